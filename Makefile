@@ -1,8 +1,8 @@
-# The commands of this project. Everything that is built stays in cargo's target directory, outside of the clone.
+# Build output stays in cargo's target directory, outside of the clone.
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-# The steps share two cores and cargo's lock, and people read their output.
+# The steps share cargo's lock, and their output is read in order.
 .NOTPARALLEL:
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/galera-console
@@ -13,10 +13,10 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:$(HOME)/.cargo/bin
 STEP := scripts/step
 # console-hydrate exists for wasm32 only.
 HOST := --workspace --exclude console-hydrate
-# Of the acceptance package only what is asked for: each of its programs takes minutes to link in release.
+# Of the acceptance package only the programs needed: each takes minutes to link in release.
 PROGRAMS := -p galera-console -p galera-agent -p acceptance --bin galera-console --bin galera-agent
-CODE := read the error above: it is in the code
-# Most of their time tests wait for what clusters do: more than one of them for each of two cores.
+CODE := fix the error above
+# Tests mostly wait for clusters, so more of them run than there are cores.
 TEST_THREADS ?= 3
 
 .PHONY: help
@@ -24,7 +24,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: ## Install whatever is missing for building, the demo, the tests and the lints
+setup: ## Install what is missing for builds, the demo, the tests and the lints
 	@scripts/setup lab browser lint
 
 .PHONY: build
@@ -37,13 +37,13 @@ build: ## Release build: galera-console, galera-agent and the site, under cargo'
 	@printf 'Built: %s\n' "$(CARGO_TARGET_DIR)/release/"{galera-console,galera-agent,site}
 
 .PHONY: site
-site: ## The site alone, into the release directory
+site: ## The site only, into the release directory
 	@scripts/setup
 	@$(STEP) "Site" "$(CODE)" \
 	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/release/site"
 
 .PHONY: demo
-demo: ## A console on a real etcd and a real Galera cluster on this machine; Ctrl-C ends it
+demo: ## Run a console on a real etcd and a real Galera cluster; Ctrl-C stops it
 	@scripts/setup lab
 	@$(STEP) "Release build of galera-console, galera-agent and the demo" "$(CODE)" \
 	  cargo build --release --locked $(PROGRAMS) --bin demo
@@ -52,51 +52,51 @@ demo: ## A console on a real etcd and a real Galera cluster on this machine; Ctr
 	@exec "$(CARGO_TARGET_DIR)/release/demo"
 
 .PHONY: test
-test: ## Every test: unit, property, API, real etcd and Galera, browser
+test: ## All tests: unit, property, API, real etcd and Galera, browser
 	@scripts/setup lab browser
 	@$(STEP) "Build of all programs and tests" "$(CODE)" \
 	  cargo build --locked $(HOST) --lib --bins --tests --examples
 	@$(STEP) "Site" "$(CODE)" \
 	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/debug/site"
-	@$(STEP) "Unit, property, API and laboratory tests" "a test failed: its output is above" \
+	@$(STEP) "Unit, property, API and lab tests" "a test failed: its output is above" \
 	  env RUST_TEST_THREADS=$(TEST_THREADS) cargo test --locked $(HOST)
 	@$(STEP) "Playwright" "check that npm reaches its registry: npm ping" \
 	  scripts/npm-install tests/e2e
 	@$(STEP) "Browser tests" "a test failed: its trace is in tests/e2e/test-results" \
 	  scripts/browser-tests
 
-# Rounds that once found a fault are part of `make test`.
+# Seeds that once found a bug are part of `make test`.
 .PHONY: test-recovery
-test-recovery: ## A hundred random rounds of faults and recovery; ARGS="--rounds 1 --seed 7" plays one again
+test-recovery: ## A hundred random rounds of faults and recovery; ARGS="--rounds 1 --seed 7" repeats one
 	@scripts/setup lab
 	@$(STEP) "Build of all programs" "$(CODE)" \
 	  cargo build --locked -p galera-console -p galera-agent -p acceptance --bins
 	@$(STEP) "Site" "$(CODE)" \
 	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/debug/site"
-	@$(STEP) "Random rounds of faults and recovery" "a round failed: what every node said when is above, play it again with its seed" \
+	@$(STEP) "Random rounds of faults and recovery" "a round failed: its journal is above, repeat it with its seed" \
 	  "$(CARGO_TARGET_DIR)/debug/rounds" $(ARGS)
 
 .PHONY: images
 images: ## The container images galera-console, galera-node and galera-etcd
-	@$(STEP) "Images" "read the error above; make images again goes on where it stopped" \
+	@$(STEP) "Images" "read the error above; make images continues where it stopped" \
 	  scripts/docker-engine scripts/images
 
 # Not part of `make test`: it needs a Docker Engine and half an hour.
 .PHONY: test-swarm
-test-swarm: ## Real containers in a Swarm, scaled, killed and recovered; ARGS="crash --seed 7" plays one scenario
+test-swarm: ## Real containers in a Swarm, scaled, killed and recovered; ARGS="crash --seed 7" runs one scenario
 	@scripts/setup swarm
 	@$(STEP) "Build of the scenarios" "$(CODE)" \
 	  cargo build --locked -p acceptance --bin swarm
-	@$(STEP) "Images" "read the error above; make images again goes on where it stopped" \
+	@$(STEP) "Images" "read the error above; make images continues where it stopped" \
 	  scripts/docker-engine scripts/images
-	@$(STEP) "Scenarios in a Swarm" "a scenario failed: what it saw is above, repeat it with its --seed" \
+	@$(STEP) "Scenarios in a Swarm" "a scenario failed: its observations are above, repeat it with its --seed" \
 	  scripts/docker-engine scripts/test-swarm $(ARGS)
 
 .PHONY: lint
 lint: ## Formatting, clippy for host and wasm, documentation, shell scripts, alert rules; warnings are errors
 	@scripts/setup lint
 	@$(STEP) "Formatting" "cargo fmt --all" cargo fmt --all --check
-	@$(STEP) "Shell scripts" "mend what shellcheck names above" \
+	@$(STEP) "Shell scripts" "fix what shellcheck reports above" \
 	  shellcheck --external-sources --source-path=scripts $$(grep -lE '^#!.*(bash|sh)$$|^# shellcheck shell' -r scripts .ci deploy)
 	@$(STEP) "Dependencies" "see deny.toml" \
 	  cargo deny --locked --offline check bans licenses sources
@@ -104,20 +104,20 @@ lint: ## Formatting, clippy for host and wasm, documentation, shell scripts, ale
 	  cargo run --quiet --locked -p xtask -- prose
 	@$(STEP) "Arrows" "cut the circle above, or allow the arrow in [workspace.metadata.arrows] of Cargo.toml" \
 	  cargo run --quiet --locked -p xtask -- arrows
-	@$(STEP) "Alert rules" "mend what promtool names above" \
+	@$(STEP) "Alert rules" "fix what promtool reports above" \
 	  promtool check rules deploy/prometheus/alerts.yml
-	@$(STEP) "Alert rules against recorded series" "mend the rule or the expectation that promtool names above" \
+	@$(STEP) "Alert rules against recorded series" "fix the rule or the expectation that promtool reports above" \
 	  promtool test rules deploy/prometheus/alerts.test.yml
-	@$(STEP) "Clippy" "mend what clippy names above" \
+	@$(STEP) "Clippy" "fix what clippy reports above" \
 	  cargo clippy --locked $(HOST) --all-targets -- -D warnings
-	@$(STEP) "Clippy for wasm" "mend what clippy names above" \
+	@$(STEP) "Clippy for wasm" "fix what clippy reports above" \
 	  cargo $$(scripts/wasm-toolchain) clippy --locked -p console-hydrate -p galera-console-app --features hydrate \
 	  --target wasm32-unknown-unknown --target-dir "$(CARGO_TARGET_DIR)/wasm" -- -D warnings
-	@$(STEP) "Documentation" "mend what rustdoc names above" \
+	@$(STEP) "Documentation" "fix what rustdoc reports above" \
 	  env RUSTDOCFLAGS=-Dwarnings cargo doc --locked $(HOST) --no-deps --document-private-items
 
 .PHONY: bench
-bench: ## The figures that the project promises, measured on this machine
+bench: ## Measure the project's figures on this machine
 	@scripts/setup lab browser bench
 	@$(STEP) "Release build of all programs" "$(CODE)" \
 	  cargo build --release --locked $(PROGRAMS) --bin demo --bin bench

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Shared by the set-up scripts: where things are kept, saying what happens, becoming root.
+# Shared by the set-up scripts: paths, output, becoming root.
 
 # shellcheck disable=SC2034 # for the scripts that read this file in
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -14,7 +14,7 @@ say() { printf '%s\n' "$@"; }
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# step NAME REMEDY COMMAND…: runs it, says how long it took; on failure names the step and the remedy.
+# step NAME REMEDY COMMAND…: runs the command and prints its duration; on failure prints the step and the remedy.
 step() {
   local name=$1 remedy=$2 began status=0
   shift 2
@@ -65,7 +65,7 @@ quietly() {
   "$@" >"$log" 2>&1 </dev/null || status=$?
   if [ "$status" -ne 0 ]; then
     tail -n 25 "$log" | sed 's/^/    | /' >&2
-    say "    (all of it: $log)" >&2
+    say "    (full log: $log)" >&2
   fi
   return "$status"
 }

@@ -1,4 +1,4 @@
-//! Signs people in and out, and recognises them: the one place that decides whether a request has a live session.
+//! Signs users in and out and resolves session tokens: the only place that decides whether a request has a live session.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,45 +20,44 @@ use super::store::{session_key, user_key};
 use super::throttle::SignInThrottle;
 use super::token::{SessionClaims, TokenError};
 
-/// Hashes computed at the same time: each takes 46 MiB and a core.
+/// Password hashes computed concurrently; each takes 46 MiB and one core.
 const CONCURRENT_HASHES_MAX: usize = 2;
-/// How long a sign-in may wait for its hash.
+/// How long a sign-in may wait for a hash slot.
 const HASH_TIMEOUT: Duration = Duration::from_secs(5);
-/// A session younger than this may be known to the replica that made it only, so etcd is asked before it is refused.
+/// A session younger than this may still be missing from our watch, so it is looked up in etcd before it is rejected.
 const WATCH_LAG_MAX: Duration = Duration::from_secs(60);
-/// How long a sign-in waits for its entry in the audit trail.
+/// How long a sign-in waits for its audit entry to be written.
 const AUDIT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Most sessions of one account; the oldest ends when another begins.
+/// Maximum number of sessions per account; a further sign-in ends the oldest.
 const SESSIONS_PER_ACCOUNT_MAX: usize = 50;
 
 /// A successful sign-in.
 #[derive(Clone, Debug)]
 pub struct IssuedSession {
-    /// The cookie's value.
+    /// The value of the session cookie.
     pub token: String,
-    /// The session.
     pub session: SessionGuard,
 }
 
-/// Why nobody was signed in.
+/// Why a sign-in failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignInError {
-    /// Unknown account or wrong password; which of them is not told.
-    #[error("the name or the password is wrong")]
+    /// Unknown account or wrong password; the two are deliberately indistinguishable.
+    #[error("invalid user name or password")]
     InvalidCredentials,
     /// The password is right, but the account is disabled.
     #[error("the account is disabled")]
     Disabled,
-    /// Too many failures.
+    /// Too many failed attempts; holds the remaining wait.
     #[error("too many failed attempts; wait {} s", .0.as_secs() + 1)]
     Throttled(Duration),
-    /// Too many sign-ins at once.
-    #[error("too many people sign in at the same time")]
+    /// Too many concurrent sign-ins.
+    #[error("too many concurrent sign-ins")]
     Busy,
-    /// etcd cannot be reached, so nobody can be let in.
-    #[error("etcd cannot be reached: {0}")]
+    /// etcd is unreachable.
+    #[error("etcd is unreachable: {0}")]
     Unavailable(String),
-    /// Our own fault.
+    /// A fault of the console itself.
     #[error("{0}")]
     Internal(String),
 }
@@ -72,21 +71,20 @@ impl From<registry::Error> for SignInError {
 /// Why a request has no live session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
-    /// Its time is over.
     #[error("the session has expired")]
     Expired,
-    /// The token was not made by this console, or altered since.
+    /// Not issued by this console, or tampered with.
     #[error("the session token was not issued by this console")]
     Forged,
-    /// Signed out, or the account was disabled, removed or given another password.
-    #[error("the session was ended")]
+    /// Signed out, or the account was disabled or removed, or its password changed.
+    #[error("the session has ended")]
     Ended,
-    /// etcd has not been reached yet, so nobody can be recognised.
+    /// Accounts and sessions have not been loaded from etcd yet.
     #[error("sessions cannot be checked: {0}")]
     Unavailable(String),
 }
 
-/// Signs in, recognises and signs out.
+/// Signs users in and out and resolves session tokens.
 pub struct Authenticator {
     registry: Registry,
     state_prefix: String,
@@ -98,7 +96,7 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// An authority over the accounts under `state_prefix`; `cache` must be following the same ones.
+    /// Authenticates the accounts under `state_prefix`; `cache` must watch the same prefix.
     #[must_use]
     pub fn new(
         registry: Registry,
@@ -117,23 +115,23 @@ impl Authenticator {
         }
     }
 
-    /// The accounts and sessions as they are known here.
+    /// The cached accounts and sessions.
     #[must_use]
     pub fn cache(&self) -> &AccountCache {
         &self.cache
     }
 
-    /// Computes what the first sign-in would otherwise have to wait for.
+    /// Computes the dummy hash that the first sign-in would otherwise wait for.
     pub async fn warm_up(&self) {
         if tokio::task::spawn_blocking(password::warm_up)
             .await
             .is_err()
         {
-            tracing::warn!("The first password hash failed");
+            tracing::warn!("Could not compute the first password hash");
         }
     }
 
-    /// Checks the password and begins a session.
+    /// Checks the password and creates a session.
     ///
     /// # Errors
     /// [`SignInError`]; an unknown account takes as long as a wrong password.
@@ -144,7 +142,7 @@ impl Authenticator {
         address: IpAddr,
     ) -> Result<IssuedSession, SignInError> {
         let name: Option<UserName> = username.parse().ok();
-        // All impossible names share one slot, so that they cannot fill the memory of the throttle.
+        // All invalid names share one slot, so that they cannot fill the throttle's memory.
         let account = name.as_ref().map_or("", UserName::as_str);
         self.throttle
             .begin_attempt(account, address, Instant::now())
@@ -152,7 +150,7 @@ impl Authenticator {
         let result = self.authenticate(name.as_ref(), password).await;
         match &result {
             Ok(_) => tracing::info!(user = account, %address, "{account} signed in from {address}"),
-            // What is no account's name may be a password in the wrong field.
+            // Log only valid names: anything else may be a password typed into the wrong field.
             Err(error) => {
                 tracing::warn!(user = account, %address, "Sign-in from {address} refused: {error}")
             }
@@ -168,7 +166,7 @@ impl Authenticator {
         result
     }
 
-    /// What was decided goes into the audit trail. Attempts that were not even looked at do not: anybody could fill
+    /// Records decided sign-ins. Attempts that were turned away undecided are not recorded, because anyone could fill
     /// etcd with them.
     async fn record_sign_in(
         &self,
@@ -176,7 +174,7 @@ impl Authenticator {
         address: IpAddr,
         result: &Result<IssuedSession, SignInError>,
     ) {
-        let (event, why) = match result {
+        let (event, reason) = match result {
             Ok(_) => ("signed_in", None),
             Err(error @ (SignInError::InvalidCredentials | SignInError::Disabled)) => {
                 ("sign_in_failed", Some(error.to_string()))
@@ -184,12 +182,12 @@ impl Authenticator {
             Err(_) => return,
         };
         let mut detail = BTreeMap::from([("address".to_owned(), address.to_string())]);
-        detail.extend(why.map(|why| ("reason".to_owned(), why)));
+        detail.extend(reason.map(|reason| ("reason".to_owned(), reason)));
         self.record_event(event, account, detail).await;
     }
 
-    /// Adds an entry, within a deadline: a trail that cannot be written must not keep people out, who may be about to
-    /// repair what is wrong. The log then says that the entry is missing.
+    /// Adds an audit entry within a deadline. An unwritable trail must not lock out the people who may be about to repair
+    /// it; the missing entry is logged instead.
     async fn record_event(&self, event: &str, account: &str, detail: BTreeMap<String, String>) {
         let record = AuditRecord {
             at: now(),
@@ -208,13 +206,13 @@ impl Authenticator {
         match written {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::error!(user = account, event, %error, "The audit trail lacks an entry: {error}");
+                tracing::error!(user = account, event, %error, "Could not write an audit entry: {error}");
             }
             Err(_) => {
                 tracing::error!(
                     user = account,
                     event,
-                    "The audit trail lacks an entry: etcd is too slow"
+                    "Could not write an audit entry: etcd is too slow"
                 );
             }
         }
@@ -262,7 +260,7 @@ impl Authenticator {
         match serde_json::from_slice(&entry.value) {
             Ok(record) => Ok(Some((record, entry.mod_revision))),
             Err(error) => {
-                tracing::error!(user = %name, %error, "The record of the account {name} is damaged: {error}");
+                tracing::error!(user = %name, %error, "The record of account {name} is damaged: {error}");
                 Ok(None)
             }
         }
@@ -293,17 +291,17 @@ impl Authenticator {
         revision: i64,
     ) -> Result<IssuedSession, SignInError> {
         let signer = self.cache.signer().ok_or_else(|| {
-            SignInError::Unavailable("the session key was not read from etcd yet".to_owned())
+            SignInError::Unavailable("the signing key has not been loaded from etcd".to_owned())
         })?;
         let internal = |error: String| SignInError::Internal(error);
-        let (id, began) = (Uuid::new_v4(), now());
+        let (id, created_at) = (Uuid::new_v4(), now());
         let record = SessionRecord {
             username: name.clone(),
             credential: user.credential,
-            created_at: began,
-            expires_at: began.plus(self.lifetime),
+            created_at,
+            expires_at: created_at.plus(self.lifetime),
         };
-        let claims = SessionClaims::new(name.clone(), id, began, record.expires_at);
+        let claims = SessionClaims::new(name.clone(), id, created_at, record.expires_at);
         let token = signer
             .sign(&claims)
             .map_err(|error| internal(format!("the session could not be signed: {error}")))?;
@@ -314,7 +312,7 @@ impl Authenticator {
             .await?;
         let key = session_key(&self.state_prefix, id);
         let transaction = Transaction::new()
-            // Disabled or given another password while its hash was computed: try again with that.
+            // The account was disabled or its password changed while the hash was computed: the client retries.
             .when(Precondition::Unchanged(
                 user_key(&self.state_prefix, name).into_bytes(),
                 revision,
@@ -324,16 +322,16 @@ impl Authenticator {
             return Err(SignInError::Busy);
         }
         self.cache
-            .insert_ahead_of_watch(id, record, lease, Some((user, revision)), began);
+            .insert_ahead_of_watch(id, record, lease, Some((user, revision)), created_at);
         self.end_surplus_sessions(name, id).await;
         let session = self
             .cache
-            .session(id, began)
+            .session(id, created_at)
             .map_err(|_| SignInError::Busy)?;
         Ok(IssuedSession { token, session })
     }
 
-    /// Ends the oldest sessions of an account that has too many.
+    /// Ends the oldest sessions of an account that has more than [`SESSIONS_PER_ACCOUNT_MAX`].
     async fn end_surplus_sessions(&self, name: &UserName, newest: Uuid) {
         let sessions = self.cache.sessions_of(name);
         let surplus = sessions.len().saturating_sub(SESSIONS_PER_ACCOUNT_MAX);
@@ -342,14 +340,14 @@ impl Authenticator {
             .filter(|(id, _)| *id != newest)
             .take(surplus)
         {
-            // What cannot be revoked now ends with its lease.
+            // A session that cannot be revoked now expires with its lease.
             if self.registry.revoke(lease).await.is_ok() {
                 self.cache.remove_session(id);
             }
         }
     }
 
-    /// The live session that `token` names.
+    /// Returns the live session that `token` refers to.
     ///
     /// # Errors
     /// [`SessionError`].
@@ -368,14 +366,14 @@ impl Authenticator {
         if let Some(reason) = self.cache.unready_reason() {
             return Err(SessionError::Unavailable(reason.to_owned()));
         }
-        let present = now();
-        match self.cache.session(claims.sid, present) {
+        let now = now();
+        match self.cache.session(claims.sid, now) {
             Ok(session) => Ok(session),
-            Err(_) if claims.exp.saturating_mul(1000) <= present.unix_millis() => {
+            Err(_) if claims.exp.saturating_mul(1000) <= now.unix_millis() => {
                 Err(SessionError::Expired)
             }
-            Err(MissingSession::Unknown) if Self::is_recent(&claims, present) => {
-                self.fetch_session(&claims, present).await
+            Err(MissingSession::Unknown) if Self::is_recent(&claims, now) => {
+                self.fetch_session(&claims, now).await
             }
             Err(_) => Err(SessionError::Ended),
         }
@@ -385,7 +383,7 @@ impl Authenticator {
         Timestamp::from_unix_millis(claims.iat.saturating_mul(1000)).age(now) < WATCH_LAG_MAX
     }
 
-    /// Asks etcd for a session that another replica may have begun a moment ago.
+    /// Reads a session from etcd that another replica may have just created.
     async fn fetch_session(
         &self,
         claims: &SessionClaims,
@@ -409,10 +407,10 @@ impl Authenticator {
             .map_err(|_| SessionError::Ended)
     }
 
-    /// Ends a session everywhere.
+    /// Ends a session in every replica.
     ///
     /// # Errors
-    /// When etcd cannot be reached; the session then goes on.
+    /// When etcd is unreachable; the session then stays live.
     pub async fn sign_out(&self, session: &SessionGuard) -> Result<(), registry::Error> {
         if let Some(lease) = self.cache.session_lease(session.id) {
             self.registry.revoke(lease).await?;

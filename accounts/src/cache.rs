@@ -1,5 +1,5 @@
-//! What etcd holds about accounts and sessions, kept in memory by watching it, so that no request waits for etcd and
-//! every change takes effect at once. While etcd is away the last known state holds.
+//! An in-memory copy of accounts, sessions and the signing key, kept current by watching etcd: no request waits for
+//! etcd, and changes take effect immediately. While etcd is unreachable the last known state applies.
 
 mod state;
 
@@ -20,7 +20,7 @@ use super::store::{parse_user_key, signing_key};
 use super::token::TokenSigner;
 use state::{AccountCacheState, CONFIRMATION_TIMEOUT};
 
-/// The state of accounts and sessions; clones share it.
+/// Cached accounts and sessions; clones share them.
 #[derive(Clone)]
 pub struct AccountCache {
     state: Arc<RwLock<AccountCacheState>>,
@@ -30,14 +30,14 @@ pub struct AccountCache {
 /// Why there is no live session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MissingSession {
-    /// Never heard of it.
+    /// Not in the cache.
     Unknown,
-    /// It was ended, or its account no longer stands behind it.
+    /// Expired, or its account was disabled or removed, or changed its password.
     Ended,
 }
 
 impl AccountCache {
-    /// An empty directory of the accounts under `state_prefix`; [`AccountCache::run`] fills it.
+    /// An empty cache of the accounts under `state_prefix`; [`AccountCache::run`] fills it.
     #[must_use]
     pub fn new(state_prefix: &str) -> Self {
         Self {
@@ -46,32 +46,32 @@ impl AccountCache {
         }
     }
 
-    /// Why nobody can be recognised yet; `None` once accounts, sessions and the signing key were read.
+    /// Why sessions cannot be resolved yet; `None` once accounts, sessions and the signing key have been loaded.
     #[must_use]
     pub fn unready_reason(&self) -> Option<&'static str> {
         let state = self.read();
         if state.users.is_none() || !state.sessions_loaded {
-            Some("the accounts were not read from etcd yet")
+            Some("accounts have not been loaded from etcd")
         } else if state.signer.is_none() {
-            Some("the session key was not read from etcd yet")
+            Some("the signing key has not been loaded from etcd")
         } else {
             None
         }
     }
 
-    /// Why etcd cannot be reached, while it cannot.
+    /// The error while etcd is unreachable.
     #[must_use]
     pub fn etcd_error(&self) -> Option<String> {
         self.read().etcd_error.clone()
     }
 
-    /// Whether there is any account at all; `None` before they were read.
+    /// Whether any account exists; `None` before they have been loaded.
     #[must_use]
     pub fn has_accounts(&self) -> Option<bool> {
         self.read().users.as_ref().map(|users| !users.is_empty())
     }
 
-    /// The e-mail addresses of the accounts in `audience`, by account.
+    /// The e-mail addresses of the accounts in `audience`, sorted by account name.
     #[must_use]
     pub fn email_addresses(&self, audience: &Audience) -> Vec<String> {
         let state = self.read();
@@ -92,7 +92,7 @@ impl AccountCache {
         self.read().signer.clone()
     }
 
-    /// The live session `id` with its account's present roles.
+    /// The live session `id`, with the current roles of its account.
     pub(super) fn session(&self, id: Uuid, now: Timestamp) -> Result<SessionGuard, MissingSession> {
         let state = self.read();
         let session = state.sessions.get(&id).ok_or(MissingSession::Unknown)?;
@@ -114,7 +114,7 @@ impl AccountCache {
         self.read().sessions.get(&id).map(|session| session.lease)
     }
 
-    /// Ids and leases of the account's sessions, oldest first.
+    /// Ids and leases of an account's sessions, oldest first.
     pub(super) fn sessions_of(&self, name: &UserName) -> Vec<(Uuid, LeaseId)> {
         let state = self.read();
         let mut found: Vec<_> = state
@@ -129,7 +129,8 @@ impl AccountCache {
             .collect()
     }
 
-    /// Notes a session that this replica began or looked up itself, ahead of its watch, with its account as of a revision.
+    /// Inserts a session that this replica created or looked up before its watch reported it, with the account record and
+    /// revision read for it.
     pub(super) fn insert_ahead_of_watch(
         &self,
         id: Uuid,
@@ -145,12 +146,12 @@ impl AccountCache {
         state.put_session(id, record, lease, Some(now));
     }
 
-    /// Ends a session ahead of the watch.
+    /// Removes a session before the watch reports its deletion.
     pub(super) fn remove_session(&self, id: Uuid) {
         self.write().remove_session(id);
     }
 
-    /// Keeps the directory true until `shutdown`.
+    /// Watches etcd and keeps the cache current until `shutdown`.
     pub async fn run(self, registry: Registry, shutdown: CancellationToken) {
         let users_prefix = AccountKeys::new(&self.prefix).users();
         let sessions_prefix = AccountKeys::new(&self.prefix).sessions();
@@ -179,7 +180,7 @@ impl AccountCache {
         }
     }
 
-    /// Makes the signing key unless another replica was faster; the watch brings whichever won.
+    /// Creates the signing key unless another replica was faster; the watch delivers the one that was stored.
     async fn create_signing_key(&self, registry: &Registry) {
         let created = match serde_json::to_vec(&SigningKeyRecord::generate(now())) {
             Ok(value) => registry
@@ -187,12 +188,12 @@ impl AccountCache {
                 .await
                 .map(drop),
             Err(error) => {
-                tracing::error!(%error, "A session key could not be written as JSON");
+                tracing::error!(%error, "Could not serialize a signing key");
                 return;
             }
         };
         if let Err(error) = created {
-            tracing::warn!(%error, "The session key could not be created: {error}");
+            tracing::warn!(%error, "Could not create the signing key: {error}");
         }
     }
 
@@ -218,7 +219,7 @@ impl AccountCache {
         state.end_stale_sessions(now);
     }
 
-    /// Returns whether the key has to be made.
+    /// Returns whether the signing key is missing and must be created.
     fn apply_key_event(&self, event: WatchEvent, missing: bool) -> bool {
         let mut mirror = SigningKeyMirror {
             key: signing_key(&self.prefix).into_bytes(),
@@ -249,7 +250,7 @@ impl AccountCache {
     }
 }
 
-/// Takes over the accounts. A record that cannot be read lets nobody in.
+/// Applies changes of accounts. An unreadable record grants no access.
 struct UserMirror<'a> {
     state: &'a mut AccountCacheState,
     prefix: &'a str,
@@ -300,7 +301,7 @@ impl KeyMirror for UserMirror<'_> {
     }
 }
 
-/// Takes over the sessions, and keeps those that are too new to be listed.
+/// Applies changes of sessions; a listing does not remove sessions that are not yet confirmed.
 struct SessionMirror<'a> {
     state: &'a mut AccountCacheState,
     prefix: &'a str,
@@ -326,7 +327,7 @@ impl KeyMirror for SessionMirror<'_> {
 
     fn reset(&mut self, entries: &[RegistryEntry], _: i64) {
         let Self { state, prefix, now } = self;
-        let known: HashMap<Uuid, (SessionRecord, LeaseId)> = entries
+        let listed: HashMap<Uuid, (SessionRecord, LeaseId)> = entries
             .iter()
             .filter_map(|entry| parse_session(prefix, entry))
             .collect();
@@ -337,14 +338,14 @@ impl KeyMirror for SessionMirror<'_> {
                 let fresh = session
                     .unconfirmed_since
                     .is_some_and(|at| at.age(*now) < CONFIRMATION_TIMEOUT);
-                !known.contains_key(id) && !fresh
+                !listed.contains_key(id) && !fresh
             })
             .map(|(id, _)| *id)
             .collect();
         for id in gone {
             state.remove_session(id);
         }
-        for (id, (record, lease)) in known {
+        for (id, (record, lease)) in listed {
             state.put_session(id, record, lease, None);
         }
         state.sessions_loaded = true;
@@ -354,7 +355,7 @@ impl KeyMirror for SessionMirror<'_> {
 /// Finds the key that signs sessions.
 struct SigningKeyMirror {
     key: Vec<u8>,
-    /// What was last learned of it: its entry, or that there is none.
+    /// The newest state in the event: its entry, or that it is missing.
     found: Option<Option<RegistryEntry>>,
 }
 
@@ -384,7 +385,7 @@ fn parse_signing_key(entry: &RegistryEntry) -> Option<Vec<u8>> {
     let bytes = parse_record::<SigningKeyRecord>(entry)?.bytes();
     if bytes.is_none() {
         tracing::error!(
-            "The session key in etcd is damaged; remove it and a new one is made, which signs everybody out"
+            "The signing key in etcd is damaged; delete it to have a new one created, which signs all users out"
         );
     }
     bytes
@@ -409,12 +410,11 @@ fn parse_record<T: serde::de::DeserializeOwned>(entry: &RegistryEntry) -> Option
     serde_json::from_slice(&entry.value)
         .map_err(|error| {
             let key = String::from_utf8_lossy(&entry.key).into_owned();
-            tracing::warn!(key, %error, "The record {key} in etcd cannot be read: {error}");
+            tracing::warn!(key, %error, "Ignoring an unreadable record in etcd at {key}: {error}");
         })
         .ok()
 }
 
-/// The clock of accounts and sessions.
 pub(super) fn now() -> Timestamp {
     console_core::clock::now()
 }

@@ -1,7 +1,12 @@
-//! Local accounts and their sessions, kept in etcd and watched, so that a change takes effect in every replica at once.
+//! Local accounts and their sessions. Both are stored in etcd and watched, so a change takes effect immediately in every
+//! replica.
 //!
-//! Invariant: a session is live exactly as long as its record exists, has not expired, and its account exists, is
-//! enabled and still has the password that it was signed in with.
+//! A sign-in passes [`Authenticator`], which limits attempts (`SignInThrottle`), checks the password and writes a
+//! `SessionRecord`; every later request is checked against [`AccountCache`], the in-memory copy of etcd. [`store`] is
+//! what the command line uses to manage accounts.
+//!
+//! Invariant: a session is live exactly as long as its record exists and has not expired, and its account exists, is
+//! enabled and still has the password used to sign in.
 
 mod authenticator;
 mod cache;

@@ -1,38 +1,36 @@
-//! Passwords: the rule for new ones, and argon2id.
+//! Password policy and hashing (argon2id).
 
 use std::sync::LazyLock;
 
 use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash};
 use argon2::{Algorithm, Argon2, Params, Version};
 
-/// Fewest characters of a new password.
+/// Minimum length of a new password, in characters.
 pub const PASSWORD_MIN_CHARACTERS: usize = 12;
-/// Most bytes of any password; longer ones are refused before they are hashed.
+/// Maximum length of any password, in bytes; longer ones are rejected before they are hashed.
 pub const PASSWORD_MAX_BYTES: usize = 1024;
 
-/// Why a new password is not accepted.
+/// Why a new password was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
-    /// Too short.
+    /// Has this many characters, fewer than [`PASSWORD_MIN_CHARACTERS`].
     #[error("the password has {0} characters; use at least {PASSWORD_MIN_CHARACTERS}")]
     TooShort(usize),
-    /// Too long.
+    /// Has this many bytes, more than [`PASSWORD_MAX_BYTES`].
     #[error("the password has {0} bytes; use at most {PASSWORD_MAX_BYTES}")]
     TooLong(usize),
-    /// The account's own name.
-    #[error("the password is made of the account's name; use another one")]
+    /// Consists mainly of the account's name.
+    #[error("the password consists mainly of the account's name; choose another one")]
     ContainsName,
-    /// One character over and over.
-    #[error("the password repeats one character; use another one")]
+    /// A single repeated character.
+    #[error("the password repeats a single character; choose another one")]
     RepeatedCharacter,
-    /// Characters that cannot be typed.
-    #[error(
-        "the password contains a line break or another control character; use characters that can be typed"
-    )]
+    /// Contains a line break or another control character.
+    #[error("the password contains a line break or another control character; remove it")]
     ControlCharacter,
 }
 
-/// Whether `password` may become the password of `username`.
+/// Checks whether `password` may become the password of `username`.
 pub(super) fn check_policy(username: &str, password: &str) -> Result<(), PasswordError> {
     let characters = password.chars().count();
     if password.len() > PASSWORD_MAX_BYTES {
@@ -48,7 +46,7 @@ pub(super) fn check_policy(username: &str, password: &str) -> Result<(), Passwor
     if password.chars().all(|c| Some(c) == first) {
         return Err(PasswordError::RepeatedCharacter);
     }
-    // `adminadminadmin` or `admin12345678` is the first thing that is tried.
+    // `adminadminadmin` and the like are the first guesses of an attacker.
     let without_name = password.to_lowercase().replace(username, "");
     if without_name.chars().count() < 4 {
         return Err(PasswordError::ContainsName);
@@ -56,26 +54,26 @@ pub(super) fn check_policy(username: &str, password: &str) -> Result<(), Passwor
     Ok(())
 }
 
-/// 46 MiB, one pass: as strong as argon2's default of 19 MiB and two passes (OWASP lists both). The larger block is beyond
-/// what glibc's allocator ever keeps, so that a console shrinks back after every sign-in; with 19 MiB every thread that
-/// hashed once would hold on to its block.
+/// 46 MiB and one pass: as strong as argon2's default of 19 MiB and two passes (OWASP lists both). glibc's allocator
+/// always returns a block of this size to the system, so memory shrinks again after every sign-in; with 19 MiB each
+/// thread that hashed once would keep its block.
 fn hasher() -> Argon2<'static> {
     const KIBIBYTES: u32 = 47_104;
     let params = Params::new(KIBIBYTES, 1, 1, None).unwrap_or_default();
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
 }
 
-/// Hashes a password as a PHC string. Takes tens of milliseconds and 46 MiB: call it off the async threads.
+/// Hashes a password into a PHC string. Takes tens of milliseconds and 46 MiB: do not call it on an async thread.
 pub(super) fn hash(password: &str) -> Result<String, argon2::password_hash::Error> {
     let hash: PasswordHash = hasher().hash_password(password.as_bytes())?;
     Ok(hash.to_string())
 }
 
-/// Whether `password` is the one that was hashed. Without a hash (an unknown account) the same work is done for nothing,
-/// so that the answer takes as long. As slow as [`hash`].
+/// Whether `password` matches `hash`. Without a hash (an unknown account) a dummy hash is verified instead, so that the
+/// result takes equally long. As slow as [`hash`].
 pub(super) fn verify(password: &str, hash: Option<&str>) -> bool {
     static DUMMY_HASH: LazyLock<Option<String>> =
-        LazyLock::new(|| self::hash("nobody has this password").ok());
+        LazyLock::new(|| self::hash("the password of no account").ok());
     let Some(candidate) = hash.or(DUMMY_HASH.as_deref()) else {
         return false;
     };
@@ -85,7 +83,7 @@ pub(super) fn verify(password: &str, hash: Option<&str>) -> bool {
     matches && hash.is_some()
 }
 
-/// Computes the hash that unknown accounts are checked against, so that the first of them takes no longer than others.
+/// Computes the dummy hash in advance, so that the first unknown account takes no longer than others.
 pub(super) fn warm_up() {
     verify("", None);
 }
@@ -123,6 +121,6 @@ mod tests {
         assert!(verify("correct horse", Some(&stored)));
         assert!(!verify("Correct horse", Some(&stored)));
         assert!(!verify("correct horse", Some("garbage")));
-        assert!(!verify("nobody has this password", None));
+        assert!(!verify("the password of no account", None));
     }
 }

@@ -1,4 +1,4 @@
-//! What etcd holds about an account, a session and the key that signs sessions.
+//! The records of accounts, sessions and the signing key in etcd.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,17 +9,17 @@ use galera::publish::notification::Audience;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::Uuid;
 
-/// Text that is no account name.
+/// The text is not a valid account name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no account name; use 1 to 64 of the characters a-z, 0-9, '.', '_' and '-'")]
+#[error("invalid account name {0:?}; use 1 to 64 of the characters a-z, 0-9, '.', '_' and '-'")]
 pub struct UserNameError(pub String);
 
-/// An account's name: 1 to 64 of `a-z 0-9 . _ -`, folded to lower case.
+/// An account's name: 1 to 64 of `a-z 0-9 . _ -`, converted to lower case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserName(String);
 
 impl UserName {
-    /// The name as text.
+    /// The lower-case name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -30,13 +30,13 @@ impl FromStr for UserName {
     type Err = UserNameError;
 
     fn from_str(text: &str) -> Result<Self, UserNameError> {
-        let folded = text.trim().to_ascii_lowercase();
+        let name = text.trim().to_ascii_lowercase();
         let allowed =
             |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
-        if folded.is_empty() || folded.len() > 64 || !folded.chars().all(allowed) {
+        if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
             return Err(UserNameError(text.chars().take(80).collect()));
         }
-        Ok(Self(folded))
+        Ok(Self(name))
     }
 }
 
@@ -65,18 +65,15 @@ impl<'de> Deserialize<'de> for UserName {
 pub struct UserRecord {
     /// The password's argon2id hash as a PHC string.
     pub password_hash: String,
-    /// Changes with every password, so that sessions of an earlier one end.
+    /// Changes with every new password, which ends the sessions of the previous one.
     pub credential: Uuid,
-    /// What the account may do.
     pub roles: Vec<Role>,
-    /// Where notices that concern this account go.
+    /// Where notifications for this account are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-    /// Whether it may not sign in.
+    /// A disabled account cannot sign in.
     pub disabled: bool,
-    /// When it was created.
     pub created_at: Timestamp,
-    /// When it was last changed.
     pub changed_at: Timestamp,
 }
 
@@ -90,7 +87,7 @@ impl fmt::Debug for UserRecord {
 }
 
 impl UserRecord {
-    /// The address of an account that `audience` includes, called `name`.
+    /// The e-mail address of this enabled account, called `name`, if `audience` includes it.
     #[must_use]
     pub(crate) fn email_for(&self, name: &UserName, audience: &Audience) -> Option<&str> {
         let included = match audience {
@@ -104,43 +101,39 @@ impl UserRecord {
         self.email.as_deref().filter(|_| included && !self.disabled)
     }
 
-    /// Whether this account can manage accounts now.
+    /// Whether this account can currently manage accounts.
     #[must_use]
     pub(crate) fn is_active_admin(&self) -> bool {
         !self.disabled && self.roles.contains(&Role::Admin)
     }
 }
 
-/// A session, at `<state>/sessions/<id>` under a lease that ends with it.
+/// A session, at `<state>/sessions/<id>` under a lease with the same lifetime.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SessionRecord {
-    /// Whose it is.
     pub username: UserName,
     /// The account's [`UserRecord::credential`] at sign-in.
     pub credential: Uuid,
-    /// When it began.
     pub created_at: Timestamp,
-    /// When it ends.
     pub expires_at: Timestamp,
 }
 
-/// The key that signs session tokens, at `<state>/keys/session`; removing it ends every session.
+/// The key that signs session tokens, at `<state>/keys/session`; deleting it ends every session.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct SigningKeyRecord {
     /// 32 random bytes in hexadecimal.
     pub hs256: String,
-    /// When it was made.
     pub created_at: Timestamp,
 }
 
 impl fmt::Debug for SigningKeyRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyRecord").finish_non_exhaustive()
+        f.debug_struct("SigningKeyRecord").finish_non_exhaustive()
     }
 }
 
 impl SigningKeyRecord {
-    /// A new key.
+    /// A new random key.
     #[must_use]
     pub(crate) fn generate(now: Timestamp) -> Self {
         let bytes: [u8; 32] = rand::random();
@@ -167,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_folded_and_bounded() {
+    fn names_are_lower_cased_and_bounded() {
         assert_eq!("Dora.K".parse::<UserName>().unwrap().as_str(), "dora.k");
         for bad in ["", " ", "a b", "a/b", "<script>", "ä", &"a".repeat(65)] {
             assert!(bad.parse::<UserName>().is_err(), "{bad}");

@@ -1,4 +1,4 @@
-//! Accounts in etcd: every change compares what it read, and the last administrator cannot be lost by accident.
+//! Accounts in etcd: every change is a compare-and-swap, and the last administrator cannot be removed by accident.
 
 use console_core::keyspace::AccountKeys;
 use galera::Timestamp;
@@ -9,65 +9,61 @@ use uuid::Uuid;
 use super::password::{self, PasswordError};
 use super::records::{UserName, UserRecord};
 
-/// Races with other writers that are tried again before giving up.
+/// Attempts of a compare-and-swap before it fails as contended.
 const ATTEMPTS: usize = 5;
 
-/// Why an account was not changed.
+/// Why an account could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountStoreError {
-    /// The name is taken.
-    #[error(
-        "the account {0} exists already; `galera-console user passwd {0}` changes its password"
-    )]
+    #[error("account {0} already exists; `galera-console user passwd {0}` changes its password")]
     Exists(UserName),
-    /// There is no such account.
-    #[error("there is no account {0}; `galera-console user list` shows all of them")]
+    /// No such account.
+    #[error("no account {0}; `galera-console user list` lists all accounts")]
     Unknown(UserName),
-    /// Nobody could manage accounts any more.
+    /// No account would be left to manage accounts.
     #[error(
-        "{0} is the last enabled account with the role admin; give another account that role first, or repeat with --force"
+        "{0} is the last enabled account with the admin role; grant another account that role first, or repeat with --force"
     )]
     LastAdmin(UserName),
-    /// Nothing to hold.
+    /// No role was given.
     #[error("an account needs at least one role: viewer, operator, approver or admin")]
     NoRole,
-    /// The password breaks the rule.
+    /// The password violates the policy.
     #[error(transparent)]
     Password(#[from] PasswordError),
-    /// The hash could not be computed.
     #[error("the password could not be hashed: {0}")]
     Hash(argon2::password_hash::Error),
-    /// Somebody else changes the same account all the time.
-    #[error("the account {0} is being changed by somebody else; try again")]
+    /// Concurrent changes to the account won every attempt.
+    #[error("account {0} is being changed concurrently; try again")]
     Contended(UserName),
-    /// A record that this version cannot read.
+    /// This version cannot read the record.
     #[error(
-        "the record of the account {0} in etcd is damaged: {1}; remove the account and add it again"
+        "the record of account {0} in etcd is damaged: {1}; remove the account and add it again"
     )]
     Damaged(UserName, String),
-    /// etcd.
+    /// etcd failed.
     #[error(transparent)]
     Registry(#[from] registry::Error),
 }
 
-/// The accounts of one console, for the command line.
+/// The accounts under one state prefix, as the command line manages them.
 #[derive(Clone, Debug)]
 pub struct AccountStore {
     registry: Registry,
     state_prefix: String,
 }
 
-/// The key of an account.
+/// The etcd key of an account.
 pub(super) fn user_key(state_prefix: &str, name: &UserName) -> String {
     AccountKeys::new(state_prefix).user(name.as_str())
 }
 
-/// The key of a session.
+/// The etcd key of a session.
 pub(super) fn session_key(state_prefix: &str, id: Uuid) -> String {
     AccountKeys::new(state_prefix).session(id)
 }
 
-/// The key of the signing key.
+/// The etcd key of the signing key.
 pub(super) fn signing_key(state_prefix: &str) -> String {
     AccountKeys::new(state_prefix).signing_key()
 }
@@ -96,7 +92,7 @@ impl AccountStore {
         self.add_with_email(name, password, roles, None, now).await
     }
 
-    /// Adds an account with an e-mail address, where notices go.
+    /// Adds an account with an e-mail address for notifications.
     ///
     /// # Errors
     /// [`AccountStoreError`].
@@ -133,10 +129,10 @@ impl AccountStore {
         }
     }
 
-    /// Every account by name; `Err` holds why a record cannot be read.
+    /// All accounts by name; the inner `Err` says why a record cannot be read.
     ///
     /// # Errors
-    /// etcd's.
+    /// [`AccountStoreError::Registry`].
     pub async fn list(
         &self,
     ) -> Result<Vec<(UserName, Result<UserRecord, String>)>, AccountStoreError> {
@@ -147,7 +143,7 @@ impl AccountStore {
             .collect())
     }
 
-    /// Gives the account another password and ends its sessions.
+    /// Changes the password, which ends the account's sessions.
     ///
     /// # Errors
     /// [`AccountStoreError`].
@@ -166,7 +162,7 @@ impl AccountStore {
         .await
     }
 
-    /// Gives the account another e-mail address, or none. Its sessions go on.
+    /// Changes or removes the e-mail address; sessions are not affected.
     ///
     /// # Errors
     /// [`AccountStoreError`].
@@ -180,7 +176,7 @@ impl AccountStore {
             .await
     }
 
-    /// Lets the account sign in, or not; its sessions end with its being disabled and do not come back.
+    /// Disables or enables the account. Disabling ends its sessions for good.
     ///
     /// # Errors
     /// [`AccountStoreError`]; [`AccountStoreError::LastAdmin`] unless `force`.
@@ -200,7 +196,7 @@ impl AccountStore {
         .await
     }
 
-    /// Removes the account; its sessions end.
+    /// Removes the account, which ends its sessions.
     ///
     /// # Errors
     /// [`AccountStoreError`]; [`AccountStoreError::LastAdmin`] unless `force`.
@@ -213,7 +209,7 @@ impl AccountStore {
                 key.clone().into_bytes(),
                 entry.mod_revision,
             ));
-            // A damaged record can be removed: nobody signs in with it.
+            // A damaged record can be removed: it grants no access.
             if let Ok(record) = record
                 && record.is_active_admin()
                 && !force
@@ -289,7 +285,7 @@ impl AccountStore {
 
 type UserEntries = Vec<(UserName, Result<UserRecord, String>, RegistryEntry)>;
 
-/// The account that `key` belongs to.
+/// The account name in an etcd key below `prefix`.
 pub(super) fn parse_user_key(prefix: &str, key: &[u8]) -> Option<UserName> {
     let text = std::str::from_utf8(key).ok()?.strip_prefix(prefix)?;
     text.parse()
@@ -307,8 +303,7 @@ fn find_user<'a>(
         .ok_or_else(|| AccountStoreError::Unknown(name.clone()))
 }
 
-/// Another administrator who must still be one at the moment of the write: two removals at once cannot rely on each
-/// other.
+/// A precondition that another administrator is unchanged, so that two concurrent removals cannot rely on each other.
 fn other_admin_guard(
     users: &UserEntries,
     name: &UserName,

@@ -1,7 +1,7 @@
-//! Slows down guessing: after some failures, each further one doubles the wait of the account or address it came from.
+//! Slows down password guessing: after some failures, each further one doubles the wait for the account and address.
 //!
-//! An attempt counts as failed from its beginning, so that many at once gain nothing; success takes it back. The waits
-//! are short for accounts, because anybody can fail on somebody else's name, and longer for addresses.
+//! An attempt counts as failed from the start, so that concurrent attempts gain nothing; success undoes it. Waits are short
+//! for accounts, because anyone can fail on another user's name, and longer for addresses.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -9,15 +9,14 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Most accounts or addresses remembered; beyond it the ones that wait least are forgotten.
+/// Maximum number of accounts and of addresses tracked; beyond it those with the fewest failures are dropped.
 const ENTRIES_MAX: usize = 10_000;
 
 struct ThrottlePolicy {
-    /// Failures that cost nothing.
+    /// Failures without a wait.
     free_failures: u32,
-    /// The longest wait.
     max_wait: Duration,
-    /// After this long without a failure, everything is forgotten.
+    /// Failures are forgotten after this long without a new one.
     forget_after: Duration,
 }
 
@@ -50,7 +49,7 @@ impl FailureCount {
     }
 }
 
-/// Who failed how often, in this replica.
+/// Failed sign-ins per account and address, in this replica.
 #[derive(Default)]
 pub(crate) struct SignInThrottle {
     state: Mutex<ThrottleState>,
@@ -63,10 +62,10 @@ struct ThrottleState {
 }
 
 impl SignInThrottle {
-    /// Begins an attempt.
+    /// Counts the start of an attempt.
     ///
     /// # Errors
-    /// How long to wait, when the account or the address failed too often.
+    /// The remaining wait, if the account or the address failed too often.
     pub(crate) fn begin_attempt(
         &self,
         account: &str,
@@ -91,14 +90,14 @@ impl SignInThrottle {
         Ok(())
     }
 
-    /// The attempt succeeded: the account starts afresh, the address gets this one attempt back.
+    /// Clears the account's failures, and undoes this one attempt for the address.
     pub(crate) fn record_success(&self, account: &str, address: IpAddr) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.accounts.remove(account);
         remove_failure(&mut state.addresses, &network_of(address));
     }
 
-    /// The attempt could not be judged (etcd away, too busy): it counts for nobody.
+    /// Undoes an attempt that could not be decided (etcd unreachable, too busy).
     pub(crate) fn cancel_attempt(&self, account: &str, address: IpAddr) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         remove_failure(&mut state.accounts, account);
@@ -106,7 +105,7 @@ impl SignInThrottle {
     }
 }
 
-/// An IPv6 host owns its whole /64, so that is what counts.
+/// The address that failures are counted for: an IPv6 host owns its whole /64.
 fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & (u128::MAX << 64)).into()),
@@ -137,7 +136,7 @@ fn record_failure<K: Hash + Eq + Clone>(
 ) {
     if map.len() >= ENTRIES_MAX && !map.contains_key(&key) {
         map.retain(|_, failures| now.saturating_duration_since(failures.last) < rule.forget_after);
-        // Still full: forget the least conspicuous tenth.
+        // Still full: drop the tenth with the fewest failures.
         if map.len() >= ENTRIES_MAX {
             let mut by_wait: Vec<(u32, Instant, K)> = map
                 .iter()
@@ -240,7 +239,7 @@ mod tests {
                 return;
             }
         }
-        panic!("own successes must not buy an address more guesses");
+        panic!("successful sign-ins must not earn an address more guesses");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The session cookie's token: a JWT with one fixed algorithm, issuer, audience and leeway.
+//! The session token: a JWT with a fixed algorithm, issuer, audience and leeway.
 
 use galera::Timestamp;
 use jsonwebtoken::errors::ErrorKind;
@@ -11,10 +11,10 @@ use super::records::UserName;
 const ALGORITHM: Algorithm = Algorithm::HS256;
 const ISSUER: &str = "galera-console";
 const AUDIENCE: &str = "galera-console/session";
-/// Clock difference between replicas that is forgiven, in seconds.
+/// Tolerated clock difference between replicas, in seconds.
 const LEEWAY_SECONDS: u64 = 5;
 
-/// What a token says.
+/// The claims of a session token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionClaims {
     /// Always `galera-console`.
@@ -25,14 +25,14 @@ pub struct SessionClaims {
     pub sub: UserName,
     /// The session's id.
     pub sid: Uuid,
-    /// When it was issued, in seconds since the Unix epoch.
+    /// Issued at, in seconds since the Unix epoch.
     pub iat: i64,
-    /// When it expires, in seconds since the Unix epoch.
+    /// Expires at, in seconds since the Unix epoch.
     pub exp: i64,
 }
 
 impl SessionClaims {
-    /// Claims for a session of `username`.
+    /// Claims of a session of `username`; times are truncated to seconds.
     #[must_use]
     pub fn new(username: UserName, session: Uuid, issued: Timestamp, expires: Timestamp) -> Self {
         Self {
@@ -46,18 +46,17 @@ impl SessionClaims {
     }
 }
 
-/// Why a token is not believed.
+/// Why a token is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Its time is over.
     #[error("the session has expired")]
     Expired,
-    /// Not made by this console, or altered since.
+    /// Not issued by this console, or tampered with.
     #[error("the session token was not issued by this console")]
     Forged,
 }
 
-/// Signs and verifies with one key.
+/// Signs and verifies tokens with one key.
 pub struct TokenSigner {
     encoding: EncodingKey,
     decoding: DecodingKey,
@@ -65,7 +64,7 @@ pub struct TokenSigner {
 }
 
 impl TokenSigner {
-    /// A signer with `key`.
+    /// A signer for HMAC key `key`.
     #[must_use]
     pub fn new(key: &[u8]) -> Self {
         let mut validation = Validation::new(ALGORITHM);
@@ -80,15 +79,15 @@ impl TokenSigner {
         }
     }
 
-    /// The token that says `claims`.
+    /// Encodes and signs `claims`.
     ///
     /// # Errors
-    /// Only when the crypto library fails.
+    /// Only if the crypto library fails.
     pub fn sign(&self, claims: &SessionClaims) -> Result<String, jsonwebtoken::errors::Error> {
         jsonwebtoken::encode(&Header::new(ALGORITHM), claims, &self.encoding)
     }
 
-    /// What `token` says, when it was signed with this key and is in date.
+    /// The claims of `token`, if it was signed with this key and has not expired.
     ///
     /// # Errors
     /// [`TokenError`].

@@ -1,9 +1,9 @@
-//! The host's first own address, for when `NODE_ADDRESS` is not set.
+//! Default for `NODE_ADDRESS`: the host's first address that other hosts can reach.
 
 use std::net::IpAddr;
 
-/// The first address that other hosts can use: the one that `/etc/hosts` gives to the host's own name (in a container,
-/// its address on the first network), else the first of its interfaces; IPv4 before IPv6.
+/// The address that `/etc/hosts` gives to the host name (in a container, its address on the first network), otherwise
+/// the first interface address. IPv4 before IPv6.
 #[must_use]
 pub fn first() -> Option<IpAddr> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -30,7 +30,7 @@ fn is_reachable(address: &IpAddr) -> bool {
     !address.is_loopback() && !address.is_unspecified() && !link_local
 }
 
-/// The addresses that the text of a hosts file gives to `name`, in its order.
+/// The addresses of `name` in the text of a hosts file, in file order.
 fn addresses_of<'a>(name: &'a str, hosts: &'a str) -> impl Iterator<Item = IpAddr> + 'a {
     hosts.lines().filter_map(move |line| {
         let mut words = line.split('#').next()?.split_whitespace();
@@ -46,7 +46,7 @@ mod tests {
     const HOSTS: &str = "127.0.0.1 localhost n1\n# 10.0.0.9 n1\nfe80::1 n1\n10.0.0.5\tn1.example n1 # own\n10.0.0.6 n2\n";
 
     #[test]
-    fn the_own_name_leads_to_the_first_usable_address() {
+    fn the_host_name_resolves_to_the_first_usable_address() {
         assert_eq!(
             preferred(addresses_of("n1", HOSTS)),
             Some("10.0.0.5".parse().unwrap())

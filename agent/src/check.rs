@@ -1,20 +1,20 @@
-//! `galera-agent check`: what the health endpoint answers, as an exit code, for container health checks.
+//! `galera-agent check`: the health endpoint's answer as an exit code, for container health checks.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// Time for each of connecting, asking and answering.
+/// Applies to connecting, reading and writing separately.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Most that is read of an answer, in bytes.
+/// Bytes of a response that are read at most.
 const RESPONSE_MAX: u64 = 16 * 1024;
 
-/// Asks the agent whose health endpoint listens on `address`: whether all is well, and its line.
+/// Queries the agent's health endpoint at `address`. Returns whether it is healthy, and the response line.
 ///
-/// With `live` all is well as long as the agent answers (I24).
+/// With `live`, any response counts as healthy (I24).
 ///
 /// # Errors
-/// When it does not answer.
+/// If there is no response, or it is not galera-agent's.
 pub fn query_health(address: SocketAddr, live: bool) -> io::Result<(bool, String)> {
     let mut stream = connect(address)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
@@ -29,7 +29,7 @@ pub fn query_health(address: SocketAddr, live: bool) -> io::Result<(bool, String
     match status {
         Some("200") => Ok((true, body.trim().to_owned())),
         Some("503") => Ok((false, body.trim().to_owned())),
-        _ => Err(io::Error::other("what answers is no galera-agent")),
+        _ => Err(io::Error::other("the responder is not galera-agent")),
     }
 }
 

@@ -1,10 +1,9 @@
-//! The host's clock, for what people read; no decision rests on it.
+//! The host's clock. For display only; no decision depends on it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use galera::Timestamp;
 
-/// The present.
 #[must_use]
 pub fn now() -> Timestamp {
     let elapsed = SystemTime::now()

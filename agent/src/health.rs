@@ -1,5 +1,5 @@
-//! The health endpoint: `/` for load balancers, 200 when the server is Synced and Primary, 503 with the reason
-//! otherwise; `/live` for those who restart what hangs, 200 whatever the server does (I24).
+//! The health endpoint. `/` is for load balancers: 200 when the server is Synced and Primary, otherwise 503 with the
+//! reason. `/live` is for restart checks: always 200, whatever the server's state (I24).
 
 use std::convert::Infallible;
 use std::io;
@@ -22,24 +22,23 @@ use tokio_util::task::TaskTracker;
 
 use crate::observation::{AvailabilityPolicy, ServerState};
 
-/// Connections served at once; further ones wait in the kernel's queue.
+/// Concurrent connections; more wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 64;
-/// Time for one connection: a health check is one small request.
+/// Total time for one connection.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What counts as healthy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HealthPolicy {
-    /// When a node that is not plainly Synced may be sent clients.
+    /// Whether donors and read-only nodes count as healthy.
     pub availability: AvailabilityPolicy,
-    /// While this file exists, the node takes no clients.
+    /// While this file exists, the node reports unhealthy.
     pub disable_file: Option<PathBuf>,
 }
 
-/// Listens on `address`; where the host has no IPv6, every address means every IPv4 address.
+/// Listens on `address`. On a host without IPv6, `[::]` falls back to `0.0.0.0`.
 ///
 /// # Errors
-/// The system's, when the address is taken, not ours or not permitted.
+/// If the address is in use, not local or not permitted.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     match TcpListener::bind(address).await {
         Err(error)
@@ -53,7 +52,7 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// Answers on `listener` until dropped.
+/// Serves `listener` until dropped.
 pub async fn serve(
     listener: TcpListener,
     server: watch::Receiver<ServerState>,
@@ -70,7 +69,7 @@ pub async fn serve(
             Ok((stream, _)) => {
                 let (server, policy) = (server.clone(), Arc::clone(&policy));
                 tasks.spawn(async move {
-                    // A connection that takes longer is none of a load balancer.
+                    // Times out: a health check takes one small request.
                     let _ =
                         timeout(CONNECTION_TIMEOUT, serve_connection(stream, server, policy)).await;
                     drop(permit);
@@ -113,7 +112,10 @@ fn respond(
     policy: &HealthPolicy,
 ) -> Response<Full<Bytes>> {
     if path != "/" && path != "/live" {
-        return text_response(StatusCode::NOT_FOUND, "there are only / and /live");
+        return text_response(
+            StatusCode::NOT_FOUND,
+            "not found; available paths: / and /live",
+        );
     }
     if ![Method::GET, Method::HEAD, Method::OPTIONS].contains(method) {
         let mut refused = text_response(StatusCode::METHOD_NOT_ALLOWED, "use GET, HEAD or OPTIONS");
@@ -178,14 +180,14 @@ mod tests {
             answer
         };
         tokio::select! {
-            () = serve(listener, receiver, HealthPolicy::default()) => panic!("the endpoint ended"),
+            () = serve(listener, receiver, HealthPolicy::default()) => panic!("the endpoint stopped"),
             answer = client => answer,
         }
     }
 
     #[tokio::test]
     async fn answers_load_balancer_requests() {
-        // HAProxy's httpchk asks with OPTIONS and HTTP/1.0, without a Host.
+        // HAProxy's httpchk sends OPTIONS with HTTP/1.0 and no Host header.
         let answer = send_request(synced(), "OPTIONS / HTTP/1.0\r\n\r\n").await;
         assert!(
             answer.starts_with("HTTP/1.0 200 OK\r\n") && answer.ends_with("\r\n\r\nSynced\n"),
@@ -198,7 +200,7 @@ mod tests {
         );
         let answer = send_request(ServerState::Unknown, "GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
         assert!(
-            answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("was not asked yet\n"),
+            answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("has not been probed yet\n"),
             "{answer}"
         );
     }

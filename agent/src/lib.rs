@@ -1,6 +1,6 @@
-//! The node agent: runs or only reports one Galera node, and answers load balancers for it.
+//! The node agent: runs a Galera node or only reports it, and serves its health endpoint.
 //!
-//! Invariant: a running server is only ever read (SHOW). Nothing that happens to etcd or to this agent changes it.
+//! Invariant: a running server is only read (SHOW). No failure of etcd or of this agent changes it.
 
 pub mod address;
 pub mod check;

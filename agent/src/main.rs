@@ -1,4 +1,4 @@
-//! `galera-agent`: the command line, the exit codes and nothing else.
+//! `galera-agent`: command line and exit codes.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -12,48 +12,48 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-/// Wrong usage or configuration.
+/// Invalid usage or configuration (`EX_USAGE`).
 const EXIT_USAGE: u8 = 64;
-/// Our own fault.
+/// Internal error (`EX_SOFTWARE`).
 const EXIT_INTERNAL: u8 = 70;
-/// No permission for a file or address.
+/// Missing permission for a file or an address (`EX_NOPERM`).
 const EXIT_NO_PERMISSION: u8 = 77;
 
 const REPORT_HELP: &str = "\
-Settings are environment variables; each may be given as NAME_FILE, a file that holds the value:
+Settings are environment variables. Each can be given as NAME_FILE instead, the path of a file with the value:
   CLUSTER_NAME         the cluster, as in wsrep_cluster_name (required)
   DISCOVERY_SERVICE    etcd hosts, comma-separated: host, host:port or URL (required)
-  TTL                  lifetime of the report in seconds, 3 to 3600 [10]
-  NODE_ADDRESS         the node's identity, host or host:port [first address of the host]
-  REGISTRY_PREFIX      where the registry's keys begin [/galera]
-  MYSQL_HOST, MYSQL_PORT, or MYSQL_SOCKET   the database [127.0.0.1, 3306]
-  MYSQL_USER, MYSQL_PASSWORD_FILE           an account with GRANT USAGE [console, none]
+  TTL                  lease TTL of the report in seconds, 3 to 3600 [10]
+  NODE_ADDRESS         identity of the node, host or host:port [first address of the host]
+  REGISTRY_PREFIX      prefix of the registry keys [/galera]
+  MYSQL_HOST, MYSQL_PORT, or MYSQL_SOCKET   database server [127.0.0.1, 3306]
+  MYSQL_USER, MYSQL_PASSWORD_FILE           account with GRANT USAGE [console, none]
   HEALTH_LISTEN        address of the health endpoint, or off [:9200]
-  GALERA_AGENT_NOTIFY  NAME/SECRET: listens for `galera-agent notify`, where the server has the same value [none]
+  GALERA_AGENT_NOTIFY  NAME/SECRET: socket for `galera-agent notify`; set the same value for the server [none]
   ETCD_USER, ETCD_PASSWORD_FILE, ETCD_CA, ETCD_CERT, ETCD_KEY   access to etcd [none]
-  RUST_LOG             which messages are logged [info]
-Exit codes: 0 clean, 64 wrong usage or configuration, 70 a fault of the agent, 77 no permission.";
+  RUST_LOG             log filter [info]
+Exit codes: 0 success, 64 invalid usage or configuration, 70 internal error, 77 permission denied.";
 
 const RUN_HELP: &str = "\
-Beside those of `report`, where MYSQL_HOST, MYSQL_PORT, MYSQL_SOCKET, MYSQL_USER and GALERA_AGENT_NOTIFY do not count:
+In addition to the settings of `report` (except MYSQL_HOST, MYSQL_PORT, MYSQL_SOCKET, MYSQL_USER and GALERA_AGENT_NOTIFY):
   CLUSTER_JOIN         members to join without etcd, instead of DISCOVERY_SERVICE [none]
-  MYSQL_ROOT_PASSWORD  of root@localhost (required)
-  MYSQL_ROOT_HOST      from where a second root may connect [none]
-  XTRABACKUP_USER, XTRABACKUP_PASSWORD   the state transfer's account [xtrabackup; required for mariabackup]
-  CONSOLE_USER, CONSOLE_PASSWORD         an account that may only look [console; none is made]
-  RECOVERY_USER, RECOVERY_PASSWORD       the account that may bootstrap [recovery; none is made]
+  MYSQL_ROOT_PASSWORD  password of root@localhost (required)
+  MYSQL_ROOT_HOST      host from which a second root account may connect [none]
+  XTRABACKUP_USER, XTRABACKUP_PASSWORD   account for state transfers [xtrabackup; required for mariabackup]
+  CONSOLE_USER, CONSOLE_PASSWORD         read-only account [console; not created without a password]
+  RECOVERY_USER, RECOVERY_PASSWORD       account that may bootstrap [recovery; not created without a password]
   GALERA_PORT          group communication port of every member [4567]
   NODE_NAME            wsrep_node_name [the node's identity]
-  AUTO_BOOTSTRAP       all-reported: a stopped cluster comes back when all expected members have reported [never]
-  EXPECTED_MEMBERS     how many members there are, or their names [the durable registrations]
-  AVAILABLE_WHEN_DONOR, AVAILABLE_WHEN_READONLY   whether these nodes are healthy [0, 1]
-  HEALTH_DISABLE_FILE  while it exists, the node is not healthy [/var/tmp/galera-agent.disabled]
-Exit codes: the server's own (128 and the signal's number when killed; of a server that an earlier agent started only
-0 stopped cleanly, 1 not), 0 stopped before it was started, 64 wrong usage, configuration or foreign data, 69 data in use
-or a program missing, 70 a fault of the agent, 77 no permission.";
+  AUTO_BOOTSTRAP       all-reported: bootstrap a stopped cluster when all expected members have reported [never]
+  EXPECTED_MEMBERS     number of members, or their names [the durable registrations]
+  AVAILABLE_WHEN_DONOR, AVAILABLE_WHEN_READONLY   whether donors and read-only nodes are healthy [0, 1]
+  HEALTH_DISABLE_FILE  the node is unhealthy while this file exists [/var/tmp/galera-agent.disabled]
+Exit codes: the server's (128 plus the signal number if killed; for a server that an earlier agent started only 0 for a
+clean stop, otherwise 1), 0 stopped before the server was started, 64 invalid usage or configuration or foreign data,
+69 data in use or a program missing, 70 internal error, 77 permission denied.";
 
 #[derive(Parser)]
-#[command(version, about = "Runs a Galera node, or reports one to the registry", after_help = REPORT_HELP)]
+#[command(version, about = "Run a Galera node, or report it to the registry", after_help = REPORT_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -61,25 +61,26 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Report on a server that something else starts, until stopped.
+    /// Report a server that is started by other means, until stopped.
     #[command(after_help = REPORT_HELP)]
     Report,
-    /// Found, join or recover the cluster with this server, and stand by it until it ends.
+    /// Found, join or recover the cluster with this server, and supervise it until it exits.
     #[command(after_help = RUN_HELP)]
     Run {
-        /// The server and its arguments, after --.
+        /// Server command and arguments, after --.
         #[arg(required = true, last = true)]
         command: Vec<OsString>,
     },
-    /// Hand on what the server tells its wsrep_notify_cmd; `run` sets that, for `report` it is set by hand.
+    /// Forward a notification from the server's wsrep_notify_cmd to the agent. `run` configures this; for `report`, set
+    /// it manually.
     Notify {
-        /// What the server says.
+        /// Arguments that the server passes to wsrep_notify_cmd.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Ask the health endpoint that HEALTH_LISTEN names: 0 healthy, 1 not.
+    /// Query the health endpoint at HEALTH_LISTEN: exit code 0 if healthy, 1 if not.
     Check {
-        /// Only whether the agent answers, whatever the server does: for checks that restart what fails.
+        /// Only check that the agent responds, whatever the server's state. For liveness checks.
         #[arg(long)]
         live: bool,
     },
@@ -93,7 +94,7 @@ fn main() -> ExitCode {
         Ok(Command::Check { live }) => check(live),
         Err(error) => {
             let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
-            // Nothing is left to say when even this cannot be printed.
+            // Nothing can be reported if even this cannot be printed.
             let _ = error.print();
             ExitCode::from(code)
         }
@@ -106,7 +107,7 @@ fn report() -> ExitCode {
         init_logging(&source).and_then(|()| ReportSettings::read(&source, address::first));
     let settings = match settings {
         Ok(settings) => settings,
-        Err(wrong) => return reject_setting(&wrong),
+        Err(error) => return reject_setting(&error),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -116,7 +117,7 @@ fn report() -> ExitCode {
         .and_then(|runtime| runtime.block_on(report_until_stopped(settings)))
     {
         Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(wrong)) => reject_setting(&wrong),
+        Ok(Err(error)) => reject_setting(&error),
         Err(error) => {
             eprintln!("galera-agent: {error:#}");
             ExitCode::from(EXIT_INTERNAL)
@@ -124,32 +125,32 @@ fn report() -> ExitCode {
     }
 }
 
-fn reject_setting(wrong: &SettingError) -> ExitCode {
-    eprintln!("galera-agent: {wrong}");
-    ExitCode::from(if wrong.permission_denied {
+fn reject_setting(error: &SettingError) -> ExitCode {
+    eprintln!("galera-agent: {error}");
+    ExitCode::from(if error.permission_denied {
         EXIT_NO_PERMISSION
     } else {
         EXIT_USAGE
     })
 }
 
-/// The server waits for this: quick, and never a failure.
+/// The server waits for this command, so it returns quickly and never fails.
 fn send_notification(arguments: &[String]) -> ExitCode {
     let source = SettingsSource::new(|name| std::env::var_os(name));
     match source.optional(notify::VARIABLE) {
         Ok(Some(text)) => match source.parse::<notify::NotifyEndpoint>(notify::VARIABLE, &text) {
-            Ok(place) => {
-                if let Err(error) = notify::send(&place, arguments) {
-                    eprintln!("galera-agent: the agent was not told: {error}");
+            Ok(endpoint) => {
+                if let Err(error) = notify::send(&endpoint, arguments) {
+                    eprintln!("galera-agent: cannot notify the agent: {error}");
                 }
             }
-            Err(wrong) => eprintln!("galera-agent: {wrong}"),
+            Err(error) => eprintln!("galera-agent: {error}"),
         },
         Ok(None) => eprintln!(
-            "galera-agent: {} is not set; it is meant for wsrep_notify_cmd",
+            "galera-agent: {} is not set; this command is for wsrep_notify_cmd",
             notify::VARIABLE
         ),
-        Err(wrong) => eprintln!("galera-agent: {wrong}"),
+        Err(error) => eprintln!("galera-agent: {error}"),
     }
     ExitCode::SUCCESS
 }
@@ -161,10 +162,10 @@ fn check(live: bool) -> ExitCode {
         Ok(None) => {
             return reject_setting(&source.invalid(
                 "HEALTH_LISTEN",
-                "is off, so there is nobody to ask".to_owned(),
+                "is off, so there is no endpoint to query".to_owned(),
             ));
         }
-        Err(wrong) => return reject_setting(&wrong),
+        Err(error) => return reject_setting(&error),
     };
     match check::query_health(address, live) {
         Ok((true, line)) => {
@@ -176,7 +177,7 @@ fn check(live: bool) -> ExitCode {
             ExitCode::FAILURE
         }
         Err(error) => {
-            println!("the agent does not answer at {address}: {error}");
+            println!("no response from the agent at {address}: {error}");
             ExitCode::FAILURE
         }
     }
@@ -187,9 +188,9 @@ fn run(command: &[OsString]) -> ExitCode {
     let settings = init_logging(&source).and_then(|()| RunSettings::read(&source, address::first));
     let settings = match settings {
         Ok(settings) => settings,
-        Err(wrong) => return reject_setting(&wrong),
+        Err(error) => return reject_setting(&error),
     };
-    // One provider for everything that speaks TLS; it only fails when one is installed already.
+    // Process-wide TLS provider; this fails only if one is already installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -210,7 +211,7 @@ fn run(command: &[OsString]) -> ExitCode {
 async fn report_until_stopped(
     settings: ReportSettings,
 ) -> anyhow::Result<Result<(), SettingError>> {
-    // One provider for everything that speaks TLS; it only fails when one is installed already.
+    // Process-wide TLS provider; this fails only if one is already installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
@@ -220,7 +221,7 @@ async fn report_until_stopped(
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
         };
-        tracing::info!("Stopping on {name}; the database is left alone");
+        tracing::info!("Stopping on {name}; the database keeps running");
         stop.cancel();
         std::future::pending::<()>().await;
     };
@@ -235,7 +236,10 @@ fn init_logging(source: &SettingsSource<'_>) -> Result<(), SettingError> {
         .optional("RUST_LOG")?
         .unwrap_or_else(|| "info".to_owned());
     let filter = EnvFilter::try_new(&directives).map_err(|error| {
-        source.invalid("RUST_LOG", format!("{directives:?} is no filter: {error}"))
+        source.invalid(
+            "RUST_LOG",
+            format!("{directives:?} is not a valid filter: {error}"),
+        )
     })?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -1,6 +1,6 @@
-//! `galera-agent notify`, the server's `wsrep_notify_cmd`: hands what the server tells to the running agent.
+//! `galera-agent notify`, the server's `wsrep_notify_cmd`: forwards the server's notifications to the running agent.
 //!
-//! The server waits for the command to end (B5), so it does one datagram and is gone, whatever became of it.
+//! The server waits for the command to exit (B5), so it sends one datagram and returns, whether or not it is received.
 
 use std::fmt;
 use std::io;
@@ -15,18 +15,17 @@ use tokio::time::Instant;
 use crate::observation::ServerState;
 use crate::report::TransientState;
 
-/// Names the running agent to its server, and through it to the command: `NAME/SECRET`.
+/// Environment variable with the agent's endpoint, `NAME/SECRET`. The server inherits it and passes it to the command.
 pub const VARIABLE: &str = "GALERA_AGENT_NOTIFY";
 
-/// Longest name of a socket, in bytes; the kernel has room for little more.
+/// Longest socket name, in bytes; abstract socket names have at most 107.
 const NAME_MAX: usize = 100;
-/// Lengths of a secret, in bytes: shorter is guessed, longer is no secret but a mistake.
+/// Allowed lengths of a secret, in bytes.
 const SECRET_LENGTH: std::ops::RangeInclusive<usize> = 16..=256;
 
-/// Largest datagram, in bytes.
 const DATAGRAM_MAX: usize = 16 * 1024;
 
-/// Where an agent listens, and what it wants to hear first.
+/// An abstract Unix socket on which an agent listens, and the secret that each datagram must start with.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NotifyEndpoint {
     name: String,
@@ -34,7 +33,7 @@ pub struct NotifyEndpoint {
 }
 
 impl NotifyEndpoint {
-    /// A place that nobody else has, made of two random texts.
+    /// An endpoint unique to this agent, from two random tokens.
     #[must_use]
     pub fn from_tokens(name: &str, secret: &str) -> Self {
         Self {
@@ -43,7 +42,7 @@ impl NotifyEndpoint {
         }
     }
 
-    /// The value of [`DATA_VARIABLE`] for the server.
+    /// The value of [`VARIABLE`] for the server.
     #[must_use]
     pub fn to_env_value(&self) -> String {
         format!("{}/{}", self.name, self.secret)
@@ -56,16 +55,16 @@ impl FromStr for NotifyEndpoint {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (name, secret) = text
             .split_once('/')
-            .ok_or("is not NAME/SECRET; give a name and a random secret, as in galera-agent/$(openssl rand -hex 16)")?;
+            .ok_or("is not NAME/SECRET; use a name and a random secret, for example galera-agent/$(openssl rand -hex 16)")?;
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(plain) {
             return Err(format!(
-                "the name {name:?} may have letters, digits and . _ - only, 1 to {NAME_MAX}"
+                "the name {name:?} must have 1 to {NAME_MAX} characters: letters, digits and . _ -"
             ));
         }
         if !SECRET_LENGTH.contains(&secret.len()) || !secret.chars().all(plain) {
             return Err(format!(
-                "the secret must have {} to {} letters, digits and . _ -",
+                "the secret must have {} to {} characters: letters, digits and . _ -",
                 SECRET_LENGTH.start(),
                 SECRET_LENGTH.end()
             ));
@@ -83,20 +82,22 @@ impl fmt::Debug for NotifyEndpoint {
     }
 }
 
-/// Tells the agent at `endpoint`; never waits for it.
+/// Sends a notification to the agent at `endpoint` without blocking.
 ///
 /// # Errors
-/// Why it was not told, for whoever calls by hand.
-pub fn send(place: &NotifyEndpoint, arguments: &[String]) -> io::Result<()> {
+/// If it cannot be delivered.
+pub fn send(endpoint: &NotifyEndpoint, arguments: &[String]) -> io::Result<()> {
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
-    let words = std::iter::once(place.secret.as_str()).chain(arguments.iter().map(String::as_str));
-    let address = SocketAddr::from_abstract_name(&place.name)?;
+    let words =
+        std::iter::once(endpoint.secret.as_str()).chain(arguments.iter().map(String::as_str));
+    let address = SocketAddr::from_abstract_name(&endpoint.name)?;
     socket.send_to_addr(&WsrepEvent::encode_datagram(words), &address)?;
     Ok(())
 }
 
-/// The agent's end. Abstract: no file that a state transfer could remove, nothing left behind.
+/// The agent's side. The socket is abstract: there is no file that a state transfer could remove or that could be left
+/// behind.
 #[derive(Debug)]
 pub struct NotifyListener {
     socket: tokio::net::UnixDatagram,
@@ -104,56 +105,55 @@ pub struct NotifyListener {
 }
 
 impl NotifyListener {
-    /// Listens at `endpoint`; only who knows its secret is heard.
+    /// Listens at `endpoint`; datagrams without its secret are ignored.
     ///
     /// # Errors
-    /// The system's.
-    pub fn bind(place: NotifyEndpoint) -> io::Result<Self> {
-        let address = SocketAddr::from_abstract_name(&place.name)?;
+    /// If the socket cannot be bound.
+    pub fn bind(endpoint: NotifyEndpoint) -> io::Result<Self> {
+        let address = SocketAddr::from_abstract_name(&endpoint.name)?;
         let socket = UnixDatagram::bind_addr(&address)?;
         socket.set_nonblocking(true)?;
         Ok(Self {
             socket: tokio::net::UnixDatagram::from_std(socket)?,
-            endpoint: place,
+            endpoint,
         })
     }
 
-    /// Where it listens.
     #[must_use]
     pub const fn endpoint(&self) -> &NotifyEndpoint {
         &self.endpoint
     }
 
-    /// Publishes what the server tells as it comes, has each state reported though another one may follow at once, and
-    /// has the server asked for the rest; until dropped.
+    /// Publishes the state after each notification, queues it for the report even if the next one follows immediately,
+    /// and triggers a probe. Runs until dropped.
     pub async fn run(
         &self,
         publish: &watch::Sender<ServerState>,
-        passing: &mpsc::Sender<TransientState>,
-        at_once: &Notify,
+        transient_states: &mpsc::Sender<TransientState>,
+        probe_now: &Notify,
     ) {
         loop {
             let event = self.next_event().await;
-            tracing::debug!(?event, "The server tells of a change");
+            tracing::debug!(?event, "Notification received");
             publish.send_modify(|server| *server = server.after_event(&event));
-            // Nobody waits where nobody reports.
-            let _ = passing.try_send(TransientState {
+            // Fails if the queue is full or there is no reporter.
+            let _ = transient_states.try_send(TransientState {
                 at: Instant::now(),
                 server: publish.borrow().clone(),
             });
-            at_once.notify_one();
+            probe_now.notify_one();
         }
     }
 
-    /// The next event. Cancelling the wait loses nothing.
+    /// The next event. Cancel safe.
     pub async fn next_event(&self) -> WsrepEvent {
         let mut bytes = vec![0; DATAGRAM_MAX];
         loop {
             match self.socket.recv(&mut bytes).await {
                 Ok(length) => {
-                    let told = bytes[..length].strip_prefix(self.endpoint.secret.as_bytes());
-                    if let Some(told) = told.and_then(|rest| rest.strip_prefix(b"\0")) {
-                        return WsrepEvent::from_datagram(told);
+                    let payload = bytes[..length].strip_prefix(self.endpoint.secret.as_bytes());
+                    if let Some(payload) = payload.and_then(|rest| rest.strip_prefix(b"\0")) {
+                        return WsrepEvent::from_datagram(payload);
                     }
                 }
                 Err(error) => {
@@ -171,32 +171,32 @@ mod tests {
 
     #[tokio::test]
     async fn datagrams_without_the_secret_are_ignored_and_sending_never_blocks() {
-        let place: NotifyEndpoint =
+        let endpoint: NotifyEndpoint =
             format!("galera-agent-test-{}/0123456789abcdef", std::process::id())
                 .parse()
                 .unwrap();
-        let words = |status: &str| ["--status".to_owned(), status.to_owned()];
-        assert!(send(&place, &words("joined")).is_err());
-        let listener = NotifyListener::bind(place.clone()).unwrap();
-        let stranger = NotifyEndpoint {
+        let arguments_of = |status: &str| ["--status".to_owned(), status.to_owned()];
+        assert!(send(&endpoint, &arguments_of("joined")).is_err());
+        let listener = NotifyListener::bind(endpoint.clone()).unwrap();
+        let wrong_secret = NotifyEndpoint {
             secret: "0123456789abcdee".to_owned(),
-            ..place.clone()
+            ..endpoint.clone()
         };
-        send(&stranger, &words("donor")).unwrap();
-        send(&place, &words("joined")).unwrap();
+        send(&wrong_secret, &arguments_of("donor")).unwrap();
+        send(&endpoint, &arguments_of("joined")).unwrap();
         assert_eq!(
             listener.next_event().await.status.as_deref(),
             Some("joined")
         );
-        // A full queue is nobody's reason to wait.
-        while send(&place, &words("synced")).is_ok() {}
+        // Sending to a full queue fails instead of blocking.
+        while send(&endpoint, &arguments_of("synced")).is_ok() {}
     }
 
     #[test]
     fn an_endpoint_is_a_name_and_a_secret() {
-        let place: NotifyEndpoint = "galera-agent/0123456789abcdef".parse().unwrap();
-        assert_eq!(place.to_env_value(), "galera-agent/0123456789abcdef");
-        assert!(!format!("{place:?}").contains("0123"));
+        let endpoint: NotifyEndpoint = "galera-agent/0123456789abcdef".parse().unwrap();
+        assert_eq!(endpoint.to_env_value(), "galera-agent/0123456789abcdef");
+        assert!(!format!("{endpoint:?}").contains("0123"));
         let long = format!("{}/0123456789abcdef", "n".repeat(NAME_MAX + 1));
         for wrong in [
             "",

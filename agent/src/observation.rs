@@ -1,4 +1,4 @@
-//! What the agent knows of its server at this moment, and what of it belongs into the registry.
+//! What the agent currently knows about its server, and the part of it that is published in the registry.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use galera::startup::WsrepEvent;
 use galera::view::ClusterStatus;
 use tokio::time::Instant;
 
-/// The rows of the server's status that are reported, as keys of the node.
+/// The status variables that are published as keys of the node.
 pub const REPORTED_VARIABLES: [&str; 9] = [
     "wsrep_local_state_comment",
     "wsrep_last_committed",
@@ -24,81 +24,73 @@ pub const REPORTED_VARIABLES: [&str; 9] = [
     "wsrep_node_name",
 ];
 
-/// How a server shows that it has received its state.
+/// `wsrep_local_state_comment` of a node that has received its state.
 const JOINED: &str = "Joined";
 
-/// A status older than this is no longer vouched for: the probe itself hangs.
+/// A status older than this is stale: the probe itself hangs.
 const STATUS_MAX_AGE: Duration = Duration::from_secs(6);
 
-/// One successful reading.
+/// The result of one successful probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusReading {
-    /// The rows of [`REPORTED_VARIABLES`], as the server spelled their values.
+    /// The values of [`REPORTED_VARIABLES`] as the server returned them.
     pub rows: BTreeMap<&'static str, String>,
-    /// All of it, understood.
     pub status: WsrepStatus,
-    /// `read_only`, where it was asked for.
+    /// `read_only`, if requested.
     pub read_only: Option<bool>,
 }
 
-/// What the agent itself does before its server answers or after it was told to stop.
+/// What the agent does before its server responds or after the server was told to stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OfflineStatus {
-    /// The phase.
     pub phase: AgentPhase,
-    /// What the registry is to hold as `recovered_position`.
+    /// Value to publish as `recovered_position`.
     pub recovered_position: Option<String>,
-    /// The server's state, as far as the server told it without being asked.
+    /// The server's state from its notifications, if there were any.
     pub state_comment: Option<&'static str>,
-    /// What is waited for or done, in one line.
+    /// What the agent is doing or waiting for, in one line.
     pub message: String,
-    /// Since when.
     pub since: Timestamp,
 }
 
-/// When a node that is not plainly Synced may be sent clients.
+/// Whether nodes that are not plainly Synced count as healthy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AvailabilityPolicy {
-    /// Also while it donates its state.
+    /// Donors do.
     pub donor: bool,
-    /// Also while it is `read_only`.
+    /// Read-only nodes do.
     pub read_only: bool,
 }
 
-/// The server at this moment.
+/// The server's current state.
 #[derive(Clone, Debug)]
 pub enum ServerState {
-    /// Not asked yet.
+    /// Not probed yet.
     Unknown,
-    /// It is not started, or does not answer yet; the agent knows why.
+    /// Not started, not responding yet, or stopping; the agent knows why.
     Offline(Box<OfflineStatus>),
-    /// It does not answer, but told its state by itself just now.
+    /// Not responding, but it has just sent a notification.
     Notified {
-        /// When it did.
         at: Instant,
-        /// What it would show as its state.
+        /// Its `wsrep_local_state_comment` according to the notification.
         comment: &'static str,
-        /// Whether it ever answered this agent.
+        /// Whether it has ever responded to this agent.
         answered_before: bool,
     },
-    /// It answers.
     Responding {
-        /// When it did.
+        /// Time of the response.
         at: Instant,
-        /// What it said.
         reading: Box<StatusReading>,
     },
-    /// It does not.
     Unreachable {
-        /// Why.
         error: ProbeError,
-        /// Whether it ever answered this agent.
+        /// Whether it has ever responded to this agent.
         answered_before: bool,
     },
 }
 
 impl StatusReading {
-    /// Takes the reported rows and the whole status out of rows of name and value.
+    /// Extracts the published values and the full status from rows of name and value.
     #[must_use]
     pub fn from_rows(rows: &[(String, String)]) -> Self {
         let reported = |name: &str| {
@@ -119,7 +111,7 @@ impl StatusReading {
         }
     }
 
-    /// Puts a state in the place of the one that was read.
+    /// Replaces the state that was read.
     fn override_state(&mut self, state: LocalState, comment: &str) {
         self.status.local_state = Some(state);
         self.status.local_state_comment = Some(comment.to_owned());
@@ -127,7 +119,7 @@ impl StatusReading {
             .insert("wsrep_local_state_comment", comment.to_owned());
     }
 
-    /// `Synced, PrimaryMembership, 3 members`, for messages.
+    /// For messages, for example `Synced, Primary, 3 members`.
     #[must_use]
     pub fn summary(&self) -> String {
         let row = |name| self.rows.get(name).map_or("unknown", String::as_str);
@@ -155,9 +147,9 @@ impl ServerState {
                     reading: Box::new(reading),
                 }
             }
-            // A server that starts does not answer yet; the agent's own word says more than that.
+            // A starting server does not respond yet; the agent's phase is more specific than the error.
             Err(_) if matches!(self, Self::Offline(_)) => self.clone(),
-            // So does its own word, but nobody would tell that it died since.
+            // The same holds for a recent notification; but after a while the server may have died.
             Err(_) if matches!(self, Self::Notified { at, .. } if at.elapsed() < STATUS_MAX_AGE) => {
                 self.clone()
             }
@@ -168,18 +160,18 @@ impl ServerState {
         }
     }
 
-    /// The state after the server told `event` by itself: what it says counts until the next answer.
+    /// The state after a notification, which applies until the next probe.
     #[must_use]
     pub fn after_event(&self, event: &WsrepEvent) -> Self {
         let Some((state, comment)) = event.local_state() else {
             return self.clone();
         };
         match self {
-            Self::Offline(held) if held.phase != AgentPhase::Stopping => {
-                let mut held = held.clone();
-                held.phase = AgentPhase::Joining;
-                held.state_comment = Some(comment);
-                Self::Offline(held)
+            Self::Offline(offline) if offline.phase != AgentPhase::Stopping => {
+                let mut offline = offline.clone();
+                offline.phase = AgentPhase::Joining;
+                offline.state_comment = Some(comment);
+                Self::Offline(offline)
             }
             Self::Responding { at, reading } => {
                 let mut reading = reading.clone();
@@ -195,13 +187,13 @@ impl ServerState {
         }
     }
 
-    /// Whether it was told that it has its state, which the server's own status shows some milliseconds later.
+    /// Whether a notification reported Joined. The server's status shows it some milliseconds later.
     fn is_joined(&self) -> bool {
         match self {
             Self::Responding { reading, .. } => {
                 reading.status.local_state == Some(LocalState::Joined)
             }
-            Self::Offline(held) => held.state_comment == Some(JOINED),
+            Self::Offline(offline) => offline.state_comment == Some(JOINED),
             Self::Notified { comment, .. } => *comment == JOINED,
             Self::Unknown | Self::Unreachable { .. } => false,
         }
@@ -220,12 +212,12 @@ impl ServerState {
         }
     }
 
-    /// What the agent may truthfully say that it is doing.
+    /// The phase to publish.
     #[must_use]
     pub fn phase(&self) -> AgentPhase {
         match self {
             Self::Unknown => AgentPhase::Starting,
-            Self::Offline(held) => held.phase,
+            Self::Offline(offline) => offline.phase,
             Self::Notified { .. } => AgentPhase::Joining,
             Self::Unreachable { .. } if self.has_answered() => AgentPhase::Waiting,
             Self::Unreachable { .. } => AgentPhase::Starting,
@@ -236,15 +228,15 @@ impl ServerState {
         }
     }
 
-    /// Every field that the registry is to hold under the node's lease, and no other.
+    /// Every field to publish under the node's lease.
     #[must_use]
     pub fn fields(&self) -> BTreeMap<&'static str, String> {
         let mut fields = match self {
             Self::Responding { reading, .. } => reading.rows.clone(),
-            Self::Offline(held) => {
-                let recovered = held.recovered_position.clone();
+            Self::Offline(offline) => {
+                let recovered = offline.recovered_position.clone();
                 let recovered = recovered.map(|position| ("recovered_position", position));
-                let state = held
+                let state = offline
                     .state_comment
                     .map(|state| ("wsrep_local_state_comment", state.to_owned()));
                 recovered.into_iter().chain(state).collect()
@@ -258,39 +250,48 @@ impl ServerState {
         fields
     }
 
-    /// Whether clients may be sent to the server, and in one line why or why not.
+    /// Whether the server should receive clients, and the reason in one line.
     #[must_use]
     pub fn health(&self, available: &AvailabilityPolicy) -> (bool, String) {
         let (at, reading) = match self {
-            Self::Offline(held) => {
-                return (false, format!("{} (since {})", held.message, held.since));
+            Self::Offline(offline) => {
+                return (
+                    false,
+                    format!("{} (since {})", offline.message, offline.since),
+                );
             }
-            Self::Unknown => return (false, "the server was not asked yet".to_owned()),
+            Self::Unknown => return (false, "the server has not been probed yet".to_owned()),
             Self::Unreachable { error, .. } => return (false, error.message.clone()),
             Self::Notified { comment, .. } => {
-                return (false, format!("{comment}, but it does not answer yet"));
+                return (
+                    false,
+                    format!("{comment}, but the server does not respond yet"),
+                );
             }
             Self::Responding { at, reading } => (at, reading),
         };
         let age = at.elapsed();
         if age > STATUS_MAX_AGE {
-            return (false, format!("the last answer is {} s old", age.as_secs()));
+            return (
+                false,
+                format!("the last successful probe was {} s ago", age.as_secs()),
+            );
         }
         let status = &reading.status;
         let synced = status.local_state == Some(LocalState::Synced);
         let primary = status.cluster_status == Some(ClusterStatus::Primary);
-        let donates = available.donor && status.local_state == Some(LocalState::Donor);
-        if !primary || !(synced || donates) {
+        let donor = available.donor && status.local_state == Some(LocalState::Donor);
+        if !primary || !(synced || donor) {
             return (false, reading.summary());
         }
-        let word = if synced { "Synced" } else { "Donor/Desynced" };
+        let state_name = if synced { "Synced" } else { "Donor/Desynced" };
         if status.ready == Some(false) {
-            return (false, format!("{word}, but wsrep_ready is OFF"));
+            return (false, format!("{state_name}, but wsrep_ready is OFF"));
         }
         if reading.read_only == Some(true) && !available.read_only {
-            return (false, format!("{word}, but read_only is ON"));
+            return (false, format!("{state_name}, but read_only is ON"));
         }
-        (true, word.to_owned())
+        (true, state_name.to_owned())
     }
 }
 

@@ -1,13 +1,12 @@
-//! Says that something is wrong once, repeats it once a minute, and says when it is over.
+//! Rate limit for logging an outage: at its start, once a minute while it lasts, and at its end.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often a lasting trouble is repeated.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The memory of one kind of trouble.
+/// State for one kind of outage.
 #[derive(Debug, Default)]
 pub struct OutageLog {
     ongoing: Option<OngoingOutage>,
@@ -21,7 +20,7 @@ struct OngoingOutage {
 }
 
 impl OutageLog {
-    /// Notes that there is trouble; `Some(duration so far)` when it is time to say so.
+    /// Records a failure; `Some(duration so far)` if it should be logged now.
     pub fn failed(&mut self, text: &str) -> Option<Duration> {
         let now = Instant::now();
         let trouble = self.ongoing.get_or_insert_with(|| OngoingOutage {
@@ -37,7 +36,7 @@ impl OutageLog {
         Some(now - trouble.since)
     }
 
-    /// Notes that all is well; `Some(how long it was not)` when there was trouble.
+    /// Records a success; `Some(duration of the outage)` if there was one.
     pub fn recovered(&mut self) -> Option<Duration> {
         self.ongoing.take().map(|trouble| trouble.since.elapsed())
     }

@@ -1,7 +1,7 @@
-//! Asks the local server for its status every second, over one connection of its own.
+//! Reads the server's status every second over a dedicated connection.
 //!
-//! The only place of the agent that knows the database driver. SHOW alone, which needs no privilege and works on a
-//! server that is not Primary; every attempt has a deadline, after which the connection is never used again.
+//! The only module of the agent that uses the database driver. It only uses SHOW, which needs no privilege and works on
+//! a server that is not Primary. Every attempt has a deadline, after which its connection is discarded.
 
 mod failure;
 
@@ -20,13 +20,12 @@ use crate::outage_log::OutageLog;
 use crate::settings::DatabaseSettings;
 use failure::{connection_closed, from_io, from_server, one_line, probe_error};
 
-/// How often the server is asked.
+/// Between two probes.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Time for one attempt, connecting included.
+/// Time for one attempt, including connecting.
 const DEADLINE: Duration = Duration::from_secs(3);
-/// No Galera version has as many rows.
+/// More than any Galera version returns.
 const ROWS_MAX: usize = 1_000;
-/// Largest packet accepted, in bytes.
 const PACKET_MAX: usize = 1 << 20;
 
 const STATUS: &str = "SHOW GLOBAL STATUS LIKE 'wsrep\\_%'";
@@ -36,7 +35,7 @@ const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
 
 type VariableRows = Vec<(String, String)>;
 
-/// Asks one server.
+/// Probes one server.
 pub struct StatusProbe {
     database: DatabaseSettings,
     cluster: ClusterName,
@@ -48,7 +47,7 @@ pub struct StatusProbe {
 
 struct ProbeConnection {
     conn: Conn,
-    /// The variables, which only change with the server.
+    /// Read once per connection: they change only with a restart.
     variables: VariableRows,
 }
 
@@ -66,29 +65,29 @@ impl StatusProbe {
         }
     }
 
-    /// Asks for `read_only` too.
+    /// Also reads `read_only`.
     #[must_use]
     pub const fn with_read_only(mut self, asked: bool) -> Self {
         self.read_only = asked;
         self
     }
 
-    /// Asks once, over a connection of its own.
+    /// Probes once over a new connection.
     ///
     /// # Errors
-    /// Why there is no answer.
+    /// If the server is unreachable, denies access or belongs to another cluster.
     pub async fn probe_once(mut self) -> Result<StatusReading, ProbeError> {
         self.attempt().await
     }
 
-    /// Publishes what the server says, every second and whenever `at_once` is notified, until dropped.
-    pub async fn run(mut self, server: watch::Sender<ServerState>, at_once: Arc<Notify>) {
+    /// Publishes the server's state every second and whenever `probe_now` is notified, until dropped.
+    pub async fn run(mut self, server: watch::Sender<ServerState>, probe_now: Arc<Notify>) {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                () = at_once.notified() => {}
+                () = probe_now.notified() => {}
             }
             let outcome = self.attempt().await;
             self.log_outcome(&outcome);
@@ -96,7 +95,7 @@ impl StatusProbe {
         }
     }
 
-    /// Asks once. A connection that was closed while idle is replaced once: that says nothing about the server.
+    /// Probes once. A connection that was closed while idle is replaced once: this says nothing about the server.
     async fn attempt(&mut self) -> Result<StatusReading, ProbeError> {
         let reused = self.connection.is_some();
         match self.attempt_with_deadline().await {
@@ -108,7 +107,7 @@ impl StatusProbe {
     }
 
     async fn attempt_with_deadline(&mut self) -> Result<StatusReading, ProbeError> {
-        // Taken out, so that an attempt that fails or is cut off leaves no connection behind.
+        // Taken, so that a failed or cancelled attempt drops the connection.
         let connection = self.connection.take();
         let attempt = Box::pin(self.read(connection));
         let (reading, connection) = match timeout(DEADLINE, attempt).await {
@@ -117,7 +116,7 @@ impl StatusProbe {
                 return Err(probe_error(
                     ProbeErrorKind::TimedOut,
                     format!(
-                        "{} did not answer within {} s",
+                        "{} did not respond within {} s",
                         self.database.location(),
                         DEADLINE.as_secs()
                     ),
@@ -153,7 +152,7 @@ impl StatusProbe {
         let mut conn = Conn::new(options(&self.database)).await.map_err(fail)?;
         let variables = query_rows(&mut conn, VARIABLES).await.map_err(fail)?;
         check_identity(&self.cluster, &variables)?;
-        // Fails on a server without Galera, which was refused above.
+        // This fails on a server without Galera, which was rejected above.
         conn.query_drop("SET SESSION wsrep_sync_wait=0")
             .await
             .map_err(fail)?;
@@ -161,32 +160,37 @@ impl StatusProbe {
     }
 
     fn classify(&self, error: &Error) -> ProbeError {
-        let place = self.database.location();
+        let location = self.database.location();
         match error {
-            Error::Io(IoError::Io(error)) => from_io(&place, error),
-            Error::Driver(DriverError::ConnectionClosed) => connection_closed(&place),
-            Error::Server(error) => from_server(&place, &self.database, error.code, &error.message),
+            Error::Io(IoError::Io(error)) => from_io(&location, error),
+            Error::Driver(DriverError::ConnectionClosed) => connection_closed(&location),
+            Error::Server(error) => {
+                from_server(&location, &self.database, error.code, &error.message)
+            }
             other => probe_error(
                 ProbeErrorKind::Protocol,
                 format!(
-                    "{place} does not speak the MySQL protocol as expected: {}",
+                    "{location} violates the MySQL protocol: {}",
                     one_line(&other.to_string())
                 ),
             ),
         }
     }
 
-    /// Logs when the server's state changes, and a lasting failure once a minute.
+    /// Logs changes of the server's state, and a lasting failure once a minute.
     fn log_outcome(&mut self, outcome: &Result<StatusReading, ProbeError>) {
-        let place = self.database.location();
+        let location = self.database.location();
         match outcome {
             Ok(reading) => {
                 if let Some(outage) = self.outage_log.recovered() {
-                    tracing::info!(outage_s = outage.as_secs(), "Server {place} answers again");
+                    tracing::info!(
+                        outage_s = outage.as_secs(),
+                        "Server {location} is reachable again"
+                    );
                 }
                 let summary = reading.summary();
                 if self.logged_summary.as_ref() != Some(&summary) {
-                    tracing::info!("Server {place} says: {summary}");
+                    tracing::info!("Server {location}: {summary}");
                     self.logged_summary = Some(summary);
                 }
             }
@@ -197,7 +201,7 @@ impl StatusProbe {
                     tracing::warn!(
                         kind,
                         outage_s,
-                        "Server not readable, its status is withdrawn: {error}"
+                        "Server unreachable, withdrawing its status: {error}"
                     );
                 }
             }
@@ -216,7 +220,7 @@ async fn query_rows(conn: &mut Conn, query: &str) -> Result<VariableRows, Error>
     Ok(rows)
 }
 
-/// A row of SHOW; other bytes than UTF-8 are replaced.
+/// A row of SHOW; invalid UTF-8 is replaced.
 fn name_and_value(row: Row) -> Option<(String, String)> {
     let mut values = row.unwrap_raw().into_iter().flatten();
     let mut text = || match values.next() {
@@ -238,19 +242,19 @@ fn options(database: &DatabaseSettings) -> Opts {
     OptsBuilder::default()
         .ip_or_hostname(database.host.as_str())
         .tcp_port(database.port)
-        // The driver would otherwise ask the server for its socket's path and reconnect there: another server, perhaps.
+        // Otherwise the driver reads the server's socket path and reconnects there, possibly to another server.
         .prefer_socket(socket.is_some())
         .socket(socket)
         .user(Some(database.user.as_str()))
         .pass(password)
-        // Both set: otherwise the driver asks the server for them first.
+        // If either were unset, the driver would query it from the server first.
         .max_allowed_packet(Some(PACKET_MAX))
         .wait_timeout(Some(28_800))
         .stmt_cache_size(0)
         .into()
 }
 
-/// Reporting a server of another cluster would mislead everybody who reads the registry.
+/// Reporting a server of another cluster would be misleading.
 fn check_identity(cluster: &ClusterName, variables: &VariableRows) -> Result<(), ProbeError> {
     let value = |name: &str| {
         let found = variables

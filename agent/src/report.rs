@@ -1,4 +1,4 @@
-//! Keeps the node's keys in the registry true: all of them under one lease, written in one transaction.
+//! Publishes the node's keys in the registry: all under one lease, written in one transaction.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,64 +17,58 @@ use tokio_util::sync::CancellationToken;
 use crate::observation::{REPORTED_VARIABLES, ServerState};
 use crate::outage_log::OutageLog;
 
-/// Time to withdraw the report when the agent stops; after that the lease ends by itself.
+/// Time to revoke the lease on shutdown; otherwise it expires.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// States that wait to be reported; more than that come together only when etcd is away.
+/// Capacity of the queue of transient states; it fills only while etcd is unreachable.
 pub const TRANSIENT_STATES_MAX: usize = 16;
-/// How long a state that has passed is worth reporting.
+/// Transient states older than this are not published.
 const TRANSIENT_STATE_TTL: Duration = Duration::from_secs(2);
 
-/// What identifies the node's keys.
+/// The node whose keys are published.
 #[derive(Clone, Debug)]
 pub struct ReportTarget {
-    /// Where the registry's keys lie.
     pub keys: RegistryKeys,
-    /// The cluster.
     pub cluster: ClusterName,
-    /// The node.
     pub node: NodeId,
 }
 
 type ReportFields = BTreeMap<&'static str, String>;
 
-/// A state that the server was in, however shortly.
+/// A state that may already have been replaced by the next.
 #[derive(Clone, Debug)]
 pub struct TransientState {
-    /// When.
     pub at: Instant,
-    /// The state.
     pub server: ServerState,
 }
 
-/// What the registry holds of this node, as far as we wrote it.
+/// What this agent has written to the registry.
 #[derive(Debug)]
 struct WrittenReport {
-    /// When everything was written, not only what had changed.
+    /// When all fields were last written, not only changed ones.
     full_write_at: Instant,
     fields: ReportFields,
 }
 
-/// Writes one node's report.
+/// Publishes one node's report.
 #[derive(Debug)]
 pub struct Reporter {
     registry: Registry,
     identity: ReportTarget,
     ttl: Duration,
-    /// The durable registration, unless somebody else keeps it.
+    /// Value of the durable registration; `None` if it is maintained elsewhere.
     registration: Option<String>,
     lease: Option<Lease>,
     lease_id: watch::Sender<Option<LeaseId>>,
     rewrite: Arc<Notify>,
     transient_states: Option<mpsc::Receiver<TransientState>>,
     written: Option<WrittenReport>,
-    /// The phase that was reported last.
     logged_phase: String,
     outage_log: OutageLog,
 }
 
 impl Reporter {
-    /// A reporter whose reports outlive it by `ttl`; `now` becomes the node's first sight when it was never registered.
+    /// A reporter with lease TTL `ttl`. `now` becomes `first_seen` if the node has never been registered.
     #[must_use]
     pub fn new(registry: Registry, identity: ReportTarget, ttl: Duration, now: Timestamp) -> Self {
         let registered = serde_json::json!({
@@ -96,41 +90,41 @@ impl Reporter {
         }
     }
 
-    /// Leaves the durable registration to somebody else.
+    /// Leaves the durable registration to the caller.
     #[must_use]
     pub fn without_registration(mut self) -> Self {
         self.registration = None;
         self
     }
 
-    /// Writes everything again whenever `rewrite` is notified.
+    /// Rewrites all fields whenever `rewrite` is notified.
     #[must_use]
     pub fn with_rewrite_signal(mut self, again: Arc<Notify>) -> Self {
         self.rewrite = again;
         self
     }
 
-    /// Reports these states too, one after the other, before the newest: some are over before it is their turn.
+    /// Also publishes these states, in order, before the current one, even if they have pending by then.
     #[must_use]
     pub fn with_transient_states(mut self, states: mpsc::Receiver<TransientState>) -> Self {
         self.transient_states = Some(states);
         self
     }
 
-    /// The lease under which everything is written; `None` while nothing is.
+    /// The lease of the published fields; `None` while nothing is published.
     #[must_use]
     pub fn subscribe_lease_id(&self) -> watch::Receiver<Option<LeaseId>> {
         self.lease_id.subscribe()
     }
 
-    /// Reports every change of `server` at once and everything each third of the time to live, until `stop`; then
-    /// withdraws the report.
+    /// Publishes every change of `server` immediately and all fields every third of the TTL. On `stop` it withdraws the
+    /// report.
     pub async fn run(mut self, mut server: watch::Receiver<ServerState>, stop: CancellationToken) {
-        let mut passing = self.transient_states.take();
-        let mut passed: Option<TransientState> = None;
+        let mut transient_states = self.transient_states.take();
+        let mut pending: Option<TransientState> = None;
         loop {
-            // What has passed long ago is nobody's news.
-            if let Some(state) = passed
+            // Outdated transient states are dropped.
+            if let Some(state) = pending
                 .take()
                 .filter(|state| state.at.elapsed() < TRANSIENT_STATE_TTL)
             {
@@ -139,8 +133,10 @@ impl Reporter {
                     () = self.reconcile(&state.server) => {}
                 }
             }
-            passed = passing.as_mut().and_then(|passing| passing.try_recv().ok());
-            if passed.is_some() {
+            pending = transient_states
+                .as_mut()
+                .and_then(|transient_states| transient_states.try_recv().ok());
+            if pending.is_some() {
                 continue;
             }
             let now = server.borrow_and_update().clone();
@@ -150,7 +146,7 @@ impl Reporter {
             }
             tokio::select! {
                 () = stop.cancelled() => break,
-                state = next_transient_state(passing.as_mut()) => passed = Some(state),
+                state = next_transient_state(transient_states.as_mut()) => pending = Some(state),
                 changed = server.changed() => if changed.is_err() { break },
                 () = sleep(self.ttl / 3) => {}
                 () = self.rewrite.notified() => self.written = None,
@@ -160,7 +156,7 @@ impl Reporter {
         self.withdraw().await;
     }
 
-    /// Writes what the registry does not hold yet, or not recently.
+    /// Writes what the registry lacks, or all fields if the last full write is too old.
     async fn reconcile(&mut self, server: &ServerState) {
         if matches!(server, ServerState::Unknown) {
             return;
@@ -173,13 +169,13 @@ impl Reporter {
                 }
                 written.full_write_at
             }
-            // Long ago, or unknown: everything, so that whatever was removed meanwhile comes back.
+            // Full write: also restores keys that were removed since.
             _ => {
                 self.written = None;
                 Instant::now()
             }
         };
-        // Boxed: the etcd client's calls make large futures.
+        // Boxed: the etcd client's futures are large.
         let outcome = Box::pin(self.write(&fields)).await;
         self.log_outcome(&outcome, &fields);
         let lease = self
@@ -195,7 +191,7 @@ impl Reporter {
         });
     }
 
-    /// Writes what is not known to be there, in one transaction; a lease that has vanished is replaced once.
+    /// Writes in one transaction; replaces an expired lease once.
     async fn write(&mut self, fields: &ReportFields) -> Result<(), Error> {
         match self.write_once(fields).await {
             Err(Error::LeaseGone { .. }) => {
@@ -219,15 +215,15 @@ impl Reporter {
             TransactionOutcome::Committed { .. } if self.registration.is_some() => tracing::info!(
                 node.id = %self.identity.node,
                 cluster.id = %self.identity.cluster,
-                "Registration created: the registry had none of this node"
+                "Registration created: the node was not registered"
             ),
             TransactionOutcome::Committed { .. } | TransactionOutcome::Refused { .. } => {}
         }
         Ok(())
     }
 
-    /// The fields under the lease, the missing ones removed; the durable registration only when there is none. Of
-    /// what is known to be there nothing is repeated: every value written stays in etcd's history until compaction.
+    /// Puts changed fields under the lease and deletes missing ones; creates the durable registration if absent.
+    /// Unchanged fields are not written again: every value stays in etcd's history until compaction.
     fn transaction(&self, fields: &ReportFields, lease: i64) -> Transaction {
         let known = self.written.as_ref().map(|written| &written.fields);
         let holds = |field: &str, value: Option<&String>| {
@@ -264,7 +260,7 @@ impl Reporter {
     }
 
     fn forget_lease(&mut self, reason: LeaseLostReason) {
-        tracing::warn!(node.id = %self.identity.node, "Lease lost, the report is written again under a new one: {reason}");
+        tracing::warn!(node.id = %self.identity.node, "Lease lost, publishing again under a new one: {reason}");
         self.lease = None;
         self.written = None;
         self.lease_id.send_replace(None);
@@ -276,11 +272,11 @@ impl Reporter {
         match outcome {
             Ok(()) => {
                 if let Some(outage) = self.outage_log.recovered() {
-                    tracing::info!(node.id = %node, outage_s = outage.as_secs(), "Registry answers again");
+                    tracing::info!(node.id = %node, outage_s = outage.as_secs(), "etcd is reachable again");
                 }
                 let phase = fields.get("phase").map_or("", String::as_str);
                 if self.logged_phase != phase {
-                    tracing::info!(node.id = %node, phase, "Reported to the registry as {phase}");
+                    tracing::info!(node.id = %node, phase, "Published phase {phase}");
                     phase.clone_into(&mut self.logged_phase);
                 }
             }
@@ -288,13 +284,13 @@ impl Reporter {
                 let kind = std::mem::discriminant(error);
                 if let Some(outage) = self.outage_log.failed(&format!("{kind:?}")) {
                     let outage_s = outage.as_secs();
-                    tracing::warn!(node.id = %node, outage_s, "Report not written, trying again; the database is left alone: {error}");
+                    tracing::warn!(node.id = %node, outage_s, "Could not publish the report, will retry; the database is unaffected: {error}");
                 }
             }
         }
     }
 
-    /// Ends the lease, and with it everything but the durable registration.
+    /// Revokes the lease, which removes everything but the durable registration.
     async fn withdraw(&mut self) {
         let Some(lease) = self.lease.take() else {
             return;
@@ -303,28 +299,28 @@ impl Reporter {
         match timeout(REVOKE_TIMEOUT, Box::pin(lease.revoke())).await {
             Ok(Ok(())) => tracing::info!(node.id = %node, "Report withdrawn from the registry"),
             Ok(Err(error)) => {
-                tracing::warn!(node.id = %node, "Report not withdrawn, it expires by itself: {error}")
+                tracing::warn!(node.id = %node, "Could not withdraw the report, it will expire: {error}")
             }
             Err(_) => {
-                tracing::warn!(node.id = %node, "Report not withdrawn in time, it expires by itself")
+                tracing::warn!(node.id = %node, "Could not withdraw the report in time, it will expire")
             }
         }
     }
 }
 
-/// The next state that passes; never when nobody tells of any.
+/// The next transient state; pending forever without a queue.
 async fn next_transient_state(
-    passing: Option<&mut mpsc::Receiver<TransientState>>,
+    transient_states: Option<&mut mpsc::Receiver<TransientState>>,
 ) -> TransientState {
-    if let Some(passing) = passing
-        && let Some(state) = passing.recv().await
+    if let Some(transient_states) = transient_states
+        && let Some(state) = transient_states.recv().await
     {
         return state;
     }
     std::future::pending().await
 }
 
-/// Waits until the lease is lost; for ever when there is none.
+/// Waits until the lease is lost; pending forever without one.
 async fn until_lease_lost(lease: Option<&mut Lease>) -> LeaseLostReason {
     match lease {
         Some(lease) => lease.wait_until_lost().await,

@@ -1,8 +1,8 @@
-//! `galera-agent run`: the first process of a homogeneous node. Looks, decides, starts the server and stands by it; or
-//! stands by the server that an earlier agent, killed since, has started.
+//! `galera-agent run`: the main process of a homogeneous node. Decides how to start the server, starts it and
+//! supervises it; or adopts a server that an earlier, killed agent started.
 //!
-//! Invariants: nothing is done to the data before etcd has answered; the server outlives every trouble of etcd's; it is
-//! only ever ended when somebody asks for that.
+//! Invariants: the data directory is not touched before etcd has responded; the server survives any etcd failure; it is
+//! only stopped on request.
 
 mod adopted_server;
 mod children;
@@ -40,7 +40,7 @@ use crate::clock::now;
 use crate::notify::{NotifyEndpoint, NotifyListener};
 use crate::observation::ServerState;
 use crate::probe::StatusProbe;
-use crate::report::{ReportTarget as Reported, Reporter, TRANSIENT_STATES_MAX, TransientState};
+use crate::report::{ReportTarget, Reporter, TRANSIENT_STATES_MAX, TransientState};
 use crate::settings::DatabaseSettings;
 use crate::settings::run::{PeerDiscovery, RunSettings};
 use crate::{health, sidecar};
@@ -59,20 +59,20 @@ use signals::SignalStreams;
 use startup_driver::{ServerStart, StartupDriver};
 use supervise::SupervisedServer;
 
-/// Time for the report to be withdrawn.
+/// Time to withdraw the report.
 const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a data directory may still be in use: a killed server takes a moment to be gone.
+/// How long to wait for a data directory in use: a killed server takes a moment to exit.
 const IN_USE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs the node until its server ends; its exit code.
+/// Runs the node until its server exits. Returns the exit code.
 ///
 /// # Errors
-/// [`RunError`] when the server is not to be started.
+/// [`RunError`] if the server must not be started.
 pub async fn run(settings: RunSettings, words: &[OsString]) -> Result<u8, RunError> {
     if rustix::process::geteuid().is_root() {
         return Err(RunError::Refused(
-            "run it as the database's user, not as root: the server refuses root, and state transfers fail for it"
+            "run the agent as the database user, not as root: the server refuses to run as root, and state transfers would fail"
                 .to_owned(),
         ));
     }
@@ -88,7 +88,7 @@ pub async fn run(settings: RunSettings, words: &[OsString]) -> Result<u8, RunErr
     }
 }
 
-/// What is known before anything is decided.
+/// Everything known before the start decision.
 struct PreparedNode {
     settings: RunSettings,
     command: ServerCommand,
@@ -97,7 +97,7 @@ struct PreparedNode {
     contents: DataDirContents,
     workspace: Workspace,
     children: Children,
-    /// The server that runs already.
+    /// A server that is already running.
     adopted: Option<AdoptedServer>,
     listener: NotifyListener,
     health: Option<TcpListener>,
@@ -112,10 +112,10 @@ async fn prepare_and_run(
     let workspace = Workspace::create()?;
     let command = ServerCommand::new(words)?;
     let variables = command.query_variables(children, &workspace).await?;
-    let living = AdoptedServer::find(&variables.datadir).await?;
-    let directory = open_data_dir(&variables, living.is_some()).await?;
-    let found = match &living {
-        // What a running server has on disk says nothing of where it is.
+    let adopted = AdoptedServer::find(&variables.datadir).await?;
+    let directory = open_data_dir(&variables, adopted.is_some()).await?;
+    let contents = match &adopted {
+        // The files of a running server do not show its position.
         Some(_) => DataDirContents {
             data: DataState::Empty,
             identity: directory.identity(settings.cluster.as_str())?,
@@ -128,16 +128,16 @@ async fn prepare_and_run(
         Some(address) => Some(sidecar::bind_health_endpoint(address).await?),
         None => None,
     };
-    let listener = bind_listener(living.as_ref())?;
+    let listener = bind_listener(adopted.as_ref())?;
     let node = PreparedNode {
         settings,
         command,
         variables,
         directory,
-        contents: found,
+        contents,
         workspace,
         children: children.clone(),
-        adopted: living,
+        adopted,
         listener,
         health,
     };
@@ -157,13 +157,13 @@ async fn prepare_and_run(
     }
 }
 
-/// Listens for the server's notifications: where a server that runs already sends them, else at a new place.
-fn bind_listener(living: Option<&AdoptedServer>) -> Result<NotifyListener, RunError> {
-    if let Some(place) = living.and_then(AdoptedServer::notify_endpoint) {
+/// Listens for the server's notifications: on the endpoint of an adopted server, otherwise on a new one.
+fn bind_listener(adopted: Option<&AdoptedServer>) -> Result<NotifyListener, RunError> {
+    if let Some(place) = adopted.and_then(AdoptedServer::notify_endpoint) {
         match NotifyListener::bind(place.clone()) {
             Ok(listener) => return Ok(listener),
             Err(error) => tracing::warn!(
-                "The server's notifications are not heard, its state is only asked for: {error}"
+                "Cannot receive wsrep notifications; falling back to polling: {error}"
             ),
         }
     }
@@ -174,7 +174,7 @@ fn bind_listener(living: Option<&AdoptedServer>) -> Result<NotifyListener, RunEr
     .map_err(|error| RunError::Internal(format!("cannot listen for notifications: {error}")))
 }
 
-/// The data directory; a server that is about to be gone is waited for, one that is `known` is not.
+/// Opens the data directory. Waits for a server that is shutting down, unless the server is `known`.
 async fn open_data_dir(variables: &ServerVariables, known: bool) -> Result<DataDir, RunError> {
     let end = Instant::now() + IN_USE_TIMEOUT;
     loop {
@@ -187,7 +187,7 @@ async fn open_data_dir(variables: &ServerVariables, known: bool) -> Result<DataD
     }
 }
 
-/// The state transfer's account reaches the server in a private file: arguments are for everybody to see.
+/// Passes the SST account in a private file: arguments are visible to every user.
 fn with_sst_auth(
     command: ServerCommand,
     settings: &RunSettings,
@@ -199,7 +199,7 @@ fn with_sst_auth(
         return match method.contains("backup") || method.starts_with("mysqldump") {
             false => Ok(command),
             true => Err(RunError::Refused(format!(
-                "XTRABACKUP_PASSWORD: is not set; wsrep_sst_method is {method}, which needs an account"
+                "XTRABACKUP_PASSWORD: is not set; wsrep_sst_method {method} requires an account"
             ))),
         };
     };
@@ -214,101 +214,23 @@ impl PreparedNode {
         registry: Registry,
         signals: &mut SignalStreams,
     ) -> Result<u8, RunError> {
-        let cluster = ClusterRegistry {
-            registry,
-            keys: self.settings.keys.clone(),
-            name: self.settings.cluster.clone(),
-            node: self.settings.node(self.variables.port),
-        };
-        let (health, living) = (self.health.take(), self.adopted.take());
-        let (publish, server) = watch::channel(ServerState::Unknown);
-        let holder = PhaseReporter::new(publish.clone());
-        // Beside a running server nothing is decided, and what is done there is not the node's state.
-        let aside = PhaseReporter::new(watch::Sender::new(ServerState::Unknown));
-        let (wake, again) = (Arc::<Notify>::default(), Arc::<Notify>::default());
-        let lost = Arc::<Notify>::default();
-        let (passing, passed) = mpsc::channel(TRANSIENT_STATES_MAX);
-        let reporter = Reporter::new(
-            cluster.registry.clone(),
-            Reported {
-                keys: cluster.keys.clone(),
-                cluster: cluster.name.clone(),
-                node: cluster.node.clone(),
-            },
-            self.settings.ttl,
-            now(),
-        )
-        .without_registration()
-        .with_transient_states(passed)
-        .with_rewrite_signal(Arc::clone(&again));
-        let standing = reporter.subscribe_lease_id();
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let work = async {
-            let identity = self.identity_or_new()?;
-            let mut starter = StartupDriver {
-                settings: &self.settings,
-                cluster: &cluster,
-                directory: &self.directory,
-                command: &self.command,
-                children: &self.children,
-                workspace: &self.workspace,
-                reporter: if living.is_some() { &aside } else { &holder },
-                lease_id: standing,
-                changes: Arc::clone(&wake),
-                identity,
-                data: self.contents.data.clone(),
-                interrupted_init: self.contents.interrupted_init,
-                recovered_position: None,
-            };
-            let (mut process, unsettled) = match living {
-                Some(living) => (Self::adopt(living, &holder), Some(reporter)),
-                None => {
-                    let start = tokio::select! {
-                        start = decide_start(&mut starter, reporter, &tasks, &server, &stop) => start?,
-                        name = signals.wait_for_stop() => {
-                            tracing::info!("Stopping on {name}; the server was not started");
-                            return Ok(0);
-                        }
-                    };
-                    (SupervisedServer::Child(self.launch(&start)?), None)
-                }
-            };
-            let identity = starter.identity.clone();
-            let keeping = async {
-                if let Some(reporter) = unsettled {
-                    claim_and_report(&mut starter, reporter, &tasks, &server, &stop).await?;
-                }
-                let keeper = DurableKeys {
-                    cluster: cluster.clone(),
-                    identity: identity.clone(),
-                    data_dir: self.directory.path().to_path_buf(),
-                    interval: self.settings.ttl / 3,
-                };
-                Box::pin(keeper.run(publish.subscribe(), Arc::clone(&lost))).await;
-                Err(RunError::Internal(
-                    "the durable keys are not kept any more".to_owned(),
-                ))
-            };
-            let standing =
-                self.supervise(&mut process, signals, &publish, &passing, &holder, keeping);
-            let ended = supervise::infer_exit(standing.await?, &self.directory);
-            if ended.is_success() {
-                supervise::record_stop(&cluster, &self.directory, &identity).await;
-            }
-            Ok(log_exit(ended))
-        };
-        let watching = watch_cluster(&cluster, &wake, &again, &lost);
+        let (health, adopted) = (self.health.take(), self.adopted.take());
+        let (session, reporter) = RegistrySession::new(&self, registry);
+        let watching = watch_cluster(
+            &session.cluster,
+            &session.changes,
+            &session.rewrite,
+            &session.keys_removed,
+        );
+        let (server, policy) = (session.server.clone(), self.settings.policy.clone());
         let outcome = tokio::select! {
-            outcome = Box::pin(work) => outcome,
-            () = serve_health(health, server.clone(), self.settings.policy.clone()) => {
-                Err(RunError::Internal("the health endpoint ended".to_owned()))
+            outcome = Box::pin(session.run(&self, reporter, adopted, signals)) => outcome,
+            () = serve_health(health, server, policy) => {
+                Err(RunError::Internal("the health endpoint stopped".to_owned()))
             }
-            () = watching => Err(RunError::Internal("the watch of the registry ended".to_owned())),
+            () = watching => Err(RunError::Internal("the registry watch stopped".to_owned())),
         };
-        stop.cancel();
-        tasks.close();
-        // What is not withdrawn in time ends with its lease.
-        let _ = timeout(WITHDRAW_TIMEOUT, tasks.wait()).await;
+        session.end().await;
         outcome
     }
 
@@ -317,34 +239,40 @@ impl PreparedNode {
         mut start: ServerStart,
         signals: &mut SignalStreams,
     ) -> Result<u8, RunError> {
-        let (health, living) = (self.health.take(), self.adopted.take());
+        let (health, adopted) = (self.health.take(), self.adopted.take());
         let (publish, server) = watch::channel(ServerState::Unknown);
-        let holder = PhaseReporter::new(publish.clone());
+        let phase_reporter = PhaseReporter::new(publish.clone());
         let work = async {
-            let mut process = match living {
-                Some(living) => Self::adopt(living, &holder),
+            let mut process = match adopted {
+                Some(adopted) => Self::adopt(adopted, &phase_reporter),
                 None => {
                     start.position = self.recover_position().await?;
-                    let line = "Joining the members that CLUSTER_JOIN names, without etcd";
-                    holder.report(AgentPhase::Joining, &self.contents.data, line);
+                    let message = "Joining the members in CLUSTER_JOIN, without etcd";
+                    phase_reporter.report(AgentPhase::Joining, &self.contents.data, message);
                     SupervisedServer::Child(self.launch(&start)?)
                 }
             };
-            let (passing, keeping) = (mpsc::channel(1).0, std::future::pending());
-            let standing =
-                self.supervise(&mut process, signals, &publish, &passing, &holder, keeping);
-            let ended = supervise::infer_exit(standing.await?, &self.directory);
+            let (transient_sender, maintaining) = (mpsc::channel(1).0, std::future::pending());
+            let supervising = self.supervise(
+                &mut process,
+                signals,
+                &publish,
+                &transient_sender,
+                &phase_reporter,
+                maintaining,
+            );
+            let ended = supervise::infer_exit(supervising.await?, &self.directory);
             Ok(log_exit(ended))
         };
         tokio::select! {
             outcome = Box::pin(work) => outcome,
             () = serve_health(health, server.clone(), self.settings.policy.clone()) => {
-                Err(RunError::Internal("the health endpoint ended".to_owned()))
+                Err(RunError::Internal("the health endpoint stopped".to_owned()))
             }
         }
     }
 
-    /// Where the data are, when the server cannot know it by itself.
+    /// The position to start from, if the server cannot determine it itself.
     async fn recover_position(&self) -> Result<Option<Position>, RunError> {
         let DataState::Unrecovered { .. } = self.contents.data else {
             return Ok(None);
@@ -356,17 +284,17 @@ impl PreparedNode {
         Ok(outcome.data.position().cloned())
     }
 
-    /// Takes the place of the agent that has started `adopted`.
-    fn adopt(living: AdoptedServer, holder: &PhaseReporter) -> SupervisedServer {
-        let line = format!(
-            "Standing by process {}, the server that an earlier agent has started on these data",
-            living.pid()
+    /// Takes over `adopted` from the agent that started it.
+    fn adopt(adopted: AdoptedServer, phase_reporter: &PhaseReporter) -> SupervisedServer {
+        let message = format!(
+            "Supervising process {}, a server that an earlier agent started on this data directory",
+            adopted.pid()
         );
-        holder.report(AgentPhase::Starting, &DataState::Empty, &line);
-        SupervisedServer::Adopted(living)
+        phase_reporter.report(AgentPhase::Starting, &DataState::Empty, &message);
+        SupervisedServer::Adopted(adopted)
     }
 
-    /// The data's identity, made when they have none.
+    /// The identity of the data; a new one if it has none.
     fn identity_or_new(&self) -> Result<DataIdentity, RunError> {
         match &self.contents.identity {
             Some(identity) => Ok(identity.clone()),
@@ -375,10 +303,10 @@ impl PreparedNode {
     }
 
     fn launch(&self, start: &ServerStart) -> Result<ChildProcess, RunError> {
-        if let Some(aside) = self.directory.set_aside_broken_view()? {
+        if let Some(discarding_reporter) = self.directory.set_aside_broken_view()? {
             tracing::warn!(
-                "gvwstate.dat is cut off and would keep the server from starting; it is put aside as {}",
-                aside.display()
+                "gvwstate.dat is truncated and would prevent the server from starting; renamed it to {}",
+                discarding_reporter.display()
             );
         }
         let mut server = supervise::server_command(
@@ -400,33 +328,33 @@ impl PreparedNode {
         Ok(child)
     }
 
-    /// Reports on the server and passes signals on until it ends.
+    /// Probes the server and forwards signals until it exits.
     async fn supervise(
         &self,
         process: &mut SupervisedServer,
         signals: &mut SignalStreams,
         publish: &watch::Sender<ServerState>,
-        passing: &mpsc::Sender<TransientState>,
-        holder: &PhaseReporter,
-        keeping: impl Future<Output = Result<ProcessExit, RunError>>,
+        transient_sender: &mpsc::Sender<TransientState>,
+        phase_reporter: &PhaseReporter,
+        maintaining: impl Future<Output = Result<ProcessExit, RunError>>,
     ) -> Result<ProcessExit, RunError> {
-        let at_once = Arc::<Notify>::default();
+        let probe_now = Arc::<Notify>::default();
         let probe = StatusProbe::new(self.database(), self.settings.cluster.clone())
             .with_read_only(!self.settings.policy.availability.read_only);
         let stopping = CancellationToken::new();
-        let observing = async {
+        let probing = async {
             tokio::select! {
-                () = probe.run(publish.clone(), Arc::clone(&at_once)) => {}
-                () = self.listener.run(publish, passing, &at_once) => {}
+                () = probe.run(publish.clone(), Arc::clone(&probe_now)) => {}
+                () = self.listener.run(publish, transient_sender, &probe_now) => {}
                 () = stopping.cancelled() => {}
             }
-            // The rest goes on until the server has ended.
+            // Everything else continues until the server exits.
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            ended = supervise::wait(process, signals, holder, &stopping) => Ok(ended),
-            () = observing => Ok(ProcessExit::Code(1)),
-            failed = keeping => failed,
+            ended = supervise::wait(process, signals, phase_reporter, &stopping) => Ok(ended),
+            () = probing => Ok(ProcessExit::Code(1)),
+            failed = maintaining => failed,
         }
     }
 
@@ -443,36 +371,177 @@ impl PreparedNode {
     }
 }
 
-/// Begins to report, and finds the way to start.
-async fn decide_start(
-    starter: &mut StartupDriver<'_>,
-    reporter: Reporter,
-    tasks: &TaskTracker,
-    server: &watch::Receiver<ServerState>,
-    stop: &CancellationToken,
-) -> Result<ServerStart, RunError> {
-    claim_and_report(starter, reporter, tasks, server, stop).await?;
-    Box::pin(starter.run()).await
+/// What the tasks of a node with a registry share.
+struct RegistrySession {
+    cluster: ClusterRegistry,
+    publish: watch::Sender<ServerState>,
+    server: watch::Receiver<ServerState>,
+    phase_reporter: PhaseReporter,
+    transient_sender: mpsc::Sender<TransientState>,
+    /// Notified of every change to the cluster's keys.
+    changes: Arc<Notify>,
+    /// Makes the reporter write all fields again.
+    rewrite: Arc<Notify>,
+    /// Makes the durable keys be written again.
+    keys_removed: Arc<Notify>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
 }
 
-/// Makes the address and the identity its own, and begins to report.
-async fn claim_and_report(
-    starter: &mut StartupDriver<'_>,
-    reporter: Reporter,
-    tasks: &TaskTracker,
-    server: &watch::Receiver<ServerState>,
-    stop: &CancellationToken,
-) -> Result<(), RunError> {
-    // Etcd first: nothing is written into the directory before it has answered.
-    starter.read_cluster().await;
-    starter.identity.restore(starter.directory.path())?;
-    starter.claim_identity().await?;
-    let line = "Looking at the data and the registry";
-    starter
-        .reporter
-        .report(AgentPhase::Starting, &starter.data, line);
-    tasks.spawn(reporter.run(server.clone(), stop.clone()));
-    Ok(())
+impl RegistrySession {
+    /// Also returns the reporter, which does not run yet.
+    fn new(node: &PreparedNode, registry: Registry) -> (Self, Reporter) {
+        let cluster = ClusterRegistry {
+            registry,
+            keys: node.settings.keys.clone(),
+            name: node.settings.cluster.clone(),
+            node: node.settings.node(node.variables.port),
+        };
+        let (publish, server) = watch::channel(ServerState::Unknown);
+        let (transient_sender, transient_receiver) = mpsc::channel(TRANSIENT_STATES_MAX);
+        let rewrite = Arc::<Notify>::default();
+        let reporter = Reporter::new(
+            cluster.registry.clone(),
+            ReportTarget {
+                keys: cluster.keys.clone(),
+                cluster: cluster.name.clone(),
+                node: cluster.node.clone(),
+            },
+            node.settings.ttl,
+            now(),
+        )
+        .without_registration()
+        .with_transient_states(transient_receiver)
+        .with_rewrite_signal(Arc::clone(&rewrite));
+        let session = Self {
+            cluster,
+            phase_reporter: PhaseReporter::new(publish.clone()),
+            publish,
+            server,
+            transient_sender,
+            changes: Arc::default(),
+            rewrite,
+            keys_removed: Arc::default(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        (session, reporter)
+    }
+
+    /// Starts or adopts the server and supervises it until it exits. Returns the exit code.
+    async fn run(
+        &self,
+        node: &PreparedNode,
+        reporter: Reporter,
+        adopted: Option<AdoptedServer>,
+        signals: &mut SignalStreams,
+    ) -> Result<u8, RunError> {
+        // When adopting a running server there is no start decision, so phase updates are discarded.
+        let discarding_reporter = PhaseReporter::new(watch::Sender::new(ServerState::Unknown));
+        let mut driver = StartupDriver {
+            settings: &node.settings,
+            cluster: &self.cluster,
+            directory: &node.directory,
+            command: &node.command,
+            children: &node.children,
+            workspace: &node.workspace,
+            reporter: if adopted.is_some() {
+                &discarding_reporter
+            } else {
+                &self.phase_reporter
+            },
+            lease_id: reporter.subscribe_lease_id(),
+            changes: Arc::clone(&self.changes),
+            identity: node.identity_or_new()?,
+            data: node.contents.data.clone(),
+            interrupted_init: node.contents.interrupted_init,
+            recovered_position: None,
+        };
+        let (mut process, idle_reporter) = match adopted {
+            Some(adopted) => (
+                PreparedNode::adopt(adopted, &self.phase_reporter),
+                Some(reporter),
+            ),
+            None => {
+                let start = tokio::select! {
+                    start = self.decide_start(&mut driver, reporter) => start?,
+                    name = signals.wait_for_stop() => {
+                        tracing::info!("Stopping on {name}; the server has not been started");
+                        return Ok(0);
+                    }
+                };
+                (SupervisedServer::Child(node.launch(&start)?), None)
+            }
+        };
+        let identity = driver.identity.clone();
+        let maintaining = async {
+            if let Some(reporter) = idle_reporter {
+                self.claim_and_report(&mut driver, reporter).await?;
+            }
+            Err(self.maintain_durable_keys(node, identity.clone()).await)
+        };
+        let supervising = node.supervise(
+            &mut process,
+            signals,
+            &self.publish,
+            &self.transient_sender,
+            &self.phase_reporter,
+            maintaining,
+        );
+        let ended = supervise::infer_exit(supervising.await?, &node.directory);
+        if ended.is_success() {
+            supervise::record_stop(&self.cluster, &node.directory, &identity).await;
+        }
+        Ok(log_exit(ended))
+    }
+
+    /// Starts publishing, then decides how to start the server.
+    async fn decide_start(
+        &self,
+        driver: &mut StartupDriver<'_>,
+        reporter: Reporter,
+    ) -> Result<ServerStart, RunError> {
+        self.claim_and_report(driver, reporter).await?;
+        Box::pin(driver.run()).await
+    }
+
+    /// Claims the address and the identity, then starts publishing.
+    async fn claim_and_report(
+        &self,
+        driver: &mut StartupDriver<'_>,
+        reporter: Reporter,
+    ) -> Result<(), RunError> {
+        // etcd first: nothing is written to the directory before it has responded.
+        driver.read_cluster().await;
+        driver.identity.restore(driver.directory.path())?;
+        driver.claim_identity().await?;
+        let message = "Reading the data directory and the registry";
+        driver
+            .reporter
+            .report(AgentPhase::Starting, &driver.data, message);
+        self.tasks
+            .spawn(reporter.run(self.server.clone(), self.stop.clone()));
+        Ok(())
+    }
+
+    /// Runs until dropped; returns only if it fails.
+    async fn maintain_durable_keys(&self, node: &PreparedNode, identity: DataIdentity) -> RunError {
+        let durable_keys = DurableKeys {
+            cluster: self.cluster.clone(),
+            identity,
+            data_dir: node.directory.path().to_path_buf(),
+            interval: node.settings.ttl / 3,
+        };
+        Box::pin(durable_keys.run(self.publish.subscribe(), Arc::clone(&self.keys_removed))).await;
+        RunError::Internal("the durable keys are no longer maintained".to_owned())
+    }
+
+    /// Withdraws the report. What is not withdrawn in time expires with its lease.
+    async fn end(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        let _ = timeout(WITHDRAW_TIMEOUT, self.tasks.wait()).await;
+    }
 }
 
 async fn serve_health(
@@ -488,8 +557,8 @@ async fn serve_health(
 
 fn log_exit(ended: ProcessExit) -> u8 {
     match ended {
-        ProcessExit::Code(0) => tracing::info!("The server has ended"),
-        ended => tracing::error!("The server has ended with {ended}"),
+        ProcessExit::Code(0) => tracing::info!("Server exited"),
+        ended => tracing::error!("Server exited with {ended}"),
     }
     ended.exit_code()
 }

@@ -1,26 +1,26 @@
 //! The agent's settings, read from the environment once, before anything is opened.
 //!
-//! Every variable NAME may be given as NAME_FILE instead, a file that holds the value: for secrets.
+//! Every variable NAME can be given as NAME_FILE instead, the path of a file with the value, for secrets.
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
-//! | `CLUSTER_NAME` | the cluster, as in `wsrep_cluster_name` | required |
+//! | `CLUSTER_NAME` | the cluster's `wsrep_cluster_name` | required |
 //! | `DISCOVERY_SERVICE` | etcd hosts, comma-separated: `host`, `host:port` or URL | required |
-//! | `TTL` | lifetime of the report in seconds, 3 to 3600 | 10 |
+//! | `TTL` | lease TTL of the report in seconds, 3 to 3600 | 10 |
 //! | `NODE_ADDRESS` | the node's identity in the registry, `host` or `host:port` | first address of the host |
-//! | `REGISTRY_PREFIX` | where the registry's keys begin | `/galera` |
+//! | `REGISTRY_PREFIX` | prefix of the registry keys | `/galera` |
 //! | `MYSQL_HOST`, `MYSQL_PORT` | the database, over TCP | 127.0.0.1, 3306 |
 //! | `MYSQL_SOCKET` | the database's Unix socket, instead of TCP | none |
-//! | `MYSQL_USER` | an account with `GRANT EXIT_USAGE` | `console` |
+//! | `MYSQL_USER` | an account with `GRANT USAGE` | `console` |
 //! | `MYSQL_PASSWORD_FILE` | file with its password | no password |
 //! | `HEALTH_LISTEN` | address of the health endpoint, or `off` | `:9200` |
 //! | `AVAILABLE_WHEN_DONOR` | whether a donor is healthy | 0 |
 //! | `AVAILABLE_WHEN_READONLY` | whether a server with `read_only` is healthy | 1 |
-//! | `HEALTH_DISABLE_FILE` | while it exists, the node is not healthy | `/var/tmp/galera-agent.disabled` |
-//! | `GALERA_AGENT_NOTIFY` | `NAME/SECRET`: where the server's `galera-agent notify` is heard | none |
+//! | `HEALTH_DISABLE_FILE` | the node is unhealthy while this file exists | `/var/tmp/galera-agent.disabled` |
+//! | `GALERA_AGENT_NOTIFY` | `NAME/SECRET`: socket for the server's `galera-agent notify` | none |
 //! | `ETCD_USER`, `ETCD_PASSWORD_FILE` | etcd account | none |
 //! | `ETCD_CA`, `ETCD_CERT`, `ETCD_KEY` | PEM files for TLS with etcd | none |
-//! | `RUST_LOG` | which messages are logged | `info` |
+//! | `RUST_LOG` | log filter | `info` |
 
 pub mod run;
 mod source;
@@ -39,49 +39,40 @@ use crate::observation::AvailabilityPolicy;
 
 pub use source::{SettingError, SettingsSource};
 
-/// The port that a node's identity leaves out.
+/// MariaDB's default port, which node identities omit.
 pub const DEFAULT_MYSQL_PORT: u16 = 3306;
 
-/// Everything the agent needs to know, checked.
+/// The validated settings of `galera-agent report`.
 #[derive(Clone, Debug)]
 pub struct ReportSettings {
-    /// The cluster that the node belongs to.
     pub cluster: ClusterName,
-    /// The node's identity in the registry.
     pub node: NodeId,
-    /// Where the registry's keys lie.
     pub keys: RegistryKeys,
-    /// How long a report outlives its agent.
+    /// Lease TTL of the report.
     pub ttl: Duration,
-    /// How to reach etcd.
     pub registry: registry::EtcdSettings,
-    /// How to reach the database.
     pub database: DatabaseSettings,
-    /// Where the health endpoint listens; `None` for nowhere.
+    /// Address of the health endpoint; `None` to disable it.
     pub health: Option<SocketAddr>,
-    /// What it calls healthy.
     pub policy: health::HealthPolicy,
-    /// Where the server's notifications are heard; `None` for nowhere.
+    /// Endpoint for the server's notifications; `None` to disable them.
     pub notify: Option<NotifyEndpoint>,
 }
 
 /// How to reach the database.
 #[derive(Clone, Debug)]
 pub struct DatabaseSettings {
-    /// Host name or address.
     pub host: String,
-    /// TCP port.
     pub port: u16,
-    /// Unix socket, used instead of host and port.
+    /// Used instead of host and port.
     pub socket: Option<PathBuf>,
-    /// The account.
     pub user: String,
-    /// Its password; `None` for an account without one.
+    /// `None` for an account without password.
     pub password: Option<Secret>,
 }
 
 impl DatabaseSettings {
-    /// Where it is, for messages.
+    /// The socket or host and port, for messages.
     #[must_use]
     pub fn location(&self) -> String {
         match &self.socket {
@@ -92,7 +83,7 @@ impl DatabaseSettings {
 }
 
 impl ReportSettings {
-    /// Reads and checks every variable of `source`; `first_address` is asked when `NODE_ADDRESS` is not set.
+    /// Reads and validates all variables of `source`; `first_address` is called if `NODE_ADDRESS` is not set.
     ///
     /// # Errors
     /// [`SettingError`] names the variable and the remedy.
@@ -100,10 +91,7 @@ impl ReportSettings {
         source: &SettingsSource<'_>,
         first_address: impl FnOnce() -> Option<IpAddr>,
     ) -> Result<Self, SettingError> {
-        let cluster = source.required(
-            "CLUSTER_NAME",
-            "the cluster's name as in wsrep_cluster_name",
-        )?;
+        let cluster = source.required("CLUSTER_NAME", "the cluster's wsrep_cluster_name")?;
         let cluster = source.parse("CLUSTER_NAME", &cluster)?;
         let ttl = ttl(source)?;
         let database = database(source)?;
@@ -148,7 +136,7 @@ fn database(source: &SettingsSource<'_>) -> Result<DatabaseSettings, SettingErro
     let host = source
         .optional("MYSQL_HOST")?
         .unwrap_or_else(|| "127.0.0.1".to_owned());
-    // The same rules as for a node's name, so that a port or a URL given here is refused instead of looked up.
+    // Validated like a node's name, so that a port or a URL is rejected instead of resolved.
     NodeId::new(&host, None).map_err(|error| source.invalid("MYSQL_HOST", error.to_string()))?;
     Ok(DatabaseSettings {
         host,
@@ -173,7 +161,7 @@ fn node(
             None => {
                 return Err(source.invalid(
                     "NODE_ADDRESS",
-                    "is not set and the host has no address of its own; set it to the address that the other nodes use"
+                    "is not set and the host has no usable address; set it to the address that the other nodes use"
                         .to_owned(),
                 ));
             }
@@ -191,7 +179,7 @@ fn keys(source: &SettingsSource<'_>) -> Result<RegistryKeys, SettingError> {
         .unwrap_or_else(|| "/galera".to_owned());
     if !prefix.starts_with('/') || prefix.trim_end_matches('/').is_empty() {
         let why = format!(
-            "{prefix:?} is no prefix; it begins with a slash and names something, as in /galera"
+            "{prefix:?} is not a valid prefix; it must start with a slash and have a name, for example /galera"
         );
         return Err(source.invalid("REGISTRY_PREFIX", why));
     }
@@ -210,7 +198,7 @@ fn etcd(
         ca: path("ETCD_CA")?,
         cert: path("ETCD_CERT")?,
         key: path("ETCD_KEY")?,
-        // A report that takes longer than most of its own lifetime helps nobody.
+        // A report must complete well within its own TTL.
         deadline: ttl.mul_f64(0.6).min(Duration::from_secs(6)),
         ..registry::EtcdSettings::new(
             hosts
@@ -225,10 +213,10 @@ fn etcd(
     Ok(settings)
 }
 
-/// `off`, `:port`, `address:port`; without an address every address of both families.
+/// Parses `off`, `:port` or `address:port`; without an address it listens on all addresses, IPv4 and IPv6.
 ///
 /// # Errors
-/// [`SettingError`] when it is none of these.
+/// [`SettingError`] for anything else.
 pub fn health_address(source: &SettingsSource<'_>) -> Result<Option<SocketAddr>, SettingError> {
     let text = source
         .optional("HEALTH_LISTEN")?
@@ -247,7 +235,9 @@ pub fn health_address(source: &SettingsSource<'_>) -> Result<Option<SocketAddr>,
         Some(address) => Ok(Some(address)),
         None => Err(source.invalid(
             "HEALTH_LISTEN",
-            format!("{text:?} is no address; use :9200, 127.0.0.1:9200, [::1]:9200 or off"),
+            format!(
+                "{text:?} is not a valid address; use :9200, 127.0.0.1:9200, [::1]:9200 or off"
+            ),
         )),
     }
 }
@@ -277,7 +267,7 @@ fn flag(source: &SettingsSource<'_>, name: &str, default: bool) -> Result<bool, 
         Some(text) => match text.as_str() {
             "1" | "yes" | "true" | "on" => Ok(true),
             "0" | "no" | "false" | "off" => Ok(false),
-            _ => Err(source.invalid(name, format!("{text:?} is neither 1 nor 0"))),
+            _ => Err(source.invalid(name, format!("{text:?} is not 1 or 0"))),
         },
     }
 }

@@ -1,4 +1,4 @@
-//! `galera-agent report`: the agent beside a server that something else starts.
+//! `galera-agent report`: the agent beside a server that is started by other means.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -17,10 +17,11 @@ use crate::probe::StatusProbe;
 use crate::report::{ReportTarget, Reporter, TRANSIENT_STATES_MAX};
 use crate::settings::{ReportSettings, SettingError};
 
-/// Reports and answers until `stop`, then withdraws the report. An etcd or a database that is not there is waited for.
+/// Publishes the report and serves health checks until `stop`, then withdraws the report. Waits for an etcd or a
+/// database that is unreachable.
 ///
 /// # Errors
-/// [`SettingError`] for settings that only turn out to be unusable when they are used: certificate files, the health address.
+/// [`SettingError`] for settings that only fail when used: certificate files, the health address.
 pub async fn run(settings: ReportSettings, stop: CancellationToken) -> Result<(), SettingError> {
     let registry =
         Registry::connect(settings.registry).map_err(|error| registry_setting_error(&error))?;
@@ -28,7 +29,7 @@ pub async fn run(settings: ReportSettings, stop: CancellationToken) -> Result<()
         Some(address) => Some(bind_health_endpoint(address).await?),
         None => None,
     };
-    let told = settings.notify.map(bind_notify_listener).transpose()?;
+    let notifications = settings.notify.map(bind_notify_listener).transpose()?;
     tracing::info!(
         cluster.id = %settings.cluster,
         node.id = %settings.node,
@@ -47,18 +48,22 @@ pub async fn run(settings: ReportSettings, stop: CancellationToken) -> Result<()
         cluster: settings.cluster,
         node: settings.node,
     };
-    let (passing, passed) = mpsc::channel(TRANSIENT_STATES_MAX);
-    let reporter =
-        Reporter::new(registry, identity, settings.ttl, now()).with_transient_states(passed);
-    let at_once = Arc::<Notify>::default();
-    let telling = publish.clone();
-    let hearing = async {
-        match &told {
-            Some(told) => told.run(&telling, &passing, &at_once).await,
+    let (transient_sender, transient_receiver) = mpsc::channel(TRANSIENT_STATES_MAX);
+    let reporter = Reporter::new(registry, identity, settings.ttl, now())
+        .with_transient_states(transient_receiver);
+    let probe_now = Arc::<Notify>::default();
+    let publish_notified = publish.clone();
+    let receiving = async {
+        match &notifications {
+            Some(notifications) => {
+                notifications
+                    .run(&publish_notified, &transient_sender, &probe_now)
+                    .await
+            }
             None => std::future::pending().await,
         }
     };
-    let answering = async {
+    let serving = async {
         match listener {
             Some(listener) => health::serve(listener, server.clone(), settings.policy).await,
             None => std::future::pending().await,
@@ -66,20 +71,20 @@ pub async fn run(settings: ReportSettings, stop: CancellationToken) -> Result<()
     };
     tokio::select! {
         () = reporter.run(server.clone(), stop) => {}
-        () = probe.run(publish, Arc::clone(&at_once)) => {}
-        () = answering => {}
-        () = hearing => {}
+        () = probe.run(publish, Arc::clone(&probe_now)) => {}
+        () = serving => {}
+        () = receiving => {}
     }
     Ok(())
 }
 
 /// Listens for the server's notifications.
-fn bind_notify_listener(place: NotifyEndpoint) -> Result<NotifyListener, SettingError> {
-    let listener = NotifyListener::bind(place).map_err(|error| SettingError {
+fn bind_notify_listener(endpoint: NotifyEndpoint) -> Result<NotifyListener, SettingError> {
+    let listener = NotifyListener::bind(endpoint).map_err(|error| SettingError {
         variable: notify::VARIABLE.to_owned(),
         reason: match error.kind() {
             ErrorKind::AddrInUse => {
-                "another agent of this host listens there; choose another name".to_owned()
+                "is used by another agent on this host; choose another name".to_owned()
             }
             _ => format!("cannot listen: {error}"),
         },
@@ -100,11 +105,11 @@ pub(crate) async fn bind_health_endpoint(address: SocketAddr) -> Result<TcpListe
         permission_denied: error.kind() == ErrorKind::PermissionDenied,
     })?;
     let address = listener.local_addr().unwrap_or(address);
-    tracing::info!("Health endpoint listens on {address}");
+    tracing::info!("Health endpoint listening on {address}");
     Ok(listener)
 }
 
-/// Settings for etcd that only turn out to be unusable when they are used.
+/// An error in the etcd settings that only shows when they are used.
 pub(crate) fn registry_setting_error(error: &registry::Error) -> SettingError {
     let forbidden = matches!(
         error,

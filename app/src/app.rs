@@ -1,4 +1,4 @@
-//! The root: routes and what surrounds them.
+//! Application root: the router and the layout shared by every page.
 
 use leptos::prelude::*;
 use leptos_meta::provide_meta_context;
@@ -15,10 +15,10 @@ use crate::pages::{
 };
 use crate::reactive::effect;
 
-/// A page; one type for all of them keeps the router small.
+/// A page's view function. One type for all pages keeps the router small.
 type PageFn = fn() -> AnyView;
 
-/// The whole interface.
+/// The root component.
 #[expect(
     non_snake_case,
     reason = "a component, although without the macro's properties"
@@ -62,7 +62,7 @@ fn app_layout() -> AnyView {
     .into_any()
 }
 
-/// Subscribes to what the page shows; a new page starts the keyboard at its content, as loading one would.
+/// Subscribes to the topics of the current page and, on navigation, moves keyboard focus to the main content.
 fn subscribe_on_navigation(live: LiveState) {
     let path = use_location().pathname;
     let mut before: Option<String> = None;

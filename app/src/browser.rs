@@ -1,4 +1,4 @@
-//! What only a browser has: the address bar, the clock, the size of the window.
+//! Browser-only APIs: location, clock, window size, forms.
 
 use galera::Timestamp;
 use wasm_bindgen::JsCast;
@@ -12,12 +12,12 @@ fn document() -> Option<Document> {
     window()?.document()
 }
 
-/// The browser's own clock, which may be wrong.
+/// The browser's clock in Unix milliseconds. It may be wrong.
 pub(crate) fn now_millis() -> i64 {
     js_sys::Date::now() as i64
 }
 
-/// The server's clock when it made this page.
+/// The server's clock when it rendered this page.
 pub(crate) fn page_rendered_at() -> Option<Timestamp> {
     let meta = document()?
         .query_selector("meta[name=server-time]")
@@ -25,27 +25,26 @@ pub(crate) fn page_rendered_at() -> Option<Timestamp> {
     Timestamp::parse(&meta.get_attribute("content")?)
 }
 
-/// Whether somebody can see the page.
 pub(crate) fn is_visible() -> bool {
     document().is_some_and(|document| document.visibility_state() == VisibilityState::Visible)
 }
 
-/// Width for the content in pixels.
+/// Width of the main content in CSS pixels.
 pub(crate) fn content_width() -> Option<u32> {
     let main = document()?.get_element_by_id("main")?;
     u32::try_from(main.client_width()).ok()
 }
 
-/// Moves the keyboard to the main content, as loading a new page would.
+/// Moves keyboard focus to the main content, as loading a new page would.
 pub(crate) fn focus_main() {
     let main = document().and_then(|document| document.get_element_by_id("main"));
     if let Some(main) = main.and_then(|element| element.dyn_into::<HtmlElement>().ok()) {
-        // Refused only by elements that cannot be focused.
+        // Fails only for elements that cannot be focused.
         let _ = main.focus();
     }
 }
 
-/// Leaves for the sign-in page, to come back here afterwards.
+/// Redirects to the sign-in page, which returns here afterwards.
 pub(crate) fn redirect_to_sign_in() {
     let Some(location) = window().map(|window| window.location()) else {
         return;
@@ -55,18 +54,18 @@ pub(crate) fn redirect_to_sign_in() {
         .filter_map(Result::ok)
         .collect::<String>();
     let next = String::from(js_sys::encode_uri_component(&here));
-    // Refused only while another navigation is under way.
+    // Fails only while another navigation is in progress.
     let _ = location.set_href(&["/sign-in?next=", &next].concat());
 }
 
-/// The address of the live channel.
+/// URL of the live WebSocket.
 pub(crate) fn live_socket_url() -> Option<String> {
     let origin = window()?.location().origin().ok()?;
     // http becomes ws, https becomes wss.
     Some(origin.replacen("http", "ws", 1) + "/api/v1/live")
 }
 
-/// Shows the ages in the server's HTML by the present time.
+/// Updates the ages in server-rendered HTML to `now`.
 pub(crate) fn update_ages(now: Timestamp) {
     let Some(times) =
         document().and_then(|document| document.query_selector_all("time[data-age]").ok())
@@ -82,25 +81,25 @@ pub(crate) fn update_ages(now: Timestamp) {
         };
         let attribute = |name: &str| element.get_attribute(name).unwrap_or_default();
         if let Some(at) = Timestamp::parse(&attribute("datetime")) {
-            let (words, age) = (attribute("data-age"), now.unix_millis() - at.unix_millis());
-            // What has no words after it lies ahead.
-            let age = crate::format::age(if words.is_empty() { -age } else { age });
-            let text = [age.as_str(), &words].concat();
+            let (suffix, age) = (attribute("data-age"), now.unix_millis() - at.unix_millis());
+            // An empty `data-age` marks a point in the future.
+            let age = crate::format::age(if suffix.is_empty() { -age } else { age });
+            let text = [age.as_str(), &suffix].concat();
             let name = [&text, ", ", &attribute("title")].concat();
             element.set_text_content(Some(&text));
-            // Fails only for impossible names.
+            // Fails only for invalid attribute names.
             let _ = element.set_attribute("aria-label", &name);
         }
     }
 }
 
-/// A form that is about to be sent: where to, and what it says.
+/// A form about to be submitted.
 pub(crate) struct FormSubmission {
     pub(crate) action: String,
     pub(crate) body: web_sys::UrlSearchParams,
 }
 
-/// What a submit event would send, if it is a POST; the event is then ours.
+/// Cancels a submit event and returns the form's target and data. Forms other than POST are left to the browser.
 pub(crate) fn intercept_submission(event: &web_sys::Event) -> Option<FormSubmission> {
     let form = event
         .target()?
@@ -120,10 +119,9 @@ pub(crate) fn intercept_submission(event: &web_sys::Event) -> Option<FormSubmiss
     Some(FormSubmission { action, body })
 }
 
-/// Loads another page.
 pub(crate) fn navigate_to(location: &str) {
     if let Some(window) = window() {
-        // Refused only while another navigation is under way.
+        // Fails only while another navigation is in progress.
         let _ = window.location().set_href(location);
     }
 }

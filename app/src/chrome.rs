@@ -1,4 +1,4 @@
-//! What surrounds every page: the header, the banner of a lost connection, the footer.
+//! Page chrome: header, alert banners, footer, live regions.
 
 use galera::Timestamp;
 use galera::publish::api::{Overview, SessionView};
@@ -13,14 +13,14 @@ use crate::markup::{El, el};
 use crate::pages::cluster_href;
 use crate::reactive::{dynamic_view, effect, load, loaded};
 
-/// A step of the way to a page; the last one has no address.
+/// A breadcrumb; the last one has no link.
 #[derive(Debug, PartialEq, Eq)]
 struct Breadcrumb {
     label: String,
     href: Option<String>,
 }
 
-/// The way to the page at `path`.
+/// The breadcrumbs of the page at `path`.
 fn breadcrumbs(path: &str) -> Vec<Breadcrumb> {
     let crumb = |label: &str, href: Option<&str>| Breadcrumb {
         label: label.to_owned(),
@@ -31,7 +31,7 @@ fn breadcrumbs(path: &str) -> Vec<Breadcrumb> {
         .filter(|segment| !segment.is_empty())
         .collect();
     let ["clusters", name, rest @ ..] = segments.as_slice() else {
-        // Actions and the audit trail are marked where they are listed, beside this.
+        // Pages outside of a cluster are highlighted in the main navigation instead.
         let here = segments.is_empty();
         return vec![crumb("Clusters", (!here).then_some("/"))];
     };
@@ -54,17 +54,17 @@ fn breadcrumbs(path: &str) -> Vec<Breadcrumb> {
     way
 }
 
-/// The first thing that the keyboard reaches.
+/// The first focusable element.
 pub(crate) fn skip_link() -> AnyView {
-    // The router must leave this one to the browser, which moves the keyboard along.
+    // `external` keeps the router away, so that the browser moves the keyboard focus as well.
     dynamic_view(|| {
-        link("#main".to_owned(), "Skip to the content")
+        link("#main".to_owned(), "Skip to content")
             .class("skip")
             .attr("rel", "external")
     })
 }
 
-/// The header: where one is, whether it is live, who one is.
+/// The header: breadcrumbs, navigation, connection state, account.
 pub(crate) fn top_bar() -> AnyView {
     let (path, state) = (use_location().pathname, use_live());
     let session = load(move || {
@@ -77,8 +77,8 @@ pub(crate) fn top_bar() -> AnyView {
             .to_owned()
         })
     });
-    loaded(session, move |answer| {
-        let session = answer.decode::<SessionView>().ok();
+    loaded(session, move |response| {
+        let session = response.decode::<SessionView>().ok();
         dynamic_view(move || header(&path.read(), state, session.as_ref()))
     })
 }
@@ -111,7 +111,7 @@ fn breadcrumb_nav(path: &str) -> El {
         .child(el("ol").child(steps))
 }
 
-/// Where everybody may go from everywhere. The count is of requests that wait for somebody's approval.
+/// The main navigation. `pending` counts the actions waiting for approval.
 fn main_nav(path: &str, pending: usize) -> El {
     let waiting = (pending > 0).then(|| {
         el("span")
@@ -124,26 +124,26 @@ fn main_nav(path: &str, pending: usize) -> El {
         link("/actions".to_owned(), "Actions").optional_attr("aria-current", here("/actions"));
     let incidents = link("/incidents".to_owned(), "Incidents")
         .optional_attr("aria-current", here("/incidents"));
-    let told = link("/notifications".to_owned(), "Notifications")
+    let notifications = link("/notifications".to_owned(), "Notifications")
         .optional_attr("aria-current", here("/notifications"));
     let audit = link("/audit".to_owned(), "Audit").optional_attr("aria-current", here("/audit"));
     el("nav")
         .class("places")
-        .attr("aria-label", "Actions, incidents, notifications and audit")
+        .attr("aria-label", "Main")
         .child(el("ul").child([
             el("li").child(actions.child(waiting)),
             el("li").child(incidents),
-            el("li").child(told),
+            el("li").child(notifications),
             el("li").child(audit),
         ]))
 }
 
 fn connection_indicator(live: LiveState) -> El {
-    let (class, word, meaning) = match (live.connection.get(), live.stale_since.get()) {
+    let (class, label, description) = match (live.connection.get(), live.stale_since.get()) {
         (ConnectionState::Snapshot, _) => (
             "link t-off",
             "Snapshot",
-            "As of when the page was loaded; not updated by itself.",
+            "Data as of when the page was loaded; no live updates.",
         ),
         (ConnectionState::Connecting, _) => (
             "link t-off",
@@ -153,26 +153,26 @@ fn connection_indicator(live: LiveState) -> El {
         (ConnectionState::Open, None) => (
             "link t-ok",
             "Live",
-            "Connected; changes are shown as they happen.",
+            "Connected; changes appear as they happen.",
         ),
         (ConnectionState::Open, Some(_)) => (
             "link t-warn",
-            "Silent",
-            "Connected, but nothing new has come for a while.",
+            "No updates",
+            "Connected, but no updates have arrived for a while.",
         ),
         (ConnectionState::Lost { .. }, _) => (
             "link t-warn",
             "Offline",
-            "The connection to the console is lost.",
+            "The connection to the console was lost.",
         ),
     };
-    el("p").class(class).attr("title", meaning).child(word)
+    el("p").class(class).attr("title", description).child(label)
 }
 
 fn account_menu(session: &SessionView) -> El {
     let roles: Vec<&str> = session.roles.iter().map(|role| role.as_str()).collect();
     let roles = if roles.is_empty() {
-        "no role".to_owned()
+        "no roles".to_owned()
     } else {
         roles.join(", ")
     };
@@ -190,11 +190,11 @@ fn account_menu(session: &SessionView) -> El {
         )
 }
 
-/// What is wrong between this page and the console: since when, and when it is tried again.
+/// Alerts and the state of the connection to the console.
 pub(crate) fn banners() -> AnyView {
     let (path, state) = (use_location().pathname, use_live());
     announce_connection(state);
-    // Asked for with the page, so that the alarm is there before the live channel, and without a script at all.
+    // Loaded with the page, so that the alert appears before the live channel connects and without scripts.
     let known = load(move || {
         path.with(|path| {
             if path == SIGN_IN_PATH {
@@ -205,13 +205,13 @@ pub(crate) fn banners() -> AnyView {
             .to_owned()
         })
     });
-    loaded(known, move |answer| {
-        let known = answer.decode::<Overview>().ok();
+    loaded(known, move |response| {
+        let known = response.decode::<Overview>().ok();
         dynamic_view(move || alert_region(state, known.as_ref()))
     })
 }
 
-/// Where the clusters are that every page names.
+/// Clusters with an alert on every page.
 const SPLIT_BRAIN_PATH: &str = "/api/v1/clusters?verdict=split_brain";
 
 fn alert_region(state: LiveState, known: Option<&Overview>) -> El {
@@ -227,22 +227,22 @@ fn alert_region(state: LiveState, known: Option<&Overview>) -> El {
         _ => None,
     };
     let notice = state.notice.get().map(notice_banner);
-    let torn = state
+    let split_brain = state
         .overview
         .with(|overview| split_brain_banner(overview.as_deref().or(known)));
-    let anything = banner.is_some() || notice.is_some() || torn.is_some();
-    let place = el("div").child(torn).child(banner).child(notice);
-    // A landmark only while it holds something, so that nobody is led to an empty one.
+    let anything = banner.is_some() || notice.is_some() || split_brain.is_some();
+    let place = el("div").child(split_brain).child(banner).child(notice);
+    // A landmark only while it has content, so that screen readers do not find an empty one.
     if anything {
         place
             .attr("role", "region")
-            .attr("aria-label", "Alarms and connection")
+            .attr("aria-label", "Alerts and connection")
     } else {
         place
     }
 }
 
-/// Clusters with two Primary components: on every page, because every further minute costs data.
+/// Clusters with two Primary components. Shown on every page, because every further minute costs data.
 fn split_brain_banner(overview: Option<&Overview>) -> Option<El> {
     let mut names = Vec::new();
     for cluster in overview.into_iter().flat_map(|overview| &overview.clusters) {
@@ -253,7 +253,7 @@ fn split_brain_banner(overview: Option<&Overview>) -> Option<El> {
             )));
         }
     }
-    let text = "Split brain: two components are Primary, and both may take writes.";
+    let text = "Split brain: two components are Primary and both may accept writes.";
     (!names.is_empty()).then(|| {
         el("div")
             .key("torn".to_owned())
@@ -263,7 +263,7 @@ fn split_brain_banner(overview: Option<&Overview>) -> Option<El> {
     })
 }
 
-/// Said once, without the seconds that tick in the banner.
+/// Announces changes of the connection once, without the banner's countdown.
 fn announce_connection(live: LiveState) {
     let mut was_lost = false;
     effect(move || {
@@ -271,10 +271,10 @@ fn announce_connection(live: LiveState) {
         match link {
             ConnectionState::Lost { since, .. } if !was_lost => {
                 live.status_message
-                    .set(["Lost the connection to the console at ", &absolute(since)].concat());
+                    .set(["Connection to the console lost at ", &absolute(since)].concat());
             }
             ConnectionState::Open if was_lost => {
-                live.status_message.set("Connection is back".to_owned())
+                live.status_message.set("Connection restored".to_owned())
             }
             _ => {}
         }
@@ -293,15 +293,15 @@ fn connection_lost_banner(
         [
             ". Next attempt in ",
             &left.to_string(),
-            " s. What you see is old.",
+            " s. The data below is out of date.",
         ]
         .concat()
     } else {
-        ". Trying now. What you see is old.".to_owned()
+        ". Retrying now. The data below is out of date.".to_owned()
     };
     let text = el("p")
         .child(el("strong").child("Connection lost"))
-        .child("; last word ")
+        .child("; last update ")
         .child(ago(since, Some(now)))
         .child(next);
     let retry = el("button")
@@ -316,17 +316,17 @@ fn connection_lost_banner(
 }
 
 fn no_updates_banner(since: Timestamp, now: Timestamp) -> El {
-    let silence = age(now.unix_millis() - since.unix_millis());
+    let duration = age(now.unix_millis() - since.unix_millis());
     let text = [
         " for ",
-        &silence,
-        ". The console is connected, but sends no data. What you see is old.",
+        &duration,
+        ". The console is connected but sends no data. The data below is out of date.",
     ]
     .concat();
     el("div")
         .key("silent".to_owned())
         .class("banner")
-        .child(el("p").child(el("strong").child("Nothing new")).child(text))
+        .child(el("p").child(el("strong").child("No updates")).child(text))
 }
 
 fn notice_banner(text: String) -> El {
@@ -339,16 +339,15 @@ fn notice_banner(text: String) -> El {
         .child(reload)
 }
 
-/// What holds for every page.
+/// The footer of every page.
 pub(crate) fn footer() -> AnyView {
     dynamic_view(|| {
-        let text =
-            "Times are UTC, by the console's clock. An age counts from when its source last spoke.";
-        // What this one does stands in the document's script: it costs the module nothing.
+        let text = "Times are UTC, by the console's clock. Ages are measured from each source's last report.";
+        // Handled by the inline script of the document, at no cost to the WebAssembly module.
         let copy = el("button")
             .attr("id", "copy")
             .attr("type", "button")
-            .child("Copy a link to this page");
+            .child("Copy link to this page");
         el("footer")
             .class("foot")
             .child(el("p").child(text))
@@ -357,7 +356,7 @@ pub(crate) fn footer() -> AnyView {
     })
 }
 
-/// For screen readers: changes that matter, never ticking numbers.
+/// Live region for screen readers: significant changes only, never ticking numbers.
 pub(crate) fn status_region() -> AnyView {
     let state = use_live();
     dynamic_view(move || {
@@ -380,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_to_every_page() {
+    fn every_page_has_breadcrumbs() {
         assert_eq!(labels("/"), ["Clusters"]);
         assert_eq!(labels("/clusters/lab"), ["Clusters", "lab"]);
         assert_eq!(
@@ -391,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_step_is_here() {
+    fn the_last_breadcrumb_is_not_a_link() {
         for path in [
             "/",
             "/clusters/lab",

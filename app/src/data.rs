@@ -1,4 +1,4 @@
-//! Where views get their data: the HTTP API, called in process on the server and by `fetch` in the browser.
+//! Data access of the views: the HTTP API, called in process on the server and with `fetch` in the browser.
 
 #[cfg(feature = "hydrate")]
 mod fetch;
@@ -13,25 +13,26 @@ pub use in_process::InProcessApi;
 pub(crate) use in_process::{call_api, get_text};
 
 use galera::publish::api::ProblemDetails;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// Without a side to get data from, there is none.
+/// Placeholder for builds with neither feature.
 #[cfg(not(any(feature = "ssr", feature = "hydrate")))]
 pub(crate) async fn get_text(
     _path: String,
     _until_cleanup: bool,
 ) -> Result<String, ProblemDetails> {
     Err(local_problem(
-        "no_side",
+        "no_data_source",
         "No data",
-        "Built with neither of the features ssr and hydrate.",
+        "Built without the features ssr and hydrate.",
     ))
 }
 
-/// An answer that is not what it should be.
+/// The problem reported for a response that cannot be decoded.
 pub(crate) fn unreadable_response() -> ProblemDetails {
     local_problem(
         "unreadable_answer",
-        "The console's answer cannot be read",
+        "Unreadable response",
         "Reload the page; it may be older than the console.",
     )
 }
@@ -47,30 +48,30 @@ pub(crate) fn local_problem(code: &str, title: &str, detail: &str) -> ProblemDet
     }
 }
 
-/// A problem as the API would send it.
+/// A problem serialized as the API would send it.
 pub(crate) fn problem_json(problem: &ProblemDetails) -> String {
     serde_json::to_string(problem).unwrap_or_default()
 }
 
-/// An answer that is no success: its problem document, or what its status says.
+/// The problem document of an error response, or one derived from its status.
 #[cfg(any(feature = "ssr", feature = "hydrate"))]
 fn problem_from_response(status: u16, body: &str) -> ProblemDetails {
     serde_json::from_str(body).unwrap_or_else(|_| ProblemDetails {
         status,
         ..local_problem(
             "unexpected_status",
-            "The console answered with an error",
+            "Unexpected response",
             &[
                 "HTTP status ",
                 &status.to_string(),
-                ". Reload the page; if it stays, look into the console's log.",
+                ". Reload the page; if the problem persists, check the console's log.",
             ]
             .concat(),
         )
     })
 }
 
-/// Gives the page the status of a problem. In the browser there is no status any more.
+/// Sets the HTTP status of the page being rendered. A no-op in the browser.
 #[cfg(feature = "ssr")]
 pub(crate) fn set_status(status: u16) {
     let code = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_GATEWAY);
@@ -79,32 +80,28 @@ pub(crate) fn set_status(status: u16) {
     }
 }
 
-/// Gives the page the status of a problem. In the browser there is no status any more.
+/// Sets the HTTP status of the page being rendered. A no-op in the browser.
 #[cfg(not(feature = "ssr"))]
 pub(crate) fn set_status(_status: u16) {}
 
-/// One segment of a path, with everything escaped that might end it.
+/// Percent-encodes one path segment.
 pub(crate) fn encode_segment(text: &str) -> String {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b':') {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push('%');
-            escaped.push(char::from(HEX[usize::from(byte >> 4)]));
-            escaped.push(char::from(HEX[usize::from(byte & 15)]));
-        }
-    }
-    escaped
+    utf8_percent_encode(text, RESERVED_IN_SEGMENT).collect()
 }
+
+/// Everything but letters, digits and the punctuation of names and addresses.
+const RESERVED_IN_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'-')
+    .remove(b':');
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn segments_hold_no_separators() {
+    fn segments_are_percent_encoded() {
         assert_eq!(encode_segment("n1.example-a_b:3306"), "n1.example-a_b:3306");
         assert_eq!(encode_segment("[::1]:3306"), "%5B::1%5D:3306");
         assert_eq!(encode_segment("a/b?c#d é"), "a%2Fb%3Fc%23d%20%C3%A9");

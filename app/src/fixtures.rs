@@ -1,4 +1,4 @@
-//! Clusters in every condition, for tests of the views.
+//! Sample clusters in various states, for tests of the views.
 
 use galera::view::{
     ClusterStatus, ClusterView, Component, NodeState, NodeView, ReasonCode, RegistryHealth,
@@ -6,10 +6,10 @@ use galera::view::{
 };
 use galera::{NodeId, Position, Timestamp};
 
-/// One history.
+/// The state UUID of the sample clusters.
 pub(crate) const UUID: &str = "8f3c1c52-c7b1-11f0-9a3e-6f0d3a1b2c4d";
 
-/// The time at which every fixture is taken.
+/// The current time in all fixtures.
 pub(crate) fn fixed_now() -> Timestamp {
     Timestamp::from_unix_millis(1_795_420_800_000)
 }
@@ -18,7 +18,6 @@ fn millis_before(millis: u64) -> Timestamp {
     fixed_now().minus(std::time::Duration::from_millis(millis))
 }
 
-/// A node's identity.
 pub(crate) fn id(text: &str) -> NodeId {
     text.parse().unwrap()
 }
@@ -37,7 +36,6 @@ fn source(kind: SourceKind, age: u64, state: &str, seqno: Option<u64>) -> Source
     }
 }
 
-/// A Synced node in a Primary component.
 pub(crate) fn synced(host: &str, name: &str, seqno: u64) -> NodeView {
     NodeView {
         id: id(host),
@@ -71,17 +69,17 @@ pub(crate) fn synced(host: &str, name: &str, seqno: u64) -> NodeView {
     }
 }
 
-/// The same node in another state, in the server's words.
-pub(crate) fn with_state(mut node: NodeView, state: NodeState, words: &str) -> NodeView {
+/// The same node in another state, with the server's state comment.
+pub(crate) fn with_state(mut node: NodeView, state: NodeState, comment: &str) -> NodeView {
     node.state = state;
-    node.state_comment = Some(words.to_owned());
+    node.state_comment = Some(comment.to_owned());
     for source in &mut node.sources {
-        source.state = Some(words.to_owned());
+        source.state = Some(comment.to_owned());
     }
     node
 }
 
-/// The same node, gone for three minutes.
+/// The same node, unreachable for three minutes.
 pub(crate) fn unreachable(mut node: NodeView) -> NodeView {
     node.state = NodeState::Unreachable;
     node.state_comment = None;
@@ -105,7 +103,7 @@ pub(crate) fn unreachable(mut node: NodeView) -> NodeView {
     node
 }
 
-/// A node that nobody has ever heard of.
+/// An expected node that has never been seen.
 pub(crate) fn absent(host: &str) -> NodeView {
     let mut node = unreachable(synced(host, "", 20));
     node.state = NodeState::Absent;
@@ -125,7 +123,6 @@ pub(crate) fn absent(host: &str) -> NodeView {
     node
 }
 
-/// A component of these members.
 pub(crate) fn component(status: ClusterStatus, members: &[&str]) -> Component {
     Component {
         status,
@@ -136,7 +133,6 @@ pub(crate) fn component(status: ClusterStatus, members: &[&str]) -> Component {
     }
 }
 
-/// A reason about a node.
 pub(crate) fn reason(code: ReasonCode, node: Option<&str>, message: &str) -> VerdictReason {
     VerdictReason {
         code,
@@ -145,7 +141,6 @@ pub(crate) fn reason(code: ReasonCode, node: Option<&str>, message: &str) -> Ver
     }
 }
 
-/// A cluster with this verdict.
 pub(crate) fn cluster(
     name: &str,
     state: VerdictState,
@@ -173,7 +168,7 @@ pub(crate) fn cluster(
     }
 }
 
-/// Three nodes, all well.
+/// Three healthy nodes.
 pub(crate) fn healthy(name: &str, seqno: u64) -> ClusterView {
     let hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.3"];
     cluster(
@@ -193,7 +188,7 @@ pub(crate) fn healthy(name: &str, seqno: u64) -> ClusterView {
     )
 }
 
-/// The third node receives the second one's state; a fourth is gone.
+/// The third node is receiving a state transfer from the second; a fourth is unreachable.
 pub(crate) fn state_transfer(name: &str, seqno: u64) -> ClusterView {
     let hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.3"];
     let mut joiner = with_state(
@@ -210,7 +205,7 @@ pub(crate) fn state_transfer(name: &str, seqno: u64) -> ClusterView {
             reason(
                 ReasonCode::MemberUnreachable,
                 Some("127.0.0.4"),
-                "127.0.0.4 does not answer SQL: connection refused.",
+                "127.0.0.4 is unreachable: connection refused.",
             ),
             reason(
                 ReasonCode::MemberNotSynced,
@@ -237,14 +232,14 @@ pub(crate) fn state_transfer(name: &str, seqno: u64) -> ClusterView {
     )
 }
 
-/// Two components that both say Primary.
+/// Two rival Primary components.
 pub(crate) fn split_brain(name: &str, seqno: u64) -> ClusterView {
     let mut view = healthy(name, seqno);
     view.verdict.state = VerdictState::SplitBrain;
     view.verdict.reasons = vec![reason(
         ReasonCode::RivalPrimaries,
         None,
-        "Two disjoint components both say that they are Primary: 127.0.0.1, 127.0.0.2 and 127.0.0.3.",
+        "Two disjoint components both report being Primary: 127.0.0.1, 127.0.0.2 and 127.0.0.3.",
     )];
     view.components = vec![
         component(ClusterStatus::Primary, &["127.0.0.1", "127.0.0.2"]),
@@ -253,7 +248,7 @@ pub(crate) fn split_brain(name: &str, seqno: u64) -> ClusterView {
     view
 }
 
-/// One node is left, without quorum.
+/// A single reachable node without quorum.
 pub(crate) fn no_primary(name: &str, seqno: u64) -> ClusterView {
     let alone = with_state(
         synced("127.0.0.1", "n1", seqno),
@@ -272,17 +267,17 @@ pub(crate) fn no_primary(name: &str, seqno: u64) -> ClusterView {
             reason(
                 ReasonCode::NobodyPrimary,
                 None,
-                "Nobody who answers is Primary: 1 of 3 expected members answers.",
+                "No reachable node is Primary: 1 of 3 expected members is reachable.",
             ),
             reason(
                 ReasonCode::MemberUnreachable,
                 Some("127.0.0.2"),
-                "127.0.0.2 does not answer SQL: timed out after 3 s.",
+                "127.0.0.2 is unreachable: timed out after 3 s.",
             ),
             reason(
                 ReasonCode::MemberAbsent,
                 Some("127.0.0.3"),
-                "127.0.0.3 is expected, but neither SQL nor the registry knows it.",
+                "127.0.0.3 is expected but has never been seen.",
             ),
         ],
         vec![component(ClusterStatus::NonPrimary, &["127.0.0.1"])],
@@ -294,13 +289,13 @@ pub(crate) fn no_primary(name: &str, seqno: u64) -> ClusterView {
     )
 }
 
-/// All well by SQL, while the registry cannot be read.
+/// Healthy according to SQL, with the registry unreachable.
 pub(crate) fn registry_unreachable(name: &str, seqno: u64) -> ClusterView {
     let mut view = healthy(name, seqno);
     view.registry = RegistryHealth {
         reachable: false,
         since: millis_before(42_000),
-        error: Some("no etcd endpoint answers: connection refused".to_owned()),
+        error: Some("no etcd endpoint is reachable: connection refused".to_owned()),
     };
     for node in &mut view.nodes {
         node.sources[1].stale = true;
@@ -334,7 +329,7 @@ pub(crate) fn large_cluster(name: &str, count: usize, seqno: u64) -> ClusterView
     view
 }
 
-/// A registry with a key of every kind, and with values that mean harm.
+/// A registry with every kind of key, including malicious values.
 pub(crate) fn registry(cluster: &str) -> RegistryView {
     let key = |node: &str, field: &str, value: &str, leased: bool| RegistryKeyView {
         key: format!("/galera/{cluster}/{node}/{field}"),
@@ -367,13 +362,13 @@ pub(crate) fn registry(cluster: &str) -> RegistryView {
     }
     keys.push(RegistryKeyView {
         stale: true,
-        reason: Some("its node neither answers SQL nor is in any member list".to_owned()),
+        reason: Some("its node is unreachable and in no member list".to_owned()),
         ..key("127.0.0.9", "ipaddress", "127.0.0.9", false)
     });
     keys.push(RegistryKeyView {
         known: false,
         node: None,
-        reason: Some("no dialect has the field \"note\"".to_owned()),
+        reason: Some("unrecognized field \"note\"".to_owned()),
         ..key(
             "127.0.0.1",
             "note",
@@ -385,7 +380,7 @@ pub(crate) fn registry(cluster: &str) -> RegistryView {
         known: false,
         truncated: true,
         value_bytes: 2_097_152,
-        reason: Some("no dialect has the field \"blob\"".to_owned()),
+        reason: Some("unrecognized field \"blob\"".to_owned()),
         ..key("127.0.0.1", "blob", &"A\u{fffd}B".repeat(60), false)
     });
     RegistryView {

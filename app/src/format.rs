@@ -1,10 +1,10 @@
-//! Numbers and times as text. Pure, and the same on the server and in the browser.
+//! Formatting of numbers and times. Pure, so that server and browser produce the same output.
 
 use galera::Timestamp;
 
 use crate::markup::{Content, El, el};
 
-/// How long ago, in the two largest useful units: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 5 min`, `3 d 4 h`.
+/// A duration in its two largest useful units: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 5 min`, `3 d 4 h`.
 pub(crate) fn age(millis: i64) -> String {
     let millis = millis.max(0);
     let seconds = millis / 1000;
@@ -37,7 +37,7 @@ fn two_units(large: i64, large_unit: &str, small: i64, small_unit: &str) -> Stri
     .concat()
 }
 
-/// A point in time in full: `2026-11-23 08:00:00 UTC`.
+/// A timestamp in full: `2026-11-23 08:00:00 UTC`.
 pub(crate) fn absolute(at: Timestamp) -> String {
     let text = at.to_string();
     match (text.get(..10), text.get(11..19)) {
@@ -46,7 +46,7 @@ pub(crate) fn absolute(at: Timestamp) -> String {
     }
 }
 
-/// With one decimal below ten, rounded above: `0.0`, `9.5`, `12`, `1500`.
+/// One decimal below ten, otherwise rounded: `0.0`, `9.5`, `12`, `1500`.
 pub(crate) fn rate(value: f64) -> String {
     if !value.is_finite() || value < 0.0 {
         return "0.0".to_owned();
@@ -58,7 +58,7 @@ pub(crate) fn rate(value: f64) -> String {
     round(value).to_string()
 }
 
-/// A fraction in per cent: `0 %`, `3.5 %`, `100 %`.
+/// A fraction as a percentage: `0 %`, `3.5 %`, `100 %`.
 pub(crate) fn percent(fraction: f64) -> String {
     let fraction = fraction.clamp(0.0, 1.0);
     let text = if fraction == 0.0 {
@@ -70,11 +70,11 @@ pub(crate) fn percent(fraction: f64) -> String {
 }
 
 fn round(value: f64) -> u64 {
-    // Saturates, and the caller has excluded what is no number.
+    // The cast saturates; callers have excluded NaN.
     (value + 0.5) as u64
 }
 
-/// Bytes in the unit that keeps them short: `512 B`, `2.0 MB`.
+/// A size with a decimal unit: `512 B`, `2.0 MB`.
 pub(crate) fn bytes(count: usize) -> String {
     let count = u64::try_from(count).unwrap_or(u64::MAX);
     match count {
@@ -95,7 +95,7 @@ pub(crate) fn pluralize(count: usize, noun: &str) -> String {
     [&count.to_string(), " ", noun, plural].concat()
 }
 
-/// The digits of a number in threes from the right; joined they are the number again.
+/// Splits digits into groups of three from the right.
 fn digit_groups(digits: &str) -> Vec<&str> {
     let head = digits.len() % 3;
     let mut parts = Vec::new();
@@ -112,7 +112,7 @@ fn digit_groups(digits: &str) -> Vec<&str> {
     parts
 }
 
-/// A number whose digits are set apart in threes by style alone, so that copying it gives plain digits.
+/// A number with its digits grouped by CSS, so that copying it yields plain digits.
 pub(crate) fn number(value: u64) -> El {
     let digits = value.to_string();
     let number = el("span").class("num");
@@ -126,7 +126,7 @@ pub(crate) fn number(value: u64) -> El {
     number.child(parts)
 }
 
-/// What stands where a fact is not known.
+/// Placeholder for an unknown value.
 pub(crate) fn unknown() -> El {
     el("span")
         .class("none")
@@ -134,86 +134,92 @@ pub(crate) fn unknown() -> El {
         .child(visually_hidden("not known"))
 }
 
-/// Said to screen readers only.
+/// Text for screen readers only.
 pub(crate) fn visually_hidden(text: impl Into<Content>) -> El {
     el("span").class("vh").child(text)
 }
 
-/// Text that matters less.
+/// De-emphasized text.
 pub(crate) fn quiet(text: impl Into<Content>) -> El {
     el("span").class("quiet").child(text)
 }
 
-/// A second line under a fact.
+/// A secondary line below a value.
 pub(crate) fn sub(text: impl Into<Content>) -> El {
     el("span").class("sub").child(text)
 }
 
-/// Text as it stands in a program or a file.
 pub(crate) fn code(text: impl Into<Content>) -> El {
     el("code").child(text)
 }
 
-/// A link.
 pub(crate) fn link(href: String, text: impl Into<Content>) -> El {
     el("a").attr("href", href).child(text)
 }
 
-/// A fact in an element of its own, or that it is not known.
+/// The text in a `span`, or the placeholder for an unknown value.
 pub(crate) fn or_unknown(text: Option<String>) -> El {
     text.map_or_else(unknown, |text| el("span").child(text))
 }
 
-/// A number, or that it is not known.
+/// The number, or the placeholder for an unknown value.
 pub(crate) fn number_or_unknown(value: Option<u64>) -> El {
     value.map_or_else(unknown, number)
 }
 
-/// A point in time: the age where a clock is given (`now`, the server's), else the absolute time. The absolute time is
-/// always in the title and in the accessible name.
+/// A `<time>` element: the age if a clock is given (`now`, the server's), else the absolute time. The title and the
+/// accessible name always contain the absolute time.
 pub(crate) fn time_element(at: Timestamp, now: Option<Timestamp>, suffix: &'static str) -> El {
-    let full = absolute(at);
-    let (text, name) = match now {
-        Some(now) => {
-            let text = [age(now.unix_millis() - at.unix_millis()).as_str(), suffix].concat();
-            let name = [&text, ", ", &full].concat();
-            (text, name)
-        }
-        None => (full.clone(), full.clone()),
-    };
+    match now {
+        Some(now) => relative_time(
+            at,
+            [age(now.unix_millis() - at.unix_millis()).as_str(), suffix].concat(),
+        ),
+        None => named_time(at, absolute(at), absolute(at)),
+    }
+}
+
+fn relative_time(at: Timestamp, text: String) -> El {
+    let name = [&text, ", ", &absolute(at)].concat();
+    named_time(at, text, name)
+}
+
+fn named_time(at: Timestamp, text: String, accessible_name: String) -> El {
     el("time")
         .attr("datetime", at.to_string())
-        .attr("title", full)
-        .attr("aria-label", name)
+        .attr("title", absolute(at))
+        .attr("aria-label", accessible_name)
         .child(text)
 }
 
-/// A point in time as `3 s ago`.
+/// An age like `3 s ago`.
 pub(crate) fn ago(at: Timestamp, now: Option<Timestamp>) -> El {
     time_element(at, now, " ago")
 }
 
-/// A point in time in the server's HTML: the browser lets its age tick.
+/// An age like `3 s ago`, or `just now` within the first second.
+pub(crate) fn just_now_or_ago(at: Timestamp, now: Option<Timestamp>) -> El {
+    match now {
+        Some(now) if now.unix_millis() - at.unix_millis() < 1_000 => {
+            relative_time(at, "just now".to_owned())
+        }
+        _ => ago(at, now),
+    }
+}
+
+/// An age in server-rendered HTML, kept current by the browser.
 #[cfg(feature = "ssr")]
 pub(crate) fn ticking_age(at: Timestamp, now: Timestamp) -> El {
     ago(at, Some(now)).attr("data-age", " ago")
 }
 
-/// How long it is until `attr`, in the server's HTML: the browser counts down what has no words after it.
+/// Time left until `at` in server-rendered HTML, counted down by the browser. An empty `data-age` marks it as future.
 #[cfg(feature = "ssr")]
 pub(crate) fn countdown(at: Timestamp, now: Timestamp) -> El {
-    let left = age(at.unix_millis() - now.unix_millis());
-    let full = absolute(at);
-    let name = [&left, ", ", &full].concat();
-    el("time")
-        .attr("datetime", at.to_string())
-        .attr("title", full)
-        .attr("aria-label", name)
-        .attr("data-age", "")
-        .child(left)
+    relative_time(at, age(at.unix_millis() - now.unix_millis())).attr("data-age", "")
 }
 
-/// How long something lasts: `for 3 s`, without a clock `since` the absolute time.
+/// `for 3 s`, or `since` the absolute time if no clock is given.
 pub(crate) fn elapsed(since: Timestamp, now: Option<Timestamp>) -> El {
     let preposition = if now.is_some() { "for " } else { "since " };
     el("span")
@@ -224,12 +230,12 @@ pub(crate) fn elapsed(since: Timestamp, now: Option<Timestamp>) -> El {
 /// Transactions behind the most advanced member.
 pub(crate) fn lag_text(count: u64) -> String {
     match count {
-        0 => "level".to_owned(),
+        0 => "up to date".to_owned(),
         count => [&count.to_string(), " behind"].concat(),
     }
 }
 
-/// At most `limit` characters of a text: its beginning and, because names often differ there only, its end.
+/// Truncates to `limit` characters in the middle, because similar names often differ only at their end.
 pub(crate) fn truncate_middle(text: &str, limit: usize) -> String {
     let count = text.chars().count();
     if count <= limit {
@@ -267,13 +273,13 @@ mod tests {
     }
 
     #[test]
-    fn absolute_times_name_their_zone() {
+    fn absolute_times_include_the_time_zone() {
         let at = Timestamp::from_unix_millis(1_795_420_800_123);
         assert_eq!(absolute(at), "2026-11-23 08:00:00 UTC");
     }
 
     #[test]
-    fn rates_and_fractions() {
+    fn formats_rates_and_percentages() {
         let rates: Vec<String> = [0.0, 0.04, 9.94, 9.96, 12.4, 1499.6, f64::NAN, -1.0]
             .into_iter()
             .map(rate)
@@ -290,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes() {
+    fn formats_sizes() {
         assert_eq!(
             [bytes(512), bytes(1_500), bytes(2_097_152)],
             ["512 B", "1.5 kB", "2.0 MB"]
@@ -298,14 +304,14 @@ mod tests {
     }
 
     #[test]
-    fn groups_join_to_the_number() {
+    fn groups_digits_in_threes() {
         assert_eq!(digit_groups("1234567"), ["1", "234", "567"]);
         assert_eq!(digit_groups("123456").concat(), "123456");
         assert!(digit_groups("").is_empty());
     }
 
     #[test]
-    fn shortens_in_the_middle_and_by_characters() {
+    fn truncates_by_characters_in_the_middle() {
         assert_eq!(truncate_middle("äöüß", 4), "äöüß");
         assert_eq!(truncate_middle("äöüßx", 4), "ä…ßx");
         assert_eq!(truncate_middle("galera-prod-eu-01", 11), "galer…eu-01");

@@ -1,7 +1,7 @@
-//! Parts of pages that the server makes from the API's answers: plans, actions, the audit trail, events.
+//! Server-rendered page fragments: plans, actions, the audit trail, events.
 //!
-//! The browser shows them as they come (`pages::served`). They are functions of what the API says to whoever asks, of
-//! their roles and of the time.
+//! [`render_fragment`] fetches what a page needs through [`ApiClient`] with the reader's cookies, and the page's module
+//! renders it into a [`Fragment`], which `pages::fragment` inserts in the browser.
 
 mod action_detail;
 mod action_list;
@@ -16,22 +16,25 @@ mod recovery;
 mod status_pages;
 mod widgets;
 
+use futures::future::join_all;
+use futures::try_join;
 use galera::Timestamp;
-use galera::publish::api::{ActionList, HistoryPage, ProblemDetails, RecoveryState, SessionView};
+use galera::publish::api::{HistoryPage, ProblemDetails, SessionView};
 use galera::publish::status_pages::StatusPageView;
+use galera::recover::attestation::Attestation;
+use galera::recover::plan::{ActionKind, Plan};
 use galera::view::ClusterView;
 use http::{HeaderMap, Uri};
 
 use crate::data::{InProcessApi, encode_segment, local_problem};
 use crate::markup::El;
-use api_client::ApiClient;
+use api_client::{ApiClient, PageQuery};
 
-/// A part of a page.
+/// Part of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fragment {
-    /// The window's title.
+    /// The window title.
     pub title: String,
-    /// The content.
     pub html: String,
 }
 
@@ -45,16 +48,16 @@ impl Fragment {
 }
 
 impl std::fmt::Display for Fragment {
-    /// One line with the title, then the content: what `pages::served` reads.
+    /// The title in one line, then the HTML, as `pages::fragment` expects.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}\n{}", self.title, self.html)
     }
 }
 
-/// The served part of the page at `uri`, for whoever the cookies in `headers` belong to.
+/// Renders the fragment of the page at `uri` with the permissions of the cookies in `headers`.
 ///
 /// # Errors
-/// The API's problem, or one for a page that has no served part.
+/// A problem of the API, or 404 for a page without a fragment.
 pub async fn render_fragment(
     api: &InProcessApi,
     headers: &HeaderMap,
@@ -67,168 +70,188 @@ pub async fn render_fragment(
         .split('/')
         .filter(|part| !part.is_empty())
         .collect();
-    let query = api_client::PageQuery::from_uri(uri);
+    let query = PageQuery::from_uri(uri);
     let session: SessionView = client.get("/api/v1/session").await?;
+    let request = FragmentRequest {
+        client: &client,
+        query: &query,
+        session: &session,
+        now,
+    };
     match segments.as_slice() {
-        ["clusters", name, "recovery"] => {
-            let name = encode_segment(&decode_segment(name));
-            recovery_fragment(&client, &name, &query, &session, now).await
-        }
-        ["clusters", name, "events"] => {
-            events_fragment(&client, &encode_segment(&decode_segment(name)), &query, now).await
-        }
-        ["actions"] => {
-            let open: ActionList = client.get("/api/v1/actions?state=open&limit=200").await?;
-            let before = query.get("before").map(encode_segment).unwrap_or_default();
-            let path = format!("/api/v1/actions?state={FINAL_STATES}&limit=50&before={before}");
-            let path = path.trim_end_matches("&before=");
-            let ended: ActionList = client.get(path).await?;
-            let switch: RecoveryState = client.get("/api/v1/recovery").await?;
-            Ok(Fragment::new(
-                "Actions",
-                &action_list::page(&open, &ended, &switch, &session, now),
-            ))
-        }
-        ["actions", id] => {
-            let path = format!("/api/v1/actions/{}", encode_segment(&decode_segment(id)));
-            let view = client.get(&path).await?;
-            let title = action_detail::title_text(&view);
-            Ok(Fragment::new(
-                &title,
-                &action_detail::page(&view, &session, now),
-            ))
-        }
-        ["audit"] => {
-            let asked = audit::AuditFilter::from_query(&query);
-            let entries = client.get(&asked.api_path()).await?;
-            Ok(Fragment::new("Audit", &audit::page(&entries, &asked, now)))
-        }
-        ["status-pages"] => {
-            let pages = client.get("/api/v1/status/pages").await?;
-            let overview = client.get("/api/v1/clusters").await?;
-            let page = status_pages::list_page(&pages, &overview, &session, now);
-            Ok(Fragment::new("Status pages", &page))
-        }
-        ["status-pages", slug] => {
-            let path = format!(
-                "/api/v1/status/pages/{}",
-                encode_segment(&decode_segment(slug))
-            );
-            let view: StatusPageView = client.get(&path).await?;
-            let fresh = query.get("link");
-            let fresh = fresh.filter(|link| link.bytes().all(|b| b.is_ascii_alphanumeric()));
-            let page = status_pages::detail_page(&view, fresh, &session, now);
-            Ok(Fragment::new(&view.settings.title, &page))
-        }
-        ["incidents"] => incidents_fragment(&client, &session, now).await,
-        ["notifications"] => {
-            let asked = notifications::NotificationsFilter::from_query(&query);
-            let targets = client.get("/api/v1/notifications/targets").await?;
-            let deliveries = client.get(&asked.deliveries_api_path()).await?;
-            let page = notifications::page(&targets, &deliveries, &asked, &session, now);
-            Ok(Fragment::new("Notifications", &page))
-        }
+        ["clusters", name, "recovery"] => request.recovery(&normalize_segment(name)).await,
+        ["clusters", name, "events"] => request.events(&normalize_segment(name)).await,
+        ["actions"] => request.actions().await,
+        ["actions", id] => request.action(&normalize_segment(id)).await,
+        ["audit"] => request.audit().await,
+        ["status-pages"] => request.status_pages().await,
+        ["status-pages", slug] => request.status_page(&normalize_segment(slug)).await,
+        ["incidents"] => request.incidents().await,
+        ["notifications"] => request.notifications().await,
         _ => Err(ProblemDetails {
             status: 404,
             ..local_problem(
                 "unknown_path",
-                "There is no such page",
-                "The address leads nowhere.",
+                "Page not found",
+                "There is no page at this address.",
             )
         }),
     }
 }
 
-async fn incidents_fragment(
-    client: &ApiClient<'_>,
-    session: &SessionView,
-    now: Timestamp,
-) -> Result<Fragment, ProblemDetails> {
-    let page = incidents::IncidentsPage {
-        incidents: &client.get("/api/v1/status/incidents").await?,
-        maintenance: &client.get("/api/v1/status/maintenance").await?,
-        announcements: &client.get("/api/v1/status/announcements").await?,
-        overview: &client.get("/api/v1/clusters").await?,
-        session,
-        now,
-    };
-    Ok(Fragment::new("Incidents", &page.markup()))
-}
-
 const FINAL_STATES: &str = "succeeded,failed,unverified,rejected,cancelled,expired,superseded";
 
-async fn recovery_fragment(
-    client: &ApiClient<'_>,
-    name: &str,
-    query: &api_client::PageQuery,
-    session: &SessionView,
+/// A request for a fragment. Its methods fetch the data of one page each and render it.
+struct FragmentRequest<'a> {
+    client: &'a ApiClient<'a>,
+    query: &'a PageQuery,
+    session: &'a SessionView,
     now: Timestamp,
-) -> Result<Fragment, ProblemDetails> {
-    let view = client.get(&format!("/api/v1/clusters/{name}")).await?;
-    let switch = client
-        .get(&format!("/api/v1/clusters/{name}/recovery"))
-        .await?;
-    let open = client
-        .get(&format!("/api/v1/actions?cluster={name}&state=open"))
-        .await?;
-    let last = client
-        .get(&format!(
-            "/api/v1/actions?cluster={name}&state={FINAL_STATES}&limit=5"
-        ))
-        .await?;
-    let global = client.get("/api/v1/recovery").await?;
-    let attestations = recovery::attestations_from_query(&view, query);
-    let mut plans = Vec::new();
-    for kind in galera::recover::plan::ActionKind::ALL {
-        let path = format!("/api/v1/clusters/{name}/plans/{kind}");
-        plans.push(if attestations.is_empty() {
-            client.get(&path).await
+}
+
+impl FragmentRequest<'_> {
+    async fn recovery(&self, name: &str) -> Result<Fragment, ProblemDetails> {
+        // On its own, so that an unknown cluster is always reported as such.
+        let view: ClusterView = self.client.get(&format!("/api/v1/clusters/{name}")).await?;
+        let paths = [
+            format!("/api/v1/clusters/{name}/recovery"),
+            format!("/api/v1/actions?cluster={name}&state=open"),
+            format!("/api/v1/actions?cluster={name}&state={FINAL_STATES}&limit=5"),
+        ];
+        let (switch, open, recent, global) = try_join!(
+            self.client.get(&paths[0]),
+            self.client.get(&paths[1]),
+            self.client.get(&paths[2]),
+            self.client.get("/api/v1/recovery"),
+        )?;
+        let attestations = recovery::attestations_from_query(&view, self.query);
+        let kinds = ActionKind::ALL.into_iter();
+        let plans = join_all(kinds.map(|kind| self.plan(name, kind, &attestations))).await;
+        let page = recovery::RecoveryPage {
+            view: &view,
+            switch: &switch,
+            global: &global,
+            open: &open,
+            recent: &recent,
+            plans: &plans,
+            attestations: &attestations,
+            session: self.session,
+            now: self.now,
+        };
+        let title = format!("Recovery · {}", view.name);
+        Ok(Fragment::new(&title, &page.markup()))
+    }
+
+    async fn plan(
+        &self,
+        cluster: &str,
+        kind: ActionKind,
+        attestations: &[Attestation],
+    ) -> Result<Plan, ProblemDetails> {
+        let path = format!("/api/v1/clusters/{cluster}/plans/{kind}");
+        if attestations.is_empty() {
+            self.client.get(&path).await
         } else {
             let body = serde_json::json!({ "attestations": attestations });
-            client.post(&path, &body).await
-        });
+            self.client.post(&path, &body).await
+        }
     }
-    let page = recovery::RecoveryPage {
-        view: &view,
-        switch: &switch,
-        global: &global,
-        open: &open,
-        recent: &last,
-        plans: &plans,
-        attestations: &attestations,
-        session,
-        now,
-    };
-    Ok(Fragment::new(
-        &format!("Recovery · {}", view.name),
-        &page.markup(),
-    ))
+
+    async fn events(&self, name: &str) -> Result<Fragment, ProblemDetails> {
+        let view: ClusterView = self.client.get(&format!("/api/v1/clusters/{name}")).await?;
+        let filter = events::EventsFilter::from_query(self.query);
+        let page: HistoryPage = self.client.get(&filter.api_path(name)).await?;
+        let newer: HistoryPage = self.client.get(&filter.newer_api_path(name, &page)).await?;
+        let page = events::EventsPage {
+            view: &view,
+            page: &page,
+            newer: &newer.events,
+            filter: &filter,
+            now: self.now,
+        };
+        let title = format!("Events · {}", view.name);
+        Ok(Fragment::new(&title, &page.markup()))
+    }
+
+    async fn actions(&self) -> Result<Fragment, ProblemDetails> {
+        let mut finished = format!("/api/v1/actions?state={FINAL_STATES}&limit=50");
+        if let Some(before) = self.query.get("before") {
+            finished.push_str("&before=");
+            finished.push_str(&encode_segment(before));
+        }
+        let (open, finished, switch) = try_join!(
+            self.client.get("/api/v1/actions?state=open&limit=200"),
+            self.client.get(&finished),
+            self.client.get("/api/v1/recovery"),
+        )?;
+        let page = action_list::page(&open, &finished, &switch, self.session, self.now);
+        Ok(Fragment::new("Actions", &page))
+    }
+
+    async fn action(&self, id: &str) -> Result<Fragment, ProblemDetails> {
+        let view = self.client.get(&format!("/api/v1/actions/{id}")).await?;
+        let page = action_detail::page(&view, self.session, self.now);
+        Ok(Fragment::new(&action_detail::title_text(&view), &page))
+    }
+
+    async fn audit(&self) -> Result<Fragment, ProblemDetails> {
+        let filter = audit::AuditFilter::from_query(self.query);
+        let entries = self.client.get(&filter.api_path()).await?;
+        let page = audit::page(&entries, &filter, self.now);
+        Ok(Fragment::new("Audit", &page))
+    }
+
+    async fn status_pages(&self) -> Result<Fragment, ProblemDetails> {
+        let (pages, overview) = try_join!(
+            self.client.get("/api/v1/status/pages"),
+            self.client.get("/api/v1/clusters"),
+        )?;
+        let page = status_pages::list_page(&pages, &overview, self.session, self.now);
+        Ok(Fragment::new("Status pages", &page))
+    }
+
+    async fn status_page(&self, slug: &str) -> Result<Fragment, ProblemDetails> {
+        let path = format!("/api/v1/status/pages/{slug}");
+        let view: StatusPageView = self.client.get(&path).await?;
+        let new_secret = self
+            .query
+            .get("link")
+            .filter(|link| link.bytes().all(|b| b.is_ascii_alphanumeric()));
+        let page = status_pages::detail_page(&view, new_secret, self.session, self.now);
+        Ok(Fragment::new(&view.settings.title, &page))
+    }
+
+    async fn incidents(&self) -> Result<Fragment, ProblemDetails> {
+        let (incidents, maintenance, announcements, overview) = try_join!(
+            self.client.get("/api/v1/status/incidents"),
+            self.client.get("/api/v1/status/maintenance"),
+            self.client.get("/api/v1/status/announcements"),
+            self.client.get("/api/v1/clusters"),
+        )?;
+        let page = incidents::IncidentsPage {
+            incidents: &incidents,
+            maintenance: &maintenance,
+            announcements: &announcements,
+            overview: &overview,
+            session: self.session,
+            now: self.now,
+        };
+        Ok(Fragment::new("Incidents", &page.markup()))
+    }
+
+    async fn notifications(&self) -> Result<Fragment, ProblemDetails> {
+        let filter = notifications::NotificationsFilter::from_query(self.query);
+        let path = filter.deliveries_api_path();
+        let (targets, deliveries) = try_join!(
+            self.client.get("/api/v1/notifications/targets"),
+            self.client.get(&path),
+        )?;
+        let page = notifications::page(&targets, &deliveries, &filter, self.session, self.now);
+        Ok(Fragment::new("Notifications", &page))
+    }
 }
 
-async fn events_fragment(
-    client: &ApiClient<'_>,
-    name: &str,
-    query: &api_client::PageQuery,
-    now: Timestamp,
-) -> Result<Fragment, ProblemDetails> {
-    let view: ClusterView = client.get(&format!("/api/v1/clusters/{name}")).await?;
-    let asked = events::EventsFilter::from_query(query);
-    let page: HistoryPage = client.get(&asked.api_path(name)).await?;
-    let newer: HistoryPage = client.get(&asked.newer_api_path(name, &page)).await?;
-    let page = events::EventsPage {
-        view: &view,
-        page: &page,
-        newer: &newer.events,
-        filter: &asked,
-        now,
-    };
-    Ok(Fragment::new(
-        &format!("Events · {}", view.name),
-        &page.markup(),
-    ))
-}
-
-/// A segment of a path as it was before it was escaped.
-fn decode_segment(segment: &str) -> String {
-    leptos_router::location::Url::unescape(segment)
+/// Decodes a path segment, which may be escaped in any way, and encodes it for the API.
+fn normalize_segment(segment: &str) -> String {
+    encode_segment(&leptos_router::location::Url::unescape(segment))
 }

@@ -1,8 +1,8 @@
-//! The interface of Galera Console: rendered on the server, hydrated in the browser.
+//! The web interface of Galera Console: rendered on the server, hydrated in the browser.
 //!
-//! Feature `ssr` renders pages inside the gateway; feature `hydrate` takes them over in the browser. Views are plain
-//! functions of their data and of the server's clock, so that both sides produce the same markup; whatever needs a
-//! window or a timer lives in effects.
+//! Feature `ssr` renders pages inside the gateway; feature `hydrate` hydrates them in the browser. Views are pure
+//! functions of their data and of the server's clock, so that both sides produce the same markup; code that needs a
+//! window or a timer runs in effects.
 
 mod app;
 #[cfg(feature = "hydrate")]

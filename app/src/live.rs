@@ -1,6 +1,6 @@
-//! What is shown, as it changes: last values from the live channel, the state of the channel, the server's clock.
+//! Live state of a page: latest values from the live channel, the connection's state, the server's clock.
 //!
-//! The server only ever sees the empty state, so that the first rendering in the browser equals the server's.
+//! The server only ever renders the initial state, so that hydration starts from the same markup.
 
 #[cfg(any(feature = "hydrate", test))]
 mod message;
@@ -14,53 +14,51 @@ use galera::publish::api::Overview;
 use galera::view::ClusterView;
 use leptos::prelude::*;
 
-/// The state of the live channel.
+/// State of the live channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     not(feature = "hydrate"),
     expect(dead_code, reason = "only a browser connects")
 )]
 pub(crate) enum ConnectionState {
-    /// None: a page as the server made it.
+    /// Not connected: the page as rendered by the server.
     Snapshot,
     /// Connecting for the first time.
     Connecting,
-    /// Connected.
     Open,
-    /// Lost, by the server's clock.
+    /// Disconnected. Times are by the server's clock.
     Lost {
-        /// When the last word came.
+        /// When the last data arrived.
         since: Timestamp,
         /// When the next attempt is made.
         retry_at: Timestamp,
     },
 }
 
-/// The live state of a page; a context.
+/// Live state of a page, provided as a context.
 #[derive(Clone, Copy)]
 pub(crate) struct LiveState {
-    /// The newest overview since it was subscribed to.
+    /// Latest overview since subscribing.
     pub(crate) overview: RwSignal<Option<Arc<Overview>>>,
-    /// The newest view since the cluster was subscribed to.
+    /// Latest view of the subscribed cluster.
     pub(crate) cluster: RwSignal<Option<Arc<ClusterView>>>,
-    /// Grows whenever an action changes.
+    /// Incremented whenever an action changes.
     pub(crate) action_changes: RwSignal<u32>,
-    /// How many actions wait for approval.
+    /// Number of actions waiting for approval.
     pub(crate) pending_actions: RwSignal<usize>,
-    /// The channel's state.
     pub(crate) connection: RwSignal<ConnectionState>,
-    /// The server's clock, about once a second; `None` until the browser has taken over.
+    /// The server's clock, updated about once a second; `None` until hydration.
     pub(crate) now: RwSignal<Option<Timestamp>>,
-    /// Since when nothing new came, if that is too long.
+    /// When the last data arrived, if that is too long ago.
     pub(crate) stale_since: RwSignal<Option<Timestamp>>,
-    /// What the server could not do for this page, or that the page is older than the server.
+    /// An error reported by the server for this page, or a version mismatch.
     pub(crate) notice: RwSignal<Option<String>>,
-    /// What screen readers are told.
+    /// Text of the live region for screen readers.
     pub(crate) status_message: RwSignal<String>,
 }
 
 impl LiveState {
-    /// The state before anything is known.
+    /// The initial state, before any data.
     pub(crate) fn new() -> Self {
         Self {
             overview: RwSignal::new(None),
@@ -75,32 +73,31 @@ impl LiveState {
         }
     }
 
-    /// Subscribes to what the page at `path` shows, and connects if need be.
+    /// Subscribes to the topics of the page at `path`, connecting if necessary.
     #[cfg(feature = "hydrate")]
     pub(crate) fn subscribe(self, path: &str) {
         socket::subscribe(self, topics_for(path));
     }
 
-    /// The server follows nothing.
+    /// A no-op on the server.
     #[cfg(not(feature = "hydrate"))]
     pub(crate) fn subscribe(self, path: &str) {
         let _ = topics_for(path);
     }
 
-    /// Tries to connect now rather than at the next appointed time.
+    /// Reconnects immediately instead of waiting for the next attempt.
     pub(crate) fn retry_now(self) {
         #[cfg(feature = "hydrate")]
         socket::retry_now();
     }
 }
 
-/// The live state of this page.
 pub(crate) fn use_live() -> LiveState {
-    // Only views outside of the application, in tests, have none.
+    // Only tests render views outside of the application.
     use_context().unwrap_or_else(LiveState::new)
 }
 
-/// What a page shows that can change. Every page names a split brain and counts the actions that wait.
+/// The topics of a page. All pages show split brains and the number of pending actions.
 fn topics_for(path: &str) -> Vec<String> {
     let mut segments = path.split('/').filter(|segment| !segment.is_empty());
     let cluster = match (segments.next(), segments.next()) {
@@ -117,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_follow_what_they_show() {
+    fn topics_depend_on_the_path() {
         assert_eq!(topics_for("/"), ["overview", "actions"]);
         for path in [
             "/clusters/lab",

@@ -1,17 +1,16 @@
-//! The words, shapes and tones of states: a state reads without its colour, and without its shape.
+//! Labels, shapes and colors of states. Label and shape alone identify a state.
 
 use galera::view::{ClusterStatus, NodeState, SourceKind, VerdictState};
 
 use crate::markup::{El, el};
 
-/// What a state looks like; all of it says the same thing.
+/// How a state is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StateMark {
-    /// The word that people read.
     pub(crate) label: &'static str,
-    /// The class that carries the colour.
+    /// Suffix of the CSS class that sets the color.
     pub(crate) tone: &'static str,
-    /// The outline of the shape in a box of 16 by 16, filled by the even-odd rule.
+    /// SVG path in a 16 × 16 box, filled by the even-odd rule.
     pub(crate) shape: &'static str,
 }
 
@@ -49,15 +48,10 @@ pub(crate) use operations::{
 #[cfg(feature = "ssr")]
 pub(crate) use status_page::{incident_mark, public_state_mark};
 
-const fn mark(word: &'static str, tone: &'static str, shape: &'static str) -> StateMark {
-    StateMark {
-        label: word,
-        tone,
-        shape,
-    }
+const fn mark(label: &'static str, tone: &'static str, shape: &'static str) -> StateMark {
+    StateMark { label, tone, shape }
 }
 
-/// A node's state.
 pub(crate) const fn node_mark(state: NodeState) -> StateMark {
     match state {
         NodeState::Synced => mark("Synced", "ok", DISC),
@@ -73,7 +67,6 @@ pub(crate) const fn node_mark(state: NodeState) -> StateMark {
     }
 }
 
-/// A cluster's verdict.
 pub(crate) const fn verdict_mark(state: VerdictState) -> StateMark {
     match state {
         VerdictState::Healthy => mark("Healthy", "ok", CHECKED_DISC),
@@ -86,30 +79,29 @@ pub(crate) const fn verdict_mark(state: VerdictState) -> StateMark {
     }
 }
 
-/// What a verdict means, for people who do not know the word yet.
+/// An explanation of a verdict, shown as a tooltip.
 pub(crate) const fn verdict_description(state: VerdictState) -> &'static str {
     match state {
         VerdictState::Healthy => {
-            "One Primary component with every expected member in it and Synced."
+            "One Primary component contains every expected member, all of them Synced."
         }
         VerdictState::Degraded => {
-            "A Primary component serves, but some expected member is not Synced in it."
+            "A Primary component is serving, but not every expected member is Synced in it."
         }
         VerdictState::Unknown => {
-            "The console lacks fresh evidence. That is its own blindness, not a failure of the cluster."
+            "The console has no recent data. The cluster itself may be working."
         }
         VerdictState::NoPrimary => {
-            "Nodes answer, but no component is Primary: the cluster accepts no queries."
+            "Nodes are reachable, but no component is Primary: the cluster accepts no queries."
         }
         VerdictState::Down => {
             "Every expected member refuses connections or reports itself stopped."
         }
         VerdictState::Diverged => "Members hold different histories (their state UUIDs differ).",
-        VerdictState::SplitBrain => "Two disjoint components both say that they are Primary.",
+        VerdictState::SplitBrain => "Two disjoint components both report being Primary.",
     }
 }
 
-/// A component's standing.
 pub(crate) const fn status_label(status: ClusterStatus) -> &'static str {
     match status {
         ClusterStatus::Primary => "Primary",
@@ -118,7 +110,6 @@ pub(crate) const fn status_label(status: ClusterStatus) -> &'static str {
     }
 }
 
-/// A source of facts.
 pub(crate) const fn source_label(kind: SourceKind) -> &'static str {
     match kind {
         SourceKind::Sql => "SQL",
@@ -126,7 +117,7 @@ pub(crate) const fn source_label(kind: SourceKind) -> &'static str {
     }
 }
 
-/// The shape of a state, for eyes only.
+/// The shape of a state, hidden from screen readers.
 pub(crate) fn glyph(mark: StateMark) -> El {
     let shape = el("path")
         .attr("fill", "currentColor")
@@ -138,7 +129,7 @@ pub(crate) fn glyph(mark: StateMark) -> El {
         .child(shape)
 }
 
-/// A state: its word, its shape, its colour.
+/// A state's label and shape in its color.
 pub(crate) fn state_badge(mark: StateMark) -> El {
     el("span")
         .class(tone_class("state", mark))
@@ -146,7 +137,7 @@ pub(crate) fn state_badge(mark: StateMark) -> El {
         .child(glyph(mark))
 }
 
-/// A class together with the tone of `mark`.
+/// A class combined with the tone of `mark`.
 pub(crate) fn tone_class(class: &str, mark: StateMark) -> String {
     [class, " t-", mark.tone].concat()
 }
@@ -158,13 +149,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn states_differ_in_word_and_in_shape() {
+    fn states_differ_in_label_and_shape() {
         let nodes: Vec<StateMark> = NodeState::ALL.into_iter().map(node_mark).collect();
         let verdicts: Vec<StateMark> = VerdictState::ALL.into_iter().map(verdict_mark).collect();
         for marks in [nodes, verdicts] {
-            let words: HashSet<_> = marks.iter().map(|m| m.label).collect();
+            let labels: HashSet<_> = marks.iter().map(|m| m.label).collect();
             let shapes: HashSet<_> = marks.iter().map(|m| m.shape).collect();
-            assert_eq!((words.len(), shapes.len()), (marks.len(), marks.len()));
+            assert_eq!((labels.len(), shapes.len()), (marks.len(), marks.len()));
         }
     }
 }

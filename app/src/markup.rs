@@ -1,9 +1,9 @@
-//! Markup as data: what a view shows, without a type of its own for every view.
+//! Markup as data.
 //!
-//! Leptos compiles each `view!` into a type with its own code for rendering, hydrating and updating. Here a view is a
-//! plain function that returns an [`El`], one type for all, patched into the page by one piece of code: a fraction of
-//! the bytes for the browser, and testable without one. Only what Leptos itself manages (routes, loading, the title)
-//! is written with its macro.
+//! Leptos compiles each `view!` into its own type with its own code for rendering, hydrating and updating. Here a view
+//! is a plain function that returns an [`El`], a single type that one piece of code patches into the page: a fraction
+//! of the WebAssembly size, and testable without a browser. Only what Leptos itself manages (routes, loading, the
+//! title) uses its macro.
 
 mod html;
 #[cfg(feature = "hydrate")]
@@ -15,49 +15,45 @@ use std::sync::Arc;
 
 use leptos::web_sys::Event;
 
-/// Text that is mostly known at compile time.
+/// Text that is usually known at compile time.
 pub(crate) type Text = Cow<'static, str>;
 
-/// What happens upon an event.
 type EventHandler = Arc<dyn Fn(Event) + Send + Sync>;
 
-/// An element with its attributes and children. Boxed, because views hand elements around a lot.
+/// An element with attributes and children. Boxed, because views move elements around a lot.
 #[derive(Clone)]
 pub(crate) struct El(Box<ElementData>);
 
 #[derive(Clone)]
 struct ElementData {
     tag: &'static str,
-    /// Tells siblings apart when they change places.
+    /// Identifies the element among its siblings when their order changes.
     key: Option<String>,
     attributes: Vec<(&'static str, Text)>,
-    /// Attached once, when the element appears.
+    /// Attached once, on creation.
     handlers: Vec<(&'static str, EventHandler)>,
     children: Vec<ChildNode>,
-    /// HTML of the server in place of children.
+    /// Server-rendered HTML in place of children.
     inner_html: Option<Arc<str>>,
 }
 
-/// A child of an element: another one, or text that is neither empty nor beside other text.
+/// A child node. Texts are neither empty nor adjacent to other texts.
 #[derive(Clone)]
 enum ChildNode {
     El(El),
     Text(Text),
 }
 
-/// What can be put into an element.
+/// What can be added to an element.
 pub(crate) enum Content {
-    /// Nothing.
     None,
-    /// Text.
     Text(Text),
-    /// An element.
     El(El),
-    /// One after the other.
+    /// A sequence.
     Many(Vec<Content>),
 }
 
-/// An element without anything yet.
+/// An element without attributes and children.
 #[inline(never)]
 pub(crate) fn el(tag: &'static str) -> El {
     El(Box::new(ElementData {
@@ -71,13 +67,13 @@ pub(crate) fn el(tag: &'static str) -> El {
 }
 
 impl El {
-    /// With an attribute.
+    /// Adds an attribute.
     pub(crate) fn attr(mut self, name: &'static str, value: impl Into<Text>) -> Self {
         self.push_attribute(name, value.into());
         self
     }
 
-    /// With an attribute if there is a value.
+    /// Adds an attribute if there is a value.
     pub(crate) fn optional_attr(self, name: &'static str, value: Option<impl Into<Text>>) -> Self {
         match value {
             Some(value) => self.attr(name, value),
@@ -85,24 +81,23 @@ impl El {
         }
     }
 
-    /// With a class.
     pub(crate) fn class(self, value: impl Into<Text>) -> Self {
         self.attr("class", value)
     }
 
-    /// Recognised by `key` among its siblings.
+    /// Sets the key that identifies the element among its siblings.
     pub(crate) fn key(mut self, key: String) -> Self {
         self.0.key = Some(key);
         self
     }
 
-    /// With children.
+    /// Adds content.
     pub(crate) fn child(mut self, child: impl Into<Content>) -> Self {
         self.push(child.into());
         self
     }
 
-    /// With a handler, which stays the first one for as long as the element is there.
+    /// Adds an event handler. Later patches keep the first handler.
     pub(crate) fn on(
         mut self,
         event: &'static str,
@@ -112,13 +107,13 @@ impl El {
         self
     }
 
-    /// With HTML that the server made in place of children. It must come from [`El::html`], which escapes.
+    /// Sets server-rendered HTML in place of children. It must come from [`El::html`], which escapes.
     pub(crate) fn inner_html(mut self, html: Arc<str>) -> Self {
         self.0.inner_html = Some(html);
         self
     }
 
-    // Never inlined: these are called from everywhere, and every byte of them would be there.
+    // Not inlined, because these are called everywhere and would be duplicated at every call.
     #[inline(never)]
     fn push_attribute(&mut self, name: &'static str, value: Text) {
         self.0.attributes.push((name, value));
@@ -134,7 +129,7 @@ impl El {
         }
     }
 
-    /// A browser reads adjacent texts of a page as one, so they are one here too; and it reads no empty ones.
+    /// The HTML parser merges adjacent texts and drops empty ones; so do we.
     fn push_text(&mut self, text: Text) {
         if let Some(ChildNode::Text(last)) = self.0.children.last_mut() {
             last.to_mut().push_str(&text);
@@ -185,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_beside_each_other_are_one() {
+    fn merges_adjacent_texts() {
         let el = el("p")
             .child("a")
             .child(String::new())
@@ -205,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_leaves_no_trace() {
+    fn empty_content_adds_no_child() {
         let el = el("p")
             .child(Content::None)
             .child(None::<El>)

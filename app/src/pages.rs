@@ -1,4 +1,4 @@
-//! The pages, one module each.
+//! The pages, one module each, and the tables they share.
 
 mod cluster;
 mod cluster_header;
@@ -23,9 +23,11 @@ pub(crate) use problem::{not_found_page, problem_page};
 pub(crate) use registry::registry_page;
 pub(crate) use sign_in::sign_in_page;
 
+#[cfg(feature = "hydrate")]
+use crate::browser::is_visible;
 use crate::markup::{El, el};
 
-/// A table whose rows become cards on a narrow screen. The roles say what it is where style takes it apart.
+/// A table whose rows become cards on narrow screens. Explicit roles keep its semantics where CSS changes `display`.
 pub(crate) fn data_table(
     class: &'static str,
     caption: impl Into<crate::markup::Content>,
@@ -50,7 +52,7 @@ pub(crate) fn data_table(
         .child(group("tbody").child(rows))
 }
 
-/// A row, begun with the cell that names it.
+/// A row that begins with its header cell.
 pub(crate) fn row(key: String, head: impl Into<crate::markup::Content>) -> El {
     let head = el("th")
         .attr("scope", "row")
@@ -59,10 +61,16 @@ pub(crate) fn row(key: String, head: impl Into<crate::markup::Content>) -> El {
     el("tr").key(key).attr("role", "row").child(head)
 }
 
-/// A cell, labelled for when its row is a card.
+/// A cell. `label` is shown when the row is a card.
 pub(crate) fn cell(label: &'static str, content: impl Into<crate::markup::Content>) -> El {
     el("td")
         .attr("role", "cell")
         .attr("data-label", label)
         .child(content)
+}
+
+/// Nothing is refreshed on the server.
+#[cfg(not(feature = "hydrate"))]
+fn is_visible() -> bool {
+    false
 }

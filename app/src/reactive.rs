@@ -1,7 +1,7 @@
-//! Where markup meets Leptos: shown again when a signal changes, loaded from the API, given a title.
+//! Bridge between markup and Leptos: reactive views, resources loaded from the API, titles.
 //!
-//! Everything generic ends here: closures are boxed, by functions that are generic, and reach Leptos in functions that
-//! are not. A closure within a generic function would be compiled once for each of its callers.
+//! Generics end here: generic functions only box their closures and pass them to non-generic ones. A closure inside a
+//! generic function would be compiled once per caller.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -16,7 +16,7 @@ use crate::data;
 use crate::markup::{El, el};
 use crate::pages::problem_page;
 
-/// Markup that is made anew whenever a signal in it changes.
+/// Markup that is re-rendered whenever a signal it reads changes.
 pub(crate) fn dynamic_view(markup: impl Fn() -> El + Send + Sync + 'static) -> AnyView {
     boxed_view(Arc::new(markup))
 }
@@ -25,7 +25,7 @@ fn boxed_view(markup: Arc<dyn Fn() -> El + Send + Sync>) -> AnyView {
     (move || markup()).into_any()
 }
 
-/// Runs now and whenever a signal in it changes; in the browser only.
+/// Runs now and whenever a signal it reads changes; in the browser only.
 pub(crate) fn effect(act: impl FnMut() + 'static) {
     boxed_effect(Box::new(act));
 }
@@ -34,7 +34,7 @@ fn boxed_effect(mut act: Box<dyn FnMut()>) {
     Effect::new(move |_| act());
 }
 
-/// The window's title.
+/// Sets the window title.
 pub(crate) fn page_title(text: impl Fn() -> String + Send + Sync + 'static) -> AnyView {
     boxed_title(Box::new(text))
 }
@@ -43,24 +43,23 @@ fn boxed_title(text: Box<dyn Fn() -> String + Send + Sync>) -> AnyView {
     view! { <Title text=move || [&text(), " · Galera Console"].concat() /> }.into_any()
 }
 
-/// One view after the other.
+/// Concatenates views.
 pub(crate) fn join_views(views: Vec<AnyView>) -> AnyView {
     views.into_any()
 }
 
-/// An answer of the API as it came: the body, or the body of a problem. It travels within the server's page.
+/// An undecoded response of the API: the body, or the body of a problem. Transferred to the browser within the page.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ApiResponse {
     is_problem: bool,
     body: Arc<str>,
 }
 
-/// An answer that is on its way, or here.
 pub(crate) type ApiResource =
     Resource<ApiResponse, leptos::server::codee::string::FromToStringCodec>;
 
 impl ApiResponse {
-    /// What the answer says.
+    /// Decodes a JSON body.
     pub(crate) fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T, ProblemDetails> {
         if self.is_problem {
             return Err(
@@ -72,7 +71,7 @@ impl ApiResponse {
 }
 
 impl ApiResponse {
-    /// What the answer says where it is no JSON: one line, and all that follows.
+    /// Splits a fragment into its first line, the title, and the HTML that follows.
     pub(crate) fn title_and_html(&self) -> Result<(&str, &str), ProblemDetails> {
         if self.is_problem {
             return self.decode::<()>().map(|()| ("", ""));
@@ -114,7 +113,7 @@ impl FromStr for ApiResponse {
     }
 }
 
-/// Asks the API for a path, again whenever the path changes. An empty path asks for nothing.
+/// Loads an API path, again whenever the path changes. Nothing is requested for an empty path.
 pub(crate) fn load(path: impl Fn() -> String + Send + Sync + 'static) -> ApiResource {
     boxed_load(Box::new(path))
 }
@@ -125,14 +124,14 @@ fn boxed_load(path: Box<dyn Fn() -> String + Send + Sync>) -> ApiResource {
         let text = data::get_text(path, true);
         async move {
             if nothing {
-                return ApiResponse::from(Err(data::local_problem("nothing_asked", "", "")));
+                return ApiResponse::from(Err(data::local_problem("no_request", "", "")));
             }
             ApiResponse::from(text.await)
         }
     })
 }
 
-/// Shows what was loaded. While something is loaded again, the former view stays.
+/// Shows a response. While another one is loading, the previous view stays.
 pub(crate) fn loaded(
     loading: ApiResource,
     show: impl Fn(ApiResponse) -> AnyView + Send + Sync + 'static,
@@ -155,12 +154,12 @@ fn boxed_loaded(
     .into_any()
 }
 
-/// Shows what was loaded, or the problem in its place.
+/// Shows a decoded response, or the problem in its place.
 pub(crate) fn loaded_page<T: serde::de::DeserializeOwned>(
     loading: ApiResource,
     show: impl Fn(T) -> AnyView + Send + Sync + 'static,
 ) -> AnyView {
-    loaded(loading, move |answer| match answer.decode() {
+    loaded(loading, move |response| match response.decode() {
         Ok(value) => show(value),
         Err(problem) => problem_page(problem),
     })
@@ -171,19 +170,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_survive_the_way_within_a_page() {
-        for answer in [
+    fn responses_survive_the_transfer_within_a_page() {
+        for response in [
             ApiResponse::from(Ok("{\"a\":1}".to_owned())),
             ApiResponse::from(Err(data::local_problem("c", "t", "d"))),
         ] {
-            assert_eq!(answer.to_string().parse(), Ok(answer));
+            assert_eq!(response.to_string().parse(), Ok(response));
         }
     }
 
     #[test]
-    fn problems_stay_problems() {
-        let answer = ApiResponse::from(Err(data::local_problem("gone", "Gone", "It is gone.")));
-        let problem = answer.decode::<Vec<u8>>().unwrap_err();
+    fn problems_are_decoded_as_errors() {
+        let response = ApiResponse::from(Err(data::local_problem("gone", "Gone", "It is gone.")));
+        let problem = response.decode::<Vec<u8>>().unwrap_err();
         assert_eq!(
             (problem.code.as_str(), problem.title.as_str()),
             ("gone", "Gone")
@@ -192,9 +191,9 @@ mod tests {
 
     #[test]
     fn unreadable_bodies_are_problems() {
-        let answer = ApiResponse::from(Ok("<html>".to_owned()));
+        let response = ApiResponse::from(Ok("<html>".to_owned()));
         assert_eq!(
-            answer.decode::<Vec<u8>>().unwrap_err().code,
+            response.decode::<Vec<u8>>().unwrap_err().code,
             "unreadable_answer"
         );
     }

@@ -1,11 +1,11 @@
-//! A small line of recent rates.
+//! Sparklines of recent rates.
 
 use crate::markup::{El, el};
 
-/// How many readings fill the width; fewer leave room on the left.
+/// Number of readings across the full width. With fewer, the left side stays empty.
 const MAX_POINTS: usize = 30;
 
-/// The points of a polyline in a box of `width` by `height`: the newest reading on the right, `max_rate` at the upper edge.
+/// SVG polyline points in a `width` × `height` box: newest reading at the right edge, `top` at the upper edge.
 fn polyline_points(rates: &[f64], top: f64, width: u32, height: u32) -> String {
     let shown = rates
         .get(rates.len().saturating_sub(MAX_POINTS)..)
@@ -16,7 +16,7 @@ fn polyline_points(rates: &[f64], top: f64, width: u32, height: u32) -> String {
     for (index, value) in shown.iter().enumerate() {
         let left = f64::from(width) - step(width) * to_f64(last - index);
         let part = (value / top).clamp(0.0, 1.0);
-        // One unit of air at both edges keeps the stroke inside the box.
+        // A margin of one unit keeps the stroke inside the box.
         let down = f64::from(height - 1) - part * f64::from(height - 2);
         if index > 0 {
             text.push(' ');
@@ -46,7 +46,7 @@ fn push_tenths(text: &mut String, value: f64) {
     }
 }
 
-/// The highest rate of several lines, so that they can be compared by eye.
+/// The maximum of several series, so that their sparklines share a scale.
 pub(crate) fn max_rate<'a>(lines: impl Iterator<Item = &'a [f64]>) -> f64 {
     lines
         .flatten()
@@ -55,7 +55,7 @@ pub(crate) fn max_rate<'a>(lines: impl Iterator<Item = &'a [f64]>) -> f64 {
         .fold(0.0, f64::max)
 }
 
-/// The line; for eyes only, because the current rate always stands beside it.
+/// The sparkline, hidden from screen readers: the current rate is always printed next to it.
 pub(crate) fn sparkline(rates: &[f64], top: f64, width: u32, height: u32) -> El {
     let (wide, high) = (width.to_string(), height.to_string());
     let floor = ["M0 ", &(height - 1).to_string(), "H", &wide].concat();
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn top_of_all_lines() {
+    fn maximum_over_all_series() {
         assert_eq!(
             max_rate([&[1.0, 3.0][..], &[2.0][..], &[f64::NAN][..]].into_iter()),
             3.0

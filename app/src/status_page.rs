@@ -1,7 +1,7 @@
-//! The status page: a document of its own, complete without script, and small.
+//! The public status page: a small separate document, complete without scripts.
 //!
-//! It shares marks, style tokens and escaping with the interface, but nothing of it is in the browser's module. A script of
-//! its own (`app/status/live.js`) keeps an open page true.
+//! It shares marks, style tokens and escaping with the application but none of the WebAssembly module. A small script
+//! (`app/status/live.js`) keeps an open page up to date.
 
 mod incidents;
 mod uptime_bars;
@@ -15,31 +15,28 @@ use crate::format::{absolute, link, number, visually_hidden};
 use crate::marks::{glyph, node_mark, public_state_mark, state_badge, tone_class};
 use crate::markup::{Content, El, el};
 
-/// A status page as it is served.
+/// A status page to be rendered.
 #[derive(Clone, Copy, Debug)]
 pub struct StatusPage<'a> {
-    /// What it says.
     pub status: &'a PublicPage,
-    /// Names what it says: another version says something else.
+    /// Identifies the content: a new version means different content.
     pub version: &'a str,
-    /// When that was found to be so.
+    /// When the content was last confirmed.
     pub as_of: Timestamp,
-    /// What leads from the page's address to what belongs to it: nothing, or `slug/`.
+    /// Prefix of relative links to the page's resources: empty, or `slug/`.
     pub base_path: &'a str,
-    /// The URL of its style sheet.
     pub css: &'a str,
-    /// The URL of its script.
     pub js: &'a str,
-    /// Whether search engines may list it.
+    /// Whether search engines may index it.
     pub listed: bool,
 }
 
 impl StatusPage<'_> {
-    /// The document.
+    /// Renders the document.
     #[must_use]
     pub fn html(&self) -> String {
-        let told = self.status;
-        let title = format!("{} · {}", told.summary(), told.title);
+        let page = self.status;
+        let title = format!("{} · {}", page.summary(), page.title);
         let robots = (!self.listed).then(|| meta("robots", "noindex"));
         let head = el("head")
             .child(el("meta").attr("charset", "utf-8"))
@@ -52,41 +49,41 @@ impl StatusPage<'_> {
             .child(
                 link_element("alternate", format!("{}feed.atom", self.base_path))
                     .attr("type", "application/atom+xml")
-                    .attr("title", told.title.clone()),
+                    .attr("title", page.title.clone()),
             )
             .child(
                 el("script")
                     .attr("type", "module")
                     .attr("src", self.js.to_owned()),
             );
-        let spoken = el("p")
+        let live_region = el("p")
             .attr("id", "spoken")
             .class("vh")
             .attr("role", "status");
-        let body = el("body").child(self.content()).child(spoken);
+        let body = el("body").child(self.content()).child(live_region);
         let document = el("html").attr("lang", "en").child(head).child(body);
         format!("<!DOCTYPE html>{}", document.html())
     }
 
-    /// What is put in place of the same part of an open page when something changes.
+    /// The part that the script replaces when something changes.
     fn content(&self) -> El {
-        let told = self.status;
-        let mark = public_state_mark(told.overall);
+        let page = self.status;
+        let mark = public_state_mark(page.overall);
         let overall = el("p")
             .class(tone_class("overall", mark))
             .child(glyph(mark))
-            .child(told.summary());
+            .child(page.summary());
         let header = el("header")
-            .child(el("h1").child(told.title.clone()))
+            .child(el("h1").child(page.title.clone()))
             .child(overall)
             .child(self.age())
-            .child(told.stale_since.map(unread_notice));
+            .child(page.stale_since.map(unread_notice));
         let main = el("main")
-            .child(incidents::announcements(told))
-            .child(incidents::open_incidents(told))
-            .child(incidents::maintenance(told))
-            .child(clusters(told))
-            .child(incidents::past_incidents(told));
+            .child(incidents::announcements(page))
+            .child(incidents::open_incidents(page))
+            .child(incidents::maintenance(page))
+            .child(clusters(page))
+            .child(incidents::past_incidents(page));
         el("div")
             .attr("id", "page")
             .attr("data-version", self.version.to_owned())
@@ -96,7 +93,7 @@ impl StatusPage<'_> {
             .child(self.footer())
     }
 
-    /// How old all of this is. The script lets the age tick.
+    /// Age of the data, kept current by the script.
     fn age(&self) -> El {
         let changed = self.status.changed_at().map(|at| {
             el("span")
@@ -121,9 +118,7 @@ impl StatusPage<'_> {
         let to = |name: &str, text: &'static str| link(format!("{}{name}", self.base_path), text);
         el("footer")
             .child(
-                el("p").child(
-                    "Times are UTC. Days without data are empty, not counted as up or down.",
-                ),
+                el("p").child("Times are UTC. Days without data are left empty and not counted."),
             )
             .child(
                 el("p")
@@ -149,15 +144,15 @@ fn unread_notice(since: Timestamp) -> El {
         .class("notice")
         .child("Incidents, maintenance and announcements are as of ")
         .child(absolute_time(since))
-        .child(": what was written since cannot be read at the moment. The states below are measured and up to date.")
+        .child("; later ones cannot be loaded right now. The states below are measured and up to date.")
 }
 
-fn clusters(told: &PublicPage) -> El {
-    let each: Vec<El> = told
+fn clusters(page: &PublicPage) -> El {
+    let each: Vec<El> = page
         .clusters
         .iter()
         .enumerate()
-        .map(|(place, shown)| cluster(place, shown))
+        .map(|(index, shown)| cluster(index, shown))
         .collect();
     el("section")
         .class("clusters")
@@ -165,7 +160,7 @@ fn clusters(told: &PublicPage) -> El {
         .child(each)
 }
 
-fn cluster(place: usize, shown: &PublicCluster) -> El {
+fn cluster(index: usize, shown: &PublicCluster) -> El {
     let head = el("div")
         .class("line")
         .child(el("h3").child(shown.name.clone()))
@@ -186,44 +181,43 @@ fn cluster(place: usize, shown: &PublicCluster) -> El {
                 .child(since),
         )
         .child(nodes(shown))
-        .child(uptime_bars::bars(place, shown))
+        .child(uptime_bars::bars(index, shown))
         .child(uptime_bars::uptime_figures(&shown.uptime))
 }
 
-/// What a state means to somebody who uses the database.
+/// What the state means to users of the database.
 fn state_description(shown: &PublicCluster) -> &'static str {
     match (shown.state, shown.state_without_maintenance) {
-        (PublicState::Maintenance, PublicState::Operational) => "Planned work; it works meanwhile.",
+        (PublicState::Maintenance, PublicState::Operational) => {
+            "Maintenance in progress; accepting reads and writes."
+        }
         (PublicState::Maintenance, PublicState::Degraded) => {
-            "Planned work; it works meanwhile, with fewer members."
+            "Maintenance in progress; accepting reads and writes with reduced redundancy."
         }
         (PublicState::Maintenance, PublicState::Unknown) => {
-            "Planned work; its state is not known at the moment."
+            "Maintenance in progress; current state unknown."
         }
         (PublicState::Maintenance, _) => match shown.inconsistency {
-            Some(_) => {
-                "Planned work; parts of it hold different data meanwhile. Do not rely on it."
-            }
-            None => "Planned work; it is not available meanwhile.",
+            Some(_) => "Maintenance in progress; data may be inconsistent: do not rely on it.",
+            None => "Maintenance in progress; unavailable.",
         },
-        (PublicState::Operational, _) => "It takes reads and writes.",
-        (PublicState::Degraded, _) => "It takes reads and writes, with fewer members than planned.",
+        (PublicState::Operational, _) => "Accepting reads and writes.",
+        (PublicState::Degraded, _) => "Accepting reads and writes with reduced redundancy.",
         (PublicState::Outage, _) => match shown.inconsistency {
             Some(DataInconsistency::SplitBrain) => {
-                "Parts of it take writes apart from each other. Do not rely on it until this is resolved."
+                "Independent parts accept conflicting writes: do not rely on it until this is resolved."
             }
             Some(DataInconsistency::Diverged) => {
-                "Parts of it hold different data. Do not rely on it until this is resolved."
+                "Data may be inconsistent: do not rely on it until this is resolved."
             }
-            None => "It takes no reads or writes.",
+            None => "Unavailable: no reads or writes are accepted.",
         },
         (PublicState::Unknown, _) => {
-            "It cannot be measured at the moment. That says nothing about the database."
+            "Monitoring data is missing. The database itself may be working."
         }
     }
 }
 
-/// The nodes, where the page shows them.
 fn nodes(shown: &PublicCluster) -> Option<El> {
     let rows: Vec<El> = shown.nodes.iter().map(node).collect();
     let list = el("ul").class("nodes").child(rows);
@@ -248,7 +242,6 @@ fn node(node: &PublicNode) -> El {
     el("li").child(Content::Many(cells))
 }
 
-/// A point in time in full.
 fn absolute_time(at: Timestamp) -> El {
     el("time")
         .attr("datetime", at.to_string())

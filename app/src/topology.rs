@@ -1,4 +1,4 @@
-//! The drawing of a cluster: nodes grouped by component, and who gives whom its state.
+//! Topology diagram of a cluster: nodes grouped by component, and state transfers.
 
 mod layout;
 
@@ -14,11 +14,11 @@ use crate::markup::{El, el};
 #[cfg(feature = "hydrate")]
 pub(crate) use self::layout::columns_for;
 
-/// As many characters of a name and of an address as a tile is wide in the broadest of the usual typefaces.
+/// Characters that fit a tile in the widest common typefaces.
 const MAX_NAME_CHARS: usize = 15;
 const MAX_HOST_CHARS: usize = 22;
 
-/// The drawing, with at most `columns` nodes beside each other, and the same in words for those who cannot see it.
+/// The diagram with at most `columns` nodes per row, and a text alternative for screen readers.
 pub(crate) fn topology(
     view: &ClusterView,
     columns: usize,
@@ -98,7 +98,8 @@ fn draw_tile(tile: &NodeTile, view: &ClusterView, now: Option<galera::Timestamp>
     } else {
         truncate_middle(&id, MAX_HOST_CHARS)
     };
-    let place = |x: u32, y: u32| ["translate(", &x.to_string(), " ", &y.to_string(), ")"].concat();
+    let translate =
+        |x: u32, y: u32| ["translate(", &x.to_string(), " ", &y.to_string(), ")"].concat();
     let box_of = |class: &'static str, width: u32| {
         el("rect")
             .class(class)
@@ -107,19 +108,19 @@ fn draw_tile(tile: &NodeTile, view: &ClusterView, now: Option<galera::Timestamp>
     };
     let shape = el("path")
         .class("shape")
-        .attr("transform", place(TILE_WIDTH - 27, 9))
+        .attr("transform", translate(TILE_WIDTH - 27, 9))
         .attr("fill-rule", "evenodd")
         .attr("d", mark.shape);
     let position = node.and_then(|node| node.position.as_ref());
     let seqno = position.map(|position| position.seqno.to_string());
-    let standing = node.and_then(|node| position_note(node, now));
+    let note = node.and_then(|node| position_note(node, now));
     let right = |class: &'static str, y: u32, content: Option<String>| {
         svg_text(class, TILE_WIDTH - 12, y, content).attr("text-anchor", "end")
     };
     el("g")
         .key(id)
         .class(tone_class("tile", mark))
-        .attr("transform", place(tile.x, tile.y))
+        .attr("transform", translate(tile.x, tile.y))
         .child([box_of("body", TILE_WIDTH), box_of("edge", 3)])
         .child(svg_text(
             "name",
@@ -131,7 +132,7 @@ fn draw_tile(tile: &NodeTile, view: &ClusterView, now: Option<galera::Timestamp>
         .child(svg_text("word", 14, 58, mark.label))
         .child(shape)
         .child(right("seqno", 58, seqno))
-        .child(right("host", 73, standing))
+        .child(right("host", 73, note))
 }
 
 fn draw_transfer(transfer: &TransferArrow) -> El {
@@ -146,18 +147,19 @@ fn draw_transfer(transfer: &TransferArrow) -> El {
         .child([part("line", &transfer.shaft), part("head", &transfer.head)])
 }
 
-/// How far the node is behind; an old position says how old.
+/// How far the node is behind, or how old its position is.
 fn position_note(node: &NodeView, now: Option<galera::Timestamp>) -> Option<String> {
     let position = node.position.as_ref()?;
     if node.position_fresh {
         return node.behind.map(lag_text);
     }
-    // Only who gave this position says how old it is; the other source may have spoken since, of something else.
-    let gave_it = |source: &&galera::view::SourceView| source.seqno == Some(position.seqno);
+    // Only the source of the position determines its age; the other one may have reported something else since.
+    let reports_position =
+        |source: &&galera::view::SourceView| source.seqno == Some(position.seqno);
     let last = node
         .sources
         .iter()
-        .filter(gave_it)
+        .filter(reports_position)
         .filter_map(|source| source.observed_at)
         .max();
     let known = last.zip(now);
@@ -188,15 +190,15 @@ fn description(view: &ClusterView, layout: &TopologyLayout) -> String {
         text.push_str(". ");
     }
     for transfer in &layout.transfers {
-        let how = if transfer.certain {
-            " gives its state to "
+        let verb = if transfer.certain {
+            " is sending its state to "
         } else {
-            " may be giving its state to "
+            " may be sending its state to "
         };
         text.push_str(
             &[
                 &name_of(&transfer.donor),
-                how,
+                verb,
                 &name_of(&transfer.joiner),
                 ". ",
             ]
@@ -209,12 +211,11 @@ fn description(view: &ClusterView, layout: &TopologyLayout) -> String {
 
 fn node_description(view: &ClusterView, tile: &NodeTile, name: &str) -> String {
     let node = view.nodes.iter().find(|node| node.id == tile.id);
-    let StateMark { label: word, .. } =
-        node_mark(node.map_or(NodeState::Unknown, |node| node.state));
+    let StateMark { label, .. } = node_mark(node.map_or(NodeState::Unknown, |node| node.state));
     let position = node.and_then(|node| node.position.as_ref());
     match position {
-        Some(position) => [name, " ", word, " at ", &position.seqno.to_string()].concat(),
-        None => [name, " ", word].concat(),
+        Some(position) => [name, " ", label, " at ", &position.seqno.to_string()].concat(),
+        None => [name, " ", label].concat(),
     }
 }
 
@@ -230,12 +231,12 @@ mod tests {
     }
 
     #[test]
-    fn the_same_in_words() {
+    fn has_a_text_alternative() {
         let html = draw(&fixtures::state_transfer("lab", 90_000));
         for expected in [
             "Primary component: n1 Synced at 90000, n2 Donor at 90000, n3 Joining at 89100.",
             "Not in any component: n4 Unreachable at 85000.",
-            "n2 gives its state to n3.",
+            "n2 is sending its state to n3.",
         ] {
             assert!(html.contains(expected), "{expected} in {html}");
         }
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn components_are_told_apart_in_words_and_in_lines() {
+    fn components_differ_in_label_and_frame() {
         let html = draw(&fixtures::no_primary("lab", 90_000));
         assert!(
             html.contains("frame non-primary") && html.contains(">non-Primary<"),
@@ -261,18 +262,19 @@ mod tests {
     }
 
     #[test]
-    fn two_donors_leave_it_open_who_gives() {
+    fn two_donors_make_the_transfer_uncertain() {
         let mut view = fixtures::state_transfer("lab", 90_000);
         view.nodes[0].state = NodeState::Donor;
         let html = draw(&view);
         assert!(
-            html.contains("n1 may be giving its state to n3.") && html.contains("transfer perhaps"),
+            html.contains("n1 may be sending its state to n3.")
+                && html.contains("transfer perhaps"),
             "{html}"
         );
     }
 
     #[test]
-    fn an_old_position_says_how_old() {
+    fn an_old_position_shows_its_age() {
         assert!(draw(&fixtures::state_transfer("lab", 90_000)).contains("3 min 5 s old"));
     }
 }

@@ -1,21 +1,21 @@
-// Keeps an open status page true. Without it the page is complete as it came, and right again after a reload.
+// Keeps an open status page up to date. Without it the page is complete and current after a reload.
 
-// How long silence lasts before the page says that it may be old: three beats of the server.
-const SILENCE = 30_000;
+// The page is marked as possibly out of date after three missed server heartbeats, in milliseconds.
+const STALE_AFTER = 30_000;
 
-const spoken = document.getElementById("spoken");
+const liveRegion = document.getElementById("spoken");
 let source;
 let retry;
 let reading = false;
-let again = false;
+let readAgain = false;
 let lost = false;
-// The server's clock minus ours, and when it last said that the page is right, by its clock.
+// Server clock minus browser clock, and when the server last confirmed the page, by its clock.
 let offset = 0;
 let asOf = Date.parse(document.getElementById("as-of").dateTime);
-let heard = Date.now();
+let lastEventAt = Date.now();
 
 const page = () => document.getElementById("page");
-const full = (millis) => new Date(millis).toISOString().slice(0, 19).replace("T", " ") + " UTC";
+const fullTime = (millis) => new Date(millis).toISOString().slice(0, 19).replace("T", " ") + " UTC";
 
 function ago(seconds) {
   if (seconds < 60) return seconds + " s";
@@ -24,76 +24,76 @@ function ago(seconds) {
 }
 
 function tick() {
-  const old = Math.max(0, Math.floor((Date.now() + offset - asOf) / 1000));
-  const silent = lost || Date.now() - heard > SILENCE;
+  const age = Math.max(0, Math.floor((Date.now() + offset - asOf) / 1000));
+  const stale = lost || Date.now() - lastEventAt > STALE_AFTER;
   const time = document.getElementById("as-of");
   if (time.dateTime !== new Date(asOf).toISOString()) {
     time.dateTime = new Date(asOf).toISOString();
-    time.textContent = full(asOf);
+    time.textContent = fullTime(asOf);
   }
   document.getElementById("age").textContent =
-    ", " + ago(old) + " ago" + (silent ? "; the connection is lost, and what you see may be old" : "");
-  page().classList.toggle("old", silent);
+    ", " + ago(age) + " ago" + (stale ? "; connection lost, data may be out of date" : "");
+  page().classList.toggle("old", stale);
 }
 
-// Puts the newer page in place of the shown one. What the reader chose, opened or is on stays so.
-function put(html) {
+// Replaces the page by a newer version. Selected days, opened details and keyboard focus are kept.
+function replacePage(html) {
   const next = new DOMParser().parseFromString(html, "text/html");
-  const fresh = next.getElementById("page");
+  const newer = next.getElementById("page");
   const shown = page();
-  if (!fresh) return;
-  const of = (element) => element && element.name && `input[name="${element.name}"][value="${element.value}"]`;
+  if (!newer) return;
+  const selectorOf = (element) => element && element.name && `input[name="${element.name}"][value="${element.value}"]`;
   const focused = document.activeElement;
-  const back = of(focused) || (focused && focused.id && "#" + CSS.escape(focused.id));
+  const focusSelector = selectorOf(focused) || (focused && focused.id && "#" + CSS.escape(focused.id));
   for (const chosen of shown.querySelectorAll("input:checked")) {
-    const same = fresh.querySelector(of(chosen));
+    const same = newer.querySelector(selectorOf(chosen));
     if (same && !chosen.defaultChecked) same.checked = true;
   }
   for (const open of shown.querySelectorAll("article[id] details[open]")) {
-    const same = fresh.querySelector("#" + CSS.escape(open.closest("article").id) + " details");
+    const same = newer.querySelector("#" + CSS.escape(open.closest("article").id) + " details");
     if (same) same.open = true;
   }
   const before = shown.querySelector(".overall").textContent;
-  shown.replaceWith(fresh);
+  shown.replaceWith(newer);
   document.title = next.title;
   asOf = Math.max(asOf, Date.parse(document.getElementById("as-of").dateTime));
-  if (back) page().querySelector(back)?.focus({ preventScroll: true });
-  const now = fresh.querySelector(".overall").textContent;
-  if (now !== before) spoken.textContent = now;
+  if (focusSelector) page().querySelector(focusSelector)?.focus({ preventScroll: true });
+  const now = newer.querySelector(".overall").textContent;
+  if (now !== before) liveRegion.textContent = now;
   tick();
 }
 
 async function read() {
   if (reading) {
-    again = true;
+    readAgain = true;
     return;
   }
   reading = true;
   try {
-    const answer = await fetch(location.pathname, { cache: "no-cache" });
-    // Gone, or only for people who sign in: the browser shows what is there now.
-    if (answer.status === 404 || answer.redirected) return location.reload();
-    if (answer.ok) put(await answer.text());
+    const response = await fetch(location.pathname, { cache: "no-cache" });
+    // Deleted, or restricted to signed-in users: let the browser show what is there now.
+    if (response.status === 404 || response.redirected) return location.reload();
+    if (response.ok) replacePage(await response.text());
   } catch {
-    // The connection is lost; the stream of news notices it, too.
+    // The event stream reports the lost connection, too.
   } finally {
     reading = false;
-    if (again) {
-      again = false;
+    if (readAgain) {
+      readAgain = false;
       read();
     }
   }
 }
 
-function listen() {
+function subscribe() {
   clearTimeout(retry);
   source?.close();
   source = new EventSource(page().dataset.events);
   source.onmessage = (event) => {
     const { version, now } = JSON.parse(event.data);
-    heard = Date.now();
+    lastEventAt = Date.now();
     lost = false;
-    offset = now - heard;
+    offset = now - lastEventAt;
     if (version === page().dataset.version) asOf = now;
     else read();
     tick();
@@ -105,25 +105,25 @@ function listen() {
   source.onerror = () => {
     lost = true;
     tick();
-    // The browser tries again by itself unless it was refused.
+    // The browser reconnects automatically unless the request was rejected.
     if (source.readyState === EventSource.CLOSED) {
-      retry = setTimeout(() => (read(), listen()), 5_000 + Math.random() * 5_000);
+      retry = setTimeout(() => (read(), subscribe()), 5_000 + Math.random() * 5_000);
     }
   };
 }
 
-// A page that nobody looks at costs nothing: browsers allow a few connections to one place only.
-function look() {
+// Hidden pages disconnect: browsers limit the connections per host.
+function onVisibilityChange() {
   if (document.hidden) {
     clearTimeout(retry);
     source?.close();
     source = undefined;
   } else if (!source) {
-    heard = Date.now();
-    listen();
+    lastEventAt = Date.now();
+    subscribe();
   }
 }
 
-document.addEventListener("visibilitychange", look);
+document.addEventListener("visibilitychange", onVisibilityChange);
 setInterval(tick, 1_000);
-look();
+onVisibilityChange();

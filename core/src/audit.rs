@@ -1,7 +1,7 @@
-//! The audit trail in etcd: entries that are only ever added, each in one transaction with the head that it follows.
+//! The audit trail in etcd: append-only entries, each written in one transaction with the head that it follows.
 //!
-//! What an entry records and the entry itself are written together where both are in etcd, so that nothing can happen
-//! without being recorded. Entries lie in blocks, so that a page is read without reading everything.
+//! A change in etcd and its audit entry are committed together ([`AuditTrail::commit`]), so that nothing happens
+//! unrecorded. Entries are grouped in blocks of keys, so that a page can be read without reading the whole trail.
 
 mod csv;
 mod page;
@@ -16,27 +16,22 @@ pub use csv::{csv_cell, to_csv};
 
 pub use page::{AUDIT_PAGE_MAX, AuditTrailFilter};
 
-/// Entries of one block.
+/// Entries per block.
 const BLOCK_ENTRIES: u64 = 100;
-/// Races with other writers of the trail that are tried again before giving up.
+/// Attempts to append before a write fails as contended.
 const ATTEMPTS: usize = 20;
 
-/// Why the trail could not be used.
+/// Why the trail could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
-    /// etcd.
+    /// etcd failed.
     #[error(transparent)]
     Registry(#[from] registry::Error),
-    /// Something in the trail's place is none.
+    /// A value in the trail cannot be decoded.
     #[error("the audit trail in etcd is damaged at {key}: {reason}")]
-    Damaged {
-        /// The key.
-        key: String,
-        /// Why it cannot be read.
-        reason: String,
-    },
-    /// Others write all the time.
-    #[error("the audit trail is being written by others all the time; try again")]
+    Damaged { key: String, reason: String },
+    /// Concurrent writers won every attempt.
+    #[error("the audit trail is being written concurrently; try again")]
     Contended,
 }
 
@@ -45,14 +40,14 @@ pub enum AuditError {
 pub struct AuditTrail {
     registry: Registry,
     state_prefix: Arc<str>,
-    /// The head as it was last seen; another replica may have moved it on.
+    /// The last known head; another replica may have advanced it.
     cached_head: Arc<Mutex<Option<TrailHead>>>,
 }
 
 #[derive(Clone, Debug)]
 struct TrailHead {
     entry: Option<AuditEntry>,
-    /// The revision of the head's key; 0 while there is none.
+    /// The revision of the head's key; 0 if it does not exist.
     revision: i64,
 }
 
@@ -79,10 +74,10 @@ impl AuditTrail {
         keyspace::audit_entry(&self.state_prefix, sequence / BLOCK_ENTRIES, sequence)
     }
 
-    /// Adds one entry that stands for itself.
+    /// Appends an entry on its own.
     ///
     /// # Errors
-    /// [`AuditError`]; nothing was added then, or at worst it is not known.
+    /// [`AuditError`]; nothing was appended then, or the outcome is unknown.
     pub async fn record(&self, record: AuditRecord) -> Result<(), AuditError> {
         match self.commit(&Transaction::new(), &[record]).await? {
             TransactionOutcome::Committed { .. } => Ok(()),
@@ -90,8 +85,8 @@ impl AuditTrail {
         }
     }
 
-    /// Carries out `transaction` together with entries for `records`: both happen, or neither does. Only the trail's
-    /// own races are tried again; a guard of `transaction` that does not hold is the caller's refusal.
+    /// Commits `transaction` together with entries for `records`: both are written, or neither. Only races for the head
+    /// are retried; if a precondition of `transaction` fails, the refusal is returned.
     ///
     /// # Errors
     /// [`AuditError`].
@@ -102,8 +97,8 @@ impl AuditTrail {
     ) -> Result<TransactionOutcome, AuditError> {
         for _ in 0..ATTEMPTS {
             let head = self.head().await?;
-            let (whole, newest) = self.with_entries(transaction.clone(), &head, records)?;
-            match self.registry.transact(&whole).await {
+            let (transaction, newest) = self.with_entries(transaction.clone(), &head, records)?;
+            match self.registry.transact(&transaction).await {
                 Ok(TransactionOutcome::Committed { revision }) => {
                     self.cache_head(Some(TrailHead {
                         entry: newest,
@@ -113,8 +108,8 @@ impl AuditTrail {
                 }
                 Ok(TransactionOutcome::Refused { revision, current }) => {
                     let key = self.head_key().into_bytes();
-                    let present = current.iter().find(|entry| entry.key == key);
-                    let moved = present.map_or(0, |entry| entry.mod_revision) != head.revision;
+                    let current_head = current.iter().find(|entry| entry.key == key);
+                    let moved = current_head.map_or(0, |entry| entry.mod_revision) != head.revision;
                     self.cache_head(None);
                     if !moved {
                         return Ok(TransactionOutcome::Refused { revision, current });
@@ -159,8 +154,8 @@ impl AuditTrail {
     }
 
     async fn head(&self) -> Result<TrailHead, AuditError> {
-        let known = self.lock_cached_head().clone();
-        if let Some(head) = known {
+        let cached = self.lock_cached_head().clone();
+        if let Some(head) = cached {
             return Ok(head);
         }
         let entry = self.registry.get(self.head_key()).await?;
@@ -176,15 +171,15 @@ impl AuditTrail {
         })
     }
 
-    /// Remembers the head; of two writers in this process the later revision counts.
+    /// Caches the head; of two writers in this process the later revision wins.
     fn cache_head(&self, head: Option<TrailHead>) {
-        let mut known = self.lock_cached_head();
-        let later = match (&*known, &head) {
-            (Some(known), Some(head)) => head.revision > known.revision,
+        let mut cached = self.lock_cached_head();
+        let is_later = match (&*cached, &head) {
+            (Some(cached), Some(head)) => head.revision > cached.revision,
             _ => true,
         };
-        if later {
-            *known = head;
+        if is_later {
+            *cached = head;
         }
     }
 

@@ -1,8 +1,8 @@
-//! This machine's clock: the only place that asks for the time.
+//! The system clock; no other module reads the time.
 
 use galera::Timestamp;
 
-/// The present time.
+/// The current time.
 #[must_use]
 pub fn now() -> Timestamp {
     let elapsed = std::time::SystemTime::now()

@@ -1,4 +1,4 @@
-//! Every key below the state prefix. docs/etcd.md says who writes each of them and for how long.
+//! Every key below the state prefix. docs/etcd.md documents writers, lifetimes and formats.
 
 mod accounts;
 mod actions;
@@ -19,7 +19,7 @@ fn below(state_prefix: &str, path: &str) -> String {
     format!("{}/{path}", state_prefix.trim_end_matches('/'))
 }
 
-/// Where the leader is elected.
+/// The key of the leader election.
 #[must_use]
 pub fn leader(state_prefix: &str) -> String {
     below(state_prefix, "leader")

@@ -1,7 +1,7 @@
-//! One replica leads: it writes what must be written once (the chronicle of changes, notifications).
+//! Leader election: one replica does the work that must be done once (recording the history, sending notifications).
 //!
-//! Invariant: leadership is compared, never believed. Every write of a leader carries [`Term::fence`], so that the write of a
-//! replica that was paused, and replaced meanwhile, is refused by etcd.
+//! Invariant: leadership is compared, never assumed. Every write of a leader carries [`Term::fence`], so that etcd
+//! refuses the write of a replica that was paused and has been replaced.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::keyspace;
 
-/// How long a leader that died keeps others from following it.
+/// How long a crashed leader blocks the election of another.
 const TTL: Duration = Duration::from_secs(10);
-/// Between attempts to lead when etcd did not answer the last one.
+/// Time between attempts while etcd does not answer.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// One replica's time as the leader.
+/// One replica's term as the leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Term {
     key: Vec<u8>,
@@ -28,7 +28,7 @@ pub struct Term {
 }
 
 impl Term {
-    /// What every write of this term compares: refused as soon as the term is over, whoever knows of it.
+    /// The precondition of every write of this term: etcd refuses the write once the term is over.
     #[must_use]
     pub fn fence(&self) -> Precondition {
         Precondition::Unchanged(self.key.clone(), self.revision)
@@ -41,23 +41,23 @@ impl Term {
     }
 }
 
-/// Whether this replica leads: its term, and the news when that begins or ends.
+/// This replica's term while it leads; notifies when a term begins or ends.
 pub type Leadership = watch::Receiver<Option<Arc<Term>>>;
 
-/// Takes part in the election under `state_prefix` as `replica`, a name that no other process has. The returned task runs
-/// until `shutdown` and then makes room at once.
+/// Campaigns under `state_prefix` as `replica`, a name unique to this process. The returned task runs until
+/// `shutdown` and then resigns.
 pub fn campaign(
     registry: Registry,
     state_prefix: &str,
     replica: String,
     shutdown: CancellationToken,
 ) -> (Leadership, impl Future<Output = ()> + Send + use<>) {
-    let (tell, leadership) = watch::channel(None);
+    let (term_sender, leadership) = watch::channel(None);
     let candidate = Candidate {
         registry,
         key: keyspace::leader(state_prefix).into_bytes(),
         replica,
-        term_sender: tell,
+        term_sender,
     };
     (leadership, candidate.run(shutdown))
 }
@@ -82,7 +82,7 @@ impl Candidate {
                     None => break,
                 },
                 () = wait_until_lost(&mut led) => led = None,
-                // What etcd did not answer is asked again.
+                // Retry after etcd did not answer.
                 () = sleep(RETRY_INTERVAL), if vacant && led.is_none() => {}
             }
             if led.is_none() || self.is_deposed(vacant) {
@@ -99,7 +99,7 @@ impl Candidate {
         if let Some(lease) = led
             && let Err(error) = lease.revoke().await
         {
-            tracing::debug!(%error, "The leadership is left to expire");
+            tracing::debug!(%error, "Could not resign; leadership will expire with its lease: {error}");
         }
     }
 
@@ -108,12 +108,12 @@ impl Candidate {
             .send_if_modified(|term| term.take().is_some());
     }
 
-    /// Whether the key went although its lease lives: somebody removed it by hand.
+    /// Whether the key is gone although its lease lives: an operator deleted it.
     fn is_deposed(&self, vacant: bool) -> bool {
         vacant && self.term_sender.borrow().is_some()
     }
 
-    /// Whether nobody leads after `event`; `None` when it does not say.
+    /// Whether there is no leader after `event`; `None` if the event does not show it.
     fn is_vacant(&self, event: WatchEvent) -> Option<bool> {
         let term = self.term_sender.borrow();
         let mut mirror = LeaderKeyMirror {
@@ -125,12 +125,12 @@ impl Candidate {
         mirror.vacant
     }
 
-    /// Becomes the leader unless somebody else was faster.
+    /// Becomes the leader unless another replica was faster.
     async fn try_acquire(&self) -> Option<Lease> {
         let lease = match self.registry.grant(TTL).await {
             Ok(lease) => lease,
             Err(error) => {
-                tracing::debug!(%error, "Nobody can be elected now");
+                tracing::debug!(%error, "Leader election failed; will retry: {error}");
                 return None;
             }
         };
@@ -142,7 +142,7 @@ impl Candidate {
             .await
         {
             Ok(CreateOutcome::Created { revision }) => {
-                tracing::info!(replica = self.replica, revision, "This replica leads");
+                tracing::info!(replica = self.replica, revision, "Elected as leader");
                 let term = Term {
                     key: self.key.clone(),
                     revision,
@@ -151,7 +151,7 @@ impl Candidate {
                 Some(lease)
             }
             Ok(CreateOutcome::Exists(_)) | Err(_) => {
-                // What cannot be revoked now expires by itself.
+                // If it cannot be revoked now, the lease expires on its own.
                 let _ = lease.revoke().await;
                 None
             }
@@ -177,19 +177,19 @@ impl KeyMirror for LeaderKeyMirror<'_> {
     }
 
     fn delete(&mut self, key: &[u8], revision: i64) {
-        // One of an earlier term says nothing when ours has begun since.
+        // Not a deletion from an earlier term, delivered after ours began.
         if key == self.key && revision > self.own_revision {
             self.vacant = Some(true);
         }
     }
 }
 
-/// Waits for the end of the lease; for ever when there is none.
+/// Waits for the loss of the lease; forever when there is none.
 async fn wait_until_lost(lease: &mut Option<Lease>) {
     match lease {
         Some(lease) => {
             let reason = lease.wait_until_lost().await;
-            tracing::warn!(?reason, "This replica no longer leads");
+            tracing::warn!(?reason, "Leadership lost: {reason}");
         }
         None => std::future::pending().await,
     }

@@ -1,4 +1,4 @@
-//! What the parts of the console share: who is signed in, the audit trail, the election of a leader, published views.
+//! What the console's crates share: sessions, audit trail, leader election, published views.
 
 pub mod audit;
 pub mod clock;

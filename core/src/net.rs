@@ -1,18 +1,18 @@
-//! Addresses in the forms that several parts share.
+//! Network address types shared by several crates.
 
 use std::net::IpAddr;
 
-/// The address that browsers use: scheme, host and port, nothing more.
+/// The address that browsers use: scheme, host and port only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl {
-    /// Whether it is served over https.
+    /// Whether the scheme is https.
     pub https: bool,
-    /// `host` or `host:port` as a browser's `Host` header has it, in lower case.
+    /// `host` or `host:port` as in a browser's `Host` header, in lower case.
     pub authority: String,
 }
 
 impl PublicUrl {
-    /// Whether it names this machine itself, so that nothing crosses a network.
+    /// Whether it names this machine, so that nothing crosses a network.
     #[must_use]
     pub fn is_local(&self) -> bool {
         let host = self

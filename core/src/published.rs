@@ -1,4 +1,4 @@
-//! A view as readers get it: immutable, with its JSON made once however many people look at it.
+//! Views as readers get them: immutable, serialized to JSON once, however many readers there are.
 
 use std::sync::OnceLock;
 
@@ -8,20 +8,19 @@ use galera::publish::api::{ActionView, Overview};
 use galera::view::ClusterView;
 use serde::Serialize;
 
-/// A view and its serialized forms; shared behind an `Arc` by every reader.
+/// A view and its serialized forms, shared by every reader behind an `Arc`.
 #[derive(Debug)]
 pub struct Published<T> {
-    /// Grows with every publication of this topic.
+    /// Increases with every publication of this topic.
     pub revision: u64,
-    /// The view.
     pub value: T,
     body: OnceLock<Bytes>,
     frame: OnceLock<Utf8Bytes>,
 }
 
-/// Something that is a topic of the live interface.
+/// A topic of the live WebSocket interface.
 pub trait LiveTopic: Serialize {
-    /// Makes the WebSocket message out of the HTTP body, so that the view is serialized only once.
+    /// Builds the WebSocket message from the HTTP body, so that the view is serialized only once.
     fn frame(revision: u64, body: &str) -> String;
 }
 
@@ -33,7 +32,7 @@ impl LiveTopic for ClusterView {
 
 impl LiveTopic for Overview {
     fn frame(revision: u64, body: &str) -> String {
-        // The overview's fields stand beside the revision: the body's opening brace gives way to the header.
+        // The overview's fields are siblings of the revision: the header replaces the body's opening brace.
         let fields = body.strip_prefix('{').unwrap_or(body);
         format!(r#"{{"type":"overview","revision":{revision},{fields}"#)
     }
@@ -57,13 +56,13 @@ impl<T: LiveTopic> Published<T> {
         }
     }
 
-    /// The JSON body of the HTTP answer; cheap to call again.
+    /// The JSON body of the HTTP response; cached.
     #[must_use]
     pub fn body(&self) -> Bytes {
         self.body.get_or_init(|| Bytes::from(self.json())).clone()
     }
 
-    /// The text of the WebSocket message; cheap to call again.
+    /// The text of the WebSocket message; cached.
     #[must_use]
     pub fn frame(&self) -> Utf8Bytes {
         self.frame
@@ -75,9 +74,9 @@ impl<T: LiveTopic> Published<T> {
     }
 
     fn json(&self) -> String {
-        // Views have string keys only, so this cannot fail; a reader would see the error message, never half a view.
+        // Views have string keys only, so this cannot fail; a reader would get an error message, never half a view.
         serde_json::to_string(&self.value).unwrap_or_else(|error| {
-            tracing::error!(%error, "A view could not be serialized");
+            tracing::error!(%error, "Could not serialize a view: {error}");
             SERIALIZATION_FAILED.to_owned()
         })
     }
@@ -92,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_are_messages_of_the_contract() {
+    fn frames_parse_as_live_messages() {
         let overview = Overview {
             clusters: Vec::new(),
             notices: vec!["one".to_owned()],
@@ -108,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_made_once_and_shared() {
+    fn json_is_serialized_once_and_shared() {
         let published = Published::new(
             1,
             Overview {

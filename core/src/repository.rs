@@ -1,4 +1,4 @@
-//! Records in etcd whose every change compares what it rests on and comes with its entries of the audit trail.
+//! Records in etcd whose every change is a compare-and-swap together with its audit entries.
 
 use galera::record::audit::AuditRecord;
 use registry::{Precondition, Registry, RegistryEntry, Transaction, TransactionOutcome, WriteOp};
@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::audit::{AuditError, AuditTrail};
 
-/// A record as of a revision.
+/// A record as of an etcd revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Versioned<T> {
     /// The record.
@@ -16,17 +16,17 @@ pub struct Versioned<T> {
     pub revision: i64,
 }
 
-/// What came of a compared write.
+/// The outcome of a compare-and-swap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteOutcome<T> {
-    /// It is written, together with everything that came with it.
+    /// Written.
     Stored(Versioned<T>),
-    /// A precondition did not hold, and nothing is written; the keys of all preconditions as they are now.
+    /// A precondition failed and nothing was written; the current entries of all compared keys.
     Refused(Vec<RegistryEntry>),
 }
 
 impl<T> WriteOutcome<T> {
-    /// What is written, if anything is.
+    /// The written record; `None` if a precondition failed.
     #[must_use]
     pub fn stored(self) -> Option<Versioned<T>> {
         match self {
@@ -36,8 +36,8 @@ impl<T> WriteOutcome<T> {
     }
 }
 
-/// Reads records, and writes them together with the audit trail. In all writes `rest` is what else must hold and is
-/// written: all of it happens, or nothing does.
+/// Reads records and writes them with their audit entries. Each write includes `rest`, further preconditions and
+/// writes, in the same transaction.
 #[derive(Clone, Debug)]
 pub struct Repository {
     registry: Registry,
@@ -51,10 +51,10 @@ impl Repository {
         Self { registry, trail }
     }
 
-    /// The record at `key` now, read linearizably.
+    /// Reads the record at `key`, linearizably.
     ///
     /// # Errors
-    /// [`AuditError`], also for a record that cannot be read.
+    /// [`AuditError`], also for a damaged record.
     pub async fn get<T: DeserializeOwned>(
         &self,
         key: String,
@@ -63,7 +63,7 @@ impl Repository {
         entry.as_ref().map(decode).transpose()
     }
 
-    /// Writes a record where there is none.
+    /// Writes a record, unless `key` exists.
     ///
     /// # Errors
     /// [`AuditError`].
@@ -94,7 +94,7 @@ impl Repository {
         self.put(unchanged, key, value, rest, records).await
     }
 
-    /// Removes the record at `key`, unless it changed after `revision`; returns whether it did.
+    /// Removes the record at `key`, unless it changed after `revision`; returns whether it was removed.
     ///
     /// # Errors
     /// [`AuditError`].

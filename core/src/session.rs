@@ -1,4 +1,4 @@
-//! Who makes a request, and the promise that this can end at any moment.
+//! The signed-in user of a request, and the end of that session.
 
 use std::sync::Arc;
 
@@ -7,17 +7,17 @@ use galera::access::{Operation, PermissionDenied, Role, check_permission};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-/// A signed-in person, as of the moment of the request.
+/// A signed-in user, as of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     /// The account's name.
     pub username: Arc<str>,
-    /// The roles that the account holds now.
+    /// The roles that the account has now.
     pub roles: Vec<Role>,
 }
 
 impl Principal {
-    /// Whether this person may do `operation`.
+    /// Checks that this user may do `operation`.
     ///
     /// # Errors
     /// [`PermissionDenied`] names the missing role.
@@ -26,17 +26,17 @@ impl Principal {
     }
 }
 
-/// A live session, held by whatever serves it for longer than one request.
+/// A live session, held for as long as a connection uses it.
 #[derive(Clone, Debug)]
 pub struct SessionGuard {
     /// The session's id in etcd.
     pub id: Uuid,
-    /// Whose session it is, with the roles of the moment when it was looked up.
+    /// The session's user, with the roles at the time of the lookup.
     pub principal: Principal,
-    /// Turns true as soon as the session ends: signed out, expired, or the account disabled, removed or given another
+    /// Becomes `true` when the session ends: signed out, expired, or the account disabled, removed or given another
     /// password. A closed channel means the same.
     pub ended: watch::Receiver<bool>,
-    /// When it ends by itself.
+    /// When the session expires.
     pub expires_at: Timestamp,
 }
 
@@ -47,9 +47,9 @@ impl SessionGuard {
         *self.ended.borrow() || self.ended.has_changed().is_err()
     }
 
-    /// Returns once the session has ended.
+    /// Waits until the session has ended.
     pub async fn wait_ended(&mut self) {
-        // An error means that nobody keeps the session any more, which ends it too.
+        // An error means that the session's owner is gone, which ends it too.
         let _ = self.ended.wait_for(|ended| *ended).await;
     }
 }

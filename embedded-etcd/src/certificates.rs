@@ -1,5 +1,5 @@
-//! Certificates for the embedded etcd, made anew for every run: its port is on loopback, where every user of the machine
-//! can reach it, but only whoever can read this directory can speak to it.
+//! Certificates for the embedded etcd, generated for every run. Its port is on loopback, where every local user can
+//! reach it, but only users who can read this directory can authenticate.
 
 use std::fs;
 use std::io::Write;
@@ -11,7 +11,7 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-/// Where the certificates of a data directory are.
+/// Paths of the certificates in a data directory.
 #[derive(Clone, Debug)]
 pub(super) struct Certificates {
     directory: PathBuf,
@@ -25,7 +25,7 @@ impl Certificates {
         }
     }
 
-    /// The authority that signed the other one.
+    /// The certificate authority.
     pub(super) fn authority(&self) -> PathBuf {
         self.directory.join("authority.pem")
     }
@@ -35,12 +35,12 @@ impl Certificates {
         self.directory.join("certificate.pem")
     }
 
-    /// Its private key.
+    /// The private key of that certificate.
     pub(super) fn key(&self) -> PathBuf {
         self.directory.join("key.pem")
     }
 
-    /// Makes an authority and one certificate of it; nobody keeps the authority's key.
+    /// Generates an authority and one certificate signed by it; the authority's key is discarded.
     pub(super) fn generate(&self) -> std::io::Result<()> {
         let (authority, certificate, key) = generate_pems().map_err(std::io::Error::other)?;
         fs::DirBuilder::new()
@@ -78,7 +78,7 @@ fn generate_pems() -> Result<(String, String, String), rcgen::Error> {
     Ok((authority_pem, leaf_pem, key.serialize_pem()))
 }
 
-/// Writes the file whole or not at all, for its owner only.
+/// Writes the file atomically, readable by its owner only.
 fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
     let temporary = path.with_extension("new");
     let mut file = fs::OpenOptions::new()

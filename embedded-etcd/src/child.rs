@@ -1,4 +1,4 @@
-//! The child process: started, watched, restarted with growing pauses, stopped.
+//! The etcd child process: started, monitored, restarted with backoff, stopped.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -19,9 +19,9 @@ use super::data_dir::{DataDir, EtcdPorts};
 pub(super) const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// Longest pause between two starts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// A run that lasted this long was no failed start.
+/// A run of at least this length resets the pause.
 const STABLE_AFTER: Duration = Duration::from_secs(30);
-/// Lines of its log that are shown when it ends unasked.
+/// Lines of etcd's log that are shown when it exits unexpectedly.
 const LOG_TAIL_LINES: usize = 5;
 
 /// Reads a process id, waits until standard input closes, and stops that process if it still is etcd.
@@ -35,13 +35,13 @@ read -r _
 #[derive(Debug)]
 pub(super) struct EtcdChild {
     etcd: tokio::process::Child,
-    /// Stops etcd when this process is gone; its standard input is the pipe that only we hold.
+    /// Stops etcd when this process is gone: its standard input is a pipe whose writing end only we hold.
     watchdog: tokio::process::Child,
     log_tail: Arc<Mutex<VecDeque<String>>>,
     started: Instant,
 }
 
-/// Whether there is an etcd program at all.
+/// Whether an etcd program can be executed.
 pub(super) async fn check_installed() -> Result<(), EmbeddedEtcdError> {
     let version = Command::new("etcd")
         .arg("--version")
@@ -65,14 +65,14 @@ impl EtcdChild {
         if let (Some(pipe), Some(pid)) = (&mut keeper.stdin, etcd.id()) {
             pipe.write_all(format!("{pid}\n").as_bytes()).await?;
         }
-        let last_words = Arc::new(Mutex::new(VecDeque::new()));
+        let log_tail = Arc::new(Mutex::new(VecDeque::new()));
         if let Some(stderr) = etcd.stderr.take() {
-            TaskTracker::new().spawn(forward_log(stderr, last_words.clone()));
+            TaskTracker::new().spawn(forward_log(stderr, log_tail.clone()));
         }
         Ok(Self {
             etcd,
             watchdog: keeper,
-            log_tail: last_words,
+            log_tail,
             started: Instant::now(),
         })
     }
@@ -82,21 +82,21 @@ impl EtcdChild {
     }
 
     async fn stop(mut self) {
-        // Closing the pipe is the same stop as our death would be.
+        // Closing the pipe stops etcd as our own death would.
         drop(self.watchdog.stdin.take());
         if timeout(STOP_LIMIT, self.etcd.wait()).await.is_err() {
-            tracing::warn!("The embedded etcd does not stop and is killed");
+            tracing::warn!("The embedded etcd did not stop in time; killing it");
             if let Err(error) = self.etcd.kill().await {
-                tracing::warn!(%error, "The embedded etcd cannot be killed: {error}");
+                tracing::warn!(%error, "Could not kill the embedded etcd: {error}");
             }
         }
-        // It has nothing left to wait for.
+        // The watchdog exits as soon as etcd has.
         let _ = self.watchdog.wait().await;
     }
 
     fn log_tail(&self) -> String {
-        let words = self.log_tail.lock().unwrap_or_else(PoisonError::into_inner);
-        words.iter().cloned().collect::<Vec<_>>().join(" | ")
+        let tail = self.log_tail.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.iter().cloned().collect::<Vec<_>>().join(" | ")
     }
 }
 
@@ -125,15 +125,15 @@ fn command(directory: &DataDir, ports: &EtcdPorts) -> Command {
             "--auto-compaction-retention=1h",
         ])
         .args(["--logger=zap", "--log-level=warn"])
-        // Its JSON interface would be within reach of any web page that is open on this machine.
+        // Any web page open on this machine could reach the JSON interface.
         .arg("--enable-grpc-gateway=false")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        // Ctrl-C in a terminal goes to the whole group: etcd shall outlive the console's last writes.
+        // Ctrl-C in a terminal signals the whole group: etcd has to outlive the console's last writes.
         .process_group(0)
         .kill_on_drop(true);
-    // etcd also reads its settings from the environment, which are not meant for this one.
+    // etcd also reads its settings from the environment, which are not meant for this instance.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("ETCD_") {
             command.env_remove(name);
@@ -142,20 +142,20 @@ fn command(directory: &DataDir, ports: &EtcdPorts) -> Command {
     command
 }
 
-/// Passes etcd's log on, and keeps the last lines for when it fails.
-async fn forward_log(stderr: ChildStderr, last_words: Arc<Mutex<VecDeque<String>>>) {
+/// Forwards etcd's log, and keeps the last lines for the message when it exits.
+async fn forward_log(stderr: ChildStderr, log_tail: Arc<Mutex<VecDeque<String>>>) {
     let mut lines = BufReader::new(stderr).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         tracing::debug!(target: "galera_console::etcd", "{line}");
-        let mut words = last_words.lock().unwrap_or_else(PoisonError::into_inner);
-        if words.len() == LOG_TAIL_LINES {
-            words.pop_front();
+        let mut tail = log_tail.lock().unwrap_or_else(PoisonError::into_inner);
+        if tail.len() == LOG_TAIL_LINES {
+            tail.pop_front();
         }
-        words.push_back(line);
+        tail.push_back(line);
     }
 }
 
-/// Restarts etcd whenever it ends, until `stop`.
+/// Restarts etcd whenever it exits, until `stop`.
 pub(super) async fn supervise(
     first: EtcdChild,
     directory: DataDir,
@@ -176,7 +176,7 @@ pub(super) async fn supervise(
         tracing::error!(
             status,
             last_words = child.log_tail(),
-            "The embedded etcd ended ({status}); it is started again in {} ms",
+            "The embedded etcd exited ({status}); restarting it in {} ms",
             pause.as_millis()
         );
         child = loop {
@@ -188,7 +188,7 @@ pub(super) async fn supervise(
             match EtcdChild::spawn(&directory, &ports).await {
                 Ok(child) => break child,
                 Err(error) => {
-                    tracing::error!(%error, "The embedded etcd in {} cannot be started: {error}", directory.root().display())
+                    tracing::error!(%error, "Could not start the embedded etcd in {}: {error}", directory.root().display())
                 }
             }
         };

@@ -1,4 +1,4 @@
-//! The data directory: who uses it, on which ports, and where its running etcd is reached.
+//! The data directory: its lock, the ports, and the URL of the etcd that runs on it.
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::EmbeddedEtcdError;
 use super::certificates::Certificates;
 
-/// How long a console that has just started may take to say where its etcd is.
+/// How long a console that has just started may take to write its etcd's URL.
 const URL_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub(super) struct DataDir {
     root: PathBuf,
 }
 
-/// Exclusive use of the directory; ends when dropped, or with the process.
+/// Exclusive use of the directory; released when dropped, or with the process.
 #[derive(Debug)]
 pub(super) struct DataDirLock {
     _lock: File,
@@ -42,43 +42,42 @@ impl EtcdPorts {
 }
 
 impl DataDir {
-    /// Makes the directory when it is missing; only its owner may look into it, for it holds password hashes.
+    /// Creates the directory if it is missing, accessible by its owner only: it holds password hashes.
     pub(super) fn open(root: &Path) -> Result<Self, EmbeddedEtcdError> {
         let directory = Self {
             root: root.to_owned(),
         };
-        let made = fs::DirBuilder::new()
+        let created = fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(root);
-        made.and_then(|()| fs::set_permissions(root, fs::Permissions::from_mode(0o700)))
+        created
+            .and_then(|()| fs::set_permissions(root, fs::Permissions::from_mode(0o700)))
             .map_err(|cause| directory.unusable(root, cause))?;
         Ok(directory)
     }
 
-    /// Where etcd keeps its files.
+    /// etcd's own files.
     pub(super) fn etcd_data(&self) -> PathBuf {
         self.root.join("data")
     }
 
-    /// What it takes to speak to it.
+    /// Client and server certificates.
     pub(super) fn certificates(&self) -> Certificates {
         Certificates::in_data_dir(&self.root)
     }
 
-    /// Makes new certificates.
     pub(super) fn generate_certificates(&self) -> Result<(), EmbeddedEtcdError> {
         self.certificates()
             .generate()
             .map_err(|cause| self.unusable(&self.root.join("tls"), cause))
     }
 
-    /// The directory itself.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Claims the directory; `None` when another process has it.
+    /// Locks the directory; `None` when another process holds the lock.
     pub(super) fn try_lock(&self) -> Result<Option<DataDirLock>, EmbeddedEtcdError> {
         let path = self.root.join("lock");
         let lock = fs::OpenOptions::new()
@@ -95,7 +94,7 @@ impl DataDir {
         }
     }
 
-    /// Free ports; the ones of the last run when they still are, so that a tool keeps finding etcd.
+    /// Free ports; the client port of the last run if it is still free, so that tools keep finding etcd.
     pub(super) fn choose_ports(&self) -> Result<EtcdPorts, EmbeddedEtcdError> {
         let last = fs::read_to_string(self.url_file()).ok();
         let last = last.and_then(|url| url.trim().rsplit_once(':')?.1.parse::<u16>().ok());
@@ -116,7 +115,7 @@ impl DataDir {
         })
     }
 
-    /// Says where the running etcd is reached.
+    /// Writes the URL of the running etcd.
     pub(super) fn write_url(&self, url: &str) -> Result<(), EmbeddedEtcdError> {
         let (path, temporary) = (self.url_file(), self.root.join("client-url.new"));
         let written = fs::OpenOptions::new()
@@ -130,7 +129,7 @@ impl DataDir {
         written.map_err(|cause| self.unusable(&path, cause))
     }
 
-    /// Where the etcd is reached that another process runs on this directory.
+    /// Waits for the URL of the etcd that another process runs on this directory.
     pub(super) async fn wait_for_url(&self) -> Result<String, EmbeddedEtcdError> {
         let path = self.url_file();
         let began = Instant::now();
@@ -141,8 +140,7 @@ impl DataDir {
                     return Err(self.unusable(&path, cause));
                 }
                 _ if began.elapsed() > URL_WAIT => {
-                    let cause =
-                        format!("a console runs on it but did not write {}", path.display());
+                    let cause = format!("a console uses it but has not written {}", path.display());
                     return Err(EmbeddedEtcdError::NotStarted {
                         path: self.root.clone(),
                         cause,

@@ -1,7 +1,7 @@
-//! One etcd of our own, for a machine that has none: a child process on loopback with its own data directory.
+//! A dedicated etcd for a machine that has none: a child process on loopback with its own data directory.
 //!
-//! A small shell stands beside it. It holds the reading end of a pipe whose other end only we have, and stops etcd when
-//! that closes: so etcd ends with the console even when the console is killed, without unsafe code.
+//! A small shell (the watchdog) runs next to it. It reads from a pipe whose writing end only this process holds, and
+//! stops etcd when that closes: so etcd ends with the console even if the console is killed, without unsafe code.
 
 mod certificates;
 mod child;
@@ -17,41 +17,39 @@ use certificates::Certificates;
 use child::EtcdChild;
 use data_dir::{DataDir, DataDirLock};
 
-/// Why there is no embedded etcd; the text names the remedy.
+/// Why there is no embedded etcd; the message names the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedEtcdError {
-    /// No program.
+    /// The program cannot be executed.
     #[error(
-        "etcd cannot be started: {0}; install it (Debian: apt install etcd-server), or name an existing one with --etcd-endpoints"
+        "cannot start etcd: {0}; install it (Debian: apt install etcd-server), or use an existing cluster with --etcd-endpoints"
     )]
     NotExecutable(std::io::Error),
     /// The data directory cannot be used.
     #[error(
-        "the embedded etcd's data directory {path} cannot be used: {cause}; correct it or name another with --etcd-data-dir"
+        "cannot use the embedded etcd's data directory {path}: {cause}; fix it or choose another with --etcd-data-dir"
     )]
     Directory {
-        /// The directory or a file in it.
+        /// The directory, or a file in it.
         path: std::path::PathBuf,
-        /// The system's reason.
         cause: std::io::Error,
     },
-    /// Another console.
+    /// Another console uses the data directory.
     #[error(
         "another galera-console uses the embedded etcd in {0}; stop it, or give this one its own --etcd-data-dir or a shared --etcd-endpoints"
     )]
     InUse(std::path::PathBuf),
-    /// It does not come up.
+    /// etcd did not start.
     #[error("the embedded etcd in {path} did not start: {cause}")]
     NotStarted {
-        /// The data directory.
         path: std::path::PathBuf,
-        /// What etcd said last.
+        /// etcd's last log lines, or the reason.
         cause: String,
     },
 }
 
 impl EmbeddedEtcdError {
-    /// Whether it is the system's refusal of access.
+    /// Whether the operating system denied access.
     #[must_use]
     pub fn is_permission(&self) -> bool {
         matches!(self, Self::Directory { cause, .. } | Self::NotExecutable(cause)
@@ -59,7 +57,7 @@ impl EmbeddedEtcdError {
     }
 }
 
-/// A running embedded etcd, or the one that a running console supervises.
+/// A running embedded etcd: our own, or that of a console running on the same directory.
 #[derive(Debug)]
 pub struct EmbeddedEtcd {
     url: String,
@@ -87,7 +85,8 @@ impl EmbeddedEtcd {
         Self::supervise(directory, claim).await
     }
 
-    /// Uses the etcd of a console that runs on this data directory, or starts it for as long as this value lives.
+    /// Attaches to the etcd of a console running on this data directory, or starts one for the lifetime of this
+    /// value.
     ///
     /// # Errors
     /// [`EmbeddedEtcdError`].
@@ -127,13 +126,13 @@ impl EmbeddedEtcd {
         })
     }
 
-    /// Its client URL.
+    /// The client URL.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// How to reach it.
+    /// Connection settings, with the client certificate.
     #[must_use]
     pub fn settings(&self) -> registry::EtcdSettings {
         registry::EtcdSettings {
@@ -144,11 +143,11 @@ impl EmbeddedEtcd {
         }
     }
 
-    /// Stops etcd, when it is ours, and waits for its end.
+    /// Stops etcd if this process started it, and waits for its exit.
     pub async fn stop(self) {
         if let Some(supervised) = self.supervised {
             supervised.stop.cancel();
-            // The child stops within this time or is killed.
+            // The child exits within this time or is killed.
             let limit = child::STOP_LIMIT + Duration::from_secs(2);
             if tokio::time::timeout(limit, supervised.tasks.wait())
                 .await

@@ -1,4 +1,4 @@
-//! grastate.dat: undefined parts never become a position or a claim.
+//! grastate.dat: undefined parts never become a position or a valid bootstrap flag.
 #![no_main]
 
 use galera::observe::saved_state::GraState;
@@ -10,5 +10,5 @@ fuzz_target!(|bytes: &[u8]| {
         state.position().is_some(),
         state.uuid.is_some() && state.seqno.is_some()
     );
-    assert!(!state.claims_last_out() || state.position().is_some());
+    assert!(!state.has_valid_bootstrap_flag() || state.position().is_some());
 });

@@ -1,4 +1,4 @@
-//! Positions and sequence numbers: what is read is written the same and ordered only within one history.
+//! Positions and sequence numbers: text round-trips, and positions are ordered only within one history.
 #![no_main]
 
 use galera::position::{Position, parse_seqno};

@@ -1,18 +1,20 @@
-//! What a starting node reads of others: the registry's values and the server's notifications.
+//! The inputs of a startup decision: registry values and `wsrep_notify_cmd` datagrams.
 #![no_main]
 
 use std::collections::BTreeSet;
 
-use galera::observe::registration::{Keys, RawKey};
-use galera::startup::{Data, Event, Own, Settings, Snapshot, decide};
+use galera::observe::registration::{RawKeyValue, RegistryKeys};
+use galera::startup::{
+    DataState, RegistrySnapshot, StartingNode, StartupSettings, WsrepEvent, decide,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (Vec<(&[u8], &[u8], bool)>, &[u8])| {
     let (entries, datagram) = input;
-    let _ = Event::from_datagram(datagram).local_state();
-    let raw: Vec<RawKey> = entries
+    let _ = WsrepEvent::from_datagram(datagram).local_state();
+    let raw: Vec<RawKeyValue> = entries
         .into_iter()
-        .map(|(key, value, leased)| RawKey {
+        .map(|(key, value, leased)| RawKeyValue {
             key: [b"/galera/lab/", key].concat(),
             value: value.to_vec(),
             mod_revision: 1,
@@ -23,13 +25,17 @@ fuzz_target!(|input: (Vec<(&[u8], &[u8], bool)>, &[u8])| {
     let (Ok(cluster), Ok(node)) = ("lab".parse(), "n1".parse()) else {
         return;
     };
-    let snapshot = Snapshot::read(&Keys::new("/galera"), &cluster, &raw);
-    let own = Own {
+    let snapshot = RegistrySnapshot::from_keys(&RegistryKeys::new("/galera"), &cluster, &raw);
+    let own = StartingNode {
         cluster,
         node,
-        id: "id".to_owned(),
-        data: Data::Empty,
-        obeyed: BTreeSet::new(),
+        data_id: "id".to_owned(),
+        data: DataState::Empty,
+        obeyed_orders: BTreeSet::new(),
     };
-    assert!(!decide(&own, &snapshot, &Settings::default()).sentence.is_empty());
+    assert!(
+        !decide(&own, &snapshot, &StartupSettings::default())
+            .explanation
+            .is_empty()
+    );
 });

@@ -1,4 +1,4 @@
-//! Rows of `SHOW GLOBAL STATUS`, one a line, name and value apart by a tab.
+//! Rows of `SHOW GLOBAL STATUS`, one per line, name and value separated by a tab.
 #![no_main]
 
 use galera::observe::wsrep::{MEMBERS_MAX, TEXT_MAX, WsrepStatus};

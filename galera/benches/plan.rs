@@ -1,4 +1,4 @@
-//! How long a plan takes for a cluster of nine nodes, running and stopped: at most a millisecond.
+//! Planning for a cluster of nine nodes, running and stopped. Target: at most 1 ms.
 
 use std::hint::black_box;
 
@@ -20,8 +20,8 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_unix_millis(1_795_421_520_000 + second * 1_000)
 }
 
-fn node(place: usize) -> NodeId {
-    format!("10.0.0.{}", place + 1)
+fn node(index: usize) -> NodeId {
+    format!("10.0.0.{}", index + 1)
         .parse()
         .unwrap_or_else(|error| panic!("{error}"))
 }
@@ -52,14 +52,14 @@ fn refused_probe() -> SqlObservation {
 fn running_evidence() -> (Evidence, Vec<Attestation>) {
     let mut evidence = empty_evidence();
     let mut attestations = Vec::new();
-    for place in 0..NODES {
-        let members = match place {
+    for index in 0..NODES {
+        let members = match index {
             0..4 => 0..4,
             4..7 => 4..7,
             _ => {
-                evidence.probes.insert(node(place), refused_probe());
+                evidence.probes.insert(node(index), refused_probe());
                 attestations.push(Attestation {
-                    node: node(place),
+                    node: node(index),
                     statement: AttestedState::Stopped,
                     saved_state: None,
                 });
@@ -68,7 +68,7 @@ fn running_evidence() -> (Evidence, Vec<Attestation>) {
         };
         let list: Vec<String> = members
             .clone()
-            .map(|place| format!("{}:3306", node(place)))
+            .map(|index| format!("{}:3306", node(index)))
             .collect();
         let rows = [
             ("wsrep_local_state_uuid", STATE_UUID.to_owned()),
@@ -79,11 +79,11 @@ fn running_evidence() -> (Evidence, Vec<Attestation>) {
             ("wsrep_local_state_comment", "Initialized".to_owned()),
             ("wsrep_incoming_addresses", list.join(",")),
             ("wsrep_cluster_size", list.len().to_string()),
-            ("wsrep_local_index", (place - members.start).to_string()),
+            ("wsrep_local_index", (index - members.start).to_string()),
             ("wsrep_evs_state", "OPERATIONAL".to_owned()),
             (
                 "wsrep_gcomm_uuid",
-                format!("0000000{place}-0c2f-11ef-a1b2-c3d4e5f60718"),
+                format!("0000000{index}-0c2f-11ef-a1b2-c3d4e5f60718"),
             ),
             ("wsrep_cluster_status", "non-Primary".to_owned()),
             ("wsrep_connected", "ON".to_owned()),
@@ -95,23 +95,23 @@ fn running_evidence() -> (Evidence, Vec<Attestation>) {
                 WsrepStatus::from_rows(rows.iter().map(|(name, value)| (name, value))),
             );
         }
-        evidence.probes.insert(node(place), probe);
+        evidence.probes.insert(node(index), probe);
     }
     (evidence, attestations)
 }
 
 fn stopped_evidence() -> Evidence {
     let mut evidence = empty_evidence();
-    for place in 0..NODES {
-        evidence.probes.insert(node(place), refused_probe());
+    for index in 0..NODES {
+        evidence.probes.insert(node(index), refused_probe());
         let fields = [
             ("phase".to_owned(), "waiting".to_owned()),
             (
                 "recovered_position".to_owned(),
-                format!("{STATE_UUID}:{}", 2_880 + place),
+                format!("{STATE_UUID}:{}", 2_880 + index),
             ),
         ];
-        let seen = RegistryObservation {
+        let observation = RegistryObservation {
             fields: fields.into(),
             last_put_at: Some(at(59)),
             state_changed_at: None,
@@ -120,7 +120,7 @@ fn stopped_evidence() -> Evidence {
             durable: true,
             first_seen: None,
         };
-        evidence.registrations.insert(node(place), seen);
+        evidence.registrations.insert(node(index), observation);
     }
     evidence
 }

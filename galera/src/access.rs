@@ -1,15 +1,15 @@
-//! Who may do what: the one table that the API enforces and the interface explains.
+//! Permissions: one table of roles and operations, which the API enforces and the interface explains.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A role that an account holds; roles do not include each other.
+/// A role of an account. Roles do not include each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// May see everything.
+    /// May view everything.
     Viewer,
     /// May request actions.
     Operator,
@@ -19,21 +19,12 @@ pub enum Role {
     Admin,
 }
 
-impl Role {
-    /// Every role, in the order in which they are listed.
-    pub const ALL: [Self; 4] = [Self::Viewer, Self::Operator, Self::Approver, Self::Admin];
-
-    /// The role's word, as on the command line and in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Approver => "approver",
-            Self::Admin => "admin",
-        }
-    }
-}
+named_variants!(Role {
+    Viewer => "viewer",
+    Operator => "operator",
+    Approver => "approver",
+    Admin => "admin",
+});
 
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,9 +32,9 @@ impl fmt::Display for Role {
     }
 }
 
-/// Text that names no role.
+/// An unknown role.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no role; roles are viewer, operator, approver and admin")]
+#[error("unknown role {0:?}; expected viewer, operator, approver or admin")]
 pub struct ParseRoleError(pub String);
 
 impl FromStr for Role {
@@ -57,34 +48,34 @@ impl FromStr for Role {
     }
 }
 
-/// Something a signed-in person may want to do.
+/// An operation of a signed-in user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// Look at clusters, nodes, registry keys, plans and actions.
+    /// View clusters, nodes, registry keys, plans and actions.
     View,
     /// Request a bootstrap, clean-up or decommission, and attest members.
     RequestAction,
-    /// Approve somebody else's request.
+    /// Approve another user's request.
     ApproveAction,
-    /// Reject somebody else's request.
+    /// Reject another user's request.
     RejectAction,
-    /// Withdraw one's own request; an administrator may withdraw any.
+    /// Withdraw one's own request; administrators may withdraw any.
     CancelAction,
-    /// Have an approved action carried out.
+    /// Start an approved action.
     ExecuteAction,
     /// Comment on an open action.
     CommentAction,
-    /// Request an action against failed checks, naming each.
+    /// Request an action that overrides failed checks, listing each.
     BreakGlass,
-    /// Switch recovery off: for everybody who may act, because refusing is always safe.
+    /// Pause recovery: allowed to every role that may act, because refusing is always safe.
     PauseRecovery,
-    /// Switch recovery on again.
+    /// Resume recovery.
     ResumeRecovery,
     /// Read the audit trail.
     ReadAudit,
     /// Create, change or remove accounts.
     ManageAccounts,
-    /// See notification targets and deliveries, and have a notice sent again.
+    /// View notification targets and deliveries, and resend a notification.
     ViewNotifications,
     /// Create, change, test or remove notification targets.
     ManageNotifications,
@@ -92,9 +83,9 @@ pub enum Operation {
     ManageStatusPages,
     /// Open, update and resolve incidents.
     ManageIncidents,
-    /// Plan maintenance, end it early or call it off.
+    /// Schedule maintenance, end it early or cancel it.
     ManageMaintenance,
-    /// Announce something on status pages, and take it back.
+    /// Publish and withdraw announcements on status pages.
     ManageAnnouncements,
 }
 
@@ -121,7 +112,7 @@ impl Operation {
         Self::ManageAnnouncements,
     ];
 
-    /// The roles of which any one permits this operation; empty when any role at all does.
+    /// The roles that permit this operation, any one of which suffices; empty if every role permits it.
     #[must_use]
     pub const fn permitted_roles(self) -> &'static [Role] {
         match self {
@@ -146,18 +137,18 @@ impl Operation {
     }
 }
 
-/// A refused operation, with the role that is missing.
+/// The account lacks the role for an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this needs the role {missing_role}")]
+#[error("requires the {missing_role} role")]
 pub struct PermissionDenied {
-    /// The role that would permit it.
+    /// The first role that would permit it.
     pub missing_role: Role,
 }
 
-/// Whether an account with `roles` may do `operation`. An account without any role may do nothing.
+/// Checks that an account with `roles` may do `operation`. An account without a role may do nothing.
 ///
 /// # Errors
-/// [`PermissionDenied`] names the missing role; the first of those that would do.
+/// [`PermissionDenied`], if none of `roles` permits it.
 pub fn check_permission(roles: &[Role], operation: Operation) -> Result<(), PermissionDenied> {
     let permitted = operation.permitted_roles();
     let Some(&missing) = permitted.first() else {

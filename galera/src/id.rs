@@ -10,34 +10,34 @@ pub const CLUSTER_NAME_MAX: usize = 64;
 /// Longest host name accepted, in characters (RFC 1035).
 pub const HOST_MAX: usize = 253;
 
-/// Why a name is not accepted; the text names the rule and the remedy.
+/// An invalid cluster or node name; the message states the rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing where a name belongs.
+    /// Empty text.
     #[error("the {0} is empty")]
     Empty(&'static str),
     /// Longer than the limit, in characters.
     #[error("the {what} has {length} characters; at most {limit} are allowed")]
     TooLong {
-        /// Which kind of name.
+        /// The kind of name, for the message.
         what: &'static str,
         /// Its length in characters.
         length: usize,
         /// The limit in characters.
         limit: usize,
     },
-    /// A character that the name may not have.
+    /// A character that is not allowed.
     #[error("the {what} contains {character:?}; use letters, digits, '.', '_' and '-' only")]
     Character {
-        /// Which kind of name.
+        /// The kind of name, for the message.
         what: &'static str,
         /// The first offending character.
         character: char,
     },
-    /// Something after the colon that is no port.
+    /// An invalid port after the colon.
     #[error("{0:?} is not a port; use a number from 1 to 65535")]
     Port(String),
-    /// Brackets that hold no IPv6 address.
+    /// Brackets without an IPv6 address in them.
     #[error("{0:?} is not an IPv6 address in brackets")]
     Ipv6(String),
 }
@@ -71,7 +71,7 @@ fn validate_name(what: &'static str, text: &str, limit: usize) -> Result<(), Nam
 pub struct ClusterName(String);
 
 impl ClusterName {
-    /// The name as text.
+    /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -95,7 +95,7 @@ impl fmt::Display for ClusterName {
 
 /// A node's identity: its registry key, `host` or `host:port` (an IPv6 host with a port is bracketed).
 ///
-/// Without a port the node listens on the console's `--mysql-port`; [`NodeId::normalized`] makes both spellings one.
+/// Without a port the node listens on the console's `--mysql-port`; [`NodeId::normalized`] unifies the two spellings.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId {
     host: String,
@@ -103,10 +103,10 @@ pub struct NodeId {
 }
 
 impl NodeId {
-    /// A node of `host`, on `port` or on the console's default port.
+    /// A node on `host`, at `port` or at the console's default port.
     ///
     /// # Errors
-    /// [`NameError`] when the host is neither a host name nor an IP address.
+    /// [`NameError`] if the host is neither a host name nor an IP address, or the port is 0.
     pub fn new(host: &str, port: Option<u16>) -> Result<Self, NameError> {
         if host.parse::<std::net::Ipv6Addr>().is_err() {
             validate_name("node name", host, HOST_MAX)?;
@@ -126,13 +126,13 @@ impl NodeId {
         &self.host
     }
 
-    /// The port when the identity names one.
+    /// The port, if the identity has one.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         self.port
     }
 
-    /// The same node with its port left out when it is `default_port`.
+    /// The same node, without its port if that is `default_port`.
     #[must_use]
     pub fn normalized(mut self, default_port: u16) -> Self {
         if self.port == Some(default_port) {

@@ -1,4 +1,4 @@
-//! What observations mean: components, node states and the verdict of a cluster.
+//! Evaluates observations: components, node states and the verdict on a cluster.
 
 pub mod cluster;
 pub mod known_positions;

@@ -1,7 +1,12 @@
-//! The domain of Galera Console: what is known about a cluster and what it means.
-//!
-//! Pure by construction: no I/O, no async, no clock of its own, and it builds for WebAssembly. Every function that
+//! The domain of Galera Console. Pure: no I/O, no async and no clock, and it builds for WebAssembly. Every function that
 //! needs the time takes it as an argument, so that a decision can be replayed in a test.
+//!
+//! In the order in which data passes: [`observe`] parses what nodes and etcd report, [`judge`] folds it into a view with
+//! a verdict, [`recover`] plans and tracks actions, [`record`] keeps history and audit trail, [`publish`] has the types
+//! of the API, notifications and status pages. [`startup`] decides what a starting node does.
+
+#[macro_use]
+mod named_variants;
 
 pub mod access;
 pub mod id;

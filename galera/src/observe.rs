@@ -1,4 +1,5 @@
-//! Parsers and types for what is read from a node: status variables, state files and registry keys.
+//! Parsers and types for what is read of a node: status variables ([`wsrep`]), state files ([`saved_state`]) and registry
+//! keys ([`registration`]), and the evidence that they add up to ([`observation`]).
 
 pub mod observation;
 pub mod registration;

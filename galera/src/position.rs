@@ -1,4 +1,4 @@
-//! A place in a cluster's history: state UUID and sequence number.
+//! Positions: state UUID and sequence number.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -7,33 +7,33 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// A write-set's sequence number. Galera's 18446744073709551615 means undefined and is never one (I11).
+/// A write-set's sequence number. Galera's 18446744073709551615 means undefined and is never a value of it (I11).
 pub type Seqno = u64;
 
 /// `(state UUID, seqno)`: comparable only within one state UUID (I6). Both parts are defined and the UUID is not nil.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {
-    /// The history's UUID.
+    /// The state UUID, which identifies the history.
     pub uuid: Uuid,
     /// The sequence number within it.
     pub seqno: Seqno,
 }
 
 impl Position {
-    /// The position, unless a part is undefined: a nil UUID or Galera's undefined sequence number.
+    /// The position, or `None` if a part is undefined: a nil UUID or Galera's undefined sequence number.
     #[must_use]
     pub fn new(uuid: Uuid, seqno: Seqno) -> Option<Self> {
         (!uuid.is_nil() && seqno != Seqno::MAX).then_some(Self { uuid, seqno })
     }
 
-    /// The order within one history; `None` across histories, where there is none (I6).
+    /// The order within one history; `None` across histories (I6).
     #[must_use]
     pub fn compare(&self, other: &Self) -> Option<Ordering> {
         (self.uuid == other.uuid).then(|| self.seqno.cmp(&other.seqno))
     }
 }
 
-/// Reads a sequence number as Galera writes it; `None` for `-1`, 18446744073709551615 and anything else that is none.
+/// Parses a sequence number as Galera writes it; `None` for `-1`, 18446744073709551615 and invalid text.
 ///
 /// ```
 /// assert_eq!(galera::position::parse_seqno("2881"), Some(2881));
@@ -43,14 +43,14 @@ impl Position {
 #[must_use]
 pub fn parse_seqno(text: &str) -> Option<Seqno> {
     let text = text.trim();
-    // `u64::from_str` takes a plus sign, Galera never writes one.
+    // `u64::from_str` accepts a plus sign, which Galera never writes.
     if !text.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
     text.parse().ok().filter(|&seqno| seqno != Seqno::MAX)
 }
 
-/// Reads a UUID in its hyphenated form, the only one that Galera writes; `None` for anything else and for nil.
+/// Parses a UUID in hyphenated form, the only one that Galera writes; `None` for nil and invalid text.
 #[must_use]
 pub fn parse_uuid(text: &str) -> Option<Uuid> {
     let text = text.trim();
@@ -60,17 +60,17 @@ pub fn parse_uuid(text: &str) -> Option<Uuid> {
     Uuid::try_parse(text).ok().filter(|uuid| !uuid.is_nil())
 }
 
-/// Why a text is no position.
+/// Why a text is not a valid position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParsePositionError {
     /// No colon between the two parts.
-    #[error("a position is written UUID:SEQNO")]
+    #[error("a position has the form UUID:SEQNO")]
     Format,
-    /// The first part is no UUID, or nil.
-    #[error("the state UUID is undefined or unreadable")]
+    /// The first part is nil or not a UUID.
+    #[error("the state UUID is undefined or invalid")]
     Uuid,
-    /// The second part is no number, or undefined.
-    #[error("the sequence number is undefined or unreadable")]
+    /// The second part is undefined or not a number.
+    #[error("the sequence number is undefined or invalid")]
     Seqno,
 }
 
@@ -120,14 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn i6_histories_have_no_order() {
+    fn i06_histories_have_no_order() {
         let one = Position::new(UUID.parse().unwrap(), 5).unwrap();
         let other = Position::new(Uuid::from_u128(1), 5).unwrap();
         assert_eq!(one.compare(&other), None);
     }
 
     #[test]
-    fn i6_i11_undefined_parts_are_rejected() {
+    fn i06_i11_undefined_parts_are_rejected() {
         let nil = Uuid::nil();
         for text in [
             format!("{UUID}:-1"),

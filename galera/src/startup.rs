@@ -1,8 +1,8 @@
-//! What a node of a homogeneous cluster does when it starts: one function from what its data directory holds and what
-//! the registry says to a decision with its reason.
+//! What a node of a homogeneous cluster does when it starts: [`decide`] maps the state of its data directory
+//! ([`StartingNode`], [`DataState`]) and of the registry ([`RegistrySnapshot`]) to a [`StartupDecision`].
 //!
-//! Nothing here depends on a clock: who is alive is told by leases, so that a clock that is an hour off changes nothing.
-//! The decision is a proposal; whoever carries it out compares in etcd what it rests on ([`FounderClaim`], [`KeyPrecondition`]).
+//! Nothing here depends on a clock: leases prove which nodes are alive, so a wrong clock changes nothing. The decision
+//! is a proposal; its executor compares in etcd the keys that it rests on ([`FounderClaim`], [`KeyPrecondition`]).
 
 mod founding;
 mod joining;
@@ -26,31 +26,32 @@ pub use wsrep_event::WsrepEvent;
 /// What the data directory of the starting node holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataState {
-    /// Nothing, or only what this node itself prepared for founding and never ran.
+    /// Nothing, or only what this node initialized for founding and never started.
     Empty,
-    /// Files without a history of their own (an interrupted state transfer): only good for joining.
+    /// Files without a usable history (an interrupted state transfer): the node can only join.
     Incomplete {
-        /// What shows it.
+        /// The evidence, for messages.
         why: String,
     },
     /// A history whose position must be recovered from the storage engine first (I8).
     Unrecovered {
-        /// The history, as far as grastate.dat tells.
+        /// The history, if grastate.dat names one.
         uuid: Option<Uuid>,
     },
     /// A history at an exactly known position.
     AtPosition(Position),
-    /// A history that cannot be told or trusted: recovery failed, or transactions had to be decided by force.
+    /// A history whose position is unknown or not trusted: recovery failed, or prepared transactions were resolved by
+    /// force.
     Unrecoverable {
-        /// The history, as far as it is known.
+        /// The history, if known.
         uuid: Option<Uuid>,
-        /// Why.
+        /// The cause, for messages.
         why: String,
     },
 }
 
 impl DataState {
-    /// The position, when it is known and trusted.
+    /// The position, if known and trusted.
     #[must_use]
     pub fn position(&self) -> Option<&Position> {
         match self {
@@ -59,7 +60,7 @@ impl DataState {
         }
     }
 
-    /// Whether there is something that could be lost.
+    /// Whether there is data that could be lost.
     #[must_use]
     pub const fn has_history(&self) -> bool {
         matches!(
@@ -72,7 +73,7 @@ impl DataState {
 /// The starting node.
 #[derive(Clone, Debug)]
 pub struct StartingNode {
-    /// The cluster that it is told to belong to.
+    /// The cluster that it is configured for.
     pub cluster: ClusterName,
     /// Its identity in the registry.
     pub node: NodeId,
@@ -80,11 +81,11 @@ pub struct StartingNode {
     pub data_id: String,
     /// What its data directory holds.
     pub data: DataState,
-    /// The orders that it obeyed before: none is obeyed twice.
+    /// The action ids of orders that it has followed: none is followed twice.
     pub obeyed_orders: BTreeSet<String>,
 }
 
-/// Whether a stopped cluster may come back by itself.
+/// Whether a stopped cluster may bootstrap automatically.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AutoBootstrap {
     /// Only by an approved order.
@@ -94,45 +95,43 @@ pub enum AutoBootstrap {
     AllReported,
 }
 
-/// Who must have reported, beside those that the registry knows.
+/// The members that must have reported, in addition to those that the registry lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ExpectedMembers {
-    /// Nobody: the durable registrations are all.
+    /// No others: the durable registrations are complete.
     #[default]
     Registered,
-    /// At least so many members.
+    /// At least this many members in total.
     Count(usize),
     /// These members.
     Members(BTreeSet<NodeId>),
 }
 
-/// What the operator decided beforehand.
+/// The operator's settings for automatic recovery.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StartupSettings {
-    /// Whether a stopped cluster may come back by itself.
     pub auto_bootstrap: AutoBootstrap,
-    /// Who must have reported.
     pub expected_members: ExpectedMembers,
 }
 
-/// How the founder key must be for founding to go on.
+/// The state of the founder key that founding requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FounderClaim {
     /// It does not exist; creating it decides who founds.
     Create,
-    /// It is ours, of this revision, and no server was started yet or nobody can have joined it.
+    /// It is this node's, at this revision, and either no server was started or no node can have joined it.
     Continue {
         /// The key's `mod_revision`.
         revision: i64,
     },
-    /// Its owner is gone and never started a server: replacing this revision ends its claim.
+    /// Its owner is gone and never started a server: replacing this revision takes the claim over.
     TakeOver {
         /// The key's `mod_revision`.
         revision: i64,
     },
 }
 
-/// What a transaction must compare before a decision may be carried out.
+/// What a transaction must compare before a decision is executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyPrecondition {
     /// The key does not exist.
@@ -141,89 +140,87 @@ pub enum KeyPrecondition {
     Unchanged(Vec<u8>, i64),
 }
 
-/// What is to be done.
+/// What the node does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartupAction {
     /// Initialize the data directory and found the cluster, as the owner of the founder key.
     FoundCluster(FounderClaim),
-    /// Join these members, every one Synced and Primary by its registration.
+    /// Join these members, each Synced and Primary by its registration.
     Join {
-        /// In the order of their names.
+        /// Sorted by name.
         members: Vec<NodeId>,
     },
     /// Ask the storage engine for the position, then decide again.
     RecoverPosition,
     /// Do nothing until something changes.
     Wait {
-        /// For whom, when it is about members.
+        /// The members that are waited for, if any.
         members: Vec<NodeId>,
     },
-    /// Give itself the order to bootstrap, if everything still is as expected.
+    /// Write the bootstrap order for itself, if the preconditions still hold.
     Bootstrap {
         /// The node's own position.
         position: Position,
-        /// What must be compared.
         preconditions: Vec<KeyPrecondition>,
     },
     /// Bootstrap now, as ordered.
     FollowOrder {
-        /// The order.
         order: BootstrapOrder,
         /// The `mod_revision` of its key.
         revision: i64,
     },
-    /// Do nothing at all and say why: a person must decide.
+    /// Do nothing: an operator must decide.
     Refuse,
 }
 
-/// What is to be done and, in one sentence, what was seen and why.
+/// The action and its explanation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartupDecision {
-    /// What is to be done.
+    /// What the node does.
     pub action: StartupAction,
-    /// For the log, the health endpoint and whoever waits.
+    /// What was snapshot and why this follows, in one or two sentences for the log and the health endpoint.
     pub explanation: String,
 }
 
 impl StartupDecision {
-    fn new(action: StartupAction, sentence: impl Into<String>) -> Self {
+    fn new(action: StartupAction, explanation: impl Into<String>) -> Self {
         Self {
             action,
-            explanation: sentence.into(),
+            explanation: explanation.into(),
         }
     }
 
-    fn wait(members: Vec<NodeId>, sentence: impl Into<String>) -> Self {
-        Self::new(StartupAction::Wait { members }, sentence)
+    fn wait(members: Vec<NodeId>, explanation: impl Into<String>) -> Self {
+        Self::new(StartupAction::Wait { members }, explanation)
     }
 
-    fn refuse(sentence: impl Into<String>) -> Self {
-        Self::new(StartupAction::Refuse, sentence)
+    fn refuse(explanation: impl Into<String>) -> Self {
+        Self::new(StartupAction::Refuse, explanation)
     }
 }
 
-/// Decides what `own` does now that the registry says `seen`.
+/// Decides what `own` does, given the registry's state.
 #[must_use]
 pub fn decide(
     own: &StartingNode,
-    seen: &RegistrySnapshot,
+    snapshot: &RegistrySnapshot,
     settings: &StartupSettings,
 ) -> StartupDecision {
-    if seen.primaries_except(&own.node).next().is_some() {
-        return joining::decide(own, seen);
+    if snapshot.primaries_except(&own.node).next().is_some() {
+        return joining::decide(own, snapshot);
     }
-    match (&own.data, &seen.founder) {
+    match (&own.data, &snapshot.founder) {
         (DataState::Unrecovered { .. }, _) => recover_position(own),
-        (DataState::Empty, FounderKeyState::Absent) => founding::found_new_cluster(own, seen),
+        (DataState::Empty, FounderKeyState::Absent) => founding::found_new_cluster(own, snapshot),
         (_, FounderKeyState::Known { founder, revision })
             if founder.data_id.as_deref() == Some(&own.data_id) =>
         {
-            founding::continue_own_founding(own, seen, settings, founder, *revision)
+            founding::continue_own_founding(own, snapshot, settings, founder, *revision)
         }
         (DataState::Empty, FounderKeyState::Known { founder, revision }) if !founder.started => {
-            founding::await_or_take_over_founding(own, seen, founder, *revision)
+            founding::await_or_take_over_founding(own, snapshot, founder, *revision)
         }
-        _ => recovery::decide(own, seen, settings),
+        _ => recovery::decide(own, snapshot, settings),
     }
 }
 
@@ -231,17 +228,17 @@ fn recover_position(own: &StartingNode) -> StartupDecision {
     StartupDecision::new(
         StartupAction::RecoverPosition,
         format!(
-            "The data of {} do not tell their position; asking the storage engine for it before anything else",
+            "Position of {} is unknown; recovering it with --wsrep-recover first",
             own.node
         ),
     )
 }
 
-/// `n1, n2 and n3`, for sentences.
+/// `n1, n2 and n3`.
 fn join_names<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> String {
     let names: Vec<String> = nodes.into_iter().map(ToString::to_string).collect();
     match names.split_last() {
-        None => "nobody".to_owned(),
+        None => "no node".to_owned(),
         Some((last, [])) => last.clone(),
         Some((last, before)) => format!("{} and {last}", before.join(", ")),
     }

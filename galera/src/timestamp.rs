@@ -1,4 +1,4 @@
-//! Points in time, as the API speaks of them: RFC 3339 in UTC.
+//! Points in time, RFC 3339 in UTC.
 
 use std::fmt;
 use std::time::Duration;
@@ -24,7 +24,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Reads RFC 3339 text of any offset; `None` when it is none.
+    /// Parses RFC 3339 text with any offset; `None` if it is invalid.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let instant = OffsetDateTime::parse(text, &Rfc3339).ok()?;
@@ -33,34 +33,33 @@ impl Timestamp {
             .map(Self)
     }
 
-    /// How long before `later` this point lies; zero when it lies after it.
+    /// How long before `later` this point lies; zero if it lies after it.
     #[must_use]
     pub fn age(self, later: Self) -> Duration {
         Duration::from_millis(u64::try_from(later.0.saturating_sub(self.0)).unwrap_or(0))
     }
 
-    /// The point for a sentence: the time of day in UTC, with the date unless it is the day of `now`.
+    /// A short form for messages: `08:12:03 UTC`, with the date unless that is the date of `now`.
     #[must_use]
     pub fn to_short_string(self, now: Self) -> String {
         const DAY: i64 = 86_400_000;
         let seconds = self.0.rem_euclid(DAY) / 1_000;
         if self.0.div_euclid(DAY) == now.0.div_euclid(DAY) {
             let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
-            return format!("{hours:02}:{minutes:02}:{:02}Z", seconds % 60);
+            return format!("{hours:02}:{minutes:02}:{:02} UTC", seconds % 60);
         }
         Self(self.0.div_euclid(1_000).saturating_mul(1_000))
             .to_string()
             .replace('T', " ")
+            .replace('Z', " UTC")
     }
 
-    /// The point `duration` later.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self(self.0.saturating_add(millis))
     }
 
-    /// The point `duration` earlier.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
@@ -75,7 +74,7 @@ impl fmt::Display for Timestamp {
             .and_then(|instant| instant.format(&Rfc3339).ok());
         match text {
             Some(text) => f.write_str(&text),
-            // Outside the calendar's years 0 to 9999: still unambiguous.
+            // Outside the years 0 to 9999 of the calendar: still unambiguous.
             None => write!(f, "@{}ms", self.0),
         }
     }
@@ -118,11 +117,11 @@ mod tests {
         let at = Timestamp::parse("2026-11-23T08:12:03.456Z").unwrap();
         assert_eq!(
             at.to_short_string(at.plus(Duration::from_secs(60))),
-            "08:12:03Z"
+            "08:12:03 UTC"
         );
         assert_eq!(
             at.to_short_string(at.plus(Duration::from_secs(86_400))),
-            "2026-11-23 08:12:03Z"
+            "2026-11-23 08:12:03 UTC"
         );
     }
 

@@ -1,6 +1,6 @@
-//! What the console says about a cluster: the immutable views that the API serves and the interface shows.
+//! The immutable views of a cluster that the API serves and the interface shows.
 //!
-//! Field names and words are the HTTP contract. Absent knowledge is `null`, never a default value.
+//! Field and variant names are the HTTP contract. Unknown values are `null`, never a default.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::id::{ClusterName, NodeId};
 use crate::position::Position;
 use crate::timestamp::Timestamp;
 
-/// The console's judgement of a cluster, ordered from best to worst.
+/// The verdict on a cluster, ordered from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictState {
@@ -18,54 +18,37 @@ pub enum VerdictState {
     Degraded,
     /// The console lacks fresh evidence.
     Unknown,
-    /// Someone answers, nobody is Primary.
+    /// Some node answers, none is Primary.
     NoPrimary,
-    /// Every expected member is positively refused or reports itself stopped.
+    /// Every expected member refuses connections or is reported as stopped by its agent.
     Down,
     /// Non-nil state UUIDs differ.
     Diverged,
-    /// Two disjoint components say Primary.
+    /// Two disjoint components report Primary.
     SplitBrain,
 }
 
-impl VerdictState {
-    /// Every verdict, best first.
-    pub const ALL: [Self; 7] = [
-        Self::Healthy,
-        Self::Degraded,
-        Self::Unknown,
-        Self::NoPrimary,
-        Self::Down,
-        Self::Diverged,
-        Self::SplitBrain,
-    ];
+named_variants!(VerdictState {
+    Healthy => "healthy",
+    Degraded => "degraded",
+    Unknown => "unknown",
+    NoPrimary => "no_primary",
+    Down => "down",
+    Diverged => "diverged",
+    SplitBrain => "split_brain",
+});
 
-    /// The verdict's word in JSON, metrics and logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Healthy => "healthy",
-            Self::Degraded => "degraded",
-            Self::Unknown => "unknown",
-            Self::NoPrimary => "no_primary",
-            Self::Down => "down",
-            Self::Diverged => "diverged",
-            Self::SplitBrain => "split_brain",
-        }
-    }
-}
-
-/// Why a verdict is what it is; stable words for programs.
+/// Why a verdict holds: stable codes for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReasonCode {
     /// Every expected member is Synced in the one Primary component.
     AllSynced,
-    /// A member does not answer SQL and is in no component.
+    /// A member does not answer SQL.
     MemberUnreachable,
-    /// An expected member that neither SQL nor the registry knows.
+    /// An expected member is neither probed nor registered.
     MemberAbsent,
-    /// A member whose agent says that it is stopped.
+    /// A member is stopped, as its agent reports.
     MemberStopped,
     /// A member answers but is not Synced.
     MemberNotSynced,
@@ -73,59 +56,57 @@ pub enum ReasonCode {
     MemberNotPrimary,
     /// A member lost an inconsistency vote.
     MemberInconsistent,
-    /// A registration whose node neither answers SQL nor is in any member list.
+    /// A registered node neither answers SQL nor is in any member list.
     RegistrationWithoutNode,
     /// A node answers SQL but has no registration, although other members have one.
     NodeWithoutRegistration,
-    /// A Primary component counts more members than are known (an arbitrator or an unconfigured node).
+    /// A Primary component has more members than are known (an arbitrator or an unconfigured node).
     UnknownMembers,
-    /// Nobody who answers is Primary.
+    /// No node that answers is Primary.
     NobodyPrimary,
-    /// Two disjoint components both say Primary.
+    /// Two disjoint components both report Primary.
     RivalPrimaries,
     /// Components hold different histories.
     StateUuidsDiffer,
-    /// Everybody refuses connections or is stopped.
+    /// Every expected member refuses connections or is stopped.
     EverybodyDown,
-    /// No fresh answer from any source.
+    /// There is no fresh answer.
     NoEvidence,
-    /// The console cannot reach the databases, while the registry says that they run.
+    /// The console cannot reach a node whose registration reports it as running or Primary.
     SqlBlind,
-    /// The account of the console is refused by a node.
+    /// A node refuses the console's account.
     AccessDenied,
     /// Sources contradict each other.
     SourcesDisagree,
-    /// The registry cannot be read; SQL facts go on.
+    /// The registry is unreachable; SQL monitoring continues.
     RegistryUnreachable,
-    /// Registry entries that no dialect explains.
+    /// There are registry keys with an unrecognized format.
     RegistryGarbage,
-    /// No console was running: in the chronicle only.
+    /// No replica was observing. Only in the history.
     ConsoleBlind,
 }
 
 /// One reason of a verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct VerdictReason {
-    /// The stable word.
     pub code: ReasonCode,
-    /// The node it is about, where it is about one.
+    /// The node concerned, if it is about one.
     pub node: Option<NodeId>,
-    /// A sentence for people that names the thing.
+    /// A sentence for operators that names the node and the evidence.
     pub message: String,
 }
 
 /// A verdict with its reasons, most important first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// The judgement.
     pub state: VerdictState,
-    /// Why; never empty.
+    /// Never empty.
     pub reasons: Vec<VerdictReason>,
-    /// When the console first came to this judgement (kept across equal judgements).
+    /// Since when the verdict has had this state.
     pub since: Timestamp,
 }
 
-/// A component's or node's standing, from `wsrep_cluster_status`.
+/// The status of a component, from `wsrep_cluster_status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClusterStatus {
@@ -140,7 +121,6 @@ pub enum ClusterStatus {
 /// Nodes that see each other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Component {
-    /// Primary or not.
     pub status: ClusterStatus,
     /// Known members, sorted.
     pub members: Vec<NodeId>,
@@ -152,48 +132,47 @@ pub struct Component {
     pub size: Option<u64>,
 }
 
-/// A node's state in one word.
+/// The state of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
     /// Part of the component and up to date.
     Synced,
-    /// Donates its state, or is desynchronised on purpose.
+    /// A donor, or desynced on purpose.
     Donor,
-    /// Has received its state and catches up.
+    /// Has received its state and is catching up.
     Joined,
-    /// Receives its state (IST or SST).
+    /// Is receiving a state transfer (IST or SST).
     Joining,
-    /// Runs, but is in no Primary component.
+    /// Running, but not in a Primary component.
     Initialized,
-    /// Lost an inconsistency vote; its data differs.
+    /// Lost an inconsistency vote: its data differs.
     Inconsistent,
-    /// Says of itself, through its agent, that it is stopped.
+    /// Stopped, as its agent reports.
     Stopped,
-    /// Does not answer; the source carries the error.
+    /// Does not answer SQL; the error is in its source.
     Unreachable,
-    /// Expected, but neither source knows it.
+    /// Expected, but neither probed nor registered.
     Absent,
     /// No fresh evidence.
     Unknown,
 }
 
-impl NodeState {
-    /// Every state.
-    pub const ALL: [Self; 10] = [
-        Self::Synced,
-        Self::Donor,
-        Self::Joined,
-        Self::Joining,
-        Self::Initialized,
-        Self::Inconsistent,
-        Self::Stopped,
-        Self::Unreachable,
-        Self::Absent,
-        Self::Unknown,
-    ];
+named_variants!(NodeState {
+    Synced => "synced",
+    Donor => "donor",
+    Joined => "joined",
+    Joining => "joining",
+    Initialized => "initialized",
+    Inconsistent => "inconsistent",
+    Stopped => "stopped",
+    Unreachable => "unreachable",
+    Absent => "absent",
+    Unknown => "unknown",
+});
 
-    /// Whether a node passes through it, at either end, while a state transfer goes on.
+impl NodeState {
+    /// Whether a node can be in this state before, during or after a state transfer.
     #[must_use]
     pub const fn can_occur_in_transfer(self) -> bool {
         matches!(
@@ -201,26 +180,9 @@ impl NodeState {
             Self::Synced | Self::Donor | Self::Joined | Self::Joining
         )
     }
-
-    /// The state's word in JSON, metrics and logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Synced => "synced",
-            Self::Donor => "donor",
-            Self::Joined => "joined",
-            Self::Joining => "joining",
-            Self::Initialized => "initialized",
-            Self::Inconsistent => "inconsistent",
-            Self::Stopped => "stopped",
-            Self::Unreachable => "unreachable",
-            Self::Absent => "absent",
-            Self::Unknown => "unknown",
-        }
-    }
 }
 
-/// Where a fact comes from.
+/// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceKind {
@@ -230,51 +192,48 @@ pub enum SourceKind {
     Registry,
 }
 
-/// What one source said about a node, and when.
+/// The last report of one source about a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceView {
-    /// Which source.
     pub kind: SourceKind,
-    /// When it last said something; `null` when it never did.
+    /// When it last reported; `null` if never.
     pub observed_at: Option<Timestamp>,
-    /// Whether that is too long ago to be believed, or the source failed since.
+    /// Whether the report is too old, or the source has failed since.
     pub stale: bool,
-    /// Why the source says nothing now.
+    /// Why the source is failing.
     pub error: Option<String>,
-    /// Since when it fails without interruption.
+    /// Since when it has been failing without interruption.
     pub failing_since: Option<Timestamp>,
-    /// Its last words for the state, unaltered (`wsrep_local_state_comment`).
+    /// `wsrep_local_state_comment` as last reported, unaltered.
     pub state: Option<String>,
-    /// Its last words for the component's status, unaltered.
+    /// `wsrep_cluster_status` as last reported, unaltered.
     pub cluster_status: Option<String>,
-    /// The last committed sequence number that it gave.
+    /// `wsrep_last_committed` as last reported.
     pub seqno: Option<u64>,
-    /// The registry's phase word (`starting`, `waiting`, `joining`, `running`, `stopping`).
+    /// The agent's phase, from the registry only (`starting`, `waiting`, `joining`, `running`, `stopping`).
     pub phase: Option<String>,
 }
 
-/// Everything the console says about one node.
+/// The view of one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeView {
-    /// The node's identity.
     pub id: NodeId,
     /// `wsrep_node_name`.
     pub name: Option<String>,
-    /// The state in one word.
     pub state: NodeState,
-    /// The state in the server's own words (`Joining: receiving State Transfer`).
+    /// `wsrep_local_state_comment` (`Joining: receiving State Transfer`).
     pub state_comment: Option<String>,
-    /// Standing of the component that it is in.
+    /// The status of its component.
     pub cluster_status: Option<ClusterStatus>,
     /// Its last known position.
     pub position: Option<Position>,
     /// Whether the position is from fresh evidence.
     pub position_fresh: bool,
-    /// Transactions behind the most advanced member of the same history.
+    /// How many transactions it is behind the most advanced member of the same history.
     pub behind: Option<u64>,
     /// Commits per second.
     pub commit_rate: Option<f64>,
-    /// Commits per second of the last polls, oldest first.
+    /// The last commit rates, per second, oldest first.
     pub recent_rates: Vec<f64>,
     /// `wsrep_local_recv_queue`: write-sets received but not applied.
     pub recv_queue: Option<u64>,
@@ -288,72 +247,67 @@ pub struct NodeView {
     pub connected: Option<bool>,
     /// `wsrep_gmcast_segment`.
     pub segment: Option<u64>,
-    /// Server version.
+    /// The server's version.
     pub version: Option<String>,
     /// `wsrep_gcomm_uuid`: the process's identity within a view.
     pub gcomm_uuid: Option<String>,
     /// `wsrep_evs_state`.
     pub evs_state: Option<String>,
-    /// Whether the configuration, a durable registration or the last Primary view expects it.
+    /// Whether it is expected: configured, durably registered, or in the last Primary view.
     pub expected: bool,
-    /// Whether the registry holds any key of it.
+    /// Whether the registry has any key of it.
     pub registered: bool,
-    /// What every source said.
+    /// The last report of each source.
     pub sources: Vec<SourceView>,
 }
 
 /// The console's own access to the registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistryHealth {
-    /// Whether the registry can be read now.
     pub reachable: bool,
-    /// Since when that is so.
+    /// Since when `reachable` has had its value.
     pub since: Timestamp,
-    /// Why it cannot be read.
+    /// Why it is unreachable.
     pub error: Option<String>,
 }
 
-/// Everything the console says about one cluster.
+/// The view of one cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClusterView {
-    /// The cluster's name.
     pub name: ClusterName,
-    /// Grows with every published change of this replica; comparable within one connection only.
+    /// Increases with every view that this replica publishes; comparable only within one connection.
     pub revision: u64,
     /// When this view was computed.
     pub observed_at: Timestamp,
-    /// The judgement.
     pub verdict: Verdict,
-    /// Who is expected to be in the Primary component, sorted.
+    /// The members that should be in the Primary component, sorted.
     pub expected_members: Vec<NodeId>,
-    /// Components, Primary first.
+    /// Primary components first.
     pub components: Vec<Component>,
-    /// Nodes, sorted by identity.
+    /// Sorted by id.
     pub nodes: Vec<NodeView>,
     /// The console's access to the registry.
     pub registry: RegistryHealth,
 }
 
-/// A cluster in one line.
+/// A cluster in a list of clusters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClusterSummary {
-    /// The cluster's name.
     pub name: ClusterName,
-    /// The revision of the view that it sums up.
+    /// The revision of the summarized view.
     pub revision: u64,
     /// When that view was computed.
     pub observed_at: Timestamp,
-    /// The judgement.
     pub verdict: Verdict,
-    /// Expected members.
+    /// The number of expected members.
     pub expected: usize,
-    /// Nodes that are Synced in a Primary component.
+    /// The number of nodes that are Synced in a Primary component.
     pub synced: usize,
     /// The most advanced known position of a Primary component, else of any node.
     pub position: Option<Position>,
     /// Commits per second of the most advanced node.
     pub commit_rate: Option<f64>,
-    /// Every node's identity and state, in the view's order.
+    /// All nodes, in the order of the view.
     pub nodes: Vec<NodeSummary>,
     /// Whether the registry can be read now.
     pub registry_reachable: bool,
@@ -362,16 +316,13 @@ pub struct ClusterSummary {
 /// A node in a summary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeSummary {
-    /// The node's identity.
     pub id: NodeId,
     /// `wsrep_node_name`.
     pub name: Option<String>,
-    /// The state in one word.
     pub state: NodeState,
 }
 
 impl ClusterView {
-    /// The view in one line.
     #[must_use]
     pub fn summary(&self) -> ClusterSummary {
         let is_synced = |n: &&NodeView| {
@@ -411,30 +362,30 @@ impl ClusterView {
     }
 }
 
-/// One key of the registry, as it is.
+/// One key of the registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistryKeyView {
-    /// The whole key; bytes that are no UTF-8 are replaced.
+    /// The complete key; bytes that are not UTF-8 are replaced.
     pub key: String,
-    /// The value; bytes that are no UTF-8 are replaced, at most [`RegistryKeyView::VALUE_SHOWN_MAX`] characters.
+    /// The value; bytes that are not UTF-8 are replaced; at most [`RegistryKeyView::VALUE_SHOWN_MAX`] characters.
     pub value: String,
-    /// The value's whole size in bytes.
+    /// The size of the complete value in bytes.
     pub value_bytes: usize,
-    /// Whether `value` shows less than the whole.
+    /// Whether `value` is truncated.
     pub truncated: bool,
     /// etcd's `mod_revision`.
     pub revision: i64,
-    /// The lease in hexadecimal, as `etcdctl` prints it; `null` for durable keys.
+    /// The lease id in hexadecimal, as `etcdctl` prints it; `null` without a lease.
     pub lease: Option<String>,
-    /// Seconds until the lease expires; `null` when durable or not known.
+    /// Seconds until the lease expires; `null` without a lease or if unknown.
     pub ttl: Option<i64>,
-    /// The node it belongs to; `null` for keys of the cluster and unknown ones.
+    /// The node that it belongs to; `null` for keys of the cluster and unrecognized keys.
     pub node: Option<NodeId>,
-    /// Whether a dialect of the key grammar explains it.
+    /// Whether its format is recognized.
     pub known: bool,
-    /// Whether it outlived what it speaks of.
+    /// Whether the node that it describes is gone.
     pub stale: bool,
-    /// Why it is stale, or why it is unknown.
+    /// Why it is stale or unrecognized.
     pub reason: Option<String>,
 }
 
@@ -446,14 +397,13 @@ impl RegistryKeyView {
 /// The registry's keys of one cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistryView {
-    /// The cluster's name.
     pub cluster: ClusterName,
-    /// The prefix that was read.
+    /// The prefix of the keys.
     pub prefix: String,
-    /// etcd's revision of the reading.
+    /// The etcd revision of the read.
     pub revision: i64,
     /// When it was read.
     pub observed_at: Timestamp,
-    /// Every key, sorted.
+    /// Sorted.
     pub keys: Vec<RegistryKeyView>,
 }

@@ -1,7 +1,7 @@
-//! Blocks: five hundred events together, a few bytes each.
+//! Blocks of five hundred events, a few bytes each.
 //!
-//! What changes are about repeats all the time, and only the times are new: so a block is a dictionary of its changes, and
-//! for each event the time since the one before and the number of its change. All of that is compressed with brotli.
+//! The same changes recur, only their times differ. A block therefore holds a dictionary of its distinct changes and, for
+//! each event, an index into it and the milliseconds since the previous event. All of that is compressed with brotli.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -10,32 +10,32 @@ use brotli::enc::BrotliEncoderParams;
 use galera::Timestamp;
 use galera::record::history::{HistoryEvent, StateChange};
 
-/// Events of a block. Block `n` holds those from `n * EVENTS_PER_BLOCK + 1` on.
+/// Block `n` holds the events from `n * EVENTS_PER_BLOCK + 1` on.
 pub const EVENTS_PER_BLOCK: u64 = 500;
 
 const VERSION: u8 = 1;
-/// Most bytes that a block may have before compression; what claims more is no block.
+/// Limit on a block's decompressed size, in bytes.
 const DECOMPRESSED_MAX: u64 = 16 * 1024 * 1024;
-/// Most events that a block may claim to hold.
+/// Limit on the number of events that a block may declare.
 const EVENTS_MAX: u64 = 100_000;
 
-/// The block that holds the event `sequence`.
+/// Number of the block that holds the event `sequence`.
 pub(super) const fn containing(sequence: u64) -> u64 {
     sequence.saturating_sub(1) / EVENTS_PER_BLOCK
 }
 
-/// The first event of a block.
+/// Sequence of the first event of a block.
 pub(super) const fn first_sequence(block: u64) -> u64 {
     block * EVENTS_PER_BLOCK + 1
 }
 
-/// `events`, which follow each other, as a block.
+/// Encodes consecutive `events` as one block.
 ///
 /// # Errors
-/// Text, when a change cannot be written.
+/// When a change cannot be serialized.
 pub fn encode(events: &[HistoryEvent]) -> Result<Vec<u8>, String> {
     let mut numbers: HashMap<&StateChange, u64> = HashMap::new();
-    let (mut changes, mut times, mut which) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut changes, mut times, mut indexes) = (Vec::new(), Vec::new(), Vec::new());
     let mut before = events.first().map_or(0, |event| event.at.unix_millis());
     for event in events {
         let next = u64::try_from(numbers.len()).unwrap_or(u64::MAX);
@@ -43,7 +43,7 @@ pub fn encode(events: &[HistoryEvent]) -> Result<Vec<u8>, String> {
             changes.push(&event.change);
             next
         });
-        write_varint(&mut which, number);
+        write_varint(&mut indexes, number);
         let at = event.at.unix_millis();
         write_varint(
             &mut times,
@@ -60,22 +60,22 @@ pub fn encode(events: &[HistoryEvent]) -> Result<Vec<u8>, String> {
     let changes = serde_json::to_vec(&changes).map_err(|error| error.to_string())?;
     write_varint(&mut plain, u64::try_from(changes.len()).unwrap_or(u64::MAX));
     plain.extend(changes);
-    plain.extend(which);
+    plain.extend(indexes);
     plain.extend(times);
     compress(&plain).map_err(|error| error.to_string())
 }
 
-/// The events of a block.
+/// Decodes a block. Safe on any bytes.
 ///
 /// # Errors
-/// Text, when it is none. Any bytes are safe to try.
+/// When `block` is not a valid block.
 pub fn decode(block: &[u8]) -> Result<Vec<HistoryEvent>, String> {
     let mut plain = Vec::new();
     brotli::Decompressor::new(block, 4096)
         .take(DECOMPRESSED_MAX)
         .read_to_end(&mut plain)
-        .map_err(|error| format!("it cannot be decompressed: {error}"))?;
-    parse(&plain).ok_or_else(|| "its content has another form".to_owned())
+        .map_err(|error| format!("decompression failed: {error}"))?;
+    parse(&plain).ok_or_else(|| "unexpected format".to_owned())
 }
 
 fn parse(plain: &[u8]) -> Option<Vec<HistoryEvent>> {
@@ -89,10 +89,10 @@ fn parse(plain: &[u8]) -> Option<Vec<HistoryEvent>> {
     let length = usize::try_from(read_varint(&mut rest)?).ok()?;
     let (changes, mut rest) = rest.split_at_checked(length)?;
     let changes: Vec<StateChange> = serde_json::from_slice(changes).ok()?;
-    let which: Option<Vec<u64>> = (0..count).map(|_| read_varint(&mut rest)).collect();
+    let indexes: Option<Vec<u64>> = (0..count).map(|_| read_varint(&mut rest)).collect();
     let mut at = i64::from_le_bytes(*began);
     let mut events = Vec::new();
-    for (sequence, number) in (first..).zip(which?) {
+    for (sequence, number) in (first..).zip(indexes?) {
         at = at.saturating_add(i64::try_from(read_varint(&mut rest)?).ok()?);
         events.push(HistoryEvent {
             sequence,
@@ -103,7 +103,7 @@ fn parse(plain: &[u8]) -> Option<Vec<HistoryEvent>> {
     Some(events)
 }
 
-/// Writes a number in groups of seven bits, the lowest first.
+/// LEB128: seven bits per byte, lowest first.
 fn write_varint(bytes: &mut Vec<u8>, mut number: u64) {
     while number > 0x7f {
         bytes.push((number & 0x7f) as u8 | 0x80);
@@ -173,7 +173,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn blocks_hold_what_was_put_into_them(
+        fn blocks_round_trip(
             first in 1..u64::MAX / 2,
             began in -1_000_000_000_000..4_000_000_000_000_i64,
             parts in prop::collection::vec((0..100_000_i64, any_change()), 0..50),
@@ -187,7 +187,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_no_block_is_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn decoding_arbitrary_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = decode(&bytes);
             let _ = decode(&compress(&bytes).unwrap());
             let mut versioned = vec![VERSION];
@@ -197,11 +197,11 @@ mod tests {
     }
 
     #[test]
-    fn a_change_takes_a_few_bytes() {
+    fn an_event_takes_less_than_six_bytes() {
         let mut at = 1_795_420_800_000;
         let events: Vec<HistoryEvent> = (1..=EVENTS_PER_BLOCK)
             .map(|sequence| {
-                // A time without a pattern.
+                // Times without a pattern that compression could exploit.
                 at += i64::try_from(sequence.wrapping_mul(2_654_435_761) % 172_800).unwrap();
                 let host = sequence % 3 + 1;
                 let (from, to) = match sequence % 6 {

@@ -1,4 +1,4 @@
-//! What etcd holds of the chronicle, in memory: kept by a watch, and by this replica's own writes ahead of it.
+//! In-memory mirror of the history in etcd: fed by a watch, and by this replica's own writes ahead of it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,24 +11,25 @@ use serde::{Deserialize, Serialize};
 
 use super::cluster_log::{ClusterLog, LogHead};
 
-/// The books of all clusters.
+/// The logs of all clusters.
 pub(super) type ClusterLogs = Arc<BTreeMap<ClusterName, Arc<ClusterLog>>>;
 
-/// Until when some console was observing: everything that it saw until then is recorded.
+/// Until when some replica was observing. Everything that it observed until then is recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ObservedUntilRecord {
     pub(super) until: Timestamp,
+    /// The replica.
     pub(super) by: String,
 }
 
-/// The mirror.
+/// Mirror of everything below [`HistoryKeys::live`].
 pub(super) struct HistoryCache {
     keys: HistoryKeys,
     pub(super) logs: ClusterLogs,
-    /// Whether `logs` was read from etcd, ever.
+    /// Whether a listing from etcd ever arrived.
     pub(super) loaded: bool,
     pub(super) observed_until: Option<ObservedUntilRecord>,
-    /// The revision of the call for what a new leader missed, while there is one.
+    /// Revision of a new leader's gap request, while there is one.
     pub(super) gap_request_revision: Option<i64>,
 }
 
@@ -47,13 +48,12 @@ impl HistoryCache {
         self.logs.get(cluster)
     }
 
-    /// The book of `cluster`, to be changed.
     pub(super) fn cluster_log_mut(&mut self, cluster: &ClusterName) -> &mut ClusterLog {
-        let books = Arc::make_mut(&mut self.logs);
-        Arc::make_mut(books.entry(cluster.clone()).or_default())
+        let logs = Arc::make_mut(&mut self.logs);
+        Arc::make_mut(logs.entry(cluster.clone()).or_default())
     }
 
-    /// Replaces everything; returns every cluster that there is or was.
+    /// Replaces everything; returns every cluster known before or after.
     pub(super) fn reset(&mut self, entries: Vec<RegistryEntry>) -> Vec<ClusterName> {
         let before = std::mem::take(&mut self.logs);
         self.loaded = true;
@@ -69,7 +69,7 @@ impl HistoryCache {
         clusters
     }
 
-    /// Takes in a change; returns the cluster that it is about.
+    /// Applies a change; returns the cluster that it concerns.
     pub(super) fn apply(&mut self, change: KeyChange) -> Option<ClusterName> {
         match change {
             KeyChange::Put(entry) => self.put(&entry),
@@ -77,7 +77,7 @@ impl HistoryCache {
         }
     }
 
-    /// Takes in an entry; returns the cluster that it is about.
+    /// Applies an entry; returns the cluster that it concerns.
     pub(super) fn put(&mut self, entry: &RegistryEntry) -> Option<ClusterName> {
         match self.keys.parse_live(&entry.key)? {
             LiveKey::ObservedUntil => {
@@ -115,14 +115,15 @@ impl HistoryCache {
                 None
             }
             LiveKey::GapRequest => {
-                self.gap_request_revision =
-                    self.gap_request_revision.filter(|call| *call > revision);
+                self.gap_request_revision = self
+                    .gap_request_revision
+                    .filter(|request| *request > revision);
                 None
             }
             LiveKey::Head(cluster) => {
                 let gone = self
                     .cluster_log(&cluster)
-                    .is_some_and(|book| book.head_revision < revision);
+                    .is_some_and(|log| log.head_revision < revision);
                 if gone {
                     Arc::make_mut(&mut self.logs).remove(&cluster);
                 }
@@ -131,14 +132,14 @@ impl HistoryCache {
             LiveKey::Days(cluster) => {
                 if self
                     .cluster_log(&cluster)
-                    .is_some_and(|book| book.days_revision < revision)
+                    .is_some_and(|log| log.days_revision < revision)
                 {
-                    let book = self.cluster_log_mut(&cluster);
-                    book.set_days(Vec::new(), revision);
+                    let log = self.cluster_log_mut(&cluster);
+                    log.set_days(Vec::new(), revision);
                 }
                 Some(cluster)
             }
-            // They go with the head's word of what is sealed or expired.
+            // Dropped when the head reports them as compacted or expired.
             LiveKey::Tail(..) => None,
         }
     }
@@ -149,7 +150,7 @@ fn decode<T: DeserializeOwned>(entry: &RegistryEntry) -> Option<T> {
         Ok(value) => Some(value),
         Err(error) => {
             let key = String::from_utf8_lossy(&entry.key);
-            tracing::warn!(%error, %key, "A part of the chronicle cannot be read and does not count: {key}: {error}");
+            tracing::warn!(%error, %key, "Ignoring an unreadable history record: {key}: {error}");
             None
         }
     }

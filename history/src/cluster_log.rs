@@ -1,4 +1,4 @@
-//! What is held in memory of one cluster: its head, its newest events, its days.
+//! The part of one cluster's history that is held in memory: its head, its newest events, its days.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,22 +8,22 @@ use galera::record::history::{ClusterStates, HistoryEvent, StateChange};
 use galera::record::uptime::{Date, UptimeCounter, UptimeDay};
 use serde::{Deserialize, Serialize};
 
-/// Where the chronicle of a cluster has come to; the key that every write of it compares.
+/// The head of a cluster's history. Every write to that history compares its key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogHead {
-    /// The number of the last event; 0 before the first.
+    /// Sequence of the last event; 0 before the first.
     pub sequence: u64,
-    /// The number of the oldest event that is kept.
+    /// Sequence of the oldest event that is still kept.
     pub first: u64,
-    /// The number of the last event that lies in a block.
+    /// Sequence of the last event that was compacted into a block; 0 when none was.
     pub sealed: u64,
-    /// When the last event was.
+    /// Time of the last event.
     pub at: Timestamp,
-    /// Since when the verdict is what it is.
+    /// When the current verdict was reached.
     pub since: Option<Timestamp>,
-    /// The states after the last event.
+    /// Verdict and node states after the last event.
     pub states: ClusterStates,
-    /// The day that is not over.
+    /// Availability of the current day so far.
     pub tally: Option<UptimeCounter>,
 }
 
@@ -42,7 +42,7 @@ impl Default for LogHead {
 }
 
 impl LogHead {
-    /// Takes an event in; returns the days that are over with it.
+    /// Applies an event; returns the days that it completes.
     pub fn append(&mut self, event: &HistoryEvent) -> Vec<UptimeDay> {
         self.sequence = event.sequence;
         self.at = event.at;
@@ -60,30 +60,29 @@ impl LogHead {
         }
     }
 
-    /// When the last event was; `None` before the first.
+    /// Time of the last event; `None` before the first.
     #[must_use]
     pub fn last_event_at(&self) -> Option<Timestamp> {
         (self.sequence > 0).then_some(self.at)
     }
 }
 
-/// What is held in memory of one cluster.
+/// One cluster's history as held in memory.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClusterLog {
-    /// Its head.
     pub head: LogHead,
-    /// The revision of the head's key; 0 while there is none.
+    /// Revision of the head's key; 0 while there is none.
     pub head_revision: i64,
-    /// Its events that lie in no block, by number.
+    /// Events that are not in a block yet, by sequence.
     pub tail: BTreeMap<u64, Arc<HistoryEvent>>,
-    /// The days that are over, oldest first.
+    /// Completed days, oldest first.
     pub days: Arc<Vec<UptimeDay>>,
-    /// The revision of the days' key.
+    /// Revision of the days' key.
     pub days_revision: i64,
 }
 
 impl ClusterLog {
-    /// Takes in a head, unless a newer one is known.
+    /// Replaces the head unless the known one is newer.
     pub(super) fn set_head(&mut self, head: LogHead, revision: i64) {
         if revision > self.head_revision {
             self.tail
@@ -93,7 +92,7 @@ impl ClusterLog {
         }
     }
 
-    /// Takes in days, unless newer ones are known.
+    /// Replaces the days unless the known ones are newer.
     pub(super) fn set_days(&mut self, days: Vec<UptimeDay>, revision: i64) {
         if revision > self.days_revision {
             self.days = Arc::new(days);
@@ -101,16 +100,16 @@ impl ClusterLog {
         }
     }
 
-    /// Takes in one of the newest events.
+    /// Adds an event, unless it is in a block already.
     pub(super) fn add_event(&mut self, event: HistoryEvent) {
         if event.sequence > self.head.sealed {
             self.tail.insert(event.sequence, Arc::new(event));
         }
     }
 
-    /// The days with those that are `over`, none older than `oldest`.
-    pub(super) fn merged_days(&self, over: Vec<UptimeDay>, oldest: Date) -> Vec<UptimeDay> {
-        let mut days: Vec<UptimeDay> = self.days.iter().copied().chain(over).collect();
+    /// The known days followed by `completed`, without those before `oldest`.
+    pub(super) fn merged_days(&self, completed: Vec<UptimeDay>, oldest: Date) -> Vec<UptimeDay> {
+        let mut days: Vec<UptimeDay> = self.days.iter().copied().chain(completed).collect();
         days.retain(|day| day.date >= oldest);
         days
     }

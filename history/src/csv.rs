@@ -1,11 +1,11 @@
-//! Events as a table for spreadsheets (RFC 4180).
+//! Events as CSV (RFC 4180).
 
 use console_core::audit::csv_cell;
 use galera::record::history::{HistoryEvent, StateChange};
 
 const HEADER: &str = "sequence,at,kind,node,name,from,to,reasons\r\n";
 
-/// `events` as CSV with a header line.
+/// `events` as CSV with a header row.
 #[must_use]
 pub fn events_csv(events: &[HistoryEvent]) -> String {
     let mut table = HEADER.to_owned();
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_for_each_event() {
+    fn one_row_per_event() {
         let at = Timestamp::from_unix_millis(1_795_420_800_123);
         let node = StateChange::Node {
             node: "db1".parse().unwrap(),
@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(
             events_csv(&events),
             "sequence,at,kind,node,name,from,to,reasons\r\n\
-             2,2026-11-23T08:00:00.123Z,verdict,,,,unknown,No console was watching since 2026-11-23T08:00:00.123Z.\r\n\
+             2,2026-11-23T08:00:00.123Z,verdict,,,,unknown,No replica was observing since 2026-11-23T08:00:00.123Z.\r\n\
              1,2026-11-23T08:00:00.123Z,node,db1,'=n1,synced,gone,\r\n"
         );
     }

@@ -1,9 +1,10 @@
-//! From one recording replica to the next.
+//! Handing over from one recording leader to the next without losing events.
 //!
-//! A new leader that did not observe since its predecessor last said that it did (it was started meanwhile) has missed what
-//! happened in between. Another replica may have seen it: so the new leader calls, and waits. Whoever observed without a
-//! gap answers by recording what it saw, for as long as the call stands. The heads are compared as always, so it does not
-//! matter how many answer. Who there is to be waited for is known from leases. What nobody saw is unknown.
+//! A new leader that started observing after its predecessor's last heartbeat has missed the time in between. Other
+//! replicas may have observed it, so the leader writes a gap request and waits. While the request exists, every replica that
+//! observed without a gap records what it saw; writes compare the heads as usual, so several may do so. Each replica
+//! registers under a lease since when it observes, which tells the leader whether to wait at all. A period that no replica
+//! observed is recorded as `unknown`.
 
 use std::time::Duration;
 
@@ -16,15 +17,15 @@ use super::cache::ObservedUntilRecord;
 use super::recorder::Recorder;
 use super::writes::put_json;
 
-/// How long others may take to answer a call, as long as they live.
+/// How long the leader waits for live replicas to fill a gap.
 const GAP_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a replica that died is waited for.
+/// Lease of an observer: a replica that died is waited for no longer than this.
 const OBSERVER_TTL: Duration = Duration::from_secs(10);
-/// A longer silence than this was blindness, unless somebody observed meanwhile.
+/// Shorter unobserved periods are not recorded as `unknown`.
 const GAP_TOLERANCE: Duration = Duration::from_secs(15);
 
 impl Recorder {
-    /// Finds out what happened before this term; whether that is settled, and this replica may record.
+    /// Resolves the gap before this term. Returns whether that is finished, so that this replica may record.
     pub(super) async fn resolve_gap(&mut self, term: &Precondition) -> Result<bool, HistoryError> {
         let Some(recording) = self
             .recording
@@ -33,14 +34,14 @@ impl Recorder {
         else {
             return Ok(self.recording.is_some());
         };
-        let called = recording.gap_request;
+        let request = recording.gap_request;
         let entry = self.registry.get(self.keys.observed_until()).await?;
         let observed: Option<ObservedUntilRecord> =
             entry.and_then(|entry| serde_json::from_slice(&entry.value).ok());
         let until = observed.map(|observed| observed.until);
         match (until, self.observing_since) {
             (Some(until), Some(since)) if since > until => {
-                if !self.gap_request_finished(term, called, until).await? {
+                if !self.gap_request_finished(term, request, until).await? {
                     return Ok(false);
                 }
                 self.record_unobserved_period(until, since);
@@ -53,21 +54,22 @@ impl Recorder {
         Ok(true)
     }
 
-    /// Whether nobody needs to be waited for any more. Once somebody has answered, [`Recorder::resolve_gap`] finds no gap.
+    /// Returns whether there is no replica left to wait for. Once a replica has filled the gap, [`Recorder::resolve_gap`]
+    /// no longer finds one.
     async fn gap_request_finished(
         &mut self,
         term: &Precondition,
-        called: Option<(Instant, i64)>,
+        request: Option<(Instant, i64)>,
         until: Timestamp,
     ) -> Result<bool, HistoryError> {
         let key = self.keys.gap_request();
-        let somebody = self.has_observer_since(until).await?;
-        let Some((since, revision)) = called else {
-            if !somebody {
+        let has_observer = self.has_observer_since(until).await?;
+        let Some((since, revision)) = request else {
+            if !has_observer {
                 return Ok(true);
             }
-            let call = put_json(key, &self.settings.replica)?;
-            let transaction = Transaction::new().when(term.clone()).then([call]);
+            let write = put_json(key, &self.settings.replica)?;
+            let transaction = Transaction::new().when(term.clone()).then([write]);
             if let (TransactionOutcome::Committed { revision }, Some(recording)) = (
                 self.registry.transact(&transaction).await?,
                 &mut self.recording,
@@ -76,10 +78,10 @@ impl Recorder {
             }
             return Ok(false);
         };
-        if somebody && since.elapsed() < GAP_REQUEST_TIMEOUT {
+        if has_observer && since.elapsed() < GAP_REQUEST_TIMEOUT {
             return Ok(false);
         }
-        // From here on an answer comes too late, and is refused.
+        // Once the request is deleted, a late replica's writes are refused.
         let transaction = Transaction::new()
             .when(term.clone())
             .when(Precondition::Unchanged(key.clone().into_bytes(), revision))
@@ -88,35 +90,35 @@ impl Recorder {
         if matches!(ended, TransactionOutcome::Refused { .. })
             && let Some(recording) = &mut self.recording
         {
-            // Somebody answered just now; looked at again, there is no gap. Or another call is needed.
+            // A replica has just filled the gap, and the next check finds none; or another request is needed.
             recording.gap_request = None;
             return Ok(false);
         }
         Ok(true)
     }
 
-    /// Whether another replica lives that observed since before `until`.
+    /// Whether a live replica has been observing since `until` or earlier.
     async fn has_observer_since(&self, until: Timestamp) -> Result<bool, HistoryError> {
-        let present = self.registry.list(self.keys.observers()).await?;
+        let observers = self.registry.list(self.keys.observers()).await?;
         let since =
             |entry: &registry::RegistryEntry| serde_json::from_slice::<Timestamp>(&entry.value);
-        Ok(present
+        Ok(observers
             .entries
             .iter()
             .any(|entry| since(entry).is_ok_and(|since| since <= until)))
     }
 
-    /// Says since when this replica observes, for as long as it lives.
+    /// Registers since when this replica observes, under a lease.
     pub(super) async fn register_observer(&mut self) -> Result<(), HistoryError> {
-        let lives = |lease: &Lease| lease.lost_reason().is_none();
+        let is_live = |lease: &Lease| lease.lost_reason().is_none();
         let Some(since) = self
             .observing_since
-            .filter(|_| !self.observer_lease.as_ref().is_some_and(lives))
+            .filter(|_| !self.observer_lease.as_ref().is_some_and(is_live))
         else {
             return Ok(());
         };
         let lease = self.registry.grant(OBSERVER_TTL).await?;
-        // The lease's number makes the name unique, also to this process.
+        // The lease ID makes the key unique to this process.
         let key = format!("{}{:x}", self.keys.observers(), lease.id());
         let value = serde_json::to_vec(&since)
             .map_err(|error| registry::Error::Invalid(error.to_string()))?;
@@ -129,16 +131,16 @@ impl Recorder {
         if until.plus(GAP_TOLERANCE) >= since {
             return;
         }
-        tracing::warn!(from = %until, until = %since, "No console was watching from {until} to {since}; the chronicle says unknown for that time");
-        for followed in self.clusters.values_mut() {
-            let view = followed.view().cloned();
-            followed.tracker.insert_gap(until, since, view.as_ref());
+        tracing::warn!(from = %until, until = %since, "No replica was observing from {until} to {since}; recorded as unknown");
+        for tracked in self.clusters.values_mut() {
+            let view = tracked.view().cloned();
+            tracked.tracker.insert_gap(until, since, view.as_ref());
         }
     }
 
-    /// Records what a new leader calls for, if this replica saw it.
+    /// Answers a new leader's gap request if this replica observed the whole gap.
     pub(super) async fn fill_gap(&mut self) -> Result<(), HistoryError> {
-        let (Some(call), Some(observed)) =
+        let (Some(request), Some(observed)) =
             (self.cache.gap_request_revision, &self.cache.observed_until)
         else {
             return Ok(());
@@ -150,14 +152,14 @@ impl Recorder {
             return Ok(());
         }
         let key = self.keys.gap_request();
-        let standing = Precondition::Unchanged(key.clone().into_bytes(), call);
-        let before = self.tracked_until;
-        self.write_pending(&standing).await?;
+        let request_exists = Precondition::Unchanged(key.clone().into_bytes(), request);
+        let until = self.tracked_until;
+        self.write_pending(&request_exists).await?;
         let transaction = Transaction::new()
-            .when(standing)
-            .then([self.observed_until_write(before)?, WriteOp::delete(key)]);
+            .when(request_exists)
+            .then([self.observed_until_write(until)?, WriteOp::delete(key)]);
         self.registry.transact(&transaction).await?;
-        // Answered by this replica or by another one.
+        // Answered, by this replica or by another one.
         self.cache.gap_request_revision = None;
         Ok(())
     }

@@ -1,10 +1,13 @@
-//! The chronicle: every change of every cluster's verdict and of its nodes' states, kept in etcd.
+//! The event history: every change of every cluster's verdict and of its nodes' states, kept in etcd.
 //!
-//! Every replica watches its own hub and knows what is recorded; the leader writes the difference. Each write is one
-//! transaction that compares the leader's term and the chronicle's head, so that nothing is written twice.
+//! Every replica watches its own [`Monitor`] and the recorded history; the leader writes the difference. An event passes
+//! them in this order: a view from the monitor, the cluster's `ChangeTracker` in the `Recorder`, a `PreparedWrite`, etcd,
+//! the watch into the `HistoryCache`, and the published `ClusterLog`s that [`EventHistory`] reads. Each write is one
+//! transaction that compares the leader's term and the cluster's [`LogHead`], so that no event is written twice. `retention`
+//! compacts older events into blocks and deletes expired ones; `gap_filling` recovers what a new leader did not observe.
 //!
-//! Layout under the console's prefix: `chronicle/live/…` is what every replica holds in memory (heads, the newest events
-//! one by one, a summary of each day), `chronicle/blocks/…` holds everything older, compressed.
+//! Layout under the state prefix: `chronicle/live/…` is mirrored in memory by every replica (heads, the newest events one
+//! by one, a summary of each day), `chronicle/blocks/…` holds older events, compressed.
 
 mod block;
 mod cache;
@@ -45,42 +48,36 @@ use recorder::Recorder;
 /// The newest recorded sequence of every cluster.
 pub type LatestSequences = Arc<BTreeMap<ClusterName, u64>>;
 
-/// What is kept, and for how long.
+/// Where the history is kept, and for how long.
 #[derive(Clone, Debug)]
 pub struct HistorySettings {
-    /// Where the console keeps its state.
+    /// Prefix of the console's keys in etcd.
     pub state_prefix: String,
-    /// This process, for people.
+    /// This replica's name, as shown to operators.
     pub replica: String,
-    /// How long changes are kept.
+    /// Events older than this are deleted.
     pub retention: Duration,
-    /// Most changes kept of one cluster; the oldest go first.
+    /// Maximum number of events per cluster; the oldest are deleted first.
     pub changes_max: u64,
 }
 
-/// Why the chronicle could not be read.
+/// Why the history could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// etcd.
     #[error(transparent)]
     Registry(#[from] registry::Error),
-    /// Asked before it was read for the first time.
-    #[error("the chronicle has not been read from etcd yet")]
+    /// Read before the first listing from etcd arrived.
+    #[error("the event history has not been loaded from etcd yet")]
     NotLoaded,
-    /// Something in a block's place is none.
-    #[error("the chronicle in etcd is damaged at {key}: {reason}")]
-    Damaged {
-        /// The key.
-        key: String,
-        /// Why it cannot be read.
-        reason: String,
-    },
+    /// A block cannot be decoded.
+    #[error("the event history in etcd is damaged at {key}: {reason}")]
+    Damaged { key: String, reason: String },
 }
 
-/// The reading side; clones share it.
+/// Read access to the event history; clones share it.
 #[derive(Clone)]
 pub struct EventHistory {
-    /// `None` until the chronicle was read.
+    /// `None` until the first listing from etcd arrived.
     logs: watch::Receiver<Option<ClusterLogs>>,
     latest: watch::Receiver<LatestSequences>,
     blocks: Arc<BlockCache>,
@@ -89,77 +86,84 @@ pub struct EventHistory {
 
 impl std::fmt::Debug for EventHistory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Chronicle").finish_non_exhaustive()
+        f.debug_struct("EventHistory").finish_non_exhaustive()
     }
 }
 
 impl EventHistory {
-    /// Starts to watch `hub` and what is recorded; records while this replica leads. The returned task runs until
+    /// Follows `monitor` and the recorded history, and records while this replica leads. The returned task runs until
     /// `shutdown`.
     #[must_use = "nothing is recorded or read unless the task runs"]
     pub fn start(
         settings: HistorySettings,
         registry: Registry,
-        hub: Monitor,
+        monitor: Monitor,
         leadership: Leadership,
         shutdown: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let keys = HistoryKeys::new(&settings.state_prefix);
-        let (tell_books, books) = watch::channel(None);
-        let (tell_news, news) = watch::channel(LatestSequences::default());
-        let shelf = Arc::new(BlockCache::new(registry.clone(), keys.clone()));
+        let (logs_sender, logs) = watch::channel(None);
+        let (latest_sender, latest) = watch::channel(LatestSequences::default());
+        let blocks = Arc::new(BlockCache::new(registry.clone(), keys.clone()));
         let metrics = Arc::<HistoryMetrics>::default();
-        let counted = Arc::clone(&metrics);
-        let recorder = Recorder::new(settings, registry, keys, hub, leadership, counted);
-        let chronicle = Self {
-            logs: books,
-            latest: news,
-            blocks: shelf,
+        let recorder_metrics = Arc::clone(&metrics);
+        let recorder = Recorder::new(
+            settings,
+            registry,
+            keys,
+            monitor,
+            leadership,
+            recorder_metrics,
+        );
+        let history = Self {
+            logs,
+            latest,
+            blocks,
             metrics,
         };
-        (chronicle, recorder.run(tell_books, tell_news, shutdown))
+        (history, recorder.run(logs_sender, latest_sender, shutdown))
     }
 
-    /// The newest recorded sequence of every cluster, and the news of newer ones.
+    /// The newest recorded sequence of every cluster; the receiver is notified of newer ones.
     #[must_use]
     pub fn latest_sequences(&self) -> watch::Receiver<LatestSequences> {
         self.latest.clone()
     }
 
-    /// How `cluster` spent the `count` days up to the day of `now`, oldest first. From memory.
+    /// Availability of `cluster` on the `count` days up to the day of `now`, oldest first. Read from memory.
     #[must_use]
     pub fn days(&self, cluster: &ClusterName, now: Timestamp, count: usize) -> Vec<UptimeDay> {
         match self.cluster_log(cluster) {
-            Some(book) => uptime::days(&book.days, book.head.tally, now, count),
+            Some(log) => uptime::days(&log.days, log.head.tally, now, count),
             None => uptime::days(&[], None, now, count),
         }
     }
 
-    /// The recorded verdict of `cluster` and since when it is that; `None` before the first one. From memory.
+    /// The recorded verdict of `cluster` and when it became that; `None` before the first one. Read from memory.
     #[must_use]
     pub fn verdict_since(&self, cluster: &ClusterName) -> Option<(VerdictState, Timestamp)> {
-        let book = self.cluster_log(cluster)?;
-        Some((book.head.states.verdict?, book.head.since?))
+        let log = self.cluster_log(cluster)?;
+        Some((log.head.states.verdict?, log.head.since?))
     }
 
-    /// Whether anything is recorded of `cluster`. From memory.
+    /// Whether any event of `cluster` is recorded. Read from memory.
     #[must_use]
     pub fn has_cluster(&self, cluster: &ClusterName) -> bool {
         self.cluster_log(cluster).is_some()
     }
 
-    /// Whether the chronicle was read since this process started: before that, nothing known is not nothing recorded.
+    /// Whether the history was loaded since this process started. Until then, an empty answer does not mean that nothing
+    /// is recorded.
     #[must_use]
     pub fn is_loaded(&self) -> bool {
         self.logs.borrow().is_some()
     }
 
-    /// Registers the counters of what was recorded.
+    /// Registers the history's counters.
     pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
         self.metrics.register(registry);
     }
 
-    /// What is held in memory of `cluster`.
     fn cluster_log(&self, cluster: &ClusterName) -> Option<Arc<ClusterLog>> {
         self.logs.borrow().as_ref()?.get(cluster).cloned()
     }

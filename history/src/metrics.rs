@@ -1,9 +1,9 @@
-//! What recording tells Prometheus.
+//! Prometheus counters of the history.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
-/// The counters of what was recorded; cheap to update from anywhere.
+/// Counters of recorded, dropped and deleted changes.
 #[derive(Debug, Default)]
 pub(crate) struct HistoryMetrics {
     recorded: Counter,
@@ -12,22 +12,19 @@ pub(crate) struct HistoryMetrics {
 }
 
 impl HistoryMetrics {
-    /// Counts changes that this replica recorded.
     pub(crate) fn recorded(&self, changes: u64) {
         self.recorded.inc_by(changes);
     }
 
-    /// Counts changes that could not be recorded.
+    /// Counts changes that were dropped because too many were waiting for etcd.
     pub(crate) fn lost(&self, changes: u64) {
         self.lost.inc_by(changes);
     }
 
-    /// Counts changes that are kept no longer.
     pub(crate) fn expired(&self, changes: u64) {
         self.expired.inc_by(changes);
     }
 
-    /// Registers every family of the history.
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register(
             "chronicle_recorded",

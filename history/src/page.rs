@@ -1,4 +1,4 @@
-//! Reading the chronicle: a page backwards or forwards from anywhere, from memory and from blocks.
+//! Paging through the history backwards or forwards from any position, over memory and blocks.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,31 +13,29 @@ use registry::Registry;
 use super::cluster_log::ClusterLog;
 use super::{EventHistory, HistoryError, block};
 
-/// Most events of a page.
+/// Maximum number of events in a page.
 pub const PAGE_MAX: usize = 1_000;
-/// Blocks that one request looks through; a filter may match rarely.
+/// Maximum number of blocks that one request searches; a filter may match rarely.
 const BLOCKS_PER_REQUEST_MAX: usize = 40;
-/// After this time a search for what is rare gives what it found, and where to go on.
+/// After this time a filtered search returns what it found so far, with the position to continue from.
 const SEARCH_BUDGET: Duration = Duration::from_millis(50);
-/// Blocks that are kept after they were read: they never change.
+/// Maximum number of decoded blocks in memory. Blocks never change.
 const CACHED_BLOCKS_MAX: usize = 64;
 
-/// Which events are wanted.
+/// A filter and a position in a cluster's history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistoryQuery {
-    /// Only before this one.
+    /// Only events before this sequence.
     pub before: Option<u64>,
-    /// Only after this one: those next to it.
+    /// Only events after this sequence, those next to it.
     pub after: Option<u64>,
-    /// Only at or before this time.
+    /// Only events at or before this time.
     pub at: Option<Timestamp>,
-    /// At most so many.
+    /// Maximum number of events returned.
     pub limit: usize,
-    /// Only of this kind.
     pub kind: Option<ChangeKind>,
-    /// Only about this node.
     pub node: Option<NodeId>,
-    /// Only those that led to this state, by its word.
+    /// Only changes to this state, by its wire name.
     pub state: Option<String>,
 }
 
@@ -58,7 +56,7 @@ impl HistoryQuery {
     }
 }
 
-/// Events that are read together.
+/// A run of events that are blocks together.
 enum EventChunk {
     Block(Arc<Vec<HistoryEvent>>),
     Tail(Vec<Arc<HistoryEvent>>),
@@ -74,10 +72,10 @@ impl EventChunk {
 }
 
 impl EventHistory {
-    /// The events that match, newest first.
+    /// The matching events, newest first.
     ///
     /// # Errors
-    /// [`HistoryError`]; once it was read, never for what is in memory.
+    /// [`HistoryError::NotLoaded`]; once loaded, only when a block has to be blocks from etcd.
     pub async fn page(
         &self,
         cluster: &ClusterName,
@@ -86,34 +84,33 @@ impl EventHistory {
         if !self.is_loaded() {
             return Err(HistoryError::NotLoaded);
         }
-        let Some(book) = self.cluster_log(cluster) else {
+        let Some(log) = self.cluster_log(cluster) else {
             return Ok(event_page(Vec::new(), 0, 1));
         };
         match query.after {
-            Some(after) => self.page_forward(cluster, &book, query, after).await,
-            None => self.page_backward(cluster, &book, query).await,
+            Some(after) => self.page_forward(cluster, &log, query, after).await,
+            None => self.page_backward(cluster, &log, query).await,
         }
     }
 
-    /// The events after `sequence`, oldest first: where a reader with a cursor goes on. Those that are kept no longer
-    /// are skipped.
+    /// The events after `sequence`, oldest first, for a reader with a cursor. Deleted events are skipped.
     ///
     /// # Errors
-    /// [`HistoryError`].
+    /// When a block cannot be blocks from etcd.
     pub async fn events_after(
         &self,
         cluster: &ClusterName,
         sequence: u64,
         limit: usize,
     ) -> Result<Vec<HistoryEvent>, HistoryError> {
-        let Some(book) = self.cluster_log(cluster) else {
+        let Some(log) = self.cluster_log(cluster) else {
             return Ok(Vec::new());
         };
         let query = HistoryQuery {
             limit,
             ..HistoryQuery::default()
         };
-        let mut page = self.page_forward(cluster, &book, &query, sequence).await?;
+        let mut page = self.page_forward(cluster, &log, &query, sequence).await?;
         page.events.reverse();
         Ok(page.events)
     }
@@ -121,17 +118,17 @@ impl EventHistory {
     async fn page_backward(
         &self,
         cluster: &ClusterName,
-        book: &ClusterLog,
+        log: &ClusterLog,
         query: &HistoryQuery,
     ) -> Result<HistoryPage, HistoryError> {
-        let first = book.head.first.max(1);
-        // The next one to look at.
-        let mut next = book.head.sequence;
+        let first = log.head.first.max(1);
+        // Sequence of the next event to examine.
+        let mut next = log.head.sequence;
         if let Some(before) = query.before {
             next = next.min(before.saturating_sub(1));
         }
         if let Some(at) = query.at {
-            next = next.min(self.blocks.last_at_or_before(cluster, book, at).await?);
+            next = next.min(self.blocks.last_at_or_before(cluster, log, at).await?);
         }
         let mut events = Vec::new();
         let began = Instant::now();
@@ -139,7 +136,7 @@ impl EventHistory {
             if next < first || (query.is_filtered() && began.elapsed() > SEARCH_BUDGET) {
                 break;
             }
-            let (chunk, from) = self.blocks.chunk(cluster, book, next).await?;
+            let (chunk, from) = self.blocks.chunk(cluster, log, next).await?;
             for event in chunk
                 .events()
                 .rev()
@@ -163,27 +160,27 @@ impl EventHistory {
     async fn page_forward(
         &self,
         cluster: &ClusterName,
-        book: &ClusterLog,
+        log: &ClusterLog,
         query: &HistoryQuery,
         after: u64,
     ) -> Result<HistoryPage, HistoryError> {
-        let first = book.head.first.max(1);
+        let first = log.head.first.max(1);
         let mut next = after.saturating_add(1).max(first);
         let mut events: Vec<HistoryEvent> = Vec::new();
         let began = Instant::now();
         for _ in 0..BLOCKS_PER_REQUEST_MAX {
-            let enough = events.len() >= query.limit;
-            let late = query.is_filtered() && began.elapsed() > SEARCH_BUDGET;
-            if next > book.head.sequence || enough || late {
+            let is_full = events.len() >= query.limit;
+            let is_late = query.is_filtered() && began.elapsed() > SEARCH_BUDGET;
+            if next > log.head.sequence || is_full || is_late {
                 break;
             }
-            let (chunk, _) = self.blocks.chunk(cluster, book, next).await?;
-            let wanted = chunk
+            let (chunk, _) = self.blocks.chunk(cluster, log, next).await?;
+            let matching = chunk
                 .events()
                 .filter(|event| event.sequence >= next && query.matches(event));
-            events.extend(wanted.take(query.limit - events.len()).cloned());
+            events.extend(matching.take(query.limit - events.len()).cloned());
             next = match block::containing(next) {
-                _ if next > book.head.sealed => book.head.sequence + 1,
+                _ if next > log.head.sealed => log.head.sequence + 1,
                 number => block::first_sequence(number + 1),
             };
         }
@@ -200,7 +197,7 @@ fn event_page(events: Vec<HistoryEvent>, next: u64, first: u64) -> HistoryPage {
     }
 }
 
-/// Blocks that were read lately.
+/// Recently blocks blocks.
 #[derive(Debug)]
 pub(super) struct BlockCache {
     registry: Registry,
@@ -217,23 +214,23 @@ impl BlockCache {
         }
     }
 
-    /// The events around `sequence`, and the number of the first of them.
+    /// The events around `sequence`, and the sequence of the first of them.
     async fn chunk(
         &self,
         cluster: &ClusterName,
-        book: &ClusterLog,
+        log: &ClusterLog,
         sequence: u64,
     ) -> Result<(EventChunk, u64), HistoryError> {
-        if sequence > book.head.sealed {
-            let tail = book.tail.values().cloned().collect();
-            return Ok((EventChunk::Tail(tail), book.head.sealed + 1));
+        if sequence > log.head.sealed {
+            let tail = log.tail.values().cloned().collect();
+            return Ok((EventChunk::Tail(tail), log.head.sealed + 1));
         }
         let number = block::containing(sequence);
         let events = self.block(cluster, number).await?;
         Ok((EventChunk::Block(events), block::first_sequence(number)))
     }
 
-    /// A block; empty when it is kept no longer.
+    /// A block; empty when it has been deleted.
     pub(super) async fn block(
         &self,
         cluster: &ClusterName,
@@ -257,35 +254,35 @@ impl BlockCache {
     }
 
     fn get_cached(&self, key: &str) -> Option<Arc<Vec<HistoryEvent>>> {
-        let mut read = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = read.iter().position(|(known, _)| known == key)?;
-        let found = read.remove(place)?;
+        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = blocks.iter().position(|(cached, _)| cached == key)?;
+        let found = blocks.remove(index)?;
         let events = Arc::clone(&found.1);
-        read.push_front(found);
+        blocks.push_front(found);
         Some(events)
     }
 
     fn insert(&self, key: String, events: Arc<Vec<HistoryEvent>>) {
-        let mut read = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
-        read.push_front((key, events));
-        read.truncate(CACHED_BLOCKS_MAX);
+        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        blocks.push_front((key, events));
+        blocks.truncate(CACHED_BLOCKS_MAX);
     }
 
-    /// The last event at or before `at`; 0 when there is none.
+    /// Sequence of the last event at or before `at`; 0 when there is none.
     async fn last_at_or_before(
         &self,
         cluster: &ClusterName,
-        book: &ClusterLog,
+        log: &ClusterLog,
         at: Timestamp,
     ) -> Result<u64, HistoryError> {
-        let tail = book.tail.values().take_while(|event| event.at <= at).last();
+        let tail = log.tail.values().take_while(|event| event.at <= at).last();
         if let Some(event) = tail {
             return Ok(event.sequence);
         }
-        // The blocks from `low` on may hold it, those from `high` on do not.
+        // Binary search: blocks from `low` on may hold it, those from `high` on do not.
         let (mut low, mut high) = (
-            block::containing(book.head.first.max(1)),
-            book.head.sealed / block::EVENTS_PER_BLOCK,
+            block::containing(log.head.first.max(1)),
+            log.head.sealed / block::EVENTS_PER_BLOCK,
         );
         let mut found = 0;
         while low < high {

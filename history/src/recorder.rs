@@ -1,4 +1,4 @@
-//! The one task that watches, follows what is recorded, and records while this replica leads.
+//! The task that follows the monitor and the recorded history, and records while this replica leads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,23 +22,21 @@ use super::cluster_log::ClusterLog;
 use super::metrics::HistoryMetrics;
 use super::{HistoryError, HistorySettings, LatestSequences};
 
-/// How often it is looked for what nobody tells.
+/// Interval of checks that no event triggers.
 const TICK_INTERVAL: Duration = Duration::from_millis(500);
-/// A cluster of which some node hangs is taken as it is after this time.
+/// A new cluster's view is used after this time even if some node was not probed yet.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A recorded cluster that this replica does not know for so long is gone.
+/// A recorded cluster that the monitor has not known for this long is considered removed.
 const MISSING_AFTER: Duration = Duration::from_secs(30);
-/// After a write that failed.
+/// Pause after a failed write.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
-/// How long the last words at the end may take.
 const FINAL_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// One cluster as this replica follows it.
 pub(super) struct TrackedCluster {
     pub(super) tracker: ChangeTracker,
-    /// The newest view; `None` while the hub does not know the cluster.
+    /// The newest view; `None` while the monitor does not know the cluster.
     view: Option<Arc<Published<ClusterView>>>,
-    /// Since when it is as it is with the view.
+    /// When the view appeared or disappeared.
     view_changed_at: Instant,
 }
 
@@ -56,43 +54,38 @@ impl TrackedCluster {
     }
 }
 
-/// This replica's time as the one that records.
+/// State held while this replica is the recording leader.
 pub(super) struct RecordingTerm {
     pub(super) term: Arc<Term>,
-    /// Whether it was found out what happened before.
+    /// Whether the gap before this term has been resolved.
     pub(super) gap_resolved: bool,
-    /// Since when others are called for what this replica missed, and the call's revision.
+    /// When other replicas were asked to fill the gap, and the revision of that request.
     pub(super) gap_request: Option<(Instant, i64)>,
-    /// When it last said until when it observed.
+    /// When the observation time was last written.
     pub(super) last_heartbeat: Option<Instant>,
-    /// When it last looked for what is kept no longer.
     pub(super) last_expiry: Option<Instant>,
 }
 
-/// The task's state.
 pub(super) struct Recorder {
     pub(super) settings: HistorySettings,
     pub(super) registry: Registry,
     pub(super) keys: HistoryKeys,
-    pub(super) hub: Monitor,
+    pub(super) monitor: Monitor,
     leadership: Leadership,
     pub(super) metrics: Arc<HistoryMetrics>,
     pub(super) cache: HistoryCache,
     pub(super) clusters: BTreeMap<ClusterName, TrackedCluster>,
-    /// Everything that this replica saw before is with the witnesses.
+    /// Every view published before this time has been passed to the trackers.
     pub(super) tracked_until: Timestamp,
-    /// Whether the mirror shows what etcd holds.
+    /// Whether the cache reflects etcd.
     loaded: bool,
-    /// The last revision that this replica wrote.
     pub(super) last_written_revision: i64,
-    /// Whether a listing came that is older than what this replica wrote, so that another one is needed.
+    /// Whether the watch delivered a listing older than this replica's own writes.
     needs_relist: bool,
-    /// Since when this replica observes.
     pub(super) observing_since: Option<Timestamp>,
     pub(super) recording: Option<RecordingTerm>,
-    /// Under it this replica says that it observes.
+    /// Lease of this replica's observer registration.
     pub(super) observer_lease: Option<Lease>,
-    /// Not to be tried before.
     retry_at: Option<Instant>,
 }
 
@@ -101,7 +94,7 @@ impl Recorder {
         settings: HistorySettings,
         registry: Registry,
         keys: HistoryKeys,
-        hub: Monitor,
+        monitor: Monitor,
         leadership: Leadership,
         metrics: Arc<HistoryMetrics>,
     ) -> Self {
@@ -110,7 +103,7 @@ impl Recorder {
             registry,
             cache: HistoryCache::new(keys.clone()),
             keys,
-            hub,
+            monitor,
             leadership,
             metrics,
             clusters: BTreeMap::new(),
@@ -125,23 +118,23 @@ impl Recorder {
         }
     }
 
-    /// Works until `shutdown`.
+    /// Runs until `shutdown`.
     pub(super) async fn run(
         mut self,
-        books: watch::Sender<Option<ClusterLogs>>,
-        news: watch::Sender<LatestSequences>,
+        logs: watch::Sender<Option<ClusterLogs>>,
+        latest: watch::Sender<LatestSequences>,
         shutdown: CancellationToken,
     ) {
-        let mut sightings = self.hub.view_events();
+        let mut view_events = self.monitor.view_events();
         let mut events = self.registry.watch(self.keys.live());
         let mut tick = interval(TICK_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                // First: a hub that ends takes its clusters down, and that is no news of them.
+                // First: a monitor that shuts down removes its clusters, which is not a change of theirs.
                 biased;
                 () = shutdown.cancelled() => break,
-                Some(sighting) = sightings.recv() => self.on_view_event(sighting),
+                Some(view_event) = view_events.recv() => self.on_view_event(view_event),
                 Some(event) = events.next() => self.on_watch_event(event),
                 changed = self.leadership.changed() => {
                     if changed.is_err() {
@@ -150,65 +143,65 @@ impl Recorder {
                 }
                 _ = tick.tick() => self.on_tick(),
             }
-            self.drain_view_events(&mut sightings, &shutdown);
+            self.drain_view_events(&mut view_events, &shutdown);
             self.update_leadership();
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
                 () = self.run_cycle() => {}
             }
-            self.publish(&books, &news);
+            self.publish(&logs, &latest);
         }
-        // Whoever comes next shall know until when this was observed.
+        // Tell the next leader how far our observations reach.
         let _ = timeout(FINAL_WRITE_TIMEOUT, self.final_write()).await;
     }
 
-    /// Takes in what came while something was written.
+    /// Applies the view events that arrived during a write.
     fn drain_view_events(
         &mut self,
-        sightings: &mut mpsc::UnboundedReceiver<ViewEvent>,
+        view_events: &mut mpsc::UnboundedReceiver<ViewEvent>,
         shutdown: &CancellationToken,
     ) {
         let at = now();
         while !shutdown.is_cancelled()
-            && let Ok(sighting) = sightings.try_recv()
+            && let Ok(view_event) = view_events.try_recv()
         {
-            self.on_view_event(sighting);
+            self.on_view_event(view_event);
         }
         self.tracked_until = at;
     }
 
-    fn on_view_event(&mut self, sighting: ViewEvent) {
-        match sighting {
+    fn on_view_event(&mut self, view_event: ViewEvent) {
+        match view_event {
             ViewEvent::Updated(view) => {
                 let name = view.value.name.clone();
                 let observing = self.observing_since.is_some();
-                let followed = self
+                let tracked = self
                     .clusters
                     .entry(name)
                     .or_insert_with(TrackedCluster::new);
-                if followed.view.is_none() {
-                    followed.view_changed_at = Instant::now();
+                if tracked.view.is_none() {
+                    tracked.view_changed_at = Instant::now();
                 }
-                followed.view = Some(view);
+                tracked.view = Some(view);
                 if observing {
-                    track_view(followed);
+                    track_view(tracked);
                 }
             }
             ViewEvent::Removed(name) => {
-                if let Some(followed) = self.clusters.get_mut(&name) {
-                    followed.view = None;
-                    followed.view_changed_at = Instant::now();
-                    followed.tracker.stop_observing(now());
+                if let Some(tracked) = self.clusters.get_mut(&name) {
+                    tracked.view = None;
+                    tracked.view_changed_at = Instant::now();
+                    tracked.tracker.stop_observing(now());
                 }
             }
         }
         self.start_observing();
     }
 
-    /// The first views are of a console that has asked nobody yet: they say nothing about the clusters.
+    /// Starts once the monitor is ready: earlier views come before the first probes and do not describe the clusters.
     fn start_observing(&mut self) {
-        if self.observing_since.is_none() && self.hub.is_ready() {
+        if self.observing_since.is_none() && self.monitor.is_ready() {
             self.observing_since = Some(now());
             self.clusters.values_mut().for_each(track_view);
         }
@@ -218,17 +211,17 @@ impl Recorder {
         self.start_observing();
         let at = now();
         let (observing, recording) = (self.observing_since.is_some(), self.recording.is_some());
-        for followed in self.clusters.values_mut() {
-            if observing && !followed.tracker.has_observed() {
-                track_view(followed);
+        for tracked in self.clusters.values_mut() {
+            if observing && !tracked.tracker.has_observed() {
+                track_view(tracked);
             }
             if !observing || !recording {
                 continue;
             }
-            match &followed.view {
-                Some(view) => followed.tracker.reconcile(&view.value, at),
-                None if followed.view_changed_at.elapsed() >= MISSING_AFTER => {
-                    followed.tracker.stop_observing(at)
+            match &tracked.view {
+                Some(view) => tracked.tracker.reconcile(&view.value, at),
+                None if tracked.view_changed_at.elapsed() >= MISSING_AFTER => {
+                    tracked.tracker.stop_observing(at)
                 }
                 None => {}
             }
@@ -237,7 +230,7 @@ impl Recorder {
 
     fn on_watch_event(&mut self, event: WatchEvent) {
         match event {
-            // Taken for the truth, it would take back what was written since.
+            // Applying it would undo what was written since.
             WatchEvent::Reset { revision, .. } if revision < self.last_written_revision => {
                 self.needs_relist = true
             }
@@ -259,25 +252,24 @@ impl Recorder {
         }
     }
 
-    /// Everything as etcd holds it. What is missing of what was known went with a restored or emptied etcd.
+    /// Replaces the cache by a full listing. Missing events were lost when etcd was restored or emptied.
     fn reset(&mut self, entries: Vec<RegistryEntry>) {
         for cluster in self.cache.reset(entries) {
-            let followed = self
+            let tracked = self
                 .clusters
                 .entry(cluster.clone())
                 .or_insert_with(TrackedCluster::new);
-            let book = self.cache.cluster_log(&cluster).map(Arc::as_ref);
-            let head = book.map(|book| book.head.clone()).unwrap_or_default();
-            if head.sequence < followed.tracker.sequence() {
-                followed.tracker.reset_to(head.sequence, &head.states);
+            let log = self.cache.cluster_log(&cluster).map(Arc::as_ref);
+            let head = log.map(|log| log.head.clone()).unwrap_or_default();
+            if head.sequence < tracked.tracker.sequence() {
+                tracked.tracker.reset_to(head.sequence, &head.states);
             }
-            sync_tracker(followed, book);
+            sync_tracker(tracked, log);
         }
         self.loaded = true;
         self.apply_observed_until();
     }
 
-    /// Lists again, where the listing of the watch was outdated.
     async fn relist_if_needed(&mut self) -> Result<(), HistoryError> {
         if self.needs_relist {
             let listing = self.registry.list(self.keys.live()).await?;
@@ -288,27 +280,27 @@ impl Recorder {
         Ok(())
     }
 
-    /// Lets the witness of `cluster` know what is recorded.
+    /// Passes the recorded events of `cluster` to its tracker.
     pub(super) fn sync_tracker(&mut self, cluster: &ClusterName) {
-        let followed = self
+        let tracked = self
             .clusters
             .entry(cluster.clone())
             .or_insert_with(TrackedCluster::new);
-        sync_tracker(followed, self.cache.cluster_log(cluster).map(Arc::as_ref));
+        sync_tracker(tracked, self.cache.cluster_log(cluster).map(Arc::as_ref));
     }
 
     fn apply_observed_until(&mut self) {
         if let Some(observed) = &self.cache.observed_until {
-            for followed in self.clusters.values_mut() {
-                followed.tracker.mark_recorded_until(observed.until);
+            for tracked in self.clusters.values_mut() {
+                tracked.tracker.mark_recorded_until(observed.until);
             }
         }
     }
 
     fn update_leadership(&mut self) {
         let term = self.leadership.borrow_and_update().clone();
-        let present = self.recording.as_ref().map(|recording| &recording.term);
-        if present != term.as_ref() {
+        let current = self.recording.as_ref().map(|recording| &recording.term);
+        if current != term.as_ref() {
             self.recording = term.map(|term| RecordingTerm {
                 term,
                 gap_resolved: false,
@@ -319,7 +311,7 @@ impl Recorder {
         }
     }
 
-    /// Records what is to be recorded, if it is up to this replica.
+    /// Records pending events if this replica leads, or fills the leader's gap.
     async fn run_cycle(&mut self) {
         if !self.loaded || self.observing_since.is_none() {
             return;
@@ -329,7 +321,7 @@ impl Recorder {
         }
         self.retry_at = None;
         if let Err(error) = self.try_run_cycle().await {
-            tracing::debug!(%error, "The chronicle waits: {error}");
+            tracing::debug!(%error, "Could not write the event history; will retry: {error}");
             self.retry_at = Some(Instant::now() + RETRY_DELAY);
         }
     }
@@ -361,10 +353,10 @@ impl Recorder {
 
     fn publish(
         &mut self,
-        books: &watch::Sender<Option<ClusterLogs>>,
-        news: &watch::Sender<LatestSequences>,
+        logs: &watch::Sender<Option<ClusterLogs>>,
+        latest: &watch::Sender<LatestSequences>,
     ) {
-        let changed = books.send_if_modified(|published| {
+        let changed = logs.send_if_modified(|published| {
             let changed = self.cache.loaded
                 && !published
                     .as_ref()
@@ -377,46 +369,46 @@ impl Recorder {
         if !changed {
             return;
         }
-        news.send_if_modified(|published| {
-            let newest: BTreeMap<ClusterName, u64> = self
+        latest.send_if_modified(|published| {
+            let sequences: BTreeMap<ClusterName, u64> = self
                 .cache
                 .logs
                 .iter()
-                .map(|(cluster, book)| (cluster.clone(), book.head.sequence))
+                .map(|(cluster, log)| (cluster.clone(), log.head.sequence))
                 .collect();
-            let changed = **published != newest;
+            let changed = **published != sequences;
             if changed {
-                *published = Arc::new(newest);
+                *published = Arc::new(sequences);
             }
             changed
         });
     }
 }
 
-/// Lets the witness see the newest view, once it says something about the cluster.
-fn track_view(followed: &mut TrackedCluster) {
-    let Some(view) = &followed.view else {
+/// Passes the newest view to the tracker, once every node was probed or the settle timeout has passed.
+fn track_view(tracked: &mut TrackedCluster) {
+    let Some(view) = &tracked.view else {
         return;
     };
-    let settled = followed.tracker.has_observed()
+    let settled = tracked.tracker.has_observed()
         || view.value.nodes.iter().all(was_probed)
-        || followed.view_changed_at.elapsed() >= SETTLE_TIMEOUT;
+        || tracked.view_changed_at.elapsed() >= SETTLE_TIMEOUT;
     if settled {
-        followed.tracker.observe(&view.value);
+        tracked.tracker.observe(&view.value);
     }
 }
 
-fn sync_tracker(followed: &mut TrackedCluster, book: Option<&ClusterLog>) {
-    let Some(book) = book else {
+fn sync_tracker(tracked: &mut TrackedCluster, log: Option<&ClusterLog>) {
+    let Some(log) = log else {
         return;
     };
-    let witness = &mut followed.tracker;
-    let next = witness.sequence() + 1;
-    // One by one where every event from the last known one on is there, else all at once.
-    let tail = book.tail.range(next..).map(|(_, event)| event);
-    let known = (next..).zip(tail);
-    for (_, event) in known.take_while(|(number, event)| event.sequence == *number) {
-        witness.apply_recorded(event);
+    let tracker = &mut tracked.tracker;
+    let next = tracker.sequence() + 1;
+    // One by one as far as the events are contiguous, then jump to the head.
+    let tail = log.tail.range(next..).map(|(_, event)| event);
+    let contiguous = (next..).zip(tail);
+    for (_, event) in contiguous.take_while(|(number, event)| event.sequence == *number) {
+        tracker.apply_recorded(event);
     }
-    witness.fast_forward(book.head.sequence, &book.head.states, book.head.at);
+    tracker.fast_forward(log.head.sequence, &log.head.states, log.head.at);
 }

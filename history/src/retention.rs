@@ -1,4 +1,4 @@
-//! What becomes of older events: blocks of them, until they are let go.
+//! Compaction of older events into blocks, and deletion of expired ones.
 
 use std::time::Duration;
 
@@ -14,22 +14,20 @@ use super::cluster_log::{ClusterLog, LogHead};
 use super::recorder::{Recorder, RecordingTerm};
 use super::writes::{conflict_error, guarded_transaction, put_json};
 
-/// Events that stay beside the blocks when one is made.
+/// Minimum number of events that stay uncompacted.
 const TAIL_MIN: u64 = 100;
-/// How often it is looked for what is kept no longer.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
 
 impl Recorder {
-    /// Makes a block of the oldest events where there are enough for one.
+    /// Compacts the oldest events of each cluster that has enough of them for a block.
     pub(super) async fn compact(&mut self, term: &Precondition) -> Result<(), HistoryError> {
-        let full = |book: &ClusterLog| {
-            book.head.sealed + EVENTS_PER_BLOCK + TAIL_MIN <= book.head.sequence
-        };
+        let has_full_block =
+            |log: &ClusterLog| log.head.sealed + EVENTS_PER_BLOCK + TAIL_MIN <= log.head.sequence;
         let due: Vec<ClusterName> = self
             .cache
             .logs
             .iter()
-            .filter(|(_, book)| full(book))
+            .filter(|(_, log)| has_full_block(log))
             .map(|(cluster, _)| cluster.clone())
             .collect();
         for cluster in due {
@@ -43,30 +41,28 @@ impl Recorder {
         term: &Precondition,
         cluster: &ClusterName,
     ) -> Result<(), HistoryError> {
-        let Some(book) = self.cache.cluster_log(cluster).cloned() else {
+        let Some(log) = self.cache.cluster_log(cluster).cloned() else {
             return Ok(());
         };
-        let numbers = book.head.sealed + 1..=book.head.sealed + EVENTS_PER_BLOCK;
-        let mut head = book.head.clone();
+        let sequences = log.head.sealed + 1..=log.head.sealed + EVENTS_PER_BLOCK;
+        let mut head = log.head.clone();
         head.sealed += EVENTS_PER_BLOCK;
-        if *numbers.end() < book.head.first {
-            // All of it expired before its block was full.
-            let transaction = guarded_transaction(&self.keys, term.clone(), cluster, &book)
+        if *sequences.end() < log.head.first {
+            // All of its events expired before the block was full.
+            let transaction = guarded_transaction(&self.keys, term.clone(), cluster, &log)
                 .then([put_json(self.keys.head(cluster), &head)?]);
             return self.commit_head(cluster, head, &transaction).await;
         }
-        let events: Vec<HistoryEvent> = book
+        let events: Vec<HistoryEvent> = log
             .tail
-            .range(numbers.clone())
+            .range(sequences.clone())
             .map(|(_, event)| HistoryEvent::clone(event))
             .collect();
-        let key = self
-            .keys
-            .block(cluster, book.head.sealed / EVENTS_PER_BLOCK);
-        // Events that expired before their block was full are missing at its beginning, and no others.
-        let oldest = book.head.first.max(*numbers.start());
+        let key = self.keys.block(cluster, log.head.sealed / EVENTS_PER_BLOCK);
+        // Only events that expired before the block was full may be missing, at its beginning.
+        let oldest = log.head.first.max(*sequences.start());
         if events.first().map(|event| event.sequence) != Some(oldest)
-            || u64::try_from(events.len()).unwrap_or(0) != numbers.end() + 1 - oldest
+            || u64::try_from(events.len()).unwrap_or(0) != sequences.end() + 1 - oldest
         {
             return self.reload_cluster(cluster).await;
         }
@@ -74,15 +70,15 @@ impl Recorder {
             key: key.clone(),
             reason,
         })?;
-        let transaction = guarded_transaction(&self.keys, term.clone(), cluster, &book).then([
+        let transaction = guarded_transaction(&self.keys, term.clone(), cluster, &log).then([
             put_json(self.keys.head(cluster), &head)?,
             WriteOp::put(key, value, None),
-            WriteOp::delete_numbered(&self.keys.tail(cluster), numbers),
+            WriteOp::delete_numbered(&self.keys.tail(cluster), sequences),
         ]);
         self.commit_head(cluster, head, &transaction).await
     }
 
-    /// Carries out a transaction that changes the head, but adds no event.
+    /// Executes a transaction that changes the head without adding an event.
     async fn commit_head(
         &mut self,
         cluster: &ClusterName,
@@ -102,12 +98,12 @@ impl Recorder {
         }
     }
 
-    /// Lets go what is older than the retention and what is too much.
+    /// Deletes events beyond the retention and beyond the maximum number.
     pub(super) async fn expire(&mut self, term: &Precondition) -> Result<(), HistoryError> {
         let due = |recording: &RecordingTerm| {
             recording
                 .last_expiry
-                .is_none_or(|swept| swept.elapsed() >= EXPIRY_INTERVAL)
+                .is_none_or(|last| last.elapsed() >= EXPIRY_INTERVAL)
         };
         if !self.recording.as_ref().is_some_and(due) {
             return Ok(());
@@ -123,21 +119,21 @@ impl Recorder {
         Ok(())
     }
 
-    /// Lets go one block of `cluster`, or what expired of its newest events; whether there may be more.
+    /// Deletes one block of `cluster`, or its expired uncompacted events. Returns whether there may be more.
     async fn expire_next(
         &mut self,
         term: &Precondition,
         cluster: &ClusterName,
         oldest: Timestamp,
     ) -> Result<bool, HistoryError> {
-        let Some(book) = self.cache.cluster_log(cluster).cloned() else {
+        let Some(log) = self.cache.cluster_log(cluster).cloned() else {
             return Ok(false);
         };
-        let first = book.head.first.max(1);
-        let mut head = book.head.clone();
-        let (write, why) = if first <= book.head.sealed {
+        let first = log.head.first.max(1);
+        let mut head = log.head.clone();
+        let (write, why) = if first <= log.head.sealed {
             let number = block::containing(first);
-            let too_many = book.head.sequence + 1 - first > self.settings.changes_max;
+            let too_many = log.head.sequence + 1 - first > self.settings.changes_max;
             let key = self.keys.block(cluster, number);
             if !too_many && !self.is_block_expired(&key, oldest).await? {
                 return Ok(false);
@@ -146,11 +142,11 @@ impl Recorder {
             let why = if too_many { "too many" } else { "too old" };
             (WriteOp::delete(key), why)
         } else {
-            // The newest one stays: what is, is not history yet.
-            let expired = book
+            // The newest event stays: it is the current state.
+            let expired = log
                 .tail
                 .values()
-                .take_while(|event| event.at < oldest && event.sequence < book.head.sequence);
+                .take_while(|event| event.at < oldest && event.sequence < log.head.sequence);
             let Some(last) = expired.last().map(|event| event.sequence) else {
                 return Ok(false);
             };
@@ -161,12 +157,12 @@ impl Recorder {
                 "too old",
             )
         };
-        let gone = head.first - first;
-        let transaction = guarded_transaction(&self.keys, term.clone(), cluster, &book)
+        let deleted = head.first - first;
+        let transaction = guarded_transaction(&self.keys, term.clone(), cluster, &log)
             .then([put_json(self.keys.head(cluster), &head)?, write]);
         self.commit_head(cluster, head, &transaction).await?;
-        self.metrics.expired(gone);
-        tracing::info!(cluster.id = %cluster, changes = gone, why, "{gone} changes of cluster {cluster} are kept no longer: {why}");
+        self.metrics.expired(deleted);
+        tracing::info!(cluster.id = %cluster, changes = deleted, why, "Deleted {deleted} changes from the history of cluster {cluster}: {why}");
         Ok(true)
     }
 
@@ -177,11 +173,11 @@ impl Recorder {
         match block::decode(&entry.value) {
             Ok(events) => Ok(events.last().is_none_or(|event| event.at < oldest)),
             Err(reason) => {
-                // It must not keep everything after it for ever, and it cannot tell its age.
+                // Its age is unknown. It is deleted once the cluster has too many events.
                 tracing::error!(
                     key,
                     reason,
-                    "A block of the chronicle is damaged and kept: {key}: {reason}"
+                    "Keeping a damaged history block: {key}: {reason}"
                 );
                 Ok(false)
             }

@@ -1,4 +1,4 @@
-//! What the recording replica writes: the events that wait, and the word until when it observed.
+//! Writes of the recording replica: pending events, and until when it observed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,16 +18,15 @@ use super::cache::ObservedUntilRecord;
 use super::cluster_log::{ClusterLog, LogHead};
 use super::recorder::{Recorder, RecordingTerm};
 
-/// How often the recording replica says that it observes.
+/// How often the recording replica writes until when it observed.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
-/// Events of one transaction: etcd allows 128 operations.
+/// Events per transaction: etcd allows 128 operations in one.
 const BATCH_SIZE: usize = 50;
-/// Transactions that are under way at the same time.
 const CONCURRENT_WRITES_MAX: usize = 16;
-/// How long the summaries of days are kept at least, whatever the retention of changes.
+/// Days are kept at least this long, even when the retention of events is shorter.
 const DAYS_RETENTION_MIN: Duration = Duration::from_secs(91 * 86_400);
 
-/// A write of one cluster, and what its book becomes with it.
+/// A write to one cluster's history, and the resulting state of its log.
 struct PreparedWrite {
     cluster: ClusterName,
     transaction: Transaction,
@@ -37,7 +36,7 @@ struct PreparedWrite {
 }
 
 impl Recorder {
-    /// Writes everything that waits to be recorded, then what follows from it.
+    /// Resolves the gap before this term, writes pending events, then compacts and expires older ones.
     pub(super) async fn record_as_leader(&mut self) -> Result<(), HistoryError> {
         let Some(term) = self.term_guard() else {
             return Ok(());
@@ -52,13 +51,13 @@ impl Recorder {
         self.expire(&term).await
     }
 
-    /// What every write of this replica's term compares.
+    /// Precondition of every write in this replica's term.
     fn term_guard(&self) -> Option<Precondition> {
         let recording = self.recording.as_ref();
         recording.map(|recording| recording.term.fence())
     }
 
-    /// Writes everything that waits, as long as `authority` holds.
+    /// Writes all pending events, as long as `authority` holds.
     pub(super) async fn write_pending(
         &mut self,
         authority: &Precondition,
@@ -72,39 +71,40 @@ impl Recorder {
         }
     }
 
-    /// The next write of each cluster that has anything to write.
+    /// The next write of each cluster that has pending events.
     fn prepare_writes(
         &mut self,
         authority: &Precondition,
     ) -> Result<Vec<PreparedWrite>, HistoryError> {
         let oldest = Date::of(now().minus(self.settings.retention.max(DAYS_RETENTION_MIN)));
         let mut prepared = Vec::new();
-        for (cluster, followed) in &mut self.clusters {
-            let lost = followed.tracker.take_dropped();
+        for (cluster, tracked) in &mut self.clusters {
+            let lost = tracked.tracker.take_dropped();
             if lost > 0 {
                 self.metrics.lost(lost);
-                tracing::warn!(cluster.id = %cluster, lost, "{lost} changes of cluster {cluster} could not be recorded: too many waited for etcd");
+                tracing::warn!(cluster.id = %cluster, lost, "Dropped {lost} changes of cluster {cluster}: too many were waiting for etcd");
             }
-            let fresh = ClusterLog::default();
-            let book = self.cache.cluster_log(cluster).map_or(&fresh, Arc::as_ref);
-            let events = followed
+            let empty = ClusterLog::default();
+            let log = self.cache.cluster_log(cluster).map_or(&empty, Arc::as_ref);
+            let events = tracked
                 .tracker
-                .next_events(BATCH_SIZE, book.head.last_event_at());
+                .next_events(BATCH_SIZE, log.head.last_event_at());
             if events.is_empty() {
                 continue;
             }
-            let mut head = book.head.clone();
-            let over: Vec<UptimeDay> = events.iter().flat_map(|event| head.append(event)).collect();
+            let mut head = log.head.clone();
+            let completed: Vec<UptimeDay> =
+                events.iter().flat_map(|event| head.append(event)).collect();
             let mut writes = vec![put_json(self.keys.head(cluster), &head)?];
             for event in &events {
                 writes.push(put_json(self.keys.event(cluster, event.sequence), event)?);
             }
-            let days = (!over.is_empty()).then(|| book.merged_days(over, oldest));
+            let days = (!completed.is_empty()).then(|| log.merged_days(completed, oldest));
             if let Some(days) = &days {
                 writes.push(put_json(self.keys.days(cluster), days)?);
             }
             prepared.push(PreparedWrite {
-                transaction: guarded_transaction(&self.keys, authority.clone(), cluster, book)
+                transaction: guarded_transaction(&self.keys, authority.clone(), cluster, log)
                     .then(writes),
                 cluster: cluster.clone(),
                 head,
@@ -129,12 +129,12 @@ impl Recorder {
                 Ok(TransactionOutcome::Committed { revision }) => {
                     self.apply_committed(prepared, revision)
                 }
-                // Somebody else wrote, or we did without knowing, or this term is over: what is there counts.
+                // Another replica wrote, or a reply of ours was lost, or this term is over: reload what is recorded.
                 Ok(TransactionOutcome::Refused { .. }) => {
                     failed = Some(conflict_error(&prepared.cluster));
                     self.reload_cluster(&prepared.cluster).await?;
                 }
-                // Trying again is harmless: if it happened, the head has changed, and the next attempt is refused.
+                // Retrying is safe: if the write was applied, the head has changed and the next attempt is refused.
                 Err(error) => failed = Some(error.into()),
             }
         }
@@ -146,13 +146,13 @@ impl Recorder {
         let count = u64::try_from(prepared.events.len()).unwrap_or(u64::MAX);
         self.metrics.recorded(count);
         self.last_written_revision = self.last_written_revision.max(revision);
-        let book = self.cache.cluster_log_mut(&cluster);
+        let log = self.cache.cluster_log_mut(&cluster);
         for event in prepared.events {
-            book.add_event(event);
+            log.add_event(event);
         }
-        book.set_head(prepared.head, revision);
+        log.set_head(prepared.head, revision);
         if let Some(days) = prepared.days {
-            book.set_days(days, revision);
+            log.set_days(days, revision);
         }
         self.sync_tracker(&cluster);
     }
@@ -162,7 +162,7 @@ impl Recorder {
         &mut self,
         cluster: &ClusterName,
     ) -> Result<(), HistoryError> {
-        // The head first: then every event up to it is in what is listed, and they are told one by one.
+        // The head first, so that the listing holds every event up to it.
         let head = self.registry.get(self.keys.head(cluster)).await?;
         let tail = self.registry.list(self.keys.tail(cluster)).await?;
         for entry in head.into_iter().chain(tail.entries) {
@@ -172,7 +172,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// Says now and then that everything up to `until` is recorded.
+    /// Writes at intervals that everything up to `until` is recorded.
     async fn heartbeat(
         &mut self,
         term: &Precondition,
@@ -181,7 +181,7 @@ impl Recorder {
         let due = |recording: &RecordingTerm| {
             recording
                 .last_heartbeat
-                .is_none_or(|beat| beat.elapsed() >= HEARTBEAT_INTERVAL)
+                .is_none_or(|last| last.elapsed() >= HEARTBEAT_INTERVAL)
         };
         if !self.recording.as_ref().is_some_and(due) {
             return Ok(());
@@ -198,7 +198,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// The word that everything up to `until` is recorded.
+    /// The write that marks everything up to `until` as recorded.
     pub(super) fn observed_until_write(&self, until: Timestamp) -> Result<WriteOp, HistoryError> {
         let observed = ObservedUntilRecord {
             until,
@@ -208,15 +208,15 @@ impl Recorder {
     }
 }
 
-/// A transaction that needs `authority` on the chronicle of `cluster` as `cluster_log` shows it.
+/// A transaction that requires `authority` and the history of `cluster` to be as `log` shows it.
 pub(super) fn guarded_transaction(
     keys: &HistoryKeys,
     authority: Precondition,
     cluster: &ClusterName,
-    book: &ClusterLog,
+    log: &ClusterLog,
 ) -> Transaction {
     let key = keys.head(cluster).into_bytes();
-    let head = match book.head_revision {
+    let head = match log.head_revision {
         0 => Precondition::Absent(key),
         revision => Precondition::Unchanged(key, revision),
     };
@@ -225,7 +225,7 @@ pub(super) fn guarded_transaction(
 
 pub(super) fn conflict_error(cluster: &ClusterName) -> HistoryError {
     registry::Error::Conflict {
-        key: format!("the chronicle of {cluster}"),
+        key: format!("the history of {cluster}"),
         current: None,
     }
     .into()

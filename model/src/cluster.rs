@@ -1,31 +1,28 @@
 //! Three database nodes with Galera's quorum rules, as far as they decide who is Primary.
 
-/// How many nodes the cluster has.
 pub const NODES: usize = 3;
 
 /// A set of nodes, one bit each.
 pub(crate) type NodeSet = u8;
 
-/// Every way to divide three nodes: for each node, the smallest node that it sees.
+/// Every partition of three nodes: for each node, the lowest node that it sees.
 pub(crate) const PARTITIONS: [[u8; NODES]; 5] =
     [[0, 0, 0], [0, 0, 2], [0, 1, 0], [0, 1, 1], [0, 1, 2]];
 
-/// The databases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SimulatedCluster {
-    /// For each node, the smallest node that it sees.
+    /// For each node, the lowest node that it sees.
     pub partition: [u8; NODES],
-    /// Which servers run.
     pub running: NodeSet,
-    /// Who says Primary.
+    /// Which nodes report Primary.
     pub primary: NodeSet,
-    /// The members of the last Primary view of each node; nobody after a restart.
+    /// The members of each node's last Primary view; empty after a restart.
     pub last_primary_view: [NodeSet; NODES],
     /// The number of that view.
     pub view_number: [u8; NODES],
     /// Which nodes the console can reach.
     pub reachable: NodeSet,
-    /// How often views changed: time that Galera needs.
+    /// Number of view changes, each of which takes Galera some time.
     pub view_changes: u8,
 }
 
@@ -44,7 +41,7 @@ impl SimulatedCluster {
         }
     }
 
-    /// Every node for itself, nobody Primary.
+    /// Every node isolated, none Primary.
     #[must_use]
     pub fn isolated() -> Self {
         Self {
@@ -54,7 +51,7 @@ impl SimulatedCluster {
         }
     }
 
-    /// The running nodes that `node` sees, itself included; nobody when it does not run.
+    /// The running nodes that `node` sees, including itself; empty if it does not run.
     #[must_use]
     pub fn component_of(&self, node: usize) -> NodeSet {
         if self.running & 1 << node == 0 {
@@ -64,7 +61,6 @@ impl SimulatedCluster {
         together.fold(0, |set, other| set | 1 << other) & self.running
     }
 
-    /// The components.
     #[must_use]
     pub fn components(&self) -> Vec<NodeSet> {
         let mut groups: Vec<NodeSet> = (0..NODES)
@@ -76,7 +72,7 @@ impl SimulatedCluster {
         groups
     }
 
-    /// How many components say Primary.
+    /// Number of components that report Primary.
     #[must_use]
     pub fn primary_component_count(&self) -> usize {
         self.components()
@@ -85,7 +81,7 @@ impl SimulatedCluster {
             .count()
     }
 
-    /// The network divides the nodes anew, a server dies, or one starts.
+    /// Recomputes views after a partition, a crash or a start.
     pub fn update_views(&mut self) {
         self.view_changes += 1;
         let before = self.primary;
@@ -95,7 +91,7 @@ impl SimulatedCluster {
         }
     }
 
-    /// Quorum of a component whose members were Primary as `before` says.
+    /// Decides the quorum of a component, given which nodes were Primary `before`.
     fn apply_quorum(&mut self, group: NodeSet, before: NodeSet) {
         let newest =
             members(group).max_by_key(|&node| (before & 1 << node != 0, self.view_number[node]));
@@ -107,7 +103,7 @@ impl SimulatedCluster {
             // A Primary keeps quorum with more than half of its last view.
             2 * (group & last).count_ones() > last.count_ones()
         } else {
-            // Without a Primary, only everybody of the newest view together heals by itself.
+            // Without a Primary, quorum returns only when all members of the newest view are together.
             last != 0 && group & last == last
         };
         if quorum {
@@ -138,7 +134,7 @@ impl SimulatedCluster {
         }
     }
 
-    /// A server starts again: it has forgotten its last view.
+    /// Starts a server, without its last view.
     pub fn start(&mut self, node: usize) {
         self.running |= 1 << node;
         self.last_primary_view[node] = 0;
@@ -146,14 +142,12 @@ impl SimulatedCluster {
         self.update_views();
     }
 
-    /// A server dies.
     pub fn kill(&mut self, node: usize) {
         self.running &= !(1 << node);
         self.update_views();
     }
 }
 
-/// The nodes of a set.
 pub(crate) fn members(set: NodeSet) -> impl Iterator<Item = usize> {
     (0..NODES).filter(move |node| set & 1 << node != 0)
 }
@@ -176,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn only_everybody_together_heals() {
+    fn only_all_members_together_heal() {
         let isolated = partitioned(SimulatedCluster::healthy(), [0, 1, 2]);
         assert_eq!(isolated.primary, 0);
         assert_eq!(partitioned(isolated, [0, 0, 2]).primary, 0);
@@ -196,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_killed_majority_leaves_nobody_primary() {
+    fn a_killed_majority_leaves_no_primary() {
         let mut cluster = SimulatedCluster::healthy();
         cluster.partition = [0, 1, 2];
         cluster.running = 0b001;

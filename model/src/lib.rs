@@ -1,8 +1,9 @@
-//! A model of approved recovery: console replicas that pause and crash, a lock whose lease ends, two approvers, a
+//! A model of approved recovery: console replicas that pause and crash, a lock whose lease expires, two approvers, a
 //! cluster whose network changes at the worst moment, and statements that arrive late.
 //!
-//! The life of an action is not modelled but real: every change of a record is `galera::recover::action::step`. What is modelled
-//! is the surroundings: etcd's compare, the database's quorum rules, what a replica believes, and time.
+//! The action's state machine is not modelled but the real one: every change of a record is
+//! `galera::recover::action::step`. The environment is modelled: etcd's compare-and-swap, Galera's quorum rules, what a
+//! replica knows, and time.
 
 mod cluster;
 mod properties;

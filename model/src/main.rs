@@ -1,4 +1,4 @@
-//! Explores the model as far as time goes:
+//! Explores the model for a given time:
 //! `cargo run -p recovery-model -- [SECONDS [REPLICAS [ACTIONS [CHANGES [BLINDNESS [CRASHES [LOCKS [TICKS [MORTAL]]]]]]]]]`.
 
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use recovery_model::{ExplorationBounds, InjectedFlaw, RecoveryModel, SimulatedCluster};
 use stateright::{Checker, Model as _};
 
-/// Where memory may end before time does: about 200 bytes for each state that is generated.
+/// Bound for memory, which may run out before time does: about 200 bytes per generated state.
 const STATE_LIMIT: usize = 40_000_000;
 
 fn main() {

@@ -1,4 +1,4 @@
-//! What must hold, and what must be possible.
+//! The properties: what must always hold, and what must be reachable.
 
 use galera::recover::action::{self, ActionEvent, ActionState as Stage};
 use stateright::Property;
@@ -6,7 +6,6 @@ use stateright::Property;
 use crate::record;
 use crate::state::{ModelState, RecoveryModel};
 
-/// Far beyond every deadline.
 const PAST_EVERY_DEADLINE: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
 
 pub(crate) fn all() -> Vec<Property<RecoveryModel>> {
@@ -88,7 +87,7 @@ pub(crate) fn all() -> Vec<Property<RecoveryModel>> {
     ]
 }
 
-/// Without this a property could hold because nothing ever happens.
+/// Shows that the properties do not hold merely because nothing happens.
 fn reachable(name: &'static str, stage: Stage) -> Property<RecoveryModel> {
     Property::sometimes(
         name,

@@ -1,4 +1,4 @@
-//! Plans of the model and the record that both sides share.
+//! The model's plans, and the records that its replicas share.
 
 use std::time::Duration;
 
@@ -12,39 +12,38 @@ use crate::cluster::{NODES, NodeSet, SimulatedCluster, members};
 /// How long one tick of the model is: longer than the window in which a statement may arrive.
 const TICK: Duration = Duration::from_secs(30);
 
-/// What a replica saw of the databases at one moment.
+/// What a replica observed of the databases at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VisibleCluster {
     /// For each node: unknown, down, or its component and whether that is Primary.
     pub nodes: [VisibleNode; NODES],
-    /// How often views had changed: how old the look is.
+    /// Number of view changes by then: the age of the observation.
     pub view_changes: u8,
     /// The tick at which it was taken.
     pub tick: u8,
 }
 
-/// What a replica saw of one node.
+/// What a replica observed of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum VisibleNode {
-    /// It cannot be reached, which is not dead.
+    /// Unreachable, which does not mean stopped.
     Unknown,
-    /// It is down, and somebody vouches for that.
+    /// Stopped, as an operator attested.
     Attested,
-    /// It answers.
     Answers {
         /// The members of its component.
         group: NodeSet,
-        /// Whether it says Primary.
+        /// Whether it reports Primary.
         primary: bool,
     },
 }
 
 impl VisibleCluster {
-    /// Looks at every node.
+    /// Observes every node.
     pub(crate) fn at(cluster: &SimulatedCluster, tick: u8) -> Self {
         let nodes = std::array::from_fn(|node| {
             if cluster.running & 1 << node == 0 {
-                // People only vouch for what is true; what changes afterwards is what the digest is for.
+                // Operators attest only what is true; the digest covers what changes afterwards.
                 return VisibleNode::Attested;
             }
             if cluster.reachable & 1 << node == 0 {
@@ -62,7 +61,7 @@ impl VisibleCluster {
         }
     }
 
-    /// The node that would execute the statement: of the largest component the smallest. Nobody when a node is unknown
+    /// The node that would execute the statement: the lowest one of the largest component. `None` if any node is unknown
     /// or Primary.
     pub(crate) fn executor(&self) -> Option<usize> {
         let mut best: Option<(u32, std::cmp::Reverse<usize>)> = None;
@@ -78,7 +77,7 @@ impl VisibleCluster {
         best.map(|(_, node)| node.0)
     }
 
-    /// The plan; its digest is the whole look without its time.
+    /// The plan; its digest is the whole observation without its time.
     pub(crate) fn plan(&self) -> Plan {
         let digest = self.nodes.iter().map(|seen| match seen {
             VisibleNode::Unknown => "?".to_owned(),
@@ -130,20 +129,23 @@ pub(crate) fn executor(action: &Action) -> Option<usize> {
 }
 
 /// Whether the component of `node` is Primary, as far as the console can see.
-pub(crate) fn is_proven(look: &VisibleCluster, node: usize) -> bool {
-    matches!(look.nodes[node], VisibleNode::Answers { primary: true, .. })
+pub(crate) fn is_proven(observed: &VisibleCluster, node: usize) -> bool {
+    matches!(
+        observed.nodes[node],
+        VisibleNode::Answers { primary: true, .. }
+    )
 }
 
-/// Whether somebody else is seen Primary outside the component of `node`.
-pub(crate) fn is_contradicted(look: &VisibleCluster, node: usize) -> bool {
+/// Whether another node is visibly Primary outside the component of `node`.
+pub(crate) fn is_contradicted(observed: &VisibleCluster, node: usize) -> bool {
     let VisibleNode::Answers {
         group,
         primary: false,
-    } = look.nodes[node]
+    } = observed.nodes[node]
     else {
         return false;
     };
-    look.nodes.iter().enumerate().any(|(other, seen)| {
+    observed.nodes.iter().enumerate().any(|(other, seen)| {
         matches!(seen, VisibleNode::Answers { primary: true, .. })
             && !members(group).any(|node| node == other)
     })
@@ -172,7 +174,7 @@ pub(crate) fn person(name: &str, role: Role) -> Actor {
     }
 }
 
-/// A request for `plan`, when it is executable.
+/// A request for `plan`, if it is executable.
 pub(crate) fn request_plan(id: usize, plan: &Plan, approvals: u32, tick: u8) -> Option<Action> {
     let id = format!("a{id}");
     let by = person("olga", Role::Operator);
@@ -188,7 +190,7 @@ pub(crate) fn request_plan(id: usize, plan: &Plan, approvals: u32, tick: u8) -> 
     Some(normalized(action))
 }
 
-/// The record without prose and without times that decide nothing: equal situations shall be equal states.
+/// The record without texts and irrelevant times, so that equal situations are equal states.
 pub(crate) fn normalized(mut action: Action) -> Action {
     action.journal.clear();
     action.outcome = None;

@@ -1,4 +1,4 @@
-//! What the model consists of: replicas, records, messages, and everything that may happen.
+//! The state of the model, its bounds, and its transitions.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -10,90 +10,83 @@ use galera::recover::action::Action;
 use crate::cluster::{NODES, NodeSet, SimulatedCluster};
 use crate::record::VisibleCluster;
 
-/// How far the model is explored.
+/// Bounds of the exploration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExplorationBounds {
-    /// Replicas of the console.
     pub replicas: usize,
-    /// Requests at most.
+    /// Maximum number of requests.
     pub actions: usize,
-    /// Approvals that an action needs, of two approvers.
+    /// Approvals that an action needs; there are two approvers.
     pub approvals: u32,
-    /// Changes of the network, deaths and starts of servers.
+    /// Maximum number of partitions, crashes and starts of servers.
     pub view_changes: u8,
-    /// How many of the servers may die and start again.
+    /// How many of the servers may crash and restart.
     pub mortal_nodes: usize,
-    /// Changes of what the console can reach.
+    /// Maximum number of changes of what the console can reach.
     pub reachability_changes: u8,
-    /// Deaths of replicas.
+    /// Maximum number of crashes of replicas.
     pub crashes: u8,
-    /// Locks that may be taken.
+    /// Maximum number of locks acquired.
     pub locks: u8,
     /// Ticks of the clock.
     pub ticks: u8,
 }
 
-/// A rule that is left out on purpose, to show that the model notices.
+/// A rule that is disabled on purpose, to show that the model detects it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum InjectedFlaw {
-    /// Nothing is left out.
+    /// Every rule is in force.
     #[default]
     None,
     /// A statement may arrive at any time after its intention.
     LateStatements,
-    /// Nobody looks again between approval and statement.
+    /// The plan is not computed again between approval and statement.
     NoRecheck,
     /// A successor repeats a step whose outcome is not known.
     RepeatedStep,
 }
 
-/// The protocol with its surroundings.
+/// The protocol with its environment.
 #[derive(Clone, Copy, Debug)]
 pub struct RecoveryModel {
-    /// How far it goes.
     pub bounds: ExplorationBounds,
-    /// What is left out.
     pub flaw: InjectedFlaw,
-    /// How the cluster begins.
     pub initial: SimulatedCluster,
 }
 
-/// What a replica believes and is about to do.
+/// What a replica has done so far, as far as it knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReplicaState {
-    /// Nothing.
     Idle,
-    /// It took the lock with this fence and looked at the databases.
+    /// It holds the lock with this fence and has observed the databases.
     Locked(u8, VisibleCluster),
-    /// It wrote that it executes this action.
+    /// It has recorded that it executes this action.
     Executing(u8, usize),
-    /// It opened a connection and looked again.
+    /// It has opened a connection and observed again.
     Connected(u8, usize, VisibleCluster),
-    /// It wrote its intention and has not sent yet.
+    /// It has written its intention and not sent yet.
     Intended(u8, usize, VisibleCluster),
-    /// It sent.
+    /// It has sent the statement.
     Sent(u8, usize),
 }
 
-/// A statement on its way.
+/// A statement in transit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PendingStatement {
-    /// The action.
     pub action: usize,
-    /// To whom.
+    /// The node that receives it.
     pub node: usize,
-    /// How often views had changed when the sender looked.
+    /// Number of view changes when the sender observed.
     pub view_changes: u8,
     /// The tick at which its connection was opened.
     pub tick: u8,
 }
 
-/// A record as etcd holds it: shared between states, and hashed once, when it is written.
+/// A record in etcd, shared between states and hashed once, when it is written.
 #[derive(Clone, Debug)]
 pub struct HashedAction(Arc<(u64, Action)>);
 
 impl HashedAction {
-    /// Writes a record.
     pub(crate) fn new(action: Action) -> Self {
         let mut hasher = DefaultHasher::new();
         action.hash(&mut hasher);
@@ -123,80 +116,71 @@ impl Hash for HashedAction {
     }
 }
 
-/// The whole state.
+/// The state of everything.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ModelState {
-    /// The databases.
     pub cluster: SimulatedCluster,
-    /// The records in etcd.
     pub actions: Vec<HashedAction>,
-    /// For each record, the first final state that it had.
+    /// For each record, its first final state.
     pub ended: Vec<Option<galera::recover::action::ActionState>>,
     /// For each record, how often a statement was sent.
     pub sent: Vec<u8>,
-    /// For each record, how often it was begun.
+    /// For each record, how often it was started.
     pub begun: Vec<u8>,
-    /// The lock in etcd: who and with which fence.
+    /// The lock in etcd: its holder and fence.
     pub lock: Option<(usize, u8)>,
     /// The fence of the last lock.
     pub fence: u8,
-    /// The replicas.
     pub replicas: Vec<ReplicaState>,
-    /// Statements on their way.
+    /// Statements in transit.
     pub statements: Vec<PendingStatement>,
-    /// The time.
     pub tick: u8,
-    /// What is left of the sizes.
+    /// What is left of the bound.
     pub reachability_changes: u8,
-    /// What is left of the sizes.
+    /// What is left of the bound.
     pub crashes: u8,
 }
 
-/// Something that happens.
+/// One transition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transition {
-    /// The network divides the nodes.
     Partition([u8; NODES]),
-    /// A server dies.
     Kill(usize),
-    /// A server starts.
     Start(usize),
-    /// The console reaches these nodes from now on.
+    /// Sets which nodes the console can reach.
     SetReachable(NodeSet),
-    /// Time passes.
     Tick,
-    /// An operator requests what the present plan says.
+    /// An operator requests the current plan.
     Request,
-    /// An approver approves the record as it is.
+    /// An approver approves the current record.
     Approve(usize, bool),
     /// The requester withdraws.
     Cancel(usize),
-    /// Some replica says that a record's time is over.
+    /// A replica records that an action has expired.
     Expire(usize),
-    /// The lock's lease ends, whatever its holder believes.
+    /// The lock's lease expires, whether or not its holder knows.
     LockExpires,
-    /// A replica takes the lock and looks at the databases.
+    /// A replica acquires the lock and observes the databases.
     Lock(usize),
-    /// It begins the action.
+    /// It starts the action.
     Begin(usize, usize),
     /// It continues another replica's action.
     TakeOver(usize, usize),
-    /// It opens a connection and looks again.
+    /// It opens a connection and observes again.
     Connect(usize),
     /// It writes its intention.
     Intend(usize),
-    /// It sends.
+    /// It sends the statement.
     Send(usize),
     /// A statement arrives.
     Arrive(usize),
     /// A statement is lost.
     Lose(usize),
-    /// It writes that the database took the statement.
+    /// It records that the server accepted the statement.
     Answer(usize),
-    /// It looks at the outcome and writes it when it is proven or contradicted.
+    /// It observes the outcome and records it if it is proven or contradicted.
     Observe(usize),
-    /// It finds out that its lock is gone or its action is over.
+    /// It finds that its lock is lost or its action has ended.
     GiveUp(usize),
-    /// It crashes.
     Crash(usize),
 }

@@ -1,4 +1,4 @@
-//! What may happen next, and what follows.
+//! Which transitions are possible, and their effects.
 
 use galera::access::Role;
 use galera::recover::action::{self, ActionEvent, NextStep, ObservedOutcome, StepResult};
@@ -12,8 +12,8 @@ use crate::state::{
     Transition,
 };
 
-/// How many changes of views fit between the last look and the arrival of a statement: Galera takes longer than the
-/// connection lives to notice one loss and then another.
+/// How many view changes fit between the last observation and the arrival of a statement: Galera takes longer to
+/// detect one loss after another than the connection lasts.
 const CHANGES_IN_WINDOW: u8 = 1;
 
 impl stateright::Model for RecoveryModel {
@@ -45,9 +45,9 @@ impl stateright::Model for RecoveryModel {
         }
     }
 
-    fn next_state(&self, last: &ModelState, what: Transition) -> Option<ModelState> {
+    fn next_state(&self, last: &ModelState, transition: Transition) -> Option<ModelState> {
         let mut state = last.clone();
-        self.apply(&mut state, what)?;
+        self.apply(&mut state, transition)?;
         for (record, ended) in state.actions.iter().zip(&mut state.ended) {
             if record.state.is_final() {
                 ended.get_or_insert(record.state);
@@ -146,9 +146,9 @@ impl RecoveryModel {
         }
     }
 
-    /// Lets `what` happen; `None` when it cannot.
-    fn apply(&self, state: &mut ModelState, what: Transition) -> Option<()> {
-        match what {
+    /// Applies a transition; `None` if it is not possible.
+    fn apply(&self, state: &mut ModelState, transition: Transition) -> Option<()> {
+        match transition {
             Transition::Partition(part) => {
                 state.cluster.partition = part;
                 state.cluster.update_views();
@@ -213,7 +213,7 @@ impl RecoveryModel {
         Some(())
     }
 
-    /// The database has closed what a paused sender left open, and a statement that took too long finds it closed.
+    /// The server closes connections that a paused sender left open; a late statement finds its connection closed.
     fn close_connections(&self, state: &mut ModelState) {
         if self.flaw == InjectedFlaw::LateStatements {
             return;
@@ -243,8 +243,8 @@ impl RecoveryModel {
         Some(())
     }
 
-    /// Writes what `event` makes of a record: reading, `replica_step` and the compared write are one move, because a write that
-    /// lost its race changes nothing.
+    /// Applies `event` to a record. Reading, `step` and the compare-and-swap are one transition, because a write that fails
+    /// its comparison changes nothing.
     fn write(&self, state: &mut ModelState, place: usize, event: &ActionEvent<'_>) -> Option<()> {
         let record = state.actions.get(place)?;
         let limits = record::limits(self.bounds.approvals);
@@ -253,7 +253,7 @@ impl RecoveryModel {
         Some(())
     }
 
-    /// The same, guarded by the lock as well.
+    /// The same, also guarded by the lock.
     fn write_guarded(
         &self,
         state: &mut ModelState,
@@ -268,8 +268,8 @@ impl RecoveryModel {
         self.write(state, place, event)
     }
 
-    fn replica_step(&self, state: &mut ModelState, what: Transition) -> Option<()> {
-        match what {
+    fn replica_step(&self, state: &mut ModelState, transition: Transition) -> Option<()> {
+        match transition {
             Transition::Lock(replica) => {
                 let wanted = |record: &HashedAction| {
                     matches!(
@@ -285,8 +285,8 @@ impl RecoveryModel {
                 }
                 state.fence += 1;
                 state.lock = Some((replica, state.fence));
-                let look = VisibleCluster::at(&state.cluster, state.tick);
-                state.replicas[replica] = ReplicaState::Locked(state.fence, look);
+                let observed = VisibleCluster::at(&state.cluster, state.tick);
+                state.replicas[replica] = ReplicaState::Locked(state.fence, observed);
             }
             Transition::Begin(replica, place) => self.begin(state, replica, place)?,
             Transition::TakeOver(replica, place) => {
@@ -327,12 +327,12 @@ impl RecoveryModel {
     }
 
     fn begin(&self, state: &mut ModelState, replica: usize, place: usize) -> Option<()> {
-        let ReplicaState::Locked(fence, look) = state.replicas[replica] else {
+        let ReplicaState::Locked(fence, observed) = state.replicas[replica] else {
             return None;
         };
         let plan = match self.flaw {
             InjectedFlaw::NoRecheck => state.actions.get(place)?.plan.clone(),
-            _ => look.plan(),
+            _ => observed.plan(),
         };
         let name = format!("r{replica}");
         let event = ActionEvent::Begin {
@@ -353,12 +353,12 @@ impl RecoveryModel {
     }
 
     fn intend(&self, state: &mut ModelState, replica: usize) -> Option<()> {
-        let ReplicaState::Connected(fence, place, look) = state.replicas[replica] else {
+        let ReplicaState::Connected(fence, place, observed) = state.replicas[replica] else {
             return None;
         };
         let digest = match self.flaw {
             InjectedFlaw::NoRecheck => state.actions[place].plan.digest.clone(),
-            _ => look.plan().digest,
+            _ => observed.plan().digest,
         };
         let event = ActionEvent::Intend {
             fence: i64::from(fence),
@@ -371,22 +371,22 @@ impl RecoveryModel {
             return None;
         }
         if state.actions[place].state == action::ActionState::Executing {
-            state.replicas[replica] = ReplicaState::Intended(fence, place, look);
+            state.replicas[replica] = ReplicaState::Intended(fence, place, observed);
         } else {
             release(state, replica);
         }
         Some(())
     }
 
-    /// Nobody asks etcd between intention and statement: whatever stops a late sender must be elsewhere.
+    /// etcd is not read between intention and statement, so a late sender must be stopped by other means.
     fn send(&self, state: &mut ModelState, replica: usize) -> Option<()> {
-        let ReplicaState::Intended(fence, place, look) = state.replicas[replica] else {
+        let ReplicaState::Intended(fence, place, observed) = state.replicas[replica] else {
             return None;
         };
         let open = self.flaw == InjectedFlaw::LateStatements
             || in_window(
-                look.tick,
-                look.view_changes,
+                observed.tick,
+                observed.view_changes,
                 state.tick,
                 state.cluster.view_changes,
             );
@@ -395,8 +395,8 @@ impl RecoveryModel {
             state.statements.push(PendingStatement {
                 action: place,
                 node: record::executor(&state.actions[place])?,
-                view_changes: look.view_changes,
-                tick: look.tick,
+                view_changes: observed.view_changes,
+                tick: observed.tick,
             });
         }
         state.replicas[replica] = ReplicaState::Sent(fence, place);
@@ -435,18 +435,18 @@ impl RecoveryModel {
         if record.next_step() != Some(NextStep::Observe) {
             return None;
         }
-        let look = VisibleCluster::at(&state.cluster, state.tick);
+        let observed = VisibleCluster::at(&state.cluster, state.tick);
         let node = record::executor(record)?;
-        let verdict = if record::is_proven(&look, node) {
+        let outcome = if record::is_proven(&observed, node) {
             ObservedOutcome::Proven("Primary".to_owned())
-        } else if record::is_contradicted(&look, node) {
+        } else if record::is_contradicted(&observed, node) {
             ObservedOutcome::Contradicted("Primary elsewhere".to_owned())
         } else {
             return None;
         };
         let event = ActionEvent::Observed {
             fence: i64::from(fence),
-            outcome: verdict,
+            outcome,
         };
         self.write_guarded(state, replica, fence, place, &event)?;
         release(state, replica);
@@ -454,12 +454,12 @@ impl RecoveryModel {
     }
 }
 
-/// Whether a connection that was opened after a look still takes a statement.
+/// Whether a connection opened after an observation still accepts a statement.
 fn in_window(tick: u8, changes: u8, now: u8, changed: u8) -> bool {
     tick == now && changed - changes <= CHANGES_IN_WINDOW
 }
 
-/// The replica is done: it gives the lock back if it still has it.
+/// The replica is done and releases the lock if it still holds it.
 fn release(state: &mut ModelState, replica: usize) {
     if state.lock.is_some_and(|(holder, _)| holder == replica) {
         state.lock = None;
@@ -467,8 +467,8 @@ fn release(state: &mut ModelState, replica: usize) {
     state.replicas[replica] = ReplicaState::Idle;
 }
 
-/// A replica whose lock is gone or whose action ended finds that out at its next write. It may pause before: this move
-/// need not happen.
+/// A replica whose lock is lost or whose action has ended finds out at its next write. It may pause before that: this
+/// transition is optional.
 fn give_up(state: &mut ModelState, replica: usize) -> Option<()> {
     let (fence, place) = match state.replicas[replica] {
         ReplicaState::Idle => return None,

@@ -1,9 +1,9 @@
-//! The protocol within bounds that a test can afford, and proof that the model notices what it should.
+//! The protocol within bounds that a test can afford, and proof that the model detects injected flaws.
 
 use recovery_model::{ExplorationBounds, InjectedFlaw, RecoveryModel, SimulatedCluster};
 use stateright::{Checker, HasDiscoveries, Model as _};
 
-/// A network that changes twice: enough for a cluster to heal and to fall apart again behind a replica's back.
+/// A network that changes twice: enough for a cluster to heal and split again between two observations of a replica.
 const UNSTABLE_NETWORK: ExplorationBounds = ExplorationBounds {
     replicas: 2,
     actions: 1,
@@ -16,15 +16,15 @@ const UNSTABLE_NETWORK: ExplorationBounds = ExplorationBounds {
     ticks: 2,
 };
 
-fn model(sizes: ExplorationBounds, weakness: InjectedFlaw) -> RecoveryModel {
+fn model(sizes: ExplorationBounds, flaw: InjectedFlaw) -> RecoveryModel {
     RecoveryModel {
         bounds: sizes,
-        flaw: weakness,
+        flaw,
         initial: SimulatedCluster::isolated(),
     }
 }
 
-/// Explores everything within `sizes` and expects every property to hold.
+/// Explores everything within `sizes` and asserts that every property holds.
 fn assert_properties_hold(sizes: ExplorationBounds) {
     let checker = model(sizes, InjectedFlaw::None)
         .checker()
@@ -55,9 +55,9 @@ fn i17_dying_replicas_and_servers_break_nothing() {
     });
 }
 
-/// Finds the counterexample to `property` when `weakness` is built in.
-fn assert_flaw_found(sizes: ExplorationBounds, weakness: InjectedFlaw, property: &'static str) {
-    let checker = model(sizes, weakness)
+/// Asserts that the injected flaw leads to a counterexample to `property`.
+fn assert_flaw_found(sizes: ExplorationBounds, flaw: InjectedFlaw, property: &'static str) {
+    let checker = model(sizes, flaw)
         .checker()
         .threads(2)
         .finish_when(HasDiscoveries::AnyOf([property].into()))
@@ -67,10 +67,10 @@ fn assert_flaw_found(sizes: ExplorationBounds, weakness: InjectedFlaw, property:
     let states = checker.unique_state_count();
     assert!(
         path.is_some(),
-        "{weakness:?} is not noticed in {states} states"
+        "{flaw:?} is not detected in {states} states"
     );
     println!(
-        "{weakness:?}, after {states} states: {:?}",
+        "{flaw:?}, after {states} states: {:?}",
         path.map(|path| path.into_actions())
     );
 }

@@ -1,4 +1,4 @@
-//! The owner of one cluster: takes in what probes and the registry say, folds it, and publishes what changed.
+//! Owns the state of one cluster: ingests probe reports and registry changes, folds them, and publishes what changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,18 +27,18 @@ use super::registrations::Registrations;
 use super::snapshot::ClusterSnapshot;
 use crate::probe::ProbeReport;
 
-/// Inputs that wait for a busy owner before the registry's watch is slowed down.
+/// Inputs in the queue of a busy monitor before the registry's watch is slowed down.
 pub(super) const QUEUE: usize = 64;
-/// Time passes without anybody saying so: evidence grows stale.
+/// Fold at least this often: evidence becomes stale without any input.
 const TICK: Duration = Duration::from_secs(1);
-/// How much earlier than after a whole interval the next readings may be there.
+/// How much earlier than a whole poll interval the next reports may arrive.
 const JITTER: Duration = Duration::from_millis(100);
-/// How long an answer may wait for states that were told before it: somebody may tell states without end.
+/// How long a probe report may wait for earlier registry states: a flapping node could delay it forever.
 const REPORT_DELAY_MAX: Duration = Duration::from_millis(500);
-/// A wish to remember members that was not fulfilled is repeated after this time.
+/// Time after which unconfirmed expected members are sent again.
 const MEMBERS_RETRY: Duration = Duration::from_secs(5);
 
-/// What an owner needs besides its inputs.
+/// What a monitor needs besides its inputs.
 pub(super) struct MonitorContext {
     pub(super) registry_prefix: String,
     pub(super) fold_settings: FoldSettings,
@@ -50,10 +50,10 @@ pub(super) struct MonitorContext {
     pub(super) metrics: Arc<MonitorMetrics>,
 }
 
-/// Where an owner's news come from.
+/// The receiving ends of a monitor's inputs.
 pub(super) struct InputChannels {
     pub(super) inputs: mpsc::Receiver<MonitorInput>,
-    /// For answers to the owner's own questions.
+    /// For replies to the monitor's own lease lookups.
     pub(super) own_inputs: mpsc::Sender<MonitorInput>,
     pub(super) reports: mpsc::Receiver<ProbeReport>,
     pub(super) health: watch::Receiver<RegistryHealth>,
@@ -65,16 +65,19 @@ pub(super) struct ClusterMonitor {
     evidence: Evidence,
     registrations: Registrations,
     probes: ProbeSet,
-    /// Answers that wait for the states that were told before them, each with the time since when one does.
+    /// Probe reports waiting for earlier registry states to be folded, each with the time since when.
     deferred_reports: BTreeMap<NodeId, (Instant, ProbeReport)>,
     publisher: ClusterPublisher,
+    /// The last published view.
     view: Option<ClusterView>,
+    /// The last published view without its times, to detect changes.
+    comparable: Option<ClusterView>,
     published_at: Option<Instant>,
     requested_leases: BTreeSet<LeaseId>,
-    /// Members that are not in etcd yet, and when that was last tried.
+    /// Expected members not confirmed in etcd yet, and when they were last sent.
     pending_members: Option<(BTreeSet<NodeId>, Instant)>,
     known_positions: KnownPositions,
-    /// The history that was last given to be written, and when.
+    /// The positions last sent to the writer, and when.
     written_positions: Option<(KnownPositions, Instant)>,
 }
 
@@ -99,6 +102,7 @@ impl ClusterMonitor {
             evidence,
             context,
             view: None,
+            comparable: None,
             published_at: None,
             requested_leases: BTreeSet::new(),
             pending_members: None,
@@ -107,33 +111,33 @@ impl ClusterMonitor {
         }
     }
 
-    /// Works until cancelled; the cluster is then no longer known.
-    pub(super) async fn run(mut self, mut inbox: InputChannels, cancel: CancellationToken) {
-        let mut pace = Debounce::new();
-        pace.trigger_now();
+    /// Runs until cancelled; the cluster is then no longer known.
+    pub(super) async fn run(mut self, mut channels: InputChannels, cancel: CancellationToken) {
+        let mut debounce = Debounce::new();
+        debounce.trigger_now();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return,
-                Some(input) = inbox.inputs.recv() => {
+                Some(input) = channels.inputs.recv() => {
                     self.apply_input(input, now());
-                    pace.trigger_now();
+                    debounce.trigger_now();
                 }
-                Some(report) = inbox.reports.recv() => {
+                Some(report) = channels.reports.recv() => {
                     self.on_report(report);
-                    pace.trigger_soon();
+                    debounce.trigger_soon();
                 }
-                Ok(()) = inbox.health.changed() => {
-                    self.evidence.registry_health = inbox.health.borrow_and_update().clone();
-                    pace.trigger_now();
+                Ok(()) = channels.health.changed() => {
+                    self.evidence.registry_health = channels.health.borrow_and_update().clone();
+                    debounce.trigger_now();
                 }
-                _ = tick.tick() => pace.trigger_soon(),
-                () = pace.wait_due() => {
-                    let more = self.fold_and_publish(now(), &inbox.own_inputs);
-                    pace.mark_done();
+                _ = tick.tick() => debounce.trigger_soon(),
+                () = debounce.wait_due() => {
+                    let more = self.fold_and_publish(now(), &channels.own_inputs);
+                    debounce.mark_done();
                     if more {
-                        pace.trigger_now();
+                        debounce.trigger_now();
                     }
                 }
             }
@@ -155,15 +159,15 @@ impl ClusterMonitor {
                 if self
                     .pending_members
                     .as_ref()
-                    .is_none_or(|(wished, _)| *wished == members)
+                    .is_none_or(|(pending, _)| *pending == members)
                 {
                     self.pending_members = None;
                     self.evidence.last_primary_members = members;
                 }
                 return;
             }
-            MonitorInput::KnownPositions(history) => {
-                self.known_positions.merge(&history);
+            MonitorInput::KnownPositions(positions) => {
+                self.known_positions.merge(&positions);
                 return;
             }
             MonitorInput::LeaseTtl { lease, ttl } => self.registrations.set_lease_ttl(lease, ttl),
@@ -180,7 +184,7 @@ impl ClusterMonitor {
         if !self.probes.contains(&report.node) {
             return;
         }
-        // What came first is folded first: an answer is not to hide the states that were told before it.
+        // Fold in arrival order: a probe result must not hide registry states reported before it.
         let node = report
             .node
             .clone()
@@ -206,27 +210,27 @@ impl ClusterMonitor {
         }
     }
 
-    /// Takes in the answers that need not wait any longer. Whether there was one.
+    /// Applies deferred reports that need not wait any longer. Returns whether there was one.
     fn apply_deferred_reports(&mut self) -> bool {
         let port = self.context.fold_settings.default_port;
         let waits = |(since, report): &(Instant, ProbeReport)| {
             let node = report.node.clone().normalized(port);
             self.registrations.has_unfolded_state(&node) && since.elapsed() < REPORT_DELAY_MAX
         };
-        let (waiting, free) = std::mem::take(&mut self.deferred_reports)
+        let (waiting, ready) = std::mem::take(&mut self.deferred_reports)
             .into_iter()
-            .partition(|(_, answer)| waits(answer));
+            .partition(|(_, deferred)| waits(deferred));
         self.deferred_reports = waiting;
-        let free: BTreeMap<NodeId, (Instant, ProbeReport)> = free;
-        let any = !free.is_empty();
-        for (_, report) in free.into_values() {
+        let ready: BTreeMap<NodeId, (Instant, ProbeReport)> = ready;
+        let any = !ready.is_empty();
+        for (_, report) in ready.into_values() {
             self.apply_report(report);
         }
         any
     }
 
-    /// Folds, publishes, and does what follows from the view. Whether the next fold has something new already.
-    fn fold_and_publish(&mut self, at: Timestamp, myself: &mpsc::Sender<MonitorInput>) -> bool {
+    /// Folds, publishes, and acts on the new view. Returns whether there is already something to fold next.
+    fn fold_and_publish(&mut self, at: Timestamp, own_inputs: &mpsc::Sender<MonitorInput>) -> bool {
         self.probes.reconcile(
             &mut self.evidence,
             at,
@@ -258,7 +262,7 @@ impl ClusterMonitor {
         self.context
             .publisher
             .set_notices(&format!("cluster/{}", self.evidence.name), notices);
-        self.request_lease_ttls(myself);
+        self.request_lease_ttls(own_inputs);
         let more = self.registrations.mark_folded();
         if more {
             self.refresh_registry_evidence();
@@ -266,12 +270,10 @@ impl ClusterMonitor {
         self.apply_deferred_reports() || more
     }
 
-    /// Publishes what changed at once, and what only grew older at most once an interval.
+    /// Publishes changes immediately, and views that differ only in their times at most once per poll interval.
     fn publish(&mut self, view: ClusterView) {
-        let same = self
-            .view
-            .as_ref()
-            .is_some_and(|before| without_times(before) == without_times(&view));
+        let comparable = without_times(&view);
+        let same = self.comparable.as_ref() == Some(&comparable);
         let recent = self
             .published_at
             .is_some_and(|at| at.elapsed() + JITTER < self.context.poll_interval);
@@ -281,9 +283,10 @@ impl ClusterMonitor {
         self.published_at = Some(Instant::now());
         self.publisher.publish(view.clone());
         self.view = Some(view);
+        self.comparable = Some(comparable);
     }
 
-    /// Keeps the members of the Primary component for the day when there is none.
+    /// Records the members of the Primary component, to be expected when there is none.
     fn update_expected_members(&mut self, view: &ClusterView) {
         if let Some(members) = self.changed_members(view) {
             self.evidence.last_primary_members.clone_from(&members);
@@ -298,7 +301,7 @@ impl ClusterMonitor {
         }
     }
 
-    /// The members when they changed under our own eyes.
+    /// The members of the Primary component, if this replica saw them change.
     fn changed_members(&self, view: &ClusterView) -> Option<BTreeSet<NodeId>> {
         let mut members = primary_members(view).filter(|members| !members.is_empty())?;
         let before = self.view.as_ref().and_then(primary_members);
@@ -307,7 +310,7 @@ impl ClusterMonitor {
             .iter()
             .find(|c| c.status == ClusterStatus::Primary)
             .and_then(|c| c.size);
-        // A component that counts more members than it names must not shorten what is remembered.
+        // A component that lists fewer members than its size must not shorten the record.
         if size.is_some_and(|size| u64::try_from(members.len()).unwrap_or(u64::MAX) < size) {
             members.extend(self.evidence.last_primary_members.iter().cloned());
         } else if before.as_ref() == Some(&members) {
@@ -316,7 +319,7 @@ impl ClusterMonitor {
         (members != self.evidence.last_primary_members).then_some(members)
     }
 
-    /// Writes the positions now and then, and at once when the verdict changes: then they may soon be needed.
+    /// Writes the positions periodically, and immediately when the verdict changes: recovery may need them soon.
     fn persist_positions(&mut self, view: &ClusterView) {
         let before = self.view.as_ref().map(|view| view.verdict.state);
         let changed = before.is_some_and(|before| before != view.verdict.state);
@@ -328,9 +331,9 @@ impl ClusterMonitor {
             None => self.known_positions != KnownPositions::default(),
         };
         if due {
-            let history = (self.evidence.name.clone(), self.known_positions.clone());
-            // Without room it is tried again after the next change.
-            if self.context.known_positions.try_send(history).is_ok() {
+            let update = (self.evidence.name.clone(), self.known_positions.clone());
+            // If the queue is full, retried after the next change.
+            if self.context.known_positions.try_send(update).is_ok() {
                 self.written_positions = Some((self.known_positions.clone(), Instant::now()));
             }
         }
@@ -339,29 +342,29 @@ impl ClusterMonitor {
     fn send_expected_members(&mut self) {
         if let Some((members, tried)) = &mut self.pending_members {
             *tried = Instant::now();
-            let wish = ExpectedMembersUpdate {
+            let update = ExpectedMembersUpdate {
                 cluster: self.evidence.name.clone(),
                 members: members.clone(),
             };
-            // Without room it is tried again later.
-            let _ = self.context.expected_members.try_send(wish);
+            // If the queue is full, retried later.
+            let _ = self.context.expected_members.try_send(update);
         }
     }
 
-    fn request_lease_ttls(&mut self, myself: &mpsc::Sender<MonitorInput>) {
+    fn request_lease_ttls(&mut self, own_inputs: &mpsc::Sender<MonitorInput>) {
         for lease in self.registrations.leases_without_ttl() {
             if self.requested_leases.insert(lease) {
-                let owner = myself.clone();
-                // Without room the default goes on to hold until the next reset.
-                let _ = self.context.leases.try_send(LeaseLookup {
-                    lease,
-                    reply_to: owner,
-                });
+                let reply_to = own_inputs.clone();
+                // If the queue is full, the default stays in effect until the next reset.
+                let _ = self
+                    .context
+                    .leases
+                    .try_send(LeaseLookup { lease, reply_to });
             }
         }
     }
 
-    /// Logs what an operator would want to read.
+    /// Logs a changed verdict with its first reason.
     fn log_verdict_change(&self, view: &ClusterView) {
         let before = self.view.as_ref().map(|view| view.verdict.state);
         let state = view.verdict.state;

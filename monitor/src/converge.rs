@@ -1,15 +1,15 @@
-//! Keys that any replica may write, and that all of them bring to the same value: read, decide, compare, write.
+//! Compare-and-set of keys that any replica may write: read, decide, write if unchanged.
 
 use registry::{CreateOutcome, Error, Registry};
 
-/// Attempts when others write at the same time.
+/// Attempts in case of concurrent writers.
 const ATTEMPTS: usize = 3;
 
-/// Brings `key` to what `wanted` makes of its present value; `None` from it means that the key is right as it is.
-/// Harmless to repeat: each attempt compares what it read.
+/// Writes to `key` what `wanted` makes of its current value; `None` from it leaves the key as it is. Safe to repeat:
+/// each attempt compares what it read.
 ///
 /// # Errors
-/// etcd's; a conflict when others were faster each time.
+/// [`Error::Conflict`] when every attempt lost against a concurrent writer, and whatever the registry returns.
 pub(super) async fn converge(
     registry: &Registry,
     key: &str,
@@ -17,12 +17,12 @@ pub(super) async fn converge(
 ) -> Result<(), Error> {
     let mut lost = None;
     for _ in 0..ATTEMPTS {
-        let present = registry.get(key).await?;
-        let value = present.as_ref().map(|entry| entry.value.as_ref());
+        let current = registry.get(key).await?;
+        let value = current.as_ref().map(|entry| entry.value.as_ref());
         let Some(value) = wanted(value)? else {
             return Ok(());
         };
-        let written = match present {
+        let written = match current {
             Some(entry) => {
                 let updated = registry.update(key, entry.mod_revision, value, None).await;
                 updated.map(drop)
@@ -43,7 +43,6 @@ pub(super) async fn converge(
     lost.map_or(Ok(()), Err)
 }
 
-/// A value as it is stored.
 ///
 /// # Errors
 /// [`Error::Invalid`] when it cannot be written as JSON.

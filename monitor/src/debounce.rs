@@ -1,13 +1,13 @@
-//! When to fold: soon after a change, but never in quick succession, so that a burst costs one fold.
+//! When to fold: soon after a change, but with a minimum interval, so that a burst costs one fold.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// Shortest time between two folds of a cluster.
+/// Minimum time between two folds of a cluster.
 pub(super) const FOLD_INTERVAL_MIN: Duration = Duration::from_millis(20);
 
-/// The next fold's time.
+/// The time of the next fold.
 #[derive(Debug)]
 pub(super) struct Debounce {
     wait_due: Option<Instant>,
@@ -22,12 +22,12 @@ impl Debounce {
         }
     }
 
-    /// Something changed that people wait for.
+    /// Schedules a fold as early as the minimum interval allows.
     pub(super) fn trigger_now(&mut self) {
         self.trigger_within(Duration::ZERO);
     }
 
-    /// Something changed that others are about to follow: all of them make one fold.
+    /// Schedules a fold after a short wait, because related changes are likely to follow.
     pub(super) fn trigger_soon(&mut self) {
         self.trigger_within(FOLD_INTERVAL_MIN);
     }
@@ -37,7 +37,7 @@ impl Debounce {
         self.wait_due = Some(self.wait_due.map_or(at, |due| due.min(at)));
     }
 
-    /// Returns when a fold is due; never while there is nothing to fold.
+    /// Waits until a fold is due; forever while none is scheduled.
     pub(super) async fn wait_due(&self) {
         match self.wait_due {
             Some(due) => sleep_until(due).await,
@@ -45,7 +45,7 @@ impl Debounce {
         }
     }
 
-    /// A fold was done.
+    /// Records that a fold was done.
     pub(super) fn mark_done(&mut self) {
         self.wait_due = None;
         self.earliest = Instant::now() + FOLD_INTERVAL_MIN;
@@ -58,32 +58,32 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_first_change_is_folded_at_once_and_a_burst_once_more() {
-        let mut pace = Debounce::new();
+        let mut debounce = Debounce::new();
         let start = Instant::now();
-        pace.trigger_now();
-        pace.wait_due().await;
-        pace.mark_done();
+        debounce.trigger_now();
+        debounce.wait_due().await;
+        debounce.mark_done();
         assert_eq!(start.elapsed(), Duration::ZERO);
         for _ in 0..100 {
-            pace.trigger_now();
+            debounce.trigger_now();
         }
-        pace.wait_due().await;
-        pace.mark_done();
+        debounce.wait_due().await;
+        debounce.mark_done();
         assert_eq!(start.elapsed(), FOLD_INTERVAL_MIN);
-        let idle = tokio::time::timeout(Duration::from_secs(60), pace.wait_due()).await;
+        let idle = tokio::time::timeout(Duration::from_secs(60), debounce.wait_due()).await;
         assert!(idle.is_err(), "nothing is due without a change");
     }
 
     #[tokio::test(start_paused = true)]
     async fn readings_wait_for_each_other_but_not_for_ever() {
-        let mut pace = Debounce::new();
+        let mut debounce = Debounce::new();
         let start = Instant::now();
-        pace.trigger_soon();
+        debounce.trigger_soon();
         for _ in 0..3 {
             tokio::time::sleep(FOLD_INTERVAL_MIN / 4).await;
-            pace.trigger_soon();
+            debounce.trigger_soon();
         }
-        pace.wait_due().await;
+        debounce.wait_due().await;
         // Timers have a resolution of a millisecond.
         assert!(
             start.elapsed() <= FOLD_INTERVAL_MIN + Duration::from_millis(1),

@@ -1,9 +1,10 @@
-//! Which clusters there are: the configured ones, those with keys in the registry, and those that are remembered.
+//! Which clusters are monitored: configured ones, those with keys in the registry, and those with recorded expected
+//! members.
 //!
-//! One task reads two supervised watches and tells each cluster's owner what concerns it. A cluster that loses its last
-//! key stays as long as it is configured or remembered: registrations vanish exactly when everything has crashed, and
-//! then the cluster must not vanish from the page with them. Only a cluster that was never seen Primary goes with its
-//! last key.
+//! One task reads three watches (registrations, expected members, known positions) and forwards each change to its
+//! cluster's monitor. A cluster that loses its last key stays as long as it is configured or has recorded members:
+//! registrations vanish exactly when everything has crashed, and the cluster must not vanish from the page with them.
+//! Only a cluster that was never seen Primary is removed with its last key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,15 +31,15 @@ use super::publisher::ViewPublisher;
 use super::readiness::Readiness;
 use crate::probe::{self, ProbeReport, ProbeSettings};
 
-/// Clusters that are followed; the keys of more are named in a notice.
+/// Clusters monitored at most; a notice reports further ones.
 const CLUSTERS_MAX: usize = 256;
-/// A followed cluster.
+/// A cluster with a running monitor; dropping it stops the monitor.
 struct MonitoredCluster {
     inputs: mpsc::Sender<MonitorInput>,
     _stop: DropGuard,
 }
 
-/// The task's state.
+/// The discovery task's state.
 pub(super) struct ClusterDiscovery {
     settings: Arc<MonitorSettings>,
     registry: Registry,
@@ -52,7 +53,7 @@ pub(super) struct ClusterDiscovery {
     positions: KnownPositionsSender,
     monitored: BTreeMap<ClusterName, MonitoredCluster>,
     key_index: KeyIndex,
-    /// Clusters whose members are remembered.
+    /// Clusters with recorded expected members.
     with_expected_members: BTreeSet<ClusterName>,
 }
 
@@ -66,15 +67,15 @@ impl ClusterDiscovery {
         shutdown: CancellationToken,
         probes: Arc<ProbeSettings>,
     ) -> Self {
-        let (leases, answering) = lease_lookup::worker(registry.clone());
-        let (expected_members, writing) =
+        let (leases, lease_worker) = lease_lookup::worker(registry.clone());
+        let (expected_members, members_worker) =
             expected_members::worker(registry.clone(), &settings.state_prefix);
-        let (positions, keeping) =
+        let (positions, positions_worker) =
             known_positions::worker(registry.clone(), &settings.state_prefix);
         for task in [
-            Box::pin(answering) as futures::future::BoxFuture<'static, ()>,
-            Box::pin(writing),
-            Box::pin(keeping),
+            Box::pin(lease_worker) as futures::future::BoxFuture<'static, ()>,
+            Box::pin(members_worker),
+            Box::pin(positions_worker),
         ] {
             let stop = shutdown.clone();
             tracker.spawn(async move { stop.run_until_cancelled_owned(task).await });
@@ -96,7 +97,7 @@ impl ClusterDiscovery {
         }
     }
 
-    /// Works until the hub is shut down; `readiness` hears of the first word from or about the registry.
+    /// Runs until shutdown; marks `readiness` after the first event of the registry's watch.
     pub(super) async fn run(mut self, readiness: Arc<Readiness>) {
         for name in self.settings.clusters.keys().cloned().collect::<Vec<_>>() {
             self.start_monitoring(&name);
@@ -104,10 +105,10 @@ impl ClusterDiscovery {
         let mut registrations = self
             .registry
             .watch(RegistryKeys::new(&self.settings.registry_prefix).root_prefix());
-        let mut memories = self
+        let mut expected_members = self
             .registry
             .watch(expected_members::prefix(&self.settings.state_prefix));
-        let mut histories = self
+        let mut known_positions = self
             .registry
             .watch(known_positions::prefix(&self.settings.state_prefix));
         let shutdown = self.shutdown.clone();
@@ -118,8 +119,8 @@ impl ClusterDiscovery {
                     self.on_registrations(event).await;
                     readiness.mark_registry_known();
                 }
-                Some(event) = memories.next() => self.on_expected_members(event).await,
-                Some(event) = histories.next() => self.on_known_positions(event).await,
+                Some(event) = expected_members.next() => self.on_expected_members(event).await,
+                Some(event) = known_positions.next() => self.on_known_positions(event).await,
                 else => return,
             }
         }
@@ -135,7 +136,7 @@ impl ClusterDiscovery {
             WatchEvent::Reachable => self.mark_reachable(),
             WatchEvent::Unreachable { since, error } => {
                 self.metrics.registry_restarted();
-                tracing::warn!(%error, %since, "The registry is unreachable; SQL facts go on");
+                tracing::warn!(%error, %since, "etcd is unreachable; continuing with SQL probes only");
                 self.publisher.set_health(RegistryHealth {
                     reachable: false,
                     since,
@@ -147,7 +148,7 @@ impl ClusterDiscovery {
 
     fn mark_reachable(&self) {
         if !self.publisher.health().borrow().reachable {
-            tracing::info!("The registry can be read");
+            tracing::info!("etcd is reachable");
             self.publisher.set_health(RegistryHealth {
                 reachable: true,
                 since: now(),
@@ -169,10 +170,10 @@ impl ClusterDiscovery {
             self.start_monitoring(name);
         }
         self.stop_monitoring_removed();
-        // Every owner: one without keys has to forget those that it had.
-        for (name, followed) in &self.monitored {
+        // Every monitor: one whose cluster has no keys left has to drop its old ones.
+        for (name, cluster) in &self.monitored {
             let entries = by_cluster.remove(name).unwrap_or_default();
-            let _ = followed.inputs.send(MonitorInput::Reset(entries)).await;
+            let _ = cluster.inputs.send(MonitorInput::Reset(entries)).await;
         }
         self.update_notices();
     }
@@ -238,13 +239,13 @@ impl ClusterDiscovery {
                     }
                 }
             }
-            // The other watch speaks for both.
+            // Reported by the registrations' watch.
             WatchEvent::Reachable | WatchEvent::Unreachable { .. } => {}
         }
         self.stop_monitoring_removed();
     }
 
-    /// Tells the owners of positions that any replica remembered. Nothing is ever taken back.
+    /// Forwards positions recorded by any replica. Positions are only ever raised, so deletions are ignored.
     async fn on_known_positions(&mut self, event: WatchEvent) {
         let entries = match event {
             WatchEvent::Reset { entries, .. } => entries,
@@ -260,8 +261,8 @@ impl ClusterDiscovery {
         for entry in entries {
             if let Some(name) = known_positions::cluster_of(&self.settings.state_prefix, &entry.key)
             {
-                let history = Box::new(known_positions::decode(&entry.value));
-                self.send_input(&name, MonitorInput::KnownPositions(history))
+                let positions = Box::new(known_positions::decode(&entry.value));
+                self.send_input(&name, MonitorInput::KnownPositions(positions))
                     .await;
             }
         }
@@ -275,9 +276,9 @@ impl ClusterDiscovery {
     }
 
     async fn send_input(&self, name: &ClusterName, input: MonitorInput) {
-        if let Some(followed) = self.monitored.get(name) {
-            // An owner reads until it is cancelled, and only this task cancels it.
-            let _ = followed.inputs.send(input).await;
+        if let Some(cluster) = self.monitored.get(name) {
+            // A monitor reads until it is cancelled, and only this task cancels it.
+            let _ = cluster.inputs.send(input).await;
         }
     }
 
@@ -285,9 +286,9 @@ impl ClusterDiscovery {
         if self.monitored.contains_key(name) || self.monitored.len() >= CLUSTERS_MAX {
             return;
         }
-        tracing::info!(cluster.id = %name, "Cluster {name} is followed");
+        tracing::info!(cluster.id = %name, "Started monitoring cluster {name}");
         let stop = self.shutdown.child_token();
-        let (inputs, inbox) = mpsc::channel(cluster_monitor::QUEUE);
+        let (inputs, receiver) = mpsc::channel(cluster_monitor::QUEUE);
         let (reports, reported) = mpsc::channel(cluster_monitor::QUEUE);
         let health = self.publisher.health();
         let prober = Box::new(SqlProber {
@@ -298,7 +299,7 @@ impl ClusterDiscovery {
             tracker: self.tracker.clone(),
             stop: stop.clone(),
         });
-        let surroundings = MonitorContext {
+        let context = MonitorContext {
             registry_prefix: self.settings.registry_prefix.clone(),
             fold_settings: self.settings.fold_settings(),
             poll_interval: self.settings.poll_interval,
@@ -314,36 +315,36 @@ impl ClusterDiscovery {
             .get(name)
             .cloned()
             .unwrap_or_default();
-        let present = health.borrow().clone();
-        let owner = ClusterMonitor::new(name.clone(), configured, present, prober, surroundings);
-        let inbox = InputChannels {
-            inputs: inbox,
+        let current = health.borrow().clone();
+        let monitor = ClusterMonitor::new(name.clone(), configured, current, prober, context);
+        let channels = InputChannels {
+            inputs: receiver,
             own_inputs: inputs.clone(),
             reports: reported,
             health,
         };
-        self.tracker.spawn(owner.run(inbox, stop.clone()));
-        let followed = MonitoredCluster {
+        self.tracker.spawn(monitor.run(channels, stop.clone()));
+        let cluster = MonitoredCluster {
             inputs,
             _stop: stop.drop_guard(),
         };
-        self.monitored.insert(name.clone(), followed);
+        self.monitored.insert(name.clone(), cluster);
     }
 
-    /// Lets go of clusters that nothing speaks of any more.
+    /// Stops monitoring clusters that are neither configured, registered nor recorded.
     fn stop_monitoring_removed(&mut self) {
-        let (settings, index, remembered) =
+        let (settings, index, recorded) =
             (&self.settings, &self.key_index, &self.with_expected_members);
         self.monitored.retain(|name, _| {
-            let stays = settings.clusters.contains_key(name) || index.contains(name) || remembered.contains(name);
-            if !stays {
-                tracing::info!(cluster.id = %name, "Cluster {name} is gone: no key, no configuration, never seen Primary");
+            let keep = settings.clusters.contains_key(name) || index.contains(name) || recorded.contains(name);
+            if !keep {
+                tracing::info!(cluster.id = %name, "Stopped monitoring cluster {name}: no keys, not configured, never seen Primary");
             }
-            stays
+            keep
         });
     }
 
-    /// Tells everybody about keys and clusters that cannot be used.
+    /// Replaces the notices about keys and clusters that cannot be used.
     fn update_notices(&self) {
         let mut notices = self.key_index.notices();
         let followed = |name: &&ClusterName| self.monitored.contains_key(*name);
@@ -354,7 +355,7 @@ impl ClusterDiscovery {
             .count();
         if beyond > 0 {
             notices.push(format!(
-                "{beyond} clusters of the registry are not shown: at most {CLUSTERS_MAX} are followed. Clean up the registry."
+                "{beyond} clusters in the registry are not shown: at most {CLUSTERS_MAX} are monitored. Remove stale keys from the registry."
             ));
         }
         self.publisher.set_notices("registry", notices);
@@ -372,14 +373,14 @@ struct SqlProber {
 }
 
 impl Prober for SqlProber {
-    fn start(&self, node: &NodeId, asked: Arc<Notify>, cancel: CancellationToken) {
+    fn start(&self, node: &NodeId, probe_now: Arc<Notify>, cancel: CancellationToken) {
         let probe = probe::run(
             self.cluster.clone(),
             node.clone(),
             Arc::clone(&self.settings),
             self.reports.clone(),
             Arc::clone(&self.metrics),
-            asked,
+            probe_now,
             cancel,
         );
         let stop = self.stop.clone();

@@ -1,8 +1,8 @@
-//! Who was in the last Primary component that was seen: kept in etcd, so that a cluster that is gone altogether still
-//! has expected members after the console restarts (I4).
+//! Members of the last Primary component seen, kept in etcd so that a cluster that is down altogether still has
+//! expected members after the console restarts (I4).
 //!
-//! Any replica writes, and only when it sees the membership change itself: replicas that see different halves of a
-//! cluster do not overwrite each other for ever. Every write compares what it read.
+//! Any replica writes, but only when it observes a membership change itself: otherwise replicas that see different
+//! halves of a cluster would overwrite each other forever. Every write compares what it read.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::converge::{converge, encode};
 
-/// Members of different clusters that wait to be written; an owner whose wish found no room repeats it.
+/// Updates in the queue; a monitor repeats one that found no room.
 const QUEUE: usize = 64;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,39 +24,38 @@ struct ExpectedMembersRecord {
     recorded_at: Option<galera::Timestamp>,
 }
 
-/// Members that shall be remembered.
+/// Members to record for a cluster.
 #[derive(Debug)]
 pub(super) struct ExpectedMembersUpdate {
     pub(super) cluster: ClusterName,
     pub(super) members: BTreeSet<NodeId>,
 }
 
-/// Where wishes go.
 pub(super) type ExpectedMembersSender = mpsc::Sender<ExpectedMembersUpdate>;
 
-/// Where the members of all clusters are kept.
+/// Prefix under which the members of all clusters are stored.
 pub(super) fn prefix(state_prefix: &str) -> String {
     console_core::keyspace::expected_members(state_prefix)
 }
 
-/// The cluster that `key` is about; `None` when it is no key of this memory.
+/// The cluster of `key`; `None` when the key is not under this prefix.
 pub(super) fn cluster_of(state_prefix: &str, key: &[u8]) -> Option<ClusterName> {
     let key = std::str::from_utf8(key).ok()?;
     key.strip_prefix(&prefix(state_prefix))?.parse().ok()
 }
 
-/// The members in a stored value; nobody when it cannot be read.
+/// The members in a stored value; empty when it cannot be decoded.
 pub(super) fn decode(value: &[u8]) -> BTreeSet<NodeId> {
     match serde_json::from_slice::<ExpectedMembersRecord>(value) {
         Ok(stored) => stored.members,
         Err(error) => {
-            tracing::warn!(%error, "The remembered members of a cluster cannot be read and do not count");
+            tracing::warn!(%error, "Ignoring unreadable expected members of a cluster: {error}");
             BTreeSet::new()
         }
     }
 }
 
-/// A place for wishes, and the task that writes them.
+/// The sender for updates, and the task that writes them.
 pub(super) fn worker(
     registry: Registry,
     state_prefix: &str,
@@ -64,15 +63,15 @@ pub(super) fn worker(
     ExpectedMembersSender,
     impl Future<Output = ()> + Send + use<>,
 ) {
-    let (sender, mut wishes) = mpsc::channel(QUEUE);
+    let (sender, mut updates) = mpsc::channel(QUEUE);
     let prefix = prefix(state_prefix);
     let task = async move {
-        while let Some(wish) = wishes.recv().await {
-            match write(&registry, &prefix, &wish).await {
+        while let Some(update) = updates.recv().await {
+            match write(&registry, &prefix, &update).await {
                 Ok(()) => {}
-                // The owner repeats its wish until it sees it fulfilled.
+                // The monitor repeats the update until the watch confirms it.
                 Err(error) => {
-                    tracing::debug!(cluster.id = %wish.cluster, %error, "Members are not remembered yet")
+                    tracing::debug!(cluster.id = %update.cluster, %error, "Could not persist expected members of cluster {}; will retry", update.cluster)
                 }
             }
         }
@@ -80,19 +79,19 @@ pub(super) fn worker(
     (sender, task)
 }
 
-/// Writes `wish` unless it is there already.
+/// Writes `update` unless that is what is stored.
 async fn write(
     registry: &Registry,
     prefix: &str,
-    wish: &ExpectedMembersUpdate,
+    update: &ExpectedMembersUpdate,
 ) -> Result<(), Error> {
-    let key = format!("{prefix}{}", wish.cluster);
+    let key = format!("{prefix}{}", update.cluster);
     let stored = ExpectedMembersRecord {
-        members: wish.members.clone(),
+        members: update.members.clone(),
         recorded_at: Some(now()),
     };
-    converge(registry, &key, |present| match present {
-        Some(value) if decode(value) == wish.members => Ok(None),
+    converge(registry, &key, |current| match current {
+        Some(value) if decode(value) == update.members => Ok(None),
         _ => encode(&stored).map(Some),
     })
     .await

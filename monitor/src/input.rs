@@ -1,4 +1,4 @@
-//! What reaches the owner of a cluster, apart from readings of its nodes.
+//! The inputs of a cluster monitor.
 
 use std::collections::BTreeSet;
 
@@ -6,17 +6,17 @@ use galera::NodeId;
 use galera::judge::known_positions::KnownPositions;
 use registry::{KeyChange, LeaseId, RegistryEntry};
 
-/// What an owner is told, apart from the probes' reports.
+/// A monitor's inputs other than probe reports.
 #[derive(Debug)]
 pub(super) enum MonitorInput {
     /// Every key of the cluster.
     Reset(Vec<RegistryEntry>),
     /// Changes of some of them.
     Changes(Vec<KeyChange>),
-    /// The members that are remembered.
+    /// The recorded expected members.
     ExpectedMembers(BTreeSet<NodeId>),
-    /// The positions that are remembered.
+    /// The recorded positions.
     KnownPositions(Box<KnownPositions>),
-    /// How long a lease was granted for, in seconds.
+    /// The granted time to live of a lease, in seconds.
     LeaseTtl { lease: LeaseId, ttl: u64 },
 }

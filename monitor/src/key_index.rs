@@ -1,14 +1,14 @@
-//! Which keys the registry holds, by cluster: what makes a cluster known, and what cannot be used.
+//! Registry keys by cluster: which clusters exist, and which keys cannot be used.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use galera::ClusterName;
 use galera::observe::registration::{ParsedKey, parse_key};
 
-/// Unusable keys that are kept to be named, and how many of them are named.
+/// Unusable keys kept for the notices, and how many of them the notices list.
 const UNUSABLE_MAX: usize = 1_000;
 pub(super) const LISTED_KEYS_MAX: usize = 10;
-/// Characters of an unusable key that are shown.
+/// Characters of an unusable key that a notice shows.
 const KEY_DISPLAY_MAX: usize = 100;
 
 /// The registry's keys.
@@ -16,7 +16,7 @@ const KEY_DISPLAY_MAX: usize = 100;
 pub(super) struct KeyIndex {
     prefix: String,
     clusters: BTreeMap<ClusterName, BTreeSet<Vec<u8>>>,
-    /// Keys that belong to no cluster, and why.
+    /// Keys that belong to no cluster, with the reason.
     unusable: BTreeMap<Vec<u8>, String>,
 }
 
@@ -29,13 +29,13 @@ impl KeyIndex {
         }
     }
 
-    /// Forgets every key.
+    /// Removes every key.
     pub(super) fn clear(&mut self) {
         self.clusters.clear();
         self.unusable.clear();
     }
 
-    /// Notes the key and says which cluster it belongs to.
+    /// Adds the key; returns its cluster.
     pub(super) fn add(&mut self, key: &[u8]) -> Option<ClusterName> {
         match cluster_of(&self.prefix, key) {
             Ok(cluster) => {
@@ -52,7 +52,7 @@ impl KeyIndex {
         }
     }
 
-    /// Forgets the key and says which cluster it belonged to.
+    /// Removes the key; returns its cluster.
     pub(super) fn remove(&mut self, key: &[u8]) -> Option<ClusterName> {
         self.unusable.remove(key);
         let cluster = cluster_of(&self.prefix, key).ok()?;
@@ -64,7 +64,7 @@ impl KeyIndex {
         Some(cluster)
     }
 
-    /// Whether any key belongs to the cluster.
+    /// Whether the cluster has any key.
     pub(super) fn contains(&self, cluster: &ClusterName) -> bool {
         self.clusters.contains_key(cluster)
     }
@@ -74,26 +74,23 @@ impl KeyIndex {
         self.clusters.keys()
     }
 
-    /// What people should know about keys that cannot be used.
+    /// Notices about keys that cannot be used.
     pub(super) fn notices(&self) -> Vec<String> {
         let named = self.unusable.iter().take(LISTED_KEYS_MAX);
         let mut notices: Vec<String> = named
             .map(|(key, reason)| {
-                format!(
-                    "The registry's key {:?} is not used: {reason}.",
-                    display_key(key)
-                )
+                format!("Registry key {:?} is ignored: {reason}.", display_key(key))
             })
             .collect();
         if self.unusable.len() > LISTED_KEYS_MAX {
             let more = self.unusable.len() - LISTED_KEYS_MAX;
-            notices.push(format!("{more} more keys of the registry are not used."));
+            notices.push(format!("{more} more registry keys are ignored."));
         }
         notices
     }
 }
 
-/// The cluster a key belongs to, known field or not.
+/// The cluster of a key, whether or not its field is recognized.
 fn cluster_of(prefix: &str, key: &[u8]) -> Result<ClusterName, String> {
     match parse_key(prefix, key) {
         ParsedKey::Node { cluster, .. }

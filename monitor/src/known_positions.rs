@@ -1,6 +1,6 @@
-//! The highest positions and the last Primary views, kept in etcd across restarts (I9, I31).
+//! Highest positions and last Primary views, kept in etcd across restarts (I9, I31).
 //!
-//! Any replica writes, but what it writes is the merge of what is there and what it saw: no position is ever lowered.
+//! Any replica writes, and writes the merge of the stored value and its own: no position is ever lowered.
 
 use std::time::Duration;
 
@@ -12,39 +12,37 @@ use tokio::sync::mpsc;
 
 use super::converge::{converge, encode};
 
-/// Histories of different clusters that wait to be written; an owner whose history found no room repeats it.
+/// Updates in the queue; a monitor repeats one that found no room.
 const QUEUE: usize = 64;
-/// How often an owner writes what changed; losing the time since the last write only makes a check less strict.
+/// How often a monitor writes changes; losing what was seen since the last write only makes a check less strict.
 pub(super) const WRITE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Where histories go.
 pub(super) type KnownPositionsSender = mpsc::Sender<(ClusterName, KnownPositions)>;
 
-/// Where the histories of all clusters are kept.
+/// Prefix under which the positions of all clusters are stored.
 pub(super) fn prefix(state_prefix: &str) -> String {
     keyspace::known_positions(state_prefix)
 }
 
-/// The key of a cluster's history.
 fn key(state_prefix: &str, cluster: &ClusterName) -> String {
     keyspace::known_positions_of(state_prefix, cluster)
 }
 
-/// The cluster that `key` is about; `None` when it is no key of this memory.
+/// The cluster of `key`; `None` when the key is not under this prefix.
 pub(super) fn cluster_of(state_prefix: &str, key: &[u8]) -> Option<ClusterName> {
     let key = std::str::from_utf8(key).ok()?;
     key.strip_prefix(&prefix(state_prefix))?.parse().ok()
 }
 
-/// The history in a stored value; an empty one when it cannot be read.
+/// The positions in a stored value; empty when it cannot be decoded.
 pub(super) fn decode(value: &[u8]) -> KnownPositions {
     serde_json::from_slice(value).unwrap_or_else(|error| {
-        tracing::warn!(%error, "The remembered positions of a cluster cannot be read and do not count");
+        tracing::warn!(%error, "Ignoring unreadable known positions of a cluster: {error}");
         KnownPositions::default()
     })
 }
 
-/// A place for histories, and the task that writes them.
+/// The sender for updates, and the task that writes them.
 pub(super) fn worker(
     registry: Registry,
     state_prefix: &str,
@@ -52,24 +50,24 @@ pub(super) fn worker(
     KnownPositionsSender,
     impl Future<Output = ()> + Send + use<>,
 ) {
-    let (sender, mut histories) = mpsc::channel::<(ClusterName, KnownPositions)>(QUEUE);
+    let (sender, mut updates) = mpsc::channel::<(ClusterName, KnownPositions)>(QUEUE);
     let state_prefix = state_prefix.to_owned();
     let task = async move {
-        while let Some((cluster, history)) = histories.recv().await {
+        while let Some((cluster, positions)) = updates.recv().await {
             let key = key(&state_prefix, &cluster);
-            if let Err(error) = write(&registry, &key, &history).await {
-                // The owner writes again after its period.
-                tracing::debug!(cluster.id = %cluster, %error, "Positions are not remembered yet");
+            if let Err(error) = write(&registry, &key, &positions).await {
+                // The monitor writes again after [`WRITE_INTERVAL`].
+                tracing::debug!(cluster.id = %cluster, %error, "Could not persist known positions of cluster {cluster}; will retry");
             }
         }
     };
     (sender, task)
 }
 
-/// What is remembered of `cluster` now, read linearizably.
+/// The stored positions of `cluster`, read linearizably.
 ///
 /// # Errors
-/// etcd's.
+/// [`registry::Error`].
 pub(super) async fn load(
     registry: &Registry,
     state_prefix: &str,
@@ -79,12 +77,12 @@ pub(super) async fn load(
     Ok(entry.map_or_else(KnownPositions::default, |entry| decode(&entry.value)))
 }
 
-/// Merges `history` into what is there.
-async fn write(registry: &Registry, key: &str, history: &KnownPositions) -> Result<(), Error> {
-    converge(registry, key, |present| {
-        let stored = present.map(decode);
+/// Merges `positions` into the stored value.
+async fn write(registry: &Registry, key: &str, positions: &KnownPositions) -> Result<(), Error> {
+    converge(registry, key, |current| {
+        let stored = current.map(decode);
         let mut merged = stored.clone().unwrap_or_default();
-        merged.merge(history);
+        merged.merge(positions);
         if stored.as_ref() == Some(&merged) {
             return Ok(None);
         }

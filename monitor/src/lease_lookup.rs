@@ -1,4 +1,4 @@
-//! For how long registrations are granted: looked up once a lease, one at a time, off everybody's way.
+//! Looks up the granted time to live of registrations' leases: once per lease, one at a time, off the monitors' path.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,39 +9,34 @@ use tokio::time::timeout;
 
 use super::input::MonitorInput;
 
-/// Questions that wait; more are forgotten and asked again with the next reset.
+/// Lookups in the queue; further ones are dropped and requested again with the next reset.
 const QUEUE: usize = 256;
-/// Answers kept.
+/// Leases whose time to live is cached.
 const CACHE_MAX: usize = 10_000;
 const DEADLINE: Duration = Duration::from_secs(3);
 
-/// A question, and whom to answer.
+/// A lease and where to send its time to live.
 pub(super) struct LeaseLookup {
     pub(super) lease: LeaseId,
     pub(super) reply_to: mpsc::Sender<MonitorInput>,
 }
 
-/// Where to ask.
 pub(super) type LeaseLookupSender = mpsc::Sender<LeaseLookup>;
 
-/// A place to ask, and the task that answers.
+/// The sender for lookups, and the task that answers them.
 pub(super) fn worker(registry: Registry) -> (LeaseLookupSender, impl Future<Output = ()> + Send) {
-    let (sender, questions) = mpsc::channel(QUEUE);
-    (sender, run(registry, questions))
+    let (sender, lookups) = mpsc::channel(QUEUE);
+    (sender, run(registry, lookups))
 }
 
-async fn run(registry: Registry, mut questions: mpsc::Receiver<LeaseLookup>) {
+async fn run(registry: Registry, mut lookups: mpsc::Receiver<LeaseLookup>) {
     let mut known: HashMap<LeaseId, u64> = HashMap::new();
-    while let Some(LeaseLookup {
-        lease,
-        reply_to: owner,
-    }) = questions.recv().await
-    {
+    while let Some(LeaseLookup { lease, reply_to }) = lookups.recv().await {
         let ttl = match known.get(&lease) {
             Some(ttl) => Some(*ttl),
             None => match timeout(DEADLINE, registry.lease_info(lease)).await {
                 Ok(Ok(Some(info))) => Some(info.granted.as_secs()),
-                // Expired meanwhile, or etcd does not answer: the default goes on to hold.
+                // Expired, or etcd does not answer: the default stays in effect.
                 _ => None,
             },
         };
@@ -50,7 +45,7 @@ async fn run(registry: Registry, mut questions: mpsc::Receiver<LeaseLookup>) {
             known.clear();
         }
         known.insert(lease, ttl);
-        // An owner that is gone needs no answer; one that is busy asks again after the next reset.
-        let _ = owner.try_send(MonitorInput::LeaseTtl { lease, ttl });
+        // A monitor that is gone needs no reply; a busy one asks again after the next reset.
+        let _ = reply_to.try_send(MonitorInput::LeaseTtl { lease, ttl });
     }
 }

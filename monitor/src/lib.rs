@@ -1,7 +1,12 @@
-//! The hub: one owner task per cluster folds what probes and the registry say, and publishes immutable views.
+//! Monitors Galera clusters: probes every node by SQL, watches the registry, and publishes one immutable view per
+//! cluster.
 //!
-//! Invariants: a cluster's state has one owner and no lock; readers see last values only and never wait for a database
-//! or for etcd; whatever is slow or gone delays nobody else.
+//! An event passes these types: `probe` sends a `ProbeReport`, `discovery` (the registry's watch) sends
+//! `MonitorInput`s; both reach the cluster's `ClusterMonitor`, which folds the evidence and hands view and
+//! [`ClusterSnapshot`] to its [`ClusterPublisher`]. [`Monitor`] is the reading side of the shared [`ViewPublisher`].
+//!
+//! Invariants: each cluster's state has one owner and no lock; readers see last values only and never wait for a
+//! database or etcd; a slow or unreachable source delays no other.
 
 mod cluster_monitor;
 mod converge;
@@ -53,7 +58,7 @@ use probe::{ProbeReport, ProbeSettings};
 use readiness::Readiness;
 use registry_views::RegistryViewReader;
 
-/// The reading side, shared by every page, request and viewer. Cheap to clone.
+/// The reading side, shared by every page, request and live connection. Cheap to clone.
 #[derive(Clone)]
 pub struct Monitor {
     inner: Arc<MonitorInner>,
@@ -64,12 +69,12 @@ struct MonitorInner {
     metrics: Arc<MonitorMetrics>,
     tracker: TaskTracker,
     registry_views: Option<RegistryViewReader>,
-    live_sources: Option<LiveSources>,
+    on_demand: Option<OnDemandSources>,
     readiness: Arc<Readiness>,
 }
 
-/// What it takes to ask the sources at once.
-struct LiveSources {
+/// What on-demand reads of the sources need.
+struct OnDemandSources {
     registry: Registry,
     keys: RegistryKeys,
     state_prefix: String,
@@ -79,106 +84,107 @@ struct LiveSources {
 
 impl fmt::Debug for Monitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hub").finish_non_exhaustive()
+        f.debug_struct("Monitor").finish_non_exhaustive()
     }
 }
 
 impl Monitor {
-    /// Starts watching the registry and probing the databases, as `tasks`. Returns at once;
-    /// neither etcd nor any database needs to answer.
+    /// Starts watching the registry and probing the databases, as `tasks`. Returns immediately; neither etcd nor any
+    /// database needs to answer.
     #[must_use]
     pub fn start(settings: MonitorSettings, registry: Registry, tasks: &Tasks) -> Self {
         let Tasks { tracker, shutdown } = tasks.clone();
         let settings = Arc::new(settings);
-        let board = Arc::new(ViewPublisher::new());
+        let publisher = Arc::new(ViewPublisher::new());
         let metrics = Arc::new(MonitorMetrics::default());
         let readiness = Arc::new(Readiness::new());
-        tracker.spawn(overview::run(Arc::clone(&board), shutdown.clone()));
+        tracker.spawn(overview::run(Arc::clone(&publisher), shutdown.clone()));
         let probes = Arc::new(ProbeSettings {
             mysql: settings.mysql.clone(),
             poll_interval: settings.poll_interval,
             timeout: settings.probe_timeout,
             schedule_start: Instant::now(),
         });
-        let (archive, reading) = readings::worker(
+        let (readings, collector) = readings::worker(
             registry.clone(),
             &settings.registry_prefix,
-            Arc::clone(&board),
+            Arc::clone(&publisher),
             shutdown.clone(),
         );
-        tracker.spawn(reading);
+        tracker.spawn(collector);
         let discovery = ClusterDiscovery::new(
             Arc::clone(&settings),
             registry.clone(),
-            Arc::clone(&board),
+            Arc::clone(&publisher),
             Arc::clone(&metrics),
             tracker.clone(),
             shutdown,
             Arc::clone(&probes),
         );
         tracker.spawn(discovery.run(Arc::clone(&readiness)));
-        let listings = RegistryViewReader::new(registry.clone(), &settings);
-        let asking = LiveSources {
+        let registry_views = RegistryViewReader::new(registry.clone(), &settings);
+        let on_demand = OnDemandSources {
             registry,
             keys: RegistryKeys::new(&settings.registry_prefix),
             state_prefix: settings.state_prefix.clone(),
             probes,
-            readings: archive,
+            readings,
         };
         Self {
             inner: Arc::new(MonitorInner {
-                publisher: board,
+                publisher,
                 metrics,
                 tracker,
-                registry_views: Some(listings),
-                live_sources: Some(asking),
+                registry_views: Some(registry_views),
+                on_demand: Some(on_demand),
                 readiness,
             }),
         }
     }
 
-    /// The reading side of a board that somebody else publishes on (benchmarks, tests).
+    /// A monitor that only reads what others publish on `publisher` (benchmarks, tests).
     #[must_use]
-    pub fn for_publisher(board: Arc<ViewPublisher>, tracker: TaskTracker) -> Self {
+    pub fn for_publisher(publisher: Arc<ViewPublisher>, tracker: TaskTracker) -> Self {
         let readiness = Readiness::new();
         readiness.mark_registry_known();
         Self {
             inner: Arc::new(MonitorInner {
-                publisher: board,
+                publisher,
                 metrics: Arc::default(),
                 tracker,
                 registry_views: None,
-                live_sources: None,
+                on_demand: None,
                 readiness: Arc::new(readiness),
             }),
         }
     }
 
-    /// All clusters, worst verdict first, and the news of changes.
+    /// All clusters, worst verdict first; notifies of changes.
     #[must_use]
     pub fn overview(&self) -> watch::Receiver<Arc<Published<Overview>>> {
         self.inner.publisher.overview()
     }
 
-    /// One cluster and the news of its changes; `None` when it is neither configured nor found.
+    /// The view of one cluster; notifies of changes. `None` when it is neither configured nor discovered.
     #[must_use]
     pub fn cluster_feed(&self, name: &ClusterName) -> Option<ClusterFeed> {
         self.inner.publisher.directory().borrow().get(name).cloned()
     }
 
-    /// Every known cluster, and the news when one comes or goes.
+    /// All known clusters; notifies when one is added or removed.
     #[must_use]
     pub fn directory(&self) -> watch::Receiver<Arc<ClusterDirectory>> {
         self.inner.publisher.directory()
     }
 
-    /// The newest views of all clusters.
+    /// The latest view of each cluster.
     #[must_use]
     pub fn views(&self) -> Vec<Arc<Published<ClusterView>>> {
         self.inner.publisher.views()
     }
 
-    /// Every change of a state from now on, after the present views; for one reader only (see [`ViewPublisher::view_events`]).
+    /// Every state change from now on, after the current views; for one reader only (see
+    /// [`ViewPublisher::view_events`]).
     #[must_use]
     pub fn view_events(&self) -> mpsc::UnboundedReceiver<ViewEvent> {
         self.inner.publisher.view_events()
@@ -187,7 +193,7 @@ impl Monitor {
     /// The registry's keys of a cluster, read now and linearizably; `None` for an unknown cluster.
     ///
     /// # Errors
-    /// [`RegistryUnavailable`] when etcd does not answer; its text is for people.
+    /// [`RegistryUnavailable`] when etcd does not answer; its text is shown to users.
     pub async fn registry_view(
         &self,
         name: &ClusterName,
@@ -197,77 +203,77 @@ impl Monitor {
         };
         let view = Arc::clone(&feed.borrow());
         match &self.inner.registry_views {
-            Some(listings) => listings.view(name, &view.value).await.map(Some),
+            Some(registry_views) => registry_views.view(name, &view.value).await.map(Some),
             None => Err(RegistryUnavailable::not_connected()),
         }
     }
 
-    /// What is known of `cluster_feed`, with its keys and remembered positions read linearizably just now and, when `fresh`,
-    /// every node asked just now; and the readings of its keys so far, the present one last. `None` for an unknown
-    /// cluster. A registry that cannot be read is part of what is known.
+    /// The snapshot of `cluster` with its keys and known positions read linearizably now and, when `fresh`, every
+    /// node probed now; and the readings of its keys so far, the current one last. `None` for an unknown cluster. A
+    /// registry that cannot be read is recorded in the evidence, not returned as an error.
     pub async fn read_snapshot(
         &self,
         cluster: &ClusterName,
         fresh: bool,
     ) -> Option<(ClusterSnapshot, Vec<RegistryReading>)> {
-        let known = self.inner.publisher.snapshot(cluster)?;
-        let Some(asking) = &self.inner.live_sources else {
-            return Some((ClusterSnapshot::clone(&known), Vec::new()));
+        let before = self.inner.publisher.snapshot(cluster)?;
+        let Some(on_demand) = &self.inner.on_demand else {
+            return Some((ClusterSnapshot::clone(&before), Vec::new()));
         };
         let reports = if fresh {
-            futures::future::join_all(asking.probe_all(cluster, &known)).await
+            futures::future::join_all(on_demand.probe_all(cluster, &before)).await
         } else {
             Vec::new()
         };
-        // Read when the nodes have been asked: one that is silent takes its whole deadline, after which what was
-        // registered before may not be believed any more.
-        let prefix = asking.keys.cluster_prefix(cluster);
-        let (listing, history) = tokio::join!(
-            asking.registry.list(prefix),
-            known_positions::load(&asking.registry, &asking.state_prefix, cluster),
+        // Read after the nodes were probed: an unresponsive one takes its whole deadline, after which an earlier
+        // listing might already be stale.
+        let prefix = on_demand.keys.cluster_prefix(cluster);
+        let (listing, positions) = tokio::join!(
+            on_demand.registry.list(prefix),
+            known_positions::load(&on_demand.registry, &on_demand.state_prefix, cluster),
         );
         let at = now();
-        let newest = self.inner.publisher.snapshot(cluster).unwrap_or(known);
-        let mut known = ClusterSnapshot::clone(&newest);
-        let mut readings: Vec<RegistryReading> = asking
+        let latest = self.inner.publisher.snapshot(cluster).unwrap_or(before);
+        let mut snapshot = ClusterSnapshot::clone(&latest);
+        let mut readings: Vec<RegistryReading> = on_demand
             .readings
             .get(cluster)
             .iter()
             .map(|reading| RegistryReading::clone(reading))
             .collect();
-        match (listing, history) {
-            (Ok(listing), Ok(history)) => {
-                known.apply_listing(at, &listing);
-                known.known_positions.merge(&history);
+        match (listing, positions) {
+            (Ok(listing), Ok(positions)) => {
+                snapshot.apply_listing(at, &listing);
+                snapshot.known_positions.merge(&positions);
                 readings.push(registry_reading(at, &listing));
             }
-            (Err(error), _) | (_, Err(error)) => known.apply_registry_error(at, &error),
+            (Err(error), _) | (_, Err(error)) => snapshot.apply_registry_error(at, &error),
         }
         for report in reports {
-            known.apply_probe(report);
+            snapshot.apply_probe(report);
         }
-        Some((known, readings))
+        Some((snapshot, readings))
     }
 
-    /// What is known of `cluster_feed`, without asking anybody; `None` for an unknown one.
+    /// The latest snapshot of `cluster`, without reading any source; `None` for an unknown cluster.
     #[must_use]
     pub fn snapshot(&self, cluster: &ClusterName) -> Option<Arc<ClusterSnapshot>> {
         self.inner.publisher.snapshot(cluster)
     }
 
-    /// Replaces what `source` has to say to everybody.
+    /// Replaces the notices of `source` shown on every page; an empty list clears them.
     pub fn set_notices(&self, source: &str, notices: Vec<String>) {
         self.inner.publisher.set_notices(source, notices);
     }
 
-    /// Whether the registry can be read, and since when that is so.
+    /// Whether the registry is readable, and since when.
     #[must_use]
     pub fn registry_health(&self) -> RegistryHealth {
         self.inner.publisher.health().borrow().clone()
     }
 
-    /// Whether views can be shown to people: the registry was read once or is known to be unreachable, and every known
-    /// node was asked once or had its time. Stays true.
+    /// Whether views may be shown to users: the registry was read once or is known to be unreachable, and every known
+    /// node was probed once or had time to answer. Once `true`, stays `true`.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let views = self.views();
@@ -276,28 +282,29 @@ impl Monitor {
             .check(views.iter().map(|view| &view.value))
     }
 
-    /// Registers the monitor's counters, and what the present views say of clusters and nodes.
+    /// Registers the monitor's counters and the gauges derived from the current views.
     pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
         self.inner.metrics.register(registry);
         let views = ClusterCollector::new(self.views(), self.registry_health());
         registry.register_collector(Box::new(views));
     }
 
-    /// What stopping waits for.
+    /// Tracks every task that shutdown has to wait for.
     #[must_use]
     pub fn tracker(&self) -> &TaskTracker {
         &self.inner.tracker
     }
 }
 
-impl LiveSources {
+impl OnDemandSources {
     fn probe_all(
         &self,
         cluster: &ClusterName,
-        known: &ClusterSnapshot,
+        snapshot: &ClusterSnapshot,
     ) -> Vec<impl Future<Output = ProbeReport> + Send + use<>> {
-        let nodes = known.probed_nodes().into_iter();
-        nodes
+        snapshot
+            .probed_nodes()
+            .into_iter()
             .map(|node| probe::probe_once(cluster.clone(), node, Arc::clone(&self.probes)))
             .collect()
     }

@@ -1,7 +1,7 @@
-//! What the monitoring of clusters tells Prometheus.
+//! Prometheus metrics of the monitoring.
 //!
-//! Counters of the monitor's own work live here; everything about clusters is read from the present views at the moment
-//! of a scrape, so that it cannot disagree with the page.
+//! The counters live here; everything about clusters is derived from the current views at scrape time, so that it
+//! cannot disagree with the page.
 
 mod clusters;
 mod nodes;
@@ -20,7 +20,7 @@ use prometheus_client::registry::Registry;
 
 pub(crate) use clusters::ClusterCollector;
 
-/// Seconds. SQL readings take about a millisecond and end with the deadline of a few seconds.
+/// In seconds. SQL readings take about a millisecond and are bounded by a deadline of a few seconds.
 const PROBE_BUCKETS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 3.0, 10.0];
 
 type FloatGauge = Gauge<f64, AtomicU64>;
@@ -38,7 +38,7 @@ struct FailureLabels {
     kind: String,
 }
 
-/// The counters of the monitor's own work; cheap to update from anywhere.
+/// Counters of the monitor's own work; cheap to update from anywhere.
 #[derive(Debug)]
 pub(crate) struct MonitorMetrics {
     probe_seconds: Family<NodeLabels, Histogram>,
@@ -84,7 +84,7 @@ impl MonitorMetrics {
             .observe(took.as_secs_f64());
     }
 
-    /// Forgets a node that is no longer probed, so that the number of series stays bounded.
+    /// Removes the series of a node that is no longer probed, to bound their number.
     pub(crate) fn forget_node(&self, cluster: &ClusterName, node: &NodeId) {
         self.probe_seconds.remove(&NodeLabels {
             cluster: cluster.to_string(),
@@ -109,7 +109,7 @@ impl MonitorMetrics {
         self.folds.inc();
     }
 
-    /// Registers every family of the monitor.
+    /// Registers every metric family of the monitor.
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register(
             "probe_duration_seconds",
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_is_gone_leaves_no_series() {
+    fn a_removed_node_leaves_no_series() {
         let metrics = MonitorMetrics::default();
         let (cluster, node) = ("lab".parse().unwrap(), "db1".parse().unwrap());
         let error = ProbeError {

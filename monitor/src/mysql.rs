@@ -1,4 +1,4 @@
-//! The databases, as the gateway speaks to them: the only module that names the driver.
+//! SQL access to the databases: the only module that names the driver.
 
 mod connection;
 pub(crate) mod failure;

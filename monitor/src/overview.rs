@@ -1,4 +1,4 @@
-//! Keeps the overview in step with the clusters' views.
+//! Keeps the overview consistent with the clusters' views.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use tokio_util::sync::CancellationToken;
 use super::debounce::FOLD_INTERVAL_MIN;
 use super::publisher::ViewPublisher;
 
-/// Publishes the overview after every change, a burst of them once, until cancelled.
-pub(super) async fn run(board: Arc<ViewPublisher>, cancel: CancellationToken) {
+/// Publishes the overview after every change, bursts coalesced, until cancelled.
+pub(super) async fn run(publisher: Arc<ViewPublisher>, cancel: CancellationToken) {
     let work = async {
         loop {
-            board.overview_changed().await;
-            board.publish_overview();
+            publisher.overview_changed().await;
+            publisher.publish_overview();
             sleep(FOLD_INTERVAL_MIN).await;
         }
     };

@@ -1,6 +1,6 @@
-//! The SQL probe of one node: one task, one connection, one reading each interval, a hard deadline for each.
+//! The SQL probe of one node: one task, one connection, one reading per interval, each with a hard deadline.
 //!
-//! A probe never waits for another one and nobody waits for a probe: it sends what it found to the cluster's owner.
+//! Probes are independent of each other and nothing waits for one: each sends its reports to the cluster's monitor.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::MonitorMetrics;
 use crate::mysql::{MysqlSettings, StatusConnection, failure};
 
-/// Least time between two readings that are not on the grid: who asks may ask too often.
+/// Minimum time between two readings off the schedule: requests may come too often.
 const READING_GAP_MIN: Duration = Duration::from_millis(50);
 
-/// How probes work; the same for all nodes.
+/// Settings shared by all probes.
 #[derive(Clone, Debug)]
 pub(crate) struct ProbeSettings {
     /// Account, port and TLS.
@@ -28,33 +28,34 @@ pub(crate) struct ProbeSettings {
     pub poll_interval: Duration,
     /// Deadline of one reading, connecting included.
     pub timeout: Duration,
-    /// All probes read at this point plus whole intervals, so that one publication covers all nodes of a cluster.
+    /// All probes read at this instant plus whole intervals, so that one publication covers all nodes of a cluster.
     pub schedule_start: Instant,
 }
 
-/// What one reading of one node gave.
+/// The result of one reading of one node.
 #[derive(Debug)]
 pub(crate) struct ProbeReport {
-    /// The node.
     pub node: NodeId,
-    /// When the answer or failure was there.
+    /// When the reading succeeded or failed.
     pub at: Timestamp,
-    /// The reading, or why there is none.
+    /// The node's status, or why it could not be read.
     pub outcome: Result<WsrepStatus, ProbeError>,
 }
 
-/// Reads `node` of `cluster` every interval, and at once when `asked`, until cancelled or nobody listens.
+/// Reads `node` of `cluster` once per interval, and immediately when `asked` is notified, until cancelled or the
+/// Reads `node` of `cluster` once per interval, and immediately when `probe_now` is notified, until cancelled or the
+/// receiver is gone.
 pub(crate) async fn run(
     cluster: ClusterName,
     node: NodeId,
     settings: Arc<ProbeSettings>,
     reports: mpsc::Sender<ProbeReport>,
     metrics: Arc<MonitorMetrics>,
-    asked: Arc<Notify>,
+    probe_now: Arc<Notify>,
     cancel: CancellationToken,
 ) {
     let mut probe = NodeProbe::new(cluster, node, settings);
-    // The first reading at once, all others on the grid.
+    // The first reading starts immediately, all others on schedule.
     let mut grid = interval_at(probe.settings.schedule_start, probe.settings.poll_interval);
     grid.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -77,23 +78,24 @@ pub(crate) async fn run(
         if reports.send(report).await.is_err() {
             return;
         }
-        // Ticks that passed meanwhile are over: the next reading starts on the grid, never late and never twice.
+        // Skip ticks missed during the reading: the next one starts on schedule, never late and never twice.
         while futures::FutureExt::now_or_never(grid.tick()).is_some() {}
         tokio::select! {
             _ = grid.tick() => {}
-            () = requested(&asked, started + READING_GAP_MIN) => {}
+            () = requested(&probe_now, started + READING_GAP_MIN) => {}
             () = cancel.cancelled() => return,
         }
     }
 }
 
-/// Waits until a reading is asked for, and not before `earliest`. One that comes on the grid meanwhile serves as well.
-async fn requested(asked: &Notify, earliest: Instant) {
-    asked.notified().await;
+/// Waits until a reading is requested, and not before `earliest`. A scheduled one in between serves the request as
+/// well.
+async fn requested(probe_now: &Notify, earliest: Instant) {
+    probe_now.notified().await;
     sleep_until(earliest).await;
 }
 
-/// Reads `node` of `cluster` once, now, on a connection of its own.
+/// Reads `node` of `cluster` once, now, on a dedicated connection.
 pub(crate) async fn probe_once(
     cluster: ClusterName,
     node: NodeId,
@@ -125,8 +127,8 @@ impl NodeProbe {
         }
     }
 
-    /// One reading. After any failure the connection is gone: after a deadline its protocol state is unknown, and the
-    /// server may still answer the old question.
+    /// One reading. After any failure the connection is dropped: after a timeout its protocol state is unknown, and
+    /// the server may still answer the previous query.
     async fn read(&mut self) -> Result<WsrepStatus, ProbeError> {
         let limit = self.settings.timeout;
         let connected = self.connection.is_some();
@@ -147,7 +149,7 @@ impl NodeProbe {
     ) -> Result<(StatusConnection, WsrepStatus), ProbeError> {
         if let Some(mut open) = connection {
             match open.read_status().await {
-                // Closed since the last reading: only a new attempt tells whether anything listens there now.
+                // Closed since the last reading: only a new attempt shows whether anything listens there now.
                 Err(error) if error.kind == ProbeErrorKind::Closed => {}
                 read => return read.map(|status| (open, status)),
             }

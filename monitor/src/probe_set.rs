@@ -1,7 +1,8 @@
-//! Which nodes of a cluster are probed: a bounded number, and only addresses that a node can have.
+//! Which nodes of a cluster are probed: a bounded number, and only valid addresses.
 //!
-//! Names come from the configuration, from memory, from the registry and from the member lists of Primary components;
-//! all of them parse as a node's identity, so that garbage in the registry never becomes an address to connect to.
+//! Names come from the configuration, the recorded expected members, the registry and the member lists of Primary
+//! components. All of them parse as a node id, so that garbage in the registry never becomes an address to connect
+//! to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,14 +17,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Nodes of one cluster that are probed.
 pub(super) const PROBES_MAX: usize = 64;
-/// How long a node is still probed after nobody names it any more and it no longer answers: it may come back.
+/// How long an unreachable node is still probed after the last source that names it is gone: it may come back.
 const LINGER: Duration = Duration::from_secs(600);
 
-/// Starts probes.
 pub(super) trait Prober: Send {
-    /// Probes `node` until `cancel`, and at once when `probe_now`.
-    fn start(&self, node: &NodeId, asked: Arc<Notify>, cancel: CancellationToken);
-    /// `node` is no longer probed.
+    /// Probes `node` until `cancel`, and immediately when `probe_now` is notified.
+    fn start(&self, node: &NodeId, probe_now: Arc<Notify>, cancel: CancellationToken);
+    /// Called when `node` is no longer probed.
     fn forget(&self, node: &NodeId);
 }
 
@@ -31,7 +31,7 @@ pub(super) trait Prober: Send {
 pub(super) struct ProbeSet {
     prober: Box<dyn Prober>,
     nodes: BTreeMap<NodeId, RunningProbe>,
-    /// Nodes that found no room.
+    /// Nodes not probed because of [`PROBES_MAX`].
     skipped: usize,
 }
 
@@ -50,7 +50,7 @@ impl ProbeSet {
         }
     }
 
-    /// Starts and stops probes as the evidence demands, and keeps one observation for each.
+    /// Starts and stops probes to match the evidence, and keeps one observation per probe.
     pub(super) fn reconcile(&mut self, evidence: &mut Evidence, now: Timestamp, default_port: u16) {
         let wanted = wanted_nodes(evidence, default_port);
         for id in &wanted {
@@ -69,12 +69,12 @@ impl ProbeSet {
                 continue;
             }
             let stop = CancellationToken::new();
-            let asked = Arc::<Notify>::default();
-            self.prober.start(&id, Arc::clone(&asked), stop.clone());
+            let probe_now = Arc::<Notify>::default();
+            self.prober.start(&id, Arc::clone(&probe_now), stop.clone());
             evidence.probes.entry(id.clone()).or_default();
             let running = RunningProbe {
                 last_wanted_at: now,
-                probe_now: asked,
+                probe_now,
                 _stop: stop.drop_guard(),
             };
             self.nodes.insert(id, running);
@@ -99,23 +99,23 @@ impl ProbeSet {
         });
     }
 
-    /// Has `node` probed at once: somebody else says something new of it.
+    /// Probes `node` immediately, because another source reports a change.
     pub(super) fn probe_now(&self, node: &NodeId) {
         if let Some(running) = self.nodes.get(node) {
             running.probe_now.notify_one();
         }
     }
 
-    /// Whether `node` is probed: a late report of one that is not must not bring it back.
+    /// Whether `node` is probed: a late report must not bring back one that no longer is.
     pub(super) fn contains(&self, node: &NodeId) -> bool {
         self.nodes.contains_key(node)
     }
 
-    /// What people should know about nodes that are not probed.
+    /// A notice about nodes that are not probed.
     pub(super) fn limit_notice(&self, evidence: &Evidence) -> Option<String> {
         (self.skipped > 0).then(|| {
             format!(
-                "Cluster {}: {} nodes are known; only {PROBES_MAX} are asked by SQL. Remove registrations that are no nodes.",
+                "Cluster {}: {} nodes are known; only {PROBES_MAX} are probed. Remove stale registrations.",
                 evidence.name,
                 self.nodes.len() + self.skipped,
             )
@@ -123,7 +123,7 @@ impl ProbeSet {
     }
 }
 
-/// The nodes that should be probed, the most important ones first, each once.
+/// The nodes that should be probed, in order of importance, without duplicates.
 fn wanted_nodes(evidence: &Evidence, default_port: u16) -> Vec<NodeId> {
     let durable = evidence
         .registrations
@@ -151,7 +151,7 @@ fn wanted_nodes(evidence: &Evidence, default_port: u16) -> Vec<NodeId> {
     wanted
 }
 
-/// Members that Primary components list and that are not another name of a node that answers itself.
+/// Members listed by Primary components, without aliases of nodes that answer under another name.
 fn listed_members(evidence: &Evidence, default_port: u16) -> BTreeSet<NodeId> {
     let answers: Vec<(NodeId, &WsrepStatus)> = evidence
         .probes
@@ -228,9 +228,9 @@ mod tests {
     }
 
     #[test]
-    fn every_source_names_nodes_and_each_is_probed_once() {
-        let recorded = RecordingProber::default();
-        let mut probed = ProbeSet::new(Box::new(recorded.clone()));
+    fn nodes_of_every_source_are_probed_once() {
+        let prober = RecordingProber::default();
+        let mut probed = ProbeSet::new(Box::new(prober.clone()));
         let mut evidence = evidence();
         evidence
             .configured_members
@@ -240,7 +240,7 @@ mod tests {
             .registrations
             .insert("db2".parse().unwrap(), Default::default());
         probed.reconcile(&mut evidence, at(0), 3306);
-        assert_eq!(recorded.running(), ["db1", "db2"]);
+        assert_eq!(prober.running(), ["db1", "db2"]);
         let members = [
             ("wsrep_cluster_status", "Primary"),
             (
@@ -252,13 +252,13 @@ mod tests {
         let db1 = evidence.probes.get_mut(&"db1".parse().unwrap()).unwrap();
         db1.record_success(at(1), status(&members));
         probed.reconcile(&mut evidence, at(1), 3306);
-        assert_eq!(recorded.running(), ["db1", "db2", "db3", "db4:3307"]);
+        assert_eq!(prober.running(), ["db1", "db2", "db3", "db4:3307"]);
     }
 
     #[test]
-    fn a_minority_names_nobody_and_an_alias_is_not_another_node() {
-        let recorded = RecordingProber::default();
-        let mut probed = ProbeSet::new(Box::new(recorded.clone()));
+    fn a_minority_adds_no_nodes_and_an_alias_is_not_another_node() {
+        let prober = RecordingProber::default();
+        let mut probed = ProbeSet::new(Box::new(prober.clone()));
         let mut evidence = evidence();
         evidence.configured_members = ["db1", "db2"].map(|id| id.parse().unwrap()).into();
         probed.reconcile(&mut evidence, at(0), 3306);
@@ -285,13 +285,13 @@ mod tests {
             ],
         );
         probed.reconcile(&mut evidence, at(1), 3306);
-        assert_eq!(recorded.running(), ["db1", "db2"]);
+        assert_eq!(prober.running(), ["db1", "db2"]);
     }
 
     #[test]
-    fn a_node_that_nobody_names_is_probed_for_a_while_longer() {
-        let recorded = RecordingProber::default();
-        let mut probed = ProbeSet::new(Box::new(recorded.clone()));
+    fn a_node_no_longer_named_is_probed_for_a_while() {
+        let prober = RecordingProber::default();
+        let mut probed = ProbeSet::new(Box::new(prober.clone()));
         let mut evidence = evidence();
         evidence
             .registrations
@@ -299,15 +299,15 @@ mod tests {
         probed.reconcile(&mut evidence, at(0), 3306);
         evidence.registrations.clear();
         probed.reconcile(&mut evidence, at(599), 3306);
-        assert_eq!(recorded.running(), ["db1"]);
+        assert_eq!(prober.running(), ["db1"]);
         probed.reconcile(&mut evidence, at(600), 3306);
-        assert!(recorded.running().is_empty() && evidence.probes.is_empty());
+        assert!(prober.running().is_empty() && evidence.probes.is_empty());
     }
 
     #[test]
     fn the_number_of_probes_is_bounded_and_configured_nodes_come_first() {
-        let recorded = RecordingProber::default();
-        let mut probed = ProbeSet::new(Box::new(recorded.clone()));
+        let prober = RecordingProber::default();
+        let mut probed = ProbeSet::new(Box::new(prober.clone()));
         let mut evidence = evidence();
         evidence.configured_members.insert("zz".parse().unwrap());
         for number in 0..100 {
@@ -315,8 +315,8 @@ mod tests {
             evidence.registrations.insert(id, Default::default());
         }
         probed.reconcile(&mut evidence, at(0), 3306);
-        assert_eq!(recorded.running().len(), PROBES_MAX);
-        assert!(recorded.running().contains(&"zz".to_owned()));
+        assert_eq!(prober.running().len(), PROBES_MAX);
+        assert!(prober.running().contains(&"zz".to_owned()));
         let notice = probed.limit_notice(&evidence).unwrap();
         assert!(notice.contains("101 nodes are known"), "{notice}");
     }

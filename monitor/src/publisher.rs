@@ -1,6 +1,6 @@
-//! The notice board between the owners of clusters, who publish, and everybody else, who reads.
+//! Connects the cluster monitors, which publish, with all readers.
 //!
-//! Only last values: a reader sees the newest view of each cluster, and nobody waits for a reader.
+//! Last values only: a reader sees the latest view of each cluster, and no publisher waits for a reader.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,18 +14,18 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::snapshot::ClusterSnapshot;
 
-/// The newest view of a cluster and the news of newer ones.
+/// The latest view of a cluster; notifies of newer ones.
 pub type ClusterFeed = watch::Receiver<Arc<Published<ClusterView>>>;
-/// Every known cluster.
+/// All known clusters.
 pub type ClusterDirectory = BTreeMap<ClusterName, ClusterFeed>;
 
-/// What the owners of all clusters know.
+/// The latest snapshot of each cluster.
 type ClusterSnapshots = BTreeMap<ClusterName, watch::Receiver<Arc<ClusterSnapshot>>>;
 
-/// Something that whoever keeps the chronicle must not miss.
+/// A change that the history recorder must not miss.
 #[derive(Clone, Debug)]
 pub enum ViewEvent {
-    /// A view; of those in which no state changed, some are left out.
+    /// A new view. Views without a state change may be coalesced.
     Updated(Arc<Published<ClusterView>>),
     /// The cluster is no longer known.
     Removed(ClusterName),
@@ -39,9 +39,9 @@ pub struct ViewPublisher {
     overview: watch::Sender<Arc<Published<Overview>>>,
     health: watch::Sender<RegistryHealth>,
     notices: watch::Sender<BTreeMap<String, Vec<String>>>,
-    /// Rings after anything that the overview shows changed.
+    /// Notified after any change that the overview shows.
     overview_changed: Notify,
-    /// Who gets every change of a state, and not only the newest view.
+    /// The one subscriber that receives every state change, not only the latest view.
     event_sender: Mutex<Option<mpsc::UnboundedSender<ViewEvent>>>,
 }
 
@@ -52,7 +52,7 @@ impl Default for ViewPublisher {
 }
 
 impl ViewPublisher {
-    /// An empty board: no cluster, and a registry that was not read yet.
+    /// Empty: no clusters, and a registry that has not been read yet.
     #[must_use]
     pub fn new() -> Self {
         let overview = Overview {
@@ -75,8 +75,8 @@ impl ViewPublisher {
         }
     }
 
-    /// Opens the place of the cluster `name`; it becomes known with its first view and unknown when the publisher is
-    /// dropped.
+    /// The publisher of the cluster `name`. The cluster becomes known with its first view and unknown when the
+    /// publisher is dropped.
     #[must_use]
     pub fn cluster_publisher(self: &Arc<Self>, name: ClusterName) -> ClusterPublisher {
         ClusterPublisher {
@@ -88,16 +88,16 @@ impl ViewPublisher {
         }
     }
 
-    /// Says how the registry is; the same health again is no news.
+    /// Sets the registry's health; an unchanged value notifies no one.
     pub(crate) fn set_health(&self, health: RegistryHealth) {
-        self.health.send_if_modified(|present| {
-            let changed = *present != health;
-            *present = health;
+        self.health.send_if_modified(|current| {
+            let changed = *current != health;
+            *current = health;
             changed
         });
     }
 
-    /// Replaces what `source` has to say to everybody; an empty list takes it back.
+    /// Replaces the notices of `source` shown on every page; an empty list clears them.
     pub fn set_notices(&self, source: &str, notices: Vec<String>) {
         let changed = self.notices.send_if_modified(|all| {
             let before = all.get(source).map_or(&[][..], Vec::as_slice);
@@ -116,13 +116,13 @@ impl ViewPublisher {
         }
     }
 
-    /// Every known cluster, and the news when one comes or goes.
+    /// All known clusters; notifies when one is added or removed.
     #[must_use]
     pub fn directory(&self) -> watch::Receiver<Arc<ClusterDirectory>> {
         self.directory.subscribe()
     }
 
-    /// What the owner of `cluster` knows; `None` for an unknown cluster.
+    /// The latest snapshot of `cluster`; `None` for an unknown cluster.
     #[must_use]
     pub fn snapshot(&self, cluster: &ClusterName) -> Option<Arc<ClusterSnapshot>> {
         let knowledge = self.snapshots.borrow();
@@ -131,19 +131,19 @@ impl ViewPublisher {
             .map(|known| Arc::clone(&known.borrow()))
     }
 
-    /// The overview and its news.
+    /// The overview; notifies of changes.
     #[must_use]
     pub fn overview(&self) -> watch::Receiver<Arc<Published<Overview>>> {
         self.overview.subscribe()
     }
 
-    /// How the registry is, and its news.
+    /// The registry's health; notifies of changes.
     #[must_use]
     pub fn health(&self) -> watch::Receiver<RegistryHealth> {
         self.health.subscribe()
     }
 
-    /// The newest views of all clusters.
+    /// The latest view of each cluster.
     #[must_use]
     pub fn views(&self) -> Vec<Arc<Published<ClusterView>>> {
         let directory = Arc::clone(&self.directory.borrow());
@@ -153,34 +153,34 @@ impl ViewPublisher {
             .collect()
     }
 
-    /// Every change of a state from now on, after the present views; whoever asked before gets no more.
+    /// Every state change from now on, after the current views. A new subscriber replaces the former one.
     ///
-    /// Nothing is left out, so the reader must keep up: it does nothing but note what it reads.
+    /// The channel is unbounded and nothing is dropped, so the reader must keep up: it only records what it receives.
     #[must_use]
     pub fn view_events(&self) -> mpsc::UnboundedReceiver<ViewEvent> {
         let (sender, sightings) = mpsc::unbounded_channel();
-        // Under the lock, so that no newer view comes before an older one.
-        let mut witness = self
+        // Under the lock, so that no newer view precedes an older one.
+        let mut event_sender = self
             .event_sender
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         for view in self.views() {
-            // The receiver is in our hands.
+            // Cannot fail: the receiver is in scope.
             let _ = sender.send(ViewEvent::Updated(view));
         }
-        *witness = Some(sender);
+        *event_sender = Some(sender);
         sightings
     }
 
     fn send_event(&self, sighting: ViewEvent) {
-        let mut witness = self
+        let mut event_sender = self
             .event_sender
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = &*witness
+        if let Some(sender) = &*event_sender
             && sender.send(sighting).is_err()
         {
-            *witness = None;
+            *event_sender = None;
         }
     }
 
@@ -189,14 +189,14 @@ impl ViewPublisher {
         self.overview_changed.notified().await;
     }
 
-    /// Publishes the overview of the present views.
+    /// Publishes an overview of the current views.
     pub fn publish_overview(&self) {
         let mut clusters: Vec<_> = self
             .views()
             .iter()
             .map(|view| view.value.summary())
             .collect();
-        // Worst first; within a verdict the views are already in the order of names.
+        // Worst first; the sort is stable, so clusters with the same verdict stay ordered by name.
         clusters.sort_by_key(|summary| std::cmp::Reverse(summary.verdict.state));
         let notices = self.notices.borrow().values().flatten().cloned().collect();
         let revision = self.overview.borrow().revision + 1;
@@ -208,7 +208,7 @@ impl ViewPublisher {
 
 const NOT_READ_YET: &str = "the registry has not been read yet";
 
-/// The one who may publish views of a cluster.
+/// Publishes the views of one cluster.
 #[derive(Debug)]
 pub struct ClusterPublisher {
     publisher: Arc<ViewPublisher>,
@@ -244,7 +244,7 @@ impl ClusterPublisher {
 }
 
 impl ClusterPublisher {
-    /// Hands out what the view rests on.
+    /// Publishes the facts that the view rests on.
     pub(super) fn publish_snapshot(&mut self, known: ClusterSnapshot) {
         let known = Arc::new(known);
         match &self.snapshot_sender {
@@ -302,20 +302,20 @@ mod tests {
 
     #[test]
     fn the_overview_lists_the_worst_first_and_then_by_name() {
-        let board = Arc::new(ViewPublisher::new());
+        let views = Arc::new(ViewPublisher::new());
         let publishers: Vec<_> = [
             ("b", VerdictState::Healthy),
             ("a", VerdictState::Healthy),
             ("z", VerdictState::SplitBrain),
         ]
         .map(|(name, state)| {
-            let mut publisher = board.cluster_publisher(name.parse().unwrap());
+            let mut publisher = views.cluster_publisher(name.parse().unwrap());
             publisher.publish(view(name, state));
             publisher
         })
         .into();
-        board.publish_overview();
-        let overview = Arc::clone(&board.overview().borrow());
+        views.publish_overview();
+        let overview = Arc::clone(&views.overview().borrow());
         let names: Vec<_> = overview
             .value
             .clusters
@@ -324,15 +324,15 @@ mod tests {
             .collect();
         assert_eq!(names, ["z", "a", "b"]);
         drop(publishers);
-        board.publish_overview();
-        assert!(board.overview().borrow().value.clusters.is_empty());
-        assert!(board.overview().borrow().revision > overview.revision);
+        views.publish_overview();
+        assert!(views.overview().borrow().value.clusters.is_empty());
+        assert!(views.overview().borrow().revision > overview.revision);
     }
 
     #[test]
     fn revisions_grow_with_each_publication() {
-        let board = Arc::new(ViewPublisher::new());
-        let mut publisher = board.cluster_publisher("lab".parse().unwrap());
+        let views = Arc::new(ViewPublisher::new());
+        let mut publisher = views.cluster_publisher("lab".parse().unwrap());
         let first = publisher.publish(view("lab", VerdictState::Unknown));
         let second = publisher.publish(view("lab", VerdictState::Unknown));
         assert_eq!((first.revision, second.revision), (1, 2));

@@ -1,14 +1,15 @@
-//! When views can be shown to people: the registry has spoken, and every node was asked or had its time.
+//! When views may be shown: the registry was read or found unreachable, and every node was probed or had time to
+//! answer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use galera::view::{ClusterView, NodeView, SourceKind};
 
-/// A node that hangs keeps nobody from seeing the others for longer than this.
+/// A node that hangs delays readiness no longer than this.
 const FIRST_PROBE_WAIT: Duration = Duration::from_millis(400);
 
-/// Turns ready once and stays so.
+/// Becomes ready once and stays ready.
 #[derive(Debug)]
 pub(super) struct Readiness {
     started: Instant,
@@ -17,7 +18,6 @@ pub(super) struct Readiness {
 }
 
 impl Readiness {
-    /// Nothing is known yet.
     pub(super) fn new() -> Self {
         Self {
             started: Instant::now(),
@@ -26,7 +26,7 @@ impl Readiness {
         }
     }
 
-    /// The registry was read, or is known to be unreachable.
+    /// Records that the registry was read or is known to be unreachable.
     pub(super) fn mark_registry_known(&self) {
         self.registry_known.store(true, Ordering::Release);
     }
@@ -36,15 +36,15 @@ impl Readiness {
         if self.ready.load(Ordering::Acquire) {
             return true;
         }
-        let asked = |view: &ClusterView| view.nodes.iter().all(was_probed);
+        let probed = |view: &ClusterView| view.nodes.iter().all(was_probed);
         let ready = self.registry_known.load(Ordering::Acquire)
-            && (self.started.elapsed() >= FIRST_PROBE_WAIT || views.all(asked));
+            && (self.started.elapsed() >= FIRST_PROBE_WAIT || views.all(probed));
         self.ready.fetch_or(ready, Ordering::AcqRel);
         ready
     }
 }
 
-/// Whether the node was asked by SQL, or is not going to be.
+/// Whether the node was probed by SQL, or will not be.
 pub fn was_probed(node: &NodeView) -> bool {
     let mut sources = node.sources.iter();
     let sql = sources.find(|source| source.kind == SourceKind::Sql);
@@ -73,21 +73,21 @@ mod tests {
             kind: ProbeErrorKind::Refused,
             message: "connection refused".to_owned(),
         };
-        let mut asked = node.clone();
-        asked.record_failure(now(), refused);
+        let mut probed = node.clone();
+        probed.record_failure(now(), refused);
         let before = fold(&evidence, now(), &FoldSettings::default(), None);
-        evidence.probes.insert("db1".parse().unwrap(), asked);
+        evidence.probes.insert("db1".parse().unwrap(), probed);
         let after = fold(&evidence, now(), &FoldSettings::default(), None);
 
         let readiness = Readiness::new();
         assert!(
             !readiness.check([&after].into_iter()),
-            "the registry is silent"
+            "the registry has not been read"
         );
         readiness.mark_registry_known();
         assert!(
             !readiness.check([&before].into_iter()),
-            "a node was not asked"
+            "a node has not been probed"
         );
         assert!(readiness.check([&after].into_iter()));
         assert!(

@@ -1,5 +1,5 @@
-//! Linearizable readings of every cluster's keys, kept for a while: only what was read often and long enough without a
-//! sign of life may be cleaned up (I25).
+//! Linearizable readings of every cluster's keys, kept for a while: only keys that stayed unchanged over enough
+//! readings may be cleaned up (I25).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use super::snapshot::{ReadingHistory, registry_reading};
 
 /// Time between two readings of a cluster.
 const READING_INTERVAL: Duration = Duration::from_secs(15);
-/// Readings kept at this distance from each other; three times a time to live of up to a minute are covered.
+/// Readings kept; at this interval they cover three times a time to live of up to a minute.
 const READINGS_KEPT: usize = 16;
-/// A reading may have this many keys; a cluster with more is not cleaned up.
+/// Maximum number of keys in a reading; larger clusters are not offered for clean-up.
 const KEYS_MAX: usize = 5_000;
 
 type ReadingsByCluster = BTreeMap<ClusterName, ReadingHistory>;
 
-/// The reading side.
+/// Shared read access to the readings.
 #[derive(Clone, Debug)]
 pub(super) struct ReadingStore(watch::Receiver<Arc<ReadingsByCluster>>);
 
@@ -37,11 +37,11 @@ impl ReadingStore {
     }
 }
 
-/// An archive, and the task that fills it.
+/// The store, and the task that fills it.
 pub(super) fn worker(
     registry: Registry,
     registry_prefix: &str,
-    board: Arc<ViewPublisher>,
+    publisher: Arc<ViewPublisher>,
     shutdown: CancellationToken,
 ) -> (ReadingStore, impl Future<Output = ()> + Send + use<>) {
     let (sender, receiver) = watch::channel(Arc::new(ReadingsByCluster::new()));
@@ -54,7 +54,8 @@ pub(super) fn worker(
                 () = shutdown.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            let clusters: Vec<ClusterName> = board.directory().borrow().keys().cloned().collect();
+            let clusters: Vec<ClusterName> =
+                publisher.directory().borrow().keys().cloned().collect();
             let mut all = ReadingsByCluster::clone(&sender.borrow());
             all.retain(|name, _| clusters.contains(name));
             for cluster in clusters {
@@ -72,10 +73,10 @@ pub(super) fn worker(
     (ReadingStore(receiver), task)
 }
 
-fn appended(kept: &[Arc<RegistryReading>], newest: RegistryReading) -> ReadingHistory {
+fn appended(kept: &[Arc<RegistryReading>], latest: RegistryReading) -> ReadingHistory {
     let surplus = (kept.len() + 1).saturating_sub(READINGS_KEPT);
     let mut readings = kept[surplus.min(kept.len())..].to_vec();
-    readings.push(Arc::new(newest));
+    readings.push(Arc::new(latest));
     Arc::new(readings)
 }
 
@@ -87,12 +88,12 @@ mod tests {
     fn the_oldest_give_way() {
         let mut kept = ReadingHistory::default();
         for revision in 1..=20 {
-            let newest = RegistryReading {
+            let latest = RegistryReading {
                 at: now(),
                 revision,
                 keys: Vec::new(),
             };
-            kept = appended(&kept, newest);
+            kept = appended(&kept, latest);
         }
         assert_eq!(kept.len(), READINGS_KEPT);
         assert_eq!(

@@ -1,7 +1,7 @@
-//! What the registry holds of one cluster, kept in step with the watch.
+//! The registry's keys of one cluster, kept in step with the watch.
 //!
-//! Between two folds only the newest of it counts, but for the states of a node: one that another one follows at once is
-//! folded all the same, together with everything else that its node said at that revision.
+//! Between two folds only the latest values count, except for node states: a state that is superseded before it was
+//! folded is folded anyway, together with everything else that its node reported at that revision.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -10,14 +10,14 @@ use galera::observe::registration::{NodeField, ParsedKey, parse_key};
 use galera::{NodeId, Timestamp};
 use registry::{KeyChange, LeaseId, RegistryEntry};
 
-/// Longest value that is read, in bytes; no field of any dialect comes near it.
+/// Longest value accepted, in bytes; no field of any dialect comes near it.
 const VALUE_MAX: usize = 4096;
-/// The field that names a node's state.
+/// The field that holds a node's state.
 const STATE_FIELD: &str = "wsrep_local_state_comment";
-/// Nodes of one cluster that are kept; the keys of more count as unexplained.
+/// Nodes kept per cluster; keys of further nodes count as unrecognized.
 const NODES_MAX: usize = 256;
 
-/// States of one node that wait for their fold; more than a whole state transfer has.
+/// States of one node that may wait for their fold; more than a whole state transfer passes through.
 const SUPERSEDED_MAX: usize = 8;
 
 /// One key of a node.
@@ -35,9 +35,9 @@ struct RegisteredNode {
     keys: BTreeMap<Vec<u8>, RegisteredKey>,
     last_put_at: Option<Timestamp>,
     state_at: Option<Timestamp>,
-    /// What was said with states that others have followed, oldest first.
+    /// Observations with states that were superseded before their fold, oldest first.
     superseded: VecDeque<RegistryObservation>,
-    /// Whether the present state was not folded yet.
+    /// Whether the current state has not been folded yet.
     unfolded: bool,
 }
 
@@ -75,8 +75,8 @@ impl Registrations {
         }
     }
 
-    /// Takes in everything that the registry holds, in place of what was known. A key that did not change keeps the
-    /// time of its last change: seeing it again proves nothing about its writer.
+    /// Replaces all keys. An unchanged key keeps the time of its last change: listing it again proves nothing about
+    /// its writer.
     pub(super) fn reset(&mut self, at: Timestamp, entries: Vec<RegistryEntry>) {
         let before = std::mem::take(&mut self.nodes);
         self.unknown_keys.clear();
@@ -107,7 +107,7 @@ impl Registrations {
         self.lease_ttls.retain(|lease, _| held.contains(lease));
     }
 
-    /// Takes in changes, in their order. Returns the nodes that are in another state now.
+    /// Applies changes in order. Returns the nodes whose state changed.
     pub(super) fn apply(&mut self, at: Timestamp, changes: Vec<KeyChange>) -> BTreeSet<NodeId> {
         let mut moved = BTreeSet::new();
         let mut changes = changes.into_iter().peekable();
@@ -122,7 +122,7 @@ impl Registrations {
         moved
     }
 
-    /// Takes in what changed at one revision.
+    /// Applies the changes of one revision.
     fn apply_revision(&mut self, at: Timestamp, changes: Vec<KeyChange>) -> Vec<NodeId> {
         let of_nodes = changes.iter().filter_map(|change| self.node_of(change));
         let before: BTreeMap<NodeId, RegisteredNode> = of_nodes
@@ -157,7 +157,7 @@ impl Registrations {
         moved
     }
 
-    /// The node whose state `change` may change.
+    /// The node whose state `change` may affect.
     fn node_of(&self, change: &KeyChange) -> Option<NodeId> {
         let key = match change {
             KeyChange::Put(entry) => &entry.key,
@@ -169,7 +169,7 @@ impl Registrations {
         }
     }
 
-    /// Says that the present observations were folded. Whether there are others already, to be folded next.
+    /// Marks the current observations as folded. Returns whether superseded ones are left to fold.
     pub(super) fn mark_folded(&mut self) -> bool {
         let mut more = false;
         for node in self.nodes.values_mut() {
@@ -181,7 +181,7 @@ impl Registrations {
         more
     }
 
-    /// Whether a state of `node` was not folded yet.
+    /// Whether a state of `node` has not been folded yet.
     pub(super) fn has_unfolded_state(&self, node: &NodeId) -> bool {
         self.nodes.get(node).is_some_and(|held| held.unfolded)
     }
@@ -233,7 +233,7 @@ impl Registrations {
         }
     }
 
-    /// The time to live that `lease` was granted, in seconds.
+    /// Sets the granted time to live of `lease`, in seconds.
     pub(super) fn set_lease_ttl(&mut self, lease: LeaseId, ttl: u64) {
         self.lease_ttls.insert(lease, ttl);
     }
@@ -250,12 +250,12 @@ impl Registrations {
         keys.map(|held| held.lease).filter(|lease| *lease != 0)
     }
 
-    /// How many keys no dialect explains.
+    /// Number of keys that no dialect recognizes.
     pub(super) fn unknown_key_count(&self) -> usize {
         self.unknown_keys.len()
     }
 
-    /// What the registry says of every node, or said with a state that was not folded yet.
+    /// The registry's observation of every node: the oldest superseded one that was not folded, else the current one.
     pub(super) fn observations(&self) -> BTreeMap<NodeId, RegistryObservation> {
         let nodes = self.nodes.iter();
         nodes
@@ -269,7 +269,7 @@ impl Registrations {
 
     fn observation(&self, node: &RegisteredNode) -> RegistryObservation {
         let mut keys: Vec<&RegisteredKey> = node.keys.values().collect();
-        // Where two spellings of the node hold the same field, the newer one counts.
+        // If both spellings of a node have the same field, the newer value wins.
         keys.sort_by_key(|held| held.mod_revision);
         let lease = keys
             .iter()

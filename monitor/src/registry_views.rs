@@ -1,4 +1,4 @@
-//! The registry's keys of one cluster, read on demand: linearizable, with the time that each lease has left.
+//! The registry's keys of one cluster, read on demand and linearizably, with each lease's remaining time to live.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,24 +12,24 @@ use tokio::time::{Instant, timeout_at};
 
 use super::MonitorSettings;
 
-/// Leases that are looked up for one listing, and how many at once.
+/// Leases looked up for one view, and how many concurrently.
 const LEASES_MAX: usize = 128;
 const CONCURRENT_LOOKUPS: usize = 8;
-/// Time for all of those look-ups together; leases that were not reached are shown without the time left.
+/// Time for all of these lookups together; leases not reached are shown without their remaining time.
 const LEASES_DEADLINE: Duration = Duration::from_secs(2);
 
-/// The registry could not be read just now.
+/// The registry could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{detail}")]
 pub struct RegistryUnavailable {
-    /// What was met and the remedy, for people.
+    /// Cause and remedy, shown to users.
     detail: String,
 }
 
 impl RegistryUnavailable {
     pub(super) fn not_connected() -> Self {
         Self {
-            detail: "this console has no registry".to_owned(),
+            detail: "this console is not connected to a registry".to_owned(),
         }
     }
 }
@@ -42,7 +42,7 @@ impl From<registry::Error> for RegistryUnavailable {
     }
 }
 
-/// Reads listings.
+/// Reads registry views.
 pub(super) struct RegistryViewReader {
     registry: Registry,
     keys: RegistryKeys,
@@ -60,7 +60,7 @@ impl RegistryViewReader {
         }
     }
 
-    /// The keys of `cluster`, judged by its present `view`.
+    /// The keys of `cluster`, classified against its current `view`.
     pub(super) async fn view(
         &self,
         cluster: &ClusterName,
@@ -94,16 +94,16 @@ impl RegistryViewReader {
         ))
     }
 
-    /// Seconds that each lease has left, each asked once.
+    /// Seconds that each lease has left; one lookup per lease.
     async fn remaining_ttls(&self, entries: &[RegistryEntry]) -> BTreeMap<LeaseId, i64> {
         let leases = distinct_leases(entries);
         let deadline = Instant::now() + LEASES_DEADLINE;
-        let mut answers = futures::stream::iter(leases)
+        let mut lookups = futures::stream::iter(leases)
             .map(|lease| async move { (lease, self.registry.lease_info(lease).await) })
             .buffer_unordered(CONCURRENT_LOOKUPS);
         let mut left = BTreeMap::new();
-        while let Ok(Some((lease, answer))) = timeout_at(deadline, answers.next()).await {
-            if let Ok(Some(info)) = answer {
+        while let Ok(Some((lease, result))) = timeout_at(deadline, lookups.next()).await {
+            if let Ok(Some(info)) = result {
                 left.insert(
                     lease,
                     i64::try_from(info.remaining.as_secs()).unwrap_or(i64::MAX),

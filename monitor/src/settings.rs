@@ -1,4 +1,4 @@
-//! What the hub is told: clusters, prefixes, and how to ask the databases.
+//! The monitor's settings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,25 +7,25 @@ use galera::{ClusterName, NodeId};
 
 use crate::mysql::MysqlSettings;
 
-/// Everything that the hub needs to know.
+/// Clusters, etcd prefixes, and how to probe the databases.
 #[derive(Clone, Debug)]
 pub struct MonitorSettings {
-    /// Configured clusters with the members that they should have.
+    /// Configured clusters with their expected members.
     pub clusters: BTreeMap<ClusterName, BTreeSet<NodeId>>,
-    /// Where nodes register.
+    /// etcd prefix under which nodes register.
     pub registry_prefix: String,
-    /// Where the console keeps its own state.
+    /// etcd prefix of the console's own state.
     pub state_prefix: String,
-    /// How the databases are asked.
+    /// How to connect to the databases.
     pub mysql: MysqlSettings,
-    /// Time between the starts of two readings of a node.
+    /// Time between the starts of two probes of a node.
     pub poll_interval: Duration,
-    /// Deadline of one reading, connecting included.
+    /// Deadline of one probe, connecting included.
     pub probe_timeout: Duration,
 }
 
 impl MonitorSettings {
-    /// How long evidence counts under these settings.
+    /// The fold's settings, with the age limit of evidence derived from the poll interval.
     #[must_use]
     pub fn fold_settings(&self) -> galera::judge::cluster::FoldSettings {
         galera::judge::cluster::FoldSettings {

@@ -1,4 +1,4 @@
-//! What the owner of a cluster knows, handed out whole, so that plans rest on the same facts as the page.
+//! The state of a cluster as its monitor knows it, published whole so that plans rest on the same facts as the page.
 
 use std::sync::Arc;
 
@@ -13,18 +13,18 @@ use registry::{Listing, RegistryEntry};
 use super::registrations::Registrations;
 use crate::probe::ProbeReport;
 
-/// Everything known of a cluster at one moment.
+/// Everything known about a cluster at one moment.
 #[derive(Clone, Debug)]
 pub struct ClusterSnapshot {
-    /// What the sources say.
+    /// What the sources report.
     pub evidence: Evidence,
-    /// The positions that are remembered.
+    /// Highest positions and last Primary views seen so far.
     pub known_positions: KnownPositions,
     pub(super) registrations: Registrations,
 }
 
 impl ClusterSnapshot {
-    /// Takes in every key of the cluster as it was just read linearizably. A key that did not change keeps its age.
+    /// Applies a linearizable listing of the cluster's keys. An unchanged key keeps its age.
     pub fn apply_listing(&mut self, at: Timestamp, listing: &Listing) {
         self.registrations.reset(at, listing.entries.clone());
         self.evidence.registrations = self.registrations.observations();
@@ -38,7 +38,7 @@ impl ClusterSnapshot {
         }
     }
 
-    /// Takes note that the registry could not be read just now.
+    /// Records that the registry could not be read.
     pub(crate) fn apply_registry_error(&mut self, at: Timestamp, error: &registry::Error) {
         self.evidence.registry_health = RegistryHealth {
             reachable: false,
@@ -47,7 +47,7 @@ impl ClusterSnapshot {
         };
     }
 
-    /// Takes in a reading that was made for this purpose, unless a newer one is known.
+    /// Applies an on-demand probe's report, unless a newer one is known.
     pub(crate) fn apply_probe(&mut self, report: ProbeReport) {
         let observation = self.evidence.probes.entry(report.node).or_default();
         let answered = observation.status.as_ref().map(|(at, _)| *at);
@@ -68,7 +68,7 @@ impl ClusterSnapshot {
     }
 }
 
-/// A listing as clean-up compares it.
+/// A listing in the form that the clean-up plan compares.
 #[must_use]
 pub fn registry_reading(at: Timestamp, listing: &Listing) -> RegistryReading {
     RegistryReading {

@@ -1,4 +1,4 @@
-//! Sends what lies in the outbox: each target's deliveries in order and one at a time, all targets at once.
+//! Sends the deliveries of the outbox: in order and one at a time per target, all targets concurrently.
 
 mod target_queues;
 
@@ -11,7 +11,7 @@ use console_core::leader::Term;
 use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::FuturesUnordered;
-use registry::{Precondition, Transaction, TransactionOutcome as Written, WriteOp};
+use registry::{Precondition, Transaction, TransactionOutcome, WriteOp};
 use tokio::sync::watch;
 
 use super::NotifyInner;
@@ -21,27 +21,26 @@ use super::sender::{DeliveryOutcome, FiringAlert};
 use super::target::TargetRecord;
 use target_queues::{DeliveryJob, TargetQueues};
 
-/// Between attempts to record what was sent.
+/// Pause between attempts to record a result.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// A job that came to its end.
 struct FinishedJob {
     target: String,
-    /// What became of a delivery.
+    /// The result, when the job was about a delivery.
     update: Option<DeliveryUpdate>,
 }
 
-/// What a job made of a delivery.
+/// How a job changed a delivery.
 #[derive(Debug)]
 struct DeliveryUpdate {
     before: QueuedDelivery,
-    /// What lies in the outbox instead.
+    /// Its successor in the outbox, when it is to be retried.
     after: Option<QueuedDelivery>,
-    /// When that was written; `None` when somebody else had changed it before.
+    /// Revision of the write; `None` when another write had changed the delivery before.
     revision: Option<i64>,
 }
 
-/// The courier of one term.
+/// The delivery worker of one leader term.
 pub(super) struct DeliveryWorker {
     inner: Arc<NotifyInner>,
     term: Arc<Term>,
@@ -61,32 +60,33 @@ impl DeliveryWorker {
         }
     }
 
-    /// Runs until it is dropped; what is under way then is sent again by the next leader.
+    /// Runs until it is dropped. Attempts in progress at that time are repeated by the next leader.
     pub(super) async fn run(mut self) {
         let mut outbox = self.inner.registry.watch(self.inner.keys.outbox());
         let mut targets = self.inner.targets.subscribe();
-        let mut office = TargetQueues::default();
-        let mut flying: FuturesUnordered<BoxFuture<'static, FinishedJob>> = FuturesUnordered::new();
+        let mut queues = TargetQueues::default();
+        let mut in_flight: FuturesUnordered<BoxFuture<'static, FinishedJob>> =
+            FuturesUnordered::new();
         loop {
-            let (table, fires) = (
+            let (targets_by_id, firing_alerts) = (
                 targets.borrow_and_update().clone(),
                 self.firing_alerts.borrow_and_update().clone(),
             );
             let mut wake = None;
-            if let Some(table) = table {
-                for (target, job) in office.take_due_jobs(&table, &fires, now()) {
-                    flying.push(self.start_job(target, job));
+            if let Some(by_id) = targets_by_id {
+                for (target, job) in queues.take_due_jobs(&by_id, &firing_alerts, now()) {
+                    in_flight.push(self.start_job(target, job));
                 }
-                wake = office.next_due_at(&table, &fires);
+                wake = queues.next_due_at(&by_id, &firing_alerts);
             }
             let wait = wake.map(|at| now().age(at));
             tokio::select! {
                 event = outbox.next() => match event {
-                    Some(event) => { event.apply_to(&mut office); }
+                    Some(event) => { event.apply_to(&mut queues); }
                     None => return,
                 },
-                Some(FinishedJob { target, update }) = flying.next(), if !flying.is_empty() => {
-                    office.job_finished(&target, update);
+                Some(FinishedJob { target, update }) = in_flight.next(), if !in_flight.is_empty() => {
+                    queues.job_finished(&target, update);
                 }
                 changed = targets.changed() => if changed.is_err() { return },
                 changed = self.firing_alerts.changed() => if changed.is_err() { return },
@@ -105,24 +105,18 @@ impl DeliveryWorker {
                 let next = outbox::give_up(&queued.delivery, why, now());
                 let transaction = outbox::settle_transaction(&inner.keys, &queued, &next);
                 async move {
-                    let settled = record_result(&inner, &term, *queued, None, &transaction).await;
-                    FinishedJob {
-                        target,
-                        update: settled,
-                    }
+                    let update = record_result(&inner, &term, *queued, None, &transaction).await;
+                    FinishedJob { target, update }
                 }
                 .boxed()
             }
             DeliveryJob::Discard(queued) => async move {
-                let guard = Precondition::Unchanged(queued.key.clone(), queued.revision);
+                let unchanged = Precondition::Unchanged(queued.key.clone(), queued.revision);
                 let transaction = Transaction::new()
-                    .when(guard)
+                    .when(unchanged)
                     .then([WriteOp::delete(queued.key.clone())]);
-                let settled = record_result(&inner, &term, *queued, None, &transaction).await;
-                FinishedJob {
-                    target,
-                    update: settled,
-                }
+                let update = record_result(&inner, &term, *queued, None, &transaction).await;
+                FinishedJob { target, update }
             }
             .boxed(),
             DeliveryJob::Repeat(record, firing) => {
@@ -132,7 +126,7 @@ impl DeliveryWorker {
     }
 }
 
-/// One attempt, recorded.
+/// Makes one attempt and records its result.
 async fn deliver(
     inner: Arc<NotifyInner>,
     term: Arc<Term>,
@@ -141,23 +135,23 @@ async fn deliver(
     to: Arc<TargetRecord>,
     prune: bool,
 ) -> FinishedJob {
-    let notice = &queued.delivery.notice;
-    let (outcome, attempt) = inner.sender.attempt(&target, &to, notice).await;
+    let notification = &queued.delivery.notice;
+    let (outcome, attempt) = inner.sender.attempt(&target, &to, notification).await;
     match &attempt.error {
         None => tracing::info!(
             target.id = target,
-            notice.id = notice.id,
+            notice.id = notification.id,
             duration_ms = attempt.millis,
-            "Told {}: {}",
+            "Notified {}: {}",
             to.name,
-            notice.title
+            notification.title
         ),
         Some(error) => tracing::warn!(
             target.id = target,
-            notice.id = notice.id,
+            notice.id = notification.id,
             duration_ms = attempt.millis,
             error,
-            "Could not tell {}: {error}",
+            "Could not notify {}: {error}",
             to.name
         ),
     }
@@ -168,35 +162,31 @@ async fn deliver(
         now(),
     );
     let transaction = outbox::settle_transaction(&inner.keys, &queued, &next);
-    let waits = next.next_at.is_some().then_some(next);
-    let settled = record_result(&inner, &term, queued, waits, &transaction).await;
+    let retry = next.next_at.is_some().then_some(next);
+    let update = record_result(&inner, &term, queued, retry, &transaction).await;
     if prune
         && let Err(error) =
             outbox::prune_log(&inner.registry, &inner.keys, &target, term.fence()).await
     {
-        tracing::debug!(%error, "Old deliveries stay for now");
+        tracing::debug!(%error, "Could not prune the delivery log; will retry: {error}");
     }
-    FinishedJob {
-        target,
-        update: settled,
-    }
+    FinishedJob { target, update }
 }
 
-/// Records what became of `queued`, for as long as that takes: what was sent must not be sent again because etcd is away.
-/// Whether it happened cannot be told after a lost answer, but then the entry is not what it was, and the outbox's own
-/// news say what it is.
+/// Records the result of `queued`, retrying until etcd answers: an outage of etcd must not cause a second delivery. If the
+/// reply to a successful write is lost, the next attempt is refused and the outbox's watch delivers the current entry.
 async fn record_result(
     inner: &NotifyInner,
     term: &Term,
     queued: QueuedDelivery,
-    waits: Option<galera::publish::notification::delivery::Delivery>,
+    retry: Option<galera::publish::notification::delivery::Delivery>,
     transaction: &Transaction,
 ) -> Option<DeliveryUpdate> {
     let transaction = transaction.clone().when(term.fence());
     loop {
         match inner.registry.transact(&transaction).await {
-            Ok(Written::Committed { revision }) => {
-                let after = waits.map(|delivery| QueuedDelivery {
+            Ok(TransactionOutcome::Committed { revision }) => {
+                let after = retry.map(|delivery| QueuedDelivery {
                     revision,
                     delivery,
                     ..queued.clone()
@@ -207,7 +197,7 @@ async fn record_result(
                     revision: Some(revision),
                 });
             }
-            Ok(Written::Refused { .. }) => {
+            Ok(TransactionOutcome::Refused { .. }) => {
                 return Some(DeliveryUpdate {
                     before: queued,
                     after: None,
@@ -215,7 +205,7 @@ async fn record_result(
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "What was sent is not recorded yet: {error}");
+                tracing::warn!(%error, "Could not record a delivery; will retry: {error}");
                 tokio::time::sleep(RETRY_DELAY).await;
             }
         }
@@ -244,5 +234,4 @@ async fn repeat_alerts(
     }
 }
 
-/// The targets as they are known.
 type TargetsById = BTreeMap<String, super::target_cache::CachedTarget>;

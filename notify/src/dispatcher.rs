@@ -1,7 +1,7 @@
-//! Follows the chronicle and the audit trail, and writes what is to be told into the outbox.
+//! Follows the event history and the audit trail, and writes notifications into the outbox.
 //!
-//! What was read and told is kept in etcd and moved on by the same transaction that queues the deliveries: a replica that
-//! dies leaves both or neither, and the next leader goes on from there.
+//! The read cursors and the notifications sent are stored in etcd and advanced in the transaction that enqueues the
+//! deliveries, so a crash leaves both or neither, and the next leader continues from there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,28 +28,27 @@ use super::outbox;
 use super::sender::FiringAlert;
 use super::target_cache::{CachedTarget, enabled_rules};
 
-/// Between attempts when etcd did not answer.
+/// Pause after a failure.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// The longest wait for news: maintenance ends without any.
+/// The longest wait for an event: maintenance ends without one.
 const WAIT_MAX: Duration = Duration::from_secs(5);
-/// How many changes are read at once.
+/// Events read from the history together.
 const BATCH_SIZE: usize = 100;
-/// How far back the verdict of a cluster is looked for that was never followed before.
+/// How many events are replayed to find the verdict of a cluster that was never followed before.
 const LOOKBACK_EVENTS: u64 = 500;
-/// How far a cursor may be ahead of what is kept of it, when there was nothing to tell.
+/// Persist a cursor after this many entries even if none produced a notification.
 const UNSAVED_MAX: u64 = 200;
 
-/// What each Alertmanager is to be told again.
+/// The alerts to repeat, by target.
 pub(super) type FiringAlerts = Arc<BTreeMap<String, Vec<FiringAlert>>>;
 
-/// Why the crier starts over.
 #[derive(Debug, thiserror::Error)]
 enum DispatchError {
     #[error(transparent)]
     Trail(#[from] AuditError),
     #[error(transparent)]
     History(#[from] HistoryError),
-    #[error("somebody else wrote it, or another replica leads")]
+    #[error("changed by another write, or another replica leads")]
     Conflict,
 }
 
@@ -59,30 +58,29 @@ impl From<registry::Error> for DispatchError {
     }
 }
 
-/// Something kept in etcd, as of a revision (0 when it was never written), and how far it is kept.
+/// A value stored in etcd that holds a cursor.
 #[derive(Debug, Default)]
 struct StoredCursor<T> {
     value: T,
+    /// 0 when it was never written.
     revision: i64,
-    /// The cursor that etcd holds.
+    /// The cursor as stored in etcd; `value` may be ahead of it.
     stored_sequence: u64,
 }
 
-/// What was read and told.
+/// What was read and notified of so far.
 struct DispatchState {
     verdict_trackers: BTreeMap<ClusterName, StoredCursor<VerdictTracker>>,
     audit_cursor: StoredCursor<AuditCursor>,
 }
 
-/// Whom to tell.
 struct DispatchTargets {
-    /// Every target there is.
-    targets: Arc<BTreeMap<String, CachedTarget>>,
-    /// The rules of those that are told anything.
+    by_id: Arc<BTreeMap<String, CachedTarget>>,
+    /// Rules of the enabled targets.
     rules: BTreeMap<String, TargetRules>,
 }
 
-/// The crier of one term.
+/// The dispatcher of one leader term.
 pub(super) struct Dispatcher {
     inner: Arc<NotifyInner>,
     term: Arc<Term>,
@@ -94,56 +92,56 @@ impl Dispatcher {
         inner: Arc<NotifyInner>,
         term: Arc<Term>,
     ) -> (Self, watch::Receiver<FiringAlerts>) {
-        let (fires, receiver) = watch::channel(FiringAlerts::default());
-        let crier = Self {
+        let (firing_alerts, receiver) = watch::channel(FiringAlerts::default());
+        let dispatcher = Self {
             inner,
             term,
-            firing_alerts: fires,
+            firing_alerts,
         };
-        (crier, receiver)
+        (dispatcher, receiver)
     }
 
     /// Runs until it is dropped.
     pub(super) async fn run(self) {
         loop {
             if let Err(error) = self.dispatch().await {
-                tracing::debug!(%error, "Following what is to be told starts over: {error}");
+                tracing::debug!(%error, "Could not dispatch notifications; will retry: {error}");
             }
             tokio::time::sleep(RETRY_DELAY).await;
         }
     }
 
     async fn dispatch(&self) -> Result<(), DispatchError> {
-        let mut news = self.inner.sources.history.latest_sequences();
-        let mut targets = self.inner.targets.subscribe();
+        let mut latest = self.inner.sources.history.latest_sequences();
+        let mut snapshots = self.inner.targets.subscribe();
         let mut entries = self.inner.sources.trail.watch_head();
-        let mut desk = self.load_state().await?;
+        let mut state = self.load_state().await?;
         loop {
-            // Both are marked as seen before they are read, so that no change is missed between.
-            let (latest, table) = (
-                news.borrow_and_update().clone(),
-                targets.borrow_and_update().clone(),
+            // Both are marked as seen before they are read, so that no change in between is missed.
+            let (sequences, snapshot) = (
+                latest.borrow_and_update().clone(),
+                snapshots.borrow_and_update().clone(),
             );
-            // Nobody is told before it is known who there is: a cursor that moved on would not come back.
-            if let Some(known) = table {
-                let listeners = DispatchTargets {
-                    rules: enabled_rules(&known),
-                    targets: known,
+            // Not before the targets are loaded: the cursors would pass events that no target got.
+            if let Some(all) = snapshot {
+                let targets = DispatchTargets {
+                    rules: enabled_rules(&all),
+                    by_id: all,
                 };
-                self.dispatch_trail(&mut desk, &listeners).await?;
-                for (cluster, sequence) in latest.iter() {
-                    self.dispatch_cluster(&mut desk, cluster, *sequence, &listeners)
+                self.dispatch_trail(&mut state, &targets).await?;
+                for (cluster, sequence) in sequences.iter() {
+                    self.dispatch_cluster(&mut state, cluster, *sequence, &targets)
                         .await?;
                 }
-                self.publish_firing_alerts(&desk);
-                let wait = self.next_wait(&desk, &listeners);
+                self.publish_firing_alerts(&state);
+                let wait = self.next_wait(&state, &targets);
                 tokio::select! {
-                    changed = news.changed() => if changed.is_err() { return Ok(()) },
-                    changed = targets.changed() => if changed.is_err() { return Ok(()) },
+                    changed = latest.changed() => if changed.is_err() { return Ok(()) },
+                    changed = snapshots.changed() => if changed.is_err() { return Ok(()) },
                     event = entries.next() => if event.is_none() { return Ok(()) },
                     () = tokio::time::sleep(wait) => {}
                 }
-            } else if targets.changed().await.is_err() {
+            } else if snapshots.changed().await.is_err() {
                 return Ok(());
             }
         }
@@ -152,16 +150,16 @@ impl Dispatcher {
     async fn load_state(&self) -> Result<DispatchState, DispatchError> {
         let (registry, keys) = (&self.inner.registry, &self.inner.keys);
         let prefix = keys.verdict_trackers();
-        let mut courses = BTreeMap::new();
+        let mut trackers = BTreeMap::new();
         for entry in registry.list(prefix.clone()).await?.entries {
             let name = std::str::from_utf8(&entry.key).ok();
             let name = name.and_then(|key| key.strip_prefix(&prefix)?.parse::<ClusterName>().ok());
-            if let (Some(name), Some(course)) = (name, decode::<VerdictTracker>(&entry)) {
-                let sequence = course.sequence;
-                courses.insert(
+            if let (Some(name), Some(tracker)) = (name, decode::<VerdictTracker>(&entry)) {
+                let sequence = tracker.sequence;
+                trackers.insert(
                     name,
                     StoredCursor {
-                        value: course,
+                        value: tracker,
                         revision: entry.mod_revision,
                         stored_sequence: sequence,
                     },
@@ -169,98 +167,100 @@ impl Dispatcher {
             }
         }
         let entry = registry.get(keys.audit_cursor()).await?;
-        let reading = match entry
+        let cursor = match entry
             .as_ref()
             .and_then(|entry| Some((entry, decode::<AuditCursor>(entry)?)))
         {
-            Some((entry, reading)) => {
-                let sequence = reading.sequence;
+            Some((entry, cursor)) => {
+                let sequence = cursor.sequence;
                 StoredCursor {
-                    value: reading,
+                    value: cursor,
                     revision: entry.mod_revision,
                     stored_sequence: sequence,
                 }
             }
-            // What happened before anybody listened is not told.
+            // Events from before the first start are not notified of.
             None => {
                 let newest = self.inner.sources.trail.newest_sequence().await?;
-                let mut kept = StoredCursor {
+                let mut stored = StoredCursor {
                     value: AuditCursor::starting_after(newest),
                     revision: entry.map_or(0, |entry| entry.mod_revision),
                     stored_sequence: 0,
                 };
-                self.commit(&keys.audit_cursor(), &mut kept, newest, Vec::new())
+                self.commit(&keys.audit_cursor(), &mut stored, newest, Vec::new())
                     .await?;
-                kept
+                stored
             }
         };
         Ok(DispatchState {
-            verdict_trackers: courses,
-            audit_cursor: reading,
+            verdict_trackers: trackers,
+            audit_cursor: cursor,
         })
     }
 
     async fn dispatch_trail(
         &self,
-        desk: &mut DispatchState,
-        listeners: &DispatchTargets,
+        state: &mut DispatchState,
+        targets: &DispatchTargets,
     ) -> Result<(), DispatchError> {
         let key = self.inner.keys.audit_cursor();
-        let reading = &mut desk.audit_cursor;
+        let cursor = &mut state.audit_cursor;
         while let Some(entry) = self
             .inner
             .sources
             .trail
-            .entry(reading.value.sequence + 1)
+            .entry(cursor.value.sequence + 1)
             .await?
         {
-            let Some(notice) = reading.value.apply(&entry) else {
+            let Some(notification) = cursor.value.apply(&entry) else {
                 continue;
             };
-            let wanted = |rules: &&TargetRules| rules.accepts(notice.kind, notice.cluster.as_ref());
-            let told: Vec<AddressedNotification> = listeners
+            let matching = |rules: &&TargetRules| {
+                rules.accepts(notification.kind, notification.cluster.as_ref())
+            };
+            let notifications: Vec<AddressedNotification> = targets
                 .rules
                 .iter()
-                .filter(|(_, rules)| wanted(rules))
-                .map(|(target, _)| (target.clone(), notice.clone()))
+                .filter(|(_, rules)| matching(rules))
+                .map(|(target, _)| (target.clone(), notification.clone()))
                 .collect();
-            let sequence = reading.value.sequence;
-            self.commit(&key, reading, sequence, told).await?;
+            let sequence = cursor.value.sequence;
+            self.commit(&key, cursor, sequence, notifications).await?;
         }
-        let sequence = reading.value.sequence;
-        if sequence - reading.stored_sequence.min(sequence) >= UNSAVED_MAX {
-            self.commit(&key, reading, sequence, Vec::new()).await?;
+        let sequence = cursor.value.sequence;
+        if sequence - cursor.stored_sequence.min(sequence) >= UNSAVED_MAX {
+            self.commit(&key, cursor, sequence, Vec::new()).await?;
         }
         Ok(())
     }
 
     async fn dispatch_cluster(
         &self,
-        desk: &mut DispatchState,
+        state: &mut DispatchState,
         cluster: &ClusterName,
         latest: u64,
-        listeners: &DispatchTargets,
+        targets: &DispatchTargets,
     ) -> Result<(), DispatchError> {
         let key = self.inner.keys.verdict_tracker(cluster);
-        let quiet = |at: Timestamp| (self.inner.sources.in_maintenance)(cluster, at);
-        let around = NotificationContext {
+        let in_maintenance = |at: Timestamp| (self.inner.sources.in_maintenance)(cluster, at);
+        let context = NotificationContext {
             cluster,
-            targets: &listeners.rules,
-            in_maintenance: &quiet,
+            targets: &targets.rules,
+            in_maintenance: &in_maintenance,
         };
-        let kept = match desk.verdict_trackers.entry(cluster.clone()) {
-            std::collections::btree_map::Entry::Occupied(kept) => kept.into_mut(),
-            std::collections::btree_map::Entry::Vacant(place) => {
-                let course = self.replay_recent(cluster, latest).await?;
-                place.insert(StoredCursor {
-                    value: course,
+        let stored = match state.verdict_trackers.entry(cluster.clone()) {
+            std::collections::btree_map::Entry::Occupied(stored) => stored.into_mut(),
+            std::collections::btree_map::Entry::Vacant(vacant) => {
+                let tracker = self.replay_recent(cluster, latest).await?;
+                vacant.insert(StoredCursor {
+                    value: tracker,
                     ..StoredCursor::default()
                 })
             }
         };
-        while kept.value.sequence < latest {
+        while stored.value.sequence < latest {
             let events = self
-                .events_after(cluster, kept.value.sequence, BATCH_SIZE)
+                .events_after(cluster, stored.value.sequence, BATCH_SIZE)
                 .await?;
             if events.is_empty() {
                 break;
@@ -268,46 +268,46 @@ impl Dispatcher {
             for event in events {
                 let sequence = event.sequence;
                 let Some(change) = verdict_change(event) else {
-                    kept.value.sequence = sequence;
+                    stored.value.sequence = sequence;
                     continue;
                 };
-                let told = kept.value.apply(change, &around);
-                if !told.is_empty() {
-                    self.commit(&key, kept, sequence, told).await?;
+                let notifications = stored.value.apply(change, &context);
+                if !notifications.is_empty() {
+                    self.commit(&key, stored, sequence, notifications).await?;
                 }
             }
         }
-        let told = kept.value.advance(now(), &around);
-        let forgot = kept
+        let notifications = stored.value.advance(now(), &context);
+        let removed_any = stored
             .value
-            .retain_targets(|target| listeners.targets.contains_key(target));
-        let sequence = kept.value.sequence;
-        if !told.is_empty()
-            || forgot
-            || kept.revision == 0
-            || sequence - kept.stored_sequence >= UNSAVED_MAX
+            .retain_targets(|target| targets.by_id.contains_key(target));
+        let sequence = stored.value.sequence;
+        if !notifications.is_empty()
+            || removed_any
+            || stored.revision == 0
+            || sequence - stored.stored_sequence >= UNSAVED_MAX
         {
-            self.commit(&key, kept, sequence, told).await?;
+            self.commit(&key, stored, sequence, notifications).await?;
         }
         Ok(())
     }
 
-    /// How a cluster came to where it is that was never followed before.
+    /// Replays the recent events of a cluster that was never followed before.
     async fn replay_recent(
         &self,
         cluster: &ClusterName,
         latest: u64,
     ) -> Result<VerdictTracker, DispatchError> {
-        let mut course = VerdictTracker::starting_after(latest.saturating_sub(LOOKBACK_EVENTS));
+        let mut tracker = VerdictTracker::starting_after(latest.saturating_sub(LOOKBACK_EVENTS));
         let limit = usize::try_from(LOOKBACK_EVENTS).unwrap_or(usize::MAX);
-        for event in self.events_after(cluster, course.sequence, limit).await? {
+        for event in self.events_after(cluster, tracker.sequence, limit).await? {
             let sequence = event.sequence;
             match verdict_change(event) {
-                Some(change) => course.replay(change),
-                None => course.sequence = sequence,
+                Some(change) => tracker.replay(change),
+                None => tracker.sequence = sequence,
             }
         }
-        Ok(course)
+        Ok(tracker)
     }
 
     async fn events_after(
@@ -324,68 +324,72 @@ impl Dispatcher {
             .await?)
     }
 
-    /// Writes the deliveries of `told` and what was read in one transaction of this term.
+    /// Writes the deliveries of `notifications` and the cursor in one transaction of this term.
     async fn commit<T: Serialize>(
         &self,
         key: &str,
-        kept: &mut StoredCursor<T>,
+        stored: &mut StoredCursor<T>,
         sequence: u64,
-        told: Vec<AddressedNotification>,
+        notifications: Vec<AddressedNotification>,
     ) -> Result<(), DispatchError> {
-        let value = serde_json::to_vec(&kept.value)
+        let value = serde_json::to_vec(&stored.value)
             .map_err(|error| registry::Error::Invalid(error.to_string()))?;
-        let guard = match kept.revision {
+        let unchanged = match stored.revision {
             0 => Precondition::Absent(key.into()),
-            seen => Precondition::Unchanged(key.into(), seen),
+            revision => Precondition::Unchanged(key.into(), revision),
         };
         let at = now();
-        let queued: Vec<WriteOp> = told
+        let queued: Vec<WriteOp> = notifications
             .into_iter()
-            .map(|(target, notice)| {
-                outbox::enqueue_write(&self.inner.keys, &outbox::new_delivery(&target, notice, at))
+            .map(|(target, notification)| {
+                outbox::enqueue_write(
+                    &self.inner.keys,
+                    &outbox::new_delivery(&target, notification, at),
+                )
             })
             .collect();
         let transaction = Transaction::new()
             .when(self.term.fence())
-            .when(guard)
+            .when(unchanged)
             .then([WriteOp::put(key, value, None)])
             .then(queued);
         match self.inner.registry.transact(&transaction).await? {
             TransactionOutcome::Committed { revision } => {
-                kept.revision = revision;
-                kept.stored_sequence = sequence;
+                stored.revision = revision;
+                stored.stored_sequence = sequence;
                 Ok(())
             }
             TransactionOutcome::Refused { .. } => Err(DispatchError::Conflict),
         }
     }
 
-    fn publish_firing_alerts(&self, desk: &DispatchState) {
-        let mut fires: BTreeMap<String, Vec<FiringAlert>> = BTreeMap::new();
-        for (cluster, kept) in &desk.verdict_trackers {
-            for (target, notice) in kept.value.open_notifications(cluster) {
-                fires.entry(target).or_default().push(FiringAlert {
-                    notification: notice,
-                });
+    fn publish_firing_alerts(&self, state: &DispatchState) {
+        let mut firing: BTreeMap<String, Vec<FiringAlert>> = BTreeMap::new();
+        for (cluster, stored) in &state.verdict_trackers {
+            for (target, notification) in stored.value.open_notifications(cluster) {
+                firing
+                    .entry(target)
+                    .or_default()
+                    .push(FiringAlert { notification });
             }
         }
-        self.firing_alerts.send_if_modified(|known| {
-            let differs = **known != fires;
+        self.firing_alerts.send_if_modified(|published| {
+            let differs = **published != firing;
             if differs {
-                *known = Arc::new(fires);
+                *published = Arc::new(firing);
             }
             differs
         });
     }
 
-    /// How long until something is due.
-    fn next_wait(&self, desk: &DispatchState, listeners: &DispatchTargets) -> Duration {
+    /// How long to wait for the next due notification, at most.
+    fn next_wait(&self, state: &DispatchState, targets: &DispatchTargets) -> Duration {
         let at = now();
-        let due = desk
+        let due = state
             .verdict_trackers
             .iter()
-            .filter_map(|(cluster, kept)| kept.value.next_due(cluster, &listeners.rules))
-            // What lies in the past is held back by maintenance.
+            .filter_map(|(cluster, stored)| stored.value.next_due(cluster, &targets.rules))
+            // Those in the past are held back by maintenance.
             .filter(|due| *due > at)
             .min();
         due.map_or(WAIT_MAX, |due| at.age(due).min(WAIT_MAX))
@@ -408,7 +412,7 @@ fn decode<T: DeserializeOwned>(entry: &registry::RegistryEntry) -> Option<T> {
     serde_json::from_slice(&entry.value)
         .map_err(|error| {
             let key = String::from_utf8_lossy(&entry.key).into_owned();
-            tracing::warn!(key, %error, "What was told before cannot be read from {key}: {error}");
+            tracing::warn!(key, %error, "Ignoring unreadable notification state at {key}: {error}");
         })
         .ok()
 }

@@ -1,60 +1,52 @@
-//! Which addresses a notice may be sent to.
+//! Which addresses notifications may be sent to.
 //!
-//! Targets are set by administrators of the console, who need not be administrators of its host: a target must not
-//! reach what only this host reaches (its loopback, the metadata service of its cloud). Private networks are allowed,
-//! because that is where receivers are.
+//! Targets are set by administrators of the console, who need not be administrators of its host. A target must not policy
+//! addresses that only this host can policy, such as its loopback or its cloud's metadata service (SSRF). Private networks
+//! are allowed, because receivers are usually there.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-/// How long a name may take to be resolved.
+/// Limit for resolving a name.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why nothing is sent there.
+/// Why a host is not contacted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EgressError {
-    /// The address is refused.
+    /// All of its addresses are blocked.
     #[error(
-        "{host} is {address} ({what}), where nothing is sent; allow it with --notify-allow {address} if it is meant"
+        "{host} resolves to {address} ({what}), which is blocked; if this is intended, allow it with --notify-allow {address}"
     )]
     Blocked {
-        /// The host as the target names it.
         host: String,
-        /// What it resolves to.
         address: IpAddr,
-        /// What kind of address that is.
+        /// Kind of special-use address.
         what: &'static str,
     },
-    /// The name leads nowhere.
     #[error("{host} cannot be resolved: {cause}")]
-    Unresolved {
-        /// The name.
-        host: String,
-        /// The resolver's words.
-        cause: String,
-    },
+    Unresolved { host: String, cause: String },
 }
 
-/// The addresses that may be reached: all but the special ones, and of those the ones that are allowed.
+/// Blocks special-use addresses except those in explicitly allowed networks.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EgressPolicy {
     allowed: Vec<IpNet>,
 }
 
 impl EgressPolicy {
-    /// Special addresses are refused unless they lie in `allowed`.
+    /// Blocks special-use addresses that are not in `allowed`.
     #[must_use]
     pub(crate) fn new(allowed: Vec<IpNet>) -> Self {
         Self { allowed }
     }
 
-    /// Resolves `host` and judges what it leads to. Whoever connects must connect to exactly these addresses: a name
-    /// may lead elsewhere the next time.
+    /// Resolves `host` and returns its permitted addresses. The caller must connect to exactly these: the name may resolve
+    /// differently the next time.
     ///
     /// # Errors
-    /// `EgressError`, when not a single address is left.
+    /// When no permitted address is left, or the name cannot be resolved.
     pub(crate) async fn resolve(
         &self,
         host: &str,
@@ -77,26 +69,26 @@ impl EgressPolicy {
                 .map_err(|error| unresolved(error.to_string()))?
                 .collect()
         };
-        let mut refused = None;
-        let mut good = Vec::new();
+        let mut blocked = None;
+        let mut permitted = Vec::new();
         for address in found {
             match self.blocked_reason(address.ip()) {
-                None => good.push(address),
-                Some(what) => refused = Some((address.ip(), what)),
+                None => permitted.push(address),
+                Some(what) => blocked = Some((address.ip(), what)),
             }
         }
-        match (good.is_empty(), refused) {
-            (false, _) => Ok(good),
+        match (permitted.is_empty(), blocked) {
+            (false, _) => Ok(permitted),
             (true, Some((address, what))) => Err(EgressError::Blocked {
                 host: host.to_owned(),
                 address,
                 what,
             }),
-            (true, None) => Err(unresolved("it has no address".to_owned())),
+            (true, None) => Err(unresolved("no address found".to_owned())),
         }
     }
 
-    /// What is wrong with `address`.
+    /// Why `address` is blocked; `None` when it is permitted.
     fn blocked_reason(&self, address: IpAddr) -> Option<&'static str> {
         let what = special_use(address)?;
         let address = address.to_canonical();
@@ -108,7 +100,7 @@ impl EgressPolicy {
     }
 }
 
-/// The kind of an address that is no ordinary one.
+/// The kind of a special-use address; `None` for an ordinary one.
 fn special_use(address: IpAddr) -> Option<&'static str> {
     match address.to_canonical() {
         IpAddr::V4(address) => special_use_v4(address),
@@ -122,7 +114,7 @@ fn special_use_v4(address: Ipv4Addr) -> Option<&'static str> {
         (0, ..) => Some("unspecified"),
         (127, ..) => Some("loopback"),
         (169, 254, ..) => Some("link-local"),
-        // Where Azure and Alibaba keep their metadata, outside of the link-local network.
+        // Metadata services of Azure and Alibaba Cloud, outside the link-local network.
         (168, 63, 129, 16) | (100, 100, 100, 200) => Some("metadata"),
         (192, 0, 0, _) => Some("protocol"),
         (224..=239, ..) => Some("multicast"),
@@ -146,11 +138,11 @@ fn special_use_v6(address: Ipv6Addr) -> Option<&'static str> {
         0xff00..=0xffff => return Some("multicast"),
         _ => {}
     }
-    // AWS keeps its metadata in a private network of its own.
+    // AWS's metadata service, in a private network.
     if segments == [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254] {
         return Some("metadata");
     }
-    // Addresses that stand for an IPv4 address: compatible, NAT64, 6to4; Teredo hides it from everybody.
+    // Addresses that embed an IPv4 address: compatible, NAT64, 6to4. Teredo obfuscates it.
     let embedded = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
         special_use_v4(Ipv4Addr::new(a, b, c, d))
@@ -177,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_this_host_reaches_is_refused() {
+    fn special_use_addresses_are_blocked() {
         for text in [
             "127.0.0.1",
             "127.255.0.9",
@@ -211,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn receivers_of_a_company_are_not() {
+    fn private_and_public_addresses_are_permitted() {
         for text in [
             "10.0.0.1",
             "172.16.3.4",
@@ -228,36 +220,36 @@ mod tests {
     }
 
     #[test]
-    fn what_is_allowed_is_allowed_in_every_spelling() {
-        let reach = EgressPolicy::new(vec!["127.0.0.0/8".parse().unwrap()]);
+    fn allowed_networks_match_every_notation() {
+        let policy = EgressPolicy::new(vec!["127.0.0.0/8".parse().unwrap()]);
         for text in ["127.0.0.1", "127.9.9.9", "::ffff:127.0.0.1"] {
-            assert_eq!(reach.blocked_reason(text.parse().unwrap()), None, "{text}");
+            assert_eq!(policy.blocked_reason(text.parse().unwrap()), None, "{text}");
         }
         for text in ["::1", "169.254.169.254"] {
             assert!(
-                reach.blocked_reason(text.parse().unwrap()).is_some(),
+                policy.blocked_reason(text.parse().unwrap()).is_some(),
                 "{text}"
             );
         }
     }
 
     #[tokio::test]
-    async fn names_and_numbers_are_judged_alike() {
-        let reach = EgressPolicy::default();
+    async fn names_and_addresses_are_checked_alike() {
+        let policy = EgressPolicy::default();
         for host in ["localhost", "127.0.0.1", "[::1]", "::1", "0.0.0.0"] {
-            let error = reach.resolve(host, 80).await.unwrap_err();
+            let error = policy.resolve(host, 80).await.unwrap_err();
             assert!(
                 matches!(error, EgressError::Blocked { .. }),
                 "{host}: {error}"
             );
         }
-        // The resolver reads other spellings of addresses as well.
+        // The resolver accepts other notations of addresses as well.
         for host in ["2130706433", "127.1", "0x7f.1"] {
-            assert!(reach.resolve(host, 80).await.is_err(), "{host}");
+            assert!(policy.resolve(host, 80).await.is_err(), "{host}");
         }
-        let good = reach.resolve("10.1.2.3", 8080).await.unwrap();
+        let good = policy.resolve("10.1.2.3", 8080).await.unwrap();
         assert_eq!(good, ["10.1.2.3:8080".parse().unwrap()]);
-        let missing = reach.resolve("nowhere.invalid", 80).await.unwrap_err();
+        let missing = policy.resolve("nowhere.invalid", 80).await.unwrap_err();
         assert!(
             matches!(missing, EgressError::Unresolved { .. }),
             "{missing}"

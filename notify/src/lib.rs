@@ -1,12 +1,15 @@
-//! Telling people: what is worth telling becomes a delivery for each target, in etcd; the leader sends them.
+//! Notifications by webhook, Slack, Alertmanager and e-mail.
 //!
-//! [`galera::publish::notification`] decides what is told. `dispatcher` follows the chronicle and the audit trail and writes what is to be
-//! told in the same transaction that moves its cursor on; `delivery_worker` sends it. Both work on the replica that leads.
+//! An event passes these in order, all on the leader: `Dispatcher` reads the event history and the audit trail, lets
+//! [`galera::publish::notification`] decide what to notify of, and writes a delivery per target into the outbox, in the
+//! transaction that advances its cursor; `DeliveryWorker` takes deliveries from the outbox into `TargetQueues` and hands
+//! each to `NotificationSender`, which attempts it over the target's channel; the result moves the delivery to the log.
+//! `TargetCache` mirrors the targets; [`NotificationService`] is what the API calls.
 //!
-//! Invariants: every write of both compares the term, so nothing is told twice because two replicas think they lead, and
-//! nothing is lost with one that dies; each target's deliveries go out in order, one at a time, and no target waits for
-//! another. A receiver can get the same notice again, with the same identity, when a replica dies between sending and
-//! recording it.
+//! Invariants: every write of both compares the leader's term, so two replicas that believe they lead do not notify twice,
+//! and a replica that dies loses nothing; each target's deliveries are sent in order, one at a time, and no target waits
+//! for another. When a replica dies between sending a notification and recording that, the receiver gets it again with the
+//! same ID.
 
 mod delivery_worker;
 mod dispatcher;
@@ -46,38 +49,37 @@ use sender::{Mailer, NotificationSender};
 use target_cache::TargetCache;
 use webhook_client::WebhookClient;
 
-/// Whether a cluster was in maintenance at a moment.
+/// Returns whether a cluster was in maintenance at a time.
 pub type MaintenanceCheck = Arc<dyn Fn(&ClusterName, Timestamp) -> bool + Send + Sync>;
 
-/// How notices leave the console.
+/// How notifications are sent.
 #[derive(Clone, Debug, Default)]
 pub struct NotifySettings {
-    /// Where the console keeps its state.
+    /// Prefix of the console's keys in etcd.
     pub state_prefix: String,
-    /// Address that people use, for links.
+    /// The console's public URL, for links.
     pub public_url: Option<PublicUrl>,
-    /// Special addresses that may be reached all the same.
+    /// Special-use networks that receivers may be in nevertheless.
     pub allowed_networks: Vec<IpNet>,
-    /// More authorities of receivers' certificates, beside the system's.
+    /// CA certificates in PEM that are trusted in addition to the system's.
     pub ca_file: Option<PathBuf>,
-    /// The SMTP server; without one there is no e-mail.
+    /// The SMTP server; without one, e-mail targets fail.
     pub smtp: Option<SmtpConfig>,
 }
 
-/// What notices rest on.
+/// What notifications are made from.
 #[derive(Clone)]
 pub struct NotifySources {
-    /// Changes of verdicts.
+    /// Verdict changes.
     pub history: EventHistory,
     /// Actions and incidents.
     pub trail: AuditTrail,
-    /// Accounts with their addresses.
+    /// Accounts with their e-mail addresses.
     pub directory: AccountCache,
-    /// Maintenance.
     pub in_maintenance: MaintenanceCheck,
 }
 
-/// The notices of one console; clones share it.
+/// Manages targets and deliveries; clones share it.
 #[derive(Clone)]
 pub struct NotificationService {
     inner: Arc<NotifyInner>,
@@ -93,15 +95,16 @@ struct NotifyInner {
 
 impl std::fmt::Debug for NotificationService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Notify").finish_non_exhaustive()
+        f.debug_struct("NotificationService")
+            .finish_non_exhaustive()
     }
 }
 
 impl NotificationService {
-    /// Starts to follow the targets, and to tell them while this replica leads.
+    /// Starts the target cache and, while this replica leads, the dispatcher and the delivery worker.
     ///
     /// # Errors
-    /// A sentence about a setting that cannot work.
+    /// When a setting cannot work, such as an unreadable CA file.
     pub fn start(
         settings: &NotifySettings,
         registry: Registry,
@@ -126,8 +129,9 @@ impl NotificationService {
             public_url: settings.public_url.clone(),
             directory: sources.directory.clone(),
         };
-        let (targets, following) = TargetCache::follow(registry.clone(), &keys, shutdown.clone());
-        tracker.spawn(following);
+        let (targets, follow_targets) =
+            TargetCache::follow(registry.clone(), &keys, shutdown.clone());
+        tracker.spawn(follow_targets);
         let inner = Arc::new(NotifyInner {
             registry,
             keys,
@@ -144,7 +148,7 @@ impl NotificationService {
     }
 }
 
-/// Tells while this replica leads.
+/// Runs the dispatcher and the delivery worker while this replica leads.
 async fn run_while_leader(
     inner: Arc<NotifyInner>,
     mut leadership: Leadership,
@@ -155,9 +159,10 @@ async fn run_while_leader(
         let ended = async {
             match &term {
                 Some(term) => {
-                    let (crier, firing) = Dispatcher::new(Arc::clone(&inner), Arc::clone(term));
-                    let courier = DeliveryWorker::new(Arc::clone(&inner), Arc::clone(term), firing);
-                    tokio::join!(crier.run(), courier.run());
+                    let (dispatcher, firing) =
+                        Dispatcher::new(Arc::clone(&inner), Arc::clone(term));
+                    let worker = DeliveryWorker::new(Arc::clone(&inner), Arc::clone(term), firing);
+                    tokio::join!(dispatcher.run(), worker.run());
                 }
                 None => std::future::pending::<()>().await,
             }

@@ -1,4 +1,4 @@
-//! Deliveries in etcd: those that wait lie in the outbox, those that ended in the log.
+//! Deliveries in etcd: waiting ones are in the outbox, finished ones in the log.
 
 use std::time::Duration;
 
@@ -9,31 +9,29 @@ use galera::publish::notification::delivery::{Delivery, DeliveryAttempt, Deliver
 use rand::Rng;
 use registry::{Precondition, Registry, RegistryEntry, Transaction, WriteOp};
 
-/// How long a delivery is tried.
+/// A delivery fails when it was not accepted for this long.
 pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(86_400);
-/// How often a receiver may refuse a message itself before it is given up.
+/// A delivery fails after this many attempts when the receiver rejects the message itself.
 const REJECTIONS_MAX: u32 = 4;
-/// Attempts that are kept of a delivery.
+/// Attempts kept per delivery.
 const ATTEMPTS_KEPT_MAX: usize = 10;
-/// Deliveries that are kept of each target after they ended.
+/// Finished deliveries kept per target.
 const LOG_MAX: usize = 200;
-/// Keys removed in one transaction.
 const REMOVE_BATCH_SIZE: usize = 100;
-/// The longest pause between two attempts.
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(600);
 
-/// A delivery that waits, as of a revision.
+/// A waiting delivery as of a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct QueuedDelivery {
     pub(super) key: Vec<u8>,
     pub(super) revision: i64,
-    /// Tells the order in which deliveries were queued.
+    /// Deliveries are sent in the order of this revision.
     pub(super) create_revision: i64,
     pub(super) delivery: Delivery,
 }
 
 impl QueuedDelivery {
-    /// Reads an entry of the outbox.
+    /// Parses an entry of the outbox; `None` when it is unreadable.
     pub(super) fn parse(entry: &RegistryEntry) -> Option<Self> {
         match serde_json::from_slice(&entry.value) {
             Ok(delivery) => Some(Self {
@@ -44,23 +42,23 @@ impl QueuedDelivery {
             }),
             Err(error) => {
                 let key = String::from_utf8_lossy(&entry.key).into_owned();
-                tracing::warn!(key, %error, "A delivery in etcd cannot be read: {error}");
+                tracing::warn!(key, %error, "Ignoring an unreadable delivery: {error}");
                 None
             }
         }
     }
 
-    /// Among deliveries that were queued in one transaction, the order is that of their keys.
+    /// Sorts deliveries in the order in which they were queued; those of one transaction by key.
     pub(super) fn order_key(&self) -> (i64, Vec<u8>) {
         (self.create_revision, self.key.clone())
     }
 }
 
-/// A new delivery of `notice` to `target`.
-pub(super) fn new_delivery(target: &str, notice: Notification, now: Timestamp) -> Delivery {
+/// A new delivery of `notification` to `target`.
+pub(super) fn new_delivery(target: &str, notification: Notification, now: Timestamp) -> Delivery {
     Delivery {
         target: target.to_owned(),
-        notice,
+        notice: notification,
         state: DeliveryState::Waiting,
         queued_at: now,
         next_at: None,
@@ -70,34 +68,34 @@ pub(super) fn new_delivery(target: &str, notice: Notification, now: Timestamp) -
     }
 }
 
-/// Puts a delivery into the outbox.
+/// The write that puts a delivery into the outbox.
 pub(super) fn enqueue_write(keys: &NotifyKeys, delivery: &Delivery) -> WriteOp {
     let key = keys.outbox_entry(&delivery.target, &delivery.notice.id);
     WriteOp::put(key, encode(delivery), None)
 }
 
-/// Puts a delivery into the log.
+/// The write that puts a delivery into the log.
 pub(super) fn log_write(keys: &NotifyKeys, delivery: &Delivery) -> WriteOp {
     let key = keys.log_entry(&delivery.target, &delivery.notice.id);
     WriteOp::put(key, encode(delivery), None)
 }
 
-/// What a delivery is after an attempt.
+/// The delivery after an attempt: finished, or waiting for the next one.
 pub(super) fn after_attempt(
     delivery: &Delivery,
     attempt: DeliveryAttempt,
-    unwanted: bool,
+    rejected: bool,
     now: Timestamp,
 ) -> Delivery {
     let mut next = delivery.clone();
     next.attempts = next.attempts.saturating_add(1);
-    let taken = attempt.error.is_none();
+    let accepted = attempt.error.is_none();
     next.tries.push(attempt);
     let surplus = next.tries.len().saturating_sub(ATTEMPTS_KEPT_MAX);
     next.tries.drain(..surplus);
-    let over =
-        next.queued_at.age(now) >= GIVE_UP_AFTER || (unwanted && next.attempts >= REJECTIONS_MAX);
-    match (taken, over) {
+    let give_up =
+        next.queued_at.age(now) >= GIVE_UP_AFTER || (rejected && next.attempts >= REJECTIONS_MAX);
+    match (accepted, give_up) {
         (true, _) => finish(&mut next, DeliveryState::Delivered, now),
         (false, true) => finish(&mut next, DeliveryState::Failed, now),
         (false, false) => next.next_at = Some(now.plus(retry_delay(next.attempts))),
@@ -105,7 +103,7 @@ pub(super) fn after_attempt(
     next
 }
 
-/// Gives a delivery up without another attempt.
+/// The delivery, failed without another attempt.
 pub(super) fn give_up(delivery: &Delivery, why: &str, now: Timestamp) -> Delivery {
     let mut next = delivery.clone();
     next.tries.push(DeliveryAttempt {
@@ -119,7 +117,7 @@ pub(super) fn give_up(delivery: &Delivery, why: &str, now: Timestamp) -> Deliver
     next
 }
 
-/// A delivery that ended, to be sent once more.
+/// A finished delivery, waiting to be sent again.
 pub(super) fn requeued(delivery: &Delivery, now: Timestamp) -> Delivery {
     Delivery {
         state: DeliveryState::Waiting,
@@ -131,7 +129,7 @@ pub(super) fn requeued(delivery: &Delivery, now: Timestamp) -> Delivery {
     }
 }
 
-/// Keeps what became of `queued`: in its place, or in the log.
+/// Replaces `queued` by `next`: in the outbox while it is waiting, in the log once it is finished.
 pub(super) fn settle_transaction(
     keys: &NotifyKeys,
     queued: &QueuedDelivery,
@@ -158,7 +156,7 @@ pub(super) async fn prune_log(
     remove_entries(registry, entries.into_iter().skip(LOG_MAX), &guard).await
 }
 
-/// Removes entries, some at once, while `guard` holds.
+/// Removes entries in batches, while `guard` holds.
 pub(super) async fn remove_entries(
     registry: &Registry,
     entries: impl Iterator<Item = RegistryEntry>,
@@ -178,14 +176,14 @@ fn finish(delivery: &mut Delivery, state: DeliveryState, now: Timestamp) {
     delivery.ended_at = Some(now);
 }
 
-/// Doubles from one second; a part of it is chance, so that receivers that come back are not met by everybody at once.
+/// Exponential backoff from one second, with jitter so that a recovered receiver does not get all retries simultaneously.
 fn retry_delay(attempts: u32) -> Duration {
-    let whole = Duration::from_secs(1 << attempts.saturating_sub(1).min(10)).min(RETRY_DELAY_MAX);
-    whole.mul_f64(rand::rng().random_range(0.5..1.0))
+    let delay = Duration::from_secs(1 << attempts.saturating_sub(1).min(10)).min(RETRY_DELAY_MAX);
+    delay.mul_f64(rand::rng().random_range(0.5..1.0))
 }
 
 fn encode(delivery: &Delivery) -> Vec<u8> {
-    // Texts, numbers and times: nothing that JSON cannot hold.
+    // Strings, numbers and times always serialize.
     serde_json::to_vec(delivery).unwrap_or_default()
 }
 
@@ -197,7 +195,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_unix_millis(1_795_420_800_000);
 
     fn sample_delivery() -> Delivery {
-        let notice = Notification {
+        let notification = Notification {
             id: "lab.1".to_owned(),
             kind: NotificationKind::Verdict,
             at: NOW,
@@ -210,7 +208,7 @@ mod tests {
             action: None,
             audience: Audience::Everyone,
         };
-        new_delivery("t", notice, NOW)
+        new_delivery("t", notification, NOW)
     }
 
     fn attempt(error: Option<&str>) -> DeliveryAttempt {
@@ -224,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_and_end() {
+    fn retry_delays_grow_up_to_a_limit() {
         let mut delivery = sample_delivery();
         for attempts in 1..=40 {
             delivery = after_attempt(&delivery, attempt(Some("500")), false, NOW);
@@ -256,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unwanted_message_holds_nobody_up_for_long() {
+    fn a_rejected_message_soon_fails() {
         let mut delivery = sample_delivery();
         while delivery.state == DeliveryState::Waiting {
             delivery = after_attempt(&delivery, attempt(Some("400")), true, NOW);

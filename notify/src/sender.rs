@@ -1,4 +1,4 @@
-//! One attempt to tell one target one thing, over whichever channel it has.
+//! A single attempt to send a notification to a target over its channel.
 
 mod alertmanager;
 mod mail;
@@ -25,23 +25,21 @@ pub(crate) use mail::Mailer;
 pub use mail::parse_sender;
 pub use mail::{SmtpConfig, SmtpTls};
 
-/// How much of an answer is kept, in characters.
+/// How much of a response is kept, in characters.
 const ANSWER_CHARS_MAX: usize = 300;
-/// The longest an attempt takes, whatever it meets: above the limits of the channels themselves.
+/// Limit for an attempt as a whole, above the limits of the channels themselves.
 pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// What an attempt means for the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DeliveryOutcome {
-    /// The receiver has it.
     Accepted,
-    /// The receiver may take it later.
+    /// The receiver may accept it later.
     Retry,
-    /// The receiver does not want this very message; it will hardly want it later.
+    /// The receiver refused this particular message and is unlikely to accept it later.
     Rejected,
 }
 
-/// What came of asking a receiver.
+/// Result of sending to a receiver.
 pub(super) struct DeliveryReply {
     pub(super) outcome: DeliveryOutcome,
     pub(super) status: Option<u16>,
@@ -66,44 +64,44 @@ impl DeliveryReply {
         }
     }
 
-    /// Reads an answer to an HTTP request.
-    fn from_http(posted: Result<WebhookResponse, WebhookError>) -> Self {
-        let answer = match posted {
-            Ok(answer) => answer,
+    /// Classifies the response to an HTTP request.
+    fn from_http(result: Result<WebhookResponse, WebhookError>) -> Self {
+        let response = match result {
+            Ok(response) => response,
             Err(error @ WebhookError::InvalidUrl(_)) => return Self::rejected(error),
             Err(error) => return Self::retry(error),
         };
-        let status = answer.status;
+        let status = response.status;
         let (outcome, error) = match status {
             200..=299 => (DeliveryOutcome::Accepted, None),
             300..=399 => {
-                let to = answer.location.as_deref().unwrap_or("somewhere else");
+                let to = response.location.as_deref().unwrap_or("an unknown address");
                 let to = truncate(to, 200);
                 let error = format!(
-                    "it answered {status}, a redirect to {to}, which is not followed; enter the final address"
+                    "the receiver returned {status}, a redirect to {to}, which is not followed; enter the final address"
                 );
                 (DeliveryOutcome::Retry, Some(error))
             }
-            // Of these it is the message that is wrong, not the moment.
+            // These refuse the message itself, so retrying is unlikely to help.
             400 | 405 | 406 | 411 | 413 | 414 | 415 | 422 => (
                 DeliveryOutcome::Rejected,
-                Some(format!("it answered {status}")),
+                Some(format!("the receiver returned {status}")),
             ),
             _ => (
                 DeliveryOutcome::Retry,
-                Some(format!("it answered {status}")),
+                Some(format!("the receiver returned {status}")),
             ),
         };
         Self {
             outcome,
             status: Some(status),
             error,
-            answer: answer.body,
+            answer: response.body,
         }
     }
 }
 
-/// What tells targets.
+/// Sends notifications to targets.
 #[derive(Clone)]
 pub(super) struct NotificationSender {
     pub(super) webhook_client: WebhookClient,
@@ -113,17 +111,18 @@ pub(super) struct NotificationSender {
 }
 
 impl NotificationSender {
-    /// Tells `target` of `notification`, once.
+    /// Attempts to send `notification` to `target` once.
     pub(super) async fn attempt(
         &self,
         id: &str,
         target: &TargetRecord,
-        notice: &Notification,
+        notification: &Notification,
     ) -> (DeliveryOutcome, DeliveryAttempt) {
         let (at, began) = (now(), Instant::now());
-        let reply = tokio::time::timeout(ATTEMPT_TIMEOUT, self.send(id, target, notice, at)).await;
+        let reply =
+            tokio::time::timeout(ATTEMPT_TIMEOUT, self.send(id, target, notification, at)).await;
         let reply = reply.unwrap_or_else(|_| {
-            DeliveryReply::retry(format!("not done within {} s", ATTEMPT_TIMEOUT.as_secs()))
+            DeliveryReply::retry(format!("timed out after {} s", ATTEMPT_TIMEOUT.as_secs()))
         });
         let attempt = DeliveryAttempt {
             at,
@@ -139,41 +138,43 @@ impl NotificationSender {
         &self,
         id: &str,
         target: &TargetRecord,
-        notice: &Notification,
+        notification: &Notification,
         at: Timestamp,
     ) -> DeliveryReply {
         match &target.channel {
             TargetChannel::Webhook { url, secret } => {
-                let body = webhook::body(notice, &self.link(notice));
-                let headers = webhook::headers(secret.0.expose(), notice, &body, at);
+                let body = webhook::body(notification, &self.link(notification));
+                let headers = webhook::headers(secret.0.expose(), notification, &body, at);
                 self.post(url, None, headers, body).await
             }
             TargetChannel::Slack { url } => {
-                let body =
-                    slack::body(notice, self.public_url.is_some().then(|| self.link(notice)));
+                let body = slack::body(
+                    notification,
+                    self.public_url.is_some().then(|| self.link(notification)),
+                );
                 self.post(url.0.expose(), None, HeaderMap::new(), body)
                     .await
             }
             TargetChannel::Alertmanager { url, authorization } => {
-                let alerts = alertmanager::alerts(notice, &self.link(notice), at);
-                let authorization = authorization.as_ref().map(|kept| kept.0.expose());
+                let alerts = alertmanager::alerts(notification, &self.link(notification), at);
+                let authorization = authorization.as_ref().map(|secret| secret.0.expose());
                 self.post_alerts(url, authorization, &alerts).await
             }
             TargetChannel::Email { to, people } => match &self.mailer {
                 Some(mailer) => {
-                    let recipients = self.recipients(to, *people, notice);
+                    let recipients = self.recipients(to, *people, notification);
                     mailer
-                        .send(id, &recipients, notice, &self.link(notice))
+                        .send(id, &recipients, notification, &self.link(notification))
                         .await
                 }
                 None => DeliveryReply::retry(
-                    "the console has no SMTP server; set --smtp-host and --smtp-from",
+                    "no SMTP server is configured; set --smtp-host and --smtp-from",
                 ),
             },
         }
     }
 
-    /// Tells Alertmanager again of what is still so; it forgets what is not repeated.
+    /// Repeats the firing alerts to an Alertmanager, which resolves alerts that are not repeated.
     pub(super) async fn repeat_alerts(
         &self,
         target: &TargetRecord,
@@ -191,7 +192,7 @@ impl NotificationSender {
             .zip(&links)
             .filter_map(|(one, link)| alertmanager::repeated_alert(one, link, now()))
             .collect();
-        let authorization = authorization.as_ref().map(|kept| kept.0.expose());
+        let authorization = authorization.as_ref().map(|secret| secret.0.expose());
         Some(self.post_alerts(url, authorization, &alerts).await)
     }
 
@@ -206,7 +207,7 @@ impl NotificationSender {
                 outcome: DeliveryOutcome::Accepted,
                 status: None,
                 error: None,
-                answer: "Nothing to tell an Alertmanager.".to_owned(),
+                answer: "No alert to send.".to_owned(),
             };
         }
         let body = Bytes::from(serde_json::to_vec(alerts).unwrap_or_default());
@@ -223,23 +224,23 @@ impl NotificationSender {
     ) -> DeliveryReply {
         let url: ReceiverUrl = match url.parse() {
             Ok(url) => url,
-            Err(error) => return DeliveryReply::rejected(format!("the address is none: {error}")),
+            Err(error) => return DeliveryReply::rejected(format!("invalid URL: {error}")),
         };
         DeliveryReply::from_http(self.webhook_client.post(&url, path, headers, body).await)
     }
 
-    /// Where in the console to look: a whole address where the console knows its own.
-    fn link(&self, notice: &Notification) -> String {
+    /// Link to the console's page: absolute if the public URL is known.
+    fn link(&self, notification: &Notification) -> String {
         match &self.public_url {
-            Some(url) => format!("{url}{}", notice.path),
-            None => notice.path.clone(),
+            Some(url) => format!("{url}{}", notification.path),
+            None => notification.path.clone(),
         }
     }
 
-    fn recipients(&self, to: &[String], people: bool, notice: &Notification) -> Vec<String> {
+    fn recipients(&self, to: &[String], people: bool, notification: &Notification) -> Vec<String> {
         let mut recipients = to.to_vec();
         if people {
-            for address in self.directory.email_addresses(&notice.audience) {
+            for address in self.directory.email_addresses(&notification.audience) {
                 if !recipients.contains(&address) {
                     recipients.push(address);
                 }

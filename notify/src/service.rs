@@ -1,4 +1,4 @@
-//! What people do with targets and deliveries: through the API, each change recorded in the audit trail.
+//! Targets and deliveries as the API manages them. Each change is recorded in the audit trail.
 
 use std::collections::BTreeMap;
 
@@ -18,28 +18,23 @@ use super::outbox;
 use super::target::TargetRecord;
 use super::target_request::{InvalidTarget, TargetRequest};
 
-/// Most targets of a console: each may be told in one transaction, and etcd takes 128 operations in one.
+/// Maximum number of targets: one transaction may enqueue a delivery to each, and etcd allows 128 operations in one.
 const TARGETS_MAX: usize = 50;
 
-/// Why something was not done.
+/// Why a request about targets or deliveries failed.
 #[derive(Debug, thiserror::Error)]
 pub enum NotifyError {
-    /// There is no such target.
     #[error("there is no notification target {0}")]
     UnknownTarget(String),
-    /// There is no such delivery.
     #[error("there is no such delivery; it may have been removed to make room for newer ones")]
     UnknownDelivery,
-    /// The target cannot be like this.
     #[error(transparent)]
     Invalid(#[from] InvalidTarget),
-    /// There are enough.
     #[error("there are {TARGETS_MAX} targets already; remove one first")]
     TooManyTargets,
-    /// Somebody else was faster.
-    #[error("it was changed by somebody else in the meantime; look at it and try again")]
+    /// A concurrent change was first.
+    #[error("it was changed by someone else in the meantime; reload it and try again")]
     Contended,
-    /// etcd or the trail in it.
     #[error(transparent)]
     Trail(#[from] AuditError),
 }
@@ -50,22 +45,21 @@ impl From<registry::Error> for NotifyError {
     }
 }
 
-/// Which deliveries are wanted.
+/// A filter on deliveries.
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryQuery {
-    /// Only of this target.
+    /// Only deliveries to this target, by ID.
     pub target: Option<String>,
-    /// Only in this state.
     pub state: Option<DeliveryState>,
-    /// At most so many.
+    /// Maximum number of deliveries returned.
     pub limit: usize,
 }
 
 impl NotificationService {
-    /// Every target, by name.
+    /// All targets, sorted by name.
     ///
     /// # Errors
-    /// etcd's.
+    /// When etcd fails.
     pub async fn list_targets(&self) -> Result<TargetList, NotifyError> {
         let inner = &self.inner;
         let entries = inner.registry.list(inner.keys.targets()).await?.entries;
@@ -86,7 +80,7 @@ impl NotificationService {
     /// One target.
     ///
     /// # Errors
-    /// [`NotifyError::UnknownTarget`], etcd's.
+    /// [`NotifyError::UnknownTarget`], or when etcd fails.
     pub async fn get_target(&self, id: &str) -> Result<TargetView, NotifyError> {
         let (target, revision) = self.require_target(id).await?;
         self.with_deliveries(target.to_view(id, revision)).await
@@ -95,14 +89,14 @@ impl NotificationService {
     /// Adds a target.
     ///
     /// # Errors
-    /// [`NotifyError`].
+    /// When the request is invalid, there are too many targets, or etcd fails.
     pub async fn create_target(
         &self,
         by: &str,
-        draft: &TargetRequest,
+        request: &TargetRequest,
     ) -> Result<TargetView, NotifyError> {
         let at = now();
-        let target = draft.new_target(by, at)?;
+        let target = request.new_target(by, at)?;
         let inner = &self.inner;
         let entries = inner.registry.list(inner.keys.targets()).await?.entries;
         if entries.len() >= TARGETS_MAX {
@@ -126,19 +120,19 @@ impl NotificationService {
     /// Changes a target.
     ///
     /// # Errors
-    /// [`NotifyError`].
+    /// When the request is invalid, the target is unknown or was changed since, or etcd fails.
     pub async fn update_target(
         &self,
         by: &str,
         id: &str,
-        draft: &TargetRequest,
+        request: &TargetRequest,
     ) -> Result<TargetView, NotifyError> {
         let at = now();
         let (before, seen) = self.require_target(id).await?;
-        if draft.revision.is_some_and(|revision| revision != seen) {
+        if request.revision.is_some_and(|revision| revision != seen) {
             return Err(NotifyError::Contended);
         }
-        let target = draft.apply_to(&before, by, at)?;
+        let target = request.apply_to(&before, by, at)?;
         let key = self.inner.keys.target(id);
         let transaction = Transaction::new()
             .when(Precondition::Unchanged(key.clone().into(), seen))
@@ -148,10 +142,10 @@ impl NotificationService {
         self.with_deliveries(target.to_view(id, revision)).await
     }
 
-    /// Removes a target with everything that waits for it and its log.
+    /// Removes a target with its waiting deliveries and its log.
     ///
     /// # Errors
-    /// [`NotifyError`].
+    /// When the target is unknown or was changed since, or etcd fails.
     pub async fn remove_target(&self, by: &str, id: &str) -> Result<(), NotifyError> {
         let (target, seen) = self.require_target(id).await?;
         let keys = &self.inner.keys;
@@ -162,23 +156,25 @@ impl NotificationService {
         self.commit(&transaction, record).await?;
         for prefix in [keys.outbox_of(id), keys.log_of(id)] {
             let entries = self.inner.registry.list(prefix).await?.entries;
-            // Nobody else writes what belongs to a target that is gone, but to remove it.
-            let gone = Precondition::Absent(keys.target(id).into());
-            outbox::remove_entries(&self.inner.registry, entries.into_iter(), &gone).await?;
+            // Nothing else is written for a removed target.
+            let target_absent = Precondition::Absent(keys.target(id).into());
+            outbox::remove_entries(&self.inner.registry, entries.into_iter(), &target_absent)
+                .await?;
         }
         Ok(())
     }
 
-    /// Sends a test now, whether the target is enabled or not, and returns what came of it.
+    /// Sends a test immediately, whether the target is enabled or not, and returns its result. A failed delivery is a
+    /// result, not an error.
     ///
     /// # Errors
-    /// [`NotifyError`]; that the receiver does not take it is none.
+    /// When the target is unknown or etcd fails.
     pub async fn send_test(&self, by: &str, id: &str) -> Result<Delivery, NotifyError> {
         let (target, _) = self.require_target(id).await?;
         let at = now();
-        let notice = test_notification(by, &target.name, at);
-        let (_, attempt) = self.inner.sender.attempt(id, &target, &notice).await;
-        let mut delivery = outbox::new_delivery(id, notice, at);
+        let notification = test_notification(by, &target.name, at);
+        let (_, attempt) = self.inner.sender.attempt(id, &target, &notification).await;
+        let mut delivery = outbox::new_delivery(id, notification, at);
         delivery.state = if attempt.error.is_none() {
             DeliveryState::Delivered
         } else {
@@ -188,23 +184,23 @@ impl NotificationService {
         delivery.ended_at = Some(now());
         delivery.tries.push(attempt);
         let keys = &self.inner.keys;
-        let there = Precondition::Exists(keys.target(id).into());
+        let exists = Precondition::Exists(keys.target(id).into());
         let transaction = Transaction::new()
-            .when(there.clone())
+            .when(exists.clone())
             .then([outbox::log_write(keys, &delivery)]);
         let mut record = audit_record(id, &target, by, "notify_target_tested", at);
         record
             .detail
             .insert("result".to_owned(), delivery.state.as_str().to_owned());
         self.commit(&transaction, record).await?;
-        outbox::prune_log(&self.inner.registry, keys, id, there).await?;
+        outbox::prune_log(&self.inner.registry, keys, id, exists).await?;
         Ok(delivery)
     }
 
     /// Deliveries, newest first.
     ///
     /// # Errors
-    /// etcd's.
+    /// When etcd fails.
     pub async fn list_deliveries(
         &self,
         query: &DeliveryQuery,
@@ -218,11 +214,11 @@ impl NotificationService {
         for prefix in prefixes {
             for entry in self.inner.registry.list(prefix).await?.entries {
                 let delivery = serde_json::from_slice::<Delivery>(&entry.value).ok();
-                let wanted =
+                let matching =
                     |delivery: &Delivery| query.state.is_none_or(|state| delivery.state == state);
                 found.extend(
                     delivery
-                        .filter(wanted)
+                        .filter(matching)
                         .map(|delivery| (entry.mod_revision, delivery)),
                 );
             }
@@ -239,19 +235,22 @@ impl NotificationService {
         Ok(DeliveryList { deliveries, more })
     }
 
-    /// Has a delivery sent once more; one that waits is sent now.
+    /// Queues a finished delivery again; a waiting one becomes due immediately.
     ///
     /// # Errors
-    /// [`NotifyError`].
+    /// When the target or the delivery is unknown, it was changed in the meantime, or etcd fails.
     pub async fn redeliver(
         &self,
         by: &str,
         id: &str,
-        notice: &str,
+        notification: &str,
     ) -> Result<Delivery, NotifyError> {
         let (target, _) = self.require_target(id).await?;
         let keys = &self.inner.keys;
-        let (waiting, logged) = (keys.outbox_entry(id, notice), keys.log_entry(id, notice));
+        let (waiting, logged) = (
+            keys.outbox_entry(id, notification),
+            keys.log_entry(id, notification),
+        );
         let at = now();
         let in_outbox = self.inner.registry.get(waiting.clone()).await?;
         let (entry, guard) = match in_outbox {
@@ -275,7 +274,9 @@ impl NotificationService {
             transaction = transaction.when(guard).then([WriteOp::delete(entry.key)]);
         }
         let mut record = audit_record(id, &target, by, "notice_redelivered", at);
-        record.detail.insert("notice".to_owned(), notice.to_owned());
+        record
+            .detail
+            .insert("notice".to_owned(), notification.to_owned());
         self.commit(&transaction, record).await?;
         Ok(next)
     }
@@ -299,17 +300,17 @@ impl NotificationService {
     }
 
     async fn with_deliveries(&self, mut view: TargetView) -> Result<TargetView, NotifyError> {
-        let of = DeliveryQuery {
+        let query = DeliveryQuery {
             target: Some(view.id.clone()),
             state: None,
             limit: usize::MAX,
         };
-        let all = self.list_deliveries(&of).await?.deliveries;
+        let all = self.list_deliveries(&query).await?.deliveries;
         view.waiting = all
             .iter()
             .filter(|one| one.state == DeliveryState::Waiting)
             .count();
-        // What was tried last, whenever it was queued.
+        // The delivery attempted last, regardless of when it was queued.
         view.last = all
             .into_iter()
             .filter(|delivery| !delivery.tries.is_empty())
@@ -336,11 +337,11 @@ impl NotificationService {
 }
 
 fn encode(target: &TargetRecord) -> Vec<u8> {
-    // Texts and numbers: nothing that JSON cannot hold.
+    // Strings and numbers always serialize.
     serde_json::to_vec(target).unwrap_or_default()
 }
 
-/// An entry of the audit trail about a target. Secrets are not in it, and neither is Slack's address, which is one.
+/// An audit record about a target, without secrets and without a Slack URL, which is one.
 fn audit_record(
     id: &str,
     target: &TargetRecord,
@@ -376,7 +377,7 @@ fn test_notification(by: &str, target: &str, at: Timestamp) -> Notification {
         cluster: None,
         severity: Severity::Info,
         title: format!("Test of the notification target {target}"),
-        text: format!("{by} tries it out. Nothing has happened to any cluster."),
+        text: format!("Test sent by {by}. No cluster is affected."),
         path: "/notifications".to_owned(),
         problem: None,
         action: None,

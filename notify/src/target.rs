@@ -1,4 +1,4 @@
-//! Targets: who is told, how they are reached, and what they are told. Set by administrators at run time, kept in etcd.
+//! Targets: receivers of notifications and their rules. Set by administrators at run time, stored in etcd.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::webhook_client::ReceiverUrl;
 
-/// A secret as it lies in etcd.
+/// A secret that serializes to plain text for etcd and is hidden from `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct StoredSecret(pub(super) Secret);
 
@@ -32,7 +32,6 @@ impl fmt::Debug for StoredSecret {
     }
 }
 
-/// How a target is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum TargetChannel {
@@ -40,7 +39,7 @@ pub(super) enum TargetChannel {
         url: String,
         secret: StoredSecret,
     },
-    /// The whole address is the secret.
+    /// The whole URL is secret.
     Slack {
         url: StoredSecret,
     },
@@ -75,15 +74,15 @@ impl TargetChannel {
         }
     }
 
-    /// A channel that nothing was said of yet.
+    /// A channel without any setting.
     pub(super) fn empty(kind: ChannelKind) -> Self {
-        let nothing = || StoredSecret(Secret::new(""));
+        let empty = || StoredSecret(Secret::new(""));
         match kind {
             ChannelKind::Webhook => Self::Webhook {
                 url: String::new(),
-                secret: nothing(),
+                secret: empty(),
             },
-            ChannelKind::Slack => Self::Slack { url: nothing() },
+            ChannelKind::Slack => Self::Slack { url: empty() },
             ChannelKind::Alertmanager => Self::Alertmanager {
                 url: String::new(),
                 authorization: None,
@@ -97,7 +96,7 @@ impl TargetChannel {
 }
 
 impl TargetRecord {
-    /// The target as the API shows it; `waiting` and `last` are for the caller to fill in.
+    /// The target as the API shows it. The caller fills in `waiting` and `last`.
     #[must_use]
     pub fn to_view(&self, id: &str, revision: i64) -> TargetView {
         let (url, has_secret) = match &self.channel {

@@ -1,4 +1,4 @@
-//! The targets in memory, kept equal to etcd on every replica.
+//! In-memory mirror of the targets, on every replica.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,17 +11,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::target::TargetRecord;
 
-/// A target as of a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CachedTarget {
     pub(super) target: Arc<TargetRecord>,
     pub(super) revision: i64,
 }
 
-/// Every target by its identity; `None` before they were read.
+/// All targets by ID; `None` until they were loaded.
 pub(super) type TargetsSnapshot = Option<Arc<BTreeMap<String, CachedTarget>>>;
 
-/// The targets; clones share them.
+/// The mirror; clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct TargetCache {
     snapshot: watch::Receiver<TargetsSnapshot>,
@@ -34,34 +33,34 @@ impl TargetCache {
         keys: &NotifyKeys,
         shutdown: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
-        let (tell, table) = watch::channel(None);
+        let (sender, snapshot) = watch::channel(None);
         let prefix = keys.targets();
-        let following = async move {
-            let apply = |event: WatchEvent| apply(&tell, &prefix, event);
+        let task = async move {
+            let apply = |event: WatchEvent| apply(&sender, &prefix, event);
             registry.reflect(prefix.as_str(), &shutdown, apply).await;
         };
-        (Self { snapshot: table }, following)
+        (Self { snapshot }, task)
     }
 
-    /// The targets now, and the news of changes.
+    /// The current targets; the receiver is notified of changes.
     pub(super) fn subscribe(&self) -> watch::Receiver<TargetsSnapshot> {
         self.snapshot.clone()
     }
 }
 
-/// The rules of every target that is told anything.
+/// Rules of the enabled targets, by ID.
 pub(super) fn enabled_rules(
-    table: &BTreeMap<String, CachedTarget>,
+    targets: &BTreeMap<String, CachedTarget>,
 ) -> BTreeMap<String, TargetRules> {
-    table
+    targets
         .iter()
-        .filter(|(_, known)| known.target.enabled)
-        .map(|(id, known)| (id.clone(), known.target.rules.clone()))
+        .filter(|(_, cached)| cached.target.enabled)
+        .map(|(id, cached)| (id.clone(), cached.target.rules.clone()))
         .collect()
 }
 
-fn apply(tell: &watch::Sender<TargetsSnapshot>, prefix: &str, event: WatchEvent) {
-    tell.send_if_modified(|snapshot| {
+fn apply(sender: &watch::Sender<TargetsSnapshot>, prefix: &str, event: WatchEvent) {
+    sender.send_if_modified(|snapshot| {
         let mut mirror = TargetMirror {
             prefix,
             targets: snapshot.as_deref().cloned().unwrap_or_default(),
@@ -99,14 +98,14 @@ fn parse_target(prefix: &str, entry: &RegistryEntry) -> Option<(String, CachedTa
     let id = id_of(prefix, &entry.key)?;
     match serde_json::from_slice(&entry.value) {
         Ok(target) => {
-            let known = CachedTarget {
+            let cached = CachedTarget {
                 target: Arc::new(target),
                 revision: entry.mod_revision,
             };
-            Some((id.to_owned(), known))
+            Some((id.to_owned(), cached))
         }
         Err(error) => {
-            tracing::warn!(target.id = id, %error, "The record of a notification target cannot be read: {error}");
+            tracing::warn!(target.id = id, %error, "Ignoring an unreadable notification target: {error}");
             None
         }
     }

@@ -1,4 +1,4 @@
-//! What an administrator wants a target to be, and what is wrong with it: the field, and what to write instead.
+//! Requests that create or change a target, and their validation.
 
 use std::collections::BTreeSet;
 
@@ -12,24 +12,21 @@ use serde::Deserialize;
 use super::target::{StoredSecret, TargetChannel, TargetRecord};
 use super::webhook_client::{ReceiverUrl, sensitive_header_value};
 
-/// Longest name, in characters.
+/// Maximum length of a name, in characters.
 const NAME_MAX: usize = 80;
-/// Fewest and most characters of a secret.
+/// Length of a webhook secret, in characters.
 const SECRET_LENGTH: std::ops::RangeInclusive<usize> = 16..=256;
-/// Most recipients of a target.
 const RECIPIENTS_MAX: usize = 50;
-/// Most clusters that a target names.
 const CLUSTERS_MAX: usize = 500;
-/// Longest minimum duration and window, in seconds.
+/// Maximum minimum duration and grouping window, in seconds.
 const SECONDS_MAX: u32 = 86_400;
 
-/// What is wrong with a target that somebody wants.
+/// An invalid field of a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
 pub struct InvalidTarget {
-    /// The field.
     pub field: &'static str,
-    /// Why, and what to write.
+    /// Why it is invalid, and what is expected.
     pub reason: String,
 }
 
@@ -40,49 +37,49 @@ fn invalid(field: &'static str, reason: impl Into<String>) -> InvalidTarget {
     }
 }
 
-/// What somebody wants a target to be. What is missing stays as it was, or gets its default in a new target.
+/// A create or patch request for a target. Omitted fields keep their value, or take the default on creation.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TargetRequest {
-    /// Its name for people.
+    /// Display name.
     pub name: Option<String>,
-    /// Whether it is told anything.
+    /// Whether notifications are sent to it.
     pub enabled: Option<bool>,
-    /// How it is reached; cannot be changed later.
+    /// Kind of channel; cannot be changed later.
     #[serde(rename = "type")]
     pub channel: Option<ChannelKind>,
-    /// Its address.
+    /// URL of the receiver.
     pub url: Option<String>,
-    /// What a webhook is signed with.
+    /// Signing secret of a webhook.
     pub secret: Option<String>,
     /// The `Authorization` header for Alertmanager; empty for none.
     pub authorization: Option<String>,
-    /// Recipients of e-mail.
+    /// Fixed recipients of e-mail.
     pub to: Option<Vec<String>>,
-    /// Whether e-mail goes to the accounts that a notice concerns.
+    /// Whether e-mail is sent to the accounts that a notification concerns.
     pub people: Option<bool>,
-    /// What is told.
+    /// Kinds of events to notify of.
     pub kinds: Option<BTreeSet<NotificationKind>>,
-    /// Of which clusters; none for all.
+    /// Clusters to notify of; empty for all.
     pub clusters: Option<BTreeSet<ClusterName>>,
-    /// How long a verdict must last to be told.
+    /// How long a verdict must last before it is notified of, in seconds.
     pub minimum_seconds: Option<u32>,
-    /// How long after a message further changes wait to become one.
+    /// Grouping window: changes this soon after a notification are combined into one, in seconds.
     pub window_seconds: Option<u32>,
-    /// The revision of the target that was seen; refused when it was changed since.
+    /// Revision of the target that the change is based on; the request is refused when the target was changed since.
     pub revision: Option<i64>,
 }
 
 impl TargetRequest {
-    /// A new target.
+    /// Creates a target from this request.
     ///
     /// # Errors
-    /// [`InvalidTarget`] names the field.
+    /// When a field is missing or invalid.
     pub fn new_target(&self, by: &str, now: Timestamp) -> Result<TargetRecord, InvalidTarget> {
         let kind = self.channel.ok_or_else(|| {
             invalid(
                 "type",
-                "is missing; write webhook, slack, alertmanager or email",
+                "is missing; expected webhook, slack, alertmanager or email",
             )
         })?;
         let rules = TargetRules {
@@ -101,10 +98,10 @@ impl TargetRequest {
         })
     }
 
-    /// `target` changed to this.
+    /// Returns `target` with this request applied.
     ///
     /// # Errors
-    /// [`InvalidTarget`] names the field.
+    /// When a field is invalid.
     pub fn apply_to(
         &self,
         target: &TargetRecord,
@@ -112,7 +109,7 @@ impl TargetRequest {
         now: Timestamp,
     ) -> Result<TargetRecord, InvalidTarget> {
         let kind = target.channel.kind();
-        if self.channel.is_some_and(|wanted| wanted != kind) {
+        if self.channel.is_some_and(|requested| requested != kind) {
             return Err(invalid(
                 "type",
                 "cannot be changed; add another target and remove this one",
@@ -139,19 +136,19 @@ impl TargetRequest {
             window_seconds: self.window_seconds.unwrap_or(before.window_seconds),
         };
         if rules.kinds.is_empty() || rules.kinds.contains(&NotificationKind::Test) {
-            let words: Vec<&str> = NotificationKind::SELECTABLE
+            let names: Vec<&str> = NotificationKind::SELECTABLE
                 .iter()
                 .map(|kind| kind.as_str())
                 .collect();
             return Err(invalid(
                 "kinds",
-                format!("name at least one of {}", words.join(", ")),
+                format!("name at least one of {}", names.join(", ")),
             ));
         }
         if rules.clusters.len() > CLUSTERS_MAX {
             return Err(invalid(
                 "clusters",
-                format!("name at most {CLUSTERS_MAX}, or none for all"),
+                format!("name at most {CLUSTERS_MAX} clusters, or none for all"),
             ));
         }
         for (field, seconds) in [
@@ -159,7 +156,10 @@ impl TargetRequest {
             ("window_seconds", rules.window_seconds),
         ] {
             if seconds > SECONDS_MAX {
-                return Err(invalid(field, format!("write 0 to {SECONDS_MAX} seconds")));
+                return Err(invalid(
+                    field,
+                    format!("must be 0 to {SECONDS_MAX} seconds"),
+                ));
             }
         }
         Ok(rules)
@@ -168,18 +168,18 @@ impl TargetRequest {
     fn merged_channel(
         &self,
         kind: ChannelKind,
-        before: Option<&TargetChannel>,
+        current: Option<&TargetChannel>,
     ) -> Result<TargetChannel, InvalidTarget> {
         self.reject_foreign_fields(kind)?;
-        let fresh;
-        let before = match before {
-            Some(before) => before,
+        let empty;
+        let current = match current {
+            Some(current) => current,
             None => {
-                fresh = TargetChannel::empty(kind);
-                &fresh
+                empty = TargetChannel::empty(kind);
+                &empty
             }
         };
-        Ok(match before {
+        Ok(match current {
             TargetChannel::Webhook { url, secret } => TargetChannel::Webhook {
                 url: self.url_or_current(url)?,
                 secret: match &self.secret {
@@ -199,19 +199,19 @@ impl TargetRequest {
                     Some(text) if sensitive_header_value(text).is_some() && text.len() <= 1_000 => {
                         Some(StoredSecret(Secret::new(text)))
                     }
-                    Some(_) => return Err(invalid("authorization", "is no value of a header")),
+                    Some(_) => return Err(invalid("authorization", "is not a valid header value")),
                 },
             },
             TargetChannel::Email { to, people } => {
                 let to = match &self.to {
-                    Some(wanted) => parse_recipients(wanted)?,
+                    Some(texts) => parse_recipients(texts)?,
                     None => to.clone(),
                 };
                 let people = self.people.unwrap_or(*people);
                 if to.is_empty() && !people {
                     return Err(invalid(
                         "to",
-                        "name a recipient, or set people to reach the accounts that a notice concerns",
+                        "name a recipient, or set people to reach the accounts that a notification concerns",
                     ));
                 }
                 TargetChannel::Email { to, people }
@@ -219,7 +219,7 @@ impl TargetRequest {
         })
     }
 
-    /// Refuses what has no meaning for a channel, so that nobody waits for its effect.
+    /// Refuses fields that do not apply to the channel and would have no effect.
     fn reject_foreign_fields(&self, kind: ChannelKind) -> Result<(), InvalidTarget> {
         let given = [
             ("url", self.url.is_some(), kind != ChannelKind::Email),
@@ -238,18 +238,18 @@ impl TargetRequest {
         ];
         match given
             .into_iter()
-            .find(|(_, is_given, has_meaning)| *is_given && !has_meaning)
+            .find(|(_, is_given, applies)| *is_given && !applies)
         {
             Some((field, ..)) => Err(invalid(
                 field,
-                format!("has no meaning for {}", kind.as_str()),
+                format!("does not apply to {}", kind.as_str()),
             )),
             None => Ok(()),
         }
     }
 
-    fn url_or_current(&self, before: &str) -> Result<String, InvalidTarget> {
-        let text = self.url.as_deref().unwrap_or(before).trim();
+    fn url_or_current(&self, current: &str) -> Result<String, InvalidTarget> {
+        let text = self.url.as_deref().unwrap_or(current).trim();
         let url: ReceiverUrl = text
             .parse()
             .map_err(|reason: String| invalid("url", reason))?;
@@ -263,7 +263,7 @@ fn parse_name(text: &str) -> Result<String, InvalidTarget> {
     if length == 0 || length > NAME_MAX || text.chars().any(char::is_control) {
         return Err(invalid(
             "name",
-            format!("write 1 to {NAME_MAX} characters in one line"),
+            format!("must be 1 to {NAME_MAX} characters on one line"),
         ));
     }
     Ok(text.to_owned())
@@ -282,22 +282,22 @@ fn invalid_secret() -> InvalidTarget {
     invalid(
         "secret",
         format!(
-            "write {} to {} printable ASCII characters, e.g. what `openssl rand -hex 32` prints",
+            "must be {} to {} printable ASCII characters, e.g. the output of `openssl rand -hex 32`",
             SECRET_LENGTH.start(),
             SECRET_LENGTH.end()
         ),
     )
 }
 
-fn parse_recipients(wanted: &[String]) -> Result<Vec<String>, InvalidTarget> {
-    if wanted.len() > RECIPIENTS_MAX {
+fn parse_recipients(texts: &[String]) -> Result<Vec<String>, InvalidTarget> {
+    if texts.len() > RECIPIENTS_MAX {
         return Err(invalid(
             "to",
             format!("name at most {RECIPIENTS_MAX} recipients"),
         ));
     }
     let mut found = Vec::new();
-    for text in wanted
+    for text in texts
         .iter()
         .map(|text| text.trim())
         .filter(|text| !text.is_empty())
@@ -310,10 +310,10 @@ fn parse_recipients(wanted: &[String]) -> Result<Vec<String>, InvalidTarget> {
     Ok(found)
 }
 
-/// An e-mail address.
+/// Parses an e-mail address.
 ///
 /// # Errors
-/// A sentence that names the text.
+/// When `text` is not a valid address; the message quotes it.
 pub fn parse_email_address(text: &str) -> Result<String, String> {
     let shown: String = text.chars().take(100).collect();
     if text.len() > 254 {
@@ -322,7 +322,7 @@ pub fn parse_email_address(text: &str) -> Result<String, String> {
     match text.trim().parse::<Address>() {
         Ok(address) => Ok(address.to_string()),
         Err(_) => Err(format!(
-            "{shown:?} is no e-mail address; write e.g. dba@example.org"
+            "{shown:?} is not a valid e-mail address; expected e.g. dba@example.org"
         )),
     }
 }
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_kept_and_never_shown() {
+    fn secrets_are_stored_and_never_shown() {
         let target = request(webhook_body()).new_target("ada", NOW).unwrap();
         let shown = serde_json::to_string(&target.to_view("t1", 7)).unwrap();
         assert!(
@@ -353,7 +353,7 @@ mod tests {
         );
         let kept = serde_json::to_string(&target).unwrap();
         assert_eq!(serde_json::from_str::<TargetRecord>(&kept).unwrap(), target);
-        // Whoever changes the name need not know the secret.
+        // Changing the name does not require the secret.
         let renamed = request(serde_json::json!({"name": "other"}))
             .apply_to(&target, "bob", NOW)
             .unwrap();
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_is_named() {
+    fn errors_name_the_invalid_field() {
         let with = |field: &str, value: serde_json::Value| {
             let mut body = webhook_body();
             body[field] = value;
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn e_mail_needs_somebody() {
+    fn e_mail_needs_a_recipient() {
         let mail = |to: &[&str], people: bool| {
             request(serde_json::json!({"name": "m", "type": "email", "to": to, "people": people}))
                 .new_target("ada", NOW)

@@ -1,5 +1,5 @@
-//! Whose certificates are trusted, and what to say when one is not: these words stand in the delivery log, where they
-//! are read by somebody who set up a target and not by somebody who knows TLS libraries.
+//! CA certificates, and explanations of TLS errors. They appear in the delivery log and are read by the administrator of a
+//! target, who need not know TLS libraries.
 
 use std::error::Error as StdError;
 use std::path::Path;
@@ -9,13 +9,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{CertificateError, Error, InvalidMessage};
 
-/// Names of a certificate that are told.
+/// How many names of a certificate an explanation lists.
 const NAMES_SHOWN_MAX: usize = 3;
 
-/// The authorities in a PEM file: at least one.
+/// Loads the CA certificates of a PEM file: at least one.
 ///
 /// # Errors
-/// A sentence that names the file.
+/// When the file cannot be read or has no certificate; the message names the file.
 pub(super) fn load_ca_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let bad = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let found = CertificateDer::pem_file_iter(path).map_err(|error| bad(&error))?;
@@ -23,14 +23,14 @@ pub(super) fn load_ca_certificates(path: &Path) -> Result<Vec<CertificateDer<'st
     let found = found.map_err(|error| bad(&error))?;
     if found.is_empty() {
         return Err(bad(
-            &"there is no certificate in it; it must hold those of the authorities, in PEM",
+            &"no certificate found; expected CA certificates in PEM",
         ));
     }
     Ok(found)
 }
 
-/// What is wrong with the other side's TLS and what helps, where `error` or one of its causes says so. The sentence goes on
-/// after the other side's name.
+/// Explains a TLS failure in `error` or one of its causes, and its remedy. The text continues a sentence that names the
+/// server.
 pub(super) fn explain_tls_error(error: &(dyn StdError + 'static)) -> Option<String> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -38,10 +38,8 @@ pub(super) fn explain_tls_error(error: &(dyn StdError + 'static)) -> Option<Stri
             return explain_rustls_error(error);
         }
         next = match error.downcast_ref::<std::io::Error>() {
-            // Its source is what the error that it carries comes from, not that error.
-            Some(carries) => carries
-                .get_ref()
-                .map(|inner| inner as &(dyn StdError + 'static)),
+            // `source` skips the inner error itself.
+            Some(io) => io.get_ref().map(|inner| inner as &(dyn StdError + 'static)),
             None => error.source(),
         };
     }
@@ -52,17 +50,17 @@ fn explain_rustls_error(error: &Error) -> Option<String> {
     let error = match error {
         Error::InvalidCertificate(error) => error,
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            return Some("it answers, but not in TLS".to_owned());
+            return Some("the server does not speak TLS".to_owned());
         }
         _ => return None,
     };
     Some(match error {
         CertificateError::UnknownIssuer => {
-            "its certificate comes from an authority that the console does not know; if it is yours, give it with --notify-ca"
+            "its certificate is signed by an unknown authority; if it is yours, add it with --notify-ca"
                 .to_owned()
         }
         CertificateError::NotValidForName => {
-            "its certificate is for another name; use the name that it carries".to_owned()
+            "its certificate is for another name; use the name in the certificate".to_owned()
         }
         CertificateError::NotValidForNameContext { presented, .. } => name_mismatch(presented),
         CertificateError::Expired => "its certificate has expired".to_owned(),
@@ -72,9 +70,9 @@ fn explain_rustls_error(error: &Error) -> Option<String> {
         CertificateError::NotValidYetContext { not_before, .. } => {
             format!("its certificate is not valid before {}", to_timestamp(*not_before))
         }
-        // What `openssl req -x509` makes by itself; the library has no word of its own for it.
+        // What `openssl req -x509` creates by default; rustls has no variant for it.
         CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
-            "its certificate is that of an authority (self-signed); have one issued for the name by an authority, and give that with --notify-ca"
+            "its certificate is a CA certificate (self-signed); have a CA issue a server certificate for the name, and add that CA with --notify-ca"
                 .to_owned()
         }
         _ => return None,
@@ -82,16 +80,16 @@ fn explain_rustls_error(error: &Error) -> Option<String> {
 }
 
 fn name_mismatch(presented: &[String]) -> String {
-    // Addresses come as bytes, names as DnsName("…").
+    // rustls formats names as DnsName("…") and addresses as bytes.
     let names = presented
         .iter()
         .filter_map(|name| name.strip_prefix("DnsName(\"")?.strip_suffix("\")"));
     let names: Vec<&str> = names.take(NAMES_SHOWN_MAX).collect();
     if names.is_empty() {
-        return "its certificate does not carry that name".to_owned();
+        return "its certificate does not contain that name".to_owned();
     }
     format!(
-        "its certificate is for {} and not for that name",
+        "its certificate is for {}, not for that name",
         names.join(", ")
     )
 }
@@ -117,7 +115,7 @@ mod tests {
         )
         .unwrap();
         let none = load_ca_certificates(&path).unwrap_err();
-        assert!(none.contains("no certificate in it"), "{none}");
+        assert!(none.contains("no certificate found"), "{none}");
     }
 
     #[test]
@@ -132,7 +130,7 @@ mod tests {
         let wrapped = std::io::Error::other(std::io::Error::other(wrong));
         assert_eq!(
             explain_tls_error(&wrapped).unwrap(),
-            "its certificate is for b.example and not for that name"
+            "its certificate is for b.example, not for that name"
         );
         assert_eq!(explain_tls_error(&std::io::Error::other("cut off")), None);
     }

@@ -1,7 +1,8 @@
-//! One HTTP request to a receiver: to exactly the address that was judged, without redirects, bounded in time and size.
+//! A single HTTP request to a receiver, at exactly the address that the egress policy checked, without redirects, bounded
+//! in time and size.
 //!
-//! hyper's own connection, without a client around it: a client would resolve the name a second time, keep connections
-//! to addresses that were judged long ago, and follow redirects and proxies.
+//! It uses a bare hyper connection: an HTTP client would resolve the name a second time, pool connections to addresses that
+//! were checked long ago, and follow redirects and proxies.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -24,58 +25,42 @@ use tokio_rustls::TlsConnector;
 use super::egress::{EgressError, EgressPolicy};
 use super::tls;
 
-/// How long a connection may take to be made, with its encryption.
+/// Limit for the TCP connection and for the TLS handshake, each.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long everything may take.
+/// Limit for the whole request.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// How much of an answer is read, in bytes; the rest is left unread.
+/// How much of a response body is read, in bytes.
 const RESPONSE_BYTES_MAX: usize = 4 * 1024;
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum WebhookError {
-    /// The address cannot be used.
-    #[error("the address is none: {0}")]
+    #[error("invalid URL: {0}")]
     InvalidUrl(String),
-    /// Nothing is sent there.
     #[error(transparent)]
     Egress(#[from] EgressError),
-    /// No connection.
-    #[error("no connection to {address}: {cause}")]
-    Connect {
-        /// Where to.
-        address: SocketAddr,
-        /// The system's words.
-        cause: String,
-    },
-    /// The encryption could not be agreed on.
-    #[error("no TLS with {host}: {cause}")]
-    Tls {
-        /// The receiver.
-        host: String,
-        /// Why.
-        cause: String,
-    },
-    /// Too slow.
-    #[error("no answer within {} s", .0.as_secs())]
+    #[error("could not connect to {address}: {cause}")]
+    Connect { address: SocketAddr, cause: String },
+    #[error("TLS handshake with {host} failed: {cause}")]
+    Tls { host: String, cause: String },
+    #[error("no response within {} s", .0.as_secs())]
     Timeout(Duration),
-    /// The connection broke, or what came is no HTTP.
-    #[error("no answer: {0}")]
+    /// The connection broke, or the response is not valid HTTP.
+    #[error("no response: {0}")]
     Protocol(String),
 }
 
-/// What a receiver answered.
+/// A receiver's response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct WebhookResponse {
-    /// Its status.
     pub(super) status: u16,
-    /// The beginning of its body.
+    /// The beginning of the body, lossily decoded.
     pub(super) body: String,
-    /// Where it would have us go instead.
+    /// Target of a redirect.
     pub(super) location: Option<String>,
 }
 
-/// What sends requests to receivers.
+/// Sends requests to receivers within an [`EgressPolicy`].
 #[derive(Clone)]
 pub(super) struct WebhookClient {
     egress: EgressPolicy,
@@ -84,13 +69,13 @@ pub(super) struct WebhookClient {
 
 impl std::fmt::Debug for WebhookClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Poster")
-            .field("reach", &self.egress)
+        f.debug_struct("WebhookClient")
+            .field("egress", &self.egress)
             .finish_non_exhaustive()
     }
 }
 
-/// A receiver's address, read once.
+/// A validated http or https URL of a receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ReceiverUrl {
     uri: Uri,
@@ -104,29 +89,33 @@ impl std::str::FromStr for ReceiverUrl {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let shown: String = text.chars().take(200).collect();
-        let bad =
-            |why: &str| format!("{shown:?} {why}; write e.g. https://hooks.example.org/galera");
+        let invalid = |reason: &str| {
+            format!("{shown:?} {reason}; expected e.g. https://hooks.example.org/galera")
+        };
         if text.len() > 2_000 {
-            return Err(bad("is longer than 2000 characters"));
+            return Err(invalid("is longer than 2000 characters"));
         }
-        let uri: Uri = text.trim().parse().map_err(|_| bad("is no URL"))?;
+        let uri: Uri = text
+            .trim()
+            .parse()
+            .map_err(|_| invalid("is not a valid URL"))?;
         let https = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
-            _ => return Err(bad("does not begin with https:// or http://")),
+            _ => return Err(invalid("does not begin with https:// or http://")),
         };
-        let authority = uri.authority().ok_or_else(|| bad("names no host"))?;
+        let authority = uri.authority().ok_or_else(|| invalid("has no host"))?;
         if authority.as_str().contains('@') {
-            return Err(bad(
-                "holds a user name or password; give them as authorization",
+            return Err(invalid(
+                "contains a user name or password; set authorization instead",
             ));
         }
         let host = authority.host().to_owned();
         if host.is_empty() {
-            return Err(bad("names no host"));
+            return Err(invalid("has no host"));
         }
         let port = match (authority.port_u16(), authority.as_str().len() > host.len()) {
-            (Some(0), _) | (None, true) => return Err(bad("has a port that is none")),
+            (Some(0), _) | (None, true) => return Err(invalid("has an invalid port")),
             (Some(port), _) => port,
             (None, false) => {
                 if https {
@@ -152,7 +141,7 @@ impl std::fmt::Display for ReceiverUrl {
 }
 
 impl ReceiverUrl {
-    /// Scheme, host and port without what follows: an incoming webhook's path is its secret.
+    /// Scheme, host and port. An incoming webhook's path is its secret and left out.
     #[must_use]
     pub(super) fn origin(&self) -> String {
         let authority = self
@@ -165,10 +154,10 @@ impl ReceiverUrl {
         )
     }
 
-    /// The same receiver's `path` below this one.
+    /// `path` appended to this URL's path.
     fn join(&self, path: &str) -> String {
-        let own = self.uri.path().trim_end_matches('/');
-        format!("{own}{path}")
+        let base = self.uri.path().trim_end_matches('/');
+        format!("{base}{path}")
     }
 
     fn path_and_query(&self) -> String {
@@ -179,15 +168,15 @@ impl ReceiverUrl {
 }
 
 impl WebhookClient {
-    /// Sends to what `egress` allows; trusts the system's authorities and those in the file `ca`.
+    /// Creates a client that trusts the system's CA certificates and those in the file `ca`.
     ///
     /// # Errors
-    /// A sentence about `ca`.
-    pub(super) fn new(reach: EgressPolicy, ca: Option<&Path>) -> Result<Self, String> {
+    /// When `ca` cannot be read.
+    pub(super) fn new(egress: EgressPolicy, ca: Option<&Path>) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         let system = rustls_native_certs::load_native_certs();
         for error in &system.errors {
-            tracing::debug!(%error, "Some of the system's certificate authorities cannot be read");
+            tracing::debug!(%error, "Could not read some of the system's CA certificates: {error}");
         }
         roots.add_parsable_certificates(system.certs);
         if let Some(path) = ca {
@@ -203,15 +192,15 @@ impl WebhookClient {
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(Self {
-            egress: reach,
+            egress,
             tls: Arc::new(tls),
         })
     }
 
-    /// Posts `body` as JSON to `url`, or to `path` below it, and reads the beginning of the answer.
+    /// Posts `body` as JSON to `url`, or to `path` below it, and reads the beginning of the response.
     ///
     /// # Errors
-    /// [`WebhookError`]; an answer of any status is none.
+    /// When there is no response; one of any status is a result.
     pub(super) async fn post(
         &self,
         url: &ReceiverUrl,
@@ -259,9 +248,15 @@ impl WebhookClient {
             .to_owned();
         let name = ServerName::try_from(name).map_err(|error| tls(error.to_string()))?;
         let connector = TlsConnector::from(Arc::clone(&self.tls));
-        let agreed = tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(name, stream)).await;
-        let stream = agreed
-            .map_err(|_| tls(format!("not agreed within {} s", CONNECT_TIMEOUT.as_secs())))?
+        let handshake =
+            tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(name, stream)).await;
+        let stream = handshake
+            .map_err(|_| {
+                tls(format!(
+                    "no handshake within {} s",
+                    CONNECT_TIMEOUT.as_secs()
+                ))
+            })?
             .map_err(|error| {
                 tls(tls::explain_tls_error(&error).unwrap_or_else(|| error.to_string()))
             })?;
@@ -269,24 +264,24 @@ impl WebhookClient {
     }
 }
 
-/// Connects to the first of `addresses` that answers.
+/// Connects to the first reachable of `addresses`.
 async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, WebhookError> {
     let mut failed = None;
     for address in addresses {
         let cause = match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("not within {} s", CONNECT_TIMEOUT.as_secs()),
+            Err(_) => format!("timed out after {} s", CONNECT_TIMEOUT.as_secs()),
         };
         failed = Some(WebhookError::Connect {
             address: *address,
             cause,
         });
     }
-    Err(failed.unwrap_or_else(|| WebhookError::Protocol("there is no address".to_owned())))
+    Err(failed.unwrap_or_else(|| WebhookError::Protocol("no address".to_owned())))
 }
 
-/// Sends the request on a connection of its own. The connection ends with this.
+/// Sends the request on a dedicated connection, which is closed afterwards.
 async fn send_request<S>(
     stream: S,
     request: Request<Full<Bytes>>,
@@ -298,33 +293,33 @@ where
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(broken)?;
-    let answer = async {
+    let response = async {
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status().as_u16();
         let location = response.headers().get(LOCATION);
         let location = location
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
-        let text = read_prefix(response.into_body()).await;
+        let body = read_prefix(response.into_body()).await;
         Ok(WebhookResponse {
             status,
-            body: text,
+            body,
             location,
         })
     };
-    tokio::pin!(answer, connection);
+    tokio::pin!(response, connection);
     tokio::select! {
         biased;
-        answer = &mut answer => answer,
+        response = &mut response => response,
         ended = &mut connection => match ended {
-            // The answer may have come with the end of the connection.
-            Ok(()) => answer.await,
+            // The response may have arrived with the end of the connection.
+            Ok(()) => response.await,
             Err(error) => Err(broken(error)),
         },
     }
 }
 
-/// The first bytes of a body as text. A body that breaks off has been an answer all the same.
+/// The first bytes of a body as text. A truncated body still counts as a response.
 async fn read_prefix(mut body: Incoming) -> String {
     let mut bytes = Vec::new();
     while bytes.len() < RESPONSE_BYTES_MAX
@@ -338,7 +333,7 @@ async fn read_prefix(mut body: Incoming) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A header's value that must not be shown in logs.
+/// A header value that is hidden from logs.
 pub(super) fn sensitive_header_value(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
@@ -350,7 +345,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_read_once_and_strictly() {
+    fn urls_are_parsed_strictly() {
         let url: ReceiverUrl = "https://hooks.slack.com/services/T/B/x?y=1"
             .parse()
             .unwrap();
@@ -362,7 +357,7 @@ mod tests {
         let url: ReceiverUrl = "http://[fd00::1]:9093/am/".parse().unwrap();
         assert_eq!((url.host.as_str(), url.port), ("[fd00::1]", 9093));
         assert_eq!(url.join("/api/v2/alerts"), "/am/api/v2/alerts");
-        for bad in [
+        for invalid in [
             "",
             "hooks.example.org",
             "ftp://example.org/",
@@ -376,7 +371,7 @@ mod tests {
             "http://exa mple.org/",
             "gopher://127.0.0.1:2379/",
         ] {
-            assert!(bad.parse::<ReceiverUrl>().is_err(), "{bad}");
+            assert!(invalid.parse::<ReceiverUrl>().is_err(), "{invalid}");
         }
     }
 }

@@ -12,7 +12,7 @@ use etcd_client::{Error as ClientError, LeaseGrantOptions};
 
 use crate::endpoints::CallKind;
 use crate::entry::LeaseId;
-use crate::{Error, Registry, Result};
+use crate::{Backend, Error, Registry, Result};
 
 /// A lease as etcd sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +86,12 @@ impl Registry {
         let seconds = i64::try_from(ttl.as_secs().max(1)).unwrap_or(i64::MAX);
         // A number of our own choosing makes a repeated grant recognisable instead of leaving a second lease behind.
         let id = rand::rng().random_range(1..i64::MAX);
-        self.endpoints
+        let endpoints = match &self.backend {
+            Backend::Etcd(endpoints) => endpoints,
+            #[cfg(feature = "memory")]
+            Backend::Memory(store) => return store.grant(id, ttl).map(|()| id),
+        };
+        endpoints
             .call(CallKind::Write, |client| async move {
                 let options = LeaseGrantOptions::new().with_id(id);
                 match client.lease_client().grant(seconds, Some(options)).await {
@@ -107,8 +112,12 @@ impl Registry {
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Denied`].
     pub async fn revoke(&self, id: LeaseId) -> Result<()> {
-        let revoked = self
-            .endpoints
+        let endpoints = match &self.backend {
+            Backend::Etcd(endpoints) => endpoints,
+            #[cfg(feature = "memory")]
+            Backend::Memory(store) => return store.revoke(id),
+        };
+        let revoked = endpoints
             .call(CallKind::Write, |client| async move {
                 client.lease_client().revoke(id).await
             })
@@ -148,8 +157,12 @@ impl Registry {
 
     /// Renews the lease once; `false` when it does not exist. Repeating it is harmless.
     async fn renew(&self, id: LeaseId) -> Result<bool> {
-        let renewed = self
-            .endpoints
+        let endpoints = match &self.backend {
+            Backend::Etcd(endpoints) => endpoints,
+            #[cfg(feature = "memory")]
+            Backend::Memory(store) => return store.renew(id),
+        };
+        let renewed = endpoints
             .call(CallKind::Read, |client| async move {
                 match client.lease_client().keep_alive(id).await {
                     Ok(_) => Ok(true),

@@ -9,6 +9,8 @@ mod endpoints;
 mod entry;
 mod error;
 mod lease;
+#[cfg(feature = "memory")]
+pub mod memory;
 mod mirror;
 mod read;
 mod secret;
@@ -38,7 +40,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// The connection to an etcd cluster; clones share it.
 #[derive(Clone, Debug)]
 pub struct Registry {
-    endpoints: Arc<Endpoints>,
+    backend: Backend,
+}
+
+#[derive(Clone, Debug)]
+enum Backend {
+    Etcd(Arc<Endpoints>),
+    #[cfg(feature = "memory")]
+    Memory(memory::MemoryEtcd),
 }
 
 impl Registry {
@@ -49,13 +58,24 @@ impl Registry {
     /// cannot be read.
     pub fn connect(settings: EtcdSettings) -> Result<Self> {
         Ok(Self {
-            endpoints: Arc::new(Endpoints::new(settings)?),
+            backend: Backend::Etcd(Arc::new(Endpoints::new(settings)?)),
         })
+    }
+
+    #[cfg(feature = "memory")]
+    pub(crate) fn in_memory(store: memory::MemoryEtcd) -> Self {
+        Self {
+            backend: Backend::Memory(store),
+        }
     }
 
     /// The endpoints as one text, for messages.
     #[must_use]
     pub fn endpoints(&self) -> &str {
-        self.endpoints.joined_urls()
+        match &self.backend {
+            Backend::Etcd(endpoints) => endpoints.joined_urls(),
+            #[cfg(feature = "memory")]
+            Backend::Memory(_) => memory::NAME,
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Copies of what lies under a prefix, kept true by a subscription.
+//! In-memory copies of a prefix, kept current by a watch.
 
 use galera::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -7,18 +7,18 @@ use crate::entry::RegistryEntry;
 use crate::watch::{KeyChange, WatchEvent};
 use crate::{Error, Registry};
 
-/// A copy of the keys under a prefix.
+/// An in-memory copy of the keys under a prefix.
 pub trait KeyMirror {
-    /// Forgets every key; the entries of a listing follow.
+    /// Removes every key; the entries of a listing follow.
     fn clear(&mut self);
 
-    /// Takes over a key that was set.
+    /// Applies a put.
     fn put(&mut self, entry: &RegistryEntry);
 
-    /// Forgets a key that was removed at `revision`.
+    /// Applies a deletion at `revision`.
     fn delete(&mut self, key: &[u8], revision: i64);
 
-    /// Replaces everything by a listing of `revision`.
+    /// Replaces everything by the listing at `revision`.
     fn reset(&mut self, entries: &[RegistryEntry], _revision: i64) {
         self.clear();
         for entry in entries {
@@ -26,7 +26,7 @@ pub trait KeyMirror {
         }
     }
 
-    /// What is here is growing old: etcd has not answered since `since`.
+    /// The copy is stale: etcd has not answered since `since`.
     fn unreachable(&mut self, _since: Timestamp, _error: &Error) {}
 
     /// etcd answers again.
@@ -34,7 +34,7 @@ pub trait KeyMirror {
 }
 
 impl WatchEvent {
-    /// Brings `mirror` up to this event. Returns whether that was about keys, not about etcd's being reachable.
+    /// Applies this event to `mirror`. Returns whether it was about keys rather than about reachability.
     pub fn apply_to(self, mirror: &mut impl KeyMirror) -> bool {
         let about_keys = matches!(self, Self::Reset { .. } | Self::Changes { .. });
         match self {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use etcd_client::{Error as ClientError, GetOptions, GetResponse};
 
-use crate::endpoints::CallKind;
+use crate::endpoints::{CallKind, Endpoints};
 use crate::entry::{LeaseId, Listing, RegistryEntry};
 use crate::lease::LeaseInfo;
-use crate::{Error, Registry, Result};
+use crate::{Backend, Error, Registry, Result};
 
 /// Largest answer accepted, in bytes: far above etcd's default request limit of 1.5 MB.
 pub(crate) const RESPONSE_LIMIT: usize = 16 * 1024 * 1024;
@@ -33,7 +33,13 @@ impl Registry {
     /// # Errors
     /// [`Error::Unavailable`] when no endpoint answers in time, [`Error::Denied`], [`Error::TooLarge`].
     pub async fn get(&self, key: impl Into<Vec<u8>>) -> Result<Option<RegistryEntry>> {
-        let response = self.range(key.into(), GetOptions::new()).await?;
+        let key = key.into();
+        let endpoints = match &self.backend {
+            Backend::Etcd(endpoints) => endpoints,
+            #[cfg(feature = "memory")]
+            Backend::Memory(store) => return store.get(&key),
+        };
+        let response = range(endpoints, key, GetOptions::new()).await?;
         Ok(response.kvs().first().map(RegistryEntry::from))
     }
 
@@ -43,9 +49,14 @@ impl Registry {
     /// As [`Registry::get`].
     pub async fn list(&self, prefix: impl Into<Vec<u8>>) -> Result<Listing> {
         let prefix = prefix.into();
+        let endpoints = match &self.backend {
+            Backend::Etcd(endpoints) => endpoints,
+            #[cfg(feature = "memory")]
+            Backend::Memory(store) => return store.list(&prefix),
+        };
         let mut attempt = 1;
         loop {
-            match self.list_once(&prefix).await {
+            match list_once(endpoints, &prefix).await {
                 // Compacted between two pages: the revision is gone, a newer one is not.
                 Err(Error::Compacted { .. }) if attempt < LISTING_ATTEMPTS => attempt += 1,
                 done => return done,
@@ -53,64 +64,17 @@ impl Registry {
         }
     }
 
-    async fn list_once(&self, prefix: &[u8]) -> Result<Listing> {
-        let end = prefix_end(prefix);
-        // The empty prefix is every key; the first one there can be is a zero byte.
-        let mut from = if prefix.is_empty() {
-            vec![0]
-        } else {
-            prefix.to_vec()
-        };
-        let mut revision = 0;
-        let mut page = PAGE_SIZE;
-        let mut entries = Vec::new();
-        loop {
-            let options = GetOptions::new()
-                .with_range(end.clone())
-                .with_revision(revision)
-                .with_limit(page);
-            let response = match self.range(from.clone(), options).await {
-                Err(Error::TooLarge { .. }) if page > 1 => {
-                    page = (page / 8).max(1);
-                    continue;
-                }
-                response => response?,
-            };
-            if revision == 0 {
-                revision = response
-                    .header()
-                    .map_or(0, etcd_client::ResponseHeader::revision);
-            }
-            entries.extend(response.kvs().iter().map(RegistryEntry::from));
-            match entries.last() {
-                Some(last) if response.more() => {
-                    from.clone_from(&last.key);
-                    from.push(0);
-                }
-                _ => return Ok(Listing { revision, entries }),
-            }
-        }
-    }
-
-    async fn range(&self, key: Vec<u8>, options: GetOptions) -> Result<GetResponse> {
-        let answer = self
-            .endpoints
-            .call(CallKind::Read, |client| {
-                let (key, options) = (key.clone(), options.clone());
-                let mut kv = client.kv_client().max_decoding_message_size(RESPONSE_LIMIT);
-                async move { kv.get(key, Some(options)).await }
-            })
-            .await?;
-        Ok(answer.value)
-    }
-
     /// How long a lease was granted for and how long it still has; `None` when it does not exist.
     ///
     /// # Errors
     /// As [`Registry::get`].
     pub async fn lease_info(&self, id: LeaseId) -> Result<Option<LeaseInfo>> {
-        let answer = self
-            .endpoints
+        let endpoints = match &self.backend {
+            Backend::Etcd(endpoints) => endpoints,
+            #[cfg(feature = "memory")]
+            Backend::Memory(store) => return store.lease_info(id),
+        };
+        let answer = endpoints
             .call(CallKind::Read, |client| async move {
                 client.lease_client().time_to_live(id, None).await
             })
@@ -125,9 +89,17 @@ impl Registry {
     /// # Errors
     /// [`Error::Unavailable`] when it does not; [`Error::Denied`] when it does not know us.
     pub async fn ready(&self) -> Result<()> {
-        match self
-            .range(b"health".to_vec(), GetOptions::new().with_keys_only())
-            .await
+        let endpoints = match &self.backend {
+            Backend::Etcd(endpoints) => endpoints,
+            #[cfg(feature = "memory")]
+            Backend::Memory(store) => return store.ready(),
+        };
+        match range(
+            endpoints,
+            b"health".to_vec(),
+            GetOptions::new().with_keys_only(),
+        )
+        .await
         {
             Ok(_) => Ok(()),
             // A role that may not see this key is an answer all the same.
@@ -141,8 +113,12 @@ impl Registry {
     /// # Errors
     /// As [`Registry::get`].
     pub async fn status(&self) -> Result<MemberStatus> {
-        let answer = self
-            .endpoints
+        let endpoints = match &self.backend {
+            Backend::Etcd(endpoints) => endpoints,
+            #[cfg(feature = "memory")]
+            Backend::Memory(store) => return store.status(),
+        };
+        let answer = endpoints
             .call(CallKind::Read, |mut client| async move {
                 let status = client.status().await?;
                 Ok::<_, ClientError>(MemberStatus {
@@ -154,6 +130,56 @@ impl Registry {
             .await?;
         Ok(answer.value)
     }
+}
+
+async fn list_once(endpoints: &Endpoints, prefix: &[u8]) -> Result<Listing> {
+    let end = prefix_end(prefix);
+    // The empty prefix is every key; the first one there can be is a zero byte.
+    let mut from = if prefix.is_empty() {
+        vec![0]
+    } else {
+        prefix.to_vec()
+    };
+    let mut revision = 0;
+    let mut page = PAGE_SIZE;
+    let mut entries = Vec::new();
+    loop {
+        let options = GetOptions::new()
+            .with_range(end.clone())
+            .with_revision(revision)
+            .with_limit(page);
+        let response = match range(endpoints, from.clone(), options).await {
+            Err(Error::TooLarge { .. }) if page > 1 => {
+                page = (page / 8).max(1);
+                continue;
+            }
+            response => response?,
+        };
+        if revision == 0 {
+            revision = response
+                .header()
+                .map_or(0, etcd_client::ResponseHeader::revision);
+        }
+        entries.extend(response.kvs().iter().map(RegistryEntry::from));
+        match entries.last() {
+            Some(last) if response.more() => {
+                from.clone_from(&last.key);
+                from.push(0);
+            }
+            _ => return Ok(Listing { revision, entries }),
+        }
+    }
+}
+
+async fn range(endpoints: &Endpoints, key: Vec<u8>, options: GetOptions) -> Result<GetResponse> {
+    let answer = endpoints
+        .call(CallKind::Read, |client| {
+            let (key, options) = (key.clone(), options.clone());
+            let mut kv = client.kv_client().max_decoding_message_size(RESPONSE_LIMIT);
+            async move { kv.get(key, Some(options)).await }
+        })
+        .await?;
+    Ok(answer.value)
 }
 
 /// The first key after every key that starts with `prefix`.

@@ -5,10 +5,10 @@ use etcd_client::{
     TxnResponse,
 };
 
-use crate::endpoints::{CallKind, CallResponse};
+use crate::endpoints::{CallKind, CallResponse, Endpoints};
 use crate::entry::{LeaseId, RegistryEntry};
 use crate::read::RESPONSE_LIMIT;
-use crate::{Error, Registry, Result};
+use crate::{Backend, Error, Registry, Result};
 
 /// What must hold at the moment of the write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,8 +169,23 @@ impl Transaction {
         self
     }
 
+    #[cfg(feature = "memory")]
+    pub(crate) fn preconditions(&self) -> &[Precondition] {
+        &self.preconditions
+    }
+
+    #[cfg(feature = "memory")]
+    pub(crate) fn writes(&self) -> &[WriteOp] {
+        &self.writes
+    }
+
+    #[cfg(feature = "memory")]
+    pub(crate) fn otherwise_writes(&self) -> &[WriteOp] {
+        &self.otherwise
+    }
+
     /// The keys whose present state a refusal reports.
-    fn keys(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn keys(&self) -> Vec<Vec<u8>> {
         let mut keys: Vec<Vec<u8>> = Vec::new();
         let named = self
             .preconditions
@@ -264,31 +279,23 @@ impl Registry {
     /// [`Error::Unavailable`] when nothing happened, [`Error::Unconfirmed`] when it may have, [`Error::LeaseGone`],
     /// [`Error::TooLarge`], [`Error::NoSpace`], [`Error::Denied`].
     pub async fn transact(&self, transaction: &Transaction) -> Result<TransactionOutcome> {
-        let request = transaction.to_txn();
-        let CallResponse {
-            value,
-            maybe_applied: repeated,
-        } = self
-            .endpoints
-            .call(CallKind::Write, |client| {
-                let request = request.clone();
-                let mut kv = client.kv_client().max_decoding_message_size(RESPONSE_LIMIT);
-                async move { kv.txn(request).await }
-            })
-            .await
-            .map_err(|error| with_lease_id(error, transaction))?;
-        let revision = value
-            .header()
-            .map_or(0, etcd_client::ResponseHeader::revision);
-        if value.succeeded() {
-            return Ok(TransactionOutcome::Committed { revision });
-        }
-        let current = read_entries(&value);
-        match transaction.already_applied(&current) {
-            Some(revision) if repeated && transaction.otherwise.is_empty() => {
-                Ok(TransactionOutcome::Committed { revision })
+        let (outcome, maybe_applied) = match &self.backend {
+            Backend::Etcd(endpoints) => send(endpoints, transaction).await?,
+            #[cfg(feature = "memory")]
+            Backend::Memory(store) => store.transact(transaction)?,
+        };
+        match &outcome {
+            TransactionOutcome::Refused { current, .. }
+                if maybe_applied && transaction.otherwise.is_empty() =>
+            {
+                let applied = transaction.already_applied(current);
+                Ok(
+                    applied.map_or(outcome, |revision| TransactionOutcome::Committed {
+                        revision,
+                    }),
+                )
             }
-            _ => Ok(TransactionOutcome::Refused { revision, current }),
+            _ => Ok(outcome),
         }
     }
 
@@ -371,6 +378,35 @@ impl Registry {
             | TransactionOutcome::Refused { revision, .. } => Ok(revision),
         }
     }
+}
+
+/// Sends the transaction to etcd; the outcome, and whether an earlier attempt may have been applied as well.
+async fn send(
+    endpoints: &Endpoints,
+    transaction: &Transaction,
+) -> Result<(TransactionOutcome, bool)> {
+    let request = transaction.to_txn();
+    let CallResponse {
+        value,
+        maybe_applied,
+    } = endpoints
+        .call(CallKind::Write, |client| {
+            let request = request.clone();
+            let mut kv = client.kv_client().max_decoding_message_size(RESPONSE_LIMIT);
+            async move { kv.txn(request).await }
+        })
+        .await
+        .map_err(|error| with_lease_id(error, transaction))?;
+    let revision = value
+        .header()
+        .map_or(0, etcd_client::ResponseHeader::revision);
+    let outcome = if value.succeeded() {
+        TransactionOutcome::Committed { revision }
+    } else {
+        let current = read_entries(&value);
+        TransactionOutcome::Refused { revision, current }
+    };
+    Ok((outcome, maybe_applied))
 }
 
 fn conflict_error(key: &[u8], current: Option<RegistryEntry>) -> Error {

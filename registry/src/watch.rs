@@ -5,6 +5,7 @@
 
 mod stream;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use galera::Timestamp;
@@ -14,8 +15,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::backoff::Backoff;
+use crate::endpoints::Endpoints;
 use crate::entry::RegistryEntry;
-use crate::{Error, Listing, Registry};
+use crate::{Backend, Error, Listing, Registry};
 use stream::{StreamEnd, WatchPosition};
 
 /// Events that wait for a slow subscriber before etcd is slowed down.
@@ -33,6 +35,16 @@ pub enum KeyChange {
         /// The revision of its removal.
         revision: i64,
     },
+}
+
+#[cfg(feature = "memory")]
+impl KeyChange {
+    pub(crate) fn key(&self) -> &[u8] {
+        match self {
+            Self::Put(entry) => &entry.key,
+            Self::Delete { key, .. } => key,
+        }
+    }
 }
 
 /// What a subscription tells.
@@ -84,22 +96,38 @@ impl Registry {
         let (sender, events) = mpsc::channel(QUEUE);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        let supervisor = WatchSupervisor {
-            registry: self.clone(),
-            prefix: prefix.into(),
-            events: sender,
-            position: None,
-            listing: None,
-            endpoint: self.endpoints.preferred(),
-            outage: None,
-            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
-        };
-        TaskTracker::new().spawn(async move {
-            tokio::select! {
-                () = stopped.cancelled() => {}
-                _ = supervisor.run() => {}
+        let prefix = prefix.into();
+        match &self.backend {
+            Backend::Etcd(endpoints) => {
+                let supervisor = WatchSupervisor {
+                    registry: self.clone(),
+                    endpoints: Arc::clone(endpoints),
+                    prefix,
+                    events: sender,
+                    position: None,
+                    listing: None,
+                    endpoint: endpoints.preferred(),
+                    outage: None,
+                    backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
+                };
+                TaskTracker::new().spawn(async move {
+                    tokio::select! {
+                        () = stopped.cancelled() => {}
+                        _ = supervisor.run() => {}
+                    }
+                });
             }
-        });
+            #[cfg(feature = "memory")]
+            Backend::Memory(store) => {
+                let watch = store.clone().watch(prefix, sender);
+                TaskTracker::new().spawn(async move {
+                    tokio::select! {
+                        () = stopped.cancelled() => {}
+                        () = watch => {}
+                    }
+                });
+            }
+        }
         WatchSubscription {
             events,
             _stop: stop.drop_guard(),
@@ -120,6 +148,7 @@ struct Outage {
 
 struct WatchSupervisor {
     registry: Registry,
+    endpoints: Arc<Endpoints>,
     prefix: Vec<u8>,
     events: mpsc::Sender<WatchEvent>,
     /// Up to where the subscriber knows everything; `None` makes the next round list anew.
@@ -156,7 +185,7 @@ impl WatchSupervisor {
             None => match self.registry.list(self.prefix.clone()).await {
                 Ok(listing) => {
                     // Where the listing was answered, the stream is likely to work too.
-                    self.endpoint = self.registry.endpoints.preferred();
+                    self.endpoint = self.endpoints.preferred();
                     let position = WatchPosition::after_listing(listing.revision);
                     self.listing = Some(listing);
                     position
@@ -197,12 +226,12 @@ impl WatchSupervisor {
 
     /// Notes a failure, announces an outage that lasts, pauses, and moves on to the next endpoint.
     async fn on_failure(&mut self, error: Error) -> Result<(), Unsubscribed> {
-        let endpoints = &self.registry.endpoints;
+        let endpoints = &self.endpoints;
         tracing::debug!(%error, endpoint = endpoints.url(self.endpoint), "Watch of {} interrupted", self.prefix_text());
         self.endpoint = (self.endpoint + 1) % endpoints.count();
         let (count, grace) = (endpoints.count(), endpoints.settings().grace);
         let outage = self.outage.get_or_insert_with(|| Outage {
-            since: now(),
+            since: timestamp_now(),
             started: Instant::now(),
             attempts: 0,
             announced: false,
@@ -233,7 +262,7 @@ impl WatchSupervisor {
     }
 }
 
-fn now() -> Timestamp {
+pub(crate) fn timestamp_now() -> Timestamp {
     let elapsed = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -1,10 +1,14 @@
-//! Actions: plans that people request and approve, and that the console carries out once.
+//! Actions: plans that users request and approve, and that the console executes exactly once.
 //!
-//! What an action is and how it changes is decided in `galera::recover::action`; here it is stored, locked, done and watched.
+//! The state machine is `galera::recover::action`; this module stores, locks, executes and verifies actions. A request
+//! enters at [`ActionService`], which plans it from `PlanningInputs` (read through [`ClusterAccess`]) and stores it in
+//! `ActionStore`. Once it is approved, an `Executor` takes the `ClusterLock`, replans, executes the steps and verifies the
+//! outcome. The reconciler expires actions and resumes what another replica left unfinished. `ActionCache` watches etcd
+//! and publishes [`ActionsSnapshot`]s to readers.
 //!
-//! Invariants: every transition is one transaction that compares the record's revision and adds its entries to the
-//! audit trail, so nothing happens unrecorded; an executor's transitions compare its lock as well (I17); nothing is sent
-//! before its intention is written, and nothing that was intended is ever sent by somebody else.
+//! Invariants: every transition is one transaction that compares the record's revision and appends its audit entries, so
+//! nothing happens unrecorded; an executor's transitions also compare its lock (I17); nothing is sent before its intention
+//! is written, and an intended step is never sent by another executor.
 
 mod attempts;
 mod audit_records;
@@ -38,31 +42,31 @@ pub use cluster_access::{
     ClusterAccess, ClusterEvidence, MonitorClusterAccess, RecoveryCredentials, StatementChannel,
 };
 pub(crate) use ids::{is_valid_id, new_id};
-pub use service::{ActionDecision, ActionProposal, ActionQuery, ActionService};
+pub use service::{ActionDecision, ActionProposal, ActionQuery, ActionService, BreakGlassProposal};
 
-/// How actions are handled.
+/// Settings of [`ActionService`].
 #[derive(Clone, Debug)]
 pub struct ActionSettings {
-    /// This process; unique, because only who sent a step can know that it did not arrive.
+    /// Name of this process; must be unique, because only the sender of a step can know that it was never sent.
     pub replica: String,
-    /// Where nodes register.
+    /// Prefix under which nodes register.
     pub registry_prefix: String,
-    /// Where the console keeps its own state.
+    /// Prefix of the console's own state.
     pub state_prefix: String,
-    /// How long evidence must last.
+    /// Settings of recovery plans.
     pub plan: bootstrap::RecoverySettings,
-    /// Approvals that a kind needs, where it is not [`ActionLimits::approvals_needed`].
+    /// Approvals needed per kind, overriding [`ActionLimits::approvals_needed`].
     pub approvals: BTreeMap<ActionKind, u32>,
-    /// Deadlines, and the approvals that a kind needs unless it is named above.
+    /// Deadlines and the default number of approvals.
     pub limits: ActionLimits,
-    /// How long a lock outlives its holder.
+    /// How long a cluster's lock outlives its holder.
     pub lock_ttl: Duration,
-    /// Whether the console has an account that may send statements.
+    /// Whether the console has a database account for recovery statements.
     pub sql_account: bool,
 }
 
 impl ActionSettings {
-    /// How long a stopped cluster may take to start: recovery and start of a server are slower than a statement.
+    /// How long a stopped cluster may take to start: crash recovery and startup are slower than a statement.
     const ORDER_VERIFY_TIMEOUT: Duration = Duration::from_secs(300);
 
     /// The limits of a kind of action.
@@ -78,54 +82,52 @@ impl ActionSettings {
     }
 }
 
-/// Why something was not done with an action.
+/// Why an operation on an action failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ActionError {
-    /// The action does not take this step.
+    /// The state machine refuses the event.
     #[error(transparent)]
     Refused(#[from] ActionRefusal),
-    /// There is no such action.
-    #[error("there is no action {0}")]
+    #[error("unknown action {0}")]
     UnknownAction(String),
-    /// There is no such cluster.
-    #[error("there is no cluster of this name")]
+    #[error("unknown cluster")]
     UnknownCluster,
-    /// Another action of the cluster was there first.
+    /// The cluster already has an open action.
     #[error(
-        "action {0} of this cluster was requested in the same moment; follow that one, or cancel it first"
+        "action {0} of this cluster was requested at the same time; follow it, or cancel it first"
     )]
     AlreadyOpen(String),
-    /// Somebody else carries out an action of this cluster.
-    #[error("replica {0} carries out an action of this cluster right now")]
+    /// Another executor holds the cluster's lock.
+    #[error("replica {0} is already executing an action on this cluster")]
     Busy(String),
-    /// The record is changed by others all the time.
-    #[error("the action is being changed by others at the same moment; look at it and try again")]
+    /// Concurrent changes to the record won every attempt.
+    #[error("the action is being changed concurrently; reload it and try again")]
     Contended,
-    /// One person asks for too much.
+    /// The user exceeded the change rate; holds the remaining wait.
     #[error("too many requests; wait a moment")]
     RateLimited(Duration),
-    /// Taking back is not possible.
+    /// The action cannot be undone.
     #[error("{0}")]
     NotUndoable(&'static str),
-    /// etcd or the trail in it.
+    /// etcd, or the audit trail in it, failed.
     #[error(transparent)]
     Audit(#[from] AuditError),
-    /// etcd could not be read while a plan was made: it says nothing about the cluster.
-    #[error("the plan could not be made again: {0}")]
+    /// etcd could not be read while replanning, so nothing is known about the cluster.
+    #[error("the plan could not be recomputed: {0}")]
     RegistryUnreadable(String),
-    /// This replica cannot tell yet whether everything is as it was approved.
+    /// This replica cannot confirm yet that the plan still holds.
     #[error(
-        "this replica of the console has not watched the nodes for long enough to tell that they are as they were \
-         when this was approved; it looks again by itself"
+        "this replica of the console has not observed the nodes long enough to confirm that they are unchanged since \
+         the approval; it retries automatically"
     )]
     NotWatchedLongEnough,
 }
 
 impl ActionError {
-    /// Whether it is a fault of the moment, so that nothing about the action was decided.
+    /// Whether this is a transient fault that decides nothing about the action.
     pub(crate) const fn is_transient(&self) -> bool {
         match self {
-            // A replica that has just started does not know every cluster yet.
+            // A replica that has just started may not have discovered the cluster yet.
             Self::UnknownCluster
             | Self::Busy(_)
             | Self::Contended

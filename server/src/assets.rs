@@ -1,30 +1,23 @@
-//! The built site: found and checked at start, so that a console never serves pages without their style and script.
+//! The built site: located and verified at start, so that the console never serves pages without style and script.
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-/// Why the site cannot be served; the text names the path and the remedy.
+/// Why the site cannot be served; the message names the path and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum SiteError {
-    /// No manifest.
+    /// The manifest cannot be read.
     #[error(
-        "there is no site in {root}: {cause}; run `make build`, or name the site's directory with --site-root"
+        "no site found in {root}: {cause}; run `make build`, or set its directory with --site-root"
     )]
     Missing {
-        /// Where it was looked for.
         root: PathBuf,
-        /// Why it was not found.
         cause: std::io::Error,
     },
-    /// A manifest that says nothing.
-    #[error("{path} cannot be used: {cause}; run `make build` again")]
-    Damaged {
-        /// The manifest.
-        path: PathBuf,
-        /// What is wrong with it.
-        cause: String,
-    },
+    /// The manifest is invalid or names missing files.
+    #[error("invalid site manifest {path}: {cause}; run `make build` again")]
+    Damaged { path: PathBuf, cause: String },
 }
 
 /// The manifest that the build writes.
@@ -37,21 +30,21 @@ struct SiteManifest {
     status_css: String,
 }
 
-/// A site that is there.
+/// A verified site.
 #[derive(Clone, Debug)]
 pub struct Site {
     /// Its directory.
     pub root: PathBuf,
-    /// The URLs of its script, module and style.
+    /// URLs of script, WebAssembly module and style sheet.
     pub assets: app::SiteAssets,
-    /// The URL of the status pages' script.
+    /// URL of the status pages' script.
     pub status_js: String,
-    /// The URL of their style.
+    /// URL of the status pages' style sheet.
     pub status_css: String,
 }
 
 impl Site {
-    /// Reads the manifest of the site in `root` and checks that everything it names is there.
+    /// Reads the manifest of the site in `root` and checks that every file it names exists.
     ///
     /// # Errors
     /// [`SiteError`].
@@ -79,7 +72,7 @@ impl Site {
             let file =
                 relative.ok_or_else(|| damaged(format!("{url:?} is not a file under /pkg")))?;
             if !root.join("pkg").join(file).is_file() {
-                return Err(damaged(format!("it names {url}, which is not there")));
+                return Err(damaged(format!("{url} does not exist")));
             }
         }
         Ok(Self {
@@ -116,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_missing_and_what_to_do() {
+    fn errors_name_what_is_missing_and_the_remedy() {
         let empty = tempfile::tempdir().unwrap();
         let error = Site::load(empty.path()).unwrap_err().to_string();
         assert!(

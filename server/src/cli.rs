@@ -19,18 +19,17 @@ use crate::config::{
 use crate::serve::StartError;
 use crate::telemetry;
 
-/// How the program ends.
+/// Exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitReason {
-    /// Everything went as it should.
     Success = 0,
     /// Wrong usage or configuration.
     Usage = 64,
-    /// A needed service is not available at start.
+    /// A required service is unavailable.
     Unavailable = 69,
-    /// Our own fault.
+    /// Internal error.
     Internal = 70,
-    /// The system forbids it.
+    /// Permission denied by the operating system or etcd.
     NoPermission = 77,
 }
 
@@ -40,7 +39,7 @@ impl From<ExitReason> for ExitCode {
     }
 }
 
-/// A message for standard error, and the exit code that goes with it.
+/// A message for standard error, and the exit code.
 #[derive(Debug)]
 pub(crate) struct CliError {
     exit: ExitReason,
@@ -90,7 +89,7 @@ impl From<StartError> for CliError {
     }
 }
 
-/// Runs the program with the process's own arguments and environment.
+/// Runs the program with the arguments and environment of the process.
 #[must_use]
 pub fn main() -> ExitCode {
     let matches = match arguments::command().try_get_matches() {
@@ -158,9 +157,9 @@ fn print(text: &str) -> Result<(), CliError> {
     }
 }
 
-/// Few threads: the work is waiting for others, and every thread costs memory.
+/// Few threads: the work is I/O-bound, and every thread costs memory.
 fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
-    // One provider for every TLS library in the process; a second call would only say that it is set.
+    // One provider for every TLS library in the process; an error means that it is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let threads = std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 4));
     tokio::runtime::Builder::new_multi_thread()
@@ -171,12 +170,12 @@ fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
         .map_err(|error| {
             CliError::new(
                 ExitReason::Internal,
-                format!("threads cannot be started: {error}"),
+                format!("cannot start worker threads: {error}"),
             )
         })
 }
 
-/// Collects what the process was given.
+/// Collects the inputs of the configuration from the process.
 fn collect_inputs(matches: &ArgMatches) -> Result<ConfigInputs, CliError> {
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .map(|(name, value)| {
@@ -218,7 +217,7 @@ fn collect_inputs(matches: &ArgMatches) -> Result<ConfigInputs, CliError> {
     })
 }
 
-/// Where the embedded etcd keeps its data unless told otherwise.
+/// Default data directory of the embedded etcd.
 fn state_dir(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
     let system = PathBuf::from("/var/lib/galera-console");
     if rustix::process::geteuid().is_root() && system.is_dir() {

@@ -1,4 +1,4 @@
-//! Puts the console together: the one place that knows all of its parts and what each of them needs.
+//! Composition root: builds every part of the console from a [`Config`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,35 +24,35 @@ use crate::config::Config;
 use crate::http::{AppContext, AppState};
 use crate::status_pages::{self, PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService};
 
-/// How long the lock of a replica that died keeps others from continuing its action.
+/// How long the lock of a crashed replica keeps others from continuing its action.
 const LOCK_TTL: Duration = Duration::from_secs(10);
 
-/// Why the parts do not fit together.
+/// Why the console cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// Settings of notifications that can never work.
+    /// Invalid notification settings.
     #[error("notifications cannot be sent: {0}")]
     Notify(String),
 }
 
-/// What a test replaces; by default everything is as the configuration says.
+/// What a test replaces; by default nothing.
 #[derive(Default)]
 pub struct Overrides {
-    /// The name of this process, which no other replica may have.
+    /// Unique name of this process.
     pub replica: Option<String>,
-    /// What actions act on.
+    /// Access to the clusters for actions.
     pub cluster_access: Option<Arc<dyn ClusterAccess>>,
     /// Deadlines of actions.
     pub action_limits: Option<ActionLimits>,
-    /// How long an action's lock outlives its holder.
+    /// Time to live of an action's lock.
     pub lock_ttl: Option<Duration>,
 }
 
-/// A console whose tasks run.
+/// A running console.
 pub struct Console {
-    /// What its routes serve from.
+    /// State of the router.
     pub state: AppState,
-    /// Everything that it does in the background.
+    /// Its background tasks.
     pub tasks: Tasks,
 }
 
@@ -82,7 +82,7 @@ impl Console {
     }
 }
 
-/// What every part is started with.
+/// Inputs of every part.
 struct Builder<'a> {
     config: &'a Config,
     registry: Registry,
@@ -273,7 +273,7 @@ fn notify_settings(config: &Config) -> NotifySettings {
     }
 }
 
-/// A name for this process: the host for people, the rest because no other process may have the same.
+/// Names this process: its host, for people, and a random number, for uniqueness.
 fn replica_id() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host: String = host

@@ -1,7 +1,7 @@
-//! The configuration: a pure function of flags, environment and file, checked whole before any port opens.
+//! The configuration: a pure function of flags, environment and file, validated as a whole before any port opens.
 //!
-//! Precedence is flag, environment, file, default. Every problem is collected with where it came from, so that one
-//! start shows them all.
+//! Precedence: flag, environment, file, default. Every problem is collected with its origin, so that one start
+//! reports them all.
 
 mod parse;
 mod problem;
@@ -30,76 +30,73 @@ pub use sources::{ConfigInputs, FlagValues};
 use crate::telemetry::LogConfig;
 use reader::ConfigReader;
 
-/// Where the registry and the console's state live.
+/// Which etcd holds the registry and the console's state.
 #[derive(Clone, Debug)]
 pub enum EtcdConfig {
     /// An existing cluster.
     Cluster(Box<registry::EtcdSettings>),
-    /// A child process of our own with its data in this directory.
+    /// A dedicated child process with its data in this directory.
     Embedded(PathBuf),
 }
 
-/// Everything about HTTP.
+/// HTTP server settings.
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
     /// Address of pages and API.
     pub listen: SocketAddr,
-    /// Address that browsers use, when it is known.
+    /// Address that browsers use, if known.
     pub public_url: Option<PublicUrl>,
-    /// The built site.
+    /// Directory of the built site.
     pub site_root: PathBuf,
-    /// Own address of /metrics and the health checks.
+    /// Dedicated address of /metrics and the health checks.
     pub metrics_listen: Option<SocketAddr>,
-    /// Proxies whose `X-Forwarded-For` is believed.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// How long a sign-in lasts.
+    /// How long a session lasts.
     pub session_lifetime: Duration,
 }
 
 /// The account that reads the databases.
 #[derive(Clone, Debug)]
 pub struct MysqlConfig {
-    /// Its name.
     pub user: String,
-    /// Its password; empty when none was given.
+    /// Empty if none is configured.
     pub password: Secret,
-    /// Port of nodes whose identity names none.
+    /// Port of nodes whose id has none.
     pub port: u16,
-    /// Authority of the databases' certificates; turns TLS on.
+    /// Authority of the databases' certificates; enables TLS.
     pub tls_ca: Option<PathBuf>,
 }
 
 /// The account that may act on the databases.
 #[derive(Clone, Debug)]
 pub struct RecoveryConfig {
-    /// Its name.
     pub user: String,
-    /// Its password.
     pub password: Secret,
 }
 
-/// How notifications leave the console.
+/// Notification settings.
 #[derive(Clone, Debug)]
 pub struct NotifyConfig {
-    /// The server that takes e-mail.
+    /// The SMTP server for e-mail.
     pub smtp: Option<SmtpConfig>,
     /// Special addresses that targets may reach.
     pub allow: Vec<IpNet>,
-    /// Authority of receivers' certificates, beside the system's.
+    /// Authority of receivers' certificates, in addition to the system's.
     pub ca: Option<PathBuf>,
 }
 
-/// Approvals that actions need.
+/// Number of approvals that actions need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApprovalPolicy {
-    /// For every kind that is not named below.
+    /// For every kind not in `per_kind`.
     pub default_count: u32,
-    /// For single kinds.
+    /// Overrides for single kinds.
     pub per_kind: BTreeMap<ActionKind, u32>,
 }
 
 impl ApprovalPolicy {
-    /// Whether one person can do something alone.
+    /// Whether any kind of action needs no approval.
     #[must_use]
     pub fn allows_acting_alone(&self) -> bool {
         ActionKind::ALL.iter().any(|kind| {
@@ -112,69 +109,60 @@ impl ApprovalPolicy {
     }
 }
 
-/// What is kept of what happened.
+/// Retention of the event history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryConfig {
     /// How long changes are kept.
     pub retention: Duration,
-    /// Most changes kept of one cluster.
+    /// Maximum number of changes kept per cluster.
     pub changes_max: u64,
 }
 
 /// The configuration of `serve`.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// HTTP.
     pub http: HttpConfig,
-    /// etcd.
     pub etcd: EtcdConfig,
-    /// Where nodes register.
+    /// etcd prefix under which nodes register.
     pub registry_prefix: String,
-    /// Where the console keeps its state.
+    /// etcd prefix of the console's own state.
     pub state_prefix: String,
     /// Pinned clusters with their expected members.
     pub clusters: BTreeMap<ClusterName, BTreeSet<NodeId>>,
-    /// The account that reads the databases.
     pub mysql: MysqlConfig,
-    /// The account that may act on the databases.
+    /// The account that may act on the databases; `None` disables SQL actions.
     pub recovery: Option<RecoveryConfig>,
-    /// How often every database is asked.
+    /// Time between two probes of a database.
     pub poll_interval: Duration,
-    /// How long a database may take to answer.
+    /// Deadline of one probe.
     pub probe_timeout: Duration,
-    /// Approvals that actions need.
     pub approvals: ApprovalPolicy,
     /// How long a request waits for approval.
     pub request_expiry: Duration,
-    /// How long an approved action waits to be executed.
+    /// How long an approved action waits for execution.
     pub approval_expiry: Duration,
-    /// What is kept of what happened.
     pub history: HistoryConfig,
-    /// Notifications.
     pub notify: NotifyConfig,
-    /// The log.
     pub log: LogConfig,
-    /// Every setting with its value and where that came from, secrets left out.
+    /// Every setting with its value and origin, without secrets.
     pub effective: Vec<EffectiveSetting>,
-    /// What works but should be known.
+    /// Valid but questionable settings.
     pub warnings: Vec<ConfigProblem>,
 }
 
-/// The part of the configuration that the `user` commands need.
+/// The part of the configuration that the `user` and `audit` commands need.
 #[derive(Clone, Debug)]
 pub struct AdminConfig {
-    /// etcd.
     pub etcd: EtcdConfig,
-    /// Where the console keeps its state.
+    /// etcd prefix of the console's own state.
     pub state_prefix: String,
-    /// The log.
     pub log: LogConfig,
 }
 
 /// Reads the configuration of `serve` and `check-config`.
 ///
 /// # Errors
-/// Every problem at once.
+/// Every problem.
 pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
     let mut reader = ConfigReader::new(inputs);
     let http = reader.http();
@@ -222,10 +210,10 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
     })
 }
 
-/// Reads the part of the configuration that the `user` commands need; the values of other settings are not judged.
+/// Reads the part of the configuration that the `user` and `audit` commands need; other settings are not validated.
 ///
 /// # Errors
-/// Every problem at once.
+/// Every problem.
 pub fn load_for_admin(inputs: &ConfigInputs) -> Result<AdminConfig, ConfigError> {
     let mut reader = ConfigReader::new(inputs);
     let etcd = reader.etcd();

@@ -1,7 +1,7 @@
-//! Everything that is reachable over HTTP: one table of routes, one stack of layers, problems as documents.
+//! The HTTP interface: one table of routes, one stack of layers, errors as problem documents (RFC 9457).
 //!
-//! Invariant: every answer passes `log_request`, `headers` and [`problem`], so it has a request id, security headers,
-//! and, when it is an error, a problem document. Status pages (`public_pages`) alone do not: they come with headers of their own.
+//! Invariant: every response passes `request_log`, `headers` and [`problem`], so it has a request id, security headers and,
+//! if it is an error, a problem document. Only status pages (`public_pages`) do not: they set their own headers.
 
 mod actions;
 mod audit;
@@ -55,36 +55,29 @@ use crate::assets::Site;
 use crate::metrics::WebMetrics;
 use crate::status_pages::StatusPageService;
 
-/// Most bytes of a request's body.
+/// Maximum size of a request body, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// What every handler can reach.
+/// The services that handlers use.
 pub struct AppContext {
-    /// Address that browsers use, when it is known.
+    /// Address that browsers use, if known.
     pub public_url: Option<PublicUrl>,
-    /// Proxies whose `X-Forwarded-For` is believed.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// Whether /metrics is served with everything else.
+    /// Whether /metrics is served on the main address.
     pub serves_metrics: bool,
-    /// Accounts and sessions.
     pub authenticator: Authenticator,
-    /// Clusters.
     pub monitor: Monitor,
     /// Plans, actions and the audit trail.
     pub actions: ActionService,
-    /// What happened to clusters.
     pub history: EventHistory,
-    /// Whether this replica leads.
+    /// Whether this replica is the leader.
     pub leadership: Leadership,
-    /// Status pages and what they tell.
     pub status_pages: StatusPageService,
-    /// Who is told what.
     pub notifications: NotificationService,
-    /// Counts requests and live connections.
     pub metrics: Arc<WebMetrics>,
-    /// The built site.
     pub site: Site,
-    /// Ends every long answer.
+    /// Ends long-lived responses.
     pub shutdown: CancellationToken,
 }
 
@@ -120,20 +113,20 @@ pub fn router(state: AppState) -> Router {
     let identified = |routes: Router<AppState>| {
         routes.layer(from_fn_with_state(state.clone(), identity::identify))
     };
-    // Pages fetch their data through the same routes as everybody else.
-    let within = |routes: &Router<AppState>| {
+    // Pages fetch their data through the same routes as other clients.
+    let in_process = |routes: &Router<AppState>| {
         let routes = routes.clone().layer(from_fn(problem::render));
         pages::in_process(routes.with_state(state.clone()))
     };
     let api = identified(api_routes());
-    let submitted = forms::FormForwarder::new(&state, within(&api));
+    let forwarder = forms::FormForwarder::new(&state, in_process(&api));
     let forms = sign_in::routes()
-        .merge(status_pages::forms(submitted.clone()))
-        .merge(notification_forms::routes(submitted.clone()))
-        .merge(forms::routes(submitted));
-    let fragments = fragments::routes(within(&api));
+        .merge(status_pages::forms(forwarder.clone()))
+        .merge(notification_forms::routes(forwarder.clone()))
+        .merge(forms::routes(forwarder));
+    let fragments = fragments::routes(in_process(&api));
     let api = api.merge(identified(fragments));
-    let pages = pages::routes(&state, within(&api));
+    let pages = pages::routes(&state, in_process(&api));
     let mut router = Router::new()
         .merge(api)
         .merge(identified(forms))
@@ -147,7 +140,7 @@ pub fn router(state: AppState) -> Router {
         .route("/api", any(problem::unknown_path))
         .route("/api/", any(problem::unknown_path))
         .route("/api/{*path}", any(problem::unknown_path));
-    // Status pages have layers of their own.
+    // Status pages have their own layers.
     with_layers(router, &state)
         .merge(public_pages::routes(&state))
         .with_state(state)
@@ -225,7 +218,7 @@ fn notification_routes() -> Router<AppState> {
         )
 }
 
-/// The stack of layers around everything; the last one added sees a request first.
+/// Adds the stack of layers; the last one added sees a request first.
 fn with_layers(router: Router<AppState>, state: &AppState) -> Router<AppState> {
     router
         .layer(from_fn(body_limit::limit_body))
@@ -233,7 +226,7 @@ fn with_layers(router: Router<AppState>, state: &AppState) -> Router<AppState> {
             state.clone(),
             origin::require_same_origin,
         ))
-        // Inside of compression and of the security headers, so that problem documents get both.
+        // Inside compression and the security headers, so that problem documents get both.
         .layer(from_fn(problem::render))
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .layer(from_fn_with_state(

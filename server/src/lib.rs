@@ -1,7 +1,7 @@
-//! The gateway: reads etcd and the databases, decides nothing by itself, and serves pages, JSON and live views.
+//! The server: composes the console's crates, and serves pages, JSON and live views over HTTP.
 //!
-//! Everything that another program can reach passes through [`http`]; everything that this one reaches passes through
-//! the registry crate (etcd) and the probes (databases).
+//! Every request from outside passes through [`http`]. Outgoing connections are made by the crates `registry` (etcd),
+//! `monitor` (databases) and `notify` (notification targets).
 
 pub mod actions;
 pub mod assets;

@@ -1,20 +1,23 @@
-//! The WebSocket: last-value topics for a viewer, as long as the viewer's session lasts.
+//! The live WebSocket interface: last-value topics for one viewer, for as long as its session lasts.
 //!
-//! One task a viewer and no queue: a viewer that reads slowly gets the newest value of each topic once it reads again.
-//! What a viewer may send and what it gets for a mistake:
+//! One task per viewer and no queue: a slow viewer gets the latest value of each topic once it reads again. `message`
+//! parses what the viewer sends, `TopicSubscription` yields the frames that are due, `ViewerConnection` drives the
+//! socket.
 //!
-//! | from the viewer | answer |
+//! What a viewer may send, and the response:
+//!
+//! | from the viewer | response |
 //! |---|---|
-//! | a subscription | replaces the former one; the present value of each topic |
-//! | text that is no subscription | `error` `malformed_message`; the subscription stays |
-//! | a topic that does not exist | `error` `unknown_topic`; the other topics are served |
-//! | a cluster that is not known | `error` `unknown_cluster`; it is served as soon as it is known |
+//! | a subscription | replaces the previous one; the current value of each topic |
+//! | text that is not a subscription | `error` `malformed_message`; the subscription stays |
+//! | an unknown topic | `error` `unknown_topic`; the other topics are served |
+//! | an unknown cluster | `error` `unknown_cluster`; served as soon as the cluster is known |
 //! | a binary message | close 1003 |
 //! | more than 4 kB | close 1009 |
 //! | more than 30 messages in 15 s | close 1008 |
 //! | nothing, not even pongs, for 30 s | the connection is dropped |
 //!
-//! The server closes with 4401 when the session ends and with 1001 when it stops.
+//! The server closes with 4401 when the session ends and with 1001 on shutdown.
 
 mod message;
 mod subscription;
@@ -37,15 +40,15 @@ use viewer::ViewerConnection;
 pub const MESSAGE_MAX: usize = 4 * 1024;
 /// Messages and pings accepted from a viewer between two of our pings.
 const MESSAGES_MAX: u32 = 30;
-/// A viewer sends next to nothing: the default of 128 KiB each would be most of a viewer's memory.
+/// Viewers send very little: the default of 128 KiB each would be most of a viewer's memory.
 const READ_BUFFER: usize = 1024;
 
-/// The clock of a connection.
+/// Timing of a connection.
 #[derive(Clone, Copy, Debug)]
 struct ConnectionTiming {
-    /// Time between two pings; after two without a sign of life the connection is dropped.
+    /// Time between two pings; after two without any message from the peer the connection is dropped.
     ping_interval: Duration,
-    /// Time for the peer to take and answer a close message.
+    /// Time for the peer to receive and answer a close message.
     close_timeout: Duration,
 }
 
@@ -61,9 +64,8 @@ impl Default for ConnectionTiming {
 /// What viewers are served from.
 #[derive(Clone)]
 pub struct LiveSources {
-    /// Clusters.
-    pub hub: Monitor,
-    /// Actions; without them nobody can subscribe to one.
+    pub monitor: Monitor,
+    /// Actions; without them the topic is ignored.
     pub actions: Option<ActionService>,
     /// Counts connections and messages.
     pub metrics: Arc<WebMetrics>,
@@ -81,21 +83,21 @@ pub fn upgrade(
 }
 
 fn upgrade_with_timing(
-    pace: ConnectionTiming,
+    timing: ConnectionTiming,
     ws: WebSocketUpgrade,
     sources: LiveSources,
     guard: SessionGuard,
     shutdown: CancellationToken,
 ) -> Response {
-    // Held until the connection ends: stopping waits for it.
-    let tracked = sources.hub.tracker().token();
+    // Held until the connection ends: shutdown waits for it.
+    let tracked = sources.monitor.tracker().token();
     ws.max_message_size(MESSAGE_MAX)
         .max_frame_size(MESSAGE_MAX)
         .read_buffer_size(READ_BUFFER)
-        // Every message is flushed at once anyway.
+        // Every message is flushed immediately anyway.
         .write_buffer_size(0)
         .on_upgrade(move |socket| async move {
-            serve_with_timing(pace, socket, sources, guard, shutdown).await;
+            serve_with_timing(timing, socket, sources, guard, shutdown).await;
             drop(tracked);
         })
 }
@@ -118,14 +120,14 @@ pub async fn serve_socket(
 }
 
 async fn serve_with_timing(
-    pace: ConnectionTiming,
+    timing: ConnectionTiming,
     socket: WebSocket,
     sources: LiveSources,
     guard: SessionGuard,
     shutdown: CancellationToken,
 ) {
     let connection = sources.metrics.live_connection();
-    ViewerConnection::new(pace, socket, sources, guard, shutdown)
+    ViewerConnection::new(timing, socket, sources, guard, shutdown)
         .run()
         .await;
     drop(connection);

@@ -42,7 +42,7 @@ pub enum StartError {
     /// Settings of etcd that can never work.
     #[error(transparent)]
     Registry(#[from] registry::Error),
-    /// Settings that can never work.
+    /// Invalid settings.
     #[error(transparent)]
     Build(#[from] BuildError),
     /// The system does not tell us about signals.
@@ -137,7 +137,7 @@ async fn run(
         () = tokio::time::sleep(DRAIN_TIMEOUT) => {
             tracing::warn!(tasks = tracker.len(), "Stopped with {} tasks still running", tracker.len());
         }
-        signal = signals.next() => tracing::warn!(signal, "{signal} again: stopped at once"),
+        signal = signals.next() => tracing::warn!(signal, "{signal} again: stopped immediately"),
     }
     Ok(())
 }

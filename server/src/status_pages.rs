@@ -1,10 +1,13 @@
-//! Status pages: kept in etcd, changed by compare, known to every replica in memory, and served from ready-made bytes.
+//! Status pages: stored in etcd, mirrored in memory by every replica, and served from prepared bytes.
 //!
-//! What a page, an incident, a maintenance and an announcement are is decided in `galera::publish::status_pages`; here they are stored,
-//! watched, composed with what is known of the clusters, and turned into bytes.
+//! `galera::publish::status_pages` defines pages, incidents, maintenance and announcements and their rules. A change passes
+//! these in order: [`StatusPageService`] validates it, `StatusPageStore` writes it with its audit record, the watch updates
+//! `StatusPageCache`, and `PageRenderer` composes the [`StatusPageSnapshot`] with the monitor's views and the
+//! [`VerdictHistory`] into [`RenderedPages`], whose HTML, feed, summary and badges are [`CompressedBody`]s.
+//! `AutoIncidentWorker` opens and resolves incidents on the leader.
 //!
-//! Invariants: no reader of a page waits for etcd; every change by a person is one transaction with its entry of the audit
-//! trail, and compares what it read; a link's secret is kept nowhere.
+//! Invariants: no reader of a page waits for etcd; every change by a user is one transaction with its audit record, and
+//! compares the revision that it is based on; a link's secret is not stored.
 
 mod audit_records;
 mod auto_incidents;
@@ -14,8 +17,8 @@ mod compressed_body;
 mod feed;
 mod item;
 mod link_secret;
+mod maintenance_check;
 mod qr;
-mod quiet;
 mod rendered_page;
 mod renderer;
 mod service;
@@ -30,36 +33,32 @@ pub use badge::BadgeSubject;
 pub use cache::StatusPageSnapshot;
 pub use compressed_body::{CompressedBody, ContentEncoding};
 pub use link_secret::LinkSecret;
+pub use maintenance_check::maintenance;
 pub use qr::qr_code;
-pub use quiet::maintenance;
 pub use rendered_page::{PageAssets, PageLocation, RenderedPage, RenderedPages};
 pub use service::{StatusPageConfig, StatusPageDeps, StatusPageService};
 pub use verdict_history::VerdictHistory;
 
-/// Why something about status pages was not done.
+/// Why a request about status pages failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StatusPageError {
-    /// It breaks a rule.
     #[error(transparent)]
     Refused(#[from] StatusPageRefusal),
-    /// There is no such thing.
     #[error("there is no {what} {id}")]
     NotFound {
-        /// What kind of thing.
+        /// Kind of item, e.g. `status page`.
         what: &'static str,
-        /// How it was called.
+        /// Its slug or ID as requested, quoted.
         id: String,
     },
-    /// The slug is taken.
-    #[error("there is a status page called {0} already; choose another slug, or change that page")]
+    #[error("the status page {0} already exists; choose another slug or change that page")]
     SlugTaken(String),
-    /// Somebody else changed it since it was read.
-    #[error("somebody else changed it meanwhile; look at it again")]
+    /// It was changed since the revision that the request is based on.
+    #[error("it was changed by someone else in the meantime; reload it and try again")]
     Changed,
-    /// It is changed by others all the time.
-    #[error("it is being changed by others at the same moment; look at it and try again")]
+    /// Concurrent changes kept winning.
+    #[error("it is being changed by others; reload it and try again")]
     Contended,
-    /// etcd or the trail in it.
     #[error(transparent)]
     Trail(#[from] AuditError),
 }

@@ -1,29 +1,28 @@
-//! The log: structured events on standard error, as text or JSON.
+//! Logging: structured events on standard error, as text or JSON.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
-/// How the log is written.
+/// The log format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Human-readable.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// What is logged and how.
+/// Log settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
-    /// The format.
     pub format: LogFormat,
-    /// A `tracing` filter.
+    /// A `tracing` filter directive.
     pub level: String,
 }
 
-/// The console's other crates, whose events belong to `galera_console` in a filter.
+/// The console's other crates; a filter for `galera_console` includes their events.
 const PARTS: [&str; 6] = [
     "accounts",
     "console_core",
@@ -33,18 +32,18 @@ const PARTS: [&str; 6] = [
     "notify",
 ];
 
-/// Reads a log filter such as `info` or `info,galera_console=debug`.
+/// Parses a log filter such as `info` or `info,galera_console=debug`.
 ///
 /// # Errors
-/// What is wrong with the text.
+/// The parser's error.
 pub fn filter(text: &str) -> Result<EnvFilter, ParseError> {
-    // First as it was given, so that an error names nothing else.
+    // Parsed as given first, so that an error names only the user's text.
     EnvFilter::builder().parse(text)?;
     EnvFilter::builder().parse(widened(text))
 }
 
-/// `text` with what it asks of the whole console asked of each of its crates. What it asks of one of them by name stands
-/// behind that and overrides it.
+/// `text` with every directive for `galera_console` extended to all of the console's crates. A directive for one of
+/// them by name follows and overrides it.
 fn widened(text: &str) -> String {
     let whole = text.split(',').filter_map(|directive| {
         let level = directive.trim().strip_prefix("galera_console")?;
@@ -57,7 +56,7 @@ fn widened(text: &str) -> String {
     directives.join(",")
 }
 
-/// Begins to log. A second call in the same process changes nothing.
+/// Starts logging. A second call in the same process has no effect.
 pub fn init(log: &LogConfig) {
     let filter = filter(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
@@ -74,7 +73,7 @@ pub fn init(log: &LogConfig) {
             .try_init(),
     };
     if let Err(error) = result {
-        tracing::debug!(%error, "The log is set up already");
+        tracing::debug!(%error, "Logging is initialized already");
     }
 }
 
@@ -83,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_level_of_the_console_is_that_of_all_its_crates() {
+    fn a_level_of_the_console_applies_to_all_its_crates() {
         let widened = widened("info,galera_console=debug");
         for part in PARTS {
             assert!(widened.contains(&format!("{part}=debug,")), "{widened}");
@@ -92,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn other_levels_are_left_alone() {
+    fn other_levels_are_unchanged() {
         for text in ["info", "warn,registry=debug", "galera_console::http=trace"] {
             assert_eq!(widened(text), text);
         }

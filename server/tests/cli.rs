@@ -1,4 +1,4 @@
-//! The program itself: exit codes, messages, the embedded etcd, the end.
+//! The program itself: exit codes, messages, the embedded etcd, shutdown.
 
 #![expect(
     clippy::unwrap_used,
@@ -7,6 +7,7 @@
 )]
 
 #[path = "support/etcd.rs"]
+#[expect(dead_code, reason = "the fixture serves several test binaries")]
 mod etcd;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -21,7 +22,7 @@ use tempfile::TempDir;
 
 const PASSWORD: &str = "correct horse battery";
 
-/// The program in an environment of its own.
+/// The program without inherited settings.
 fn console_command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_galera-console"));
     for (name, _) in std::env::vars_os() {
@@ -106,7 +107,7 @@ impl ConsoleProcess {
         Pid::from_child(&self.child)
     }
 
-    /// The first line of the answer to a plain GET.
+    /// The status line of a plain GET.
     fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -140,7 +141,7 @@ impl Drop for ConsoleProcess {
     }
 }
 
-/// Processes whose command line names `directory`, without ourselves.
+/// etcd processes whose command line contains `directory`.
 fn processes_of(directory: &Path) -> Vec<Pid> {
     let directory = directory.to_str().unwrap();
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
@@ -159,7 +160,7 @@ fn is_alive(pid: Pid) -> bool {
 }
 
 #[test]
-fn wrong_usage_is_64() {
+fn invalid_usage_exits_with_64() {
     for (arguments, words) in [
         (&[][..], &["serve", "user"][..]),
         (&["dance"], &["dance"]),
@@ -223,7 +224,7 @@ fn wrong_usage_is_64() {
 }
 
 #[test]
-fn a_right_configuration_is_shown_without_its_secrets() {
+fn a_valid_configuration_is_printed_without_secrets() {
     let secret = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&secret, "hunter2hunter2\n").unwrap();
     let path = secret.path().to_str().unwrap();
@@ -253,7 +254,7 @@ fn a_right_configuration_is_shown_without_its_secrets() {
 }
 
 #[test]
-fn help_version_and_the_table_are_0() {
+fn help_version_and_the_table_exit_with_0() {
     for (arguments, word) in [
         (&["--version"][..], env!("CARGO_PKG_VERSION")),
         (&["--help"], "check-config"),
@@ -270,12 +271,12 @@ fn help_version_and_the_table_are_0() {
 }
 
 #[test]
-fn a_service_that_is_missing_is_69() {
+fn an_unavailable_service_exits_with_69() {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let site = site();
     let site = site.path().to_str().unwrap();
-    let nobody = "http://127.0.0.1:1";
+    let unreachable = "http://127.0.0.1:1";
     let (code, text) = run(&[
         "serve",
         "--site-root",
@@ -283,14 +284,14 @@ fn a_service_that_is_missing_is_69() {
         "--listen",
         &address,
         "--etcd-endpoints",
-        nobody,
+        unreachable,
     ]);
     assert_eq!(code, 69, "{text}");
     assert!(
         text.contains(&address) && text.contains("--listen"),
         "{text}"
     );
-    let (code, text) = run(&["user", "list", "--etcd-endpoints", nobody]);
+    let (code, text) = run(&["user", "list", "--etcd-endpoints", unreachable]);
     assert_eq!(code, 69, "{text}");
     assert!(text.contains("127.0.0.1:1"), "{text}");
     let data = tempfile::tempdir().unwrap();
@@ -312,7 +313,7 @@ fn a_service_that_is_missing_is_69() {
 
 #[tokio::test]
 async fn accounts_are_managed_from_the_command_line() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::process().await;
     let url = etcd.url();
     let user = |arguments: &[&str]| {
         [&["user"], arguments, &["--etcd-endpoints", &url]]
@@ -329,14 +330,14 @@ async fn accounts_are_managed_from_the_command_line() {
         )
     };
     let (code, text) = run_user(&["list"], "");
-    assert!(code == 0 && text.contains("no accounts"), "{text}");
+    assert!(code == 0 && text.contains("No accounts"), "{text}");
     let add = ["add", "dora", "--role", "viewer,admin", "--password-stdin"];
     let (code, text) = run_user(&add, "short\n");
     assert!(code == 64 && text.contains("at least 12"), "{text}");
     assert_eq!(run_user(&add, &format!("{PASSWORD}\n")).0, 0);
     let (code, text) = run_user(&add, PASSWORD);
     assert!(
-        code == 64 && text.contains("exists already") && text.contains("passwd"),
+        code == 64 && text.contains("already exists") && text.contains("passwd"),
         "{text}"
     );
     let (code, text) = run_user(&["list"], "");
@@ -373,7 +374,10 @@ async fn accounts_are_managed_from_the_command_line() {
         0
     );
     let (code, text) = run_user(&["email", "dora", "nobody"], "");
-    assert!(code == 64 && text.contains("no e-mail address"), "{text}");
+    assert!(
+        code == 64 && text.contains("not a valid e-mail address"),
+        "{text}"
+    );
     assert_eq!(run_user(&["email", "dora", "d@example.org"], "").0, 0);
     assert!(run_user(&["list"], "").1.contains("d@example.org"));
     assert_eq!(run_user(&["email", "dora", ""], "").0, 0);
@@ -384,8 +388,8 @@ async fn accounts_are_managed_from_the_command_line() {
 }
 
 #[tokio::test]
-async fn it_stops_in_order() {
-    let etcd = TestEtcd::start().await;
+async fn shutdown_is_prompt() {
+    let etcd = TestEtcd::process().await;
     let site = site();
     let serving = ConsoleProcess::start(&[
         "--etcd-endpoints",
@@ -394,7 +398,7 @@ async fn it_stops_in_order() {
         site.path().to_str().unwrap(),
     ]);
     serving.wait_until_ready().await;
-    // Neither an idle connection nor half a request delays the end.
+    // Neither an idle connection nor half a request delays shutdown.
     let _idle = TcpStream::connect(&serving.address).unwrap();
     let mut half = TcpStream::connect(&serving.address).unwrap();
     half.write_all(b"GET / HTTP/1.1\r\nHost:").unwrap();
@@ -408,8 +412,8 @@ async fn it_stops_in_order() {
 }
 
 #[tokio::test]
-async fn metrics_can_have_an_address_of_their_own() {
-    let etcd = TestEtcd::start().await;
+async fn metrics_can_have_a_dedicated_address() {
+    let etcd = TestEtcd::process().await;
     let site = site();
     let [port] = etcd::free_ports();
     let metrics = format!("127.0.0.1:{port}");
@@ -424,7 +428,7 @@ async fn metrics_can_have_an_address_of_their_own() {
     serving.wait_until_ready().await;
     assert!(
         !serving.get("/metrics").contains(" 200 "),
-        "not on the main address any more"
+        "no longer on the main address"
     );
     let other = ConsoleProcess {
         child: Command::new("true").spawn().unwrap(),
@@ -446,7 +450,7 @@ async fn metrics_can_have_an_address_of_their_own() {
 }
 
 #[tokio::test]
-async fn without_etcd_it_brings_its_own() {
+async fn without_endpoints_it_runs_an_embedded_etcd() {
     let (data, site) = (tempfile::tempdir().unwrap(), site());
     let path = data.path().to_str().unwrap();
     let flags = [
@@ -455,7 +459,7 @@ async fn without_etcd_it_brings_its_own() {
         "--site-root",
         site.path().to_str().unwrap(),
     ];
-    // An account before the console has ever run: etcd is started for as long as that takes.
+    // An account before the console has ever run: etcd is started for the duration of the command.
     let add = |name: &str| {
         run_with_stdin(
             &[
@@ -477,29 +481,29 @@ async fn without_etcd_it_brings_its_own() {
     let serving = ConsoleProcess::start(&flags);
     serving.wait_until_ready().await;
     let [etcd] = processes_of(data.path())[..] else {
-        panic!("one etcd")
+        panic!("expected one etcd")
     };
-    // Another while it runs: its etcd is used.
+    // Another one while the console runs: its etcd is used.
     let (code, text) = add("second");
     assert_eq!(code, 0, "{text}");
     let (_, text) = run(&["user", "list", "--etcd-data-dir", path]);
     assert!(text.contains("first") && text.contains("second"), "{text}");
     assert_eq!(processes_of(data.path()), [etcd]);
-    // A second console on the same data would be a second etcd.
+    // A second console on the same data would start a second etcd.
     let (code, text) = run(&[&["serve", "--listen", "127.0.0.1:0"], &flags[..]].concat());
     assert!(
         code == 69 && text.contains(path) && text.contains("--etcd-data-dir"),
         "{code} {text}"
     );
 
-    // etcd dies: it is started again on the same address.
+    // etcd dies: it is restarted on the same address.
     kill_process(etcd, Signal::KILL).unwrap();
     eventually(
-        "another etcd",
+        "etcd is restarted",
         async || matches!(processes_of(data.path())[..], [other] if other != etcd),
     )
     .await;
-    eventually("it serves", async || {
+    eventually("the restarted etcd serves", async || {
         run(&["user", "list", "--etcd-data-dir", path])
             .1
             .contains("second")
@@ -508,12 +512,12 @@ async fn without_etcd_it_brings_its_own() {
     assert_eq!(serving.stop(), 0);
     assert!(
         processes_of(data.path()).is_empty(),
-        "etcd ends with the console"
+        "etcd exits with the console"
     );
 }
 
 #[tokio::test]
-async fn even_a_killed_console_leaves_no_etcd_behind() {
+async fn a_killed_console_leaves_no_etcd_behind() {
     let (data, site) = (tempfile::tempdir().unwrap(), site());
     let flags = [
         "--etcd-data-dir",
@@ -524,11 +528,11 @@ async fn even_a_killed_console_leaves_no_etcd_behind() {
     let serving = ConsoleProcess::start(&flags);
     serving.wait_until_ready().await;
     let [etcd] = processes_of(data.path())[..] else {
-        panic!("one etcd")
+        panic!("expected one etcd")
     };
     kill_process(serving.pid(), Signal::KILL).unwrap();
     drop(serving);
-    eventually("etcd ends too", async || !is_alive(etcd)).await;
+    eventually("etcd exits too", async || !is_alive(etcd)).await;
     let again = ConsoleProcess::start(&flags);
     again.wait_until_ready().await;
     assert_eq!(again.stop(), 0);

@@ -1,4 +1,4 @@
-import { command, expect, live, openCluster, reach, row, signIn, test, verdict, violations } from './test';
+import { command, expect, live, openCluster, row, signIn, tabTo, test, verdict, violations } from './test';
 
 const PAGES = [
   '/',
@@ -11,11 +11,11 @@ const PAGES = [
   '/clusters/nowhere',
   '/nowhere',
 ];
-/** The browser itself notes answers with 404. */
+/** Browsers log 404 responses. */
 const NOT_FOUND = /status of 404/;
 
 for (const scheme of ['light', 'dark'] as const) {
-  test.describe(`in ${scheme} colours`, () => {
+  test.describe(`in ${scheme} mode`, () => {
     test.use({ colorScheme: scheme, allowed: NOT_FOUND });
 
     test('every page passes axe', async ({ page }) => {
@@ -41,7 +41,7 @@ for (const scheme of ['light', 'dark'] as const) {
   });
 }
 
-test('the colours follow the system', async ({ page }) => {
+test('colors follow the system preference', async ({ page }) => {
   await page.goto('/sign-in');
   const ink = () => page.evaluate(() => getComputedStyle(document.body).color);
   await page.emulateMedia({ colorScheme: 'light' });
@@ -53,7 +53,7 @@ test('the colours follow the system', async ({ page }) => {
 test.describe('on a phone', () => {
   test.use({ viewport: { width: 360, height: 740 }, allowed: NOT_FOUND });
 
-  test('no page scrolls sideways', async ({ page }) => {
+  test('no page scrolls horizontally', async ({ page }) => {
     await command(`put /galera/lab/${'x'.repeat(300)}/wsrep_last_committed ${'y'.repeat(3000)}`);
     await signIn(page);
     for (const path of [...PAGES, '/sign-in']) {
@@ -72,7 +72,7 @@ test.describe('on a phone', () => {
 test.describe('without JavaScript', () => {
   test.use({ javaScriptEnabled: false });
 
-  test('signing in, reading and signing out work', async ({ page }) => {
+  test('signing in, browsing and signing out work', async ({ page }) => {
     await signIn(page);
     await page.getByRole('link', { name: 'lab', exact: true }).first().click();
     await expect(verdict(page)).toHaveText('Healthy');
@@ -88,26 +88,26 @@ test.describe('without JavaScript', () => {
   });
 });
 
-test('the keyboard alone leads from signing in to a node and out again', async ({ page, stage }) => {
-  const user = stage.users.viewer;
+test('signing in, opening a node and signing out work by keyboard', async ({ page, lab }) => {
+  const user = lab.users.viewer;
   await page.goto('/');
-  const reached = (name: string | RegExp, role: 'link' | 'button' | 'textbox') =>
-    reach(page, page.getByRole(role, { name, exact: typeof name === 'string' }).first());
-  await reached('Name', 'textbox');
+  const tabToRole = (name: string | RegExp, role: 'link' | 'button' | 'textbox') =>
+    tabTo(page, page.getByRole(role, { name, exact: typeof name === 'string' }).first());
+  await tabToRole('Name', 'textbox');
   await page.keyboard.type(user.name);
-  await reached('Password', 'textbox');
+  await tabToRole('Password', 'textbox');
   await page.keyboard.type(user.password);
   await page.keyboard.press('Enter');
   await live(page);
 
   await page.keyboard.press('Tab');
-  await reached('Skip to the content', 'link');
+  await tabToRole('Skip to content', 'link');
   await page.keyboard.press('Enter');
   await expect(page.getByRole('main')).toBeFocused();
-  await reached('lab', 'link');
+  await tabToRole('lab', 'link');
   await page.keyboard.press('Enter');
   await expect(page).toHaveURL(/\/clusters\/lab$/);
-  await reached('n3', 'link');
+  await tabToRole('n3', 'link');
   const outline = await page.evaluate(() => {
     const style = getComputedStyle(document.activeElement as Element);
     return style.outlineStyle !== 'none' || style.boxShadow !== 'none';
@@ -115,15 +115,15 @@ test('the keyboard alone leads from signing in to a node and out again', async (
   expect(outline, 'the focus is visible').toBe(true);
   await page.keyboard.press('Enter');
   await expect(page).toHaveURL(/\/nodes\//);
-  await reached('Sign out', 'button');
+  await tabToRole('Sign out', 'button');
   await page.keyboard.press('Enter');
   await expect(page).toHaveURL(/\/sign-in/);
 });
 
-test('answers carry the headers that keep a page to itself', async ({ page, request }) => {
+test('responses carry security headers', async ({ page, request }) => {
   await signIn(page);
-  const answer = await page.goto('/clusters/lab');
-  const headers = answer?.headers() ?? {};
+  const response = await page.goto('/clusters/lab');
+  const headers = response?.headers() ?? {};
   const policy = headers['content-security-policy'] ?? '';
   expect(policy).toMatch(/default-src '(none|self)'/);
   expect(policy).toContain("frame-ancestors 'none'");

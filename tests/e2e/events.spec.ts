@@ -1,8 +1,8 @@
-// What happened is told, found again, and grows while one looks at it.
+// Events appear live, and can be filtered and linked to.
 import AxeBuilder from '@axe-core/playwright';
 import type { Page } from '@playwright/test';
 
-import { command, expect, mark, openCluster, signIn, test } from './test';
+import { command, expect, markDocument, openCluster, signIn, test } from './test';
 
 const table = (page: Page) => page.getByRole('table', { name: 'Events, newest first' });
 const rows = (page: Page) => table(page).locator('tbody tr');
@@ -12,28 +12,28 @@ async function violations(page: Page): Promise<string[]> {
   return found.violations.map((violation) => `${violation.id}: ${violation.nodes.map((node) => node.html).slice(0, 3).join(' | ')}`);
 }
 
-test('a killed node appears among the events without a reload, and can be found and linked', async ({ page }) => {
+test('a killed node appears in the events without a reload and can be filtered and linked', async ({ page }) => {
   await openCluster(page);
   await page.getByRole('navigation', { name: 'Views of the cluster' }).getByRole('link', { name: 'Events' }).click();
   await expect(page).toHaveURL(/\/clusters\/lab\/events$/);
   await expect(page).toHaveTitle(/Healthy · lab/);
   await expect(rows(page).first()).toBeVisible();
-  const unchanged = await mark(page);
+  const notReloaded = await markDocument(page);
   await command('kill n3');
   const gone = rows(page).filter({ hasText: '127.0.0.3' }).filter({ hasText: 'Unreachable' }).first();
   await expect(gone).toContainText('was Synced', { timeout: 20_000 });
   await expect(rows(page).filter({ hasText: 'Cluster' }).first()).toContainText('Degraded');
-  expect(await unchanged()).toBe(true);
+  expect(await notReloaded()).toBe(true);
   expect(await violations(page)).toEqual([]);
 
   await page.getByLabel('Node').selectOption('127.0.0.3');
-  await page.getByLabel('Became').selectOption('unreachable');
-  await page.getByRole('button', { name: 'Show' }).click();
+  await page.getByLabel('New state').selectOption('unreachable');
+  await page.getByRole('button', { name: 'Filter' }).click();
   await expect(page).toHaveURL(/node=127\.0\.0\.3&state=unreachable/);
   await expect(rows(page).first()).toContainText('Unreachable');
   await expect(rows(page).filter({ hasNotText: 'Unreachable' })).toHaveCount(0);
 
-  const link = rows(page).first().getByTitle('A link to this event');
+  const link = rows(page).first().getByTitle('Link to this event');
   const number = await link.innerText();
   await link.click();
   await expect(page).toHaveURL(new RegExp(`${number.replace('#', '#e')}$`));
@@ -44,16 +44,16 @@ test('a killed node appears among the events without a reload, and can be found 
 test.describe('without script', () => {
   test.use({ javaScriptEnabled: false });
 
-  test('the events are an ordinary page with an ordinary form', async ({ page }) => {
+  test('the events page and its filter work', async ({ page }) => {
     await signIn(page, 'viewer', '/clusters/lab/events');
     await expect(rows(page).first()).toBeVisible();
-    await page.getByLabel('About').selectOption('verdict');
-    await page.getByRole('button', { name: 'Show' }).click();
+    await page.getByLabel('Object').selectOption('verdict');
+    await page.getByRole('button', { name: 'Filter' }).click();
     await expect(page).toHaveURL(/kind=verdict/);
     await expect(rows(page).filter({ hasNotText: 'Cluster' })).toHaveCount(0);
-    await page.getByLabel('Became').selectOption('diverged');
-    await page.getByRole('button', { name: 'Show' }).click();
-    await expect(page.getByText('No event matches.')).toBeVisible();
+    await page.getByLabel('New state').selectOption('diverged');
+    await page.getByRole('button', { name: 'Filter' }).click();
+    await expect(page.getByText('No matching events.')).toBeVisible();
   });
 });
 

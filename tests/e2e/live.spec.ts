@@ -1,6 +1,6 @@
-import { command, expect, live, mark, openCluster, row, seqno, signIn, test, verdict } from './test';
+import { command, expect, live, markDocument, openCluster, row, seqno, signIn, test, verdict } from './test';
 
-test('the overview names every cluster and its verdict', async ({ page }) => {
+test('the overview lists every cluster with its verdict', async ({ page }) => {
   await signIn(page);
   await expect(page).toHaveTitle('All healthy · Galera Console');
   const line = page.getByRole('table').getByRole('row').filter({ hasText: 'lab' });
@@ -11,26 +11,26 @@ test('the overview names every cluster and its verdict', async ({ page }) => {
   await expect(page).toHaveTitle('Healthy · lab · Galera Console');
 });
 
-test('three Synced nodes with equal, moving sequence numbers, without a reload', async ({ page }) => {
+test('sequence numbers of three Synced nodes advance together without a reload', async ({ page }) => {
   await openCluster(page);
-  const same = await mark(page);
+  const notReloaded = await markDocument(page);
   for (const name of ['n1', 'n2', 'n3']) await expect(row(page, name)).toContainText('Synced');
   await expect(verdict(page)).toHaveText('Healthy');
-  const met = new Set<number>();
+  const levels = new Set<number>();
   await expect
     .poll(
       async () => {
         const seqnos = await Promise.all(['n1', 'n2', 'n3'].map((name) => seqno(page, name)));
-        if (seqnos.every((own) => own === seqnos[0])) met.add(seqnos[0]);
-        return met.size;
+        if (seqnos.every((own) => own === seqnos[0])) levels.add(seqnos[0]);
+        return levels.size;
       },
-      { message: 'equal sequence numbers, each higher', timeout: 40_000, intervals: [150] },
+      { message: 'increasing, equal sequence numbers', timeout: 40_000, intervals: [150] },
     )
     .toBeGreaterThanOrEqual(3);
-  expect(await same()).toBe(true);
+  expect(await notReloaded()).toBe(true);
 });
 
-test('both sources are shown with their age, which ticks', async ({ page }) => {
+test('both sources are shown with their age, and a stopped agent turns stale', async ({ page }) => {
   await openCluster(page);
   const agent = row(page, 'n2').getByRole('cell').nth(6);
   await expect(agent).toContainText('Synced');
@@ -41,25 +41,25 @@ test('both sources are shown with their age, which ticks', async ({ page }) => {
   await expect(agent).not.toContainText('stale', { timeout: 20_000 });
 });
 
-test('the drawing says in words what it shows', async ({ page }) => {
+test('the topology diagram has a text alternative', async ({ page }) => {
   await openCluster(page);
   const drawing = page.getByRole('img', { name: /^Primary component:/ });
   await expect(drawing).toHaveAttribute('aria-label', /n1 Synced at \d+.*n2 Synced at \d+.*n3 Synced at \d+/);
 });
 
-test('the node page has every fact and its source', async ({ page }) => {
+test('the node page shows every property with its source', async ({ page }) => {
   await openCluster(page);
   await row(page, 'n2').getByRole('link', { name: 'n2' }).click();
   await expect(page).toHaveURL(/\/clusters\/lab\/nodes\//);
   await expect(page.getByRole('heading', { level: 1 })).toHaveText('n2');
-  for (const heading of ['What each source says', 'Facts', 'Commits per second', 'Registry keys']) {
+  for (const heading of ['Sources', 'Properties', 'Commits per second', 'Registry keys']) {
     await expect(page.getByRole('heading', { name: heading })).toBeVisible();
   }
   await expect(page.getByRole('table', { name: /^Registry keys of/ })).toContainText('wsrep_local_state_comment');
   await live(page);
 });
 
-test('the registry tab lists raw keys, garbage included, as text', async ({ page }) => {
+test('the registry tab lists raw keys as text, including garbage', async ({ page }) => {
   const garbage = '/galera/lab/<script>window.pwned=1</script>/unheard_of';
   await command(`put ${garbage} <img src=x onerror=window.pwned=1>`);
   await openCluster(page, '/registry');

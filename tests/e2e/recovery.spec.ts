@@ -1,14 +1,14 @@
-// Two people revive a cluster: one asks, another approves, both see it happen.
+// Two people recover a cluster: one requests the action, the other approves it, both watch it run.
 import type { Browser, Page } from '@playwright/test';
 
-import { command, expect, live, signIn, stage, test, verdict, violations } from './test';
+import { command, currentLab, expect, live, signIn, test, verdict, violations } from './test';
 
 const RECOVERY = '/clusters/lab/recovery';
-/** The browser notes refused requests by itself. */
+/** Browsers log rejected requests. */
 const REFUSED = /status of 4\d\d/;
 
-async function as(browser: Browser, role: string, path: string): Promise<Page> {
-  const context = await browser.newContext({ baseURL: stage().url });
+async function openAs(browser: Browser, role: string, path: string): Promise<Page> {
+  const context = await browser.newContext({ baseURL: currentLab().url });
   const page = await context.newPage();
   await signIn(page, role, path);
   await live(page);
@@ -24,13 +24,13 @@ async function loseQuorum(page: Page): Promise<void> {
   await expect(verdict(page)).toHaveText('No Primary', { timeout: 10_000 });
 }
 
-/** Declares the killed members stopped and waits for a plan that can be requested. */
+/** Confirms the killed members as stopped and updates the plan. */
 async function attest(page: Page): Promise<void> {
   for (const node of ['127.0.0.2', '127.0.0.3']) {
-    const select = page.getByRole('combobox', { name: new RegExp(`^${node}\\b.* is$`) });
+    const select = page.getByRole('combobox', { name: `Confirm the state of ${node}`, exact: true });
     if (await select.count()) await select.selectOption('stopped');
   }
-  await page.getByRole('button', { name: 'Plan again with this' }).click();
+  await page.getByRole('button', { name: 'Update plan' }).click();
   await live(page);
 }
 
@@ -43,7 +43,7 @@ async function request(page: Page): Promise<void> {
   await expect(page).toHaveURL(/\/actions\//);
 }
 
-test('when nothing is wrong there is nothing to recover, and it says so', async ({ page }) => {
+test('a healthy cluster offers nothing to recover', async ({ page }) => {
   await signIn(page, 'operator', RECOVERY);
   await expect(plan(page)).toContainText(/n[123]|127\.0\.0\.[123]/);
   await expect(plan(page)).toContainText('Primary');
@@ -53,24 +53,24 @@ test('when nothing is wrong there is nothing to recover, and it says so', async 
 test.describe('two people', () => {
   test.use({ allowed: REFUSED });
 
-  test('an operator asks, an approver approves, both watch the cluster come back', async ({ browser }) => {
+  test('an operator requests, an approver approves, both watch the cluster recover', async ({ browser }) => {
     test.setTimeout(240_000);
-    const operator = await as(browser, 'operator', RECOVERY);
-    const approver = await as(browser, 'approver', '/actions');
+    const operator = await openAs(browser, 'operator', RECOVERY);
+    const approver = await openAs(browser, 'approver', '/actions');
     await loseQuorum(operator);
     await attest(operator);
     await request(operator);
-    await expect(operator.getByRole('button', { name: 'Approve and carry out' })).toBeDisabled();
-    // The time left is counted down every second, without the server.
-    const left = operator.getByRole('definition').locator('time[data-age=""]');
-    await expect(left).toHaveText(/^\d+ min/);
-    const then = await left.innerText();
-    await expect(left).not.toHaveText(then, { timeout: 3_000 });
+    await expect(operator.getByRole('button', { name: 'Approve and execute' })).toBeDisabled();
+    // The browser counts the remaining time down.
+    const remaining = operator.getByRole('definition').locator('time[data-age=""]');
+    await expect(remaining).toHaveText(/^\d+ min/);
+    const before = await remaining.innerText();
+    await expect(remaining).not.toHaveText(before, { timeout: 3_000 });
 
     await expect(approver.getByRole('link', { name: /^Actions\s*1/ })).toBeVisible();
     await approver.getByRole('link', { name: 'Bootstrap of lab' }).first().click();
     expect(await violations(approver)).toEqual([]);
-    await approver.getByRole('button', { name: 'Approve and carry out' }).click();
+    await approver.getByRole('button', { name: 'Approve and execute' }).click();
 
     for (const page of [operator, approver]) {
       await expect(page.locator('.name-and-verdict')).toContainText('Succeeded', { timeout: 60_000 });
@@ -81,23 +81,23 @@ test.describe('two people', () => {
     await expect(operator.getByRole('table')).toContainText('Action approved');
   });
 
-  test('what changed since the request is not carried out', async ({ browser }) => {
+  test('an action is superseded if the cluster changed after the request', async ({ browser }) => {
     test.setTimeout(240_000);
-    const operator = await as(browser, 'operator', RECOVERY);
+    const operator = await openAs(browser, 'operator', RECOVERY);
     await loseQuorum(operator);
     await attest(operator);
     await request(operator);
-    const address = new URL(operator.url()).pathname;
+    const path = new URL(operator.url()).pathname;
     await command('repair');
-    const approver = await as(browser, 'approver', address);
-    await approver.getByRole('button', { name: 'Approve and carry out' }).click();
+    const approver = await openAs(browser, 'approver', path);
+    await approver.getByRole('button', { name: 'Approve and execute' }).click();
     await expect(approver.locator('.name-and-verdict')).toContainText('Superseded', { timeout: 30_000 });
     await expect(operator.locator('.name-and-verdict')).toContainText('Superseded', { timeout: 30_000 });
   });
 
-  test('the keyboard alone asks; a wrong name is refused with the reason and keeps what was typed', async ({ browser }) => {
+  test('an action can be requested by keyboard; a wrong name is rejected and the input kept', async ({ browser }) => {
     test.setTimeout(240_000);
-    const page = await as(browser, 'operator', RECOVERY);
+    const page = await openAs(browser, 'operator', RECOVERY);
     await loseQuorum(page);
     await attest(page);
     await expect(requestButton(page)).toBeEnabled({ timeout: 90_000 });
@@ -124,16 +124,16 @@ test.describe('two people', () => {
     await expect(page.locator('.name-and-verdict')).toContainText('Cancelled');
   });
 
-  test('whoever asked cannot approve, whatever else they may; another one can, by keyboard', async ({ browser }) => {
+  test('the requester cannot approve even with the role; another approver can, by keyboard', async ({ browser }) => {
     test.setTimeout(240_000);
-    const deputy = await as(browser, 'deputy', RECOVERY);
+    const deputy = await openAs(browser, 'deputy', RECOVERY);
     await loseQuorum(deputy);
     await attest(deputy);
     await request(deputy);
-    const approve = (page: Page) => page.getByRole('button', { name: 'Approve and carry out' });
+    const approve = (page: Page) => page.getByRole('button', { name: 'Approve and execute' });
     await expect(approve(deputy)).toBeDisabled();
-    await expect(deputy.getByText('You requested it; somebody else must decide.').first()).toBeVisible();
-    const approver = await as(browser, 'approver', new URL(deputy.url()).pathname);
+    await expect(deputy.getByText('You requested this; another person must decide.').first()).toBeVisible();
+    const approver = await openAs(browser, 'approver', new URL(deputy.url()).pathname);
     for (let presses = 0; presses < 80; presses++) {
       if (await approve(approver).evaluate((element) => element === document.activeElement)) break;
       await approver.keyboard.press('Tab');
@@ -145,19 +145,19 @@ test.describe('two people', () => {
     expect(await violations(deputy)).toEqual([]);
   });
 
-  test('what nobody approves in time expires before everybody’s eyes', async ({ browser }) => {
+  test('an unapproved request expires on open pages', async ({ browser }) => {
     test.setTimeout(240_000);
     await command('console restart --request-expiry 20s');
     try {
-      const operator = await as(browser, 'operator', RECOVERY);
+      const operator = await openAs(browser, 'operator', RECOVERY);
       await loseQuorum(operator);
       await attest(operator);
       await request(operator);
-      const approver = await as(browser, 'approver', new URL(operator.url()).pathname);
+      const approver = await openAs(browser, 'approver', new URL(operator.url()).pathname);
       for (const page of [operator, approver]) {
         await expect(page.locator('.name-and-verdict')).toContainText('Expired', { timeout: 40_000 });
-        await expect(page.getByText('nobody approved it in time').first()).toBeVisible();
-        await expect(page.getByRole('button', { name: 'Approve and carry out' })).toHaveCount(0);
+        await expect(page.getByText('not approved in time').first()).toBeVisible();
+        await expect(page.getByRole('button', { name: 'Approve and execute' })).toHaveCount(0);
       }
       expect(await violations(approver)).toEqual([]);
       await expect(approver.getByRole('link', { name: /^Actions\s*1/ })).toHaveCount(0);
@@ -166,32 +166,32 @@ test.describe('two people', () => {
     }
   });
 
-  test('a viewer sees the control, disabled, and why', async ({ browser }) => {
+  test('a viewer sees the disabled button and the reason', async ({ browser }) => {
     test.setTimeout(180_000);
-    const viewer = await as(browser, 'viewer', RECOVERY);
+    const viewer = await openAs(browser, 'viewer', RECOVERY);
     await loseQuorum(viewer);
     await expect(requestButton(viewer)).toBeDisabled({ timeout: 30_000 });
-    await expect(plan(viewer)).toContainText(/needs the role operator|Some checks do not pass/);
+    await expect(plan(viewer)).toContainText(/Requires the operator role|Not all checks passed/);
   });
 });
 
 test.describe('without JavaScript', () => {
   test.use({ javaScriptEnabled: false, allowed: REFUSED });
 
-  test('recovery is switched off and on again, and everybody is told why', async ({ page }) => {
+  test('recovery can be paused with a reason and resumed', async ({ page }) => {
     await signIn(page, 'admin', RECOVERY);
-    await page.locator('#switch-one-form').getByLabel(/^Reason/).fill('moving <b>house</b>');
-    await page.getByRole('button', { name: 'Switch recovery off' }).click();
+    await page.locator('#switch-one-form').getByLabel(/^Reason/).fill('moving <b>racks</b>');
+    await page.getByRole('button', { name: 'Pause recovery' }).click();
     await expect(page).toHaveURL(/\/clusters\/lab\/recovery$/);
-    await expect(page.getByText('Recovery of this cluster is switched off')).toBeVisible();
-    await expect(page.locator('.notice').first()).toContainText('moving <b>house</b>');
-    await page.getByRole('button', { name: 'Switch recovery on again' }).click();
-    await expect(page.getByText('Recovery of this cluster is switched off')).toHaveCount(0);
+    await expect(page.getByText('Recovery paused for this cluster')).toBeVisible();
+    await expect(page.locator('.notice').first()).toContainText('moving <b>racks</b>');
+    await page.getByRole('button', { name: 'Resume recovery' }).click();
+    await expect(page.getByText('Recovery paused for this cluster')).toHaveCount(0);
   });
 
-  test('a refused form says why on a page of its own', async ({ page }) => {
+  test('a rejected form shows the reason on a separate page', async ({ page }) => {
     await signIn(page, 'operator', '/actions');
-    await page.getByRole('button', { name: 'Switch recovery off' }).click();
+    await page.getByRole('button', { name: 'Pause recovery' }).click();
     await expect(page.getByRole('heading', { level: 1 })).toBeVisible();
     await expect(page.getByText(/reason/i).first()).toBeVisible();
     await page.getByRole('link', { name: 'Back' }).click();

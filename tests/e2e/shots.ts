@@ -1,11 +1,11 @@
-// The README's pictures: the cluster page while a node receives its state from a donor, and a status page.
+// Screenshots for the README: the cluster page while a node receives its state from a donor, and a status page.
 import { execFileSync } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { command, expect, openCluster, row, stage, test, verdict } from './test';
+import { command, currentLab, expect, openCluster, row, test, verdict } from './test';
 
-const MOST = 300_000;
+const MAX_BYTES = 300_000;
 const folder = join(__dirname, '..', '..', 'docs');
 
 for (const scheme of ['light', 'dark'] as const) {
@@ -22,18 +22,18 @@ for (const scheme of ['light', 'dark'] as const) {
       await expect(verdict(page)).toHaveText('Degraded');
       await command('wipe n3');
       await command('start n3');
-      await expect(page.getByRole('img', { name: /gives its state to n3/ })).toBeVisible({ timeout: 30_000 });
+      await expect(page.getByRole('img', { name: /is sending its state to n3/ })).toBeVisible({ timeout: 30_000 });
       await expect(row(page, 'n3')).toContainText('Joining');
       const path = join(folder, `cluster-${scheme}.png`);
       await page.screenshot({ path, fullPage: true });
-      expect(statSync(path).size, path).toBeLessThan(MOST);
+      expect(statSync(path).size, path).toBeLessThan(MAX_BYTES);
       await expect(verdict(page)).toHaveText('Healthy', { timeout: 60_000 });
     });
   });
 }
 
-/** The days of the lab as they might have been: a new lab has no past, and the picture shows ninety days. */
-function past(): string {
+/** Made-up uptime of the past 83 days: a new lab has none. */
+function sampleDays(): string {
   const day = 86_400_000;
   const today = Math.floor(Date.now() / day);
   const minutes = (count: number) => count * 60_000;
@@ -54,37 +54,37 @@ function past(): string {
   return JSON.stringify(days);
 }
 
-/** Writes the past where the console keeps it, into the etcd of this worker's own demo. */
-function remember(): void {
+/** Writes the sample days into the etcd of this worker's demo. */
+function seedHistory(): void {
   const run = (...command: string[]) => execFileSync(command[0], command.slice(1), { encoding: 'utf8' });
   const demo = run('pgrep', '-P', String(process.pid), '-x', 'demo').trim();
   const etcd = run('pgrep', '-a', '-P', demo, '-x', 'etcd');
   const endpoint = /--listen-client-urls[ =](\S+)/.exec(etcd)?.[1];
   if (!endpoint) throw new Error(`no endpoint in: ${etcd}`);
-  run('etcdctl', `--endpoints=${endpoint}`, 'put', `/galera-console/chronicle/live/days/${stage().cluster}`, past());
+  run('etcdctl', `--endpoints=${endpoint}`, 'put', `/galera-console/chronicle/live/days/${currentLab().cluster}`, sampleDays());
 }
 
 test('the status page', async ({ page, playwright }) => {
-  remember();
-  const user = stage().users.admin;
-  const api = await playwright.request.newContext({ baseURL: stage().url, extraHTTPHeaders: { Origin: stage().url } });
+  seedHistory();
+  const user = currentLab().users.admin;
+  const api = await playwright.request.newContext({ baseURL: currentLab().url, extraHTTPHeaders: { Origin: currentLab().url } });
   await api.post('/api/v1/session', { data: { username: user.name, password: user.password } });
-  const clusters = [stage().cluster];
-  const listed = [{ cluster: stage().cluster, name: 'Orders' }];
+  const clusters = [currentLab().cluster];
+  const listed = [{ cluster: currentLab().cluster, name: 'Orders' }];
   await api.post('/api/v1/status/pages', {
     data: { slug: 'shop', title: 'Databases of the shop', clusters: listed, visibility: 'public' },
   });
-  const tell = async (title: string, texts: [string, string][]) => {
+  const createIncident = async (title: string, texts: [string, string][]) => {
     const [[, text], ...updates] = texts;
     const opened = await api.post('/api/v1/status/incidents', { data: { clusters, title, text } });
     const { id } = (await opened.json()) as { id: string };
     for (const [state, text] of updates) await api.post(`/api/v1/status/incidents/${id}/updates`, { data: { state, text } });
   };
-  await tell('Reports were late', [
+  await createIncident('Reports were late', [
     ['', 'Reports of this morning are late.'],
     ['resolved', 'All of them are there.'],
   ]);
-  await tell('Writes are slow', [
+  await createIncident('Writes are slow', [
     ['', 'We look into it.'],
     ['identified', 'The disk of one node is slow. Reads are not concerned.'],
   ]);
@@ -95,6 +95,6 @@ test('the status page', async ({ page, playwright }) => {
   await expect(page.locator('.d.bad')).toHaveCount(2, { timeout: 30_000 });
   const path = join(folder, 'status-page.png');
   await page.screenshot({ path, fullPage: true });
-  expect(statSync(path).size, path).toBeLessThan(MOST);
+  expect(statSync(path).size, path).toBeLessThan(MAX_BYTES);
   await api.dispose();
 });

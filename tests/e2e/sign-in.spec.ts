@@ -1,13 +1,13 @@
 import { expect, signIn, test } from './test';
 
-test('a wrong password is refused in words, the right one leads on, signing out ends it', async ({ page, stage }) => {
-  const user = stage.users.operator;
+test('a wrong password is rejected, the right one redirects, signing out ends the session', async ({ page, lab }) => {
+  const user = lab.users.operator;
   await page.goto('/clusters/lab/registry');
   await expect(page).toHaveURL(/\/sign-in\?next=/);
   await page.getByLabel('Name').fill(user.name);
   await page.getByLabel('Password').fill('wrong');
   await page.getByRole('button', { name: 'Sign in' }).click();
-  await expect(page.getByRole('alert')).toContainText('The name or the password is wrong');
+  await expect(page.getByRole('alert')).toContainText('Incorrect name or password');
   await expect(page.getByLabel('Password')).toHaveValue('');
 
   await page.getByLabel('Name').fill(user.name);
@@ -23,7 +23,7 @@ test('a wrong password is refused in words, the right one leads on, signing out 
   await expect(page).toHaveURL(/\/sign-in/);
 });
 
-test('the page to sign in is what it says it is', async ({ page }) => {
+test('the sign-in page has the expected structure', async ({ page }) => {
   await page.goto('/sign-in');
   await expect(page).toHaveTitle('Sign in · Galera Console');
   await expect(page.getByRole('main')).toMatchAriaSnapshot(`
@@ -34,25 +34,25 @@ test('the page to sign in is what it says it is', async ({ page }) => {
       - text: Password
       - textbox "Password"
       - button "Sign in"
-      - paragraph: /Accounts are made on the console's host/
+      - paragraph: No account? Ask your administrator.
   `);
 });
 
-test('it leads to no other site', async ({ page, stage }) => {
-  const user = stage.users.viewer;
+test('it does not redirect to other sites', async ({ page, lab }) => {
+  const user = lab.users.viewer;
   for (const next of ['https://evil.example/', '//evil.example/', '/\\evil.example']) {
     await page.goto(`/sign-in?next=${encodeURIComponent(next)}`);
     await page.getByLabel('Name').fill(user.name);
     await page.getByLabel('Password').fill(user.password);
     await page.getByRole('button', { name: 'Sign in' }).click();
     await page.getByRole('button', { name: 'Sign out' }).waitFor();
-    expect(new URL(page.url()).origin).toBe(stage.url);
+    expect(new URL(page.url()).origin).toBe(lab.url);
     await page.getByRole('button', { name: 'Sign out' }).click();
     await expect(page).toHaveURL(/\/sign-in/);
   }
 });
 
-test('signing out in one window ends the other', async ({ page, context }) => {
+test('signing out in one tab signs out the others', async ({ page, context }) => {
   await signIn(page);
   const other = await context.newPage();
   await other.goto('/clusters/lab');

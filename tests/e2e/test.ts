@@ -1,37 +1,35 @@
-// What every test has: the stage, a healthy lab at the start, a browser console that stays empty.
+// Fixtures of every test: a lab, healthy at the start, and a check that the browser console stays empty.
 import AxeBuilder from '@axe-core/playwright';
 import { type Locator, type Page, test as base } from '@playwright/test';
 
-import { type Stage, command, stage, start } from './stage';
+import { type Lab, command, currentLab, startLab } from './lab';
 
 export { expect } from '@playwright/test';
-export { command, stage };
+export { command, currentLab };
 
 interface Shared {
-  /** A lab of the worker's own: its tests share it, one after the other, and make it fail. */
-  lab: Stage;
+  /** The worker's lab. Its tests run one after the other and inject faults. */
+  lab: Lab;
 }
 
 interface Fixtures {
-  stage: Stage;
-  /** The lab as it was before anything was made to fail. */
+  /** Repairs the lab before the test. */
   repaired: void;
-  /** Messages that this test brings about on purpose. */
+  /** Console messages that this test expects. */
   allowed: RegExp;
-  /** Fails the test when the browser's console is not empty, Content Security Policy included. */
-  silence: void;
+  /** Fails the test if the browser console is not empty; this includes CSP violations. */
+  emptyConsole: void;
 }
 
 export const test = base.extend<Fixtures, Shared>({
   lab: [
     async ({}, use) => {
-      const end = await start();
-      await use(stage());
-      await end();
+      const stop = await startLab();
+      await use(currentLab());
+      await stop();
     },
     { scope: 'worker', auto: true, timeout: 180_000 },
   ],
-  stage: async ({ lab }, use) => use(lab),
   repaired: [
     async ({ lab: _ }, use) => {
       await command('repair');
@@ -39,31 +37,31 @@ export const test = base.extend<Fixtures, Shared>({
     },
     { auto: true, timeout: 120_000 },
   ],
-  baseURL: async ({}, use) => use(stage().url),
+  baseURL: async ({}, use) => use(currentLab().url),
   allowed: [/^$/, { option: true }],
-  silence: [
+  emptyConsole: [
     async ({ context, allowed }, use) => {
       const messages = new Set<string>();
-      const note = (message: string) => {
+      const record = (message: string) => {
         if (!allowed.test(message)) messages.add(message);
       };
       context.on('console', (message) => {
-        if (['error', 'warning', 'assert'].includes(message.type())) note(`${message.type()}: ${message.text()}`);
+        if (['error', 'warning', 'assert'].includes(message.type())) record(`${message.type()}: ${message.text()}`);
       });
-      context.on('weberror', (error) => note(`uncaught: ${error.error().message}`));
+      context.on('weberror', (error) => record(`uncaught: ${error.error().message}`));
       await use();
-      if (messages.size > 0) throw new Error(`the browser's console is not empty:\n${[...messages].join('\n')}`);
+      if (messages.size > 0) throw new Error(`the browser console is not empty:\n${[...messages].join('\n')}`);
     },
     { auto: true },
   ],
 });
 
-/** Messages of a page whose server is away. */
+/** Console messages while the server is unreachable. */
 export const OFFLINE = /WebSocket connection to .* failed|Failed to load resource|net::ERR_/;
 
 /** Signs in through the form. */
 export async function signIn(page: Page, role = 'viewer', path = '/'): Promise<void> {
-  const user = stage().users[role];
+  const user = currentLab().users[role];
   if (!user) throw new Error(`no account with the role ${role}`);
   await page.goto(path);
   await page.getByLabel('Name').fill(user.name);
@@ -72,9 +70,9 @@ export async function signIn(page: Page, role = 'viewer', path = '/'): Promise<v
   await page.getByRole('button', { name: 'Sign out' }).waitFor();
 }
 
-/** Signs in and opens the cluster's page, or a page below it, live. */
+/** Signs in, opens the cluster page or a page below it, and waits until it is live. */
 export async function openCluster(page: Page, below = ''): Promise<void> {
-  await signIn(page, 'viewer', `/clusters/${stage().cluster}${below}`);
+  await signIn(page, 'viewer', `/clusters/${currentLab().cluster}${below}`);
   await live(page);
 }
 
@@ -83,32 +81,32 @@ export async function live(page: Page): Promise<void> {
   await page.getByText('Live', { exact: true }).waitFor();
 }
 
-/** A node's row in the table of nodes, by its name or its address. */
+/** A node's row in the node table, by name or address. */
 export function row(page: Page, node: string): Locator {
   const table = page.getByRole('table', { name: /^Nodes of/ });
-  const word = new RegExp(`(^|\\s)${node.replaceAll('.', '\\.')}(\\s|$)`);
-  return table.getByRole('row').filter({ has: page.getByRole('rowheader', { name: word }) });
+  const name = new RegExp(`(^|\\s)${node.replaceAll('.', '\\.')}(\\s|$)`);
+  return table.getByRole('row').filter({ has: page.getByRole('rowheader', { name }) });
 }
 
-/** The verdict's word in the head of the page. */
+/** The verdict in the page header. */
 export function verdict(page: Page): Locator {
   return page.locator('.head .verdict .word');
 }
 
-/** A node's last committed sequence number as the table shows it. */
+/** A node's last committed sequence number in the node table. */
 export async function seqno(page: Page, name: string): Promise<number> {
   const text = await row(page, name).getByRole('cell').nth(1).innerText();
   const digits = /^[\d\s,.\u00a0\u202f]+/.exec(text)?.[0].replace(/\D/g, '');
   return Number(digits ?? Number.NaN);
 }
 
-/** Marks the document, so that a reload can be told. */
-export async function mark(page: Page): Promise<() => Promise<boolean>> {
+/** Marks the document. The returned function tells whether it has not been reloaded since. */
+export async function markDocument(page: Page): Promise<() => Promise<boolean>> {
   await page.evaluate(() => document.documentElement.setAttribute('data-mark', 'here'));
   return () => page.evaluate(() => document.documentElement.getAttribute('data-mark') === 'here');
 }
 
-/** What axe finds wrong with the page as it is now. */
+/** Accessibility violations of the current page, found by axe. */
 export async function violations(page: Page): Promise<string[]> {
   const found = await new AxeBuilder({ page }).analyze();
   return found.violations.map(
@@ -116,11 +114,11 @@ export async function violations(page: Page): Promise<string[]> {
   );
 }
 
-/** Presses Tab until `wanted` has the focus. */
-export async function reach(page: Page, wanted: Locator): Promise<void> {
+/** Presses Tab until `target` has the focus. */
+export async function tabTo(page: Page, target: Locator): Promise<void> {
   for (let presses = 0; presses < 80; presses++) {
-    if (await wanted.evaluate((element) => element === document.activeElement)) return;
+    if (await target.evaluate((element) => element === document.activeElement)) return;
     await page.keyboard.press('Tab');
   }
-  throw new Error(`the keyboard does not reach ${wanted}`);
+  throw new Error(`not reachable by Tab: ${target}`);
 }

@@ -22,7 +22,7 @@ impl ConsoleClient {
     /// A client that is not signed in.
     ///
     /// # Errors
-    /// When the HTTP client cannot be made.
+    /// If the HTTP client cannot be made.
     pub fn new(base: &str) -> Result<Self> {
         let client = Client::builder()
             .timeout(std::time::Duration::from_secs(10))
@@ -47,7 +47,7 @@ impl ConsoleClient {
         self.cookie.as_deref()
     }
 
-    /// The same client with another cookie, as somebody who made one up would have it.
+    /// The same client with another cookie, for example a forged one.
     #[must_use]
     pub fn with_cookie(mut self, cookie: &str) -> Self {
         self.cookie = Some(cookie.to_owned());
@@ -69,7 +69,7 @@ impl ConsoleClient {
     /// Signs in; the returned client has the session.
     ///
     /// # Errors
-    /// When the console refuses; quotes its problem document.
+    /// If the console refuses; quotes its problem document.
     pub async fn sign_in(mut self, username: &str, password: &str) -> Result<Self> {
         let body = json!({"username": username, "password": password});
         let answer = self
@@ -93,7 +93,7 @@ impl ConsoleClient {
     /// Signs out.
     ///
     /// # Errors
-    /// When the console refuses.
+    /// If the console refuses.
     pub async fn sign_out(&self) -> Result<()> {
         let answer = self
             .request(Method::DELETE, "/api/v1/session")
@@ -107,10 +107,10 @@ impl ConsoleClient {
         Ok(())
     }
 
-    /// Who is signed in.
+    /// The current session.
     ///
     /// # Errors
-    /// When nobody is.
+    /// If the client is not signed in.
     pub async fn session(&self) -> Result<SessionView> {
         self.get("/api/v1/session").await
     }
@@ -118,7 +118,7 @@ impl ConsoleClient {
     /// All clusters.
     ///
     /// # Errors
-    /// When the console does not answer with it.
+    /// If the console does not respond with it.
     pub async fn overview(&self) -> Result<Overview> {
         self.get("/api/v1/clusters").await
     }
@@ -126,7 +126,7 @@ impl ConsoleClient {
     /// One cluster.
     ///
     /// # Errors
-    /// When the console does not answer with it.
+    /// If the console does not respond with it.
     pub async fn cluster(&self, name: &str) -> Result<ClusterView> {
         self.get(&format!("/api/v1/clusters/{name}")).await
     }
@@ -134,7 +134,7 @@ impl ConsoleClient {
     /// One cluster's registry keys.
     ///
     /// # Errors
-    /// When the console does not answer with them.
+    /// If the console does not respond with them.
     pub async fn registry(&self, name: &str) -> Result<RegistryView> {
         self.get(&format!("/api/v1/clusters/{name}/registry")).await
     }
@@ -142,7 +142,7 @@ impl ConsoleClient {
     /// `GET`s JSON.
     ///
     /// # Errors
-    /// When the answer is another than expected; quotes it.
+    /// If the answer is another than expected; quotes it.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         let answer = self.request(Method::GET, path).send().await?;
         let status = answer.status();
@@ -154,7 +154,7 @@ impl ConsoleClient {
     /// `GET`s a page as text.
     ///
     /// # Errors
-    /// When the answer is another than expected.
+    /// If the answer is another than expected.
     pub async fn get_text(&self, path: &str) -> Result<String> {
         let answer = self.request(Method::GET, path).send().await?;
         ensure!(
@@ -168,7 +168,7 @@ impl ConsoleClient {
     /// Sends a request that is to be refused and returns the problem document.
     ///
     /// # Errors
-    /// When it is not refused with a problem document.
+    /// If it is not refused with a problem document.
     pub async fn problem(&self, request: RequestBuilder) -> Result<ProblemDetails> {
         problem(request.send().await?).await
     }
@@ -176,16 +176,16 @@ impl ConsoleClient {
     /// A live connection with this client's session.
     ///
     /// # Errors
-    /// When the console refuses it.
+    /// If the console refuses it.
     pub async fn live(&self) -> Result<LiveClient> {
         LiveClient::connect(&self.base, self.cookie.as_deref(), &self.base).await
     }
 }
 
-/// Reads an answer as a problem document, which must agree with its status.
+/// Parses a response as a problem document, whose status must match the response's.
 ///
 /// # Errors
-/// When it is none.
+/// If it is not a problem document.
 pub async fn problem(answer: Response) -> Result<ProblemDetails> {
     let status = answer.status();
     let kind = answer.headers().get(header::CONTENT_TYPE).cloned();
@@ -201,7 +201,7 @@ pub async fn problem(answer: Response) -> Result<ProblemDetails> {
     let problem: ProblemDetails = serde_json::from_str(&text).with_context(|| text.clone())?;
     ensure!(
         StatusCode::from_u16(problem.status)? == status,
-        "{status} says of itself {}",
+        "status {status} with a document of status {}",
         problem.status
     );
     Ok(problem)
@@ -210,7 +210,7 @@ pub async fn problem(answer: Response) -> Result<ProblemDetails> {
 /// A node of a view.
 ///
 /// # Errors
-/// When it is not there.
+/// If it is not there.
 pub fn node<'v>(view: &'v ClusterView, id: &NodeId) -> Result<&'v NodeView> {
     view.nodes
         .iter()
@@ -218,7 +218,7 @@ pub fn node<'v>(view: &'v ClusterView, id: &NodeId) -> Result<&'v NodeView> {
         .with_context(|| format!("{id} is not in the view"))
 }
 
-/// What one source said of a node.
+/// One source's observation of a node.
 #[must_use]
 pub fn source(node: &NodeView, kind: SourceKind) -> Option<&SourceView> {
     node.sources.iter().find(|source| source.kind == kind)

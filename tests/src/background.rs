@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 /// A runtime that lives as long as this process.
 ///
 /// # Errors
-/// When the operating system gives no thread.
+/// If the operating system gives no thread.
 pub fn runtime() -> Result<&'static Runtime> {
     static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
     let runtime = RUNTIME.get_or_init(|| {

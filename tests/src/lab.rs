@@ -1,4 +1,4 @@
-//! A laboratory: etcd members, a Galera cluster, node agents and consoles on loopback, each a real process.
+//! A lab: etcd members, a Galera cluster, node agents and consoles on loopback, each a real process.
 
 pub mod agent;
 pub mod certificates;
@@ -30,10 +30,10 @@ use galera::GaleraCluster;
 use node::GaleraNode;
 use registry::{Registry, Transaction, WriteOp};
 
-/// The name of the lab's cluster unless the builder says otherwise.
+/// The default name of the lab's cluster.
 pub const CLUSTER: &str = "lab";
 
-/// What a lab is doing while it starts.
+/// Progress of a starting lab.
 #[derive(Clone, Copy, Debug)]
 pub enum LabProgress<'a> {
     /// A step begins.
@@ -55,7 +55,6 @@ pub struct LabBuilder {
 }
 
 impl LabBuilder {
-    /// The cluster's name.
     #[must_use]
     pub fn cluster(mut self, name: &str) -> Self {
         name.clone_into(&mut self.cluster);
@@ -76,7 +75,7 @@ impl LabBuilder {
         self
     }
 
-    /// Whether a `galera-agent report` stands beside every node.
+    /// Whether a `galera-agent report` runs beside every node.
     #[must_use]
     pub const fn agents(mut self, agents: bool) -> Self {
         self.agents = agents;
@@ -90,14 +89,14 @@ impl LabBuilder {
         self
     }
 
-    /// Lets incremental state transfers pass at most so many bytes a second, so that they can be watched.
+    /// Lets incremental state transfers pass at most this many bytes per second, so that they can be watched.
     #[must_use]
     pub const fn limit_ist(mut self, bytes_per_second: u64) -> Self {
         self.ist_bytes_per_second = Some(bytes_per_second);
         self
     }
 
-    /// Puts a proxy of its own before each node's SQL port, where consoles find it; see [`GaleraNode::door`].
+    /// Puts a dedicated proxy in front of each node's SQL port, which consoles use; see [`GaleraNode::sql_proxy`].
     #[must_use]
     pub const fn sql_proxies(mut self) -> Self {
         self.sql_proxies = true;
@@ -114,8 +113,8 @@ impl LabBuilder {
     /// Starts everything and waits until every node is Synced.
     ///
     /// # Errors
-    /// When a program is missing or does not come up; names it and quotes the end of its log. What was started is
-    /// stopped again.
+    /// If a program is missing or does not start; names it and quotes the end of its log. Everything already started is
+    /// stopped.
     pub async fn start(self) -> Result<Lab> {
         let directory = LabDirectory::create()?;
         let step = StartStep::start(&self, &format!("etcd, {} member(s)", self.etcd));
@@ -186,7 +185,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// A lab with one etcd member, three nodes and no agents, unless told otherwise.
+    /// By default: one etcd member, three nodes and no agents.
     #[must_use]
     pub fn builder() -> LabBuilder {
         LabBuilder {
@@ -201,7 +200,6 @@ impl Lab {
         }
     }
 
-    /// The cluster's name.
     #[must_use]
     pub fn cluster(&self) -> &str {
         &self.cluster
@@ -213,28 +211,25 @@ impl Lab {
         self.ttl
     }
 
-    /// The etcd cluster.
     #[must_use]
     pub const fn etcd(&self) -> &LabEtcd {
         &self.etcd
     }
 
-    /// The Galera cluster.
     #[must_use]
     pub const fn galera(&self) -> &GaleraCluster {
         &self.galera
     }
 
-    /// Node `number`, counted from 1 as its name is.
+    /// Node `number`, counted from 1 as in its name.
     ///
     /// # Panics
-    /// When there is no such node.
+    /// If it does not exist.
     #[must_use]
     pub fn node(&self, number: usize) -> &GaleraNode {
         &self.galera.nodes()[number - 1]
     }
 
-    /// Every node.
     #[must_use]
     pub fn nodes(&self) -> &[GaleraNode] {
         self.galera.nodes()
@@ -246,16 +241,15 @@ impl Lab {
         self.nodes().iter().map(|node| node.id().clone()).collect()
     }
 
-    /// The agent beside node `number`, counted from 1.
+    /// The agent of node `number`, counted from 1.
     ///
     /// # Panics
-    /// When there is none.
+    /// If it does not exist.
     #[must_use]
     pub fn agent(&self, number: usize) -> &AgentSidecar {
         &self.agents[number - 1]
     }
 
-    /// Every agent.
     #[must_use]
     pub fn agents(&self) -> &[AgentSidecar] {
         &self.agents
@@ -270,7 +264,7 @@ impl Lab {
     /// A client of the lab's etcd.
     ///
     /// # Errors
-    /// When the lab has none.
+    /// If the lab has none.
     pub fn registry(&self) -> Result<Registry> {
         Ok(Registry::connect(registry::EtcdSettings::new(
             self.etcd.endpoints(),
@@ -291,10 +285,10 @@ impl Lab {
         LabConsole::start(self.console_settings()).await
     }
 
-    /// Brings a lab that a test has hurt back to all members Synced in one Primary component, etcd and agents running.
+    /// Restores a lab after a test: all members Synced in one Primary component, etcd and agents running.
     ///
     /// # Errors
-    /// When that does not succeed; the lab should then be thrown away.
+    /// If that does not succeed; the lab should then be discarded.
     pub async fn repair(&self) -> Result<()> {
         self.etcd.repair().await.context("etcd does not recover")?;
         self.galera
@@ -335,10 +329,10 @@ impl Lab {
     }
 }
 
-/// The directory of the built programs: `CONSOLE_BIN_DIR`, else where this program's own executable lies.
+/// The directory of the built programs: `CONSOLE_BIN_DIR`, otherwise that of the current executable.
 ///
 /// # Errors
-/// When the operating system does not tell.
+/// If the current executable cannot be determined.
 pub fn program_directory() -> Result<PathBuf> {
     if let Some(directory) = std::env::var_os("CONSOLE_BIN_DIR") {
         return Ok(directory.into());
@@ -355,7 +349,7 @@ pub fn program_directory() -> Result<PathBuf> {
 /// The path of one of this project's programs.
 ///
 /// # Errors
-/// When it is not built; names the command that builds it.
+/// If it is not built; names the command that builds it.
 pub fn program(name: &str) -> Result<PathBuf> {
     let path = program_directory()?.join(name);
     anyhow::ensure!(
@@ -369,7 +363,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
 /// Puts the node agent into `directory`, where the server's user can reach it: notifications are the server's own calls.
 ///
 /// # Errors
-/// When it is not built or cannot be copied.
+/// If it is not built or cannot be copied.
 fn copy_agent(directory: &Path) -> Result<PathBuf> {
     let (built, lent) = (program("galera-agent")?, directory.join("galera-agent"));
     // On another file system than this one the copy takes a moment.

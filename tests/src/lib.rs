@@ -1,8 +1,8 @@
-//! The lab: real etcd, real MariaDB Galera and the real programs of this project as child processes on loopback, with
-//! the clients and the broken network that the acceptance tests, the demo and the benchmarks need.
+//! The lab: real etcd, real MariaDB Galera and this project's programs as child processes on loopback, with the clients
+//! and the breakable network for the acceptance tests, the demo and the benchmarks.
 //!
-//! Nothing here outlives its owner: every value ends what it started when it is dropped, and children die with this
-//! process even when it is killed.
+//! Nothing outlives its owner: every value stops what it started when it is dropped, and children die with this process
+//! even if it is killed.
 
 pub mod api;
 pub mod background;

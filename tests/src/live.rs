@@ -26,7 +26,7 @@ impl LiveClient {
     /// Connects to the console at `base` with a cookie, as a page of `origin` would.
     ///
     /// # Errors
-    /// When the console refuses; the status can be read with [`refusal_status`].
+    /// If the console refuses; the status can be read with [`refusal_status`].
     pub async fn connect(base: &str, cookie: Option<&str>, origin: &str) -> Result<Self> {
         let url = format!("{}/api/v1/live", base.replacen("http", "ws", 1));
         let mut request = url.into_client_request()?;
@@ -49,17 +49,17 @@ impl LiveClient {
     /// Replaces the subscription.
     ///
     /// # Errors
-    /// When the connection is closed.
+    /// If the connection is closed.
     pub async fn subscribe(&mut self, topics: &[&str]) -> Result<()> {
         let subscribe = topics.iter().map(|&topic| topic.to_owned()).collect();
         self.send(&serde_json::to_string(&SubscribeRequest { subscribe })?)
             .await
     }
 
-    /// Sends a text frame as it is.
+    /// Sends a text frame unmodified.
     ///
     /// # Errors
-    /// When the connection is closed.
+    /// If the connection is closed.
     pub async fn send(&mut self, text: &str) -> Result<()> {
         Ok(self.stream.send(Message::text(text)).await?)
     }
@@ -67,7 +67,7 @@ impl LiveClient {
     /// The next message.
     ///
     /// # Errors
-    /// When none comes within `patience` or the connection is closed; the close code can be read with [`close_code`].
+    /// If none comes within `patience` or the connection is closed; the close code can be read with [`close_code`].
     pub async fn next(&mut self, patience: Duration) -> Result<LiveMessage> {
         let text = async {
             loop {
@@ -127,7 +127,7 @@ impl LiveClient {
     /// Reads until the server closes, and returns the close code.
     ///
     /// # Errors
-    /// When it does not close within `deadline`.
+    /// If it does not close within `deadline`.
     pub async fn wait_for_close(&mut self, deadline: Duration) -> Result<u16> {
         let end = Instant::now() + deadline;
         loop {

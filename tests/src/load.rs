@@ -1,4 +1,4 @@
-//! Clients that write all the time and remember what was acknowledged, so that nothing of it can go missing unnoticed.
+//! Clients that write continuously and record what was acknowledged, so that any loss is detected.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::background::runtime;
 
-/// Longest wait for a connection or a transaction; then its outcome is unknown and the client goes elsewhere.
+/// Longest wait for a connection or a transaction; the outcome is then unknown and the client moves to another node.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest wait for all rows.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -37,9 +37,8 @@ pub fn schema(password: &str) -> [String; 4] {
 /// Where a client connects.
 #[derive(Clone, Debug)]
 pub struct ConnectTarget {
-    /// What is there, for people.
+    /// The node's name.
     pub node: String,
-    /// How to connect.
     pub options: Opts,
 }
 
@@ -49,11 +48,11 @@ pub type TargetSelector = Arc<dyn Fn(u64, u64) -> Option<ConnectTarget> + Send +
 /// An acknowledged row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcknowledgedRow {
-    /// Its key.
     pub id: u64,
     /// Who acknowledged it.
     pub node: String,
-    /// Where that node stood a moment later: the row lies at or below it. `None` when that could not be asked.
+    /// The node's `wsrep_last_committed` shortly afterwards, which is at or above the row's seqno; `None` if it could
+    /// not be read.
     pub position: Option<u64>,
 }
 
@@ -72,11 +71,11 @@ pub struct WriteLoad {
 }
 
 impl WriteLoad {
-    /// Starts `writers` of them.
+    /// Starts `writers` writers.
     ///
     /// # Errors
-    /// When there is no thread for them.
-    pub fn start(writers: u64, door: &TargetSelector) -> Result<Self> {
+    /// If no thread can be started.
+    pub fn start(writers: u64, select_target: &TargetSelector) -> Result<Self> {
         static STARTED: AtomicU64 = AtomicU64::new(0);
         let load = Self {
             ledger: Arc::default(),
@@ -87,7 +86,7 @@ impl WriteLoad {
             let writer = LoadWriter {
                 number,
                 first_id: STARTED.fetch_add(1, Ordering::Relaxed) << 40,
-                select_target: Arc::clone(door),
+                select_target: Arc::clone(select_target),
                 ledger: Arc::clone(&load.ledger),
             };
             let work = load.stop.clone().run_until_cancelled_owned(writer.write());
@@ -103,7 +102,7 @@ impl WriteLoad {
         lock(&self.ledger).acknowledged.len()
     }
 
-    /// The longest time without an acknowledged row since this was last asked.
+    /// The longest time without an acknowledged row since the last call.
     #[must_use]
     pub fn longest_pause(&self) -> Duration {
         let mut ledger = lock(&self.ledger);
@@ -128,7 +127,7 @@ impl Drop for WriteLoad {
 /// Which of `rows` are not on a node.
 ///
 /// # Errors
-/// When it does not answer in time.
+/// If it does not respond in time.
 pub async fn missing_rows(
     options: Opts,
     rows: &[AcknowledgedRow],
@@ -161,7 +160,7 @@ impl LoadWriter {
     async fn write(self) {
         let mut connection = None;
         for sequence in 0_u64.. {
-            // Never tried twice: whoever gets no answer does not know whether the row is there.
+            // Never retried: without a response it is unknown whether the row exists.
             let id = self.first_id + sequence;
             match timeout(
                 TRANSACTION_TIMEOUT,

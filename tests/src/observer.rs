@@ -1,5 +1,5 @@
-//! Asks every node directly, several times a second: what they say is the truth that tests are judged by. It knows
-//! neither the registry nor the console.
+//! Queries every node directly, several times a second: the ground truth that tests are judged by. It uses neither the
+//! registry nor the console.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,7 +23,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest wait for an answer.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is asked: cheap, and answered by a node that serves nobody.
+/// Cheap, and answered by a node without a Primary component.
 const STATUS_QUERY: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_cluster_status', 'wsrep_cluster_size', \
     'wsrep_cluster_conf_id', 'wsrep_cluster_state_uuid', 'wsrep_local_state_comment', 'wsrep_incoming_addresses', \
     'wsrep_last_committed')";
@@ -31,26 +31,22 @@ const STATUS_QUERY: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_cl
 /// A node that is observed.
 #[derive(Clone, Debug)]
 pub struct ObservedNode {
-    /// Tells it from all others, also from one of the same name and address that came before it.
+    /// Unique, also among nodes that had the same name and address earlier.
     pub key: String,
-    /// What people call it.
+    /// The display name.
     pub name: String,
     /// The IP address that the other nodes know it by.
     pub address: String,
-    /// How to ask it.
+    /// How to connect.
     pub options: Opts,
 }
 
 /// A node's last answer.
 #[derive(Clone, Debug)]
 pub struct NodeStatus {
-    /// When it came.
     pub observed_at: Instant,
-    /// `wsrep_local_state_comment`.
     pub state: String,
-    /// `wsrep_cluster_size`.
     pub size: String,
-    /// `wsrep_last_committed`.
     pub committed: Option<u64>,
     /// Its component, when that is Primary.
     pub primary: Option<PrimaryView>,
@@ -63,7 +59,7 @@ impl NodeStatus {
         self.primary.is_some() && self.state == "Synced"
     }
 
-    /// What it says of itself, without what changes with every transaction.
+    /// Its status without what changes with every transaction.
     fn summary(&self) -> String {
         let Self { state, size, .. } = self;
         match &self.primary {
@@ -80,19 +76,18 @@ impl NodeStatus {
     }
 }
 
-/// What is known of a node: its last answer, when it has given one lately.
+/// A node and its last status, if that is recent.
 pub type NodeObservation = (ObservedNode, Option<NodeStatus>);
 
-/// A change in what a node says.
+/// A change of a node's status.
 #[derive(Clone, Debug)]
 pub struct StatusChange {
-    /// When it was first heard.
+    /// When it was first observed.
     pub at: Instant,
-    /// The node's name.
     pub node: String,
-    /// What it says from now on.
+    /// The new status.
     pub status: String,
-    /// Where it stood at that moment.
+    /// `wsrep_last_committed` at that moment.
     pub committed: Option<u64>,
 }
 
@@ -135,7 +130,7 @@ impl ClusterObserver {
     /// Observes `nodes` from now on.
     ///
     /// # Errors
-    /// When there is no thread for it.
+    /// If there is no thread for it.
     pub fn start(nodes: impl IntoIterator<Item = ObservedNode>) -> Result<Self> {
         let observer = Self {
             record: Arc::default(),
@@ -151,7 +146,7 @@ impl ClusterObserver {
     /// Observes this node, too.
     ///
     /// # Errors
-    /// When there is no thread for it.
+    /// If there is no thread for it.
     pub fn observe(&self, node: ObservedNode) -> Result<()> {
         let stop = CancellationToken::new();
         lock(&self.record)
@@ -164,7 +159,7 @@ impl ClusterObserver {
         Ok(())
     }
 
-    /// Stops asking the node with this key. What it said counts still.
+    /// Stops querying the node with this key; its earlier statuses still count.
     pub fn stop_observing(&self, key: &str) {
         lock(&self.pollers).remove(key);
         lock(&self.record).nodes.remove(key);
@@ -176,10 +171,11 @@ impl ClusterObserver {
         lock(&self.record).nodes.values().cloned().collect()
     }
 
-    /// Fails unless exactly `count` nodes are observed and all of them are Synced in one Primary component of that size.
+    /// Fails unless exactly `count` nodes are observed and all of them are Synced in one Primary component of that
+    /// size.
     ///
     /// # Errors
-    /// As said; names what each node says.
+    /// Lists what each node reports.
     pub fn ensure_all_synced(&self, count: usize) -> Result<()> {
         let nodes = self.nodes();
         // Not by the member lists: one that joined by an incremental transfer shows an old one until the next change.
@@ -204,10 +200,10 @@ impl ClusterObserver {
     #[must_use]
     pub fn primary_throughout(&self, from: Instant, to: Instant) -> Vec<String> {
         let record = lock(&self.record);
-        let stays = record.primary_intervals.iter();
-        stays
-            .filter(|stay| stay.since <= from && stay.until >= to)
-            .map(|stay| stay.node.clone())
+        let intervals = record.primary_intervals.iter();
+        intervals
+            .filter(|interval| interval.since <= from && interval.until >= to)
+            .map(|interval| interval.node.clone())
             .collect()
     }
 
@@ -218,7 +214,7 @@ impl ClusterObserver {
         let mut histories: Vec<_> = record
             .primary_intervals
             .iter()
-            .map(|stay| stay.view.state_uuid.clone())
+            .map(|interval| interval.view.state_uuid.clone())
             .collect();
         histories.sort();
         histories.dedup();
@@ -229,11 +225,11 @@ impl ClusterObserver {
         }
     }
 
-    /// Fails when there ever were two Primary components at one time, or of two histories, or when too little was seen
-    /// to say so. Returns how many answers that rests on.
+    /// Fails if there ever were two Primary components at the same time or of two histories, or if there are too few
+    /// observations. Returns their number.
     ///
     /// # Errors
-    /// As said.
+    /// Describes the violation.
     pub fn verify(&self) -> Result<usize> {
         let ObserverFindings {
             answers,
@@ -258,14 +254,14 @@ impl ClusterObserver {
         Ok(answers)
     }
 
-    /// Every change in what any node said, in order of time.
+    /// All status changes in order of time.
     #[must_use]
     pub fn status_changes(&self) -> Vec<StatusChange> {
         lock(&self.record).status_changes.clone()
     }
 }
 
-/// What every node says, in one line.
+/// The status of every node, on one line.
 #[must_use]
 pub fn describe(nodes: &[NodeObservation]) -> String {
     let each = nodes.iter().map(|(node, answer)| match answer {
@@ -278,8 +274,8 @@ pub fn describe(nodes: &[NodeObservation]) -> String {
 
 async fn poll_node(node: ObservedNode, record: Arc<Mutex<ObservationLog>>) {
     let mut connection: Option<Conn> = None;
-    // The index of the stay that this node is in.
-    let mut stay: Option<usize> = None;
+    // Index of the node's current interval.
+    let mut interval: Option<usize> = None;
     let mut words: Option<String> = None;
     loop {
         let asked = Instant::now();
@@ -289,7 +285,7 @@ async fn poll_node(node: ObservedNode, record: Arc<Mutex<ObservationLog>>) {
             connection = None;
         }
         record_status_change(&record, &node, answer.as_ref(), &mut words);
-        stay = record_status(&record, &node, asked, answer, stay);
+        interval = record_status(&record, &node, asked, answer, interval);
         tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
@@ -308,7 +304,7 @@ async fn query_status(connection: &mut Option<Conn>, node: &ObservedNode) -> Res
         observed_at: Instant::now(),
         state: read("wsrep_local_state_comment"),
         size: read("wsrep_cluster_size"),
-        // The number that stands for none is no position.
+        // The undefined seqno is not a position.
         committed: read("wsrep_last_committed")
             .parse()
             .ok()
@@ -321,7 +317,7 @@ async fn query_status(connection: &mut Option<Conn>, node: &ObservedNode) -> Res
     })
 }
 
-/// Remembers what a node says when that differs from what it said before.
+/// Records a node's status if it differs from the previous one.
 fn record_status_change(
     record: &Mutex<ObservationLog>,
     node: &ObservedNode,
@@ -341,13 +337,13 @@ fn record_status_change(
     *before = Some(words);
 }
 
-/// Keeps an answer, and prolongs the node's stay or begins a new one.
+/// Stores a status, and extends the node's current interval or starts a new one.
 fn record_status(
     record: &Mutex<ObservationLog>,
     node: &ObservedNode,
     asked: Instant,
     answer: Option<NodeStatus>,
-    stay: Option<usize>,
+    interval: Option<usize>,
 ) -> Option<usize> {
     let mut record = lock(record);
     record.answers += usize::from(answer.is_some());
@@ -358,12 +354,12 @@ fn record_status(
         *last = answer;
     }
     let (view, at) = view?;
-    if let Some(index) = stay
+    if let Some(index) = interval
         && let Some(current) = record.primary_intervals.get_mut(index)
         && current.view == view
     {
         current.until = asked;
-        return stay;
+        return interval;
     }
     record.primary_intervals.push(PrimaryInterval {
         node: format!("{} ({})", node.name, node.address),

@@ -1,4 +1,4 @@
-//! Waiting for something to become true, with a deadline instead of a sleep.
+//! Polling for a condition with a deadline.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -22,7 +22,8 @@ pub struct EndedEarlyError {
 /// Repeats `attempt` until it succeeds.
 ///
 /// # Errors
-/// When `deadline` has passed, or at once when a process that was waited for has [`EndedEarlyError`]; names `what` and the last attempt's error.
+/// If `deadline` has passed, or immediately if a process has exited ([`EndedEarlyError`]); has `what` and the last
+/// attempt's error.
 pub async fn eventually<T, F, A>(what: &str, deadline: Duration, mut attempt: F) -> Result<T>
 where
     F: FnMut() -> A,

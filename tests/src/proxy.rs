@@ -14,25 +14,25 @@ use tokio_util::task::TaskTracker;
 use crate::background::runtime;
 use crate::lab::ports::ReservedPort;
 
-/// Most bytes that are passed on at once.
+/// Bytes forwarded in one piece at most.
 const CHUNK: usize = 16 * 1024;
 
 /// What happens to connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ProxyMode {
-    /// Passed on as they are.
+    /// Forwarded unchanged.
     Pass,
     /// Every chunk is late by this much.
     Delay(Duration),
-    /// So many bytes a second, each way.
+    /// So many bytes per second, each way.
     Throttle(u64),
     /// Accepted; nothing is ever answered.
     Blackhole,
-    /// Nobody listens; open connections are cut.
+    /// Connections are refused; open ones are closed.
     Refuse,
 }
 
-/// Mode, the number of cuts so far, and after which words of a client nothing is answered any more.
+/// The mode, the number of cuts so far, and the request text after which replies are dropped.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct ProxyControl {
     mode: ProxyMode,
@@ -52,11 +52,11 @@ impl ChaosProxy {
     /// Listens on a free port of `address` and passes connections on to `target`.
     ///
     /// # Errors
-    /// When no port is free.
+    /// If no port is free.
     pub fn start(address: Ipv4Addr, target: SocketAddr) -> Result<Self> {
         let port = ReservedPort::reserve(address)?;
         let address = SocketAddr::from((address, port.number()));
-        // Listening from the start, not only when the task runs for the first time.
+        // Bound here, so that it accepts connections before the task runs.
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let (orders, received) = watch::channel(ProxyControl {
@@ -75,7 +75,6 @@ impl ChaosProxy {
         })
     }
 
-    /// Where it listens.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
@@ -91,7 +90,7 @@ impl ChaosProxy {
         self.set(ProxyMode::Delay(late));
     }
 
-    /// Passes on so many bytes a second.
+    /// Passes on this many bytes per second.
     pub fn throttle(&self, bytes_per_second: u64) {
         self.set(ProxyMode::Throttle(bytes_per_second.max(1)));
     }
@@ -111,7 +110,7 @@ impl ChaosProxy {
         self.control.send_modify(|order| order.cuts += 1);
     }
 
-    /// From now on a client that says `words` is heard, but gets no answer any more on that connection.
+    /// Forwards requests but drops all replies on a connection once a client has sent `words`.
     pub fn drop_replies_after(&self, words: &'static str) {
         self.control
             .send_modify(|order| order.drop_replies_after = Some(words));
@@ -184,11 +183,11 @@ async fn pass(client: TcpStream, target: SocketAddr, mut orders: watch::Receiver
     server.set_nodelay(true).ok();
     let (client_reads, client_writes) = client.into_split();
     let (server_reads, server_writes) = server.into_split();
-    // Whether the client has said the words after which it gets no answer.
+    // Whether the client has sent the text after which replies are dropped.
     let (mute, muted) = watch::channel(false);
-    let heard = |said: &[u8]| {
+    let heard = |sent: &[u8]| {
         let words = orders.borrow().drop_replies_after;
-        if words.is_some_and(|words| contains(said, words.as_bytes())) {
+        if words.is_some_and(|words| contains(sent, words.as_bytes())) {
             mute.send_replace(true);
         }
         true
@@ -221,7 +220,7 @@ async fn copy_one_way(
         };
         let Ok(count @ 1..) = from.read(&mut buffer[..limit]).await else {
             if !passes(&[]) {
-                // Not even an end is told.
+                // Not even the end of the stream is forwarded.
                 std::future::pending::<()>().await;
             }
             to.shutdown().await.ok();

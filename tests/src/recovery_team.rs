@@ -1,4 +1,4 @@
-//! Those who recover a cluster, each with a session of their own.
+//! The people who recover a cluster, each with their own session.
 
 use std::time::Duration;
 
@@ -19,11 +19,11 @@ use crate::lab::console::{ConsoleUser, LabConsole};
 
 /// Longest wait for whatever takes no state transfer.
 const ACTION_TIMEOUT: Duration = Duration::from_secs(40);
-/// Longest wait for an action to end: longer than the console itself watches for a statement's outcome.
+/// Longest wait for an action to end: longer than the console waits for a statement's outcome.
 const END_TIMEOUT: Duration = Duration::from_secs(80);
-/// Longest wait for a plan to become executable: views have to settle first.
+/// Longest wait for a plan to become executable: views must be stable first.
 const PLAN_TIMEOUT: Duration = Duration::from_secs(20);
-/// The same where the cluster might heal by itself, which is waited for.
+/// The same if the cluster might heal, which the plan waits for.
 const UNHEALED_PLAN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Sessions with one console.
@@ -33,7 +33,7 @@ pub struct RecoveryTeam {
     pub operator: ConsoleClient,
     /// An approver.
     pub approver: ConsoleClient,
-    /// Somebody who is both: who requests, and must not approve.
+    /// Operator and approver: requests, and must not approve their own requests.
     pub requester: ConsoleClient,
 }
 
@@ -41,7 +41,7 @@ impl RecoveryTeam {
     /// Those who recover the cluster `lab`.
     ///
     /// # Errors
-    /// When somebody cannot sign in.
+    /// If a sign-in fails.
     pub async fn sign_in(console: &LabConsole) -> Result<Self> {
         Self::sign_in_for(console, "lab").await
     }
@@ -49,7 +49,7 @@ impl RecoveryTeam {
     /// Those who recover `cluster`.
     ///
     /// # Errors
-    /// When somebody cannot sign in.
+    /// If a sign-in fails.
     pub async fn sign_in_for(console: &LabConsole, cluster: &str) -> Result<Self> {
         let both = ConsoleUser::new("both", "operator,approver");
         // It may exist already.
@@ -68,13 +68,13 @@ impl RecoveryTeam {
         })
     }
 
-    /// The same people at another replica, with the same sessions.
+    /// The same people with the same sessions at another replica.
     ///
     /// # Errors
-    /// When a client cannot be made.
+    /// If a client cannot be created.
     pub fn at_replica(&self, replica: &LabConsole) -> Result<Self> {
         let there = |who: &ConsoleClient| {
-            let cookie = who.cookie().context("nobody is signed in")?;
+            let cookie = who.cookie().context("not signed in")?;
             anyhow::Ok(ConsoleClient::new(&replica.url())?.with_cookie(cookie))
         };
         Ok(Self {
@@ -88,7 +88,7 @@ impl RecoveryTeam {
     /// The plan with these attestations.
     ///
     /// # Errors
-    /// When the console gives none.
+    /// If the console gives none.
     pub async fn plan(&self, kind: &str, attestations: &[Attestation]) -> Result<Plan> {
         let path = format!("/api/v1/clusters/{}/plans/{kind}", self.cluster);
         if attestations.is_empty() {
@@ -97,16 +97,16 @@ impl RecoveryTeam {
         post(&self.operator, &path, json!({"attestations": attestations})).await
     }
 
-    /// The plan as soon as every check permits it.
+    /// The plan as soon as every check passes.
     ///
     /// # Errors
-    /// When some check does not in time; says which.
+    /// If a check does not pass in time; names it.
     pub async fn executable_plan(&self, kind: &str, attestations: &[Attestation]) -> Result<Plan> {
         self.executable_plan_within(PLAN_TIMEOUT, kind, attestations)
             .await
     }
 
-    /// The same for a cluster whose members are all there, so that it might heal by itself.
+    /// The same for a cluster whose members all run, so that it might heal.
     ///
     /// # Errors
     /// As [`RecoveryTeam::executable_plan`].
@@ -134,11 +134,11 @@ impl RecoveryTeam {
         .await
     }
 
-    /// Requests what the plan says as soon as there is an executable one that `right` accepts, for a cluster whose members
-    /// are all there: a silent group tries to find the others now and then, and nothing can be asked of it meanwhile.
+    /// Requests the plan as soon as there is an executable one that `right` accepts, for a cluster whose members all
+    /// run. Non-Primary members periodically try to reconnect, and no plan is executable meanwhile.
     ///
     /// # Errors
-    /// When `right` refuses a plan, or nothing can be requested in time.
+    /// If `right` rejects a plan, or nothing can be requested in time.
     pub async fn request_unhealed(
         &self,
         kind: &str,
@@ -152,10 +152,10 @@ impl RecoveryTeam {
         .await
     }
 
-    /// Requests what `plan` says; by the one who is operator and approver.
+    /// Requests `plan` as the user with both roles.
     ///
     /// # Errors
-    /// When that is refused.
+    /// If it is refused.
     pub async fn request(
         &self,
         kind: &str,
@@ -169,7 +169,7 @@ impl RecoveryTeam {
     /// The same, refused.
     ///
     /// # Errors
-    /// When it is not refused.
+    /// If it is not refused.
     pub async fn request_refused(
         &self,
         kind: &str,
@@ -200,7 +200,7 @@ impl RecoveryTeam {
     /// `POST /api/v1/actions/{id}/{verb}`.
     ///
     /// # Errors
-    /// When that is refused.
+    /// If that is refused.
     pub async fn act(
         &self,
         who: &ConsoleClient,
@@ -214,7 +214,7 @@ impl RecoveryTeam {
     /// The same, refused.
     ///
     /// # Errors
-    /// When it is not refused.
+    /// If it is not refused.
     pub async fn act_refused(
         &self,
         who: &ConsoleClient,
@@ -226,10 +226,10 @@ impl RecoveryTeam {
         problem(request.send().await?).await
     }
 
-    /// The action as it is now.
+    /// The current state of the action.
     ///
     /// # Errors
-    /// When the console does not tell.
+    /// If the console does not respond.
     pub async fn action(&self, action: &ActionView) -> Result<ActionView> {
         let path = format!("/api/v1/actions/{}", action.action.id);
         self.operator.get(&path).await
@@ -238,7 +238,7 @@ impl RecoveryTeam {
     /// The action once it has ended.
     ///
     /// # Errors
-    /// When it has not in time; quotes its journal.
+    /// If it has not in time; quotes its journal.
     pub async fn wait_for_end(&self, action: &ActionView) -> Result<ActionView> {
         eventually("the action to end", END_TIMEOUT, async || {
             let now = self.action(action).await?;
@@ -261,12 +261,12 @@ impl RecoveryTeam {
     /// Waits until the action has ended as superseded without having done anything, and nothing is left to recover.
     ///
     /// # Errors
-    /// When it ends otherwise, may have acted, or a plan still offers something.
+    /// If it ends otherwise, may have acted, or a plan still offers something.
     pub async fn wait_for_superseded(&self, action: &ActionView) -> Result<()> {
         let ended = self.wait_for_end(action).await?.action;
         ensure!(ended.state == ActionState::Superseded, "{ended:#?}");
         ensure!(!ended.may_have_acted(), "{:?}", ended.steps);
-        // The executor asked the nodes; what is shown is what the console was told last.
+        // The executor has queried the nodes itself; the console's view may lag behind.
         eventually("the plan to follow", ACTION_TIMEOUT, async || {
             let now = self.plan("bootstrap", &[]).await?;
             ensure!(
@@ -282,7 +282,7 @@ impl RecoveryTeam {
     /// The whole audit trail, oldest entry first.
     ///
     /// # Errors
-    /// When the console does not tell.
+    /// If the console does not respond.
     pub async fn audit_trail(&self) -> Result<Vec<AuditEntry>> {
         let mut entries: Vec<AuditEntry> = Vec::new();
         let mut path = "/api/v1/audit?limit=1000".to_owned();
@@ -298,10 +298,10 @@ impl RecoveryTeam {
         Ok(entries)
     }
 
-    /// What the audit trail says of `action`, word by word, oldest first.
+    /// The audit events of `action`, oldest first.
     ///
     /// # Errors
-    /// When the console does not tell.
+    /// If the console does not respond.
     pub async fn audit_events(&self, action: &ActionView) -> Result<Vec<String>> {
         let trail = self.audit_trail().await?;
         let own = trail

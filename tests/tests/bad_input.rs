@@ -1,4 +1,4 @@
-//! Garbage from outside: it is shown for what it is and harms nothing else.
+//! Malformed input: it is shown as such and affects nothing else.
 
 use anyhow::{Context, Result, ensure};
 use galera::view::{RegistryKeyView, VerdictState};
@@ -7,7 +7,7 @@ use reqwest::{Method, header};
 use crate::shared;
 use crate::views::{self, CONSOLE_DELAY, PATIENCE};
 
-/// The value that etcd accepts from whoever may write to it, but no reader expects.
+/// A size that etcd accepts but no reader expects.
 const HUGE: usize = 2_000_000;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -52,22 +52,22 @@ async fn wrong_settings_exit_64_and_name_the_setting() -> Result<()> {
     ];
     for (arguments, named) in cases {
         let output = run("galera-console", arguments).await?;
-        let said = String::from_utf8_lossy(&output.stderr);
+        let printed = String::from_utf8_lossy(&output.stderr);
         ensure!(
             output.status.code() == Some(USAGE),
-            "{arguments:?}: {}: {said}",
+            "{arguments:?}: {}: {printed}",
             output.status
         );
         ensure!(
-            said.contains(named),
-            "{arguments:?} does not name {named}: {said}"
+            printed.contains(named),
+            "{arguments:?} does not name {named}: {printed}"
         );
     }
     let agent = run("galera-agent", &["report"]).await?;
-    let said = String::from_utf8_lossy(&agent.stderr);
+    let printed = String::from_utf8_lossy(&agent.stderr);
     ensure!(
-        agent.status.code() == Some(USAGE) && said.contains("CLUSTER_NAME"),
-        "{}: {said}",
+        agent.status.code() == Some(USAGE) && printed.contains("CLUSTER_NAME"),
+        "{}: {printed}",
         agent.status
     );
     for name in ["galera-console", "galera-agent"] {
@@ -98,17 +98,17 @@ async fn a_port_in_use_is_reported() -> Result<()> {
         ],
     )
     .await?;
-    let said = format!(
+    let printed = format!(
         "{}{}",
         String::from_utf8_lossy(&output.stderr),
         String::from_utf8_lossy(&output.stdout)
     );
     ensure!(
         matches!(output.status.code(), Some(64 | 69)),
-        "{}: {said}",
+        "{}: {printed}",
         output.status
     );
-    ensure!(said.contains(&address), "{said}");
+    ensure!(printed.contains(&address), "{printed}");
     Ok(())
 }
 
@@ -166,7 +166,7 @@ async fn without_endpoints_it_runs_the_embedded_etcd() -> Result<()> {
     console.stop().await?;
     ensure!(
         !std::path::Path::new(&format!("/proc/{child}")).exists(),
-        "its etcd {child} lives on"
+        "its etcd {child} is still running"
     );
     console.launch()?;
     console.wait_until_ready().await?;

@@ -32,18 +32,21 @@ async fn start_demo() -> Result<DemoProcess> {
     let output = process.stdout.take().context("no output")?;
     let mut lines = BufReader::new(output).lines();
     let line = tokio::time::timeout(Duration::from_secs(120), lines.next_line()).await??;
-    let told: Value = serde_json::from_str(&line.context("the demo ended early")?)?;
+    let printed: Value = serde_json::from_str(&line.context("the demo ended early")?)?;
     let mut started: Vec<u64> = ["nodes", "etcd"]
         .into_iter()
-        .flat_map(|kind| told[kind].as_array().into_iter().flatten())
+        .flat_map(|kind| printed[kind].as_array().into_iter().flatten())
         .filter_map(|one| one["pid"].as_u64())
         .collect();
-    started.extend(told["console"]["pid"].as_u64());
-    ensure!(started.len() == 3, "{told}");
+    started.extend(printed["console"]["pid"].as_u64());
+    ensure!(started.len() == 3, "{printed}");
     Ok(DemoProcess {
         process,
         started,
-        directory: told["directory"].as_str().context("no directory")?.into(),
+        directory: printed["directory"]
+            .as_str()
+            .context("no directory")?
+            .into(),
     })
 }
 
@@ -70,7 +73,7 @@ impl DemoProcess {
     }
 }
 
-/// Whether a process runs; a zombie that nobody has waited for does not.
+/// Whether a process is running; a zombie is not.
 fn is_running(pid: u64) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ")

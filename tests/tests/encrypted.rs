@@ -1,5 +1,5 @@
-//! Notices over encrypted ways: e-mail by STARTTLS and by TLS from the beginning, with an account, and webhooks by HTTPS;
-//! and what is said where that does not work.
+//! Notifications over TLS: e-mail with STARTTLS and implicit TLS and with an account, webhooks over HTTPS; and the
+//! errors if that fails.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// Longest wait for a notice, some failed attempts with their pauses included.
+/// Longest wait for a notification, including failed attempts and their delays.
 const NOTIFICATION_TIMEOUT: Duration = Duration::from_secs(60);
 const ACCOUNT: &str = "console:the-right-password";
 const PASSWORD: &str = "the-right-password";
@@ -48,7 +48,7 @@ fn password(lab: &Lab, text: &str) -> Result<String> {
 }
 
 fn text(path: &Path) -> Result<&str> {
-    path.to_str().context("a path that is no text")
+    path.to_str().context("the path is not UTF-8")
 }
 
 fn team() -> Value {
@@ -72,7 +72,7 @@ async fn add(admin: &ConsoleClient, target: &Value) -> Result<String> {
     Ok(target["id"].as_str().context("no id")?.to_owned())
 }
 
-/// Adds a target that is told nothing, and presses its button.
+/// Adds a target without any events and sends a test notification.
 async fn add_and_test(admin: &ConsoleClient, target: &Value) -> Result<Value> {
     let mut target = target.clone();
     target["enabled"] = false.into();
@@ -85,7 +85,7 @@ async fn add_and_test(admin: &ConsoleClient, target: &Value) -> Result<Value> {
     .await
 }
 
-/// The button's target is not reached, and what is said of it holds these `words`.
+/// The test notification fails with an error that contains these `words`.
 async fn ensure_test_fails(admin: &ConsoleClient, target: &Value, words: &str) -> Result<()> {
     let delivery = add_and_test(admin, target).await?;
     let error = delivery["tries"][0]["error"].as_str().unwrap_or_default();
@@ -155,7 +155,7 @@ async fn mail_delivery_failures_are_reported() -> Result<()> {
     let implicit = guarded(Some(&identity), true).await?;
     let misnamed = guarded(Some(&other), false).await?;
     let trusting = ["--notify-ca", ca];
-    let foreign = "does not know; if it is yours, give it with --notify-ca";
+    let foreign = "unknown authority; if it is yours, add it with --notify-ca";
     for (smtp, tls, more, words) in [
         (&starttls, "starttls", &[][..], foreign),
         (&implicit, "implicit", &[], foreign),
@@ -163,16 +163,16 @@ async fn mail_delivery_failures_are_reported() -> Result<()> {
             &misnamed,
             "starttls",
             &trusting,
-            "its certificate is for mail.example.org and not for that name",
+            "its certificate is for mail.example.org, not for that name",
         ),
-        // Never in clear where encryption is asked for, and the other way round.
+        // Never in clear text if encryption is configured, and vice versa.
         (&plain, "starttls", &trusting, "STARTTLS"),
         (&starttls, "none", &[], "530"),
         (
             &starttls,
             "implicit",
             &trusting,
-            "it answers, but not in TLS",
+            "the server does not speak TLS",
         ),
     ] {
         let own = ["--smtp-host", "localhost", "--smtp-tls", tls];
@@ -253,8 +253,8 @@ async fn webhooks_verify_the_https_certificate() -> Result<()> {
     let admin = trusting.sign_in("admin").await?;
     add(&admin, &hook(good.url())).await?;
     eventually("the cluster's verdict", NOTIFICATION_TIMEOUT, async || {
-        let told = titles(&good.messages())?;
-        ensure!(told == ["void is down"], "{told:?}");
+        let notified = titles(&good.messages())?;
+        ensure!(notified == ["void is down"], "{notified:?}");
         Ok(())
     })
     .await?;
@@ -272,7 +272,7 @@ async fn webhooks_verify_the_https_certificate() -> Result<()> {
         (
             &misnamed,
             misnamed.url(),
-            "its certificate is for hooks.example.org and not for that name",
+            "its certificate is for hooks.example.org, not for that name",
         ),
         (
             &expired,
@@ -280,7 +280,7 @@ async fn webhooks_verify_the_https_certificate() -> Result<()> {
             "its certificate expired at 2021-01-01T00:00:00",
         ),
         (&own, own.url(), "self-signed"),
-        (&plain, disguised.as_str(), "it answers, but not in TLS"),
+        (&plain, disguised.as_str(), "the server does not speak TLS"),
     ] {
         ensure_test_fails(&admin, &hook(url), words).await?;
         ensure!(receiver.messages().is_empty(), "{words}");
@@ -289,7 +289,8 @@ async fn webhooks_verify_the_https_certificate() -> Result<()> {
     // Without the file the authority is a stranger's.
     let strict = console(&lab, &[]).await?;
     let admin = strict.sign_in("admin").await?;
-    let words = "no TLS with 127.0.0.1: its certificate comes from an authority that the console does not know";
+    let words =
+        "TLS handshake with 127.0.0.1 failed: its certificate is signed by an unknown authority";
     ensure_test_fails(&admin, &hook(good.url()), words).await?;
     ensure!(good.messages().len() == 1, "{:?}", good.messages());
     Ok(())

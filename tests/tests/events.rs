@@ -1,4 +1,4 @@
-//! What happened to a cluster, told afterwards.
+//! The event history of a cluster.
 
 use acceptance::lab::node::NodeStart;
 use anyhow::{Context, Result, ensure};
@@ -32,24 +32,25 @@ async fn a_killed_node_and_its_return_are_recorded() -> Result<()> {
         views::has_verdict(view, VerdictState::Healthy)
     })
     .await?;
-    let told = acceptance::eventually("both in the events", PATIENCE, async || {
-        let mut told = events(&api).await?;
-        told.retain(|event| event.sequence > before);
-        let last = told.iter().rev().find_map(|event| match event.change {
+    let recorded = acceptance::eventually("both in the events", PATIENCE, async || {
+        let mut recorded = events(&api).await?;
+        recorded.retain(|event| event.sequence > before);
+        let last = recorded.iter().rev().find_map(|event| match event.change {
             StateChange::Verdict { to, .. } => Some(to),
             StateChange::Node { .. } => None,
         });
-        ensure!(last == Some(VerdictState::Healthy), "{told:?}");
-        Ok(told)
+        ensure!(last == Some(VerdictState::Healthy), "{recorded:?}");
+        Ok(recorded)
     })
     .await?;
     ensure!(
-        told.iter()
+        recorded
+            .iter()
             .zip(before + 1..)
             .all(|(event, number)| event.sequence == number)
     );
-    ensure!(told.is_sorted_by_key(|event| event.at));
-    let states: Vec<Option<NodeState>> = told
+    ensure!(recorded.is_sorted_by_key(|event| event.at));
+    let states: Vec<Option<NodeState>> = recorded
         .iter()
         .filter(|event| event.change.node() == Some(&id))
         .filter_map(|event| match event.change {
@@ -65,7 +66,7 @@ async fn a_killed_node_and_its_return_are_recorded() -> Result<()> {
         states.last() == Some(&Some(NodeState::Synced)) && gone + 1 < states.len(),
         "{states:?}"
     );
-    let degraded = told.iter().find_map(|event| match &event.change {
+    let degraded = recorded.iter().find_map(|event| match &event.change {
         StateChange::Verdict {
             to: VerdictState::Degraded,
             reasons,
@@ -81,7 +82,7 @@ async fn a_killed_node_and_its_return_are_recorded() -> Result<()> {
         "{reasons:?}"
     );
 
-    // The page tells the same in words, and finds it again by a filter.
+    // The page shows the same event, and finds it with a filter.
     let page = api
         .get_text(&format!("/clusters/lab/events?node={id}&state=unreachable"))
         .await?;

@@ -1,4 +1,4 @@
-//! Identical nodes that start at once, crash, stop and come back: always one cluster, never two.
+//! Identical nodes that start together, crash, stop and return: always one cluster, never two.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use registry::{Transaction, WriteOp};
 
 /// Longest wait for nodes to form a cluster.
 const FORMATION_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest wait for a node to notice something.
+/// Longest wait for a node to react.
 const SOON: Duration = Duration::from_secs(20);
 
 fn observer(lab: &HomogeneousLab) -> Result<ClusterObserver> {
@@ -21,7 +21,7 @@ fn observer(lab: &HomogeneousLab) -> Result<ClusterObserver> {
 
 async fn founder(lab: &HomogeneousLab) -> Result<serde_json::Value> {
     let keys = lab.keys().await?;
-    let founder = keys.get("founder").context("nobody founded")?;
+    let founder = keys.get("founder").context("no founder")?;
     Ok(serde_json::from_str(founder)?)
 }
 
@@ -34,13 +34,13 @@ async fn three_started_at_once_form_one_cluster() -> Result<()> {
     let lab = HomogeneousLab::prepare(4).await?;
     let observer = observer(&lab)?;
 
-    // Without etcd nobody does anything to the data.
+    // Without etcd the data is not touched.
     lab.etcd().kill_all();
     for node in &lab.nodes()[..3] {
         node.start()?;
     }
     for node in &lab.nodes()[..3] {
-        node.wait_for_log("does not answer; waiting for it", SOON)
+        node.wait_for_log("is unreachable; waiting for it", SOON)
             .await?;
         let (status, body) = node.health("/").await?;
         ensure!(status == 503 && body.contains("etcd"), "{status} {body}");
@@ -95,7 +95,7 @@ async fn three_started_at_once_form_one_cluster() -> Result<()> {
         second["state_uuid"] == first["state_uuid"],
         "{first} {second}"
     );
-    eventually("everybody to be registered again", SOON, async || {
+    eventually("all nodes to be registered again", SOON, async || {
         for node in lab.nodes() {
             let registered = key(&lab, node, "registered").await?;
             ensure!(registered.is_some(), "{} is not", node.id()?);
@@ -106,22 +106,22 @@ async fn three_started_at_once_form_one_cluster() -> Result<()> {
     // States that are over within milliseconds reach the registry through the notification.
     let states = recorder.values("/wsrep_local_state_comment");
     for state in ["Joined", "Donor/Desynced", "Synced"] {
-        ensure!(states.contains(state), "nobody was {state}: {states:?}");
+        ensure!(states.contains(state), "no node was {state}: {states:?}");
     }
 
     // Etcd lost later is no trouble of the database.
     lab.etcd().kill_all();
     lab.node(2)
-        .wait_for_log("the database is left alone", SOON)
+        .wait_for_log("the database is unaffected", SOON)
         .await?;
     lab.wait_until_synced(&[1, 2, 3, 4], SOON).await?;
     ensure!(lab.node(2).health("/").await?.0 == 200);
     lab.etcd().start_all().await?;
     lab.node(2)
-        .wait_for_log("Registry answers again", SOON)
+        .wait_for_log("etcd is reachable again", SOON)
         .await?;
 
-    // The accounts, and nobody else.
+    // The accounts, and no others.
     let accounts: Vec<String> = lab
         .node(4)
         .query(
@@ -155,7 +155,7 @@ async fn three_started_at_once_form_one_cluster() -> Result<()> {
     ensure!(code == Some(137), "{code:?}");
     let id = lab.node(4).id()?.to_string();
     let durable = ["highest_position", "registered"].map(|field| format!("{id}/{field}"));
-    // At once, but where etcd was away just before, with the lease that was lost then.
+    // Immediately; with the lost lease if etcd was unreachable shortly before.
     eventually("its status to be gone", SOON, async || {
         let mut keys = lab.keys().await?;
         keys.retain(|key, _| key.starts_with(&id));
@@ -166,7 +166,7 @@ async fn three_started_at_once_form_one_cluster() -> Result<()> {
     })
     .await?;
 
-    // Without etcd it comes back to the members that it is told, and tells nobody.
+    // Without etcd it joins the configured members and publishes nothing.
     let members = format!("{},{}", lab.node(1).id()?, lab.node(2).id()?);
     lab.node(4)
         .start_with(&[("DISCOVERY_SERVICE", ""), ("CLUSTER_JOIN", &members)])?;
@@ -182,7 +182,7 @@ async fn three_started_at_once_form_one_cluster() -> Result<()> {
     let code = lab.node(4).stop().await?;
     ensure!(code == Some(0), "{code:?}");
 
-    // A killed agent leaves its server alone; what it said ends with its lease.
+    // A killed agent leaves its server running; its report expires with the lease.
     lab.node(3).kill_agent()?;
     eventually("the dead agent's word to expire", SOON, async || {
         let state = key(&lab, lab.node(3), "wsrep_local_state_comment").await?;
@@ -197,16 +197,15 @@ async fn three_started_at_once_form_one_cluster() -> Result<()> {
     );
     ensure!(key(&lab, lab.node(3), "registered").await?.is_some());
 
-    // Its successor stands by that server: it starts none, listens where that one tells its states, and
-    // ends it in order.
+    // The next agent adopts that server: it starts none, receives its notifications, and shuts it down cleanly.
     let started = lab.node(3).count_log_lines("Server started");
     lab.node(3).start()?;
     lab.node(3)
-        .wait_for_log("the server that an earlier agent has started", SOON)
+        .wait_for_log("a server that an earlier agent started", SOON)
         .await?;
     eventually("its word to be back", SOON, async || {
-        let said = key(&lab, lab.node(3), "wsrep_local_state_comment").await?;
-        ensure!(said.as_deref() == Some("Synced"), "{said:?}");
+        let reported = key(&lab, lab.node(3), "wsrep_local_state_comment").await?;
+        ensure!(reported.as_deref() == Some("Synced"), "{reported:?}");
         Ok(())
     })
     .await?;
@@ -217,7 +216,7 @@ async fn three_started_at_once_form_one_cluster() -> Result<()> {
     );
     ensure!(lab.node(3).health("/").await?.0 == 200);
     ensure!(
-        lab.node(3).count_log_lines("are not heard") == 0,
+        lab.node(3).count_log_lines("falling back to polling") == 0,
         "another place"
     );
     let code = lab.node(3).stop().await?;
@@ -268,7 +267,7 @@ async fn all_killed_recover_as_one_cluster_without_loss() -> Result<()> {
     let (one, three) = tokio::join!(one, three);
     one.and(three)?;
 
-    // With the most advanced kept away, the others wait and say for whom.
+    // While the most advanced node is missing, the others wait and name it.
     lab.node(2).start()?;
     let absent = format!(
         "Waiting for {} and {}",
@@ -323,7 +322,7 @@ async fn all_killed_recover_as_one_cluster_without_loss() -> Result<()> {
         "the order is left"
     );
 
-    // Stopped in turn and started at once: the last one out leads.
+    // Stopped in turn and started together: the last one stopped leads.
     for number in [3, 1, 2] {
         let code = lab.node(number).stop().await?;
         ensure!(code == Some(0), "{code:?}");
@@ -353,7 +352,7 @@ async fn all_killed_recover_as_one_cluster_without_loss() -> Result<()> {
     }
     let mut positions = Vec::new();
     for node in lab.nodes() {
-        node.wait_for_log("for an approved order to bootstrap", SOON)
+        node.wait_for_log("for an approved bootstrap order", SOON)
             .await?;
         let position = eventually("the position to be registered", SOON, async || {
             let position = key(&lab, node, "recovered_position").await?;
@@ -364,7 +363,7 @@ async fn all_killed_recover_as_one_cluster_without_loss() -> Result<()> {
     }
     let best = (0..3)
         .max_by_key(|index| positions[*index].seqno)
-        .context("nobody")?;
+        .context("no node")?;
     let order = serde_json::json!({
         "node": lab.nodes()[best].id()?,
         "position": positions[best].to_string(),

@@ -1,4 +1,4 @@
-//! The laboratory itself, without any program of ours.
+//! The lab itself, without this project's programs.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn three_nodes_form_a_cluster_and_end_with_the_lab() -> Result<()> {
     for pid in pids {
         ensure!(
             !std::path::Path::new(&format!("/proc/{pid}")).exists(),
-            "{pid} lives on"
+            "{pid} is still running"
         );
     }
     ensure!(!directory.exists(), "{} is left", directory.display());

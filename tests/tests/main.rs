@@ -1,6 +1,6 @@
-//! Acceptance tests: the real programs on real etcd and real Galera, seen through the interfaces that people use.
+//! Acceptance tests: the real programs on real etcd and real Galera, used through their public interfaces.
 //!
-//! Tests that leave no lasting mark share one lab (`shared`), one after the other; it is repaired before each.
+//! Tests without lasting effects share labs (`shared`), one after the other; a lab is repaired before each test.
 
 mod bad_input;
 mod command_line;

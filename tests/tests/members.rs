@@ -11,7 +11,7 @@ use galera::view::{ClusterView, NodeState, ReasonCode, SourceKind, VerdictState}
 use crate::shared;
 use crate::views::{self, CONSOLE_DELAY, GALERA_TIMEOUT, PATIENCE};
 
-/// What is shown while a node comes back.
+/// What is shown while a node rejoins.
 #[derive(Debug)]
 struct RejoinTrace {
     id: NodeId,
@@ -152,7 +152,7 @@ async fn a_node_with_an_empty_directory_is_shown_joining_during_its_whole_transf
         "the node to be missed",
         CONSOLE_DELAY + GALERA_TIMEOUT,
         |view| {
-            // By its peers, too: they might take it that comes back for it that is gone.
+            // By its peers as well: they might take the returning node for the one that is gone.
             views::any_reason_names(view, &id)
                 && view.components.len() == 1
                 && view.components[0].members.len() == 2
@@ -179,11 +179,11 @@ async fn a_hung_node_is_unreachable_and_blocks_no_other() -> Result<()> {
     let id = lab.lab.node(2).id().clone();
     let others = [lab.lab.node(1).id().clone(), lab.lab.node(3).id().clone()];
     lab.lab.node(2).pause()?;
-    // The probe's own deadline comes before the console knows.
+    // The probe's own deadline must pass first.
     let deadline = GALERA_TIMEOUT + CONSOLE_DELAY + CONSOLE_DELAY;
     let view = live
         .wait_for("unreachable", deadline, |view| {
-            // Nobody else may suffer at any time.
+            // No other node may be affected at any time.
             let suffering = others
                 .iter()
                 .find(|other| !views::is_fresh(view, other, SourceKind::Sql));
@@ -224,7 +224,7 @@ async fn a_hung_node_is_unreachable_and_blocks_no_other() -> Result<()> {
     .await?;
 
     lab.lab.node(2).resume()?;
-    live.wait_for("it to be back by itself", PATIENCE, |view| {
+    live.wait_for("it to rejoin", PATIENCE, |view| {
         views::has_verdict(view, VerdictState::Healthy)
     })
     .await?;

@@ -1,4 +1,4 @@
-//! A whole episode, as its notices tell it: by webhook, by e-mail, and through Alertmanager.
+//! A whole outage as seen by notification targets: by webhook, by e-mail, and through Alertmanager.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::shared;
 use acceptance::recovery_team::{RecoveryTeam, attest_stopped};
 
-/// Longest wait for a notice: for the change itself, its minimum duration, and the way.
+/// Longest wait for a notification: the change itself, its minimum duration, and the delivery.
 const NOTIFICATION_TIMEOUT: Duration = Duration::from_secs(60);
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -46,7 +46,7 @@ async fn an_episode_is_delivered_once_and_in_order_to_every_receiver() -> Result
         "Galera Console <console@example.org>".to_owned(),
     ]);
     let console = LabConsole::start(settings).await?;
-    let people = RecoveryTeam::sign_in(&console).await?;
+    let team = RecoveryTeam::sign_in(&console).await?;
     for name in ["approver", "both"] {
         let address = format!("{name}@example.org");
         console
@@ -68,15 +68,15 @@ async fn an_episode_is_delivered_once_and_in_order_to_every_receiver() -> Result
     lab.lab.node(3).kill();
     wait_for_title(&hook, "lab has no Primary component", 1).await?;
     let lost = attest_stopped(&[lab.lab.node(2).id().clone(), lab.lab.node(3).id().clone()]);
-    let plan = people.executable_plan("bootstrap", &lost).await?;
-    let action = people.request("bootstrap", &plan, &lost).await?;
+    let plan = team.executable_plan("bootstrap", &lost).await?;
+    let action = team.request("bootstrap", &plan, &lost).await?;
     wait_for_title(
         &hook,
-        "lab: bootstrap requested by both; it waits for approval",
+        "lab: bootstrap requested by both; waiting for approval",
         1,
     )
     .await?;
-    people.act(&people.approver, &action, "approve").await?;
+    team.act(&team.approver, &action, "approve").await?;
     wait_for_title(&hook, "lab: bootstrap succeeded", 1).await?;
     wait_for_title(&hook, "lab is degraded", 2).await?;
     for number in [2, 3] {
@@ -84,28 +84,31 @@ async fn an_episode_is_delivered_once_and_in_order_to_every_receiver() -> Result
     }
     wait_for_title(&hook, "lab is healthy again", 1).await?;
 
-    let told = titles(&hook.messages())?;
-    let (requested, approved) = (index_of(&told, "requested")?, index_of(&told, "approved")?);
-    ensure!(told.len() == 7, "{told:#?}");
-    ensure!(
-        index_of(&told, "is degraded")? == 0 && index_of(&told, "no Primary")? == 1,
-        "{told:#?}"
+    let notified = titles(&hook.messages())?;
+    let (requested, approved) = (
+        index_of(&notified, "requested")?,
+        index_of(&notified, "approved")?,
     );
-    ensure!((requested, approved) == (2, 3), "{told:#?}");
-    ensure!(told[6] == "lab is healthy again", "{told:#?}");
-    check_mail(&smtp, &told).await?;
+    ensure!(notified.len() == 7, "{notified:#?}");
+    ensure!(
+        index_of(&notified, "is degraded")? == 0 && index_of(&notified, "no Primary")? == 1,
+        "{notified:#?}"
+    );
+    ensure!((requested, approved) == (2, 3), "{notified:#?}");
+    ensure!(notified[6] == "lab is healthy again", "{notified:#?}");
+    check_mail(&smtp, &notified).await?;
     check_alertmanager(&alerts, &action.action.id).await
 }
 
-/// The team gets what the webhook got; people get what concerns them.
-async fn check_mail(smtp: &SmtpReceiver, told: &[String]) -> Result<()> {
+/// The team gets everything that the webhook got; users get what concerns them.
+async fn check_mail(smtp: &SmtpReceiver, notified: &[String]) -> Result<()> {
     let mails = eventually("every e-mail", NOTIFICATION_TIMEOUT, async || {
         let mails = smtp.mails()?;
         ensure!(
-            mails.len() >= told.len() + 3,
+            mails.len() >= notified.len() + 3,
             "{} of {}",
             mails.len(),
-            told.len() + 3
+            notified.len() + 3
         );
         Ok(mails)
     })
@@ -124,12 +127,12 @@ async fn check_mail(smtp: &SmtpReceiver, told: &[String]) -> Result<()> {
             .collect()
     };
     ensure!(
-        to("dba@example.org") == told,
+        to("dba@example.org") == notified,
         "{:#?}",
         to("dba@example.org")
     );
     ensure!(
-        to("approver@example.org") == [told[2].clone()],
+        to("approver@example.org") == [notified[2].clone()],
         "{mails:#?}"
     );
     let ends = [
@@ -137,13 +140,13 @@ async fn check_mail(smtp: &SmtpReceiver, told: &[String]) -> Result<()> {
         "lab: bootstrap succeeded",
     ];
     ensure!(to("both@example.org") == ends, "{mails:#?}");
-    ensure!(mails.len() == told.len() + 3, "{mails:#?}");
+    ensure!(mails.len() == notified.len() + 3, "{mails:#?}");
     let ids: std::collections::BTreeSet<&str> = mails.iter().map(|mail| mail.id.as_str()).collect();
     ensure!(ids.len() == mails.len(), "{mails:#?}");
     Ok(())
 }
 
-/// What Alertmanager in its turn tells of each alert: that it fires and that it is resolved, once each.
+/// What Alertmanager forwards for each alert: firing and resolved, once each.
 async fn check_alertmanager(alerts: &HttpReceiver, action: &str) -> Result<()> {
     let expected = BTreeMap::from([
         // Before the loss of quorum and after the bootstrap.
@@ -154,7 +157,7 @@ async fn check_alertmanager(alerts: &HttpReceiver, action: &str) -> Result<()> {
         ("succeeded".to_owned(), (1, 0)),
     ]);
     eventually(
-        "Alertmanager to tell everything",
+        "Alertmanager to forward everything",
         NOTIFICATION_TIMEOUT,
         async || {
             let mut seen: BTreeMap<String, (u32, u32)> = BTreeMap::new();
@@ -196,7 +199,7 @@ async fn add_target(admin: &ConsoleClient, rules: &Value, fields: &Value) -> Res
     Ok(())
 }
 
-/// Waits until the console sees the cluster as healthy and has recorded so: what comes is a change then.
+/// Waits until the console has recorded the cluster as healthy, so that later changes are notified.
 async fn wait_until_recorded_healthy(admin: &ConsoleClient) -> Result<()> {
     eventually(
         "a healthy cluster on record",
@@ -215,23 +218,27 @@ async fn wait_until_recorded_healthy(admin: &ConsoleClient) -> Result<()> {
     .await
 }
 
-/// Waits until `title` was told `times` times.
+/// Waits until `title` was delivered `times` times.
 async fn wait_for_title(hook: &HttpReceiver, title: &str, times: usize) -> Result<()> {
     eventually(
-        &format!("{title:?} to be told"),
+        &format!("{title:?} to be delivered"),
         NOTIFICATION_TIMEOUT,
         async || {
-            let told = titles(&hook.messages())?;
-            let count = told.iter().filter(|told| *told == title).count();
-            ensure!(count >= times, "{told:#?}");
+            let notified = titles(&hook.messages())?;
+            let count = notified
+                .iter()
+                .filter(|notified| *notified == title)
+                .count();
+            ensure!(count >= times, "{notified:#?}");
             Ok(())
         },
     )
     .await
 }
 
-fn index_of(told: &[String], part: &str) -> Result<usize> {
-    told.iter()
+fn index_of(notified: &[String], part: &str) -> Result<usize> {
+    notified
+        .iter()
         .position(|title| title.contains(part))
-        .with_context(|| format!("{part}: {told:#?}"))
+        .with_context(|| format!("{part}: {notified:#?}"))
 }

@@ -21,9 +21,9 @@ use crate::views::{self, CONSOLE_DELAY, GALERA_TIMEOUT, PATIENCE};
 #[tokio::test(flavor = "multi_thread")]
 async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
     let lab = shared::lab().await?;
-    let people = RecoveryTeam::sign_in(&lab.console).await?;
+    let team = RecoveryTeam::sign_in(&lab.console).await?;
     let mut live = lab.live().await?;
-    let healthy = people.plan("bootstrap", &[]).await?;
+    let healthy = team.plan("bootstrap", &[]).await?;
     ensure!(!healthy.executable, "{}", healthy.summary);
     ensure!(
         healthy.summary.starts_with("Nothing to recover"),
@@ -38,23 +38,23 @@ async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
     })
     .await?;
     let lost = attest_stopped(&[lab.lab.node(2).id().clone(), lab.lab.node(3).id().clone()]);
-    let plan = people.executable_plan("bootstrap", &lost).await?;
-    let action = people.request("bootstrap", &plan, &lost).await?;
+    let plan = team.executable_plan("bootstrap", &lost).await?;
+    let action = team.request("bootstrap", &plan, &lost).await?;
     ensure!(
         action.action.state == ActionState::Pending,
         "{:?}",
         action.action
     );
-    let own = people
-        .act_refused(&people.requester, &action, "approve")
+    let own = team
+        .act_refused(&team.requester, &action, "approve")
         .await?;
     ensure!(own.code == "own_request" && own.status == 403, "{own:?}");
 
-    let mut news = people.operator.live().await?;
+    let mut news = team.operator.live().await?;
     news.subscribe(&["actions"]).await?;
     let began = Instant::now();
-    people.act(&people.approver, &action, "approve").await?;
-    let ended = people.wait_for_end(&action).await?;
+    team.act(&team.approver, &action, "approve").await?;
+    let ended = team.wait_for_end(&action).await?;
     ensure!(
         ended.action.state == ActionState::Succeeded,
         "{:#?}",
@@ -67,10 +67,11 @@ async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
         began.elapsed()
     );
     loop {
-        let LiveMessage::Action { action: told } = news.next(CONSOLE_DELAY).await? else {
+        let LiveMessage::Action { action: recorded } = news.next(CONSOLE_DELAY).await? else {
             continue;
         };
-        if told.action.id == action.action.id && told.action.state == ActionState::Succeeded {
+        if recorded.action.id == action.action.id && recorded.action.state == ActionState::Succeeded
+        {
             break;
         }
     }
@@ -98,8 +99,8 @@ async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
     })
     .await?;
     let verified = lab.console.command(&["audit", "verify"]).await?;
-    ensure!(verified.contains("each follows"), "{verified}");
-    let words = people.audit_events(&action).await?;
+    ensure!(verified.contains("the chain is intact"), "{verified}");
+    let words = team.audit_events(&action).await?;
     ensure!(
         words
             == [
@@ -112,9 +113,7 @@ async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
             ],
         "{words:?}"
     );
-    let after = people
-        .act_refused(&people.approver, &action, "approve")
-        .await?;
+    let after = team.act_refused(&team.approver, &action, "approve").await?;
     ensure!(
         after.code == "action_final" && after.status == 409,
         "{after:?}"
@@ -122,7 +121,8 @@ async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
     Ok(())
 }
 
-/// An account without SUPER, two replicas at once, and a cluster that is repaired by hand while the request waits.
+/// An account without SUPER, two concurrent replicas, and a cluster that is repaired manually while the request is
+/// pending.
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_and_unneeded_actions_are_reported_and_not_retried() -> Result<()> {
     let lab = shared::lab().await?;
@@ -135,7 +135,7 @@ async fn failed_and_unneeded_actions_are_reported_and_not_retried() -> Result<()
     let (weak, twin) = (LabConsole::start(weak).await?, LabConsole::prepare(twin)?);
     twin.launch()?;
     twin.wait_until_ready().await?;
-    let people = RecoveryTeam::sign_in(&lab.console).await?;
+    let team = RecoveryTeam::sign_in(&lab.console).await?;
     let others = RecoveryTeam::sign_in(&twin).await?;
     let helpless = RecoveryTeam::sign_in(&weak).await?;
 
@@ -157,11 +157,11 @@ async fn failed_and_unneeded_actions_are_reported_and_not_retried() -> Result<()
         "{outcome}"
     );
 
-    let plan = people.executable_plan("bootstrap", &lost).await?;
+    let plan = team.executable_plan("bootstrap", &lost).await?;
     let same = others.executable_plan("bootstrap", &lost).await?;
     ensure!(plan.digest == same.digest, "replicas plan differently");
     let (one, other) = tokio::join!(
-        people.request("bootstrap", &plan, &lost),
+        team.request("bootstrap", &plan, &lost),
         others.request("bootstrap", &same, &lost),
     );
     let ((Ok(action), Err(refused)) | (Err(refused), Ok(action))) = (one, other) else {
@@ -175,7 +175,7 @@ async fn failed_and_unneeded_actions_are_reported_and_not_retried() -> Result<()
     })
     .await?;
     let (_, _) = tokio::join!(
-        people.act(&people.approver, &action, "approve"),
+        team.act(&team.approver, &action, "approve"),
         others.act(&others.approver, &action, "approve"),
     );
     others.wait_for_superseded(&action).await
@@ -184,13 +184,13 @@ async fn failed_and_unneeded_actions_are_reported_and_not_retried() -> Result<()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_healthy_cluster_offers_no_plan_and_explains_why() -> Result<()> {
     let lab = shared::lab().await?;
-    let people = RecoveryTeam::sign_in(&lab.console).await?;
+    let team = RecoveryTeam::sign_in(&lab.console).await?;
     for kind in ["bootstrap", "cleanup", "decommission"] {
-        let plan = people.plan(kind, &[]).await?;
+        let plan = team.plan(kind, &[]).await?;
         ensure!(!plan.executable, "{kind}: {}", plan.summary);
         ensure!(plan.failing().next().is_some(), "{kind}: {:?}", plan.checks);
     }
-    let plan = people.plan("bootstrap", &[]).await?;
+    let plan = team.plan("bootstrap", &[]).await?;
     let check = plan.check(&CheckCode::NOBODY_PRIMARY);
     ensure!(check.is_some_and(|check| check.status == CheckStatus::Fail));
     Ok(())
@@ -205,13 +205,13 @@ async fn a_stopped_cluster_starts_where_the_approved_order_says() -> Result<()> 
     }
     nodes.wait_until_synced(&[1, 2, 3], PATIENCE * 2).await?;
     let console = LabConsole::start(nodes.console_settings()).await?;
-    let people = RecoveryTeam::sign_in_for(&console, CLUSTER).await?;
+    let team = RecoveryTeam::sign_in_for(&console, CLUSTER).await?;
     nodes
         .node(3)
         .execute("CREATE TABLE mysql.missed (id INT PRIMARY KEY) ENGINE = InnoDB")
         .await?;
     nodes.wait_until_applied(&[1, 2, 3]).await?;
-    // n1 misses what comes after its end. Rows, not DDL: who is killed inside of that has no position any more.
+    // n1 misses what is written after it is killed. Rows, not DDL: a node killed during DDL has no position.
     nodes.node(1).kill().await?;
     nodes.wait_until_synced(&[2, 3], PATIENCE).await?;
     for row in 0..10 {
@@ -223,7 +223,7 @@ async fn a_stopped_cluster_starts_where_the_approved_order_says() -> Result<()> 
     for node in nodes.nodes() {
         node.start()?;
     }
-    let plan = people
+    let plan = team
         .executable_plan_within(PATIENCE, "bootstrap", &[])
         .await?;
     let target = plan.target.as_ref().context("no target")?;
@@ -238,12 +238,15 @@ async fn a_stopped_cluster_starts_where_the_approved_order_says() -> Result<()> 
     ensure!(Some(positions[0].seqno + 10) <= best, "{positions:?}");
     let chosen = target.position.as_ref().map(|position| position.seqno);
     ensure!(chosen == best, "{target:?}, of {positions:?}");
-    let action = people.request("bootstrap", &plan, &[]).await?;
-    people.act(&people.approver, &action, "approve").await?;
-    let ended = people.wait_for_end(&action).await?.action;
+    let action = team.request("bootstrap", &plan, &[]).await?;
+    team.act(&team.approver, &action, "approve").await?;
+    let ended = team.wait_for_end(&action).await?.action;
     ensure!(ended.state == ActionState::Succeeded, "{ended:#?}");
     nodes.wait_until_synced(&[1, 2, 3], PATIENCE * 2).await?;
     let keys = nodes.keys().await?;
-    ensure!(!keys.contains_key("bootstrap"), "the order stays: {keys:?}");
+    ensure!(
+        !keys.contains_key("bootstrap"),
+        "the order still exists: {keys:?}"
+    );
     Ok(())
 }

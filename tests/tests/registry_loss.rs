@@ -122,7 +122,7 @@ async fn a_restarted_console_recovers_its_state_and_sessions() -> Result<()> {
         "closed with {code}, not with going away or service restart"
     );
 
-    // What happens meanwhile must be seen afterwards.
+    // A change during the restart must be visible afterwards.
     let id = lab.lab.node(3).id().clone();
     lab.lab.node(3).kill();
     lab.console.launch()?;

@@ -1,4 +1,4 @@
-//! Rounds of random faults: those that once found a fault, played again, and new ones. `make test-recovery` plays a hundred.
+//! Rounds of random faults: seeds that once found a bug, and new ones. `make test-recovery` plays a hundred.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use acceptance::lab::program;
 use anyhow::{Result, ensure};
 use tokio::process::Command;
 
-/// What each seed found: members listed as "unspecified" while components merge; an approval that met an etcd without
-/// quorum; an etcd that nobody started again; an agent that counted as gone while an unplugged node was waited for.
+/// What each seed found: members listed as "unspecified" while components merge; an approval without an etcd quorum; an
+/// etcd that was never restarted; an agent counted as gone while waiting for an unplugged node.
 const SEEDS: [u64; 4] = [
     16_962_726_585_677_468_573,
     10_570_387_819_446_824_549,
@@ -40,9 +40,9 @@ async fn random_faults_cause_no_loss_and_no_second_primary() -> Result<()> {
         .stderr(Stdio::piped());
     let played = command.kill_on_drop(true).spawn()?.wait_with_output();
     let played = tokio::time::timeout(TIMEOUT, played).await??;
-    let said = String::from_utf8_lossy(&played.stdout);
-    println!("{said}");
+    let printed = String::from_utf8_lossy(&played.stdout);
+    println!("{printed}");
     let failed = String::from_utf8_lossy(&played.stderr);
-    ensure!(played.status.success(), "{said}\n{failed}");
+    ensure!(played.status.success(), "{printed}\n{failed}");
     Ok(())
 }

@@ -28,7 +28,7 @@ async fn signing_out_closes_every_page_of_the_session() -> Result<()> {
     other
         .next(CONSOLE_DELAY)
         .await
-        .context("another session of the same account goes on")?;
+        .context("another session of the same account must stay open")?;
     Ok(())
 }
 
@@ -67,7 +67,7 @@ async fn forged_tokens_are_refused() -> Result<()> {
     let cookie = signed_in.cookie().context("no cookie")?.to_owned();
     let (name, token) = cookie.split_once('=').context("no cookie value")?;
     let parts: Vec<_> = token.split('.').collect();
-    ensure!(parts.len() == 3, "the token is no JWT");
+    ensure!(parts.len() == 3, "the token is not a JWT");
     // {"alg":"none","typ":"JWT"}
     let unsigned = format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{}.", parts[1]);
     let mut signature = parts[2].to_owned();
@@ -85,12 +85,12 @@ async fn forged_tokens_are_refused() -> Result<()> {
         let problem = api
             .problem(api.request(Method::GET, "/api/v1/clusters"))
             .await?;
-        let told = if forged.len() > 5_000 {
+        let expected = if forged.len() > 5_000 {
             problem.status == 401 || problem.status == 431
         } else {
             problem.status == 401
         };
-        ensure!(told, "{forged}: {problem:?}");
+        ensure!(expected, "{forged}: {problem:?}");
         let refused = api.live().await.err().context("a forged token listens")?;
         ensure!(
             matches!(refusal_status(&refused), Some(401 | 431)),
@@ -99,7 +99,7 @@ async fn forged_tokens_are_refused() -> Result<()> {
     }
     ensure!(
         signed_in.session().await.is_ok(),
-        "the honest session goes on"
+        "the valid session must stay open"
     );
     Ok(())
 }
@@ -131,7 +131,10 @@ async fn pages_of_another_origin_are_refused() -> Result<()> {
         .header(header::ORIGIN, "http://evil.example");
     let problem = api::problem(foreign.send().await?).await?;
     ensure!(problem.status == 403, "{problem:?}");
-    ensure!(signed_in.session().await.is_ok(), "the session goes on");
+    ensure!(
+        signed_in.session().await.is_ok(),
+        "the session must stay valid"
+    );
     Ok(())
 }
 
@@ -156,7 +159,7 @@ async fn cookie_and_response_headers_are_strict() -> Result<()> {
     }
     ensure!(
         answers[0] == answers[1],
-        "the answer tells which accounts exist: {answers:?}"
+        "the responses reveal which accounts exist: {answers:?}"
     );
 
     let body = json!({"username": user.name, "password": user.password});

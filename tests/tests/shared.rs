@@ -21,7 +21,7 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long what agents report lives.
 const TTL: Duration = Duration::from_secs(5);
 
-/// What is shared.
+/// A lab with everything that tests share.
 pub(crate) struct SharedLab {
     // Dropped in this order.
     pub(crate) traffic: Traffic,
@@ -29,10 +29,10 @@ pub(crate) struct SharedLab {
     pub(crate) lab: Lab,
 }
 
-/// At most so many tests have a lab at once: one fewer than `make test` runs at once, because some bring their own.
+/// Labs in use at the same time: one fewer than `make test` runs tests in parallel, because some tests start their own.
 const MAX_LABS: usize = 2;
 
-/// Labs that nobody uses at the moment, and the right to use one.
+/// Idle labs, and a semaphore for their use.
 struct LabPool {
     free: Mutex<Vec<Arc<SharedLab>>>,
     turns: Arc<Semaphore>,
@@ -110,7 +110,7 @@ impl SharedLab {
         let lab = Lab::builder()
             .etcd(3)
             .agents(true)
-            // What waits for leases is quick.
+            // A short TTL makes waiting for leases fast.
             .ttl(TTL)
             .limit_ist(u64::MAX)
             .start()
@@ -137,9 +137,9 @@ impl SharedLab {
         self.wait_until_healthy().await
     }
 
-    /// Waits until the console says that all is well.
+    /// Waits until the console reports the cluster as healthy.
     async fn wait_until_healthy(&self) -> Result<()> {
-        // Nobody can sign in for a moment after etcd was away.
+        // Signing in fails for a moment after an etcd outage.
         let api = eventually("signing in", SETTLE_TIMEOUT, async || self.viewer().await).await?;
         eventually(
             "the console to see a healthy cluster",
@@ -152,7 +152,7 @@ impl SharedLab {
                     views::is_fresh(&view, id, SourceKind::Registry)
                         && views::node(&view, id).is_some_and(|node| node.registered)
                 });
-                ensure!(well && registered, "it says {}", views::describe(&view));
+                ensure!(well && registered, "it reports {}", views::describe(&view));
                 Ok(())
             },
         )

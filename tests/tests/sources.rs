@@ -1,4 +1,4 @@
-//! What SQL says and what the registry says, told apart.
+//! Evidence from SQL and from the registry is shown separately.
 
 use std::time::Duration;
 
@@ -121,7 +121,7 @@ async fn a_node_known_to_sql_only() -> Result<()> {
     let lab = shared::lab().await?;
     let mut live = lab.live().await?;
     let id = lab.lab.node(2).id().clone();
-    // An orderly end of its agent revokes the lease at once; the durable key goes with the node's decommission.
+    // A clean shutdown of its agent revokes the lease immediately; the durable key is removed by decommissioning.
     lab.lab.agent(2).stop().await?;
     let registry = lab.lab.registry()?;
     let listed = registry.list(format!("/galera/lab/{id}")).await?;

@@ -40,7 +40,7 @@ async fn two_founders_are_never_healthy() -> Result<()> {
         "{}",
         views::describe(&view)
     );
-    // The judgement stays.
+    // The verdict must not change.
     let mut views_seen = 0;
     live.wait_for("ten more views", PATIENCE, |view| {
         views_seen += 1;
@@ -61,7 +61,7 @@ async fn two_primaries_of_one_history_are_a_split_brain() -> Result<()> {
     let mut live = lab.live().await?;
     let id = lab.lab.node(3).id().clone();
     lab.lab.node(3).isolate(true).await?;
-    // A component of its own that is not Primary: a bootstrap before that would be ignored, and said to have worked.
+    // A separate non-Primary component: an earlier bootstrap would be ignored, yet reported as successful.
     live.wait_for("the split", GALERA_TIMEOUT * 2 + CONSOLE_DELAY, |view| {
         view.components.iter().any(|component| {
             component.status == ClusterStatus::NonPrimary && component.members == [id.clone()]
@@ -70,7 +70,7 @@ async fn two_primaries_of_one_history_are_a_split_brain() -> Result<()> {
         })
     })
     .await?;
-    // Same state UUID, equal conf_id: only the member lists tell.
+    // Same state UUID and conf_id: only the member lists differ.
     lab.lab.node(3).bootstrap().await?;
     let view = live
         .wait_for("split_brain", PATIENCE, |view| {

@@ -44,7 +44,7 @@ pub(crate) fn others<'v>(
     others.map(|node| node.state)
 }
 
-/// Whether a source is heard now.
+/// Whether a source's observation is current.
 pub(crate) fn is_fresh(view: &ClusterView, id: &NodeId, kind: SourceKind) -> bool {
     source(view, id, kind).is_some_and(|source| !source.stale && source.observed_at.is_some())
 }

@@ -13,10 +13,10 @@ use serde_json::Value;
 
 use graph::Graph;
 
-/// A package of the workspace.
+/// A workspace package.
 struct Package {
     name: String,
-    /// The packages of the workspace that it links.
+    /// Workspace packages that it links.
     dependencies: BTreeSet<String>,
     /// The directory of its library's root module.
     library: Option<PathBuf>,

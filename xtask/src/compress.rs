@@ -1,4 +1,4 @@
-//! Compression ahead of time: at the highest level, which would be too slow to do for each request.
+//! Ahead-of-time compression at the highest level, which is too slow per request.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -10,7 +10,7 @@ use flate2::{Compression, GzBuilder};
 
 use crate::site::list_files;
 
-/// What is worth compressing; pictures and fonts are compressed already.
+/// Extensions worth compressing; images and fonts already are.
 const COMPRESSIBLE: [&str; 8] = [
     "css",
     "html",
@@ -22,7 +22,7 @@ const COMPRESSIBLE: [&str; 8] = [
     "webmanifest",
 ];
 
-/// Writes a `.br` and a `.gz` beside every file of the site that they make smaller.
+/// Writes `.br` and `.gz` files next to every file of the site that they make smaller.
 pub(crate) fn compress_site(site: &Path) -> Result<()> {
     for file in list_files(site)? {
         let extension = file
@@ -42,7 +42,7 @@ pub(crate) fn compress_site(site: &Path) -> Result<()> {
     Ok(())
 }
 
-/// `console.js` and `br` make `console.js.br`.
+/// Appends a suffix: `console.js` and `br` give `console.js.br`.
 pub(crate) fn compressed_path(file: &Path, suffix: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".");
@@ -63,7 +63,7 @@ fn brotli(bytes: &[u8]) -> Result<Vec<u8>> {
 }
 
 fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
-    // No name and no time: the same input gives the same output.
+    // No name and no mtime, for reproducible output.
     let mut encoder = GzBuilder::new()
         .mtime(0)
         .write(Vec::new(), Compression::best());

@@ -1,5 +1,5 @@
-//! Tasks that cargo alone cannot do: `cargo run -p xtask -- site` builds the directory that the console serves to browsers,
-//! `-- prose` checks wording, `-- arrows` checks what depends on what.
+//! Tasks that cargo alone cannot do: `cargo run -p xtask -- site` builds the directory served to browsers,
+//! `-- prose` checks wording, `-- arrows` checks dependencies between packages and modules.
 
 mod arrows;
 mod assets;
@@ -14,38 +14,36 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Tasks of the build.
+/// Build tasks.
 #[derive(Debug, Parser)]
 struct Cli {
     #[command(subcommand)]
     task: Task,
 }
 
-/// The tasks there are.
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Builds the site: WebAssembly, its glue, style sheets and public files, compressed and named by content.
+    /// Build the site: WebAssembly, JavaScript, style sheets and public files, compressed and named by content hash
     Site(SiteArgs),
-    /// Checks the wording of text that users read, and the numbers of the invariants.
+    /// Check the wording of user-facing text and the numbers of the invariants
     Prose(ProseArgs),
     /// Checks that packages depend on each other as Cargo.toml allows, and modules without circles.
     Arrows(ArrowsArgs),
 }
 
-/// Where the site comes from and goes to.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SiteArgs {
-    /// The directory to replace with the built site.
+    /// Directory to replace with the built site
     #[arg(long)]
     out: PathBuf,
-    /// Cargo's profile for the WebAssembly.
+    /// Cargo profile for the WebAssembly module
     #[arg(long, default_value = "wasm-release")]
     profile: String,
-    /// Cargo's target directory; the WebAssembly goes to `wasm/` below it.
+    /// Cargo's target directory; the WebAssembly build uses `wasm/` below it
     #[arg(long, env = "CARGO_TARGET_DIR", default_value = "target")]
     target_dir: PathBuf,
-    /// The directory of this package, in the workspace to build. Cargo tells it at run time; what it was at compile time
-    /// may be another clone, which uses the same target directory.
+    /// The directory of this package in the workspace to build. Read at run time: the compile-time value may belong to
+    /// another clone that shares the target directory.
     #[arg(long, env = "CARGO_MANIFEST_DIR", hide = true)]
     package_dir: PathBuf,
 }
@@ -53,7 +51,7 @@ pub(crate) struct SiteArgs {
 /// What to check.
 #[derive(Debug, clap::Args)]
 struct ProseArgs {
-    /// The directory of this package, in the workspace to check.
+    /// The directory of this package in the workspace to check
     #[arg(long, env = "CARGO_MANIFEST_DIR", hide = true)]
     package_dir: PathBuf,
 }

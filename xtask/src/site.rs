@@ -1,4 +1,4 @@
-//! The site directory: made once for each state of its inputs, then put in place as a whole.
+//! The site directory: built once per state of its inputs, then installed as a whole.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,15 +9,15 @@ use anyhow::{Context, Result};
 
 use crate::{SiteArgs, assets, compress, size_budget, wasm};
 
-/// How many finished sites are kept: switching between two branches costs nothing then.
+/// Number of built sites kept, so that switching between branches needs no rebuild.
 const MAX_CACHED_SITES: usize = 3;
 
-/// Builds the site into `args.out`, and fails when a first load of it would exceed the promised size.
+/// Builds the site into `args.out`. Fails if it exceeds the size budget.
 pub(crate) fn build(args: &SiteArgs) -> Result<()> {
     let root = args
         .package_dir
         .parent()
-        .context("xtask lies in no workspace")?;
+        .context("xtask is not in a workspace")?;
     let target_dir = std::path::absolute(&args.target_dir)?.join("wasm");
     let module = wasm::compile(root, &args.profile, &target_dir)?;
 
@@ -30,7 +30,7 @@ pub(crate) fn build(args: &SiteArgs) -> Result<()> {
             .tempdir_in(&sites)?;
         build_uncached(root, &module, work.path())?;
         evict_old_sites(&sites)?;
-        // Whoever was faster made the same.
+        // If a concurrent build was faster, its result is identical.
         if fs::rename(work.path(), &kept).is_ok() {
             let _moved = work.keep();
         }
@@ -42,18 +42,18 @@ pub(crate) fn build(args: &SiteArgs) -> Result<()> {
     Ok(())
 }
 
-/// Makes everything of the site from the compiled module, in an empty directory.
+/// Builds the site from the compiled module into an empty directory.
 fn build_uncached(root: &Path, module: &Path, site: &Path) -> Result<()> {
     let tools = SiteTools::find(root)?;
     let scratch = tempfile::tempdir()?;
     let glue = wasm::generate_bindings(module, scratch.path())?;
-    wasm::optimise(&tools, &glue.wasm)?;
+    wasm::optimize(&tools, &glue.wasm)?;
     assets::copy_public(&root.join("public"), site)?;
     assets::bundle_assets(&tools, &glue, root, site)?;
     compress::compress_site(site)
 }
 
-/// The programs of npm that set-up installs.
+/// The npm programs installed by `scripts/setup`.
 pub(crate) struct SiteTools {
     pub(crate) wasm_opt: PathBuf,
     pub(crate) esbuild: PathBuf,
@@ -75,7 +75,7 @@ impl SiteTools {
     }
 }
 
-/// Names the state of everything that the site is made from, this program and its tools included.
+/// Cache key over all inputs, including this program and its tools.
 fn cache_key(root: &Path, module: &Path) -> Result<String> {
     let mut inputs = vec![
         module.to_path_buf(),
@@ -86,19 +86,19 @@ fn cache_key(root: &Path, module: &Path) -> Result<String> {
     inputs.extend(list_files(&root.join("app/status"))?);
     let mut hash = assets::ContentHash::default();
     for input in inputs {
-        // Two clones with the same content share what is built.
+        // Relative names, so that clones with the same content share the cache.
         let name = input.strip_prefix(root).unwrap_or(&input);
         hash.add(name.as_os_str().as_encoded_bytes());
         hash.add(&fs::read(&input).with_context(|| format!("cannot read {}", input.display()))?);
     }
-    // Reading this program whole would take longer than all the rest.
+    // Hashing the program itself would take longer than everything else.
     let program = fs::metadata(std::env::current_exe()?)?;
     let modified = program.modified()?.duration_since(UNIX_EPOCH)?;
     hash.add(format!("{} {}", program.len(), modified.as_nanos()).as_bytes());
     Ok(hash.short())
 }
 
-/// Every file below a directory, in order; none when there is no such directory.
+/// All files below a directory, sorted; empty if the directory does not exist.
 pub(crate) fn list_files(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut pending = vec![dir.to_path_buf()];
@@ -119,7 +119,7 @@ pub(crate) fn list_files(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Removes the oldest of the finished sites, and what killed builds left.
+/// Removes the oldest cached sites and the remains of killed builds.
 fn evict_old_sites(sites: &Path) -> Result<()> {
     let mut finished = Vec::new();
     for entry in fs::read_dir(sites)? {
@@ -136,7 +136,7 @@ fn evict_old_sites(sites: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The files of a site and their content, by the name within it.
+/// The files of a site by relative path.
 fn contents(site: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     list_files(site)?
         .into_iter()
@@ -148,8 +148,8 @@ fn same_contents(kept: &Path, out: &Path) -> Result<bool> {
     Ok(contents(kept)? == contents(out)?)
 }
 
-/// Puts a copy of a finished site in the place of another one. A server that reads it sees the old or the new one
-/// whole, but for the moment between two renames.
+/// Replaces the site at `out` with a copy of a cached one. Except between two renames, a server reading it sees either
+/// the old or the new site.
 fn replace_site(kept: &Path, out: &Path) -> Result<()> {
     let out = std::path::absolute(out)?;
     let beside = out
@@ -162,7 +162,7 @@ fn replace_site(kept: &Path, out: &Path) -> Result<()> {
     let fresh = work.path().join("new");
     for (name, bytes) in contents(kept)? {
         let path = fresh.join(name);
-        fs::create_dir_all(path.parent().context("a file without a directory")?)?;
+        fs::create_dir_all(path.parent().context("the file has no parent directory")?)?;
         fs::write(path, bytes)?;
     }
     if out.exists() {

@@ -1,4 +1,4 @@
-//! What a first load costs a browser. The project promises a figure; a build that breaks the promise fails.
+//! Size budget: fails the build when a first load exceeds the promised transfer size.
 
 use std::fs;
 use std::path::Path;
@@ -9,20 +9,20 @@ use crate::assets::{MANIFEST, STATUS_STEM};
 use crate::compress::compressed_path;
 use crate::site::list_files;
 
-/// The promise for the first load of the cluster page, everything, brotli: 200 kB.
+/// Budget for the first load of the cluster page, all requests, brotli: 200 kB.
 const FIRST_LOAD_BYTES: u64 = 200_000;
-/// Kept free for the page itself, which the server renders: a cluster of some dozen nodes.
+/// Reserved for the server-rendered page: a cluster of a few dozen nodes.
 const PAGE_BYTES: u64 = 9_000;
-/// What is left for script, module, style sheet and icons.
+/// What remains for script, module, style sheet and icons.
 const ASSET_BYTES: u64 = FIRST_LOAD_BYTES - PAGE_BYTES;
 
-/// The promise for a whole status page, brotli: 20 kB.
+/// Budget for a complete status page, brotli: 20 kB.
 const STATUS_BYTES: u64 = 20_000;
-/// Kept free for the page itself: a dozen clusters with ninety days each, and some incidents. A test of the server holds
-/// pages to it.
+/// Reserved for the status page itself: a dozen clusters with ninety days each, and some incidents. A server test
+/// enforces it.
 const STATUS_PAGE_BYTES: u64 = 14_000;
 
-/// Prints the size of each asset; fails when together they exceed what was promised.
+/// Prints the size of each asset and fails if the total exceeds the budget.
 pub(crate) fn check_budget(site: &Path) -> Result<()> {
     println!(
         "{:<40} {:>10} {:>10} {:>10}",
@@ -42,30 +42,30 @@ pub(crate) fn check_budget(site: &Path) -> Result<()> {
         } else {
             total.add(&sizes);
         }
-        // Every page has it.
+        // Loaded by every page.
         if name == "favicon.svg" {
             status.add(&sizes);
         }
     }
-    total.print("together");
-    println!("{:<40} {:>10} {:>10} {ASSET_BYTES:>10}", "at most", "", "");
+    total.print("total");
+    println!("{:<40} {:>10} {:>10} {ASSET_BYTES:>10}", "limit", "", "");
     ensure!(
         total.brotli <= ASSET_BYTES,
-        "a first load needs {} bytes of assets; {ASSET_BYTES} are allowed ({FIRST_LOAD_BYTES} with the page itself)",
+        "the assets of a first load take {} bytes; the limit is {ASSET_BYTES} ({FIRST_LOAD_BYTES} including the page)",
         total.brotli
     );
     let left = STATUS_BYTES - STATUS_PAGE_BYTES;
-    status.print("a status page's files");
-    println!("{:<40} {:>10} {:>10} {left:>10}", "at most", "", "");
+    status.print("status page total");
+    println!("{:<40} {:>10} {:>10} {left:>10}", "limit", "", "");
     ensure!(
         status.brotli <= left,
-        "a status page needs {} bytes of files; {left} are allowed ({STATUS_BYTES} with the page itself)",
+        "the assets of a status page take {} bytes; the limit is {left} ({STATUS_BYTES} including the page)",
         status.brotli
     );
     Ok(())
 }
 
-/// Bytes of one file, as it is and packed; a file that packing would not make smaller counts as it is.
+/// Raw and compressed sizes in bytes. Where there is no compressed file, the raw size counts.
 #[derive(Default)]
 struct AssetSizes {
     raw: u64,

@@ -1,4 +1,4 @@
-//! From the interface's crate to an optimised WebAssembly module and the script that loads it.
+//! Builds the optimized WebAssembly module and the script that loads it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::site::SiteTools;
 const PACKAGE: &str = "console-hydrate";
 const TARGET: &str = "wasm32-unknown-unknown";
 
-/// What every browser with Leptos' other requirements understands; wasm-opt must be told what it may read and write.
+/// Features supported by every browser that Leptos supports; wasm-opt needs the list of those it may use.
 const WASM_OPT: [&str; 7] = [
     "-Oz",
     "--enable-bulk-memory",
@@ -22,19 +22,19 @@ const WASM_OPT: [&str; 7] = [
     "--enable-multivalue",
 ];
 
-/// A module and the script that loads it.
+/// The WebAssembly module and its loader script.
 pub(crate) struct WasmBindings {
     pub(crate) wasm: PathBuf,
     pub(crate) js: PathBuf,
 }
 
-/// Compiles the module; returns where it is.
+/// Compiles the module and returns its path.
 pub(crate) fn compile(root: &Path, profile: &str, target_dir: &Path) -> Result<PathBuf> {
     let mut cargo = Command::new("cargo");
     if let Some(toolchain) = toolchain(root)? {
         cargo.arg(toolchain);
     }
-    // What the cargo that runs this program set for itself must not reach the other one.
+    // Variables set by the outer cargo must not leak into the inner one.
     for (name, _) in std::env::vars_os() {
         let inherited = name.to_string_lossy();
         if inherited.starts_with("CARGO_PKG_")
@@ -58,18 +58,22 @@ pub(crate) fn compile(root: &Path, profile: &str, target_dir: &Path) -> Result<P
         .arg("--target-dir")
         .arg(target_dir);
     run_command(&mut cargo)?;
-    // Cargo keeps the output of the profile "dev" in "debug".
+    // Cargo writes the output of profile `dev` to `debug`.
     let dir = if profile == "dev" { "debug" } else { profile };
     let module = target_dir
         .join(TARGET)
         .join(dir)
         .join(PACKAGE.replace('-', "_"))
         .with_extension("wasm");
-    ensure!(module.is_file(), "cargo left no {}", module.display());
+    ensure!(
+        module.is_file(),
+        "cargo did not produce {}",
+        module.display()
+    );
     Ok(module)
 }
 
-/// The `+name` of the toolchain that has the target; none when the usual one does.
+/// The `+name` of a toolchain that has the target, or `None` if the default one does.
 fn toolchain(root: &Path) -> Result<Option<String>> {
     let found = Command::new(root.join("scripts/wasm-toolchain"))
         .output()
@@ -82,7 +86,7 @@ fn toolchain(root: &Path) -> Result<Option<String>> {
     Ok(Some(name.trim().to_owned()).filter(|name| !name.is_empty()))
 }
 
-/// Writes the script that loads the module, and the module as that script needs it.
+/// Generates the loader script and the module in the form that it expects.
 pub(crate) fn generate_bindings(module: &Path, dir: &Path) -> Result<WasmBindings> {
     Bindgen::new()
         .input_path(module)
@@ -100,8 +104,8 @@ pub(crate) fn generate_bindings(module: &Path, dir: &Path) -> Result<WasmBinding
     })
 }
 
-/// Makes the module smaller, in place.
-pub(crate) fn optimise(tools: &SiteTools, wasm: &Path) -> Result<()> {
+/// Optimizes the module for size, in place.
+pub(crate) fn optimize(tools: &SiteTools, wasm: &Path) -> Result<()> {
     run_command(
         Command::new(&tools.wasm_opt)
             .args(WASM_OPT)
@@ -111,7 +115,7 @@ pub(crate) fn optimise(tools: &SiteTools, wasm: &Path) -> Result<()> {
     )
 }
 
-/// Runs a program to its successful end.
+/// Runs a command and fails unless it succeeds.
 pub(crate) fn run_command(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let status = command

@@ -1,4 +1,4 @@
-//! Accounts and sessions in memory, and which sessions are live.
+//! The cached accounts and sessions, and which sessions are live.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,10 +12,9 @@ use uuid::Uuid;
 use crate::records::{SessionRecord, UserName, UserRecord};
 use crate::token::TokenSigner;
 
-/// How long something may stay in memory that this replica noted itself and its watch has not told of.
+/// How long an entry inserted ahead of the watch is kept without being confirmed by it.
 pub(super) const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Everything known.
 #[derive(Default)]
 pub(super) struct AccountCacheState {
     pub(super) users: Option<HashMap<UserName, CachedAccount>>,
@@ -25,16 +24,16 @@ pub(super) struct AccountCacheState {
     pub(super) etcd_error: Option<String>,
 }
 
-/// An account as of a revision.
+/// An account as of an etcd revision.
 pub(super) struct CachedAccount {
     pub(super) record: UserRecord,
     pub(super) revision: i64,
-    /// Set while the watch may still be behind this.
+    /// Set while the watch may still lag behind this revision.
     pub(super) unconfirmed_since: Option<Timestamp>,
 }
 
 impl CachedAccount {
-    /// Whether this is newer than what the watch tells at `revision`.
+    /// Whether this is newer than what the watch reports at `revision`.
     fn is_ahead_of(&self, revision: i64, now: Timestamp) -> bool {
         self.revision > revision
             && self
@@ -43,17 +42,17 @@ impl CachedAccount {
     }
 }
 
-/// A session with whoever waits for its end.
+/// A session, with the channel that notifies its holders when it ends.
 pub(super) struct CachedSession {
     pub(super) record: SessionRecord,
     pub(super) lease: LeaseId,
-    /// Set while the session was written by this replica and its watch has not told of it yet.
+    /// Set while the session was inserted by this replica and the watch has not reported it yet.
     pub(super) unconfirmed_since: Option<Timestamp>,
     pub(super) ended: watch::Sender<bool>,
 }
 
 impl AccountCacheState {
-    /// The account behind a session, when the session is live.
+    /// The account of a session, if the session is live.
     pub(super) fn live_account(
         &self,
         record: &SessionRecord,
@@ -65,7 +64,7 @@ impl AccountCacheState {
         live.then_some(user)
     }
 
-    /// Replaces all accounts by a listing of `revision`, except for what is known to be newer.
+    /// Replaces all accounts with a listing at `revision`, except those known to be newer.
     pub(super) fn reset_users(
         &mut self,
         listed: impl Iterator<Item = (UserName, i64, UserRecord)>,
@@ -89,7 +88,7 @@ impl AccountCacheState {
         self.users = Some(users);
     }
 
-    /// What the watch says about an account at `revision`: its record, or that nobody can sign in with it.
+    /// Applies a watched change at `revision`; `None` means the account is deleted or unreadable.
     pub(super) fn apply_user_change(
         &mut self,
         name: UserName,
@@ -117,7 +116,7 @@ impl AccountCacheState {
         }
     }
 
-    /// What this replica read about an account itself, maybe ahead of its watch.
+    /// Inserts an account that this replica read directly, possibly ahead of its watch.
     pub(super) fn insert_user_ahead_of_watch(
         &mut self,
         name: UserName,
@@ -148,20 +147,20 @@ impl AccountCacheState {
         id: Uuid,
         record: SessionRecord,
         lease: LeaseId,
-        unconfirmed: Option<Timestamp>,
+        unconfirmed_since: Option<Timestamp>,
     ) {
         match self.sessions.get_mut(&id) {
             Some(session) => {
                 session.record = record;
                 session.lease = lease;
                 session.unconfirmed_since =
-                    unconfirmed.filter(|_| session.unconfirmed_since.is_some());
+                    unconfirmed_since.filter(|_| session.unconfirmed_since.is_some());
             }
             None => {
                 let session = CachedSession {
                     record,
                     lease,
-                    unconfirmed_since: unconfirmed,
+                    unconfirmed_since,
                     ended: watch::Sender::new(false),
                 };
                 self.sessions.insert(id, session);
@@ -181,7 +180,7 @@ impl AccountCacheState {
         }
     }
 
-    /// Tells the holders of sessions that are no longer live.
+    /// Notifies the holders of sessions that are no longer live, and removes expired and unconfirmed ones.
     pub(super) fn end_stale_sessions(&mut self, now: Timestamp) {
         if self.users.is_none() {
             return;
@@ -193,16 +192,16 @@ impl AccountCacheState {
                     .send_if_modified(|ended| !std::mem::replace(ended, true));
             }
         }
-        let away = self.etcd_error.is_some();
-        // A session that was ended while this replica looked it up is never told of again.
-        let lapsed = |session: &CachedSession| {
-            !away
+        let unreachable = self.etcd_error.is_some();
+        // The watch never reports a session that ended while this replica looked it up.
+        let unconfirmed = |session: &CachedSession| {
+            !unreachable
                 && session
                     .unconfirmed_since
                     .is_some_and(|at| at.age(now) >= CONFIRMATION_TIMEOUT)
         };
         self.sessions.retain(|_, session| {
-            let keep = now < session.record.expires_at && !lapsed(session);
+            let keep = now < session.record.expires_at && !unconfirmed(session);
             if !keep {
                 session.ended.send_replace(true);
             }

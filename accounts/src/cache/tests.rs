@@ -1,4 +1,4 @@
-//! Events in, liveness of sessions out; no etcd.
+//! Watch events in, live sessions out; without etcd.
 
 use galera::access::Role;
 use registry::{Error, KeyChange};
@@ -56,12 +56,12 @@ fn session_entry(id: Uuid, name: &str, credential: u128) -> RegistryEntry {
 
 const ID: Uuid = Uuid::from_u128(42);
 
-/// A directory in which dora has a live session.
+/// A cache in which dora has a live session.
 fn cache_with_live_session() -> AccountCache {
-    let directory = AccountCache::new("/state");
-    assert!(directory.unready_reason().is_some());
+    let cache = AccountCache::new("/state");
+    assert!(cache.unready_reason().is_some());
     let users = vec![user_entry("dora", &account(&[Role::Viewer], 1, false))];
-    directory.apply_users_event(
+    cache.apply_users_event(
         USERS,
         WatchEvent::Reset {
             revision: 1,
@@ -70,7 +70,7 @@ fn cache_with_live_session() -> AccountCache {
         START,
     );
     let sessions = vec![session_entry(ID, "dora", 1)];
-    directory.apply_sessions_event(
+    cache.apply_sessions_event(
         SESSIONS,
         WatchEvent::Reset {
             revision: 1,
@@ -78,7 +78,7 @@ fn cache_with_live_session() -> AccountCache {
         },
         START,
     );
-    directory
+    cache
 }
 
 fn put(entry: RegistryEntry) -> WatchEvent {
@@ -100,12 +100,12 @@ fn delete(key: String) -> WatchEvent {
 
 #[test]
 fn a_session_is_live_until_it_expires() {
-    let directory = cache_with_live_session();
-    let guard = directory.session(ID, START).unwrap();
+    let cache = cache_with_live_session();
+    let guard = cache.session(ID, START).unwrap();
     assert_eq!(&*guard.principal.username, "dora");
     assert!(!guard.has_ended());
-    assert!(directory.session(ID, START.plus(HOUR)).is_err());
-    directory.write().end_stale_sessions(START.plus(HOUR));
+    assert!(cache.session(ID, START.plus(HOUR)).is_err());
+    cache.write().end_stale_sessions(START.plus(HOUR));
     assert!(guard.has_ended());
 }
 
@@ -135,7 +135,7 @@ fn every_cause_ends_a_session_immediately() {
             delete(format!("{SESSIONS}{ID}")),
         ),
         (
-            "the session is not listed any more",
+            "the session is no longer listed",
             false,
             WatchEvent::Reset {
                 revision: 9,
@@ -144,124 +144,122 @@ fn every_cause_ends_a_session_immediately() {
         ),
     ];
     for (what, of_users, event) in events {
-        let directory = cache_with_live_session();
-        let guard = directory.session(ID, START).unwrap();
+        let cache = cache_with_live_session();
+        let guard = cache.session(ID, START).unwrap();
         if of_users {
-            directory.apply_users_event(USERS, event, START);
+            cache.apply_users_event(USERS, event, START);
         } else {
-            directory.apply_sessions_event(SESSIONS, event, START);
+            cache.apply_sessions_event(SESSIONS, event, START);
         }
         assert!(guard.has_ended(), "{what}");
-        assert!(directory.session(ID, START).is_err(), "{what}");
+        assert!(cache.session(ID, START).is_err(), "{what}");
     }
 }
 
 #[test]
 fn re_enabling_an_account_restores_no_old_sessions() {
-    let directory = cache_with_live_session();
-    let guard = directory.session(ID, START).unwrap();
+    let cache = cache_with_live_session();
+    let guard = cache.session(ID, START).unwrap();
     // What the store writes: disabling changes the credential.
-    directory.apply_users_event(
+    cache.apply_users_event(
         USERS,
         put(user_entry("dora", &account(&[Role::Viewer], 2, true))),
         START,
     );
-    directory.apply_users_event(
+    cache.apply_users_event(
         USERS,
         put(user_entry("dora", &account(&[Role::Viewer], 2, false))),
         START,
     );
     assert!(guard.has_ended());
-    assert!(directory.session(ID, START).is_err());
+    assert!(cache.session(ID, START).is_err());
 }
 
 #[test]
 fn new_roles_apply_from_the_next_request() {
-    let directory = cache_with_live_session();
-    let guard = directory.session(ID, START).unwrap();
-    directory.apply_users_event(
+    let cache = cache_with_live_session();
+    let guard = cache.session(ID, START).unwrap();
+    cache.apply_users_event(
         USERS,
         put(user_entry("dora", &account(&[Role::Admin], 1, false))),
         START,
     );
     assert!(!guard.has_ended());
     assert_eq!(
-        directory.session(ID, START).unwrap().principal.roles,
+        cache.session(ID, START).unwrap().principal.roles,
         [Role::Admin]
     );
 }
 
 #[test]
 fn sessions_survive_an_etcd_outage() {
-    let directory = cache_with_live_session();
-    let guard = directory.session(ID, START).unwrap();
+    let cache = cache_with_live_session();
+    let guard = cache.session(ID, START).unwrap();
     let error = Error::Unavailable {
         endpoints: "etcd-1".to_owned(),
         cause: "refused".to_owned(),
     };
-    let gone = WatchEvent::Unreachable {
+    let unreachable = WatchEvent::Unreachable {
         since: START,
         error,
     };
-    directory.apply_users_event(USERS, gone.clone(), START);
-    directory.apply_sessions_event(SESSIONS, gone, START);
-    assert!(directory.etcd_error().unwrap().contains("etcd-1"));
-    assert!(directory.session(ID, START).is_ok() && !guard.has_ended());
-    directory.apply_users_event(USERS, WatchEvent::Reachable, START);
-    assert_eq!(directory.etcd_error(), None);
+    cache.apply_users_event(USERS, unreachable.clone(), START);
+    cache.apply_sessions_event(SESSIONS, unreachable, START);
+    assert!(cache.etcd_error().unwrap().contains("etcd-1"));
+    assert!(cache.session(ID, START).is_ok() && !guard.has_ended());
+    cache.apply_users_event(USERS, WatchEvent::Reachable, START);
+    assert_eq!(cache.etcd_error(), None);
 }
 
 #[test]
 fn a_local_session_is_usable_before_the_watch_reports_it() {
-    let directory = cache_with_live_session();
+    let cache = cache_with_live_session();
     let own = Uuid::from_u128(43);
-    directory.insert_ahead_of_watch(own, session_record("dora", 1), 78, None, START);
-    let listing_from_before = WatchEvent::Reset {
+    cache.insert_ahead_of_watch(own, session_record("dora", 1), 78, None, START);
+    let older_listing = WatchEvent::Reset {
         revision: 1,
         entries: vec![session_entry(ID, "dora", 1)],
     };
-    directory.apply_sessions_event(SESSIONS, listing_from_before.clone(), START);
-    assert!(directory.session(own, START).is_ok());
-    // Once it should have been told of, silence means that it is gone.
+    cache.apply_sessions_event(SESSIONS, older_listing.clone(), START);
+    assert!(cache.session(own, START).is_ok());
+    // After the confirmation timeout, a session that is not listed is gone.
     let later = START.plus(CONFIRMATION_TIMEOUT);
-    directory.apply_sessions_event(SESSIONS, listing_from_before, later);
-    assert!(directory.session(own, later).is_err());
+    cache.apply_sessions_event(SESSIONS, older_listing, later);
+    assert!(cache.session(own, later).is_err());
 }
 
 #[test]
 fn a_session_the_watch_never_confirms_ends() {
-    let directory = cache_with_live_session();
+    let cache = cache_with_live_session();
     let own = Uuid::from_u128(43);
-    directory.insert_ahead_of_watch(own, session_record("dora", 1), 78, None, START);
-    let guard = directory.session(own, START).unwrap();
-    directory
+    cache.insert_ahead_of_watch(own, session_record("dora", 1), 78, None, START);
+    let guard = cache.session(own, START).unwrap();
+    cache
         .write()
         .end_stale_sessions(START.plus(CONFIRMATION_TIMEOUT));
-    assert!(guard.has_ended() && directory.session(own, START).is_err());
+    assert!(guard.has_ended() && cache.session(own, START).is_err());
     assert!(
-        directory
-            .session(ID, START.plus(CONFIRMATION_TIMEOUT))
-            .is_ok(),
-        "the confirmed one stays"
+        cache.session(ID, START.plus(CONFIRMATION_TIMEOUT)).is_ok(),
+        "the confirmed session stays"
     );
 }
 
 #[test]
 fn a_lagging_watch_does_not_undo_a_newer_read() {
-    let directory = cache_with_live_session();
+    let cache = cache_with_live_session();
     let own = Uuid::from_u128(43);
     let at = |credential: u128, revision: i64| {
         let mut entry = user_entry("dora", &account(&[Role::Viewer], credential, false));
         entry.mod_revision = revision;
         entry
     };
-    // The password changed at revision 8; somebody signs in with it before the watch tells.
+    // The password changed at revision 8; the user signs in with it before the watch reports it.
     let read = (account(&[Role::Viewer], 2, false), 8);
-    directory.insert_ahead_of_watch(own, session_record("dora", 2), 78, Some(read), START);
-    assert!(directory.session(own, START).is_ok());
-    directory.apply_users_event(USERS, put(at(1, 7)), START);
-    assert!(directory.session(own, START).is_ok());
-    directory.apply_users_event(
+    cache.insert_ahead_of_watch(own, session_record("dora", 2), 78, Some(read), START);
+    assert!(cache.session(own, START).is_ok());
+    cache.apply_users_event(USERS, put(at(1, 7)), START);
+    assert!(cache.session(own, START).is_ok());
+    cache.apply_users_event(
         USERS,
         WatchEvent::Reset {
             revision: 7,
@@ -269,13 +267,13 @@ fn a_lagging_watch_does_not_undo_a_newer_read() {
         },
         START,
     );
-    assert!(directory.session(own, START).is_ok());
-    // Whatever comes later counts.
-    directory.apply_users_event(USERS, put(at(3, 9)), START);
-    assert!(directory.session(own, START).is_err());
-    // An etcd that was replaced counts its revisions anew.
+    assert!(cache.session(own, START).is_ok());
+    // A later change applies.
+    cache.apply_users_event(USERS, put(at(3, 9)), START);
+    assert!(cache.session(own, START).is_err());
+    // A replaced etcd restarts its revisions.
     let later = START.plus(CONFIRMATION_TIMEOUT);
-    directory.apply_users_event(
+    cache.apply_users_event(
         USERS,
         WatchEvent::Reset {
             revision: 1,
@@ -283,38 +281,38 @@ fn a_lagging_watch_does_not_undo_a_newer_read() {
         },
         later,
     );
-    assert!(directory.session(ID, later).is_err());
+    assert!(cache.session(ID, later).is_err());
 }
 
 #[test]
 fn a_corrupt_record_grants_no_access_and_affects_no_other_account() {
-    let directory = cache_with_live_session();
+    let cache = cache_with_live_session();
     let garbage = |key: String| {
         let mut entry = entry(key, &(), 0);
         entry.value = b"{\"roles\":".to_vec();
         put(entry)
     };
-    directory.apply_users_event(USERS, garbage(format!("{USERS}emil")), START);
-    directory.apply_users_event(USERS, garbage(format!("{USERS}Not A Name")), START);
-    directory.apply_sessions_event(SESSIONS, garbage(format!("{SESSIONS}not-a-uuid")), START);
-    assert!(directory.session(ID, START).is_ok());
-    directory.apply_users_event(USERS, garbage(format!("{USERS}dora")), START);
-    assert!(directory.session(ID, START).is_err());
+    cache.apply_users_event(USERS, garbage(format!("{USERS}emil")), START);
+    cache.apply_users_event(USERS, garbage(format!("{USERS}Not A Name")), START);
+    cache.apply_sessions_event(SESSIONS, garbage(format!("{SESSIONS}not-a-uuid")), START);
+    assert!(cache.session(ID, START).is_ok());
+    cache.apply_users_event(USERS, garbage(format!("{USERS}dora")), START);
+    assert!(cache.session(ID, START).is_err());
 }
 
 #[test]
 fn removing_the_signing_key_ends_every_session() {
-    let directory = cache_with_live_session();
-    let guard = directory.session(ID, START).unwrap();
+    let cache = cache_with_live_session();
+    let guard = cache.session(ID, START).unwrap();
     let key = entry(signing_key("/state"), &SigningKeyRecord::generate(START), 0);
-    assert!(!directory.apply_key_event(
+    assert!(!cache.apply_key_event(
         WatchEvent::Reset {
             revision: 1,
             entries: vec![key]
         },
         true
     ));
-    assert!(directory.signer().is_some() && directory.unready_reason().is_none());
-    assert!(directory.apply_key_event(delete(signing_key("/state")), false));
-    assert!(directory.signer().is_none() && guard.has_ended());
+    assert!(cache.signer().is_some() && cache.unready_reason().is_none());
+    assert!(cache.apply_key_event(delete(signing_key("/state")), false));
+    assert!(cache.signer().is_none() && guard.has_ended());
 }

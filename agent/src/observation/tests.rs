@@ -52,7 +52,11 @@ fn only_a_synced_ready_primary_server_is_healthy() {
             false,
             "connection refused",
         ),
-        (ServerState::Unknown, false, "the server was not asked yet"),
+        (
+            ServerState::Unknown,
+            false,
+            "the server has not been probed yet",
+        ),
     ] {
         assert_eq!(
             server.health(&AvailabilityPolicy::default()),
@@ -81,13 +85,16 @@ fn donors_and_read_only_servers_are_healthy_if_configured() {
 fn a_notification_applies_until_the_next_probe() {
     let event = |status| WsrepEvent::from_arguments(["--status", status]);
     let running = responding("4", "Synced", "Primary", "ON");
-    let told = running.after_event(&event("donor"));
-    assert_eq!(told.fields()["wsrep_local_state_comment"], "Donor/Desynced");
+    let notified = running.after_event(&event("donor"));
+    assert_eq!(
+        notified.fields()["wsrep_local_state_comment"],
+        "Donor/Desynced"
+    );
     assert_eq!(
         running.after_event(&event("connected")).fields(),
         running.fields()
     );
-    // The status lags behind what the server tells, but not for more than one answer of another kind.
+    // The status may lag behind a notification, but only until one probe has returned another state.
     let joining = responding("1", "Joining: receiving State Transfer", "Primary", "OFF");
     let read = |server: &ServerState| match server {
         ServerState::Responding { reading, .. } => reading.as_ref().clone(),
@@ -101,7 +108,7 @@ fn a_notification_applies_until_the_next_probe() {
     assert_eq!(synced.fields()["wsrep_local_state_comment"], "Synced");
     let again = synced.after_probe(Ok(read(&joining)));
     assert_ne!(again.fields()["wsrep_local_state_comment"], "Joined");
-    let held = |phase| {
+    let offline = |phase| {
         ServerState::Offline(Box::new(OfflineStatus {
             phase,
             recovered_position: None,
@@ -110,12 +117,12 @@ fn a_notification_applies_until_the_next_probe() {
             since: Timestamp::default(),
         }))
     };
-    let joined = held(AgentPhase::Starting).after_event(&event("joined"));
+    let joined = offline(AgentPhase::Starting).after_event(&event("joined"));
     assert_eq!(joined.phase(), AgentPhase::Joining);
     assert_eq!(joined.fields()["wsrep_local_state_comment"], "Joined");
-    // It does not answer yet, which is no news; once it is told to stop, nothing it says counts.
+    // A failed probe changes nothing while the server joins; after a stop request notifications are ignored.
     assert_eq!(joined.after_probe(Err(refused())).fields(), joined.fields());
-    let stopping = held(AgentPhase::Stopping).after_event(&event("synced"));
+    let stopping = offline(AgentPhase::Stopping).after_event(&event("synced"));
     assert_eq!(
         stopping.fields(),
         BTreeMap::from([("phase", "stopping".to_owned())])
@@ -125,21 +132,24 @@ fn a_notification_applies_until_the_next_probe() {
 #[tokio::test(start_paused = true)]
 async fn a_notification_of_an_unreachable_server_expires() {
     let event = |status| WsrepEvent::from_arguments(["--status", status]);
-    let silent = responding("4", "Synced", "Primary", "ON").after_probe(Err(refused()));
-    for server in [silent, ServerState::Unknown] {
-        let told = server.after_event(&event("joined"));
+    let unreachable = responding("4", "Synced", "Primary", "ON").after_probe(Err(refused()));
+    for server in [unreachable, ServerState::Unknown] {
+        let notified = server.after_event(&event("joined"));
         let expected = [
             ("phase", "joining"),
             ("wsrep_local_state_comment", "Joined"),
         ];
         let expected = expected.map(|(name, value)| (name, value.to_owned()));
-        assert_eq!(told.fields(), BTreeMap::from(expected));
-        assert_eq!(told.after_probe(Err(refused())).fields(), told.fields());
-        assert!(!told.health(&AvailabilityPolicy::default()).0);
-        let silent = server.after_probe(Err(refused())).fields();
+        assert_eq!(notified.fields(), BTreeMap::from(expected));
+        assert_eq!(
+            notified.after_probe(Err(refused())).fields(),
+            notified.fields()
+        );
+        assert!(!notified.health(&AvailabilityPolicy::default()).0);
+        let unreachable = server.after_probe(Err(refused())).fields();
         tokio::time::advance(STATUS_MAX_AGE).await;
-        // Whoever told may have died since.
-        assert_eq!(told.after_probe(Err(refused())).fields(), silent);
+        // The server may have died since the notification.
+        assert_eq!(notified.after_probe(Err(refused())).fields(), unreachable);
     }
     assert_eq!(
         ServerState::Unknown
@@ -155,7 +165,7 @@ async fn a_stale_status_is_unhealthy() {
     tokio::time::advance(STATUS_MAX_AGE + Duration::from_secs(1)).await;
     assert_eq!(
         server.health(&AvailabilityPolicy::default()),
-        (false, "the last answer is 7 s old".to_owned())
+        (false, "the last successful probe was 7 s ago".to_owned())
     );
 }
 
@@ -205,8 +215,11 @@ fn an_unreachable_server_has_no_status_fields() {
     ];
     assert_eq!(
         keys, expected,
-        "only what is reported, under its lower-case name"
+        "only published variables, with lower-case names"
     );
-    let silent = running.after_probe(Err(refused())).fields();
-    assert_eq!(silent, BTreeMap::from([("phase", "waiting".to_owned())]));
+    let unreachable = running.after_probe(Err(refused())).fields();
+    assert_eq!(
+        unreachable,
+        BTreeMap::from([("phase", "waiting".to_owned())])
+    );
 }

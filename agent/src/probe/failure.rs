@@ -1,4 +1,4 @@
-//! Why a server is not readable, in words that name the remedy.
+//! Classifies probe failures, with messages that name the remedy.
 
 use std::io;
 
@@ -6,45 +6,45 @@ use galera::observe::observation::{ProbeError, ProbeErrorKind};
 
 use crate::settings::DatabaseSettings;
 
-pub(super) fn from_io(place: &str, error: &io::Error) -> ProbeError {
+pub(super) fn from_io(location: &str, error: &io::Error) -> ProbeError {
     use io::ErrorKind as Kind;
     match error.kind() {
         Kind::ConnectionRefused => probe_error(
             ProbeErrorKind::Refused,
-            format!("{place} refuses connections: no server runs there"),
+            format!("{location} refuses connections: no server is running there"),
         ),
-        // A socket's file vanishes with its server.
+        // The socket file is removed when the server stops.
         Kind::NotFound => probe_error(
             ProbeErrorKind::Refused,
-            format!("{place} does not exist: no server runs there"),
+            format!("{location} does not exist: no server is running there"),
         ),
         Kind::TimedOut | Kind::HostUnreachable | Kind::NetworkUnreachable => probe_error(
             ProbeErrorKind::TimedOut,
-            format!("{place} is not reachable: {error}"),
+            format!("{location} is unreachable: {error}"),
         ),
         Kind::PermissionDenied => probe_error(
             ProbeErrorKind::AccessDenied,
             format!(
-                "{place} may not be opened by this user; run the agent as one who may, or use MYSQL_HOST"
+                "this user cannot open {location}; run the agent as a user that can, or set MYSQL_HOST"
             ),
         ),
         Kind::ConnectionReset
         | Kind::ConnectionAborted
         | Kind::BrokenPipe
-        | Kind::UnexpectedEof => connection_closed(place),
+        | Kind::UnexpectedEof => connection_closed(location),
         _ if error.to_string().contains("lookup") => probe_error(
             ProbeErrorKind::Unresolvable,
-            format!("{place} does not resolve to an address: {error}"),
+            format!("{location} does not resolve to an address: {error}"),
         ),
         _ => probe_error(
             ProbeErrorKind::Closed,
-            format!("{place}: the connection failed: {error}"),
+            format!("{location}: connection failed: {error}"),
         ),
     }
 }
 
 pub(super) fn from_server(
-    place: &str,
+    location: &str,
     database: &DatabaseSettings,
     code: u16,
     text: &str,
@@ -54,30 +54,30 @@ pub(super) fn from_server(
         1044 | 1045 | 1698 => probe_error(
             ProbeErrorKind::AccessDenied,
             format!(
-                "{place} refuses the account {user}; check MYSQL_USER and MYSQL_PASSWORD_FILE ({text})"
+                "{location} denies access to account {user}; check MYSQL_USER and MYSQL_PASSWORD_FILE ({text})"
             ),
         ),
         1129 | 1130 => probe_error(
             ProbeErrorKind::AccessDenied,
-            format!("{place} does not let this host connect: {text}"),
+            format!("{location} denies connections from this host: {text}"),
         ),
         1040 | 1203 | 1226 => probe_error(
             ProbeErrorKind::TooManyConnections,
-            format!("{place} has no connection left for {user}: {text}"),
+            format!("{location} has no free connection for {user}: {text}"),
         ),
         // The server is shutting down.
-        1053 | 1927 => connection_closed(place),
+        1053 | 1927 => connection_closed(location),
         _ => probe_error(
             ProbeErrorKind::Protocol,
-            format!("{place} answers with error {code}: {text}"),
+            format!("{location} returned error {code}: {text}"),
         ),
     }
 }
 
-pub(super) fn connection_closed(place: &str) -> ProbeError {
+pub(super) fn connection_closed(location: &str) -> ProbeError {
     probe_error(
         ProbeErrorKind::Closed,
-        format!("{place} closed the connection: the server stops or crashed"),
+        format!("{location} closed the connection: the server is stopping or has crashed"),
     )
 }
 
@@ -85,7 +85,7 @@ pub(super) fn probe_error(kind: ProbeErrorKind, message: String) -> ProbeError {
     ProbeError { kind, message }
 }
 
-/// Text of a peer, bounded and on one line.
+/// Text from the server, truncated and on one line.
 pub(super) fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })

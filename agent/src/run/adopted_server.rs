@@ -1,5 +1,5 @@
-//! A server that an earlier agent started on the same data and that lives on: found, watched and told what others want,
-//! though it is no child of ours.
+//! A server that an earlier agent started on the same data directory and that is still running. It is found through
+//! `/proc`, watched and signalled through a pidfd, because it is not a child of this process.
 
 use std::fs;
 use std::io;
@@ -15,23 +15,23 @@ use tokio::time::{Instant, sleep};
 use super::error::RunError;
 use crate::notify::{self, NotifyEndpoint};
 
-/// Names the data to the server and to everything that it starts. No file: a state transfer empties the directory.
+/// Environment variable that names the data directory to the server and its descendants. Not a file: a state transfer
+/// empties the directory.
 pub(super) const DATA_VARIABLE: &str = "GALERA_AGENT_DATA";
 
-/// How long what an earlier server left behind may still use the data.
+/// How long leftover processes of an earlier server may still use the data directory.
 const LEFTOVERS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The living server.
 #[derive(Debug)]
 pub(super) struct AdoptedServer {
     pid: i32,
-    /// Of this process for ever, whoever gets the number next.
+    /// A pidfd: refers to this process even if its id is reused.
     process: AsyncFd<OwnedFd>,
-    /// Where it tells of its state.
+    /// Where it sends its notifications.
     notify_endpoint: Option<NotifyEndpoint>,
 }
 
-/// A process that was started for our data.
+/// A process whose environment names our data directory.
 struct TaggedProcess {
     pid: i32,
     parent: i32,
@@ -40,10 +40,11 @@ struct TaggedProcess {
 }
 
 impl AdoptedServer {
-    /// Finds the server that an earlier agent started on `directory`; what such a server left behind is waited for.
+    /// Finds the server that an earlier agent started on `directory`. Waits for leftover processes of such a server to
+    /// exit.
     ///
     /// # Errors
-    /// [`RunError::Unavailable`] when something goes on using the directory or cannot be watched.
+    /// [`RunError::Unavailable`] if a process keeps using the directory or cannot be watched.
     pub(super) async fn find(directory: &Path) -> Result<Option<Self>, RunError> {
         let directory = canonical(directory);
         let end = Instant::now() + LEFTOVERS_TIMEOUT;
@@ -63,7 +64,7 @@ impl AdoptedServer {
             };
             if Instant::now() > end {
                 return Err(RunError::Unavailable(format!(
-                    "{} is in use by process {}, which an earlier server left behind; end it first",
+                    "{} is in use by process {}, a leftover of an earlier server; stop it first",
                     directory.display(),
                     left.pid
                 )));
@@ -75,7 +76,7 @@ impl AdoptedServer {
     fn watch(server: &TaggedProcess, directory: &Path) -> Result<Self, RunError> {
         let unwatched = |why: String| {
             RunError::Unavailable(format!(
-                "{} is in use by process {}, a server of an earlier agent that cannot be watched: {why}; stop it first",
+                "{} is in use by process {}, a server started by an earlier agent that cannot be watched: {why}; stop it first",
                 directory.display(),
                 server.pid
             ))
@@ -91,45 +92,44 @@ impl AdoptedServer {
             AsyncFd::with_interest(process, Interest::READABLE)
         };
         let process = open().map_err(|error| unwatched(error.to_string()))?;
-        // The number may have become somebody else's before it was opened.
+        // The process id may have been reused before the pidfd was opened.
         match read_process(server.pid, directory) {
             Some(again) if again.is_server => Ok(Self {
                 pid: server.pid,
                 process,
                 notify_endpoint: server.notify_endpoint.clone(),
             }),
-            _ => Err(unwatched("it has just ended".to_owned())),
+            _ => Err(unwatched("it has just exited".to_owned())),
         }
     }
 
-    /// Its process id.
     #[must_use]
     pub(super) const fn pid(&self) -> i32 {
         self.pid
     }
 
-    /// Where it tells of its state.
+    /// Where it sends its notifications.
     #[must_use]
     pub(super) const fn notify_endpoint(&self) -> Option<&NotifyEndpoint> {
         self.notify_endpoint.as_ref()
     }
 
-    /// Waits for its end. How it ended only its parent is told.
+    /// Waits for its exit. Only its parent learns the exit status.
     pub(super) async fn wait(&self) {
         if let Err(error) = self.process.readable().await {
-            tracing::error!("The server cannot be watched any more: {error}");
+            tracing::error!("The server can no longer be watched: {error}");
             std::future::pending::<()>().await;
         }
     }
 
-    /// Sends it a signal, unless it has ended.
+    /// Sends a signal unless it has exited.
     pub(super) fn signal(&self, signal: Signal) {
-        // It may have ended at this moment; then nobody needs the signal.
+        // Fails if it has just exited.
         let _ = pidfd_send_signal(&self.process, signal);
     }
 }
 
-/// The path under which `directory` is named to the server.
+/// The path of `directory` as the server has it in its environment.
 #[must_use]
 pub(super) fn canonical(directory: &Path) -> PathBuf {
     fs::canonicalize(directory).unwrap_or_else(|_| directory.to_path_buf())
@@ -148,10 +148,10 @@ fn tagged_processes(directory: &Path) -> Vec<TaggedProcess> {
         .collect()
 }
 
-/// The process `pid` when it was started for `directory` and has not ended.
+/// Process `pid`, if it was started for `directory` and has not exited.
 fn read_process(pid: i32, directory: &Path) -> Option<TaggedProcess> {
     let file = |name: &str| fs::read(format!("/proc/{pid}/{name}")).ok();
-    // Readable by the same user alone, and empty once it has ended.
+    // Readable by the same user only; empty once it has exited.
     let environment = file("environ")?;
     let value = |name: &str| {
         environment.split(|byte| *byte == 0).find_map(|variable| {
@@ -175,7 +175,7 @@ fn read_process(pid: i32, directory: &Path) -> Option<TaggedProcess> {
     (!ended).then(|| TaggedProcess {
         pid,
         parent,
-        // Scripts of a state transfer are given the server's arguments behind this one.
+        // SST scripts get the server's arguments after this one.
         is_server: begins("--wsrep-notify-cmd=") && !begins("--mysqld-args"),
         notify_endpoint: value(notify::VARIABLE).and_then(|text| text.parse().ok()),
     })
@@ -190,7 +190,7 @@ mod tests {
     struct FakeServerProcess(Child);
 
     impl FakeServerProcess {
-        /// A process that looks as a server of `directory` does, or as something that it started.
+        /// A process that looks like a server of `directory`, or like a child of one.
         fn new(directory: &Path, arguments: &[&str]) -> Self {
             let script = "read line; exit 0";
             let child = Command::new("sh")
@@ -225,19 +225,19 @@ mod tests {
         let mut server = FakeServerProcess::new(dir.path(), &["--port=1", notify]);
         let _transfer =
             FakeServerProcess::new(dir.path(), &["--role", "donor", "--mysqld-args", notify]);
-        let living = find_server(&dir.path().join(".")).await.unwrap().unwrap();
-        assert_eq!(living.pid(), i32::try_from(server.0.id()).unwrap());
+        let adopted = find_server(&dir.path().join(".")).await.unwrap().unwrap();
+        assert_eq!(adopted.pid(), i32::try_from(server.0.id()).unwrap());
         assert_eq!(
-            living.notify_endpoint().unwrap().to_env_value(),
+            adopted.notify_endpoint().unwrap().to_env_value(),
             "galera-agent-x/0123456789abcdef"
         );
-        let early = tokio::time::timeout(Duration::ZERO, living.wait()).await;
-        assert!(early.is_err(), "it lives");
-        living.signal(Signal::TERM);
-        let ended = tokio::time::timeout(Duration::from_secs(10), living.wait()).await;
-        assert!(ended.is_ok(), "it was told to end");
+        let early = tokio::time::timeout(Duration::ZERO, adopted.wait()).await;
+        assert!(early.is_err(), "it is running");
+        adopted.signal(Signal::TERM);
+        let ended = tokio::time::timeout(Duration::from_secs(10), adopted.wait()).await;
+        assert!(ended.is_ok(), "it was sent SIGTERM");
         server.0.wait().unwrap();
-        living.signal(Signal::TERM);
+        adopted.signal(Signal::TERM);
     }
 
     #[tokio::test(start_paused = true)]

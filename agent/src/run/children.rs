@@ -1,4 +1,4 @@
-//! Child processes: started here, reaped here, together with whatever a container's first process inherits.
+//! Child processes: started and reaped here, along with the orphans that the first process of a container inherits.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,28 +12,24 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// A signal may be lost among others; looking costs nothing.
+/// SIGCHLD signals may be coalesced, so children are also polled.
 const REAP_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProcessExit {
-    /// With this exit code.
     Code(i32),
-    /// By this signal.
     Signal(i32),
-    /// Nobody told us how: it was not our child.
+    /// Unknown: it was not a child of this process.
     Unknown,
 }
 
 impl ProcessExit {
-    /// Whether all was well.
     #[must_use]
     pub(super) fn is_success(self) -> bool {
         self == Self::Code(0)
     }
 
-    /// As a shell would report it.
+    /// The exit code as a shell reports it.
     #[must_use]
     pub(super) fn exit_code(self) -> u8 {
         let code = match self {
@@ -50,61 +46,54 @@ impl std::fmt::Display for ProcessExit {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
             Self::Signal(signal) => write!(f, "signal {signal}"),
-            Self::Unknown => write!(f, "an exit code that only its parent was told"),
+            Self::Unknown => write!(f, "an unknown exit code"),
         }
     }
 }
 
 type ExitSenders = HashMap<i32, watch::Sender<Option<ProcessExit>>>;
 
-/// Every child of this process. Nothing else may wait for children.
+/// All children of this process. Nothing else may wait for children.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Children {
     exit_senders: Arc<Mutex<ExitSenders>>,
 }
 
-/// A started child. Dropping it leaves the process alone.
+/// A child process. Dropping it leaves the process running.
 #[derive(Debug)]
 pub(super) struct ChildProcess {
     pid: Pid,
     exit: watch::Receiver<Option<ProcessExit>>,
 }
 
-/// A started child that does not outlive this value, nor does anything in its process group.
+/// A child process that is killed with its process group when dropped.
 #[derive(Debug)]
 pub(super) struct HelperProcess(ChildProcess);
 
 impl Children {
-    /// Starts `command`.
-    ///
-    /// # Errors
-    /// The system's.
     pub(super) fn spawn(&self, command: &mut Command) -> io::Result<ChildProcess> {
-        // Locked before the start, so that the end cannot be seen before the child is known.
-        let mut known = self
+        // Locked first, so that the child cannot be reaped before it is registered.
+        let mut exit_senders = self
             .exit_senders
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let child = command.spawn()?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| io::Error::other("a process id out of range"))?;
-        let (tell, ended) = watch::channel(None);
-        known.insert(pid.as_raw_nonzero().get(), tell);
+        let (sender, ended) = watch::channel(None);
+        exit_senders.insert(pid.as_raw_nonzero().get(), sender);
         Ok(ChildProcess { pid, exit: ended })
     }
 
-    /// Starts `command` in a process group of its own that ends with the returned value.
-    ///
-    /// # Errors
-    /// The system's.
+    /// Starts `command` in a new process group that is killed when the returned value is dropped.
     pub(super) fn spawn_helper(&self, command: &mut Command) -> io::Result<HelperProcess> {
         self.spawn(command.process_group(0)).map(HelperProcess)
     }
 
-    /// Reaps until dropped.
+    /// Reaps children until dropped.
     ///
     /// # Errors
-    /// When the system does not let us listen for the signal.
+    /// If SIGCHLD cannot be subscribed to.
     pub(super) async fn reap(self) -> io::Result<()> {
         let mut ended = signal(SignalKind::child())?;
         let mut ticks = interval(REAP_INTERVAL);
@@ -119,7 +108,7 @@ impl Children {
     }
 
     fn reap_all(&self) {
-        let mut known = self
+        let mut exit_senders = self
             .exit_senders
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
@@ -129,41 +118,39 @@ impl Children {
                 (None, Some(signal)) => ProcessExit::Signal(signal),
                 (None, None) => continue,
             };
-            // One that nobody knows lost its parent and became ours.
-            if let Some(tell) = known.remove(&pid.as_raw_nonzero().get()) {
-                tell.send_replace(Some(ended));
+            // An unknown child is an orphan that this process inherited.
+            if let Some(sender) = exit_senders.remove(&pid.as_raw_nonzero().get()) {
+                sender.send_replace(Some(ended));
             }
         }
     }
 }
 
 impl ChildProcess {
-    /// Its process id.
     #[must_use]
     pub(super) fn id(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// Waits for its end.
+    /// Waits for its exit.
     pub(super) async fn wait(&mut self) -> ProcessExit {
         match self.exit.wait_for(Option::is_some).await {
             Ok(ended) => ended.unwrap_or(ProcessExit::Code(1)),
-            // The reaper is gone, and so are we.
+            // The reaper is gone: this process is shutting down.
             Err(_) => std::future::pending().await,
         }
     }
 
-    /// Sends it a signal, unless it has ended.
+    /// Sends a signal unless it has exited.
     pub(super) fn signal(&self, signal: Signal) {
         if self.exit.borrow().is_none() {
-            // It may end at this moment; then nobody needs the signal.
+            // Fails if it has just exited.
             let _ = kill_process(self.pid, signal);
         }
     }
 }
 
 impl HelperProcess {
-    /// Waits for its end.
     pub(super) async fn wait(&mut self) -> ProcessExit {
         self.0.wait().await
     }

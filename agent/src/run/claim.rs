@@ -1,4 +1,4 @@
-//! Makes the node's address and its data's identity its own, before anything is reported.
+//! Claims the node's address and the identity of its data before anything is published.
 
 use std::time::Duration;
 
@@ -10,28 +10,29 @@ use super::cluster::ClusterListing;
 use super::error::RunError;
 use super::startup_driver::StartupDriver;
 
-/// How often the registry is asked whether a lease has ended.
+/// Between two checks whether a conflicting lease has expired.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 impl StartupDriver<'_> {
-    /// Waits until nobody else uses this node's address or data, and moves the registration of the same data here.
+    /// Waits until no other agent uses this node's address or data, then moves the registration of the same data to
+    /// this address.
     ///
     /// # Errors
-    /// [`RunError::Refused`] when somebody else goes on using them.
+    /// [`RunError::Refused`] if another agent keeps using them.
     pub(super) async fn claim_identity(&mut self) -> Result<(), RunError> {
         let mut since: Option<Instant> = None;
         loop {
-            let seen = self.read_cluster().await;
-            let Some(conflict) = self.conflict(&seen).await else {
+            let listing = self.read_cluster().await;
+            let Some(conflict) = self.conflict(&listing).await else {
                 break;
             };
-            let patience = self.settings.ttl * 3 + Duration::from_secs(2);
-            if since.get_or_insert_with(Instant::now).elapsed() > patience {
+            let limit = self.settings.ttl * 3 + Duration::from_secs(2);
+            if since.get_or_insert_with(Instant::now).elapsed() > limit {
                 return Err(RunError::Refused(conflict));
             }
-            let line = format!("{conflict}; waiting in case that lease is about to end");
+            let message = format!("{conflict}; waiting in case its lease is about to expire");
             self.reporter
-                .report(AgentPhase::Starting, &self.data, &line);
+                .report(AgentPhase::Starting, &self.data, &message);
             sleep(RECHECK_INTERVAL).await;
         }
         if self.data.has_history() {
@@ -40,68 +41,62 @@ impl StartupDriver<'_> {
         Ok(())
     }
 
-    /// Data with a history are registered at once, so that nobody takes an emptied registry for a new cluster.
+    /// Registers data with a history immediately, so that an emptied registry is not taken for a new cluster.
     async fn register_history(&self) {
-        let seen = self.read_cluster().await;
-        let member = seen.snapshot.members.get(&self.cluster.node);
-        let known = member.and_then(|member| member.registration.as_ref());
-        if known.is_some_and(|known| known.id.as_deref() == Some(&self.identity.id)) {
+        let listing = self.read_cluster().await;
+        if self.is_registered_as(&self.cluster.node, &listing) {
             return;
         }
         let position = self.data.position();
         let written = Box::pin(self.cluster.register(&self.identity.id, None, position)).await;
         if let Err(error) = written {
-            tracing::warn!("Not registered durably yet: {error}");
+            tracing::warn!("Could not write the durable registration yet: {error}");
         }
     }
 
-    /// Who else uses this node's address or data, in a sentence.
-    async fn conflict(&self, seen: &ClusterListing) -> Option<String> {
+    /// The other user of this node's address or data, as a sentence.
+    async fn conflict(&self, listing: &ClusterListing) -> Option<String> {
         let own = &self.cluster.node;
-        let ours = |node: &NodeId| {
-            let member = seen.snapshot.members.get(node);
-            let registered = member.and_then(|member| member.registration.as_ref());
-            registered.is_some_and(|known| known.id.as_deref() == Some(&self.identity.id))
-        };
+        let ours = |node: &NodeId| self.is_registered_as(node, listing);
         let prefix = self.cluster.keys.node_prefix(&self.cluster.name, own);
-        if let Some(lease) = seen.lease_under(&prefix) {
+        if let Some(lease) = listing.lease_under(&prefix) {
             if !ours(own) {
                 return Some(format!(
-                    "Another agent reports as {own} in cluster {}: two nodes must not have the same NODE_ADDRESS",
+                    "Another agent reports as {own} in cluster {}: NODE_ADDRESS must be unique",
                     self.cluster.name
                 ));
             }
-            // We hold the data's lock, so the agent that wrote this is gone.
+            // We hold the lock of the data directory, so the agent that wrote this is gone.
             return match Box::pin(self.cluster.registry.revoke(lease)).await {
                 Ok(()) => None,
                 Err(error) => Some(format!(
-                    "The report of this node's earlier agent is not removed: {error}"
+                    "Could not remove the report of this node's earlier agent: {error}"
                 )),
             };
         }
-        let elsewhere = seen
+        let previous = listing
             .snapshot
             .members_except(own)
             .find(|(node, _)| ours(node))?;
-        if elsewhere.1.live {
+        if previous.1.live {
             return Some(format!(
-                "{} reports with the identity of this node's data: two nodes must not have copies of the same data (the \
-                 copy gets a new identity when .galera-agent.json is removed from it)",
-                elsewhere.0
+                "{} reports with the identity of this node's data: two nodes must not run copies of the same data (remove \
+                 .galera-agent.json from the copy to give it a new identity)",
+                previous.0
             ));
         }
-        match Box::pin(self.cluster.move_registration(elsewhere.0, seen)).await {
+        match Box::pin(self.cluster.move_registration(previous.0, listing)).await {
             Ok(true) => {
                 tracing::info!(
-                    "These data were registered as {}; their registration is moved to {own}",
-                    elsewhere.0
+                    "Moved the registration of this data from {} to {own}",
+                    previous.0
                 );
                 None
             }
-            Ok(false) => Some(format!("The registration of {} changes", elsewhere.0)),
+            Ok(false) => Some(format!("The registration of {} is changing", previous.0)),
             Err(error) => Some(format!(
-                "The registration of {} is not moved: {error}",
-                elsewhere.0
+                "Could not move the registration of {}: {error}",
+                previous.0
             )),
         }
     }

@@ -1,4 +1,4 @@
-//! The registry as this node uses it: what it says of the cluster, and the durable keys that this node keeps.
+//! The registry as this node uses it: reads the cluster's keys and maintains this node's durable ones.
 
 use std::time::Duration;
 
@@ -15,29 +15,23 @@ use uuid::Uuid;
 
 use crate::clock::now;
 
-/// One cluster in the registry, seen by one node.
+/// One cluster's keys, as used by one node.
 #[derive(Clone, Debug)]
 pub(super) struct ClusterRegistry {
-    /// The connection.
     pub(super) registry: Registry,
-    /// Where the keys lie.
     pub(super) keys: RegistryKeys,
-    /// The cluster.
     pub(super) name: ClusterName,
-    /// This node.
     pub(super) node: NodeId,
 }
 
-/// Everything the registry holds of the cluster, with what it means.
+/// All registry entries of the cluster, raw and parsed.
 #[derive(Clone, Debug)]
 pub(super) struct ClusterListing {
-    /// What it means.
     pub(super) snapshot: RegistrySnapshot,
     entries: Vec<RegistryEntry>,
 }
 
 impl ClusterListing {
-    /// The entry of `key`.
     #[must_use]
     pub(super) fn entry(&self, key: &str) -> Option<&RegistryEntry> {
         self.entries
@@ -45,7 +39,7 @@ impl ClusterListing {
             .find(|entry| entry.key == key.as_bytes())
     }
 
-    /// The lease under which `prefix` has keys.
+    /// The lease of the keys under `prefix`.
     #[must_use]
     pub(super) fn lease_under(&self, prefix: &str) -> Option<LeaseId> {
         let of_node = |entry: &&RegistryEntry| entry.key.starts_with(prefix.as_bytes());
@@ -57,10 +51,10 @@ impl ClusterListing {
 type Result<T> = std::result::Result<T, Error>;
 
 impl ClusterRegistry {
-    /// Reads everything, as of one revision.
+    /// Reads all entries at one revision.
     ///
     /// # Errors
-    /// When etcd does not answer.
+    /// If etcd does not respond.
     pub(super) async fn read(&self) -> Result<ClusterListing> {
         let listing = Box::pin(self.registry.list(self.keys.cluster_prefix(&self.name))).await?;
         let raw: Vec<RawKeyValue> = listing.entries.iter().map(raw_key).collect();
@@ -82,11 +76,11 @@ impl ClusterRegistry {
         self.keys.cluster_key(&self.name, field)
     }
 
-    /// Puts `known_founder` in the place of revision `seen` (0: of nothing), while `lease` still holds our phase. Returns the
-    /// new revision, or `None` when somebody else was first.
+    /// Replaces the founder key of revision `seen` (0: absent) with `founder`, provided that `lease` still holds this
+    /// node's phase. Returns the new revision, or `None` if another node was first.
     ///
     /// # Errors
-    /// When etcd does not answer.
+    /// If etcd does not respond.
     pub(super) async fn claim_founding(
         &self,
         founder: &FounderRecord,
@@ -101,10 +95,10 @@ impl ClusterRegistry {
         self.commit(&transaction).await
     }
 
-    /// Gives up a claim to found of revision `seen`.
+    /// Removes the founder key of revision `seen`.
     ///
     /// # Errors
-    /// When etcd does not answer.
+    /// If etcd does not respond.
     pub(super) async fn release_founding(&self, seen: i64) -> Result<()> {
         let key = self.key(ClusterField::Founder);
         let transaction = Transaction::new()
@@ -113,10 +107,10 @@ impl ClusterRegistry {
         self.commit(&transaction).await.map(drop)
     }
 
-    /// Writes the order under `lease` when everything is as expected; whether it was written.
+    /// Writes the order under `lease` if all of `expect` holds. Returns whether it was written.
     ///
     /// # Errors
-    /// When etcd does not answer.
+    /// If etcd does not respond.
     pub(super) async fn write_order(
         &self,
         order: &BootstrapOrder,
@@ -138,10 +132,10 @@ impl ClusterRegistry {
         Ok(self.commit(&transaction).await?.is_some())
     }
 
-    /// Whether the order of `revision` still stands and its lease lives for at least `left`.
+    /// Whether the order of `revision` still exists and its lease lives for at least `left`.
     ///
     /// # Errors
-    /// When etcd does not answer.
+    /// If etcd does not respond.
     pub(super) async fn order_is_valid(&self, revision: i64, left: Duration) -> Result<bool> {
         let key = self.key(ClusterField::Bootstrap);
         let Some(entry) = Box::pin(self.registry.get(key)).await? else {
@@ -154,10 +148,10 @@ impl ClusterRegistry {
         Ok(info.is_some_and(|info| info.remaining >= left.min(info.granted / 4)))
     }
 
-    /// Removes the order to this node, once it is not needed any more.
+    /// Removes the order to this node once it is complete.
     ///
     /// # Errors
-    /// When etcd does not answer.
+    /// If etcd does not respond.
     pub(super) async fn remove_order(&self) -> Result<()> {
         let key = self.key(ClusterField::Bootstrap);
         let Some(entry) = Box::pin(self.registry.get(key.clone())).await? else {
@@ -169,19 +163,19 @@ impl ClusterRegistry {
             return Ok(());
         }
         match Box::pin(self.registry.delete_if(key, entry.mod_revision)).await {
-            // Removed or replaced meanwhile: not ours to remove any more.
+            // On a conflict it was removed or replaced in the meantime.
             Err(Error::Conflict { .. }) | Ok(()) => {
-                tracing::info!("The order to bootstrap is carried out and removed");
+                tracing::info!("Bootstrap order completed and removed");
                 Ok(())
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Sees to it that the founder key exists and names the history `uuid` of the Primary component that this node is in.
+    /// Ensures that the founder key exists and names the history `uuid` of this node's Primary component.
     ///
     /// # Errors
-    /// When etcd does not answer.
+    /// If etcd does not respond.
     pub(super) async fn ensure_founder(&self, id: &str, uuid: Uuid) -> Result<()> {
         let key = self.key(ClusterField::Founder);
         let entry = Box::pin(self.registry.get(key)).await?;
@@ -204,8 +198,8 @@ impl ClusterRegistry {
             },
             Some(Some(founder)) if founder.state_uuid != Some(uuid) => {
                 tracing::error!(
-                    "The founder key names history {}, this Primary component has {uuid}: somebody must find out which \
-                     cluster is the right one",
+                    "The founder key names history {}, but this Primary component has {uuid}: an operator must find out \
+                     which cluster is the right one",
                     founder.state_uuid.unwrap_or_default()
                 );
                 return Ok(());
@@ -215,7 +209,7 @@ impl ClusterRegistry {
         let value = founder.to_value();
         let written = self.replace(ClusterField::Founder, seen, &value);
         if written.await?.is_some() {
-            tracing::info!("The founder key names history {uuid} now");
+            tracing::info!("Updated the founder key to history {uuid}");
         }
         Ok(())
     }
@@ -228,10 +222,11 @@ impl ClusterRegistry {
         self.commit(&transaction).await
     }
 
-    /// Writes the durable registration of the data `data_id`, without or with a clean stop, and raises the highest position.
+    /// Writes the durable registration of the data `data_id`, with a clean stop if given, and raises the highest
+    /// position.
     ///
     /// # Errors
-    /// When etcd does not answer or somebody else writes the same keys.
+    /// If etcd does not respond or the keys change concurrently.
     pub(super) async fn register(
         &self,
         id: &str,
@@ -272,7 +267,7 @@ impl ClusterRegistry {
     /// Records `position` as the node's highest, unless a higher one of the same history is recorded.
     ///
     /// # Errors
-    /// When etcd does not answer or somebody else writes the same key.
+    /// If etcd does not respond or the key changes concurrently.
     pub(super) async fn raise_highest_position(&self, position: &Position) -> Result<()> {
         let key = self.own_key("highest_position");
         let entry = Box::pin(self.registry.get(key.clone())).await?;
@@ -296,7 +291,7 @@ impl ClusterRegistry {
     /// Moves the registration of the same data from `old` to this node's address.
     ///
     /// # Errors
-    /// When etcd does not answer.
+    /// If etcd does not respond.
     pub(super) async fn move_registration(
         &self,
         old: &NodeId,
@@ -350,7 +345,7 @@ fn raw_key(entry: &RegistryEntry) -> RawKeyValue {
     }
 }
 
-/// The founder as far as a snapshot knows it.
+/// The founder in `snapshot`, if it is readable.
 #[must_use]
 pub(super) fn known_founder(snapshot: &RegistrySnapshot) -> Option<&FounderRecord> {
     match &snapshot.founder {

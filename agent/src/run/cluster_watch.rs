@@ -1,4 +1,4 @@
-//! The registry's changes, as far as they concern this node.
+//! Watches the cluster's keys in the registry.
 
 use galera::observe::registration::ClusterField;
 use registry::{KeyChange, WatchEvent};
@@ -6,7 +6,8 @@ use tokio::sync::Notify;
 
 use super::cluster::ClusterRegistry;
 
-/// Notifies `wake` of every change of the cluster's keys, `again` and `lost` when something of ours was removed.
+/// Notifies `changes` of every change to the cluster's keys, and `rewrite` and `keys_removed` when keys of this node or
+/// the founder key were removed.
 pub(super) async fn watch_cluster(
     cluster: &ClusterRegistry,
     wake: &Notify,
@@ -25,7 +26,7 @@ pub(super) async fn watch_cluster(
                 }
                 KeyChange::Put(_) => false,
             }),
-            // Another etcd may stand in the old one's place.
+            // The watch may have reconnected to a different, empty etcd.
             WatchEvent::Reset { .. } => true,
             WatchEvent::Unreachable { .. } | WatchEvent::Reachable => false,
         };

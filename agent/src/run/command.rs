@@ -1,4 +1,4 @@
-//! The server's command: what it will use, as it says itself, and how it is started.
+//! The server's command line: reads the settings that it results in, and builds the processes to start.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -15,20 +15,20 @@ use super::error::RunError;
 
 /// Time for the server to print its variables.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
-/// Most that is read of what it prints, in bytes.
+/// Bytes of its output that are read at most.
 const HELP_MAX: u64 = 4 << 20;
 
-/// A directory that only this user can use and that ends with this value.
+/// A private temporary directory, removed on drop.
 #[derive(Debug)]
 pub(super) struct Workspace {
     path: PathBuf,
 }
 
 impl Workspace {
-    /// A new one below the directory for temporary files.
+    /// Creates a directory with mode 0700 below the system's temporary directory.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// If it cannot be created.
     pub(super) fn create() -> Result<Self, RunError> {
         let token = random_token()?;
         let path = std::env::temp_dir().join(format!("galera-agent-{token}"));
@@ -39,16 +39,16 @@ impl Workspace {
         Ok(Self { path })
     }
 
-    /// A path in it.
+    /// The path of `name` in the directory.
     #[must_use]
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Writes a file that only this user can read.
+    /// Writes a file with mode 0600.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub(super) fn write(&self, name: &str, text: &str) -> Result<PathBuf, RunError> {
         let path = self.file(name);
         let mut options = OpenOptions::new();
@@ -63,7 +63,7 @@ impl Workspace {
     /// Opens a file for a child's output.
     ///
     /// # Errors
-    /// When it cannot be created.
+    /// If it cannot be created.
     pub(super) fn output(&self, name: &str) -> Result<File, RunError> {
         let path = self.file(name);
         File::create(&path).map_err(|error| RunError::from_io("cannot create", &path, &error))
@@ -72,15 +72,15 @@ impl Workspace {
 
 impl Drop for Workspace {
     fn drop(&mut self) {
-        // What is left is in the directory for temporary files.
+        // On failure the rest stays in the system's temporary directory.
         let _ = std::fs::remove_dir_all(&self.path);
     }
 }
 
-/// Random text that nobody has used before.
+/// A random UUID as text.
 ///
 /// # Errors
-/// When the kernel gives none.
+/// If `/proc/sys/kernel/random/uuid` cannot be read.
 pub(super) fn random_token() -> Result<String, RunError> {
     let path = Path::new("/proc/sys/kernel/random/uuid");
     let text = std::fs::read_to_string(path)
@@ -88,16 +88,12 @@ pub(super) fn random_token() -> Result<String, RunError> {
     Ok(text.trim().to_owned())
 }
 
-/// What the server says that it will use.
+/// The server's variables that the agent needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ServerVariables {
-    /// `datadir`.
     pub(super) datadir: PathBuf,
-    /// `socket`.
     pub(super) socket: PathBuf,
-    /// `port`.
     pub(super) port: u16,
-    /// `wsrep_sst_method`.
     pub(super) sst_method: String,
 }
 
@@ -105,21 +101,21 @@ pub(super) struct ServerVariables {
 #[derive(Clone, Debug)]
 pub(super) struct ServerCommand {
     program: OsString,
-    /// `--no-defaults`, `--defaults-file=…`: only valid before all others.
+    /// `--no-defaults` or `--defaults-file=…`, which must be the first argument.
     leading: Option<String>,
     arguments: Vec<String>,
     extra_file: Option<PathBuf>,
 }
 
 impl ServerCommand {
-    /// Takes the words after `--`.
+    /// Parses the words after `--`.
     ///
     /// # Errors
-    /// When there is none, or one is no text.
+    /// If there is none, or one is not valid UTF-8.
     pub(super) fn new(words: &[OsString]) -> Result<Self, RunError> {
         let Some((program, rest)) = words.split_first() else {
             return Err(RunError::Refused(
-                "no server is named; use: galera-agent run -- mariadbd".to_owned(),
+                "no server command given; use: galera-agent run -- mariadbd".to_owned(),
             ));
         };
         let mut arguments = Vec::new();
@@ -143,10 +139,10 @@ impl ServerCommand {
         })
     }
 
-    /// Lets the server read `lines` from a private file, for what must not be an argument.
+    /// Makes the server read `lines` from a private file, for settings that must not be visible as arguments.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub(super) fn with_private_settings(
         mut self,
         workspace: &Workspace,
@@ -190,7 +186,7 @@ impl ServerCommand {
         command
     }
 
-    /// `program` with those arguments that concern the data.
+    /// `program` with the arguments that affect the data format.
     #[must_use]
     pub(super) fn installer_command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
@@ -213,10 +209,10 @@ impl ServerCommand {
         command
     }
 
-    /// Asks the server what it will use; it does not start.
+    /// Reads the variables that the server would use, without starting it.
     ///
     /// # Errors
-    /// [`RunError::Unavailable`] when it cannot be run, [`RunError::Refused`] when its configuration does not fit.
+    /// [`RunError::Unavailable`] if it cannot be run, [`RunError::Refused`] if its configuration is invalid.
     pub(super) async fn query_variables(
         &self,
         children: &Children,
@@ -224,7 +220,7 @@ impl ServerCommand {
     ) -> Result<ServerVariables, RunError> {
         let mut command = self.server_command();
         command
-            // Some transfer methods want to see an address, be it none.
+            // Some SST methods require an address, even an empty one.
             .args(["--verbose", "--help", "--wsrep-cluster-address=gcomm://"])
             .stdout(workspace.output("help")?)
             .stderr(workspace.output("help.log")?);
@@ -242,7 +238,7 @@ impl ServerCommand {
         if !ended.is_success() {
             let log = read_output(&workspace.file("help.log"))?;
             return Err(RunError::Refused(format!(
-                "{} does not accept its configuration ({ended}): {}",
+                "{} rejected its configuration ({ended}): {}",
                 self.name(),
                 last_error(&log)
             )));
@@ -269,11 +265,11 @@ fn read_output(path: &Path) -> Result<String, RunError> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The last line of a log that names an error, else the last line.
+/// The last line of a log that contains an error, otherwise the last line.
 #[must_use]
 pub(super) fn last_error(log: &str) -> String {
     let mut lines = log.lines().rev().filter(|line| !line.trim().is_empty());
-    let last = lines.clone().next().unwrap_or("it says nothing");
+    let last = lines.clone().next().unwrap_or("no output");
     let line = lines.find(|line| line.contains("ERROR")).unwrap_or(last);
     line.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
@@ -281,7 +277,7 @@ pub(super) fn last_error(log: &str) -> String {
         .collect()
 }
 
-/// The table of variables at the end of `--verbose --help`.
+/// Parses the table of variables at the end of `--verbose --help`.
 fn parse_variables(help: &str) -> Result<ServerVariables, RunError> {
     let table = help.split_once("\n---").map_or("", |(_, table)| table);
     let value = |name: &str| {
@@ -293,7 +289,11 @@ fn parse_variables(help: &str) -> Result<ServerVariables, RunError> {
     let text = |name: &str| {
         value(name)
             .filter(|value| !value.is_empty() && *value != "(No default value)")
-            .ok_or_else(|| RunError::Refused(format!("the server has no {name}; set it")))
+            .ok_or_else(|| {
+                RunError::Refused(format!(
+                    "{name} is not set in the server's configuration; set it"
+                ))
+            })
     };
     let off = |value: Option<&str>| matches!(value, Some("FALSE" | "none" | "(No default value)"));
     if off(value("wsrep-on")) || off(value("wsrep-provider")) {
@@ -310,7 +310,7 @@ fn parse_variables(help: &str) -> Result<ServerVariables, RunError> {
             .parse()
             .ok()
             .filter(|port| *port > 0)
-            .ok_or_else(|| RunError::Refused(format!("the server's port {port:?} is none")))?,
+            .ok_or_else(|| RunError::Refused(format!("the server's port {port:?} is invalid")))?,
         sst_method: value("wsrep-sst-method").unwrap_or("rsync").to_owned(),
     })
 }

@@ -1,4 +1,4 @@
-//! What the data directory holds, read without changing anything in it but our own lock file.
+//! Inspects the data directory. Inspection changes nothing in it but the agent's lock file.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read};
@@ -12,36 +12,35 @@ use super::error::RunError;
 use super::identity::DataIdentity;
 
 const LOCK_FILE: &str = ".galera-agent.lock";
-/// While it exists, the directory is being initialized, and everything in it was made by that.
+/// Exists while the directory is being initialized; everything in it then comes from the initialization.
 const INITIALIZING_FILE: &str = ".galera-agent-initializing";
-/// Largest state file that is read, in bytes: the real ones have a few hundred.
+/// Largest state file that is read, in bytes; real ones have a few hundred.
 const STATE_MAX: u64 = 64 * 1024;
 
-/// The data directory, held by this agent alone.
+/// The data directory, locked by this agent.
 #[derive(Debug)]
 pub(super) struct DataDir {
     path: PathBuf,
-    // Held locked as long as this agent lives, however it ends.
+    // Locked until the process exits, however it exits.
     _lock: File,
 }
 
-/// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DataDirContents {
-    /// What it means for starting.
+    /// What it means for the start decision.
     pub(super) data: DataState,
-    /// The data's identity; `None` when they never had one.
+    /// The identity of the data; `None` if it never had one.
     pub(super) identity: Option<DataIdentity>,
-    /// Whether an initialization was interrupted; what it left must go.
+    /// Whether an initialization was interrupted; its leftovers must be removed.
     pub(super) interrupted_init: bool,
 }
 
 impl DataDir {
-    /// Opens `path` and makes sure that no server and no other agent uses it; while it is `served` already, a server may.
+    /// Opens and locks `path`, and checks that no server uses it, unless it is known to be `served`.
     ///
     /// # Errors
-    /// [`RunError::Refused`] for a directory that is missing or holds something else, [`RunError::PermissionDenied`] without
-    /// permission, [`RunError::Unavailable`] when it is in use.
+    /// [`RunError::Refused`] if the directory is missing or holds something else, [`RunError::PermissionDenied`]
+    /// without permission, [`RunError::Unavailable`] if it is in use.
     pub(super) fn open(path: &Path, served: bool) -> Result<Self, RunError> {
         let names = file_names(path)?;
         let own = names.iter().any(|name| name.starts_with(".galera-agent"));
@@ -50,7 +49,7 @@ impl DataDir {
         let foreign = names.iter().find(|name| !is_ignored(name));
         if let Some(name) = foreign.filter(|_| !own && !known) {
             return Err(RunError::Refused(format!(
-                "{} is no database's data directory: it holds {name:?}; name another directory or empty it",
+                "{} is not a database's data directory: it contains {name:?}; empty it or use another directory",
                 path.display()
             )));
         }
@@ -67,7 +66,7 @@ impl DataDir {
             .truncate(false)
             .open(&file)
             .map_err(|error| {
-                RunError::from_io("the data directory cannot be written:", &file, &error)
+                RunError::from_io("cannot write to the data directory:", &file, &error)
             })?;
         match lock.try_lock() {
             Ok(()) => Ok(Self {
@@ -82,13 +81,12 @@ impl DataDir {
         }
     }
 
-    /// Where it is.
     #[must_use]
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Reads whose the data are; `None` when they never had an identity.
+    /// Reads the identity of the data; `None` if it never had one.
     ///
     /// # Errors
     /// [`RunError::Refused`] for another cluster's data.
@@ -104,7 +102,7 @@ impl DataDir {
         }
     }
 
-    /// Looks what it holds while no server uses it.
+    /// Inspects the contents while no server uses them.
     ///
     /// # Errors
     /// [`RunError::Refused`] for a stand-alone database or another cluster's data.
@@ -127,7 +125,7 @@ impl DataDir {
             .read_state_file("grastate.dat")?
             .map(|bytes| data_from_grastate(&bytes))
         {
-            // A first start that failed before there was a history.
+            // The first start failed before there was a history.
             Some(DataState::Incomplete { .. } | DataState::Unrecovered { uuid: None })
                 if prepared =>
             {
@@ -140,26 +138,26 @@ impl DataDir {
                 Ok(found(DataState::Incomplete { why }, false))
             }
             None => Err(RunError::Refused(format!(
-                "{} holds a database that never was in a Galera cluster; this agent neither founds a cluster from it nor \
-                 replaces it; name an empty directory and import the data",
+                "{} holds a database that was never part of a Galera cluster; the agent neither founds a cluster from it nor \
+                 replaces it; use an empty directory and import the data",
                 self.path.display()
             ))),
         }
     }
 
-    /// grastate.dat, understood; the default when it is not there.
+    /// The parsed grastate.dat; the default if it is missing.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// If it cannot be read.
     pub(super) fn saved_state(&self) -> Result<GraState, RunError> {
         let bytes = self.read_state_file("grastate.dat")?.unwrap_or_default();
         Ok(GraState::parse(&bytes))
     }
 
-    /// Says in grastate.dat that the next start may found: what `--wsrep-new-cluster` asks for.
+    /// Sets `safe_to_bootstrap` in grastate.dat, which `--wsrep-new-cluster` requires.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub(super) fn allow_bootstrap(&self) -> Result<(), RunError> {
         let Some(bytes) = self.read_state_file("grastate.dat")? else {
             return Ok(());
@@ -172,15 +170,15 @@ impl DataDir {
             .collect();
         lines.push("safe_to_bootstrap: 1");
         let path = self.path.join("grastate.dat");
-        // In place, as the server does it: the file keeps its owner and its lock.
+        // In place, as the server writes it: keeps the file's owner and its lock.
         fs::write(&path, format!("{}\n", lines.join("\n")))
             .map_err(|error| RunError::from_io("cannot write", &path, &error))
     }
 
-    /// Puts a saved view aside that is cut off, because no server starts with one. Returns its new name.
+    /// Renames a truncated gvwstate.dat, with which no server starts. Returns its new path.
     ///
     /// # Errors
-    /// When it cannot be renamed.
+    /// If it cannot be renamed.
     pub(super) fn set_aside_broken_view(&self) -> Result<Option<PathBuf>, RunError> {
         let Some(bytes) = self.read_state_file("gvwstate.dat")? else {
             return Ok(None);
@@ -200,7 +198,7 @@ impl DataDir {
     /// Marks the beginning of an initialization. The directory must be empty.
     ///
     /// # Errors
-    /// When it is not, or cannot be written.
+    /// If it is not empty or cannot be written.
     pub(super) fn begin_initialization(&self) -> Result<(), RunError> {
         let path = self.path.join(INITIALIZING_FILE);
         if let Some(name) = file_names(&self.path)?
@@ -208,7 +206,7 @@ impl DataDir {
             .find(|name| !is_ignored(name))
         {
             return Err(RunError::Internal(format!(
-                "{} is not empty any more: {name}",
+                "{} is no longer empty: it contains {name}",
                 self.path.display()
             )));
         }
@@ -218,10 +216,10 @@ impl DataDir {
             .map_err(|error| RunError::from_io("cannot create", &path, &error))
     }
 
-    /// Marks its end.
+    /// Removes the mark of an initialization.
     ///
     /// # Errors
-    /// When the mark cannot be removed.
+    /// If it cannot be removed.
     pub(super) fn finish_initialization(&self) -> Result<(), RunError> {
         let path = self.path.join(INITIALIZING_FILE);
         fs::remove_file(&path)
@@ -229,11 +227,10 @@ impl DataDir {
             .map_err(|error| RunError::from_io("cannot remove", &path, &error))
     }
 
-    /// Removes what this agent itself made in an empty directory: an initialization, finished or not, that no server
-    /// ever ran on.
+    /// Removes an initialization by this agent, complete or not, that no server has used.
     ///
     /// # Errors
-    /// When something cannot be removed.
+    /// If a file cannot be removed.
     pub(super) fn discard_initialization(&self) -> Result<(), RunError> {
         for name in file_names(&self.path)?
             .iter()
@@ -264,13 +261,13 @@ impl DataDir {
     }
 }
 
-/// What grastate.dat says of the data.
+/// Derives the state of the data from grastate.dat.
 fn data_from_grastate(bytes: &[u8]) -> DataState {
     let state = GraState::parse(bytes);
     match (state.uuid, state.position()) {
         (_, Some(position)) => DataState::AtPosition(position),
         (Some(uuid), None) => DataState::Unrecovered { uuid: Some(uuid) },
-        // A whole file with a nil UUID is how an interrupted transfer or a crash within DDL is marked.
+        // A complete file with a nil UUID marks an interrupted state transfer or a crash during DDL.
         (None, None) if state.version.is_some() => DataState::Incomplete {
             why: "grastate.dat names no history".to_owned(),
         },
@@ -278,7 +275,7 @@ fn data_from_grastate(bytes: &[u8]) -> DataState {
     }
 }
 
-/// Names that say nothing about whose directory it is.
+/// Names that any empty directory may contain.
 fn is_ignored(name: &str) -> bool {
     name == "lost+found" || name.starts_with(".galera-agent") || name.starts_with(".nfs")
 }
@@ -300,7 +297,8 @@ fn file_names(path: &Path) -> Result<Vec<String>, RunError> {
     Ok(names)
 }
 
-/// The process that holds the database's own locks. The provider's comes first, before a state transfer brings the rest.
+/// The process that holds the database's file locks. The provider locks grastate.dat first, before a state transfer
+/// brings the rest.
 fn lock_holder(path: &Path) -> Option<i32> {
     ["grastate.dat", "ibdata1", "aria_log_control"]
         .into_iter()

@@ -1,4 +1,5 @@
-//! While the server runs: the durable keys, the founder key, the order that was carried out, and the identity's file.
+//! Maintains, while the server runs, the durable registration, the founder key, the bootstrap order (removed when
+//! complete) and the identity file.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,51 +17,55 @@ use super::identity::DataIdentity;
 use crate::observation::ServerState;
 use crate::outage_log::OutageLog;
 
-/// Keeps what outlives the server.
+/// Maintains what outlives the server.
 pub(super) struct DurableKeys {
-    /// The registry.
     pub(super) cluster: ClusterRegistry,
-    /// Who the data are.
     pub(super) identity: DataIdentity,
-    /// Where they are.
     pub(super) data_dir: std::path::PathBuf,
-    /// How often everything is looked at again.
+    /// Between two full updates.
     pub(super) interval: Duration,
 }
 
-/// A member's word that it belongs to the Primary component.
+/// A node that is a member of a Primary component.
 struct PrimaryMembership {
     uuid: Uuid,
     position: Option<Position>,
 }
 
 impl DurableKeys {
-    /// Keeps them true for as long as `server` belongs to the Primary component, and at once when `lost` says that
-    /// something was removed; until dropped.
-    pub(super) async fn run(mut self, mut server: watch::Receiver<ServerState>, lost: Arc<Notify>) {
-        let mut notice = OutageLog::default();
-        let mut whole: Option<Instant> = None;
+    /// Updates the keys periodically while `server` is in a Primary component, and immediately when `keys_removed` reports that
+    /// keys were removed. Runs until dropped.
+    pub(super) async fn run(
+        mut self,
+        mut server: watch::Receiver<ServerState>,
+        keys_removed: Arc<Notify>,
+    ) {
+        let mut outage_log = OutageLog::default();
+        let mut last_full_write: Option<Instant> = None;
         loop {
             let primary = primary_membership(&server.borrow_and_update());
             if let Some(primary) = primary {
-                let due = whole.is_none_or(|whole| whole.elapsed() >= self.interval);
-                let kept = if due {
+                let due = last_full_write
+                    .is_none_or(|last_full_write| last_full_write.elapsed() >= self.interval);
+                let written = if due {
                     Box::pin(self.write(&primary)).await
                 } else {
                     Ok(())
                 };
-                match kept {
+                match written {
                     Ok(()) if due => {
-                        whole = Some(Instant::now());
-                        if let Some(outage) = notice.recovered() {
+                        last_full_write = Some(Instant::now());
+                        if let Some(outage) = outage_log.recovered() {
                             let outage_s = outage.as_secs();
-                            tracing::info!(outage_s, "The durable keys are kept again");
+                            tracing::info!(outage_s, "The durable keys are up to date again");
                         }
                     }
                     Ok(()) => {}
                     Err(error) => {
-                        if notice.failed(&error.to_string()).is_some() {
-                            tracing::warn!("The durable keys are not kept, trying again: {error}");
+                        if outage_log.failed(&error.to_string()).is_some() {
+                            tracing::warn!(
+                                "Could not update the durable keys, will retry: {error}"
+                            );
                         }
                         sleep(self.interval / 4).await;
                     }
@@ -68,20 +73,20 @@ impl DurableKeys {
             }
             tokio::select! {
                 changed = server.changed() => if changed.is_err() { return },
-                () = lost.notified() => whole = None,
+                () = keys_removed.notified() => last_full_write = None,
                 () = sleep(self.interval) => {}
             }
         }
     }
 
     async fn write(&mut self, primary: &PrimaryMembership) -> Result<(), Error> {
-        // Also without etcd: from now on the data are more than what was prepared.
+        // Even without etcd: the data is no longer just initialized.
         if self.identity.prepared {
             self.identity.prepared = false;
             self.warn_if_failed(self.identity.write(&self.data_dir));
         }
         self.warn_if_failed(self.identity.restore(&self.data_dir));
-        // Nobody joins before this, and an emptied registry must not look like a cluster that never was.
+        // Nodes join only after this, and an emptied registry must not look like a new cluster.
         self.cluster
             .ensure_founder(&self.identity.id, primary.uuid)
             .await?;
@@ -95,12 +100,12 @@ impl DurableKeys {
 
     fn warn_if_failed(&self, written: Result<(), super::error::RunError>) {
         if let Err(failure) = written {
-            tracing::warn!("The identity of the data is not saved: {failure}");
+            tracing::warn!("Could not save the identity of the data: {failure}");
         }
     }
 }
 
-/// What the server says when it shares the history of a Primary component.
+/// The membership of a server that shares the history of its Primary component.
 fn primary_membership(server: &ServerState) -> Option<PrimaryMembership> {
     let ServerState::Responding { reading, .. } = server else {
         return None;

@@ -1,26 +1,22 @@
-//! Why `galera-agent run` ends before its server does, and the exit code that says so.
+//! Errors that end `galera-agent run` before its server exits, and their exit codes.
 
 use std::io;
 use std::path::Path;
 
 use crate::settings::SettingError;
 
-/// Why the agent does not go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RunError {
-    /// A setting.
     #[error(transparent)]
     Setting(#[from] SettingError),
-    /// What was found must not be touched: foreign data, another cluster's, another history's.
+    /// The data directory must not be touched: foreign data, or another cluster's or history's.
     #[error("{0}")]
     Refused(String),
-    /// A file or directory may not be used.
     #[error("{0}")]
     PermissionDenied(String),
     /// A program is missing, or the data directory is in use.
     #[error("{0}")]
     Unavailable(String),
-    /// Something that should not happen.
     #[error("{0}")]
     Internal(String),
 }
@@ -38,7 +34,7 @@ impl RunError {
         }
     }
 
-    /// What became of using `path`.
+    /// An I/O error on `path`; `what` is the failed operation.
     #[must_use]
     pub fn from_io(what: &str, path: &Path, error: &io::Error) -> Self {
         let text = format!("{what} {}: {error}", path.display());

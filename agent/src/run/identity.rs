@@ -1,4 +1,4 @@
-//! Who the data are: a small file in the data directory that outlives addresses.
+//! The identity of the data: a small file in the data directory that is independent of addresses.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -10,21 +10,19 @@ use serde_json::json;
 use super::command::random_token;
 use super::error::RunError;
 
-/// A dot file: the server takes only directories for databases, and state transfers copy neither.
+/// A dot file: the server takes only directories for databases, and state transfers do not copy it.
 const IDENTITY_FILE: &str = ".galera-agent.json";
 /// Orders that are remembered.
 const OBEYED_ORDERS_MAX: usize = 64;
 
-/// The data's identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DataIdentity {
-    /// Random, for ever the same.
+    /// Random; never changes.
     pub(super) id: String,
-    /// The cluster that the data belong to.
     pub(super) cluster: String,
-    /// Whether the directory was initialized for founding by this agent and no server ever ran on it.
+    /// Whether this agent initialized the directory for founding and no server has used it yet.
     pub(super) prepared: bool,
-    /// The orders that were obeyed, newest last.
+    /// Ids of the actions whose orders were followed, newest last.
     pub(super) obeyed_orders: Vec<String>,
 }
 
@@ -32,7 +30,7 @@ impl DataIdentity {
     /// A new identity.
     ///
     /// # Errors
-    /// When the kernel gives no random numbers.
+    /// If no random token can be read.
     pub(super) fn new(cluster: &str) -> Result<Self, RunError> {
         Ok(Self {
             id: random_token()?,
@@ -42,10 +40,10 @@ impl DataIdentity {
         })
     }
 
-    /// Reads the identity in `directory`; `None` when there is none.
+    /// Reads the identity in `directory`; `None` if there is no file.
     ///
     /// # Errors
-    /// When it cannot be read or understood: a guess could make two nodes of one.
+    /// If it cannot be read or parsed: a guess could give one node two identities.
     pub(super) fn read(directory: &Path) -> Result<Option<Self>, RunError> {
         let path = identity_path(directory);
         let bytes = match fs::read(&path) {
@@ -55,7 +53,7 @@ impl DataIdentity {
         };
         Self::parse(&bytes).map(Some).ok_or_else(|| {
             RunError::Refused(format!(
-                "{} is unreadable; if these data belong to this cluster, remove that file to give them a new identity",
+                "{} is unreadable; if the data belongs to this cluster, remove the file to give the data a new identity",
                 path.display()
             ))
         })
@@ -78,10 +76,10 @@ impl DataIdentity {
         })
     }
 
-    /// Writes it, durably and all at once.
+    /// Writes it durably and atomically.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub(super) fn write(&self, directory: &Path) -> Result<(), RunError> {
         let text = json!({
             "id": self.id, "cluster": self.cluster, "prepared": self.prepared, "obeyed": self.obeyed_orders,
@@ -98,10 +96,10 @@ impl DataIdentity {
         written.map_err(|error| RunError::from_io("cannot write", &path, &error))
     }
 
-    /// Writes it when it is not there: a state transfer may have emptied the directory.
+    /// Writes it if the file is missing: a state transfer may have emptied the directory.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub(super) fn restore(&self, directory: &Path) -> Result<(), RunError> {
         match identity_path(directory).exists() {
             true => Ok(()),
@@ -109,14 +107,13 @@ impl DataIdentity {
         }
     }
 
-    /// Remembers that the order of `action` was obeyed.
+    /// Records that the order of `action` was followed.
     pub(super) fn record_obeyed(&mut self, action: &str) {
         self.obeyed_orders.push(action.to_owned());
         let surplus = self.obeyed_orders.len().saturating_sub(OBEYED_ORDERS_MAX);
         self.obeyed_orders.drain(..surplus);
     }
 
-    /// The orders that were obeyed.
     #[must_use]
     pub(super) fn obeyed_orders(&self) -> BTreeSet<String> {
         self.obeyed_orders.iter().cloned().collect()

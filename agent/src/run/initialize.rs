@@ -1,4 +1,4 @@
-//! Makes a new data directory with its accounts, for the one node that founds.
+//! Initializes a data directory and its accounts on the node that founds the cluster.
 
 use std::fs;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use super::datadir::DataDir;
 use super::error::RunError;
 use crate::settings::run::{DatabaseAccount, RunSettings};
 
-/// Time for the installer; slow disks included.
+/// Time for the installer; allows for slow disks.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(300);
 const INSTALLER: &str = "mariadb-install-db";
 
-/// Initializes the empty directory. One that is interrupted is recognised by its mark and begun anew.
+/// Initializes the empty directory. An interrupted initialization is recognised by its mark and repeated.
 ///
 /// # Errors
-/// [`RunError::Unavailable`] when the installer is missing, [`RunError::Internal`] when it fails.
+/// [`RunError::Unavailable`] if the installer is missing, [`RunError::Internal`] if it fails.
 pub(super) async fn initialize(
     data: &DataDir,
     command: &ServerCommand,
@@ -28,7 +28,7 @@ pub(super) async fn initialize(
 ) -> Result<(), RunError> {
     data.begin_initialization()?;
     let statements = workspace.write("accounts.sql", &account_statements(settings))?;
-    // A directory of its own: a server that starts empties its directory for temporary tables.
+    // A dedicated directory: a server that starts empties its tmpdir.
     let temporary = workspace.file("tmp");
     fs::create_dir_all(&temporary)
         .map_err(|error| RunError::from_io("cannot create", &temporary, &error))?;
@@ -44,7 +44,7 @@ pub(super) async fn initialize(
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             "--skip-name-resolve",
-            // Nothing is replicated yet, and some transfer methods refuse a start without a cluster's address.
+            // Nothing is replicated yet, and some SST methods refuse to start without a cluster address.
             "--wsrep-on=OFF",
         ])
         .arg(format!("--extra-file={}", statements.display()))
@@ -57,11 +57,11 @@ pub(super) async fn initialize(
     })?;
     let ended = timeout(INSTALL_TIMEOUT, child.wait()).await.map_err(|_| {
         RunError::Internal(format!(
-            "{INSTALLER} did not end within {} s",
+            "{INSTALLER} did not finish within {} s",
             INSTALL_TIMEOUT.as_secs()
         ))
     })?;
-    // The passwords are in the database now and need not lie about.
+    // The passwords are in the database now.
     let _ = fs::remove_file(&statements);
     let log = fs::read(workspace.file("install.log")).unwrap_or_default();
     let log = String::from_utf8_lossy(&log);
@@ -74,10 +74,10 @@ pub(super) async fn initialize(
     Ok(())
 }
 
-/// One statement a line, as the bootstrapping server wants it.
+/// One statement per line, as the server's bootstrap mode requires.
 fn account_statements(settings: &RunSettings) -> String {
     let mut text = String::from(
-        // Anonymous accounts would shadow all others on this host. FLUSH makes CREATE USER possible while bootstrapping.
+        // Anonymous accounts would shadow all others on this host. CREATE USER requires FLUSH in bootstrap mode.
         "DELETE FROM mysql.global_priv WHERE User = '' OR Host <> 'localhost';\n\
          DELETE FROM mysql.db WHERE Db LIKE 'test%';\n\
          DROP DATABASE IF EXISTS test;\n\
@@ -102,7 +102,7 @@ fn account_statements(settings: &RunSettings) -> String {
         Some(transfer),
     );
     append_account(&mut text, settings.console.as_ref(), "%", None);
-    // SET GLOBAL wsrep_provider_options asks for no less.
+    // Required for SET GLOBAL wsrep_provider_options.
     append_account(&mut text, settings.recovery.as_ref(), "%", Some("SUPER"));
     text
 }
@@ -122,7 +122,7 @@ fn append_account(
     }
 }
 
-/// Text between quotes; control characters were refused with the settings.
+/// Quotes text for SQL; the settings exclude control characters.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }

@@ -1,4 +1,4 @@
-//! Verifies members by asking them, and writes their addresses as Galera wants them.
+//! Verifies over SQL that members can be joined, and builds the cluster address.
 
 use galera::NodeId;
 use galera::observe::observation::ProbeErrorKind;
@@ -9,16 +9,15 @@ use crate::probe::StatusProbe;
 use crate::settings::run::RunSettings;
 use crate::settings::{DEFAULT_MYSQL_PORT, DatabaseSettings};
 
-/// The members that may be joined, and how that is known.
+/// The members to join.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct VerifiedMembers {
-    /// Who may be joined.
     pub(super) members: Vec<NodeId>,
-    /// How that is known, or why nobody may.
+    /// How they were verified, or why there are none.
     pub(super) explanation: String,
 }
 
-/// Asks each of `members` whether it is Synced and Primary, as far as the console's account lets us.
+/// Checks over SQL that each of `members` is Synced and Primary, as far as the console account permits.
 pub(super) async fn verify_members(
     settings: &RunSettings,
     members: Vec<NodeId>,
@@ -26,10 +25,10 @@ pub(super) async fn verify_members(
     let Some(account) = &settings.console else {
         return VerifiedMembers {
             members,
-            explanation: "by the registry alone: CONSOLE_PASSWORD is not set".to_owned(),
+            explanation: "according to the registry only: CONSOLE_PASSWORD is not set".to_owned(),
         };
     };
-    let (mut confirmed, mut unasked, mut denied) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut confirmed, mut unverified, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
     for node in members {
         let database = DatabaseSettings {
             host: node.host().to_owned(),
@@ -48,12 +47,12 @@ pub(super) async fn verify_members(
                 if synced && status.cluster_status == Some(ClusterStatus::Primary) {
                     confirmed.push(node);
                 } else {
-                    denied.push(format!("{node} says {}", reading.summary()));
+                    rejected.push(format!("{node} is {}", reading.summary()));
                 }
             }
-            // The account may not exist in data that are older than this agent.
-            Err(error) if error.kind == ProbeErrorKind::AccessDenied => unasked.push(node),
-            Err(error) => denied.push(error.message),
+            // The account may be missing in data older than this agent.
+            Err(error) if error.kind == ProbeErrorKind::AccessDenied => unverified.push(node),
+            Err(error) => rejected.push(error.message),
         }
     }
     if !confirmed.is_empty() {
@@ -62,16 +61,16 @@ pub(super) async fn verify_members(
             explanation: "confirmed by SQL".to_owned(),
         };
     }
-    let how = match unasked.is_empty() {
-        true => denied.join("; "),
+    let explanation = match unverified.is_empty() {
+        true => rejected.join("; "),
         false => format!(
-            "by the registry alone: {} refuses {}",
-            unasked[0], account.user
+            "according to the registry only: {} denies access to account {}",
+            unverified[0], account.user
         ),
     };
     VerifiedMembers {
-        members: unasked,
-        explanation: how,
+        members: unverified,
+        explanation,
     }
 }
 
@@ -85,7 +84,7 @@ pub(super) fn cluster_address(members: &[NodeId], galera_port: u16) -> String {
     format!("gcomm://{}", members.join(","))
 }
 
-/// A member's place in group communication.
+/// A member's group communication address.
 #[must_use]
 pub(super) fn gcomm_address(node: &NodeId, galera_port: u16) -> String {
     let host = match node.host().contains(':') {

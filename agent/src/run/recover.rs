@@ -1,4 +1,4 @@
-//! Asks the storage engine how far its data go: `--wsrep-recover_position`. The server must not run.
+//! Recovers the position from the storage engine with `--wsrep-recover`. The server must not be running.
 
 use std::fs;
 use std::time::Duration;
@@ -11,13 +11,11 @@ use super::children::{Children, ProcessExit};
 use super::command::{ServerCommand, Workspace, last_error};
 use super::error::RunError;
 
-/// Time for a recovery: the engine may have to read all of its log.
+/// Time for a recovery: the engine may have to read its whole log.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// The data after a recovery, and what is worth knowing of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RecoveredData {
-    /// What the data are now.
     pub(super) data: DataState,
     /// For the log.
     pub(super) message: String,
@@ -26,7 +24,7 @@ pub(super) struct RecoveredData {
 /// Recovers the position of data that grastate.dat describes as `saved`.
 ///
 /// # Errors
-/// When the server cannot be run at all; a recovery that fails is an outcome.
+/// If the server cannot be run. A failed recovery is not an error: its result is [`DataState::Unrecoverable`].
 pub(super) async fn recover_position(
     command: &ServerCommand,
     children: &Children,
@@ -37,9 +35,7 @@ pub(super) async fn recover_position(
     if first.ended.is_success() || !first.has_prepared_transactions() {
         return Ok(evaluate(saved, &first, false));
     }
-    tracing::warn!(
-        "Prepared transactions keep the storage engine from recovering; rolling them back"
-    );
+    tracing::warn!("Prepared transactions prevent recovery; rolling them back");
     run_recovery(
         command,
         children,
@@ -70,7 +66,7 @@ async fn run_recovery(
     arguments: &[&str],
 ) -> Result<RecoveryAttempt, RunError> {
     let path = workspace.file("recovery.log");
-    // The log of an earlier attempt would be taken for this one's.
+    // Creates an empty log: an earlier attempt's must not be taken for this one's.
     let output = workspace.output("recovery.log")?;
     let errors = output
         .try_clone()
@@ -87,7 +83,7 @@ async fn run_recovery(
     })?;
     let ended = timeout(RECOVERY_TIMEOUT, child.wait()).await.map_err(|_| {
         RunError::Internal(format!(
-            "the position was not recovered within {} s",
+            "position recovery did not finish within {} s",
             RECOVERY_TIMEOUT.as_secs()
         ))
     })?;
@@ -96,8 +92,8 @@ async fn run_recovery(
 }
 
 fn evaluate(saved: &GraState, attempt: &RecoveryAttempt, forced: bool) -> RecoveredData {
-    let untold = |why: String| RecoveredData {
-        message: format!("Position not recovered: {why}"),
+    let unrecoverable = |why: String| RecoveredData {
+        message: format!("Could not recover the position: {why}"),
         data: DataState::Unrecoverable {
             uuid: saved.uuid,
             why,
@@ -105,7 +101,7 @@ fn evaluate(saved: &GraState, attempt: &RecoveryAttempt, forced: bool) -> Recove
     };
     if !attempt.ended.is_success() {
         let log = String::from_utf8_lossy(&attempt.log);
-        return untold(format!(
+        return unrecoverable(format!(
             "the server's recovery failed ({}): {}",
             attempt.ended,
             last_error(&log)
@@ -117,15 +113,16 @@ fn evaluate(saved: &GraState, attempt: &RecoveryAttempt, forced: bool) -> Recove
             ..
         }) => position,
         Some(RecoveredPosition { position: None, .. }) => {
-            return untold("the storage engine holds no position".to_owned());
+            return unrecoverable("the storage engine has no position".to_owned());
         }
-        None => return untold("the server's recovery does not name a position".to_owned()),
+        None => return unrecoverable("the server's recovery reports no position".to_owned()),
     };
     if forced {
-        let why =
-            format!("prepared transactions were rolled back by force, then it was {position}");
+        let why = format!(
+            "prepared transactions were rolled back by force; the position was {position} afterwards"
+        );
         return RecoveredData {
-            message: format!("Recovered {position}, not good for bootstrapping: {why}"),
+            message: format!("Recovered {position}, not usable for bootstrapping: {why}"),
             data: DataState::Unrecoverable {
                 uuid: Some(position.uuid),
                 why,
@@ -133,10 +130,10 @@ fn evaluate(saved: &GraState, attempt: &RecoveryAttempt, forced: bool) -> Recove
         };
     }
     match saved.uuid {
-        Some(uuid) if uuid != position.uuid => untold(format!(
+        Some(uuid) if uuid != position.uuid => unrecoverable(format!(
             "the storage engine is at {position}, but grastate.dat names history {uuid}"
         )),
-        // Nobody says which history this is but the engine itself.
+        // Only the storage engine names a history.
         None => RecoveredData {
             message: format!("Recovered {position}, but grastate.dat is unreadable"),
             data: DataState::Unrecoverable {
@@ -184,7 +181,7 @@ fi
 "#;
 
     #[tokio::test]
-    async fn prepared_transactions_are_rolled_back_and_the_node_is_no_candidate() {
+    async fn prepared_transactions_are_rolled_back_and_the_node_is_not_a_candidate() {
         let dir = tempfile::tempdir().unwrap();
         let script = dir.path().join("server");
         fs::write(

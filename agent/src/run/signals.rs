@@ -1,11 +1,10 @@
-//! The signals that a container's first process gets.
+//! The signals sent to the main process of a container.
 
 use std::io;
 
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The signals that are listened for.
 #[derive(Debug)]
 pub(super) struct SignalStreams {
     terminate: tokio::signal::unix::Signal,
@@ -16,20 +15,20 @@ pub(super) struct SignalStreams {
     user2: tokio::signal::unix::Signal,
 }
 
-/// What somebody wants.
+/// What a signal requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SignalRequest {
-    /// An orderly stop; the name of the signal.
+    /// Orderly shutdown, with the name of the signal.
     Stop(&'static str),
-    /// A signal for the server.
+    /// Forward the signal to the server.
     Forward(Signal),
 }
 
 impl SignalStreams {
-    /// Listens from now on.
+    /// Starts listening.
     ///
     /// # Errors
-    /// The system's.
+    /// If a signal cannot be subscribed to.
     pub(super) fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -41,7 +40,7 @@ impl SignalStreams {
         })
     }
 
-    /// The next one. Cancelling the wait loses nothing.
+    /// The next request. Cancel safe.
     pub(super) async fn next(&mut self) -> SignalRequest {
         tokio::select! {
             _ = self.terminate.recv() => SignalRequest::Stop("SIGTERM"),
@@ -53,7 +52,7 @@ impl SignalStreams {
         }
     }
 
-    /// Waits for the wish to stop; before the server runs, nobody else can be told.
+    /// Waits for a stop request. Other signals are dropped: there is no server to forward them to yet.
     pub(super) async fn wait_for_stop(&mut self) -> &'static str {
         loop {
             if let SignalRequest::Stop(name) = self.next().await {

@@ -1,4 +1,4 @@
-//! From a data directory and a registry to the way in which the server is started.
+//! Drives a node from its data directory and the registry to the decision how its server is started.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,66 +23,63 @@ use super::{initialize, join, recover};
 use crate::clock::now;
 use crate::settings::run::RunSettings;
 
-/// How often everything is looked at again when nothing seems to change.
+/// Longest time between two evaluations.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(2);
-/// Changes that come together are looked at together.
+/// Changes within this time are evaluated together.
 const DEBOUNCE: Duration = Duration::from_millis(50);
-/// Pause after etcd has not answered.
+/// Delay after etcd has not responded.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// How long an order must still stand when it is obeyed.
+/// Remaining lifetime that an order must have to be followed.
 const ORDER_MIN_TTL: Duration = Duration::from_secs(2);
 
 /// How the server is to be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ServerStart {
-    /// Whom to join; `None` to found or bootstrap.
+    /// Members to join; `None` to found or bootstrap.
     pub(super) join: Option<Vec<NodeId>>,
-    /// Where the data are, when the server cannot know it by itself.
+    /// Position to start from, if the server cannot determine it itself.
     pub(super) position: Option<Position>,
 }
 
-/// Everything that the way there needs.
+/// Everything needed for the start decision.
 pub(super) struct StartupDriver<'a> {
-    /// The settings.
     pub(super) settings: &'a RunSettings,
-    /// The registry.
     pub(super) cluster: &'a ClusterRegistry,
-    /// The data directory.
     pub(super) directory: &'a DataDir,
-    /// The server's command.
     pub(super) command: &'a ServerCommand,
-    /// Child processes.
     pub(super) children: &'a Children,
-    /// Private files.
+    /// For private files.
     pub(super) workspace: &'a Workspace,
-    /// What is said meanwhile.
+    /// Publishes the phase meanwhile.
     pub(super) reporter: &'a PhaseReporter,
     /// The lease of this node's report.
     pub(super) lease_id: watch::Receiver<Option<LeaseId>>,
-    /// Tells that something in the registry has changed.
+    /// Notified when the registry has changed.
     pub(super) changes: Arc<Notify>,
-    /// Who the data are.
     pub(super) identity: DataIdentity,
-    /// What they are.
     pub(super) data: DataState,
-    /// Whether an interrupted initialization left something behind.
+    /// Whether an interrupted initialization left files behind.
     pub(super) interrupted_init: bool,
-    /// Where the storage engine says that the data are.
+    /// The position recovered from the storage engine.
     pub(super) recovered_position: Option<Position>,
 }
 
-/// Whether to go on or to look again.
+/// `None`: evaluate again.
 type StartupStep = Result<Option<ServerStart>, RunError>;
 
 impl StartupDriver<'_> {
     /// Decides, acts and waits until the server may be started.
     ///
     /// # Errors
-    /// When it must not be.
+    /// If it must not be started.
     pub(super) async fn run(&mut self) -> Result<ServerStart, RunError> {
         loop {
-            let seen = self.read_cluster().await;
-            let decision = decide(&self.node_facts(), &seen.snapshot, &self.settings.startup);
+            let listing = self.read_cluster().await;
+            let decision = decide(
+                &self.node_facts(),
+                &listing.snapshot,
+                &self.settings.startup,
+            );
             let phase = match &decision.action {
                 StartupAction::Wait { .. } => AgentPhase::Waiting,
                 _ => AgentPhase::Starting,
@@ -96,9 +93,9 @@ impl StartupDriver<'_> {
                 }
                 StartupAction::Refuse => Err(RunError::Refused(decision.explanation)),
                 StartupAction::RecoverPosition => self.recover().await,
-                StartupAction::Join { members } => self.join(&seen, members).await,
+                StartupAction::Join { members } => self.join(&listing, members).await,
                 StartupAction::FoundCluster(founding) => {
-                    Box::pin(self.found_cluster(&seen, founding)).await
+                    Box::pin(self.found_cluster(&listing, founding)).await
                 }
                 StartupAction::Bootstrap {
                     position,
@@ -106,7 +103,7 @@ impl StartupDriver<'_> {
                 } => self.write_order(&position, &expect).await,
                 StartupAction::FollowOrder { order, revision } => {
                     let action = order.action_id.unwrap_or_default();
-                    self.follow_order(&seen, &action, revision).await
+                    self.follow_order(&listing, &action, revision).await
                 }
             };
             if let Some(start) = step? {
@@ -125,38 +122,38 @@ impl StartupDriver<'_> {
         }
     }
 
-    /// What the registry says now; waits for etcd as long as it takes.
+    /// Reads the cluster's keys; retries until etcd responds.
     pub(super) async fn read_cluster(&self) -> ClusterListing {
         loop {
             match self.cluster.read().await {
-                Ok(seen) => return seen,
+                Ok(listing) => return listing,
                 Err(error) => self.report_registry_outage(&error).await,
             }
         }
     }
 
-    /// Says that etcd does not answer, and waits a moment.
+    /// Publishes that etcd does not respond, then waits before the next attempt.
     async fn report_registry_outage(&self, error: &registry::Error) {
         tracing::debug!("{error}");
-        let line = format!(
-            "etcd at {} does not answer; waiting for it, nothing is done to the data before",
+        let message = format!(
+            "etcd at {} is unreachable; waiting for it before touching the data",
             self.cluster.registry.endpoints()
         );
         self.reporter
-            .report(AgentPhase::Starting, &self.data, &line);
+            .report(AgentPhase::Starting, &self.data, &message);
         sleep(RETRY_DELAY).await;
     }
 
-    /// Waits until something changes in the registry, but not for ever.
+    /// Waits for a change in the registry, with a limit.
     async fn wait_for_change(&self) {
-        // Elapsed: nothing was told, which a lost watch would not tell either.
+        // On timeout: evaluate anyway, because the watch may be broken.
         let _ = timeout(RECHECK_INTERVAL, self.changes.notified()).await;
         sleep(DEBOUNCE).await;
     }
 
     async fn wait_for_lease(&mut self) -> Option<LeaseId> {
-        let held = self.lease_id.wait_for(Option::is_some);
-        match timeout(RECHECK_INTERVAL, held).await {
+        let granted = self.lease_id.wait_for(Option::is_some);
+        match timeout(RECHECK_INTERVAL, granted).await {
             Ok(Ok(lease)) => *lease,
             _ => None,
         }
@@ -175,37 +172,39 @@ impl StartupDriver<'_> {
         Ok(None)
     }
 
-    /// Records a recovered position durably; it must survive this agent.
+    /// Records the recovered position durably; it must survive this agent.
     async fn record_position(&self, position: &Position) {
         let recorded = Box::pin(
             self.cluster
                 .register(&self.identity.id, None, Some(position)),
         );
         if let Err(error) = recorded.await {
-            tracing::warn!("The recovered position is not recorded durably: {error}");
+            tracing::warn!("Could not record the recovered position: {error}");
         }
     }
 
-    async fn join(&mut self, seen: &ClusterListing, members: Vec<NodeId>) -> StartupStep {
+    async fn join(&mut self, listing: &ClusterListing, members: Vec<NodeId>) -> StartupStep {
         let verified = join::verify_members(self.settings, members).await;
         if verified.members.is_empty() {
-            let line = format!(
-                "The registry names members that are Synced and Primary, but none of them confirms it: {}; waiting",
+            let message = format!(
+                "Waiting: the registry lists Synced, Primary members, but none could be verified: {}",
                 verified.explanation
             );
-            self.reporter.report(AgentPhase::Waiting, &self.data, &line);
+            self.reporter
+                .report(AgentPhase::Waiting, &self.data, &message);
             self.wait_for_change().await;
             return Ok(None);
         }
         if self.data == DataState::Empty && (self.interrupted_init || self.identity.prepared) {
             self.discard_initialization()?;
         }
-        if !self.clear_stopped(seen).await {
+        if !self.clear_stopped(listing).await {
             return Ok(None);
         }
         let names: Vec<String> = verified.members.iter().map(ToString::to_string).collect();
-        let line = format!("Joining {} ({})", names.join(", "), verified.explanation);
-        self.reporter.report(AgentPhase::Joining, &self.data, &line);
+        let message = format!("Joining {} ({})", names.join(", "), verified.explanation);
+        self.reporter
+            .report(AgentPhase::Joining, &self.data, &message);
         Ok(Some(self.server_start(Some(verified.members))))
     }
 
@@ -216,10 +215,10 @@ impl StartupDriver<'_> {
         }
     }
 
-    /// Removes what an initialization of this agent left: no server ever ran on it.
+    /// Removes an initialization by this agent; no server has used it.
     fn discard_initialization(&mut self) -> Result<(), RunError> {
         tracing::info!(
-            "Removing what an earlier initialization left in {}; no server ever ran on it",
+            "Removing an earlier initialization from {}; no server has used it",
             self.directory.path().display()
         );
         self.directory.discard_initialization()?;
@@ -229,16 +228,18 @@ impl StartupDriver<'_> {
         Ok(())
     }
 
-    /// Takes back the word that this node is stopped, before its server starts; whether that succeeded.
-    async fn clear_stopped(&self, seen: &ClusterListing) -> bool {
-        let registered = seen
-            .snapshot
-            .members
-            .get(&self.cluster.node)
-            .and_then(|member| member.registration.as_ref());
-        let ours = registered.is_some_and(|known| known.id.as_deref() == Some(&self.identity.id));
+    /// Whether `node` is the registration of this node's data.
+    pub(super) fn is_registered_as(&self, node: &NodeId, listing: &ClusterListing) -> bool {
+        let member = listing.snapshot.members.get(node);
+        let registration = member.and_then(|member| member.registration.as_ref());
+        registration.is_some_and(|known| known.id.as_deref() == Some(&self.identity.id))
+    }
+
+    /// Clears the clean stop from this node's registration before its server starts. Returns whether that succeeded.
+    async fn clear_stopped(&self, listing: &ClusterListing) -> bool {
+        let ours = self.is_registered_as(&self.cluster.node, listing);
         if !ours && !self.data.has_history() {
-            // A node without data registers once it has some.
+            // A node without data is registered once it has some.
             return true;
         }
         let written = Box::pin(self.cluster.register(
@@ -271,7 +272,7 @@ impl StartupDriver<'_> {
         match Box::pin(self.cluster.write_order(&order, expect, lease)).await {
             Ok(true) => {}
             Ok(false) => {
-                tracing::info!("The registry has changed meanwhile; looking again");
+                tracing::info!("The registry has changed; evaluating again");
                 sleep(DEBOUNCE).await;
             }
             Err(error) => self.report_registry_outage(&error).await,
@@ -281,11 +282,11 @@ impl StartupDriver<'_> {
 
     async fn follow_order(
         &mut self,
-        seen: &ClusterListing,
+        listing: &ClusterListing,
         action: &str,
         revision: i64,
     ) -> StartupStep {
-        if !self.clear_stopped(seen).await {
+        if !self.clear_stopped(listing).await {
             return Ok(None);
         }
         self.identity.record_obeyed(action);
@@ -293,7 +294,7 @@ impl StartupDriver<'_> {
         match Box::pin(self.cluster.order_is_valid(revision, ORDER_MIN_TTL)).await {
             Ok(true) => {}
             Ok(false) => {
-                tracing::warn!("The order of action {action} ended before it could be obeyed");
+                tracing::warn!("The order of action {action} ended before it could be followed");
                 return Ok(None);
             }
             Err(error) => {
@@ -307,7 +308,7 @@ impl StartupDriver<'_> {
 
     async fn found_cluster(
         &mut self,
-        seen: &ClusterListing,
+        listing: &ClusterListing,
         founding: FounderClaim,
     ) -> StartupStep {
         let Some(lease) = self.wait_for_lease().await else {
@@ -315,7 +316,7 @@ impl StartupDriver<'_> {
         };
         let claim = |started| FounderRecord {
             node: self.cluster.node.clone(),
-            founded_at: known_founder(&seen.snapshot)
+            founded_at: known_founder(&listing.snapshot)
                 .and_then(|known| known.founded_at)
                 .or_else(|| Some(now())),
             data_id: Some(self.identity.id.clone()),
@@ -335,13 +336,14 @@ impl StartupDriver<'_> {
         };
         let since = Instant::now();
         self.initialize_data().await?;
-        // Whoever runs already notices within a third of its time to live that the registry was emptied, and says so.
+        // By then a running member would have noticed an emptied registry and published itself again: it checks every
+        // third of its TTL.
         let late = since + self.settings.ttl / 3 + RETRY_DELAY;
         tokio::time::sleep_until(late).await;
         if !self.still_founding(revision).await {
             return Ok(None);
         }
-        if !self.clear_stopped(seen).await {
+        if !self.clear_stopped(listing).await {
             return Ok(None);
         }
         let marked = self.claim_founding(&started, revision, lease).await;
@@ -355,13 +357,17 @@ impl StartupDriver<'_> {
     async fn claim_founding(
         &self,
         founder: &FounderRecord,
-        seen: i64,
+        expected_revision: i64,
         lease: LeaseId,
     ) -> Result<Option<i64>, registry::Error> {
-        Box::pin(self.cluster.claim_founding(founder, seen, lease)).await
+        Box::pin(
+            self.cluster
+                .claim_founding(founder, expected_revision, lease),
+        )
+        .await
     }
 
-    /// Somebody else founds, or etcd does not answer: the next look tells.
+    /// Another node founds the cluster, or etcd does not respond: evaluate again.
     async fn handle_lost_claim(
         &self,
         outcome: Result<Option<i64>, registry::Error>,
@@ -369,7 +375,7 @@ impl StartupDriver<'_> {
         match outcome {
             Ok(_) => {
                 tracing::info!(
-                    "Somebody else was first to found cluster {}",
+                    "Another node was first to found cluster {}",
                     self.cluster.name
                 )
             }
@@ -378,7 +384,7 @@ impl StartupDriver<'_> {
         Ok(None)
     }
 
-    /// Makes the data that the cluster begins with, unless they are there.
+    /// Initializes the data of the new cluster, unless it exists.
     async fn initialize_data(&mut self) -> Result<(), RunError> {
         if self.interrupted_init {
             self.discard_initialization()?;
@@ -406,25 +412,29 @@ impl StartupDriver<'_> {
         Ok(())
     }
 
-    /// Looks once more before a server is started: only with the same claim and still nobody else around.
+    /// Checks once more before the server starts: the claim must be unchanged and there must be no other member.
     async fn still_founding(&self, revision: i64) -> bool {
-        let seen = match self.cluster.read().await {
-            Ok(seen) => seen,
+        let listing = match self.cluster.read().await {
+            Ok(listing) => listing,
             Err(error) => {
                 self.report_registry_outage(&error).await;
                 return false;
             }
         };
-        let decision = decide(&self.node_facts(), &seen.snapshot, &self.settings.startup);
+        let decision = decide(
+            &self.node_facts(),
+            &listing.snapshot,
+            &self.settings.startup,
+        );
         let founds = StartupAction::FoundCluster(FounderClaim::Continue { revision });
         if decision.action == founds {
             return true;
         }
-        tracing::warn!("Not founding after all: {}", decision.explanation);
+        tracing::warn!("Founding cancelled: {}", decision.explanation);
         if matches!(decision.action, StartupAction::Join { .. })
             && let Err(error) = Box::pin(self.cluster.release_founding(revision)).await
         {
-            tracing::warn!("The founder key is not given up: {error}");
+            tracing::warn!("Could not remove the founder key: {error}");
         }
         false
     }

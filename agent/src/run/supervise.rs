@@ -1,4 +1,4 @@
-//! The running server: started or taken over, told what others want, waited for.
+//! The running server, started or adopted: its command message, signals and exit.
 
 use std::path::Path;
 use std::time::Duration;
@@ -24,14 +24,14 @@ use crate::notify::{self, NotifyEndpoint};
 use crate::settings;
 use crate::settings::run::RunSettings;
 
-/// Time to record the final position; after that the registry says less, but nothing wrong.
+/// Time to record the final position. Without it the registry is incomplete, but not wrong.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The server that this agent stands by.
+/// The server that this agent supervises.
 pub(super) enum SupervisedServer {
-    /// It was started here.
+    /// Started by this agent.
     Child(ChildProcess),
-    /// An earlier agent started it.
+    /// Started by an earlier agent.
     Adopted(AdoptedServer),
 }
 
@@ -39,8 +39,8 @@ impl SupervisedServer {
     async fn wait(&mut self) -> ProcessExit {
         match self {
             Self::Child(child) => child.wait().await,
-            Self::Adopted(living) => {
-                living.wait().await;
+            Self::Adopted(adopted) => {
+                adopted.wait().await;
                 ProcessExit::Unknown
             }
         }
@@ -49,12 +49,12 @@ impl SupervisedServer {
     fn signal(&self, signal: Signal) {
         match self {
             Self::Child(child) => child.signal(signal),
-            Self::Adopted(living) => living.signal(signal),
+            Self::Adopted(adopted) => adopted.signal(signal),
         }
     }
 }
 
-/// The server's command for `start` on the data in `directory`, where notifications are heard at `place`.
+/// The server's command message for `start` on the data in `directory`, with notifications sent to `endpoint`.
 #[must_use]
 pub(super) fn server_command(
     command: &ServerCommand,
@@ -62,7 +62,7 @@ pub(super) fn server_command(
     port: u16,
     start: &ServerStart,
     directory: &Path,
-    place: &NotifyEndpoint,
+    endpoint: &NotifyEndpoint,
 ) -> std::process::Command {
     let node = settings.node(port);
     let mut server = command.server_command();
@@ -72,7 +72,7 @@ pub(super) fn server_command(
     };
     let incoming = galera::NodeId::new(node.host(), Some(port))
         .map_or_else(|_| node.to_string(), |node| node.to_string());
-    // The server notifies nobody when a name has any other character.
+    // With any other character in the name the server skips its notifications.
     let name = settings
         .name
         .clone()
@@ -86,11 +86,12 @@ pub(super) fn server_command(
             join::gcomm_address(&node, settings.galera_port)
         ))
         .arg(format!("--wsrep-node-incoming-address={incoming}"));
-    if let Ok(own) = std::env::current_exe() {
-        // The kernel's word for a program that was replaced since, as by an upgrade; the new one does as well.
-        let own = own.display().to_string();
-        let own = own.strip_suffix(" (deleted)").unwrap_or(&own);
-        server.arg(format!("--wsrep-notify-cmd={own} notify"));
+    if let Ok(executable) = std::env::current_exe() {
+        // The kernel appends this to the path of a program that was replaced, as by an upgrade; the new one works as
+        // well.
+        let executable = executable.display().to_string();
+        let executable = executable.strip_suffix(" (deleted)").unwrap_or(&executable);
+        server.arg(format!("--wsrep-notify-cmd={executable} notify"));
     }
     if start.join.is_none() {
         server.arg("--wsrep-new-cluster");
@@ -101,7 +102,7 @@ pub(super) fn server_command(
     for name in settings::run::SECRET_VARIABLES {
         server.env_remove(name);
     }
-    server.env(notify::VARIABLE, place.to_env_value());
+    server.env(notify::VARIABLE, endpoint.to_env_value());
     server.env(
         adopted_server::DATA_VARIABLE,
         adopted_server::canonical(directory),
@@ -109,24 +110,24 @@ pub(super) fn server_command(
     server
 }
 
-/// Waits for the server's end and passes on what is wished meanwhile. Says how it ended.
+/// Waits for the server to exit and forwards signals meanwhile. Returns how it exited.
 pub(super) async fn wait(
     process: &mut SupervisedServer,
     signals: &mut SignalStreams,
-    holder: &PhaseReporter,
+    reporter: &PhaseReporter,
     stopping: &CancellationToken,
 ) -> ProcessExit {
     loop {
-        let wish = tokio::select! {
+        let request = tokio::select! {
             ended = process.wait() => return ended,
-            wish = signals.next() => wish,
+            request = signals.next() => request,
         };
-        match wish {
+        match request {
             SignalRequest::Stop(name) => {
-                // Before the word is said: the probe must not take it back.
+                // Stop probing first: a probe must not replace the phase.
                 stopping.cancel();
-                let line = format!("Stopping the server on {name}");
-                holder.report(AgentPhase::Stopping, &DataState::Empty, &line);
+                let message = format!("Stopping the server on {name}");
+                reporter.report(AgentPhase::Stopping, &DataState::Empty, &message);
                 process.signal(Signal::TERM);
             }
             SignalRequest::Forward(signal) => process.signal(signal),
@@ -134,7 +135,7 @@ pub(super) async fn wait(
     }
 }
 
-/// How the server on `directory` has ended: where nobody was told, the position that a clean stop leaves behind tells.
+/// How the server on `directory` exited. If its exit code is unknown, a saved position proves a clean stop.
 #[must_use]
 pub(super) fn infer_exit(ended: ProcessExit, directory: &DataDir) -> ProcessExit {
     let clean = || {
@@ -147,7 +148,7 @@ pub(super) fn infer_exit(ended: ProcessExit, directory: &DataDir) -> ProcessExit
     }
 }
 
-/// Records where the data are after a clean stop, so that this node need not come back for others to know.
+/// Records the position after a clean stop, so that other nodes know it without this one.
 pub(super) async fn record_stop(
     cluster: &ClusterRegistry,
     directory: &DataDir,
@@ -159,14 +160,16 @@ pub(super) async fn record_stop(
         .and_then(|state| state.position());
     let Some(position) = position else {
         tracing::warn!(
-            "The server stopped without leaving its position; it is recovered at the next start"
+            "The server stopped without saving its position; it will be recovered at the next start"
         );
         return;
     };
     let record = Box::pin(cluster.register(&identity.id, Some(position.clone()), Some(&position)));
     match timeout(RECORD_TIMEOUT, record).await {
         Ok(Ok(())) => tracing::info!("Stopped cleanly at {position}, recorded in the registry"),
-        Ok(Err(error)) => tracing::warn!("Stopped cleanly at {position}, not recorded: {error}"),
-        Err(_) => tracing::warn!("Stopped cleanly at {position}, not recorded in time"),
+        Ok(Err(error)) => {
+            tracing::warn!("Stopped cleanly at {position}, but could not record it: {error}")
+        }
+        Err(_) => tracing::warn!("Stopped cleanly at {position}, but could not record it in time"),
     }
 }

@@ -1,17 +1,17 @@
-//! The settings of `galera-agent run`, beside those that it shares with `report`.
+//! The settings of `galera-agent run`, in addition to those shared with `report`.
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
 //! | `CLUSTER_JOIN` | members to join without etcd | none |
-//! | `MYSQL_ROOT_PASSWORD` | of `root@localhost` | required |
-//! | `MYSQL_ROOT_HOST` | from where a second `root` may connect | none |
-//! | `XTRABACKUP_USER`, `XTRABACKUP_PASSWORD` | the state transfer's account | `xtrabackup`, required for mariabackup |
-//! | `CONSOLE_USER`, `CONSOLE_PASSWORD` | an account that may only look | `console`, none is made |
-//! | `RECOVERY_USER`, `RECOVERY_PASSWORD` | the account that may bootstrap | `recovery`, none is made |
-//! | `DEFAULT_GALERA_PORT` | the group communication port of every member | 4567 |
+//! | `MYSQL_ROOT_PASSWORD` | password of `root@localhost` | required |
+//! | `MYSQL_ROOT_HOST` | host from which a second `root` may connect | none |
+//! | `XTRABACKUP_USER`, `XTRABACKUP_PASSWORD` | account for state transfers | `xtrabackup`, required for mariabackup |
+//! | `CONSOLE_USER`, `CONSOLE_PASSWORD` | read-only account | `console`, not created without a password |
+//! | `RECOVERY_USER`, `RECOVERY_PASSWORD` | account that may bootstrap | `recovery`, not created without a password |
+//! | `GALERA_PORT` | the group communication port of every member | 4567 |
 //! | `NODE_NAME` | `wsrep_node_name` | the node's identity |
 //! | `AUTO_BOOTSTRAP` | `all-reported` or `never` | `never` |
-//! | `EXPECTED_MEMBERS` | how many members there are, or their names | the durable registrations |
+//! | `EXPECTED_MEMBERS` | number of members, or their names | the durable registrations |
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -26,10 +26,9 @@ use super::{
 };
 use crate::health;
 
-/// The port of group communication unless it is set.
 const DEFAULT_GALERA_PORT: u16 = 4567;
 
-/// Variables that the server and what it starts need not know.
+/// Variables that are removed from the server's environment.
 pub const SECRET_VARIABLES: [&str; 5] = [
     "MYSQL_ROOT_PASSWORD",
     "XTRABACKUP_PASSWORD",
@@ -38,61 +37,55 @@ pub const SECRET_VARIABLES: [&str; 5] = [
     "ETCD_PASSWORD",
 ];
 
-/// An account of the database.
+/// A database account.
 #[derive(Clone, Debug)]
 pub struct DatabaseAccount {
-    /// Its name.
     pub user: String,
-    /// Its password.
     pub password: Secret,
 }
 
-/// Everything that `run` needs to know, checked.
+/// The validated settings of `galera-agent run`.
 #[derive(Clone, Debug)]
 pub struct RunSettings {
-    /// The cluster that the node belongs to.
     pub cluster: ClusterName,
-    /// The node, with the port only when it was given.
+    /// The node's address, with a port only if one was given.
     pub address: NodeId,
     /// `wsrep_node_name`.
     pub name: Option<String>,
-    /// Where the registry's keys lie.
     pub keys: RegistryKeys,
-    /// How long a report outlives its agent.
+    /// Lease TTL of the report.
     pub ttl: Duration,
-    /// How to find the others.
     pub discovery: PeerDiscovery,
-    /// Where the health endpoint listens; `None` for nowhere.
+    /// Address of the health endpoint; `None` to disable it.
     pub health: Option<SocketAddr>,
-    /// What it calls healthy.
     pub policy: health::HealthPolicy,
-    /// The group communication port of every member.
+    /// Group communication port of every member.
     pub galera_port: u16,
-    /// When a stopped cluster may come back by itself.
+    /// When a stopped cluster is bootstrapped automatically.
     pub startup: startup::StartupSettings,
     /// `root@localhost`.
     pub root: DatabaseAccount,
-    /// From where a second `root` may connect.
+    /// Host from which a second `root` may connect.
     pub root_host: Option<String>,
-    /// The state transfer's account.
+    /// Account for state transfers.
     pub sst: Option<DatabaseAccount>,
-    /// The account that may only look.
+    /// Read-only account.
     pub console: Option<DatabaseAccount>,
-    /// The account that may bootstrap.
+    /// Account that may bootstrap.
     pub recovery: Option<DatabaseAccount>,
 }
 
-/// How a node finds the others.
+/// How a node finds its peers.
 #[derive(Clone, Debug)]
 pub enum PeerDiscovery {
     /// Through etcd.
     Registry(registry::EtcdSettings),
-    /// By a fixed list; nobody founds then.
+    /// From a fixed list; the node only joins and never founds.
     Static(Vec<NodeId>),
 }
 
 impl RunSettings {
-    /// Reads and checks every variable of `source`; `first_address` is asked when `NODE_ADDRESS` is not set.
+    /// Reads and validates all variables of `source`; `first_address` is called if `NODE_ADDRESS` is not set.
     ///
     /// # Errors
     /// [`SettingError`] names the variable and the remedy.
@@ -100,10 +93,7 @@ impl RunSettings {
         source: &SettingsSource<'_>,
         first_address: impl FnOnce() -> Option<IpAddr>,
     ) -> Result<Self, SettingError> {
-        let cluster = source.required(
-            "CLUSTER_NAME",
-            "the cluster's name as in wsrep_cluster_name",
-        )?;
+        let cluster = source.required("CLUSTER_NAME", "the cluster's wsrep_cluster_name")?;
         let cluster = source.parse("CLUSTER_NAME", &cluster)?;
         let ttl = ttl(source)?;
         let discovery = discovery(source, ttl)?;
@@ -133,7 +123,7 @@ impl RunSettings {
         })
     }
 
-    /// The node's identity when its server listens on `port`.
+    /// The node's identity if its server listens on `port`.
     #[must_use]
     pub fn node(&self, port: u16) -> NodeId {
         let port = self.address.port().unwrap_or(port);
@@ -148,7 +138,7 @@ fn discovery(source: &SettingsSource<'_>, ttl: Duration) -> Result<PeerDiscovery
         return etcd(source, ttl).map(PeerDiscovery::Registry);
     };
     if source.optional("DISCOVERY_SERVICE")?.is_some() {
-        let why = "is set together with DISCOVERY_SERVICE; it is for nodes without etcd, drop one of them";
+        let why = "cannot be combined with DISCOVERY_SERVICE; it is for nodes without etcd, remove one of them";
         return Err(source.invalid("CLUSTER_JOIN", why.to_owned()));
     }
     let members = join
@@ -159,17 +149,17 @@ fn discovery(source: &SettingsSource<'_>, ttl: Duration) -> Result<PeerDiscovery
         .map(|text| source.parse("CLUSTER_JOIN", text))
         .collect::<Result<_, _>>()?;
     if members.is_empty() {
-        return Err(source.invalid("CLUSTER_JOIN", "names no member".to_owned()));
+        return Err(source.invalid("CLUSTER_JOIN", "lists no member".to_owned()));
     }
     Ok(PeerDiscovery::Static(members))
 }
 
-/// The server notifies nobody when a name has any other character.
+/// With any other character in the name the server skips its notifications.
 fn node_name(source: &SettingsSource<'_>) -> Result<Option<String>, SettingError> {
     let name = sql_safe_text(source, "NODE_NAME")?;
     match name.filter(|name| name.contains(['%', ':'])) {
         Some(name) => {
-            let why = format!("{name:?} may have letters, digits and . _ - only");
+            let why = format!("{name:?} has invalid characters; use letters, digits and . _ -");
             Err(source.invalid("NODE_NAME", why))
         }
         None => sql_safe_text(source, "NODE_NAME"),
@@ -195,7 +185,7 @@ fn auto_bootstrap(source: &SettingsSource<'_>) -> Result<AutoBootstrap, SettingE
         Some("all-reported") => Ok(AutoBootstrap::AllReported),
         Some(text) => Err(source.invalid(
             "AUTO_BOOTSTRAP",
-            format!("{text:?} is neither all-reported nor never"),
+            format!("{text:?} is not all-reported or never"),
         )),
     }
 }
@@ -238,7 +228,7 @@ fn account(
         return match user {
             Some(user) => Err(source.invalid(
                 &name,
-                format!("is not set while {prefix}_USER is {user}; give both"),
+                format!("is not set although {prefix}_USER is {user}; set both"),
             )),
             None => Ok(None),
         };
@@ -249,14 +239,14 @@ fn account(
     }))
 }
 
-/// Text that becomes part of a statement between quotes.
+/// Text that is safe between quotes in an SQL statement.
 fn sql_safe_text(source: &SettingsSource<'_>, name: &str) -> Result<Option<String>, SettingError> {
     let Some(text) = source.optional(name)? else {
         return Ok(None);
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-%:".contains(c);
     if text.len() > 80 || !text.chars().all(plain) {
-        let why = format!("{text:?} may have letters, digits and . _ - % : only, at most 80");
+        let why = format!("{text:?} is invalid; use at most 80 letters, digits and . _ - % :");
         return Err(source.invalid(name, why));
     }
     Ok(Some(text))
@@ -264,7 +254,8 @@ fn sql_safe_text(source: &SettingsSource<'_>, name: &str) -> Result<Option<Strin
 
 fn password(source: &SettingsSource<'_>, name: &str, text: String) -> Result<Secret, SettingError> {
     if text.chars().any(char::is_control) || text.len() > 512 {
-        let why = "has control characters or more than 512 bytes; choose another password";
+        let why =
+            "contains control characters or is longer than 512 bytes; choose another password";
         return Err(source.invalid(name, why.to_owned()));
     }
     Ok(Secret::new(text))

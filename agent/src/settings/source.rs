@@ -1,70 +1,69 @@
-//! Where settings come from: a lookup by name, with `NAME_FILE` read in place of `NAME`.
+//! The source of settings: a lookup by name, with `NAME_FILE` read in place of `NAME`.
 
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::ErrorKind;
 use std::str::FromStr;
 
-/// Largest file that holds one setting, in bytes: more is a wrong file.
+/// Largest file with a setting, in bytes.
 const FILE_MAX: usize = 64 * 1024;
 
-/// A setting that cannot be used, in a sentence that names the variable and the remedy.
+/// A setting that is missing or invalid, with the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}: {reason}")]
 pub struct SettingError {
-    /// The variable.
     pub variable: String,
-    /// What is wrong and what to do.
+    /// What is wrong and how to fix it.
     pub reason: String,
-    /// Whether the cause is a missing permission rather than a wrong value.
+    /// Whether the cause is a missing permission rather than an invalid value.
     pub permission_denied: bool,
 }
 
-/// Gives the value of a name, when it has one.
 type Lookup<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
 
-/// Looks settings up; the process environment or a test's map.
+/// Reads settings from the process environment or a test's map.
 pub struct SettingsSource<'a> {
     lookup: Box<Lookup<'a>>,
 }
 
 impl<'a> SettingsSource<'a> {
-    /// Settings come from `lookup`.
     pub fn new(lookup: impl Fn(&str) -> Option<OsString> + 'a) -> Self {
         Self {
             lookup: Box::new(lookup),
         }
     }
 
-    /// The value of `name`, from itself or from the file that `name_FILE` names. Empty is not set.
+    /// The value of `name`, from the variable itself or from the file that `name_FILE` names. An empty variable counts
+    /// as not set.
     ///
     /// # Errors
-    /// [`SettingError`] when both are set, the value is no text, or the file cannot be read.
+    /// [`SettingError`] if both are set, the value is not UTF-8, or the file cannot be read.
     pub fn optional(&self, name: &str) -> Result<Option<String>, SettingError> {
         let file_name = format!("{name}_FILE");
         match (self.utf8_value(name)?, self.utf8_value(&file_name)?) {
-            (Some(_), Some(_)) => {
-                Err(self.invalid(name, format!("is set twice, also as {file_name}; drop one")))
-            }
+            (Some(_), Some(_)) => Err(self.invalid(
+                name,
+                format!("is set twice, also as {file_name}; remove one"),
+            )),
             (Some(value), None) => Ok(Some(value)),
             (None, Some(path)) => self.read_value_file(&file_name, &path).map(Some),
             (None, None) => Ok(None),
         }
     }
 
-    /// The value of `name`, which must be set to `what`.
+    /// The value of `name`, which must be set; `what` describes it for the error.
     ///
     /// # Errors
-    /// [`SettingError`] when it is not set, else as [`SettingsSource::optional`].
+    /// [`SettingError`] if it is not set, or as [`SettingsSource::optional`].
     pub fn required(&self, name: &str, what: &str) -> Result<String, SettingError> {
         self.optional(name)?
             .ok_or_else(|| self.invalid(name, format!("is not set; set it to {what}")))
     }
 
-    /// `utf8_value` as a value of its own kind.
+    /// Parses `text`, the value of `name`.
     ///
     /// # Errors
-    /// [`SettingError`] with the reason that the kind gives.
+    /// [`SettingError`] with the parser's message.
     pub fn parse<T: FromStr<Err: Display>>(
         &self,
         name: &str,
@@ -74,7 +73,7 @@ impl<'a> SettingsSource<'a> {
             .map_err(|error: T::Err| self.invalid(name, error.to_string()))
     }
 
-    /// A complaint about `name`.
+    /// An error about `name`.
     #[must_use]
     pub fn invalid(&self, name: &str, why: String) -> SettingError {
         SettingError {
@@ -100,12 +99,12 @@ impl<'a> SettingsSource<'a> {
         if bytes.len() > FILE_MAX {
             return Err(self.invalid(
                 name,
-                format!("{path} has {} bytes; one value was expected", bytes.len()),
+                format!("{path} has {} bytes; expected a single value", bytes.len()),
             ));
         }
         let text = String::from_utf8(bytes)
             .map_err(|_| self.invalid(name, format!("{path} is not UTF-8 text")))?;
-        // Editors and `echo` end a file with a newline that is no part of a password.
+        // Editors and `echo` append a newline that is not part of a password.
         let value = text.strip_suffix('\n').unwrap_or(&text);
         let value = value.strip_suffix('\r').unwrap_or(value);
         if value.is_empty() {

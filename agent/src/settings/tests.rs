@@ -86,13 +86,13 @@ fn every_error_names_the_variable_and_the_remedy() {
         ("MYSQL_HOST", "db:3306", "letters"),
         ("HEALTH_LISTEN", "9200", ":9200"),
     ] {
-        let wrong = read(&[(name, value)]).unwrap_err();
-        assert_eq!(wrong.variable, name, "{value}");
-        assert!(wrong.reason.contains(remedy), "{wrong}");
-        assert!(!wrong.permission_denied);
+        let error = read(&[(name, value)]).unwrap_err();
+        assert_eq!(error.variable, name, "{value}");
+        assert!(error.reason.contains(remedy), "{error}");
+        assert!(!error.permission_denied);
     }
-    let wrong = read_with(&[], None).unwrap_err();
-    assert_eq!(wrong.variable, "NODE_ADDRESS");
+    let error = read_with(&[], None).unwrap_err();
+    assert_eq!(error.variable, "NODE_ADDRESS");
 }
 
 #[test]
@@ -119,9 +119,9 @@ fn values_are_read_from_files() {
     );
     assert!(!format!("{settings:?}").contains("hunter"));
     for path in [&empty, binary.to_str().unwrap(), "/nonexistent/file"] {
-        let wrong = read(&[("MYSQL_PASSWORD_FILE", path)]).unwrap_err();
-        assert_eq!(wrong.variable, "MYSQL_PASSWORD_FILE");
-        assert!(wrong.reason.contains(path), "{wrong}");
+        let error = read(&[("MYSQL_PASSWORD_FILE", path)]).unwrap_err();
+        assert_eq!(error.variable, "MYSQL_PASSWORD_FILE");
+        assert!(error.reason.contains(path), "{error}");
     }
     let twice = read(&[("MYSQL_PASSWORD", "x"), ("MYSQL_PASSWORD_FILE", &password)]).unwrap_err();
     assert!(twice.reason.contains("twice"), "{twice}");

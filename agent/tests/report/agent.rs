@@ -1,4 +1,4 @@
-//! The agent's binary as a child process, with nothing but the given environment.
+//! The agent as a child process with only the given environment.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -50,7 +50,7 @@ impl AgentProcess {
 
     /// The status line and body of a request to the health endpoint.
     pub(crate) async fn health(&self) -> (String, String) {
-        let line = self.wait_for_log("Health endpoint listens on ").await;
+        let line = self.wait_for_log("Health endpoint listening on ").await;
         let address: SocketAddr = line.rsplit(' ').next().unwrap().parse().unwrap();
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
@@ -63,7 +63,7 @@ impl AgentProcess {
         )
     }
 
-    /// Memory of its own in kilobytes, the mapped binary (larger without optimization) left out.
+    /// Anonymous memory in kilobytes; excludes the mapped binary, which is larger without optimization.
     pub(crate) fn own_memory_kb(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status
@@ -73,7 +73,7 @@ impl AgentProcess {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// The arguments that everybody on the host can see.
+    /// The arguments, which every user of the host can see.
     pub(crate) fn command_line(&self) -> String {
         std::fs::read_to_string(format!("/proc/{}/cmdline", self.child.id())).unwrap()
     }

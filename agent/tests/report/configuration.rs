@@ -1,4 +1,4 @@
-//! Wrong usage and wrong settings: a clear message and a documented exit code, before anything is opened.
+//! Invalid usage and settings: a clear message and a documented exit code, before anything is opened.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -93,10 +93,10 @@ async fn an_unreadable_password_file_exits_77() {
     let path = write_file(dir.path(), "password", "secret");
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o0)).unwrap();
     if std::fs::read(&path).is_ok() {
-        // Root reads everything: become nobody.
+        // Root can read everything, so the agent runs as nobody.
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let agent = dir.path().join("galera-agent");
-        // Not by ourselves: a file that this process writes may be inherited, and busy, in another test's child.
+        // Copied by a child process: a file written here could be inherited, and busy, in another test's child.
         let copied = Command::new("cp").arg(BINARY).arg(&agent).status().unwrap();
         assert!(copied.success());
         let output = Command::new("setpriv")

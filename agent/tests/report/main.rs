@@ -18,7 +18,7 @@ mod mariadb;
 
 use std::time::{Duration, Instant};
 
-/// Polls until `probe` gives something; fails after `limit` with what `explain` says.
+/// Polls until `probe` returns a value; fails with `what` after `limit`.
 async fn until<T>(what: &str, limit: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let end = Instant::now() + limit;
     loop {

@@ -1,4 +1,4 @@
-//! What the registry holds while servers, etcd and the agent itself come and go.
+//! The contents of the registry while servers, etcd and the agent start, stop and fail.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -12,10 +12,10 @@ use crate::mariadb::{MariaDb, PASSWORD};
 use crate::until;
 
 const SOON: Duration = Duration::from_secs(20);
-/// Seconds; the least there is.
+/// Seconds; the minimum.
 const TTL: &str = "3";
 
-/// An etcd, a Synced server and what an agent needs to know of both.
+/// etcd, a Synced server and what an agent needs to reach both.
 struct ReportFixture {
     etcd: EtcdCluster,
     server: MariaDb,
@@ -58,7 +58,7 @@ impl ReportFixture {
         ])
     }
 
-    /// The node's entries by field; empty while etcd is away.
+    /// The node's entries by field; empty while etcd is unreachable.
     async fn entries(&self) -> BTreeMap<String, RegistryEntry> {
         let prefix = format!("/galera/lab/{}:{}/", self.address, self.server.port());
         let entries = self
@@ -77,7 +77,7 @@ impl ReportFixture {
         entries.into_iter().map(field).collect()
     }
 
-    /// Waits until `field` has `value`, and returns every entry.
+    /// Waits until `field` has `value`, and returns all entries.
     async fn wait_for_field(&self, field: &str, value: &str) -> BTreeMap<String, RegistryEntry> {
         until(&format!("{field} = {value}"), SOON, async || {
             let entries = self.entries().await;
@@ -152,7 +152,7 @@ async fn a_report_is_one_transaction_under_one_lease() {
     );
     assert!(!agent.command_line().contains(PASSWORD) && !agent.log().contains(PASSWORD));
 
-    // A transaction in the server moves the reported position.
+    // A transaction in the server advances the reported position.
     let before: u64 = text(&entries, "wsrep_last_committed").parse().unwrap();
     lab.server
         .execute(&[
@@ -163,7 +163,7 @@ async fn a_report_is_one_transaction_under_one_lease() {
     lab.wait_for_field("wsrep_last_committed", &(before + 2).to_string())
         .await;
 
-    // An idle node is written at least every third of the time to live, under the same lease.
+    // An idle node is written at least every third of the TTL, under the same lease.
     let last = lab.entries().await["phase"].mod_revision;
     let next = until("renewal", SOON, async || {
         lab.entries()
@@ -220,15 +220,15 @@ async fn a_dead_server_has_no_status_keys() {
     );
     lab.server.start();
     lab.wait_until_synced().await;
-    agent.wait_for_log("answers again").await;
+    agent.wait_for_log("is reachable again").await;
 
-    // A server that hangs is no better than a dead one.
+    // A hung server is reported like a dead one.
     lab.server.halt();
     let entries = lab.wait_for_field("phase", "waiting").await;
     assert_eq!(fields(&entries), ["phase", "registered"]);
     let (status, reason) = agent.health().await;
     assert!(
-        status.contains("503") && reason.contains("did not answer"),
+        status.contains("503") && reason.contains("did not respond"),
         "{status} {reason}"
     );
     lab.server.resume();
@@ -241,12 +241,12 @@ async fn survives_a_late_lost_and_emptied_etcd() {
     lab.etcd.kill(0);
     let agent = lab.agent();
     agent
-        .wait_for_log("trying again; the database is left alone")
+        .wait_for_log("will retry; the database is unaffected")
         .await;
     assert_eq!(agent.health().await.1, "Synced", "health needs no etcd");
     lab.etcd.start(0);
     let first = lab.wait_until_synced().await["phase"].lease;
-    agent.wait_for_log("Registry answers again").await;
+    agent.wait_for_log("etcd is reachable again").await;
 
     lab.etcd.wipe(0);
     assert_eq!(agent.health().await.1, "Synced");
@@ -255,7 +255,7 @@ async fn survives_a_late_lost_and_emptied_etcd() {
     assert_eq!(fields(&entries), ALL_FIELDS);
     assert_ne!(entries["phase"].lease, first);
 
-    // Somebody deletes the registration of a living node, or revokes its lease.
+    // The registration of a running node is deleted, or its lease revoked.
     let keys: Vec<_> = entries.values().map(|entry| entry.key.clone()).collect();
     let deletions = keys.into_iter().map(registry::WriteOp::delete);
     lab.registry
@@ -289,7 +289,7 @@ async fn a_refused_account_is_logged_and_no_status_reported() {
     let agent = lab.agent_with("wrong");
     let entries = lab.wait_for_field("phase", "starting").await;
     assert_eq!(fields(&entries), ["phase", "registered"]);
-    let line = agent.wait_for_log("refuses the account console").await;
+    let line = agent.wait_for_log("denies access to account console").await;
     assert!(
         line.contains("MYSQL_PASSWORD_FILE") && !line.contains("wrong\""),
         "{line}"

@@ -1,11 +1,11 @@
-//! The first process of a container inherits every process whose parent has ended.
+//! The first process of a container inherits every orphaned process.
 
 use std::fs::File;
 
 use crate::node::{AgentNode, children};
 use crate::until;
 
-/// The server leaves a process behind that is none of the agent's own.
+/// The server leaves an orphaned process behind.
 const SERVER: &str = r#"#!/bin/sh
 case "$*" in *--help*) exec mariadbd "$@" ;; esac
 here=$(dirname "$0")
@@ -19,7 +19,7 @@ async fn orphans_are_reaped_and_only_the_server_exit_ends_the_agent() {
     let mut node = AgentNode::new("127.0.0.1", "")
         .with_variable("CLUSTER_JOIN", "127.0.0.9")
         .with_script(SERVER)
-        .as_init_process();
+        .with_init_process();
     node.start();
     node.wait_for_log("Server started to join").await;
     let agent = node.agent_pid();
@@ -34,7 +34,7 @@ async fn orphans_are_reaped_and_only_the_server_exit_ends_the_agent() {
     })
     .await;
     assert!(!std::path::Path::new(&format!("/proc/{orphan}")).exists());
-    assert!(!node.log().contains("has ended"), "{}", node.log());
+    assert!(!node.log().contains("Server exited"), "{}", node.log());
     File::create(node.path("end")).unwrap();
     assert_eq!(node.wait().await, 3);
     assert!(node.log().contains("exit code 3"), "{}", node.log());

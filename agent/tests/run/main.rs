@@ -1,6 +1,7 @@
-//! `galera-agent run` with real etcd and the real server's program: what it refuses, what it waits for, what it leaves alone.
+//! `galera-agent run` with real etcd and the real server program: what it refuses, what it waits for, what it leaves
+//! untouched.
 //!
-//! Whole clusters are formed by the acceptance tests.
+//! The acceptance tests form whole clusters.
 
 #![expect(
     clippy::unwrap_used,
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 /// Longest wait for something to happen.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Polls until `probe` gives something; fails with `what` after a while.
+/// Polls until `probe` returns a value; fails with `what` after [`SOON`].
 async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let end = Instant::now() + SOON;
     loop {

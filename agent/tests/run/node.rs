@@ -1,4 +1,4 @@
-//! An agent's process with its own directory, run as the account that may run the server.
+//! An agent process with its own directory, run as the account that may run the server.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,24 +10,24 @@ use std::process::{Child, Command, Stdio};
 use crate::until;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_galera-agent");
-/// Passwords that nobody may find in logs or arguments.
+/// A password that must not appear in logs or arguments.
 pub(crate) const SECRET: &str = "never-to-be-seen";
 
-/// A node that may be started.
+/// A node that can be started.
 pub(crate) struct AgentNode {
     dir: tempfile::TempDir,
     environment: BTreeMap<String, String>,
-    with_server_arguments: Vec<String>,
-    with_program: String,
-    /// Whether it is the first process of a container.
-    first: bool,
-    /// How far its clock is off, as `faketime` writes it.
-    with_clock_offset: Option<String>,
+    server_arguments: Vec<String>,
+    program: String,
+    /// Whether the agent is the first process of a container.
+    init_process: bool,
+    /// Clock offset in `faketime` syntax.
+    clock_offset: Option<String>,
     child: Option<Child>,
 }
 
 impl AgentNode {
-    /// A node on `address` that asks the etcd at `etcd`; its data directory is empty.
+    /// A node on `address` that uses the etcd at `etcd`, with an empty data directory.
     pub(crate) fn new(address: &str, etcd: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for name in ["data", "tmp"] {
@@ -49,41 +49,41 @@ impl AgentNode {
         Self {
             dir,
             environment: set.into(),
-            with_server_arguments: galera.map(ToOwned::to_owned).to_vec(),
-            with_program: "mariadbd".to_owned(),
-            first: false,
-            with_clock_offset: None,
+            server_arguments: galera.map(ToOwned::to_owned).to_vec(),
+            program: "mariadbd".to_owned(),
+            init_process: false,
+            clock_offset: None,
             child: None,
         }
     }
 
-    /// Sets a variable; an empty value is as good as none.
+    /// Sets a variable; an empty value unsets it.
     pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// Replaces the server's arguments beside its directories.
+    /// Replaces the server's arguments, except for its directories.
     pub(crate) fn with_server_arguments(mut self, arguments: &[&str]) -> Self {
-        self.with_server_arguments = arguments
+        self.server_arguments = arguments
             .iter()
             .map(|&argument| argument.to_owned())
             .collect();
         self
     }
 
-    /// Another program than the server.
+    /// Runs this program in place of the server.
     pub(crate) fn with_program(mut self, program: &str) -> Self {
-        program.clone_into(&mut self.with_program);
+        program.clone_into(&mut self.program);
         self
     }
 
-    /// A shell script in the server's place.
+    /// Runs a shell script in place of the server.
     pub(crate) fn with_script(self, text: &str) -> Self {
         let (draft, script) = (self.path("draft"), self.path("server"));
         std::fs::write(&draft, text).unwrap();
         std::fs::set_permissions(&draft, PermissionsExt::from_mode(0o755)).unwrap();
-        // Not by ourselves: a file that this process writes may be inherited, and busy, in another test's child.
+        // Copied by a child process: a file written here could be inherited, and busy, in another test's child.
         let mut copy = Command::new("cp");
         assert!(
             copy.arg("-p")
@@ -95,19 +95,18 @@ impl AgentNode {
         self.with_program(script.to_str().unwrap())
     }
 
-    /// Lets it be the first process of a container.
-    pub(crate) const fn as_init_process(mut self) -> Self {
-        self.first = true;
+    /// Makes the agent the first process of a container.
+    pub(crate) const fn with_init_process(mut self) -> Self {
+        self.init_process = true;
         self
     }
 
-    /// Gives it, and whatever it starts, a clock that is off.
+    /// Sets the clock of the agent and its children off by `off`.
     pub(crate) fn with_clock_offset(mut self, off: &str) -> Self {
-        self.with_clock_offset = Some(off.to_owned());
+        self.clock_offset = Some(off.to_owned());
         self
     }
 
-    /// Puts a file into the data directory.
     pub(crate) fn with_file(self, name: &str, text: &str) -> Self {
         std::fs::write(self.data().join(name), text).unwrap();
         self
@@ -122,16 +121,16 @@ impl AgentNode {
         self.dir.path().join(name)
     }
 
-    /// The agent's process id, as this process counts.
+    /// The agent's process id in this process's namespace.
     pub(crate) fn agent_pid(&self) -> u32 {
         let started = self.child.as_ref().unwrap().id();
-        match self.first {
+        match self.init_process {
             true => children(started)[0],
             false => started,
         }
     }
 
-    /// The data directory's files with their contents, the agent's own lock left out.
+    /// The contents of the data directory by file name, without the agent's lock.
     pub(crate) fn files(&self) -> BTreeMap<String, String> {
         let entries = std::fs::read_dir(self.data()).unwrap().flatten();
         let files = entries.map(|entry| {
@@ -153,15 +152,19 @@ impl AgentNode {
         self.spawn(is_root());
     }
 
-    /// Starts it as the account that runs the tests.
+    /// Starts it as the current user.
     pub(crate) fn start_as_current_user(&mut self) {
         self.spawn(false);
     }
 
     fn spawn(&mut self, as_mysql: bool) {
         let path = |name: &str| self.dir.path().join(name).display().to_string();
-        let mut command = Command::new(if self.first { "unshare" } else { "setpriv" });
-        if self.first {
+        let mut command = Command::new(if self.init_process {
+            "unshare"
+        } else {
+            "setpriv"
+        });
+        if self.init_process {
             if !is_root() {
                 command.args(["--user", "--map-current-user"]);
             }
@@ -172,12 +175,12 @@ impl AgentNode {
         }
         command.args(["--pdeathsig", "KILL"]);
         let mut binary = PathBuf::from(BINARY);
-        if let Some(off) = &self.with_clock_offset {
-            // `env` is run by the agent's account already, which need not reach where this was built.
+        if let Some(off) = &self.clock_offset {
+            // `env` already runs as the agent's account, which may not reach the build directory.
             binary = self.path("galera-agent");
             let copied = Command::new("cp").arg(BINARY).arg(&binary).status();
             assert!(copied.unwrap().success());
-            // What `faketime -f` does. The time since the machine's start is nobody's to be wrong about.
+            // Like `faketime -f`. The monotonic clock is unaffected.
             command
                 .args(["env", "LD_PRELOAD=/usr/$LIB/faketime/libfaketime.so.1"])
                 .arg(format!("FAKETIME={off}"))
@@ -188,14 +191,14 @@ impl AgentNode {
             .args([
                 "run",
                 "--",
-                &self.with_program,
+                &self.program,
                 "--no-defaults",
                 "--binlog-format=ROW",
             ])
             .arg(format!("--datadir={}", path("data")))
             .arg(format!("--tmpdir={}", path("tmp")))
             .arg(format!("--socket={}", path("socket")))
-            .args(&self.with_server_arguments)
+            .args(&self.server_arguments)
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .envs(&self.environment)
@@ -221,7 +224,6 @@ impl AgentNode {
         .await
     }
 
-    /// SIGKILL for the agent.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -229,21 +231,20 @@ impl AgentNode {
         }
     }
 
-    /// SIGTERM, and the exit code.
+    /// Sends SIGTERM and returns the exit code.
     pub(crate) async fn stop(&mut self) -> i32 {
         let pid = self.child.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").arg(&pid).status().unwrap().success());
         self.wait().await
     }
 
-    /// The exit code.
     pub(crate) async fn wait(&mut self) -> i32 {
         let child = self.child.as_mut().unwrap();
         let status = until("exit", async || child.try_wait().unwrap()).await;
         status.code().unwrap_or_else(|| -status.signal().unwrap())
     }
 
-    /// Starts it and waits for its refusal: the exit code and the last line of its log.
+    /// Starts it and waits until it exits. Returns the exit code and the last line of the log.
     pub(crate) async fn run_refused(&mut self) -> (i32, String) {
         self.start();
         let code = self.wait().await;
@@ -263,7 +264,7 @@ impl Drop for AgentNode {
     }
 }
 
-/// The children of a process, those that have ended and wait to be reaped among them.
+/// The children of a process, including zombies.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
     let pids = text.split_whitespace();

@@ -1,4 +1,4 @@
-//! What cannot work is refused at once: a clear line, a documented exit code, and the data as they were.
+//! Invalid set-ups are refused immediately: a clear message, a documented exit code, and untouched data.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -15,9 +15,9 @@ async fn wrong_settings_exit_64_and_name_the_variable() {
         ("DISCOVERY_SERVICE", "ftp://x", "scheme"),
         ("MYSQL_ROOT_PASSWORD", "", "is not set"),
         ("MYSQL_ROOT_PASSWORD_FILE", "/nonexistent", "twice"),
-        ("XTRABACKUP_USER", "x", "give both"),
+        ("XTRABACKUP_USER", "x", "set both"),
         ("CONSOLE_PASSWORD_FILE", "/nonexistent", "/nonexistent"),
-        ("CLUSTER_JOIN", "10.0.0.1", "drop one"),
+        ("CLUSTER_JOIN", "10.0.0.1", "remove one"),
         ("AUTO_BOOTSTRAP", "always", "all-reported"),
         ("EXPECTED_MEMBERS", "0", "1 to 256"),
         ("EXPECTED_MEMBERS", "n1,<x>", "letters"),
@@ -43,9 +43,9 @@ async fn foreign_directories_are_left_untouched() {
         (
             "thesis.txt",
             "years of work",
-            "no database's data directory",
+            "not a database's data directory",
         ),
-        ("ibdata1", "tables", "never was in a Galera cluster"),
+        ("ibdata1", "tables", "never part of a Galera cluster"),
         (".galera-agent.json", other, "CLUSTER_NAME is lab"),
         (".galera-agent.json", "{", "unreadable"),
     ] {

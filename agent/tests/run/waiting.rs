@@ -1,4 +1,4 @@
-//! What an agent does not decide by itself it waits for, and says so.
+//! What the agent cannot decide it waits for, and reports that.
 
 use galera::observe::registration::NO_POSITION;
 use registry::Registry;
@@ -18,7 +18,7 @@ fn founder(node: &str, history: &str) -> String {
     format!(r#"{{"node":"{node}","at":"2026-11-24T00:00:00Z","state_uuid":{history}}}"#)
 }
 
-/// A stopped node's directory.
+/// The directory of a stopped node.
 fn stopped_node(address: &str, etcd: &EtcdCluster, seqno: &str) -> AgentNode {
     let state = format!("version: 2.1\nuuid: {HISTORY}\nseqno: {seqno}\nsafe_to_bootstrap: 1\n");
     AgentNode::new(address, &etcd.address(0)).with_file("grastate.dat", &state)
@@ -28,7 +28,7 @@ fn stopped_node(address: &str, etcd: &EtcdCluster, seqno: &str) -> AgentNode {
 async fn without_etcd_the_data_is_untouched() {
     let mut node = AgentNode::new("127.0.0.1", "127.0.0.1:1");
     node.start();
-    node.wait_for_log("etcd at http://127.0.0.1:1 does not answer")
+    node.wait_for_log("etcd at http://127.0.0.1:1 is unreachable")
         .await;
     assert_eq!(node.files().len(), 0, "{:?}", node.files());
     assert_eq!(node.stop().await, 0);
@@ -51,7 +51,7 @@ async fn a_founded_cluster_is_never_founded_again() {
         let mut node = AgentNode::new(&address, &etcd.address(0))
             .with_variable("AUTO_BOOTSTRAP", "all-reported");
         node.start();
-        node.wait_for_log("nobody of cluster lab is Primary").await;
+        node.wait_for_log("cluster lab has no Primary").await;
         until("its report", async || {
             let key = format!("{address}/recovered_position");
             value(&registry, &key)
@@ -82,8 +82,7 @@ async fn a_mismatched_order_is_not_followed() {
     let mut node = stopped_node(&address, &etcd, "17");
     let before = node.files();
     node.start();
-    node.wait_for_log("for an approved order to bootstrap")
-        .await;
+    node.wait_for_log("for an approved bootstrap order").await;
     let lease = registry
         .grant_without_keep_alive(std::time::Duration::from_secs(60))
         .await
@@ -127,7 +126,7 @@ async fn the_registration_follows_the_data_to_a_new_address() {
     );
     let mut node = stopped_node(&old, &etcd, "17");
     node.start();
-    node.wait_for_log("for an approved order").await;
+    node.wait_for_log("for an approved bootstrap order").await;
     assert_eq!(node.stop().await, 0);
     let registered = value(&registry, &format!("{old}/registered"))
         .await
@@ -136,7 +135,7 @@ async fn the_registration_follows_the_data_to_a_new_address() {
     assert_eq!(position.as_deref(), Some(format!("{HISTORY}:17").as_str()));
     let mut node = node.with_variable("NODE_ADDRESS", &new);
     node.start();
-    node.wait_for_log(&format!("These data were registered as {old}"))
+    node.wait_for_log(&format!("Moved the registration of this data from {old}"))
         .await;
     until("the registration", async || {
         value(&registry, &format!("{new}/registered")).await
@@ -168,18 +167,15 @@ async fn duplicate_addresses_are_detected() {
         .unwrap();
     let mut first = stopped_node(&address, &etcd, "17");
     first.start();
-    first.wait_for_log("for an approved order").await;
+    first.wait_for_log("for an approved bootstrap order").await;
     let mut second = AgentNode::new(&address, &etcd.address(0));
     let (code, line) = second.run_refused().await;
     assert_eq!(code, 64, "{line}");
-    assert!(
-        line.contains("two nodes must not have the same NODE_ADDRESS"),
-        "{line}"
-    );
-    // A killed agent's own successor need not wait for the old lease.
+    assert!(line.contains("NODE_ADDRESS must be unique"), "{line}");
+    // After a restart the killed agent need not wait for its old lease.
     first.kill();
     first.start();
-    first.wait_for_log("for an approved order").await;
+    first.wait_for_log("for an approved bootstrap order").await;
     assert_eq!(first.stop().await, 0);
 }
 
@@ -195,7 +191,7 @@ async fn broken_state_files_yield_no_position() {
     let nil = "version: 2.1\nuuid: 00000000-0000-0000-0000-000000000000\nseqno: -1\nsafe_to_bootstrap: 1\n";
     for (state, words) in [
         (nil, "names no history"),
-        ("\u{0}\u{0}\u{0}", "Position not recovered"),
+        ("\u{0}\u{0}\u{0}", "Could not recover the position"),
     ] {
         let address = loopback_address().to_string();
         let mut node = AgentNode::new(&address, &etcd.address(0))
@@ -270,8 +266,7 @@ async fn clock_skew_changes_no_decision() {
         let address = loopback_address().to_string();
         let mut node = stopped_node(&address, &etcd, "17").with_clock_offset(clock);
         node.start();
-        node.wait_for_log("for an approved order to bootstrap")
-            .await;
+        node.wait_for_log("for an approved bootstrap order").await;
         let hour = |text: String| text.split('T').nth(1).unwrap()[..2].to_owned();
         let registered = value(&registry, &format!("{address}/registered"))
             .await
@@ -280,7 +275,7 @@ async fn clock_skew_changes_no_decision() {
         let seen = founded["first_seen"].as_str().unwrap().to_owned();
         let present = galera_agent::clock::now().to_string();
         assert_ne!(hour(seen), hour(present), "the clock is right");
-        // Its lease lives as long as etcd says.
+        // The lease lives for as long as etcd grants.
         let lease = registry
             .grant_without_keep_alive(std::time::Duration::from_secs(60))
             .await
@@ -291,7 +286,7 @@ async fn clock_skew_changes_no_decision() {
             .put("/galera/lab/bootstrap", order, Some(lease))
             .await
             .unwrap();
-        // The directory holds nothing that a server could run on.
+        // The directory has nothing that a server could start from.
         node.wait_for_log("Server started as the first member")
             .await;
         assert_ne!(node.wait().await, 0);

@@ -1,4 +1,4 @@
-//! A real MariaDB with Galera for tests: a cluster of one node, own directory and address, ended with the test.
+//! A real MariaDB with Galera for tests: a single-node cluster with its own directory and address, stopped on drop.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
 
-/// The least-privilege account's password.
+/// Password of the least-privilege account.
 pub(crate) const PASSWORD: &str = "seeing-is-enough";
 
-/// One server, the founder of a cluster of its own.
+/// One server, the founder of its own cluster.
 pub(crate) struct MariaDb {
     dir: tempfile::TempDir,
     address: Ipv4Addr,
@@ -68,15 +68,15 @@ impl MariaDb {
             .args(self.directories())
             .output()
             .expect("mariadb-install-db is installed");
-        let said = [output.stdout, output.stderr].concat();
+        let output_text = [output.stdout, output.stderr].concat();
         assert!(
             output.status.success(),
             "{}",
-            String::from_utf8_lossy(&said)
+            String::from_utf8_lossy(&output_text)
         );
     }
 
-    /// A server that starts empties its directory for temporary tables, those of others included: never share one.
+    /// A server that starts empties its tmpdir, including other servers' files: never share one.
     fn directories(&self) -> [String; 2] {
         let of = |name: &str| self.dir.path().join(name).display().to_string();
         [
@@ -89,7 +89,7 @@ impl MariaDb {
     pub(crate) fn start(&mut self) {
         let (dir, address) = (self.dir.path(), self.address);
         let (galera, ist) = (self.galera_port, self.galera_port);
-        // Only the founder ever starts, so its data always has the last word.
+        // Only the founder ever starts, so its data is always the most advanced.
         let state = dir.join("data/grastate.dat");
         if let Ok(text) = std::fs::read_to_string(&state) {
             std::fs::write(
@@ -121,7 +121,7 @@ impl MariaDb {
         self.child = Some(child);
     }
 
-    /// Ends the server with SIGKILL.
+    /// Kills the server with SIGKILL.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -129,12 +129,12 @@ impl MariaDb {
         }
     }
 
-    /// Halts the server (SIGSTOP): it accepts connections and never answers.
+    /// Stops the server with SIGSTOP: it accepts connections and never responds.
     pub(crate) fn halt(&self) {
         self.signal("-STOP");
     }
 
-    /// Lets a halted server go on.
+    /// Resumes the server with SIGCONT.
     pub(crate) fn resume(&self) {
         self.signal("-CONT");
     }
@@ -150,7 +150,7 @@ impl MariaDb {
         );
     }
 
-    /// Runs statements as root, waiting for the server as long as it starts.
+    /// Runs statements as root; waits for a starting server.
     pub(crate) async fn execute(&self, statements: &[&str]) {
         let end = Instant::now() + Duration::from_secs(60);
         let socket = self.socket().to_str().unwrap().to_owned();
@@ -199,7 +199,7 @@ fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 
-/// `program` as the account that may run it, ended by the kernel when the test process dies.
+/// `program` as the account that may run it, killed by the kernel when the test process dies.
 fn as_mysql(program: &str) -> Command {
     let path = ["/usr/sbin", "/usr/bin"].map(|dir| Path::new(dir).join(program));
     let path = path

@@ -1,4 +1,4 @@
-//! The browser's side of data access: `fetch`, aborted when nobody waits for it any more.
+//! Browser side of data access: `fetch`, aborted when its result is no longer needed.
 
 use std::future::Future;
 
@@ -12,8 +12,8 @@ use web_sys::{AbortController, RequestInit, Response};
 use super::{local_problem, problem_from_response};
 use crate::browser;
 
-/// The answer's text. An ended session leads to the sign-in page. With `until_cleanup` the request ends with the
-/// reactive owner that made it.
+/// Fetches a response body as text. Redirects to the sign-in page if the session has ended. With `until_cleanup`, the
+/// request is aborted when the current reactive owner is cleaned up.
 pub(crate) fn get_text(
     path: String,
     until_cleanup: bool,
@@ -39,7 +39,7 @@ pub(crate) fn get_text(
     })
 }
 
-/// Sends a form; the address that the answer leads to, or why there is none.
+/// Submits a form. The response body is the location to navigate to.
 pub(crate) fn submit_form(
     form: browser::FormSubmission,
 ) -> impl Future<Output = Result<String, ProblemDetails>> {
@@ -73,13 +73,13 @@ async fn fetch(path: &str, options: &RequestInit) -> Result<(u16, String), JsVal
 fn console_unreachable() -> ProblemDetails {
     local_problem(
         "console_unreachable",
-        "The console does not answer",
-        "Check your connection; the page tries again when it is back.",
+        "Console unreachable",
+        "Check your connection; the page retries once it is back.",
     )
 }
 
-/// Whether the session is over. No answer is no proof.
+/// Whether the server rejects the session. A network error does not count.
 pub(crate) async fn session_has_ended() -> bool {
-    let answer = fetch("/api/v1/session", &RequestInit::new()).await;
-    matches!(answer, Ok((401, _)))
+    let response = fetch("/api/v1/session", &RequestInit::new()).await;
+    matches!(response, Ok((401, _)))
 }

@@ -1,4 +1,4 @@
-//! The server's side of data access: the API router, called without a network.
+//! Server side of data access: the API router, called in process.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,17 +13,16 @@ use leptos::prelude::use_context;
 
 use super::{local_problem, problem_from_response};
 
-/// Longest answer taken, in bytes: a registry of some thousand keys fits.
+/// Maximum size of a response body; large enough for a registry of several thousand keys.
 const MAX_RESPONSE_BYTES: usize = 64 << 20;
 
-/// Answers an API request within the process; a context of every page request.
+/// Calls the HTTP API within the process. Provided as a context of every page request.
 ///
-/// Pages get their data from the same router as every other client, with the cookie of whoever asked for the page, so
-/// that there is one place for authorization.
+/// Pages use the same router as every other client, with the cookies of the page request, so that authorization is
+/// enforced in one place.
 #[derive(Clone)]
 pub struct InProcessApi(pub Arc<dyn Fn(http::Request<Body>) -> PendingResponse + Send + Sync>);
 
-/// An answer on its way.
 type PendingResponse = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 impl std::fmt::Debug for InProcessApi {
@@ -32,10 +31,10 @@ impl std::fmt::Debug for InProcessApi {
     }
 }
 
-/// The answer's text. The context is read before anything is awaited, because it is gone afterwards.
+/// Fetches a response body as text. Reads the context before the first await: it is gone afterwards.
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "the browser's twin keeps the path while it waits"
+    reason = "the browser version needs an owned path"
 )]
 pub(crate) fn get_text(
     path: String,
@@ -55,22 +54,22 @@ pub(crate) fn get_text(
     }
 }
 
-/// The text of the API's answer to `build_request`.
+/// Calls the API and returns the body of a successful response.
 pub(crate) async fn call_api(
     api: &InProcessApi,
     request: http::Request<Body>,
 ) -> Result<String, ProblemDetails> {
-    let answer = (api.0)(request).await;
-    let status = answer.status();
-    let body = to_bytes(answer.into_body(), MAX_RESPONSE_BYTES).await;
+    let response = (api.0)(request).await;
+    let status = response.status();
+    let body = to_bytes(response.into_body(), MAX_RESPONSE_BYTES).await;
     let text = body
         .ok()
         .and_then(|bytes| String::from_utf8(bytes.into()).ok());
     let text = text.ok_or_else(|| {
         local_problem(
             "unreadable_answer",
-            "The answer cannot be read",
-            "It is too long or no text.",
+            "Unreadable response",
+            "The response is too long or is not text.",
         )
     })?;
     if status.is_success() {

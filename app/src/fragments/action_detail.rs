@@ -1,4 +1,4 @@
-//! One action: who wants what and why, what it rests on, who decided, what happened step by step.
+//! One action: request, approvals, plan and progress.
 
 use galera::Timestamp;
 use galera::access::Operation;
@@ -13,7 +13,7 @@ use crate::marks::{action_kind_label, action_mark, state_badge, step_mark};
 use crate::markup::{Content, El, el};
 use crate::pages::{cell, data_table, row};
 
-/// The window's title: where it stands comes first.
+/// Window title; the state comes first.
 pub(super) fn title_text(view: &ActionView) -> String {
     let action = &view.action;
     format!(
@@ -24,7 +24,6 @@ pub(super) fn title_text(view: &ActionView) -> String {
     )
 }
 
-/// The page.
 pub(super) fn page(view: &ActionView, session: &SessionView, now: Timestamp) -> El {
     let action = &view.action;
     el("div")
@@ -56,7 +55,7 @@ fn action_header(action: &Action) -> El {
         .child(el("p").class("quiet").child(code(action.id.clone())))
 }
 
-/// Nodes that came back with more than the cluster went on from.
+/// Nodes that came back with transactions beyond the position the cluster was restarted from.
 pub(super) fn ahead_warnings(view: &ActionView) -> Option<El> {
     let items: Vec<El> = view
         .warnings
@@ -103,7 +102,7 @@ fn action_facts(action: &Action, now: Timestamp) -> El {
         pairs.push(("Expires in", countdown(at, now).into()));
     }
     if let Some(execution) = &action.execution {
-        pairs.push(("Carried out by", by(&execution.replica, execution.began_at)));
+        pairs.push(("Executed by", by(&execution.replica, execution.began_at)));
     }
     if let Some(at) = action.ended_at {
         pairs.push(("Ended", ticking_age(at, now).into()));
@@ -119,93 +118,63 @@ fn action_facts(action: &Action, now: Timestamp) -> El {
 }
 
 fn break_glass_notice(action: &Action) -> Option<El> {
-    let glass = action.break_glass.as_ref()?;
-    let codes: Vec<String> = glass
+    let break_glass = action.break_glass.as_ref()?;
+    let codes: Vec<String> = break_glass
         .overrides
         .iter()
-        .map(|code| widgets::humanize(code.as_str()))
+        .map(widgets::check_title)
         .collect();
     Some(
         el("div")
             .class("error")
             .child(el("p").child(el("strong").child(format!(
-                "Break-glass by {}: overrides failed checks",
-                glass.by
+                "Emergency override by {}: failed checks overridden",
+                break_glass.by
             ))))
             .child(el("p").child(codes.join(", ")))
-            .child(el("p").child(glass.reason.clone())),
+            .child(el("p").child(break_glass.reason.clone())),
     )
 }
 
-/// What can be done with it now, by whom, and why not by you.
+/// The possible decisions, each disabled with a reason if this user may not take it.
 fn decision_form(view: &ActionView, session: &SessionView) -> Option<El> {
     let action = &view.action;
-    let own = action.requested_by == session.username;
-    let own_refusal = || own.then(|| "You requested it; somebody else must decide.".to_owned());
-    let act = |verb: &str, label: &str, refusal: Option<String>| {
-        let button = el("button")
-            .attr("type", "submit")
-            .attr("formaction", format!("/actions/{}/{verb}", action.id))
-            .child(label.to_owned());
-        let button = if matches!(verb, "approve" | "execute") {
-            button.class("main")
-        } else {
-            button
-        };
-        let button = if refusal.is_some() {
-            button.attr("disabled", "")
-        } else {
-            button
-        };
-        let why = refusal.map(|why| el("span").class("why-not").child(why));
-        el("p").class("act").child(button).child(why)
-    };
+    let button = |verb, label, refusal| decision_button(action, verb, label, refusal);
     let refusal = |operation| widgets::role_refusal(session, operation);
-    let cancel = || {
-        let foreign = (!own && !session.roles.contains(&galera::access::Role::Admin))
+    let own = action.requested_by == session.username;
+    let own_refusal = || own.then(|| "You requested this; another person must decide.".to_owned());
+    let withdraw = || {
+        let not_requester = (!own && !session.roles.contains(&galera::access::Role::Admin))
             .then(|| "Only the requester or an admin can withdraw it.".to_owned());
-        act(
-            "cancel",
-            "Withdraw",
-            refusal(Operation::CancelAction).or(foreign),
-        )
+        let refusal = refusal(Operation::CancelAction).or(not_requester);
+        button("cancel", "Withdraw", refusal)
     };
     let buttons = match action.state {
         ActionState::Pending => {
-            let approved = action
-                .approvals
-                .iter()
-                .any(|approval| approval.by == session.username);
-            let twice = || approved.then(|| "You approved it already.".to_owned());
+            let already_approved = || {
+                let mut approvals = action.approvals.iter();
+                approvals
+                    .any(|approval| approval.by == session.username)
+                    .then(|| "You have already approved this.".to_owned())
+            };
+            let approve = refusal(Operation::ApproveAction)
+                .or_else(own_refusal)
+                .or_else(already_approved);
+            let reject = refusal(Operation::RejectAction).or_else(own_refusal);
             vec![
-                act(
-                    "approve",
-                    "Approve and carry out",
-                    refusal(Operation::ApproveAction)
-                        .or_else(own_refusal)
-                        .or_else(twice),
-                ),
-                act(
-                    "reject",
-                    "Reject",
-                    refusal(Operation::RejectAction).or_else(own_refusal),
-                ),
-                cancel(),
+                button("approve", "Approve and execute", approve),
+                button("reject", "Reject", reject),
+                withdraw(),
             ]
         }
         ActionState::Approved => vec![
-            act(
-                "execute",
-                "Carry out now",
-                refusal(Operation::ExecuteAction),
-            ),
-            cancel(),
+            button("execute", "Execute now", refusal(Operation::ExecuteAction)),
+            withdraw(),
         ],
-        _ if view.undoable => vec![act(
-            "undo",
-            "Restore what was removed",
-            refusal(Operation::RequestAction),
-        )],
+        _ if view.undoable => {
+            let refusal = refusal(Operation::RequestAction);
+            vec![button("undo", "Restore removed keys", refusal)]
+        }
         _ => return None,
     };
     let form = widgets::post_form(format!("/actions/{}/comment", action.id))
@@ -213,13 +182,32 @@ fn decision_form(view: &ActionView, session: &SessionView) -> Option<El> {
         .child(widgets::textarea(
             "decide-comment".to_owned(),
             "comment",
-            "Comment, for the record",
+            "Comment (kept on record)",
         ))
         .child(el("div").class("acts").child(buttons));
-    Some(el("section").child(el("h2").child("Decide")).child(form))
+    Some(el("section").child(el("h2").child("Decision")).child(form))
 }
 
-const STEP_COLUMNS: [&str; 3] = ["Step", "State", "Answer"];
+fn decision_button(action: &Action, verb: &str, label: &str, refusal: Option<String>) -> El {
+    let button = el("button")
+        .attr("type", "submit")
+        .attr("formaction", format!("/actions/{}/{verb}", action.id))
+        .child(label.to_owned());
+    let button = if matches!(verb, "approve" | "execute") {
+        button.class("main")
+    } else {
+        button
+    };
+    let button = if refusal.is_some() {
+        button.attr("disabled", "")
+    } else {
+        button
+    };
+    let reason = refusal.map(|reason| el("span").class("why-not").child(reason));
+    el("p").class("act").child(button).child(reason)
+}
+
+const STEP_COLUMNS: [&str; 3] = ["Step", "State", "Result"];
 
 fn steps_section(action: &Action, now: Timestamp) -> Option<El> {
     let rows: Vec<El> = action
@@ -247,27 +235,27 @@ fn step_row(index: usize, step: &PlanStep, record: &StepRecord, now: Timestamp) 
     let mark = el("span")
         .child(state_badge(step_mark(record.state)))
         .child(when);
-    let answer: Content = record
+    let result: Content = record
         .answer
         .clone()
         .map_or_else(|| unknown().into(), Content::from);
     row(index.to_string(), widgets::plan_step(step))
         .child(cell(STEP_COLUMNS[1], mark))
-        .child(cell(STEP_COLUMNS[2], answer))
+        .child(cell(STEP_COLUMNS[2], result))
 }
 
 fn target_facts(action: &Action) -> Option<El> {
     let target = action.plan.target.as_ref()?;
     let mut pairs: Vec<(&'static str, Content)> = Vec::new();
     if let Some(node) = &target.node {
-        pairs.push(("Executor", node.to_string().into()));
+        pairs.push(("Runs on", node.to_string().into()));
     }
     if let Some(position) = &target.position {
-        pairs.push(("Goes on from", code(position.to_string()).into()));
+        pairs.push(("Starts from", code(position.to_string()).into()));
     }
     for (name, nodes) in [
         ("Becomes Primary again", &target.revives),
-        ("Left out", &target.leaves_out),
+        ("Excluded", &target.leaves_out),
         ("Removes", &target.removes),
     ] {
         if !nodes.is_empty() {
@@ -276,9 +264,12 @@ fn target_facts(action: &Action) -> Option<El> {
     }
     for attestation in &action.attestations {
         let text = format!("{} is {}", attestation.node, attestation.statement);
-        pairs.push(("Declared by the requester", text.into()));
+        pairs.push(("Confirmed by the requester", text.into()));
     }
-    pairs.push(("May be lost", widgets::loss_estimate(&action.plan.loss)));
+    pairs.push((
+        "Possible data loss",
+        widgets::loss_estimate(&action.plan.loss),
+    ));
     Some(widgets::fact_list(pairs))
 }
 
@@ -297,23 +288,19 @@ fn undo_section(view: &ActionView, now: Timestamp) -> Option<El> {
     };
     Some(
         el("section")
-            .child(el("h2").child("Taken back"))
+            .child(el("h2").child("Undone"))
             .child(
                 el("p")
                     .child(format!("By {} ", undone.by))
                     .child(ticking_age(undone.at, now)),
             )
             .child(list("Restored:", &undone.restored))
-            .child(list("Left as they are:", &undone.kept)),
+            .child(list("Left unchanged:", &undone.kept)),
     )
 }
 
 fn check_details(action: &Action, now: Timestamp) -> El {
-    let failing = action.plan.failing().count();
-    let title = format!(
-        "{} checks of the plan that was requested, {failing} not passing",
-        action.plan.checks.len()
-    );
+    let title = format!("Requested plan: {}", widgets::checks_passed(&action.plan));
     let details = el("details")
         .attr("id", "checks")
         .child(el("summary").child(title))
@@ -324,7 +311,7 @@ fn check_details(action: &Action, now: Timestamp) -> El {
                 .child(code(action.plan.digest.clone())),
         )
         .child(widgets::check_table(&action.plan.checks, now));
-    // Whoever approves must have seen them.
+    // Approvers must have seen them.
     if action.state == ActionState::Pending {
         details.attr("open", "")
     } else {
@@ -344,7 +331,7 @@ fn journal(action: &Action, now: Timestamp) -> El {
         })
         .collect();
     el("section")
-        .child(el("h2").child("What happened"))
+        .child(el("h2").child("History"))
         .child(el("ol").class("journal").child(lines))
 }
 
@@ -419,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_left_is_counted_down_by_the_browser() {
+    fn the_remaining_time_is_marked_for_the_countdown() {
         let at = fixtures::fixed_now();
         let mut left = view("pending");
         left.action.expires_at = Some(Timestamp::from_unix_millis(at.unix_millis() + 754_000));
@@ -433,27 +420,27 @@ mod tests {
     }
 
     #[test]
-    fn an_approver_decides() {
+    fn an_approver_can_approve_and_reject() {
         let html = html("pending", "paul", &[Role::Approver]);
-        for label in ["Approve and carry out", "Reject"] {
+        for label in ["Approve and execute", "Reject"] {
             assert!(!button(&html, label).contains("disabled"), "{html}");
         }
         assert!(button(&html, "Withdraw").contains("disabled"), "{html}");
     }
 
     #[test]
-    fn nobody_approves_their_own_request() {
+    fn requesters_cannot_approve_their_own_action() {
         let html = html("pending", "olga", &[Role::Operator, Role::Approver]);
         assert!(
-            button(&html, "Approve and carry out").contains("disabled"),
+            button(&html, "Approve and execute").contains("disabled"),
             "{html}"
         );
-        assert!(html.contains("somebody else must decide"), "{html}");
+        assert!(html.contains("another person must decide"), "{html}");
         assert!(!button(&html, "Withdraw").contains("disabled"), "{html}");
     }
 
     #[test]
-    fn nothing_is_left_to_decide_about_what_ended() {
+    fn finished_actions_offer_no_decision() {
         let html = html("superseded", "paul", &[Role::Approver, Role::Admin]);
         assert!(
             !html.contains("formaction") && html.contains("Superseded"),
@@ -462,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_wrote_is_text() {
+    fn user_input_is_escaped() {
         let html = html("pending", "paul", &[Role::Viewer]);
         assert!(
             html.contains("&lt;script&gt;quorum lost") && !html.contains("<script"),

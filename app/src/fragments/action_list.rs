@@ -1,10 +1,10 @@
-//! The list of actions: what waits, what runs, what ended.
+//! The list of actions: open and finished.
 
 use galera::Timestamp;
 use galera::publish::api::{ActionList, ActionView, RecoveryState, SessionView};
 use galera::recover::action::{Action, ActionState};
 
-use super::recovery::{switch_form, switched_off_notice};
+use super::recovery::{pause_form, paused_notice};
 use super::widgets;
 use crate::format::{countdown, link, sub, ticking_age, unknown};
 use crate::marks::{action_kind_label, action_mark, state_badge};
@@ -13,7 +13,6 @@ use crate::pages::{cell, data_table, row};
 
 const COLUMNS: [&str; 5] = ["Action", "State", "Requested", "Approvals", "Outcome"];
 
-/// The page.
 pub(super) fn page(
     open: &ActionList,
     ended: &ActionList,
@@ -34,31 +33,22 @@ pub(super) fn page(
     let single = (!single.is_empty()).then(|| {
         el("div")
             .class("notice")
-            .child(el("p").child("Recovery is switched off for:"))
+            .child(el("p").child("Recovery is paused for:"))
             .child(el("ul").class("reasons").child(single))
     });
     el("div")
         .class("page")
         .child(el("h1").child("Actions"))
-        .child(
-            off.map(|off| {
-                switched_off_notice("Recovery of every cluster is switched off", off, now)
-            }),
-        )
+        .child(off.map(|off| paused_notice("Recovery paused for all clusters", off, now)))
         .child(single)
-        .child(section(
-            "Waiting and under way",
-            open,
-            "Nothing waits for approval and nothing is under way.",
-            now,
-        ))
-        .child(section("Ended", ended, "No action has ended yet.", now))
+        .child(section("Open", open, "No open actions.", now))
+        .child(section("Finished", ended, "No finished actions yet.", now))
         .child(older_link(ended))
         .child(
             el("section")
                 .attr("id", "switch")
-                .child(el("h2").child("Off-switch for every cluster"))
-                .child(switch_form("/recovery".to_owned(), switch.enabled, session)),
+                .child(el("h2").child("Recovery of all clusters"))
+                .child(pause_form("/recovery".to_owned(), switch.enabled, session)),
         )
 }
 
@@ -79,7 +69,6 @@ fn older_link(list: &ActionList) -> Option<El> {
     )))
 }
 
-/// Actions, newest first.
 pub(super) fn action_table(actions: &[ActionView], now: Timestamp) -> El {
     let rows = actions
         .iter()
@@ -92,7 +81,12 @@ fn action_row(action: &Action, now: Timestamp) -> El {
     let what = format!("{} of {}", action_kind_label(action.kind), action.cluster);
     let head = el("span")
         .child(widgets::action_link(&action.id, what))
-        .child(action.break_glass.as_ref().map(|_| sub("break-glass")));
+        .child(
+            action
+                .break_glass
+                .as_ref()
+                .map(|_| sub("emergency override")),
+        );
     let requested = el("span")
         .child(action.requested_by.clone())
         .child(sub(ticking_age(action.requested_at, now)));

@@ -1,4 +1,4 @@
-//! Questions to the API, and what an address asks for.
+//! API client of the fragments, and the query string of a page.
 
 use axum::body::Body;
 use galera::publish::api::ProblemDetails;
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::data::{InProcessApi, call_api, unreadable_response};
 
-/// Asks the API in the name of whoever asked for the page.
+/// Calls the API on behalf of the user who requested the page.
 pub(super) struct ApiClient<'a> {
     api: &'a InProcessApi,
     headers: &'a HeaderMap,
@@ -43,7 +43,7 @@ impl<'a> ApiClient<'a> {
             .uri(path)
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/json");
-        // Who asks, and by which address they know the console.
+        // The session, and the origin by which the user reaches the console.
         for name in [COOKIE, HOST] {
             for value in self.headers.get_all(&name) {
                 request = request.header(&name, value);
@@ -55,7 +55,7 @@ impl<'a> ApiClient<'a> {
     }
 }
 
-/// The query of a page's address, decoded.
+/// The decoded query string of a page.
 pub(super) struct PageQuery(Vec<(String, String)>);
 
 impl PageQuery {
@@ -64,7 +64,7 @@ impl PageQuery {
         Self(pairs.map(|pairs| pairs.0).unwrap_or_default())
     }
 
-    /// The first value of `name` that is not empty.
+    /// The first non-empty value of `name`.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let found = self
             .0

@@ -1,4 +1,4 @@
-//! The audit trail: who did what, when, with what outcome.
+//! The audit trail.
 
 use galera::Timestamp;
 use galera::publish::api::AuditPage;
@@ -11,9 +11,9 @@ use crate::format::{absolute, code, link, sub, ticking_age, unknown};
 use crate::markup::{Content, El, el};
 use crate::pages::{cell, data_table, row};
 
-const COLUMNS: [&str; 6] = ["Entry", "Who", "What", "Cluster", "Subject", "Detail"];
+const COLUMNS: [&str; 6] = ["Entry", "Actor", "Event", "Cluster", "Subject", "Details"];
 
-/// What the address asks for.
+/// Filter and position from the page's query string.
 #[derive(Debug, Default)]
 pub(super) struct AuditFilter {
     cluster: String,
@@ -45,7 +45,6 @@ impl AuditFilter {
         pairs.join("&")
     }
 
-    /// The API's address for it.
     pub(super) fn api_path(&self) -> String {
         format!(
             "/api/v1/audit?limit=100&{}",
@@ -54,8 +53,7 @@ impl AuditFilter {
     }
 }
 
-/// The page.
-pub(super) fn page(entries: &AuditPage, asked: &AuditFilter, now: Timestamp) -> El {
+pub(super) fn page(entries: &AuditPage, filter: &AuditFilter, now: Timestamp) -> El {
     let rows = entries
         .entries
         .iter()
@@ -63,16 +61,16 @@ pub(super) fn page(entries: &AuditPage, asked: &AuditFilter, now: Timestamp) -> 
         .collect();
     let csv = format!(
         "/api/v1/audit?format=csv&limit=1000&{}",
-        asked.query_string("")
+        filter.query_string("")
     );
     let older = entries.next_before.map(|before| {
         el("p").child(link(
-            format!("/audit?{}", asked.query_string(&before.to_string())),
+            format!("/audit?{}", filter.query_string(&before.to_string())),
             "Older entries",
         ))
     });
     let content = if entries.entries.is_empty() {
-        el("p").class("quiet").child("No entry matches.")
+        el("p").class("quiet").child("No matching entries.")
     } else {
         data_table("ledger audit", "Audit trail, newest first", &COLUMNS, rows)
     };
@@ -82,11 +80,11 @@ pub(super) fn page(entries: &AuditPage, asked: &AuditFilter, now: Timestamp) -> 
         .child(
             el("p")
                 .class("quiet")
-                .child("Every entry carries the hash of the one before. ")
+                .child("Each entry contains the hash of the previous one. ")
                 .child(code("galera-console audit verify"))
-                .child(" checks the whole chain."),
+                .child(" verifies the chain."),
         )
-        .child(filter_form(asked))
+        .child(filter_form(filter))
         .child(content)
         .child(older)
         .child(
@@ -98,7 +96,7 @@ pub(super) fn page(entries: &AuditPage, asked: &AuditFilter, now: Timestamp) -> 
         )
 }
 
-fn filter_form(asked: &AuditFilter) -> El {
+fn filter_form(filter: &AuditFilter) -> El {
     let field = |name: &'static str, label: &'static str, value: &str| {
         let input = el("input")
             .attr("id", name)
@@ -116,8 +114,8 @@ fn filter_form(asked: &AuditFilter) -> El {
         .attr("method", "get")
         .attr("action", "/audit")
         .attr("role", "search")
-        .child(field("cluster", "Cluster", &asked.cluster))
-        .child(field("actor", "Who", &asked.actor))
+        .child(field("cluster", "Cluster", &filter.cluster))
+        .child(field("actor", "Actor", &filter.actor))
         .child(el("button").attr("type", "submit").child("Filter"))
 }
 

@@ -1,4 +1,4 @@
-//! The events of a cluster: what became of its verdict and of its nodes, when, and for how long.
+//! Events of a cluster: changes of its verdict and of its nodes, with time and duration.
 
 use galera::Timestamp;
 use galera::publish::api::HistoryPage;
@@ -12,9 +12,9 @@ use crate::marks::{StateMark, node_mark, state_badge, verdict_mark};
 use crate::markup::{Content, El, el};
 use crate::pages::{cell, data_table, node_href, row};
 
-const COLUMNS: [&str; 5] = ["When", "What", "Became", "Lasted", "Why"];
+const COLUMNS: [&str; 5] = ["Time", "Object", "New state", "Duration", "Reason"];
 
-/// What the address asks for.
+/// Filter and position from the page's query string.
 #[derive(Debug, Default)]
 pub(super) struct EventsFilter {
     kind: String,
@@ -46,24 +46,23 @@ impl EventsFilter {
         ]
     }
 
-    /// The filters with another place.
-    fn page_query(&self, place: &'static str, value: String) -> String {
-        query_string(self.filters().into_iter().chain([(place, value)]))
+    /// A query string with the same filters at another position.
+    fn page_query(&self, position: &'static str, value: String) -> String {
+        query_string(self.filters().into_iter().chain([(position, value)]))
     }
 
-    /// The API's address for it.
     pub(super) fn api_path(&self, cluster: &str) -> String {
-        let places = [
+        let positions = [
             ("at", complete_timestamp(&self.at)),
             ("before", self.before.clone()),
             ("after", self.after.clone()),
         ];
-        let query = query_string(self.filters().into_iter().chain(places));
+        let query = query_string(self.filters().into_iter().chain(positions));
         format!("/api/v1/clusters/{cluster}/events?limit=100&{query}")
     }
 
-    /// The API's address of what came next after `page`, which tells how long its newest states lasted. The state is no
-    /// part of it: a state is ended by any other one.
+    /// API path of the events after `page`. They determine how long its newest states lasted. Any other state ends a
+    /// state, so the state filter is left out.
     pub(super) fn newer_api_path(&self, cluster: &str, page: &HistoryPage) -> String {
         let newest = page.events.first().map_or(0, |event| event.sequence);
         let filters = [("kind", self.kind.clone()), ("node", self.node.clone())];
@@ -75,7 +74,7 @@ impl EventsFilter {
         self.filters().iter().any(|(_, value)| !value.is_empty())
     }
 
-    /// Whether newer events may exist than those of the page.
+    /// Whether the page was reached by paging or by a time, so that there may be newer events.
     fn is_paged_back(&self) -> bool {
         !(self.at.is_empty() && self.before.is_empty() && self.after.is_empty())
     }
@@ -90,7 +89,7 @@ fn query_string(pairs: impl IntoIterator<Item = (&'static str, String)>) -> Stri
     pairs.join("&")
 }
 
-/// A time as forms and people give it, in full: UTC where no zone is named, and the end of what is not named.
+/// Completes a partial timestamp: UTC unless a zone is given, rounded up to the end of the given day, minute or second.
 fn complete_timestamp(text: &str) -> String {
     let text = text.trim().replace(' ', "T");
     match text.len() {
@@ -101,11 +100,10 @@ fn complete_timestamp(text: &str) -> String {
     }
 }
 
-/// What the page is made of.
 pub(super) struct EventsPage<'a> {
     pub(super) view: &'a ClusterView,
     pub(super) page: &'a HistoryPage,
-    /// What came after the page, newest first.
+    /// Events after the page, newest first.
     pub(super) newer: &'a [HistoryEvent],
     pub(super) filter: &'a EventsFilter,
     pub(super) now: Timestamp,
@@ -149,14 +147,13 @@ impl EventsPage<'_> {
         format!("/clusters/{}/events", self.view.name)
     }
 
-    /// Why there is nothing to see.
     fn empty_message(&self) -> El {
         let text = if self.page.next_before.is_some() {
-            "No event matches among the newest ones that were searched; older ones may."
+            "No matches among the newest events searched; there may be older ones."
         } else if self.filter.is_filtered() || self.filter.is_paged_back() {
-            "No event matches."
+            "No matching events."
         } else {
-            "Nothing is recorded yet. The first verdict and the first state of each node will be the first events."
+            "No events yet. The cluster's first status and each node's first state will be the first ones."
         };
         el("p").class("quiet").child(text)
     }
@@ -186,20 +183,20 @@ impl EventsPage<'_> {
                 self.filter.page_query("before", before.to_string()),
             )
         });
-        let places: Vec<El> = [newest, newer, older].into_iter().flatten().collect();
-        (!places.is_empty()).then(|| {
+        let positions: Vec<El> = [newest, newer, older].into_iter().flatten().collect();
+        (!positions.is_empty()).then(|| {
             el("nav")
                 .attr("aria-label", "Other events")
-                .child(el("ul").class("tally").child(places))
+                .child(el("ul").class("tally").child(positions))
         })
     }
 
     fn filter_form(&self) -> El {
-        let asked = self.filter;
+        let filter = self.filter;
         let kinds = ChangeKind::ALL.map(|kind| {
             let label = match kind {
-                ChangeKind::Verdict => "the cluster",
-                ChangeKind::Node => "its nodes",
+                ChangeKind::Verdict => "cluster",
+                ChangeKind::Node => "nodes",
             };
             (kind.as_str().to_owned(), label.to_owned())
         });
@@ -213,8 +210,8 @@ impl EventsPage<'_> {
                 (id.clone(), name.unwrap_or(id))
             })
             .collect();
-        if !asked.node.is_empty() && !nodes.iter().any(|(id, _)| *id == asked.node) {
-            nodes.push((asked.node.clone(), asked.node.clone()));
+        if !filter.node.is_empty() && !nodes.iter().any(|(id, _)| *id == filter.node) {
+            nodes.push((filter.node.clone(), filter.node.clone()));
         }
         let at = el("input")
             .attr("id", "at")
@@ -222,30 +219,24 @@ impl EventsPage<'_> {
             .attr("autocomplete", "off")
             .attr("spellcheck", "false")
             .attr("placeholder", "2026-11-24 08:00")
-            .attr("value", asked.at.clone());
+            .attr("value", filter.at.clone());
         el("form")
             .class("filter")
             .attr("method", "get")
             .attr("action", self.page_path())
             .attr("role", "search")
-            .child(filter_select(
-                "kind",
-                "About",
-                "everything",
-                &kinds,
-                &asked.kind,
-            ))
-            .child(filter_select("node", "Node", "any", &nodes, &asked.node))
+            .child(filter_select("kind", "Object", "any", &kinds, &filter.kind))
+            .child(filter_select("node", "Node", "any", &nodes, &filter.node))
             .child(filter_select(
                 "state",
-                "Became",
-                "anything",
+                "New state",
+                "any",
                 &state_options(),
-                &asked.state,
+                &filter.state,
             ))
             .child(el("label").attr("for", "at").child("Until (UTC)"))
             .child(at)
-            .child(el("button").attr("type", "submit").child("Show"))
+            .child(el("button").attr("type", "submit").child("Filter"))
     }
 
     fn event_row(&self, index: usize, event: &HistoryEvent) -> El {
@@ -259,7 +250,7 @@ impl EventsPage<'_> {
             .child(absolute(event.at))
             .child(sub(Content::Many(vec![
                 link(href, format!("#{number}"))
-                    .attr("title", "A link to this event")
+                    .attr("title", "Link to this event")
                     .into(),
                 ", ".into(),
                 ticking_age(event.at, self.now).into(),
@@ -294,11 +285,11 @@ impl EventsPage<'_> {
             .child(cell(COLUMNS[4], why))
     }
 
-    /// How long it stayed so: until the next event of the same subject.
+    /// Time until the next event of the same subject.
     fn duration_cell(&self, index: usize, event: &HistoryEvent) -> El {
         let (subject, _) = event.change.subject_and_state();
         let page = self.page.events.get(..index).unwrap_or_default();
-        // A page that shows some states only does not know what ended them.
+        // With a state filter, the events that ended the listed states may be missing from the page.
         let page = if self.filter.state.is_empty() {
             page
         } else {
@@ -319,21 +310,21 @@ impl EventsPage<'_> {
         }
     }
 
-    /// Whether the event led to what is now: nothing newer was left out.
+    /// Whether the event's state is the current one and no newer event was left out.
     fn is_current(&self, subject: &HistorySubject, event: &HistoryEvent) -> bool {
-        let word = event.change.new_state_str();
+        let state = event.change.new_state_str();
         self.newer.len() < 200
             && match subject {
-                HistorySubject::Verdict => self.view.verdict.state.as_str() == word,
+                HistorySubject::Verdict => self.view.verdict.state.as_str() == state,
                 HistorySubject::Node(id) => {
                     let node = self.view.nodes.iter().find(|node| node.id == *id);
-                    node.map_or(GONE, |node| node.state.as_str()) == word
+                    node.map_or(GONE, |node| node.state.as_str()) == state
                 }
             }
     }
 }
 
-/// What it was, and what it became.
+/// The new state and the previous one.
 fn state_change(from: Option<StateMark>, to: Option<StateMark>) -> Content {
     let to = to.map_or_else(|| el("span").child("No longer known"), state_badge);
     let from = from.map(|from| sub(format!("was {}", from.label)));
@@ -346,7 +337,7 @@ fn reason_list(reasons: &[VerdictReason]) -> Content {
         .map(|reason| el("li").child(reason.message.clone()))
         .collect();
     if reasons.is_empty() {
-        return quiet("No reason is recorded.").into();
+        return quiet("No reason recorded.").into();
     }
     el("ul").class("evidence").child(reasons).into()
 }
@@ -355,19 +346,19 @@ fn state_options() -> Vec<(String, String)> {
     let verdicts = VerdictState::ALL.map(|verdict| (verdict.as_str(), verdict_mark(verdict).label));
     let nodes = NodeState::ALL.map(|node| (node.as_str(), node_mark(node).label));
     let mut states: Vec<(String, String)> = Vec::new();
-    for (word, label) in verdicts
+    for (value, label) in verdicts
         .into_iter()
         .chain(nodes)
         .chain([(GONE, "No longer known")])
     {
-        if !states.iter().any(|(known, _)| known == word) {
-            states.push((word.to_owned(), label.to_owned()));
+        if !states.iter().any(|(known, _)| known == value) {
+            states.push((value.to_owned(), label.to_owned()));
         }
     }
     states
 }
 
-/// A choice of one, or of none.
+/// A select with an option for no filter.
 fn filter_select(
     name: &'static str,
     label: &'static str,

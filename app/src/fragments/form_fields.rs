@@ -1,8 +1,7 @@
-//! Fields of forms that set many things at once.
+//! Labelled form fields with current values.
 
 use crate::markup::{Content, El, el};
 
-/// A labelled line with what it holds now.
 pub(super) fn text_field(
     id: String,
     name: &'static str,
@@ -12,7 +11,7 @@ pub(super) fn text_field(
     input_field("text", id, name, label, value)
 }
 
-/// A labelled input of another type.
+/// An `input` of any type.
 pub(super) fn input_field(
     kind: &'static str,
     id: String,
@@ -30,7 +29,6 @@ pub(super) fn input_field(
     labelled_field(id, label, input)
 }
 
-/// A labelled text of some lines with what it holds now.
 pub(super) fn textarea_field(
     id: String,
     name: &'static str,
@@ -48,7 +46,6 @@ pub(super) fn textarea_field(
     labelled_field(id, label, area)
 }
 
-/// One of some words.
 pub(super) fn select_field(
     id: String,
     name: &'static str,
@@ -72,7 +69,6 @@ pub(super) fn select_field(
     labelled_field(id, label, select)
 }
 
-/// Something that is so or not.
 pub(super) fn checkbox(
     name: &'static str,
     value: impl Into<String>,
@@ -91,7 +87,6 @@ pub(super) fn checkbox(
         .child(label)
 }
 
-/// Fields that belong together.
 pub(super) fn fieldset(legend: &'static str, fields: impl Into<Content>) -> El {
     el("fieldset")
         .class("field")
@@ -99,7 +94,6 @@ pub(super) fn fieldset(legend: &'static str, fields: impl Into<Content>) -> El {
         .child(fields)
 }
 
-/// What is said about a field.
 pub(super) fn hint(text: &'static str) -> El {
     el("p").class("quiet").child(text)
 }

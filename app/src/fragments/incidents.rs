@@ -1,4 +1,4 @@
-//! Incidents, maintenance and announcements: what is told now, and the forms to tell more.
+//! Incidents, maintenance and announcements, with the forms that manage them.
 
 use galera::Timestamp;
 use galera::access::Operation;
@@ -16,18 +16,17 @@ use crate::format::{absolute, link, quiet, ticking_age};
 use crate::marks::{incident_mark, state_badge};
 use crate::markup::{Content, El, el};
 
-/// Resolved incidents that are listed.
+/// Number of resolved incidents listed.
 const MAX_RESOLVED: usize = 20;
 
-/// The steps of an incident, as a person chooses among them.
+/// Options for an incident's state.
 const STATE_OPTIONS: [(&str, &str); 4] = [
-    ("investigating", "Investigating: nobody knows the cause yet"),
+    ("investigating", "Investigating: the cause is unknown"),
     ("identified", "Identified: the cause is known"),
-    ("monitoring", "Monitoring: it seems to be over"),
-    ("resolved", "Resolved: it is over"),
+    ("monitoring", "Monitoring: a fix is in place"),
+    ("resolved", "Resolved"),
 ];
 
-/// What the page is made of.
 pub(super) struct IncidentsPage<'a> {
     pub(super) incidents: &'a IncidentList,
     pub(super) maintenance: &'a MaintenanceList,
@@ -44,9 +43,9 @@ impl IncidentsPage<'_> {
             .child(el("h1").child("Incidents"))
             .child(
                 el("p")
-                    .child("What is written here is told on every ")
+                    .child("Updates are published as plain text on every ")
                     .child(link("/status-pages".to_owned(), "status page"))
-                    .child(" that shows the databases concerned. It is plain text; who wrote it is not told."),
+                    .child(" that lists these databases. Authors are not shown."),
             )
             .child(self.open_section())
             .child(self.new_incident())
@@ -73,9 +72,9 @@ impl IncidentsPage<'_> {
             .collect();
         let section = el("section")
             .attr("id", "open")
-            .child(el("h2").child("Open"));
+            .child(el("h2").child("Open incidents"));
         if open.is_empty() {
-            section.child(el("p").class("quiet").child("No incident is open."))
+            section.child(el("p").class("quiet").child("No open incidents."))
         } else {
             section.child(open)
         }
@@ -90,7 +89,7 @@ impl IncidentsPage<'_> {
             .collect();
         let automatic = incident.automatic.map(|seconds| {
             quiet(format!(
-                ", opened by the console; resolved by it when all is well for {seconds} s"
+                ", opened automatically; resolves after {seconds} s without problems"
             ))
         });
         el("article")
@@ -130,25 +129,18 @@ impl IncidentsPage<'_> {
             .child(select_field(
                 "state".to_owned(),
                 "state",
-                "How far it is",
+                "Status",
                 &STATE_OPTIONS[..3],
                 "investigating",
             ))
-            .child(textarea_field(
-                "text".to_owned(),
-                "text",
-                "What readers should know",
-                "",
-                3,
-            ))
+            .child(textarea_field("text".to_owned(), "text", "Message", "", 3))
             .child(primary_button(
-                "Open the incident".to_owned(),
+                "Open incident".to_owned(),
                 refusal.as_deref(),
             ));
-        section("new", "Another incident", form)
+        section("new", "New incident", form)
     }
 
-    /// Which clusters something concerns.
     fn cluster_checkboxes(&self) -> El {
         let ticks: Vec<El> = self
             .overview
@@ -163,7 +155,7 @@ impl IncidentsPage<'_> {
                 )
             })
             .collect();
-        fieldset("Clusters concerned", ticks)
+        fieldset("Affected clusters", ticks)
     }
 
     fn maintenance_section(&self) -> El {
@@ -180,7 +172,7 @@ impl IncidentsPage<'_> {
                 "datetime-local",
                 "m-from".to_owned(),
                 "from",
-                "From (UTC); now when left empty",
+                "From (UTC); blank = now",
                 "",
             ))
             .child(input_field(
@@ -193,18 +185,20 @@ impl IncidentsPage<'_> {
             .child(textarea_field(
                 "m-text".to_owned(),
                 "text",
-                "What happens",
+                "Description",
                 "",
                 2,
             ))
             .child(primary_button(
-                "Plan maintenance".to_owned(),
+                "Schedule maintenance".to_owned(),
                 refusal.as_deref(),
             ));
         let heading = el("h2").child("Maintenance");
-        let none = due
-            .is_empty()
-            .then(|| el("p").class("quiet").child("None goes on and none is planned. While it lasts, alarms about its clusters stay quiet."));
+        let none = due.is_empty().then(|| {
+            el("p")
+                .class("quiet")
+                .child("No maintenance scheduled. Alerts are muted during maintenance.")
+        });
         el("section")
             .attr("id", "maintenance")
             .child(heading)
@@ -215,12 +209,12 @@ impl IncidentsPage<'_> {
 
     fn maintenance(&self, view: &MaintenanceView, refusal: Option<&str>) -> El {
         let maintenance = &view.maintenance;
-        let (word, label) = match view.phase {
-            MaintenancePhase::Current => ("Now", "End it now"),
-            _ => ("Planned", "Call it off"),
+        let (phase, label) = match view.phase {
+            MaintenancePhase::Current => ("In progress", "End now"),
+            _ => ("Scheduled", "Cancel"),
         };
         let times = format!(
-            "{word}: {} to {}",
+            "{phase}: {} to {}",
             absolute(maintenance.from),
             absolute(maintenance.until)
         );
@@ -253,21 +247,21 @@ impl IncidentsPage<'_> {
             .child(textarea_field(
                 "a-text".to_owned(),
                 "text",
-                "What readers should know",
+                "Message",
                 "",
                 2,
             ))
             .child(field(
                 "a-pages".to_owned(),
                 "pages",
-                "On the pages with these slugs, separated by commas; on every page when left empty",
+                "Status pages (slugs, separated by commas); blank = all",
                 "",
             ))
             .child(input_field(
                 "datetime-local",
                 "a-until".to_owned(),
                 "until",
-                "Until (UTC); until withdrawn when left empty",
+                "Until (UTC); blank = until withdrawn",
                 "",
             ))
             .child(primary_button("Announce".to_owned(), refusal.as_deref()));
@@ -285,7 +279,7 @@ impl IncidentsPage<'_> {
             .map(|slug| slug.as_str())
             .collect();
         let place = if pages.is_empty() {
-            "on every page".to_owned()
+            "on all status pages".to_owned()
         } else {
             format!("on {}", pages.join(", "))
         };
@@ -313,7 +307,10 @@ impl IncidentsPage<'_> {
             .map(|incident| self.incident(incident))
             .collect();
         let content: Content = if past.is_empty() {
-            el("p").class("quiet").child("None yet.").into()
+            el("p")
+                .class("quiet")
+                .child("No resolved incidents.")
+                .into()
         } else {
             past.into()
         };
@@ -330,12 +327,12 @@ fn update_form(incident: &Incident, refusal: Option<&str>) -> El {
         .child(select_field(
             id("state"),
             "state",
-            "How far it is",
+            "Status",
             &STATE_OPTIONS,
             incident.state.as_str(),
         ))
-        .child(textarea_field(id("text"), "text", "What is new", "", 2))
-        .child(primary_button("Tell it".to_owned(), refusal))
+        .child(textarea_field(id("text"), "text", "Update", "", 2))
+        .child(primary_button("Post update".to_owned(), refusal))
 }
 
 fn section(id: &'static str, title: &'static str, content: El) -> El {

@@ -1,4 +1,4 @@
-//! Who is told what: targets with what became of the last notice, their forms, and the log of deliveries.
+//! Notification targets with their last delivery, their forms, and the delivery log.
 
 mod delivery_log;
 mod target_form;
@@ -17,14 +17,21 @@ use crate::marks::{delivery_mark, state_badge, target_mark};
 use crate::markup::{Content, El, el};
 use crate::pages::{cell, data_table, row};
 
-const COLUMNS: [&str; 6] = ["Target", "State", "Told about", "Waiting", "Last", "Do"];
+const COLUMNS: [&str; 6] = [
+    "Target",
+    "State",
+    "Events",
+    "Queued",
+    "Last delivery",
+    "Actions",
+];
 
-/// What the address asks for.
+/// Filter and selection from the page's query string.
 #[derive(Debug, Default)]
 pub(super) struct NotificationsFilter {
-    /// The target whose form is wanted.
+    /// ID of the target being edited.
     edit: String,
-    /// The kind of target that is to be added.
+    /// Kind of the target being added.
     add: Option<ChannelKind>,
     target: String,
     state: String,
@@ -46,7 +53,6 @@ impl NotificationsFilter {
         }
     }
 
-    /// The API's address for the deliveries.
     pub(super) fn deliveries_api_path(&self) -> String {
         let mut path = format!("/api/v1/notifications/deliveries?limit={}", self.limit);
         for (name, value) in [("target", &self.target), ("state", &self.state)] {
@@ -58,11 +64,10 @@ impl NotificationsFilter {
     }
 }
 
-/// The page.
 pub(super) fn page(
     targets: &TargetList,
     deliveries: &DeliveryList,
-    asked: &NotificationsFilter,
+    filter: &NotificationsFilter,
     session: &SessionView,
     now: Timestamp,
 ) -> El {
@@ -70,8 +75,8 @@ pub(super) fn page(
     let edited = targets
         .targets
         .iter()
-        .find(|target| target.id == asked.edit);
-    let form = match (edited, asked.add) {
+        .find(|target| target.id == filter.edit);
+    let form = match (edited, filter.add) {
         (Some(target), _) => Some(target_form::edit_target(target, refusal.as_deref())),
         (None, Some(kind)) => Some(target_form::new_target(
             kind,
@@ -90,7 +95,7 @@ pub(super) fn page(
                 .child(add_target_links(refusal.as_deref())),
         )
         .child(form)
-        .child(delivery_log::section(targets, deliveries, asked, now))
+        .child(delivery_log::section(targets, deliveries, filter, now))
 }
 
 fn add_target_links(refusal: Option<&str>) -> El {
@@ -112,7 +117,7 @@ fn add_target_links(refusal: Option<&str>) -> El {
 
 fn target_table(targets: &TargetList, refusal: Option<&str>, now: Timestamp) -> El {
     if targets.targets.is_empty() {
-        return el("p").class("quiet").child("Nobody is told anything yet.");
+        return el("p").class("quiet").child("No targets yet.");
     }
     let rows = targets
         .targets
@@ -136,7 +141,7 @@ fn target_row(target: &TargetView, refusal: Option<&str>, now: Timestamp) -> El 
         0 => quiet("none").into(),
         count => link(
             format!("/notifications?target={}&state=waiting#log", target.id),
-            pluralize(count, "notice").replace(' ', "\u{a0}"),
+            pluralize(count, "notification").replace(' ', "\u{a0}"),
         )
         .into(),
     };
@@ -156,15 +161,15 @@ fn target_row(target: &TargetView, refusal: Option<&str>, now: Timestamp) -> El 
 }
 
 fn destination(target: &TargetView) -> Content {
-    let place: Content = match (&target.url, target.people) {
+    let address: Content = match (&target.url, target.people) {
         (Some(url), _) => code(url.clone()).into(),
-        (None, true) if target.to.is_empty() => "the accounts concerned".into(),
-        (None, true) => format!("{} and the accounts concerned", target.to.join(", ")).into(),
+        (None, true) if target.to.is_empty() => "the affected accounts".into(),
+        (None, true) => format!("{} and the affected accounts", target.to.join(", ")).into(),
         (None, false) => target.to.join(", ").into(),
     };
     Content::Many(vec![
         format!("{}: ", channel_label(target.channel)).into(),
-        place,
+        address,
     ])
 }
 
@@ -176,7 +181,7 @@ fn rules_summary(target: &TargetView) -> El {
         .map(|kind| notification_kind_label(*kind))
         .collect();
     let kinds = if rules.kinds.len() == NotificationKind::SELECTABLE.len() {
-        "everything".to_owned()
+        "all events".to_owned()
     } else {
         kinds.join(", ")
     };
@@ -186,12 +191,12 @@ fn rules_summary(target: &TargetView) -> El {
         .map(galera::ClusterName::as_str)
         .collect();
     let clusters = if clusters.is_empty() {
-        "every cluster".to_owned()
+        "all clusters".to_owned()
     } else {
         clusters.join(", ")
     };
     let after = match rules.minimum_seconds {
-        0 => "at once".to_owned(),
+        0 => "immediately".to_owned(),
         seconds => format!("after {seconds} s"),
     };
     let window = match rules.window_seconds {
@@ -204,10 +209,10 @@ fn rules_summary(target: &TargetView) -> El {
 
 fn test_form(target: &TargetView, refusal: Option<&str>) -> El {
     inline_form(format!("/notifications/targets/{}/test", target.id))
-        .child(button("Send a test".to_owned(), refusal))
+        .child(button("Send test".to_owned(), refusal))
 }
 
-/// A form of one button, in a table.
+/// A one-button form within a table.
 fn inline_form(action: String) -> El {
     el("form")
         .class("bare")
@@ -215,23 +220,21 @@ fn inline_form(action: String) -> El {
         .attr("action", action)
 }
 
-/// How a channel is called.
 const fn channel_label(kind: ChannelKind) -> &'static str {
     match kind {
         ChannelKind::Webhook => "Webhook",
         ChannelKind::Slack => "Slack-compatible",
         ChannelKind::Alertmanager => "Alertmanager",
-        ChannelKind::Email => "E-mail",
+        ChannelKind::Email => "Email",
     }
 }
 
-/// What a kind of notice is about.
 const fn notification_kind_label(kind: NotificationKind) -> &'static str {
     match kind {
-        NotificationKind::Verdict => "verdicts",
-        NotificationKind::ActionRequested => "requested actions",
-        NotificationKind::ActionDecided => "decisions on actions",
-        NotificationKind::ActionEnded => "ends of actions",
+        NotificationKind::Verdict => "status changes",
+        NotificationKind::ActionRequested => "action requests",
+        NotificationKind::ActionDecided => "action decisions",
+        NotificationKind::ActionEnded => "action results",
         NotificationKind::Incident => "incidents",
         NotificationKind::Test => "tests",
     }

@@ -1,4 +1,4 @@
-//! A plan: what would be done, what for and against it, and how to request it.
+//! One plan: what it would do, its checks, and the form to request it.
 
 use galera::NodeId;
 use galera::Timestamp;
@@ -8,32 +8,31 @@ use galera::recover::attestation::{Attestation, AttestedState};
 use galera::recover::plan::{ActionKind, CheckCode, Mechanism, Plan, PlanTarget};
 
 use super::widgets;
-use crate::format::{code, link, pluralize, ticking_age};
+use crate::format::{code, link, ticking_age};
 use crate::marks::{action_kind_label, plan_mark, state_badge};
 use crate::markup::{Content, El, el};
 
-/// What surrounds a plan.
+/// Context of a plan on its page.
 pub(super) struct PlanContext<'a> {
     pub(super) session: &'a SessionView,
-    /// Why nothing can be requested now, whoever asks.
+    /// Why no plan can be requested at the moment, regardless of the user.
     pub(super) obstacle: Option<String>,
     pub(super) approvals: u32,
     pub(super) now: Timestamp,
 }
 
-/// The section of one plan.
-pub(super) fn plan_section(plan: &Plan, around: &PlanContext<'_>) -> El {
+pub(super) fn plan_section(plan: &Plan, context: &PlanContext<'_>) -> El {
     let heading = el("h2")
         .child(action_kind_label(plan.kind))
         .child(" ")
         .child(state_badge(plan_mark(plan)));
     if is_collapsed(plan) {
-        return collapsed_section(plan, around.now);
+        return collapsed_section(plan, context.now);
     }
     let age = el("p")
         .class("quiet")
         .child("Planned ")
-        .child(ticking_age(plan.computed_at, around.now));
+        .child(ticking_age(plan.computed_at, context.now));
     el("section")
         .attr("id", plan.kind.as_str())
         .class("plan")
@@ -47,32 +46,32 @@ pub(super) fn plan_section(plan: &Plan, around: &PlanContext<'_>) -> El {
         )
         .child(step_list(plan))
         .child(widgets::manual_commands(&plan.commands))
-        .child(check_details(plan, around.now))
+        .child(check_details(plan, context.now))
         .child(age)
-        .child(request_form(plan, around))
-        .child(break_glass_form(plan, around))
+        .child(request_form(plan, context))
+        .child(break_glass_form(plan, context))
 }
 
-/// The way to the form that a bootstrap waits for: it stands below all that the plan says.
+/// Links to the attestation form, which stands below the plan, if the bootstrap depends on it.
 fn attestation_link(plan: &Plan) -> Option<El> {
-    let waits = plan.kind == ActionKind::Bootstrap
+    let needs_attestations = plan.kind == ActionKind::Bootstrap
         && plan
             .failing()
             .any(|check| check.code == CheckCode::MEMBERS_ACCOUNTED);
-    waits.then(|| {
+    needs_attestations.then(|| {
         el("p").child(link(
             "#attest".to_owned(),
-            "Declare what you know of members that do not answer",
+            "Confirm the state of unreachable members",
         ))
     })
 }
 
-/// Whether nobody is looking for this plan: a decommission that nobody began to declare.
+/// A decommission without any attestation is collapsed: it is rarely what the user came for.
 fn is_collapsed(plan: &Plan) -> bool {
     let declared = plan
         .attestations
         .iter()
-        .any(|given| given.statement == AttestedState::Decommissioned);
+        .any(|attestation| attestation.statement == AttestedState::Decommissioned);
     plan.kind == ActionKind::Decommission && !plan.executable && !declared
 }
 
@@ -81,7 +80,7 @@ fn collapsed_section(plan: &Plan, now: Timestamp) -> El {
         .child(action_kind_label(plan.kind))
         .child(" ")
         .child(state_badge(plan_mark(plan)));
-    let what = "Removes every registration of a cluster that is no more. Declare every member gone for good to plan it.";
+    let what = "Removes every registration of a retired cluster. To plan it, confirm every member as permanently removed.";
     el("section")
         .attr("id", plan.kind.as_str())
         .class("plan")
@@ -91,18 +90,12 @@ fn collapsed_section(plan: &Plan, now: Timestamp) -> El {
         .child(check_details(plan, now))
 }
 
-/// Open where they decide something, folded where there is nothing to do anyway.
+/// Open if the plan has a target, else collapsed.
 fn check_details(plan: &Plan, now: Timestamp) -> El {
     let table = widgets::check_table(&plan.checks, now);
-    let failing = plan.failing().count();
-    let title = match failing {
-        0 => format!("{}, all pass", pluralize(plan.checks.len(), "check")),
-        _ => format!(
-            "{}, {failing} not passing",
-            pluralize(plan.checks.len(), "check")
-        ),
-    };
-    let details = el("details").child(el("summary").child(title)).child(table);
+    let details = el("details")
+        .child(el("summary").child(widgets::checks_passed(plan)))
+        .child(table);
     if plan.target.is_some() && !is_collapsed(plan) {
         details.attr("open", "")
     } else {
@@ -111,34 +104,33 @@ fn check_details(plan: &Plan, now: Timestamp) -> El {
 }
 
 fn target_facts(target: &PlanTarget, plan: &Plan) -> El {
-    let how = match target.mechanism {
-        Mechanism::Statement => "one SQL statement to one member",
-        Mechanism::Order => "an order to the agent of one node",
-        Mechanism::ByHand => "by hand, at the node",
-        Mechanism::Registry => "compared deletions in etcd",
+    let method = match target.mechanism {
+        Mechanism::Statement => "one SQL statement on one member",
+        Mechanism::Order => "an order to one node's agent",
+        Mechanism::ByHand => "manually, on the node",
+        Mechanism::Registry => "compare-and-delete in etcd",
     };
-    let mut pairs: Vec<(&'static str, Content)> = vec![("How", how.into())];
+    let mut pairs: Vec<(&'static str, Content)> = vec![("Method", method.into())];
     if let Some(node) = &target.node {
-        pairs.push(("Executor", node.to_string().into()));
+        pairs.push(("Runs on", node.to_string().into()));
     }
     if let Some(position) = &target.position {
-        pairs.push(("Goes on from", code(position.to_string()).into()));
+        pairs.push(("Starts from", code(position.to_string()).into()));
     }
     for (name, nodes) in [
         ("Component", &target.members),
         ("Becomes Primary again", &target.revives),
-        ("Left out", &target.leaves_out),
+        ("Excluded", &target.leaves_out),
         ("Removes", &target.removes),
     ] {
         if !nodes.is_empty() {
             pairs.push((name, join_nodes(nodes).into()));
         }
     }
-    pairs.push(("May be lost", widgets::loss_estimate(&plan.loss)));
+    pairs.push(("Possible data loss", widgets::loss_estimate(&plan.loss)));
     widgets::fact_list(pairs)
 }
 
-/// Nodes in one line.
 pub(super) fn join_nodes(nodes: &[NodeId]) -> String {
     nodes
         .iter()
@@ -155,34 +147,34 @@ fn step_list(plan: &Plan) -> Option<El> {
         .collect();
     (!items.is_empty()).then(|| {
         el("div")
-            .child(el("h3").child("Exactly this would be done"))
+            .child(el("h3").child("Commands to be run"))
             .child(el("ol").class("steps").child(items))
     })
 }
 
-fn request_form(plan: &Plan, around: &PlanContext<'_>) -> Option<El> {
+fn request_form(plan: &Plan, context: &PlanContext<'_>) -> Option<El> {
     plan.target.as_ref()?;
-    let word = action_kind_label(plan.kind).to_lowercase();
-    let refusal = around
+    let kind = action_kind_label(plan.kind).to_lowercase();
+    let refusal = context
         .obstacle
         .clone()
-        .or_else(|| (!plan.executable).then(|| "Some checks do not pass.".to_owned()))
-        .or_else(|| widgets::role_refusal(around.session, Operation::RequestAction));
-    let who = match around.approvals {
-        0 => "It needs no approval, and waits for somebody to execute it.".to_owned(),
-        1 => "Somebody else must approve it before anything happens.".to_owned(),
-        count => format!("{count} others must approve it before anything happens."),
+        .or_else(|| (!plan.executable).then(|| "Not all checks passed.".to_owned()))
+        .or_else(|| widgets::role_refusal(context.session, Operation::RequestAction));
+    let who = match context.approvals {
+        0 => "No approval is required; an operator starts the execution.".to_owned(),
+        1 => "A second person must approve this.".to_owned(),
+        count => format!("{count} other people must approve this."),
     };
     let form = request_fields(plan, "request")
         .child(el("p").class("quiet").child(who))
         .child(widgets::primary_button(
-            format!("Request {word}"),
+            format!("Request {kind}"),
             refusal.as_deref(),
         ));
     Some(form)
 }
 
-/// What every request of this plan consists of.
+/// Fields shared by all requests for this plan.
 fn request_fields(plan: &Plan, purpose: &'static str) -> El {
     let id = |field: &str| format!("{purpose}-{}-{field}", plan.kind);
     let label = el("span")
@@ -198,7 +190,7 @@ fn request_fields(plan: &Plan, purpose: &'static str) -> El {
         .child(widgets::text_input(
             id("reason"),
             "reason",
-            "Reason, for whoever approves and for the record",
+            "Reason (shown to approvers and kept on record)",
         ))
 }
 
@@ -207,11 +199,11 @@ fn attestations_field(attestations: &[Attestation]) -> Option<El> {
     (!attestations.is_empty()).then(|| widgets::hidden_field("attestations", json))
 }
 
-/// The override: shown to those who may, spelled out check by check.
-fn break_glass_form(plan: &Plan, around: &PlanContext<'_>) -> Option<El> {
-    let may = widgets::role_refusal(around.session, Operation::BreakGlass).is_none();
+/// Emergency override, for users with the permission: lists every check that it overrides.
+fn break_glass_form(plan: &Plan, context: &PlanContext<'_>) -> Option<El> {
+    let permitted = widgets::role_refusal(context.session, Operation::BreakGlass).is_none();
     let failing: Vec<&str> = plan.failing().map(|check| check.code.as_str()).collect();
-    if !may
+    if !permitted
         || plan.executable
         || plan.steps.is_empty()
         || failing.is_empty()
@@ -223,7 +215,7 @@ fn break_glass_form(plan: &Plan, around: &PlanContext<'_>) -> Option<El> {
         .failing()
         .map(|check| {
             el("li")
-                .child(el("strong").child(widgets::humanize(check.code.as_str())))
+                .child(el("strong").child(widgets::check_title(&check.code)))
                 .child(": ")
                 .child(check.message.clone())
         })
@@ -231,18 +223,18 @@ fn break_glass_form(plan: &Plan, around: &PlanContext<'_>) -> Option<El> {
     let form = request_fields(plan, "override")
         .child(widgets::hidden_field("overrides", failing.join(",")))
         .child(widgets::button(
-            "Request against these checks".to_owned(),
-            around.obstacle.as_deref(),
+            "Request with override".to_owned(),
+            context.obstacle.as_deref(),
         ));
     let loss = el("p")
-        .child("May be lost: ")
+        .child("Possible data loss: ")
         .child(widgets::loss_estimate(&plan.loss));
     Some(
         el("details")
             .class("override")
             .attr("id", format!("override-{}", plan.kind))
-            .child(el("summary").child("Break glass: override failed checks"))
-            .child(el("p").child("Each of these was made to prevent the loss of data. The request names every one of them, is good for one use, and still needs somebody else's approval."))
+            .child(el("summary").child("Emergency override"))
+            .child(el("p").child("These checks protect against data loss. The request lists each of them, can be used once, and still requires another person's approval."))
             .child(el("ul").class("reasons").child(items))
             .child(loss)
             .child(form),

@@ -1,4 +1,4 @@
-//! The recovery tab of a cluster.
+//! The recovery tab of a cluster: plans, attestations, actions.
 
 use galera::Timestamp;
 use galera::access::Operation;
@@ -20,7 +20,6 @@ use crate::marks::{action_kind_label, node_mark, state_badge};
 use crate::markup::{El, el};
 use crate::pages::{cell, data_table, row};
 
-/// Everything that the tab shows.
 pub(super) struct RecoveryPage<'a> {
     pub(super) view: &'a ClusterView,
     pub(super) switch: &'a ClusterRecovery,
@@ -33,20 +32,20 @@ pub(super) struct RecoveryPage<'a> {
     pub(super) now: Timestamp,
 }
 
-/// Members that a person may have to vouch for: those who do not answer themselves.
+/// Members whose state a user can attest: unreachable over SQL, or stopped.
 fn members_to_attest(view: &ClusterView) -> impl Iterator<Item = &NodeView> {
     view.nodes.iter().filter(|node| {
         let sql = node
             .sources
             .iter()
             .find(|source| source.kind == SourceKind::Sql);
-        let answers =
+        let reachable =
             sql.is_some_and(|sql| sql.error.is_none() && sql.observed_at.is_some() && !sql.stale);
-        !answers || node.state == NodeState::Stopped
+        !reachable || node.state == NodeState::Stopped
     })
 }
 
-/// What the address declares of members.
+/// Attestations in the page's query string.
 pub(super) fn attestations_from_query(view: &ClusterView, query: &PageQuery) -> Vec<Attestation> {
     let one = |node: &NodeView| {
         let statement = match query.get(&format!("attest.{}", node.id))? {
@@ -75,7 +74,7 @@ impl RecoveryPage<'_> {
             .collect();
         let mut page = el("div").class("page").child(ahead).child(self.notices());
         if !self.open.actions.is_empty() {
-            let heading = el("h2").child("Under way");
+            let heading = el("h2").child("In progress");
             page = page.child(
                 el("section")
                     .child(heading)
@@ -83,35 +82,35 @@ impl RecoveryPage<'_> {
             );
         }
         let mut plans = self.plans.iter();
-        // What a bootstrap lacks most often is somebody's word; it stands where it is missed.
+        // The form comes right after the plan of the bootstrap, which most often depends on it.
         page = page
-            .child(plans.next().map(|answer| self.plan_or_problem(answer)))
+            .child(plans.next().map(|plan| self.plan_or_problem(plan)))
             .child(self.attestation_section());
-        for answer in plans {
-            page = page.child(self.plan_or_problem(answer));
+        for plan in plans {
+            page = page.child(self.plan_or_problem(plan));
         }
         if !self.recent.actions.is_empty() {
-            let heading = el("h2").child("Last actions");
+            let heading = el("h2").child("Recent actions");
             page = page.child(
                 el("section")
                     .child(heading)
                     .child(action_table(&self.recent.actions, self.now)),
             );
         }
-        page.child(self.switch_section())
+        page.child(self.pause_section())
     }
 
-    fn plan_or_problem(&self, answer: &Result<Plan, ProblemDetails>) -> El {
-        match answer {
+    fn plan_or_problem(&self, plan: &Result<Plan, ProblemDetails>) -> El {
+        match plan {
             Ok(computed) => {
                 let approvals = self.global.approvals.get(&computed.kind).copied();
-                let around = PlanContext {
+                let context = PlanContext {
                     session: self.session,
                     obstacle: self.obstacle(),
                     approvals: approvals.unwrap_or(1),
                     now: self.now,
                 };
-                plan_section(computed, &around)
+                plan_section(computed, &context)
             }
             Err(problem) => el("p")
                 .class("notice")
@@ -121,29 +120,31 @@ impl RecoveryPage<'_> {
 
     fn obstacle(&self) -> Option<String> {
         if !self.switch.enabled {
-            return Some("Recovery is switched off.".to_owned());
+            return Some("Recovery is paused.".to_owned());
         }
         let open = self.open.actions.first()?;
-        let word = action_kind_label(open.action.kind).to_lowercase();
-        Some(format!("A {word} of this cluster is under way already."))
+        let kind = action_kind_label(open.action.kind).to_lowercase();
+        Some(format!("A {kind} of this cluster is already in progress."))
     }
 
     fn notices(&self) -> Vec<El> {
         let mut notices = Vec::new();
         if let Some(off) = self.switch.off.as_ref().filter(|_| !self.switch.enabled) {
-            let what = match self.switch.scope.as_deref() {
-                Some("global") => "Recovery of every cluster is switched off",
-                _ => "Recovery of this cluster is switched off",
+            let scope = match self.switch.scope.as_deref() {
+                Some("global") => "Recovery paused for all clusters",
+                _ => "Recovery paused for this cluster",
             };
-            notices.push(switched_off_notice(what, off, self.now));
+            notices.push(paused_notice(scope, off, self.now));
         }
         if self.global.approvals.values().any(|needed| *needed == 0) {
-            notices.push(el("p").class("notice").child(
-                "This console is set to carry out some actions without a second person's approval.",
-            ));
+            notices.push(
+                el("p").class("notice").child(
+                    "This console executes some actions without a second person's approval.",
+                ),
+            );
         }
         if !self.global.sql_account {
-            notices.push(el("p").class("notice").child("This console has no account for statements (--recovery-user), so a running cluster can be bootstrapped by hand only."));
+            notices.push(el("p").class("notice").child("This console has no SQL account for recovery (--recovery-user), so running clusters can only be bootstrapped manually."));
         }
         notices
     }
@@ -155,39 +156,36 @@ impl RecoveryPage<'_> {
         if rows.is_empty() {
             return None;
         }
-        let columns = ["Member", "State", "It is", "Where it stopped"];
+        let columns = ["Member", "State", "Confirmed as", "Last position"];
         let form = el("form")
             .class("sheet wide")
             .attr("method", "get")
             .attr("action", format!("/clusters/{}/recovery", self.view.name))
-            .child(data_table(
-                "ledger",
-                "Members that do not answer",
-                &columns,
-                rows,
-            ))
+            .child(data_table("ledger", "Unreachable members", &columns, rows))
             .child(
-                el("p").class("act").child(
-                    el("button")
-                        .attr("type", "submit")
-                        .child("Plan again with this"),
-                ),
+                el("p")
+                    .class("act")
+                    .child(el("button").attr("type", "submit").child("Update plan")),
             );
-        let text = "A member that does not answer may be alive and serving. Declare only what you made sure of yourself: \
-            whoever approves sees who declared it.";
+        let text = "An unreachable member may still be running and serving clients. Confirm only what you have verified \
+            yourself; approvers see who confirmed it.";
         Some(
             el("section")
                 .attr("id", "attest")
-                .child(el("h2").child("Members that do not answer"))
+                .child(el("h2").child("Confirm the state of unreachable members"))
                 .child(el("p").child(text))
                 .child(form),
         )
     }
 
     fn attestation_row(&self, node: &NodeView) -> El {
-        let given = self.attestations.iter().find(|given| given.node == node.id);
+        let attestation = self
+            .attestations
+            .iter()
+            .find(|attestation| attestation.node == node.id);
         let option = |value: &'static str, label: &'static str| {
-            let chosen = given.map_or("", |given| given.statement.as_str()) == value;
+            let chosen =
+                attestation.map_or("", |attestation| attestation.statement.as_str()) == value;
             let option = el("option").attr("value", value).child(label);
             if chosen {
                 option.attr("selected", "")
@@ -199,15 +197,15 @@ impl RecoveryPage<'_> {
         let select = el("select")
             .attr("name", name)
             .attr("id", id)
-            .attr("aria-label", format!("{} is", node.id))
+            .attr("aria-label", format!("Confirm the state of {}", node.id))
             .child([
-                option("", "nothing declared"),
-                option("stopped", "stopped, and stays so"),
-                option("fenced", "cut off from clients and members"),
-                option("decommissioned", "gone for good"),
+                option("", "not confirmed"),
+                option("stopped", "stopped and will stay down"),
+                option("fenced", "isolated from clients and members"),
+                option("decommissioned", "permanently removed"),
             ]);
-        let saved = given
-            .and_then(|given| given.saved_state.clone())
+        let saved = attestation
+            .and_then(|attestation| attestation.saved_state.clone())
             .unwrap_or_default();
         let text = el("textarea")
             .attr("name", format!("state.{}", node.id))
@@ -219,7 +217,7 @@ impl RecoveryPage<'_> {
             )
             .attr(
                 "placeholder",
-                "grastate.dat, or the line with Recovered position",
+                "contents of grastate.dat, or the “Recovered position” line",
             )
             .child(saved);
         let head = el("span")
@@ -227,17 +225,17 @@ impl RecoveryPage<'_> {
             .child(sub(node.id.to_string()));
         row(node.id.to_string(), head)
             .child(cell("State", state_badge(node_mark(node.state))))
-            .child(cell("It is", select))
-            .child(cell("Where it stopped", text))
+            .child(cell("Confirmed as", select))
+            .child(cell("Last position", text))
     }
 
-    fn switch_section(&self) -> El {
+    fn pause_section(&self) -> El {
         let action = format!("/clusters/{}/recovery", self.view.name);
-        let form = switch_form(action, self.switch.enabled, self.session);
+        let form = pause_form(action, self.switch.enabled, self.session);
         let global = self.switch.scope.as_deref() == Some("global");
         let form = if global {
             el("p")
-                .child("It is switched off for every cluster; see ")
+                .child("Recovery is paused for all clusters; see ")
                 .child(crate::format::link("/actions".to_owned(), "Actions"))
                 .child(".")
         } else {
@@ -245,45 +243,40 @@ impl RecoveryPage<'_> {
         };
         el("section")
             .attr("id", "switch")
-            .child(el("h2").child("Off-switch"))
+            .child(el("h2").child("Recovery of this cluster"))
             .child(form)
     }
 }
 
-/// That recovery is off, by whom, since when and why.
-pub(super) fn switched_off_notice(what: &'static str, off: &RecoveryPause, now: Timestamp) -> El {
+pub(super) fn paused_notice(scope: &'static str, off: &RecoveryPause, now: Timestamp) -> El {
     el("p")
         .class("notice")
-        .child(el("strong").child(what))
+        .child(el("strong").child(scope))
         .child(format!(" by {} ", off.by))
         .child(ticking_age(off.at, now))
         .child(format!(": {}", off.reason))
 }
 
-/// Switches recovery off or on.
-pub(super) fn switch_form(action: String, enabled: bool, session: &SessionView) -> El {
+/// A form that pauses or resumes recovery.
+pub(super) fn pause_form(action: String, enabled: bool, session: &SessionView) -> El {
     let id = if action == "/recovery" {
         "switch-all"
     } else {
         "switch-one"
     };
-    let (word, label, operation) = if enabled {
-        ("false", "Switch recovery off", Operation::PauseRecovery)
+    let (value, label, operation) = if enabled {
+        ("false", "Pause recovery", Operation::PauseRecovery)
     } else {
-        (
-            "true",
-            "Switch recovery on again",
-            Operation::ResumeRecovery,
-        )
+        ("true", "Resume recovery", Operation::ResumeRecovery)
     };
     let refusal = widgets::role_refusal(session, operation);
     widgets::post_form(action)
         .attr("id", format!("{id}-form"))
-        .child(widgets::hidden_field("enabled", word.to_owned()))
+        .child(widgets::hidden_field("enabled", value.to_owned()))
         .child(widgets::text_input(
             format!("{id}-reason"),
             "reason",
-            "Reason, shown to everybody",
+            "Reason (shown to all users)",
         ))
         .child(widgets::button(label.to_owned(), refusal.as_deref()))
 }

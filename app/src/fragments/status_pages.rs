@@ -17,10 +17,9 @@ use crate::format::{code, link, pluralize, sub, ticking_age};
 use crate::markup::{Content, El, el};
 use crate::pages::{cell, data_table, row};
 
-const COLUMNS: [&str; 5] = ["Page", "Shown to", "Databases", "Links", "Changed"];
-const LINK_COLUMNS: [&str; 5] = ["Link for", "State", "Made", "Ends", "Revoke"];
+const COLUMNS: [&str; 5] = ["Page", "Visibility", "Databases", "Links", "Changed"];
+const LINK_COLUMNS: [&str; 5] = ["Recipient", "State", "Created", "Expires", "Actions"];
 
-/// Every page, and the form for another one.
 pub(super) fn list_page(
     pages: &StatusPageList,
     overview: &Overview,
@@ -30,7 +29,7 @@ pub(super) fn list_page(
     let refusal = role_refusal(session, Operation::ManageStatusPages);
     let rows = pages.pages.iter().map(|page| page_row(page, now)).collect();
     let content = if pages.pages.is_empty() {
-        el("p").class("quiet").child("There is no status page yet.")
+        el("p").class("quiet").child("No status pages yet.")
     } else {
         data_table("ledger", "Status pages", &COLUMNS, rows)
     };
@@ -47,25 +46,22 @@ pub(super) fn list_page(
         .child(field(
             "slug".to_owned(),
             "slug",
-            "Slug: the last part of the address, lower-case letters, digits and hyphens",
+            "Slug (last part of the URL; lowercase letters, digits and hyphens)",
             "",
         ))
         .child(settings_fields(&fresh, &named.join("\n")))
-        .child(primary_button(
-            "Make the page".to_owned(),
-            refusal.as_deref(),
-        ));
+        .child(primary_button("Create".to_owned(), refusal.as_deref()));
     el("div")
         .class("page")
         .child(el("h1").child("Status pages"))
         .child(el("p").child(
-            "A status page tells whoever may read it whether databases work, and nothing else unless you say so.",
+            "A status page shows whether your databases are available. It reveals nothing else unless you enable it.",
         ))
         .child(el("section").child(content))
         .child(
             el("section")
                 .attr("id", "new")
-                .child(el("h2").child("Another page"))
+                .child(el("h2").child("New status page"))
                 .child(new),
         )
 }
@@ -90,8 +86,8 @@ fn page_row(page: &StatusPageView, now: Timestamp) -> El {
         .child(cell(
             COLUMNS[3],
             match page.settings.visibility {
-                PageVisibility::AccessLink => pluralize(valid, "valid link"),
-                _ => "needs none".to_owned(),
+                PageVisibility::Link => pluralize(valid, "valid link"),
+                _ => "not needed".to_owned(),
             },
         ))
         .child(cell(COLUMNS[4], ticking_age(page.changed_at, now)))
@@ -99,13 +95,13 @@ fn page_row(page: &StatusPageView, now: Timestamp) -> El {
 
 const fn visibility_label(visibility: PageVisibility) -> &'static str {
     match visibility {
-        PageVisibility::Public => "everybody",
-        PageVisibility::AccessLink => "whoever has a secret link",
-        PageVisibility::Members => "whoever is signed in",
+        PageVisibility::Public => "everyone",
+        PageVisibility::Link => "anyone with a secret link",
+        PageVisibility::Members => "signed-in users",
     }
 }
 
-/// One page; `fresh` is the secret of a link that was made just now.
+/// One page. `fresh` is the secret of a link that was just created.
 pub(super) fn detail_page(
     view: &StatusPageView,
     fresh: Option<&str>,
@@ -114,7 +110,7 @@ pub(super) fn detail_page(
 ) -> El {
     let refusal = role_refusal(session, Operation::ManageStatusPages);
     let refusal = refusal.as_deref();
-    let here = format!("/status-pages/{}", view.slug);
+    let path = format!("/status-pages/{}", view.slug);
     el("div")
         .class("page")
         .child(el("h1").child(view.settings.title.clone()))
@@ -122,11 +118,11 @@ pub(super) fn detail_page(
         .child(address_facts(view))
         .child(fresh.map(|secret| new_link_notice(view, secret)))
         .child(
-            (view.settings.visibility == PageVisibility::AccessLink)
+            (view.settings.visibility == PageVisibility::Link)
                 .then(|| links_section(view, refusal, now)),
         )
-        .child(settings_section(view, &here, refusal))
-        .child(delete_section(view, &here, refusal))
+        .child(settings_section(view, &path, refusal))
+        .child(delete_section(view, &path, refusal))
 }
 
 fn address_facts(view: &StatusPageView) -> El {
@@ -134,31 +130,31 @@ fn address_facts(view: &StatusPageView) -> El {
     let badge = format!("{}/badge.svg", view.url);
     let mut pairs: Vec<(&'static str, Content)> = vec![
         (
-            "Address",
-            // Not a page of the interface: the browser has to go there by itself.
+            "URL",
+            // `external` keeps the router away: this page is not part of the application.
             link(path.clone(), view.url.clone())
                 .attr("rel", "external")
                 .into(),
         ),
         (
-            "Shown to",
+            "Visibility",
             visibility_label(view.settings.visibility).into(),
         ),
     ];
     if view.settings.visibility == PageVisibility::Public {
         let markdown = format!("[![{}]({badge})]({})", view.settings.title, view.url);
-        pairs.push(("Badge, as Markdown", code(markdown).into()));
+        pairs.push(("Badge (Markdown)", code(markdown).into()));
         pairs.push(("QR code", qr_code(&path).into()));
     }
     el("section").child(fact_list(pairs))
 }
 
-/// A QR code of ours; dark on light in either scheme.
+/// A QR code rendered by the console, dark on light in both color schemes.
 fn qr_code(path: &str) -> El {
     el("img")
         .class("qr")
         .attr("src", format!("/api/v1/status/qr.svg?path={path}"))
-        .attr("alt", "QR code of this address")
+        .attr("alt", "QR code of this URL")
         .attr("width", "148")
         .attr("height", "148")
 }
@@ -172,12 +168,8 @@ fn new_link_notice(view: &StatusPageView, secret: &str) -> El {
     el("section")
         .class("sheet")
         .attr("id", "fresh")
-        .child(el("h2").child("The new link"))
-        .child(
-            el("p").child(
-                "Copy it now. It is shown this once; afterwards only its label is known here.",
-            ),
-        )
+        .child(el("h2").child("New link"))
+        .child(el("p").child("Copy it now: it is shown only once."))
         .child(el("p").child(link(path.clone(), format!("{url}{path}")).attr("rel", "external")))
         .child(qr_code(&path))
 }
@@ -192,20 +184,20 @@ fn links_section(view: &StatusPageView, refusal: Option<&str>, now: Timestamp) -
     let known = if view.links.is_empty() {
         el("p")
             .class("quiet")
-            .child("There is no link yet, so nobody outside can read the page.")
+            .child("No links yet: only signed-in users can read this page.")
     } else {
         data_table("ledger", "Links", &LINK_COLUMNS, rows)
     };
     let new = post_form(format!("/status-pages/{}/links", view.slug))
-        .child(field("label".to_owned(), "label", "Whom it is for", ""))
+        .child(field("label".to_owned(), "label", "Recipient", ""))
         .child(input_field(
             "datetime-local",
             "expires".to_owned(),
             "expires_at",
-            "When it ends (UTC); never when left empty",
+            "Expires (UTC); blank = never",
             "",
         ))
-        .child(primary_button("Make a link".to_owned(), refusal));
+        .child(primary_button("Create link".to_owned(), refusal));
     el("section")
         .attr("id", "links")
         .child(el("h2").child("Secret links"))
@@ -229,8 +221,8 @@ fn link_row(
     };
     let ends = shown
         .expires_at
-        .map_or_else(|| "when revoked".to_owned(), crate::format::absolute);
-    let made = el("span")
+        .map_or_else(|| "never".to_owned(), crate::format::absolute);
+    let created = el("span")
         .child(shown.created_by.clone())
         .child(sub(ticking_age(shown.created_at, now)));
     let revoke = shown.valid.then(|| {
@@ -239,22 +231,22 @@ fn link_row(
     });
     row(shown.id.clone(), shown.label.clone())
         .child(cell(LINK_COLUMNS[1], state))
-        .child(cell(LINK_COLUMNS[2], made))
+        .child(cell(LINK_COLUMNS[2], created))
         .child(cell(LINK_COLUMNS[3], ends))
         .child(cell(LINK_COLUMNS[4], revoke))
 }
 
-fn settings_section(view: &StatusPageView, here: &str, refusal: Option<&str>) -> El {
+fn settings_section(view: &StatusPageView, path: &str, refusal: Option<&str>) -> El {
     let named: Vec<String> = view
         .settings
         .clusters
         .iter()
         .map(|listed| format!("{} = {}", listed.cluster, listed.name))
         .collect();
-    let form = post_form(here.to_owned())
+    let form = post_form(path.to_owned())
         .child(hidden_field("revision", view.revision.to_string()))
         .child(settings_fields(&view.settings, &named.join("\n")))
-        .child(primary_button("Change the page".to_owned(), refusal));
+        .child(primary_button("Save".to_owned(), refusal));
     el("section")
         .attr("id", "settings")
         .child(el("h2").child("Settings"))
@@ -271,12 +263,9 @@ fn settings_fields(settings: &PageSettings, clusters: &str) -> Content {
         .map(|origin| origin.as_str())
         .collect();
     let audience = [
-        ("public", "everybody who can reach the console"),
-        (
-            "link",
-            "whoever has a secret link, and whoever is signed in",
-        ),
-        ("members", "whoever is signed in"),
+        ("public", "everyone who can reach the console"),
+        ("link", "anyone with a secret link, and signed-in users"),
+        ("members", "signed-in users"),
     ];
     Content::Many(vec![
         field(
@@ -289,7 +278,7 @@ fn settings_fields(settings: &PageSettings, clusters: &str) -> Content {
         textarea_field(
             "clusters".to_owned(),
             "clusters",
-            "Databases, one a line in the order of the page: cluster = public name",
+            "Databases, one per line in display order: cluster = public name",
             clusters,
             4,
         )
@@ -297,13 +286,13 @@ fn settings_fields(settings: &PageSettings, clusters: &str) -> Content {
         select_field(
             "visibility".to_owned(),
             "visibility",
-            "Shown to",
+            "Visibility",
             &audience,
             settings.visibility.as_str(),
         )
         .into(),
         fieldset(
-            "Shown of the nodes; nothing unless ticked",
+            "Node details to show",
             [
                 checkbox("show", "hosts", "names", show.hosts),
                 checkbox("show", "addresses", "addresses", show.addresses),
@@ -316,21 +305,21 @@ fn settings_fields(settings: &PageSettings, clusters: &str) -> Content {
             "number",
             "after".to_owned(),
             "after_secs",
-            "Open an incident by itself after so many seconds of outage; never when left empty",
+            "Open an incident automatically after (seconds); blank = never",
             after,
         )
         .into(),
         checkbox(
             "degraded",
             "true",
-            "a degraded database counts as well",
+            "also when degraded",
             automatic.is_some_and(|rule: AutoIncidentRule| rule.degraded),
         )
         .into(),
         textarea_field(
             "embed".to_owned(),
             "embed",
-            "Sites that may show the page in a frame, one a line, like https://intranet.example.org",
+            "Sites allowed to embed the page, one per line, for example https://intranet.example.org",
             embed.join("\n"),
             2,
         )
@@ -338,10 +327,10 @@ fn settings_fields(settings: &PageSettings, clusters: &str) -> Content {
     ])
 }
 
-fn delete_section(view: &StatusPageView, here: &str, refusal: Option<&str>) -> El {
-    let form = post_form(format!("{here}/delete"))
+fn delete_section(view: &StatusPageView, path: &str, refusal: Option<&str>) -> El {
+    let form = post_form(format!("{path}/delete"))
         .child(hint(
-            "The page, its feed and its badges are gone at once, and every link to it with them.",
+            "Immediately deletes the page, its feed, its badges and all links to it.",
         ))
         .child(field(
             "confirm".to_owned(),

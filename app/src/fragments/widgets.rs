@@ -1,10 +1,11 @@
-//! What several of these pages show: forms, steps, checks.
+//! Building blocks shared by the fragments: forms, buttons, steps, checks.
 
 use galera::Timestamp;
 use galera::access::{Operation, check_permission};
 use galera::publish::api::SessionView;
 use galera::recover::plan::{
-    CheckEvidence, EvidenceSource, LossEstimate, ManualCommand, PlanCheck, PlanStep,
+    CheckCode, CheckEvidence, EvidenceSource, LossEstimate, ManualCommand, Plan, PlanCheck,
+    PlanStep,
 };
 
 use crate::format::{code, link, pluralize, quiet, sub, ticking_age, unknown};
@@ -12,7 +13,7 @@ use crate::marks::{check_mark, state_badge};
 use crate::markup::{Content, El, el};
 use crate::pages::{cell, data_table, row};
 
-/// A form that is sent as a whole; without script the browser does it.
+/// A POST form.
 pub(super) fn post_form(action: String) -> El {
     el("form")
         .class("sheet")
@@ -20,7 +21,7 @@ pub(super) fn post_form(action: String) -> El {
         .attr("action", action)
 }
 
-/// A form that is nothing but its button.
+/// A form that consists of a single button.
 pub(super) fn button_form(action: String, label: &str, refusal: Option<&str>) -> El {
     el("form")
         .attr("method", "post")
@@ -28,7 +29,6 @@ pub(super) fn button_form(action: String, label: &str, refusal: Option<&str>) ->
         .child(button(label.to_owned(), refusal))
 }
 
-/// A value that goes along.
 pub(super) fn hidden_field(name: &'static str, value: String) -> El {
     el("input")
         .attr("type", "hidden")
@@ -36,7 +36,6 @@ pub(super) fn hidden_field(name: &'static str, value: String) -> El {
         .attr("value", value)
 }
 
-/// A labelled line of text.
 pub(super) fn text_input(id: String, name: &'static str, label: impl Into<Content>) -> El {
     let input = el("input")
         .attr("id", id.clone())
@@ -50,7 +49,7 @@ pub(super) fn text_input(id: String, name: &'static str, label: impl Into<Conten
         .child(input)
 }
 
-/// A labelled text of some lines. Unlike in a line, the Enter key sends nothing here: what decides takes a click.
+/// A labelled multi-line field. Unlike in a single-line field, Enter does not submit the form: decisions take a click.
 pub(super) fn textarea(id: String, name: &'static str, label: &'static str) -> El {
     let area = el("textarea")
         .class("prose")
@@ -64,12 +63,12 @@ pub(super) fn textarea(id: String, name: &'static str, label: &'static str) -> E
         .child(area)
 }
 
-/// The button that a form is there for, and why it cannot be used.
+/// The form's primary button, disabled if there is a refusal.
 pub(super) fn primary_button(label: String, refusal: Option<&str>) -> El {
     button_with_refusal(el("button").class("main"), label, refusal)
 }
 
-/// A button that sends its form, and why it cannot be used.
+/// A submit button, disabled if there is a refusal.
 pub(super) fn button(label: String, refusal: Option<&str>) -> El {
     button_with_refusal(el("button"), label, refusal)
 }
@@ -84,14 +83,14 @@ fn button_with_refusal(button: El, label: String, refusal: Option<&str>) -> El {
     el("p").class("act").child(button).child(why)
 }
 
-/// Why this person may not do `operation`.
+/// Why the user may not perform `operation`.
 pub(super) fn role_refusal(session: &SessionView, operation: Operation) -> Option<String> {
     check_permission(&session.roles, operation)
         .err()
-        .map(|denied| format!("This needs the role {}.", denied.missing_role))
+        .map(|denied| format!("Requires the {} role.", denied.missing_role))
 }
 
-/// A list of facts under their names.
+/// A description list.
 pub(super) fn fact_list(pairs: Vec<(&'static str, Content)>) -> El {
     let pairs: Vec<El> = pairs
         .into_iter()
@@ -104,17 +103,17 @@ pub(super) fn fact_list(pairs: Vec<(&'static str, Content)>) -> El {
     el("dl").class("figures").child(pairs)
 }
 
-/// What may be lost, in a word and a sentence.
+/// Potential data loss: a count and an explanation.
 pub(super) fn loss_estimate(loss: &LossEstimate) -> Content {
     let count = match loss.transactions {
-        Some(0) => "no known transaction".to_owned(),
+        Some(0) => "no known data loss".to_owned(),
         Some(count) => pluralize(usize::try_from(count).unwrap_or(usize::MAX), "transaction"),
-        None => "cannot be known".to_owned(),
+        None => "unknown".to_owned(),
     };
     Content::Many(vec![count.into(), sub(loss.explanation.clone()).into()])
 }
 
-/// One exact step.
+/// A step of a plan, exactly as it will be executed.
 pub(super) fn plan_step(step: &PlanStep) -> El {
     let cell = el("div").class("step");
     match step {
@@ -127,9 +126,9 @@ pub(super) fn plan_step(step: &PlanStep) -> El {
             value,
         } => {
             let what = match (value, mod_revision) {
-                (Some(_), 0) => "create the key, if it does not exist",
-                (Some(_), _) => "write the key, if unchanged",
-                (None, _) => "delete the key, if unchanged",
+                (Some(_), 0) => "create the key if it does not exist",
+                (Some(_), _) => "write the key if unchanged",
+                (None, _) => "delete the key if unchanged",
             };
             let at = (*mod_revision > 0).then(|| format!(" since revision {mod_revision}"));
             cell.child(code(key.clone()))
@@ -139,7 +138,7 @@ pub(super) fn plan_step(step: &PlanStep) -> El {
     }
 }
 
-/// What a person can type instead.
+/// Equivalent commands for an operator.
 pub(super) fn manual_commands(commands: &[ManualCommand]) -> Option<El> {
     let items: Vec<El> = commands
         .iter()
@@ -157,20 +156,20 @@ pub(super) fn manual_commands(commands: &[ManualCommand]) -> Option<El> {
     (!commands.is_empty()).then(|| {
         el("details")
             .attr("id", "by-hand")
-            .child(el("summary").child("The same by hand"))
+            .child(el("summary").child("Run it manually"))
             .child(list)
     })
 }
 
 const COLUMNS: [&str; 4] = ["Check", "Result", "Finding", "Evidence"];
 
-/// Every check with what it rests on.
+/// Checks with their evidence.
 pub(super) fn check_table(checks: &[PlanCheck], now: Timestamp) -> El {
     let rows = checks
         .iter()
         .enumerate()
         .map(|(index, check)| {
-            row(format!("{index}"), humanize(check.code.as_str()))
+            row(format!("{index}"), check_title(&check.code))
                 .child(cell(COLUMNS[1], state_badge(check_mark(check.status))))
                 .child(cell(COLUMNS[2], check.message.clone()).class("finding"))
                 .child(cell(COLUMNS[3], evidence_list(&check.evidence, now)))
@@ -184,9 +183,48 @@ pub(super) fn check_table(checks: &[PlanCheck], now: Timestamp) -> El {
     )
 }
 
-/// A stable word as people read it.
-pub(super) fn humanize(word: &str) -> String {
-    let text = word.replace('_', " ").replace("sql", "SQL");
+/// How many checks of a plan passed: `12 of 14 checks passed`.
+pub(super) fn checks_passed(plan: &Plan) -> String {
+    let total = plan.checks.len();
+    let passed = total - plan.failing().count();
+    format!("{passed} of {} passed", pluralize(total, "check"))
+}
+
+/// The title of a check: what holds if it passes. Codes of other versions are humanized.
+pub(super) fn check_title(code: &CheckCode) -> String {
+    let title = match code.as_str() {
+        "registry_readable" => "etcd is readable",
+        "recovery_enabled" => "Recovery is not paused",
+        "no_other_recovery" => "No other recovery in progress",
+        "nobody_primary" => "No Primary exists",
+        "members_accounted" => "All members accounted for",
+        "attestations_hold" => "Attestations still valid",
+        "no_state_transfer" => "No state transfer in progress",
+        "one_history" => "All positions share one history",
+        "candidate" => "Bootstrap candidate exists",
+        "most_advanced" => "No excluded member is ahead",
+        "no_regression" => "Position is not behind the highest seen",
+        "last_primary" => "Last Primary component is represented",
+        "settled" => "Cluster views are stable",
+        "executor_ready" => "A member can run the statement",
+        "sql_account" => "SQL account is configured",
+        "positions_known" => "All positions are known",
+        "agent_waits" => "An agent is waiting for the order",
+        "cluster_primary" => "Exactly one Primary component",
+        "nobody_starting" => "No node is starting",
+        "read_long_enough" => "Registry observed long enough",
+        "keeps_verified" => "A verified registration remains",
+        "something_to_do" => "There is something to remove",
+        "all_attested" => "All members confirmed as removed",
+        "nobody_answers" => "No member is reachable",
+        code => return humanize(code),
+    };
+    title.to_owned()
+}
+
+/// A snake_case code as a sentence.
+pub(super) fn humanize(code: &str) -> String {
+    let text = code.replace('_', " ").replace("sql", "SQL");
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| {
         first.to_uppercase().chain(letters).collect()
@@ -215,8 +253,8 @@ fn evidence_item(fact: &CheckEvidence, now: Timestamp) -> El {
     let source = match fact.source {
         EvidenceSource::Sql => "SQL",
         EvidenceSource::Registry => "registry",
-        EvidenceSource::Attestation => "attested",
-        EvidenceSource::Memory => "remembered",
+        EvidenceSource::Attestation => "confirmed",
+        EvidenceSource::Memory => "last known",
         EvidenceSource::Console => "console",
     };
     let node = fact
@@ -232,14 +270,13 @@ fn evidence_item(fact: &CheckEvidence, now: Timestamp) -> El {
         .child(quiet(format!(" {source}")).child(age))
 }
 
-/// A link to an action's page.
 pub(super) fn action_link(id: &str, text: String) -> El {
     link(format!("/actions/{id}"), text)
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    /// The tag of the button with this label.
+    /// The opening tag of the button with this label.
     pub(in crate::fragments) fn button<'a>(html: &'a str, label: &str) -> &'a str {
         let end = html
             .find(&format!(">{label}</button>"))

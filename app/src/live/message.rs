@@ -1,16 +1,15 @@
-//! The live channel's messages as the browser reads them.
+//! Messages of the live channel as the browser decodes them.
 //!
-//! One flat structure instead of `galera::publish::api::LiveMessage`: an enum told apart by a field makes serde keep every value
-//! in a copy first, which costs the browser time and a tenth of its module. What a newer server adds is ignored.
+//! A flat struct instead of `galera::publish::api::LiveMessage`: for an internally tagged enum serde buffers every value
+//! first, which costs time and a tenth of the WebAssembly module. Unknown fields and kinds of newer servers are ignored.
 
 use galera::Timestamp;
 use galera::view::{ClusterSummary, ClusterView};
 use serde::Deserialize;
 
-/// Any message of the server; which fields it has depends on its kind.
+/// A message from the server. Which fields are present depends on `kind`.
 #[derive(Deserialize)]
 pub(super) struct IncomingMessage {
-    /// Which message it is.
     #[serde(rename = "type")]
     pub(super) kind: String,
     /// Of `hello`.
@@ -34,12 +33,11 @@ pub(super) struct IncomingMessage {
     pub(super) detail: Option<String>,
 }
 
-/// What the header needs to know of an action; pages get the rest from the server as HTML.
+/// The part of an action that the header needs. Pages load the rest as server-rendered HTML.
 #[derive(Deserialize)]
 pub(super) struct ActionStatus {
-    /// Its identity.
     pub(super) id: String,
-    /// The word of its state.
+    /// The state as in the API, for example `pending`.
     pub(super) state: String,
 }
 
@@ -55,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_every_message_of_the_contract() {
+    fn decodes_every_message_kind() {
         let hello = read(&LiveMessage::Hello {
             version: 1,
             server_time: fixtures::fixed_now(),
@@ -100,14 +98,14 @@ mod tests {
     }
 
     #[test]
-    fn ignores_what_it_does_not_know() {
+    fn ignores_unknown_messages() {
         let message: IncomingMessage =
             serde_json::from_str(r#"{"type":"later","what":{"id":1}}"#).unwrap();
         assert_eq!(message.kind, "later");
     }
 
     #[test]
-    fn reads_of_an_action_only_what_the_header_counts() {
+    fn decodes_only_id_and_state_of_an_action() {
         let text =
             r#"{"type":"action","action":{"id":"a1","state":"pending","plan":{"steps":[]}}}"#;
         let message: IncomingMessage = serde_json::from_str(text).unwrap();

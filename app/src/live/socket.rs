@@ -1,4 +1,4 @@
-//! The browser's end of the live channel: one WebSocket a tab, reconnected for as long as the tab lives.
+//! Browser end of the live channel: one WebSocket per tab, reconnected for as long as the tab is open.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use super::{ConnectionState, LiveState};
 use crate::browser;
 use crate::data::session_has_ended;
 
-/// Silence after which what is shown is called stale, in milliseconds, unless messages usually come more slowly.
+/// Time without data after which the page is marked stale, in milliseconds, unless data usually arrives less often.
 const STALE_AFTER: i64 = 5_000;
-/// Silence after which the server is asked for the present state, in milliseconds.
+/// Time without data after which the subscription is sent again as a probe, in milliseconds.
 const PROBE_AFTER: i64 = 15_000;
-/// How long the answer, or a new connection, may take, in milliseconds.
+/// Timeout for the reply to a probe and for a new connection, in milliseconds.
 const RESPONSE_TIMEOUT: i64 = 8_000;
-/// The first and the longest pause between attempts, in milliseconds.
+/// Initial and maximum delay between connection attempts, in milliseconds.
 const RETRY_DELAY: (f64, f64) = (500.0, 15_000.0);
 
 thread_local! {
@@ -32,29 +32,29 @@ thread_local! {
 
 struct LiveChannel {
     live: LiveState,
-    /// Hears everything: the socket, the window and the clock. Lives as long as the tab.
+    /// Event callback shared by the socket, the window and the timer. Lives as long as the tab.
     handler: Closure<dyn FnMut(JsValue)>,
     socket: Option<WebSocket>,
     topics: Vec<String>,
     /// Failed attempts since the last open connection.
     attempts: i32,
-    /// When the present attempt began or the connection opened, by the browser's clock.
+    /// When the current attempt began or the connection opened, by the browser's clock.
     state_since: i64,
     open: bool,
-    /// When the last data came, by the browser's clock.
+    /// When the last data arrived, by the browser's clock.
     last_data_at: i64,
-    /// The usual time between data, in milliseconds.
+    /// Moving average of the interval between data, in milliseconds.
     expected_interval: i64,
     probing: bool,
-    /// Server's clock minus browser's clock, in milliseconds.
+    /// Server clock minus browser clock, in milliseconds.
     clock_offset: i64,
-    /// Newest revision of the overview and of the cluster within this connection.
+    /// Latest revisions of the overview and of the cluster on this connection.
     revisions: (u64, u64),
-    /// Actions that wait for approval.
+    /// IDs of actions waiting for approval.
     pending_actions: Vec<String>,
 }
 
-/// Subscribes to `topics`; the first call connects.
+/// Subscribes to `topics`. The first call connects.
 pub(super) fn subscribe(live: LiveState, topics: Vec<String>) {
     with_channel(|slot| match slot {
         Some(channel) => channel.subscribe(topics),
@@ -72,13 +72,13 @@ pub(super) fn subscribe(live: LiveState, topics: Vec<String>) {
     });
 }
 
-/// Ends the pause between attempts.
+/// Ends the delay before the next attempt.
 pub(super) fn retry_now() {
     with_channel(|slot| slot.iter_mut().for_each(LiveChannel::retry_or_probe));
 }
 
 fn with_channel(act: impl FnOnce(&mut Option<LiveChannel>)) {
-    // Setting a signal never runs an effect at once, so that nobody enters twice; if somebody does, the next tick heals.
+    // Setting a signal defers its effects, so borrows do not nest. If they ever did, the next tick would recover.
     CHANNEL.with(|channel| {
         channel
             .try_borrow_mut()
@@ -90,7 +90,7 @@ fn with_channel(act: impl FnOnce(&mut Option<LiveChannel>)) {
 impl LiveChannel {
     fn new(live: LiveState) -> Self {
         let now = browser::now_millis();
-        let made_at = browser::page_rendered_at().map_or(now, Timestamp::unix_millis);
+        let rendered_at = browser::page_rendered_at().map_or(now, Timestamp::unix_millis);
         Self {
             live,
             handler: Closure::new(|event| {
@@ -104,13 +104,12 @@ impl LiveChannel {
             last_data_at: now,
             expected_interval: 1_000,
             probing: false,
-            clock_offset: made_at - now,
+            clock_offset: rendered_at - now,
             revisions: (0, 0),
             pending_actions: Vec::new(),
         }
     }
 
-    /// The server's clock.
     fn server_time(&self, at: i64) -> Timestamp {
         Timestamp::from_unix_millis(at + self.clock_offset)
     }
@@ -119,12 +118,12 @@ impl LiveChannel {
         let Some(window) = web_sys::window() else {
             return;
         };
-        let ear = self.handler.as_ref().unchecked_ref();
-        // These fail only where the browser has no such events; the clock alone suffices then.
-        let _ = window.set_interval_with_callback_and_timeout_and_arguments_0(ear, 1_000);
-        let _ = window.add_event_listener_with_callback("online", ear);
+        let handler = self.handler.as_ref().unchecked_ref();
+        // Fails only in browsers without these events; the timer is enough then.
+        let _ = window.set_interval_with_callback_and_timeout_and_arguments_0(handler, 1_000);
+        let _ = window.add_event_listener_with_callback("online", handler);
         if let Some(document) = window.document() {
-            let _ = document.add_event_listener_with_callback("visibilitychange", ear);
+            let _ = document.add_event_listener_with_callback("visibilitychange", handler);
         }
     }
 
@@ -137,10 +136,10 @@ impl LiveChannel {
             self.disconnect();
             return;
         };
-        let ear = self.handler.as_ref().unchecked_ref();
-        socket.set_onopen(Some(ear));
-        socket.set_onmessage(Some(ear));
-        socket.set_onclose(Some(ear));
+        let handler = self.handler.as_ref().unchecked_ref();
+        socket.set_onopen(Some(handler));
+        socket.set_onmessage(Some(handler));
+        socket.set_onclose(Some(handler));
         self.socket = Some(socket);
     }
 
@@ -156,11 +155,11 @@ impl LiveChannel {
                 self.retry_or_probe();
             }
             kind => {
-                let mine = self
+                let ours = self
                     .socket
                     .as_ref()
                     .is_some_and(|socket| event.target().as_ref() == Some(socket.as_ref()));
-                if mine {
+                if ours {
                     self.on_socket_event(kind, event);
                 }
             }
@@ -212,7 +211,7 @@ impl LiveChannel {
                     self.clock_offset = time.unix_millis() - browser::now_millis();
                 }
                 self.revisions = (0, 0);
-                // What ended meanwhile is not told any more.
+                // Actions that ended while disconnected are not reported again.
                 self.pending_actions.clear();
                 self.live.pending_actions.set(0);
                 self.live.action_changes.update(|changes| *changes += 1);
@@ -230,11 +229,13 @@ impl LiveChannel {
                 let Some(cluster) = message.cluster else {
                     return;
                 };
-                let wanted = self
+                let subscribed = self
                     .topics
                     .iter()
                     .any(|topic| topic.strip_prefix("cluster/") == Some(cluster.name.as_str()));
-                if wanted && self.record_revision(message.revision, |revisions| &mut revisions.1) {
+                if subscribed
+                    && self.record_revision(message.revision, |revisions| &mut revisions.1)
+                {
                     self.live.cluster.set(Some(Arc::from(cluster)));
                 }
             }
@@ -256,7 +257,7 @@ impl LiveChannel {
         self.live.action_changes.update(|changes| *changes += 1);
     }
 
-    /// Notes that data came; whether they are newer than what is shown.
+    /// Records the arrival of data. Returns whether it is newer than what is shown.
     fn record_revision(
         &mut self,
         revision: u64,
@@ -295,16 +296,16 @@ impl LiveChannel {
             subscribe: self.topics.clone(),
         };
         if let (Some(socket), Ok(text)) = (&self.socket, serde_json::to_string(&message)) {
-            // Fails only while the socket closes, which is heard on its own.
+            // Fails only while the socket is closing, which raises its own event.
             let _ = socket.send_with_str(&text);
         }
     }
 
-    /// Once a second, and with every message.
+    /// Called once a second and after every message.
     fn tick(&mut self) {
         let now = browser::now_millis();
         self.live.now.set(Some(self.server_time(now)));
-        let silence = now - self.last_data_at;
+        let idle = now - self.last_data_at;
         let limit = STALE_AFTER.max(self.expected_interval * 2 + 1_000);
         match self.live.connection.get_untracked() {
             ConnectionState::Lost { retry_at, .. }
@@ -313,12 +314,12 @@ impl LiveChannel {
                 self.connect()
             }
             ConnectionState::Open
-                if self.probing && silence > PROBE_AFTER.max(limit) + RESPONSE_TIMEOUT =>
+                if self.probing && idle > PROBE_AFTER.max(limit) + RESPONSE_TIMEOUT =>
             {
                 self.disconnect()
             }
             ConnectionState::Open
-                if !self.probing && silence > PROBE_AFTER.max(limit) && !self.topics.is_empty() =>
+                if !self.probing && idle > PROBE_AFTER.max(limit) && !self.topics.is_empty() =>
             {
                 self.probing = true;
                 self.send_subscription();
@@ -334,25 +335,25 @@ impl LiveChannel {
             self.live.connection.get_untracked(),
             ConnectionState::Lost { .. }
         );
-        let stale = (lost || silence > limit) && !self.topics.is_empty();
+        let stale = (lost || idle > limit) && !self.topics.is_empty();
         let since = stale.then(|| self.server_time(self.last_data_at));
         if self.live.stale_since.get_untracked() != since {
             self.live.stale_since.set(since);
         }
     }
 
-    /// Lets go of the connection, or of the attempt, and appoints the next one.
+    /// Drops the connection or the attempt and schedules the next one.
     fn disconnect(&mut self) {
         let was_open = std::mem::take(&mut self.open);
         if let Some(socket) = self.socket.take() {
             socket.set_onopen(None);
             socket.set_onmessage(None);
             socket.set_onclose(None);
-            // Fails only for codes that may not be sent.
+            // Fails only for invalid close codes.
             let _ = socket.close();
         }
         if !was_open {
-            // The server refuses the upgrade when the session has ended, but the browser does not say so.
+            // A server that rejects the session refuses the upgrade, but the browser does not expose the reason.
             spawn_local(async {
                 if session_has_ended().await {
                     browser::redirect_to_sign_in();
@@ -362,7 +363,7 @@ impl LiveChannel {
         let pause = (RETRY_DELAY.0
             * f64::from(2_i32.pow(self.attempts.clamp(0, 10).unsigned_abs())))
         .min(RETRY_DELAY.1);
-        // Between half and the whole, so that many tabs do not come back at once.
+        // Random between half the delay and all of it, so that many tabs do not reconnect simultaneously.
         let pause = pause * (0.5 + js_sys::Math::random() / 2.0);
         self.attempts += 1;
         let now = self.server_time(browser::now_millis());
@@ -391,5 +392,5 @@ impl LiveChannel {
 }
 
 fn outdated_notice() -> String {
-    "The console has been updated. Reload the page to see everything right.".to_owned()
+    "The console has been updated. Reload the page.".to_owned()
 }

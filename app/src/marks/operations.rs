@@ -1,4 +1,4 @@
-//! The words of plans and actions; only the server writes them.
+//! Marks of plans, actions and deliveries; server-side only.
 
 use galera::publish::notification::delivery::{Delivery, DeliveryState};
 use galera::recover::action::{ActionState, StepState};
@@ -9,40 +9,37 @@ use super::{
     StateMark, TRIANGLE, mark,
 };
 
-/// What an action does.
 pub(crate) const fn action_kind_label(kind: ActionKind) -> &'static str {
     match kind {
         ActionKind::Bootstrap => "Bootstrap",
-        ActionKind::Cleanup => "Clean-up",
+        ActionKind::Cleanup => "Cleanup",
         ActionKind::Decommission => "Decommission",
     }
 }
 
-/// The outcome of a check.
 pub(crate) const fn check_mark(status: CheckStatus) -> StateMark {
     match status {
         CheckStatus::Pass => mark("Pass", "ok", CHECKED_DISC),
-        CheckStatus::Attested => mark("Attested", "busy", HALF_DISC),
+        CheckStatus::Attested => mark("Confirmed", "busy", HALF_DISC),
         CheckStatus::Unknown => mark("Unknown", "off", QUESTION),
         CheckStatus::Fail => mark("Fail", "bad", CROSS),
     }
 }
 
-/// Whether a plan can be carried out.
+/// Whether a plan can be executed.
 pub(crate) fn plan_mark(plan: &Plan) -> StateMark {
     if plan.executable {
-        mark("Possible", "ok", CHECKED_DISC)
+        mark("Ready", "ok", CHECKED_DISC)
     } else if plan.steps.is_empty() && plan.commands.is_empty() {
         mark("Nothing to do", "off", SQUARE)
     } else {
-        mark("Not possible", "warn", BARRED_RING)
+        mark("Blocked", "warn", BARRED_RING)
     }
 }
 
-/// Where an action stands.
 pub(crate) const fn action_mark(state: ActionState) -> StateMark {
     match state {
-        ActionState::Pending => mark("Waits for approval", "busy", RING),
+        ActionState::Pending => mark("Waiting for approval", "busy", RING),
         ActionState::Approved => mark("Approved", "busy", HALF_DISC),
         ActionState::Executing => mark("Executing", "busy", ARROW),
         ActionState::Succeeded => mark("Succeeded", "ok", CHECKED_DISC),
@@ -55,7 +52,6 @@ pub(crate) const fn action_mark(state: ActionState) -> StateMark {
     }
 }
 
-/// Whether a notification target is told anything.
 pub(crate) const fn target_mark(enabled: bool) -> StateMark {
     if enabled {
         mark("Enabled", "ok", DISC)
@@ -64,7 +60,6 @@ pub(crate) const fn target_mark(enabled: bool) -> StateMark {
     }
 }
 
-/// What became of a notice.
 pub(crate) const fn delivery_mark(delivery: &Delivery) -> StateMark {
     match (delivery.state, delivery.attempts) {
         (DeliveryState::Delivered, _) => mark("Delivered", "ok", CHECKED_DISC),
@@ -74,11 +69,10 @@ pub(crate) const fn delivery_mark(delivery: &Delivery) -> StateMark {
     }
 }
 
-/// How far a step is.
 pub(crate) const fn step_mark(state: StepState) -> StateMark {
     match state {
         StepState::Waiting => mark("Waiting", "off", RING),
-        StepState::Intended => mark("Under way", "busy", ARROW),
+        StepState::Intended => mark("In progress", "busy", ARROW),
         StepState::Done => mark("Done", "ok", DISC),
         StepState::Refused => mark("Refused", "bad", CROSS),
         StepState::Unknown => mark("Unknown", "bad", QUESTION),
@@ -92,10 +86,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn states_differ_in_word_and_in_shape() {
+    fn states_differ_in_label_and_shape() {
         let marks: Vec<StateMark> = ActionState::ALL.into_iter().map(action_mark).collect();
-        let words: HashSet<_> = marks.iter().map(|m| m.label).collect();
+        let labels: HashSet<_> = marks.iter().map(|m| m.label).collect();
         let shapes: HashSet<_> = marks.iter().map(|m| m.shape).collect();
-        assert_eq!((words.len(), shapes.len()), (marks.len(), marks.len()));
+        assert_eq!((labels.len(), shapes.len()), (marks.len(), marks.len()));
     }
 }

@@ -1,4 +1,4 @@
-//! The words of status pages; only the server writes them.
+//! Marks of status pages; server-side only.
 
 use galera::publish::status_pages::{IncidentState, PublicState};
 
@@ -7,7 +7,6 @@ use super::{
     TRIANGLE, mark,
 };
 
-/// A cluster's state as a status page shows it.
 pub(crate) const fn public_state_mark(state: PublicState) -> StateMark {
     match state {
         PublicState::Operational => mark(state.label(), "ok", CHECKED_DISC),
@@ -18,7 +17,6 @@ pub(crate) const fn public_state_mark(state: PublicState) -> StateMark {
     }
 }
 
-/// How far an incident is.
 pub(crate) const fn incident_mark(state: IncidentState) -> StateMark {
     match state {
         IncidentState::Investigating => mark("Investigating", "bad", TRIANGLE),

@@ -1,12 +1,11 @@
-//! Markup as HTML text, on the server.
+//! Markup as HTML text, for server-side rendering.
 
 use super::{ChildNode, El};
 
-/// Elements that have no end tag.
+/// Elements without an end tag.
 const VOID_ELEMENTS: [&str; 6] = ["br", "hr", "img", "input", "link", "meta"];
 
 impl El {
-    /// The element as HTML.
     #[cfg(any(feature = "ssr", test))]
     pub(crate) fn html(&self) -> String {
         let mut html = String::new();
@@ -14,7 +13,7 @@ impl El {
         html
     }
 
-    /// Appends the element as HTML, with everything escaped that did not come from this program's text.
+    /// Appends the element as HTML with texts and attribute values escaped.
     pub(super) fn write_html(&self, html: &mut String) {
         html.push('<');
         html.push_str(self.0.tag);
@@ -51,7 +50,7 @@ fn escape(text: &str, html: &mut String) {
             '<' => html.push_str("&lt;"),
             '>' => html.push_str("&gt;"),
             '"' => html.push_str("&quot;"),
-            // Browsers read these otherwise than they were written, which would differ from the markup.
+            // HTML parsers change these characters, which would cause hydration mismatches.
             '\r' => html.push_str("&#13;"),
             '\0' => html.push('\u{fffd}'),
             _ => html.push(character),
@@ -64,7 +63,7 @@ mod tests {
     use super::super::el;
 
     #[test]
-    fn elements_nest() {
+    fn renders_nested_elements() {
         let el = el("p")
             .class("a")
             .child("x")
@@ -74,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_and_attributes_cannot_break_out() {
+    fn escapes_texts_and_attributes() {
         let el = el("p")
             .attr("title", "\"><script>")
             .child("<script>&amp;</script>");

@@ -1,48 +1,48 @@
-//! HTML of the server that replaces older HTML of the server, in place: what is the same stays the same element, so that
-//! the keyboard's focus, typed text, opened details and the selection survive.
+//! Replaces server-rendered HTML by a newer version in place. Unchanged elements are kept, so that keyboard focus,
+//! typed text, open `details` and the selection survive.
 
 use leptos::wasm_bindgen::JsCast;
 use web_sys::{Element, Node};
 
-/// Makes the content of `element` what `html` says.
+/// Makes the content of `element` equal to `html`.
 pub(super) fn morph(element: &Element, html: &str) {
-    let wanted = element
+    let target = element
         .clone_node()
         .ok()
         .and_then(|node| node.dyn_into::<Element>().ok());
-    let Some(wanted) = wanted else {
+    let Some(target) = target else {
         return;
     };
-    wanted.set_inner_html(html);
-    morph_children(element, &wanted);
+    target.set_inner_html(html);
+    morph_children(element, &target);
 }
 
-fn morph_children(old: &Node, wanted: &Node) {
-    let mut place = old.first_child();
-    let mut next = wanted.first_child();
+fn morph_children(old: &Node, target: &Node) {
+    let mut cursor = old.first_child();
+    let mut next = target.first_child();
     while let Some(new) = next {
         next = new.next_sibling();
-        match find_match(place.clone(), &new) {
+        match find_match(cursor.clone(), &new) {
             Some(found) => {
-                // What stands before it is not wanted any more, or comes later and is moved then.
-                if place.as_ref() == Some(&found) {
-                    place = found.next_sibling();
+                // Nodes before it are removed at the end, or moved when their turn comes.
+                if cursor.as_ref() == Some(&found) {
+                    cursor = found.next_sibling();
                 } else {
-                    insert_before(old, &found, place.as_ref());
+                    insert_before(old, &found, cursor.as_ref());
                 }
                 morph_node(&found, &new);
             }
-            None => insert_before(old, &new, place.as_ref()),
+            None => insert_before(old, &new, cursor.as_ref()),
         }
     }
-    while let Some(rest) = place {
-        place = rest.next_sibling();
-        // Fails only for a node that is no child.
+    while let Some(rest) = cursor {
+        cursor = rest.next_sibling();
+        // Fails only if the node is not a child.
         let _ = old.remove_child(&rest);
     }
 }
 
-/// The first of `old` and its later siblings that `new` is a newer state of.
+/// The first of `old` and its later siblings that has the same name and id as `new`.
 fn find_match(mut old: Option<Node>, new: &Node) -> Option<Node> {
     while let Some(candidate) = old {
         if candidate.node_name() == new.node_name() && element_id(&candidate) == element_id(new) {
@@ -63,27 +63,27 @@ fn insert_before(parent: &Node, child: &Node, before: Option<&Node>) {
 }
 
 fn morph_node(old: &Node, new: &Node) {
-    let (Some(element), Some(wanted)) = (old.dyn_ref::<Element>(), new.dyn_ref::<Element>()) else {
+    let (Some(element), Some(target)) = (old.dyn_ref::<Element>(), new.dyn_ref::<Element>()) else {
         let text = new.node_value();
         if old.node_value() != text {
             old.set_node_value(text.as_deref());
         }
         return;
     };
-    for name in attribute_names(wanted) {
-        let value = wanted.get_attribute(&name);
+    for name in attribute_names(target) {
+        let value = target.get_attribute(&name);
         if element.get_attribute(&name) != value {
-            // Fails only for impossible names, which the parser would not have given.
+            // Fails only for invalid names, which the parser would have rejected.
             let _ = element.set_attribute(&name, &value.unwrap_or_default());
         }
     }
     for name in attribute_names(element) {
-        // Whether details are open is the reader's choice.
-        if name != "open" && !wanted.has_attribute(&name) {
+        // Open `details` are the reader's choice.
+        if name != "open" && !target.has_attribute(&name) {
             let _ = element.remove_attribute(&name);
         }
     }
-    morph_children(element, wanted);
+    morph_children(element, target);
 }
 
 fn attribute_names(element: &Element) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! Markup in a page: made, taken over from the server's HTML, and patched in place when it changes.
+//! Markup mounted in a page: created, hydrated from the server's HTML, and patched in place.
 
 use std::future::{Future, ready};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::{ChildNode, El, ElementData, EventHandler, Text};
 
 const SVG_NAMESPACE: &str = "http://www.w3.org/2000/svg";
 
-/// An element in the page, and what it was made of.
+/// An element in the page with the markup it was created from.
 pub(crate) struct MountedElement {
     element: Element,
     tag: &'static str,
@@ -25,7 +25,7 @@ pub(crate) struct MountedElement {
     children: Vec<MountedNode>,
     inner_html: Option<Arc<str>>,
     svg: bool,
-    /// What hears events; ends with the element.
+    /// Event listeners, removed with the element.
     listeners: Vec<RemoveEventHandler<Element>>,
 }
 
@@ -42,20 +42,20 @@ impl MountedNode {
         }
     }
 
-    fn can_patch(&self, wanted: &ChildNode) -> bool {
-        match (self, wanted) {
+    fn can_patch(&self, next: &ChildNode) -> bool {
+        match (self, next) {
             (Self::El(mounted), ChildNode::El(el)) => mounted.is_same_element(el),
             (Self::Text(..), ChildNode::Text(_)) => true,
             _ => false,
         }
     }
 
-    fn patch(&mut self, wanted: ChildNode) {
-        match (self, wanted) {
+    fn patch(&mut self, next: ChildNode) {
+        match (self, next) {
             (Self::El(mounted), ChildNode::El(el)) => mounted.patch(el),
-            (Self::Text(node, text), ChildNode::Text(wanted)) if *text != wanted => {
-                Rndr::set_text(node, &wanted);
-                *text = wanted;
+            (Self::Text(node, text), ChildNode::Text(next)) if *text != next => {
+                Rndr::set_text(node, &next);
+                *text = next;
             }
             _ => {}
         }
@@ -105,7 +105,7 @@ fn create_element(el: El, within_svg: bool) -> MountedElement {
     mounted
 }
 
-/// Takes over an element of the server's HTML; what differs from it is made anew.
+/// Hydrates an element of the server's HTML. Children that differ are replaced.
 fn hydrate_element(el: El, element: Element, within_svg: bool) -> MountedElement {
     let ElementData {
         tag,
@@ -147,7 +147,7 @@ fn set_inner_html(element: &Element, html: &str) {
 fn set_inner_html(_element: &Element, _html: &str) {}
 
 impl MountedElement {
-    /// Whether this is what `el` was before a change.
+    /// Whether `el` is a later version of this element.
     fn is_same_element(&self, el: &El) -> bool {
         self.tag == el.0.tag && self.key == el.0.key
     }
@@ -166,11 +166,13 @@ impl MountedElement {
             },
             (child, None) => child,
         };
-        let made = create_node(child, self.svg);
-        Rndr::insert_node(&self.element, made.node(), found);
+        let created = create_node(child, self.svg);
+        Rndr::insert_node(&self.element, created.node(), found);
         found.inspect(|found| Rndr::remove(found));
-        leptos::logging::warn!("the server's page differs from this one; it was mended");
-        made
+        leptos::logging::warn!(
+            "hydration mismatch: replaced a node that differs from the server's HTML"
+        );
+        created
     }
 
     fn attach_handlers(&mut self, handlers: Vec<(&'static str, EventHandler)>) {
@@ -185,24 +187,24 @@ impl MountedElement {
         self.listeners = handlers.into_iter().map(listen).collect();
     }
 
-    /// Makes this element show what `el` says; both have the same tag and key.
+    /// Updates this element to `el`, which has the same tag and key.
     fn patch(&mut self, el: El) {
         self.patch_attributes(el.0.attributes);
         self.patch_inner_html(el.0.inner_html);
         let mut old = std::mem::take(&mut self.children);
-        for wanted in el.0.children {
-            let found = old.iter().position(|child| child.can_patch(&wanted));
+        for next in el.0.children {
+            let found = old.iter().position(|child| child.can_patch(&next));
             let child = match found {
                 Some(index) => {
                     let mut child = old.remove(index);
-                    child.patch(wanted);
+                    child.patch(next);
                     if index > 0 {
                         self.insert_before(&child, &old);
                     }
                     child
                 }
                 None => {
-                    let child = create_node(wanted, self.svg);
+                    let child = create_node(next, self.svg);
                     self.insert_before(&child, &old);
                     child
                 }
@@ -214,18 +216,18 @@ impl MountedElement {
         }
     }
 
-    fn patch_inner_html(&mut self, wanted: Option<Arc<str>>) {
-        if self.inner_html == wanted {
+    fn patch_inner_html(&mut self, next: Option<Arc<str>>) {
+        if self.inner_html == next {
             return;
         }
         #[cfg(feature = "hydrate")]
-        if let Some(html) = &wanted {
+        if let Some(html) = &next {
             super::morph::morph(&self.element, html);
         }
-        self.inner_html = wanted;
+        self.inner_html = next;
     }
 
-    /// Puts a child before those that are not placed yet.
+    /// Inserts a child before those that are not placed yet.
     fn insert_before(&self, child: &MountedNode, rest: &[MountedNode]) {
         Rndr::insert_node(
             &self.element,
@@ -234,19 +236,19 @@ impl MountedElement {
         );
     }
 
-    fn patch_attributes(&mut self, wanted: Vec<(&'static str, Text)>) {
-        for (name, value) in &wanted {
+    fn patch_attributes(&mut self, next: Vec<(&'static str, Text)>) {
+        for (name, value) in &next {
             let old = self.attributes.iter().find(|(old, _)| old == name);
             if old.is_none_or(|(_, old)| old != value) {
                 Rndr::set_attribute(&self.element, name, value);
             }
         }
         for (name, _) in &self.attributes {
-            if !wanted.iter().any(|(wanted, _)| wanted == name) {
+            if !next.iter().any(|(next, _)| next == name) {
                 Rndr::remove_attribute(&self.element, name);
             }
         }
-        self.attributes = wanted;
+        self.attributes = next;
     }
 }
 
@@ -295,7 +297,7 @@ impl Render for El {
 impl AddAnyAttr for El {
     type Output<NewAttr: Attribute> = Self;
 
-    // Nothing spreads attributes onto views here.
+    // Attributes are never spread onto views here.
     fn add_any_attr<NewAttr: Attribute>(self, _attribute: NewAttr) -> Self {
         self
     }
@@ -348,7 +350,9 @@ impl RenderHtml for El {
                 }
                 Rndr::remove(&node);
                 cursor.set(AsRef::<types::Node>::as_ref(&mounted.element).clone());
-                leptos::logging::warn!("the server's page differs from this one; it was mended");
+                leptos::logging::warn!(
+                    "hydration mismatch: replaced a node that differs from the server's HTML"
+                );
                 mounted
             }
         }

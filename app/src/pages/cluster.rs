@@ -1,4 +1,4 @@
-//! The cluster page: verdict, drawing, nodes.
+//! The cluster page: verdict, topology, nodes.
 
 use leptos::prelude::*;
 
@@ -10,10 +10,9 @@ use crate::markup::el;
 use crate::reactive::{dynamic_view, join_views};
 use crate::topology::topology;
 
-/// How many nodes stand beside each other until the browser has measured its window.
+/// Nodes per row until the browser has measured the window.
 const DEFAULT_COLUMNS: usize = 6;
 
-/// The page.
 pub(crate) fn cluster_page() -> AnyView {
     with_cluster(content)
 }
@@ -22,7 +21,7 @@ fn content(shown: ClusterSignal) -> AnyView {
     let state = use_live();
     let page = move || {
         let (view, now) = (shown.read(), state.now.get());
-        // Measured anew with every tick of the clock: a turned phone is noticed within a second.
+        // Measured again on every clock tick, so that rotating a phone takes effect within a second.
         let columns = if now.is_some() {
             columns()
         } else {

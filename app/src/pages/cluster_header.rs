@@ -1,4 +1,4 @@
-//! The head of a cluster's pages: name, verdict, reasons, figures, tabs.
+//! Header of a cluster's pages: name, verdict, reasons, key figures, tabs.
 
 use galera::Timestamp;
 use galera::view::{ClusterStatus, ClusterView, RegistryHealth, VerdictReason};
@@ -7,18 +7,16 @@ use leptos::prelude::*;
 use super::cluster_scope::ClusterSignal;
 use crate::data::encode_segment;
 use crate::format::{
-    ago, code, elapsed, link, number_or_unknown, or_unknown, pluralize, quiet, rate,
+    code, elapsed, just_now_or_ago, link, number_or_unknown, or_unknown, pluralize, quiet, rate,
 };
 use crate::marks::{glyph, tone_class, verdict_description, verdict_mark};
 use crate::markup::{Content, El, el};
 use crate::reactive::page_title;
 
-/// The address of a cluster's page.
 pub(crate) fn cluster_href(name: &galera::ClusterName) -> String {
     ["/clusters/", name.as_str()].concat()
 }
 
-/// The address of a node's page.
 pub(crate) fn node_href(cluster: &galera::ClusterName, node: &galera::NodeId) -> String {
     [
         "/clusters/",
@@ -29,7 +27,7 @@ pub(crate) fn node_href(cluster: &galera::ClusterName, node: &galera::NodeId) ->
     .concat()
 }
 
-/// The title of the window; the verdict comes first, so that a tab in the background shows it.
+/// Window title. The verdict comes first, so that it is visible in background tabs.
 pub(super) fn cluster_title(shown: ClusterSignal) -> AnyView {
     page_title(move || {
         let view = shown.read();
@@ -42,7 +40,7 @@ pub(super) fn cluster_title(shown: ClusterSignal) -> AnyView {
     })
 }
 
-/// The head with the tab `here` marked. `stale` says that the console sends nothing new.
+/// The header with the tab `here` selected. `stale` tells that the console sends no updates.
 pub(super) fn cluster_header(
     view: &ClusterView,
     here: &str,
@@ -59,11 +57,11 @@ pub(super) fn cluster_header(
         .class("quiet")
         .child(elapsed(view.verdict.since, now))
         .child(if stale {
-            " · stale, as of "
+            " · stale, last update "
         } else {
-            " · as of "
+            " · updated "
         })
-        .child(ago(view.observed_at, now));
+        .child(just_now_or_ago(view.observed_at, now));
     let reasons: Vec<El> = view
         .verdict
         .reasons
@@ -85,7 +83,7 @@ pub(super) fn cluster_header(
         .child(tabs(view, here))
 }
 
-/// Calm, because the console's own blindness is no failure of the cluster.
+/// A neutral notice: an unreachable registry is not a failure of the cluster.
 pub(super) fn registry_notice(registry: &RegistryHealth, now: Option<Timestamp>) -> Option<El> {
     if registry.reachable {
         return None;
@@ -96,12 +94,12 @@ pub(super) fn registry_notice(registry: &RegistryHealth, now: Option<Timestamp>)
         .map(|error| quiet([" (", error, ")"].concat()));
     let notice = el("p")
         .class("notice")
-        .child("Registry unreachable since ")
-        .child(ago(registry.since, now));
-    Some(notice.child("; facts below come from SQL.").child(error))
+        .child("Registry unreachable ")
+        .child(elapsed(registry.since, now));
+    Some(notice.child("; SQL monitoring continues.").child(error))
 }
 
-/// A reason, with the node in it made a link.
+/// A reason, with the node it mentions as a link.
 fn reason_item(view: &ClusterView, reason: &VerdictReason) -> El {
     let Some(id) = &reason.node else {
         return el("li").child(reason.message.clone());
@@ -124,19 +122,19 @@ fn reason_item(view: &ClusterView, reason: &VerdictReason) -> El {
         .child(link(href, text))
 }
 
-/// What stands before and after the first whole occurrence of `label`.
+/// The text before and after the first whole-word occurrence of `word`.
 fn split_at_word<'a>(text: &'a str, word: &str) -> Option<(&'a str, &'a str)> {
     let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     text.match_indices(word).find_map(|(start, _)| {
         let (before, rest) = text.split_at(start);
         let after = rest.get(word.len()..)?;
-        // A dot or colon ends a word, but followed by a letter or digit it belongs to a longer name.
-        let goes_on = match after.strip_prefix(['.', ':']) {
+        // A dot or colon ends a word, unless a letter or digit follows.
+        let continues = match after.strip_prefix(['.', ':']) {
             Some(tail) => tail.starts_with(part),
             None => after.starts_with(part),
         };
         let begins = !before.ends_with(|c: char| part(c) || c == '.' || c == ':');
-        (begins && !goes_on).then_some((before, after))
+        (begins && !continues).then_some((before, after))
     })
 }
 
@@ -209,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_whole_names_only() {
+    fn matches_whole_words_only() {
         assert_eq!(
             split_at_word("127.0.0.1 is gone", "127.0.0.1"),
             Some(("", " is gone"))
@@ -233,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_head_says_the_verdict_and_leads_to_the_nodes_in_its_reasons() {
+    fn header_shows_the_verdict_and_links_nodes_in_reasons() {
         let view = crate::fixtures::state_transfer("lab", 90_000);
         let html = cluster_header(&view, "nodes", Some(crate::fixtures::fixed_now()), false).html();
         for expected in [
@@ -254,14 +252,14 @@ mod tests {
     }
 
     #[test]
-    fn an_unreachable_registry_is_a_calm_notice() {
+    fn an_unreachable_registry_is_a_neutral_notice() {
         let view = crate::fixtures::registry_unreachable("lab", 90_000);
         let html = cluster_header(&view, "nodes", Some(crate::fixtures::fixed_now()), false).html();
         for expected in [
             "Healthy",
-            "Registry unreachable since",
-            "42 s ago",
-            "facts below come from SQL",
+            "Registry unreachable ",
+            ">42 s<",
+            "SQL monitoring continues",
         ] {
             assert!(html.contains(expected), "{expected} in {html}");
         }

@@ -1,4 +1,4 @@
-//! What the pages of one cluster share: loading its view, then following it.
+//! Shared by the pages of one cluster: load its view, then follow it live.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use crate::live::{LiveState, use_live};
 use crate::marks::verdict_mark;
 use crate::reactive::{effect, load, loaded_page};
 
-/// A cluster's view as it changes.
+/// A cluster's view, updated live.
 pub(super) type ClusterSignal = RwSignal<Arc<ClusterView>>;
 
-/// A parameter of the address.
+/// A path parameter of the URL.
 pub(super) fn path_param(name: &'static str) -> Memo<String> {
     let params = use_params_map();
     Memo::new(move |_| params.with(|params| params.get_str(name).unwrap_or_default().to_owned()))
 }
 
-/// The API's path of the cluster in the address.
+/// API path of the cluster in the URL.
 pub(super) fn cluster_api_path(
     name: Memo<String>,
     below: &'static str,
@@ -28,7 +28,7 @@ pub(super) fn cluster_api_path(
     move || name.with(|name| ["/api/v1/clusters/", &encode_segment(name), below].concat())
 }
 
-/// Shows `content` for the cluster in the address, or what is wrong with it.
+/// Shows `content` for the cluster in the URL, or the problem that prevents it.
 pub(super) fn with_cluster(
     content: impl Fn(ClusterSignal) -> AnyView + Send + Sync + 'static,
 ) -> AnyView {
@@ -37,7 +37,7 @@ pub(super) fn with_cluster(
     loaded_page(view, move |view| content(follow_live_view(live, view)))
 }
 
-/// The loaded view, replaced by whatever the live channel says of the same cluster.
+/// The loaded view, replaced by later ones of the same cluster from the live channel.
 fn follow_live_view(live: LiveState, view: ClusterView) -> ClusterSignal {
     let shown = RwSignal::new(Arc::new(view));
     effect(move || {
@@ -52,9 +52,9 @@ fn follow_live_view(live: LiveState, view: ClusterView) -> ClusterSignal {
         let view = shown.read();
         let verdict = verdict_summary(&view);
         if before.as_ref().is_some_and(|before| *before != verdict) {
-            let word = verdict_mark(verdict.0).label;
+            let label = verdict_mark(verdict.0).label;
             live.status_message
-                .set([view.name.as_str(), " is now ", word, ". ", &verdict.1].concat());
+                .set([view.name.as_str(), " is now ", label, ". ", &verdict.1].concat());
         }
         before = Some(verdict);
     });

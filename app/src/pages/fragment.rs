@@ -1,8 +1,8 @@
-//! Pages whose content the server makes: plans, actions, the audit trail.
+//! Pages rendered by the server: plans, actions, the audit trail.
 //!
-//! They change rarely and are read once, by few; as HTML they cost the browser's module nothing. The browser asks for
-//! them again when something changed, puts what is new in place, lets ages tick and sends forms. Without script they
-//! are ordinary pages with ordinary forms.
+//! They change rarely and have few readers; as HTML they add nothing to the WebAssembly module. The browser refreshes
+//! them after changes, patches them in place, updates ages and submits forms. Without scripts they are ordinary pages
+//! with ordinary forms.
 
 use std::sync::Arc;
 
@@ -13,12 +13,13 @@ use leptos_router::hooks::use_location;
 
 use super::cluster_header::{cluster_header, cluster_title};
 use super::cluster_scope::with_cluster;
+use super::is_visible;
 use super::problem::problem_page;
 use crate::live::{LiveState, use_live};
 use crate::markup::{El, el};
 use crate::reactive::{ApiResponse, dynamic_view, effect, join_views, load, loaded, page_title};
 
-/// The recovery tab of a cluster: below its live head the plans.
+/// The recovery tab of a cluster.
 pub(crate) fn recovery_page() -> AnyView {
     cluster_tab("recovery")
 }
@@ -53,7 +54,7 @@ fn cluster_tab(here: &'static str) -> AnyView {
     })
 }
 
-/// Any other page that the server makes.
+/// Any other server-rendered page.
 pub(crate) fn fragment_page() -> AnyView {
     let part = LiveFragment::for_location();
     let state = use_live();
@@ -64,27 +65,27 @@ pub(crate) fn fragment_page() -> AnyView {
     part.view(true)
 }
 
-/// Shortest time between two readings for the sake of a cluster's view, in milliseconds.
+/// Minimum time between refreshes caused by changes of a cluster, in milliseconds.
 const MIN_REFRESH_INTERVAL: i64 = 2_000;
-/// Time between readings that nothing asked for, in milliseconds.
+/// Interval of periodic refreshes, in milliseconds.
 const POLL_INTERVAL: i64 = 10_000;
 
-/// A part of the page that the server makes, as it changes.
+/// A server-rendered part of the page, kept up to date.
 #[derive(Clone, Copy)]
 struct LiveFragment {
     live: LiveState,
     path: Memo<String>,
-    /// A later reading, and of which path.
+    /// A later response and the path it belongs to.
     refreshed: RwSignal<Option<(String, Arc<ApiResponse>)>>,
-    /// When it was read last, by the server's clock; `None` while it is being read.
+    /// When it was last fetched, by the server's clock; `None` while fetching.
     fetched_at: StoredValue<Option<i64>>,
-    /// Why the last form was refused.
+    /// Why the last form was rejected.
     form_problem: RwSignal<Option<ProblemDetails>>,
     submitting: StoredValue<bool>,
 }
 
 impl LiveFragment {
-    /// The part that belongs to the address.
+    /// The fragment of the current URL.
     fn for_location() -> Self {
         let location = use_location();
         let path = Memo::new(move |_| {
@@ -125,7 +126,7 @@ impl LiveFragment {
         });
     }
 
-    /// Reads it again unless it was read within the last `pause` milliseconds.
+    /// Fetches again unless fetched within the last `pause` milliseconds.
     fn refresh_if_due(self, pause: i64) {
         let now = self
             .live
@@ -140,7 +141,7 @@ impl LiveFragment {
         if !due || (pause > 0 && !is_visible()) {
             return;
         }
-        // The first time is when the page came.
+        // The first version came with the page.
         if pause > 0 && self.fetched_at.get_value() == Some(0) {
             self.fetched_at.set_value(Some(now));
             return;
@@ -151,14 +152,14 @@ impl LiveFragment {
     fn refresh(self, now: i64) {
         self.fetched_at.set_value(None);
         let path = self.path.get_untracked();
-        let answer = crate::data::get_text(path.clone(), false);
+        let response = crate::data::get_text(path.clone(), false);
         leptos::task::spawn_local(async move {
-            let answer = ApiResponse::from(answer.await);
-            // The page may be gone by now.
+            let response = ApiResponse::from(response.await);
+            // The page may have been left in the meantime.
             let _ = self.fetched_at.try_set_value(Some(now));
-            // What cannot be read now stays as it was; the connection's banner says why.
-            if answer.title_and_html().is_ok() {
-                let _ = self.refreshed.try_set(Some((path, Arc::new(answer))));
+            // On failure the old content stays; the connection banner explains.
+            if response.title_and_html().is_ok() {
+                let _ = self.refreshed.try_set(Some((path, Arc::new(response))));
             }
         });
     }
@@ -187,12 +188,12 @@ impl LiveFragment {
         })
     }
 
-    fn markup(self, answer: &ApiResponse) -> El {
-        let html = answer
+    fn markup(self, response: &ApiResponse) -> El {
+        let html = response
             .title_and_html()
             .map(|(_, html)| html)
             .unwrap_or_default();
-        let refused = self.form_problem.get().map(|problem| {
+        let rejection = self.form_problem.get().map(|problem| {
             let text = [&problem.title, ": ", &problem.detail].concat();
             el("p").class("error").attr("role", "alert").child(text)
         });
@@ -202,7 +203,7 @@ impl LiveFragment {
             .on("submit", move |event| self.submit(&event));
         el("div")
             .class("page")
-            .child(refused)
+            .child(rejection)
             .child(content.key("served".to_owned()))
     }
 
@@ -215,11 +216,11 @@ impl LiveFragment {
             return;
         }
         self.submitting.set_value(true);
-        let answer = crate::data::submit_form(form);
+        let response = crate::data::submit_form(form);
         leptos::task::spawn_local(async move {
-            let answer = answer.await;
+            let response = response.await;
             let _ = self.submitting.try_set_value(false);
-            match answer {
+            match response {
                 Ok(location) => crate::browser::navigate_to(&location),
                 Err(problem) => {
                     let _ = self.form_problem.try_set(Some(problem));
@@ -232,14 +233,4 @@ impl LiveFragment {
     fn submit(self, _event: &leptos::web_sys::Event) {
         let _ = (self.submitting, self.form_problem);
     }
-}
-
-#[cfg(feature = "hydrate")]
-fn is_visible() -> bool {
-    crate::browser::is_visible()
-}
-
-#[cfg(not(feature = "hydrate"))]
-fn is_visible() -> bool {
-    false
 }

@@ -1,4 +1,4 @@
-//! The node page: every fact, where it comes from and how old it is.
+//! The node page: every property with its source and age.
 
 use galera::Timestamp;
 use galera::publish::api::ProblemDetails;
@@ -11,14 +11,13 @@ use super::node_facts::{fact_table, source_table};
 use super::problem::problem_markup;
 use super::registry::{RegistryListing, key_table};
 use crate::data;
-use crate::format::{ago, link, quiet, rate};
+use crate::format::{ago, link, pluralize, quiet, rate};
 use crate::live::use_live;
 use crate::marks::{glyph, node_mark, status_label, tone_class};
 use crate::markup::{Content, El, el};
 use crate::reactive::{dynamic_view, join_views, page_title};
 use crate::sparkline::{max_rate, sparkline};
 
-/// The page.
 pub(crate) fn node_page() -> AnyView {
     let (keys, id, state) = (
         RegistryListing::from_location(),
@@ -41,7 +40,7 @@ pub(crate) fn node_page() -> AnyView {
                     view.name.as_str(),
                 ]
                 .concat(),
-                None => "No such node".to_owned(),
+                None => "Node not found".to_owned(),
             })
         };
         let page = move || id.with(|id| page(&shown.read(), id, state.now.get()));
@@ -94,11 +93,8 @@ fn page(view: &ClusterView, id: &str, now: Option<Timestamp>) -> El {
         .child(
             el("div")
                 .class("columns")
-                .child(section(
-                    "What each source says",
-                    source_table(node, now).into(),
-                ))
-                .child(section("Facts", fact_table(node, now).into())),
+                .child(section("Sources", source_table(node, now).into()))
+                .child(section("Properties", fact_table(node, now).into())),
         )
         .child(section("Commits per second", rate_chart(node).into()))
 }
@@ -113,7 +109,7 @@ fn unknown_node(view: &ClusterView, id: &str) -> ProblemDetails {
     ];
     ProblemDetails {
         status: 404,
-        ..data::local_problem("unknown_node", "There is no such node", &detail.concat())
+        ..data::local_problem("unknown_node", "Node not found", &detail.concat())
     }
 }
 
@@ -155,7 +151,7 @@ fn node_header(node: &NodeView) -> El {
         .child(line.child(el("p").class("quiet").child(remarks.join(" · "))))
 }
 
-/// The way to the other nodes of the cluster.
+/// Navigation to the other nodes of the cluster.
 fn siblings(view: &ClusterView, here: &NodeView) -> El {
     let sibling = |node: &NodeView| {
         let current = (node.id == here.id).then_some("page");
@@ -176,18 +172,19 @@ fn rate_chart(node: &NodeView) -> El {
     if node.recent_rates.is_empty() {
         return el("p")
             .class("quiet")
-            .child("No rate is known yet; it takes two readings by SQL.");
+            .child("No commit rate yet; it takes two SQL polls.");
     }
     let highest = max_rate(std::iter::once(node.recent_rates.as_slice()));
-    let count = node.recent_rates.len().to_string();
-    let now = node.commit_rate.map_or_else(|| "none".to_owned(), rate);
+    let current = node.commit_rate.map_or_else(
+        || "no current rate".to_owned(),
+        |current| [&rate(current), "/s now"].concat(),
+    );
     let text = [
-        &now,
-        " now, at most ",
+        &current,
+        "; peak ",
         &rate(highest),
-        " in the last ",
-        &count,
-        " readings",
+        "/s over the last ",
+        &pluralize(node.recent_rates.len(), "poll"),
     ]
     .concat();
     el("p")
@@ -202,7 +199,7 @@ mod tests {
     use crate::fixtures;
 
     #[test]
-    fn both_sources_stand_side_by_side_with_every_fact() {
+    fn shows_both_sources_side_by_side() {
         let html = page(
             &fixtures::state_transfer("lab", 90_000),
             "127.0.0.3",
@@ -211,10 +208,8 @@ mod tests {
         .html();
         for expected in [
             "Joining",
-            "SQL (the console&#39;s own probe)"
-                .replace("&#39;", "'")
-                .as_str(),
-            "Registry (the node's registration)",
+            "SQL (console probe)".replace("&#39;", "'").as_str(),
+            "Registry (node registration)",
             "89100",
             "89080",
             "900 transactions",
@@ -228,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_node_is_named() {
+    fn reports_an_unknown_node_by_id() {
         let html = page(&fixtures::healthy("lab", 90_000), "<b>", None).html();
         assert!(html.contains("has no node &lt;b&gt;."), "{html}");
     }

@@ -1,4 +1,4 @@
-//! The tables of the node page: what each source says side by side, and every fact with its source and age.
+//! Tables of the node page: both sources side by side, and every property with its source and age.
 
 use galera::Timestamp;
 use galera::view::{NodeView, SourceKind, SourceView};
@@ -14,7 +14,7 @@ fn find_source(node: &NodeView, kind: SourceKind) -> Option<&SourceView> {
     node.sources.iter().find(|source| source.kind == kind)
 }
 
-/// Both sources side by side, unaltered.
+/// Both sources side by side.
 pub(super) fn source_table(node: &NodeView, now: Option<Timestamp>) -> El {
     type RenderFact = fn(&SourceView, Option<Timestamp>) -> El;
     let lines: [(&'static str, RenderFact); 8] = [
@@ -22,7 +22,7 @@ pub(super) fn source_table(node: &NodeView, now: Option<Timestamp>) -> El {
         ("Component", |s, _| or_unknown(s.cluster_status.clone())),
         ("Last committed", |s, _| number_or_unknown(s.seqno)),
         ("Phase", |s, _| or_unknown(s.phase.clone())),
-        ("Last word", |s, now| {
+        ("Last update", |s, now| {
             s.observed_at.map_or_else(unknown, |at| ago(at, now))
         }),
         ("Freshness", |s, _| freshness(s)),
@@ -36,20 +36,21 @@ pub(super) fn source_table(node: &NodeView, now: Option<Timestamp>) -> El {
         }),
     ];
     let line = |(label, show): (&'static str, RenderFact)| {
-        let says = |kind| find_source(node, kind).map_or_else(unknown, |source| show(source, now));
-        let [sql, registry] = SOURCE_KINDS.map(says);
+        let value_of =
+            |kind| find_source(node, kind).map_or_else(unknown, |source| show(source, now));
+        let [sql, registry] = SOURCE_KINDS.map(value_of);
         row(label.to_owned(), label)
             .child(cell("SQL", sql))
             .child(cell("Registry", registry))
     };
     let columns = [
-        "Fact",
-        "SQL (the console's own probe)",
-        "Registry (the node's registration)",
+        "Property",
+        "SQL (console probe)",
+        "Registry (node registration)",
     ];
     data_table(
         "ledger pairs",
-        "What each source says",
+        "Values reported by each source",
         &columns,
         lines.into_iter().map(line).collect(),
     )
@@ -67,13 +68,13 @@ fn freshness(source: &SourceView) -> El {
     }
 }
 
-/// Every other fact, with the source that it comes from and its age.
+/// All other properties with their source and age.
 pub(super) fn fact_table(node: &NodeView, now: Option<Timestamp>) -> El {
     let yes_no = |value: Option<bool>| {
         or_unknown(value.map(|value| if value { "yes" } else { "no" }.to_owned()))
     };
     let behind = node.behind.map(|behind| match behind {
-        0 => "level with the most advanced member".to_owned(),
+        0 => "up to date".to_owned(),
         count => [&count.to_string(), " transactions"].concat(),
     });
     let position = position_source(node);
@@ -119,10 +120,10 @@ pub(super) fn fact_table(node: &NodeView, now: Option<Timestamp>) -> El {
             .child(cell("Value", value))
             .child(cell("Source and age", origin(node, kind, now)))
     };
-    let columns = ["Fact", "Value", "Source and age"];
+    let columns = ["Property", "Value", "Source and age"];
     data_table(
         "ledger pairs",
-        "Facts, with their source and age",
+        "Properties with their source and age",
         &columns,
         lines.into_iter().map(line).collect(),
     )
@@ -145,7 +146,7 @@ fn origin(node: &NodeView, kind: Option<SourceKind>, now: Option<Timestamp>) -> 
         .child(ago(at, now))
 }
 
-/// The source that gave the position: the one with the same number, SQL first.
+/// The source of the position: the one that reports the same sequence number, SQL first.
 fn position_source(node: &NodeView) -> Option<SourceKind> {
     let seqno = node.position.as_ref()?.seqno;
     SOURCE_KINDS
@@ -153,7 +154,7 @@ fn position_source(node: &NodeView) -> Option<SourceKind> {
         .find(|kind| find_source(node, *kind).is_some_and(|source| source.seqno == Some(seqno)))
 }
 
-/// The source that a fact which both may give comes from: SQL where it ever spoke.
+/// The source of a property that both may report: SQL if it has ever answered.
 fn preferred_source(node: &NodeView) -> Option<SourceKind> {
     SOURCE_KINDS
         .into_iter()

@@ -1,4 +1,4 @@
-//! The table of a cluster's nodes. On a narrow screen every row becomes a card with the same facts.
+//! The table of a cluster's nodes.
 
 use galera::Timestamp;
 use galera::view::{ClusterView, NodeView, SourceKind, SourceView};
@@ -25,12 +25,11 @@ const COLUMNS: [&str; 9] = [
     "Version",
 ];
 
-/// The table.
 pub(super) fn node_table(view: &ClusterView, now: Option<Timestamp>) -> El {
     if view.nodes.is_empty() {
         return el("p")
             .class("quiet")
-            .child("No node is known: nothing is configured and nothing is registered.");
+            .child("No known nodes: none are configured and none are registered.");
     }
     let highest = max_rate(view.nodes.iter().map(|node| node.recent_rates.as_slice()));
     let rows = view
@@ -54,7 +53,7 @@ fn node_row(view: &ClusterView, node: &NodeView, highest: f64, now: Option<Times
         None => link(href, id.clone()).into(),
     };
     let line = sparkline(&node.recent_rates, highest, 88, 20);
-    // Without a present rate the line is history.
+    // Without a current rate the sparkline shows the past.
     let line = if node.commit_rate.is_some() {
         line
     } else {
@@ -78,13 +77,13 @@ fn node_row(view: &ClusterView, node: &NodeView, highest: f64, now: Option<Times
         .child(cell(COLUMNS[8], or_unknown(node.version.clone())).class("version"))
 }
 
-/// The server's own words, where they say more than our one.
+/// The server's state comment, if it differs from our label.
 fn server_comment(node: &NodeView) -> Option<El> {
     let comment = node.state_comment.as_ref()?;
     (comment != node_mark(node.state).label).then(|| sub(comment.clone()))
 }
 
-/// The sequence number, and how far behind the most advanced member it is.
+/// The sequence number and how far it is behind the most advanced member.
 fn position_cell(node: &NodeView) -> Content {
     let Some(position) = &node.position else {
         return unknown().into();
@@ -97,34 +96,34 @@ fn position_cell(node: &NodeView) -> Content {
     [Some(number(position.seqno)), behind, old].into()
 }
 
-/// What one source says, how long ago it said so, and why it says nothing now.
+/// A source's last report, its age, and the current error.
 fn source_cell(node: &NodeView, kind: SourceKind, now: Option<Timestamp>) -> Content {
     match node.sources.iter().find(|source| source.kind == kind) {
         Some(source) => [Some(last_report(source, now)), failure(source, now)].into(),
-        None => quiet("no word").into(),
+        None => quiet("no data").into(),
     }
 }
 
-/// The last words of a source and their age; too old ones are called stale.
+/// The last report of a source and its age, marked if stale.
 fn last_report(source: &SourceView, now: Option<Timestamp>) -> El {
     let Some(at) = source.observed_at else {
         return quiet(match source.kind {
-            SourceKind::Sql => "never answered",
+            SourceKind::Sql => "no response yet",
             SourceKind::Registry => "not registered",
         });
     };
-    let words = source.state.as_ref().or(source.phase.as_ref());
-    let words = words.map_or("no state", String::as_str).to_owned();
+    let state = source.state.as_ref().or(source.phase.as_ref());
+    let state = state.map_or("no state reported", String::as_str).to_owned();
     let stale = source
         .stale
         .then(|| el("span").class("stale-word").child("stale"));
     let when = sub(stale)
         .child(source.stale.then_some(" "))
         .child(ago(at, now));
-    el("span").child(words).child(" ").child(when)
+    el("span").child(state).child(" ").child(when)
 }
 
-/// Why a source is silent and since when.
+/// Why a source is failing and for how long.
 fn failure(source: &SourceView, now: Option<Timestamp>) -> Option<El> {
     let error = source.error.clone()?;
     let text = el("span")
@@ -152,14 +151,14 @@ mod tests {
     }
 
     #[test]
-    fn a_synced_node_says_what_both_sources_say_and_when() {
+    fn a_synced_node_shows_both_sources_with_their_age() {
         let html = row(&fixtures::healthy("lab", 2_881), "127.0.0.1");
         for expected in [
             "n1",
             "127.0.0.1",
             "Synced",
             "2881",
-            "level",
+            "up to date",
             "0.4 s ago",
             "2.0 s ago",
             "0 %",
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_node_says_why_and_keeps_its_last_words() {
+    fn an_unreachable_node_keeps_its_last_report_and_shows_the_error() {
         let html = row(&fixtures::state_transfer("lab", 90_000), "127.0.0.4");
         for expected in [
             "Unreachable",
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lagging_node_says_how_far() {
+    fn a_lagging_node_shows_its_lag() {
         let html = row(&fixtures::state_transfer("lab", 90_000), "127.0.0.3");
         assert!(
             html.contains("900 behind") && html.contains("Joining: receiving State Transfer"),
@@ -195,15 +194,15 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_node_has_no_invented_facts() {
+    fn an_absent_node_shows_no_values() {
         let html = row(&fixtures::no_primary("lab", 90_000), "127.0.0.3");
-        for expected in ["Absent", "not known", "never answered", "not registered"] {
+        for expected in ["Absent", "not known", "no response yet", "not registered"] {
             assert!(html.contains(expected), "{expected} in {html}");
         }
     }
 
     #[test]
-    fn untrusted_words_are_escaped_and_nothing_is_styled_inline() {
+    fn escapes_untrusted_values_and_uses_no_inline_styles() {
         let mut view = fixtures::healthy("lab", 2_881);
         view.nodes[0].name = Some("<script>alert(1)</script>".to_owned());
         view.nodes[0].version = Some("\"><img src=x>".to_owned());
@@ -218,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_clock_times_are_absolute() {
+    fn times_are_absolute_without_a_clock() {
         let view = fixtures::healthy("lab", 2_881);
         let html = node_row(&view, &view.nodes[0], 20.0, None).html();
         assert!(

@@ -1,4 +1,4 @@
-//! The overview: every cluster in one line, worst first.
+//! The overview: one row per cluster, worst first.
 
 use std::sync::Arc;
 
@@ -19,15 +19,14 @@ use crate::reactive::{dynamic_view, effect, join_views, load, loaded_page, page_
 
 const COLUMNS: [&str; 7] = [
     "Cluster",
-    "Verdict",
-    "Why",
+    "Status",
+    "Reason",
     "Synced",
     "Last committed",
     "Commits per second",
     "Nodes",
 ];
 
-/// The page.
 pub(crate) fn overview_page() -> AnyView {
     let state = use_live();
     let overview = load(|| "/api/v1/clusters".to_owned());
@@ -48,7 +47,7 @@ fn content(state: LiveState, overview: Overview) -> AnyView {
     ])
 }
 
-/// Tells screen readers about changed verdicts.
+/// Announces changed verdicts to screen readers.
 fn announce_verdicts(live: LiveState, shown: RwSignal<Arc<Overview>>) {
     let mut before: Option<Vec<(ClusterName, VerdictState)>> = None;
     effect(move || {
@@ -77,12 +76,12 @@ fn announce_verdicts(live: LiveState, shown: RwSignal<Arc<Overview>>) {
 }
 
 fn title_text(overview: &Overview) -> String {
-    let troubled = overview
+    let unhealthy = overview
         .clusters
         .iter()
         .filter(|c| c.verdict.state != VerdictState::Healthy)
         .count();
-    match (overview.clusters.len(), troubled) {
+    match (overview.clusters.len(), unhealthy) {
         (0, _) => "No clusters".to_owned(),
         (_, 0) => "All healthy".to_owned(),
         (all, some) => [
@@ -110,13 +109,13 @@ fn page(overview: &Overview, now: Option<Timestamp>) -> El {
         .collect();
     page.child(tally(overview)).child(data_table(
         "ledger clusters",
-        "Clusters, worst verdict first",
+        "Clusters, worst status first",
         &COLUMNS,
         rows,
     ))
 }
 
-/// How many clusters have which verdict, worst first.
+/// Number of clusters per verdict, worst first.
 fn tally(overview: &Overview) -> El {
     let entry = |verdict: VerdictState| {
         let count = overview
@@ -145,7 +144,7 @@ fn notices(overview: &Overview) -> Content {
         .clusters
         .iter()
         .any(|cluster| !cluster.registry_reachable);
-    let blind = blind.then(|| "Registry unreachable; facts below come from SQL.".to_owned());
+    let blind = blind.then(|| "Registry unreachable; SQL monitoring continues.".to_owned());
     let texts = blind.into_iter().chain(overview.notices.iter().cloned());
     texts
         .map(|text| el("p").class("notice").child(text))
@@ -187,7 +186,7 @@ fn reason_cell(cluster: &ClusterSummary) -> Content {
     [first, more].into()
 }
 
-/// Every node as a shape, and how many are in which state in words.
+/// One shape per node, and the number of nodes per state.
 fn node_strip(cluster: &ClusterSummary) -> Content {
     let shape = |node: &galera::view::NodeSummary| {
         let mark = node_mark(node.state);
@@ -218,28 +217,30 @@ fn node_strip(cluster: &ClusterSummary) -> Content {
     .into()
 }
 
-/// What to do when there is nothing to see.
+/// Shown while there are no clusters: how to add some.
 fn empty_state() -> El {
     let registry = el("dd")
-        .child("Every cluster with a key under the registry prefix in etcd (")
+        .child("Clusters are discovered from keys under the registry prefix in etcd (")
         .child(code("--registry-prefix"))
-        .child(", by default ")
+        .child(", default ")
         .child(code("/galera"))
-        .child(") appears. Run ")
+        .child("). Run ")
         .child(code("galera-agent report"))
-        .child(" beside each node, with the same etcd in ")
+        .child(" next to each node, with the same etcd in ")
         .child(code("DISCOVERY_SERVICE"))
-        .child(" and the cluster's name in ")
+        .child(" and the cluster name in ")
         .child(code("CLUSTER_NAME"))
         .child(".");
     let configuration = el("dd")
         .child("Start the console with ")
         .child(code("--cluster NAME=HOST,HOST,HOST"))
-        .child(". That also fixes which members are expected.");
+        .child(". This also pins the expected members.");
     el("section")
         .class("empty")
-        .child(el("h2").child("No cluster has been found yet"))
-        .child(el("p").child("The console finds clusters in two ways. Both show up here by themselves, without a reload."))
+        .child(el("h2").child("No clusters found yet"))
+        .child(el("p").child(
+            "There are two ways to add clusters. Either way they appear here automatically.",
+        ))
         .child(
             el("dl")
                 .child(el("dt").child("From the registry"))
@@ -255,12 +256,12 @@ mod tests {
     use crate::fixtures;
 
     #[test]
-    fn a_cluster_in_one_line() {
+    fn a_cluster_is_summarized_in_one_row() {
         let summary = fixtures::state_transfer("lab", 90_000).summary();
         let html = cluster_row(&summary, Some(fixtures::fixed_now())).html();
         for expected in [
             "Degraded",
-            "127.0.0.4 does not answer SQL",
+            "127.0.0.4 is unreachable",
             "and 2 more",
             "1 / 4",
             "n4: Unreachable",
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_title_counts_what_needs_attention() {
+    fn the_title_counts_unhealthy_clusters() {
         let of = |views: &[galera::view::ClusterView]| {
             let clusters = views
                 .iter()
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_overview_explains_how_clusters_are_found() {
+    fn an_empty_overview_explains_how_to_add_clusters() {
         let html = empty_state().html();
         assert!(
             html.contains("galera-agent report") && html.contains("--cluster NAME=HOST"),

@@ -1,4 +1,4 @@
-//! Pages that say what went wrong.
+//! Error pages.
 
 use galera::publish::api::ProblemDetails;
 use leptos::prelude::*;
@@ -8,7 +8,7 @@ use crate::format::{code, link};
 use crate::markup::{El, el};
 use crate::reactive::{dynamic_view, join_views, page_title};
 
-/// A problem of the API in place of a page.
+/// Replaces a page by a problem of the API.
 pub(crate) fn problem_page(problem: ProblemDetails) -> AnyView {
     set_status(problem.status);
     let heading = problem.title.clone();
@@ -18,7 +18,7 @@ pub(crate) fn problem_page(problem: ProblemDetails) -> AnyView {
     ])
 }
 
-/// A problem, with what helps to find it in the log.
+/// A problem with its code and request ID, for finding it in the log.
 pub(super) fn problem_markup(problem: &ProblemDetails) -> El {
     let status =
         (problem.status > 0).then(|| ["HTTP ", &problem.status.to_string(), ", "].concat());
@@ -47,16 +47,18 @@ pub(super) fn problem_markup(problem: &ProblemDetails) -> El {
         )
 }
 
-/// No route leads here.
 pub(crate) fn not_found_page() -> AnyView {
     set_status(404);
     let markup = || {
-        el("section").class("problem").child(el("h1").child("There is no such page")).child(
-            el("p")
-                .child("The address leads nowhere. It may be mistyped, or the page may have moved. Go to ")
-                .child(link("/".to_owned(), "all clusters"))
-                .child("."),
-        )
+        el("section")
+            .class("problem")
+            .child(el("h1").child("Page not found"))
+            .child(
+                el("p")
+                    .child("The address may be mistyped, or the page may have moved. Go to ")
+                    .child(link("/".to_owned(), "all clusters"))
+                    .child("."),
+            )
     };
     join_views(vec![
         page_title(|| "Not found".to_owned()),

@@ -1,4 +1,4 @@
-//! The registry tab: every key of the cluster as it is.
+//! The registry tab: all keys of the cluster, unprocessed.
 
 use std::sync::Arc;
 
@@ -10,32 +10,31 @@ use leptos_router::hooks::{use_navigate, use_query_map};
 
 use super::cluster_header::{cluster_header, cluster_title};
 use super::cluster_scope::{ClusterSignal, cluster_api_path, path_param, with_cluster};
-use super::{cell, data_table};
+use super::{cell, data_table, is_visible};
 use crate::data;
 use crate::format::{ago, bytes, code, pluralize, quiet, sub, unknown};
 use crate::live::use_live;
 use crate::markup::{Content, El, el};
 use crate::reactive::{ApiResource, ApiResponse, dynamic_view, effect, join_views, load, loaded};
 
-/// Shortest time between two readings that nobody asked for, in milliseconds.
+/// Minimum time between automatic refreshes, in milliseconds.
 const MIN_REFRESH_INTERVAL: i64 = 3_000;
 
-const COLUMNS: [&str; 6] = ["Key", "Value", "Revision", "Lease", "TTL", "Remark"];
+const COLUMNS: [&str; 6] = ["Key", "Value", "Revision", "Lease", "TTL", "Note"];
 
-/// The keys of a cluster, read again now and then.
+/// The registry keys of a cluster, refreshed when the cluster changes.
 #[derive(Clone, Copy)]
 pub(super) struct RegistryListing {
     initial: ApiResource,
-    /// A later reading; it replaces the first one in place, so that what is selected stays selected.
+    /// A later response. It replaces the first one in place, so that the selection survives.
     refreshed: RwSignal<Option<Arc<ApiResponse>>>,
     cluster: Memo<String>,
 }
 
-/// How a reading is shown at a time.
 type RenderListing = dyn Fn(&RegistryView, Option<Timestamp>) -> El + Send + Sync;
 
 impl RegistryListing {
-    /// Reads the keys of the cluster in the address.
+    /// Loads the keys of the cluster in the URL.
     pub(super) fn from_location() -> Self {
         let cluster = path_param("name");
         Self {
@@ -45,7 +44,7 @@ impl RegistryListing {
         }
     }
 
-    /// Shows the newest reading.
+    /// Shows the latest response.
     pub(super) fn view(
         self,
         show: impl Fn(&RegistryView, Option<Timestamp>) -> El + Send + Sync + 'static,
@@ -55,12 +54,12 @@ impl RegistryListing {
         loaded(self.initial, move |first| {
             let (show, first) = (Arc::clone(&show), Arc::new(first));
             let newest = Memo::new(move |_| {
-                let answer = self.refreshed.get().unwrap_or_else(|| Arc::clone(&first));
-                Arc::new(answer.decode::<RegistryView>())
+                let response = self.refreshed.get().unwrap_or_else(|| Arc::clone(&first));
+                Arc::new(response.decode::<RegistryView>())
             });
             dynamic_view(move || match newest.get().as_ref() {
                 Ok(view) => show(view, state.now.get()),
-                // The registry's absence is a fact like others, not an error of the page.
+                // A notice in place of the keys: the rest of the page does not depend on the registry.
                 Err(problem) => {
                     let text = [&problem.title, ". ", &problem.detail].concat();
                     el("div")
@@ -71,25 +70,24 @@ impl RegistryListing {
         })
     }
 
-    /// Reads the keys again.
     fn refresh(self) {
         let path = cluster_api_path(self.cluster, "/registry")();
-        let answer = data::get_text(path, false);
+        let response = data::get_text(path, false);
         leptos::task::spawn_local(async move {
-            let answer = ApiResponse::from(answer.await);
-            // The page may be gone by now.
-            let _ = self.refreshed.try_set(Some(Arc::new(answer)));
+            let response = ApiResponse::from(response.await);
+            // The page may have been left in the meantime.
+            let _ = self.refreshed.try_set(Some(Arc::new(response)));
         });
     }
 
-    /// Reads the keys again when the cluster has changed, at most every few seconds.
+    /// Refreshes when the cluster has changed, at most once per [`MIN_REFRESH_INTERVAL`].
     pub(super) fn refresh_on_change(self, shown: ClusterSignal) {
         let state = use_live();
         let mut last: Option<i64> = None;
         effect(move || {
             shown.track();
             let now = state.now.get_untracked().map_or(0, Timestamp::unix_millis);
-            // The first reading came with the page.
+            // The first response came with the page.
             let before = *last.get_or_insert(now);
             if now - before >= MIN_REFRESH_INTERVAL && is_visible() {
                 last = Some(now);
@@ -99,23 +97,12 @@ impl RegistryListing {
     }
 }
 
-#[cfg(feature = "hydrate")]
-fn is_visible() -> bool {
-    crate::browser::is_visible()
-}
-
-#[cfg(not(feature = "hydrate"))]
-fn is_visible() -> bool {
-    false
-}
-
-/// The page.
 pub(crate) fn registry_page() -> AnyView {
     let (keys, state) = (RegistryListing::from_location(), use_live());
     let query = use_query_map();
     let query =
         Memo::new(move |_| query.with(|query| query.get_str("q").unwrap_or_default().to_owned()));
-    let at_first = query.get_untracked();
+    let initial = query.get_untracked();
     let navigate = Arc::new(use_navigate());
     let filter_by = move |text: &str| {
         let to = if text.is_empty() {
@@ -134,12 +121,12 @@ pub(crate) fn registry_page() -> AnyView {
     };
     with_cluster(move |shown| {
         keys.refresh_on_change(shown);
-        let (at_first, filter_by) = (at_first.clone(), filter_by.clone());
+        let (initial, filter_by) = (initial.clone(), filter_by.clone());
         let top = move || {
             let stale = state.stale_since.get().is_some();
             let head = cluster_header(&shown.read(), "registry", state.now.get(), stale);
             el("div").class("page").child(head).child(filter_form(
-                &at_first,
+                &initial,
                 filter_by.clone(),
                 keys,
             ))
@@ -152,9 +139,9 @@ pub(crate) fn registry_page() -> AnyView {
     })
 }
 
-/// Filters by what is in the address, so that a filtered list can be sent to somebody. Without script a submit does it.
+/// The filter is kept in the URL, so that a filtered list can be shared. Without scripts, submitting the form sets it.
 fn filter_form(
-    at_first: &str,
+    initial: &str,
     filter_by: impl Fn(&str) + Send + Sync + 'static,
     keys: RegistryListing,
 ) -> El {
@@ -164,7 +151,7 @@ fn filter_form(
         .attr("type", "search")
         .attr("autocomplete", "off")
         .attr("spellcheck", "false")
-        .attr("value", at_first.to_owned())
+        .attr("value", initial.to_owned())
         .on("input", move |event| filter_by(&event_target_value(&event)));
     let on_submit = move |event: leptos::web_sys::Event| {
         event.prevent_default();
@@ -201,7 +188,7 @@ fn key_list(view: &RegistryView, query: &str, now: Option<Timestamp>) -> El {
         .child(key_table(&shown, view.cluster.as_str()))
 }
 
-/// Whether key, value or remark contain the text, whatever its case.
+/// Whether key, value, reason or lease contain the text, ignoring case.
 fn matches(key: &RegistryKeyView, query: &str) -> bool {
     let query = query.to_ascii_lowercase();
     let fields = [
@@ -216,7 +203,6 @@ fn matches(key: &RegistryKeyView, query: &str) -> bool {
         .any(|field| field.to_ascii_lowercase().contains(&query))
 }
 
-/// The keys as a table.
 pub(super) fn key_table(keys: &[&RegistryKeyView], of: &str) -> El {
     if keys.is_empty() {
         return el("p").class("quiet").child("No keys.");
@@ -233,7 +219,7 @@ pub(super) fn key_table(keys: &[&RegistryKeyView], of: &str) -> El {
 fn key_row(key: &RegistryKeyView) -> El {
     let cut = key
         .truncated
-        .then(|| sub(["cut; ", &bytes(key.value_bytes), " in all"].concat()));
+        .then(|| sub(["truncated; ", &bytes(key.value_bytes), " in total"].concat()));
     let lease = key.lease.clone().map_or_else(|| quiet("durable"), code);
     let ttl = match (key.ttl, &key.lease) {
         (Some(ttl), _) => el("span").child([&ttl.to_string(), " s"].concat()),
@@ -253,14 +239,14 @@ fn key_row(key: &RegistryKeyView) -> El {
 }
 
 fn remark(key: &RegistryKeyView) -> Content {
-    let word = match (key.known, key.stale) {
+    let label = match (key.known, key.stale) {
         (_, true) => "stale",
         (false, false) => "unknown",
         (true, false) => return Content::None,
     };
     let reason = key.reason.as_ref().map(|reason| [": ", reason].concat());
     el("span")
-        .child(el("span").class("stale-word").child(word))
+        .child(el("span").class("stale-word").child(label))
         .child(reason)
         .into()
 }
@@ -270,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters_by_key_value_and_remark() {
+    fn filters_by_key_value_reason_and_lease() {
         let key = RegistryKeyView {
             key: "/galera/lab/n1/wsrep_last_committed".to_owned(),
             value: "Synced".to_owned(),
@@ -291,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_shown_as_they_are_and_harm_nobody() {
+    fn shows_raw_keys_escaped() {
         let view = crate::fixtures::registry("lab");
         let html = key_list(&view, "", Some(crate::fixtures::fixed_now())).html();
         for expected in [
@@ -299,7 +285,7 @@ mod tests {
             "/galera/lab/127.0.0.1/wsrep_last_committed",
             "694d9a1c2f3e4b05",
             "durable",
-            "2.0 MB in all",
+            "2.0 MB in total",
         ] {
             assert!(html.contains(expected), "{expected} in {html}");
         }
@@ -310,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_says_how_much_it_hides() {
+    fn a_filter_shows_how_many_keys_match() {
         let view = crate::fixtures::registry("lab");
         let html = key_list(&view, "ipaddress", None).html();
         assert!(

@@ -1,42 +1,38 @@
-//! Signing in: a plain form that needs no script.
+//! The sign-in page: a plain form that works without scripts.
 
 use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
-use crate::format::code;
 use crate::markup::{El, el};
 use crate::reactive::{dynamic_view, join_views, page_title};
 
-/// What a code in the address means, in a sentence with a remedy.
+/// The message for an error code in the URL.
 fn error_message(code: &str) -> &'static str {
     match code {
-        "invalid_credentials" => {
-            "The name or the password is wrong. Names and passwords are case-sensitive."
-        }
+        "invalid_credentials" => "Incorrect name or password. Both are case-sensitive.",
         "account_disabled" => "This account is disabled. Ask an administrator to enable it.",
         "throttled" => "Too many attempts. Wait a minute, then try again.",
-        "sign_in_busy" => "Too many people sign in at the same moment. Try again in a moment.",
+        "sign_in_busy" => "Too many people are signing in right now. Try again in a moment.",
         "registry_unavailable" => {
-            "Accounts cannot be read, because the console does not reach etcd. Try again when it does."
+            "Accounts cannot be read because the console cannot reach etcd. Try again later."
         }
         "session_ended" | "session_expired" | "session_invalid" => {
-            "Your session has ended. Sign in again to go on."
+            "Your session has ended. Sign in again to continue."
         }
         "cross_origin" | "origin_required" => {
-            "The form came from another site. Sign in from this page."
+            "The request came from another site. Sign in from this page."
         }
-        _ => "Signing in did not work. Try again; if it stays, look into the console's log.",
+        _ => "Sign-in failed. Try again; if the problem persists, check the console's log.",
     }
 }
 
-/// A place to go to afterwards, if it is one of ours.
+/// Accepts only paths on this site, against open redirects.
 fn local_path(next: &str) -> Option<&str> {
     let mut characters = next.chars();
-    let ours = characters.next() == Some('/') && !matches!(characters.next(), Some('/' | '\\'));
-    (ours && !next.chars().any(char::is_control)).then_some(next)
+    let is_local = characters.next() == Some('/') && !matches!(characters.next(), Some('/' | '\\'));
+    (is_local && !next.chars().any(char::is_control)).then_some(next)
 }
 
-/// The page.
 pub(crate) fn sign_in_page() -> AnyView {
     let query = use_query_map().get_untracked();
     let error = query.get_str("error").map(error_message);
@@ -94,9 +90,7 @@ fn page(error: Option<&'static str>, next: &str) -> El {
         .child(
             el("p")
                 .class("quiet")
-                .child("Accounts are made on the console's host with ")
-                .child(code("galera-console user add"))
-                .child("."),
+                .child("No account? Ask your administrator."),
         )
 }
 
@@ -105,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn leads_only_to_our_own_pages() {
+    fn accepts_only_local_redirects() {
         assert_eq!(local_path("/clusters/lab?q=x"), Some("/clusters/lab?q=x"));
         for next in [
             "",
@@ -120,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_works_without_script_and_says_what_went_wrong() {
+    fn the_form_works_without_scripts_and_shows_the_error() {
         let html = page(Some(error_message("throttled")), "/clusters/\"x").html();
         for expected in [
             "method=\"post\" action=\"/sign-in\"",

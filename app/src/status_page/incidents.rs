@@ -1,4 +1,4 @@
-//! What people tell on a status page: announcements, incidents, maintenance.
+//! Announcements, incidents and maintenance on a status page.
 
 use galera::publish::status_pages::{
     IncidentState, PublicAnnouncement, PublicIncident, PublicMaintenance, PublicPage, PublicUpdate,
@@ -8,31 +8,28 @@ use super::absolute_time;
 use crate::marks::{incident_mark, state_badge};
 use crate::markup::{Content, El, el};
 
-/// Announcements, newest first.
-pub(super) fn announcements(told: &PublicPage) -> Option<El> {
-    let each: Vec<El> = told.announcements.iter().map(announcement).collect();
+pub(super) fn announcements(page: &PublicPage) -> Option<El> {
+    let each: Vec<El> = page.announcements.iter().map(announcement).collect();
     section("Announcements", each)
 }
 
-/// Incidents that are not resolved.
-pub(super) fn open_incidents(told: &PublicPage) -> Option<El> {
+pub(super) fn open_incidents(page: &PublicPage) -> Option<El> {
     section(
         "Current incidents",
-        told.open_incidents().map(incident).collect(),
+        page.open_incidents().map(incident).collect(),
     )
 }
 
-/// What is being worked on, and what is planned.
-pub(super) fn maintenance(told: &PublicPage) -> Option<El> {
+/// Current and scheduled maintenance.
+pub(super) fn maintenance(page: &PublicPage) -> Option<El> {
     section(
         "Maintenance",
-        told.maintenance.iter().map(maintenance_window).collect(),
+        page.maintenance.iter().map(maintenance_window).collect(),
     )
 }
 
-/// Incidents that are over.
-pub(super) fn past_incidents(told: &PublicPage) -> El {
-    let each: Vec<El> = told.past_incidents().map(incident).collect();
+pub(super) fn past_incidents(page: &PublicPage) -> El {
+    let each: Vec<El> = page.past_incidents().map(incident).collect();
     let none = el("p")
         .class("quiet")
         .child("No incidents in the last 90 days.");
@@ -69,7 +66,7 @@ fn incident(shown: &PublicIncident) -> El {
     if shown.state != IncidentState::Resolved {
         return article.child(timeline);
     }
-    // What is over takes little room until somebody wants to know.
+    // Resolved incidents are collapsed.
     let span = el("summary")
         .child(absolute_time(shown.opened_at))
         .child(" to ")
@@ -90,12 +87,12 @@ fn update(shown: &PublicUpdate) -> El {
 }
 
 fn maintenance_window(shown: &PublicMaintenance) -> El {
-    let word = if shown.current {
-        "Now, until "
+    let prefix = if shown.current {
+        "In progress until "
     } else {
-        "Planned from "
+        "Scheduled from "
     };
-    let times = el("p").class("quiet").child(word);
+    let times = el("p").class("quiet").child(prefix);
     let times = if shown.current {
         times.child(absolute_time(shown.until))
     } else {
@@ -115,7 +112,7 @@ fn affected_clusters(names: &[String]) -> El {
     el("p").class("quiet").child(names.join(", "))
 }
 
-/// Plain text; its lines stay lines.
+/// Plain text; CSS preserves its line breaks.
 fn paragraph(text: &str) -> El {
     el("p").class("prose").child(text.to_owned())
 }

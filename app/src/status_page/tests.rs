@@ -40,9 +40,9 @@ fn sample_page(state: PublicState) -> PublicPage {
     }
 }
 
-fn html(told: &PublicPage) -> String {
+fn html(page: &PublicPage) -> String {
     let page = StatusPage {
-        status: told,
+        status: page,
         version: "1",
         as_of: at("2026-11-24T12:00:00Z"),
         base_path: "shop/",
@@ -54,13 +54,13 @@ fn html(told: &PublicPage) -> String {
 }
 
 #[test]
-fn every_state_is_a_word_a_shape_and_a_tone() {
-    for (state, word, tone, sentence) in [
+fn every_state_has_a_label_a_shape_and_a_tone() {
+    for (state, label, tone, sentence) in [
         (
             PublicState::Operational,
             "Operational",
             "t-ok",
-            "The database works",
+            "All systems operational",
         ),
         (
             PublicState::Maintenance,
@@ -84,20 +84,20 @@ fn every_state_is_a_word_a_shape_and_a_tone() {
             PublicState::Outage,
             "Outage",
             "t-bad",
-            "The database is not available",
+            "The database is unavailable",
         ),
     ] {
         let html = html(&sample_page(state));
-        let expected = format!("<span class=\"state {tone}\">{word}<svg");
+        let expected = format!("<span class=\"state {tone}\">{label}<svg");
         assert!(html.contains(&expected), "{html}");
         assert!(html.contains(&format!("<title>{sentence} · ")), "{html}");
     }
 }
 
 #[test]
-fn words_of_people_are_text() {
-    let mut told = sample_page(PublicState::Operational);
-    told.incidents.push(PublicIncident {
+fn user_input_is_escaped() {
+    let mut page = sample_page(PublicState::Operational);
+    page.incidents.push(PublicIncident {
         id: "1-1".to_owned(),
         title: "<img src=x onerror=alert(1)>".to_owned(),
         clusters: vec!["Orders".to_owned()],
@@ -110,7 +110,7 @@ fn words_of_people_are_text() {
             text: "</p><script>alert(1)</script>".to_owned(),
         }],
     });
-    let html = html(&told);
+    let html = html(&page);
     assert!(!html.contains("<img") && !html.contains("<script>") && !html.contains("<b>databases"));
     assert!(
         html.contains("&lt;img src=x onerror=alert(1)&gt;"),
@@ -119,7 +119,7 @@ fn words_of_people_are_text() {
 }
 
 #[test]
-fn ninety_days_are_one_group_of_choices() {
+fn ninety_days_form_one_radio_group() {
     let html = html(&sample_page(PublicState::Operational));
     assert_eq!(html.matches("type=\"radio\" name=\"c0\"").count(), 90);
     assert_eq!(html.matches(" checked=\"\"").count(), 1);

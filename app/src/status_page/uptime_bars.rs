@@ -1,18 +1,18 @@
-//! Ninety days as bars: one group of choices for each cluster, so that the numbers of a day are had by pointing, by
-//! tapping and with the arrow keys, without any script.
+//! Ninety days of uptime as bars. Each cluster is one radio group, so that a day's figures are available by pointer,
+//! touch and arrow keys without scripts.
 
 use galera::publish::status_pages::{DayFigures, PublicCluster, PublicState, UptimeFigures};
 
 use crate::markup::{Content, El, el};
 
-/// The bars of a cluster, the last of which is today and chosen first.
-pub(super) fn bars(place: usize, shown: &PublicCluster) -> Option<El> {
+/// The bars of a cluster. The last one is today and initially selected.
+pub(super) fn bars(index: usize, shown: &PublicCluster) -> Option<El> {
     let last = shown.days.len().checked_sub(1)?;
     let bars: Vec<El> = shown
         .days
         .iter()
         .enumerate()
-        .map(|(day, figures)| day_bar(place, figures, day == last))
+        .map(|(day, figures)| day_bar(index, figures, day == last))
         .collect();
     let legend = format!("{}, day by day", shown.name);
     let group = el("fieldset")
@@ -27,10 +27,10 @@ pub(super) fn bars(place: usize, shown: &PublicCluster) -> Option<El> {
     Some(el("div").child(group).child(scale))
 }
 
-fn day_bar(place: usize, figures: &DayFigures, chosen: bool) -> El {
+fn day_bar(index: usize, figures: &DayFigures, chosen: bool) -> El {
     let input = el("input")
         .attr("type", "radio")
-        .attr("name", format!("c{place}"))
+        .attr("name", format!("c{index}"))
         .attr("value", figures.date.to_string())
         .optional_attr("checked", chosen.then_some(""));
     el("label")
@@ -56,7 +56,7 @@ fn day_summary(figures: &DayFigures) -> String {
     for (seconds, what) in [
         (figures.down, "down"),
         (figures.degraded, "degraded"),
-        (figures.unknown, "not known"),
+        (figures.unknown, "without data"),
     ] {
         if seconds > 0 {
             parts.push(format!("{} {what}", duration(seconds)));
@@ -65,7 +65,7 @@ fn day_summary(figures: &DayFigures) -> String {
     format!("{}: {}", figures.date, parts.join(", "))
 }
 
-/// Hundredths of a percent: `100 %`, `99.98 %`.
+/// Formats hundredths of a percent: `100 %`, `99.98 %`.
 pub(super) fn percent(hundredths: u32) -> String {
     match (hundredths / 100, hundredths % 100) {
         (whole, 0) => format!("{whole} %"),
@@ -73,7 +73,6 @@ pub(super) fn percent(hundredths: u32) -> String {
     }
 }
 
-/// Seconds in the unit that keeps them short.
 fn duration(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
@@ -83,19 +82,19 @@ fn duration(seconds: u64) -> String {
     }
 }
 
-/// Uptime over the usual spans.
+/// Uptime over 7, 30 and 90 days.
 pub(super) fn uptime_figures(uptime: &UptimeFigures) -> El {
     let figure = |name: &'static str, value: Option<u32>| {
         let value: Content = match value {
             Some(value) => percent(value).into(),
-            None => el("span").class("quiet").child("not known").into(),
+            None => el("span").class("quiet").child("no data").into(),
         };
         el("div")
             .child(el("dt").child(name))
             .child(el("dd").child(value))
     };
     el("dl").class("uptime").child([
-        figure("Up, 7 days", uptime.week),
+        figure("Uptime, 7 days", uptime.week),
         figure("30 days", uptime.month),
         figure("90 days", uptime.quarter),
     ])
@@ -109,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_day_says_all_that_is_known_of_it() {
+    fn days_are_summarized_in_words() {
         let date = Date::of(Timestamp::parse("2026-11-24T12:00:00Z").unwrap());
         let none = DayFigures {
             date,
@@ -119,11 +118,11 @@ mod tests {
             unknown: 0,
         };
         assert_eq!(day_summary(&none), "2026-11-24: no data");
-        let blind = DayFigures {
+        let unobserved = DayFigures {
             unknown: 86_400,
             ..none
         };
-        assert_eq!(day_summary(&blind), "2026-11-24: 24 h not known");
+        assert_eq!(day_summary(&unobserved), "2026-11-24: 24 h without data");
         let bad = DayFigures {
             up: Some(9_993),
             down: 60,

@@ -1,34 +1,31 @@
-//! Where everything in the drawing goes. Pure arithmetic in pixels.
+//! Layout of the topology diagram, in pixels.
 
 use galera::NodeId;
 use galera::view::{ClusterStatus, ClusterView, Component, NodeState};
 
-/// Size of a node.
 pub(super) const TILE_WIDTH: u32 = 176;
-/// Size of a node.
 pub(super) const TILE_HEIGHT: u32 = 82;
-/// Between nodes beside each other: room for an arrow.
+/// Horizontal gap between nodes, with room for an arrow.
 const GAP_X: u32 = 34;
-/// Between rows of nodes: room for an arrow's bend.
+/// Vertical gap between rows, with room for an arrow's bend.
 const GAP_Y: u32 = 26;
 const PADDING: u32 = 12;
 const TITLE_HEIGHT: u32 = 32;
-/// Room for arrows that pass below the last row.
+/// Room for arrows below the last row.
 const BOTTOM_MARGIN: u32 = 16;
 const FRAME_GAP: u32 = 18;
 
-/// What a frame around nodes means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FrameKind {
     /// A component with quorum.
     Primary,
     /// A component without quorum.
     NonPrimary,
-    /// No component: stopped, unreachable, absent.
+    /// Nodes in no component: stopped, unreachable, absent.
     Outside,
 }
 
-/// A box around nodes.
+/// A box around a group of nodes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct GroupFrame {
     pub(super) kind: FrameKind,
@@ -40,13 +37,13 @@ pub(super) struct GroupFrame {
     pub(super) height: u32,
 }
 
-/// A node's place.
+/// A node in the diagram.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct NodeTile {
     pub(super) id: NodeId,
     pub(super) x: u32,
     pub(super) y: u32,
-    /// The frame that it is in, by index.
+    /// Index of its frame.
     pub(super) frame: usize,
 }
 
@@ -55,15 +52,14 @@ pub(super) struct NodeTile {
 pub(super) struct TransferArrow {
     pub(super) donor: NodeId,
     pub(super) joiner: NodeId,
-    /// Whether no other donor of the component could be meant.
+    /// Whether this is the component's only donor.
     pub(super) certain: bool,
-    /// The arrow's shaft, as an SVG path.
+    /// SVG path of the shaft.
     pub(super) shaft: String,
-    /// The arrow's head, as an SVG path.
+    /// SVG path of the head.
     pub(super) head: String,
 }
 
-/// The whole drawing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct TopologyLayout {
     pub(super) width: u32,
@@ -74,10 +70,10 @@ pub(super) struct TopologyLayout {
 }
 
 #[cfg(any(feature = "hydrate", test))]
-/// How many nodes fit beside each other in `width` pixels.
+/// Number of nodes per row in `width` pixels.
 pub(crate) fn columns_for(width: u32) -> usize {
     let room = width.saturating_sub(2 * PADDING) + GAP_X;
-    // Never fewer than two: on a phone the drawing is scaled down rather than endless.
+    // At least two: on phones the diagram is scaled down rather than made very tall.
     usize::try_from(room / (TILE_WIDTH + GAP_X))
         .unwrap_or(2)
         .max(2)
@@ -91,7 +87,7 @@ struct NodeGroup {
 }
 
 impl TopologyLayout {
-    /// Places every node of `view`, at most `columns` beside each other.
+    /// Places every node of `view`, at most `columns` per row.
     pub(super) fn of(view: &ClusterView, columns: usize) -> Self {
         let columns = columns.max(1);
         let mut layout = Self::default();
@@ -112,7 +108,7 @@ impl TopologyLayout {
         }
         layout.equalize_heights();
         layout.add_transfers(view);
-        // Hairlines on the edge must not be cut.
+        // Room for the strokes at the edge.
         layout.width += 1;
         layout.height += 1;
         layout
@@ -144,7 +140,7 @@ impl TopologyLayout {
         (width, height)
     }
 
-    /// Frames beside each other end on one line.
+    /// Gives frames in the same row the same height.
     fn equalize_heights(&mut self) {
         for index in 0..self.frames.len() {
             let y = self.frames[index].y;
@@ -222,7 +218,7 @@ fn node_groups(view: &ClusterView) -> Vec<NodeGroup> {
     groups
 }
 
-/// A component; `history` adds which history it holds, where components differ in that.
+/// A component. `history` adds its state UUID, where components differ in it.
 fn component_group(component: &Component, history: bool) -> NodeGroup {
     let known = u64::try_from(component.members.len()).unwrap_or(u64::MAX);
     let unnamed = |size: u64| match size.saturating_sub(known) {
@@ -264,7 +260,7 @@ fn transfer_arrow(donor: &NodeTile, joiner: &NodeTile, certain: bool) -> Transfe
     }
 }
 
-/// Through the gap between neighbours.
+/// An arrow through the gap between two neighbours.
 fn straight_arrow(donor: &NodeTile, joiner: &NodeTile) -> (String, String) {
     let y = donor.y + TILE_HEIGHT / 2;
     let (from, to, base) = if donor.x < joiner.x {
@@ -281,7 +277,7 @@ fn straight_arrow(donor: &NodeTile, joiner: &NodeTile) -> (String, String) {
     (line, head)
 }
 
-/// Around everything else: along the gaps between rows and beside the joiner's column.
+/// An arrow along the gaps between rows and next to the joiner's column.
 fn bent_arrow(donor: &NodeTile, joiner: &NodeTile) -> (String, String) {
     const CLEARANCE: u32 = 12;
     let (from_x, to_x) = (donor.x + TILE_WIDTH / 2, joiner.x + TILE_WIDTH / 2);
@@ -352,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_never_overlap_and_stay_in_the_drawing() {
+    fn frames_never_overlap_and_stay_in_the_diagram() {
         for columns in 1..=7 {
             let layout = TopologyLayout::of(&fixtures::no_primary("lab", 2_881), columns);
             let [component, outside] = layout.frames.as_slice() else {
@@ -373,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn an_arrow_leads_from_the_donor_to_every_joiner() {
+    fn every_joiner_gets_an_arrow_from_the_donor() {
         for columns in 1..=4 {
             let layout = TopologyLayout::of(&fixtures::state_transfer("lab", 90_000), columns);
             let [transfer] = layout.transfers.as_slice() else {
@@ -388,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn members_that_nobody_can_name_are_counted() {
+    fn unnamed_members_are_counted() {
         let mut view = fixtures::healthy("lab", 2_881);
         view.components[0].size = Some(4);
         assert_eq!(
@@ -398,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn different_histories_are_told_apart() {
+    fn different_histories_show_their_uuid() {
         let mut view = fixtures::split_brain("lab", 90_000);
         view.components[1].state_uuid = Some("11111111-c7b1-11f0-9a3e-6f0d3a1b2c4d".to_owned());
         let details: Vec<String> = TopologyLayout::of(&view, 4)
@@ -410,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_follow_the_width() {
+    fn columns_depend_on_the_width() {
         assert_eq!(
             [
                 columns_for(0),

@@ -1,10 +1,10 @@
-//! The trail as a table for spreadsheets (RFC 4180).
+//! The trail as CSV (RFC 4180).
 
 use galera::record::audit::AuditEntry;
 
 const HEADER: &str = "sequence,at,actor,event,cluster,subject,detail,previous,hash\r\n";
 
-/// `entries` as CSV with a header line.
+/// Formats `entries` as CSV with a header line.
 #[must_use]
 pub fn to_csv(entries: &[AuditEntry]) -> String {
     let mut table = HEADER.to_owned();
@@ -30,7 +30,7 @@ pub fn to_csv(entries: &[AuditEntry]) -> String {
     table
 }
 
-/// A cell that no spreadsheet takes for a formula or for the end of a cell.
+/// Quotes a cell, and keeps spreadsheets from interpreting it as a formula.
 pub fn csv_cell(text: &str) -> String {
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let text = if formula {

@@ -1,4 +1,4 @@
-//! Reading the trail: a page backwards from anywhere, or all of it.
+//! Reads the trail: a page backwards from any entry, or the whole trail.
 
 use galera::ClusterName;
 use galera::publish::api::AuditPage;
@@ -8,21 +8,19 @@ use registry::WatchSubscription;
 use super::{AuditError, AuditTrail, BLOCK_ENTRIES, decode_entry};
 use crate::keyspace;
 
-/// Most entries of a page.
+/// Maximum number of entries in a page.
 pub const AUDIT_PAGE_MAX: usize = 1_000;
-/// Blocks that one request looks through; a filter may match rarely.
+/// Maximum number of blocks that one request scans, as a filter may match rarely.
 const BLOCKS_MAX: u64 = 50;
 
-/// Which entries are wanted.
+/// A filter on audit entries.
 #[derive(Clone, Debug, Default)]
 pub struct AuditTrailFilter {
-    /// Only about this cluster.
     pub cluster: Option<ClusterName>,
-    /// Only by this actor.
     pub actor: Option<String>,
-    /// Only before this place.
+    /// Only entries before this sequence number.
     pub before: Option<u64>,
-    /// At most so many.
+    /// Maximum number of entries.
     pub limit: usize,
 }
 
@@ -44,7 +42,7 @@ impl AuditTrail {
     pub async fn page(&self, filter: &AuditTrailFilter) -> Result<AuditPage, AuditError> {
         let newest = self.newest_sequence().await?;
         let mut entries = Vec::new();
-        // The next place to look at, downwards.
+        // The next sequence number to look at, descending.
         let mut next = newest.min(
             filter
                 .before
@@ -73,7 +71,7 @@ impl AuditTrail {
         Ok(audit_page(entries, next))
     }
 
-    /// The sequence of the newest entry; 0 when there is none.
+    /// The sequence number of the newest entry; 0 if the trail is empty.
     ///
     /// # Errors
     /// [`AuditError`].
@@ -84,7 +82,7 @@ impl AuditTrail {
         }
     }
 
-    /// The entry in the place `sequence`, when it was written: where a reader with a cursor goes on.
+    /// The entry with number `sequence`, if it exists.
     ///
     /// # Errors
     /// [`AuditError`].
@@ -93,13 +91,13 @@ impl AuditTrail {
         entry.as_ref().map(decode_entry).transpose()
     }
 
-    /// The news of further entries: an event for each change of the head.
+    /// Watches for new entries: one event for each change of the head.
     #[must_use]
     pub fn watch_head(&self) -> WatchSubscription {
         self.registry.watch(self.head_key())
     }
 
-    /// Every entry, oldest first, and the head.
+    /// All entries, oldest first, and the head.
     ///
     /// # Errors
     /// [`AuditError`].
@@ -111,7 +109,7 @@ impl AuditTrail {
         let entries: Result<Vec<AuditEntry>, AuditError> =
             listing.entries.iter().map(decode_entry).collect();
         let mut entries = entries?;
-        // Entries that were added after the head was read are another reading's.
+        // Ignore entries appended after the head was read.
         let last = head.as_ref().map_or(0, |head| head.sequence);
         entries.retain(|entry| entry.sequence <= last || head.is_none());
         Ok((entries, head))

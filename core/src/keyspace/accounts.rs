@@ -1,4 +1,4 @@
-//! Where accounts and sessions lie in etcd.
+//! Keys of accounts and sessions in etcd.
 
 use uuid::Uuid;
 

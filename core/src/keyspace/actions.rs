@@ -1,15 +1,14 @@
-//! Where actions, locks and switches lie in etcd.
+//! The etcd keys of actions, locks and recovery switches.
 
 use galera::ClusterName;
 
-/// The keys under a state prefix.
+/// Builds the keys of actions, locks and recovery switches.
 #[derive(Clone, Debug)]
 pub struct ActionKeys {
     prefix: String,
 }
 
 impl ActionKeys {
-    /// The keys under `state_prefix`.
     #[must_use]
     pub fn new(state_prefix: &str) -> Self {
         Self {
@@ -29,13 +28,13 @@ impl ActionKeys {
         format!("{}{id}", self.actions_prefix())
     }
 
-    /// How a clean-up was taken back.
+    /// The undo of a clean-up.
     #[must_use]
     pub fn undone(&self, id: &str) -> String {
         format!("{}/undone", self.action(id))
     }
 
-    /// The one open action of a cluster: exists exactly as long as that action is not final.
+    /// The open action of a cluster; exists exactly as long as that action is not final.
     #[must_use]
     pub fn open_action(&self, cluster: &ClusterName) -> String {
         format!("{}/open/{cluster}", self.prefix)

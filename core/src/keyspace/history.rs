@@ -1,15 +1,15 @@
-//! Where things are in etcd.
+//! Keys of the event history in etcd.
 
 use galera::ClusterName;
 use registry::numbered_key;
 
-/// The keys of the chronicle under one prefix.
+/// Builds the keys of the event history.
 #[derive(Clone, Debug)]
 pub struct HistoryKeys {
     root: String,
 }
 
-/// What a watched key is about.
+/// A parsed key below [`HistoryKeys::live`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LiveKey {
     Head(ClusterName),
@@ -20,7 +20,6 @@ pub enum LiveKey {
 }
 
 impl HistoryKeys {
-    /// The keys under `state_prefix`.
     #[must_use]
     pub fn new(state_prefix: &str) -> Self {
         Self {
@@ -28,66 +27,66 @@ impl HistoryKeys {
         }
     }
 
-    /// Everything that every replica holds in memory.
+    /// Prefix of everything that every replica mirrors in memory.
     #[must_use]
     pub fn live(&self) -> String {
         format!("{}/live/", self.root)
     }
 
-    /// Where the chronicle of a cluster has come to.
+    /// Head of a cluster's history.
     #[must_use]
     pub fn head(&self, cluster: &ClusterName) -> String {
         format!("{}/live/head/{cluster}", self.root)
     }
 
-    /// The folder of the newest events, by sequence.
+    /// Prefix of the events that are not in a block yet, by sequence.
     #[must_use]
     pub fn tail(&self, cluster: &ClusterName) -> String {
         format!("{}/live/tail/{cluster}/", self.root)
     }
 
-    /// One of the newest events.
+    /// One event that is not in a block yet.
     #[must_use]
     pub fn event(&self, cluster: &ClusterName, sequence: u64) -> String {
         numbered_key(&self.tail(cluster), sequence)
     }
 
-    /// The days that are over.
+    /// Completed days.
     #[must_use]
     pub fn days(&self, cluster: &ClusterName) -> String {
         format!("{}/live/days/{cluster}", self.root)
     }
 
-    /// Until when some console was observing.
+    /// Until when some replica was observing.
     #[must_use]
     pub fn observed_until(&self) -> String {
         format!("{}/live/observed", self.root)
     }
 
-    /// There while a new leader, who did not see everything, lets others record what it missed.
+    /// Exists while a new leader lets other replicas record what it did not observe.
     #[must_use]
     pub fn gap_request(&self) -> String {
         format!("{}/live/call", self.root)
     }
 
-    /// The folder where each replica says since when it observes, under a lease.
+    /// Prefix under which each replica registers, under a lease, since when it observes.
     #[must_use]
     pub fn observers(&self) -> String {
         format!("{}/observers/", self.root)
     }
 
-    /// A block of older events.
+    /// Block number `block` of older events.
     #[must_use]
     pub fn block(&self, cluster: &ClusterName, block: u64) -> String {
         numbered_key(&format!("{}/blocks/{cluster}/", self.root), block)
     }
 
-    /// What the watched `key` is about; `None` when it is nothing of ours.
+    /// Parses a watched key; `None` when it does not belong to the history.
     #[must_use]
     pub fn parse_live(&self, key: &[u8]) -> Option<LiveKey> {
         let key = std::str::from_utf8(key).ok()?;
         let mut parts = key.strip_prefix(&self.live())?.split('/');
-        let place = match (parts.next()?, parts.next()) {
+        let live_key = match (parts.next()?, parts.next()) {
             ("observed", None) => LiveKey::ObservedUntil,
             ("call", None) => LiveKey::GapRequest,
             ("head", Some(cluster)) => LiveKey::Head(cluster.parse().ok()?),
@@ -97,7 +96,7 @@ impl HistoryKeys {
             }
             _ => return None,
         };
-        parts.next().is_none().then_some(place)
+        parts.next().is_none().then_some(live_key)
     }
 }
 
@@ -106,12 +105,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_name_their_place() {
+    fn live_keys_round_trip() {
         let (keys, lab) = (
             HistoryKeys::new("/state/"),
             "lab".parse::<ClusterName>().unwrap(),
         );
-        for (key, place) in [
+        for (key, live_key) in [
             (keys.head(&lab), LiveKey::Head(lab.clone())),
             (keys.days(&lab), LiveKey::Days(lab.clone())),
             (keys.event(&lab, 17), LiveKey::Tail(lab.clone(), 17)),
@@ -119,7 +118,7 @@ mod tests {
             (keys.gap_request(), LiveKey::GapRequest),
         ] {
             assert!(key.starts_with(&keys.live()), "{key}");
-            assert_eq!(keys.parse_live(key.as_bytes()), Some(place));
+            assert_eq!(keys.parse_live(key.as_bytes()), Some(live_key));
         }
         for key in [
             keys.block(&lab, 1),
@@ -132,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_in_the_order_of_keys() {
+    fn keys_sort_by_sequence() {
         let (keys, lab) = (
             HistoryKeys::new("/state"),
             "lab".parse::<ClusterName>().unwrap(),

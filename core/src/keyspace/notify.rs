@@ -1,8 +1,8 @@
-//! Where targets, what was told, and deliveries lie in etcd.
+//! Keys of targets, cursors and deliveries in etcd.
 
 use galera::ClusterName;
 
-/// The keys under a state prefix.
+/// Builds the keys of notifications.
 #[derive(Clone, Debug)]
 pub struct NotifyKeys {
     prefix: String,
@@ -17,7 +17,7 @@ impl NotifyKeys {
         }
     }
 
-    /// The prefix of every target.
+    /// Prefix of all targets.
     #[must_use]
     pub fn targets(&self) -> String {
         format!("{}/targets/", self.prefix)
@@ -28,7 +28,7 @@ impl NotifyKeys {
         format!("{}{id}", self.targets())
     }
 
-    /// The prefix of what was read and told of clusters.
+    /// Prefix of the verdict trackers: what was read and notified of, per cluster.
     #[must_use]
     pub fn verdict_trackers(&self) -> String {
         format!("{}/courses/", self.prefix)
@@ -39,13 +39,13 @@ impl NotifyKeys {
         format!("{}{cluster}", self.verdict_trackers())
     }
 
-    /// How far the audit trail was read.
+    /// Position up to which the audit trail was read.
     #[must_use]
     pub fn audit_cursor(&self) -> String {
         format!("{}/reading", self.prefix)
     }
 
-    /// The prefix of everything that waits to be sent.
+    /// Prefix of all waiting deliveries.
     #[must_use]
     pub fn outbox(&self) -> String {
         format!("{}/outbox/", self.prefix)
@@ -57,11 +57,11 @@ impl NotifyKeys {
     }
 
     #[must_use]
-    pub fn outbox_entry(&self, target: &str, notice: &str) -> String {
-        format!("{}{notice}", self.outbox_of(target))
+    pub fn outbox_entry(&self, target: &str, notification: &str) -> String {
+        format!("{}{notification}", self.outbox_of(target))
     }
 
-    /// The prefix of everything that was delivered or given up.
+    /// Prefix of all finished deliveries.
     #[must_use]
     pub fn log(&self) -> String {
         format!("{}/log/", self.prefix)
@@ -73,7 +73,7 @@ impl NotifyKeys {
     }
 
     #[must_use]
-    pub fn log_entry(&self, target: &str, notice: &str) -> String {
-        format!("{}{notice}", self.log_of(target))
+    pub fn log_entry(&self, target: &str, notification: &str) -> String {
+        format!("{}{notification}", self.log_of(target))
     }
 }

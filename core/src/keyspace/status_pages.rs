@@ -1,13 +1,12 @@
-//! Where status pages and what they tell lie in etcd.
+//! Keys of status pages and their items in etcd.
 
-/// The keys under a state prefix.
+/// Builds the keys of status pages.
 #[derive(Clone, Debug)]
 pub struct StatusPageKeys {
     prefix: String,
 }
 
 impl StatusPageKeys {
-    /// The keys under `state_prefix`.
     #[must_use]
     pub fn new(state_prefix: &str) -> Self {
         Self {
@@ -15,19 +14,19 @@ impl StatusPageKeys {
         }
     }
 
-    /// The prefix of everything.
+    /// Prefix of all keys.
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// The key of the item `name` in `folder`.
+    /// Key of the item `name` in `folder`.
     #[must_use]
     pub fn item(&self, folder: &str, name: &str) -> String {
         format!("{}{folder}/{name}", self.prefix)
     }
 
-    /// The folder and the name that `key` consists of.
+    /// Splits `key` into folder and name; `None` when it is not a key of an item.
     #[must_use]
     pub fn parse<'a>(&self, key: &'a [u8]) -> Option<(&'a str, &'a str)> {
         let rest = std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix)?;
@@ -41,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_name_their_kind_and_thing() {
+    fn item_keys_round_trip() {
         let keys = StatusPageKeys::new("/state/");
         let key = keys.item("pages", "shop");
         assert_eq!(key, "/state/status/pages/shop");

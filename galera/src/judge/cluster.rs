@@ -1,7 +1,9 @@
 //! The fold: observations into components and a verdict.
 //!
-//! A pure function of the evidence, the time and the settings, so that every judgement can be replayed in a test and
-//! no order of arrival matters.
+//! A pure function of the evidence, the time and the settings, so that every verdict can be replayed in a test and does
+//! not depend on the order of arrival. `Evidence` becomes `GatheredEvidence` (one `NodeFacts` per node), whose fresh
+//! answers are grouped into `ObservedComponents`; `verdict::judge` decides and collects the reasons, and `node_views`
+//! renders the nodes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,19 +22,19 @@ mod rivals;
 mod secondary_reasons;
 mod verdict;
 
-/// How far a registration must be younger than the first failed probe to prove that its node outlived that.
+/// By how much a registration must be newer than the first failed probe to prove that its node was alive after it.
 const RACE_MARGIN: Duration = Duration::from_secs(1);
 
-/// How long evidence counts.
+/// How long evidence is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoldSettings {
     /// How old an SQL answer may be: three poll intervals and the probe's deadline.
     pub stale_after: Duration,
-    /// How old a registration may be when its lease's time to live is not known.
+    /// How old a registration may be when the TTL of its lease is unknown.
     pub registry_ttl: Duration,
     /// The port that is left out of node ids.
     pub default_port: u16,
-    /// How long two Primary components must be seen side by side before they are called rivals.
+    /// How long two Primary components must coexist before they count as rivals.
     pub settle_time: Duration,
 }
 
@@ -47,9 +49,9 @@ impl Default for FoldSettings {
     }
 }
 
-/// What the evidence means at `now`. The view's revision is left 0: whoever publishes it counts.
+/// The view of a cluster as of `now`. Its revision is 0; the publisher sets it.
 ///
-/// `previous` matters only for [`ObservedOutcome::since`], which is kept while the judgement stays the same.
+/// `previous` is used only for [`Verdict::since`], which is kept while the state stays the same.
 #[must_use]
 pub fn fold(
     evidence: &Evidence,
@@ -59,14 +61,14 @@ pub fn fold(
 ) -> ClusterView {
     let gathered = gather::gather(evidence, now, settings);
     let components = components::find_components(&gathered, settings.settle_time);
-    let case = verdict::VerdictContext {
+    let context = verdict::VerdictContext {
         evidence,
         gathered: &gathered,
         components: &components,
         settings,
         now,
     };
-    let (state, reasons) = verdict::judge(&case);
+    let (state, reasons) = verdict::judge(&context);
     let since = previous
         .filter(|view| view.verdict.state == state)
         .map_or(now, |view| view.verdict.since);
@@ -83,14 +85,14 @@ pub fn fold(
         components: components
             .observed
             .into_iter()
-            .map(|seen| seen.view)
+            .map(|component| component.view)
             .collect(),
         expected_members: gathered.expected_members,
         registry: evidence.registry_health.clone(),
     }
 }
 
-/// The known members of the one Primary component, to be remembered as expected; `None` when there is none or several.
+/// The known members of the only Primary component, to be stored as expected; `None` if there is none, or several.
 #[must_use]
 pub fn primary_members(view: &ClusterView) -> Option<BTreeSet<NodeId>> {
     let mut primary = view

@@ -1,7 +1,7 @@
-//! What the console remembers of a cluster's positions across restarts (I9, I31).
+//! Positions and Primary views of a cluster that the console keeps across restarts (I9, I31).
 //!
-//! GCS ranks the members of a component by the last Primary view that each of them saw, yet a node that is not Primary
-//! shows an undefined conf_id; and a position may regress from crash to crash. So both are kept while they are known.
+//! GCS ranks the members of a component by the last Primary view that each of them saw, but a non-Primary node reports
+//! an undefined conf_id; and a position may regress in a crash. So both are stored while they are known.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,55 +23,53 @@ pub fn recorded_highest_position(fields: &BTreeMap<String, String>) -> Option<Po
     fields.get("highest_position")?.parse().ok()
 }
 
-/// The highest position of one history.
+/// The highest known position of one history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HighestPosition {
-    /// Its sequence number.
     pub seqno: Seqno,
-    /// Who reported it.
+    /// The node that reported it.
     pub node: NodeId,
-    /// When it was seen first.
+    /// When it was first seen.
     pub at: Timestamp,
 }
 
-/// What a node was when it was last seen Primary.
+/// The last view in which a node was seen Primary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastPrimaryView {
     /// `wsrep_cluster_conf_id` of its component.
     pub conf_id: u64,
-    /// Its position.
     pub position: Position,
     /// Members of its component, as far as they were known.
     pub members: BTreeSet<NodeId>,
-    /// When it was last seen so.
+    /// When the node was last seen in it.
     pub at: Timestamp,
-    /// When it was first seen in this view; records of earlier versions do not say.
+    /// When the node was first seen in it; missing in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
 }
 
 impl LastPrimaryView {
-    /// Whether both are of one view.
     fn same_view(&self, other: &Self) -> bool {
         self.conf_id == other.conf_id && self.position.uuid == other.position.uuid
     }
 }
 
-/// What is remembered of one cluster.
+/// The stored positions of one cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownPositions {
-    /// The highest position ever seen, for each history's UUID.
+    /// The highest position ever seen, by the state UUID of its history.
     #[serde(default)]
     pub highest: BTreeMap<Uuid, HighestPosition>,
-    /// For each node, when it was last seen Primary.
+    /// The last Primary view of each node.
     #[serde(default)]
     pub primary: BTreeMap<NodeId, LastPrimaryView>,
 }
 
 impl KnownPositions {
-    /// Takes in what is known at `now`. Only fresh answers and what agents registered of positions count.
+    /// Updates from the evidence as of `now`: from fresh answers and from positions that agents registered.
     ///
-    /// Forgets nothing: who persists it decides how often; losing the last seconds only makes the console less strict.
+    /// Nothing is ever removed. The caller persists it as often as it likes: losing the last seconds only makes the
+    /// console less strict.
     pub fn update(&mut self, evidence: &Evidence, now: Timestamp, settings: &FoldSettings) {
         for (id, probe) in &evidence.probes {
             let id = id.clone().normalized(settings.default_port);
@@ -83,14 +81,14 @@ impl KnownPositions {
             }
             self.update_from_status(&id, *at, status, settings.default_port);
         }
-        for (id, seen) in &evidence.registrations {
+        for (id, observation) in &evidence.registrations {
             let id = id.clone().normalized(settings.default_port);
-            let told = [
-                registration::recovered_position(&seen.fields),
-                recorded_highest_position(&seen.fields),
+            let registered = [
+                registration::recovered_position(&observation.fields),
+                recorded_highest_position(&observation.fields),
             ];
-            for position in told.into_iter().flatten() {
-                self.record_highest(&id, &position, seen.last_put_at.unwrap_or(now));
+            for position in registered.into_iter().flatten() {
+                self.record_highest(&id, &position, observation.last_put_at.unwrap_or(now));
             }
         }
     }
@@ -120,27 +118,27 @@ impl KnownPositions {
             })
             .collect();
         members.insert(id.clone());
-        let seen = LastPrimaryView {
+        let view = LastPrimaryView {
             conf_id,
             position,
             members,
             at,
             since: Some(at),
         };
-        self.record_primary(id, seen);
+        self.record_primary(id, view);
     }
 
-    /// Takes in the newest view of a node; one that goes on keeps its beginning.
-    fn record_primary(&mut self, id: &NodeId, mut seen: LastPrimaryView) {
+    /// Records the newest Primary view of a node; a view that continues keeps its start.
+    fn record_primary(&mut self, id: &NodeId, mut view: LastPrimaryView) {
         if let Some(known) = self.primary.get(id)
-            && known.same_view(&seen)
+            && known.same_view(&view)
         {
-            seen.since = known.since.min(seen.since);
+            view.since = known.since.min(view.since);
         }
-        self.primary.insert(id.clone(), seen);
+        self.primary.insert(id.clone(), view);
     }
 
-    /// Remembers `position` when it is the highest of its history.
+    /// Records `position` if it is the highest of its history.
     pub fn record_highest(&mut self, node: &NodeId, position: &Position, at: Timestamp) {
         let known = self.highest.get(&position.uuid);
         if known.is_none_or(|highest| highest.seqno < position.seqno) {
@@ -155,7 +153,7 @@ impl KnownPositions {
         }
     }
 
-    /// Takes in what another replica remembered.
+    /// Merges the positions that another replica has stored.
     pub fn merge(&mut self, other: &Self) {
         for (uuid, highest) in &other.highest {
             let position = Position {
@@ -166,7 +164,7 @@ impl KnownPositions {
         }
         for (id, last) in &other.primary {
             match self.primary.get_mut(id) {
-                // What is older may still know better when it began.
+                // The older record may know the earlier start.
                 Some(known) if known.at >= last.at => {
                     if known.same_view(last) {
                         known.since = known.since.min(last.since);
@@ -177,7 +175,7 @@ impl KnownPositions {
         }
     }
 
-    /// The newest Primary view of the history `uuid` that anybody was seen in, with those who were seen in it.
+    /// The conf_id of the newest known Primary view of the history `uuid`, with the nodes that were seen in it.
     #[must_use]
     pub fn newest_primary_view(&self, uuid: &Uuid) -> Option<(u64, BTreeSet<NodeId>)> {
         let of_history = || {

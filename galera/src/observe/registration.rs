@@ -1,7 +1,7 @@
-//! The registry's key grammar with its older dialects: which key says what of whom.
+//! The format of registry keys, with its older dialects.
 //!
-//! `<prefix>/<cluster>/<node>/<field>` speaks of a node, `<prefix>/<cluster>/founder` and `…/bootstrap` of a cluster.
-//! Everything else is unknown: shown with the reason, never deleted (I29).
+//! `<prefix>/<cluster>/<node>/<field>` belongs to a node, `<prefix>/<cluster>/founder` and `…/bootstrap` to a cluster.
+//! All other keys are unrecognized: shown with the reason, never deleted (I29).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,9 +24,9 @@ pub const FIELD_MAX: usize = 64;
 /// The last segment of a node's key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NodeField {
-    /// A `wsrep_…` status or variable.
+    /// A `wsrep_…` status or system variable.
     Wsrep(String),
-    /// `phase`: what its agent is doing.
+    /// `phase`: the phase of its agent.
     Phase,
     /// `recovered_position`: of a stopped node.
     RecoveredPosition,
@@ -61,7 +61,7 @@ impl NodeField {
         }
     }
 
-    /// Whether it lasts by design, so that its presence says nothing about the present.
+    /// Whether the field outlives its node by design, so that its presence does not prove that the node is alive.
     #[must_use]
     pub fn is_durable(&self) -> bool {
         matches!(
@@ -70,8 +70,8 @@ impl NodeField {
         )
     }
 
-    fn parse(word: &str, dialect: KeyDialect) -> Option<Self> {
-        Some(match (word, dialect) {
+    fn parse(name: &str, dialect: KeyDialect) -> Option<Self> {
+        Some(match (name, dialect) {
             ("phase", KeyDialect::Galera) => Self::Phase,
             ("recovered_position", KeyDialect::Galera) => Self::RecoveredPosition,
             ("registered", KeyDialect::Galera) => Self::Registered,
@@ -80,7 +80,7 @@ impl NodeField {
             ("ipaddress", KeyDialect::Galera) => Self::IpAddress,
             ("ipaddr", KeyDialect::PxcCluster) => Self::IpAddr,
             ("hostname", KeyDialect::PxcCluster) => Self::Hostname,
-            (word, KeyDialect::Galera) if is_wsrep_field_name(word) => Self::Wsrep(word.to_owned()),
+            (name, KeyDialect::Galera) if is_wsrep_field_name(name) => Self::Wsrep(name.to_owned()),
             _ => return None,
         })
     }
@@ -92,9 +92,9 @@ impl fmt::Display for NodeField {
     }
 }
 
-fn is_wsrep_field_name(word: &str) -> bool {
-    word.len() <= FIELD_MAX
-        && word.strip_prefix("wsrep_").is_some_and(|rest| {
+fn is_wsrep_field_name(name: &str) -> bool {
+    name.len() <= FIELD_MAX
+        && name.strip_prefix("wsrep_").is_some_and(|rest| {
             !rest.is_empty()
                 && rest
                     .bytes()
@@ -105,9 +105,9 @@ fn is_wsrep_field_name(word: &str) -> bool {
 /// The last segment of a cluster's own key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ClusterField {
-    /// `founder`: who founded the cluster; created once.
+    /// `founder`: the node that founded the cluster; created once.
     Founder,
-    /// `bootstrap`: the approved order to a stopped cluster.
+    /// `bootstrap`: the bootstrap order for a stopped cluster.
     Bootstrap,
 }
 
@@ -122,14 +122,14 @@ impl ClusterField {
     }
 }
 
-/// What a key speaks of.
+/// A parsed key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ParsedKey {
     /// One field of one node.
     Node {
         /// The cluster.
         cluster: ClusterName,
-        /// The node, as the key spells it.
+        /// The node, not normalized.
         node: NodeId,
         /// The field.
         field: NodeField,
@@ -141,16 +141,16 @@ pub enum ParsedKey {
         /// The field.
         field: ClusterField,
     },
-    /// No dialect explains it.
+    /// An unrecognized key.
     Unknown {
-        /// The cluster under which it lies, when that much is readable.
+        /// The cluster that it lies under, if that part is readable.
         cluster: Option<ClusterName>,
-        /// Why it is not understood, in a sentence for people.
+        /// Why it is not recognized, for display.
         reason: String,
     },
 }
 
-/// Which writer's layout a prefix follows.
+/// The key layout under a prefix.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum KeyDialect {
     Galera,
@@ -158,7 +158,7 @@ enum KeyDialect {
 }
 
 impl KeyDialect {
-    /// The images that write `/pxc-cluster` use that name at any depth; it is how they are told apart.
+    /// The images that write `/pxc-cluster` use that name at any depth, which distinguishes them.
     fn from_prefix(prefix: &str) -> Self {
         match prefix.rsplit('/').next() {
             Some("pxc-cluster") => Self::PxcCluster,
@@ -174,7 +174,7 @@ pub struct RegistryKeys {
 }
 
 impl RegistryKeys {
-    /// Keys under `prefix` (`/galera`); slashes at its end do not count.
+    /// Keys under `prefix` (`/galera`); trailing slashes are ignored.
     #[must_use]
     pub fn new(prefix: &str) -> Self {
         Self {
@@ -182,19 +182,19 @@ impl RegistryKeys {
         }
     }
 
-    /// The prefix of every key, with the slash at its end.
+    /// The prefix of all keys, with a trailing slash.
     #[must_use]
     pub fn root_prefix(&self) -> String {
         format!("{}/", self.prefix)
     }
 
-    /// The prefix of every key of a cluster, with the slash at its end.
+    /// The prefix of all keys of a cluster, with a trailing slash.
     #[must_use]
     pub fn cluster_prefix(&self, cluster: &ClusterName) -> String {
         format!("{}/{cluster}/", self.prefix)
     }
 
-    /// The prefix of every key of a node, with the slash at its end.
+    /// The prefix of all keys of a node, with a trailing slash.
     #[must_use]
     pub fn node_prefix(&self, cluster: &ClusterName, node: &NodeId) -> String {
         format!("{}/{cluster}/{node}/", self.prefix)
@@ -212,7 +212,7 @@ impl RegistryKeys {
         format!("{}/{cluster}/{}", self.prefix, field.as_str())
     }
 
-    /// What `key` speaks of.
+    /// Parses `key`; any bytes are accepted.
     #[must_use]
     pub fn parse(&self, key: &[u8]) -> ParsedKey {
         parse_key(&self.prefix, key)
@@ -226,7 +226,7 @@ fn unknown_key(cluster: Option<ClusterName>, reason: impl Into<String>) -> Parse
     }
 }
 
-/// What `key` under `prefix` speaks of. Any bytes are accepted.
+/// Parses `key` under `prefix`; any bytes are accepted.
 #[must_use]
 pub fn parse_key(prefix: &str, key: &[u8]) -> ParsedKey {
     let prefix = prefix.trim_end_matches('/');
@@ -243,10 +243,7 @@ pub fn parse_key(prefix: &str, key: &[u8]) -> ParsedKey {
     let mut segments = rest.split('/');
     let first = segments.next().unwrap_or_default();
     if dialect == KeyDialect::PxcCluster && first == "queue" {
-        return unknown_key(
-            None,
-            "the waiting queue of the images that write /pxc-cluster",
-        );
+        return unknown_key(None, "a waiting queue of images that write /pxc-cluster");
     }
     let cluster = match first.parse::<ClusterName>() {
         Ok(cluster) => cluster,
@@ -264,7 +261,7 @@ pub fn parse_key(prefix: &str, key: &[u8]) -> ParsedKey {
         (Some(node), Some(field), None) => parse_node_key(cluster, node, field, dialect),
         _ => unknown_key(
             Some(cluster),
-            "the key has neither the form CLUSTER/NODE/FIELD nor a field of the cluster",
+            "the key is neither CLUSTER/NODE/FIELD nor a key of the cluster",
         ),
     }
 }
@@ -283,15 +280,15 @@ fn parse_node_key(cluster: ClusterName, node: &str, field: &str, dialect: KeyDia
         None => unknown_key(
             Some(cluster),
             format!(
-                "no dialect has a field {:?}",
+                "unrecognized field {:?}",
                 crate::observe::wsrep::truncate_text(field)
             ),
         ),
     }
 }
 
-/// A node's registered values as a status. Older dialects are understood: `seqno` stands in for
-/// `wsrep_last_committed` where that is missing or undefined.
+/// The status in a node's registered fields. Of older dialects, `seqno` replaces `wsrep_last_committed` where that is
+/// missing or undefined.
 #[must_use]
 pub fn status_from_fields(fields: &BTreeMap<String, String>) -> WsrepStatus {
     let mut status = WsrepStatus::from_rows(fields);

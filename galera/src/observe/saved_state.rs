@@ -1,28 +1,28 @@
-//! What Galera leaves on disk and in logs: grastate.dat, gvwstate.dat and "Recovered position" lines.
+//! Parses what Galera leaves on disk and in logs: grastate.dat, gvwstate.dat and "Recovered position" lines.
 //!
-//! All three are read from any bytes; what is missing or unreadable is `None`. None of them alone proves that a node
-//! may be bootstrapped (I7, I8).
+//! Any bytes are accepted; missing and unreadable values are `None`. None of the three alone proves that a node may be
+//! bootstrapped (I7, I8).
 
 use uuid::Uuid;
 
 use crate::observe::wsrep::{MEMBERS_MAX, truncate_text};
 use crate::position::{Position, parse_seqno, parse_uuid};
 
-/// grastate.dat: the state that a node saved.
+/// grastate.dat: the saved state of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GraState {
     /// The file format's version (`2.1`).
     pub version: Option<String>,
     /// The history's UUID; `None` when nil, as after an interrupted state transfer.
     pub uuid: Option<Uuid>,
-    /// The sequence number; `None` for `-1`, which a running or crashed node has: unknown, not lowest (I8).
+    /// The sequence number; `None` for `-1`, as on a running or crashed node: unknown, not lowest (I8).
     pub seqno: Option<u64>,
-    /// `safe_to_bootstrap`; `None` in files of servers that do not know it.
+    /// `safe_to_bootstrap`; `None` in files of servers without it.
     pub safe_to_bootstrap: Option<bool>,
 }
 
 impl GraState {
-    /// Reads the file's bytes.
+    /// Parses the file.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
@@ -39,13 +39,13 @@ impl GraState {
         state
     }
 
-    /// The position, when both parts are defined.
+    /// The position, if both parts are defined.
     #[must_use]
     pub fn position(&self) -> Option<Position> {
         Position::new(self.uuid?, self.seqno?)
     }
 
-    /// Whether the flag is set *and* means something: the flag alone survives failed state transfers (I7).
+    /// Whether `safe_to_bootstrap` is set and the position is defined: the flag alone survives failed state transfers (I7).
     #[must_use]
     pub fn has_valid_bootstrap_flag(&self) -> bool {
         self.safe_to_bootstrap == Some(true) && self.position().is_some()
@@ -55,40 +55,39 @@ impl GraState {
 /// A view's identity in gvwstate.dat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ViewId {
-    /// Kind of view; 3 is Primary.
+    /// The view type; 3 is Primary.
     pub kind: u8,
     /// `gcomm` UUID of the view's representative.
     pub uuid: Uuid,
-    /// Number of the view.
+    /// The sequence number of the view.
     pub sequence: u64,
 }
 
-/// gvwstate.dat: the last Primary view, for automatic restoration once all of its members are back.
+/// gvwstate.dat: the last Primary view, which is restored automatically once all of its members are back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GvwState {
     /// The node's own `gcomm` UUID.
     pub my_uuid: Option<Uuid>,
-    /// The view.
     pub view_id: Option<ViewId>,
     /// Whether the view was bootstrapped.
     pub bootstrap: Option<bool>,
     /// `gcomm` UUIDs of all members; at most [`MEMBERS_MAX`].
     pub members: Vec<Uuid>,
-    /// Whether the view is written to its end: an empty or cut file keeps a server from starting.
+    /// Whether the view is complete: an empty or truncated file keeps a server from starting.
     pub complete: bool,
 }
 
 impl GvwState {
-    /// Reads the file's bytes.
+    /// Parses the file.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
         let mut state = Self::default();
-        let mut begun = false;
+        let mut in_view = false;
         for line in text.lines() {
             match line.trim() {
-                "#vwbeg" => begun = true,
-                "#vwend" => state.complete = begun,
+                "#vwbeg" => in_view = true,
+                "#vwend" => state.complete = in_view,
                 _ => {}
             }
         }
@@ -110,16 +109,16 @@ impl GvwState {
     }
 }
 
-/// What `--wsrep-recover` found.
+/// The result of `--wsrep-recover`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveredPosition {
-    /// The position; `None` when the server says that it has none (nil UUID or `-1`).
+    /// The position; `None` if the server reports an undefined one (nil UUID or `-1`).
     pub position: Option<Position>,
-    /// What some servers append: GTIDs, unaltered.
+    /// GTIDs, which some servers append, unaltered.
     pub gtid: Option<String>,
 }
 
-/// The last readable "Recovered position" of a server's log; `None` when there is none.
+/// The last readable "Recovered position" in a server's log, if any.
 #[must_use]
 pub fn parse_recovered_position(log: &[u8]) -> Option<RecoveredPosition> {
     const MARK: &str = "Recovered position:";
@@ -132,17 +131,17 @@ pub fn parse_recovered_position(log: &[u8]) -> Option<RecoveredPosition> {
 
 fn parse_recovered_value(text: &str) -> Option<RecoveredPosition> {
     let token = text.split_whitespace().next()?;
-    let (place, gtid) = match token.split_once(',') {
-        Some((place, gtid)) => (place, (!gtid.is_empty()).then(|| truncate_text(gtid))),
+    let (position, gtid) = match token.split_once(',') {
+        Some((position, gtid)) => (position, (!gtid.is_empty()).then(|| truncate_text(gtid))),
         None => (token, None),
     };
-    let (uuid, seqno) = place.split_once(':')?;
-    // Only what has the form of a position counts; its parts may still be undefined.
+    let (uuid, seqno) = position.split_once(':')?;
+    // The token must have the form of a position; its parts may still be undefined.
     if uuid.len() != 36 || Uuid::try_parse(uuid).is_err() || seqno.parse::<i128>().is_err() {
         return None;
     }
     Some(RecoveredPosition {
-        position: place.parse().ok(),
+        position: position.parse().ok(),
         gtid,
     })
 }
@@ -151,7 +150,7 @@ fn key_value_lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines()
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split_once(':'))
-        // The server overwrites in place and pads with blanks or zero bytes.
+        // The server overwrites in place and pads with spaces or NUL bytes.
         .map(|(name, value)| {
             (
                 name.trim(),
@@ -202,14 +201,14 @@ mod tests {
     }
 
     #[test]
-    fn i8_a_crashed_nodes_seqno_is_unknown() {
+    fn i08_a_crashed_nodes_seqno_is_unknown() {
         let state = grastate(UUID, "-1", "0");
         assert_eq!((state.seqno, state.position()), (None, None));
         assert_eq!(state.safe_to_bootstrap, Some(false));
     }
 
     #[test]
-    fn i7_safe_to_bootstrap_alone_proves_nothing() {
+    fn i07_safe_to_bootstrap_alone_proves_nothing() {
         let nil = "00000000-0000-0000-0000-000000000000";
         for (uuid, seqno) in [(nil, "-1"), (nil, "5"), (UUID, "-1"), ("", "")] {
             assert!(

@@ -1,6 +1,6 @@
-//! The typed reading of `SHOW GLOBAL STATUS LIKE 'wsrep_%'`.
+//! Parses `SHOW GLOBAL STATUS LIKE 'wsrep_%'`.
 //!
-//! Reading never fails: what a server or a registry value says that cannot be understood is `None`, never a default.
+//! Parsing never fails: a value that cannot be parsed is `None`, never a default.
 
 use uuid::Uuid;
 
@@ -8,21 +8,21 @@ use crate::id::NodeId;
 use crate::position::{Position, parse_seqno, parse_uuid};
 use crate::view::{ClusterStatus, NodeState};
 
-/// Longest free text kept of one value, in characters; what is longer is cut.
+/// Longest free text kept of one value, in characters; longer text is truncated.
 pub const TEXT_MAX: usize = 256;
 /// Most members that a list of addresses may have; a longer one is not a list of cluster members.
 pub const MEMBERS_MAX: usize = 256;
 
-/// `wsrep_local_state` as a word.
+/// `wsrep_local_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LocalState {
     /// 0: not in a Primary component.
     Undefined,
-    /// 1: asks for or receives its state.
+    /// 1: requests or receives a state transfer.
     Joiner,
-    /// 2: donates its state or is desynchronised.
+    /// 2: donor, or desynced on purpose.
     Donor,
-    /// 3: has its state, catches up.
+    /// 3: has received its state, is catching up.
     Joined,
     /// 4: up to date.
     Synced,
@@ -43,7 +43,7 @@ impl LocalState {
         })
     }
 
-    /// The state that a comment describes; older registries keep only its first word (`Joining:`).
+    /// The state that a comment describes; older dialects store only its first word (`Joining:`).
     fn from_comment(comment: &str) -> Option<Self> {
         let is = |word: &str| starts_with_word(comment, word);
         Some(if is("Joining") || is("Joiner") {
@@ -64,7 +64,7 @@ impl LocalState {
     }
 }
 
-/// Whether `non_empty_text` starts with `word`, case-insensitively and at a word's end.
+/// Whether `text` starts with `word`, case-insensitively and at a word boundary.
 fn starts_with_word(text: &str, word: &str) -> bool {
     let text = text.as_bytes();
     text.len() >= word.len()
@@ -79,16 +79,16 @@ fn starts_with_word(text: &str, word: &str) -> bool {
 pub enum MemberAddress {
     /// An address that names a node.
     Known(NodeId),
-    /// `AUTO`, or `unspecified` while components merge: a member, but its address is not told.
+    /// `AUTO`, or `unspecified` while components merge: a member without a known address.
     Unnamed,
     /// Empty or `undefined`: an arbitrator.
     Arbitrator,
-    /// Text that is no address.
+    /// Text that is not an address.
     Unreadable(String),
 }
 
 impl MemberAddress {
-    /// Reads one entry.
+    /// Parses one entry.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let text = text.trim();
@@ -106,7 +106,7 @@ impl MemberAddress {
     }
 }
 
-/// Reads `wsrep_incoming_addresses`. Empty text is an empty list: a node that is in no component.
+/// Parses `wsrep_incoming_addresses`. Empty text is an empty list: the node is in no component.
 #[must_use]
 pub fn parse_incoming_addresses(text: &str) -> Vec<MemberAddress> {
     let text = text.trim();
@@ -119,7 +119,7 @@ pub fn parse_incoming_addresses(text: &str) -> Vec<MemberAddress> {
     text.split(',').map(MemberAddress::parse).collect()
 }
 
-/// Reads `wsrep_cluster_status`, whose spelling differs between sources (I33).
+/// Parses `wsrep_cluster_status`, whose spelling differs between sources (I33).
 #[must_use]
 pub fn parse_cluster_status(text: &str) -> Option<ClusterStatus> {
     let text = text.trim();
@@ -134,7 +134,7 @@ pub fn parse_cluster_status(text: &str) -> Option<ClusterStatus> {
     }
 }
 
-/// What a node says of itself. Every field is `None` (or empty) when the rows do not say or say "undefined".
+/// The status that a node reports. A field is `None` (or empty) if it is missing, undefined or cannot be parsed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WsrepStatus {
     /// `wsrep_local_state`; from the comment when the number is missing.
@@ -155,9 +155,9 @@ pub struct WsrepStatus {
     pub conf_id: Option<u64>,
     /// `wsrep_cluster_size`: members of this component, arbitrators included.
     pub cluster_size: Option<u64>,
-    /// `wsrep_local_index`: the node's own place in `incoming_addresses`.
+    /// `wsrep_local_index`: the node's own index in `incoming_addresses`.
     pub local_index: Option<u64>,
-    /// `wsrep_incoming_addresses`: one entry a member of this component.
+    /// `wsrep_incoming_addresses`: one entry per member of this component.
     pub incoming_addresses: Vec<MemberAddress>,
     /// `wsrep_gcomm_uuid`: the process's identity within a view, not nil.
     pub gcomm_uuid: Option<Uuid>,
@@ -175,20 +175,20 @@ pub struct WsrepStatus {
     pub segment: Option<u64>,
     /// `wsrep_evs_state`: `OPERATIONAL`, `GATHER`, `INSTALL`, …
     pub evs_state: Option<String>,
-    /// `wsrep_evs_evict_list`: processes, by their `wsrep_gcomm_uuid`, that this node lets into no view any more.
+    /// `wsrep_evs_evict_list`: processes, by their `wsrep_gcomm_uuid`, that this node no longer admits to a view.
     pub evicted: Vec<Uuid>,
-    /// `wsrep_desync_count`: above zero while desynchronised on purpose.
+    /// `wsrep_desync_count`: above zero while desynced on purpose.
     pub desync_count: Option<u64>,
     /// `wsrep_node_name`, a variable rather than a status.
     pub node_name: Option<String>,
     /// `version`, a variable rather than a status.
     pub version: Option<String>,
-    /// Whether the variable `wsrep_provider_pc_bootstrap` exists: the server takes provider options as variables.
+    /// Whether the variable `wsrep_provider_pc_bootstrap` exists: the server has provider options as variables.
     pub provider_plugin: bool,
 }
 
 impl WsrepStatus {
-    /// Reads rows of name and value, in any order; names in any case, unknown ones are skipped. Never fails.
+    /// Parses rows of name and value, in any order. Names are case-insensitive; unknown ones are skipped.
     ///
     /// Rows of `SHOW GLOBAL VARIABLES` (`wsrep_node_name`, `version`) may be among them.
     pub fn from_rows<K: AsRef<str>, V: AsRef<str>>(rows: impl IntoIterator<Item = (K, V)>) -> Self {
@@ -247,9 +247,9 @@ impl WsrepStatus {
         }
     }
 
-    /// The node's state in one word, as far as the server itself tells it; `None` when it does not.
+    /// The node's state as the server reports it; `None` if it does not.
     ///
-    /// A joiner may call itself 0 and its component non-Primary for a moment: its comment decides (B5 of galera.md).
+    /// A joiner may report state 0 and a non-Primary component for a moment, so its comment decides.
     #[must_use]
     pub fn node_state(&self) -> Option<NodeState> {
         let comment = self
@@ -262,7 +262,7 @@ impl WsrepStatus {
                 NodeState::Joining
             }
             (_, LocalState::Undefined) => NodeState::Initialized,
-            // Without a component there is nothing to be in step with, whatever the last words were.
+            // A disconnected node is in sync with nothing, whatever state it still reports.
             _ if self.cluster_status == Some(ClusterStatus::Disconnected) => NodeState::Initialized,
             (_, LocalState::Donor) => NodeState::Donor,
             (_, LocalState::Joined) => NodeState::Joined,
@@ -270,15 +270,16 @@ impl WsrepStatus {
         })
     }
 
-    /// Whether the node says that its state transfer failed (`Joining: State Transfer failed`): its data are no state of
-    /// the cluster.
+    /// Whether the node reports that its state transfer failed (`Joining: State Transfer failed`), so that its data is not
+    /// a state of the cluster.
     #[must_use]
     pub fn transfer_failed(&self) -> bool {
         let comment = self.local_state_comment.as_deref();
         comment.is_some_and(|comment| comment.to_ascii_lowercase().contains("failed"))
     }
 
-    /// The node's own position: its data's history, which is the component's unless it needs a state transfer.
+    /// The node's own position. Its history is that of its data, which differs from the component's if it needs a state
+    /// transfer.
     #[must_use]
     pub fn position(&self) -> Option<Position> {
         Position::new(
@@ -287,7 +288,7 @@ impl WsrepStatus {
         )
     }
 
-    /// Whether `other` speaks of the same view: same process, same component, same members.
+    /// Whether `other` is of the same view: same process, component and members.
     #[must_use]
     pub fn same_view(&self, other: &Self) -> bool {
         self.cluster_status == other.cluster_status
@@ -300,7 +301,7 @@ impl WsrepStatus {
     }
 }
 
-/// A list of processes; what is no UUID in it names nobody.
+/// Parses a list of process UUIDs; other entries are skipped.
 fn parse_evict_list(value: &str) -> Vec<Uuid> {
     let parts = value.split(|c: char| c == ',' || c.is_whitespace());
     parts.filter_map(parse_uuid).take(MEMBERS_MAX).collect()
@@ -322,7 +323,7 @@ fn non_empty_text(value: &str) -> Option<String> {
     (!value.is_empty()).then(|| truncate_text(value))
 }
 
-/// At most [`TEXT_MAX`] characters of `value`: a value is somebody else's bytes, and every viewer gets it.
+/// At most [`TEXT_MAX`] characters of `value`: values come from outside, and every viewer receives them.
 pub(crate) fn truncate_text(value: &str) -> String {
     match value.char_indices().nth(TEXT_MAX) {
         Some((end, _)) => format!("{}…", &value[..end]),
@@ -336,13 +337,13 @@ mod tests {
 
     #[test]
     fn members_without_a_known_address_are_not_nodes() {
-        let seen = parse_incoming_addresses("10.0.0.1:3306,unspecified,AUTO,undefined,");
+        let parsed = parse_incoming_addresses("10.0.0.1:3306,unspecified,AUTO,undefined,");
         let known = MemberAddress::Known("10.0.0.1:3306".parse().unwrap());
         let (auto, blank) = (MemberAddress::Unnamed, MemberAddress::Arbitrator);
         assert_eq!(
-            seen,
+            parsed,
             [known, auto.clone(), auto, blank.clone(), blank],
-            "galera calls a member unspecified until it has told its address"
+            "galera lists a member as unspecified until it has sent its address"
         );
     }
 }

@@ -1,7 +1,8 @@
-//! What is worth telling people, and to whom: notices of verdicts and of actions.
+//! Notifications about verdicts, actions and incidents.
 //!
-//! [`verdicts`] turns the changes of a cluster's verdict into notices, [`audit_trail`] the entries of the audit trail,
-//! [`text`] finds the sentences. All of it is pure: what was taken in and told is data that the caller keeps.
+//! [`verdicts`] turns the changes of a cluster's verdict into [`Notification`]s, [`audit_trail`] the entries of the
+//! audit trail; [`text`] writes the sentences, [`delivery`] has the API's types. All of it is pure: the caller stores
+//! the cursors.
 
 pub mod audit_trail;
 pub mod delivery;
@@ -17,26 +18,26 @@ use crate::id::ClusterName;
 use crate::timestamp::Timestamp;
 use crate::view::VerdictState;
 
-/// What a notice is about; a target chooses among these.
+/// What a notification is about; a target selects among these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NotificationKind {
     /// A cluster's verdict changed.
     Verdict,
-    /// An action was requested and waits for approval.
+    /// An action was requested.
     ActionRequested,
     /// A requested action was approved, rejected or withdrawn.
     ActionDecided,
-    /// An action ended by itself: carried out, failed, not proven, expired or superseded.
+    /// An action succeeded, failed, ended unverified, expired or was superseded.
     ActionEnded,
     /// An incident was opened, updated or resolved.
     Incident,
-    /// Somebody tries a target out.
+    /// A test of a target.
     Test,
 }
 
 impl NotificationKind {
-    /// What a target can choose; a test is always sent.
+    /// What a target can select; a test is always sent.
     pub const SELECTABLE: [Self; 5] = [
         Self::Verdict,
         Self::ActionRequested,
@@ -45,7 +46,7 @@ impl NotificationKind {
         Self::Incident,
     ];
 
-    /// The kind's word in JSON.
+    /// The kind as in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -65,20 +66,20 @@ impl fmt::Display for NotificationKind {
     }
 }
 
-/// How much a notice matters.
+/// How urgent a notification is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Good to know.
+    /// For information.
     Info,
-    /// Somebody should look at it.
+    /// Needs attention.
     Warning,
-    /// Somebody must look at it now.
+    /// Needs immediate attention.
     Critical,
 }
 
 impl Severity {
-    /// The severity's word in JSON and labels.
+    /// The severity as in JSON and labels.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -88,7 +89,6 @@ impl Severity {
         }
     }
 
-    /// What a verdict is worth.
     #[must_use]
     pub const fn of(verdict: VerdictState) -> Self {
         match verdict {
@@ -102,112 +102,99 @@ impl Severity {
     }
 }
 
-/// Where a notice stands in the life of a cluster's problem.
+/// The phase of a cluster's problem that a notification reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProblemPhase {
-    /// The first that is told of it.
+    /// The first notification about it.
     Opened,
-    /// It became another one.
+    /// Its verdict changed.
     Changed,
     /// The cluster is healthy again.
     Resolved,
 }
 
-/// A cluster that is not healthy: everything from its leaving `healthy` to its return is one problem.
+/// A cluster's problem: the whole time from leaving `healthy` until returning to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterProblem {
-    /// Where in its life this notice stands.
     pub phase: ProblemPhase,
-    /// When the cluster stopped being healthy.
+    /// When the cluster became unhealthy.
     pub since: Timestamp,
-    /// The verdict now.
     pub verdict: VerdictState,
-    /// The verdict that this target was told before; `healthy` when it was told none.
+    /// The verdict of this target's previous notification; `healthy` if there was none.
     pub before: VerdictState,
 }
 
-/// An action as a notice names it.
+/// The action that a notification is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActionReference {
-    /// Its identity.
     pub id: String,
     /// What happened: `requested`, `approved`, `rejected`, `cancelled`, or the state in which it ended.
     pub event: String,
-    /// Who did that.
     pub by: String,
 }
 
-/// Whom a notice concerns, where a target reaches single people.
+/// The recipients, for targets that reach individual accounts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "who", rename_all = "snake_case")]
 pub enum Audience {
-    /// Whoever is listening.
     Everyone,
-    /// Those who may approve, except for one who may not approve this.
+    /// Every approver except the requester, who may not approve.
     Approvers {
-        /// The requester.
         except: String,
     },
     /// One account.
     Person {
-        /// Its name.
         name: String,
     },
 }
 
-/// One thing to tell.
+/// A notification, before it is formatted for a channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notification {
-    /// The same for every attempt to tell it and for every target: a receiver that knows it has this notice already.
+    /// The same for every attempt and every target, so that receivers can deduplicate.
     pub id: String,
-    /// What it is about.
     pub kind: NotificationKind,
-    /// When it happened.
     pub at: Timestamp,
-    /// The cluster, where it is about one.
     pub cluster: Option<ClusterName>,
-    /// How much it matters.
     pub severity: Severity,
     /// One line.
     pub title: String,
-    /// The rest, in lines.
+    /// Further lines.
     pub text: String,
-    /// Where in the console to look, beginning with a slash.
+    /// Path of the related page in the console, with a leading slash.
     pub path: String,
-    /// The cluster's problem; only of [`NotificationKind::ObservedOutcome`].
+    /// Only for [`NotificationKind::Verdict`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<ClusterProblem>,
-    /// The action; only of the kinds about actions.
+    /// Only for the kinds about actions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<ActionReference>,
-    /// Whom it concerns.
     pub audience: Audience,
 }
 
-/// What a target wants to be told.
+/// Which notifications a target receives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetRules {
-    /// These kinds.
     pub kinds: BTreeSet<NotificationKind>,
-    /// Of these clusters; of all when there are none.
+    /// Every cluster when empty.
     #[serde(default)]
     pub clusters: BTreeSet<ClusterName>,
-    /// How long a verdict must last before it is told, in seconds.
+    /// How long a verdict must last before it is sent, in seconds.
     pub minimum_seconds: u32,
-    /// How long after a message about a cluster further changes wait to become one message, in seconds.
+    /// How long after a notification about a cluster further changes are grouped into one, in seconds.
     pub window_seconds: u32,
 }
 
 impl TargetRules {
-    /// Whether something of `kind` about `cluster` is to be told.
+    /// Whether the target receives notifications of `kind` about `cluster`.
     #[must_use]
     pub fn accepts(&self, kind: NotificationKind, cluster: Option<&ClusterName>) -> bool {
-        let chosen = kind == NotificationKind::Test || self.kinds.contains(&kind);
-        let about = match cluster {
+        let selected = kind == NotificationKind::Test || self.kinds.contains(&kind);
+        let in_scope = match cluster {
             Some(cluster) => self.clusters.is_empty() || self.clusters.contains(cluster),
             None => true,
         };
-        chosen && about
+        selected && in_scope
     }
 }

@@ -1,8 +1,8 @@
-//! Status pages: what people who are no operators are told, and the rules for telling it.
+//! Public status pages: what they show, and the rules for changing them.
 //!
-//! A [`StatusPageRecord`] shows some clusters under public names; [`Incident`]s, [`Maintenance`] and [`Announcement`]s are told on
-//! every page that they concern. Texts are plain, bounded and never markup. [`compose`] makes of all this what a page
-//! says; nothing that the page does not ask for gets through it.
+//! A [`StatusPageRecord`] lists clusters under public names. [`Incident`]s, [`Maintenance`] and [`Announcement`]s are
+//! shown on every page that they concern. Texts are plain and bounded, never markup. [`compose`] turns them and the
+//! [`PageSources`] into a [`PublicPage`], which contains only what the page is configured to show.
 
 mod admin_views;
 mod announcement;
@@ -38,11 +38,11 @@ pub use slug::Slug;
 pub const TITLE_MAX: usize = 120;
 /// Longest text, in characters.
 pub const TEXT_MAX: usize = 4_000;
-/// Most clusters of one page, incident or maintenance.
+/// Maximum number of clusters per page, incident or maintenance.
 pub const CLUSTERS_MAX: usize = 100;
-/// Most updates of one incident.
+/// Maximum number of updates per incident.
 pub const UPDATES_MAX: usize = 100;
-/// Most links of one page that are kept, revoked ones included.
+/// Maximum number of links kept per page, including revoked ones.
 pub const LINKS_MAX: usize = 50;
-/// Days that a page looks back.
+/// Number of days of uptime that a page shows.
 pub const UPTIME_DAYS: usize = 90;

@@ -1,5 +1,5 @@
-//! The audit trail: entries that each carry the hash of their predecessor, so that none can be altered, left out or
-//! moved without that being seen.
+//! The audit trail: every entry carries the hash of its predecessor, so that altered, missing or moved entries are
+//! detected.
 
 use std::collections::BTreeMap;
 
@@ -8,35 +8,32 @@ use serde::{Deserialize, Serialize};
 use crate::id::ClusterName;
 use crate::timestamp::Timestamp;
 
-/// What is to be recorded.
+/// The content of an audit entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRecord {
-    /// When it happened.
     pub at: Timestamp,
-    /// Who did it: an account, or a replica of the console.
+    /// An account, or a replica of the console.
     pub actor: String,
-    /// What happened; a stable word (`action_requested`, `signed_in`).
+    /// A stable name, such as `action_requested` or `signed_in`.
     pub event: String,
-    /// The cluster it is about.
     pub cluster: Option<ClusterName>,
-    /// What it is about: an action's identity, an account's name.
+    /// What it is about: an action's id, an account's name.
     pub subject: Option<String>,
-    /// Everything else: statements, digests, what was seen before and after.
+    /// Everything else: statements, digests, the state before and after.
     #[serde(default)]
     pub detail: BTreeMap<String, String>,
 }
 
-/// One entry of the trail.
+/// An entry of the audit trail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
-    /// Its place, from 1.
+    /// Counts from 1, without gaps.
     pub sequence: u64,
-    /// What is recorded.
     #[serde(flatten)]
     pub record: AuditRecord,
-    /// The hash of the entry before; 64 zeros for the first.
+    /// The hash of the previous entry; 64 zeros for the first.
     pub previous: String,
-    /// The hash of this entry: lower-case hexadecimal SHA-256.
+    /// Lower-case hexadecimal SHA-256 of this entry.
     pub hash: String,
 }
 

@@ -1,6 +1,7 @@
-//! The chronicle of a cluster: every change of its verdict and of its nodes' states, in order, numbered without gaps.
+//! The history of a cluster: every change of its verdict and of its nodes' states, in order, numbered without gaps.
 //!
-//! (What [`crate::judge::known_positions`] remembers are positions.) Times never run backwards along the numbers.
+//! A replica's [`change_tracker::ChangeTracker`] turns views into [`StateChange`]s; recorded, they are
+//! [`HistoryEvent`]s. Along the sequence numbers, time never runs backwards.
 
 pub mod change_tracker;
 
@@ -12,59 +13,53 @@ use crate::id::NodeId;
 use crate::timestamp::Timestamp;
 use crate::view::{ClusterView, NodeState, ReasonCode, VerdictReason, VerdictState};
 
-/// One change, with its number in the chronicle of its cluster.
+/// A recorded change, with its number in the history of its cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEvent {
     /// Counts from 1, without gaps.
     pub sequence: u64,
-    /// When the console saw it.
+    /// When the console observed it.
     pub at: Timestamp,
-    /// What changed.
     #[serde(flatten)]
     pub change: StateChange,
 }
 
-/// What changed.
+/// A change of one state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum StateChange {
     /// The verdict of the cluster.
     Verdict {
-        /// The verdict before; `null` for the first one.
+        /// `null` for the first verdict.
         from: Option<VerdictState>,
-        /// The verdict since.
         to: VerdictState,
-        /// Why, most important first.
+        /// Most important first.
         reasons: Vec<VerdictReason>,
     },
     /// The state of a node.
     Node {
-        /// The node.
         node: NodeId,
-        /// `wsrep_node_name`, where it was known.
+        /// `wsrep_node_name`, if known.
         name: Option<String>,
-        /// The state before; `null` for a node that was not known.
+        /// `null` for a new node.
         from: Option<NodeState>,
-        /// The state since; `null` when the node is no longer known.
+        /// `null` when the node is no longer known.
         to: Option<NodeState>,
     },
 }
 
-/// The kinds of changes.
+/// The kind of a [`StateChange`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
-    /// [`StateChange::ObservedOutcome`].
     Verdict,
-    /// [`StateChange::Node`].
     Node,
 }
 
 impl ChangeKind {
-    /// Every kind.
     pub const ALL: [Self; 2] = [Self::Verdict, Self::Node];
 
-    /// The kind's word in JSON and addresses.
+    /// The kind as in JSON and URLs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -74,11 +69,10 @@ impl ChangeKind {
     }
 }
 
-/// A node that is no longer known, where a word for its state is needed.
+/// The state of a node that is no longer known, as text.
 pub const GONE: &str = "gone";
 
 impl StateChange {
-    /// Which kind it is.
     #[must_use]
     pub const fn kind(&self) -> ChangeKind {
         match self {
@@ -87,7 +81,7 @@ impl StateChange {
         }
     }
 
-    /// The node that it is about.
+    /// The node whose state changed.
     #[must_use]
     pub const fn node(&self) -> Option<&NodeId> {
         match self {
@@ -96,7 +90,7 @@ impl StateChange {
         }
     }
 
-    /// The word of the state that it led to.
+    /// The new state as text.
     #[must_use]
     pub const fn new_state_str(&self) -> &'static str {
         match self {
@@ -106,7 +100,7 @@ impl StateChange {
         }
     }
 
-    /// Whose state it is and what it became.
+    /// The subject and its new state.
     #[must_use]
     pub fn subject_and_state(&self) -> (HistorySubject, SubjectState) {
         match self {
@@ -117,7 +111,7 @@ impl StateChange {
         }
     }
 
-    /// The same change as it follows on `states`.
+    /// The same change with its `from` taken from `states`.
     #[must_use]
     pub fn rebased_onto(self, states: &ClusterStates) -> Self {
         match self {
@@ -135,17 +129,17 @@ impl StateChange {
         }
     }
 
-    /// The console could not see: nobody knows what the cluster was from `since` on.
+    /// The verdict becomes unknown because no replica was observing the cluster.
     #[must_use]
     pub fn observation_gap(since: Timestamp) -> Self {
-        let message = format!("No console was watching since {since}.");
+        let message = format!("No replica was observing since {since}.");
         Self::unknown(ReasonCode::ConsoleBlind, message)
     }
 
-    /// The cluster is neither configured nor in the registry any more.
+    /// The verdict becomes unknown because the cluster is no longer configured or registered.
     #[must_use]
     pub fn cluster_removed() -> Self {
-        let message = "The cluster is neither configured nor in the registry any more.";
+        let message = "The cluster is no longer configured or in the registry.";
         Self::unknown(ReasonCode::NoEvidence, message.to_owned())
     }
 
@@ -162,35 +156,31 @@ impl StateChange {
     }
 }
 
-/// Something whose states the chronicle follows.
+/// What has a state in the history.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HistorySubject {
-    /// A node.
     Node(NodeId),
-    /// The cluster's verdict.
     Verdict,
 }
 
-/// A state of a [`HistorySubject`].
+/// The state of a [`HistorySubject`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SubjectState {
-    /// Of the cluster.
     Verdict(VerdictState),
-    /// Of a node; `None` for one that is not known.
+    /// `None` for a node that is not known.
     Node(Option<NodeState>),
 }
 
-/// The states of everything at one moment.
+/// The verdict and every node's state at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterStates {
-    /// The verdict; `None` before the first one.
+    /// `None` before the first verdict.
     pub verdict: Option<VerdictState>,
-    /// Every known node.
     pub nodes: BTreeMap<NodeId, NodeState>,
 }
 
 impl ClusterStates {
-    /// The states that `view` shows.
+    /// The states in `view`.
     #[must_use]
     pub fn of(view: &ClusterView) -> Self {
         let nodes = view.nodes.iter().map(|node| (node.id.clone(), node.state));
@@ -200,7 +190,6 @@ impl ClusterStates {
         }
     }
 
-    /// Takes a change in.
     pub fn apply(&mut self, change: &StateChange) {
         match change {
             StateChange::Verdict { to, .. } => self.verdict = Some(*to),
@@ -211,7 +200,7 @@ impl ClusterStates {
         }
     }
 
-    /// The state of `subject`; `None` for a verdict that there is not yet.
+    /// The state of `subject`; `None` for the verdict before the first one.
     #[must_use]
     pub fn get(&self, subject: &HistorySubject) -> Option<SubjectState> {
         match subject {
@@ -221,7 +210,7 @@ impl ClusterStates {
     }
 }
 
-/// What leads from `before` to what `view` shows: nodes first, because the verdict follows from them.
+/// The changes from `before` to `view`: nodes first, because the verdict follows from them.
 #[must_use]
 pub fn diff_states(before: &ClusterStates, view: &ClusterView) -> Vec<StateChange> {
     let mut changes = Vec::new();

@@ -1,9 +1,9 @@
-//! How long a cluster was what, day by day (UTC), computed from the changes of its verdict alone: no check interval is in
-//! it, and cutting a chronicle anywhere gives the same days.
+//! Uptime per day (UTC), computed from the changes of the verdict alone: it depends on no probe interval, and counting
+//! may be interrupted anywhere.
 //!
-//! Up are `healthy` and `degraded`: a Primary component serves. Down are `no_primary`, `down`, `split_brain` and
-//! `diverged`: none serves, or none that may be trusted. `unknown` is the console's own blindness: it is neither, and
-//! counts in no ratio. Time before the first verdict and the rest of today are not counted at all.
+//! `healthy` and `degraded` are up: a Primary component serves. `no_primary`, `down`, `split_brain` and `diverged` are
+//! down: no component serves, or none that can be trusted. `unknown` is neither and counts in no ratio. Time before the
+//! first verdict and the rest of today are not counted.
 
 use std::fmt;
 use std::ops::Add;
@@ -13,17 +13,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::timestamp::Timestamp;
 use crate::view::VerdictState;
 
-/// A day in milliseconds; UTC knows no longer or shorter ones.
+/// A day in milliseconds.
 pub const DAY_MS: i64 = 86_400_000;
-/// Most days that one step of time can close. A clock that jumped further is no history.
+/// Maximum number of days in a list, and closed by one step; a clock that jumped further is ignored.
 const MAX_DAYS: i64 = 4_000;
 
-/// A day of the calendar, in UTC; `2026-11-24` in JSON.
+/// A calendar day in UTC; `2026-11-24` in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Date(i64);
 
 impl Date {
-    /// The day that `at` lies in.
+    /// The day of `at`.
     #[must_use]
     pub const fn of(at: Timestamp) -> Self {
         Self(at.unix_millis().div_euclid(DAY_MS))
@@ -35,7 +35,7 @@ impl Date {
         Timestamp::from_unix_millis(self.0.saturating_mul(DAY_MS))
     }
 
-    /// The day so many days earlier.
+    /// The day `days` days earlier.
     #[must_use]
     pub const fn minus(self, days: i64) -> Self {
         Self(self.0.saturating_sub(days))
@@ -51,7 +51,7 @@ impl Date {
 impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let midnight = self.start().to_string();
-        // Outside of the calendar's years there is no shorter name.
+        // Years outside the calendar have no shorter form.
         f.write_str(midnight.split('T').next().unwrap_or(&midnight))
     }
 }
@@ -71,22 +71,21 @@ impl<'de> Deserialize<'de> for Date {
     }
 }
 
-/// What a verdict counts as.
+/// What a verdict counts as in the uptime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AvailabilityState {
-    /// Up, with everybody.
+    /// Up, with every member.
     Ok,
-    /// Up, with some member missing.
+    /// Up, with a member missing.
     Degraded,
-    /// Down.
     Down,
-    /// Neither: nobody knows.
+    /// Neither up nor down.
     Unknown,
 }
 
 impl AvailabilityState {
-    /// What `verdict` counts as: the one place that says so.
+    /// The only mapping from verdicts to availability.
     #[must_use]
     pub const fn of(verdict: VerdictState) -> Self {
         match verdict {
@@ -101,47 +100,43 @@ impl AvailabilityState {
     }
 }
 
-/// Milliseconds spent in each standing.
+/// Milliseconds spent in each availability state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AvailabilityTotals {
-    /// Up, with everybody.
     pub ok: u64,
-    /// Up, with some member missing.
     pub degraded: u64,
-    /// Down.
     pub down: u64,
-    /// Not known.
     pub unknown: u64,
 }
 
 impl AvailabilityTotals {
-    /// Everything that was counted, in milliseconds.
+    /// All counted time, in milliseconds.
     #[must_use]
     pub const fn counted(&self) -> u64 {
         self.known() + self.unknown
     }
 
-    /// What is known, in milliseconds.
+    /// All time except unknown, in milliseconds.
     #[must_use]
     pub const fn known(&self) -> u64 {
         self.ok + self.degraded + self.down
     }
 
-    /// The part of the known time that the cluster was up, from 0 to 1; `None` when nothing is known.
+    /// The fraction of the known time that the cluster was up, from 0 to 1; `None` if nothing is known.
     #[must_use]
     pub fn uptime_ratio(&self) -> Option<f64> {
         let known = self.known();
         (known > 0).then(|| (self.ok + self.degraded) as f64 / known as f64)
     }
 
-    fn add_time(&mut self, standing: AvailabilityState, millis: u64) {
-        let place = match standing {
+    fn add_time(&mut self, state: AvailabilityState, millis: u64) {
+        let total = match state {
             AvailabilityState::Ok => &mut self.ok,
             AvailabilityState::Degraded => &mut self.degraded,
             AvailabilityState::Down => &mut self.down,
             AvailabilityState::Unknown => &mut self.unknown,
         };
-        *place += millis;
+        *total += millis;
     }
 }
 
@@ -158,18 +153,17 @@ impl Add for AvailabilityTotals {
     }
 }
 
-/// One day of a cluster.
+/// The availability of a cluster on one day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UptimeDay {
-    /// Which day.
     pub date: Date,
-    /// How it was spent; less than 24 hours for today and for the day of the first verdict.
+    /// Less than 24 hours for today and for the day of the first verdict.
     #[serde(flatten)]
     pub spent: AvailabilityTotals,
 }
 
 impl UptimeDay {
-    /// A day of which nothing was counted.
+    /// A day without counted time.
     #[must_use]
     pub fn empty(date: Date) -> Self {
         Self {
@@ -179,7 +173,7 @@ impl UptimeDay {
     }
 }
 
-/// All of `days` together.
+/// The sum of `days`.
 #[must_use]
 pub fn total(days: &[UptimeDay]) -> AvailabilityTotals {
     days.iter()
@@ -187,25 +181,24 @@ pub fn total(days: &[UptimeDay]) -> AvailabilityTotals {
         .fold(AvailabilityTotals::default(), Add::add)
 }
 
-/// The last `count` of `days`, which are oldest first, together: the figure "over 7 days" includes today.
+/// The sum of the last `count` of `days`, which are oldest first: "over 7 days" includes today.
 #[must_use]
 pub fn total_of_last(days: &[UptimeDay], count: usize) -> AvailabilityTotals {
     total(days.get(days.len().saturating_sub(count)..).unwrap_or(days))
 }
 
-/// Where counting has come to: the present verdict, until when it was counted, and the day that is not over.
+/// The state of counting: the current verdict, until when it is counted, and the day in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UptimeCounter {
-    /// The verdict.
     pub verdict: VerdictState,
-    /// Until when it was counted.
+    /// Until when time is counted.
     pub until: Timestamp,
-    /// The day of `until`, so far.
+    /// The day of `until` so far.
     pub today: UptimeDay,
 }
 
 impl UptimeCounter {
-    /// Begins to count with the first verdict.
+    /// Starts counting with the first verdict.
     #[must_use]
     pub fn start(verdict: VerdictState, at: Timestamp) -> Self {
         Self {
@@ -215,8 +208,7 @@ impl UptimeCounter {
         }
     }
 
-    /// Counts up to `to`; returns the days that are over with it, oldest first. Time never runs backwards: an earlier
-    /// `to` changes nothing.
+    /// Counts up to `to` and returns the days completed by it, oldest first. An earlier `to` has no effect.
     pub fn advance(&mut self, to: Timestamp) -> Vec<UptimeDay> {
         let mut over = Vec::new();
         let last = Date::of(to);
@@ -242,7 +234,7 @@ impl UptimeCounter {
         self.until = self.until.max(to);
     }
 
-    /// Counts up to `at`, when the verdict became `verdict`; returns the days that are over with it.
+    /// Counts up to `at`, when the verdict became `verdict`, and returns the days completed by it.
     pub fn change_verdict(&mut self, at: Timestamp, verdict: VerdictState) -> Vec<UptimeDay> {
         let over = self.advance(at);
         self.verdict = verdict;
@@ -250,12 +242,12 @@ impl UptimeCounter {
     }
 }
 
-/// The `count` days up to the day of `now`, oldest first: `closed` ones (oldest first), then what `tally` makes of the time
-/// since. Days of which nothing is known are there, and empty.
+/// The `count` days up to the day of `now`, oldest first: the `closed` days (oldest first), then the time since as
+/// counted by `counter`. Days without counted time are included, empty.
 #[must_use]
 pub fn days(
     closed: &[UptimeDay],
-    tally: Option<UptimeCounter>,
+    counter: Option<UptimeCounter>,
     now: Timestamp,
     count: usize,
 ) -> Vec<UptimeDay> {
@@ -272,9 +264,9 @@ pub fn days(
         }
     };
     closed.iter().for_each(&mut set);
-    if let Some(mut tally) = tally {
-        tally.advance(now).iter().for_each(&mut set);
-        set(&tally.today);
+    if let Some(mut counter) = counter {
+        counter.advance(now).iter().for_each(&mut set);
+        set(&counter.today);
     }
     days
 }
@@ -293,14 +285,14 @@ mod tests {
 
     /// The days of a whole log up to `now`: closed ones and the rest.
     fn counted(log: &[(Timestamp, VerdictState)], now: Timestamp, count: usize) -> Vec<UptimeDay> {
-        let (mut closed, mut tally) = (Vec::new(), None::<UptimeCounter>);
+        let (mut closed, mut counter) = (Vec::new(), None::<UptimeCounter>);
         for (at, verdict) in log {
-            match &mut tally {
-                Some(tally) => closed.extend(tally.change_verdict(*at, *verdict)),
-                None => tally = Some(UptimeCounter::start(*verdict, *at)),
+            match &mut counter {
+                Some(counter) => closed.extend(counter.change_verdict(*at, *verdict)),
+                None => counter = Some(UptimeCounter::start(*verdict, *at)),
             }
         }
-        days(&closed, tally, now, count)
+        days(&closed, counter, now, count)
     }
 
     #[test]
@@ -347,10 +339,10 @@ mod tests {
 
     #[test]
     fn a_clock_that_jumped_far_makes_no_endless_list() {
-        let mut tally = UptimeCounter::start(VerdictState::Healthy, at(0));
-        assert_eq!(tally.advance(at(i64::MAX)).len(), 1);
+        let mut counter = UptimeCounter::start(VerdictState::Healthy, at(0));
+        assert_eq!(counter.advance(at(i64::MAX)).len(), 1);
         assert_eq!(
-            days(&[], Some(tally), at(i64::MAX), usize::MAX).len(),
+            days(&[], Some(counter), at(i64::MAX), usize::MAX).len(),
             4_000
         );
     }
@@ -389,7 +381,7 @@ mod tests {
         fn neither_checks_nor_cuts_change_a_day(log in log(), cuts in prop::collection::vec(0..60 * DAY_MS, 0..20)) {
             let now = at(log[log.len() - 1].0.unix_millis() + DAY_MS);
             let whole = counted(&log, now, 120);
-            let (mut closed, mut tally) = (Vec::new(), UptimeCounter::start(log[0].1, log[0].0));
+            let (mut closed, mut counter) = (Vec::new(), UptimeCounter::start(log[0].1, log[0].0));
             let mut moments: Vec<(Timestamp, Option<VerdictState>)> =
                 log.iter().map(|(at, verdict)| (*at, Some(*verdict))).collect();
             let cuts = cuts.into_iter().map(|cut| (at(NOON + cut).min(now), None));
@@ -397,14 +389,14 @@ mod tests {
             moments.sort_by_key(|(at, verdict)| (*at, verdict.is_none()));
             for (at, verdict) in moments {
                 // Written down and read again in between.
-                let text = serde_json::to_string(&tally).unwrap();
-                tally = serde_json::from_str(&text).unwrap();
+                let text = serde_json::to_string(&counter).unwrap();
+                counter = serde_json::from_str(&text).unwrap();
                 closed.extend(match verdict {
-                    Some(verdict) => tally.change_verdict(at, verdict),
-                    None => tally.advance(at),
+                    Some(verdict) => counter.change_verdict(at, verdict),
+                    None => counter.advance(at),
                 });
             }
-            prop_assert_eq!(days(&closed, Some(tally), now, 120), whole);
+            prop_assert_eq!(days(&closed, Some(counter), now, 120), whole);
         }
     }
 }

@@ -1,18 +1,20 @@
-//! The life of an approved action: a record that only [`step()`] changes, one transition at a time.
+//! The state machine of a recovery action: a record that only [`step()`] changes, one transition at a time.
 //!
-//! `pending_timeout → approved_timeout → executing → succeeded | failed | unverified`, or `rejected`, `cancelled`, `expired`,
-//! `superseded`. Final states never change. The record is stored by compare on its revision, so of two replicas that
-//! take a step at the same time one loses and reads again. What keeps a step from happening twice:
+//! `pending → approved → executing → succeeded | failed | unverified`, or `rejected`, `cancelled`, `expired`,
+//! `superseded`. Final states never change. [`request_action`] turns an [`ActionRequest`] into an [`Action`]; every
+//! [`ActionEvent`] after that goes through [`step()`]. The record is written by compare-and-swap on its revision, so
+//! of two replicas that act concurrently one fails and reads the record again. Three rules keep a step from being
+//! executed twice:
 //!
-//! 1. An executor holds the cluster's lock, whose revision is its fence; a record accepts only its present fence, and a
-//!    successor's fence must be higher (I17).
-//! 2. Before a step is done, its *intention* is written. A step that was intended is never intended again, by anybody:
-//!    who comes after observes instead (I17).
+//! 1. An executor holds the cluster's lock, whose revision is its fence. A record accepts only its current fence, and
+//!    a successor's fence must be higher (I17).
+//! 2. Before a step is executed, its *intention* is written. An intended step is never intended again: a successor
+//!    only observes its outcome (I17).
 //! 3. A paused executor must not send what it intended long ago. A statement's connection is opened *before* the
-//!    intention is written, with a `wait_timeout` of [`STATEMENT_WAIT_TIMEOUT`], so that the database itself closes it; and
-//!    while a step's fate is open, nothing but success is concluded within [`SEND_WINDOW`] of its intention. The
-//!    difference between the two is how far the replicas' clocks may differ. Writes to the registry need no window:
-//!    they are one transaction with the record's next revision.
+//!    intention is written, with a `wait_timeout` of [`STATEMENT_WAIT_TIMEOUT`], so that the server closes it; and
+//!    while a step's outcome is open, only success is concluded within [`SEND_WINDOW`] of its intention. The
+//!    difference between the two is the tolerated clock skew between replicas. Registry writes need no window: they
+//!    share one transaction with the record's next revision.
 
 use std::time::Duration;
 
@@ -34,45 +36,43 @@ pub use refusal::ActionRefusal;
 pub use request::{ActionRequest, BreakGlassRequest, request_action};
 pub use step::step;
 
-/// The `wait_timeout` of the connection that a statement is sent on: a sender that paused for longer finds it closed.
+/// `wait_timeout` of the connection that sends a statement: a sender that was paused for longer finds it closed.
 pub const STATEMENT_WAIT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long after an intention its statement is held to be able to reach the database.
+/// How long after its intention a statement is assumed to be able to reach the server.
 pub const SEND_WINDOW: Duration = Duration::from_secs(10);
 /// Longest reason or comment, in characters.
 pub const TEXT_MAX: usize = 2_000;
-/// Most comments of one action.
+/// Maximum number of comments per action.
 pub const COMMENTS_MAX: usize = 100;
-/// Most entries of a journal that are kept for observations; steps are always kept.
+/// Observations are no longer added once a journal has this many entries; steps always are.
 pub const OBSERVATIONS_MAX: usize = 50;
 
-/// Where an action stands.
+/// The state of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActionState {
-    /// Waits for approval.
+    /// Waiting for approval.
     Pending,
-    /// Approved, not begun.
+    /// Approved, not started.
     Approved,
-    /// Begun.
     Executing,
     /// The outcome is proven.
     Succeeded,
-    /// It is certain that it did not happen, or that its outcome is another.
+    /// It certainly had no effect, or another one than intended.
     Failed,
-    /// Something was done and its outcome could not be proven in time.
+    /// A step was executed and its outcome could not be proven in time.
     Unverified,
-    /// An approver said no.
+    /// Declined by an approver.
     Rejected,
-    /// Withdrawn.
+    /// Withdrawn by its requester or an administrator.
     Cancelled,
-    /// Nobody approved or executed it in time.
+    /// Not approved, or not started, in time.
     Expired,
-    /// What it was approved for is no longer so.
+    /// The plan changed after it was approved.
     Superseded,
 }
 
 impl ActionState {
-    /// Every state.
     pub const ALL: [Self; 10] = [
         Self::Pending,
         Self::Approved,
@@ -86,7 +86,7 @@ impl ActionState {
         Self::Superseded,
     ];
 
-    /// The state's word in JSON, queries and logs.
+    /// The state as in JSON, queries and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -103,34 +103,31 @@ impl ActionState {
         }
     }
 
-    /// Whether it never changes again.
+    /// Whether the action can no longer change.
     #[must_use]
     pub const fn is_final(self) -> bool {
         !matches!(self, Self::Pending | Self::Approved | Self::Executing)
     }
 }
 
-/// Recovery was switched off, for one cluster or for all.
+/// Recovery is paused, for one cluster or for all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RecoveryPause {
-    /// Who did it.
     pub by: String,
-    /// When.
     pub at: Timestamp,
-    /// Why.
     pub reason: String,
 }
 
-/// Deadlines and numbers of an action's life.
+/// Timeouts of an action, and how many approvals it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ActionLimits {
-    /// How long a request waits for approval.
+    /// A request expires when it is not approved within this time.
     pub pending_timeout: Duration,
-    /// How long an approved action waits to be executed.
+    /// An approved action expires when it is not started within this time.
     pub approved_timeout: Duration,
-    /// How long the outcome is watched for.
+    /// An executing action ends as unverified when its outcome is not proven within this time.
     pub verify_timeout: Duration,
-    /// How many approvals a kind needs; break-glass needs at least one.
+    /// An emergency override needs at least one, whatever is configured.
     pub approvals_needed: u32,
 }
 
@@ -145,134 +142,109 @@ impl Default for ActionLimits {
     }
 }
 
-/// One approval.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Approval {
-    /// Who.
     pub by: String,
-    /// When.
     pub at: Timestamp,
-    /// What they said.
     pub comment: Option<String>,
 }
 
-/// A comment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Comment {
-    /// Who.
     pub by: String,
-    /// When.
     pub at: Timestamp,
-    /// The text.
     pub text: String,
 }
 
-/// An override of failed checks; good for this one action.
+/// An emergency override of failed checks, valid for this one action.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BreakGlass {
-    /// The administrator.
     pub by: String,
-    /// Every check that it overrides, sorted.
+    /// Every overridden check, sorted.
     pub overrides: Vec<CheckCode>,
-    /// Why.
     pub reason: String,
 }
 
-/// Who carries it out.
+/// Which replica executes an action, and until when.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Execution {
-    /// The console's replica.
     pub replica: String,
-    /// The lock's revision: grows with every holder.
+    /// The lock's revision; higher for every holder.
     pub fence: i64,
-    /// Who asked for it.
+    /// The account that started it, or the replica when it started on approval.
     pub by: String,
-    /// When it began.
     pub began_at: Timestamp,
-    /// When the outcome is called unverified.
+    /// After this the action ends as unverified.
     pub deadline: Timestamp,
 }
 
-/// How far one step is.
+/// The state of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
-    /// Not begun.
+    /// Not started.
     Waiting,
-    /// About to be done, or done: never again.
+    /// The intention is written, so the step may have been executed; it is never repeated.
     Intended,
-    /// Done: the other side took it. That proves nothing yet (I21).
+    /// Accepted by the server or the registry. That proves nothing yet (I21).
     Done,
-    /// Certainly not done: the other side said no, or nothing was sent.
+    /// Certainly not executed: rejected, or never sent.
     Refused,
-    /// Nobody knows: observe.
+    /// No answer; only observation can tell.
     Unknown,
 }
 
-/// The state of one of the plan's steps.
+/// The progress of one of the plan's steps.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StepRecord {
-    /// How far it is.
     pub state: StepState,
     /// When its intention was written.
     pub intended_at: Option<Timestamp>,
     /// The replica that intended it.
     pub replica: Option<String>,
-    /// What the other side answered.
+    /// What the server or the registry answered.
     pub answer: Option<String>,
 }
 
-/// A line of the journal.
+/// An entry of an action's journal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct JournalEntry {
-    /// When.
     pub at: Timestamp,
-    /// The person or replica.
+    /// An account or a replica.
     pub by: String,
-    /// What happened.
     pub text: String,
 }
 
-/// An action with everything that happened to it.
+/// A recovery action with its plan and its history, as stored in etcd.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Action {
-    /// Its identity.
     pub id: String,
-    /// What it does.
     pub kind: ActionKind,
-    /// The cluster.
     pub cluster: ClusterName,
-    /// Where it stands.
     pub state: ActionState,
     /// The plan that was requested and approved.
     pub plan: Plan,
-    /// Who requested it.
     pub requested_by: String,
-    /// When.
     pub requested_at: Timestamp,
-    /// Why.
     pub reason: String,
-    /// What the requester vouches for.
+    /// What the requester confirmed about unreachable members.
     pub attestations: Vec<Attestation>,
-    /// How many approvals it needs.
     pub approvals_needed: u32,
-    /// The approvals so far.
     pub approvals: Vec<Approval>,
-    /// The override, when checks fail.
+    /// Set when it was requested against failed checks.
     pub break_glass: Option<BreakGlass>,
-    /// When it expires, while it is pending or approved.
+    /// Only while pending or approved.
     pub expires_at: Option<Timestamp>,
-    /// Who carries it out, once it has begun.
+    /// Set once it was started.
     pub execution: Option<Execution>,
     /// One entry for each of the plan's steps.
     pub steps: Vec<StepRecord>,
-    /// What happened, oldest first.
+    /// Oldest first.
     pub journal: Vec<JournalEntry>,
-    /// Comments, oldest first.
+    /// Oldest first.
     pub comments: Vec<Comment>,
-    /// Why it ended as it did.
+    /// Why it ended, in a sentence.
     pub outcome: Option<String>,
-    /// When it ended.
     pub ended_at: Option<Timestamp>,
 }
 
@@ -295,7 +267,7 @@ impl Action {
         Some(waiting.map_or(NextStep::Observe, NextStep::Execute))
     }
 
-    /// Whether anything may have been changed by it.
+    /// Whether it may have changed anything.
     #[must_use]
     pub fn may_have_acted(&self) -> bool {
         let touched =
@@ -307,8 +279,8 @@ impl Action {
 /// What an executor should do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextStep {
-    /// Write the intention of this step, then do it.
+    /// Write the intention of this step, then execute it.
     Execute(usize),
-    /// Do nothing but look (I17).
+    /// Execute nothing; only observe the outcome (I17).
     Observe,
 }

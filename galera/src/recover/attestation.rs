@@ -1,4 +1,4 @@
-//! What a person vouches for: that a member is stopped, fenced or gone, and where it stopped.
+//! Attestations: an operator confirms that an unreachable member is stopped, fenced or removed, and at which position.
 
 use std::fmt;
 
@@ -8,23 +8,23 @@ use crate::id::NodeId;
 use crate::observe::saved_state::{GraState, parse_recovered_position};
 use crate::position::Position;
 
-/// Longest pasted text that is read, in bytes: a whole grastate.dat or some lines of a log.
+/// Maximum size of a pasted text in bytes: a whole grastate.dat or a few log lines.
 pub const SAVED_STATE_MAX: usize = 16 * 1024;
 
-/// What is declared of a member.
+/// The attested state of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttestedState {
-    /// Its server is stopped and stays so until the action is over.
+    /// Stopped, and will stay down until the action has ended.
     Stopped,
-    /// It is cut off from its clients and from the other members.
+    /// Isolated from clients and from the other members.
     Fenced,
-    /// It is gone for good.
+    /// Permanently removed.
     Decommissioned,
 }
 
 impl AttestedState {
-    /// The statement's word in JSON.
+    /// The state as in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -41,49 +41,43 @@ impl fmt::Display for AttestedState {
     }
 }
 
-/// A person's declaration about one member; the requester makes it, the approver sees it.
+/// An attestation about one member, made by the requester and shown to the approver.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attestation {
-    /// The member.
     pub node: NodeId,
-    /// What is declared.
     pub statement: AttestedState,
-    /// For a stopped node without an agent: its grastate.dat, or the line with its recovered position.
+    /// For a stopped node without an agent: its pasted grastate.dat, or the line with its recovered position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saved_state: Option<String>,
 }
 
-/// What a pasted text says.
+/// The content of a pasted text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PastedState {
-    /// The position, when it is defined.
     pub position: Option<Position>,
-    /// grastate.dat's `safe_to_bootstrap`; it alone proves nothing (I7).
+    /// The flag of grastate.dat; alone it proves nothing (I7).
     pub safe_to_bootstrap: Option<bool>,
 }
 
-/// Why a pasted text gives no position; the text names the remedy.
+/// A pasted text without a position. The message names the remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PastedStateError {
     /// Longer than [`SAVED_STATE_MAX`].
     #[error("the pasted text is longer than 16 KiB; paste grastate.dat or the one line only")]
     TooLong,
-    /// Neither of the two forms.
     #[error("the pasted text is neither a grastate.dat nor a line with \"Recovered position\"")]
     UnknownFormat,
-    /// Only a recovery can tell (I8).
-    #[error(
-        "it says that the position is not known; run mariadbd --wsrep-recover and paste its last line"
-    )]
+    /// Only `mariadbd --wsrep-recover` can determine it (I8).
+    #[error("the position is not known; run mariadbd --wsrep-recover and paste its last line")]
     UndefinedPosition,
 }
 
-/// Reads a pasted grastate.dat, "Recovered position" line, or bare `UUID:SEQNO`. A recovered position wins over a
-/// saved one, because it is what the data really holds.
+/// Parses a pasted grastate.dat, "Recovered position" line, or plain `UUID:SEQNO`. A recovered position outranks a
+/// saved one, because it is what the data actually contain.
 ///
 /// # Errors
-/// [`PastedStateError`] when the text has another form or leaves the position undefined.
+/// [`PastedStateError`] if the text is too long, has another format, or leaves the position undefined.
 pub fn parse_pasted_state(text: &str) -> Result<PastedState, PastedStateError> {
     if text.len() > SAVED_STATE_MAX {
         return Err(PastedStateError::TooLong);
@@ -110,7 +104,7 @@ pub fn parse_pasted_state(text: &str) -> Result<PastedState, PastedStateError> {
 }
 
 impl Attestation {
-    /// The position that the pasted text gives; `None` without any text.
+    /// Parses the pasted text; `None` if there is none.
     ///
     /// # Errors
     /// [`PastedStateError`] as [`parse_pasted_state`].
@@ -162,7 +156,7 @@ mod tests {
             parse_pasted_state(nil),
             Err(PastedStateError::UndefinedPosition)
         );
-        // What the recovery found undefined is not made up for by an older file.
+        // An undefined recovered position is not replaced by that of an older file.
         let both = format!(
             "uuid: {UUID}\nseqno: 9\nWSREP: Recovered position: 00000000-0000-0000-0000-000000000000:-1"
         );
@@ -173,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_it_cannot_read() {
+    fn reports_what_it_cannot_parse() {
         assert_eq!(
             parse_pasted_state("hello"),
             Err(PastedStateError::UnknownFormat)

@@ -1,7 +1,11 @@
-//! The plan that makes a cluster without a Primary component Primary again.
+//! Plans the bootstrap of a cluster without a Primary component, and verifies its outcome.
 //!
-//! A running component gets one statement, a stopped cluster an order to one agent, or a person the exact commands. A
-//! pure function of the evidence: equal evidence gives an equal plan on every replica (I10), whatever order it came in.
+//! [`plan`] takes a [`RecoveryCase`]; [`Situation`] assigns a [`MemberCondition`] to every member; `common_checks`,
+//! `loss` and either `running` (one statement to one member) or `stopped` (an order to one agent, or commands for an
+//! operator) add their checks to a draft. [`verify`] compares the plan's target with what the nodes report afterwards.
+//!
+//! Planning is a pure function of the evidence: equal evidence gives an equal plan on every replica (I10), in whatever
+//! order it arrived.
 
 use std::time::Duration;
 
@@ -29,14 +33,13 @@ pub use verify::{BootstrapOutcome, ReturningAhead, returning_ahead, verify};
 
 use situation::{MemberCondition, Situation};
 
-/// How long evidence must last before it counts.
+/// How observations are folded, and how long views must have been stable before a bootstrap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoverySettings {
-    /// How observations are judged.
     pub fold: cluster::FoldSettings,
-    /// How long every view must have been unchanged.
+    /// How long every view must have been unchanged if the cluster cannot become Primary automatically.
     pub settle_time: Duration,
-    /// The same while the cluster may still heal by itself (I12): longer than Galera's own timeouts.
+    /// The same while it still may (I12); longer than Galera's own timeouts.
     pub grace_period: Duration,
 }
 
@@ -50,18 +53,17 @@ impl Default for RecoverySettings {
     }
 }
 
-/// What matters beside the evidence about the nodes.
+/// The console's own state, as far as a plan depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveryContext {
-    /// Recovery is switched off.
     pub recovery_pause: Option<RecoveryPause>,
-    /// Another open action of this cluster (not the one that is being planned again).
+    /// Id of another open action of this cluster, not of the one that is being planned again.
     pub open_action: Option<String>,
-    /// The value of a standing order in the registry that does not belong to the action being planned again.
+    /// Value of an order in the registry that does not belong to the action that is being planned again.
     pub standing_order: Option<String>,
-    /// Whether the console has an account that may send the statement.
+    /// Whether a recovery account (`--recovery-user`) is configured.
     pub sql_account: bool,
-    /// The registry's prefix (`/galera`).
+    /// The registry's prefix, such as `/galera`.
     pub registry_prefix: String,
 }
 
@@ -77,24 +79,19 @@ impl Default for RecoveryContext {
     }
 }
 
-/// Everything a plan rests on.
+/// The input of a plan.
 #[derive(Clone, Copy)]
 pub struct RecoveryCase<'a> {
-    /// What the sources say.
     pub evidence: &'a Evidence,
-    /// What is remembered.
+    /// Positions and Primary views kept across restarts.
     pub history: &'a KnownPositions,
-    /// What people vouch for.
     pub attestations: &'a [Attestation],
-    /// What else matters.
     pub context: &'a RecoveryContext,
-    /// How long evidence must last.
     pub settings: &'a RecoverySettings,
-    /// The time.
     pub now: Timestamp,
 }
 
-/// The order that `plan` gives, for the action `action_id`; `None` when it gives none.
+/// The order to an agent that `plan` contains, with the id of the action that carries it out.
 #[must_use]
 pub fn order(plan: &Plan, action_id: &str) -> Option<BootstrapOrder> {
     plan.steps.iter().find_map(|step| match step {
@@ -111,7 +108,7 @@ pub fn order(plan: &Plan, action_id: &str) -> Option<BootstrapOrder> {
     })
 }
 
-/// Plans the bootstrap of a cluster as it is now; also when there is nothing to recover.
+/// Plans the bootstrap of a cluster in its current state. There is a plan even when there is nothing to recover.
 #[must_use]
 pub fn plan(case: &RecoveryCase<'_>) -> Plan {
     let situation = Situation::new(case);
@@ -146,12 +143,12 @@ fn nothing_to_recover_summary(situation: &Situation<'_>) -> String {
         .components
         .observed
         .iter()
-        .filter(|seen| seen.view.status == ClusterStatus::Primary)
+        .filter(|component| component.view.status == ClusterStatus::Primary)
         .count();
     let names = situation.join_names(situation.primaries());
     if separate > 1 {
         return format!(
-            "{names} say Primary in {separate} separate components. A bootstrap cannot repair that: stop the \
+            "{names} report Primary in {separate} separate components. A bootstrap cannot repair that: stop the \
              applications, decide whose data counts, and stop the other nodes."
         );
     }
@@ -169,6 +166,6 @@ fn nothing_to_recover_summary(situation: &Situation<'_>) -> String {
     }
     let outside = situation.join_names(outside.into_iter());
     format!(
-        "Nothing to recover: {names} {verb} Primary. Repair the connection of {outside}, or start it; it joins by itself."
+        "Nothing to recover: {names} {verb} Primary. Start {outside}, or restore its connection; it will rejoin."
     )
 }

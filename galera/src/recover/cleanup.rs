@@ -1,7 +1,8 @@
-//! The plans that remove registrations: of nodes that are gone, or of a whole cluster that is no more.
+//! Plans that remove registrations, of nodes that are gone ([`plan`]) or of a retired cluster ([`decommission`]).
 //!
-//! As dangerous as a bootstrap: a starting container that finds an empty registry founds a new cluster. So never a
-//! prefix: single keys, each compared on the revision that was seen, each with what puts it back (I25 to I29).
+//! As dangerous as a bootstrap: a starting container that finds an empty registry founds a new cluster. So a prefix is
+//! never deleted, only single keys, each compared on the revision that was read, each with the write that restores it
+//! (I25 to I29). [`RegistryReading`]s become [`RegisteredKeys`]; `stale` makes a [`CleanupDecision`] about each node.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -29,25 +30,21 @@ pub use restore::lost_registrations;
 
 use stale::CleanupDecision;
 
-/// One linearizable reading of every key under a cluster's prefix.
+/// One linearizable read of every key under a cluster's prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistryReading {
-    /// When it was made.
     pub at: Timestamp,
-    /// etcd's revision.
     pub revision: i64,
-    /// Every key.
     pub keys: Vec<RawKeyValue>,
 }
 
-/// How long a registration must be without any sign of life (I25).
+/// How long a registration must be without any sign of life to be stale (I25).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StalenessSettings {
-    /// How many times to live.
+    /// Multiple of the registration's TTL.
     pub ttl_multiple: u32,
-    /// At least this long.
+    /// Lower bound, whatever the TTL.
     pub minimum: Duration,
-    /// How old the last reading may be.
     pub max_reading_age: Duration,
 }
 
@@ -61,11 +58,11 @@ impl Default for StalenessSettings {
     }
 }
 
-/// For so long after a planner has read for long enough, its probes may not have failed for long enough yet.
+/// How much later than the first reading a replica's probes may have started.
 const PROBE_START_MARGIN: Duration = Duration::from_secs(30);
 
 impl StalenessSettings {
-    /// How long to wait in a cluster whose registrations live as long as `case` knows.
+    /// How long a registration must show no sign of life, given the longest TTL known in `case`.
     fn stale_after(&self, case: &RecoveryCase<'_>) -> Duration {
         let known = case
             .evidence
@@ -79,9 +76,9 @@ impl StalenessSettings {
     }
 }
 
-/// The keys of the last reading by what they speak of.
+/// The keys of one reading, by what they describe.
 struct RegisteredKeys<'a> {
-    /// By node, in the spelling without the default port.
+    /// By node id without the default port.
     nodes: BTreeMap<NodeId, Vec<(&'a RawKeyValue, NodeField)>>,
     cluster: Vec<&'a RawKeyValue>,
     unknown: Vec<&'a RawKeyValue>,
@@ -90,7 +87,7 @@ struct RegisteredKeys<'a> {
 impl<'a> RegisteredKeys<'a> {
     fn new(case: &RecoveryCase<'_>, reading: Option<&'a RegistryReading>) -> Self {
         let keys = RegistryKeys::new(&case.context.registry_prefix);
-        let mut register = Self {
+        let mut registered = Self {
             nodes: BTreeMap::new(),
             cluster: Vec::new(),
             unknown: Vec::new(),
@@ -103,61 +100,60 @@ impl<'a> RegisteredKeys<'a> {
                     field,
                 } if cluster == case.evidence.name => {
                     let node = node.normalized(case.settings.fold.default_port);
-                    register.nodes.entry(node).or_default().push((raw, field));
+                    registered.nodes.entry(node).or_default().push((raw, field));
                 }
                 ParsedKey::Cluster { cluster, .. } if cluster == case.evidence.name => {
-                    register.cluster.push(raw);
+                    registered.cluster.push(raw);
                 }
-                _ => register.unknown.push(raw),
+                _ => registered.unknown.push(raw),
             }
         }
-        for keys in register.nodes.values_mut() {
+        for keys in registered.nodes.values_mut() {
             keys.sort_by(|(one, _), (other, _)| one.key.cmp(&other.key));
         }
-        register
+        registered
             .cluster
             .sort_by(|one, other| one.key.cmp(&other.key));
-        register
+        registered
     }
 }
 
-/// Plans the removal of registrations whose nodes are gone. `readings` are in order of time; the last one is the
-/// present.
+/// Plans the removal of stale registrations. `readings` are in order of time; the last one is current.
 #[must_use]
 pub fn plan(
     case: &RecoveryCase<'_>,
     readings: &[RegistryReading],
-    patience: &StalenessSettings,
+    staleness: &StalenessSettings,
 ) -> Plan {
     let situation = Situation::new(case);
-    let register = RegisteredKeys::new(case, readings.last());
+    let registered = RegisteredKeys::new(case, readings.last());
     let mut draft = PlanDraft::new();
     common_checks::check_console(case, &mut draft);
     common_checks::check_attestations(case, &situation, &mut draft);
     check_cluster_primary(case, &mut draft);
-    check_no_node_starting(&situation, &register, &mut draft);
-    let wait = patience.stale_after(case);
-    check_read_long_enough(case, readings, wait, patience.max_reading_age, &mut draft);
-    let fates = stale::decide_registrations(case, &situation, &register, readings, wait);
-    check_keeps_verified(&situation, &fates, &mut draft);
-    for (id, fate) in &fates {
-        check_registration(id, fate, &register, &mut draft);
+    check_no_node_starting(&situation, &registered, &mut draft);
+    let wait = staleness.stale_after(case);
+    check_read_long_enough(case, readings, wait, staleness.max_reading_age, &mut draft);
+    let decisions = stale::decide_registrations(case, &situation, &registered, readings, wait);
+    check_keeps_verified(&situation, &decisions, &mut draft);
+    for (id, decision) in &decisions {
+        check_registration(id, decision, &registered, &mut draft);
     }
-    check_unknown_keys(&register, &mut draft);
-    let stale: BTreeSet<&NodeId> = fates
+    check_unknown_keys(&registered, &mut draft);
+    let stale: BTreeSet<&NodeId> = decisions
         .iter()
-        .filter(|(_, fate)| matches!(fate, CleanupDecision::Stale(_)))
+        .filter(|(_, decision)| matches!(decision, CleanupDecision::Stale(_)))
         .map(|(id, _)| id)
         .collect();
     for id in &stale {
-        for (raw, _) in register.nodes.get(*id).map_or(&[][..], Vec::as_slice) {
+        for (raw, _) in registered.nodes.get(*id).map_or(&[][..], Vec::as_slice) {
             add_removal(raw, &mut draft);
         }
     }
     check_something_to_do(&stale, &mut draft);
     draft.loss = LossEstimate {
         transactions: Some(0),
-        explanation: "Registrations hold no data; the undo steps put back what was removed."
+        explanation: "Registrations hold no data; the undo steps restore what was removed."
             .to_owned(),
     };
     if !stale.is_empty() {
@@ -187,7 +183,7 @@ fn removal_target(removes: Vec<NodeId>) -> PlanTarget {
     }
 }
 
-/// The deletion of one key, compared on what was seen, and what takes it back.
+/// Adds the deletion of one key, compared on the revision that was read, and the write that undoes it.
 fn add_removal(raw: &RawKeyValue, draft: &mut PlanDraft) {
     let (Ok(key), Ok(value)) = (
         String::from_utf8(raw.key.clone()),
@@ -213,12 +209,12 @@ fn check_cluster_primary(case: &RecoveryCase<'_>, draft: &mut PlanDraft) {
     let (status, message) = match state {
         VerdictState::Healthy | VerdictState::Degraded => (
             CheckStatus::Pass,
-            "The cluster has one Primary component, by its own word.".to_owned(),
+            "The cluster has one Primary component, as its nodes report.".to_owned(),
         ),
         _ => (
             CheckStatus::Fail,
             format!(
-                "The cluster is {}: its registrations are needed until it is Primary again.",
+                "The cluster is {}; its registrations are needed until it is Primary again.",
                 state.as_str()
             ),
         ),
@@ -232,7 +228,7 @@ fn check_cluster_primary(case: &RecoveryCase<'_>, draft: &mut PlanDraft) {
     draft.add_check(CheckCode::CLUSTER_PRIMARY, status, message, evidence);
 }
 
-/// Healthy or degraded makes no difference to clean-up, so neither does a change between them to the digest.
+/// Healthy and degraded are equivalent for clean-up, so a change between them must not change the digest.
 fn verdict_evidence(state: VerdictState) -> &'static str {
     match state {
         VerdictState::Healthy | VerdictState::Degraded => "one Primary component",
@@ -242,11 +238,11 @@ fn verdict_evidence(state: VerdictState) -> &'static str {
 
 fn check_no_node_starting(
     situation: &Situation<'_>,
-    register: &RegisteredKeys<'_>,
+    registered: &RegisteredKeys<'_>,
     draft: &mut PlanDraft,
 ) {
     let mut starting = BTreeSet::new();
-    for (id, keys) in &register.nodes {
+    for (id, keys) in &registered.nodes {
         let phase = keys
             .iter()
             .filter(|(raw, field)| *field == NodeField::Phase && raw.lease != 0)
@@ -277,23 +273,26 @@ fn check_no_node_starting(
                 Some(id),
                 EvidenceSource::Registry,
                 None,
-                "starts, waits or joins",
+                "starting, waiting or joining",
             )
         })
         .collect();
     let names: Vec<String> = starting.iter().map(ToString::to_string).collect();
     let (status, message) = match names.as_slice() {
-        [] => (CheckStatus::Pass, "Nobody starts or recovers.".to_owned()),
+        [] => (
+            CheckStatus::Pass,
+            "No node is starting or recovering.".to_owned(),
+        ),
         [one] => (
             CheckStatus::Fail,
             format!(
-                "{one} starts, waits or joins, and may be looking at the registry right now: wait until it is done."
+                "{one} is starting, waiting or joining, and may be reading the registry now. Wait until it is done."
             ),
         ),
         many => (
             CheckStatus::Fail,
             format!(
-                "{} start, wait or join, and may be looking at the registry right now: wait until they are done.",
+                "{} are starting, waiting or joining, and may be reading the registry now. Wait until they are done.",
                 many.join(", ")
             ),
         ),
@@ -319,13 +318,13 @@ fn check_read_long_enough(
     let (status, message) = if old || !ordered {
         (
             CheckStatus::Unknown,
-            "The keys have not been read just now: try again.".to_owned(),
+            "The keys have not been read recently. Try again.".to_owned(),
         )
     } else if span < wait {
         (
             CheckStatus::Unknown,
             format!(
-                "The keys have been read for {} s; a registration counts as stale after {} s. Wait and look again.",
+                "The keys have been read for {} s; a registration is stale after {} s. Wait, then update the plan.",
                 span.as_secs(),
                 wait.as_secs()
             ),
@@ -341,16 +340,16 @@ fn check_read_long_enough(
         )
     };
     draft.add_check(CheckCode::READ_LONG_ENOUGH, status, message, Vec::new());
-    // Probes began about when the readings did: not at the same moment.
+    // Probes started about when the readings did, not at the same moment.
     if !old && ordered && span < wait + PROBE_START_MARGIN {
         draft.mark_transient(TransientCause::ShortObservation);
     }
 }
 
-/// What must remain: a registration of a node that says by SQL that it is Synced and Primary (I27, I28).
+/// A registration of a node that reports Synced and Primary by SQL must remain (I27, I28).
 fn check_keeps_verified(
     situation: &Situation<'_>,
-    fates: &BTreeMap<NodeId, CleanupDecision>,
+    decisions: &BTreeMap<NodeId, CleanupDecision>,
     draft: &mut PlanDraft,
 ) {
     let verified: Vec<&NodeId> = situation
@@ -358,7 +357,7 @@ fn check_keeps_verified(
         .map(|node| &situation.nodes()[node])
         .filter(|facts| facts.state() == NodeState::Synced)
         .map(|facts| &facts.id)
-        .filter(|id| matches!(fates.get(*id), Some(CleanupDecision::Kept(_))))
+        .filter(|id| matches!(decisions.get(*id), Some(CleanupDecision::Kept(_))))
         .collect();
     let evidence = verified
         .iter()
@@ -374,12 +373,12 @@ fn check_keeps_verified(
     let (status, message) = match verified.first() {
         Some(id) => (
             CheckStatus::Pass,
-            format!("{id} remains registered, and says itself that it is Synced and Primary."),
+            format!("{id} remains registered and reports Synced and Primary."),
         ),
         None => (
             CheckStatus::Fail,
-            "No node that is verified as Synced and Primary is registered: after the clean-up a starting container \
-             would find nobody and found a cluster of its own."
+            "No registered node is verified as Synced and Primary: after the clean-up a starting container would find \
+             no node and found a separate cluster."
                 .to_owned(),
         ),
     };
@@ -388,17 +387,17 @@ fn check_keeps_verified(
 
 fn check_registration(
     id: &NodeId,
-    fate: &CleanupDecision,
-    register: &RegisteredKeys<'_>,
+    decision: &CleanupDecision,
+    registered: &RegisteredKeys<'_>,
     draft: &mut PlanDraft,
 ) {
-    let (code, why, word) = match fate {
+    let (code, why, result) = match decision {
         CleanupDecision::Stale(why) => (CheckCode::STALE_REGISTRATION, why, "removed"),
         CleanupDecision::Kept(why) => (CheckCode::KEPT_REGISTRATION, why, "kept"),
     };
-    let mut evidence = vec![fact(Some(id), EvidenceSource::Console, None, word)];
-    if matches!(fate, CleanupDecision::Stale(_)) {
-        for (raw, _) in register.nodes.get(id).map_or(&[][..], Vec::as_slice) {
+    let mut evidence = vec![fact(Some(id), EvidenceSource::Console, None, result)];
+    if matches!(decision, CleanupDecision::Stale(_)) {
+        for (raw, _) in registered.nodes.get(id).map_or(&[][..], Vec::as_slice) {
             let key = String::from_utf8_lossy(&raw.key);
             let value = format!("{key} at revision {}", raw.mod_revision);
             evidence.push(fact(Some(id), EvidenceSource::Registry, None, value));
@@ -407,12 +406,12 @@ fn check_registration(
     draft.add_check(code, CheckStatus::Pass, format!("{id} {why}."), evidence);
 }
 
-/// Keys that no dialect explains are shown and stay (I29). They decide nothing.
-fn check_unknown_keys(register: &RegisteredKeys<'_>, draft: &mut PlanDraft) {
-    if register.unknown.is_empty() {
+/// Unrecognized keys are shown and left in place (I29). They do not affect the decision.
+fn check_unknown_keys(registered: &RegisteredKeys<'_>, draft: &mut PlanDraft) {
+    if registered.unknown.is_empty() {
         return;
     }
-    let names: Vec<String> = register
+    let names: Vec<String> = registered
         .unknown
         .iter()
         .map(|raw| crate::observe::wsrep::truncate_text(&String::from_utf8_lossy(&raw.key)))
@@ -420,7 +419,7 @@ fn check_unknown_keys(register: &RegisteredKeys<'_>, draft: &mut PlanDraft) {
     draft.add_check(
         CheckCode::UNKNOWN_KEYS,
         CheckStatus::Pass,
-        format!("No dialect explains {}: they stay.", names.join(", ")),
+        format!("Unrecognized keys are left in place: {}.", names.join(", ")),
         Vec::new(),
     );
 }
@@ -430,7 +429,7 @@ fn check_something_to_do(stale: &BTreeSet<&NodeId>, draft: &mut PlanDraft) {
         draft.add_check(
             CheckCode::SOMETHING_TO_DO,
             CheckStatus::Fail,
-            "No registration is stale: there is nothing to remove.".to_owned(),
+            "No registration is stale; there is nothing to remove.".to_owned(),
             Vec::new(),
         );
     }
@@ -443,7 +442,7 @@ fn summary(draft: &PlanDraft, stale: &BTreeSet<&NodeId>) -> String {
         (true, _) => "Nothing to clean up: no registration is stale.".to_owned(),
         (false, None) => format!("Remove the registration of {}.", names.join(", ")),
         (false, Some(check)) => {
-            format!("Stale: {}. But: {}", names.join(", "), check.message)
+            format!("Stale: {}. Blocked: {}", names.join(", "), check.message)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Founding: of all nodes that ever start, one.
+//! Founding: exactly one of all nodes that ever start founds the cluster.
 
 use super::registry_snapshot::{FounderRecord, RegistrySnapshot};
 use super::{
@@ -7,15 +7,18 @@ use super::{
 };
 use crate::id::NodeId;
 
-/// Empty data and no founder.
-pub(super) fn found_new_cluster(own: &StartingNode, seen: &RegistrySnapshot) -> StartupDecision {
-    let earlier = earlier_members(own, seen);
+/// The node has no data and there is no founder key.
+pub(super) fn found_new_cluster(
+    own: &StartingNode,
+    snapshot: &RegistrySnapshot,
+) -> StartupDecision {
+    let earlier = earlier_members(own, snapshot);
     if !earlier.is_empty() {
         return StartupDecision::wait(
             earlier.clone(),
             format!(
-                "The registry names {} but no founder: the cluster existed before and part of the registry was lost; \
-                 waiting for one of them to be Primary, because founding again would make a second cluster",
+                "The registry lists {} but has no founder key: the cluster existed before and part of the registry was lost; \
+                 waiting for one of them to become Primary, because founding again would create a second cluster",
                 join_names(&earlier)
             ),
         );
@@ -23,30 +26,30 @@ pub(super) fn found_new_cluster(own: &StartingNode, seen: &RegistrySnapshot) -> 
     StartupDecision::new(
         StartupAction::FoundCluster(FounderClaim::Create),
         format!(
-            "{} has no data and the registry knows nobody of cluster {}: founding it, unless another starter is first \
-             to create the founder key",
+            "{} has no data and the registry lists no node of cluster {}: founding it, unless another node creates the \
+             founder key first",
             own.node, own.cluster
         ),
     )
 }
 
-/// The founder key carries the identity of our own data.
+/// The founder key has the identity of this node's data.
 pub(super) fn continue_own_founding(
     own: &StartingNode,
-    seen: &RegistrySnapshot,
+    snapshot: &RegistrySnapshot,
     settings: &StartupSettings,
     founder: &FounderRecord,
     revision: i64,
 ) -> StartupDecision {
     if founder.state_uuid.is_some() {
-        return recovery::decide(own, seen, settings);
+        return recovery::decide(own, snapshot, settings);
     }
-    let earlier = earlier_members(own, seen);
+    let earlier = earlier_members(own, snapshot);
     if !earlier.is_empty() && !founder.started {
         return StartupDecision::wait(
             earlier.clone(),
             format!(
-                "{} was about to found, but {} turned out to be a member of cluster {}; waiting for the cluster",
+                "{} was about to found the cluster, but {} is already registered in cluster {}; waiting for the cluster",
                 own.node,
                 join_names(&earlier),
                 own.cluster
@@ -58,7 +61,7 @@ pub(super) fn continue_own_founding(
         DataState::Empty if earlier.is_empty() => StartupDecision::new(
             found,
             format!(
-                "{} owns the founder key and nobody can have joined yet: founding cluster {}",
+                "{} owns the founder key and no node can have joined yet: founding cluster {}",
                 own.node, own.cluster
             ),
         ),
@@ -67,42 +70,42 @@ pub(super) fn continue_own_founding(
             StartupDecision::new(
                 found,
                 format!(
-                    "{} founded cluster {} and stopped at {position} before anybody could join: going on alone with its data",
+                    "{} founded cluster {} and stopped at {position} before any node could join: continuing alone with its data",
                     own.node, own.cluster
                 ),
             )
         }
-        _ => recovery::decide(own, seen, settings),
+        _ => recovery::decide(own, snapshot, settings),
     }
 }
 
-/// Empty data, and somebody else's founder key that never led to a server.
+/// The node has no data, and the founder key belongs to another node that has not started a server.
 pub(super) fn await_or_take_over_founding(
     own: &StartingNode,
-    seen: &RegistrySnapshot,
+    snapshot: &RegistrySnapshot,
     founder: &FounderRecord,
     revision: i64,
 ) -> StartupDecision {
-    let lives = seen
+    let founder_is_live = snapshot
         .members
         .get(&founder.node)
         .is_some_and(|member| member.live);
-    // Under our own address lives only what we write ourselves.
-    if lives && founder.node != own.node {
+    // A live key under this node's own address is its own.
+    if founder_is_live && founder.node != own.node {
         return StartupDecision::wait(
             vec![founder.node.clone()],
             format!(
-                "{} founds cluster {}; waiting until it is Synced and Primary to join it",
+                "{} is founding cluster {}; waiting until it is Synced and Primary to join it",
                 founder.node, own.cluster
             ),
         );
     }
-    let earlier = earlier_members(own, seen);
+    let earlier = earlier_members(own, snapshot);
     if !earlier.is_empty() {
         return StartupDecision::wait(
             earlier.clone(),
             format!(
-                "{} began to found and is gone, but {} is registered as a member; waiting for one of them to be Primary",
+                "{} began founding and is gone, but the registry lists {}; waiting for a member to become Primary",
                 founder.node,
                 join_names(&earlier)
             ),
@@ -111,20 +114,20 @@ pub(super) fn await_or_take_over_founding(
     StartupDecision::new(
         StartupAction::FoundCluster(FounderClaim::TakeOver { revision }),
         format!(
-            "{} began to found cluster {} and is gone before it started a server: taking the founder key over",
+            "{} began founding cluster {} and is gone without having started a server: taking over the founder key",
             founder.node, own.cluster
         ),
     )
 }
 
-/// Everybody who shows that the cluster existed before this start; our own old traces count as well.
-fn earlier_members(own: &StartingNode, seen: &RegistrySnapshot) -> Vec<NodeId> {
-    let mut earlier: Vec<NodeId> = seen
+/// The nodes whose keys show that the cluster existed before this start, including old keys of this node.
+fn earlier_members(own: &StartingNode, snapshot: &RegistrySnapshot) -> Vec<NodeId> {
+    let mut earlier: Vec<NodeId> = snapshot
         .members_except(&own.node)
         .filter(|(_, member)| member.has_membership_evidence)
         .map(|(id, _)| id.clone())
         .collect();
-    let own_traces = seen.members.get(&own.node).is_some_and(|member| {
+    let own_traces = snapshot.members.get(&own.node).is_some_and(|member| {
         let other_data = member
             .registration
             .as_ref()

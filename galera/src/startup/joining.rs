@@ -1,4 +1,4 @@
-//! Somebody is Primary: join, unless that would destroy data that nobody else has.
+//! A member is Primary: join it, unless that would destroy data that no other node has.
 
 use std::collections::BTreeSet;
 
@@ -12,18 +12,18 @@ use super::{
 use crate::id::NodeId;
 use crate::observe::wsrep::MemberAddress;
 
-pub(super) fn decide(own: &StartingNode, seen: &RegistrySnapshot) -> StartupDecision {
-    let primaries: Vec<(&NodeId, &RegistryMember)> = seen.primaries_except(&own.node).collect();
+pub(super) fn decide(own: &StartingNode, snapshot: &RegistrySnapshot) -> StartupDecision {
+    let primaries: Vec<(&NodeId, &RegistryMember)> = snapshot.primaries_except(&own.node).collect();
     let names: Vec<NodeId> = primaries.iter().map(|(id, _)| (*id).clone()).collect();
-    let history = match single_history(own, seen, &primaries) {
+    let history = match single_history(own, snapshot, &primaries) {
         Ok(history) => history,
-        Err(trouble) => return StartupDecision::wait(names, trouble),
+        Err(problem) => return StartupDecision::wait(names, problem),
     };
     match check_join(own, history, &primaries) {
         JoinCheck::Join => {}
         JoinCheck::Recover => return recover_position(own),
-        JoinCheck::Wait(sentence) => return StartupDecision::wait(names, sentence),
-        JoinCheck::Refuse(sentence) => return StartupDecision::refuse(sentence),
+        JoinCheck::Wait(explanation) => return StartupDecision::wait(names, explanation),
+        JoinCheck::Refuse(explanation) => return StartupDecision::refuse(explanation),
     }
     let synced = primaries.iter().filter(|(_, member)| member.is_synced());
     let members: Vec<NodeId> = synced.map(|(id, _)| (*id).clone()).collect();
@@ -31,22 +31,22 @@ pub(super) fn decide(own: &StartingNode, seen: &RegistrySnapshot) -> StartupDeci
         return StartupDecision::wait(
             names.clone(),
             format!(
-                "{} is Primary but not Synced (starting or donating); joining as soon as it is",
+                "Primary but not Synced (starting or donating): {}; joining as soon as one is Synced",
                 join_names(&names)
             ),
         );
     }
-    let sentence = format!(
-        "{} is Synced and Primary under a living lease: joining",
+    let explanation = format!(
+        "Joining {}, Synced and Primary under a live lease",
         join_names(&members)
     );
-    StartupDecision::new(StartupAction::Join { members }, sentence)
+    StartupDecision::new(StartupAction::Join { members }, explanation)
 }
 
-/// The one history of everybody who is Primary, or why there is none.
+/// The one history of all Primary members, if known, or why there is no single one.
 fn single_history(
     own: &StartingNode,
-    seen: &RegistrySnapshot,
+    snapshot: &RegistrySnapshot,
     primaries: &[(&NodeId, &RegistryMember)],
 ) -> Result<Option<Uuid>, String> {
     let uuids: BTreeSet<Uuid> = primaries
@@ -55,26 +55,26 @@ fn single_history(
         .collect();
     if uuids.len() > 1 {
         return Err(format!(
-            "Members of cluster {} are Primary with different histories; waiting until a person has ended one of them",
+            "Members of cluster {} are Primary with different histories; waiting for an operator to stop one of them",
             own.cluster
         ));
     }
     if let Some((one, other)) = find_rivals(primaries) {
         return Err(format!(
-            "{one} and {other} are both Primary without seeing each other; waiting until that is over"
+            "{one} and {other} are both Primary but do not see each other; waiting until this is resolved"
         ));
     }
     let history = uuids.first().copied();
-    match &seen.founder {
+    match &snapshot.founder {
         FounderKeyState::Known { founder, .. } if founder.state_uuid.is_none() => Err(format!(
-            "{} is Primary, but the founder key does not name its history yet; waiting for that",
+            "{} reports Primary, but the founder key does not name a history yet; waiting for it",
             join_names(primaries.iter().map(|(id, _)| *id))
         )),
         FounderKeyState::Known { founder, .. }
             if history.is_some() && founder.state_uuid != history =>
         {
             Err(format!(
-                "The founder key names another history than that of {}; waiting for a person to tell which is right",
+                "The founder key names a different history than {}; waiting for an operator to decide which is right",
                 join_names(primaries.iter().map(|(id, _)| *id))
             ))
         }
@@ -82,7 +82,7 @@ fn single_history(
     }
 }
 
-/// Two Primary members, neither of which is in the other's list of members (I23).
+/// Two Primary members, neither of which is in the other's member list (I23).
 fn find_rivals<'a>(
     primaries: &[(&'a NodeId, &'a RegistryMember)],
 ) -> Option<(&'a NodeId, &'a NodeId)> {
@@ -125,7 +125,7 @@ fn check_join(
         (DataState::Empty | DataState::Incomplete { .. }, _) => JoinCheck::Join,
         (DataState::Unrecovered { .. }, _) => JoinCheck::Recover,
         (_, None) => JoinCheck::Wait(
-            "The Primary members do not tell their history; waiting for it, because joining could replace this node's data"
+            "The Primary members do not report their history; waiting for it, because joining could replace this node's data"
                 .to_owned(),
         ),
         (DataState::AtPosition(position), Some(history)) if position.uuid != history => {
@@ -136,8 +136,8 @@ fn check_join(
             match known.max() {
                 Some(newest) if newest >= position.seqno => JoinCheck::Join,
                 newest => JoinCheck::Wait(format!(
-                    "This node's data are at {}, ahead of every Primary member (at {}); waiting, because joining would \
-                     discard what only this node has; to give that up, keep a copy and empty the data directory",
+                    "This node's data is at {}, ahead of every Primary member (at {}); waiting, because joining would discard \
+                     transactions that only this node has; to give them up, keep a copy and empty the data directory",
                     position.seqno,
                     newest.map_or_else(|| "no known position".to_owned(), |newest| newest.to_string())
                 )),
@@ -148,7 +148,7 @@ fn check_join(
             JoinCheck::Refuse(different_history_message(own, *uuid, history))
         }
         (DataState::Unrecoverable { uuid: None, why }, Some(_)) => JoinCheck::Refuse(format!(
-            "The data of {} cannot be told to be of this cluster ({why}); joining would replace them; keep a copy and \
+            "The data of {} cannot be attributed to this cluster ({why}); joining would replace it; keep a copy and \
              empty the data directory to join",
             own.node
         )),
@@ -157,7 +157,7 @@ fn check_join(
 
 fn different_history_message(own: &StartingNode, ours: Uuid, theirs: Uuid) -> String {
     format!(
-        "The data of {} are of history {ours}, the Primary members of {theirs}; joining would replace them; keep a copy \
+        "The data of {} has history {ours}, the Primary members have {theirs}; joining would replace it; keep a copy \
          and empty the data directory to join, or correct CLUSTER_NAME",
         own.node
     )

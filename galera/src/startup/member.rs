@@ -1,4 +1,4 @@
-//! What the registry says of one node.
+//! One node as the registry shows it, assembled key by key.
 
 use std::collections::BTreeMap;
 
@@ -11,34 +11,33 @@ use crate::position::Position;
 use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
 
-/// The position that a node's clean stop left behind.
+/// A clean stop of a node, with its final position.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CleanStop {
-    /// Exactly where its data are.
     pub position: Position,
     /// When it stopped, by its own clock.
     pub at: Option<Timestamp>,
 }
 
-/// The durable registration: the value of `registration`.
+/// The durable registration: the value of the key `registered`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistrationRecord {
-    /// When the node was registered first.
+    /// When the node was first registered.
     #[serde(default)]
     pub first_seen: Option<Timestamp>,
-    /// Who wrote it.
+    /// The version of the agent that wrote it.
     #[serde(default)]
     pub agent_version: Option<String>,
     /// The identity of the node's data.
     #[serde(default)]
     pub id: Option<String>,
-    /// Its clean stop; removed before its server starts again.
+    /// The last clean stop; removed before the server starts again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<CleanStop>,
 }
 
 impl RegistrationRecord {
-    /// Reads the key's value; what is unreadable is not known.
+    /// Parses the key's value; unreadable parts are left empty.
     #[must_use]
     pub fn parse(value: &[u8]) -> Self {
         let mut registered: Self = serde_json::from_slice(value).unwrap_or_default();
@@ -66,61 +65,60 @@ impl RegistrationRecord {
     }
 }
 
-/// What a waiting node says of its data.
+/// The position that a waiting node reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ReportedPosition {
-    /// Nothing yet, or nothing readable.
+    /// Not reported yet, or unreadable.
     #[default]
     NotYet,
-    /// That it has no position to offer: empty, incomplete or not to be trusted.
+    /// The node has no position: its data is empty, incomplete or not trusted.
     NoPosition,
-    /// Its position.
+    /// The node is at this position.
     At(Position),
 }
 
-/// One node as the registry knows it.
+/// One node as the registry shows it.
 #[derive(Clone, Debug, Default)]
 pub struct RegistryMember {
-    /// Whether a living lease holds any of its keys.
+    /// Whether any of its keys has a lease.
     pub live: bool,
-    /// What its agent does.
+    /// The phase of its agent.
     pub phase: Option<AgentPhase>,
-    /// What it says of its data while it waits.
+    /// The position that it reports while it waits.
     pub reported_position: ReportedPosition,
-    /// What its server says, by keys under a lease only.
+    /// The status of its server, from keys under a lease only.
     pub status: WsrepStatus,
-    /// Whether its server says anything at all.
+    /// Whether its server reports any status.
     pub has_status: bool,
-    /// Its durable registration.
     pub registration: Option<RegistrationRecord>,
     /// The highest position ever recorded for it.
     pub highest_position: Option<Position>,
-    /// Whether anything shows that it once was a member, beyond starting up right now.
+    /// Whether any key shows that it was a member before, rather than just starting now.
     pub has_membership_evidence: bool,
-    /// The revisions of the keys that a decision rests on.
+    /// The fields and `mod_revision`s of its keys.
     pub(super) revisions: BTreeMap<Vec<u8>, (NodeField, i64)>,
 }
 
 impl RegistryMember {
-    /// Whether its server says that it belongs to a Primary component.
+    /// Whether its server reports Primary, under a lease.
     #[must_use]
     pub fn is_primary(&self) -> bool {
         self.live && self.status.cluster_status == Some(ClusterStatus::Primary)
     }
 
-    /// Whether it can be joined: Primary and Synced.
+    /// Whether it can be joined: Primary and Synced, under a lease.
     #[must_use]
     pub fn is_synced(&self) -> bool {
         self.is_primary() && self.status.local_state == Some(LocalState::Synced)
     }
 
-    /// The history that its server belongs to.
+    /// The state UUID of its server's component.
     #[must_use]
     pub fn state_uuid(&self) -> Option<Uuid> {
         self.status.cluster_state_uuid
     }
 
-    /// The clean stop that it recorded, unless it has come back since.
+    /// The position of its clean stop, unless it is live again.
     #[must_use]
     pub fn clean_stop_position(&self) -> Option<&Position> {
         let stopped = self.registration.as_ref()?.stopped.as_ref()?;
@@ -128,7 +126,7 @@ impl RegistryMember {
     }
 }
 
-/// Puts a member together, key by key.
+/// Builds a [`RegistryMember`] key by key.
 #[derive(Debug, Default)]
 pub(super) struct MemberBuilder {
     member: RegistryMember,
@@ -154,7 +152,7 @@ impl MemberBuilder {
             }
             _ => {}
         }
-        // A phase alone is what every starter has.
+        // Every starting node has a phase, even one that was never a member.
         let newcomer = match &field {
             NodeField::Phase => true,
             NodeField::RecoveredPosition => {

@@ -1,4 +1,4 @@
-//! The cluster exists, but nobody is Primary: wait for an order, or, when that is set, for everybody's position.
+//! The cluster exists, but no member is Primary: wait for an order or, with automatic bootstrap, for all positions.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,21 +15,21 @@ use crate::position::Position;
 
 pub(super) fn decide(
     own: &StartingNode,
-    seen: &RegistrySnapshot,
+    snapshot: &RegistrySnapshot,
     settings: &StartupSettings,
 ) -> StartupDecision {
-    if let Some(founder) = starting_founder(own, seen) {
+    if let Some(founder) = starting_founder(own, snapshot) {
         return StartupDecision::wait(
             vec![founder.clone()],
             format!(
-                "{founder} founds cluster {}; waiting until it is Synced and Primary to join it",
+                "{founder} is founding cluster {}; waiting until it is Synced and Primary to join it",
                 own.cluster
             ),
         );
     }
-    match &seen.order {
+    match &snapshot.order {
         OrderKeyState::Known {
-            order_key_state: order,
+            order,
             revision,
             leased,
         } => decide_on_order(own, order, *revision, *leased),
@@ -37,51 +37,51 @@ pub(super) fn decide(
             AutoBootstrap::Never => StartupDecision::wait(
                 Vec::new(),
                 format!(
-                    "{} Waiting for a member to be Primary or for an approved order to bootstrap",
-                    situation_text(own, seen)
+                    "{} Waiting for a member to become Primary or for an approved bootstrap order",
+                    situation_text(own, snapshot)
                 ),
             ),
-            AutoBootstrap::AllReported => decide_automatically(own, seen, settings),
+            AutoBootstrap::AllReported => decide_automatically(own, snapshot, settings),
         },
     }
 }
 
-/// Somebody else who is alive and at founding; there is nothing to recover yet.
-fn starting_founder<'a>(own: &StartingNode, seen: &'a RegistrySnapshot) -> Option<&'a NodeId> {
-    let FounderKeyState::Known { founder, .. } = &seen.founder else {
+/// Another node that is live and founding; there is nothing to recover yet.
+fn starting_founder<'a>(own: &StartingNode, snapshot: &'a RegistrySnapshot) -> Option<&'a NodeId> {
+    let FounderKeyState::Known { founder, .. } = &snapshot.founder else {
         return None;
     };
-    let member = seen.members.get(&founder.node)?;
-    let founds = founder.state_uuid.is_none()
+    let member = snapshot.members.get(&founder.node)?;
+    let is_founding = founder.state_uuid.is_none()
         && founder.node != own.node
         && !own.data.has_history()
         && member.live
         && member.phase != Some(AgentPhase::Waiting);
-    founds.then_some(&founder.node)
+    is_founding.then_some(&founder.node)
 }
 
-/// What this node knows, as the beginning of a sentence.
-fn situation_text(own: &StartingNode, seen: &RegistrySnapshot) -> String {
+/// The state of this node and of the cluster, as the first sentence of an explanation.
+fn situation_text(own: &StartingNode, snapshot: &RegistrySnapshot) -> String {
     let data = match &own.data {
         DataState::Empty => format!("{} has no data", own.node),
         DataState::Incomplete { why } => format!("{} has no usable data ({why})", own.node),
         DataState::AtPosition(position) => format!("{} is at {position}", own.node),
-        DataState::Unrecovered { .. } => format!("{} does not know its position", own.node),
+        DataState::Unrecovered { .. } => format!("the position of {} is unknown", own.node),
         DataState::Unrecoverable { why, .. } => {
-            format!("{} cannot vouch for its position ({why})", own.node)
+            format!("the position of {} is not trusted ({why})", own.node)
         }
     };
-    let founder = match &seen.founder {
-        FounderKeyState::Absent => "the registry has lost its founder".to_owned(),
-        FounderKeyState::Unreadable { .. } => "the founder key is unreadable".to_owned(),
+    let founder = match &snapshot.founder {
+        FounderKeyState::Absent => "has no founder key".to_owned(),
+        FounderKeyState::Unreadable { .. } => "has an unreadable founder key".to_owned(),
         FounderKeyState::Known { founder, .. } if founder.state_uuid.is_none() => format!(
-            "it was founded by {}, which never recorded its history (if its data are lost for good, remove the founder key)",
+            "was founded by {}, which never recorded its history (if its data is lost for good, remove the founder key)",
             founder.node
         ),
-        FounderKeyState::Known { founder, .. } => format!("it was founded by {}", founder.node),
+        FounderKeyState::Known { founder, .. } => format!("was founded by {}", founder.node),
     };
     format!(
-        "{data}; nobody of cluster {} is Primary and {founder}.",
+        "{data}; cluster {} has no Primary and {founder}.",
         own.cluster
     )
 }
@@ -97,25 +97,25 @@ fn decide_on_order(
         return StartupDecision::wait(
             vec![order.node.clone()],
             format!(
-                "{} is ordered to bootstrap cluster {} (action {action:?}); waiting until it is Primary",
+                "{} is ordered to bootstrap cluster {} (action {action:?}); waiting for it to become Primary",
                 order.node, own.cluster
             ),
         );
     }
     let refused = if !leased {
-        Some("its key has no lease, so nobody answers for it".to_owned())
+        Some("its key has no lease".to_owned())
     } else if action.trim().is_empty() {
         Some("it names no action".to_owned())
     } else if own.obeyed_orders.contains(action) {
-        Some("it was obeyed before".to_owned())
+        Some("it was followed before".to_owned())
     } else {
         match (own.data.position(), order.position.parse::<Position>()) {
             (Some(position), Ok(ordered)) if *position == ordered => None,
             (Some(position), _) => Some(format!(
-                "it names position {:?}, this node is at {position}",
+                "it names position {:?}, but this node is at {position}",
                 crate::observe::wsrep::truncate_text(&order.position)
             )),
-            (None, _) => Some("this node has no position that it can vouch for".to_owned()),
+            (None, _) => Some("this node has no trusted position".to_owned()),
         }
     };
     match refused {
@@ -125,46 +125,46 @@ fn decide_on_order(
                 revision,
             },
             format!(
-                "Action {action} orders {} at {} to bootstrap, nobody is Primary, and node, position and lease are right: bootstrapping",
+                "Action {action} orders {} to bootstrap at {}; there is no Primary, and node, position and lease match: bootstrapping",
                 own.node, order.position
             ),
         ),
         Some(why) => StartupDecision::wait(
             Vec::new(),
             format!(
-                "Not obeying the order to bootstrap of action {action:?}: {why}; waiting for a right one"
+                "Ignoring the bootstrap order of action {action:?}: {why}; waiting for a valid one"
             ),
         ),
     }
 }
 
-/// One member's contribution to the decision.
+/// The position that one member contributes to the decision.
 struct MemberReport<'a> {
     node: &'a NodeId,
     position: Option<&'a Position>,
-    /// Whether it stands ready to bootstrap, rather than having left its position behind.
+    /// Whether it is waiting and can bootstrap, rather than stopped with its position on record.
     ready: bool,
 }
 
 fn decide_automatically(
     own: &StartingNode,
-    seen: &RegistrySnapshot,
+    snapshot: &RegistrySnapshot,
     settings: &StartupSettings,
 ) -> StartupDecision {
     let waiting = |members: Vec<NodeId>, what: String| {
-        StartupDecision::wait(members, format!("{} {what}", situation_text(own, seen)))
+        StartupDecision::wait(members, format!("{} {what}", situation_text(own, snapshot)))
     };
-    if matches!(seen.founder, FounderKeyState::Absent)
+    if matches!(snapshot.founder, FounderKeyState::Absent)
         && settings.expected_members == ExpectedMembers::Registered
     {
         return waiting(
             Vec::new(),
-            "The registry was lost, so nobody knows how many members there are; waiting for a member to be Primary, for \
-             an approved order, or for EXPECTED_MEMBERS to be set"
+            "The registry was lost, so the number of members is unknown; waiting for a member to become Primary, for an \
+             approved bootstrap order, or for EXPECTED_MEMBERS to be set"
                 .to_owned(),
         );
     }
-    let reports = match collect_reports(own, seen, settings) {
+    let reports = match collect_reports(own, snapshot, settings) {
         Ok(reports) => reports,
         Err(missing) => {
             let names = join_names(missing.keys());
@@ -188,47 +188,47 @@ fn decide_automatically(
             ),
         );
     }
-    match best_candidate(seen, &reports) {
+    match best_candidate(snapshot, &reports) {
         Err((members, why)) => waiting(members, why),
         Ok(best) if best.node != &own.node => waiting(
             vec![best.node.clone()],
             format!(
-                "Everybody has reported and {} is most advanced; waiting until it has bootstrapped",
+                "All members have reported and {} is most advanced; waiting for it to bootstrap",
                 best.node
             ),
         ),
-        Ok(best) => decide_bootstrap(own, seen, &reports, best),
+        Ok(best) => decide_bootstrap(own, snapshot, &reports, best),
     }
 }
 
 fn decide_bootstrap(
     own: &StartingNode,
-    seen: &RegistrySnapshot,
+    snapshot: &RegistrySnapshot,
     reports: &[MemberReport<'_>],
     best: &MemberReport<'_>,
 ) -> StartupDecision {
     let Some(position) = best.position.cloned() else {
-        return StartupDecision::wait(Vec::new(), situation_text(own, seen));
+        return StartupDecision::wait(Vec::new(), situation_text(own, snapshot));
     };
-    let sentence = format!(
-        "{} All {} expected members have reported, all of one history, and nobody is ahead of {position}: taking the order to bootstrap",
-        situation_text(own, seen),
+    let explanation = format!(
+        "{} All {} expected members have reported the same history, and none is ahead of {position}: bootstrapping",
+        situation_text(own, snapshot),
         reports.len()
     );
-    let expect = preconditions(own, seen, reports);
+    let preconditions = preconditions(own, snapshot, reports);
     StartupDecision::new(
         StartupAction::Bootstrap {
             position,
-            preconditions: expect,
+            preconditions,
         },
-        sentence,
+        explanation,
     )
 }
 
-/// Everybody's report, or who is missing and why.
+/// The reports of all members, or the missing members and why each is missing.
 fn collect_reports<'a>(
     own: &'a StartingNode,
-    seen: &'a RegistrySnapshot,
+    snapshot: &'a RegistrySnapshot,
     settings: &'a StartupSettings,
 ) -> Result<Vec<MemberReport<'a>>, BTreeMap<NodeId, &'static str>> {
     let mut reports = vec![MemberReport {
@@ -238,9 +238,9 @@ fn collect_reports<'a>(
     }];
     let mut missing = BTreeMap::new();
     if matches!(own.data, DataState::Unrecovered { .. }) {
-        missing.insert(own.node.clone(), "its position is not recovered yet");
+        missing.insert(own.node.clone(), "its position has not been recovered yet");
     }
-    for (node, member) in seen.members_except(&own.node) {
+    for (node, member) in snapshot.members_except(&own.node) {
         match member_report(member) {
             Ok(Some((position, ready))) => reports.push(MemberReport {
                 node,
@@ -268,12 +268,13 @@ fn collect_reports<'a>(
     }
 }
 
+/// The position that a member contributes and whether it is ready to bootstrap.
 type ReportedData<'a> = Option<(Option<&'a Position>, bool)>;
 
-/// What a member contributes; `None` for traces of no member.
+/// What a member contributes; `None` for keys that do not belong to a member; the error says why it is missing.
 fn member_report(member: &RegistryMember) -> Result<ReportedData<'_>, &'static str> {
     if member.has_status {
-        return Err("its server runs without being Primary");
+        return Err("its server is running but not Primary");
     }
     if let Some(position) = member.clean_stop_position() {
         return Ok(Some((Some(position), false)));
@@ -295,7 +296,7 @@ fn member_report(member: &RegistryMember) -> Result<ReportedData<'_>, &'static s
 
 /// The most advanced member that can bootstrap; the same on every node that sees the same registry (I10).
 fn best_candidate<'a>(
-    seen: &RegistrySnapshot,
+    snapshot: &RegistrySnapshot,
     reports: &'a [MemberReport<'a>],
 ) -> Result<&'a MemberReport<'a>, (Vec<NodeId>, String)> {
     let with = |report: &&'a MemberReport<'a>| report.position.is_some();
@@ -303,7 +304,8 @@ fn best_candidate<'a>(
     let Some(first) = candidates.next() else {
         return Err((
             Vec::new(),
-            "Everybody has reported, and nobody has a position; waiting for a person".to_owned(),
+            "All members have reported, and none has a position; waiting for an operator"
+                .to_owned(),
         ));
     };
     let mut best = first;
@@ -317,13 +319,13 @@ fn best_candidate<'a>(
                 return Err((
                     vec![best.node.clone(), report.node.clone()],
                     format!(
-                        "{} and {} hold different histories; waiting for a person to choose",
+                        "{} and {} hold different histories; waiting for an operator to choose",
                         best.node, report.node
                     ),
                 ));
             }
             Some(Ordering::Greater) => best = report,
-            // Of equals whoever is ready, then the first by name.
+            // Among equals a ready member wins, then the first by name.
             Some(Ordering::Equal) if report.ready && !best.ready => best = report,
             Some(Ordering::Equal) if report.ready == best.ready && report.node < best.node => {
                 best = report;
@@ -331,12 +333,12 @@ fn best_candidate<'a>(
             Some(_) => {}
         }
     }
-    check_candidate(seen, best)?;
+    check_candidate(snapshot, best)?;
     Ok(best)
 }
 
 fn check_candidate(
-    seen: &RegistrySnapshot,
+    snapshot: &RegistrySnapshot,
     best: &MemberReport<'_>,
 ) -> Result<(), (Vec<NodeId>, String)> {
     let Some(position) = best.position else {
@@ -346,23 +348,23 @@ fn check_candidate(
         return Err((
             vec![best.node.clone()],
             format!(
-                "{} stopped at {position}, ahead of everybody here; waiting for it to come back",
+                "{} stopped at {position}, ahead of every member here; waiting for it to come back",
                 best.node
             ),
         ));
     }
-    if let FounderKeyState::Known { founder, .. } = &seen.founder
+    if let FounderKeyState::Known { founder, .. } = &snapshot.founder
         && founder.state_uuid.is_some_and(|uuid| uuid != position.uuid)
     {
         return Err((
             Vec::new(),
             format!(
-                "The members' history {} is not the one that {} founded; waiting for a person",
+                "The members' history {} is not the one that {} founded; waiting for an operator",
                 position.uuid, founder.node
             ),
         ));
     }
-    let recorded = seen
+    let recorded = snapshot
         .members
         .iter()
         .filter_map(|(node, member)| Some((node, member.highest_position.as_ref()?)))
@@ -373,7 +375,7 @@ fn check_candidate(
             vec![node.clone()],
             format!(
                 "The best position reported is {}, but {node} once was at {}: {} transaction(s) may be missing; waiting \
-                 for an approved order",
+                 for an approved bootstrap order",
                 position.seqno,
                 highest.seqno,
                 highest.seqno - position.seqno
@@ -383,21 +385,21 @@ fn check_candidate(
     }
 }
 
-/// Every key that the decision rests on must be as it was seen.
+/// The keys that the decision rests on, which must be unchanged when it is executed.
 fn preconditions(
     own: &StartingNode,
-    seen: &RegistrySnapshot,
+    snapshot: &RegistrySnapshot,
     reports: &[MemberReport<'_>],
 ) -> Vec<KeyPrecondition> {
-    let mut expect = vec![match &seen.founder {
+    let mut expect = vec![match &snapshot.founder {
         FounderKeyState::Known { revision, .. } | FounderKeyState::Unreadable { revision } => {
-            KeyPrecondition::Unchanged(seen.founder_key.clone(), *revision)
+            KeyPrecondition::Unchanged(snapshot.founder_key.clone(), *revision)
         }
-        FounderKeyState::Absent => KeyPrecondition::Absent(seen.founder_key.clone()),
+        FounderKeyState::Absent => KeyPrecondition::Absent(snapshot.founder_key.clone()),
     }];
-    expect.push(KeyPrecondition::Absent(seen.order_key.clone()));
+    expect.push(KeyPrecondition::Absent(snapshot.order_key.clone()));
     for report in reports {
-        let Some(member) = seen
+        let Some(member) = snapshot
             .members
             .get(report.node)
             .filter(|_| report.node != &own.node)

@@ -1,4 +1,4 @@
-//! The registry's keys of one cluster, as the decision reads them. Any bytes are accepted.
+//! The registry keys of one cluster, parsed for the startup decision. Any bytes are accepted.
 
 use std::collections::BTreeMap;
 
@@ -13,23 +13,22 @@ use crate::observe::registration::{
 use crate::position::{Position, parse_uuid};
 use crate::timestamp::Timestamp;
 
-/// The port that a node's identity leaves out.
+/// The port that is omitted from node ids.
 const DEFAULT_PORT: u16 = 3306;
-/// Longest value that is read, in bytes; no field comes near it.
+/// Longest value that is parsed, in bytes; valid fields are far shorter.
 const VALUE_MAX: usize = 4096;
 
-/// Who founded the cluster: the value of the key `founder`.
+/// The node that founded the cluster: the value of the key `founder`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FounderRecord {
-    /// The node.
     pub node: NodeId,
-    /// When, by its own clock.
+    /// When it created the key, by its own clock.
     pub founded_at: Option<Timestamp>,
     /// The identity of its data.
     pub data_id: Option<String>,
-    /// Whether a server may have been started; a founder that does not say so may have.
+    /// Whether a server may have been started; assumed if the value does not say.
     pub started: bool,
-    /// The history that it began, once the cluster was Primary. Nobody joins before this is recorded.
+    /// The history that it started, recorded once the cluster was Primary. No node joins before that.
     pub state_uuid: Option<Uuid>,
 }
 
@@ -47,7 +46,7 @@ struct RawFounderRecord {
 }
 
 impl FounderRecord {
-    /// Reads the key's value; `None` when it is no founder's.
+    /// Parses the key's value; `None` if it is not a valid record.
     #[must_use]
     pub fn parse(value: &[u8]) -> Option<Self> {
         let raw: RawFounderRecord = serde_json::from_slice(value).ok()?;
@@ -80,14 +79,14 @@ pub enum FounderKeyState {
     /// It does not exist.
     #[default]
     Absent,
-    /// It is readable.
+    /// It is valid.
     Known {
-        /// What it says.
+        /// The parsed value.
         founder: FounderRecord,
         /// Its `mod_revision`.
         revision: i64,
     },
-    /// It exists, but says nothing that can be understood: somebody founded.
+    /// It exists but cannot be parsed: some node founded the cluster.
     Unreadable {
         /// Its `mod_revision`.
         revision: i64,
@@ -95,7 +94,7 @@ pub enum FounderKeyState {
 }
 
 impl BootstrapOrder {
-    /// The order that `node` gives itself when every expected member has reported; `attempt` tells orders apart.
+    /// The order that `node` writes for itself once every expected member has reported; `attempt` makes it unique.
     #[must_use]
     pub fn automatic(node: &NodeId, position: &Position, attempt: &str) -> Self {
         Self {
@@ -112,34 +111,32 @@ pub enum OrderKeyState {
     /// It does not exist.
     #[default]
     Absent,
-    /// It is readable.
+    /// It is valid.
     Known {
-        /// What it says.
-        order_key_state: BootstrapOrder,
+        /// The parsed value.
+        order: BootstrapOrder,
         /// Its `mod_revision`.
         revision: i64,
-        /// Whether it lives under a lease, so that somebody answers for it.
+        /// Whether it has a lease: without one no running action stands behind it.
         leased: bool,
     },
-    /// It exists, but says nothing that can be understood.
+    /// It exists but cannot be parsed.
     Unreadable,
 }
 
-/// All keys of one cluster as of one revision.
+/// All keys of one cluster at one revision.
 #[derive(Clone, Debug, Default)]
 pub struct RegistrySnapshot {
-    /// The founder key.
     pub founder: FounderKeyState,
-    /// The order key.
     pub order: OrderKeyState,
-    /// Every node that has a key.
+    /// Every node that has at least one key.
     pub members: BTreeMap<NodeId, RegistryMember>,
     pub(super) founder_key: Vec<u8>,
     pub(super) order_key: Vec<u8>,
 }
 
 impl RegistrySnapshot {
-    /// Reads every key of `cluster` among `raw`; the rest is skipped.
+    /// Parses the keys of `cluster` in `raw`; others are skipped.
     #[must_use]
     pub fn from_keys<'a>(
         keys: &RegistryKeys,
@@ -174,7 +171,7 @@ impl RegistrySnapshot {
         snapshot
     }
 
-    /// Everybody but `own` whose server says that it is Primary.
+    /// The Primary members except `own`.
     pub fn primaries_except<'a>(
         &'a self,
         own: &'a NodeId,
@@ -183,7 +180,7 @@ impl RegistrySnapshot {
             .filter(|(_, member)| member.is_primary())
     }
 
-    /// Everybody but `own`.
+    /// All members except `own`.
     pub fn members_except<'a>(
         &'a self,
         own: &'a NodeId,
@@ -209,7 +206,7 @@ fn order(raw: &RawKeyValue) -> OrderKeyState {
         Ok(mut order) => {
             order.node = order.node.normalized(DEFAULT_PORT);
             OrderKeyState::Known {
-                order_key_state: order,
+                order,
                 revision: raw.mod_revision,
                 leased: raw.lease != 0,
             }

@@ -1,4 +1,4 @@
-//! What a server tells its `wsrep_notify_cmd`: the command's arguments, handed on as one datagram.
+//! State changes that a server reports to its `wsrep_notify_cmd`: the command's arguments, forwarded as one datagram.
 
 use uuid::Uuid;
 
@@ -6,10 +6,10 @@ use crate::observe::wsrep::LocalState;
 use crate::position::parse_uuid;
 use crate::view::ClusterStatus;
 
-/// Longest datagram that is read, in bytes.
+/// Longest datagram that is parsed, in bytes.
 const DATAGRAM_MAX: usize = 16 * 1024;
 
-/// One change of state, as far as the server told it.
+/// One state change that the server reported.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WsrepEvent {
     /// `--status`, lower case: `joiner`, `joined`, `synced`, …
@@ -18,12 +18,12 @@ pub struct WsrepEvent {
     pub uuid: Option<Uuid>,
     /// `--primary`.
     pub primary: Option<bool>,
-    /// How many `--member_count` there are.
+    /// The number of entries in `--members`.
     pub member_count: Option<usize>,
 }
 
 impl WsrepEvent {
-    /// Reads the arguments; unknown ones are skipped, unreadable values are not known.
+    /// Parses the arguments; unknown ones are skipped, unreadable values are `None`.
     #[must_use]
     pub fn from_arguments<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Self {
         let mut event = Self::default();
@@ -43,12 +43,12 @@ impl WsrepEvent {
     fn apply_argument(&mut self, name: &str, value: &str) {
         match name {
             "--status" => {
-                let word: String = value
+                let status: String = value
                     .chars()
                     .filter(char::is_ascii_alphanumeric)
                     .take(32)
                     .collect();
-                self.status = (!word.is_empty()).then(|| word.to_ascii_lowercase());
+                self.status = (!status.is_empty()).then(|| status.to_ascii_lowercase());
             }
             "--uuid" => self.uuid = parse_uuid(value),
             "--primary" => {
@@ -66,7 +66,7 @@ impl WsrepEvent {
         }
     }
 
-    /// Reads a datagram: the arguments, separated by zero bytes. Any bytes are accepted.
+    /// Parses a datagram: the arguments, separated by NUL bytes. Any bytes are accepted.
     #[must_use]
     pub fn from_datagram(bytes: &[u8]) -> Self {
         let bytes = &bytes[..bytes.len().min(DATAGRAM_MAX)];
@@ -74,7 +74,7 @@ impl WsrepEvent {
         Self::from_arguments(text.split('\0'))
     }
 
-    /// The arguments as a datagram; what does not fit is left out.
+    /// Encodes arguments as a datagram; those that do not fit are dropped.
     #[must_use]
     pub fn encode_datagram<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -88,7 +88,7 @@ impl WsrepEvent {
         bytes
     }
 
-    /// The state that the server is in now, and the comment it would show; `None` for states that have no comment.
+    /// The server's new state and its `wsrep_local_state_comment`; `None` for statuses without one.
     #[must_use]
     pub fn local_state(&self) -> Option<(LocalState, &'static str)> {
         Some(match self.status.as_deref()? {
@@ -100,7 +100,6 @@ impl WsrepEvent {
         })
     }
 
-    /// Whether the component is Primary.
     #[must_use]
     pub fn cluster_status(&self) -> Option<ClusterStatus> {
         self.primary.map(|primary| match primary {
@@ -117,7 +116,7 @@ mod tests {
     #[test]
     fn datagram_round_trips() {
         let uuid = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
-        let said = [
+        let arguments = [
             "--status",
             "joined",
             "--uuid",
@@ -129,7 +128,7 @@ mod tests {
         ];
         let members = ["--members", "a/n1/h1:3306,b/n2/h2:3306"];
         let event = WsrepEvent::from_datagram(&WsrepEvent::encode_datagram(
-            said.into_iter().chain(members),
+            arguments.into_iter().chain(members),
         ));
         assert_eq!(event.local_state(), Some((LocalState::Joined, "Joined")));
         assert_eq!(event.cluster_status(), Some(ClusterStatus::Primary));

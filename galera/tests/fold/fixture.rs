@@ -1,4 +1,4 @@
-//! A cluster to fold: servers that answer with realistic rows, probes, registrations, and a clock.
+//! Evidence to fold: servers with realistic status rows, probes, registrations, and a clock.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ pub(crate) const OTHER_HISTORY: &str = "7b2d4e10-0c2f-11ef-8d11-0242ac120002";
 pub(crate) const UNDEFINED: &str = "18446744073709551615";
 pub(crate) const NIL: &str = "00000000-0000-0000-0000-000000000000";
 
-/// 2026-11-23T08:12:00Z: when the console began to look.
+/// 2026-11-23T08:12:00Z: when the console started observing.
 pub(crate) const START: i64 = 1_795_421_520_000;
 
-/// `seconds` after the console began to look.
+/// `seconds` after [`START`].
 pub(crate) fn at(seconds: f64) -> Timestamp {
     Timestamp::from_unix_millis(START + (seconds * 1_000.0) as i64)
 }
@@ -29,14 +29,14 @@ pub(crate) fn id(text: &str) -> NodeId {
     text.parse().unwrap()
 }
 
-/// The rows that one server answers with.
+/// The status rows of one server.
 #[derive(Clone)]
 pub(crate) struct FakeServer {
     rows: Vec<(String, String)>,
 }
 
 impl FakeServer {
-    /// A Synced member of a Primary component, as MariaDB 10.11 answers.
+    /// A Synced member of a Primary component, with the rows of MariaDB 10.11.
     pub(crate) fn synced(name: &str) -> Self {
         let gcomm = format!("{:08x}-0c2f-11ef-a1b2-c3d4e5f60718", name_hash(name));
         Self { rows: Vec::new() }
@@ -65,7 +65,7 @@ impl FakeServer {
             .with_row("version", "10.11.19-MariaDB")
     }
 
-    /// The survivor of a cluster that lost its quorum, as observed on the real server.
+    /// The survivor of a cluster that lost its quorum, with the rows of a real server.
     pub(crate) fn non_primary(name: &str) -> Self {
         Self::synced(name)
             .state("0", "Initialized")
@@ -88,7 +88,7 @@ impl FakeServer {
             .with_row("wsrep_local_state_comment", comment)
     }
 
-    /// The member list that it reports, and its own place in that.
+    /// The member list that it reports, and its own index in it.
     pub(crate) fn view(self, addresses: &[&str], index: usize) -> Self {
         self.with_row("wsrep_incoming_addresses", &addresses.join(","))
             .with_row("wsrep_cluster_size", &addresses.len().to_string())
@@ -113,7 +113,7 @@ impl FakeServer {
     }
 }
 
-/// A number that differs from name to name.
+/// A hash of the name (FNV-1a).
 fn name_hash(name: &str) -> u32 {
     name.bytes().fold(0x811c_9dc5, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
@@ -151,7 +151,7 @@ pub(crate) struct FoldFixture {
 }
 
 impl FoldFixture {
-    /// A cluster `lab` that expects `members`, of which nothing is known yet.
+    /// A cluster `lab` that expects `members`, without any evidence about them.
     pub(crate) fn expecting(members: &[&str]) -> Self {
         let health = RegistryHealth {
             reachable: true,
@@ -167,30 +167,30 @@ impl FoldFixture {
         }
     }
 
-    /// Three Synced nodes 10.0.0.1 to 10.0.0.3, called db1 to db3, seen all along.
+    /// Three Synced nodes 10.0.0.1 to 10.0.0.3, named db1 to db3, that have answered since the start.
     pub(crate) fn healthy() -> Self {
         let members = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
-        let mut scene = Self::expecting(&members);
+        let mut fixture = Self::expecting(&members);
         for (index, member) in members.iter().enumerate() {
-            scene = scene.answers(
+            fixture = fixture.answers(
                 member,
                 FakeServer::synced(&format!("db{}", index + 1)).view(&["AUTO"; 3], index),
             );
         }
-        scene
+        fixture
     }
 
     fn probe(&mut self, node: &str) -> &mut SqlObservation {
         self.evidence.probes.entry(id(node)).or_default()
     }
 
-    /// `node` answers the same every second from the start until now.
+    /// `node` gives the same answer every second from the start until now.
     pub(crate) fn answers(self, node: &str, server: FakeServer) -> Self {
         let now = self.now;
         self.answers_between(node, server, 0.0, now)
     }
 
-    /// `node` answers the same every second from `from` to `to`.
+    /// `node` gives the same answer every second from `from` to `to`.
     pub(crate) fn answers_between(
         mut self,
         node: &str,
@@ -217,7 +217,7 @@ impl FoldFixture {
         self
     }
 
-    /// The first probe of `node` is under way.
+    /// The first probe of `node` is pending.
     pub(crate) fn pending(mut self, node: &str) -> Self {
         self.probe(node);
         self
@@ -225,7 +225,7 @@ impl FoldFixture {
 
     /// `node` is registered with `fields`, last put at `put` seconds, under a lease of 10 s.
     pub(crate) fn registered(mut self, node: &str, put: f64, fields: &[(&str, &str)]) -> Self {
-        let seen = RegistryObservation {
+        let observation = RegistryObservation {
             fields: fields
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -237,15 +237,17 @@ impl FoldFixture {
             durable: false,
             first_seen: None,
         };
-        self.evidence.registrations.insert(id(node), seen);
+        self.evidence.registrations.insert(id(node), observation);
         self
     }
 
-    /// `node` has nothing but its durable registration.
+    /// `node` has only its durable registration.
     pub(crate) fn durable(mut self, node: &str) -> Self {
-        let seen = self.evidence.registrations.entry(id(node)).or_default();
-        seen.fields.insert("registered".to_owned(), "{}".to_owned());
-        seen.durable = true;
+        let observation = self.evidence.registrations.entry(id(node)).or_default();
+        observation
+            .fields
+            .insert("registered".to_owned(), "{}".to_owned());
+        observation.durable = true;
         self
     }
 

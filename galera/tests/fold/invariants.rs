@@ -1,4 +1,4 @@
-//! The invariants of galera.md that concern what is observed, each by its number.
+//! The invariants of docs/invariants.md about observation, by number.
 
 use galera::observe::observation::ProbeErrorKind;
 use galera::view::{NodeState, ReasonCode, VerdictState};
@@ -11,41 +11,41 @@ use crate::fixture::{
 const MEMBERS: [&str; 3] = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
 
 #[test]
-fn i2_unknown_is_not_dead() {
+fn i02_unknown_is_not_dead() {
     for kind in ProbeErrorKind::ALL {
-        let scene = MEMBERS
+        let fixture = MEMBERS
             .iter()
-            .fold(FoldFixture::expecting(&MEMBERS), |scene, member| {
-                scene.fails(member, 0.0, failure(kind, "it failed"))
+            .fold(FoldFixture::expecting(&MEMBERS), |fixture, member| {
+                fixture.fails(member, 0.0, failure(kind, "it failed"))
             });
         let expected = if kind == ProbeErrorKind::Refused {
             VerdictState::Down
         } else {
             VerdictState::Unknown
         };
-        assert_eq!(scene.verdict(), expected, "{}", kind.as_str());
+        assert_eq!(fixture.verdict(), expected, "{}", kind.as_str());
     }
 }
 
 #[test]
-fn i3_a_registration_is_never_the_verdict() {
-    let registered = |scene: FoldFixture| {
-        MEMBERS.iter().fold(scene, |scene, member| {
-            scene.registered(member, 9.0, &RUNNING_FIELDS)
+fn i03_a_registration_is_never_the_verdict() {
+    let registered = |fixture: FoldFixture| {
+        MEMBERS.iter().fold(fixture, |fixture, member| {
+            fixture.registered(member, 9.0, &RUNNING_FIELDS)
         })
     };
     let unseen = registered(FoldFixture::expecting(&MEMBERS)).view();
     assert_eq!(
         unseen.verdict.state,
         VerdictState::Unknown,
-        "registered as Synced, seen by nobody"
+        "registered as Synced, but not reachable"
     );
     assert!(unseen.components.is_empty());
     let gone = FoldFixture::healthy();
     assert_eq!(
         gone.verdict(),
         VerdictState::Healthy,
-        "no registration is no death"
+        "a missing registration is not a death"
     );
     let lost = registered(
         FoldFixture::expecting(&MEMBERS[..1]).answers("10.0.0.1", FakeServer::non_primary("db1")),
@@ -53,28 +53,28 @@ fn i3_a_registration_is_never_the_verdict() {
     assert_eq!(
         lost.verdict(),
         VerdictState::Unknown,
-        "others may be Primary where the console cannot see"
+        "other members may be Primary out of the console's sight"
     );
 }
 
 #[test]
-fn i3_a_late_report_from_a_dead_server_is_ignored() {
-    let scene = |put: f64| {
+fn i03_a_late_report_from_a_dead_server_is_ignored() {
+    let fixture = |put: f64| {
         FoldFixture::expecting(&MEMBERS[..2])
             .answers("10.0.0.1", FakeServer::non_primary("db1"))
             .fails("10.0.0.2", 4.0, refused())
             .registered("10.0.0.2", put, &RUNNING_FIELDS)
             .verdict()
     };
-    assert_eq!(scene(4.5), VerdictState::NoPrimary);
-    assert_eq!(scene(5.5), VerdictState::Unknown);
+    assert_eq!(fixture(4.5), VerdictState::NoPrimary);
+    assert_eq!(fixture(5.5), VerdictState::Unknown);
 }
 
 #[test]
-fn i4_the_denominator_is_explicit() {
-    let mut scene = FoldFixture::expecting(&["10.0.0.1:3306"]).durable("10.0.0.2");
-    scene.evidence.last_primary_members.insert(id("10.0.0.3"));
-    let view = scene
+fn i04_expected_members_are_explicit() {
+    let mut fixture = FoldFixture::expecting(&["10.0.0.1:3306"]).durable("10.0.0.2");
+    fixture.evidence.last_primary_members.insert(id("10.0.0.3"));
+    let view = fixture
         .answers("10.0.0.1", FakeServer::synced("db1").view(&["AUTO"], 0))
         .view();
     assert_eq!(view.expected_members, MEMBERS.map(id));
@@ -97,40 +97,42 @@ fn i11_undefined_numbers_are_none() {
     assert!(!json.contains(UNDEFINED), "{json}");
 }
 
-/// Scenes whose last probes were at `now`, all of them registered once at 1 s.
+/// Fixtures whose last probes were at `now`, with all members registered once at 1 s.
 fn registered_fixtures(now: f64) -> Vec<(&'static str, FoldFixture)> {
     let empty = || FoldFixture::expecting(&MEMBERS).at(now);
     let synced = |count: usize| {
-        (0..count).fold(empty(), |scene, index| {
-            scene.answers(
+        (0..count).fold(empty(), |fixture, index| {
+            fixture.answers(
                 MEMBERS[index],
                 FakeServer::synced(&format!("db{index}")).view(&["AUTO"; 3], index),
             )
         })
     };
-    let blind = MEMBERS.iter().fold(empty(), |scene, member| {
-        scene.fails(member, -0.5, refused())
+    let blind = MEMBERS.iter().fold(empty(), |fixture, member| {
+        fixture.fails(member, -0.5, refused())
     });
     let lost = empty()
         .answers("10.0.0.1", FakeServer::non_primary("db1"))
         .fails("10.0.0.2", -0.5, timed_out())
         .fails("10.0.0.3", -0.5, timed_out());
-    let scenes = vec![
+    let fixtures = vec![
         ("healthy", synced(3)),
         ("degraded", synced(2).fails("10.0.0.3", 5.0, refused())),
         ("blind", blind),
         ("no Primary in sight", lost),
     ];
-    let register = |scene| {
-        MEMBERS.iter().fold(scene, |scene: FoldFixture, member| {
-            scene
-                .registered(member, 1.0, &RUNNING_FIELDS)
-                .durable(member)
-        })
+    let register = |fixture| {
+        MEMBERS
+            .iter()
+            .fold(fixture, |fixture: FoldFixture, member| {
+                fixture
+                    .registered(member, 1.0, &RUNNING_FIELDS)
+                    .durable(member)
+            })
     };
-    scenes
+    fixtures
         .into_iter()
-        .map(|(what, scene)| (what, register(scene)))
+        .map(|(what, fixture)| (what, register(fixture)))
         .collect()
 }
 
@@ -138,13 +140,13 @@ fn registered_fixtures(now: f64) -> Vec<(&'static str, FoldFixture)> {
 fn i18_registry_loss_is_not_database_loss() {
     let before: Vec<VerdictState> = registered_fixtures(9.0)
         .into_iter()
-        .map(|(_, scene)| scene.verdict())
+        .map(|(_, fixture)| fixture.verdict())
         .collect();
     use VerdictState::{Degraded, Healthy, Unknown};
     assert_eq!(before, [Healthy, Degraded, Unknown, Unknown]);
     for (lost, now) in [(9.0, 9.5), (2.0, 10.0), (2.0, 13.0), (2.0, 3_600.0)] {
-        for ((what, scene), before) in registered_fixtures(now).into_iter().zip(&before) {
-            let view = scene.registry_lost(lost).view();
+        for ((what, fixture), before) in registered_fixtures(now).into_iter().zip(&before) {
+            let view = fixture.registry_lost(lost).view();
             assert_eq!(
                 view.verdict.state, *before,
                 "{what}, lost at {lost}, now {now}: {:#?}",
@@ -166,7 +168,7 @@ fn i18_registry_loss_has_a_start_time() {
         .message;
     assert_eq!(
         message,
-        "The registry cannot be read since 08:12:04Z: connection refused. What SQL says goes on."
+        "The registry has been unreachable since 08:12:04 UTC: connection refused. SQL monitoring continues."
     );
     let source = &node(&view, "10.0.0.1").sources[1];
     assert!(
@@ -219,12 +221,12 @@ fn i33_every_value_carries_its_source_and_age() {
 
 #[test]
 fn a_registration_without_a_node_and_the_reverse() {
-    let scene = FoldFixture::healthy()
+    let fixture = FoldFixture::healthy()
         .registered("10.0.0.1", 9.0, &RUNNING_FIELDS)
         .registered("10.0.0.2", 9.0, &RUNNING_FIELDS)
         .registered("10.9.9.9", 9.0, &RUNNING_FIELDS)
         .fails("10.9.9.9", 0.0, timed_out());
-    let view = scene.view();
+    let view = fixture.view();
     assert_eq!(
         view.verdict.state,
         VerdictState::Healthy,
@@ -277,9 +279,9 @@ fn a_registration_that_contradicts_sql_is_reported() {
 
 #[test]
 fn unrecognized_keys_are_counted_and_harmless() {
-    let mut scene = FoldFixture::healthy();
-    scene.evidence.unrecognized_keys = 3;
-    let scene = scene.registered(
+    let mut fixture = FoldFixture::healthy();
+    fixture.evidence.unrecognized_keys = 3;
+    let fixture = fixture.registered(
         "10.0.0.1",
         9.0,
         &[
@@ -288,7 +290,7 @@ fn unrecognized_keys_are_counted_and_harmless() {
             ("phase", "?"),
         ],
     );
-    let view = scene.view();
+    let view = fixture.view();
     assert_eq!(view.verdict.state, VerdictState::Healthy);
     assert!(
         reason(&view, ReasonCode::RegistryGarbage)

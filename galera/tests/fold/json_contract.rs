@@ -1,4 +1,4 @@
-//! The view as JSON: names and words are a contract with clients outside this repository.
+//! The view as JSON: field names and values are a contract with external clients.
 
 use galera::view::ClusterView;
 use serde_json::{Value, json};
@@ -83,7 +83,7 @@ fn view_json_matches_the_contract() {
         ],
     );
     assert_eq!(node["position"], json!({"uuid": HISTORY, "seqno": 2881}));
-    let told = [
+    let fields = [
         "id",
         "name",
         "state",
@@ -95,7 +95,7 @@ fn view_json_matches_the_contract() {
         "segment",
         "version",
     ];
-    let values: Vec<&Value> = told.iter().map(|name| &node[name]).collect();
+    let values: Vec<&Value> = fields.iter().map(|name| &node[name]).collect();
     assert_eq!(
         json!(values),
         json!([
@@ -153,7 +153,7 @@ fn as_str_matches_json() {
 
 #[test]
 fn the_summary_counts_what_is_synced_in_a_primary_component() {
-    let scene = FoldFixture::expecting(&["127.0.0.1", "127.0.0.2", "127.0.0.3"])
+    let fixture = FoldFixture::expecting(&["127.0.0.1", "127.0.0.2", "127.0.0.3"])
         .answers(
             "127.0.0.1",
             FakeServer::synced("n1").view(&["AUTO"; 2], 0).seqno("9"),
@@ -163,7 +163,7 @@ fn the_summary_counts_what_is_synced_in_a_primary_component() {
             FakeServer::synced("n2").view(&["AUTO"; 2], 1).seqno("10"),
         )
         .answers("127.0.0.3", FakeServer::non_primary("n3").seqno("11"));
-    let summary = scene.view().summary();
+    let summary = fixture.view().summary();
     assert_eq!((summary.synced, summary.expected), (2, 3));
     let position = summary.position.map(|position| position.seqno);
     assert_eq!(

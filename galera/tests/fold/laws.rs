@@ -1,4 +1,5 @@
-//! Laws that hold for any input: nothing panics, positions are ordered as they must be, and no order of arrival matters.
+//! Properties that hold for any input: nothing panics, positions are ordered correctly, and the order of arrival is
+//! irrelevant.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +36,7 @@ fn node() -> impl Strategy<Value = NodeId> {
     .prop_map(id)
 }
 
-/// Rows as servers, agents and vandals write them.
+/// Valid and invalid rows of servers and agents.
 fn rows() -> impl Strategy<Value = BTreeMap<String, String>> {
     let value = prop::sample::select(vec![
         "0",
@@ -156,7 +157,7 @@ fn evidence(events: &[EvidenceEvent], expected: &BTreeSet<NodeId>, lost: Option<
                 )
             }
             EvidenceEvent::Registered(node, at, fields, durable, ttl) => {
-                let seen = RegistryObservation {
+                let observation = RegistryObservation {
                     fields,
                     last_put_at: at.map(at_seconds),
                     state_changed_at: at.map(at_seconds),
@@ -165,7 +166,7 @@ fn evidence(events: &[EvidenceEvent], expected: &BTreeSet<NodeId>, lost: Option<
                     durable,
                     first_seen: None,
                 };
-                evidence.registrations.insert(node, seen);
+                evidence.registrations.insert(node, observation);
             }
         }
     }
@@ -174,7 +175,7 @@ fn evidence(events: &[EvidenceEvent], expected: &BTreeSet<NodeId>, lost: Option<
 
 proptest! {
     #[test]
-    fn positions_are_ordered_within_one_history_and_nowhere_else(a in position(), b in position(), c in position()) {
+    fn positions_are_ordered_only_within_one_history(a in position(), b in position(), c in position()) {
         prop_assert_eq!(a.compare(&b), b.compare(&a).map(Ordering::reverse));
         prop_assert_eq!(a.compare(&b).is_some(), a.uuid == b.uuid);
         prop_assert_eq!(a.compare(&b) == Some(Ordering::Equal), a == b);
@@ -185,7 +186,7 @@ proptest! {
     }
 
     #[test]
-    fn parsers_take_any_bytes(bytes in vec(any::<u8>(), 0..400)) {
+    fn parsers_accept_any_bytes(bytes in vec(any::<u8>(), 0..400)) {
         let text = String::from_utf8_lossy(&bytes);
         _ = text.parse::<Position>();
         _ = text.parse::<NodeId>();
@@ -199,7 +200,7 @@ proptest! {
     }
 
     #[test]
-    fn parsers_take_almost_right_text(text in "(my_uuid|uuid|seqno|view_id|member|safe_to_bootstrap|#vwbeg|Recovered position)?:? ?[-0-9a-f:, ]{0,60}\n?") {
+    fn parsers_accept_nearly_valid_text(text in "(my_uuid|uuid|seqno|view_id|member|safe_to_bootstrap|#vwbeg|Recovered position)?:? ?[-0-9a-f:, ]{0,60}\n?") {
         _ = GraState::parse(text.as_bytes());
         _ = GvwState::parse(text.as_bytes());
         _ = parse_recovered_position(text.as_bytes());
@@ -228,12 +229,12 @@ proptest! {
     }
 
     #[test]
-    fn sentences_take_any_time(one in any::<i64>(), other in any::<i64>()) {
+    fn short_strings_accept_any_time(one in any::<i64>(), other in any::<i64>()) {
         _ = Timestamp::from_unix_millis(one).to_short_string(Timestamp::from_unix_millis(other));
     }
 
     #[test]
-    fn the_fold_takes_any_evidence_and_keeps_its_promises(
+    fn fold_accepts_any_evidence_and_keeps_its_invariants(
         events in vec(event(), 0..12),
         expected in btree_set(node(), 0..4),
         lost in prop::option::of(-20_i64..5),
@@ -257,7 +258,7 @@ proptest! {
     }
 
     #[test]
-    fn no_order_of_arrival_matters(
+    fn the_order_of_arrival_is_irrelevant(
         events in vec(event(), 0..10).prop_map(one_event_per_source),
         shuffled in any::<prop::sample::Index>(),
         expected in btree_set(node(), 0..4),
@@ -273,17 +274,17 @@ proptest! {
     }
 
     #[test]
-    fn losing_the_registry_turns_nothing_red(events in vec(event(), 0..12), expected in btree_set(node(), 0..4)) {
+    fn losing_the_registry_makes_no_verdict_worse(events in vec(event(), 0..12), expected in btree_set(node(), 0..4)) {
         let with = |lost| fold(&evidence(&events, &expected, lost), at_seconds(20), &FoldSettings::default(), None).verdict.state;
         let red = |state: VerdictState| state > VerdictState::Unknown;
-        // Lost just now: whatever it said still counts against a bad verdict, and nothing counts for one.
+        // The registry was just lost: its last reports may still prevent a worse verdict, but must not cause one.
         if red(with(Some(20))) {
             prop_assert!(red(with(None)));
         }
     }
 }
 
-/// Keeps one event a source and node, as if all arrived within one turn.
+/// Keeps one event per source and node, as if all arrived between two folds.
 fn one_event_per_source(events: Vec<EvidenceEvent>) -> Vec<EvidenceEvent> {
     let mut kept = BTreeMap::new();
     for event in events {

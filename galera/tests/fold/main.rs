@@ -1,4 +1,4 @@
-//! The fold, seen from outside: every verdict, every node state, the invariants of galera.md that concern it, and laws.
+//! The fold through its public interface: verdicts, node states, invariants, and properties of any input.
 
 #[cfg(test)]
 mod fixture;

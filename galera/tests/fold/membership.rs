@@ -1,4 +1,4 @@
-//! Who belongs to which component: joiners, partitions, arbitrators, and nodes of several names (I5).
+//! Membership of components: joiners, partitions, arbitrators, and nodes with several names (I5).
 
 use galera::view::{ReasonCode, VerdictState};
 
@@ -17,7 +17,7 @@ fn a_joiner_that_its_peers_list_belongs_to_them() {
         .view(&list, 2)
         .state("1", "Joining: receiving State Transfer")
         .with_row("wsrep_cluster_status", "non-Primary");
-    let scene = FoldFixture::expecting(&MEMBERS[..3])
+    let fixture = FoldFixture::expecting(&MEMBERS[..3])
         .answers("10.0.0.1", FakeServer::synced("db1").view(&list, 0))
         .answers(
             "10.0.0.2",
@@ -26,7 +26,7 @@ fn a_joiner_that_its_peers_list_belongs_to_them() {
                 .state("2", "Donor/Desynced"),
         )
         .answers("10.0.0.3", joiner);
-    let view = scene.view();
+    let view = fixture.view();
     assert_eq!(view.components.len(), 1);
     assert_eq!(view.components[0].members.len(), 3);
     assert_eq!(view.verdict.state, VerdictState::Degraded);
@@ -38,12 +38,12 @@ fn partitions_without_quorum_are_distinguished() {
     let pair = |name: &str, index| {
         FakeServer::non_primary(name).view(&["10.0.0.3:3306", "10.0.0.4:3306"], index)
     };
-    let scene = FoldFixture::expecting(&MEMBERS)
+    let fixture = FoldFixture::expecting(&MEMBERS)
         .answers("10.0.0.1", lone("db1"))
         .answers("10.0.0.2", lone("db2"))
         .answers("10.0.0.3", pair("db3", 0))
         .answers("10.0.0.4", pair("db4", 1));
-    let view = scene.view();
+    let view = fixture.view();
     assert_eq!(view.verdict.state, VerdictState::NoPrimary);
     let members: Vec<usize> = view
         .components
@@ -56,14 +56,14 @@ fn partitions_without_quorum_are_distinguished() {
 #[test]
 fn one_server_under_two_names_is_not_a_rival() {
     let server = |name: &str, index| FakeServer::synced(name).view(&["AUTO"; 2], index);
-    let scene = FoldFixture::expecting(&["db1", "db2"])
+    let fixture = FoldFixture::expecting(&["db1", "db2"])
         .answers("db1", server("db1", 0))
         .answers("db2", server("db2", 1))
         .answers("10.0.0.1", server("db1", 0))
         .answers("10.0.0.2", server("db2", 1));
-    assert_eq!(scene.verdict(), VerdictState::Healthy);
-    assert_eq!(scene.view().components.len(), 1);
-    let view = scene
+    assert_eq!(fixture.verdict(), VerdictState::Healthy);
+    assert_eq!(fixture.view().components.len(), 1);
+    let view = fixture
         .registered("10.0.0.1", 9.0, &RUNNING_FIELDS)
         .registered("10.0.0.2", 9.0, &RUNNING_FIELDS)
         .view();
@@ -73,17 +73,17 @@ fn one_server_under_two_names_is_not_a_rival() {
 #[test]
 fn addresses_resolve_to_named_nodes() {
     let list = ["10.0.0.1:3306", "10.0.0.2:3306"];
-    let scene = FoldFixture::expecting(&["db1", "db2"])
+    let fixture = FoldFixture::expecting(&["db1", "db2"])
         .answers("db1", FakeServer::synced("db1").view(&list, 0))
         .answers("db2", FakeServer::synced("db2").view(&list, 1));
-    let view = scene.view();
+    let view = fixture.view();
     assert_eq!(view.verdict.state, VerdictState::Healthy);
     assert_eq!(
         view.nodes.len(),
         2,
-        "no address is shown beside the name of the same node"
+        "a node is not listed by both its name and its address"
     );
-    let gone = scene.fails("db2", 9.5, refused()).view();
+    let gone = fixture.fails("db2", 9.5, refused()).view();
     assert_eq!(gone.nodes.len(), 2, "nor once that node fell silent");
     assert_eq!(
         gone.components[0].members.len(),
@@ -96,7 +96,7 @@ fn addresses_resolve_to_named_nodes() {
     assert_eq!(
         misled.verdict(),
         VerdictState::SplitBrain,
-        "an address that two give themselves identifies neither"
+        "an address that two nodes claim identifies neither"
     );
 }
 
@@ -117,7 +117,7 @@ fn a_listed_node_that_denies_it_is_not_a_member() {
 
 #[test]
 fn an_address_of_a_known_node_is_that_node() {
-    // db1 gives itself the address of another node.
+    // db1 claims the address of another node.
     let view = FoldFixture::expecting(&["db1", "10.0.0.2", "10.0.0.3"])
         .answers(
             "db1",

@@ -1,4 +1,4 @@
-//! Every state that a node can be in, and which source decides it.
+//! Node states, and the source that decides each.
 
 use galera::observe::observation::ProbeErrorKind;
 use galera::view::{ClusterStatus, NodeState, SourceKind};
@@ -77,7 +77,7 @@ fn every_state_that_a_server_reports() {
 #[test]
 fn every_failure_of_a_probe() {
     for kind in ProbeErrorKind::ALL {
-        let scene = FoldFixture::expecting(&["10.0.0.1"]).fails(
+        let fixture = FoldFixture::expecting(&["10.0.0.1"]).fails(
             "10.0.0.1",
             4.0,
             failure(kind, "it failed"),
@@ -87,7 +87,7 @@ fn every_failure_of_a_probe() {
         } else {
             NodeState::Unreachable
         };
-        let view = scene.view();
+        let view = fixture.view();
         let found = node(&view, "10.0.0.1");
         assert_eq!(found.state, expected, "{}", kind.as_str());
         let sql = &found.sources[0];
@@ -116,7 +116,7 @@ fn stopped_needs_an_agent_report_and_a_refused_connection() {
         (&[("phase", "starting")], false),
     ];
     for (fields, stopped) in table {
-        let scene = |error| {
+        let fixture = |error| {
             FoldFixture::expecting(&["a"])
                 .fails("a", 2.0, error)
                 .registered("a", 9.0, fields)
@@ -126,18 +126,22 @@ fn stopped_needs_an_agent_report_and_a_refused_connection() {
         } else {
             NodeState::Unreachable
         };
-        assert_eq!(state(&scene(refused()).view(), "a"), expected, "{fields:?}");
         assert_eq!(
-            state(&scene(timed_out()).view(), "a"),
+            state(&fixture(refused()).view(), "a"),
+            expected,
+            "{fields:?}"
+        );
+        assert_eq!(
+            state(&fixture(timed_out()).view(), "a"),
             NodeState::Unreachable,
             "{fields:?}"
         );
         assert_ne!(
-            state(&scene(denied()).view(), "a"),
+            state(&fixture(denied()).view(), "a"),
             NodeState::Stopped,
             "a server that answers is not stopped: {fields:?}"
         );
-        let old = scene(refused()).registered("a", -9.0, fields);
+        let old = fixture(refused()).registered("a", -9.0, fields);
         assert_eq!(
             state(&old.view(), "a"),
             NodeState::Unreachable,
@@ -148,10 +152,10 @@ fn stopped_needs_an_agent_report_and_a_refused_connection() {
 
 #[test]
 fn absent_and_unknown() {
-    let scene = FoldFixture::expecting(&["a", "b"])
+    let fixture = FoldFixture::expecting(&["a", "b"])
         .pending("b")
         .durable("c");
-    let view = scene.view();
+    let view = fixture.view();
     assert_eq!(state(&view, "a"), NodeState::Absent);
     assert_eq!(state(&view, "b"), NodeState::Unknown);
     assert_eq!(state(&view, "c"), NodeState::Unknown);
@@ -160,12 +164,12 @@ fn absent_and_unknown() {
 #[test]
 fn a_fresh_registration_is_the_fallback_for_sql() {
     let joining = [("wsrep_local_state_comment", "Joining:"), ("seqno", "12")];
-    for scene in [
+    for fixture in [
         FoldFixture::expecting(&["a"]),
         FoldFixture::expecting(&["a"]).fails("a", 0.0, denied()),
         FoldFixture::expecting(&["a"]).answers_between("a", FakeServer::synced("a"), -30.0, -20.0),
     ] {
-        let view = scene.registered("a", 9.0, &joining).view();
+        let view = fixture.registered("a", 9.0, &joining).view();
         assert_eq!(state(&view, "a"), NodeState::Joining);
         assert_eq!(node(&view, "a").sources[1].seqno, Some(12));
     }
@@ -213,11 +217,11 @@ fn a_stopped_nodes_position_is_the_recovered_one() {
             "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b:2900",
         ),
     ];
-    let scene = FoldFixture::expecting(&["a"])
+    let fixture = FoldFixture::expecting(&["a"])
         .answers_between("a", FakeServer::synced("a"), 0.0, 1.0)
         .fails("a", 2.0, refused())
         .registered("a", 9.0, &fields);
-    let view = scene.view();
+    let view = fixture.view();
     let found = node(&view, "a");
     assert_eq!(
         found.position.as_ref().map(|position| position.seqno),
@@ -228,7 +232,7 @@ fn a_stopped_nodes_position_is_the_recovered_one() {
 
 #[test]
 fn behind_counts_within_one_history_only() {
-    let scene = FoldFixture::healthy()
+    let fixture = FoldFixture::healthy()
         .answers(
             "10.0.0.2",
             FakeServer::synced("db2")
@@ -255,7 +259,7 @@ fn behind_counts_within_one_history_only() {
                 .history("7b2d4e10-0c2f-11ef-8d11-0242ac120002")
                 .seqno("9"),
         );
-    let view = scene.view();
+    let view = fixture.view();
     let behind = |name: &str| node(&view, name).behind;
     assert_eq!(behind("10.0.0.1"), Some(0));
     assert_eq!(behind("10.0.0.2"), Some(81));
@@ -275,16 +279,16 @@ fn behind_counts_within_one_history_only() {
 
 #[test]
 fn figures_come_from_the_fresh_answer() {
-    let mut scene = FoldFixture::expecting(&["a"]);
+    let mut fixture = FoldFixture::expecting(&["a"]);
     let server = |seqno: &str, paused: &str| {
         FakeServer::synced("a")
             .view(&["AUTO"], 0)
             .seqno(seqno)
             .with_row("wsrep_flow_control_paused_ns", paused)
     };
-    scene = scene.answers_between("a", server("100", "0"), 8.0, 8.0);
-    scene = scene.answers_between("a", server("125", "500000000"), 10.0, 10.0);
-    let view = scene.view();
+    fixture = fixture.answers_between("a", server("100", "0"), 8.0, 8.0);
+    fixture = fixture.answers_between("a", server("125", "500000000"), 10.0, 10.0);
+    let view = fixture.view();
     let found = node(&view, "a");
     assert_eq!(
         (found.commit_rate, found.flow_control_paused),
@@ -296,7 +300,7 @@ fn figures_come_from_the_fresh_answer() {
         (Some(true), Some(true), Some(0))
     );
     assert_eq!(found.cluster_status, Some(ClusterStatus::Primary));
-    let view = scene.at(11.0).fails("a", 11.0, timed_out()).view();
+    let view = fixture.at(11.0).fails("a", 11.0, timed_out()).view();
     let found = node(&view, "a");
     assert_eq!((found.commit_rate, found.flow_control_paused), (None, None));
     assert_eq!(found.recent_rates, [12.5], "the line of recent rates stays");
@@ -329,7 +333,7 @@ fn the_name_outlives_the_answer() {
 #[test]
 fn a_server_that_receives_its_state_is_seen_through_its_peers() {
     let list = ["10.0.0.1:3306", "10.0.0.2:3306"];
-    let scene = |failing: f64| {
+    let fixture = |failing: f64| {
         FoldFixture::expecting(&["10.0.0.1", "10.0.0.2"])
             .fails("10.0.0.2", failing, refused())
             .answers_between(
@@ -347,7 +351,7 @@ fn a_server_that_receives_its_state_is_seen_through_its_peers() {
                 10.0,
             )
     };
-    let view = scene(1.0).view();
+    let view = fixture(1.0).view();
     assert_eq!(state(&view, "10.0.0.1"), NodeState::Donor);
     assert_eq!(state(&view, "10.0.0.2"), NodeState::Joining);
     assert_eq!(
@@ -355,7 +359,7 @@ fn a_server_that_receives_its_state_is_seen_through_its_peers() {
         2,
         "the joiner is a member already"
     );
-    let view = scene(4.5).view();
+    let view = fixture(4.5).view();
     assert_eq!(
         state(&view, "10.0.0.2"),
         NodeState::Unreachable,
@@ -369,11 +373,11 @@ fn a_server_that_receives_its_state_is_seen_through_its_peers() {
     assert_eq!(
         state(&view, "10.0.0.2"),
         NodeState::Unreachable,
-        "nor does one whose beginning nobody saw"
+        "nor does a list whose start was not observed"
     );
 }
 
-/// The report of an agent whose server has told of `comment`.
+/// The fields of an agent in `phase` whose server has reported `comment`.
 fn phase_and_comment<'a>(phase: &'a str, comment: &'a str) -> [(&'a str, &'a str); 2] {
     [("phase", phase), ("wsrep_local_state_comment", comment)]
 }
@@ -381,13 +385,13 @@ fn phase_and_comment<'a>(phase: &'a str, comment: &'a str) -> [(&'a str, &'a str
 #[test]
 fn a_state_reported_after_the_last_answer_is_only_displayed() {
     use NodeState as N;
-    // The comment of the last answer, at 10; what was told, when; what is shown.
-    for (answered, told, when, shown) in [
+    // The comment of the last answer, at 10 s; the reported comment and its time; the displayed state.
+    for (answered, reported, when, shown) in [
         ("Synced", "Donor/Desynced", 10.1, N::Donor),
         ("Synced", "Donor/Desynced", 9.9, N::Synced),
         ("Joining", "Joined", 10.1, N::Joined),
         ("Joining", "Synced", 10.1, N::Synced),
-        // Words that are none of a transfer never take the place of an answer.
+        // States outside of a transfer never replace an answer.
         ("Synced", "Inconsistent", 10.1, N::Synced),
         ("Initialized", "Synced", 10.1, N::Initialized),
     ] {
@@ -397,12 +401,12 @@ fn a_state_reported_after_the_last_answer_is_only_displayed() {
             _ => "0",
         };
         let server = FakeServer::synced("db1").state(number, answered);
-        let scene = FoldFixture::expecting(&["a"]).answers("a", server).at(10.2);
-        let silent = scene.view();
-        let view = scene
-            .registered("a", when, &phase_and_comment("running", told))
+        let fixture = FoldFixture::expecting(&["a"]).answers("a", server).at(10.2);
+        let silent = fixture.view();
+        let view = fixture
+            .registered("a", when, &phase_and_comment("running", reported))
             .view();
-        assert_eq!(state(&view, "a"), shown, "{answered}, {told} at {when}");
+        assert_eq!(state(&view, "a"), shown, "{answered}, {reported} at {when}");
         assert_eq!(view.verdict.state, silent.verdict.state);
         if shown == N::Donor {
             let comment = node(&view, "a").state_comment.as_deref();
@@ -414,20 +418,20 @@ fn a_state_reported_after_the_last_answer_is_only_displayed() {
 #[test]
 fn a_server_that_accepts_no_connection_has_the_state_its_agent_reports() {
     use NodeState as N;
-    for (error, phase, told, when, shown) in [
+    for (error, phase, reported, when, shown) in [
         (refused(), "joining", "Joining", 8.0, N::Joining),
         (refused(), "joining", "Joined", 8.0, N::Joined),
         (refused(), "joining", "Synced", 8.0, N::Synced),
-        // A report may have been under way while the server died.
+        // The report may have been in flight while the server died.
         (refused(), "joining", "Joined", 4.5, N::Unreachable),
-        // The agent has an answer, and the console has none: that is something between them.
+        // The agent reaches the server and the console does not: a network problem.
         (refused(), "running", "Synced", 8.0, N::Unreachable),
         (timed_out(), "joining", "Joined", 8.0, N::Unreachable),
     ] {
         let view = FoldFixture::expecting(&["a"])
             .fails("a", 4.0, error)
-            .registered("a", when, &phase_and_comment(phase, told))
+            .registered("a", when, &phase_and_comment(phase, reported))
             .view();
-        assert_eq!(state(&view, "a"), shown, "{phase}, {told} at {when}");
+        assert_eq!(state(&view, "a"), shown, "{phase}, {reported} at {when}");
     }
 }

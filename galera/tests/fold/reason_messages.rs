@@ -1,4 +1,4 @@
-//! What a verdict comes with: sentences, components, members, and the time of its beginning.
+//! The parts of a verdict: messages, components, members, and its start.
 
 use galera::view::{ClusterStatus, ReasonCode, VerdictState};
 
@@ -26,23 +26,23 @@ fn two_of_three() -> FoldFixture {
 
 #[test]
 fn reasons_name_the_node_and_the_evidence() {
-    let scene = two_of_three()
+    let fixture = two_of_three()
         .answers_between("10.0.0.3", FakeServer::synced("db3"), 0.0, 3.0)
         .fails("10.0.0.3", 4.0, refused());
-    let view = scene.view();
+    let view = fixture.view();
     let reason = reason(&view, ReasonCode::MemberUnreachable).unwrap();
     assert_eq!(reason.node, Some(id("10.0.0.3")));
     assert_eq!(
         reason.message,
-        "db3 (10.0.0.3) does not answer: connection refused since 08:12:04Z."
+        "db3 (10.0.0.3) has been unreachable since 08:12:04 UTC (connection refused)."
     );
     assert_eq!(
         view.verdict,
-        scene.view_later(1.0).verdict_with_since_of(&view)
+        fixture.view_later(1.0).verdict_with_since_of(&view)
     );
 }
 
-/// The verdict with the time of `first`: nothing else in it may tick.
+/// The verdict with the `since` of `first`: nothing else in it may change with time.
 trait VerdictWithSince {
     fn verdict_with_since_of(&self, first: &Self) -> galera::view::Verdict;
 }
@@ -57,13 +57,13 @@ impl VerdictWithSince for galera::view::ClusterView {
 }
 
 #[test]
-fn an_unreachable_member_that_its_peers_still_list_is_described_as_listed() {
+fn an_unreachable_member_still_listed_by_its_peers_is_described_so() {
     let list = ["10.0.0.1:3306", "10.0.0.2:3306", "10.0.0.3:3306"];
-    let scene = FoldFixture::expecting(&MEMBERS)
+    let fixture = FoldFixture::expecting(&MEMBERS)
         .answers("10.0.0.1", FakeServer::synced("db1").view(&list, 0))
         .answers("10.0.0.2", FakeServer::synced("db2").view(&list, 1))
         .fails("10.0.0.3", 9.0, timed_out());
-    let view = scene.view();
+    let view = fixture.view();
     assert_eq!(view.verdict.state, VerdictState::Degraded);
     assert_eq!(view.components[0].members, MEMBERS.map(id));
     let message = &reason(&view, ReasonCode::MemberUnreachable)
@@ -77,8 +77,8 @@ fn an_unreachable_member_that_its_peers_still_list_is_described_as_listed() {
 
 #[test]
 fn components_carry_what_their_members_report() {
-    let scene = two_of_three().answers("10.0.0.3", FakeServer::non_primary("db3"));
-    let view = scene.view();
+    let fixture = two_of_three().answers("10.0.0.3", FakeServer::non_primary("db3"));
+    let view = fixture.view();
     let [primary, other] = view.components.as_slice() else {
         panic!("{:#?}", view.components);
     };
@@ -95,8 +95,13 @@ fn components_carry_what_their_members_report() {
 fn since_is_kept_while_the_state_is_unchanged() {
     let healthy = FoldFixture::healthy();
     let first = healthy.view();
-    let fold = |scene: &FoldFixture, previous| {
-        galera::judge::cluster::fold(&scene.evidence, at(12.0), &scene.settings, Some(previous))
+    let fold = |fixture: &FoldFixture, previous| {
+        galera::judge::cluster::fold(
+            &fixture.evidence,
+            at(12.0),
+            &fixture.settings,
+            Some(previous),
+        )
     };
     assert_eq!(fold(&healthy, &first).verdict.since, first.verdict.since);
     let degraded = FoldFixture::healthy().fails("10.0.0.2", 11.0, refused());
@@ -105,25 +110,25 @@ fn since_is_kept_while_the_state_is_unchanged() {
 
 #[test]
 fn without_expectations_the_component_itself_is_judged() {
-    let mut scene = FoldFixture::healthy();
-    scene.evidence.configured_members.clear();
-    assert_eq!(scene.verdict(), VerdictState::Healthy);
+    let mut fixture = FoldFixture::healthy();
+    fixture.evidence.configured_members.clear();
+    assert_eq!(fixture.verdict(), VerdictState::Healthy);
     let donor = FakeServer::synced("db2")
         .view(&["AUTO"; 3], 1)
         .state("2", "Donor/Desynced");
     assert_eq!(
-        scene.answers("10.0.0.2", donor).verdict(),
+        fixture.answers("10.0.0.2", donor).verdict(),
         VerdictState::Degraded
     );
 }
 
 #[test]
-fn members_outside_the_expectation_do_no_harm() {
-    let scene = (0..3).fold(FoldFixture::expecting(&MEMBERS[..2]), |scene, index| {
+fn unexpected_members_do_not_affect_the_verdict() {
+    let fixture = (0..3).fold(FoldFixture::expecting(&MEMBERS[..2]), |fixture, index| {
         let server = FakeServer::synced(&format!("db{index}")).view(&["AUTO"; 3], index);
-        scene.answers(MEMBERS[index], server)
+        fixture.answers(MEMBERS[index], server)
     });
-    let view = scene.view();
+    let view = fixture.view();
     assert_eq!(view.verdict.state, VerdictState::Healthy);
     assert!(!node(&view, "10.0.0.3").expected);
 }
@@ -131,10 +136,10 @@ fn members_outside_the_expectation_do_no_harm() {
 #[test]
 fn an_arbitrator_is_counted_but_not_named() {
     let list = ["10.0.0.1:3306", "10.0.0.2:3306", ""];
-    let scene = FoldFixture::expecting(&MEMBERS[..2])
+    let fixture = FoldFixture::expecting(&MEMBERS[..2])
         .answers("10.0.0.1", FakeServer::synced("db1").view(&list, 0))
         .answers("10.0.0.2", FakeServer::synced("db2").view(&list, 1));
-    let view = scene.view();
+    let view = fixture.view();
     assert_eq!(view.verdict.state, VerdictState::Healthy);
     assert_eq!(
         (view.components[0].members.len(), view.components[0].size),
@@ -145,12 +150,12 @@ fn an_arbitrator_is_counted_but_not_named() {
 
 #[test]
 fn both_spellings_of_a_port_are_one_node() {
-    let mut scene = FoldFixture::healthy();
-    scene
+    let mut fixture = FoldFixture::healthy();
+    fixture
         .evidence
         .configured_members
         .insert(id("10.0.0.1:3306"));
-    let view = scene
+    let view = fixture
         .registered("10.0.0.2:3306", 9.0, &RUNNING_FIELDS)
         .view();
     assert_eq!(view.expected_members, MEMBERS.map(id));

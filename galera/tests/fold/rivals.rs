@@ -1,4 +1,4 @@
-//! Components and rivals: what is a change of views, and what is two clusters under one name (I5, I23).
+//! Components and rivals: what is a view change, and what is a split brain (I5, I23).
 
 use galera::view::{ClusterStatus, ReasonCode, VerdictState};
 
@@ -10,29 +10,29 @@ fn founder(name: &str) -> FakeServer {
     FakeServer::synced(name).view(&["AUTO"], 0).conf_id("1")
 }
 
-fn primaries(scene: &FoldFixture) -> usize {
-    let view = scene.view();
+fn primaries(fixture: &FoldFixture) -> usize {
+    let view = fixture.view();
     let primary = |component: &&galera::view::Component| component.status == ClusterStatus::Primary;
     view.components.iter().filter(primary).count()
 }
 
 #[test]
 fn two_founders_are_split_brain_within_seconds() {
-    let scene = |seconds: f64| {
+    let fixture = |seconds: f64| {
         FoldFixture::expecting(&MEMBERS[..2])
             .at(seconds)
             .answers("10.0.0.1", founder("db1"))
             .answers("10.0.0.2", founder("db2").history(OTHER_HISTORY))
     };
     for seconds in [0.0, 1.0] {
-        let early = scene(seconds).verdict();
+        let early = fixture(seconds).verdict();
         assert_eq!(
             early,
             VerdictState::Degraded,
             "after {seconds} s: not proven, and never healthy"
         );
     }
-    let view = scene(2.0).view();
+    let view = fixture(2.0).view();
     assert_eq!(view.verdict.state, VerdictState::SplitBrain);
     let found: Vec<ReasonCode> = reason_codes(&view)
         .into_iter()
@@ -47,11 +47,11 @@ fn two_founders_are_split_brain_within_seconds() {
 
 #[test]
 fn i23_rivals_may_share_state_uuid_and_conf_id() {
-    let scene = FoldFixture::expecting(&MEMBERS[..2])
+    let fixture = FoldFixture::expecting(&MEMBERS[..2])
         .answers("10.0.0.1", founder("db1"))
         .answers("10.0.0.2", founder("db2"));
-    assert_eq!(scene.verdict(), VerdictState::SplitBrain);
-    assert_eq!(primaries(&scene), 2);
+    assert_eq!(fixture.verdict(), VerdictState::SplitBrain);
+    assert_eq!(primaries(&fixture), 2);
 }
 
 #[test]
@@ -61,12 +61,12 @@ fn i23_two_rivals_may_report_identical_values() {
             .view(&["AUTO"; 2], index)
             .conf_id("18")
     };
-    let scene = FoldFixture::expecting(&MEMBERS)
+    let fixture = FoldFixture::expecting(&MEMBERS)
         .answers("10.0.0.1", half("db1", 0))
         .answers("10.0.0.2", half("db2", 1))
         .answers("10.0.0.3", half("db3", 0))
         .answers("10.0.0.4", half("db4", 1));
-    let view = scene.view();
+    let view = fixture.view();
     assert_eq!(view.verdict.state, VerdictState::SplitBrain);
     assert!(
         view.components
@@ -82,7 +82,7 @@ fn i23_two_rivals_may_report_identical_values() {
     assert_eq!(
         pairs.len(),
         2,
-        "only the same place proves two components: {pairs:#?}"
+        "only the same index proves two components: {pairs:#?}"
     );
 }
 
@@ -95,12 +95,12 @@ fn i23_rivals_with_known_addresses_keep_their_members() {
         ["10.0.0.1:3306", "10.0.0.2:3306"],
         ["10.0.0.3:3306", "10.0.0.4:3306"],
     );
-    let scene = FoldFixture::expecting(&MEMBERS)
+    let fixture = FoldFixture::expecting(&MEMBERS)
         .answers("10.0.0.1", half("db1", one, 0))
         .answers("10.0.0.2", half("db2", one, 1))
         .answers("10.0.0.3", half("db3", other, 0))
         .answers("10.0.0.4", half("db4", other, 1));
-    let view = scene.view();
+    let view = fixture.view();
     assert_eq!(view.verdict.state, VerdictState::SplitBrain);
     let members: Vec<_> = view
         .components
@@ -123,15 +123,15 @@ fn i23_rivals_with_known_addresses_keep_their_members() {
 
 #[test]
 fn rivals_need_time_together() {
-    // The first stopped answering before the second was bootstrapped: its last words are still fresh.
-    let scene = FoldFixture::expecting(&MEMBERS[..2])
+    // The first stopped answering before the second was bootstrapped, but its last answer is still fresh.
+    let fixture = FoldFixture::expecting(&MEMBERS[..2])
         .answers_between("10.0.0.1", founder("db1"), 0.0, 6.0)
         .answers_between("10.0.0.2", founder("db2"), 7.0, 10.0);
-    assert_ne!(scene.verdict(), VerdictState::SplitBrain);
-    assert_ne!(scene.verdict(), VerdictState::Healthy);
+    assert_ne!(fixture.verdict(), VerdictState::SplitBrain);
+    assert_ne!(fixture.verdict(), VerdictState::Healthy);
 }
 
-/// A view that changes between two polls, with each kind of list: (before, after, own places).
+/// A view that changes between two polls: the member list before and after.
 fn view_change(before: &[&str], after: &[&str]) -> FoldFixture {
     let old = |index: usize| {
         FakeServer::synced(MEMBERS[index])
@@ -165,8 +165,8 @@ fn a_view_change_between_two_polls_raises_no_alarm() {
         (&known[..3], &known[..]),
         (&known[..], &known[..3]),
     ] {
-        let scene = view_change(before, after);
-        let view = scene.view();
+        let fixture = view_change(before, after);
+        let view = fixture.view();
         assert_eq!(
             view.verdict.state,
             VerdictState::Healthy,
@@ -181,8 +181,8 @@ fn a_view_change_between_two_polls_raises_no_alarm() {
 #[test]
 fn a_departed_node_is_not_counted_while_it_still_reports_primary() {
     let known = ["10.0.0.1:3306", "10.0.0.2:3306", "10.0.0.3:3306"];
-    let scene = view_change(&known, &known[..2]);
-    let view = scene.view();
+    let fixture = view_change(&known, &known[..2]);
+    let view = fixture.view();
     assert_eq!(view.verdict.state, VerdictState::Degraded);
     assert_eq!(view.components[0].members, [id("10.0.0.1"), id("10.0.0.2")]);
     assert_eq!(
@@ -193,8 +193,8 @@ fn a_departed_node_is_not_counted_while_it_still_reports_primary() {
 
 #[test]
 fn a_contradiction_that_lasts_is_not_healthy() {
-    let scene = |queue: &str, seconds: f64| {
-        let mut scene = FoldFixture::expecting(&MEMBERS[..3]).at(seconds);
+    let fixture = |queue: &str, seconds: f64| {
+        let mut fixture = FoldFixture::expecting(&MEMBERS[..3]).at(seconds);
         for (index, member) in MEMBERS.iter().enumerate().take(3) {
             let (list, conf) = if index == 0 {
                 (&["AUTO"; 4][..], "18")
@@ -205,15 +205,15 @@ fn a_contradiction_that_lasts_is_not_healthy() {
                 .view(list, index)
                 .conf_id(conf)
                 .with_row("wsrep_local_recv_queue", queue);
-            scene = scene.answers(member, server);
+            fixture = fixture.answers(member, server);
         }
-        scene
+        fixture
     };
-    assert_eq!(scene("0", 1.0).verdict(), VerdictState::Healthy);
-    assert_eq!(scene("0", 5.0).verdict(), VerdictState::Degraded);
-    assert_eq!(scene("0", 60.0).verdict(), VerdictState::SplitBrain);
+    assert_eq!(fixture("0", 1.0).verdict(), VerdictState::Healthy);
+    assert_eq!(fixture("0", 5.0).verdict(), VerdictState::Degraded);
+    assert_eq!(fixture("0", 60.0).verdict(), VerdictState::SplitBrain);
     assert_eq!(
-        scene("900", 60.0).verdict(),
+        fixture("900", 60.0).verdict(),
         VerdictState::Degraded,
         "a backlog explains an old view"
     );
@@ -226,30 +226,30 @@ fn histories_that_are_proven_to_differ_stay_so_when_a_view_changes() {
             .view(&["AUTO"; 2], 0)
             .conf_id(conf)
     };
-    let scene = |changed: f64| {
+    let fixture = |changed: f64| {
         FoldFixture::expecting(&MEMBERS[..3])
             .at(changed + 0.5)
             .answers_between("10.0.0.1", side("17"), 0.0, changed - 1.0)
             .answers_between("10.0.0.1", side("18"), changed, changed + 0.5)
             .answers("10.0.0.3", founder("db3").history(OTHER_HISTORY))
     };
-    assert_eq!(scene(10.0).verdict(), VerdictState::Diverged);
+    assert_eq!(fixture(10.0).verdict(), VerdictState::Diverged);
     assert_eq!(
-        scene(1.0).verdict(),
+        fixture(1.0).verdict(),
         VerdictState::Degraded,
-        "what was not proven before is not proven by the change"
+        "a view change does not prove what was not proven before"
     );
 }
 
 #[test]
 fn histories_that_differ_without_two_primaries_are_diverged() {
-    let scene = FoldFixture::expecting(&MEMBERS[..2])
+    let fixture = FoldFixture::expecting(&MEMBERS[..2])
         .answers("10.0.0.1", founder("db1"))
         .answers(
             "10.0.0.2",
             FakeServer::non_primary("db2").history(OTHER_HISTORY),
         );
-    let view = scene.view();
+    let view = fixture.view();
     assert_eq!(view.verdict.state, VerdictState::Diverged);
     assert_eq!(view.verdict.reasons[0].code, ReasonCode::StateUuidsDiffer);
     let joiner = FakeServer::synced("db2")
@@ -272,17 +272,17 @@ fn an_unexpected_founder_is_never_overlooked() {
         (1.0, VerdictState::Degraded),
         (5.0, VerdictState::SplitBrain),
     ] {
-        let scene = FoldFixture::expecting(&MEMBERS[..1])
+        let fixture = FoldFixture::expecting(&MEMBERS[..1])
             .at(seconds)
             .answers("10.0.0.1", founder("db1"))
             .answers("10.0.0.9", founder("db9"));
-        assert_eq!(scene.verdict(), expected, "after {seconds} s");
+        assert_eq!(fixture.verdict(), expected, "after {seconds} s");
     }
 }
 
 #[test]
 fn groups_that_share_a_silent_member_may_be_one_for_a_while() {
-    let scene = |seconds: f64| {
+    let fixture = |seconds: f64| {
         let one = ["10.0.0.1:3306", "10.0.0.3:3306"];
         let other = ["10.0.0.2:3306", "10.0.0.3:3306"];
         FoldFixture::expecting(&MEMBERS[..3])
@@ -296,14 +296,14 @@ fn groups_that_share_a_silent_member_may_be_one_for_a_while() {
                 FakeServer::synced("db2").view(&other, 0).conf_id("18"),
             )
     };
-    assert_eq!(scene(10.0).verdict(), VerdictState::Degraded);
-    assert_eq!(scene(60.0).verdict(), VerdictState::SplitBrain);
+    assert_eq!(fixture(10.0).verdict(), VerdictState::Degraded);
+    assert_eq!(fixture(60.0).verdict(), VerdictState::SplitBrain);
 }
 
 #[test]
 fn a_view_that_lags_without_a_backlog_is_not_healthy() {
     let known = ["10.0.0.1:3306", "10.0.0.2:3306", "10.0.0.3:3306"];
-    let scene = |queue: &str, seconds: f64| {
+    let fixture = |queue: &str, seconds: f64| {
         let late = |name: &str, index| {
             let server = FakeServer::synced(name)
                 .view(&known[1..], index)
@@ -319,13 +319,13 @@ fn a_view_that_lags_without_a_backlog_is_not_healthy() {
             .answers("10.0.0.2", late("db2", 0))
             .answers("10.0.0.3", late("db3", 1))
     };
-    assert_eq!(scene("0", 1.0).verdict(), VerdictState::Degraded);
+    assert_eq!(fixture("0", 1.0).verdict(), VerdictState::Degraded);
     assert_eq!(
-        scene("900", 60.0).verdict(),
+        fixture("900", 60.0).verdict(),
         VerdictState::Healthy,
-        "they apply their way there"
+        "they are still applying their backlog"
     );
-    assert_eq!(scene("0", 5.0).verdict(), VerdictState::Degraded);
+    assert_eq!(fixture("0", 5.0).verdict(), VerdictState::Degraded);
 }
 
 #[test]
@@ -334,16 +334,16 @@ fn reporters_without_an_index_fill_the_list() {
         let server = FakeServer::synced(name).view(&["AUTO"; 2], 0).conf_id("18");
         server.with_row("wsrep_local_index", "-1")
     };
-    let scene = FoldFixture::expecting(&MEMBERS[..3])
+    let fixture = FoldFixture::expecting(&MEMBERS[..3])
         .answers("10.0.0.1", placeless("db1"))
         .answers("10.0.0.2", placeless("db2"))
         .answers("10.0.0.3", founder("db3"));
-    assert_eq!(scene.verdict(), VerdictState::SplitBrain);
+    assert_eq!(fixture.verdict(), VerdictState::SplitBrain);
 }
 
 #[test]
 fn i23_a_list_of_another_size_than_the_view_hides_no_rival() {
-    // Read amid a change of views: the size is new, the list is still the old one.
+    // Read during a view change: the size is new, the list is still the old one.
     let known = ["10.0.0.1:3306", "10.0.0.2:3306", "10.0.0.3:3306"];
     let pair = |name: &str, list: &[&str], index| {
         let server = FakeServer::synced(name).view(list, index).conf_id("18");
@@ -359,38 +359,38 @@ fn i23_a_list_of_another_size_than_the_view_hides_no_rival() {
             (&known[..], (&known[2..], 0)),
             (&known[..], (&known[..], 2)),
         ] {
-            let scene = FoldFixture::expecting(&MEMBERS[..3])
+            let fixture = FoldFixture::expecting(&MEMBERS[..3])
                 .at(1.0)
                 .answers("10.0.0.1", pair("db1", pairs, 0))
                 .answers("10.0.0.2", pair("db2", pairs, 1))
                 .answers("10.0.0.3", alone(own.0, own.1, conf));
-            let view = scene.view();
+            let view = fixture.view();
             assert_eq!(
                 view.verdict.state,
                 VerdictState::Degraded,
                 "{pairs:?} {own:?} {conf}: {:#?}",
                 view.components
             );
-            assert_eq!(primaries(&scene), 2, "{pairs:?} {own:?} {conf}");
+            assert_eq!(primaries(&fixture), 2, "{pairs:?} {own:?} {conf}");
         }
     }
 }
 
 #[test]
 fn i23_members_that_do_not_all_list_each_other_are_never_healthy() {
-    // One who was parted has been bootstrapped; the others have not given it up yet, or its status was read while it
-    // changed: Primary already, of a view without a number still.
+    // A partitioned node was bootstrapped and the others have not dropped it yet, or its status was read during the
+    // change: already Primary, but still without a conf_id.
     let parted =
         |conf: &str, address: &str| FakeServer::synced("db3").view(&[address], 0).conf_id(conf);
     for (third, own) in [("AUTO", "AUTO"), ("10.0.0.3:3306", "10.0.0.3:3306")] {
         for conf in ["1", "16", "17", "18", UNDEFINED] {
             let list = ["AUTO", "AUTO", third];
-            let scene = FoldFixture::expecting(&MEMBERS[..3])
+            let fixture = FoldFixture::expecting(&MEMBERS[..3])
                 .at(1.0)
                 .answers("10.0.0.1", FakeServer::synced("db1").view(&list, 0))
                 .answers("10.0.0.2", FakeServer::synced("db2").view(&list, 1))
                 .answers("10.0.0.3", parted(conf, own));
-            let view = scene.view();
+            let view = fixture.view();
             assert_eq!(
                 view.verdict.state,
                 VerdictState::Degraded,
@@ -412,18 +412,18 @@ fn a_node_with_an_old_list_after_ist_is_not_a_rival() {
         let joined = FakeServer::synced("db3")
             .view(old, 2)
             .with_row("wsrep_cluster_size", "3");
-        let scene = FoldFixture::expecting(&MEMBERS[..3])
+        let fixture = FoldFixture::expecting(&MEMBERS[..3])
             .at(300.0)
             .answers("10.0.0.1", FakeServer::synced("db1").view(all, 0))
             .answers("10.0.0.2", FakeServer::synced("db2").view(all, 1))
             .answers("10.0.0.3", joined);
-        let view = scene.view();
+        let view = fixture.view();
         assert_eq!(
             view.verdict.state,
             VerdictState::Healthy,
             "{old:?}: {:#?}",
             view.verdict.reasons
         );
-        assert_eq!(primaries(&scene), 1, "{old:?}");
+        assert_eq!(primaries(&fixture), 1, "{old:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! What servers answer, read: every row of B5 in galera.md, and what two answers say together.
+//! Parsing of status rows, and what follows from two consecutive answers.
 
 use galera::observe::observation::{RECENT_RATES_MAX, SqlObservation};
 use galera::observe::wsrep::{

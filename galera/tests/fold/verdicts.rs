@@ -1,7 +1,7 @@
-//! Every verdict, from evidence as it looks in real life.
+//! Every verdict, from realistic evidence.
 
 use galera::observe::observation::ProbeErrorKind;
-use galera::view::{ReasonCode, VerdictState};
+use galera::view::{ReasonCode as R, ReasonCode, VerdictState as V, VerdictState};
 
 use crate::fixture::{
     FakeServer, FoldFixture, RUNNING_FIELDS, denied, failure, reason_codes, refused, timed_out,
@@ -29,20 +29,27 @@ fn no_primary() -> FoldFixture {
     FoldFixture::expecting(&MEMBERS).answers("10.0.0.1", FakeServer::non_primary("db1"))
 }
 
-/// Every table row: what happens, the evidence, the verdict, and the codes of its reasons in order.
-fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
-    use ReasonCode as R;
-    use VerdictState as V;
-    let stopped = [
-        ("phase", "stopping"),
-        (
-            "recovered_position",
-            "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b:2881",
-        ),
-    ];
-    let every = |scene: FoldFixture, add: fn(FoldFixture, &str) -> FoldFixture| {
-        MEMBERS.iter().fold(scene, |scene, node| add(scene, node))
-    };
+/// The registration of a node whose agent stops it.
+const STOPPED_FIELDS: [(&str, &str); 2] = [
+    ("phase", "stopping"),
+    (
+        "recovered_position",
+        "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b:2881",
+    ),
+];
+
+/// Applies `add` to every member.
+fn every_member(fixture: FoldFixture, add: fn(FoldFixture, &str) -> FoldFixture) -> FoldFixture {
+    MEMBERS
+        .iter()
+        .fold(fixture, |fixture, node| add(fixture, node))
+}
+
+/// The situation, the evidence, the verdict, and the codes of its reasons in order.
+type Row = (&'static str, FoldFixture, VerdictState, Vec<ReasonCode>);
+
+/// A Primary component with a member that does not answer.
+fn with_missing_member() -> Vec<Row> {
     vec![
         (
             "three Synced",
@@ -72,9 +79,11 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "one stopped by its agent",
-            two_of_three()
-                .fails("10.0.0.3", 4.0, refused())
-                .registered("10.0.0.3", 8.0, &stopped),
+            two_of_three().fails("10.0.0.3", 4.0, refused()).registered(
+                "10.0.0.3",
+                8.0,
+                &STOPPED_FIELDS,
+            ),
             V::Degraded,
             vec![
                 R::MemberStopped,
@@ -82,6 +91,12 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
                 R::NodeWithoutRegistration,
             ],
         ),
+    ]
+}
+
+/// A Primary component with a member that answers, but is not Synced, or gives no status.
+fn with_member_out_of_sync() -> Vec<Row> {
+    vec![
         (
             "one restarted",
             two_of_three().answers("10.0.0.3", FakeServer::non_primary("db3")),
@@ -139,7 +154,7 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
             vec![R::AccessDenied],
         ),
         (
-            "one has no connection left",
+            "one has too many connections",
             two_of_three().fails(
                 "10.0.0.3",
                 0.0,
@@ -149,11 +164,17 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
             vec![R::NoEvidence],
         ),
         (
-            "one about to be asked",
+            "one not probed yet",
             two_of_three().pending("10.0.0.3"),
             V::Unknown,
             vec![R::NoEvidence],
         ),
+    ]
+}
+
+/// Answers, but no Primary.
+fn without_primary() -> Vec<Row> {
+    vec![
         (
             "quorum lost",
             no_primary()
@@ -172,7 +193,7 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
             vec![R::NobodyPrimary],
         ),
         (
-            "quorum lost as far as SQL sees",
+            "quorum lost as seen over SQL",
             no_primary()
                 .fails("10.0.0.2", 4.0, refused())
                 .fails("10.0.0.3", 4.0, timed_out())
@@ -186,15 +207,21 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
             ],
         ),
         (
-            "others about to be asked",
+            "others not probed yet",
             no_primary().pending("10.0.0.2").pending("10.0.0.3"),
             V::Unknown,
             vec![R::NoEvidence, R::NoEvidence, R::NoEvidence],
         ),
+    ]
+}
+
+/// No answers.
+fn without_answers() -> Vec<Row> {
+    vec![
         (
             "all refuse",
-            every(FoldFixture::expecting(&MEMBERS), |scene, node| {
-                scene.fails(node, 1.0, refused())
+            every_member(FoldFixture::expecting(&MEMBERS), |fixture, node| {
+                fixture.fails(node, 1.0, refused())
             }),
             V::Down,
             vec![
@@ -206,8 +233,8 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "all stopped",
-            every(FoldFixture::expecting(&MEMBERS), |scene, node| {
-                scene
+            every_member(FoldFixture::expecting(&MEMBERS), |fixture, node| {
+                fixture
                     .fails(node, 1.0, refused())
                     .registered(node, 8.0, &[("phase", "stopping")])
             }),
@@ -221,8 +248,8 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "all hang",
-            every(FoldFixture::expecting(&MEMBERS), |scene, node| {
-                scene.fails(node, 1.0, timed_out())
+            every_member(FoldFixture::expecting(&MEMBERS), |fixture, node| {
+                fixture.fails(node, 1.0, timed_out())
             }),
             V::Unknown,
             vec![
@@ -247,9 +274,9 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
             ],
         ),
         (
-            "all refuse the console, the registry says they run",
-            every(FoldFixture::expecting(&MEMBERS), |scene, node| {
-                scene
+            "all refuse connections, but are registered as running",
+            every_member(FoldFixture::expecting(&MEMBERS), |fixture, node| {
+                fixture
                     .fails(node, 1.0, refused())
                     .registered(node, 8.0, &RUNNING_FIELDS)
             }),
@@ -258,8 +285,8 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "all refuse the account",
-            every(FoldFixture::expecting(&MEMBERS), |scene, node| {
-                scene.fails(node, 1.0, denied())
+            every_member(FoldFixture::expecting(&MEMBERS), |fixture, node| {
+                fixture.fails(node, 1.0, denied())
             }),
             V::Unknown,
             vec![
@@ -277,8 +304,8 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
         ),
         (
             "first seconds",
-            every(FoldFixture::expecting(&MEMBERS), |scene, node| {
-                scene.pending(node)
+            every_member(FoldFixture::expecting(&MEMBERS), |fixture, node| {
+                fixture.pending(node)
             }),
             V::Unknown,
             vec![R::NoEvidence; 4],
@@ -294,8 +321,14 @@ fn table() -> Vec<(&'static str, FoldFixture, VerdictState, Vec<ReasonCode>)> {
 
 #[test]
 fn every_verdict() {
-    for (what, scene, verdict, expected) in table() {
-        let view = scene.view();
+    let rows = [
+        with_missing_member(),
+        with_member_out_of_sync(),
+        without_primary(),
+        without_answers(),
+    ];
+    for (what, fixture, verdict, expected) in rows.into_iter().flatten() {
+        let view = fixture.view();
         let found: Vec<ReasonCode> = reason_codes(&view)
             .into_iter()
             .map(|(code, _)| code)

@@ -1,4 +1,4 @@
-//! Requesting, approving, rejecting, withdrawing, expiring: who may, and when.
+//! Requests, approvals, rejections, cancellations and expiry: who is allowed, and when.
 
 use galera::access::Role;
 use galera::recover::action::{
@@ -35,7 +35,7 @@ fn a_request_waits_for_approval() {
 fn i19_a_request_is_confirmed_by_the_clusters_exact_name() {
     let (olga, plan) = (olga(), plan());
     let ask = |confirm: &str, reason: &str, digest: &str| {
-        let wanted = ActionRequest {
+        let request = ActionRequest {
             id: "a1",
             by: &olga,
             plan_digest: digest,
@@ -43,7 +43,7 @@ fn i19_a_request_is_confirmed_by_the_clusters_exact_name() {
             reason,
             break_glass: None,
         };
-        request_action(&wanted, &plan, &plan, &ActionLimits::default(), at(NOW))
+        request_action(&request, &plan, &plan, &ActionLimits::default(), at(NOW))
             .map_err(|refusal| refusal.code())
     };
     assert!(ask("lab", "why", &plan.digest).is_ok());
@@ -70,7 +70,7 @@ fn the_digest_may_be_of_the_plan_before_the_attestations() {
     scene.attestations.clear();
     let without = scene.plan();
     assert_ne!(without.digest, with.digest);
-    let wanted = ActionRequest {
+    let request = ActionRequest {
         id: "a1",
         by: &olga,
         plan_digest: &without.digest,
@@ -79,7 +79,7 @@ fn the_digest_may_be_of_the_plan_before_the_attestations() {
         break_glass: None,
     };
     let action =
-        request_action(&wanted, &without, &with, &ActionLimits::default(), at(NOW)).unwrap();
+        request_action(&request, &without, &with, &ActionLimits::default(), at(NOW)).unwrap();
     assert_eq!(action.plan.digest, with.digest);
 }
 
@@ -91,7 +91,7 @@ fn a_plan_that_does_not_pass_cannot_be_requested() {
     let refusal = requested(&olga(), &plan, &ActionLimits::default()).unwrap_err();
     assert_eq!(refusal.code(), "plan_not_executable");
     assert!(
-        refusal.to_string().contains("n9 is no known member"),
+        refusal.to_string().contains("n9 is not a known member"),
         "{refusal}"
     );
     let healthy = RecoveryFixture::expecting(&["n1"])
@@ -103,12 +103,12 @@ fn a_plan_that_does_not_pass_cannot_be_requested() {
 #[test]
 fn i19_only_operators_request_and_only_approvers_approve() {
     for role in Role::ALL {
-        let who = person("zoe", &[role]);
-        let may = requested(&who, &plan(), &ActionLimits::default()).is_ok();
+        let account = person("zoe", &[role]);
+        let may = requested(&account, &plan(), &ActionLimits::default()).is_ok();
         assert_eq!(may, role == Role::Operator, "{role}");
         let digest = plan().digest;
         let approve = ActionEvent::Approve {
-            by: &who,
+            by: &account,
             digest: &digest,
             comment: None,
         };
@@ -118,7 +118,7 @@ fn i19_only_operators_request_and_only_approvers_approve() {
             "{role}"
         );
         let reject = ActionEvent::Reject {
-            by: &who,
+            by: &account,
             comment: None,
         };
         assert_eq!(
@@ -127,7 +127,7 @@ fn i19_only_operators_request_and_only_approvers_approve() {
             "{role}"
         );
         let cancel = ActionEvent::Cancel {
-            by: &who,
+            by: &account,
             comment: None,
         };
         assert_eq!(
@@ -136,7 +136,7 @@ fn i19_only_operators_request_and_only_approvers_approve() {
             "{role}: not the requester"
         );
         let comment = ActionEvent::Comment {
-            by: &who,
+            by: &account,
             text: "hm",
         };
         assert_eq!(
@@ -146,7 +146,7 @@ fn i19_only_operators_request_and_only_approvers_approve() {
         );
         let plan = plan();
         let execute = ActionEvent::Begin {
-            by: Some(&who),
+            by: Some(&account),
             replica: "r1",
             fence: 1,
             plan: &plan,
@@ -187,8 +187,8 @@ fn i19_no_approval_counts_twice() {
     let action = requested(&olga(), &plan(), &limits).unwrap();
     let digest = plan().digest;
     let (adam, eve) = (adam(), person("eve", &[Role::Approver]));
-    let by = |who| ActionEvent::Approve {
-        by: who,
+    let by = |account| ActionEvent::Approve {
+        by: account,
         digest: &digest,
         comment: None,
     };
@@ -248,7 +248,7 @@ fn requests_and_approvals_expire() {
         let expired = after(&action, &ActionEvent::Tick, seconds).unwrap();
         assert_eq!(expired.state, ActionState::Expired);
         assert_eq!(expired.ended_at, Some(later(seconds)));
-        // Also before anybody has written that it expired.
+        // Also before a replica has recorded the expiry.
         let adam = adam();
         let reject = ActionEvent::Reject {
             by: &adam,
@@ -509,7 +509,7 @@ fn i19_break_glass_is_never_decided_alone() {
 }
 
 #[test]
-fn i01_i06_nobody_overrides_a_primary_or_makes_up_a_candidate() {
+fn i01_i06_a_primary_or_missing_candidate_cannot_be_overridden() {
     let limits = ActionLimits::default();
     let primary = RecoveryFixture::two_of_three_lost()
         .answers("n9", FakeStatusRows::primary(&["n9"], 0, 100))
@@ -520,10 +520,10 @@ fn i01_i06_nobody_overrides_a_primary_or_makes_up_a_candidate() {
             FakeStatusRows::non_primary(&["n1"], 0, 5).with_history(crate::fixture::NIL),
         )
         .plan();
-    let false_word = RecoveryFixture::two_of_three_lost()
+    let contradicted = RecoveryFixture::two_of_three_lost()
         .denies_access("n2")
         .plan();
-    for plan in [primary, nil, false_word] {
+    for plan in [primary, nil, contradicted] {
         let failing: Vec<CheckCode> = plan.failing().map(|check| check.code.clone()).collect();
         let refusal = requested_with(&anna(), &plan, &limits, Some(&failing)).unwrap_err();
         assert!(
@@ -543,6 +543,6 @@ fn refusals_name_the_thing_and_the_remedy() {
     };
     assert_eq!(
         after(&action, &reject, 901).unwrap_err().to_string(),
-        "action a1 is expired: it never changes again; request a new one"
+        "action a1 is expired and can no longer change; request a new action"
     );
 }

@@ -1,4 +1,4 @@
-//! An action under test: a plan, people with roles, and shorthand for events.
+//! An action under test: a plan, accounts with roles, and shorthands for events.
 
 use std::time::Duration;
 
@@ -19,17 +19,14 @@ pub(crate) fn person(name: &str, roles: &[Role]) -> Actor {
     }
 }
 
-/// Requests.
 pub(crate) fn olga() -> Actor {
     person("olga", &[Role::Operator])
 }
 
-/// Approves.
 pub(crate) fn adam() -> Actor {
     person("adam", &[Role::Approver])
 }
 
-/// Administers.
 pub(crate) fn anna() -> Actor {
     person("anna", &[Role::Admin])
 }
@@ -65,7 +62,7 @@ pub(crate) fn requested_with(
     limits: &ActionLimits,
     overrides: Option<&[CheckCode]>,
 ) -> Result<Action, ActionRefusal> {
-    let wanted = ActionRequest {
+    let request = ActionRequest {
         id: "a1",
         by,
         plan_digest: &plan.digest,
@@ -75,7 +72,7 @@ pub(crate) fn requested_with(
             overrides: codes.to_vec(),
         }),
     };
-    request_action(&wanted, plan, plan, limits, at(NOW))
+    request_action(&request, plan, plan, limits, at(NOW))
 }
 
 pub(crate) fn pending() -> Action {

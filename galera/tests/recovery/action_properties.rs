@@ -1,4 +1,4 @@
-//! Laws of an action's life: whatever happens in whatever order.
+//! Properties of actions under any sequence of events.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -15,10 +15,9 @@ use proptest::prelude::*;
 use crate::action_fixture::{olga, other_plan, person, plan, requested};
 use crate::fixture::{NOW, at};
 
-/// The plan that was requested, and another one.
+/// The requested plan, and another one.
 static PLANS: LazyLock<(Plan, Plan)> = LazyLock::new(|| (plan(), other_plan()));
 
-/// One thing that happens.
 #[derive(Clone, Copy, Debug)]
 enum GeneratedEvent {
     Approve(usize, bool),
@@ -34,13 +33,13 @@ enum GeneratedEvent {
 }
 
 fn generated_events() -> impl Strategy<Value = Vec<(GeneratedEvent, u64)>> {
-    let who = 0_usize..4;
+    let account = 0_usize..4;
     let fence = 0_i64..4;
     let one = prop_oneof![
-        3 => (who.clone(), any::<bool>()).prop_map(|(who, same)| GeneratedEvent::Approve(who, same)),
-        1 => who.clone().prop_map(GeneratedEvent::Reject),
-        1 => who.clone().prop_map(GeneratedEvent::Cancel),
-        1 => who.prop_map(GeneratedEvent::Comment),
+        3 => (account.clone(), any::<bool>()).prop_map(|(account, same)| GeneratedEvent::Approve(account, same)),
+        1 => account.clone().prop_map(GeneratedEvent::Reject),
+        1 => account.clone().prop_map(GeneratedEvent::Cancel),
+        1 => account.prop_map(GeneratedEvent::Comment),
         3 => (fence.clone(), prop::bool::weighted(0.9)).prop_map(|(fence, same)| GeneratedEvent::Begin(fence, same)),
         2 => fence.clone().prop_map(GeneratedEvent::TakeOver),
         4 => (fence.clone(), prop::bool::weighted(0.9)).prop_map(|(fence, same)| GeneratedEvent::Intend(fence, same)),
@@ -86,21 +85,21 @@ fn apply(
         ObservedOutcome::Contradicted("no".to_owned()),
     ];
     let event = match what {
-        GeneratedEvent::Approve(who, is_same) => ActionEvent::Approve {
-            by: &people[who],
+        GeneratedEvent::Approve(account, is_same) => ActionEvent::Approve {
+            by: &people[account],
             digest: digest(is_same),
             comment: None,
         },
-        GeneratedEvent::Reject(who) => ActionEvent::Reject {
-            by: &people[who],
+        GeneratedEvent::Reject(account) => ActionEvent::Reject {
+            by: &people[account],
             comment: None,
         },
-        GeneratedEvent::Cancel(who) => ActionEvent::Cancel {
-            by: &people[who],
+        GeneratedEvent::Cancel(account) => ActionEvent::Cancel {
+            by: &people[account],
             comment: None,
         },
-        GeneratedEvent::Comment(who) => ActionEvent::Comment {
-            by: &people[who],
+        GeneratedEvent::Comment(account) => ActionEvent::Comment {
+            by: &people[account],
             text: "hm",
         },
         GeneratedEvent::Begin(fence, is_same) => ActionEvent::Begin {
@@ -143,7 +142,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_024))]
 
     #[test]
-    fn i16_i17_i19_no_life_breaks_the_laws(moves in generated_events(), approvals in 1_u32..3) {
+    fn i16_i17_i19_no_sequence_of_events_breaks_an_invariant(moves in generated_events(), approvals in 1_u32..3) {
         let limits = ActionLimits { approvals_needed: approvals, ..ActionLimits::default() };
         let mut action = requested(&olga(), &PLANS.0, &limits).unwrap();
         let (mut now, mut intentions) = (0, 0);
@@ -177,7 +176,7 @@ proptest! {
         if action.state == ActionState::Succeeded || action.state == ActionState::Unverified {
             prop_assert!(action.may_have_acted());
         }
-        // Whatever happened: left alone, it ends.
+        // Without further events, every action ends.
         let end = apply(&action, GeneratedEvent::Tick, &limits, now + 3_600);
         prop_assert!(action.state.is_final() || end.unwrap().state.is_final());
     }

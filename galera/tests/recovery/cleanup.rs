@@ -1,4 +1,4 @@
-//! Removing registrations: what is stale, what stays, and what forbids it all.
+//! Clean-up: which registrations are stale, which are kept, and what blocks the plan.
 
 use galera::observe::registration::RawKeyValue;
 use galera::recover::attestation::AttestedState;
@@ -269,7 +269,7 @@ fn i27_nothing_while_the_cluster_is_not_primary() {
 }
 
 #[test]
-fn i27_nothing_while_somebody_starts_or_a_recovery_is_open() {
+fn i27_nothing_while_a_node_starts_or_a_recovery_is_open() {
     for phase in ["starting", "waiting", "joining"] {
         let register = CleanupFixture::new()
             .with_altered_keys(3, |keys| keys.push(key("n5/phase", phase, 70, 11)));
@@ -377,7 +377,7 @@ fn the_digest_follows_revisions_but_not_time() {
     assert_ne!(rewritten.plan().digest, digest);
 }
 
-/// A cluster of two that is gone, both attested.
+/// A retired cluster of two nodes, both attested.
 fn retired_cluster() -> (RecoveryFixture, RegistryReading) {
     let scene = RecoveryFixture::expecting(&["n1", "n2"])
         .refuses_connections("n1")
@@ -419,7 +419,7 @@ fn a_decommissioned_cluster_loses_every_key_the_founder_last() {
 }
 
 #[test]
-fn i26_decommissioning_needs_everybody_attested_and_nobody_alive() {
+fn i26_decommissioning_needs_every_member_attested_and_none_running() {
     let (scene, reading) = retired_cluster();
     let mut stopped = scene.clone();
     stopped.attestations[1].statement = AttestedState::Stopped;
@@ -466,7 +466,7 @@ fn i30_nothing_stale_is_an_answer_with_every_why() {
     assert_eq!(kept.count(), 2);
 }
 
-/// Who has only begun to read cannot tell yet what is stale; what is wrong with the cluster it can.
+/// A replica that has just started to read cannot know what is stale, but does know what is wrong with the cluster.
 #[test]
 fn i16_i25_a_planner_that_has_not_read_for_long_knows_no_other_plan() {
     let approved = CleanupFixture::new().plan();
@@ -490,7 +490,7 @@ fn i16_i25_a_planner_that_has_not_read_for_long_knows_no_other_plan() {
             .compare_with_approved(&approved),
         PlanComparison::Same
     );
-    // Whoever has read for long enough knows what has changed.
+    // A replica that has read for long enough knows what has changed.
     let back = CleanupFixture::new().with_altered_keys(0, |keys| {
         keys.retain(|raw| !raw.key.ends_with(b"9/ipaddress"))
     });

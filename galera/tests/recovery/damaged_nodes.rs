@@ -6,7 +6,7 @@ use crate::fixture::{FakeStatusRows, RecoveryFixture, check, failing, id, status
 
 const PAIR: [&str; 2] = ["n1", "n2"];
 
-/// `n1` and `n2` in one component; what `n1` says is up to the test.
+/// `n1` and `n2` in one component; the test chooses what `n1` reports.
 fn pair(n1: FakeStatusRows, n2_seqno: u64) -> RecoveryFixture {
     RecoveryFixture::expecting(&PAIR)
         .answers("n1", n1)
@@ -28,7 +28,7 @@ fn transfer_failed(server: FakeStatusRows) -> FakeStatusRows {
     server.with_row("wsrep_local_state_comment", comment)
 }
 
-/// `n1` executes nothing, and what it alone holds is not what the cluster goes on from.
+/// `n1` executes nothing, and the cluster does not continue from data that only it has.
 fn assert_excluded(plan: &Plan, why: &str) {
     let candidate = check(plan, &CheckCode::CANDIDATE);
     assert_eq!(candidate.status, CheckStatus::Fail, "{candidate:?}");
@@ -38,7 +38,7 @@ fn assert_excluded(plan: &Plan, why: &str) {
 }
 
 #[test]
-fn i14_who_lost_a_vote_is_neither_source_nor_executor() {
+fn i14_a_node_that_lost_a_vote_is_neither_source_nor_executor() {
     assert_excluded(
         &pair(inconsistent(n1(12)), 10).plan(),
         "n1 lost an inconsistency vote",
@@ -49,7 +49,7 @@ fn i14_who_lost_a_vote_is_neither_source_nor_executor() {
 fn i14_a_failed_state_transfer_is_neither_source_nor_executor() {
     let plan = pair(transfer_failed(n1(12)), 10).plan();
     assert_excluded(&plan, "State Transfer failed");
-    // It is over: nobody has to wait for it.
+    // It is over: no node waits for it.
     assert_eq!(
         status(&plan, &CheckCode::NO_STATE_TRANSFER),
         CheckStatus::Pass
@@ -57,7 +57,7 @@ fn i14_a_failed_state_transfer_is_neither_source_nor_executor() {
 }
 
 #[test]
-fn i14_who_was_evicted_is_neither_source_nor_executor() {
+fn i14_an_evicted_node_is_neither_source_nor_executor() {
     let process = "11110000-0c2f-11ef-a1b2-c3d4e5f60718";
     let listed = format!("22220000-0c2f-11ef-a1b2-c3d4e5f60718,{process}");
     let scene = pair(n1(12).with_row("wsrep_gcomm_uuid", process), 10).answers(
@@ -72,7 +72,7 @@ fn i14_who_was_evicted_is_neither_source_nor_executor() {
 }
 
 #[test]
-fn i14_who_left_its_group_is_neither_source_nor_executor() {
+fn i14_a_node_that_left_its_group_is_neither_source_nor_executor() {
     for state in ["CLOSED", "leaving"] {
         let plan = pair(n1(12).with_row("wsrep_evs_state", state), 10).plan();
         assert_excluded(&plan, "has left its group");
@@ -93,7 +93,7 @@ fn i14_a_damaged_member_that_is_not_ahead_is_only_kept_from_executing() {
 }
 
 #[test]
-fn i14_where_everybody_is_damaged_nobody_executes() {
+fn i14_without_an_undamaged_member_nothing_is_executed() {
     let scene = pair(inconsistent(n1(10)), 10).answers(
         "n2",
         inconsistent(FakeStatusRows::non_primary(&PAIR, 1, 10)),

@@ -1,4 +1,4 @@
-//! The one statement, in the words of the server that executes it (I20), and nothing else ever (I24).
+//! The bootstrap statement in the dialect of the server that runs it (I20), and no other statement (I24).
 
 use galera::observe::wsrep::WsrepStatus;
 use galera::recover::plan::PlanStep;
@@ -44,7 +44,7 @@ fn i20_the_statement_is_a_constant_in_the_servers_dialect() {
         .with_row("wsrep_provider_pc_bootstrap_", "ON");
     assert_eq!(statement(plain), OPTIONS);
     assert_eq!(statement(hostile), OPTIONS);
-    // The variable stays ON after a bootstrap; it triggers the next one all the same.
+    // The variable stays ON after a bootstrap, but setting it again still triggers one.
     for server in [plugin, again] {
         assert_eq!(statement(server), PLUGIN);
     }

@@ -1,4 +1,4 @@
-//! Carrying out: lock, intention, answer, observation, end; and every place where an executor may die.
+//! Execution: lock, intention, answer, observation, end; and every step at which an executor may crash.
 
 use galera::recover::action::{
     Action, ActionEvent, ActionState, NextStep, ObservedOutcome, RecoveryPause, StepResult,
@@ -57,9 +57,9 @@ fn the_whole_life() {
         [
             "requested: two hosts lost power",
             "approved: seen it",
-            "begun by r1",
-            "step 1 is about to be done",
-            "step 1 was taken: OK",
+            "started by r1",
+            "step 1 is about to be executed",
+            "step 1 completed: OK",
             "n1 is not Primary yet",
             "succeeded: n1 is Primary and Synced",
         ]
@@ -174,7 +174,7 @@ fn i17_only_a_newer_lock_takes_over_and_the_old_one_is_fenced() {
     assert!(after(&taken, &intend(&plan().digest, 9), 31).is_ok());
 }
 
-/// An executor may die at any of these; the successor ends the action without a second attempt.
+/// An executor may crash at any of these; its successor ends the action without a second attempt.
 #[test]
 fn i17_a_successor_finishes_from_every_step() {
     let refused = |action: &Action| {
@@ -375,5 +375,5 @@ fn several_steps_go_in_order_and_stop_at_a_refusal() {
     };
     let ended = after(&second, &refused, 24).unwrap();
     assert_eq!(ended.state, ActionState::Failed);
-    assert!(ended.outcome.unwrap().contains("1 of 2 steps were done"));
+    assert!(ended.outcome.unwrap().contains("1 of 2 steps completed"));
 }

@@ -1,4 +1,4 @@
-//! A cluster to recover: what its nodes answer, what is registered, remembered and attested, and a clock.
+//! A cluster to recover: its nodes' answers, registrations, stored positions and attestations, and a clock.
 
 use galera::judge::known_positions::KnownPositions;
 use galera::observe::observation::{
@@ -16,12 +16,12 @@ pub(crate) const OTHER_HISTORY: &str = "7b2d4e10-0c2f-11ef-8d11-0242ac120002";
 pub(crate) const NIL: &str = "00000000-0000-0000-0000-000000000000";
 const UNDEFINED: &str = "18446744073709551615";
 
-/// 2026-11-23T08:12:00Z: when the console began to look.
+/// 2026-11-23T08:12:00Z: when the console started to observe.
 pub(crate) const START: i64 = 1_795_421_520_000;
 /// Long enough for every view to have settled.
 pub(crate) const NOW: i64 = 60;
 
-/// `seconds` after the console began to look.
+/// `seconds` after the console started to observe.
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_unix_millis(START + seconds * 1_000)
 }
@@ -90,7 +90,7 @@ impl FakeStatusRows {
     }
 }
 
-/// Everything that a plan rests on, under construction.
+/// The input of a plan, under construction.
 #[derive(Clone)]
 pub(crate) struct RecoveryFixture {
     pub(crate) evidence: Evidence,
@@ -260,7 +260,7 @@ pub(crate) fn status(plan: &Plan, code: &CheckCode) -> CheckStatus {
     check(plan, code).status
 }
 
-/// The codes of the checks that forbid the plan, in order.
+/// The codes of the checks that block the plan, in order.
 pub(crate) fn failing(plan: &Plan) -> Vec<&str> {
     plan.failing().map(|check| check.code.as_str()).collect()
 }

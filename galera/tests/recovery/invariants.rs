@@ -10,8 +10,8 @@ use crate::fixture::{
 };
 
 #[test]
-fn i01_no_bootstrap_while_any_node_says_primary() {
-    // Expected or not: a node that only a member list names counts as well.
+fn i01_no_bootstrap_while_any_node_reports_primary() {
+    // Expected or not, a node that only a member list names counts.
     for node in ["n3", "n9"] {
         let scene = RecoveryFixture::two_of_three_lost()
             .answers(node, FakeStatusRows::primary(&[node], 0, 100));
@@ -71,7 +71,7 @@ fn i02_silence_and_refusal_are_not_death() {
 }
 
 #[test]
-fn i02_an_agents_word_and_a_refusal_together_are() {
+fn i02_an_agents_report_and_a_refused_connection_prove_a_stop() {
     let plan = RecoveryFixture::expecting(&["n1", "n2"])
         .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100))
         .agent_waiting("n2", 100)
@@ -123,7 +123,7 @@ fn i03_a_missing_registration_is_not_death_and_a_present_one_not_primary() {
 }
 
 #[test]
-fn i04_the_denominator_is_everybody_expected() {
+fn i04_every_expected_member_must_be_accounted_for() {
     let mut scene = RecoveryFixture::expecting(&["n1"])
         .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100));
     assert!(scene.plan().executable);
@@ -456,7 +456,7 @@ fn i18_without_the_registry_nothing_is_executable() {
 }
 
 #[test]
-fn i19_the_off_switch_blocks_with_who_and_why() {
+fn i19_paused_recovery_blocks_with_account_and_reason() {
     let mut scene = RecoveryFixture::two_of_three_lost();
     scene.context.recovery_pause = Some(RecoveryPause {
         by: "ann".to_owned(),
@@ -473,7 +473,7 @@ fn i19_the_off_switch_blocks_with_who_and_why() {
 }
 
 #[test]
-fn i30_a_blocked_plan_keeps_its_target_and_says_every_why() {
+fn i30_a_blocked_plan_keeps_its_target_and_every_reason() {
     let mut scene = RecoveryFixture::two_of_three_lost();
     scene.attestations.clear();
     scene
@@ -483,8 +483,7 @@ fn i30_a_blocked_plan_keeps_its_target_and_says_every_why() {
     assert_eq!(failing(&plan), ["members_accounted", "no_regression"]);
     assert!(plan.target.is_some() && plan.steps.len() == 1);
     assert!(
-        plan.summary
-            .starts_with("n1 would be the one to go on from, but:"),
+        plan.summary.starts_with("n1 is the best candidate, but:"),
         "{}",
         plan.summary
     );

@@ -1,4 +1,4 @@
-//! Recovery, seen from outside: plans with their checks and invariants, the life of an action, clean-up.
+//! Recovery through its public interface: plans, checks, invariants, actions and clean-up.
 
 #[cfg(test)]
 mod action;

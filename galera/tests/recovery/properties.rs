@@ -1,4 +1,4 @@
-//! Laws that hold for any cluster, however broken.
+//! Properties of plans that hold for any cluster, however broken.
 
 use galera::recover::attestation::{Attestation, AttestedState, parse_pasted_state};
 use galera::recover::plan::{CheckCode, CheckStatus, Mechanism, Plan, PlanStep};
@@ -131,7 +131,7 @@ fn any_reports_primary(behaviours: &[NodeBehaviour]) -> bool {
         .any(|behaviour| behaviour.answer == Some("Primary"))
 }
 
-/// Laws of every plan.
+/// Invariants of every plan.
 fn check_plan_invariants(plan: &Plan) -> Result<(), TestCaseError> {
     prop_assert_eq!(&plan.computed_digest(), &plan.digest);
     prop_assert!(!plan.summary.is_empty());
@@ -162,7 +162,7 @@ fn check_plan_invariants(plan: &Plan) -> Result<(), TestCaseError> {
     let json = serde_json::to_string(plan).unwrap();
     let mut stored = plan.clone();
     for check in &mut stored.checks {
-        // Only who has just planned knows.
+        // Known only to the replica that has just planned.
         check.transient = None;
     }
     prop_assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), stored);
@@ -173,7 +173,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn i01_i06_no_plan_breaks_the_laws(behaviours in node_behaviours()) {
+    fn i01_i06_every_plan_keeps_the_invariants(behaviours in node_behaviours()) {
         let plan = fixture_of(&behaviours).plan();
         check_plan_invariants(&plan)?;
         if any_reports_primary(&behaviours) {
@@ -186,7 +186,7 @@ proptest! {
     }
 
     #[test]
-    fn i24_no_plan_stops_or_restarts_who_runs(behaviours in node_behaviours()) {
+    fn i24_no_plan_stops_or_restarts_a_running_node(behaviours in node_behaviours()) {
         let scene = fixture_of(&behaviours);
         let plan = scene.plan();
         for command in &plan.commands {
@@ -215,7 +215,7 @@ proptest! {
     }
 
     #[test]
-    fn i02_who_is_silent_and_not_vouched_for_blocks(behaviours in node_behaviours()) {
+    fn i02_an_unreachable_member_without_attestation_blocks(behaviours in node_behaviours()) {
         let silent = behaviours.iter().any(|behaviour| {
             let listed = behaviours.iter().any(|other| other.answer.is_some() && other.partner == behaviour.node);
             behaviour.answer.is_none() && behaviour.attested.is_none() && behaviour.registered.is_none() && !listed

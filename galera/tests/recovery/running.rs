@@ -1,4 +1,4 @@
-//! Plans for a running cluster that lost its quorum.
+//! Plans for a running cluster without quorum.
 
 use galera::recover::attestation::AttestedState;
 use galera::recover::plan::{
@@ -66,7 +66,7 @@ fn the_json_is_the_contract() {
 }
 
 #[test]
-fn the_most_advanced_of_isolated_nodes_goes_on() {
+fn the_most_advanced_of_isolated_nodes_is_chosen() {
     let plan = RecoveryFixture::three_isolated().plan();
     assert!(plan.executable, "{plan:#?}");
     let target = plan.target.unwrap();
@@ -78,7 +78,7 @@ fn the_most_advanced_of_isolated_nodes_goes_on() {
 }
 
 #[test]
-fn the_larger_of_equal_components_goes_on() {
+fn the_larger_of_equal_components_is_chosen() {
     let scene = RecoveryFixture::expecting(&["n1", "n2", "n3"])
         .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 10))
         .answers("n2", FakeStatusRows::non_primary(&["n2", "n3"], 0, 10))
@@ -188,7 +188,7 @@ fn every_check_of_a_blocked_plan_has_a_sentence() {
     );
 }
 
-/// What differs for a moment, what a planner cannot tell yet, and what has changed.
+/// Short-lived differences, differences from a short observation, and real changes.
 #[test]
 fn i16_a_plan_is_compared_with_the_approved_one() {
     let approved = RecoveryFixture::two_of_three_lost().plan();
@@ -208,7 +208,7 @@ fn i16_a_plan_is_compared_with_the_approved_one() {
         again(n1(100).with_row("wsrep_local_recv_queue", "3"), 0),
         PlanComparison::ShortLivedState
     );
-    // Lasting faults, and a moment beside a change.
+    // Lasting faults, and a short-lived state together with a change.
     for (name, value) in [
         ("wsrep_evs_state", "LEAVING"),
         ("wsrep_connected", "OFF"),
@@ -223,12 +223,12 @@ fn i16_a_plan_is_compared_with_the_approved_one() {
     let moved = n1(101).with_row("wsrep_evs_state", "GATHER");
     assert_eq!(again(moved, 0), PlanComparison::Changed);
     assert_eq!(again(n1(101), 0), PlanComparison::Changed);
-    // Somebody who has watched for two seconds only knows of no change.
+    // A replica that has watched for only two seconds has seen no change.
     assert_eq!(again(n1(100), NOW - 2), PlanComparison::ShortObservation);
     assert_eq!(again(n1(101), NOW - 2), PlanComparison::Changed);
 }
 
-/// A change of the view that was seen is one, however short the time.
+/// An observed view change counts, however short the observation.
 #[test]
 fn i12_i16_a_view_that_was_seen_to_change_is_no_lack_of_watching() {
     let approved = RecoveryFixture::two_of_three_lost().plan();
@@ -251,7 +251,7 @@ fn i12_i16_a_view_that_was_seen_to_change_is_no_lack_of_watching() {
     );
 }
 
-/// Where a silent member was read last, by whom who was there to read it, is no part of the digest.
+/// The last position read of an unreachable member is not part of the digest.
 #[test]
 fn i10_replicas_that_began_to_watch_at_different_times_agree() {
     let seen = |scene: RecoveryFixture| {

@@ -1,4 +1,4 @@
-//! Plans for a cluster of which nothing runs.
+//! Plans for a stopped cluster.
 
 use galera::observe::registration::BootstrapOrder;
 use galera::recover::attestation::AttestedState;
@@ -122,7 +122,7 @@ fn a_lost_member_is_attested_with_what_it_held() {
         CheckStatus::Attested
     );
     assert!(
-        plan.loss.explanation.contains("What only n3 may hold"),
+        plan.loss.explanation.contains("that only n3 may have"),
         "{}",
         plan.loss.explanation
     );
@@ -163,7 +163,10 @@ fn a_node_without_data_is_accounted_for_and_never_chosen() {
     let plan = scene.plan();
     assert!(plan.executable, "{plan:#?}");
     assert_eq!(plan.target.unwrap().node, Some(id("n2")));
-    assert_eq!(plan.loss.explanation, "Nothing is known to lie above 10.");
+    assert_eq!(
+        plan.loss.explanation,
+        "No known data loss; no transaction after 10 has been seen."
+    );
     let alone = RecoveryFixture::expecting(&["n1"])
         .refuses_connections("n1")
         .registered("n1", &empty);

@@ -49,7 +49,7 @@ fn i21_success_is_what_the_nodes_say() {
 }
 
 #[test]
-fn i22_who_returns_ahead_is_told_to_keep_its_data() {
+fn i22_a_node_that_returns_ahead_is_reported() {
     let target = RecoveryFixture::two_of_three_lost().plan().target.unwrap();
     let back = RecoveryFixture::two_of_three_lost()
         .answers("n1", FakeStatusRows::primary(&["n1"], 0, 101))
@@ -60,9 +60,9 @@ fn i22_who_returns_ahead_is_told_to_keep_its_data() {
 }
 
 #[test]
-fn i22_who_has_joined_since_is_not_ahead_when_it_is_lost_again() {
+fn i22_a_node_that_has_joined_since_is_not_ahead_when_lost_again() {
     let target = RecoveryFixture::two_of_three_lost().plan().target.unwrap();
-    // What n2 was seen in, when; then it is killed at 130, and the cluster goes on without it.
+    // The views n2 was seen in; then it is killed at 130, and the cluster continues without it.
     let lost_again = |views: &[(i64, &[&str], &str)]| {
         let mut scene = RecoveryFixture::two_of_three_lost();
         for (seconds, members, conf_id) in views {
@@ -103,7 +103,7 @@ fn i22_who_has_joined_since_is_not_ahead_when_it_is_lost_again() {
 }
 
 #[test]
-fn i22_who_returns_primary_elsewhere_contradicts_the_bootstrap() {
+fn i22_a_node_that_returns_primary_elsewhere_contradicts_the_bootstrap() {
     let target = RecoveryFixture::two_of_three_lost().plan().target.unwrap();
     let rival = RecoveryFixture::two_of_three_lost()
         .answers("n1", FakeStatusRows::primary(&["n1"], 0, 101))

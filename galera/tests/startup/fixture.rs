@@ -1,4 +1,4 @@
-//! Registries and nodes, put together key by key as agents would write them.
+//! Registries, built key by key as agents write them, and starting nodes.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ pub(crate) fn at(seqno: u64) -> Position {
     Position::new(HISTORY, seqno).unwrap()
 }
 
-/// A registry that is being put together.
+/// A registry under construction.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StartupFixture {
     pub(crate) raw: Vec<RawKeyValue>,
@@ -46,7 +46,7 @@ impl StartupFixture {
         self
     }
 
-    /// `node` founded: `started` whether its server was, `history` once it was Primary.
+    /// The founder record of `node`; `history` is recorded once the cluster was Primary.
     pub(crate) fn founder(self, node: &str, started: bool, history: Option<Uuid>) -> Self {
         let founder = FounderRecord {
             node: id(node),
@@ -75,7 +75,7 @@ impl StartupFixture {
         self.put(&format!("{node}/registered"), &registered.to_value(), 0)
     }
 
-    /// Waits with `position`, or with nothing.
+    /// `node` waits at `position`, or without one.
     pub(crate) fn waiting(self, node: &str, position: Option<&Position>) -> Self {
         let position = position.map_or(NO_POSITION.to_owned(), ToString::to_string);
         self.registered(node, None)
@@ -138,7 +138,7 @@ impl StartupFixture {
         RegistrySnapshot::from_keys(&RegistryKeys::new("/galera"), &cluster(), &self.raw)
     }
 
-    /// What `node` with `data` decides when everybody's report may bring the cluster back.
+    /// The decision of `node` with `data`, with automatic bootstrap.
     pub(crate) fn decide(&self, node: &str, data: DataState) -> StartupDecision {
         decide(
             &starting_node(node, data),
@@ -147,7 +147,7 @@ impl StartupFixture {
         )
     }
 
-    /// What it decides when only an order may.
+    /// The decision of `node` with `data`, without automatic bootstrap.
     pub(crate) fn decide_without_auto_bootstrap(
         &self,
         node: &str,

@@ -1,4 +1,4 @@
-//! Tables: what was seen, what is done.
+//! Tables of situations and the expected decisions, by invariant.
 
 use galera::startup::{
     DataState, ExpectedMembers, FounderClaim, KeyPrecondition, StartupAction, StartupDecision,
@@ -11,13 +11,13 @@ use crate::fixture::{
     starting_node,
 };
 
-fn is_wait(decision: &StartupDecision, words: &str) -> bool {
-    matches!(decision.action, StartupAction::Wait { .. }) && decision.explanation.contains(words)
+fn is_wait(decision: &StartupDecision, fragment: &str) -> bool {
+    matches!(decision.action, StartupAction::Wait { .. }) && decision.explanation.contains(fragment)
 }
 
 #[track_caller]
-fn assert_wait(decision: &StartupDecision, words: &str) {
-    assert!(is_wait(decision, words), "{words:?}: {decision:?}");
+fn assert_wait(decision: &StartupDecision, fragment: &str) {
+    assert!(is_wait(decision, fragment), "{fragment:?}: {decision:?}");
 }
 
 fn joined_members(decision: &StartupDecision) -> Option<&[NodeId]> {
@@ -40,7 +40,7 @@ fn an_empty_registry_is_founded_by_compare() {
             .action,
         create
     );
-    // Others that start at this moment change nothing: the founder key decides.
+    // Other nodes that start at the same time change nothing: the founder key decides.
     let crowd = StartupFixture::default()
         .starting("n1")
         .starting("n2")
@@ -58,12 +58,15 @@ fn i27_an_emptied_registry_is_not_a_new_cluster() {
         StartupFixture::default().running("n2", "Initialized", "non-Primary", &at(5)),
         StartupFixture::default().put("n2/seqno", "17", 0),
         StartupFixture::default().put("n2/ipaddress", "10.0.0.2", 0),
-        // Our own address had data that are gone.
+        // This node's own address had data that is gone.
         StartupFixture::default().registered("n9", None),
         StartupFixture::default().highest("n1", &at(5)),
     ];
-    for scene in traces {
-        assert_wait(&scene.decide("n1", DataState::Empty), "but no founder");
+    for fixture in traces {
+        assert_wait(
+            &fixture.decide("n1", DataState::Empty),
+            "has no founder key",
+        );
     }
     let synced = StartupFixture::default().synced("n2", &at(5));
     assert_eq!(
@@ -95,7 +98,7 @@ fn a_founder_key_prevents_founding() {
         .starting("n2");
     assert_wait(
         &found.decide("n1", DataState::Empty),
-        "n2 founds cluster lab",
+        "n2 is founding cluster lab",
     );
 }
 
@@ -126,7 +129,7 @@ fn a_founder_continues_with_its_data_if_no_node_can_have_joined() {
         started.decide("n1", DataState::AtPosition(at(3))).action,
         found
     );
-    // Once the history was recorded, others may have more.
+    // Once the history was recorded, other nodes may be ahead.
     let recorded = StartupFixture::default()
         .founded()
         .registered("n1", None)
@@ -135,7 +138,7 @@ fn a_founder_continues_with_its_data_if_no_node_can_have_joined() {
         &recorded.decide("n1", DataState::AtPosition(at(3))),
         "Waiting for n2",
     );
-    // Or when anybody shows that there was a cluster.
+    // Or when any node's key shows that there was a cluster.
     let other = started.registered("n2", None);
     assert_wait(
         &other.decide("n1", DataState::AtPosition(at(3))),
@@ -145,7 +148,7 @@ fn a_founder_continues_with_its_data_if_no_node_can_have_joined() {
 
 #[test]
 fn only_synced_and_primary_members_are_joined() {
-    let scene = StartupFixture::default()
+    let fixture = StartupFixture::default()
         .founded()
         .synced("n1", &at(9))
         .running("n2", "Donor/Desynced", "primary", &at(9))
@@ -153,7 +156,7 @@ fn only_synced_and_primary_members_are_joined() {
         .put("n5/wsrep_local_state_comment", "Synced", 0)
         .put("n5/wsrep_cluster_status", "Primary", 0);
     assert_eq!(
-        joined_members(&scene.decide("n3", DataState::Empty)).unwrap(),
+        joined_members(&fixture.decide("n3", DataState::Empty)).unwrap(),
         [id("n1")]
     );
     let donor =
@@ -166,20 +169,20 @@ fn only_synced_and_primary_members_are_joined() {
         .synced("n1", &at(1));
     assert_wait(
         &unrecorded.decide("n3", DataState::Empty),
-        "does not name its history yet",
+        "does not name a history yet",
     );
 }
 
 #[test]
 fn i22_joining_never_discards_what_only_this_node_has() {
-    let scene = StartupFixture::default().founded().synced("n1", &at(9));
-    assert!(joined_members(&scene.decide("n3", DataState::AtPosition(at(9)))).is_some());
+    let fixture = StartupFixture::default().founded().synced("n1", &at(9));
+    assert!(joined_members(&fixture.decide("n3", DataState::AtPosition(at(9)))).is_some());
     assert_wait(
-        &scene.decide("n3", DataState::AtPosition(at(10))),
+        &fixture.decide("n3", DataState::AtPosition(at(10))),
         "ahead of every Primary member",
     );
     let other = DataState::AtPosition(Position::new(OTHER_HISTORY, 3).unwrap());
-    let refused = scene.decide("n3", other);
+    let refused = fixture.decide("n3", other);
     assert_eq!(refused.action, StartupAction::Refuse);
     assert!(refused.explanation.contains("another") || refused.explanation.contains("history"));
     let unknown = |uuid| DataState::Unrecoverable {
@@ -187,14 +190,14 @@ fn i22_joining_never_discards_what_only_this_node_has() {
         why: "broken".to_owned(),
     };
     assert_eq!(
-        scene.decide("n3", unknown(None)).action,
+        fixture.decide("n3", unknown(None)).action,
         StartupAction::Refuse
     );
     assert_eq!(
-        scene.decide("n3", unknown(Some(OTHER_HISTORY))).action,
+        fixture.decide("n3", unknown(Some(OTHER_HISTORY))).action,
         StartupAction::Refuse
     );
-    assert!(joined_members(&scene.decide("n3", unknown(Some(HISTORY)))).is_some());
+    assert!(joined_members(&fixture.decide("n3", unknown(Some(HISTORY)))).is_some());
 }
 
 #[test]
@@ -207,7 +210,7 @@ fn i23_rivals_are_not_joined() {
         .put("n2/wsrep_incoming_addresses", "n2:3306", 7);
     assert_wait(
         &apart.decide("n3", DataState::Empty),
-        "without seeing each other",
+        "do not see each other",
     );
     let histories = StartupFixture::default()
         .founded()
@@ -229,14 +232,14 @@ fn stopped_cluster() -> StartupFixture {
 
 #[test]
 fn i10_the_most_advanced_bootstraps_and_ties_are_decided_alike_everywhere() {
-    let scene = stopped_cluster();
-    let first = scene.decide("n1", DataState::AtPosition(at(9)));
+    let fixture = stopped_cluster();
+    let first = fixture.decide("n1", DataState::AtPosition(at(9)));
     assert_wait(&first, "n2 is most advanced");
     assert!(is_bootstrap(
-        &scene.decide("n2", DataState::AtPosition(at(12)))
+        &fixture.decide("n2", DataState::AtPosition(at(12)))
     ));
     assert_wait(
-        &scene.decide("n3", DataState::AtPosition(at(12))),
+        &fixture.decide("n3", DataState::AtPosition(at(12))),
         "n2 is most advanced",
     );
 }
@@ -290,29 +293,29 @@ fn i17_bootstrapping_compares_everything_it_rests_on() {
 #[test]
 fn i04_every_expected_member_must_have_reported() {
     let data = || DataState::AtPosition(at(12));
-    let scene = stopped_cluster();
-    for (missing, words) in [
+    let fixture = stopped_cluster();
+    for (missing, fragment) in [
         (
-            scene.clone().registered("n4", None),
+            fixture.clone().registered("n4", None),
             "Waiting for n4: it is registered",
         ),
-        (scene.clone().highest("n4", &at(1)), "Waiting for n4"),
+        (fixture.clone().highest("n4", &at(1)), "Waiting for n4"),
         (
-            scene.clone().starting("n4"),
+            fixture.clone().starting("n4"),
             "Waiting for n4: it has not reported",
         ),
         (
-            scene
+            fixture
                 .clone()
                 .running("n4", "Initialized", "non-Primary", &at(1)),
-            "Waiting for n4: its server runs",
+            "Waiting for n4: its server is running",
         ),
         (
-            scene.clone().registered("n4", Some(at(13))),
+            fixture.clone().registered("n4", Some(at(13))),
             "n4 stopped at",
         ),
     ] {
-        assert_wait(&missing.decide("n2", data()), words);
+        assert_wait(&missing.decide("n2", data()), fragment);
     }
     let count = |expected| {
         let settings = StartupSettings {
@@ -332,7 +335,7 @@ fn i04_every_expected_member_must_have_reported() {
     );
     assert!(is_bootstrap(&count(ExpectedMembers::Count(3))));
     assert!(is_bootstrap(
-        &scene.waiting("n4", None).decide("n2", data())
+        &fixture.waiting("n4", None).decide("n2", data())
     ));
 }
 
@@ -347,23 +350,23 @@ fn i04_a_lost_registry_does_not_shrink_the_cluster() {
         expected_members: ExpectedMembers::Count(1),
         ..auto_bootstrap_settings()
     };
-    let told = decide(
+    let decision = decide(
         &starting_node("n2", DataState::AtPosition(at(12))),
         &alone.snapshot(),
         &settings,
     );
-    assert!(is_bootstrap(&told), "{told:?}");
+    assert!(is_bootstrap(&decision), "{decision:?}");
 }
 
 #[test]
 fn i06_histories_are_never_ranked_and_nil_is_never_a_candidate() {
     let other = Position::new(OTHER_HISTORY, 99).unwrap();
-    let scene = stopped_cluster().waiting("n1", Some(&other));
+    let fixture = stopped_cluster().waiting("n1", Some(&other));
     assert_wait(
-        &scene.decide("n2", DataState::AtPosition(at(12))),
+        &fixture.decide("n2", DataState::AtPosition(at(12))),
         "different histories",
     );
-    let nobody = StartupFixture::default()
+    let positionless = StartupFixture::default()
         .founded()
         .waiting("n1", None)
         .waiting("n2", None);
@@ -373,7 +376,7 @@ fn i06_histories_are_never_ranked_and_nil_is_never_a_candidate() {
             why: "grastate.dat names no history".to_owned(),
         },
     ] {
-        assert_wait(&nobody.decide("n2", data), "nobody has a position");
+        assert_wait(&positionless.decide("n2", data), "none has a position");
     }
     let foreign = StartupFixture::default()
         .founder("n1", true, Some(OTHER_HISTORY))
@@ -389,12 +392,12 @@ fn i08_an_unknown_position_is_recovered_first() {
     let unknown = || DataState::Unrecovered {
         uuid: Some(HISTORY),
     };
-    for scene in [
+    for fixture in [
         stopped_cluster(),
         StartupFixture::default(),
         StartupFixture::default().founded().synced("n1", &at(9)),
     ] {
-        let decision = scene.decide("n2", unknown());
+        let decision = fixture.decide("n2", unknown());
         assert_eq!(
             decision.action,
             StartupAction::RecoverPosition,
@@ -414,8 +417,8 @@ fn i08_an_unknown_position_is_recovered_first() {
 
 #[test]
 fn i09_a_position_below_the_highest_recorded_needs_an_operator() {
-    let scene = stopped_cluster().highest("n3", &at(15));
-    let decision = scene.decide("n2", DataState::AtPosition(at(12)));
+    let fixture = stopped_cluster().highest("n3", &at(15));
+    let decision = fixture.decide("n2", DataState::AtPosition(at(12)));
     assert_wait(&decision, "3 transaction(s) may be missing");
     let other = Position::new(OTHER_HISTORY, 99).unwrap();
     let harmless = stopped_cluster()
@@ -428,16 +431,16 @@ fn i09_a_position_below_the_highest_recorded_needs_an_operator() {
 
 #[test]
 fn i01_no_node_bootstraps_while_any_node_is_primary() {
-    let scene = stopped_cluster()
+    let fixture = stopped_cluster()
         .running("n5", "Donor/Desynced", "PRIMARY", &at(20))
         .order("n2", &at(12).to_string(), Some("a1"), 9);
-    let decision = scene.decide("n2", DataState::AtPosition(at(12)));
+    let decision = fixture.decide("n2", DataState::AtPosition(at(12)));
     assert_wait(&decision, "not Synced");
 }
 
 #[test]
 fn i16_an_order_is_followed_only_when_everything_matches() {
-    let scene = StartupFixture::default()
+    let fixture = StartupFixture::default()
         .founded()
         .registered("n1", None)
         .registered("n2", None);
@@ -447,7 +450,7 @@ fn i16_an_order_is_followed_only_when_everything_matches() {
         "00000000-0000-0000-0000-000000000000:-1",
     );
     let data = || DataState::AtPosition(at(12));
-    let obeyed = scene
+    let obeyed = fixture
         .clone()
         .order("n2", &right, Some("a1"), 9)
         .decide_without_auto_bootstrap("n2", data());
@@ -455,41 +458,44 @@ fn i16_an_order_is_followed_only_when_everything_matches() {
         matches!(obeyed.action, StartupAction::FollowOrder { .. }),
         "{obeyed:?}"
     );
-    for (order, words) in [
+    for (order, fragment) in [
         (
-            scene.clone().order("n2", &wrong, Some("a1"), 9),
+            fixture.clone().order("n2", &wrong, Some("a1"), 9),
             "it names position",
         ),
         (
-            scene.clone().order("n2", nil, Some("a1"), 9),
+            fixture.clone().order("n2", nil, Some("a1"), 9),
             "it names position",
         ),
-        (scene.clone().order("n2", &right, Some("a1"), 0), "no lease"),
         (
-            scene.clone().order("n2", &right, Some(" "), 9),
+            fixture.clone().order("n2", &right, Some("a1"), 0),
+            "no lease",
+        ),
+        (
+            fixture.clone().order("n2", &right, Some(" "), 9),
             "names no action",
         ),
         (
-            scene.clone().order("n2", &right, None, 9),
+            fixture.clone().order("n2", &right, None, 9),
             "names no action",
         ),
         (
-            scene.clone().order("n2", &right, Some("old"), 9),
-            "obeyed before",
+            fixture.clone().order("n2", &right, Some("old"), 9),
+            "followed before",
         ),
         (
-            scene.clone().order("n1", &right, Some("a1"), 9),
+            fixture.clone().order("n1", &right, Some("a1"), 9),
             "n1 is ordered",
         ),
         (
-            scene.clone().put("bootstrap", "{\"node\":\"n2\"", 9),
-            "approved order",
+            fixture.clone().put("bootstrap", "{\"node\":\"n2\"", 9),
+            "approved bootstrap order",
         ),
-        (scene.clone(), "approved order"),
+        (fixture.clone(), "approved bootstrap order"),
     ] {
-        assert_wait(&order.decide_without_auto_bootstrap("n2", data()), words);
+        assert_wait(&order.decide_without_auto_bootstrap("n2", data()), fragment);
     }
-    let order = scene.order("n2", &right, Some("a1"), 9);
+    let order = fixture.order("n2", &right, Some("a1"), 9);
     for data in [
         DataState::Empty,
         DataState::Unrecoverable {
@@ -499,7 +505,7 @@ fn i16_an_order_is_followed_only_when_everything_matches() {
     ] {
         assert_wait(
             &order.decide_without_auto_bootstrap("n2", data),
-            "can vouch for",
+            "trusted position",
         );
     }
 }

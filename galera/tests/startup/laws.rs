@@ -1,4 +1,4 @@
-//! Laws that hold whatever the registry holds, garbage included.
+//! Properties that hold for any registry content, including garbage.
 
 use std::collections::BTreeSet;
 
@@ -92,25 +92,25 @@ fn special_key() -> impl Strategy<Value = SpecialKey> {
 
 fn fixture() -> impl Strategy<Value = StartupFixture> {
     (vec(key(), 0..14), vec(special_key(), 0..5)).prop_map(|(keys, specials)| {
-        let scene = keys
+        let fixture = keys
             .into_iter()
-            .fold(StartupFixture::default(), |scene, (key, value, lease)| {
-                scene.put(&key, &value, lease)
+            .fold(StartupFixture::default(), |fixture, (key, value, lease)| {
+                fixture.put(&key, &value, lease)
             });
         specials
             .into_iter()
-            .fold(scene, |scene, special| match special {
+            .fold(fixture, |fixture, special| match special {
                 SpecialKey::Founder(node, started, uuid) => {
-                    scene.founder(NODES[node], started, uuid.map(Uuid::from_u128))
+                    fixture.founder(NODES[node], started, uuid.map(Uuid::from_u128))
                 }
                 SpecialKey::Order(node, position, lease) => {
-                    scene.order(NODES[node], &position.to_string(), Some("a1"), lease)
+                    fixture.order(NODES[node], &position.to_string(), Some("a1"), lease)
                 }
                 SpecialKey::Waiting(node, position) => {
-                    scene.waiting(NODES[node], position.as_ref())
+                    fixture.waiting(NODES[node], position.as_ref())
                 }
-                SpecialKey::Garbage(true, text) => scene.put("founder", &text, 0),
-                SpecialKey::Garbage(false, text) => scene.put("bootstrap", &text, 1),
+                SpecialKey::Garbage(true, text) => fixture.put("founder", &text, 0),
+                SpecialKey::Garbage(false, text) => fixture.put("bootstrap", &text, 1),
             })
     })
 }
@@ -138,8 +138,8 @@ fn settings() -> impl Strategy<Value = StartupSettings> {
     })
 }
 
-fn reports_primary(scene: &StartupFixture, except: &str) -> bool {
-    scene.snapshot().members.iter().any(|(node, member)| {
+fn reports_primary(fixture: &StartupFixture, except: &str) -> bool {
+    fixture.snapshot().members.iter().any(|(node, member)| {
         node.to_string() != except
             && member.live
             && member.status.cluster_status == Some(ClusterStatus::Primary)
@@ -149,13 +149,13 @@ fn reports_primary(scene: &StartupFixture, except: &str) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
-    /// Whoever founds has no data, or is the founder that nobody can have joined; the key is compared in any case.
+    /// A founding node has no data, or is the founder that no node can have joined; the key is always compared.
     #[test]
-    fn never_found_where_a_founder_exists(scene in fixture(), data in data_state(), settings in settings()) {
-        let decision = decide(&starting_node("n1", data.clone()), &scene.snapshot(), &settings);
+    fn never_found_where_a_founder_exists(fixture in fixture(), data in data_state(), settings in settings()) {
+        let decision = decide(&starting_node("n1", data.clone()), &fixture.snapshot(), &settings);
         prop_assert!(!decision.explanation.is_empty());
         if let StartupAction::FoundCluster(founding) = decision.action {
-            match (founding, scene.snapshot().founder) {
+            match (founding, fixture.snapshot().founder) {
                 (FounderClaim::Create, FounderKeyState::Absent) => prop_assert_eq!(data, DataState::Empty),
                 (FounderClaim::Continue { revision: ours }, FounderKeyState::Known { founder, revision }) => {
                     prop_assert_eq!(ours, revision);
@@ -168,17 +168,17 @@ proptest! {
                 }
                 other => prop_assert!(false, "{:?}", other),
             }
-            let others = scene.snapshot();
+            let others = fixture.snapshot();
             let mut others = others.members.iter().filter(|(node, _)| node.to_string() != "n1");
             prop_assert!(others.all(|(_, member)| !member.has_membership_evidence));
         }
     }
 
-    /// I1: nothing begins while anybody says Primary.
+    /// I1: no node founds or bootstraps while another reports Primary.
     #[test]
-    fn i01_nothing_begins_while_anybody_is_primary(scene in fixture(), data in data_state(), settings in settings()) {
-        if reports_primary(&scene, "n1") {
-            let decision = decide(&starting_node("n1", data), &scene.snapshot(), &settings);
+    fn i01_no_node_founds_or_bootstraps_while_any_is_primary(fixture in fixture(), data in data_state(), settings in settings()) {
+        if reports_primary(&fixture, "n1") {
+            let decision = decide(&starting_node("n1", data), &fixture.snapshot(), &settings);
             prop_assert!(
                 matches!(
                     decision.action,
@@ -189,15 +189,15 @@ proptest! {
         }
     }
 
-    /// I4, I6, I8, I9: who bootstraps by itself has an exact position, the best and highest of one history.
+    /// I4, I6, I8, I9: a node that bootstraps automatically has an exact position, the highest known of one history.
     #[test]
-    fn i06_i09_only_the_best_known_position_bootstraps(scene in fixture(), data in data_state(), settings in settings()) {
-        let decision = decide(&starting_node("n1", data.clone()), &scene.snapshot(), &settings);
+    fn i06_i09_only_the_best_known_position_bootstraps(fixture in fixture(), data in data_state(), settings in settings()) {
+        let decision = decide(&starting_node("n1", data.clone()), &fixture.snapshot(), &settings);
         match decision.action {
             StartupAction::Bootstrap { position, .. } => {
                 prop_assert_eq!(settings.auto_bootstrap, AutoBootstrap::AllReported);
                 prop_assert_eq!(data, DataState::AtPosition(position.clone()));
-                for (node, member) in scene.snapshot().members {
+                for (node, member) in fixture.snapshot().members {
                     if node.to_string() == "n1" { continue }
                     prop_assert!(!member.has_status, "{} runs", node);
                     prop_assert!(member.live || member.registration.is_none() || member.clean_stop_position().is_some());
@@ -217,10 +217,10 @@ proptest! {
         }
     }
 
-    /// I10: of all nodes that see the same registry, at most one begins by itself.
+    /// I10: of all nodes that see the same registry, at most one bootstraps automatically.
     #[test]
-    fn i10_at_most_one_bootstraps(scene in fixture(), settings in settings()) {
-        let snapshot = scene.snapshot();
+    fn i10_at_most_one_bootstraps(fixture in fixture(), settings in settings()) {
+        let snapshot = fixture.snapshot();
         let begin = NODES.iter().filter(|node| {
             let reported = snapshot.members.get(&node.parse().unwrap()).map(|member| member.reported_position.clone());
             let data = match reported {
@@ -233,19 +233,19 @@ proptest! {
         prop_assert!(begin.count() <= 1);
     }
 
-    /// The order in which keys are read means nothing.
+    /// The order of the keys is irrelevant.
     #[test]
-    fn the_order_of_keys_means_nothing(scene in fixture(), data in data_state(), settings in settings()) {
-        let mut turned = scene.clone();
+    fn the_order_of_keys_is_irrelevant(fixture in fixture(), data in data_state(), settings in settings()) {
+        let mut turned = fixture.clone();
         turned.raw.reverse();
-        let decided = |scene: &StartupFixture| decide(&starting_node("n1", data.clone()), &scene.snapshot(), &settings);
-        prop_assert_eq!(decided(&scene), decided(&turned));
+        let decided = |fixture: &StartupFixture| decide(&starting_node("n1", data.clone()), &fixture.snapshot(), &settings);
+        prop_assert_eq!(decided(&fixture), decided(&turned));
     }
 
-    /// Whoever is joined is Synced and Primary under a lease.
+    /// Members that are joined are Synced and Primary under a lease.
     #[test]
-    fn only_verified_members_are_joined(scene in fixture(), data in data_state(), settings in settings()) {
-        let snapshot = scene.snapshot();
+    fn only_verified_members_are_joined(fixture in fixture(), data in data_state(), settings in settings()) {
+        let snapshot = fixture.snapshot();
         let decision = decide(&starting_node("n1", data.clone()), &snapshot, &settings);
         if let StartupAction::Join { members } = decision.action {
             prop_assert!(!members.is_empty());
@@ -265,15 +265,15 @@ proptest! {
         }
     }
 
-    /// Any bytes are a registry and a notification.
+    /// Any bytes are accepted as keys, values and datagrams.
     #[test]
-    fn any_bytes_are_read(keys in vec((vec(any::<u8>(), 0..40), vec(any::<u8>(), 0..60)), 0..8)) {
-        let mut scene = StartupFixture::default();
+    fn any_bytes_are_accepted(keys in vec((vec(any::<u8>(), 0..40), vec(any::<u8>(), 0..60)), 0..8)) {
+        let mut fixture = StartupFixture::default();
         for (key, value) in keys {
             let _ = WsrepEvent::from_datagram(&value);
             let key = [b"/galera/lab/".as_slice(), &key].concat();
-            scene.raw.push(RawKeyValue { key, value, mod_revision: 1, lease: 1, ttl: None });
+            fixture.raw.push(RawKeyValue { key, value, mod_revision: 1, lease: 1, ttl: None });
         }
-        let _ = scene.decide("n1", DataState::Empty);
+        let _ = fixture.decide("n1", DataState::Empty);
     }
 }

@@ -1,4 +1,4 @@
-//! What a starting node decides, over tables of scenes and over anything a registry may hold.
+//! The startup decision, over tables of situations and over any registry content.
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 

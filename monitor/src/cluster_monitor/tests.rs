@@ -1,4 +1,4 @@
-//! An owner with scripted inputs and without a database, under a clock that only moves when everybody waits.
+//! A cluster monitor with scripted inputs and without a database, under a paused clock.
 
 use galera::observe::wsrep::WsrepStatus;
 use galera::view::NodeState;
@@ -13,7 +13,7 @@ use crate::publisher::ClusterFeed;
 
 const POLL: Duration = Duration::from_secs(1);
 
-/// Nobody is asked; the test reports instead.
+/// Probes nothing; the test sends reports instead.
 struct NoopProber;
 
 impl Prober for NoopProber {
@@ -22,7 +22,7 @@ impl Prober for NoopProber {
 }
 
 struct MonitorFixture {
-    board: Arc<ViewPublisher>,
+    publisher: Arc<ViewPublisher>,
     inputs: mpsc::Sender<MonitorInput>,
     reports: mpsc::Sender<ProbeReport>,
     leases: mpsc::Receiver<LeaseLookup>,
@@ -32,46 +32,46 @@ struct MonitorFixture {
 
 impl MonitorFixture {
     fn start(configured: &[&str]) -> Self {
-        let board = Arc::new(ViewPublisher::new());
-        board.set_health(RegistryHealth {
+        let publisher = Arc::new(ViewPublisher::new());
+        publisher.set_health(RegistryHealth {
             reachable: true,
             since: now(),
             error: None,
         });
-        let (inputs, inbox) = mpsc::channel(QUEUE);
+        let (inputs, receiver) = mpsc::channel(QUEUE);
         let (reports, reported) = mpsc::channel(QUEUE);
         let (lease_sender, leases) = mpsc::channel(QUEUE);
-        let (memory, members_updates) = mpsc::channel(QUEUE);
-        let around = MonitorContext {
+        let (members_sender, members_updates) = mpsc::channel(QUEUE);
+        let context = MonitorContext {
             registry_prefix: "/galera".to_owned(),
             fold_settings: FoldSettings::default(),
             poll_interval: POLL,
             leases: lease_sender,
-            expected_members: memory,
+            expected_members: members_sender,
             known_positions: mpsc::channel(QUEUE).0,
-            publisher: Arc::clone(&board),
+            publisher: Arc::clone(&publisher),
             metrics: Arc::default(),
         };
         let configured = configured.iter().map(|id| id.parse().unwrap()).collect();
-        let health = board.health();
-        let present = health.borrow().clone();
-        let owner = ClusterMonitor::new(
+        let health = publisher.health();
+        let current = health.borrow().clone();
+        let monitor = ClusterMonitor::new(
             "lab".parse().unwrap(),
             configured,
-            present,
+            current,
             Box::new(NoopProber),
-            around,
+            context,
         );
-        let inbox = InputChannels {
-            inputs: inbox,
+        let channels = InputChannels {
+            inputs: receiver,
             own_inputs: inputs.clone(),
             reports: reported,
             health,
         };
         let stop = CancellationToken::new();
-        TaskTracker::new().spawn(owner.run(inbox, stop.clone()));
+        TaskTracker::new().spawn(monitor.run(channels, stop.clone()));
         Self {
-            board,
+            publisher,
             inputs,
             reports,
             leases,
@@ -81,7 +81,7 @@ impl MonitorFixture {
     }
 
     async fn feed(&self) -> ClusterFeed {
-        let mut directory = self.board.directory();
+        let mut directory = self.publisher.directory();
         let name = "lab".parse().unwrap();
         let directory = directory
             .wait_for(|directory| directory.contains_key(&name))
@@ -132,28 +132,28 @@ impl MonitorFixture {
 }
 
 async fn next_view(feed: &mut ClusterFeed) -> (Duration, ClusterView) {
-    let asked = Instant::now();
+    let started = Instant::now();
     timeout(Duration::from_secs(60), feed.changed())
         .await
         .unwrap()
         .unwrap();
-    (asked.elapsed(), feed.borrow_and_update().value.clone())
+    (started.elapsed(), feed.borrow_and_update().value.clone())
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registry_change_is_published_at_once_and_a_burst_once() {
-    let bench = MonitorFixture::start(&[]);
-    let mut feed = bench.feed().await;
+async fn a_registry_change_is_published_immediately_and_a_burst_once() {
+    let fixture = MonitorFixture::start(&[]);
+    let mut feed = fixture.feed().await;
     sleep(POLL / 2).await;
     feed.mark_unchanged();
-    bench
+    fixture
         .put("db1/wsrep_local_state_comment", "Synced", 7, 2)
         .await;
     let (waited, view) = next_view(&mut feed).await;
     assert!(waited <= Duration::from_millis(1), "{waited:?}");
     assert!(view.nodes.iter().any(|node| node.registered));
     for revision in 3..60 {
-        bench
+        fixture
             .put(
                 "db1/wsrep_last_committed",
                 &revision.to_string(),
@@ -169,16 +169,16 @@ async fn a_registry_change_is_published_at_once_and_a_burst_once() {
     let folds = feed.borrow().revision - before;
     assert!(folds <= 2, "{folds} publications for one burst");
     assert_eq!(view.nodes.len(), 1);
-    bench.stop.cancel();
+    fixture.stop.cancel();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_state_of_a_moment_is_published_and_stands_until_the_next_fold() {
-    let bench = MonitorFixture::start(&[]);
-    let mut feed = bench.feed().await;
+async fn a_momentary_state_is_published_until_the_next_fold() {
+    let fixture = MonitorFixture::start(&[]);
+    let mut feed = fixture.feed().await;
     let states = ["Joining", "Joined", "Synced", "Donor/Desynced", "Synced"];
     for (state, revision) in states.iter().zip(2..) {
-        bench
+        fixture
             .put("db1/wsrep_local_state_comment", state, 7, revision)
             .await;
     }
@@ -186,38 +186,39 @@ async fn a_state_of_a_moment_is_published_and_stands_until_the_next_fold() {
     while seen.last() != Some(&states[4].to_owned()) || seen.len() < states.len() {
         let (waited, view) = next_view(&mut feed).await;
         let sources = view.nodes.into_iter().flat_map(|node| node.sources);
-        let told: Vec<_> = sources.filter_map(|source| source.state).collect();
+        let reported: Vec<_> = sources.filter_map(|source| source.state).collect();
         assert!(
             seen.is_empty() || waited >= FOLD_INTERVAL_MIN / 2,
             "{waited:?}"
         );
         seen.extend(
-            told.into_iter()
+            reported
+                .into_iter()
                 .filter(|state| seen.last() != Some(state))
                 .collect::<Vec<_>>(),
         );
     }
     assert_eq!(seen, states);
-    bench.stop.cancel();
+    fixture.stop.cancel();
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_does_not_hide_the_states_that_were_told_before_it() {
-    let bench = MonitorFixture::start(&["db1"]);
-    let mut feed = bench.feed().await;
-    bench.report_status("db1", 10, "db1:3306").await;
-    // Times are told by the clock of the machine.
+async fn a_probe_report_does_not_hide_earlier_registry_states() {
+    let fixture = MonitorFixture::start(&["db1"]);
+    let mut feed = fixture.feed().await;
+    fixture.report_status("db1", 10, "db1:3306").await;
+    // Timestamps come from the system clock, which is not paused.
     let later = std::time::Instant::now() + Duration::from_millis(5);
     while std::time::Instant::now() < later {
         sleep(FOLD_INTERVAL_MIN).await;
     }
     feed.mark_unchanged();
     for (state, revision) in ["Donor/Desynced", "Joined"].iter().zip(2..) {
-        bench
+        fixture
             .put("db1/wsrep_local_state_comment", state, 7, revision)
             .await;
     }
-    bench.report_status("db1", 11, "db1:3306").await;
+    fixture.report_status("db1", 11, "db1:3306").await;
     let mut seen = Vec::new();
     while seen.last() != Some(&NodeState::Synced) {
         let (_, view) = next_view(&mut feed).await;
@@ -231,13 +232,13 @@ async fn an_answer_does_not_hide_the_states_that_were_told_before_it() {
         seen,
         [NodeState::Donor, NodeState::Joined, NodeState::Synced]
     );
-    bench.stop.cancel();
+    fixture.stop.cancel();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quiet_cluster_is_published_once_an_interval() {
-    let bench = MonitorFixture::start(&["db1"]);
-    let mut feed = bench.feed().await;
+async fn an_unchanged_cluster_is_published_once_per_interval() {
+    let fixture = MonitorFixture::start(&["db1"]);
+    let mut feed = fixture.feed().await;
     feed.mark_unchanged();
     let first = feed.borrow().revision;
     sleep(POLL * 10).await;
@@ -246,92 +247,92 @@ async fn a_quiet_cluster_is_published_once_an_interval() {
         (9..=11).contains(&published),
         "{published} publications in ten intervals"
     );
-    bench.stop.cancel();
+    fixture.stop.cancel();
 }
 
 #[tokio::test(start_paused = true)]
-async fn members_of_a_primary_component_are_remembered_until_that_is_written() {
-    let mut bench = MonitorFixture::start(&["db1"]);
-    let mut feed = bench.feed().await;
-    bench.report_status("db1", 10, "db1:3306,db2:3306").await;
-    let wish = timeout(POLL, bench.members_updates.recv())
+async fn primary_members_are_sent_until_their_record_is_confirmed() {
+    let mut fixture = MonitorFixture::start(&["db1"]);
+    let mut feed = fixture.feed().await;
+    fixture.report_status("db1", 10, "db1:3306,db2:3306").await;
+    let update = timeout(POLL, fixture.members_updates.recv())
         .await
         .unwrap()
         .unwrap();
     let members: BTreeSet<NodeId> = ["db1", "db2"].map(|id| id.parse().unwrap()).into();
-    assert_eq!(wish.members, members);
-    let again = timeout(MEMBERS_RETRY * 2, bench.members_updates.recv())
+    assert_eq!(update.members, members);
+    let again = timeout(MEMBERS_RETRY * 2, fixture.members_updates.recv())
         .await
         .unwrap()
         .unwrap();
     assert_eq!(again.members, members, "repeated while nothing confirms it");
-    bench
+    fixture
         .inputs
         .send(MonitorInput::ExpectedMembers(members.clone()))
         .await
         .unwrap();
-    let more = timeout(MEMBERS_RETRY * 3, bench.members_updates.recv()).await;
+    let more = timeout(MEMBERS_RETRY * 3, fixture.members_updates.recv()).await;
     assert!(more.is_err(), "nothing to repeat once it is written");
     let (_, view) = next_view(&mut feed).await;
     let expected: BTreeSet<NodeId> = view.expected_members.into_iter().collect();
     assert_eq!(expected, members);
-    bench.stop.cancel();
+    fixture.stop.cancel();
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_another_replica_remembers_is_taken_and_not_contested() {
-    let mut bench = MonitorFixture::start(&["db1"]);
-    bench.feed().await;
-    bench.report_status("db1", 10, "db1:3306").await;
-    let wish = timeout(POLL, bench.members_updates.recv())
+async fn members_recorded_by_another_replica_are_adopted() {
+    let mut fixture = MonitorFixture::start(&["db1"]);
+    fixture.feed().await;
+    fixture.report_status("db1", 10, "db1:3306").await;
+    let update = timeout(POLL, fixture.members_updates.recv())
         .await
         .unwrap()
         .unwrap();
-    bench
+    fixture
         .inputs
-        .send(MonitorInput::ExpectedMembers(wish.members))
+        .send(MonitorInput::ExpectedMembers(update.members))
         .await
         .unwrap();
-    let theirs: BTreeSet<NodeId> = ["db1", "db9"].map(|id| id.parse().unwrap()).into();
-    bench
+    let other_members: BTreeSet<NodeId> = ["db1", "db9"].map(|id| id.parse().unwrap()).into();
+    fixture
         .inputs
-        .send(MonitorInput::ExpectedMembers(theirs))
+        .send(MonitorInput::ExpectedMembers(other_members))
         .await
         .unwrap();
     for seqno in 11..20 {
-        bench.report_status("db1", seqno, "db1:3306").await;
+        fixture.report_status("db1", seqno, "db1:3306").await;
         sleep(POLL).await;
     }
     assert!(
-        bench.members_updates.try_recv().is_err(),
-        "only a change under our own eyes is written"
+        fixture.members_updates.try_recv().is_err(),
+        "only a change that this replica saw is written"
     );
-    let feed = bench.feed().await;
+    let feed = fixture.feed().await;
     assert_eq!(feed.borrow().value.expected_members.len(), 2);
-    bench.stop.cancel();
+    fixture.stop.cancel();
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_lease_is_asked_for_once() {
-    let mut bench = MonitorFixture::start(&[]);
-    bench.put("db1/wsrep_ready", "ON", 7, 2).await;
-    bench.put("db1/wsrep_connected", "ON", 7, 2).await;
-    bench.put("db2/wsrep_ready", "ON", 8, 3).await;
+async fn each_lease_is_looked_up_once() {
+    let mut fixture = MonitorFixture::start(&[]);
+    fixture.put("db1/wsrep_ready", "ON", 7, 2).await;
+    fixture.put("db1/wsrep_connected", "ON", 7, 2).await;
+    fixture.put("db2/wsrep_ready", "ON", 8, 3).await;
     sleep(POLL * 3).await;
-    let mut asked = Vec::new();
-    while let Ok(question) = bench.leases.try_recv() {
-        asked.push(question.lease);
+    let mut requested = Vec::new();
+    while let Ok(lookup) = fixture.leases.try_recv() {
+        requested.push(lookup.lease);
     }
-    assert_eq!(asked, [7, 8]);
-    bench.stop.cancel();
+    assert_eq!(requested, [7, 8]);
+    fixture.stop.cancel();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_late_report_does_not_bring_a_node_back() {
-    let bench = MonitorFixture::start(&["db1"]);
-    bench.report_status("stranger", 1, "stranger:3306").await;
+    let fixture = MonitorFixture::start(&["db1"]);
+    fixture.report_status("stranger", 1, "stranger:3306").await;
     sleep(POLL * 2).await;
-    let feed = bench.feed().await;
+    let feed = fixture.feed().await;
     let ids: Vec<_> = feed
         .borrow()
         .value
@@ -340,15 +341,15 @@ async fn a_late_report_does_not_bring_a_node_back() {
         .map(|node| node.id.to_string())
         .collect();
     assert!(!ids.contains(&"stranger".to_owned()), "{ids:?}");
-    bench.stop.cancel();
+    fixture.stop.cancel();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_owner_takes_its_cluster_off_the_board() {
-    let bench = MonitorFixture::start(&["db1"]);
-    bench.feed().await;
-    bench.stop.cancel();
-    let mut directory = bench.board.directory();
+async fn cancelling_a_monitor_removes_its_cluster() {
+    let fixture = MonitorFixture::start(&["db1"]);
+    fixture.feed().await;
+    fixture.stop.cancel();
+    let mut directory = fixture.publisher.directory();
     let gone = directory.wait_for(|directory| directory.is_empty());
     timeout(POLL, gone).await.unwrap().unwrap();
 }

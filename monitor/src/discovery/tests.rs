@@ -1,4 +1,4 @@
-//! Which clusters are followed, with a registry whose events the test makes up.
+//! Which clusters are monitored, with scripted events of the registry.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ fn discovery(clusters: &[&str]) -> ClusterDiscovery {
         timeout: settings.probe_timeout,
         schedule_start: tokio::time::Instant::now(),
     });
-    // Nothing is asked of it: the tests speak for the watch.
+    // Never contacted: the tests inject the watch events.
     let registry = Registry::connect(EtcdSettings::new(["127.0.0.1:1"])).unwrap();
     ClusterDiscovery::new(
         Arc::new(settings),
@@ -80,7 +80,7 @@ fn names(discovery: &ClusterDiscovery) -> Vec<String> {
         .collect()
 }
 
-async fn notices(discovery: &ClusterDiscovery) -> Vec<String> {
+async fn published_notices(discovery: &ClusterDiscovery) -> Vec<String> {
     discovery.publisher.publish_overview();
     discovery
         .publisher
@@ -92,7 +92,7 @@ async fn notices(discovery: &ClusterDiscovery) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn clusters_come_and_go_with_their_keys() {
+async fn clusters_appear_and_disappear_with_their_keys() {
     let mut discovery = discovery(&["configured"]);
     discovery.start_monitoring(&"configured".parse().unwrap());
     discovery
@@ -108,15 +108,15 @@ async fn clusters_come_and_go_with_their_keys() {
 #[tokio::test]
 async fn a_cluster_that_was_seen_primary_outlives_its_keys() {
     let mut discovery = discovery(&[]);
-    let mut memory = entry("/galera-console/expected/lab");
-    memory.value = br#"{"members":["db1"]}"#.to_vec();
+    let mut record = entry("/galera-console/expected/lab");
+    record.value = br#"{"members":["db1"]}"#.to_vec();
     discovery
         .on_registrations(put("/galera/lab/db1/wsrep_ready"))
         .await;
     discovery
         .on_expected_members(WatchEvent::Reset {
             revision: 2,
-            entries: vec![memory],
+            entries: vec![record],
         })
         .await;
     discovery
@@ -133,18 +133,18 @@ async fn a_cluster_that_was_seen_primary_outlives_its_keys() {
 }
 
 #[tokio::test]
-async fn a_name_that_no_cluster_can_have_becomes_a_notice_until_it_is_removed() {
+async fn an_invalid_cluster_name_is_a_notice_until_its_key_is_removed() {
     let mut discovery = discovery(&[]);
     let bad = "/galera/<script>alert(1)</script>/db1/wsrep_ready";
     discovery.on_registrations(put(bad)).await;
     assert!(names(&discovery).is_empty());
-    let said = notices(&discovery).await;
+    let notices = published_notices(&discovery).await;
     assert!(
-        said.len() == 1 && said[0].contains("is not used"),
-        "{said:?}"
+        notices.len() == 1 && notices[0].contains("is ignored"),
+        "{notices:?}"
     );
     discovery.on_registrations(delete(bad)).await;
-    assert!(notices(&discovery).await.is_empty());
+    assert!(published_notices(&discovery).await.is_empty());
 }
 
 #[tokio::test]
@@ -160,20 +160,24 @@ async fn the_number_of_clusters_and_notices_is_bounded() {
         })
         .await;
     assert_eq!(discovery.monitored.len(), CLUSTERS_MAX);
-    let said = notices(&discovery).await;
-    assert_eq!(said.len(), LISTED_KEYS_MAX + 2);
+    let notices = published_notices(&discovery).await;
+    assert_eq!(notices.len(), LISTED_KEYS_MAX + 2);
     assert!(
-        said.iter().any(|notice| notice.starts_with("5 clusters")),
-        "{said:?}"
+        notices
+            .iter()
+            .any(|notice| notice.starts_with("5 clusters")),
+        "{notices:?}"
     );
     assert!(
-        said.iter().any(|notice| notice.starts_with("40 more keys")),
-        "{said:?}"
+        notices
+            .iter()
+            .any(|notice| notice.starts_with("40 more registry keys")),
+        "{notices:?}"
     );
 }
 
 #[tokio::test]
-async fn the_loss_of_the_registry_is_said_with_its_time_and_forgets_nothing() {
+async fn losing_the_registry_keeps_every_cluster_and_reports_the_time() {
     let mut discovery = discovery(&[]);
     discovery
         .on_registrations(WatchEvent::Reset {

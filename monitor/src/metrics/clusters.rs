@@ -1,4 +1,4 @@
-//! The clusters' part of a scrape, read from the hub's present views.
+//! Metrics of clusters, derived from the current views.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use prometheus_client::metrics::family::Family;
 
 use super::{FloatGauge, nodes};
 
-/// The views of one moment.
+/// The views at the time of a scrape.
 pub(crate) struct ClusterCollector {
     clusters: Vec<Arc<Published<ClusterView>>>,
     registry: RegistryHealth,
@@ -51,7 +51,7 @@ impl Collector for ClusterCollector {
         encode_metric(
             &mut encoder,
             "registry_reachable",
-            "Whether etcd can be read (1) or not (0)",
+            "Whether etcd is readable (1) or not (0)",
             &reachable,
         )?;
         self.verdicts(&mut encoder)?;
@@ -91,13 +91,13 @@ impl ClusterCollector {
         encode_metric(
             encoder,
             "cluster_verdict",
-            "1 for the cluster's present verdict, 0 for the others",
+            "1 for the cluster's current verdict, 0 for the others",
             &verdicts,
         )?;
         encode_metric(
             encoder,
             "cluster_expected_members",
-            "Members that the cluster should have",
+            "Expected members of the cluster",
             &expected,
         )
     }
@@ -122,13 +122,13 @@ impl ClusterCollector {
         encode_metric(
             encoder,
             "cluster_primary_components",
-            "Components that say Primary; more than one is a split brain",
+            "Primary components; more than one is a split brain",
             &primaries,
         )?;
         encode_metric(
             encoder,
             "cluster_primary_members",
-            "Members of the Primary component, of the largest where there are several",
+            "Members of the Primary component, or of the largest if there are several",
             &members,
         )
     }
@@ -159,12 +159,11 @@ fn count_to_f64(number: usize) -> f64 {
     u32::try_from(number).map_or(f64::INFINITY, f64::from)
 }
 
-/// 1 or 0.
 pub(super) fn bool_to_f64(is: bool) -> f64 {
     f64::from(u8::from(is))
 }
 
-/// Prometheus knows only floats: exact up to 2^53, which no sequence number reaches.
+/// Prometheus has only floats: exact up to 2^53, which no sequence number reaches.
 pub(super) fn u64_to_f64(number: u64) -> f64 {
     number as f64
 }

@@ -1,4 +1,4 @@
-//! What a scrape says of single nodes.
+//! Metrics of single nodes.
 
 use std::fmt;
 
@@ -24,10 +24,10 @@ struct SourceLabels {
     source: &'static str,
 }
 
-/// A node and the cluster that it is in.
+/// A node with its cluster's view.
 pub(super) type ClusterNode<'a> = (&'a ClusterView, &'a NodeView);
 
-/// Everything about single nodes at `now`.
+/// Encodes everything about single nodes as of `now`.
 pub(super) fn encode(
     nodes: &[ClusterNode<'_>],
     now: Timestamp,
@@ -51,7 +51,7 @@ pub(super) fn encode(
     Ok(())
 }
 
-/// One series a node, with its state as a label: ten of each would be nine too many.
+/// One series per node, with its state as a label: ten series per node would be nine too many.
 fn states(nodes: &[ClusterNode<'_>], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let states = Family::<NodeStateLabels, FloatGauge>::default();
     for (view, node) in nodes {
@@ -65,7 +65,7 @@ fn states(nodes: &[ClusterNode<'_>], encoder: &mut DescriptorEncoder<'_>) -> fmt
     encode_metric(
         encoder,
         "node_state",
-        "1 for the node's present state, which is a label",
+        "1 for the node's current state, given as a label",
         &states,
     )
 }
@@ -87,8 +87,9 @@ fn sources(
                     SourceKind::Registry => "registry",
                 },
             };
-            let speaks = source.observed_at.is_some() && !source.stale && source.error.is_none();
-            fresh.get_or_create(&labels).set(bool_to_f64(speaks));
+            let fresh_source =
+                source.observed_at.is_some() && !source.stale && source.error.is_none();
+            fresh.get_or_create(&labels).set(bool_to_f64(fresh_source));
             if let Some(at) = source.observed_at {
                 age.get_or_create(&labels).set(at.age(now).as_secs_f64());
             }
@@ -97,13 +98,13 @@ fn sources(
     encode_metric(
         encoder,
         "node_source_fresh",
-        "Whether a source (sql, registry) says something about the node now (1) or not (0)",
+        "Whether a source (sql, registry) currently reports the node (1) or not (0)",
         &fresh,
     )?;
     encode_metric(
         encoder,
         "node_source_age_seconds",
-        "Time since a source said something about the node for the last time",
+        "Time since the last report of a source about the node",
         &age,
     )
 }
@@ -142,7 +143,7 @@ const GAUGES: [NodeGauge; 9] = [
     }),
     (
         "node_ready",
-        "Whether the node takes queries (wsrep_ready): 1 or 0",
+        "Whether the node accepts queries (wsrep_ready): 1 or 0",
         |node| node.ready.map(bool_to_f64),
     ),
     (
@@ -152,7 +153,7 @@ const GAUGES: [NodeGauge; 9] = [
     ),
     (
         "node_expected",
-        "Whether the cluster should have the node: 1 or 0",
+        "Whether the node is an expected member: 1 or 0",
         |node| Some(bool_to_f64(node.expected)),
     ),
 ];

@@ -1,7 +1,7 @@
-//! One SQL connection to one node, for reading.
+//! The SQL connection that reads one node's status.
 //!
-//! Only SHOW and one SET of the session: all of it works on a node that is not Primary and needs no privilege beyond
-//! USAGE. Nothing here has a deadline of its own; the caller gives one and drops the connection when it passes.
+//! Uses only SHOW and one SET SESSION, which work on a non-Primary node and need no privilege beyond USAGE. Nothing
+//! here has a deadline; the caller sets one and drops the connection when it expires.
 
 use std::net::IpAddr;
 
@@ -14,21 +14,22 @@ use mysql_async::{Conn, Opts, OptsBuilder, Row, SslOpts, Value};
 use super::MysqlSettings;
 use super::failure::{self, shorten};
 
-/// More rows or bytes than any Galera version sends: whoever answers like this is no Galera node.
+/// More rows or bytes than any Galera version sends: a peer that exceeds them is not a Galera node.
 const ROWS_MAX: usize = 1_000;
 /// Largest packet accepted, in bytes.
 const PACKET_MAX: usize = 1 << 20;
 
 const STATUS: &str = "SHOW GLOBAL STATUS LIKE 'wsrep_%'";
-/// The last one exists only where options of the provider are variables, and decides how a bootstrap is said there.
+/// `wsrep_provider_pc_bootstrap` exists only where provider options are system variables, and selects the syntax of a
+/// bootstrap.
 const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
      ('wsrep_node_name', 'wsrep_cluster_name', 'wsrep_provider', 'version', 'wsrep_provider_pc_bootstrap')";
 
-/// A connection that was checked to belong to the expected cluster.
+/// A connection verified to belong to the expected cluster.
 pub(crate) struct StatusConnection {
     conn: Conn,
     user: String,
-    /// Variables that go into every reading (`wsrep_node_name`, `version`, …); none of them changes while a server runs.
+    /// Variables added to every reading (`wsrep_node_name`, `version`, …); none of them changes while a server runs.
     identity: Vec<(String, String)>,
 }
 
@@ -36,7 +37,7 @@ impl StatusConnection {
     /// Connects to `host:port` and checks that a node of `cluster` answers.
     ///
     /// # Errors
-    /// Classified, with a message for people.
+    /// Classified, with a message shown to users.
     pub(crate) async fn open(
         host: &str,
         settings: &MysqlSettings,
@@ -61,7 +62,7 @@ impl StatusConnection {
     /// Reads the node's status once.
     ///
     /// # Errors
-    /// Classified; the connection must not be used again then.
+    /// Classified; the connection must not be used again afterwards.
     pub(crate) async fn read_status(&mut self) -> Result<WsrepStatus, ProbeError> {
         let rows = self.rows(STATUS).await?;
         if rows.is_empty() {
@@ -78,7 +79,7 @@ impl StatusConnection {
     }
 }
 
-/// The rows of a SHOW, bounded.
+/// The rows of a SHOW statement, bounded.
 pub(super) async fn rows(
     conn: &mut Conn,
     user: &str,
@@ -98,7 +99,7 @@ pub(super) async fn rows(
     Ok(rows)
 }
 
-/// Opens a connection with the account of `settings`; sends nothing.
+/// Opens a connection with the account of `settings`, without sending a statement.
 pub(super) async fn connect(
     host: &str,
     settings: &MysqlSettings,
@@ -135,9 +136,9 @@ fn options(host: &str, port: u16, addresses: Vec<IpAddr>, settings: &MysqlSettin
         .user(Some(settings.user.as_str()))
         .pass(Some(settings.password.expose()))
         .ssl_opts(tls)
-        // The driver would ask the server for its socket's path and reconnect there: another server, perhaps.
+        // The driver would ask the server for its socket path and reconnect there, possibly to another server.
         .prefer_socket(false)
-        // Both set: otherwise the driver asks the server for them first.
+        // Set both: otherwise the driver queries the server for them first.
         .max_allowed_packet(Some(PACKET_MAX))
         .wait_timeout(Some(28_800))
         .stmt_cache_size(0)
@@ -159,7 +160,7 @@ pub(super) fn check_identity(
     }
     match value("wsrep_cluster_name") {
         Some(name) if name != cluster.as_str() => Err(failure::protocol_error(format!(
-            "answers for cluster {:?}, not for {:?}: no node of this cluster, or its wsrep_cluster_name is wrong",
+            "belongs to cluster {:?} instead of {:?}: not a node of this cluster, or its wsrep_cluster_name is wrong",
             shorten(name),
             cluster.as_str()
         ))),
@@ -167,7 +168,7 @@ pub(super) fn check_identity(
     }
 }
 
-/// A row of SHOW; values that are no text are left out, other bytes than UTF-8 are replaced.
+/// Name and value of a SHOW row. Skips non-text values and replaces invalid UTF-8.
 fn text_pair(row: Row) -> Option<(String, String)> {
     let mut values = row.unwrap_raw().into_iter().flatten();
     let mut text = || match values.next() {
@@ -204,19 +205,19 @@ mod tests {
     }
 
     #[test]
-    fn a_node_of_another_cluster_is_none_of_ours() {
+    fn refuses_a_node_of_another_cluster() {
         let error =
             checked(&[("wsrep_provider", "x.so"), ("wsrep_cluster_name", "other")]).unwrap_err();
         assert_eq!(error.kind, ProbeErrorKind::Protocol);
         assert!(
-            error.message.contains("answers for cluster \"other\""),
+            error.message.contains("belongs to cluster \"other\""),
             "{}",
             error.message
         );
     }
 
     #[test]
-    fn a_database_without_galera_is_no_node() {
+    fn refuses_a_database_without_galera() {
         for rows in [
             &[("wsrep_provider", "none")][..],
             &[("version", "8.0.36")][..],

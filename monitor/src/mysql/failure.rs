@@ -1,4 +1,4 @@
-//! Why a database did not answer, in words that name the remedy.
+//! Classifies failed probes, with messages that name the remedy.
 
 use std::io;
 use std::time::Duration;
@@ -6,42 +6,37 @@ use std::time::Duration;
 use galera::observe::observation::{ProbeError, ProbeErrorKind};
 use mysql_async::{DriverError, Error, IoError};
 
-/// The text of an error may come from a hostile peer: at most this many characters of it are kept.
+/// An error's text may come from a hostile peer: at most this many characters of it are kept.
 const DETAIL_MAX: usize = 200;
 
-/// The attempt took longer than it may.
 #[must_use]
 pub(crate) fn timed_out(limit: Duration, connected: bool) -> ProbeError {
     let seconds = limit.as_secs_f64();
     let message = if connected {
         format!(
-            "no answer within {seconds} s on an open connection: the server hangs, is stopped or was cut off"
+            "no answer within {seconds} s on an open connection: the server hangs, was paused, or is cut off from the network"
         )
     } else {
         format!(
-            "no answer within {seconds} s: the server hangs, is stopped, or packets are dropped on the way"
+            "no answer within {seconds} s: the server hangs, was paused, or packets are dropped"
         )
     };
     probe_error(ProbeErrorKind::TimedOut, message)
 }
 
-/// The host name leads nowhere.
 #[must_use]
 pub(super) fn unresolvable(host: &str, reason: &str) -> ProbeError {
-    let message = format!(
-        "the name {host} does not resolve to an address: {}",
-        shorten(reason)
-    );
+    let message = format!("cannot resolve {host}: {}", shorten(reason));
     probe_error(ProbeErrorKind::Unresolvable, message)
 }
 
-/// Something answers that is not the expected Galera node.
+/// A peer that is not the expected Galera node.
 #[must_use]
 pub(super) fn protocol_error(message: impl Into<String>) -> ProbeError {
     probe_error(ProbeErrorKind::Protocol, message)
 }
 
-/// What an error of the driver means for a node that is asked with the account `user`.
+/// Maps a driver error of a probe that uses the account `user`.
 #[must_use]
 pub(super) fn classify(user: &str, error: &Error) -> ProbeError {
     match error {
@@ -52,7 +47,7 @@ pub(super) fn classify(user: &str, error: &Error) -> ProbeError {
         )),
         Error::Driver(DriverError::ConnectionClosed) => connection_closed(),
         Error::Driver(DriverError::NoClientSslFlagFromServer) => protocol_error(
-            "the server offers no TLS, which --mysql-tls-ca requires; enable it there",
+            "the server does not offer TLS, which --mysql-tls-ca requires; enable TLS on the server",
         ),
         Error::Server(error) => from_server(user, error.code, &error.message),
         other => not_mysql(&shorten(&other.to_string())),
@@ -61,7 +56,7 @@ pub(super) fn classify(user: &str, error: &Error) -> ProbeError {
 
 fn not_mysql(text: &str) -> ProbeError {
     protocol_error(format!(
-        "what answers does not speak the MySQL protocol as expected: {text}"
+        "the peer does not speak the MySQL protocol as expected: {text}"
     ))
 }
 
@@ -76,10 +71,7 @@ fn from_io(error: &io::Error) -> ProbeError {
     use io::ErrorKind as Kind;
     let text = shorten(&error.to_string());
     match error.kind() {
-        Kind::ConnectionRefused => probe_error(
-            ProbeErrorKind::Refused,
-            "connection refused: nothing listens there",
-        ),
+        Kind::ConnectionRefused => probe_error(ProbeErrorKind::Refused, "connection refused"),
         Kind::TimedOut | Kind::HostUnreachable | Kind::NetworkUnreachable => probe_error(
             ProbeErrorKind::TimedOut,
             format!("not reachable over the network: {text}"),
@@ -88,7 +80,7 @@ fn from_io(error: &io::Error) -> ProbeError {
         | Kind::ConnectionAborted
         | Kind::BrokenPipe
         | Kind::UnexpectedEof => connection_closed(),
-        // The driver's word for packets that it cannot read.
+        // How the driver reports packets that it cannot decode.
         Kind::InvalidData | Kind::InvalidInput | Kind::Other => not_mysql(&text),
         _ => probe_error(
             ProbeErrorKind::Closed,
@@ -98,8 +90,7 @@ fn from_io(error: &io::Error) -> ProbeError {
 }
 
 fn connection_closed() -> ProbeError {
-    let message =
-        "the connection was closed: the server stops, or something between closes connections";
+    let message = "connection closed: the server is shutting down, or something in between closes connections";
     probe_error(ProbeErrorKind::Closed, message)
 }
 
@@ -109,32 +100,32 @@ fn from_server(user: &str, code: u16, text: &str) -> ProbeError {
         // Access denied for the user, to the database, without a password, and by a plugin.
         1044 | 1045 | 1698 => probe_error(
             ProbeErrorKind::AccessDenied,
-            format!("the account {user} is refused; check its name and password file ({text})"),
+            format!("access denied for account {user}; check its name and password file ({text})"),
         ),
         // 1129 and 1130: this host is blocked or has no grant.
         1129 | 1130 => probe_error(
             ProbeErrorKind::AccessDenied,
-            format!("the server does not let the console's host connect: {text}"),
+            format!("the server does not accept connections from the console's host: {text}"),
         ),
         1040 | 1203 | 1226 => probe_error(
             ProbeErrorKind::TooManyConnections,
-            format!("no connection is left for the console: {text}"),
+            format!("the server has no connection left for the console: {text}"),
         ),
         // The server is shutting down.
         1053 | 1927 => connection_closed(),
-        // It does not know wsrep_sync_wait.
+        // Unknown system variable wsrep_sync_wait.
         1193 => not_galera(),
-        _ => protocol_error(format!("the server answers with error {code}: {text}")),
+        _ => protocol_error(format!("the server returned error {code}: {text}")),
     }
 }
 
-/// A database that is no node of any cluster.
+/// A database that does not run Galera.
 #[must_use]
 pub(super) fn not_galera() -> ProbeError {
-    protocol_error("a database that runs without Galera answers (wsrep_provider is not set)")
+    protocol_error("the database runs without Galera (wsrep_provider is not set)")
 }
 
-/// Text of a peer, on one line and bounded.
+/// A peer's text on one line, truncated.
 pub(super) fn shorten(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
@@ -162,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn server_errors_are_told_apart() {
+    fn classifies_server_errors() {
         for code in [1044, 1045, 1698, 1130] {
             assert_eq!(server(code), ProbeErrorKind::AccessDenied, "{code}");
         }
@@ -173,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_refused_connection_says_that_nothing_runs() {
+    fn only_a_refused_connection_means_a_stopped_server() {
         assert_eq!(
             io_kind(io::ErrorKind::ConnectionRefused),
             ProbeErrorKind::Refused
@@ -197,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_text_is_bounded_and_on_one_line() {
+    fn hostile_text_is_truncated_to_one_line() {
         let error = Error::Server(ServerError {
             code: 1,
             message: format!("a\n\u{1b}[31m{}", "x".repeat(10_000)),

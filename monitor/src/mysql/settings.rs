@@ -1,17 +1,16 @@
-//! The account that asks the databases, and how it connects.
+//! The account that reads the databases, and how it connects.
 
 use std::path::PathBuf;
 
 use registry::Secret;
 
-/// How the databases are asked.
+/// How to connect to the databases.
 #[derive(Clone, Debug)]
 pub struct MysqlSettings {
     /// The account; it needs no privilege beyond USAGE.
     pub user: String,
-    /// Its password.
     pub password: Secret,
-    /// The port of nodes whose identity names none.
+    /// Port of nodes whose id has none.
     pub port: u16,
     /// PEM file of the authority that signed the servers' certificates; `None` connects without TLS.
     pub tls_ca: Option<PathBuf>,

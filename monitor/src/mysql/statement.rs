@@ -1,7 +1,7 @@
-//! The connection on which the one statement of a plan is sent, with the account that may act.
+//! The connection on which the single statement of a plan is sent, with the recovery account.
 //!
-//! Opened before the intention is journalled: the database itself closes it when the sender pauses for longer than
-//! [`STATEMENT_WAIT_TIMEOUT`], so that nothing that was intended long ago can still be sent.
+//! Opened before the intention is recorded. The database itself closes it if the sender pauses for longer than
+//! [`STATEMENT_WAIT_TIMEOUT`], so that an old intention can no longer be sent.
 
 use std::time::Duration;
 
@@ -19,18 +19,18 @@ use super::failure::{self, shorten};
 const IDENTITY: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
      ('wsrep_cluster_name', 'wsrep_provider')";
 
-/// What the server said to the statement.
+/// The server's response to the statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StatementOutcome {
-    /// It says OK, which proves nothing yet (I21).
+    /// OK, which does not prove any effect yet (I21).
     Accepted,
-    /// It says no.
+    /// Refused by the server.
     Refused(String),
-    /// Nobody knows whether it was carried out.
+    /// May or may not have been executed.
     Unknown(String),
 }
 
-/// An open connection that has sent nothing yet.
+/// An open connection that has not sent a statement yet.
 pub struct StatementConnection {
     conn: Conn,
     user: String,
@@ -41,7 +41,7 @@ impl StatementConnection {
     /// Connects to `host:port` with the recovery account and checks that a node of `cluster` answers.
     ///
     /// # Errors
-    /// Nothing was sent then; classified, with a message for people.
+    /// Classified, with a message shown to users; no statement was sent.
     pub async fn open(
         host: &str,
         settings: &MysqlSettings,
@@ -71,20 +71,21 @@ impl StatementConnection {
         })
     }
 
-    /// Sends `statement` once and never again; the connection ends with it.
+    /// Sends `statement` exactly once, and consumes the connection.
     pub async fn send(mut self, statement: &str) -> StatementOutcome {
         match timeout(self.limit, Box::pin(self.conn.query_drop(statement))).await {
             Ok(Ok(())) => StatementOutcome::Accepted,
             Ok(Err(error)) => classify_outcome(&self.user, &error),
             Err(_) => StatementOutcome::Unknown(format!(
-                "no answer within {} s; it may still be carried out",
+                "no answer within {} s; it may still be executed",
                 self.limit.as_secs_f64()
             )),
         }
     }
 }
 
-/// A server's own refusal is certain; whatever ends a connection or interrupts a statement leaves it open.
+/// A refusal by the server is certain; anything that ends the connection or interrupts the statement leaves the
+/// outcome unknown.
 fn classify_outcome(user: &str, error: &Error) -> StatementOutcome {
     let Error::Server(server) = error else {
         return StatementOutcome::Unknown(failure::classify(user, error).message);
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_privilege_is_a_clear_refusal() {
+    fn a_missing_privilege_is_a_refusal() {
         assert!(
             matches!(outcome_of(1227), StatementOutcome::Refused(text) if text.contains("SUPER"))
         );
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interruption_leaves_the_outcome_open() {
+    fn an_interruption_leaves_the_outcome_unknown() {
         for code in [1053, 1205, 1317, 1927, 1969, 3024] {
             assert!(
                 matches!(outcome_of(code), StatementOutcome::Unknown(_)),

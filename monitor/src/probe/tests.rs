@@ -1,4 +1,4 @@
-//! Probes against real TCP peers that misbehave.
+//! Probes against misbehaving TCP peers.
 
 use galera::observe::observation::ProbeErrorKind;
 use tokio::io::AsyncWriteExt;
@@ -33,7 +33,7 @@ async fn silent_listener() -> (TcpListener, u16) {
 }
 
 #[tokio::test]
-async fn a_database_that_accepts_and_never_answers_times_out_within_the_deadline() {
+async fn an_unresponsive_database_times_out_within_the_deadline() {
     let (_listener, port) = silent_listener().await;
     let limit = Duration::from_millis(200);
     let started = Instant::now();
@@ -46,7 +46,7 @@ async fn a_database_that_accepts_and_never_answers_times_out_within_the_deadline
 }
 
 #[tokio::test]
-async fn a_port_where_nothing_listens_refuses() {
+async fn a_closed_port_refuses() {
     let (listener, port) = silent_listener().await;
     drop(listener);
     let error = test_probe("127.0.0.1", port, Duration::from_secs(2))
@@ -57,7 +57,7 @@ async fn a_port_where_nothing_listens_refuses() {
 }
 
 #[tokio::test]
-async fn a_name_that_does_not_exist_is_unresolvable() {
+async fn an_unknown_host_name_is_unresolvable() {
     let error = test_probe("no-such-host.invalid", 3306, Duration::from_secs(5))
         .read()
         .await
@@ -71,7 +71,7 @@ async fn a_name_that_does_not_exist_is_unresolvable() {
 }
 
 #[tokio::test]
-async fn a_peer_that_closes_is_told_from_one_that_speaks_something_else() {
+async fn a_closed_connection_differs_from_another_protocol() {
     for (bytes, kind) in [
         (&b""[..], ProbeErrorKind::Closed),
         (
@@ -92,12 +92,12 @@ async fn a_peer_that_closes_is_told_from_one_that_speaks_something_else() {
 }
 
 #[tokio::test]
-async fn attempts_never_overlap_and_stay_on_the_grid() {
+async fn attempts_never_overlap_and_stay_on_schedule() {
     let (listener, port) = silent_listener().await;
     let node = NodeId::new("127.0.0.1", Some(port)).unwrap();
     let (reports, mut received) = mpsc::channel(16);
     let cancel = CancellationToken::new();
-    // Each attempt outlasts two intervals.
+    // Each attempt takes longer than two intervals.
     let task = run(
         "lab".parse().unwrap(),
         node,
@@ -126,11 +126,11 @@ async fn attempts_never_overlap_and_stay_on_the_grid() {
 }
 
 #[tokio::test]
-async fn a_reading_that_is_asked_for_does_not_wait_for_the_grid_and_comes_once() {
+async fn a_requested_reading_is_immediate_and_happens_once() {
     let (listener, port) = silent_listener().await;
     let node = NodeId::new("127.0.0.1", Some(port)).unwrap();
     let (reports, mut received) = mpsc::channel(16);
-    let (cancel, asked) = (CancellationToken::new(), Arc::<Notify>::default());
+    let (cancel, probe_now) = (CancellationToken::new(), Arc::<Notify>::default());
     let slow = ProbeSettings {
         poll_interval: Duration::from_secs(3_600),
         ..(*settings(Duration::from_secs(1))).clone()
@@ -141,7 +141,7 @@ async fn a_reading_that_is_asked_for_does_not_wait_for_the_grid_and_comes_once()
         Arc::new(slow),
         reports,
         Arc::default(),
-        Arc::clone(&asked),
+        Arc::clone(&probe_now),
         cancel.clone(),
     );
     let peers = async {
@@ -149,13 +149,16 @@ async fn a_reading_that_is_asked_for_does_not_wait_for_the_grid_and_comes_once()
         received.recv().await.unwrap();
         let began = Instant::now();
         for _ in 0..100 {
-            asked.notify_one();
+            probe_now.notify_one();
         }
         drop(listener.accept().await.unwrap());
         received.recv().await.unwrap();
-        assert!(began.elapsed() < Duration::from_secs(60), "on the grid");
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "waited for the schedule"
+        );
         let again = tokio::time::timeout(READING_GAP_MIN * 4, received.recv()).await;
-        assert!(again.is_err(), "asked for once");
+        assert!(again.is_err(), "one reading for all requests");
         cancel.cancel();
     };
     tokio::join!(task, peers);

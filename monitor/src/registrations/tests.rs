@@ -1,4 +1,4 @@
-//! Keys put, deleted, listed again, and followed by others before anybody looked.
+//! Keys put, deleted, listed again, and superseded before they were folded.
 
 use super::*;
 
@@ -27,7 +27,7 @@ fn only_observation(registrations: &Registrations) -> RegistryObservation {
 }
 
 #[test]
-fn a_registration_ends_with_its_lease_but_a_durable_one_stays() {
+fn a_registration_ends_with_its_lease_unless_it_is_durable() {
     let mut lab = lab();
     let registered = r#"{"first_seen":"2026-11-23T08:00:00Z"}"#;
     lab.reset(
@@ -56,7 +56,7 @@ fn a_registration_ends_with_its_lease_but_a_durable_one_stays() {
     assert_eq!(
         observation.last_put_at,
         Some(EARLY),
-        "how long ago it last spoke stays known"
+        "the time of its last report is kept"
     );
     let key = b"/galera/lab/db1/registered".to_vec();
     lab.apply(LATE, vec![KeyChange::Delete { key, revision: 4 }]);
@@ -64,7 +64,7 @@ fn a_registration_ends_with_its_lease_but_a_durable_one_stays() {
 }
 
 #[test]
-fn seeing_an_old_key_again_does_not_make_it_young() {
+fn listing_an_unchanged_key_keeps_its_age() {
     let mut lab = lab();
     let old = entry("/galera/lab/db1/wsrep_last_committed", "5", 7, 2);
     lab.reset(EARLY, vec![old.clone()]);
@@ -78,7 +78,7 @@ fn seeing_an_old_key_again_does_not_make_it_young() {
 }
 
 #[test]
-fn both_spellings_of_a_node_are_one_and_the_newer_value_counts() {
+fn both_spellings_of_a_node_are_merged_and_the_newer_value_wins() {
     let mut lab = lab();
     lab.apply(
         EARLY,
@@ -102,7 +102,7 @@ fn both_spellings_of_a_node_are_one_and_the_newer_value_counts() {
 }
 
 #[test]
-fn garbage_is_counted_and_harms_nothing() {
+fn unrecognized_keys_are_counted_and_ignored() {
     let mut lab = lab();
     let huge = "x".repeat(2_000_000);
     for (key, value) in [
@@ -148,7 +148,7 @@ fn report(revision: i64, phase: &str, state: &str) -> Vec<KeyChange> {
     vec![put("phase", phase), put("wsrep_local_state_comment", state)]
 }
 
-/// The states and phases of the folds until nothing new is left.
+/// The states and phases of all folds that are due.
 fn fold_all(lab: &mut Registrations) -> Vec<String> {
     let mut folds = Vec::new();
     loop {
@@ -162,7 +162,7 @@ fn fold_all(lab: &mut Registrations) -> Vec<String> {
 }
 
 #[test]
-fn a_state_that_another_one_follows_at_once_is_folded_with_its_own_words() {
+fn a_superseded_state_is_folded_with_the_fields_of_its_revision() {
     let mut lab = lab();
     let node: BTreeSet<NodeId> = ["db1".parse().unwrap()].into();
     assert_eq!(lab.apply(EARLY, report(2, "joining", "Joining")), node);
@@ -180,7 +180,7 @@ fn a_state_that_another_one_follows_at_once_is_folded_with_its_own_words() {
         fold_all(&mut lab),
         ["Joined joining", "Synced running", "Donor/Desynced running"]
     );
-    // What is no state costs no fold of its own.
+    // A report without a state change does not cause an extra fold.
     assert!(
         lab.apply(LATE, report(7, "running", "Donor/Desynced"))
             .is_empty()
@@ -189,7 +189,7 @@ fn a_state_that_another_one_follows_at_once_is_folded_with_its_own_words() {
 }
 
 #[test]
-fn a_state_that_is_taken_back_at_once_was_said_all_the_same() {
+fn a_state_deleted_before_its_fold_is_still_folded() {
     let mut lab = lab();
     lab.apply(EARLY, report(2, "joining", "Joined"));
     let key = b"/galera/lab/db1/wsrep_local_state_comment".to_vec();
@@ -198,7 +198,7 @@ fn a_state_that_is_taken_back_at_once_was_said_all_the_same() {
 }
 
 #[test]
-fn a_flood_of_states_ends_with_the_newest() {
+fn a_flood_of_states_ends_with_the_latest() {
     let mut lab = lab();
     let states = ["Joined", "Synced", "Donor/Desynced"];
     let flood = (0..1_000).flat_map(|number| {
@@ -209,7 +209,7 @@ fn a_flood_of_states_ends_with_the_newest() {
     let folds = fold_all(&mut lab);
     assert_eq!(folds.len(), SUPERSEDED_MAX + 1);
     assert_eq!(folds.last().unwrap(), "Joined running");
-    // A listing is the newest there is: nothing waits behind it.
+    // A listing is the latest state: nothing waits behind it.
     lab.apply(EARLY, report(2_000, "running", "Synced"));
     lab.apply(EARLY, report(2_001, "running", "Joined"));
     lab.reset(

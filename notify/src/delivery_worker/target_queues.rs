@@ -1,4 +1,4 @@
-//! What waits for each target, in order, and what is to be done next.
+//! The waiting deliveries of each target, in order, and the next job of each.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,23 +12,22 @@ use crate::outbox::QueuedDelivery;
 use crate::sender::{FiringAlert, REPEAT_INTERVAL};
 use crate::target::{TargetChannel, TargetRecord};
 
-/// Most deliveries that wait for one target; the oldest are given up.
+/// Maximum number of waiting deliveries per target; beyond it, the oldest fail without an attempt.
 const WAITING_MAX: usize = 1_000;
-/// After how many deliveries a target's log is shortened.
+/// A target's log is pruned after this many deliveries.
 const PRUNE_LOG_EVERY: u32 = 20;
-/// Settled deliveries that are remembered, so that late news do not bring them back.
+/// Maximum number of settled deliveries remembered, so that a late watch event does not bring them back.
 const SETTLED_MAX: usize = 10_000;
 
-/// Something to do for a target.
 #[derive(Debug)]
 pub(super) enum DeliveryJob {
-    /// Send it; and shorten the log afterwards, maybe.
+    /// Attempt it; prune the target's log afterwards if `true`.
     Send(Box<QueuedDelivery>, Arc<TargetRecord>, bool),
-    /// Record that it is not sent, and why.
+    /// Record it as failed without an attempt, for this reason.
     GiveUp(Box<QueuedDelivery>, &'static str),
-    /// Its target is gone.
+    /// Delete it: its target was removed.
     Discard(Box<QueuedDelivery>),
-    /// Say again what still holds.
+    /// Repeat the alerts that are still firing.
     Repeat(Arc<TargetRecord>, Vec<FiringAlert>),
 }
 
@@ -40,15 +39,15 @@ struct TargetQueue {
     sent_count: u32,
 }
 
-/// All lines.
+/// The queues of all targets.
 #[derive(Debug, Default)]
 pub(super) struct TargetQueues {
     queues: BTreeMap<String, TargetQueue>,
-    /// By key, the revision at which a delivery was settled by this office.
+    /// By key, the revision at which this worker settled a delivery.
     settled_revisions: BTreeMap<Vec<u8>, i64>,
 }
 
-/// The outbox.
+/// Applies changes of the outbox.
 impl KeyMirror for TargetQueues {
     fn clear(&mut self) {
         for queue in self.queues.values_mut() {
@@ -68,16 +67,16 @@ impl KeyMirror for TargetQueues {
 }
 
 impl TargetQueues {
-    /// A job ended. What it left in the outbox is known before the outbox tells of it.
-    pub(super) fn job_finished(&mut self, target: &str, settled: Option<DeliveryUpdate>) {
-        if let Some(line) = self.queues.get_mut(target) {
-            line.busy = false;
+    /// Applies the result of a job, ahead of the outbox's watch.
+    pub(super) fn job_finished(&mut self, target: &str, update: Option<DeliveryUpdate>) {
+        if let Some(queue) = self.queues.get_mut(target) {
+            queue.busy = false;
         }
         let Some(DeliveryUpdate {
             before,
             after,
             revision,
-        }) = settled
+        }) = update
         else {
             return;
         };
@@ -86,7 +85,7 @@ impl TargetQueues {
         }
         match after {
             Some(after) => self.insert(after),
-            // Whoever changed it meanwhile did so at a later revision than the one that was seen.
+            // A concurrent change has a later revision and is kept.
             None => self.remove(&before.key, before.revision),
         }
     }
@@ -102,78 +101,87 @@ impl TargetQueues {
         self.settled_revisions.insert(key.to_vec(), revision);
     }
 
-    /// What is due for targets that nothing is being done for. Their lines are busy from now on.
+    /// Takes the due jobs of idle targets and marks these busy.
     pub(super) fn take_due_jobs(
         &mut self,
-        table: &TargetsById,
-        fires: &FiringAlerts,
+        targets: &TargetsById,
+        firing_alerts: &FiringAlerts,
         now: Timestamp,
     ) -> Vec<(String, DeliveryJob)> {
-        for target in fires.keys() {
+        for target in firing_alerts.keys() {
             self.queues.entry(target.clone()).or_default();
         }
         let mut jobs = Vec::new();
-        for (target, line) in &mut self.queues {
-            if line.busy {
+        for (target, queue) in &mut self.queues {
+            if queue.busy {
                 continue;
             }
-            let known = table.get(target);
-            let job = line.next_job(known.map(|known| &known.target), fires.get(target), now);
+            let cached = targets.get(target);
+            let job = queue.next_job(
+                cached.map(|cached| &cached.target),
+                firing_alerts.get(target),
+                now,
+            );
             if let Some(job) = job {
-                line.busy = true;
+                queue.busy = true;
                 jobs.push((target.clone(), job));
             }
         }
         jobs
     }
 
-    /// When the next thing is due for a target that nothing is being done for.
+    /// When the next job of an idle target is due.
     pub(super) fn next_due_at(
         &self,
-        table: &TargetsById,
-        fires: &FiringAlerts,
+        targets: &TargetsById,
+        firing_alerts: &FiringAlerts,
     ) -> Option<Timestamp> {
         self.queues
             .iter()
-            .filter(|(target, line)| {
-                !line.busy && table.get(*target).is_some_and(|known| known.target.enabled)
+            .filter(|(target, queue)| {
+                !queue.busy
+                    && targets
+                        .get(*target)
+                        .is_some_and(|cached| cached.target.enabled)
             })
-            .filter_map(|(target, line)| {
-                line.next_due_at(
-                    table.get(target).map(|known| &*known.target),
-                    fires.contains_key(target),
+            .filter_map(|(target, queue)| {
+                queue.next_due_at(
+                    targets.get(target).map(|cached| &*cached.target),
+                    firing_alerts.contains_key(target),
                 )
             })
             .min()
     }
 
     fn insert(&mut self, queued: QueuedDelivery) {
-        let settled = self
+        let settled_at = self
             .settled_revisions
             .get(&queued.key)
             .copied()
             .unwrap_or_default();
-        if queued.revision < settled {
+        if queued.revision < settled_at {
             return;
         }
-        let line = self
+        let queue = self
             .queues
             .entry(queued.delivery.target.clone())
             .or_default();
-        let place = queued.order_key();
-        // One that was queued again has another place.
-        line.waiting
-            .retain(|known, _| known.1 != place.1 || *known == place);
-        match line.waiting.get(&place) {
+        let position = queued.order_key();
+        // A requeued delivery has another position.
+        queue
+            .waiting
+            .retain(|known, _| known.1 != position.1 || *known == position);
+        match queue.waiting.get(&position) {
             Some(known) if known.revision > queued.revision => {}
-            _ => drop(line.waiting.insert(place, queued)),
+            _ => drop(queue.waiting.insert(position, queued)),
         }
     }
 
-    /// Removes the entry of `key` unless it is of later than `revision`.
+    /// Removes the entry of `key` unless it is newer than `revision`.
     fn remove(&mut self, key: &[u8], revision: i64) {
-        for line in self.queues.values_mut() {
-            line.waiting
+        for queue in self.queues.values_mut() {
+            queue
+                .waiting
                 .retain(|(_, known), queued| known != key || queued.revision > revision);
         }
     }
@@ -194,7 +202,7 @@ impl TargetQueue {
             if self.waiting.len() > WAITING_MAX {
                 return Some(DeliveryJob::GiveUp(
                     Box::new(queued.clone()),
-                    "more than 1000 notices wait for this target",
+                    "more than 1000 notifications are waiting for this target",
                 ));
             }
             let due = queued.delivery.next_at.is_none_or(|at| at <= now);
@@ -216,10 +224,10 @@ impl TargetQueue {
         Some(DeliveryJob::Repeat(Arc::clone(target), firing.clone()))
     }
 
-    fn next_due_at(&self, target: Option<&TargetRecord>, fires: bool) -> Option<Timestamp> {
+    fn next_due_at(&self, target: Option<&TargetRecord>, is_firing: bool) -> Option<Timestamp> {
         match self.waiting.values().next() {
             Some(queued) => queued.delivery.next_at,
-            None if fires && target.is_some_and(needs_repeats) => self.next_repeat_at(),
+            None if is_firing && target.is_some_and(needs_repeats) => self.next_repeat_at(),
             None => None,
         }
     }
@@ -229,7 +237,7 @@ impl TargetQueue {
     }
 }
 
-/// Whether this receiver forgets what is not repeated.
+/// Whether this receiver resolves alerts that are not repeated.
 fn needs_repeats(target: &TargetRecord) -> bool {
     matches!(target.channel, TargetChannel::Alertmanager { .. })
 }

@@ -1,8 +1,8 @@
-//! Alerts for Prometheus Alertmanager, by its API v2.
+//! Alerts for Prometheus Alertmanager, API v2.
 //!
-//! An alert is known by its labels. A problem is one alert for each verdict that it goes through: the one before ends
-//! when the next begins. Alertmanager takes an alert for ended when it is not repeated, so what still holds is
-//! repeated well before it ends.
+//! Alertmanager identifies an alert by its labels. A problem is one alert for each verdict that it passes through: the
+//! previous one is resolved when the next fires. Alertmanager resolves alerts that are not repeated before `endsAt`, so
+//! firing ones are repeated well before that.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,23 +16,22 @@ use serde::Serialize;
 
 use crate::webhook_client::sensitive_header_value;
 
-/// How often what still holds is repeated.
+/// How often firing alerts are repeated.
 pub(crate) const REPEAT_INTERVAL: Duration = Duration::from_secs(60);
-/// How long an alert holds unless it is repeated: some repetitions may be lost.
+/// How long a verdict's alert fires unless it is repeated; several repetitions may be lost.
 const FIRING_TTL: Duration = Duration::from_secs(300);
-/// How long a request is an alert at most, unless its decision or end comes.
+/// How long a requested action's alert fires at most, unless it is decided or ends.
 const REQUEST_TTL: Duration = Duration::from_secs(3_600);
-/// How long what merely happened is an alert.
+/// How long the alert of an event without a duration fires.
 const EVENT_TTL: Duration = Duration::from_secs(900);
 
-/// A verdict that a target was told and that still holds.
+/// A notification about a verdict that still holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FiringAlert {
-    /// What was told.
     pub(crate) notification: Notification,
 }
 
-/// One alert.
+/// An alert as Alertmanager's API expects it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Alert {
@@ -44,49 +43,62 @@ pub(crate) struct Alert {
     generator_url: Option<String>,
 }
 
-/// The alerts that a notice begins and ends.
-pub(super) fn alerts(notice: &Notification, link: &str, now: Timestamp) -> Vec<Alert> {
-    match notice.kind {
-        NotificationKind::Verdict => verdict_alerts(notice, link, now),
+/// The alerts that a notification fires and resolves.
+pub(super) fn alerts(notification: &Notification, link: &str, now: Timestamp) -> Vec<Alert> {
+    match notification.kind {
+        NotificationKind::Verdict => verdict_alerts(notification, link, now),
         NotificationKind::ActionRequested => vec![new_alert(
-            notice,
+            notification,
             link,
-            request_labels(notice),
-            notice.at,
+            request_labels(notification),
+            notification.at,
             now.plus(REQUEST_TTL),
         )],
-        NotificationKind::ActionDecided => vec![resolved_request_alert(notice, link, now)],
+        NotificationKind::ActionDecided => vec![resolved_request_alert(notification, link, now)],
         NotificationKind::ActionEnded => {
-            let mut labels = base_labels("GaleraConsoleActionEnded", notice, notice.severity);
-            let event = notice.action.as_ref().map(|action| action.event.clone());
+            let mut labels = base_labels(
+                "GaleraConsoleActionEnded",
+                notification,
+                notification.severity,
+            );
+            let event = notification
+                .action
+                .as_ref()
+                .map(|action| action.event.clone());
             labels.extend(event.map(|event| ("state", event)));
-            let ended = new_alert(notice, link, labels, notice.at, now.plus(EVENT_TTL));
-            vec![resolved_request_alert(notice, link, now), ended]
-        }
-        NotificationKind::Incident => {
-            let labels = base_labels("GaleraConsoleIncident", notice, notice.severity);
-            vec![new_alert(
-                notice,
+            let ended = new_alert(
+                notification,
                 link,
                 labels,
-                notice.at,
+                notification.at,
+                now.plus(EVENT_TTL),
+            );
+            vec![resolved_request_alert(notification, link, now), ended]
+        }
+        NotificationKind::Incident => {
+            let labels = base_labels("GaleraConsoleIncident", notification, notification.severity);
+            vec![new_alert(
+                notification,
+                link,
+                labels,
+                notification.at,
                 now.plus(EVENT_TTL),
             )]
         }
         NotificationKind::Test => {
-            let labels = base_labels("GaleraConsoleTest", notice, notice.severity);
+            let labels = base_labels("GaleraConsoleTest", notification, notification.severity);
             vec![new_alert(
-                notice,
+                notification,
                 link,
                 labels,
-                notice.at,
+                notification.at,
                 now.plus(FIRING_TTL),
             )]
         }
     }
 }
 
-/// The alert of a verdict that still holds.
+/// The alert of a verdict that still holds, with a later end.
 pub(super) fn repeated_alert(firing: &FiringAlert, link: &str, now: Timestamp) -> Option<Alert> {
     let problem = firing.notification.problem.as_ref()?;
     let labels = verdict_labels(&firing.notification, problem.verdict);
@@ -99,16 +111,16 @@ pub(super) fn repeated_alert(firing: &FiringAlert, link: &str, now: Timestamp) -
     ))
 }
 
-fn verdict_alerts(notice: &Notification, link: &str, now: Timestamp) -> Vec<Alert> {
-    let Some(problem) = &notice.problem else {
+fn verdict_alerts(notification: &Notification, link: &str, now: Timestamp) -> Vec<Alert> {
+    let Some(problem) = &notification.problem else {
         return Vec::new();
     };
     let mut alerts = Vec::new();
     if problem.before != VerdictState::Healthy {
-        let labels = verdict_labels(notice, problem.before);
-        // Ended in the past whatever the clocks say, and not before it began.
+        let labels = verdict_labels(notification, problem.before);
+        // Resolved now, but never before it began, should the clocks differ.
         alerts.push(new_alert(
-            notice,
+            notification,
             link,
             labels,
             problem.since,
@@ -116,39 +128,50 @@ fn verdict_alerts(notice: &Notification, link: &str, now: Timestamp) -> Vec<Aler
         ));
     }
     if problem.phase != ProblemPhase::Resolved {
-        let labels = verdict_labels(notice, problem.verdict);
+        let labels = verdict_labels(notification, problem.verdict);
         alerts.push(new_alert(
-            notice,
+            notification,
             link,
             labels,
-            notice.at,
+            notification.at,
             now.plus(FIRING_TTL),
         ));
     }
     alerts
 }
 
-fn resolved_request_alert(notice: &Notification, link: &str, now: Timestamp) -> Alert {
+fn resolved_request_alert(notification: &Notification, link: &str, now: Timestamp) -> Alert {
     new_alert(
-        notice,
+        notification,
         link,
-        request_labels(notice),
-        notice.at,
-        now.max(notice.at),
+        request_labels(notification),
+        notification.at,
+        now.max(notification.at),
     )
 }
 
-fn verdict_labels(notice: &Notification, verdict: VerdictState) -> BTreeMap<&'static str, String> {
-    let mut labels = base_labels("GaleraClusterNotHealthy", notice, Severity::of(verdict));
+fn verdict_labels(
+    notification: &Notification,
+    verdict: VerdictState,
+) -> BTreeMap<&'static str, String> {
+    let mut labels = base_labels(
+        "GaleraClusterNotHealthy",
+        notification,
+        Severity::of(verdict),
+    );
     labels.insert("verdict", verdict.as_str().to_owned());
     labels
 }
 
-/// Of a request that waits: the same for the request, its decision and its end.
-fn request_labels(notice: &Notification) -> BTreeMap<&'static str, String> {
-    let mut labels = base_labels("GaleraConsoleActionWaiting", notice, Severity::Warning);
+/// Labels of a waiting request: the same for the request, its decision and its end.
+fn request_labels(notification: &Notification) -> BTreeMap<&'static str, String> {
+    let mut labels = base_labels(
+        "GaleraConsoleActionWaiting",
+        notification,
+        Severity::Warning,
+    );
     labels.extend(
-        notice
+        notification
             .action
             .as_ref()
             .map(|action| ("action", action.id.clone())),
@@ -158,7 +181,7 @@ fn request_labels(notice: &Notification) -> BTreeMap<&'static str, String> {
 
 fn base_labels(
     name: &str,
-    notice: &Notification,
+    notification: &Notification,
     severity: Severity,
 ) -> BTreeMap<&'static str, String> {
     let mut labels = BTreeMap::from([
@@ -167,7 +190,7 @@ fn base_labels(
         ("source", "galera-console".to_owned()),
     ]);
     labels.extend(
-        notice
+        notification
             .cluster
             .as_ref()
             .map(|cluster| ("cluster", cluster.to_string())),
@@ -176,23 +199,23 @@ fn base_labels(
 }
 
 fn new_alert(
-    notice: &Notification,
+    notification: &Notification,
     link: &str,
     labels: BTreeMap<&'static str, String>,
     starts_at: Timestamp,
     ends_at: Timestamp,
 ) -> Alert {
     let annotations = BTreeMap::from([
-        ("summary", notice.title.clone()),
-        ("description", notice.text.clone()),
-        ("notice", notice.id.clone()),
+        ("summary", notification.title.clone()),
+        ("description", notification.text.clone()),
+        ("notice", notification.id.clone()),
     ]);
     Alert {
         labels,
         annotations,
         starts_at: starts_at.min(ends_at),
         ends_at,
-        // Alertmanager takes whole addresses only.
+        // Alertmanager accepts absolute URLs only.
         generator_url: link.starts_with("http").then(|| link.to_owned()),
     }
 }

@@ -1,4 +1,4 @@
-//! E-mail by SMTP: one message, one transaction, to everybody whom a notice concerns.
+//! E-mail by SMTP: one message in one transaction to all recipients of a notification.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,25 +14,25 @@ use registry::Secret;
 use super::super::tls;
 use super::{DeliveryOutcome, DeliveryReply};
 
-/// How long connecting and each answer of the server may take.
+/// Limit for connecting and for each reply of the server.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
-/// Answers that are about the console's account and not about a message: sign in first, a mechanism that is too weak, wrong
-/// credentials, sign in encrypted (RFC 4954).
+/// Replies that concern the console's account and not a message (RFC 4954): authentication required, mechanism too weak,
+/// invalid credentials, encryption required.
 const ACCOUNT_ERROR_CODES: [u16; 4] = [530, 534, 535, 538];
 
 /// How the connection to the SMTP server is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SmtpTls {
-    /// In clear at first, then encrypted before anything is said; refused where that is not offered.
+    /// STARTTLS, required: the connection fails where the server does not offer it.
     StartTls,
-    /// Encrypted from the beginning.
+    /// TLS from the beginning.
     Implicit,
-    /// Never.
+    /// Unencrypted.
     None,
 }
 
 impl SmtpTls {
-    /// The usual port.
+    /// The default port.
     #[must_use]
     pub const fn port(self) -> u16 {
         match self {
@@ -46,19 +46,17 @@ impl SmtpTls {
 /// The SMTP server and the sender.
 #[derive(Clone, Debug)]
 pub struct SmtpConfig {
-    /// Its name, which its certificate must carry.
+    /// Host name, which the server's certificate must be valid for.
     pub host: String,
-    /// Its port.
     pub port: u16,
-    /// The encryption.
     pub tls: SmtpTls,
-    /// Name and password, where it wants them.
+    /// User name and password, if the server requires authentication.
     pub account: Option<(String, Secret)>,
     /// The sender: `address`, or `Name <address>`.
     pub from: String,
 }
 
-/// What sends e-mail.
+/// Sends e-mail through the configured server.
 #[derive(Clone)]
 pub(crate) struct Mailer {
     transport: AsyncSmtpTransport<Tokio1Executor>,
@@ -73,21 +71,21 @@ impl std::fmt::Debug for Mailer {
     }
 }
 
-/// Whether `text` can be a sender.
+/// Parses a sender.
 ///
 /// # Errors
-/// A sentence.
+/// When `text` is not a valid mailbox; the message quotes it.
 pub fn parse_sender(text: &str) -> Result<Mailbox, String> {
     text.trim().parse().map_err(|_| {
-        format!("{text:?} is no sender; write e.g. console@example.org or Galera Console <console@example.org>")
+        format!("{text:?} is not a valid sender; expected e.g. console@example.org or Galera Console <console@example.org>")
     })
 }
 
 impl Mailer {
-    /// Prepares connections without opening one; trusts the system's authorities and those in the file `ca`.
+    /// Creates a mailer that trusts the system's CA certificates and those in the file `ca`. Opens no connection yet.
     ///
     /// # Errors
-    /// A sentence about `ca` or the settings.
+    /// When `ca` cannot be read or the sender is invalid.
     pub(crate) fn new(config: &SmtpConfig, ca: Option<&Path>) -> Result<Self, String> {
         let tls = match config.tls {
             SmtpTls::None => Tls::None,
@@ -109,20 +107,20 @@ impl Mailer {
         })
     }
 
-    /// Sends `notice` to `recipients`.
+    /// Sends `notification` to `recipients`.
     pub(super) async fn send(
         &self,
         target: &str,
         recipients: &[String],
-        notice: &Notification,
+        notification: &Notification,
         link: &str,
     ) -> DeliveryReply {
         if recipients.is_empty() {
             return DeliveryReply::rejected(
-                "none of the accounts that it concerns has an e-mail address; set one: galera-console user email NAME ADDRESS",
+                "none of the accounts concerned has an e-mail address; set one with: galera-console user email NAME ADDRESS",
             );
         }
-        let message = match self.message(target, recipients, notice, link) {
+        let message = match self.message(target, recipients, notification, link) {
             Ok(message) => message,
             Err(error) => return DeliveryReply::rejected(error),
         };
@@ -144,7 +142,7 @@ impl Mailer {
         &self,
         target: &str,
         recipients: &[String],
-        notice: &Notification,
+        notification: &Notification,
         link: &str,
     ) -> Result<Message, String> {
         let addresses: Result<Vec<Mailbox>, String> = recipients
@@ -152,22 +150,30 @@ impl Mailer {
             .map(|text| {
                 let address: Address = text
                     .parse()
-                    .map_err(|_| format!("{text:?} is no e-mail address"))?;
+                    .map_err(|_| format!("{text:?} is not a valid e-mail address"))?;
                 Ok(Mailbox::new(None, address))
             })
             .collect();
         let to: Mailboxes = addresses?.into_iter().collect();
-        let mut text = notice.text.clone();
+        let mut text = notification.text.clone();
         if !text.is_empty() {
             text.push_str("\n\n");
         }
-        text.push_str(&format!("At {}\n{link}\n", notice.at));
-        // The same for every attempt, so that mailboxes recognise a message that came twice.
-        let id = format!("<{}.{target}@{}>", notice.id, self.from.email.domain());
+        text.push_str(&format!("At {}\n{link}\n", notification.at));
+        // The same for every attempt, so that mailboxes detect repetitions.
+        let id = format!(
+            "<{}.{target}@{}>",
+            notification.id,
+            self.from.email.domain()
+        );
         Message::builder()
             .from(self.from.clone())
             .mailbox(lettre::message::header::To::from(to))
-            .subject(format!("[{}] {}", notice.severity.as_str(), notice.title))
+            .subject(format!(
+                "[{}] {}",
+                notification.severity.as_str(),
+                notification.title
+            ))
             .message_id(Some(id))
             .header(ContentType::TEXT_PLAIN)
             .body(text)
@@ -189,21 +195,21 @@ fn tls_parameters(config: &SmtpConfig, ca: Option<&Path>) -> Result<TlsParameter
     builder.build_rustls().map_err(|error| error_chain(&error))
 }
 
-/// Reads what kept a message from being taken.
+/// Classifies a failure.
 fn failure_reply(error: &lettre::transport::smtp::Error) -> DeliveryReply {
     let status = error.status().map(u16::from);
     let text = match (tls::explain_tls_error(error), status) {
-        (Some(why), _) => format!("no TLS with the SMTP server: {why}"),
+        (Some(why), _) => format!("TLS handshake with the SMTP server failed: {why}"),
         (None, Some(code)) if ACCOUNT_ERROR_CODES.contains(&code) => format!(
-            "the SMTP server does not let the console in; look at --smtp-user and --smtp-password-file: {}",
+            "the SMTP server rejected the console's credentials; check --smtp-user and --smtp-password-file: {}",
             error_chain(error)
         ),
         (None, _) => error_chain(error),
     };
-    // A refused account is no fault of the message: whoever mends the account wants every message all the same.
-    let unwanted =
+    // A rejected account is not the message's fault: once the account is fixed, every message is still to be delivered.
+    let rejected =
         error.is_permanent() && status.is_none_or(|code| !ACCOUNT_ERROR_CODES.contains(&code));
-    let mut reply = if unwanted {
+    let mut reply = if rejected {
         DeliveryReply::rejected(text)
     } else {
         DeliveryReply::retry(text)
@@ -212,7 +218,7 @@ fn failure_reply(error: &lettre::transport::smtp::Error) -> DeliveryReply {
     reply
 }
 
-/// An error with its causes in one line.
+/// An error and its causes on one line.
 fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

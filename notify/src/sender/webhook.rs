@@ -1,4 +1,4 @@
-//! A signed request of our own shape.
+//! The console's signed webhook format.
 
 use aws_lc_rs::hmac;
 use bytes::Bytes;
@@ -7,7 +7,7 @@ use galera::publish::notification::Notification;
 use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
 
-/// The same for every attempt: receivers tell by it what they have already.
+/// The notification's ID. It is the same for every attempt, so receivers can detect repetitions.
 pub(super) const ID_HEADER: &str = "galera-console-id";
 /// `t=SECONDS,v1=HEX`: HMAC-SHA256 under the target's secret of `SECONDS.BODY`.
 pub(super) const SIGNATURE_HEADER: &str = "galera-console-signature";
@@ -20,11 +20,11 @@ struct WebhookBody<'a> {
     url: &'a str,
 }
 
-/// The notice with its link.
-pub(super) fn body(notice: &Notification, link: &str) -> Bytes {
+/// The notification with its link, as JSON.
+pub(super) fn body(notification: &Notification, link: &str) -> Bytes {
     let message = WebhookBody {
         version: 1,
-        notice,
+        notice: notification,
         url: link,
     };
     Bytes::from(serde_json::to_vec(&message).unwrap_or_default())
@@ -32,14 +32,14 @@ pub(super) fn body(notice: &Notification, link: &str) -> Bytes {
 
 pub(super) fn headers(
     secret: &str,
-    notice: &Notification,
+    notification: &Notification,
     body: &[u8],
     at: Timestamp,
 ) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let signature = signature(secret, body, at.unix_millis() / 1_000);
     for (name, text) in [
-        (ID_HEADER, notice.id.as_str()),
+        (ID_HEADER, notification.id.as_str()),
         (SIGNATURE_HEADER, &signature),
     ] {
         if let Ok(value) = HeaderValue::from_str(text) {
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_signature_is_what_openssl_makes() {
+    fn the_signature_matches_openssl() {
         // printf '1795420800.{"id":"x"}' | openssl dgst -sha256 -hmac 0123456789abcdef
         let expected =
             "t=1795420800,v1=12dedc6ec720fc0fffaffbc95e1ea6753559e713d1f6aa393455d396ebb3f408";

@@ -100,7 +100,7 @@ impl WatchSupervisor {
         };
         self.on_recovered().await?;
         self.send_reset().await?;
-        self.registry.endpoints.set_preferred(self.endpoint);
+        self.endpoints.set_preferred(self.endpoint);
         loop {
             let response = match self.receive(&mut stream).await {
                 Ok(response) => response,
@@ -126,7 +126,7 @@ impl WatchSupervisor {
 
     /// Opens the stream and makes sure that it continues the history that the position belongs to.
     async fn open(&self, position: &mut WatchPosition) -> Result<WatchStream, StreamEnd> {
-        let limit = self.registry.endpoints.attempt_timeout();
+        let limit = self.endpoints.attempt_timeout();
         let work = async {
             let client = self.client().await?;
             let options = WatchOptions::new()
@@ -146,7 +146,7 @@ impl WatchSupervisor {
             let first = self
                 .call(stream.message())
                 .await?
-                .ok_or_else(|| self.unavailable("the watch ended at once"))?;
+                .ok_or_else(|| self.unavailable("the watch ended immediately"))?;
             if let Some(ended) = self.stream_end_in(&first) {
                 return Err(ended);
             }
@@ -162,7 +162,7 @@ impl WatchSupervisor {
         match timeout(limit, Box::pin(work)).await {
             Ok(opened) => opened,
             Err(_) => {
-                self.registry.endpoints.disconnect(self.endpoint);
+                self.endpoints.disconnect(self.endpoint);
                 Err(self.unavailable(&format!("no answer within {} ms", limit.as_millis())))
             }
         }
@@ -184,13 +184,12 @@ impl WatchSupervisor {
     }
 
     async fn client(&self) -> Result<Client, StreamEnd> {
-        self.call(self.registry.endpoints.client(self.endpoint))
-            .await
+        self.call(self.endpoints.client(self.endpoint)).await
     }
 
     /// The next message; a silent stream is asked for a sign of life once before it is given up.
     async fn receive(&self, stream: &mut WatchStream) -> Result<WatchResponse, StreamEnd> {
-        let idle = self.registry.endpoints.settings().idle_limit;
+        let idle = self.endpoints.settings().idle_limit;
         let mut asked = false;
         loop {
             match timeout(idle, stream.message()).await {
@@ -198,7 +197,7 @@ impl WatchSupervisor {
                 Ok(Ok(None)) => return Err(self.unavailable("the watch was ended")),
                 Ok(Err(error)) => return Err(self.stream_end_for(error)),
                 Err(_) if asked => {
-                    self.registry.endpoints.disconnect(self.endpoint);
+                    self.endpoints.disconnect(self.endpoint);
                     return Err(
                         self.unavailable(&format!("silent for {} ms", 2 * idle.as_millis()))
                     );
@@ -226,7 +225,7 @@ impl WatchSupervisor {
         let reason = response.cancel_reason();
         if reason.contains("permission denied") || reason.contains("PermissionDenied") {
             return Some(StreamEnd::Failed(Error::Denied {
-                endpoints: self.registry.endpoints.url(self.endpoint).to_owned(),
+                endpoints: self.endpoints.url(self.endpoint).to_owned(),
                 cause: reason.to_owned(),
             }));
         }
@@ -241,7 +240,7 @@ impl WatchSupervisor {
     }
 
     fn stream_end_for(&self, error: ClientError) -> StreamEnd {
-        match classify(self.registry.endpoints.url(self.endpoint), error) {
+        match classify(self.endpoints.url(self.endpoint), error) {
             AttemptError::Permanent(Error::Compacted { .. }) => {
                 StreamEnd::Relist("etcd compacted the history")
             }
@@ -251,7 +250,7 @@ impl WatchSupervisor {
     }
 
     fn unavailable(&self, cause: &str) -> StreamEnd {
-        let endpoints = &self.registry.endpoints;
+        let endpoints = &self.endpoints;
         StreamEnd::Failed(Error::Unavailable {
             endpoints: endpoints.joined_urls().to_owned(),
             cause: format!("{}: {cause}", endpoints.url(self.endpoint)),

@@ -1,4 +1,4 @@
-//! The adapter against real etcd members.
+//! The adapter against several etcd members: fail-over, members that hang, access. What one store does is in `tests/conformance`.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,10 +14,10 @@ mod reads;
 mod writes;
 
 #[path = "../support/etcd.rs"]
+#[expect(dead_code, reason = "the fixture serves several test binaries")]
 mod etcd;
-mod proxy;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use registry::{KeyChange, WatchEvent, WatchSubscription};
 
@@ -60,17 +60,4 @@ fn put_value(change: &KeyChange) -> Option<String> {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Polls until `probe` says yes; fails after `limit`.
-async fn wait_until<F: Future<Output = bool>>(
-    what: &str,
-    limit: Duration,
-    mut probe: impl FnMut() -> F,
-) {
-    let end = Instant::now() + limit;
-    while !probe().await {
-        assert!(Instant::now() < end, "{what}: not within {limit:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use etcd_client::Client;
 use tokio::sync::watch;
 
-use registry::{Error, EtcdSettings, Registry, WatchEvent, WatchSubscription};
+use registry::{Error, Registry, WatchEvent, WatchSubscription};
 
 use crate::etcd::EtcdCluster;
-use crate::proxy::CuttableProxy;
 use crate::{next_event, next_reset, next_values};
 
 /// Writes 1, 2, 3 … to one key, each exactly once, until told to stop; returns the last.
@@ -207,68 +205,4 @@ async fn an_etcd_that_is_not_there_yet_is_waited_for() {
         WatchEvent::Reachable
     ));
     next_reset(&mut subscription).await;
-}
-
-/// A watch through a proxy that can be cut, patient enough never to call that an outage.
-async fn watch_through_proxy(etcd: &EtcdCluster) -> (CuttableProxy, WatchSubscription) {
-    let proxy = CuttableProxy::in_front_of(etcd.address(0)).await;
-    let settings = EtcdSettings {
-        grace: Duration::from_secs(300),
-        ..EtcdSettings::new([proxy.endpoint()])
-    };
-    let mut subscription = Registry::connect(settings).unwrap().watch("/w/");
-    next_reset(&mut subscription).await;
-    (proxy, subscription)
-}
-
-#[tokio::test]
-async fn a_broken_watch_resumes_without_a_gap() {
-    let etcd = EtcdCluster::single().await;
-    let registry = etcd.registry();
-    let (proxy, mut subscription) = watch_through_proxy(&etcd).await;
-    registry.put("/w/a", "1", None).await.unwrap();
-    assert_eq!(next_values(&mut subscription, 1).await, ["1"]);
-    proxy.cut();
-    for value in ["2", "3"] {
-        registry.put("/w/a", value, None).await.unwrap();
-    }
-    proxy.restore();
-    assert_eq!(next_values(&mut subscription, 2).await, ["2", "3"]);
-}
-
-#[tokio::test]
-async fn compaction_meanwhile_leads_to_a_reset() {
-    let etcd = EtcdCluster::single().await;
-    let registry = etcd.registry();
-    let (proxy, mut subscription) = watch_through_proxy(&etcd).await;
-    proxy.cut();
-    let mut last = 0;
-    for value in ["1", "2", "3"] {
-        last = registry.put("/w/a", value, None).await.unwrap();
-    }
-    let mut client = Client::connect(etcd.endpoints(), None).await.unwrap();
-    client.compact(last, None).await.unwrap();
-    proxy.restore();
-    assert_eq!(next_reset(&mut subscription).await, ["/w/a"]);
-    registry.put("/w/b", "4", None).await.unwrap();
-    assert_eq!(next_values(&mut subscription, 1).await, ["4"]);
-}
-
-#[tokio::test]
-async fn an_etcd_that_was_replaced_leads_to_a_reset() {
-    let mut etcd = EtcdCluster::single().await;
-    let registry = etcd.registry();
-    for value in 0..10 {
-        registry
-            .put("/w/old", value.to_string(), None)
-            .await
-            .unwrap();
-    }
-    let (_proxy, mut subscription) = watch_through_proxy(&etcd).await;
-    etcd.wipe(0);
-    etcd.start(0);
-    etcd.wait_until_ready(&registry).await;
-    assert!(next_reset(&mut subscription).await.is_empty());
-    registry.put("/w/new", "1", None).await.unwrap();
-    assert_eq!(next_values(&mut subscription, 1).await, ["1"]);
 }

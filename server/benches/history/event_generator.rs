@@ -1,4 +1,4 @@
-//! A cluster of three nodes that never comes to rest.
+//! Generates the history of a three-node cluster that changes state all the time.
 
 use galera::Timestamp;
 use galera::record::history::{ClusterStates, HistoryEvent, StateChange};
@@ -8,7 +8,7 @@ use rand::rngs::ThreadRng;
 
 const NODES: [&str; 3] = ["db1.example.org", "db2.example.org", "db3.example.org"];
 
-/// Its story so far.
+/// The generator and the states it has reached.
 pub(crate) struct EventGenerator {
     rng: ThreadRng,
     at: i64,
@@ -16,7 +16,7 @@ pub(crate) struct EventGenerator {
     mean_gap: i64,
     sequence: u64,
     states: ClusterStates,
-    /// Changes that belong to the one before.
+    /// Verdict changes that follow from a node's change.
     pending: Vec<StateChange>,
 }
 
@@ -32,7 +32,7 @@ impl EventGenerator {
         }
     }
 
-    /// What happens next.
+    /// The next `count` events.
     pub(crate) fn next_events(&mut self, count: u64) -> Vec<HistoryEvent> {
         (0..count).map(|_| self.next_event()).collect()
     }
@@ -52,9 +52,9 @@ impl EventGenerator {
         }
     }
 
-    /// A node changes, and the verdict with it.
+    /// A node changes its state, and the verdict follows.
     fn random_change(&mut self) -> StateChange {
-        // Two changes each time, so twice the pause; times have no pattern that could be compressed.
+        // Two changes each time, hence twice the mean gap; times have no pattern that could be compressed.
         self.at += self.rng.random_range(0..4 * self.mean_gap);
         let name = NODES[self.rng.random_range(0..NODES.len())];
         let before = self.states.nodes.get(&name.parse().unwrap()).copied();

@@ -1,8 +1,8 @@
-//! What ninety days of a hundred restless clusters cost: a thousand changes a day each, nine million in all. How large
-//! etcd's database is with them, and how long a page of events takes through HTTP.
+//! The cost of ninety days of a hundred clusters with a thousand changes a day each, nine million in all: the size of
+//! etcd's database, and the time that a page of events takes through HTTP.
 //!
-//! The changes are written as the console writes them, in the same blocks by the same code, but put directly: nine million
-//! transactions of one change would take a day. What is put is checked by reading it through the API.
+//! The changes are encoded by the console's own code in the same blocks, but put directly: nine million single-change
+//! transactions would take a day. Reading through the API verifies what was put.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,6 +16,7 @@
 )]
 #[path = "../../tests/gateway/client.rs"]
 mod client;
+#[expect(dead_code, reason = "the fixture serves several binaries")]
 #[path = "../../tests/support/etcd.rs"]
 mod etcd;
 
@@ -43,7 +44,7 @@ use event_generator::EventGenerator;
 const CLUSTERS: usize = 100;
 const DAYS: u64 = 90;
 const CHANGES_A_DAY: u64 = 1_000;
-/// Newest events that lie in no block yet.
+/// Newest events that are not in a block yet.
 const TAIL: u64 = 100;
 const PAGES: usize = 500;
 const TARGET_BYTES: u64 = 200_000_000;
@@ -54,7 +55,7 @@ fn main() {
 }
 
 async fn measure() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::process().await;
     let registry = etcd.registry();
     let names: Vec<ClusterName> = (1..=CLUSTERS)
         .map(|number| format!("cluster-{number:03}").parse().unwrap())
@@ -95,6 +96,11 @@ async fn measure() {
     let router = console.router.clone();
     let server = tokio_util::task::TaskTracker::new();
     server.spawn(async move { axum::serve(listener, router).await });
+    measure_pages(&address, &cookie, &names).await;
+}
+
+/// Measures random pages of random clusters, by kind of query.
+async fn measure_pages(address: &str, cookie: &str, names: &[ClusterName]) {
     for (what, query) in [
         ("newest page", ""),
         ("any page", "&before={any}"),
@@ -105,7 +111,7 @@ async fn measure() {
         ),
         ("any time", "&at={time}"),
     ] {
-        let mut took = Vec::new();
+        let mut durations = Vec::new();
         for _ in 0..PAGES {
             let name = &names[rand::rng().random_range(0..names.len())];
             let any = rand::rng().random_range(1_000..DAYS * CHANGES_A_DAY);
@@ -117,19 +123,19 @@ async fn measure() {
                 .replace("{time}", &time.to_string());
             let path = format!("/api/v1/clusters/{name}/events?limit=100{query}");
             let began = Instant::now();
-            let body = get(&address, &cookie, &path).await;
-            took.push(began.elapsed());
+            let body = get(address, cookie, &path).await;
+            durations.push(began.elapsed());
             let page: HistoryPage = serde_json::from_str(&body)
                 .unwrap_or_else(|error| panic!("{path}: {error}: {body}"));
-            // Nothing of a rare state or of a moment may be what there is.
+            // A rare state or an arbitrary moment may have no events.
             let may_be_empty = query.contains("state=") || query.contains("at=");
             assert!(
                 !page.events.is_empty() || page.next_before.is_some() || may_be_empty,
                 "{path}"
             );
         }
-        took.sort();
-        let (p50, p99) = (took[PAGES / 2], took[PAGES * 99 / 100]);
+        durations.sort();
+        let (p50, p99) = (durations[PAGES / 2], durations[PAGES * 99 / 100]);
         let text = format!(
             "p50 {:.1} ms, p99 {:.1} ms",
             p50.as_secs_f64() * 1e3,
@@ -144,10 +150,10 @@ async fn measure() {
     }
 }
 
-/// Puts the chronicle of one cluster; returns the bytes of its blocks.
+/// Writes the history of one cluster; returns the size of its blocks in bytes.
 async fn write_history(registry: &Registry, name: &ClusterName) -> u64 {
     let keys = HistoryKeys::new(STATE_PREFIX);
-    let mut story = EventGenerator::new(
+    let mut generator = EventGenerator::new(
         now().minus(Duration::from_secs(DAYS * 86_400)),
         CHANGES_A_DAY,
     );
@@ -155,7 +161,7 @@ async fn write_history(registry: &Registry, name: &ClusterName) -> u64 {
     let mut days = Vec::new();
     let mut bytes = 0;
     for block in 0..DAYS * CHANGES_A_DAY / EVENTS_PER_BLOCK {
-        let events = story.next_events(EVENTS_PER_BLOCK);
+        let events = generator.next_events(EVENTS_PER_BLOCK);
         for event in &events {
             days.extend(head.append(event));
         }
@@ -167,7 +173,7 @@ async fn write_history(registry: &Registry, name: &ClusterName) -> u64 {
             .unwrap();
         head.sealed += EVENTS_PER_BLOCK;
     }
-    for event in story.next_events(TAIL) {
+    for event in generator.next_events(TAIL) {
         days.extend(head.append(&event));
         let value = serde_json::to_vec(&event).unwrap();
         registry
@@ -216,7 +222,7 @@ async fn database_size(etcd: &TestEtcd, registry: &Registry) -> u64 {
     after
 }
 
-/// One request on a connection of its own.
+/// One request on a dedicated connection.
 async fn get(address: &str, cookie: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!(

@@ -1,4 +1,4 @@
-//! The yardstick: accepts, and sends everybody the newest frame; no topics, no sessions, no pings.
+//! The baseline: accepts connections and sends the latest frame; no topics, sessions or pings.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::frames::{BenchCluster, report_memory};
 
-/// Serves viewers and publishes once a second until standard input ends.
+/// Serves viewers and publishes once per second until standard input closes.
 pub(crate) async fn serve() {
     let tracker = TaskTracker::new();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

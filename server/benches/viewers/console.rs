@@ -1,4 +1,4 @@
-//! The console's own live interface.
+//! The console's live interface.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::frames::{BenchCluster, report_memory};
 
-/// Serves viewers and publishes once a second until standard input ends.
+/// Serves viewers and publishes once per second until standard input closes.
 pub(crate) async fn serve() {
-    let board = Arc::new(ViewPublisher::new());
+    let views = Arc::new(ViewPublisher::new());
     let tracker = TaskTracker::new();
-    let hub = Monitor::for_publisher(Arc::clone(&board), tracker.clone());
+    let monitor = Monitor::for_publisher(Arc::clone(&views), tracker.clone());
     let sources = LiveSources {
-        hub,
+        monitor,
         actions: None,
         metrics: Arc::default(),
     };
@@ -45,7 +45,7 @@ pub(crate) async fn serve() {
     tracker.spawn(async move { server.await });
     tracker.spawn_blocking(report_memory);
     let mut cluster = BenchCluster::new();
-    let mut publisher = board.cluster_publisher("lab".parse().unwrap());
+    let mut publisher = views.cluster_publisher("lab".parse().unwrap());
     let mut second = tokio::time::interval(Duration::from_secs(1));
     loop {
         second.tick().await;

@@ -1,4 +1,4 @@
-//! What is published: the view of a three-node cluster whose sequence number is the time of publication.
+//! The published view: a three-node cluster whose sequence number is the time of publication.
 
 use std::io::BufRead;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,7 +22,7 @@ pub(crate) fn published_at(frame: &str) -> Option<u64> {
     digits.parse().ok()
 }
 
-/// The cluster that is published.
+/// The published cluster.
 pub(crate) struct BenchCluster {
     evidence: Evidence,
 }
@@ -39,7 +39,7 @@ impl BenchCluster {
             .map(|id| id.parse().unwrap())
             .into();
         let mut cluster = Self { evidence };
-        // The line of recent rates is as long as in a console that runs for a while.
+        // Fill the rate history, as in a console that has been running for a while.
         for second in (0..30).rev() {
             cluster.record_status(
                 now().minus(Duration::from_secs(second)),
@@ -49,7 +49,7 @@ impl BenchCluster {
         cluster
     }
 
-    /// The view of this moment.
+    /// The current view.
     pub(crate) fn view(&mut self) -> ClusterView {
         self.record_status(now(), micros());
         fold(&self.evidence, now(), &FoldSettings::default(), None)
@@ -93,7 +93,7 @@ impl BenchCluster {
     }
 }
 
-/// Says how much memory this process holds whenever it is asked, until nobody can ask any more.
+/// Prints the resident memory of this process for every line read, until standard input closes.
 pub(crate) fn report_memory() {
     for line in std::io::stdin().lock().lines() {
         if line.is_err() {

@@ -1,7 +1,8 @@
-//! 1,000 WebSocket viewers of one cluster at one update a second: how long from publishing to receipt, and how much
-//! memory a viewer costs, side by side with a bare tokio-tungstenite broadcaster of the same frames.
+//! 1,000 WebSocket viewers of one cluster at one update per second: latency from publication to receipt, and memory
+//! per viewer, compared with a bare tokio-tungstenite broadcaster of the same frames.
 //!
-//! Each server runs in a process of its own, so that its resident memory is its own; rounds alternate between the two.
+//! Each server runs in a separate process, so that its resident memory can be measured; rounds alternate between the
+//! two.
 
 #![expect(
     clippy::unwrap_used,
@@ -37,7 +38,7 @@ fn main() {
         "serve-console" => run(console::serve()),
         "serve-bare" => run(baseline::serve()),
         "drive" => run(drive()),
-        // cargo's own arguments: everything that needs many sockets runs in a process that may have them.
+        // Arguments of cargo: everything that needs many sockets runs in a process with a raised limit.
         _ => {
             let status = command_with_raised_limit("drive")
                 .status()
@@ -136,7 +137,7 @@ impl Measurements {
     }
 }
 
-/// A server in its own process; it ends with its standard input.
+/// A server in a separate process; it ends when its standard input closes.
 struct ServerProcess {
     child: Child,
     input: ChildStdin,
@@ -167,7 +168,7 @@ impl ServerProcess {
         line.trim().to_owned()
     }
 
-    /// Resident kilobytes.
+    /// Resident memory in kilobytes.
     fn resident_kb(&mut self) -> f64 {
         writeln!(self.input, "rss").unwrap();
         self.line().parse().unwrap()
@@ -213,7 +214,7 @@ async fn measure(role: &str) -> Measurements {
         });
     }
     let _all = connecting.acquire_many(50).await.unwrap();
-    // One whole update that does not count: buffers have their size then.
+    // One complete update that is not counted: buffers have reached their size afterwards.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     counting.store(true, Ordering::Relaxed);
     let mut figures = Measurements::default();

@@ -1,11 +1,10 @@
-//! Which actions this replica carries out, and which of them it may begin by itself.
+//! Which actions this replica is executing, and which it may begin automatically.
 //!
-//! Beginning is tried again after a fault of the moment only (etcd away, the lock held by somebody): nothing was decided
-//! then. It can be repeated without looking at the databases first (I17), because nothing has reached them: every attempt
-//! reads the record anew, and the transition to `executing` compares the record's revision and the attempt's own lock.
-//! When an attempt's write was not confirmed and yet arrived, the next one finds the action begun and continues it
-//! by the record, where only an intention may lead to a statement. What was refused is a decision about this plan and
-//! stands until a person decides anew.
+//! Only transient faults (etcd unreachable, lock held elsewhere) are retried: they decide nothing. Retrying is safe without
+//! observing the databases first (I17), because nothing has reached them: every attempt rereads the record, and the
+//! transition to `executing` compares the record's revision and the attempt's own lock. If an unconfirmed write did arrive,
+//! the next attempt finds the action begun and continues from the record, where only an intention can lead to a statement.
+//! A refusal is a decision about this plan and stands until a user decides otherwise.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,42 +12,38 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Pause after a fault of the moment.
+/// Pause after a transient fault.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 enum AttemptState {
-    /// Being begun or carried out; whether an earlier attempt met a fault.
-    Running { after_fault: bool },
-    /// Met a fault of the moment: not before this time again.
+    /// Being begun or executed; `after_fault` if an earlier attempt hit a transient fault.
+    Running {
+        after_fault: bool,
+    },
+    /// Hit a transient fault; may be retried from this time on.
     RetryAt(Instant),
-    /// Was refused.
     Refused,
 }
 
-/// The attempts of this replica, by the action's identity.
+/// The attempts of this replica, by action id.
 #[derive(Debug, Default)]
 pub(super) struct AttemptTracker(Mutex<HashMap<String, AttemptState>>);
 
 impl AttemptTracker {
-    /// Marks an action as carried out here; `false` when it is already. People may try what the console itself may not.
+    /// Marks an action as executing here; `false` if it already is. Users may retry what the console itself may not.
     pub(super) fn claim(&self, id: &str) -> bool {
         let mut all = self.lock();
-        let before = match all.get(id) {
+        let after_fault = match all.get(id) {
             Some(AttemptState::Running { .. }) => return false,
             Some(AttemptState::RetryAt(_)) => true,
             Some(AttemptState::Refused) | None => false,
         };
-        all.insert(
-            id.to_owned(),
-            AttemptState::Running {
-                after_fault: before,
-            },
-        );
+        all.insert(id.to_owned(), AttemptState::Running { after_fault });
         true
     }
 
-    /// Whether the console itself may begin an action now.
+    /// Whether the console may begin an action automatically now.
     pub(super) fn may_begin(&self, id: &str) -> bool {
         match self.lock().get(id) {
             None => true,
@@ -57,24 +52,23 @@ impl AttemptTracker {
         }
     }
 
-    /// It was carried out, or left to another replica.
+    /// Forgets an action that was executed, or left to another replica.
     pub(super) fn finish(&self, id: &str) {
         self.lock().remove(id);
     }
 
-    /// It met a fault of the moment. Whether that is news.
+    /// Schedules a retry after a transient fault; `true` for the first fault in a row.
     pub(super) fn record_fault(&self, id: &str) -> bool {
-        let again = AttemptState::RetryAt(Instant::now() + RETRY_DELAY);
-        let before = self.lock().insert(id.to_owned(), again);
+        let retry = AttemptState::RetryAt(Instant::now() + RETRY_DELAY);
+        let before = self.lock().insert(id.to_owned(), retry);
         !matches!(before, Some(AttemptState::Running { after_fault: true }))
     }
 
-    /// It was refused.
     pub(super) fn record_refusal(&self, id: &str) {
         self.lock().insert(id.to_owned(), AttemptState::Refused);
     }
 
-    /// Forgets every action that is not open any more.
+    /// Forgets all actions that are no longer open, unless they are running here.
     pub(super) fn retain_open(&self, open: impl Fn(&str) -> bool) {
         self.lock()
             .retain(|id, attempt| matches!(attempt, AttemptState::Running { .. }) || open(id));
@@ -94,12 +88,12 @@ mod tests {
         let attempts = AttemptTracker::default();
         assert!(attempts.may_begin("1") && attempts.claim("1"));
         assert!(!attempts.may_begin("1") && !attempts.claim("1"));
-        assert!(attempts.record_fault("1"), "the first fault is news");
+        assert!(attempts.record_fault("1"), "the first fault is reported");
         assert!(!attempts.may_begin("1"));
         tokio::time::advance(RETRY_DELAY).await;
         assert!(attempts.may_begin("1") && attempts.claim("1"));
-        assert!(!attempts.record_fault("1"), "the second one is none");
-        // A person does not wait, and is not refused what the console was.
+        assert!(!attempts.record_fault("1"), "a repeated fault is not");
+        // A user neither waits for the retry nor inherits the refusal.
         assert!(attempts.claim("1"));
         attempts.record_refusal("1");
         tokio::time::advance(10 * RETRY_DELAY).await;

@@ -1,4 +1,4 @@
-//! What the audit trail says of an action's transitions.
+//! Audit records of an action's transitions.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use galera::record::audit::AuditRecord;
 use galera::recover::action::{Action, StepState};
 use galera::recover::plan::PlanStep;
 
-/// An entry about `action`.
+/// An audit record about `action`.
 pub(super) fn action_record(
     action: &Action,
     actor: &str,
@@ -25,7 +25,7 @@ pub(super) fn action_record(
     }
 }
 
-/// The details of a request: what was asked for and what was seen.
+/// The details of a request: what was requested and what the requester saw.
 pub(super) fn request_details(action: &Action) -> BTreeMap<String, String> {
     let mut detail = BTreeMap::from([
         ("kind".to_owned(), action.kind.to_string()),
@@ -37,28 +37,32 @@ pub(super) fn request_details(action: &Action) -> BTreeMap<String, String> {
             action.approvals_needed.to_string(),
         ),
     ]);
-    for (place, step) in action.plan.steps.iter().enumerate().take(20) {
-        detail.insert(format!("step_{}", place + 1), describe_step(step));
+    for (index, step) in action.plan.steps.iter().enumerate().take(20) {
+        detail.insert(format!("step_{}", index + 1), describe_step(step));
     }
     if action.plan.steps.len() > 20 {
         detail.insert("steps".to_owned(), action.plan.steps.len().to_string());
     }
     if !action.attestations.is_empty() {
-        let words: Vec<String> = action
+        let attested: Vec<String> = action
             .attestations
             .iter()
             .map(|attestation| format!("{} {}", attestation.node, attestation.statement))
             .collect();
-        detail.insert("attestations".to_owned(), words.join(", "));
+        detail.insert("attestations".to_owned(), attested.join(", "));
     }
-    if let Some(glass) = &action.break_glass {
-        let codes: Vec<&str> = glass.overrides.iter().map(|code| code.as_str()).collect();
+    if let Some(break_glass) = &action.break_glass {
+        let codes: Vec<&str> = break_glass
+            .overrides
+            .iter()
+            .map(|code| code.as_str())
+            .collect();
         detail.insert("break_glass".to_owned(), codes.join(", "));
     }
     detail
 }
 
-/// A step in one line.
+/// Describes a step in one line.
 pub(super) fn describe_step(step: &PlanStep) -> String {
     match step {
         PlanStep::Statement { node, statement } => format!("{node}: {statement}"),
@@ -75,7 +79,7 @@ pub(super) fn describe_step(step: &PlanStep) -> String {
     }
 }
 
-/// What an executor's transition from `before` to `after` is worth an entry for.
+/// The audit records of an executor's transition from `before` to `after`.
 pub(super) fn execution_records(
     before: &Action,
     after: &Action,
@@ -83,7 +87,7 @@ pub(super) fn execution_records(
     at: Timestamp,
 ) -> Vec<AuditRecord> {
     let mut records = Vec::new();
-    let mut say = |event: &str, detail: Vec<(&str, String)>| {
+    let mut record = |event: &str, detail: Vec<(&str, String)>| {
         let detail = detail
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
@@ -91,7 +95,7 @@ pub(super) fn execution_records(
         records.push(action_record(after, replica, event, detail, at));
     };
     match (&before.execution, &after.execution) {
-        (None, Some(now)) => say(
+        (None, Some(now)) => record(
             "action_began",
             vec![
                 ("by", now.by.clone()),
@@ -99,7 +103,7 @@ pub(super) fn execution_records(
                 ("fence", now.fence.to_string()),
             ],
         ),
-        (Some(was), Some(now)) if was.fence != now.fence => say(
+        (Some(was), Some(now)) if was.fence != now.fence => record(
             "action_taken_over",
             vec![
                 ("from", was.replica.clone()),
@@ -108,35 +112,35 @@ pub(super) fn execution_records(
         ),
         _ => {}
     }
-    for (place, (was, now)) in before.steps.iter().zip(&after.steps).enumerate() {
+    for (index, (was, now)) in before.steps.iter().zip(&after.steps).enumerate() {
         if was.state == now.state {
             continue;
         }
-        let number = (place + 1).to_string();
+        let number = (index + 1).to_string();
         if was.state == StepState::Waiting {
             let text = after
                 .plan
                 .steps
-                .get(place)
+                .get(index)
                 .map(describe_step)
                 .unwrap_or_default();
-            say(
+            record(
                 "action_step",
                 vec![("step", number.clone()), ("does", text)],
             );
         }
         if now.state != StepState::Intended {
-            let word = match now.state {
+            let result = match now.state {
                 StepState::Done => "done",
                 StepState::Refused => "refused",
                 _ => "unknown",
             };
             let answer = now.answer.clone().unwrap_or_default();
-            say(
+            record(
                 "action_answered",
                 vec![
                     ("step", number),
-                    ("result", word.to_owned()),
+                    ("result", result.to_owned()),
                     ("answer", answer),
                 ],
             );
@@ -146,7 +150,7 @@ pub(super) fn execution_records(
     records
 }
 
-/// The entry of an end, when this transition is one.
+/// The audit record of the action's end, if this transition ends it.
 pub(super) fn end_record(
     before: &Action,
     after: &Action,

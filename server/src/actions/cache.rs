@@ -1,4 +1,4 @@
-//! Actions in memory, kept equal to etcd by watching it, so that every replica shows every action at once.
+//! An in-memory copy of the actions, kept current by watching etcd, so that every replica shows every change immediately.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,63 +13,61 @@ use tokio_util::sync::CancellationToken;
 
 use super::store::{VersionedAction, decode_action};
 
-/// Final actions kept in memory, the newest; older ones are read from etcd when somebody asks.
+/// Newest final actions kept in memory; older ones are read from etcd on request.
 const CACHED_FINAL_MAX: usize = 200;
-/// Final actions that a live viewer is told of.
+/// Final actions included in live updates.
 const LIVE_FINAL_MAX: usize = 50;
 
-/// An action as readers get it; shared.
+/// An action as readers get it, serialized once and shared.
 pub type PublishedAction = Arc<Published<ActionView>>;
 
-/// Every open action and the newest final ones, by identity, which is by time.
+/// All open actions and the newest final ones, by id and therefore by time.
 #[derive(Clone, Debug, Default)]
 pub struct ActionsSnapshot {
     actions: BTreeMap<String, PublishedAction>,
-    /// Whether etcd was read.
+    /// Whether the actions have been loaded from etcd.
     pub(super) loaded: bool,
 }
 
 impl ActionsSnapshot {
-    /// Actions, newest first.
     pub fn newest_first(&self) -> impl Iterator<Item = &PublishedAction> {
         self.actions.values().rev()
     }
 
-    /// The action `id`.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&PublishedAction> {
         self.actions.get(id)
     }
 
-    /// What a live viewer is told of: every open action and some final ones, newest first.
+    /// The actions included in live updates: all open and some final ones, newest first.
     pub fn for_live_viewers(&self) -> impl Iterator<Item = &PublishedAction> {
         let mut finals = 0;
-        self.newest_first().filter(move |shown| {
-            let is_final = shown.value.action.state.is_final();
+        self.newest_first().filter(move |published| {
+            let is_final = published.value.action.state.is_final();
             finals += usize::from(is_final);
             !is_final || finals <= LIVE_FINAL_MAX
         })
     }
 
-    /// Actions that are not final.
+    /// Actions that are not final, newest first.
     pub fn open(&self) -> impl Iterator<Item = &PublishedAction> {
         self.newest_first()
-            .filter(|shown| !shown.value.action.state.is_final())
+            .filter(|published| !published.value.action.state.is_final())
     }
 
-    /// The oldest action from which on every action is here; `None` while that is not known.
+    /// The id from which on no action is missing, `""` if none is; `None` before the cache is loaded.
     pub(super) fn complete_from(&self) -> Option<&str> {
         let finals = self
             .actions
             .values()
-            .filter(|shown| shown.value.action.state.is_final());
+            .filter(|published| published.value.action.state.is_final());
         if finals.count() < CACHED_FINAL_MAX {
             return self.loaded.then_some("");
         }
         let mut finals = self
             .actions
             .iter()
-            .filter(|(_, shown)| shown.value.action.state.is_final());
+            .filter(|(_, published)| published.value.action.state.is_final());
         finals.next().map(|(id, _)| id.as_str())
     }
 
@@ -77,7 +75,7 @@ impl ActionsSnapshot {
         let finals: Vec<String> = self
             .actions
             .iter()
-            .filter(|(_, shown)| shown.value.action.state.is_final())
+            .filter(|(_, published)| published.value.action.state.is_final())
             .map(|(id, _)| id.clone())
             .collect();
         for id in finals
@@ -89,7 +87,7 @@ impl ActionsSnapshot {
     }
 }
 
-/// Where the shelf is kept.
+/// Watches the actions in etcd and publishes [`ActionsSnapshot`]s.
 pub(super) struct ActionCache {
     snapshot: watch::Sender<Arc<ActionsSnapshot>>,
     keys: ActionKeys,
@@ -111,41 +109,41 @@ impl ActionCache {
         self.snapshot.subscribe()
     }
 
-    /// Takes note of what this replica wrote itself, ahead of its watch.
+    /// Inserts an action that this replica read or wrote, before the watch reports it.
     pub(super) fn insert_ahead_of_watch(&self, stored: &VersionedAction) -> PublishedAction {
-        let mut shown = None;
-        self.snapshot.send_if_modified(|shelf| {
-            let known = shelf.actions.get(&stored.action.id);
-            if let Some(newer) = known.filter(|known| known.value.revision >= stored.revision) {
-                shown = Some(Arc::clone(newer));
+        let mut published = None;
+        self.snapshot.send_if_modified(|snapshot| {
+            let cached = snapshot.actions.get(&stored.action.id);
+            if let Some(newer) = cached.filter(|cached| cached.value.revision >= stored.revision) {
+                published = Some(Arc::clone(newer));
                 return false;
             }
-            let undone = known.and_then(|known| known.value.undone.clone());
-            let warnings = known.map(|known| known.value.warnings.clone());
+            let undone = cached.and_then(|cached| cached.value.undone.clone());
+            let warnings = cached.map(|cached| cached.value.warnings.clone());
             let fresh = publish(action_view(stored, undone, warnings.unwrap_or_default()));
-            let shelf = Arc::make_mut(shelf);
-            shelf
+            let snapshot = Arc::make_mut(snapshot);
+            snapshot
                 .actions
                 .insert(stored.action.id.clone(), Arc::clone(&fresh));
-            shelf.trim();
-            shown = Some(fresh);
+            snapshot.trim();
+            published = Some(fresh);
             true
         });
-        shown.unwrap_or_else(|| publish(action_view(stored, None, Vec::new())))
+        published.unwrap_or_else(|| publish(action_view(stored, None, Vec::new())))
     }
 
-    /// Replaces what belongs to an action beside its record.
-    fn update_view(&self, id: &str, amend: impl FnOnce(&mut ActionView) -> bool) {
-        self.snapshot.send_if_modified(|shelf| {
-            let Some(known) = shelf.actions.get(id) else {
+    /// Changes the parts of a view that are stored outside the action's record.
+    fn update_view(&self, id: &str, update: impl FnOnce(&mut ActionView) -> bool) {
+        self.snapshot.send_if_modified(|snapshot| {
+            let Some(cached) = snapshot.actions.get(id) else {
                 return false;
             };
-            let mut view = known.value.clone();
-            if !amend(&mut view) {
+            let mut view = cached.value.clone();
+            if !update(&mut view) {
                 return false;
             }
             view.undoable = is_undoable(&view);
-            Arc::make_mut(shelf)
+            Arc::make_mut(snapshot)
                 .actions
                 .insert(id.to_owned(), publish(view));
             true
@@ -169,7 +167,7 @@ impl ActionCache {
         });
     }
 
-    /// Keeps the shelf true until `shutdown`.
+    /// Watches etcd and keeps the snapshot current until `shutdown`.
     pub(super) async fn run(&self, registry: Registry, shutdown: CancellationToken) {
         let mut mirror = self;
         let apply = |event: WatchEvent| {
@@ -179,7 +177,7 @@ impl ActionCache {
         registry.reflect(prefix, &shutdown, apply).await;
     }
 
-    /// The action that `key` belongs to, and whether it tells of its being taken back.
+    /// The action id in `key`, and whether the key holds the undo of a clean-up.
     fn parse_key(&self, key: &[u8]) -> Option<(String, bool)> {
         let rest = std::str::from_utf8(key)
             .ok()?
@@ -212,18 +210,18 @@ impl KeyMirror for &ActionCache {
                 None => {}
             }
         }
-        let mut shelf = ActionsSnapshot {
+        let mut snapshot = ActionsSnapshot {
             actions: BTreeMap::new(),
             loaded: true,
         };
         for stored in records {
             let id = stored.action.id.clone();
-            let warnings = before.get(&id).map(|known| known.value.warnings.clone());
+            let warnings = before.get(&id).map(|cached| cached.value.warnings.clone());
             let view = action_view(&stored, undone.remove(&id), warnings.unwrap_or_default());
-            shelf.actions.insert(id, publish(view));
+            snapshot.actions.insert(id, publish(view));
         }
-        shelf.trim();
-        self.snapshot.send_replace(Arc::new(shelf));
+        snapshot.trim();
+        self.snapshot.send_replace(Arc::new(snapshot));
     }
 
     fn put(&mut self, entry: &RegistryEntry) {
@@ -245,18 +243,18 @@ impl KeyMirror for &ActionCache {
     fn delete(&mut self, key: &[u8], _: i64) {
         if let Some((id, false)) = self.parse_key(key) {
             self.snapshot
-                .send_if_modified(|shelf| Arc::make_mut(shelf).actions.remove(&id).is_some());
+                .send_if_modified(|snapshot| Arc::make_mut(snapshot).actions.remove(&id).is_some());
         }
     }
 }
 
 fn parse_or_warn(entry: &RegistryEntry) -> Option<VersionedAction> {
     decode_action(entry)
-        .map_err(|error| tracing::warn!(%error, "An action in etcd cannot be read: {error}"))
+        .map_err(|error| tracing::warn!(%error, "Ignoring an unreadable action in etcd: {error}"))
         .ok()
 }
 
-/// An action as readers get it.
+/// Combines an action's record with its undo and warnings.
 pub(super) fn action_view(
     stored: &VersionedAction,
     undone: Option<CleanupUndo>,

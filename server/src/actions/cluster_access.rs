@@ -1,5 +1,5 @@
-//! The outside of an executor: what the nodes say and the one statement that they are sent. A trait, so that tests can
-//! stop an executor between any two of its steps.
+//! The executor's access to clusters: evidence in, one statement out. A trait, so that tests can stop an executor between
+//! any two of its steps.
 
 use futures::future::BoxFuture;
 use galera::judge::known_positions::KnownPositions;
@@ -12,41 +12,40 @@ use monitor::mysql::MysqlSettings;
 use monitor::mysql::{StatementConnection, StatementOutcome};
 use registry::Secret;
 
-/// What is known of a cluster at one moment.
+/// What is known about a cluster at one moment.
 #[derive(Clone, Debug)]
 pub struct ClusterEvidence {
-    /// What the sources say.
+    /// What SQL and the registry report.
     pub evidence: Evidence,
-    /// What is remembered.
+    /// Positions seen earlier.
     pub history: KnownPositions,
-    /// Linearizable readings of the cluster's keys, in order of time; the last one is the present. Empty when the
-    /// registry cannot be read.
+    /// Linearizable readings of the cluster's keys, oldest first; the last one is current. Empty if the registry cannot be
+    /// read.
     pub readings: Vec<RegistryReading>,
 }
 
-/// An open connection that has sent nothing yet.
+/// An open connection over which nothing has been sent yet.
 pub trait StatementChannel: Send {
     /// Sends `statement` once.
     fn send(self: Box<Self>, statement: String) -> BoxFuture<'static, StepResult>;
 }
 
-/// The nodes of all clusters.
+/// Reads clusters and opens connections to their nodes.
 pub trait ClusterAccess: Send + Sync {
-    /// What is known of `cluster`, with its keys read now and, when `fresh`, every node asked now; `None` for an unknown
-    /// cluster.
+    /// Reads the keys of `cluster` now and, if `fresh`, probes every node now; `None` for an unknown cluster.
     fn read_cluster<'a>(
         &'a self,
         cluster: &'a ClusterName,
         fresh: bool,
     ) -> BoxFuture<'a, Option<ClusterEvidence>>;
 
-    /// What was known of `cluster` last, without asking anybody.
+    /// The latest evidence of `cluster`, without reading or probing anything; `readings` is empty.
     fn last_known(&self, cluster: &ClusterName) -> Option<ClusterEvidence>;
 
-    /// Says something about `cluster` on every page; nothing takes it back.
-    fn set_warnings(&self, cluster: &ClusterName, sentences: Vec<String>);
+    /// Replaces the warnings shown for `cluster` on every page. An empty list clears them.
+    fn set_warnings(&self, cluster: &ClusterName, messages: Vec<String>);
 
-    /// Opens the connection for a statement. The error says why, for people; nothing was sent then.
+    /// Opens a connection for a statement. The error is human-readable, and nothing has been sent then.
     fn open_channel<'a>(
         &'a self,
         cluster: &'a ClusterName,
@@ -54,16 +53,14 @@ pub trait ClusterAccess: Send + Sync {
     ) -> BoxFuture<'a, Result<Box<dyn StatementChannel>, String>>;
 }
 
-/// The account that may act on the databases.
+/// The database account for recovery statements.
 #[derive(Clone, Debug)]
 pub struct RecoveryCredentials {
-    /// Its name.
     pub user: String,
-    /// Its password.
     pub password: Secret,
 }
 
-/// The real nodes, through the hub and SQL.
+/// [`ClusterAccess`] through the monitor and SQL.
 pub struct MonitorClusterAccess {
     monitor: Monitor,
     recovery_mysql: Option<MysqlSettings>,
@@ -72,7 +69,7 @@ pub struct MonitorClusterAccess {
 }
 
 impl MonitorClusterAccess {
-    /// The nodes that `monitor` knows; statements are sent with `recovery`, to where `recovery_mysql` says, and answered within
+    /// Reads from `monitor`. Statements are sent as `recovery`, with the port and TLS settings of `mysql`, and fail after
     /// `statement_timeout`.
     #[must_use]
     pub fn new(
@@ -118,8 +115,8 @@ impl StatementChannel for SqlChannel {
         Box::pin(async move {
             match self.0.send(&statement).await {
                 StatementOutcome::Accepted => StepResult::Done("OK".to_owned()),
-                StatementOutcome::Refused(why) => StepResult::Refused(why),
-                StatementOutcome::Unknown(why) => StepResult::Unknown(why),
+                StatementOutcome::Refused(reason) => StepResult::Refused(reason),
+                StatementOutcome::Unknown(reason) => StepResult::Unknown(reason),
             }
         })
     }
@@ -132,28 +129,28 @@ impl ClusterAccess for MonitorClusterAccess {
         fresh: bool,
     ) -> BoxFuture<'a, Option<ClusterEvidence>> {
         Box::pin(async move {
-            let (known, readings) = self.monitor.read_snapshot(cluster, fresh).await?;
-            let readable = known.evidence.registry_health.reachable;
+            let (snapshot, readings) = self.monitor.read_snapshot(cluster, fresh).await?;
+            let readable = snapshot.evidence.registry_health.reachable;
             Some(ClusterEvidence {
-                evidence: known.evidence,
-                history: known.known_positions,
+                evidence: snapshot.evidence,
+                history: snapshot.known_positions,
                 readings: if readable { readings } else { Vec::new() },
             })
         })
     }
 
     fn last_known(&self, cluster: &ClusterName) -> Option<ClusterEvidence> {
-        let known = self.monitor.snapshot(cluster)?;
+        let snapshot = self.monitor.snapshot(cluster)?;
         Some(ClusterEvidence {
-            evidence: known.evidence.clone(),
-            history: known.known_positions.clone(),
+            evidence: snapshot.evidence.clone(),
+            history: snapshot.known_positions.clone(),
             readings: Vec::new(),
         })
     }
 
-    fn set_warnings(&self, cluster: &ClusterName, sentences: Vec<String>) {
+    fn set_warnings(&self, cluster: &ClusterName, messages: Vec<String>) {
         self.monitor
-            .set_notices(&format!("ahead/{cluster}"), sentences);
+            .set_notices(&format!("ahead/{cluster}"), messages);
     }
 
     fn open_channel<'a>(

@@ -1,4 +1,4 @@
-//! One replica carrying one action out, under the cluster's lock, from the record to its end.
+//! Executes one action in one replica, under the cluster's lock, from its record to its end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,28 +16,27 @@ use super::service::ActionContext;
 use super::store::{PutOutcome, VersionedAction};
 use super::switches::RecoverySwitches;
 
-/// Pause before etcd is tried again while the lock still holds.
+/// Pause before a retry while the lock is still held.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// The same while this replica has not watched for long enough: every look asks every node.
+/// The same while this replica has not observed the nodes long enough; longer, because every retry probes every node.
 const WATCH_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Why an executor stops.
+/// Why an executor stopped.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ExecutorError {
-    /// Another replica may hold the lock now: nothing more is written or sent.
-    #[error("its lock is lost; another replica continues by observing")]
+    /// Another replica may hold the lock now; nothing more is written or sent.
+    #[error("the lock was lost; another replica resumes by observing")]
     LockLost,
-    /// The action does not take the step.
+    /// The state machine refuses the event.
     #[error(transparent)]
     Refused(#[from] ActionRefusal),
-    /// Everything else.
     #[error(transparent)]
     Failed(#[from] ActionError),
 }
 
 impl ExecutorError {
-    /// Whether it is a fault of the moment, so that nothing about the action was decided.
+    /// Whether this is a transient fault that decides nothing about the action.
     const fn is_transient(&self) -> bool {
         match self {
             Self::LockLost => true,
@@ -47,103 +46,102 @@ impl ExecutorError {
     }
 }
 
-/// What came of a transition.
+/// The outcome of a transition.
 pub(super) enum ApplyOutcome {
-    /// It is written; the record has moved on.
+    /// The record was written.
     Written,
-    /// Somebody else was first; the record was read again.
+    /// A concurrent change was faster; the record has been reloaded.
     Overtaken,
-    /// A key that the plan compares is no longer as it was.
+    /// A key among the preconditions has changed; the current entries.
     KeyChanged(Vec<RegistryEntry>),
 }
 
-/// An executor at work.
+/// Executes one action while holding its cluster's lock.
 pub(super) struct Executor {
     pub(super) context: Arc<ActionContext>,
     pub(super) lock: ClusterLock,
     pub(super) stored: VersionedAction,
-    /// The digest of the plan as of a moment.
+    /// The digest of the latest plan, and when it was computed.
     pub(super) fresh_plan: Option<(String, Instant)>,
-    /// The step that this executor has sent or may have sent.
+    /// Index of the step that this executor has sent or may have sent.
     pub(super) sent_step: Option<usize>,
-    /// Keys as they were before the first of them was removed.
+    /// The registry before the first key was removed.
     pub(super) keys_before: Option<galera::recover::cleanup::RegistryReading>,
 }
 
-/// Carries an approved action out in the background, because it was approved or because another replica left it.
-pub(super) fn spawn(inner: &Arc<ActionContext>, id: &str) {
-    if !inner.attempts.claim(id) {
+/// Executes an action in the background, because it was just approved or another replica left it unfinished.
+pub(super) fn spawn(context: &Arc<ActionContext>, id: &str) {
+    if !context.attempts.claim(id) {
         return;
     }
-    let (inner, id) = (Arc::clone(inner), id.to_owned());
-    let tracker = inner.tracker.clone();
+    let (context, id) = (Arc::clone(context), id.to_owned());
+    let tracker = context.tracker.clone();
     tracker.spawn(async move {
-        let stop = inner.shutdown.clone();
-        let Some(begun) = stop
-            .run_until_cancelled(Executor::begin(&inner, None, &id))
+        let shutdown = context.shutdown.clone();
+        let Some(begun) = shutdown
+            .run_until_cancelled(Executor::begin(&context, None, &id))
             .await
         else {
             return;
         };
         match begun {
-            Ok(run) => {
-                run.run().await;
-                inner.attempts.finish(&id);
+            Ok(executor) => {
+                executor.run().await;
+                context.attempts.finish(&id);
             }
-            Err(error) => record_failed_begin(&inner, &id, &error),
+            Err(error) => record_failed_begin(&context, &id, &error),
         }
     });
 }
 
-/// Takes note of why an action was not begun: what only met a fault is tried again by the sweep.
-fn record_failed_begin(inner: &ActionContext, id: &str, error: &ExecutorError) {
+/// Records why an action was not begun; after a transient fault the reconciler retries.
+fn record_failed_begin(context: &ActionContext, id: &str, error: &ExecutorError) {
     if !error.is_transient() {
-        inner.attempts.record_refusal(id);
-        tracing::warn!(action.id = id, %error, "Action {id} was not begun: {error}");
+        context.attempts.record_refusal(id);
+        tracing::warn!(action.id = id, %error, "Could not begin action {id}: {error}");
         return;
     }
-    let news = inner.attempts.record_fault(id);
+    let first_fault = context.attempts.record_fault(id);
     match error {
-        // Somebody else has it.
         ExecutorError::Failed(ActionError::Busy(replica)) => {
             tracing::debug!(
                 action.id = id,
                 replica,
-                "Action {id} is carried out by {replica}"
+                "Action {id} is being executed by {replica}"
             );
         }
-        _ if news => {
-            tracing::warn!(action.id = id, %error, "Action {id} was not begun and is tried again: {error}");
+        _ if first_fault => {
+            tracing::warn!(action.id = id, %error, "Could not begin action {id}; will retry: {error}");
         }
-        _ => tracing::debug!(action.id = id, %error, "Action {id} was not begun"),
+        _ => tracing::debug!(action.id = id, %error, "Could not begin action {id}; will retry"),
     }
 }
 
-/// Begins an approved action for a person, and carries it out in the background.
+/// Begins an approved action for a user, and executes it in the background.
 pub(super) async fn execute(
-    inner: &Arc<ActionContext>,
+    context: &Arc<ActionContext>,
     by: &Actor,
     id: &str,
 ) -> Result<(), ActionError> {
-    if !inner.attempts.claim(id) {
-        return Err(ActionError::Busy(inner.settings.replica.clone()));
+    if !context.attempts.claim(id) {
+        return Err(ActionError::Busy(context.settings.replica.clone()));
     }
-    match Executor::begin(inner, Some(by), id).await {
-        Ok(run) => {
-            let (inner, id) = (Arc::clone(inner), id.to_owned());
-            let tracker = inner.tracker.clone();
+    match Executor::begin(context, Some(by), id).await {
+        Ok(executor) => {
+            let (context, id) = (Arc::clone(context), id.to_owned());
+            let tracker = context.tracker.clone();
             tracker.spawn(async move {
-                run.run().await;
-                inner.attempts.finish(&id);
+                executor.run().await;
+                context.attempts.finish(&id);
             });
             Ok(())
         }
         Err(error) => {
             if error.is_transient() {
-                record_failed_begin(inner, id, &error);
+                record_failed_begin(context, id, &error);
             } else {
-                // What is refused to a person is not refused to the console.
-                inner.attempts.finish(id);
+                // A refusal to this user does not apply to the console.
+                context.attempts.finish(id);
             }
             Err(match error {
                 ExecutorError::Refused(refusal) => refusal.into(),
@@ -155,90 +153,92 @@ pub(super) async fn execute(
 }
 
 impl Executor {
-    /// Takes the lock and begins, or continues what another executor left.
+    /// Takes the lock and begins the action, or takes it over from another executor.
     pub(super) async fn begin(
-        inner: &Arc<ActionContext>,
+        context: &Arc<ActionContext>,
         by: Option<&Actor>,
         id: &str,
     ) -> Result<Self, ExecutorError> {
-        let seen = inner.store.get(id).await?;
+        let seen = context.store.get(id).await?;
         let seen = seen.ok_or_else(|| ActionError::UnknownAction(id.to_owned()))?;
-        check_can_begin(inner, &seen.action, by)?;
+        check_can_begin(context, &seen.action, by)?;
         let cluster = seen.action.cluster.clone();
-        let settings = &inner.settings;
+        let settings = &context.settings;
         let lock = ClusterLock::acquire(
-            &inner.registry,
-            &inner.keys,
+            &context.registry,
+            &context.keys,
             &cluster,
             &settings.replica,
             settings.lock_ttl,
         )
         .await?;
-        let mut run = Self {
-            context: Arc::clone(inner),
+        let mut executor = Self {
+            context: Arc::clone(context),
             lock,
             stored: seen,
             fresh_plan: None,
             sent_step: None,
             keys_before: None,
         };
-        match run.begin_or_take_over(by).await {
-            Ok(()) => Ok(run),
+        match executor.begin_or_take_over(by).await {
+            Ok(()) => Ok(executor),
             Err(error) => {
-                run.lock.release().await;
+                executor.lock.release().await;
                 Err(error)
             }
         }
     }
 
     async fn begin_or_take_over(&mut self, by: Option<&Actor>) -> Result<(), ExecutorError> {
-        // What was read before the lock was taken may be another executor's yesterday.
+        // The record read before the lock was taken may be outdated.
         self.reload().await?;
         let (replica, fence) = (self.context.settings.replica.clone(), self.lock.fence);
         if self.stored.action.state == ActionState::Executing {
-            let take = ActionEvent::TakeOver {
+            let take_over = ActionEvent::TakeOver {
                 replica: &replica,
                 fence,
             };
-            return match self.apply(&[take], &[], &[]).await? {
+            return match self.apply_event(take_over).await? {
                 ApplyOutcome::Written => Ok(()),
                 _ => Err(ActionError::Contended.into()),
             };
         }
-        let (scene, plan) = self.replan().await?;
-        self.keys_before = scene.snapshot.readings.last().cloned();
+        let (inputs, plan) = self.replan().await?;
+        self.keys_before = inputs.cluster.readings.last().cloned();
         let cluster = self.stored.action.cluster.clone();
         let begin = ActionEvent::Begin {
             by,
             replica: &replica,
             fence,
             plan: &plan,
-            recovery_pause: scene.switches.off_for(&cluster),
+            recovery_pause: inputs.switches.off_for(&cluster),
         };
         let guards = RecoverySwitches::guards(&self.context.keys, &cluster);
-        match self.apply(&[begin], &guards, &[]).await? {
+        match self.apply_guarded(&[begin], &guards).await? {
             ApplyOutcome::Written => Ok(()),
             _ => Err(ActionError::Contended.into()),
         }
     }
 
-    /// Carries on until the action has ended or the lock is lost, and gives the lock up.
+    /// Runs until the action has ended or the lock is lost, then releases the lock.
     pub(super) async fn run(mut self) {
         let id = self.stored.action.id.clone();
-        let stop = self.context.shutdown.clone();
-        let done = tokio::select! {
-            // A stopping replica leaves the rest to another one, as a crashed one would.
-            () = stop.cancelled() => return,
-            done = self.run_steps() => done,
+        let shutdown = self.context.shutdown.clone();
+        let result = tokio::select! {
+            // On shutdown the rest is left to another replica, as after a crash.
+            () = shutdown.cancelled() => return,
+            result = self.run_steps() => result,
         };
-        match done {
+        match result {
             Ok(()) => {
                 let action = &self.stored.action;
                 let outcome = action.outcome.as_deref().unwrap_or_default();
                 let (state, cluster) = (action.state.as_str(), &action.cluster);
                 tracing::info!(action.id = id, cluster.id = %cluster, state, "Action {id} of {cluster} {state}: {outcome}");
             }
-            Err(error) => tracing::warn!(action.id = id, %error, "Action {id} is left: {error}"),
+            Err(error) => {
+                tracing::warn!(action.id = id, %error, "Stopped executing action {id}: {error}")
+            }
         }
         self.lock.release().await;
     }
@@ -254,8 +254,8 @@ impl Executor {
                 Err(ExecutorError::Failed(error))
                     if error.is_transient() && !self.lock.is_lost() =>
                 {
-                    // Nothing happened, or nobody knows: the record tells.
-                    tracing::debug!(%error, "An executor waits");
+                    // Nothing happened, or the outcome is unknown: the record decides.
+                    tracing::debug!(%error, "Executor is waiting to retry");
                     sleep(match error {
                         ActionError::NotWatchedLongEnough => WATCH_RETRY_DELAY,
                         _ => RETRY_DELAY,
@@ -268,7 +268,7 @@ impl Executor {
         }
     }
 
-    /// Reads the record again.
+    /// Rereads the record.
     pub(super) async fn reload(&mut self) -> Result<(), ActionError> {
         let id = &self.stored.action.id;
         let stored = self.context.store.get(id).await?;
@@ -277,7 +277,24 @@ impl Executor {
         Ok(())
     }
 
-    /// Writes the record after `events`, when the lock and `guards` hold, together with `writes`.
+    /// Applies one event under the lock alone.
+    pub(super) async fn apply_event(
+        &mut self,
+        event: ActionEvent<'_>,
+    ) -> Result<ApplyOutcome, ExecutorError> {
+        self.apply(&[event], &[], &[]).await
+    }
+
+    /// Applies `events` if `guards` hold too, without further writes.
+    pub(super) async fn apply_guarded(
+        &mut self,
+        events: &[ActionEvent<'_>],
+        guards: &[Precondition],
+    ) -> Result<ApplyOutcome, ExecutorError> {
+        self.apply(events, guards, &[]).await
+    }
+
+    /// Writes the record after `events` together with `writes`, if the lock and `guards` hold.
     pub(super) async fn apply(
         &mut self,
         events: &[ActionEvent<'_>],
@@ -347,12 +364,12 @@ impl Executor {
     }
 }
 
-/// An order to a stopped server takes longer to be carried out than a statement.
+/// The limits of an action; a bootstrap order to a stopped cluster takes longer than a statement.
 pub(super) fn limits(
-    inner: &ActionContext,
+    context: &ActionContext,
     action: &Action,
 ) -> galera::recover::action::ActionLimits {
-    let mut limits = inner.settings.limits(action.kind);
+    let mut limits = context.settings.limits(action.kind);
     if action.kind == ActionKind::Bootstrap && super::steps::is_order(action) {
         limits.verify_timeout = limits
             .verify_timeout
@@ -361,9 +378,9 @@ pub(super) fn limits(
     limits
 }
 
-/// Refuses what the record refuses anyway, before a lock is taken or anybody is asked.
+/// Refuses early what the state machine would refuse, before the lock is taken or any node is probed.
 fn check_can_begin(
-    inner: &ActionContext,
+    context: &ActionContext,
     action: &Action,
     by: Option<&Actor>,
 ) -> Result<(), ActionRefusal> {
@@ -372,10 +389,10 @@ fn check_can_begin(
     }
     let begin = ActionEvent::Begin {
         by,
-        replica: &inner.settings.replica,
+        replica: &context.settings.replica,
         fence: i64::MAX,
         plan: &action.plan,
         recovery_pause: None,
     };
-    step(action, &begin, &limits(inner, action), now()).map(drop)
+    step(action, &begin, &limits(context, action), now()).map(drop)
 }

@@ -1,11 +1,11 @@
-//! Identities of actions.
+//! Ids of actions.
 
-/// A fresh identity: the time first, so that identities sort as their actions were requested.
+/// A new id that starts with the time, so that ids sort by it.
 pub(crate) fn new_id(now: galera::Timestamp) -> String {
     format!("{:012x}-{:08x}", now.unix_millis(), rand::random::<u32>())
 }
 
-/// Whether `text` may be an action's identity.
+/// Whether `text` has the form of an id.
 pub(crate) fn is_valid_id(text: &str) -> bool {
     text.len() <= 40
         && !text.is_empty()

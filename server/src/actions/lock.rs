@@ -1,4 +1,4 @@
-//! The lock of a cluster: who holds it may act on that cluster, and its revision is the fence of every write (I17).
+//! The lock of a cluster: only its holder may act on the cluster, and its revision fences every write (I17).
 
 use std::time::Duration;
 
@@ -8,16 +8,19 @@ use registry::{CreateOutcome, Lease, Precondition, Registry};
 
 use super::ActionError;
 
-/// A held lock; dropping it lets it expire as a crash would.
+/// A held lock; dropping it lets it expire, as a crash would.
 pub(super) struct ClusterLock {
     lease: Lease,
     key: String,
-    /// The revision of its key: grows with every holder.
+    /// The revision of its key; increases with every holder.
     pub(super) fence: i64,
 }
 
 impl ClusterLock {
-    /// Takes the lock of `cluster`.
+    /// Acquires the lock of `cluster`.
+    ///
+    /// # Errors
+    /// [`ActionError::Busy`] if it is held; etcd errors.
     pub(super) async fn acquire(
         registry: &Registry,
         keys: &ActionKeys,
@@ -40,7 +43,7 @@ impl ClusterLock {
             }),
             Ok(CreateOutcome::Exists(entry)) => {
                 let busy = ActionError::Busy(holder(&entry.value));
-                // What cannot be revoked now expires by itself.
+                // A lease that cannot be revoked now expires.
                 let _ = lease.revoke().await;
                 Err(busy)
             }
@@ -51,7 +54,7 @@ impl ClusterLock {
         }
     }
 
-    /// What every write of its holder compares.
+    /// The precondition of every write of the holder.
     pub(super) fn guard(&self) -> Precondition {
         Precondition::Unchanged(self.key.clone().into_bytes(), self.fence)
     }
@@ -60,15 +63,15 @@ impl ClusterLock {
         key == self.key.as_bytes()
     }
 
-    /// Whether it may have expired.
+    /// Whether the lease may have expired.
     pub(super) fn is_lost(&self) -> bool {
         self.lease.lost_reason().is_some()
     }
 
-    /// Gives it up; what cannot be given up now expires by itself.
+    /// Releases the lock; if that fails, it expires.
     pub(super) async fn release(self) {
         if let Err(error) = self.lease.revoke().await {
-            tracing::debug!(%error, "A lock is left to expire");
+            tracing::debug!(%error, "Could not release a lock; it will expire");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What actions tell Prometheus, read from their records at the moment of a scrape.
+//! Metrics of actions, computed from their records at each scrape.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 
 use super::cache::ActionsSnapshot;
 
-/// How long an action that ended is spoken of: long enough for an alert to be seen.
+/// How long a final action is counted: long enough for an alert to be noticed.
 const RECENT_WINDOW: Duration = Duration::from_secs(3600);
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -21,11 +21,11 @@ struct ActionLabels {
     state: &'static str,
 }
 
-/// Registers how many actions there are in each state.
+/// Registers the number of actions in each state.
 pub(super) fn register(snapshot: &ActionsSnapshot, registry: &mut Registry) {
     registry.register(
         "open_actions",
-        "Actions that wait for somebody or are being carried out, by cluster and state",
+        "Actions that wait for a decision or are being carried out, by cluster and state",
         open_actions(snapshot),
     );
     registry.register(

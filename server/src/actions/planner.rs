@@ -1,4 +1,4 @@
-//! Plans as of now, from what is known and the console's own state.
+//! Computes current plans from the cluster's evidence and the console's own state.
 
 use console_core::clock::now;
 use galera::ClusterName;
@@ -13,15 +13,15 @@ use super::service::ActionContext;
 use super::switches::RecoverySwitches;
 use super::{ActionError, ActionSettings};
 
-/// What was known when a plan was made.
+/// The inputs of a plan.
 pub(super) struct PlanningInputs {
-    pub(super) snapshot: ClusterEvidence,
-    pub(super) circumstances: RecoveryContext,
+    pub(super) cluster: ClusterEvidence,
+    pub(super) recovery_context: RecoveryContext,
     pub(super) switches: RecoverySwitches,
 }
 
 impl PlanningInputs {
-    /// The plan of `kind` with what people vouch for.
+    /// The plan of `kind` under the given attestations.
     pub(super) fn plan(
         &self,
         settings: &ActionSettings,
@@ -31,18 +31,16 @@ impl PlanningInputs {
         let case = self.case(settings, attestations);
         match kind {
             ActionKind::Bootstrap => bootstrap::plan(&case),
-            ActionKind::Cleanup => cleanup::plan(
-                &case,
-                &self.snapshot.readings,
-                &StalenessSettings::default(),
-            ),
+            ActionKind::Cleanup => {
+                cleanup::plan(&case, &self.cluster.readings, &StalenessSettings::default())
+            }
             ActionKind::Decommission => {
-                let nothing = RegistryReading {
+                let empty = RegistryReading {
                     at: case.now,
                     revision: 0,
                     keys: Vec::new(),
                 };
-                cleanup::decommission(&case, self.snapshot.readings.last().unwrap_or(&nothing))
+                cleanup::decommission(&case, self.cluster.readings.last().unwrap_or(&empty))
             }
         }
     }
@@ -53,10 +51,10 @@ impl PlanningInputs {
         attestations: &'a [Attestation],
     ) -> RecoveryCase<'a> {
         RecoveryCase {
-            evidence: &self.snapshot.evidence,
-            history: &self.snapshot.history,
+            evidence: &self.cluster.evidence,
+            history: &self.cluster.history,
             attestations,
-            context: &self.circumstances,
+            context: &self.recovery_context,
             settings: &settings.plan,
             now: now(),
         }
@@ -64,29 +62,29 @@ impl PlanningInputs {
 }
 
 impl ActionContext {
-    /// Looks at `cluster`. `own` is the action that is being planned again, which does not stand in its own way.
+    /// Reads the inputs for `cluster`. `own` is the action being replanned, which does not block itself.
     pub(super) async fn planning_inputs(
         &self,
         cluster: &ClusterName,
         fresh: bool,
         own: Option<&str>,
     ) -> Result<PlanningInputs, ActionError> {
-        let (look, switches, open) = tokio::join!(
+        let (evidence, switches, open) = tokio::join!(
             self.clusters.read_cluster(cluster, fresh),
             RecoverySwitches::read(&self.registry, &self.keys),
             self.registry.get(self.keys.open_action(cluster)),
         );
-        let mut look = look.ok_or(ActionError::UnknownCluster)?;
-        // A plan is never withheld: without etcd it says what it cannot know (I30).
+        let evidence = evidence.ok_or(ActionError::UnknownCluster)?;
+        // A plan is never withheld: without etcd, its checks state what is unknown (I30).
         let (switches, open) = match (switches, open) {
             (Ok(switches), Ok(open)) => (switches, open),
-            (Err(error), _) => return self.inputs_without_registry(look, &error.to_string()),
-            (_, Err(error)) => return self.inputs_without_registry(look, &error.to_string()),
+            (Err(error), _) => return self.inputs_without_registry(evidence, &error.to_string()),
+            (_, Err(error)) => return self.inputs_without_registry(evidence, &error.to_string()),
         };
         let open = open.map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
-        let order = self.standing_order(cluster, &mut look, own);
+        let order = self.standing_order(cluster, &evidence, own);
         Ok(PlanningInputs {
-            circumstances: RecoveryContext {
+            recovery_context: RecoveryContext {
                 recovery_pause: switches.off_for(cluster).cloned(),
                 open_action: open.filter(|id| Some(id.as_str()) != own),
                 standing_order: order,
@@ -94,24 +92,24 @@ impl ActionContext {
                 registry_prefix: self.settings.registry_prefix.clone(),
             },
             switches,
-            snapshot: look,
+            cluster: evidence,
         })
     }
 
     fn inputs_without_registry(
         &self,
-        mut look: ClusterEvidence,
+        mut evidence: ClusterEvidence,
         error: &str,
     ) -> Result<PlanningInputs, ActionError> {
-        let health = &mut look.evidence.registry_health;
+        let health = &mut evidence.evidence.registry_health;
         if health.reachable {
             health.reachable = false;
             health.since = now();
             health.error = Some(error.to_owned());
         }
         Ok(PlanningInputs {
-            snapshot: look,
-            circumstances: RecoveryContext {
+            cluster: evidence,
+            recovery_context: RecoveryContext {
                 sql_account: self.settings.sql_account,
                 registry_prefix: self.settings.registry_prefix.clone(),
                 ..RecoveryContext::default()
@@ -120,20 +118,20 @@ impl ActionContext {
         })
     }
 
-    /// The order in the registry that belongs to somebody else.
+    /// A bootstrap order in the registry that does not belong to action `own`.
     fn standing_order(
         &self,
         cluster: &ClusterName,
-        look: &mut ClusterEvidence,
+        evidence: &ClusterEvidence,
         own: Option<&str>,
     ) -> Option<String> {
         let keys = RegistryKeys::new(&self.settings.registry_prefix);
         let key = keys.cluster_key(cluster, ClusterField::Bootstrap);
-        let reading = look.readings.last()?;
+        let reading = evidence.readings.last()?;
         let raw = reading.keys.iter().find(|raw| raw.key == key.as_bytes())?;
         let order: Option<BootstrapOrder> = serde_json::from_slice(&raw.value).ok();
-        let whose = order.and_then(|order| order.action_id);
-        if own.is_some() && whose.as_deref() == own {
+        let owner = order.and_then(|order| order.action_id);
+        if own.is_some() && owner.as_deref() == own {
             return None;
         }
         Some(

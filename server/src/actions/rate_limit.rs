@@ -1,13 +1,13 @@
-//! How often one person may change actions: generous for people, too little for a loop that fills etcd.
+//! Limits how often a user may change actions: enough for users, too little for a loop that would fill etcd.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Changes that one person may make within [`WINDOW`].
+/// Changes per user within [`WINDOW`].
 const CHANGES_MAX: u32 = 60;
 const WINDOW: Duration = Duration::from_secs(60);
-/// People who are counted at the same time.
+/// Tracked users beyond which expired windows are dropped.
 const USERS_MAX: usize = 10_000;
 
 #[derive(Default)]
@@ -16,16 +16,16 @@ pub(super) struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// Counts a change by `name`.
+    /// Counts a change by user `name`.
     ///
     /// # Errors
-    /// How long to wait.
+    /// The remaining wait, if the limit is reached.
     pub(super) fn check(&self, name: &str, now: Instant) -> Result<(), Duration> {
-        let mut people = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        if people.len() >= USERS_MAX {
-            people.retain(|_, (since, _)| now.duration_since(*since) < WINDOW);
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        if users.len() >= USERS_MAX {
+            users.retain(|_, (since, _)| now.duration_since(*since) < WINDOW);
         }
-        let (since, count) = people.entry(name.to_owned()).or_insert((now, 0));
+        let (since, count) = users.entry(name.to_owned()).or_insert((now, 0));
         let age = now.duration_since(*since);
         if age >= WINDOW {
             (*since, *count) = (now, 0);

@@ -1,5 +1,5 @@
-//! What no request asks for: letting expire what is due, continuing what another replica left, and watching the nodes
-//! that a bootstrap left out (I22).
+//! Periodic work on actions: expiring them, resuming what another replica left unfinished, and watching nodes that a
+//! bootstrap excluded (I22).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,54 +18,57 @@ use super::service::ActionContext;
 use super::{ActionError, executor};
 
 const PERIOD: Duration = Duration::from_secs(1);
-/// How long the replica that took the last approval is left alone to begin.
+/// How long the replica that received the last approval has to begin before others do.
 const HEAD_START: Duration = Duration::from_secs(3);
-/// How long nodes that a bootstrap left out are watched for being ahead.
+/// How long after a bootstrap the excluded nodes are checked for being ahead.
 const RETURN_WATCH: Duration = Duration::from_secs(24 * 3600);
 
-/// Works until the console stops.
-pub(super) async fn run(inner: Arc<ActionContext>) {
+/// Reconciles all open actions periodically until shutdown.
+pub(super) async fn run(context: Arc<ActionContext>) {
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = inner.shutdown.cancelled() => return,
+            () = context.shutdown.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let shelf = inner.cache.snapshot();
-        let open: Vec<PublishedAction> = shelf.open().cloned().collect();
-        inner
+        let snapshot = context.cache.snapshot();
+        let open: Vec<PublishedAction> = snapshot.open().cloned().collect();
+        context
             .attempts
-            .retain_open(|id| open.iter().any(|shown| shown.value.action.id == id));
-        for shown in &open {
-            let action = &shown.value.action;
-            if let Err(error) = reconcile(&inner, action).await {
-                tracing::debug!(action.id = action.id, %error, "Sweeping waits");
+            .retain_open(|id| open.iter().any(|published| published.value.action.id == id));
+        for published in &open {
+            let action = &published.value.action;
+            if let Err(error) = reconcile(&context, action).await {
+                tracing::debug!(action.id = action.id, %error, "Could not reconcile an action; will retry");
             }
         }
-        warn_of_returning_nodes(&inner, shelf.newest_first()).await;
+        warn_of_returning_nodes(&context, snapshot.newest_first()).await;
     }
 }
 
-async fn reconcile(inner: &Arc<ActionContext>, action: &Action) -> Result<(), ActionError> {
+async fn reconcile(context: &Arc<ActionContext>, action: &Action) -> Result<(), ActionError> {
     match action.state {
         ActionState::Pending | ActionState::Approved
             if action.expires_at.is_some_and(|at| now() >= at) =>
         {
-            expire(inner, action).await
+            expire(context, action).await
         }
         ActionState::Approved if action.approvals_needed > 0 => {
             let since = action.approvals.iter().map(|approval| approval.at).max();
             let left = since.is_some_and(|at| at.age(now()) >= HEAD_START);
-            if left && inner.attempts.may_begin(&action.id) {
-                executor::spawn(inner, &action.id);
+            if left && context.attempts.may_begin(&action.id) {
+                executor::spawn(context, &action.id);
             }
             Ok(())
         }
         ActionState::Executing => {
-            let lock = inner.registry.get(inner.keys.lock(&action.cluster)).await?;
+            let lock = context
+                .registry
+                .get(context.keys.lock(&action.cluster))
+                .await?;
             if lock.is_none() {
-                executor::spawn(inner, &action.id);
+                executor::spawn(context, &action.id);
             }
             Ok(())
         }
@@ -73,21 +76,21 @@ async fn reconcile(inner: &Arc<ActionContext>, action: &Action) -> Result<(), Ac
     }
 }
 
-/// Of several replicas that say so, one is first; the others find it said.
-async fn expire(inner: &Arc<ActionContext>, action: &Action) -> Result<(), ActionError> {
-    let stored = inner
+/// Expires an action. Of several replicas that try, one succeeds; the others find it done.
+async fn expire(context: &Arc<ActionContext>, action: &Action) -> Result<(), ActionError> {
+    let stored = context
         .store
         .update(&action.id, |action| {
             let at = now();
-            let limits = executor::limits(inner, action);
+            let limits = executor::limits(context, action);
             let next = step(action, &ActionEvent::Tick, &limits, at)?;
-            let record = audit_records::end_record(action, &next, &inner.settings.replica, at);
+            let record = audit_records::end_record(action, &next, &context.settings.replica, at);
             Ok((next, record.into_iter().collect()))
         })
         .await;
     match stored {
         Ok(stored) => {
-            inner.cache.insert_ahead_of_watch(&stored);
+            context.cache.insert_ahead_of_watch(&stored);
             Ok(())
         }
         Err(ActionError::Refused(_)) => Ok(()),
@@ -95,14 +98,14 @@ async fn expire(inner: &Arc<ActionContext>, action: &Action) -> Result<(), Actio
     }
 }
 
-/// Warns of nodes that a bootstrap left out and that turn out to be ahead.
+/// Warns about nodes that a bootstrap excluded and that turn out to be ahead.
 async fn warn_of_returning_nodes(
-    inner: &Arc<ActionContext>,
+    context: &Arc<ActionContext>,
     newest: impl Iterator<Item = &PublishedAction>,
 ) {
     let mut seen = HashSet::new();
-    for shown in newest {
-        let action = &shown.value.action;
+    for published in newest {
+        let action = &published.value.action;
         let acted = action.kind == ActionKind::Bootstrap
             && matches!(
                 action.state,
@@ -112,23 +115,23 @@ async fn warn_of_returning_nodes(
         let Some(ended) = ended.filter(|_| acted) else {
             continue;
         };
-        // The newest bootstrap of a cluster is the one whose target holds.
+        // Only the target of a cluster's newest bootstrap is valid.
         if !seen.insert(action.cluster.clone()) {
             continue;
         }
         let Some(target) = &action.plan.target else {
             continue;
         };
-        let Some(look) = inner.clusters.last_known(&action.cluster) else {
+        let Some(cluster) = context.clusters.last_known(&action.cluster) else {
             continue;
         };
-        let circumstances = galera::recover::bootstrap::RecoveryContext::default();
+        let recovery_context = galera::recover::bootstrap::RecoveryContext::default();
         let case = galera::recover::bootstrap::RecoveryCase {
-            evidence: &look.evidence,
-            history: &look.history,
+            evidence: &cluster.evidence,
+            history: &cluster.history,
             attestations: &[],
-            context: &circumstances,
-            settings: &inner.settings.plan,
+            context: &recovery_context,
+            settings: &context.settings.plan,
             now: now(),
         };
         let warnings: Vec<ActionWarning> = returning_ahead(target, ended, &case)
@@ -139,10 +142,10 @@ async fn warn_of_returning_nodes(
                 message: ahead.message,
             })
             .collect();
-        let sentences = warnings.iter().map(|warning| warning.message.clone());
-        inner
+        let messages = warnings.iter().map(|warning| warning.message.clone());
+        context
             .clusters
-            .set_warnings(&action.cluster, sentences.collect());
-        inner.cache.set_warnings(&action.id, warnings);
+            .set_warnings(&action.cluster, messages.collect());
+        context.cache.set_warnings(&action.id, warnings);
     }
 }

@@ -1,4 +1,4 @@
-//! What people can do with actions; every replica serves everybody.
+//! The operations on actions; every replica can serve them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use galera::recover::attestation::Attestation;
 use galera::recover::plan::{ActionKind, CheckCode, Plan};
 use galera::{ClusterName, Timestamp};
 use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp};
+use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,52 +32,54 @@ use super::store::ActionStore;
 use super::switches::{self, RecoverySwitches};
 use super::{ActionError, ActionSettings, ClusterAccess};
 
-/// Races for a switch that are tried again before giving up.
+/// Attempts to change a recovery switch before it fails as contended.
 const ATTEMPTS: usize = 5;
 
-/// A request as it came in.
-#[derive(Clone, Debug)]
+/// A request for an action, as the API receives it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ActionProposal {
-    /// What to do.
     pub kind: ActionKind,
-    /// The digest of the plan that was shown.
+    /// The digest of the plan that the requester saw.
     pub plan_digest: String,
-    /// The cluster's name as it was typed.
+    /// The cluster's name as typed by the requester.
     pub confirm: String,
-    /// Why.
     pub reason: String,
-    /// What the requester vouches for.
+    #[serde(default)]
     pub attestations: Vec<Attestation>,
-    /// The checks to override, if that is asked for.
-    pub overrides: Option<Vec<CheckCode>>,
+    /// The failed checks to override, for break-glass requests.
+    #[serde(default)]
+    pub break_glass: Option<BreakGlassProposal>,
 }
 
-/// What somebody decides about an open action.
+/// The override in an [`ActionProposal`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BreakGlassProposal {
+    /// Exactly the checks that fail.
+    pub overrides: Vec<CheckCode>,
+}
+
+/// A user's decision on an open action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ActionDecision {
-    /// For it; the digest of the plan that they saw, when they name it.
+    /// With the digest of the plan that the approver saw, if given.
     Approve {
-        /// The digest.
         digest: Option<String>,
     },
-    /// Against it.
     Reject,
-    /// Withdrawn.
     Cancel,
-    /// Just words.
     Comment,
 }
 
-/// Which actions are wanted.
+/// A filter on actions.
 #[derive(Clone, Debug, Default)]
 pub struct ActionQuery {
-    /// Only of this cluster.
     pub cluster: Option<ClusterName>,
-    /// Only in one of these states; empty for all.
+    /// Empty for all states.
     pub states: Vec<ActionState>,
-    /// Only before this one.
+    /// Only actions older than this id.
     pub before: Option<String>,
-    /// At most so many.
     pub limit: usize,
 }
 
@@ -93,7 +96,7 @@ impl ActionQuery {
     }
 }
 
-/// Everything that actions need; shared by the desk, the executors and the sweep.
+/// State shared by the service, the executors and the reconciler.
 pub(super) struct ActionContext {
     pub(super) registry: Registry,
     pub(super) keys: ActionKeys,
@@ -104,25 +107,24 @@ pub(super) struct ActionContext {
     pub(super) settings: ActionSettings,
     pub(super) tracker: TaskTracker,
     pub(super) shutdown: CancellationToken,
-    /// Actions that this replica carries out at the moment, or could not begin.
+    /// Actions that this replica is executing, or could not begin.
     pub(super) attempts: AttemptTracker,
     rate_limit: RateLimiter,
 }
 
-/// The desk; clones share it.
+/// The entry point to actions; clones share their state.
 #[derive(Clone)]
 pub struct ActionService {
     pub(super) context: Arc<ActionContext>,
 }
 
 impl ActionService {
-    /// A desk on `registry` whose tasks run as `tasks`: one that keeps what is known true, one that
-    /// lets expire what is due and continues what another replica left.
+    /// Starts the service. Its tasks, the cache's watch and the reconciler, run as `tasks`.
     #[must_use]
     pub fn start(
         settings: ActionSettings,
         registry: Registry,
-        world: Arc<dyn ClusterAccess>,
+        clusters: Arc<dyn ClusterAccess>,
         tasks: &Tasks,
     ) -> Self {
         let Tasks { tracker, shutdown } = tasks.clone();
@@ -134,18 +136,18 @@ impl ActionService {
             trail,
             registry,
             keys,
-            clusters: world,
+            clusters,
             settings,
             tracker,
             shutdown,
             attempts: AttemptTracker::default(),
             rate_limit: RateLimiter::default(),
         });
-        let following = Arc::clone(&context);
+        let watching = Arc::clone(&context);
         context.tracker.spawn(async move {
-            let registry = following.registry.clone();
-            let shutdown = following.shutdown.clone();
-            following.cache.run(registry, shutdown).await;
+            let registry = watching.registry.clone();
+            let shutdown = watching.shutdown.clone();
+            watching.cache.run(registry, shutdown).await;
         });
         context
             .tracker
@@ -153,67 +155,68 @@ impl ActionService {
         Self { context }
     }
 
-    /// Registers how many actions there are in each state.
+    /// Registers the number of actions in each state.
     pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
         super::metrics::register(&self.subscribe().borrow(), registry);
     }
 
-    /// Every open action and the newest others, and the news of changes.
+    /// Subscribes to snapshots of all open and the newest final actions.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<ActionsSnapshot>> {
         self.context.cache.subscribe()
     }
 
-    /// The audit trail that everything here is recorded in.
     #[must_use]
     pub fn trail(&self) -> &AuditTrail {
         &self.context.trail
     }
 
-    /// A plan, computed now.
+    /// Computes a plan.
     ///
     /// # Errors
-    /// [`ActionError::UnknownCluster`] only: whatever is not known becomes a check.
+    /// Only [`ActionError::UnknownCluster`]; anything else that is unknown becomes a check of the plan.
     pub async fn plan(
         &self,
         kind: ActionKind,
         cluster: &ClusterName,
         attestations: &[Attestation],
     ) -> Result<Plan, ActionError> {
-        let scene = self.context.planning_inputs(cluster, false, None).await?;
-        Ok(scene.plan(&self.context.settings, kind, attestations))
+        let inputs = self.context.planning_inputs(cluster, false, None).await?;
+        Ok(inputs.plan(&self.context.settings, kind, attestations))
     }
 
     /// Requests an action.
     ///
     /// # Errors
-    /// [`ActionError`]; nothing is recorded then.
+    /// [`ActionError`]; nothing has been recorded then.
     pub async fn request(
         &self,
         by: &Actor,
         cluster: &ClusterName,
-        wanted: &ActionProposal,
+        proposal: &ActionProposal,
     ) -> Result<PublishedAction, ActionError> {
         self.check_rate(by)?;
-        let inner = &self.context;
-        let scene = inner.planning_inputs(cluster, false, None).await?;
-        let shown = scene.plan(&inner.settings, wanted.kind, &[]);
-        let plan = scene.plan(&inner.settings, wanted.kind, &wanted.attestations);
+        let context = &self.context;
+        let inputs = context.planning_inputs(cluster, false, None).await?;
+        let unattested = inputs.plan(&context.settings, proposal.kind, &[]);
+        let plan = inputs.plan(&context.settings, proposal.kind, &proposal.attestations);
         let at = now();
         let id = new_id(at);
-        let asked = ActionRequest {
+        let request = ActionRequest {
             id: &id,
             by,
-            plan_digest: &wanted.plan_digest,
-            confirm: &wanted.confirm,
-            reason: &wanted.reason,
-            break_glass: wanted
-                .overrides
-                .clone()
-                .map(|overrides| BreakGlassRequest { overrides }),
+            plan_digest: &proposal.plan_digest,
+            confirm: &proposal.confirm,
+            reason: &proposal.reason,
+            break_glass: proposal
+                .break_glass
+                .as_ref()
+                .map(|break_glass| BreakGlassRequest {
+                    overrides: break_glass.overrides.clone(),
+                }),
         };
-        let limits = inner.settings.limits(wanted.kind);
-        let action = request_action(&asked, &shown, &plan, &limits, at)?;
+        let limits = context.settings.limits(proposal.kind);
+        let action = request_action(&request, &unattested, &plan, &limits, at)?;
         let record = action_record(
             &action,
             &by.name,
@@ -221,19 +224,19 @@ impl ActionService {
             request_details(&action),
             at,
         );
-        let guards = RecoverySwitches::guards(&inner.keys, cluster);
-        let stored = inner.store.create(&action, guards, &[record]).await?;
+        let guards = RecoverySwitches::guards(&context.keys, cluster);
+        let stored = context.store.create(&action, guards, &[record]).await?;
         tracing::info!(
             action.id = id, cluster.id = %cluster, user = by.name,
             "{} requested the {} of {cluster}: action {id}", by.name, action.kind,
         );
-        Ok(inner.cache.insert_ahead_of_watch(&stored))
+        Ok(context.cache.insert_ahead_of_watch(&stored))
     }
 
-    /// Approves, rejects, withdraws or comments an action. With its last approval it is carried out at once.
+    /// Approves, rejects, cancels or comments on an action. The last approval needed starts its execution.
     ///
     /// # Errors
-    /// [`ActionError`]; the action stays as it is.
+    /// [`ActionError`]; the action is unchanged then.
     pub async fn decide(
         &self,
         by: &Actor,
@@ -250,13 +253,13 @@ impl ActionService {
                 self.apply_decision(action, by, decision, comment)
             })
             .await?;
-        let shown = self.context.cache.insert_ahead_of_watch(&stored);
+        let published = self.context.cache.insert_ahead_of_watch(&stored);
         if matches!(decision, ActionDecision::Approve { .. })
             && stored.action.state == ActionState::Approved
         {
             super::executor::spawn(&self.context, id);
         }
-        Ok(shown)
+        Ok(published)
     }
 
     fn apply_decision(
@@ -267,7 +270,7 @@ impl ActionService {
         comment: Option<&str>,
     ) -> Result<(Action, Vec<AuditRecord>), ActionRefusal> {
         let at = now();
-        let (event, word) = match decision {
+        let (event, audit_event) = match decision {
             ActionDecision::Approve { digest } => {
                 let digest = digest.as_deref().unwrap_or(&action.plan.digest);
                 let event = ActionEvent::Approve {
@@ -290,15 +293,15 @@ impl ActionService {
         if let Some(comment) = comment.map(str::trim).filter(|comment| !comment.is_empty()) {
             detail.insert("comment".to_owned(), comment.to_owned());
         }
-        let mut records = vec![action_record(&next, &by.name, word, detail, at)];
+        let mut records = vec![action_record(&next, &by.name, audit_event, detail, at)];
         records.extend(end_record(action, &next, &by.name, at));
         Ok((next, records))
     }
 
-    /// Has an approved action carried out by this replica; returns as soon as it has begun.
+    /// Begins an approved action in this replica, and returns as soon as it has begun.
     ///
     /// # Errors
-    /// [`ActionError`]; it was not begun then.
+    /// [`ActionError`]; the action has not begun then.
     pub async fn execute(&self, by: &Actor, id: &str) -> Result<PublishedAction, ActionError> {
         self.check_rate(by)?;
         let id = validate_id(id)?;
@@ -306,14 +309,14 @@ impl ActionService {
         self.get(id).await
     }
 
-    /// An action, as this replica knows it or else as etcd has it.
+    /// An action, from the cache or else from etcd.
     ///
     /// # Errors
-    /// [`ActionError::UnknownAction`], etcd's.
+    /// [`ActionError::UnknownAction`]; etcd errors.
     pub async fn get(&self, id: &str) -> Result<PublishedAction, ActionError> {
         let id = validate_id(id)?;
-        if let Some(shown) = self.context.cache.snapshot().get(id) {
-            return Ok(Arc::clone(shown));
+        if let Some(published) = self.context.cache.snapshot().get(id) {
+            return Ok(Arc::clone(published));
         }
         let stored = self.context.store.get(id).await?;
         let stored = stored.ok_or_else(|| ActionError::UnknownAction(id.to_owned()))?;
@@ -328,16 +331,16 @@ impl ActionService {
     /// Actions, newest first.
     ///
     /// # Errors
-    /// etcd's, when actions are wanted that are too old to be in memory.
+    /// etcd errors, if the query reaches back beyond the cache.
     pub async fn list(&self, query: &ActionQuery) -> Result<ActionList, ActionError> {
-        let shelf = self.context.cache.snapshot();
-        let from_memory: Vec<ActionView> = shelf
+        let snapshot = self.context.cache.snapshot();
+        let from_memory: Vec<ActionView> = snapshot
             .newest_first()
-            .filter(|shown| query.matches(&shown.value.action))
+            .filter(|published| query.matches(&published.value.action))
             .take(query.limit + 1)
-            .map(|shown| shown.value.clone())
+            .map(|published| published.value.clone())
             .collect();
-        let reaches_back = match shelf.complete_from() {
+        let cache_suffices = match snapshot.complete_from() {
             None => false,
             Some("") => true,
             Some(oldest) => from_memory
@@ -346,7 +349,7 @@ impl ActionService {
         };
         let only_open =
             !query.states.is_empty() && query.states.iter().all(|state| !state.is_final());
-        let mut actions = if reaches_back || (only_open && shelf.loaded) {
+        let mut actions = if cache_suffices || (only_open && snapshot.loaded) {
             from_memory
         } else {
             self.context.list_from_registry(query).await?
@@ -363,10 +366,10 @@ impl ActionService {
         })
     }
 
-    /// Whether recovery is on.
+    /// Whether recovery is enabled, globally and per cluster.
     ///
     /// # Errors
-    /// etcd's.
+    /// etcd errors.
     pub async fn recovery_state(&self) -> Result<RecoveryState, ActionError> {
         let switches = RecoverySwitches::read(&self.context.registry, &self.context.keys).await?;
         let settings = &self.context.settings;
@@ -381,10 +384,10 @@ impl ActionService {
         })
     }
 
-    /// Whether recovery of `cluster` is on.
+    /// Whether recovery of `cluster` is enabled.
     ///
     /// # Errors
-    /// etcd's.
+    /// etcd errors.
     pub async fn cluster_recovery(
         &self,
         cluster: &ClusterName,
@@ -407,10 +410,10 @@ impl ActionService {
         })
     }
 
-    /// Switches recovery of one cluster, or of all, on or off. Who may do that was checked before.
+    /// Enables or pauses recovery of one cluster, or of all. The caller has checked the permission.
     ///
     /// # Errors
-    /// A missing reason for switching off, etcd's.
+    /// If the reason for a pause is missing or too long; etcd errors.
     pub async fn switch_recovery(
         &self,
         by: &Actor,
@@ -472,7 +475,7 @@ impl ActionService {
 }
 
 impl ActionContext {
-    /// Actions that match, from etcd: for those that are too old to be in memory.
+    /// Matching actions from etcd, including those too old for the cache.
     async fn list_from_registry(
         &self,
         query: &ActionQuery,
@@ -504,7 +507,7 @@ impl ActionContext {
     }
 }
 
-/// The identity, when it can be one.
+/// Rejects text that cannot be an action id.
 pub(super) fn validate_id(id: &str) -> Result<&str, ActionError> {
     if is_valid_id(id) {
         Ok(id)

@@ -1,4 +1,4 @@
-//! The steps of an action: what is written before, what is done, what is written after.
+//! Executes the steps of an action: the intention is written first, then the step is done, then its result is written.
 
 use std::time::Duration;
 
@@ -18,39 +18,39 @@ use super::cluster_access::StatementChannel;
 use super::executor::{ApplyOutcome, Executor, ExecutorError};
 use super::switches::RecoverySwitches;
 
-/// How old a plan may be when its intention is written.
+/// Maximum age of a plan when an intention is written.
 const PLAN_MAX_AGE: Duration = Duration::from_millis(1_500);
-/// Attempts to have a fresh plan and a fresh connection at the same time.
+/// Attempts to have a fresh plan and an open connection at the same time.
 const ATTEMPTS: usize = 3;
-/// Pause between attempts to write down an answer.
+/// Pause between attempts to write a step's result.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// Whether the plan is carried out by an order to an agent.
+/// Whether the plan is executed by a bootstrap order to an agent.
 pub(super) fn is_order(action: &Action) -> bool {
     let mechanism = action.plan.target.as_ref().map(|target| target.mechanism);
     mechanism == Some(Mechanism::Order)
 }
 
 impl Executor {
-    /// Does what comes next; `false` when the action has ended.
+    /// Does the next step; `false` once the action has ended.
     pub(super) async fn advance(&mut self) -> Result<bool, ExecutorError> {
         match self.stored.action.next_step() {
             None => return Ok(false),
-            // Nothing more is done after the deadline; what was, or was not, ends here.
+            // Nothing more is done after the deadline.
             Some(NextStep::Execute(_)) if self.is_overdue() => {
-                self.apply(&[ActionEvent::Tick], &[], &[]).await?;
+                self.apply_event(ActionEvent::Tick).await?;
             }
-            Some(NextStep::Execute(place)) => {
-                match self.stored.action.plan.steps.get(place).cloned() {
+            Some(NextStep::Execute(index)) => {
+                match self.stored.action.plan.steps.get(index).cloned() {
                     Some(PlanStep::Statement { node, statement }) => {
-                        self.execute_statement(place, &node, statement).await?;
+                        self.execute_statement(index, &node, statement).await?;
                     }
                     Some(PlanStep::Key {
                         key,
                         mod_revision,
                         value,
                     }) => {
-                        self.execute_key_write(place, key, mod_revision, value)
+                        self.execute_key_write(index, key, mod_revision, value)
                             .await?
                     }
                     None => return Err(ActionError::Contended.into()),
@@ -71,42 +71,43 @@ impl Executor {
         execution.is_some_and(|execution| now() >= execution.deadline)
     }
 
-    /// An intention of this very executor whose confirmation got lost: only we can know that nothing was sent.
+    /// Resolves an intention of this executor whose write was not confirmed: only this executor can know that nothing was
+    /// sent.
     async fn resolve_unsent_intention(&mut self) -> Result<bool, ExecutorError> {
         let replica = self.context.settings.replica.clone();
-        let own = |state: &galera::recover::action::StepRecord| {
-            state.state == StepState::Intended && state.replica.as_deref() == Some(&*replica)
+        let own = |step: &galera::recover::action::StepRecord| {
+            step.state == StepState::Intended && step.replica.as_deref() == Some(&*replica)
         };
-        let Some(place) = self.stored.action.steps.iter().position(own) else {
+        let Some(index) = self.stored.action.steps.iter().position(own) else {
             return Ok(false);
         };
-        // Another run of this replica may have sent it before it lost its lock.
+        // An earlier executor of this replica may have sent it before it lost its lock.
         let began_here = self.fresh_plan.is_some();
-        if self.sent_step == Some(place) || !began_here {
+        if self.sent_step == Some(index) || !began_here {
             return Ok(false);
         }
         let result = StepResult::Refused(
             "nothing was sent: etcd did not confirm the intention in time".to_owned(),
         );
-        self.record_answer(place, result).await?;
+        self.record_answer(index, result).await?;
         Ok(true)
     }
 
-    /// The digest of the plan as of now.
+    /// The digest of a plan that is at most [`PLAN_MAX_AGE`] old.
     async fn current_digest(&mut self) -> Result<String, ExecutorError> {
         if let Some((digest, at)) = &self.fresh_plan
             && at.elapsed() < PLAN_MAX_AGE
         {
             return Ok(digest.clone());
         }
-        let (scene, plan) = self.replan().await?;
+        let (inputs, plan) = self.replan().await?;
         if self.keys_before.is_none() {
-            self.keys_before = scene.snapshot.readings.last().cloned();
+            self.keys_before = inputs.cluster.readings.last().cloned();
         }
         Ok(plan.digest)
     }
 
-    /// A connection that was opened a moment ago, and a plan as fresh.
+    /// Opens a connection and returns it with the digest of a plan that is still fresh afterwards.
     async fn fresh_plan_and_channel(
         &mut self,
         node: &NodeId,
@@ -131,10 +132,10 @@ impl Executor {
         }
     }
 
-    /// One statement to one node: the connection first, then the intention, then the statement, then the answer.
+    /// Sends a statement to a node: opens the connection, writes the intention, sends the statement, writes its result.
     async fn execute_statement(
         &mut self,
-        place: usize,
+        index: usize,
         node: &NodeId,
         statement: String,
     ) -> Result<(), ExecutorError> {
@@ -142,29 +143,29 @@ impl Executor {
         let fence = self.lock.fence;
         let intend = ActionEvent::Intend {
             fence,
-            step: place,
+            step: index,
             digest: &digest,
             recovery_pause: None,
         };
         let guards = RecoverySwitches::guards(&self.context.keys, &self.stored.action.cluster);
         let channel = match channel {
             Ok(channel) => channel,
-            Err(why) => {
-                let result = StepResult::Refused(format!("nothing was sent: {why}"));
+            Err(reason) => {
+                let result = StepResult::Refused(format!("nothing was sent: {reason}"));
                 let answered = ActionEvent::Answered {
                     fence,
-                    step: place,
+                    step: index,
                     result,
                 };
-                self.apply(&[intend, answered], &guards, &[]).await?;
+                self.apply_guarded(&[intend, answered], &guards).await?;
                 return Ok(());
             }
         };
         let began = Instant::now();
-        match self.apply(&[intend], &guards, &[]).await? {
+        match self.apply_guarded(&[intend], &guards).await? {
             ApplyOutcome::Written => {}
             ApplyOutcome::Overtaken => return Ok(()),
-            // Only the switches are compared here.
+            // Only the recovery switches are compared here.
             ApplyOutcome::KeyChanged(_) => return self.wait_while_switched_off().await,
         }
         if self.stored.action.next_step() != Some(NextStep::Observe) {
@@ -173,42 +174,41 @@ impl Executor {
         let result = if began.elapsed() >= STATEMENT_WAIT_TIMEOUT || self.lock.is_lost() {
             StepResult::Refused("nothing was sent: writing the intention took too long".to_owned())
         } else {
-            self.sent_step = Some(place);
+            self.sent_step = Some(index);
             channel.send(statement).await
         };
-        self.record_answer(place, result).await
+        self.record_answer(index, result).await
     }
 
-    /// Recovery was switched off between plan and intention: the action waits for its deadline or for the switch.
+    /// Recovery was paused between plan and intention: waits until it is resumed or the deadline passes.
     async fn wait_while_switched_off(&mut self) -> Result<(), ExecutorError> {
         sleep(RETRY_DELAY).await;
-        let tick = ActionEvent::Tick;
-        match self.apply(&[tick], &[], &[]).await {
+        match self.apply_event(ActionEvent::Tick).await {
             Err(ExecutorError::Refused(_)) => Ok(()),
             other => other.map(drop),
         }
     }
 
-    /// Writes an answer down, and goes on trying while the lock holds: only this executor knows it.
+    /// Writes a step's result, retrying while the lock is held: only this executor knows it.
     async fn record_answer(
         &mut self,
-        place: usize,
+        index: usize,
         result: StepResult,
     ) -> Result<(), ExecutorError> {
         loop {
             let answered = ActionEvent::Answered {
                 fence: self.lock.fence,
-                step: place,
+                step: index,
                 result: result.clone(),
             };
-            match self.apply(&[answered], &[], &[]).await {
+            match self.apply_event(answered).await {
                 Ok(ApplyOutcome::Written) => return Ok(()),
                 Ok(_) => {}
                 Err(ExecutorError::Failed(error)) if !self.lock.is_lost() => {
-                    tracing::warn!(%error, "An answer is not written down yet");
+                    tracing::warn!(%error, "Could not write a step's result; will retry");
                     sleep(RETRY_DELAY).await;
-                    // A write that was not confirmed may be there.
-                    if self.reload().await.is_ok() && self.is_answered(place) {
+                    // The unconfirmed write may have arrived.
+                    if self.reload().await.is_ok() && self.is_answered(index) {
                         return Ok(());
                     }
                 }
@@ -217,15 +217,15 @@ impl Executor {
         }
     }
 
-    fn is_answered(&self, place: usize) -> bool {
-        let state = self.stored.action.steps.get(place).map(|step| step.state);
+    fn is_answered(&self, index: usize) -> bool {
+        let state = self.stored.action.steps.get(index).map(|step| step.state);
         state.is_some_and(|state| !matches!(state, StepState::Waiting | StepState::Intended))
     }
 
-    /// One compared write to the registry, in one transaction with the record's next revision.
+    /// Writes a registry key if it is unchanged, in one transaction with the action's record.
     async fn execute_key_write(
         &mut self,
-        place: usize,
+        index: usize,
         key: String,
         mod_revision: i64,
         value: Option<String>,
@@ -246,18 +246,18 @@ impl Executor {
         guards.push(guard);
         let intend = || ActionEvent::Intend {
             fence,
-            step: place,
+            step: index,
             digest: &digest,
             recovery_pause: None,
         };
         let answered = |result: StepResult| ActionEvent::Answered {
             fence,
-            step: place,
+            step: index,
             result,
         };
-        // A plan that has changed is superseded by the intention, and then nothing may be written with it.
+        // If the plan has changed, the intention supersedes the action, and nothing else may be written with it.
         if !self.would_act(&intend())? {
-            self.apply(&[intend()], &switches, &[]).await?;
+            self.apply_guarded(&[intend()], &switches).await?;
             return Ok(());
         }
         let done = answered(StepResult::Done(format!(
@@ -271,16 +271,12 @@ impl Executor {
                 if revision == mod_revision {
                     return self.wait_while_switched_off().await;
                 }
-                let why = match changed {
-                    Some(_) => format!("{key} was written meanwhile (revision {revision})"),
-                    None => format!("{key} is gone already"),
+                let reason = match changed {
+                    Some(_) => format!("{key} was changed concurrently (revision {revision})"),
+                    None => format!("{key} no longer exists"),
                 };
-                self.apply(
-                    &[intend(), answered(StepResult::Refused(why))],
-                    &switches,
-                    &[],
-                )
-                .await?;
+                let refused = answered(StepResult::Refused(reason));
+                self.apply_guarded(&[intend(), refused], &switches).await?;
                 Ok(())
             }
         }
@@ -293,7 +289,7 @@ impl Executor {
         Ok(!next.state.is_final())
     }
 
-    /// The write of a key. An order lives under a lease that ends with the time in which its outcome is watched for.
+    /// The write of a key. A bootstrap order gets a lease that ends at the action's deadline.
     async fn key_write(&self, key: &str, value: Option<String>) -> Result<WriteOp, ExecutorError> {
         let Some(value) = value else {
             return Ok(WriteOp::delete(key));
@@ -315,8 +311,7 @@ impl Executor {
         Ok(WriteOp::put(key, value, Some(lease)))
     }
 
-    /// A node as it names itself in the registry: plans leave out the port that this console takes for the usual one,
-    /// which the node's agent may not.
+    /// The node's own id in the registry: plans omit the console's default port, which the node's agent may not.
     fn registered_name(&self, node: &NodeId) -> NodeId {
         let settings = &self.context.settings;
         let keys = galera::observe::registration::RegistryKeys::new(&settings.registry_prefix);

@@ -1,4 +1,4 @@
-//! Actions in etcd: created once for a cluster, changed by compare, each change with its entries of the audit trail.
+//! Actions in etcd: at most one open action per cluster, every change a compare-and-swap together with its audit entries.
 
 use console_core::audit::AuditTrail;
 use console_core::keyspace::ActionKeys;
@@ -9,10 +9,10 @@ use registry::{Precondition, Registry, RegistryEntry, Transaction, WriteOp};
 
 use super::ActionError;
 
-/// Races that are decided anew on the newest record before giving up.
+/// Attempts of a compare-and-swap before it fails as contended.
 const ATTEMPTS: usize = 10;
 
-/// A record as of a revision.
+/// An action's record as of an etcd revision.
 #[derive(Clone, Debug)]
 pub(super) struct VersionedAction {
     pub(super) action: Action,
@@ -28,11 +28,10 @@ impl From<Versioned<Action>> for VersionedAction {
     }
 }
 
-/// What came of a compared write.
+/// The outcome of a compare-and-swap.
 pub(super) enum PutOutcome {
-    /// It is written.
     Stored(Box<VersionedAction>),
-    /// A guard did not hold; the keys of all guards as they are now.
+    /// A precondition failed; the current entries of all compared keys.
     Refused(Vec<RegistryEntry>),
 }
 
@@ -50,13 +49,13 @@ impl ActionStore {
         }
     }
 
-    /// The record now, read linearizably.
+    /// Reads the current record, linearizably.
     pub(super) async fn get(&self, id: &str) -> Result<Option<VersionedAction>, ActionError> {
         let found = self.repository.get(self.keys.action(id)).await?;
         Ok(found.map(VersionedAction::from))
     }
 
-    /// Writes a new action, unless its cluster has an open one. `guards` are what else must hold.
+    /// Writes a new action, unless its cluster has an open one or one of `guards` fails.
     pub(super) async fn create(
         &self,
         action: &Action,
@@ -80,14 +79,14 @@ impl ActionStore {
                     Some(entry) => {
                         ActionError::AlreadyOpen(String::from_utf8_lossy(&entry.value).into_owned())
                     }
-                    // A switch was turned in the same moment.
+                    // A recovery switch changed at the same time.
                     None => ActionRefusal::DigestChanged.into(),
                 })
             }
         }
     }
 
-    /// Replaces `seen` by `next` when nobody changed it since and all of `guards` hold, together with `writes`.
+    /// Replaces `seen` with `next` and applies `writes`, if the record is unchanged and all `guards` hold.
     pub(super) async fn put(
         &self,
         seen: &VersionedAction,
@@ -113,7 +112,7 @@ impl ActionStore {
         })
     }
 
-    /// Changes an action by a person's or the clock's step, which is decided anew whenever somebody else was first.
+    /// Applies `step` to the current record, and again whenever a concurrent change was faster.
     pub(super) async fn update(
         &self,
         id: &str,

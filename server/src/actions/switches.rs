@@ -1,4 +1,4 @@
-//! The off-switch of recovery, for all clusters and for each: a key that exists while it is off.
+//! The switches that pause recovery, globally and per cluster: a key that exists while recovery is paused.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,15 @@ use registry::{Precondition, Registry, RegistryEntry};
 use super::ActionError;
 use super::store::encode;
 
-/// Every switch that is off.
+/// All switches that are off.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RecoverySwitches {
-    /// For all clusters.
     pub(super) global: Option<RecoveryPause>,
-    /// For single ones.
     pub(super) clusters: BTreeMap<ClusterName, RecoveryPause>,
 }
 
 impl RecoverySwitches {
-    /// Reads all of them, linearizably. A switch that cannot be read counts as off.
+    /// Reads all switches, linearizably. An unreadable switch counts as off.
     pub(super) async fn read(registry: &Registry, keys: &ActionKeys) -> Result<Self, ActionError> {
         let listing = registry.list(keys.switches_prefix()).await?;
         let mut switches = Self::default();
@@ -38,12 +36,12 @@ impl RecoverySwitches {
         Ok(switches)
     }
 
-    /// Why recovery of `cluster` is off.
+    /// The pause that applies to `cluster`, if any.
     pub(super) fn off_for(&self, cluster: &ClusterName) -> Option<&RecoveryPause> {
         self.global.as_ref().or_else(|| self.clusters.get(cluster))
     }
 
-    /// What a write that must not happen while recovery of `cluster` is off compares.
+    /// The preconditions of a write that must not happen while recovery of `cluster` is paused.
     pub(super) fn guards(keys: &ActionKeys, cluster: &ClusterName) -> Vec<Precondition> {
         [keys.global_switch(), keys.cluster_switch(cluster)]
             .map(|key| Precondition::Absent(key.into_bytes()))
@@ -51,15 +49,14 @@ impl RecoverySwitches {
     }
 }
 
-/// The value of a switch that is off.
 pub(super) fn encode_switch(off: &RecoveryPause) -> Result<Vec<u8>, ActionError> {
     encode(off)
 }
 
 fn decode_switch(entry: &RegistryEntry) -> RecoveryPause {
     serde_json::from_slice(&entry.value).unwrap_or_else(|_| RecoveryPause {
-        by: "somebody".to_owned(),
+        by: "unknown".to_owned(),
         at: galera::Timestamp::default(),
-        reason: "the switch's value cannot be read".to_owned(),
+        reason: "the value of the switch is unreadable".to_owned(),
     })
 }

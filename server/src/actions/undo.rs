@@ -1,4 +1,4 @@
-//! Taking a clean-up back: keys that are still absent are created as they were; what somebody wrote meanwhile stays.
+//! Undoing a clean-up: keys that are still absent are restored; keys written since then are kept.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use super::service::{ActionContext, ActionService, validate_id};
 use super::store::encode;
 
 impl ActionService {
-    /// Puts back what a clean-up removed. Who may do that was checked before.
+    /// Restores the keys that a clean-up removed. The caller has checked the permission.
     ///
     /// # Errors
-    /// [`ActionError`]; keys that were put back before an error stay, and doing it again puts back the rest.
+    /// [`ActionError`]; keys restored before an error stay, and a retry restores the rest.
     pub async fn undo(
         &self,
         by: &Actor,
@@ -27,18 +27,18 @@ impl ActionService {
     ) -> Result<PublishedAction, ActionError> {
         self.check_rate(by)?;
         let id = validate_id(id)?;
-        let inner = &self.context;
-        let stored = inner.store.get(id).await?;
+        let context = &self.context;
+        let stored = context.store.get(id).await?;
         let stored = stored.ok_or_else(|| ActionError::UnknownAction(id.to_owned()))?;
         let action = &stored.action;
         if action.plan.undo.is_empty() || !action.state.is_final() || !action.may_have_acted() {
             return Err(ActionError::NotUndoable(
-                "only a clean-up that has ended and removed something can be taken back",
+                "only a finished clean-up that removed keys can be undone",
             ));
         }
-        if inner.read_undone(id).await?.is_some() {
+        if context.read_undone(id).await?.is_some() {
             return Err(ActionError::NotUndoable(
-                "this clean-up was taken back already",
+                "this clean-up has already been undone",
             ));
         }
         let (mut restored, mut kept) = (Vec::new(), Vec::new());
@@ -46,7 +46,7 @@ impl ActionService {
             let transaction = Transaction::new()
                 .when(Precondition::Absent(key.clone().into_bytes()))
                 .then([WriteOp::put(key.clone(), value, None)]);
-            match inner.registry.transact(&transaction).await? {
+            match context.registry.transact(&transaction).await? {
                 TransactionOutcome::Committed { .. } => restored.push(key),
                 TransactionOutcome::Refused { .. } => kept.push(key),
             }
@@ -60,14 +60,14 @@ impl ActionService {
             restored,
             kept,
         };
-        let revision = inner.write_undone(action, by, &undone).await?;
-        inner.cache.insert_ahead_of_watch(&stored);
-        inner.cache.set_undone(id, undone, revision);
+        let revision = context.write_undone(action, by, &undone).await?;
+        context.cache.insert_ahead_of_watch(&stored);
+        context.cache.set_undone(id, undone, revision);
         self.get(id).await
     }
 }
 
-/// The keys that were removed, with what they held.
+/// The removed keys and their former values.
 fn removed_keys(action: &Action) -> Vec<(String, String)> {
     let done = action
         .plan
@@ -97,7 +97,7 @@ fn removed_keys(action: &Action) -> Vec<(String, String)> {
 }
 
 impl ActionContext {
-    /// How an action was taken back, if it was.
+    /// The undo of an action, if any.
     pub(super) async fn read_undone(&self, id: &str) -> Result<Option<CleanupUndo>, ActionError> {
         let entry = self.registry.get(self.keys.undone(id)).await?;
         Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
@@ -125,7 +125,7 @@ impl ActionContext {
         match self.trail.commit(&transaction, &[record]).await? {
             TransactionOutcome::Committed { revision } => Ok(revision),
             TransactionOutcome::Refused { .. } => Err(ActionError::NotUndoable(
-                "this clean-up was taken back already",
+                "this clean-up has already been undone",
             )),
         }
     }

@@ -1,4 +1,4 @@
-//! Watching until the outcome is proven or the deadline has passed: what an answer says proves nothing (I21).
+//! Observes until the outcome is proven or the deadline has passed: a statement's reply proves nothing (I21).
 
 use std::time::Duration;
 
@@ -11,29 +11,28 @@ use tokio::time::sleep;
 
 use super::executor::{Executor, ExecutorError};
 
-/// Pause between two looks.
+/// Pause between observations.
 const OBSERVE_INTERVAL: Duration = Duration::from_millis(200);
 
 impl Executor {
-    /// Looks once, writes down what is new, and ends the action when that is due.
+    /// Observes once, records what changed, and ends the action if that is due.
     pub(super) async fn observe(&mut self) -> Result<(), ExecutorError> {
-        let verdict = match self.stored.action.kind {
+        let outcome = match self.stored.action.kind {
             ActionKind::Bootstrap => self.verify_bootstrap().await?,
             ActionKind::Cleanup | ActionKind::Decommission => self.verify_cleanup().await?,
         };
         let fence = self.lock.fence;
-        let observed = ActionEvent::Observed {
-            fence,
-            outcome: verdict,
-        };
-        match self.apply(&[observed], &[], &[]).await {
+        match self
+            .apply_event(ActionEvent::Observed { fence, outcome })
+            .await
+        {
             Ok(_) | Err(ExecutorError::Refused(ActionRefusal::TooEarly { .. })) => {}
             Err(error) => return Err(error),
         }
         if self.stored.action.state.is_final() {
             return Ok(());
         }
-        match self.apply(&[ActionEvent::Tick], &[], &[]).await {
+        match self.apply_event(ActionEvent::Tick).await {
             Ok(_)
             | Err(ExecutorError::Refused(
                 ActionRefusal::TooEarly { .. } | ActionRefusal::NothingDue { .. },
@@ -46,50 +45,50 @@ impl Executor {
         Ok(())
     }
 
-    /// What the nodes themselves say.
+    /// Checks the bootstrap against what the nodes report.
     async fn verify_bootstrap(&self) -> Result<ObservedOutcome, ExecutorError> {
         let action = &self.stored.action;
-        let scene = self
+        let inputs = self
             .context
             .planning_inputs(&action.cluster, true, Some(&action.id))
             .await?;
         let Some(target) = &action.plan.target else {
             return Ok(ObservedOutcome::NotYet("the plan has no target".to_owned()));
         };
-        // Whoever was attested stopped and answers now is the observation's business, not the attestation's.
-        let case = scene.case(&self.context.settings, &[]);
+        // No attestations: a node attested as stopped that answers now is judged by what it reports.
+        let case = inputs.case(&self.context.settings, &[]);
         Ok(match verify(target, &case) {
             BootstrapOutcome::Proven => {
                 let names: Vec<String> = target.revives.iter().map(ToString::to_string).collect();
-                ObservedOutcome::Proven(format!(
-                    "{} Primary and Synced, by their own word",
-                    match names.as_slice() {
-                        [one] => format!("{one} is"),
-                        _ => format!("{} are", names.join(", ")),
-                    }
-                ))
+                ObservedOutcome::Proven(match names.as_slice() {
+                    [name] => format!("{name} is Primary and Synced, as reported by the node"),
+                    _ => format!(
+                        "{} are Primary and Synced, as reported by the nodes",
+                        names.join(", ")
+                    ),
+                })
             }
-            BootstrapOutcome::NotYet(what) => ObservedOutcome::NotYet(what),
-            BootstrapOutcome::Contradicted(what) => ObservedOutcome::Contradicted(what),
+            BootstrapOutcome::NotYet(reason) => ObservedOutcome::NotYet(reason),
+            BootstrapOutcome::Contradicted(reason) => ObservedOutcome::Contradicted(reason),
         })
     }
 
-    /// Every key is gone by transactions of ours; a living node that lost its registration by that gets it back (I28).
+    /// Our own transactions removed every key; restores the registration of any running node that lost it that way (I28).
     async fn verify_cleanup(&self) -> Result<ObservedOutcome, ExecutorError> {
         let action = &self.stored.action;
-        let scene = self
+        let inputs = self
             .context
             .planning_inputs(&action.cluster, true, Some(&action.id))
             .await?;
         let removed = match action.plan.steps.len() {
-            1 => "The key was removed as it was seen".to_owned(),
-            count => format!("{count} keys were removed, each as it was seen"),
+            1 => "The key was removed at its planned revision".to_owned(),
+            count => format!("{count} keys were removed, each at its planned revision"),
         };
         let mut restored = Vec::new();
         if action.kind == ActionKind::Cleanup
-            && let (Some(before), Some(after)) = (&self.keys_before, scene.snapshot.readings.last())
+            && let (Some(before), Some(after)) = (&self.keys_before, inputs.cluster.readings.last())
         {
-            let case = scene.case(&self.context.settings, &action.attestations);
+            let case = inputs.case(&self.context.settings, &action.attestations);
             for step in lost_registrations(&case, before, after) {
                 restored.extend(self.restore_key(step).await?);
             }
@@ -97,7 +96,10 @@ impl Executor {
         Ok(ObservedOutcome::Proven(if restored.is_empty() {
             removed
         } else {
-            format!("{removed}; living nodes got back {}", restored.join(", "))
+            format!(
+                "{removed}; restored for running nodes: {}",
+                restored.join(", ")
+            )
         }))
     }
 

@@ -1,21 +1,21 @@
-//! The commands and their flags, made from the table of settings.
+//! The commands and their flags, built from the table of settings.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::FlagValues;
 use crate::config::settings::{self, Setting, SettingScope};
 
-/// The whole command line.
+/// The complete command line.
 pub(super) fn command() -> Command {
     Command::new("galera-console")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("See and recover Galera clusters that find each other through etcd")
-        .after_help("Every flag is also an environment variable (GALERA_CONSOLE_…) and a key of the configuration file;\n`galera-console check-config --table` lists all of them. Exit codes: 0 clean, 64 wrong usage or configuration,\n69 a needed service is unavailable, 70 an error of the console itself, 77 no permission.")
+        .about("Monitor and recover Galera clusters registered in etcd")
+        .after_help("Every flag is also an environment variable (GALERA_CONSOLE_…) and a key of the configuration file;\n`galera-console check-config --table` lists all of them. Exit codes: 0 success, 64 wrong usage or configuration,\n69 a required service is unavailable, 70 internal error, 77 permission denied.")
         .subcommand_required(true)
         .arg_required_else_help(false)
-        .subcommand(with_settings(Command::new("serve").about("Serve the console"), true))
+        .subcommand(with_settings(Command::new("serve").about("Run the console"), true))
         .subcommand(
-            with_settings(Command::new("check-config").about("Check the configuration and show what is in effect"), true)
+            with_settings(Command::new("check-config").about("Check the configuration and print the effective settings"), true)
                 .arg(flag("table", "Print all settings as a Markdown table instead")),
         )
         .subcommand(user())
@@ -23,14 +23,14 @@ pub(super) fn command() -> Command {
 }
 
 fn audit() -> Command {
-    let format = value("format", "FORMAT", "json (one object a line) or csv")
+    let format = value("format", "FORMAT", "json (one object per line) or csv")
         .value_parser(["json", "csv"])
         .default_value("json");
     Command::new("audit")
-        .about("Check or write out the audit trail")
+        .about("Verify or export the audit trail")
         .subcommand_required(true)
         .subcommand(with_settings(
-            Command::new("verify").about("Check that no entry was altered, moved or left out"),
+            Command::new("verify").about("Verify that no entry was changed, moved or removed"),
             false,
         ))
         .subcommand(
@@ -61,24 +61,29 @@ fn user() -> Command {
             .help("The account");
         with_settings(Command::new(name).about(about), false).arg(who)
     };
-    let force = || flag("force", "Even if nobody could manage accounts any more");
+    let force = || {
+        flag(
+            "force",
+            "Even if no enabled account with the role admin remains",
+        )
+    };
     let role = Arg::new("role")
         .long("role")
         .value_name("ROLE[,…]")
         .action(ArgAction::Append)
         .required(true)
-        .help("viewer, operator, approver, admin; several separated by commas");
+        .help("viewer, operator, approver or admin; separate several by commas");
     let email = || {
         value(
             "email",
             "ADDRESS",
-            "Where notices that concern the account go",
+            "E-mail address for notifications that concern the account",
         )
     };
     let address = Arg::new("email")
         .value_name("ADDRESS")
         .required(true)
-        .help("Where notices that concern the account go; '' for nowhere");
+        .help("E-mail address for notifications that concern the account; '' removes it");
     Command::new("user")
         .about("Manage accounts")
         .subcommand_required(true)
@@ -96,12 +101,12 @@ fn user() -> Command {
         .subcommand(
             named(
                 "disable",
-                "Forbid an account to sign in and end its sessions",
+                "Disable sign-in of an account and end its sessions",
             )
             .arg(force()),
         )
         .subcommand(named("email", "Change an account's e-mail address").arg(address))
-        .subcommand(named("enable", "Allow an account to sign in again"))
+        .subcommand(named("enable", "Enable sign-in of an account again"))
         .subcommand(named("remove", "Remove an account and end its sessions").arg(force()))
 }
 
@@ -128,7 +133,7 @@ fn with_settings(command: Command, all: bool) -> Command {
 }
 
 fn argument(setting: &'static Setting) -> Arg {
-    // Kept as text: the configuration reports all wrong values at once, clap only the first.
+    // Kept as text: the configuration reports all wrong values together, clap only the first.
     let action = if setting.repeatable {
         ArgAction::Append
     } else {
@@ -148,11 +153,11 @@ fn argument(setting: &'static Setting) -> Arg {
         .help_heading("Settings")
 }
 
-/// The settings that were given as flags.
+/// The settings given as flags.
 pub(super) fn flags(matches: &ArgMatches) -> FlagValues {
     let mut flags = FlagValues::new();
     for setting in settings::ALL {
-        // A command that has no such flag was not given it.
+        // Not every command has every flag.
         if let Ok(Some(values)) = matches.try_get_many::<String>(setting.flag) {
             flags.insert(setting.flag, values.cloned().collect());
         }

@@ -1,4 +1,4 @@
-//! `audit verify|export`: the trail, checked or written out by whoever may reach etcd.
+//! `audit verify|export`: the audit trail, read directly from etcd.
 
 use clap::ArgMatches;
 use console_core::audit::{AuditError, AuditTrail, to_csv};
@@ -38,14 +38,14 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CliError> {
             .read_all()
             .await?)
     });
-    let (read_entries, head) = runtime()?.block_on(read)?;
+    let (entries, head) = runtime()?.block_on(read)?;
     match command {
-        "export" => export(&read_entries, format),
-        _ => verify_chain(&read_entries, head.as_ref()),
+        "export" => export(&entries, format),
+        _ => verify_chain(&entries, head.as_ref()),
     }
 }
 
-/// One JSON object a line, or CSV; oldest entry first.
+/// One JSON object per line, or CSV; oldest entry first.
 fn export(entries: &[AuditEntry], format: &str) -> Result<(), CliError> {
     if format == "csv" {
         return print(&to_csv(entries));
@@ -64,21 +64,21 @@ fn verify_chain(entries: &[AuditEntry], head: Option<&AuditEntry>) -> Result<(),
         CliError::new(
             ExitReason::Internal,
             format!(
-                "the audit trail is broken: {why}; keep a copy of etcd's data and find out who wrote to it"
+                "the audit trail is inconsistent: {why}; keep a copy of etcd's data and find out who modified it"
             ),
         )
     };
     let verified = verify(entries).map_err(|error| broken(&error))?;
     if head.map(|head| head.hash.as_str()) != verified.head.as_deref() {
         return Err(broken(&format!(
-            "its head names entry {}, but the last one is entry {}",
+            "its head refers to entry {}, but the last one is entry {}",
             head.map_or(0, |head| head.sequence),
             verified.entries
         )));
     }
     let head = verified.head.unwrap_or_else(|| "none".to_owned());
     print(&format!(
-        "{} entries, each follows from the one before. Head: {head}\n",
+        "{} entries verified, the chain is intact. Head: {head}\n",
         verified.entries
     ))
 }

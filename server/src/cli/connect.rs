@@ -1,4 +1,5 @@
-//! etcd for a command that is over in a moment: the configured one, or the embedded one for as long as it takes.
+//! The etcd connection of short-lived commands: the configured cluster, or the embedded etcd for as long as the
+//! command runs.
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ impl From<Error> for CliError {
     }
 }
 
-/// Carries `work` out on the etcd that the configuration names, and stops what was started for it.
+/// Runs `work` on the configured etcd, and stops an etcd that was started for it.
 pub(super) async fn with_registry<T>(
     etcd: EtcdConfig,
     work: impl AsyncFnOnce(Registry) -> Result<T, CliError>,
@@ -50,7 +51,7 @@ pub(super) async fn with_registry<T>(
     done
 }
 
-/// An etcd that was just started needs a moment.
+/// An etcd that was just started is not ready immediately.
 async fn wait_until_ready(registry: &Registry) -> Result<(), Error> {
     let began = Instant::now();
     loop {

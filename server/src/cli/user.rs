@@ -1,4 +1,4 @@
-//! `user …`: accounts, managed on the host by whoever may reach etcd.
+//! `user …`: manages accounts directly in etcd.
 
 use std::io::{IsTerminal, Read};
 use std::path::Path;
@@ -35,7 +35,7 @@ impl From<AccountStoreError> for CliError {
     }
 }
 
-/// What is to be done, with everything that was asked for read.
+/// A command with its validated arguments.
 enum UserCommand {
     Add(UserName, Secret, Vec<Role>, Option<String>),
     List,
@@ -55,8 +55,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CliError> {
     };
     let config = config::load_for_admin(&collect_inputs(matches)?)?;
     telemetry::init(&config.log);
-    let order = parse_command(command, matches)?;
-    runtime()?.block_on(execute(order, config))
+    let command = parse_command(command, matches)?;
+    runtime()?.block_on(execute(command, config))
 }
 
 fn parse_command(command: &str, matches: &ArgMatches) -> Result<UserCommand, CliError> {
@@ -95,13 +95,13 @@ fn parse_command(command: &str, matches: &ArgMatches) -> Result<UserCommand, Cli
         "remove" => UserCommand::Remove(name, force()),
         other => {
             return Err(usage(&format!(
-                "{other} is no command of galera-console user"
+                "unknown command {other}; see galera-console user --help"
             )));
         }
     })
 }
 
-/// The address that was given; none for an empty one.
+/// The given address; `None` for an empty one.
 fn email(matches: &ArgMatches) -> Result<Option<String>, CliError> {
     let given = matches.get_one::<String>("email").map(|text| text.trim());
     given
@@ -111,7 +111,7 @@ fn email(matches: &ArgMatches) -> Result<Option<String>, CliError> {
         .map_err(|error| CliError::new(ExitReason::Usage, error))
 }
 
-/// The password from the file, standard input, or a question without echo.
+/// The password from the file, standard input, or a prompt without echo.
 fn password(matches: &ArgMatches, name: &UserName) -> Result<Secret, CliError> {
     let usage = |message: String| CliError::new(ExitReason::Usage, message);
     if let Some(path) = matches.get_one::<String>("password-file") {
@@ -124,59 +124,60 @@ fn password(matches: &ArgMatches, name: &UserName) -> Result<Secret, CliError> {
         let read = std::io::stdin().take(limit).read_to_string(&mut text);
         read.map_err(|error| {
             usage(format!(
-                "--password-stdin: the password cannot be read: {error}"
+                "--password-stdin: cannot read the password: {error}"
             ))
         })?;
         let line = text.strip_suffix('\n').unwrap_or(&text);
         let line = line.strip_suffix('\r').unwrap_or(line);
         if line.is_empty() {
             return Err(usage(
-                "--password-stdin: standard input is empty; write the password to it".to_owned(),
+                "--password-stdin: standard input is empty; it must contain the password"
+                    .to_owned(),
             ));
         }
         return Ok(Secret::new(line));
     }
     if !std::io::stdin().is_terminal() {
         return Err(usage(
-            "no terminal to ask for the password; give --password-file FILE or --password-stdin"
+            "no terminal to prompt for the password; use --password-file FILE or --password-stdin"
                 .to_owned(),
         ));
     }
     let ask = |prompt: String| {
         rpassword::prompt_password(prompt)
-            .map_err(|error| usage(format!("the password cannot be read: {error}")))
+            .map_err(|error| usage(format!("cannot read the password: {error}")))
     };
     let first = ask(format!("Password for {name}: "))?;
-    if first != ask("Again: ".to_owned())? {
+    if first != ask("Repeat password: ".to_owned())? {
         return Err(usage(
-            "the two passwords differ; nothing was changed".to_owned(),
+            "the passwords do not match; nothing was changed".to_owned(),
         ));
     }
     Ok(Secret::new(first))
 }
 
-async fn execute(order: UserCommand, config: AdminConfig) -> Result<(), CliError> {
+async fn execute(command: UserCommand, config: AdminConfig) -> Result<(), CliError> {
     let done = with_registry(config.etcd, async |registry| {
         let store = AccountStore::new(registry.clone(), config.state_prefix.clone());
-        let record = audit_record(&order);
-        let said = apply(order, &store).await?;
+        let record = audit_record(&command);
+        let message = apply(command, &store).await?;
         if let Some(record) = record
             && let Err(error) = AuditTrail::new(registry, &config.state_prefix)
                 .record(record)
                 .await
         {
-            // What was done is done; hiding that would be worse than an entry that is missing.
-            tracing::warn!(%error, "The audit trail has no entry of this: {error}");
+            // The change is done; failing now would be worse than a missing entry.
+            tracing::warn!(%error, "Could not record the change in the audit trail: {error}");
         }
-        Ok(said)
+        Ok(message)
     })
     .await;
     print(&done?)
 }
 
-/// What the audit trail says of `parse_command`; nothing of one that only looks.
-fn audit_record(order: &UserCommand) -> Option<AuditRecord> {
-    let (event, name, roles) = match order {
+/// The audit record of `command`; `None` for a read-only one.
+fn audit_record(command: &UserCommand) -> Option<AuditRecord> {
+    let (event, name, roles) = match command {
         UserCommand::Add(name, _, roles, _) => ("account_added", name, Some(roles)),
         UserCommand::List => return None,
         UserCommand::Password(name, _) => ("account_password_changed", name, None),
@@ -186,8 +187,8 @@ fn audit_record(order: &UserCommand) -> Option<AuditRecord> {
         UserCommand::Remove(name, _) => ("account_removed", name, None),
     };
     let roles = roles.map(|roles| {
-        let words: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
-        ("roles".to_owned(), words.join(","))
+        let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+        ("roles".to_owned(), names.join(","))
     });
     let user = rustix::process::geteuid().as_raw();
     Some(AuditRecord {
@@ -200,38 +201,40 @@ fn audit_record(order: &UserCommand) -> Option<AuditRecord> {
     })
 }
 
-async fn apply(order: UserCommand, store: &AccountStore) -> Result<String, AccountStoreError> {
-    Ok(match order {
+async fn apply(command: UserCommand, store: &AccountStore) -> Result<String, AccountStoreError> {
+    Ok(match command {
         UserCommand::Add(name, password, roles, email) => {
             store
                 .add_with_email(&name, password.expose(), roles, email, now())
                 .await?;
-            format!("The account {name} was added.\n")
+            format!("Added account {name}.\n")
         }
         UserCommand::List => list(store).await?,
         UserCommand::Password(name, password) => {
             store.set_password(&name, password.expose(), now()).await?;
-            format!("The account {name} has another password; its sessions were ended.\n")
+            format!("Changed the password of account {name} and ended its sessions.\n")
         }
         UserCommand::Email(name, email) => {
-            let said = match &email {
-                Some(address) => format!("Notices for {name} go to {address}.\n"),
-                None => format!("The account {name} has no e-mail address any more.\n"),
+            let message = match &email {
+                Some(address) => {
+                    format!("Set the e-mail address of account {name} to {address}.\n")
+                }
+                None => format!("Removed the e-mail address of account {name}.\n"),
             };
             store.set_email(&name, email, now()).await?;
-            said
+            message
         }
         UserCommand::Disable(name, force) => {
             store.set_disabled(&name, true, force, now()).await?;
-            format!("The account {name} is disabled; its sessions were ended.\n")
+            format!("Disabled account {name} and ended its sessions.\n")
         }
         UserCommand::Enable(name) => {
             store.set_disabled(&name, false, true, now()).await?;
-            format!("The account {name} is enabled.\n")
+            format!("Enabled account {name}.\n")
         }
         UserCommand::Remove(name, force) => {
             store.remove(&name, force).await?;
-            format!("The account {name} was removed; its sessions were ended.\n")
+            format!("Removed account {name} and ended its sessions.\n")
         }
     })
 }
@@ -240,7 +243,7 @@ async fn list(store: &AccountStore) -> Result<String, AccountStoreError> {
     let accounts = store.list().await?;
     if accounts.is_empty() {
         return Ok(
-            "There are no accounts; add one with `galera-console user add NAME --role admin`.\n"
+            "No accounts yet; add one with `galera-console user add NAME --role admin`.\n"
                 .to_owned(),
         );
     }

@@ -1,4 +1,4 @@
-//! Reads one value. Every message says what is wrong with the text and what a right one looks like.
+//! Parsers of single values. Every error says what is wrong with the text and shows a valid example.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -24,15 +24,18 @@ pub(super) fn non_empty_text(text: &str) -> Result<String, String> {
 
 pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() {
-        Err("is empty; name a path".to_owned())
+        Err("is empty; give a path".to_owned())
     } else {
         Ok(PathBuf::from(text))
     }
 }
 
 pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
-    let bad =
-        || format!("{text:?} is no address; write ADDRESS:PORT, e.g. 127.0.0.1:3000 or [::1]:3000");
+    let bad = || {
+        format!(
+            "{text:?} is not a valid address; use ADDRESS:PORT, e.g. 127.0.0.1:3000 or [::1]:3000"
+        )
+    };
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
@@ -45,31 +48,31 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-/// A network; a bare address is a network of its own.
+/// A network; a bare address is a network with a single host.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let network = text
         .parse::<IpNet>()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     network.map_err(|_| {
-        format!("{text:?} is no network; write ADDRESS or ADDRESS/BITS, e.g. 10.0.0.0/8")
+        format!("{text:?} is not a valid network; use ADDRESS or ADDRESS/BITS, e.g. 10.0.0.0/8")
     })
 }
 
 pub(super) fn public_url(text: &str) -> Result<PublicUrl, String> {
-    let bad = |why: &str| format!("{text:?} {why}; write e.g. https://console.example.org");
-    let uri: http::Uri = text.parse().map_err(|_| bad("is no URL"))?;
+    let bad = |why: &str| format!("{text:?} {why}; use e.g. https://console.example.org");
+    let uri: http::Uri = text.parse().map_err(|_| bad("is not a valid URL"))?;
     let https = match uri.scheme_str() {
         Some("https") => true,
         Some("http") => false,
-        _ => return Err(bad("does not begin with https:// or http://")),
+        _ => return Err(bad("does not start with https:// or http://")),
     };
-    let authority = uri.authority().ok_or_else(|| bad("names no host"))?;
+    let authority = uri.authority().ok_or_else(|| bad("has no host"))?;
     if authority.as_str().contains('@') {
-        return Err(bad("holds a user name, which no address of a site has"));
+        return Err(bad("contains credentials"));
     }
     if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
         return Err(bad(
-            "has a path; the console is served at the root of its host",
+            "has a path; the console must be served at the root of its host",
         ));
     }
     let default_port = if https { 443 } else { 80 };
@@ -85,7 +88,7 @@ pub(super) fn port(text: &str) -> Result<u16, String> {
     match text.parse() {
         Ok(port) if port > 0 => Ok(port),
         _ => Err(format!(
-            "{text:?} is no port; write a number from 1 to 65535"
+            "{text:?} is not a valid port; use a number from 1 to 65535"
         )),
     }
 }
@@ -95,28 +98,28 @@ pub(super) fn approvals(text: &str) -> Result<ApprovalPolicy, String> {
     let (mut otherwise, mut kinds) = (None, BTreeMap::new());
     for part in text.split(',').map(str::trim) {
         let before = match part.split_once('=') {
-            Some((word, count)) => {
-                kinds.insert(action_kind(word.trim())?, approval_count(count.trim())?)
+            Some((kind, count)) => {
+                kinds.insert(action_kind(kind.trim())?, approval_count(count.trim())?)
             }
             None => otherwise.replace(approval_count(part)?),
         };
         if before.is_some() {
-            return Err(format!("{text:?} gives two numbers for the same; give one"));
+            return Err(format!("{text:?} sets the same kind twice"));
         }
     }
     Ok(ApprovalPolicy {
-        // Whoever names single kinds only leaves the others as they are by default.
+        // A text that names single kinds only leaves the default for the others.
         default_count: otherwise.unwrap_or(1),
         per_kind: kinds,
     })
 }
 
-fn action_kind(word: &str) -> Result<ActionKind, String> {
-    let kind = ActionKind::ALL
+fn action_kind(kind: &str) -> Result<ActionKind, String> {
+    let found = ActionKind::ALL
         .into_iter()
-        .find(|kind| kind.as_str() == word);
-    kind.ok_or_else(|| {
-        format!("{word:?} is no kind of action; kinds are bootstrap, cleanup and decommission")
+        .find(|known| known.as_str() == kind);
+    found.ok_or_else(|| {
+        format!("unknown kind of action {kind:?}; expected bootstrap, cleanup or decommission")
     })
 }
 
@@ -124,26 +127,26 @@ fn approval_count(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(count) if count <= 16 => Ok(count),
         _ => Err(format!(
-            "{text:?} is no number of approvals; write a number from 0 to 16"
+            "{text:?} is not a valid number of approvals; use a number from 0 to 16"
         )),
     }
 }
 
-/// A number of changes that are kept.
+/// Maximum number of changes kept.
 pub(super) fn change_count(text: &str) -> Result<u64, String> {
     match text.parse() {
         Ok(count) if (1_000..=10_000_000).contains(&count) => Ok(count),
         _ => Err(format!(
-            "{text:?} is no number of changes; write a number from 1000 to 10000000"
+            "{text:?} is not a valid number of changes; use a number from 1000 to 10000000"
         )),
     }
 }
 
-/// Reads `500ms`, `1s`, `1.5s`, `2m`, `12h` or `7d`.
+/// Parses `500ms`, `1s`, `1.5s`, `2m`, `12h` or `7d`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let bad = || {
         format!(
-            "{text:?} is no duration; write a number with a unit, e.g. 500ms, 3s, 5m, 12h or 7d"
+            "{text:?} is not a valid duration; use a number with a unit, e.g. 500ms, 3s, 5m, 12h or 7d"
         )
     };
     let digits = text
@@ -162,7 +165,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * seconds).map_err(|_| bad())
 }
 
-/// Writes a duration as [`duration`] reads it.
+/// Formats a duration so that [`duration`] can parse it.
 pub(super) fn format_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     match millis {
@@ -183,23 +186,23 @@ pub(super) fn duration_between(
         return Ok(value);
     }
     Err(format!(
-        "{text:?} is out of range; write {} to {}",
+        "{text:?} is out of range; use {} to {}",
         format_duration(shortest),
         format_duration(longest)
     ))
 }
 
 pub(super) fn prefix(text: &str) -> Result<String, String> {
-    let bad = |why: &str| format!("{text:?} {why}; write e.g. /galera");
+    let bad = |why: &str| format!("{text:?} {why}; use e.g. /galera");
     let rest = text
         .strip_prefix('/')
-        .ok_or_else(|| bad("does not begin with /"))?;
+        .ok_or_else(|| bad("does not start with /"))?;
     if rest.is_empty() || rest.split('/').any(str::is_empty) {
-        return Err(bad("has an empty part or ends with /"));
+        return Err(bad("has an empty segment or ends with /"));
     }
     if text.len() > 200 || !text.chars().all(|c| c.is_ascii_graphic()) {
         return Err(bad(
-            "is longer than 200 characters or holds others than printable ASCII",
+            "is longer than 200 characters or contains other than printable ASCII characters",
         ));
     }
     Ok(text.to_owned())
@@ -211,7 +214,7 @@ pub(super) fn cluster(
     default_port: u16,
 ) -> Result<(ClusterName, BTreeSet<NodeId>), String> {
     let (name, members) = text.split_once('=').ok_or_else(|| {
-        format!("{text:?} is no cluster; write NAME=HOST[:PORT],…, e.g. lab=10.0.0.1,10.0.0.2:3307")
+        format!("{text:?} is not a valid cluster; use NAME=HOST[:PORT],…, e.g. lab=10.0.0.1,10.0.0.2:3307")
     })?;
     let name: ClusterName = name
         .trim()
@@ -223,15 +226,13 @@ pub(super) fn cluster(
             .parse()
             .map_err(|error| format!("cluster {name}: member {member:?}: {error}"))?;
         if !nodes.insert(node.normalized(default_port)) {
-            return Err(format!(
-                "cluster {name} names {member} twice; name each member once"
-            ));
+            return Err(format!("cluster {name} lists {member} twice"));
         }
     }
     Ok((name, nodes))
 }
 
-/// All clusters; a name may come once.
+/// All clusters; names are unique.
 pub(super) fn clusters(
     texts: &[String],
     default_port: u16,
@@ -243,7 +244,7 @@ pub(super) fn clusters(
             Ok((name, nodes)) => {
                 if clusters.insert(name.clone(), nodes).is_some() {
                     errors.push(format!(
-                        "cluster {name} is given twice; name all its members in one place"
+                        "cluster {name} is given twice; list all its members in one place"
                     ));
                 }
             }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Where a value came from.
+/// The origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingOrigin {
     /// A flag, without its dashes.
@@ -12,7 +12,7 @@ pub enum SettingOrigin {
     Variable(String),
     /// A key of the configuration file; empty for the file as a whole.
     File(PathBuf, String),
-    /// Nobody set it.
+    /// Not set anywhere.
     Default,
 }
 
@@ -28,18 +28,17 @@ impl fmt::Display for SettingOrigin {
     }
 }
 
-/// One thing that is wrong: where, what, and the remedy.
+/// One problem: origin, cause and remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigProblem {
-    /// Where the value came from.
     pub origin: SettingOrigin,
-    /// What is wrong with it and what to do.
+    /// What is wrong with the value, and the remedy.
     pub message: String,
 }
 
 impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // One line each, whatever a library's error text looks like.
+        // One line each, even if a library's error text has several.
         let message = self
             .message
             .split_whitespace()
@@ -49,14 +48,14 @@ impl fmt::Display for ConfigProblem {
     }
 }
 
-/// Everything that is wrong with a configuration; never empty.
+/// All problems of a configuration; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(pub Vec<ConfigProblem>);
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.len() {
-            1 => writeln!(f, "the configuration has a problem:")?,
+            1 => writeln!(f, "the configuration has 1 problem:")?,
             count => writeln!(f, "the configuration has {count} problems:")?,
         }
         let lines: Vec<String> = self
@@ -70,15 +69,15 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Reads a file whole, or says what is wrong in words that name the remedy.
+/// Reads a whole text file.
 ///
 /// # Errors
-/// The reason and the remedy; the caller names the setting.
+/// Cause and remedy, without the name of the setting.
 pub fn read_file(path: &Path) -> Result<String, String> {
     let shown = path.display();
     let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
     String::from_utf8(bytes)
-        .map_err(|_| format!("{shown} is not UTF-8 text; check that it is the right file"))
+        .map_err(|_| format!("{shown} is not a UTF-8 text file; check the path"))
 }
 
 /// Whether a file can be opened for reading.
@@ -96,21 +95,21 @@ fn unreadable(path: &Path, error: &std::io::Error) -> String {
     use std::io::ErrorKind;
     let shown = path.display();
     match error.kind() {
-        ErrorKind::NotFound => format!("{shown} does not exist; create it or correct the path"),
+        ErrorKind::NotFound => format!("{shown} does not exist; create it or fix the path"),
         ErrorKind::PermissionDenied => {
             format!(
-                "{shown} may not be read by this user; change its owner or mode, e.g. chmod 0400 and chown"
+                "permission denied for {shown}; change its owner or mode, e.g. chmod 0400 and chown"
             )
         }
-        ErrorKind::IsADirectory => format!("{shown} is a directory; name a file"),
-        _ => format!("{shown} cannot be read: {error}; correct the path or the file"),
+        ErrorKind::IsADirectory => format!("{shown} is a directory; give a file"),
+        _ => format!("cannot read {shown}: {error}; fix the path or the file"),
     }
 }
 
-/// Reads a password file: its text without the line break at its end.
+/// Reads a password file: its text without the trailing line break.
 ///
 /// # Errors
-/// Why it cannot be used, with the remedy.
+/// Cause and remedy.
 pub fn read_password(path: &Path) -> Result<registry::Secret, String> {
     const LONGEST: usize = 4096;
     let text = read_file(path)?;
@@ -118,17 +117,17 @@ pub fn read_password(path: &Path) -> Result<registry::Secret, String> {
     let password = password.strip_suffix('\r').unwrap_or(password);
     let shown = path.display();
     if password.is_empty() {
-        return Err(format!("{shown} is empty; write the password into it"));
+        return Err(format!("{shown} is empty; it must contain the password"));
     }
     if password.len() > LONGEST || password.contains(['\n', '\0']) {
         return Err(format!(
-            "{shown} holds more than one line; it must hold the password alone"
+            "{shown} has more than one line; it must contain only the password"
         ));
     }
     Ok(registry::Secret::new(password))
 }
 
-/// The candidate that is most like `text`, when one is near enough to be meant.
+/// The candidate most similar to `text`, if it is similar enough to be a typo.
 #[must_use]
 pub(super) fn closest_match(
     text: &str,

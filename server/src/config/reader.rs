@@ -1,4 +1,4 @@
-//! Reads settings one by one: collects every problem, and notes every value for the report.
+//! Reads settings one by one; collects every problem, and records every value for the report.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use super::report::EffectiveSetting;
 use super::settings::{Setting, SettingDefault};
 use super::sources::{self, ConfigInputs, SettingValue, SettingValues};
 
-/// The inputs while they are read, with everything noticed on the way.
+/// The inputs while they are read, with everything found so far.
 pub(super) struct ConfigReader<'a> {
     pub(super) inputs: &'a ConfigInputs,
     pub(super) sources: SettingValues,
@@ -61,7 +61,7 @@ impl<'a> ConfigReader<'a> {
         self.sources.contains_key(setting.flag)
     }
 
-    /// What was said about `setting`, else its default text; notes it for the report.
+    /// The value given for `setting`, else its default; recorded for the report.
     pub(super) fn look_up(&mut self, setting: &'static Setting) -> Option<SettingValue> {
         let given = self
             .sources
@@ -141,7 +141,7 @@ impl<'a> ConfigReader<'a> {
         {
             self.report(
                 given.origin,
-                format!("is empty; write {} or leave it out", setting.value),
+                format!("is empty; use {} or omit it", setting.value),
             );
         }
         values
@@ -158,10 +158,10 @@ impl<'a> ConfigReader<'a> {
         })
     }
 
-    /// Says so when `needed` is missing although `look_up` is there.
+    /// Reports a missing `needed` when `given` is present.
     pub(super) fn requires(&mut self, given: &Setting, needed: &Setting) {
         if self.is_given(given) && !self.is_given(needed) {
-            let message = format!("needs --{} too; give both or neither", needed.flag);
+            let message = format!("requires --{}; give both or neither", needed.flag);
             self.report(self.origin(given), message);
         }
     }

@@ -1,22 +1,20 @@
-//! Shows the effective configuration: every setting, its value and where that came from. Secrets are never read here.
+//! Reports the effective configuration: every setting with its value and origin. Secrets are never read here.
 
 use super::Config;
 use super::problem::SettingOrigin;
 use super::settings::{self, Setting};
 
-/// One setting as it is in effect.
+/// One setting in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EffectiveSetting {
-    /// Which setting.
     pub setting: &'static Setting,
-    /// Its value as text; `None` when nothing is set. For a password it is the file's path.
+    /// The value as text; `None` if nothing is set. For a password, the file's path.
     pub value: Option<String>,
-    /// Where the value came from.
     pub origin: SettingOrigin,
 }
 
 impl Config {
-    /// The effective configuration, one setting a line, in the order of the table.
+    /// The effective configuration, one setting per line, in the order of the table.
     #[must_use]
     pub fn report(&self) -> String {
         let mut rows: Vec<[String; 3]> = Vec::new();

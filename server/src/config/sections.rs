@@ -1,4 +1,4 @@
-//! The settings by topic, and what must hold between them.
+//! The settings by section, and the constraints between them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ impl ConfigReader<'_> {
         {
             self.report(
                 self.origin(&settings::METRICS_LISTEN),
-                "is the same address as --listen; name another port or leave it out",
+                "is the same address as --listen; use another port or omit it",
             );
         }
         let in_clear = public_url.as_ref().map_or_else(
@@ -50,7 +50,7 @@ impl ConfigReader<'_> {
             } else {
                 &settings::LISTEN
             };
-            let message = "passwords and session cookies cross the network unencrypted; put an https proxy in front and set --public-url https://…";
+            let message = "passwords and session cookies cross the network unencrypted; put an HTTPS proxy in front and set --public-url https://…";
             self.warnings.push(ConfigProblem {
                 origin: self.origin(setting),
                 message: message.to_owned(),
@@ -100,12 +100,12 @@ impl ConfigReader<'_> {
                 if self.is_given(setting) {
                     self.report(
                         self.origin(setting),
-                        "has no meaning for the embedded etcd; give --etcd-endpoints or remove it",
+                        "has no effect with the embedded etcd; set --etcd-endpoints or remove it",
                     );
                 }
             }
             if data_dir.is_none() {
-                self.report(SettingOrigin::Default, "there is no home directory for the embedded etcd's data; give --etcd-data-dir DIR or --etcd-endpoints URL,…");
+                self.report(SettingOrigin::Default, "no home directory for the embedded etcd's data; set --etcd-data-dir DIR or --etcd-endpoints URL,…");
             }
             return data_dir.map(EtcdConfig::Embedded);
         }
@@ -118,12 +118,13 @@ impl ConfigReader<'_> {
             key,
             ..registry::EtcdSettings::default()
         };
-        // An empty list was reported already, and a file that is unreadable hides whether https has its authority.
+        // An empty list was reported already, and with an unreadable CA file the check of https endpoints would
+        // mislead.
         let judged = !settings.endpoints.is_empty()
             && (settings.ca.is_some() || !self.is_given(&settings::ETCD_CA));
         if judged && let Err(error) = settings.urls() {
             let hint = if settings.ca.is_none() {
-                " (--etcd-ca FILE names the authority for https)"
+                " (set --etcd-ca FILE for https)"
             } else {
                 ""
             };
@@ -168,7 +169,7 @@ impl ConfigReader<'_> {
             |outer: &str, inner: &str| inner == outer || inner.starts_with(&format!("{outer}/"));
         if within(&registry, &state) || within(&state, &registry) {
             let message = format!(
-                "the registry {registry} and the console's state {state} overlap; use two prefixes side by side"
+                "the registry {registry} and the console's state {state} overlap; use prefixes that do not contain each other"
             );
             let origin = match self.origin(&settings::STATE_PREFIX) {
                 SettingOrigin::Default => self.origin(&settings::REGISTRY_PREFIX),
@@ -223,7 +224,7 @@ impl ConfigReader<'_> {
             "implicit" => Ok(SmtpTls::Implicit),
             "none" => Ok(SmtpTls::None),
             _ => Err(format!(
-                "{text:?} is no encryption; write starttls, implicit or none"
+                "unknown encryption {text:?}; expected starttls, implicit or none"
             )),
         });
         let port = self.single(&settings::SMTP_PORT, parse::port);
@@ -242,7 +243,7 @@ impl ConfigReader<'_> {
             if self.is_given(setting) && !self.is_given(&settings::SMTP_HOST) {
                 self.report(
                     self.origin(setting),
-                    "has no meaning without --smtp-host; give that too or remove it",
+                    "has no effect without --smtp-host; set that too or remove it",
                 );
             }
         }
@@ -274,10 +275,10 @@ impl ConfigReader<'_> {
             parse::duration_between(text, shortest, minute)
         });
         let (poll, timeout) = (poll?, timeout?);
-        // A node that hangs would be believed for that many polls.
+        // A hanging node would be trusted for that many polls.
         if timeout > poll * 60 {
             let message = format!(
-                "{} is more than 60 times the poll interval of {}; shorten it, or poll less often",
+                "{} is more than 60 times the poll interval of {}; shorten it, or increase --poll-interval",
                 parse::format_duration(timeout),
                 parse::format_duration(poll)
             );
@@ -290,12 +291,14 @@ impl ConfigReader<'_> {
         let format = self.single(&settings::LOG_FORMAT, |text| match text {
             "text" => Ok(LogFormat::Text),
             "json" => Ok(LogFormat::Json),
-            _ => Err(format!("{text:?} is no log format; write text or json")),
+            _ => Err(format!(
+                "unknown log format {text:?}; expected text or json"
+            )),
         });
         let level = self.single(&settings::LOG_LEVEL, |text| {
             telemetry::filter(text)
                 .map(|_| text.to_owned())
-                .map_err(|error| format!("{text:?} is no log filter ({error}); write e.g. info or info,galera_console=debug"))
+                .map_err(|error| format!("{text:?} is not a valid log filter ({error}); use e.g. info or info,galera_console=debug"))
         });
         Some(LogConfig {
             format: format?,

@@ -1,4 +1,4 @@
-//! Gathers what flags, variables and the file say about each setting; the first of them that says anything wins.
+//! Collects the value of each setting from flags, environment and file, by precedence.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,32 +9,31 @@ use super::settings::{self, Setting, VARIABLE_PREFIX};
 /// Values given as flags, by flag name.
 pub type FlagValues = BTreeMap<&'static str, Vec<String>>;
 
-/// Everything a configuration is made of; nothing is read from the process itself.
+/// All inputs of the configuration; nothing is read from the process itself.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigInputs {
     /// Flags by name, without dashes.
     pub flags: FlagValues,
-    /// The environment.
     pub environment: BTreeMap<String, String>,
-    /// The configuration file's path and text.
+    /// Path and text of the configuration file.
     pub file: Option<(PathBuf, String)>,
-    /// The directory of the running program; the site's default lies in it.
+    /// Directory of the running program; the site's default is relative to it.
     pub program_dir: PathBuf,
-    /// The default of `--etcd-data-dir`; `None` when the user has no home.
+    /// Default of `--etcd-data-dir`; `None` if the user has no home directory.
     pub state_dir: Option<PathBuf>,
 }
 
-/// What somebody said about one setting.
+/// The value of one setting and its origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SettingValue {
     pub(super) values: Vec<String>,
     pub(super) origin: SettingOrigin,
 }
 
-/// All that was said, by flag name.
+/// All given values, by flag name.
 pub(super) type SettingValues = BTreeMap<&'static str, SettingValue>;
 
-/// Merges the inputs by precedence; what cannot be understood becomes a problem.
+/// Merges the inputs by precedence; invalid ones are added to `problems`.
 pub(super) fn merge(inputs: &ConfigInputs, problems: &mut Vec<ConfigProblem>) -> SettingValues {
     let mut sources = from_file(inputs, problems);
     sources.extend(from_environment(inputs, problems));
@@ -72,7 +71,7 @@ fn from_environment(inputs: &ConfigInputs, problems: &mut Vec<ConfigProblem>) ->
             });
             continue;
         };
-        // Compose files and shells pass on empty variables for "not set".
+        // Compose files and shells pass empty variables for "not set".
         if value.trim().is_empty() {
             continue;
         }
@@ -86,7 +85,7 @@ fn from_environment(inputs: &ConfigInputs, problems: &mut Vec<ConfigProblem>) ->
     sources
 }
 
-/// Kubernetes sets these in every container when a Service is called `galera-console`; they are no settings.
+/// Kubernetes sets these in every container if a Service is named `galera-console`; they are not settings.
 fn is_service_link(name: &str) -> bool {
     let rest = name.strip_prefix(VARIABLE_PREFIX).unwrap_or(name);
     rest == "PORT"
@@ -163,9 +162,9 @@ impl FileReader<'_> {
             }
             _ if setting.repeatable => self.report(
                 key,
-                "must be a list of texts, e.g. [\"a\", \"b\"]".to_owned(),
+                "must be a list of strings, e.g. [\"a\", \"b\"]".to_owned(),
             ),
-            _ => self.report(key, "must be one text or number".to_owned()),
+            _ => self.report(key, "must be a single string or number".to_owned()),
         }
     }
 
@@ -195,7 +194,7 @@ impl FileReader<'_> {
             self.report(
                 key,
                 format!(
-                    "is given twice, here and as serve.{}; keep one",
+                    "is given twice, here and as serve.{}; remove one",
                     setting.key
                 ),
             );

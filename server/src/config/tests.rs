@@ -62,7 +62,7 @@ fn file(text: &str) -> InputsBuilder {
 }
 
 #[test]
-fn nothing_at_all_is_a_configuration() {
+fn defaults_are_a_valid_configuration() {
     let config = load(&InputsBuilder::default().inputs()).unwrap();
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:3000");
     assert_eq!(config.http.site_root, Path::new("/opt/console/site"));
@@ -91,7 +91,7 @@ fn nothing_at_all_is_a_configuration() {
 }
 
 #[test]
-fn flag_beats_variable_beats_file_beats_default() {
+fn precedence_is_flag_variable_file_default() {
     let mut given = file("poll_interval = \"5s\"");
     let poll = |given: &InputsBuilder| load(&given.inputs()).unwrap().poll_interval.as_secs();
     assert_eq!(poll(&InputsBuilder::default()), 1);
@@ -211,11 +211,11 @@ lab = ["10.0.0.1", "10.0.0.2:3307", "10.0.0.3:3306"]
 #[test]
 fn e_mail_needs_a_server_and_a_sender() {
     for (given, words) in [
-        (vec![("smtp-host", "mail")], "needs --smtp-from too"),
+        (vec![("smtp-host", "mail")], "requires --smtp-from"),
         (vec![("smtp-from", "a@example.org")], "without --smtp-host"),
         (
             vec![("smtp-host", "mail"), ("smtp-from", "nobody")],
-            "is no sender",
+            "is not a valid sender",
         ),
         (
             vec![
@@ -223,13 +223,16 @@ fn e_mail_needs_a_server_and_a_sender() {
                 ("smtp-from", "a@example.org"),
                 ("smtp-user", "console"),
             ],
-            "needs --smtp-password-file too",
+            "requires --smtp-password-file",
         ),
         (
             vec![("smtp-tls", "ssl")],
-            "write starttls, implicit or none",
+            "expected starttls, implicit or none",
         ),
-        (vec![("notify-allow", "localhost")], "is no network"),
+        (
+            vec![("notify-allow", "localhost")],
+            "is not a valid network",
+        ),
     ] {
         let problems = flags(&given).problems().join("\n");
         assert!(problems.contains(words), "{given:?}: {problems}");
@@ -275,7 +278,7 @@ fn every_setting_has_its_variable() {
 }
 
 #[test]
-fn one_wrong_value_is_named_with_its_place_and_a_remedy() {
+fn a_wrong_value_is_reported_with_origin_and_remedy() {
     for (flag, value, words) in [
         (
             "listen",
@@ -388,7 +391,7 @@ fn one_wrong_value_is_named_with_its_place_and_a_remedy() {
 }
 
 #[test]
-fn settings_that_contradict_each_other() {
+fn contradictory_settings_are_reported() {
     for (given, word) in [
         (
             flags(&[("poll-interval", "100ms"), ("probe-timeout", "10s")]),
@@ -403,7 +406,7 @@ fn settings_that_contradict_each_other() {
         ),
         (
             flags(&[("etcd-cert", "/dev/null"), ("etcd-endpoints", "http://x")]),
-            "--etcd-key too",
+            "requires --etcd-key",
         ),
         (
             flags(&[("etcd-ca", "/dev/null"), ("etcd-endpoints", "http://x")]),
@@ -443,7 +446,7 @@ fn settings_that_contradict_each_other() {
 }
 
 #[test]
-fn unknown_names_are_errors_with_a_suggestion() {
+fn unknown_names_are_reported_with_a_suggestion() {
     let mut given = file(
         "pol_interval = \"1s\"\nnonsense = 1\n[etcd]\nendpoint = \"http://x\"\n[mysql]\nport = [1.5]\n",
     );
@@ -463,7 +466,7 @@ fn unknown_names_are_errors_with_a_suggestion() {
         problems,
         [
             "/etc/console.toml:etcd.endpoint: unknown key; did you mean etcd.endpoints?",
-            "/etc/console.toml:mysql.port: must be one text or number",
+            "/etc/console.toml:mysql.port: must be a single string or number",
             "/etc/console.toml:nonsense: unknown key; remove it, or see `galera-console check-config --table`",
             "/etc/console.toml:pol_interval: unknown key; did you mean poll_interval?",
             "GALERA_CONSOLE_LISTN: unknown variable; did you mean GALERA_CONSOLE_LISTEN?",
@@ -472,7 +475,7 @@ fn unknown_names_are_errors_with_a_suggestion() {
 }
 
 #[test]
-fn a_broken_file_is_named_with_its_line() {
+fn a_syntax_error_is_reported_with_its_line() {
     let problems = file("listen = \"127.0.0.1:1\"\nlisten 2").problems();
     assert!(
         problems[0].starts_with("/etc/console.toml: line 2 is not valid TOML"),
@@ -481,7 +484,7 @@ fn a_broken_file_is_named_with_its_line() {
 }
 
 #[test]
-fn all_problems_are_shown_at_once() {
+fn all_problems_are_reported_together() {
     let given = InputsBuilder {
         flags: vec![("listen", "x"), ("cluster", "lab"), ("cluster", "=h")],
         environment: vec![("GALERA_CONSOLE_APPROVALS", "many".to_owned())],
@@ -498,19 +501,19 @@ fn all_problems_are_shown_at_once() {
 }
 
 #[test]
-fn the_user_commands_judge_only_what_they_use() {
+fn admin_commands_validate_only_their_settings() {
     let mut given = file("[mysql]\nport = 0");
     given.flags.push(("etcd-endpoints", "http://a:2379"));
     assert!(load_for_admin(&given.inputs()).is_ok());
     given.file = Some("mysql_prot = 0".to_owned());
     assert!(
         load_for_admin(&given.inputs()).is_err(),
-        "a key that nobody knows is an error everywhere"
+        "an unknown key is an error for every command"
     );
 }
 
 #[test]
-fn passwords_lose_their_line_break_and_nothing_else() {
+fn passwords_lose_only_their_trailing_line_break() {
     for (content, expected) in [
         ("pass word \n", "pass word "),
         ("pass\r\n", "pass"),
@@ -530,7 +533,7 @@ fn passwords_lose_their_line_break_and_nothing_else() {
 }
 
 #[test]
-fn what_crosses_a_network_in_clear_is_warned_about() {
+fn unencrypted_traffic_is_warned_about() {
     for (listen, url, warned) in [
         ("127.0.0.1:3000", None, false),
         ("0.0.0.0:3000", None, true),
@@ -546,7 +549,7 @@ fn what_crosses_a_network_in_clear_is_warned_about() {
 }
 
 #[test]
-fn durations_are_shown_as_they_are_read() {
+fn durations_are_formatted_as_they_are_parsed() {
     for text in ["500ms", "1s", "90s", "2m", "12h", "36h"] {
         assert_eq!(parse::format_duration(parse::duration(text).unwrap()), text);
     }
@@ -566,17 +569,17 @@ fn durations_are_shown_as_they_are_read() {
 }
 
 #[test]
-fn the_settings_page_has_the_same_table() {
+fn the_settings_page_matches_the_table() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/settings.md");
     let page = std::fs::read_to_string(page).unwrap();
     assert!(
         page.contains(&markdown_table()),
-        "docs/settings.md lacks the present table; insert the output of `galera-console check-config --table`"
+        "docs/settings.md is out of date; insert the output of `galera-console check-config --table`"
     );
 }
 
 #[test]
-fn kinds_may_need_approvals_of_their_own() {
+fn approvals_can_be_set_per_kind() {
     let given = flags(&[("approvals", "2,decommission=3, cleanup=0")]);
     let approvals = load(&given.inputs()).unwrap().approvals;
     let expected = BTreeMap::from([(ActionKind::Decommission, 3), (ActionKind::Cleanup, 0)]);

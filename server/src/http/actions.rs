@@ -1,4 +1,4 @@
-//! Actions through the API: three lines of policy each; what is possible is decided in `galera::recover::action`.
+//! The API of actions. Handlers check permissions only; the rules are in `galera::recover::action`.
 
 use std::time::Duration;
 
@@ -11,8 +11,6 @@ use galera::ClusterName;
 use galera::access::Operation;
 use galera::publish::api::ActionList;
 use galera::recover::action::{ActionRefusal, ActionState};
-use galera::recover::attestation::Attestation;
-use galera::recover::plan::{ActionKind, CheckCode};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde::Deserialize;
@@ -21,55 +19,28 @@ use super::AppState;
 use super::extract::{ClusterPath, JsonBody, QueryParams, unknown_cluster};
 use super::identity::CurrentSession;
 use super::plans::{authorize_request, check_attestation_count};
-use super::problem::{ApiError, ApiResult};
+use super::problem::{ApiError, ApiResult, to_sentence};
 use crate::actions::{ActionDecision, ActionError, ActionProposal, ActionQuery, PublishedAction};
 
-/// Actions of a page unless the request says otherwise, and at most.
+/// Default and maximum page size.
 const DEFAULT_LIMIT: usize = 50;
 const LIMIT_MAX: usize = 200;
-const ETCD_UNAVAILABLE: &str = "etcd cannot be reached, and without it nothing is decided or recorded; look again in a moment.";
+const ETCD_UNAVAILABLE: &str = "etcd is unreachable, and nothing can be decided or recorded without it; try again in a moment.";
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct CreateActionRequest {
-    kind: ActionKind,
-    plan_digest: String,
-    confirm: String,
-    reason: String,
-    #[serde(default)]
-    attestations: Vec<Attestation>,
-    #[serde(default)]
-    break_glass: Option<BreakGlassPayload>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BreakGlassPayload {
-    overrides: Vec<CheckCode>,
-}
-
-/// `POST /api/v1/clusters/{cluster_feed}/actions`.
+/// `POST /api/v1/clusters/{cluster}/actions`.
 pub(super) async fn request(
     app: AppState,
     session: CurrentSession,
     ClusterPath(cluster): ClusterPath,
-    JsonBody(body): JsonBody<CreateActionRequest>,
+    JsonBody(proposal): JsonBody<ActionProposal>,
 ) -> ApiResult<Response> {
     let by = authorize_request(&session)?;
-    check_attestation_count(&body.attestations)?;
-    let wanted = ActionProposal {
-        kind: body.kind,
-        plan_digest: body.plan_digest,
-        confirm: body.confirm,
-        reason: body.reason,
-        attestations: body.attestations,
-        overrides: body.break_glass.map(|glass| glass.overrides),
-    };
+    check_attestation_count(&proposal.attestations)?;
     if app.monitor.cluster_feed(&cluster).is_none() {
         return Err(unknown_cluster(cluster.as_str()));
     }
-    let shown = app.actions.request(&by, &cluster, &wanted).await?;
-    Ok((StatusCode::CREATED, action_json(&shown)).into_response())
+    let action = app.actions.request(&by, &cluster, &proposal).await?;
+    Ok((StatusCode::CREATED, action_json(&action)).into_response())
 }
 
 #[derive(Deserialize)]
@@ -96,15 +67,15 @@ pub(super) async fn list(
     Ok(Json(app.actions.list(&query).await?))
 }
 
-/// States by their words, separated by commas; `open` is every state that is not final.
+/// Parses state names separated by commas; `open` stands for all states that are not final.
 fn parse_states(text: &str) -> ApiResult<Vec<ActionState>> {
     let mut states = Vec::new();
-    for word in text
+    for name in text
         .split(',')
         .map(str::trim)
-        .filter(|word| !word.is_empty())
+        .filter(|name| !name.is_empty())
     {
-        if word == "open" {
+        if name == "open" {
             states.extend(
                 ActionState::ALL
                     .into_iter()
@@ -114,13 +85,10 @@ fn parse_states(text: &str) -> ApiResult<Vec<ActionState>> {
         }
         let state = ActionState::ALL
             .into_iter()
-            .find(|state| state.as_str() == word);
+            .find(|state| state.as_str() == name);
         states.push(state.ok_or_else(|| {
-            let shown: String = word.chars().take(40).collect();
-            ApiError::bad_request(
-                "invalid_query",
-                format!("{shown:?} is no state of an action."),
-            )
+            let shown: String = name.chars().take(40).collect();
+            ApiError::bad_request("invalid_query", format!("Unknown action state {shown:?}."))
         })?);
     }
     Ok(states)
@@ -150,42 +118,43 @@ pub(super) async fn apply_verb(
     app: AppState,
     session: CurrentSession,
     Path((id, verb)): Path<(String, String)>,
-    JsonBody(words): JsonBody<ActionVerbRequest>,
+    JsonBody(body): JsonBody<ActionVerbRequest>,
 ) -> ApiResult<Response> {
-    let actor = |operation| session.authorize(operation);
-    let comment = words.comment.as_deref();
+    let comment = body.comment.as_deref();
     let decide = async |operation, decision: ActionDecision| {
-        let by = actor(operation)?;
-        let decided = app.actions.decide(&by, &id, &decision, comment).await;
-        decided.map_err(ApiError::from)
+        let by = session.authorize(operation)?;
+        let result = app.actions.decide(&by, &id, &decision, comment).await;
+        result.map_err(ApiError::from)
     };
-    let shown = match verb.as_str() {
+    let action = match verb.as_str() {
         "approve" => {
-            let digest = words.plan_digest.clone();
+            let digest = body.plan_digest.clone();
             decide(Operation::ApproveAction, ActionDecision::Approve { digest }).await?
         }
         "reject" => decide(Operation::RejectAction, ActionDecision::Reject).await?,
         "cancel" => decide(Operation::CancelAction, ActionDecision::Cancel).await?,
         "comment" => decide(Operation::CommentAction, ActionDecision::Comment).await?,
         "execute" => {
-            let by = actor(Operation::ExecuteAction)?;
+            let by = session.authorize(Operation::ExecuteAction)?;
             app.actions.execute(&by, &id).await?
         }
         "undo" => {
-            let by = actor(Operation::RequestAction)?;
+            let by = session.authorize(Operation::RequestAction)?;
             app.actions.undo(&by, &id, comment).await?
         }
         _ => {
             let verb: String = verb.chars().take(40).collect();
-            let detail = format!("Nothing called {verb:?} can be done with an action.");
+            let detail = format!(
+                "Unknown operation {verb:?}; expected approve, reject, cancel, execute, comment or undo."
+            );
             return Err(ApiError::not_found("unknown_path", detail));
         }
     };
-    Ok(action_json(&shown).into_response())
+    Ok(action_json(&action).into_response())
 }
 
-fn action_json(shown: &PublishedAction) -> ([(http::HeaderName, &'static str); 1], Bytes) {
-    ([(CONTENT_TYPE, "application/json")], shown.body())
+fn action_json(action: &PublishedAction) -> ([(http::HeaderName, &'static str); 1], Bytes) {
+    ([(CONTENT_TYPE, "application/json")], action.body())
 }
 
 impl From<ActionRefusal> for ApiError {
@@ -202,13 +171,8 @@ impl From<ActionRefusal> for ApiError {
             | ActionRefusal::TooLong { .. }
             | ActionRefusal::OverridesDiffer { .. }
             | ActionRefusal::NotOverridable(_)
-            | ActionRefusal::NothingToOverride => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                code,
-                "Not possible like this",
-                detail,
-            ),
-            _ => conflict(code, detail),
+            | ActionRefusal::NothingToOverride => Self::unprocessable(code, detail),
+            _ => Self::conflict(code, detail),
         }
     }
 }
@@ -220,13 +184,13 @@ impl From<ActionError> for ApiError {
             ActionError::Refused(refusal) => refusal.into(),
             ActionError::UnknownAction(_) => Self::not_found("unknown_action", detail),
             ActionError::UnknownCluster => Self::not_found("unknown_cluster", detail),
-            ActionError::AlreadyOpen(_) => conflict("action_open", detail),
-            ActionError::Busy(_) => conflict("busy", detail),
-            ActionError::Contended => conflict("contended", detail),
-            ActionError::NotUndoable(_) => conflict("not_undoable", detail),
+            ActionError::AlreadyOpen(_) => Self::conflict("action_open", detail),
+            ActionError::Busy(_) => Self::conflict("busy", detail),
+            ActionError::Contended => Self::conflict("contended", detail),
+            ActionError::NotUndoable(_) => Self::conflict("not_undoable", detail),
             ActionError::RateLimited(wait) => too_many_changes(wait),
             ActionError::Audit(error) => error.into(),
-            ActionError::NotWatchedLongEnough => conflict("not_watched_enough", detail),
+            ActionError::NotWatchedLongEnough => Self::conflict("not_watched_enough", detail),
             ActionError::RegistryUnreadable(_) => {
                 Self::unavailable("registry_unavailable", ETCD_UNAVAILABLE)
             }
@@ -241,13 +205,9 @@ impl From<AuditError> for ApiError {
                 Self::unavailable("registry_unavailable", ETCD_UNAVAILABLE).with_source(error)
             }
             AuditError::Damaged { .. } => Self::internal(error.to_string()),
-            AuditError::Contended => conflict("contended", to_sentence(&error.to_string())),
+            AuditError::Contended => Self::conflict("contended", to_sentence(&error.to_string())),
         }
     }
-}
-
-pub(super) fn conflict(code: &'static str, detail: String) -> ApiError {
-    ApiError::new(StatusCode::CONFLICT, code, "Not as it was", detail)
 }
 
 fn too_many_changes(wait: Duration) -> ApiError {
@@ -256,22 +216,9 @@ fn too_many_changes(wait: Duration) -> ApiError {
         "throttled",
         "Too many requests",
         format!(
-            "Too many changes of actions; wait {} s.",
+            "Too many changes to actions; wait {} s.",
             wait.as_secs() + 1
         ),
     )
     .with_retry_after(wait)
-}
-
-/// The domain's words as a sentence.
-pub(super) fn to_sentence(text: &str) -> String {
-    let mut characters = text.chars();
-    let first = characters.next().map(|c| c.to_uppercase().to_string());
-    let rest = characters.as_str();
-    let end = if text.ends_with(['.', '!', '?']) {
-        ""
-    } else {
-        "."
-    };
-    format!("{}{rest}{end}", first.unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! The audit trail through the API, as JSON or CSV.
+//! The API of the audit trail, as JSON or CSV.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -14,7 +14,7 @@ use super::extract::{QueryParams, csv_requested};
 use super::identity::CurrentSession;
 use super::problem::ApiResult;
 
-/// Entries of a page unless the request says otherwise.
+/// Default page size.
 const DEFAULT_LIMIT: usize = 100;
 
 #[derive(Deserialize)]

@@ -1,4 +1,4 @@
-//! Reads bodies once, bounded in size and time, ahead of every handler.
+//! Reads request bodies before any handler, bounded in size and time.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use http_body_util::BodyExt;
 use super::BODY_BYTES_MAX;
 use super::problem::ApiError;
 
-/// How long a client may take to send a body of a few kilobytes.
+/// How long a client may take to send its body.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
-/// How much of a body that is too large is read and thrown away: a client that is still sending would otherwise see a
-/// broken connection instead of the answer.
+/// How much of an oversized body is read and discarded: a client that is still sending would otherwise see a broken
+/// connection instead of the response.
 const DRAIN_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 pub(super) async fn limit_body(request: Request, next: Next) -> Response {
@@ -31,13 +31,13 @@ pub(super) async fn limit_body(request: Request, next: Next) -> Response {
         Ok(Err(error)) => error.into_response(),
         Err(_) => {
             let detail = format!(
-                "The body did not arrive within {} s.",
+                "The request body did not arrive within {} s.",
                 READ_TIMEOUT.as_secs()
             );
             ApiError::new(
                 StatusCode::REQUEST_TIMEOUT,
                 "body_timeout",
-                "Body too slow",
+                "Request timeout",
                 detail,
             )
             .into_response()
@@ -50,8 +50,11 @@ async fn read_bounded(mut body: Body) -> Result<Bytes, ApiError> {
     let mut size = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
-            ApiError::bad_request("unreadable_body", "The body could not be read to its end.")
-                .with_source(error)
+            ApiError::bad_request(
+                "unreadable_body",
+                "The request body could not be read completely.",
+            )
+            .with_source(error)
         })?;
         let Some(data) = frame.data_ref() else {
             continue;
@@ -64,11 +67,11 @@ async fn read_bounded(mut body: Body) -> Result<Bytes, ApiError> {
         }
     }
     if size > BODY_BYTES_MAX {
-        let detail = format!("The body has more than {BODY_BYTES_MAX} bytes.");
+        let detail = format!("The request body exceeds {BODY_BYTES_MAX} bytes.");
         return Err(ApiError::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",
-            "Body too large",
+            "Request body too large",
             detail,
         ));
     }

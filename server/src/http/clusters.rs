@@ -1,4 +1,4 @@
-//! Clusters through the API. Bodies were serialized when the hub published them.
+//! The API of clusters. Bodies are serialized when the monitor publishes them.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -31,8 +31,11 @@ pub(super) async fn overview(
     let Some(verdict) = query.verdict else {
         return conditional_json(&headers, published.revision, || published.body());
     };
-    let all = published.value.clusters.iter();
-    let clusters = all.filter(|cluster| cluster.verdict.state == verdict);
+    let clusters = published
+        .value
+        .clusters
+        .iter()
+        .filter(|cluster| cluster.verdict.state == verdict);
     Json(Overview {
         clusters: clusters.cloned().collect(),
         notices: Vec::new(),
@@ -40,7 +43,7 @@ pub(super) async fn overview(
     .into_response()
 }
 
-/// `GET /api/v1/clusters/{cluster_feed}`.
+/// `GET /api/v1/clusters/{cluster}`.
 pub(super) async fn view(
     app: AppState,
     ViewerSession(_): ViewerSession,
@@ -57,7 +60,7 @@ pub(super) async fn view(
     }))
 }
 
-/// `GET /api/v1/clusters/{cluster_feed}/registry`.
+/// `GET /api/v1/clusters/{cluster}/registry`.
 pub(super) async fn registry(
     app: AppState,
     ViewerSession(_): ViewerSession,
@@ -73,14 +76,14 @@ pub(super) async fn registry(
     }
 }
 
-/// A published body, or 304 when the client has it already.
+/// A published body, or 304 if the client already has it.
 fn conditional_json(request: &HeaderMap, revision: u64, body: impl FnOnce() -> Bytes) -> Response {
     let tag = entity_tag(revision);
-    let known = request
+    let if_none_match = request
         .get(IF_NONE_MATCH)
         .and_then(|value| value.to_str().ok())
         .unwrap_or("");
-    if known
+    if if_none_match
         .split(',')
         .any(|candidate| candidate.trim().trim_start_matches("W/") == tag.trim_start_matches("W/"))
     {
@@ -90,7 +93,7 @@ fn conditional_json(request: &HeaderMap, revision: u64, body: impl FnOnce() -> B
     (headers, [(ETAG, tag)], body()).into_response()
 }
 
-/// Weak, because compression changes the bytes. Revisions begin anew with every start of a replica.
+/// Weak, because compression changes the bytes. Contains a UUID, because revisions restart with the replica.
 fn entity_tag(revision: u64) -> String {
     static REPLICA: std::sync::LazyLock<Uuid> = std::sync::LazyLock::new(Uuid::new_v4);
     format!("W/\"{}-{revision}\"", REPLICA.simple())

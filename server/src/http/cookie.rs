@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 
-/// The cookie's name: over https with the prefix that lets browsers refuse one that another host or path set.
+/// The cookie's name. Over https it has the prefix that makes browsers reject a cookie set by another host or path.
 pub(super) const fn name(https: bool) -> &'static str {
     if https {
         "__Host-galera_console_session"
@@ -14,7 +14,7 @@ pub(super) const fn name(https: bool) -> &'static str {
     }
 }
 
-/// The token that the request carries.
+/// The session token of a request.
 pub(super) fn token(headers: &HeaderMap, https: bool) -> Option<&str> {
     headers
         .get_all(COOKIE)
@@ -26,12 +26,12 @@ pub(super) fn token(headers: &HeaderMap, https: bool) -> Option<&str> {
         .map(|(_, value)| value)
 }
 
-/// The header that gives a browser its token for `lifetime`.
+/// The `Set-Cookie` value that stores the token for `lifetime`.
 pub(super) fn set(token: &str, lifetime: Duration, https: bool) -> Option<HeaderValue> {
     header_value(token, lifetime.as_millis().div_ceil(1000), https)
 }
 
-/// The header that takes it away.
+/// The `Set-Cookie` value that removes the token.
 pub(super) fn clear(https: bool) -> Option<HeaderValue> {
     header_value("", 0, https)
 }

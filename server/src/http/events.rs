@@ -1,4 +1,4 @@
-//! The chronicle of a cluster through the API, as JSON or CSV.
+//! The API of a cluster's event history, as JSON or CSV.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -15,7 +15,7 @@ use super::extract::{ClusterPath, QueryParams, csv_requested};
 use super::identity::ViewerSession;
 use super::problem::{ApiError, ApiResult};
 
-/// Events of a page unless the request says otherwise.
+/// Default page size.
 const DEFAULT_LIMIT: usize = 100;
 
 #[derive(Deserialize)]
@@ -30,28 +30,27 @@ pub(super) struct EventsQuery {
     format: Option<String>,
 }
 
-/// `GET /api/v1/clusters/{cluster_feed}/events`. A cluster whose chronicle is kept is known here, even when nothing else knows
-/// it any more.
+/// `GET /api/v1/clusters/{cluster}/events`. Also serves clusters that exist only in the history.
 pub(super) async fn page(
     app: AppState,
     ViewerSession(_): ViewerSession,
     ClusterPath(name): ClusterPath,
-    QueryParams(asked): QueryParams<EventsQuery>,
+    QueryParams(params): QueryParams<EventsQuery>,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    let as_csv = csv_requested(asked.format.as_deref(), &headers)?;
-    let nobody_knows = app.history.is_loaded() && !app.history.has_cluster(&name);
-    if app.monitor.cluster_feed(&name).is_none() && nobody_knows {
+    let as_csv = csv_requested(params.format.as_deref(), &headers)?;
+    let not_in_history = app.history.is_loaded() && !app.history.has_cluster(&name);
+    if app.monitor.cluster_feed(&name).is_none() && not_in_history {
         return Err(super::extract::unknown_cluster(name.as_str()));
     }
     let query = HistoryQuery {
-        before: asked.before,
-        after: asked.after,
-        at: asked.at,
-        limit: asked.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, PAGE_MAX),
-        kind: asked.kind,
-        node: asked.node,
-        state: asked.state.map(validate_state).transpose()?,
+        before: params.before,
+        after: params.after,
+        at: params.at,
+        limit: params.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, PAGE_MAX),
+        kind: params.kind,
+        node: params.node,
+        state: params.state.map(validate_state).transpose()?,
     };
     let page = app.history.page(&name, &query).await?;
     if !as_csv {
@@ -65,16 +64,16 @@ pub(super) async fn page(
     Ok((headers, events_csv(&page.events)).into_response())
 }
 
-/// A word that no event can lead to is a mistake, not an empty page.
-fn validate_state(word: String) -> ApiResult<String> {
+/// Rejects a state that no event can have, instead of returning an empty page.
+fn validate_state(state: String) -> ApiResult<String> {
     let nodes = NodeState::ALL.map(NodeState::as_str);
     let verdicts = VerdictState::ALL.map(VerdictState::as_str);
-    let mut words = verdicts.into_iter().chain(nodes).chain([GONE]);
-    if words.any(|known| known == word) {
-        return Ok(word);
+    let mut states = verdicts.into_iter().chain(nodes).chain([GONE]);
+    if states.any(|known| known == state) {
+        return Ok(state);
     }
-    let shown: String = word.chars().take(80).collect();
-    let detail = format!("{shown:?} is no state of a cluster or node.");
+    let shown: String = state.chars().take(80).collect();
+    let detail = format!("Unknown state of a cluster or node: {shown:?}.");
     Err(ApiError::bad_request("invalid_query", detail))
 }
 
@@ -83,12 +82,12 @@ impl From<HistoryError> for ApiError {
         match error {
             HistoryError::Registry(error) => Self::unavailable(
                 "registry_unavailable",
-                "Older events cannot be read, because etcd does not answer; try again in a moment.",
+                "Older events cannot be read because etcd is unreachable; try again in a moment.",
             )
             .with_source(error),
             HistoryError::NotLoaded => Self::unavailable(
                 "chronicle_unread",
-                "What happened cannot be told yet: this console has not read it from etcd since it started; try again in a moment.",
+                "The event history has not been loaded from etcd yet; try again in a moment.",
             ),
             damaged @ HistoryError::Damaged { .. } => Self::internal(damaged.to_string()),
         }

@@ -1,4 +1,4 @@
-//! Extractors that refuse with problem documents.
+//! Extractors whose rejections are problem documents.
 
 use std::collections::BTreeMap;
 
@@ -25,22 +25,25 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
             .map_err(|rejection| match rejection {
                 JsonRejection::JsonSyntaxError(error) => ApiError::bad_request(
                     "malformed_json",
-                    format!("The body is not valid JSON: {}.", root_cause(&error)),
+                    format!(
+                        "The request body is not valid JSON: {}.",
+                        root_cause(&error)
+                    ),
                 ),
                 JsonRejection::JsonDataError(error) => ApiError::bad_request(
                     "invalid_body",
-                    format!("The body does not fit: {}.", root_cause(&error)),
+                    format!("The request body is invalid: {}.", root_cause(&error)),
                 ),
                 JsonRejection::MissingJsonContentType(_) => {
                     unsupported_media_type("application/json")
                 }
-                // Bodies were read ahead of this.
+                // The body has already been read by `body_limit`.
                 other => ApiError::internal(other.to_string()),
             })
     }
 }
 
-/// A form as browsers send it.
+/// A URL-encoded form.
 pub(super) struct FormBody<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for FormBody<T> {
@@ -56,14 +59,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for FormBody<T> {
                 }
                 error => ApiError::bad_request(
                     "invalid_body",
-                    format!("The form does not fit: {}.", root_cause(&error)),
+                    format!("The form is invalid: {}.", root_cause(&error)),
                 ),
             })
     }
 }
 
 fn unsupported_media_type(expected: &str) -> ApiError {
-    let detail = format!("The body must be sent with Content-Type: {expected}.");
+    let detail = format!("The request body must have Content-Type {expected}.");
     ApiError::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "unsupported_media_type",
@@ -72,7 +75,7 @@ fn unsupported_media_type(expected: &str) -> ApiError {
     )
 }
 
-/// The error at the end of the chain: serde's own words, without axum's around them.
+/// The message at the end of the error chain: serde's, without axum's wrapping.
 fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut last = error;
     while let Some(next) = last.source() {
@@ -81,14 +84,14 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     last.to_string().chars().take(300).collect()
 }
 
-/// The cluster that the path names. A name that breaks the grammar is as unknown as any other.
+/// The cluster named in the path. An invalid name is reported as unknown.
 pub(super) struct ClusterPath(pub(super) ClusterName);
 
 impl<S: Send + Sync> FromRequestParts<S> for ClusterPath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        // A path may have other parameters beside the cluster.
+        // The path may have further parameters.
         let name = Path::<BTreeMap<String, String>>::from_request_parts(parts, state)
             .await
             .ok()
@@ -101,7 +104,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ClusterPath {
     }
 }
 
-/// The parameters after the question mark.
+/// The query parameters.
 pub(super) struct QueryParams<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryParams<T> {
@@ -114,13 +117,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryParams<T>
             .map_err(|error| {
                 ApiError::bad_request(
                     "invalid_query",
-                    format!("The parameters do not fit: {}.", root_cause(&error)),
+                    format!("The query parameters are invalid: {}.", root_cause(&error)),
                 )
             })
     }
 }
 
-/// Whether a table is wanted: by `format=csv`, else by the `Accept` header.
+/// Whether CSV is requested: by `format=csv`, else by the `Accept` header.
 pub(super) fn csv_requested(
     format: Option<&str>,
     headers: &http::HeaderMap,
@@ -133,16 +136,16 @@ pub(super) fn csv_requested(
             .and_then(|value| value.to_str().ok())
             .is_some_and(|accept| accept.contains("text/csv"))),
         Some(_) => {
-            let detail = "The format is json or csv.";
+            let detail = "Unknown format; expected json or csv.";
             Err(ApiError::bad_request("invalid_query", detail))
         }
     }
 }
 
-/// The answer to the name of a cluster that is not known.
+/// The error for an unknown cluster.
 pub(super) fn unknown_cluster(shown: &str) -> ApiError {
     ApiError::not_found(
         "unknown_cluster",
-        format!("No cluster is called {shown}; /api/v1/clusters lists all of them."),
+        format!("Unknown cluster {shown}; /api/v1/clusters lists all clusters."),
     )
 }

@@ -1,7 +1,7 @@
-//! Forms of the pages, as requests to the API: what a form can do and what it is told are the API's.
+//! Forwards the pages' forms to the API, which validates and answers them.
 //!
-//! A browser's own submit is answered with a redirect, or with a page that says what was wrong; the interface's script
-//! gets the address to go to, or the problem document.
+//! A plain form submission is answered with a redirect or an error page; the interface's script gets the location or the
+//! problem document.
 
 use app::{InProcessApi, SiteAssets};
 use axum::Router;
@@ -10,8 +10,10 @@ use axum::extract::{FromRequest, Path};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::post;
 use galera::publish::api::ProblemDetails;
+use html_escape::encode_double_quoted_attribute;
 use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, ORIGIN};
 use http::{HeaderMap, Method, Request, StatusCode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
 use super::extract::FormBody;
@@ -22,12 +24,19 @@ use super::request_log::RequestId;
 use super::sign_in::see_other;
 use super::{AppState, BODY_BYTES_MAX};
 
-/// Largest answer that is read back, in bytes: an action with its plan.
+/// Maximum size of an API response, in bytes: an action with its plan.
 const RESPONSE_BYTES_MAX: usize = 8 << 20;
+
+/// Every byte but the unreserved characters of RFC 3986 is percent-encoded.
+pub(super) const UNRESERVED: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 
 pub(super) type FormFields = Vec<(String, String)>;
 
-/// A form's way to the API.
+/// Forwards forms to the API in-process.
 #[derive(Clone)]
 pub(super) struct FormForwarder {
     api: InProcessApi,
@@ -35,8 +44,9 @@ pub(super) struct FormForwarder {
 }
 
 /// The forms of the recovery and action pages.
-pub(super) fn routes(forms: FormForwarder) -> Router<AppState> {
-    let (request, one, all, act) = (forms.clone(), forms.clone(), forms.clone(), forms);
+pub(super) fn routes(forwarder: FormForwarder) -> Router<AppState> {
+    let (request, switch_one) = (forwarder.clone(), forwarder.clone());
+    let (switch_all, act) = (forwarder.clone(), forwarder);
     Router::new()
         .route(
             "/clusters/{name}/actions",
@@ -52,13 +62,16 @@ pub(super) fn routes(forms: FormForwarder) -> Router<AppState> {
             "/clusters/{name}/recovery",
             post(async move |Path(name): Path<String>, form: SubmittedForm| {
                 let path = format!("/clusters/{}/recovery", encode_segment(&name));
-                one.forward_fields(Method::PUT, &path, &path, form).await
+                switch_one
+                    .forward_fields(Method::PUT, &path, &path, form)
+                    .await
             }),
         )
         .route(
             "/recovery",
             post(async move |form: SubmittedForm| {
-                all.forward_fields(Method::PUT, "/recovery", "/actions", form)
+                switch_all
+                    .forward_fields(Method::PUT, "/recovery", "/actions", form)
                     .await
             }),
         )
@@ -74,7 +87,7 @@ pub(super) fn routes(forms: FormForwarder) -> Router<AppState> {
         )
 }
 
-/// A form with what else its request says.
+/// A form with the headers and id of its request.
 pub(super) struct SubmittedForm {
     headers: HeaderMap,
     request_id: Option<RequestId>,
@@ -86,18 +99,18 @@ impl<S: Send + Sync> FromRequest<S> for SubmittedForm {
 
     async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, ApiError> {
         let headers = request.headers().clone();
-        let id = request.extensions().get().cloned();
+        let request_id = request.extensions().get().cloned();
         let FormBody(fields) = FormBody::from_request(request, state).await?;
         Ok(Self {
             headers,
-            request_id: id,
+            request_id,
             fields,
         })
     }
 }
 
 impl FormForwarder {
-    /// The way to `api`.
+    /// Forwards to `api`.
     pub(super) fn new(state: &AppState, api: InProcessApi) -> Self {
         Self {
             api,
@@ -113,15 +126,16 @@ impl FormForwarder {
         mut form: SubmittedForm,
     ) -> ApiResult<Response> {
         let body = fields_to_json(std::mem::take(&mut form.fields))?;
-        let led = |answer: &Value| match answer.get("id").and_then(Value::as_str) {
+        let location = |response: &Value| match response.get("id").and_then(Value::as_str) {
             Some(id) => format!("/actions/{}", encode_segment(id)),
             None => back.to_owned(),
         };
-        self.forward(method, path, &body, &form, back, led).await
+        self.forward(method, path, &body, &form, back, location)
+            .await
     }
 
-    /// Sends `fields_to_json` in the name of whoever sent `form`. What is accepted leads to what `led` makes of the answer; what is
-    /// refused is told on a page that leads `back`.
+    /// Sends `body` to the API on behalf of the sender of `form`. On success redirects to the location that `location` derives
+    /// from the API's response; on failure shows an error page with a link to `back`.
     pub(super) async fn forward(
         &self,
         method: Method,
@@ -129,7 +143,7 @@ impl FormForwarder {
         body: &Value,
         form: &SubmittedForm,
         back: &str,
-        led: impl FnOnce(&Value) -> String,
+        location: impl FnOnce(&Value) -> String,
     ) -> ApiResult<Response> {
         let headers = &form.headers;
         let mut request = Request::builder()
@@ -144,14 +158,14 @@ impl FormForwarder {
         let request = request
             .body(Body::from(body.to_string()))
             .map_err(|error| ApiError::internal(error.to_string()))?;
-        let answer = (self.api.0)(request).await;
-        let (status, unread) = (answer.status(), answer.into_body());
-        let bytes = to_bytes(unread, RESPONSE_BYTES_MAX)
+        let response = (self.api.0)(request).await;
+        let (status, body) = (response.status(), response.into_body());
+        let bytes = to_bytes(body, RESPONSE_BYTES_MAX)
             .await
             .map_err(|error| ApiError::internal(error.to_string()))?;
         if status.is_success() {
-            let answer = serde_json::from_slice(&bytes).unwrap_or_default();
-            return success_response(&led(&answer), headers);
+            let response = serde_json::from_slice(&bytes).unwrap_or_default();
+            return success_response(&location(&response), headers);
         }
         let problem: ProblemDetails = serde_json::from_slice(&bytes).map_err(|error| {
             ApiError::internal(format!("{status} without a problem document: {error}"))
@@ -162,7 +176,7 @@ impl FormForwarder {
         Ok(problem_response(problem, form.request_id.as_ref()))
     }
 
-    /// A page for browsers without script: what was wrong, and the way back to the form.
+    /// An error page for browsers without script, with a link back to the form.
     fn error_page(&self, problem: &ProblemDetails, back: &str) -> Response {
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let [css, title, detail, back] = [
@@ -171,7 +185,7 @@ impl FormForwarder {
             &problem.detail,
             back,
         ]
-        .map(escape_html);
+        .map(encode_double_quoted_attribute);
         let page = format!(
             "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
@@ -188,7 +202,7 @@ impl FormForwarder {
     }
 }
 
-/// Where a form that was accepted leads.
+/// The redirect of a successful submission, or its location for the script.
 fn success_response(location: &str, headers: &HeaderMap) -> ApiResult<Response> {
     if is_navigation(headers) {
         return see_other(location);
@@ -205,7 +219,7 @@ fn is_navigation(headers: &HeaderMap) -> bool {
     accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
-/// The fields of a form as the API's JSON. Empty ones were not filled in.
+/// The fields of a form as API JSON, without the empty ones.
 fn fields_to_json(fields: FormFields) -> ApiResult<Value> {
     let mut body = Map::new();
     let mut break_glass = None;
@@ -221,10 +235,10 @@ fn fields_to_json(fields: FormFields) -> ApiResult<Value> {
                 body.insert(name, Value::Bool(value == "true"));
             }
             "attestations" => {
-                let given = serde_json::from_str(&value).map_err(|error| {
+                let attestations = serde_json::from_str(&value).map_err(|error| {
                     ApiError::bad_request("invalid_body", format!("attestations: {error}."))
                 })?;
-                body.insert(name, given);
+                body.insert(name, attestations);
             }
             "overrides" => {
                 let codes: Vec<&str> = value.split(',').filter(|code| !code.is_empty()).collect();
@@ -242,26 +256,9 @@ fn fields_to_json(fields: FormFields) -> ApiResult<Value> {
     Ok(Value::Object(body))
 }
 
-/// One segment of a path.
+/// Percent-encodes one segment of a path.
 pub(super) fn encode_segment(segment: &str) -> String {
-    segment
-        .bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                char::from(byte).to_string()
-            }
-            _ => format!("%{byte:02X}"),
-        })
-        .collect()
-}
-
-/// Text within HTML.
-fn escape_html(plain: &str) -> String {
-    plain
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    utf8_percent_encode(segment, &UNRESERVED).to_string()
 }
 
 #[cfg(test)]
@@ -288,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_field_is_named() {
+    fn an_invalid_field_is_rejected() {
         let fields = vec![("attestations".to_owned(), "[".to_owned())];
         assert!(fields_to_json(fields).is_err());
     }

@@ -1,4 +1,4 @@
-//! Parts of pages that change by themselves: the browser asks for them again and puts what is new in place.
+//! Server-rendered parts of pages, which the browser fetches again to update the page in place.
 
 use app::InProcessApi;
 use axum::Router;
@@ -14,7 +14,7 @@ use super::identity::ViewerSession;
 use super::problem::{ApiError, ApiResult, MEDIA_TYPE};
 use super::request_log::RequestId;
 
-/// `GET /fragments/PATH`: the served part of the page at `/PATH`. `api` answers what it is made of.
+/// `GET /fragments/PATH`: the server-rendered part of the page at `/PATH`, from the data of `api`.
 pub(super) fn routes(api: InProcessApi) -> Router<AppState> {
     let show = async move |ViewerSession(_): ViewerSession, request: Request| {
         fragment(&api, request).await
@@ -30,11 +30,11 @@ async fn fragment(api: &InProcessApi, request: Request) -> ApiResult<Response> {
     let page: Uri = page
         .trim_start_matches("/fragments")
         .parse()
-        .map_err(|_| ApiError::not_found("unknown_path", "The address cannot be read."))?;
+        .map_err(|_| ApiError::not_found("unknown_path", "Invalid path."))?;
     let now = console_core::clock::now();
     Ok(
         match app::fragments::render_fragment(api, request.headers(), &page, now).await {
-            // Plain text: it is no page of its own.
+            // Plain text, because it is not a complete page.
             Ok(fragment) => (
                 [(CONTENT_TYPE, "text/plain; charset=utf-8")],
                 fragment.to_string(),
@@ -45,7 +45,7 @@ async fn fragment(api: &InProcessApi, request: Request) -> ApiResult<Response> {
     )
 }
 
-/// A problem that the API stated already, under the identity of the request that led to it.
+/// A problem returned by the in-process API, with the id of the outer request.
 pub(super) fn problem_response(mut problem: ProblemDetails, id: Option<&RequestId>) -> Response {
     if let Some(id) = id {
         id.as_str().clone_into(&mut problem.request_id);

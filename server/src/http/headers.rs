@@ -1,4 +1,4 @@
-//! Security headers on every answer. Pages set their own content policy, because it carries their nonce.
+//! Security headers of every response. Pages set their own content security policy, because it contains a nonce.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -11,11 +11,11 @@ use http::header::{
 
 use super::AppState;
 
-/// For answers that are no page: nothing may be loaded, nobody may frame them.
+/// For responses that are not pages: nothing may be loaded, and framing is denied.
 const NON_PAGE_POLICY: &str =
     "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
-/// For a page without any script of its own: text and the style sheet.
+/// For a page without scripts: text and the style sheet.
 pub(super) const PLAIN_PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
 );
@@ -42,7 +42,7 @@ static SECURITY_HEADERS: [(HeaderName, HeaderValue); 7] = [
     ),
 ];
 
-/// The content policy of a page: own files, and inline scripts that carry `nonce`.
+/// The content security policy of a page: own files, and inline scripts with `nonce`.
 pub(super) fn page_policy(nonce: &str) -> String {
     format!(
         "default-src 'none'; script-src 'self' 'nonce-{nonce}' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self'; \

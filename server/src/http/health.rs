@@ -18,25 +18,24 @@ pub(super) fn metrics_routes() -> Router<AppState> {
     Router::new().route("/metrics", get(render_metrics))
 }
 
-/// The process answers.
 async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// People can sign in and see clusters. Losing etcd later does not make a replica useless, so it stays ready.
+/// Ready once users can sign in and see clusters. A replica that loses etcd later is still useful and stays ready.
 async fn readyz(app: AppState) -> ApiResult<&'static str> {
     let mut missing = Vec::new();
-    let directory = app.authenticator.cache();
-    if let Some(reason) = directory.unready_reason() {
+    let accounts = app.authenticator.cache();
+    if let Some(reason) = accounts.unready_reason() {
         missing.push(reason);
-        // Which etcd that is stands in the log: anybody may ask here.
-        missing.extend(directory.etcd_error().map(|_| "etcd cannot be reached"));
+        // The endpoints are only logged: this route needs no sign-in.
+        missing.extend(accounts.etcd_error().map(|_| "etcd is unreachable"));
     }
     if !app.monitor.is_ready() {
-        missing.push("the clusters were not read yet");
+        missing.push("clusters have not been loaded");
     }
     if !app.history.is_loaded() {
-        missing.push("the events were not read yet");
+        missing.push("the event history has not been loaded");
     }
     if missing.is_empty() {
         return Ok("ok\n");

@@ -1,4 +1,4 @@
-//! Finds out who makes a request, once, ahead of every handler that wants to know.
+//! Identifies the user of a request, once, before any handler that needs to know.
 
 use std::sync::Arc;
 
@@ -15,18 +15,17 @@ use super::AppState;
 use super::cookie;
 use super::problem::ApiError;
 
-/// The name for the log's line about a request.
+/// The user name for the request log.
 #[derive(Clone, Debug)]
 pub(super) struct RequestUser(pub(super) Arc<str>);
 
-/// What [`identify`] found out.
+/// The result of [`identify`].
 #[derive(Clone, Debug)]
 pub(super) enum RequestIdentity {
-    /// No cookie.
+    /// No session cookie.
     Anonymous,
-    /// A cookie that counts for nothing.
+    /// A cookie without a live session.
     Invalid(SessionError),
-    /// A live session.
     Authenticated(SessionGuard),
 }
 
@@ -39,7 +38,7 @@ pub(super) async fn identify(
         None => RequestIdentity::Anonymous,
         Some(token) => match app.authenticator.resolve_session(token).await {
             Ok(session) => RequestIdentity::Authenticated(session),
-            Err(reason) => RequestIdentity::Invalid(reason),
+            Err(error) => RequestIdentity::Invalid(error),
         },
     };
     let name = match &identity {
@@ -61,17 +60,17 @@ impl From<&SessionError> for ApiError {
             SessionError::Forged => {
                 Self::unauthorized("session_invalid", "The session token was not issued by this console; sign in again.")
             }
-            SessionError::Ended => Self::unauthorized("session_ended", "The session was ended; sign in again."),
+            SessionError::Ended => Self::unauthorized("session_ended", "The session has ended; sign in again."),
             SessionError::Unavailable(cause) => Self::unavailable(
                 "registry_unavailable",
-                "Sessions cannot be checked, because etcd has not been reached; try again in a moment.",
+                "Sessions cannot be checked because etcd has not been reachable; try again in a moment.",
             )
             .with_source(cause),
         }
     }
 }
 
-/// A live session, whatever its roles.
+/// A live session with any roles.
 pub(super) struct CurrentSession(pub(super) SessionGuard);
 
 impl<S: Sync> FromRequestParts<S> for CurrentSession {
@@ -83,17 +82,17 @@ impl<S: Sync> FromRequestParts<S> for CurrentSession {
             Some(RequestIdentity::Invalid(reason)) => Err(reason.into()),
             Some(RequestIdentity::Anonymous) => Err(ApiError::unauthorized(
                 "not_signed_in",
-                "This needs a session; sign in first.",
+                "Authentication required; sign in first.",
             )),
             None => Err(ApiError::internal(
-                "a route asks who is there outside of the identity layer",
+                "a route outside the identity layer requires a session",
             )),
         }
     }
 }
 
 impl CurrentSession {
-    /// The person, when they may do `operation`.
+    /// Checks the permission for `operation` and returns the user as an actor.
     pub(super) fn authorize(&self, operation: Operation) -> Result<Actor, ApiError> {
         let principal = &self.0.principal;
         principal.permit(operation)?;
@@ -104,7 +103,7 @@ impl CurrentSession {
     }
 }
 
-/// A live session whose account may look at clusters.
+/// A live session whose account may view clusters.
 pub(super) struct ViewerSession(pub(super) SessionGuard);
 
 impl<S: Sync> FromRequestParts<S> for ViewerSession {

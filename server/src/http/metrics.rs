@@ -1,4 +1,4 @@
-//! `GET /metrics`: OpenMetrics text for Prometheus. Each part registers its own families; here they come together.
+//! `GET /metrics`: OpenMetrics text for Prometheus. Each crate registers its own families.
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::gauge::Gauge;
@@ -11,7 +11,7 @@ use super::AppContext;
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 const PREFIX: &str = "galera_console";
-/// Everything as OpenMetrics text ([`CONTENT_TYPE`]).
+/// All metrics as OpenMetrics text ([`CONTENT_TYPE`]).
 #[must_use]
 pub(super) fn render(app: &AppContext) -> String {
     let mut registry = Registry::with_prefix(PREFIX);

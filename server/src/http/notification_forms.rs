@@ -1,4 +1,4 @@
-//! The forms of the notifications page: lists and numbers that a browser sends as text.
+//! The forms of the notifications page: converts their text fields to the API's lists and numbers.
 
 use axum::Router;
 use axum::extract::Path;
@@ -12,7 +12,7 @@ use super::forms::{FormFields, FormForwarder, SubmittedForm, encode_segment};
 const NOTIFICATIONS_PAGE: &str = "/notifications";
 
 pub(super) fn routes(forms: FormForwarder) -> Router<AppState> {
-    let (create, change, act, again) = (forms.clone(), forms.clone(), forms.clone(), forms);
+    let (create, update, act, redeliver) = (forms.clone(), forms.clone(), forms.clone(), forms);
     Router::new()
         .route(
             "/notifications/targets",
@@ -21,12 +21,12 @@ pub(super) fn routes(forms: FormForwarder) -> Router<AppState> {
                     Some(kind) => format!("{NOTIFICATIONS_PAGE}?add={}", encode_segment(kind)),
                     None => NOTIFICATIONS_PAGE.to_owned(),
                 };
-                let draft = target_json(&form.fields);
+                let body = target_json(&form.fields);
                 create
                     .forward(
                         Method::POST,
                         "/notifications/targets",
-                        &draft,
+                        &body,
                         &form,
                         &back,
                         to_notifications_page,
@@ -40,12 +40,12 @@ pub(super) fn routes(forms: FormForwarder) -> Router<AppState> {
                 let id = encode_segment(&id);
                 let path = format!("/notifications/targets/{id}");
                 let back = format!("{NOTIFICATIONS_PAGE}?edit={id}");
-                let draft = target_json(&form.fields);
-                change
+                let body = target_json(&form.fields);
+                update
                     .forward(
                         Method::PATCH,
                         &path,
-                        &draft,
+                        &body,
                         &form,
                         &back,
                         to_notifications_page,
@@ -77,11 +77,14 @@ pub(super) fn routes(forms: FormForwarder) -> Router<AppState> {
         .route(
             "/notifications/deliveries/{target}/{notice}/redeliver",
             post(
-                async move |Path((target, notice)): Path<(String, String)>, form: SubmittedForm| {
-                    let (target, notice) = (encode_segment(&target), encode_segment(&notice));
-                    let path = format!("/notifications/deliveries/{target}/{notice}/redeliver");
+                async move |Path((target, notification)): Path<(String, String)>,
+                            form: SubmittedForm| {
+                    let (target, notification) =
+                        (encode_segment(&target), encode_segment(&notification));
+                    let path =
+                        format!("/notifications/deliveries/{target}/{notification}/redeliver");
                     let back = format!("{NOTIFICATIONS_PAGE}?target={target}");
-                    again
+                    redeliver
                         .forward(Method::POST, &path, &empty_body(), &form, &back, |_| {
                             back.clone()
                         })
@@ -104,26 +107,26 @@ fn target_type(fields: &FormFields) -> Option<&str> {
     field.map(|(_, kind)| kind.as_str())
 }
 
-/// A target's form as the API's words. An address or secret that was left empty stays as it is; a list that was emptied is empty.
+/// A target's form as API JSON. An empty address or secret is left unchanged; an empty list clears the list.
 fn target_json(fields: &FormFields) -> Value {
-    let mut draft = Map::new();
-    // Boxes that are not ticked are not sent.
+    let mut body = Map::new();
+    // Browsers do not send unticked boxes.
     let kinds = fields.iter().filter(|(name, _)| name == "kinds");
     let kinds: Vec<Value> = kinds.map(|(_, kind)| kind.as_str().into()).collect();
-    draft.insert("kinds".to_owned(), kinds.into());
+    body.insert("kinds".to_owned(), kinds.into());
     for (name, value) in fields {
         let value: Value = match name.as_str() {
             "kinds" => continue,
             "url" | "secret" | "authorization" if value.trim().is_empty() => continue,
             "no_authorization" => {
-                draft.insert("authorization".to_owned(), "".into());
+                body.insert("authorization".to_owned(), "".into());
                 continue;
             }
             "to" | "clusters" => {
                 let parts = value.split(|c: char| c.is_whitespace() || c == ',');
                 parts.filter(|part| !part.is_empty()).collect()
             }
-            // What is no number is passed on as it is, so that the API says so.
+            // Anything but a number is passed on, so that the API rejects it.
             "minimum_seconds" | "window_seconds" | "revision" => {
                 match value.trim().parse::<i64>() {
                     Ok(number) => number.into(),
@@ -133,9 +136,9 @@ fn target_json(fields: &FormFields) -> Value {
             "enabled" | "people" => (value == "true").into(),
             _ => value.as_str().into(),
         };
-        draft.insert(name.clone(), value);
+        body.insert(name.clone(), value);
     }
-    Value::Object(draft)
+    Value::Object(body)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Notification targets and deliveries through the API.
+//! The API of notification targets and deliveries.
 
 use axum::Json;
 use axum::extract::Path;
@@ -14,30 +14,30 @@ use serde::Deserialize;
 use super::AppState;
 use super::extract::{JsonBody, QueryParams};
 use super::identity::CurrentSession;
-use super::problem::{ApiError, ApiResult};
+use super::problem::{ApiError, ApiResult, to_sentence};
 
-/// Deliveries of a page unless the request says otherwise, and at most.
+/// Default and maximum page size.
 const DEFAULT_LIMIT: usize = 50;
 const LIMIT_MAX: usize = 500;
 
-/// `GET /api/v1/notifications/list_targets`.
+/// `GET /api/v1/notifications/targets`.
 pub(super) async fn targets(app: AppState, session: CurrentSession) -> ApiResult<Json<TargetList>> {
     session.authorize(Operation::ViewNotifications)?;
     Ok(Json(app.notifications.list_targets().await?))
 }
 
-/// `POST /api/v1/notifications/list_targets`.
+/// `POST /api/v1/notifications/targets`.
 pub(super) async fn create(
     app: AppState,
     session: CurrentSession,
-    JsonBody(draft): JsonBody<TargetRequest>,
+    JsonBody(body): JsonBody<TargetRequest>,
 ) -> ApiResult<Response> {
     let by = session.authorize(Operation::ManageNotifications)?;
-    let view = app.notifications.create_target(&by.name, &draft).await?;
+    let view = app.notifications.create_target(&by.name, &body).await?;
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
-/// `GET /api/v1/notifications/list_targets/{id}`.
+/// `GET /api/v1/notifications/targets/{id}`.
 pub(super) async fn target(
     app: AppState,
     session: CurrentSession,
@@ -47,22 +47,22 @@ pub(super) async fn target(
     Ok(Json(app.notifications.get_target(&id).await?))
 }
 
-/// `PATCH /api/v1/notifications/list_targets/{id}`.
+/// `PATCH /api/v1/notifications/targets/{id}`.
 pub(super) async fn update(
     app: AppState,
     session: CurrentSession,
     Path(id): Path<String>,
-    JsonBody(draft): JsonBody<TargetRequest>,
+    JsonBody(body): JsonBody<TargetRequest>,
 ) -> ApiResult<Json<TargetView>> {
     let by = session.authorize(Operation::ManageNotifications)?;
     Ok(Json(
         app.notifications
-            .update_target(&by.name, &id, &draft)
+            .update_target(&by.name, &id, &body)
             .await?,
     ))
 }
 
-/// `DELETE /api/v1/notifications/list_targets/{id}`.
+/// `DELETE /api/v1/notifications/targets/{id}`.
 pub(super) async fn remove(
     app: AppState,
     session: CurrentSession,
@@ -73,7 +73,7 @@ pub(super) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /api/v1/notifications/list_targets/{id}/send_test`.
+/// `POST /api/v1/notifications/targets/{id}/test`.
 pub(super) async fn test(
     app: AppState,
     session: CurrentSession,
@@ -90,7 +90,7 @@ pub(super) struct DeliveryListQuery {
     limit: Option<usize>,
 }
 
-/// `GET /api/v1/notifications/list_deliveries`.
+/// `GET /api/v1/notifications/deliveries`.
 pub(super) async fn deliveries(
     app: AppState,
     session: CurrentSession,
@@ -99,7 +99,7 @@ pub(super) async fn deliveries(
     session.authorize(Operation::ViewNotifications)?;
     let target = query.target.filter(|target| !target.is_empty());
     if let Some(target) = &target {
-        // A name that is none must not reach into other keys.
+        // An invalid id must not reach into other keys.
         app.notifications.get_target(target).await?;
     }
     let query = DeliveryQuery {
@@ -110,37 +110,29 @@ pub(super) async fn deliveries(
     Ok(Json(app.notifications.list_deliveries(&query).await?))
 }
 
-/// `POST /api/v1/notifications/list_deliveries/{get_target}/{notice}/redeliver`.
+/// `POST /api/v1/notifications/deliveries/{target}/{notice}/redeliver`.
 pub(super) async fn redeliver(
     app: AppState,
     session: CurrentSession,
-    Path((target, notice)): Path<(String, String)>,
+    Path((target, notification)): Path<(String, String)>,
 ) -> ApiResult<Json<Delivery>> {
     let by = session.authorize(Operation::ViewNotifications)?;
     Ok(Json(
         app.notifications
-            .redeliver(&by.name, &target, &notice)
+            .redeliver(&by.name, &target, &notification)
             .await?,
     ))
 }
 
 impl From<NotifyError> for ApiError {
     fn from(error: NotifyError) -> Self {
-        let text = error.to_string();
-        let detail = format!("{}{}.", text[..1].to_uppercase(), &text[1..]);
-        let conflict =
-            |code| Self::new(StatusCode::CONFLICT, code, "Not as it was", detail.clone());
+        let detail = to_sentence(&error.to_string());
         match error {
             NotifyError::UnknownTarget(_) => Self::not_found("unknown_target", detail),
             NotifyError::UnknownDelivery => Self::not_found("unknown_delivery", detail),
-            NotifyError::Invalid(_) => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid_target",
-                "Not possible like this",
-                detail,
-            ),
-            NotifyError::TooManyTargets => conflict("too_many_targets"),
-            NotifyError::Contended => conflict("contended"),
+            NotifyError::Invalid(_) => Self::unprocessable("invalid_target", detail),
+            NotifyError::TooManyTargets => Self::conflict("too_many_targets", detail),
+            NotifyError::Contended => Self::conflict("contended", detail),
             NotifyError::Trail(error) => error.into(),
         }
     }

@@ -1,4 +1,4 @@
-//! Refuses requests that another site made a browser send: whatever changes something must say where it comes from.
+//! Protects against cross-site request forgery: requests that change something must come from the console's own origin.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -12,14 +12,13 @@ use super::problem::ApiError;
 
 static FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// What a request says about where it comes from.
+/// Where a request comes from, according to its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RequestOrigin {
-    /// Our own pages, or somebody who typed the address.
+    /// The console's own pages, or an address typed by the user.
     SameOrigin,
-    /// Another site.
     CrossOrigin,
-    /// It does not say: no browser of today.
+    /// Neither header is present: not a current browser.
     Unknown,
 }
 
@@ -39,24 +38,26 @@ pub(super) async fn require_same_origin(
         RequestOrigin::CrossOrigin => cross_origin(request.headers()).into_response(),
         RequestOrigin::Unknown => ApiError::forbidden(
             "origin_required",
-            "The request does not say where it comes from; send an Origin header with the console's own address.",
+            "The request has no Origin header; send one with the console's own address.",
         )
         .into_response(),
     }
 }
 
-/// Checks a WebSocket's handshake, which browsers always send an `Origin` with. Some of them compare the schemes http and
-/// ws for `Sec-Fetch-Site`, so either of the two is enough.
+/// Checks a WebSocket handshake, for which browsers always send `Origin`. Some of them treat ws as another scheme than
+/// http in `Sec-Fetch-Site`, so one same-origin header is enough.
 pub(super) fn check_handshake(
     headers: &HeaderMap,
     uri: &Uri,
     public_url: Option<&PublicUrl>,
 ) -> Result<(), ApiError> {
-    let told = [
+    let origins = [
         origin_from_fetch_site(headers),
         origin_from_header(headers, uri, public_url),
     ];
-    if told.contains(&RequestOrigin::CrossOrigin) && !told.contains(&RequestOrigin::SameOrigin) {
+    if origins.contains(&RequestOrigin::CrossOrigin)
+        && !origins.contains(&RequestOrigin::SameOrigin)
+    {
         return Err(cross_origin(headers));
     }
     Ok(())
@@ -71,16 +72,16 @@ fn cross_origin(headers: &HeaderMap) -> ApiError {
     ApiError::forbidden(
         "cross_origin",
         format!(
-            "The request comes from {origin}, not from this console. Behind a proxy, set --public-url to the address in the browser."
+            "Cross-origin request from {origin}. Behind a proxy, set --public-url to the address shown in the browser."
         ),
     )
 }
 
 fn request_origin(headers: &HeaderMap, uri: &Uri, public_url: Option<&PublicUrl>) -> RequestOrigin {
-    // Browsers compute this one themselves, whatever proxies do to Host on the way.
+    // Set by the browser itself, independently of what proxies do to Host.
     match origin_from_fetch_site(headers) {
         RequestOrigin::Unknown => origin_from_header(headers, uri, public_url),
-        told => told,
+        origin => origin,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Pages: rendered by the interface, with data from the same API that everybody else uses.
+//! The console's pages, rendered by crate `app` with data from the public API.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -27,15 +27,15 @@ use super::problem::ApiError;
 use super::sign_in::{local_path, redirect_to_sign_in, see_other, sign_in_location};
 use super::static_files;
 
-/// Longest time for rendering a page. Its data are in memory, so more than this is our own fault.
+/// Deadline for rendering a page. Its data is in memory, so exceeding it is an internal error.
 const RENDER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The interface's routes. Made once, before any page is rendered: while Leptos makes the list, resources that are polled
+/// The routes of the pages. Generated once, before any page is rendered: while Leptos generates the list, resources polled
 /// anywhere in the process never become ready (leptos-rs/leptos#4773).
 static PAGE_ROUTES: LazyLock<Vec<AxumRouteListing>> =
     LazyLock::new(|| generate_route_list(app::App));
 
-/// Every page of the interface, and beneath them the site's plain files and the page for an unknown path.
+/// All pages, with the site's unhashed files and the page for unknown paths as fallback.
 pub(super) fn routes(state: &AppState, api: InProcessApi) -> Router<AppState> {
     let context = page_context(state, api);
     let pages = Router::new()
@@ -43,28 +43,26 @@ pub(super) fn routes(state: &AppState, api: InProcessApi) -> Router<AppState> {
         .layer(from_fn(limit_render_time))
         .layer(from_fn_with_state(state.clone(), require_session))
         .layer(from_fn_with_state(state.clone(), identify));
-    let unknown = render_app_async_with_context(context, app::shell);
-    let unknown = service_fn(move |request: Request| {
-        let page = (*request.method() == Method::GET).then(|| unknown(request));
+    let not_found = render_app_async_with_context(context, app::shell);
+    let not_found = service_fn(move |request: Request| {
+        let page = (*request.method() == Method::GET).then(|| not_found(request));
         async move {
             Ok(match page {
                 Some(page) => with_render_timeout(page).await,
-                None => {
-                    ApiError::not_found("unknown_path", "There is nothing here.").into_response()
-                }
+                None => ApiError::not_found("unknown_path", "Page not found.").into_response(),
             })
         }
     });
-    let others = static_files::unhashed_files(&state.site.root)
+    let files = static_files::unhashed_files(&state.site.root)
         .call_fallback_on_method_not_allowed(true)
-        .fallback(unknown)
+        .fallback(not_found)
         .map_response(|response| {
             static_files::with_cache_control(response.map(Body::new), "public, max-age=3600")
         });
-    pages.fallback_service(others)
+    pages.fallback_service(files)
 }
 
-/// The API for callers within the process: the same routes, without a detour over the network.
+/// The API for in-process callers: the same routes, without the network.
 pub(super) fn in_process(api: Router) -> InProcessApi {
     InProcessApi(Arc::new(move |request: http::Request<Body>| {
         let api = api.clone();
@@ -76,13 +74,13 @@ pub(super) fn in_process(api: Router) -> InProcessApi {
     }))
 }
 
-/// What a page can reach while it is rendered.
+/// Provides what a page needs while it is rendered.
 fn page_context(state: &AppState, api: InProcessApi) -> impl Fn() + Clone + Send + Sync + 'static {
     let assets = state.site.assets.clone();
     move || {
         provide_context(assets.clone());
         provide_context(api.clone());
-        // Only now is the nonce known; the headers leave with the first chunk, after this.
+        // The nonce is known only now; the headers are sent later, with the first chunk.
         if let (Some(nonce), Some(response)) = (use_nonce(), use_context::<ResponseOptions>())
             && let Ok(policy) = HeaderValue::from_str(&page_policy(&nonce))
         {
@@ -91,13 +89,12 @@ fn page_context(state: &AppState, api: InProcessApi) -> impl Fn() + Clone + Send
     }
 }
 
-/// Gives up on a page that is not rendered in time.
 async fn limit_render_time(request: Request, next: Next) -> Response {
     with_render_timeout(next.run(request)).await
 }
 
 async fn with_render_timeout(page: impl Future<Output = Response>) -> Response {
-    let gave_up = |_| {
+    let timed_out = |_| {
         let error = format!(
             "the page was not rendered within {} s",
             RENDER_TIMEOUT.as_secs()
@@ -106,16 +103,16 @@ async fn with_render_timeout(page: impl Future<Output = Response>) -> Response {
     };
     tokio::time::timeout(RENDER_TIMEOUT, page)
         .await
-        .unwrap_or_else(gave_up)
+        .unwrap_or_else(timed_out)
 }
 
-/// Sends whoever is not signed in to the sign-in page, and whoever is away from it.
+/// Redirects users without a session to the sign-in page, and signed-in users away from it.
 async fn require_session(State(_): State<AppState>, request: Request, next: Next) -> Response {
     let is_sign_in = request.uri().path() == "/sign-in";
     match request.extensions().get::<RequestIdentity>() {
         Some(RequestIdentity::Authenticated(_)) if is_sign_in => {
-            let wanted = next_path(&request);
-            see_other(local_path(&wanted)).unwrap_or_else(IntoResponse::into_response)
+            let next = next_path(&request);
+            see_other(local_path(&next)).unwrap_or_else(IntoResponse::into_response)
         }
         Some(RequestIdentity::Authenticated(_)) => next.run(request).await,
         _ if is_sign_in => next.run(request).await,
@@ -133,15 +130,15 @@ async fn require_session(State(_): State<AppState>, request: Request, next: Next
     }
 }
 
-/// Whether another site's link led here: then the browser kept the session's cookie to itself.
+/// Whether the user followed a link on another site; the browser then withholds the session cookie.
 fn is_cross_site_navigation(request: &Request) -> bool {
     let header = |name: &str| request.headers().get(name).map(http::HeaderValue::as_bytes);
     header("sec-fetch-mode") == Some(b"navigate")
         && matches!(header("sec-fetch-site"), Some(b"cross-site" | b"same-site"))
 }
 
-/// A page that leads to the sign-in page by itself. That step comes from this site, so the cookie goes along with it, and
-/// whoever is signed in lands where the link led.
+/// A page that refreshes to the sign-in page. That request is same-site and carries the cookie, so signed-in users reach
+/// the linked page.
 fn refresh_to_sign_in(request: &Request) -> Response {
     let target = sign_in_location(request, None).replace('&', "&amp;");
     let page = format!(
@@ -152,7 +149,7 @@ fn refresh_to_sign_in(request: &Request) -> Response {
     Html(page).into_response()
 }
 
-/// The `next` of the request's query, decoded.
+/// The decoded `next` parameter of the request.
 fn next_path(request: &Request) -> String {
     #[derive(Default, serde::Deserialize)]
     struct NextQuery {

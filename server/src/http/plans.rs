@@ -1,4 +1,4 @@
-//! Plans through the API: computed now, never withheld.
+//! The API of recovery plans: computed on request, never withheld.
 
 use axum::Json;
 use axum::extract::Path;
@@ -12,10 +12,9 @@ use super::extract::{ClusterPath, JsonBody};
 use super::identity::CurrentSession;
 use super::problem::{ApiError, ApiResult};
 
-/// Members of the largest cluster that anybody attests.
+/// Maximum number of attestations in a request.
 const ATTESTATIONS_MAX: usize = 256;
 
-/// What a preview is asked with.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PlanPreviewRequest {
@@ -35,7 +34,7 @@ pub(super) async fn current(
     Ok(Json(plan))
 }
 
-/// `POST /api/v1/clusters/{cluster}/plans/{kind}`: the plan with what somebody would vouch for. Changes nothing.
+/// `POST /api/v1/clusters/{cluster}/plans/{kind}`: the plan under the given attestations. Changes nothing.
 pub(super) async fn preview(
     app: AppState,
     session: CurrentSession,
@@ -50,7 +49,7 @@ pub(super) async fn preview(
     Ok(Json(plan))
 }
 
-/// Operators request; an administrator may as well, with break-glass.
+/// Operators may request actions; administrators may too, with break-glass.
 pub(super) fn authorize_request(
     session: &CurrentSession,
 ) -> ApiResult<galera::recover::action::Actor> {
@@ -65,19 +64,19 @@ pub(super) fn check_attestation_count(attestations: &[Attestation]) -> ApiResult
     }
     Err(ApiError::bad_request(
         "invalid_body",
-        format!("At most {ATTESTATIONS_MAX} members can be attested at once."),
+        format!("At most {ATTESTATIONS_MAX} members can be attested in one request."),
     ))
 }
 
-fn parse_kind(word: &str) -> ApiResult<ActionKind> {
+fn parse_kind(name: &str) -> ApiResult<ActionKind> {
     let kind = ActionKind::ALL
         .into_iter()
-        .find(|kind| kind.as_str() == word);
+        .find(|kind| kind.as_str() == name);
     kind.ok_or_else(|| {
-        let shown: String = word.chars().take(40).collect();
+        let shown: String = name.chars().take(40).collect();
         ApiError::not_found(
             "unknown_plan",
-            format!("There is no plan {shown:?}; plans are bootstrap, cleanup and decommission."),
+            format!("Unknown plan {shown:?}; expected bootstrap, cleanup or decommission."),
         )
     })
 }

@@ -1,4 +1,4 @@
-//! Errors as problem documents (RFC 9457): a public text for people, a source for the log.
+//! Errors as problem documents (RFC 9457): a public text for users, a source for the log.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -18,18 +18,17 @@ use super::request_log::RequestId;
 /// The media type of a problem document.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// What a handler returns.
 pub type ApiResult<T> = Result<T, ApiError>;
 
-/// An error on its way to the client.
+/// An error to be rendered as a problem document.
 #[derive(Clone, Debug)]
 pub struct ApiError {
     status: StatusCode,
     code: &'static str,
     title: &'static str,
     detail: String,
-    with_source: Option<String>,
-    with_retry_after: Option<Duration>,
+    source: Option<String>,
+    retry_after: Option<Duration>,
 }
 
 impl ApiError {
@@ -45,8 +44,8 @@ impl ApiError {
             code,
             title,
             detail: detail.into(),
-            with_source: None,
-            with_retry_after: None,
+            source: None,
+            retry_after: None,
         }
     }
 
@@ -62,7 +61,7 @@ impl ApiError {
 
     /// 403.
     pub fn forbidden(code: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, code, "Not permitted", detail)
+        Self::new(StatusCode::FORBIDDEN, code, "Forbidden", detail)
     }
 
     /// 404.
@@ -70,45 +69,60 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, code, "Not found", detail)
     }
 
+    /// 409.
+    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, "Conflict", detail)
+    }
+
+    /// 422.
+    pub fn unprocessable(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            code,
+            "Unprocessable request",
+            detail,
+        )
+    }
+
     /// 503.
     pub fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             code,
-            "Not available now",
+            "Service unavailable",
             detail,
         )
         .with_retry_after(Duration::from_secs(2))
     }
 
-    /// 500; `with_source` goes to the log only.
+    /// 500; `source` is only logged.
     pub fn internal(source: impl Into<String>) -> Self {
         Self {
-            with_source: Some(source.into()),
+            source: Some(source.into()),
             ..Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",
                 "Internal error",
-                "The console failed to answer. Its log tells why, under this request id.",
+                "The console hit an internal error; see its log for this request ID.",
             )
         }
     }
 
-    /// Adds what only the log shall tell.
+    /// Adds a cause that is only logged.
     #[must_use]
     pub fn with_source(mut self, source: impl std::fmt::Display) -> Self {
-        self.with_source = Some(source.to_string());
+        self.source = Some(source.to_string());
         self
     }
 
-    /// Tells the client when to come back.
+    /// Sets `Retry-After`, rounded up to whole seconds.
     #[must_use]
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
-        self.with_retry_after = Some(wait);
+        self.retry_after = Some(wait);
         self
     }
 
-    /// The stable word.
+    /// The stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.code
@@ -124,8 +138,8 @@ impl ApiError {
         };
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = (self.status, [(CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
-        if let Some(wait) = self.with_retry_after {
-            // Rounded up: a client that comes back early is refused again.
+        if let Some(wait) = self.retry_after {
+            // Rounded up: a client that retries early would be rejected again.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response
                 .headers_mut()
@@ -139,7 +153,7 @@ impl From<PermissionDenied> for ApiError {
     fn from(denied: PermissionDenied) -> Self {
         let missing = denied.missing_role;
         let detail = format!(
-            "This needs the role {missing}, which your account does not have; ask an administrator."
+            "Requires the {missing} role, which your account does not have; ask an administrator."
         );
         Self::forbidden("missing_role", detail)
     }
@@ -153,13 +167,26 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Answers a path that is none.
-pub(super) async fn unknown_path(request: Request) -> ApiError {
-    let path: String = request.uri().path().chars().take(200).collect();
-    ApiError::not_found("unknown_path", format!("There is nothing at {path}."))
+/// Turns an error message into a sentence.
+pub(super) fn to_sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|c| c.to_uppercase().to_string());
+    let rest = characters.as_str();
+    let end = if text.ends_with(['.', '!', '?']) {
+        ""
+    } else {
+        "."
+    };
+    format!("{}{rest}{end}", first.unwrap_or_default())
 }
 
-/// Makes a problem document of every error, ours or a library's, and of a panic.
+/// Fallback for unknown paths (404).
+pub(super) async fn unknown_path(request: Request) -> ApiError {
+    let path: String = request.uri().path().chars().take(200).collect();
+    ApiError::not_found("unknown_path", format!("No resource at {path}."))
+}
+
+/// Renders every error, including those of libraries and panics, as a problem document.
 pub(super) async fn render(request: Request, next: Next) -> Response {
     let id = request
         .extensions()
@@ -191,7 +218,7 @@ pub(super) async fn render(request: Request, next: Next) -> Response {
     document
 }
 
-/// Headers of the original answer that mean something besides its body.
+/// Copies the headers of the original response, except those about its body.
 fn copy_headers(original: &HeaderMap, document: &mut Response) {
     for (name, value) in original {
         if *name != CONTENT_TYPE
@@ -205,10 +232,10 @@ fn copy_headers(original: &HeaderMap, document: &mut Response) {
 
 fn log_error(error: &ApiError, id: &RequestId, method: &Method, path: &str) {
     let (code, request_id) = (error.code, id.as_str());
-    let source = error.with_source.as_deref().unwrap_or(&error.detail);
+    let source = error.source.as_deref().unwrap_or(&error.detail);
     if error.status == StatusCode::INTERNAL_SERVER_ERROR {
         tracing::error!(request_id, code, %method, path, "Request failed: {source}");
-    } else if error.status.is_server_error() || error.with_source.is_some() {
+    } else if error.status.is_server_error() || error.source.is_some() {
         tracing::warn!(request_id, code, %method, path, "Request refused: {source}");
     }
 }
@@ -216,10 +243,10 @@ fn log_error(error: &ApiError, id: &RequestId, method: &Method, path: &str) {
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without a message")
+        .unwrap_or("no message")
 }
 
-/// An error that a library answered with: pages keep their own, everything else becomes a problem.
+/// Converts an error response of a library. HTML pages and problem documents are kept.
 fn from_library_response(response: &Response, method: &Method, path: &str) -> Option<ApiError> {
     let status = response.status();
     if !(status.is_client_error() || status.is_server_error()) {
@@ -236,7 +263,7 @@ fn from_library_response(response: &Response, method: &Method, path: &str) -> Op
     let path: String = path.chars().take(200).collect();
     Some(match status {
         StatusCode::NOT_FOUND => {
-            ApiError::not_found("unknown_path", format!("There is nothing at {path}."))
+            ApiError::not_found("unknown_path", format!("No resource at {path}."))
         }
         StatusCode::METHOD_NOT_ALLOWED => {
             let allowed = response
@@ -247,12 +274,14 @@ fn from_library_response(response: &Response, method: &Method, path: &str) -> Op
             let detail = format!("{path} does not accept {method}; use {allowed}.");
             ApiError::new(status, "method_not_allowed", "Method not allowed", detail)
         }
-        _ if status.is_server_error() => ApiError::internal(format!("a library answered {status}")),
+        _ if status.is_server_error() => {
+            ApiError::internal(format!("a library responded with {status}"))
+        }
         _ => ApiError::new(
             status,
             "bad_request",
             "Malformed request",
-            format!("The request could not be read ({status})."),
+            format!("The request is malformed ({status})."),
         ),
     })
 }
@@ -269,9 +298,9 @@ mod tests {
 
     async fn answer(path: &str) -> (StatusCode, ProblemDetails) {
         async fn panics() {
-            panic!("a secret of the inside");
+            panic!("an internal secret");
         }
-        let secret = || async { ApiError::internal("a secret of the inside") };
+        let secret = || async { ApiError::internal("an internal secret") };
         let router = Router::new()
             .route("/panics", get(panics))
             .route("/fails", get(secret))
@@ -282,6 +311,17 @@ mod tests {
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[test]
+    fn error_messages_become_sentences() {
+        for (message, sentence) in [
+            ("unknown cluster", "Unknown cluster."),
+            ("look again.", "Look again."),
+            ("is it?", "Is it?"),
+        ] {
+            assert_eq!(to_sentence(message), sentence);
+        }
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
-//! Status pages for everybody: answered from ready-made bytes, on a path of their own past the console's other layers.
+//! Public status pages: served from pre-rendered bytes, outside the console's other layers.
 //!
-//! Invariant: a page that does not exist, a link that is wrong, revoked or expired, and anything else that leads nowhere
-//! get the same answer, byte for byte, after the same work.
+//! Invariant: unknown pages, wrong, revoked or expired links, and any other unknown path get the same response, byte for
+//! byte, after the same work.
 
 mod events;
 mod page_access;
@@ -24,7 +24,7 @@ use crate::status_pages::BadgeSubject;
 use page_access::{PageAccess, PageAccessError};
 use response::{ContentKind, invalid_badge, not_found, respond};
 
-/// The routes. They come with their own headers and must not pass the layers of the console.
+/// The routes. They set their own headers and must not pass the console's layers.
 pub(super) fn routes(state: &AppState) -> Router<AppState> {
     Router::new()
         .route("/status/{slug}", get(page))
@@ -35,14 +35,14 @@ pub(super) fn routes(state: &AppState) -> Router<AppState> {
         .layer(from_fn_with_state(state.clone(), record_metrics))
 }
 
-/// Counts the request; a line in the log for each would drown the rest.
+/// Measures the request. It is not logged: a line for each would flood the log.
 async fn record_metrics(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    let began = Instant::now();
+    let start = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let response = next.run(request).await;
     let route = route.as_ref().map_or("other", MatchedPath::as_str);
-    let (status, seconds) = (response.status().as_u16(), began.elapsed().as_secs_f64());
+    let (status, seconds) = (response.status().as_u16(), start.elapsed().as_secs_f64());
     let metrics = &app.metrics;
     metrics.http_request(method.as_str(), route, status, seconds);
     response
@@ -54,28 +54,28 @@ struct SecretQuery {
     key: String,
 }
 
-/// `GET /status_pages/{slug}`, also with `?key=` of a secret link.
+/// `GET /status/{slug}`, also with `?key=` of a secret link.
 async fn page(app: AppState, Path(slug): Path<String>, request: Request) -> Response {
     let key = Query::<SecretQuery>::try_from_uri(request.uri()).map(|Query(key)| key.key);
     let key = key.unwrap_or_default();
     // Looked up whether the page exists or not, so that both take the same time.
-    let behind = app
+    let secret_page = app
         .status_pages
         .rendered_pages()
         .page_for_secret(&key, now())
         .cloned();
-    if behind.is_some_and(|print| print.page.value.slug.as_str() == slug) {
+    if secret_page.is_some_and(|page| page.page.value.slug.as_str() == slug) {
         return redirect_to_secret_page(&key);
     }
     match PageAccess::resolve(&app, slug, request.headers()).await {
-        Ok(door) => send_page(&app, &door, request.headers()),
-        // From there whoever is signed in comes back at once.
+        Ok(access) => send_page(&app, &access, request.headers()),
+        // The sign-in page redirects signed-in users straight back.
         Err(PageAccessError::SignInRequired) => redirect_to_sign_in(&request, None),
         Err(PageAccessError::NotFound) => not_found(),
     }
 }
 
-/// `GET /status_pages/{slug}/{part}`.
+/// `GET /status/{slug}/{part}`.
 async fn part(
     app: AppState,
     Path((slug, part)): Path<(String, String)>,
@@ -83,12 +83,12 @@ async fn part(
     headers: HeaderMap,
 ) -> Response {
     match PageAccess::resolve(&app, slug, &headers).await {
-        Ok(door) => send_part(&app, door, &part, &uri, &headers),
+        Ok(access) => send_part(&app, access, &part, &uri, &headers),
         Err(_) => not_found(),
     }
 }
 
-/// `GET /s/{secret}`: relative addresses need the slash.
+/// `GET /s/{secret}`: redirects, because relative URLs need the trailing slash.
 async fn secret_without_slash(app: AppState, Path(secret): Path<String>) -> Response {
     match app
         .status_pages
@@ -115,18 +115,17 @@ async fn secret_part(
     send_part(&app, PageAccess::SecretLink(secret), &part, &uri, &headers)
 }
 
-/// Leads to the folder of a secret that fits: hence nothing but letters and digits.
+/// Redirects to the page of a valid secret, which consists of letters and digits only.
 fn redirect_to_secret_page(secret: &str) -> Response {
     see_other(&format!("/s/{secret}/")).unwrap_or_else(|_| not_found())
 }
 
-/// The page itself.
-fn send_page(app: &AppState, door: &PageAccess, headers: &HeaderMap) -> Response {
-    match door.rendered_page(&app.status_pages.rendered_pages()) {
-        Some(print) => respond(
+fn send_page(app: &AppState, access: &PageAccess, headers: &HeaderMap) -> Response {
+    match access.rendered_page(&app.status_pages.rendered_pages()) {
+        Some(page) => respond(
             app,
-            &print,
-            print.html(door.place()),
+            &page,
+            page.html(access.location()),
             ContentKind::Page,
             headers,
         ),
@@ -134,31 +133,31 @@ fn send_page(app: &AppState, door: &PageAccess, headers: &HeaderMap) -> Response
     }
 }
 
-/// What belongs to a page.
+/// A resource that belongs to a page.
 fn send_part(
     app: &AppState,
-    door: PageAccess,
+    access: PageAccess,
     part: &str,
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Response {
-    let Some(print) = door.rendered_page(&app.status_pages.rendered_pages()) else {
+    let Some(page) = access.rendered_page(&app.status_pages.rendered_pages()) else {
         return not_found();
     };
     match part {
-        "summary.json" => respond(app, &print, print.summary(), ContentKind::Data, headers),
+        "summary.json" => respond(app, &page, page.summary(), ContentKind::Data, headers),
         "feed.atom" => {
-            let feed = print.feed(door.place());
-            respond(app, &print, feed, ContentKind::Embed, headers)
+            let feed = page.feed(access.location());
+            respond(app, &page, feed, ContentKind::Embed, headers)
         }
         "badge.svg" => match parse_badge_query(uri) {
             None => invalid_badge(),
-            Some(of) => match print.badge(of) {
-                Some(badge) => respond(app, &print, &badge, ContentKind::Embed, headers),
+            Some(subject) => match page.badge(subject) {
+                Some(badge) => respond(app, &page, &badge, ContentKind::Embed, headers),
                 None => not_found(),
             },
         },
-        "events" => events::stream(app, door),
+        "events" => events::stream(app, access),
         _ => not_found(),
     }
 }
@@ -170,7 +169,7 @@ struct BadgeQuery {
     days: Option<u32>,
 }
 
-/// The badge that is asked for; `None` when there is none like it.
+/// The requested badge; `None` if the parameters are invalid.
 fn parse_badge_query(uri: &Uri) -> Option<BadgeSubject> {
     let Query(query) = Query::<BadgeQuery>::try_from_uri(uri).ok()?;
     let days = match (query.metric.as_deref().unwrap_or("state"), query.days) {
@@ -178,8 +177,8 @@ fn parse_badge_query(uri: &Uri) -> Option<BadgeSubject> {
         ("uptime", days) => Some(days.unwrap_or(90)).filter(|days| [7, 30, 90].contains(days)),
         _ => return None,
     };
-    let asks_for_days = query.metric.as_deref() == Some("uptime");
-    (asks_for_days == days.is_some()).then_some(BadgeSubject {
+    let is_uptime = query.metric.as_deref() == Some("uptime");
+    (is_uptime == days.is_some()).then_some(BadgeSubject {
         cluster: query.cluster.filter(|cluster| !cluster.is_empty()),
         days,
     })

@@ -1,4 +1,4 @@
-//! The off-switch of recovery through the API: everybody sees it, everybody who may act can switch it off.
+//! The API that pauses and resumes recovery: every user can see the state, every user who may act can pause it.
 
 use axum::Json;
 use galera::access::Operation;
@@ -29,13 +29,13 @@ impl SwitchRecoveryRequest {
     }
 }
 
-/// `GET /api/v1/recovery_state`.
+/// `GET /api/v1/recovery`.
 pub(super) async fn show(app: AppState, session: CurrentSession) -> ApiResult<Json<RecoveryState>> {
     session.authorize(Operation::View)?;
     Ok(Json(app.actions.recovery_state().await?))
 }
 
-/// `PUT /api/v1/recovery_state`.
+/// `PUT /api/v1/recovery`.
 pub(super) async fn switch(
     app: AppState,
     session: CurrentSession,
@@ -48,7 +48,7 @@ pub(super) async fn switch(
     Ok(Json(app.actions.recovery_state().await?))
 }
 
-/// `GET /api/v1/clusters/{cluster_feed}/recovery_state`.
+/// `GET /api/v1/clusters/{cluster}/recovery`.
 pub(super) async fn show_cluster(
     app: AppState,
     session: CurrentSession,
@@ -61,7 +61,7 @@ pub(super) async fn show_cluster(
     Ok(Json(app.actions.cluster_recovery(&cluster).await?))
 }
 
-/// `PUT /api/v1/clusters/{cluster_feed}/recovery_state`.
+/// `PUT /api/v1/clusters/{cluster}/recovery`.
 pub(super) async fn switch_cluster(
     app: AppState,
     session: CurrentSession,

@@ -1,4 +1,4 @@
-//! Gives every request an id, and writes one line and one measurement about it.
+//! Assigns request ids, and logs and measures every request.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::identity::RequestUser;
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Finds a request in the log: the caller's own id when it is harmless, else a new one.
+/// Identifies a request in the log: the client's own id if it is well-formed, else a new one.
 #[derive(Clone, Debug)]
 pub(super) struct RequestId(Arc<str>);
 
@@ -30,14 +30,14 @@ impl RequestId {
         let given = headers
             .get(&REQUEST_ID)
             .and_then(|value| value.to_str().ok());
-        let harmless = |text: &&str| {
+        let well_formed = |text: &&str| {
             (1..=64).contains(&text.len())
                 && text
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         };
         given
-            .filter(harmless)
+            .filter(well_formed)
             .map_or_else(Self::default, |text| Self(text.into()))
     }
 }
@@ -48,12 +48,12 @@ impl Default for RequestId {
     }
 }
 
-/// Where a request comes from: the peer, or what a trusted proxy says about it.
+/// The client's address: the peer, or the one forwarded by trusted proxies.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClientAddress(pub(super) IpAddr);
 
 impl ClientAddress {
-    /// Unknown peers (calls within the process) count as this machine.
+    /// Requests without a peer (in-process calls) count as loopback.
     fn from_request(request: &Request, trusted: &[IpNet]) -> Self {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
         let peer = peer
@@ -63,7 +63,7 @@ impl ClientAddress {
     }
 }
 
-/// The last address of the chain that no trusted proxy vouches for.
+/// The last address in the chain that is not a trusted proxy.
 fn client_behind_proxies(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     let hops: Vec<&str> = headers
@@ -93,7 +93,7 @@ pub(super) async fn log_request(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let began = Instant::now();
+    let start = Instant::now();
     let id = RequestId::from_headers(request.headers());
     let client = ClientAddress::from_request(&request, &app.trusted_proxies);
     request.extensions_mut().insert(id.clone());
@@ -107,7 +107,7 @@ pub(super) async fn log_request(
         .to_owned();
     let mut response = next.run(request).await;
     let status = response.status().as_u16();
-    let seconds = began.elapsed().as_secs_f64();
+    let seconds = start.elapsed().as_secs_f64();
     app.metrics
         .http_request(method.as_str(), &route, status, seconds);
     let user = response
@@ -117,7 +117,7 @@ pub(super) async fn log_request(
     let user = user.as_deref().unwrap_or("-");
     let (request_id, duration_ms, client) =
         (id.as_str(), (seconds * 10_000.0).round() / 10.0, client.0);
-    // What is asked for every few seconds by machines, or comes with every page, would drown the rest.
+    // Frequent machine requests and files loaded with every page would flood the log.
     if matches!(route.as_str(), "/healthz" | "/readyz" | "/metrics") || path.starts_with("/pkg/") {
         tracing::debug!(request_id, %method, path, status, duration_ms, user, %client, "{method} {path} {status}");
     } else {

@@ -1,4 +1,4 @@
-//! Signing in and out through the API.
+//! The API for signing in and out.
 
 use accounts::{IssuedSession, SignInError};
 use axum::Extension;
@@ -50,18 +50,18 @@ pub(super) async fn sign_out(
     ))
 }
 
-/// Ends a session everywhere.
+/// Ends a session in every replica.
 pub(super) async fn end_session(app: &AppState, session: &SessionGuard) -> ApiResult<()> {
     app.authenticator.sign_out(session).await.map_err(|error| {
         ApiError::unavailable(
             "registry_unavailable",
-            "The session could not be ended, because etcd cannot be reached; try again.",
+            "Could not end the session because etcd is unreachable; try again.",
         )
         .with_source(error)
     })
 }
 
-/// Adds the session's cookie, and its name for the log.
+/// Sets the session cookie, and the user name for the request log.
 pub(super) fn set_session_cookie(
     app: &AppState,
     signed_in: &IssuedSession,
@@ -78,7 +78,7 @@ pub(super) fn set_session_cookie(
     response
 }
 
-/// Takes the session's cookie away.
+/// Removes the session cookie.
 pub(super) fn clear_session_cookie(app: &AppState, mut response: Response) -> Response {
     if let Some(value) = cookie::clear(app.is_https()) {
         response.headers_mut().insert(SET_COOKIE, value);
@@ -97,7 +97,7 @@ fn session_view(session: &SessionGuard) -> SessionView {
 impl From<SignInError> for ApiError {
     fn from(error: SignInError) -> Self {
         match error {
-            SignInError::InvalidCredentials => Self::unauthorized("invalid_credentials", "The name or the password is wrong."),
+            SignInError::InvalidCredentials => Self::unauthorized("invalid_credentials", "Invalid user name or password."),
             SignInError::Disabled => {
                 Self::forbidden("account_disabled", "This account is disabled; ask an administrator to enable it.")
             }
@@ -105,15 +105,15 @@ impl From<SignInError> for ApiError {
                 StatusCode::TOO_MANY_REQUESTS,
                 "throttled",
                 "Too many attempts",
-                format!("Too many attempts to sign in failed; try again in {} s.", wait.as_secs() + 1),
+                format!("Too many failed sign-in attempts; try again in {} s.", wait.as_secs() + 1),
             )
             .with_retry_after(wait),
             SignInError::Busy => {
-                Self::unavailable("sign_in_busy", "Too many people sign in at the same moment; try again in a moment.")
+                Self::unavailable("sign_in_busy", "Too many concurrent sign-ins; try again in a moment.")
             }
             SignInError::Unavailable(cause) => Self::unavailable(
                 "registry_unavailable",
-                "Nobody can sign in while etcd cannot be reached; whoever is signed in stays signed in. Try again in a moment.",
+                "Sign-in is unavailable while etcd is unreachable; existing sessions stay valid. Try again in a moment.",
             )
             .with_source(cause),
             SignInError::Internal(cause) => Self::internal(cause),

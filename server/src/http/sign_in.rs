@@ -1,4 +1,4 @@
-//! Signing in and out with plain forms, for browsers before (or without) their script.
+//! Signing in and out with plain forms, for browsers without the script or before it has loaded.
 
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
@@ -6,10 +6,12 @@ use axum::routing::post;
 use axum::{Extension, Router};
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 use serde::Deserialize;
 
 use super::AppState;
 use super::extract::FormBody;
+use super::forms::UNRESERVED;
 use super::identity::CurrentSession;
 use super::problem::{ApiError, ApiResult};
 use super::request_log::ClientAddress;
@@ -56,40 +58,43 @@ async fn sign_in(
 }
 
 async fn sign_out(app: AppState, session: Result<CurrentSession, ApiError>) -> ApiResult<Response> {
-    // Somebody whose session is over wanted to leave anyway.
+    // Without a live session there is nothing to end.
     if let Ok(CurrentSession(session)) = session {
         end_session(&app, &session).await?;
     }
     Ok(clear_session_cookie(&app, see_other("/sign-in")?))
 }
 
-/// Sends a browser to the sign-in page and, afterwards, back to the page that it asked for.
+/// Redirects to the sign-in page, which leads back to the requested page.
 pub(super) fn redirect_to_sign_in(request: &Request, error: Option<&str>) -> Response {
     see_other(&sign_in_location(request, error)).unwrap_or_else(IntoResponse::into_response)
 }
 
-/// The address of the sign-in page that leads back to the page that was asked for.
+/// The location of the sign-in page with the requested page as `next`.
 pub(super) fn sign_in_location(request: &Request, error: Option<&str>) -> String {
-    let asked = request
+    let requested = request
         .uri()
         .path_and_query()
         .map_or("/", |path| path.as_str());
     let error = error
         .map(|code| format!("error={code}&"))
         .unwrap_or_default();
-    format!("/sign-in?{error}next={}", encode_query(local_path(asked)))
+    format!(
+        "/sign-in?{error}next={}",
+        encode_query(local_path(requested))
+    )
 }
 
-/// Sends a browser elsewhere with a GET.
+/// 303: redirects to `location` with GET.
 pub(super) fn see_other(location: &str) -> ApiResult<Response> {
     let value =
         HeaderValue::from_str(location).map_err(|error| ApiError::internal(error.to_string()))?;
     Ok((StatusCode::SEE_OTHER, [(LOCATION, value)]).into_response())
 }
 
-/// `text` when it is a path on this host, else the first page: a link must not lead from our form to another site.
+/// `text` if it is a path on this host, else `/`: the form must not redirect to another site.
 pub(super) fn local_path(text: &str) -> &str {
-    // Browsers read a backslash as a slash and skip control characters, so neither may hide a host.
+    // Browsers treat a backslash as a slash and skip control characters; either could hide a host.
     let is_local = text.starts_with('/')
         && !text.starts_with("//")
         && text.len() <= 2048
@@ -101,16 +106,10 @@ pub(super) fn local_path(text: &str) -> &str {
     if is_local && !is_form { text } else { "/" }
 }
 
-/// Percent-encodes everything that means something in a query.
+/// Percent-encodes a path as the value of a query parameter.
 fn encode_query(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
-                char::from(byte).to_string()
-            }
-            _ => format!("%{byte:02X}"),
-        })
-        .collect()
+    const PATH: AsciiSet = UNRESERVED.remove(b'/');
+    utf8_percent_encode(text, &PATH).to_string()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Files of the built site: compressed at build time, and cached for ever where the name holds a hash of the content.
+//! Files of the built site: compressed at build time, and cached forever if the name contains a hash of the content.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use http::HeaderValue;
 use http::header::{CACHE_CONTROL, LAST_MODIFIED};
 use tower_http::services::ServeDir;
 
-/// The files under /pkg: every name holds a hash, so that a name never changes its content.
+/// The files under /pkg, whose names contain a hash of their content.
 pub(super) fn hashed_assets(root: &Path) -> Router {
     let files = ServeDir::new(root.join("pkg"))
         .append_index_html_on_directories(false)
@@ -28,7 +28,7 @@ async fn cache_immutable(request: Request, next: Next) -> Response {
     )
 }
 
-/// Lets clients keep a file; anything else, errors above all, stays as it is.
+/// Sets `Cache-Control` on files; other responses, such as errors, are unchanged.
 pub(super) fn with_cache_control(mut response: Response, policy: &'static str) -> Response {
     let is_file = response.headers().contains_key(LAST_MODIFIED)
         || response.status() == http::StatusCode::NOT_MODIFIED;
@@ -40,7 +40,7 @@ pub(super) fn with_cache_control(mut response: Response, policy: &'static str) -
     response
 }
 
-/// The files beside it (icons, robots.txt): few, small, and named for ever.
+/// The other files (icons, robots.txt), which have fixed names.
 pub(super) fn unhashed_files(root: &Path) -> ServeDir {
     ServeDir::new(root)
         .append_index_html_on_directories(false)

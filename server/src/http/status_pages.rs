@@ -1,4 +1,5 @@
-//! Status pages and what they tell, through the API: three lines of policy each; the rules are in `galera::publish::status_pages`.
+//! The API of status pages and incidents. Handlers check permissions only; the rules are in
+//! `galera::publish::status_pages`.
 
 mod forms;
 mod incidents;
@@ -8,12 +9,10 @@ use axum::Router;
 use axum::routing::{delete, get, post};
 use galera::ClusterName;
 use galera::publish::status_pages::StatusPageRefusal;
-use http::StatusCode;
 
 use super::AppState;
-use super::actions::{conflict, to_sentence};
 use super::forms::FormForwarder;
-use super::problem::ApiError;
+use super::problem::{ApiError, to_sentence};
 use crate::status_pages::StatusPageError;
 
 /// The routes under `/api/v1/status`.
@@ -65,12 +64,12 @@ pub(super) fn forms(forms: FormForwarder) -> Router<AppState> {
     forms::routes(forms)
 }
 
-/// Every one of `named` must be a cluster that the console knows.
+/// Fails unless the console knows all clusters in `names`.
 fn require_known_clusters<'a>(
     app: &AppState,
-    named: impl IntoIterator<Item = &'a ClusterName>,
+    names: impl IntoIterator<Item = &'a ClusterName>,
 ) -> Result<(), ApiError> {
-    let unknown = named
+    let unknown = names
         .into_iter()
         .find(|name| app.monitor.cluster_feed(name).is_none());
     match unknown {
@@ -87,13 +86,8 @@ impl From<StatusPageRefusal> for ApiError {
             | StatusPageRefusal::MaintenanceOver
             | StatusPageRefusal::AnnouncementWithdrawn
             | StatusPageRefusal::LinkRevoked
-            | StatusPageRefusal::TooMany { .. } => conflict(code, detail),
-            _ => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                code,
-                "Not possible like this",
-                detail,
-            ),
+            | StatusPageRefusal::TooMany { .. } => Self::conflict(code, detail),
+            _ => Self::unprocessable(code, detail),
         }
     }
 }
@@ -104,9 +98,9 @@ impl From<StatusPageError> for ApiError {
         match error {
             StatusPageError::Refused(refusal) => refusal.into(),
             StatusPageError::NotFound { .. } => Self::not_found("unknown_item", detail),
-            StatusPageError::SlugTaken(_) => conflict("page_exists", detail),
-            StatusPageError::Changed => conflict("changed", detail),
-            StatusPageError::Contended => conflict("contended", detail),
+            StatusPageError::SlugTaken(_) => Self::conflict("page_exists", detail),
+            StatusPageError::Changed => Self::conflict("changed", detail),
+            StatusPageError::Contended => Self::conflict("contended", detail),
             StatusPageError::Trail(error) => error.into(),
         }
     }

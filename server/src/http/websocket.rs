@@ -1,4 +1,4 @@
-//! `GET /api/v1/live`: the door to the WebSocket. Whoever passes is served by [`crate::live`].
+//! `GET /api/v1/live`: checks the WebSocket handshake, then hands the connection to [`crate::live`].
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(super) async fn connect(
 ) -> ApiResult<Response> {
     check_handshake(&headers, &uri, app.public_url.as_ref())?;
     let sources = LiveSources {
-        hub: app.monitor.clone(),
+        monitor: app.monitor.clone(),
         actions: Some(app.actions.clone()),
         metrics: Arc::clone(&app.metrics),
     };
@@ -39,7 +39,7 @@ pub(super) async fn connect(
                 StatusCode::UPGRADE_REQUIRED,
                 "upgrade_required",
                 "Not a WebSocket request",
-                "This address speaks WebSocket (version 13) only.",
+                "This endpoint accepts only WebSocket (version 13) connections.",
             );
             let mut response = error.with_source(rejection).into_response();
             response

@@ -1,35 +1,35 @@
-//! What a viewer sends, parsed once, and what it is told when that fails.
+//! Parses what a viewer sends, and the errors in response.
 
 use axum::extract::ws::Utf8Bytes;
 use console_core::clock::now;
 use galera::ClusterName;
 use galera::publish::api::{LIVE_VERSION, LiveMessage, SubscribeRequest};
 
-/// Topics that one viewer may have.
+/// Topics per viewer.
 pub(super) const TOPICS_MAX: usize = 32;
-/// Characters of a viewer's own text that an error repeats.
+/// Characters of the viewer's text that an error repeats.
 const ECHO_MAX: usize = 100;
 
-/// A topic that exists or may come to exist.
+/// A valid topic; the cluster may not exist yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TopicName {
     Overview,
     Cluster(ClusterName),
-    /// Every open action and the newest others.
+    /// Every open action and the latest others.
     Actions,
 }
 
-/// A mistake of the viewer.
+/// An error caused by the viewer's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SubscribeError {
     pub(super) code: &'static str,
     pub(super) detail: String,
 }
 
-/// Reads a subscription: the topics that can be served, and a complaint for each that cannot.
+/// Parses a subscription: the topics that can be served, and an error for each that cannot.
 ///
 /// # Errors
-/// A [`SubscribeError`] when the text is no subscription at all.
+/// A [`SubscribeError`] if the text is not a subscription.
 pub(super) fn parse_subscription(
     text: &str,
 ) -> Result<(Vec<TopicName>, Vec<SubscribeError>), SubscribeError> {
@@ -43,25 +43,25 @@ pub(super) fn parse_subscription(
     if request.subscribe.len() > TOPICS_MAX {
         return Err(SubscribeError {
             code: "too_many_topics",
-            detail: format!("a connection has at most {TOPICS_MAX} topics; open another page"),
+            detail: format!("at most {TOPICS_MAX} topics per connection; open another connection"),
         });
     }
     let mut topics = Vec::new();
-    let mut complaints = Vec::new();
+    let mut errors = Vec::new();
     for text in &request.subscribe {
         match parse_topic(text) {
             Ok(topic) if topics.contains(&topic) => {}
             Ok(topic) => topics.push(topic),
-            Err(complaint) => complaints.push(complaint),
+            Err(error) => errors.push(error),
         }
     }
-    Ok((topics, complaints))
+    Ok((topics, errors))
 }
 
 fn parse_topic(text: &str) -> Result<TopicName, SubscribeError> {
     let unknown = |why: String| SubscribeError {
         code: "unknown_topic",
-        detail: format!("{:?} is no topic: {why}", shorten(text)),
+        detail: format!("unknown topic {:?}: {why}", shorten(text)),
     };
     match text.split_once('/') {
         Some(("cluster", name)) => match name.parse() {
@@ -71,17 +71,17 @@ fn parse_topic(text: &str) -> Result<TopicName, SubscribeError> {
         None if text == "overview" => Ok(TopicName::Overview),
         None if text == "actions" => Ok(TopicName::Actions),
         _ => Err(unknown(
-            "topics are overview, cluster/NAME and actions".to_owned(),
+            "expected overview, cluster/NAME or actions".to_owned(),
         )),
     }
 }
 
-/// A cluster that nobody configured or registered, or that is gone.
+/// The error for a cluster that is neither configured nor registered (any longer).
 pub(super) fn unknown_cluster(name: &ClusterName) -> SubscribeError {
     SubscribeError {
         code: "unknown_cluster",
         detail: format!(
-            "no cluster {name} is configured or registered; it is shown here as soon as there is one"
+            "no cluster {name} is configured or registered; it will be sent as soon as it appears"
         ),
     }
 }
@@ -118,22 +118,22 @@ mod tests {
 
     #[test]
     fn reads_topics_once_each() {
-        let (topics, complaints) =
+        let (topics, errors) =
             parse_subscription(r#"{"subscribe":["overview","cluster/lab","overview","actions"]}"#)
                 .unwrap();
         let lab = TopicName::Cluster("lab".parse().unwrap());
         assert_eq!(topics, [TopicName::Overview, lab, TopicName::Actions]);
-        assert!(complaints.is_empty());
+        assert!(errors.is_empty());
     }
 
     #[test]
-    fn a_bad_topic_does_not_spoil_the_others() {
-        let (topics, complaints) = parse_subscription(
+    fn an_invalid_topic_does_not_affect_the_others() {
+        let (topics, errors) = parse_subscription(
             r#"{"subscribe":["cluster/<script>","overview","nodes","cluster/a/b"]}"#,
         )
         .unwrap();
         assert_eq!(topics, [TopicName::Overview]);
-        let codes: Vec<_> = complaints.iter().map(|c| c.code).collect();
+        let codes: Vec<_> = errors.iter().map(|c| c.code).collect();
         assert_eq!(codes, ["unknown_topic"; 3]);
     }
 

@@ -1,4 +1,4 @@
-//! The topics of one viewer: whatever changed is due once, with its newest value.
+//! The topics of one viewer: each change is due once, with the latest value.
 
 use std::collections::HashMap;
 use std::future::pending;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::message::{TopicName, unknown_cluster};
 use crate::actions::{ActionService, ActionsSnapshot, PublishedAction};
 
-/// Actions that one viewer's task remembers having sent.
+/// Actions that a viewer's task records as sent.
 const SENT_MAX: usize = 500;
 
 type TopicFeed<T> = watch::Receiver<Arc<Published<T>>>;
@@ -26,25 +26,25 @@ enum TopicState {
     Overview(TopicFeed<Overview>),
     Actions {
         snapshots: watch::Receiver<Arc<ActionsSnapshot>>,
-        /// What the viewer was sent of each action.
+        /// The version of each action last sent to the viewer.
         sent: HashMap<String, PublishedAction>,
     },
     Cluster {
         name: ClusterName,
-        /// `None` while the cluster is not known.
+        /// `None` while the cluster is unknown.
         feed: Option<TopicFeed<ClusterView>>,
-        /// Whether the viewer was told that the cluster is not known.
+        /// Whether `unknown_cluster` was sent to the viewer.
         reported_unknown: bool,
     },
 }
 
-/// What a viewer wants to see; empty at first.
+/// The topics that a viewer subscribed to; empty at first.
 pub(super) struct TopicSubscription {
     monitor: Monitor,
     actions: Option<ActionService>,
     directory: watch::Receiver<Arc<ClusterDirectory>>,
     topics: Vec<TopicState>,
-    /// The topic that is looked at first, so that a busy one never starves the others.
+    /// The topic checked first, so that a busy one never starves the others.
     next_index: usize,
 }
 
@@ -59,7 +59,7 @@ impl TopicSubscription {
         }
     }
 
-    /// Replaces the topics; each one is due at once.
+    /// Replaces the topics; each one is due immediately.
     pub(super) fn replace(&mut self, names: Vec<TopicName>) {
         self.next_index = 0;
         self.topics = names
@@ -83,7 +83,7 @@ impl TopicSubscription {
             .collect();
     }
 
-    /// The next message for the viewer; waits until there is one. Nothing is lost when the call is cancelled.
+    /// Waits for the next message for the viewer. Cancel-safe: nothing is lost.
     pub(super) async fn next(&mut self) -> Utf8Bytes {
         loop {
             self.directory.mark_unchanged();
@@ -99,7 +99,7 @@ impl TopicSubscription {
         }
     }
 
-    /// Waits until a topic may have something new.
+    /// Waits until a topic may have a new value.
     async fn changed(&mut self) {
         if self.topics.is_empty() {
             return pending().await;
@@ -111,10 +111,8 @@ impl TopicSubscription {
                 TopicState::Overview(feed) => {
                     changes.push(feed.changed().map(move |_| Some(index)).boxed());
                 }
-                TopicState::Actions {
-                    snapshots: shelf, ..
-                } => {
-                    changes.push(shelf.changed().map(move |_| Some(index)).boxed());
+                TopicState::Actions { snapshots, .. } => {
+                    changes.push(snapshots.changed().map(move |_| Some(index)).boxed());
                 }
                 TopicState::Cluster {
                     feed: Some(feed), ..
@@ -133,7 +131,7 @@ impl TopicSubscription {
             changes.push(appeared.boxed());
         }
         let (changed, ..) = select_all(changes).await;
-        // Waiting has taken note of the change; it is still due.
+        // `changed` has marked the value as seen, but it is still due.
         match changed.map(|index| &mut self.topics[index]) {
             Some(TopicState::Overview(feed)) => feed.mark_changed(),
             Some(TopicState::Cluster {
@@ -145,36 +143,33 @@ impl TopicSubscription {
 }
 
 impl TopicState {
-    /// The newest value when the viewer has not got it yet.
-    fn take_due(&mut self, hub: &Monitor) -> Option<Utf8Bytes> {
+    /// The latest value if the viewer has not received it yet.
+    fn take_due(&mut self, monitor: &Monitor) -> Option<Utf8Bytes> {
         match self {
             Self::Overview(feed) => take_newest(feed).ok().flatten(),
-            Self::Actions {
-                snapshots: shelf,
-                sent,
-            } => next_action(shelf, sent),
+            Self::Actions { snapshots, sent } => next_action(snapshots, sent),
             Self::Cluster {
                 name,
                 feed,
-                reported_unknown: told,
+                reported_unknown: reported,
             } => {
                 if let Some(open) = feed {
                     match take_newest(open) {
                         Ok(frame) => return frame,
-                        // Nobody publishes it any more: it is unknown until it comes back.
+                        // No longer published: unknown until it reappears.
                         Err(_) => *feed = None,
                     }
                 }
-                match hub.cluster_feed(name) {
+                match monitor.cluster_feed(name) {
                     Some(mut fresh) => {
                         fresh.mark_changed();
-                        *told = false;
+                        *reported = false;
                         let frame = take_newest(&mut fresh).ok().flatten();
                         *feed = Some(fresh);
                         frame
                     }
-                    None if !*told => {
-                        *told = true;
+                    None if !*reported => {
+                        *reported = true;
                         Some(unknown_cluster(name).frame())
                     }
                     None => None,
@@ -184,16 +179,16 @@ impl TopicState {
     }
 }
 
-/// The first action that the viewer has not got as it is now. One that is no longer told of is forgotten.
+/// The first action whose current version was not sent yet. Forgets actions that are no longer listed.
 fn next_action(
-    shelf: &mut watch::Receiver<Arc<ActionsSnapshot>>,
+    snapshots: &mut watch::Receiver<Arc<ActionsSnapshot>>,
     sent: &mut HashMap<String, PublishedAction>,
 ) -> Option<Utf8Bytes> {
-    let present = Arc::clone(&shelf.borrow_and_update());
+    let current = Arc::clone(&snapshots.borrow_and_update());
     if sent.len() > SENT_MAX {
-        sent.retain(|id, _| present.get(id).is_some());
+        sent.retain(|id, _| current.get(id).is_some());
     }
-    let due = present.for_live_viewers().find(|shown| {
+    let due = current.for_live_viewers().find(|shown| {
         sent.get(&shown.value.action.id)
             .is_none_or(|known| !Arc::ptr_eq(known, shown))
     })?;

@@ -45,12 +45,12 @@ impl LiveFixture {
         .await
     }
 
-    async fn start_with(pace: ConnectionTiming, expires_at: Timestamp) -> Self {
-        let board = Arc::new(ViewPublisher::new());
+    async fn start_with(timing: ConnectionTiming, expires_at: Timestamp) -> Self {
+        let publisher = Arc::new(ViewPublisher::new());
         let tracker = TaskTracker::new();
-        let hub = Monitor::for_publisher(Arc::clone(&board), tracker.clone());
+        let monitor = Monitor::for_publisher(Arc::clone(&publisher), tracker.clone());
         let sources = LiveSources {
-            hub,
+            monitor,
             actions: None,
             metrics: Arc::default(),
         };
@@ -67,14 +67,14 @@ impl LiveFixture {
         };
         let stop = shutdown.clone();
         let route = any(move |ws: WebSocketUpgrade| async move {
-            upgrade_with_timing(pace, ws, sources, guard, stop)
+            upgrade_with_timing(timing, ws, sources, guard, stop)
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = axum::serve(listener, Router::new().route("/live", route));
         TaskTracker::new().spawn(async move { server.await });
         Self {
-            publisher: board,
+            publisher,
             address,
             session,
             shutdown,
@@ -82,7 +82,7 @@ impl LiveFixture {
         }
     }
 
-    /// A viewer that has got its hello.
+    /// A viewer that has received its hello.
     async fn connect(&self) -> WebSocketClient {
         let (mut client, _) = connect_async(format!("ws://{}/live", self.address))
             .await
@@ -153,7 +153,7 @@ async fn error_code(client: &mut WebSocketClient) -> String {
 }
 
 #[tokio::test]
-async fn a_viewer_gets_the_present_value_and_then_every_newer_one() {
+async fn a_viewer_gets_the_current_value_and_then_every_newer_one() {
     let console = LiveFixture::start().await;
     let mut lab = console.publisher("lab");
     let mut client = console.connect().await;
@@ -168,7 +168,7 @@ async fn a_viewer_gets_the_present_value_and_then_every_newer_one() {
 }
 
 #[tokio::test]
-async fn a_new_subscription_replaces_the_former_one() {
+async fn a_new_subscription_replaces_the_previous_one() {
     let console = LiveFixture::start().await;
     let mut lab = console.publisher("lab");
     let mut client = console.connect().await;
@@ -189,7 +189,7 @@ async fn a_new_subscription_replaces_the_former_one() {
 }
 
 #[tokio::test]
-async fn an_unknown_cluster_is_said_to_be_unknown_and_served_once_it_appears() {
+async fn an_unknown_cluster_is_reported_and_served_once_it_appears() {
     let console = LiveFixture::start().await;
     let mut client = console.connect().await;
     subscribe(&mut client, &["cluster/later"]).await;
@@ -209,7 +209,7 @@ async fn an_unknown_cluster_is_said_to_be_unknown_and_served_once_it_appears() {
 }
 
 #[tokio::test]
-async fn mistakes_are_answered_and_harm_nothing_else() {
+async fn invalid_messages_are_answered_and_affect_nothing_else() {
     let console = LiveFixture::start().await;
     let _lab = console.publisher("lab");
     let mut client = console.connect().await;
@@ -231,7 +231,7 @@ async fn mistakes_are_answered_and_harm_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_understood_closes_with_its_reason() {
+async fn unsupported_messages_close_with_their_code() {
     let console = LiveFixture::start().await;
     for (sent, code) in [
         (Message::binary(vec![1, 2, 3]), CloseCode::Unsupported),
@@ -241,14 +241,17 @@ async fn what_cannot_be_understood_closes_with_its_reason() {
         client.send(sent).await.unwrap();
         assert_eq!(close_code(&mut client).await, u16::from(code));
     }
-    let mut chatty = console.connect().await;
+    let mut flooding = console.connect().await;
     for _ in 0..=MESSAGES_MAX {
-        chatty
+        flooding
             .send(Message::text(r#"{"subscribe":[]}"#))
             .await
             .unwrap();
     }
-    assert_eq!(close_code(&mut chatty).await, u16::from(CloseCode::Policy));
+    assert_eq!(
+        close_code(&mut flooding).await,
+        u16::from(CloseCode::Policy)
+    );
 }
 
 #[tokio::test]
@@ -271,7 +274,7 @@ async fn an_expired_session_closes_with_4401() {
 }
 
 #[tokio::test]
-async fn stopping_says_goodbye_and_waits_for_the_viewers() {
+async fn shutdown_closes_connections_and_waits_for_them() {
     let console = LiveFixture::start().await;
     let mut client = console.connect().await;
     console.shutdown.cancel();
@@ -280,11 +283,11 @@ async fn stopping_says_goodbye_and_waits_for_the_viewers() {
     console.tracker.close();
     timeout(PATIENCE, console.tracker.wait())
         .await
-        .expect("no viewer is left");
+        .expect("every viewer has disconnected");
 }
 
 #[tokio::test]
-async fn a_slow_reader_gets_the_newest_value_and_no_queue() {
+async fn a_slow_reader_gets_the_latest_value_without_a_queue() {
     const PUBLISHED: u64 = 400;
     let console = LiveFixture::start().await;
     let mut client = console.connect().await;
@@ -293,7 +296,7 @@ async fn a_slow_reader_gets_the_newest_value_and_no_queue() {
         next_message(&mut client).await,
         LiveMessage::Overview { .. }
     ));
-    // Nobody reads while frames of 100 kB are published: the sockets hold the first ones, nobody holds the rest.
+    // Nothing reads while frames of 100 kB are published: only the socket buffers may hold any.
     let large = "x".repeat(100_000);
     for number in 0..PUBLISHED {
         console
@@ -321,24 +324,28 @@ async fn a_slow_reader_gets_the_newest_value_and_no_queue() {
 }
 
 #[tokio::test]
-async fn a_viewer_without_a_sign_of_life_is_dropped() {
-    let pace = ConnectionTiming {
+async fn an_unresponsive_viewer_is_dropped() {
+    let timing = ConnectionTiming {
         ping_interval: Duration::from_millis(50),
         close_timeout: Duration::from_millis(50),
     };
-    let console = LiveFixture::start_with(pace, now().plus(Duration::from_secs(3600))).await;
+    let console = LiveFixture::start_with(timing, now().plus(Duration::from_secs(3600))).await;
     // Never polled again, so its library answers no ping.
-    let silent = console.connect().await;
-    let mut lively = console.connect().await;
+    let unresponsive = console.connect().await;
+    let mut responsive = console.connect().await;
     console.tracker.close();
     let served = async {
         while console.tracker.len() > 1 {
-            next_frame(&mut lively).await;
+            next_frame(&mut responsive).await;
         }
     };
     timeout(PATIENCE, served)
         .await
-        .expect("the silent viewer is dropped");
-    assert_eq!(console.tracker.len(), 1, "the lively one stays");
-    drop(silent);
+        .expect("the unresponsive viewer is dropped");
+    assert_eq!(
+        console.tracker.len(),
+        1,
+        "the responsive one stays connected"
+    );
+    drop(unresponsive);
 }

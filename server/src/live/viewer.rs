@@ -1,4 +1,4 @@
-//! One viewer's connection: what it is sent, what it sends, and how it ends.
+//! One viewer's connection: what is sent and received, and how it ends.
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ use crate::metrics::WebMetrics;
 
 /// Why a connection ends.
 enum ConnectionEnd {
-    /// With a close message.
+    /// We send a close message.
     Close(u16, &'static str),
-    /// The peer sent one first.
+    /// The peer sent a close message first.
     PeerClosed,
-    /// Without: nobody listens.
+    /// The connection is dropped without a close message.
     Dropped,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct ViewerConnection {
     guard: SessionGuard,
     shutdown: CancellationToken,
     subscription: TopicSubscription,
-    /// Our pings since the last sign of life.
+    /// Our pings since the peer's last message.
     unanswered_pings: u32,
     /// Messages received since our last ping.
     received_since_ping: u32,
@@ -55,7 +55,7 @@ impl ViewerConnection {
         Self {
             timing,
             socket,
-            subscription: TopicSubscription::new(sources.hub, sources.actions),
+            subscription: TopicSubscription::new(sources.monitor, sources.actions),
             metrics: sources.metrics,
             guard,
             shutdown,
@@ -120,7 +120,7 @@ impl ViewerConnection {
             Message::Text(text) => self.subscribe(&text).await,
             Message::Binary(_) => Err(ConnectionEnd::Close(
                 close_code::UNSUPPORTED,
-                "only text messages are understood",
+                "only text messages are supported",
             )),
             Message::Close(_) => Err(ConnectionEnd::PeerClosed),
             Message::Ping(_) | Message::Pong(_) => Ok(()),
@@ -129,21 +129,21 @@ impl ViewerConnection {
 
     async fn subscribe(&mut self, text: &str) -> Result<(), ConnectionEnd> {
         self.metrics.live_received();
-        let complaints = match message::parse_subscription(text) {
-            Ok((topics, complaints)) => {
+        let errors = match message::parse_subscription(text) {
+            Ok((topics, errors)) => {
                 self.subscription.replace(topics);
-                complaints
+                errors
             }
-            Err(complaint) => vec![complaint],
+            Err(error) => vec![error],
         };
-        for complaint in complaints {
-            self.send_error(&complaint).await?;
+        for error in errors {
+            self.send_error(&error).await?;
         }
         Ok(())
     }
 
-    async fn send_error(&mut self, complaint: &SubscribeError) -> Result<(), ConnectionEnd> {
-        self.send(Message::Text(complaint.frame())).await
+    async fn send_error(&mut self, error: &SubscribeError) -> Result<(), ConnectionEnd> {
+        self.send(Message::Text(error.frame())).await
     }
 
     async fn ping(&mut self) -> Result<(), ConnectionEnd> {
@@ -155,7 +155,7 @@ impl ViewerConnection {
         self.send(Message::Ping(bytes::Bytes::new())).await
     }
 
-    /// Sends one message. A viewer that does not read holds only this task, and not for ever.
+    /// Sends one message. A viewer that does not read blocks only this task, and not longer than two pings.
     async fn send(&mut self, message: Message) -> Result<(), ConnectionEnd> {
         if matches!(message, Message::Text(_)) {
             self.metrics.live_sent();
@@ -170,7 +170,8 @@ impl ViewerConnection {
         }
     }
 
-    /// Says why, and waits a moment for the peer to take it: closing at once could discard the message on its way.
+    /// Sends the close message and waits briefly for the peer: closing immediately could discard the message in
+    /// transit.
     async fn close(mut self, end: ConnectionEnd) {
         let close = match end {
             ConnectionEnd::Dropped => return,
@@ -180,23 +181,23 @@ impl ViewerConnection {
                 reason: Utf8Bytes::from_static(reason),
             }))),
         };
-        let goodbye = async {
+        let handshake = async {
             if let Some(close) = close {
                 self.socket.send(close).await.ok()?;
             }
             while self.socket.recv().await?.is_ok() {}
             Some(())
         };
-        let _ = timeout(self.timing.close_timeout, goodbye).await;
+        let _ = timeout(self.timing.close_timeout, handshake).await;
     }
 }
 
-/// Waits until the viewer may no longer watch.
+/// Waits until the session ends or the console shuts down.
 async fn wait_ended(guard: &mut SessionGuard, shutdown: &CancellationToken) -> ConnectionEnd {
     let expiry = now().age(guard.expires_at);
     tokio::select! {
         biased;
-        () = shutdown.cancelled() => ConnectionEnd::Close(close_code::AWAY, "the console stops"),
+        () = shutdown.cancelled() => ConnectionEnd::Close(close_code::AWAY, "the console is shutting down"),
         () = guard.wait_ended() => ConnectionEnd::Close(CLOSE_SESSION_ENDED, "the session ended"),
         () = sleep(expiry) => ConnectionEnd::Close(CLOSE_SESSION_ENDED, "the session expired"),
     }
@@ -207,11 +208,11 @@ fn end_for_error(error: &axum::Error) -> ConnectionEnd {
     let cause = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Error>());
     match cause {
         Some(Error::Capacity(_)) => {
-            ConnectionEnd::Close(close_code::SIZE, "a message has at most 4096 bytes")
+            ConnectionEnd::Close(close_code::SIZE, "messages are limited to 4096 bytes")
         }
         Some(Error::Utf8(_)) => ConnectionEnd::Close(close_code::INVALID, "text must be UTF-8"),
         Some(Error::Protocol(_)) => {
-            ConnectionEnd::Close(close_code::PROTOCOL, "not the WebSocket protocol")
+            ConnectionEnd::Close(close_code::PROTOCOL, "WebSocket protocol error")
         }
         _ => ConnectionEnd::Dropped,
     }

@@ -1,4 +1,4 @@
-//! What the audit trail says about status pages. Notifications follow the trail: the words of events are a contract.
+//! Audit records about status pages. Notifications follow the audit trail, so event names are a contract.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use galera::publish::status_pages::{
 use galera::record::audit::AuditRecord;
 use galera::{ClusterName, Timestamp};
 
-/// An entry about `subject`.
+/// A record about `subject`.
 fn new_record<const N: usize>(
     event: &str,
     subject: &str,
@@ -26,7 +26,7 @@ fn new_record<const N: usize>(
         at,
         actor: by.to_owned(),
         event: event.to_owned(),
-        // An entry can be about one cluster only; all of them stand in the detail.
+        // A record is about one cluster at most; the detail lists all of them.
         cluster: match clusters {
             [one] => Some(one.clone()),
             _ => None,
@@ -96,7 +96,7 @@ pub(super) fn link(
     new_record(event, page.slug.as_str(), &[], by, at, detail)
 }
 
-/// `incident_opened`, `incident_updated` or `incident_resolved`: what its newest update did.
+/// `incident_opened`, `incident_updated` or `incident_resolved`, depending on the newest update.
 pub(super) fn incident(incident: &Incident) -> Option<AuditRecord> {
     let update = incident.updates.last()?;
     let event = match (incident.updates.len(), update.state) {

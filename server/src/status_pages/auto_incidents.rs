@@ -1,7 +1,7 @@
-//! The leader's incidents: opened when a bad state lasted, resolved when it has been well for as long, and all that is
-//! long over taken away.
+//! Automatic incidents: the leader opens one when a bad state lasts, resolves it when the cluster has been healthy for as
+//! long, and deletes expired items.
 //!
-//! Invariant: every write compares the leader's term, so that two replicas never do the same.
+//! Invariant: every write compares the leader's term, so that two replicas never write the same.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,16 +27,16 @@ use super::service::StatusPageService;
 use super::verdict_history::VerdictHistory;
 use super::{StatusPageError, audit_records};
 
-/// Between two looks while nothing changes: a state gets old by the clock alone.
+/// Interval of checks while nothing changes: the age of a state grows with time alone.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Between two looks at most, so that a burst of changes costs one.
+/// Minimum pause between two checks, so that a burst of changes costs one.
 const DEBOUNCE: Duration = Duration::from_millis(200);
-/// How long what is over is kept: pages show ninety days of it, people may want to look further back.
+/// How long finished items are kept. Pages show the last ninety days; operators may look further back.
 const RETENTION: Duration = Duration::from_secs(400 * 86_400);
 
 pub(super) struct AutoIncidentWorker {
     service: StatusPageService,
-    hub: Monitor,
+    monitor: Monitor,
     verdict_history: Arc<dyn VerdictHistory>,
     replica: String,
     episodes: BTreeMap<ClusterName, HealthEpisode>,
@@ -45,39 +45,39 @@ pub(super) struct AutoIncidentWorker {
 impl AutoIncidentWorker {
     pub(super) fn new(
         service: StatusPageService,
-        hub: Monitor,
+        monitor: Monitor,
         verdict_history: Arc<dyn VerdictHistory>,
         replica: String,
     ) -> Self {
         Self {
             service,
-            hub,
+            monitor,
             verdict_history,
             replica,
             episodes: BTreeMap::new(),
         }
     }
 
-    /// Works until `shutdown`. Every replica keeps count; the leader acts.
+    /// Runs until `shutdown`. Every replica tracks the episodes; only the leader writes.
     pub(super) async fn run(mut self, leadership: Leadership, shutdown: CancellationToken) {
-        let mut overview = self.hub.overview();
+        let mut overview = self.monitor.overview();
         loop {
             overview.mark_unchanged();
             self.update_episodes();
             let term = leadership.borrow().clone();
-            let shelf = self.service.snapshot();
-            // What is not known cannot be judged: everything would seem to be missing.
+            let snapshot = self.service.snapshot();
+            // Not on an incomplete snapshot: open incidents would seem to be missing.
             if let Some(term) =
-                term.filter(|_| shelf.loaded && shelf.etcd_unreachable_since.is_none())
+                term.filter(|_| snapshot.loaded && snapshot.etcd_unreachable_since.is_none())
             {
-                self.apply_rules(&shelf, &term.fence()).await;
+                self.apply_rules(&snapshot, &term.fence()).await;
             }
-            let go_on = tokio::select! {
+            let running = tokio::select! {
                 () = shutdown.cancelled() => false,
-                news = overview.changed() => news.is_ok(),
+                changed = overview.changed() => changed.is_ok(),
                 () = sleep(CHECK_INTERVAL) => true,
             };
-            if !go_on {
+            if !running {
                 return;
             }
             sleep(DEBOUNCE).await;
@@ -85,8 +85,8 @@ impl AutoIncidentWorker {
     }
 
     fn update_episodes(&mut self) {
-        let views = self.hub.views();
-        let mut seen = BTreeMap::new();
+        let views = self.monitor.views();
+        let mut episodes = BTreeMap::new();
         for view in &views {
             let (name, verdict): (_, &Verdict) = (&view.value.name, &view.value.verdict);
             let mut episode = self.episodes.get(name).copied().unwrap_or_default();
@@ -94,39 +94,46 @@ impl AutoIncidentWorker {
                 verdict.state,
                 verdict_since(&*self.verdict_history, verdict, name),
             );
-            seen.insert(name.clone(), episode);
+            episodes.insert(name.clone(), episode);
         }
-        self.episodes = seen;
+        self.episodes = episodes;
     }
 
-    async fn apply_rules(&self, shelf: &StatusPageSnapshot, term: &Precondition) {
+    async fn apply_rules(&self, snapshot: &StatusPageSnapshot, term: &Precondition) {
         let at = now();
         for (cluster, episode) in &self.episodes {
-            let rule = combined_rule(shelf, cluster);
-            let incidents: Vec<&Incident> = shelf
+            let rule = combined_rule(snapshot, cluster);
+            let incidents: Vec<&Incident> = snapshot
                 .incidents
                 .values()
                 .map(|stored| &stored.value)
                 .filter(|incident| incident.clusters.contains(cluster))
                 .collect();
-            let quiet = shelf.in_maintenance(cluster, at).is_some();
-            let step =
-                next_incident_step(cluster, episode, rule, &incidents, quiet, &self.replica, at);
+            let in_maintenance = snapshot.in_maintenance(cluster, at).is_some();
+            let step = next_incident_step(
+                cluster,
+                episode,
+                rule,
+                &incidents,
+                in_maintenance,
+                &self.replica,
+                at,
+            );
             if let Some(step) = step
-                && let Err(error) = self.execute_step(shelf, step, term).await
+                && let Err(error) = self.execute_step(snapshot, step, term).await
             {
-                // It is decided anew in a moment, on what is known then.
-                tracing::warn!(cluster.id = %cluster, %error, "An incident could not be written: {error}");
+                // The next check decides again on current data.
+                tracing::warn!(cluster.id = %cluster, %error, "Could not write an automatic incident; will retry: {error}");
             }
         }
-        if let Err(error) = self.remove_expired(shelf, at, term).await {
-            tracing::warn!(%error, "What is long over could not be taken away: {error}");
+        if let Err(error) = self.remove_expired(snapshot, at, term).await {
+            tracing::warn!(%error, "Could not delete expired incidents: {error}");
         }
     }
 
     async fn execute_step(
         &self,
-        shelf: &StatusPageSnapshot,
+        snapshot: &StatusPageSnapshot,
         step: AutoIncidentStep,
         term: &Precondition,
     ) -> Result<(), StatusPageError> {
@@ -139,12 +146,15 @@ impl AutoIncidentWorker {
                     .create(&incident, vec![term.clone()], &records)
                     .await?;
                 if stored.is_some() {
-                    tracing::warn!(incident = incident.id, "Opened an incident: {title}");
+                    tracing::warn!(
+                        incident = incident.id,
+                        "Opened an automatic incident: {title}"
+                    );
                 }
                 stored
             }
             AutoIncidentStep::Update(incident) => {
-                let Some(seen) = shelf.incidents.get(&incident.id) else {
+                let Some(seen) = snapshot.incidents.get(&incident.id) else {
                     return Ok(());
                 };
                 let records: Vec<_> = audit_records::incident(&incident).into_iter().collect();
@@ -153,34 +163,39 @@ impl AutoIncidentWorker {
                     .await?
             }
         };
-        // Somebody else was first, or leads now.
+        // `None` when another write was first, or another replica leads now.
         if let Some(stored) = stored {
             self.service
                 .inner
                 .cache
-                .apply_own_write(|shelf| &mut shelf.incidents, &stored);
+                .apply_own_write(|snapshot| &mut snapshot.incidents, &stored);
         }
         Ok(())
     }
 
-    /// Removes one thing that is long over; the next look removes the next.
+    /// Deletes one expired item of each kind; the next check deletes the next.
     async fn remove_expired(
         &self,
-        shelf: &StatusPageSnapshot,
+        snapshot: &StatusPageSnapshot,
         at: Timestamp,
         term: &Precondition,
     ) -> Result<(), StatusPageError> {
-        let old = |over: Option<Timestamp>| over.is_some_and(|over| over.plus(RETENTION) < at);
-        let incident = shelf.incidents.values().find(|i| old(i.value.resolved_at));
+        let is_expired =
+            |ended: Option<Timestamp>| ended.is_some_and(|ended| ended.plus(RETENTION) < at);
+        let incident = snapshot
+            .incidents
+            .values()
+            .find(|i| is_expired(i.value.resolved_at));
         self.remove_item(incident, term).await?;
-        let maintenance = shelf
+        let maintenance = snapshot
             .maintenance
             .values()
-            .find(|m| old(Some(m.value.ends_at())));
+            .find(|m| is_expired(Some(m.value.ends_at())));
         self.remove_item(maintenance, term).await?;
-        let mut announcements = shelf.announcements.values();
-        let gone = announcements.find(|a| old(a.value.withdrawn_at.or(a.value.until)));
-        self.remove_item(gone, term).await
+        let mut announcements = snapshot.announcements.values();
+        let announcement =
+            announcements.find(|a| is_expired(a.value.withdrawn_at.or(a.value.until)));
+        self.remove_item(announcement, term).await
     }
 
     async fn remove_item<T: StatusItem>(
@@ -196,9 +211,9 @@ impl AutoIncidentWorker {
     }
 }
 
-/// The most eager rule of all pages that show `cluster`.
-fn combined_rule(shelf: &StatusPageSnapshot, cluster: &ClusterName) -> Option<AutoIncidentRule> {
-    let pages = shelf
+/// The rule that opens an incident earliest, over all pages that show `cluster`.
+fn combined_rule(snapshot: &StatusPageSnapshot, cluster: &ClusterName) -> Option<AutoIncidentRule> {
+    let pages = snapshot
         .pages
         .values()
         .filter(|page| page.value.shows_cluster(cluster));

@@ -1,4 +1,4 @@
-//! `render_badge.svg`: a state or an uptime as a small picture for a README or a wiki.
+//! `badge.svg`: a state or an uptime as a small image for a README or a wiki.
 
 use galera::publish::status_pages::{PublicPage, PublicState};
 
@@ -7,32 +7,32 @@ use super::feed::escape_xml;
 /// What a badge shows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BadgeSubject {
-    /// One cluster, by its identity on the page; the whole page when none is named.
+    /// One cluster, by its public ID or name; `None` for the total page.
     pub cluster: Option<String>,
-    /// The uptime over so many days, or the state.
+    /// The uptime over this many days; `None` for the state.
     pub days: Option<u32>,
 }
 
-/// The picture; `None` when the page shows no such cluster.
-pub(super) fn render_badge(told: &PublicPage, of: &BadgeSubject) -> Option<String> {
-    let (name, state) = match &of.cluster {
-        None => (told.title.clone(), told.overall),
+/// Renders a badge; `None` when the page does not show the cluster.
+pub(super) fn render_badge(content: &PublicPage, subject: &BadgeSubject) -> Option<String> {
+    let (name, state) = match &subject.cluster {
+        None => (content.title.clone(), content.overall),
         Some(id) => {
-            let cluster = told
+            let cluster = content
                 .clusters
                 .iter()
                 .find(|c| c.id == *id || c.name == *id)?;
             (cluster.name.clone(), cluster.state)
         }
     };
-    let Some(days) = of.days else {
+    let Some(days) = subject.days else {
         return Some(render_svg(
             &name,
             &state.label().to_lowercase(),
             color(state),
         ));
     };
-    let shown = told.clusters.iter().filter(|c| match &of.cluster {
+    let shown = content.clusters.iter().filter(|c| match &subject.cluster {
         None => true,
         Some(id) => c.id == *id || c.name == *id,
     });
@@ -41,10 +41,10 @@ pub(super) fn render_badge(told: &PublicPage, of: &BadgeSubject) -> Option<Strin
         30 => cluster.uptime.month,
         _ => cluster.uptime.quarter,
     });
-    // Of several clusters the worst: an average would hide it.
+    // The worst subject several clusters: an average would hide it.
     let worst = figures.flatten().min();
-    let (value, colour) = match worst {
-        None => ("not known".to_owned(), color(PublicState::Unknown)),
+    let (value, fill) = match worst {
+        None => ("no data".to_owned(), color(PublicState::Unknown)),
         Some(value) => {
             let state = match value {
                 9_990.. => PublicState::Operational,
@@ -57,10 +57,10 @@ pub(super) fn render_badge(told: &PublicPage, of: &BadgeSubject) -> Option<Strin
             )
         }
     };
-    Some(render_svg(&format!("{name} {days} days"), &value, colour))
+    Some(render_svg(&format!("{name} {days} days"), &value, fill))
 }
 
-/// White on these is at least 4.5 to 1.
+/// Backgrounds on which white text has a contrast subject at least 4.5:1.
 const fn color(state: PublicState) -> &'static str {
     match state {
         PublicState::Operational => "#1a6b45",
@@ -71,15 +71,15 @@ const fn color(state: PublicState) -> &'static str {
     }
 }
 
-fn render_svg(name: &str, value: &str, colour: &str) -> String {
+fn render_svg(name: &str, value: &str, fill: &str) -> String {
     let name: String = name.chars().take(60).collect();
     let (left, right) = (text_width(&name), text_width(value));
-    let (whole, middle) = (left + right, left + right / 2);
+    let (total, middle) = (left + right, left + right / 2);
     let (name, value) = (escape_xml(&name), escape_xml(value));
     format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{whole}\" height=\"20\" role=\"img\" aria-label=\"{name}: {value}\">\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{total}\" height=\"20\" role=\"img\" aria-label=\"{name}: {value}\">\
          <title>{name}: {value}</title>\
-         <rect width=\"{left}\" height=\"20\" fill=\"#1b2126\"/><rect x=\"{left}\" width=\"{right}\" height=\"20\" fill=\"{colour}\"/>\
+         <rect width=\"{left}\" height=\"20\" fill=\"#1b2126\"/><rect x=\"{left}\" width=\"{right}\" height=\"20\" fill=\"{fill}\"/>\
          <g fill=\"#fff\" text-anchor=\"middle\" font-family=\"Verdana,DejaVu Sans,sans-serif\" font-size=\"11\">\
          <text x=\"{}\" y=\"14\" textLength=\"{}\">{name}</text><text x=\"{middle}\" y=\"14\" textLength=\"{}\">{value}</text></g></svg>",
         left / 2,
@@ -88,7 +88,7 @@ fn render_svg(name: &str, value: &str, colour: &str) -> String {
     )
 }
 
-/// About as wide as the text is; `textLength` makes it exactly so wherever the font differs.
+/// Approximate width subject the text, in pixels; `textLength` enforces it whatever the font.
 fn text_width(text: &str) -> usize {
     let tenths: usize = text
         .chars()

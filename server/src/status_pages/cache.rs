@@ -1,4 +1,4 @@
-//! Everything about status pages in memory, kept equal to etcd by watching it.
+//! In-memory mirror of everything about status pages, fed by a watch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,35 +13,34 @@ use tokio_util::sync::CancellationToken;
 
 use super::item::StatusItem;
 
-/// Things of one kind by their names.
+/// Items of one kind by slug or ID.
 type ItemMap<T> = BTreeMap<String, Arc<Versioned<T>>>;
 
-/// What is known; identities sort by time.
+/// Everything about status pages at one time. IDs sort by creation time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatusPageSnapshot {
-    /// Pages by their slugs.
+    /// Pages by slug.
     pub pages: ItemMap<StatusPageRecord>,
     /// Incidents, oldest first.
     pub incidents: ItemMap<Incident>,
-    /// Maintenance, in the order in which it was planned.
+    /// Maintenance in the order in which it was scheduled.
     pub maintenance: ItemMap<Maintenance>,
     /// Announcements, oldest first.
     pub announcements: ItemMap<Announcement>,
-    /// Since when etcd does not answer.
     pub etcd_unreachable_since: Option<Timestamp>,
-    /// Whether etcd was read at all.
+    /// Whether a listing from etcd ever arrived.
     pub loaded: bool,
 }
 
 impl StatusPageSnapshot {
-    /// The maintenance that `cluster` is in at `now`.
+    /// The maintenance of `cluster` that is in progress at `now`.
     #[must_use]
     pub fn in_maintenance(&self, cluster: &ClusterName, now: Timestamp) -> Option<&Maintenance> {
         let mut all = self.maintenance.values().map(|stored| &stored.value);
         all.find(|maintenance| maintenance.covers(cluster, now))
     }
 
-    /// Takes in what etcd holds at a key of ours. What cannot be read is told and left out.
+    /// Applies an entry. Unreadable ones are logged and left out.
     fn apply_put(&mut self, keys: &StatusPageKeys, entry: &RegistryEntry) {
         match keys.parse(&entry.key) {
             Some((StatusPageRecord::FOLDER, name)) => insert_entry(&mut self.pages, name, entry),
@@ -65,26 +64,25 @@ impl StatusPageSnapshot {
     }
 }
 
-fn insert_entry<T: StatusItem>(folder: &mut ItemMap<T>, name: &str, entry: &RegistryEntry) {
+fn insert_entry<T: StatusItem>(items: &mut ItemMap<T>, name: &str, entry: &RegistryEntry) {
     match serde_json::from_slice(&entry.value) {
-        Ok(value) => insert_if_newer(folder, name, value, entry.mod_revision),
+        Ok(value) => insert_if_newer(items, name, value, entry.mod_revision),
         Err(error) => {
-            tracing::warn!(%error, "The {} {name} in etcd cannot be read and is not shown: {error}", T::NOUN);
-            folder.remove(name);
+            tracing::warn!(%error, "Ignoring an unreadable {}, {name}: {error}", T::NOUN);
+            items.remove(name);
         }
     }
 }
 
-fn insert_if_newer<T>(folder: &mut ItemMap<T>, name: &str, value: T, revision: i64) {
-    let newer = folder
+fn insert_if_newer<T>(items: &mut ItemMap<T>, name: &str, value: T, revision: i64) {
+    let has_newer = items
         .get(name)
-        .is_some_and(|known| known.revision > revision);
-    if !newer {
-        folder.insert(name.to_owned(), Arc::new(Versioned { value, revision }));
+        .is_some_and(|current| current.revision > revision);
+    if !has_newer {
+        items.insert(name.to_owned(), Arc::new(Versioned { value, revision }));
     }
 }
 
-/// Where the shelf is kept.
 #[derive(Debug)]
 pub(super) struct StatusPageCache {
     snapshot: watch::Sender<Arc<StatusPageSnapshot>>,
@@ -107,32 +105,32 @@ impl StatusPageCache {
         self.snapshot.subscribe()
     }
 
-    /// Changes the shelf; the same shelf again is no news.
-    pub(super) fn update(&self, amend: impl FnOnce(&mut StatusPageSnapshot)) {
-        self.snapshot.send_if_modified(|shelf| {
-            let mut next = StatusPageSnapshot::clone(shelf);
-            amend(&mut next);
-            let changed = next != **shelf;
+    /// Changes the snapshot; subscribers are notified only if it differs.
+    pub(super) fn update(&self, change: impl FnOnce(&mut StatusPageSnapshot)) {
+        self.snapshot.send_if_modified(|snapshot| {
+            let mut next = StatusPageSnapshot::clone(snapshot);
+            change(&mut next);
+            let changed = next != **snapshot;
             if changed {
-                *shelf = Arc::new(next);
+                *snapshot = Arc::new(next);
             }
             changed
         });
     }
 
-    /// Takes note of what this replica wrote itself, ahead of its watch.
+    /// Applies this replica's own write, ahead of the watch.
     pub(super) fn apply_own_write<T: StatusItem>(
         &self,
-        folder: impl FnOnce(&mut StatusPageSnapshot) -> &mut ItemMap<T>,
+        items: impl FnOnce(&mut StatusPageSnapshot) -> &mut ItemMap<T>,
         stored: &Versioned<T>,
     ) {
-        self.update(|shelf| {
+        self.update(|snapshot| {
             let name = stored.value.name();
-            insert_if_newer(folder(shelf), name, stored.value.clone(), stored.revision);
+            insert_if_newer(items(snapshot), name, stored.value.clone(), stored.revision);
         });
     }
 
-    /// Keeps the shelf true until `shutdown`.
+    /// Follows etcd until `shutdown`.
     pub(super) async fn follow(&self, registry: Registry, shutdown: CancellationToken) {
         let apply = |event: WatchEvent| self.apply(event);
         registry.reflect(self.keys.prefix(), &shutdown, apply).await;
@@ -197,39 +195,39 @@ mod tests {
         "created_by":"ada","created_at":"2026-11-24T00:00:00Z","changed_at":"2026-11-24T00:00:00Z"}"#;
 
     #[test]
-    fn what_cannot_be_read_is_left_out_and_the_rest_is_kept() {
-        let board = StatusPageCache::new(StatusPageKeys::new("/s"));
-        board.apply(WatchEvent::Reset {
+    fn unreadable_entries_are_left_out() {
+        let cache = StatusPageCache::new(StatusPageKeys::new("/s"));
+        cache.apply(WatchEvent::Reset {
             revision: 9,
             entries: vec![
                 entry("/s/status/pages/shop", PAGE, 7),
                 entry("/s/status/incidents/1", "<script>", 8),
             ],
         });
-        let shelf = board.snapshot();
-        assert_eq!(shelf.pages["shop"].revision, 7);
-        assert!(shelf.loaded && shelf.incidents.is_empty());
+        let snapshot = cache.snapshot();
+        assert_eq!(snapshot.pages["shop"].revision, 7);
+        assert!(snapshot.loaded && snapshot.incidents.is_empty());
     }
 
     #[test]
-    fn etcd_away_takes_nothing_from_the_shelf() {
-        let board = StatusPageCache::new(StatusPageKeys::new("/s"));
-        board.apply(WatchEvent::Changes {
+    fn an_etcd_outage_keeps_the_snapshot() {
+        let cache = StatusPageCache::new(StatusPageKeys::new("/s"));
+        cache.apply(WatchEvent::Changes {
             revision: 7,
             changes: vec![KeyChange::Put(entry("/s/status/pages/shop", PAGE, 7))],
         });
         let since = Timestamp::from_unix_millis(1);
         let error = registry::Error::Invalid("away".to_owned());
-        board.apply(WatchEvent::Unreachable { since, error });
-        assert_eq!(board.snapshot().etcd_unreachable_since, Some(since));
-        assert_eq!(board.snapshot().pages.len(), 1);
-        board.apply(WatchEvent::Reachable);
-        assert_eq!(board.snapshot().etcd_unreachable_since, None);
+        cache.apply(WatchEvent::Unreachable { since, error });
+        assert_eq!(cache.snapshot().etcd_unreachable_since, Some(since));
+        assert_eq!(cache.snapshot().pages.len(), 1);
+        cache.apply(WatchEvent::Reachable);
+        assert_eq!(cache.snapshot().etcd_unreachable_since, None);
     }
 
     #[test]
     fn an_older_revision_replaces_nothing() {
-        let board = StatusPageCache::new(StatusPageKeys::new("/s"));
+        let cache = StatusPageCache::new(StatusPageKeys::new("/s"));
         let change = |title: &str, revision| WatchEvent::Changes {
             revision,
             changes: vec![KeyChange::Put(entry(
@@ -238,8 +236,8 @@ mod tests {
                 revision,
             ))],
         };
-        board.apply(change("New", 8));
-        board.apply(change("Old", 7));
-        assert_eq!(board.snapshot().pages["shop"].value.settings.title, "New");
+        cache.apply(change("New", 8));
+        cache.apply(change("Old", 7));
+        assert_eq!(cache.snapshot().pages["shop"].value.settings.title, "New");
     }
 }

@@ -1,4 +1,4 @@
-//! Bytes that are ready to be sent: as they are and compressed, each made once however many people ask.
+//! Response bodies with their compressed encodings, each made once however many clients request it.
 
 use std::io::Write;
 use std::sync::OnceLock;
@@ -11,19 +11,16 @@ use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderValue};
 use sha2::{Digest, Sha256};
 
-/// How a body is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContentEncoding {
-    /// As it is.
+    /// Uncompressed.
     Plain,
-    /// Brotli.
     Brotli,
-    /// Gzip.
     Gzip,
 }
 
 impl ContentEncoding {
-    /// The smallest encoding that a client takes.
+    /// The smallest encoding that a client accepts.
     #[must_use]
     pub fn negotiate(headers: &HeaderMap) -> Self {
         let mut best = Self::Plain;
@@ -45,7 +42,7 @@ impl ContentEncoding {
         best
     }
 
-    /// The word of `Content-ContentEncoding`.
+    /// Value of the header `Content-Encoding`.
     #[must_use]
     pub const fn as_str(self) -> Option<&'static str> {
         match self {
@@ -56,18 +53,17 @@ impl ContentEncoding {
     }
 }
 
-/// Whether a quality like `q=0` says that an encoding is not wanted.
+/// Whether a quality like `q=0` excludes an encoding.
 fn is_zero_quality(quality: &str) -> bool {
     let value = quality.trim().strip_prefix("q=");
     value.is_some_and(|value| value.trim().parse::<f32>() == Ok(0.0))
 }
 
-/// A body with its encodings.
+/// A body and its encodings.
 #[derive(Debug)]
 pub struct CompressedBody {
-    /// Its media type.
     pub media_type: &'static str,
-    /// Names its content; the same for every encoding, hence weak.
+    /// Hash of the content; the same for every encoding, hence weak.
     pub etag: HeaderValue,
     plain: Bytes,
     brotli: OnceLock<Bytes>,
@@ -75,18 +71,17 @@ pub struct CompressedBody {
 }
 
 impl CompressedBody {
-    /// Packs `text`.
     #[must_use]
     pub fn new(media_type: &'static str, text: String) -> Self {
         let digest = Sha256::digest(text.as_bytes());
-        let name: String = digest
+        let tag: String = digest
             .iter()
             .take(8)
             .map(|byte| format!("{byte:02x}"))
             .collect();
         Self {
             media_type,
-            etag: HeaderValue::from_str(&format!("W/\"{name}\""))
+            etag: HeaderValue::from_str(&format!("W/\"{tag}\""))
                 .unwrap_or(HeaderValue::from_static("W/\"\"")),
             plain: Bytes::from(text),
             brotli: OnceLock::new(),
@@ -94,7 +89,7 @@ impl CompressedBody {
         }
     }
 
-    /// The body in `encoding`; cheap to call again.
+    /// The body in `encoding`, compressed on the first call.
     #[must_use]
     pub fn body(&self, encoding: ContentEncoding) -> Bytes {
         match encoding {
@@ -104,7 +99,7 @@ impl CompressedBody {
         }
     }
 
-    /// Whether a client that sends `If-None-Match` has this already.
+    /// Whether `If-None-Match` lists this body's tag.
     #[must_use]
     pub fn is_not_modified(&self, headers: &HeaderMap) -> bool {
         let weak = self.etag.to_str().unwrap_or_default();
@@ -118,7 +113,7 @@ impl CompressedBody {
     }
 }
 
-/// Between the speed of a page that changes every second and the size of one that is read a thousand times.
+/// Balances speed for a page that changes every second against size for one that is read a thousand times.
 const BROTLI_QUALITY: i32 = 6;
 
 fn brotli(plain: &Bytes) -> Bytes {
@@ -128,12 +123,12 @@ fn brotli(plain: &Bytes) -> Bytes {
         size_hint: plain.len(),
         ..BrotliEncoderParams::default()
     };
-    let mut packed = Vec::new();
-    match brotli::BrotliCompress(&mut &plain[..], &mut packed, &settings) {
-        Ok(_) => packed.into(),
-        // Writing to memory does not fail. An empty body would be wrong, and seen at once.
+    let mut compressed = Vec::new();
+    match brotli::BrotliCompress(&mut &plain[..], &mut compressed, &settings) {
+        Ok(_) => compressed.into(),
+        // Writing to memory does not fail; if it did, an empty body would be noticed.
         Err(error) => {
-            tracing::error!(%error, "A status page could not be compressed");
+            tracing::error!(%error, "Could not compress a status page: {error}");
             Bytes::new()
         }
     }
@@ -142,9 +137,9 @@ fn brotli(plain: &Bytes) -> Bytes {
 fn gzip(plain: &Bytes) -> Bytes {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::new(6));
     match encoder.write_all(plain).and_then(|()| encoder.finish()) {
-        Ok(packed) => packed.into(),
+        Ok(compressed) => compressed.into(),
         Err(error) => {
-            tracing::error!(%error, "A status page could not be compressed");
+            tracing::error!(%error, "Could not compress a status page: {error}");
             Bytes::new()
         }
     }
@@ -161,15 +156,15 @@ mod tests {
     }
 
     #[test]
-    fn every_encoding_holds_the_same() {
+    fn every_encoding_has_the_same_content() {
         let text = "a status page ".repeat(100);
-        let packed = CompressedBody::new("text/html", text.clone());
+        let body = CompressedBody::new("text/html", text.clone());
         let mut brotli = String::new();
-        brotli::Decompressor::new(&packed.body(ContentEncoding::Brotli)[..], 4096)
+        brotli::Decompressor::new(&body.body(ContentEncoding::Brotli)[..], 4096)
             .read_to_string(&mut brotli)
             .unwrap();
         let mut gzip = String::new();
-        flate2::read::GzDecoder::new(&packed.body(ContentEncoding::Gzip)[..])
+        flate2::read::GzDecoder::new(&body.body(ContentEncoding::Gzip)[..])
             .read_to_string(&mut gzip)
             .unwrap();
         assert_eq!(
@@ -177,13 +172,13 @@ mod tests {
             (text.as_str(), text.as_str())
         );
         assert_eq!(
-            packed.body(ContentEncoding::Brotli).as_ptr(),
-            packed.body(ContentEncoding::Brotli).as_ptr()
+            body.body(ContentEncoding::Brotli).as_ptr(),
+            body.body(ContentEncoding::Brotli).as_ptr()
         );
     }
 
     #[test]
-    fn the_smallest_accepted_encoding_is_taken() {
+    fn the_smallest_accepted_encoding_is_chosen() {
         for (given, expected) in [
             ("gzip, deflate, br, zstd", ContentEncoding::Brotli),
             ("gzip;q=1.0, identity", ContentEncoding::Gzip),
@@ -198,18 +193,18 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_has_is_recognised_by_its_tag() {
-        let packed = CompressedBody::new("text/html", "a".to_owned());
-        let tag = packed.etag.to_str().unwrap().to_owned();
+    fn a_matching_etag_is_not_modified() {
+        let body = CompressedBody::new("text/html", "a".to_owned());
+        let tag = body.etag.to_str().unwrap().to_owned();
         let mut known = HeaderMap::new();
         let list = format!("\"other\", {tag}");
         known.insert(http::header::IF_NONE_MATCH, list.parse().unwrap());
-        assert!(packed.is_not_modified(&known));
-        assert!(packed.is_not_modified(&headers(http::header::IF_NONE_MATCH, "*")));
-        assert!(!packed.is_not_modified(&headers(http::header::IF_NONE_MATCH, "\"other\"")));
-        assert!(!packed.is_not_modified(&HeaderMap::new()));
+        assert!(body.is_not_modified(&known));
+        assert!(body.is_not_modified(&headers(http::header::IF_NONE_MATCH, "*")));
+        assert!(!body.is_not_modified(&headers(http::header::IF_NONE_MATCH, "\"other\"")));
+        assert!(!body.is_not_modified(&HeaderMap::new()));
         assert_ne!(
-            packed.etag,
+            body.etag,
             CompressedBody::new("text/html", "b".to_owned()).etag
         );
     }

@@ -1,4 +1,4 @@
-//! `render_feed.atom`: incidents, maintenance and announcements for feed readers (RFC 4287).
+//! `feed.atom`: incidents, maintenance and announcements for feed readers (RFC 4287).
 
 use std::fmt::Write;
 
@@ -7,13 +7,13 @@ use galera::publish::status_pages::{
     PublicAnnouncement, PublicIncident, PublicMaintenance, PublicPage,
 };
 
-/// The feed; `page` leads from the feed's address to the page's.
-pub(super) fn render_feed(told: &PublicPage, page: &str, created_at: Timestamp) -> String {
-    let mut entries: Vec<FeedEntry> = told.incidents.iter().map(incident_entry).collect();
-    entries.extend(told.maintenance.iter().map(maintenance_entry));
-    entries.extend(told.announcements.iter().map(announcement_entry));
+/// Renders the feed; `page` is the page's URL relative to the feed's.
+pub(super) fn render_feed(page_content: &PublicPage, page: &str, created_at: Timestamp) -> String {
+    let mut entries: Vec<FeedEntry> = page_content.incidents.iter().map(incident_entry).collect();
+    entries.extend(page_content.maintenance.iter().map(maintenance_entry));
+    entries.extend(page_content.announcements.iter().map(announcement_entry));
     entries.sort_by(|a, b| b.updated.cmp(&a.updated).then_with(|| a.id.cmp(&b.id)));
-    // Of the entries alone: a feed has nothing new while there is no new entry.
+    // From the entries alone: without a new entry, the feed has not changed.
     let updated = entries.iter().map(|entry| entry.updated).max();
     let mut xml = format!(
         "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<feed xmlns=\"http://www.w3.org/2005/Atom\">\n\
@@ -21,8 +21,8 @@ pub(super) fn render_feed(told: &PublicPage, page: &str, created_at: Timestamp) 
          <author><name>{title}</name></author>\n\
          <link rel=\"alternate\" type=\"text/html\" href=\"{page}\"/>\n\
          <link rel=\"self\" type=\"application/atom+xml\" href=\"feed.atom\"/>\n",
-        id = tag_uri(told, ""),
-        title = escape_xml(&told.title),
+        id = tag_uri(page_content, ""),
+        title = escape_xml(&page_content.title),
         updated = updated.unwrap_or(created_at),
     );
     for entry in &entries {
@@ -31,7 +31,7 @@ pub(super) fn render_feed(told: &PublicPage, page: &str, created_at: Timestamp) 
             xml,
             "<entry>\n<id>{}</id>\n<title>{}</title>\n<published>{}</published>\n<updated>{}</updated>\n\
              <link rel=\"alternate\" type=\"text/html\" href=\"{page}{}\"/>\n<content type=\"text\">{}</content>\n</entry>\n",
-            tag_uri(told, &entry.id),
+            tag_uri(page_content, &entry.id),
             escape_xml(&entry.title),
             entry.published,
             entry.updated,
@@ -52,9 +52,9 @@ struct FeedEntry {
     content: String,
 }
 
-/// A name that stays the same wherever the console moves (RFC 4151).
-fn tag_uri(told: &PublicPage, rest: &str) -> String {
-    format!("tag:galera-console,2026:{}{rest}", told.slug)
+/// A tag URI (RFC 4151): an ID that does not depend on the console's URL.
+fn tag_uri(page_content: &PublicPage, rest: &str) -> String {
+    format!("tag:galera-console,2026:{}{rest}", page_content.slug)
 }
 
 fn incident_entry(incident: &PublicIncident) -> FeedEntry {
@@ -67,27 +67,27 @@ fn incident_entry(incident: &PublicIncident) -> FeedEntry {
         .updates
         .first()
         .map_or(incident.opened_at, |u| u.at);
-    let concerned = incident.clusters.join(", ");
+    let clusters = incident.clusters.join(", ");
     FeedEntry {
         id: format!("/incident/{}", incident.id),
         title: format!("{} ({})", incident.title, incident.state.as_str()),
         published: incident.opened_at,
         updated: newest,
         anchor: format!("#incident-{}", incident.id),
-        content: format!("{concerned}\n\n{}", updates.join("\n\n")),
+        content: format!("{clusters}\n\n{}", updates.join("\n\n")),
     }
 }
 
 fn maintenance_entry(maintenance: &PublicMaintenance) -> FeedEntry {
-    let concerned = maintenance.clusters.join(", ");
-    let (from, until, words) = (maintenance.from, maintenance.until, &maintenance.text);
+    let clusters = maintenance.clusters.join(", ");
+    let (from, until, text) = (maintenance.from, maintenance.until, &maintenance.text);
     FeedEntry {
         id: format!("/maintenance/{}", maintenance.id),
         title: format!("Maintenance: {}", maintenance.title),
         published: maintenance.planned_at,
         updated: maintenance.planned_at,
         anchor: String::new(),
-        content: format!("{concerned}\n{from} to {until}\n\n{words}"),
+        content: format!("{clusters}\n{from} to {until}\n\n{text}"),
     }
 }
 
@@ -102,20 +102,13 @@ fn announcement_entry(announcement: &PublicAnnouncement) -> FeedEntry {
     }
 }
 
-/// Text within XML. What XML cannot hold is left out.
+/// Escapes text for XML content and attributes. Characters that XML does not allow are left out.
 pub(super) fn escape_xml(plain: &str) -> String {
-    let mut xml = String::with_capacity(plain.len());
-    for c in plain.chars() {
-        match c {
-            '&' => xml.push_str("&amp;"),
-            '<' => xml.push_str("&lt;"),
-            '>' => xml.push_str("&gt;"),
-            '"' => xml.push_str("&quot;"),
-            '\n' | '\t' => xml.push(c),
-            '\u{fffe}' | '\u{ffff}' => {}
-            c if c.is_control() => {}
-            c => xml.push(c),
-        }
-    }
-    xml
+    let allowed = |c: char| match c {
+        '\n' | '\t' => true,
+        '\u{fffe}' | '\u{ffff}' => false,
+        c => !c.is_control(),
+    };
+    let text: String = plain.chars().filter(|c| allowed(*c)).collect();
+    html_escape::encode_double_quoted_attribute(&text).into_owned()
 }

@@ -1,17 +1,17 @@
-//! The kinds of things that are kept for status pages.
+//! The kinds of items that are stored for status pages.
 
 use galera::publish::status_pages::{Announcement, Incident, Maintenance, StatusPageRecord};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Something that is kept under a name of its own.
+/// An item that is stored under its own key.
 pub(super) trait StatusItem: Serialize + DeserializeOwned + Clone + Send + Sync {
-    /// What it is called in sentences.
+    /// What it is called in messages.
     const NOUN: &'static str;
-    /// Where its kind lies.
+    /// Folder of its kind.
     const FOLDER: &'static str;
 
-    /// Its name in that folder.
+    /// Its slug or ID, unique in that folder.
     fn name(&self) -> &str;
 }
 

@@ -1,30 +1,30 @@
-//! The secret of a link: long enough that nobody guesses it, and kept nowhere but in the link itself.
+//! The secret of an access link: long enough not to be guessed, and stored only as a hash.
 
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// Random bytes of a secret: 192 bits.
+/// Random bytes per secret: 192 bits.
 const SECRET_BYTES: usize = 24;
 
-/// A link's secret, shown once.
+/// An access link's secret, shown once.
 #[derive(Clone)]
 pub struct LinkSecret(String);
 
 impl LinkSecret {
-    /// A fresh one.
+    /// Generates a secret.
     #[must_use]
     pub fn generate() -> Self {
         Self(hex(&rand::random::<[u8; SECRET_BYTES]>()))
     }
 
-    /// The secret as it stands in the link.
+    /// The secret as it appears in the link.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// What is kept of it.
+    /// The hash that is stored.
     #[must_use]
     pub fn hash(&self) -> String {
         hash(&self.0)
@@ -37,7 +37,7 @@ impl fmt::Debug for LinkSecret {
     }
 }
 
-/// What is kept of the secret `given`. Looking it up by its hash takes a time that says nothing about the secret.
+/// The stored hash of the secret `given`. Looking it up by hash takes a time that does not depend on the secret.
 pub(super) fn hash(given: &str) -> String {
     hex(&Sha256::digest(given.as_bytes()))
 }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_long_different_and_not_printed() {
+    fn secrets_are_long_unique_and_not_printed() {
         let (one, other) = (LinkSecret::generate(), LinkSecret::generate());
         assert_eq!(one.expose().len(), 48);
         assert_ne!(one.expose(), other.expose());

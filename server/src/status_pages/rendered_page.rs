@@ -1,4 +1,4 @@
-//! A page as it is sent: everything that is made of it, made once and only when somebody asks.
+//! A page in all of its formats, each rendered once and only on demand.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,46 +15,45 @@ use super::feed::render_feed;
 use super::link_secret;
 use super::summary::render_summary;
 
-/// Badges of one page that are kept.
+/// Maximum number of cached badges per page.
 const BADGES_MAX: usize = 500;
 
-/// What every page needs of the console.
+/// URLs that every page refers to.
 #[derive(Clone, Debug, Default)]
 pub struct PageAssets {
-    /// The URL of the pages' style sheet.
+    /// URL of the style sheet.
     pub css: String,
-    /// The URL of their script.
+    /// URL of the script.
     pub js: String,
-    /// The console's own address, where it is known.
+    /// Public URL of the console, if configured.
     pub console_url: Option<String>,
 }
 
-/// Where something of a page is asked for: relative addresses depend on it.
+/// Where a page is served; its relative links depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageLocation {
-    /// `/status_page/slug` and `/status_page/slug/…`.
+    /// `/status/{slug}` and `/status/{slug}/…`.
     Slug,
-    /// `/s/link_secret/` and `/s/link_secret/…`.
+    /// `/s/{secret}/` and `/s/{secret}/…`.
     Secret,
 }
 
-/// A page as of a moment.
+/// A page at one time.
 #[derive(Debug)]
 pub struct RenderedPage {
-    /// The page.
     pub page: Arc<Versioned<StatusPageRecord>>,
-    /// What it says.
+    /// What it shows.
     pub content: PublicPage,
-    /// Names what it says: another version says something else.
+    /// Hash of the content and the assets.
     pub version: String,
-    /// When that was found to be so.
+    /// When the content was last checked.
     pub as_of: Timestamp,
     assets: Arc<PageAssets>,
     html: [OnceLock<CompressedBody>; 2],
     parts: Arc<RenderedParts>,
 }
 
-/// What does not depend on when the page was last looked after.
+/// Formats that do not depend on `as_of`.
 #[derive(Debug, Default)]
 struct RenderedParts {
     summary: OnceLock<CompressedBody>,
@@ -82,7 +81,7 @@ impl RenderedPage {
         }
     }
 
-    /// The same page, found to be so later.
+    /// The same page, checked again at `as_of`.
     pub(super) fn refreshed(&self, as_of: Timestamp) -> Self {
         Self {
             page: Arc::clone(&self.page),
@@ -95,17 +94,17 @@ impl RenderedPage {
         }
     }
 
-    /// The page itself.
+    /// The HTML page.
     #[must_use]
-    pub fn html(&self, place: PageLocation) -> &CompressedBody {
-        self.html[place as usize].get_or_init(|| {
-            let below = format!("{}/", self.page.value.slug);
+    pub fn html(&self, location: PageLocation) -> &CompressedBody {
+        self.html[location as usize].get_or_init(|| {
+            let slug_path = format!("{}/", self.page.value.slug);
             let page = StatusPage {
                 status: &self.content,
                 version: &self.version,
                 as_of: self.as_of,
-                base_path: match place {
-                    PageLocation::Slug => &below,
+                base_path: match location {
+                    PageLocation::Slug => &slug_path,
                     PageLocation::Secret => "",
                 },
                 css: &self.assets.css,
@@ -116,7 +115,7 @@ impl RenderedPage {
         })
     }
 
-    /// What Statuspage's readers read.
+    /// The summary in Statuspage's format.
     #[must_use]
     pub fn summary(&self) -> &CompressedBody {
         self.parts.summary.get_or_init(|| {
@@ -129,9 +128,9 @@ impl RenderedPage {
 
     /// The Atom feed.
     #[must_use]
-    pub fn feed(&self, place: PageLocation) -> &CompressedBody {
-        self.parts.feed[place as usize].get_or_init(|| {
-            let page = match place {
+    pub fn feed(&self, location: PageLocation) -> &CompressedBody {
+        self.parts.feed[location as usize].get_or_init(|| {
+            let page = match location {
                 PageLocation::Slug => format!("../{}", self.page.value.slug),
                 PageLocation::Secret => "./".to_owned(),
             };
@@ -140,42 +139,42 @@ impl RenderedPage {
         })
     }
 
-    /// A badge; `None` when the page shows no such cluster.
+    /// A badge; `None` when the page does not show the cluster.
     #[must_use]
-    pub fn badge(&self, of: BadgeSubject) -> Option<Arc<CompressedBody>> {
+    pub fn badge(&self, subject: BadgeSubject) -> Option<Arc<CompressedBody>> {
         let mut badges = self
             .parts
             .badges
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = badges.get(&of) {
-            return Some(Arc::clone(known));
+        if let Some(cached) = badges.get(&subject) {
+            return Some(Arc::clone(cached));
         }
-        let made = Arc::new(CompressedBody::new(
+        let badge = Arc::new(CompressedBody::new(
             "image/svg+xml",
-            render_badge(&self.content, &of)?,
+            render_badge(&self.content, &subject)?,
         ));
         if badges.len() < BADGES_MAX {
-            badges.insert(of, Arc::clone(&made));
+            badges.insert(subject, Arc::clone(&badge));
         }
-        Some(made)
+        Some(badge)
     }
 }
 
-/// Every page, ready to be sent.
+/// All rendered pages.
 #[derive(Debug, Default)]
 pub struct RenderedPages {
     pub(super) pages: BTreeMap<String, Arc<RenderedPage>>,
-    /// Slugs by the hashes of the secrets that lead to them, with when those end.
+    /// Slug and expiry by the hash of the link's secret.
     pub(super) links: HashMap<String, (String, Option<Timestamp>)>,
 }
 
 impl RenderedPages {
     pub(super) fn new(pages: BTreeMap<String, Arc<RenderedPage>>) -> Self {
         let mut links = HashMap::new();
-        for (slug, print) in &pages {
-            let page = &print.page.value;
-            if page.settings.visibility != PageVisibility::AccessLink {
+        for (slug, rendered) in &pages {
+            let page = &rendered.page.value;
+            if page.settings.visibility != PageVisibility::Link {
                 continue;
             }
             for link in page.links.iter().filter(|link| link.revoked_at.is_none()) {
@@ -185,13 +184,12 @@ impl RenderedPages {
         Self { pages, links }
     }
 
-    /// The page that is called `slug`.
     #[must_use]
     pub fn page(&self, slug: &str) -> Option<&Arc<RenderedPage>> {
         self.pages.get(slug)
     }
 
-    /// The page that `link_secret` leads to at `now`.
+    /// The page whose access link has `secret` and is valid at `now`.
     #[must_use]
     pub fn page_for_secret(&self, secret: &str, now: Timestamp) -> Option<&Arc<RenderedPage>> {
         let (slug, expires) = self.links.get(&link_secret::hash(secret))?;

@@ -1,4 +1,4 @@
-//! Keeps every page ready to be sent: composes it anew whenever something that it may show has changed.
+//! Keeps every page rendered: composes it again whenever something that it shows has changed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -22,26 +22,25 @@ use super::rendered_page::{PageAssets, RenderedPage, RenderedPages};
 use super::service::StatusPageService;
 use super::verdict_history::VerdictHistory;
 
-/// Least time between two looks, so that a burst of changes costs one.
+/// Minimum pause between two refreshes, so that a burst of changes costs one.
 const DEBOUNCE: Duration = Duration::from_millis(40);
-/// Most time between two looks: maintenance begins and ends by the clock alone.
+/// Maximum time between two refreshes: maintenance begins and ends by the clock alone.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
-/// How old a page may say that it is while nothing changes.
+/// Maximum age of a page's "as of" time while nothing changes.
 const AS_OF_MAX_AGE: Duration = Duration::from_secs(20);
-/// How long the days of a cluster are believed while its verdict stays.
+/// How long a cluster's days are cached while its verdict does not change.
 const DAYS_CACHE_TTL: Duration = Duration::from_secs(10);
-/// How long ahead planned maintenance is announced in the console.
+/// How long in advance the console shows scheduled maintenance.
 const ANNOUNCE_AHEAD: Duration = Duration::from_secs(86_400);
 
 pub(super) struct PageRenderer {
     service: StatusPageService,
-    hub: Monitor,
+    monitor: Monitor,
     verdict_history: Arc<dyn VerdictHistory>,
     assets: Arc<PageAssets>,
     cached_days: HashMap<ClusterName, CachedDays>,
 }
 
-/// The days of a cluster as they were computed last.
 struct CachedDays {
     verdict: VerdictState,
     since: Timestamp,
@@ -52,82 +51,83 @@ struct CachedDays {
 impl PageRenderer {
     pub(super) fn new(
         service: StatusPageService,
-        hub: Monitor,
+        monitor: Monitor,
         verdict_history: Arc<dyn VerdictHistory>,
-        look: PageAssets,
+        assets: PageAssets,
     ) -> Self {
         Self {
             service,
-            hub,
+            monitor,
             verdict_history,
-            assets: Arc::new(look),
+            assets: Arc::new(assets),
             cached_days: HashMap::new(),
         }
     }
 
-    /// Works until `shutdown`.
+    /// Runs until `shutdown`.
     pub(super) async fn run(mut self, shutdown: CancellationToken) {
-        let (mut overview, mut shelf) = (self.hub.overview(), self.service.subscribe());
+        let (mut overview, mut snapshots) = (self.monitor.overview(), self.service.subscribe());
         loop {
-            shelf.mark_unchanged();
+            snapshots.mark_unchanged();
             overview.mark_unchanged();
             self.refresh(now());
-            let go_on = tokio::select! {
+            let running = tokio::select! {
                 () = shutdown.cancelled() => false,
-                news = overview.changed() => news.is_ok(),
-                news = shelf.changed() => news.is_ok(),
+                changed = overview.changed() => changed.is_ok(),
+                changed = snapshots.changed() => changed.is_ok(),
                 () = sleep(REFRESH_INTERVAL) => true,
             };
-            if !go_on {
+            if !running {
                 return;
             }
             sleep(DEBOUNCE).await;
         }
     }
 
-    /// Publishes what is new.
+    /// Composes all pages and publishes them if any has changed.
     fn refresh(&mut self, now: Timestamp) {
-        let shelf = self.service.snapshot();
-        let views = self.hub.views();
-        self.hub
-            .set_notices("maintenance", maintenance_notices(&shelf, now));
-        let sources = self.sources(&shelf, &views, now);
+        let snapshot = self.service.snapshot();
+        let views = self.monitor.views();
+        self.monitor
+            .set_notices("maintenance", maintenance_notices(&snapshot, now));
+        let sources = self.sources(&snapshot, &views, now);
         let before = self.service.rendered_pages();
-        let mut changed = before.pages.len() != shelf.pages.len();
+        let mut changed = before.pages.len() != snapshot.pages.len();
         let mut pages = BTreeMap::new();
-        for (slug, page) in &shelf.pages {
-            let told = compose(&page.value, &sources, now);
-            let known = before.pages.get(slug);
-            let same = known.filter(|known| known.content == told && known.page == *page);
-            let print = match same {
-                Some(known) if known.as_of.age(now) < AS_OF_MAX_AGE => Arc::clone(known),
-                Some(known) => Arc::new(known.refreshed(now)),
+        for (slug, page) in &snapshot.pages {
+            let content = compose(&page.value, &sources, now);
+            let previous = before.pages.get(slug);
+            let unchanged =
+                previous.filter(|previous| previous.content == content && previous.page == *page);
+            let rendered = match unchanged {
+                Some(previous) if previous.as_of.age(now) < AS_OF_MAX_AGE => Arc::clone(previous),
+                Some(previous) => Arc::new(previous.refreshed(now)),
                 None => Arc::new(RenderedPage::new(
                     Arc::clone(page),
-                    told,
+                    content,
                     now,
                     Arc::clone(&self.assets),
                 )),
             };
-            changed |= known.is_none_or(|known| !Arc::ptr_eq(known, &print));
-            pages.insert(slug.clone(), print);
+            changed |= previous.is_none_or(|previous| !Arc::ptr_eq(previous, &rendered));
+            pages.insert(slug.clone(), rendered);
         }
         if changed {
             self.service.publish_rendered(RenderedPages::new(pages));
         }
     }
 
-    /// What the pages are composed of, as far as any page shows it.
+    /// The sources of all pages; only clusters that some page shows.
     fn sources<'a>(
         &mut self,
-        shelf: &'a StatusPageSnapshot,
+        snapshot: &'a StatusPageSnapshot,
         views: &'a [Arc<Published<ClusterView>>],
         now: Timestamp,
     ) -> PageSources<'a> {
         let mut clusters = BTreeMap::new();
         for view in views {
             let view = &view.value;
-            if shelf
+            if snapshot
                 .pages
                 .values()
                 .any(|page| page.value.shows_cluster(&view.name))
@@ -139,22 +139,22 @@ impl PageRenderer {
             .retain(|name, _| clusters.contains_key(name));
         PageSources {
             clusters,
-            incidents: shelf
+            incidents: snapshot
                 .incidents
                 .values()
                 .map(|stored| &stored.value)
                 .collect(),
-            maintenance: shelf
+            maintenance: snapshot
                 .maintenance
                 .values()
                 .map(|stored| &stored.value)
                 .collect(),
-            announcements: shelf
+            announcements: snapshot
                 .announcements
                 .values()
                 .map(|stored| &stored.value)
                 .collect(),
-            stale_since: shelf.etcd_unreachable_since,
+            stale_since: snapshot.etcd_unreachable_since,
         }
     }
 
@@ -164,39 +164,37 @@ impl PageRenderer {
         now: Timestamp,
     ) -> PageClusterSource<'a> {
         let verdict = &view.verdict;
-        let fresh = self.cached_days.get(&view.name).filter(|known| {
-            let same_day = Date::of(known.computed_at) == Date::of(now);
-            known.verdict == verdict.state
-                && known.computed_at.age(now) < DAYS_CACHE_TTL
+        let fresh = self.cached_days.get(&view.name).filter(|cached| {
+            let same_day = Date::of(cached.computed_at) == Date::of(now);
+            cached.verdict == verdict.state
+                && cached.computed_at.age(now) < DAYS_CACHE_TTL
                 && same_day
         });
         if fresh.is_none() {
-            let remembered = CachedDays {
+            let computed = CachedDays {
                 verdict: verdict.state,
                 since: verdict_since(&*self.verdict_history, verdict, &view.name),
                 computed_at: now,
                 days: self.verdict_history.days(&view.name, now, UPTIME_DAYS),
             };
-            self.cached_days.insert(view.name.clone(), remembered);
+            self.cached_days.insert(view.name.clone(), computed);
         }
-        let remembered = self.cached_days.get(&view.name);
+        let cached = self.cached_days.get(&view.name);
         PageClusterSource {
             view,
-            since: remembered.map_or(verdict.since, |known| known.since),
-            days: remembered
-                .map(|known| known.days.clone())
-                .unwrap_or_default(),
+            since: cached.map_or(verdict.since, |cached| cached.since),
+            days: cached.map(|cached| cached.days.clone()).unwrap_or_default(),
         }
     }
 }
 
-/// What the console says about maintenance that goes on or is near.
-fn maintenance_notices(shelf: &StatusPageSnapshot, now: Timestamp) -> Vec<String> {
-    let near = now.plus(ANNOUNCE_AHEAD);
-    let all = shelf.maintenance.values().map(|stored| &stored.value);
+/// The console's notices about maintenance that is in progress or starts soon.
+fn maintenance_notices(snapshot: &StatusPageSnapshot, now: Timestamp) -> Vec<String> {
+    let horizon = now.plus(ANNOUNCE_AHEAD);
+    let all = snapshot.maintenance.values().map(|stored| &stored.value);
     let due = all.filter(|maintenance| match maintenance.phase(now) {
         MaintenancePhase::Current => true,
-        MaintenancePhase::Planned => maintenance.from < near,
+        MaintenancePhase::Planned => maintenance.from < horizon,
         MaintenancePhase::Over => false,
     });
     due.map(|maintenance| {
@@ -204,24 +202,24 @@ fn maintenance_notices(shelf: &StatusPageSnapshot, now: Timestamp) -> Vec<String
         let (names, title) = (names.join(", "), &maintenance.title);
         let until = maintenance.until.to_short_string(now);
         if maintenance.phase(now) == MaintenancePhase::Current {
-            format!("Maintenance of {names} until {until}: {title}. Alarms about it are quiet.")
+            format!("Maintenance of {names} until {until}: {title}. Alerts are muted.")
         } else {
             let from = maintenance.from.to_short_string(now);
-            format!("Maintenance of {names} is planned from {from} to {until}: {title}.")
+            format!("Maintenance of {names} scheduled from {from} to {until}: {title}.")
         }
     })
     .collect()
 }
 
-/// Since when a verdict holds: a console that was started meanwhile saw it later than it began.
+/// Since when a verdict holds. The history may know an earlier time than this replica, which may have started since.
 pub(super) fn verdict_since(
-    past: &dyn VerdictHistory,
+    history: &dyn VerdictHistory,
     verdict: &Verdict,
     cluster: &ClusterName,
 ) -> Timestamp {
-    let remembered = past.since(cluster, verdict.state);
-    remembered.map_or(verdict.since, |since| since.min(verdict.since))
+    let recorded = history.since(cluster, verdict.state);
+    recorded.map_or(verdict.since, |since| since.min(verdict.since))
 }
 
-/// Where pages are taken from, and the news of newer ones.
+/// Publishes the rendered pages.
 pub(super) type RenderedPagesSender = watch::Sender<Arc<RenderedPages>>;

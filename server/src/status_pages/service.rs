@@ -1,4 +1,4 @@
-//! What people can do with status pages, incidents, maintenance and announcements; every replica serves everybody.
+//! Changes to status pages, incidents, maintenance and announcements, on any replica.
 
 use std::sync::Arc;
 
@@ -29,37 +29,30 @@ use super::store::{StatusPageStore, not_found};
 use super::verdict_history::VerdictHistory;
 use crate::actions::{is_valid_id, new_id};
 
-/// Most status pages.
 const PAGES_MAX: usize = 200;
-/// Most incidents that are open, maintenance that is not over, and announcements that are told, at the same time.
+/// Maximum number of open incidents, of unfinished maintenance, and of current announcements, each.
 const CURRENT_MAX: usize = 200;
 
-/// What a desk is told.
+/// Settings of the service.
 #[derive(Clone, Debug)]
 pub struct StatusPageConfig {
-    /// Where the console keeps its state.
+    /// Prefix of the console's keys in etcd.
     pub state_prefix: String,
-    /// This process, for people.
+    /// This replica's name, as shown to operators.
     pub replica: String,
-    /// What every page needs of the console.
     pub assets: PageAssets,
 }
 
-/// What a desk works with.
+/// What the service depends on.
 pub struct StatusPageDeps {
-    /// etcd.
     pub registry: Registry,
-    /// The audit trail.
     pub trail: AuditTrail,
-    /// The clusters.
     pub hub: Monitor,
-    /// Who remembers how they were.
     pub verdict_history: Arc<dyn VerdictHistory>,
-    /// Whether this replica leads.
     pub leadership: Leadership,
 }
 
-/// The desk; clones share it.
+/// Manages status pages; clones share it.
 #[derive(Clone, Debug)]
 pub struct StatusPageService {
     pub(super) inner: Arc<StatusPageInner>,
@@ -73,77 +66,78 @@ pub(super) struct StatusPageInner {
 }
 
 impl StatusPageService {
-    /// A desk whose tasks keep what is known true, keep the pages ready to be sent and, while this replica leads, open and
-    /// resolve incidents by themselves, as `tasks`.
+    /// Starts the service's tasks: they follow etcd, keep the pages rendered and, while this replica leads, open and
+    /// resolve automatic incidents.
     #[must_use]
-    pub fn start(settings: StatusPageConfig, around: StatusPageDeps, tasks: &Tasks) -> Self {
+    pub fn start(settings: StatusPageConfig, deps: StatusPageDeps, tasks: &Tasks) -> Self {
         let Tasks { tracker, shutdown } = tasks;
         let StatusPageDeps {
             registry,
             trail,
             hub,
-            verdict_history: past,
+            verdict_history,
             leadership,
-        } = around;
+        } = deps;
         let keys = StatusPageKeys::new(&settings.state_prefix);
         let inner = Arc::new(StatusPageInner {
             store: StatusPageStore::new(registry.clone(), keys.clone(), trail),
             cache: StatusPageCache::new(keys),
             rendered: RenderedPagesSender::default(),
         });
-        let (following, stop) = (Arc::clone(&inner), shutdown.clone());
-        tracker.spawn(async move { following.cache.follow(registry, stop).await });
-        let desk = Self { inner };
-        let press = PageRenderer::new(
-            desk.clone(),
+        let (follower, stop) = (Arc::clone(&inner), shutdown.clone());
+        tracker.spawn(async move { follower.cache.follow(registry, stop).await });
+        let service = Self { inner };
+        let renderer = PageRenderer::new(
+            service.clone(),
             hub.clone(),
-            Arc::clone(&past),
+            Arc::clone(&verdict_history),
             settings.assets,
         );
-        tracker.spawn(press.run(shutdown.clone()));
-        let warden = AutoIncidentWorker::new(desk.clone(), hub, past, settings.replica);
-        tracker.spawn(warden.run(leadership, shutdown.clone()));
-        desk
+        tracker.spawn(renderer.run(shutdown.clone()));
+        let auto_incidents =
+            AutoIncidentWorker::new(service.clone(), hub, verdict_history, settings.replica);
+        tracker.spawn(auto_incidents.run(leadership, shutdown.clone()));
+        service
     }
 
-    /// Every page, ready to be sent.
+    /// All rendered pages.
     #[must_use]
     pub fn rendered_pages(&self) -> Arc<RenderedPages> {
         Arc::clone(&self.inner.rendered.borrow())
     }
 
-    /// Every page, ready to be sent, and the news of newer ones.
+    /// All rendered pages; the receiver is notified of changes.
     #[must_use]
     pub fn subscribe_rendered(&self) -> watch::Receiver<Arc<RenderedPages>> {
         self.inner.rendered.subscribe()
     }
 
-    pub(super) fn publish_rendered(&self, prints: RenderedPages) {
-        self.inner.rendered.send_replace(Arc::new(prints));
+    pub(super) fn publish_rendered(&self, pages: RenderedPages) {
+        self.inner.rendered.send_replace(Arc::new(pages));
     }
 
-    /// Everything that is known.
+    /// Everything about status pages. Read from memory.
     #[must_use]
     pub fn snapshot(&self) -> Arc<StatusPageSnapshot> {
         self.inner.cache.snapshot()
     }
 
-    /// Everything that is known, and the news of changes.
+    /// Everything about status pages; the receiver is notified of changes.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<StatusPageSnapshot>> {
         self.inner.cache.subscribe()
     }
 
-    /// The maintenance that `cluster` is in at `now`: a reason to keep alarms quiet. From memory.
+    /// The maintenance of `cluster` that is in progress at `now`, during which alerts are muted. Read from memory.
     #[must_use]
     pub fn in_maintenance(&self, cluster: &ClusterName, now: Timestamp) -> Option<Maintenance> {
         self.snapshot().in_maintenance(cluster, now).cloned()
     }
 
-    /// Makes a page.
+    /// Creates a page.
     ///
     /// # Errors
-    /// [`StatusPageError`]; nothing is made then.
+    /// When the settings are invalid, the slug is taken, there are too many pages, or etcd fails.
     pub async fn create_page(
         &self,
         by: &Actor,
@@ -160,14 +154,14 @@ impl StatusPageService {
             .create(&page, Vec::new(), &[record])
             .await?;
         let stored = stored.ok_or_else(|| StatusPageError::SlugTaken(page.slug.to_string()))?;
-        tracing::info!(page = %page.slug, user = by.name, "{} made the status page {}", by.name, page.slug);
+        tracing::info!(page = %page.slug, user = by.name, "{} created the status page {}", by.name, page.slug);
         Ok(self.cache_own_write(stored))
     }
 
-    /// Changes a page; `seen` is the revision that the change rests on, when the caller knows it.
+    /// Changes a page; `seen` is the revision that the change is based on, if the caller knows it.
     ///
     /// # Errors
-    /// [`StatusPageError`]; the page stays as it is.
+    /// When the settings are invalid, the page is unknown or was changed since, or etcd fails.
     pub async fn update_page(
         &self,
         by: &Actor,
@@ -176,7 +170,7 @@ impl StatusPageService {
         seen: Option<i64>,
     ) -> Result<Versioned<StatusPageRecord>, StatusPageError> {
         let at = now();
-        let step = |page: &Versioned<StatusPageRecord>| {
+        let change = |page: &Versioned<StatusPageRecord>| {
             if seen.is_some_and(|seen| seen != page.revision) {
                 return Err(StatusPageError::Changed);
             }
@@ -184,14 +178,14 @@ impl StatusPageService {
             let record = audit_records::page("page_changed", &next, &by.name, at);
             Ok((next, vec![record]))
         };
-        let stored = self.inner.store.update(slug.as_str(), step).await?;
+        let stored = self.inner.store.update(slug.as_str(), change).await?;
         Ok(self.cache_own_write(stored))
     }
 
-    /// Deletes a page with all of its links; `confirm` must be its slug.
+    /// Deletes a page with its links; `confirm` must be its slug.
     ///
     /// # Errors
-    /// [`StatusPageError`]; the page stays.
+    /// When it is not confirmed, the page is unknown or was changed in the meantime, or etcd fails.
     pub async fn delete_page(
         &self,
         by: &Actor,
@@ -219,14 +213,14 @@ impl StatusPageService {
         let name = slug.as_str();
         self.inner
             .cache
-            .update(|shelf| drop(shelf.pages.remove(name)));
+            .update(|snapshot| drop(snapshot.pages.remove(name)));
         Ok(())
     }
 
-    /// Makes a secret link to a page. The secret is given once, here.
+    /// Creates a secret link to a page. The secret is returned only here.
     ///
     /// # Errors
-    /// [`StatusPageError`]; no link is made then.
+    /// When the page is unknown or needs no link, the expiry is in the past, or etcd fails.
     pub async fn create_link(
         &self,
         by: &Actor,
@@ -244,20 +238,20 @@ impl StatusPageService {
             expires_at,
             revoked_at: None,
         };
-        let step = |page: &Versioned<StatusPageRecord>| {
+        let change = |page: &Versioned<StatusPageRecord>| {
             let next = page.value.with_link(link.clone())?;
             let record = audit_records::link("link_created", &next, &link, &by.name, at);
             Ok((next, vec![record]))
         };
-        let stored = self.inner.store.update(slug.as_str(), step).await?;
+        let stored = self.inner.store.update(slug.as_str(), change).await?;
         self.cache_own_write(stored);
         Ok((link, secret))
     }
 
-    /// Ends a secret link.
+    /// Revokes a secret link.
     ///
     /// # Errors
-    /// [`StatusPageError`]; the link stays as it is.
+    /// When the page or the link is unknown, the link is revoked already, or etcd fails.
     pub async fn revoke_link(
         &self,
         by: &Actor,
@@ -265,7 +259,7 @@ impl StatusPageService {
         id: &str,
     ) -> Result<Versioned<StatusPageRecord>, StatusPageError> {
         let at = now();
-        let step = |page: &Versioned<StatusPageRecord>| {
+        let change = |page: &Versioned<StatusPageRecord>| {
             let next = page.value.with_link_revoked(id, at);
             let next = next.ok_or_else(|| StatusPageError::NotFound {
                 what: "link",
@@ -277,21 +271,21 @@ impl StatusPageService {
             let records = record.into_iter().collect();
             Ok((next, records))
         };
-        let stored = self.inner.store.update(slug.as_str(), step).await?;
+        let stored = self.inner.store.update(slug.as_str(), change).await?;
         Ok(self.cache_own_write(stored))
     }
 
     /// Opens an incident.
     ///
     /// # Errors
-    /// [`StatusPageError`]; nothing is opened then.
+    /// When it is invalid, there are too many open incidents, or etcd fails.
     pub async fn open_incident(
         &self,
         by: &Actor,
         new: &NewIncident,
     ) -> Result<Versioned<Incident>, StatusPageError> {
-        let shelf = self.snapshot();
-        let open = shelf
+        let snapshot = self.snapshot();
+        let open = snapshot
             .incidents
             .values()
             .filter(|stored| stored.value.is_open());
@@ -303,14 +297,14 @@ impl StatusPageService {
             .await?;
         self.inner
             .cache
-            .apply_own_write(|shelf| &mut shelf.incidents, &stored);
+            .apply_own_write(|snapshot| &mut snapshot.incidents, &stored);
         Ok(stored)
     }
 
     /// Adds an update to an incident, which may resolve it.
     ///
     /// # Errors
-    /// [`StatusPageError`]; the incident stays as it is.
+    /// When the update is invalid, the incident is unknown or resolved, or etcd fails.
     pub async fn update_incident(
         &self,
         by: &Actor,
@@ -320,46 +314,46 @@ impl StatusPageService {
     ) -> Result<Versioned<Incident>, StatusPageError> {
         let id = validate_id::<Incident>(id)?;
         let at = now();
-        let step = |incident: &Versioned<Incident>| {
+        let change = |incident: &Versioned<Incident>| {
             let next = incident.value.with_update(state, text, &by.name, at)?;
             let records = audit_records::incident(&next).into_iter().collect();
             Ok((next, records))
         };
-        let stored = self.inner.store.update(id, step).await?;
+        let stored = self.inner.store.update(id, change).await?;
         self.inner
             .cache
-            .apply_own_write(|shelf| &mut shelf.incidents, &stored);
+            .apply_own_write(|snapshot| &mut snapshot.incidents, &stored);
         Ok(stored)
     }
 
-    /// Plans a maintenance.
+    /// Schedules maintenance.
     ///
     /// # Errors
-    /// [`StatusPageError`]; nothing is planned then.
+    /// When it is invalid, there is too much unfinished maintenance, or etcd fails.
     pub async fn plan_maintenance(
         &self,
         by: &Actor,
         new: &NewMaintenance,
     ) -> Result<Versioned<Maintenance>, StatusPageError> {
-        let (at, shelf) = (now(), self.snapshot());
-        let current = shelf
+        let (at, snapshot) = (now(), self.snapshot());
+        let current = snapshot
             .maintenance
             .values()
             .filter(|m| m.value.ends_at() > at);
-        check_limit(current.count(), CURRENT_MAX, "maintenance windows ahead")?;
-        let planned = Maintenance::plan(new, &new_id(at), &by.name, at)?;
-        let record = audit_records::maintenance("maintenance_planned", &planned, &by.name, at);
-        let stored = self.create_item(&planned, Some(record)).await?;
+        check_limit(current.count(), CURRENT_MAX, "maintenance windows")?;
+        let maintenance = Maintenance::plan(new, &new_id(at), &by.name, at)?;
+        let record = audit_records::maintenance("maintenance_planned", &maintenance, &by.name, at);
+        let stored = self.create_item(&maintenance, Some(record)).await?;
         self.inner
             .cache
-            .apply_own_write(|shelf| &mut shelf.maintenance, &stored);
+            .apply_own_write(|snapshot| &mut snapshot.maintenance, &stored);
         Ok(stored)
     }
 
-    /// Ends a maintenance early, or calls it off.
+    /// Ends maintenance early, or cancels it.
     ///
     /// # Errors
-    /// [`StatusPageError`]; the maintenance stays as it is.
+    /// When the maintenance is unknown or over, or etcd fails.
     pub async fn end_maintenance(
         &self,
         by: &Actor,
@@ -367,29 +361,29 @@ impl StatusPageService {
     ) -> Result<Versioned<Maintenance>, StatusPageError> {
         let id = validate_id::<Maintenance>(id)?;
         let at = now();
-        let step = |maintenance: &Versioned<Maintenance>| {
+        let change = |maintenance: &Versioned<Maintenance>| {
             let next = maintenance.value.ended(&by.name, at)?;
             let record = audit_records::maintenance("maintenance_ended", &next, &by.name, at);
             Ok((next, vec![record]))
         };
-        let stored = self.inner.store.update(id, step).await?;
+        let stored = self.inner.store.update(id, change).await?;
         self.inner
             .cache
-            .apply_own_write(|shelf| &mut shelf.maintenance, &stored);
+            .apply_own_write(|snapshot| &mut snapshot.maintenance, &stored);
         Ok(stored)
     }
 
-    /// Announces something.
+    /// Publishes an announcement.
     ///
     /// # Errors
-    /// [`StatusPageError`]; nothing is announced then.
+    /// When it is invalid, names an unknown page, there are too many current announcements, or etcd fails.
     pub async fn announce(
         &self,
         by: &Actor,
         new: &NewAnnouncement,
     ) -> Result<Versioned<Announcement>, StatusPageError> {
-        let (at, shelf) = (now(), self.snapshot());
-        let current = shelf
+        let (at, snapshot) = (now(), self.snapshot());
+        let current = snapshot
             .announcements
             .values()
             .filter(|a| a.value.is_current(at));
@@ -397,23 +391,23 @@ impl StatusPageService {
         let missing = new
             .pages
             .iter()
-            .find(|slug| !shelf.pages.contains_key(slug.as_str()));
+            .find(|slug| !snapshot.pages.contains_key(slug.as_str()));
         if let Some(slug) = missing {
             return Err(StatusPageRefusal::UnknownPage(slug.to_string()).into());
         }
-        let made = Announcement::publish(new, &new_id(at), &by.name, at)?;
-        let record = audit_records::announcement("announcement_made", &made, &by.name, at);
-        let stored = self.create_item(&made, Some(record)).await?;
+        let announcement = Announcement::publish(new, &new_id(at), &by.name, at)?;
+        let record = audit_records::announcement("announcement_made", &announcement, &by.name, at);
+        let stored = self.create_item(&announcement, Some(record)).await?;
         self.inner
             .cache
-            .apply_own_write(|shelf| &mut shelf.announcements, &stored);
+            .apply_own_write(|snapshot| &mut snapshot.announcements, &stored);
         Ok(stored)
     }
 
-    /// Takes an announcement back.
+    /// Withdraws an announcement.
     ///
     /// # Errors
-    /// [`StatusPageError`]; the announcement stays.
+    /// When the announcement is unknown or withdrawn already, or etcd fails.
     pub async fn withdraw_announcement(
         &self,
         by: &Actor,
@@ -421,19 +415,19 @@ impl StatusPageService {
     ) -> Result<Versioned<Announcement>, StatusPageError> {
         let id = validate_id::<Announcement>(id)?;
         let at = now();
-        let step = |announcement: &Versioned<Announcement>| {
+        let change = |announcement: &Versioned<Announcement>| {
             let next = announcement.value.withdrawn(at)?;
             let record = audit_records::announcement("announcement_withdrawn", &next, &by.name, at);
             Ok((next, vec![record]))
         };
-        let stored = self.inner.store.update(id, step).await?;
+        let stored = self.inner.store.update(id, change).await?;
         self.inner
             .cache
-            .apply_own_write(|shelf| &mut shelf.announcements, &stored);
+            .apply_own_write(|snapshot| &mut snapshot.announcements, &stored);
         Ok(stored)
     }
 
-    /// Writes something under a fresh identity.
+    /// Writes an item under its new ID.
     async fn create_item<T: super::item::StatusItem>(
         &self,
         value: &T,
@@ -441,14 +435,14 @@ impl StatusPageService {
     ) -> Result<Versioned<T>, StatusPageError> {
         let records: Vec<_> = record.into_iter().collect();
         let stored = self.inner.store.create(value, Vec::new(), &records).await?;
-        // Somebody else drew the same identity in the same millisecond.
+        // `None` when the same ID was generated elsewhere in the same millisecond.
         stored.ok_or(StatusPageError::Contended)
     }
 
     fn cache_own_write(&self, stored: Versioned<StatusPageRecord>) -> Versioned<StatusPageRecord> {
         self.inner
             .cache
-            .apply_own_write(|shelf| &mut shelf.pages, &stored);
+            .apply_own_write(|snapshot| &mut snapshot.pages, &stored);
         stored
     }
 }
@@ -460,7 +454,7 @@ fn check_limit(count: usize, limit: usize, what: &'static str) -> Result<(), Sta
     Err(StatusPageRefusal::TooMany { what, limit })
 }
 
-/// `id` when it may be an identity: what a person sends becomes part of a key.
+/// Returns `id` if it has the form of an ID: it becomes part of a key.
 fn validate_id<T: super::item::StatusItem>(id: &str) -> Result<&str, StatusPageError> {
     if is_valid_id(id) {
         Ok(id)

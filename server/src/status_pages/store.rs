@@ -1,4 +1,4 @@
-//! Pages and what they tell in etcd: every write compares what it rests on and comes with its entries of the audit trail.
+//! Status page items in etcd. Every write compares the revision that it is based on and includes its audit records.
 
 use console_core::audit::AuditTrail;
 use console_core::keyspace::StatusPageKeys;
@@ -9,7 +9,7 @@ use registry::{Precondition, Registry, Transaction};
 use super::StatusPageError;
 use super::item::StatusItem;
 
-/// Races that are decided anew on the newest value before giving up.
+/// How often a change that lost a race is retried on the newest value.
 const ATTEMPTS_MAX: usize = 10;
 
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ impl StatusPageStore {
         }
     }
 
-    /// The thing `name` now, read linearizably.
+    /// The current item `name`, read linearizably.
     pub(super) async fn get<T: StatusItem>(
         &self,
         name: &str,
@@ -35,7 +35,7 @@ impl StatusPageStore {
         found.ok_or_else(|| not_found::<T>(name))
     }
 
-    /// Writes a new thing; `None` when there is one of its name. `guards` are what else must hold.
+    /// Writes a new item; `None` when the name is taken or one of the additional `guards` does not hold.
     pub(super) async fn create<T: StatusItem>(
         &self,
         value: &T,
@@ -50,7 +50,7 @@ impl StatusPageStore {
         Ok(created.stored())
     }
 
-    /// Replaces `seen` by `next`; `None` when somebody changed it since, or one of `guards` does not hold.
+    /// Replaces `seen` by `next`; `None` when it was changed since, or one of `guards` does not hold.
     pub(super) async fn replace<T: StatusItem>(
         &self,
         seen: &Versioned<T>,
@@ -66,7 +66,7 @@ impl StatusPageStore {
         Ok(replaced.stored())
     }
 
-    /// Removes `seen`; `false` when somebody changed it since, or one of `guards` does not hold.
+    /// Removes `seen`; `false` when it was changed since, or one of `guards` does not hold.
     pub(super) async fn remove<T: StatusItem>(
         &self,
         seen: &Versioned<T>,
@@ -81,15 +81,15 @@ impl StatusPageStore {
         Ok(removed)
     }
 
-    /// Changes the thing `name` by a step that is decided anew whenever somebody else was first.
+    /// Changes the item `name`; `change` is evaluated again whenever a concurrent write was first.
     pub(super) async fn update<T: StatusItem>(
         &self,
         name: &str,
-        step: impl Fn(&Versioned<T>) -> Result<(T, Vec<AuditRecord>), StatusPageError>,
+        change: impl Fn(&Versioned<T>) -> Result<(T, Vec<AuditRecord>), StatusPageError>,
     ) -> Result<Versioned<T>, StatusPageError> {
         for _ in 0..ATTEMPTS_MAX {
             let seen = self.get::<T>(name).await?;
-            let (next, records) = step(&seen)?;
+            let (next, records) = change(&seen)?;
             if let Some(stored) = self.replace(&seen, next, Vec::new(), &records).await? {
                 return Ok(stored);
             }
@@ -105,7 +105,6 @@ fn all_of(guards: Vec<Precondition>) -> Transaction {
         .fold(Transaction::new(), Transaction::when)
 }
 
-/// The answer to the name of a thing that does not exist.
 pub(super) fn not_found<T: StatusItem>(name: &str) -> StatusPageError {
     StatusPageError::NotFound {
         what: T::NOUN,

@@ -1,6 +1,6 @@
-//! `render_summary.json`, in the shape of Statuspage's `/api/v2/render_summary.json`, so that what reads that reads this.
+//! `summary.json`, in the format of Statuspage's `/api/v2/summary.json`, so that its clients work unchanged.
 //!
-//! One word is ours: a component, and the page, can be `unknown`. Any of Statuspage's words would claim something.
+//! One value is an extension: a component and the page can be `unknown`. Each of Statuspage's values would be a claim.
 
 use galera::Timestamp;
 use galera::publish::status_pages::{
@@ -8,49 +8,52 @@ use galera::publish::status_pages::{
 };
 use serde_json::{Value, json};
 
-/// The document; `url` is the page's address.
-pub(super) fn render_summary(told: &PublicPage, url: &str, created_at: Timestamp) -> String {
-    let page_id = told.slug.as_str();
-    let components: Vec<Value> = told
+/// Renders the document; `url` is the page's URL.
+pub(super) fn render_summary(content: &PublicPage, url: &str, created_at: Timestamp) -> String {
+    let page_id = content.slug.as_str();
+    let components: Vec<Value> = content
         .clusters
         .iter()
         .enumerate()
-        .map(|(place, cluster)| component(cluster, place, page_id, created_at))
+        .map(|(index, cluster)| component(cluster, index, page_id, created_at))
         .collect();
-    let incidents: Vec<Value> = told
+    let incidents: Vec<Value> = content
         .open_incidents()
-        .map(|i| incident(told, i, url))
+        .map(|i| incident(content, i, url))
         .collect();
-    let maintenance: Vec<Value> = told
+    let maintenance: Vec<Value> = content
         .maintenance
         .iter()
-        .map(|m| maintenance(told, m, url))
+        .map(|m| maintenance(content, m, url))
         .collect();
     let document = json!({
         "page": {
             "id": page_id,
-            "name": told.title,
+            "name": content.title,
             "url": url,
             "time_zone": "Etc/UTC",
-            "updated_at": told.changed_at().unwrap_or(created_at),
+            "updated_at": content.changed_at().unwrap_or(created_at),
         },
         "components": components,
         "incidents": incidents,
         "scheduled_maintenances": maintenance,
-        "status": { "indicator": indicator(told), "description": told.summary() },
+        "status": { "indicator": indicator(content), "description": content.summary() },
     });
     document.to_string()
 }
 
-/// How bad it is for the page as a whole.
-fn indicator(told: &PublicPage) -> &'static str {
-    match told.overall {
+/// Severity for the page as a whole.
+fn indicator(content: &PublicPage) -> &'static str {
+    match content.overall {
         PublicState::Operational => "none",
         PublicState::Maintenance => "maintenance",
         PublicState::Unknown => "unknown",
         PublicState::Degraded => "minor",
         PublicState::Outage => {
-            let all = told.clusters.iter().all(|c| c.state == PublicState::Outage);
+            let all = content
+                .clusters
+                .iter()
+                .all(|c| c.state == PublicState::Outage);
             if all { "critical" } else { "major" }
         }
     }
@@ -66,7 +69,7 @@ fn component_status(state: PublicState) -> &'static str {
     }
 }
 
-fn component(cluster: &PublicCluster, place: usize, page: &str, created_at: Timestamp) -> Value {
+fn component(cluster: &PublicCluster, index: usize, page: &str, created_at: Timestamp) -> Value {
     let percent = |hundredths: Option<u32>| hundredths.map(|value| f64::from(value) / 100.0);
     json!({
         "id": cluster.id,
@@ -74,7 +77,7 @@ fn component(cluster: &PublicCluster, place: usize, page: &str, created_at: Time
         "status": component_status(cluster.state),
         "created_at": created_at,
         "updated_at": cluster.since.unwrap_or(created_at),
-        "position": place + 1,
+        "position": index + 1,
         "description": null,
         "showcase": true,
         "start_date": null,
@@ -82,7 +85,7 @@ fn component(cluster: &PublicCluster, place: usize, page: &str, created_at: Time
         "page_id": page,
         "group": false,
         "only_show_if_degraded": false,
-        // Not in Statuspage's document.
+        // An extension of Statuspage's format.
         "uptime_percent": {
             "days_7": percent(cluster.uptime.week),
             "days_30": percent(cluster.uptime.month),
@@ -91,18 +94,18 @@ fn component(cluster: &PublicCluster, place: usize, page: &str, created_at: Time
     })
 }
 
-/// The components that are meant by their public names.
-fn affected(told: &PublicPage, names: &[String]) -> Vec<Value> {
-    let concerned = told.clusters.iter().filter(|c| names.contains(&c.name));
-    concerned
+/// The components with these public names.
+fn affected(content: &PublicPage, names: &[String]) -> Vec<Value> {
+    let affected_clusters = content.clusters.iter().filter(|c| names.contains(&c.name));
+    affected_clusters
         .map(|c| json!({ "id": c.id, "name": c.name, "status": component_status(c.state) }))
         .collect()
 }
 
-/// What an incident does to the worst of its components.
-fn impact(told: &PublicPage, names: &[String]) -> &'static str {
-    let concerned = told.clusters.iter().filter(|c| names.contains(&c.name));
-    match concerned
+/// Impact of an incident: that on its worst component.
+fn impact(content: &PublicPage, names: &[String]) -> &'static str {
+    let affected_clusters = content.clusters.iter().filter(|c| names.contains(&c.name));
+    match affected_clusters
         .map(|cluster| cluster.state_without_maintenance)
         .max()
     {
@@ -112,7 +115,7 @@ fn impact(told: &PublicPage, names: &[String]) -> &'static str {
     }
 }
 
-fn incident(told: &PublicPage, incident: &PublicIncident, url: &str) -> Value {
+fn incident(content: &PublicPage, incident: &PublicIncident, url: &str) -> Value {
     let newest = incident
         .updates
         .first()
@@ -122,9 +125,9 @@ fn incident(told: &PublicPage, incident: &PublicIncident, url: &str) -> Value {
         .updates
         .iter()
         .enumerate()
-        .map(|(place, update)| {
+        .map(|(index, update)| {
             json!({
-                "id": format!("{}-{}", incident.id, count - place),
+                "id": format!("{}-{}", incident.id, count - index),
                 "incident_id": incident.id,
                 "status": update.state.as_str(),
                 "body": update.text,
@@ -138,21 +141,21 @@ fn incident(told: &PublicPage, incident: &PublicIncident, url: &str) -> Value {
         "id": incident.id,
         "name": incident.title,
         "status": incident.state.as_str(),
-        "impact": impact(told, &incident.clusters),
+        "impact": impact(content, &incident.clusters),
         "created_at": incident.opened_at,
         "started_at": incident.opened_at,
         "updated_at": newest,
         "monitoring_at": null,
         "resolved_at": incident.resolved_at,
         "shortlink": format!("{url}#incident-{}", incident.id),
-        "page_id": told.slug.as_str(),
-        "components": affected(told, &incident.clusters),
+        "page_id": content.slug.as_str(),
+        "components": affected(content, &incident.clusters),
         "incident_updates": updates,
     })
 }
 
-fn maintenance(told: &PublicPage, maintenance: &PublicMaintenance, url: &str) -> Value {
-    let word = if maintenance.current {
+fn maintenance(content: &PublicPage, maintenance: &PublicMaintenance, url: &str) -> Value {
+    let status = if maintenance.current {
         "in_progress"
     } else {
         "scheduled"
@@ -160,7 +163,7 @@ fn maintenance(told: &PublicPage, maintenance: &PublicMaintenance, url: &str) ->
     json!({
         "id": maintenance.id,
         "name": maintenance.title,
-        "status": word,
+        "status": status,
         "impact": "maintenance",
         "created_at": maintenance.planned_at,
         "started_at": maintenance.from,
@@ -170,12 +173,12 @@ fn maintenance(told: &PublicPage, maintenance: &PublicMaintenance, url: &str) ->
         "monitoring_at": null,
         "resolved_at": null,
         "shortlink": url,
-        "page_id": told.slug.as_str(),
-        "components": affected(told, &maintenance.clusters),
+        "page_id": content.slug.as_str(),
+        "components": affected(content, &maintenance.clusters),
         "incident_updates": [{
             "id": format!("{}-1", maintenance.id),
             "incident_id": maintenance.id,
-            "status": word,
+            "status": status,
             "body": maintenance.text,
             "created_at": maintenance.planned_at,
             "updated_at": maintenance.planned_at,

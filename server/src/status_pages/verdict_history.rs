@@ -1,16 +1,16 @@
-//! What was before now, as pages tell it.
+//! Past verdicts, as status pages show them.
 
 use galera::record::uptime::UptimeDay;
 use galera::view::VerdictState;
 use galera::{ClusterName, Timestamp};
 use history::EventHistory;
 
-/// Who remembers how clusters were.
+/// Source of past verdicts.
 pub trait VerdictHistory: Send + Sync {
-    /// The last `count` days of `cluster` up to `now`, oldest first.
+    /// Availability of `cluster` on the last `count` days up to `now`, oldest first.
     fn days(&self, cluster: &ClusterName, now: Timestamp, count: usize) -> Vec<UptimeDay>;
 
-    /// Since when `cluster` is `verdict`; `None` when something else, or nothing, is remembered of it.
+    /// Since when the verdict of `cluster` has been `verdict`; `None` when another one, or none, is recorded.
     fn since(&self, cluster: &ClusterName, verdict: VerdictState) -> Option<Timestamp>;
 }
 

@@ -1,4 +1,4 @@
-//! Accounts in etcd: compare, and never lose the last administrator.
+//! Accounts in etcd: concurrent changes, and the protection of the last administrator.
 
 use accounts::UserName;
 use accounts::store::{AccountStore, AccountStoreError};
@@ -13,7 +13,7 @@ fn name(text: &str) -> UserName {
 
 #[tokio::test]
 async fn accounts_are_created_changed_and_removed() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let store = AccountStore::new(etcd.registry(), STATE_PREFIX);
     let dora = name("dora");
     store
@@ -70,7 +70,7 @@ async fn accounts_are_created_changed_and_removed() {
 
 #[tokio::test]
 async fn the_last_administrator_cannot_be_removed() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let store = AccountStore::new(etcd.registry(), STATE_PREFIX);
     for (who, role) in [
         ("ada", Role::Admin),
@@ -108,7 +108,7 @@ async fn the_last_administrator_cannot_be_removed() {
 
 #[tokio::test]
 async fn two_administrators_cannot_remove_each_other_at_once() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let store = AccountStore::new(etcd.registry(), STATE_PREFIX);
     for round in 0..10 {
         let (ada, bea) = (name(&format!("ada{round}")), name(&format!("bea{round}")));
@@ -128,7 +128,7 @@ async fn two_administrators_cannot_remove_each_other_at_once() {
 
 #[tokio::test]
 async fn a_damaged_record_is_named_and_can_be_removed() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let registry = etcd.registry();
     let store = AccountStore::new(registry.clone(), STATE_PREFIX);
     registry

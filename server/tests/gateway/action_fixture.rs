@@ -1,4 +1,4 @@
-//! Consoles with people and nodes for the tests of actions.
+//! A console with users and fake nodes, for the tests of actions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::client::{ConsoleOptions, TestClient, TestConsole, TestResponse};
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::{FakeCluster, FakeClusterAccess, VERIFY_TIMEOUT};
 
-/// A console with three nodes and everybody signed in.
+/// A console with three fake nodes and a signed-in client for each role.
 pub(crate) struct ActionFixture {
     pub(crate) console: TestConsole,
     pub(crate) operator: TestClient,
@@ -27,7 +27,7 @@ pub(crate) struct ActionFixture {
     pub(crate) admin: TestClient,
 }
 
-/// Who there is.
+/// The accounts and their roles.
 const ACCOUNTS: [(&str, &[Role]); 6] = [
     ("olga", &[Role::Operator]),
     ("adam", &[Role::Approver]),
@@ -38,7 +38,7 @@ const ACCOUNTS: [(&str, &[Role]); 6] = [
 ];
 
 impl ActionFixture {
-    /// The first console on `etcd`; it makes the accounts.
+    /// Starts the first console on `etcd` and creates the accounts.
     pub(crate) async fn start(etcd: &TestEtcd, nodes: &Arc<FakeCluster>) -> Self {
         Self::start_with(etcd, nodes, |_| {}).await
     }
@@ -62,7 +62,7 @@ impl ActionFixture {
         Self::sign_in_all(TestConsole::start_with(etcd, options(nodes, "r2")).await).await
     }
 
-    /// Another replica that begins to watch the nodes now.
+    /// Another replica that starts observing the nodes now.
     pub(crate) async fn new_replica(etcd: &TestEtcd, nodes: &Arc<FakeCluster>) -> Self {
         let options = ConsoleOptions {
             cluster_access: Some(access_since(nodes, console_core::clock::now())),
@@ -92,12 +92,12 @@ impl ActionFixture {
         answer.json()
     }
 
-    /// A bootstrap that `who` requests.
-    pub(crate) async fn request(&self, who: &TestClient) -> ActionView {
+    /// Requests a bootstrap as `client`.
+    pub(crate) async fn request(&self, client: &TestClient) -> ActionView {
         let plan = self.plan().await;
         let failing: Vec<_> = plan.failing().map(|check| &check.message).collect();
         assert!(plan.executable, "{failing:?}");
-        let answer = request_action(who, &action_request(&plan)).await;
+        let answer = request_action(client, &action_request(&plan)).await;
         assert_eq!(answer.status, 201, "{}", answer.text());
         answer.json()
     }
@@ -108,7 +108,7 @@ impl ActionFixture {
         answer.json()
     }
 
-    /// The action once it is in `state`.
+    /// Waits until the action is in `state`.
     pub(crate) async fn wait_for_state(&self, id: &str, state: ActionState) -> ActionView {
         eventually(&format!("{id} to be {}", state.as_str()), async || {
             let action = self.get(id).await.action;
@@ -147,7 +147,7 @@ fn lost_members() -> Value {
     json!([{"node": "n2", "statement": "stopped"}, {"node": "n3", "statement": "stopped"}])
 }
 
-/// The body of a request for what `plan` says.
+/// The body of a request for `plan`.
 pub(crate) fn action_request(plan: &Plan) -> Value {
     let attested = plan.kind == ActionKind::Bootstrap;
     json!({
@@ -160,20 +160,22 @@ pub(crate) fn action_request(plan: &Plan) -> Value {
 }
 
 /// `POST /api/v1/clusters/lab/actions`.
-pub(crate) async fn request_action(who: &TestClient, body: &Value) -> TestResponse {
-    post(who, "/api/v1/clusters/lab/actions", body).await
+pub(crate) async fn request_action(client: &TestClient, body: &Value) -> TestResponse {
+    post(client, "/api/v1/clusters/lab/actions", body).await
 }
 
 /// `POST /api/v1/actions/{id}/{verb}`.
-pub(crate) async fn apply_verb(who: &TestClient, id: &str, verb: &str) -> TestResponse {
-    post(who, &format!("/api/v1/actions/{id}/{verb}"), &json!({})).await
+pub(crate) async fn apply_verb(client: &TestClient, id: &str, verb: &str) -> TestResponse {
+    post(client, &format!("/api/v1/actions/{id}/{verb}"), &json!({})).await
 }
 
-pub(crate) async fn post(who: &TestClient, path: &str, body: &Value) -> TestResponse {
-    who.post(path, "application/json", body.to_string()).await
+pub(crate) async fn post(client: &TestClient, path: &str, body: &Value) -> TestResponse {
+    client
+        .post(path, "application/json", body.to_string())
+        .await
 }
 
-/// The answer is a refusal with this status and code.
+/// Asserts that the answer is a refusal with this status and code.
 pub(crate) fn assert_refused(answer: &TestResponse, status: u16, code: &str) -> ProblemDetails {
     assert_eq!(answer.status.as_u16(), status, "{}", answer.text());
     let problem = answer.problem();

@@ -14,39 +14,39 @@ use crate::fake_cluster::{FakeCluster, StatementReply};
 
 #[tokio::test]
 async fn an_approved_action_is_executed_once() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
-    let desk = ActionFixture::start(&etcd, &nodes).await;
-    let action = desk.request(&desk.operator_approver).await.action;
+    let fixture = ActionFixture::start(&etcd, &nodes).await;
+    let action = fixture.request(&fixture.operator_approver).await.action;
     assert_eq!(
         (action.state, action.approvals_needed),
         (ActionState::Pending, 1)
     );
     assert_refused(
-        &apply_verb(&desk.operator_approver, &action.id, "approve").await,
+        &apply_verb(&fixture.operator_approver, &action.id, "approve").await,
         403,
         "own_request",
     );
     assert_refused(
-        &apply_verb(&desk.operator, &action.id, "approve").await,
+        &apply_verb(&fixture.operator, &action.id, "approve").await,
         403,
         "missing_role",
     );
     assert_refused(
-        &apply_verb(&desk.approver, &action.id, "execute").await,
+        &apply_verb(&fixture.approver, &action.id, "execute").await,
         409,
         "wrong_state",
     );
     assert_eq!(nodes.sent(), 0);
-    let waiting = r#"galera_console_open_actions{cluster="lab",state="pending"} 1"#;
-    assert!(desk.viewer.get("/metrics").await.text().contains(waiting));
+    let metric = r#"galera_console_open_actions{cluster="lab",state="pending"} 1"#;
+    assert!(fixture.viewer.get("/metrics").await.text().contains(metric));
     assert_eq!(
-        apply_verb(&desk.approver, &action.id, "approve")
+        apply_verb(&fixture.approver, &action.id, "approve")
             .await
             .status,
         200
     );
-    let done = desk
+    let done = fixture
         .wait_for_state(&action.id, ActionState::Succeeded)
         .await
         .action;
@@ -55,9 +55,9 @@ async fn an_approved_action_is_executed_once() {
     assert_eq!(texts.len(), 6, "{texts:?}");
     for verb in ["approve", "reject", "execute", "cancel"] {
         let who = if verb == "cancel" {
-            &desk.operator_approver
+            &fixture.operator_approver
         } else {
-            &desk.approver
+            &fixture.approver
         };
         assert_refused(
             &apply_verb(who, &action.id, verb).await,
@@ -66,23 +66,27 @@ async fn an_approved_action_is_executed_once() {
         );
     }
     // It is Primary now: the next plan has nothing to recover.
-    assert!(!desk.plan().await.executable);
-    let list: ActionList = desk
+    assert!(!fixture.plan().await.executable);
+    let list: ActionList = fixture
         .viewer
         .get("/api/v1/actions?state=succeeded&cluster=lab")
         .await
         .json();
     assert_eq!(list.actions.len(), 1);
-    let open: ActionList = desk.viewer.get("/api/v1/actions?state=open").await.json();
+    let open: ActionList = fixture
+        .viewer
+        .get("/api/v1/actions?state=open")
+        .await
+        .json();
     assert!(open.actions.is_empty() && open.next_before.is_none());
 }
 
 #[tokio::test]
 async fn every_invalid_request_has_its_own_code_and_no_effect() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
-    let desk = ActionFixture::start(&etcd, &nodes).await;
-    let plan = desk.plan().await;
+    let fixture = ActionFixture::start(&etcd, &nodes).await;
+    let plan = fixture.plan().await;
     let with = |name: &str, value: serde_json::Value| {
         let mut body = action_request(&plan);
         body[name] = value;
@@ -111,126 +115,123 @@ async fn every_invalid_request_has_its_own_code_and_no_effect() {
             "missing_role",
         ),
     ] {
-        assert_refused(&request_action(&desk.operator, &body).await, status, code);
+        assert_refused(
+            &request_action(&fixture.operator, &body).await,
+            status,
+            code,
+        );
     }
-    // A node that answers is not stopped, whoever says so.
+    // A node that responds is not stopped, whatever is attested.
     let body = json!({"attestations": [{"node": "n1", "statement": "stopped"}]});
     let path = "/api/v1/clusters/lab/plans/bootstrap";
-    let lie: Plan = post(&desk.operator, path, &body).await.json();
-    assert!(!lie.executable);
-    let mut request = action_request(&lie);
+    let contradicted: Plan = post(&fixture.operator, path, &body).await.json();
+    assert!(!contradicted.executable);
+    let mut request = action_request(&contradicted);
     request["attestations"] = body["attestations"].clone();
     assert_refused(
-        &request_action(&desk.operator, &request).await,
+        &request_action(&fixture.operator, &request).await,
         422,
         "plan_not_executable",
     );
     let huge = with("reason", json!("x".repeat(1_000_000)));
     assert_refused(
-        &request_action(&desk.operator, &huge).await,
+        &request_action(&fixture.operator, &huge).await,
         413,
         "body_too_large",
     );
     assert_refused(
-        &request_action(&desk.viewer, &action_request(&plan)).await,
+        &request_action(&fixture.viewer, &action_request(&plan)).await,
         403,
         "missing_role",
     );
     assert_refused(
-        &request_action(&desk.admin, &action_request(&plan)).await,
+        &request_action(&fixture.admin, &action_request(&plan)).await,
         403,
         "missing_role",
     );
     let elsewhere = "/api/v1/clusters/nowhere/actions";
     assert_refused(
-        &post(&desk.operator, elsewhere, &action_request(&plan)).await,
+        &post(&fixture.operator, elsewhere, &action_request(&plan)).await,
         404,
         "unknown_cluster",
     );
-    let list: ActionList = desk.viewer.get("/api/v1/actions").await.json();
+    let list: ActionList = fixture.viewer.get("/api/v1/actions").await.json();
     assert!(list.actions.is_empty());
     assert_eq!(nodes.sent(), 0);
 }
 
 #[tokio::test]
 async fn an_open_action_accepts_comments_and_decisions_by_role() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
-    let desk = ActionFixture::start(&etcd, &nodes).await;
-    let action = desk.request(&desk.operator).await.action;
+    let fixture = ActionFixture::start(&etcd, &nodes).await;
+    let action = fixture.request(&fixture.operator).await.action;
     let comment = format!("/api/v1/actions/{}/comment", action.id);
-    let say =
-        async |text: String| post(&desk.approver, &comment, &json!({ "comment": text })).await;
+    let comment_with =
+        async |text: String| post(&fixture.approver, &comment, &json!({ "comment": text })).await;
     assert_eq!(
-        say("the power is back in an hour".to_owned()).await.status,
+        comment_with("the power is back in an hour".to_owned())
+            .await
+            .status,
         200
     );
-    assert_refused(&say("x".repeat(1_000_000)).await, 413, "body_too_large");
-    assert_refused(&say("x".repeat(3_000)).await, 422, "too_long");
-    assert_refused(&say(" ".to_owned()).await, 422, "no_reason");
     assert_refused(
-        &apply_verb(&desk.viewer, &action.id, "comment").await,
-        403,
-        "missing_role",
+        &comment_with("x".repeat(1_000_000)).await,
+        413,
+        "body_too_large",
     );
+    assert_refused(&comment_with("x".repeat(3_000)).await, 422, "too_long");
+    assert_refused(&comment_with(" ".to_owned()).await, 422, "no_reason");
+    let id = action.id.as_str();
+    for (client, id, verb, status, code) in [
+        (&fixture.viewer, id, "comment", 403, "missing_role"),
+        (&fixture.operator_approver, id, "cancel", 403, "not_yours"),
+        (&fixture.operator, id, "undo", 409, "not_undoable"),
+        (&fixture.operator, id, "forget", 404, "unknown_path"),
+        (&fixture.approver, "0-0", "approve", 404, "unknown_action"),
+    ] {
+        assert_refused(&apply_verb(client, id, verb).await, status, code);
+    }
     assert_refused(
-        &apply_verb(&desk.operator_approver, &action.id, "cancel").await,
-        403,
-        "not_yours",
-    );
-    assert_refused(
-        &apply_verb(&desk.operator, &action.id, "undo").await,
-        409,
-        "not_undoable",
-    );
-    assert_refused(
-        &apply_verb(&desk.operator, &action.id, "forget").await,
-        404,
-        "unknown_path",
-    );
-    assert_refused(
-        &apply_verb(&desk.approver, "0-0", "approve").await,
-        404,
-        "unknown_action",
-    );
-    assert_refused(
-        &desk.viewer.get("/api/v1/actions/..%2Fusers").await,
+        &fixture.viewer.get("/api/v1/actions/..%2Fusers").await,
         404,
         "unknown_action",
     );
     let stale = json!({"plan_digest": "00"});
     let approve = format!("/api/v1/actions/{}/approve", action.id);
     assert_refused(
-        &post(&desk.approver, &approve, &stale).await,
+        &post(&fixture.approver, &approve, &stale).await,
         409,
         "plan_changed",
     );
-    // One open action of a cluster at a time; a plan says so itself.
+    // A cluster has at most one open action, which is part of the plan.
     assert_refused(
-        &request_action(&desk.operator, &action_request(&action.plan)).await,
+        &request_action(&fixture.operator, &action_request(&action.plan)).await,
         409,
         "plan_changed",
     );
     assert_eq!(
-        apply_verb(&desk.approver, &action.id, "reject")
+        apply_verb(&fixture.approver, &action.id, "reject")
             .await
             .status,
         200
     );
-    let rejected = desk.get(&action.id).await.action;
+    let rejected = fixture.get(&action.id).await.action;
     assert_eq!(
         (rejected.state, rejected.comments.len()),
         (ActionState::Rejected, 1)
     );
-    // The way is free again.
-    let again = desk.request(&desk.operator).await.action;
+    // Another action can be requested now.
+    let again = fixture.request(&fixture.operator).await.action;
     assert_eq!(
-        apply_verb(&desk.operator, &again.id, "cancel").await.status,
+        apply_verb(&fixture.operator, &again.id, "cancel")
+            .await
+            .status,
         200
     );
-    let admin = desk.request(&desk.operator).await.action;
+    let admin = fixture.request(&fixture.operator).await.action;
     assert_eq!(
-        apply_verb(&desk.admin, &admin.id, "cancel").await.status,
+        apply_verb(&fixture.admin, &admin.id, "cancel").await.status,
         200
     );
     assert_eq!(nodes.sent(), 0);
@@ -238,7 +239,7 @@ async fn an_open_action_accepts_comments_and_decisions_by_role() {
 
 #[tokio::test]
 async fn only_one_of_two_concurrent_requests_creates_an_action() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let one = ActionFixture::start(&etcd, &nodes).await;
     let other = ActionFixture::replica(&etcd, &nodes).await;
@@ -256,7 +257,7 @@ async fn only_one_of_two_concurrent_requests_creates_an_action() {
 
 #[tokio::test]
 async fn two_approvals_need_two_people_and_execute_once() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let one =
         ActionFixture::start_with(&etcd, &nodes, |options| options.limits.approvals_needed = 2)
@@ -281,7 +282,7 @@ async fn two_approvals_need_two_people_and_execute_once() {
 
 #[tokio::test]
 async fn only_one_of_several_concurrent_executions_begins() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let one =
         ActionFixture::start_with(&etcd, &nodes, |options| options.limits.approvals_needed = 0)
@@ -312,37 +313,40 @@ async fn only_one_of_several_concurrent_executions_begins() {
 
 #[tokio::test]
 async fn an_undecided_action_expires() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
-    let desk = ActionFixture::start_with(&etcd, &nodes, |options| {
+    let fixture = ActionFixture::start_with(&etcd, &nodes, |options| {
         options.limits.pending_timeout = std::time::Duration::from_secs(1);
     })
     .await;
-    let id = desk.request(&desk.operator).await.action.id;
-    desk.wait_for_state(&id, ActionState::Expired).await;
+    let id = fixture.request(&fixture.operator).await.action.id;
+    fixture.wait_for_state(&id, ActionState::Expired).await;
     assert_refused(
-        &apply_verb(&desk.approver, &id, "approve").await,
+        &apply_verb(&fixture.approver, &id, "approve").await,
         409,
         "action_final",
     );
-    desk.request(&desk.operator).await;
+    fixture.request(&fixture.operator).await;
 }
 
 #[tokio::test]
 async fn a_change_after_the_request_supersedes_the_action() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
-    let desk = ActionFixture::start(&etcd, &nodes).await;
-    let id = desk.request(&desk.operator).await.action.id;
+    let fixture = ActionFixture::start(&etcd, &nodes).await;
+    let id = fixture.request(&fixture.operator).await.action.id;
     nodes.advance_position();
-    assert_eq!(apply_verb(&desk.approver, &id, "approve").await.status, 200);
-    desk.wait_for_state(&id, ActionState::Superseded).await;
+    assert_eq!(
+        apply_verb(&fixture.approver, &id, "approve").await.status,
+        200
+    );
+    fixture.wait_for_state(&id, ActionState::Superseded).await;
     assert_eq!(nodes.sent(), 0);
 }
 
 #[tokio::test]
 async fn the_outcome_follows_the_node_not_its_reply() {
-    for (says, state, words) in [
+    for (reply, state, text) in [
         (
             StatementReply::MissingPrivilege,
             ActionState::Failed,
@@ -355,25 +359,28 @@ async fn the_outcome_follows_the_node_not_its_reply() {
             "not proven in time",
         ),
     ] {
-        let etcd = TestEtcd::start().await;
+        let etcd = TestEtcd::in_memory();
         let nodes = FakeCluster::two_lost(etcd.registry());
-        let desk = ActionFixture::start(&etcd, &nodes).await;
-        nodes.set_reply(says);
-        let id = desk.request(&desk.operator).await.action.id;
-        assert_eq!(apply_verb(&desk.approver, &id, "approve").await.status, 200);
-        let ended = desk.wait_for_state(&id, state).await.action;
+        let fixture = ActionFixture::start(&etcd, &nodes).await;
+        nodes.set_reply(reply);
+        let id = fixture.request(&fixture.operator).await.action.id;
+        assert_eq!(
+            apply_verb(&fixture.approver, &id, "approve").await.status,
+            200
+        );
+        let ended = fixture.wait_for_state(&id, state).await.action;
         let outcome = ended.outcome.unwrap();
-        assert!(outcome.contains(words), "{says:?}: {outcome}");
-        assert_eq!(nodes.sent(), 1, "{says:?}");
+        assert!(outcome.contains(text), "{reply:?}: {outcome}");
+        assert_eq!(nodes.sent(), 1, "{reply:?}");
     }
 }
 
 #[tokio::test]
 async fn paused_recovery_blocks_actions_and_names_who_paused_it() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
-    let desk = ActionFixture::start(&etcd, &nodes).await;
-    let id = desk.request(&desk.operator).await.action.id;
+    let fixture = ActionFixture::start(&etcd, &nodes).await;
+    let id = fixture.request(&fixture.operator).await.action.id;
     let put = async |who: &crate::client::TestClient, path: &str, body: serde_json::Value| {
         let request = who
             .request(Method::PUT, path)
@@ -384,85 +391,94 @@ async fn paused_recovery_blocks_actions_and_names_who_paused_it() {
     let (global, lab) = ("/api/v1/recovery", "/api/v1/clusters/lab/recovery");
     let off = json!({"enabled": false, "reason": "maintenance"});
     assert_refused(
-        &put(&desk.operator, global, json!({"enabled": false})).await,
+        &put(&fixture.operator, global, json!({"enabled": false})).await,
         422,
         "no_reason",
     );
     assert_refused(
-        &put(&desk.viewer, global, off.clone()).await,
+        &put(&fixture.viewer, global, off.clone()).await,
         403,
         "missing_role",
     );
     for path in [lab, global] {
-        assert_eq!(put(&desk.operator, path, off.clone()).await.status, 200);
-        let seen: serde_json::Value = desk.viewer.get(path).await.json();
+        assert_eq!(put(&fixture.operator, path, off.clone()).await.status, 200);
+        let seen: serde_json::Value = fixture.viewer.get(path).await.json();
         assert_eq!(seen["enabled"], false);
         assert_eq!(seen["off"]["by"], "olga");
-        assert!(!desk.plan().await.executable);
+        assert!(!fixture.plan().await.executable);
         let on = json!({"enabled": true});
         assert_refused(
-            &put(&desk.operator, path, on.clone()).await,
+            &put(&fixture.operator, path, on.clone()).await,
             403,
             "missing_role",
         );
         if path == lab {
-            assert_eq!(apply_verb(&desk.approver, &id, "approve").await.status, 200);
-            // The console itself tries as well, for a moment.
-            eventually("the switch to be named", async || {
-                let answer = apply_verb(&desk.approver, &id, "execute").await;
+            assert_eq!(
+                apply_verb(&fixture.approver, &id, "approve").await.status,
+                200
+            );
+            // The console retries for a moment too.
+            eventually("the pause to be reported", async || {
+                let answer = apply_verb(&fixture.approver, &id, "execute").await;
                 assert_eq!(answer.status, 409, "{}", answer.text());
                 answer.problem().code == "recovery_off"
             })
             .await;
-            assert_eq!(apply_verb(&desk.operator, &id, "cancel").await.status, 200);
+            assert_eq!(
+                apply_verb(&fixture.operator, &id, "cancel").await.status,
+                200
+            );
         }
-        assert_eq!(put(&desk.admin, path, on).await.status, 200);
+        assert_eq!(put(&fixture.admin, path, on).await.status, 200);
     }
     assert_eq!(nodes.sent(), 0);
 }
 
 #[tokio::test]
 async fn break_glass_lists_failed_checks_and_needs_an_approver() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
-    let desk =
+    let fixture =
         ActionFixture::start_with(&etcd, &nodes, |options| options.limits.approvals_needed = 0)
             .await;
     let path = "/api/v1/clusters/lab/plans/bootstrap";
-    let plan: Plan = desk.admin.get(path).await.json();
+    let plan: Plan = fixture.admin.get(path).await.json();
     let failing: Vec<&str> = plan.failing().map(|check| check.code.as_str()).collect();
     assert_eq!(failing, ["members_accounted"]);
     let mut body = action_request(&plan);
     body["attestations"] = json!([]);
     assert_refused(
-        &request_action(&desk.operator, &body).await,
+        &request_action(&fixture.operator, &body).await,
         422,
         "plan_not_executable",
     );
     body["break_glass"] = json!({"overrides": []});
     assert_refused(
-        &request_action(&desk.admin, &body).await,
+        &request_action(&fixture.admin, &body).await,
         422,
         "overrides_differ",
     );
     body["break_glass"] = json!({ "overrides": failing });
     assert_refused(
-        &request_action(&desk.operator_approver, &body).await,
+        &request_action(&fixture.operator_approver, &body).await,
         403,
         "missing_role",
     );
-    let answer = request_action(&desk.admin, &body).await;
+    let answer = request_action(&fixture.admin, &body).await;
     assert_eq!(answer.status, 201, "{}", answer.text());
     let action: ActionView = answer.json();
-    // Nobody decides alone with an override, even where no approval is needed otherwise.
+    // An override always needs an approver, even if approvals are otherwise disabled.
     assert_eq!(action.action.approvals_needed, 1);
     let id = action.action.id;
     assert_refused(
-        &apply_verb(&desk.admin, &id, "approve").await,
+        &apply_verb(&fixture.admin, &id, "approve").await,
         403,
         "missing_role",
     );
-    assert_eq!(apply_verb(&desk.approver, &id, "approve").await.status, 200);
-    desk.wait_for_state(&id, ActionState::Succeeded).await;
+    assert_eq!(
+        apply_verb(&fixture.approver, &id, "approve").await.status,
+        200
+    );
+    fixture.wait_for_state(&id, ActionState::Succeeded).await;
     assert_eq!(nodes.sent(), 1);
 }

@@ -1,4 +1,4 @@
-//! The audit trail: everything is in it, in order, in both forms, and an alteration is found.
+//! The audit trail: complete, ordered, the same in JSON and CSV, and tamper-evident.
 
 use galera::publish::api::AuditPage;
 use galera::record::audit::{AuditChainError, AuditEntry, verify};
@@ -18,32 +18,36 @@ async fn audit_entries(client: &TestClient) -> Vec<AuditEntry> {
 
 #[tokio::test]
 async fn every_event_is_recorded_and_the_chain_verifies() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
-    let desk = ActionFixture::start(&etcd, &nodes).await;
+    let fixture = ActionFixture::start(&etcd, &nodes).await;
     assert_eq!(
-        desk.console
+        fixture
+            .console
             .anonymous()
             .sign_in("olga", "wrong")
             .await
             .status,
         401
     );
-    let leaving = desk.console.sign_in("vera").await;
-    assert_eq!(leaving.delete("/api/v1/session").await.status, 204);
-    let id = desk.request(&desk.operator).await.action.id;
-    assert_eq!(apply_verb(&desk.approver, &id, "approve").await.status, 200);
-    desk.wait_for_state(&id, ActionState::Succeeded).await;
+    let signing_out = fixture.console.sign_in("vera").await;
+    assert_eq!(signing_out.delete("/api/v1/session").await.status, 204);
+    let id = fixture.request(&fixture.operator).await.action.id;
+    assert_eq!(
+        apply_verb(&fixture.approver, &id, "approve").await.status,
+        200
+    );
+    fixture.wait_for_state(&id, ActionState::Succeeded).await;
 
-    let entries = audit_entries(&desk.viewer).await;
+    let entries = audit_entries(&fixture.viewer).await;
     verify(&entries).unwrap();
-    let words: Vec<(&str, &str)> = entries
+    let events: Vec<(&str, &str)> = entries
         .iter()
         .skip_while(|entry| entry.record.event == "signed_in")
         .map(|entry| (entry.record.actor.as_str(), entry.record.event.as_str()))
         .collect();
     assert_eq!(
-        words,
+        events,
         [
             ("olga", "sign_in_failed"),
             ("vera", "signed_in"),
@@ -73,19 +77,23 @@ async fn every_event_is_recorded_and_the_chain_verifies() {
     let mut altered = entries.clone();
     altered[3].record.actor = "somebody".to_owned();
     assert!(matches!(verify(&altered), Err(AuditChainError::Altered(_))));
-    let of_adam: AuditPage = desk.viewer.get("/api/v1/audit?actor=adam").await.json();
+    let of_adam: AuditPage = fixture.viewer.get("/api/v1/audit?actor=adam").await.json();
     assert_eq!(of_adam.entries.len(), 2);
-    let of_lab: AuditPage = desk.viewer.get("/api/v1/audit?cluster=lab").await.json();
+    let of_lab: AuditPage = fixture.viewer.get("/api/v1/audit?cluster=lab").await.json();
     assert_eq!(of_lab.entries.len(), 6);
-    let of_none: AuditPage = desk.viewer.get("/api/v1/audit?cluster=other").await.json();
+    let of_none: AuditPage = fixture
+        .viewer
+        .get("/api/v1/audit?cluster=other")
+        .await
+        .json();
     assert!(of_none.entries.is_empty());
 }
 
 #[tokio::test]
 async fn pages_span_blocks_and_csv_matches_json() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::healthy(etcd.registry());
-    let desk = ActionFixture::start(&etcd, &nodes).await;
+    let fixture = ActionFixture::start(&etcd, &nodes).await;
     let record = |number: usize| galera::record::audit::AuditRecord {
         at: crate::client::NOW,
         actor: format!("actor{number}"),
@@ -95,7 +103,8 @@ async fn pages_span_blocks_and_csv_matches_json() {
         detail: std::collections::BTreeMap::from([("quote".to_owned(), "a,\"b\"".to_owned())]),
     };
     for number in 0..230 {
-        desk.console
+        fixture
+            .console
             .state
             .actions
             .trail()
@@ -106,7 +115,7 @@ async fn pages_span_blocks_and_csv_matches_json() {
     let mut path = "/api/v1/audit?limit=70".to_owned();
     let mut all = Vec::new();
     loop {
-        let page: AuditPage = desk.viewer.get(&path).await.json();
+        let page: AuditPage = fixture.viewer.get(&path).await.json();
         assert!(page.entries.len() <= 70);
         all.extend(page.entries);
         match page.next_before {
@@ -116,7 +125,10 @@ async fn pages_span_blocks_and_csv_matches_json() {
     }
     all.reverse();
     assert_eq!(verify(&all).unwrap().entries, 236);
-    let csv = desk.viewer.get("/api/v1/audit?format=csv&limit=1000").await;
+    let csv = fixture
+        .viewer
+        .get("/api/v1/audit?format=csv&limit=1000")
+        .await;
     assert!(csv.header(CONTENT_TYPE).starts_with("text/csv"));
     let text = csv.text();
     assert_eq!(text.lines().count(), 237);
@@ -126,12 +138,12 @@ async fn pages_span_blocks_and_csv_matches_json() {
         &text[..400]
     );
     assert_refused(
-        &desk.viewer.get("/api/v1/audit?format=pdf").await,
+        &fixture.viewer.get("/api/v1/audit?format=pdf").await,
         400,
         "invalid_query",
     );
     assert_refused(
-        &desk.viewer.get("/api/v1/audit?before=x").await,
+        &fixture.viewer.get("/api/v1/audit?before=x").await,
         400,
         "invalid_query",
     );
@@ -139,13 +151,13 @@ async fn pages_span_blocks_and_csv_matches_json() {
 
 #[tokio::test]
 async fn concurrent_writers_produce_one_chain() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::healthy(etcd.registry());
     let one = ActionFixture::start(&etcd, &nodes).await;
     let other = ActionFixture::replica(&etcd, &nodes).await;
-    let clients = [&one, &other]
-        .into_iter()
-        .flat_map(|desk| ["olga", "adam", "ada", "bea"].map(|name| desk.console.sign_in(name)));
+    let clients = [&one, &other].into_iter().flat_map(|fixture| {
+        ["olga", "adam", "ada", "bea"].map(|name| fixture.console.sign_in(name))
+    });
     futures::future::join_all(clients).await;
     let entries = audit_entries(&one.viewer).await;
     assert_eq!(verify(&entries).unwrap().entries, 20);

@@ -1,4 +1,4 @@
-//! Every address for everybody.
+//! Every route with every role.
 
 use accounts::UserRecord;
 use galera::access::Role;
@@ -7,7 +7,7 @@ use http::Method;
 use crate::client::{NOW, TestClient, TestConsole};
 use crate::etcd::{TestEtcd, eventually};
 
-/// An address with its answers to nobody, to an account without any role, and to an account with some role.
+/// A route, and its status without a session, for an account without roles, and for an account with any role.
 const READ_ROUTES: &[(Method, &str, u16, u16, u16)] = &[
     (Method::GET, "/healthz", 200, 200, 200),
     (Method::GET, "/readyz", 200, 200, 200),
@@ -95,12 +95,12 @@ const READ_ROUTES: &[(Method, &str, u16, u16, u16)] = &[
     (Method::GET, "/sign-in", 200, 303, 303),
     (Method::GET, "/pkg/c.1.js", 200, 200, 200),
     (Method::GET, "/favicon.svg", 200, 200, 200),
-    // Last: it ends the session.
+    // Last, because it ends the session.
     (Method::DELETE, "/api/v1/session", 401, 204, 204),
 ];
 
-/// An address that changes something, with a body and its answers to a viewer, an operator, an approver and an
-/// administrator. Nobody gets 401, an account without roles 403.
+/// A route that changes something, a body, and its status for a viewer, an operator, an approver and an administrator.
+/// Without a session it is 401, for an account without roles 403.
 const WRITE_ROUTES: &[(Method, &str, &str, [u16; 4])] = &[
     (
         POST,
@@ -301,15 +301,15 @@ const RECOVERY_ON: &str = r#"{"enabled":true}"#;
 
 #[tokio::test]
 async fn every_write_route_enforces_roles() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     add_user_without_roles(&console, "bare").await;
-    assert_write_routes(&console.anonymous(), "nobody", |_| 401).await;
+    assert_write_routes(&console.anonymous(), "no session", |_| 401).await;
     assert_write_routes(&console.sign_in("bare").await, "bare", |_| 403).await;
-    for (place, role) in Role::ALL.into_iter().enumerate() {
+    for (index, role) in Role::ALL.into_iter().enumerate() {
         console.add_user(role.as_str(), &[role]).await;
         let client = console.sign_in(role.as_str()).await;
-        assert_write_routes(&client, role.as_str(), |row| row.3[place]).await;
+        assert_write_routes(&client, role.as_str(), |row| row.3[index]).await;
     }
 }
 
@@ -342,9 +342,9 @@ async fn assert_write_routes(
 
 #[tokio::test]
 async fn every_read_route_enforces_roles() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
-    assert_read_routes(&console.anonymous(), "nobody", |row| row.2).await;
+    assert_read_routes(&console.anonymous(), "no session", |row| row.2).await;
     for role in Role::ALL {
         console.add_user(role.as_str(), &[role]).await;
         assert_read_routes(
@@ -358,7 +358,7 @@ async fn every_read_route_enforces_roles() {
     assert_read_routes(&console.sign_in("bare").await, "bare", |row| row.3).await;
 }
 
-/// Every address is in the table, with all that lead to the same place.
+/// Checks every row of [`READ_ROUTES`].
 async fn assert_read_routes(
     client: &TestClient,
     who: &str,
@@ -394,7 +394,7 @@ async fn assert_read_routes(
     }
 }
 
-/// The command line refuses to make such an account, so it is written by hand.
+/// The command line refuses to create such an account, so it is written directly.
 async fn add_user_without_roles(console: &TestConsole, name: &str) {
     console.add_user(name, &[Role::Viewer]).await;
     let key = format!("{}/users/{name}", crate::client::STATE_PREFIX);
@@ -406,7 +406,7 @@ async fn add_user_without_roles(console: &TestConsole, name: &str) {
     let revision = console.registry.put(key, value, None).await.unwrap();
     assert!(revision > entry.mod_revision);
     let client = console.sign_in(name).await;
-    eventually("the roles are gone", async || {
+    eventually("the roles are removed", async || {
         client.get("/api/v1/clusters").await.status == 403
     })
     .await;

@@ -1,4 +1,4 @@
-//! Requests that make no sense: each gets a specific problem document.
+//! Invalid requests: each gets a specific problem document.
 
 use axum::body::Body;
 use galera::access::Role;
@@ -13,8 +13,8 @@ use crate::etcd::TestEtcd;
 const JSON: &str = "application/json";
 
 #[tokio::test]
-async fn bodies() {
-    let etcd = TestEtcd::start().await;
+async fn invalid_bodies() {
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     let post = async |media_type: &str, body: Body| {
         console
@@ -76,8 +76,8 @@ async fn bodies() {
 }
 
 #[tokio::test]
-async fn paths_methods_and_names() {
-    let etcd = TestEtcd::start().await;
+async fn unknown_paths_methods_and_names() {
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
@@ -127,8 +127,8 @@ async fn paths_methods_and_names() {
 }
 
 #[tokio::test]
-async fn where_a_request_comes_from() {
-    let etcd = TestEtcd::start().await;
+async fn cross_origin_requests_are_refused() {
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
@@ -191,7 +191,7 @@ async fn where_a_request_comes_from() {
     assert_eq!(
         client.get("/api/v1/session").await.status,
         200,
-        "nothing happened"
+        "the session is unchanged"
     );
     assert_eq!(
         send(
@@ -206,8 +206,8 @@ async fn where_a_request_comes_from() {
 }
 
 #[tokio::test]
-async fn every_answer_has_its_headers() {
-    let etcd = TestEtcd::start().await;
+async fn every_response_has_security_headers() {
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
@@ -267,8 +267,8 @@ async fn every_answer_has_its_headers() {
 }
 
 #[tokio::test]
-async fn answers_are_compressed_and_known_ones_are_not_sent_again() {
-    let etcd = TestEtcd::start().await;
+async fn responses_are_compressed_and_revalidated() {
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
@@ -310,8 +310,8 @@ async fn answers_are_compressed_and_known_ones_are_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_password_never_comes_back() {
-    let etcd = TestEtcd::start().await;
+async fn a_password_is_never_echoed() {
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     let body = format!(r#"{{"username":"dora","password":{{"x":"{PASSWORD}"}}}}"#);
     let answer = console

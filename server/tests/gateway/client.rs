@@ -1,4 +1,4 @@
-//! A console for tests, and somebody who uses it.
+//! A console for tests, and a client for it.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -39,21 +39,21 @@ pub(crate) const PASSWORD: &str = "correct horse battery";
 pub(crate) const STATE_PREFIX: &str = "/state";
 pub(crate) const NOW: Timestamp = Timestamp::from_unix_millis(1_795_420_800_000);
 
-/// What a console of a test is like.
+/// Options of a test console.
 pub(crate) struct ConsoleOptions {
     pub(crate) session_lifetime: Duration,
     pub(crate) https: bool,
-    /// What actions act on; the real nodes, of which there are none, by default.
+    /// What actions act on; by default the real nodes, of which there are none.
     pub(crate) cluster_access: Option<Arc<dyn ClusterAccess>>,
     pub(crate) replica: String,
     pub(crate) approvals: BTreeMap<ActionKind, u32>,
     pub(crate) limits: ActionLimits,
     pub(crate) lock_ttl: Duration,
-    /// Where notices may be sent all the same; receivers of tests are on the loopback.
+    /// Addresses to which notifications may be sent; the tests' receivers are on loopback.
     pub(crate) allowed_networks: Vec<IpNet>,
-    /// Another way to etcd than the direct one.
+    /// An etcd endpoint other than the direct one, such as a proxy.
     pub(crate) endpoint: Option<String>,
-    /// The members of `lab`; one that refuses connections by default.
+    /// The members of `lab`; by default one that refuses connections.
     pub(crate) members: Vec<String>,
 }
 
@@ -74,7 +74,7 @@ impl Default for ConsoleOptions {
     }
 }
 
-/// A console.
+/// A running console.
 pub(crate) struct TestConsole {
     pub(crate) router: Router,
     pub(crate) state: AppState,
@@ -85,7 +85,7 @@ pub(crate) struct TestConsole {
 }
 
 impl TestConsole {
-    /// A console on `etcd` that is ready.
+    /// A console on `etcd`, once it is ready.
     pub(crate) async fn start(etcd: &TestEtcd) -> Self {
         Self::start_with(etcd, ConsoleOptions::default()).await
     }
@@ -101,7 +101,10 @@ impl TestConsole {
 
     /// A console that has not read anything yet.
     pub(crate) fn start_unready(etcd: &TestEtcd, options: &ConsoleOptions) -> Self {
-        let registry = registry_at(options.endpoint.clone().unwrap_or_else(|| etcd.url()));
+        let registry = match options.endpoint.clone() {
+            Some(endpoint) => registry_at(endpoint),
+            None => etcd.registry(),
+        };
         let site = site();
         let overrides = Overrides {
             replica: Some(options.replica.clone()),
@@ -234,7 +237,7 @@ fn site() -> TempDir {
     root
 }
 
-/// Somebody with or without a cookie.
+/// A client with or without a session cookie.
 #[derive(Clone)]
 pub(crate) struct TestClient {
     pub(crate) router: Router,
@@ -273,7 +276,7 @@ impl TestClient {
         self.send(request.body(body.into()).unwrap()).await
     }
 
-    /// A request as a browser on our own pages makes it.
+    /// A same-origin request as a browser sends it.
     pub(crate) fn request(&self, method: Method, path: &str) -> http::request::Builder {
         let request = Request::builder()
             .method(method)
@@ -286,7 +289,7 @@ impl TestClient {
         }
     }
 
-    /// The whole answer; one that does not come fails the test.
+    /// Sends the request and reads the whole response; a timeout fails the test.
     pub(crate) async fn send(&self, request: Request<Body>) -> TestResponse {
         let what = format!("{} {}", request.method(), request.uri());
         let router = self.router.clone();
@@ -298,7 +301,7 @@ impl TestClient {
     }
 }
 
-/// A whole answer.
+/// A complete response.
 #[derive(Debug)]
 pub(crate) struct TestResponse {
     pub(crate) status: StatusCode,
@@ -331,7 +334,7 @@ impl TestResponse {
             .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// The problem document, checked against the answer's head.
+    /// The problem document, checked against the response's head.
     pub(crate) fn problem(&self) -> ProblemDetails {
         assert_eq!(
             self.header(CONTENT_TYPE),
@@ -347,7 +350,7 @@ impl TestResponse {
         problem
     }
 
-    /// The token that the answer gives to the browser.
+    /// The session token set by the response.
     pub(crate) fn token(&self) -> &str {
         let pair = self.header(SET_COOKIE).split(';').next().unwrap();
         pair.split_once('=').unwrap().1

@@ -1,4 +1,4 @@
-//! The executing replica is killed at every step; another one finishes by observing, and nothing is done twice (I17).
+//! The executing replica crashes at every step; another one finishes by observing, and nothing is executed twice (I17).
 
 use galera::recover::action::{ActionState, StepState};
 
@@ -6,22 +6,22 @@ use crate::action_fixture::{ActionFixture, apply_verb};
 use crate::etcd::TestEtcd;
 use crate::fake_cluster::{CrashPoint, FakeCluster};
 
-/// Kills the executor at `stop`, lets another replica finish, and tells how the action ended and how often a node was
-/// sent the statement.
-async fn run_killed_at(stop: CrashPoint) -> (galera::recover::action::Action, u32) {
-    let etcd = TestEtcd::start().await;
+/// Kills the executor at `crash_point` and lets another replica finish. Returns the ended action and the number of
+/// statements sent.
+async fn run_killed_at(crash_point: CrashPoint) -> (galera::recover::action::Action, u32) {
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
-    let doomed = ActionFixture::start(&etcd, &nodes).await;
-    let id = doomed.request(&doomed.operator).await.action.id;
-    nodes.kill_at(stop);
+    let first = ActionFixture::start(&etcd, &nodes).await;
+    let id = first.request(&first.operator).await.action.id;
+    nodes.kill_at(crash_point);
     assert_eq!(
-        apply_verb(&doomed.approver, &id, "approve").await.status,
+        apply_verb(&first.approver, &id, "approve").await.status,
         200
     );
     nodes.wait_until_killed().await;
-    drop(doomed);
+    drop(first);
     let successor = ActionFixture::replica(&etcd, &nodes).await;
-    let expected = if stop == CrashPoint::BeforeSending {
+    let expected = if crash_point == CrashPoint::BeforeSending {
         ActionState::Unverified
     } else {
         ActionState::Succeeded
@@ -39,7 +39,7 @@ async fn i17_another_replica_finishes_after_a_crash_at_every_step_and_nothing_ru
         run_killed_at(CrashPoint::AfterSending),
         run_killed_at(CrashPoint::BeforeObserving),
     );
-    // Nothing was intended yet: the successor does it.
+    // Nothing was intended yet: the successor executes it.
     for (action, sent) in [planning, opening] {
         assert_eq!(
             (action.state, sent),
@@ -49,7 +49,7 @@ async fn i17_another_replica_finishes_after_a_crash_at_every_step_and_nothing_ru
         );
         assert_eq!(action.steps[0].replica.as_deref(), Some("r2"));
     }
-    // Intended, and nobody knows whether it was sent: never again, whatever comes of it.
+    // Intended, and it is unknown whether it was sent: never sent again.
     let (action, sent) = before;
     assert_eq!(
         (action.state, sent),
@@ -58,7 +58,7 @@ async fn i17_another_replica_finishes_after_a_crash_at_every_step_and_nothing_ru
         action.journal
     );
     assert_eq!(action.steps[0].replica.as_deref(), Some("r1"));
-    // It took effect: the successor sees that and says so.
+    // It took effect: the successor observes and records that.
     for (action, sent) in [after, observing] {
         assert_eq!(
             (action.state, sent),
@@ -72,17 +72,17 @@ async fn i17_another_replica_finishes_after_a_crash_at_every_step_and_nothing_ru
     }
 }
 
-/// A replica that is only slow, not dead, finds its fence stale and writes nothing more.
+/// A replica that is slow rather than dead finds its fence stale and writes nothing more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i17_a_replica_that_lost_its_lock_stops_writing() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let one = ActionFixture::start(&etcd, &nodes).await;
     let id = one.request(&one.operator).await.action.id;
     nodes.kill_at(CrashPoint::AfterSending);
     assert_eq!(apply_verb(&one.approver, &id, "approve").await.status, 200);
     nodes.wait_until_killed().await;
-    // It hangs and still holds the lock; somebody takes that away.
+    // It hangs while holding the lock; revoke the lock.
     let locks = one.console.registry.list("/state/locks/").await.unwrap();
     assert_eq!(locks.entries.len(), 1);
     one.console

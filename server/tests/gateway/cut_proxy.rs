@@ -1,4 +1,4 @@
-//! The way to etcd, which goes dead at one exact write: what a replica that dies there has and has not done.
+//! A proxy to etcd that goes dead at one exact write: what a replica that crashes there has and has not done.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-/// Which side of the write the way goes dead on.
+/// Whether the connection dies before or after the write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CutSide {
     /// The write never arrives.
@@ -19,7 +19,7 @@ pub(crate) enum CutSide {
 }
 
 struct CutTrigger {
-    /// The bytes of a request.
+    /// The bytes of the request that triggers the cut.
     pattern: Vec<u8>,
     side: CutSide,
     dead: watch::Sender<bool>,
@@ -34,13 +34,13 @@ pub(crate) struct CutProxy {
 }
 
 impl CutProxy {
-    /// Goes dead when somebody deletes `key`: its name is field 1 of that message.
+    /// Cuts the connection at a deletion of `key`: its name is field 1 of that message.
     pub(crate) async fn on_delete(key: &str, side: CutSide, etcd: &str) -> Self {
         let length = u8::try_from(key.len()).unwrap();
         Self::on_bytes([&[0x0a, length][..], key.as_bytes()].concat(), side, etcd).await
     }
 
-    /// Goes dead when somebody writes these bytes.
+    /// Cuts the connection at a request that contains `pattern`.
     pub(crate) async fn on_bytes(pattern: Vec<u8>, side: CutSide, etcd: &str) -> Self {
         let trap = Arc::new(CutTrigger {
             pattern,
@@ -70,11 +70,11 @@ impl CutProxy {
         }
     }
 
-    /// Waits until the way is dead.
+    /// Waits until the connection is cut.
     pub(crate) async fn wait_until_cut(&self) {
         tokio::time::timeout(crate::etcd::TIMEOUT, self.trigger.triggered.notified())
             .await
-            .expect("somebody writes it");
+            .expect("the triggering write arrives");
     }
 }
 
@@ -92,7 +92,7 @@ impl CutTrigger {
     }
 }
 
-/// Requests. A dead way swallows everything and closes nothing, as a machine that lost its power does.
+/// Forwards requests. Once dead, swallows everything and closes nothing, as a machine that lost power does.
 async fn forward_requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -114,14 +114,14 @@ async fn forward_requests(
         let found = seen
             .windows(trap.pattern.len())
             .any(|bytes| bytes == trap.pattern);
-        // The beginning of a pattern may be at the end of a chunk.
+        // A pattern may start at the end of a chunk.
         seen.drain(..seen.len().saturating_sub(trap.pattern.len() - 1));
         if found && trap.side == CutSide::Before {
             trap.cut();
             continue;
         }
         if found {
-            // No answer to it comes home any more.
+            // No response to it is forwarded.
             trap.dead.send_replace(true);
             to.write_all(chunk).await.ok()?;
             trap.triggered.notify_one();
@@ -131,7 +131,7 @@ async fn forward_requests(
     }
 }
 
-/// Answers.
+/// Forwards responses.
 async fn forward_responses(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,

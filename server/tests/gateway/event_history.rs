@@ -1,4 +1,4 @@
-//! The chronicle on a real etcd: replicas that come and go record every change once.
+//! The event history on a real etcd: replicas that start and stop record every change once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,16 +27,16 @@ use tokio_util::task::TaskTracker;
 use crate::client::{STATE_PREFIX, TestConsole};
 use crate::etcd::{TIMEOUT, TestEtcd, eventually};
 
-/// The states of one cluster at one moment: its verdict and its node's.
+/// Verdict of a cluster and state of its node.
 type ClusterState = (VerdictState, NodeState);
 
-/// A replica whose hub sees what the test says.
+/// A replica whose views are set by the test.
 pub(crate) struct HistoryReplica {
-    board: Arc<ViewPublisher>,
+    views: Arc<ViewPublisher>,
     publishers: BTreeMap<ClusterName, ClusterPublisher>,
     pub(crate) history: EventHistory,
     shutdown: Option<DropGuard>,
-    /// Kept while it is killed without any last word.
+    /// Kept when it is killed without a final write.
     tracker: TaskTracker,
     tasks: Vec<tokio::task::AbortHandle>,
 }
@@ -53,8 +53,8 @@ impl HistoryReplica {
         changes_max: u64,
     ) -> Self {
         let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
-        let board = Arc::new(ViewPublisher::new());
-        let hub = Monitor::for_publisher(Arc::clone(&board), tracker.clone());
+        let views = Arc::new(ViewPublisher::new());
+        let monitor = Monitor::for_publisher(Arc::clone(&views), tracker.clone());
         let (leadership, election) = leader::campaign(
             registry.clone(),
             STATE_PREFIX,
@@ -70,7 +70,7 @@ impl HistoryReplica {
         let (history, recording) = EventHistory::start(
             settings,
             registry.clone(),
-            hub,
+            monitor,
             leadership,
             shutdown.clone(),
         );
@@ -79,7 +79,7 @@ impl HistoryReplica {
             tracker.spawn(recording).abort_handle(),
         ];
         Self {
-            board,
+            views,
             publishers: BTreeMap::new(),
             history,
             shutdown: Some(shutdown.drop_guard()),
@@ -88,23 +88,23 @@ impl HistoryReplica {
         }
     }
 
-    /// Its hub sees this now.
-    pub(crate) fn set_state(&mut self, cluster: &ClusterName, scene: ClusterState) {
+    /// Publishes a view with this state.
+    pub(crate) fn set_state(&mut self, cluster: &ClusterName, state: ClusterState) {
         let publisher = self
             .publishers
             .entry(cluster.clone())
-            .or_insert_with(|| self.board.cluster_publisher(cluster.clone()));
-        publisher.publish(view(cluster, scene));
+            .or_insert_with(|| self.views.cluster_publisher(cluster.clone()));
+        publisher.publish(view(cluster, state));
     }
 
-    /// Ends it in order.
+    /// Shuts it down.
     async fn stop(mut self) {
         drop(self.shutdown.take());
         self.tracker.close();
         self.tracker.wait().await;
     }
 
-    /// Ends it as a crash would: no last word, and its lease lives on.
+    /// Stops it as a crash would: without a final write, and its lease lives on.
     fn kill(mut self) {
         for task in self.tasks.drain(..) {
             task.abort();
@@ -138,11 +138,8 @@ fn lab() -> ClusterName {
     "lab".parse().unwrap()
 }
 
-async fn all_events(chronicle: &EventHistory, cluster: &ClusterName) -> Vec<HistoryEvent> {
-    chronicle
-        .events_after(cluster, 0, usize::MAX)
-        .await
-        .unwrap()
+async fn all_events(history: &EventHistory, cluster: &ClusterName) -> Vec<HistoryEvent> {
+    history.events_after(cluster, 0, usize::MAX).await.unwrap()
 }
 
 fn state_names(events: &[HistoryEvent]) -> Vec<&'static str> {
@@ -176,7 +173,7 @@ async fn wait_for_events(
 
 #[tokio::test]
 async fn a_restart_records_nothing_twice_and_a_gap_is_unknown() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let registry = etcd.registry();
     let mut first = HistoryReplica::start(&registry, "r1");
     let before = now();
@@ -196,13 +193,13 @@ async fn a_restart_records_nothing_twice_and_a_gap_is_unknown() {
     let since = first.history.verdict_since(&lab()).unwrap();
     assert_eq!(since, (VerdictState::Degraded, events[3].at));
     first.stop().await;
-    // A new one, at once, sees the same.
+    // A new replica starts immediately and observes the same.
     let mut second = HistoryReplica::start(&registry, "r2");
     second.set_state(&lab(), (VerdictState::Degraded, NodeState::Unreachable));
     second.set_state(&lab(), (VerdictState::Healthy, NodeState::Synced));
     wait_for_events(&second, &lab(), 6).await;
     second.stop().await;
-    // As if nobody had been there for an hour.
+    // As if no replica had been observing for an hour.
     let keys = HistoryKeys::new(STATE_PREFIX);
     let hour = serde_json::json!({"until": now().minus(Duration::from_secs(3_600)), "by": "r2"});
     registry
@@ -223,19 +220,19 @@ async fn a_restart_records_nothing_twice_and_a_gap_is_unknown() {
 }
 
 #[tokio::test]
-async fn older_events_lie_in_blocks_until_they_are_let_go() {
-    let etcd = TestEtcd::start().await;
+async fn older_events_are_compacted_until_they_expire() {
+    let etcd = TestEtcd::in_memory();
     let registry = etcd.registry();
     let mut replica = HistoryReplica::start(&registry, "r1");
     replica.set_state(&lab(), (VerdictState::Healthy, NodeState::Synced));
     let middle = wait_for_events(&replica, &lab(), 2).await[1].at;
     eventually("a moment passes", async || now() > middle).await;
     for round in 0..600 {
-        let scene = match round % 2 {
+        let state = match round % 2 {
             0 => (VerdictState::Degraded, NodeState::Unreachable),
             _ => (VerdictState::Healthy, NodeState::Synced),
         };
-        replica.set_state(&lab(), scene);
+        replica.set_state(&lab(), state);
     }
     wait_for_events(&replica, &lab(), 1_202).await;
     let keys = HistoryKeys::new(STATE_PREFIX);
@@ -247,12 +244,12 @@ async fn older_events_lie_in_blocks_until_they_are_let_go() {
             .entries
             .len()
     };
-    eventually("two blocks are made", async || tail().await == 202).await;
+    eventually("two blocks exist", async || tail().await == 202).await;
     let block = registry.get(keys.block(&lab(), 1)).await.unwrap().unwrap();
     assert!(block.value.len() < 4_000, "{} bytes", block.value.len());
 
-    // Pages backwards and forwards, over the boundaries of blocks, with and without filters.
-    let chronicle = &replica.history;
+    // Pages backwards and forwards across block boundaries, with and without filters.
+    let history = &replica.history;
     let query = |before, after, state: Option<&str>| HistoryQuery {
         before,
         after,
@@ -263,7 +260,7 @@ async fn older_events_lie_in_blocks_until_they_are_let_go() {
     let mut backwards = Vec::new();
     let mut before = None;
     loop {
-        let page = chronicle
+        let page = history
             .page(&lab(), &query(before, None, None))
             .await
             .unwrap();
@@ -274,7 +271,7 @@ async fn older_events_lie_in_blocks_until_they_are_let_go() {
         }
     }
     assert!(backwards.iter().copied().eq((1..=1_202).rev()));
-    let page = chronicle
+    let page = history
         .page(&lab(), &query(None, Some(960), None))
         .await
         .unwrap();
@@ -284,7 +281,7 @@ async fn older_events_lie_in_blocks_until_they_are_let_go() {
         "{numbers:?}"
     );
     assert_eq!(page.next_before, Some(961));
-    let page = chronicle
+    let page = history
         .page(&lab(), &query(None, None, Some("degraded")))
         .await
         .unwrap();
@@ -298,7 +295,7 @@ async fn older_events_lie_in_blocks_until_they_are_let_go() {
         at: Some(middle),
         ..query(None, None, None)
     };
-    let page = chronicle.page(&lab(), &at).await.unwrap();
+    let page = history.page(&lab(), &at).await.unwrap();
     assert_eq!(
         page.events
             .iter()
@@ -308,20 +305,20 @@ async fn older_events_lie_in_blocks_until_they_are_let_go() {
     );
     replica.stop().await;
 
-    // A smaller bound lets the oldest block go; no retention at all leaves only what is now.
+    // A smaller limit deletes the oldest block; without retention only the current state is left.
     let replica = HistoryReplica::with_retention(&registry, "r2", Duration::from_secs(86_400), 800);
     let first = async |replica: &HistoryReplica| {
         let events = all_events(&replica.history, &lab()).await;
         events.first().map(|event| event.sequence)
     };
-    eventually("the oldest block goes", async || {
+    eventually("the oldest block is deleted", async || {
         first(&replica).await == Some(501)
     })
     .await;
     assert!(registry.get(keys.block(&lab(), 0)).await.unwrap().is_none());
     replica.stop().await;
     let replica = HistoryReplica::with_retention(&registry, "r3", Duration::ZERO, 800);
-    eventually("everything old goes", async || {
+    eventually("all older events are deleted", async || {
         first(&replica).await == Some(1_202)
     })
     .await;
@@ -335,7 +332,7 @@ async fn older_events_lie_in_blocks_until_they_are_let_go() {
 
 #[tokio::test]
 async fn events_over_http() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
@@ -387,7 +384,7 @@ async fn events_over_http() {
             "{path}"
         );
     }
-    // The page says the same in words, without a script as well.
+    // The page shows the same, without a script as well.
     for path in ["/clusters/lab/events", "/fragments/clusters/lab/events"] {
         let page = client.get(path).await.text();
         for expected in [
@@ -402,7 +399,7 @@ async fn events_over_http() {
     }
 }
 
-/// Three clusters, what truly happened to them, and the replicas that look at them.
+/// Three clusters, their true changes, and the replicas that observe them.
 struct RandomRun {
     rng: StdRng,
     current: BTreeMap<ClusterName, ClusterState>,
@@ -414,41 +411,41 @@ struct RandomRun {
 impl RandomRun {
     fn new(seed: u64) -> Self {
         let clusters = ["lab", "shop", "mail"].map(|name| name.parse::<ClusterName>().unwrap());
-        let scene = (VerdictState::Healthy, NodeState::Synced);
+        let state = (VerdictState::Healthy, NodeState::Synced);
         Self {
             rng: StdRng::seed_from_u64(seed),
-            expected: clusters.clone().map(|name| (name, vec![scene])).into(),
-            current: clusters.map(|name| (name, scene)).into(),
+            expected: clusters.clone().map(|name| (name, vec![state])).into(),
+            current: clusters.map(|name| (name, state)).into(),
             replicas: Vec::new(),
             started: 0,
         }
     }
 
-    /// One more replica, which sees what is at the moment.
+    /// Starts another replica, which observes the current states.
     fn add_replica(&mut self, registry: &Registry) {
         self.started += 1;
         let mut replica = HistoryReplica::start(registry, &format!("r{}", self.started));
-        for (cluster, scene) in &self.current {
-            replica.set_state(cluster, *scene);
+        for (cluster, state) in &self.current {
+            replica.set_state(cluster, *state);
         }
         self.replicas.push(replica);
     }
 
-    /// Something happens to a cluster; each replica sees it a little later than the one before.
+    /// Changes a random cluster; each replica observes it a little later than the one before.
     async fn change_random_cluster(&mut self) {
         let index = self.rng.random_range(0..self.current.len());
-        let (cluster, scene) = self.current.iter_mut().nth(index).unwrap();
+        let (cluster, state) = self.current.iter_mut().nth(index).unwrap();
         let verdicts = VerdictState::ALL;
         let nodes = [NodeState::Synced, NodeState::Donor, NodeState::Unreachable];
-        *scene = (
+        *state = (
             verdicts[self.rng.random_range(0..verdicts.len())],
             nodes[self.rng.random_range(0..nodes.len())],
         );
-        self.expected.get_mut(cluster).unwrap().push(*scene);
+        self.expected.get_mut(cluster).unwrap().push(*state);
         let mut order: Vec<usize> = (0..self.replicas.len()).collect();
         order.shuffle(&mut self.rng);
         for index in order {
-            self.replicas[index].set_state(cluster, *scene);
+            self.replicas[index].set_state(cluster, *state);
             sleep_millis(self.rng.random_range(0..20)).await;
         }
         sleep_millis(self.rng.random_range(0..80)).await;
@@ -461,17 +458,17 @@ impl RandomRun {
         }
     }
 
-    /// What the chronicle must say of a cluster: each state after another one, once.
+    /// The changes that must be recorded of a cluster: each state that follows a different one, once.
     fn expected_changes(&self, cluster: &ClusterName) -> (Vec<&'static str>, Vec<&'static str>) {
-        let scenes = &self.expected[cluster];
-        let mut verdicts: Vec<_> = scenes.iter().map(|scene| scene.0.as_str()).collect();
-        let mut nodes: Vec<_> = scenes.iter().map(|scene| scene.1.as_str()).collect();
+        let states = &self.expected[cluster];
+        let mut verdicts: Vec<_> = states.iter().map(|state| state.0.as_str()).collect();
+        let mut nodes: Vec<_> = states.iter().map(|state| state.1.as_str()).collect();
         verdicts.dedup();
         nodes.dedup();
         (verdicts, nodes)
     }
 
-    /// Waits until everything is recorded, and compares it with what happened.
+    /// Waits until everything is recorded, and compares it with the true changes.
     async fn assert_history(&self, seed: u64) {
         let replica = &self.replicas[0].history;
         for cluster in self.current.keys() {
@@ -487,23 +484,23 @@ impl RandomRun {
                 let events = events.iter().filter(|event| event.change.kind() == kind);
                 events.map(|event| event.change.new_state_str()).collect()
             };
-            for (told, happened) in [
+            for (recorded, changes) in [
                 (of(ChangeKind::Verdict), verdicts),
                 (of(ChangeKind::Node), nodes),
             ] {
-                let differs = told
+                let differs = recorded
                     .iter()
-                    .zip(&happened)
-                    .position(|(told, happened)| told != happened);
+                    .zip(&changes)
+                    .position(|(recorded, changes)| recorded != changes);
                 let around = differs
-                    .unwrap_or(told.len().min(happened.len()))
+                    .unwrap_or(recorded.len().min(changes.len()))
                     .saturating_sub(3);
                 assert_eq!(
-                    told,
-                    happened,
+                    recorded,
+                    changes,
                     "{cluster}, seed {seed}; around number {around}: {:?} instead of {:?}",
-                    told.iter().skip(around).take(12).collect::<Vec<_>>(),
-                    happened.iter().skip(around).take(12).collect::<Vec<_>>(),
+                    recorded.iter().skip(around).take(12).collect::<Vec<_>>(),
+                    changes.iter().skip(around).take(12).collect::<Vec<_>>(),
                 );
             }
             assert!(
@@ -520,7 +517,6 @@ impl RandomRun {
     }
 }
 
-/// Time passes, as it does in what is told here.
 async fn sleep_millis(millis: u64) {
     tokio::time::sleep(Duration::from_millis(millis)).await;
 }
@@ -528,40 +524,40 @@ async fn sleep_millis(millis: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_die_while_states_change_and_every_change_is_recorded_once() {
     let seed = rand::random();
-    let mut etcd = TestEtcd::start().await;
+    let mut etcd = TestEtcd::in_memory();
     let registry = etcd.registry();
-    let mut drama = RandomRun::new(seed);
+    let mut run = RandomRun::new(seed);
     for _ in 0..3 {
-        drama.add_replica(&registry);
+        run.add_replica(&registry);
     }
-    // A console that has only just started takes the first views as they are; from then on it misses nothing.
-    drama.assert_history(seed).await;
-    drama.change_randomly_for(7).await;
-    drama.assert_history(seed).await;
-    // One crashes, perhaps the leader, and is back at once without any memory. The others have seen everything.
-    let victim = drama.rng.random_range(0..3);
-    drama.replicas.remove(victim).kill();
-    drama.add_replica(&registry);
-    drama.change_randomly_for(14).await;
-    drama.assert_history(seed).await;
-    // etcd is away, one more crashes meanwhile, and another one stops in order afterwards.
+    // A replica that has just started records the first views as they are; from then on it misses nothing.
+    run.assert_history(seed).await;
+    run.change_randomly_for(7).await;
+    run.assert_history(seed).await;
+    // One crashes, perhaps the leader, and restarts immediately without its memory. The others have observed everything.
+    let victim = run.rng.random_range(0..3);
+    run.replicas.remove(victim).kill();
+    run.add_replica(&registry);
+    run.change_randomly_for(14).await;
+    run.assert_history(seed).await;
+    // etcd fails, another replica crashes during the outage, and one shuts down afterwards.
     etcd.kill();
-    drama.change_randomly_for(2).await;
-    let victim = drama.rng.random_range(1..3);
-    drama.replicas.remove(victim).kill();
-    drama.add_replica(&registry);
-    drama.change_randomly_for(2).await;
+    run.change_randomly_for(2).await;
+    let victim = run.rng.random_range(1..3);
+    run.replicas.remove(victim).kill();
+    run.add_replica(&registry);
+    run.change_randomly_for(2).await;
     etcd.restart().await;
-    drama.change_randomly_for(1).await;
-    let victim = drama.rng.random_range(1..3);
-    drama.replicas.remove(victim).stop().await;
-    drama.change_randomly_for(2).await;
-    drama.assert_history(seed).await;
-    for replica in &drama.replicas {
-        for cluster in drama.current.keys() {
-            let (one, other) = (&drama.replicas[0].history, &replica.history);
+    run.change_randomly_for(1).await;
+    let victim = run.rng.random_range(1..3);
+    run.replicas.remove(victim).stop().await;
+    run.change_randomly_for(2).await;
+    run.assert_history(seed).await;
+    for replica in &run.replicas {
+        for cluster in run.current.keys() {
+            let (one, other) = (&run.replicas[0].history, &replica.history);
             let same = async || all_events(one, cluster).await == all_events(other, cluster).await;
-            eventually("every replica tells the same", same).await;
+            eventually("every replica has the same history", same).await;
             let at = now();
             assert_eq!(one.days(cluster, at, 2), other.days(cluster, at, 2));
         }
@@ -569,8 +565,8 @@ async fn replicas_die_while_states_change_and_every_change_is_recorded_once() {
 }
 
 #[tokio::test]
-async fn what_was_not_read_is_not_called_empty() {
-    let etcd = TestEtcd::start().await;
+async fn an_unloaded_history_is_not_reported_as_empty() {
+    let etcd = TestEtcd::in_memory();
     let registry = etcd.registry();
     let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let (leadership, _election) = leader::campaign(
@@ -579,7 +575,7 @@ async fn what_was_not_read_is_not_called_empty() {
         "idle".to_owned(),
         shutdown.clone(),
     );
-    let (chronicle, recording) = EventHistory::start(
+    let (history, recording) = EventHistory::start(
         HistorySettings {
             state_prefix: STATE_PREFIX.to_owned(),
             replica: "idle".to_owned(),
@@ -591,11 +587,11 @@ async fn what_was_not_read_is_not_called_empty() {
         leadership,
         shutdown.clone(),
     );
-    let early = chronicle.page(&lab(), &HistoryQuery::default()).await;
+    let early = history.page(&lab(), &HistoryQuery::default()).await;
     assert!(matches!(early, Err(HistoryError::NotLoaded)), "{early:?}");
     tracker.spawn(recording);
-    eventually("it is read", async || chronicle.is_loaded()).await;
-    let page = chronicle
+    eventually("it is loaded", async || history.is_loaded()).await;
+    let page = history
         .page(&lab(), &HistoryQuery::default())
         .await
         .unwrap();

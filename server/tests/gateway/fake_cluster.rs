@@ -1,4 +1,4 @@
-//! Three nodes that exist only in a test: what they answer, what they are sent, and where an executor dies.
+//! A fake cluster of three nodes: what they report, the statements they receive, and where an executor crashes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,31 +21,31 @@ use uuid::Uuid;
 const HISTORY: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
 const UNDEFINED: &str = "18446744073709551615";
 
-/// A place at which an executor never comes back, because it was killed there, or waits.
+/// Where an executor is killed, so that it never returns, or held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CrashPoint {
     /// Holding the lock, before anything is written.
     BeforePlanning,
-    /// Begun, before the intention.
+    /// Started, before the intention is written.
     BeforeOpening,
     /// The intention is written, nothing was sent.
     BeforeSending,
-    /// The statement took effect, its answer was not written down.
+    /// The statement took effect, its response was not recorded.
     AfterSending,
-    /// The answer is written, the outcome was not looked at.
+    /// The response is recorded, the outcome was not observed.
     BeforeObserving,
 }
 
-/// What a node says to the statement.
+/// A node's reply to the statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StatementReply {
-    /// OK, and it becomes Primary.
+    /// OK, and the node becomes Primary.
     Success,
-    /// OK, and nothing happens.
+    /// OK, without effect.
     Ignored,
-    /// The privilege is missing.
+    /// Error: the privilege is missing.
     MissingPrivilege,
-    /// It carries it out and hangs.
+    /// Executed, but the reply never arrives.
     Timeout,
 }
 
@@ -55,14 +55,14 @@ struct FakeClusterState {
     primary: bool,
     seqno: u64,
     crash_point: Option<CrashPoint>,
-    /// Whether an executor that stops is let go on later.
+    /// Whether the executor is held and can be released, instead of killed.
     hold: bool,
-    /// The looks during which the survivor looks for others.
+    /// The number of reads during which the survivor is in state GATHER.
     gathering_looks: u32,
     reply: StatementReply,
-    /// Nodes that came back on their own, non-Primary, at this position.
+    /// Nodes that came back non-Primary in a component of one, with their position.
     isolated: BTreeMap<&'static str, u64>,
-    /// What everybody is told.
+    /// Notices shown on every page.
     notices: Vec<String>,
 }
 
@@ -72,9 +72,9 @@ pub(crate) struct FakeCluster {
     registry: Registry,
     /// Statements that reached a node.
     pub(crate) sent: AtomicU32,
-    /// Connections that were opened and closed without a statement.
+    /// Connections opened and closed without a statement.
     unused_connections: AtomicU32,
-    /// Looks without etcd.
+    /// Reads while etcd was unreachable.
     reads_without_etcd: AtomicU32,
     crash_point_reached: tokio::sync::Notify,
     released: tokio::sync::Notify,
@@ -114,7 +114,7 @@ impl FakeCluster {
         })
     }
 
-    /// Kills the next executor that comes to `crash_point`.
+    /// Kills the next executor that reaches `crash_point`.
     pub(crate) fn kill_at(&self, stop: CrashPoint) {
         self.state.lock().unwrap().crash_point = Some(stop);
     }
@@ -123,50 +123,50 @@ impl FakeCluster {
     pub(crate) async fn wait_until_killed(&self) {
         tokio::time::timeout(crate::etcd::TIMEOUT, self.crash_point_reached.notified())
             .await
-            .expect("an executor comes to where it is killed");
+            .expect("an executor reaches the crash point");
     }
 
-    /// Holds the next executor that comes to `crash_point`, until it is released.
+    /// Holds the next executor that reaches `crash_point` until it is released.
     pub(crate) fn hold_at(&self, stop: CrashPoint) {
         let mut nodes = self.state.lock().unwrap();
         (nodes.crash_point, nodes.hold) = (Some(stop), true);
     }
 
-    /// Lets the held executor go on.
+    /// Releases the held executor.
     pub(crate) fn release(&self) {
         self.released.notify_one();
     }
 
-    /// The survivor looks for others, as the next `looks` at it find.
+    /// The survivor reports GATHER for the next `looks` reads.
     pub(crate) fn set_gathering(&self, looks: u32) {
         self.state.lock().unwrap().gathering_looks = looks;
     }
 
-    /// Connections that were opened and closed without a statement.
+    /// Connections opened and closed without a statement.
     pub(crate) fn unused_connections(&self) -> u32 {
         self.unused_connections.load(Ordering::SeqCst)
     }
 
-    /// Looks without etcd.
+    /// Reads while etcd was unreachable.
     pub(crate) fn reads_without_etcd(&self) -> u32 {
         self.reads_without_etcd.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn set_reply(&self, says: StatementReply) {
-        self.state.lock().unwrap().reply = says;
+    pub(crate) fn set_reply(&self, reply: StatementReply) {
+        self.state.lock().unwrap().reply = reply;
     }
 
-    /// A node that was lost answers again: in no quorum, at `seqno`.
+    /// A lost node answers again: non-Primary, at `seqno`.
     pub(crate) fn return_isolated(&self, name: &'static str, seqno: u64) {
         self.state.lock().unwrap().isolated.insert(name, seqno);
     }
 
-    /// What everybody is told at the moment.
+    /// Notices currently shown on every page.
     pub(crate) fn notices(&self) -> Vec<String> {
         self.state.lock().unwrap().notices.clone()
     }
 
-    /// Makes the survivor's position another one.
+    /// Advances the survivor's position.
     pub(crate) fn advance_position(&self) {
         self.state.lock().unwrap().seqno += 1;
     }
@@ -175,7 +175,7 @@ impl FakeCluster {
         self.sent.load(Ordering::SeqCst)
     }
 
-    /// Never comes back from `crash_point` when an executor is to be killed there, or only when it is released.
+    /// At an armed crash point: never returns, or only once released.
     async fn pass_crash_point(&self, stop: CrashPoint) {
         let (here, held) = {
             let mut nodes = self.state.lock().unwrap();
@@ -206,7 +206,7 @@ impl FakeCluster {
         }
     }
 
-    /// What somebody knows who has been watching since `began`.
+    /// The evidence of an observer that has been watching since `began`.
     fn evidence(&self, at: Timestamp, began: Timestamp) -> Evidence {
         let nodes = self.state.lock().unwrap();
         let health = RegistryHealth {
@@ -240,7 +240,7 @@ fn seconds_before(at: Timestamp, seconds: i64) -> Timestamp {
     Timestamp::from_unix_millis(at.unix_millis() - seconds * 1_000)
 }
 
-/// The same answer for five minutes, as far as somebody saw it who has been watching since `began`.
+/// The same status for five minutes, as far as an observer watching since `began` saw it.
 fn answering_observation(status: WsrepStatus, at: Timestamp, began: Timestamp) -> SqlObservation {
     let mut observation = SqlObservation::default();
     let times = [301, 300, 1].map(|seconds| seconds_before(at, seconds));
@@ -273,14 +273,15 @@ fn status(nodes: &FakeClusterState, name: &str) -> WsrepStatus {
         index.to_string(),
     );
     let seqno = nodes.seqno.to_string();
-    let word = |primary: &'static str, not: &'static str| if nodes.primary { primary } else { not };
+    let select =
+        |primary: &'static str, not: &'static str| if nodes.primary { primary } else { not };
     WsrepStatus::from_rows([
         ("wsrep_local_state_uuid", HISTORY),
         ("wsrep_cluster_state_uuid", HISTORY),
         ("wsrep_last_committed", &seqno),
         ("wsrep_local_recv_queue", "0"),
-        ("wsrep_local_state", word("4", "0")),
-        ("wsrep_local_state_comment", word("Synced", "Initialized")),
+        ("wsrep_local_state", select("4", "0")),
+        ("wsrep_local_state_comment", select("Synced", "Initialized")),
         ("wsrep_incoming_addresses", &members),
         ("wsrep_cluster_size", &size),
         ("wsrep_local_index", &index),
@@ -293,14 +294,14 @@ fn status(nodes: &FakeClusterState, name: &str) -> WsrepStatus {
             },
         ),
         ("wsrep_gcomm_uuid", "00000001-0001-11ef-a1b2-c3d4e5f60718"),
-        ("wsrep_cluster_conf_id", word("17", UNDEFINED)),
-        ("wsrep_cluster_status", word("Primary", "non-Primary")),
+        ("wsrep_cluster_conf_id", select("17", UNDEFINED)),
+        ("wsrep_cluster_status", select("Primary", "non-Primary")),
         ("wsrep_connected", "ON"),
-        ("wsrep_ready", word("ON", "OFF")),
+        ("wsrep_ready", select("ON", "OFF")),
     ])
 }
 
-/// A node in a component of its own.
+/// A node in a component of one.
 fn isolated_status(name: &'static str, seqno: u64) -> WsrepStatus {
     let nodes = FakeClusterState {
         alive: BTreeSet::from([name]),
@@ -336,8 +337,8 @@ impl StatementChannel for FakeChannel {
             self.0.pass_crash_point(CrashPoint::BeforeSending).await;
             self.0.apply_statement();
             self.0.pass_crash_point(CrashPoint::AfterSending).await;
-            let says = self.0.state.lock().unwrap().reply;
-            match says {
+            let reply = self.0.state.lock().unwrap().reply;
+            match reply {
                 StatementReply::Success | StatementReply::Ignored => {
                     StepResult::Done("OK".to_owned())
                 }
@@ -350,7 +351,7 @@ impl StatementChannel for FakeChannel {
     }
 }
 
-/// The nodes as one replica knows them, which has been watching them since a moment.
+/// The fake cluster as one replica sees it, watching since the given time.
 pub(crate) struct FakeClusterAccess(pub(crate) Arc<FakeCluster>, pub(crate) Timestamp);
 
 impl ClusterAccess for FakeClusterAccess {
@@ -425,5 +426,5 @@ impl ClusterAccess for FakeClusterAccess {
     }
 }
 
-/// How long an action may take to its end in these tests.
+/// How long an action may take to finish in these tests.
 pub(crate) const VERIFY_TIMEOUT: Duration = Duration::from_secs(4);

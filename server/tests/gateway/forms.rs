@@ -1,4 +1,4 @@
-//! Parts of pages, and their forms, as a browser asks for and sends them.
+//! Page fragments and forms, as a browser requests and submits them.
 
 use galera::access::Role;
 use http::Method;
@@ -19,7 +19,7 @@ async fn submit(client: &TestClient, path: &str, body: &'static str, accept: &st
 
 #[tokio::test]
 async fn a_fragment_is_a_title_and_the_content() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     assert_eq!(
@@ -65,7 +65,7 @@ async fn a_fragment_is_a_title_and_the_content() {
 
 #[tokio::test]
 async fn a_browser_is_redirected_and_a_script_gets_the_location() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("ada", &[Role::Admin]).await;
     let client = console.sign_in("ada").await;
@@ -84,7 +84,7 @@ async fn a_browser_is_redirected_and_a_script_gets_the_location() {
     );
     let page = client.get("/fragments/clusters/lab/recovery").await.text();
     assert!(
-        page.contains("switched off") && page.contains("moving"),
+        page.contains("Recovery paused") && page.contains("moving"),
         "{page}"
     );
     let on = submit(&client, "/clusters/lab/recovery", "enabled=true", "*/*").await;
@@ -96,7 +96,7 @@ async fn a_browser_is_redirected_and_a_script_gets_the_location() {
 
 #[tokio::test]
 async fn a_form_returns_the_error_of_the_api() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     console.add_user("olga", &[Role::Operator]).await;

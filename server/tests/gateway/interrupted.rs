@@ -1,5 +1,5 @@
-//! etcd goes away while an action is carried out: nothing is sent meanwhile, and what was approved is done once or not at
-//! all, and says which (I17, I18).
+//! etcd becomes unreachable during an action: nothing is sent during the outage, and an approved action is executed once or not at
+//! all, and its outcome says which (I17, I18).
 
 use std::time::Duration;
 
@@ -11,32 +11,35 @@ use crate::cut_proxy::{CutProxy, CutSide};
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::{CrashPoint, FakeCluster};
 
-/// The words of a record whose statement is about to be sent.
-const INTENTION_TEXT: &[u8] = b"step 1 is about to be done";
+/// Text in the record of an action whose statement is about to be sent.
+const INTENTION_TEXT: &[u8] = b"step 1 is about to be executed";
 
-/// Kills etcd while the executor is at `stop`, holding its lock, and starts it again when `noticed` says that the executor
-/// went on without it. Tells how the action ended, when etcd came back, and how many statements were sent.
+/// Kills etcd while the executor is at `crash_point` and holds its lock; restarts it once `noticed` reports that the
+/// executor continued without it. Returns the ended action, the time of the restart, and the number of statements sent.
 async fn run_without_etcd(
-    stop: CrashPoint,
+    crash_point: CrashPoint,
     expected: ActionState,
     alter: impl FnOnce(&mut crate::client::ConsoleOptions),
     noticed: impl Fn(&FakeCluster) -> bool,
 ) -> (Action, galera::Timestamp, u32) {
-    let mut etcd = TestEtcd::start().await;
+    let mut etcd = TestEtcd::process().await;
     let nodes = FakeCluster::two_lost(etcd.registry());
-    let desk = ActionFixture::start_with(&etcd, &nodes, alter).await;
-    let id = desk.request(&desk.operator).await.action.id;
-    nodes.hold_at(stop);
-    assert_eq!(apply_verb(&desk.approver, &id, "approve").await.status, 200);
+    let fixture = ActionFixture::start_with(&etcd, &nodes, alter).await;
+    let id = fixture.request(&fixture.operator).await.action.id;
+    nodes.hold_at(crash_point);
+    assert_eq!(
+        apply_verb(&fixture.approver, &id, "approve").await.status,
+        200
+    );
     nodes.wait_until_killed().await;
     etcd.kill();
     nodes.release();
-    eventually("the executor to go on", async || noticed(&nodes)).await;
+    eventually("the executor to continue", async || noticed(&nodes)).await;
     assert_eq!(nodes.sent(), 0, "nothing is sent without etcd");
-    let back = now();
+    let restarted_at = now();
     etcd.restart().await;
-    let ended = desk.wait_for_state(&id, expected).await.action;
-    (ended, back, nodes.sent())
+    let ended = fixture.wait_for_state(&id, expected).await.action;
+    (ended, restarted_at, nodes.sent())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,14 +48,14 @@ async fn i17_i18_an_etcd_outage_between_lock_and_statement_delays_it_and_repeats
         options.limits.verify_timeout = Duration::from_secs(60);
     };
     let (planning, opening) = tokio::join!(
-        // The lock is held, nothing is written: it begins by itself when etcd is back.
+        // The lock is held, nothing is written: it begins automatically once etcd is restarted_at.
         run_without_etcd(
             CrashPoint::BeforePlanning,
             ActionState::Succeeded,
             patient,
             |nodes| nodes.reads_without_etcd() > 0
         ),
-        // Begun; the connection for the statement is closed again, because its intention cannot be written.
+        // Begun; the connection is closed again, because the intention cannot be written.
         run_without_etcd(
             CrashPoint::BeforeOpening,
             ActionState::Succeeded,
@@ -60,12 +63,12 @@ async fn i17_i18_an_etcd_outage_between_lock_and_statement_delays_it_and_repeats
             |nodes| nodes.unused_connections() > 0
         ),
     );
-    for (action, back, sent) in [planning, opening] {
+    for (action, restarted_at, sent) in [planning, opening] {
         assert_eq!(sent, 1, "{:?}", action.journal);
         let intended = action.steps[0].intended_at;
         assert!(
-            intended.is_some_and(|at| at >= back),
-            "{intended:?} {back:?}"
+            intended.is_some_and(|at| at >= restarted_at),
+            "{intended:?} {restarted_at:?}"
         );
     }
 }
@@ -73,14 +76,14 @@ async fn i17_i18_an_etcd_outage_between_lock_and_statement_delays_it_and_repeats
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i17_i18_an_action_outlasted_by_an_etcd_outage_ends_with_the_true_outcome() {
     let (begun, approved) = tokio::join!(
-        // Longer away than outcomes are watched for: nothing was sent, and nothing is any more.
+        // The outage outlasts verification: nothing was sent, and nothing is sent afterwards.
         run_without_etcd(
             CrashPoint::BeforeOpening,
             ActionState::Failed,
             |options| options.limits.verify_timeout = Duration::from_secs(1),
             |nodes| nodes.unused_connections() > 0,
         ),
-        // Longer away than an approval lasts.
+        // The outage outlasts the approval.
         run_without_etcd(
             CrashPoint::BeforePlanning,
             ActionState::Expired,
@@ -96,9 +99,9 @@ async fn i17_i18_an_action_outlasted_by_an_etcd_outage_ends_with_the_true_outcom
     assert!(outcome.contains("nothing was sent"), "{outcome}");
 }
 
-/// The way to etcd is lost at the intention itself; the executor lives on, another replica sees to the action.
+/// The connection to etcd breaks at the intention itself; the executor survives, another replica finishes the action.
 async fn run_with_lost_intention(side: CutSide, expected: ActionState) -> (Action, u32) {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::process().await;
     let nodes = FakeCluster::two_lost(etcd.registry());
     let cut = CutProxy::on_bytes(INTENTION_TEXT.to_vec(), side, &etcd.url()).await;
     let endpoint = cut.endpoint.clone();
@@ -121,21 +124,21 @@ async fn i17_an_unconfirmed_intention_is_not_repeated_and_an_unwritten_one_is() 
     let (action, sent) = before;
     assert_eq!(sent, 1, "{:?}", action.journal);
     assert_eq!(action.steps[0].replica.as_deref(), Some("r2"));
-    // Intended, and only the sender knows that nothing was sent: nobody else ever sends it.
+    // Intended, and only the sender knows that nothing was sent: no other replica ever sends it.
     let (action, sent) = after;
     assert_eq!(sent, 0, "{:?}", action.journal);
     assert_eq!(action.steps[0].replica.as_deref(), Some("r1"));
 }
 
-/// Whoever holds the lock of a cluster has it for a while; an approved action begins when it is free.
+/// An approved action begins once the cluster's lock is released.
 #[tokio::test]
 async fn i17_an_action_waits_for_a_held_lock_and_begins_automatically() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::process().await;
     let nodes = FakeCluster::two_lost(etcd.registry());
-    let desk = ActionFixture::start(&etcd, &nodes).await;
-    let id = desk.request(&desk.operator).await.action.id;
+    let fixture = ActionFixture::start(&etcd, &nodes).await;
+    let id = fixture.request(&fixture.operator).await.action.id;
     let registry = etcd.registry();
-    // Longer than it takes until the sweep looks at what an approval did not begin.
+    // Longer than it takes the reconciler to retry an approved action.
     let lease = registry
         .grant_without_keep_alive(Duration::from_secs(7))
         .await;
@@ -144,7 +147,10 @@ async fn i17_an_action_waits_for_a_held_lock_and_begins_automatically() {
         lock.await.unwrap(),
         registry::CreateOutcome::Created { .. }
     ));
-    assert_eq!(apply_verb(&desk.approver, &id, "approve").await.status, 200);
-    desk.wait_for_state(&id, ActionState::Succeeded).await;
+    assert_eq!(
+        apply_verb(&fixture.approver, &id, "approve").await.status,
+        200
+    );
+    fixture.wait_for_state(&id, ActionState::Succeeded).await;
     assert_eq!(nodes.sent(), 1);
 }

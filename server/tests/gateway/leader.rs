@@ -1,4 +1,4 @@
-//! Of several replicas one leads, and what a former leader still writes is refused.
+//! One of several replicas leads, and writes of a former leader are refused.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::etcd::{TestEtcd, eventually};
 
 const PREFIX: &str = "/galera-console";
 
-/// A replica that takes part until it is dropped.
+/// A replica that campaigns until it is dropped.
 struct ElectionReplica {
     leadership: Leadership,
     stop: DropGuard,
@@ -48,13 +48,13 @@ async fn write(registry: &Registry, term: &Term) -> bool {
 }
 
 #[tokio::test]
-async fn one_leads_and_the_next_follows_when_it_stops() {
-    let etcd = TestEtcd::start().await;
+async fn another_replica_leads_when_the_leader_stops() {
+    let etcd = TestEtcd::in_memory();
     let registry = etcd.registry();
     let mut replicas: Vec<ElectionReplica> = ["a", "b", "c"]
         .map(|name| ElectionReplica::start(&registry, name))
         .into();
-    eventually("somebody leads", async || {
+    eventually("a replica leads", async || {
         current_terms(&replicas).len() == 1
     })
     .await;
@@ -80,13 +80,13 @@ async fn one_leads_and_the_next_follows_when_it_stops() {
 }
 
 #[tokio::test]
-async fn a_leader_whose_key_is_removed_by_hand_steps_down_and_the_election_goes_on() {
-    let etcd = TestEtcd::start().await;
+async fn a_leader_whose_key_is_deleted_steps_down() {
+    let etcd = TestEtcd::in_memory();
     let registry = etcd.registry();
     let replicas: Vec<ElectionReplica> = ["a", "b"]
         .map(|name| ElectionReplica::start(&registry, name))
         .into();
-    eventually("somebody leads", async || {
+    eventually("a replica leads", async || {
         current_terms(&replicas).len() == 1
     })
     .await;

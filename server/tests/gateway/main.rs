@@ -1,4 +1,4 @@
-//! The gateway's router on a real etcd, without a port of its own.
+//! The server's router on a real etcd, without a listening port.
 
 #![expect(
     clippy::unwrap_used,

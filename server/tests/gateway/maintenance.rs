@@ -1,4 +1,4 @@
-//! Planned maintenance keeps alarms quiet, is visible, and covers up no split brain.
+//! Scheduled maintenance mutes alerts, is visible, and does not hide a split brain.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::webhook_receiver::{ReceivedRequest, WebhookReceiver};
 const ONE: &str = "00000001-0001-11ef-a1b2-c3d4e5f60718";
 const OTHER: &str = "00000002-0001-11ef-a1b2-c3d4e5f60718";
 
-/// A console of two nodes that answer what they are told to, with a public page, and who is told.
+/// A console with two scripted nodes, a public page and a receiver of notifications.
 struct MaintenanceFixture {
     _etcd: TestEtcd,
     nodes: [FakeDatabase; 2],
@@ -29,7 +29,7 @@ struct MaintenanceFixture {
 impl MaintenanceFixture {
     /// One node is Primary, the other has no cluster.
     async fn start() -> Self {
-        let etcd = TestEtcd::start().await;
+        let etcd = TestEtcd::in_memory();
         let one = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
         let other = FakeDatabase::listen("127.0.0.2", &VARIABLES, &[]).await;
         one.set_status(&as_str_rows(&primary_status(ONE, &one.id())));
@@ -43,20 +43,20 @@ impl MaintenanceFixture {
             .await;
         let admin = console.sign_in("root").await;
         let receiver = WebhookReceiver::start([]).await;
-        let scene = Self {
+        let fixture = Self {
             _etcd: etcd,
             nodes: [one, other],
             console,
             admin,
             receiver,
         };
-        scene.wait_for_verdict(VerdictState::Degraded).await;
+        fixture.wait_for_verdict(VerdictState::Degraded).await;
         let page = json!({"slug": "shop", "title": "Shop", "visibility": "public",
             "clusters": [{"cluster": "lab", "name": "Orders"}]});
-        scene.post("/api/v1/status/pages", &page).await;
-        add_target(&scene.admin, &webhook(&scene.receiver.url())).await;
-        scene.wait_for_notifications(&["lab is degraded"]).await;
-        scene
+        fixture.post("/api/v1/status/pages", &page).await;
+        add_target(&fixture.admin, &webhook(&fixture.receiver.url())).await;
+        fixture.wait_for_notifications(&["lab is degraded"]).await;
+        fixture
     }
 
     async fn post(&self, path: &str, body: &Value) -> Value {
@@ -68,7 +68,7 @@ impl MaintenanceFixture {
         answer.json()
     }
 
-    /// Waits until the verdict is this one and on record, from where notices are made.
+    /// Waits until the verdict is this one and recorded, because notifications are made from the history.
     async fn wait_for_verdict(&self, state: VerdictState) {
         eventually(state.as_str(), async || {
             let path = "/api/v1/clusters/lab";
@@ -76,7 +76,7 @@ impl MaintenanceFixture {
             view.verdict.state == state
         })
         .await;
-        eventually(&format!("{} on record", state.as_str()), async || {
+        eventually(&format!("{} is recorded", state.as_str()), async || {
             let path = "/api/v1/clusters/lab/events?limit=50";
             let events: Value = self.admin.get(path).await.json();
             let mut events = events["events"].as_array().unwrap().iter();
@@ -110,77 +110,77 @@ impl MaintenanceFixture {
         }
     }
 
-    /// Waits until exactly this was told.
+    /// Waits until exactly these notifications were received.
     async fn wait_for_notifications(&self, titles: &[&str]) {
-        let told = || -> Vec<String> {
+        let received = || -> Vec<String> {
             self.receiver
                 .requests()
                 .iter()
                 .map(ReceivedRequest::title)
                 .collect()
         };
-        eventually(&format!("{titles:?} is told"), async || {
-            told().len() >= titles.len()
+        eventually(&format!("{titles:?} were received"), async || {
+            received().len() >= titles.len()
         })
         .await;
-        assert_eq!(told(), titles);
+        assert_eq!(received(), titles);
     }
 
     /// Waits until the public page holds `text`.
     async fn wait_for_page_text(&self, text: &str) {
-        let nobody = self.console.anonymous();
-        eventually(&format!("the page says {text}"), async || {
-            nobody.get("/status/shop").await.text().contains(text)
+        let anonymous = self.console.anonymous();
+        eventually(&format!("the page contains {text}"), async || {
+            anonymous.get("/status/shop").await.text().contains(text)
         })
         .await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn maintenance_keeps_alarms_quiet_is_visible_and_covers_up_no_split_brain() {
-    let scene = MaintenanceFixture::start().await;
+async fn maintenance_mutes_alerts_is_visible_and_does_not_hide_a_split_brain() {
+    let fixture = MaintenanceFixture::start().await;
     let until = now().plus(Duration::from_secs(3_600)).to_string();
     let work = json!({"clusters": ["lab"], "title": "Upgrade", "text": "One after the other.", "until": until});
-    let work = scene.post("/api/v1/status/maintenance", &work).await;
-    scene
+    let work = fixture.post("/api/v1/status/maintenance", &work).await;
+    fixture
         .wait_for_page_text("The database is under maintenance")
         .await;
 
-    scene.lose_quorum();
-    scene.wait_for_verdict(VerdictState::NoPrimary).await;
-    scene
-        .wait_for_page_text("Planned work; it is not available meanwhile.")
+    fixture.lose_quorum();
+    fixture.wait_for_verdict(VerdictState::NoPrimary).await;
+    fixture
+        .wait_for_page_text("Maintenance in progress; unavailable.")
         .await;
-    // What people tell goes out, after everything that was due before it: the verdict was not.
+    // The incident is sent after everything that was due before it: the verdict was muted.
     let incident = json!({"clusters": ["lab"], "title": "A sign", "text": "Time has passed."});
-    scene.post("/api/v1/status/incidents", &incident).await;
-    let mut told = vec!["lab is degraded", "Incident opened: A sign"];
-    scene.wait_for_notifications(&told).await;
+    fixture.post("/api/v1/status/incidents", &incident).await;
+    let mut expected = vec!["lab is degraded", "Incident opened: A sign"];
+    fixture.wait_for_notifications(&expected).await;
 
-    // Nobody plans a split brain: it is told at once, and the page does not call it maintenance.
-    scene.split();
-    told.push("lab has a split brain: two components are Primary");
-    scene.wait_for_notifications(&told).await;
-    scene.wait_for_verdict(VerdictState::SplitBrain).await;
-    scene
-        .wait_for_page_text("Parts of it take writes apart from each other.")
+    // A split brain is never part of maintenance: it is sent immediately, and the page does not call it maintenance.
+    fixture.split();
+    expected.push("lab is in split brain: two components are Primary");
+    fixture.wait_for_notifications(&expected).await;
+    fixture.wait_for_verdict(VerdictState::SplitBrain).await;
+    fixture
+        .wait_for_page_text("Independent parts accept conflicting writes")
         .await;
 
-    // Back in the maintenance it is quiet again; what is still bad when that ends is told then.
-    scene.lose_quorum();
-    scene.wait_for_verdict(VerdictState::NoPrimary).await;
-    scene
+    // Without the split brain alerts are muted again; a state that is still bad when the maintenance ends is sent then.
+    fixture.lose_quorum();
+    fixture.wait_for_verdict(VerdictState::NoPrimary).await;
+    fixture
         .wait_for_page_text("The database is under maintenance")
         .await;
     let end = format!(
         "/api/v1/status/maintenance/{}/end",
         work["id"].as_str().unwrap()
     );
-    assert_eq!(scene.receiver.requests().len(), told.len());
-    scene.post(&end, &json!({})).await;
-    told.push("lab has no Primary component");
-    scene.wait_for_notifications(&told).await;
-    scene
-        .wait_for_page_text("The database is not available")
+    assert_eq!(fixture.receiver.requests().len(), expected.len());
+    fixture.post(&end, &json!({})).await;
+    expected.push("lab has no Primary component");
+    fixture.wait_for_notifications(&expected).await;
+    fixture
+        .wait_for_page_text("The database is unavailable")
         .await;
 }

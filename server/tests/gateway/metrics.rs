@@ -1,4 +1,4 @@
-//! What /metrics serves is what the shipped alerts and the dashboard ask for.
+//! /metrics serves everything that the shipped alerts and the dashboard query.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn read_deploy_file(file: &str) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-/// Every name in `text` that begins as our metrics do.
+/// Every metric name with our prefix in `text`.
 fn metric_names(text: &str) -> BTreeSet<String> {
     let rest = text.split(PREFIX).skip(1);
     let end = |rest: &str| {
@@ -30,7 +30,7 @@ fn metric_names(text: &str) -> BTreeSet<String> {
     rest.map(|rest| format!("{PREFIX}{}", end(rest))).collect()
 }
 
-/// The names of the samples of a scrape.
+/// The sample names of a scrape.
 fn sample_names(scrape: &str) -> BTreeSet<String> {
     let lines = scrape.lines().filter(|line| !line.starts_with('#'));
     lines
@@ -39,8 +39,8 @@ fn sample_names(scrape: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_metric_of_alerts_and_dashboard_is_served() {
-    let etcd = TestEtcd::start().await;
+async fn every_metric_in_alerts_and_dashboard_is_served() {
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
     let member = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
     let at = |second: u64| {
@@ -52,12 +52,16 @@ async fn every_metric_of_alerts_and_dashboard_is_served() {
     member.set_status(&as_str_rows(&at(1)));
     let gone = "127.0.0.1:1".to_owned();
     let members = vec![member.id(), gone];
-    let desk = ActionFixture::start_with(&etcd, &nodes, |options| options.members = members).await;
-    let scrape = async || desk.viewer.get("/metrics").await.text();
-    let id = desk.request(&desk.operator).await.action.id;
+    let fixture =
+        ActionFixture::start_with(&etcd, &nodes, |options| options.members = members).await;
+    let scrape = async || fixture.viewer.get("/metrics").await.text();
+    let id = fixture.request(&fixture.operator).await.action.id;
     let mut served = sample_names(&scrape().await);
-    assert_eq!(apply_verb(&desk.approver, &id, "approve").await.status, 200);
-    desk.wait_for_state(&id, ActionState::Succeeded).await;
+    assert_eq!(
+        apply_verb(&fixture.approver, &id, "approve").await.status,
+        200
+    );
+    fixture.wait_for_state(&id, ActionState::Succeeded).await;
     let wanted: BTreeSet<String> = [
         "prometheus/alerts.yml",
         "prometheus/alerts.test.yml",
@@ -92,7 +96,7 @@ async fn every_metric_of_alerts_and_dashboard_is_served() {
 }
 
 #[test]
-fn every_alert_is_tested_and_leads_to_a_section_that_exists() {
+fn every_alert_is_tested_and_links_to_an_existing_section() {
     let (rules, tests) = (
         read_deploy_file("prometheus/alerts.yml"),
         read_deploy_file("prometheus/alerts.test.yml"),
@@ -112,7 +116,7 @@ fn every_alert_is_tested_and_leads_to_a_section_that_exists() {
             assert_eq!(file, "docs/recovery.md");
             assert!(
                 anchors.contains(section),
-                "{section} is none of {anchors:?}"
+                "{section} is not one of {anchors:?}"
             );
         }
     }
@@ -121,7 +125,7 @@ fn every_alert_is_tested_and_leads_to_a_section_that_exists() {
     }
 }
 
-/// The address of a heading within its page.
+/// The fragment of a heading's URL.
 fn anchor(line: &str) -> Option<String> {
     let title = line.strip_prefix("## ")?.to_lowercase();
     let kept = title

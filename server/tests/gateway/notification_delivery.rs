@@ -1,4 +1,4 @@
-//! What reaches receivers: once, in order, and in spite of everything.
+//! Delivery to receivers: once, in order, and despite failures.
 
 use aws_lc_rs::hmac;
 use galera::publish::notification::delivery::{DeliveryList, DeliveryState, TargetView};
@@ -13,9 +13,9 @@ use crate::fake_cluster::FakeCluster;
 use crate::notification_targets::{WEBHOOK_SECRET, add_target, webhook};
 use crate::webhook_receiver::{ReceivedRequest, ReceiverReply, WebhookReceiver};
 
-/// The cluster of these consoles is down from the beginning, which each new target is told first.
+/// The first notification of a new target: the cluster of these consoles is down from the beginning.
 async fn first_notification(receiver: &WebhookReceiver) -> ReceivedRequest {
-    eventually("the receiver hears of the cluster", async || {
+    eventually("the receiver is notified of the cluster", async || {
         !receiver.requests().is_empty()
     })
     .await;
@@ -36,37 +36,43 @@ async fn deliveries(client: &TestClient, target: &TargetView) -> DeliveryList {
 }
 
 #[tokio::test]
-async fn a_webhook_is_signed_and_told_once() {
-    let etcd = TestEtcd::start().await;
+async fn a_webhook_is_signed_and_sent_once() {
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
-    let desk = ActionFixture::start(&etcd, &nodes).await;
+    let fixture = ActionFixture::start(&etcd, &nodes).await;
     let receiver = WebhookReceiver::start([]).await;
-    let target = add_target(&desk.admin, &webhook(&receiver.url())).await;
-    let got = first_notification(&receiver).await;
-    let message = got.json();
-    assert_eq!(got.path, "/hook?of=us");
+    let target = add_target(&fixture.admin, &webhook(&receiver.url())).await;
+    let received = first_notification(&receiver).await;
+    let message = received.json();
+    assert_eq!(received.path, "/hook?of=us");
     assert_eq!(message["kind"], "verdict", "{message}");
     assert_eq!(message["problem"]["verdict"], "down", "{message}");
     assert_eq!(message["problem"]["phase"], "opened");
     assert_eq!(message["cluster"], "lab");
     assert_eq!(message["url"], "/clusters/lab");
     assert_eq!(
-        got.headers["galera-console-id"],
+        received.headers["galera-console-id"],
         message["id"].as_str().unwrap()
     );
-    verify_signature(&got);
-    let id = desk.request(&desk.operator).await.action.id;
-    assert_eq!(apply_verb(&desk.approver, &id, "approve").await.status, 200);
-    desk.wait_for_state(&id, ActionState::Succeeded).await;
-    eventually("the end is told", async || receiver.requests().len() >= 4).await;
+    verify_signature(&received);
+    let id = fixture.request(&fixture.operator).await.action.id;
+    assert_eq!(
+        apply_verb(&fixture.approver, &id, "approve").await.status,
+        200
+    );
+    fixture.wait_for_state(&id, ActionState::Succeeded).await;
+    eventually("the end is received", async || {
+        receiver.requests().len() >= 4
+    })
+    .await;
     let expected = [
         "lab is down",
-        "lab: bootstrap requested by olga; it waits for approval",
+        "lab: bootstrap requested by olga; waiting for approval",
         "lab: bootstrap approved by adam",
         "lab: bootstrap succeeded",
     ];
     assert_eq!(titles(&receiver), expected);
-    let list = deliveries(&desk.operator, &target).await;
+    let list = deliveries(&fixture.operator, &target).await;
     assert_eq!(list.deliveries.len(), 4);
     for delivery in &list.deliveries {
         assert_eq!(
@@ -74,19 +80,21 @@ async fn a_webhook_is_signed_and_told_once() {
             (DeliveryState::Delivered, 1)
         );
         assert_eq!(delivery.tries[0].status, Some(200));
-        assert_eq!(delivery.tries[0].answer, "said 200");
+        assert_eq!(delivery.tries[0].answer, "status 200");
     }
 }
 
-/// As docs/notifications.md tells receivers to do it.
-fn verify_signature(got: &ReceivedRequest) {
-    let header = got.headers["galera-console-signature"].to_str().unwrap();
+/// Verifies the signature as docs/notifications.md describes it.
+fn verify_signature(received: &ReceivedRequest) {
+    let header = received.headers["galera-console-signature"]
+        .to_str()
+        .unwrap();
     let (time, signature) = header.split_once(',').unwrap();
     let (time, signature) = (
         time.strip_prefix("t=").unwrap(),
         signature.strip_prefix("v1=").unwrap(),
     );
-    let signed = [time.as_bytes(), b".", &got.body].concat();
+    let signed = [time.as_bytes(), b".", &received.body].concat();
     let key = hmac::Key::new(hmac::HMAC_SHA256, WEBHOOK_SECRET.as_bytes());
     let tag: Vec<u8> = (0..signature.len() / 2)
         .map(|place| u8::from_str_radix(&signature[2 * place..2 * place + 2], 16).unwrap())
@@ -95,29 +103,35 @@ fn verify_signature(got: &ReceivedRequest) {
 }
 
 #[tokio::test]
-async fn a_failing_receiver_gets_everything_in_order_and_slows_nobody() {
-    let etcd = TestEtcd::start().await;
+async fn a_failing_receiver_gets_everything_in_order_and_delays_no_other() {
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
-    let desk = ActionFixture::start(&etcd, &nodes).await;
+    let fixture = ActionFixture::start(&etcd, &nodes).await;
     let bad = WebhookReceiver::start([ReceiverReply::Status(500), ReceiverReply::Hang]).await;
     let good = WebhookReceiver::start([]).await;
-    add_target(&desk.admin, &webhook(&bad.url())).await;
-    add_target(&desk.admin, &webhook(&good.url())).await;
+    add_target(&fixture.admin, &webhook(&bad.url())).await;
+    add_target(&fixture.admin, &webhook(&good.url())).await;
     first_notification(&good).await;
-    let id = desk.request(&desk.operator).await.action.id;
-    assert_eq!(apply_verb(&desk.operator, &id, "cancel").await.status, 200);
-    eventually("the good one hears all", async || {
+    let id = fixture.request(&fixture.operator).await.action.id;
+    assert_eq!(
+        apply_verb(&fixture.operator, &id, "cancel").await.status,
+        200
+    );
+    eventually("the good receiver has everything", async || {
         good.requests().len() == 3
     })
     .await;
-    // The bad one was not even told of the cluster by then, and is told everything after it all the same.
+    // The bad receiver has not accepted the first notification by then, and still gets everything after it.
     assert!(bad.requests().len() <= 2, "{:?}", titles(&bad));
-    eventually("the bad one hears all", async || bad.requests().len() == 5).await;
+    eventually("the bad receiver has everything", async || {
+        bad.requests().len() == 5
+    })
+    .await;
     let ids: Vec<String> = bad.requests().iter().map(ReceivedRequest::id).collect();
     assert_eq!(
         (&ids[0], &ids[0]),
         (&ids[1], &ids[2]),
-        "repeated with the same identity"
+        "repeated with the same ID"
     );
     let once: Vec<String> = ids[2..].to_vec();
     assert_eq!(
@@ -130,14 +144,14 @@ async fn a_failing_receiver_gets_everything_in_order_and_slows_nobody() {
 }
 
 #[tokio::test]
-async fn what_was_written_and_not_sent_is_sent_by_the_next_leader() {
-    let etcd = TestEtcd::start().await;
+async fn the_next_leader_sends_waiting_deliveries() {
+    let etcd = TestEtcd::in_memory();
     let first = TestConsole::start(&etcd).await;
     first.add_user("root", &[galera::access::Role::Admin]).await;
     let [port] = free_ports();
     let admin = first.sign_in("root").await;
     let target = add_target(&admin, &webhook(&format!("http://127.0.0.1:{port}/"))).await;
-    // Nobody listens: the notice lies in the outbox when its leader dies.
+    // Nothing listens there: the delivery is in the outbox when the leader dies.
     eventually("the first attempt fails", async || {
         deliveries(&admin, &target)
             .await
@@ -165,7 +179,7 @@ async fn what_was_written_and_not_sent_is_sent_by_the_next_leader() {
         })
     })
     .await;
-    // Whatever the takeover itself is worth telling: nothing is told twice.
+    // Whatever the takeover itself adds: nothing is sent twice.
     let ids: Vec<String> = receiver
         .requests()
         .iter()
@@ -176,14 +190,14 @@ async fn what_was_written_and_not_sent_is_sent_by_the_next_leader() {
 }
 
 #[tokio::test]
-async fn a_leader_that_dies_while_it_sends_is_followed_by_one_that_repeats_the_identity() {
-    let etcd = TestEtcd::start().await;
+async fn an_interrupted_attempt_is_repeated_with_the_same_id() {
+    let etcd = TestEtcd::in_memory();
     let first = TestConsole::start(&etcd).await;
     first.add_user("root", &[galera::access::Role::Admin]).await;
     let receiver = WebhookReceiver::start([ReceiverReply::Hang]).await;
     let admin = first.sign_in("root").await;
     add_target(&admin, &webhook(&receiver.url())).await;
-    let got = first_notification(&receiver).await;
+    let received = first_notification(&receiver).await;
     drop(first);
     let second = TestConsole::start_with(
         &etcd,
@@ -194,13 +208,13 @@ async fn a_leader_that_dies_while_it_sends_is_followed_by_one_that_repeats_the_i
     )
     .await;
     eventually("it is sent again", async || receiver.requests().len() >= 2).await;
-    assert_eq!(receiver.requests()[1].id(), got.id());
+    assert_eq!(receiver.requests()[1].id(), received.id());
     drop(second);
 }
 
 #[tokio::test]
-async fn nothing_is_sent_where_only_this_host_is() {
-    let etcd = TestEtcd::start().await;
+async fn special_use_addresses_are_not_contacted() {
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console
         .add_user("root", &[galera::access::Role::Admin])
@@ -214,13 +228,13 @@ async fn nothing_is_sent_where_only_this_host_is() {
     ])
     .await;
     let result = async |url: &str| {
-        let mut wanted = webhook(url);
-        // It is tried by its button alone.
-        wanted["enabled"] = false.into();
-        let target = add_target(&admin, &wanted).await;
+        let mut body = webhook(url);
+        // Only the test is sent to it.
+        body["enabled"] = false.into();
+        let target = add_target(&admin, &body).await;
         send_test(&admin, &target).await
     };
-    for (url, words) in [
+    for (url, expected) in [
         (secret.clone(), "127.0.0.2 (loopback)"),
         (format!("http://[::1]:{port}/"), "::1 (loopback)"),
         (format!("http://[::ffff:127.0.0.2]:{port}/"), "(loopback)"),
@@ -231,25 +245,25 @@ async fn nothing_is_sent_where_only_this_host_is() {
         ),
         ("http://nowhere.invalid/".to_owned(), "cannot be resolved"),
     ] {
-        let tried = result(&url).await;
-        let error = tried["tries"][0]["error"]
+        let tested = result(&url).await;
+        let error = tested["tries"][0]["error"]
             .as_str()
-            .unwrap_or_else(|| panic!("{url}: {tried}"));
-        assert!(error.contains(words), "{url}: {error}");
-        assert_eq!(tried["state"], "failed", "{url}");
+            .unwrap_or_else(|| panic!("{url}: {tested}"));
+        assert!(error.contains(expected), "{url}: {error}");
+        assert_eq!(tested["state"], "failed", "{url}");
     }
-    // A redirect is an answer like any other; what it leads to is not asked.
-    let tried = result(&outer.url()).await;
-    let error = tried["tries"][0]["error"].as_str().unwrap();
+    // A redirect is reported and not followed.
+    let tested = result(&outer.url()).await;
+    let error = tested["tries"][0]["error"].as_str().unwrap();
     assert!(
         error.contains("redirect") && error.contains(&secret),
         "{error}"
     );
-    // Of an endless answer a little is read.
-    let tried = result(&outer.url()).await;
-    assert_eq!(tried["state"], "delivered");
+    // Only the beginning of a large response is read.
+    let tested = result(&outer.url()).await;
+    assert_eq!(tested["state"], "delivered");
     assert!(
-        tried["tries"][0]["answer"]
+        tested["tries"][0]["answer"]
             .as_str()
             .unwrap()
             .chars()
@@ -261,8 +275,8 @@ async fn nothing_is_sent_where_only_this_host_is() {
 }
 
 #[tokio::test]
-async fn a_name_of_this_host_is_this_host() {
-    let etcd = TestEtcd::start().await;
+async fn a_name_that_resolves_to_this_host_is_blocked() {
+    let etcd = TestEtcd::in_memory();
     let mut options = ConsoleOptions::default();
     options.allowed_networks.clear();
     let console = TestConsole::start_with(&etcd, options).await;
@@ -273,15 +287,15 @@ async fn a_name_of_this_host_is_this_host() {
     let receiver = WebhookReceiver::start([]).await;
     let url = format!("http://localhost:{}/", receiver.address.port());
     let target = add_target(&admin, &webhook(&url)).await;
-    let tried = send_test(&admin, &target).await;
+    let tested = send_test(&admin, &target).await;
     assert!(
-        tried["tries"][0]["error"]
+        tested["tries"][0]["error"]
             .as_str()
             .unwrap()
-            .contains("localhost is "),
-        "{tried}"
+            .contains("localhost resolves to "),
+        "{tested}"
     );
-    eventually("the leader was refused as well", async || {
+    eventually("the leader's attempt was blocked as well", async || {
         deliveries(&admin, &target)
             .await
             .deliveries
@@ -293,19 +307,19 @@ async fn a_name_of_this_host_is_this_host() {
 }
 
 #[tokio::test]
-async fn a_hanging_receiver_is_given_up_on_time() {
-    let etcd = TestEtcd::start().await;
+async fn a_hanging_receiver_times_out() {
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console
         .add_user("root", &[galera::access::Role::Admin])
         .await;
     let admin = console.sign_in("root").await;
     let receiver = WebhookReceiver::start([ReceiverReply::Hang]).await;
-    let mut wanted = webhook(&receiver.url());
-    wanted["enabled"] = false.into();
-    let target = add_target(&admin, &wanted).await;
-    let tried = send_test(&admin, &target).await;
-    assert_eq!(tried["tries"][0]["error"], "no answer within 10 s");
+    let mut body = webhook(&receiver.url());
+    body["enabled"] = false.into();
+    let target = add_target(&admin, &body).await;
+    let tested = send_test(&admin, &target).await;
+    assert_eq!(tested["tries"][0]["error"], "no response within 10 s");
 }
 
 pub(crate) async fn send_test(admin: &TestClient, target: &TargetView) -> Value {
@@ -316,10 +330,10 @@ pub(crate) async fn send_test(admin: &TestClient, target: &TargetView) -> Value 
 }
 
 #[tokio::test]
-async fn what_was_delivered_can_be_sent_again_by_hand() {
-    let etcd = TestEtcd::start().await;
+async fn finished_deliveries_can_be_sent_again() {
+    let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
-    let desk = ActionFixture::start(&etcd, &nodes).await;
+    let fixture = ActionFixture::start(&etcd, &nodes).await;
     let receiver = WebhookReceiver::start([
         ReceiverReply::Status(400),
         ReceiverReply::Status(400),
@@ -327,10 +341,10 @@ async fn what_was_delivered_can_be_sent_again_by_hand() {
         ReceiverReply::Status(400),
     ])
     .await;
-    let target = add_target(&desk.admin, &webhook(&receiver.url())).await;
-    // What the receiver does not want is given up soon, and the next one goes out.
-    eventually("it is given up", async || {
-        deliveries(&desk.operator, &target)
+    let target = add_target(&fixture.admin, &webhook(&receiver.url())).await;
+    // A rejected message fails soon, and the next one is sent.
+    eventually("it has failed", async || {
+        deliveries(&fixture.operator, &target)
             .await
             .deliveries
             .iter()
@@ -338,15 +352,15 @@ async fn what_was_delivered_can_be_sent_again_by_hand() {
     })
     .await;
     assert_eq!(receiver.requests().len(), 4);
-    let notice = receiver.requests()[0].id();
+    let notification = receiver.requests()[0].id();
     let path = format!(
-        "/api/v1/notifications/deliveries/{}/{notice}/redeliver",
+        "/api/v1/notifications/deliveries/{}/{notification}/redeliver",
         target.id
     );
-    let answer = desk.operator.post(&path, "application/json", "{}").await;
+    let answer = fixture.operator.post(&path, "application/json", "{}").await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     eventually("it is delivered", async || {
-        deliveries(&desk.operator, &target)
+        deliveries(&fixture.operator, &target)
             .await
             .deliveries
             .iter()
@@ -354,24 +368,25 @@ async fn what_was_delivered_can_be_sent_again_by_hand() {
     })
     .await;
     assert_eq!(receiver.requests().len(), 5);
-    assert_eq!(receiver.requests()[4].id(), notice);
-    // And once more, although it arrived.
+    assert_eq!(receiver.requests()[4].id(), notification);
+    // And again, although it was delivered.
     receiver.script_replies([]);
     assert_eq!(
-        desk.operator
+        fixture
+            .operator
             .post(&path, "application/json", "{}")
             .await
             .status,
         200
     );
     eventually("it is sent again", async || receiver.requests().len() == 6).await;
-    let audit = desk.viewer.get("/api/v1/audit?actor=olga").await.text();
+    let audit = fixture.viewer.get("/api/v1/audit?actor=olga").await.text();
     assert!(audit.contains("notice_redelivered"), "{audit}");
 }
 
 #[tokio::test]
-async fn slack_and_alertmanager_get_their_own_words() {
-    let etcd = TestEtcd::start().await;
+async fn slack_and_alertmanager_get_their_own_formats() {
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console
         .add_user("root", &[galera::access::Role::Admin])
@@ -391,17 +406,17 @@ async fn slack_and_alertmanager_get_their_own_words() {
         &with(json!({"type": "slack", "url": receiver.url()})),
     )
     .await;
-    let got = first_notification(&receiver).await.json();
-    assert_eq!(got["text"], "Critical: lab is down", "{got}");
-    assert_eq!(got["blocks"][0]["text"]["type"], "mrkdwn");
+    let received = first_notification(&receiver).await.json();
+    assert_eq!(received["text"], "Critical: lab is down", "{received}");
+    assert_eq!(received["blocks"][0]["text"]["type"], "mrkdwn");
     let alerts = WebhookReceiver::start([]).await;
     let url = format!("http://{}/am/", alerts.address);
     let alertmanager = json!({"type": "alertmanager", "url": url, "authorization": "Bearer 123"});
     add_target(&admin, &with(alertmanager)).await;
-    let got = first_notification(&alerts).await;
-    assert_eq!(got.path, "/am/api/v2/alerts");
-    assert_eq!(got.headers["authorization"], "Bearer 123");
-    let alert = &got.json()[0];
+    let received = first_notification(&alerts).await;
+    assert_eq!(received.path, "/am/api/v2/alerts");
+    assert_eq!(received.headers["authorization"], "Bearer 123");
+    let alert = &received.json()[0];
     assert_eq!(alert["labels"]["alertname"], "GaleraClusterNotHealthy");
     assert_eq!(alert["labels"]["verdict"], "down");
     assert_eq!(alert["labels"]["severity"], "critical");
@@ -410,7 +425,7 @@ async fn slack_and_alertmanager_get_their_own_words() {
 
 #[tokio::test]
 async fn a_target_that_is_removed_leaves_nothing() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console
         .add_user("root", &[galera::access::Role::Admin])
@@ -432,7 +447,7 @@ async fn a_target_that_is_removed_leaves_nothing() {
         .send(request.body(axum::body::Body::empty()).unwrap())
         .await;
     assert_eq!(answer.status, 204, "{}", answer.text());
-    eventually("no key names it any more", async || {
+    eventually("no key refers to it any longer", async || {
         let keys = console
             .registry
             .list("/state/notify/")

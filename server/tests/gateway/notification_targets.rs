@@ -1,4 +1,4 @@
-//! Targets through the API and through the page.
+//! Targets through the API and the page.
 
 use galera::access::Role;
 use galera::publish::notification::delivery::{TargetList, TargetView};
@@ -14,7 +14,7 @@ use crate::webhook_receiver::WebhookReceiver;
 pub(crate) const WEBHOOK_SECRET: &str = "0123456789abcdef0123456789abcdef";
 const TARGETS_PATH: &str = "/api/v1/notifications/targets";
 
-/// A webhook that is told everything at once.
+/// A webhook that gets every notification immediately.
 pub(crate) fn webhook(url: &str) -> Value {
     json!({
         "name": "hook", "type": "webhook", "url": url, "secret": WEBHOOK_SECRET,
@@ -22,33 +22,33 @@ pub(crate) fn webhook(url: &str) -> Value {
     })
 }
 
-pub(crate) async fn add_target(admin: &TestClient, wanted: &Value) -> TargetView {
+pub(crate) async fn add_target(admin: &TestClient, body: &Value) -> TargetView {
     let answer = admin
-        .post(TARGETS_PATH, "application/json", wanted.to_string())
+        .post(TARGETS_PATH, "application/json", body.to_string())
         .await;
     assert_eq!(answer.status, 201, "{}", answer.text());
     answer.json()
 }
 
-async fn update_target(client: &TestClient, id: &str, wanted: &Value) -> TestResponse {
+async fn update_target(client: &TestClient, id: &str, body: &Value) -> TestResponse {
     let request = client
         .request(Method::PATCH, &format!("{TARGETS_PATH}/{id}"))
         .header(CONTENT_TYPE, "application/json");
     client
-        .send(request.body(wanted.to_string().into()).unwrap())
+        .send(request.body(body.to_string().into()).unwrap())
         .await
 }
 
 #[tokio::test]
-async fn targets_are_kept_and_their_secrets_are_not_shown() {
-    let etcd = TestEtcd::start().await;
+async fn targets_are_stored_and_their_secrets_are_not_shown() {
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("root", &[Role::Admin]).await;
     console.add_user("olga", &[Role::Operator]).await;
     let (admin, operator) = (console.sign_in("root").await, console.sign_in("olga").await);
-    let mut wanted = webhook("https://hooks.example.org/galera");
-    wanted["enabled"] = false.into();
-    let target = add_target(&admin, &wanted).await;
+    let mut body = webhook("https://hooks.example.org/galera");
+    body["enabled"] = false.into();
+    let target = add_target(&admin, &body).await;
     let list: TargetList = operator.get(TARGETS_PATH).await.json();
     assert_eq!(list.targets.len(), 1);
     assert!(!list.smtp);
@@ -71,7 +71,7 @@ async fn targets_are_kept_and_their_secrets_are_not_shown() {
             "{text}"
         );
     }
-    // Two who change the same do not overwrite each other.
+    // Concurrent changes do not overwrite each other.
     let stale = json!({"name": "mine", "revision": target.revision});
     assert_eq!(update_target(&admin, &target.id, &stale).await.status, 200);
     assert_refused(
@@ -111,8 +111,8 @@ async fn targets_are_kept_and_their_secrets_are_not_shown() {
 }
 
 #[tokio::test]
-async fn the_page_works_with_forms_alone() {
-    let etcd = TestEtcd::start().await;
+async fn the_page_works_without_a_script() {
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("root", &[Role::Admin]).await;
     console.add_user("olga", &[Role::Operator]).await;
@@ -153,27 +153,32 @@ async fn the_page_works_with_forms_alone() {
         "{}",
         bad.text()
     );
-    let made = submit("/notifications/targets", fields).await;
+    let created = submit("/notifications/targets", fields).await;
     assert_eq!(
-        (made.status.as_u16(), made.header(LOCATION)),
+        (created.status.as_u16(), created.header(LOCATION)),
         (303, "/notifications"),
         "{}",
-        made.text()
+        created.text()
     );
     let list: TargetList = admin.get(TARGETS_PATH).await.json();
     let id = &list.targets[0].id;
     assert_eq!(list.targets[0].rules.clusters.len(), 1);
-    let tried = submit(&format!("/notifications/targets/{id}/test"), String::new()).await;
-    assert_eq!(tried.header(LOCATION), "/notifications", "{}", tried.text());
+    let tested = submit(&format!("/notifications/targets/{id}/test"), String::new()).await;
+    assert_eq!(
+        tested.header(LOCATION),
+        "/notifications",
+        "{}",
+        tested.text()
+    );
     assert_eq!(receiver.requests().len(), 1);
     let page = admin.get("/notifications").await.text();
     assert!(
         page.contains("pager") && page.contains("delivered"),
         "{page}"
     );
-    let notice = receiver.requests()[0].id();
+    let notification = receiver.requests()[0].id();
     let again = submit(
-        &format!("/notifications/deliveries/{id}/{notice}/redeliver"),
+        &format!("/notifications/deliveries/{id}/{notification}/redeliver"),
         String::new(),
     )
     .await;
@@ -183,17 +188,14 @@ async fn the_page_works_with_forms_alone() {
         "{}",
         again.text()
     );
-    // An operator sees it and may send again, and is told what an administrator could do.
+    // An operator sees it and may send again; the page names the role required for the rest.
     let operator = console
         .sign_in("olga")
         .await
         .get("/fragments/notifications")
         .await
         .text();
-    assert!(
-        operator.contains("This needs the role admin."),
-        "{operator}"
-    );
+    assert!(operator.contains("Requires the admin role."), "{operator}");
     let viewer = console
         .sign_in("vera")
         .await

@@ -1,4 +1,4 @@
-//! Pages: who gets which, and what they may load.
+//! Pages: access, redirects and content security policy.
 
 use axum::body::Body;
 use galera::access::Role;
@@ -20,10 +20,10 @@ async fn navigate(client: &TestClient, path: &str, site: &str) -> TestResponse {
 
 #[tokio::test]
 async fn a_page_needs_a_session_and_is_returned_to_after_sign_in() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
-    let nobody = console.anonymous();
+    let anonymous = console.anonymous();
     for (path, location) in [
         ("/", "/sign-in?next=/"),
         ("/clusters/lab", "/sign-in?next=/clusters/lab"),
@@ -36,7 +36,7 @@ async fn a_page_needs_a_session_and_is_returned_to_after_sign_in() {
             "/sign-in?next=/clusters/lab/nodes/127.0.0.1",
         ),
     ] {
-        let answer = nobody.get(path).await;
+        let answer = anonymous.get(path).await;
         assert_eq!(
             (answer.status.as_u16(), answer.header(LOCATION)),
             (303, location)
@@ -47,7 +47,7 @@ async fn a_page_needs_a_session_and_is_returned_to_after_sign_in() {
         forged.header(LOCATION),
         "/sign-in?error=session_invalid&next=/clusters/lab"
     );
-    let form = nobody.get("/sign-in?next=/clusters/lab").await;
+    let form = anonymous.get("/sign-in?next=/clusters/lab").await;
     assert_eq!(form.status, 200);
     assert!(
         form.text().contains("action=\"/sign-in\""),
@@ -78,10 +78,10 @@ async fn a_page_needs_a_session_and_is_returned_to_after_sign_in() {
 
 #[tokio::test]
 async fn a_link_on_another_site_does_not_end_at_the_sign_in_page() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
-    // The browser keeps the strict cookie back.
+    // The browser withholds the SameSite=Strict cookie.
     let answer = navigate(
         &console.anonymous(),
         "/clusters/lab?a=1&b=%22",
@@ -97,7 +97,7 @@ async fn a_link_on_another_site_does_not_end_at_the_sign_in_page() {
         "{}",
         answer.text()
     );
-    // The next step comes from our own page, so the cookie is there.
+    // The next request comes from the console's own page and carries the cookie.
     let client = console.sign_in("dora").await;
     let answer = navigate(&client, target, "same-origin").await;
     assert_eq!(
@@ -107,13 +107,13 @@ async fn a_link_on_another_site_does_not_end_at_the_sign_in_page() {
     let without = navigate(&console.anonymous(), "/sign-in?next=/", "cross-site").await;
     assert!(
         without.text().contains("action=\"/sign-in\""),
-        "whoever is not signed in gets the form, not a loop"
+        "without a session the form is shown instead of a redirect loop"
     );
 }
 
 #[tokio::test]
 async fn every_script_carries_the_page_nonce() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
@@ -163,7 +163,7 @@ async fn every_script_carries_the_page_nonce() {
 
 #[tokio::test]
 async fn an_unknown_path_is_answered_with_a_page() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
@@ -187,17 +187,17 @@ async fn an_unknown_path_is_answered_with_a_page() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_are_rendered_while_other_consoles_start_in_the_process() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
     let state = console.state.clone();
-    let enough = CancellationToken::new();
-    // A failing test ends the others too.
-    let stop = enough.clone().drop_guard();
+    let stop_token = CancellationToken::new();
+    // A failing test stops the other consoles too.
+    let stop_guard = stop_token.clone().drop_guard();
     let others = tokio::task::spawn_blocking({
         move || {
-            while !enough.is_cancelled() {
+            while !stop_token.is_cancelled() {
                 drop(router(state.clone()));
             }
         }
@@ -206,6 +206,6 @@ async fn pages_are_rendered_while_other_consoles_start_in_the_process() {
         let page = client.get(path).await;
         assert!(page.text().contains("</html>"), "{path}: {}", page.text());
     }
-    drop(stop);
+    drop(stop_guard);
     others.await.unwrap();
 }

@@ -1,5 +1,5 @@
-//! A clean-up of several keys whose replica dies at any of them: another one finishes, and no key is deleted twice, nor
-//! any that the plan does not name (I17, I26).
+//! A clean-up of several keys whose replica crashes at any of them: another one finishes, and no key is deleted twice or
+//! without being in the plan (I17, I26).
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::cut_proxy::{CutProxy, CutSide};
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
 
-/// What the plan removes, in its order.
+/// The keys that the plan removes, in order.
 const STALE: [&str; 3] = [
     "/galera/lab/n4/ipaddress",
     "/galera/lab/n4/registered",
@@ -24,14 +24,18 @@ const STALE: [&str; 3] = [
 ];
 const VALUE: &str = r#"{"first_seen":"2026-11-01T00:00:00Z"}"#;
 
-/// Registrations of three nodes that live and two that are gone, and a key that nobody explains.
+/// Registers three running nodes and two that are gone, and writes unrecognized keys.
 async fn register(registry: &Registry) {
-    let lives = ["n1", "n2", "n3"].map(|name| format!("/galera/lab/{name}/registered"));
+    let running = ["n1", "n2", "n3"].map(|name| format!("/galera/lab/{name}/registered"));
     let others = [
         "/galera/lab/n4/note/of/somebody",
         "/galera/other/n4/registered",
     ];
-    let all = lives.iter().map(String::as_str).chain(others).chain(STALE);
+    let all = running
+        .iter()
+        .map(String::as_str)
+        .chain(others)
+        .chain(STALE);
     for key in all {
         registry.put(key, VALUE, None).await.unwrap();
     }
@@ -46,9 +50,9 @@ async fn registry_keys(registry: &Registry) -> BTreeMap<String, (Vec<u8>, i64)> 
         .collect()
 }
 
-async fn request_cleanup(desk: &ActionFixture) -> String {
+async fn request_cleanup(fixture: &ActionFixture) -> String {
     let path = "/api/v1/clusters/lab/plans/cleanup";
-    let plan: galera::recover::plan::Plan = desk.operator.get(path).await.json();
+    let plan: galera::recover::plan::Plan = fixture.operator.get(path).await.json();
     let failing: Vec<_> = plan.failing().map(|check| &check.message).collect();
     assert!(plan.executable, "{failing:?}");
     let named = plan.steps.iter().map(|step| match step {
@@ -58,12 +62,12 @@ async fn request_cleanup(desk: &ActionFixture) -> String {
         other => panic!("{other:?}"),
     });
     assert_eq!(named.collect::<Vec<_>>(), STALE);
-    let answer = request_action(&desk.operator, &action_request(&plan)).await;
+    let answer = request_action(&fixture.operator, &action_request(&plan)).await;
     assert_eq!(answer.status, 201, "{}", answer.text());
     answer.json::<ActionView>().action.id
 }
 
-/// A clean-up whose replica died on one side of the deletion of the key at `place`, and somebody to go on with.
+/// A clean-up whose replica crashed before or after deleting the key at `index`, and the replica that continues.
 struct InterruptedCleanup {
     etcd: TestEtcd,
     id: String,
@@ -72,30 +76,36 @@ struct InterruptedCleanup {
 }
 
 impl InterruptedCleanup {
-    async fn start(place: usize, side: CutSide, meanwhile: impl AsyncFnOnce(&Registry)) -> Self {
-        let etcd = TestEtcd::start().await;
+    async fn start(
+        index: usize,
+        side: CutSide,
+        before_takeover: impl AsyncFnOnce(&Registry),
+    ) -> Self {
+        let etcd = TestEtcd::process().await;
         let nodes = FakeCluster::healthy(etcd.registry());
-        let cut = CutProxy::on_delete(STALE[place], side, &etcd.url()).await;
+        let cut = CutProxy::on_delete(STALE[index], side, &etcd.url()).await;
         let endpoint = cut.endpoint.clone();
-        let doomed =
+        let first_replica =
             ActionFixture::start_with(&etcd, &nodes, |options| options.endpoint = Some(endpoint))
                 .await;
         let registry = etcd.registry();
         register(&registry).await;
-        let id = request_cleanup(&doomed).await;
+        let id = request_cleanup(&first_replica).await;
         let before = registry_keys(&registry).await;
         assert_eq!(
-            apply_verb(&doomed.approver, &id, "approve").await.status,
+            apply_verb(&first_replica.approver, &id, "approve")
+                .await
+                .status,
             200
         );
         cut.wait_until_cut().await;
-        drop(doomed);
-        let done = place + usize::from(side == CutSide::After);
-        eventually("the last write to be there", async || {
+        drop(first_replica);
+        let done = index + usize::from(side == CutSide::After);
+        eventually("the last write to arrive", async || {
             registry_keys(&registry).await.len() == before.len() - done
         })
         .await;
-        meanwhile(&registry).await;
+        before_takeover(&registry).await;
         let successor = ActionFixture::replica(&etcd, &nodes).await;
         Self {
             etcd,
@@ -110,36 +120,36 @@ impl InterruptedCleanup {
     }
 }
 
-async fn assert_finished_from(place: usize, side: CutSide) {
-    let half = InterruptedCleanup::start(place, side, async |_| {}).await;
-    let ended = half
+async fn assert_finished_from(index: usize, side: CutSide) {
+    let cleanup = InterruptedCleanup::start(index, side, async |_| {}).await;
+    let ended = cleanup
         .successor
-        .wait_for_state(&half.id, ActionState::Succeeded)
+        .wait_for_state(&cleanup.id, ActionState::Succeeded)
         .await;
     let records: Vec<_> = ended.action.steps.iter().map(|step| step.state).collect();
-    assert_eq!(records, [StepState::Done; 3], "{place} {side:?}");
+    assert_eq!(records, [StepState::Done; 3], "{index} {side:?}");
     let by: Vec<_> = ended
         .action
         .steps
         .iter()
         .map(|step| step.replica.as_deref())
         .collect();
-    let first = place + usize::from(side == CutSide::After);
+    let first = index + usize::from(side == CutSide::After);
     for (step, replica) in by.iter().enumerate() {
         let expected = if step < first { "r1" } else { "r2" };
-        assert_eq!(*replica, Some(expected), "step {step} of {place} {side:?}");
+        assert_eq!(*replica, Some(expected), "step {step} of {index} {side:?}");
     }
-    let mut expected = half.before.clone();
+    let mut expected = cleanup.before.clone();
     for key in STALE {
         expected.remove(key);
     }
     assert_eq!(
-        registry_keys(&half.console().registry).await,
+        registry_keys(&cleanup.console().registry).await,
         expected,
-        "{place} {side:?}"
+        "{index} {side:?}"
     );
-    // All of it comes back as it was, and nothing else is touched.
-    let undone = apply_verb(&half.successor.operator, &half.id, "undo").await;
+    // Undo restores all removed keys and touches nothing else.
+    let undone = apply_verb(&cleanup.successor.operator, &cleanup.id, "undo").await;
     assert_eq!(undone.json::<ActionView>().undone.unwrap().restored, STALE);
     let value = |all: &BTreeMap<String, (Vec<u8>, i64)>| -> Vec<_> {
         all.iter()
@@ -147,40 +157,41 @@ async fn assert_finished_from(place: usize, side: CutSide) {
             .collect()
     };
     assert_eq!(
-        value(&registry_keys(&half.etcd.registry()).await),
-        value(&half.before)
+        value(&registry_keys(&cleanup.etcd.registry()).await),
+        value(&cleanup.before)
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i17_i26_another_replica_finishes_a_cleanup_interrupted_at_any_key() {
-    for place in 0..STALE.len() {
+    for index in 0..STALE.len() {
         tokio::join!(
-            assert_finished_from(place, CutSide::Before),
-            assert_finished_from(place, CutSide::After),
+            assert_finished_from(index, CutSide::Before),
+            assert_finished_from(index, CutSide::After),
         );
     }
 }
 
-/// Who registers anew after its key was removed keeps the new key: a removal is never repeated.
+/// A node that registers again after its key was removed keeps the new key: a removal is never repeated.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i17_a_key_is_removed_at_most_once() {
-    let half = InterruptedCleanup::start(1, CutSide::After, async |registry| {
+    let cleanup = InterruptedCleanup::start(1, CutSide::After, async |registry| {
         for key in &STALE[..2] {
             registry.put(*key, "new", None).await.unwrap();
         }
     })
     .await;
-    half.successor
-        .wait_for_state(&half.id, ActionState::Succeeded)
+    cleanup
+        .successor
+        .wait_for_state(&cleanup.id, ActionState::Succeeded)
         .await;
-    let now = registry_keys(&half.etcd.registry()).await;
+    let now = registry_keys(&cleanup.etcd.registry()).await;
     for key in &STALE[..2] {
         assert_eq!(now[*key].0, b"new");
     }
     assert!(!now.contains_key(STALE[2]));
-    // Taking back leaves alone what somebody wrote meanwhile.
-    let undone: ActionView = apply_verb(&half.successor.operator, &half.id, "undo")
+    // Undo keeps keys that were written since then.
+    let undone: ActionView = apply_verb(&cleanup.successor.operator, &cleanup.id, "undo")
         .await
         .json();
     let undone = undone.undone.unwrap();
@@ -193,30 +204,30 @@ async fn i17_a_key_is_removed_at_most_once() {
     );
 }
 
-/// A clean-up that ends half-way says how far it came; taking it back restores exactly that.
+/// A clean-up that fails midway reports its progress; undo restores exactly the removed keys.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i26_a_partial_cleanup_stops_at_a_changed_key_and_is_undone_exactly() {
-    let half = InterruptedCleanup::start(1, CutSide::Before, async |registry| {
+    let cleanup = InterruptedCleanup::start(1, CutSide::Before, async |registry| {
         registry.put(STALE[1], "new", None).await.unwrap();
     })
     .await;
-    let failed = half
+    let failed = cleanup
         .successor
-        .wait_for_state(&half.id, ActionState::Failed)
+        .wait_for_state(&cleanup.id, ActionState::Failed)
         .await;
     let outcome = failed.action.outcome.unwrap();
     assert!(
-        outcome.contains("1 of 3 steps were done before it"),
+        outcome.contains("1 of 3 steps completed before it"),
         "{outcome}"
     );
-    let now = registry_keys(&half.etcd.registry()).await;
+    let now = registry_keys(&cleanup.etcd.registry()).await;
     assert!(!now.contains_key(STALE[0]));
     assert_eq!(
         (now[STALE[1]].0.as_slice(), &now[STALE[2]]),
-        (&b"new"[..], &half.before[STALE[2]])
+        (&b"new"[..], &cleanup.before[STALE[2]])
     );
     assert!(failed.undoable);
-    let undone: ActionView = apply_verb(&half.successor.operator, &half.id, "undo")
+    let undone: ActionView = apply_verb(&cleanup.successor.operator, &cleanup.id, "undo")
         .await
         .json();
     let undone = undone.undone.unwrap();
@@ -224,11 +235,11 @@ async fn i26_a_partial_cleanup_stops_at_a_changed_key_and_is_undone_exactly() {
         (undone.restored, undone.kept),
         (vec![STALE[0].to_owned()], Vec::new())
     );
-    let now = registry_keys(&half.etcd.registry()).await;
+    let now = registry_keys(&cleanup.etcd.registry()).await;
     assert_eq!(now[STALE[0]].0, VALUE.as_bytes());
     assert_eq!(now[STALE[1]].0, b"new");
     assert_refused(
-        &apply_verb(&half.successor.operator, &half.id, "undo").await,
+        &apply_verb(&cleanup.successor.operator, &cleanup.id, "undo").await,
         409,
         "not_undoable",
     );

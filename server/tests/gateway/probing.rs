@@ -1,4 +1,4 @@
-//! What real probes ask and what becomes of the answers.
+//! The statements that real probes send, and what follows from the answers.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(crate) const VARIABLES: [(&str, &str); 3] = [
     ("version", "11.8.9-MariaDB"),
 ];
 
-/// A Synced member of a Primary component of itself alone.
+/// A Synced member of a Primary component of one.
 pub(crate) fn primary_status(gcomm: &str, address: &str) -> Vec<(&'static str, String)> {
     [
         ("wsrep_local_state_uuid", HISTORY),
@@ -73,11 +73,11 @@ async fn wait_for_verdict(viewer: &TestClient, state: VerdictState) -> ClusterVi
     read().await
 }
 
-/// A node that a bootstrap left out and that is Primary elsewhere is an alarm wherever anybody looks, also before and
-/// without any script.
+/// A node that a bootstrap excluded and that is Primary elsewhere is an alarm on every page, with and without
+/// scripts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i22_i23_a_split_brain_is_an_alarm_on_every_page() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let one = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
     let other = FakeDatabase::listen("127.0.0.2", &VARIABLES, &[]).await;
     one.set_status(&as_str_rows(&primary_status(
@@ -105,7 +105,7 @@ async fn i22_i23_a_split_brain_is_an_alarm_on_every_page() {
         &other.id(),
     )));
     wait_for_verdict(&viewer, VerdictState::SplitBrain).await;
-    eventually("the overview to say so", async || {
+    eventually("the overview to report the split brain", async || {
         let torn = viewer.get("/api/v1/clusters?verdict=split_brain").await;
         torn.json::<galera::publish::api::Overview>().clusters.len() == 1
     })
@@ -127,10 +127,10 @@ async fn i22_i23_a_split_brain_is_an_alarm_on_every_page() {
     );
 }
 
-/// SHOW, and one SET of the session: no write, no FLUSH, no provider option, ever.
+/// SHOW, and one SET SESSION: no write, no FLUSH, no provider option, ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn i32_probes_show_and_do_nothing_else() {
-    let etcd = TestEtcd::start().await;
+async fn i32_probes_only_send_show() {
+    let etcd = TestEtcd::in_memory();
     let node = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
     let (_console, viewer) = start_console(&etcd, &[&node]).await;
     node.set_status(&as_str_rows(&primary_status(
@@ -138,7 +138,7 @@ async fn i32_probes_show_and_do_nothing_else() {
         &node.id(),
     )));
     wait_for_verdict(&viewer, VerdictState::Healthy).await;
-    // A plan asks everybody anew.
+    // A plan probes every node again.
     let _: Plan = viewer
         .get("/api/v1/clusters/lab/plans/bootstrap")
         .await
@@ -154,10 +154,10 @@ async fn i32_probes_show_and_do_nothing_else() {
     }
 }
 
-/// Whether a server takes provider options as variables is read by the probe, and decides the statement.
+/// Whether a server has provider options as system variables is read by the probe, and selects the statement.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn i20_the_probe_reads_what_the_dialect_depends_on() {
-    let etcd = TestEtcd::start().await;
+async fn i20_the_probe_reads_what_selects_the_statement_syntax() {
+    let etcd = TestEtcd::in_memory();
     let plugin = [&VARIABLES[..], &[("wsrep_provider_pc_bootstrap", "OFF")]].concat();
     for (variables, statement) in [
         (
@@ -197,19 +197,22 @@ async fn i20_the_probe_reads_what_the_dialect_depends_on() {
     }
 }
 
-/// A look for an execution waits for the slowest node; what agents registered meanwhile counts.
+/// Reading a snapshot for an execution waits for the slowest node; registrations renewed in the meantime count.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn i16_a_silent_node_makes_nothing_old_that_is_registered_of_the_others() {
-    let etcd = TestEtcd::start().await;
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+async fn i16_an_unresponsive_node_does_not_age_other_registrations() {
+    let etcd = TestEtcd::in_memory();
+    let unresponsive = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let [refused] = free_ports();
     let waits = format!("127.0.0.1:{refused}");
     let options = ConsoleOptions {
-        members: vec![waits.clone(), silent.local_addr().unwrap().to_string()],
+        members: vec![
+            waits.clone(),
+            unresponsive.local_addr().unwrap().to_string(),
+        ],
         ..ConsoleOptions::default()
     };
     let console = TestConsole::start_with(&etcd, options).await;
-    let (registry, hub) = (etcd.registry(), &console.state.monitor);
+    let (registry, monitor) = (etcd.registry(), &console.state.monitor);
     let (lab, node) = ("lab".parse().unwrap(), waits.parse::<NodeId>().unwrap());
     let lease = registry.grant(Duration::from_secs(10)).await.unwrap();
     let reporting = async {
@@ -223,15 +226,15 @@ async fn i16_a_silent_node_makes_nothing_old_that_is_registered_of_the_others() 
     };
     let looking = async {
         eventually("the agent to be known", async || {
-            let known = hub.snapshot(&lab);
+            let known = monitor.snapshot(&lab);
             known.is_some_and(|known| known.evidence.registrations.contains_key(&node))
         })
         .await;
         let began = now();
-        let (known, _) = hub.read_snapshot(&lab, true).await.unwrap();
+        let (known, _) = monitor.read_snapshot(&lab, true).await.unwrap();
         assert!(
             began.age(now()) >= Duration::from_secs(2),
-            "nobody was silent"
+            "no node was unresponsive"
         );
         known.evidence.registrations[&node].last_put_at.unwrap()
     };

@@ -1,4 +1,4 @@
-//! Sessions across replicas: what ends them, and what does not pass for one.
+//! Sessions across replicas: what ends them, and which tokens are rejected.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn dora() -> UserName {
 
 #[tokio::test]
 async fn replicas_share_sessions_immediately() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let (one, other) = (
         TestConsole::start(&etcd).await,
         TestConsole::start(&etcd).await,
@@ -33,7 +33,7 @@ async fn replicas_share_sessions_immediately() {
             "known without waiting"
         );
         assert_eq!(at_one.delete("/api/v1/session").await.status, 204);
-        eventually("the other replica knows", async || {
+        eventually("the other replica to end it", async || {
             at_other.get("/api/v1/session").await.status == 401
         })
         .await;
@@ -42,7 +42,7 @@ async fn replicas_share_sessions_immediately() {
 
 #[tokio::test]
 async fn every_account_change_ends_its_sessions() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("admin", &[Role::Admin]).await;
     console.add_user("dora", &[Role::Viewer]).await;
@@ -77,7 +77,7 @@ async fn every_account_change_ends_its_sessions() {
             "session_ended",
             "{change}"
         );
-        // For the next round; enabling brings no old session back.
+        // Prepares the next round; enabling an account restores no old session.
         match change {
             "disable" => {
                 console
@@ -108,7 +108,7 @@ async fn every_account_change_ends_its_sessions() {
 
 #[tokio::test]
 async fn a_session_expires() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start_with(
         &etcd,
         ConsoleOptions {
@@ -120,13 +120,13 @@ async fn a_session_expires() {
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
     assert_eq!(client.get("/api/v1/session").await.status, 200);
-    eventually("it expires", async || {
+    eventually("the session to expire", async || {
         let answer = client.get("/api/v1/session").await;
         answer.status == 401 && answer.problem().code == "session_expired"
     })
     .await;
     let sessions = format!("{STATE_PREFIX}/sessions/");
-    eventually("etcd forgets it too", async || {
+    eventually("etcd to delete it", async || {
         console
             .registry
             .list(sessions.clone())
@@ -138,7 +138,7 @@ async fn a_session_expires() {
 
 #[tokio::test]
 async fn forged_tokens_are_rejected() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
@@ -174,13 +174,13 @@ async fn forged_tokens_are_rejected() {
     assert_eq!(
         client.get("/api/v1/clusters").await.status,
         200,
-        "the honest one goes on"
+        "the genuine session stays valid"
     );
 }
 
 #[tokio::test]
 async fn a_genuine_token_without_a_session_is_rejected() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let entry = console
@@ -225,7 +225,7 @@ async fn a_genuine_token_without_a_session_is_rejected() {
 
 #[tokio::test]
 async fn removing_the_signing_key_ends_all_sessions_and_creates_a_new_key() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let (one, other) = (
         TestConsole::start(&etcd).await,
         TestConsole::start(&etcd).await,
@@ -238,11 +238,11 @@ async fn removing_the_signing_key_ends_all_sessions_and_creates_a_new_key() {
         .delete_if(key, entry.mod_revision)
         .await
         .unwrap();
-    eventually("nobody is signed in", async || {
+    eventually("all sessions to end", async || {
         client.get("/api/v1/session").await.status == 401
     })
     .await;
-    eventually("both are ready again", async || {
+    eventually("both replicas to be ready", async || {
         one.anonymous().get("/readyz").await.status == 200
             && other.anonymous().get("/readyz").await.status == 200
     })
@@ -259,7 +259,7 @@ async fn removing_the_signing_key_ends_all_sessions_and_creates_a_new_key() {
 
 #[tokio::test]
 async fn an_account_has_a_bounded_number_of_sessions() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let first = console.sign_in("dora").await;

@@ -1,4 +1,4 @@
-//! Signing in and out, through the API and through forms.
+//! Signing in and out, through the API and forms.
 
 use galera::access::Role;
 use galera::publish::api::SessionView;
@@ -11,7 +11,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 #[tokio::test]
 async fn signing_in_and_out() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console
         .add_user("dora", &[Role::Viewer, Role::Approver])
@@ -46,7 +46,7 @@ async fn signing_in_and_out() {
 
 #[tokio::test]
 async fn over_https_the_cookie_is_bound_to_the_host() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start_with(
         &etcd,
         ConsoleOptions {
@@ -78,7 +78,7 @@ async fn over_https_the_cookie_is_bound_to_the_host() {
 
 #[tokio::test]
 async fn an_unknown_user_is_indistinguishable_from_a_wrong_password() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let mut answers = Vec::new();
@@ -100,7 +100,7 @@ async fn an_unknown_user_is_indistinguishable_from_a_wrong_password() {
 
 #[tokio::test]
 async fn a_disabled_account_is_reported_only_with_the_right_password() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     console
@@ -126,7 +126,7 @@ async fn a_disabled_account_is_reported_only_with_the_right_password() {
 
 #[tokio::test]
 async fn repeated_failures_are_throttled() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     console.add_user("emil", &[Role::Viewer]).await;
@@ -148,7 +148,7 @@ async fn repeated_failures_are_throttled() {
 
 #[tokio::test]
 async fn sign_in_forms_redirect_back_to_local_paths_only() {
-    let etcd = TestEtcd::start().await;
+    let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let form = async |password: &str, next: &str| {

@@ -1,4 +1,4 @@
-//! Status pages: who sees what, under which headers, and what comes of what people do with them.
+//! Status pages: access, headers, formats, and changes through the API.
 
 mod bad_input;
 mod links;
@@ -22,7 +22,7 @@ struct StatusPageFixture {
 
 impl StatusPageFixture {
     async fn start() -> Self {
-        let etcd = TestEtcd::start().await;
+        let etcd = TestEtcd::in_memory();
         let console = TestConsole::start(&etcd).await;
         console.add_user("ada", &[Role::Admin]).await;
         console.add_user("olga", &[Role::Operator]).await;
@@ -34,7 +34,7 @@ impl StatusPageFixture {
         }
     }
 
-    /// Makes a page of the cluster `lab` under the name `Orders`, and waits until it is told.
+    /// Creates a page of the cluster `lab` under the name `Orders`, and waits until it is served.
     async fn create_page(&self, slug: &str, visibility: &str, more: &str) -> Value {
         let body = format!(
             r#"{{"slug":"{slug}","title":"Shop","clusters":[{{"cluster":"lab","name":"Orders"}}],
@@ -43,23 +43,23 @@ impl StatusPageFixture {
         let answer = send(&self.admin, Method::POST, "/api/v1/status/pages", &body).await;
         assert_eq!(answer.status, 201, "{}", answer.text());
         let path = format!("/status/{slug}");
-        eventually("the page is told", async || {
+        eventually("the page is served", async || {
             self.admin.get(&path).await.status == 200
         })
         .await;
         answer.json()
     }
 
-    /// Waits until the page at `path` holds `text` for everybody.
+    /// Waits until the page at `path` contains `text` without signing in.
     async fn wait_for_text(&self, path: &str, text: &str) {
-        let nobody = self.console.anonymous();
-        eventually(&format!("{path} says {text}"), async || {
-            nobody.get(path).await.text().contains(text)
+        let anonymous = self.console.anonymous();
+        eventually(&format!("{path} contains {text}"), async || {
+            anonymous.get(path).await.text().contains(text)
         })
         .await;
     }
 
-    /// The words of the audit trail's events, oldest first.
+    /// Event names of the audit trail, oldest first.
     async fn audit_events(&self) -> Vec<String> {
         let page: Value = self.admin.get("/api/v1/audit?limit=200").await.json();
         let entries = page["entries"].as_array().unwrap().iter().rev();
@@ -82,7 +82,7 @@ async fn post(client: &TestClient, path: &str, body: &str) -> TestResponse {
     send(client, Method::POST, path, body).await
 }
 
-/// The same answer: status, headers and body.
+/// Asserts that two responses have the same status, headers and body.
 fn assert_same(one: &TestResponse, other: &TestResponse, what: &str) {
     assert_eq!(one.status, other.status, "{what}");
     assert_eq!(one.headers, other.headers, "{what}");

@@ -1,4 +1,4 @@
-//! A receiver of notices that remembers what it got and answers as it is told.
+//! A receiver of notifications that records its requests and replies from a script.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -15,20 +15,19 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-/// How a receiver answers one request.
+/// How a receiver replies to one request.
 #[derive(Clone, Debug)]
 pub(crate) enum ReceiverReply {
-    /// This status.
+    /// With this status.
     Status(u16),
-    /// A redirect to there.
+    /// With a redirect to this URL.
     Redirect(String),
-    /// Success, with so many bytes.
+    /// With success and a body of this many bytes.
     LargeBody(usize),
-    /// Nothing, ever.
+    /// Never.
     Hang,
 }
 
-/// One request as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct ReceivedRequest {
     pub(crate) path: String,
@@ -53,11 +52,11 @@ impl ReceivedRequest {
 #[derive(Default)]
 struct ReceiverState {
     requests: Vec<ReceivedRequest>,
-    /// How the next requests are answered; then with 200.
+    /// Replies to the next requests; 200 afterwards.
     script: VecDeque<ReceiverReply>,
 }
 
-/// The receiver; it ends with this value.
+/// The receiver; it stops when this is dropped.
 pub(crate) struct WebhookReceiver {
     pub(crate) address: SocketAddr,
     state: Arc<Mutex<ReceiverState>>,
@@ -74,14 +73,14 @@ impl WebhookReceiver {
         script: impl IntoIterator<Item = ReceiverReply>,
     ) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
-        let memory = Arc::new(Mutex::new(ReceiverState {
+        let state = Arc::new(Mutex::new(ReceiverState {
             requests: Vec::new(),
             script: script.into_iter().collect(),
         }));
         let address = listener.local_addr().unwrap();
-        let remembered = Arc::clone(&memory);
-        let answer = move |request: Request| handle_request(Arc::clone(&remembered), request);
-        let router = axum::Router::new().fallback(answer);
+        let shared = Arc::clone(&state);
+        let handler = move |request: Request| handle_request(Arc::clone(&shared), request);
+        let router = axum::Router::new().fallback(handler);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         TaskTracker::new().spawn(async move {
@@ -92,7 +91,7 @@ impl WebhookReceiver {
         });
         Self {
             address,
-            state: memory,
+            state,
             _stop: stop.drop_guard(),
         }
     }
@@ -105,32 +104,32 @@ impl WebhookReceiver {
         self.state.lock().unwrap().requests.clone()
     }
 
-    /// From now on it answers like this first.
+    /// Replies to the next requests like this.
     pub(crate) fn script_replies(&self, script: impl IntoIterator<Item = ReceiverReply>) {
         self.state.lock().unwrap().script.extend(script);
     }
 }
 
-async fn handle_request(memory: Arc<Mutex<ReceiverState>>, request: Request) -> Response {
+async fn handle_request(state: Arc<Mutex<ReceiverState>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let got = ReceivedRequest {
+    let received = ReceivedRequest {
         path: parts.uri.to_string(),
         headers: parts.headers,
         body: body.collect().await.unwrap().to_bytes(),
     };
-    let says = {
-        let mut memory = memory.lock().unwrap();
-        memory.requests.push(got);
-        memory
+    let reply = {
+        let mut state = state.lock().unwrap();
+        state.requests.push(received);
+        state
             .script
             .pop_front()
             .unwrap_or(ReceiverReply::Status(200))
     };
     let response = Response::builder();
-    match says {
+    match reply {
         ReceiverReply::Status(status) => response
             .status(status)
-            .body(Body::from(format!("said {status}")))
+            .body(Body::from(format!("status {status}")))
             .unwrap(),
         ReceiverReply::Redirect(to) => response
             .status(307)

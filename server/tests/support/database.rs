@@ -1,5 +1,5 @@
-//! A peer that speaks MySQL's protocol just well enough for a probe: it answers SHOW from a script and keeps what it was
-//! asked.
+//! A fake database: speaks just enough of the MySQL protocol for a probe, answers SHOW from a script and records the
+//! statements it receives.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-/// Version 4.1 of the protocol, transactions, secure passwords, named authentication.
+/// Protocol 4.1, transactions, secure passwords, named authentication.
 const CAPABILITIES: u32 = 0x0000_0001 | 0x0000_0200 | 0x0000_2000 | 0x0000_8000 | 0x0008_0000;
 const OK: [u8; 7] = [0, 0, 0, 2, 0, 0, 0];
 const END: [u8; 5] = [0xfe, 0, 0, 2, 0];
@@ -24,7 +24,7 @@ struct DatabaseScript {
     statements: Vec<String>,
 }
 
-/// A listening peer.
+/// A listening fake database.
 pub(crate) struct FakeDatabase {
     address: SocketAddr,
     script: Arc<Mutex<DatabaseScript>>,
@@ -32,7 +32,7 @@ pub(crate) struct FakeDatabase {
 }
 
 impl FakeDatabase {
-    /// Listens on a free port of `host` and answers these rows.
+    /// Listens on a free port of `host` and answers with these rows.
     pub(crate) async fn listen(
         host: &str,
         variables: &[(&str, &str)],
@@ -40,11 +40,11 @@ impl FakeDatabase {
     ) -> Self {
         let listener = TcpListener::bind((host, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let said = Arc::new(Mutex::new(DatabaseScript {
+        let script = Arc::new(Mutex::new(DatabaseScript {
             variables: rows(variables),
             ..DatabaseScript::default()
         }));
-        let shared = Arc::clone(&said);
+        let shared = Arc::clone(&script);
         let task = TaskTracker::new().spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 TaskTracker::new().spawn(serve(stream, Arc::clone(&shared)));
@@ -52,24 +52,24 @@ impl FakeDatabase {
         });
         let database = Self {
             address,
-            script: said,
+            script,
             task,
         };
         database.set_status(status);
         database
     }
 
-    /// `host:port`, a node's identity.
+    /// `host:port`, the node's id.
     pub(crate) fn id(&self) -> String {
         self.address.to_string()
     }
 
-    /// Replaces the rows of the status.
+    /// Replaces the status rows.
     pub(crate) fn set_status(&self, status: &[(&str, &str)]) {
         self.script.lock().unwrap().status = rows(status);
     }
 
-    /// Every statement so far.
+    /// All statements received so far.
     pub(crate) fn statements(&self) -> Vec<String> {
         self.script.lock().unwrap().statements.clone()
     }
@@ -86,8 +86,8 @@ fn rows(pairs: &[(&str, &str)]) -> StatusRows {
     pairs.iter().map(owned).collect()
 }
 
-/// Greets, lets anybody in, answers until the other side leaves.
-async fn serve(mut stream: TcpStream, said: Arc<Mutex<DatabaseScript>>) -> Option<()> {
+/// Sends the handshake, accepts any login, and answers until the peer disconnects.
+async fn serve(mut stream: TcpStream, script: Arc<Mutex<DatabaseScript>>) -> Option<()> {
     send(&mut stream, &mut 0, &[greeting()]).await?;
     let (_, sequence) = receive(&mut stream).await?;
     send(&mut stream, &mut (sequence + 1), &[OK.to_vec()]).await?;
@@ -96,7 +96,7 @@ async fn serve(mut stream: TcpStream, said: Arc<Mutex<DatabaseScript>>) -> Optio
         let (&command, text) = packet.split_first()?;
         let answer = match command {
             1 => return None,
-            3 => answer(&String::from_utf8_lossy(text), &mut said.lock().unwrap()),
+            3 => answer(&String::from_utf8_lossy(text), &mut script.lock().unwrap()),
             _ => vec![OK.to_vec()],
         };
         send(&mut stream, &mut (sequence + 1), &answer).await?;
@@ -116,13 +116,14 @@ fn greeting() -> Vec<u8> {
     packet
 }
 
-fn answer(statement: &str, said: &mut DatabaseScript) -> Vec<Vec<u8>> {
-    said.statements.push(statement.to_owned());
+fn answer(statement: &str, script: &mut DatabaseScript) -> Vec<Vec<u8>> {
+    script.statements.push(statement.to_owned());
     let rows: Vec<(&String, &String)> = if statement.starts_with("SHOW GLOBAL STATUS") {
-        said.status.iter().collect()
+        script.status.iter().collect()
     } else if statement.starts_with("SHOW GLOBAL VARIABLES") {
         let named = |name: &str| statement.contains(&format!("'{name}'"));
-        said.variables
+        script
+            .variables
             .iter()
             .filter(|(name, _)| named(name))
             .collect()
@@ -148,7 +149,7 @@ fn column(name: &str) -> Vec<u8> {
     for part in ["", "", "", name, name] {
         packet.extend(text(part));
     }
-    // Twelve more bytes: utf8mb4, 1024 wide, VAR_STRING, no flags.
+    // Twelve more bytes: utf8mb4, width 1024, VAR_STRING, no flags.
     packet.extend([12, 45, 0, 0, 4, 0, 0, 253, 0, 0, 0, 0, 0]);
     packet
 }

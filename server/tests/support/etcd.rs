@@ -1,26 +1,80 @@
-//! A real etcd of the test's own: free ports, its own directory, gone with the test.
+//! The etcd of one test: a store in memory, or a process where the test is about etcd itself or the way to it.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use registry::memory::MemoryEtcd;
 use registry::{EtcdSettings, Registry};
 use tempfile::TempDir;
 
 /// Longest wait for anything in these tests.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A running etcd.
-pub(crate) struct TestEtcd {
+/// How long an outage may last before watches report it.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// The etcd of one test.
+pub(crate) enum TestEtcd {
+    Memory(MemoryEtcd),
+    Process(EtcdProcess),
+}
+
+impl TestEtcd {
+    /// A store in memory, held to etcd by the conformance suite of `registry`.
+    pub(crate) fn in_memory() -> Self {
+        Self::Memory(MemoryEtcd::new().with_grace(GRACE))
+    }
+
+    /// A process that answers.
+    pub(crate) async fn process() -> Self {
+        Self::Process(EtcdProcess::start().await)
+    }
+
+    /// Makes it unreachable for everybody; its data stay.
+    pub(crate) fn kill(&mut self) {
+        match self {
+            Self::Memory(store) => store.stop(),
+            Self::Process(process) => process.kill(),
+        }
+    }
+
+    /// Starts it again with its data.
+    pub(crate) async fn restart(&mut self) {
+        match self {
+            Self::Memory(store) => store.start(),
+            Self::Process(process) => process.restart().await,
+        }
+    }
+
+    /// The client URL of a process.
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::Memory(_) => panic!("a store in memory has no URL; use TestEtcd::process()"),
+            Self::Process(process) => process.url(),
+        }
+    }
+
+    /// A connection to it.
+    pub(crate) fn registry(&self) -> Registry {
+        match self {
+            Self::Memory(store) => store.registry(),
+            Self::Process(process) => process.registry(),
+        }
+    }
+}
+
+/// A running etcd: free ports, its own directory, ended with the test.
+pub(crate) struct EtcdProcess {
     directory: TempDir,
     client: u16,
     peer: u16,
     child: Option<Child>,
 }
 
-impl TestEtcd {
+impl EtcdProcess {
     /// Starts one and waits until it answers.
-    pub(crate) async fn start() -> Self {
+    async fn start() -> Self {
         let [client, peer] = free_ports();
         let directory = tempfile::tempdir().unwrap();
         let mut etcd = Self {
@@ -34,7 +88,7 @@ impl TestEtcd {
     }
 
     /// Starts it again with its data.
-    pub(crate) async fn restart(&mut self) {
+    async fn restart(&mut self) {
         let (client, peer) = (self.url(), format!("http://127.0.0.1:{}", self.peer));
         let child = Command::new("etcd")
             .arg(format!("--data-dir={}", self.directory.path().display()))
@@ -57,7 +111,7 @@ impl TestEtcd {
     }
 
     /// Kills it.
-    pub(crate) fn kill(&mut self) {
+    fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -65,12 +119,12 @@ impl TestEtcd {
     }
 
     /// Its client URL.
-    pub(crate) fn url(&self) -> String {
+    fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.client)
     }
 
     /// A connection to it.
-    pub(crate) fn registry(&self) -> Registry {
+    fn registry(&self) -> Registry {
         registry_at(self.url())
     }
 }
@@ -79,26 +133,26 @@ impl TestEtcd {
 pub(crate) fn registry_at(url: String) -> Registry {
     let settings = EtcdSettings {
         deadline: Duration::from_secs(2),
-        grace: Duration::from_millis(500),
+        grace: GRACE,
         ..EtcdSettings::new([url])
     };
     Registry::connect(settings).unwrap()
 }
 
-impl Drop for TestEtcd {
+impl Drop for EtcdProcess {
     fn drop(&mut self) {
         self.kill();
     }
 }
 
-/// Ports that nobody uses at the moment.
+/// Ports that are free at the moment.
 pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     let listeners: [TcpListener; N] =
         std::array::from_fn(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
-/// Waits until `holds`, and fails the test when that takes too long.
+/// Waits until `holds`, and fails the test after [`TIMEOUT`].
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     while !holds().await {

@@ -23,7 +23,7 @@ impl AgentSidecar {
     /// Starts it for `node`, with the settings that a person would give.
     ///
     /// # Errors
-    /// When it is not built.
+    /// If it is not built.
     pub fn start(lab: &Lab, node: &GaleraNode) -> Result<Self> {
         let log = lab.directory().join(format!("agent-{}.log", node.name()));
         // One file each: another agent may be reading while this one is written.
@@ -62,13 +62,11 @@ impl AgentSidecar {
         Ok(agent)
     }
 
-    /// Its log.
     #[must_use]
     pub const fn log(&self) -> &PathBuf {
         &self.log
     }
 
-    /// Its process id while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.process()
@@ -80,7 +78,7 @@ impl AgentSidecar {
     /// Starts it when it does not run; wakes it when it is stopped.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// If it cannot be started.
     pub fn ensure_running(&self) -> Result<()> {
         let mut process = self.process();
         match process.as_ref().filter(|process| process.is_alive()) {
@@ -92,7 +90,7 @@ impl AgentSidecar {
         }
     }
 
-    /// SIGKILL: its lease expires by itself.
+    /// SIGKILL: its lease expires.
     pub fn kill(&self) {
         self.process().take();
     }
@@ -100,7 +98,7 @@ impl AgentSidecar {
     /// SIGTERM: it revokes its lease.
     ///
     /// # Errors
-    /// When it does not end.
+    /// If it does not exit.
     pub async fn stop(&self) -> Result<()> {
         let process = self.process().take().context("the agent does not run")?;
         process.stop(Duration::from_secs(10)).await.map(drop)
@@ -114,7 +112,7 @@ impl AgentSidecar {
 /// Writes a file that only its owner can read.
 ///
 /// # Errors
-/// When it cannot be written.
+/// If it cannot be written.
 pub fn write_secret(path: &std::path::Path, secret: &str) -> Result<()> {
     use std::io::Write;
     let mut options = std::fs::OpenOptions::new();

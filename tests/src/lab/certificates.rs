@@ -1,4 +1,4 @@
-//! Certificates for what the lab starts: an authority that nobody outside of the lab knows, and what it issues.
+//! Certificates for the lab: a private authority and what it issues.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// An authority whose certificate lies in a file.
+/// A certificate authority with its certificate in a file.
 pub struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
     directory: PathBuf,
@@ -22,9 +22,7 @@ pub struct CertificateAuthority {
 /// A certificate and its key, in files.
 #[derive(Clone, Debug)]
 pub struct CertificateFiles {
-    /// Its certificate in PEM.
     pub certificate: PathBuf,
-    /// Its key in PEM.
     pub key: PathBuf,
 }
 
@@ -41,7 +39,7 @@ impl CertificateAuthority {
     /// A new one with its files below `directory`.
     ///
     /// # Errors
-    /// When they cannot be written.
+    /// If they cannot be written.
     pub fn create(directory: &Path, name: &str) -> Result<Self> {
         let mut parameters = CertificateParams::new(Vec::new())?;
         parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -66,7 +64,7 @@ impl CertificateAuthority {
     /// Issues a certificate for `name`, an address or a name of a host.
     ///
     /// # Errors
-    /// When it cannot be made or written.
+    /// If it cannot be made or written.
     pub fn issue(&self, name: &str, valid: Validity) -> Result<CertificateFiles> {
         let mut parameters = CertificateParams::new(vec![name.to_owned()])?;
         parameters.distinguished_name.push(DnType::CommonName, name);
@@ -86,7 +84,7 @@ impl CertificateFiles {
     /// A certificate for `name` that is its own authority, as `openssl req -x509` makes it.
     ///
     /// # Errors
-    /// When it cannot be made or written.
+    /// If it cannot be made or written.
     pub fn self_signed(directory: &Path, name: &str) -> Result<Self> {
         let mut parameters = CertificateParams::new(vec![name.to_owned()])?;
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -108,7 +106,7 @@ impl CertificateFiles {
     /// What a server of this process needs to be it.
     ///
     /// # Errors
-    /// When the files cannot be read.
+    /// If the files cannot be read.
     pub fn server_config(&self) -> Result<Arc<rustls::ServerConfig>> {
         let chain = CertificateDer::pem_file_iter(&self.certificate)?.collect::<Result<_, _>>()?;
         let key = PrivateKeyDer::from_pem_file(&self.key)?;

@@ -23,11 +23,9 @@ const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// An account of the console.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsoleUser {
-    /// Its name.
     pub name: String,
     /// Its roles, separated by commas.
     pub roles: String,
-    /// Its password.
     pub password: String,
 }
 
@@ -60,7 +58,7 @@ pub struct ConsoleSettings {
     pub recovery: Option<(String, String)>,
     /// `--state-prefix`.
     pub state_prefix: String,
-    /// More arguments, as they are.
+    /// Additional arguments.
     pub extra_arguments: Vec<String>,
     /// The accounts that are created before it starts.
     pub users: Vec<ConsoleUser>,
@@ -69,7 +67,7 @@ pub struct ConsoleSettings {
 }
 
 impl ConsoleSettings {
-    /// A console for all of a lab, with one account a role and a state prefix of its own.
+    /// A console for the whole lab, with one account per role and a dedicated state prefix.
     #[must_use]
     pub fn for_lab(lab: &Lab) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -123,7 +121,7 @@ impl LabConsole {
     /// Creates the accounts through the command line, starts the console and waits until it is ready.
     ///
     /// # Errors
-    /// When it is not built or does not become ready; quotes the end of its log.
+    /// If it is not built or does not become ready; quotes the end of its log.
     pub async fn start(settings: ConsoleSettings) -> Result<Self> {
         let console = Self::prepare(settings)?;
         for user in &console.settings.users {
@@ -137,7 +135,7 @@ impl LabConsole {
     /// A console that does not run yet.
     ///
     /// # Errors
-    /// When it is not built.
+    /// If it is not built.
     pub fn prepare(settings: ConsoleSettings) -> Result<Self> {
         std::fs::create_dir_all(&settings.directory)?;
         let port = match settings.listen {
@@ -189,19 +187,16 @@ impl LabConsole {
         format!("http://{}", self.listen)
     }
 
-    /// Its log.
     #[must_use]
     pub fn log(&self) -> &Path {
         &self.log
     }
 
-    /// Its settings.
     #[must_use]
     pub const fn settings(&self) -> &ConsoleSettings {
         &self.settings
     }
 
-    /// Its process id while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.process()
@@ -213,7 +208,7 @@ impl LabConsole {
     /// The first account with this role.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is none.
     pub fn user(&self, role: &str) -> Result<&ConsoleUser> {
         let mut users = self.settings.users.iter();
         users
@@ -224,7 +219,7 @@ impl LabConsole {
     /// Creates an account with `galera-console user add`.
     ///
     /// # Errors
-    /// When the command fails; quotes what it said.
+    /// If the command fails; quotes its output.
     pub async fn add_user(&self, user: &ConsoleUser) -> Result<()> {
         let arguments = ["add", &user.name, "--role", &user.roles, "--password-stdin"];
         self.user_command(&arguments, Some(&user.password))
@@ -235,7 +230,7 @@ impl LabConsole {
     /// Runs `galera-console user ARGUMENTS…` and returns what it printed.
     ///
     /// # Errors
-    /// When it does not exit with 0; quotes what it said.
+    /// If it does not exit with 0; quotes its output.
     pub async fn user_command(&self, arguments: &[&str], input: Option<&str>) -> Result<String> {
         let arguments: Vec<&str> = ["user"]
             .into_iter()
@@ -247,7 +242,7 @@ impl LabConsole {
     /// Runs `galera-console ARGUMENTS…` with this console's etcd and returns what it printed.
     ///
     /// # Errors
-    /// When it does not exit with 0; quotes what it said.
+    /// If it does not exit with 0; quotes its output.
     pub async fn command(&self, arguments: &[&str]) -> Result<String> {
         self.run_command(arguments, None).await
     }
@@ -268,10 +263,10 @@ impl LabConsole {
         }
         drop(pipe);
         let output = tokio::time::timeout(READY_TIMEOUT, child.wait_with_output()).await??;
-        let said = String::from_utf8_lossy(&output.stderr);
+        let printed = String::from_utf8_lossy(&output.stderr);
         ensure!(
             output.status.success(),
-            "galera-console {arguments:?}: {}: {said}",
+            "galera-console {arguments:?}: {}: {printed}",
             output.status
         );
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -280,7 +275,7 @@ impl LabConsole {
     /// Signs in with the first account that has `role`.
     ///
     /// # Errors
-    /// When that is refused.
+    /// If that is refused.
     pub async fn sign_in(&self, role: &str) -> Result<ConsoleClient> {
         let user = self.user(role)?;
         let api = ConsoleClient::new(&self.url())?;
@@ -290,13 +285,12 @@ impl LabConsole {
     /// SIGTERM, and waits for its orderly end.
     ///
     /// # Errors
-    /// When it does not run or does not end.
+    /// If it is not running or does not end.
     pub async fn stop(&self) -> Result<std::process::ExitStatus> {
         let process = self.process().take().context("the console does not run")?;
         process.stop(Duration::from_secs(15)).await
     }
 
-    /// SIGKILL.
     pub fn kill(&self) {
         self.process().take();
     }
@@ -304,7 +298,7 @@ impl LabConsole {
     /// SIGSTOP (`true`) or SIGCONT (`false`).
     ///
     /// # Errors
-    /// When it does not run.
+    /// If it is not running.
     pub fn pause(&self, paused: bool) -> Result<()> {
         let signal = if paused { Signal::STOP } else { Signal::CONT };
         self.process()
@@ -316,7 +310,7 @@ impl LabConsole {
     /// Starts it without waiting.
     ///
     /// # Errors
-    /// When the program cannot be run.
+    /// If the program cannot be run.
     pub fn launch(&self) -> Result<()> {
         self.launch_with(&[])
     }
@@ -324,17 +318,17 @@ impl LabConsole {
     /// Starts it without waiting, with further arguments this once.
     ///
     /// # Errors
-    /// When the program cannot be run.
+    /// If the program cannot be run.
     pub fn launch_with(&self, more: &[&str]) -> Result<()> {
         let program = self.program.clone().args(more.iter().copied());
         *self.process() = Some(program.start()?);
         Ok(())
     }
 
-    /// Waits until `/readyz` says so.
+    /// Waits until `/readyz` reports ready.
     ///
     /// # Errors
-    /// When it ends early or is not ready in time.
+    /// If it exits early or is not ready in time.
     pub async fn wait_until_ready(&self) -> Result<()> {
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(2))
@@ -346,7 +340,7 @@ impl LabConsole {
             let answer = client.get(format!("{}/readyz", self.url())).send().await?;
             ensure!(
                 answer.status().is_success(),
-                "it says {}: {}",
+                "it responds {}: {}",
                 answer.status(),
                 answer.text().await?
             );

@@ -1,4 +1,4 @@
-//! The lab's own directory, removed with it; what a killed predecessor left behind is removed at the next start.
+//! The lab's directory, removed with it; leftovers of killed labs are removed at the next start.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -18,7 +18,7 @@ impl LabDirectory {
     /// A new directory below [`base`].
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// If it cannot be made.
     pub fn create() -> Result<Self> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let base = base()?;
@@ -29,14 +29,13 @@ impl LabDirectory {
             COUNT.fetch_add(1, Ordering::Relaxed)
         );
         let path = base.join(name);
-        // Locked before the directory exists, so that nobody's sweep takes it.
+        // Locked before the directory exists, so that no other process's clean-up removes it.
         let lock = File::create(path.with_extension("lock"))?;
         lock.try_lock().context("locking the lab's directory")?;
         fs::create_dir(&path).with_context(|| format!("creating {}", path.display()))?;
         Ok(Self { path, _lock: lock })
     }
 
-    /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -50,10 +49,10 @@ impl Drop for LabDirectory {
     }
 }
 
-/// The directory of all labs of this user: short, because the path of a socket may have 107 bytes only.
+/// The directory of all labs of this user. Short, because the path of a socket is limited to 107 bytes.
 ///
 /// # Errors
-/// When it belongs to somebody else.
+/// If it belongs to another user.
 pub fn base() -> Result<PathBuf> {
     let user = rustix::process::getuid().as_raw();
     let path = std::env::temp_dir().join(format!("galera-lab-{user}"));
@@ -65,7 +64,7 @@ pub fn base() -> Result<PathBuf> {
     let owner = fs::symlink_metadata(&path)?;
     ensure!(
         owner.is_dir() && owner.uid() == user,
-        "{} belongs to somebody else; set TMPDIR to a directory of your own",
+        "{} belongs to another user; set TMPDIR to your own directory",
         path.display()
     );
     Ok(path)

@@ -15,12 +15,10 @@ use crate::eventually;
 /// Longest wait for a member to serve.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The members.
 pub struct LabEtcd {
     members: Vec<EtcdMember>,
 }
 
-/// One member.
 pub struct EtcdMember {
     name: String,
     address: Ipv4Addr,
@@ -36,7 +34,7 @@ impl LabEtcd {
     /// Starts `count` members on loopback and waits until each of them serves.
     ///
     /// # Errors
-    /// When `etcd` is not installed or does not come up.
+    /// When `etcd` is not installed or does not start.
     pub async fn start(directory: &LabDirectory, count: usize) -> Result<Self> {
         Self::start_on(directory.path(), Ipv4Addr::LOCALHOST, count).await
     }
@@ -80,13 +78,12 @@ impl LabEtcd {
     /// Member `number`, counted from 1.
     ///
     /// # Panics
-    /// When there is none.
+    /// If it does not exist.
     #[must_use]
     pub fn member(&self, number: usize) -> &EtcdMember {
         &self.members[number - 1]
     }
 
-    /// Every member.
     #[must_use]
     pub fn members(&self) -> &[EtcdMember] {
         &self.members
@@ -102,7 +99,7 @@ impl LabEtcd {
     /// Starts the members that do not run and waits until all of them serve.
     ///
     /// # Errors
-    /// When one does not come up.
+    /// If one does not start.
     pub async fn start_all(&self) -> Result<()> {
         for member in &self.members {
             member.launch()?;
@@ -116,7 +113,7 @@ impl LabEtcd {
     /// Wakes and starts whatever does not serve.
     ///
     /// # Errors
-    /// When a member does not come up.
+    /// If a member does not start.
     pub async fn repair(&self) -> Result<()> {
         for member in &self.members {
             member.resume().ok();
@@ -126,19 +123,16 @@ impl LabEtcd {
 }
 
 impl EtcdMember {
-    /// Its client URL.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://{}:{}", self.address, self.client.number())
     }
 
-    /// Its process id while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.process().as_ref().map(LabProcess::pid)
     }
 
-    /// SIGKILL.
     pub fn kill(&self) {
         self.process().take();
     }
@@ -146,7 +140,7 @@ impl EtcdMember {
     /// SIGSTOP: it keeps its connections and answers nothing.
     ///
     /// # Errors
-    /// When it does not run.
+    /// If it is not running.
     pub fn pause(&self) -> Result<()> {
         self.signal(rustix::process::Signal::STOP)
     }
@@ -154,7 +148,7 @@ impl EtcdMember {
     /// SIGCONT.
     ///
     /// # Errors
-    /// When it does not run.
+    /// If it is not running.
     pub fn resume(&self) -> Result<()> {
         self.signal(rustix::process::Signal::CONT)
     }
@@ -162,7 +156,7 @@ impl EtcdMember {
     /// Starts it again with its data and waits until it serves.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// If it does not start.
     pub async fn restart(&self) -> Result<()> {
         self.kill();
         self.launch()?;
@@ -183,7 +177,7 @@ impl EtcdMember {
     /// Starts it without waiting, unless it runs.
     ///
     /// # Errors
-    /// When etcd is not installed.
+    /// If etcd is not installed.
     pub fn launch(&self) -> Result<()> {
         let mut process = self.process();
         if process.as_ref().is_some_and(LabProcess::is_alive) {
@@ -241,7 +235,7 @@ impl EtcdMember {
                     process.ensure_running()?;
                 }
                 let health = client.get(&url).send().await?.text().await?;
-                ensure!(health.contains("true"), "it says {health}");
+                ensure!(health.contains("true"), "it responds {health}");
                 Ok(())
             },
         )

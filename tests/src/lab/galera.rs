@@ -16,23 +16,22 @@ use super::template::{DataTemplate, LabAccounts};
 use crate::eventually;
 use crate::proxy::ChaosProxy;
 
-/// The nodes.
 pub struct GaleraCluster {
     nodes: Vec<GaleraNode>,
     common: Option<Arc<ClusterSettings>>,
 }
 
 impl GaleraCluster {
-    /// Reserves ports and makes data directories for `count` nodes; nothing runs yet.
+    /// Reserves ports and makes data directories for `count` nodes; nothing is started yet.
     ///
     /// # Errors
-    /// When MariaDB is not installed.
+    /// If MariaDB is not installed.
     pub async fn prepare(
         directory: &LabDirectory,
         cluster: &str,
         count: usize,
         transfer_speed: Option<u64>,
-        doors: bool,
+        sql_proxies: bool,
     ) -> Result<Self> {
         if count == 0 {
             let (nodes, common) = (Vec::new(), None);
@@ -63,7 +62,7 @@ impl GaleraCluster {
                     index + 1,
                     address,
                     gcomm,
-                    (transfer_speed, doors),
+                    (transfer_speed, sql_proxies),
                     &common,
                 )
                 .await?,
@@ -78,7 +77,7 @@ impl GaleraCluster {
     /// Founds the cluster with n1, lets the others join one after the other, waits until all are Synced.
     ///
     /// # Errors
-    /// When a node does not come up; quotes its error log.
+    /// If a node does not start; quotes its error log.
     pub async fn start(&self) -> Result<()> {
         for node in &self.nodes {
             node.start(if node.number == 1 {
@@ -91,7 +90,6 @@ impl GaleraCluster {
         self.wait_until_synced().await
     }
 
-    /// The nodes, in order.
     #[must_use]
     pub fn nodes(&self) -> &[GaleraNode] {
         &self.nodes
@@ -114,7 +112,7 @@ impl GaleraCluster {
     /// Waits until every node is Synced in one Primary component of all of them.
     ///
     /// # Errors
-    /// When that takes too long.
+    /// If that takes too long.
     pub async fn wait_until_synced(&self) -> Result<()> {
         let size = self.nodes.len().to_string();
         for node in &self.nodes {
@@ -148,7 +146,7 @@ async fn make_node(
     number: usize,
     address: Ipv4Addr,
     gcomm: ReservedPort,
-    (transfer_speed, doors): (Option<u64>, bool),
+    (transfer_speed, sql_proxies): (Option<u64>, bool),
     common: &Arc<ClusterSettings>,
 ) -> Result<GaleraNode> {
     let own = directory.path().join(format!("n{number}"));
@@ -173,13 +171,15 @@ async fn make_node(
         }
         None => None,
     };
-    let door = if doors {
+    let sql_proxy = if sql_proxies {
         let target = (address, common.mysql.number()).into();
         Some(ChaosProxy::start(address, target)?)
     } else {
         None
     };
-    let port = door.as_ref().map(|door| door.address().port());
+    let port = sql_proxy
+        .as_ref()
+        .map(|sql_proxy| sql_proxy.address().port());
     Ok(GaleraNode {
         number,
         id: NodeId::new(&address.to_string(), port)?,
@@ -190,7 +190,7 @@ async fn make_node(
         ist,
         sst: ReservedPort::reserve(address)?,
         ist_proxy: transfer,
-        sql_proxy: door,
+        sql_proxy,
         notify: format!(
             "galera-lab-n{number}-{:016x}/{:032x}",
             rand::rng().random::<u64>(),

@@ -1,4 +1,4 @@
-//! Homogeneous nodes: `galera-agent run` with the same command everywhere, each on its own address and directory.
+//! Homogeneous nodes: `galera-agent run` with the same command line, each on its own address and directory.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -28,7 +28,7 @@ pub use recorder::KeyRecorder;
 
 /// The name of the cluster that they form.
 pub const CLUSTER: &str = "same";
-/// Seconds; the least there is, so that what waits for leases is quick.
+/// Seconds; the minimum, so that expiry of leases is fast.
 const TTL: u64 = 3;
 /// Longest wait for a write to have reached every node.
 const APPLIED: Duration = Duration::from_secs(20);
@@ -53,10 +53,10 @@ struct HomogeneousPorts {
 }
 
 impl HomogeneousLab {
-    /// Prepares `count` nodes with empty directories; nothing runs yet but etcd.
+    /// Prepares `count` nodes with empty directories; nothing is started yet but etcd.
     ///
     /// # Errors
-    /// When something is not installed.
+    /// If something is not installed.
     pub async fn prepare(count: usize) -> Result<Self> {
         let places = (1..=count).map(|number| {
             let address = Ipv4Addr::new(127, 0, 1, u8::try_from(number)?);
@@ -66,7 +66,7 @@ impl HomogeneousLab {
         Self::make(directory, places.collect::<Result<_>>()?, None).await
     }
 
-    /// The same, each node in a network namespace of its own, which [`HomogeneousLab::network`] can cut.
+    /// Like [`HomogeneousLab::prepare`], with each node in its own network namespace; see [`HomogeneousLab::network`].
     ///
     /// # Errors
     /// As [`HomogeneousLab::prepare`] and [`LabNetwork::create`].
@@ -86,7 +86,7 @@ impl HomogeneousLab {
             .as_ref()
             .map_or(Ipv4Addr::LOCALHOST, LabNetwork::router);
         let etcd = LabEtcd::start_on(directory.path(), middle, 3).await?;
-        // As in containers, the ports are the same everywhere. In namespaces of their own nobody else can take them.
+        // As in containers, the ports are the same on all nodes. In separate namespaces they cannot conflict.
         let addresses: Vec<Ipv4Addr> = match &network {
             Some(_) => vec![middle],
             None => places.iter().map(|place| place.address).collect(),
@@ -119,7 +119,7 @@ impl HomogeneousLab {
         })
     }
 
-    /// The same nodes, but nobody bootstraps without an approved order (`AUTO_BOOTSTRAP=never`).
+    /// Nodes only bootstrap with an approved order (`AUTO_BOOTSTRAP=never`).
     #[must_use]
     pub fn without_auto_bootstrap(mut self) -> Self {
         let nodes = self.nodes.into_iter();
@@ -152,28 +152,26 @@ impl HomogeneousLab {
     /// Node `number`, counted from 1.
     ///
     /// # Panics
-    /// When there is none.
+    /// If it does not exist.
     #[must_use]
     pub fn node(&self, number: usize) -> &HomogeneousNode {
         &self.nodes[number - 1]
     }
 
-    /// Every node.
     #[must_use]
     pub fn nodes(&self) -> &[HomogeneousNode] {
         &self.nodes
     }
 
-    /// The etcd cluster.
     #[must_use]
     pub const fn etcd(&self) -> &LabEtcd {
         &self.etcd
     }
 
-    /// A client of its etcd.
+    /// A client of the lab's etcd.
     ///
     /// # Errors
-    /// When its endpoints are none.
+    /// If the endpoints are invalid.
     pub fn registry(&self) -> Result<Registry> {
         Ok(Registry::connect(registry::EtcdSettings::new(
             self.etcd.endpoints(),
@@ -183,7 +181,7 @@ impl HomogeneousLab {
     /// What the registry holds of the cluster, by key below the cluster's prefix.
     ///
     /// # Errors
-    /// When etcd does not answer.
+    /// If etcd does not respond.
     pub async fn keys(&self) -> Result<BTreeMap<String, String>> {
         let prefix = format!("/galera/{CLUSTER}/");
         let listing = self.registry()?.list(prefix.clone()).await?;
@@ -199,7 +197,7 @@ impl HomogeneousLab {
     /// Waits until all of `numbers` are Synced in one Primary component of exactly that many.
     ///
     /// # Errors
-    /// When that takes longer than `patience`; says what each of them does.
+    /// If that takes longer than `patience`; lists what each node reports.
     pub async fn wait_until_synced(&self, numbers: &[usize], patience: Duration) -> Result<()> {
         let size = numbers.len().to_string();
         let waiting = eventually("one cluster", patience, async || {
@@ -212,7 +210,7 @@ impl HomogeneousLab {
                     read("wsrep_local_state_comment") == Some("Synced")
                         && read("wsrep_cluster_status") == Some("Primary")
                         && read("wsrep_cluster_size") == Some(&size),
-                    "node {number} says {:?}, {:?}, {:?}",
+                    "node {number} reports {:?}, {:?}, {:?}",
                     read("wsrep_local_state_comment"),
                     read("wsrep_cluster_status"),
                     read("wsrep_cluster_size")
@@ -229,11 +227,11 @@ impl HomogeneousLab {
         })
     }
 
-    /// Waits until all of `numbers` have what the most advanced of them has now, and none is amid a schema change: until
-    /// that has ended a node has no position that survives its death.
+    /// Waits until all of `numbers` have applied what the most advanced of them has, and none is in the middle of a
+    /// schema change: until that ends a node has no position that survives a crash.
     ///
     /// # Errors
-    /// When that takes too long; says who is behind.
+    /// If that takes too long; names the nodes that are behind.
     pub async fn wait_until_applied(&self, numbers: &[usize]) -> Result<()> {
         let mut ahead = 0;
         for number in numbers {
@@ -256,7 +254,7 @@ impl HomogeneousLab {
     /// Remembers every value that keys of the cluster get from now on.
     ///
     /// # Errors
-    /// When there is no thread for it.
+    /// If there is no thread for it.
     pub fn recorder(&self) -> Result<KeyRecorder> {
         KeyRecorder::start(self.registry()?)
     }
@@ -267,7 +265,7 @@ impl HomogeneousLab {
         self.network.as_ref()
     }
 
-    /// Every node, for an observer that asks as `user`.
+    /// Every node, for an observer that connects as `user`.
     #[must_use]
     pub fn observed_nodes(&self, user: &str) -> Vec<ObservedNode> {
         self.nodes

@@ -1,8 +1,8 @@
-//! A network that can be cut: every node in a network namespace of its own, with one cable to a router in the middle,
-//! which drops what a partition drops. Nobody is told: packets vanish, as they do on a broken network.
+//! A network that can be cut: every node has a network namespace with one link to a router, which drops packets as a
+//! partition does, without an error to the sender.
 //!
-//! The router is the namespace of this very process, which must therefore be one of its own ([`in_own_namespace`]): everything that
-//! is made here goes with it, however it ends.
+//! The router is this process's namespace, which must therefore not be the machine's ([`in_own_namespace`]): everything
+//! created here disappears with it.
 
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
@@ -26,7 +26,6 @@ const ROUTER_HOST: u8 = 1;
 /// Where a node lives.
 #[derive(Clone, Debug)]
 pub struct HostPlacement {
-    /// Its address.
     pub address: Ipv4Addr,
     /// Its network namespace; `None` for this process's own.
     pub namespace: Option<PathBuf>,
@@ -47,7 +46,7 @@ impl HostPlacement {
 pub struct LabNetwork {
     router: Ipv4Addr,
     hosts: Vec<HostPlacement>,
-    /// From whom to whom nothing comes through; `None`: to anybody.
+    /// Directed paths on which packets are dropped.
     blocked: Mutex<Vec<BlockedPath>>,
     // They keep the namespaces.
     _namespaces: Vec<LabProcess>,
@@ -59,10 +58,10 @@ struct BlockedPath {
     to: Option<Ipv4Addr>,
 }
 
-/// Names the namespace that a program began anew has left.
+/// Path of the namespace that a re-executed program came from.
 const PARENT_NAMESPACE_VARIABLE: &str = "LAB_LEFT_NAMESPACE";
 
-/// Whether this process was begun anew by [`reexec_in_namespace`], so that it may make and cut networks.
+/// Whether this process was re-executed by [`reexec_in_namespace`] and can create networks.
 #[must_use]
 pub fn in_own_namespace() -> bool {
     let left = std::env::var_os(PARENT_NAMESPACE_VARIABLE);
@@ -74,8 +73,8 @@ fn namespace() -> Option<OsString> {
     Some(link.into_os_string())
 }
 
-/// Begins this program anew in a network namespace of its own, with the same arguments; comes back only when that is not
-/// possible, with the reason.
+/// Re-executes this program in a new network namespace with the same arguments. Returns only on failure, with the
+/// reason.
 #[must_use]
 pub fn reexec_in_namespace() -> anyhow::Error {
     let begin = || {
@@ -98,7 +97,7 @@ impl LabNetwork {
     /// A network 10.77.`subnet`.0/24 with `count` hosts. Its files go into `directory`.
     ///
     /// # Errors
-    /// When this process is in the machine's own namespace, or iproute2 refuses something.
+    /// If this process is in the machine's own namespace, or iproute2 refuses something.
     pub async fn create(directory: &Path, subnet: u8, count: usize) -> Result<Self> {
         ensure!(
             in_own_namespace(),
@@ -149,28 +148,27 @@ impl LabNetwork {
         self.router
     }
 
-    /// The hosts.
     #[must_use]
     pub fn hosts(&self) -> &[HostPlacement] {
         &self.hosts
     }
 
-    /// Nothing comes through between these two any more, each way.
+    /// Drops all packets between two hosts.
     ///
     /// # Errors
-    /// When iproute2 refuses.
+    /// If iproute2 fails.
     pub async fn cut(&self, one: Ipv4Addr, other: Ipv4Addr) -> Result<()> {
         self.drop_packets(one, Some(other)).await?;
         self.drop_packets(other, Some(one)).await
     }
 
-    /// Nothing comes through from this host to anybody, nor from the other hosts to it.
+    /// Drops all packets from this host, and those from the other hosts to it.
     ///
     /// # Errors
-    /// When iproute2 refuses.
+    /// If iproute2 fails.
     pub async fn unplug(&self, host: Ipv4Addr) -> Result<()> {
-        // What the middle itself sends arrives; no answer comes back. A rule against it would be an error to whoever
-        // sends, which is not how a cable breaks.
+        // Packets from the router itself still arrive, but no reply returns: a rule against them would be an error to
+        // the sender, unlike a broken link.
         self.drop_packets(host, None).await?;
         for other in self.hosts.iter().filter(|place| place.address != host) {
             self.drop_packets(other.address, Some(host)).await?;
@@ -178,18 +176,18 @@ impl LabNetwork {
         Ok(())
     }
 
-    /// The middle, and whoever works there, hears nothing of this host any more; the other hosts do.
+    /// Drops all packets from this host to the router and to what runs there; the other hosts still get them.
     ///
     /// # Errors
-    /// When iproute2 refuses.
+    /// If iproute2 fails.
     pub async fn hide_from_router(&self, host: Ipv4Addr) -> Result<()> {
         self.drop_packets(host, Some(self.router)).await
     }
 
-    /// Everything comes through again.
+    /// Removes all drop rules.
     ///
     /// # Errors
-    /// When iproute2 refuses.
+    /// If iproute2 fails.
     pub async fn heal(&self) -> Result<()> {
         let cuts =
             std::mem::take(&mut *self.blocked.lock().unwrap_or_else(PoisonError::into_inner));
@@ -242,16 +240,17 @@ impl BlockedPath {
     }
 }
 
-/// Lets this process's namespace pass packets on, and drop those that it would keep itself.
+/// Enables forwarding in this namespace, and drop rules for packets to the router itself.
 async fn become_router() -> Result<()> {
     ip("link set lo up").await?;
     std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("forwarding packets")?;
-    // Rules of a higher preference come too late for packets to the router itself, unless its own table is asked later.
+    // Rules after the local table would not apply to packets to the router itself, so the local table moves behind
+    // them.
     ip("rule add pref 1000 lookup local").await?;
     ip("rule del pref 0").await
 }
 
-/// A process that keeps a new namespace, and the file that stands for that.
+/// A process that keeps a new namespace alive, and the namespace's file.
 async fn hold_namespace(directory: &Path, number: usize) -> Result<(LabProcess, PathBuf)> {
     let log = directory.join(format!("namespace-{number}.log"));
     let program = Program::new(&format!("namespace {number}"), "unshare", &log);

@@ -37,7 +37,7 @@ pub(super) struct ClusterSettings {
     pub(super) agent: PathBuf,
 }
 
-/// How a node comes up.
+/// How a node is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeStart {
     /// As the founder of a new cluster (`--wsrep-new-cluster`).
@@ -60,7 +60,7 @@ pub struct GaleraNode {
     pub(super) sst: ReservedPort,
     pub(super) ist_proxy: Option<ChaosProxy>,
     pub(super) sql_proxy: Option<ChaosProxy>,
-    /// Where the agent beside it hears what it tells (`GALERA_AGENT_NOTIFY`).
+    /// Endpoint for notifications to the agent beside it (`GALERA_AGENT_NOTIFY`).
     pub(super) notify: String,
     pub(super) common: Arc<ClusterSettings>,
     pub(super) process: Mutex<Option<LabProcess>>,
@@ -91,23 +91,22 @@ impl GaleraNode {
         self.common.mysql.number()
     }
 
-    /// The proxy before its SQL port, which is its identity then; `None` when the lab was built without doors. Its agent
-    /// and its clients here do not pass through it.
+    /// The proxy in front of its SQL port, whose address is then its identity; `None` without SQL proxies. Its agent
+    /// and the lab's own clients bypass it.
     #[must_use]
     pub const fn sql_proxy(&self) -> Option<&ChaosProxy> {
         self.sql_proxy.as_ref()
     }
 
-    /// Its error log.
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.directory.join("error.log")
     }
 
-    /// Tells its agent of `status` as the server does: by the same command with the same variable.
+    /// Notifies its agent of `status` as the server does: with the same command and environment.
     ///
     /// # Errors
-    /// When the command cannot be run.
+    /// If the command cannot be run.
     pub async fn notify(&self, status: &str) -> Result<()> {
         let mut command = tokio::process::Command::new(&self.common.agent);
         command
@@ -123,7 +122,6 @@ impl GaleraNode {
         self.directory.join("sql.sock")
     }
 
-    /// Its process id while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.process()
@@ -140,7 +138,7 @@ impl GaleraNode {
     /// SIGTERM, as an orderly stop.
     ///
     /// # Errors
-    /// When it does not run or had to be killed.
+    /// If it is not running or had to be killed.
     pub async fn stop(&self) -> Result<()> {
         let process = self
             .process()
@@ -152,7 +150,7 @@ impl GaleraNode {
     /// SIGSTOP: it keeps its connections and answers nothing.
     ///
     /// # Errors
-    /// When it does not run.
+    /// If it is not running.
     pub fn pause(&self) -> Result<()> {
         self.signal(Signal::STOP)
     }
@@ -160,7 +158,7 @@ impl GaleraNode {
     /// SIGCONT.
     ///
     /// # Errors
-    /// When it does not run.
+    /// If it is not running.
     pub fn resume(&self) -> Result<()> {
         self.signal(Signal::CONT)
     }
@@ -176,7 +174,7 @@ impl GaleraNode {
     /// Starts it and waits until it is Synced.
     ///
     /// # Errors
-    /// When it ends early or is not Synced in time; quotes its error log.
+    /// If it ends early or is not Synced in time; quotes its error log.
     pub async fn start(&self, start: NodeStart) -> Result<()> {
         self.launch(start).await?;
         self.wait_until_synced().await
@@ -186,7 +184,7 @@ impl GaleraNode {
     /// scripts of distributions do, so that it needs no whole state transfer.
     ///
     /// # Errors
-    /// When it runs already or the program is missing.
+    /// If it is already running or the program is missing.
     pub async fn launch(&self, start: NodeStart) -> Result<()> {
         ensure!(self.pid().is_none(), "{} runs already", self.name());
         let mut program = self.program(start);
@@ -236,7 +234,7 @@ impl GaleraNode {
     /// Waits until it is Synced in a Primary component.
     ///
     /// # Errors
-    /// When it ends early or is not in time.
+    /// If it ends early or is not in time.
     pub async fn wait_until_synced(&self) -> Result<()> {
         eventually(
             &format!("{} to be Synced", self.name()),
@@ -248,7 +246,7 @@ impl GaleraNode {
                 let state = read("wsrep_local_state_comment");
                 ensure!(
                     state == Some("Synced") && read("wsrep_cluster_status") == Some("Primary"),
-                    "it says {state:?}"
+                    "it reports {state:?}"
                 );
                 Ok(())
             },
@@ -259,7 +257,7 @@ impl GaleraNode {
     /// Fails when it does not run, quoting its error log.
     ///
     /// # Errors
-    /// As said.
+    /// If that does not hold.
     pub fn ensure_running(&self) -> Result<()> {
         match self.process().as_ref() {
             Some(process) => process.ensure_running(),
@@ -270,7 +268,7 @@ impl GaleraNode {
     /// Empties its data directory, so that it needs a whole state transfer. It must not run.
     ///
     /// # Errors
-    /// When it runs or a file cannot be removed.
+    /// If it runs or a file cannot be removed.
     pub fn wipe(&self) -> Result<()> {
         ensure!(self.pid().is_none(), "{} runs", self.name());
         fs::remove_dir_all(self.data()).ok();
@@ -281,7 +279,7 @@ impl GaleraNode {
     /// Gives it a new data directory with which it can found a cluster. It must not run.
     ///
     /// # Errors
-    /// When it runs or the copy fails.
+    /// If it runs or the copy fails.
     pub async fn initialise(&self) -> Result<()> {
         ensure!(self.pid().is_none(), "{} runs", self.name());
         fs::remove_dir_all(self.data()).ok();
@@ -291,7 +289,7 @@ impl GaleraNode {
     /// Drops and refuses (`true`) or accepts again (`false`) every connection to the other nodes; SQL is not affected.
     ///
     /// # Errors
-    /// When the server refuses the setting.
+    /// If the server refuses the setting.
     pub async fn isolate(&self, isolated: bool) -> Result<()> {
         let value = u8::from(isolated);
         self.execute(&format!(
@@ -303,7 +301,7 @@ impl GaleraNode {
     /// Takes this node out of flow control (`true`), which it calls Donor/Desynced, or back.
     ///
     /// # Errors
-    /// When the server refuses the setting.
+    /// If the server refuses the setting.
     pub async fn desync(&self, desynced: bool) -> Result<()> {
         let value = u8::from(desynced);
         self.execute(&format!("SET GLOBAL wsrep_desync = {value}"))
@@ -313,7 +311,7 @@ impl GaleraNode {
     /// Declares this node's component Primary.
     ///
     /// # Errors
-    /// When the server refuses the statement.
+    /// If the server refuses the statement.
     pub async fn bootstrap(&self) -> Result<()> {
         self.execute("SET GLOBAL wsrep_provider_options = 'pc.bootstrap=1'")
             .await
@@ -322,7 +320,7 @@ impl GaleraNode {
     /// Runs a statement as `root` through the socket.
     ///
     /// # Errors
-    /// When the node does not answer in time or the statement fails.
+    /// If the node does not respond in time or the statement fails.
     pub async fn execute(&self, statement: &str) -> Result<()> {
         let work = async {
             let mut connection = self.root().await?;
@@ -338,7 +336,7 @@ impl GaleraNode {
     /// Its `wsrep_…` status, through the socket.
     ///
     /// # Errors
-    /// When the node does not answer in time.
+    /// If the node does not respond in time.
     pub async fn wsrep(&self) -> Result<BTreeMap<String, String>> {
         let work = async {
             let mut connection = self.root().await?;
@@ -356,7 +354,7 @@ impl GaleraNode {
     /// A connection as `root` through the socket.
     ///
     /// # Errors
-    /// When the node does not answer.
+    /// If the node does not respond.
     pub async fn root(&self) -> Result<Conn> {
         let options = OptsBuilder::default()
             .user(Some("root"))
@@ -367,7 +365,7 @@ impl GaleraNode {
     /// A connection as `app` to the database `demo`, over TCP.
     ///
     /// # Errors
-    /// When the node does not answer.
+    /// If the node does not respond.
     pub async fn app(&self) -> Result<Conn> {
         Ok(Conn::new(self.app_options()).await?)
     }
@@ -380,10 +378,10 @@ impl GaleraNode {
         )
     }
 
-    /// Sets how many bytes a second incremental state transfers to this node may carry; `None` for no limit.
+    /// Sets how many bytes per second incremental state transfers to this node may carry; `None` for no limit.
     ///
     /// # Errors
-    /// When the lab was not built with slow transfers.
+    /// If the lab was not built with slow transfers.
     pub fn limit_ist(&self, bytes_per_second: Option<u64>) -> Result<()> {
         let proxy = self
             .ist_proxy
@@ -418,7 +416,7 @@ impl GaleraNode {
             .as_ref()
             .map_or(self.ist.number(), |proxy| proxy.address().port());
         let gcomm = match start {
-            // The others go on trying the port that they know.
+            // The other nodes keep using the port that they know.
             NodeStart::FoundSeparately => self.separate_gcomm.number(),
             NodeStart::Found | NodeStart::Join => self.gcomm.number(),
         };

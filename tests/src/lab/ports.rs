@@ -1,5 +1,5 @@
-//! Ports that nobody else takes: below the range that the kernel hands out to clients, reserved by a lock file for
-//! as long as they are in use, so that a node can be started again on its port and labs can run side by side.
+//! Reserved ports below the kernel's ephemeral range. A lock file reserves a port while it is in use, so that a node
+//! can restart on its port and labs can run side by side.
 
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
@@ -19,7 +19,6 @@ pub struct ReservedPort {
 }
 
 impl ReservedPort {
-    /// The number.
     #[must_use]
     pub const fn number(&self) -> u16 {
         self.number
@@ -28,7 +27,7 @@ impl ReservedPort {
     /// Reserves a port that is free on `address` alone.
     ///
     /// # Errors
-    /// When none is free.
+    /// If none is free.
     pub fn reserve(address: Ipv4Addr) -> Result<Self> {
         Self::reserve_on(&[address])
     }
@@ -36,7 +35,7 @@ impl ReservedPort {
     /// Reserves one port that is free on every one of `addresses`.
     ///
     /// # Errors
-    /// When none is free.
+    /// If none is free.
     pub fn reserve_on(addresses: &[Ipv4Addr]) -> Result<Self> {
         let directory = directory::base()?.join("ports");
         fs::create_dir_all(&directory)?;
@@ -58,7 +57,7 @@ impl ReservedPort {
 }
 
 fn is_free(address: Ipv4Addr, port: u16) -> bool {
-    // A listener on all addresses would get connections that are meant for us, or keep us from listening.
+    // A listener on all addresses would receive our connections, or prevent us from listening.
     TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)).is_ok()
         && TcpListener::bind((address, port)).is_ok()
 }

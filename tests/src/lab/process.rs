@@ -43,14 +43,12 @@ impl Program {
         }
     }
 
-    /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());
         self
     }
 
-    /// Adds arguments.
     #[must_use]
     pub fn args<A: Into<String>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
         self.arguments.extend(arguments.into_iter().map(Into::into));
@@ -64,7 +62,7 @@ impl Program {
         self
     }
 
-    /// Runs it within the network namespace that this file stands for; only root can.
+    /// Runs it in the network namespace of this file; requires root.
     #[must_use]
     pub fn in_namespace(mut self, namespace: Option<&Path>) -> Self {
         self.namespace = namespace.map(Path::to_path_buf);
@@ -82,7 +80,7 @@ impl Program {
         let log = append(&self.log)?;
         // The kernel forgets the parent-death signal when a process changes its user, so setpriv does both, in order.
         let mut command = match &self.namespace {
-            // First of all, while it is still allowed to; it becomes setpriv, not its parent.
+            // nsenter comes first, while it is still permitted; it execs setpriv.
             Some(namespace) => {
                 let mut command = Command::new("nsenter");
                 command.arg(format!("--net={}", namespace.display()));
@@ -108,7 +106,7 @@ impl Program {
     /// Starts it.
     ///
     /// # Errors
-    /// When the log cannot be written or `setpriv` (util-linux) cannot be run.
+    /// If the log cannot be written or `setpriv` (util-linux) cannot be run.
     pub fn start(&self) -> Result<LabProcess> {
         let child = spawn(self.command()?).with_context(|| format!("starting {}", self.name))?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
@@ -136,7 +134,7 @@ fn spawn(command: Command) -> Result<Child> {
         let (sender, orders) = channel::<SpawnRequest>();
         std::thread::spawn(move || {
             for (mut command, answer) in orders {
-                // Nobody waits any more: the child ends as if it had been dropped at once.
+                // The requester is gone: the child ends as if it had been dropped.
                 if let Err(unclaimed) = answer.send(command.spawn())
                     && let Ok(mut child) = unclaimed.0
                 {
@@ -173,7 +171,7 @@ impl LabProcess {
     /// Whether it has not ended.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        // NOWAIT leaves the zombie, so that the group's id stays ours until we have signalled the group.
+        // NOWAIT keeps the zombie, so that the group id stays reserved until the group has been signalled.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         matches!(waitid(WaitId::Pid(self.pid), options), Ok(None))
     }
@@ -181,14 +179,14 @@ impl LabProcess {
     /// Sends a signal to this process alone.
     ///
     /// # Errors
-    /// When it has ended and was waited for.
+    /// If it has ended and was waited for.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         kill_process(self.pid, signal).with_context(|| format!("signalling {}", self.name))
     }
 
     /// SIGKILL for the whole group, and waits for the process.
     pub fn kill(&self) {
-        // Before the wait: afterwards the id could be somebody else's.
+        // Before the wait: afterwards the id may be reused.
         if self.exists() {
             kill_process_group(self.pid, Signal::KILL).ok();
         }
@@ -205,10 +203,10 @@ impl LabProcess {
         waitid(WaitId::Pid(self.pid), options).is_ok()
     }
 
-    /// SIGTERM, then SIGKILL for what is left of the group when it ended or `patience` has passed.
+    /// SIGTERM, then SIGKILL for the rest of the group after it has exited or `patience` has passed.
     ///
     /// # Errors
-    /// When it had to be killed.
+    /// If it had to be killed.
     pub async fn stop(&self, patience: Duration) -> Result<ExitStatus> {
         self.signal(Signal::TERM).ok();
         let ended = self.wait(patience).await;
@@ -221,10 +219,10 @@ impl LabProcess {
         ended.map(|()| status)
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it exits.
     ///
     /// # Errors
-    /// When it has not within `patience`.
+    /// If it does not within `patience`.
     pub async fn wait(&self, patience: Duration) -> Result<()> {
         crate::eventually(&format!("{} to end", self.name), patience, async || {
             if self.is_alive() {
@@ -249,7 +247,7 @@ impl LabProcess {
     /// Fails with [`EndedEarlyError`] when it has ended, quoting the end of its log.
     ///
     /// # Errors
-    /// As said.
+    /// If that does not hold.
     pub fn ensure_running(&self) -> Result<()> {
         if self.is_alive() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Receivers of notices: one of our own for HTTP, and Debian's SMTP server and Prometheus Alertmanager.
+//! Receivers of notifications: an HTTP server in this process, Debian's aiosmtpd and Prometheus Alertmanager.
 
 mod alertmanager;
 mod http;
@@ -22,10 +22,10 @@ const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// Longest wait for a receiver to take connections.
 const START: Duration = Duration::from_secs(30);
 
-/// The titles of what came to a webhook of the console, with every identity checked to be new.
+/// The titles of the console's webhook messages; checks that no id repeats.
 ///
 /// # Errors
-/// When something came twice, or is no notice.
+/// If a message was delivered twice, or is not a notification.
 pub fn titles(messages: &[ReceivedMessage]) -> Result<Vec<String>> {
     let mut ids = std::collections::BTreeSet::new();
     let mut titles = Vec::new();

@@ -1,4 +1,4 @@
-//! Brings a cluster that a test has hurt back to one Primary component of all nodes.
+//! Restores one Primary component of all nodes after a test.
 
 use std::fs;
 use std::time::Duration;
@@ -11,16 +11,16 @@ use super::node::{GaleraNode, NodeStart};
 
 /// How long views may take to agree after the last fault.
 const AGREEMENT_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long all must have been without a Primary component before it is given up: components merge by themselves.
+/// How long to wait without a Primary component before founding again: components may still merge.
 const NO_PRIMARY_TIMEOUT: Duration = Duration::from_secs(8);
-/// Between two looks.
+/// Polling interval.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 impl GaleraCluster {
-    /// Resumes, heals, starts, and wipes whoever does not fit.
+    /// Resumes, heals and starts nodes, and wipes those that cannot join.
     ///
     /// # Errors
-    /// When a node does not come up.
+    /// If a node does not start.
     pub async fn repair(&self) -> Result<()> {
         for node in self.nodes() {
             node.resume().ok();
@@ -42,7 +42,7 @@ impl GaleraCluster {
         self.wait_until_synced().await
     }
 
-    /// The largest Primary component once all of its members run and agree; `None` when there is none to wait for.
+    /// The largest Primary component once all of its members run and agree; `None` if there is none to wait for.
     async fn agreed_component(&self) -> Option<MemberView> {
         let end = Instant::now() + AGREEMENT_TIMEOUT;
         let mut hopeless_since = None;
@@ -74,7 +74,7 @@ impl GaleraCluster {
         None
     }
 
-    /// Nobody is Primary: one that has data founds the cluster anew, the others take its state.
+    /// No node is Primary: one that has data founds the cluster again, the others take its state.
     async fn refound(&self) -> Result<()> {
         for node in self.nodes() {
             node.kill();

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::directory;
 use super::process::{Program, tail};
 
-/// Raise it when what is written into the template changes.
+/// Increment when the contents of the template change.
 const REVISION: u32 = 2;
 
 /// Passwords of the database accounts that every lab has.
@@ -36,14 +36,14 @@ pub struct DataTemplate {
 }
 
 impl DataTemplate {
-    /// The template of the installed server, made when there is none.
+    /// The template of the installed server; created if there is none.
     ///
     /// # Errors
-    /// When MariaDB is not installed or cannot be initialised.
+    /// If MariaDB is not installed or cannot be initialised.
     pub async fn load_or_create() -> Result<Self> {
         let base = directory::base()?;
         let lock = File::create(base.join("template.guard"))?;
-        // Held by another process for a few seconds at most.
+        // Another process holds it for a few seconds at most.
         tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await??;
         let directory = base.join(format!("template-{}-r{REVISION}", server_version().await?));
         if !directory.join("accounts.json").is_file() {
@@ -59,7 +59,7 @@ impl DataTemplate {
     /// Copies the data directory to `target`, which must not exist.
     ///
     /// # Errors
-    /// When the copy fails.
+    /// If the copy fails.
     pub async fn copy_to(&self, target: &Path) -> Result<()> {
         let mut command = tokio::process::Command::new("cp");
         command
@@ -78,7 +78,7 @@ impl DataTemplate {
     /// Gives `path` to the user that the server runs as.
     ///
     /// # Errors
-    /// When that is not permitted.
+    /// If that is not permitted.
     pub fn chown_to_server(&self, path: &Path) -> Result<()> {
         let owner = fs::metadata(self.directory.join("data"))?;
         std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid()))?;
@@ -129,7 +129,7 @@ async fn create(base: &Path, directory: &Path) -> Result<()> {
     fs::write(&statements, account_statements(&accounts))?;
     install(&work, &statements).await?;
     fs::remove_file(&statements)?;
-    // Last, so that its presence says that the template is whole.
+    // Written last: its presence marks a complete template.
     let file = work.join("accounts.json");
     fs::write(&file, serde_json::to_vec(&accounts)?)?;
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;

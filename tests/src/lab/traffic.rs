@@ -60,7 +60,7 @@ impl Traffic {
     /// Starts writing to every node of `lab` in turn.
     ///
     /// # Errors
-    /// When the table cannot be created.
+    /// If the table cannot be created.
     pub async fn start(lab: &Lab, flow: TrafficRate) -> Result<Self> {
         lab.node(1).app().await?.query_drop(CREATE_TABLE).await?;
         let targets = lab.nodes().iter().map(|node| TrafficTarget {

@@ -1,4 +1,4 @@
-//! Who said to be Primary, with whom, from when until when; and whether two that had nobody in common ever said so at
+//! Which nodes reported to be Primary, with which members and when; and whether two disjoint components ever did so at
 //! the same time.
 
 use std::collections::BTreeSet;
@@ -8,9 +8,7 @@ use std::time::Instant;
 /// A Primary component as one of its members sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrimaryView {
-    /// `wsrep_cluster_state_uuid`.
     pub state_uuid: String,
-    /// `wsrep_cluster_conf_id`.
     pub conf_id: String,
     /// The addresses of its members.
     pub members: BTreeSet<String>,
@@ -20,13 +18,13 @@ pub struct PrimaryView {
 /// was answered with it. It was Primary before and after, too; but only this is proven.
 #[derive(Clone, Debug)]
 pub struct PrimaryInterval {
-    /// The node: its task and address.
+    /// Task and address of the node.
     pub node: String,
     /// What it saw.
     pub view: PrimaryView,
-    /// When it had first said so.
+    /// The first report.
     pub since: Instant,
-    /// When it was last asked and said so.
+    /// When the last query that was answered with it was sent.
     pub until: Instant,
 }
 
@@ -49,12 +47,12 @@ impl fmt::Display for RivalPair {
     }
 }
 
-/// Every pair of rivals among `stays`.
+/// All pairs of rivals among `intervals`.
 #[must_use]
-pub fn rival_pairs(stays: &[PrimaryInterval]) -> Vec<RivalPair> {
+pub fn rival_pairs(intervals: &[PrimaryInterval]) -> Vec<RivalPair> {
     let mut found = Vec::new();
-    for (index, one) in stays.iter().enumerate() {
-        for other in &stays[index + 1..] {
+    for (index, one) in intervals.iter().enumerate() {
+        for other in &intervals[index + 1..] {
             let together = one.since.max(other.since) <= one.until.min(other.until);
             if together && one.view.members.is_disjoint(&other.view.members) {
                 found.push(RivalPair {
@@ -67,7 +65,7 @@ pub fn rival_pairs(stays: &[PrimaryInterval]) -> Vec<RivalPair> {
     found
 }
 
-/// The member addresses of `wsrep_incoming_addresses`, without ports; `own` is one of them whatever it says.
+/// The member addresses in `wsrep_incoming_addresses`, without ports; always includes `own`.
 #[must_use]
 pub fn members(incoming: &str, own: &str) -> BTreeSet<String> {
     let host = |entry: &str| {

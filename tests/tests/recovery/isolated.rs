@@ -1,5 +1,5 @@
-//! Nodes that run and do not see each other, at different positions: the most advanced goes on, and nobody when they find
-//! each other again before that.
+//! Running nodes that cannot reach each other, at different positions: recovery starts from the most advanced, and not
+//! at all if they reconnect first.
 
 use std::time::Duration;
 
@@ -30,24 +30,24 @@ async fn three_isolated_nodes_recover_from_the_most_advanced_unless_they_heal() 
         ..console.settings().clone()
     })
     .await?;
-    let people = RecoveryTeam::sign_in(&console).await?;
-    let others = people.at_replica(&twin)?;
+    let team = RecoveryTeam::sign_in(&console).await?;
+    let others = team.at_replica(&twin)?;
     let mut app = lab.node(1).app().await?;
     app.query_drop("CREATE TABLE kept (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY)")
         .await?;
     drop(app);
 
     let ahead = isolate(&lab).await?;
-    let action = people
+    let action = team
         .request_unhealed("bootstrap", |plan| ensure_expected_plan(&lab, plan, ahead))
         .await?;
     heal(&lab).await?;
     lab.galera().wait_until_synced().await?;
-    people.act(&people.approver, &action, "approve").await?;
-    people.wait_for_superseded(&action).await?;
+    team.act(&team.approver, &action, "approve").await?;
+    team.wait_for_superseded(&action).await?;
 
     let ahead = isolate(&lab).await?;
-    request_concurrently(&people, &others, |plan| {
+    request_concurrently(&team, &others, |plan| {
         ensure_expected_plan(&lab, plan, ahead)
     })
     .await?;
@@ -98,7 +98,7 @@ async fn heal(lab: &Lab) -> Result<()> {
     futures::future::try_join_all(orders).await.map(drop)
 }
 
-/// The plan goes on from n2, which is as far as n3 and before it by name, and leaves n1 behind.
+/// The plan starts from n2, which is level with n3 and precedes it by name, and leaves n1 behind.
 fn ensure_expected_plan(lab: &Lab, plan: &Plan, ahead: u64) -> Result<()> {
     let target = plan.target.as_ref().context("no target")?;
     let position = target.position.as_ref().map(|position| position.seqno);
@@ -114,18 +114,18 @@ fn ensure_expected_plan(lab: &Lab, plan: &Plan, ahead: u64) -> Result<()> {
 
 /// Two operators request at two replicas in the same moment, and two approvers approve: one action, one statement.
 async fn request_concurrently(
-    people: &RecoveryTeam,
+    team: &RecoveryTeam,
     others: &RecoveryTeam,
     right: impl Fn(&Plan) -> Result<()>,
 ) -> Result<()> {
-    // As in People::request_unhealed: both may be refused while the target tries to find the others.
+    // As in RecoveryTeam::request_unhealed: both may be refused while the target tries to reconnect.
     let (action, refused) = eventually("one of two requests to be taken", PATIENCE, async || {
-        let plan = people.executable_plan_unhealed("bootstrap").await?;
+        let plan = team.executable_plan_unhealed("bootstrap").await?;
         right(&plan)?;
         let same = others.executable_plan_unhealed("bootstrap").await?;
         ensure!(plan.digest == same.digest, "replicas plan differently");
         let requests = tokio::join!(
-            people.request("bootstrap", &plan, &[]),
+            team.request("bootstrap", &plan, &[]),
             others.request("bootstrap", &same, &[]),
         );
         match requests {
@@ -137,13 +137,13 @@ async fn request_concurrently(
     .await?;
     ensure!(format!("{refused:#}").contains("409"), "{refused:#}");
     let (one, other) = tokio::join!(
-        people.act(&people.approver, &action, "approve"),
+        team.act(&team.approver, &action, "approve"),
         others.act(&others.approver, &action, "approve"),
     );
     ensure!(one.is_ok() || other.is_ok(), "{one:?} {other:?}");
     let ended: Action = others.wait_for_end(&action).await?.action;
     ensure!(ended.state == ActionState::Succeeded, "{ended:#?}");
-    let recorded = people.audit_events(&action).await?;
+    let recorded = team.audit_events(&action).await?;
     for event in [
         "action_approved",
         "action_began",
@@ -161,8 +161,11 @@ async fn wait_for_cluster_status(node: &GaleraNode, status: &str) -> Result<()> 
         &format!("{} to be {status}", node.name()),
         SPLIT_TIMEOUT,
         async || {
-            let said = node.wsrep().await?.remove("wsrep_cluster_status");
-            ensure!(said.as_deref() == Some(status), "it says {said:?}");
+            let reported = node.wsrep().await?.remove("wsrep_cluster_status");
+            ensure!(
+                reported.as_deref() == Some(status),
+                "it reports {reported:?}"
+            );
             Ok(())
         },
     )
@@ -170,8 +173,8 @@ async fn wait_for_cluster_status(node: &GaleraNode, status: &str) -> Result<()> 
 }
 
 async fn position(node: &GaleraNode) -> Result<u64> {
-    let said = node.wsrep().await?.remove("wsrep_last_committed");
-    Ok(said.context("no position")?.parse()?)
+    let reported = node.wsrep().await?.remove("wsrep_last_committed");
+    Ok(reported.context("no position")?.parse()?)
 }
 
 async fn rows(node: &GaleraNode) -> Result<u64> {

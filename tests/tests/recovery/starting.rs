@@ -1,4 +1,4 @@
-//! Clean-up while a container starts: what it may be looking at is not removed, and it founds nothing.
+//! Clean-up while a container starts: nothing that it may be using is removed, and it founds nothing.
 
 use std::time::Duration;
 
@@ -25,28 +25,28 @@ async fn i27_nothing_is_cleaned_while_a_container_starts_and_it_joins() -> Resul
     }
     lab.wait_until_synced(&[1, 2, 3], FORMATION_TIMEOUT).await?;
     let console = LabConsole::start(lab.console_settings()).await?;
-    let people = RecoveryTeam::sign_in_for(&console, CLUSTER).await?;
+    let team = RecoveryTeam::sign_in_for(&console, CLUSTER).await?;
     let gone = lab.node(3).id()?.to_string();
     let founder = lab.keys().await?.remove("founder");
     lab.node(3).kill().await?;
 
-    let plan = people
+    let plan = team
         .executable_plan_within(STALE_TIMEOUT, "cleanup", &[])
         .await?;
     let target = plan.target.as_ref().context("no target")?;
     ensure!(target.removes.len() == 1, "{target:?}");
-    let waiting = people.request("cleanup", &plan, &[]).await?;
+    let waiting = team.request("cleanup", &plan, &[]).await?;
     lab.node(4).start()?;
     let phase = format!("{}/phase", lab.node(4).id()?);
     eventually("the container to be known", FORMATION_TIMEOUT, async || {
         lab.keys().await?.remove(&phase).context("it is not")
     })
     .await?;
-    people.act(&people.approver, &waiting, "approve").await?;
-    let ended = people.wait_for_end(&waiting).await?.action;
+    team.act(&team.approver, &waiting, "approve").await?;
+    let ended = team.wait_for_end(&waiting).await?.action;
     ensure!(ended.state == ActionState::Superseded, "{ended:#?}");
     ensure!(!ended.may_have_acted(), "{:?}", ended.steps);
-    let meanwhile = people.plan("cleanup", &[]).await?;
+    let meanwhile = team.plan("cleanup", &[]).await?;
     let starting = meanwhile.check(&CheckCode::NOBODY_STARTING);
     let joined = lab.keys().await?.remove(&phase).as_deref() == Some("running");
     ensure!(
@@ -61,13 +61,13 @@ async fn i27_nothing_is_cleaned_while_a_container_starts_and_it_joins() -> Resul
     let registered = lab.keys().await?;
     ensure!(registered.contains_key(&format!("{gone}/registered")));
 
-    // Everybody is there: now it is removed, and nothing else.
-    let plan = people
+    // All nodes are back: now the stale registration is removed, and nothing else.
+    let plan = team
         .executable_plan_within(STALE_TIMEOUT, "cleanup", &[])
         .await?;
-    let action = people.request("cleanup", &plan, &[]).await?;
-    people.act(&people.approver, &action, "approve").await?;
-    let ended = people.wait_for_end(&action).await?.action;
+    let action = team.request("cleanup", &plan, &[]).await?;
+    team.act(&team.approver, &action, "approve").await?;
+    let ended = team.wait_for_end(&action).await?.action;
     ensure!(ended.state == ActionState::Succeeded, "{ended:#?}");
     let keys = lab.keys().await?;
     let left: Vec<_> = keys.keys().filter(|key| key.starts_with(&gone)).collect();
@@ -77,7 +77,7 @@ async fn i27_nothing_is_cleaned_while_a_container_starts_and_it_joins() -> Resul
         ensure!(keys.contains_key(&key), "{key} is gone, too");
     }
 
-    // The one that was cleaned away comes back to what it left, as a member.
+    // The removed node rejoins with its data.
     lab.node(3).start()?;
     lab.wait_until_synced(&[1, 2, 3, 4], FORMATION_TIMEOUT)
         .await?;

@@ -18,49 +18,49 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(40);
 async fn an_unreachable_primary_is_inferred_and_a_lost_reply_is_resolved() -> Result<()> {
     let lab = Lab::builder().sql_proxies().agents(true).start().await?;
     let console = lab.console().await?;
-    let people = RecoveryTeam::sign_in(&console).await?;
+    let team = RecoveryTeam::sign_in(&console).await?;
     let unseen = [lab.node(2).id().clone(), lab.node(3).id().clone()];
 
-    check_unreachable_primary(&lab, &people, &unseen).await?;
+    check_unreachable_primary(&lab, &team, &unseen).await?;
     lab.node(1).isolate(false).await?;
     lab.galera().wait_until_synced().await?;
     for number in [2, 3] {
         sql_proxy(lab.node(number))?.pass();
         lab.agent(number).ensure_running()?;
     }
-    check_lost_reply(&lab, &people, &unseen).await
+    check_lost_reply(&lab, &team, &unseen).await
 }
 
 /// n2 and n3 are Primary, and the console reaches neither; n1, which it reaches, is not.
 async fn check_unreachable_primary(
     lab: &Lab,
-    people: &RecoveryTeam,
+    team: &RecoveryTeam,
     unseen: &[NodeId],
 ) -> Result<()> {
     for number in [2, 3] {
         sql_proxy(lab.node(number))?.blackhole();
     }
     lab.node(1).isolate(true).await?;
-    // Nothing else speaks against it in the end; whoever declares them stopped is contradicted by the registry.
+    // No other evidence is needed: declaring them stopped is contradicted by the registry.
     for declared in [&[][..], unseen] {
-        let plan = wait_for_refused_plan(people, declared, |plan| {
+        let plan = wait_for_refused_plan(team, declared, |plan| {
             check_mentions(
                 plan,
                 &CheckCode::NOBODY_PRIMARY,
-                "the live registration says Primary",
+                "the live registration reports Primary",
             )
         })
         .await?;
-        let refusal = people
+        let refusal = team
             .request_refused("bootstrap", &plan, &attest_stopped(declared))
             .await?;
         ensure!(refusal.status == 422, "{refusal:?}");
     }
-    // Without any agent's word they are merely unaccounted for, which is not dead.
+    // Without an agent's report they are merely unaccounted for, not down.
     for number in [2, 3] {
         lab.agent(number).kill();
     }
-    let plan = wait_for_refused_plan(people, &[], |plan| {
+    let plan = wait_for_refused_plan(team, &[], |plan| {
         check_passes(plan, &CheckCode::NOBODY_PRIMARY)
             && check_mentions(
                 plan,
@@ -69,7 +69,7 @@ async fn check_unreachable_primary(
             )
     })
     .await?;
-    let refusal = people.request_refused("bootstrap", &plan, &[]).await?;
+    let refusal = team.request_refused("bootstrap", &plan, &[]).await?;
     ensure!(refusal.status == 422, "{refusal:?}");
     for number in [2, 3] {
         let status = lab.node(number).wsrep().await?;
@@ -78,43 +78,43 @@ async fn check_unreachable_primary(
     Ok(())
 }
 
-/// The plan once the views have settled and it says what is expected; it must not be executable at any time.
+/// The plan once the views are stable and it reports what is expected; it must never be executable.
 async fn wait_for_refused_plan(
-    people: &RecoveryTeam,
+    team: &RecoveryTeam,
     declared: &[NodeId],
     expected: impl Fn(&Plan) -> bool,
 ) -> Result<Plan> {
     let offered = Cell::new(false);
-    let plan = eventually("the plan to say why not", SETTLE_TIMEOUT, async || {
-        let plan = people.plan("bootstrap", &attest_stopped(declared)).await?;
+    let plan = eventually("the plan to explain why not", SETTLE_TIMEOUT, async || {
+        let plan = team.plan("bootstrap", &attest_stopped(declared)).await?;
         offered.set(offered.get() || plan.executable);
         let settled = check_passes(&plan, &CheckCode::SETTLED);
         ensure!(settled && expected(&plan), "{:#?}", plan.checks);
         Ok(plan)
     })
     .await?;
-    ensure!(!offered.get(), "it was offered meanwhile");
+    ensure!(!offered.get(), "it was offered in the meantime");
     Ok(plan)
 }
 
-/// The statement reaches the database, which carries it out; its answer is lost.
-async fn check_lost_reply(lab: &Lab, people: &RecoveryTeam, lost: &[NodeId]) -> Result<()> {
+/// The statement reaches the database and is executed; the response is lost.
+async fn check_lost_reply(lab: &Lab, team: &RecoveryTeam, lost: &[NodeId]) -> Result<()> {
     lab.node(2).kill();
     lab.node(3).kill();
     sql_proxy(lab.node(1))?.drop_replies_after("pc.bootstrap");
     let declared = attest_stopped(lost);
-    let plan = people
+    let plan = team
         .executable_plan_within(SETTLE_TIMEOUT, "bootstrap", &declared)
         .await?;
-    let action = people.request("bootstrap", &plan, &declared).await?;
-    people.act(&people.approver, &action, "approve").await?;
-    let ended = people.wait_for_end(&action).await?.action;
+    let action = team.request("bootstrap", &plan, &declared).await?;
+    team.act(&team.approver, &action, "approve").await?;
+    let ended = team.wait_for_end(&action).await?.action;
     ensure!(ended.state == ActionState::Succeeded, "{ended:#?}");
     let step = ended.steps.first().context("no step")?;
     ensure!(step.state == StepState::Unknown, "{step:?}");
     let answer = step.answer.as_deref().unwrap_or_default();
     ensure!(answer.contains("no answer"), "{answer:?}");
-    let recorded = people.audit_events(&action).await?;
+    let recorded = team.audit_events(&action).await?;
     let sent = recorded
         .iter()
         .filter(|event| *event == "action_step")

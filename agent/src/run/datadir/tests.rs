@@ -37,7 +37,7 @@ fn examines_the_contents() {
             &[(".galera-agent.json", &prepared), ("grastate.dat", "")],
             |data| *data == DataState::Empty,
         ),
-        // A founder whose first start failed.
+        // The first start of a founder failed.
         (
             &[
                 (".galera-agent.json", &prepared),
@@ -53,7 +53,7 @@ fn examines_the_contents() {
         (&[("grastate.dat", &grastate(UUID, "17"))], |data| {
             data.position().is_some_and(|position| position.seqno == 17)
         }),
-        // i08: a crashed node's -1 is unknown, not lowest.
+        // I8: the -1 of a crashed node is unknown, not the lowest position.
         (&[("grastate.dat", &grastate(UUID, "-1"))], |data| {
             matches!(data, DataState::Unrecovered { uuid: Some(_) })
         }),

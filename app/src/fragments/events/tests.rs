@@ -44,7 +44,7 @@ fn events() -> Vec<HistoryEvent> {
 fn html(
     events: &[HistoryEvent],
     newer: &[HistoryEvent],
-    asked: &EventsFilter,
+    filter: &EventsFilter,
     next_before: Option<u64>,
 ) -> String {
     let page = HistoryPage {
@@ -56,7 +56,7 @@ fn html(
         view: &view,
         page: &page,
         newer,
-        filter: asked,
+        filter,
         now: fixtures::fixed_now(),
     }
     .markup()
@@ -64,7 +64,7 @@ fn html(
 }
 
 #[test]
-fn events_say_what_became_of_whom_for_how_long_and_why() {
+fn events_show_object_state_duration_and_reason() {
     let html = html(&events(), &[], &EventsFilter::default(), Some(101));
     for expected in [
         "id=\"e104\"",
@@ -85,14 +85,14 @@ fn events_say_what_became_of_whom_for_how_long_and_why() {
 }
 
 #[test]
-fn what_ended_a_state_may_lie_on_a_newer_page() {
+fn durations_use_events_of_newer_pages() {
     let events = events();
     let (newer, older) = events.split_at(2);
-    let asked = EventsFilter {
+    let filter = EventsFilter {
         before: "103".to_owned(),
         ..EventsFilter::default()
     };
-    let html = html(older, newer, &asked, None);
+    let html = html(older, newer, &filter, None);
     assert_eq!(html.matches("3 min 12 s</span>").count(), 2, "{html}");
     assert!(
         html.contains("href=\"/clusters/lab/events?after=102\">Newer<"),
@@ -105,38 +105,38 @@ fn what_ended_a_state_may_lie_on_a_newer_page() {
 }
 
 #[test]
-fn filters_go_along_and_stay_chosen() {
-    let asked = EventsFilter {
+fn filters_are_kept_across_pages() {
+    let filter = EventsFilter {
         kind: "node".to_owned(),
         node: "gone.example".to_owned(),
         state: "unreachable".to_owned(),
         ..EventsFilter::default()
     };
-    let html = html(&[], &[], &asked, Some(40));
+    let html = html(&[], &[], &filter, Some(40));
     for expected in [
         "<option value=\"node\" selected=\"\">",
         "<option value=\"gone.example\" selected=\"\">",
         "<option value=\"unreachable\" selected=\"\">",
         "?kind=node&amp;node=gone.example&amp;state=unreachable&amp;before=40",
-        "older ones may",
+        "there may be older ones",
     ] {
         assert!(html.contains(expected), "{expected} in {html}");
     }
 }
 
 #[test]
-fn emptiness_is_said_in_words() {
-    assert!(html(&[], &[], &EventsFilter::default(), None).contains("Nothing is recorded yet"));
-    let asked = EventsFilter {
+fn empty_lists_explain_why() {
+    assert!(html(&[], &[], &EventsFilter::default(), None).contains("No events yet"));
+    let filter = EventsFilter {
         state: "down".to_owned(),
         ..EventsFilter::default()
     };
-    assert!(html(&[], &[], &asked, None).contains("No event matches."));
+    assert!(html(&[], &[], &filter, None).contains("No matching events."));
 }
 
 #[test]
-fn times_may_be_given_in_parts() {
-    for (given, whole) in [
+fn partial_times_are_completed() {
+    for (partial, complete) in [
         ("", ""),
         ("2026-11-24", "2026-11-24T23:59:59.999Z"),
         ("2026-11-24 08:00", "2026-11-24T08:00:59.999Z"),
@@ -144,6 +144,6 @@ fn times_may_be_given_in_parts() {
         ("2026-11-24T08:00:07Z", "2026-11-24T08:00:07Z"),
         ("yesterday", "yesterday"),
     ] {
-        assert_eq!(complete_timestamp(given), whole);
+        assert_eq!(complete_timestamp(partial), complete);
     }
 }

@@ -1,4 +1,4 @@
-//! The log of deliveries, and sending one again.
+//! The delivery log.
 
 use galera::Timestamp;
 use galera::publish::notification::delivery::{Delivery, DeliveryList, DeliveryState, TargetList};
@@ -11,13 +11,13 @@ use crate::marks::{delivery_mark, state_badge};
 use crate::markup::{Content, El, el};
 use crate::pages::{cell, data_table, row};
 
-const COLUMNS: [&str; 5] = ["Notice", "Target", "State", "Attempts", "Do"];
+const COLUMNS: [&str; 5] = ["Notification", "Target", "State", "Attempts", "Actions"];
 
 /// Deliveries, newest first, with their filter.
 pub(super) fn section(
     targets: &TargetList,
     deliveries: &DeliveryList,
-    asked: &NotificationsFilter,
+    filter: &NotificationsFilter,
     now: Timestamp,
 ) -> El {
     let rows = deliveries
@@ -26,7 +26,7 @@ pub(super) fn section(
         .map(|delivery| delivery_row(delivery, targets, now))
         .collect();
     let content = if deliveries.deliveries.is_empty() {
-        el("p").class("quiet").child("No delivery matches.")
+        el("p").class("quiet").child("No matching deliveries.")
     } else {
         data_table(
             "ledger deliveries",
@@ -35,23 +35,23 @@ pub(super) fn section(
             rows,
         )
     };
-    let more = (deliveries.more > 0 && asked.limit < 500).then(|| {
+    let more = (deliveries.more > 0 && filter.limit < 500).then(|| {
         let path = format!(
             "/notifications?target={}&state={}&limit=500#log",
-            encode_segment(&asked.target),
-            encode_segment(&asked.state)
+            encode_segment(&filter.target),
+            encode_segment(&filter.state)
         );
         el("p").child(link(path, format!("{} older deliveries", deliveries.more)))
     });
     el("section")
         .attr("id", "log")
         .child(el("h2").child("Deliveries"))
-        .child(filter_form(targets, asked))
+        .child(filter_form(targets, filter))
         .child(content)
         .child(more)
 }
 
-fn filter_form(targets: &TargetList, asked: &NotificationsFilter) -> El {
+fn filter_form(targets: &TargetList, filter: &NotificationsFilter) -> El {
     let names = targets
         .targets
         .iter()
@@ -69,9 +69,15 @@ fn filter_form(targets: &TargetList, asked: &NotificationsFilter) -> El {
             "Target",
             "all",
             names,
-            &asked.target,
+            &filter.target,
         ))
-        .child(filter_select("state", "State", "any", states, &asked.state))
+        .child(filter_select(
+            "state",
+            "State",
+            "any",
+            states,
+            &filter.state,
+        ))
         .child(el("button").attr("type", "submit").child("Filter"))
 }
 
@@ -133,11 +139,11 @@ fn attempt_list(delivery: &Delivery, disabled: bool, now: Timestamp) -> El {
         .map(|attempt| el("li").child(attempt_summary(attempt, now)))
         .collect();
     if disabled && delivery.state == DeliveryState::Waiting {
-        let why = "waits until the target is enabled";
+        let why = "waiting until the target is enabled";
         lines.insert(0, el("li").child(why));
     } else if let Some(next) = delivery.next_at {
         let left = countdown(next, now);
-        lines.insert(0, el("li").child("next in ").child(left));
+        lines.insert(0, el("li").child("next attempt in ").child(left));
     }
     let count = delivery.tries.len();
     let earlier = (count > 3).then(|| {
@@ -146,16 +152,15 @@ fn attempt_list(delivery: &Delivery, disabled: bool, now: Timestamp) -> El {
             .child(format!("{} earlier", count - 3))
     });
     if lines.is_empty() {
-        return quiet("not tried yet");
+        return quiet("not attempted yet");
     }
     el("ul").class("evidence").child(lines).child(earlier)
 }
 
-/// The last attempt in one line.
 pub(super) fn last_attempt(delivery: &Delivery, now: Timestamp) -> Content {
     match delivery.tries.last() {
         Some(attempt) => attempt_summary(attempt, now),
-        None => "not tried yet".into(),
+        None => "not attempted yet".into(),
     }
 }
 
@@ -165,15 +170,15 @@ fn attempt_summary(
 ) -> Content {
     let what = match (&attempt.error, attempt.status) {
         (Some(error), _) => error.clone(),
-        (None, Some(status)) => format!("taken with {status}"),
-        (None, None) => "taken".to_owned(),
+        (None, Some(status)) => format!("accepted with status {status}"),
+        (None, None) => "accepted".to_owned(),
     };
     let mut parts: Vec<Content> = vec![
         ticking_age(attempt.at, now).into(),
         format!(": {what} ({} ms)", attempt.millis).into(),
     ];
     if !attempt.answer.is_empty() {
-        parts.push(quiet(format!(" answer: {}", attempt.answer)).into());
+        parts.push(quiet(format!(" response: {}", attempt.answer)).into());
     }
     Content::Many(parts)
 }
@@ -213,16 +218,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_tried_again_says_when_and_what_is_not_says_why() {
+    fn shows_the_next_attempt_or_why_there_is_none() {
         let now = fixtures::fixed_now();
         let soon = attempt_list(&waiting_delivery(), false, now).html();
         assert!(soon.contains("data-age=\"\">1 min 30 s</time>"), "{soon}");
         assert!(soon.contains("it answered 503 (7 ms)"), "{soon}");
-        assert!(soon.contains("answer: not now"), "{soon}");
+        assert!(soon.contains("response: not now"), "{soon}");
         let never = attempt_list(&waiting_delivery(), true, now).html();
-        assert!(!never.contains("next in"), "{never}");
+        assert!(!never.contains("next attempt in"), "{never}");
         assert!(
-            never.contains("waits until the target is enabled"),
+            never.contains("waiting until the target is enabled"),
             "{never}"
         );
     }

@@ -1,4 +1,4 @@
-//! The form of one target.
+//! Forms to add, edit and remove a target.
 
 use galera::publish::notification::NotificationKind;
 use galera::publish::notification::delivery::{ChannelKind, TargetView};
@@ -8,12 +8,11 @@ use super::{channel_label, notification_kind_label};
 use crate::format::{link, sub};
 use crate::markup::{Content, El, el};
 
-/// Of a new target.
 pub(super) fn new_target(kind: ChannelKind, smtp: bool, refusal: Option<&str>) -> El {
-    let no_mail = (kind == ChannelKind::Email && !smtp).then(|| {
-        el("p")
-            .class("notice")
-            .child("The console has no SMTP server yet: start it with --smtp-host and --smtp-from.")
+    let no_smtp = (kind == ChannelKind::Email && !smtp).then(|| {
+        el("p").class("notice").child(
+            "No SMTP server is configured: start the console with --smtp-host and --smtp-from.",
+        )
     });
     let form = sheet("/notifications/targets".to_owned())
         .child(hidden_field("type", kind.as_str().to_owned()))
@@ -22,11 +21,10 @@ pub(super) fn new_target(kind: ChannelKind, smtp: bool, refusal: Option<&str>) -
     el("section")
         .attr("id", "form")
         .child(el("h2").child(format!("New target: {}", channel_label(kind))))
-        .child(no_mail)
+        .child(no_smtp)
         .child(form)
 }
 
-/// Of one that there is, with its removal.
 pub(super) fn edit_target(target: &TargetView, refusal: Option<&str>) -> El {
     let path = format!("/notifications/targets/{}", target.id);
     let form = sheet(path.clone())
@@ -34,8 +32,8 @@ pub(super) fn edit_target(target: &TargetView, refusal: Option<&str>) -> El {
         .child(target_fields(target.channel, Some(target)))
         .child(primary_button("Save".to_owned(), refusal));
     let remove = sheet(format!("{path}/remove"))
-        .child(el("p").child("Removing it removes what waits for it and its log as well."))
-        .child(button("Remove this target".to_owned(), refusal));
+        .child(el("p").child("This also deletes its queued notifications and its delivery log."))
+        .child(button("Remove target".to_owned(), refusal));
     el("section")
         .attr("id", "form")
         .child(el("h2").child(format!(
@@ -62,7 +60,7 @@ fn target_fields(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
         "clusters",
         "Clusters",
         &clusters,
-        "Separated by spaces or commas; empty for all.",
+        "Separate with spaces or commas; blank = all.",
     ));
     let seconds = |name, label, value: Option<u32>, usual: u32, hint| {
         let value = value.unwrap_or(usual).to_string();
@@ -71,17 +69,17 @@ fn target_fields(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
     let rules = target.map(|target| &target.rules);
     fields.push(seconds(
         "minimum_seconds",
-        "Minimum duration of a verdict, in seconds",
+        "Minimum duration of a status change (seconds)",
         rules.map(|rules| rules.minimum_seconds),
         15,
-        "What passes sooner is not told. Split brain is told at once.",
+        "Shorter changes are ignored. Split brain is sent immediately.",
     ));
     fields.push(seconds(
         "window_seconds",
-        "Time between two messages about a cluster, in seconds",
+        "Minimum interval between messages about a cluster (seconds)",
         rules.map(|rules| rules.window_seconds),
         30,
-        "Changes within it become one message.",
+        "Changes within the interval are combined into one message.",
     ));
     let enabled = target.is_none_or(|target| target.enabled);
     fields.push(boolean_select(
@@ -90,88 +88,71 @@ fn target_fields(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
     fields
 }
 
+const KEEP_HINT: &str = "Leave blank to keep the current value.";
+
+/// Fields of a channel. Secrets are never shown; a blank field keeps the current one.
 fn channel_fields(kind: ChannelKind, target: Option<&TargetView>) -> Vec<El> {
-    let url = target
-        .and_then(|target| target.url.as_deref())
-        .unwrap_or_default();
-    let known = target.is_some_and(|target| target.has_secret);
-    let kept = "Empty leaves it as it is.";
+    let has_secret = target.is_some_and(|target| target.has_secret);
+    let hint = |hint| Some(if has_secret { KEEP_HINT } else { hint });
+    let url = |label| {
+        let url = target.and_then(|target| target.url.as_deref());
+        text_input("url", label, url.unwrap_or_default(), Some("2000"), None)
+    };
     match kind {
         ChannelKind::Webhook => {
-            let hint = if known {
-                kept
-            } else {
-                "At least 16 characters, e.g. what openssl rand -hex 32 prints."
-            };
+            let hint = hint("At least 16 characters, for example from openssl rand -hex 32.");
             vec![
-                text_input("url", "Address", url, Some("2000"), None),
-                text_input("secret", "Secret that signs", "", Some("256"), Some(hint)),
+                url("URL"),
+                text_input("secret", "Signing secret", "", Some("256"), hint),
             ]
         }
-        // The address is the secret, so it is asked for again to be changed, and left out otherwise.
-        ChannelKind::Slack if known => {
-            vec![text_input(
-                "url",
-                "New address of the incoming webhook",
-                "",
-                Some("2000"),
-                Some(kept),
-            )]
+        // Here the URL is the secret.
+        ChannelKind::Slack if has_secret => {
+            let label = "New incoming webhook URL";
+            vec![text_input("url", label, "", Some("2000"), Some(KEEP_HINT))]
         }
         ChannelKind::Slack => vec![text_input(
             "url",
-            "Address of the incoming webhook",
+            "Incoming webhook URL",
             "",
             Some("2000"),
             None,
         )],
         ChannelKind::Alertmanager => {
-            let hint = if known {
-                kept
-            } else {
-                "E.g. Bearer …; empty for none."
-            };
+            let (label, hint) = (
+                "Authorization header",
+                hint("For example Bearer …; blank = none."),
+            );
             vec![
-                text_input(
-                    "url",
-                    "Address, without /api/v2/alerts",
-                    url,
-                    Some("2000"),
-                    None,
-                ),
-                text_input(
-                    "authorization",
-                    "Authorization header",
-                    "",
-                    Some("1000"),
-                    Some(hint),
-                ),
+                url("URL without /api/v2/alerts"),
+                text_input("authorization", label, "", Some("1000"), hint),
             ]
         }
-        ChannelKind::Email => {
-            let to: Vec<&str> = target
-                .iter()
-                .flat_map(|target| &target.to)
-                .map(String::as_str)
-                .collect();
-            let people = target.is_some_and(|target| target.people);
-            vec![
-                list_textarea(
-                    "to",
-                    "Recipients",
-                    &to,
-                    "Separated by spaces or commas. They get everything.",
-                ),
-                boolean_select(
-                    "people",
-                    "Accounts",
-                    people,
-                    "also those that a notice concerns",
-                    "none",
-                ),
-            ]
-        }
+        ChannelKind::Email => email_fields(target),
     }
+}
+
+fn email_fields(target: Option<&TargetView>) -> Vec<El> {
+    let to: Vec<&str> = target
+        .iter()
+        .flat_map(|target| &target.to)
+        .map(String::as_str)
+        .collect();
+    vec![
+        list_textarea(
+            "to",
+            "Recipients",
+            &to,
+            "Separate with spaces or commas. Recipients get every notification of this target.",
+        ),
+        boolean_select(
+            "people",
+            "Accounts",
+            target.is_some_and(|target| target.people),
+            "also notify affected accounts",
+            "none",
+        ),
+    ]
 }
 
 fn kind_checkboxes(target: Option<&TargetView>) -> El {
@@ -191,7 +172,7 @@ fn kind_checkboxes(target: Option<&TargetView>) -> El {
         })
         .collect();
     el("fieldset")
-        .child(el("legend").child("Told about"))
+        .child(el("legend").child("Events"))
         .child(boxes)
 }
 
@@ -213,7 +194,6 @@ fn text_input(
     labelled_field(id, label, input, hint)
 }
 
-/// A short one.
 fn short_input(name: &'static str, label: &'static str, value: &str, hint: &'static str) -> El {
     el("div")
         .class("short")

@@ -32,7 +32,7 @@ fn session(roles: &[Role]) -> SessionView {
 fn page(plan: Plan, roles: &[Role], enabled: bool) -> String {
     let view = fixtures::healthy("lab", 2_881);
     let off = (!enabled).then(
-        || json!({"by": "ada", "at": fixtures::fixed_now().to_string(), "reason": "moving house"}),
+        || json!({"by": "ada", "at": fixtures::fixed_now().to_string(), "reason": "rack migration"}),
     );
     let switch = json!({"cluster": "lab", "enabled": enabled, "off": off, "scope": (!enabled).then_some("cluster")});
     let global = json!({"enabled": true, "off": null, "clusters": {}, "approvals": {"bootstrap": 1}, "sql_account": true});
@@ -54,16 +54,16 @@ fn page(plan: Plan, roles: &[Role], enabled: bool) -> String {
 }
 
 #[test]
-fn an_operator_can_request_what_is_possible() {
+fn an_operator_can_request_an_executable_plan() {
     let html = page(plan_of(true), &[Role::Operator], true);
     for expected in [
-        "Possible",
+        "Ready",
         "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'",
         "SQL on 127.0.0.1",
         "7 transactions",
         "127.0.0.3 may hold more.",
         "name=\"plan_digest\" value=\"d1ce\"",
-        "Somebody else must approve it",
+        "A second person must approve this",
     ] {
         assert!(html.contains(expected), "{expected} in {html}");
     }
@@ -74,7 +74,7 @@ fn an_operator_can_request_what_is_possible() {
 }
 
 #[test]
-fn a_plan_that_waits_for_a_declaration_leads_to_the_form() {
+fn a_plan_that_needs_attestations_links_to_the_form() {
     const LINK: &str = "href=\"#attest\"";
     let mut plan = plan_of(false);
     assert!(!page(plan.clone(), &[Role::Operator], true).contains(LINK));
@@ -83,25 +83,25 @@ fn a_plan_that_waits_for_a_declaration_leads_to_the_form() {
 }
 
 #[test]
-fn what_cannot_be_requested_is_shown_disabled_and_says_why() {
+fn a_request_that_is_not_allowed_is_disabled_with_the_reason() {
     for (plan, roles, enabled, why) in [
         (
             plan_of(true),
             &[Role::Viewer][..],
             true,
-            "This needs the role operator.",
+            "Requires the operator role.",
         ),
         (
             plan_of(false),
             &[Role::Operator],
             true,
-            "Some checks do not pass.",
+            "Not all checks passed.",
         ),
         (
             plan_of(true),
             &[Role::Operator],
             false,
-            "Recovery is switched off.",
+            "Recovery is paused.",
         ),
     ] {
         let html = page(plan, roles, enabled);
@@ -117,7 +117,7 @@ fn what_cannot_be_requested_is_shown_disabled_and_says_why() {
 fn i30_every_check_is_shown_with_its_evidence() {
     let html = page(plan_of(false), &[Role::Viewer], true);
     for expected in [
-        "Nobody primary",
+        "No Primary exists",
         ">Fail<",
         "n2 says &lt;b&gt;Primary&lt;/b&gt;.",
         "127.0.0.2",
@@ -129,7 +129,7 @@ fn i30_every_check_is_shown_with_its_evidence() {
 }
 
 #[test]
-fn i19_only_an_admin_may_break_glass_and_names_every_check() {
+fn i19_only_an_admin_may_override_and_every_check_is_listed() {
     let html = page(plan_of(false), &[Role::Admin], true);
     assert!(
         html.contains("name=\"overrides\" value=\"nobody_primary\""),
@@ -140,24 +140,24 @@ fn i19_only_an_admin_may_break_glass_and_names_every_check() {
 }
 
 #[test]
-fn an_off_switch_names_who_and_why() {
+fn paused_recovery_shows_who_and_why() {
     let html = page(plan_of(true), &[Role::Viewer], false);
     for expected in [
-        "Recovery of this cluster is switched off",
+        "Recovery paused for this cluster",
         "by ada",
-        "moving house",
+        "rack migration",
     ] {
         assert!(html.contains(expected), "{expected} in {html}");
     }
 }
 
 #[test]
-fn the_address_declares_members_that_exist() {
+fn attestations_are_read_only_for_existing_members() {
     let view = fixtures::healthy("lab", 2_881);
     let uri = "/clusters/lab/recovery?attest.127.0.0.2=stopped&state.127.0.0.2=a%3A7&attest.127.0.0.9=stopped&attest.127.0.0.1=elsewhere";
-    let given = attestations_from_query(&view, &PageQuery::from_uri(&uri.parse().unwrap()));
-    assert_eq!(given.len(), 1, "{given:?}");
-    let one = &given[0];
+    let attestations = attestations_from_query(&view, &PageQuery::from_uri(&uri.parse().unwrap()));
+    assert_eq!(attestations.len(), 1, "{attestations:?}");
+    let one = &attestations[0];
     assert_eq!(
         (
             one.node.to_string().as_str(),

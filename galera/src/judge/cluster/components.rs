@@ -1,4 +1,4 @@
-//! Who sees whom: fresh SQL answers grouped by what they say of their view (I5, I23).
+//! Groups fresh SQL answers by the view that they report, and merges the groups into components (I5, I23).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,43 +9,43 @@ use super::rivals::{ConflictStatus, conflict_status};
 use crate::observe::wsrep::{MemberAddress, WsrepStatus};
 use crate::view::{ClusterStatus, Component, NodeState};
 
-/// Nodes that report one and the same view.
+/// Nodes that report the same view.
 pub(crate) struct ViewGroup<'a> {
     pub(crate) status: &'a WsrepStatus,
-    /// Which nodes report it: places in [`GatheredEvidence::nodes`], ascending.
+    /// The nodes that report it: indexes into [`GatheredEvidence::nodes`], ascending.
     pub(crate) reporters: Vec<usize>,
-    /// Reporters and the other nodes that its list names.
+    /// The reporters and the other nodes that its list names.
     pub(crate) members: BTreeSet<usize>,
-    /// Members that the list does not name.
+    /// How many members the list does not name.
     pub(crate) unnamed: usize,
-    /// Whether its list is that of its view; if not, only places and counts tell who may be in it.
+    /// Whether its list belongs to its view. If not, only indexes and counts limit who may be in it.
     pub(crate) list_matches_view: bool,
-    /// Groups of one bucket say the same words, yet cannot be one component.
+    /// Groups of one bucket report identical values, yet cannot be one component.
     pub(crate) bucket: usize,
 }
 
-/// Nodes that see each other: one view, or a view and those who have not caught up with it.
+/// Nodes that see each other: one view, or a view and nodes that have not caught up with it.
 pub(crate) struct ObservedComponent {
     pub(crate) members: BTreeSet<usize>,
     pub(crate) view: Component,
 }
 
-/// All components, Primary first, with the groups that claim to be Primary.
+/// All components, Primary first, and the groups that report Primary.
 pub(crate) struct ObservedComponents<'a> {
     pub(crate) observed: Vec<ObservedComponent>,
     pub(crate) primary_groups: Vec<ViewGroup<'a>>,
 }
 
 impl ObservedComponents<'_> {
-    /// The Primary component; the one with the newest view when several say so.
+    /// The Primary component; the one with the newest view if several report Primary.
     pub(crate) fn primary(&self) -> Option<&ObservedComponent> {
         self.observed
             .first()
-            .filter(|seen| seen.view.status == ClusterStatus::Primary)
+            .filter(|component| component.view.status == ClusterStatus::Primary)
     }
 }
 
-/// Groups the fresh answers.
+/// Groups the fresh answers of all nodes into components.
 pub(crate) fn find_components<'a>(
     gathered: &GatheredEvidence<'a>,
     settle: Duration,
@@ -58,13 +58,13 @@ pub(crate) fn find_components<'a>(
             group.reporters.first().copied(),
         )
     });
-    let mut seen = merge_groups(&primary_groups, nodes, |newer, older| {
+    let mut observed = merge_groups(&primary_groups, nodes, |newer, older| {
         conflict_status(newer, older, nodes, settle) == ConflictStatus::None
     });
-    // A joiner may call its component non-Primary for a moment; its peers know better.
-    let joiners: BTreeSet<usize> = seen
+    // A joiner may report non-Primary for a moment; its peers are right.
+    let joiners: BTreeSet<usize> = observed
         .iter()
-        .flat_map(|seen| seen.members.iter().copied())
+        .flat_map(|component| component.members.iter().copied())
         .filter(|&node| nodes[node].state() == NodeState::Joining)
         .collect();
     let mut others = group_answers(gathered, ClusterStatus::NonPrimary, &joiners);
@@ -80,14 +80,14 @@ pub(crate) fn find_components<'a>(
             .iter()
             .all(|node| group.members.contains(node))
     };
-    seen.extend(merge_groups(&others, nodes, |newer, older| {
+    observed.extend(merge_groups(&others, nodes, |newer, older| {
         lists_all(newer, older) && lists_all(older, newer)
     }));
-    seen.sort_by(|one, other| {
-        let rank = |seen: &ObservedComponent| {
+    observed.sort_by(|one, other| {
+        let rank = |component: &ObservedComponent| {
             (
-                seen.view.status,
-                std::cmp::Reverse((seen.view.conf_id, seen.members.len())),
+                component.view.status,
+                std::cmp::Reverse((component.view.conf_id, component.members.len())),
             )
         };
         rank(one)
@@ -95,7 +95,7 @@ pub(crate) fn find_components<'a>(
             .then_with(|| one.members.cmp(&other.members))
     });
     ObservedComponents {
-        observed: seen,
+        observed,
         primary_groups,
     }
 }
@@ -109,7 +109,7 @@ fn newest_view_since(group: &ViewGroup<'_>, nodes: &[NodeFacts<'_>]) -> Option<c
         .max()
 }
 
-/// Merges groups, newest first, into components: `one` says whether two groups are one component.
+/// Merges groups, newest first, into components: `is_same_component` decides for two groups.
 fn merge_groups(
     groups: &[ViewGroup<'_>],
     nodes: &[NodeFacts<'_>],
@@ -117,12 +117,12 @@ fn merge_groups(
 ) -> Vec<ObservedComponent> {
     let mut merged: Vec<Vec<&ViewGroup<'_>>> = Vec::new();
     for group in groups {
-        let home = merged.iter_mut().find(|component| {
+        let existing = merged.iter_mut().find(|component| {
             component
                 .iter()
                 .all(|other| other.bucket != group.bucket && one(other, group))
         });
-        match home {
+        match existing {
             Some(component) => component.push(group),
             None => merged.push(vec![group]),
         }
@@ -143,7 +143,7 @@ fn observed_component(component: &[&ViewGroup<'_>], nodes: &[NodeFacts<'_>]) -> 
             members.insert(node);
         }
     }
-    // A node's own word about where it is outweighs a list that names it, except a joiner's.
+    // What a node reports of itself outweighs a list that names it, except for a joiner.
     let elsewhere = |node: &usize| {
         nodes[*node].fresh_answer().is_some()
             && nodes[*node].state() != NodeState::Joining
@@ -163,7 +163,7 @@ fn observed_component(component: &[&ViewGroup<'_>], nodes: &[NodeFacts<'_>]) -> 
     }
 }
 
-/// The groups of all nodes that report `status`, less those of `skipped`.
+/// The groups of all nodes that report `status`, except the nodes in `skipped`.
 fn group_answers<'a>(
     gathered: &GatheredEvidence<'a>,
     status: ClusterStatus,
@@ -184,7 +184,7 @@ fn group_answers<'a>(
     let mut groups = Vec::new();
     for (bucket, reports) in buckets.into_values().enumerate() {
         if is_contested(&reports) {
-            // Which of them belong together cannot be told, so none is claimed to.
+            // Which of them belong together is unknown, so each process is a group.
             for process in group_by_process(&reports) {
                 groups.push(build_group(process, bucket, gathered));
             }
@@ -211,7 +211,7 @@ fn view_key(status: &WsrepStatus) -> ViewKey<'_> {
     )
 }
 
-/// The reports by process: one process may be known under two names.
+/// Groups reports by process: one process may be known under two names.
 fn group_by_process<'a>(
     reports: &[(usize, ProbeAnswer<'a>)],
 ) -> Vec<Vec<(usize, ProbeAnswer<'a>)>> {
@@ -232,7 +232,7 @@ fn group_by_process<'a>(
     processes
 }
 
-/// Whether reports of the same words come from several components: rivals may agree on everything but who is where.
+/// Whether identical reports come from several components: rivals may agree on everything but the local index.
 fn is_contested(reports: &[(usize, ProbeAnswer<'_>)]) -> bool {
     let processes = group_by_process(reports);
     let size = reports
@@ -255,27 +255,27 @@ fn build_group<'a>(
 ) -> ViewGroup<'a> {
     let status = reports[0].1.status;
     let mut members: BTreeSet<usize> = reports.iter().map(|(node, _)| *node).collect();
-    let place = |answer: &ProbeAnswer<'_>| {
+    let local_index = |answer: &ProbeAnswer<'_>| {
         answer
             .status
             .local_index
             .and_then(|index| usize::try_from(index).ok())
     };
-    let placed: BTreeSet<usize> = reports
+    let indexed: BTreeSet<usize> = reports
         .iter()
-        .filter_map(|(_, answer)| place(answer))
+        .filter_map(|(_, answer)| local_index(answer))
         .collect();
     let size = status
         .cluster_size
         .and_then(|size| usize::try_from(size).ok());
-    // Status variables are not read at one moment, and one who joined by an incremental transfer shows an old list until
-    // the next change: a list that is not of the view's size is another view's, and must not lend members to this one.
+    // Status variables are not read atomically, and a node that joined by IST shows an old list until the next view
+    // change: a list whose length differs from the view's size belongs to another view and adds no members to this one.
     let list = &status.incoming_addresses;
-    let is_own = !list.is_empty() && size.is_none_or(|size| size == list.len());
-    let mut open: usize = 0;
-    if is_own {
+    let list_matches_view = !list.is_empty() && size.is_none_or(|size| size == list.len());
+    let mut unnamed: usize = 0;
+    if list_matches_view {
         for (index, address) in list.iter().enumerate() {
-            if placed.contains(&index) {
+            if indexed.contains(&index) {
                 continue;
             }
             let named = match address {
@@ -285,24 +285,24 @@ fn build_group<'a>(
             };
             match named {
                 Some(node) => _ = members.insert(node),
-                None => open += 1,
+                None => unnamed += 1,
             }
         }
-        // Reporters without a place of their own take one that is open.
-        let unplaced = reports
+        // Reporters without a local index take an unnamed place.
+        let unindexed = reports
             .iter()
-            .filter(|(_, answer)| place(answer).is_none())
+            .filter(|(_, answer)| local_index(answer).is_none())
             .count();
-        open = open.saturating_sub(unplaced);
+        unnamed = unnamed.saturating_sub(unindexed);
     } else {
-        open = size.unwrap_or(0).saturating_sub(members.len());
+        unnamed = size.unwrap_or(0).saturating_sub(members.len());
     }
     ViewGroup {
         status,
         reporters: reports.into_iter().map(|(node, _)| node).collect(),
         members,
-        unnamed: open,
-        list_matches_view: is_own,
+        unnamed,
+        list_matches_view,
         bucket,
     }
 }

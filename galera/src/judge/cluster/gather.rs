@@ -1,4 +1,4 @@
-//! The evidence put in order: one entry a node, whatever it is called, and addresses resolved to nodes.
+//! Gathers the evidence: one entry per node, under whatever names it is known, and addresses resolved to nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::observe::wsrep::{MemberAddress, WsrepStatus};
 use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
 
-/// The whole evidence in order.
+/// The evidence per node.
 pub(crate) struct GatheredEvidence<'a> {
     /// Sorted by identity.
     pub(crate) nodes: Vec<NodeFacts<'a>>,
@@ -20,7 +20,7 @@ pub(crate) struct GatheredEvidence<'a> {
 }
 
 impl<'a> GatheredEvidence<'a> {
-    /// Marks who came into a Primary view that began after its own probe had begun to fail.
+    /// Marks nodes that entered a Primary view that began after their probe had begun to fail.
     fn mark_rejoining(&mut self, answers: &[(&NodeId, ProbeAnswer<'a>)]) {
         for (_, answer) in answers {
             if !answer.view_start_observed
@@ -41,7 +41,7 @@ impl<'a> GatheredEvidence<'a> {
         }
     }
 
-    /// The node that a known address names.
+    /// The index of the node that a known address names.
     pub(crate) fn resolve_address(&self, address: &NodeId) -> Option<usize> {
         let address = address.clone().normalized(self.default_port);
         let id = self.aliases.get(&address).unwrap_or(&address);
@@ -49,7 +49,7 @@ impl<'a> GatheredEvidence<'a> {
     }
 }
 
-/// Puts the evidence in order as of `now`.
+/// Gathers the evidence per node as of `now`.
 pub(crate) fn gather<'a>(
     evidence: &'a Evidence,
     now: Timestamp,
@@ -65,12 +65,12 @@ pub(crate) fn gather<'a>(
         }
     }
     let mut registered: BTreeMap<NodeId, &RegistryObservation> = BTreeMap::new();
-    for (id, seen) in &evidence.registrations {
+    for (id, observation) in &evidence.registrations {
         let kept = registered
             .entry(id.clone().normalized(port))
-            .or_insert(seen);
-        if seen.last_put_at > kept.last_put_at {
-            *kept = seen;
+            .or_insert(observation);
+        if observation.last_put_at > kept.last_put_at {
+            *kept = observation;
         }
     }
     let mut ids: BTreeSet<NodeId> = expected
@@ -101,9 +101,9 @@ pub(crate) fn gather<'a>(
             expected: expected.contains(&id),
             probe: probes.get(&id).copied(),
             probe_state: probe_state(probes.get(&id).copied(), now, settings),
-            registration: registered
-                .get(&id)
-                .map(|seen| assess_registration(seen, &evidence.registry_health, now, settings)),
+            registration: registered.get(&id).map(|observation| {
+                assess_registration(observation, &evidence.registry_health, now, settings)
+            }),
             rejoining: false,
             id,
         })
@@ -118,12 +118,12 @@ pub(crate) fn gather<'a>(
     gathered
 }
 
-/// The denominator (I4): configuration, durable registrations and the last Primary view.
+/// The expected members (I4): configuration, durable registrations and the last Primary view.
 fn expected_members(evidence: &Evidence, port: u16) -> BTreeSet<NodeId> {
     let durable = evidence
         .registrations
         .iter()
-        .filter(|(_, seen)| seen.durable);
+        .filter(|(_, observation)| observation.durable);
     evidence
         .configured_members
         .iter()
@@ -145,8 +145,8 @@ fn known_addresses(addresses: &[MemberAddress]) -> impl Iterator<Item = &NodeId>
     })
 }
 
-/// Addresses that nodes give themselves in their own lists, where the console knows them by another name. What a node
-/// said before it fell silent counts until another one claims the same.
+/// The addresses under which nodes list themselves, where the console knows them by another name. The last answer of a
+/// node that has stopped answering is valid until another node claims the same address.
 fn find_aliases(
     probes: &BTreeMap<NodeId, &SqlObservation>,
     answers: &[(&NodeId, ProbeAnswer<'_>)],

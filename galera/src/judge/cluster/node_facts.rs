@@ -1,4 +1,4 @@
-//! One node with everything known about it, each source judged fresh or not.
+//! Everything known about one node, with the freshness of each source.
 
 use super::FoldSettings;
 use crate::id::NodeId;
@@ -8,64 +8,64 @@ use crate::observe::wsrep::WsrepStatus;
 use crate::timestamp::Timestamp;
 use crate::view::{NodeState, RegistryHealth};
 
-/// A probe that fails is tried again at once, but one that hangs in a resolver may take longer.
+/// A failed probe is retried immediately, but one that hangs in a resolver may take longer: a failure is valid for this
+/// many times [`FoldSettings::stale_after`].
 const FAILURE_VALIDITY_FACTOR: u32 = 4;
 
-/// What the console's own probe says about a node now.
+/// The state of the console's SQL probe of a node.
 #[derive(Clone, Copy)]
 pub(crate) enum ProbeState<'a> {
-    /// Nobody probes it.
+    /// The node is not probed.
     Unprobed,
-    /// The first probe is under way.
+    /// The first probe is running.
     Pending,
-    /// It answered just now.
+    /// The last answer is fresh.
     Fresh(ProbeAnswer<'a>),
-    /// It answered once, but neither answered nor failed lately.
+    /// It has neither answered nor failed recently.
     Stale,
-    /// Every attempt since `view_since` failed.
+    /// Every attempt since `since` failed.
     Failing {
         error: &'a ProbeError,
         since: Timestamp,
     },
 }
 
-/// A fresh answer.
+/// A fresh answer of a probe.
 #[derive(Clone, Copy)]
 pub(crate) struct ProbeAnswer<'a> {
     pub(crate) at: Timestamp,
     /// Since when the node has been reporting the same view.
     pub(crate) view_since: Timestamp,
-    /// Whether the beginning of that view was witnessed.
+    /// Whether the start of that view was observed, rather than the view being there at the first answer.
     pub(crate) view_start_observed: bool,
     /// Since when the node has been reporting the same history.
     pub(crate) history_since: Timestamp,
     pub(crate) status: &'a WsrepStatus,
 }
 
-/// What the registry says about a node.
+/// The registration of a node, with its freshness.
 pub(crate) struct NodeRegistration<'a> {
     pub(crate) observation: &'a RegistryObservation,
     pub(crate) status: WsrepStatus,
-    /// Whether it may be believed now.
+    /// Whether it is valid now.
     pub(crate) fresh: bool,
-    /// Whether it was to be believed when the registry was last read: losing etcd must not turn anything red (I18).
+    /// Whether it was valid when the registry was last read: losing etcd must not make a verdict worse (I18).
     pub(crate) credible: bool,
 }
 
-/// One node with everything known about it.
+/// Everything known about one node.
 pub(crate) struct NodeFacts<'a> {
     pub(crate) id: NodeId,
     pub(crate) expected: bool,
     pub(crate) probe: Option<&'a SqlObservation>,
     pub(crate) probe_state: ProbeState<'a>,
     pub(crate) registration: Option<NodeRegistration<'a>>,
-    /// Whether it entered a Primary component after its probe began to fail: a server that receives its state
-    /// accepts no connection until it is done, but its peers list it.
+    /// Whether it entered a Primary component after its probe began to fail: a server that receives a state transfer
+    /// accepts no connections until it is done, but its peers list it.
     pub(crate) rejoining: bool,
 }
 
 impl<'a> NodeFacts<'a> {
-    /// The fresh SQL answer, if there is one.
     pub(crate) fn fresh_answer(&self) -> Option<ProbeAnswer<'a>> {
         match self.probe_state {
             ProbeState::Fresh(answer) => Some(answer),
@@ -73,19 +73,19 @@ impl<'a> NodeFacts<'a> {
         }
     }
 
-    /// The registration when it may be believed now.
+    /// The registration, if it is valid now.
     pub(crate) fn fresh_registration(&self) -> Option<&NodeRegistration<'a>> {
         self.registration
             .as_ref()
             .filter(|registered| registered.fresh)
     }
 
-    /// The registration when it was put after the probe began to fail, so that it speaks of a living node.
+    /// The registration, if it was put after the probe began to fail and so proves that the node was alive then.
     pub(crate) fn registration_after_probe_failure(&self) -> Option<&NodeRegistration<'a>> {
         let registered = self.registration.as_ref().filter(|r| r.credible)?;
         match self.probe_state {
             ProbeState::Fresh(_) => None,
-            // A report may be under way while its server dies.
+            // A report may be in flight while its server dies.
             ProbeState::Failing { since, .. } => {
                 let put = registered.observation.last_put_at?;
                 (put > since.plus(super::RACE_MARGIN)).then_some(registered)
@@ -94,18 +94,18 @@ impl<'a> NodeFacts<'a> {
         }
     }
 
-    /// The node's name as it calls itself.
+    /// `wsrep_node_name`, from SQL or else the registry.
     pub(crate) fn name(&self) -> Option<&str> {
         let sql = self.probe.and_then(|probe| probe.status.as_ref());
         sql.and_then(|(_, status)| status.node_name.as_deref())
             .or_else(|| self.registration.as_ref()?.status.node_name.as_deref())
     }
 
-    /// The state in one word: fresh SQL decides, then a fresh registration.
+    /// The node's state: fresh SQL decides, then a fresh registration.
     pub(crate) fn state(&self) -> NodeState {
         match self.probe_state {
             ProbeState::Fresh(answer) => answer.status.node_state().unwrap_or(NodeState::Unknown),
-            // A server that answers anything is not stopped, whatever its agent says.
+            // A server that answers at all is not stopped, whatever its agent reports.
             ProbeState::Failing { error, .. } if error.kind.proves_running() => {
                 match self.registered_state() {
                     NodeState::Stopped => NodeState::Unknown,
@@ -132,33 +132,33 @@ impl<'a> NodeFacts<'a> {
         }
     }
 
-    /// What the server has told of its state, through its agent, since SQL was last heard. For showing alone: states of a
-    /// transfer may be over before the next answer. Nothing is decided by it (I3).
+    /// The registration, if it reports a newer state of a transfer than the last SQL answer. For display only: states of a
+    /// transfer may be over before the next answer. No decision depends on it (I3).
     pub(crate) fn registration_since_answer(&self) -> Option<&NodeRegistration<'a>> {
         let registered = self.fresh_registration()?;
-        let told = registered.observation.state_changed_at?;
+        let changed_at = registered.observation.state_changed_at?;
         let newer = match self.probe_state {
-            ProbeState::Fresh(answer) => told > answer.at,
-            // While it accepts no connection, it can tell nothing but this; its agent may find it again first.
+            ProbeState::Fresh(answer) => changed_at > answer.at,
+            // While the server accepts no connections, its agent is the only source and may reach it again first.
             ProbeState::Failing { error, since } => {
                 let joins = registration::AgentPhase::from_fields(&registered.observation.fields)
                     == Some(registration::AgentPhase::Joining);
                 error.kind.rejects_connections()
                     && (joins || self.rejoining)
-                    && told > since.plus(super::RACE_MARGIN)
+                    && changed_at > since.plus(super::RACE_MARGIN)
             }
             ProbeState::Unprobed | ProbeState::Pending | ProbeState::Stale => false,
         };
-        let between = [self.state(), registered.status.node_state()?]
+        let in_transfer = [self.state(), registered.status.node_state()?]
             .iter()
             .all(|state| state.can_occur_in_transfer() || *state == NodeState::Unreachable);
-        (newer && between).then_some(registered)
+        (newer && in_transfer).then_some(registered)
     }
 
-    /// The state to show.
+    /// The state to show: of a newer registration, or else [`Self::state`].
     pub(crate) fn displayed_state(&self) -> NodeState {
-        let told = self.registration_since_answer();
-        told.and_then(|registered| registered.status.node_state())
+        self.registration_since_answer()
+            .and_then(|registered| registered.status.node_state())
             .unwrap_or_else(|| self.state())
     }
 
@@ -179,7 +179,7 @@ impl<'a> NodeFacts<'a> {
     }
 }
 
-/// What `probe` says as of `now`.
+/// The state of `probe` as of `now`.
 pub(crate) fn probe_state<'a>(
     probe: Option<&'a SqlObservation>,
     now: Timestamp,
@@ -212,26 +212,30 @@ pub(crate) fn probe_state<'a>(
     }
 }
 
-/// What a registration is worth as of `now`.
+/// Whether a registration is valid as of `now`.
 pub(crate) fn assess_registration<'a>(
-    seen: &'a RegistryObservation,
+    observation: &'a RegistryObservation,
     health: &RegistryHealth,
     now: Timestamp,
     settings: &FoldSettings,
 ) -> NodeRegistration<'a> {
-    let ttl = seen
+    let ttl = observation
         .ttl
         .map_or(settings.registry_ttl, std::time::Duration::from_secs);
-    let within = |at: Timestamp| seen.last_put_at.is_some_and(|put| put.age(at) <= ttl);
+    let within = |at: Timestamp| {
+        observation
+            .last_put_at
+            .is_some_and(|put| put.age(at) <= ttl)
+    };
     let last_read = if health.reachable {
         now
     } else {
         now.min(health.since)
     };
     NodeRegistration {
-        status: registration::status_from_fields(&seen.fields),
+        status: registration::status_from_fields(&observation.fields),
         fresh: within(now) && (health.reachable || health.since.age(now) <= ttl),
         credible: within(last_read),
-        observation: seen,
+        observation,
     }
 }

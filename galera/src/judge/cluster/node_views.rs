@@ -1,4 +1,4 @@
-//! What is shown of one node: its state, its figures, and what every source said.
+//! Node views: state, figures, and the last report of each source.
 
 use super::node_facts::{NodeFacts, ProbeState};
 use crate::observe::observation::SqlObservation;
@@ -7,7 +7,6 @@ use crate::observe::wsrep::WsrepStatus;
 use crate::position::Position;
 use crate::view::{ClusterStatus, NodeView, RegistryHealth, SourceKind, SourceView};
 
-/// The views of all nodes, in order.
 pub(super) fn node_views(nodes: &[NodeFacts<'_>], health: &RegistryHealth) -> Vec<NodeView> {
     let mut views: Vec<NodeView> = nodes.iter().map(|facts| node_view(facts, health)).collect();
     let heads = head_positions(&views);
@@ -25,8 +24,8 @@ fn node_view(facts: &NodeFacts<'_>, health: &RegistryHealth) -> NodeView {
         .map(|(_, status)| status);
     let rates = facts.probe.map(|probe| &probe.rates);
     let fresh = |field: fn(&WsrepStatus) -> Option<u64>| answer.and_then(field);
-    let words = answer.or_else(|| fallback_status(facts));
-    let told = facts
+    let status = answer.or_else(|| fallback_status(facts));
+    let newer = facts
         .registration_since_answer()
         .map(|registered| &registered.status);
     let (position, position_fresh) = best_position(facts, last);
@@ -34,10 +33,10 @@ fn node_view(facts: &NodeFacts<'_>, health: &RegistryHealth) -> NodeView {
         id: facts.id.clone(),
         name: facts.name().map(str::to_owned),
         state: facts.displayed_state(),
-        state_comment: told
-            .or(words)
+        state_comment: newer
+            .or(status)
             .and_then(|status| status.local_state_comment.clone()),
-        cluster_status: words.and_then(|status| status.cluster_status),
+        cluster_status: status.and_then(|status| status.cluster_status),
         position,
         position_fresh,
         behind: None,
@@ -64,16 +63,16 @@ fn node_view(facts: &NodeFacts<'_>, health: &RegistryHealth) -> NodeView {
     }
 }
 
-/// The fresh registration's words, where the state rests on it because SQL says nothing.
+/// The status of the fresh registration, where the state is based on it because SQL reports nothing.
 fn fallback_status<'a>(facts: &'a NodeFacts<'_>) -> Option<&'a WsrepStatus> {
-    let silent = match facts.probe_state {
+    let without_sql = match facts.probe_state {
         ProbeState::Unprobed | ProbeState::Stale => true,
         ProbeState::Failing { error, .. } => error.kind.proves_running(),
         ProbeState::Fresh(_) | ProbeState::Pending => false,
     };
     facts
         .fresh_registration()
-        .filter(|_| silent)
+        .filter(|_| without_sql)
         .map(|registered| &registered.status)
 }
 
@@ -86,17 +85,17 @@ fn best_position(facts: &NodeFacts<'_>, last: Option<&WsrepStatus>) -> (Option<P
         return (fresh, true);
     }
     let registered = facts.registration.as_ref();
-    let told = registered.and_then(|registered| {
+    let reported = registered.and_then(|registered| {
         let recovered = registration::recovered_position(&registered.observation.fields);
         recovered.or_else(|| registered.status.position())
     });
     if registered.is_some_and(|registered| registered.fresh)
         && facts.fresh_answer().is_none()
-        && told.is_some()
+        && reported.is_some()
     {
-        return (told, true);
+        return (reported, true);
     }
-    (last.and_then(WsrepStatus::position).or(told), false)
+    (last.and_then(WsrepStatus::position).or(reported), false)
 }
 
 fn sql_source(facts: &NodeFacts<'_>, last: Option<&WsrepStatus>) -> SourceView {
@@ -128,7 +127,7 @@ fn registry_source(facts: &NodeFacts<'_>, health: &RegistryHealth) -> SourceView
         stale: registered.is_none_or(|registered| !registered.fresh),
         error: (!health.reachable).then(|| {
             let why = health.error.as_deref().unwrap_or("no answer");
-            format!("the registry cannot be read: {why}")
+            format!("registry unreachable: {why}")
         }),
         failing_since: (!health.reachable).then_some(health.since),
         state: status.and_then(|status| status.local_state_comment.clone()),
@@ -142,7 +141,7 @@ fn registry_source(facts: &NodeFacts<'_>, health: &RegistryHealth) -> SourceView
     }
 }
 
-/// The most advanced position of every history: of Primary members, else of any node that was heard just now.
+/// The most advanced fresh position of each history: of Primary members, else of any node.
 fn head_positions(views: &[NodeView]) -> Vec<Position> {
     let mut heads: Vec<Position> = Vec::new();
     let primary = |view: &&NodeView| view.cluster_status == Some(ClusterStatus::Primary);
@@ -162,7 +161,7 @@ fn head_positions(views: &[NodeView]) -> Vec<Position> {
                 .enumerate()
                 .find(|(_, head)| head.uuid == position.uuid)
             {
-                Some((place, _)) if place < settled => {}
+                Some((index, _)) if index < settled => {}
                 Some((_, head)) => head.seqno = head.seqno.max(position.seqno),
                 None => heads.push(position.clone()),
             }

@@ -1,4 +1,4 @@
-//! Sentences for people on call: each names the node, what is the matter, and the evidence.
+//! Messages for operators: each names the node, the problem and the evidence.
 
 use super::node_facts::{NodeFacts, ProbeState};
 use super::verdict::VerdictContext;
@@ -7,7 +7,7 @@ use crate::observe::registration;
 use crate::timestamp::Timestamp;
 use crate::view::{NodeState, ReasonCode, VerdictReason};
 
-/// A node as people call it: its name and its address.
+/// The node's name and address, for messages: `db3 (10.0.0.3)`.
 pub(crate) fn node_label(facts: &NodeFacts<'_>) -> String {
     let id = facts.id.to_string();
     match facts.name() {
@@ -16,7 +16,7 @@ pub(crate) fn node_label(facts: &NodeFacts<'_>) -> String {
     }
 }
 
-/// The reasons of one verdict in the making.
+/// Collects the reasons of a verdict while it is decided.
 pub(crate) struct ReasonCollector<'a> {
     nodes: &'a [NodeFacts<'a>],
     now: Timestamp,
@@ -24,15 +24,15 @@ pub(crate) struct ReasonCollector<'a> {
 }
 
 impl<'a> ReasonCollector<'a> {
-    pub(super) fn new(case: &VerdictContext<'a>) -> Self {
+    pub(super) fn new(context: &VerdictContext<'a>) -> Self {
         Self {
-            nodes: &case.gathered.nodes,
-            now: case.now,
+            nodes: &context.gathered.nodes,
+            now: context.now,
             reasons: Vec::new(),
         }
     }
 
-    /// A reason about the whole cluster.
+    /// Adds a reason about the whole cluster.
     pub(crate) fn add_for_cluster(&mut self, code: ReasonCode, message: &str) {
         self.reasons.push(VerdictReason {
             code,
@@ -41,7 +41,7 @@ impl<'a> ReasonCollector<'a> {
         });
     }
 
-    /// A reason about a node.
+    /// Adds a reason about a node.
     pub(crate) fn add_for_node(&mut self, code: ReasonCode, node: usize, message: String) {
         self.reasons.push(VerdictReason {
             code,
@@ -50,8 +50,8 @@ impl<'a> ReasonCollector<'a> {
         });
     }
 
-    /// The registration of a node speaks of life where SQL is blind.
-    pub(crate) fn add_sql_blind(&mut self, node: usize, what: &str) {
+    /// Adds a node that SQL cannot reach while its registration claims what `claim` says (`reports Primary`).
+    pub(crate) fn add_sql_blind(&mut self, node: usize, claim: &str) {
         let facts = &self.nodes[node];
         let why = match facts.probe_state {
             ProbeState::Failing { error, since } => {
@@ -61,25 +61,25 @@ impl<'a> ReasonCollector<'a> {
                     since.to_short_string(self.now)
                 )
             }
-            ProbeState::Pending => "it has not been asked yet".to_owned(),
-            ProbeState::Unprobed => "it is not asked".to_owned(),
+            ProbeState::Pending => "not probed yet".to_owned(),
+            ProbeState::Unprobed => "not probed".to_owned(),
             ProbeState::Stale | ProbeState::Fresh(_) => "its last answer is too old".to_owned(),
         };
         let message = format!(
-            "The console gets no answer from {} ({why}), but its registration {what}.",
+            "The console cannot reach {} ({why}), but its registration {claim}.",
             node_label(facts)
         );
         self.add_for_node(ReasonCode::SqlBlind, node, message);
     }
 
-    /// Why a member is not Synced in the Primary component; `listed` when its peers list it there all the same.
+    /// Adds why a member is not Synced in the Primary component. `listed`: whether its peers list it there anyway.
     pub(crate) fn add_for_member(&mut self, node: usize, listed: bool) {
         let facts = &self.nodes[node];
         let who = node_label(facts);
         let comment = facts
             .fresh_answer()
             .and_then(|answer| answer.status.local_state_comment.as_deref());
-        let said = comment
+        let comment = comment
             .map(|comment| format!(" ({comment})"))
             .unwrap_or_default();
         let (code, message) = match facts.state() {
@@ -90,34 +90,32 @@ impl<'a> ReasonCollector<'a> {
             NodeState::Stopped => (ReasonCode::MemberStopped, stopped_message(facts)),
             NodeState::Absent => (
                 ReasonCode::MemberAbsent,
-                format!(
-                    "{who} is expected, but nobody knows it: it is neither registered nor asked."
-                ),
+                format!("{who} is expected, but it is neither registered nor probed."),
             ),
             NodeState::Joining if facts.rejoining => (
                 ReasonCode::MemberNotSynced,
                 format!(
-                    "{who} is back among its peers and receives its state; it accepts no connection yet."
+                    "{who} has rejoined and is receiving a state transfer; it does not accept connections yet."
                 ),
             ),
             _ if facts.fresh_answer().is_none() => self.no_answer_reason(facts, listed),
             NodeState::Inconsistent => (
                 ReasonCode::MemberInconsistent,
                 format!(
-                    "{who} lost an inconsistency vote{said}: its data differs and it needs a full state transfer."
+                    "{who} lost an inconsistency vote{comment}: its data differs and it needs a full state transfer."
                 ),
             ),
             NodeState::Joining => (
                 ReasonCode::MemberNotSynced,
-                format!("{who} receives its state{said}."),
+                format!("{who} is receiving a state transfer{comment}."),
             ),
             NodeState::Donor if listed => (
                 ReasonCode::MemberNotSynced,
-                format!("{who} donates its state or is desynchronised on purpose{said}."),
+                format!("{who} is a donor, or was desynced on purpose{comment}."),
             ),
             NodeState::Joined if listed => (
                 ReasonCode::MemberNotSynced,
-                format!("{who} has received its state and catches up{said}."),
+                format!("{who} has received its state and is catching up{comment}."),
             ),
             NodeState::Synced | NodeState::Donor | NodeState::Joined => (
                 ReasonCode::MemberNotPrimary,
@@ -125,53 +123,53 @@ impl<'a> ReasonCollector<'a> {
             ),
             NodeState::Initialized => (
                 ReasonCode::MemberNotPrimary,
-                format!("{who} runs, but is not in the Primary component{said}."),
+                format!("{who} is running, but is not in the Primary component{comment}."),
             ),
             NodeState::Unknown => (
                 ReasonCode::NoEvidence,
-                format!("{who} answers, but does not say in which state it is."),
+                format!("{who} answers, but does not report its state."),
             ),
         };
         self.add_for_node(code, node, message);
     }
 
     fn unreachable_message(&self, facts: &NodeFacts<'_>, listed: bool) -> String {
-        let mut message = format!("{} does not answer", node_label(facts));
-        if let ProbeState::Failing { error, since } = facts.probe_state {
-            message.push_str(&format!(
-                ": {} since {}",
-                error.message,
-                since.to_short_string(self.now)
-            ));
-        }
-        message.push_str(if listed {
-            "; its peers still list it as a member."
+        let who = node_label(facts);
+        let tail = if listed {
+            "; its peers still list it as a member"
         } else {
-            "."
-        });
-        message
+            ""
+        };
+        match facts.probe_state {
+            ProbeState::Failing { error, since } => format!(
+                "{who} has been unreachable since {} ({}){tail}.",
+                since.to_short_string(self.now),
+                error.message
+            ),
+            _ => format!("{who} is unreachable{tail}."),
+        }
     }
 
-    /// A member whose server is there, or may be there, but tells nothing.
+    /// The reason for a member that may be running but gives no usable answer.
     fn no_answer_reason(&self, facts: &NodeFacts<'_>, listed: bool) -> (ReasonCode, String) {
         let who = node_label(facts);
         let tail = match (facts.state(), listed) {
             (NodeState::Unknown, true) => "; its peers list it as a member".to_owned(),
             (NodeState::Unknown, false) => String::new(),
-            (state, _) => format!("; its registration says {}", state.as_str()),
+            (state, _) => format!("; its registration reports {}", state.as_str()),
         };
         match facts.probe_state {
             ProbeState::Failing { error, since } => {
                 let since = since.to_short_string(self.now);
                 if error.kind == ProbeErrorKind::AccessDenied {
                     let message = format!(
-                        "{who} refuses the console's account: {} since {since}{tail}.",
+                        "{who} has refused the console's account since {since}: {}{tail}.",
                         error.message
                     );
                     (ReasonCode::AccessDenied, message)
                 } else {
                     let message = format!(
-                        "{who} runs but tells nothing: {} since {since}{tail}.",
+                        "{who} is running, but probes have failed since {since}: {}{tail}.",
                         error.message
                     );
                     (ReasonCode::NoEvidence, message)
@@ -179,15 +177,15 @@ impl<'a> ReasonCollector<'a> {
             }
             ProbeState::Pending => (
                 ReasonCode::NoEvidence,
-                format!("{who} has not been asked yet{tail}."),
+                format!("{who} has not been probed yet{tail}."),
             ),
             ProbeState::Unprobed => (
                 ReasonCode::NoEvidence,
-                format!("{who} is not asked by SQL{tail}."),
+                format!("{who} is not probed over SQL{tail}."),
             ),
             ProbeState::Stale | ProbeState::Fresh(_) => (
                 ReasonCode::NoEvidence,
-                format!("The last answer of {who} is too old to count{tail}."),
+                format!("The last answer of {who} is too old{tail}."),
             ),
         }
     }
@@ -225,13 +223,13 @@ fn not_primary_message(facts: &NodeFacts<'_>, who: &str) -> String {
         .and_then(|answer| answer.status.conf_id);
     match view {
         Some(conf_id) => format!(
-            "{who} reports another view (conf_id {conf_id}) than the Primary component, which does not list it."
+            "{who} reports a different view (conf_id {conf_id}), and the Primary component does not list it."
         ),
         None => format!("{who} is not in the Primary component."),
     }
 }
 
-/// What to read first.
+/// The order in which reasons are listed, most important first.
 const fn priority(code: ReasonCode) -> u8 {
     match code {
         ReasonCode::RivalPrimaries => 0,

@@ -1,7 +1,7 @@
-//! Whether two groups that both say Primary are one component in a change of views, or rivals (I23).
+//! Whether two groups that both report Primary are one component during a view change, or rivals (I23).
 //!
-//! Rivals can share state UUID and conf_id, so only member lists prove them apart; and polls are not simultaneous, so
-//! only time together proves that both exist.
+//! Rivals can share state UUID and conf_id, so only member lists prove that they are separate; and polls are not
+//! simultaneous, so only coexistence over time proves that both exist.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use std::time::Duration;
 use super::components::ViewGroup;
 use super::node_facts::{NodeFacts, ProbeAnswer};
 
-/// How much longer than `settle` an ambiguous contradiction must last: longer than Galera's own timeouts.
+/// How many times `settle_time` an ambiguous contradiction must last: longer than Galera's own timeouts.
 const AMBIGUOUS_SETTLE_FACTOR: u32 = 15;
 
-/// How two groups that report different views stand to each other.
+/// The relation of two groups that report different views.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GroupRelation {
-    /// Nothing contradicts their being one: each lists everybody who reports the other.
+    /// Nothing contradicts their being one component: each lists every reporter of the other.
     Same,
     /// One may be a former or later view of the other.
     Ambiguous,
@@ -23,18 +23,18 @@ pub(super) enum GroupRelation {
     Disjoint,
 }
 
-/// How far the proof of two groups being rivals has come.
+/// How far it is proven that two groups are rivals, or that two nodes have different histories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ConflictStatus {
-    /// Nothing, or what a change of views explains.
+    /// No contradiction, or one that a view change explains.
     None,
     /// They contradict each other, but not for long enough.
     Suspected,
-    /// They exist side by side.
+    /// They coexist.
     Proven,
 }
 
-/// How `older` stands to `newer`, both groups of Primary reporters.
+/// The relation of two groups that report Primary.
 pub(super) fn relation(
     newer: &ViewGroup<'_>,
     older: &ViewGroup<'_>,
@@ -64,33 +64,33 @@ pub(super) fn relation(
         return GroupRelation::Disjoint;
     }
     if newer.bucket == older.bucket {
-        // The same words from the same place cannot come from one component; from another place they can.
+        // Identical reports with the same local index cannot come from one component; with another index they can.
         return if newer.status.local_index == older.status.local_index {
             GroupRelation::Disjoint
         } else {
             GroupRelation::Same
         };
     }
-    let (left_out, unseen) = (
+    let (left_out_of_newer, left_out_of_older) = (
         unlisted_reporters(newer, older),
         unlisted_reporters(older, newer),
     );
     if fit_in_one_view(newer, older, nodes) {
         return GroupRelation::Same;
     }
-    if left_out == 0 && unseen == 0 {
+    if left_out_of_newer == 0 && left_out_of_older == 0 {
         return GroupRelation::Same;
     }
     let shared = !newer.members.is_disjoint(&older.members);
-    if shared || newer.unnamed >= left_out || older.unnamed >= unseen {
+    if shared || newer.unnamed >= left_out_of_newer || older.unnamed >= left_out_of_older {
         GroupRelation::Ambiguous
     } else {
         GroupRelation::Disjoint
     }
 }
 
-/// Whether two groups, not both with a list of their own, say that they are of one view and fit into it: the same number
-/// and size, a place for each, and room in the list that there is.
+/// Whether two groups, at most one of which has its view's list, fit into one view: the same conf_id and size, a distinct
+/// index for each reporter, and room in the list.
 fn fit_in_one_view(one: &ViewGroup<'_>, other: &ViewGroup<'_>, nodes: &[NodeFacts<'_>]) -> bool {
     let view = |group: &ViewGroup<'_>| group.status.conf_id.zip(group.status.cluster_size);
     let Some((conf_id, size)) = view(one) else {
@@ -99,7 +99,7 @@ fn fit_in_one_view(one: &ViewGroup<'_>, other: &ViewGroup<'_>, nodes: &[NodeFact
     if (one.list_matches_view && other.list_matches_view) || view(other) != Some((conf_id, size)) {
         return false;
     }
-    let places: Option<Vec<u64>> = [one, other]
+    let indexes: Option<Vec<u64>> = [one, other]
         .iter()
         .flat_map(|group| &group.reporters)
         .map(|&node| nodes[node].fresh_answer()?.status.local_index)
@@ -107,15 +107,15 @@ fn fit_in_one_view(one: &ViewGroup<'_>, other: &ViewGroup<'_>, nodes: &[NodeFact
     let has_room = |group: &ViewGroup<'_>, other: &ViewGroup<'_>| {
         !group.list_matches_view || unlisted_reporters(group, other) <= group.unnamed
     };
-    places.is_some_and(|places| {
-        let taken: BTreeSet<u64> = places.iter().copied().collect();
-        taken.len() == places.len() && taken.last().is_some_and(|&last| last < size)
+    indexes.is_some_and(|indexes| {
+        let distinct: BTreeSet<u64> = indexes.iter().copied().collect();
+        distinct.len() == indexes.len() && distinct.last().is_some_and(|&last| last < size)
     }) && has_room(one, other)
         && has_room(other, one)
 }
 
-/// The longest time that a reporter of one group and one of the other were both seen in their views without
-/// interruption; `None` when never at the same time. Only reporters that `counts` accepts are compared.
+/// The longest time for which a reporter of each group was seen in its view without interruption, both at the same time;
+/// `None` if never. Only reporters that `counts` accepts are compared.
 pub(super) fn longest_overlap(
     one: &ViewGroup<'_>,
     other: &ViewGroup<'_>,

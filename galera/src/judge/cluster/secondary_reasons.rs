@@ -1,4 +1,4 @@
-//! Reasons that accompany a verdict without changing it: what else somebody should look at.
+//! Reasons that accompany a verdict without changing it: what else an operator should look at.
 
 use super::node_facts::NodeFacts;
 use super::reasons::{ReasonCollector, node_label};
@@ -6,72 +6,74 @@ use super::verdict::VerdictContext;
 use crate::observe::observation::Evidence;
 use crate::view::{ClusterStatus, NodeState, ReasonCode, VerdictState};
 
-/// Adds what the evidence shows besides the verdict.
 pub(super) fn add_secondary_reasons(
-    case: &VerdictContext<'_>,
+    context: &VerdictContext<'_>,
     state: VerdictState,
     reasons: &mut ReasonCollector<'_>,
 ) {
-    add_registry_reasons(case, reasons);
-    add_registration_reasons(case, reasons);
-    add_disagreements(case, reasons);
+    add_registry_reasons(context, reasons);
+    add_registration_reasons(context, reasons);
+    add_disagreements(context, reasons);
     if state <= VerdictState::Degraded {
-        add_unknown_members(case, reasons);
+        add_unknown_members(context, reasons);
     }
 }
 
-fn add_registry_reasons(case: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) {
-    let health = &case.evidence.registry_health;
+fn add_registry_reasons(context: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) {
+    let health = &context.evidence.registry_health;
     if !health.reachable {
-        let since = health.since.to_short_string(case.now);
+        let since = health.since.to_short_string(context.now);
         let why = health.error.as_deref().unwrap_or("no answer");
         reasons.add_for_cluster(
             ReasonCode::RegistryUnreachable,
-            &format!("The registry cannot be read since {since}: {why}. What SQL says goes on."),
+            &format!(
+                "The registry has been unreachable since {since}: {why}. SQL monitoring continues."
+            ),
         );
     }
-    match case.evidence.unrecognized_keys {
+    match context.evidence.unrecognized_keys {
         0 => {}
         1 => reasons.add_for_cluster(
             ReasonCode::RegistryGarbage,
-            "One registry key of this cluster fits no known dialect.",
+            "One registry key of this cluster has an unrecognized format.",
         ),
         count => reasons.add_for_cluster(
             ReasonCode::RegistryGarbage,
-            &format!("{count} registry keys of this cluster fit no known dialect."),
+            &format!("{count} registry keys of this cluster have an unrecognized format."),
         ),
     }
 }
 
-/// Tells nodes known to the registry alone from nodes known to SQL alone.
-fn add_registration_reasons(case: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) {
-    let nodes = &case.gathered.nodes;
+/// Adds nodes that only the registry knows, and nodes that only SQL knows.
+fn add_registration_reasons(context: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) {
+    let nodes = &context.gathered.nodes;
     let Evidence {
-        registrations: registry,
+        registrations,
         registry_health,
         ..
-    } = case.evidence;
-    let lists_known = !case.components.observed.is_empty();
+    } = context.evidence;
+    let lists_known = !context.components.observed.is_empty();
     for (node, facts) in nodes.iter().enumerate() {
-        let listed = case
+        let listed = context
             .components
             .observed
             .iter()
-            .any(|seen| seen.members.contains(&node));
+            .any(|component| component.members.contains(&node));
         let unreachable = facts.state() == NodeState::Unreachable;
         if facts.registration.is_some() && unreachable && lists_known && !listed {
-            let claims = facts
-                .registration_after_probe_failure()
-                .is_some_and(|registered| {
-                    registered.status.cluster_status == Some(ClusterStatus::Primary)
-                });
-            let rest = if claims {
-                "; it says Primary, so it may be in a component that the console cannot see."
+            let claims_primary =
+                facts
+                    .registration_after_probe_failure()
+                    .is_some_and(|registered| {
+                        registered.status.cluster_status == Some(ClusterStatus::Primary)
+                    });
+            let rest = if claims_primary {
+                "; it reports Primary, so it may be in a component that the console cannot see."
             } else {
                 "."
             };
             let message = format!(
-                "{} is registered, but it does not answer and no member lists it{rest}",
+                "{} is in the registry but unreachable, and no member sees it{rest}",
                 node_label(facts)
             );
             reasons.add_for_node(ReasonCode::RegistrationWithoutNode, node, message);
@@ -80,10 +82,10 @@ fn add_registration_reasons(case: &VerdictContext<'_>, reasons: &mut ReasonColle
         if facts.fresh_answer().is_some()
             && unregistered
             && registry_health.reachable
-            && !registry.is_empty()
+            && !registrations.is_empty()
         {
             let message = format!(
-                "{} answers, but is not registered although other nodes are.",
+                "{} is running but not registered, although other nodes are.",
                 node_label(facts)
             );
             reasons.add_for_node(ReasonCode::NodeWithoutRegistration, node, message);
@@ -91,7 +93,7 @@ fn add_registration_reasons(case: &VerdictContext<'_>, reasons: &mut ReasonColle
     }
 }
 
-/// Whether the process that answers as `add_for_node` is registered by another of its addresses.
+/// Whether the process that answers as `node` is registered under another of its addresses.
 fn is_registered_under_alias(nodes: &[NodeFacts<'_>], node: usize) -> bool {
     let process = |facts: &NodeFacts<'_>| {
         facts
@@ -106,14 +108,14 @@ fn is_registered_under_alias(nodes: &[NodeFacts<'_>], node: usize) -> bool {
         .any(|facts| facts.registration.is_some() && process(facts) == Some(own))
 }
 
-/// A registration that was put well after the node's view settled and still tells another story.
-fn add_disagreements(case: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) {
-    for (node, facts) in case.gathered.nodes.iter().enumerate() {
+/// Adds registrations that were put well after the node's view settled and still contradict its SQL answer.
+fn add_disagreements(context: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) {
+    for (node, facts) in context.gathered.nodes.iter().enumerate() {
         let (Some(answer), Some(registered)) = (facts.fresh_answer(), facts.fresh_registration())
         else {
             continue;
         };
-        let settled = answer.view_since.plus(case.settings.settle_time);
+        let settled = answer.view_since.plus(context.settings.settle_time);
         if registered
             .observation
             .last_put_at
@@ -121,46 +123,47 @@ fn add_disagreements(case: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_
         {
             continue;
         }
-        let differs = |one: bool, what: &str, reasons: &mut ReasonCollector<'_>| {
-            if one {
+        let add_if = |differs: bool, what: &str, reasons: &mut ReasonCollector<'_>| {
+            if differs {
                 let message = format!(
-                    "{} and its registration tell different {what}.",
+                    "{} and its registration report different {what}.",
                     node_label(facts)
                 );
                 reasons.add_for_node(ReasonCode::SourcesDisagree, node, message);
             }
         };
-        let (sql, told) = (answer.status, &registered.status);
-        let status = told.cluster_status.is_some() && told.cluster_status != sql.cluster_status;
-        differs(status, "component statuses", reasons);
-        let uuid =
-            told.cluster_state_uuid.is_some() && told.cluster_state_uuid != sql.cluster_state_uuid;
-        differs(uuid, "state UUIDs", reasons);
+        let (sql, registered) = (answer.status, &registered.status);
+        let status =
+            registered.cluster_status.is_some() && registered.cluster_status != sql.cluster_status;
+        add_if(status, "component statuses", reasons);
+        let uuid = registered.cluster_state_uuid.is_some()
+            && registered.cluster_state_uuid != sql.cluster_state_uuid;
+        add_if(uuid, "state UUIDs", reasons);
     }
 }
 
-fn add_unknown_members(case: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) {
-    let Some(primary) = case.components.primary() else {
+fn add_unknown_members(context: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) {
+    let Some(primary) = context.components.primary() else {
         return;
     };
-    let nodes = &case.gathered.nodes;
+    let nodes = &context.gathered.nodes;
     let counted = primary
         .view
         .size
         .and_then(|size| usize::try_from(size).ok())
         .unwrap_or(0);
-    // A node that does not answer may be the one that a list without addresses counts.
-    let silent = nodes
+    // An unreachable node may be one of the members that a list without addresses counts.
+    let unreachable = nodes
         .iter()
         .enumerate()
         .filter(|(node, facts)| facts.fresh_answer().is_none() && !primary.members.contains(node))
         .count();
     let known = primary.members.len();
-    if counted > known + silent {
+    if counted > known + unreachable {
         reasons.add_for_cluster(
             ReasonCode::UnknownMembers,
             &format!(
-                "The Primary component counts {counted} members, of which {known} are known: an arbitrator, or a node that is neither configured nor registered."
+                "The Primary component has {counted} members, of which {known} are known; the others are arbitrators, or nodes that are neither configured nor registered."
             ),
         );
     }

@@ -1,7 +1,7 @@
-//! The judgement: which of the seven verdicts the evidence supports, and why.
+//! Decides which of the seven verdicts the evidence supports, and why.
 //!
-//! Order matters: what must never be overlooked comes first. Missing evidence never makes a verdict worse than
-//! `unknown` (I2, I18).
+//! Order matters: the states that must never be overlooked are checked first. Missing evidence never makes a verdict
+//! worse than `unknown` (I2, I18).
 
 use super::FoldSettings;
 use super::components::{ObservedComponents, ViewGroup};
@@ -12,7 +12,7 @@ use super::rivals::{ConflictStatus, conflict_status, period_overlap};
 use crate::observe::observation::Evidence;
 use crate::view::{ClusterStatus, NodeState, ReasonCode, VerdictReason, VerdictState};
 
-/// Everything the judgement rests on.
+/// The input of a verdict.
 pub(super) struct VerdictContext<'a> {
     pub(super) evidence: &'a Evidence,
     pub(super) gathered: &'a GatheredEvidence<'a>,
@@ -22,15 +22,15 @@ pub(super) struct VerdictContext<'a> {
 }
 
 /// The verdict and its reasons, most important first.
-pub(super) fn judge(case: &VerdictContext<'_>) -> (VerdictState, Vec<VerdictReason>) {
-    let mut reasons = ReasonCollector::new(case);
-    let state = decide_state(case, &mut reasons);
-    super::secondary_reasons::add_secondary_reasons(case, state, &mut reasons);
+pub(super) fn judge(context: &VerdictContext<'_>) -> (VerdictState, Vec<VerdictReason>) {
+    let mut reasons = ReasonCollector::new(context);
+    let state = decide_state(context, &mut reasons);
+    super::secondary_reasons::add_secondary_reasons(context, state, &mut reasons);
     (state, reasons.into_sorted())
 }
 
-fn decide_state(case: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) -> VerdictState {
-    let nodes = &case.gathered.nodes;
+fn decide_state(context: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) -> VerdictState {
+    let nodes = &context.gathered.nodes;
     if nodes.is_empty() {
         reasons.add_for_cluster(
             ReasonCode::NoEvidence,
@@ -38,59 +38,59 @@ fn decide_state(case: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) ->
         );
         return VerdictState::Unknown;
     }
-    let rivals = compare_primary_groups(case, reasons);
-    let histories = compare_histories(case, reasons, rivals != ConflictStatus::None);
+    let rivals = compare_primary_groups(context, reasons);
+    let histories = compare_histories(context, reasons, rivals != ConflictStatus::None);
     if rivals == ConflictStatus::Proven {
         return VerdictState::SplitBrain;
     }
     if histories == ConflictStatus::Proven {
         return VerdictState::Diverged;
     }
-    if case.components.primary().is_some() {
-        return verdict_with_primary(case, reasons, rivals.max(histories));
+    if context.components.primary().is_some() {
+        return verdict_with_primary(context, reasons, rivals.max(histories));
     }
     if nodes.iter().any(|facts| facts.fresh_answer().is_some()) {
-        return verdict_without_primary(case, reasons);
+        return verdict_without_primary(context, reasons);
     }
-    verdict_without_answers(case, reasons)
+    verdict_without_answers(context, reasons)
 }
 
-/// Compares every two groups that say Primary.
+/// Compares every two groups that report Primary.
 fn compare_primary_groups(
-    case: &VerdictContext<'_>,
+    context: &VerdictContext<'_>,
     reasons: &mut ReasonCollector<'_>,
 ) -> ConflictStatus {
-    let groups = &case.components.primary_groups;
+    let groups = &context.components.primary_groups;
     let mut worst = ConflictStatus::None;
-    for (place, newer) in groups.iter().enumerate() {
-        for older in &groups[place + 1..] {
+    for (index, newer) in groups.iter().enumerate() {
+        for older in &groups[index + 1..] {
             let rivalry = conflict_status(
                 newer,
                 older,
-                &case.gathered.nodes,
-                case.settings.settle_time,
+                &context.gathered.nodes,
+                context.settings.settle_time,
             );
             worst = worst.max(rivalry);
-            add_rivalry_reason(case, reasons, rivalry, newer, older);
+            add_rivalry_reason(context, reasons, rivalry, newer, older);
         }
     }
     worst
 }
 
 fn add_rivalry_reason(
-    case: &VerdictContext<'_>,
+    context: &VerdictContext<'_>,
     reasons: &mut ReasonCollector<'_>,
     rivalry: ConflictStatus,
     one: &ViewGroup<'_>,
     other: &ViewGroup<'_>,
 ) {
-    let names = |group: &ViewGroup<'_>| node_labels(case, &group.reporters);
+    let names = |group: &ViewGroup<'_>| node_labels(context, &group.reporters);
     match rivalry {
         ConflictStatus::None => {}
         ConflictStatus::Suspected => reasons.add_for_cluster(
             ReasonCode::SourcesDisagree,
             &format!(
-                "{} and {} both say Primary but report different views; whether they are separate components is not proven yet.",
+                "{} and {} both report Primary, but in different views; it is not proven yet that they are separate components.",
                 names(one),
                 names(other)
             ),
@@ -98,7 +98,7 @@ fn add_rivalry_reason(
         ConflictStatus::Proven => reasons.add_for_cluster(
             ReasonCode::RivalPrimaries,
             &format!(
-                "Two separate components say Primary: {} and {}. Both accept writes; stop the applications before anything else.",
+                "Two separate components report Primary: {} and {}. Both accept writes; stop the applications before anything else.",
                 names(one),
                 names(other)
             ),
@@ -106,21 +106,21 @@ fn add_rivalry_reason(
     }
 }
 
-fn node_labels(case: &VerdictContext<'_>, members: &[usize]) -> String {
+fn node_labels(context: &VerdictContext<'_>, members: &[usize]) -> String {
     let names: Vec<String> = members
         .iter()
-        .map(|&node| super::reasons::node_label(&case.gathered.nodes[node]))
+        .map(|&node| super::reasons::node_label(&context.gathered.nodes[node]))
         .collect();
     names.join(", ")
 }
 
 /// Compares the histories of nodes that answer.
 fn compare_histories(
-    case: &VerdictContext<'_>,
+    context: &VerdictContext<'_>,
     reasons: &mut ReasonCollector<'_>,
     rivals: bool,
 ) -> ConflictStatus {
-    let settled: Vec<(&NodeFacts<'_>, uuid::Uuid, (i64, i64))> = case
+    let histories: Vec<(&NodeFacts<'_>, uuid::Uuid, (i64, i64))> = context
         .gathered
         .nodes
         .iter()
@@ -128,18 +128,19 @@ fn compare_histories(
         .filter(|facts| facts.state() != NodeState::Joining)
         .filter_map(|facts| {
             let answer = facts.fresh_answer()?;
-            // A change of views makes no new history: what is proven stays so when a component loses a member.
+            // A view change does not start a new history: a proven difference stays proven when a component loses a member.
             let period = (answer.history_since.unix_millis(), answer.at.unix_millis());
             Some((facts, answer.status.cluster_state_uuid?, period))
         })
         .collect();
     let mut worst = ConflictStatus::None;
-    for (place, (one, uuid, period)) in settled.iter().enumerate() {
-        for (other, other_uuid, other_period) in &settled[place + 1..] {
+    for (index, (one, uuid, period)) in histories.iter().enumerate() {
+        for (other, other_uuid, other_period) in &histories[index + 1..] {
             if uuid == other_uuid {
                 continue;
             }
-            let proven = period_overlap(*period, *other_period) >= Some(case.settings.settle_time);
+            let proven =
+                period_overlap(*period, *other_period) >= Some(context.settings.settle_time);
             worst = worst.max(if proven {
                 ConflictStatus::Proven
             } else {
@@ -149,12 +150,12 @@ fn compare_histories(
                 let (code, rest) = if proven {
                     (
                         ReasonCode::StateUuidsDiffer,
-                        "they are not one cluster's data",
+                        "their data does not belong to one cluster",
                     )
                 } else {
                     (
                         ReasonCode::SourcesDisagree,
-                        "whether that lasts is not proven yet",
+                        "it is not proven yet that this lasts",
                     )
                 };
                 let (one, other) = (
@@ -163,7 +164,7 @@ fn compare_histories(
                 );
                 reasons.add_for_cluster(
                     code,
-                    &format!("{one} has the history {uuid} and {other} has {other_uuid}; {rest}."),
+                    &format!("{one} has history {uuid} and {other} has {other_uuid}; {rest}."),
                 );
             }
         }
@@ -172,22 +173,22 @@ fn compare_histories(
 }
 
 fn verdict_with_primary(
-    case: &VerdictContext<'_>,
+    context: &VerdictContext<'_>,
     reasons: &mut ReasonCollector<'_>,
     doubt: ConflictStatus,
 ) -> VerdictState {
-    let nodes = &case.gathered.nodes;
-    let Some(primary) = case.components.primary() else {
+    let nodes = &context.gathered.nodes;
+    let Some(primary) = context.components.primary() else {
         return VerdictState::Unknown;
     };
-    let in_step = |node: usize| {
+    let is_synced = |node: usize| {
         primary.members.contains(&node)
             && nodes[node].state() == NodeState::Synced
             && nodes[node]
                 .fresh_answer()
                 .is_some_and(|answer| answer.status.cluster_status == Some(ClusterStatus::Primary))
     };
-    // Without any expectation, those whom the component shows are all there is to ask about.
+    // If no member is expected, the verdict is about the members that the component shows.
     let expects = nodes.iter().any(|facts| facts.expected);
     let required: Vec<usize> = (0..nodes.len())
         .filter(|node| {
@@ -201,7 +202,7 @@ fn verdict_with_primary(
     let missing: Vec<usize> = required
         .iter()
         .copied()
-        .filter(|&node| !in_step(node))
+        .filter(|&node| !is_synced(node))
         .collect();
     for &node in &missing {
         reasons.add_for_member(node, primary.members.contains(&node));
@@ -210,19 +211,19 @@ fn verdict_with_primary(
         return VerdictState::Degraded;
     }
     let pending = |node: &usize| matches!(nodes[*node].probe_state, ProbeState::Pending);
-    let apart = case
+    let apart = context
         .components
         .primary_groups
         .iter()
         .find(|group| has_no_room_for(group, &required) && !is_catching_up(group, nodes));
     match (missing.len(), apart) {
-        // A former view of who comes back, or the first word of a rival: time tells which, and neither is health.
+        // A former view of a returning node, or the first answer of a rival: neither is healthy, and time shows which.
         (0, Some(group)) => {
             reasons.add_for_cluster(
                 ReasonCode::SourcesDisagree,
                 &format!(
-                    "All expected members say that they are Synced in a Primary component, but the view told by {} has no room for all of them; the views are changing, or there are two components.",
-                    node_labels(case, &group.reporters)
+                    "All expected members report Synced in a Primary component, but the view reported by {} has no room for all of them; the view is changing, or there are two components.",
+                    node_labels(context, &group.reporters)
                 ),
             );
             VerdictState::Degraded
@@ -239,7 +240,7 @@ fn verdict_with_primary(
             );
             VerdictState::Healthy
         }
-        // The first answers are on their way: nothing is known to be wrong.
+        // The first probes are still running: nothing is known to be wrong.
         _ if missing.iter().all(pending) => VerdictState::Unknown,
         _ => VerdictState::Degraded,
     }
@@ -251,7 +252,7 @@ fn has_no_room_for(group: &ViewGroup<'_>, required: &[usize]) -> bool {
     outside.count() > group.unnamed
 }
 
-/// Whether all who report a view are still on their way to the present one, so that it is a former view.
+/// Whether every reporter of a view still has a receive queue, so that the view may be a former one.
 fn is_catching_up(group: &ViewGroup<'_>, nodes: &[NodeFacts<'_>]) -> bool {
     group.reporters.iter().all(|&node| {
         nodes[node]
@@ -262,10 +263,10 @@ fn is_catching_up(group: &ViewGroup<'_>, nodes: &[NodeFacts<'_>]) -> bool {
 }
 
 fn verdict_without_primary(
-    case: &VerdictContext<'_>,
+    context: &VerdictContext<'_>,
     reasons: &mut ReasonCollector<'_>,
 ) -> VerdictState {
-    let nodes = &case.gathered.nodes;
+    let nodes = &context.gathered.nodes;
     let mut blind = false;
     for (node, facts) in nodes.iter().enumerate() {
         let primary = facts
@@ -274,7 +275,7 @@ fn verdict_without_primary(
                 registered.status.cluster_status == Some(ClusterStatus::Primary)
             });
         if primary {
-            reasons.add_sql_blind(node, "says Primary");
+            reasons.add_sql_blind(node, "reports Primary");
             blind = true;
         } else if facts.fresh_answer().is_none() && facts.expected {
             reasons.add_for_member(node, false);
@@ -289,14 +290,14 @@ fn verdict_without_primary(
     {
         reasons.add_for_cluster(
             ReasonCode::NoEvidence,
-            "Not every member has been asked yet.",
+            "Not every member has been probed yet.",
         );
         return VerdictState::Unknown;
     }
     let answering: Vec<usize> = (0..nodes.len())
         .filter(|&node| nodes[node].fresh_answer().is_some())
         .collect();
-    let names = node_labels(case, &answering);
+    let names = node_labels(context, &answering);
     let verb = if answering.len() == 1 {
         "answers but is"
     } else {
@@ -315,40 +316,40 @@ fn verdict_without_primary(
 }
 
 fn verdict_without_answers(
-    case: &VerdictContext<'_>,
+    context: &VerdictContext<'_>,
     reasons: &mut ReasonCollector<'_>,
 ) -> VerdictState {
-    let nodes = &case.gathered.nodes;
-    let stands = |facts: &NodeFacts<'_>| match facts.probe_state {
+    let nodes = &context.gathered.nodes;
+    let is_down = |facts: &NodeFacts<'_>| match facts.probe_state {
         ProbeState::Failing { error, .. } if error.kind.proves_stopped() => true,
         _ => facts.state() == NodeState::Stopped,
     };
     let mut alive = false;
     for (node, facts) in nodes.iter().enumerate() {
-        let runs = facts
+        let running = facts
             .registration_after_probe_failure()
             .is_some_and(|registered| {
                 crate::observe::registration::reports_running(&registered.observation.fields)
             });
-        if runs {
-            reasons.add_sql_blind(node, "says that it runs");
+        if running {
+            reasons.add_sql_blind(node, "reports a running server");
             alive = true;
         } else if facts.expected || !matches!(facts.probe_state, ProbeState::Unprobed) {
             reasons.add_for_member(node, false);
         }
     }
     let expects = nodes.iter().any(|facts| facts.expected);
-    if expects && !alive && nodes.iter().filter(|facts| facts.expected).all(stands) {
+    if expects && !alive && nodes.iter().filter(|facts| facts.expected).all(is_down) {
         reasons.add_for_cluster(
             ReasonCode::EverybodyDown,
-            "No expected member runs: every one refuses connections or reports itself stopped.",
+            "No expected member is running: each refuses connections or is reported as stopped.",
         );
         return VerdictState::Down;
     }
     if !alive {
         reasons.add_for_cluster(
             ReasonCode::NoEvidence,
-            "No member gives a fresh answer, and not every one is known to be down.",
+            "No member has answered recently, and not all of them are known to be down.",
         );
     }
     VerdictState::Unknown

@@ -1,17 +1,17 @@
-//! The order to bootstrap that a stopped cluster obeys: the value of `/galera/<cluster>/bootstrap`.
+//! The bootstrap order for a stopped cluster: the value of `/galera/<cluster>/bootstrap`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::NodeId;
 
-/// Who shall bootstrap, from where, and on whose behalf.
+/// An order to one node of a stopped cluster to bootstrap it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootstrapOrder {
-    /// Who shall bootstrap.
+    /// The node that is to bootstrap.
     pub node: NodeId,
     /// The position that it must have.
     pub position: String,
-    /// The action that it carries out; no order without one is obeyed. `null` in a plan, where there is none yet.
+    /// The action behind the order; an order without one is ignored. `null` in a plan, which has no action yet.
     pub action_id: Option<String>,
 }
 

@@ -1,27 +1,25 @@
-//! The registry's keys as they are, for people: each with its value, its lease, and whether it outlived its node.
+//! Lists the registry's keys for display: each with its value, its lease, and whether its node is gone.
 
 use super::{NodeField, ParsedKey, parse_key};
 use crate::id::{ClusterName, NodeId};
 use crate::timestamp::Timestamp;
 use crate::view::{ClusterView, NodeState, NodeView, RegistryKeyView, RegistryView, SourceKind};
 
-/// One key as etcd holds it.
+/// One key as stored in etcd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawKeyValue {
-    /// The whole key.
     pub key: Vec<u8>,
-    /// The whole value.
     pub value: Vec<u8>,
     /// etcd's `mod_revision`.
     pub mod_revision: i64,
-    /// The lease; 0 for none, as etcd says it.
+    /// The lease id; 0 without a lease, as in etcd.
     pub lease: i64,
-    /// Seconds until the lease expires, when known.
+    /// Seconds until the lease expires, if known.
     pub ttl: Option<i64>,
 }
 
-/// Lists `raw` as the registry's view of `cluster`; `view` tells which nodes are alive, `default_port` which spelling
-/// of a node's port the view uses.
+/// Lists the keys `raw` of `cluster`. `view` determines which nodes are alive; `default_port` is the port that its node
+/// ids omit.
 #[must_use]
 pub fn build_registry_view(
     prefix: &str,
@@ -77,9 +75,9 @@ fn key_view(
     }
 }
 
-/// The readable beginning of a value, and whether that is less than the whole.
+/// The beginning of a value as text, and whether it is truncated.
 fn truncated_value(value: &[u8]) -> (String, bool) {
-    // Four bytes a character at most: never decode megabytes to show a few lines.
+    // A character has at most four bytes: megabytes are not decoded to show a few lines.
     let head = &value[..value.len().min(RegistryKeyView::VALUE_SHOWN_MAX * 4)];
     let text = String::from_utf8_lossy(head);
     match text.char_indices().nth(RegistryKeyView::VALUE_SHOWN_MAX) {
@@ -88,7 +86,7 @@ fn truncated_value(value: &[u8]) -> (String, bool) {
     }
 }
 
-/// Why a node's key outlived what it speaks of; `None` when it did not or cannot be known.
+/// Why a node's key is stale; `None` if it is not, or if that is unknown.
 fn stale_reason(
     id: &NodeId,
     field: &NodeField,
@@ -106,20 +104,20 @@ fn stale_reason(
         find_source(node, SourceKind::Registry).is_none_or(|registry| registry.stale);
     if answers || listed {
         return (!field.is_durable() && view.registry.reachable && registry_stale)
-            .then(|| format!("{id} runs, but its registration is no longer renewed"));
+            .then(|| format!("{id} is running, but its registration is no longer renewed"));
     }
     let failed = sql.is_some_and(|sql| sql.error.is_some());
-    // Without a failed probe or a look at the registry, nothing is proven.
+    // Without a failed probe and a readable registry nothing is proven.
     if !failed || !view.registry.reachable || !registry_stale || node.state == NodeState::Stopped {
         return None;
     }
     Some(if raw.lease == 0 {
         format!(
-            "{id} does not answer and no member lists it; without a lease this key stays until somebody removes it"
+            "{id} is unreachable and no member lists it; without a lease this key stays until it is removed"
         )
     } else {
         format!(
-            "{id} does not answer, no member lists it, and its registration is no longer renewed"
+            "{id} is unreachable, no member lists it, and its registration is no longer renewed"
         )
     })
 }

@@ -1,47 +1,34 @@
-//! What a node's agent says that it is doing, and what follows for its server.
+//! The phase that a node's agent reports, and what it implies for the server.
 
 use std::collections::BTreeMap;
 
 use crate::position::Position;
 
-/// What a node's agent says it is doing.
+/// The phase of a node's agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AgentPhase {
-    /// The agent starts.
+    /// The agent is starting.
     Starting,
     /// The agent waits before it starts the server.
     Waiting,
-    /// The server starts and receives its state.
+    /// The server is starting and receives its state.
     Joining,
-    /// The server runs.
+    /// The server is running.
     Running,
-    /// The server stops or has stopped.
+    /// The server is stopping or has stopped.
     Stopping,
 }
 
+named_variants!(AgentPhase {
+    Starting => "starting",
+    Waiting => "waiting",
+    Joining => "joining",
+    Running => "running",
+    Stopping => "stopping",
+});
+
 impl AgentPhase {
-    /// Every phase.
-    pub const ALL: [Self; 5] = [
-        Self::Starting,
-        Self::Waiting,
-        Self::Joining,
-        Self::Running,
-        Self::Stopping,
-    ];
-
-    /// The phase's word in the registry.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Waiting => "waiting",
-            Self::Joining => "joining",
-            Self::Running => "running",
-            Self::Stopping => "stopping",
-        }
-    }
-
-    /// Reads the value of `phase`; `None` when it is no known word.
+    /// Parses the value of `phase`; `None` if it is unknown.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL
@@ -62,10 +49,10 @@ pub fn recovered_position(fields: &BTreeMap<String, String>) -> Option<Position>
     fields.get("recovered_position")?.parse().ok()
 }
 
-/// What an agent registers as `recovered_position` when its data have none to offer, as a server says it.
+/// The `recovered_position` of a node without a position, in a server's own notation.
 pub const NO_POSITION: &str = "00000000-0000-0000-0000-000000000000:-1";
 
-/// Whether the agent has said what its data hold, be it nothing.
+/// Whether the agent has reported a position, or that there is none.
 fn has_reported_data(fields: &BTreeMap<String, String>) -> bool {
     recovered_position(fields).is_some()
         || fields
@@ -73,7 +60,7 @@ fn has_reported_data(fields: &BTreeMap<String, String>) -> bool {
             .is_some_and(|value| value.trim() == NO_POSITION)
 }
 
-/// Whether the node's agent says that its server is stopped.
+/// Whether the agent reports its server as stopped.
 #[must_use]
 pub fn reports_stopped(fields: &BTreeMap<String, String>) -> bool {
     match AgentPhase::from_fields(fields) {
@@ -85,7 +72,7 @@ pub fn reports_stopped(fields: &BTreeMap<String, String>) -> bool {
     }
 }
 
-/// Whether the registration says that the server runs.
+/// Whether the agent reports its server as running.
 #[must_use]
 pub fn reports_running(fields: &BTreeMap<String, String>) -> bool {
     match AgentPhase::from_fields(fields) {

@@ -1,4 +1,5 @@
-//! From the entries of the audit trail to notices: requests to those who may approve, what became of them to the requester.
+//! Turns audit entries into notifications: requests for the approvers, decisions and outcomes for the requester, and
+//! incidents.
 
 use std::collections::BTreeMap;
 
@@ -8,21 +9,21 @@ use super::text::{TEXT_MAX, TITLE_MAX, truncate};
 use super::{ActionReference, Audience, Notification, NotificationKind, Severity};
 use crate::record::audit::{AuditEntry, AuditRecord};
 
-/// Requests remembered for the sake of their requesters. At most one of a cluster is open at a time, so this is never
-/// reached unless entries of ends are missing.
+/// Maximum number of open requests kept. A cluster has at most one open action, so this is reached only if entries
+/// about their ends are missing.
 const REQUESTS_MAX: usize = 1_000;
 
-/// How far the trail was read, and who requested what is still open.
+/// How far the audit trail was read, and the requests that are still open; stored in etcd.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditCursor {
-    /// The last entry that was taken in.
+    /// The last entry that was applied.
     pub sequence: u64,
-    /// By action.
+    /// By action id.
     #[serde(default)]
     requests: BTreeMap<String, OpenRequest>,
 }
 
-/// What later entries about an action do not repeat.
+/// What later entries about the same action do not repeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct OpenRequest {
     by: String,
@@ -30,7 +31,7 @@ struct OpenRequest {
 }
 
 impl AuditCursor {
-    /// Everything until `sequence` is known already.
+    /// Starts with the entries after `sequence`.
     #[must_use]
     pub fn starting_after(sequence: u64) -> Self {
         Self {
@@ -39,7 +40,7 @@ impl AuditCursor {
         }
     }
 
-    /// Takes the next entry in; what it is worth telling. One that was taken in before is worth nothing.
+    /// Applies the next entry and returns its notification, if any. An entry that was applied before has no effect.
     pub fn apply(&mut self, entry: &AuditEntry) -> Option<Notification> {
         if entry.sequence <= self.sequence {
             return None;
@@ -81,11 +82,11 @@ impl AuditCursor {
         };
         self.requests.insert(action, request);
         while self.requests.len() > REQUESTS_MAX {
-            // Identities begin with their time.
+            // Ids start with their creation time.
             self.requests.pop_first();
         }
         let alone = detail(record, "approvals_needed") == Some("0");
-        let wait = if alone { "" } else { "; it waits for approval" };
+        let wait = if alone { "" } else { "; waiting for approval" };
         let title = format!(
             "{} requested by {}{wait}",
             action_label(record, kind),
@@ -96,9 +97,9 @@ impl AuditCursor {
         lines.extend(detail(record, "reason").map(|reason| format!("Reason: {reason}")));
         lines.extend(
             detail(record, "break_glass")
-                .map(|codes| format!("Break-glass: it overrides the failed checks {codes}.")),
+                .map(|codes| format!("Emergency override of failed checks: {codes}.")),
         );
-        let mut notice = action_notification(
+        let mut notification = action_notification(
             id,
             NotificationKind::ActionRequested,
             record,
@@ -106,55 +107,64 @@ impl AuditCursor {
             &title,
             &lines,
         )?;
-        notice.severity = if detail(record, "break_glass").is_some() {
+        notification.severity = if detail(record, "break_glass").is_some() {
             Severity::Critical
         } else {
             Severity::Warning
         };
-        notice.audience = Audience::Approvers {
+        notification.audience = Audience::Approvers {
             except: record.actor.clone(),
         };
-        Some(notice)
+        Some(notification)
     }
 
-    fn on_decided(&mut self, id: String, record: &AuditRecord, word: &str) -> Option<Notification> {
+    fn on_decided(
+        &mut self,
+        id: String,
+        record: &AuditRecord,
+        decision: &str,
+    ) -> Option<Notification> {
         let action = record.subject.as_deref()?;
         let request = self.requests.get(action).cloned();
         let kind = request.as_ref().and_then(|request| request.kind.as_deref());
-        let title = format!("{} {word} by {}", action_label(record, kind), record.actor);
+        let title = format!(
+            "{} {decision} by {}",
+            action_label(record, kind),
+            record.actor
+        );
         let comment = detail(record, "comment").map(|comment| format!("Comment: {comment}"));
         let lines: Vec<String> = comment.into_iter().collect();
-        let mut notice = action_notification(
+        let mut notification = action_notification(
             id,
             NotificationKind::ActionDecided,
             record,
-            word,
+            decision,
             &title,
             &lines,
         )?;
-        notice.audience = match request.map(|request| request.by) {
-            // Whoever withdraws a request knows; those who might approve it do not.
+        notification.audience = match request.map(|request| request.by) {
+            // A requester who withdraws knows about it; the approvers do not.
             Some(requester) if requester == record.actor => {
                 Audience::Approvers { except: requester }
             }
             Some(name) => Audience::Person { name },
             None => Audience::Everyone,
         };
-        Some(notice)
+        Some(notification)
     }
 
     fn on_ended(&mut self, id: String, record: &AuditRecord) -> Option<Notification> {
         let request = self.requests.remove(record.subject.as_deref()?);
         let kind = request.as_ref().and_then(|request| request.kind.as_deref());
         let state = detail(record, "state")?;
-        // These were told as decisions.
+        // Already sent as decisions.
         if matches!(state, "rejected" | "cancelled") {
             return None;
         }
         let title = format!("{} {}", action_label(record, kind), outcome_phrase(state));
         let outcome = detail(record, "outcome").filter(|outcome| !outcome.is_empty());
         let lines: Vec<String> = outcome.map(str::to_owned).into_iter().collect();
-        let mut notice = action_notification(
+        let mut notification = action_notification(
             id,
             NotificationKind::ActionEnded,
             record,
@@ -162,15 +172,15 @@ impl AuditCursor {
             &title,
             &lines,
         )?;
-        notice.severity = match state {
+        notification.severity = match state {
             "succeeded" => Severity::Info,
             "failed" | "unverified" => Severity::Critical,
             _ => Severity::Warning,
         };
-        notice.audience = request.map_or(Audience::Everyone, |request| Audience::Person {
+        notification.audience = request.map_or(Audience::Everyone, |request| Audience::Person {
             name: request.by,
         });
-        Some(notice)
+        Some(notification)
     }
 }
 
@@ -178,7 +188,7 @@ fn detail<'a>(record: &'a AuditRecord, name: &str) -> Option<&'a str> {
     record.detail.get(name).map(String::as_str)
 }
 
-/// The action in words: of which kind where that is known, and of which cluster.
+/// The action's cluster and its kind, if known.
 fn action_label(record: &AuditRecord, kind: Option<&str>) -> String {
     let kind = match kind {
         Some("bootstrap") => "bootstrap",
@@ -196,9 +206,9 @@ fn outcome_phrase(state: &str) -> String {
     match state {
         "succeeded" => "succeeded".to_owned(),
         "failed" => "failed".to_owned(),
-        "unverified" => "ended without proof of its outcome".to_owned(),
+        "unverified" => "ended unverified".to_owned(),
         "expired" => "expired".to_owned(),
-        "superseded" => "was not carried out: the situation changed".to_owned(),
+        "superseded" => "was superseded: the cluster changed".to_owned(),
         other => format!("ended: {other}"),
     }
 }
@@ -234,11 +244,11 @@ fn action_notification(
 fn incident_notification(
     id: String,
     record: &AuditRecord,
-    word: &str,
+    event: &str,
     severity: Severity,
 ) -> Notification {
     let name = detail(record, "title").or(record.subject.as_deref());
-    let title = format!("Incident {word}: {}", name.unwrap_or("without a title"));
+    let title = format!("Incident {event}: {}", name.unwrap_or("untitled"));
     let text = detail(record, "text").unwrap_or_default();
     let path = match &record.cluster {
         Some(cluster) => format!("/clusters/{cluster}"),

@@ -1,29 +1,27 @@
-//! Targets and deliveries as the API shows them. Secrets are never among it.
+//! Targets and deliveries as the API returns them, without secrets.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Notification, TargetRules};
 use crate::timestamp::Timestamp;
 
-/// How a target is reached.
+/// The kind of channel that a target uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChannelKind {
-    /// A signed HTTP request of our own shape.
+    /// A signed HTTP request in the console's own format.
     Webhook,
-    /// An incoming webhook as Slack (Mattermost, Rocket.Chat, …) takes it.
+    /// An incoming webhook of Slack, Mattermost, Rocket.Chat and others.
     Slack,
-    /// Prometheus Alertmanager.
     Alertmanager,
-    /// E-mail by SMTP.
+    /// E-mail over SMTP.
     Email,
 }
 
 impl ChannelKind {
-    /// Every kind.
     pub const ALL: [Self; 4] = [Self::Webhook, Self::Slack, Self::Alertmanager, Self::Email];
 
-    /// The word in JSON.
+    /// The kind as in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -35,39 +33,37 @@ impl ChannelKind {
     }
 }
 
-/// One attempt to deliver a notice.
+/// One attempt to deliver a notification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryAttempt {
-    /// When it began.
     pub at: Timestamp,
-    /// How long it took, in milliseconds.
+    /// Duration in milliseconds.
     pub millis: u64,
-    /// The receiver's status: HTTP's, or SMTP's.
+    /// HTTP or SMTP status.
     pub status: Option<u16>,
-    /// Why it failed; `None` for success.
+    /// `None` if it succeeded.
     pub error: Option<String>,
-    /// The beginning of what the receiver answered.
+    /// The beginning of the receiver's response.
     #[serde(default)]
     pub answer: String,
 }
 
-/// What became of a notice for a target.
+/// The state of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryState {
-    /// It waits to be sent, or to be sent again.
+    /// Waiting for the first or another attempt.
     Waiting,
-    /// The receiver took it.
+    /// Accepted by the receiver.
     Delivered,
-    /// It was given up.
+    /// Given up after the last attempt.
     Failed,
 }
 
 impl DeliveryState {
-    /// Every state.
     pub const ALL: [Self; 3] = [Self::Waiting, Self::Delivered, Self::Failed];
 
-    /// The word in JSON and addresses.
+    /// The state as in JSON and URLs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -78,69 +74,59 @@ impl DeliveryState {
     }
 }
 
-/// A notice on its way to a target.
+/// The delivery of a notification to a target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
-    /// The target's identity.
     pub target: String,
-    /// What is told.
     pub notice: Notification,
-    /// What became of it.
     pub state: DeliveryState,
-    /// When it was handed over to be sent, the last time.
+    /// When it was last queued.
     pub queued_at: Timestamp,
-    /// When it is sent next.
+    /// When the next attempt is due.
     pub next_at: Option<Timestamp>,
-    /// When it was delivered or given up.
+    /// When it was delivered, or failed for good.
     pub ended_at: Option<Timestamp>,
-    /// How often it was sent since it was queued.
+    /// Number of attempts since it was queued.
     pub attempts: u32,
     /// The last attempts, oldest first.
     #[serde(default)]
     pub tries: Vec<DeliveryAttempt>,
 }
 
-/// A target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetView {
-    /// Its identity.
     pub id: String,
-    /// Its name for people.
+    /// Display name.
     pub name: String,
-    /// Whether anything is told to it.
+    /// Whether notifications are sent to it.
     pub enabled: bool,
-    /// How it is reached.
     #[serde(rename = "type")]
     pub channel: ChannelKind,
-    /// Its address; of Slack's only the host, because the rest is the secret.
+    /// Its URL; for Slack only the host, because the rest is secret.
     pub url: Option<String>,
     /// Whether it has a secret (`secret`, or `authorization`).
     pub has_secret: bool,
     /// Recipients of e-mail.
     #[serde(default)]
     pub to: Vec<String>,
-    /// Whether e-mail goes to the accounts that a notice concerns.
+    /// Whether e-mail is sent to the accounts that a notification concerns.
     #[serde(default)]
     pub people: bool,
-    /// What it is told.
     #[serde(flatten)]
     pub rules: TargetRules,
-    /// When it was last changed.
     pub changed_at: Timestamp,
-    /// Who changed it.
     pub changed_by: String,
-    /// What is to be compared by whoever changes it.
+    /// Must be sent back with a change; a stale revision is refused.
     pub revision: i64,
-    /// How many notices wait for it.
+    /// Number of deliveries waiting.
     pub waiting: usize,
-    /// The newest delivery that was tried.
+    /// The newest delivery that was attempted.
     pub last: Option<Delivery>,
 }
 
-/// Every target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TargetList {
-    /// By name.
+    /// Sorted by name.
     pub targets: Vec<TargetView>,
     /// Whether the console can send e-mail.
     pub smtp: bool,
@@ -149,8 +135,7 @@ pub struct TargetList {
 /// Some deliveries, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryList {
-    /// The deliveries.
     pub deliveries: Vec<Delivery>,
-    /// How many more there are that match.
+    /// Number of further matching deliveries.
     pub more: usize,
 }

@@ -1,4 +1,4 @@
-//! The sentences of notices.
+//! The sentences of notifications.
 
 use super::verdicts::VerdictChange;
 use super::{ClusterProblem, ProblemPhase};
@@ -6,22 +6,22 @@ use crate::id::ClusterName;
 use crate::timestamp::Timestamp;
 use crate::view::VerdictState;
 
-/// Longest text of a notice, in characters: what people write (reasons, comments) may be long.
+/// Longest text of a notification, in characters: reasons and comments may be long.
 pub const TEXT_MAX: usize = 2_000;
-/// Longest title of a notice, in characters.
+/// Longest title of a notification, in characters.
 pub const TITLE_MAX: usize = 200;
 
-/// What a verdict means, after the cluster's name.
+/// The verdict as a predicate after the cluster's name.
 #[must_use]
 pub const fn verdict_phrase(verdict: VerdictState) -> &'static str {
     match verdict {
         VerdictState::Healthy => "is healthy",
         VerdictState::Degraded => "is degraded",
-        VerdictState::Unknown => "cannot be seen by the console",
+        VerdictState::Unknown => "cannot be monitored",
         VerdictState::NoPrimary => "has no Primary component",
         VerdictState::Down => "is down",
-        VerdictState::Diverged => "holds histories that differ",
-        VerdictState::SplitBrain => "has a split brain: two components are Primary",
+        VerdictState::Diverged => "has diverged: its nodes hold different histories",
+        VerdictState::SplitBrain => "is in split brain: two components are Primary",
     }
 }
 
@@ -37,7 +37,7 @@ const fn verdict_name(verdict: VerdictState) -> &'static str {
     }
 }
 
-/// The title and the text of a verdict that is told. `passed` is what happened since the last message.
+/// The title and text of a verdict notification. `passed` are the changes since the last one.
 pub(super) fn verdict_text(
     cluster: &ClusterName,
     current: &VerdictChange,
@@ -47,13 +47,9 @@ pub(super) fn verdict_text(
     let phrase = verdict_phrase(current.to);
     let (title, mut lines) = match problem.phase {
         ProblemPhase::Resolved => {
-            let (since, lasted) = (problem.since, problem.since.age(current.at).as_secs());
+            let duration = format_duration(problem.since.age(current.at).as_secs());
             let was = verdict_name(problem.before);
-            let line = format!(
-                "It was not since {} ({}); last told: {was}.",
-                since.to_short_string(current.at),
-                format_duration(lasted)
-            );
+            let line = format!("Unhealthy for {duration}; last notification said {was}.");
             (format!("{cluster} is healthy again"), vec![line])
         }
         ProblemPhase::Opened | ProblemPhase::Changed => {
@@ -62,14 +58,16 @@ pub(super) fn verdict_text(
     };
     if passed.len() > 1 {
         lines.push(format!(
-            "Since the last message: {}.",
+            "Since the last notification: {}.",
             format_changes(passed, current.at)
         ));
     }
     if problem.phase == ProblemPhase::Changed {
         let since = problem.since.to_short_string(current.at);
         let before = verdict_name(problem.before);
-        lines.push(format!("Not healthy since {since}; last told: {before}."));
+        lines.push(format!(
+            "Unhealthy since {since}; last notification said {before}."
+        ));
     }
     (
         truncate(&title, TITLE_MAX),
@@ -88,7 +86,7 @@ fn format_changes(passed: &[&VerdictChange], now: Timestamp) -> String {
     steps.join(", ")
 }
 
-/// A duration for a sentence.
+/// A duration in its two largest units.
 #[must_use]
 pub fn format_duration(seconds: u64) -> String {
     match seconds {
@@ -99,7 +97,7 @@ pub fn format_duration(seconds: u64) -> String {
     }
 }
 
-/// `text` with at most `limit` characters.
+/// `text` shortened to `limit` characters, with an ellipsis.
 #[must_use]
 pub fn truncate(text: &str, limit: usize) -> String {
     if text.chars().count() <= limit {

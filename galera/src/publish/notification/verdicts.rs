@@ -1,9 +1,10 @@
-//! From the changes of a cluster's verdict to notices: what lasted long enough, grouped, and quiet when it should be.
+//! Turns the changes of a cluster's verdict into notifications: only lasting changes, grouped, and muted during
+//! maintenance.
 //!
-//! For each target the cluster's present verdict is compared with the one that was told last. When they differ for the
-//! target's minimum duration, and the last message is older than the target's window, the present one is told. So a
-//! verdict that passes is never told, and neither is its end; changes in quick succession become one message; and
-//! nothing is told twice. Split brain waits for nothing.
+//! For each target, [`VerdictTracker`] compares the cluster's current verdict with that of the target's
+//! [`LastNotification`]. When they have differed for the target's minimum duration, and the last notification is older
+//! than the target's window, the current verdict is sent. So neither a short change nor its end is sent, changes in
+//! quick succession become one notification, and nothing is sent twice. Split brain is sent immediately.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,68 +19,65 @@ use crate::id::ClusterName;
 use crate::timestamp::Timestamp;
 use crate::view::VerdictState;
 
-/// The console's own blindness is told only when it lasts: every restart begins with it.
+/// An unknown verdict is sent only when it lasts this long: every restart of the console begins with it.
 pub const UNKNOWN_MIN_DURATION: Duration = Duration::from_secs(30);
-/// Most changes that are remembered for the sake of a message that names them.
+/// Maximum number of changes kept to be listed in a notification.
 const RECENT_MAX: usize = 16;
-/// Most reasons of a verdict that are remembered.
+/// Maximum number of reasons kept per change.
 const REASONS_MAX: usize = 8;
 
-/// One change of the verdict.
+/// A change of the verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerdictChange {
-    /// Its place in the cluster's chronicle.
+    /// Its sequence number in the cluster's history.
     pub sequence: u64,
-    /// When it happened.
     pub at: Timestamp,
-    /// The verdict since.
     pub to: VerdictState,
-    /// Why, in sentences.
+    /// In sentences.
     #[serde(default)]
     pub reasons: Vec<String>,
 }
 
-/// What a target was told last about a cluster.
+/// The last notification about a cluster that was sent to a target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastNotification {
-    /// The verdict.
     pub verdict: VerdictState,
-    /// The change that led to it.
+    /// Sequence number of the change.
     pub sequence: u64,
-    /// When it was told.
     pub at: Timestamp,
-    /// Since when the cluster was not healthy then.
+    /// Since when the cluster was unhealthy then.
     pub since: Timestamp,
 }
 
-/// The verdict of one cluster as the notices know it.
+/// One cluster's recent verdicts and what was sent about them; stored in etcd.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerdictTracker {
-    /// How far the cluster's chronicle was read.
+    /// The last event of the cluster's history that was applied.
     pub sequence: u64,
-    /// The last changes, oldest first; the last one is the present verdict.
+    /// Oldest first; the last one is the current verdict.
     recent: Vec<VerdictChange>,
-    /// Since when the cluster is not healthy.
-    trouble: Option<Timestamp>,
+    /// Since when the cluster has been unhealthy.
+    #[serde(rename = "trouble")]
+    unhealthy_since: Option<Timestamp>,
     /// By target.
+    #[serde(rename = "told")]
     last_notification: BTreeMap<String, LastNotification>,
 }
 
-/// What decides about telling beside the changes themselves.
+/// What decides about sending, apart from the changes.
 pub struct NotificationContext<'a> {
-    /// The cluster.
     pub cluster: &'a ClusterName,
-    /// Every target that is to be told anything, by its identity.
+    /// Every enabled target, by id.
     pub targets: &'a BTreeMap<String, TargetRules>,
-    /// Whether the cluster was in maintenance at a moment.
+    /// Whether the cluster was in maintenance at a time.
     pub in_maintenance: &'a (dyn Fn(Timestamp) -> bool + Sync),
 }
 
-/// A notice for one target.
+/// A target's id, and a notification for it.
 pub type AddressedNotification = (String, Notification);
 
 impl VerdictTracker {
-    /// Nothing is known of what happened until `sequence`.
+    /// Starts with the events after `sequence`.
     #[must_use]
     pub fn starting_after(sequence: u64) -> Self {
         Self {
@@ -88,66 +86,65 @@ impl VerdictTracker {
         }
     }
 
-    /// The verdict now.
+    /// The change to the current verdict.
     #[must_use]
     pub fn current(&self) -> Option<&VerdictChange> {
         self.recent.last()
     }
 
-    /// What `target` was told last.
     #[must_use]
     pub fn last_notification(&self, target: &str) -> Option<&LastNotification> {
         self.last_notification.get(target)
     }
 
-    /// Every target that was last told of a verdict other than `healthy`.
+    /// Every target whose last notification was about a verdict other than `healthy`.
     pub fn open_problems(&self) -> impl Iterator<Item = (&str, &LastNotification)> {
         self.last_notification
             .iter()
-            .filter(|(_, told)| told.verdict != VerdictState::Healthy)
-            .map(|(target, told)| (target.as_str(), told))
+            .filter(|(_, last)| last.verdict != VerdictState::Healthy)
+            .map(|(target, last)| (target.as_str(), last))
     }
 
-    /// What each target was told last and still holds, as a notice: for receivers that forget what is not repeated.
+    /// The open problem of each target as a notification again, for receivers that expire what is not repeated.
     #[must_use]
     pub fn open_notifications(&self, cluster: &ClusterName) -> Vec<AddressedNotification> {
         self.open_problems()
-            .map(|(target, told)| {
+            .map(|(target, last)| {
                 let change = self
                     .recent
                     .iter()
-                    .find(|change| change.sequence == told.sequence);
+                    .find(|change| change.sequence == last.sequence);
                 let problem = ClusterProblem {
                     phase: ProblemPhase::Opened,
-                    since: told.since,
-                    verdict: told.verdict,
+                    since: last.since,
+                    verdict: last.verdict,
                     before: VerdictState::Healthy,
                 };
-                let notice = Notification {
-                    id: format!("{cluster}.{}", told.sequence),
+                let notification = Notification {
+                    id: format!("{cluster}.{}", last.sequence),
                     kind: NotificationKind::Verdict,
-                    at: change.map_or(told.at, |change| change.at),
+                    at: change.map_or(last.at, |change| change.at),
                     cluster: Some(cluster.clone()),
-                    severity: Severity::of(told.verdict),
-                    title: format!("{cluster} {}", text::verdict_phrase(told.verdict)),
+                    severity: Severity::of(last.verdict),
+                    title: format!("{cluster} {}", text::verdict_phrase(last.verdict)),
                     text: change.map_or_else(String::new, |change| change.reasons.join("\n")),
                     path: format!("/clusters/{cluster}"),
                     problem: Some(problem),
                     action: None,
                     audience: Audience::Everyone,
                 };
-                (target.to_owned(), notice)
+                (target.to_owned(), notification)
             })
             .collect()
     }
 
-    /// Takes a change in without telling anybody: how a cluster came to where it is.
+    /// Applies a past change without sending anything.
     pub fn replay(&mut self, change: VerdictChange) {
         self.sequence = self.sequence.max(change.sequence);
         if change.to == VerdictState::Healthy {
-            self.trouble = None;
-        } else if self.trouble.is_none() {
-            self.trouble = Some(change.at);
+            self.unhealthy_since = None;
+        } else if self.unhealthy_since.is_none() {
+            self.unhealthy_since = Some(change.at);
         }
         self.recent.push(VerdictChange {
             reasons: change.reasons.into_iter().take(REASONS_MAX).collect(),
@@ -157,57 +154,54 @@ impl VerdictTracker {
         self.recent.drain(..surplus);
     }
 
-    /// Takes a change in. What was due before it happened is told, however late it is taken in; except that the console
-    /// was blind, which nobody has to learn afterwards.
+    /// Applies a change. Returns what was due before it happened, however late it is applied; except an unknown verdict,
+    /// which is not reported in hindsight.
     pub fn apply(
         &mut self,
         change: VerdictChange,
-        circumstances: &NotificationContext<'_>,
+        context: &NotificationContext<'_>,
     ) -> Vec<AddressedNotification> {
-        let blind = self
+        let was_unknown = self
             .current()
             .is_some_and(|current| current.to == VerdictState::Unknown);
-        let told = if blind {
+        let notifications = if was_unknown {
             Vec::new()
         } else {
-            self.advance(change.at, circumstances)
+            self.advance(change.at, context)
         };
         self.replay(change);
-        told
+        notifications
     }
 
-    /// Tells what is due until `now`.
+    /// Returns what is due by `now`.
     pub fn advance(
         &mut self,
         now: Timestamp,
-        circumstances: &NotificationContext<'_>,
+        context: &NotificationContext<'_>,
     ) -> Vec<AddressedNotification> {
         let Some(current) = self.recent.last().cloned() else {
             return Vec::new();
         };
-        let mut notices = Vec::new();
-        for (target, rules) in circumstances.targets {
-            let Some(due) = self.due_for(target, rules, &current, circumstances.cluster) else {
+        let mut notifications = Vec::new();
+        for (target, rules) in context.targets {
+            let Some(due) = self.due_for(target, rules, &current, context.cluster) else {
                 continue;
             };
             let urgent = matches!(current.to, VerdictState::SplitBrain | VerdictState::Healthy);
-            if due > now || (!urgent && (circumstances.in_maintenance)(now)) {
+            if due > now || (!urgent && (context.in_maintenance)(now)) {
                 continue;
             }
-            let at = if urgent || !(circumstances.in_maintenance)(due) {
+            let at = if urgent || !(context.in_maintenance)(due) {
                 due
             } else {
                 now
             };
-            notices.push((
-                target.clone(),
-                self.notify(target, &current, at, circumstances),
-            ));
+            notifications.push((target.clone(), self.notify(target, &current, at, context)));
         }
-        notices
+        notifications
     }
 
-    /// When the next thing is due; it may be held back by maintenance, and then lies in the past.
+    /// When the next notification is due; in the past if it is held back by maintenance.
     #[must_use]
     pub fn next_due(
         &self,
@@ -221,7 +215,7 @@ impl VerdictTracker {
             .min()
     }
 
-    /// Forgets targets that are gone. Returns whether there were any.
+    /// Drops targets that no longer exist. Returns whether there were any.
     pub fn retain_targets(&mut self, exists: impl Fn(&str) -> bool) -> bool {
         let before = self.last_notification.len();
         self.last_notification.retain(|target, _| exists(target));
@@ -235,8 +229,8 @@ impl VerdictTracker {
         current: &VerdictChange,
         cluster: &ClusterName,
     ) -> Option<Timestamp> {
-        let told = self.last_notification.get(target);
-        let verdict = told.map_or(VerdictState::Healthy, |told| told.verdict);
+        let last = self.last_notification.get(target);
+        let verdict = last.map_or(VerdictState::Healthy, |last| last.verdict);
         if current.to == verdict || !rules.accepts(NotificationKind::Verdict, Some(cluster)) {
             return None;
         }
@@ -249,7 +243,7 @@ impl VerdictTracker {
         }
         let window = Duration::from_secs(rules.window_seconds.into());
         let lasted = current.at.plus(minimum);
-        Some(told.map_or(lasted, |told| lasted.max(told.at.plus(window))))
+        Some(last.map_or(lasted, |last| lasted.max(last.at.plus(window))))
     }
 
     fn notify(
@@ -257,21 +251,21 @@ impl VerdictTracker {
         target: &str,
         current: &VerdictChange,
         at: Timestamp,
-        circumstances: &NotificationContext<'_>,
+        context: &NotificationContext<'_>,
     ) -> Notification {
-        let told = self.last_notification.get(target);
-        let before = told.map_or(VerdictState::Healthy, |told| told.verdict);
+        let last = self.last_notification.get(target);
+        let before = last.map_or(VerdictState::Healthy, |last| last.verdict);
         let phase = match (before, current.to) {
             (_, VerdictState::Healthy) => ProblemPhase::Resolved,
             (VerdictState::Healthy, _) => ProblemPhase::Opened,
             _ => ProblemPhase::Changed,
         };
-        // A problem that is over began when it was told to have begun.
-        let since = match (phase, told) {
-            (ProblemPhase::Resolved | ProblemPhase::Changed, Some(told)) => told.since,
-            _ => self.trouble.unwrap_or(current.at),
+        // A later notification gives the same start of the problem as the first.
+        let since = match (phase, last) {
+            (ProblemPhase::Resolved | ProblemPhase::Changed, Some(last)) => last.since,
+            _ => self.unhealthy_since.unwrap_or(current.at),
         };
-        let after = told.map_or(0, |told| told.sequence);
+        let after = last.map_or(0, |last| last.sequence);
         let passed: Vec<&VerdictChange> = self
             .recent
             .iter()
@@ -283,27 +277,27 @@ impl VerdictTracker {
             verdict: current.to,
             before,
         };
-        let (title, text) = text::verdict_text(circumstances.cluster, current, &problem, &passed);
-        let notice = Notification {
-            id: format!("{}.{}", circumstances.cluster, current.sequence),
+        let (title, text) = text::verdict_text(context.cluster, current, &problem, &passed);
+        let notification = Notification {
+            id: format!("{}.{}", context.cluster, current.sequence),
             kind: NotificationKind::Verdict,
             at: current.at,
-            cluster: Some(circumstances.cluster.clone()),
+            cluster: Some(context.cluster.clone()),
             severity: Severity::of(current.to),
             title,
             text,
-            path: format!("/clusters/{}", circumstances.cluster),
+            path: format!("/clusters/{}", context.cluster),
             problem: Some(problem),
             action: None,
             audience: Audience::Everyone,
         };
-        let told = LastNotification {
+        let last = LastNotification {
             verdict: current.to,
             sequence: current.sequence,
             at,
             since,
         };
-        self.last_notification.insert(target.to_owned(), told);
-        notice
+        self.last_notification.insert(target.to_owned(), last);
+        notification
     }
 }

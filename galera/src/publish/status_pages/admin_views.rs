@@ -1,4 +1,4 @@
-//! Pages and what they tell as the interface for people gives them: without the hashes of secrets.
+//! Status pages and their content as the API returns them: without the hashes of secrets.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,27 +8,21 @@ use super::{
 };
 use crate::timestamp::Timestamp;
 
-/// A link without its hash.
+/// A [`Link`] without its hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessLinkView {
-    /// Names the link, so that it can be revoked.
     pub id: String,
-    /// Whom it is for.
+    /// What or whom it is for.
     pub label: String,
-    /// Who made it.
     pub created_by: String,
-    /// When.
     pub created_at: Timestamp,
-    /// When it ends by itself.
     pub expires_at: Option<Timestamp>,
-    /// When somebody ended it.
     pub revoked_at: Option<Timestamp>,
-    /// Whether it leads anywhere.
+    /// Whether it is neither expired nor revoked.
     pub valid: bool,
 }
 
 impl AccessLinkView {
-    /// `link` as of `now`.
     #[must_use]
     pub fn of(link: &Link, now: Timestamp) -> Self {
         Self {
@@ -43,30 +37,24 @@ impl AccessLinkView {
     }
 }
 
-/// A page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusPageView {
-    /// Its name in the address.
     pub slug: Slug,
-    /// What was decided about it.
     #[serde(flatten)]
     pub settings: PageSettings,
-    /// Its links, oldest first.
+    /// Oldest first.
     pub links: Vec<AccessLinkView>,
-    /// Who made it.
     pub created_by: String,
-    /// When.
     pub created_at: Timestamp,
-    /// When it was last changed.
     pub changed_at: Timestamp,
-    /// What a change rests on.
+    /// Must be sent back with a change; a stale revision is refused.
     pub revision: i64,
-    /// Its whole address, without any secret.
+    /// Its absolute URL, without any secret.
     pub url: String,
 }
 
 impl StatusPageView {
-    /// `page` as of `now`; `console` is the console's own address.
+    /// `console` is the console's base URL.
     #[must_use]
     pub fn of(page: &StatusPageRecord, revision: i64, console: &str, now: Timestamp) -> Self {
         Self {
@@ -86,44 +74,37 @@ impl StatusPageView {
     }
 }
 
-/// A new link; its secret is given once, here.
+/// A new link; its secret is returned only here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreatedAccessLink {
-    /// The link.
     #[serde(flatten)]
     pub link: AccessLinkView,
-    /// The secret.
     pub secret: String,
-    /// The whole address.
+    /// Its absolute URL, with the secret.
     pub url: String,
 }
 
-/// Every page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusPageList {
-    /// By their slugs.
+    /// Sorted by slug.
     pub pages: Vec<StatusPageView>,
 }
 
 /// Incidents, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IncidentList {
-    /// The incidents.
     pub incidents: Vec<Incident>,
 }
 
-/// A maintenance and where it stands.
+/// A maintenance with its phase.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaintenanceView {
-    /// The maintenance.
     #[serde(flatten)]
     pub maintenance: Maintenance,
-    /// Where it stands.
     pub phase: MaintenancePhase,
 }
 
 impl MaintenanceView {
-    /// `maintenance` as of `now`.
     #[must_use]
     pub fn of(maintenance: Maintenance, now: Timestamp) -> Self {
         Self {
@@ -136,13 +117,11 @@ impl MaintenanceView {
 /// Maintenance, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaintenanceList {
-    /// The maintenance.
     pub maintenance: Vec<MaintenanceView>,
 }
 
 /// Announcements, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnnouncementList {
-    /// The announcements.
     pub announcements: Vec<Announcement>,
 }

@@ -1,4 +1,4 @@
-//! Announcements: words for everybody who reads a page, tied to no cluster.
+//! Announcements for the readers of status pages, not tied to a cluster.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,51 +6,46 @@ use super::refusal::{validate_line, validate_text};
 use super::{Slug, StatusPageRefusal, TEXT_MAX, TITLE_MAX};
 use crate::timestamp::Timestamp;
 
-/// Most pages that an announcement names.
+/// Maximum number of pages per announcement.
 const PAGES_MAX: usize = 100;
 
-/// What it takes to announce something.
+/// A request to publish an announcement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewAnnouncement {
-    /// What it is called.
     pub title: String,
-    /// What is announced.
     pub text: String,
-    /// The pages that tell it; every page when none is named.
+    /// Every page when empty.
     #[serde(default)]
     pub pages: Vec<Slug>,
-    /// When it goes by itself.
+    /// When it expires.
     #[serde(default)]
     pub until: Option<Timestamp>,
 }
 
-/// An announcement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announcement {
-    /// Names it; sorts by time.
+    /// Unique; sorts by time.
     pub id: String,
-    /// What it is called.
     pub title: String,
-    /// What is announced; plain text.
+    /// Plain text.
     pub text: String,
-    /// The pages that tell it; every page when none is named.
+    /// Every page when empty.
     #[serde(default)]
     pub pages: Vec<Slug>,
-    /// When it was announced.
     pub at: Timestamp,
-    /// Who announced it. Never shown on a status page.
+    /// Never shown on a status page.
     pub by: String,
-    /// When it goes by itself.
+    /// When it expires.
     #[serde(default)]
     pub until: Option<Timestamp>,
-    /// When somebody took it back.
+    /// When it was withdrawn.
     #[serde(default)]
     pub withdrawn_at: Option<Timestamp>,
 }
 
 impl Announcement {
-    /// Announces something.
+    /// Creates an announcement.
     ///
     /// # Errors
     /// [`StatusPageRefusal`] for the first rule that `new` breaks.
@@ -62,13 +57,13 @@ impl Announcement {
     ) -> Result<Self, StatusPageRefusal> {
         if new.until.is_some_and(|until| until <= at) {
             return Err(StatusPageRefusal::TimeOrder {
-                later: "the end of an announcement",
+                later: "the end of the announcement",
                 earlier: "now",
             });
         }
         if new.pages.len() > PAGES_MAX {
             return Err(StatusPageRefusal::TooMany {
-                what: "pages of an announcement",
+                what: "pages per announcement",
                 limit: PAGES_MAX,
             });
         }
@@ -84,10 +79,10 @@ impl Announcement {
         })
     }
 
-    /// The announcement taken back.
+    /// The announcement, withdrawn.
     ///
     /// # Errors
-    /// [`StatusPageRefusal::AnnouncementWithdrawn`].
+    /// [`StatusPageRefusal::AnnouncementWithdrawn`] if it already is.
     pub fn withdrawn(&self, at: Timestamp) -> Result<Self, StatusPageRefusal> {
         if self.withdrawn_at.is_some() {
             return Err(StatusPageRefusal::AnnouncementWithdrawn);
@@ -98,13 +93,13 @@ impl Announcement {
         })
     }
 
-    /// Whether `page` tells it at `now`.
+    /// Whether `page` shows it at `now`.
     #[must_use]
     pub fn is_shown_on(&self, page: &Slug, now: Timestamp) -> bool {
         self.is_current(now) && (self.pages.is_empty() || self.pages.contains(page))
     }
 
-    /// Whether it is told anywhere at `now`.
+    /// Whether it is shown on any page at `now`.
     #[must_use]
     pub fn is_current(&self, now: Timestamp) -> bool {
         self.withdrawn_at.is_none() && self.until.is_none_or(|until| now < until)
@@ -118,7 +113,7 @@ mod tests {
     const AT: Timestamp = Timestamp::from_unix_millis(1_795_420_800_000);
 
     #[test]
-    fn an_announcement_is_told_where_and_while_it_is_meant() {
+    fn an_announcement_is_shown_on_its_pages_until_it_ends() {
         let later = AT.plus(std::time::Duration::from_secs(60));
         let new = NewAnnouncement {
             title: "New address".to_owned(),

@@ -1,4 +1,5 @@
-//! Incidents that the console opens and resolves by itself: when a bad state lasted, and when it has been well for as long.
+//! Automatic incidents: opened when a cluster has been unhealthy for long enough, resolved when it has been healthy for
+//! as long. [`HealthEpisode`] follows the verdicts, [`next_incident_step`] decides.
 
 use std::time::Duration;
 
@@ -7,20 +8,20 @@ use crate::id::ClusterName;
 use crate::timestamp::Timestamp;
 use crate::view::VerdictState;
 
-/// How long a cluster has been what; kept from verdict to verdict, so that one bad state after another is one episode.
+/// Tracks how long a cluster has been unhealthy. Consecutive bad states count as one episode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HealthEpisode {
     verdict: Option<VerdictState>,
-    /// Since when it is not available.
+    /// Since when the cluster has been unavailable.
     unavailable_since: Option<Timestamp>,
-    /// Since when it is degraded or not available.
+    /// Since when it has been degraded or unavailable.
     impaired_since: Option<Timestamp>,
-    /// Since when it is healthy.
+    /// Since when it has been healthy.
     healthy_since: Option<Timestamp>,
 }
 
 impl HealthEpisode {
-    /// Takes note of a verdict and of when it began. What is unknown is neither bad nor well.
+    /// Applies a verdict that began at `since`. Unknown is neither unhealthy nor healthy.
     pub fn observe(&mut self, verdict: VerdictState, since: Timestamp) {
         let holds = |now: bool, before: Option<Timestamp>| now.then(|| before.unwrap_or(since));
         let down = is_unavailable(verdict);
@@ -33,7 +34,7 @@ impl HealthEpisode {
         self.verdict = Some(verdict);
     }
 
-    /// Since when it is bad by the rule.
+    /// Since when the cluster has been bad as defined by `rule`.
     fn bad_since(&self, rule: AutoIncidentRule) -> Option<Timestamp> {
         if rule.degraded {
             self.impaired_since
@@ -53,17 +54,18 @@ const fn is_unavailable(verdict: VerdictState) -> bool {
     )
 }
 
-/// What the console does by itself.
+/// What to do about an incident.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AutoIncidentStep {
-    /// Opens this incident, unless one of its identity exists.
+    /// Open this incident, unless one with its id exists.
     Open(Incident),
-    /// Replaces the incident by this one.
+    /// Replace the incident by this version.
     Update(Incident),
 }
 
-/// What is to be done about `cluster` at `now`. `rule` is the pages' most eager one; `incidents` are all that concern the
-/// cluster, open and resolved; `quiet` while it is being maintained, which hides no split brain; `by` is the replica's name.
+/// Decides what to do about `cluster` at `now`. `rule` is the earliest rule of its pages; `incidents` are all of the
+/// cluster, open and resolved; `quiet` is set during maintenance, which does not mute a split brain; `by` is the
+/// replica's name.
 #[must_use]
 pub fn next_incident_step(
     cluster: &ClusterName,
@@ -76,8 +78,8 @@ pub fn next_incident_step(
 ) -> Option<AutoIncidentStep> {
     let open = incidents.iter().find(|incident| incident.is_open());
     if let Some(incident) = open {
-        let patience = incident.automatic?;
-        return follow_up(incident, patience, episode, by, now).map(AutoIncidentStep::Update);
+        let delay_secs = incident.automatic?;
+        return follow_up(incident, delay_secs, episode, by, now).map(AutoIncidentStep::Update);
     }
     let split = episode.verdict == Some(VerdictState::SplitBrain);
     let rule = rule.filter(|_| !quiet || split)?;
@@ -85,7 +87,7 @@ pub fn next_incident_step(
     if since.age(now) < seconds(rule.after_secs) {
         return None;
     }
-    // Somebody resolved it although it lasts: theirs is the last word.
+    // An operator resolved it during this episode: do not open another one.
     let settled = |incident: &&&Incident| incident.resolved_at.is_some_and(|at| at >= since);
     if incidents.iter().any(|incident| settled(&incident)) {
         return None;
@@ -106,7 +108,7 @@ pub fn next_incident_step(
 
 fn follow_up(
     incident: &Incident,
-    patience: u32,
+    delay_secs: u32,
     episode: &HealthEpisode,
     by: &str,
     now: Timestamp,
@@ -114,12 +116,13 @@ fn follow_up(
     let update = |state, text: &str| incident.with_update(state, text, by, now).ok();
     let well = episode.healthy_since.map(|since| since.age(now));
     match (well, incident.state) {
-        (Some(lasted), _) if lasted >= seconds(patience) => {
-            update(IncidentState::Resolved, "Everything works again.")
-        }
+        (Some(lasted), _) if lasted >= seconds(delay_secs) => update(
+            IncidentState::Resolved,
+            "The database is fully operational again.",
+        ),
         (Some(_), IncidentState::Investigating) => update(
             IncidentState::Monitoring,
-            "Everything works again. We watch it for a while before we call it resolved.",
+            "The database is fully operational again. We are monitoring it before resolving this incident.",
         ),
         (None, IncidentState::Monitoring) if episode.unavailable_since.is_some() => {
             let (_, text) = public_text(episode.verdict?);
@@ -129,24 +132,24 @@ fn follow_up(
     }
 }
 
-/// A title and a text for people who know nothing of clusters.
+/// A title and a text for readers who do not know Galera.
 const fn public_text(verdict: VerdictState) -> (&'static str, &'static str) {
     match verdict {
         VerdictState::Degraded => (
-            "Running with fewer members",
-            "The database works, but a part of it is missing. The people in charge have been shown this.",
+            "Reduced redundancy",
+            "The database is working with reduced redundancy. This incident was opened automatically.",
         ),
         VerdictState::SplitBrain => (
-            "Parts of the database disagree",
-            "Parts of the database take writes apart from each other. Do not rely on it until this is resolved.",
+            "Data may be inconsistent",
+            "Parts of the database accept writes independently of each other. Do not rely on it until this is resolved.",
         ),
         VerdictState::Diverged => (
-            "Parts of the database disagree",
+            "Data may be inconsistent",
             "Parts of the database hold different data. Do not rely on it until this is resolved.",
         ),
         _ => (
-            "Database not available",
-            "The database takes no reads or writes at the moment. The people in charge have been shown this.",
+            "Database unavailable",
+            "The database is not accepting reads or writes. This incident was opened automatically.",
         ),
     }
 }
@@ -155,9 +158,9 @@ const fn seconds(count: u32) -> Duration {
     Duration::from_secs(count as u64)
 }
 
-/// One identity for one episode of one cluster, whichever replica opens the incident.
+/// The id of an episode's incident, the same on every replica.
 fn incident_id(cluster: &ClusterName, since: Timestamp) -> String {
-    // FNV-1a: it only has to differ between the names of some hundred clusters.
+    // FNV-1a: enough to distinguish the names of a few hundred clusters.
     let hash = cluster
         .as_str()
         .bytes()
@@ -217,8 +220,8 @@ mod tests {
         let episode = episode(&[(0, VerdictState::NoPrimary), (50, VerdictState::Down)]);
         assert_eq!(step(&episode, &[], 59), None);
         let incident = opened(&episode, 60);
-        assert_eq!(incident.title, "Database not available");
-        // Whoever opens it calls it the same.
+        assert_eq!(incident.title, "Database unavailable");
+        // Every replica gives it the same id.
         assert_eq!(incident.id, opened(&episode, 90).id);
     }
 
@@ -235,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_degraded_cluster_counts_only_where_the_page_says_so() {
+    fn a_degraded_cluster_counts_only_if_configured() {
         let degraded = episode(&[(0, VerdictState::Degraded)]);
         assert_eq!(step(&degraded, &[], 10_000), None);
         let rule = AutoIncidentRule {
@@ -288,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn people_have_the_last_word() {
+    fn an_operators_resolution_is_final() {
         let down = episode(&[(0, VerdictState::Down)]);
         let incident = opened(&down, 60);
         let resolved = incident

@@ -1,4 +1,4 @@
-//! Incidents: what went wrong, told in updates, until it is resolved.
+//! Incidents with a timeline of updates, until they are resolved.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,22 +7,21 @@ use super::{StatusPageRefusal, TEXT_MAX, TITLE_MAX, UPDATES_MAX};
 use crate::id::ClusterName;
 use crate::timestamp::Timestamp;
 
-/// How far an incident is.
+/// The state of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IncidentState {
-    /// Nobody knows the cause yet.
+    /// The cause is not known yet.
     Investigating,
     /// The cause is known.
     Identified,
-    /// It seems to be over, and is watched.
+    /// A fix is in place and is being monitored.
     Monitoring,
-    /// It is over.
     Resolved,
 }
 
 impl IncidentState {
-    /// Every state, in the order of a usual incident.
+    /// In their usual order.
     pub const ALL: [Self; 4] = [
         Self::Investigating,
         Self::Identified,
@@ -30,7 +29,7 @@ impl IncidentState {
         Self::Resolved,
     ];
 
-    /// The word in JSON, forms and the audit trail.
+    /// The state as in JSON, forms and the audit trail.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -45,27 +44,21 @@ impl IncidentState {
 /// One entry of an incident's timeline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IncidentUpdate {
-    /// When it was said.
     pub at: Timestamp,
-    /// Who said it: an account, or a replica of the console. Never shown on a status page.
+    /// An account or a replica of the console. Never shown on a status page.
     pub by: String,
-    /// How far the incident was then.
     pub state: IncidentState,
-    /// What was said; plain text.
+    /// Plain text.
     pub text: String,
 }
 
-/// What it takes to open an incident.
+/// A request to open an incident.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewIncident {
-    /// The clusters that it concerns.
     pub clusters: Vec<ClusterName>,
-    /// What it is called.
     pub title: String,
-    /// What is known so far.
     pub text: String,
-    /// How far it is.
     #[serde(default = "investigating")]
     pub state: IncidentState,
 }
@@ -74,27 +67,20 @@ fn investigating() -> IncidentState {
     IncidentState::Investigating
 }
 
-/// An incident.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incident {
-    /// Names it; sorts by time.
+    /// Unique; sorts by time.
     pub id: String,
-    /// What it is called.
     pub title: String,
-    /// The clusters that it concerns.
     pub clusters: Vec<ClusterName>,
-    /// How far it is.
     pub state: IncidentState,
-    /// When it was opened.
     pub opened_at: Timestamp,
-    /// When it was resolved.
     #[serde(default)]
     pub resolved_at: Option<Timestamp>,
-    /// For an incident that the console opened by itself: how many seconds the cluster has to be well before the
-    /// console resolves it.
+    /// Set for an automatic incident: how many seconds the cluster must be healthy before it is resolved.
     #[serde(default)]
     pub automatic: Option<u32>,
-    /// Its timeline, oldest first; never empty.
+    /// Oldest first; never empty.
     pub updates: Vec<IncidentUpdate>,
 }
 
@@ -128,10 +114,10 @@ impl Incident {
         })
     }
 
-    /// The incident with one more update, which may resolve it.
+    /// The incident with another update, which may resolve it.
     ///
     /// # Errors
-    /// [`StatusPageRefusal`] when it is resolved already, or for the first rule that the text breaks.
+    /// [`StatusPageRefusal`] if it is already resolved, or for the first rule that the text breaks.
     pub fn with_update(
         &self,
         state: IncidentState,
@@ -142,11 +128,11 @@ impl Incident {
         if !self.is_open() {
             return Err(StatusPageRefusal::IncidentResolved);
         }
-        // The last place is kept for the update that resolves it.
+        // The last place is reserved for the update that resolves it.
         let room = UPDATES_MAX - usize::from(state != IncidentState::Resolved);
         if self.updates.len() >= room {
             return Err(StatusPageRefusal::TooMany {
-                what: "updates of an incident",
+                what: "updates per incident",
                 limit: UPDATES_MAX,
             });
         }

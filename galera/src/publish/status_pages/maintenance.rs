@@ -1,4 +1,4 @@
-//! Planned maintenance: told ahead, and a reason to keep alarms quiet while it lasts.
+//! Planned maintenance: announced in advance, and mutes notifications while it lasts.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,64 +7,52 @@ use super::{StatusPageRefusal, TEXT_MAX, TITLE_MAX};
 use crate::id::ClusterName;
 use crate::timestamp::Timestamp;
 
-/// What it takes to plan a maintenance.
+/// A request to schedule maintenance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewMaintenance {
-    /// The clusters that it concerns.
     pub clusters: Vec<ClusterName>,
-    /// What it is called.
     pub title: String,
-    /// What will happen.
     pub text: String,
-    /// When it begins; now when it is left out.
+    /// The default is now.
     #[serde(default)]
     pub from: Option<Timestamp>,
-    /// When it ends.
     pub until: Timestamp,
 }
 
-/// Where a maintenance stands.
+/// The phase of a maintenance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MaintenancePhase {
-    /// It has not begun.
     Planned,
-    /// It lasts.
     Current,
-    /// It is over, or was called off.
+    /// Over or cancelled.
     Over,
 }
 
 /// A planned maintenance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Maintenance {
-    /// Names it; sorts by when it was planned.
+    /// Unique; sorts by when it was scheduled.
     pub id: String,
-    /// What it is called.
     pub title: String,
-    /// What will happen; plain text.
+    /// Plain text.
     pub text: String,
-    /// The clusters that it concerns.
     pub clusters: Vec<ClusterName>,
-    /// When it begins.
     pub from: Timestamp,
-    /// When it ends by itself.
+    /// The scheduled end.
     pub until: Timestamp,
-    /// Who planned it.
     pub planned_by: String,
-    /// When it was planned.
     pub planned_at: Timestamp,
-    /// When somebody ended it early, or called it off.
+    /// When it was ended early or cancelled.
     #[serde(default)]
     pub ended_at: Option<Timestamp>,
-    /// Who did.
     #[serde(default)]
     pub ended_by: Option<String>,
 }
 
 impl Maintenance {
-    /// Plans a maintenance.
+    /// Schedules a maintenance.
     ///
     /// # Errors
     /// [`StatusPageRefusal`] for the first rule that `new` breaks.
@@ -78,13 +66,13 @@ impl Maintenance {
         let from = new.from.unwrap_or(at);
         if new.until <= from {
             return Err(StatusPageRefusal::TimeOrder {
-                later: "the end of a maintenance",
-                earlier: "its beginning",
+                later: "the end of the maintenance",
+                earlier: "its start",
             });
         }
         if new.until <= at {
             return Err(StatusPageRefusal::TimeOrder {
-                later: "the end of a maintenance",
+                later: "the end of the maintenance",
                 earlier: "now",
             });
         }
@@ -102,10 +90,10 @@ impl Maintenance {
         })
     }
 
-    /// The maintenance ended early, or called off before it began.
+    /// The maintenance, ended early or cancelled before it began.
     ///
     /// # Errors
-    /// [`StatusPageRefusal::MaintenanceOver`].
+    /// [`StatusPageRefusal::MaintenanceOver`] if it is already over.
     pub fn ended(&self, by: &str, at: Timestamp) -> Result<Self, StatusPageRefusal> {
         if self.phase(at) == MaintenancePhase::Over {
             return Err(StatusPageRefusal::MaintenanceOver);
@@ -117,7 +105,6 @@ impl Maintenance {
         })
     }
 
-    /// Where it stands at `now`.
     #[must_use]
     pub fn phase(&self, now: Timestamp) -> MaintenancePhase {
         if now >= self.ends_at() {
@@ -129,13 +116,13 @@ impl Maintenance {
         }
     }
 
-    /// Whether `cluster` is being maintained at `now`.
+    /// Whether `cluster` is in maintenance at `now`.
     #[must_use]
     pub fn covers(&self, cluster: &ClusterName, now: Timestamp) -> bool {
         self.phase(now) == MaintenancePhase::Current && self.clusters.contains(cluster)
     }
 
-    /// When it is over, as far as is known.
+    /// The scheduled or early end.
     #[must_use]
     pub fn ends_at(&self) -> Timestamp {
         self.ended_at.map_or(self.until, |at| at.min(self.until))

@@ -1,4 +1,4 @@
-//! A page: which clusters it shows, to whom, and how much of them.
+//! A status page's settings: which clusters it shows, to whom, and in how much detail.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,79 +10,76 @@ use super::{LINKS_MAX, Slug, StatusPageRefusal, TITLE_MAX};
 use crate::id::ClusterName;
 use crate::timestamp::Timestamp;
 
-/// Most origins that may show a page in a frame.
+/// Maximum number of origins that may embed a page.
 const ORIGINS_MAX: usize = 20;
-/// Longest wait for an automatic incident, in seconds: a day.
+/// Longest delay of automatic incidents, in seconds: a day.
 const AUTO_INCIDENT_DELAY_MAX_SECS: u32 = 86_400;
 
 /// Who may see a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PageVisibility {
-    /// Everybody who can reach the console.
+    /// Anyone who can reach the console.
     Public,
-    /// Whoever has one of its secret links, and everybody who is signed in.
-    AccessLink,
-    /// Everybody who is signed in.
+    /// Anyone with one of its secret links, and every signed-in account.
+    Link,
+    /// Every signed-in account.
     #[default]
     Members,
 }
 
 impl PageVisibility {
-    /// Every visibility, widest first.
-    pub const ALL: [Self; 3] = [Self::Public, Self::AccessLink, Self::Members];
+    /// Widest first.
+    pub const ALL: [Self; 3] = [Self::Public, Self::Link, Self::Members];
 
-    /// The word in JSON and forms.
+    /// The visibility as in JSON and forms.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Public => "public",
-            Self::AccessLink => "link",
+            Self::Link => "link",
             Self::Members => "members",
         }
     }
 }
 
-/// A cluster as a page shows it.
+/// A cluster that a page shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PageCluster {
-    /// The cluster.
     pub cluster: ClusterName,
-    /// Its public name; the cluster's own when it is left out.
+    /// Its public name; the default is the cluster's own.
     #[serde(default)]
     pub name: String,
 }
 
-/// What a page tells beyond states; nothing of it unless an administrator says so.
+/// Which details of nodes a page shows; the default is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NodeDetailSettings {
-    /// Each node by the name that it gives itself, with its state.
+    /// Each node's `wsrep_node_name` and state.
     pub hosts: bool,
-    /// Each node's address.
     pub addresses: bool,
-    /// The server versions.
     pub versions: bool,
-    /// The last committed sequence number.
+    /// Each node's last committed sequence number.
     pub positions: bool,
 }
 
 impl NodeDetailSettings {
-    /// Whether nodes are listed at all.
+    /// Whether nodes are listed.
     #[must_use]
     pub const fn any(self) -> bool {
         self.hosts || self.addresses || self.versions || self.positions
     }
 }
 
-/// When an incident is opened without anybody's doing.
+/// When an incident is opened automatically.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AutoIncidentRule {
-    /// How long the bad state has to last, in seconds; recovery is believed after the same time.
+    /// How long the bad state must last, in seconds; the incident is resolved after the same time without it.
     pub after_secs: u32,
-    /// Whether a degraded cluster counts as bad; otherwise only one that is not available.
+    /// Whether degraded counts as bad; otherwise only unavailable does.
     #[serde(default)]
     pub degraded: bool,
 }
@@ -96,13 +93,13 @@ impl Default for AutoIncidentRule {
     }
 }
 
-/// A site that may show the page in a frame: scheme, host and port.
+/// A site that may embed the page: scheme, host and port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct EmbedOrigin(String);
 
 impl EmbedOrigin {
-    /// The origin as text; every character of it is harmless in a header.
+    /// Contains only characters that are safe in a header.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -133,8 +130,8 @@ impl FromStr for EmbedOrigin {
         let is_port = |port: &str| {
             port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|p| p > 0)
         };
-        let fits = host.len() <= 253 && labels.into_iter().all(label) && port.is_none_or(is_port);
-        fits.then(|| Self(lower.clone())).ok_or_else(refused)
+        let valid = host.len() <= 253 && labels.into_iter().all(label) && port.is_none_or(is_port);
+        valid.then(|| Self(lower.clone())).ok_or_else(refused)
     }
 }
 
@@ -152,58 +149,50 @@ impl<'de> Deserialize<'de> for EmbedOrigin {
     }
 }
 
-/// A secret link to a page. The secret itself is nowhere: only its hash is kept.
+/// A secret link to a page. The secret itself is not stored, only its hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
-    /// Names the link, so that it can be revoked.
     pub id: String,
-    /// Whom it is for.
+    /// What or whom it is for.
     pub label: String,
-    /// SHA-256 of the secret, in hexadecimal.
+    /// Hexadecimal SHA-256 of the secret.
     pub hash: String,
-    /// Who made it.
     pub created_by: String,
-    /// When.
     pub created_at: Timestamp,
-    /// When it ends by itself.
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
-    /// When somebody ended it.
     #[serde(default)]
     pub revoked_at: Option<Timestamp>,
 }
 
 impl Link {
-    /// Whether it leads anywhere.
+    /// Whether it is neither expired nor revoked.
     #[must_use]
     pub fn is_valid(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|at| now < at)
     }
 }
 
-/// What an administrator decides about a page.
+/// The settings of a page.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageSettings {
-    /// What it is called.
     pub title: String,
-    /// Its clusters, in their order.
+    /// In the order in which they are shown.
     pub clusters: Vec<PageCluster>,
-    /// Who may see it.
     #[serde(default)]
     pub visibility: PageVisibility,
-    /// What it tells beyond states.
     #[serde(default)]
     pub show: NodeDetailSettings,
-    /// Who may show it in a frame.
+    /// Sites that may embed the page.
     #[serde(default)]
     pub embed: Vec<EmbedOrigin>,
-    /// When incidents are opened without anybody's doing; never when it is left out.
+    /// `None` opens no incidents automatically.
     #[serde(default)]
     pub automatic: Option<AutoIncidentRule>,
 }
 
 impl PageSettings {
-    /// The settings as they are kept.
+    /// The settings, normalized.
     ///
     /// # Errors
     /// [`StatusPageRefusal`] for the first rule that they break.
@@ -217,7 +206,7 @@ impl PageSettings {
                 listed.name = listed.cluster.to_string();
             }
             listed.name = validate_line("public name", &listed.name, TITLE_MAX)?;
-            // Readers could not tell them apart.
+            // Readers could not distinguish them.
             if names.contains(&listed.name) {
                 return Err(StatusPageRefusal::Duplicate(listed.name.clone()));
             }
@@ -238,30 +227,25 @@ impl PageSettings {
     }
 }
 
-/// A status page.
+/// A status page, as stored in etcd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusPageRecord {
-    /// Its name in the address.
     pub slug: Slug,
-    /// What was decided about it.
     #[serde(flatten)]
     pub settings: PageSettings,
-    /// Its secret links, oldest first.
+    /// Oldest first.
     #[serde(default)]
     pub links: Vec<Link>,
-    /// Who made it.
     pub created_by: String,
-    /// When.
     pub created_at: Timestamp,
-    /// When it was last changed.
     pub changed_at: Timestamp,
 }
 
 impl StatusPageRecord {
-    /// A new page with checked settings.
+    /// Creates a page.
     ///
     /// # Errors
-    /// [`StatusPageRefusal`].
+    /// [`StatusPageRefusal`] for the first rule that the settings break.
     pub fn new(
         slug: Slug,
         settings: PageSettings,
@@ -281,7 +265,7 @@ impl StatusPageRecord {
     /// The page with other settings.
     ///
     /// # Errors
-    /// [`StatusPageRefusal`].
+    /// [`StatusPageRefusal`] for the first rule that they break.
     pub fn with_settings(
         &self,
         settings: PageSettings,
@@ -294,31 +278,31 @@ impl StatusPageRecord {
         })
     }
 
-    /// The page with one more link. The oldest links that lead nowhere any more make room.
+    /// The page with another link. If there are too many, the oldest expired and revoked links are removed.
     ///
     /// # Errors
-    /// [`StatusPageRefusal`] when it has too many valid links, or needs none.
+    /// [`StatusPageRefusal`] if it has too many valid links, or does not use links.
     pub fn with_link(&self, mut link: Link) -> Result<Self, StatusPageRefusal> {
-        if self.settings.visibility != PageVisibility::AccessLink {
+        if self.settings.visibility != PageVisibility::Link {
             return Err(StatusPageRefusal::LinkNotNeeded);
         }
         let at = link.created_at;
         link.label = validate_line("label", &link.label, TITLE_MAX)?;
         if link.expires_at.is_some_and(|expires| expires <= at) {
             return Err(StatusPageRefusal::TimeOrder {
-                later: "the end of a link",
+                later: "the end of the link",
                 earlier: "now",
             });
         }
         let mut page = self.clone();
         page.links.push(link);
         while page.links.len() > LINKS_MAX {
-            let dead = page.links.iter().position(|link| !link.is_valid(at));
-            match dead {
+            let invalid = page.links.iter().position(|link| !link.is_valid(at));
+            match invalid {
                 Some(place) => drop(page.links.remove(place)),
                 None => {
                     return Err(StatusPageRefusal::TooMany {
-                        what: "valid links of a page",
+                        what: "valid links per page",
                         limit: LINKS_MAX,
                     });
                 }
@@ -328,10 +312,10 @@ impl StatusPageRecord {
         Ok(page)
     }
 
-    /// The page with a link ended; `None` when it has no such link.
+    /// The page with a link revoked; `None` if it has no such link.
     ///
     /// # Errors
-    /// [`StatusPageRefusal::LinkRevoked`] when it was ended before.
+    /// [`StatusPageRefusal::LinkRevoked`] if it was already revoked.
     pub fn with_link_revoked(
         &self,
         id: &str,
@@ -369,7 +353,7 @@ mod tests {
         PageSettings {
             title: "Databases".to_owned(),
             clusters: listed.collect(),
-            visibility: PageVisibility::AccessLink,
+            visibility: PageVisibility::Link,
             ..PageSettings::default()
         }
     }
@@ -442,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn links_end_by_time_or_by_hand() {
+    fn links_expire_and_can_be_revoked() {
         let page =
             StatusPageRecord::new("db".parse().unwrap(), settings(&[("lab", "")]), "ada", AT);
         let page = page.unwrap();
@@ -463,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn dead_links_make_room_and_valid_ones_do_not() {
+    fn invalid_links_are_removed_to_make_room_and_valid_ones_are_not() {
         let page =
             StatusPageRecord::new("db".parse().unwrap(), settings(&[("lab", "")]), "ada", AT);
         let mut page = page.unwrap();

@@ -1,4 +1,4 @@
-//! What a page says: composed of everything that is known, with nothing that the page does not ask for.
+//! Composes what a status page shows: only what the page is configured to show, from everything that is known.
 
 use std::collections::BTreeMap;
 
@@ -15,27 +15,26 @@ use crate::record::uptime::{
 use crate::timestamp::Timestamp;
 use crate::view::{ClusterView, NodeState, NodeView, VerdictState};
 
-/// Resolved incidents that a page tells of, the newest.
+/// Maximum number of resolved incidents on a page, the newest ones.
 const PAST_INCIDENTS_MAX: usize = 25;
 
-/// A state as people read it who know nothing of clusters, from best to worst.
+/// The state of a database for readers who do not know Galera, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PublicState {
-    /// It works.
     Operational,
-    /// It is being worked on, as planned.
+    /// In planned maintenance.
     Maintenance,
-    /// The console does not know: not a word about the cluster.
+    /// The console has no fresh evidence.
     Unknown,
-    /// It works, with less than it should have.
+    /// Available with reduced redundancy.
     Degraded,
-    /// It does not work, or must not be relied on.
+    /// Unavailable, or with data that must not be relied on.
     Outage,
 }
 
 impl PublicState {
-    /// The word for people.
+    /// The state as shown.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -57,12 +56,12 @@ impl PublicState {
     }
 }
 
-/// How a cluster that answers must not be relied on: its parts went ways of their own.
+/// Why a reachable cluster must not be trusted: it has split into independent parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DataInconsistency {
-    /// Parts take writes that the others never see.
+    /// Two parts accept writes independently.
     SplitBrain,
-    /// Parts hold data of different origin.
+    /// Parts hold different histories.
     Diverged,
 }
 
@@ -76,18 +75,17 @@ impl DataInconsistency {
     }
 }
 
-/// One day in round numbers; a day of which nothing was counted has none.
+/// A day's availability in rounded figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DayFigures {
-    /// Which day.
     pub date: Date,
-    /// Hundredths of a percent that it was up, of the time that is known; never rounded up.
+    /// Uptime in hundredths of a percent of the known time, rounded down; `None` if nothing is known.
     pub up: Option<u32>,
-    /// Seconds that it was down.
+    /// Seconds.
     pub down: u64,
-    /// Seconds that it was degraded.
+    /// Seconds.
     pub degraded: u64,
-    /// Seconds that nobody knows of.
+    /// Seconds without evidence.
     pub unknown: u64,
 }
 
@@ -102,7 +100,7 @@ impl DayFigures {
         }
     }
 
-    /// What the day was at its worst; `None` when nothing was counted.
+    /// The worst state of the day; `None` if nothing was counted.
     #[must_use]
     pub const fn worst(&self) -> Option<PublicState> {
         match self {
@@ -115,14 +113,14 @@ impl DayFigures {
     }
 }
 
-/// Hundredths of a percent, rounded down: an outage of a second must not look like none.
+/// Hundredths of a percent, rounded down so that an outage of one second still shows.
 fn hundredths(spent: &AvailabilityTotals) -> Option<u32> {
     let known = u128::from(spent.known());
     let up = u128::from(spent.ok + spent.degraded);
     (known > 0).then(|| u32::try_from(up * 10_000 / known).unwrap_or(10_000))
 }
 
-/// Milliseconds in seconds, in steps that grow: what lasts must not be news every second.
+/// Milliseconds as seconds in growing steps, so that a lasting state does not change the page every second.
 const fn rounded_seconds(millis: u64) -> u64 {
     match millis {
         0 => 0,
@@ -132,14 +130,14 @@ const fn rounded_seconds(millis: u64) -> u64 {
     }
 }
 
-/// Uptime in hundredths of a percent; `None` where nothing is known.
+/// Uptime in hundredths of a percent; `None` if nothing is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct UptimeFigures {
-    /// Of 7 days, today included.
+    /// Over 7 days, including today.
     pub week: Option<u32>,
-    /// Of 30 days.
+    /// Over 30 days.
     pub month: Option<u32>,
-    /// Of 90 days.
+    /// Over 90 days.
     pub quarter: Option<u32>,
 }
 
@@ -154,141 +152,109 @@ impl UptimeFigures {
     }
 }
 
-/// A node, where the page shows nodes.
+/// A node, if the page shows nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PublicNode {
-    /// Its name, or its place when names are not shown.
+    /// Its name, or `Node 1` and so on if names are not shown.
     pub name: String,
-    /// Its address, when addresses are shown.
     pub address: Option<String>,
-    /// Its state.
     pub state: NodeState,
-    /// Its server's version, when versions are shown.
     pub version: Option<String>,
-    /// Its last committed sequence number, when positions are shown.
+    /// Its last committed sequence number.
     pub position: Option<u64>,
 }
 
-/// A cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PublicCluster {
-    /// Names it in addresses; made of its public name.
+    /// Identifies it in URLs; derived from its public name.
     pub id: String,
-    /// Its public name.
     pub name: String,
-    /// What it is.
     pub state: PublicState,
-    /// What it is apart from the maintenance that goes on.
+    /// Its state apart from any maintenance.
     pub state_without_maintenance: PublicState,
-    /// What an outage is that answers.
+    /// Why a reachable cluster is shown as an outage.
     pub inconsistency: Option<DataInconsistency>,
-    /// Since when; `None` for a cluster that the console does not know (any more).
+    /// Since when its verdict holds; `None` for a cluster that the console does not know.
     pub since: Option<Timestamp>,
-    /// Its nodes, where the page shows them.
+    /// Empty unless the page shows nodes.
     pub nodes: Vec<PublicNode>,
-    /// The last days, oldest first.
+    /// Oldest first.
     pub days: Vec<DayFigures>,
-    /// Its uptime.
     pub uptime: UptimeFigures,
 }
 
-/// One entry of a timeline.
+/// An update of an incident.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PublicUpdate {
-    /// When.
     pub at: Timestamp,
-    /// How far the incident was.
     pub state: IncidentState,
-    /// What was said.
     pub text: String,
 }
 
-/// An incident.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PublicIncident {
-    /// Names it.
     pub id: String,
-    /// What it is called.
     pub title: String,
-    /// The public names of the clusters that it concerns, as far as the page shows them.
+    /// Public names of the affected clusters that the page shows.
     pub clusters: Vec<String>,
-    /// How far it is.
     pub state: IncidentState,
-    /// When it was opened.
     pub opened_at: Timestamp,
-    /// When it was resolved.
     pub resolved_at: Option<Timestamp>,
-    /// Its timeline, newest first.
+    /// Newest first.
     pub updates: Vec<PublicUpdate>,
 }
 
-/// A maintenance that is planned or goes on.
+/// A maintenance that is scheduled or in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PublicMaintenance {
-    /// Names it.
     pub id: String,
-    /// What it is called.
     pub title: String,
-    /// What happens.
     pub text: String,
-    /// The public names of the clusters that it concerns, as far as the page shows them.
+    /// Public names of the affected clusters that the page shows.
     pub clusters: Vec<String>,
-    /// When it begins.
     pub from: Timestamp,
-    /// When it ends.
     pub until: Timestamp,
-    /// When it was planned.
     pub planned_at: Timestamp,
-    /// Whether it has begun.
+    /// Whether it is in progress.
     pub current: bool,
 }
 
-/// An announcement.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PublicAnnouncement {
-    /// Names it.
     pub id: String,
-    /// What it is called.
     pub title: String,
-    /// What is announced.
     pub text: String,
-    /// When.
     pub at: Timestamp,
 }
 
-/// Everything that a page says.
+/// The content of a status page.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PublicPage {
-    /// The page's name in its address.
     pub slug: Slug,
-    /// What it is called.
     pub title: String,
     /// The worst state of its clusters.
     pub overall: PublicState,
-    /// Its clusters.
     pub clusters: Vec<PublicCluster>,
     /// Open incidents, then resolved ones, each newest first.
     pub incidents: Vec<PublicIncident>,
-    /// What goes on, then what is planned, in the order in which it begins.
+    /// In progress and scheduled, by start time.
     pub maintenance: Vec<PublicMaintenance>,
     /// Newest first.
     pub announcements: Vec<PublicAnnouncement>,
-    /// Since when the console cannot read what people write here.
+    /// Since when the console cannot read incidents, maintenance and announcements.
     pub stale_since: Option<Timestamp>,
 }
 
 impl PublicPage {
-    /// Incidents that are not resolved.
     pub fn open_incidents(&self) -> impl Iterator<Item = &PublicIncident> {
         self.incidents.iter().filter(|i| i.resolved_at.is_none())
     }
 
-    /// Incidents that are.
     pub fn past_incidents(&self) -> impl Iterator<Item = &PublicIncident> {
         self.incidents.iter().filter(|i| i.resolved_at.is_some())
     }
 
-    /// When something of it last changed; `None` while nothing is known.
+    /// When the page last changed; `None` while nothing is known.
     #[must_use]
     pub fn changed_at(&self) -> Option<Timestamp> {
         let states = self.clusters.iter().filter_map(|cluster| cluster.since);
@@ -301,22 +267,30 @@ impl PublicPage {
             let begun = maintenance.current.then_some(maintenance.from);
             begun.map_or(maintenance.planned_at, |at| at.max(maintenance.planned_at))
         });
-        let told = updates
+        let texts = updates
             .map(|update| update.at)
             .chain(announced)
             .chain(planned);
-        states.chain(told).max()
+        states.chain(texts).max()
     }
 
-    /// The present state in one sentence.
+    /// The current state in one sentence.
     #[must_use]
     pub fn summary(&self) -> String {
         let all = self.clusters.len();
         let count = |state| self.clusters.iter().filter(|c| c.state == state).count();
         let (number, predicate) = match self.overall {
-            PublicState::Operational if all == 1 => return "The database works".to_owned(),
-            PublicState::Operational => return "All databases work".to_owned(),
-            PublicState::Outage => (count(PublicState::Outage), self.outage_phrase()),
+            PublicState::Operational => return "All systems operational".to_owned(),
+            PublicState::Outage if self.only_inconsistent() => {
+                if all == 1 {
+                    return "Data may be inconsistent: do not rely on it".to_owned();
+                }
+                (
+                    count(PublicState::Outage),
+                    "possibly inconsistent: do not rely on the data",
+                )
+            }
+            PublicState::Outage => (count(PublicState::Outage), "unavailable"),
             PublicState::Degraded => (count(PublicState::Degraded), "degraded, but working"),
             PublicState::Unknown => (count(PublicState::Unknown), "in an unknown state"),
             PublicState::Maintenance => (count(PublicState::Maintenance), "under maintenance"),
@@ -329,24 +303,19 @@ impl PublicPage {
         }
     }
 
-    /// What those are that are worst: a database that answers is not called unavailable.
-    fn outage_phrase(&self) -> &'static str {
-        let mut worst = self
+    /// Whether every outage is of a reachable database, which is not called unavailable.
+    fn only_inconsistent(&self) -> bool {
+        let mut outages = self
             .clusters
             .iter()
             .filter(|c| c.state == PublicState::Outage);
-        if worst.all(|cluster| cluster.inconsistency.is_some()) {
-            "not to be relied on"
-        } else {
-            "not available"
-        }
+        outages.all(|cluster| cluster.inconsistency.is_some())
     }
 }
 
-/// What is known of a cluster.
+/// What is known about a cluster.
 #[derive(Clone, Debug)]
 pub struct PageClusterSource<'a> {
-    /// Its newest view.
     pub view: &'a ClusterView,
     /// Since when its verdict holds.
     pub since: Timestamp,
@@ -354,22 +323,20 @@ pub struct PageClusterSource<'a> {
     pub days: Vec<UptimeDay>,
 }
 
-/// Everything that pages are composed of.
+/// Everything that pages are composed from.
 #[derive(Clone, Debug, Default)]
 pub struct PageSources<'a> {
-    /// What is known of each cluster.
     pub clusters: BTreeMap<ClusterName, PageClusterSource<'a>>,
-    /// Every incident, oldest first.
+    /// Oldest first.
     pub incidents: Vec<&'a Incident>,
-    /// Every maintenance.
     pub maintenance: Vec<&'a Maintenance>,
-    /// Every announcement, oldest first.
+    /// Oldest first.
     pub announcements: Vec<&'a Announcement>,
     /// Since when etcd cannot be read.
     pub stale_since: Option<Timestamp>,
 }
 
-/// What `page` says at `now`.
+/// The content of `page` at `now`.
 #[must_use]
 pub fn compose(page: &StatusPageRecord, sources: &PageSources<'_>, now: Timestamp) -> PublicPage {
     let mut clusters: Vec<PublicCluster> = Vec::new();
@@ -413,7 +380,7 @@ fn cluster(
     let actual = PublicState::of(standing);
     let apart = known.and_then(|known| DataInconsistency::of(known.view.verdict.state));
     let mut all = sources.maintenance.iter();
-    // No work is planned to split a database, so no maintenance covers that up.
+    // No planned maintenance includes a split brain, so it is shown in spite of one.
     let maintained = apart != Some(DataInconsistency::SplitBrain)
         && all.any(|maintenance| maintenance.covers(&listed.cluster, now));
     let days = known.map_or(&[][..], |known| &known.days);
@@ -438,7 +405,7 @@ fn cluster(
 }
 
 fn nodes(nodes: &[NodeView], show: NodeDetailSettings) -> Vec<PublicNode> {
-    let told = |(place, node): (usize, &NodeView)| PublicNode {
+    let public = |(place, node): (usize, &NodeView)| PublicNode {
         name: match &node.name {
             Some(name) if show.hosts => name.clone(),
             _ => format!("Node {}", place + 1),
@@ -452,10 +419,10 @@ fn nodes(nodes: &[NodeView], show: NodeDetailSettings) -> Vec<PublicNode> {
             .filter(|_| show.positions)
             .map(|position| position.seqno),
     };
-    nodes.iter().enumerate().map(told).collect()
+    nodes.iter().enumerate().map(public).collect()
 }
 
-/// A public name as a part of an address, unlike those of the clusters before it.
+/// A public name as part of a URL, unique among the clusters before it.
 fn public_id(name: &str, before: &[PublicCluster]) -> String {
     let mut plain = String::new();
     for c in name.chars() {
@@ -479,7 +446,7 @@ fn public_id(name: &str, before: &[PublicCluster]) -> String {
     id
 }
 
-/// The public names of those of `concerned` that the page shows, in the page's order.
+/// The public names of the `concerned` clusters that the page shows, in the page's order.
 fn public_names(page: &StatusPageRecord, concerned: &[ClusterName]) -> Vec<String> {
     let listed = page.settings.clusters.iter();
     listed
@@ -527,7 +494,7 @@ fn maintenance(
     sources: &PageSources<'_>,
     now: Timestamp,
 ) -> Vec<PublicMaintenance> {
-    let mut told: Vec<PublicMaintenance> = sources
+    let mut shown: Vec<PublicMaintenance> = sources
         .maintenance
         .iter()
         .filter(|maintenance| maintenance.phase(now) != MaintenancePhase::Over)
@@ -543,8 +510,8 @@ fn maintenance(
             current: maintenance.phase(now) == MaintenancePhase::Current,
         })
         .collect();
-    told.sort_by_key(|maintenance| maintenance.from);
-    told
+    shown.sort_by_key(|maintenance| maintenance.from);
+    shown
 }
 
 #[cfg(test)]

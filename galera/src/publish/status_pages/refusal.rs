@@ -1,87 +1,63 @@
-//! Why something about status pages was not accepted.
+//! Why a change of a status page is refused.
 
 use crate::id::ClusterName;
 
-/// A refusal; the text names the rule and the remedy.
+/// A refused change. The message names the rule and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StatusPageRefusal {
-    /// Nothing where words belong.
     #[error("the {0} is empty")]
     Empty(&'static str),
     /// Longer than the limit, in characters.
     #[error("the {what} has {length} characters; at most {limit} are allowed")]
     TooLong {
-        /// Which words.
         what: &'static str,
-        /// Their length in characters.
+        /// In characters.
         length: usize,
-        /// The limit in characters.
         limit: usize,
     },
-    /// A character that is neither text nor a line's end.
     #[error("the {0} contains a control character; use plain text")]
     ControlCharacter(&'static str),
-    /// A slug that breaks the grammar.
     #[error(
-        "{0:?} cannot be part of an address; use 1 to 63 lower-case letters, digits and hyphens, with no hyphen at either end"
+        "{0:?} is not a valid slug; use 1 to 63 lower-case letters, digits and hyphens, with no hyphen at either end"
     )]
     InvalidSlug(String),
-    /// No origin.
-    #[error("{0:?} is no origin; write it like https://intranet.example.org, without a path")]
+    #[error(
+        "{0:?} is not a valid origin; use the form https://intranet.example.org, without a path"
+    )]
     InvalidOrigin(String),
-    /// Nothing is concerned.
-    #[error("no cluster is named; name at least one")]
+    #[error("select at least one cluster")]
     NoCluster,
-    /// Named twice.
-    #[error("{0} is named twice")]
+    #[error("{0} is listed twice")]
     Duplicate(String),
-    /// A cluster that the console does not know.
-    #[error("no cluster is called {0}; /api/v1/clusters lists all of them")]
+    #[error("unknown cluster {0}; /api/v1/clusters lists all clusters")]
     UnknownCluster(ClusterName),
-    /// A page that does not exist.
-    #[error("no status page is called {0}")]
+    #[error("unknown status page {0}")]
     UnknownPage(String),
-    /// More than there may be.
-    #[error("there may be at most {limit} {what}")]
-    TooMany {
-        /// Of what.
-        what: &'static str,
-        /// The limit.
-        limit: usize,
-    },
-    /// A time that does not come after another one.
-    #[error("{later} must come after {earlier}")]
+    #[error("at most {limit} {what} are allowed")]
+    TooMany { what: &'static str, limit: usize },
+    #[error("{later} must be after {earlier}")]
     TimeOrder {
-        /// What comes too early.
         later: &'static str,
-        /// What it has to follow.
         earlier: &'static str,
     },
-    /// A duration out of bounds.
-    #[error("an incident can be opened after 0 to {0} seconds of a bad state")]
+    #[error("the delay of automatic incidents must be at most {0} seconds")]
     DelayTooLong(u32),
-    /// An incident that is over.
-    #[error("the incident is resolved and is not changed any more; open another one")]
+    #[error("the incident is resolved and can no longer change; open a new one")]
     IncidentResolved,
-    /// A maintenance that is over.
-    #[error("the maintenance is over already")]
+    #[error("the maintenance is already over")]
     MaintenanceOver,
-    /// An announcement that is gone.
-    #[error("the announcement is withdrawn already")]
+    #[error("the announcement is already withdrawn")]
     AnnouncementWithdrawn,
-    /// A link that is gone.
-    #[error("the link is revoked already")]
+    #[error("the link is already revoked")]
     LinkRevoked,
-    /// Links exist for pages that need them only.
-    #[error("this page needs no link: only pages that are shown by secret link have any")]
+    #[error("this page needs no link; set its visibility to secret link first")]
     LinkNotNeeded,
-    /// A deletion whose confirmation differs.
     #[error("to delete the page, type its slug exactly: {0}")]
     NotConfirmed(String),
 }
 
 impl StatusPageRefusal {
-    /// The stable word of the problem document.
+    /// The stable code in API responses.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -103,7 +79,7 @@ impl StatusPageRefusal {
     }
 }
 
-/// A line of plain text: trimmed, not empty, without any control character.
+/// A line of plain text: trimmed, not empty, without control characters.
 pub(super) fn validate_line(
     what: &'static str,
     text: &str,
@@ -116,7 +92,7 @@ pub(super) fn validate_line(
     Ok(text)
 }
 
-/// Plain text of some lines: trimmed, not empty; a line ends with `\n` however it was sent.
+/// Plain text of several lines: trimmed, not empty, with `\n` line ends.
 pub(super) fn validate_text(
     what: &'static str,
     text: &str,
@@ -148,7 +124,7 @@ fn validate_length(
     }
 }
 
-/// Some clusters, each once.
+/// At least one cluster, each once.
 pub(super) fn validate_clusters(named: &[ClusterName]) -> Result<(), StatusPageRefusal> {
     if named.is_empty() {
         return Err(StatusPageRefusal::NoCluster);

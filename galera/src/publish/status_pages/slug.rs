@@ -1,4 +1,4 @@
-//! The name of a page in its address.
+//! The name of a page in its URL.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,13 +10,12 @@ use super::StatusPageRefusal;
 /// Longest slug, in characters.
 const SLUG_MAX: usize = 63;
 
-/// A page's name in its address: 1 to 63 lower-case letters, digits and hyphens, with no hyphen at either end.
+/// A page's name in its URL: 1 to 63 lower-case letters, digits and hyphens, with no hyphen at either end.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Slug(String);
 
 impl Slug {
-    /// The slug as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -28,11 +27,11 @@ impl FromStr for Slug {
 
     fn from_str(text: &str) -> Result<Self, StatusPageRefusal> {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        let fits = (1..=SLUG_MAX).contains(&text.len())
+        let valid = (1..=SLUG_MAX).contains(&text.len())
             && text.bytes().all(allowed)
             && !text.starts_with('-')
             && !text.ends_with('-');
-        if fits {
+        if valid {
             Ok(Self(text.to_owned()))
         } else {
             Err(StatusPageRefusal::InvalidSlug(

@@ -1,16 +1,17 @@
-//! Making and checking the chain.
+//! Appends to the hash chain of the audit trail and verifies it.
 
 use sha2::{Digest as _, Sha256};
 
 use super::{AuditEntry, AuditRecord};
 use crate::recover::plan::digest::hex;
 
-/// What the first entry names as its predecessor.
+/// The `previous` hash of the first entry.
 const GENESIS_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// The entry that records `record` after `last`; `None` begins a trail.
+/// The entry that follows `last`; `None` starts a trail.
 ///
-/// Two replicas that append to the same `last` make the same sequence: storing it by compare lets one of them win.
+/// Two replicas that append to the same `last` create the same sequence number; a compare-and-swap on writing lets only
+/// one of them succeed.
 #[must_use]
 pub fn append(last: Option<&AuditEntry>, record: AuditRecord) -> AuditEntry {
     let sequence = last.map_or(1, |last| last.sequence.saturating_add(1));
@@ -24,7 +25,7 @@ pub fn append(last: Option<&AuditEntry>, record: AuditRecord) -> AuditEntry {
     }
 }
 
-/// Every part with its length, so that no two entries can give the same bytes.
+/// Every part is prefixed with its length, so that no two entries hash the same bytes.
 fn hash(sequence: u64, previous: &str, record: &AuditRecord) -> String {
     let mut hasher = Sha256::new();
     let mut part = |bytes: &[u8]| {
@@ -50,30 +51,26 @@ fn hash(sequence: u64, previous: &str, record: &AuditRecord) -> String {
     hex(&hasher.finalize())
 }
 
-/// A trail without a fault.
+/// An intact trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedTrail {
-    /// How many entries were checked.
+    /// Number of entries.
     pub entries: u64,
-    /// The hash of the last: keep it elsewhere, and a trail that was cut at its end is found out too.
+    /// The hash of the last entry. Kept elsewhere, it also reveals a trail that was truncated at its end.
     pub head: Option<String>,
 }
 
-/// Where a trail is broken.
+/// The first fault of a trail.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuditChainError {
-    /// An entry is missing, or stands in another place.
-    #[error("entry {expected} is missing: entry {found} stands in its place")]
-    Gap {
-        /// Which was expected.
-        expected: u64,
-        /// Which was found.
-        found: u64,
-    },
-    /// It does not follow from its predecessor.
-    #[error("entry {0} does not follow from the one before: that one was altered or replaced")]
+    /// An entry is missing or moved.
+    #[error("entry {expected} is missing: found entry {found} in its place")]
+    Gap { expected: u64, found: u64 },
+    /// The previous entry was altered or replaced.
+    #[error(
+        "entry {0} does not match the hash of the previous entry, which was altered or replaced"
+    )]
     PreviousHashMismatch(u64),
-    /// It was altered.
     #[error("entry {0} was altered after it was written")]
     Altered(u64),
 }
@@ -81,7 +78,7 @@ pub enum AuditChainError {
 /// Checks a whole trail, oldest entry first.
 ///
 /// # Errors
-/// [`AuditChainError`] names the first entry that is not as it was written.
+/// [`AuditChainError`] for the first entry that is not as it was written.
 pub fn verify<'a>(
     entries: impl IntoIterator<Item = &'a AuditEntry>,
 ) -> Result<VerifiedTrail, AuditChainError> {
@@ -155,7 +152,7 @@ mod tests {
             let mut bad = good.clone();
             alter(&mut bad[1]);
             assert_eq!(verify(&bad), Err(AuditChainError::Altered(2)));
-            // Whoever makes the hash fit breaks the link of the next entry.
+            // Fixing the entry's own hash breaks the link of the next entry.
             let fitting = append(Some(&bad[0]), bad[1].record.clone());
             bad[1] = fitting;
             assert_eq!(verify(&bad), Err(AuditChainError::PreviousHashMismatch(3)));

@@ -1,8 +1,11 @@
-//! What one replica saw of a cluster and what is recorded of it, brought together.
+//! Matches what one replica observed of a cluster with what is recorded.
 //!
-//! Every replica watches; one of them records. When another one takes over, it knows what is recorded and what it saw
-//! itself, and the difference is what is still to be written. Replicas do not see a change at the same moment, some do
-//! not see it at all: so what they saw is compared by the states in their order. Times only tell old from new.
+//! Every replica observes, one of them records. When another one takes over, the difference between what it observed
+//! and what is recorded is what it must still write. Replicas observe a change at different moments, and some miss it:
+//! so observations and records are matched by the order of states, and times only distinguish old from new.
+//!
+//! [`ChangeTracker::observe`] adds [`ObservedChange`]s to the pending ones, [`ChangeTracker::apply_recorded`] removes
+//! those that were recorded, and [`ChangeTracker::next_events`] gives the recording replica what to write next.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -11,21 +14,20 @@ use super::{ClusterStates, HistoryEvent, HistorySubject, StateChange, SubjectSta
 use crate::timestamp::Timestamp;
 use crate::view::{ClusterView, VerdictState};
 
-/// How much later another replica may see the same change, the difference of their clocks included.
+/// How much later another replica may observe the same change, clock skew included.
 pub const SKEW: Duration = Duration::from_secs(5);
-/// Most changes of a cluster that wait to be recorded (etcd away for long, or a cluster that does nothing but flap).
+/// Maximum number of pending changes per cluster (during a long etcd outage, or when a cluster keeps flapping).
 pub const PENDING_MAX: usize = 4_096;
 
-/// A change that this replica saw.
+/// A change that this replica observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedChange {
-    /// When.
     pub at: Timestamp,
-    /// What; its `from` is this replica's.
+    /// Its `from` is the state that this replica observed before.
     pub change: StateChange,
 }
 
-/// A change that is recorded, but was not seen here yet.
+/// A recorded change that this replica has not observed yet.
 #[derive(Clone, Debug)]
 struct RecordedChange {
     at: Timestamp,
@@ -33,33 +35,33 @@ struct RecordedChange {
     state: SubjectState,
 }
 
-/// One cluster, as one replica sees it and as it is recorded.
+/// One cluster, as one replica observes it and as it is recorded.
 #[derive(Clone, Debug, Default)]
 pub struct ChangeTracker {
-    /// What the chronicle came to.
+    /// The states after the last recorded event.
     recorded: ClusterStates,
-    /// The number of its last event.
+    /// The number of the last recorded event.
     sequence: u64,
-    /// When what is recorded was seen by whoever recorded it.
+    /// When the recording replica observed each recorded state.
     recorded_at: BTreeMap<HistorySubject, Timestamp>,
-    /// What this replica sees; `None` before it saw anything.
+    /// What this replica observes; `None` before its first view.
     observed: Option<ClusterStates>,
-    /// When it saw the cluster first: what was recorded of the time before, it has no part in.
+    /// When it first observed the cluster; records from before are not matched.
     first_observed_at: Option<Timestamp>,
-    /// Since when it sees that.
+    /// Since when it observes each state.
     observed_since: BTreeMap<HistorySubject, Timestamp>,
-    /// What it saw and what is not recorded, oldest first.
+    /// Observed and not recorded, oldest first.
     pending: VecDeque<ObservedChange>,
-    /// What is recorded and what it did not see (yet), oldest first.
+    /// Recorded and not observed (yet), oldest first.
     not_yet_observed: Vec<RecordedChange>,
-    /// Up to when the recording replica recorded everything that it saw.
-    mark_recorded_until: Option<Timestamp>,
-    /// Changes that found no room.
+    /// Until when the recording replica has recorded everything that it observed.
+    recorded_until: Option<Timestamp>,
+    /// Number of changes dropped because too many were pending.
     dropped: u64,
 }
 
 impl ChangeTracker {
-    /// The states that are recorded.
+    /// The recorded states.
     #[must_use]
     pub fn recorded(&self) -> &ClusterStates {
         &self.recorded
@@ -71,23 +73,23 @@ impl ChangeTracker {
         self.sequence
     }
 
-    /// Whether this replica has seen the cluster.
+    /// Whether this replica has observed the cluster.
     #[must_use]
     pub fn has_observed(&self) -> bool {
         self.observed.is_some()
     }
 
-    /// What is not recorded yet, oldest first.
+    /// Observed changes that are not recorded yet, oldest first.
     pub fn pending(&self) -> impl ExactSizeIterator<Item = &ObservedChange> {
         self.pending.iter()
     }
 
-    /// How many changes were given up since this was last asked, because too many waited.
+    /// Number of changes dropped since the last call because too many were pending.
     pub fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)
     }
 
-    /// Takes in what this replica sees now.
+    /// Applies what this replica observes now.
     pub fn observe(&mut self, view: &ClusterView) {
         let at = view.observed_at;
         self.expire_not_yet_observed(at);
@@ -103,14 +105,14 @@ impl ChangeTracker {
         self.observed = Some(ClusterStates::of(view));
     }
 
-    /// The cluster is no longer known to this replica: from `at` on it is nobody's.
+    /// The cluster has been removed from this replica's configuration and registry at `at`.
     pub fn stop_observing(&mut self, at: Timestamp) {
         self.observed = None;
         self.first_observed_at = None;
         self.observed_since.clear();
         let mut states = self.recorded.clone();
-        for seen in &self.pending {
-            states.apply(&seen.change);
+        for observed in &self.pending {
+            states.apply(&observed.change);
         }
         if states
             .verdict
@@ -123,48 +125,48 @@ impl ChangeTracker {
         }
     }
 
-    /// Starts over with what is recorded, which is not what it was: etcd was restored or emptied.
+    /// Replaces what is recorded after etcd was restored or emptied.
     pub fn reset_to(&mut self, sequence: u64, states: &ClusterStates) {
         self.sequence = sequence;
         self.recorded = states.clone();
         self.recorded_at.clear();
-        self.mark_recorded_until = None;
+        self.recorded_until = None;
         self.not_yet_observed.clear();
     }
 
-    /// Whether the change was recorded before it was seen here. What was recorded before it is over, too.
+    /// Whether the change was recorded before it was observed here. Drops that record and the subject's earlier ones.
     fn was_already_recorded(
         &mut self,
         subject: &HistorySubject,
         state: SubjectState,
         at: Timestamp,
     ) -> bool {
-        let same = |told: &RecordedChange| {
-            let apart = told.at.age(at).max(at.age(told.at));
-            told.subject == *subject && told.state == state && apart <= SKEW
+        let same = |recorded: &RecordedChange| {
+            let apart = recorded.at.age(at).max(at.age(recorded.at));
+            recorded.subject == *subject && recorded.state == state && apart <= SKEW
         };
         let Some(index) = self.not_yet_observed.iter().position(same) else {
             return false;
         };
         let mut place = 0;
-        self.not_yet_observed.retain(|told| {
-            let over = place <= index && told.subject == *subject;
+        self.not_yet_observed.retain(|recorded| {
+            let matched = place <= index && recorded.subject == *subject;
             place += 1;
-            !over
+            !matched
         });
         true
     }
 
-    fn push_pending(&mut self, seen: ObservedChange) {
+    fn push_pending(&mut self, change: ObservedChange) {
         if self.pending.len() >= PENDING_MAX {
-            // The newest states must be true, the oldest changes were written first: so the gap is in the middle.
+            // The newest states must be right and the oldest changes are written first, so drop from the middle.
             self.pending.remove(PENDING_MAX / 2);
             self.dropped += 1;
         }
-        self.pending.push_back(seen);
+        self.pending.push_back(change);
     }
 
-    /// Takes in an event that is recorded, by whomever. Events that are known already change nothing.
+    /// Applies a recorded event, whichever replica wrote it. Events that are already known have no effect.
     pub fn apply_recorded(&mut self, event: &HistoryEvent) {
         if event.sequence <= self.sequence {
             return;
@@ -176,7 +178,7 @@ impl ChangeTracker {
         self.match_recorded(subject, state, event.at);
     }
 
-    /// Takes in where the chronicle has come to, when its newest events are not at hand one by one.
+    /// Applies the states after event `sequence` when the events before it are not available one by one.
     pub fn fast_forward(&mut self, sequence: u64, states: &ClusterStates, at: Timestamp) {
         if sequence <= self.sequence {
             return;
@@ -197,21 +199,27 @@ impl ChangeTracker {
         self.recorded = states.clone();
     }
 
-    /// What is recorded waits no longer, nor does what was seen before it.
+    /// Removes a recorded change, and the subject's earlier ones, from the pending changes; if this replica has not
+    /// observed it yet, remembers it for when it does.
     fn match_recorded(&mut self, subject: HistorySubject, state: SubjectState, at: Timestamp) {
         if self.first_observed_at.is_none_or(|first| at < first) {
             return;
         }
-        let same =
-            |seen: &ObservedChange| seen.change.subject_and_state() == (subject.clone(), state);
+        let same = |observed: &ObservedChange| {
+            observed.change.subject_and_state() == (subject.clone(), state)
+        };
         let Some(index) = self.pending.iter().position(same) else {
-            // Whoever is there already has nothing more to see, unless it has yet to see what led away and back.
-            let there = self.observed.as_ref().and_then(|seen| seen.get(&subject)) == Some(state);
-            if !there
+            // If we already observe this state there is nothing left to match, unless an intermediate change is still
+            // outstanding.
+            let observed = self
+                .observed
+                .as_ref()
+                .and_then(|states| states.get(&subject));
+            if observed != Some(state)
                 || self
                     .not_yet_observed
                     .iter()
-                    .any(|told| told.subject == subject)
+                    .any(|recorded| recorded.subject == subject)
             {
                 self.not_yet_observed
                     .push(RecordedChange { at, subject, state });
@@ -219,51 +227,52 @@ impl ChangeTracker {
             return;
         };
         let mut place = 0;
-        self.pending.retain(|seen| {
-            let over = place <= index && seen.change.subject_and_state().0 == subject;
+        self.pending.retain(|observed| {
+            let matched = place <= index && observed.change.subject_and_state().0 == subject;
             place += 1;
-            !over
+            !matched
         });
     }
 
-    /// Everything that the recording replica saw before `until` is recorded: what waits here from before, with time for
-    /// it to be seen there, it saw otherwise.
+    /// The recording replica has recorded everything that it observed before `until`. Pending changes that it had time
+    /// to observe by then it observed differently; they are dropped.
     pub fn mark_recorded_until(&mut self, until: Timestamp) {
-        let line = until.minus(SKEW);
-        self.mark_recorded_until = self.mark_recorded_until.max(Some(until));
-        self.pending.retain(|seen| seen.at >= line);
+        let cutoff = until.minus(SKEW);
+        self.recorded_until = self.recorded_until.max(Some(until));
+        self.pending.retain(|observed| observed.at >= cutoff);
         self.expire_not_yet_observed(until);
     }
 
-    /// Forgets what was recorded so long ago that it will not be seen here any more.
+    /// Drops records that are too old to be observed here.
     fn expire_not_yet_observed(&mut self, now: Timestamp) {
         self.not_yet_observed
-            .retain(|told| told.at.age(now) <= SKEW);
+            .retain(|recorded| recorded.at.age(now) <= SKEW);
     }
 
-    /// For the recording replica: lets what is recorded become what it sees, where nothing that it saw explains the
-    /// difference. Replicas may see differently, and changes may have been given up.
+    /// For the recording replica: adds changes from the recorded states to the observed ones where neither a pending nor
+    /// an outstanding change explains the difference. Replicas may observe differently, and changes may have been
+    /// dropped.
     pub fn reconcile(&mut self, view: &ClusterView, now: Timestamp) {
         if self.observed.is_none() {
             return;
         }
         self.expire_not_yet_observed(now);
         let mut states = self.recorded.clone();
-        for seen in &self.pending {
-            states.apply(&seen.change);
+        for observed in &self.pending {
+            states.apply(&observed.change);
         }
         for change in diff_states(&states, view) {
             let (subject, _) = change.subject_and_state();
             if self
                 .not_yet_observed
                 .iter()
-                .any(|told| told.subject == subject)
+                .any(|recorded| recorded.subject == subject)
             {
                 continue;
             }
             let recorded = self.recorded_at.get(&subject).copied();
-            // Before that, somebody else saw it otherwise.
-            let recorded = recorded.max(self.mark_recorded_until);
+            // Before that, another replica observed another state.
+            let recorded = recorded.max(self.recorded_until);
             let at = match self.observed_since.get(&subject) {
                 Some(since) if recorded.is_none_or(|recorded| recorded < *since) => *since,
                 _ => now,
@@ -272,7 +281,7 @@ impl ChangeTracker {
         }
     }
 
-    /// Nobody saw the cluster from `from` to `until`.
+    /// No replica observed the cluster from `from` to `until`: inserts an unknown verdict for that time.
     pub fn insert_gap(&mut self, from: Timestamp, until: Timestamp, view: Option<&ClusterView>) {
         let unknown = VerdictState::Unknown;
         if self
@@ -282,7 +291,8 @@ impl ChangeTracker {
         {
             return;
         }
-        let verdict = |seen: &ObservedChange| matches!(seen.change, StateChange::Verdict { .. });
+        let verdict =
+            |observed: &ObservedChange| matches!(observed.change, StateChange::Verdict { .. });
         if let Some(view) = view
             && !self.pending.iter().any(verdict)
         {
@@ -300,8 +310,8 @@ impl ChangeTracker {
         });
     }
 
-    /// The next events, at most `limit`: what waits, numbered and as it follows on what is recorded, no earlier than
-    /// `last`, the time of the last recorded event. They wait on until they are [`ChangeTracker::apply_recorded`].
+    /// The next events to record, at most `limit`: the pending changes, numbered after what is recorded and no earlier
+    /// than `last`, the time of the last recorded event. They stay pending until [`ChangeTracker::apply_recorded`].
     #[must_use]
     pub fn next_events(&self, limit: usize, last: Option<Timestamp>) -> Vec<HistoryEvent> {
         if self.pending.is_empty() {
@@ -310,17 +320,17 @@ impl ChangeTracker {
         let mut states = self.recorded.clone();
         let mut events: Vec<HistoryEvent> = Vec::new();
         let mut last = last.unwrap_or_else(|| Timestamp::from_unix_millis(i64::MIN));
-        for seen in &self.pending {
+        for observed in &self.pending {
             if events.len() == limit {
                 break;
             }
-            let (subject, state) = seen.change.subject_and_state();
+            let (subject, state) = observed.change.subject_and_state();
             if states.get(&subject) == Some(state) {
                 continue;
             }
-            let change = seen.change.clone().rebased_onto(&states);
+            let change = observed.change.clone().rebased_onto(&states);
             states.apply(&change);
-            last = last.max(seen.at);
+            last = last.max(observed.at);
             let number = u64::try_from(events.len()).unwrap_or(u64::MAX);
             events.push(HistoryEvent {
                 sequence: self.sequence + number + 1,

@@ -1,120 +1,96 @@
-//! What may happen to an action.
+//! The events that drive an action.
 
 use super::RecoveryPause;
 use crate::access::Role;
 use crate::recover::plan::Plan;
 
-/// A signed-in person.
+/// A signed-in account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
-    /// The account's name.
     pub name: String,
-    /// Its roles.
     pub roles: Vec<Role>,
 }
 
-/// What the other side said to a step.
+/// How the server or the registry answered a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepResult {
-    /// It took the step.
+    /// It accepted the step.
     Done(String),
-    /// It said no, or it is certain that nothing reached it.
+    /// It rejected the step, or certainly never received it.
     Refused(String),
-    /// No answer: it may have happened or may still happen.
+    /// No answer: the step may have been executed, or may still be.
     Unknown(String),
 }
 
-/// What the observation of an outcome gave.
+/// What observing the nodes shows about an action's outcome; each with a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ObservedOutcome {
-    /// Proven.
     Proven(String),
-    /// Not yet.
     NotYet(String),
-    /// It came out otherwise, and waiting will not change that.
+    /// The outcome is another one, and waiting will not change that.
     Contradicted(String),
 }
 
-/// Something that happens to an action.
+/// An event in the life of an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ActionEvent<'a> {
-    /// Somebody approves the plan with this digest.
     Approve {
-        /// Who.
         by: &'a Actor,
-        /// The digest of the plan that they saw.
+        /// The digest of the plan that the approver saw.
         digest: &'a str,
-        /// What they say.
         comment: Option<&'a str>,
     },
-    /// Somebody rejects it.
+    /// An approver rejects it.
     Reject {
-        /// Who.
         by: &'a Actor,
-        /// Why.
         comment: Option<&'a str>,
     },
-    /// Somebody withdraws it.
+    /// The requester or an administrator withdraws it.
     Cancel {
-        /// Who.
         by: &'a Actor,
-        /// Why.
         comment: Option<&'a str>,
     },
-    /// Somebody comments.
     Comment {
-        /// Who.
         by: &'a Actor,
-        /// The text.
         text: &'a str,
     },
-    /// A replica that holds the lock begins, with a plan computed just now. A plan with another digest supersedes.
+    /// A replica that holds the lock starts it. If the plan computed now has another digest, the action is superseded.
     Begin {
-        /// The person who asked for it; `None`: the console itself, because it was approved.
+        /// `None` when the console starts it because it was approved.
         by: Option<&'a Actor>,
-        /// The replica.
         replica: &'a str,
-        /// The lock's revision.
         fence: i64,
-        /// The plan as of now.
+        /// Computed just now.
         plan: &'a Plan,
-        /// Recovery is switched off.
         recovery_pause: Option<&'a RecoveryPause>,
     },
-    /// Another replica that holds the lock continues.
+    /// Another replica that holds the lock continues it.
     TakeOver {
-        /// The replica.
         replica: &'a str,
-        /// The lock's revision: higher than the predecessor's.
+        /// Must be higher than the predecessor's.
         fence: i64,
     },
-    /// The executor is about to do a step, with a plan computed just now for the first one.
+    /// The executor is about to execute a step.
     Intend {
-        /// The lock's revision.
         fence: i64,
-        /// The place of the step.
+        /// Index into the plan's steps.
         step: usize,
-        /// The digest of the plan as of now; must still be the approved one for the first step.
+        /// Digest of the plan computed just now; for the first step it must be the approved one.
         digest: &'a str,
-        /// Recovery is switched off.
         recovery_pause: Option<&'a RecoveryPause>,
     },
-    /// The other side answered a step.
+    /// The server or the registry answered a step.
     Answered {
-        /// The lock's revision.
         fence: i64,
-        /// The place of the step.
+        /// Index into the plan's steps.
         step: usize,
-        /// Its answer.
         result: StepResult,
     },
-    /// The executor looked at the outcome.
+    /// The executor observed the outcome.
     Observed {
-        /// The lock's revision.
         fence: i64,
-        /// What it saw.
         outcome: ObservedOutcome,
     },
-    /// Time passed: what is due expires or becomes unverified. Any replica may say so, without the lock.
+    /// Time passed: the action expires or ends as unverified if that is due. Any replica may send this, without the lock.
     Tick,
 }

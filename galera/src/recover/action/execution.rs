@@ -1,4 +1,4 @@
-//! Carrying an action out: lock, intention, answer, observation, end.
+//! Transitions of an executing action: start, takeover, intention, answer, observation, deadline.
 
 use super::event::{ObservedOutcome, StepResult};
 use super::step::{add_journal_entry, end, wrong_state};
@@ -9,48 +9,53 @@ use super::{
 use crate::recover::plan::Plan;
 use crate::timestamp::Timestamp;
 
-#[expect(clippy::too_many_arguments, reason = "the fields of one event")]
+/// [`ActionEvent::Begin`](super::ActionEvent::Begin) with the account or replica that starts the action.
+pub(super) struct Start<'a> {
+    pub(super) by: &'a str,
+    pub(super) replica: &'a str,
+    pub(super) fence: i64,
+    pub(super) plan: &'a Plan,
+    pub(super) recovery_pause: Option<&'a RecoveryPause>,
+}
+
 pub(super) fn begin(
     action: &mut Action,
-    by: &str,
-    replica: &str,
-    fence: i64,
-    plan: &Plan,
-    off: Option<&RecoveryPause>,
+    start: &Start<'_>,
     limits: &ActionLimits,
     now: Timestamp,
 ) -> Result<(), ActionRefusal> {
     if action.state != ActionState::Approved {
         return Err(wrong_state(action, "executing"));
     }
-    ensure_recovery_enabled(off)?;
-    if plan.digest != action.plan.digest {
-        supersede(action, replica, now);
+    ensure_recovery_enabled(start.recovery_pause)?;
+    if start.plan.digest != action.plan.digest {
+        supersede(action, start.replica, now);
         return Ok(());
     }
     action.state = ActionState::Executing;
     action.expires_at = None;
     action.execution = Some(Execution {
-        replica: replica.to_owned(),
-        fence,
-        by: by.to_owned(),
+        replica: start.replica.to_owned(),
+        fence: start.fence,
+        by: start.by.to_owned(),
         began_at: now,
         deadline: now.plus(limits.verify_timeout),
     });
-    add_journal_entry(action, now, by, &format!("begun by {replica}"));
+    let text = format!("started by {}", start.replica);
+    add_journal_entry(action, now, start.by, &text);
     Ok(())
 }
 
 fn supersede(action: &mut Action, replica: &str, now: Timestamp) {
-    let outcome = "the cluster is no longer as it was when this was approved; nothing was done";
+    let outcome = "the cluster changed after this was approved; nothing was done";
     end(action, ActionState::Superseded, replica, outcome, now);
 }
 
-fn ensure_recovery_enabled(off: Option<&RecoveryPause>) -> Result<(), ActionRefusal> {
-    match off {
-        Some(off) => Err(ActionRefusal::RecoveryPaused {
-            by: off.by.clone(),
-            reason: off.reason.clone(),
+fn ensure_recovery_enabled(recovery_pause: Option<&RecoveryPause>) -> Result<(), ActionRefusal> {
+    match recovery_pause {
+        Some(pause) => Err(ActionRefusal::RecoveryPaused {
+            by: pause.by.clone(),
+            reason: pause.reason.clone(),
         }),
         None => Ok(()),
     }
@@ -82,7 +87,7 @@ pub(super) fn take_over(
     Ok(())
 }
 
-/// The executing replica, when `fence` is still its lock.
+/// The executing replica, if `fence` is still the current lock.
 fn executing_replica(
     action: &Action,
     fence: i64,
@@ -105,10 +110,10 @@ pub(super) fn intend(
     fence: i64,
     step: usize,
     digest: &str,
-    off: Option<&RecoveryPause>,
+    recovery_pause: Option<&RecoveryPause>,
     now: Timestamp,
 ) -> Result<(), ActionRefusal> {
-    let replica = executing_replica(action, fence, "taking a step")?;
+    let replica = executing_replica(action, fence, "executing a step")?;
     let id = || action.id.clone();
     match action.steps.get(step).map(|record| record.state) {
         None => return Err(ActionRefusal::NotNext { id: id(), step }),
@@ -125,7 +130,7 @@ pub(super) fn intend(
     {
         return Err(ActionRefusal::Expired { id: id() });
     }
-    ensure_recovery_enabled(off)?;
+    ensure_recovery_enabled(recovery_pause)?;
     // Later steps of a plan change what it was computed from; each of them compares its own key.
     if !action.may_have_acted() && digest != action.plan.digest {
         supersede(action, &replica, now);
@@ -139,7 +144,7 @@ pub(super) fn intend(
         action,
         now,
         &replica,
-        &format!("step {} is about to be done", step + 1),
+        &format!("step {} is about to be executed", step + 1),
     );
     Ok(())
 }
@@ -151,12 +156,12 @@ pub(super) fn record_answer(
     result: &StepResult,
     now: Timestamp,
 ) -> Result<(), ActionRefusal> {
-    let replica = executing_replica(action, fence, "answering a step")?;
+    let replica = executing_replica(action, fence, "recording an answer")?;
     let pending = action
         .steps
         .get(step)
         .map(|record| (record.state, record.replica.as_deref()));
-    // Only who sent it can know that it did not arrive.
+    // Only the replica that sent the step can know that it did not arrive.
     let own = matches!(pending, Some((StepState::Intended, Some(sender))) if sender == replica);
     if !own {
         return Err(ActionRefusal::NotNext {
@@ -170,8 +175,8 @@ pub(super) fn record_answer(
         StepResult::Unknown(answer) => (StepState::Unknown, answer),
     };
     let answer = crate::observe::wsrep::truncate_text(answer);
-    let word = match state {
-        StepState::Done => "was taken",
+    let result = match state {
+        StepState::Done => "completed",
         StepState::Refused => "was refused",
         _ => "got no answer",
     };
@@ -179,7 +184,7 @@ pub(super) fn record_answer(
         action,
         now,
         &replica,
-        &format!("step {} {word}: {answer}", step + 1),
+        &format!("step {} {result}: {answer}", step + 1),
     );
     let record = &mut action.steps[step];
     record.state = state;
@@ -191,7 +196,7 @@ pub(super) fn record_answer(
             .filter(|record| record.state == StepState::Done)
             .count();
         let outcome = format!(
-            "step {} was refused ({answer}); {done} of {} steps were done before it, none after",
+            "step {} was refused ({answer}); {done} of {} steps completed before it, none after",
             step + 1,
             action.steps.len()
         );
@@ -203,25 +208,22 @@ pub(super) fn record_answer(
 pub(super) fn record_outcome(
     action: &mut Action,
     fence: i64,
-    verdict: &ObservedOutcome,
+    outcome: &ObservedOutcome,
     now: Timestamp,
 ) -> Result<(), ActionRefusal> {
     let replica = executing_replica(action, fence, "observing")?;
     if !action.may_have_acted() {
-        return Err(wrong_state(action, "observing what was not begun"));
+        return Err(wrong_state(action, "observing an outcome before any step"));
     }
-    match verdict {
+    match outcome {
         ObservedOutcome::Proven(what) => {
-            // A plan of several steps is proven only when each was taken.
+            // A plan of several steps is proven only when each was executed.
             if action
                 .steps
                 .iter()
                 .any(|record| record.state == StepState::Waiting)
             {
-                return Err(wrong_state(
-                    action,
-                    "succeeding before every step was taken",
-                ));
+                return Err(wrong_state(action, "succeeding before the last step"));
             }
             end(action, ActionState::Succeeded, &replica, what, now);
         }
@@ -244,7 +246,7 @@ pub(super) fn record_outcome(
     Ok(())
 }
 
-/// Whether a step whose fate is open may still reach the other side.
+/// Whether a step without a known result may still reach the server.
 fn may_still_arrive(action: &Action, now: Timestamp) -> bool {
     action.steps.iter().any(|record| {
         matches!(record.state, StepState::Intended | StepState::Unknown)
@@ -254,7 +256,7 @@ fn may_still_arrive(action: &Action, now: Timestamp) -> bool {
     })
 }
 
-/// The end of watching: what may have happened is unverified, what certainly did not has failed.
+/// Ends an action whose verification time is over: unverified if it may have acted, failed if it certainly did not.
 pub(super) fn enforce_deadline(action: &mut Action, now: Timestamp) -> Result<(), ActionRefusal> {
     let due = action
         .execution
@@ -272,7 +274,7 @@ pub(super) fn enforce_deadline(action: &mut Action, now: Timestamp) -> Result<()
     }
     if action.may_have_acted() {
         let outcome =
-            "the outcome was not proven in time; look at the nodes before anything else is done";
+            "the outcome was not proven in time; check the nodes before doing anything else";
         end(action, ActionState::Unverified, "console", outcome, now);
     } else {
         end(

@@ -1,163 +1,88 @@
-//! Why an action does not take a step; each names the thing and the remedy.
+//! Why an event is refused. Every message names the object and the remedy.
 
 use super::ActionState;
 use crate::access::PermissionDenied;
 
-/// A refused step. The action stays as it was.
+/// An event that is not allowed now. The action is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ActionRefusal {
-    /// A role is missing.
     #[error(transparent)]
     Denied(#[from] PermissionDenied),
-    /// Final states never change.
-    #[error("action {id} is {}: it never changes again; request a new one", state.as_str())]
-    Final {
-        /// The action.
-        id: String,
-        /// Its state.
-        state: ActionState,
-    },
-    /// The step does not belong to this state.
-    #[error("action {id} is {}: {what} is not possible now", state.as_str())]
+    #[error("action {id} is {} and can no longer change; request a new action", state.as_str())]
+    Final { id: String, state: ActionState },
+    /// The event does not belong to this state.
+    #[error("action {id} is {}: {what} is not possible in this state", state.as_str())]
     WrongState {
-        /// The action.
         id: String,
-        /// Its state.
         state: ActionState,
-        /// What was wanted.
         what: &'static str,
     },
-    /// Its time is over.
-    #[error("action {id} expired; request a new one, which checks everything again")]
-    Expired {
-        /// The action.
-        id: String,
-    },
+    #[error("action {id} has expired; request a new one, which repeats every check")]
+    Expired { id: String },
     /// A requester never approves their own action.
     #[error(
-        "{name} requested action {id} and cannot approve it, whatever roles they hold; ask another approver"
+        "{name} requested action {id} and cannot approve it, regardless of roles; ask another approver"
     )]
-    OwnRequest {
-        /// The action.
-        id: String,
-        /// The person.
-        name: String,
-    },
-    /// One person, one approval.
-    #[error("{name} has approved action {id} already; another approver is needed")]
-    AlreadyApproved {
-        /// The action.
-        id: String,
-        /// The person.
-        name: String,
-    },
-    /// Only the requester or an administrator withdraws.
+    OwnRequest { id: String, name: String },
+    #[error("{name} has already approved action {id}; another approver is needed")]
+    AlreadyApproved { id: String, name: String },
     #[error(
         "only {requester} or an administrator can cancel action {id}; an approver can reject it"
     )]
-    NotRequester {
-        /// The action.
-        id: String,
-        /// Who requested it.
-        requester: String,
-    },
-    /// What was seen is not what would be done.
-    #[error("the plan changed since it was shown; look at the present one and decide again")]
+    NotRequester { id: String, requester: String },
+    /// The plan that was seen is not the current one.
+    #[error("the plan has changed since it was shown; review the current plan and decide again")]
     DigestChanged,
-    /// Checks fail.
-    #[error("the plan does not pass: {0}")]
+    #[error("the plan is blocked: {0}")]
     NotExecutable(String),
-    /// The name that was typed is another.
     #[error("{typed:?} is not the name of cluster {cluster}; type exactly {cluster}")]
-    NotConfirmed {
-        /// What was typed.
-        typed: String,
-        /// The cluster.
-        cluster: String,
-    },
-    /// A text is missing.
-    #[error("a reason is needed; say in a sentence why")]
+    NotConfirmed { typed: String, cluster: String },
+    #[error("enter a reason")]
     NoReason,
-    /// A text is too long.
-    #[error("the text has {length} characters; at most {limit} are kept")]
-    TooLong {
-        /// Its length.
-        length: usize,
-        /// The limit.
-        limit: usize,
-    },
-    /// Too many comments.
-    #[error("action {id} has {limit} comments; no more are kept")]
-    TooManyComments {
-        /// The action.
-        id: String,
-        /// The limit.
-        limit: usize,
-    },
-    /// The checks that were named for the override are not those that fail.
-    #[error("break-glass must name exactly the checks that fail: {failing}")]
-    OverridesDiffer {
-        /// The failing checks.
-        failing: String,
-    },
-    /// Some checks cannot be overridden.
-    #[error("{0} cannot be overridden: it would make a second Primary component or act on nothing")]
-    NotOverridable(String),
-    /// An override where nothing fails.
-    #[error("every check passes; request the action without break-glass")]
-    NothingToOverride,
-    /// Recovery is off.
-    #[error("{by} switched recovery off ({reason}); switch it on first")]
-    RecoveryPaused {
-        /// Who.
-        by: String,
-        /// Why.
-        reason: String,
-    },
-    /// Somebody else holds the lock now.
+    #[error("the text has {length} characters; at most {limit} are allowed")]
+    TooLong { length: usize, limit: usize },
+    #[error("action {id} already has {limit} comments, the maximum")]
+    TooManyComments { id: String, limit: usize },
+    #[error("the emergency override must name exactly the failing checks: {failing}")]
+    OverridesDiffer { failing: String },
     #[error(
-        "replica {replica} holds action {id} with a newer lock; read it again and only observe"
+        "{0} cannot be overridden: the action would risk a second Primary component or have no effect"
     )]
-    Fenced {
-        /// The action.
-        id: String,
-        /// The present executor.
-        replica: String,
-    },
-    /// The step was intended before.
+    NotOverridable(String),
+    #[error("every check passes; request the action without an emergency override")]
+    NothingToOverride,
+    #[error("{by} paused recovery ({reason}); resume it first")]
+    RecoveryPaused { by: String, reason: String },
+    /// Another replica holds the lock now.
     #[error(
-        "step {step} of action {id} was begun already and is never repeated; observe its outcome"
+        "replica {replica} executes action {id} under a newer lock; read it again and only observe"
+    )]
+    Fenced { id: String, replica: String },
+    /// Its intention was written before.
+    #[error(
+        "step {step} of action {id} was already started and is never repeated; observe its outcome"
     )]
     AlreadyIntended {
-        /// The action.
         id: String,
-        /// The place of the step.
+        /// Index into the plan's steps.
         step: usize,
     },
     /// The plan has no such step, or an earlier one is not done.
     #[error("step {step} of action {id} is not the next one")]
     NotNext {
-        /// The action.
         id: String,
-        /// The place of the step.
+        /// Index into the plan's steps.
         step: usize,
     },
-    /// Too early to say that it did not work.
-    #[error("action {id} may still take effect; look again in a moment")]
-    TooEarly {
-        /// The action.
-        id: String,
-    },
-    /// Nothing is due.
-    #[error("nothing of action {id} is due")]
-    NothingDue {
-        /// The action.
-        id: String,
-    },
+    /// Too early to conclude that it failed.
+    #[error("action {id} may still take effect; try again in a few seconds")]
+    TooEarly { id: String },
+    #[error("action {id} has no deadline that is due")]
+    NothingDue { id: String },
 }
 
 impl ActionRefusal {
-    /// The stable word for programs.
+    /// The stable code in API responses.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! The beginning: a request that binds to a plan.
+//! Turns a request into an action that is bound to a plan.
 
 use super::{
     Action, ActionLimits, ActionRefusal, ActionState, Actor, BreakGlass, JournalEntry, StepRecord,
@@ -8,35 +8,32 @@ use crate::access::{Operation, check_permission};
 use crate::recover::plan::{CheckCode, CheckStatus, Plan};
 use crate::timestamp::Timestamp;
 
-/// An override that is asked for.
+/// A requested emergency override.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BreakGlassRequest {
-    /// The checks, exactly those that fail.
+    /// Must be exactly the checks that fail.
     pub overrides: Vec<CheckCode>,
 }
 
-/// What somebody asks for.
+/// A request for an action, as the operator submitted it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActionRequest<'a> {
-    /// A fresh identity.
+    /// A new, unique id.
     pub id: &'a str,
-    /// Who asks.
     pub by: &'a Actor,
-    /// The digest of the plan that they saw.
+    /// The digest of the plan that the requester saw.
     pub plan_digest: &'a str,
-    /// The cluster's name as they typed it.
+    /// The cluster's name as typed.
     pub confirm: &'a str,
-    /// Why.
     pub reason: &'a str,
-    /// The override, if they ask for one.
     pub break_glass: Option<BreakGlassRequest>,
 }
 
-/// Makes an action of a request. `shown` is the plan as of now without the request's attestations, which is what the
-/// requester saw; `plan` is the one with them, to which the action binds.
+/// Creates an action. `shown` is the current plan without the request's attestations, which is what the requester saw;
+/// `plan` is the plan with them, to which the action is bound.
 ///
 /// # Errors
-/// [`ActionRefusal`]; nothing is recorded then.
+/// [`ActionRefusal`] for the first rule that the request breaks.
 pub fn request_action(
     request: &ActionRequest<'_>,
     shown: &Plan,
@@ -45,7 +42,7 @@ pub fn request_action(
     now: Timestamp,
 ) -> Result<Action, ActionRefusal> {
     check_permission(&request.by.roles, Operation::RequestAction).or_else(|denied| {
-        // An administrator who overrides need not be an operator too.
+        // An administrator who overrides checks need not be an operator as well.
         match request.break_glass {
             Some(_) => check_permission(&request.by.roles, Operation::BreakGlass),
             None => Err(denied),
@@ -68,13 +65,13 @@ pub fn request_action(
     if break_glass.is_none() && !plan.executable {
         return Err(ActionRefusal::NotExecutable(blocking_reasons(plan)));
     }
-    // Whoever overrides checks never decides alone.
+    // An override always needs a second person.
     let needed = match break_glass {
         Some(_) => limits.approvals_needed.max(1),
         None => limits.approvals_needed,
     };
     let approved = needed == 0;
-    let lasts = if approved {
+    let timeout = if approved {
         limits.approved_timeout
     } else {
         limits.pending_timeout
@@ -95,7 +92,7 @@ pub fn request_action(
         approvals_needed: needed,
         approvals: Vec::new(),
         break_glass,
-        expires_at: Some(now.plus(lasts)),
+        expires_at: Some(now.plus(timeout)),
         execution: None,
         steps: plan.steps.iter().map(|_| waiting_step()).collect(),
         journal: vec![JournalEntry {
@@ -127,13 +124,13 @@ fn blocking_reasons(plan: &Plan) -> String {
     }
 }
 
-/// The override, when it names exactly what fails and nothing of that is beyond overriding.
+/// The requested override, if it names exactly the failing checks and all of them can be overridden.
 fn validate_override(
     request: &ActionRequest<'_>,
     plan: &Plan,
     reason: &str,
 ) -> Result<Option<BreakGlass>, ActionRefusal> {
-    let Some(wanted) = &request.break_glass else {
+    let Some(requested) = &request.break_glass else {
         return Ok(None);
     };
     check_permission(&request.by.roles, Operation::BreakGlass)?;
@@ -146,16 +143,16 @@ fn validate_override(
     if failing.is_empty() {
         return Err(ActionRefusal::NothingToOverride);
     }
-    let beyond = plan
+    let forbidden = plan
         .failing()
         .find(|check| is_never_overridable(&check.code, check.status));
-    if let Some(check) = beyond {
+    if let Some(check) = forbidden {
         return Err(ActionRefusal::NotOverridable(check.code.to_string()));
     }
-    let mut named = wanted.overrides.clone();
-    named.sort();
-    named.dedup();
-    if named != failing {
+    let mut overrides = requested.overrides.clone();
+    overrides.sort();
+    overrides.dedup();
+    if overrides != failing {
         let failing: Vec<&str> = failing.iter().map(CheckCode::as_str).collect();
         return Err(ActionRefusal::OverridesDiffer {
             failing: failing.join(", "),
@@ -163,13 +160,13 @@ fn validate_override(
     }
     Ok(Some(BreakGlass {
         by: request.by.name.clone(),
-        overrides: named,
+        overrides,
         reason: reason.to_owned(),
     }))
 }
 
-/// What nobody may override: a Primary that is seen, a switch that somebody turned, an action that is open, a false
-/// attestation, a registry that cannot record, and for clean-up the conditions without which containers found anew.
+/// Checks that cannot be overridden: a visible Primary, paused recovery, another open action, a false attestation, an
+/// unreadable registry, and for clean-up the conditions without which a container would found a new cluster.
 fn is_never_overridable(code: &CheckCode, status: CheckStatus) -> bool {
     let always = [
         CheckCode::REGISTRY_READABLE,
@@ -191,7 +188,7 @@ fn is_never_overridable(code: &CheckCode, status: CheckStatus) -> bool {
     always.contains(code) || (*code == CheckCode::NOBODY_PRIMARY && status == CheckStatus::Fail)
 }
 
-/// A text for the record: trimmed, not too long.
+/// `text` trimmed, if it is at most [`TEXT_MAX`] characters long.
 pub(super) fn validate_text(text: &str) -> Result<String, ActionRefusal> {
     let text = text.trim();
     let length = text.chars().count();

@@ -1,4 +1,4 @@
-//! The transition function: the only way in which an action changes.
+//! The transition function, the only way to change an action.
 
 use super::event::{ActionEvent, Actor};
 use super::request::validate_text;
@@ -9,10 +9,10 @@ use super::{
 use crate::access::{Operation, check_permission};
 use crate::timestamp::Timestamp;
 
-/// The action after `event`; the caller stores it by compare on the revision of the one it read.
+/// Returns the action after `event`. The caller writes it by compare-and-swap on the revision that it read.
 ///
 /// # Errors
-/// [`ActionRefusal`]: the action stays as it is.
+/// [`ActionRefusal`] if the event is not allowed; the action is unchanged.
 pub fn step(
     action: &Action,
     event: &ActionEvent<'_>,
@@ -43,13 +43,20 @@ pub fn step(
             replica,
             fence,
             plan,
-            recovery_pause: off,
+            recovery_pause,
         } => {
             if let Some(by) = by {
                 check_permission(&by.roles, Operation::ExecuteAction)?;
             }
             let by = by.map_or(*replica, |by| by.name.as_str());
-            execution::begin(&mut next, by, replica, *fence, plan, *off, limits, now)?;
+            let start = execution::Start {
+                by,
+                replica,
+                fence: *fence,
+                plan,
+                recovery_pause: *recovery_pause,
+            };
+            execution::begin(&mut next, &start, limits, now)?;
         }
         ActionEvent::TakeOver { replica, fence } => {
             execution::take_over(&mut next, replica, *fence, now)?
@@ -58,19 +65,18 @@ pub fn step(
             fence,
             step,
             digest,
-            recovery_pause: off,
+            recovery_pause,
         } => {
-            execution::intend(&mut next, *fence, *step, digest, *off, now)?;
+            execution::intend(&mut next, *fence, *step, digest, *recovery_pause, now)?;
         }
         ActionEvent::Answered {
             fence,
             step,
             result,
         } => execution::record_answer(&mut next, *fence, *step, result, now)?,
-        ActionEvent::Observed {
-            fence,
-            outcome: verdict,
-        } => execution::record_outcome(&mut next, *fence, verdict, now)?,
+        ActionEvent::Observed { fence, outcome } => {
+            execution::record_outcome(&mut next, *fence, outcome, now)?
+        }
         ActionEvent::Tick => expire_if_due(&mut next, now)?,
     }
     Ok(next)
@@ -105,7 +111,7 @@ fn approve(
     if action.state != ActionState::Pending {
         return Err(wrong_state(action, "approving"));
     }
-    // Names that differ in case only are taken for one person: refusing is the safe side.
+    // Names that differ only in case count as one person, which is the safe assumption.
     if by.name.eq_ignore_ascii_case(&action.requested_by) {
         return Err(ActionRefusal::OwnRequest {
             id: action.id.clone(),
@@ -196,12 +202,12 @@ fn cancel(
 fn add_comment(
     action: &mut Action,
     by: &Actor,
-    said: &str,
+    text: &str,
     now: Timestamp,
 ) -> Result<(), ActionRefusal> {
     check_permission(&by.roles, Operation::CommentAction)?;
-    let said = validate_text(said)?;
-    if said.is_empty() {
+    let text = validate_text(text)?;
+    if text.is_empty() {
         return Err(ActionRefusal::NoReason);
     }
     if action.comments.len() >= COMMENTS_MAX {
@@ -213,7 +219,7 @@ fn add_comment(
     action.comments.push(Comment {
         by: by.name.clone(),
         at: now,
-        text: said,
+        text,
     });
     Ok(())
 }
@@ -225,14 +231,14 @@ fn expire_if_due(action: &mut Action, now: Timestamp) -> Result<(), ActionRefusa
             action,
             ActionState::Expired,
             "console",
-            "nobody approved it in time",
+            "not approved in time",
             now,
         ),
         ActionState::Approved if due => end(
             action,
             ActionState::Expired,
             "console",
-            "nobody executed it in time",
+            "not started in time",
             now,
         ),
         ActionState::Executing => return execution::enforce_deadline(action, now),
@@ -257,7 +263,6 @@ fn append_comment(what: &str, comment: Option<&str>) -> String {
     }
 }
 
-/// Adds a line to the journal.
 pub(super) fn add_journal_entry(action: &mut Action, at: Timestamp, by: &str, text: &str) {
     action.journal.push(JournalEntry {
         at,
@@ -266,7 +271,6 @@ pub(super) fn add_journal_entry(action: &mut Action, at: Timestamp, by: &str, te
     });
 }
 
-/// Ends the action.
 pub(super) fn end(
     action: &mut Action,
     state: ActionState,

@@ -1,4 +1,4 @@
-//! Checks that every bootstrap has in common, whether the cluster runs or not.
+//! Checks that every bootstrap plan has, whether the cluster runs or not.
 
 use super::RecoveryCase;
 use super::situation::{MemberCondition, Situation};
@@ -16,7 +16,7 @@ pub(crate) fn check_all(case: &RecoveryCase<'_>, situation: &Situation<'_>, draf
     check_no_state_transfer(situation, draft);
 }
 
-/// Checks on the console itself: what clean-up needs as well.
+/// Checks on the console itself, which clean-up needs as well.
 pub(crate) fn check_console(case: &RecoveryCase<'_>, draft: &mut PlanDraft) {
     let health = &case.evidence.registry_health;
     let (status, message) = if health.reachable {
@@ -26,7 +26,7 @@ pub(crate) fn check_console(case: &RecoveryCase<'_>, draft: &mut PlanDraft) {
         (
             CheckStatus::Unknown,
             format!(
-                "The registry cannot be read ({why}): without it no action can be locked or recorded. Repair etcd first."
+                "The registry cannot be read ({why}); without it no action can be locked or recorded. Repair etcd first."
             ),
         )
     };
@@ -35,18 +35,18 @@ pub(crate) fn check_console(case: &RecoveryCase<'_>, draft: &mut PlanDraft) {
         None => draft.add_check(
             CheckCode::RECOVERY_ENABLED,
             CheckStatus::Pass,
-            "Recovery is switched on.".to_owned(),
+            "Recovery is enabled.".to_owned(),
             Vec::new(),
         ),
-        Some(off) => draft.add_check(
+        Some(pause) => draft.add_check(
             CheckCode::RECOVERY_ENABLED,
             CheckStatus::Fail,
-            format!("{} switched recovery off: {}.", off.by, off.reason),
+            format!("{} paused recovery: {}.", pause.by, pause.reason),
             vec![fact(
                 None,
                 EvidenceSource::Console,
-                Some(off.at),
-                format!("off by {}", off.by),
+                Some(pause.at),
+                format!("paused by {}", pause.by),
             )],
         ),
     }
@@ -64,7 +64,7 @@ pub(crate) fn check_console(case: &RecoveryCase<'_>, draft: &mut PlanDraft) {
             None,
             EvidenceSource::Registry,
             None,
-            format!("an order stands: {order}"),
+            format!("pending order: {order}"),
         ));
     }
     let (status, message) = match (&case.context.open_action, &case.context.standing_order) {
@@ -74,11 +74,11 @@ pub(crate) fn check_console(case: &RecoveryCase<'_>, draft: &mut PlanDraft) {
         ),
         (Some(id), _) => (
             CheckStatus::Fail,
-            format!("Action {id} of this cluster is open: follow that one, or cancel it first."),
+            format!("Action {id} of this cluster is still open. Follow it, or cancel it first."),
         ),
         (None, Some(_)) => (
             CheckStatus::Fail,
-            "An order to bootstrap stands in the registry: wait until it is obeyed or expires."
+            "A bootstrap order is pending in the registry. Wait until it is executed or expires."
                 .to_owned(),
         ),
     };
@@ -87,9 +87,9 @@ pub(crate) fn check_console(case: &RecoveryCase<'_>, draft: &mut PlanDraft) {
 
 fn check_no_primary(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &mut PlanDraft) {
     let mut evidence: Vec<CheckEvidence> = situation
-        .members_where(|standing| {
+        .members_where(|condition| {
             !matches!(
-                standing,
+                condition,
                 MemberCondition::Unknown | MemberCondition::Attested(_)
             )
         })
@@ -112,11 +112,15 @@ fn check_no_primary(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &
     }
     let primaries: Vec<usize> = situation.primaries().collect();
     let (status, message) = if !primaries.is_empty() {
-        let verb = if primaries.len() == 1 { "says" } else { "say" };
+        let verb = if primaries.len() == 1 {
+            "reports"
+        } else {
+            "report"
+        };
         (
             CheckStatus::Fail,
             format!(
-                "{} {verb} Primary: there is nothing to bootstrap.",
+                "{} {verb} Primary; there is nothing to bootstrap.",
                 situation.join_names(primaries.into_iter())
             ),
         )
@@ -124,7 +128,7 @@ fn check_no_primary(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &
         (
             CheckStatus::Unknown,
             format!(
-                "The console cannot reach {}, but the live registration says Primary: a second Primary would split the \
+                "The console cannot reach {}, but the live registration reports Primary; a second Primary would split the \
                  cluster. Restore the console's connection first.",
                 situation.join_names(inferred.into_iter())
             ),
@@ -136,12 +140,12 @@ fn check_no_primary(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &
     {
         (
             CheckStatus::Unknown,
-            "Not every member has been asked yet.".to_owned(),
+            "Some members have not been probed yet.".to_owned(),
         )
     } else {
         (
             CheckStatus::Pass,
-            format!("No node of {} says Primary.", case.evidence.name),
+            format!("No node of {} reports Primary.", case.evidence.name),
         )
     };
     draft.add_check(CheckCode::NOBODY_PRIMARY, status, message, evidence);
@@ -171,7 +175,7 @@ fn check_members_accounted(situation: &Situation<'_>, draft: &mut PlanDraft) {
     let (status, message) = if counted.is_empty() {
         (
             CheckStatus::Unknown,
-            "No member is expected: pin the members with --cluster, so that a missing one is noticed.".to_owned(),
+            "No member is expected. Pin the members with --cluster, so that a missing one is noticed.".to_owned(),
         )
     } else if !missing.is_empty() {
         (
@@ -195,7 +199,7 @@ fn check_members_accounted(situation: &Situation<'_>, draft: &mut PlanDraft) {
         (
             CheckStatus::Attested,
             format!(
-                "Every member is accounted for; for {} on the word of the requester.",
+                "Every member is accounted for; {} as confirmed by the requester.",
                 situation.join_names(attested.into_iter())
             ),
         )
@@ -208,7 +212,7 @@ fn check_members_accounted(situation: &Situation<'_>, draft: &mut PlanDraft) {
     draft.add_check(CheckCode::MEMBERS_ACCOUNTED, status, message, evidence);
 }
 
-/// An attestation is void as soon as its node gives a sign of life.
+/// An attestation is void as soon as its node shows a sign of life.
 pub(crate) fn check_attestations(
     case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
@@ -219,7 +223,7 @@ pub(crate) fn check_attestations(
     }
     let port = case.settings.fold.default_port;
     let mut evidence = Vec::new();
-    let mut wrong: Vec<String> = Vec::new();
+    let mut contradictions: Vec<String> = Vec::new();
     let mut seen = std::collections::BTreeMap::new();
     for attestation in case.attestations {
         let id = attestation.node.clone().normalized(port);
@@ -233,30 +237,33 @@ pub(crate) fn check_attestations(
             .insert(id.clone(), attestation)
             .is_some_and(|other| other != attestation)
         {
-            wrong.push(format!("{id} is attested twice, differently"));
+            contradictions.push(format!("{id} is confirmed twice, with different states"));
         }
         let Some(node) = situation.nodes().iter().position(|facts| facts.id == id) else {
-            wrong.push(format!("{id} is no known member"));
+            contradictions.push(format!("{id} is not a known member"));
             continue;
         };
         if let Some(sign) = sign_of_life(situation, node) {
-            wrong.push(format!("{id} {sign}"));
+            contradictions.push(format!("{id} {sign}"));
         }
         if let Some(Err(why)) = attestation.parse_saved_state() {
-            wrong.push(format!("{id}: {why}"));
+            contradictions.push(format!("{id}: {why}"));
         }
     }
-    wrong.sort();
-    wrong.dedup();
-    let (status, message) = if wrong.is_empty() {
+    contradictions.sort();
+    contradictions.dedup();
+    let (status, message) = if contradictions.is_empty() {
         (
             CheckStatus::Attested,
-            "Nothing contradicts the attestations.".to_owned(),
+            "No evidence contradicts the confirmed states.".to_owned(),
         )
     } else {
         (
             CheckStatus::Fail,
-            format!("The attestations do not hold: {}.", wrong.join("; ")),
+            format!(
+                "Confirmed states are contradicted: {}.",
+                contradictions.join("; ")
+            ),
         )
     };
     draft.add_check(CheckCode::ATTESTATIONS_HOLD, status, message, evidence);
@@ -269,9 +276,9 @@ pub(crate) fn sign_of_life(situation: &Situation<'_>, node: usize) -> Option<&'s
         | MemberCondition::NonPrimary(_)
         | MemberCondition::Disconnected
         | MemberCondition::Indeterminate => {
-            return Some("answers");
+            return Some("is reachable");
         }
-        MemberCondition::Listed(_) => return Some("is listed by a component that answers"),
+        MemberCondition::Listed(_) => return Some("is listed by a reachable component"),
         MemberCondition::ReportedStopped
         | MemberCondition::Attested(_)
         | MemberCondition::Unknown => {}
@@ -279,7 +286,7 @@ pub(crate) fn sign_of_life(situation: &Situation<'_>, node: usize) -> Option<&'s
     if let ProbeState::Failing { error, .. } = facts.probe_state
         && error.kind.proves_running()
     {
-        return Some("answers, although it refuses the console");
+        return Some("is running, although it rejects the console");
     }
     facts
         .registration_after_probe_failure()
@@ -287,12 +294,12 @@ pub(crate) fn sign_of_life(situation: &Situation<'_>, node: usize) -> Option<&'s
         .map(|_| "is registered as running")
 }
 
-/// A state transfer in progress: interrupting one has destroyed whole clusters (I13).
+/// Interrupting a state transfer has destroyed whole clusters (I13).
 fn check_no_state_transfer(situation: &Situation<'_>, draft: &mut PlanDraft) {
     let mut evidence = Vec::new();
     let mut busy = Vec::new();
     for (node, facts) in situation.nodes().iter().enumerate() {
-        // A transfer that failed is over; its node is damaged (I14) and waited for by nobody.
+        // A failed transfer is over; its node is damaged (I14), and no other node waits for it.
         let over = facts
             .fresh_answer()
             .is_some_and(|answer| answer.status.transfer_failed());
@@ -317,7 +324,7 @@ fn check_no_state_transfer(situation: &Situation<'_>, draft: &mut PlanDraft) {
                 Some(&facts.id),
                 EvidenceSource::Registry,
                 None,
-                "joining, by its agent's word",
+                "joining, as its agent reports",
             ));
             busy.push(node);
         }
@@ -325,13 +332,13 @@ fn check_no_state_transfer(situation: &Situation<'_>, draft: &mut PlanDraft) {
     let (status, message) = if busy.is_empty() {
         (
             CheckStatus::Pass,
-            "Nobody donates or receives a state transfer.".to_owned(),
+            "No state transfer is in progress.".to_owned(),
         )
     } else {
         (
             CheckStatus::Fail,
             format!(
-                "{} {} part in a state transfer: wait until it ends or fails.",
+                "{} {} part in a state transfer. Wait until it completes or fails.",
                 situation.join_names(busy.iter().copied()),
                 if busy.len() == 1 { "takes" } else { "take" },
             ),

@@ -1,4 +1,4 @@
-//! What is known to be ahead of the chosen position, and what that costs.
+//! Checks what is known to be ahead of the chosen position, and estimates the loss.
 
 use std::collections::BTreeSet;
 
@@ -10,21 +10,22 @@ use crate::recover::attestation::AttestedState;
 use crate::recover::plan::digest::{PlanDraft, fact};
 use crate::recover::plan::{CheckCode, CheckStatus, EvidenceSource, LossEstimate};
 
-/// Where the cluster would go on from.
+/// Where the cluster would continue from.
 pub(super) struct RecoveryPoint {
     pub(super) position: Position,
-    /// Whose data that includes: the other members of the component bring what they have (B3).
+    /// Nodes whose data are included: every member of the component contributes what it has (B3).
     pub(super) holders: BTreeSet<usize>,
 }
 
-/// Nothing that is left out may be ahead (I5), nor anything that was ever seen (I9), nor the last Primary (I31).
+/// No excluded node may be ahead (I5), no position ever seen may be higher (I9), and the last Primary view must be
+/// represented (I31).
 pub(super) fn check_for_loss(
     case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
     draft: &mut PlanDraft,
-    goal: Option<&RecoveryPoint>,
+    point: Option<&RecoveryPoint>,
 ) {
-    let Some(goal) = goal else {
+    let Some(point) = point else {
         let message = "Without a candidate there is nothing to compare.".to_owned();
         for code in [
             CheckCode::MOST_ADVANCED,
@@ -35,58 +36,58 @@ pub(super) fn check_for_loss(
         }
         return;
     };
-    check_most_advanced(situation, draft, goal);
-    check_no_regression(case, draft, goal);
-    check_last_primary(case, situation, draft, goal);
+    check_most_advanced(situation, draft, point);
+    check_no_regression(case, draft, point);
+    check_last_primary(case, situation, draft, point);
 }
 
-fn check_most_advanced(situation: &Situation<'_>, draft: &mut PlanDraft, goal: &RecoveryPoint) {
+fn check_most_advanced(situation: &Situation<'_>, draft: &mut PlanDraft, point: &RecoveryPoint) {
     let mut evidence = Vec::new();
     let mut ahead = Vec::new();
-    let mut level = Vec::new();
-    for node in (0..situation.nodes().len()).filter(|node| !goal.holders.contains(node)) {
+    let mut behind = Vec::new();
+    for node in (0..situation.nodes().len()).filter(|node| !point.holders.contains(node)) {
         let Some(known) = situation.last_known_position(node) else {
             continue;
         };
-        if known.position.uuid != goal.position.uuid {
+        if known.position.uuid != point.position.uuid {
             continue;
         }
         let id = &situation.nodes()[node].id;
         let seen = format!("{id} was at {}", known.position.seqno);
-        // Where exactly below the goal somebody was read last decides nothing, and every replica of the console read it
-        // at another moment, or not at all: the digest must not depend on it.
-        let value = if known.position.seqno > goal.position.seqno {
+        // A node's exact position below the recovery point decides nothing, and every replica of the console read it at
+        // another moment, or not at all: the digest must not depend on it.
+        let value = if known.position.seqno > point.position.seqno {
             ahead.push(seen);
             known.position.to_string()
         } else {
-            level.push(seen);
+            behind.push(seen);
             if known.source == EvidenceSource::Sql
                 && situation.nodes()[node].fresh_answer().is_none()
             {
                 continue;
             }
-            format!("not ahead of {}", goal.position)
+            format!("not ahead of {}", point.position)
         };
         evidence.push(fact(Some(id), known.source, known.at, value));
     }
     let (status, message) = if ahead.is_empty() {
-        let known = match level.join("; ") {
+        let known = match behind.join("; ") {
             none if none.is_empty() => none,
             level => format!(" ({level})"),
         };
         (
             CheckStatus::Pass,
             format!(
-                "Nobody who is left out is known to be ahead of {}{known}.",
-                goal.position.seqno
+                "No excluded member is known to be ahead of {}{known}.",
+                point.position.seqno
             ),
         )
     } else {
         (
             CheckStatus::Fail,
             format!(
-                "Others hold more than {}: {}. Bring them back first, or give up what only they have.",
-                goal.position.seqno,
+                "Other members are ahead of {}: {}. Bring them back first, or accept the loss of their transactions.",
+                point.position.seqno,
                 ahead.join("; ")
             ),
         )
@@ -94,7 +95,7 @@ fn check_most_advanced(situation: &Situation<'_>, draft: &mut PlanDraft, goal: &
     draft.add_check(CheckCode::MOST_ADVANCED, status, message, evidence);
 }
 
-/// The highest position of a history that the console remembers or an agent recorded.
+/// The highest position of a history that the console has stored or an agent has recorded.
 fn highest_seen(case: &RecoveryCase<'_>, uuid: &uuid::Uuid) -> Option<HighestPosition> {
     let mut highest = case.history.highest.get(uuid).cloned();
     for (id, seen) in &case.evidence.registrations {
@@ -115,38 +116,38 @@ fn highest_seen(case: &RecoveryCase<'_>, uuid: &uuid::Uuid) -> Option<HighestPos
     highest
 }
 
-fn check_no_regression(case: &RecoveryCase<'_>, draft: &mut PlanDraft, goal: &RecoveryPoint) {
-    let (status, message, evidence) = match highest_seen(case, &goal.position.uuid) {
+fn check_no_regression(case: &RecoveryCase<'_>, draft: &mut PlanDraft, point: &RecoveryPoint) {
+    let (status, message, evidence) = match highest_seen(case, &point.position.uuid) {
         None => (
             CheckStatus::Pass,
-            "The console remembers no higher position of this history.".to_owned(),
+            "No position of this history is stored.".to_owned(),
             Vec::new(),
         ),
         Some(highest) => {
             let remembered =
                 |node, value| vec![fact(node, EvidenceSource::Memory, Some(highest.at), value)];
-            if highest.seqno > goal.position.seqno {
-                let value = format!("{}:{}", goal.position.uuid, highest.seqno);
+            if highest.seqno > point.position.seqno {
+                let value = format!("{}:{}", point.position.uuid, highest.seqno);
                 (
                     CheckStatus::Fail,
                     format!(
-                        "{} was once seen at {}, which is {} more than {}: that much would be lost.",
+                        "{} was once seen at {}, which is {} more than {}; those transactions would be lost.",
                         highest.node,
                         highest.seqno,
-                        highest.seqno - goal.position.seqno,
-                        goal.position.seqno
+                        highest.seqno - point.position.seqno,
+                        point.position.seqno
                     ),
                     remembered(Some(&highest.node), value),
                 )
             } else {
-                // Who was there first is for the reader only: replicas may have seen it of different members.
+                // The node's name is for the reader only: replicas may have seen the position on different members.
                 (
                     CheckStatus::Pass,
                     format!(
-                        "The highest position ever seen is {}, at {}.",
+                        "The highest position ever seen is {}, on {}.",
                         highest.seqno, highest.node
                     ),
-                    remembered(None, format!("not ahead of {}", goal.position)),
+                    remembered(None, format!("not ahead of {}", point.position)),
                 )
             }
         }
@@ -158,13 +159,13 @@ fn check_last_primary(
     case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
     draft: &mut PlanDraft,
-    goal: &RecoveryPoint,
+    point: &RecoveryPoint,
 ) {
-    let Some((conf_id, nodes)) = case.history.newest_primary_view(&goal.position.uuid) else {
+    let Some((conf_id, nodes)) = case.history.newest_primary_view(&point.position.uuid) else {
         draft.add_check(
             CheckCode::LAST_PRIMARY,
             CheckStatus::Pass,
-            "The console remembers no Primary component of this history.".to_owned(),
+            "No Primary view of this history is stored.".to_owned(),
             Vec::new(),
         );
         return;
@@ -180,21 +181,21 @@ fn check_last_primary(
             )
         })
         .collect();
-    let represented = goal
+    let represented = point
         .holders
         .iter()
         .any(|&node| nodes.contains(&situation.nodes()[node].id));
     let (status, message) = if represented {
         (
             CheckStatus::Pass,
-            format!("The newest Primary view that was seen ({conf_id}) is represented."),
+            format!("The newest Primary view seen ({conf_id}) is represented."),
         )
     } else {
         let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
         (
             CheckStatus::Fail,
             format!(
-                "The newest Primary view ({conf_id}) was seen at {} only, and nobody of it would go on.",
+                "The newest Primary view ({conf_id}) was seen only on {}, and none of those members would be in the new component.",
                 names.join(", ")
             ),
         )
@@ -202,7 +203,7 @@ fn check_last_primary(
     draft.add_check(CheckCode::LAST_PRIMARY, status, message, evidence);
 }
 
-/// What going on from `position` may cost.
+/// The loss to expect when the cluster continues from `position`.
 pub(super) fn estimate(
     case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
@@ -212,7 +213,7 @@ pub(super) fn estimate(
     let others = (0..situation.nodes().len()).filter(|node| !holders.contains(node));
     let mut highest: Option<(u64, String)> =
         highest_seen(case, &position.uuid).map(|highest| (highest.seqno, highest.node.to_string()));
-    let mut blind = Vec::new();
+    let mut unknown = Vec::new();
     for node in others {
         let id = &situation.nodes()[node].id;
         let known = situation
@@ -227,32 +228,36 @@ pub(super) fn estimate(
             highest = Some((known.seqno, id.to_string()));
         }
         if known.is_none() && situation.nodes()[node].expected && !situation.has_no_data(node) {
-            blind.push(id.to_string());
+            unknown.push(id.to_string());
         }
         let gone = matches!(
             situation.conditions[node],
             MemberCondition::Attested(AttestedState::Fenced | AttestedState::Decommissioned)
         );
-        if gone && situation.stopped_position(node).is_none() && !blind.contains(&id.to_string()) {
-            blind.push(id.to_string());
+        if gone && situation.stopped_position(node).is_none() && !unknown.contains(&id.to_string())
+        {
+            unknown.push(id.to_string());
         }
     }
     let lost = highest
         .as_ref()
         .map_or(0, |(seqno, _)| seqno.saturating_sub(position.seqno));
     let mut explanation = match (&highest, lost) {
-        (Some((seqno, who)), 1..) => {
+        (Some((seqno, node)), 1..) => {
             format!(
-                "{who} is known to have reached {seqno}; what lies above {} would be lost.",
+                "{node} is known to have reached {seqno}; transactions after {} would be lost.",
                 position.seqno
             )
         }
-        _ => format!("Nothing is known to lie above {}.", position.seqno),
+        _ => format!(
+            "No known data loss; no transaction after {} has been seen.",
+            position.seqno
+        ),
     };
-    if !blind.is_empty() {
+    if !unknown.is_empty() {
         explanation.push_str(&format!(
-            " What only {} may hold is not known.",
-            blind.join(", ")
+            " Transactions that only {} may have are unknown.",
+            unknown.join(", ")
         ));
     }
     LossEstimate {

@@ -1,7 +1,9 @@
-//! A running cluster without quorum: which component goes on, and who executes the statement (I5, I12, I14, I15).
+//! Plans for a running cluster without quorum: which component becomes Primary, and which member executes the
+//! statement (I5, I12, I14, I15).
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::situation::{MemberCondition, Situation};
 use super::statement::StatementDialect;
@@ -16,13 +18,14 @@ use crate::recover::plan::{
 };
 use crate::view::{ClusterStatus, NodeState};
 
-/// A component that might go on.
+/// A component that could become Primary.
 struct CandidateComponent {
     component: usize,
-    /// Who answers from within it.
+    /// Its reachable members.
     reporters: Vec<usize>,
-    /// Everybody in it, as far as known.
+    /// All known members, reachable or not.
     members: BTreeSet<usize>,
+    /// The highest position among the reporters.
     best: Option<Position>,
 }
 
@@ -51,11 +54,12 @@ pub(super) fn plan(
 }
 
 fn candidates(situation: &Situation<'_>) -> Vec<CandidateComponent> {
-    let seen = situation.components.observed.iter().enumerate();
-    seen.filter(|(_, seen)| seen.view.status == ClusterStatus::NonPrimary)
-        .map(|(component, seen)| {
+    let components = situation.components.observed.iter().enumerate();
+    components
+        .filter(|(_, observed)| observed.view.status == ClusterStatus::NonPrimary)
+        .map(|(component, observed)| {
             let reporters: Vec<usize> = situation
-                .members_where(|standing| standing == MemberCondition::NonPrimary(component))
+                .members_where(|condition| condition == MemberCondition::NonPrimary(component))
                 .collect();
             let best = reporters
                 .iter()
@@ -64,19 +68,19 @@ fn candidates(situation: &Situation<'_>) -> Vec<CandidateComponent> {
             CandidateComponent {
                 component,
                 reporters,
-                members: seen.members.clone(),
+                members: observed.members.clone(),
                 best,
             }
         })
         .collect()
 }
 
-/// The position that a node itself tells now.
+/// The position that a node reports now.
 fn reported_position(situation: &Situation<'_>, node: usize) -> Option<Position> {
     situation.nodes()[node].fresh_answer()?.status.position()
 }
 
-/// Positions have an order within one history only (I6): across histories a person must decide whose data counts.
+/// Positions are comparable only within one history (I6); across histories a person must decide whose data to keep.
 fn check_one_history(situation: &Situation<'_>, draft: &mut PlanDraft) -> bool {
     let mut uuids = BTreeSet::new();
     let mut evidence = Vec::new();
@@ -101,7 +105,7 @@ fn check_one_history(situation: &Situation<'_>, draft: &mut PlanDraft) -> bool {
     let (status, message) = match uuids.len() {
         0 => (
             CheckStatus::Unknown,
-            "No node tells a defined position.".to_owned(),
+            "No node reports a valid position.".to_owned(),
         ),
         1 => (
             CheckStatus::Pass,
@@ -110,8 +114,8 @@ fn check_one_history(situation: &Situation<'_>, draft: &mut PlanDraft) -> bool {
         count => (
             CheckStatus::Fail,
             format!(
-                "The nodes hold {count} different histories, which have no order. Decide whose data counts, keep copies \
-                 of the others' data directories, and stop those nodes."
+                "The nodes hold {count} different histories, which cannot be compared. Decide whose data to keep, copy \
+                 the data directories of the other nodes, and stop those."
             ),
         ),
     };
@@ -119,7 +123,7 @@ fn check_one_history(situation: &Situation<'_>, draft: &mut PlanDraft) -> bool {
     uuids.len() == 1
 }
 
-/// The same choice on every replica: the most advanced, then the largest, then the one with the smallest name (I10).
+/// The most advanced component, then the largest, then the one with the first name: the same on every replica (I10).
 fn choose_component(candidates: &[CandidateComponent]) -> Option<&CandidateComponent> {
     let rank = |candidate: &CandidateComponent| {
         (
@@ -149,9 +153,9 @@ fn check_candidate(
     let Some((chosen, best)) = chosen.and_then(|chosen| Some((chosen, chosen.best.clone()?)))
     else {
         let message = if agree {
-            "No component has a member with a defined position: a nil UUID or an undefined number is never a candidate."
+            "No component has a member with a valid position. A nil UUID or an undefined sequence number is never a candidate."
         } else {
-            "Without one common history no component can be called the right one."
+            "Without one common history no component can be chosen."
         };
         draft.add_check(
             CheckCode::CANDIDATE,
@@ -176,20 +180,20 @@ fn check_candidate(
     }
     let (status, message) = if source {
         let others = candidates.len() - 1;
-        let of = match others {
-            0 => "the only component that answers".to_owned(),
-            _ => format!("the most advanced of {} components that answer", others + 1),
+        let rank = match others {
+            0 => "the only reachable component".to_owned(),
+            _ => format!("the most advanced of {} reachable components", others + 1),
         };
         (
             CheckStatus::Pass,
-            format!("{name} at {} is {of}.", best.seqno),
+            format!("{name} at {} is {rank}.", best.seqno),
         )
     } else {
         (
             CheckStatus::Fail,
             format!(
-                "{}, and holds the highest position, {}: damaged data must not become the cluster's. Stop it, keep a copy \
-                 of its data directory, and plan again.",
+                "{}, and holds the highest position, {}. Damaged data must not become the cluster's: stop it, copy its data \
+                 directory, and plan again.",
                 damaged.join("; "),
                 best.seqno
             ),
@@ -202,7 +206,7 @@ fn check_candidate(
     })
 }
 
-/// Why a node must be neither source nor executor (I14); `None` when nothing speaks against it.
+/// Why a node must be neither source nor executor (I14); `None` if there is no reason.
 fn damage_reason(situation: &Situation<'_>, node: usize) -> Option<String> {
     let facts = &situation.nodes()[node];
     let answer = facts.fresh_answer()?;
@@ -218,7 +222,7 @@ fn damage_reason(situation: &Situation<'_>, node: usize) -> Option<String> {
     }
     if answer.status.transfer_failed() {
         let comment = answer.status.local_state_comment.as_deref();
-        return Some(format!("says {:?}", comment.unwrap_or_default()));
+        return Some(format!("reports {:?}", comment.unwrap_or_default()));
     }
     if answer.status.local_state_uuid.is_some()
         && answer.status.cluster_state_uuid.is_some()
@@ -229,7 +233,7 @@ fn damage_reason(situation: &Situation<'_>, node: usize) -> Option<String> {
     None
 }
 
-/// Who shuts this node's process out of every view, if anybody does; it cannot come back without a restart.
+/// The node that has evicted this node's process, if any; an evicted process cannot rejoin without a restart.
 fn evicted_by(situation: &Situation<'_>, node: usize) -> Option<usize> {
     let process = situation.nodes()[node].fresh_answer()?.status.gcomm_uuid?;
     situation.nodes().iter().position(|facts| {
@@ -238,7 +242,7 @@ fn evicted_by(situation: &Situation<'_>, node: usize) -> Option<usize> {
     })
 }
 
-/// Whether it has left or is leaving its group; `GATHER` and `INSTALL` are on the way into one.
+/// The EVS state of a node that has left or is leaving its group. (`GATHER` and `INSTALL` lead into one.)
 fn left_group_state(evs_state: Option<&str>) -> Option<&str> {
     evs_state.filter(|state| {
         let gone = ["CLOSED", "LEAVING"];
@@ -246,22 +250,24 @@ fn left_group_state(evs_state: Option<&str>) -> Option<&str> {
     })
 }
 
-/// Whether a node cannot execute the statement only because of something that it is in the midst of: one without peers
-/// looks for them now and then.
+/// Whether a node that cannot execute the statement will be able to within seconds: one without peers searches for
+/// them now and then, and one with a receive queue is applying it.
 fn is_temporarily_unfit(situation: &Situation<'_>, node: usize) -> bool {
     let Some(answer) = situation.nodes()[node].fresh_answer() else {
         return false;
     };
     let status = answer.status;
     let connects = status.evs_state.as_deref().is_some_and(|state| {
-        let between = ["GATHER", "INSTALL"];
-        between.iter().any(|word| state.eq_ignore_ascii_case(word))
+        let transitional = ["GATHER", "INSTALL"];
+        transitional
+            .iter()
+            .any(|word| state.eq_ignore_ascii_case(word))
     });
     let applies = status.recv_queue.is_some_and(|queue| queue > 0);
     damage_reason(situation, node).is_none() && (connects || applies)
 }
 
-/// Why a node cannot execute the statement now; `None` when it can (I15).
+/// Why a node cannot execute the statement now (I15); `None` if it can.
 fn unfit_reason(situation: &Situation<'_>, node: usize) -> Option<String> {
     let facts = &situation.nodes()[node];
     let Some(answer) = facts.fresh_answer() else {
@@ -280,17 +286,17 @@ fn unfit_reason(situation: &Situation<'_>, node: usize) -> Option<String> {
     match status.evs_state.as_deref() {
         Some(state) if state.eq_ignore_ascii_case("OPERATIONAL") => {}
         Some(state) => return Some(format!("has wsrep_evs_state {state}")),
-        None => return Some("does not tell wsrep_evs_state".to_owned()),
+        None => return Some("does not report wsrep_evs_state".to_owned()),
     }
     match status.recv_queue {
         Some(0) => {}
         Some(queue) => return Some(format!("has {queue} write-sets to apply")),
-        None => return Some("does not tell wsrep_local_recv_queue".to_owned()),
+        None => return Some("does not report wsrep_local_recv_queue".to_owned()),
     }
     status
         .position()
         .is_none()
-        .then(|| "has no defined position".to_owned())
+        .then(|| "has no valid position".to_owned())
 }
 
 fn check_executor(
@@ -302,13 +308,13 @@ fn check_executor(
         draft.add_check(
             CheckCode::EXECUTOR_READY,
             CheckStatus::Unknown,
-            "Without a component there is nobody to execute anything.".to_owned(),
+            "Without a component there is no member to run the statement.".to_owned(),
             Vec::new(),
         );
         return None;
     };
     let mut evidence = Vec::new();
-    let mut fit: Vec<(Reverse<u64>, &NodeId, usize)> = Vec::new();
+    let mut ready: Vec<(Reverse<u64>, &NodeId, usize)> = Vec::new();
     let mut reasons = Vec::new();
     for &node in &chosen.reporters {
         let facts = &situation.nodes()[node];
@@ -316,12 +322,12 @@ fn check_executor(
         match unfit_reason(situation, node) {
             None => {
                 let seqno = reported_position(situation, node).map_or(0, |position| position.seqno);
-                fit.push((Reverse(seqno), &facts.id, node));
+                ready.push((Reverse(seqno), &facts.id, node));
                 evidence.push(fact(
                     Some(&facts.id),
                     EvidenceSource::Sql,
                     at,
-                    "connected, non-Primary, OPERATIONAL, nothing to apply",
+                    "connected, non-Primary, OPERATIONAL, empty receive queue",
                 ));
             }
             Some(why) => {
@@ -330,8 +336,8 @@ fn check_executor(
             }
         }
     }
-    let executor = fit.into_iter().min().map(|(_, _, node)| node);
-    let moment = chosen
+    let executor = ready.into_iter().min().map(|(_, _, node)| node);
+    let temporary = chosen
         .reporters
         .iter()
         .any(|&node| is_temporarily_unfit(situation, node));
@@ -339,17 +345,17 @@ fn check_executor(
         Some(node) => (
             CheckStatus::Pass,
             format!(
-                "{} can execute the statement.",
+                "{} can run the statement.",
                 situation.join_names(std::iter::once(node))
             ),
         ),
         None => (
             CheckStatus::Fail,
             format!(
-                "Nobody of the component can execute the statement: {}.{}",
+                "No member of this component can run the statement: {}.{}",
                 reasons.join("; "),
-                if moment {
-                    " That may pass by itself: look again in a moment."
+                if temporary {
+                    " This may resolve within seconds; plan again."
                 } else {
                     ""
                 }
@@ -357,20 +363,14 @@ fn check_executor(
         ),
     };
     draft.add_check(CheckCode::EXECUTOR_READY, status, message, evidence);
-    if moment {
+    if temporary {
         draft.mark_transient(TransientCause::ShortLivedState);
     }
     executor
 }
 
-/// Views must have lasted; longer while everybody of the last Primary view may come back by itself (I12).
+/// Views must have been stable: for longer while the members of the last Primary view may all return (I12).
 fn check_settled(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &mut PlanDraft) {
-    let answers = || {
-        situation
-            .nodes()
-            .iter()
-            .filter_map(|facts| Some((facts, facts.fresh_answer()?)))
-    };
     let starting: Vec<usize> = (0..situation.nodes().len())
         .filter(|&node| {
             matches!(
@@ -379,21 +379,8 @@ fn check_settled(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &mut
             ) && situation.nodes()[node].fresh_answer().is_none()
         })
         .collect();
-    let alive =
-        |facts: &&crate::judge::cluster::node_facts::NodeFacts<'_>| facts.fresh_answer().is_some();
-    let expected: Vec<_> = situation
-        .nodes()
-        .iter()
-        .filter(|facts| facts.expected)
-        .collect();
-    let all_there = !expected.is_empty()
-        && expected.iter().all(alive)
-        && situation
-            .members_where(|standing| standing == MemberCondition::Disconnected)
-            .next()
-            .is_none();
-    let heals = all_there || !starting.is_empty();
-    let needed = if heals {
+    let may_heal = !starting.is_empty() || all_expected_connected(situation);
+    let needed = if may_heal {
         case.settings.grace_period
     } else {
         case.settings.settle_time
@@ -406,17 +393,20 @@ fn check_settled(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &mut
                 Some(id),
                 EvidenceSource::Registry,
                 None,
-                "starts, by its agent's word",
+                "starting, as its agent reports",
             )
         })
         .collect();
-    let (mut moving, mut seen_to_move) = (Vec::new(), false);
-    for (facts, answer) in answers() {
-        let steady = answer.view_since.age(case.now) >= needed;
-        let value = if steady {
+    let (mut unsettled, mut change_observed) = (Vec::new(), false);
+    for facts in situation.nodes() {
+        let Some(answer) = facts.fresh_answer() else {
+            continue;
+        };
+        let settled = answer.view_since.age(case.now) >= needed;
+        let value = if settled {
             "view unchanged for long enough"
         } else {
-            "view changed lately"
+            "view changed recently"
         };
         evidence.push(fact(
             Some(&facts.id),
@@ -424,50 +414,68 @@ fn check_settled(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &mut
             Some(answer.view_since),
             value,
         ));
-        if !steady {
-            moving.push(facts.id.to_string());
-            seen_to_move |= answer.view_start_observed;
+        if !settled {
+            unsettled.push(facts.id.to_string());
+            change_observed |= answer.view_start_observed;
         }
     }
-    // Whoever has only begun to watch knows of no change: for how long a view has been there, another replica may know.
-    let unwatched = !moving.is_empty() && !seen_to_move;
+    // A console that has only just started has seen no change: another replica may know how long the view has existed.
+    let short_observation = !unsettled.is_empty() && !change_observed;
+    let (status, message) = settled_message(&unsettled, short_observation, may_heal, needed);
+    draft.add_check(CheckCode::SETTLED, status, message, evidence);
+    if short_observation {
+        draft.mark_transient(TransientCause::ShortObservation);
+    }
+}
+
+/// Whether every expected member runs and is connected to a group, so that they may find each other.
+fn all_expected_connected(situation: &Situation<'_>) -> bool {
+    let mut expected = situation
+        .nodes()
+        .iter()
+        .filter(|facts| facts.expected)
+        .peekable();
+    expected.peek().is_some()
+        && expected.all(|facts| facts.fresh_answer().is_some())
+        && situation
+            .members_where(|condition| condition == MemberCondition::Disconnected)
+            .next()
+            .is_none()
+}
+
+fn settled_message(
+    unsettled: &[String],
+    short_observation: bool,
+    may_heal: bool,
+    needed: Duration,
+) -> (CheckStatus, String) {
     let seconds = needed.as_secs();
-    let (status, message) = if unwatched {
-        (
+    let names = unsettled.join(", ");
+    if short_observation {
+        return (
             CheckStatus::Unknown,
             format!(
-                "The console has watched the view of {} for less than {seconds} s: wait for that long.",
-                moving.join(", ")
+                "The console has watched the view of {names} for less than {seconds} s; wait that long."
             ),
-        )
-    } else if !moving.is_empty() {
-        let why = if heals {
-            "the cluster may still heal by itself"
+        );
+    }
+    if !unsettled.is_empty() {
+        let why = if may_heal {
+            "the cluster may still become Primary automatically"
         } else {
             "views may still change"
         };
-        (
+        return (
             CheckStatus::Unknown,
-            format!(
-                "The view of {} changed less than {seconds} s ago: {why}.",
-                moving.join(", ")
-            ),
-        )
-    } else if heals {
-        (
-            CheckStatus::Pass,
-            format!("Everybody runs, yet nothing healed by itself for {seconds} s."),
-        )
-    } else {
-        (
-            CheckStatus::Pass,
-            format!("No view changed for {seconds} s."),
-        )
-    };
-    draft.add_check(CheckCode::SETTLED, status, message, evidence);
-    if unwatched {
-        draft.mark_transient(TransientCause::ShortObservation);
+            format!("The view of {names} changed less than {seconds} s ago; {why}."),
+        );
     }
+    let message = if may_heal {
+        format!("All expected members run, but no Primary has formed for {seconds} s.")
+    } else {
+        format!("No view has changed for {seconds} s.")
+    };
+    (CheckStatus::Pass, message)
 }
 
 fn check_sql_account(case: &RecoveryCase<'_>, draft: &mut PlanDraft) {
@@ -479,7 +487,7 @@ fn check_sql_account(case: &RecoveryCase<'_>, draft: &mut PlanDraft) {
     } else {
         (
             CheckStatus::Fail,
-            "The console has no recovery account (--recovery-user): type the command by hand, or configure one.".to_owned(),
+            "The console has no recovery account (--recovery-user). Configure one, or run the command manually.".to_owned(),
         )
     };
     draft.add_check(CheckCode::SQL_ACCOUNT, status, message, Vec::new());
@@ -518,14 +526,14 @@ fn complete_draft(
             node: Some(facts.id.clone()),
             command: format!("mariadb -e \"{statement}\""),
             why: format!(
-                "Makes {} Primary. Type it on one node only, once.",
+                "Makes {} Primary. Run it on one node only, once.",
                 situation.component_name(chosen.component)
             ),
         });
         draft.commands.push(ManualCommand {
             node: Some(facts.id.clone()),
             command: "mariadb -e \"SHOW GLOBAL STATUS LIKE 'wsrep_cluster_status'\"".to_owned(),
-            why: "Must say Primary: the statement answers OK even when it was ignored.".to_owned(),
+            why: "Must show Primary; the statement succeeds even when it was ignored.".to_owned(),
         });
     }
     draft.loss = loss::estimate(case, situation, position, &chosen.members);
@@ -540,7 +548,7 @@ fn complete_draft(
     });
 }
 
-/// One sentence on a plan for `what`.
+/// The summary of a plan to make `what` Primary.
 pub(super) fn summarize(draft: &PlanDraft, what: Option<String>) -> String {
     let failing: Vec<&str> = draft
         .checks
@@ -550,8 +558,8 @@ pub(super) fn summarize(draft: &PlanDraft, what: Option<String>) -> String {
         .collect();
     match (what, failing.as_slice()) {
         (Some(what), []) if !draft.steps.is_empty() => format!("Make {what} Primary again."),
-        (Some(what), [first, ..]) => format!("{what} would be the one to go on from, but: {first}"),
-        (_, [first, ..]) => format!("Nothing can be done yet: {first}"),
-        _ => "Nothing can be done from here; see the commands.".to_owned(),
+        (Some(what), [first, ..]) => format!("{what} is the best candidate, but: {first}"),
+        (_, [first, ..]) => format!("Blocked: {first}"),
+        _ => "The console cannot do this; run the commands manually.".to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! Every member with its standing: what is known of it now, and from whom.
+//! The condition of every member: what is known about it now, and from which source.
 
 use super::RecoveryCase;
 use crate::judge::cluster::components::{ObservedComponents, find_components};
@@ -14,38 +14,38 @@ use crate::recover::plan::{CheckEvidence, EvidenceSource};
 use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
 
-/// What is known of a member's server.
+/// What is known about a member's server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MemberCondition {
-    /// It says Primary.
+    /// It reports Primary.
     Primary,
-    /// It says non-Primary, in this component.
+    /// It reports non-Primary, in this component.
     NonPrimary(usize),
     /// It runs, but is connected to no group (I15).
     Disconnected,
-    /// It answers, but not where it stands.
+    /// It answers, but its cluster status or component is not known.
     Indeterminate,
-    /// It does not answer, but this component's own list has it as a member: it is where that component is.
+    /// It does not answer, but is in the member list of this component.
     Listed(usize),
-    /// It refuses connections, and its agent says that it is stopped.
+    /// It refuses connections, and its agent reports it stopped.
     ReportedStopped,
-    /// A person vouches for it.
+    /// Unreachable; an operator attested its state.
     Attested(AttestedState),
-    /// Nobody knows. That is not dead (I2).
+    /// Nothing is known, which does not mean that it is stopped (I2).
     Unknown,
 }
 
-/// A position and where it is from.
+/// A position with its source.
 #[derive(Clone, Debug)]
 pub(crate) struct SourcedPosition {
     pub(crate) position: Position,
     pub(crate) source: EvidenceSource,
     pub(crate) at: Option<Timestamp>,
-    /// grastate.dat's flag, where a person pasted the file.
+    /// The flag in grastate.dat, if the file was pasted.
     pub(crate) safe_to_bootstrap: Option<bool>,
 }
 
-/// All members with their standings.
+/// All members with their conditions. Nodes and components are indices.
 pub(crate) struct Situation<'a> {
     gathered: GatheredEvidence<'a>,
     pub(crate) components: ObservedComponents<'a>,
@@ -86,30 +86,28 @@ impl<'a> Situation<'a> {
         &self.gathered.nodes
     }
 
-    /// Nodes that say Primary.
+    /// Nodes that report Primary.
     pub(crate) fn primaries(&self) -> impl Iterator<Item = usize> {
-        self.members_where(|standing| standing == MemberCondition::Primary)
+        self.members_where(|condition| condition == MemberCondition::Primary)
     }
 
-    /// Nodes of a standing.
     pub(crate) fn members_where(
         &self,
         is: impl Fn(MemberCondition) -> bool,
     ) -> impl Iterator<Item = usize> {
-        let standings = self.conditions.iter().enumerate();
-        standings
-            .filter(move |(_, standing)| is(**standing))
+        let conditions = self.conditions.iter().enumerate();
+        conditions
+            .filter(move |(_, condition)| is(**condition))
             .map(|(node, _)| node)
     }
 
-    /// Whether any component runs.
     pub(crate) fn has_running_component(&self) -> bool {
-        self.members_where(|standing| matches!(standing, MemberCondition::NonPrimary(_)))
+        self.members_where(|condition| matches!(condition, MemberCondition::NonPrimary(_)))
             .next()
             .is_some()
     }
 
-    /// The denominator: expected members, and whoever gives a sign of life (I4).
+    /// Expected members, and every node that shows a sign of life (I4).
     pub(crate) fn accountable_members(&self) -> impl Iterator<Item = usize> {
         self.nodes()
             .iter()
@@ -127,17 +125,17 @@ impl<'a> Situation<'a> {
         self.attestations[node]
     }
 
-    /// The nodes' names for a sentence.
+    /// The nodes' labels, joined for a sentence.
     pub(crate) fn join_names(&self, nodes: impl Iterator<Item = usize>) -> String {
         let names: Vec<String> = nodes.map(|node| node_label(&self.nodes()[node])).collect();
         match names.split_last() {
-            None => "nobody".to_owned(),
+            None => "no node".to_owned(),
             Some((only, [])) => only.clone(),
             Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
         }
     }
 
-    /// Whether a live registration that is younger than the probe's failure says Primary (I1, I3).
+    /// Whether a live registration that is newer than the probe's failure reports Primary (I1, I3).
     pub(crate) fn registered_primary(&self, node: usize) -> bool {
         self.nodes()[node]
             .registration_after_probe_failure()
@@ -146,13 +144,13 @@ impl<'a> Situation<'a> {
             })
     }
 
-    /// The present phase that a live registration tells.
+    /// The agent's phase in a live registration.
     pub(crate) fn phase(&self, node: usize) -> Option<AgentPhase> {
         let registered = self.nodes()[node].fresh_registration()?;
         AgentPhase::from_fields(&registered.observation.fields)
     }
 
-    /// A stopped node's position: recovered by its agent, or pasted by a person.
+    /// A stopped node's position: recovered by its agent, or pasted by an operator.
     pub(crate) fn stopped_position(&self, node: usize) -> Option<SourcedPosition> {
         let recovered = self.nodes()[node].registration.as_ref().and_then(|seen| {
             let position = registration::recovered_position(&seen.observation.fields)?;
@@ -174,8 +172,8 @@ impl<'a> Situation<'a> {
         })
     }
 
-    /// Whether a stopped node's agent says, under a live lease, that its data offer no position: nothing is lost with
-    /// it, and it is never a candidate (I6).
+    /// Whether a stopped node's agent reports, under a live lease, that its data have no position: nothing is lost
+    /// without it, and it is never a candidate (I6).
     pub(crate) fn has_no_data(&self, node: usize) -> bool {
         self.conditions[node] == MemberCondition::ReportedStopped
             && self.nodes()[node].fresh_registration().is_some_and(|seen| {
@@ -184,11 +182,11 @@ impl<'a> Situation<'a> {
             })
     }
 
-    /// The best that is known of where a node's data stands, from any source and any time.
+    /// The last position known of a node's data, from any source and time.
     pub(crate) fn last_known_position(&self, node: usize) -> Option<SourcedPosition> {
         let facts = &self.nodes()[node];
-        let told = facts.probe.and_then(|probe| probe.status.as_ref());
-        let told = told.and_then(|(at, status)| {
+        let reported = facts.probe.and_then(|probe| probe.status.as_ref());
+        let reported = reported.and_then(|(at, status)| {
             Some(SourcedPosition {
                 position: status.position()?,
                 source: EvidenceSource::Sql,
@@ -197,12 +195,12 @@ impl<'a> Situation<'a> {
             })
         });
         if facts.fresh_answer().is_some() {
-            return told;
+            return reported;
         }
-        self.stopped_position(node).or(told)
+        self.stopped_position(node).or(reported)
     }
 
-    /// What is known of a node, as evidence.
+    /// A node's condition as evidence.
     pub(crate) fn evidence(&self, node: usize) -> CheckEvidence {
         let facts = &self.nodes()[node];
         let (source, at, value) = match self.conditions[node] {
@@ -217,7 +215,7 @@ impl<'a> Situation<'a> {
                     .registration
                     .as_ref()
                     .and_then(|registered| registered.observation.last_put_at),
-                "stopped, by its agent's word".to_owned(),
+                "stopped, as its agent reports".to_owned(),
             ),
             MemberCondition::Listed(component) => (
                 EvidenceSource::Sql,
@@ -244,10 +242,10 @@ impl<'a> Situation<'a> {
         fact(Some(&facts.id), source, at, value)
     }
 
-    /// A component, by the nodes that answer from within it.
+    /// A component's name: its reachable members.
     pub(crate) fn component_name(&self, component: usize) -> String {
         self.join_names(
-            self.members_where(|standing| standing == MemberCondition::NonPrimary(component)),
+            self.members_where(|condition| condition == MemberCondition::NonPrimary(component)),
         )
     }
 }
@@ -281,9 +279,9 @@ fn member_condition(
     }
 }
 
-/// A refused connection alone is no proof: a firewall may refuse too. The agent's own word makes it one (I2).
+/// A refused connection alone proves nothing, because a firewall may refuse too; with the agent's report it does (I2).
 fn is_confirmed_stopped(facts: &NodeFacts<'_>) -> bool {
-    let says = facts
+    let reported = facts
         .fresh_registration()
         .is_some_and(|registered| registration::reports_stopped(&registered.observation.fields));
     let refused = match facts.probe_state {
@@ -291,7 +289,7 @@ fn is_confirmed_stopped(facts: &NodeFacts<'_>) -> bool {
         ProbeState::Unprobed => true,
         _ => false,
     };
-    says && refused
+    reported && refused
 }
 
 fn last_probe_at(facts: &NodeFacts<'_>) -> Option<Timestamp> {
@@ -300,39 +298,39 @@ fn last_probe_at(facts: &NodeFacts<'_>) -> Option<Timestamp> {
     failed.or_else(|| probe.status.as_ref().map(|(at, _)| *at))
 }
 
-/// Coarse on purpose: how exactly a dead node does not answer decides nothing.
+/// Coarse on purpose: the exact kind of failure must not change the digest.
 fn describe_no_answer(facts: &NodeFacts<'_>) -> String {
     match facts.probe_state {
         ProbeState::Failing { error, .. } if error.kind.proves_running() => {
-            format!("answers, but refuses the console ({})", error.kind.as_str())
+            format!("running, but rejects the console ({})", error.kind.as_str())
         }
         ProbeState::Failing { error, .. } if error.kind.proves_stopped() => {
             "refuses connections".to_owned()
         }
-        ProbeState::Unprobed => "not asked".to_owned(),
-        ProbeState::Pending => "not asked yet".to_owned(),
+        ProbeState::Unprobed => "not probed".to_owned(),
+        ProbeState::Pending => "not probed yet".to_owned(),
         _ => "no answer".to_owned(),
     }
 }
 
-/// What a node says of itself, as far as it decides anything.
+/// What a node reports, as far as a decision depends on it.
 fn describe_answer(answer: &ProbeAnswer<'_>) -> String {
     let status = answer.status;
-    let word = match status.cluster_status {
+    let cluster_status = match status.cluster_status {
         Some(ClusterStatus::Primary) => "Primary",
         Some(ClusterStatus::NonPrimary) => "non-Primary",
         Some(ClusterStatus::Disconnected) => "Disconnected",
         None => "no cluster status",
     };
     let state = status.local_state_comment.as_deref().unwrap_or("no state");
-    // A Primary's position moves with every commit and decides nothing here.
+    // A Primary's position changes with every commit and must not change the digest.
     match status.position() {
         Some(position) if status.cluster_status != Some(ClusterStatus::Primary) => {
-            format!("{word}, {state}, {position}")
+            format!("{cluster_status}, {state}, {position}")
         }
         None if status.cluster_status != Some(ClusterStatus::Primary) => {
-            format!("{word}, {state}, position undefined")
+            format!("{cluster_status}, {state}, position undefined")
         }
-        _ => format!("{word}, {state}"),
+        _ => format!("{cluster_status}, {state}"),
     }
 }

@@ -1,18 +1,18 @@
-//! The one statement, in the dialect of the server that executes it (I20).
+//! The bootstrap statement, in the dialect of the server that runs it (I20).
 
 use crate::observe::wsrep::WsrepStatus;
 
-/// How a server takes provider options.
+/// How a server accepts provider options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatementDialect {
-    /// `wsrep_provider_options`, as everywhere.
+    /// `wsrep_provider_options`, the usual way.
     ProviderOptions,
-    /// MariaDB with the plugin `wsrep_provider`, where every option is a variable and the other way fails.
+    /// MariaDB with the `wsrep_provider` plugin: every option is a variable, and `wsrep_provider_options` is rejected.
     ProviderPlugin,
 }
 
 impl StatementDialect {
-    /// The dialect of a server, by its variables.
+    /// The dialect of a server, from its variables.
     #[must_use]
     pub fn of(status: &WsrepStatus) -> Self {
         if status.provider_plugin {
@@ -22,8 +22,8 @@ impl StatementDialect {
         }
     }
 
-    /// The statement that makes the executor's component Primary. It is a trigger whatever its value says, so it is
-    /// never sent as a probe, and nothing of it comes from outside.
+    /// The statement that makes the executor's component Primary. It triggers with any value, so it is never sent as a
+    /// probe, and no part of it is user input.
     #[must_use]
     pub const fn bootstrap_statement(self) -> &'static str {
         match self {

@@ -1,4 +1,5 @@
-//! A stopped cluster: which node's data goes on, by an order to its agent or by a person's hand (I6, I7, I8).
+//! Plans for a stopped cluster: which node bootstraps, by an order to its agent or by commands for an operator (I6, I7,
+//! I8).
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -23,7 +24,7 @@ pub(super) fn plan(
     situation: &Situation<'_>,
     draft: &mut PlanDraft,
 ) -> String {
-    // Whoever answers is not stopped, whatever is registered of it.
+    // A node that answers is not stopped, whatever is registered for it.
     let known: Vec<(usize, SourcedPosition)> = situation
         .accountable_members()
         .filter(|&node| situation.nodes()[node].fresh_answer().is_none())
@@ -42,8 +43,9 @@ pub(super) fn plan(
         holders: BTreeSet::from([*node]),
     });
     loss::check_for_loss(case, situation, draft, goal.as_ref());
-    let waits = chosen.is_some_and(|(node, _)| situation.phase(*node) == Some(AgentPhase::Waiting));
-    check_agent_waits(situation, draft, chosen, waits);
+    let agent_waiting =
+        chosen.is_some_and(|(node, _)| situation.phase(*node) == Some(AgentPhase::Waiting));
+    check_agent_waits(situation, draft, chosen, agent_waiting);
     let Some((node, known)) = chosen else {
         add_recovery_commands(situation, draft);
         return summarize(draft, None);
@@ -53,11 +55,12 @@ pub(super) fn plan(
     } else {
         add_recovery_commands(situation, draft);
     }
-    complete_draft(case, situation, draft, *node, known, waits);
+    complete_draft(case, situation, draft, *node, known, agent_waiting);
     summarize(draft, Some(situation.join_names(std::iter::once(*node))))
 }
 
-/// Every member's position must be known, or the member attested as lost (I4): an unknown one may be the highest (I8).
+/// The position of every member must be known, or the member attested as lost (I4): an unknown one may be the highest
+/// (I8).
 fn check_positions_known(
     situation: &Situation<'_>,
     draft: &mut PlanDraft,
@@ -67,31 +70,20 @@ fn check_positions_known(
     let (mut running, mut missing, mut lost) = (Vec::new(), Vec::new(), Vec::new());
     for node in situation.accountable_members() {
         let id = &situation.nodes()[node].id;
-        match known.iter().find(|(with, _)| *with == node) {
-            Some((_, known)) => {
-                evidence.push(fact(
-                    Some(id),
-                    known.source,
-                    known.at,
-                    known.position.to_string(),
-                ));
-            }
-            None if situation.has_no_data(node) => evidence.push(fact(
+        let position = known.iter().find(|(with, _)| *with == node);
+        evidence.push(match position {
+            Some((_, known)) => fact(Some(id), known.source, known.at, known.position.to_string()),
+            None if situation.has_no_data(node) => fact(
                 Some(id),
                 EvidenceSource::Registry,
                 None,
-                "its data offer no position, by its agent's word",
-            )),
-            None => evidence.push(fact(
-                Some(id),
-                EvidenceSource::Console,
-                None,
-                "position unknown",
-            )),
-        }
+                "no position in its data, as its agent reports",
+            ),
+            None => fact(Some(id), EvidenceSource::Console, None, "position unknown"),
+        });
         if situation.nodes()[node].fresh_answer().is_some() {
             running.push(node);
-        } else if !known.iter().any(|(with, _)| *with == node) && !situation.has_no_data(node) {
+        } else if position.is_none() && !situation.has_no_data(node) {
             match situation
                 .attestation(node)
                 .map(|attestation| attestation.statement)
@@ -101,61 +93,64 @@ fn check_positions_known(
             }
         }
     }
-    let (status, message) = if !running.is_empty() {
-        (
-            CheckStatus::Fail,
-            format!(
-                "{}: stop {}, so that the position can be recovered.",
-                match running.as_slice() {
-                    [one] => format!(
-                        "{} runs, but tells of no group that it is in",
-                        situation.join_names(std::iter::once(*one))
-                    ),
-                    many => format!(
-                        "{} run, but tell of no group that they are in",
-                        situation.join_names(many.iter().copied())
-                    ),
-                },
-                if running.len() == 1 { "it" } else { "them" },
-            ),
-        )
-    } else if !missing.is_empty() {
-        (
-            CheckStatus::Unknown,
-            format!(
-                "Where {} stopped is not known, and {} may be the most advanced. Start the agent there, or paste \
-                 grastate.dat or the recovered position of {}.",
-                situation.join_names(missing.iter().copied()),
-                if missing.len() == 1 {
-                    "it"
-                } else {
-                    "one of them"
-                },
-                if missing.len() == 1 { "it" } else { "each" },
-            ),
-        )
-    } else if !lost.is_empty() {
-        (
-            CheckStatus::Attested,
-            format!(
-                "{} as lost, with what only {} held.",
-                match lost.as_slice() {
-                    [one] => format!("{} counts", situation.join_names(std::iter::once(*one))),
-                    many => format!("{} count", situation.join_names(many.iter().copied())),
-                },
-                if lost.len() == 1 { "it" } else { "they" },
-            ),
-        )
-    } else if known.is_empty() {
-        (CheckStatus::Unknown, "No position is known.".to_owned())
-    } else {
-        (
-            CheckStatus::Pass,
-            "The position of every member is known.".to_owned(),
-        )
-    };
+    let (status, message) = positions_message(situation, &running, &missing, &lost, known);
     draft.add_check(CheckCode::POSITIONS_KNOWN, status, message, evidence);
     status.permits()
+}
+
+fn positions_message(
+    situation: &Situation<'_>,
+    running: &[usize],
+    missing: &[usize],
+    lost: &[usize],
+    known: &[(usize, SourcedPosition)],
+) -> (CheckStatus, String) {
+    let names = |nodes: &[usize]| situation.join_names(nodes.iter().copied());
+    match (running, missing, lost) {
+        ([_], ..) => (
+            CheckStatus::Fail,
+            format!(
+                "{} runs but is in no group. Stop it, so that its position can be recovered.",
+                names(running)
+            ),
+        ),
+        ([_, ..], ..) => (
+            CheckStatus::Fail,
+            format!(
+                "{} run but are in no group. Stop them, so that their positions can be recovered.",
+                names(running)
+            ),
+        ),
+        (_, [_, rest @ ..], _) => {
+            let (candidate, each) = match rest {
+                [] => ("it", "its"),
+                _ => ("one of them", "each node's"),
+            };
+            (
+                CheckStatus::Unknown,
+                format!(
+                    "The last position of {} is unknown, and {candidate} may be the most advanced. Start the agent \
+                     there, or paste {each} grastate.dat or recovered position.",
+                    names(missing)
+                ),
+            )
+        }
+        (_, _, [_, rest @ ..]) => {
+            let verb = if rest.is_empty() { "counts" } else { "count" };
+            (
+                CheckStatus::Attested,
+                format!(
+                    "{} {verb} as lost, including any transactions that exist nowhere else.",
+                    names(lost)
+                ),
+            )
+        }
+        _ if known.is_empty() => (CheckStatus::Unknown, "No position is known.".to_owned()),
+        _ => (
+            CheckStatus::Pass,
+            "The position of every member is known.".to_owned(),
+        ),
+    }
 }
 
 fn check_one_history(
@@ -179,7 +174,7 @@ fn check_one_history(
     let (status, message) = match uuids.len() {
         0 => (
             CheckStatus::Unknown,
-            "No node tells a defined position.".to_owned(),
+            "No node reports a valid position.".to_owned(),
         ),
         1 => (
             CheckStatus::Pass,
@@ -188,7 +183,7 @@ fn check_one_history(
         count => (
             CheckStatus::Fail,
             format!(
-                "The nodes hold {count} different histories, which have no order. Decide whose data counts first."
+                "The nodes hold {count} different histories, which cannot be compared. Decide first whose data to keep."
             ),
         ),
     };
@@ -196,7 +191,8 @@ fn check_one_history(
     uuids.len() == 1
 }
 
-/// The most advanced; of equals one whose agent waits, then the only one with the flag, then the smallest name (I10).
+/// The most advanced node; among equals one whose agent is waiting, then the only one with the flag, then the first
+/// name (I10).
 fn choose_node<'k>(
     situation: &Situation<'_>,
     known: &'k [(usize, SourcedPosition)],
@@ -223,7 +219,7 @@ fn check_candidate(
     let (status, message, evidence) = match chosen {
         None => (
             CheckStatus::Fail,
-            "No stopped node has a defined position of one common history: a nil UUID or -1 is never a candidate.".to_owned(),
+            "No stopped node has a valid position in one common history. A nil UUID or -1 is never a candidate.".to_owned(),
             Vec::new(),
         ),
         Some((node, known)) => {
@@ -251,12 +247,12 @@ fn check_agent_waits(
     situation: &Situation<'_>,
     draft: &mut PlanDraft,
     chosen: Option<&(usize, SourcedPosition)>,
-    waits: bool,
+    agent_waiting: bool,
 ) {
     let (status, message, evidence) = match chosen {
         None => (
             CheckStatus::Unknown,
-            "Without a candidate there is nobody to obey.".to_owned(),
+            "Without a candidate there is no agent to send the order to.".to_owned(),
             Vec::new(),
         ),
         Some((node, _)) => {
@@ -266,17 +262,17 @@ fn check_agent_waits(
                 .phase(*node)
                 .map_or("no agent", AgentPhase::as_str);
             let evidence = vec![fact(Some(&facts.id), EvidenceSource::Registry, None, phase)];
-            if waits {
+            if agent_waiting {
                 (
                     CheckStatus::Pass,
-                    format!("The agent of {name} waits for the order."),
+                    format!("The agent of {name} is waiting for an order."),
                     evidence,
                 )
             } else {
                 (
                     CheckStatus::Fail,
                     format!(
-                        "No agent of {name} waits for an order: type the commands below there."
+                        "No agent of {name} is waiting for an order. Run the commands below on that node."
                     ),
                     evidence,
                 )
@@ -288,7 +284,7 @@ fn check_agent_waits(
 
 fn add_recovery_commands(situation: &Situation<'_>, draft: &mut PlanDraft) {
     for node in situation.accountable_members() {
-        // Nothing here is for a server that runs: it would have to be stopped first (I24).
+        // A running server would have to be stopped first, which no plan asks for (I24).
         if situation.nodes()[node].fresh_answer().is_none()
             && situation.stopped_position(node).is_none()
             && !situation.has_no_data(node)
@@ -300,7 +296,7 @@ fn add_recovery_commands(situation: &Situation<'_>, draft: &mut PlanDraft) {
                 node: Some(situation.nodes()[node].id.clone()),
                 command: RECOVER_COMMAND.to_owned(),
                 why:
-                    "Tells where its data stands; the server must be stopped. Paste the line here."
+                    "Reports the position of its data; the server must be stopped. Paste the line here."
                         .to_owned(),
             });
         }
@@ -317,17 +313,17 @@ fn add_start_commands(situation: &Situation<'_>, draft: &mut PlanDraft, chosen: 
     draft.commands.push(line(
         id,
         MARK_SAFE_COMMAND,
-        "Allows this node, and only this one, to begin.",
+        "Allows this node, and only this one, to bootstrap.",
     ));
     draft.commands.push(line(
         id,
         "galera_new_cluster",
-        "Starts it as a Primary component of its own.",
+        "Starts it as a new Primary component.",
     ));
     draft.commands.push(line(
         id,
         "mariadb -e \"SHOW GLOBAL STATUS LIKE 'wsrep_cluster_status'\"",
-        "Must say Primary before any other node is started.",
+        "Must show Primary before any other node is started.",
     ));
     for node in situation
         .accountable_members()
@@ -337,7 +333,7 @@ fn add_start_commands(situation: &Situation<'_>, draft: &mut PlanDraft, chosen: 
         draft.commands.push(line(
             id,
             "systemctl start mariadb",
-            "Joins; start one at a time and wait until it is Synced.",
+            "Joins the cluster. Start one node at a time and wait until it is Synced.",
         ));
     }
 }
@@ -348,10 +344,10 @@ fn complete_draft(
     draft: &mut PlanDraft,
     node: usize,
     known: &SourcedPosition,
-    waits: bool,
+    agent_waiting: bool,
 ) {
     let id = situation.nodes()[node].id.clone();
-    if waits {
+    if agent_waiting {
         let keys = RegistryKeys::new(&case.context.registry_prefix);
         let order = BootstrapOrder {
             node: id.clone(),
@@ -372,7 +368,7 @@ fn complete_draft(
     let holders = BTreeSet::from([node]);
     draft.loss = loss::estimate(case, situation, &known.position, &holders);
     draft.target = Some(PlanTarget {
-        mechanism: if waits {
+        mechanism: if agent_waiting {
             Mechanism::Order
         } else {
             Mechanism::ByHand

@@ -1,4 +1,4 @@
-//! Whether a bootstrap did what it should: by the nodes' own words only, never by the statement's answer (I21, I22).
+//! Verifies a bootstrap by what the nodes report afterwards, never by the statement's result (I21, I22).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,24 +9,24 @@ use crate::recover::plan::PlanTarget;
 use crate::timestamp::Timestamp;
 use crate::view::{ClusterStatus, NodeState};
 
-/// How far the proof has come.
+/// Whether a bootstrap is proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BootstrapOutcome {
     /// The executor's component is Primary with the same history, and every revived member is Synced in it.
     Proven,
-    /// Not yet; what is missing, in a sentence.
+    /// Not yet; a sentence says what is missing.
     NotYet(String),
-    /// Something contradicts it and will not go away by waiting; a sentence.
+    /// Contradicted, and waiting will not change that; a sentence says by what.
     Contradicted(String),
 }
 
-/// Compares `target` with what the nodes say now.
+/// Compares `target` with what the nodes report now.
 #[must_use]
 pub fn verify(target: &PlanTarget, case: &RecoveryCase<'_>) -> BootstrapOutcome {
     let situation = Situation::new(case);
     let (Some(executor), Some(position)) = (&target.node, &target.position) else {
         return BootstrapOutcome::Contradicted(
-            "The plan names nobody who would become Primary.".to_owned(),
+            "The plan names no node that would become Primary.".to_owned(),
         );
     };
     let Some(executor) = situation
@@ -34,7 +34,7 @@ pub fn verify(target: &PlanTarget, case: &RecoveryCase<'_>) -> BootstrapOutcome 
         .iter()
         .position(|facts| facts.id == *executor)
     else {
-        return BootstrapOutcome::NotYet(format!("{executor} is not known at present."));
+        return BootstrapOutcome::NotYet(format!("{executor} is not known at the moment."));
     };
     let elsewhere: Vec<usize> = situation
         .primaries()
@@ -42,14 +42,14 @@ pub fn verify(target: &PlanTarget, case: &RecoveryCase<'_>) -> BootstrapOutcome 
         .collect();
     if !elsewhere.is_empty() && situation.conditions[executor] == MemberCondition::Primary {
         return BootstrapOutcome::Contradicted(format!(
-            "{} says Primary outside the component of {}.",
+            "{} is Primary outside the component of {}.",
             situation.join_names(elsewhere.into_iter()),
             situation.nodes()[executor].id
         ));
     }
     for id in std::iter::once(&situation.nodes()[executor].id).chain(&target.revives) {
         let Some(node) = situation.nodes().iter().position(|facts| facts.id == *id) else {
-            return BootstrapOutcome::NotYet(format!("{id} is not known at present."));
+            return BootstrapOutcome::NotYet(format!("{id} is not known at the moment."));
         };
         if let Some(missing) = unmet_condition(&situation, executor, node, position.uuid) {
             return missing;
@@ -88,7 +88,7 @@ fn unmet_condition(
         )));
     }
     if status.conf_id.is_none() {
-        return not_yet(format!("{id} has no view number yet."));
+        return not_yet(format!("{id} has not joined a view yet."));
     }
     if facts.state() != NodeState::Synced {
         return not_yet(format!(
@@ -100,20 +100,19 @@ fn unmet_condition(
         .then(|| BootstrapOutcome::NotYet(format!("{id} is not in the executor's component yet.")))
 }
 
-/// A node outside the Primary component that holds more than the cluster went on from.
+/// A node outside the Primary component whose data are ahead of the position that the cluster continued from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReturningAhead {
-    /// The node.
     pub node: NodeId,
-    /// How many transactions only it is known to have.
+    /// Number of transactions known to exist only there.
     pub transactions: u64,
-    /// The warning, with what to do.
+    /// The warning, with the remedy.
     pub message: String,
 }
 
-/// Nodes that the bootstrap that ended at `since` left out and that turn out to hold more: joining would abort them
-/// ("Reversing history") and a state transfer would then destroy what only they have (I22). Who has joined since then holds
-/// what the cluster holds, however far that has gone on.
+/// Nodes that were left out of the bootstrap that ended at `since` and turn out to be ahead. Joining would abort them
+/// ("Reversing history"), and a state transfer would then destroy the transactions that only they have (I22). A node
+/// that has joined since then holds the cluster's data, however far the cluster has advanced.
 #[must_use]
 pub fn returning_ahead(
     target: &PlanTarget,
@@ -135,8 +134,8 @@ pub fn returning_ahead(
             let id = situation.nodes()[node].id.clone();
             (more > 0).then(|| ReturningAhead {
                 message: format!(
-                    "{id} stands at {}, {more} after the point from which the cluster went on. Copy its data directory \
-                     before it joins: the state transfer would destroy what only it has.",
+                    "{id} is at {}, {more} transactions ahead of where the cluster continued. Copy its data directory \
+                     before it joins; the state transfer would destroy those transactions.",
                     known.seqno
                 ),
                 node: id,
@@ -146,8 +145,8 @@ pub fn returning_ahead(
         .collect()
 }
 
-/// Whether `node` was seen in a view that began after `since` and has a member of the component that went on. The view from
-/// before the loss does not count, though a server that was paused repeats it for a moment when it goes on.
+/// Whether `node` was seen in a view that began after `since` and contains a member of the component that continued.
+/// The view from before the loss does not count, although a server that was paused briefly reports it again.
 fn has_joined(
     node: &NodeId,
     target: &PlanTarget,
@@ -159,10 +158,10 @@ fn has_joined(
             .position
             .as_ref()
             .is_some_and(|position| position.uuid == last.position.uuid);
-        let went_on = target.node.iter().chain(&target.members);
+        let continued = target.node.iter().chain(&target.members);
         of_history
             && last.since.is_some_and(|began| began > since)
-            && went_on
+            && continued
                 .into_iter()
                 .any(|member| last.members.contains(member))
     })

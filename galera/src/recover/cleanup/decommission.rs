@@ -1,4 +1,4 @@
-//! The end of a whole cluster: every member attested, nobody answering.
+//! Plans the removal of a retired cluster: every member attested, no node answering.
 
 use std::collections::BTreeSet;
 
@@ -14,13 +14,13 @@ use crate::recover::plan::{
     ActionKind, CheckCode, CheckStatus, EvidenceSource, LossEstimate, Plan,
 };
 
-/// Plans the removal of every registration of a cluster that is no more. `reading` is the present.
+/// Plans the removal of every registration of a retired cluster. `reading` is the current one.
 ///
-/// The keys of the nodes go first and the founder's last: who starts half-way through finds a founder and waits.
+/// The nodes' keys are removed first and the founder's last: a node that starts half-way finds a founder and waits.
 #[must_use]
 pub fn decommission(case: &RecoveryCase<'_>, reading: &RegistryReading) -> Plan {
     let situation = Situation::new(case);
-    let register = RegisteredKeys::new(case, Some(reading));
+    let registered = RegisteredKeys::new(case, Some(reading));
     let mut draft = PlanDraft::new();
     common_checks::check_console(case, &mut draft);
     common_checks::check_attestations(case, &situation, &mut draft);
@@ -28,28 +28,28 @@ pub fn decommission(case: &RecoveryCase<'_>, reading: &RegistryReading) -> Plan 
         .nodes()
         .iter()
         .map(|facts| facts.id.clone())
-        .chain(register.nodes.keys().cloned())
+        .chain(registered.nodes.keys().cloned())
         .collect();
     check_all_attested(case, &members, &mut draft);
     check_no_answer(&situation, reading, &mut draft);
-    super::check_unknown_keys(&register, &mut draft);
-    let nodes = register.nodes.values().flatten().map(|(raw, _)| *raw);
-    for raw in nodes.chain(register.cluster.iter().copied()) {
+    super::check_unknown_keys(&registered, &mut draft);
+    let nodes = registered.nodes.values().flatten().map(|(raw, _)| *raw);
+    for raw in nodes.chain(registered.cluster.iter().copied()) {
         add_removal(raw, &mut draft);
     }
     if draft.steps.is_empty() {
         draft.add_check(
             CheckCode::SOMETHING_TO_DO,
             CheckStatus::Fail,
-            "Nothing is registered: there is nothing to remove.".to_owned(),
+            "Nothing is registered; there is nothing to remove.".to_owned(),
             Vec::new(),
         );
     } else {
-        draft.target = Some(removal_target(register.nodes.keys().cloned().collect()));
+        draft.target = Some(removal_target(registered.nodes.keys().cloned().collect()));
     }
     draft.loss = LossEstimate {
         transactions: None,
-        explanation: "Afterwards nobody remembers this cluster: a node that starts under its name founds a new one."
+        explanation: "Afterwards the registry has no record of this cluster: a node that starts under its name founds a new one."
             .to_owned(),
     };
     let failing = draft.checks.iter().find(|check| !check.status.permits());
@@ -84,12 +84,12 @@ fn check_all_attested(case: &RecoveryCase<'_>, members: &BTreeSet<NodeId>, draft
     let evidence = members
         .iter()
         .map(|id| {
-            let word = if attested.contains(id) {
+            let state = if attested.contains(id) {
                 "decommissioned"
             } else {
-                "not attested"
+                "not confirmed"
             };
-            fact(Some(id), EvidenceSource::Attestation, None, word)
+            fact(Some(id), EvidenceSource::Attestation, None, state)
         })
         .collect();
     let (status, message) = if members.is_empty() {
@@ -97,12 +97,12 @@ fn check_all_attested(case: &RecoveryCase<'_>, members: &BTreeSet<NodeId>, draft
     } else if missing.is_empty() {
         (
             CheckStatus::Attested,
-            "Every member is attested decommissioned.".to_owned(),
+            "Every member is confirmed as removed.".to_owned(),
         )
     } else {
         (
             CheckStatus::Unknown,
-            format!("{} must be attested decommissioned.", missing.join(", ")),
+            format!("{} must be confirmed as removed.", missing.join(", ")),
         )
     };
     draft.add_check(CheckCode::ALL_ATTESTED, status, message, evidence);
@@ -131,12 +131,12 @@ fn check_no_answer(situation: &Situation<'_>, reading: &RegistryReading, draft: 
     let (status, message) = if alive.is_empty() {
         (
             CheckStatus::Pass,
-            "Nobody answers and no lease lives.".to_owned(),
+            "No node answers and no lease exists.".to_owned(),
         )
     } else {
         (
             CheckStatus::Fail,
-            format!("The cluster lives: {}.", alive.join("; ")),
+            format!("The cluster is still in use: {}.", alive.join("; ")),
         )
     };
     draft.add_check(CheckCode::NOBODY_ANSWERS, status, message, evidence);

@@ -1,4 +1,4 @@
-//! After a clean-up: whether a living node lost its registration, and what puts it back (I28).
+//! After a clean-up: which running nodes lost their registration, and the writes that restore it (I28).
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,8 @@ use crate::recover::bootstrap::common_checks::sign_of_life;
 use crate::recover::bootstrap::situation::Situation;
 use crate::recover::plan::PlanStep;
 
-/// The writes that restore durable registrations of nodes that live but are no longer registered. Each creates its key
-/// only where there is none, so that a node that registered again meanwhile wins.
+/// The writes that restore durable registrations of nodes that run but are no longer registered. Each creates its key
+/// only if it does not exist, so that a node that has registered again since then wins.
 #[must_use]
 pub fn lost_registrations(
     case: &RecoveryCase<'_>,
@@ -17,11 +17,11 @@ pub fn lost_registrations(
     after: &RegistryReading,
 ) -> Vec<PlanStep> {
     let situation = Situation::new(case);
-    let (was, is) = (
+    let (before, after) = (
         RegisteredKeys::new(case, Some(before)),
         RegisteredKeys::new(case, Some(after)),
     );
-    let lives: BTreeSet<_> = (0..situation.nodes().len())
+    let running: BTreeSet<_> = (0..situation.nodes().len())
         .filter(|&node| {
             let listed = situation
                 .components
@@ -32,11 +32,12 @@ pub fn lost_registrations(
         })
         .map(|node| &situation.nodes()[node].id)
         .collect();
-    was.nodes
+    before
+        .nodes
         .iter()
-        .filter(|(id, _)| lives.contains(id) && !is.nodes.contains_key(*id))
+        .filter(|(id, _)| running.contains(id) && !after.nodes.contains_key(*id))
         .flat_map(|(_, keys)| keys)
-        // A leased key is its owner's to write.
+        // A leased key is written by its owner only.
         .filter(|(raw, _)| raw.lease == 0)
         .filter_map(|(raw, _)| {
             Some(PlanStep::Key {

@@ -1,4 +1,4 @@
-//! Whether one node's registration outlived the node (I25).
+//! Decides whether a node's registration is stale (I25).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::recover::bootstrap::RecoveryCase;
 use crate::recover::bootstrap::common_checks::sign_of_life;
 use crate::recover::bootstrap::situation::{MemberCondition, Situation};
 
-/// What happens to a registration, and why: the rest of a sentence that begins with the node.
+/// What happens to a registration, and why: the rest of a sentence that begins with the node's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CleanupDecision {
     Stale(String),
@@ -21,24 +21,24 @@ pub(super) enum CleanupDecision {
 pub(super) fn decide_registrations(
     case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
-    register: &RegisteredKeys<'_>,
+    registered: &RegisteredKeys<'_>,
     readings: &[RegistryReading],
     wait: Duration,
 ) -> BTreeMap<NodeId, CleanupDecision> {
-    register
+    registered
         .nodes
         .iter()
         .map(|(id, keys)| {
-            let fate = match keep_reason(case, situation, readings, wait, id, keys) {
+            let decision = match keep_reason(case, situation, readings, wait, id, keys) {
                 Some(why) => CleanupDecision::Kept(why),
                 None => CleanupDecision::Stale(stale_reason(situation, id, wait)),
             };
-            (id.clone(), fate)
+            (id.clone(), decision)
         })
         .collect()
 }
 
-/// Why a registration stays; `None` when nothing speaks for it any more.
+/// Why a registration is kept; `None` if nothing justifies it.
 fn keep_reason(
     case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
@@ -69,11 +69,11 @@ fn keep_reason(
         situation.conditions[node],
         MemberCondition::Attested(_) | MemberCondition::ReportedStopped
     ) && situation.attestation(node).is_some();
-    let speaks = keys
+    let has_unleased_status = keys
         .iter()
         .any(|(_, field)| !field.is_durable() && *field != NodeField::RecoveredPosition);
-    if speaks && !attested {
-        return Some("has status keys without a lease; attest that it is gone".to_owned());
+    if has_unleased_status && !attested {
+        return Some("has status keys without a lease; confirm that it is removed".to_owned());
     }
     if attested {
         return None;
@@ -81,21 +81,21 @@ fn keep_reason(
     match situation.nodes()[node].probe_state {
         ProbeState::Failing { since, .. } if since.age(case.now) >= wait => None,
         ProbeState::Failing { since, .. } => Some(format!(
-            "has not answered since {}, which is not long enough",
+            "unreachable since {}, which is not long enough",
             since.to_short_string(case.now)
         )),
-        _ => Some("is not asked by the console; attest that it is gone".to_owned()),
+        _ => Some("is not probed by the console; confirm that it is removed".to_owned()),
     }
 }
 
-/// Why the keys themselves speak for the node: a lease, a change, or too short a time.
+/// Why the keys themselves justify keeping them: a lease, a recent write, or too short an observation.
 fn key_activity_reason(
     readings: &[RegistryReading],
     wait: Duration,
     keys: &[(&RawKeyValue, NodeField)],
 ) -> Option<String> {
     let last = readings.last()?;
-    // The last reading that is old enough begins the period that counts.
+    // The observed period starts with the last reading that is old enough.
     let first = readings
         .iter()
         .rposition(|reading| reading.at.age(last.at) >= wait);
@@ -107,17 +107,19 @@ fn key_activity_reason(
             return Some("holds a lease".to_owned());
         }
         if std::str::from_utf8(&raw.value).is_err() || std::str::from_utf8(&raw.key).is_err() {
-            return Some("has a value that is no text and could not be put back".to_owned());
+            return Some(
+                "has a key or value that is not text and could not be restored".to_owned(),
+            );
         }
         for reading in &readings[first..] {
             let before = reading.keys.iter().find(|before| before.key == raw.key);
             match before {
                 Some(before) if before.mod_revision == raw.mod_revision => {}
-                _ => return Some("was written lately".to_owned()),
+                _ => return Some("was written recently".to_owned()),
             }
         }
     }
-    // A key that has gone meanwhile, a lease that ended: the node was there within the period.
+    // A leased key in an earlier reading, even if it has gone since: the node was running within the period.
     let own = |key: &[u8]| {
         let prefix = keys.first().and_then(|(raw, _)| node_prefix(&raw.key));
         prefix.is_some_and(|prefix| key.starts_with(prefix))
@@ -126,10 +128,10 @@ fn key_activity_reason(
         .iter()
         .flat_map(|reading| &reading.keys)
         .any(|raw| raw.lease != 0 && own(&raw.key));
-    leased.then(|| "held a lease until lately".to_owned())
+    leased.then(|| "held a lease until recently".to_owned())
 }
 
-/// The key without its field.
+/// The key up to and including its last slash.
 fn node_prefix(key: &[u8]) -> Option<&[u8]> {
     let end = key.iter().rposition(|&byte| byte == b'/')?;
     Some(&key[..=end])
@@ -141,18 +143,18 @@ fn stale_reason(situation: &Situation<'_>, id: &NodeId, wait: Duration) -> Strin
         .iter()
         .any(|facts| facts.id == *id && facts.expected);
     let mut why = format!(
-        "does not answer, is in no member list, holds no lease and was not written for {} s",
+        "does not answer, is in no member list, holds no lease and has not been written for {} s",
         wait.as_secs()
     );
     let node = situation.nodes().iter().position(|facts| facts.id == *id);
     if let Some(attestation) = node.and_then(|node| situation.attestation(node)) {
         why = format!(
-            "is attested {}, is in no member list and holds no lease",
+            "is confirmed as {}, is in no member list and holds no lease",
             attestation.statement
         );
     }
     if expected {
-        why.push_str("; it is no longer expected afterwards, unless the configuration pins it");
+        why.push_str("; afterwards it is no longer expected, unless the configuration pins it");
     }
     why
 }

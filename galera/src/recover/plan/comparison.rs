@@ -1,56 +1,57 @@
-//! How a plan that is made again stands to the one that was approved (I16).
+//! Compares a plan computed again with the one that was approved (I16).
 
 use std::collections::BTreeSet;
 
 use super::{CheckCode, Plan, TransientCause};
 
-/// What a difference between two plans means.
+/// The difference between a plan computed now and the approved one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlanComparison {
-    /// None: it is what was approved.
+    /// None.
     Same,
-    /// Only states that nodes leave by themselves within seconds: look again.
+    /// Only states that nodes leave within seconds: plan again.
     ShortLivedState,
-    /// Only what the planner has not watched for long enough to tell.
+    /// Only what the planning replica has not observed for long enough.
     ShortObservation,
-    /// Everything else: it is not what was approved.
+    /// Anything else: it is not what was approved.
     Changed,
 }
 
 impl Plan {
-    /// Compares this plan, made just now, with the one that was approved.
+    /// Compares this plan, computed just now, with the approved one.
     #[must_use]
     pub fn compare_with_approved(&self, approved: &Self) -> PlanComparison {
         if self.digest == approved.digest {
             return PlanComparison::Same;
         }
-        let passing = |reason: TransientCause| -> BTreeSet<&CheckCode> {
+        let transient = |cause: TransientCause| -> BTreeSet<&CheckCode> {
             let checks = self.checks.iter();
             checks
-                .filter(|check| check.transient == Some(reason))
+                .filter(|check| check.transient == Some(cause))
                 .map(|check| &check.code)
                 .collect()
         };
-        let (moment, unwatched) = (
-            passing(TransientCause::ShortLivedState),
-            passing(TransientCause::ShortObservation),
+        let (short_lived, unobserved) = (
+            transient(TransientCause::ShortLivedState),
+            transient(TransientCause::ShortObservation),
         );
         let rest = |plan: &Self| {
             let mut rest = plan.clone();
-            let open = |code: &CheckCode| moment.contains(code) || unwatched.contains(code);
-            rest.checks.retain(|check| !open(&check.code));
+            let may_change =
+                |code: &CheckCode| short_lived.contains(code) || unobserved.contains(code);
+            rest.checks.retain(|check| !may_change(&check.code));
             rest.executable = false;
-            // What is stale, and all that follows, hangs on having watched.
-            let watched = plan.checks.iter();
-            let watched = watched.take_while(|check| check.code != CheckCode::READ_LONG_ENOUGH);
-            if unwatched.contains(&CheckCode::READ_LONG_ENOUGH) {
-                rest.checks = watched.cloned().collect();
+            // Which registrations are stale, and everything that follows, depends on the observed period.
+            let before = plan.checks.iter();
+            let before = before.take_while(|check| check.code != CheckCode::READ_LONG_ENOUGH);
+            if unobserved.contains(&CheckCode::READ_LONG_ENOUGH) {
+                rest.checks = before.cloned().collect();
                 rest.steps.clear();
                 rest.undo.clear();
                 rest.target = None;
             }
-            // Who executes hangs on who can at the moment; whom it is done to does not.
-            if !moment.is_empty() {
+            // The executor depends on which node is ready now; the component does not.
+            if !short_lived.is_empty() {
                 rest.steps.clear();
                 if let Some(target) = &mut rest.target {
                     target.node = None;
@@ -58,9 +59,9 @@ impl Plan {
             }
             rest.computed_digest()
         };
-        if (moment.is_empty() && unwatched.is_empty()) || rest(self) != rest(approved) {
+        if (short_lived.is_empty() && unobserved.is_empty()) || rest(self) != rest(approved) {
             PlanComparison::Changed
-        } else if unwatched.is_empty() {
+        } else if unobserved.is_empty() {
             PlanComparison::ShortLivedState
         } else {
             PlanComparison::ShortObservation

@@ -1,4 +1,4 @@
-//! Putting a plan together, and its digest.
+//! Collects the parts of a plan ([`PlanDraft`]) and computes its digest.
 
 use std::fmt::Write as _;
 
@@ -13,8 +13,8 @@ use crate::id::{ClusterName, NodeId};
 use crate::recover::attestation::Attestation;
 use crate::timestamp::Timestamp;
 
-/// What a digest covers, in this order. Messages are left out because they may name times; the facts that they speak
-/// of are in the evidence.
+/// What a digest covers, in this order. Messages are left out because they may contain times; their facts are in the
+/// evidence.
 #[derive(Serialize)]
 struct DigestInput<'a> {
     kind: ActionKind,
@@ -36,7 +36,7 @@ struct DigestCheck<'a> {
 }
 
 impl Plan {
-    /// The digest of what this plan says; equal to [`Plan::digest`] unless somebody altered the plan.
+    /// The digest of this plan's content; equal to [`Plan::digest`] unless the plan was altered.
     #[must_use]
     pub fn computed_digest(&self) -> String {
         let covered = DigestInput {
@@ -68,16 +68,15 @@ impl Plan {
             transactions: self.loss.transactions,
             attestations: &self.attestations,
         };
-        // Fields of structures keep their order and there are no maps, so equal facts give equal bytes.
+        // Struct fields keep their order and there are no maps, so equal facts give equal bytes.
         match serde_json::to_vec(&covered) {
             Ok(bytes) => hex(&Sha256::digest(bytes)),
-            // Nothing in a plan can fail to be written as JSON; a plan without a digest matches no approval.
+            // Nothing in a plan can fail to serialize; a plan without a digest matches no approval.
             Err(_) => String::new(),
         }
     }
 }
 
-/// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes
         .iter()
@@ -108,19 +107,19 @@ impl PlanDraft {
             commands: Vec::new(),
             loss: LossEstimate {
                 transactions: Some(0),
-                explanation: "Nothing would be done.".to_owned(),
+                explanation: "No action is planned.".to_owned(),
             },
         }
     }
 
-    /// Says that the check that was added last may come out otherwise soon.
+    /// Marks the last check: its result may change soon.
     pub(crate) fn mark_transient(&mut self, passing: TransientCause) {
         if let Some(last) = self.checks.last_mut() {
             last.transient = Some(passing);
         }
     }
 
-    /// Adds a check; its evidence is sorted, so that no order of arrival matters.
+    /// Adds a check. Its evidence is sorted, so that the order of arrival does not matter.
     pub(crate) fn add_check(
         &mut self,
         code: CheckCode,
@@ -138,12 +137,12 @@ impl PlanDraft {
         });
     }
 
-    /// Whether every check so far permits to go on.
+    /// Whether every check so far permits execution.
     pub(crate) fn permits(&self) -> bool {
         self.checks.iter().all(|check| check.status.permits())
     }
 
-    /// The plan. It is executable when every check permits it and it has a step.
+    /// Completes the plan. It is executable if every check permits it and it has a step.
     pub(crate) fn finish(
         self,
         kind: ActionKind,

@@ -1,5 +1,5 @@
-//! News for an open page: the version of what it should show, at every change and now and then. The page itself is fetched
-//! like any other time, from the same bytes.
+//! Server-sent events for an open page: the current version, at every change and as a heartbeat. The page then fetches its
+//! content like any other client.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,14 +21,14 @@ use super::response::{header_value, insert_base_headers};
 use crate::http::AppState;
 use crate::status_pages::{RenderedPage, RenderedPages};
 
-/// Between two words when nothing changes: proof for the page that it is still told.
+/// Interval of events without a change, so that the page can tell that it is still connected.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
-/// Open pages that are told at the same time; further ones ask by themselves now and then.
+/// Maximum number of concurrent streams; further pages poll instead.
 const STREAMS_MAX: usize = 5_000;
 
 static OPEN_STREAMS: AtomicUsize = AtomicUsize::new(0);
 
-/// One of the places that there are.
+/// Counts one of at most [`STREAMS_MAX`] streams.
 struct StreamPermit;
 
 impl StreamPermit {
@@ -47,7 +47,7 @@ impl Drop for StreamPermit {
     }
 }
 
-/// An open page.
+/// The event stream of an open page.
 struct PageEventStream {
     access: PageAccess,
     pages: watch::Receiver<Arc<RenderedPages>>,
@@ -58,35 +58,35 @@ struct PageEventStream {
 }
 
 /// `GET …/events`.
-pub(super) fn stream(app: &AppState, door: PageAccess) -> Response {
-    let Some(seat) = StreamPermit::try_acquire() else {
+pub(super) fn stream(app: &AppState, access: PageAccess) -> Response {
+    let Some(permit) = StreamPermit::try_acquire() else {
         let mut response = StatusCode::SERVICE_UNAVAILABLE.into_response();
         insert_base_headers(response.headers_mut());
         return response;
     };
-    let reader = PageEventStream {
-        access: door,
+    let page_stream = PageEventStream {
+        access,
         pages: app.status_pages.subscribe_rendered(),
         sent_version: None,
         shutdown: app.shutdown.clone(),
         ended: false,
-        _permit: seat,
+        _permit: permit,
     };
-    let events = stream::unfold(reader, async |mut reader| {
-        let event = reader.next_event().await?;
-        Some((Ok::<_, Infallible>(event), reader))
+    let events = stream::unfold(page_stream, async |mut page_stream| {
+        let event = page_stream.next_event().await?;
+        Some((Ok::<_, Infallible>(event), page_stream))
     });
     let mut response = Sse::new(events).into_response();
     insert_base_headers(response.headers_mut());
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, header_value("no-store"));
-    // Proxies that gather answers would keep the news to themselves.
+    // Keeps proxies from buffering the events.
     headers.insert("x-accel-buffering", header_value("no"));
     response
 }
 
 impl PageEventStream {
-    /// The next word; `None` at the end.
+    /// The next event; `None` at the end.
     async fn next_event(&mut self) -> Option<Event> {
         if self.ended {
             return None;
@@ -100,19 +100,19 @@ impl PageEventStream {
 
     async fn wait_for_event(&mut self) -> Event {
         loop {
-            let prints = Arc::clone(&self.pages.borrow_and_update());
-            let Some(print) = self.access.rendered_page(&prints) else {
+            let pages = Arc::clone(&self.pages.borrow_and_update());
+            let Some(page) = self.access.rendered_page(&pages) else {
                 self.ended = true;
                 return Event::default().event("gone").data("");
             };
-            if self.sent_version.as_ref() != Some(&print.version) {
-                return self.version_event(&print);
+            if self.sent_version.as_ref() != Some(&page.version) {
+                return self.version_event(&page);
             }
             let waited = timeout(HEARTBEAT_INTERVAL, self.pages.changed()).await;
             match waited {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => self.ended = true,
-                // Asked again: the link may have expired by now.
+                // Check the access again: the link may have expired.
                 Err(_) => self.sent_version = None,
             }
             if self.ended {
@@ -121,10 +121,10 @@ impl PageEventStream {
         }
     }
 
-    fn version_event(&mut self, print: &RenderedPage) -> Event {
-        self.sent_version = Some(print.version.clone());
+    fn version_event(&mut self, page: &RenderedPage) -> Event {
+        self.sent_version = Some(page.version.clone());
         let now = now().unix_millis();
-        let word = format!("{{\"version\":\"{}\",\"now\":{now}}}", print.version);
-        Event::default().data(word)
+        let data = format!("{{\"version\":\"{}\",\"now\":{now}}}", page.version);
+        Event::default().data(data)
     }
 }

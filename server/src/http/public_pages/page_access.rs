@@ -1,4 +1,4 @@
-//! How a reader gets at a page; asked again for as long as they stay.
+//! How a reader may access a page; checked again for every event of an open page.
 
 use std::sync::Arc;
 
@@ -11,39 +11,39 @@ use http::HeaderMap;
 use crate::http::{AppState, cookie};
 use crate::status_pages::{PageLocation, RenderedPage, RenderedPages};
 
-/// A way to a page.
+/// The kind of access to a page.
 pub(super) enum PageAccess {
-    /// A page that is open to everybody, by its slug.
+    /// A public page, by slug.
     Public(String),
-    /// Any page, by its slug, for somebody who is signed in.
+    /// Any page, by slug, for a signed-in user.
     Member(String, SessionGuard),
-    /// The page behind a secret.
+    /// The page of a secret link.
     SecretLink(String),
 }
 
-/// Why there is no way.
+/// Why access is denied.
 pub(super) enum PageAccessError {
-    /// The page needs somebody who is signed in.
+    /// The page is for signed-in users.
     SignInRequired,
-    /// There is no page, or none that may be known of.
+    /// There is no page, or its existence must not be revealed.
     NotFound,
 }
 
 impl PageAccess {
-    /// The way to the page `slug` for whoever sends `headers`.
+    /// The access to page `slug` for a request with `headers`.
     pub(super) async fn resolve(
         app: &AppState,
         slug: String,
         headers: &HeaderMap,
     ) -> Result<Self, PageAccessError> {
-        let prints = app.status_pages.rendered_pages();
-        let visibility = prints
+        let pages = app.status_pages.rendered_pages();
+        let visibility = pages
             .page(&slug)
-            .map(|print| print.page.value.settings.visibility);
+            .map(|page| page.page.value.settings.visibility);
         if visibility == Some(PageVisibility::Public) {
             return Ok(Self::Public(slug));
         }
-        // Whoever sends no cookie is a stranger to every page alike.
+        // Without a cookie every non-public page takes the same path.
         let member = signed_in_viewer(app, headers).await;
         match (visibility, member) {
             (Some(_), Some(session)) => Ok(Self::Member(slug, session)),
@@ -52,26 +52,26 @@ impl PageAccess {
         }
     }
 
-    /// The page, while this way leads to it.
-    pub(super) fn rendered_page(&self, prints: &RenderedPages) -> Option<Arc<RenderedPage>> {
+    /// The page, as long as the access is still valid.
+    pub(super) fn rendered_page(&self, pages: &RenderedPages) -> Option<Arc<RenderedPage>> {
         let at = now();
         match self {
             Self::Public(slug) => {
-                let public = |print: &&Arc<RenderedPage>| {
-                    print.page.value.settings.visibility == PageVisibility::Public
+                let public = |page: &&Arc<RenderedPage>| {
+                    page.page.value.settings.visibility == PageVisibility::Public
                 };
-                prints.page(slug).filter(public).cloned()
+                pages.page(slug).filter(public).cloned()
             }
             Self::Member(slug, session) => {
-                let lives = !session.has_ended() && at < session.expires_at;
-                prints.page(slug).filter(|_| lives).cloned()
+                let is_live = !session.has_ended() && at < session.expires_at;
+                pages.page(slug).filter(|_| is_live).cloned()
             }
-            Self::SecretLink(secret) => prints.page_for_secret(secret, at).cloned(),
+            Self::SecretLink(secret) => pages.page_for_secret(secret, at).cloned(),
         }
     }
 
-    /// Where the reader is.
-    pub(super) const fn place(&self) -> PageLocation {
+    /// Under which URL the reader sees the page.
+    pub(super) const fn location(&self) -> PageLocation {
         match self {
             Self::Public(_) | Self::Member(..) => PageLocation::Slug,
             Self::SecretLink(_) => PageLocation::Secret,
@@ -79,7 +79,7 @@ impl PageAccess {
     }
 }
 
-/// Somebody who is signed in and may look at clusters.
+/// The session of a signed-in user who may view clusters.
 async fn signed_in_viewer(app: &AppState, headers: &HeaderMap) -> Option<SessionGuard> {
     let token = cookie::token(headers, app.is_https())?;
     let session = app.authenticator.resolve_session(token).await.ok()?;

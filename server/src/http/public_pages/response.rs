@@ -1,4 +1,4 @@
-//! Answers about status pages, with headers of their own.
+//! Responses of status pages, with their own headers.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -14,29 +14,28 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use crate::http::AppState;
 use crate::status_pages::{CompressedBody, ContentEncoding, RenderedPage};
 
-/// What is sent.
+/// Determines caching and cross-origin headers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ContentKind {
-    /// The page.
+    /// The HTML page.
     Page,
-    /// What programs ask for often.
+    /// Data that programs poll.
     Data,
-    /// What others show or fetch now and then: badges and feeds.
+    /// Badges and feeds, fetched occasionally by other sites.
     Embed,
 }
 
-/// The page that is told to everybody whom no page is told to.
 const NOT_FOUND_PAGE: &str = "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">\
     <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-    <meta name=\"color-scheme\" content=\"light dark\"><title>No status page here</title></head>\
-    <body><main><h1>No status page here</h1><p>There is no status page at this address, or the link to it is not valid \
-    any more. Ask whoever gave it to you for a new one.</p></main></body></html>";
+    <meta name=\"color-scheme\" content=\"light dark\"><title>Status page not found</title></head>\
+    <body><main><h1>Status page not found</h1><p>There is no status page at this address, or the link is no longer \
+    valid. Ask the person who sent it for a new one.</p></main></body></html>";
 
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
 const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
 
-/// 404, the same for everything that is not there. Kept for a moment only: the page may be made right now.
+/// 404, identical for everything that does not exist. Cached only briefly, because the page may just be created.
 pub(super) fn not_found() -> Response {
     let mut response = Response::new(Body::from(Bytes::from_static(NOT_FOUND_PAGE.as_bytes())));
     *response.status_mut() = StatusCode::NOT_FOUND;
@@ -53,10 +52,10 @@ pub(super) fn not_found() -> Response {
     response
 }
 
-/// 400: a badge that there is not.
+/// 400 for invalid badge parameters.
 pub(super) fn invalid_badge() -> Response {
-    let words = "A badge takes cluster=NAME, metric=state or metric=uptime, and with uptime days=7, 30 or 90.\n";
-    let mut response = Response::new(Body::from(words));
+    let text = "Badge parameters: cluster=NAME, metric=state or metric=uptime, and with uptime days=7, 30 or 90.\n";
+    let mut response = Response::new(Body::from(text));
     *response.status_mut() = StatusCode::BAD_REQUEST;
     insert_base_headers(response.headers_mut());
     let headers = response.headers_mut();
@@ -65,34 +64,34 @@ pub(super) fn invalid_badge() -> Response {
     response
 }
 
-/// Ready-made bytes, or that the client has them already.
+/// Pre-rendered bytes, or 304 if the client already has them.
 pub(super) fn respond(
     app: &AppState,
-    print: &RenderedPage,
-    packed: &CompressedBody,
+    page: &RenderedPage,
+    content: &CompressedBody,
     kind: ContentKind,
     request: &HeaderMap,
 ) -> Response {
-    let known = packed.is_not_modified(request);
+    let not_modified = content.is_not_modified(request);
     let encoding = ContentEncoding::negotiate(request);
-    let body = if known {
+    let body = if not_modified {
         Body::empty()
     } else {
-        Body::from(packed.body(encoding))
+        Body::from(content.body(encoding))
     };
     let mut response = Response::new(body);
-    let public = print.page.value.settings.visibility == PageVisibility::Public;
+    let public = page.page.value.settings.visibility == PageVisibility::Public;
     let headers = response.headers_mut();
     headers.reserve(16);
     insert_base_headers(headers);
-    headers.insert(ETAG, packed.etag.clone());
+    headers.insert(ETAG, content.etag.clone());
     headers.insert(VARY, header_value("accept-encoding, cookie"));
     headers.insert(CACHE_CONTROL, header_value(cache_control(kind, public)));
     if app.is_https() {
         headers.insert(STRICT_TRANSPORT_SECURITY, header_value("max-age=31536000"));
     }
     if public && kind != ContentKind::Page {
-        // Whoever may read it may read it from another site's page, too.
+        // Public content may be read from other sites' pages too.
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, header_value("*"));
         headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, header_value("cross-origin"));
     }
@@ -100,15 +99,15 @@ pub(super) fn respond(
         headers.insert(X_ROBOTS_TAG, header_value("noindex"));
     }
     if kind == ContentKind::Page {
-        insert_frame_policy(print, headers);
+        insert_frame_policy(page, headers);
     }
-    if known {
+    if not_modified {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return response;
     }
-    headers.insert(CONTENT_TYPE, header_value(packed.media_type));
-    if let Some(word) = encoding.as_str() {
-        headers.insert(CONTENT_ENCODING, header_value(word));
+    headers.insert(CONTENT_TYPE, header_value(content.media_type));
+    if let Some(encoding) = encoding.as_str() {
+        headers.insert(CONTENT_ENCODING, header_value(encoding));
     }
     response
 }
@@ -119,14 +118,14 @@ const fn cache_control(kind: ContentKind, public: bool) -> &'static str {
         (ContentKind::Page, false) => "private, no-cache",
         (ContentKind::Data, true) => "public, max-age=5",
         (ContentKind::Embed, true) => "public, max-age=30",
-        // A link that is revoked must lead nowhere at once.
+        // A revoked link must stop working immediately.
         (_, false) => "private, no-cache",
     }
 }
 
-/// Own files only, and frames where the page says so.
-fn insert_frame_policy(print: &RenderedPage, headers: &mut HeaderMap) {
-    let embed = &print.page.value.settings.embed;
+/// Sets the content security policy: own files only, framing by the origins in the page's settings.
+fn insert_frame_policy(page: &RenderedPage, headers: &mut HeaderMap) {
+    let embed = &page.page.value.settings.embed;
     let origins: Vec<&str> = embed.iter().map(|origin| origin.as_str()).collect();
     let ancestors = if origins.is_empty() {
         headers.insert(X_FRAME_OPTIONS, header_value("DENY"));
@@ -143,10 +142,10 @@ fn insert_frame_policy(print: &RenderedPage, headers: &mut HeaderMap) {
     }
 }
 
-/// What every answer says.
+/// The headers of every response.
 pub(super) fn insert_base_headers(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, header_value("nosniff"));
-    // The address may hold a secret.
+    // The URL may contain a secret.
     headers.insert(REFERRER_POLICY, header_value("no-referrer"));
     headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, header_value("same-origin"));
 }

@@ -1,4 +1,4 @@
-//! Forms about status pages and incidents, as requests to the API.
+//! Forwards the forms of status pages and incidents to the API.
 
 use axum::Router;
 use axum::extract::Path;
@@ -12,14 +12,13 @@ use crate::http::problem::{ApiError, ApiResult};
 
 const API_PREFIX: &str = "/status";
 
-/// The routes.
-pub(super) fn routes(forms: FormForwarder) -> Router<AppState> {
-    page_routes(forms.clone()).merge(incident_routes(forms))
+pub(super) fn routes(forwarder: FormForwarder) -> Router<AppState> {
+    page_routes(forwarder.clone()).merge(incident_routes(forwarder))
 }
 
-fn page_routes(forms: FormForwarder) -> Router<AppState> {
-    let (make, change, delete) = (forms.clone(), forms.clone(), forms.clone());
-    let (link, revoke) = (forms.clone(), forms);
+fn page_routes(forwarder: FormForwarder) -> Router<AppState> {
+    let (create, update, delete) = (forwarder.clone(), forwarder.clone(), forwarder.clone());
+    let (link, revoke) = (forwarder.clone(), forwarder);
     let api = |slug: &str| format!("{API_PREFIX}/pages/{}", encode_segment(slug));
     let page = |slug: &str| format!("/status-pages/{}", encode_segment(slug));
     Router::new()
@@ -27,9 +26,11 @@ fn page_routes(forms: FormForwarder) -> Router<AppState> {
             "/status-pages",
             post(async move |form: SubmittedForm| {
                 let body = page_json(&form.fields)?;
-                let led = move |answer: &Value| page(answer["slug"].as_str().unwrap_or_default());
+                let location =
+                    move |response: &Value| page(response["slug"].as_str().unwrap_or_default());
                 let path = format!("{API_PREFIX}/pages");
-                make.forward(Method::POST, &path, &body, &form, "/status-pages", led)
+                create
+                    .forward(Method::POST, &path, &body, &form, "/status-pages", location)
                     .await
             }),
         )
@@ -37,9 +38,9 @@ fn page_routes(forms: FormForwarder) -> Router<AppState> {
             "/status-pages/{slug}",
             post(async move |Path(slug): Path<String>, form: SubmittedForm| {
                 let (body, back) = (page_json(&form.fields)?, page(&slug));
-                let led = |_: &Value| back.clone();
-                change
-                    .forward(Method::PUT, &api(&slug), &body, &form, &back, led)
+                let location = |_: &Value| back.clone();
+                update
+                    .forward(Method::PUT, &api(&slug), &body, &form, &back, location)
                     .await
             }),
         )
@@ -47,9 +48,16 @@ fn page_routes(forms: FormForwarder) -> Router<AppState> {
             "/status-pages/{slug}/delete",
             post(async move |Path(slug): Path<String>, form: SubmittedForm| {
                 let body = json!({ "confirm": last_value(&form.fields, "confirm") });
-                let led = |_: &Value| "/status-pages".to_owned();
+                let location = |_: &Value| "/status-pages".to_owned();
                 delete
-                    .forward(Method::DELETE, &api(&slug), &body, &form, &page(&slug), led)
+                    .forward(
+                        Method::DELETE,
+                        &api(&slug),
+                        &body,
+                        &form,
+                        &page(&slug),
+                        location,
+                    )
                     .await
             }),
         )
@@ -59,13 +67,13 @@ fn page_routes(forms: FormForwarder) -> Router<AppState> {
                 let mut body = text_fields(&form.fields, &["label"]);
                 insert_time(&form.fields, "expires_at", &mut body)?;
                 let (path, back) = (format!("{}/links", api(&slug)), page(&slug));
-                // Shown once: in the address of this one answer.
-                let led = |answer: &Value| {
-                    let secret = answer["secret"].as_str().unwrap_or_default();
+                // The secret is shown only once, through this redirect.
+                let location = |response: &Value| {
+                    let secret = response["secret"].as_str().unwrap_or_default();
                     format!("{back}?link={}", encode_segment(secret))
                 };
                 let body = Value::Object(body);
-                link.forward(Method::POST, &path, &body, &form, &back, led)
+                link.forward(Method::POST, &path, &body, &form, &back, location)
                     .await
             }),
         )
@@ -75,9 +83,9 @@ fn page_routes(forms: FormForwarder) -> Router<AppState> {
                 async move |Path((slug, id)): Path<(String, String)>, form: SubmittedForm| {
                     let path = format!("{}/links/{}", api(&slug), encode_segment(&id));
                     let back = page(&slug);
-                    let led = |_: &Value| back.clone();
+                    let location = |_: &Value| back.clone();
                     revoke
-                        .forward(Method::DELETE, &path, &Value::Null, &form, &back, led)
+                        .forward(Method::DELETE, &path, &Value::Null, &form, &back, location)
                         .await
                 },
             ),
@@ -86,10 +94,10 @@ fn page_routes(forms: FormForwarder) -> Router<AppState> {
 
 const INCIDENTS_PAGE: &str = "/incidents";
 
-fn incident_routes(forms: FormForwarder) -> Router<AppState> {
-    let (open, update) = (forms.clone(), forms.clone());
-    let (plan, end) = (forms.clone(), forms.clone());
-    let (announce, withdraw) = (forms.clone(), forms);
+fn incident_routes(forwarder: FormForwarder) -> Router<AppState> {
+    let (open, update) = (forwarder.clone(), forwarder.clone());
+    let (plan, end) = (forwarder.clone(), forwarder.clone());
+    let (announce, withdraw) = (forwarder.clone(), forwarder);
     Router::new()
         .route(
             "/incidents",
@@ -150,62 +158,62 @@ fn incident_routes(forms: FormForwarder) -> Router<AppState> {
 }
 
 async fn forward_incident_form(
-    forms: &FormForwarder,
+    forwarder: &FormForwarder,
     path: &str,
     body: Map<String, Value>,
     form: &SubmittedForm,
 ) -> ApiResult<axum::response::Response> {
     let path = format!("{API_PREFIX}/{path}");
-    let led = |_: &Value| INCIDENTS_PAGE.to_owned();
-    forms
+    let location = |_: &Value| INCIDENTS_PAGE.to_owned();
+    forwarder
         .forward(
             Method::POST,
             &path,
             &Value::Object(body),
             form,
             INCIDENTS_PAGE,
-            led,
+            location,
         )
         .await
 }
 
-/// The last value of a field; empty when it was not sent.
+/// The last value of a field; empty if it was not sent.
 fn last_value<'a>(fields: &'a FormFields, name: &str) -> &'a str {
     let found = fields.iter().rev().find(|(key, _)| key == name);
     found.map_or("", |(_, value)| value.as_str())
 }
 
-/// Every value of a field.
+/// All values of a field.
 fn all_values(fields: &FormFields, name: &str) -> Value {
     let values = fields.iter().filter(|(key, _)| key == name);
     json!(values.map(|(_, value)| value).collect::<Vec<_>>())
 }
 
-/// Fields that are the API's as they are.
+/// Fields that are passed to the API unchanged.
 fn text_fields(fields: &FormFields, names: &[&str]) -> Map<String, Value> {
     let field = |name: &&str| ((*name).to_owned(), json!(last_value(fields, name)));
     names.iter().map(field).collect()
 }
 
-/// A time as browsers write one without a zone, which is UTC here; nothing when it was not filled in.
+/// Inserts a time, which browsers send without a zone and which is UTC here; nothing if the field is empty.
 fn insert_time(fields: &FormFields, name: &str, body: &mut Map<String, Value>) -> ApiResult<()> {
     let text = last_value(fields, name).trim();
     if text.is_empty() {
         return Ok(());
     }
-    // `2026-11-24T12:00`, some with seconds.
+    // Browsers send `2026-11-24T12:00`, some with seconds.
     let seconds = if text.len() == 16 { ":00" } else { "" };
-    let whole = format!("{text}{seconds}Z");
-    if galera::Timestamp::parse(&whole).is_none() {
+    let time = format!("{text}{seconds}Z");
+    if galera::Timestamp::parse(&time).is_none() {
         let shown: String = text.chars().take(40).collect();
-        let detail = format!("{shown:?} is no time; write it like 2026-11-24T12:00, in UTC.");
+        let detail = format!("Invalid time {shown:?}; use UTC in the form 2026-11-24T12:00.");
         return Err(ApiError::bad_request("invalid_body", detail));
     }
-    body.insert(name.to_owned(), Value::String(whole));
+    body.insert(name.to_owned(), Value::String(time));
     Ok(())
 }
 
-/// The settings of a page.
+/// The settings of a page as API JSON.
 fn page_json(fields: &FormFields) -> ApiResult<Value> {
     let mut body = text_fields(fields, &["title", "visibility"]);
     let slug = fields.iter().find(|(name, _)| name == "slug");
@@ -237,7 +245,7 @@ fn page_json(fields: &FormFields) -> ApiResult<Value> {
     } else {
         let seconds: u32 = after.parse().map_err(|_| {
             let shown: String = after.chars().take(40).collect();
-            let detail = format!("{shown:?} is no number of seconds.");
+            let detail = format!("Invalid number of seconds: {shown:?}.");
             ApiError::bad_request("invalid_body", detail)
         })?;
         let degraded = last_value(fields, "degraded") == "true";

@@ -1,4 +1,4 @@
-//! Incidents, maintenance and announcements: told by operators and administrators, seen by everybody.
+//! The API of incidents, maintenance and announcements: published by operators and administrators, visible to all users.
 
 use axum::Json;
 use axum::extract::Path;
@@ -20,7 +20,7 @@ use crate::http::identity::CurrentSession;
 use crate::http::problem::{ApiError, ApiResult};
 use crate::status_pages::StatusPageError;
 
-/// Things of a list unless the request says otherwise, and at most.
+/// Default and maximum length of a list.
 const DEFAULT_LIMIT: usize = 100;
 const LIMIT_MAX: usize = 500;
 
@@ -31,7 +31,7 @@ pub(super) struct IncidentQuery {
     limit: Option<usize>,
 }
 
-/// `GET /api/v1/status_pages/incidents`.
+/// `GET /api/v1/status/incidents`.
 pub(super) async fn incidents(
     app: AppState,
     session: CurrentSession,
@@ -43,34 +43,38 @@ pub(super) async fn incidents(
         Some("open") => Some(true),
         Some("resolved") => Some(false),
         Some(_) => {
-            let detail = "The state is open, resolved or all.";
+            let detail = "Unknown state; expected open, resolved or all.";
             return Err(ApiError::bad_request("invalid_query", detail));
         }
     };
-    let shelf = app.status_pages.snapshot();
-    let all = shelf.incidents.values().rev().map(|stored| &stored.value);
-    let concerned = |incident: &&Incident| {
+    let snapshot = app.status_pages.snapshot();
+    let all = snapshot
+        .incidents
+        .values()
+        .rev()
+        .map(|stored| &stored.value);
+    let affects_cluster = |incident: &&Incident| {
         let cluster = query.cluster.as_ref();
         cluster.is_none_or(|cluster| incident.clusters.contains(cluster))
     };
-    let wanted = all
+    let matching = all
         .filter(|i| open.is_none_or(|open| i.is_open() == open))
-        .filter(concerned);
+        .filter(affects_cluster);
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, LIMIT_MAX);
     Ok(Json(IncidentList {
-        incidents: wanted.take(limit).cloned().collect(),
+        incidents: matching.take(limit).cloned().collect(),
     }))
 }
 
-/// `GET /api/v1/status_pages/incidents/{id}`.
+/// `GET /api/v1/status/incidents/{id}`.
 pub(super) async fn incident(
     app: AppState,
     session: CurrentSession,
     Path(id): Path<String>,
 ) -> ApiResult<Json<Incident>> {
     session.authorize(Operation::View)?;
-    let shelf = app.status_pages.snapshot();
-    let stored = shelf
+    let snapshot = app.status_pages.snapshot();
+    let stored = snapshot
         .incidents
         .get(&id)
         .ok_or_else(|| StatusPageError::NotFound {
@@ -80,7 +84,7 @@ pub(super) async fn incident(
     Ok(Json(stored.value.clone()))
 }
 
-/// `POST /api/v1/status_pages/incidents`.
+/// `POST /api/v1/status/incidents`.
 pub(super) async fn open(
     app: AppState,
     session: CurrentSession,
@@ -99,7 +103,7 @@ pub(super) struct UpdateIncidentRequest {
     text: String,
 }
 
-/// `POST /api/v1/status_pages/incidents/{id}/updates`.
+/// `POST /api/v1/status/incidents/{id}/updates`.
 pub(super) async fn update(
     app: AppState,
     session: CurrentSession,
@@ -114,14 +118,14 @@ pub(super) async fn update(
     Ok(Json(stored.value))
 }
 
-/// `GET /api/v1/status_pages/maintenance`.
+/// `GET /api/v1/status/maintenance`.
 pub(super) async fn maintenance(
     app: AppState,
     session: CurrentSession,
 ) -> ApiResult<Json<MaintenanceList>> {
     session.authorize(Operation::View)?;
-    let (shelf, at) = (app.status_pages.snapshot(), now());
-    let newest = shelf.maintenance.values().rev().take(LIMIT_MAX);
+    let (snapshot, at) = (app.status_pages.snapshot(), now());
+    let newest = snapshot.maintenance.values().rev().take(LIMIT_MAX);
     Ok(Json(MaintenanceList {
         maintenance: newest
             .map(|m| MaintenanceView::of(m.value.clone(), at))
@@ -129,7 +133,7 @@ pub(super) async fn maintenance(
     }))
 }
 
-/// `POST /api/v1/status_pages/maintenance`.
+/// `POST /api/v1/status/maintenance`.
 pub(super) async fn plan_maintenance(
     app: AppState,
     session: CurrentSession,
@@ -142,7 +146,7 @@ pub(super) async fn plan_maintenance(
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
-/// `POST /api/v1/status_pages/maintenance/{id}/end_maintenance`.
+/// `POST /api/v1/status/maintenance/{id}/end`.
 pub(super) async fn end_maintenance(
     app: AppState,
     session: CurrentSession,
@@ -153,20 +157,20 @@ pub(super) async fn end_maintenance(
     Ok(Json(MaintenanceView::of(stored.value, now())))
 }
 
-/// `GET /api/v1/status_pages/announcements`.
+/// `GET /api/v1/status/announcements`.
 pub(super) async fn announcements(
     app: AppState,
     session: CurrentSession,
 ) -> ApiResult<Json<AnnouncementList>> {
     session.authorize(Operation::View)?;
-    let shelf = app.status_pages.snapshot();
-    let newest = shelf.announcements.values().rev().take(LIMIT_MAX);
+    let snapshot = app.status_pages.snapshot();
+    let newest = snapshot.announcements.values().rev().take(LIMIT_MAX);
     Ok(Json(AnnouncementList {
         announcements: newest.map(|stored| stored.value.clone()).collect(),
     }))
 }
 
-/// `POST /api/v1/status_pages/announcements`.
+/// `POST /api/v1/status/announcements`.
 pub(super) async fn announce(
     app: AppState,
     session: CurrentSession,
@@ -177,7 +181,7 @@ pub(super) async fn announce(
     Ok((StatusCode::CREATED, Json(stored.value)).into_response())
 }
 
-/// `POST /api/v1/status_pages/announcements/{id}/withdraw_announcement`.
+/// `POST /api/v1/status/announcements/{id}/withdraw`.
 pub(super) async fn withdraw(
     app: AppState,
     session: CurrentSession,

@@ -1,4 +1,4 @@
-//! Pages and links to them: made and changed by administrators, seen by everybody.
+//! The API of status pages and their links: managed by administrators, visible to all users.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::http::identity::CurrentSession;
 use crate::http::problem::{ApiError, ApiResult};
 use crate::status_pages::{StatusPageError, qr_code};
 
-/// A page as it is sent. The slug stands in the address when a page is changed.
+/// A request to create or replace a page. When replacing, the slug is in the path.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct StatusPageRequest {
@@ -39,10 +39,10 @@ pub(in crate::http) struct StatusPageRequest {
     show: NodeDetailSettings,
     #[serde(default)]
     embed: Vec<String>,
-    /// `null` for never; after five minutes when it is left out.
+    /// `null` for never; the default rule if omitted.
     #[serde(default = "default_auto_incidents")]
     automatic: Option<AutoIncidentRule>,
-    /// The revision that a change rests on.
+    /// The revision that the change is based on.
     #[serde(default)]
     revision: Option<i64>,
 }
@@ -53,7 +53,7 @@ fn default_auto_incidents() -> Option<AutoIncidentRule> {
 
 impl StatusPageRequest {
     fn into_settings(self, app: &AppState) -> ApiResult<PageSettings> {
-        require_known_clusters(app, self.clusters.iter().map(|listed| &listed.cluster))?;
+        require_known_clusters(app, self.clusters.iter().map(|cluster| &cluster.cluster))?;
         let origins = self.embed.iter().map(|text| text.parse());
         Ok(PageSettings {
             title: self.title,
@@ -66,7 +66,7 @@ impl StatusPageRequest {
     }
 }
 
-/// The console's own address, as far as it is known.
+/// The console's own URL, as far as it is known.
 fn console_url(app: &AppState, headers: &HeaderMap) -> String {
     if let Some(url) = &app.public_url {
         return url.to_string().trim_end_matches('/').to_owned();
@@ -89,7 +89,7 @@ fn page_view(
     )
 }
 
-/// The page that the path names. A slug that breaks the grammar is as unknown as any other.
+/// The slug in the path. An invalid slug is reported as unknown.
 fn parse_slug(text: &str) -> ApiResult<Slug> {
     text.parse().map_err(|_| unknown_page(text))
 }
@@ -105,23 +105,23 @@ fn unknown_page(text: &str) -> ApiError {
 
 fn find_page(app: &AppState, text: &str) -> ApiResult<Arc<Versioned<StatusPageRecord>>> {
     let slug = parse_slug(text)?;
-    let shelf = app.status_pages.snapshot();
-    shelf
+    let snapshot = app.status_pages.snapshot();
+    snapshot
         .pages
         .get(slug.as_str())
         .cloned()
         .ok_or_else(|| unknown_page(text))
 }
 
-/// `GET /api/v1/status_pages/pages`.
+/// `GET /api/v1/status/pages`.
 pub(super) async fn list(
     app: AppState,
     session: CurrentSession,
     headers: HeaderMap,
 ) -> ApiResult<Json<StatusPageList>> {
     session.authorize(Operation::View)?;
-    let shelf = app.status_pages.snapshot();
-    let pages = shelf
+    let snapshot = app.status_pages.snapshot();
+    let pages = snapshot
         .pages
         .values()
         .map(|page| page_view(&app, &headers, page));
@@ -130,7 +130,7 @@ pub(super) async fn list(
     }))
 }
 
-/// `POST /api/v1/status_pages/pages`.
+/// `POST /api/v1/status/pages`.
 pub(super) async fn create(
     app: AppState,
     session: CurrentSession,
@@ -148,7 +148,7 @@ pub(super) async fn create(
         .into_response())
 }
 
-/// `GET /api/v1/status_pages/pages/{parse_slug}`.
+/// `GET /api/v1/status/pages/{slug}`.
 pub(super) async fn show(
     app: AppState,
     session: CurrentSession,
@@ -160,7 +160,7 @@ pub(super) async fn show(
     Ok(Json(page_view(&app, &headers, &stored)))
 }
 
-/// `PUT /api/v1/status_pages/pages/{parse_slug}`.
+/// `PUT /api/v1/status/pages/{slug}`.
 pub(super) async fn update(
     app: AppState,
     session: CurrentSession,
@@ -171,13 +171,8 @@ pub(super) async fn update(
     let by = session.authorize(Operation::ManageStatusPages)?;
     let slug = parse_slug(&text)?;
     if body.slug.as_deref().is_some_and(|given| given != text) {
-        let detail = "A page keeps its slug; make another page, and delete this one.";
-        return Err(ApiError::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "invalid_slug",
-            "Not possible like this",
-            detail,
-        ));
+        let detail = "The slug of a page cannot be changed; create a new page and delete this one.";
+        return Err(ApiError::unprocessable("invalid_slug", detail));
     }
     let revision = body.revision;
     let settings = body.into_settings(&app)?;
@@ -194,7 +189,7 @@ pub(super) struct DeletePageRequest {
     confirm: String,
 }
 
-/// `DELETE /api/v1/status_pages/pages/{parse_slug}`.
+/// `DELETE /api/v1/status/pages/{slug}`.
 pub(super) async fn remove(
     app: AppState,
     session: CurrentSession,
@@ -216,7 +211,7 @@ pub(super) struct CreateLinkRequest {
     expires_at: Option<Timestamp>,
 }
 
-/// `POST /api/v1/status_pages/pages/{parse_slug}/links`.
+/// `POST /api/v1/status/pages/{slug}/links`.
 pub(super) async fn create_link(
     app: AppState,
     session: CurrentSession,
@@ -231,15 +226,15 @@ pub(super) async fn create_link(
         .create_link(&by, &slug, &body.label, body.expires_at)
         .await?;
     let url = format!("{}/s/{}/", console_url(&app, &headers), secret.expose());
-    let answer = CreatedAccessLink {
+    let created = CreatedAccessLink {
         link: AccessLinkView::of(&link, now()),
         secret: secret.expose().to_owned(),
         url,
     };
-    Ok((StatusCode::CREATED, Json(answer)).into_response())
+    Ok((StatusCode::CREATED, Json(created)).into_response())
 }
 
-/// `DELETE /api/v1/status_pages/pages/{parse_slug}/links/{id}`.
+/// `DELETE /api/v1/status/pages/{slug}/links/{id}`.
 pub(super) async fn revoke_link(
     app: AppState,
     session: CurrentSession,
@@ -259,7 +254,7 @@ pub(super) struct QrQuery {
     path: String,
 }
 
-/// `GET /api/v1/status_pages/qr.svg?path=`: the address of a page as a picture.
+/// `GET /api/v1/status/qr.svg?path=`: the URL of a page as a QR code.
 pub(super) async fn qr(
     app: AppState,
     session: CurrentSession,
@@ -267,21 +262,21 @@ pub(super) async fn qr(
     QueryParams(query): QueryParams<QrQuery>,
 ) -> ApiResult<Response> {
     session.authorize(Operation::View)?;
-    // Ours only: nobody shall make other people's cameras go elsewhere in our name.
-    let ours = ["/status/", "/s/"]
+    // Status pages only: the console must not issue QR codes that lead elsewhere.
+    let is_page = ["/status/", "/s/"]
         .iter()
         .any(|start| query.path.starts_with(start));
-    let plain = query
+    let is_plain = query
         .path
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b"/-".contains(&b));
-    let picture = (ours && plain)
+    let svg = (is_page && is_plain)
         .then(|| qr_code(&format!("{}{}", console_url(&app, &headers), query.path)))
         .flatten();
-    let picture = picture.ok_or_else(|| {
-        let detail = "path must be the address of a status page, like /status/shop.";
+    let svg = svg.ok_or_else(|| {
+        let detail = "path must be the path of a status page, such as /status/shop.";
         ApiError::bad_request("invalid_query", detail)
     })?;
     let headers = [(CONTENT_TYPE, "image/svg+xml"), (CACHE_CONTROL, "no-store")];
-    Ok((headers, picture).into_response())
+    Ok((headers, svg).into_response())
 }

@@ -11,16 +11,16 @@ use galera::view::{ClusterView, RegistryHealth, Verdict, VerdictState};
 use super::*;
 use crate::status_pages::{ContentEncoding, LinkSecret};
 
-/// What the build keeps free for a page within its 20 kB (`xtask/src/browser_size.rs`).
+/// The share of a page in the 20 kB budget of `xtask/src/size_budget.rs`.
 const PAGE_BYTES: usize = 14_000;
 
 fn now() -> Timestamp {
     Timestamp::parse("2026-11-24T12:00:00Z").unwrap()
 }
 
-/// A page of many databases, each with a past of its own, and of many words.
+/// A page with many databases, each with a different history, and much text.
 fn sample_content(clusters: usize) -> PublicPage {
-    // Some numbers without a pattern that compression could find.
+    // Numbers without a pattern that compression could exploit.
     let mut seed: u64 = 7;
     let mut random = move |below: u64| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -99,21 +99,21 @@ fn sample_page(visibility: PageVisibility, links: Vec<Link>) -> Arc<Versioned<St
     })
 }
 
-fn render(told: PublicPage) -> RenderedPage {
+fn render(content: PublicPage) -> RenderedPage {
     let page = sample_page(PageVisibility::Public, Vec::new());
-    RenderedPage::new(page, told, now(), Arc::default())
+    RenderedPage::new(page, content, now(), Arc::default())
 }
 
 #[test]
-fn a_page_of_a_dozen_databases_leaves_the_promised_room() {
-    let print = render(sample_content(12));
-    for place in [PageLocation::Slug, PageLocation::Secret] {
-        let size = print.html(place).body(ContentEncoding::Brotli).len();
+fn a_page_of_a_dozen_databases_fits_the_size_budget() {
+    let rendered = render(sample_content(12));
+    for location in [PageLocation::Slug, PageLocation::Secret] {
+        let size = rendered.html(location).body(ContentEncoding::Brotli).len();
         assert!(size <= PAGE_BYTES, "{size} bytes, at most {PAGE_BYTES}");
     }
 }
 
-/// What a page of one cluster says in each of its forms while the cluster's verdict is `verdict`.
+/// A page of one cluster in each of its formats while the cluster's verdict is `verdict`.
 fn rendered_forms(verdict: VerdictState) -> [String; 4] {
     let view = ClusterView {
         name: "lab".parse().unwrap(),
@@ -151,33 +151,34 @@ fn rendered_forms(verdict: VerdictState) -> [String; 4] {
         sources.incidents.push(incident);
     }
     let page = sample_page(PageVisibility::Public, Vec::new());
-    let told = compose(&page.value, &sources, now());
-    let print = RenderedPage::new(page, told, now(), Arc::default());
-    let badge = print.badge(BadgeSubject {
+    let content = compose(&page.value, &sources, now());
+    let rendered = RenderedPage::new(page, content, now(), Arc::default());
+    let badge = rendered.badge(BadgeSubject {
         cluster: None,
         days: None,
     });
     [
-        print.html(PageLocation::Slug),
-        print.summary(),
-        print.feed(PageLocation::Slug),
+        rendered.html(PageLocation::Slug),
+        rendered.summary(),
+        rendered.feed(PageLocation::Slug),
         &badge.unwrap(),
     ]
     .map(|packed| String::from_utf8(packed.body(ContentEncoding::Plain).to_vec()).unwrap())
 }
 
 #[test]
-fn every_verdict_is_told_truthfully_in_every_form() {
-    let split = "Parts of it take writes apart from each other.";
-    let diverged = "Parts of it hold different data.";
-    let silent = "It takes no reads or writes.";
+fn every_verdict_is_shown_truthfully_in_every_format() {
+    let split =
+        "Independent parts accept conflicting writes: do not rely on it until this is resolved.";
+    let diverged = "Data may be inconsistent: do not rely on it until this is resolved.";
+    let silent = "Unavailable: no reads or writes are accepted.";
     for (verdict, meaning, status, badge, entry) in [
         (
             VerdictState::SplitBrain,
             split,
             "major_outage",
             "outage",
-            "Parts of the database take writes apart",
+            "Parts of the database accept writes independently",
         ),
         (
             VerdictState::Diverged,
@@ -191,32 +192,32 @@ fn every_verdict_is_told_truthfully_in_every_form() {
             silent,
             "major_outage",
             "outage",
-            "The database takes no reads or writes",
+            "The database is not accepting reads or writes",
         ),
         (
             VerdictState::Down,
             silent,
             "major_outage",
             "outage",
-            "The database takes no reads or writes",
+            "The database is not accepting reads or writes",
         ),
         (
             VerdictState::Degraded,
-            "with fewer members than planned",
+            "with reduced redundancy",
             "degraded_performance",
             "degraded",
-            "The database works, but a part of it is missing",
+            "The database is working with reduced redundancy",
         ),
         (
             VerdictState::Unknown,
-            "That says nothing about the database.",
+            "Monitoring data is missing.",
             "unknown",
             "unknown",
             "",
         ),
         (
             VerdictState::Healthy,
-            "It takes reads and writes.",
+            "Accepting reads and writes.",
             "operational",
             "operational",
             "",
@@ -237,7 +238,7 @@ fn every_verdict_is_told_truthfully_in_every_form() {
         if verdict != VerdictState::Healthy {
             let fine = summary["status"]["indicator"] == "none"
                 || html.contains("Operational")
-                || html.contains("The database works<")
+                || html.contains("All systems operational<")
                 || picture.contains("operational");
             assert!(
                 !fine,
@@ -248,7 +249,7 @@ fn every_verdict_is_told_truthfully_in_every_form() {
 }
 
 #[test]
-fn what_did_not_change_is_made_once() {
+fn unchanged_formats_are_rendered_once() {
     let first = render(sample_content(1));
     let later = first.refreshed(now().plus(Duration::from_secs(20)));
     assert_eq!(first.version, later.version);
@@ -264,7 +265,7 @@ fn what_did_not_change_is_made_once() {
 }
 
 #[test]
-fn a_secret_leads_to_its_page_until_it_ends() {
+fn a_secret_opens_its_page_until_it_expires() {
     let secret = LinkSecret::generate();
     let link = Link {
         id: "1-1".to_owned(),
@@ -275,24 +276,24 @@ fn a_secret_leads_to_its_page_until_it_ends() {
         expires_at: Some(now().plus(Duration::from_secs(60))),
         revoked_at: None,
     };
-    let prints = |visibility, link: Link| {
+    let pages_with = |visibility, link: Link| {
         let page = sample_page(visibility, vec![link]);
-        let print = RenderedPage::new(page, sample_content(1), now(), Arc::default());
-        RenderedPages::new(BTreeMap::from([("shop".to_owned(), Arc::new(print))]))
+        let rendered = RenderedPage::new(page, sample_content(1), now(), Arc::default());
+        RenderedPages::new(BTreeMap::from([("shop".to_owned(), Arc::new(rendered))]))
     };
-    let valid = prints(PageVisibility::AccessLink, link.clone());
+    let valid = pages_with(PageVisibility::Link, link.clone());
     assert!(valid.page_for_secret(secret.expose(), now()).is_some());
     assert!(valid.page_for_secret("", now()).is_none());
     assert!(valid.page_for_secret(&secret.hash(), now()).is_none());
     let late = now().plus(Duration::from_secs(60));
     assert!(valid.page_for_secret(secret.expose(), late).is_none());
-    // Links of a page that needs none lead nowhere.
-    let members = prints(PageVisibility::Members, link.clone());
+    // Links of a page that needs none are ignored.
+    let members = pages_with(PageVisibility::Members, link.clone());
     assert!(members.page_for_secret(secret.expose(), now()).is_none());
     let revoked = Link {
         revoked_at: Some(now()),
         ..link
     };
-    let revoked = prints(PageVisibility::AccessLink, revoked);
+    let revoked = pages_with(PageVisibility::Link, revoked);
     assert!(revoked.page_for_secret(secret.expose(), now()).is_none());
 }

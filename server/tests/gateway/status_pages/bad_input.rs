@@ -1,9 +1,9 @@
 use super::{StatusPageFixture, post};
 
 #[tokio::test]
-async fn what_breaks_a_rule_is_told_which() {
-    let scene = StatusPageFixture::start().await;
-    scene.create_page("shop", "public", "").await;
+async fn invalid_pages_are_refused_with_the_violated_rule() {
+    let fixture = StatusPageFixture::start().await;
+    fixture.create_page("shop", "public", "").await;
     let long = "x".repeat(200);
     let page = |slug: &str, title: &str, rest: &str| {
         format!(r#"{{"slug":"{slug}","title":"{title}","clusters":[{{"cluster":"lab"}}]{rest}}}"#)
@@ -45,7 +45,7 @@ async fn what_breaks_a_rule_is_told_which() {
         (format!(r#"{{"slug":"new","title":"{}"}}"#, "x".repeat(70_000)), 413, "body_too_large"),
     ];
     for (body, status, code) in pages {
-        let answer = post(&scene.admin, "/api/v1/status/pages", &body).await;
+        let answer = post(&fixture.admin, "/api/v1/status/pages", &body).await;
         let shown: String = body.chars().take(100).collect();
         assert_eq!(answer.status.as_u16(), status, "{shown}: {}", answer.text());
         assert_eq!(answer.problem().code, code, "{shown}");
@@ -53,9 +53,9 @@ async fn what_breaks_a_rule_is_told_which() {
 }
 
 #[tokio::test]
-async fn incidents_maintenance_and_announcements_are_checked() {
-    let scene = StatusPageFixture::start().await;
-    scene.create_page("shop", "public", "").await;
+async fn invalid_incidents_maintenance_and_announcements_are_refused() {
+    let fixture = StatusPageFixture::start().await;
+    fixture.create_page("shop", "public", "").await;
     let text = "x".repeat(5_000);
     for (path, body, code) in [
         ("incidents", r#"{"clusters":["nowhere"],"title":"t","text":"t"}"#.to_owned(), "unknown_cluster"),
@@ -74,13 +74,13 @@ async fn incidents_maintenance_and_announcements_are_checked() {
         ("announcements", r#"{"title":"t","text":"t","pages":["never"]}"#.to_owned(), "unknown_page"),
         ("announcements", r#"{"title":"t","text":"t","until":"2020-01-01T00:00:00Z"}"#.to_owned(), "invalid_time"),
     ] {
-        let answer = post(&scene.operator, &format!("/api/v1/status/{path}"), &body).await;
+        let answer = post(&fixture.operator, &format!("/api/v1/status/{path}"), &body).await;
         assert_eq!(answer.status, 422, "{path} {code}: {}", answer.text());
         assert_eq!(answer.problem().code, code, "{path}");
     }
     let update = "/api/v1/status/incidents/..%2Fpages%2Fshop/updates";
     let answer = post(
-        &scene.operator,
+        &fixture.operator,
         update,
         r#"{"state":"resolved","text":"t"}"#,
     )
@@ -94,7 +94,7 @@ async fn incidents_maintenance_and_announcements_are_checked() {
         "/status/<x>",
     ] {
         let escaped: String = path.bytes().map(|b| format!("%{b:02X}")).collect();
-        let answer = scene
+        let answer = fixture
             .operator
             .get(&format!("/api/v1/status/qr.svg?path={escaped}"))
             .await;

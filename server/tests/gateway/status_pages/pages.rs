@@ -32,17 +32,17 @@ async fn get_with(
 }
 
 #[tokio::test]
-async fn a_public_page_and_its_parts_are_for_everybody_and_cached() {
-    let scene = StatusPageFixture::start().await;
-    scene.create_page("shop", "public", "").await;
-    let nobody = scene.console.anonymous();
+async fn a_public_page_and_its_parts_need_no_sign_in_and_are_cached() {
+    let fixture = StatusPageFixture::start().await;
+    fixture.create_page("shop", "public", "").await;
+    let anonymous = fixture.console.anonymous();
     for (path, media_type) in PARTS.into_iter().zip([
         "text/html; charset=utf-8",
         "application/json",
         "application/atom+xml; charset=utf-8",
         "image/svg+xml",
     ]) {
-        let answer = nobody.get(path).await;
+        let answer = anonymous.get(path).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         assert_eq!(answer.header(CONTENT_TYPE), media_type, "{path}");
         assert!(
@@ -53,54 +53,54 @@ async fn a_public_page_and_its_parts_are_for_everybody_and_cached() {
         for secret in [">lab", "\"lab\"", "127.0.0.1", "olga", "ada"] {
             assert!(
                 !answer.text().contains(secret),
-                "{path} tells {secret}: {}",
+                "{path} reveals {secret}: {}",
                 answer.text()
             );
         }
         let tag = answer.header(ETAG).to_owned();
-        let again = get_with(&nobody, path, IF_NONE_MATCH, &tag).await;
+        let again = get_with(&anonymous, path, IF_NONE_MATCH, &tag).await;
         assert_eq!(
             (again.status.as_u16(), again.body.len()),
             (304, 0),
             "{path}"
         );
         assert_eq!(again.header(ETAG), tag, "{path}");
-        let packed = get_with(&nobody, path, ACCEPT_ENCODING, "br").await;
+        let packed = get_with(&anonymous, path, ACCEPT_ENCODING, "br").await;
         assert_eq!(packed.header(CONTENT_ENCODING), "br", "{path}");
         assert!(packed.body.len() < answer.body.len(), "{path}");
     }
 }
 
 #[tokio::test]
-async fn a_page_for_members_is_for_whoever_is_signed_in() {
-    let scene = StatusPageFixture::start().await;
-    scene.create_page("shop", "members", "").await;
-    scene.console.add_user("vera", &[Role::Viewer]).await;
-    let viewer = scene.console.sign_in("vera").await;
+async fn a_members_page_requires_signing_in() {
+    let fixture = StatusPageFixture::start().await;
+    fixture.create_page("shop", "members", "").await;
+    fixture.console.add_user("vera", &[Role::Viewer]).await;
+    let viewer = fixture.console.sign_in("vera").await;
     assert_eq!(viewer.get("/status/shop").await.status, 200);
-    let answer = scene.console.anonymous().get("/status/shop").await;
+    let answer = fixture.console.anonymous().get("/status/shop").await;
     assert_eq!(answer.status, 303);
     assert_eq!(answer.header(LOCATION), "/sign-in?next=/status/shop");
-    let unknown = scene
+    let unknown = fixture
         .console
         .anonymous()
         .get("/status/nowhere/feed.atom")
         .await;
     for part in &PARTS[1..] {
-        assert_same(&scene.console.anonymous().get(part).await, &unknown, part);
+        assert_same(&fixture.console.anonymous().get(part).await, &unknown, part);
     }
 }
 
 #[tokio::test]
-async fn summary_has_the_shape_that_statuspage_has() {
-    let scene = StatusPageFixture::start().await;
-    scene.create_page("shop", "public", "").await;
+async fn summary_has_the_format_of_statuspage() {
+    let fixture = StatusPageFixture::start().await;
+    fixture.create_page("shop", "public", "").await;
     let body = r#"{"clusters":["lab"],"title":"Slow","text":"We look."}"#;
-    post(&scene.operator, "/api/v1/status/incidents", body).await;
-    scene
+    post(&fixture.operator, "/api/v1/status/incidents", body).await;
+    fixture
         .wait_for_text("/status/shop/summary.json", "Slow")
         .await;
-    let summary: Value = scene
+    let summary: Value = fixture
         .console
         .anonymous()
         .get("/status/shop/summary.json")
@@ -127,14 +127,14 @@ async fn summary_has_the_shape_that_statuspage_has() {
 
 #[tokio::test]
 async fn the_feed_is_atom() {
-    let scene = StatusPageFixture::start().await;
-    scene.create_page("shop", "public", "").await;
+    let fixture = StatusPageFixture::start().await;
+    fixture.create_page("shop", "public", "").await;
     let body = r#"{"clusters":["lab"],"title":"A <b> & \"c\"","text":"x < y\n]]> & z"}"#;
-    post(&scene.operator, "/api/v1/status/incidents", body).await;
-    scene
+    post(&fixture.operator, "/api/v1/status/incidents", body).await;
+    fixture
         .wait_for_text("/status/shop/feed.atom", "A &lt;b&gt;")
         .await;
-    let answer = scene
+    let answer = fixture
         .console
         .anonymous()
         .get("/status/shop/feed.atom")
@@ -158,10 +158,14 @@ async fn the_feed_is_atom() {
 
 #[tokio::test]
 async fn badges_show_a_state_or_an_uptime() {
-    let scene = StatusPageFixture::start().await;
-    scene.create_page("shop", "public", "").await;
-    let nobody = scene.console.anonymous();
-    let badge = async |query: &str| nobody.get(&format!("/status/shop/badge.svg{query}")).await;
+    let fixture = StatusPageFixture::start().await;
+    fixture.create_page("shop", "public", "").await;
+    let anonymous = fixture.console.anonymous();
+    let badge = async |query: &str| {
+        anonymous
+            .get(&format!("/status/shop/badge.svg{query}"))
+            .await
+    };
     assert!(badge("").await.text().contains("<title>Shop: "));
     let one = badge("?cluster=orders").await.text();
     assert!(one.contains("<title>Orders: "), "{one}");
@@ -179,21 +183,21 @@ async fn badges_show_a_state_or_an_uptime() {
 }
 
 #[tokio::test]
-async fn a_page_is_shown_in_frames_only_where_it_says_so() {
-    let scene = StatusPageFixture::start().await;
-    scene.create_page("closed", "public", "").await;
-    scene
+async fn only_listed_origins_may_embed_a_page() {
+    let fixture = StatusPageFixture::start().await;
+    fixture.create_page("closed", "public", "").await;
+    fixture
         .create_page("shop", "public", r#","embed":["https://intranet.example"]"#)
         .await;
-    let nobody = scene.console.anonymous();
-    let closed = nobody.get("/status/closed").await;
+    let anonymous = fixture.console.anonymous();
+    let closed = anonymous.get("/status/closed").await;
     assert!(
         closed
             .header(CONTENT_SECURITY_POLICY)
             .ends_with("frame-ancestors 'none'")
     );
     assert_eq!(closed.header(X_FRAME_OPTIONS), "DENY");
-    let shop = nobody.get("/status/shop").await;
+    let shop = anonymous.get("/status/shop").await;
     let policy = shop.header(CONTENT_SECURITY_POLICY);
     assert!(
         policy.ends_with("frame-ancestors https://intranet.example"),
@@ -204,41 +208,53 @@ async fn a_page_is_shown_in_frames_only_where_it_says_so() {
 }
 
 #[tokio::test]
-async fn a_page_shows_of_nodes_what_it_says() {
-    let scene = StatusPageFixture::start().await;
-    scene
+async fn a_page_shows_the_selected_node_details() {
+    let fixture = StatusPageFixture::start().await;
+    fixture
         .create_page("shop", "public", r#","show":{"addresses":true}"#)
         .await;
-    scene.wait_for_text("/status/shop", "127.0.0.1:1").await;
+    fixture.wait_for_text("/status/shop", "127.0.0.1:1").await;
 }
 
 #[tokio::test]
 async fn a_deleted_page_is_gone_with_its_parts() {
-    let scene = StatusPageFixture::start().await;
-    scene.create_page("shop", "public", "").await;
+    let fixture = StatusPageFixture::start().await;
+    fixture.create_page("shop", "public", "").await;
     let path = "/api/v1/status/pages/shop";
-    let refused = send(&scene.admin, Method::DELETE, path, r#"{"confirm":"Shop"}"#).await;
+    let refused = send(
+        &fixture.admin,
+        Method::DELETE,
+        path,
+        r#"{"confirm":"Shop"}"#,
+    )
+    .await;
     assert_eq!(refused.problem().code, "not_confirmed");
-    let deleted = send(&scene.admin, Method::DELETE, path, r#"{"confirm":"shop"}"#).await;
+    let deleted = send(
+        &fixture.admin,
+        Method::DELETE,
+        path,
+        r#"{"confirm":"shop"}"#,
+    )
+    .await;
     assert_eq!(deleted.status, 204, "{}", deleted.text());
-    let nobody = scene.console.anonymous();
+    let anonymous = fixture.console.anonymous();
     eventually("the page is gone", async || {
-        nobody.get("/status/shop").await.status == 404
+        anonymous.get("/status/shop").await.status == 404
     })
     .await;
-    let never = nobody.get("/status/never").await;
+    let never = anonymous.get("/status/never").await;
     assert_eq!(never.header(CACHE_CONTROL), "public, max-age=10");
     for path in PARTS {
-        assert_same(&nobody.get(path).await, &never, path);
+        assert_same(&anonymous.get(path).await, &never, path);
     }
-    let events = scene.audit_events().await;
+    let events = fixture.audit_events().await;
     assert_eq!(events[events.len() - 2..], ["page_created", "page_deleted"]);
 }
 
 #[tokio::test]
-async fn a_change_that_rests_on_an_old_revision_is_refused() {
-    let scene = StatusPageFixture::start().await;
-    let page = scene.create_page("shop", "public", "").await;
+async fn a_change_based_on_an_old_revision_is_refused() {
+    let fixture = StatusPageFixture::start().await;
+    let page = fixture.create_page("shop", "public", "").await;
     let change = |title: &str| {
         format!(
             r#"{{"title":"{title}","clusters":[{{"cluster":"lab"}}],"visibility":"public","revision":{}}}"#,
@@ -246,71 +262,80 @@ async fn a_change_that_rests_on_an_old_revision_is_refused() {
         )
     };
     let path = "/api/v1/status/pages/shop";
-    let first = send(&scene.admin, Method::PUT, path, &change("One")).await;
+    let first = send(&fixture.admin, Method::PUT, path, &change("One")).await;
     assert_eq!(first.status, 200, "{}", first.text());
-    let second = send(&scene.admin, Method::PUT, path, &change("Two")).await;
+    let second = send(&fixture.admin, Method::PUT, path, &change("Two")).await;
     assert_eq!(
         (second.status.as_u16(), second.problem().code.as_str()),
         (409, "changed")
     );
-    scene.wait_for_text("/status/shop", "<h1>One</h1>").await;
+    fixture.wait_for_text("/status/shop", "<h1>One</h1>").await;
 }
 
 #[tokio::test]
-async fn every_replica_tells_the_page() {
-    let scene = StatusPageFixture::start().await;
-    let other = TestConsole::start(&scene.etcd).await;
-    scene.create_page("shop", "public", "").await;
-    eventually("the other replica tells it", async || {
+async fn every_replica_serves_the_page() {
+    let fixture = StatusPageFixture::start().await;
+    let other = TestConsole::start(&fixture.etcd).await;
+    fixture.create_page("shop", "public", "").await;
+    eventually("the other replica serves it", async || {
         other.anonymous().get("/status/shop").await.status == 200
     })
     .await;
 }
 
 #[tokio::test]
-async fn etcd_away_the_page_goes_on_and_says_so() {
-    let mut scene = StatusPageFixture::start().await;
-    scene.create_page("shop", "public", "").await;
-    scene.etcd.kill();
-    scene
-        .wait_for_text("/status/shop", "cannot be read at the moment")
+async fn the_page_survives_an_etcd_outage_and_reports_it() {
+    let mut fixture = StatusPageFixture::start().await;
+    fixture.create_page("shop", "public", "").await;
+    fixture.etcd.kill();
+    fixture
+        .wait_for_text("/status/shop", "later ones cannot be loaded right now")
         .await;
-    scene.etcd.restart().await;
-    let nobody = scene.console.anonymous();
-    eventually("the page is whole again", async || {
-        let page = nobody.get("/status/shop").await;
-        page.status == 200 && !page.text().contains("cannot be read at the moment")
+    fixture.etcd.restart().await;
+    let anonymous = fixture.console.anonymous();
+    eventually("the page has recovered", async || {
+        let page = anonymous.get("/status/shop").await;
+        page.status == 200
+            && !page
+                .text()
+                .contains("later ones cannot be loaded right now")
     })
     .await;
 }
 
 #[tokio::test]
-async fn an_open_page_is_told_of_every_change() {
-    let scene = StatusPageFixture::start().await;
-    scene.create_page("shop", "public", "").await;
-    let request = scene
+async fn an_open_page_is_notified_of_every_change() {
+    let fixture = StatusPageFixture::start().await;
+    fixture.create_page("shop", "public", "").await;
+    let request = fixture
         .console
         .anonymous()
         .request(Method::GET, "/status/shop/events");
     let request = request.body(axum::body::Body::empty()).unwrap();
-    let answer = scene.console.router.clone().oneshot(request).await.unwrap();
+    let answer = fixture
+        .console
+        .router
+        .clone()
+        .oneshot(request)
+        .await
+        .unwrap();
     assert_eq!(answer.headers()[CONTENT_TYPE], "text/event-stream");
     let mut body = answer.into_body();
-    let mut word = async || {
+    let mut next_event = async || {
         let frame = tokio::time::timeout(TIMEOUT, body.frame()).await.unwrap();
         String::from_utf8(frame.unwrap().unwrap().into_data().unwrap().to_vec()).unwrap()
     };
-    let first = word().await;
+    let first = next_event().await;
     assert!(first.starts_with("data: {\"version\":\""), "{first}");
     let body = r#"{"title":"New address","text":"From Monday on."}"#;
-    post(&scene.operator, "/api/v1/status/announcements", body).await;
-    while word().await == first {}
+    post(&fixture.operator, "/api/v1/status/announcements", body).await;
+    while next_event().await == first {}
     send(
-        &scene.admin,
+        &fixture.admin,
         Method::DELETE,
         "/api/v1/status/pages/shop",
         r#"{"confirm":"shop"}"#,
     )
     .await;
-    while !word().await.starts_with("event: gone") {}
+    while !next_event().await.starts_with("event: gone") {}
 }

@@ -6,14 +6,14 @@ use crate::client::{ConsoleOptions, TestConsole};
 use crate::etcd::eventually;
 
 #[tokio::test]
-async fn an_incident_from_its_opening_to_its_end() {
-    let scene = StatusPageFixture::start().await;
-    scene.create_page("shop", "public", "").await;
+async fn an_incident_is_opened_updated_and_resolved() {
+    let fixture = StatusPageFixture::start().await;
+    fixture.create_page("shop", "public", "").await;
     let body = r#"{"clusters":["lab"],"title":"Slow <b>writes</b>","text":"We look."}"#;
-    let opened = post(&scene.operator, "/api/v1/status/incidents", body).await;
+    let opened = post(&fixture.operator, "/api/v1/status/incidents", body).await;
     assert_eq!(opened.status, 201, "{}", opened.text());
     let incident: Value = opened.json();
-    scene
+    fixture
         .wait_for_text("/status/shop", "Slow &lt;b&gt;writes&lt;/b&gt;")
         .await;
     let updates = format!(
@@ -25,14 +25,14 @@ async fn an_incident_from_its_opening_to_its_end() {
         ("resolved", "It was the disk."),
     ] {
         let body = format!(r#"{{"state":"{state}","text":"{text}"}}"#);
-        let answer = post(&scene.operator, &updates, &body).await;
+        let answer = post(&fixture.operator, &updates, &body).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
-        scene.wait_for_text("/status/shop", text).await;
+        fixture.wait_for_text("/status/shop", text).await;
     }
-    let page = scene.console.anonymous().get("/status/shop").await.text();
+    let page = fixture.console.anonymous().get("/status/shop").await.text();
     assert!(!page.contains("Current incidents"), "{page}");
     let late = post(
-        &scene.operator,
+        &fixture.operator,
         &updates,
         r#"{"state":"monitoring","text":"x"}"#,
     )
@@ -41,12 +41,12 @@ async fn an_incident_from_its_opening_to_its_end() {
         (late.status.as_u16(), late.problem().code.as_str()),
         (409, "incident_resolved")
     );
-    let events = scene.audit_events().await;
+    let events = fixture.audit_events().await;
     assert_eq!(
         events[events.len() - 3..],
         ["incident_opened", "incident_updated", "incident_resolved"]
     );
-    let list = scene
+    let list = fixture
         .operator
         .get("/api/v1/status/incidents?state=open")
         .await;
@@ -59,27 +59,27 @@ async fn an_incident_from_its_opening_to_its_end() {
 }
 
 #[tokio::test]
-async fn maintenance_is_told_and_ends_early() {
-    let scene = StatusPageFixture::start().await;
-    scene.create_page("shop", "public", "").await;
+async fn maintenance_is_shown_and_ended_early() {
+    let fixture = StatusPageFixture::start().await;
+    fixture.create_page("shop", "public", "").await;
     let until = console_core::clock::now().plus(std::time::Duration::from_secs(3_600));
     let body = format!(
         r#"{{"clusters":["lab"],"title":"Upgrade","text":"One node after the other.","until":"{until}"}}"#
     );
-    let planned = post(&scene.operator, "/api/v1/status/maintenance", &body).await;
+    let planned = post(&fixture.operator, "/api/v1/status/maintenance", &body).await;
     assert_eq!(planned.status, 201, "{}", planned.text());
     let planned: Value = planned.json();
     assert_eq!(planned["phase"], "current");
-    scene
+    fixture
         .wait_for_text("/status/shop", "under maintenance")
         .await;
     let lab = "lab".parse().unwrap();
     let now = console_core::clock::now;
-    let desk = &scene.console.state.status_pages;
-    let current = desk.in_maintenance(&lab, now()).unwrap();
+    let status_pages = &fixture.console.state.status_pages;
+    let current = status_pages.in_maintenance(&lab, now()).unwrap();
     assert_eq!(current.title, "Upgrade");
     eventually("the console shows it", async || {
-        let overview: Value = scene.operator.get("/api/v1/clusters").await.json();
+        let overview: Value = fixture.operator.get("/api/v1/clusters").await.json();
         overview["notices"]
             .to_string()
             .contains("Maintenance of lab until")
@@ -89,13 +89,13 @@ async fn maintenance_is_told_and_ends_early() {
         "/api/v1/status/maintenance/{}/end",
         planned["id"].as_str().unwrap()
     );
-    assert_eq!(post(&scene.operator, &end, "").await.status, 200);
-    assert_eq!(desk.in_maintenance(&lab, now()), None);
+    assert_eq!(post(&fixture.operator, &end, "").await.status, 200);
+    assert_eq!(status_pages.in_maintenance(&lab, now()), None);
     assert_eq!(
-        post(&scene.operator, &end, "").await.problem().code,
+        post(&fixture.operator, &end, "").await.problem().code,
         "maintenance_over"
     );
-    let events = scene.audit_events().await;
+    let events = fixture.audit_events().await;
     assert_eq!(
         events[events.len() - 2..],
         ["maintenance_planned", "maintenance_ended"]
@@ -103,22 +103,24 @@ async fn maintenance_is_told_and_ends_early() {
 }
 
 #[tokio::test]
-async fn an_announcement_is_told_until_it_is_withdrawn() {
-    let scene = StatusPageFixture::start().await;
-    scene.create_page("shop", "public", "").await;
-    scene.create_page("other", "public", "").await;
+async fn an_announcement_is_shown_until_it_is_withdrawn() {
+    let fixture = StatusPageFixture::start().await;
+    fixture.create_page("shop", "public", "").await;
+    fixture.create_page("other", "public", "").await;
     let body = r#"{"title":"New address","text":"From Monday on.","pages":["shop"]}"#;
-    let made = post(&scene.operator, "/api/v1/status/announcements", body).await;
+    let made = post(&fixture.operator, "/api/v1/status/announcements", body).await;
     assert_eq!(made.status, 201, "{}", made.text());
-    scene.wait_for_text("/status/shop", "From Monday on.").await;
-    let nobody = scene.console.anonymous();
-    let other = nobody.get("/status/other").await.text();
+    fixture
+        .wait_for_text("/status/shop", "From Monday on.")
+        .await;
+    let anonymous = fixture.console.anonymous();
+    let other = anonymous.get("/status/other").await.text();
     assert!(!other.contains("From Monday on."));
     let id = made.json::<Value>()["id"].as_str().unwrap().to_owned();
     let withdraw = format!("/api/v1/status/announcements/{id}/withdraw");
-    assert_eq!(post(&scene.operator, &withdraw, "").await.status, 200);
+    assert_eq!(post(&fixture.operator, &withdraw, "").await.status, 200);
     eventually("it is gone", async || {
-        !nobody
+        !anonymous
             .get("/status/shop")
             .await
             .text()
@@ -128,52 +130,56 @@ async fn an_announcement_is_told_until_it_is_withdrawn() {
 }
 
 #[tokio::test]
-async fn one_incident_is_opened_by_itself_however_many_replicas_there_are() {
-    let scene = StatusPageFixture::start().await;
+async fn several_replicas_open_one_automatic_incident() {
+    let fixture = StatusPageFixture::start().await;
     let options = ConsoleOptions {
         replica: "r2".to_owned(),
         ..ConsoleOptions::default()
     };
-    let _other = TestConsole::start_with(&scene.etcd, options).await;
-    // Nobody answers on the node of this cluster, which is what down means.
+    let _other = TestConsole::start_with(&fixture.etcd, options).await;
+    // The only node of this cluster refuses connections, so its verdict is down.
     eventually("the cluster is down", async || {
-        let hub = &scene.console.state.monitor;
+        let hub = &fixture.console.state.monitor;
         hub.views()[0].value.verdict.state == VerdictState::Down
     })
     .await;
     let rule = r#","automatic":{"after_secs":0}"#;
-    scene.create_page("shop", "public", rule).await;
-    scene.create_page("also", "public", rule).await;
-    scene
-        .wait_for_text("/status/shop", "Database not available")
+    fixture.create_page("shop", "public", rule).await;
+    fixture.create_page("also", "public", rule).await;
+    fixture
+        .wait_for_text("/status/shop", "Database unavailable")
         .await;
-    scene
-        .wait_for_text("/status/also", "Database not available")
+    fixture
+        .wait_for_text("/status/also", "Database unavailable")
         .await;
-    let list: Value = scene.operator.get("/api/v1/status/incidents").await.json();
+    let list: Value = fixture
+        .operator
+        .get("/api/v1/status/incidents")
+        .await
+        .json();
     let incidents = list["incidents"].as_array().unwrap();
     assert_eq!(incidents.len(), 1, "{list}");
     assert_eq!(incidents[0]["automatic"], 0);
     let by = incidents[0]["updates"][0]["by"].as_str().unwrap();
     assert!(["r1", "r2"].contains(&by), "{by}");
-    // A person's word is the last one: it is not opened again while the state lasts.
+    // Once an operator has resolved it, it is not opened again while the state lasts.
     let path = format!(
         "/api/v1/status/incidents/{}/updates",
         incidents[0]["id"].as_str().unwrap()
     );
     post(
-        &scene.operator,
+        &fixture.operator,
         &path,
         r#"{"state":"resolved","text":"On purpose."}"#,
     )
     .await;
-    scene.wait_for_text("/status/shop", "On purpose.").await;
+    fixture.wait_for_text("/status/shop", "On purpose.").await;
     let body = r#"{"clusters":["lab"],"title":"Later","text":"A sign that time has passed."}"#;
-    post(&scene.operator, "/api/v1/status/incidents", body).await;
-    scene
+    post(&fixture.operator, "/api/v1/status/incidents", body).await;
+    fixture
         .wait_for_text("/status/shop", "A sign that time has passed.")
         .await;
-    let opened = scene
+    let opened = fixture
         .audit_events()
         .await
         .iter()

@@ -1,4 +1,4 @@
-//! What the node agent costs, and how soon the registry knows what the server has told it.
+//! The node agent's resource usage, and the delay from a server notification to the registry.
 
 use std::time::{Duration, Instant};
 
@@ -53,8 +53,8 @@ fn ticks(pid: u32) -> Result<u64> {
     times.map(|time| Ok(time.parse::<u64>()?)).sum()
 }
 
-/// The server's command is run as the server runs it when its state changes, which it does at state transfers alone; the
-/// agent asks the server at once, too, and takes the state back.
+/// Runs wsrep_notify_cmd as the server does on a state change, which real servers only do during state transfers. The
+/// agent also probes the server immediately and publishes the real state again.
 pub(crate) async fn notified(lab: &Lab) -> Result<Vec<Figure>> {
     let node = lab.node(3);
     let key = format!(

@@ -1,8 +1,8 @@
-//! How long starting nodes take to decide what to do, all of them starting at once: by the scripts that `galera-agent run`
-//! replaces, and by `galera-agent run` itself, on the same machine with etcd of the same kind.
+//! Time until starting nodes have decided what to do, all of them starting together: with the scripts that
+//! `galera-agent run` replaces, and with `galera-agent run`, on the same machine with the same etcd.
 //!
-//! The scripts knew nobody's intentions, so they waited: one lifetime of a key for whoever runs to have reported, and,
-//! when nobody did, one more for everybody's position to be there.
+//! The scripts could not coordinate, so they waited: one key TTL for running nodes to report and, if none did, another
+//! one for all positions to be published.
 
 use std::time::{Duration, Instant};
 
@@ -49,7 +49,7 @@ pub(crate) async fn measure() -> Result<Vec<Figure>> {
     ])
 }
 
-/// The former procedure, every node of cluster `name` at once; until the last of them has decided.
+/// The scripts' procedure on all nodes of cluster `name`; the time until the last one has decided.
 async fn measure_scripts(registry: &Registry, name: &str, known: bool) -> Result<Duration> {
     let prefix = format!("/former/{name}/");
     if known {
@@ -71,7 +71,7 @@ async fn run_script(registry: &Registry, prefix: &str, number: usize) -> Result<
         // "The first node": it founds. So do all others that started with it.
         return Ok(());
     }
-    // Nobody is Synced: the own position is reported and, when everybody's should be there, compared.
+    // No node is Synced: publish the own position and compare all of them after another TTL.
     let lease = registry.grant_without_keep_alive(TTL * 2).await?;
     let seqno = number.to_string();
     registry

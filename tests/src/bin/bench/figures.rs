@@ -1,4 +1,4 @@
-//! Samples, and figures side by side with what is promised.
+//! Samples, and figures beside their limits.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -132,7 +132,7 @@ pub(crate) fn table(figures: &[Figure]) -> String {
         };
         let line = format!(
             "{name:<58} {:>12} {limit:>12}  {word}",
-            // What is promised is one percent: the second digit counts there.
+            // The limit is one percent, so the second digit matters.
             match *unit {
                 "%" => format!("{measured:.2} {unit}"),
                 _ => format!("{measured:.1} {unit}"),

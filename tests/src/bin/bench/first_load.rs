@@ -1,4 +1,4 @@
-//! What a browser that never was here loads for the cluster page, as it comes over the wire.
+//! What a browser with an empty cache loads for the cluster page, as sent over the network.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -32,7 +32,7 @@ pub(crate) async fn measure(api: &ConsoleClient, cluster: &str) -> Result<FirstL
     Ok(FirstLoad { files })
 }
 
-/// Files of our own that the page names.
+/// The console's own files that the page references.
 fn references(html: &str) -> BTreeSet<String> {
     let attributes = html
         .split("href=\"")

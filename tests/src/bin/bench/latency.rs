@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const CHANGES: u64 = 200;
 const COMMITS: u64 = 60;
 
-/// A report of a node that exists in the registry alone, so that nothing but the registry changes what is said of it.
+/// Publishes a node that exists only in the registry, so that only the registry changes its state.
 pub(crate) async fn registry(lab: &Lab, api: &ConsoleClient) -> Result<Vec<Figure>> {
     let registry = lab.registry()?;
     let lease = registry.grant(Duration::from_secs(300)).await?;
@@ -30,7 +30,7 @@ pub(crate) async fn registry(lab: &Lab, api: &ConsoleClient) -> Result<Vec<Figur
         let key = format!("/galera/{}/{node}/wsrep_last_committed", lab.cluster());
         let write = WriteOp::put(key, number.to_string(), Some(lease.id()));
         let began = Instant::now();
-        // The frame may come before etcd's answer does: both are awaited at once.
+        // The frame may arrive before etcd's response, so both are awaited together.
         let change = async {
             registry.transact(&Transaction::new().then([write])).await?;
             anyhow::Ok(began.elapsed())
@@ -78,7 +78,7 @@ pub(crate) async fn registry(lab: &Lab, api: &ConsoleClient) -> Result<Vec<Figur
     ])
 }
 
-/// A commit that only the next poll can tell of.
+/// A commit that only the next poll can show.
 pub(crate) async fn sql(
     lab: &Lab,
     api: &ConsoleClient,

@@ -51,17 +51,14 @@ async fn measure() -> Result<Vec<Figure>> {
         .start()
         .await?;
     let mut figures = vec![ready(&lab).await?];
-    println!(
-        "==> A console and an agent, left alone for {} s",
-        IDLE.as_secs()
-    );
+    println!("==> Idle console and agent for {} s", IDLE.as_secs());
     let console = lab.console().await?;
     let idle = agent::IdleAgent::start(&lab)?;
     tokio::time::sleep(IDLE).await;
     figures.extend(idle.figures()?);
     figures.push(Figure::megabytes(
         "idle console, resident",
-        resident(console.pid().context("the console does not run")?)?,
+        resident(console.pid().context("the console is not running")?)?,
         40.0,
     ));
     println!("==> Pages");
@@ -88,7 +85,7 @@ async fn measure() -> Result<Vec<Figure>> {
 
 /// From the start of the process to the first answer of `/readyz`, etcd being there.
 async fn ready(lab: &Lab) -> Result<Figure> {
-    println!("==> Ready after its start, etcd running");
+    println!("==> Time from start to ready, with etcd running");
     let mut sample = Sample::default();
     for _ in 0..10 {
         let mut settings = lab.console_settings();

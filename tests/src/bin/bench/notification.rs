@@ -16,8 +16,8 @@ use crate::figures::{Figure, Sample};
 const TIMEOUT: Duration = Duration::from_secs(20);
 const CHANGES: usize = 60;
 
-/// A node leaves the state Synced and comes back to it, which changes the verdict each time; nothing is held back by a
-/// minimum duration or a window.
+/// A node leaves the state Synced and returns, which changes the verdict each time. No minimum duration or window
+/// delays the notification.
 pub(crate) async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
     let hook = HttpReceiver::start().await?;
     let mut settings = lab.console_settings();
@@ -26,7 +26,7 @@ pub(crate) async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
         .extend(["--notify-allow", "127.0.0.1"].map(str::to_owned));
     let console = LabConsole::start(settings).await?;
     target(&console, &hook).await?;
-    // One connection that stays open: connecting is no part of the figure.
+    // One persistent connection: connecting is not part of the figure.
     let mut connection = lab.node(1).root().await?;
     let (mut whole, mut seen) = (Sample::default(), Sample::default());
     for number in 0..CHANGES {
@@ -36,7 +36,7 @@ pub(crate) async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
         connection
             .query_drop(format!("SET GLOBAL wsrep_desync={word}"))
             .await?;
-        let message = eventually("the change to be told", TIMEOUT, async || {
+        let message = eventually("the change to be delivered", TIMEOUT, async || {
             let messages = hook.messages();
             messages.get(before).cloned().context("nothing came")
         })
@@ -48,7 +48,7 @@ pub(crate) async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
         tokio::time::sleep(pause).await;
     }
     println!(
-        "    {} changes; from the change itself: p50 {:?}, p99 {:?}; from when the console saw it: p50 {:?}",
+        "    {} changes; from the change itself: p50 {:?}, p99 {:?}; from its observation by the console: p50 {:?}",
         whole.len(),
         whole.quantile(0.5),
         whole.quantile(0.99),
@@ -67,7 +67,7 @@ pub(crate) async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
     ])
 }
 
-/// From when the console saw the change until the message came.
+/// From the change as observed by the console to the delivery.
 fn notification_delay(message: &ReceivedMessage) -> Result<Duration> {
     let at = message.json()?["at"]
         .as_str()

@@ -14,7 +14,7 @@ use crate::figures::{Figure, Sample};
 const RUNS: usize = 5;
 /// Longest wait for a plan: views must have been the same for some seconds.
 const PLAN_TIMEOUT: Duration = Duration::from_secs(40);
-/// What is promised from the approval to Primary again.
+/// Limit from the approval to Primary again.
 const PRIMARY_LIMIT: Duration = Duration::from_secs(5);
 /// What the console itself may take of it.
 const CONSOLE_LIMIT: Duration = Duration::from_millis(300);
@@ -24,27 +24,30 @@ pub(crate) async fn measure() -> Result<Vec<Figure>> {
     println!("==> Two of three killed and recovered, {RUNS} times");
     let lab = Lab::builder().start().await?;
     let console = lab.console().await?;
-    let people = RecoveryTeam::sign_in(&console).await?;
+    let team = RecoveryTeam::sign_in(&console).await?;
     let lost = attest_stopped(&[lab.node(2).id().clone(), lab.node(3).id().clone()]);
     let (mut primary, mut own) = (Sample::default(), Sample::default());
     for _ in 0..RUNS {
         lab.node(2).kill();
         lab.node(3).kill();
-        let plan = people
+        let plan = team
             .executable_plan_within(PLAN_TIMEOUT, "bootstrap", &lost)
             .await?;
-        let action = people.request("bootstrap", &plan, &lost).await?;
+        let action = team.request("bootstrap", &plan, &lost).await?;
         let approved = Instant::now();
-        people.act(&people.approver, &action, "approve").await?;
-        // Asked directly: what the console says of it is not what is measured.
+        team.act(&team.approver, &action, "approve").await?;
+        // Queried directly: the console's own view is not what is measured.
         eventually("n1 to be Primary", PRIMARY_LIMIT * 2, async || {
             let status = lab.node(1).wsrep().await?.remove("wsrep_cluster_status");
-            ensure!(status.as_deref() == Some("Primary"), "it says {status:?}");
+            ensure!(
+                status.as_deref() == Some("Primary"),
+                "it reports {status:?}"
+            );
             Ok(())
         })
         .await?;
         primary.add(approved.elapsed());
-        let ended = people.wait_for_end(&action).await?.action;
+        let ended = team.wait_for_end(&action).await?.action;
         ensure!(ended.state == ActionState::Succeeded, "{ended:#?}");
         own.add(approval_to_intention(&ended)?);
         for number in [2, 3] {
@@ -73,7 +76,8 @@ pub(crate) async fn measure() -> Result<Vec<Figure>> {
     ])
 }
 
-/// From the approval to the recorded intention, after which the statement is sent at once: what comes then is the group's.
+/// From the approval to the recorded intention. The statement is sent immediately afterwards; the rest of the time is
+/// the group's.
 fn approval_to_intention(action: &Action) -> Result<Duration> {
     let approval = action.approvals.last().context("no approval")?;
     let step = action.steps.first().context("no step")?;

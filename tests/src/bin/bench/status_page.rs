@@ -19,11 +19,11 @@ use tokio::process::Command;
 
 use crate::figures::Figure;
 
-/// How long each server is asked.
+/// Duration of each server's load.
 const ROUND_SECONDS: u32 = 8;
 /// Rounds, in turn, so that both meet the same noise.
 const ROUNDS: usize = 2;
-/// Connections that ask at the same time.
+/// Concurrent connections.
 const CONNECTIONS: u32 = 32;
 const PAGE: &str = "/status/bench";
 
@@ -55,7 +55,7 @@ pub(crate) async fn measure(lab: &Lab, console: &LabConsole) -> Result<Vec<Figur
     }
     ensure!(
         fetch(&admin).await? != body,
-        "the page did not change meanwhile"
+        "the page did not change during the load"
     );
     nginx.stop(Duration::from_secs(5)).await?;
     release(console_pid).await?;
@@ -124,7 +124,7 @@ async fn make_page(admin: &ConsoleClient, cluster: &str) -> Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    bail!("the page is not told")
+    bail!("the page is not available")
 }
 
 /// The page as a browser gets it.
@@ -171,7 +171,7 @@ async fn nginx(folder: &Path, body: &[u8]) -> Result<(LabProcess, ReservedPort)>
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    bail!("nginx does not serve {url}")
+    bail!("nginx is not serving {url}")
 }
 
 fn allow(folder: &Path) -> Result<()> {
@@ -185,7 +185,7 @@ fn allow(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Asks for `url` from another core for a while.
+/// Loads `url` from another core.
 async fn load(url: &str) -> Result<LoadResult> {
     let output = Command::new("taskset")
         .args(["--cpu-list", "1", "wrk", "-t1", "--latency"])
@@ -204,7 +204,7 @@ async fn load(url: &str) -> Result<LoadResult> {
     let field = |name: &str| {
         let line = text.lines().find_map(|line| line.trim().strip_prefix(name));
         line.map(|rest| rest.trim().to_owned())
-            .with_context(|| format!("wrk says nothing of {name}: {text}"))
+            .with_context(|| format!("wrk's output lacks {name}: {text}"))
     };
     Ok(LoadResult {
         rate: field("Requests/sec:")?.parse()?,
@@ -219,7 +219,7 @@ fn millis(text: &str) -> Result<f64> {
         let number: f64 = text.strip_suffix(unit)?.parse().ok()?;
         Some(number * factor)
     });
-    found.with_context(|| format!("{text:?} is no time"))
+    found.with_context(|| format!("{text:?} is not a duration"))
 }
 
 /// Keeps every thread of a process on one core.

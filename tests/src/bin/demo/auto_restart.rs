@@ -12,12 +12,12 @@ use crate::output::DemoOutput;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-pub(crate) async fn restart_dead_nodes(stage: Arc<DemoEnvironment>, say: DemoOutput) {
+pub(crate) async fn restart_dead_nodes(demo: Arc<DemoEnvironment>, output: DemoOutput) {
     let mut dead: BTreeMap<String, Instant> = BTreeMap::new();
     loop {
         tokio::time::sleep(POLL_INTERVAL).await;
-        let patience = Duration::from_secs(stage.revive_after.load(Ordering::Relaxed));
-        for node in stage.lab.nodes() {
+        let patience = Duration::from_secs(demo.revive_after.load(Ordering::Relaxed));
+        for node in demo.lab.nodes() {
             if node.pid().is_some() {
                 dead.remove(&node.name());
                 continue;
@@ -26,9 +26,9 @@ pub(crate) async fn restart_dead_nodes(stage: Arc<DemoEnvironment>, say: DemoOut
                 let then = if patience.is_zero() {
                     format!("type: start {}", node.name())
                 } else {
-                    format!("it is started again in {} s", patience.as_secs())
+                    format!("restarting it in {} s", patience.as_secs())
                 };
-                say.event(&format!("{} is dead; {then}", node.name()));
+                output.event(&format!("{} is dead; {then}", node.name()));
                 Instant::now()
             });
             if patience.is_zero() || since.elapsed() < patience {
@@ -38,9 +38,9 @@ pub(crate) async fn restart_dead_nodes(stage: Arc<DemoEnvironment>, say: DemoOut
             match node.launch(NodeStart::Join).await {
                 Ok(()) => {
                     let pid = node.pid().unwrap_or_default();
-                    say.event(&format!("{} is started again (pid {pid})", node.name()));
+                    output.event(&format!("{} restarted (pid {pid})", node.name()));
                 }
-                Err(error) => say.event(&format!("{} cannot be started: {error:#}", node.name())),
+                Err(error) => output.event(&format!("could not start {}: {error:#}", node.name())),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Commands that make something fail or come back, typed by a person or sent by a browser test.
+//! Commands that break or restore something, typed by a person or sent by a browser test.
 
 use std::sync::atomic::Ordering;
 
@@ -11,63 +11,65 @@ use crate::environment::DemoEnvironment;
 
 const HELP: &str = "\
 kill|stop|pause|resume|start|wipe|isolate|heal|bootstrap|desync|resync n1
-                            a node (start does not wait)
-whole                       waits until all nodes are Synced in one Primary component
-repair                      brings everything back that was made to fail
-etcd kill|start|pause|resume [1]     every etcd member, or one
-agent kill|stop|start 1              the agent beside a node
-console kill|stop|start|restart      the console; restart takes options of serve, for this once
-traffic off | traffic RATE [BYTES]   transactions a second and their size
-transfer off | transfer BYTES        bytes a second of incremental state transfers
-put KEY VALUE | delete KEY           a registry key
-revive off | revive SECONDS          starting dead nodes again
-status                      everything as JSON
-quit                        as Ctrl-C";
+                            act on a node (start does not wait)
+whole                       wait until all nodes are Synced in one Primary component
+repair                      restore everything that was broken
+etcd kill|start|pause|resume [1]     act on all etcd members, or on one
+agent kill|stop|start 1              act on a node's agent
+console kill|stop|start|restart      act on the console; restart takes extra options of serve
+traffic off | traffic RATE [BYTES]   set transactions per second and their size
+transfer off | transfer BYTES        limit incremental state transfers to BYTES per second
+put KEY VALUE | delete KEY           change a registry key
+revive off | revive SECONDS          restart dead nodes automatically
+status                      print everything as JSON
+quit                        stop the demo, like Ctrl-C";
 
-/// Carries out one command and says what was done.
+/// Executes one command and returns a description of its effect.
 ///
 /// # Errors
-/// When it is no command or fails.
+/// If the command is unknown or fails.
 pub(crate) async fn execute(
-    stage: &DemoEnvironment,
+    demo: &DemoEnvironment,
     line: &str,
     quit: &CancellationToken,
 ) -> Result<String> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let lab = &stage.lab;
+    let lab = &demo.lab;
     match words.as_slice() {
         ["help"] => return Ok(HELP.to_owned()),
-        ["status"] => return Ok(stage.describe(None).to_string()),
+        ["status"] => return Ok(demo.describe(None).to_string()),
         ["quit"] => quit.cancel(),
         ["whole"] => lab.galera().wait_until_synced().await?,
         ["repair"] => {
             lab.repair().await?;
-            if stage.console.pid().is_none() {
-                stage.console.launch()?;
+            if demo.console.pid().is_none() {
+                demo.console.launch()?;
             }
-            stage.console.wait_until_ready().await?;
+            demo.console.wait_until_ready().await?;
         }
-        ["etcd", verb, rest @ ..] => etcd(stage, verb, rest).await?,
-        ["agent", verb, number] => agent(stage, verb, number).await?,
+        ["etcd", verb, rest @ ..] => etcd(demo, verb, rest).await?,
+        ["agent", verb, number] => agent(demo, verb, number).await?,
         ["console", "restart", options @ ..] => {
-            stage.console.stop().await?;
-            stage.console.launch_with(options)?;
-            stage.console.wait_until_ready().await?;
+            demo.console.stop().await?;
+            demo.console.launch_with(options)?;
+            demo.console.wait_until_ready().await?;
         }
-        ["console", verb] => console(stage, verb).await?,
-        ["traffic", "off"] => stage.traffic.set_rate(TrafficRate::NONE),
-        ["traffic", rate, rest @ ..] => stage.traffic.set_rate(TrafficRate {
-            per_second: rate.parse().context("a rate in transactions a second")?,
+        ["console", verb] => console(demo, verb).await?,
+        ["traffic", "off"] => demo.traffic.set_rate(TrafficRate::NONE),
+        ["traffic", rate, rest @ ..] => demo.traffic.set_rate(TrafficRate {
+            per_second: rate
+                .parse()
+                .context("the rate must be a number of transactions per second")?,
             size: rest
                 .first()
                 .map_or(Ok(TrafficRate::TRICKLE.size), |size| size.parse())?,
         }),
-        ["transfer", speed] => transfer(stage, speed)?,
-        ["revive", "off"] => stage.revive_after.store(0, Ordering::Relaxed),
-        ["revive", seconds] => stage
+        ["transfer", speed] => transfer(demo, speed)?,
+        ["revive", "off"] => demo.revive_after.store(0, Ordering::Relaxed),
+        ["revive", seconds] => demo
             .revive_after
             .store(seconds.parse().context("seconds")?, Ordering::Relaxed),
-        // The value is the rest of the line as it is.
+        // The value is the rest of the line, unmodified.
         ["put", key, ..] => {
             let value = line.split_once(key).map_or("", |(_, rest)| rest.trim());
             lab.registry()?.put(*key, value, None).await?;
@@ -76,14 +78,14 @@ pub(crate) async fn execute(
             let delete = registry::Transaction::new().then([registry::WriteOp::delete(*key)]);
             lab.registry()?.transact(&delete).await?;
         }
-        [verb, name] => return node(stage, verb, name).await,
+        [verb, name] => return node(demo, verb, name).await,
         _ => bail!("unknown command; type help"),
     }
     Ok(format!("done: {}", line.trim()))
 }
 
-async fn node(stage: &DemoEnvironment, verb: &str, name: &str) -> Result<String> {
-    let node = find(stage, name)?;
+async fn node(demo: &DemoEnvironment, verb: &str, name: &str) -> Result<String> {
+    let node = find(demo, name)?;
     let pid = node.pid();
     match verb {
         "kill" => node.kill(),
@@ -106,15 +108,15 @@ async fn node(stage: &DemoEnvironment, verb: &str, name: &str) -> Result<String>
     Ok(format!("done: {verb} {name}{pid}"))
 }
 
-fn find<'s>(stage: &'s DemoEnvironment, name: &str) -> Result<&'s GaleraNode> {
-    let mut nodes = stage.lab.nodes().iter();
+fn find<'s>(demo: &'s DemoEnvironment, name: &str) -> Result<&'s GaleraNode> {
+    let mut nodes = demo.lab.nodes().iter();
     nodes
         .find(|node| node.name() == name)
-        .with_context(|| format!("there is no node {name:?}"))
+        .with_context(|| format!("unknown node {name:?}"))
 }
 
-async fn etcd(stage: &DemoEnvironment, verb: &str, number: &[&str]) -> Result<()> {
-    let etcd = stage.lab.etcd();
+async fn etcd(demo: &DemoEnvironment, verb: &str, number: &[&str]) -> Result<()> {
+    let etcd = demo.lab.etcd();
     let members = match number {
         [] => etcd.members(),
         [number] => {
@@ -122,11 +124,7 @@ async fn etcd(stage: &DemoEnvironment, verb: &str, number: &[&str]) -> Result<()
             let index = number
                 .checked_sub(1)
                 .context("members are counted from 1")?;
-            std::slice::from_ref(
-                etcd.members()
-                    .get(index)
-                    .context("there is no such etcd member")?,
-            )
+            std::slice::from_ref(etcd.members().get(index).context("unknown etcd member")?)
         }
         _ => bail!("one member or all of them"),
     };
@@ -143,17 +141,13 @@ async fn etcd(stage: &DemoEnvironment, verb: &str, number: &[&str]) -> Result<()
     Ok(())
 }
 
-async fn agent(stage: &DemoEnvironment, verb: &str, number: &str) -> Result<()> {
+async fn agent(demo: &DemoEnvironment, verb: &str, number: &str) -> Result<()> {
     let number: usize = number
         .trim_start_matches('n')
         .parse()
         .context("the number of a node")?;
     let index = number.checked_sub(1).context("nodes are counted from 1")?;
-    let agent = stage
-        .lab
-        .agents()
-        .get(index)
-        .context("there is no such agent")?;
+    let agent = demo.lab.agents().get(index).context("unknown agent")?;
     match verb {
         "kill" => agent.kill(),
         "stop" => agent.stop().await?,
@@ -163,8 +157,8 @@ async fn agent(stage: &DemoEnvironment, verb: &str, number: &str) -> Result<()> 
     Ok(())
 }
 
-async fn console(stage: &DemoEnvironment, verb: &str) -> Result<()> {
-    let console = &stage.console;
+async fn console(demo: &DemoEnvironment, verb: &str) -> Result<()> {
+    let console = &demo.console;
     match verb {
         "kill" => console.kill(),
         "stop" => console.stop().await.map(drop)?,
@@ -177,13 +171,12 @@ async fn console(stage: &DemoEnvironment, verb: &str) -> Result<()> {
     Ok(())
 }
 
-fn transfer(stage: &DemoEnvironment, speed: &str) -> Result<()> {
+fn transfer(demo: &DemoEnvironment, speed: &str) -> Result<()> {
     let speed = match speed {
         "off" => None,
         speed => Some(speed.parse().context("bytes a second")?),
     };
-    stage
-        .lab
+    demo.lab
         .nodes()
         .iter()
         .try_for_each(|node| node.limit_ist(speed))

@@ -24,19 +24,19 @@ pub(crate) struct ControlServer {
 
 #[derive(Clone)]
 struct ControlContext {
-    stage: Arc<DemoEnvironment>,
+    demo: Arc<DemoEnvironment>,
     quit: CancellationToken,
 }
 
 impl ControlServer {
-    pub(crate) async fn open(stage: Arc<DemoEnvironment>, quit: CancellationToken) -> Result<Self> {
+    pub(crate) async fn open(demo: Arc<DemoEnvironment>, quit: CancellationToken) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         // Web pages of other origins can send here, too; they cannot know the path.
         let path = format!("/{:032x}", rand::rng().random::<u128>());
         let address = format!("http://{}{path}", listener.local_addr()?);
         let router = Router::new()
             .route(&path, post(receive))
-            .with_state(ControlContext { stage, quit });
+            .with_state(ControlContext { demo, quit });
         Ok(Self {
             listener,
             address,
@@ -54,7 +54,7 @@ impl ControlServer {
 }
 
 async fn receive(State(context): State<ControlContext>, line: String) -> (StatusCode, String) {
-    match command::execute(&context.stage, &line, &context.quit).await {
+    match command::execute(&context.demo, &line, &context.quit).await {
         Ok(answer) => (StatusCode::OK, answer),
         Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, format!("{error:#}")),
     }

@@ -29,7 +29,7 @@ pub(crate) struct DemoEnvironment {
 }
 
 impl DemoEnvironment {
-    pub(crate) async fn start(arguments: &DemoArguments, say: DemoOutput) -> Result<Self> {
+    pub(crate) async fn start(arguments: &DemoArguments, output: DemoOutput) -> Result<Self> {
         ensure!(
             arguments.etcd > 0 && arguments.nodes > 0,
             "at least one etcd member and one node"
@@ -40,19 +40,19 @@ impl DemoEnvironment {
             .nodes(arguments.nodes)
             .agents(true)
             .limit_ist(TRANSFER_SPEED)
-            .progress(move |progress| say.progress(progress))
+            .progress(move |progress| output.progress(progress))
             .start()
             .await?;
-        say.progress(LabProgress::Started("Accounts and galera-console"));
+        output.progress(LabProgress::Started("Accounts and galera-console"));
         let step = Instant::now();
         let mut settings = lab.console_settings();
         settings.listen = listen(arguments.port);
-        // Whoever tries notifications has the receiver on this machine.
+        // Receivers for trying notifications run on this machine.
         settings
             .extra_arguments
             .extend(["--notify-allow", "127.0.0.1"].map(str::to_owned));
         "/galera-console".clone_into(&mut settings.state_prefix);
-        // The last one may ask and approve, but never what it asked for itself.
+        // The last user can request and approve, but not approve their own requests.
         settings.users = [
             ("viewer", "viewer"),
             ("operator", "operator"),
@@ -63,14 +63,14 @@ impl DemoEnvironment {
         .map(|(name, roles)| account(name, roles))
         .to_vec();
         let console = LabConsole::start(settings).await?;
-        say.step_done(step.elapsed());
-        say.progress(LabProgress::Started(
+        output.step_done(step.elapsed());
+        output.progress(LabProgress::Started(
             "A trickle of transactions, round the nodes",
         ));
         let step = Instant::now();
         let traffic = Traffic::start(&lab, TrafficRate::TRICKLE).await?;
-        say.step_done(step.elapsed());
-        say.line(&format!(
+        output.step_done(step.elapsed());
+        output.line(&format!(
             "    Everything runs after {:.1} s",
             began.elapsed().as_secs_f64()
         ));
@@ -82,21 +82,25 @@ impl DemoEnvironment {
         })
     }
 
-    /// Says what there is and what can be tried.
-    pub(crate) fn print_introduction(&self, say: DemoOutput, control: Option<&str>) -> Result<()> {
-        say.line("");
-        say.line(&format!("  Galera Console   {}", self.console.url()));
-        say.line("");
+    /// Prints what is running and what can be tried.
+    pub(crate) fn print_introduction(
+        &self,
+        output: DemoOutput,
+        control: Option<&str>,
+    ) -> Result<()> {
+        output.line("");
+        output.line(&format!("  Galera Console   {}", self.console.url()));
+        output.line("");
         for user in &self.console.settings().users {
-            say.line(&format!(
+            output.line(&format!(
                 "  account          {:<9} password  {}",
                 user.name, user.password
             ));
         }
-        say.line("");
+        output.line("");
         for node in self.lab.nodes() {
             let pid = node.pid().unwrap_or_default();
-            say.line(&format!(
+            output.line(&format!(
                 "  {} {:<13} pid {pid:<8} log {}",
                 node.name(),
                 node.id(),
@@ -104,28 +108,28 @@ impl DemoEnvironment {
             ));
         }
         for member in self.lab.etcd().members() {
-            say.line(&format!(
+            output.line(&format!(
                 "  etcd {}   pid {}",
                 member.endpoint(),
                 member.pid().unwrap_or_default()
             ));
         }
-        say.line(&format!(
+        output.line(&format!(
             "  more logs        {}",
             self.lab.directory().display()
         ));
-        say.line("");
-        say.line("Open the address, sign in, then make something fail and watch the page:");
+        output.line("");
+        output.line("Open the URL, sign in, then break something and watch the page:");
         if let Some(pid) = self.lab.node(1).pid() {
-            say.line(&format!(
+            output.line(&format!(
                 "  kill -9 {pid}       (or type: kill n1)  a node crashes"
             ));
         }
-        say.line("  type: pause n2 · resume n2 · kill n3 · isolate n2 · heal n2 · etcd kill · etcd start · console restart");
-        say.line("  type: help         for every command; a dead node comes back by itself (type: revive off)");
-        say.line("Ctrl-C stops everything that was started here, and nothing else.");
-        say.line("");
-        say.json(&self.describe(control));
+        output.line("  type: pause n2 · resume n2 · kill n3 · isolate n2 · heal n2 · etcd kill · etcd start · console restart");
+        output.line("  type: help         for all commands; dead nodes are restarted automatically (type: revive off)");
+        output.line("Ctrl-C stops everything that the demo started, and nothing else.");
+        output.line("");
+        output.json(&self.describe(control));
         Ok(())
     }
 

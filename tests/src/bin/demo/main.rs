@@ -22,25 +22,25 @@ use tokio_util::task::TaskTracker;
 use environment::DemoEnvironment;
 use output::DemoOutput;
 
-/// A console on a real etcd and a real Galera cluster on this machine; Ctrl-C ends it.
+/// Run a console on a real etcd and a real Galera cluster on this machine. Ctrl-C stops it.
 #[derive(Parser)]
 struct DemoArguments {
-    /// Port of the console on 127.0.0.1, or the next one that is free; 0 for any free port.
+    /// Port of the console on 127.0.0.1; the next free one if it is in use. 0 for any free port.
     #[arg(long, default_value_t = 3000)]
     port: u16,
-    /// How many Galera nodes.
+    /// Number of Galera nodes.
     #[arg(long, default_value_t = 3)]
     nodes: usize,
-    /// How many etcd members: 1 or 3.
+    /// Number of etcd members: 1 or 3.
     #[arg(long, default_value_t = 3)]
     etcd: usize,
-    /// Seconds after which a dead node is started again, so that its return can be watched; 0 for never.
+    /// Seconds after which a dead node is restarted; 0 for never.
     #[arg(long, default_value_t = 20)]
     revive_after: u64,
-    /// Prints one line of JSON when everything is ready; everything else goes to standard error.
+    /// Print one line of JSON when everything is ready; everything else goes to standard error.
     #[arg(long)]
     json: bool,
-    /// Takes commands by HTTP on a free port of loopback, besides those on standard input.
+    /// Accept commands over HTTP on a free loopback port, in addition to standard input.
     #[arg(long)]
     control: bool,
 }
@@ -48,17 +48,17 @@ struct DemoArguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = DemoArguments::parse();
-    let say = DemoOutput::new(arguments.json);
-    match run_demo(&arguments, say).await {
+    let output = DemoOutput::new(arguments.json);
+    match run_demo(&arguments, output).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say.line(&format!("\nThe demo failed: {error:#}"));
+            output.line(&format!("\nThe demo failed: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-async fn run_demo(arguments: &DemoArguments, say: DemoOutput) -> Result<()> {
+async fn run_demo(arguments: &DemoArguments, output: DemoOutput) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = CancellationToken::new();
@@ -71,18 +71,18 @@ async fn run_demo(arguments: &DemoArguments, say: DemoOutput) -> Result<()> {
     tokio::pin!(listener);
 
     // Dropping the unfinished start stops what it has started.
-    let stage = tokio::select! {
+    let demo = tokio::select! {
         () = &mut listener => {
-            say.line("\nInterrupted while starting; everything that was started is stopped.");
+            output.line("\nInterrupted while starting; stopped everything that was started.");
             return Ok(());
         }
-        stage = DemoEnvironment::start(arguments, say) => Arc::new(stage?),
+        demo = DemoEnvironment::start(arguments, output) => Arc::new(demo?),
     };
 
     let tasks = TaskTracker::new();
     let quit = CancellationToken::new();
     let control = if arguments.control {
-        let commands = control::ControlServer::open(Arc::clone(&stage), quit.clone()).await?;
+        let commands = control::ControlServer::open(Arc::clone(&demo), quit.clone()).await?;
         let address = commands.address();
         tasks.spawn(stop.clone().run_until_cancelled_owned(commands.serve()));
         Some(address)
@@ -91,34 +91,34 @@ async fn run_demo(arguments: &DemoArguments, say: DemoOutput) -> Result<()> {
     };
     tasks.spawn(
         stop.clone()
-            .run_until_cancelled_owned(observe::observe(Arc::clone(&stage), say)),
+            .run_until_cancelled_owned(observe::observe(Arc::clone(&demo), output)),
     );
     tasks.spawn(
         stop.clone()
-            .run_until_cancelled_owned(auto_restart::restart_dead_nodes(Arc::clone(&stage), say)),
+            .run_until_cancelled_owned(auto_restart::restart_dead_nodes(Arc::clone(&demo), output)),
     );
-    let typed = run_commands(Arc::clone(&stage), stdin_lines(), quit.clone(), say);
+    let typed = run_commands(Arc::clone(&demo), stdin_lines(), quit.clone(), output);
     tasks.spawn(stop.clone().run_until_cancelled_owned(typed));
-    stage.print_introduction(say, control.as_deref())?;
+    demo.print_introduction(output, control.as_deref())?;
 
     tokio::select! {
         () = listener => {}
         () = quit.cancelled() => {}
     }
-    say.line("\nStopping everything that was started …");
+    output.line("\nStopping everything that was started …");
     stop.cancel();
     tasks.close();
     tasks.wait().await;
-    // An orderly end for open pages; the rest is killed when the stage is dropped.
-    tokio::time::timeout(Duration::from_secs(3), stage.console.stop())
+    // A clean shutdown for open pages; everything else is killed on drop.
+    tokio::time::timeout(Duration::from_secs(3), demo.console.stop())
         .await
         .ok();
-    drop(stage);
-    say.line("Stopped.");
+    drop(demo);
+    output.line("Stopped.");
     Ok(())
 }
 
-/// Lines from standard input, read by a thread of its own: the process can end while it waits.
+/// Lines from standard input, read by a dedicated thread, so that the process can exit while it waits.
 fn stdin_lines() -> mpsc::Receiver<String> {
     let (sender, lines) = mpsc::channel(8);
     std::thread::spawn(move || {
@@ -132,18 +132,18 @@ fn stdin_lines() -> mpsc::Receiver<String> {
 }
 
 async fn run_commands(
-    stage: Arc<DemoEnvironment>,
+    demo: Arc<DemoEnvironment>,
     mut lines: mpsc::Receiver<String>,
     quit: CancellationToken,
-    say: DemoOutput,
+    output: DemoOutput,
 ) {
     while let Some(line) = lines.recv().await {
         if line.trim().is_empty() {
             continue;
         }
-        match command::execute(&stage, &line, &quit).await {
-            Ok(answer) => say.line(&answer),
-            Err(error) => say.line(&format!("{error:#}")),
+        match command::execute(&demo, &line, &quit).await {
+            Ok(answer) => output.line(&answer),
+            Err(error) => output.line(&format!("{error:#}")),
         }
     }
 }

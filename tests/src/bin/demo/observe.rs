@@ -1,4 +1,4 @@
-//! Says what the console sees, as a page would: it signs in and listens.
+//! Prints what the console sees, as a page would show it, from a live connection.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,40 +16,36 @@ const RECONNECT_DELAY: Duration = Duration::from_secs(1);
 /// The server sends a ping every 15 s and a view every second; silence this long means a dead connection.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(20);
 
-pub(crate) async fn observe(stage: Arc<DemoEnvironment>, say: DemoOutput) {
+pub(crate) async fn observe(demo: Arc<DemoEnvironment>, output: DemoOutput) {
     let mut seen = LastView::default();
     let mut lost = false;
     loop {
-        if let Err(error) = follow(&stage, &mut seen, &mut lost, say).await
+        if let Err(error) = follow(&demo, &mut seen, &mut lost, output).await
             && !lost
         {
             lost = true;
-            say.event(&format!("the console cannot be reached: {error:#}"));
+            output.event(&format!("the console is unreachable: {error:#}"));
         }
         tokio::time::sleep(RECONNECT_DELAY).await;
     }
 }
 
 async fn follow(
-    stage: &DemoEnvironment,
+    demo: &DemoEnvironment,
     seen: &mut LastView,
     lost: &mut bool,
-    say: DemoOutput,
+    output: DemoOutput,
 ) -> Result<()> {
-    let api = stage
-        .console
-        .sign_in("viewer")
-        .await
-        .context("signing in")?;
+    let api = demo.console.sign_in("viewer").await.context("signing in")?;
     let mut live = api.live().await?;
-    live.subscribe(&[&format!("cluster/{}", stage.lab.cluster())])
+    live.subscribe(&[&format!("cluster/{}", demo.lab.cluster())])
         .await?;
     if std::mem::take(lost) {
-        say.event("the console is back");
+        output.event("the console is reachable again");
     }
     loop {
         if let LiveMessage::Cluster { cluster, .. } = live.next(SILENCE_TIMEOUT).await? {
-            seen.report_changes(&cluster, say);
+            seen.report_changes(&cluster, output);
         }
     }
 }
@@ -62,13 +58,13 @@ struct LastView {
 }
 
 impl LastView {
-    fn report_changes(&mut self, view: &ClusterView, say: DemoOutput) {
+    fn report_changes(&mut self, view: &ClusterView, output: DemoOutput) {
         for node in &view.nodes {
             if let Some(before) = self.nodes.insert(node.id.clone(), node.state)
                 && before != node.state
             {
                 let name = node.name.as_deref().unwrap_or("?");
-                say.event(&format!(
+                output.event(&format!(
                     "{name} ({}): {} → {}",
                     node.id,
                     before.as_str(),
@@ -84,7 +80,7 @@ impl LastView {
             .collect();
         let state = format!("{:?}", view.verdict.state);
         if self.verdict.as_ref() != Some(&state) {
-            say.event(&format!(
+            output.event(&format!(
                 "{} is {state}: {}",
                 view.name,
                 reasons.join(" · ")
@@ -101,7 +97,7 @@ impl LastView {
             } else {
                 "unreachable"
             };
-            say.event(&format!("the registry is {word}"));
+            output.event(&format!("the registry is {word}"));
         }
     }
 }

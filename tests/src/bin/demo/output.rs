@@ -1,4 +1,4 @@
-//! What the demo prints, and where: with `--json` standard output is for the one line of JSON.
+//! The demo's output: with `--json`, standard output has only the one line of JSON.
 
 use std::io::Write;
 use std::time::Duration;
@@ -18,7 +18,7 @@ impl DemoOutput {
 
     /// A line for people.
     pub(crate) fn line(self, text: &str) {
-        // Nobody may be reading any more; the demo goes on.
+        // Write errors are ignored: the reader may be gone.
         if self.json {
             writeln!(std::io::stderr(), "{text}").ok();
         } else {
@@ -26,7 +26,7 @@ impl DemoOutput {
         }
     }
 
-    /// A line for people about something that happened now.
+    /// A line for people, with the current time.
     pub(crate) fn event(self, text: &str) {
         let now = galera::timestamp::Timestamp::from_unix_millis(millis()).to_string();
         let time = now.get(11..19).unwrap_or(&now);

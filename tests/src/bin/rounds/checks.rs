@@ -13,7 +13,7 @@ use galera::view::VerdictState;
 use crate::round::{Round, RowCounts};
 use crate::rounds_lab::NODES;
 
-/// How long registry and consoles may take to tell what is.
+/// Time for registry and consoles to converge.
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Round<'_> {
@@ -22,16 +22,16 @@ impl Round<'_> {
     /// # Errors
     /// What does not hold.
     pub(crate) async fn judge(&mut self) -> Result<RowCounts> {
-        self.journal.note("judgement");
+        self.journal.note("checking the result");
         let rows = self.load.stop().await;
         let given_up = self.check_rows(&rows).await?;
         self.observer.verify()?;
         self.check_registry().await?;
         self.check_consoles().await?;
         self.check_actions().await?;
-        let verified = self.stage.consoles[0].command(&["audit", "verify"]).await?;
+        let verified = self.lab.consoles[0].command(&["audit", "verify"]).await?;
         ensure!(
-            verified.contains("each follows"),
+            verified.contains("the chain is intact"),
             "the audit trail: {verified}"
         );
         Ok(RowCounts {
@@ -42,7 +42,7 @@ impl Round<'_> {
 
     /// Every acknowledged row that no approved plan gave up is on every node. Returns how many were given up.
     async fn check_rows(&self, rows: &[AcknowledgedRow]) -> Result<usize> {
-        let watched = self.stage.observed_nodes();
+        let watched = self.lab.observed_nodes();
         let address = |row: &AcknowledgedRow| {
             let node = watched.iter().find(|node| node.name == row.node);
             node.map_or_else(String::new, |node| node.address.clone())
@@ -73,14 +73,14 @@ impl Round<'_> {
 
     async fn check_registry(&self) -> Result<()> {
         eventually(
-            "the registry to tell what is",
+            "the registry to match the nodes",
             CONVERGENCE_TIMEOUT,
             async || {
-                let keys = self.stage.nodes.keys().await?;
+                let keys = self.lab.nodes.keys().await?;
                 ensure!(!keys.contains_key("bootstrap"), "an order is left");
                 let founder = keys.get("founder").context("no founder")?;
                 for number in 0..NODES {
-                    let node = self.stage.node(number);
+                    let node = self.lab.node(number);
                     let status = node.wsrep().await?;
                     let id = node.id()?;
                     for name in [
@@ -93,7 +93,7 @@ impl Round<'_> {
                         let registered = keys.get(&format!("{id}/{name}"));
                         ensure!(
                             registered == status.get(name),
-                            "{id} says {:?}, its registration {registered:?}",
+                            "{id} reports {:?}, its registration {registered:?}",
                             status.get(name)
                         );
                     }
@@ -112,16 +112,16 @@ impl Round<'_> {
     }
 
     async fn check_consoles(&self) -> Result<()> {
-        for (console, people) in self.stage.consoles.iter().zip(&self.stage.teams) {
+        for (console, team) in self.lab.consoles.iter().zip(&self.lab.teams) {
             console.wait_until_ready().await?;
             eventually(
                 "the console to see a healthy cluster",
                 CONVERGENCE_TIMEOUT,
                 async || {
-                    let view = people.operator.cluster(CLUSTER).await?;
+                    let view = team.operator.cluster(CLUSTER).await?;
                     ensure!(
                         view.verdict.state == VerdictState::Healthy,
-                        "it says {:?}",
+                        "it reports {:?}",
                         view.verdict
                     );
                     Ok(())
@@ -132,11 +132,11 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Whatever was approved has ended, each step of it was sent at most once, and both replicas tell the same.
+    /// All approved actions have ended, each step was sent at most once, and both replicas agree.
     async fn check_actions(&self) -> Result<()> {
-        for people in &self.stage.teams {
+        for team in &self.lab.teams {
             let path = format!("/api/v1/actions?cluster={CLUSTER}&limit=50");
-            let list: ActionList = people.operator.get(&path).await?;
+            let list: ActionList = team.operator.get(&path).await?;
             for ended in &self.ended {
                 let shown = list.actions.iter().find(|one| one.action.id == ended.id);
                 let shown = shown.with_context(|| format!("{} is not listed", ended.id))?;
@@ -171,10 +171,10 @@ impl Round<'_> {
     }
 
     async fn check_sent_once(&self, id: &str) -> Result<()> {
-        let people = &self.stage.teams[0];
+        let team = &self.lab.teams[0];
         let path = format!("/api/v1/actions/{id}");
-        let action: ActionView = people.operator.get(&path).await?;
-        let recorded = people.audit_events(&action).await?;
+        let action: ActionView = team.operator.get(&path).await?;
+        let recorded = team.audit_events(&action).await?;
         let steps = recorded
             .iter()
             .filter(|event| *event == "action_step")

@@ -1,4 +1,4 @@
-//! What fails, and how it is made to fail.
+//! The faults, and how they are injected and undone.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(crate) enum Fault {
     Pause(usize),
     /// Nodes refuse every connection of the group (`gmcast.isolate`); SQL is not affected.
     Isolate(Vec<usize>),
-    /// The network lets nothing through between this node and the other nodes; everybody else reaches all of them.
+    /// The network drops everything between this node and the other nodes; consoles and etcd still reach all of them.
     Partition(usize),
     /// The network lets nothing through between any two nodes.
     PartitionAll,
@@ -32,7 +32,7 @@ pub(crate) enum Fault {
     Hide(usize, usize),
     /// A member of etcd is killed.
     Etcd(usize),
-    /// Two members of etcd are killed: it answers nobody.
+    /// Two members of etcd are killed: it has no quorum.
     EtcdQuorum(usize),
     /// A replica of the console is killed.
     Console(usize),
@@ -59,7 +59,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What comes at the worst moment: while a request waits, or right after its approval.
+/// A disturbance at a critical moment: while a request is pending, or right after its approval.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Disturbance {
     /// Nothing.
@@ -80,7 +80,7 @@ pub(crate) enum Disturbance {
 pub(crate) struct RoundScript {
     /// The faults, each after a pause.
     pub(crate) faults: Vec<(Duration, Fault)>,
-    /// What comes between request and approval, and after the approval, of one action after the other.
+    /// For each action in turn: the disturbance between request and approval, and the one after the approval.
     pub(crate) disturbances: Vec<(Disturbance, Disturbance)>,
     /// Settles what depends on how things go.
     pub(crate) random: StdRng,
@@ -95,13 +95,13 @@ impl RoundScript {
             (pause, random_fault(&mut random, network))
         });
         let faults = faults.collect();
-        let twists = (0..8).map(|_| {
+        let disturbances = (0..8).map(|_| {
             (
                 random_disturbance(&mut random),
                 random_disturbance(&mut random),
             )
         });
-        let disturbances = twists.collect();
+        let disturbances = disturbances.collect();
         Self {
             faults,
             disturbances,
@@ -135,7 +135,7 @@ fn random_fault(random: &mut StdRng, network: bool) -> Fault {
 fn random_disturbance(random: &mut StdRng) -> Disturbance {
     let lost = Duration::from_millis(random.random_range(1_000..6_000));
     let member = random.random_range(0..MEMBERS);
-    let twists = [
+    let disturbances = [
         (8, Disturbance::None),
         (3, Disturbance::Console),
         (2, Disturbance::Etcd(member)),
@@ -143,8 +143,8 @@ fn random_disturbance(random: &mut StdRng) -> Disturbance {
         (1, Disturbance::Return),
         (1, Disturbance::Heal),
     ];
-    let drawn = twists.choose_weighted(random, |(weight, _)| *weight);
-    drawn.map_or(Disturbance::None, |(_, twist)| twist.clone())
+    let drawn = disturbances.choose_weighted(random, |(weight, _)| *weight);
+    drawn.map_or(Disturbance::None, |(_, disturbance)| disturbance.clone())
 }
 
 /// What was done to a node and not yet undone.
@@ -172,11 +172,11 @@ impl LabConditions {
     /// Makes it so.
     ///
     /// # Errors
-    /// When the machine refuses; never because a node is in no state to fail in this way.
-    pub(crate) async fn apply(&mut self, stage: &RoundsLab, fault: &Fault) -> Result<()> {
+    /// If the machine refuses; never because a node is in no state to fail in this way.
+    pub(crate) async fn apply(&mut self, lab: &RoundsLab, fault: &Fault) -> Result<()> {
         match fault {
             Fault::Kill(nodes) => {
-                let kills = nodes.iter().map(|node| stage.node(*node).kill());
+                let kills = nodes.iter().map(|node| lab.node(*node).kill());
                 for killed in futures::future::join_all(kills).await {
                     killed?;
                 }
@@ -187,38 +187,38 @@ impl LabConditions {
                 }
             }
             Fault::Pause(node) => {
-                if !self.nodes[*node].down && stage.node(*node).pause().is_ok() {
+                if !self.nodes[*node].down && lab.node(*node).pause().is_ok() {
                     self.nodes[*node].paused = true;
                 }
             }
             Fault::Isolate(nodes) => {
                 let able = |node: &&usize| !self.nodes[**node].down && !self.nodes[**node].paused;
                 let able: Vec<usize> = nodes.iter().filter(able).copied().collect();
-                let orders = able.iter().map(|node| stage.node(*node).isolate(true));
+                let orders = able.iter().map(|node| lab.node(*node).isolate(true));
                 let done = futures::future::join_all(orders).await;
                 for (node, done) in able.iter().zip(done) {
                     self.nodes[*node].isolated = done.is_ok();
                 }
             }
-            Fault::Etcd(member) => stage.nodes.etcd().member(member + 1).kill(),
+            Fault::Etcd(member) => lab.nodes.etcd().member(member + 1).kill(),
             Fault::EtcdQuorum(spared) => {
                 for member in (0..MEMBERS).filter(|member| member != spared) {
-                    stage.nodes.etcd().member(member + 1).kill();
+                    lab.nodes.etcd().member(member + 1).kill();
                 }
             }
-            Fault::Console(console) => stage.consoles[*console].kill(),
+            Fault::Console(console) => lab.consoles[*console].kill(),
             Fault::Partition(_) | Fault::PartitionAll | Fault::Unplug(_) | Fault::Hide(..) => {
-                self.apply_network_fault(stage, fault).await?;
+                self.apply_network_fault(lab, fault).await?;
             }
         }
         Ok(())
     }
 
-    async fn apply_network_fault(&mut self, stage: &RoundsLab, fault: &Fault) -> Result<()> {
-        let Some(network) = stage.nodes.network() else {
+    async fn apply_network_fault(&mut self, lab: &RoundsLab, fault: &Fault) -> Result<()> {
+        let Some(network) = lab.nodes.network() else {
             return Ok(());
         };
-        let address = |node: usize| stage.node(node).address();
+        let address = |node: usize| lab.node(node).address();
         match fault {
             Fault::Partition(one) => {
                 for other in (0..NODES).filter(|other| other != one) {
@@ -251,18 +251,18 @@ impl LabConditions {
         Ok(())
     }
 
-    /// Repairs network and group connections, as far as nodes can be told.
+    /// Repairs network and group connections of all reachable nodes.
     ///
     /// # Errors
-    /// When the machine refuses.
-    pub(crate) async fn heal(&mut self, stage: &RoundsLab) -> Result<()> {
-        if let Some(network) = stage.nodes.network() {
+    /// If iproute2 fails.
+    pub(crate) async fn heal(&mut self, lab: &RoundsLab) -> Result<()> {
+        if let Some(network) = lab.nodes.network() {
             network.heal().await?;
         }
         self.hidden = false;
         for (index, node) in self.nodes.iter_mut().enumerate() {
             node.unplugged = false;
-            if node.isolated && !node.paused && stage.node(index).isolate(false).await.is_ok() {
+            if node.isolated && !node.paused && lab.node(index).isolate(false).await.is_ok() {
                 node.isolated = false;
             }
         }
@@ -270,18 +270,18 @@ impl LabConditions {
     }
 
     /// Wakes a paused container.
-    pub(crate) fn resume(&mut self, stage: &RoundsLab, index: usize) {
-        // One that has ended meanwhile is started with the others that have.
-        let _ = stage.node(index).resume();
+    pub(crate) fn resume(&mut self, lab: &RoundsLab, index: usize) {
+        // If it has exited in the meantime, it is started with the others that have.
+        let _ = lab.node(index).resume();
         self.nodes[index].paused = false;
     }
 
     /// Starts a container again.
     ///
     /// # Errors
-    /// When it runs already or the agent is missing.
-    pub(crate) fn start(&mut self, stage: &RoundsLab, index: usize) -> Result<()> {
-        stage.node(index).start()?;
+    /// If it is already running or the agent is missing.
+    pub(crate) fn start(&mut self, lab: &RoundsLab, index: usize) -> Result<()> {
+        lab.node(index).start()?;
         let node = &mut self.nodes[index];
         (node.down, node.paused, node.isolated) = (false, false, false);
         Ok(())

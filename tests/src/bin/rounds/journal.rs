@@ -1,4 +1,4 @@
-//! What happened in a round, told when it failed.
+//! The events of a round, printed if it fails.
 
 use std::time::Instant;
 
@@ -30,13 +30,15 @@ impl RoundJournal {
         }
     }
 
-    /// Everything in order of time, together with what the nodes said.
-    pub(crate) fn render(&self, said: &[StatusChange]) -> String {
+    /// All events in order of time, merged with the nodes' status changes.
+    pub(crate) fn render(&self, reported: &[StatusChange]) -> String {
         let own = self
             .lines
             .iter()
             .map(|(at, text)| (*at, format!("* {text}")));
-        let nodes = said.iter().map(|said| (said.at, said.to_string()));
+        let nodes = reported
+            .iter()
+            .map(|reported| (reported.at, reported.to_string()));
         let mut all: Vec<(Instant, String)> = own.chain(nodes).collect();
         all.sort_by_key(|(at, _)| *at);
         let line = |(at, text): &(Instant, String)| {

@@ -1,5 +1,5 @@
-//! Random rounds: nodes, network, etcd and consoles fail at random while clients write; then people recover the cluster
-//! through the console alone, and everything is checked that must hold. `make test-recovery` runs a hundred of them.
+//! Random rounds: nodes, network, etcd and consoles fail at random while clients write. Then the cluster is recovered
+//! through the console alone and all guarantees are checked. `make test-recovery` runs a hundred rounds.
 
 mod checks;
 mod faults;
@@ -27,20 +27,20 @@ use tokio::signal::unix::{SignalKind, signal};
 use round::{Round, RoundReport};
 use rounds_lab::RoundsLab;
 
-/// Lets everything fail at random and checks that recovery through the console makes nothing worse.
+/// Inject random faults and check that recovery through the console makes nothing worse.
 #[derive(Parser)]
 struct RoundsArguments {
-    /// How many rounds.
+    /// Number of rounds
     #[arg(long, default_value_t = 100)]
     rounds: usize,
-    /// The seeds of the first rounds; those of the others follow from the last one. Every round prints its own, with which
-    /// it can be played alone: `--seed N --rounds 1`.
+    /// Seeds of the first rounds; later seeds derive from the last one. Every round prints its seed, so that it can be
+    /// repeated: `--seed N --rounds 1`
     #[arg(long = "seed")]
     seeds: Vec<u64>,
-    /// How many labs play rounds at the same time.
+    /// Labs that run rounds in parallel
     #[arg(long, default_value_t = 2)]
     labs: u8,
-    /// Tells of every round what happened in it, not only of one that failed.
+    /// Print the journal of every round, not only of failed ones
     #[arg(long)]
     tell: bool,
 }
@@ -49,15 +49,15 @@ fn main() -> ExitCode {
     let arguments = RoundsArguments::parse();
     let mut left_out = None;
     if !network::in_own_namespace() {
-        // This ends here when it works: everything is done again, in a network that goes with this process.
+        // Does not return on success: the program runs again in a namespace that disappears with this process.
         left_out = Some(if getuid().is_root() {
             format!("{:#}", network::reexec_in_namespace())
         } else {
-            "only root can make network namespaces".to_owned()
+            "creating network namespaces requires root".to_owned()
         });
     }
     if let Some(why) = left_out {
-        println!("Partitions and unplugged nodes are left out: {why}.");
+        println!("Skipping partitions and unplugged nodes: {why}.");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -123,35 +123,35 @@ async fn run_rounds(arguments: &RoundsArguments) -> Result<()> {
     ))
 }
 
-/// Plays rounds on one lab until there are none left; a lab that failed is replaced. Returns what was played, and the
-/// seeds of those that failed.
+/// Plays rounds on one lab until none are left; a lab that failed is replaced. Returns the reports and the seeds of the
+/// failed rounds.
 async fn play_on_lab(
     number: u8,
-    tell: bool,
+    verbose: bool,
     next: &impl Fn() -> Option<u64>,
 ) -> (Vec<RoundReport>, Vec<u64>) {
     let (mut reports, mut failures) = (Vec::new(), Vec::new());
-    let mut stage: Option<RoundsLab> = None;
+    let mut lab: Option<RoundsLab> = None;
     while let Some(seed) = next() {
-        match play_round(&mut stage, seed, tell).await {
+        match play_round(&mut lab, seed, verbose).await {
             Ok(report) => reports.push(report),
             Err(error) => {
                 eprintln!("Seed {seed} FAILED on lab {number}: {error:#}");
                 failures.push(seed);
-                stage = None;
+                lab = None;
             }
         }
     }
     (reports, failures)
 }
 
-async fn play_round(stage: &mut Option<RoundsLab>, seed: u64, tell: bool) -> Result<RoundReport> {
-    let ready = match stage.take() {
+async fn play_round(lab: &mut Option<RoundsLab>, seed: u64, verbose: bool) -> Result<RoundReport> {
+    let ready = match lab.take() {
         Some(ready) => ready,
         None => RoundsLab::start().await?,
     };
-    let ready = stage.insert(ready);
-    let report = Round::play(ready, seed, tell).await?;
+    let ready = lab.insert(ready);
+    let report = Round::play(ready, seed, verbose).await?;
     println!("Seed {seed}: {report}");
     Ok(report)
 }

@@ -1,5 +1,5 @@
-//! The people on call: they account for every member truthfully, ask the console for a plan, request and approve it, and
-//! help where the plan says what it needs. Nothing else makes the cluster Primary.
+//! The operators on call: they attest the true state of every member, request a plan, approve it, and do what the plan
+//! asks for. Nothing else makes the cluster Primary.
 
 use std::time::{Duration, Instant};
 
@@ -17,17 +17,17 @@ use crate::faults::{Disturbance, Fault};
 use crate::promise::PlanPromise;
 use crate::round::Round;
 
-/// Longest time until somebody is Primary again, with everything that people do for it.
+/// Longest time until a node is Primary again, including all operator work.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(180);
 /// How long a node must have been Primary for the cluster to count as such.
 const PRIMARY_STEADY: Duration = Duration::from_secs(2);
 /// A node that has been Primary for so long must be known to the console.
 const DETECTION_LIMIT: Duration = Duration::from_secs(3);
-/// How long people look at a plan that does not get on before they do something about it.
+/// How long operators wait for a blocked plan before they intervene.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// The same when the plan waits only for the cluster to heal by itself.
+/// The same if the plan is only waiting for the cluster to heal.
 const HEALING_PATIENCE: Duration = Duration::from_secs(45);
-/// Between two looks.
+/// Polling interval.
 const POLL_INTERVAL: Duration = Duration::from_millis(300);
 /// Longest wait for the end of an action: an order to a stopped server is watched for five minutes.
 const END_TIMEOUT: Duration = Duration::from_secs(330);
@@ -43,17 +43,17 @@ pub(crate) struct EndedAction {
 }
 
 impl Round<'_> {
-    /// Works until somebody is Primary, by the nodes' own word.
+    /// Works until a node reports that it is Primary.
     ///
     /// # Errors
-    /// When that takes too long, an action does not end, or the console offers what it must not.
+    /// If that takes too long, an action does not end, or the console offers an unsafe plan.
     pub(crate) async fn recover_cluster(&mut self) -> Result<()> {
         let end = Instant::now() + RECOVERY_TIMEOUT;
         let mut blocked = Instant::now();
         while !self.has_steady_primary() {
             ensure!(
                 Instant::now() < end,
-                "nobody was Primary again within {RECOVERY_TIMEOUT:?}"
+                "no node was Primary again within {RECOVERY_TIMEOUT:?}"
             );
             tokio::time::sleep(POLL_INTERVAL).await;
             let Some((console, plan, attestations)) = self.plan().await? else {
@@ -74,7 +74,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Whether somebody has been Primary for a while and is now.
+    /// Whether a node has been Primary for a while and still is.
     pub(crate) fn has_steady_primary(&self) -> bool {
         let now = Instant::now();
         let recently = now.checked_sub(Duration::from_millis(600)).unwrap_or(now);
@@ -89,7 +89,7 @@ impl Round<'_> {
         };
         let attestations = self.attestations()?;
         let asked = Instant::now();
-        let plan = self.stage.teams[console].plan("bootstrap", &attestations);
+        let plan = self.lab.teams[console].plan("bootstrap", &attestations);
         let plan = match plan.await {
             Ok(plan) => plan,
             Err(error) => {
@@ -105,7 +105,7 @@ impl Round<'_> {
         Ok(Some((console, plan, attestations)))
     }
 
-    /// No plan may be offered while somebody is Primary who has been for longer than it takes to know.
+    /// No plan may be offered while a node has been Primary for longer than detection takes.
     async fn ensure_no_known_primary(&self, plan: &Plan, asked: Instant) -> Result<()> {
         // The next answers prove that it was Primary at the moment of the question.
         tokio::time::sleep(POLL_INTERVAL).await;
@@ -120,10 +120,11 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// What is true of the members that do not answer: killed ones are stopped, or given up with all that only they
-    /// hold; one whose cable is pulled is fenced when it serves nobody, because its clients sit beside it.
+    /// The true state of the members that do not respond: killed ones are stopped, or given up with everything that
+    /// only they hold. An unplugged one is fenced if it serves no client, because its clients are on its side of the
+    /// partition.
     fn attestations(&self) -> Result<Vec<Attestation>> {
-        let id = |node: &usize| self.stage.node(*node).id();
+        let id = |node: &usize| self.lab.node(*node).id();
         let down = self.conditions.nodes_where(|node| node.down);
         let down = down.iter().map(id).collect::<Result<Vec<_>>>()?;
         let unplugged = self
@@ -147,7 +148,7 @@ impl Round<'_> {
         self.says_primary(node) == Some(false)
     }
 
-    /// Whether a node says that it is Primary; `None` when it says nothing.
+    /// Whether a node reports that it is Primary; `None` if it does not respond.
     fn says_primary(&self, node: usize) -> Option<bool> {
         let known = self.observer.nodes();
         let (_, answer) = known.get(node)?;
@@ -155,20 +156,20 @@ impl Round<'_> {
     }
 
     fn any_console(&mut self) -> Option<usize> {
-        let running = self.stage.running();
+        let running = self.lab.running();
         let choice = self.random.random_range(0..running.len().max(1));
         running.get(choice).copied()
     }
 
-    /// Requests, lets somebody else approve, and follows the action to its end.
+    /// Requests the plan, has another person approve it, and follows the action to its end.
     async fn execute_plan(
         &mut self,
         console: usize,
         plan: &Plan,
         attestations: &[Attestation],
     ) -> Result<()> {
-        let people = &self.stage.teams[console];
-        let action = match people.request("bootstrap", plan, attestations).await {
+        let team = &self.lab.teams[console];
+        let action = match team.request("bootstrap", plan, attestations).await {
             Ok(action) => action,
             Err(error) => {
                 self.journal
@@ -181,7 +182,7 @@ impl Round<'_> {
             .map(|attestation| format!("{} {}", attestation.node, attestation.statement))
             .collect();
         self.journal.note(format!(
-            "requested at console {}, declaring [{}]: {}",
+            "requested at console {}, attesting [{}]: {}",
             console + 1,
             declared.join(", "),
             plan.summary
@@ -205,8 +206,8 @@ impl Round<'_> {
             let Some(console) = self.ensure_console().await? else {
                 continue;
             };
-            let people = &self.stage.teams[console];
-            let outcome = people.act(&people.approver, action, "approve").await;
+            let team = &self.lab.teams[console];
+            let outcome = team.act(&team.approver, action, "approve").await;
             match outcome {
                 Ok(_) => {
                     self.journal
@@ -218,8 +219,8 @@ impl Round<'_> {
                     console + 1
                 )),
             }
-            // An answer may have been lost, not the approval.
-            if let Ok(now) = people.action(action).await {
+            // The response may have been lost, but not the approval.
+            if let Ok(now) = team.action(action).await {
                 if now.action.state.is_final() {
                     self.record_end(&now);
                     return Ok(None);
@@ -230,23 +231,23 @@ impl Round<'_> {
             }
             ensure!(
                 Instant::now() < end,
-                "nobody could approve within {APPROVAL_TIMEOUT:?}"
+                "the action could not be approved within {APPROVAL_TIMEOUT:?}"
             );
-            // Nobody approves anything without etcd.
+            // Approving requires etcd.
             self.repair_etcd().await?;
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// A replica that runs; when none does, one is started, as whoever supervises them would.
+    /// A running replica; starts one if there is none, as its supervisor would.
     async fn ensure_console(&mut self) -> Result<Option<usize>> {
         if let Some(console) = self.any_console() {
             return Ok(Some(console));
         }
-        self.journal.note("console 1 is started again");
-        self.stage.consoles[0].launch()?;
-        // Without etcd it is not ready; it is asked again then.
-        let _ = self.stage.consoles[0].wait_until_ready().await;
+        self.journal.note("restarting console 1");
+        self.lab.consoles[0].launch()?;
+        // It is not ready without etcd; the next attempt retries.
+        let _ = self.lab.consoles[0].wait_until_ready().await;
         Ok(None)
     }
 
@@ -261,18 +262,18 @@ impl Round<'_> {
         let mut last = None;
         let ended = loop {
             if let Some(console) = self.ensure_console().await?
-                && let Ok(now) = self.stage.teams[console].action(action).await
+                && let Ok(now) = self.lab.teams[console].action(action).await
             {
                 if now.action.state.is_final() {
                     break now;
                 }
                 // What could not be begun when it was approved, because etcd was away, waits for a person.
                 if now.action.state == ActionState::Approved && began.elapsed() > BEGIN_TIMEOUT {
-                    let people = &self.stage.teams[console];
-                    let begun = people.act(&people.operator, action, "execute").await;
+                    let team = &self.lab.teams[console];
+                    let begun = team.act(&team.operator, action, "execute").await;
                     self.journal.note_change(match begun {
-                        Ok(_) => "begun by hand".to_owned(),
-                        Err(error) => format!("not begun by hand: {error:#}"),
+                        Ok(_) => "started manually".to_owned(),
+                        Err(error) => format!("not started manually: {error:#}"),
                     });
                 }
                 last = Some(now);
@@ -280,7 +281,7 @@ impl Round<'_> {
             if began.elapsed() > END_TIMEOUT {
                 bail!("the approved action has not ended within {END_TIMEOUT:?}: {last:#?}");
             }
-            // What was killed by a twist is not waited for.
+            // Members killed by a disturbance are not waited for.
             if began.elapsed() > PATIENCE {
                 self.repair_etcd().await?;
             }
@@ -313,7 +314,7 @@ impl Round<'_> {
                     line.at, line.by, line.text
                 ));
             }
-            for console in &self.stage.consoles {
+            for console in &self.lab.consoles {
                 self.journal
                     .note(format!("a console's log: {}", tail(console.log(), 12)));
             }
@@ -324,8 +325,8 @@ impl Round<'_> {
         });
     }
 
-    async fn disturb(&mut self, twist: &Disturbance, console: usize) -> Result<()> {
-        match twist {
+    async fn disturb(&mut self, disturbance: &Disturbance, console: usize) -> Result<()> {
+        match disturbance {
             Disturbance::None => return Ok(()),
             Disturbance::Console => self.inflict(&Fault::Console(console)).await?,
             Disturbance::Etcd(member) => self.inflict(&Fault::Etcd(*member)).await?,
@@ -340,17 +341,17 @@ impl Round<'_> {
                 }
             }
             Disturbance::Heal => {
-                self.journal.note("network and group connections heal");
-                self.conditions.heal(self.stage).await?;
+                self.journal.note("healing network and group connections");
+                self.conditions.heal(self.lab).await?;
             }
         }
         Ok(())
     }
 
-    /// Does one of the things that help a plan along, as docs/recovery.md says.
+    /// Does one of the things that unblock a plan, as described in docs/recovery.md.
     async fn assist(&mut self) -> Result<()> {
         self.repair_etcd().await?;
-        for (index, console) in self.stage.consoles.iter().enumerate() {
+        for (index, console) in self.lab.consoles.iter().enumerate() {
             if console.pid().is_none() {
                 self.journal
                     .note(format!("console {} is started again", index + 1));
@@ -364,10 +365,10 @@ impl Round<'_> {
             if self.random.random_bool(0.5) {
                 return self.inflict(&Fault::Kill(vec![node])).await;
             }
-            self.journal.note(format!("wake n{}", node + 1));
-            self.conditions.resume(self.stage, node);
+            self.journal.note(format!("resume n{}", node + 1));
+            self.conditions.resume(self.lab, node);
         } else if let Some(node) = self.unplugged_primary() {
-            // Its clients sit beside it: only without power it serves nobody.
+            // Its clients are beside it: it only stops serving them without power.
             return self.inflict(&Fault::Kill(vec![node])).await;
         } else if !down.is_empty() {
             self.reconnect(&down).await?;
@@ -382,7 +383,7 @@ impl Round<'_> {
         } else {
             self.journal
                 .note("network and group connections are repaired");
-            self.conditions.heal(self.stage).await?;
+            self.conditions.heal(self.lab).await?;
         }
         self.start_ended()
     }
@@ -401,7 +402,7 @@ impl Round<'_> {
         if nodes.iter().any(unplugged) {
             self.journal
                 .note("network and group connections are repaired");
-            self.conditions.heal(self.stage).await?;
+            self.conditions.heal(self.lab).await?;
         }
         Ok(())
     }

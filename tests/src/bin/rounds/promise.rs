@@ -1,4 +1,4 @@
-//! What an executed plan promised of the rows that clients were told are there.
+//! What an executed plan promised about acknowledged rows.
 
 use acceptance::load::AcknowledgedRow;
 use galera::NodeId;
@@ -9,9 +9,9 @@ use galera::recover::plan::Plan;
 pub(crate) struct PlanPromise {
     /// Where the cluster went on from.
     position: Option<u64>,
-    /// Whether the plan said that transactions will be lost.
+    /// Whether the plan announced a loss of transactions.
     accepts_loss: bool,
-    /// Members whose data the plan did not know: "what only they may hold is not known".
+    /// Members whose data the plan did not know: "transactions that only they may have are unknown".
     unknown: Vec<NodeId>,
 }
 
@@ -19,9 +19,9 @@ impl PlanPromise {
     /// The promise of `plan`, requested with these attestations.
     pub(crate) fn from_plan(plan: &Plan, attestations: &[Attestation]) -> Self {
         let named = |attested: &&Attestation| {
-            // The plan's own words: it says of which members it knows nothing.
+            // The explanation names the members whose data is unknown.
             let name = attested.node.host();
-            plan.loss.explanation.contains("is not known")
+            plan.loss.explanation.contains("are unknown")
                 && plan
                     .loss
                     .explanation
@@ -101,11 +101,14 @@ mod tests {
 
     #[test]
     fn everything_is_promised_unless_the_plan_names_what_is_not() {
-        let all = promise(0, "Nothing is known to lie above 40.");
+        let all = promise(
+            0,
+            "No known data loss; no transaction after 40 has been seen.",
+        );
         assert!(all.keeps(&row(Some(41)), "10.77.1.12") && all.keeps(&row(None), "10.77.1.12"));
         let blind = promise(
             0,
-            "Nothing is known to lie above 40. What only 10.77.1.12 may hold is not known.",
+            "No known data loss; no transaction after 40 has been seen. Transactions that only 10.77.1.12 may have are unknown.",
         );
         assert!(blind.keeps(&row(Some(40)), "10.77.1.12"));
         assert!(!blind.keeps(&row(Some(41)), "10.77.1.12"));
@@ -113,7 +116,7 @@ mod tests {
         assert!(blind.keeps(&row(Some(41)), "10.77.1.11"));
         let lossy = promise(
             3,
-            "n3 is known to have reached 43; what lies above 40 would be lost.",
+            "n3 is known to have reached 43; transactions after 40 would be lost.",
         );
         assert!(!lossy.keeps(&row(Some(41)), "10.77.1.11"));
     }

@@ -1,5 +1,5 @@
-//! After the recovery everything is repaired, as whoever runs the machines would do it: what was killed is started,
-//! what was cut is joined. The cluster must become whole by itself then.
+//! After the recovery everything is repaired, as an operator would do: killed processes are started and the network is
+//! healed. The cluster must then become whole automatically.
 
 use std::time::{Duration, Instant};
 
@@ -11,26 +11,26 @@ use crate::rounds_lab::NODES;
 
 /// Longest time until the cluster is whole.
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(150);
-/// How long nobody may be Primary before people are asked again: components may merge by themselves.
+/// How long no node may be Primary before the operators act again: components may still merge.
 const NO_PRIMARY_TIMEOUT: Duration = Duration::from_secs(12);
-/// Between two looks.
+/// Polling interval.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// What an agent says of data that joining would discard.
+/// The agent's message about data that joining would discard.
 pub(crate) const AHEAD_MESSAGE: &str = "ahead of every Primary member";
-/// How long that must stand: what is registered of members that have just died makes it be said for a moment.
+/// How long that must last: stale registrations of members that have just died cause it briefly.
 const AHEAD_STEADY: Duration = Duration::from_secs(8);
 
-/// What an agent has said of its data being ahead.
+/// Tracks an agent's messages that its data is ahead.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AheadTracker {
-    /// How often it had said so when that was last dealt with.
+    /// Number of messages when this was last handled.
     handled: usize,
     /// Since when it waits because of it.
     since: Option<Instant>,
 }
 
 impl AheadTracker {
-    /// An agent that had said so `handled` times in former rounds.
+    /// An agent that had logged `handled` messages in earlier rounds.
     pub(crate) const fn after(handled: usize) -> Self {
         Self {
             handled,
@@ -40,12 +40,12 @@ impl AheadTracker {
 }
 
 impl Round<'_> {
-    /// Repairs everything and waits for one cluster of all nodes.
+    /// Repairs everything and waits until all nodes form one cluster.
     ///
     /// # Errors
-    /// When the cluster does not become whole.
+    /// If the cluster does not become whole.
     pub(crate) async fn restore(&mut self) -> Result<()> {
-        self.journal.note("everything is repaired");
+        self.journal.note("repairing everything");
         self.repair_all().await?;
         let end = Instant::now() + WHOLE_TIMEOUT;
         let mut hopeless = Instant::now();
@@ -61,7 +61,7 @@ impl Round<'_> {
             if self.has_steady_primary() {
                 hopeless = Instant::now();
             } else if hopeless.elapsed() > NO_PRIMARY_TIMEOUT {
-                self.journal.note("nobody became Primary by itself");
+                self.journal.note("no node became Primary automatically");
                 self.recover_cluster().await?;
                 self.repair_all().await?;
                 hopeless = Instant::now();
@@ -72,11 +72,11 @@ impl Round<'_> {
 
     async fn repair_all(&mut self) -> Result<()> {
         for node in self.conditions.nodes_where(|node| node.paused) {
-            self.conditions.resume(self.stage, node);
+            self.conditions.resume(self.lab, node);
         }
-        self.conditions.heal(self.stage).await?;
+        self.conditions.heal(self.lab).await?;
         self.repair_etcd().await?;
-        for console in &self.stage.consoles {
+        for console in &self.lab.consoles {
             if console.pid().is_none() {
                 console.launch()?;
             }
@@ -90,13 +90,13 @@ impl Round<'_> {
     /// Starts the etcd members that were killed.
     ///
     /// # Errors
-    /// When one does not come up.
+    /// If one does not start.
     pub(crate) async fn repair_etcd(&mut self) -> Result<()> {
-        let members = self.stage.nodes.etcd().members();
+        let members = self.lab.nodes.etcd().members();
         let missing = members.iter().filter(|member| member.pid().is_none());
         if missing.count() > 0 {
-            self.journal.note("the killed members of etcd are started");
-            self.stage.nodes.etcd().repair().await?;
+            self.journal.note("starting the killed etcd members");
+            self.lab.nodes.etcd().repair().await?;
         }
         Ok(())
     }
@@ -104,48 +104,49 @@ impl Round<'_> {
     /// Starts a container.
     ///
     /// # Errors
-    /// When the agent cannot be run.
+    /// If the agent cannot be run.
     pub(crate) fn start(&mut self, node: usize) -> Result<()> {
         self.journal.note(format!("start n{}", node + 1));
-        self.conditions.start(self.stage, node)
+        self.conditions.start(self.lab, node)
     }
 
-    /// Starts containers that have ended by themselves, as an orchestrator does.
+    /// Starts containers that have exited, as an orchestrator does.
     ///
     /// # Errors
-    /// When the agent cannot be run.
+    /// If the agent cannot be run.
     pub(crate) fn start_ended(&mut self) -> Result<()> {
         for node in self.conditions.nodes_where(|node| !node.down) {
-            if !self.stage.node(node).is_alive() {
-                self.journal.note(format!("n{} has ended", node + 1));
+            if !self.lab.node(node).is_alive() {
+                self.journal.note(format!("n{} has exited", node + 1));
                 self.start(node)?;
             }
         }
         Ok(())
     }
 
-    /// Nodes that could not be told before that their isolation is over.
+    /// Ends the isolation of nodes that were unreachable when the network was healed.
     async fn end_isolation(&mut self) -> Result<()> {
         if self.conditions.nodes_where(|node| node.isolated).is_empty() {
             return Ok(());
         }
-        self.conditions.heal(self.stage).await
+        self.conditions.heal(self.lab).await
     }
 
-    /// A node that holds more than the cluster went on from waits for people. They keep its data and let it join.
+    /// A node that is ahead of the cluster's new history waits for an operator, who keeps a copy of its data and lets
+    /// it join.
     async fn set_data_aside(&mut self) -> Result<()> {
         for node in self.conditions.nodes_where(|node| !node.down) {
-            let same = self.stage.node(node);
-            let said = same.count_log_lines(AHEAD_MESSAGE);
+            let same = self.lab.node(node);
+            let reported = same.count_log_lines(AHEAD_MESSAGE);
             let ahead = &mut self.ahead[node];
-            // An agent that waits has no server; whoever has one did not stay with it.
+            // A waiting agent has no server; a node that responds is not waiting.
             if is_answering(&self.observer, node) {
-                *ahead = AheadTracker::after(said);
+                *ahead = AheadTracker::after(reported);
             }
-            if said > ahead.handled
+            if reported > ahead.handled
                 && ahead.since.get_or_insert_with(Instant::now).elapsed() > AHEAD_STEADY
             {
-                *ahead = AheadTracker::after(said);
+                *ahead = AheadTracker::after(reported);
                 same.kill().await?;
                 same.set_data_aside()?;
                 self.journal

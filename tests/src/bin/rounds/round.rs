@@ -28,7 +28,7 @@ const SHOWN: Duration = Duration::from_millis(4_500);
 
 /// A round that is being played.
 pub(crate) struct Round<'s> {
-    pub(crate) stage: &'s RoundsLab,
+    pub(crate) lab: &'s RoundsLab,
     pub(crate) observer: ClusterObserver,
     pub(crate) load: WriteLoad,
     pub(crate) journal: RoundJournal,
@@ -38,14 +38,14 @@ pub(crate) struct Round<'s> {
     pub(crate) promises: Vec<PlanPromise>,
     pub(crate) recovered: Vec<Mechanism>,
     pub(crate) ended: Vec<EndedAction>,
-    /// What each node's agent has said of its data being ahead.
+    /// Tracks each agent's messages that its data is ahead.
     pub(crate) ahead: [AheadTracker; NODES],
     pub(crate) data_set_aside: usize,
-    /// Whether people give up what only killed members hold, rather than waiting for them.
+    /// Whether operators give up what only killed members hold, instead of waiting for them.
     pub(crate) gives_up: bool,
 }
 
-/// What came of a round, or of many.
+/// The outcome of one or more rounds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RoundReport {
     rounds: usize,
@@ -61,20 +61,22 @@ pub(crate) struct RoundReport {
 }
 
 impl<'s> Round<'s> {
-    /// Plays it.
+    /// Plays one round.
     ///
     /// # Errors
-    /// When anything does not hold that must; tells what every node said when.
-    pub(crate) async fn play(stage: &'s RoundsLab, seed: u64, tell: bool) -> Result<RoundReport> {
-        let script =
-            RoundScript::draw(StdRng::seed_from_u64(seed), stage.nodes.network().is_some());
+    /// If a guarantee does not hold; the message has the journal and all status changes.
+    pub(crate) async fn play(lab: &'s RoundsLab, seed: u64, verbose: bool) -> Result<RoundReport> {
+        let script = RoundScript::draw(StdRng::seed_from_u64(seed), lab.nodes.network().is_some());
         let faults: Vec<String> = script.faults.iter().map(|(_, f)| f.to_string()).collect();
         let began = Instant::now();
-        let mut round = Self::begin(stage, script.random, script.disturbances).await?;
+        let mut round = Self::begin(lab, script.random, script.disturbances).await?;
         let outcome = round.run(&script.faults).await;
-        if tell || outcome.is_err() {
-            let told = round.journal.render(&round.observer.status_changes());
-            println!("---- seed {seed}, {}\n{told}----", faults.join(", "));
+        if verbose || outcome.is_err() {
+            let journal_text = round.journal.render(&round.observer.status_changes());
+            println!(
+                "---- seed {seed}, {}\n{journal_text}----",
+                faults.join(", ")
+            );
         }
         let rows = outcome?;
         let count = |mechanism| round.recovered.iter().filter(|m| **m == mechanism).count();
@@ -102,26 +104,26 @@ impl<'s> Round<'s> {
     }
 
     async fn begin(
-        stage: &'s RoundsLab,
+        lab: &'s RoundsLab,
         mut random: StdRng,
-        twists: Vec<(Disturbance, Disturbance)>,
+        disturbances: Vec<(Disturbance, Disturbance)>,
     ) -> Result<Self> {
         Ok(Self {
-            observer: ClusterObserver::start(stage.observed_nodes())?,
-            load: WriteLoad::start(NODES as u64, &stage.target_selector())?,
+            observer: ClusterObserver::start(lab.observed_nodes())?,
+            load: WriteLoad::start(NODES as u64, &lab.target_selector())?,
             journal: RoundJournal::new(),
             conditions: LabConditions::default(),
             gives_up: random.random_bool(0.25),
             random,
-            disturbances: twists.into_iter(),
+            disturbances: disturbances.into_iter(),
             promises: Vec::new(),
             recovered: Vec::new(),
             ended: Vec::new(),
             ahead: std::array::from_fn(|node| {
-                AheadTracker::after(stage.node(node).count_log_lines(AHEAD_MESSAGE))
+                AheadTracker::after(lab.node(node).count_log_lines(AHEAD_MESSAGE))
             }),
             data_set_aside: 0,
-            stage,
+            lab,
         })
     }
 
@@ -148,18 +150,18 @@ impl<'s> Round<'s> {
     /// Makes something fail.
     ///
     /// # Errors
-    /// When the machine refuses.
+    /// If the machine refuses.
     pub(crate) async fn inflict(&mut self, fault: &Fault) -> Result<()> {
         self.journal.note(fault.to_string());
-        self.conditions.apply(self.stage, fault).await
+        self.conditions.apply(self.lab, fault).await
     }
 }
 
-/// What became of the rows.
+/// The outcome for the rows.
 pub(crate) struct RowCounts {
-    /// How many clients were told that they are there.
+    /// Rows whose commit was acknowledged to a client.
     pub(crate) acknowledged: usize,
-    /// How many of those are gone, as the approved plan said that they may.
+    /// Acknowledged rows that are gone, as the approved plan announced.
     pub(crate) given_up: usize,
 }
 
@@ -190,7 +192,7 @@ impl fmt::Display for RoundReport {
         write!(
             f,
             "{} recovered by statement, {} by order, {} superseded, {} failed or unverified; {} rows acknowledged, \
-             {} given up by plan; {} data directories put aside; {:.0} s",
+             {} given up by plan; {} data directories set aside; {:.0} s",
             self.statements,
             self.orders,
             self.superseded,

@@ -1,5 +1,5 @@
-//! What rounds are played on: three homogeneous nodes that never bootstrap by themselves, three etcd members, two replicas
-//! of the console, and the people who are signed in at each.
+//! The environment of the rounds: three homogeneous nodes that never bootstrap automatically, three etcd members, two
+//! console replicas, and a signed-in team for each replica.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -13,13 +13,13 @@ use acceptance::observer::ObservedNode;
 use acceptance::recovery_team::RecoveryTeam;
 use anyhow::Result;
 
-/// Longest wait for three empty nodes to become one cluster.
+/// Longest wait for three empty nodes to form a cluster.
 const FORMATION_TIMEOUT: Duration = Duration::from_secs(120);
 /// How many nodes there are.
 pub(crate) const NODES: usize = 3;
 /// How many replicas of the console there are.
 pub(crate) const CONSOLES: usize = 2;
-/// Who asks and writes: through the node's own socket, which no partition cuts.
+/// Account for probing and writing: through the node's own socket, which no partition affects.
 const LOCAL_USER: &str = "root";
 
 /// A lab with everything that a round needs.
@@ -35,7 +35,7 @@ impl RoundsLab {
     /// Starts everything.
     ///
     /// # Errors
-    /// When something does not come up.
+    /// If something does not start.
     pub(crate) async fn start() -> Result<Self> {
         // The kernel takes a moment to forget a network.
         static NETWORKS: AtomicU8 = AtomicU8::new(1);
@@ -64,11 +64,11 @@ impl RoundsLab {
             ..settings.clone()
         })
         .await?;
-        let mut people = vec![RecoveryTeam::sign_in_for(&first, CLUSTER).await?];
-        people.push(people[0].at_replica(&second)?);
+        let mut team = vec![RecoveryTeam::sign_in_for(&first, CLUSTER).await?];
+        team.push(team[0].at_replica(&second)?);
         Ok(Self {
             consoles: vec![first, second],
-            teams: people,
+            teams: team,
             nodes,
         })
     }
@@ -83,7 +83,7 @@ impl RoundsLab {
         self.nodes.observed_nodes(LOCAL_USER)
     }
 
-    /// One writer for each node, beside it: on every side of every partition somebody writes.
+    /// One local writer per node, so that every side of every partition is written to.
     pub(crate) fn target_selector(&self) -> TargetSelector {
         let nodes = self.observed_nodes();
         Arc::new(move |writer, _| {

@@ -12,10 +12,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::docker::{self, Container};
 
-/// Pause between two looks for new containers.
+/// Polling interval for new containers.
 const SCAN_INTERVAL: Duration = Duration::from_millis(700);
 
-/// What is known of a running node: its last answer, when it has given one lately.
+/// A running node and its last status, if that is recent.
 pub(crate) type ContainerObservation = (Container, Option<NodeStatus>);
 
 type ContainersById = Arc<Mutex<BTreeMap<String, Container>>>;
@@ -31,7 +31,7 @@ impl ContainerObserver {
     /// Observes the containers of `service` on `network` from now on, as the account `login`.
     ///
     /// # Errors
-    /// When there is no thread for it.
+    /// If there is no thread for it.
     pub(crate) fn start(
         tasks: &TaskTracker,
         service: &str,
@@ -68,20 +68,20 @@ impl ContainerObserver {
     /// Fails unless exactly `count` nodes run and all of them are Synced in one Primary component of that size.
     ///
     /// # Errors
-    /// As said; names what each node says.
+    /// Lists what each node reports.
     pub(crate) fn ensure_all_synced(&self, count: usize) -> Result<()> {
         self.cluster_observer.ensure_all_synced(count)
     }
 
-    /// As [`observer::Observer::verify`].
+    /// See [`observer::ClusterObserver::verify`].
     ///
     /// # Errors
-    /// As said there.
+    /// As described there.
     pub(crate) fn verify(&self) -> Result<usize> {
         self.cluster_observer.verify()
     }
 
-    /// What every node says, in one line.
+    /// The status of every node, on one line.
     pub(crate) fn describe(&self) -> String {
         observer::describe(&self.cluster_observer.nodes())
     }
@@ -90,9 +90,7 @@ impl ContainerObserver {
 /// An account of the databases.
 #[derive(Clone)]
 pub(crate) struct DatabaseLogin {
-    /// Its name.
     pub(crate) user: String,
-    /// Its password.
     pub(crate) password: String,
 }
 
@@ -105,7 +103,7 @@ impl DatabaseLogin {
             .prefer_socket(false)
             .user(Some(&self.user))
             .pass(Some(&self.password))
-            // Known, so that connecting asks the server nothing: one without a Primary component would refuse.
+            // If it were unset, the driver would query it, and a server without a Primary component would refuse.
             .max_allowed_packet(Some(1 << 20))
             .wait_timeout(Some(600))
             .into()
@@ -122,7 +120,7 @@ struct ContainerScan {
 
 async fn scan_containers(look: ContainerScan) {
     loop {
-        // Docker that does not answer for once has not said that the containers are gone.
+        // A failed Docker command does not mean that the containers are gone.
         if let Ok(ids) = docker::running(&look.service).await {
             look.retain(&ids);
             let new: Vec<_> = {

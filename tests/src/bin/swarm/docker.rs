@@ -14,7 +14,8 @@ use tokio::time::timeout;
 
 /// Longest run of one command; none of those used here waits for anything.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
-/// The bridge that every container of an overlay network has a door to. Overlay addresses mean nothing on the host.
+/// The bridge through which the host reaches every container of an overlay network; overlay addresses are not reachable
+/// from the host.
 const BRIDGE_NETWORK: &str = "docker_gwbridge";
 
 /// A running container of a service.
@@ -22,7 +23,7 @@ const BRIDGE_NETWORK: &str = "docker_gwbridge";
 pub(crate) struct Container {
     /// Its full id.
     pub(crate) id: String,
-    /// The name of its task without the task's id: service and slot.
+    /// The task name without the task id: service and slot.
     pub(crate) task: String,
     /// Its address on the stack's network, by which the others know it.
     pub(crate) address: Ipv4Addr,
@@ -40,7 +41,7 @@ impl Container {
 /// Runs `docker ARGUMENTS…` and returns what it printed.
 ///
 /// # Errors
-/// When it fails or does not end in time; quotes what it complained of.
+/// If it fails or does not end in time; quotes what it complained of.
 pub(crate) async fn docker<A: AsRef<OsStr>>(
     arguments: impl IntoIterator<Item = A>,
 ) -> Result<String> {
@@ -89,7 +90,7 @@ pub(crate) async fn run(command: &mut Command) -> Result<String> {
 /// What a container wrote so far, on both of its outputs.
 ///
 /// # Errors
-/// When Docker cannot be run.
+/// If Docker cannot be run.
 pub(crate) async fn logs(id: &str, lines: usize) -> Result<String> {
     let tail = lines.to_string();
     let mut command = Command::new("docker");
@@ -118,24 +119,26 @@ pub(crate) async fn running(service: &str) -> Result<Vec<String>> {
     Ok(ids.lines().map(ToOwned::to_owned).collect())
 }
 
-/// What is to be known of running containers; one that is not reachable yet or any more is left out.
+/// Inspects running containers; unreachable ones are left out.
 ///
 /// # Errors
-/// As [`docker`], or when Docker says something else than it used to.
+/// As [`docker`], or if Docker's output has an unexpected format.
 pub(crate) async fn inspect(ids: &[String], network: &str) -> Result<Vec<Container>> {
     let mut found = Vec::new();
     if ids.is_empty() {
         return Ok(found);
     }
-    let doors = host_addresses().await?;
+    let host_addresses_by_id = host_addresses().await?;
     for id in ids {
         // One by one: a container that has just ended must not hide the others.
         let Ok(text) = docker(["inspect", id]).await else {
             continue;
         };
         let inspected: Value = serde_json::from_str(&text)?;
-        let Some(&door) = doors.get(id) else { continue };
-        if let Some(container) = parse_container(id, &inspected[0], network, door) {
+        let Some(&host_address) = host_addresses_by_id.get(id) else {
+            continue;
+        };
+        if let Some(container) = parse_container(id, &inspected[0], network, host_address) {
             found.push(container);
         }
     }
@@ -149,13 +152,13 @@ async fn host_addresses() -> Result<BTreeMap<String, Ipv4Addr>> {
     let members = inspected[0]["Containers"]
         .as_object()
         .context("no containers on docker_gwbridge")?;
-    let door = |member: &Value| {
+    let host_address = |member: &Value| {
         let address = member["IPv4Address"].as_str()?;
         address.split('/').next()?.parse().ok()
     };
     Ok(members
         .iter()
-        .filter_map(|(id, member)| Some((id.clone(), door(member)?)))
+        .filter_map(|(id, member)| Some((id.clone(), host_address(member)?)))
         .collect())
 }
 
@@ -163,7 +166,7 @@ fn parse_container(
     id: &str,
     inspected: &Value,
     network: &str,
-    door: Ipv4Addr,
+    host_address: Ipv4Addr,
 ) -> Option<Container> {
     let name = inspected["Config"]["Labels"]["com.docker.swarm.task.name"].as_str()?;
     let address = inspected["NetworkSettings"]["Networks"][network]["IPAddress"].as_str()?;
@@ -171,6 +174,6 @@ fn parse_container(
         id: id.to_owned(),
         task: name.rsplit_once('.')?.0.to_owned(),
         address: address.parse().ok()?,
-        host_address: door,
+        host_address,
     })
 }

@@ -22,10 +22,10 @@ pub(crate) fn login() -> DatabaseLogin {
     }
 }
 
-/// Makes the table and the account through `node`, as its root.
+/// Creates the table and the account through `node`, as root.
 ///
 /// # Errors
-/// When the server refuses.
+/// If the server refuses.
 pub(crate) async fn prepare(node: &Container) -> Result<()> {
     let statements = schema(PASSWORD).join("; ");
     let script = format!(
@@ -65,7 +65,7 @@ pub(crate) fn target_address(address: Ipv4Addr) -> TargetSelector {
 /// How many of `rows` are not on a node.
 ///
 /// # Errors
-/// When it does not answer in time.
+/// If it does not respond in time.
 pub(crate) async fn count_missing(node: &Container, rows: &[AcknowledgedRow]) -> Result<usize> {
     let missing = missing_rows(login().options(node.host_address), rows).await?;
     Ok(missing.len())

@@ -23,25 +23,25 @@ use docker::docker;
 use scenario_context::ScenarioRunner;
 use scenarios::Scenario;
 
-/// Name of the stack; what a killed predecessor left under it is removed first.
+/// Name of the stack; leftovers of a killed earlier run are removed first.
 const STACK: &str = "galera-test";
 
-/// Plays the scenarios on the images that `make images` has built.
+/// Run the scenarios on the images built by `make images`.
 #[derive(Parser)]
 struct SwarmArguments {
-    /// Which scenarios, in this order; all unless given.
+    /// Scenarios to run, in this order [default: all]
     #[arg(value_enum)]
     scenarios: Vec<Scenario>,
-    /// How often three nodes are started from nothing.
+    /// Runs of the start scenario
     #[arg(long, default_value_t = 10)]
     rounds: usize,
-    /// Settles who is killed; printed, so that a failure can be repeated.
+    /// Determines which nodes are killed; printed, so that a failure can be repeated
     #[arg(long)]
     seed: Option<u64>,
-    /// Leaves the stack as it is when a scenario fails.
+    /// Keep the stack if a scenario fails
     #[arg(long)]
     keep: bool,
-    /// The directory with stack.yaml.
+    /// Directory with stack.yaml
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy"))]
     deploy: PathBuf,
 }
@@ -52,7 +52,7 @@ async fn main() -> ExitCode {
     let mut terminate = match signal(SignalKind::terminate()) {
         Ok(terminate) => terminate,
         Err(error) => {
-            eprintln!("no signals: {error}");
+            eprintln!("cannot listen for signals: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -75,7 +75,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run_scenarios(arguments: &SwarmArguments) -> Result<()> {
-    let theatre = ScenarioRunner {
+    let runner = ScenarioRunner {
         deploy: std::path::absolute(&arguments.deploy)?,
         name: STACK.to_owned(),
         rounds: arguments.rounds,
@@ -88,15 +88,15 @@ async fn run_scenarios(arguments: &SwarmArguments) -> Result<()> {
         some => some,
     };
     println!("Seed {seed}");
-    stack::Stack::leftover(&theatre.deploy, STACK)
+    stack::Stack::leftover(&runner.deploy, STACK)
         .remove()
         .await?;
-    let secrets = NewSecrets::make(&theatre).await?;
+    let secrets = NewSecrets::make(&runner).await?;
     let mut lines = Vec::new();
     for scenario in scenarios {
         println!("==> {scenario:?}");
         let began = Instant::now();
-        let played = scenario.run(&theatre, &mut random).await;
+        let played = scenario.run(&runner, &mut random).await;
         let line = format!(
             "{scenario:?}: passed in {:.0} s",
             began.elapsed().as_secs_f64()
@@ -113,10 +113,10 @@ async fn run_scenarios(arguments: &SwarmArguments) -> Result<()> {
 struct NewSecrets(Vec<String>);
 
 impl NewSecrets {
-    async fn make(theatre: &ScenarioRunner) -> Result<Self> {
-        let mut command = Command::new(theatre.deploy.join("secrets"));
-        let said = docker::run(command.arg("swarm")).await?;
-        let made = said.lines().filter_map(|line| line.strip_prefix("made "));
+    async fn make(runner: &ScenarioRunner) -> Result<Self> {
+        let mut command = Command::new(runner.deploy.join("secrets"));
+        let output = docker::run(command.arg("swarm")).await?;
+        let made = output.lines().filter_map(|line| line.strip_prefix("made "));
         Ok(Self(made.map(ToOwned::to_owned).collect()))
     }
 

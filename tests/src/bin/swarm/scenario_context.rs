@@ -14,7 +14,7 @@ use crate::docker::{self, Container};
 use crate::load;
 use crate::stack::{NodeStorage, Stack, until};
 
-/// Longest wait for nodes to become one cluster: with whole state transfers, on a machine that does everything at once.
+/// Longest wait for nodes to form one cluster, with full state transfers on a busy machine.
 pub(crate) const SYNC_TIMEOUT: Duration = Duration::from_secs(240);
 /// How much of each container's log a failure shows.
 const LOG_LINES: usize = 40;
@@ -27,15 +27,14 @@ pub(crate) struct ScenarioRunner {
     pub(crate) name: String,
     /// How often the first scenario is played.
     pub(crate) rounds: usize,
-    /// Whether a stack that failed stays for inspection.
+    /// Whether a failed stack is kept for inspection.
     pub(crate) keep: bool,
 }
 
 /// A deployed stack and its observer.
 pub(crate) struct ScenarioContext {
-    /// The stack.
     pub(crate) stack: Stack,
-    /// Who asks its nodes.
+    /// Observes the stack's nodes.
     pub(crate) observer: Arc<ContainerObserver>,
     /// When it was deployed.
     pub(crate) deployed: Instant,
@@ -61,16 +60,16 @@ impl ScenarioRunner {
             Ok(login) => {
                 let service = stack.service("node");
                 let observer = ContainerObserver::start(&tasks, &service, &stack.network(), login)?;
-                let stage = ScenarioContext {
+                let context = ScenarioContext {
                     observer: Arc::new(observer),
                     deployed,
                     stack: stack.clone(),
                     rows: Mutex::default(),
                 };
-                let played = play(&stage).await;
-                let judged = stage.verify();
+                let played = play(&context).await;
+                let judged = context.verify();
                 if played.is_err() {
-                    stage.print_state().await;
+                    context.print_state().await;
                 }
                 played.and(judged)
             }
@@ -87,10 +86,10 @@ impl ScenarioRunner {
 }
 
 impl ScenarioContext {
-    /// Waits until exactly `count` nodes are Synced in one Primary component; says how long that took.
+    /// Waits until exactly `count` nodes are Synced in one Primary component. Returns how long that took.
     ///
     /// # Errors
-    /// When they are not within [`SYNC_TIMEOUT`].
+    /// If it takes longer than [`SYNC_TIMEOUT`].
     pub(crate) async fn wait_until_synced(&self, count: usize) -> Result<Duration> {
         let began = Instant::now();
         let what = format!("{count} nodes Synced in one Primary component");
@@ -108,20 +107,23 @@ impl ScenarioContext {
     /// Starts writing to all nodes.
     ///
     /// # Errors
-    /// When the table cannot be made.
+    /// If the table cannot be made.
     pub(crate) async fn start_load(&self) -> Result<WriteLoad> {
         self.start_load_through(&load::target_synced_nodes(&self.observer))
             .await
     }
 
-    /// Starts writing through `door`.
+    /// Starts writing through `select_target`.
     ///
     /// # Errors
-    /// When the table cannot be made.
-    pub(crate) async fn start_load_through(&self, door: &TargetSelector) -> Result<WriteLoad> {
+    /// If the table cannot be created.
+    pub(crate) async fn start_load_through(
+        &self,
+        select_target: &TargetSelector,
+    ) -> Result<WriteLoad> {
         let nodes = self.nodes();
         load::prepare(nodes.first().context("no node runs")?).await?;
-        let load = WriteLoad::start(load::WRITERS, door)?;
+        let load = WriteLoad::start(load::WRITERS, select_target)?;
         self.wait_for_rows(&load, 100).await?;
         Ok(load)
     }
@@ -129,7 +131,7 @@ impl ScenarioContext {
     /// Waits for `rows` further rows to be acknowledged.
     ///
     /// # Errors
-    /// When that takes too long.
+    /// If that takes too long.
     pub(crate) async fn wait_for_rows(&self, load: &WriteLoad, rows: usize) -> Result<()> {
         let before = load.acknowledged();
         let what = format!("{rows} further acknowledged rows");
@@ -141,10 +143,10 @@ impl ScenarioContext {
         .await
     }
 
-    /// Ends the load and looks for every row that was ever acknowledged on this stage, on every node.
+    /// Stops the load and checks on every node that all acknowledged rows of this stack exist.
     ///
     /// # Errors
-    /// When one is missing.
+    /// If one is missing.
     pub(crate) async fn check_rows(&self, load: &WriteLoad) -> Result<()> {
         let mut rows = self.rows.lock().await;
         rows.extend(load.stop().await);
@@ -175,7 +177,7 @@ impl ScenarioContext {
     /// Kills nodes, and waits until the observer knows that they are gone.
     ///
     /// # Errors
-    /// When they do not run.
+    /// If they do not run.
     pub(crate) async fn kill(&self, victims: &[Container]) -> Result<()> {
         self.stack.kill(victims).await?;
         until(
@@ -214,7 +216,7 @@ impl ScenarioContext {
     fn verify(&self) -> Result<()> {
         let answers = self.observer.verify()?;
         print_event(&format!(
-            "never two Primary components: {answers} answers of nodes"
+            "never two Primary components in {answers} observations"
         ));
         Ok(())
     }
@@ -223,12 +225,12 @@ impl ScenarioContext {
         eprintln!("    {}", self.observer.describe());
         for node in self.nodes() {
             let text = docker::logs(&node.id, LOG_LINES).await.unwrap_or_default();
-            eprintln!("    ---- the end of {}'s log", node.task);
+            eprintln!("    ---- end of the log of {}", node.task);
             text.lines().for_each(|line| eprintln!("    | {line}"));
         }
         let keys = self.stack.etcdctl("get --prefix /galera/").await;
         let keys = keys.unwrap_or_else(|error| format!("{error:#}"));
-        eprintln!("    ---- the registry");
+        eprintln!("    ---- registry");
         keys.lines().for_each(|line| eprintln!("    | {line}"));
     }
 }

@@ -1,5 +1,5 @@
-//! What must hold for real: each scenario deploys a stack of its own, does to it what happens to clusters, and fails
-//! unless one cluster with every acknowledged row comes out.
+//! The scenarios. Each deploys its own stack, injects faults, and fails unless the result is one cluster with every
+//! acknowledged row.
 
 mod crash;
 mod discovery;
@@ -22,7 +22,7 @@ pub(crate) enum Scenario {
     Grow,
     /// One killed; all killed; all killed and one kept away.
     Crash,
-    /// All stopped in turn and started at once; the registry wiped while nodes run.
+    /// All stopped in turn and started together; the registry wiped while nodes run.
     Restart,
     /// etcd members killed and returned in every phase.
     Discovery,
@@ -34,15 +34,15 @@ impl Scenario {
     /// Plays it.
     ///
     /// # Errors
-    /// When something does not hold.
-    pub(crate) async fn run(self, theatre: &ScenarioRunner, random: &mut StdRng) -> Result<()> {
+    /// If something does not hold.
+    pub(crate) async fn run(self, runner: &ScenarioRunner, random: &mut StdRng) -> Result<()> {
         match self {
-            Self::Start => start::run(theatre).await,
-            Self::Grow => grow::run(theatre).await,
-            Self::Crash => crash::run(theatre, random).await,
-            Self::Restart => restart::run(theatre).await,
-            Self::Discovery => discovery::run(theatre, random).await,
-            Self::Front => front::run(theatre).await,
+            Self::Start => start::run(runner).await,
+            Self::Grow => grow::run(runner).await,
+            Self::Crash => crash::run(runner, random).await,
+            Self::Restart => restart::run(runner).await,
+            Self::Discovery => discovery::run(runner, random).await,
+            Self::Front => front::run(runner).await,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::docker::{self, Container, docker, docker_in};
 
 /// The cluster's name, which is the default of stack.yaml.
 const CLUSTER: &str = "galera";
-/// Pause between two looks at something that takes its time; each costs a run of `docker`.
+/// Polling interval at something that takes its time; each costs a run of `docker`.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// Longest wait for a removed stack to be gone.
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(180);
@@ -34,10 +34,10 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// Deploys stack.yaml in `directory` under `name`, with what further stack files ask for.
+    /// Deploys stack.yaml in `directory` under `name`, with the `further` stack files.
     ///
     /// # Errors
-    /// When Docker refuses.
+    /// If Docker refuses.
     pub(crate) async fn deploy(
         directory: &Path,
         name: &str,
@@ -79,10 +79,10 @@ impl Stack {
         self.service("galera")
     }
 
-    /// Changes how many tasks services have; returns at once.
+    /// Sets the number of tasks of services, without waiting.
     ///
     /// # Errors
-    /// When Docker refuses.
+    /// If Docker refuses.
     pub(crate) async fn scale(&self, services: &[(&str, usize)]) -> Result<()> {
         let mut arguments = vec!["service".to_owned(), "scale".into(), "--detach".into()];
         for (service, count) in services {
@@ -94,7 +94,7 @@ impl Stack {
     /// The running containers of a service.
     ///
     /// # Errors
-    /// When Docker does not answer.
+    /// If Docker does not respond.
     pub(crate) async fn containers(&self, service: &str) -> Result<Vec<Container>> {
         let ids = docker::running(&self.service(service)).await?;
         docker::inspect(&ids, &self.network()).await
@@ -122,16 +122,16 @@ impl Stack {
     /// SIGKILL, at the same moment.
     ///
     /// # Errors
-    /// When one of them does not run.
+    /// If one of them does not run.
     pub(crate) async fn kill(&self, containers: &[Container]) -> Result<()> {
         let ids = containers.iter().map(|container| container.id.as_str());
         docker(["kill"].into_iter().chain(ids)).await.map(drop)
     }
 
-    /// The account with which the console reads status, known once a node runs.
+    /// The account with which the console reads the status; it exists once a node runs.
     ///
     /// # Errors
-    /// When no node comes up in time.
+    /// If no node starts in time.
     pub(crate) async fn console_login(&self) -> Result<DatabaseLogin> {
         let password = until("a first container", Duration::from_secs(60), async || {
             let nodes = docker::running(&self.service("node")).await?;
@@ -148,20 +148,20 @@ impl Stack {
     /// Runs etcdctl in one of the members that run.
     ///
     /// # Errors
-    /// When none runs or it fails.
+    /// If none runs or it fails.
     pub(crate) async fn etcdctl(&self, arguments: &str) -> Result<String> {
         for member in ["etcd1", "etcd2", "etcd3"] {
             if let Some(container) = self.containers(member).await?.first() {
                 return docker::shell(container, &format!("etcdctl {arguments}")).await;
             }
         }
-        anyhow::bail!("no etcd member runs")
+        anyhow::bail!("no etcd member is running")
     }
 
     /// The value of a key of the cluster in the registry; `None` when it is not there.
     ///
     /// # Errors
-    /// When etcd does not answer.
+    /// If etcd does not respond.
     pub(crate) async fn registry_value(&self, key: &str) -> Result<Option<String>> {
         let text = self
             .etcdctl(&format!("get --print-value-only /galera/{CLUSTER}/{key}"))
@@ -169,10 +169,10 @@ impl Stack {
         Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty()))
     }
 
-    /// Removes every key of the cluster, as somebody who wants to clean up and knows no better.
+    /// Removes every key of the cluster, as an operator might by mistake.
     ///
     /// # Errors
-    /// When etcd does not answer.
+    /// If etcd does not respond.
     pub(crate) async fn wipe_registry(&self) -> Result<()> {
         self.etcdctl(&format!("del --prefix /galera/{CLUSTER}/"))
             .await
@@ -182,7 +182,7 @@ impl Stack {
     /// Kills members of etcd; Swarm starts them again unless they are kept away.
     ///
     /// # Errors
-    /// When Docker refuses.
+    /// If Docker refuses.
     pub(crate) async fn kill_etcd(&self, members: &[&str]) -> Result<()> {
         let mut victims = Vec::new();
         for member in members {
@@ -196,7 +196,7 @@ impl Stack {
     /// Whether `members` of etcd shall run.
     ///
     /// # Errors
-    /// When Docker refuses.
+    /// If Docker refuses.
     pub(crate) async fn set_etcd_running(&self, members: &[&str], running: bool) -> Result<()> {
         let services: Vec<_> = members
             .iter()
@@ -212,15 +212,15 @@ impl Stack {
     pub(crate) async fn remove(&self) -> Result<()> {
         let label = format!("label=com.docker.stack.namespace={}", self.name);
         until("the stack to be gone", REMOVAL_TIMEOUT, async || {
-            // Docker refuses to remove a network as long as containers of the stack are ending: it is told again.
-            let told = docker(["stack", "rm", &self.name]).await;
+            // Docker refuses to remove a network while containers of the stack are stopping, so this is retried.
+            let removal = docker(["stack", "rm", &self.name]).await;
             let containers = docker(["ps", "--all", "--quiet", "--filter", &label]).await?;
             let networks = docker(["network", "ls", "--quiet", "--filter", &label]).await?;
             ensure!(
                 containers.is_empty() && networks.is_empty(),
                 "something is left"
             );
-            told
+            removal
         })
         .await?;
         let name = format!("name=^{}_", self.name);
@@ -254,7 +254,7 @@ pub(crate) async fn until<T>(
     }
 }
 
-/// A port that nobody uses at the moment, for Swarm to publish something on.
+/// A free port for Swarm to publish.
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(("0.0.0.0", 0))?;
     Ok(listener.local_addr()?.port())

@@ -24,10 +24,9 @@ use crate::lab::template::server_user;
 
 /// Longest wait for one statement.
 const STATEMENT: Duration = Duration::from_secs(5);
-/// Longest wait for a server to be gone after its end was asked for.
+/// Longest wait for a server to exit.
 const GONE: Duration = Duration::from_secs(30);
 
-/// A node.
 pub struct HomogeneousNode {
     pub(super) number: usize,
     address: Ipv4Addr,
@@ -35,7 +34,7 @@ pub struct HomogeneousNode {
     ports: Arc<HomogeneousPorts>,
     program: Program,
     process: Mutex<Option<LabProcess>>,
-    /// Agents that were killed while their servers, which are in their process groups, live on.
+    /// Killed agents whose servers, in the same process group, are still running.
     killed_agents: Mutex<Vec<LabProcess>>,
 }
 
@@ -51,13 +50,11 @@ impl HomogeneousNode {
         )?)
     }
 
-    /// Its agent's log.
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.directory.join("agent.log")
     }
 
-    /// Its data directory.
     #[must_use]
     pub fn data(&self) -> PathBuf {
         self.directory.join("data")
@@ -66,7 +63,7 @@ impl HomogeneousNode {
     /// Starts its agent.
     ///
     /// # Errors
-    /// When it runs already.
+    /// If it is already running.
     pub fn start(&self) -> Result<()> {
         self.start_with(&[])
     }
@@ -74,7 +71,7 @@ impl HomogeneousNode {
     /// Starts its agent with further variables.
     ///
     /// # Errors
-    /// When it runs already.
+    /// If it is already running.
     pub fn start_with(&self, variables: &[(&str, &str)]) -> Result<()> {
         let program = variables
             .iter()
@@ -91,20 +88,20 @@ impl HomogeneousNode {
         Ok(())
     }
 
-    /// SIGKILL for agent and server at once, as when a container is killed. They are gone afterwards.
+    /// SIGKILL for agent and server, as when a container is killed. Both have exited afterwards.
     ///
     /// # Errors
-    /// When the server outlives that.
+    /// If the server does not exit.
     pub async fn kill(&self) -> Result<()> {
         let servers = self.servers();
         self.process().take();
         self.wait_until_gone(&servers).await
     }
 
-    /// SIGKILL for its server alone; its agent must end by itself. Returns the agent's exit code.
+    /// SIGKILL for the server only; its agent must then exit. Returns the agent's exit code.
     ///
     /// # Errors
-    /// When there is no server or the agent lives on.
+    /// If there is no server or the agent does not exit.
     pub async fn kill_server(&self) -> Result<Option<i32>> {
         self.signal_servers(Signal::KILL)?;
         self.wait().await
@@ -113,7 +110,7 @@ impl HomogeneousNode {
     /// SIGSTOP for agent and server, as when a container is paused: it keeps its connections and answers nothing.
     ///
     /// # Errors
-    /// When it does not run.
+    /// If it is not running.
     pub fn pause(&self) -> Result<()> {
         self.signal_all(Signal::STOP)
     }
@@ -121,7 +118,7 @@ impl HomogeneousNode {
     /// SIGCONT for agent and server.
     ///
     /// # Errors
-    /// When it does not run.
+    /// If it is not running.
     pub fn resume(&self) -> Result<()> {
         self.signal_all(Signal::CONT)
     }
@@ -145,7 +142,7 @@ impl HomogeneousNode {
     /// Drops and refuses (`true`) or accepts again (`false`) every connection to the other nodes; SQL is not affected.
     ///
     /// # Errors
-    /// When the server refuses the setting.
+    /// If the server refuses the setting.
     pub async fn isolate(&self, isolated: bool) -> Result<()> {
         let value = u8::from(isolated);
         self.execute(&format!(
@@ -154,11 +151,11 @@ impl HomogeneousNode {
         .await
     }
 
-    /// Puts its data aside, so that it gets everything anew from a donor, and returns where they are now. It must not
-    /// run.
+    /// Moves the data away, so that the node gets a full state transfer, and returns its new path. The node must not be
+    /// running.
     ///
     /// # Errors
-    /// When it runs or the directory cannot be moved.
+    /// If it is running or the directory cannot be moved.
     pub fn set_data_aside(&self) -> Result<PathBuf> {
         ensure!(!self.is_alive(), "node {} runs", self.number);
         let free = |count: &usize| !self.directory.join(format!("data-aside-{count}")).exists();
@@ -197,16 +194,15 @@ impl HomogeneousNode {
         self.number
     }
 
-    /// Its address.
     #[must_use]
     pub const fn address(&self) -> Ipv4Addr {
         self.address
     }
 
-    /// SIGKILL for its agent alone; its server lives on.
+    /// SIGKILL for the agent only; its server keeps running.
     ///
     /// # Errors
-    /// When it does not run.
+    /// If it is not running.
     pub fn kill_agent(&self) -> Result<()> {
         let agent = self.process().take().context("it does not run")?;
         agent.signal(Signal::KILL)?;
@@ -221,7 +217,7 @@ impl HomogeneousNode {
     /// SIGTERM for its agent. Returns the exit code.
     ///
     /// # Errors
-    /// When it lives on.
+    /// If it does not exit.
     pub async fn stop(&self) -> Result<Option<i32>> {
         if let Some(process) = self.process().as_ref() {
             process.signal(Signal::TERM)?;
@@ -232,7 +228,7 @@ impl HomogeneousNode {
     /// Waits for its agent's end. Returns the exit code.
     ///
     /// # Errors
-    /// When it lives on.
+    /// If it does not exit.
     pub async fn wait(&self) -> Result<Option<i32>> {
         eventually(&format!("node {} to end", self.number), GONE, async || {
             let process = self.process();
@@ -246,7 +242,7 @@ impl HomogeneousNode {
     /// Fails when its agent has ended, quoting its log.
     ///
     /// # Errors
-    /// As said.
+    /// If that does not hold.
     pub fn ensure_running(&self) -> Result<()> {
         match self.process().as_ref() {
             Some(process) => process.ensure_running(),
@@ -254,12 +250,12 @@ impl HomogeneousNode {
         }
     }
 
-    /// Waits for a line of its agent's log that contains `text`.
+    /// Waits for a line of the agent's log that contains `text`.
     ///
     /// # Errors
-    /// When there is none within `patience`.
+    /// If there is none within `patience`.
     pub async fn wait_for_log(&self, text: &str, patience: Duration) -> Result<String> {
-        let what = format!("node {} to say {text:?}", self.number);
+        let what = format!("node {} to log {text:?}", self.number);
         eventually(&what, patience, async || {
             let log = fs::read_to_string(self.log())?;
             let line = log.lines().rev().find(|line| line.contains(text));
@@ -278,7 +274,7 @@ impl HomogeneousNode {
     /// Its `wsrep_…` status, as the console would read it.
     ///
     /// # Errors
-    /// When it does not answer in time.
+    /// If it does not respond in time.
     pub async fn wsrep(&self) -> Result<BTreeMap<String, String>> {
         let rows: Vec<(String, String)> = self
             .query("console", "SHOW GLOBAL STATUS LIKE 'wsrep_%'")
@@ -289,7 +285,7 @@ impl HomogeneousNode {
     /// The position that its server is at.
     ///
     /// # Errors
-    /// When it does not answer or has none.
+    /// If it does not respond or has none.
     pub async fn position(&self) -> Result<Position> {
         let status = self.wsrep().await?;
         let read = |name: &str| status.get(name).cloned().unwrap_or_default();
@@ -301,10 +297,10 @@ impl HomogeneousNode {
         Ok(text.parse()?)
     }
 
-    /// What its server has saved of its position.
+    /// The server's saved state (grastate.dat).
     ///
     /// # Errors
-    /// When there is no such file.
+    /// If there is no such file.
     pub fn saved_state(&self) -> Result<GraState> {
         let file = self.data().join("grastate.dat");
         let bytes = fs::read(&file).with_context(|| file.display().to_string())?;
@@ -314,7 +310,7 @@ impl HomogeneousNode {
     /// Runs a statement as `root` through the socket.
     ///
     /// # Errors
-    /// When the node does not answer in time or the statement fails.
+    /// If the node does not respond in time or the statement fails.
     pub async fn execute(&self, statement: &str) -> Result<()> {
         let _: Vec<mysql_async::Row> = self.query("root", statement).await?;
         Ok(())
@@ -323,7 +319,7 @@ impl HomogeneousNode {
     /// The rows of a statement, run by `user`.
     ///
     /// # Errors
-    /// When the node does not answer in time or the statement fails.
+    /// If the node does not respond in time or the statement fails.
     pub async fn query<R>(&self, user: &str, statement: &str) -> Result<Vec<R>>
     where
         R: mysql_async::prelude::FromRow + Send + 'static,
@@ -346,7 +342,7 @@ impl HomogeneousNode {
             .user(Some(user))
             .pass(Some(PASSWORD))
             .prefer_socket(false)
-            // Known, so that connecting asks the server nothing: one without a Primary component would refuse.
+            // If it were unset, the driver would query it, and a server without a Primary component would refuse.
             .max_allowed_packet(Some(1 << 20))
             .wait_timeout(Some(600));
         if user == "root" {
@@ -362,7 +358,7 @@ impl HomogeneousNode {
     /// The answer of its health endpoint at `path`.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// If it does not respond.
     pub async fn health(&self, path: &str) -> Result<(u16, String)> {
         let url = format!(
             "http://{}:{}{path}",
@@ -407,7 +403,7 @@ impl HomogeneousNode {
     }
 }
 
-/// Node `number` in `directory` at `place`; nothing runs yet.
+/// Node `number` in `directory` at `place`; nothing is started yet.
 pub(super) fn make_node(
     directory: &Path,
     etcd: &LabEtcd,

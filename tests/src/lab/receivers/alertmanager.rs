@@ -8,7 +8,7 @@ use super::super::ports::ReservedPort;
 use super::super::process::{LabProcess, Program};
 use super::{LOOPBACK, wait_until_listening};
 
-/// Prometheus Alertmanager, which tells everything to a webhook.
+/// Prometheus Alertmanager, which forwards every alert to a webhook.
 pub struct Alertmanager {
     port: ReservedPort,
     _process: LabProcess,
@@ -18,7 +18,7 @@ impl Alertmanager {
     /// Starts it with its files below `directory`; it posts to `webhook`.
     ///
     /// # Errors
-    /// When it is not installed or does not come up.
+    /// If it is not installed or does not start.
     pub async fn start(directory: &Path, webhook: &str) -> Result<Self> {
         let (port, directory) = (
             ReservedPort::reserve(LOOPBACK)?,
@@ -26,7 +26,7 @@ impl Alertmanager {
         );
         std::fs::create_dir_all(&directory)?;
         let config = directory.join("alertmanager.yml");
-        // Each alert is a group of its own, told as soon as it changes.
+        // Each alert is its own group, sent as soon as it changes.
         let content = format!(
             "route: {{receiver: test, group_by: ['...'], group_wait: 0s, group_interval: 1s, repeat_interval: 4h}}\n\
              receivers: [{{name: test, webhook_configs: [{{url: '{webhook}', send_resolved: true}}]}}]\n"
@@ -52,7 +52,6 @@ impl Alertmanager {
         })
     }
 
-    /// Where it is.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{LOOPBACK}:{}", self.port.number())

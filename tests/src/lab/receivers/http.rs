@@ -24,14 +24,11 @@ const MESSAGE_MAX: usize = 1 << 20;
 /// How long TLS may take to be agreed on.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// One message as it came by HTTP.
+/// One received HTTP request.
 #[derive(Clone, Debug)]
 pub struct ReceivedMessage {
-    /// When it came.
     pub at: SystemTime,
-    /// Its headers.
     pub headers: HeaderMap,
-    /// Its bytes.
     pub body: Bytes,
 }
 
@@ -39,7 +36,7 @@ impl ReceivedMessage {
     /// Its content.
     ///
     /// # Errors
-    /// When it is no JSON.
+    /// If it is no JSON.
     pub fn json(&self) -> Result<Value> {
         Ok(serde_json::from_slice(&self.body)?)
     }
@@ -53,10 +50,10 @@ pub struct HttpReceiver {
 }
 
 impl HttpReceiver {
-    /// Serves on a free port of loopback.
+    /// Serves on a free loopback port.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is none.
     pub async fn start() -> Result<Self> {
         let listener = TcpListener::bind((LOOPBACK, 0)).await?;
         let url = format!("http://{}/", listener.local_addr()?);
@@ -66,7 +63,7 @@ impl HttpReceiver {
     /// The same with HTTPS, as `identity`.
     ///
     /// # Errors
-    /// When there is no free port, or `identity` cannot be read.
+    /// If there is no free port, or `identity` cannot be read.
     pub async fn start_encrypted(identity: &CertificateFiles) -> Result<Self> {
         let listener = TcpListener::bind((LOOPBACK, 0)).await?;
         let url = format!("https://{}/", listener.local_addr()?);
@@ -106,13 +103,12 @@ impl HttpReceiver {
         }
     }
 
-    /// Where it is.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Everything that came, in order.
+    /// All messages in order of arrival.
     #[must_use]
     pub fn messages(&self) -> Vec<ReceivedMessage> {
         self.messages

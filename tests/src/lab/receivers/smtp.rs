@@ -9,20 +9,18 @@ use super::super::ports::ReservedPort;
 use super::super::process::{LabProcess, Program};
 use super::{LOOPBACK, wait_until_listening};
 
-/// An e-mail as it came.
+/// A received e-mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedMail {
-    /// Whom it is for, as its header says.
+    /// The `To` header.
     pub to: String,
-    /// Its subject.
     pub subject: String,
-    /// Its identity.
     pub id: String,
     /// All of it.
     pub text: String,
 }
 
-/// What a server asks of those who send.
+/// What the server requires of senders.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SmtpSecurity<'a> {
     /// Its certificate, for encryption; in clear without one.
@@ -41,15 +39,15 @@ pub struct SmtpReceiver {
 }
 
 impl SmtpReceiver {
-    /// Starts it with its files below `directory`; it takes everything from everybody.
+    /// Starts it with its files below `directory`; it accepts all mail.
     ///
     /// # Errors
-    /// When it is not installed or does not come up.
+    /// If it is not installed or does not start.
     pub async fn start(directory: &Path) -> Result<Self> {
         Self::start_secured(directory, SmtpSecurity::default()).await
     }
 
-    /// Starts it so that it refuses whoever does not do what `security` asks for.
+    /// Starts it so that it rejects senders that do not meet `security`.
     ///
     /// # Errors
     /// As [`SmtpReceiver::start`].
@@ -60,7 +58,7 @@ impl SmtpReceiver {
         let script = directory.join(format!("smtp-{number}.py"));
         std::fs::write(&script, include_str!("smtp.py"))?;
         let log = directory.join(format!("smtp-{number}.log"));
-        // The interpreter that the package's modules are for; another one may come first in PATH.
+        // The interpreter with the packaged modules; PATH may have another one first.
         let mut program = Program::new("aiosmtpd", "/usr/bin/python3", &log)
             .arg(script.display().to_string())
             .args(["--port", &number])
@@ -94,10 +92,10 @@ impl SmtpReceiver {
         self.port.number()
     }
 
-    /// Everything that came, in order.
+    /// All mails in order of arrival.
     ///
     /// # Errors
-    /// When the Maildir cannot be read.
+    /// If the Maildir cannot be read.
     pub fn mails(&self) -> Result<Vec<ReceivedMail>> {
         let mut files = Vec::new();
         for file in std::fs::read_dir(self.mailbox.join("new"))

@@ -85,15 +85,15 @@ fn sources<'a>(views: &'a [(&str, ClusterView)]) -> PageSources<'a> {
 }
 
 #[test]
-fn nothing_of_the_inside_gets_out_unless_the_page_says_so() {
+fn internal_details_are_shown_only_if_configured() {
     let views = [("lab", view(VerdictState::Healthy))];
     let secrets = ["lab", "10.1.2.3", "db-secret-1", "10.11.19", "4711"];
-    let told = compose(
+    let content = compose(
         &page(&[("lab", "Orders")], NodeDetailSettings::default()),
         &sources(&views),
         now(),
     );
-    let text = format!("{told:?}");
+    let text = format!("{content:?}");
     for secret in secrets {
         assert!(!text.contains(secret), "{secret}: {text}");
     }
@@ -127,8 +127,8 @@ fn nothing_of_the_inside_gets_out_unless_the_page_says_so() {
             "4711",
         ),
     ] {
-        let told = compose(&page(&[("lab", "Orders")], show), &sources(&views), now());
-        let text = format!("{:?}", told.clusters);
+        let content = compose(&page(&[("lab", "Orders")], show), &sources(&views), now());
+        let text = format!("{:?}", content.clusters);
         for secret in secrets {
             assert_eq!(text.contains(secret), secret == shown, "{secret}: {text}");
         }
@@ -136,25 +136,26 @@ fn nothing_of_the_inside_gets_out_unless_the_page_says_so() {
 }
 
 #[test]
-fn what_the_console_does_not_know_is_unknown_and_never_down() {
+fn missing_evidence_is_unknown_and_never_down() {
     let views = [("lab", view(VerdictState::Unknown))];
     let two = page(
         &[("lab", "A"), ("nowhere", "B")],
         NodeDetailSettings::default(),
     );
-    let told = compose(&two, &sources(&views), now());
+    let content = compose(&two, &sources(&views), now());
     assert!(
-        told.clusters
+        content
+            .clusters
             .iter()
             .all(|c| c.state == PublicState::Unknown)
     );
-    assert_eq!(told.summary(), "All databases are in an unknown state");
+    assert_eq!(content.summary(), "All databases are in an unknown state");
 }
 
 #[test]
-fn a_database_that_answers_and_must_not_be_relied_on_is_an_outage_with_its_own_words() {
+fn an_inconsistent_database_is_an_outage_with_its_own_summary() {
     let only = page(&[("lab", "A")], NodeDetailSettings::default());
-    let told = |state| {
+    let compose_state = |state| {
         let views = [("lab", view(state))];
         compose(&only, &sources(&views), now())
     };
@@ -162,37 +163,33 @@ fn a_database_that_answers_and_must_not_be_relied_on_is_an_outage_with_its_own_w
         (
             VerdictState::SplitBrain,
             Some(DataInconsistency::SplitBrain),
-            "The database is not to be relied on",
+            "Data may be inconsistent: do not rely on it",
         ),
         (
             VerdictState::Diverged,
             Some(DataInconsistency::Diverged),
-            "The database is not to be relied on",
+            "Data may be inconsistent: do not rely on it",
         ),
-        (
-            VerdictState::NoPrimary,
-            None,
-            "The database is not available",
-        ),
-        (VerdictState::Down, None, "The database is not available"),
+        (VerdictState::NoPrimary, None, "The database is unavailable"),
+        (VerdictState::Down, None, "The database is unavailable"),
     ] {
-        let told = told(state);
-        assert_eq!(told.overall, PublicState::Outage, "{state:?}");
-        assert_eq!(told.clusters[0].inconsistency, apart, "{state:?}");
-        assert_eq!(told.summary(), sentence, "{state:?}");
+        let content = compose_state(state);
+        assert_eq!(content.overall, PublicState::Outage, "{state:?}");
+        assert_eq!(content.clusters[0].inconsistency, apart, "{state:?}");
+        assert_eq!(content.summary(), sentence, "{state:?}");
     }
-    // Of both kinds nothing is said that one of them is not.
+    // With both kinds, no summary may be wrong about one of them.
     let views = [
         ("a", view(VerdictState::SplitBrain)),
         ("b", view(VerdictState::Down)),
     ];
     let both = page(&[("a", "A"), ("b", "B")], NodeDetailSettings::default());
-    let told = compose(&both, &sources(&views), now());
-    assert_eq!(told.summary(), "All databases are not available");
+    let content = compose(&both, &sources(&views), now());
+    assert_eq!(content.summary(), "All databases are unavailable");
 }
 
 #[test]
-fn the_worst_state_stands_above_all() {
+fn the_worst_state_is_the_overall_state() {
     let views = [
         ("a", view(VerdictState::Healthy)),
         ("b", view(VerdictState::NoPrimary)),
@@ -202,13 +199,13 @@ fn the_worst_state_stands_above_all() {
         &[("a", "A"), ("b", "B"), ("c", "C")],
         NodeDetailSettings::default(),
     );
-    let told = compose(&three, &sources(&views), now());
-    assert_eq!(told.overall, PublicState::Outage);
-    assert_eq!(told.summary(), "1 of 3 databases is not available");
+    let content = compose(&three, &sources(&views), now());
+    assert_eq!(content.overall, PublicState::Outage);
+    assert_eq!(content.summary(), "1 of 3 databases is unavailable");
 }
 
 #[test]
-fn maintenance_stands_before_the_state_and_says_what_it_is_meanwhile() {
+fn maintenance_hides_the_state_except_a_split_brain() {
     let new = NewMaintenance {
         clusters: vec!["lab".parse().unwrap()],
         title: "Upgrade".to_owned(),
@@ -221,26 +218,26 @@ fn maintenance_stands_before_the_state_and_says_what_it_is_meanwhile() {
     let mut sources = sources(&views);
     sources.maintenance.push(&maintenance);
     let page = page(&[("lab", "A")], NodeDetailSettings::default());
-    let told = compose(&page, &sources, now());
-    let shown = &told.clusters[0];
+    let content = compose(&page, &sources, now());
+    let shown = &content.clusters[0];
     assert_eq!(
         (shown.state, shown.state_without_maintenance),
         (PublicState::Maintenance, PublicState::Outage)
     );
-    assert!(told.maintenance[0].current);
+    assert!(content.maintenance[0].current);
     let split = view(VerdictState::SplitBrain);
     let lab = "lab".parse().unwrap();
     sources.clusters.get_mut(&lab).unwrap().view = &split;
-    let told = compose(&page, &sources, now());
-    assert_eq!(told.overall, PublicState::Outage);
-    assert!(told.maintenance[0].current);
-    let told = compose(&page, &sources, now().plus(Duration::from_secs(60)));
-    assert_eq!(told.overall, PublicState::Outage);
-    assert!(told.maintenance.is_empty());
+    let content = compose(&page, &sources, now());
+    assert_eq!(content.overall, PublicState::Outage);
+    assert!(content.maintenance[0].current);
+    let content = compose(&page, &sources, now().plus(Duration::from_secs(60)));
+    assert_eq!(content.overall, PublicState::Outage);
+    assert!(content.maintenance.is_empty());
 }
 
 #[test]
-fn incidents_are_told_where_their_clusters_are_shown_without_who_wrote_them() {
+fn incidents_are_shown_with_their_clusters_and_without_authors() {
     let new = NewIncident {
         clusters: vec!["lab".parse().unwrap(), "other".parse().unwrap()],
         title: "Slow".to_owned(),
@@ -250,13 +247,13 @@ fn incidents_are_told_where_their_clusters_are_shown_without_who_wrote_them() {
     let incident = Incident::open(&new, "1-1", "olga", now()).unwrap();
     let mut sources = PageSources::default();
     sources.incidents.push(&incident);
-    let told = compose(
+    let content = compose(
         &page(&[("lab", "Orders")], NodeDetailSettings::default()),
         &sources,
         now(),
     );
-    assert_eq!(told.incidents[0].clusters, ["Orders"]);
-    assert!(!format!("{told:?}").contains("olga"));
+    assert_eq!(content.incidents[0].clusters, ["Orders"]);
+    assert!(!format!("{content:?}").contains("olga"));
     let elsewhere = compose(
         &page(&[("prod", "X")], NodeDetailSettings::default()),
         &sources,
@@ -266,7 +263,7 @@ fn incidents_are_told_where_their_clusters_are_shown_without_who_wrote_them() {
 }
 
 #[test]
-fn old_incidents_are_forgotten_and_open_ones_are_not() {
+fn old_incidents_are_dropped_unless_open() {
     let new = |state| NewIncident {
         clusters: vec!["lab".parse().unwrap()],
         title: "Slow".to_owned(),
@@ -278,12 +275,12 @@ fn old_incidents_are_forgotten_and_open_ones_are_not() {
     let over = Incident::open(&new(IncidentState::Resolved), "1-2", "olga", long_ago).unwrap();
     let mut sources = PageSources::default();
     sources.incidents.extend([&open, &over]);
-    let told = compose(
+    let content = compose(
         &page(&[("lab", "A")], NodeDetailSettings::default()),
         &sources,
         now(),
     );
-    let ids: Vec<&str> = told.incidents.iter().map(|i| i.id.as_str()).collect();
+    let ids: Vec<&str> = content.incidents.iter().map(|i| i.id.as_str()).collect();
     assert_eq!(ids, ["1-1"]);
 }
 
@@ -303,14 +300,14 @@ fn a_second_of_outage_is_never_rounded_away() {
 }
 
 #[test]
-fn what_lasts_is_not_news_every_second() {
+fn a_lasting_state_does_not_change_every_second() {
     let lasting = |seconds: u64| rounded_seconds(seconds * 1_000);
     assert_eq!((lasting(61), lasting(119), lasting(120)), (60, 60, 120));
     assert_eq!((lasting(12), lasting(19)), (10, 10));
 }
 
 #[test]
-fn public_names_become_parts_of_addresses() {
+fn public_names_become_url_ids() {
     let names = page(
         &[
             ("a", "Orders & more"),
@@ -319,7 +316,7 @@ fn public_names_become_parts_of_addresses() {
         ],
         NodeDetailSettings::default(),
     );
-    let told = compose(&names, &PageSources::default(), now());
-    let ids: Vec<&str> = told.clusters.iter().map(|c| c.id.as_str()).collect();
+    let content = compose(&names, &PageSources::default(), now());
+    let ids: Vec<&str> = content.clusters.iter().map(|c| c.id.as_str()).collect();
     assert_eq!(ids, ["orders-more", "orders-more-2", "cluster"]);
 }

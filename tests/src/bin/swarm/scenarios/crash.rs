@@ -1,4 +1,4 @@
-//! Nodes die by SIGKILL: one of them, all of them at once, all of them while one does not come back.
+//! Nodes die by SIGKILL: one of them, all of them together, all of them while one does not return.
 
 use std::time::Duration;
 
@@ -10,89 +10,89 @@ use crate::docker::{self, Container};
 use crate::scenario_context::{SYNC_TIMEOUT, ScenarioContext, ScenarioRunner, print_event};
 use crate::stack::{NodeStorage, until};
 
-/// How long nobody may go ahead without the one that is away.
+/// How long the other nodes must wait for the missing one.
 const AWAY: Duration = Duration::from_secs(30);
 
-pub(super) async fn run(theatre: &ScenarioRunner, random: &mut StdRng) -> Result<()> {
-    theatre
-        .run(NodeStorage::Persistent, &[], async |stage| {
-            stage.wait_until_synced(3).await?;
-            kill_one(stage, random).await.context("one killed")?;
-            kill_all(stage).await.context("all killed")?;
-            all_but_one_return(stage)
+pub(super) async fn run(runner: &ScenarioRunner, random: &mut StdRng) -> Result<()> {
+    runner
+        .run(NodeStorage::Persistent, &[], async |context| {
+            context.wait_until_synced(3).await?;
+            kill_one(context, random).await.context("one killed")?;
+            kill_all(context).await.context("all killed")?;
+            all_but_one_return(context)
                 .await
                 .context("all killed, one kept away")
         })
         .await
 }
 
-/// A killed one is replaced and comes back.
-async fn kill_one(stage: &ScenarioContext, random: &mut StdRng) -> Result<()> {
-    let load = stage.start_load().await?;
-    let nodes = stage.nodes();
+/// A killed node is replaced and joins again.
+async fn kill_one(context: &ScenarioContext, random: &mut StdRng) -> Result<()> {
+    let load = context.start_load().await?;
+    let nodes = context.nodes();
     let victim = &nodes[random.random_range(0..nodes.len())];
     print_event(&format!("killing {}", victim.task));
-    stage.kill(std::slice::from_ref(victim)).await?;
-    stage.wait_until_synced(3).await?;
-    stage.wait_for_rows(&load, 100).await?;
-    stage.check_rows(&load).await
+    context.kill(std::slice::from_ref(victim)).await?;
+    context.wait_until_synced(3).await?;
+    context.wait_for_rows(&load, 100).await?;
+    context.check_rows(&load).await
 }
 
 /// The most advanced one goes first, the others join it.
-async fn kill_all(stage: &ScenarioContext) -> Result<()> {
-    let load = stage.start_load().await?;
-    print_event("killing all three");
-    stage.kill(&stage.nodes()).await?;
-    stage.wait_until_synced(3).await?;
-    stage.check_rows(&load).await
+async fn kill_all(context: &ScenarioContext) -> Result<()> {
+    let load = context.start_load().await?;
+    print_event("killing all three nodes");
+    context.kill(&context.nodes()).await?;
+    context.wait_until_synced(3).await?;
+    context.check_rows(&load).await
 }
 
-/// Those that return wait, and say for whom, until it is there.
-async fn all_but_one_return(stage: &ScenarioContext) -> Result<()> {
-    let load = stage.start_load().await?;
-    let before = stage.nodes();
-    print_event("killing all three; one is kept away");
-    // Both at once: Swarm starts the killed ones again after some seconds.
-    tokio::try_join!(stage.kill(&before), stage.stack.scale(&[("node", 2)]))?;
-    let two = stage
+/// The returning nodes wait, and name the missing one, until it is back.
+async fn all_but_one_return(context: &ScenarioContext) -> Result<()> {
+    let load = context.start_load().await?;
+    let before = context.nodes();
+    print_event("killing all three nodes; one does not return");
+    // Together, because Swarm restarts killed tasks after some seconds.
+    tokio::try_join!(context.kill(&before), context.stack.scale(&[("node", 2)]))?;
+    let two = context
         .stack
         .await_containers("node", 2, SYNC_TIMEOUT)
         .await?;
     let gone = before
         .iter()
         .find(|node| two.iter().all(|other| other.slot() != node.slot()));
-    let absent = gone.context("nobody is away")?.address.to_string();
+    let absent = gone.context("no node is missing")?.address.to_string();
     for node in &two {
         waits_for(node, &absent).await?;
     }
-    print_event(&format!("both say that they wait for {absent}"));
-    stage
+    print_event(&format!("both report that they wait for {absent}"));
+    context
         .check_for(AWAY, || {
-            let nodes = stage.observer.nodes();
+            let nodes = context.observer.nodes();
             let primary = nodes.iter().find(|(_, answer)| {
                 answer
                     .as_ref()
                     .is_some_and(|answer| answer.primary.is_some())
             });
             match primary {
-                Some((node, _)) => anyhow::bail!("{} went ahead without {absent}", node.task),
+                Some((node, _)) => anyhow::bail!("{} continued without {absent}", node.task),
                 None => Ok(()),
             }
         })
         .await?;
-    stage.stack.scale(&[("node", 3)]).await?;
-    stage.wait_until_synced(3).await?;
-    stage.check_rows(&load).await
+    context.stack.scale(&[("node", 3)]).await?;
+    context.wait_until_synced(3).await?;
+    context.check_rows(&load).await
 }
 
 async fn waits_for(node: &Container, absent: &str) -> Result<()> {
-    let what = format!("{} to say that it waits for {absent}", node.task);
+    let what = format!("{} to report that it waits for {absent}", node.task);
     until(&what, Duration::from_secs(90), async || {
         let text = docker::logs(&node.id, 200).await?;
-        let said = text
+        let output = text
             .lines()
             .any(|line| line.to_lowercase().contains("wait") && line.contains(absent));
-        ensure!(said, "it does not");
+        ensure!(output, "it does not");
         Ok(())
     })
     .await

@@ -1,4 +1,4 @@
-//! All stopped cleanly, one after the other, and started at once; then the registry wiped while nodes run.
+//! All stopped cleanly, in turn, and started together; then the registry is wiped while nodes run.
 
 use std::time::Duration;
 
@@ -7,42 +7,42 @@ use anyhow::{Context, Result};
 use crate::scenario_context::{ScenarioContext, ScenarioRunner, print_event};
 use crate::stack::NodeStorage;
 
-pub(super) async fn run(theatre: &ScenarioRunner) -> Result<()> {
-    theatre
-        .run(NodeStorage::Persistent, &[], async |stage| {
-            stage.wait_until_synced(3).await?;
-            stop_in_turn(stage).await.context("all stopped in turn")?;
-            wipe_registry(stage).await.context("the registry wiped")
+pub(super) async fn run(runner: &ScenarioRunner) -> Result<()> {
+    runner
+        .run(NodeStorage::Persistent, &[], async |context| {
+            context.wait_until_synced(3).await?;
+            stop_in_turn(context).await.context("all stopped in turn")?;
+            wipe_registry(context).await.context("the registry wiped")
         })
         .await
 }
 
-async fn stop_in_turn(stage: &ScenarioContext) -> Result<()> {
-    let load = stage.start_load().await?;
+async fn stop_in_turn(context: &ScenarioContext) -> Result<()> {
+    let load = context.start_load().await?;
     for count in [2, 1] {
-        stage.stack.scale(&[("node", count)]).await?;
-        stage.wait_until_synced(count).await?;
-        stage.wait_for_rows(&load, 50).await?;
+        context.stack.scale(&[("node", count)]).await?;
+        context.wait_until_synced(count).await?;
+        context.wait_for_rows(&load, 50).await?;
     }
-    print_event("stopping the last one");
-    stage.stack.scale(&[("node", 0)]).await?;
+    print_event("stopping the last node");
+    context.stack.scale(&[("node", 0)]).await?;
     let patience = Duration::from_secs(120);
-    stage.stack.await_containers("node", 0, patience).await?;
-    print_event("starting all three at once");
-    stage.stack.scale(&[("node", 3)]).await?;
-    stage.wait_until_synced(3).await?;
-    stage.check_rows(&load).await
+    context.stack.await_containers("node", 0, patience).await?;
+    print_event("starting all three nodes together");
+    context.stack.scale(&[("node", 3)]).await?;
+    context.wait_until_synced(3).await?;
+    context.check_rows(&load).await
 }
 
-/// Whoever starts while the registry is empty must not take that for a cluster that never was.
-async fn wipe_registry(stage: &ScenarioContext) -> Result<()> {
-    let load = stage.start_load().await?;
+/// A node that starts while the registry is empty must not take that for a new cluster.
+async fn wipe_registry(context: &ScenarioContext) -> Result<()> {
+    let load = context.start_load().await?;
     for count in [4, 5] {
-        print_event("wiping the registry and starting a further node");
-        stage.stack.wipe_registry().await?;
-        stage.stack.scale(&[("node", count)]).await?;
-        stage.wait_until_synced(count).await?;
+        print_event("wiping the registry and starting another node");
+        context.stack.wipe_registry().await?;
+        context.stack.scale(&[("node", count)]).await?;
+        context.wait_until_synced(count).await?;
     }
-    stage.wait_for_rows(&load, 100).await?;
-    stage.check_rows(&load).await
+    context.wait_for_rows(&load, 100).await?;
+    context.check_rows(&load).await
 }

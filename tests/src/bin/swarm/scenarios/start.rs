@@ -9,20 +9,20 @@ use crate::docker;
 use crate::scenario_context::{ScenarioContext, ScenarioRunner, print_event};
 use crate::stack::{NodeStorage, until};
 
-/// What is promised from nothing to three Synced nodes, the image being there.
+/// Limit from nothing to three Synced nodes, with the image already present.
 const PROMISED: Duration = Duration::from_secs(30);
 
-pub(super) async fn run(theatre: &ScenarioRunner) -> Result<()> {
+pub(super) async fn run(runner: &ScenarioRunner) -> Result<()> {
     let mut times = Vec::new();
-    for round in 1..=theatre.rounds {
-        print_event(&format!("round {round} of {}", theatre.rounds));
-        theatre
-            .run(NodeStorage::Ephemeral, &[], async |stage| {
-                stage.wait_until_synced(3).await?;
-                times.push(stage.deployed.elapsed());
-                check_one_founder(stage).await?;
-                if round == theatre.rounds {
-                    check_console(stage).await?;
+    for round in 1..=runner.rounds {
+        print_event(&format!("round {round} of {}", runner.rounds));
+        runner
+            .run(NodeStorage::Ephemeral, &[], async |context| {
+                context.wait_until_synced(3).await?;
+                times.push(context.deployed.elapsed());
+                check_one_founder(context).await?;
+                if round == runner.rounds {
+                    check_console(context).await?;
                 }
                 Ok(())
             })
@@ -34,7 +34,7 @@ pub(super) async fn run(theatre: &ScenarioRunner) -> Result<()> {
         return Ok(());
     };
     print_event(&format!(
-        "from nothing to three Synced nodes: median {:.1} s, longest {:.1} s, promised {} s",
+        "from nothing to three Synced nodes: median {:.1} s, longest {:.1} s, limit {} s",
         median.as_secs_f64(),
         longest.as_secs_f64(),
         PROMISED.as_secs()
@@ -43,24 +43,24 @@ pub(super) async fn run(theatre: &ScenarioRunner) -> Result<()> {
     Ok(())
 }
 
-async fn check_one_founder(stage: &ScenarioContext) -> Result<()> {
-    let founder = stage.stack.registry_value("founder").await?;
+async fn check_one_founder(context: &ScenarioContext) -> Result<()> {
+    let founder = context.stack.registry_value("founder").await?;
     let founder = founder.context("the registry knows no founder")?;
     let founder: serde_json::Value = serde_json::from_str(&founder)?;
     let founder = founder["node"]
         .as_str()
         .context("the founder has no name")?;
-    let nodes = stage.nodes();
+    let nodes = context.nodes();
     ensure!(
         nodes.iter().any(|node| node.address.to_string() == founder),
-        "the founder {founder} is none of the nodes"
+        "the founder {founder} is not one of the nodes"
     );
     Ok(())
 }
 
-/// A person signs in to one of the consoles and sees the cluster as it is.
-async fn check_console(stage: &ScenarioContext) -> Result<()> {
-    let consoles = stage
+/// Signs in to one of the consoles and checks that it shows the cluster as it is.
+async fn check_console(context: &ScenarioContext) -> Result<()> {
+    let consoles = context
         .stack
         .await_containers("console", 2, Duration::from_secs(30))
         .await?;
@@ -80,12 +80,12 @@ async fn check_console(stage: &ScenarioContext) -> Result<()> {
             let nodes = view["nodes"].as_array().map_or(0, Vec::len);
             ensure!(
                 state == "healthy" && nodes == 3,
-                "it says {state} of {nodes} nodes"
+                "it reports {state} with {nodes} nodes"
             );
             Ok(())
         },
     )
     .await?;
-    print_event("both consoles run; one was asked and says healthy");
+    print_event("both consoles run; one reports the cluster as healthy");
     Ok(())
 }

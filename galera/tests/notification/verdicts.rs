@@ -1,4 +1,4 @@
-//! Single courses of a cluster, change by change.
+//! Single sequences of verdicts, change by change.
 
 use std::collections::BTreeMap;
 
@@ -68,13 +68,13 @@ impl NotificationFixture {
             reasons: vec![format!("because of {}", to.as_str())],
         };
         self.next += 1;
-        let told = self.with_context(|course, around| course.apply(change, around));
-        told.into_iter().map(|(_, notice)| notice).collect()
+        let sent = self.with_context(|tracker, context| tracker.apply(change, context));
+        sent.into_iter().map(|(_, notice)| notice).collect()
     }
 
     fn advance_to(&mut self, second: i64) -> Vec<Notification> {
-        let told = self.with_context(|course, around| course.advance(at(second), around));
-        told.into_iter().map(|(_, notice)| notice).collect()
+        let sent = self.with_context(|tracker, context| tracker.advance(at(second), context));
+        sent.into_iter().map(|(_, notice)| notice).collect()
     }
 }
 
@@ -84,7 +84,7 @@ fn verdicts(notices: &[Notification]) -> Vec<VerdictState> {
 }
 
 #[test]
-fn without_a_minimum_each_change_is_told_as_it_comes() {
+fn without_a_minimum_each_change_is_sent() {
     let mut scene = NotificationFixture::new(0, 0);
     assert!(scene.change(0, Healthy).is_empty() && scene.advance_to(0).is_empty());
     assert!(scene.change(10, Degraded).is_empty());
@@ -124,14 +124,14 @@ fn without_a_minimum_each_change_is_told_as_it_comes() {
 }
 
 #[test]
-fn what_passes_within_the_minimum_is_not_told_and_neither_is_its_end() {
+fn changes_shorter_than_the_minimum_are_not_sent() {
     let mut scene = NotificationFixture::new(30, 0);
     scene.change(0, Healthy);
     scene.change(100, Degraded);
     assert!(scene.advance_to(129).is_empty());
     assert!(scene.change(129, Healthy).is_empty());
     assert!(scene.advance_to(1_000).is_empty());
-    // Exactly the minimum is long enough, however late one looks.
+    // Exactly the minimum is long enough, however late the tracker advances.
     scene.change(2_000, Degraded);
     assert_eq!(verdicts(&scene.change(2_030, Healthy)), [Degraded]);
     assert!(scene.advance_to(2_059).is_empty());
@@ -139,7 +139,7 @@ fn what_passes_within_the_minimum_is_not_told_and_neither_is_its_end() {
 }
 
 #[test]
-fn changes_within_the_window_are_one_message() {
+fn changes_within_the_window_are_one_notification() {
     let mut scene = NotificationFixture::new(0, 60);
     scene.change(0, Healthy);
     scene.change(100, Degraded);
@@ -157,7 +157,7 @@ fn changes_within_the_window_are_one_message() {
 }
 
 #[test]
-fn maintenance_is_quiet_and_what_is_still_bad_is_told_after_it() {
+fn maintenance_mutes_until_its_end() {
     let mut scene = NotificationFixture::new(0, 0);
     scene.maintenance = vec![(100, 200)];
     scene.change(0, Healthy);
@@ -172,7 +172,7 @@ fn maintenance_is_quiet_and_what_is_still_bad_is_told_after_it() {
 }
 
 #[test]
-fn an_end_is_told_even_in_maintenance() {
+fn a_resolution_is_sent_even_in_maintenance() {
     let mut scene = NotificationFixture::new(0, 0);
     scene.change(0, Degraded);
     assert_eq!(verdicts(&scene.advance_to(0)), [Degraded]);
@@ -182,18 +182,18 @@ fn an_end_is_told_even_in_maintenance() {
 }
 
 #[test]
-fn split_brain_waits_for_nothing() {
+fn split_brain_is_sent_immediately() {
     let mut scene = NotificationFixture::new(3_600, 3_600);
     scene.maintenance = vec![(0, 1_000)];
     scene.change(0, Healthy);
     scene.change(10, SplitBrain);
-    let told = scene.advance_to(10);
-    assert_eq!(verdicts(&told), [SplitBrain]);
-    assert_eq!(told[0].severity, Severity::Critical);
+    let sent = scene.advance_to(10);
+    assert_eq!(verdicts(&sent), [SplitBrain]);
+    assert_eq!(sent[0].severity, Severity::Critical);
 }
 
 #[test]
-fn blindness_is_told_only_while_it_lasts() {
+fn unknown_is_sent_only_while_it_lasts() {
     let mut scene = NotificationFixture::new(0, 0);
     scene.change(0, Unknown);
     assert!(scene.advance_to(29).is_empty());
@@ -208,16 +208,16 @@ fn blindness_is_told_only_while_it_lasts() {
 }
 
 #[test]
-fn a_new_target_learns_what_is_bad_now() {
+fn a_new_target_receives_the_open_problem() {
     let mut scene = NotificationFixture::new(0, 0);
     scene.change(0, Degraded);
     scene.advance_to(0);
     scene.targets.insert("late".to_owned(), rules(0, 0));
-    let told = scene.with_context(|course, around| course.advance(at(100), around));
-    assert_eq!(told.len(), 1);
-    assert_eq!(told[0].0, "late");
+    let sent = scene.with_context(|tracker, context| tracker.advance(at(100), context));
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].0, "late");
     assert_eq!(
-        told[0].1.problem.as_ref().unwrap().phase,
+        sent[0].1.problem.as_ref().unwrap().phase,
         ProblemPhase::Opened
     );
     scene.tracker.retain_targets(|target| target == "late");
@@ -225,7 +225,7 @@ fn a_new_target_learns_what_is_bad_now() {
 }
 
 #[test]
-fn only_chosen_kinds_and_clusters_are_told() {
+fn only_selected_kinds_and_clusters_are_sent() {
     let mut scene = NotificationFixture::new(0, 0);
     let only = |kinds: &[NotificationKind], clusters: &[&str]| TargetRules {
         kinds: kinds.iter().copied().collect(),
@@ -247,7 +247,23 @@ fn only_chosen_kinds_and_clusters_are_told() {
         ),
     ]);
     scene.change(0, Down);
-    let told = scene.with_context(|course, around| course.advance(at(0), around));
-    let to: Vec<&str> = told.iter().map(|(target, _)| target.as_str()).collect();
+    let sent = scene.with_context(|tracker, context| tracker.advance(at(0), context));
+    let to: Vec<&str> = sent.iter().map(|(target, _)| target.as_str()).collect();
     assert_eq!(to, ["lab"]);
+}
+
+/// The tracker is stored in etcd: its field names must stay readable for every version.
+#[test]
+fn the_stored_format_is_stable() {
+    let mut fixture = NotificationFixture::new(0, 0);
+    fixture.change(0, Degraded);
+    fixture.advance_to(0);
+    let json = serde_json::to_value(&fixture.tracker).unwrap();
+    let fields: Vec<&str> = json
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(fields, ["recent", "sequence", "told", "trouble"]);
 }

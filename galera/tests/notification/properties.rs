@@ -1,4 +1,4 @@
-//! What holds for every course of a cluster and every target.
+//! Properties of notifications for any sequence of verdicts and any target.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use proptest::prelude::*;
 
 use crate::verdicts::{at, rules};
 
-/// Seconds until the next change, and what it leads to.
+/// Seconds until the next change, and its verdict.
 type Steps = Vec<(i64, VerdictState)>;
 
 fn change_steps(verdicts: Vec<VerdictState>) -> impl Strategy<Value = Steps> {
     prop::collection::vec((0_i64..40, prop::sample::select(verdicts)), 1..30)
 }
 
-/// Everything but the console's own blindness, which is not made up for afterwards.
+/// Every verdict except unknown, which is not reported in hindsight.
 fn verdicts_without_unknown() -> Vec<VerdictState> {
     let blind = |verdict: &VerdictState| *verdict != VerdictState::Unknown;
     VerdictState::ALL.into_iter().filter(blind).collect()
@@ -28,7 +28,7 @@ fn changes(steps: &Steps) -> Vec<VerdictChange> {
     let mut changes = Vec::new();
     for (pause, to) in steps {
         second += pause;
-        // A chronicle holds changes only.
+        // The history contains only changes.
         if before.replace(*to) != Some(*to) {
             changes.push(VerdictChange {
                 sequence: changes.len() as u64 + 1,
@@ -43,35 +43,35 @@ fn changes(steps: &Steps) -> Vec<VerdictChange> {
 
 const END: i64 = 100_000;
 
-/// What each target is told when somebody looks every `pause` seconds, or only when something changes.
+/// What is sent to each target when the tracker advances every `pause` seconds, or only on changes.
 fn notifications(
     changes: &[VerdictChange],
     targets: &BTreeMap<String, TargetRules>,
     pause: Option<i64>,
 ) -> Vec<(String, Notification)> {
     let cluster = "lab".parse().unwrap();
-    let around = NotificationContext {
+    let context = NotificationContext {
         cluster: &cluster,
         targets,
         in_maintenance: &|_| false,
     };
-    let (mut course, mut notices, mut clock) = (VerdictTracker::default(), Vec::new(), at(0));
+    let (mut tracker, mut notices, mut clock) = (VerdictTracker::default(), Vec::new(), at(0));
     for change in changes {
         if let Some(pause) = pause {
             while clock < change.at {
-                notices.extend(course.advance(clock, &around));
+                notices.extend(tracker.advance(clock, &context));
                 clock = clock.plus(std::time::Duration::from_secs(pause.unsigned_abs()));
             }
-            // It is kept in etcd meanwhile.
-            let kept = serde_json::to_string(&course).unwrap();
-            course = serde_json::from_str(&kept).unwrap();
+            // It is stored in etcd in between.
+            let kept = serde_json::to_string(&tracker).unwrap();
+            tracker = serde_json::from_str(&kept).unwrap();
         }
-        notices.extend(course.apply(change.clone(), &around));
+        notices.extend(tracker.apply(change.clone(), &context));
         if pause.is_some() {
-            notices.extend(course.advance(change.at, &around));
+            notices.extend(tracker.advance(change.at, &context));
         }
     }
-    notices.extend(course.advance(at(END), &around));
+    notices.extend(tracker.advance(at(END), &context));
     notices
 }
 
@@ -85,7 +85,7 @@ fn for_target<'a>(notices: &'a [(String, Notification)], target: &str) -> Vec<&'
 
 proptest! {
     #[test]
-    fn nothing_is_told_twice_and_the_last_word_is_true(
+    fn nothing_is_sent_twice_and_the_last_notification_is_true(
         steps in change_steps(VerdictState::ALL.to_vec()), minimum in 0_u32..60, window in 0_u32..60, pause in 1_i64..20,
     ) {
         let changes = changes(&steps);
@@ -104,7 +104,7 @@ proptest! {
     }
 
     #[test]
-    fn it_does_not_matter_when_one_looks(
+    fn the_times_of_advancing_do_not_matter(
         steps in change_steps(verdicts_without_unknown()), minimum in 0_u32..60, window in 0_u32..60, pause in 1_i64..20,
     ) {
         let changes = changes(&steps);
@@ -113,7 +113,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_told_lasted_and_split_brain_is_told_at_once(
+    fn only_lasting_verdicts_are_sent_and_split_brain_immediately(
         steps in change_steps(verdicts_without_unknown()), minimum in 1_u32..60,
     ) {
         let changes = changes(&steps);
@@ -126,7 +126,7 @@ proptest! {
             let id = format!("lab.{}", change.sequence);
             let is_told = ids.contains(&id.as_str());
             if change.to == VerdictState::SplitBrain {
-                // Unless the target was told so before, and its passing end was not.
+                // Unless it was already sent, and its short end was not.
                 let number = |notice: &&Notification| {
                     let (_, number) = notice.id.rsplit_once('.').unwrap();
                     number.parse::<u64>().unwrap() <= change.sequence
@@ -135,7 +135,7 @@ proptest! {
                 let last = last.map(|notice| notice.problem.as_ref().unwrap().verdict);
                 prop_assert_eq!(last, Some(VerdictState::SplitBrain), "{}", id);
             } else {
-                prop_assert!(lasted || !is_told, "{id} was told after {minimum} s");
+                prop_assert!(lasted || !is_told, "{id} was sent after {minimum} s");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What is told of a cluster's verdicts and of actions, and what never is.
+//! Which notifications are sent about verdicts and actions, and which are not.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 

@@ -1,4 +1,4 @@
-//! What the audit trail is worth telling.
+//! Notifications from the audit trail.
 
 use galera::publish::notification::audit_trail::AuditCursor;
 use galera::publish::notification::{Audience, Notification, NotificationKind, Severity};
@@ -36,12 +36,12 @@ fn requested(sequence: u64) -> AuditEntry {
 }
 
 #[test]
-fn a_request_goes_to_who_may_approve_and_its_end_to_who_asked() {
+fn a_request_is_sent_to_approvers_and_its_end_to_the_requester() {
     let mut reading = AuditCursor::default();
     let asked = reading.apply(&requested(1)).unwrap();
     assert_eq!(
         asked.title,
-        "lab: bootstrap requested by olga; it waits for approval"
+        "lab: bootstrap requested by olga; waiting for approval"
     );
     assert_eq!(asked.text, "Bootstrap n1\nReason: two nodes lost");
     assert_eq!(asked.path, "/actions/18f-1");
@@ -57,7 +57,7 @@ fn a_request_goes_to_who_may_approve_and_its_end_to_who_asked() {
         name: "olga".to_owned(),
     };
     assert_eq!(approved.audience, olga);
-    // Steps are in the trail, not in the post.
+    // Steps are recorded, but not sent.
     assert!(reading.apply(&entry(3, "r1", "action_step", &[])).is_none());
     let ended = [("state", "succeeded"), ("outcome", "n1 is Primary")];
     let ended = reading
@@ -72,22 +72,22 @@ fn a_request_goes_to_who_may_approve_and_its_end_to_who_asked() {
 }
 
 #[test]
-fn a_rejection_is_told_once() {
+fn a_rejection_is_sent_once() {
     let mut reading = AuditCursor::default();
     reading.apply(&requested(1));
-    let told: Vec<Notification> = [
+    let sent: Vec<Notification> = [
         entry(2, "anna", "action_rejected", &[]),
         entry(3, "anna", "action_ended", &[("state", "rejected")]),
     ]
     .iter()
     .filter_map(|entry| reading.apply(entry))
     .collect();
-    assert_eq!(told.len(), 1);
-    assert_eq!(told[0].id, "audit.2");
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].id, "audit.2");
 }
 
 #[test]
-fn whoever_withdraws_a_request_is_not_told_so() {
+fn a_cancelled_request_is_not_sent_to_its_requester() {
     let mut reading = AuditCursor::default();
     reading.apply(&requested(1));
     let withdrawn = reading
@@ -98,7 +98,7 @@ fn whoever_withdraws_a_request_is_not_told_so() {
 }
 
 #[test]
-fn entries_are_taken_once() {
+fn entries_are_applied_once() {
     let mut reading = AuditCursor::starting_after(5);
     assert!(reading.apply(&requested(5)).is_none());
     let asked = reading.apply(&requested(6));
@@ -127,7 +127,7 @@ fn bad_ends_and_overrides_are_critical() {
 }
 
 #[test]
-fn long_words_are_cut() {
+fn long_texts_are_truncated() {
     let outcome = "x".repeat(100_000);
     let ended = [("state", "failed"), ("outcome", outcome.as_str())];
     let notice = AuditCursor::default()

@@ -1,11 +1,11 @@
-// Starts the demo, the very lab that people see, one for each worker, and tells the tests where it is.
+// Starts one demo lab per worker and provides its addresses and accounts to the tests.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
-export interface Stage {
+export interface Lab {
   url: string;
   control: string;
   cluster: string;
@@ -13,22 +13,22 @@ export interface Stage {
   nodes: { name: string; id: string; pid: number }[];
 }
 
-/** What the running demo said of itself. */
-export function stage(): Stage {
-  const text = process.env.DEMO_STAGE;
-  if (!text) throw new Error('the demo does not run; start the tests with: npx playwright test');
-  return JSON.parse(text) as Stage;
+/** The worker's running lab. */
+export function currentLab(): Lab {
+  const text = process.env.DEMO_LAB;
+  if (!text) throw new Error('the demo is not running; start the tests with: npx playwright test');
+  return JSON.parse(text) as Lab;
 }
 
-/** Sends a command to the demo (`kill n2`, `etcd kill`, …); fails when the command does. */
+/** Sends a command such as `kill n2` or `etcd kill` to the demo. Fails if the command does. */
 export async function command(line: string): Promise<string> {
-  const answer = await fetch(stage().control, { method: 'POST', body: line });
-  const text = await answer.text();
-  if (!answer.ok) throw new Error(`${line}: ${text}`);
+  const response = await fetch(currentLab().control, { method: 'POST', body: line });
+  const text = await response.text();
+  if (!response.ok) throw new Error(`${line}: ${text}`);
   return text;
 }
 
-function demo(): string {
+function demoPath(): string {
   const cache = process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache');
   const target = process.env.CARGO_TARGET_DIR ?? join(cache, 'galera-console', 'target');
   const path = process.env.DEMO ?? join(target, 'debug', 'demo');
@@ -36,34 +36,34 @@ function demo(): string {
   return path;
 }
 
-function ended(child: ChildProcess): Promise<void> {
+function exited(child: ChildProcess): Promise<void> {
   return new Promise((resolve) => {
     if (child.exitCode !== null || child.signalCode !== null) resolve();
     child.once('exit', () => resolve());
   });
 }
 
-/** Starts a demo; the returned function ends it and fails when that does not go well. */
-export async function start(): Promise<() => Promise<void>> {
+/** Starts a demo. The returned function stops it and fails unless it exits cleanly. */
+export async function startLab(): Promise<() => Promise<void>> {
   const port = process.env.DEMO_PORT ?? '0';
-  const child = spawn(demo(), ['--json', '--control', '--port', port, '--revive-after', '0'], {
+  const child = spawn(demoPath(), ['--json', '--control', '--port', port, '--revive-after', '0'], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  let said = '';
+  let stderr = '';
   child.stderr.on('data', (data: Buffer) => {
-    said += data.toString();
+    stderr += data.toString();
     if (process.env.DEMO_VERBOSE) process.stderr.write(data);
   });
   const line = await new Promise<string>((resolve, reject) => {
     createInterface({ input: child.stdout }).once('line', resolve);
     child.once('error', reject);
-    child.once('exit', (code) => reject(new Error(`the demo ended with ${code}:\n${said}`)));
+    child.once('exit', (code) => reject(new Error(`the demo exited with ${code}:\n${stderr}`)));
   });
-  process.env.DEMO_STAGE = line;
+  process.env.DEMO_LAB = line;
   return async () => {
     child.removeAllListeners('exit');
     child.kill('SIGINT');
-    await ended(child);
-    if (child.exitCode !== 0) throw new Error(`the demo ended with ${child.exitCode ?? child.signalCode}:\n${said}`);
+    await exited(child);
+    if (child.exitCode !== 0) throw new Error(`the demo exited with ${child.exitCode ?? child.signalCode}:\n${stderr}`);
   };
 }
