@@ -99,9 +99,11 @@ lint: ## Formatting, clippy for host and wasm, documentation, shell scripts, ale
 	@$(STEP) "Shell scripts" "fix what shellcheck reports above" \
 	  shellcheck --external-sources --source-path=scripts $$(grep -lE '^#!.*(bash|sh)$$|^# shellcheck shell' -r scripts .ci deploy)
 	@$(STEP) "Dependencies" "see deny.toml" \
-	  cargo deny --locked --offline check bans licenses sources
+	  cargo deny --locked check bans licenses sources
 	@$(STEP) "Wording and invariants" "write what is suggested above (CONTRIBUTING.md)" \
 	  cargo run --quiet --locked -p xtask -- prose
+	@$(STEP) "Arrows" "cut the circle above, or allow the arrow in [workspace.metadata.arrows] of Cargo.toml" \
+	  cargo run --quiet --locked -p xtask -- arrows
 	@$(STEP) "Alert rules" "fix what promtool reports above" \
 	  promtool check rules deploy/prometheus/alerts.yml
 	@$(STEP) "Alert rules against recorded series" "fix the rule or the expectation that promtool reports above" \

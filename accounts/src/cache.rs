@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use console_core::keyspace::AccountKeys;
 use console_core::session::{Principal, SessionGuard};
 use galera::Timestamp;
 use galera::publish::notification::Audience;
-use registry::{KeyChange, LeaseId, Registry, RegistryEntry, WatchEvent};
+use registry::{Error, KeyMirror, LeaseId, Registry, RegistryEntry, WatchEvent};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -152,8 +153,8 @@ impl AccountCache {
 
     /// Watches etcd and keeps the cache current until `shutdown`.
     pub async fn run(self, registry: Registry, shutdown: CancellationToken) {
-        let users_prefix = format!("{}/users/", self.prefix);
-        let sessions_prefix = format!("{}/sessions/", self.prefix);
+        let users_prefix = AccountKeys::new(&self.prefix).users();
+        let sessions_prefix = AccountKeys::new(&self.prefix).sessions();
         let mut users = registry.watch(users_prefix.clone());
         let mut sessions = registry.watch(sessions_prefix.clone());
         let mut keys = registry.watch(signing_key(&self.prefix));
@@ -198,105 +199,34 @@ impl AccountCache {
 
     fn apply_users_event(&self, prefix: &str, event: WatchEvent, now: Timestamp) {
         let mut state = self.write();
-        match event {
-            WatchEvent::Reset { entries, revision } => {
-                let read = |entry: &RegistryEntry| {
-                    Some((
-                        parse_user_key(prefix, &entry.key)?,
-                        entry.mod_revision,
-                        parse_user(entry)?,
-                    ))
-                };
-                state.reset_users(entries.iter().filter_map(read), revision, now);
-                state.etcd_error = None;
-            }
-            WatchEvent::Changes { changes, .. } => {
-                for change in changes {
-                    // An unreadable record grants no access.
-                    let (key, record, revision) = match &change {
-                        KeyChange::Put(entry) => {
-                            (&entry.key, parse_user(entry), entry.mod_revision)
-                        }
-                        KeyChange::Delete { key, revision } => (key, None, *revision),
-                    };
-                    if let Some(name) = parse_user_key(prefix, key) {
-                        state.apply_user_change(name, record, revision, now);
-                    }
-                }
-            }
-            WatchEvent::Unreachable { error, .. } => state.etcd_error = Some(error.to_string()),
-            WatchEvent::Reachable => state.etcd_error = None,
-        }
+        let mut mirror = UserMirror {
+            state: &mut state,
+            prefix,
+            now,
+        };
+        event.apply_to(&mut mirror);
         state.end_stale_sessions(now);
     }
 
     fn apply_sessions_event(&self, prefix: &str, event: WatchEvent, now: Timestamp) {
         let mut state = self.write();
-        match event {
-            WatchEvent::Reset { entries, .. } => {
-                let listed: HashMap<Uuid, (SessionRecord, LeaseId)> = entries
-                    .iter()
-                    .filter_map(|entry| parse_session(prefix, entry))
-                    .collect();
-                let gone: Vec<Uuid> = state
-                    .sessions
-                    .iter()
-                    .filter(|(id, session)| {
-                        let fresh = session
-                            .unconfirmed_since
-                            .is_some_and(|at| at.age(now) < CONFIRMATION_TIMEOUT);
-                        !listed.contains_key(id) && !fresh
-                    })
-                    .map(|(id, _)| *id)
-                    .collect();
-                for id in gone {
-                    state.remove_session(id);
-                }
-                for (id, (record, lease)) in listed {
-                    state.put_session(id, record, lease, None);
-                }
-                state.sessions_loaded = true;
-            }
-            WatchEvent::Changes { changes, .. } => {
-                for change in changes {
-                    match change {
-                        KeyChange::Put(entry) => {
-                            if let Some((id, (record, lease))) = parse_session(prefix, &entry) {
-                                state.put_session(id, record, lease, None);
-                            }
-                        }
-                        KeyChange::Delete { key, .. } => {
-                            if let Some(id) = parse_session_id(prefix, &key) {
-                                state.remove_session(id);
-                            }
-                        }
-                    }
-                }
-            }
-            WatchEvent::Unreachable { .. } | WatchEvent::Reachable => {}
-        }
+        let mut mirror = SessionMirror {
+            state: &mut state,
+            prefix,
+            now,
+        };
+        event.apply_to(&mut mirror);
         state.end_stale_sessions(now);
     }
 
     /// Returns whether the signing key is missing and must be created.
     fn apply_key_event(&self, event: WatchEvent, missing: bool) -> bool {
-        let expected = signing_key(&self.prefix).into_bytes();
-        let mut found = None;
-        match event {
-            WatchEvent::Reset { entries, .. } => {
-                found = Some(entries.into_iter().find(|entry| entry.key == expected))
-            }
-            WatchEvent::Changes { changes, .. } => {
-                for change in changes {
-                    match change {
-                        KeyChange::Put(entry) if entry.key == expected => found = Some(Some(entry)),
-                        KeyChange::Delete { key, .. } if key == expected => found = Some(None),
-                        KeyChange::Put(_) | KeyChange::Delete { .. } => {}
-                    }
-                }
-            }
-            WatchEvent::Unreachable { .. } | WatchEvent::Reachable => {}
-        }
+        let mut mirror = SigningKeyMirror {
+            key: signing_key(&self.prefix).into_bytes(),
+            found: None,
+        };
+        event.apply_to(&mut mirror);
+        let found = mirror.found;
         let Some(entry) = found else {
             return missing;
         };
@@ -317,6 +247,133 @@ impl AccountCache {
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, AccountCacheState> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Applies changes of accounts. An unreadable record grants no access.
+struct UserMirror<'a> {
+    state: &'a mut AccountCacheState,
+    prefix: &'a str,
+    now: Timestamp,
+}
+
+impl UserMirror<'_> {
+    fn change(&mut self, key: &[u8], record: Option<UserRecord>, revision: i64) {
+        if let Some(name) = parse_user_key(self.prefix, key) {
+            self.state
+                .apply_user_change(name, record, revision, self.now);
+        }
+    }
+}
+
+impl KeyMirror for UserMirror<'_> {
+    fn clear(&mut self) {
+        self.reset(&[], 0);
+    }
+
+    fn put(&mut self, entry: &RegistryEntry) {
+        self.change(&entry.key, parse_user(entry), entry.mod_revision);
+    }
+
+    fn delete(&mut self, key: &[u8], revision: i64) {
+        self.change(key, None, revision);
+    }
+
+    fn reset(&mut self, entries: &[RegistryEntry], revision: i64) {
+        let read = |entry: &RegistryEntry| {
+            Some((
+                parse_user_key(self.prefix, &entry.key)?,
+                entry.mod_revision,
+                parse_user(entry)?,
+            ))
+        };
+        self.state
+            .reset_users(entries.iter().filter_map(read), revision, self.now);
+        self.state.etcd_error = None;
+    }
+
+    fn unreachable(&mut self, _: Timestamp, error: &Error) {
+        self.state.etcd_error = Some(error.to_string());
+    }
+
+    fn reachable(&mut self) {
+        self.state.etcd_error = None;
+    }
+}
+
+/// Applies changes of sessions; a listing does not remove sessions that are not yet confirmed.
+struct SessionMirror<'a> {
+    state: &'a mut AccountCacheState,
+    prefix: &'a str,
+    now: Timestamp,
+}
+
+impl KeyMirror for SessionMirror<'_> {
+    fn clear(&mut self) {
+        self.reset(&[], 0);
+    }
+
+    fn put(&mut self, entry: &RegistryEntry) {
+        if let Some((id, (record, lease))) = parse_session(self.prefix, entry) {
+            self.state.put_session(id, record, lease, None);
+        }
+    }
+
+    fn delete(&mut self, key: &[u8], _: i64) {
+        if let Some(id) = parse_session_id(self.prefix, key) {
+            self.state.remove_session(id);
+        }
+    }
+
+    fn reset(&mut self, entries: &[RegistryEntry], _: i64) {
+        let Self { state, prefix, now } = self;
+        let listed: HashMap<Uuid, (SessionRecord, LeaseId)> = entries
+            .iter()
+            .filter_map(|entry| parse_session(prefix, entry))
+            .collect();
+        let gone: Vec<Uuid> = state
+            .sessions
+            .iter()
+            .filter(|(id, session)| {
+                let fresh = session
+                    .unconfirmed_since
+                    .is_some_and(|at| at.age(*now) < CONFIRMATION_TIMEOUT);
+                !listed.contains_key(id) && !fresh
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            state.remove_session(id);
+        }
+        for (id, (record, lease)) in listed {
+            state.put_session(id, record, lease, None);
+        }
+        state.sessions_loaded = true;
+    }
+}
+
+/// Finds the key that signs sessions.
+struct SigningKeyMirror {
+    key: Vec<u8>,
+    /// The newest state in the event: its entry, or that it is missing.
+    found: Option<Option<RegistryEntry>>,
+}
+
+impl KeyMirror for SigningKeyMirror {
+    fn clear(&mut self) {
+        self.found = Some(None);
+    }
+
+    fn put(&mut self, entry: &RegistryEntry) {
+        if entry.key == self.key {
+            self.found = Some(Some(entry.clone()));
+        }
+    }
+
+    fn delete(&mut self, key: &[u8], _: i64) {
+        if key == self.key {
+            self.found = Some(None);
+        }
     }
 }
 

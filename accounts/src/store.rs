@@ -1,5 +1,6 @@
 //! Accounts in etcd: every change is a compare-and-swap, and the last administrator cannot be removed by accident.
 
+use console_core::keyspace::AccountKeys;
 use galera::Timestamp;
 use galera::access::Role;
 use registry::{Precondition, Registry, RegistryEntry, Transaction, TransactionOutcome, WriteOp};
@@ -54,17 +55,17 @@ pub struct AccountStore {
 
 /// The etcd key of an account.
 pub(super) fn user_key(state_prefix: &str, name: &UserName) -> String {
-    format!("{state_prefix}/users/{name}")
+    AccountKeys::new(state_prefix).user(name.as_str())
 }
 
 /// The etcd key of a session.
 pub(super) fn session_key(state_prefix: &str, id: Uuid) -> String {
-    format!("{state_prefix}/sessions/{id}")
+    AccountKeys::new(state_prefix).session(id)
 }
 
 /// The etcd key of the signing key.
 pub(super) fn signing_key(state_prefix: &str) -> String {
-    format!("{state_prefix}/keys/session")
+    AccountKeys::new(state_prefix).signing_key()
 }
 
 impl AccountStore {
@@ -271,7 +272,7 @@ impl AccountStore {
     }
 
     async fn load_users(&self) -> Result<UserEntries, AccountStoreError> {
-        let prefix = format!("{}/users/", self.state_prefix);
+        let prefix = AccountKeys::new(&self.state_prefix).users();
         let listing = self.registry.list(prefix.clone()).await?;
         let named = listing.entries.into_iter().filter_map(|entry| {
             let name = parse_user_key(&prefix, &entry.key)?;

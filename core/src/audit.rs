@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use galera::record::audit::{AuditEntry, AuditRecord, append};
 use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp};
 
+use crate::keyspace;
 pub use csv::{csv_cell, to_csv};
+
 pub use page::{AUDIT_PAGE_MAX, AuditTrailFilter};
 
 /// Entries per block.
@@ -61,18 +63,15 @@ impl AuditTrail {
     }
 
     fn head_key(&self) -> String {
-        format!("{}/audit/head", self.state_prefix)
+        keyspace::audit_head(&self.state_prefix)
     }
 
     fn block_prefix(&self, block: u64) -> String {
-        format!("{}/audit/entries/{block:012}/", self.state_prefix)
+        keyspace::audit_block(&self.state_prefix, block)
     }
 
     fn entry_key(&self, sequence: u64) -> String {
-        format!(
-            "{}{sequence:012}",
-            self.block_prefix(sequence / BLOCK_ENTRIES)
-        )
+        keyspace::audit_entry(&self.state_prefix, sequence / BLOCK_ENTRIES, sequence)
     }
 
     /// Appends an entry on its own.

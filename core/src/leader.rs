@@ -6,10 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use registry::{CreateOutcome, KeyChange, Lease, Precondition, Registry, WatchEvent};
+use registry::{
+    CreateOutcome, KeyMirror, Lease, Precondition, Registry, RegistryEntry, WatchEvent,
+};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+
+use crate::keyspace;
 
 /// How long a crashed leader blocks the election of another.
 const TTL: Duration = Duration::from_secs(10);
@@ -51,7 +55,7 @@ pub fn campaign(
     let (term_sender, leadership) = watch::channel(None);
     let candidate = Candidate {
         registry,
-        key: format!("{}/leader", state_prefix.trim_end_matches('/')).into_bytes(),
+        key: keyspace::leader(state_prefix).into_bytes(),
         replica,
         term_sender,
     };
@@ -74,7 +78,7 @@ impl Candidate {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 event = events.next() => match event {
-                    Some(event) => vacant = self.is_vacant(&event).unwrap_or(vacant),
+                    Some(event) => vacant = self.is_vacant(event).unwrap_or(vacant),
                     None => break,
                 },
                 () = wait_until_lost(&mut led) => led = None,
@@ -110,27 +114,15 @@ impl Candidate {
     }
 
     /// Whether there is no leader after `event`; `None` if the event does not show it.
-    fn is_vacant(&self, event: &WatchEvent) -> Option<bool> {
-        match event {
-            WatchEvent::Reset { entries, .. } => {
-                Some(!entries.iter().any(|entry| entry.key == self.key))
-            }
-            WatchEvent::Changes { changes, .. } => {
-                changes.iter().rev().find_map(|change| match change {
-                    KeyChange::Put(entry) => (entry.key == self.key).then_some(false),
-                    KeyChange::Delete { key, revision } => {
-                        // A deletion from an earlier term, delivered after ours began.
-                        let ours = self
-                            .term_sender
-                            .borrow()
-                            .as_ref()
-                            .map_or(0, |term| term.revision);
-                        (*key == self.key && *revision > ours).then_some(true)
-                    }
-                })
-            }
-            WatchEvent::Reachable | WatchEvent::Unreachable { .. } => None,
-        }
+    fn is_vacant(&self, event: WatchEvent) -> Option<bool> {
+        let term = self.term_sender.borrow();
+        let mut mirror = LeaderKeyMirror {
+            key: &self.key,
+            own_revision: term.as_ref().map_or(0, |term| term.revision),
+            vacant: None,
+        };
+        event.apply_to(&mut mirror);
+        mirror.vacant
     }
 
     /// Becomes the leader unless another replica was faster.
@@ -163,6 +155,31 @@ impl Candidate {
                 let _ = lease.revoke().await;
                 None
             }
+        }
+    }
+}
+
+struct LeaderKeyMirror<'a> {
+    key: &'a [u8],
+    own_revision: i64,
+    vacant: Option<bool>,
+}
+
+impl KeyMirror for LeaderKeyMirror<'_> {
+    fn clear(&mut self) {
+        self.vacant = Some(true);
+    }
+
+    fn put(&mut self, entry: &RegistryEntry) {
+        if entry.key == self.key {
+            self.vacant = Some(false);
+        }
+    }
+
+    fn delete(&mut self, key: &[u8], revision: i64) {
+        // Not a deletion from an earlier term, delivered after ours began.
+        if key == self.key && revision > self.own_revision {
+            self.vacant = Some(true);
         }
     }
 }

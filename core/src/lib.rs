@@ -2,7 +2,10 @@
 
 pub mod audit;
 pub mod clock;
+pub mod keyspace;
 pub mod leader;
 pub mod net;
 pub mod published;
+pub mod repository;
 pub mod session;
+pub mod tasks;

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use console_core::keyspace::{HistoryKeys, LiveKey};
 use galera::{ClusterName, Timestamp};
 use registry::{KeyChange, RegistryEntry};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::cluster_log::{ClusterLog, LogHead};
-use super::keys::{HistoryKeys, LiveKey};
 
 /// The logs of all clusters.
 pub(super) type ClusterLogs = Arc<BTreeMap<ClusterName, Arc<ClusterLog>>>;

@@ -14,7 +14,6 @@ mod cache;
 mod cluster_log;
 mod csv;
 mod gap_filling;
-mod keys;
 mod metrics;
 mod page;
 mod recorder;
@@ -25,6 +24,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use console_core::keyspace::HistoryKeys;
 use console_core::leader::Leadership;
 use galera::record::uptime::{self, UptimeDay};
 use galera::view::VerdictState;
@@ -37,7 +37,6 @@ use tokio_util::sync::CancellationToken;
 pub use block::{EVENTS_PER_BLOCK, decode, encode};
 pub use cluster_log::LogHead;
 pub use csv::events_csv;
-pub use keys::HistoryKeys;
 pub use page::{HistoryQuery, PAGE_MAX};
 
 use cache::ClusterLogs;

@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use console_core::keyspace::HistoryKeys;
 use galera::publish::api::HistoryPage;
 use galera::record::history::{ChangeKind, HistoryEvent};
 use galera::{ClusterName, NodeId, Timestamp};
 use registry::Registry;
 
 use super::cluster_log::ClusterLog;
-use super::keys::HistoryKeys;
 use super::{EventHistory, HistoryError, block};
 
 /// Maximum number of events in a page.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use console_core::clock::now;
+use console_core::keyspace::HistoryKeys;
 use console_core::leader::{Leadership, Term};
 use console_core::published::Published;
 use galera::record::history::change_tracker::ChangeTracker;
@@ -18,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::cache::{ClusterLogs, HistoryCache};
 use super::cluster_log::ClusterLog;
-use super::keys::HistoryKeys;
 use super::metrics::HistoryMetrics;
 use super::{HistoryError, HistorySettings, LatestSequences};
 

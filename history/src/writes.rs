@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use console_core::clock::now;
+use console_core::keyspace::HistoryKeys;
 use futures::future::join_all;
 use galera::record::history::HistoryEvent;
 use galera::record::uptime::{Date, UptimeDay};
@@ -15,7 +16,6 @@ use tokio::time::Instant;
 use super::HistoryError;
 use super::cache::ObservedUntilRecord;
 use super::cluster_log::{ClusterLog, LogHead};
-use super::keys::HistoryKeys;
 use super::recorder::{Recorder, RecordingTerm};
 
 /// How often the recording replica writes until when it observed.

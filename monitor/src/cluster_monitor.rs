@@ -10,13 +10,14 @@ use galera::judge::known_positions::KnownPositions;
 use galera::observe::observation::Evidence;
 use galera::view::{ClusterStatus, ClusterView, RegistryHealth};
 use galera::{ClusterName, NodeId, Timestamp};
-use registry::{KeyChange, LeaseId, RegistryEntry};
+use registry::LeaseId;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::debounce::Debounce;
 use super::expected_members::{ExpectedMembersSender, ExpectedMembersUpdate};
+use super::input::MonitorInput;
 use super::known_positions::{self, KnownPositionsSender};
 use super::lease_lookup::{LeaseLookup, LeaseLookupSender};
 use super::metrics::MonitorMetrics;
@@ -36,21 +37,6 @@ const JITTER: Duration = Duration::from_millis(100);
 const REPORT_DELAY_MAX: Duration = Duration::from_millis(500);
 /// Time after which unconfirmed expected members are sent again.
 const MEMBERS_RETRY: Duration = Duration::from_secs(5);
-
-/// A monitor's inputs other than probe reports.
-#[derive(Debug)]
-pub(super) enum MonitorInput {
-    /// Every key of the cluster.
-    Reset(Vec<RegistryEntry>),
-    /// Changes of some of them.
-    Changes(Vec<KeyChange>),
-    /// The recorded expected members.
-    ExpectedMembers(BTreeSet<NodeId>),
-    /// The recorded positions.
-    KnownPositions(Box<KnownPositions>),
-    /// The granted time to live of a lease, in seconds.
-    LeaseTtl { lease: LeaseId, ttl: u64 },
-}
 
 /// What a monitor needs besides its inputs.
 pub(super) struct MonitorContext {

@@ -19,8 +19,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::MonitorSettings;
-use super::cluster_monitor::{self, ClusterMonitor, InputChannels, MonitorContext, MonitorInput};
+use super::cluster_monitor::{self, ClusterMonitor, InputChannels, MonitorContext};
 use super::expected_members::{self, ExpectedMembersSender};
+use super::input::MonitorInput;
 use super::key_index::KeyIndex;
 use super::known_positions::{self, KnownPositionsSender};
 use super::lease_lookup::{self, LeaseLookupSender};

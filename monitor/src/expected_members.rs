@@ -35,7 +35,7 @@ pub(super) type ExpectedMembersSender = mpsc::Sender<ExpectedMembersUpdate>;
 
 /// Prefix under which the members of all clusters are stored.
 pub(super) fn prefix(state_prefix: &str) -> String {
-    format!("{}/expected/", state_prefix.trim_end_matches('/'))
+    console_core::keyspace::expected_members(state_prefix)
 }
 
 /// The cluster of `key`; `None` when the key is not under this prefix.

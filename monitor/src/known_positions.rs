@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use console_core::keyspace;
 use galera::ClusterName;
 use galera::judge::known_positions::KnownPositions;
 use registry::{Error, Registry};
@@ -20,11 +21,11 @@ pub(super) type KnownPositionsSender = mpsc::Sender<(ClusterName, KnownPositions
 
 /// Prefix under which the positions of all clusters are stored.
 pub(super) fn prefix(state_prefix: &str) -> String {
-    format!("{}/positions/", state_prefix.trim_end_matches('/'))
+    keyspace::known_positions(state_prefix)
 }
 
 fn key(state_prefix: &str, cluster: &ClusterName) -> String {
-    format!("{}{cluster}", prefix(state_prefix))
+    keyspace::known_positions_of(state_prefix, cluster)
 }
 
 /// The cluster of `key`; `None` when the key is not under this prefix.

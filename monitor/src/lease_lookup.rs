@@ -7,7 +7,7 @@ use registry::{LeaseId, Registry};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::cluster_monitor::MonitorInput;
+use super::input::MonitorInput;
 
 /// Lookups in the queue; further ones are dropped and requested again with the next reset.
 const QUEUE: usize = 256;

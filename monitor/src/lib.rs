@@ -13,6 +13,7 @@ mod converge;
 mod debounce;
 mod discovery;
 mod expected_members;
+mod input;
 mod key_index;
 mod known_positions;
 mod lease_lookup;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 
 use console_core::clock::now;
 use console_core::published::Published;
+use console_core::tasks::Tasks;
 use galera::ClusterName;
 use galera::observe::registration::RegistryKeys;
 use galera::publish::api::Overview;
@@ -42,7 +44,6 @@ use galera::view::{ClusterView, RegistryHealth, RegistryView};
 use registry::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use publisher::{ClusterDirectory, ClusterFeed, ClusterPublisher, ViewEvent, ViewPublisher};
@@ -88,15 +89,11 @@ impl fmt::Debug for Monitor {
 }
 
 impl Monitor {
-    /// Starts watching the registry and probing the databases, on `tracker` and until `shutdown`. Returns
-    /// immediately; neither etcd nor any database needs to answer.
+    /// Starts watching the registry and probing the databases, as `tasks`. Returns immediately; neither etcd nor any
+    /// database needs to answer.
     #[must_use]
-    pub fn start(
-        settings: MonitorSettings,
-        registry: Registry,
-        tracker: TaskTracker,
-        shutdown: CancellationToken,
-    ) -> Self {
+    pub fn start(settings: MonitorSettings, registry: Registry, tasks: &Tasks) -> Self {
+        let Tasks { tracker, shutdown } = tasks.clone();
         let settings = Arc::new(settings);
         let publisher = Arc::new(ViewPublisher::new());
         let metrics = Arc::new(MonitorMetrics::default());

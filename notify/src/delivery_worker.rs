@@ -82,7 +82,7 @@ impl DeliveryWorker {
             let wait = wake.map(|at| now().age(at));
             tokio::select! {
                 event = outbox.next() => match event {
-                    Some(event) => queues.apply(event),
+                    Some(event) => { event.apply_to(&mut queues); }
                     None => return,
                 },
                 Some(FinishedJob { target, update }) = in_flight.next(), if !in_flight.is_empty() => {

@@ -14,7 +14,6 @@
 mod delivery_worker;
 mod dispatcher;
 mod egress;
-mod keys;
 mod outbox;
 mod sender;
 mod service;
@@ -29,14 +28,15 @@ use std::sync::Arc;
 
 use accounts::AccountCache;
 use console_core::audit::AuditTrail;
+use console_core::keyspace::NotifyKeys;
 use console_core::leader::Leadership;
 use console_core::net::PublicUrl;
+use console_core::tasks::Tasks;
 use galera::{ClusterName, Timestamp};
 use history::EventHistory;
 use ipnet::IpNet;
 use registry::Registry;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 pub use sender::{SmtpConfig, SmtpTls, parse_sender as mail_sender};
 pub use service::{DeliveryQuery, NotifyError};
@@ -45,7 +45,6 @@ pub use target_request::{InvalidTarget, TargetRequest, parse_email_address};
 use delivery_worker::DeliveryWorker;
 use dispatcher::Dispatcher;
 use egress::EgressPolicy;
-use keys::NotifyKeys;
 use sender::{Mailer, NotificationSender};
 use target_cache::TargetCache;
 use webhook_client::WebhookClient;
@@ -111,9 +110,9 @@ impl NotificationService {
         registry: Registry,
         sources: NotifySources,
         leadership: Leadership,
-        tracker: &TaskTracker,
-        shutdown: &CancellationToken,
+        tasks: &Tasks,
     ) -> Result<Self, String> {
+        let Tasks { tracker, shutdown } = tasks;
         let keys = NotifyKeys::new(&settings.state_prefix);
         let ca = settings.ca_file.as_deref();
         let mailer = settings

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
+use console_core::keyspace::NotifyKeys;
 use galera::Timestamp;
 use galera::publish::notification::Notification;
 use galera::publish::notification::delivery::{Delivery, DeliveryAttempt, DeliveryState};
 use rand::Rng;
 use registry::{Precondition, Registry, RegistryEntry, Transaction, WriteOp};
-
-use super::keys::NotifyKeys;
 
 /// A delivery fails when it was not accepted for this long.
 pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(86_400);

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use console_core::keyspace::NotifyKeys;
 use galera::publish::notification::TargetRules;
-use registry::{KeyChange, Registry, RegistryEntry, WatchEvent};
+use registry::{KeyMirror, Registry, RegistryEntry, WatchEvent};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::keys::NotifyKeys;
 use super::target::TargetRecord;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,16 +36,8 @@ impl TargetCache {
         let (sender, snapshot) = watch::channel(None);
         let prefix = keys.targets();
         let task = async move {
-            let mut events = registry.watch(prefix.clone());
-            loop {
-                tokio::select! {
-                    () = shutdown.cancelled() => return,
-                    event = events.next() => match event {
-                        Some(event) => apply(&sender, &prefix, event),
-                        None => return,
-                    },
-                }
-            }
+            let apply = |event: WatchEvent| apply(&sender, &prefix, event);
+            registry.reflect(prefix.as_str(), &shutdown, apply).await;
         };
         (Self { snapshot }, task)
     }
@@ -68,28 +60,37 @@ pub(super) fn enabled_rules(
 }
 
 fn apply(sender: &watch::Sender<TargetsSnapshot>, prefix: &str, event: WatchEvent) {
-    match event {
-        WatchEvent::Reset { entries, .. } => {
-            let all = entries
-                .iter()
-                .filter_map(|entry| parse_target(prefix, entry));
-            sender.send_replace(Some(Arc::new(all.collect())));
+    sender.send_if_modified(|snapshot| {
+        let mut mirror = TargetMirror {
+            prefix,
+            targets: snapshot.as_deref().cloned().unwrap_or_default(),
+        };
+        let changed = event.apply_to(&mut mirror);
+        if changed {
+            *snapshot = Some(Arc::new(mirror.targets));
         }
-        WatchEvent::Changes { changes, .. } => sender.send_modify(|snapshot| {
-            let mut all = snapshot.as_deref().cloned().unwrap_or_default();
-            for change in changes {
-                match change {
-                    KeyChange::Put(entry) => all.extend(parse_target(prefix, &entry)),
-                    KeyChange::Delete { key, .. } => {
-                        if let Some(id) = id_of(prefix, &key) {
-                            all.remove(id);
-                        }
-                    }
-                }
-            }
-            *snapshot = Some(Arc::new(all));
-        }),
-        WatchEvent::Reachable | WatchEvent::Unreachable { .. } => {}
+        changed
+    });
+}
+
+struct TargetMirror<'a> {
+    prefix: &'a str,
+    targets: BTreeMap<String, CachedTarget>,
+}
+
+impl KeyMirror for TargetMirror<'_> {
+    fn clear(&mut self) {
+        self.targets.clear();
+    }
+
+    fn put(&mut self, entry: &RegistryEntry) {
+        self.targets.extend(parse_target(self.prefix, entry));
+    }
+
+    fn delete(&mut self, key: &[u8], _: i64) {
+        if let Some(id) = id_of(self.prefix, key) {
+            self.targets.remove(id);
+        }
     }
 }
 

@@ -57,8 +57,8 @@ pub enum Error {
         /// etcd's reason.
         cause: String,
     },
-    /// Somebody else changed the key since it was read.
-    #[error("{key:?} was changed by somebody else in the meantime; read it again")]
+    /// Another writer changed the key since it was read.
+    #[error("{key:?} was changed by another writer in the meantime; read it again")]
     Conflict {
         /// The key, as far as it is text.
         key: String,

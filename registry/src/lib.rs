@@ -11,6 +11,7 @@ mod error;
 mod lease;
 #[cfg(feature = "memory")]
 pub mod memory;
+mod mirror;
 mod read;
 mod secret;
 mod settings;
@@ -20,6 +21,7 @@ mod watch;
 pub use entry::{LeaseId, Listing, RegistryEntry};
 pub use error::Error;
 pub use lease::{Lease, LeaseInfo, LeaseLostReason};
+pub use mirror::KeyMirror;
 pub use read::MemberStatus;
 pub use secret::Secret;
 pub use settings::EtcdSettings;

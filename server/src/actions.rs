@@ -15,8 +15,9 @@ mod audit_records;
 mod cache;
 mod cluster_access;
 mod executor;
-mod keys;
+mod ids;
 mod lock;
+mod metrics;
 mod planner;
 mod rate_limit;
 mod reconciler;
@@ -40,7 +41,7 @@ pub use cache::{ActionsSnapshot, PublishedAction};
 pub use cluster_access::{
     ClusterAccess, ClusterEvidence, MonitorClusterAccess, RecoveryCredentials, StatementChannel,
 };
-pub(crate) use keys::{is_valid_id, new_id};
+pub(crate) use ids::{is_valid_id, new_id};
 pub use service::{ActionDecision, ActionProposal, ActionQuery, ActionService, BreakGlassProposal};
 
 /// Settings of [`ActionService`].

@@ -75,7 +75,7 @@ impl From<EmbeddedEtcdError> for CliError {
 impl From<StartError> for CliError {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::Site(_) | StartError::Registry(_) | StartError::Notify(_) => {
+            StartError::Site(_) | StartError::Registry(_) | StartError::Build(_) => {
                 Self::new(ExitReason::Usage, error)
             }
             StartError::Listen {

@@ -15,6 +15,7 @@ mod fragments;
 mod headers;
 mod health;
 mod identity;
+mod metrics;
 mod notification_forms;
 mod notifications;
 mod origin;

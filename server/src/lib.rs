@@ -6,6 +6,7 @@
 pub mod actions;
 pub mod assets;
 pub mod cli;
+pub mod composition;
 pub mod config;
 pub mod http;
 pub mod live;

@@ -1,100 +1,142 @@
-//! What the console says about itself and about the clusters, as OpenMetrics text for Prometheus.
-//!
-//! Each part registers its own families; here they come together, with those of actions and leadership.
+//! What the gateway's own work tells Prometheus: requests and live connections.
 
-mod web;
-
-use std::time::Duration;
-
-use console_core::clock::now;
-use galera::Timestamp;
-use galera::recover::action::Action;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::info::Info;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::actions::ActionsSnapshot;
-use crate::http::AppContext;
-
-pub use web::WebMetrics;
-
-/// The media type of [`render`]'s text.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-const PREFIX: &str = "galera_console";
-/// How long an action that ended is spoken of: long enough for an alert to be seen.
-const RECENT_WINDOW: Duration = Duration::from_secs(3600);
+/// Seconds. Answers come from memory; sign-in takes as long as its password hash.
+const HTTP_BUCKETS: [f64; 9] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0];
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ActionLabels {
-    cluster: String,
-    state: &'static str,
+struct RequestLabels {
+    method: String,
+    route: String,
+    status: u16,
 }
 
-/// Everything as OpenMetrics text ([`CONTENT_TYPE`]).
-#[must_use]
-pub fn render(app: &AppContext) -> String {
-    let mut registry = Registry::with_prefix(PREFIX);
-    let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-    registry.register("build", "The running program", build);
-    app.monitor.register_metrics(&mut registry);
-    app.history.register_metrics(&mut registry);
-    app.metrics.register(&mut registry);
-    let actions = app.actions.subscribe();
-    let shelf = actions.borrow();
-    registry.register(
-        "open_actions",
-        "Actions that wait for somebody or are being carried out, by cluster and state",
-        open_actions(&shelf),
-    );
-    registry.register(
-        "recent_actions",
-        "Actions that ended within the last hour, by cluster and final state",
-        recent_actions(&shelf, now()),
-    );
-    let leader: Gauge = Gauge::default();
-    leader.set(i64::from(app.leadership.borrow().is_some()));
-    registry.register(
-        "leader",
-        "Whether this replica leads (1) or not (0); one of all replicas does",
-        leader,
-    );
-    let mut text = String::new();
-    if let Err(error) = encode(&mut text, &registry) {
-        // Writing to a string cannot fail; a scrape that is cut short lacks its end mark and is refused by Prometheus.
-        tracing::error!(%error, "Metrics could not be written");
-    }
-    text
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DirectionLabels {
+    direction: &'static str,
 }
 
-fn open_actions(shelf: &ActionsSnapshot) -> Family<ActionLabels, Gauge> {
-    let open = Family::<ActionLabels, Gauge>::default();
-    for shown in shelf.open() {
-        open.get_or_create(&labels_of(&shown.value.action)).inc();
-    }
-    open
+/// The counters of requests and of live connections; cheap to update from anywhere.
+#[derive(Debug)]
+pub struct WebMetrics {
+    live_connections: Gauge,
+    live_messages: Family<DirectionLabels, Counter>,
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Histogram,
 }
 
-fn recent_actions(shelf: &ActionsSnapshot, now: Timestamp) -> Family<ActionLabels, Gauge> {
-    let recent = Family::<ActionLabels, Gauge>::default();
-    for shown in shelf.newest_first() {
-        let action = &shown.value.action;
-        if action
-            .ended_at
-            .is_some_and(|at| at.age(now) < RECENT_WINDOW)
-        {
-            recent.get_or_create(&labels_of(action)).inc();
+impl Default for WebMetrics {
+    fn default() -> Self {
+        Self {
+            live_connections: Gauge::default(),
+            live_messages: Family::default(),
+            requests: Family::default(),
+            request_seconds: Histogram::new(HTTP_BUCKETS),
         }
     }
-    recent
 }
 
-fn labels_of(action: &Action) -> ActionLabels {
-    ActionLabels {
-        cluster: action.cluster.to_string(),
-        state: action.state.as_str(),
+impl WebMetrics {
+    /// Counts an HTTP answer; `route` is the matched pattern, never the path itself, which anybody can vary.
+    pub(crate) fn http_request(&self, method: &str, route: &str, status: u16, seconds: f64) {
+        let labels = RequestLabels {
+            method: method.to_owned(),
+            route: route.to_owned(),
+            status,
+        };
+        self.requests.get_or_create(&labels).inc();
+        self.request_seconds.observe(seconds);
+    }
+
+    /// Counts a WebSocket connection until the guard is dropped.
+    #[must_use]
+    pub(crate) fn live_connection(&self) -> impl Drop + Send + use<> {
+        self.live_connections.inc();
+        Connected(self.live_connections.clone())
+    }
+
+    /// Counts a WebSocket message to a viewer.
+    pub(crate) fn live_sent(&self) {
+        self.live_messages
+            .get_or_create(&DirectionLabels { direction: "sent" })
+            .inc();
+    }
+
+    /// Counts a WebSocket message from a viewer.
+    pub(crate) fn live_received(&self) {
+        self.live_messages
+            .get_or_create(&DirectionLabels {
+                direction: "received",
+            })
+            .inc();
+    }
+
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "live_connections",
+            "Open WebSocket connections",
+            self.live_connections.clone(),
+        );
+        registry.register(
+            "live_messages",
+            "WebSocket messages",
+            self.live_messages.clone(),
+        );
+        registry.register(
+            "http_requests",
+            "HTTP answers by route and status",
+            self.requests.clone(),
+        );
+        registry.register(
+            "http_request_duration_seconds",
+            "Time from a request to its answer",
+            self.request_seconds.clone(),
+        );
+    }
+}
+
+struct Connected(Gauge);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    fn text(metrics: &WebMetrics) -> String {
+        let mut registry = Registry::with_prefix("galera_console");
+        metrics.register(&mut registry);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        text
+    }
+
+    #[test]
+    fn a_closed_connection_is_counted_no_more() {
+        let metrics = WebMetrics::default();
+        let connection = metrics.live_connection();
+        assert!(text(&metrics).contains("galera_console_live_connections 1\n"));
+        drop(connection);
+        assert!(text(&metrics).contains("galera_console_live_connections 0\n"));
+    }
+
+    #[test]
+    fn requests_are_counted_by_route_and_status() {
+        let metrics = WebMetrics::default();
+        metrics.http_request("GET", "/api/v1/clusters/{cluster}", 404, 0.001);
+        let line = r#"galera_console_http_requests_total{method="GET",route="/api/v1/clusters/{cluster}",status="404"} 1"#;
+        assert!(text(&metrics).contains(line), "{}", text(&metrics));
     }
 }

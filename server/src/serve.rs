@@ -4,31 +4,21 @@ mod connections;
 
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use accounts::{AccountCache, Authenticator};
-use console_core::leader;
+use accounts::AccountCache;
+use console_core::tasks::Tasks;
 use embedded_etcd::{EmbeddedEtcd, EmbeddedEtcdError};
-use history::{EventHistory, HistorySettings};
-use monitor::mysql::MysqlSettings;
-use monitor::{Monitor, MonitorSettings};
-use notify::{self, NotificationService, NotifySettings};
 use registry::Registry;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::actions::{ActionService, ActionSettings, MonitorClusterAccess, RecoveryCredentials};
 use crate::assets::{Site, SiteError};
+use crate::composition::{BuildError, Console, Overrides};
 use crate::config::{Config, EtcdConfig};
-use crate::http::{self, AppContext, AppState};
-use crate::status_pages::{self, PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService};
+use crate::http::{self, AppState};
 
 /// How long open requests and sockets may take to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the lock of a replica that died keeps others from continuing its action.
-const LOCK_TTL: Duration = Duration::from_secs(10);
 
 /// Why the console did not start.
 #[derive(Debug, thiserror::Error)]
@@ -52,9 +42,9 @@ pub enum StartError {
     /// Settings of etcd that can never work.
     #[error(transparent)]
     Registry(#[from] registry::Error),
-    /// Settings of notifications that can never work.
-    #[error("notifications cannot be sent: {0}")]
-    Notify(String),
+    /// Invalid settings.
+    #[error(transparent)]
+    Build(#[from] BuildError),
     /// The system does not tell us about signals.
     #[error("cannot wait for signals: {0}")]
     ShutdownSignals(std::io::Error),
@@ -127,25 +117,17 @@ async fn run(
     mut signals: Signals,
 ) -> Result<(), StartError> {
     let registry = Registry::connect(etcd)?;
-    let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
-    let state = assemble(&config, site, &registry, &tracker, &shutdown)?;
+    let console = Console::build(&config, site, registry, Overrides::default())?;
+    prepare_sign_in(&console);
+    let Console { state, tasks } = console;
     announce_addresses(&listeners, &state);
     if let Some(listener) = listeners.metrics {
         let router = http::metrics_router(state.clone());
-        tracker.spawn(connections::accept(
-            listener,
-            router,
-            tracker.clone(),
-            shutdown.clone(),
-        ));
+        tasks.spawn(connections::accept(listener, router, tasks.clone()));
     }
     let router = http::router(state);
-    tracker.spawn(connections::accept(
-        listeners.main,
-        router,
-        tracker.clone(),
-        shutdown.clone(),
-    ));
+    tasks.spawn(connections::accept(listeners.main, router, tasks.clone()));
+    let Tasks { tracker, shutdown } = tasks;
     let signal = signals.next().await;
     tracing::info!(signal, "{signal}: stopping");
     shutdown.cancel();
@@ -155,177 +137,21 @@ async fn run(
         () = tokio::time::sleep(DRAIN_TIMEOUT) => {
             tracing::warn!(tasks = tracker.len(), "Stopped with {} tasks still running", tracker.len());
         }
-        signal = signals.next() => tracing::warn!(signal, "{signal} again: stopped at once"),
+        signal = signals.next() => tracing::warn!(signal, "{signal} again: stopped immediately"),
     }
     Ok(())
 }
 
-fn assemble(
-    config: &Config,
-    site: Site,
-    registry: &Registry,
-    tracker: &TaskTracker,
-    shutdown: &CancellationToken,
-) -> Result<AppState, StartError> {
-    let directory = AccountCache::new(&config.state_prefix);
-    tracker.spawn(directory.clone().run(registry.clone(), shutdown.clone()));
-    let authority = Authenticator::new(
-        registry.clone(),
-        &config.state_prefix,
-        directory,
-        config.http.session_lifetime,
-    );
-    let settings = MonitorSettings {
-        clusters: config.clusters.clone(),
-        registry_prefix: config.registry_prefix.clone(),
-        state_prefix: config.state_prefix.clone(),
-        mysql: MysqlSettings {
-            user: config.mysql.user.clone(),
-            password: config.mysql.password.clone(),
-            port: config.mysql.port,
-            tls_ca: config.mysql.tls_ca.clone(),
-        },
-        poll_interval: config.poll_interval,
-        probe_timeout: config.probe_timeout,
-    };
-    let (mysql, plan) = (settings.mysql.clone(), settings.fold_settings());
-    let hub = Monitor::start(
-        settings,
-        registry.clone(),
-        tracker.clone(),
-        shutdown.clone(),
-    );
-    let recovery = config.recovery.as_ref().map(|account| RecoveryCredentials {
-        user: account.user.clone(),
-        password: account.password.clone(),
-    });
-    let replica = replica_id();
-    let (leadership, election) = leader::campaign(
-        registry.clone(),
-        &config.state_prefix,
-        replica.clone(),
-        shutdown.clone(),
-    );
-    tracker.spawn(election);
-    let chronicle = HistorySettings {
-        state_prefix: config.state_prefix.clone(),
-        replica: replica.clone(),
-        retention: config.history.retention,
-        changes_max: config.history.changes_max,
-    };
-    let (chronicle, recording) = EventHistory::start(
-        chronicle,
-        registry.clone(),
-        hub.clone(),
-        leadership.clone(),
-        shutdown.clone(),
-    );
-    tracker.spawn(recording);
-    let desk = StatusPageConfig {
-        state_prefix: config.state_prefix.clone(),
-        replica: replica.clone(),
-        assets: PageAssets {
-            css: site.status_css.clone(),
-            js: site.status_js.clone(),
-            console_url: config.http.public_url.as_ref().map(ToString::to_string),
-        },
-    };
-    let actions = ActionSettings {
-        replica,
-        registry_prefix: config.registry_prefix.clone(),
-        state_prefix: config.state_prefix.clone(),
-        plan: galera::recover::bootstrap::RecoverySettings {
-            fold: plan,
-            ..galera::recover::bootstrap::RecoverySettings::default()
-        },
-        approvals: config.approvals.per_kind.clone(),
-        limits: galera::recover::action::ActionLimits {
-            approvals_needed: config.approvals.default_count,
-            pending_timeout: config.request_expiry,
-            approved_timeout: config.approval_expiry,
-            ..galera::recover::action::ActionLimits::default()
-        },
-        lock_ttl: LOCK_TTL,
-        sql_account: recovery.is_some(),
-    };
-    let world = MonitorClusterAccess::new(hub.clone(), &mysql, recovery, config.probe_timeout);
-    let actions = ActionService::start(
-        actions,
-        registry.clone(),
-        Arc::new(world),
-        tracker.clone(),
-        shutdown.clone(),
-    );
-    let around = StatusPageDeps {
-        registry: registry.clone(),
-        trail: actions.trail().clone(),
-        hub: hub.clone(),
-        verdict_history: Arc::new(chronicle.clone()),
-        leadership: leadership.clone(),
-    };
-    let status = StatusPageService::start(desk, around, tracker, shutdown);
-    if config.approvals.allows_acting_alone() {
-        let notice = "One person can act alone here: --approvals 0 is set.";
-        hub.set_notices("approvals", vec![notice.to_owned()]);
-    }
-    let notify = NotifySettings {
-        state_prefix: config.state_prefix.clone(),
-        public_url: config.http.public_url.clone(),
-        allowed_networks: config.notify.allow.clone(),
-        ca_file: config.notify.ca.clone(),
-        smtp: config.notify.smtp.clone(),
-    };
-    let sources = notify::NotifySources {
-        history: chronicle.clone(),
-        trail: actions.trail().clone(),
-        directory: authority.cache().clone(),
-        in_maintenance: status_pages::maintenance(&status),
-    };
-    let notify = NotificationService::start(
-        &notify,
-        registry.clone(),
-        sources,
-        leadership.clone(),
-        tracker,
-        shutdown,
-    )
-    .map_err(StartError::Notify)?;
-    let state = AppState(Arc::new(AppContext {
-        public_url: config.http.public_url.clone(),
-        trusted_proxies: config.http.trusted_proxies.clone(),
-        serves_metrics: config.http.metrics_listen.is_none(),
-        authenticator: authority,
-        monitor: hub,
-        actions,
-        history: chronicle,
-        leadership,
-        status_pages: status,
-        notifications: notify,
-        metrics: Arc::default(),
-        site,
-        shutdown: shutdown.clone(),
-    }));
-    let (early, stop) = (state.clone(), shutdown.clone());
-    tracker.spawn(async move {
-        early.authenticator.warm_up().await;
+/// Makes the first sign-in as fast as later ones, and warns when no account exists.
+fn prepare_sign_in(console: &Console) {
+    let (state, shutdown) = (console.state.clone(), console.tasks.shutdown.clone());
+    console.tasks.spawn(async move {
+        state.authenticator.warm_up().await;
         tokio::select! {
-            () = stop.cancelled() => {}
-            () = warn_without_accounts(early.authenticator.cache()) => {}
+            () = shutdown.cancelled() => {}
+            () = warn_without_accounts(state.authenticator.cache()) => {}
         }
     });
-    Ok(state)
-}
-
-/// A name for this process: the host for people, the rest because no other process may have the same.
-fn replica_id() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host: String = host
-        .trim()
-        .chars()
-        .filter(|c| c.is_ascii_graphic())
-        .take(63)
-        .collect();
-    format!("{host}/{:08x}", rand::random::<u32>())
 }
 
 /// A console that nobody can sign in to says how to change that.

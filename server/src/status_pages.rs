@@ -15,7 +15,7 @@ mod badge;
 mod cache;
 mod compressed_body;
 mod feed;
-mod keys;
+mod item;
 mod link_secret;
 mod maintenance_check;
 mod qr;
@@ -30,7 +30,7 @@ use console_core::audit::AuditError;
 use galera::publish::status_pages::StatusPageRefusal;
 
 pub use badge::BadgeSubject;
-pub use cache::{StatusPageSnapshot, Versioned};
+pub use cache::StatusPageSnapshot;
 pub use compressed_body::{CompressedBody, ContentEncoding};
 pub use link_secret::LinkSecret;
 pub use maintenance_check::maintenance;

@@ -1,15 +1,23 @@
 //! Polling for a condition with a deadline.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use tokio::time::Instant;
 
-use crate::lab::process::EndedEarlyError;
-
 /// Pause between two attempts.
 const POLL_INTERVAL: Duration = Duration::from_millis(40);
+
+/// A process that was to serve has ended; waiting on is pointless.
+#[derive(Debug, thiserror::Error)]
+#[error("{name} ended early; the end of {}:\n{log_tail}", log.display())]
+pub struct EndedEarlyError {
+    pub(crate) name: String,
+    pub(crate) log: PathBuf,
+    pub(crate) log_tail: String,
+}
 
 /// Repeats `attempt` until it succeeds.
 ///

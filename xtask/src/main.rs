@@ -1,6 +1,7 @@
 //! Tasks that cargo alone cannot do: `cargo run -p xtask -- site` builds the directory served to browsers,
-//! `-- prose` checks wording.
+//! `-- prose` checks wording, `-- arrows` checks dependencies between packages and modules.
 
+mod arrows;
 mod assets;
 mod compress;
 mod prose;
@@ -26,6 +27,8 @@ enum Task {
     Site(SiteArgs),
     /// Check the wording of user-facing text and the numbers of the invariants
     Prose(ProseArgs),
+    /// Checks that packages depend on each other as Cargo.toml allows, and modules without circles.
+    Arrows(ArrowsArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -53,10 +56,19 @@ struct ProseArgs {
     package_dir: PathBuf,
 }
 
+/// What to check.
+#[derive(Debug, clap::Args)]
+struct ArrowsArgs {
+    /// The directory of this package, in the workspace to check.
+    #[arg(long, env = "CARGO_MANIFEST_DIR", hide = true)]
+    package_dir: PathBuf,
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Site(args) => site::build(&args),
         Task::Prose(args) => prose::check(&args.package_dir.join("..")),
+        Task::Arrows(args) => arrows::check(&args.package_dir.join("..")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,7 +1,7 @@
 //! Watch events in, live sessions out; without etcd.
 
 use galera::access::Role;
-use registry::Error;
+use registry::{Error, KeyChange};
 
 use super::*;
 

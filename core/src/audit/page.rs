@@ -6,6 +6,7 @@ use galera::record::audit::AuditEntry;
 use registry::WatchSubscription;
 
 use super::{AuditError, AuditTrail, BLOCK_ENTRIES, decode_entry};
+use crate::keyspace;
 
 /// Maximum number of entries in a page.
 pub const AUDIT_PAGE_MAX: usize = 1_000;
@@ -103,7 +104,7 @@ impl AuditTrail {
     pub async fn read_all(&self) -> Result<(Vec<AuditEntry>, Option<AuditEntry>), AuditError> {
         let head = self.registry.get(self.head_key()).await?;
         let head = head.as_ref().map(decode_entry).transpose()?;
-        let prefix = format!("{}/audit/entries/", self.state_prefix);
+        let prefix = keyspace::audit_entries(&self.state_prefix);
         let listing = self.registry.list(prefix).await?;
         let entries: Result<Vec<AuditEntry>, AuditError> =
             listing.entries.iter().map(decode_entry).collect();

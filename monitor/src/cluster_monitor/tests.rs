@@ -2,6 +2,7 @@
 
 use galera::observe::wsrep::WsrepStatus;
 use galera::view::NodeState;
+use registry::{KeyChange, RegistryEntry};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use galera::Timestamp;
-use registry::{KeyChange, WatchEvent};
+use registry::{KeyMirror, RegistryEntry};
 
 use super::{DeliveryUpdate, TargetsById};
 use crate::dispatcher::FiringAlerts;
@@ -47,34 +47,26 @@ pub(super) struct TargetQueues {
     settled_revisions: BTreeMap<Vec<u8>, i64>,
 }
 
-impl TargetQueues {
-    /// Applies a change of the outbox.
-    pub(super) fn apply(&mut self, event: WatchEvent) {
-        match event {
-            WatchEvent::Reset { entries, .. } => {
-                for queue in self.queues.values_mut() {
-                    queue.waiting.clear();
-                }
-                for queued in entries.iter().filter_map(QueuedDelivery::parse) {
-                    self.insert(queued);
-                }
-            }
-            WatchEvent::Changes { changes, .. } => {
-                for change in changes {
-                    match change {
-                        KeyChange::Put(entry) => {
-                            if let Some(queued) = QueuedDelivery::parse(&entry) {
-                                self.insert(queued);
-                            }
-                        }
-                        KeyChange::Delete { key, revision } => self.remove(&key, revision),
-                    }
-                }
-            }
-            WatchEvent::Reachable | WatchEvent::Unreachable { .. } => {}
+/// Applies changes of the outbox.
+impl KeyMirror for TargetQueues {
+    fn clear(&mut self) {
+        for queue in self.queues.values_mut() {
+            queue.waiting.clear();
         }
     }
 
+    fn put(&mut self, entry: &RegistryEntry) {
+        if let Some(queued) = QueuedDelivery::parse(entry) {
+            self.insert(queued);
+        }
+    }
+
+    fn delete(&mut self, key: &[u8], revision: i64) {
+        self.remove(key, revision);
+    }
+}
+
+impl TargetQueues {
     /// Applies the result of a job, ahead of the outbox's watch.
     pub(super) fn job_finished(&mut self, target: &str, update: Option<DeliveryUpdate>) {
         if let Some(queue) = self.queues.get_mut(target) {

@@ -146,7 +146,7 @@ impl WatchSupervisor {
             let first = self
                 .call(stream.message())
                 .await?
-                .ok_or_else(|| self.unavailable("the watch ended at once"))?;
+                .ok_or_else(|| self.unavailable("the watch ended immediately"))?;
             if let Some(ended) = self.stream_end_in(&first) {
                 return Err(ended);
             }

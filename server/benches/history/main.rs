@@ -26,11 +26,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use console_core::clock::now;
+use console_core::keyspace::HistoryKeys;
 use futures::{StreamExt, stream};
 use galera::ClusterName;
 use galera::access::Role;
 use galera::publish::api::HistoryPage;
-use history::{EVENTS_PER_BLOCK, HistoryKeys, LogHead, encode};
+use history::{EVENTS_PER_BLOCK, LogHead, encode};
 use rand::Rng;
 use registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use console_core::keyspace::ActionKeys;
 use console_core::published::Published;
 use galera::publish::api::{ActionView, ActionWarning, CleanupUndo};
 use galera::recover::plan::ActionKind;
-use registry::{KeyChange, Registry, RegistryEntry, WatchEvent};
+use registry::{KeyMirror, Registry, RegistryEntry, WatchEvent};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::keys::ActionKeys;
 use super::store::{VersionedAction, decode_action};
 
 /// Newest final actions kept in memory; older ones are read from etcd on request.
@@ -169,29 +169,33 @@ impl ActionCache {
 
     /// Watches etcd and keeps the snapshot current until `shutdown`.
     pub(super) async fn run(&self, registry: Registry, shutdown: CancellationToken) {
-        let mut events = registry.watch(self.keys.actions_prefix());
-        loop {
-            let event = tokio::select! {
-                () = shutdown.cancelled() => return,
-                event = events.next() => event,
-            };
-            match event {
-                Some(WatchEvent::Reset { entries, .. }) => self.reset(&entries),
-                Some(WatchEvent::Changes { changes, .. }) => {
-                    for change in changes {
-                        match change {
-                            KeyChange::Put(entry) => self.put(&entry),
-                            KeyChange::Delete { key, .. } => self.remove(&key),
-                        }
-                    }
-                }
-                Some(WatchEvent::Reachable | WatchEvent::Unreachable { .. }) => {}
-                None => return,
-            }
-        }
+        let mut mirror = self;
+        let apply = |event: WatchEvent| {
+            event.apply_to(&mut mirror);
+        };
+        let prefix = self.keys.actions_prefix();
+        registry.reflect(prefix, &shutdown, apply).await;
     }
 
-    fn reset(&self, entries: &[RegistryEntry]) {
+    /// The action id in `key`, and whether the key holds the undo of a clean-up.
+    fn parse_key(&self, key: &[u8]) -> Option<(String, bool)> {
+        let rest = std::str::from_utf8(key)
+            .ok()?
+            .strip_prefix(&self.keys.actions_prefix())?;
+        match rest.split_once('/') {
+            None => Some((rest.to_owned(), false)),
+            Some((id, "undone")) => Some((id.to_owned(), true)),
+            Some(_) => None,
+        }
+    }
+}
+
+impl KeyMirror for &ActionCache {
+    fn clear(&mut self) {
+        self.snapshot.send_replace(Arc::default());
+    }
+
+    fn reset(&mut self, entries: &[RegistryEntry], _: i64) {
         let before = self.snapshot();
         let mut undone: HashMap<String, CleanupUndo> = HashMap::new();
         let mut records = Vec::new();
@@ -220,7 +224,7 @@ impl ActionCache {
         self.snapshot.send_replace(Arc::new(snapshot));
     }
 
-    fn put(&self, entry: &RegistryEntry) {
+    fn put(&mut self, entry: &RegistryEntry) {
         match self.parse_key(&entry.key) {
             Some((id, true)) => {
                 if let Ok(undone) = serde_json::from_slice(&entry.value) {
@@ -236,22 +240,10 @@ impl ActionCache {
         }
     }
 
-    fn remove(&self, key: &[u8]) {
+    fn delete(&mut self, key: &[u8], _: i64) {
         if let Some((id, false)) = self.parse_key(key) {
             self.snapshot
                 .send_if_modified(|snapshot| Arc::make_mut(snapshot).actions.remove(&id).is_some());
-        }
-    }
-
-    /// The action id in `key`, and whether the key holds the undo of a clean-up.
-    fn parse_key(&self, key: &[u8]) -> Option<(String, bool)> {
-        let rest = std::str::from_utf8(key)
-            .ok()?
-            .strip_prefix(&self.keys.actions_prefix())?;
-        match rest.split_once('/') {
-            None => Some((rest.to_owned(), false)),
-            Some((id, "undone")) => Some((id.to_owned(), true)),
-            Some(_) => None,
         }
     }
 }

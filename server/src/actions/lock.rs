@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use console_core::keyspace::ActionKeys;
 use galera::ClusterName;
 use registry::{CreateOutcome, Lease, Precondition, Registry};
 
 use super::ActionError;
-use super::keys::ActionKeys;
 
 /// A held lock; dropping it lets it expire, as a crash would.
 pub(super) struct ClusterLock {

@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use console_core::audit::AuditTrail;
 use console_core::clock::now;
+use console_core::keyspace::ActionKeys;
+use console_core::tasks::Tasks;
 use galera::publish::api::{ActionList, ActionView, ClusterRecovery, RecoveryState};
 use galera::record::audit::AuditRecord;
 use galera::recover::action::{
@@ -24,7 +26,7 @@ use tokio_util::task::TaskTracker;
 use super::attempts::AttemptTracker;
 use super::audit_records::{action_record, end_record, request_details};
 use super::cache::{ActionCache, ActionsSnapshot, PublishedAction, action_view};
-use super::keys::{ActionKeys, is_valid_id, new_id};
+use super::ids::{is_valid_id, new_id};
 use super::rate_limit::RateLimiter;
 use super::store::ActionStore;
 use super::switches::{self, RecoverySwitches};
@@ -117,15 +119,15 @@ pub struct ActionService {
 }
 
 impl ActionService {
-    /// Starts the service. Its tasks, the cache's watch and the reconciler, run on `tracker` until `shutdown`.
+    /// Starts the service. Its tasks, the cache's watch and the reconciler, run as `tasks`.
     #[must_use]
     pub fn start(
         settings: ActionSettings,
         registry: Registry,
         clusters: Arc<dyn ClusterAccess>,
-        tracker: TaskTracker,
-        shutdown: CancellationToken,
+        tasks: &Tasks,
     ) -> Self {
+        let Tasks { tracker, shutdown } = tasks.clone();
         let keys = ActionKeys::new(&settings.state_prefix);
         let trail = AuditTrail::new(registry.clone(), &settings.state_prefix);
         let context = Arc::new(ActionContext {
@@ -151,6 +153,11 @@ impl ActionService {
             .tracker
             .spawn(super::reconciler::run(Arc::clone(&context)));
         Self { context }
+    }
+
+    /// Registers the number of actions in each state.
+    pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
+        super::metrics::register(&self.subscribe().borrow(), registry);
     }
 
     /// Subscribes to snapshots of all open and the newest final actions.

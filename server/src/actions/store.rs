@@ -1,12 +1,13 @@
 //! Actions in etcd: at most one open action per cluster, every change a compare-and-swap together with its audit entries.
 
 use console_core::audit::AuditTrail;
+use console_core::keyspace::ActionKeys;
+use console_core::repository::{self, Repository, Versioned, WriteOutcome};
 use galera::record::audit::AuditRecord;
 use galera::recover::action::{Action, ActionRefusal};
-use registry::{Precondition, Registry, RegistryEntry, Transaction, TransactionOutcome, WriteOp};
+use registry::{Precondition, Registry, RegistryEntry, Transaction, WriteOp};
 
 use super::ActionError;
-use super::keys::ActionKeys;
 
 /// Attempts of a compare-and-swap before it fails as contended.
 const ATTEMPTS: usize = 10;
@@ -18,6 +19,15 @@ pub(super) struct VersionedAction {
     pub(super) revision: i64,
 }
 
+impl From<Versioned<Action>> for VersionedAction {
+    fn from(stored: Versioned<Action>) -> Self {
+        Self {
+            action: stored.value,
+            revision: stored.revision,
+        }
+    }
+}
+
 /// The outcome of a compare-and-swap.
 pub(super) enum PutOutcome {
     Stored(Box<VersionedAction>),
@@ -27,24 +37,22 @@ pub(super) enum PutOutcome {
 
 #[derive(Clone)]
 pub(super) struct ActionStore {
-    registry: Registry,
+    repository: Repository,
     keys: ActionKeys,
-    trail: AuditTrail,
 }
 
 impl ActionStore {
     pub(super) fn new(registry: Registry, keys: ActionKeys, trail: AuditTrail) -> Self {
         Self {
-            registry,
+            repository: Repository::new(registry, trail),
             keys,
-            trail,
         }
     }
 
     /// Reads the current record, linearizably.
     pub(super) async fn get(&self, id: &str) -> Result<Option<VersionedAction>, ActionError> {
-        let entry = self.registry.get(self.keys.action(id)).await?;
-        entry.as_ref().map(decode_action).transpose()
+        let found = self.repository.get(self.keys.action(id)).await?;
+        Ok(found.map(VersionedAction::from))
     }
 
     /// Writes a new action, unless its cluster has an open one or one of `guards` fails.
@@ -56,22 +64,16 @@ impl ActionStore {
     ) -> Result<VersionedAction, ActionError> {
         let key = self.keys.action(&action.id);
         let open = self.keys.open_action(&action.cluster);
-        let mut transaction = Transaction::new()
-            .when(Precondition::Absent(key.clone().into_bytes()))
+        let mut rest = Transaction::new()
             .when(Precondition::Absent(open.clone().into_bytes()))
-            .then([
-                WriteOp::put(key, encode(action)?, None),
-                WriteOp::put(open.clone(), action.id.clone(), None),
-            ]);
+            .then([WriteOp::put(open.clone(), action.id.clone(), None)]);
         for guard in guards {
-            transaction = transaction.when(guard);
+            rest = rest.when(guard);
         }
-        match self.trail.commit(&transaction, records).await? {
-            TransactionOutcome::Committed { revision } => Ok(VersionedAction {
-                action: action.clone(),
-                revision,
-            }),
-            TransactionOutcome::Refused { current, .. } => {
+        let created = self.repository.create(key, action.clone(), rest, records);
+        match Box::pin(created).await? {
+            WriteOutcome::Stored(stored) => Ok(stored.into()),
+            WriteOutcome::Refused(current) => {
                 let other = current.iter().find(|entry| entry.key == open.as_bytes());
                 Err(match other {
                     Some(entry) => {
@@ -94,27 +96,19 @@ impl ActionStore {
         records: &[AuditRecord],
     ) -> Result<PutOutcome, ActionError> {
         let key = self.keys.action(&next.id);
-        let mut transaction = Transaction::new()
-            .when(Precondition::Unchanged(
-                key.clone().into_bytes(),
-                seen.revision,
-            ))
-            .then([WriteOp::put(key, encode(&next)?, None)])
-            .then(writes.iter().cloned());
+        let mut rest = Transaction::new().then(writes.iter().cloned());
         for guard in guards {
-            transaction = transaction.when(guard.clone());
+            rest = rest.when(guard.clone());
         }
         if next.state.is_final() {
-            transaction = transaction.then([WriteOp::delete(self.keys.open_action(&next.cluster))]);
+            rest = rest.then([WriteOp::delete(self.keys.open_action(&next.cluster))]);
         }
-        Ok(match self.trail.commit(&transaction, records).await? {
-            TransactionOutcome::Committed { revision } => {
-                PutOutcome::Stored(Box::new(VersionedAction {
-                    action: next,
-                    revision,
-                }))
-            }
-            TransactionOutcome::Refused { current, .. } => PutOutcome::Refused(current),
+        let replaced = self
+            .repository
+            .replace(key, seen.revision, next, rest, records);
+        Ok(match Box::pin(replaced).await? {
+            WriteOutcome::Stored(stored) => PutOutcome::Stored(Box::new(stored.into())),
+            WriteOutcome::Refused(current) => PutOutcome::Refused(current),
         })
     }
 
@@ -139,14 +133,7 @@ impl ActionStore {
 }
 
 pub(super) fn decode_action(entry: &RegistryEntry) -> Result<VersionedAction, ActionError> {
-    let damaged = |error: serde_json::Error| console_core::audit::AuditError::Damaged {
-        key: String::from_utf8_lossy(&entry.key).into_owned(),
-        reason: error.to_string(),
-    };
-    Ok(VersionedAction {
-        action: serde_json::from_slice(&entry.value).map_err(damaged)?,
-        revision: entry.mod_revision,
-    })
+    Ok(repository::decode(entry)?.into())
 }
 
 pub(super) fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, ActionError> {

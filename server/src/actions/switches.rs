@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use console_core::keyspace::ActionKeys;
 use galera::ClusterName;
 use galera::recover::action::RecoveryPause;
 use registry::{Precondition, Registry, RegistryEntry};
 
 use super::ActionError;
-use super::keys::ActionKeys;
 use super::store::encode;
 
 /// All switches that are off.

@@ -5,9 +5,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
 
-use super::AppState;
 use super::problem::{ApiError, ApiResult};
-use crate::metrics;
+use super::{AppState, metrics};
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use console_core::tasks::Tasks;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -14,7 +15,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 /// Open connections; more wait in the system's queue.
@@ -25,12 +25,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 const IDLE_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Accepts until `shutdown`.
-pub(super) async fn accept(
-    listener: TcpListener,
-    router: Router,
-    tracker: TaskTracker,
-    shutdown: CancellationToken,
-) {
+pub(super) async fn accept(listener: TcpListener, router: Router, tasks: Tasks) {
+    let Tasks { tracker, shutdown } = tasks;
     let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {

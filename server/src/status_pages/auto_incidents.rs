@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use console_core::clock::now;
 use console_core::leader::Leadership;
+use console_core::repository::Versioned;
 use galera::publish::status_pages::{
     AutoIncidentRule, AutoIncidentStep, HealthEpisode, Incident, next_incident_step,
 };
@@ -19,8 +20,8 @@ use registry::Precondition;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::cache::{StatusPageSnapshot, Versioned};
-use super::keys::StatusItem;
+use super::cache::StatusPageSnapshot;
+use super::item::StatusItem;
 use super::renderer::verdict_since;
 use super::service::StatusPageService;
 use super::verdict_history::VerdictHistory;

@@ -3,21 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use console_core::keyspace::StatusPageKeys;
+use console_core::repository::Versioned;
 use galera::publish::status_pages::{Announcement, Incident, Maintenance, StatusPageRecord};
 use galera::{ClusterName, Timestamp};
-use registry::{KeyChange, Registry, RegistryEntry, WatchEvent};
+use registry::{Error, KeyMirror, Registry, RegistryEntry, WatchEvent};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::keys::{StatusItem, StatusPageKeys};
-
-/// A stored value with its etcd revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Versioned<T> {
-    pub value: T,
-    /// Revision of the last change.
-    pub revision: i64,
-}
+use super::item::StatusItem;
 
 /// Items of one kind by slug or ID.
 type ItemMap<T> = BTreeMap<String, Arc<Versioned<T>>>;
@@ -138,48 +132,52 @@ impl StatusPageCache {
 
     /// Follows etcd until `shutdown`.
     pub(super) async fn follow(&self, registry: Registry, shutdown: CancellationToken) {
-        let mut events = registry.watch(self.keys.prefix());
-        loop {
-            let event = tokio::select! {
-                () = shutdown.cancelled() => return,
-                event = events.next() => event,
-            };
-            match event {
-                Some(event) => self.apply(event),
-                None => return,
-            }
-        }
+        let apply = |event: WatchEvent| self.apply(event);
+        registry.reflect(self.keys.prefix(), &shutdown, apply).await;
     }
 
     fn apply(&self, event: WatchEvent) {
-        match event {
-            WatchEvent::Reset { entries, .. } => self.update(|snapshot| {
-                *snapshot = StatusPageSnapshot {
-                    loaded: true,
-                    ..StatusPageSnapshot::default()
-                };
-                for entry in &entries {
-                    snapshot.apply_put(&self.keys, entry);
-                }
-            }),
-            WatchEvent::Changes { changes, .. } => self.update(|snapshot| {
-                for change in &changes {
-                    match change {
-                        KeyChange::Put(entry) => snapshot.apply_put(&self.keys, entry),
-                        KeyChange::Delete { key, .. } => snapshot.apply_delete(&self.keys, key),
-                    }
-                }
-            }),
-            WatchEvent::Unreachable { since, .. } => {
-                self.update(|snapshot| snapshot.etcd_unreachable_since = Some(since));
-            }
-            WatchEvent::Reachable => self.update(|snapshot| snapshot.etcd_unreachable_since = None),
-        }
+        self.update(|snapshot| {
+            let keys = &self.keys;
+            event.apply_to(&mut StatusPageMirror { keys, snapshot });
+        });
+    }
+}
+
+struct StatusPageMirror<'a> {
+    keys: &'a StatusPageKeys,
+    snapshot: &'a mut StatusPageSnapshot,
+}
+
+impl KeyMirror for StatusPageMirror<'_> {
+    fn clear(&mut self) {
+        *self.snapshot = StatusPageSnapshot {
+            loaded: true,
+            ..StatusPageSnapshot::default()
+        };
+    }
+
+    fn put(&mut self, entry: &RegistryEntry) {
+        self.snapshot.apply_put(self.keys, entry);
+    }
+
+    fn delete(&mut self, key: &[u8], _: i64) {
+        self.snapshot.apply_delete(self.keys, key);
+    }
+
+    fn unreachable(&mut self, since: Timestamp, _: &Error) {
+        self.snapshot.etcd_unreachable_since = Some(since);
+    }
+
+    fn reachable(&mut self) {
+        self.snapshot.etcd_unreachable_since = None;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use registry::KeyChange;
+
     use super::*;
 
     fn entry(key: &str, value: &str, revision: i64) -> RegistryEntry {

@@ -5,11 +5,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use app::status_page::StatusPage;
+use console_core::repository::Versioned;
 use galera::Timestamp;
 use galera::publish::status_pages::{PageVisibility, PublicPage, StatusPageRecord};
 
 use super::badge::{BadgeSubject, render_badge};
-use super::cache::Versioned;
 use super::compressed_body::CompressedBody;
 use super::feed::render_feed;
 use super::link_secret;

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use console_core::audit::AuditTrail;
 use console_core::clock::now;
+use console_core::keyspace::StatusPageKeys;
 use console_core::leader::Leadership;
+use console_core::repository::Versioned;
+use console_core::tasks::Tasks;
 use galera::publish::status_pages::{
     Announcement, Incident, IncidentState, Link, Maintenance, NewAnnouncement, NewIncident,
     NewMaintenance, PageSettings, Slug, StatusPageRecord, StatusPageRefusal,
@@ -14,14 +17,11 @@ use galera::{ClusterName, Timestamp};
 use monitor::Monitor;
 use registry::Registry;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::StatusPageError;
 use super::audit_records;
 use super::auto_incidents::AutoIncidentWorker;
-use super::cache::{StatusPageCache, StatusPageSnapshot, Versioned};
-use super::keys::StatusPageKeys;
+use super::cache::{StatusPageCache, StatusPageSnapshot};
 use super::link_secret::LinkSecret;
 use super::rendered_page::{PageAssets, RenderedPages};
 use super::renderer::{PageRenderer, RenderedPagesSender};
@@ -66,15 +66,11 @@ pub(super) struct StatusPageInner {
 }
 
 impl StatusPageService {
-    /// Starts the service's tasks on `tracker` until `shutdown`: they follow etcd, keep the pages rendered and, while this
-    /// replica leads, open and resolve automatic incidents.
+    /// Starts the service's tasks: they follow etcd, keep the pages rendered and, while this replica leads, open and
+    /// resolve automatic incidents.
     #[must_use]
-    pub fn start(
-        settings: StatusPageConfig,
-        deps: StatusPageDeps,
-        tracker: &TaskTracker,
-        shutdown: &CancellationToken,
-    ) -> Self {
+    pub fn start(settings: StatusPageConfig, deps: StatusPageDeps, tasks: &Tasks) -> Self {
+        let Tasks { tracker, shutdown } = tasks;
         let StatusPageDeps {
             registry,
             trail,
@@ -432,7 +428,7 @@ impl StatusPageService {
     }
 
     /// Writes an item under its new ID.
-    async fn create_item<T: super::keys::StatusItem>(
+    async fn create_item<T: super::item::StatusItem>(
         &self,
         value: &T,
         record: Option<galera::record::audit::AuditRecord>,
@@ -459,7 +455,7 @@ fn check_limit(count: usize, limit: usize, what: &'static str) -> Result<(), Sta
 }
 
 /// Returns `id` if it has the form of an ID: it becomes part of a key.
-fn validate_id<T: super::keys::StatusItem>(id: &str) -> Result<&str, StatusPageError> {
+fn validate_id<T: super::item::StatusItem>(id: &str) -> Result<&str, StatusPageError> {
     if is_valid_id(id) {
         Ok(id)
     } else {

@@ -1,29 +1,28 @@
 //! Status page items in etcd. Every write compares the revision that it is based on and includes its audit records.
 
-use console_core::audit::{AuditError, AuditTrail};
+use console_core::audit::AuditTrail;
+use console_core::keyspace::StatusPageKeys;
+use console_core::repository::{Repository, Versioned};
 use galera::record::audit::AuditRecord;
-use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp};
+use registry::{Precondition, Registry, Transaction};
 
 use super::StatusPageError;
-use super::cache::Versioned;
-use super::keys::{StatusItem, StatusPageKeys};
+use super::item::StatusItem;
 
 /// How often a change that lost a race is retried on the newest value.
 const ATTEMPTS_MAX: usize = 10;
 
 #[derive(Clone, Debug)]
 pub(super) struct StatusPageStore {
-    registry: Registry,
+    repository: Repository,
     keys: StatusPageKeys,
-    trail: AuditTrail,
 }
 
 impl StatusPageStore {
     pub(super) fn new(registry: Registry, keys: StatusPageKeys, trail: AuditTrail) -> Self {
         Self {
-            registry,
+            repository: Repository::new(registry, trail),
             keys,
-            trail,
         }
     }
 
@@ -32,18 +31,8 @@ impl StatusPageStore {
         &self,
         name: &str,
     ) -> Result<Versioned<T>, StatusPageError> {
-        let key = self.keys.item::<T>(name);
-        let Some(entry) = self.registry.get(key.clone()).await? else {
-            return Err(not_found::<T>(name));
-        };
-        let value = serde_json::from_slice(&entry.value).map_err(|error| AuditError::Damaged {
-            key,
-            reason: error.to_string(),
-        })?;
-        Ok(Versioned {
-            value,
-            revision: entry.mod_revision,
-        })
+        let found = self.repository.get(self.keys.item(T::FOLDER, name)).await?;
+        found.ok_or_else(|| not_found::<T>(name))
     }
 
     /// Writes a new item; `None` when the name is taken or one of the additional `guards` does not hold.
@@ -53,14 +42,12 @@ impl StatusPageStore {
         guards: Vec<Precondition>,
         records: &[AuditRecord],
     ) -> Result<Option<Versioned<T>>, StatusPageError> {
-        let key = self.keys.item::<T>(value.name());
-        let absent = Precondition::Absent(key.clone().into_bytes());
-        let write = WriteOp::put(key, encode(value)?, None);
-        let written = self.write(absent, guards, write, records).await?;
-        Ok(written.map(|revision| Versioned {
-            value: value.clone(),
-            revision,
-        }))
+        let key = self.keys.item(T::FOLDER, value.name());
+        let created = self
+            .repository
+            .create(key, value.clone(), all_of(guards), records)
+            .await?;
+        Ok(created.stored())
     }
 
     /// Replaces `seen` by `next`; `None` when it was changed since, or one of `guards` does not hold.
@@ -71,14 +58,12 @@ impl StatusPageStore {
         guards: Vec<Precondition>,
         records: &[AuditRecord],
     ) -> Result<Option<Versioned<T>>, StatusPageError> {
-        let key = self.keys.item::<T>(seen.value.name());
-        let unchanged = Precondition::Unchanged(key.clone().into_bytes(), seen.revision);
-        let write = WriteOp::put(key, encode(&next)?, None);
-        let written = self.write(unchanged, guards, write, records).await?;
-        Ok(written.map(|revision| Versioned {
-            value: next,
-            revision,
-        }))
+        let key = self.keys.item(T::FOLDER, seen.value.name());
+        let replaced = self
+            .repository
+            .replace(key, seen.revision, next, all_of(guards), records)
+            .await?;
+        Ok(replaced.stored())
     }
 
     /// Removes `seen`; `false` when it was changed since, or one of `guards` does not hold.
@@ -88,12 +73,12 @@ impl StatusPageStore {
         guards: Vec<Precondition>,
         records: &[AuditRecord],
     ) -> Result<bool, StatusPageError> {
-        let key = self.keys.item::<T>(seen.value.name());
-        let unchanged = Precondition::Unchanged(key.clone().into_bytes(), seen.revision);
-        let written = self
-            .write(unchanged, guards, WriteOp::delete(key), records)
+        let key = self.keys.item(T::FOLDER, seen.value.name());
+        let removed = self
+            .repository
+            .remove(key, seen.revision, all_of(guards), records)
             .await?;
-        Ok(written.is_some())
+        Ok(removed)
     }
 
     /// Changes the item `name`; `change` is evaluated again whenever a concurrent write was first.
@@ -111,23 +96,13 @@ impl StatusPageStore {
         }
         Err(StatusPageError::Contended)
     }
+}
 
-    async fn write(
-        &self,
-        first: Precondition,
-        guards: Vec<Precondition>,
-        write: WriteOp,
-        records: &[AuditRecord],
-    ) -> Result<Option<i64>, StatusPageError> {
-        let mut transaction = Transaction::new().when(first).then([write]);
-        for guard in guards {
-            transaction = transaction.when(guard);
-        }
-        Ok(match self.trail.commit(&transaction, records).await? {
-            TransactionOutcome::Committed { revision } => Some(revision),
-            TransactionOutcome::Refused { .. } => None,
-        })
-    }
+/// A transaction that holds when all of `guards` do.
+fn all_of(guards: Vec<Precondition>) -> Transaction {
+    guards
+        .into_iter()
+        .fold(Transaction::new(), Transaction::when)
 }
 
 pub(super) fn not_found<T: StatusItem>(name: &str) -> StatusPageError {
@@ -135,8 +110,4 @@ pub(super) fn not_found<T: StatusItem>(name: &str) -> StatusPageError {
         what: T::NOUN,
         id: format!("{:?}", name.chars().take(80).collect::<String>()),
     }
-}
-
-fn encode<T: StatusItem>(value: &T) -> Result<Vec<u8>, StatusPageError> {
-    serde_json::to_vec(value).map_err(|error| registry::Error::Invalid(error.to_string()).into())
 }

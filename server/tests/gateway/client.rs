@@ -1,38 +1,36 @@
 //! A console for tests, and a client for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use accounts::store::AccountStore;
-use accounts::{AccountCache, Authenticator};
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use console_core::leader;
 use console_core::net::PublicUrl;
 use galera::Timestamp;
 use galera::access::Role;
 use galera::publish::api::ProblemDetails;
 use galera::recover::action::ActionLimits;
 use galera::recover::plan::ActionKind;
-use galera_console::actions::{ActionService, ActionSettings, ClusterAccess, MonitorClusterAccess};
+use galera_console::actions::ClusterAccess;
 use galera_console::assets::Site;
-use galera_console::http::{AppContext, AppState, router};
-use galera_console::status_pages::{
-    PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService, maintenance,
+use galera_console::composition::{Console, Overrides};
+use galera_console::config::{
+    ApprovalPolicy, Config, EtcdConfig, HistoryConfig, HttpConfig, MysqlConfig, NotifyConfig,
+    RecoveryConfig,
 };
-use history::{EventHistory, HistorySettings};
+use galera_console::http::{AppState, router};
+use galera_console::telemetry::{LogConfig, LogFormat};
 use http::header::{CONTENT_TYPE, COOKIE, HOST, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use monitor::mysql::MysqlSettings;
-use monitor::{Monitor, MonitorSettings};
-use notify::{NotificationService, NotifySettings, NotifySources};
+use ipnet::IpNet;
 use registry::{Registry, Secret};
 use tempfile::TempDir;
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
+use tokio_util::sync::DropGuard;
 use tower::ServiceExt;
 
 use crate::etcd::{TIMEOUT, TestEtcd, eventually, registry_at};
@@ -51,8 +49,8 @@ pub(crate) struct ConsoleOptions {
     pub(crate) approvals: BTreeMap<ActionKind, u32>,
     pub(crate) limits: ActionLimits,
     pub(crate) lock_ttl: Duration,
-    /// Notification settings; the tests' receivers are on loopback.
-    pub(crate) notify: NotifySettings,
+    /// Addresses to which notifications may be sent; the tests' receivers are on loopback.
+    pub(crate) allowed_networks: Vec<IpNet>,
     /// An etcd endpoint other than the direct one, such as a proxy.
     pub(crate) endpoint: Option<String>,
     /// The members of `lab`; by default one that refuses connections.
@@ -69,11 +67,7 @@ impl Default for ConsoleOptions {
             approvals: BTreeMap::new(),
             limits: ActionLimits::default(),
             lock_ttl: Duration::from_secs(10),
-            notify: NotifySettings {
-                state_prefix: STATE_PREFIX.to_owned(),
-                allowed_networks: vec!["127.0.0.1/32".parse().unwrap()],
-                ..NotifySettings::default()
-            },
+            allowed_networks: vec![IpNet::from(IpAddr::from(Ipv4Addr::LOCALHOST))],
             endpoint: None,
             members: vec!["127.0.0.1:1".to_owned()],
         }
@@ -111,138 +105,27 @@ impl TestConsole {
             Some(endpoint) => registry_at(endpoint),
             None => etcd.registry(),
         };
-        let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
-        let directory = AccountCache::new(STATE_PREFIX);
-        tracker.spawn(directory.clone().run(registry.clone(), shutdown.clone()));
-        let members = options.members.iter().map(|member| member.parse().unwrap());
-        let lab = members.collect::<BTreeSet<_>>();
-        let hub = MonitorSettings {
-            clusters: BTreeMap::from([("lab".parse().unwrap(), lab)]),
-            registry_prefix: "/galera".to_owned(),
-            state_prefix: STATE_PREFIX.to_owned(),
-            mysql: MysqlSettings {
-                user: "console".to_owned(),
-                password: Secret::new(""),
-                port: 3306,
-                tls_ca: None,
-            },
-            poll_interval: Duration::from_secs(1),
-            probe_timeout: Duration::from_secs(3),
-        };
-        let (mysql, fold) = (hub.mysql.clone(), hub.fold_settings());
-        let hub = Monitor::start(hub, registry.clone(), tracker.clone(), shutdown.clone());
-        let world: Arc<dyn ClusterAccess> = options.cluster_access.clone().unwrap_or_else(|| {
-            Arc::new(MonitorClusterAccess::new(
-                hub.clone(),
-                &mysql,
-                None,
-                Duration::from_secs(1),
-            ))
-        });
-        let actions = ActionSettings {
-            replica: options.replica.clone(),
-            registry_prefix: "/galera".to_owned(),
-            state_prefix: STATE_PREFIX.to_owned(),
-            plan: galera::recover::bootstrap::RecoverySettings {
-                fold,
-                ..galera::recover::bootstrap::RecoverySettings::default()
-            },
-            approvals: options.approvals.clone(),
-            limits: options.limits,
-            lock_ttl: options.lock_ttl,
-            sql_account: true,
-        };
-        let actions = ActionService::start(
-            actions,
-            registry.clone(),
-            world,
-            tracker.clone(),
-            shutdown.clone(),
-        );
-        let (leadership, election) = leader::campaign(
-            registry.clone(),
-            STATE_PREFIX,
-            options.replica.clone(),
-            shutdown.clone(),
-        );
-        let chronicle = HistorySettings {
-            state_prefix: STATE_PREFIX.to_owned(),
-            replica: options.replica.clone(),
-            retention: Duration::from_secs(90 * 86_400),
-            changes_max: 200_000,
-        };
-        let (chronicle, recording) = EventHistory::start(
-            chronicle,
-            registry.clone(),
-            hub.clone(),
-            leadership.clone(),
-            shutdown.clone(),
-        );
-        tracker.spawn(election);
-        tracker.spawn(recording);
         let site = site();
-        let desk = StatusPageConfig {
-            state_prefix: STATE_PREFIX.to_owned(),
-            replica: options.replica.clone(),
-            assets: PageAssets {
-                css: "/pkg/s.1.css".to_owned(),
-                js: "/pkg/s.1.js".to_owned(),
-                console_url: None,
-            },
+        let overrides = Overrides {
+            replica: Some(options.replica.clone()),
+            cluster_access: options.cluster_access.clone(),
+            action_limits: Some(options.limits),
+            lock_ttl: Some(options.lock_ttl),
         };
-        let around = StatusPageDeps {
-            registry: registry.clone(),
-            trail: actions.trail().clone(),
-            hub: hub.clone(),
-            verdict_history: Arc::new(chronicle.clone()),
-            leadership: leadership.clone(),
-        };
-        let status = StatusPageService::start(desk, around, &tracker, &shutdown);
-        let sources = NotifySources {
-            history: chronicle.clone(),
-            trail: actions.trail().clone(),
-            directory: directory.clone(),
-            in_maintenance: maintenance(&status),
-        };
-        let notify = NotificationService::start(
-            &options.notify,
+        let Console { state, tasks } = Console::build(
+            &config(options, &site),
+            Site::load(site.path()).unwrap(),
             registry.clone(),
-            sources,
-            leadership.clone(),
-            &tracker,
-            &shutdown,
-        );
-        let public_url = PublicUrl {
-            https: true,
-            authority: "console.test".to_owned(),
-        };
-        let state = AppState(Arc::new(AppContext {
-            public_url: options.https.then_some(public_url),
-            trusted_proxies: Vec::new(),
-            serves_metrics: true,
-            authenticator: Authenticator::new(
-                registry.clone(),
-                STATE_PREFIX,
-                directory,
-                options.session_lifetime,
-            ),
-            monitor: hub,
-            actions,
-            history: chronicle,
-            leadership,
-            status_pages: status,
-            notifications: notify.unwrap(),
-            metrics: Arc::default(),
-            site: Site::load(site.path()).unwrap(),
-            shutdown: shutdown.clone(),
-        }));
+            overrides,
+        )
+        .unwrap();
         Self {
             router: router(state.clone()),
             state,
             store: AccountStore::new(registry.clone(), STATE_PREFIX),
             registry,
             _site: site,
-            _stop: shutdown.drop_guard(),
+            _stop: tasks.shutdown.drop_guard(),
         }
     }
 
@@ -272,6 +155,62 @@ impl TestConsole {
         let answer = self.anonymous().sign_in(name, PASSWORD).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         self.with_token(answer.token())
+    }
+}
+
+fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
+    let anywhere = (Ipv4Addr::LOCALHOST, 0).into();
+    let public_url = PublicUrl {
+        https: true,
+        authority: "console.test".to_owned(),
+    };
+    let members = options.members.iter().map(|member| member.parse().unwrap());
+    Config {
+        http: HttpConfig {
+            listen: anywhere,
+            public_url: options.https.then_some(public_url),
+            site_root: site.path().to_owned(),
+            metrics_listen: None,
+            trusted_proxies: Vec::new(),
+            session_lifetime: options.session_lifetime,
+        },
+        etcd: EtcdConfig::Cluster(Box::default()),
+        registry_prefix: "/galera".to_owned(),
+        state_prefix: STATE_PREFIX.to_owned(),
+        clusters: BTreeMap::from([("lab".parse().unwrap(), members.collect())]),
+        mysql: MysqlConfig {
+            user: "console".to_owned(),
+            password: Secret::new(""),
+            port: 3306,
+            tls_ca: None,
+        },
+        recovery: Some(RecoveryConfig {
+            user: "recovery".to_owned(),
+            password: Secret::new(""),
+        }),
+        poll_interval: Duration::from_secs(1),
+        probe_timeout: Duration::from_secs(3),
+        approvals: ApprovalPolicy {
+            default_count: options.limits.approvals_needed,
+            per_kind: options.approvals.clone(),
+        },
+        request_expiry: options.limits.pending_timeout,
+        approval_expiry: options.limits.approved_timeout,
+        history: HistoryConfig {
+            retention: Duration::from_secs(90 * 86_400),
+            changes_max: 200_000,
+        },
+        notify: NotifyConfig {
+            smtp: None,
+            allow: options.allowed_networks.clone(),
+            ca: None,
+        },
+        log: LogConfig {
+            format: LogFormat::Text,
+            level: "info".to_owned(),
+        },
+        effective: Vec::new(),
+        warnings: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use console_core::clock::now;
+use console_core::keyspace::HistoryKeys;
 use console_core::leader;
 use galera::ClusterName;
 use galera::access::Role;
@@ -14,7 +15,7 @@ use galera::publish::api::HistoryPage;
 use galera::record::history::{ChangeKind, HistoryEvent, StateChange};
 use galera::record::uptime;
 use galera::view::{ClusterView, NodeState, NodeView, RegistryHealth, VerdictState};
-use history::{EventHistory, HistoryError, HistoryKeys, HistoryQuery, HistorySettings};
+use history::{EventHistory, HistoryError, HistoryQuery, HistorySettings};
 use monitor::{ClusterPublisher, Monitor, ViewPublisher};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;

@@ -278,7 +278,7 @@ async fn special_use_addresses_are_not_contacted() {
 async fn a_name_that_resolves_to_this_host_is_blocked() {
     let etcd = TestEtcd::in_memory();
     let mut options = ConsoleOptions::default();
-    options.notify.allowed_networks.clear();
+    options.allowed_networks.clear();
     let console = TestConsole::start_with(&etcd, options).await;
     console
         .add_user("root", &[galera::access::Role::Admin])

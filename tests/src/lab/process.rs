@@ -14,6 +14,8 @@ use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
 };
 
+use crate::poll::EndedEarlyError;
+
 /// How a program is to be run.
 #[derive(Clone)]
 pub struct Program {
@@ -257,15 +259,6 @@ impl LabProcess {
         }
         .into())
     }
-}
-
-/// A process that was to serve has ended; waiting on is pointless.
-#[derive(Debug, thiserror::Error)]
-#[error("{name} ended early; the end of {}:\n{log_tail}", log.display())]
-pub struct EndedEarlyError {
-    name: String,
-    log: PathBuf,
-    log_tail: String,
 }
 
 impl Drop for LabProcess {

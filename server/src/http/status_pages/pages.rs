@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use console_core::clock::now;
+use console_core::repository::Versioned;
 use galera::Timestamp;
 use galera::access::Operation;
 use galera::publish::status_pages::{
@@ -22,7 +23,7 @@ use crate::http::AppState;
 use crate::http::extract::{JsonBody, QueryParams};
 use crate::http::identity::CurrentSession;
 use crate::http::problem::{ApiError, ApiResult};
-use crate::status_pages::{StatusPageError, Versioned, qr_code};
+use crate::status_pages::{StatusPageError, qr_code};
 
 /// A request to create or replace a page. When replacing, the slug is in the path.
 #[derive(Deserialize)]

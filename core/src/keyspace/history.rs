@@ -11,7 +11,7 @@ pub struct HistoryKeys {
 
 /// A parsed key below [`HistoryKeys::live`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum LiveKey {
+pub enum LiveKey {
     Head(ClusterName),
     Tail(ClusterName, u64),
     Days(ClusterName),
@@ -71,7 +71,7 @@ impl HistoryKeys {
 
     /// Prefix under which each replica registers, under a lease, since when it observes.
     #[must_use]
-    pub(crate) fn observers(&self) -> String {
+    pub fn observers(&self) -> String {
         format!("{}/observers/", self.root)
     }
 
@@ -82,7 +82,8 @@ impl HistoryKeys {
     }
 
     /// Parses a watched key; `None` when it does not belong to the history.
-    pub(super) fn parse_live(&self, key: &[u8]) -> Option<LiveKey> {
+    #[must_use]
+    pub fn parse_live(&self, key: &[u8]) -> Option<LiveKey> {
         let key = std::str::from_utf8(key).ok()?;
         let mut parts = key.strip_prefix(&self.live())?.split('/');
         let live_key = match (parts.next()?, parts.next()) {

@@ -1,0 +1,173 @@
+//! Every key below the state prefix. docs/etcd.md documents writers, lifetimes and formats.
+
+mod accounts;
+mod actions;
+mod history;
+mod notify;
+mod status_pages;
+
+use galera::ClusterName;
+
+pub use accounts::AccountKeys;
+pub use actions::ActionKeys;
+pub use history::{HistoryKeys, LiveKey};
+pub use notify::NotifyKeys;
+pub use status_pages::StatusPageKeys;
+
+/// `path` below the state prefix.
+fn below(state_prefix: &str, path: &str) -> String {
+    format!("{}/{path}", state_prefix.trim_end_matches('/'))
+}
+
+/// The key of the leader election.
+#[must_use]
+pub fn leader(state_prefix: &str) -> String {
+    below(state_prefix, "leader")
+}
+
+/// The newest entry of the audit trail.
+#[must_use]
+pub fn audit_head(state_prefix: &str) -> String {
+    below(state_prefix, "audit/head")
+}
+
+/// The prefix of every entry of the audit trail.
+#[must_use]
+pub fn audit_entries(state_prefix: &str) -> String {
+    below(state_prefix, "audit/entries/")
+}
+
+/// The prefix of the entries of one block.
+#[must_use]
+pub fn audit_block(state_prefix: &str, block: u64) -> String {
+    format!("{}{block:012}/", audit_entries(state_prefix))
+}
+
+/// An entry of the audit trail, in its block.
+#[must_use]
+pub fn audit_entry(state_prefix: &str, block: u64, sequence: u64) -> String {
+    format!("{}{sequence:012}", audit_block(state_prefix, block))
+}
+
+/// The prefix of the expected members of every cluster.
+#[must_use]
+pub fn expected_members(state_prefix: &str) -> String {
+    below(state_prefix, "expected/")
+}
+
+/// The expected members of one cluster.
+#[must_use]
+pub fn expected_members_of(state_prefix: &str, cluster: &ClusterName) -> String {
+    format!("{}{cluster}", expected_members(state_prefix))
+}
+
+/// The prefix of the known positions of every cluster.
+#[must_use]
+pub fn known_positions(state_prefix: &str) -> String {
+    below(state_prefix, "positions/")
+}
+
+/// The known positions of one cluster.
+#[must_use]
+pub fn known_positions_of(state_prefix: &str, cluster: &ClusterName) -> String {
+    format!("{}{cluster}", known_positions(state_prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use uuid::Uuid;
+
+    use super::*;
+
+    const PREFIX: &str = "/s";
+
+    /// Every key that is built here, and its place in docs/etcd.md.
+    fn keys() -> Vec<(String, &'static str)> {
+        let cluster: ClusterName = "lab".parse().unwrap();
+        let (accounts, actions) = (AccountKeys::new(PREFIX), ActionKeys::new(PREFIX));
+        let (history, notify) = (HistoryKeys::new(PREFIX), NotifyKeys::new(PREFIX));
+        let pages = StatusPageKeys::new(PREFIX);
+        let mut keys = vec![
+            (leader(PREFIX), "leader"),
+            (audit_head(PREFIX), "audit/head"),
+            (
+                audit_entry(PREFIX, 0, 1),
+                "audit/entries/{block}/{sequence}",
+            ),
+            (expected_members_of(PREFIX, &cluster), "expected/{cluster}"),
+            (known_positions_of(PREFIX, &cluster), "positions/{cluster}"),
+            (accounts.user("ann"), "users/{name}"),
+            (accounts.session(Uuid::nil()), "sessions/{id}"),
+            (accounts.signing_key(), "keys/session"),
+            (actions.action("1-2"), "actions/{id}"),
+            (actions.undone("1-2"), "actions/{id}/undone"),
+            (actions.open_action(&cluster), "open/{cluster}"),
+            (actions.lock(&cluster), "locks/{cluster}"),
+            (actions.global_switch(), "switches/global"),
+            (
+                actions.cluster_switch(&cluster),
+                "switches/cluster/{cluster}",
+            ),
+            (history.head(&cluster), "chronicle/live/head/{cluster}"),
+            (
+                history.event(&cluster, 1),
+                "chronicle/live/tail/{cluster}/{sequence}",
+            ),
+            (history.days(&cluster), "chronicle/live/days/{cluster}"),
+            (history.observed_until(), "chronicle/live/observed"),
+            (history.gap_request(), "chronicle/live/call"),
+            (
+                format!("{}1f", history.observers()),
+                "chronicle/observers/{lease}",
+            ),
+            (
+                history.block(&cluster, 1),
+                "chronicle/blocks/{cluster}/{block}",
+            ),
+            (notify.target("1"), "notify/targets/{id}"),
+            (notify.verdict_tracker(&cluster), "notify/courses/{cluster}"),
+            (notify.audit_cursor(), "notify/reading"),
+            (
+                notify.outbox_entry("1", "2"),
+                "notify/outbox/{target}/{notice}",
+            ),
+            (notify.log_entry("1", "2"), "notify/log/{target}/{notice}"),
+        ];
+        let folders = [
+            ("pages", "status/pages/{slug}"),
+            ("incidents", "status/incidents/{id}"),
+            ("maintenance", "status/maintenance/{id}"),
+            ("announcements", "status/announcements/{id}"),
+        ];
+        keys.extend(folders.map(|(folder, place)| (pages.item(folder, "x"), place)));
+        keys
+    }
+
+    #[test]
+    fn every_key_has_the_shape_that_the_documentation_gives() {
+        for (key, place) in keys() {
+            let parts: Vec<&str> = key.strip_prefix("/s/").unwrap().split('/').collect();
+            let places: Vec<&str> = place.split('/').collect();
+            assert_eq!(parts.len(), places.len(), "{key} {place}");
+            for (part, place) in parts.iter().zip(places) {
+                assert!(place.starts_with('{') || *part == place, "{key} {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn documentation_lists_exactly_these_keys() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/etcd.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let (_, state) = page.split_once("## State prefix").unwrap();
+        let listed: BTreeSet<&str> = state
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+            .collect();
+        let built: BTreeSet<&str> = keys().into_iter().map(|(_, place)| place).collect();
+        assert_eq!(listed, built);
+    }
+}

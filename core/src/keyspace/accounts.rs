@@ -1,0 +1,51 @@
+//! Keys of accounts and sessions in etcd.
+
+use uuid::Uuid;
+
+use super::below;
+
+/// The keys of accounts and sessions under a state prefix.
+#[derive(Clone, Debug)]
+pub struct AccountKeys {
+    prefix: String,
+}
+
+impl AccountKeys {
+    /// The keys under `state_prefix`.
+    #[must_use]
+    pub fn new(state_prefix: &str) -> Self {
+        Self {
+            prefix: below(state_prefix, ""),
+        }
+    }
+
+    /// The prefix of every account.
+    #[must_use]
+    pub fn users(&self) -> String {
+        format!("{}users/", self.prefix)
+    }
+
+    /// An account's record.
+    #[must_use]
+    pub fn user(&self, name: &str) -> String {
+        format!("{}{name}", self.users())
+    }
+
+    /// The prefix of every session.
+    #[must_use]
+    pub fn sessions(&self) -> String {
+        format!("{}sessions/", self.prefix)
+    }
+
+    /// A session's record.
+    #[must_use]
+    pub fn session(&self, id: Uuid) -> String {
+        format!("{}{id}", self.sessions())
+    }
+
+    /// The key that signs sessions.
+    #[must_use]
+    pub fn signing_key(&self) -> String {
+        format!("{}keys/session", self.prefix)
+    }
+}

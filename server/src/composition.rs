@@ -1,0 +1,286 @@
+//! Composition root: builds every part of the console from a [`Config`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use accounts::{AccountCache, Authenticator};
+use console_core::audit::AuditTrail;
+use console_core::leader::{self, Leadership};
+use console_core::tasks::Tasks;
+use galera::judge::cluster::FoldSettings;
+use galera::recover::action::ActionLimits;
+use galera::recover::bootstrap::RecoverySettings;
+use history::{EventHistory, HistorySettings};
+use monitor::mysql::MysqlSettings;
+use monitor::{Monitor, MonitorSettings};
+use notify::{NotificationService, NotifySettings, NotifySources};
+use registry::Registry;
+
+use crate::actions::{
+    ActionService, ActionSettings, ClusterAccess, MonitorClusterAccess, RecoveryCredentials,
+};
+use crate::assets::Site;
+use crate::config::Config;
+use crate::http::{AppContext, AppState};
+use crate::status_pages::{self, PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService};
+
+/// How long the lock of a crashed replica keeps others from continuing its action.
+const LOCK_TTL: Duration = Duration::from_secs(10);
+
+/// Why the console cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Invalid notification settings.
+    #[error("notifications cannot be sent: {0}")]
+    Notify(String),
+}
+
+/// What a test replaces; by default nothing.
+#[derive(Default)]
+pub struct Overrides {
+    /// Unique name of this process.
+    pub replica: Option<String>,
+    /// Access to the clusters for actions.
+    pub cluster_access: Option<Arc<dyn ClusterAccess>>,
+    /// Deadlines of actions.
+    pub action_limits: Option<ActionLimits>,
+    /// Time to live of an action's lock.
+    pub lock_ttl: Option<Duration>,
+}
+
+/// A running console.
+pub struct Console {
+    /// State of the router.
+    pub state: AppState,
+    /// Its background tasks.
+    pub tasks: Tasks,
+}
+
+impl Console {
+    /// Starts every part on `registry`. Returns at once; neither etcd nor any database needs to answer.
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    pub fn build(
+        config: &Config,
+        site: Site,
+        registry: Registry,
+        overrides: Overrides,
+    ) -> Result<Self, BuildError> {
+        let replica = overrides.replica.clone().unwrap_or_else(replica_id);
+        let builder = Builder {
+            config,
+            registry,
+            replica,
+            tasks: Tasks::default(),
+        };
+        let state = builder.build(site, overrides)?;
+        Ok(Self {
+            state: AppState(Arc::new(state)),
+            tasks: builder.tasks,
+        })
+    }
+}
+
+/// Inputs of every part.
+struct Builder<'a> {
+    config: &'a Config,
+    registry: Registry,
+    replica: String,
+    tasks: Tasks,
+}
+
+impl Builder<'_> {
+    fn build(&self, site: Site, overrides: Overrides) -> Result<AppContext, BuildError> {
+        let config = self.config;
+        let authenticator = self.authenticator();
+        let monitor_settings = monitor_settings(config);
+        let fold = monitor_settings.fold_settings();
+        let mysql = monitor_settings.mysql.clone();
+        let monitor = Monitor::start(monitor_settings, self.registry.clone(), &self.tasks);
+        let leadership = self.leadership();
+        let history = self.history(&monitor, &leadership);
+        let actions = self.actions(&monitor, &mysql, fold, overrides);
+        let trail = actions.trail();
+        let status_pages = self.status_pages(&site, &monitor, &history, trail, &leadership);
+        let sources = NotifySources {
+            history: history.clone(),
+            trail: trail.clone(),
+            directory: authenticator.cache().clone(),
+            in_maintenance: status_pages::maintenance(&status_pages),
+        };
+        let notifications = NotificationService::start(
+            &notify_settings(config),
+            self.registry.clone(),
+            sources,
+            leadership.clone(),
+            &self.tasks,
+        )
+        .map_err(BuildError::Notify)?;
+        if config.approvals.allows_acting_alone() {
+            let notice = "One person can act alone here: --approvals 0 is set.";
+            monitor.set_notices("approvals", vec![notice.to_owned()]);
+        }
+        Ok(AppContext {
+            public_url: config.http.public_url.clone(),
+            trusted_proxies: config.http.trusted_proxies.clone(),
+            serves_metrics: config.http.metrics_listen.is_none(),
+            authenticator,
+            monitor,
+            actions,
+            history,
+            leadership,
+            status_pages,
+            notifications,
+            metrics: Arc::default(),
+            site,
+            shutdown: self.tasks.shutdown.clone(),
+        })
+    }
+
+    fn authenticator(&self) -> Authenticator {
+        let cache = AccountCache::new(&self.config.state_prefix);
+        let watching = cache.clone();
+        self.tasks
+            .spawn(watching.run(self.registry.clone(), self.tasks.shutdown.clone()));
+        Authenticator::new(
+            self.registry.clone(),
+            &self.config.state_prefix,
+            cache,
+            self.config.http.session_lifetime,
+        )
+    }
+
+    fn leadership(&self) -> Leadership {
+        let (leadership, election) = leader::campaign(
+            self.registry.clone(),
+            &self.config.state_prefix,
+            self.replica.clone(),
+            self.tasks.shutdown.clone(),
+        );
+        self.tasks.spawn(election);
+        leadership
+    }
+
+    fn history(&self, monitor: &Monitor, leadership: &Leadership) -> EventHistory {
+        let settings = HistorySettings {
+            state_prefix: self.config.state_prefix.clone(),
+            replica: self.replica.clone(),
+            retention: self.config.history.retention,
+            changes_max: self.config.history.changes_max,
+        };
+        let (history, recording) = EventHistory::start(
+            settings,
+            self.registry.clone(),
+            monitor.clone(),
+            leadership.clone(),
+            self.tasks.shutdown.clone(),
+        );
+        self.tasks.spawn(recording);
+        history
+    }
+
+    fn actions(
+        &self,
+        monitor: &Monitor,
+        mysql: &MysqlSettings,
+        fold: FoldSettings,
+        overrides: Overrides,
+    ) -> ActionService {
+        let config = self.config;
+        let credentials = config.recovery.as_ref().map(|account| RecoveryCredentials {
+            user: account.user.clone(),
+            password: account.password.clone(),
+        });
+        let settings = ActionSettings {
+            replica: self.replica.clone(),
+            registry_prefix: config.registry_prefix.clone(),
+            state_prefix: config.state_prefix.clone(),
+            plan: RecoverySettings {
+                fold,
+                ..RecoverySettings::default()
+            },
+            approvals: config.approvals.per_kind.clone(),
+            limits: overrides.action_limits.unwrap_or_else(|| ActionLimits {
+                approvals_needed: config.approvals.default_count,
+                pending_timeout: config.request_expiry,
+                approved_timeout: config.approval_expiry,
+                ..ActionLimits::default()
+            }),
+            lock_ttl: overrides.lock_ttl.unwrap_or(LOCK_TTL),
+            sql_account: credentials.is_some(),
+        };
+        let clusters = overrides.cluster_access.unwrap_or_else(|| {
+            let timeout = config.probe_timeout;
+            let access = MonitorClusterAccess::new(monitor.clone(), mysql, credentials, timeout);
+            Arc::new(access)
+        });
+        ActionService::start(settings, self.registry.clone(), clusters, &self.tasks)
+    }
+
+    fn status_pages(
+        &self,
+        site: &Site,
+        monitor: &Monitor,
+        history: &EventHistory,
+        trail: &AuditTrail,
+        leadership: &Leadership,
+    ) -> StatusPageService {
+        let public_url = self.config.http.public_url.as_ref();
+        let settings = StatusPageConfig {
+            state_prefix: self.config.state_prefix.clone(),
+            replica: self.replica.clone(),
+            assets: PageAssets {
+                css: site.status_css.clone(),
+                js: site.status_js.clone(),
+                console_url: public_url.map(ToString::to_string),
+            },
+        };
+        let deps = StatusPageDeps {
+            registry: self.registry.clone(),
+            trail: trail.clone(),
+            hub: monitor.clone(),
+            verdict_history: Arc::new(history.clone()),
+            leadership: leadership.clone(),
+        };
+        StatusPageService::start(settings, deps, &self.tasks)
+    }
+}
+
+fn monitor_settings(config: &Config) -> MonitorSettings {
+    MonitorSettings {
+        clusters: config.clusters.clone(),
+        registry_prefix: config.registry_prefix.clone(),
+        state_prefix: config.state_prefix.clone(),
+        mysql: MysqlSettings {
+            user: config.mysql.user.clone(),
+            password: config.mysql.password.clone(),
+            port: config.mysql.port,
+            tls_ca: config.mysql.tls_ca.clone(),
+        },
+        poll_interval: config.poll_interval,
+        probe_timeout: config.probe_timeout,
+    }
+}
+
+fn notify_settings(config: &Config) -> NotifySettings {
+    NotifySettings {
+        state_prefix: config.state_prefix.clone(),
+        public_url: config.http.public_url.clone(),
+        allowed_networks: config.notify.allow.clone(),
+        ca_file: config.notify.ca.clone(),
+        smtp: config.notify.smtp.clone(),
+    }
+}
+
+/// Names this process: its host, for people, and a random number, for uniqueness.
+fn replica_id() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host
+        .trim()
+        .chars()
+        .filter(|c| c.is_ascii_graphic())
+        .take(63)
+        .collect();
+    format!("{host}/{:08x}", rand::random::<u32>())
+}

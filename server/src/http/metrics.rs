@@ -1,0 +1,37 @@
+//! `GET /metrics`: OpenMetrics text for Prometheus. Each crate registers its own families.
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use super::AppContext;
+
+/// The media type of [`render`]'s text.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+const PREFIX: &str = "galera_console";
+/// All metrics as OpenMetrics text ([`CONTENT_TYPE`]).
+#[must_use]
+pub(super) fn render(app: &AppContext) -> String {
+    let mut registry = Registry::with_prefix(PREFIX);
+    let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+    registry.register("build", "The running program", build);
+    app.monitor.register_metrics(&mut registry);
+    app.history.register_metrics(&mut registry);
+    app.metrics.register(&mut registry);
+    app.actions.register_metrics(&mut registry);
+    let leader: Gauge = Gauge::default();
+    leader.set(i64::from(app.leadership.borrow().is_some()));
+    registry.register(
+        "leader",
+        "Whether this replica leads (1) or not (0); one of all replicas does",
+        leader,
+    );
+    let mut text = String::new();
+    if let Err(error) = encode(&mut text, &registry) {
+        // Writing to a string cannot fail; a scrape that is cut short lacks its end mark and is refused by Prometheus.
+        tracing::error!(%error, "Metrics could not be written");
+    }
+    text
+}
