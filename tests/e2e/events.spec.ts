@@ -20,7 +20,7 @@ test('a killed node appears in the events without a reload and can be filtered a
   await expect(rows(page).first()).toBeVisible();
   const notReloaded = await markDocument(page);
   await command('kill n3');
-  const gone = rows(page).filter({ hasText: '127.0.0.3' }).filter({ hasText: 'Unreachable' }).first();
+  const gone = rows(page).filter({ hasText: '127.0.0.3' }).filter({ hasText: 'Unreachable' }).filter({ hasNotText: 'Cluster' }).first();
   await expect(gone).toContainText('was Synced', { timeout: 20_000 });
   await expect(rows(page).filter({ hasText: 'Cluster' }).first()).toContainText('Degraded');
   expect(await notReloaded()).toBe(true);
