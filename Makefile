@@ -58,12 +58,10 @@ test: ## All tests: unit, property, API, real etcd and Galera, browser
 	  cargo build --locked $(HOST) --lib --bins --tests --examples
 	@$(STEP) "Site" "$(CODE)" \
 	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/debug/site"
-	@$(STEP) "Unit, property, API and lab tests" "a test failed: its output is above" \
-	  env RUST_TEST_THREADS=$(TEST_THREADS) cargo test --locked $(HOST)
 	@$(STEP) "Playwright" "check that npm reaches its registry: npm ping" \
 	  scripts/npm-install tests/e2e
-	@$(STEP) "Browser tests" "a test failed: its trace is in tests/e2e/test-results" \
-	  scripts/browser-tests
+	@$(STEP) "Tests, in lanes side by side" "a test failed: its output is above; traces of the browser are in tests/e2e/test-results" \
+	  env TEST_THREADS=$(TEST_THREADS) scripts/test-lanes
 
 # Seeds that once found a bug are part of `make test`.
 .PHONY: test-recovery

@@ -1,4 +1,4 @@
-//! Rounds of random faults: seeds that once found a bug, and new ones. `make test-recovery` plays a hundred.
+//! Rounds of random faults with seeds that once found a bug. `make test-recovery` plays a hundred with new ones.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -16,22 +16,14 @@ const SEEDS: [u64; 4] = [
     6_681_566_551_218_578_840,
 ];
 
-/// How many new rounds are played.
-const NEW_ROUNDS: usize = 10;
-/// Longest time for all of them, on a machine that runs the other tests, too; they take about five minutes.
-const TIMEOUT: Duration = Duration::from_secs(1_500);
+/// Longest time for all of them, on a machine that also runs the other tests; they take about a minute and a half.
+const TIMEOUT: Duration = Duration::from_secs(900);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn random_faults_cause_no_loss_and_no_second_primary() -> Result<()> {
     let mut command = Command::new(program("rounds")?);
-    command.args([
-        "--labs",
-        "2",
-        "--rounds",
-        &(SEEDS.len() + NEW_ROUNDS).to_string(),
-    ]);
-    // The new ones follow from the last seed.
-    for seed in SEEDS.into_iter().chain([rand::random()]) {
+    command.args(["--labs", "2", "--rounds", &SEEDS.len().to_string()]);
+    for seed in SEEDS {
         command.args(["--seed", &seed.to_string()]);
     }
     command
