@@ -1,6 +1,6 @@
 //! Server-rendered page fragments: plans, actions, the audit trail, events.
 //!
-//! [`render_fragment`] fetches what a page needs through [`ApiClient`] with the reader's cookies, and the page's module
+//! [`render_fragment`] fetches what a page needs through `ApiClient` with the reader's cookies, and the page's module
 //! renders it into a [`Fragment`], which `pages::fragment` inserts in the browser.
 
 mod action_detail;

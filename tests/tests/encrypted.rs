@@ -211,7 +211,7 @@ async fn a_refused_account_loses_no_mail() -> Result<()> {
     ensure_test_fails(
         &admin,
         &team(),
-        "look at --smtp-user and --smtp-password-file",
+        "check --smtp-user and --smtp-password-file",
     )
     .await?;
     let target = add(&admin, &team()).await?;

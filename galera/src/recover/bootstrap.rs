@@ -1,8 +1,8 @@
 //! Plans the bootstrap of a cluster without a Primary component, and verifies its outcome.
 //!
-//! [`plan`] takes a [`RecoveryCase`]; [`Situation`] assigns a [`MemberCondition`] to every member; `common_checks`,
+//! [`plan`] takes a [`RecoveryCase`]; `Situation` assigns a `MemberCondition` to every member; `common_checks`,
 //! `loss` and either `running` (one statement to one member) or `stopped` (an order to one agent, or commands for an
-//! operator) add their checks to a draft. [`verify`] compares the plan's target with what the nodes report afterwards.
+//! operator) add their checks to a draft. [`verify()`] compares the plan's target with what the nodes report afterwards.
 //!
 //! Planning is a pure function of the evidence: equal evidence gives an equal plan on every replica (I10), in whatever
 //! order it arrived.

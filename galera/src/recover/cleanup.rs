@@ -1,8 +1,8 @@
-//! Plans that remove registrations, of nodes that are gone ([`plan`]) or of a retired cluster ([`decommission`]).
+//! Plans that remove registrations, of nodes that are gone ([`plan`]) or of a retired cluster ([`decommission()`]).
 //!
 //! As dangerous as a bootstrap: a starting container that finds an empty registry founds a new cluster. So a prefix is
 //! never deleted, only single keys, each compared on the revision that was read, each with the write that restores it
-//! (I25 to I29). [`RegistryReading`]s become [`RegisteredKeys`]; `stale` makes a [`CleanupDecision`] about each node.
+//! (I25 to I29). [`RegistryReading`]s become `RegisteredKeys`; `stale` makes a `CleanupDecision` about each node.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

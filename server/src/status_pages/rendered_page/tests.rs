@@ -202,14 +202,14 @@ fn every_verdict_is_shown_truthfully_in_every_format() {
         ),
         (
             VerdictState::Degraded,
-            "with fewer members than planned",
+            "with reduced redundancy",
             "degraded_performance",
             "degraded",
             "The database is working with reduced redundancy",
         ),
         (
             VerdictState::Unknown,
-            "That says nothing about the database.",
+            "The database itself may be working.",
             "unknown",
             "unknown",
             "",
