@@ -40,7 +40,7 @@ pub struct StatusReading {
     pub read_only: Option<bool>,
 }
 
-/// What the agent does before its server responds or after the server was told to stop.
+/// What the agent does before its server responds or after the server was asked to stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OfflineStatus {
     pub phase: AgentPhase,

@@ -3,7 +3,7 @@
 //! A new leader that started observing after its predecessor's last heartbeat has missed the time in between. Other
 //! replicas may have observed it, so the leader writes a gap request and waits. While the request exists, every replica that
 //! observed without a gap records what it saw; writes compare the heads as usual, so several may do so. Each replica
-//! registers under a lease since when it observes, which tells the leader whether to wait at all. A period that no replica
+//! registers under a lease since when it observes, from which the leader knows whether to wait. A period that no replica
 //! observed is recorded as `unknown`.
 
 use std::time::Duration;

@@ -199,7 +199,7 @@ fn unknown_is_sent_only_while_it_lasts() {
     assert!(scene.advance_to(29).is_empty());
     assert!(
         scene.change(500, Healthy).is_empty(),
-        "nobody was there to tell"
+        "no target was notified"
     );
     scene.change(600, Unknown);
     assert_eq!(verdicts(&scene.advance_to(630)), [Unknown]);

@@ -68,7 +68,11 @@ fn i14_an_evicted_node_is_neither_source_nor_executor() {
     let nonsense =
         FakeStatusRows::non_primary(&PAIR, 1, 10).with_row("wsrep_evs_evict_list", "n1,,;'");
     let plan = scene.answers("n2", nonsense).plan();
-    assert_eq!(plan.target.unwrap().node, Some(id("n1")), "nobody is named");
+    assert_eq!(
+        plan.target.unwrap().node,
+        Some(id("n1")),
+        "no other node is named"
+    );
 }
 
 #[test]
