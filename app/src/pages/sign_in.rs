@@ -9,7 +9,7 @@ use crate::reactive::{dynamic_view, join_views, page_title};
 /// The message for an error code in the URL.
 fn error_message(code: &str) -> &'static str {
     match code {
-        "invalid_credentials" => "Incorrect name or password. Both are case-sensitive.",
+        "invalid_credentials" => "Incorrect name or password. The password is case-sensitive.",
         "account_disabled" => "This account is disabled. Ask an administrator to enable it.",
         "throttled" => "Too many attempts. Wait a minute, then try again.",
         "sign_in_busy" => "Too many people are signing in right now. Try again in a moment.",
