@@ -1,7 +1,7 @@
 //! The endpoints in order of preference, each with its own connection, and the calls that move on when one fails.
 //!
 //! The client library would balance over all endpoints and keep sending requests to a dead or hanging one, so every
-//! endpoint has a client of its own here, and the last one that answered is asked first.
+//! endpoint has a separate client here, and the one that answered last is tried first.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -88,7 +88,7 @@ impl Endpoints {
         &self.endpoints[index].url
     }
 
-    /// How long one endpoint may take before the next one is asked.
+    /// How long one endpoint may take before the next one is tried.
     pub(crate) fn attempt_timeout(&self) -> Duration {
         let deadline = self.settings.deadline;
         match self.endpoints.len() {

@@ -1,8 +1,8 @@
-//! What etcd holds: keys with values, revisions and leases.
+//! Entries of etcd: keys with values, revisions and leases.
 
 use etcd_client::KeyValue;
 
-/// The number of a lease; 0 is none.
+/// The id of a lease; 0 for no lease.
 pub type LeaseId = i64;
 
 /// One key with its value, as of a revision.

@@ -47,7 +47,7 @@ pub enum Error {
         /// Which limit was exceeded.
         cause: String,
     },
-    /// etcd's database has reached its quota and takes no more writes.
+    /// etcd's database has reached its quota and accepts no writes.
     #[error(
         "etcd at {endpoints} has no space left: {cause}; compact and defragment it, then disarm its NOSPACE alarm"
     )]
@@ -62,10 +62,10 @@ pub enum Error {
     Conflict {
         /// The key, as far as it is text.
         key: String,
-        /// What the key holds now; `None` when it is gone.
+        /// The current entry; `None` if the key was deleted.
         current: Option<Box<RegistryEntry>>,
     },
-    /// The lease does not exist (any more); everything written under it is gone.
+    /// The lease does not exist; its keys are deleted.
     #[error("the lease {id:x} has expired or was revoked; grant a new one and write again")]
     LeaseGone {
         /// The lease.
@@ -74,7 +74,7 @@ pub enum Error {
     /// The wanted revision is no longer, or not yet, in etcd's history.
     #[error("etcd at {endpoints} does not hold the wanted revision: {cause}; read again")]
     Compacted {
-        /// The endpoint that was asked.
+        /// The endpoint of the request.
         endpoints: String,
         /// etcd's reason.
         cause: String,
@@ -87,7 +87,7 @@ pub enum Error {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Which kind of failure, so that a missing permission can be told apart.
+        /// The kind of failure, to distinguish a missing permission.
         kind: std::io::ErrorKind,
         /// The system's text.
         cause: String,
@@ -95,7 +95,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether waiting may cure it: nobody answered, as opposed to somebody refusing.
+    /// Whether a later attempt may succeed: no endpoint answered, as opposed to a refusal.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(
@@ -118,7 +118,7 @@ pub(crate) enum AttemptError {
     Permanent(Error),
 }
 
-// gRPC's status numbers, so that this crate needs no gRPC library of its own.
+// gRPC's status codes; this crate has no direct dependency on a gRPC library.
 const UNKNOWN: i32 = 2;
 const INVALID_ARGUMENT: i32 = 3;
 const NOT_FOUND: i32 = 5;
@@ -129,7 +129,7 @@ const OUT_OF_RANGE: i32 = 11;
 const UNIMPLEMENTED: i32 = 12;
 const UNAUTHENTICATED: i32 = 16;
 
-/// Reads what the client says about an attempt at `endpoint`.
+/// Classifies the error of an attempt at `endpoint`.
 pub(crate) fn classify(endpoint: &str, error: etcd_client::Error) -> AttemptError {
     use etcd_client::Error as Client;
     let endpoints = endpoint.to_owned();
@@ -164,7 +164,7 @@ pub(crate) fn classify(endpoint: &str, error: etcd_client::Error) -> AttemptErro
     }
 }
 
-/// The error of a status that every endpoint would repeat.
+/// The error of a status that every endpoint would return.
 fn permanent_error(code: i32, message: &str, endpoints: String, cause: &str) -> Option<Error> {
     let cause = cause.to_owned();
     let says = |text: &str| message.contains(text);
@@ -208,7 +208,7 @@ fn never_sent(status: &(dyn std::error::Error + 'static)) -> bool {
             use std::io::ErrorKind::{
                 ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut,
             };
-            // TimedOut only comes from connecting: calls are bounded by our own deadlines.
+            // TimedOut only comes from connecting: calls have deadlines in this crate.
             return matches!(
                 io.kind(),
                 ConnectionRefused | HostUnreachable | NetworkUnreachable | TimedOut

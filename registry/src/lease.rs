@@ -1,4 +1,4 @@
-//! Leases kept alive by a supervised task, which says when one is lost.
+//! Leases, kept alive by a task that reports their loss.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub struct LeaseInfo {
 /// Why a lease no longer protects anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseLostReason {
-    /// etcd says that it does not exist: expired, revoked, or etcd itself was replaced.
+    /// It does not exist: expired, revoked, or etcd was replaced.
     Gone,
     /// It could not be renewed for its whole time to live, so it may have expired.
     NotRenewed,
@@ -58,14 +58,14 @@ impl Registry {
     /// [`Error::Unavailable`], [`Error::Denied`].
     pub async fn grant(&self, ttl: Duration) -> Result<Lease> {
         let id = self.grant_without_keep_alive(ttl).await?;
-        let (tell, lost) = watch::channel(None);
+        let (lost_sender, lost) = watch::channel(None);
         let stop = CancellationToken::new();
         let (registry, stopped) = (self.clone(), stop.clone());
         TaskTracker::new().spawn(async move {
             tokio::select! {
                 () = stopped.cancelled() => {}
                 reason = registry.keep_alive(id, ttl) => {
-                    tell.send_replace(Some(reason));
+                    lost_sender.send_replace(Some(reason));
                 }
             }
         });
@@ -78,13 +78,13 @@ impl Registry {
         })
     }
 
-    /// Grants a lease that nobody renews: what is written under it disappears by itself after `ttl`.
+    /// Grants a lease without renewing it: its keys are deleted after `ttl`.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Denied`].
     pub async fn grant_without_keep_alive(&self, ttl: Duration) -> Result<LeaseId> {
         let seconds = i64::try_from(ttl.as_secs().max(1)).unwrap_or(i64::MAX);
-        // A number of our own choosing makes a repeated grant recognisable instead of leaving a second lease behind.
+        // A chosen id makes a repeated grant recognizable instead of leaving a second lease behind.
         let id = rand::rng().random_range(1..i64::MAX);
         let endpoints = match &self.backend {
             Backend::Etcd(endpoints) => endpoints,
@@ -206,15 +206,15 @@ impl Lease {
     pub async fn wait_until_lost(&mut self) -> LeaseLostReason {
         match self.wait_until_lost.wait_for(Option::is_some).await {
             Ok(reason) => reason.unwrap_or(LeaseLostReason::NotRenewed),
-            // The task ended without a word: nobody renews the lease any more.
+            // The keep-alive task is gone.
             Err(_) => LeaseLostReason::NotRenewed,
         }
     }
 
-    /// Ends the lease at once and removes everything written under it.
+    /// Ends the lease and deletes its keys.
     ///
     /// # Errors
-    /// [`Error::Unavailable`]; the lease then ends by itself after its time to live.
+    /// [`Error::Unavailable`]; the lease then expires.
     pub async fn revoke(self) -> Result<()> {
         let (registry, id) = (self.registry.clone(), self.id);
         drop(self);

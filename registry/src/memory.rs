@@ -517,7 +517,7 @@ impl State {
         Ok(TransactionOutcome::Refused { revision, current })
     }
 
-    /// What etcd refuses before it looks at the preconditions.
+    /// Checks that etcd makes before it compares the preconditions.
     fn check(transaction: &Transaction) -> Result<()> {
         let branches = [transaction.writes(), transaction.otherwise_writes()];
         let reads = transaction.keys().len();

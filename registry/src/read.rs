@@ -11,17 +11,17 @@ use crate::{Backend, Error, Registry, Result};
 
 /// Largest answer accepted, in bytes: far above etcd's default request limit of 1.5 MB.
 pub(crate) const RESPONSE_LIMIT: usize = 16 * 1024 * 1024;
-/// Keys asked for at once while listing; fewer when their values are large.
+/// Keys per request of a listing; fewer if their values are large.
 const PAGE_SIZE: i64 = 500;
-/// How often a listing starts over because etcd compacted its revision meanwhile.
+/// Attempts of a listing whose revision etcd compacts between two pages.
 const LISTING_ATTEMPTS: usize = 3;
 
-/// What one member says about itself.
+/// The status of one member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberStatus {
     /// etcd's version, as in `3.4.23`.
     pub version: String,
-    /// Whether the member knows a leader.
+    /// Whether the member has a leader.
     pub has_leader: bool,
     /// The size of its database in bytes.
     pub db_size: u64,
@@ -87,7 +87,7 @@ impl Registry {
     /// Whether etcd answers a read that needs a majority.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when it does not; [`Error::Denied`] when it does not know us.
+    /// [`Error::Unavailable`] when it does not; [`Error::Denied`] for wrong credentials.
     pub async fn ready(&self) -> Result<()> {
         let endpoints = match &self.backend {
             Backend::Etcd(endpoints) => endpoints,
@@ -102,13 +102,13 @@ impl Registry {
         .await
         {
             Ok(_) => Ok(()),
-            // A role that may not see this key is an answer all the same.
+            // A role that may not read this key proves that etcd answers.
             Err(Error::Denied { cause, .. }) if cause.contains("permission denied") => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// What the first member that answers says about itself.
+    /// The status of the first member that answers.
     ///
     /// # Errors
     /// As [`Registry::get`].

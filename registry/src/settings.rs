@@ -21,16 +21,16 @@ pub struct EtcdSettings {
     pub password: Option<Secret>,
     /// PEM file of the authority that signed the members' certificates; required for `https`.
     pub ca: Option<PathBuf>,
-    /// PEM file of our own certificate, when etcd asks for one.
+    /// PEM file of the client certificate, if etcd requires one.
     pub cert: Option<PathBuf>,
     /// PEM file of that certificate's private key.
     pub key: Option<PathBuf>,
     /// Time for one call, its repetitions on other endpoints included.
     pub deadline: Duration,
-    /// A watch that is silent for this long is asked for a sign of life, and after as long again is moved to the next
+    /// A watch that is silent for this long gets a progress request, and after as long again is moved to the next
     /// endpoint.
     pub idle_limit: Duration,
-    /// How long all endpoints must fail before a watch says that etcd is unreachable: an election takes less.
+    /// How long all endpoints must fail before a watch reports etcd as unreachable; longer than an election.
     pub grace: Duration,
 }
 

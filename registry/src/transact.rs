@@ -1,4 +1,4 @@
-//! Writes that compare what they rest on: all of a transaction happens at one revision, or none of it.
+//! Writes with preconditions: a transaction is applied at one revision as a whole, or not at all.
 
 use etcd_client::{
     Compare, CompareOp, DeleteOptions, GetOptions, PutOptions, Txn, TxnOp, TxnOpResponse,
@@ -10,7 +10,7 @@ use crate::entry::{LeaseId, RegistryEntry};
 use crate::read::RESPONSE_LIMIT;
 use crate::{Backend, Error, Registry, Result};
 
-/// What must hold at the moment of the write.
+/// A condition that is compared in the transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Precondition {
     /// The key does not exist.
@@ -19,7 +19,7 @@ pub enum Precondition {
     Exists(Vec<u8>),
     /// The key was last changed at this revision.
     Unchanged(Vec<u8>, i64),
-    /// The key lives under this lease; 0 for none.
+    /// The key is attached to this lease; 0 for no lease.
     Leased(Vec<u8>, LeaseId),
 }
 
@@ -54,7 +54,7 @@ pub enum WriteOp {
         key: Vec<u8>,
         /// Its new value.
         value: Vec<u8>,
-        /// The lease it lives under; `None` for durable.
+        /// The lease it is attached to; `None` for durable.
         lease: Option<LeaseId>,
     },
     /// Removes the key when it exists.
@@ -90,7 +90,7 @@ impl WriteOp {
     }
 
     /// Removes the entries `numbers` of `folder` (see [`numbered_key`]) in one go: etcd counts it as one operation of a
-    /// transaction. Keys that hold anything but numbered entries are out of its reach.
+    /// transaction. Keys that are not numbered entries are not deleted.
     #[must_use]
     pub fn delete_numbered(folder: &str, numbers: std::ops::RangeInclusive<u64>) -> Self {
         Self::DeleteRange {
@@ -133,7 +133,7 @@ impl WriteOp {
     }
 }
 
-/// Guards, the writes when all of them hold, and the writes when one does not.
+/// Preconditions, the writes if all of them hold, and the writes if one does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transaction {
     preconditions: Vec<Precondition>,
@@ -148,21 +148,21 @@ impl Transaction {
         Self::default()
     }
 
-    /// Adds a guard; all of them must hold.
+    /// Adds a precondition; all of them must hold.
     #[must_use]
     pub fn when(mut self, guard: Precondition) -> Self {
         self.preconditions.push(guard);
         self
     }
 
-    /// Adds writes for when every guard holds.
+    /// Adds writes for the case that every precondition holds.
     #[must_use]
     pub fn then(mut self, writes: impl IntoIterator<Item = WriteOp>) -> Self {
         self.writes.extend(writes);
         self
     }
 
-    /// Adds writes for when a guard does not hold. A transaction that has any must be harmless to repeat.
+    /// Adds writes for the case that a precondition does not hold. A transaction with any must be idempotent.
     #[must_use]
     pub fn otherwise(mut self, writes: impl IntoIterator<Item = WriteOp>) -> Self {
         self.otherwise.extend(writes);
@@ -222,7 +222,7 @@ impl Transaction {
             .or_else(otherwise.chain(reads).collect::<Vec<_>>())
     }
 
-    /// The revision of our own earlier attempt, when `current` shows exactly what it would have left behind.
+    /// The revision of an earlier attempt of this transaction, if `current` is exactly its result.
     fn already_applied(&self, current: &[RegistryEntry]) -> Option<i64> {
         let find = |key: &[u8]| current.iter().find(|entry| entry.key == key);
         let done = self
@@ -239,7 +239,7 @@ impl Transaction {
     }
 }
 
-/// What came of a transaction.
+/// The outcome of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TransactionOutcome {
     /// Every guard held and the writes happened at this revision.
@@ -247,7 +247,7 @@ pub enum TransactionOutcome {
         /// The revision of the writes; 0 when only deletions were left to confirm.
         revision: i64,
     },
-    /// A guard did not hold; of the writes nothing happened, those of [`Transaction::otherwise`] did.
+    /// A precondition did not hold: none of the writes was applied, only those of [`Transaction::otherwise`].
     Refused {
         /// The revision at which the guards were compared (or the other writes happened).
         revision: i64,
@@ -256,15 +256,15 @@ pub enum TransactionOutcome {
     },
 }
 
-/// What came of [`Registry::create`].
+/// The outcome of [`Registry::create`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CreateOutcome {
-    /// The key is ours, since this revision.
+    /// This call created the key.
     Created {
         /// The revision of the creation.
         revision: i64,
     },
-    /// Somebody created it before.
+    /// The key exists.
     Exists(RegistryEntry),
 }
 
@@ -426,7 +426,7 @@ fn read_entries(response: &TxnResponse) -> Vec<RegistryEntry> {
     entries
 }
 
-/// etcd does not say which lease was missing; the transaction knows.
+/// Adds the lease, which etcd's error does not name.
 fn with_lease_id(error: Error, transaction: &Transaction) -> Error {
     let writes = transaction.writes.iter().chain(&transaction.otherwise);
     let mut leases = writes.filter_map(|write| match write {

@@ -1,4 +1,4 @@
-//! A supervised subscription to a prefix: list, then watch from the next revision, and resume for ever.
+//! A supervised subscription to a prefix: list, then watch from the next revision, and resume after every interruption.
 //!
 //! Invariants: after a [`WatchEvent::Reset`] every change arrives exactly once and in order; whenever that cannot be
 //! promised (compaction, etcd replaced or restored, a long absence), another reset replaces everything.
@@ -28,7 +28,7 @@ const QUEUE: usize = 64;
 pub enum KeyChange {
     /// The key was set.
     Put(RegistryEntry),
-    /// The key was removed, by somebody or with its lease.
+    /// The key was deleted, by a client or with its lease.
     Delete {
         /// The key.
         key: Vec<u8>,
@@ -47,7 +47,7 @@ impl KeyChange {
     }
 }
 
-/// What a subscription tells.
+/// An event of a subscription.
 #[derive(Clone, Debug)]
 pub enum WatchEvent {
     /// Everything under the prefix; replaces whatever was known.
@@ -64,14 +64,14 @@ pub enum WatchEvent {
         /// At least one change; those of one transaction arrive together.
         changes: Vec<KeyChange>,
     },
-    /// etcd has not answered on any endpoint for a while; what is known is growing old. Told once.
+    /// No endpoint has answered for the grace period: earlier events are stale. Sent once per outage.
     Unreachable {
         /// When it was first missed.
         since: Timestamp,
         /// What the last attempt met.
         error: Error,
     },
-    /// etcd answers again; told only after [`WatchEvent::Unreachable`], and followed by a reset.
+    /// etcd answers again; sent only after [`WatchEvent::Unreachable`] and followed by a reset.
     Reachable,
 }
 
@@ -151,9 +151,9 @@ struct WatchSupervisor {
     endpoints: Arc<Endpoints>,
     prefix: Vec<u8>,
     events: mpsc::Sender<WatchEvent>,
-    /// Up to where the subscriber knows everything; `None` makes the next round list anew.
+    /// The revision up to which the subscriber is up to date; `None` makes the next round list again.
     position: Option<WatchPosition>,
-    /// A listing that was not told yet.
+    /// A listing that was not delivered yet.
     listing: Option<Listing>,
     /// The endpoint that the next stream uses.
     endpoint: usize,
@@ -196,7 +196,7 @@ impl WatchSupervisor {
         self.follow(position).await
     }
 
-    /// Tells a listing that waited for its stream: only with both is the subscriber up to date from now on.
+    /// Delivers the listing once its stream is open: only both together keep the subscriber up to date.
     async fn send_reset(&mut self) -> Result<(), Unsubscribed> {
         match self.listing.take() {
             Some(Listing { revision, entries }) => {
@@ -206,7 +206,7 @@ impl WatchSupervisor {
         }
     }
 
-    /// Forgets where it was, so that the next round lists anew.
+    /// Discards the position, so that the next round lists again.
     fn discard_position(&mut self) {
         self.position = None;
         self.listing = None;
@@ -242,7 +242,7 @@ impl WatchSupervisor {
         if !outage.announced && (lasting || !error.is_transient()) {
             outage.announced = true;
             let since = outage.since;
-            // Nobody knows what etcd holds when it comes back: another one may stand in its place.
+            // Another etcd may have taken its place when it answers again.
             self.discard_position();
             tracing::warn!(%error, since = %since, "Watch of {}: etcd is unreachable: {error}", self.prefix_text());
             self.send(WatchEvent::Unreachable { since, error }).await?;

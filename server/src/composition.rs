@@ -57,7 +57,7 @@ pub struct Console {
 }
 
 impl Console {
-    /// Starts every part on `registry`. Returns at once; neither etcd nor any database needs to answer.
+    /// Starts every part on `registry`. Does not wait for etcd or any database to answer.
     ///
     /// # Errors
     /// [`BuildError`].
@@ -239,7 +239,7 @@ impl Builder<'_> {
         let deps = StatusPageDeps {
             registry: self.registry.clone(),
             trail: trail.clone(),
-            hub: monitor.clone(),
+            monitor: monitor.clone(),
             verdict_history: Arc::new(history.clone()),
             leadership: leadership.clone(),
         };

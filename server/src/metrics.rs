@@ -1,4 +1,4 @@
-//! What the gateway's own work tells Prometheus: requests and live connections.
+//! Prometheus metrics of the gateway itself: requests and live connections.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;

@@ -154,7 +154,7 @@ fn prepare_sign_in(console: &Console) {
     });
 }
 
-/// A console that nobody can sign in to says how to change that.
+/// Logs how to create the first account while there is none to sign in with.
 async fn warn_without_accounts(directory: &AccountCache) {
     loop {
         match directory.has_accounts() {
@@ -188,7 +188,7 @@ fn announce_addresses(listeners: &HttpListeners, state: &AppState) {
     }
 }
 
-/// Whoever started the console may have stopped reading, which is no reason to fail.
+/// The reader of standard output may be gone, which is no reason to fail.
 fn print_line(line: &str) {
     let mut stdout = std::io::stdout();
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());

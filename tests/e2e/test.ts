@@ -100,7 +100,7 @@ export async function seqno(page: Page, name: string): Promise<number> {
   return Number(digits ?? Number.NaN);
 }
 
-/** Marks the document. The returned function tells whether it has not been reloaded since. */
+/** Marks the document. The returned function returns whether it has not been reloaded since. */
 export async function markDocument(page: Page): Promise<() => Promise<boolean>> {
   await page.evaluate(() => document.documentElement.setAttribute('data-mark', 'here'));
   return () => page.evaluate(() => document.documentElement.getAttribute('data-mark') === 'here');

@@ -135,7 +135,7 @@ impl RecoveryTeam {
     }
 
     /// Requests the plan as soon as there is an executable one that `right` accepts, for a cluster whose members all
-    /// run. Non-Primary members periodically try to reconnect, and no plan is executable meanwhile.
+    /// run. Non-Primary members periodically try to reconnect, and no plan is executable while they do.
     ///
     /// # Errors
     /// If `right` rejects a plan, or nothing can be requested in time.

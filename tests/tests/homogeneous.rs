@@ -343,7 +343,7 @@ async fn all_killed_recover_as_one_cluster_without_loss() -> Result<()> {
         "{before} {after}"
     );
 
-    // Where nothing may happen by itself, an approved order to one of them brings all of them back.
+    // Without automatic bootstrap, an approved order to one of them brings all of them back.
     let (one, two, three) = (lab.node(1).kill(), lab.node(2).kill(), lab.node(3).kill());
     let (one, two, three) = tokio::join!(one, two, three);
     one.and(two).and(three)?;

@@ -153,7 +153,7 @@ async fn check_alertmanager(alerts: &HttpReceiver, action: &str) -> Result<()> {
         ("degraded".to_owned(), (2, 2)),
         ("no_primary".to_owned(), (1, 1)),
         (action.to_owned(), (1, 1)),
-        // What merely happened ends by itself, later.
+        // An alert about a single event resolves automatically, later.
         ("succeeded".to_owned(), (1, 0)),
     ]);
     eventually(

@@ -50,7 +50,7 @@ pub(super) struct StartupDriver<'a> {
     pub(super) children: &'a Children,
     /// For private files.
     pub(super) workspace: &'a Workspace,
-    /// Publishes the phase meanwhile.
+    /// Publishes the phase during startup.
     pub(super) reporter: &'a PhaseReporter,
     /// The lease of this node's report.
     pub(super) lease_id: watch::Receiver<Option<LeaseId>>,

@@ -110,7 +110,7 @@ pub(super) fn server_command(
     server
 }
 
-/// Waits for the server to exit and forwards signals meanwhile. Returns how it exited.
+/// Forwards signals until the server exits. Returns how it exited.
 pub(super) async fn wait(
     process: &mut SupervisedServer,
     signals: &mut SignalStreams,

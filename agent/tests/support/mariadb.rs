@@ -11,7 +11,7 @@ use mysql_async::{Conn, OptsBuilder};
 /// Password of the least-privilege account.
 pub(crate) const PASSWORD: &str = "seeing-is-enough";
 
-/// One server, the founder of its own cluster.
+/// One server, the founder of a separate cluster.
 pub(crate) struct MariaDb {
     dir: tempfile::TempDir,
     address: Ipv4Addr,

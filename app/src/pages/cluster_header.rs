@@ -40,7 +40,7 @@ pub(super) fn cluster_title(shown: ClusterSignal) -> AnyView {
     })
 }
 
-/// The header with the tab `here` selected. `stale` tells that the console sends no updates.
+/// The header with the tab `here` selected. `stale`: the console sends no updates.
 pub(super) fn cluster_header(
     view: &ClusterView,
     here: &str,

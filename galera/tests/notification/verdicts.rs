@@ -85,10 +85,10 @@ fn verdicts(notices: &[Notification]) -> Vec<VerdictState> {
 
 #[test]
 fn without_a_minimum_each_change_is_sent() {
-    let mut scene = NotificationFixture::new(0, 0);
-    assert!(scene.change(0, Healthy).is_empty() && scene.advance_to(0).is_empty());
-    assert!(scene.change(10, Degraded).is_empty());
-    let opened = scene.advance_to(10);
+    let mut fixture = NotificationFixture::new(0, 0);
+    assert!(fixture.change(0, Healthy).is_empty() && fixture.advance_to(0).is_empty());
+    assert!(fixture.change(10, Degraded).is_empty());
+    let opened = fixture.advance_to(10);
     assert_eq!(verdicts(&opened), [Degraded]);
     let problem = opened[0].problem.as_ref().unwrap();
     assert_eq!(
@@ -101,15 +101,15 @@ fn without_a_minimum_each_change_is_sent() {
         (opened[0].id.as_str(), opened[0].severity),
         ("lab.2", Severity::Warning)
     );
-    scene.change(20, NoPrimary);
-    let changed = scene.advance_to(20);
+    fixture.change(20, NoPrimary);
+    let changed = fixture.advance_to(20);
     assert_eq!(
         changed[0].problem.as_ref().unwrap().phase,
         ProblemPhase::Changed
     );
     assert_eq!(changed[0].problem.as_ref().unwrap().since, at(10));
-    scene.change(80, Healthy);
-    let resolved = scene.advance_to(80);
+    fixture.change(80, Healthy);
+    let resolved = fixture.advance_to(80);
     assert_eq!(resolved[0].title, "lab is healthy again");
     assert_eq!(
         resolved[0].problem.as_ref().unwrap().phase,
@@ -120,36 +120,36 @@ fn without_a_minimum_each_change_is_sent() {
         "{}",
         resolved[0].text
     );
-    assert!(scene.advance_to(10_000).is_empty());
+    assert!(fixture.advance_to(10_000).is_empty());
 }
 
 #[test]
 fn changes_shorter_than_the_minimum_are_not_sent() {
-    let mut scene = NotificationFixture::new(30, 0);
-    scene.change(0, Healthy);
-    scene.change(100, Degraded);
-    assert!(scene.advance_to(129).is_empty());
-    assert!(scene.change(129, Healthy).is_empty());
-    assert!(scene.advance_to(1_000).is_empty());
+    let mut fixture = NotificationFixture::new(30, 0);
+    fixture.change(0, Healthy);
+    fixture.change(100, Degraded);
+    assert!(fixture.advance_to(129).is_empty());
+    assert!(fixture.change(129, Healthy).is_empty());
+    assert!(fixture.advance_to(1_000).is_empty());
     // Exactly the minimum is long enough, however late the tracker advances.
-    scene.change(2_000, Degraded);
-    assert_eq!(verdicts(&scene.change(2_030, Healthy)), [Degraded]);
-    assert!(scene.advance_to(2_059).is_empty());
-    assert_eq!(verdicts(&scene.advance_to(2_060)), [Healthy]);
+    fixture.change(2_000, Degraded);
+    assert_eq!(verdicts(&fixture.change(2_030, Healthy)), [Degraded]);
+    assert!(fixture.advance_to(2_059).is_empty());
+    assert_eq!(verdicts(&fixture.advance_to(2_060)), [Healthy]);
 }
 
 #[test]
 fn changes_within_the_window_are_one_notification() {
-    let mut scene = NotificationFixture::new(0, 60);
-    scene.change(0, Healthy);
-    scene.change(100, Degraded);
-    assert_eq!(verdicts(&scene.advance_to(100)), [Degraded]);
+    let mut fixture = NotificationFixture::new(0, 60);
+    fixture.change(0, Healthy);
+    fixture.change(100, Degraded);
+    assert_eq!(verdicts(&fixture.advance_to(100)), [Degraded]);
     for (second, verdict) in [(110, NoPrimary), (120, Degraded), (130, Down)] {
-        assert!(scene.change(second, verdict).is_empty());
-        assert!(scene.advance_to(second).is_empty());
+        assert!(fixture.change(second, verdict).is_empty());
+        assert!(fixture.advance_to(second).is_empty());
     }
-    assert!(scene.advance_to(159).is_empty());
-    let grouped = scene.advance_to(160);
+    assert!(fixture.advance_to(159).is_empty());
+    let grouped = fixture.advance_to(160);
     assert_eq!(verdicts(&grouped), [Down]);
     for word in ["no Primary component at", "degraded at", "down at"] {
         assert!(grouped[0].text.contains(word), "{}", grouped[0].text);
@@ -158,81 +158,84 @@ fn changes_within_the_window_are_one_notification() {
 
 #[test]
 fn maintenance_mutes_until_its_end() {
-    let mut scene = NotificationFixture::new(0, 0);
-    scene.maintenance = vec![(100, 200)];
-    scene.change(0, Healthy);
-    scene.change(110, Degraded);
-    assert!(scene.advance_to(199).is_empty());
-    assert_eq!(verdicts(&scene.advance_to(200)), [Degraded]);
-    scene.maintenance = vec![(300, 400)];
-    scene.change(310, Down);
-    scene.change(320, Degraded);
-    assert!(scene.advance_to(399).is_empty());
-    assert!(scene.advance_to(500).is_empty(), "it is what it was before");
+    let mut fixture = NotificationFixture::new(0, 0);
+    fixture.maintenance = vec![(100, 200)];
+    fixture.change(0, Healthy);
+    fixture.change(110, Degraded);
+    assert!(fixture.advance_to(199).is_empty());
+    assert_eq!(verdicts(&fixture.advance_to(200)), [Degraded]);
+    fixture.maintenance = vec![(300, 400)];
+    fixture.change(310, Down);
+    fixture.change(320, Degraded);
+    assert!(fixture.advance_to(399).is_empty());
+    assert!(
+        fixture.advance_to(500).is_empty(),
+        "it is what it was before"
+    );
 }
 
 #[test]
 fn a_resolution_is_sent_even_in_maintenance() {
-    let mut scene = NotificationFixture::new(0, 0);
-    scene.change(0, Degraded);
-    assert_eq!(verdicts(&scene.advance_to(0)), [Degraded]);
-    scene.maintenance = vec![(10, 100)];
-    scene.change(20, Healthy);
-    assert_eq!(verdicts(&scene.advance_to(20)), [Healthy]);
+    let mut fixture = NotificationFixture::new(0, 0);
+    fixture.change(0, Degraded);
+    assert_eq!(verdicts(&fixture.advance_to(0)), [Degraded]);
+    fixture.maintenance = vec![(10, 100)];
+    fixture.change(20, Healthy);
+    assert_eq!(verdicts(&fixture.advance_to(20)), [Healthy]);
 }
 
 #[test]
 fn split_brain_is_sent_immediately() {
-    let mut scene = NotificationFixture::new(3_600, 3_600);
-    scene.maintenance = vec![(0, 1_000)];
-    scene.change(0, Healthy);
-    scene.change(10, SplitBrain);
-    let sent = scene.advance_to(10);
+    let mut fixture = NotificationFixture::new(3_600, 3_600);
+    fixture.maintenance = vec![(0, 1_000)];
+    fixture.change(0, Healthy);
+    fixture.change(10, SplitBrain);
+    let sent = fixture.advance_to(10);
     assert_eq!(verdicts(&sent), [SplitBrain]);
     assert_eq!(sent[0].severity, Severity::Critical);
 }
 
 #[test]
 fn unknown_is_sent_only_while_it_lasts() {
-    let mut scene = NotificationFixture::new(0, 0);
-    scene.change(0, Unknown);
-    assert!(scene.advance_to(29).is_empty());
+    let mut fixture = NotificationFixture::new(0, 0);
+    fixture.change(0, Unknown);
+    assert!(fixture.advance_to(29).is_empty());
     assert!(
-        scene.change(500, Healthy).is_empty(),
+        fixture.change(500, Healthy).is_empty(),
         "no target was notified"
     );
-    scene.change(600, Unknown);
-    assert_eq!(verdicts(&scene.advance_to(630)), [Unknown]);
-    scene.change(640, Healthy);
-    assert_eq!(verdicts(&scene.advance_to(640)), [Healthy]);
+    fixture.change(600, Unknown);
+    assert_eq!(verdicts(&fixture.advance_to(630)), [Unknown]);
+    fixture.change(640, Healthy);
+    assert_eq!(verdicts(&fixture.advance_to(640)), [Healthy]);
 }
 
 #[test]
 fn a_new_target_receives_the_open_problem() {
-    let mut scene = NotificationFixture::new(0, 0);
-    scene.change(0, Degraded);
-    scene.advance_to(0);
-    scene.targets.insert("late".to_owned(), rules(0, 0));
-    let sent = scene.with_context(|tracker, context| tracker.advance(at(100), context));
+    let mut fixture = NotificationFixture::new(0, 0);
+    fixture.change(0, Degraded);
+    fixture.advance_to(0);
+    fixture.targets.insert("late".to_owned(), rules(0, 0));
+    let sent = fixture.with_context(|tracker, context| tracker.advance(at(100), context));
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0].0, "late");
     assert_eq!(
         sent[0].1.problem.as_ref().unwrap().phase,
         ProblemPhase::Opened
     );
-    scene.tracker.retain_targets(|target| target == "late");
-    assert!(scene.tracker.last_notification("t").is_none());
+    fixture.tracker.retain_targets(|target| target == "late");
+    assert!(fixture.tracker.last_notification("t").is_none());
 }
 
 #[test]
 fn only_selected_kinds_and_clusters_are_sent() {
-    let mut scene = NotificationFixture::new(0, 0);
+    let mut fixture = NotificationFixture::new(0, 0);
     let only = |kinds: &[NotificationKind], clusters: &[&str]| TargetRules {
         kinds: kinds.iter().copied().collect(),
         clusters: clusters.iter().map(|name| name.parse().unwrap()).collect(),
         ..rules(0, 0)
     };
-    scene.targets = BTreeMap::from([
+    fixture.targets = BTreeMap::from([
         (
             "actions".to_owned(),
             only(&[NotificationKind::ActionRequested], &[]),
@@ -246,8 +249,8 @@ fn only_selected_kinds_and_clusters_are_sent() {
             only(&[NotificationKind::Verdict], &["lab", "other"]),
         ),
     ]);
-    scene.change(0, Down);
-    let sent = scene.with_context(|tracker, context| tracker.advance(at(0), context));
+    fixture.change(0, Down);
+    let sent = fixture.with_context(|tracker, context| tracker.advance(at(0), context));
     let to: Vec<&str> = sent.iter().map(|(target, _)| target.as_str()).collect();
     assert_eq!(to, ["lab"]);
 }

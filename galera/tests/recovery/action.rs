@@ -65,10 +65,10 @@ fn i19_a_request_is_confirmed_by_the_clusters_exact_name() {
 #[test]
 fn the_digest_may_be_of_the_plan_before_the_attestations() {
     let olga = olga();
-    let mut scene = RecoveryFixture::two_of_three_lost();
-    let with = scene.plan();
-    scene.attestations.clear();
-    let without = scene.plan();
+    let mut fixture = RecoveryFixture::two_of_three_lost();
+    let with = fixture.plan();
+    fixture.attestations.clear();
+    let without = fixture.plan();
     assert_ne!(without.digest, with.digest);
     let request = ActionRequest {
         id: "a1",
@@ -439,11 +439,11 @@ fn comments_are_kept_and_bounded() {
 
 /// A plan that would lose three transactions.
 fn lossy_plan() -> galera::recover::plan::Plan {
-    let mut scene = RecoveryFixture::two_of_three_lost();
-    scene
+    let mut fixture = RecoveryFixture::two_of_three_lost();
+    fixture
         .history
         .record_highest(&id("n2"), &position(103), at(0));
-    scene.plan()
+    fixture.plan()
 }
 
 #[test]

@@ -37,14 +37,14 @@ pub(crate) fn plan() -> Plan {
 
 /// Another plan of the same cluster.
 pub(crate) fn other_plan() -> Plan {
-    let mut scene = RecoveryFixture::two_of_three_lost();
-    scene.context.registry_prefix = "/galera".to_owned();
-    scene.history.record_highest(
+    let mut fixture = RecoveryFixture::two_of_three_lost();
+    fixture.context.registry_prefix = "/galera".to_owned();
+    fixture.history.record_highest(
         &crate::fixture::id("n2"),
         &crate::fixture::position(50),
         at(0),
     );
-    scene.plan()
+    fixture.plan()
 }
 
 /// A request by `by` for `plan`, confirmed and with a reason.

@@ -34,15 +34,15 @@ fn keys() -> Vec<RawKeyValue> {
 
 /// Two nodes run; `n9` has been gone for five minutes.
 struct CleanupFixture {
-    scene: RecoveryFixture,
+    fixture: RecoveryFixture,
     readings: Vec<RegistryReading>,
 }
 
 impl CleanupFixture {
     fn new() -> Self {
-        let mut scene = RecoveryFixture::expecting(&["n1", "n2"]);
-        scene.now = 300;
-        let scene = scene
+        let mut fixture = RecoveryFixture::expecting(&["n1", "n2"]);
+        fixture.now = 300;
+        let fixture = fixture
             .answers_since(
                 "n1",
                 FakeStatusRows::primary(&["n1:3306", "n2:3306"], 0, 20),
@@ -60,7 +60,7 @@ impl CleanupFixture {
             keys: keys(),
         });
         Self {
-            scene,
+            fixture,
             readings: readings.into(),
         }
     }
@@ -74,13 +74,13 @@ impl CleanupFixture {
     }
 
     fn with_fixture(mut self, change: impl FnOnce(RecoveryFixture) -> RecoveryFixture) -> Self {
-        self.scene = change(self.scene);
+        self.fixture = change(self.fixture);
         self
     }
 
     fn plan(&self) -> Plan {
         plan(
-            &self.scene.case(),
+            &self.fixture.case(),
             &self.readings,
             &StalenessSettings::default(),
         )
@@ -134,16 +134,17 @@ fn i25_every_sign_of_life_keeps_a_registration() {
         CleanupFixture::new().with_altered_keys(0, leased),
         CleanupFixture::new().with_altered_keys(3, rewritten),
         CleanupFixture::new().with_altered_keys(0, speaks),
-        CleanupFixture::new().with_fixture(|scene| scene.denies_access("n9")),
-        CleanupFixture::new().with_fixture(|mut scene| {
-            scene.evidence.probes.remove(&id("n9"));
-            scene
+        CleanupFixture::new().with_fixture(|fixture| fixture.denies_access("n9")),
+        CleanupFixture::new().with_fixture(|mut fixture| {
+            fixture.evidence.probes.remove(&id("n9"));
+            fixture
         }),
-        CleanupFixture::new().with_fixture(|scene| {
+        CleanupFixture::new().with_fixture(|fixture| {
             let listed = FakeStatusRows::primary(&["n1:3306", "n2:3306", "n9:3306"], 0, 20);
-            scene.answers_since("n1", listed, 200)
+            fixture.answers_since("n1", listed, 200)
         }),
-        CleanupFixture::new().with_fixture(|scene| scene.registered("n9", &[("phase", "running")])),
+        CleanupFixture::new()
+            .with_fixture(|fixture| fixture.registered("n9", &[("phase", "running")])),
     ];
     for (place, register) in signs.iter().enumerate() {
         let plan = register.plan();
@@ -185,10 +186,10 @@ fn i25_two_readings_over_ninety_seconds_at_least() {
     );
     let slow = CleanupFixture {
         readings: register.readings,
-        scene: register.scene.registered("n2", &[("phase", "running")]),
+        fixture: register.fixture.registered("n2", &[("phase", "running")]),
     };
     let mut slow = slow;
-    slow.scene
+    slow.fixture
         .evidence
         .registrations
         .get_mut(&id("n2"))
@@ -208,16 +209,16 @@ fn i25_two_readings_over_ninety_seconds_at_least() {
 
 #[test]
 fn i25_an_attestation_stands_in_for_the_probe() {
-    let register = CleanupFixture::new().with_fixture(|mut scene| {
-        scene.evidence.probes.remove(&id("n9"));
-        scene.attest("n9", AttestedState::Decommissioned)
+    let register = CleanupFixture::new().with_fixture(|mut fixture| {
+        fixture.evidence.probes.remove(&id("n9"));
+        fixture.attest("n9", AttestedState::Decommissioned)
     });
     // Known by its registration only.
-    let register = register.with_fixture(|mut scene| {
-        let seen = scene.evidence.registrations.entry(id("n9")).or_default();
+    let register = register.with_fixture(|mut fixture| {
+        let seen = fixture.evidence.registrations.entry(id("n9")).or_default();
         seen.fields.insert("registered".to_owned(), "{}".to_owned());
         seen.durable = true;
-        scene
+        fixture
     });
     assert_eq!(register.removed(), ["n9"]);
     assert!(register.plan().executable, "{:#?}", register.plan());
@@ -247,8 +248,8 @@ fn i26_every_step_is_one_key_at_the_revision_that_was_seen() {
 
 #[test]
 fn i27_nothing_while_the_cluster_is_not_primary() {
-    let register = CleanupFixture::new().with_fixture(|scene| {
-        scene
+    let register = CleanupFixture::new().with_fixture(|fixture| {
+        fixture
             .answers_since(
                 "n1",
                 FakeStatusRows::non_primary(&["n1:3306", "n2:3306"], 0, 20),
@@ -264,7 +265,8 @@ fn i27_nothing_while_the_cluster_is_not_primary() {
         failing(&register.plan()),
         ["cluster_primary", "keeps_verified"]
     );
-    let blind = CleanupFixture::new().with_fixture(|scene| scene.times_out("n1").times_out("n2"));
+    let blind =
+        CleanupFixture::new().with_fixture(|fixture| fixture.times_out("n1").times_out("n2"));
     assert!(!blind.plan().executable);
 }
 
@@ -279,19 +281,19 @@ fn i27_nothing_while_a_node_starts_or_a_recovery_is_open() {
             "{phase}"
         );
     }
-    let joining = CleanupFixture::new().with_fixture(|scene| {
+    let joining = CleanupFixture::new().with_fixture(|fixture| {
         let server = FakeStatusRows::primary(&["n1:3306", "n2:3306"], 1, 20)
             .with_row("wsrep_local_state", "1")
             .with_row(
                 "wsrep_local_state_comment",
                 "Joining: receiving State Transfer",
             );
-        scene.answers_since("n2", server, 200)
+        fixture.answers_since("n2", server, 200)
     });
     assert_eq!(failing(&joining.plan()), ["nobody_starting"]);
-    let open = CleanupFixture::new().with_fixture(|mut scene| {
-        scene.context.open_action = Some("a1".to_owned());
-        scene
+    let open = CleanupFixture::new().with_fixture(|mut fixture| {
+        fixture.context.open_action = Some("a1".to_owned());
+        fixture
     });
     assert_eq!(failing(&open.plan()), ["no_other_recovery"]);
 }
@@ -313,14 +315,14 @@ fn i28_a_living_node_that_lost_its_registration_gets_it_back() {
         !raw.key.starts_with(b"/galera/lab/n2/") && !raw.key.starts_with(b"/galera/lab/n9/")
     });
     assert_eq!(
-        lost_registrations(&register.scene.case(), before, &after),
+        lost_registrations(&register.fixture.case(), before, &after),
         [PlanStep::Key {
             key: "/galera/lab/n2/registered".to_owned(),
             mod_revision: 0,
             value: Some("{}".to_owned()),
         }]
     );
-    assert!(lost_registrations(&register.scene.case(), before, before).is_empty());
+    assert!(lost_registrations(&register.fixture.case(), before, before).is_empty());
 }
 
 #[test]
@@ -353,9 +355,9 @@ fn the_digest_follows_revisions_but_not_time() {
     let register = CleanupFixture::new();
     let digest = register.plan().digest;
     let mut later = CleanupFixture::new();
-    later.scene.now = 302;
-    let later = later.with_fixture(|scene| {
-        scene
+    later.fixture.now = 302;
+    let later = later.with_fixture(|fixture| {
+        fixture
             .answers_since(
                 "n1",
                 FakeStatusRows::primary(&["n1:3306", "n2:3306"], 0, 25),
@@ -379,7 +381,7 @@ fn the_digest_follows_revisions_but_not_time() {
 
 /// A retired cluster of two nodes, both attested.
 fn retired_cluster() -> (RecoveryFixture, RegistryReading) {
-    let scene = RecoveryFixture::expecting(&["n1", "n2"])
+    let fixture = RecoveryFixture::expecting(&["n1", "n2"])
         .refuses_connections("n1")
         .times_out("n2")
         .attest("n1", AttestedState::Decommissioned)
@@ -391,13 +393,13 @@ fn retired_cluster() -> (RecoveryFixture, RegistryReading) {
         revision: 200,
         keys,
     };
-    (scene, reading)
+    (fixture, reading)
 }
 
 #[test]
 fn a_decommissioned_cluster_loses_every_key_the_founder_last() {
-    let (scene, reading) = retired_cluster();
-    let plan = decommission(&scene.case(), &reading);
+    let (fixture, reading) = retired_cluster();
+    let plan = decommission(&fixture.case(), &reading);
     assert!(plan.executable, "{plan:#?}");
     let keys: Vec<&str> = plan
         .steps
@@ -420,8 +422,8 @@ fn a_decommissioned_cluster_loses_every_key_the_founder_last() {
 
 #[test]
 fn i26_decommissioning_needs_every_member_attested_and_none_running() {
-    let (scene, reading) = retired_cluster();
-    let mut stopped = scene.clone();
+    let (fixture, reading) = retired_cluster();
+    let mut stopped = fixture.clone();
     stopped.attestations[1].statement = AttestedState::Stopped;
     assert_eq!(
         failing(&decommission(&stopped.case(), &reading)),
@@ -430,16 +432,16 @@ fn i26_decommissioning_needs_every_member_attested_and_none_running() {
     let mut more = reading.clone();
     more.keys.push(key("n7/registered", "{}", 9, 0));
     assert_eq!(
-        failing(&decommission(&scene.case(), &more)),
+        failing(&decommission(&fixture.case(), &more)),
         ["all_attested"]
     );
     let mut leased = reading.clone();
     leased.keys.push(key("n2/phase", "running", 9, 4));
     assert_eq!(
-        failing(&decommission(&scene.case(), &leased)),
+        failing(&decommission(&fixture.case(), &leased)),
         ["nobody_answers"]
     );
-    let alive = scene
+    let alive = fixture
         .clone()
         .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 3));
     assert_eq!(
@@ -476,10 +478,10 @@ fn i16_i25_a_planner_that_has_not_read_for_long_knows_no_other_plan() {
         register.readings.drain(..3);
         register.plan().compare_with_approved(&approved)
     };
-    assert_eq!(late(|scene| scene), PlanComparison::ShortObservation);
-    let lost = |scene: RecoveryFixture| {
+    assert_eq!(late(|fixture| fixture), PlanComparison::ShortObservation);
+    let lost = |fixture: RecoveryFixture| {
         let alone = FakeStatusRows::non_primary(&["n1:3306"], 0, 20);
-        scene
+        fixture
             .refuses_connections("n2")
             .answers_since("n1", alone, 200)
     };

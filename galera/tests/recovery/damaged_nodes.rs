@@ -60,14 +60,17 @@ fn i14_a_failed_state_transfer_is_neither_source_nor_executor() {
 fn i14_an_evicted_node_is_neither_source_nor_executor() {
     let process = "11110000-0c2f-11ef-a1b2-c3d4e5f60718";
     let listed = format!("22220000-0c2f-11ef-a1b2-c3d4e5f60718,{process}");
-    let scene = pair(n1(12).with_row("wsrep_gcomm_uuid", process), 10).answers(
+    let fixture = pair(n1(12).with_row("wsrep_gcomm_uuid", process), 10).answers(
         "n2",
         FakeStatusRows::non_primary(&PAIR, 1, 10).with_row("wsrep_evs_evict_list", &listed),
     );
-    assert_excluded(&scene.plan(), "n1 was evicted (wsrep_evs_evict_list of n2)");
+    assert_excluded(
+        &fixture.plan(),
+        "n1 was evicted (wsrep_evs_evict_list of n2)",
+    );
     let nonsense =
         FakeStatusRows::non_primary(&PAIR, 1, 10).with_row("wsrep_evs_evict_list", "n1,,;'");
-    let plan = scene.answers("n2", nonsense).plan();
+    let plan = fixture.answers("n2", nonsense).plan();
     assert_eq!(
         plan.target.unwrap().node,
         Some(id("n1")),
@@ -98,11 +101,11 @@ fn i14_a_damaged_member_that_is_not_ahead_is_only_kept_from_executing() {
 
 #[test]
 fn i14_without_an_undamaged_member_nothing_is_executed() {
-    let scene = pair(inconsistent(n1(10)), 10).answers(
+    let fixture = pair(inconsistent(n1(10)), 10).answers(
         "n2",
         inconsistent(FakeStatusRows::non_primary(&PAIR, 1, 10)),
     );
-    let plan = scene.plan();
+    let plan = fixture.plan();
     assert!(plan.steps.is_empty() && plan.commands.is_empty());
     assert_eq!(status(&plan, &CheckCode::EXECUTOR_READY), CheckStatus::Fail);
 }

@@ -133,11 +133,11 @@ impl RecoveryFixture {
 
     /// Three nodes cut off from each other, at different positions.
     pub(crate) fn three_isolated() -> Self {
-        let mut scene = Self::expecting(&["n1", "n2", "n3"]);
+        let mut fixture = Self::expecting(&["n1", "n2", "n3"]);
         for (node, seqno) in [("n1", 9), ("n2", 10), ("n3", 8)] {
-            scene = scene.answers(node, FakeStatusRows::non_primary(&[node], 0, seqno));
+            fixture = fixture.answers(node, FakeStatusRows::non_primary(&[node], 0, seqno));
         }
-        scene
+        fixture
     }
 
     /// Three stopped nodes whose agents wait, at different positions.

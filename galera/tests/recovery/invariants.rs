@@ -13,9 +13,9 @@ use crate::fixture::{
 fn i01_no_bootstrap_while_any_node_reports_primary() {
     // Expected or not, a node that only a member list names counts.
     for node in ["n3", "n9"] {
-        let scene = RecoveryFixture::two_of_three_lost()
+        let fixture = RecoveryFixture::two_of_three_lost()
             .answers(node, FakeStatusRows::primary(&[node], 0, 100));
-        let plan = scene.plan();
+        let plan = fixture.plan();
         assert_eq!(status(&plan, &CheckCode::NOBODY_PRIMARY), CheckStatus::Fail);
         assert!(!plan.executable && plan.steps.is_empty());
     }
@@ -47,16 +47,16 @@ fn i01_a_primary_that_the_console_cannot_reach_is_inferred() {
 
 #[test]
 fn i02_silence_and_refusal_are_not_death() {
-    for scene in [
+    for fixture in [
         RecoveryFixture::two_of_three_lost().times_out("n2"),
         RecoveryFixture::two_of_three_lost(),
         RecoveryFixture::two_of_three_lost().denies_access("n2"),
     ] {
-        let mut scene = scene;
-        scene
+        let mut fixture = fixture;
+        fixture
             .attestations
             .retain(|attestation| attestation.node != id("n2"));
-        let plan = scene.plan();
+        let plan = fixture.plan();
         assert_eq!(
             status(&plan, &CheckCode::MEMBERS_ACCOUNTED),
             CheckStatus::Unknown
@@ -85,18 +85,18 @@ fn i02_an_agents_report_and_a_refused_connection_prove_a_stop() {
 
 #[test]
 fn i02_an_attestation_for_a_node_that_answers_does_not_hold() {
-    for scene in [
+    for fixture in [
         RecoveryFixture::three_isolated().attest("n3", AttestedState::Stopped),
         RecoveryFixture::two_of_three_lost().denies_access("n2"),
         RecoveryFixture::two_of_three_lost().attest("n7", AttestedState::Stopped),
         RecoveryFixture::two_of_three_lost().attest("n2", AttestedState::Fenced),
     ] {
-        let plan = scene.plan();
+        let plan = fixture.plan();
         assert_eq!(
             failing(&plan),
             ["attestations_hold"],
             "{:?}",
-            scene.attestations
+            fixture.attestations
         );
     }
 }
@@ -124,11 +124,11 @@ fn i03_a_missing_registration_is_not_death_and_a_present_one_not_primary() {
 
 #[test]
 fn i04_every_expected_member_must_be_accounted_for() {
-    let mut scene = RecoveryFixture::expecting(&["n1"])
+    let mut fixture = RecoveryFixture::expecting(&["n1"])
         .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100));
-    assert!(scene.plan().executable);
-    scene.evidence.last_primary_members = [id("n1"), id("n4")].into();
-    let plan = scene.plan();
+    assert!(fixture.plan().executable);
+    fixture.evidence.last_primary_members = [id("n1"), id("n4")].into();
+    let plan = fixture.plan();
     assert_eq!(failing(&plan), ["members_accounted"]);
     let mut stopped = RecoveryFixture::all_stopped();
     stopped.evidence.last_primary_members = [id("n4")].into();
@@ -188,12 +188,12 @@ fn i07_safe_to_bootstrap_alone_decides_nothing() {
         format!("version: 2.1\nuuid: {HISTORY}\nseqno: {seqno}\nsafe_to_bootstrap: {flag}")
     };
     let chosen = |one: &str, other: &str| {
-        let scene = RecoveryFixture::expecting(&["n1", "n2"])
+        let fixture = RecoveryFixture::expecting(&["n1", "n2"])
             .refuses_connections("n1")
             .refuses_connections("n2")
             .attest_with_paste("n1", one)
             .attest_with_paste("n2", other);
-        scene.plan().target.unwrap().node.unwrap()
+        fixture.plan().target.unwrap().node.unwrap()
     };
     assert_eq!(
         chosen(&file(9, 1), &file(10, 0)),
@@ -234,45 +234,45 @@ fn i08_minus_one_is_unknown_and_asks_for_a_recovery() {
 
 #[test]
 fn i09_a_regression_is_refused_with_its_loss() {
-    for mut scene in [
+    for mut fixture in [
         RecoveryFixture::two_of_three_lost(),
         RecoveryFixture::all_stopped(),
     ] {
-        scene
+        fixture
             .history
             .record_highest(&id("n2"), &position(5_000), at(0));
-        let plan = scene.plan();
+        let plan = fixture.plan();
         assert!(failing(&plan).contains(&"no_regression"), "{plan:#?}");
         let from = plan.target.unwrap().position.unwrap().seqno;
         assert_eq!(plan.loss.transactions, Some(5_000 - from));
     }
-    let mut scene = RecoveryFixture::two_of_three_lost();
+    let mut fixture = RecoveryFixture::two_of_three_lost();
     let other = galera::Position::new(OTHER_HISTORY.parse().unwrap(), 5_000).unwrap();
-    scene.history.record_highest(&id("n2"), &other, at(0));
+    fixture.history.record_highest(&id("n2"), &other, at(0));
     assert!(
-        scene.plan().executable,
+        fixture.plan().executable,
         "another history has no order with this one"
     );
 }
 
 #[test]
 fn i10_ties_are_the_same_everywhere() {
-    let scene = |order: [&str; 3]| {
-        let mut scene = RecoveryFixture::expecting(&order);
+    let fixture = |order: [&str; 3]| {
+        let mut fixture = RecoveryFixture::expecting(&order);
         for node in order {
-            scene = scene.answers(node, FakeStatusRows::non_primary(&[node], 0, 10));
+            fixture = fixture.answers(node, FakeStatusRows::non_primary(&[node], 0, 10));
         }
-        scene.plan()
+        fixture.plan()
     };
-    let one = scene(["n1", "n2", "n3"]);
+    let one = fixture(["n1", "n2", "n3"]);
     assert_eq!(one.target.as_ref().unwrap().node, Some(id("n1")));
-    assert_eq!(one, scene(["n3", "n1", "n2"]));
+    assert_eq!(one, fixture(["n3", "n1", "n2"]));
 }
 
 #[test]
 fn i10_replicas_that_read_a_lost_member_at_other_moments_plan_the_same() {
     let plan = |last_read: u64, first: &str| {
-        let mut scene = RecoveryFixture::expecting(&["n1", "n2", "n3"])
+        let mut fixture = RecoveryFixture::expecting(&["n1", "n2", "n3"])
             .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100))
             .answers(
                 "n2",
@@ -282,10 +282,10 @@ fn i10_replicas_that_read_a_lost_member_at_other_moments_plan_the_same() {
             .refuses_connections("n3")
             .attest("n2", AttestedState::Stopped)
             .attest("n3", AttestedState::Stopped);
-        scene
+        fixture
             .history
             .record_highest(&id(first), &position(100), at(0));
-        scene.plan()
+        fixture.plan()
     };
     let one = plan(97, "n1");
     assert!(one.executable, "{one:#?}");
@@ -319,21 +319,21 @@ fn i11_ten_is_more_than_nine_and_undefined_is_nothing() {
 
 #[test]
 fn i12_a_cluster_that_may_heal_by_itself_is_given_time() {
-    let mut scene = RecoveryFixture::expecting(&["n1", "n2", "n3"]);
+    let mut fixture = RecoveryFixture::expecting(&["n1", "n2", "n3"]);
     for node in ["n1", "n2", "n3"] {
-        scene = scene.answers_since(node, FakeStatusRows::non_primary(&[node], 0, 10), 40);
+        fixture = fixture.answers_since(node, FakeStatusRows::non_primary(&[node], 0, 10), 40);
     }
-    let plan = scene.plan();
+    let plan = fixture.plan();
     assert_eq!(
         failing(&plan),
         ["settled"],
-        "everybody runs: 20 s are too short"
+        "every member runs: 20 s are too short"
     );
-    scene.now += 10;
+    fixture.now += 10;
     for node in ["n1", "n2", "n3"] {
-        scene = scene.answers_since(node, FakeStatusRows::non_primary(&[node], 0, 10), 40);
+        fixture = fixture.answers_since(node, FakeStatusRows::non_primary(&[node], 0, 10), 40);
     }
-    assert!(scene.plan().executable, "30 s are enough");
+    assert!(fixture.plan().executable, "30 s are enough");
     let lost = RecoveryFixture::two_of_three_lost().answers_since(
         "n1",
         FakeStatusRows::non_primary(&["n1"], 0, 100),
@@ -341,7 +341,7 @@ fn i12_a_cluster_that_may_heal_by_itself_is_given_time() {
     );
     assert!(
         lost.plan().executable,
-        "nobody can come back by itself: 6 s are enough"
+        "no member can rejoin automatically: 6 s are enough"
     );
     let lost = RecoveryFixture::two_of_three_lost().answers_since(
         "n1",
@@ -412,9 +412,9 @@ fn i15_the_executor_is_connected_operational_and_has_applied_everything() {
 
 #[test]
 fn i16_the_digest_ignores_times_and_nothing_else() {
-    let scene = RecoveryFixture::two_of_three_lost();
-    let digest = scene.plan().digest;
-    let mut later = scene.clone();
+    let fixture = RecoveryFixture::two_of_three_lost();
+    let digest = fixture.plan().digest;
+    let mut later = fixture.clone();
     later.now += 3;
     let later = later
         .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100))
@@ -422,48 +422,48 @@ fn i16_the_digest_ignores_times_and_nothing_else() {
         .refuses_connections("n3");
     assert_eq!(later.plan().digest, digest);
     let mut changed = vec![
-        scene
+        fixture
             .clone()
             .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 101)),
-        scene.clone().answers(
+        fixture.clone().answers(
             "n1",
             FakeStatusRows::non_primary(&["n1"], 0, 100).with_history(OTHER_HISTORY),
         ),
-        scene
+        fixture
             .clone()
             .answers("n2", FakeStatusRows::non_primary(&["n2"], 0, 100)),
-        scene.clone().attest("n2", AttestedState::Fenced),
-        scene
+        fixture.clone().attest("n2", AttestedState::Fenced),
+        fixture
             .clone()
             .answers("n1", FakeStatusRows::non_primary(&["n1", "n2"], 0, 100)),
     ];
-    let mut off = scene.clone();
+    let mut off = fixture.clone();
     off.context.sql_account = false;
     changed.push(off);
-    let mut known = scene;
+    let mut known = fixture;
     known.history.record_highest(&id("n2"), &position(3), at(0));
     changed.push(known);
-    for scene in changed {
-        assert_ne!(scene.plan().digest, digest);
+    for fixture in changed {
+        assert_ne!(fixture.plan().digest, digest);
     }
 }
 
 #[test]
 fn i18_without_the_registry_nothing_is_executable() {
-    let mut scene = RecoveryFixture::two_of_three_lost();
-    scene.evidence.registry_health.reachable = false;
-    assert_eq!(failing(&scene.plan()), ["registry_readable"]);
+    let mut fixture = RecoveryFixture::two_of_three_lost();
+    fixture.evidence.registry_health.reachable = false;
+    assert_eq!(failing(&fixture.plan()), ["registry_readable"]);
 }
 
 #[test]
 fn i19_paused_recovery_blocks_with_account_and_reason() {
-    let mut scene = RecoveryFixture::two_of_three_lost();
-    scene.context.recovery_pause = Some(RecoveryPause {
+    let mut fixture = RecoveryFixture::two_of_three_lost();
+    fixture.context.recovery_pause = Some(RecoveryPause {
         by: "ann".to_owned(),
         at: at(0),
         reason: "datacentre move".to_owned(),
     });
-    let plan = scene.plan();
+    let plan = fixture.plan();
     assert_eq!(failing(&plan), ["recovery_enabled"]);
     assert!(
         check(&plan, &CheckCode::RECOVERY_ENABLED)
@@ -474,12 +474,12 @@ fn i19_paused_recovery_blocks_with_account_and_reason() {
 
 #[test]
 fn i30_a_blocked_plan_keeps_its_target_and_every_reason() {
-    let mut scene = RecoveryFixture::two_of_three_lost();
-    scene.attestations.clear();
-    scene
+    let mut fixture = RecoveryFixture::two_of_three_lost();
+    fixture.attestations.clear();
+    fixture
         .history
         .record_highest(&id("n2"), &position(103), at(0));
-    let plan = scene.plan();
+    let plan = fixture.plan();
     assert_eq!(failing(&plan), ["members_accounted", "no_regression"]);
     assert!(plan.target.is_some() && plan.steps.len() == 1);
     assert!(
@@ -491,25 +491,25 @@ fn i30_a_blocked_plan_keeps_its_target_and_every_reason() {
 
 #[test]
 fn i31_the_last_primary_view_outranks_a_position() {
-    let mut scene = RecoveryFixture::expecting(&["n1", "n2"]);
+    let mut fixture = RecoveryFixture::expecting(&["n1", "n2"]);
     let primary = RecoveryFixture::expecting(&["n1", "n2"]).answers(
         "n2",
         FakeStatusRows::primary(&["n2"], 0, 10).with_row("wsrep_cluster_conf_id", "18"),
     );
-    scene
+    fixture
         .history
         .update(&primary.evidence, at(60), &primary.settings.fold);
-    let scene = scene
+    let fixture = fixture
         .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100))
         .refuses_connections("n2")
         .attest("n2", AttestedState::Stopped);
-    assert_eq!(failing(&scene.plan()), ["last_primary"]);
-    let record = &scene.history.primary[&id("n2")];
+    assert_eq!(failing(&fixture.plan()), ["last_primary"]);
+    let record = &fixture.history.primary[&id("n2")];
     assert_eq!((record.conf_id, record.position.seqno), (18, 10));
-    let json = serde_json::to_string(&scene.history).unwrap();
+    let json = serde_json::to_string(&fixture.history).unwrap();
     assert_eq!(
         serde_json::from_str::<galera::judge::known_positions::KnownPositions>(&json).unwrap(),
-        scene.history
+        fixture.history
     );
 }
 

@@ -79,14 +79,14 @@ fn fixture_of(behaviours: &[NodeBehaviour]) -> RecoveryFixture {
     let names: Vec<&str> = behaviours.iter().map(|b| NODES[b.node]).collect();
     let mut expected = names.clone();
     expected.sort_unstable();
-    let mut scene = RecoveryFixture::expecting(&expected);
+    let mut fixture = RecoveryFixture::expecting(&expected);
     for behaviour in behaviours {
-        scene = apply(scene, behaviour);
+        fixture = apply(fixture, behaviour);
     }
-    scene
+    fixture
 }
 
-fn apply(mut scene: RecoveryFixture, behaviour: &NodeBehaviour) -> RecoveryFixture {
+fn apply(mut fixture: RecoveryFixture, behaviour: &NodeBehaviour) -> RecoveryFixture {
     let node = NODES[behaviour.node];
     if let Some((phase, primary, recovered)) = behaviour.registered {
         let recovered = recovered.map(|seqno| format!("{}:{seqno}", behaviour.history));
@@ -97,9 +97,9 @@ fn apply(mut scene: RecoveryFixture, behaviour: &NodeBehaviour) -> RecoveryFixtu
         if let Some(recovered) = &recovered {
             fields.push(("recovered_position", recovered));
         }
-        scene = scene.registered(node, &fields);
+        fixture = fixture.registered(node, &fields);
     }
-    scene = match behaviour.answer {
+    fixture = match behaviour.answer {
         Some(word) => {
             let mut members = vec![node, NODES[behaviour.partner]];
             members.sort_unstable();
@@ -114,15 +114,15 @@ fn apply(mut scene: RecoveryFixture, behaviour: &NodeBehaviour) -> RecoveryFixtu
             let server = base
                 .with_history(behaviour.history)
                 .with_row("wsrep_gcomm_uuid", &gcomm);
-            scene.answers_since(node, server, behaviour.since)
+            fixture.answers_since(node, server, behaviour.since)
         }
-        None if behaviour.seqno.is_multiple_of(2) => scene.refuses_connections(node),
-        None => scene.times_out(node),
+        None if behaviour.seqno.is_multiple_of(2) => fixture.refuses_connections(node),
+        None => fixture.times_out(node),
     };
     if let Some(statement) = behaviour.attested {
-        scene = scene.attest(node, statement);
+        fixture = fixture.attest(node, statement);
     }
-    scene
+    fixture
 }
 
 fn any_reports_primary(behaviours: &[NodeBehaviour]) -> bool {
@@ -187,10 +187,10 @@ proptest! {
 
     #[test]
     fn i24_no_plan_stops_or_restarts_a_running_node(behaviours in node_behaviours()) {
-        let scene = fixture_of(&behaviours);
-        let plan = scene.plan();
+        let fixture = fixture_of(&behaviours);
+        let plan = fixture.plan();
         for command in &plan.commands {
-            let node = command.node.as_ref().and_then(|node| scene.evidence.probes.get(node));
+            let node = command.node.as_ref().and_then(|node| fixture.evidence.probes.get(node));
             let answers = node.is_some_and(|probe| probe.status.is_some() && probe.error.is_none());
             prop_assert!(!answers || command.command.starts_with("mariadb -e "), "{}", command.command);
             for word in ["kill", "stop", "restart", "SHUTDOWN", "rm "] {
@@ -226,15 +226,15 @@ proptest! {
 
     #[test]
     fn i16_the_digest_survives_time_and_follows_facts(seqno in 1_u64..1_000, more in 1_u64..50, wait in 0_i64..5) {
-        let scene = RecoveryFixture::expecting(&["n1"]).answers("n1", FakeStatusRows::non_primary(&["n1"], 0, seqno));
-        let digest = scene.plan().digest;
-        let mut later = scene.clone();
+        let fixture = RecoveryFixture::expecting(&["n1"]).answers("n1", FakeStatusRows::non_primary(&["n1"], 0, seqno));
+        let digest = fixture.plan().digest;
+        let mut later = fixture.clone();
         later.now += wait;
         let later = later.answers("n1", FakeStatusRows::non_primary(&["n1"], 0, seqno));
         prop_assert_eq!(&later.plan().digest, &digest);
-        let ahead = scene.clone().answers("n1", FakeStatusRows::non_primary(&["n1"], 0, seqno + more));
+        let ahead = fixture.clone().answers("n1", FakeStatusRows::non_primary(&["n1"], 0, seqno + more));
         prop_assert_ne!(&ahead.plan().digest, &digest);
-        let mut remembered = scene;
+        let mut remembered = fixture;
         remembered.history.record_highest(&id("n1"), &position(seqno + more), at(0));
         let plan = remembered.plan();
         prop_assert_ne!(&plan.digest, &digest);

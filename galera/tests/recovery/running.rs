@@ -79,22 +79,22 @@ fn the_most_advanced_of_isolated_nodes_is_chosen() {
 
 #[test]
 fn the_larger_of_equal_components_is_chosen() {
-    let scene = RecoveryFixture::expecting(&["n1", "n2", "n3"])
+    let fixture = RecoveryFixture::expecting(&["n1", "n2", "n3"])
         .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 10))
         .answers("n2", FakeStatusRows::non_primary(&["n2", "n3"], 0, 10))
         .answers("n3", FakeStatusRows::non_primary(&["n2", "n3"], 1, 10));
-    let target = scene.plan().target.unwrap();
+    let target = fixture.plan().target.unwrap();
     assert_eq!(target.members, [id("n2"), id("n3")]);
     assert_eq!(target.node, Some(id("n2")));
 }
 
 #[test]
 fn a_primary_is_nothing_to_recover() {
-    let scene = RecoveryFixture::expecting(&["n1", "n2", "n3"])
+    let fixture = RecoveryFixture::expecting(&["n1", "n2", "n3"])
         .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 9))
         .answers("n2", FakeStatusRows::primary(&["n2", "n3"], 0, 12))
         .answers("n3", FakeStatusRows::primary(&["n2", "n3"], 1, 12));
-    let plan = scene.plan();
+    let plan = fixture.plan();
     assert!(!plan.executable);
     assert!(plan.steps.is_empty() && plan.target.is_none());
     assert!(
@@ -108,14 +108,14 @@ fn a_primary_is_nothing_to_recover() {
 
 #[test]
 fn rival_primaries_are_no_case_for_a_bootstrap() {
-    let scene = RecoveryFixture::expecting(&["n1", "n2"])
+    let fixture = RecoveryFixture::expecting(&["n1", "n2"])
         .answers("n1", FakeStatusRows::primary(&["n1"], 0, 9))
         .answers(
             "n2",
             FakeStatusRows::primary(&["n2"], 0, 12)
                 .with_row("wsrep_gcomm_uuid", "99990000-0c2f-11ef-a1b2-c3d4e5f60718"),
         );
-    let plan = scene.plan();
+    let plan = fixture.plan();
     assert!(!plan.executable && plan.steps.is_empty());
     assert!(
         plan.summary.contains("2 separate components"),
@@ -126,19 +126,19 @@ fn rival_primaries_are_no_case_for_a_bootstrap() {
 
 #[test]
 fn without_an_account_the_commands_remain() {
-    let mut scene = RecoveryFixture::two_of_three_lost();
-    scene.context.sql_account = false;
-    let plan = scene.plan();
+    let mut fixture = RecoveryFixture::two_of_three_lost();
+    fixture.context.sql_account = false;
+    let plan = fixture.plan();
     assert_eq!(failing(&plan), ["sql_account"]);
     assert!(plan.commands[0].command.contains("pc.bootstrap=YES"));
 }
 
 #[test]
 fn what_a_stopped_node_holds_more_is_a_loss() {
-    let scene = RecoveryFixture::expecting(&["n1", "n2"])
+    let fixture = RecoveryFixture::expecting(&["n1", "n2"])
         .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100))
         .agent_waiting("n2", 107);
-    let plan = scene.plan();
+    let plan = fixture.plan();
     assert_eq!(failing(&plan), ["most_advanced"]);
     assert_eq!(plan.loss.transactions, Some(7));
     assert!(
@@ -150,7 +150,7 @@ fn what_a_stopped_node_holds_more_is_a_loss() {
 
 #[test]
 fn a_member_that_only_the_list_shows_counts_as_part_of_the_component() {
-    let scene = RecoveryFixture::expecting(&["n1", "n2", "n3"])
+    let fixture = RecoveryFixture::expecting(&["n1", "n2", "n3"])
         .answers(
             "n1",
             FakeStatusRows::non_primary(&["n1", "n2:3306"], 0, 100),
@@ -158,7 +158,7 @@ fn a_member_that_only_the_list_shows_counts_as_part_of_the_component() {
         .denies_access("n2")
         .refuses_connections("n3")
         .attest("n3", AttestedState::Stopped);
-    let plan = scene.plan();
+    let plan = fixture.plan();
     assert!(plan.executable, "{plan:#?}");
     assert_eq!(plan.target.unwrap().revives, [id("n1"), id("n2")]);
 }
@@ -193,8 +193,8 @@ fn every_check_of_a_blocked_plan_has_a_sentence() {
 fn i16_a_plan_is_compared_with_the_approved_one() {
     let approved = RecoveryFixture::two_of_three_lost().plan();
     let again = |server: FakeStatusRows, since: i64| {
-        let scene = RecoveryFixture::two_of_three_lost().answers_since("n1", server, since);
-        scene.plan().compare_with_approved(&approved)
+        let fixture = RecoveryFixture::two_of_three_lost().answers_since("n1", server, since);
+        fixture.plan().compare_with_approved(&approved)
     };
     let n1 = |seqno| FakeStatusRows::non_primary(&["n1"], 0, seqno);
     assert_eq!(again(n1(100), 0), PlanComparison::Same);
@@ -232,7 +232,7 @@ fn i16_a_plan_is_compared_with_the_approved_one() {
 #[test]
 fn i12_i16_a_view_that_was_seen_to_change_is_no_lack_of_watching() {
     let approved = RecoveryFixture::two_of_three_lost().plan();
-    let mut scene = RecoveryFixture::two_of_three_lost();
+    let mut fixture = RecoveryFixture::two_of_three_lost();
     let mut probe = galera::observe::observation::SqlObservation::default();
     let before = FakeStatusRows::non_primary(&["n1", "n2"], 0, 100);
     probe.record_success(at(NOW - 3), before.status());
@@ -242,8 +242,8 @@ fn i12_i16_a_view_that_was_seen_to_change_is_no_lack_of_watching() {
             FakeStatusRows::non_primary(&["n1"], 0, 100).status(),
         );
     }
-    scene.evidence.probes.insert(id("n1"), probe);
-    let plan = scene.plan();
+    fixture.evidence.probes.insert(id("n1"), probe);
+    let plan = fixture.plan();
     assert_eq!(status(&plan, &CheckCode::SETTLED), CheckStatus::Unknown);
     assert_eq!(
         plan.compare_with_approved(&approved),
@@ -254,10 +254,11 @@ fn i12_i16_a_view_that_was_seen_to_change_is_no_lack_of_watching() {
 /// The last position read of an unreachable member is not part of the digest.
 #[test]
 fn i10_replicas_that_began_to_watch_at_different_times_agree() {
-    let seen = |scene: RecoveryFixture| {
-        let mut scene = scene.answers_since("n2", FakeStatusRows::non_primary(&["n2"], 0, 90), 0);
-        scene.now += 60;
-        scene
+    let seen = |fixture: RecoveryFixture| {
+        let mut fixture =
+            fixture.answers_since("n2", FakeStatusRows::non_primary(&["n2"], 0, 90), 0);
+        fixture.now += 60;
+        fixture
             .refuses_connections("n2")
             .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100))
             .refuses_connections("n3")

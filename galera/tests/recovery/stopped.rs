@@ -43,7 +43,7 @@ fn the_most_advanced_agent_gets_the_order() {
 
 #[test]
 fn without_agents_the_commands_are_to_be_typed() {
-    let scene = RecoveryFixture::expecting(&["n1", "n2"])
+    let fixture = RecoveryFixture::expecting(&["n1", "n2"])
         .refuses_connections("n1")
         .refuses_connections("n2")
         .attest_with_paste("n1", &format!("WSREP: Recovered position: {HISTORY}:41"))
@@ -51,7 +51,7 @@ fn without_agents_the_commands_are_to_be_typed() {
             "n2",
             &format!("version: 2.1\nuuid: {HISTORY}\nseqno: 40\nsafe_to_bootstrap: 0"),
         );
-    let plan = scene.plan();
+    let plan = fixture.plan();
     assert_eq!(failing(&plan), ["agent_waits"]);
     assert!(plan.steps.is_empty());
     assert_eq!(plan.target.as_ref().unwrap().mechanism, Mechanism::ByHand);
@@ -130,12 +130,12 @@ fn a_lost_member_is_attested_with_what_it_held() {
 
 #[test]
 fn equal_positions_prefer_an_agent_then_the_smallest_name() {
-    let scene = RecoveryFixture::expecting(&["n1", "n2", "n3"])
+    let fixture = RecoveryFixture::expecting(&["n1", "n2", "n3"])
         .refuses_connections("n1")
         .attest_with_paste("n1", &format!("{HISTORY}:10"))
         .agent_waiting("n2", 10)
         .agent_waiting("n3", 10);
-    let plan = scene.plan();
+    let plan = fixture.plan();
     assert!(plan.executable, "{plan:#?}");
     assert_eq!(plan.target.unwrap().node, Some(id("n2")));
 }
@@ -156,11 +156,11 @@ fn different_histories_need_a_person() {
 fn a_node_without_data_is_accounted_for_and_never_chosen() {
     let nothing = "00000000-0000-0000-0000-000000000000:-1";
     let empty = [("phase", "stopping"), ("recovered_position", nothing)];
-    let scene = RecoveryFixture::expecting(&["n1", "n2"])
+    let fixture = RecoveryFixture::expecting(&["n1", "n2"])
         .refuses_connections("n1")
         .registered("n1", &empty)
         .agent_waiting("n2", 10);
-    let plan = scene.plan();
+    let plan = fixture.plan();
     assert!(plan.executable, "{plan:#?}");
     assert_eq!(plan.target.unwrap().node, Some(id("n2")));
     assert_eq!(
@@ -182,12 +182,15 @@ fn i09_what_an_agent_recorded_as_its_highest_counts() {
         ("recovered_position", recovered.as_str()),
         ("highest_position", highest.as_str()),
     ];
-    let mut scene = RecoveryFixture::all_stopped().registered("n3", &fields);
-    let plan = scene.plan();
+    let mut fixture = RecoveryFixture::all_stopped().registered("n3", &fields);
+    let plan = fixture.plan();
     assert_eq!(failing(&plan), ["no_regression"]);
     assert_eq!(plan.loss.transactions, Some(30));
-    let (now, fold) = (crate::fixture::at(scene.now), scene.settings.fold.clone());
-    scene.history.update(&scene.evidence, now, &fold);
-    scene.evidence.registrations.clear();
-    assert_eq!(scene.history.highest.values().next().unwrap().seqno, 40);
+    let (now, fold) = (
+        crate::fixture::at(fixture.now),
+        fixture.settings.fold.clone(),
+    );
+    fixture.history.update(&fixture.evidence, now, &fold);
+    fixture.evidence.registrations.clear();
+    assert_eq!(fixture.history.highest.values().next().unwrap().seqno, 40);
 }

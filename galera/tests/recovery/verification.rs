@@ -64,7 +64,7 @@ fn i22_a_node_that_has_joined_since_is_not_ahead_when_lost_again() {
     let target = RecoveryFixture::two_of_three_lost().plan().target.unwrap();
     // The views n2 was seen in; then it is killed at 130, and the cluster continues without it.
     let lost_again = |views: &[(i64, &[&str], &str)]| {
-        let mut scene = RecoveryFixture::two_of_three_lost();
+        let mut fixture = RecoveryFixture::two_of_three_lost();
         for (seconds, members, conf_id) in views {
             let seen = RecoveryFixture::expecting(&["n1", "n2"]).answers(
                 "n2",
@@ -77,15 +77,15 @@ fn i22_a_node_that_has_joined_since_is_not_ahead_when_lost_again() {
                     *when = at(*seconds);
                 }
             }
-            scene
+            fixture
                 .history
-                .update(&evidence, at(*seconds), &scene.settings.fold);
+                .update(&evidence, at(*seconds), &fixture.settings.fold);
         }
-        let scene = scene
+        let fixture = fixture
             .answers("n1", FakeStatusRows::primary(&["n1"], 0, 140))
             .answers("n2", FakeStatusRows::primary(&["n1", "n2"], 1, 130))
             .refuses_connections("n2");
-        returning_ahead(&target, at(60), &scene.case()).len()
+        returning_ahead(&target, at(60), &fixture.case()).len()
     };
     let both: &[&str] = &["n1", "n2"];
     assert_eq!(lost_again(&[(10, both, "17"), (90, both, "19")]), 0);
@@ -97,7 +97,7 @@ fn i22_a_node_that_has_joined_since_is_not_ahead_when_lost_again() {
     assert_eq!(
         lost_again(&[(10, both, "17"), (90, &["n2"], "18")]),
         1,
-        "a component of its own"
+        "a separate component"
     );
     assert_eq!(lost_again(&[(10, both, "17")]), 1);
 }

@@ -15,17 +15,17 @@ use crate::read::{RESPONSE_LIMIT, prefix_end};
 
 /// Why a stream ended.
 pub(super) enum StreamEnd {
-    /// Its history cannot be continued: list anew.
+    /// Its history cannot be continued: list again.
     Relist(&'static str),
     /// It broke; it may be resumed elsewhere.
     Failed(Error),
 }
 
-/// Up to where the subscriber knows everything.
+/// The revision up to which the subscriber is up to date.
 #[derive(Clone, Debug, Default)]
 pub(super) struct WatchPosition {
     revision: i64,
-    /// Keys whose change at `revision` was told already; a large transaction may arrive in pieces, so until a later
+    /// Keys whose change at `revision` was already delivered; a large transaction may arrive in pieces, so until a later
     /// revision is seen the last one may not be complete.
     delivered: HashSet<Vec<u8>>,
     complete: bool,
@@ -51,7 +51,7 @@ impl WatchPosition {
         }
     }
 
-    /// Notes a change; `false` when it was told before.
+    /// Records a change; `false` if it was delivered before.
     fn advance(&mut self, revision: i64, key: &[u8]) -> bool {
         if revision < self.revision || (revision == self.revision && self.complete) {
             return false;
@@ -64,7 +64,7 @@ impl WatchPosition {
         self.delivered.insert(key.to_vec())
     }
 
-    /// Notes that everything up to `revision` has been told.
+    /// Records that everything up to `revision` was delivered.
     fn caught_up(&mut self, revision: i64) {
         if revision >= self.revision {
             self.revision = revision;
@@ -73,7 +73,7 @@ impl WatchPosition {
         }
     }
 
-    /// Whether a store with this header may be another one than the one this position came from.
+    /// Whether the store with this header may be another one than the store of this position.
     fn is_suspicious(&self, header: &ResponseHeader) -> bool {
         header.revision() < self.revision
             || header.raft_term() < self.raft_term
@@ -87,8 +87,8 @@ impl WatchPosition {
 }
 
 impl WatchSupervisor {
-    /// Watches from `position` on the chosen endpoint, tells every change, and leaves the position for the next round
-    /// unless it has to list anew.
+    /// Watches from `position` on the selected endpoint and delivers every change. Saves the position for the next round,
+    /// unless that has to list again.
     pub(super) async fn follow(
         &mut self,
         position: WatchPosition,
@@ -168,7 +168,7 @@ impl WatchSupervisor {
         }
     }
 
-    /// Asks the member for what the majority knows: a member that merely lags behind catches up with the position, a
+    /// Reads linearizably from the member: one that merely lags behind catches up with the position, a
     /// store that was replaced or restored does not.
     async fn verify(&self, mut client: Client, position: &WatchPosition) -> Result<(), StreamEnd> {
         let key = if self.prefix.is_empty() {
@@ -187,7 +187,7 @@ impl WatchSupervisor {
         self.call(self.endpoints.client(self.endpoint)).await
     }
 
-    /// The next message; a silent stream is asked for a sign of life once before it is given up.
+    /// The next message. A silent stream gets one progress request before it is closed.
     async fn receive(&self, stream: &mut WatchStream) -> Result<WatchResponse, StreamEnd> {
         let idle = self.endpoints.settings().idle_limit;
         let mut asked = false;
@@ -258,7 +258,7 @@ impl WatchSupervisor {
     }
 }
 
-/// The changes of a response that were not told before; moves the position.
+/// The changes of a response that were not delivered before; advances the position.
 fn new_changes(response: &WatchResponse, position: &mut WatchPosition) -> Vec<KeyChange> {
     let mut changes = Vec::new();
     for event in response.events() {
@@ -276,7 +276,7 @@ fn new_changes(response: &WatchResponse, position: &mut WatchPosition) -> Vec<Ke
             KeyChange::Put(RegistryEntry::from(kv))
         });
     }
-    // Answers to our own progress requests carry no watch id and, before etcd 3.4.25, may overtake events; the
+    // Responses to progress requests carry no watch id and, before etcd 3.4.25, may overtake events; the
     // server's own notifications are sent in order.
     let notification =
         response.events().is_empty() && response.watch_id() >= 0 && !response.created();
@@ -294,17 +294,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_transaction_in_pieces_is_told_once_and_whole() {
+    fn a_transaction_in_pieces_is_delivered_once_and_whole() {
         let mut position = WatchPosition::after_listing(5);
         assert_eq!(position.start(), 6);
         assert!(!position.advance(5, b"old"), "part of the listing");
         assert!(position.advance(6, b"a"));
         // Interrupted here: the rest of revision 6 may be missing.
         assert_eq!(position.start(), 6);
-        assert!(!position.advance(6, b"a"), "told before");
+        assert!(!position.advance(6, b"a"), "delivered before");
         assert!(position.advance(6, b"b"));
         assert!(position.advance(7, b"a"));
-        assert!(!position.advance(6, b"c"), "older than what was told");
+        assert!(!position.advance(6, b"c"), "older than what was delivered");
         position.caught_up(9);
         assert_eq!(position.start(), 10);
         position.caught_up(8);

@@ -186,7 +186,7 @@ pub(crate) async fn a_key_moves_to_the_lease_it_was_last_written_under(store: St
     assert!(store.get("/k").await.is_none());
 }
 
-pub(crate) async fn lease_info_tells_what_was_granted(store: Store) {
+pub(crate) async fn lease_info_reports_what_was_granted(store: Store) {
     let lease = store.registry.grant(LONG).await.unwrap();
     let info = store
         .registry

@@ -83,7 +83,7 @@ conformance! {
         only_the_branch_taken_needs_its_lease,
         a_key_rewritten_without_lease_is_durable,
         a_key_moves_to_the_lease_it_was_last_written_under,
-        lease_info_tells_what_was_granted;
+        lease_info_reports_what_was_granted;
     watches:
         a_watch_begins_with_a_reset,
         changes_arrive_once_and_in_order,

@@ -38,7 +38,7 @@ async fn etcd_with_accounts() -> EtcdCluster {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_told_apart_from_an_outage() {
+async fn a_wrong_password_is_distinguished_from_an_outage() {
     let mut etcd = etcd_with_accounts().await;
     let root = connect_as(&etcd, "root", "secret");
     root.put("/galera/x", "1", None).await.unwrap();
@@ -57,7 +57,7 @@ async fn a_wrong_password_is_told_apart_from_an_outage() {
             other => panic!("{other:?}"),
         }
     }
-    // A restart makes every token invalid; a new one is fetched by itself.
+    // A restart makes every token invalid; a new one is fetched automatically.
     etcd.kill(0);
     etcd.start(0);
     etcd.wait_until_ready(&root).await;

@@ -26,7 +26,7 @@ async fn next_event(subscription: &mut WatchSubscription) -> WatchEvent {
     tokio::time::timeout(Duration::from_secs(30), subscription.next())
         .await
         .expect("no event within 30 s")
-        .expect("a subscription never ends by itself")
+        .expect("a subscription does not end while it is held")
 }
 
 /// The next event, which must be a reset: its keys.

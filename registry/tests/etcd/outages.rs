@@ -9,7 +9,7 @@ use registry::{Error, Registry, WatchEvent, WatchSubscription};
 use crate::etcd::EtcdCluster;
 use crate::{next_event, next_reset, next_values};
 
-/// Writes 1, 2, 3 … to one key, each exactly once, until told to stop; returns the last.
+/// Writes 1, 2, 3 … to one key, each exactly once, until `stop` is set; returns the last.
 async fn write_counter(registry: Registry, stop: watch::Receiver<bool>) -> usize {
     let mut written = 0;
     let mut seen = registry.put("/w/counter", "0", None).await.unwrap();
@@ -35,7 +35,7 @@ async fn write_counter(registry: Registry, stop: watch::Receiver<bool>) -> usize
     written
 }
 
-/// Reads until told to stop; no read may fail. Returns the longest.
+/// Reads until `stop` is set; no read may fail. Returns the longest.
 async fn read_counter(registry: Registry, stop: watch::Receiver<bool>) -> Duration {
     let mut longest = Duration::ZERO;
     while !*stop.borrow() {
@@ -109,11 +109,11 @@ async fn assert_fault_is_invisible(
     let mut subscription = etcd.registry().watch("/w/");
     next_reset(&mut subscription).await;
     let (stop, stopped) = watch::channel(false);
-    let (tell_last, last) = watch::channel(None);
-    let (tell_seen, mut seen) = watch::channel(0);
+    let (last_sender, last) = watch::channel(None);
+    let (seen_sender, mut seen) = watch::channel(0);
     let writer = tokio::spawn(write_counter(etcd.registry(), stopped.clone()));
     let reader = tokio::spawn(read_counter(etcd.registry(), stopped));
-    let watcher = tokio::spawn(watch_counter(subscription, tell_seen, last));
+    let watcher = tokio::spawn(watch_counter(subscription, seen_sender, last));
     seen.wait_for(|seen| *seen > 0).await.unwrap();
     let mut progress = CounterProgress {
         registry: etcd.registry(),
@@ -124,7 +124,7 @@ async fn assert_fault_is_invisible(
     let written = writer.await.unwrap();
     let longest = reader.await.unwrap();
     assert!(longest < Duration::from_secs(12), "{longest:?}");
-    tell_last.send_replace(Some(written));
+    last_sender.send_replace(Some(written));
     watcher.await.unwrap();
 }
 
@@ -159,7 +159,7 @@ async fn a_hanging_member_is_invisible() {
 }
 
 #[tokio::test]
-async fn an_outage_of_all_members_is_told_once_and_overcome() {
+async fn an_outage_of_all_members_is_reported_once_and_overcome() {
     let mut etcd = EtcdCluster::cluster(3).await;
     let registry = etcd.registry();
     registry.put("/w/a", "1", None).await.unwrap();

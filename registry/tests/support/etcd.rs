@@ -163,7 +163,7 @@ impl EtcdCluster {
         }
     }
 
-    /// Waits until every running member answers by itself.
+    /// Waits until every running member answers.
     pub(crate) async fn wait_until_all_ready(&self) {
         for url in self.endpoints() {
             let one = Registry::connect(EtcdSettings::new([url])).unwrap();
@@ -206,13 +206,13 @@ impl EtcdProcess {
     }
 }
 
-/// A loopback address of our own, so that a port found free stays free: nobody else uses this address.
+/// A random loopback address, so that a port found free stays free.
 pub(crate) fn loopback_address() -> Ipv4Addr {
     let [a, b, c] = rand::random::<[u8; 3]>();
     Ipv4Addr::new(127, a.max(1), b, c.clamp(1, 254))
 }
 
-/// A port that nobody listens on.
+/// A free port.
 pub(crate) fn free_port(address: Ipv4Addr) -> u16 {
     TcpListener::bind((address, 0))
         .unwrap()

@@ -88,7 +88,7 @@ async fn serve_connection(
         connection.as_mut().graceful_shutdown();
         while ended.is_none() {
             ended = timeout(IDLE_CLOSE_TIMEOUT, connection.as_mut()).await.ok();
-            // The service holds the other reference: nobody waits for an answer, only half a request has come.
+            // The service holds the other reference. No client waits for a response: only half a request has arrived.
             if Arc::strong_count(&answering) == 2 {
                 break;
             }

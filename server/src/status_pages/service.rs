@@ -47,7 +47,7 @@ pub struct StatusPageConfig {
 pub struct StatusPageDeps {
     pub registry: Registry,
     pub trail: AuditTrail,
-    pub hub: Monitor,
+    pub monitor: Monitor,
     pub verdict_history: Arc<dyn VerdictHistory>,
     pub leadership: Leadership,
 }
@@ -74,7 +74,7 @@ impl StatusPageService {
         let StatusPageDeps {
             registry,
             trail,
-            hub,
+            monitor,
             verdict_history,
             leadership,
         } = deps;
@@ -89,13 +89,13 @@ impl StatusPageService {
         let service = Self { inner };
         let renderer = PageRenderer::new(
             service.clone(),
-            hub.clone(),
+            monitor.clone(),
             Arc::clone(&verdict_history),
             settings.assets,
         );
         tracker.spawn(renderer.run(shutdown.clone()));
         let auto_incidents =
-            AutoIncidentWorker::new(service.clone(), hub, verdict_history, settings.replica);
+            AutoIncidentWorker::new(service.clone(), monitor, verdict_history, settings.replica);
         tracker.spawn(auto_incidents.run(leadership, shutdown.clone()));
         service
     }

@@ -58,7 +58,7 @@ struct FakeClusterState {
     /// Whether the executor is held and can be released, instead of killed.
     hold: bool,
     /// The number of reads during which the survivor is in state GATHER.
-    gathering_looks: u32,
+    gathering_reads: u32,
     reply: StatementReply,
     /// Nodes that came back non-Primary in a component of one, with their position.
     isolated: BTreeMap<&'static str, u64>,
@@ -98,7 +98,7 @@ impl FakeCluster {
             seqno: 100,
             crash_point: None,
             hold: false,
-            gathering_looks: 0,
+            gathering_reads: 0,
             reply: StatementReply::Success,
             isolated: BTreeMap::new(),
             notices: Vec::new(),
@@ -137,9 +137,9 @@ impl FakeCluster {
         self.released.notify_one();
     }
 
-    /// The survivor reports GATHER for the next `looks` reads.
-    pub(crate) fn set_gathering(&self, looks: u32) {
-        self.state.lock().unwrap().gathering_looks = looks;
+    /// The survivor reports GATHER for the next `reads` reads.
+    pub(crate) fn set_gathering(&self, reads: u32) {
+        self.state.lock().unwrap().gathering_reads = reads;
     }
 
     /// Connections opened and closed without a statement.
@@ -287,7 +287,7 @@ fn status(nodes: &FakeClusterState, name: &str) -> WsrepStatus {
         ("wsrep_local_index", &index),
         (
             "wsrep_evs_state",
-            if nodes.gathering_looks > 0 {
+            if nodes.gathering_reads > 0 {
                 "GATHER"
             } else {
                 "OPERATIONAL"
@@ -309,7 +309,7 @@ fn isolated_status(name: &'static str, seqno: u64) -> WsrepStatus {
         seqno,
         crash_point: None,
         hold: false,
-        gathering_looks: 0,
+        gathering_reads: 0,
         reply: StatementReply::Success,
         isolated: BTreeMap::new(),
         notices: Vec::new(),
@@ -375,7 +375,7 @@ impl ClusterAccess for FakeClusterAccess {
             let mut evidence = self.0.evidence(at, self.1);
             if fresh {
                 let mut nodes = self.0.state.lock().unwrap();
-                nodes.gathering_looks = nodes.gathering_looks.saturating_sub(1);
+                nodes.gathering_reads = nodes.gathering_reads.saturating_sub(1);
             }
             let readings = match listing {
                 Ok(listing) => vec![

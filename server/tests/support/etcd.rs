@@ -31,7 +31,7 @@ impl TestEtcd {
         Self::Process(EtcdProcess::start().await)
     }
 
-    /// Makes it unreachable for everybody; its data stay.
+    /// Makes it unreachable; its data stay.
     pub(crate) fn kill(&mut self) {
         match self {
             Self::Memory(store) => store.stop(),

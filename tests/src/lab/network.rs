@@ -101,7 +101,7 @@ impl LabNetwork {
     pub async fn create(directory: &Path, subnet: u8, count: usize) -> Result<Self> {
         ensure!(
             in_own_namespace(),
-            "a network is made only by root, and only in a network namespace of its own"
+            "a network is made only by root, and only in a separate network namespace"
         );
         let middle = Ipv4Addr::new(10, 77, subnet, ROUTER_HOST);
         static ROUTER: OnceCell<()> = OnceCell::const_new();

@@ -46,8 +46,8 @@ async fn i27_nothing_is_cleaned_while_a_container_starts_and_it_joins() -> Resul
     let ended = team.wait_for_end(&waiting).await?.action;
     ensure!(ended.state == ActionState::Superseded, "{ended:#?}");
     ensure!(!ended.may_have_acted(), "{:?}", ended.steps);
-    let meanwhile = team.plan("cleanup", &[]).await?;
-    let starting = meanwhile.check(&CheckCode::NOBODY_STARTING);
+    let plan = team.plan("cleanup", &[]).await?;
+    let starting = plan.check(&CheckCode::NOBODY_STARTING);
     let joined = lab.keys().await?.remove(&phase).as_deref() == Some("running");
     ensure!(
         joined || starting.is_some_and(|check| check.status == CheckStatus::Fail),

@@ -139,8 +139,8 @@ async fn several_replicas_open_one_automatic_incident() {
     let _other = TestConsole::start_with(&fixture.etcd, options).await;
     // The only node of this cluster refuses connections, so its verdict is down.
     eventually("the cluster is down", async || {
-        let hub = &fixture.console.state.monitor;
-        hub.views()[0].value.verdict.state == VerdictState::Down
+        let monitor = &fixture.console.state.monitor;
+        monitor.views()[0].value.verdict.state == VerdictState::Down
     })
     .await;
     let rule = r#","automatic":{"after_secs":0}"#;
