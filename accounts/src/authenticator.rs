@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use console_core::audit::AuditTrail;
 use console_core::session::SessionGuard;
 use galera::Timestamp;
-use galera::record::audit::AuditRecord;
+use galera::record::audit::{AuditEvent, AuditRecord};
 use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -175,9 +175,9 @@ impl Authenticator {
         result: &Result<IssuedSession, SignInError>,
     ) {
         let (event, reason) = match result {
-            Ok(_) => ("signed_in", None),
+            Ok(_) => (AuditEvent::SIGNED_IN, None),
             Err(error @ (SignInError::InvalidCredentials | SignInError::Disabled)) => {
-                ("sign_in_failed", Some(error.to_string()))
+                (AuditEvent::SIGN_IN_FAILED, Some(error.to_string()))
             }
             Err(_) => return,
         };
@@ -188,7 +188,12 @@ impl Authenticator {
 
     /// Adds an audit entry within a deadline. An unwritable trail must not lock out the people who may be about to repair
     /// it; the missing entry is logged instead.
-    async fn record_event(&self, event: &str, account: &str, detail: BTreeMap<String, String>) {
+    async fn record_event(
+        &self,
+        event: AuditEvent,
+        account: &str,
+        detail: BTreeMap<String, String>,
+    ) {
         let record = AuditRecord {
             at: now(),
             actor: if account.is_empty() {
@@ -197,7 +202,7 @@ impl Authenticator {
                 account
             }
             .to_owned(),
-            event: event.to_owned(),
+            event: event.clone(),
             cluster: None,
             subject: Some(account.to_owned()).filter(|name| !name.is_empty()),
             detail,
@@ -206,12 +211,12 @@ impl Authenticator {
         match written {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::error!(user = account, event, %error, "Could not write an audit entry: {error}");
+                tracing::error!(user = account, event = event.as_str(), %error, "Could not write an audit entry: {error}");
             }
             Err(_) => {
                 tracing::error!(
                     user = account,
-                    event,
+                    event = event.as_str(),
                     "Could not write an audit entry: etcd is too slow"
                 );
             }
@@ -417,7 +422,8 @@ impl Authenticator {
         }
         self.cache.remove_session(session.id);
         let name = &session.principal.username;
-        self.record_event("signed_out", name, BTreeMap::new()).await;
+        self.record_event(AuditEvent::SIGNED_OUT, name, BTreeMap::new())
+            .await;
         Ok(())
     }
 }

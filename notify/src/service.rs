@@ -9,7 +9,7 @@ use galera::publish::notification::delivery::{
     Delivery, DeliveryList, DeliveryState, TargetList, TargetView,
 };
 use galera::publish::notification::{Audience, Notification, NotificationKind, Severity};
-use galera::record::audit::AuditRecord;
+use galera::record::audit::{AuditEvent, AuditRecord};
 use registry::{Precondition, RegistryEntry, Transaction, TransactionOutcome, WriteOp};
 use uuid::Uuid;
 
@@ -112,7 +112,7 @@ impl NotificationService {
         let transaction = Transaction::new()
             .when(Precondition::Absent(key.clone().into()))
             .then([WriteOp::put(key, encode(&target), None)]);
-        let record = audit_record(&id, &target, by, "notify_target_added", at);
+        let record = audit_record(&id, &target, by, AuditEvent::NOTIFY_TARGET_ADDED, at);
         let revision = self.commit(&transaction, record).await?;
         Ok(target.to_view(&id, revision))
     }
@@ -137,7 +137,7 @@ impl NotificationService {
         let transaction = Transaction::new()
             .when(Precondition::Unchanged(key.clone().into(), seen))
             .then([WriteOp::put(key, encode(&target), None)]);
-        let record = audit_record(id, &target, by, "notify_target_changed", at);
+        let record = audit_record(id, &target, by, AuditEvent::NOTIFY_TARGET_CHANGED, at);
         let revision = self.commit(&transaction, record).await?;
         self.with_deliveries(target.to_view(id, revision)).await
     }
@@ -152,7 +152,7 @@ impl NotificationService {
         let transaction = Transaction::new()
             .when(Precondition::Unchanged(keys.target(id).into(), seen))
             .then([WriteOp::delete(keys.target(id))]);
-        let record = audit_record(id, &target, by, "notify_target_removed", now());
+        let record = audit_record(id, &target, by, AuditEvent::NOTIFY_TARGET_REMOVED, now());
         self.commit(&transaction, record).await?;
         for prefix in [keys.outbox_of(id), keys.log_of(id)] {
             let entries = self.inner.registry.list(prefix).await?.entries;
@@ -188,7 +188,7 @@ impl NotificationService {
         let transaction = Transaction::new()
             .when(exists.clone())
             .then([outbox::log_write(keys, &delivery)]);
-        let mut record = audit_record(id, &target, by, "notify_target_tested", at);
+        let mut record = audit_record(id, &target, by, AuditEvent::NOTIFY_TARGET_TESTED, at);
         record
             .detail
             .insert("result".to_owned(), delivery.state.as_str().to_owned());
@@ -273,7 +273,7 @@ impl NotificationService {
         if let Some(guard) = guard {
             transaction = transaction.when(guard).then([WriteOp::delete(entry.key)]);
         }
-        let mut record = audit_record(id, &target, by, "notice_redelivered", at);
+        let mut record = audit_record(id, &target, by, AuditEvent::NOTICE_REDELIVERED, at);
         record
             .detail
             .insert("notice".to_owned(), notification.to_owned());
@@ -346,7 +346,7 @@ fn audit_record(
     id: &str,
     target: &TargetRecord,
     by: &str,
-    event: &str,
+    event: AuditEvent,
     at: Timestamp,
 ) -> AuditRecord {
     let view = target.to_view(id, 0);
@@ -362,7 +362,7 @@ fn audit_record(
     AuditRecord {
         at,
         actor: by.to_owned(),
-        event: event.to_owned(),
+        event,
         cluster: None,
         subject: Some(id.to_owned()),
         detail,

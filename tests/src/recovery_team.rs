@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ::galera::NodeId;
 use ::galera::publish::api::{ActionView, AuditPage, ProblemDetails};
-use ::galera::record::audit::AuditEntry;
+use ::galera::record::audit::{AuditEntry, AuditEvent};
 use ::galera::recover::action::ActionState;
 use ::galera::recover::attestation::{Attestation, AttestedState};
 use ::galera::recover::plan::Plan;
@@ -302,7 +302,7 @@ impl RecoveryTeam {
     ///
     /// # Errors
     /// If the console does not respond.
-    pub async fn audit_events(&self, action: &ActionView) -> Result<Vec<String>> {
+    pub async fn audit_events(&self, action: &ActionView) -> Result<Vec<AuditEvent>> {
         let trail = self.audit_trail().await?;
         let own = trail
             .iter()

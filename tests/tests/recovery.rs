@@ -11,6 +11,7 @@ use acceptance::lab::homogeneous::{CLUSTER, HomogeneousLab};
 use acceptance::recovery_team::{RecoveryTeam, attest_stopped};
 use anyhow::{Context, Result, ensure};
 use galera::publish::api::LiveMessage;
+use galera::record::audit::AuditEvent;
 use galera::recover::action::ActionState;
 use galera::recover::plan::{CheckCode, CheckStatus, Mechanism};
 use galera::view::{NodeState, VerdictState};
@@ -104,12 +105,12 @@ async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
     ensure!(
         words
             == [
-                "action_requested",
-                "action_approved",
-                "action_began",
-                "action_step",
-                "action_answered",
-                "action_ended",
+                AuditEvent::ACTION_REQUESTED,
+                AuditEvent::ACTION_APPROVED,
+                AuditEvent::ACTION_BEGAN,
+                AuditEvent::ACTION_STEP,
+                AuditEvent::ACTION_ANSWERED,
+                AuditEvent::ACTION_ENDED,
             ],
         "{words:?}"
     );

@@ -132,7 +132,7 @@ fn entry_row(entry: &AuditEntry, now: Timestamp) -> El {
         None => unknown().into(),
     };
     let subject: Content = match &record.subject {
-        Some(id) if record.event.starts_with("action") || record.event == "cleanup_undone" => {
+        Some(id) if record.event.is_about_action() => {
             action_link(&encode_segment(id), id.get(..8).unwrap_or(id).to_owned()).into()
         }
         Some(subject) => subject.clone().into(),
@@ -152,7 +152,7 @@ fn entry_row(entry: &AuditEntry, now: Timestamp) -> El {
         .child(code(entry.hash.get(..12).unwrap_or_default().to_owned()));
     row(entry.sequence.to_string(), head)
         .child(cell(COLUMNS[1], record.actor.clone()))
-        .child(cell(COLUMNS[2], humanize(&record.event)))
+        .child(cell(COLUMNS[2], humanize(record.event.as_str())))
         .child(cell(COLUMNS[3], cluster))
         .child(cell(COLUMNS[4], subject))
         .child(cell(

@@ -16,7 +16,7 @@ pub fn to_csv(entries: &[AuditEntry]) -> String {
             &entry.sequence.to_string(),
             &record.at.to_string(),
             &record.actor,
-            &record.event,
+            record.event.as_str(),
             &cluster.unwrap_or_default(),
             record.subject.as_deref().unwrap_or_default(),
             &detail,

@@ -8,14 +8,17 @@ use serde::{Deserialize, Serialize};
 use crate::id::ClusterName;
 use crate::timestamp::Timestamp;
 
+mod event;
+
+pub use event::{AuditEvent, detail};
+
 /// The content of an audit entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRecord {
     pub at: Timestamp,
     /// An account, or a replica of the console.
     pub actor: String,
-    /// A stable name, such as `action_requested` or `signed_in`.
-    pub event: String,
+    pub event: AuditEvent,
     pub cluster: Option<ClusterName>,
     /// What it is about: an action's id, an account's name.
     pub subject: Option<String>,

@@ -2,11 +2,11 @@
 
 use galera::publish::notification::audit_trail::AuditCursor;
 use galera::publish::notification::{Audience, Notification, NotificationKind, Severity};
-use galera::record::audit::{AuditEntry, AuditRecord};
+use galera::record::audit::{AuditEntry, AuditEvent, AuditRecord};
 
 use crate::verdicts::at;
 
-fn entry(sequence: u64, actor: &str, event: &str, detail: &[(&str, &str)]) -> AuditEntry {
+fn entry(sequence: u64, actor: &str, event: AuditEvent, detail: &[(&str, &str)]) -> AuditEntry {
     let detail = detail
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -15,7 +15,7 @@ fn entry(sequence: u64, actor: &str, event: &str, detail: &[(&str, &str)]) -> Au
         record: AuditRecord {
             at: at(0),
             actor: actor.to_owned(),
-            event: event.to_owned(),
+            event,
             cluster: "lab".parse().ok(),
             subject: Some("18f-1".to_owned()),
             detail: detail.collect(),
@@ -32,7 +32,7 @@ fn requested(sequence: u64) -> AuditEntry {
         ("reason", "two nodes lost"),
         ("approvals_needed", "1"),
     ];
-    entry(sequence, "olga", "action_requested", &detail)
+    entry(sequence, "olga", AuditEvent::ACTION_REQUESTED, &detail)
 }
 
 #[test]
@@ -47,7 +47,12 @@ fn a_request_is_sent_to_approvers_and_its_end_to_the_requester() {
     assert_eq!(asked.path, "/actions/18f-1");
     let except = "olga".to_owned();
     assert_eq!(asked.audience, Audience::Approvers { except });
-    let approved = reading.apply(&entry(2, "anna", "action_approved", &[("comment", "go")]));
+    let approved = reading.apply(&entry(
+        2,
+        "anna",
+        AuditEvent::ACTION_APPROVED,
+        &[("comment", "go")],
+    ));
     let approved = approved.unwrap();
     assert_eq!(
         (approved.kind, approved.text.as_str()),
@@ -58,10 +63,14 @@ fn a_request_is_sent_to_approvers_and_its_end_to_the_requester() {
     };
     assert_eq!(approved.audience, olga);
     // Steps are recorded, but not sent.
-    assert!(reading.apply(&entry(3, "r1", "action_step", &[])).is_none());
+    assert!(
+        reading
+            .apply(&entry(3, "r1", AuditEvent::ACTION_STEP, &[]))
+            .is_none()
+    );
     let ended = [("state", "succeeded"), ("outcome", "n1 is Primary")];
     let ended = reading
-        .apply(&entry(4, "r1", "action_ended", &ended))
+        .apply(&entry(4, "r1", AuditEvent::ACTION_ENDED, &ended))
         .unwrap();
     assert_eq!(
         (ended.kind, ended.severity),
@@ -76,8 +85,13 @@ fn a_rejection_is_sent_once() {
     let mut reading = AuditCursor::default();
     reading.apply(&requested(1));
     let sent: Vec<Notification> = [
-        entry(2, "anna", "action_rejected", &[]),
-        entry(3, "anna", "action_ended", &[("state", "rejected")]),
+        entry(2, "anna", AuditEvent::ACTION_REJECTED, &[]),
+        entry(
+            3,
+            "anna",
+            AuditEvent::ACTION_ENDED,
+            &[("state", "rejected")],
+        ),
     ]
     .iter()
     .filter_map(|entry| reading.apply(entry))
@@ -91,7 +105,7 @@ fn a_cancelled_request_is_not_sent_to_its_requester() {
     let mut reading = AuditCursor::default();
     reading.apply(&requested(1));
     let withdrawn = reading
-        .apply(&entry(2, "olga", "action_cancelled", &[]))
+        .apply(&entry(2, "olga", AuditEvent::ACTION_CANCELLED, &[]))
         .unwrap();
     let except = "olga".to_owned();
     assert_eq!(withdrawn.audience, Audience::Approvers { except });
@@ -114,7 +128,7 @@ fn bad_ends_and_overrides_are_critical() {
         ("expired", Severity::Warning),
         ("superseded", Severity::Warning),
     ] {
-        let ended = entry(1, "r1", "action_ended", &[("state", state)]);
+        let ended = entry(1, "r1", AuditEvent::ACTION_ENDED, &[("state", state)]);
         assert_eq!(
             AuditCursor::default().apply(&ended).unwrap().severity,
             severity,
@@ -122,7 +136,8 @@ fn bad_ends_and_overrides_are_critical() {
         );
     }
     let glass = [("break_glass", "settled")];
-    let glass = AuditCursor::default().apply(&entry(1, "ada", "action_requested", &glass));
+    let glass =
+        AuditCursor::default().apply(&entry(1, "ada", AuditEvent::ACTION_REQUESTED, &glass));
     assert_eq!(glass.unwrap().severity, Severity::Critical);
 }
 
@@ -131,7 +146,7 @@ fn long_texts_are_truncated() {
     let outcome = "x".repeat(100_000);
     let ended = [("state", "failed"), ("outcome", outcome.as_str())];
     let notice = AuditCursor::default()
-        .apply(&entry(1, "r1", "action_ended", &ended))
+        .apply(&entry(1, "r1", AuditEvent::ACTION_ENDED, &ended))
         .unwrap();
     assert!(notice.text.chars().count() <= 2_000);
 }

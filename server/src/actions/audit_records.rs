@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use galera::Timestamp;
-use galera::record::audit::AuditRecord;
+use galera::record::audit::{AuditEvent, AuditRecord, detail};
 use galera::recover::action::{Action, StepState};
 use galera::recover::plan::PlanStep;
 
@@ -11,14 +11,14 @@ use galera::recover::plan::PlanStep;
 pub(super) fn action_record(
     action: &Action,
     actor: &str,
-    event: &str,
+    event: AuditEvent,
     detail: BTreeMap<String, String>,
     at: Timestamp,
 ) -> AuditRecord {
     AuditRecord {
         at,
         actor: actor.to_owned(),
-        event: event.to_owned(),
+        event,
         cluster: Some(action.cluster.clone()),
         subject: Some(action.id.clone()),
         detail,
@@ -27,21 +27,21 @@ pub(super) fn action_record(
 
 /// The details of a request: what was requested and what the requester saw.
 pub(super) fn request_details(action: &Action) -> BTreeMap<String, String> {
-    let mut detail = BTreeMap::from([
-        ("kind".to_owned(), action.kind.to_string()),
+    let mut details = BTreeMap::from([
+        (detail::KIND.to_owned(), action.kind.to_string()),
         ("digest".to_owned(), action.plan.digest.clone()),
-        ("summary".to_owned(), action.plan.summary.clone()),
-        ("reason".to_owned(), action.reason.clone()),
+        (detail::SUMMARY.to_owned(), action.plan.summary.clone()),
+        (detail::REASON.to_owned(), action.reason.clone()),
         (
-            "approvals_needed".to_owned(),
+            detail::APPROVALS_NEEDED.to_owned(),
             action.approvals_needed.to_string(),
         ),
     ]);
     for (index, step) in action.plan.steps.iter().enumerate().take(20) {
-        detail.insert(format!("step_{}", index + 1), describe_step(step));
+        details.insert(format!("step_{}", index + 1), describe_step(step));
     }
     if action.plan.steps.len() > 20 {
-        detail.insert("steps".to_owned(), action.plan.steps.len().to_string());
+        details.insert("steps".to_owned(), action.plan.steps.len().to_string());
     }
     if !action.attestations.is_empty() {
         let attested: Vec<String> = action
@@ -49,7 +49,7 @@ pub(super) fn request_details(action: &Action) -> BTreeMap<String, String> {
             .iter()
             .map(|attestation| format!("{} {}", attestation.node, attestation.statement))
             .collect();
-        detail.insert("attestations".to_owned(), attested.join(", "));
+        details.insert("attestations".to_owned(), attested.join(", "));
     }
     if let Some(break_glass) = &action.break_glass {
         let codes: Vec<&str> = break_glass
@@ -57,9 +57,9 @@ pub(super) fn request_details(action: &Action) -> BTreeMap<String, String> {
             .iter()
             .map(|code| code.as_str())
             .collect();
-        detail.insert("break_glass".to_owned(), codes.join(", "));
+        details.insert(detail::BREAK_GLASS.to_owned(), codes.join(", "));
     }
-    detail
+    details
 }
 
 /// Describes a step in one line.
@@ -87,16 +87,16 @@ pub(super) fn execution_records(
     at: Timestamp,
 ) -> Vec<AuditRecord> {
     let mut records = Vec::new();
-    let mut record = |event: &str, detail: Vec<(&str, String)>| {
-        let detail = detail
+    let mut record = |event, details: Vec<(&str, String)>| {
+        let details = details
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
-        records.push(action_record(after, replica, event, detail, at));
+        records.push(action_record(after, replica, event, details, at));
     };
     match (&before.execution, &after.execution) {
         (None, Some(now)) => record(
-            "action_began",
+            AuditEvent::ACTION_BEGAN,
             vec![
                 ("by", now.by.clone()),
                 ("digest", after.plan.digest.clone()),
@@ -104,7 +104,7 @@ pub(super) fn execution_records(
             ],
         ),
         (Some(was), Some(now)) if was.fence != now.fence => record(
-            "action_taken_over",
+            AuditEvent::ACTION_TAKEN_OVER,
             vec![
                 ("from", was.replica.clone()),
                 ("fence", now.fence.to_string()),
@@ -125,7 +125,7 @@ pub(super) fn execution_records(
                 .map(describe_step)
                 .unwrap_or_default();
             record(
-                "action_step",
+                AuditEvent::ACTION_STEP,
                 vec![("step", number.clone()), ("does", text)],
             );
         }
@@ -137,7 +137,7 @@ pub(super) fn execution_records(
             };
             let answer = now.answer.clone().unwrap_or_default();
             record(
-                "action_answered",
+                AuditEvent::ACTION_ANSWERED,
                 vec![
                     ("step", number),
                     ("result", result.to_owned()),
@@ -158,13 +158,13 @@ pub(super) fn end_record(
     at: Timestamp,
 ) -> Option<AuditRecord> {
     (!before.state.is_final() && after.state.is_final()).then(|| {
-        let detail = BTreeMap::from([
-            ("state".to_owned(), after.state.as_str().to_owned()),
+        let details = BTreeMap::from([
+            (detail::STATE.to_owned(), after.state.as_str().to_owned()),
             (
-                "outcome".to_owned(),
+                detail::OUTCOME.to_owned(),
                 after.outcome.clone().unwrap_or_default(),
             ),
         ]);
-        action_record(after, actor, "action_ended", detail, at)
+        action_record(after, actor, AuditEvent::ACTION_ENDED, details, at)
     })
 }

@@ -9,7 +9,7 @@ use console_core::clock::now;
 use console_core::keyspace::ActionKeys;
 use console_core::tasks::Tasks;
 use galera::publish::api::{ActionList, ActionView, ClusterRecovery, RecoveryState};
-use galera::record::audit::AuditRecord;
+use galera::record::audit::{AuditEvent, AuditRecord, detail};
 use galera::recover::action::{
     Action, ActionEvent, ActionRefusal, ActionRequest, ActionState, Actor, BreakGlassRequest,
     RecoveryPause, request_action, step,
@@ -220,7 +220,7 @@ impl ActionService {
         let record = action_record(
             &action,
             &by.name,
-            "action_requested",
+            AuditEvent::ACTION_REQUESTED,
             request_details(&action),
             at,
         );
@@ -278,22 +278,31 @@ impl ActionService {
                     digest,
                     comment,
                 };
-                (event, "action_approved")
+                (event, AuditEvent::ACTION_APPROVED)
             }
-            ActionDecision::Reject => (ActionEvent::Reject { by, comment }, "action_rejected"),
-            ActionDecision::Cancel => (ActionEvent::Cancel { by, comment }, "action_cancelled"),
+            ActionDecision::Reject => (
+                ActionEvent::Reject { by, comment },
+                AuditEvent::ACTION_REJECTED,
+            ),
+            ActionDecision::Cancel => (
+                ActionEvent::Cancel { by, comment },
+                AuditEvent::ACTION_CANCELLED,
+            ),
             ActionDecision::Comment => {
                 let text = comment.unwrap_or_default();
-                (ActionEvent::Comment { by, text }, "action_commented")
+                (
+                    ActionEvent::Comment { by, text },
+                    AuditEvent::ACTION_COMMENTED,
+                )
             }
         };
         let limits = self.context.settings.limits(action.kind);
         let next = step(action, &event, &limits, at)?;
-        let mut detail = BTreeMap::from([("digest".to_owned(), action.plan.digest.clone())]);
+        let mut details = BTreeMap::from([("digest".to_owned(), action.plan.digest.clone())]);
         if let Some(comment) = comment.map(str::trim).filter(|comment| !comment.is_empty()) {
-            detail.insert("comment".to_owned(), comment.to_owned());
+            details.insert(detail::COMMENT.to_owned(), comment.to_owned());
         }
-        let mut records = vec![action_record(&next, &by.name, audit_event, detail, at)];
+        let mut records = vec![action_record(&next, &by.name, audit_event, details, at)];
         records.extend(end_record(action, &next, &by.name, at));
         Ok((next, records))
     }
@@ -524,14 +533,14 @@ fn switch_record(
     at: Timestamp,
 ) -> AuditRecord {
     let event = if enabled {
-        "recovery_switched_on"
+        AuditEvent::RECOVERY_SWITCHED_ON
     } else {
-        "recovery_switched_off"
+        AuditEvent::RECOVERY_SWITCHED_OFF
     };
     AuditRecord {
         at,
         actor: by.name.clone(),
-        event: event.to_owned(),
+        event,
         cluster: cluster.cloned(),
         subject: None,
         detail: BTreeMap::from([("reason".to_owned(), reason.to_owned())]),

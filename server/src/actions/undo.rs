@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use console_core::clock::now;
 use galera::publish::api::CleanupUndo;
+use galera::record::audit::AuditEvent;
 use galera::recover::action::{Action, Actor, StepState};
 use galera::recover::plan::PlanStep;
 use registry::{Precondition, Transaction, TransactionOutcome, WriteOp};
@@ -121,7 +122,13 @@ impl ActionContext {
                 undone.reason.clone().unwrap_or_default(),
             ),
         ]);
-        let record = action_record(action, &by.name, "cleanup_undone", detail, undone.at);
+        let record = action_record(
+            action,
+            &by.name,
+            AuditEvent::CLEANUP_UNDONE,
+            detail,
+            undone.at,
+        );
         match self.trail.commit(&transaction, &[record]).await? {
             TransactionOutcome::Committed { revision } => Ok(revision),
             TransactionOutcome::Refused { .. } => Err(ActionError::NotUndoable(

@@ -9,7 +9,7 @@ use clap::ArgMatches;
 use console_core::audit::AuditTrail;
 use console_core::clock::now;
 use galera::access::Role;
-use galera::record::audit::AuditRecord;
+use galera::record::audit::{AuditEvent, AuditRecord};
 use notify;
 use registry::Secret;
 
@@ -178,13 +178,13 @@ async fn execute(command: UserCommand, config: AdminConfig) -> Result<(), CliErr
 /// The audit record of `command`; `None` for a read-only one.
 fn audit_record(command: &UserCommand) -> Option<AuditRecord> {
     let (event, name, roles) = match command {
-        UserCommand::Add(name, _, roles, _) => ("account_added", name, Some(roles)),
+        UserCommand::Add(name, _, roles, _) => (AuditEvent::ACCOUNT_ADDED, name, Some(roles)),
         UserCommand::List => return None,
-        UserCommand::Password(name, _) => ("account_password_changed", name, None),
-        UserCommand::Email(name, _) => ("account_email_changed", name, None),
-        UserCommand::Disable(name, _) => ("account_disabled", name, None),
-        UserCommand::Enable(name) => ("account_enabled", name, None),
-        UserCommand::Remove(name, _) => ("account_removed", name, None),
+        UserCommand::Password(name, _) => (AuditEvent::ACCOUNT_PASSWORD_CHANGED, name, None),
+        UserCommand::Email(name, _) => (AuditEvent::ACCOUNT_EMAIL_CHANGED, name, None),
+        UserCommand::Disable(name, _) => (AuditEvent::ACCOUNT_DISABLED, name, None),
+        UserCommand::Enable(name) => (AuditEvent::ACCOUNT_ENABLED, name, None),
+        UserCommand::Remove(name, _) => (AuditEvent::ACCOUNT_REMOVED, name, None),
     };
     let roles = roles.map(|roles| {
         let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
@@ -194,7 +194,7 @@ fn audit_record(command: &UserCommand) -> Option<AuditRecord> {
     Some(AuditRecord {
         at: now(),
         actor: format!("command line (uid {user})"),
-        event: event.to_owned(),
+        event,
         cluster: None,
         subject: Some(name.to_string()),
         detail: roles.into_iter().collect(),

@@ -5,27 +5,27 @@ use std::collections::BTreeMap;
 use galera::publish::status_pages::{
     Announcement, Incident, IncidentState, Link, Maintenance, StatusPageRecord,
 };
-use galera::record::audit::AuditRecord;
+use galera::record::audit::{AuditEvent, AuditRecord, detail};
 use galera::{ClusterName, Timestamp};
 
 /// A record about `subject`.
 fn new_record<const N: usize>(
-    event: &str,
+    event: AuditEvent,
     subject: &str,
     clusters: &[ClusterName],
     by: &str,
     at: Timestamp,
-    detail: [(&str, String); N],
+    details: [(&str, String); N],
 ) -> AuditRecord {
     let names: Vec<&str> = clusters.iter().map(ClusterName::as_str).collect();
-    let mut detail = BTreeMap::from(detail.map(|(name, value)| (name.to_owned(), value)));
+    let mut detail = BTreeMap::from(details.map(|(name, value)| (name.to_owned(), value)));
     if !names.is_empty() {
         detail.insert("clusters".to_owned(), names.join(","));
     }
     AuditRecord {
         at,
         actor: by.to_owned(),
-        event: event.to_owned(),
+        event,
         // A record is about one cluster at most; the detail lists all of them.
         cluster: match clusters {
             [one] => Some(one.clone()),
@@ -36,8 +36,13 @@ fn new_record<const N: usize>(
     }
 }
 
-/// `page_created`, `page_changed` or `page_deleted`.
-pub(super) fn page(event: &str, page: &StatusPageRecord, by: &str, at: Timestamp) -> AuditRecord {
+/// A record about the settings of a page.
+pub(super) fn page(
+    event: AuditEvent,
+    page: &StatusPageRecord,
+    by: &str,
+    at: Timestamp,
+) -> AuditRecord {
     let settings = &page.settings;
     let clusters: Vec<ClusterName> = settings
         .clusters
@@ -77,9 +82,9 @@ pub(super) fn page(event: &str, page: &StatusPageRecord, by: &str, at: Timestamp
     )
 }
 
-/// `link_created` or `link_revoked`. The secret is in neither.
+/// A record about a secret link, without the secret.
 pub(super) fn link(
-    event: &str,
+    event: AuditEvent,
     page: &StatusPageRecord,
     link: &Link,
     by: &str,
@@ -88,21 +93,21 @@ pub(super) fn link(
     let expires = link
         .expires_at
         .map_or_else(|| "never".to_owned(), |at| at.to_string());
-    let detail = [
+    let details = [
         ("link", link.id.clone()),
         ("label", link.label.clone()),
         ("expires", expires),
     ];
-    new_record(event, page.slug.as_str(), &[], by, at, detail)
+    new_record(event, page.slug.as_str(), &[], by, at, details)
 }
 
-/// `incident_opened`, `incident_updated` or `incident_resolved`, depending on the newest update.
+/// A record about the newest update of an incident, which opens, updates or resolves it.
 pub(super) fn incident(incident: &Incident) -> Option<AuditRecord> {
     let update = incident.updates.last()?;
     let event = match (incident.updates.len(), update.state) {
-        (1, _) => "incident_opened",
-        (_, IncidentState::Resolved) => "incident_resolved",
-        _ => "incident_updated",
+        (1, _) => AuditEvent::INCIDENT_OPENED,
+        (_, IncidentState::Resolved) => AuditEvent::INCIDENT_RESOLVED,
+        _ => AuditEvent::INCIDENT_UPDATED,
     };
     let automatic = if incident.automatic.is_some() {
         "true"
@@ -116,17 +121,17 @@ pub(super) fn incident(incident: &Incident) -> Option<AuditRecord> {
         &update.by,
         update.at,
         [
-            ("title", incident.title.clone()),
+            (detail::TITLE, incident.title.clone()),
             ("state", update.state.as_str().to_owned()),
-            ("text", update.text.clone()),
+            (detail::TEXT, update.text.clone()),
             ("automatic", automatic.to_owned()),
         ],
     ))
 }
 
-/// `maintenance_planned` or `maintenance_ended`.
+/// A record about maintenance.
 pub(super) fn maintenance(
-    event: &str,
+    event: AuditEvent,
     maintenance: &Maintenance,
     by: &str,
     at: Timestamp,
@@ -146,9 +151,9 @@ pub(super) fn maintenance(
     )
 }
 
-/// `announcement_made` or `announcement_withdrawn`.
+/// A record about an announcement.
 pub(super) fn announcement(
-    event: &str,
+    event: AuditEvent,
     announcement: &Announcement,
     by: &str,
     at: Timestamp,

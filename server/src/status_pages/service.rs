@@ -12,6 +12,7 @@ use galera::publish::status_pages::{
     Announcement, Incident, IncidentState, Link, Maintenance, NewAnnouncement, NewIncident,
     NewMaintenance, PageSettings, Slug, StatusPageRecord, StatusPageRefusal,
 };
+use galera::record::audit::{AuditEvent, AuditRecord};
 use galera::recover::action::Actor;
 use galera::{ClusterName, Timestamp};
 use monitor::Monitor;
@@ -147,7 +148,7 @@ impl StatusPageService {
         check_limit(self.snapshot().pages.len(), PAGES_MAX, "status pages")?;
         let at = now();
         let page = StatusPageRecord::new(slug, settings, &by.name, at)?;
-        let record = audit_records::page("page_created", &page, &by.name, at);
+        let record = audit_records::page(AuditEvent::PAGE_CREATED, &page, &by.name, at);
         let stored = self
             .inner
             .store
@@ -175,7 +176,7 @@ impl StatusPageService {
                 return Err(StatusPageError::Changed);
             }
             let next = page.value.with_settings(settings.clone(), at)?;
-            let record = audit_records::page("page_changed", &next, &by.name, at);
+            let record = audit_records::page(AuditEvent::PAGE_CHANGED, &next, &by.name, at);
             Ok((next, vec![record]))
         };
         let stored = self.inner.store.update(slug.as_str(), change).await?;
@@ -200,7 +201,7 @@ impl StatusPageService {
         if confirm != slug.as_str() {
             return Err(StatusPageRefusal::NotConfirmed(slug.to_string()).into());
         }
-        let record = audit_records::page("page_deleted", &seen.value, &by.name, now());
+        let record = audit_records::page(AuditEvent::PAGE_DELETED, &seen.value, &by.name, now());
         if !self
             .inner
             .store
@@ -240,7 +241,7 @@ impl StatusPageService {
         };
         let change = |page: &Versioned<StatusPageRecord>| {
             let next = page.value.with_link(link.clone())?;
-            let record = audit_records::link("link_created", &next, &link, &by.name, at);
+            let record = audit_records::link(AuditEvent::LINK_CREATED, &next, &link, &by.name, at);
             Ok((next, vec![record]))
         };
         let stored = self.inner.store.update(slug.as_str(), change).await?;
@@ -266,8 +267,9 @@ impl StatusPageService {
                 id: format!("{:?}", id.chars().take(80).collect::<String>()),
             })??;
             let link = next.links.iter().find(|link| link.id == id);
-            let record =
-                link.map(|link| audit_records::link("link_revoked", &next, link, &by.name, at));
+            let record = link.map(|link| {
+                audit_records::link(AuditEvent::LINK_REVOKED, &next, link, &by.name, at)
+            });
             let records = record.into_iter().collect();
             Ok((next, records))
         };
@@ -342,7 +344,8 @@ impl StatusPageService {
             .filter(|m| m.value.ends_at() > at);
         check_limit(current.count(), CURRENT_MAX, "maintenance windows")?;
         let maintenance = Maintenance::plan(new, &new_id(at), &by.name, at)?;
-        let record = audit_records::maintenance("maintenance_planned", &maintenance, &by.name, at);
+        let record =
+            audit_records::maintenance(AuditEvent::MAINTENANCE_PLANNED, &maintenance, &by.name, at);
         let stored = self.create_item(&maintenance, Some(record)).await?;
         self.inner
             .cache
@@ -363,7 +366,8 @@ impl StatusPageService {
         let at = now();
         let change = |maintenance: &Versioned<Maintenance>| {
             let next = maintenance.value.ended(&by.name, at)?;
-            let record = audit_records::maintenance("maintenance_ended", &next, &by.name, at);
+            let record =
+                audit_records::maintenance(AuditEvent::MAINTENANCE_ENDED, &next, &by.name, at);
             Ok((next, vec![record]))
         };
         let stored = self.inner.store.update(id, change).await?;
@@ -396,7 +400,8 @@ impl StatusPageService {
             return Err(StatusPageRefusal::UnknownPage(slug.to_string()).into());
         }
         let announcement = Announcement::publish(new, &new_id(at), &by.name, at)?;
-        let record = audit_records::announcement("announcement_made", &announcement, &by.name, at);
+        let record =
+            audit_records::announcement(AuditEvent::ANNOUNCEMENT_MADE, &announcement, &by.name, at);
         let stored = self.create_item(&announcement, Some(record)).await?;
         self.inner
             .cache
@@ -417,7 +422,12 @@ impl StatusPageService {
         let at = now();
         let change = |announcement: &Versioned<Announcement>| {
             let next = announcement.value.withdrawn(at)?;
-            let record = audit_records::announcement("announcement_withdrawn", &next, &by.name, at);
+            let record = audit_records::announcement(
+                AuditEvent::ANNOUNCEMENT_WITHDRAWN,
+                &next,
+                &by.name,
+                at,
+            );
             Ok((next, vec![record]))
         };
         let stored = self.inner.store.update(id, change).await?;
@@ -431,7 +441,7 @@ impl StatusPageService {
     async fn create_item<T: super::item::StatusItem>(
         &self,
         value: &T,
-        record: Option<galera::record::audit::AuditRecord>,
+        record: Option<AuditRecord>,
     ) -> Result<Versioned<T>, StatusPageError> {
         let records: Vec<_> = record.into_iter().collect();
         let stored = self.inner.store.create(value, Vec::new(), &records).await?;

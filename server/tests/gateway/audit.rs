@@ -1,7 +1,7 @@
 //! The audit trail: complete, ordered, the same in JSON and CSV, and tamper-evident.
 
 use galera::publish::api::AuditPage;
-use galera::record::audit::{AuditChainError, AuditEntry, verify};
+use galera::record::audit::{AuditChainError, AuditEntry, AuditEvent, AuditRecord, verify};
 use galera::recover::action::ActionState;
 use http::header::CONTENT_TYPE;
 
@@ -41,28 +41,28 @@ async fn every_event_is_recorded_and_the_chain_verifies() {
 
     let entries = audit_entries(&fixture.viewer).await;
     verify(&entries).unwrap();
-    let events: Vec<(&str, &str)> = entries
+    let events: Vec<(&str, AuditEvent)> = entries
         .iter()
-        .skip_while(|entry| entry.record.event == "signed_in")
-        .map(|entry| (entry.record.actor.as_str(), entry.record.event.as_str()))
+        .skip_while(|entry| entry.record.event == AuditEvent::SIGNED_IN)
+        .map(|entry| (entry.record.actor.as_str(), entry.record.event.clone()))
         .collect();
     assert_eq!(
         events,
         [
-            ("olga", "sign_in_failed"),
-            ("vera", "signed_in"),
-            ("vera", "signed_out"),
-            ("olga", "action_requested"),
-            ("adam", "action_approved"),
-            ("r1", "action_began"),
-            ("r1", "action_step"),
-            ("r1", "action_answered"),
-            ("r1", "action_ended"),
+            ("olga", AuditEvent::SIGN_IN_FAILED),
+            ("vera", AuditEvent::SIGNED_IN),
+            ("vera", AuditEvent::SIGNED_OUT),
+            ("olga", AuditEvent::ACTION_REQUESTED),
+            ("adam", AuditEvent::ACTION_APPROVED),
+            ("r1", AuditEvent::ACTION_BEGAN),
+            ("r1", AuditEvent::ACTION_STEP),
+            ("r1", AuditEvent::ACTION_ANSWERED),
+            ("r1", AuditEvent::ACTION_ENDED),
         ]
     );
     let step = entries
         .iter()
-        .find(|entry| entry.record.event == "action_step")
+        .find(|entry| entry.record.event == AuditEvent::ACTION_STEP)
         .unwrap();
     assert!(
         step.record.detail["does"].contains("pc.bootstrap=YES"),
@@ -94,10 +94,10 @@ async fn pages_span_blocks_and_csv_matches_json() {
     let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::healthy(etcd.registry());
     let fixture = ActionFixture::start(&etcd, &nodes).await;
-    let record = |number: usize| galera::record::audit::AuditRecord {
+    let record = |number: usize| AuditRecord {
         at: crate::client::NOW,
         actor: format!("actor{number}"),
-        event: "signed_in".to_owned(),
+        event: AuditEvent::SIGNED_IN,
         cluster: None,
         subject: None,
         detail: std::collections::BTreeMap::from([("quote".to_owned(), "a,\"b\"".to_owned())]),

@@ -2,6 +2,7 @@
 
 use aws_lc_rs::hmac;
 use galera::publish::notification::delivery::{DeliveryList, DeliveryState, TargetView};
+use galera::record::audit::AuditEvent;
 use galera::recover::action::ActionState;
 use http::Method;
 use serde_json::{Value, json};
@@ -381,7 +382,10 @@ async fn finished_deliveries_can_be_sent_again() {
     );
     eventually("it is sent again", async || receiver.requests().len() == 6).await;
     let audit = fixture.viewer.get("/api/v1/audit?actor=olga").await.text();
-    assert!(audit.contains("notice_redelivered"), "{audit}");
+    assert!(
+        audit.contains(AuditEvent::NOTICE_REDELIVERED.as_str()),
+        "{audit}"
+    );
 }
 
 #[tokio::test]

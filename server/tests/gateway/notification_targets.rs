@@ -2,6 +2,7 @@
 
 use galera::access::Role;
 use galera::publish::notification::delivery::{TargetList, TargetView};
+use galera::record::audit::AuditEvent;
 use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use serde_json::{Value, json};
@@ -102,11 +103,12 @@ async fn targets_are_stored_and_their_secrets_are_not_shown() {
     );
     let nothing = "/api/v1/notifications/deliveries?target=..";
     assert_refused(&operator.get(nothing).await, 404, "unknown_target");
-    for event in ["notify_target_added", "notify_target_changed"] {
-        assert!(
-            admin.get("/api/v1/audit").await.text().contains(event),
-            "{event}"
-        );
+    for event in [
+        AuditEvent::NOTIFY_TARGET_ADDED,
+        AuditEvent::NOTIFY_TARGET_CHANGED,
+    ] {
+        let audit = admin.get("/api/v1/audit").await.text();
+        assert!(audit.contains(event.as_str()), "{event}");
     }
 }
 

@@ -6,6 +6,8 @@ mod pages;
 mod updates;
 
 use galera::access::Role;
+use galera::publish::api::AuditPage;
+use galera::record::audit::AuditEvent;
 use http::Method;
 use serde_json::Value;
 
@@ -60,12 +62,10 @@ impl StatusPageFixture {
     }
 
     /// Event names of the audit trail, oldest first.
-    async fn audit_events(&self) -> Vec<String> {
-        let page: Value = self.admin.get("/api/v1/audit?limit=200").await.json();
-        let entries = page["entries"].as_array().unwrap().iter().rev();
-        entries
-            .map(|entry| entry["event"].as_str().unwrap().to_owned())
-            .collect()
+    async fn audit_events(&self) -> Vec<AuditEvent> {
+        let page: AuditPage = self.admin.get("/api/v1/audit?limit=200").await.json();
+        let entries = page.entries.into_iter().rev();
+        entries.map(|entry| entry.record.event).collect()
     }
 }
 

@@ -8,6 +8,7 @@ use acceptance::lab::node::GaleraNode;
 use acceptance::recovery_team::RecoveryTeam;
 use acceptance::{Lab, eventually};
 use anyhow::{Context, Result, ensure};
+use galera::record::audit::AuditEvent;
 use galera::recover::action::{Action, ActionState};
 use galera::recover::plan::Plan;
 use mysql_async::prelude::Queryable;
@@ -145,12 +146,12 @@ async fn request_concurrently(
     ensure!(ended.state == ActionState::Succeeded, "{ended:#?}");
     let recorded = team.audit_events(&action).await?;
     for event in [
-        "action_approved",
-        "action_began",
-        "action_step",
-        "action_ended",
+        AuditEvent::ACTION_APPROVED,
+        AuditEvent::ACTION_BEGAN,
+        AuditEvent::ACTION_STEP,
+        AuditEvent::ACTION_ENDED,
     ] {
-        let times = recorded.iter().filter(|one| *one == event).count();
+        let times = recorded.iter().filter(|one| **one == event).count();
         ensure!(times == 1, "{event} {times} times: {recorded:?}");
     }
     Ok(())

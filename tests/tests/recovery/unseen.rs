@@ -8,6 +8,7 @@ use acceptance::recovery_team::{RecoveryTeam, attest_stopped};
 use acceptance::{Lab, eventually};
 use anyhow::{Context, Result, ensure};
 use galera::NodeId;
+use galera::record::audit::AuditEvent;
 use galera::recover::action::{ActionState, StepState};
 use galera::recover::plan::{CheckCode, CheckStatus, Plan};
 
@@ -117,7 +118,7 @@ async fn check_lost_reply(lab: &Lab, team: &RecoveryTeam, lost: &[NodeId]) -> Re
     let recorded = team.audit_events(&action).await?;
     let sent = recorded
         .iter()
-        .filter(|event| *event == "action_step")
+        .filter(|event| **event == AuditEvent::ACTION_STEP)
         .count();
     ensure!(sent == 1, "{recorded:?}");
     lab.node(1).wait_until_synced().await

@@ -7,11 +7,25 @@ use serde::{Deserialize, Serialize};
 
 use super::text::{TEXT_MAX, TITLE_MAX, truncate};
 use super::{ActionReference, Audience, Notification, NotificationKind, Severity};
-use crate::record::audit::{AuditEntry, AuditRecord};
+use crate::record::audit::{AuditEntry, AuditEvent, AuditRecord, detail};
 
 /// Maximum number of open requests kept. A cluster has at most one open action, so this is reached only if entries
 /// about their ends are missing.
 const REQUESTS_MAX: usize = 1_000;
+
+/// Decisions on actions, and how notifications name them.
+const DECISIONS: [(AuditEvent, &str); 3] = [
+    (AuditEvent::ACTION_APPROVED, "approved"),
+    (AuditEvent::ACTION_REJECTED, "rejected"),
+    (AuditEvent::ACTION_CANCELLED, "cancelled"),
+];
+
+/// Changes of incidents, and how notifications name them.
+const INCIDENT_CHANGES: [(AuditEvent, &str, Severity); 3] = [
+    (AuditEvent::INCIDENT_OPENED, "opened", Severity::Warning),
+    (AuditEvent::INCIDENT_UPDATED, "updated", Severity::Info),
+    (AuditEvent::INCIDENT_RESOLVED, "resolved", Severity::Info),
+];
 
 /// How far the audit trail was read, and the requests that are still open; stored in etcd.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,34 +62,23 @@ impl AuditCursor {
         self.sequence = entry.sequence;
         let record = &entry.record;
         let id = format!("audit.{}", entry.sequence);
-        match record.event.as_str() {
-            "action_requested" => self.on_requested(id, record),
-            "action_approved" => self.on_decided(id, record, "approved"),
-            "action_rejected" => self.on_decided(id, record, "rejected"),
-            "action_cancelled" => self.on_decided(id, record, "cancelled"),
-            "action_ended" => self.on_ended(id, record),
-            "incident_opened" => Some(incident_notification(
-                id,
-                record,
-                "opened",
-                Severity::Warning,
-            )),
-            "incident_updated" => {
-                Some(incident_notification(id, record, "updated", Severity::Info))
-            }
-            "incident_resolved" => Some(incident_notification(
-                id,
-                record,
-                "resolved",
-                Severity::Info,
-            )),
-            _ => None,
+        let event = &record.event;
+        if *event == AuditEvent::ACTION_REQUESTED {
+            return self.on_requested(id, record);
         }
+        if *event == AuditEvent::ACTION_ENDED {
+            return self.on_ended(id, record);
+        }
+        if let Some((_, decision)) = DECISIONS.iter().find(|(decided, _)| decided == event) {
+            return self.on_decided(id, record, decision);
+        }
+        let (_, change, severity) = INCIDENT_CHANGES.iter().find(|(name, ..)| name == event)?;
+        Some(incident_notification(id, record, change, *severity))
     }
 
     fn on_requested(&mut self, id: String, record: &AuditRecord) -> Option<Notification> {
         let action = record.subject.clone()?;
-        let kind = detail(record, "kind");
+        let kind = value_of(record, detail::KIND);
         let request = OpenRequest {
             by: record.actor.clone(),
             kind: kind.map(str::to_owned),
@@ -85,7 +88,7 @@ impl AuditCursor {
             // Ids start with their creation time.
             self.requests.pop_first();
         }
-        let alone = detail(record, "approvals_needed") == Some("0");
+        let alone = value_of(record, detail::APPROVALS_NEEDED) == Some("0");
         let wait = if alone { "" } else { "; waiting for approval" };
         let title = format!(
             "{} requested by {}{wait}",
@@ -93,10 +96,10 @@ impl AuditCursor {
             record.actor
         );
         let mut lines = Vec::new();
-        lines.extend(detail(record, "summary").map(str::to_owned));
-        lines.extend(detail(record, "reason").map(|reason| format!("Reason: {reason}")));
+        lines.extend(value_of(record, detail::SUMMARY).map(str::to_owned));
+        lines.extend(value_of(record, detail::REASON).map(|reason| format!("Reason: {reason}")));
         lines.extend(
-            detail(record, "break_glass")
+            value_of(record, detail::BREAK_GLASS)
                 .map(|codes| format!("Emergency override of failed checks: {codes}.")),
         );
         let mut notification = action_notification(
@@ -107,7 +110,7 @@ impl AuditCursor {
             &title,
             &lines,
         )?;
-        notification.severity = if detail(record, "break_glass").is_some() {
+        notification.severity = if value_of(record, detail::BREAK_GLASS).is_some() {
             Severity::Critical
         } else {
             Severity::Warning
@@ -132,7 +135,8 @@ impl AuditCursor {
             action_label(record, kind),
             record.actor
         );
-        let comment = detail(record, "comment").map(|comment| format!("Comment: {comment}"));
+        let comment =
+            value_of(record, detail::COMMENT).map(|comment| format!("Comment: {comment}"));
         let lines: Vec<String> = comment.into_iter().collect();
         let mut notification = action_notification(
             id,
@@ -156,13 +160,13 @@ impl AuditCursor {
     fn on_ended(&mut self, id: String, record: &AuditRecord) -> Option<Notification> {
         let request = self.requests.remove(record.subject.as_deref()?);
         let kind = request.as_ref().and_then(|request| request.kind.as_deref());
-        let state = detail(record, "state")?;
+        let state = value_of(record, detail::STATE)?;
         // Already sent as decisions.
         if matches!(state, "rejected" | "cancelled") {
             return None;
         }
         let title = format!("{} {}", action_label(record, kind), outcome_phrase(state));
-        let outcome = detail(record, "outcome").filter(|outcome| !outcome.is_empty());
+        let outcome = value_of(record, detail::OUTCOME).filter(|outcome| !outcome.is_empty());
         let lines: Vec<String> = outcome.map(str::to_owned).into_iter().collect();
         let mut notification = action_notification(
             id,
@@ -184,7 +188,7 @@ impl AuditCursor {
     }
 }
 
-fn detail<'a>(record: &'a AuditRecord, name: &str) -> Option<&'a str> {
+fn value_of<'a>(record: &'a AuditRecord, name: &str) -> Option<&'a str> {
     record.detail.get(name).map(String::as_str)
 }
 
@@ -247,9 +251,9 @@ fn incident_notification(
     event: &str,
     severity: Severity,
 ) -> Notification {
-    let name = detail(record, "title").or(record.subject.as_deref());
+    let name = value_of(record, detail::TITLE).or(record.subject.as_deref());
     let title = format!("Incident {event}: {}", name.unwrap_or("untitled"));
-    let text = detail(record, "text").unwrap_or_default();
+    let text = value_of(record, detail::TEXT).unwrap_or_default();
     let path = match &record.cluster {
         Some(cluster) => format!("/clusters/{cluster}"),
         None => "/".to_owned(),

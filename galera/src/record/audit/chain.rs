@@ -36,7 +36,7 @@ fn hash(sequence: u64, previous: &str, record: &AuditRecord) -> String {
     part(previous.as_bytes());
     part(&record.at.unix_millis().to_be_bytes());
     part(record.actor.as_bytes());
-    part(record.event.as_bytes());
+    part(record.event.as_str().as_bytes());
     for optional in [
         record.cluster.as_ref().map(crate::ClusterName::as_str),
         record.subject.as_deref(),
@@ -110,6 +110,7 @@ pub fn verify<'a>(
 mod tests {
     use super::*;
     use crate::Timestamp;
+    use crate::record::audit::AuditEvent;
 
     fn trail(length: u64) -> Vec<AuditEntry> {
         let mut trail: Vec<AuditEntry> = Vec::new();
@@ -117,7 +118,7 @@ mod tests {
             let record = AuditRecord {
                 at: Timestamp::from_unix_millis(i64::try_from(number).unwrap()),
                 actor: "ann".to_owned(),
-                event: "action_requested".to_owned(),
+                event: AuditEvent::ACTION_REQUESTED,
                 cluster: "lab".parse().ok(),
                 subject: Some(format!("a{number}")),
                 detail: [("statement".to_owned(), "SET".to_owned())].into(),
@@ -141,7 +142,7 @@ mod tests {
         let good = trail(4);
         let alterations: [fn(&mut AuditEntry); 7] = [
             |entry| entry.record.actor.push('x'),
-            |entry| entry.record.event = "signed_in".to_owned(),
+            |entry| entry.record.event = AuditEvent::SIGNED_IN,
             |entry| entry.record.at = Timestamp::from_unix_millis(99),
             |entry| entry.record.cluster = None,
             |entry| entry.record.subject = None,
@@ -187,7 +188,7 @@ mod tests {
         let record = |actor: &str, event: &str| AuditRecord {
             at: Timestamp::from_unix_millis(0),
             actor: actor.to_owned(),
-            event: event.to_owned(),
+            event: serde_json::from_value(event.into()).unwrap(),
             cluster: None,
             subject: None,
             detail: std::collections::BTreeMap::new(),

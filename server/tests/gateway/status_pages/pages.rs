@@ -1,4 +1,5 @@
 use galera::access::Role;
+use galera::record::audit::AuditEvent;
 use http::Method;
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
@@ -248,7 +249,10 @@ async fn a_deleted_page_is_gone_with_its_parts() {
         assert_same(&anonymous.get(path).await, &never, path);
     }
     let events = fixture.audit_events().await;
-    assert_eq!(events[events.len() - 2..], ["page_created", "page_deleted"]);
+    assert_eq!(
+        events[events.len() - 2..],
+        [AuditEvent::PAGE_CREATED, AuditEvent::PAGE_DELETED]
+    );
 }
 
 #[tokio::test]

@@ -1,3 +1,4 @@
+use galera::record::audit::AuditEvent;
 use galera::view::VerdictState;
 use serde_json::Value;
 
@@ -44,7 +45,11 @@ async fn an_incident_is_opened_updated_and_resolved() {
     let events = fixture.audit_events().await;
     assert_eq!(
         events[events.len() - 3..],
-        ["incident_opened", "incident_updated", "incident_resolved"]
+        [
+            AuditEvent::INCIDENT_OPENED,
+            AuditEvent::INCIDENT_UPDATED,
+            AuditEvent::INCIDENT_RESOLVED
+        ]
     );
     let list = fixture
         .operator
@@ -98,7 +103,10 @@ async fn maintenance_is_shown_and_ended_early() {
     let events = fixture.audit_events().await;
     assert_eq!(
         events[events.len() - 2..],
-        ["maintenance_planned", "maintenance_ended"]
+        [
+            AuditEvent::MAINTENANCE_PLANNED,
+            AuditEvent::MAINTENANCE_ENDED
+        ]
     );
 }
 
@@ -183,7 +191,7 @@ async fn several_replicas_open_one_automatic_incident() {
         .audit_events()
         .await
         .iter()
-        .filter(|e| *e == "incident_opened")
+        .filter(|e| *e == AuditEvent::INCIDENT_OPENED)
         .count();
     assert_eq!(opened, 2);
 }

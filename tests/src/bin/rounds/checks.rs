@@ -7,6 +7,7 @@ use acceptance::lab::homogeneous::CLUSTER;
 use acceptance::load::{AcknowledgedRow, missing_rows};
 use anyhow::{Context, Result, ensure};
 use galera::publish::api::{ActionList, ActionView};
+use galera::record::audit::AuditEvent;
 use galera::recover::action::StepState;
 use galera::view::VerdictState;
 
@@ -177,7 +178,7 @@ impl Round<'_> {
         let recorded = team.audit_events(&action).await?;
         let steps = recorded
             .iter()
-            .filter(|event| *event == "action_step")
+            .filter(|event| **event == AuditEvent::ACTION_STEP)
             .count();
         ensure!(
             steps <= action.action.steps.len(),
