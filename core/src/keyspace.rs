@@ -78,6 +78,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
+    use galera::ActionId;
     use uuid::Uuid;
 
     use super::*;
@@ -87,6 +88,7 @@ mod tests {
     /// Every key that is built here, and its place in docs/etcd.md.
     fn keys() -> Vec<(String, &'static str)> {
         let cluster: ClusterName = "lab".parse().unwrap();
+        let action: ActionId = "1-2".parse().unwrap();
         let (accounts, actions) = (AccountKeys::new(PREFIX), ActionKeys::new(PREFIX));
         let (history, notify) = (HistoryKeys::new(PREFIX), NotifyKeys::new(PREFIX));
         let pages = StatusPageKeys::new(PREFIX);
@@ -102,8 +104,8 @@ mod tests {
             (accounts.user("ann"), "users/{name}"),
             (accounts.session(Uuid::nil()), "sessions/{id}"),
             (accounts.signing_key(), "keys/session"),
-            (actions.action("1-2"), "actions/{id}"),
-            (actions.undone("1-2"), "actions/{id}/undone"),
+            (actions.action(&action), "actions/{id}"),
+            (actions.undone(&action), "actions/{id}/undone"),
             (actions.open_action(&cluster), "open/{cluster}"),
             (actions.lock(&cluster), "locks/{cluster}"),
             (actions.global_switch(), "switches/global"),

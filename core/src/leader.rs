@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use galera::ReplicaId;
 use registry::{
     CreateOutcome, KeyMirror, Lease, Precondition, Registry, RegistryEntry, WatchEvent,
 };
@@ -44,12 +45,12 @@ impl Term {
 /// This replica's term while it leads; notifies when a term begins or ends.
 pub type Leadership = watch::Receiver<Option<Arc<Term>>>;
 
-/// Campaigns under `state_prefix` as `replica`, a name unique to this process. The returned task runs until
+/// Campaigns under `state_prefix` as `replica`. The returned task runs until
 /// `shutdown` and then resigns.
 pub fn campaign(
     registry: Registry,
     state_prefix: &str,
-    replica: String,
+    replica: ReplicaId,
     shutdown: CancellationToken,
 ) -> (Leadership, impl Future<Output = ()> + Send + use<>) {
     let (term_sender, leadership) = watch::channel(None);
@@ -65,7 +66,7 @@ pub fn campaign(
 struct Candidate {
     registry: Registry,
     key: Vec<u8>,
-    replica: String,
+    replica: ReplicaId,
     term_sender: watch::Sender<Option<Arc<Term>>>,
 }
 
@@ -142,7 +143,11 @@ impl Candidate {
             .await
         {
             Ok(CreateOutcome::Created { revision }) => {
-                tracing::info!(replica = self.replica, revision, "Elected as leader");
+                tracing::info!(
+                    replica = self.replica.as_str(),
+                    revision,
+                    "Elected as leader"
+                );
                 let term = Term {
                     key: self.key.clone(),
                     revision,

@@ -1,14 +1,18 @@
-//! Names of clusters and nodes, validated once where they enter.
+//! Names of clusters, nodes and replicas and ids of actions, validated once where they enter.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::timestamp::Timestamp;
+
 /// Longest cluster name accepted, in characters.
 pub const CLUSTER_NAME_MAX: usize = 64;
 /// Longest host name accepted, in characters (RFC 1035).
 pub const HOST_MAX: usize = 253;
+/// Longest record id accepted, in bytes.
+const RECORD_ID_MAX: usize = 40;
 
 /// An invalid cluster or node name; the message states the rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -203,9 +207,110 @@ macro_rules! serialize_as_string {
 serialize_as_string!(ClusterName);
 serialize_as_string!(NodeId);
 
+/// A new id of a record in etcd. It starts with the time, so that ids sort by it; `random` distinguishes records that
+/// are created in the same millisecond.
+#[must_use]
+pub fn new_record_id(created_at: Timestamp, random: u32) -> String {
+    format!("{:012x}-{random:08x}", created_at.unix_millis())
+}
+
+/// Whether `text` has the form of a record id, which is one segment of a key and of a URL.
+#[must_use]
+pub fn is_record_id(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= RECORD_ID_MAX
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+}
+
+/// Text that cannot be the id of an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not the id of an action: use 1 to 40 hexadecimal digits and hyphens")]
+pub struct ActionIdError;
+
+/// The id of an action; ids sort by the time of the request.
+///
+/// Parsing validates text of a request. Deserializing accepts any text, so that every stored action stays readable.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ActionId(String);
+
+impl ActionId {
+    /// A new id; see [`new_record_id`].
+    #[must_use]
+    pub fn new(requested_at: Timestamp, random: u32) -> Self {
+        Self(new_record_id(requested_at, random))
+    }
+
+    /// An id that was stored before, as it is.
+    #[must_use]
+    pub fn from_stored(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ActionId {
+    type Err = ActionIdError;
+
+    fn from_str(text: &str) -> Result<Self, ActionIdError> {
+        if is_record_id(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ActionIdError)
+        }
+    }
+}
+
+impl fmt::Display for ActionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of a running replica of the console, unique to its process.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ReplicaId(String);
+
+impl ReplicaId {
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ReplicaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn action_ids_sort_by_time_and_are_valid() {
+        let early = ActionId::new(Timestamp::from_unix_millis(1_795_000_000_000), u32::MAX);
+        let late = ActionId::new(Timestamp::from_unix_millis(1_795_000_000_001), 0);
+        assert!(early < late);
+        assert_eq!(late.as_str(), "01a1ee565e01-00000000");
+        assert_eq!(late.as_str().parse(), Ok(late));
+        for bad in ["", "a/b", "../x", "<script>", "auto-1", &"a".repeat(41)] {
+            assert_eq!(bad.parse::<ActionId>(), Err(ActionIdError), "{bad}");
+        }
+    }
 
     #[test]
     fn node_ids_round_trip() {

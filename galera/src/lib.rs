@@ -20,6 +20,6 @@ pub mod startup;
 pub mod timestamp;
 pub mod view;
 
-pub use id::{ClusterName, NodeId};
+pub use id::{ActionId, ClusterName, NodeId, ReplicaId};
 pub use position::{Position, Seqno};
 pub use timestamp::Timestamp;

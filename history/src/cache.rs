@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use console_core::keyspace::{HistoryKeys, LiveKey};
-use galera::{ClusterName, Timestamp};
+use galera::{ClusterName, ReplicaId, Timestamp};
 use registry::{KeyChange, RegistryEntry};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub(super) type ClusterLogs = Arc<BTreeMap<ClusterName, Arc<ClusterLog>>>;
 pub(super) struct ObservedUntilRecord {
     pub(super) until: Timestamp,
     /// The replica.
-    pub(super) by: String,
+    pub(super) by: ReplicaId,
 }
 
 /// Mirror of everything below [`HistoryKeys::live`].

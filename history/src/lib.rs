@@ -28,7 +28,7 @@ use console_core::keyspace::HistoryKeys;
 use console_core::leader::Leadership;
 use galera::record::uptime::{self, UptimeDay};
 use galera::view::VerdictState;
-use galera::{ClusterName, Timestamp};
+use galera::{ClusterName, ReplicaId, Timestamp};
 use monitor::Monitor;
 use registry::Registry;
 use tokio::sync::watch;
@@ -53,8 +53,8 @@ pub type LatestSequences = Arc<BTreeMap<ClusterName, u64>>;
 pub struct HistorySettings {
     /// Prefix of the console's keys in etcd.
     pub state_prefix: String,
-    /// This replica's name, as shown to operators.
-    pub replica: String,
+    /// This replica.
+    pub replica: ReplicaId,
     /// Events older than this are deleted.
     pub retention: Duration,
     /// Maximum number of events per cluster; the oldest are deleted first.

@@ -73,14 +73,11 @@ pub(crate) fn all() -> Vec<Property<RecoveryModel>> {
         reachable("an action expires", Stage::Expired),
         Property::sometimes("a successor finishes", |_, state: &ModelState| {
             state.actions.iter().any(|record| {
-                let sender = record
-                    .steps
-                    .first()
-                    .and_then(|step| step.replica.as_deref());
+                let sender = record.steps.first().and_then(|step| step.replica.as_ref());
                 let finisher = record
                     .execution
                     .as_ref()
-                    .map(|execution| execution.replica.as_str());
+                    .map(|execution| &execution.replica);
                 record.state == Stage::Succeeded && sender != finisher
             })
         }),

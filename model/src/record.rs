@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use galera::Timestamp;
 use galera::access::Role;
 use galera::recover::action::{Action, ActionLimits, ActionRequest, Actor, request_action};
-use galera::recover::plan::{ActionKind, LossEstimate, Plan, PlanStep};
+use galera::recover::plan::{ActionKind, LossEstimate, Plan, PlanDigest, PlanStep};
+use galera::{ActionId, Timestamp};
 
 use crate::cluster::{NODES, NodeSet, SimulatedCluster, members};
 
@@ -90,7 +90,7 @@ impl VisibleCluster {
         Plan {
             kind: ActionKind::Bootstrap,
             cluster: cluster_name(),
-            digest: digest.collect::<Vec<_>>().join(","),
+            digest: PlanDigest::new(digest.collect::<Vec<_>>().join(",")),
             executable: !steps.is_empty(),
             computed_at: Timestamp::default(),
             summary: String::new(),
@@ -176,7 +176,7 @@ pub(crate) fn person(name: &str, role: Role) -> Actor {
 
 /// A request for `plan`, if it is executable.
 pub(crate) fn request_plan(id: usize, plan: &Plan, approvals: u32, tick: u8) -> Option<Action> {
-    let id = format!("a{id}");
+    let id: ActionId = format!("a{id}").parse().ok()?;
     let by = person("olga", Role::Operator);
     let wanted = ActionRequest {
         id: &id,

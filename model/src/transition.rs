@@ -1,5 +1,6 @@
 //! Which transitions are possible, and their effects.
 
+use galera::ReplicaId;
 use galera::access::Role;
 use galera::recover::action::{self, ActionEvent, NextStep, ObservedOutcome, StepResult};
 use stateright::Property;
@@ -293,7 +294,7 @@ impl RecoveryModel {
                 let ReplicaState::Locked(fence, _) = state.replicas[replica] else {
                     return None;
                 };
-                let name = format!("r{replica}");
+                let name = ReplicaId::new(format!("r{replica}"));
                 let event = ActionEvent::TakeOver {
                     replica: &name,
                     fence: i64::from(fence),
@@ -334,7 +335,7 @@ impl RecoveryModel {
             InjectedFlaw::NoRecheck => state.actions.get(place)?.plan.clone(),
             _ => observed.plan(),
         };
-        let name = format!("r{replica}");
+        let name = ReplicaId::new(format!("r{replica}"));
         let event = ActionEvent::Begin {
             by: None,
             replica: &name,

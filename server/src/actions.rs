@@ -15,7 +15,6 @@ mod audit_records;
 mod cache;
 mod cluster_access;
 mod executor;
-mod ids;
 mod lock;
 mod metrics;
 mod planner;
@@ -36,19 +35,19 @@ use console_core::audit::AuditError;
 use galera::recover::action::{ActionLimits, ActionRefusal};
 use galera::recover::bootstrap;
 use galera::recover::plan::ActionKind;
+use galera::{ActionId, ReplicaId};
 
 pub use cache::{ActionsSnapshot, PublishedAction};
 pub use cluster_access::{
     ClusterAccess, ClusterEvidence, MonitorClusterAccess, RecoveryCredentials, StatementChannel,
 };
-pub(crate) use ids::{is_valid_id, new_id};
 pub use service::{ActionDecision, ActionProposal, ActionQuery, ActionService, BreakGlassProposal};
 
 /// Settings of [`ActionService`].
 #[derive(Clone, Debug)]
 pub struct ActionSettings {
-    /// Name of this process; must be unique, because only the sender of a step can know that it was never sent.
-    pub replica: String,
+    /// This replica. Its name must be unique, because only the sender of a step can know that it was never sent.
+    pub replica: ReplicaId,
     /// Prefix under which nodes register.
     pub registry_prefix: String,
     /// Prefix of the console's own state.
@@ -88,6 +87,7 @@ pub enum ActionError {
     /// The state machine refuses the event.
     #[error(transparent)]
     Refused(#[from] ActionRefusal),
+    /// With the text that was given, shortened; it need not be an id.
     #[error("unknown action {0}")]
     UnknownAction(String),
     #[error("unknown cluster")]
@@ -96,10 +96,10 @@ pub enum ActionError {
     #[error(
         "action {0} of this cluster was requested at the same time; follow it, or cancel it first"
     )]
-    AlreadyOpen(String),
+    AlreadyOpen(ActionId),
     /// Another executor holds the cluster's lock.
     #[error("replica {0} is already executing an action on this cluster")]
-    Busy(String),
+    Busy(ReplicaId),
     /// Concurrent changes to the record won every attempt.
     #[error("the action is being changed concurrently; reload it and try again")]
     Contended,

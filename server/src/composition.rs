@@ -7,6 +7,7 @@ use accounts::{AccountCache, Authenticator};
 use console_core::audit::AuditTrail;
 use console_core::leader::{self, Leadership};
 use console_core::tasks::Tasks;
+use galera::ReplicaId;
 use galera::judge::cluster::FoldSettings;
 use galera::recover::action::ActionLimits;
 use galera::recover::bootstrap::RecoverySettings;
@@ -39,7 +40,7 @@ pub enum BuildError {
 #[derive(Default)]
 pub struct Overrides {
     /// Unique name of this process.
-    pub replica: Option<String>,
+    pub replica: Option<ReplicaId>,
     /// Access to the clusters for actions.
     pub cluster_access: Option<Arc<dyn ClusterAccess>>,
     /// Deadlines of actions.
@@ -86,7 +87,7 @@ impl Console {
 struct Builder<'a> {
     config: &'a Config,
     registry: Registry,
-    replica: String,
+    replica: ReplicaId,
     tasks: Tasks,
 }
 
@@ -274,7 +275,7 @@ fn notify_settings(config: &Config) -> NotifySettings {
 }
 
 /// Names this process: its host, for people, and a random number, for uniqueness.
-fn replica_id() -> String {
+fn replica_id() -> ReplicaId {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host: String = host
         .trim()
@@ -282,5 +283,5 @@ fn replica_id() -> String {
         .filter(|c| c.is_ascii_graphic())
         .take(63)
         .collect();
-    format!("{host}/{:08x}", rand::random::<u32>())
+    ReplicaId::new(format!("{host}/{:08x}", rand::random::<u32>()))
 }

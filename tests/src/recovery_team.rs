@@ -306,7 +306,7 @@ impl RecoveryTeam {
         let trail = self.audit_trail().await?;
         let own = trail
             .iter()
-            .filter(|entry| entry.record.subject.as_ref() == Some(&action.action.id));
+            .filter(|entry| entry.record.subject.as_deref() == Some(action.action.id.as_str()));
         Ok(own.map(|entry| entry.record.event.clone()).collect())
     }
 }

@@ -97,7 +97,7 @@ async fn an_episode_is_delivered_once_and_in_order_to_every_receiver() -> Result
     ensure!((requested, approved) == (2, 3), "{notified:#?}");
     ensure!(notified[6] == "lab is healthy again", "{notified:#?}");
     check_mail(&smtp, &notified).await?;
-    check_alertmanager(&alerts, &action.action.id).await
+    check_alertmanager(&alerts, action.action.id.as_str()).await
 }
 
 /// The team gets everything that the webhook got; users get what concerns them.

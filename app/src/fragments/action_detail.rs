@@ -52,7 +52,7 @@ fn action_header(action: &Action) -> El {
         .class("name-and-verdict")
         .child(title)
         .child(el("p").child(state_badge(action_mark(action.state))))
-        .child(el("p").class("quiet").child(code(action.id.clone())))
+        .child(el("p").class("quiet").child(code(action.id.to_string())))
 }
 
 /// Nodes that came back with transactions beyond the position the cluster was restarted from.
@@ -102,7 +102,10 @@ fn action_facts(action: &Action, now: Timestamp) -> El {
         pairs.push(("Expires in", countdown(at, now).into()));
     }
     if let Some(execution) = &action.execution {
-        pairs.push(("Executed by", by(&execution.replica, execution.began_at)));
+        pairs.push((
+            "Executed by",
+            by(execution.replica.as_str(), execution.began_at),
+        ));
     }
     if let Some(at) = action.ended_at {
         pairs.push(("Ended", ticking_age(at, now).into()));
@@ -308,7 +311,7 @@ fn check_details(action: &Action, now: Timestamp) -> El {
             el("p")
                 .class("quiet")
                 .child("Digest ")
-                .child(code(action.plan.digest.clone())),
+                .child(code(action.plan.digest.to_string())),
         )
         .child(widgets::check_table(&action.plan.checks, now));
     // Approvers must have seen them.

@@ -64,7 +64,10 @@ fn section(title: &'static str, list: &ActionList, none: &'static str, now: Time
 fn older_link(list: &ActionList) -> Option<El> {
     let before = list.next_before.as_ref()?;
     Some(el("p").child(link(
-        format!("/actions?before={}", crate::data::encode_segment(before)),
+        format!(
+            "/actions?before={}",
+            crate::data::encode_segment(before.as_str())
+        ),
         "Older actions",
     )))
 }
@@ -80,7 +83,7 @@ pub(super) fn action_table(actions: &[ActionView], now: Timestamp) -> El {
 fn action_row(action: &Action, now: Timestamp) -> El {
     let what = format!("{} of {}", action_kind_label(action.kind), action.cluster);
     let head = el("span")
-        .child(widgets::action_link(&action.id, what))
+        .child(widgets::action_link(action.id.as_str(), what))
         .child(
             action
                 .break_glass
@@ -91,7 +94,7 @@ fn action_row(action: &Action, now: Timestamp) -> El {
         .child(action.requested_by.clone())
         .child(sub(ticking_age(action.requested_at, now)));
     let approvals = format!("{} of {}", action.approvals.len(), action.approvals_needed);
-    row(action.id.clone(), head)
+    row(action.id.to_string(), head)
         .child(cell(COLUMNS[1], state_badge(action_mark(action.state))))
         .child(cell(COLUMNS[2], requested))
         .child(cell(COLUMNS[3], approvals))

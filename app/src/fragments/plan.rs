@@ -184,7 +184,10 @@ fn request_fields(plan: &Plan, purpose: &'static str) -> El {
     widgets::post_form(format!("/clusters/{}/actions", plan.cluster))
         .attr("id", id("form"))
         .child(widgets::hidden_field("kind", plan.kind.as_str().to_owned()))
-        .child(widgets::hidden_field("plan_digest", plan.digest.clone()))
+        .child(widgets::hidden_field(
+            "plan_digest",
+            plan.digest.to_string(),
+        ))
         .child(attestations_field(&plan.attestations))
         .child(widgets::text_input(id("confirm"), "confirm", label))
         .child(widgets::text_input(

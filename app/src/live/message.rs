@@ -3,8 +3,8 @@
 //! A flat struct instead of `galera::publish::api::LiveMessage`: for an internally tagged enum serde buffers every value
 //! first, which costs time and a tenth of the WebAssembly module. Unknown fields and kinds of newer servers are ignored.
 
-use galera::Timestamp;
 use galera::view::{ClusterSummary, ClusterView};
+use galera::{ActionId, Timestamp};
 use serde::Deserialize;
 
 /// A message from the server. Which fields are present depends on `kind`.
@@ -36,7 +36,7 @@ pub(super) struct IncomingMessage {
 /// The part of an action that the header needs. Pages load the rest as server-rendered HTML.
 #[derive(Deserialize)]
 pub(super) struct ActionStatus {
-    pub(super) id: String,
+    pub(super) id: ActionId,
     /// The state as in the API, for example `pending`.
     pub(super) state: String,
 }

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use galera::Timestamp;
 use galera::publish::api::{CLOSE_SESSION_ENDED, LIVE_VERSION, Overview, SubscribeRequest};
+use galera::{ActionId, Timestamp};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wasm_bindgen::closure::Closure;
@@ -51,7 +51,7 @@ struct LiveChannel {
     /// Latest revisions of the overview and of the cluster on this connection.
     revisions: (u64, u64),
     /// IDs of actions waiting for approval.
-    pending_actions: Vec<String>,
+    pending_actions: Vec<ActionId>,
 }
 
 /// Subscribes to `topics`. The first call connects.

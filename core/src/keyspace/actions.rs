@@ -1,6 +1,6 @@
 //! The etcd keys of actions, locks and recovery switches.
 
-use galera::ClusterName;
+use galera::{ActionId, ClusterName};
 
 /// Builds the keys of actions, locks and recovery switches.
 #[derive(Clone, Debug)]
@@ -24,13 +24,13 @@ impl ActionKeys {
 
     /// An action's record.
     #[must_use]
-    pub fn action(&self, id: &str) -> String {
+    pub fn action(&self, id: &ActionId) -> String {
         format!("{}{id}", self.actions_prefix())
     }
 
     /// The undo of a clean-up.
     #[must_use]
-    pub fn undone(&self, id: &str) -> String {
+    pub fn undone(&self, id: &ActionId) -> String {
         format!("{}/undone", self.action(id))
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Role;
-use crate::id::{ClusterName, NodeId};
+use crate::id::{ActionId, ClusterName, NodeId};
 use crate::record::audit;
 use crate::record::history::HistoryEvent;
 use crate::recover::action::{Action, RecoveryPause};
@@ -146,7 +146,7 @@ pub struct CleanupUndo {
 pub struct ActionList {
     pub actions: Vec<ActionView>,
     /// The `before` parameter of the next page; `null` on the last one.
-    pub next_before: Option<String>,
+    pub next_before: Option<ActionId>,
 }
 
 /// Some entries of the audit trail, newest first.

@@ -14,7 +14,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::ClusterName;
+use crate::id::{ActionId, ClusterName};
 use crate::timestamp::Timestamp;
 use crate::view::VerdictState;
 
@@ -128,7 +128,7 @@ pub struct ClusterProblem {
 /// The action that a notification is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActionReference {
-    pub id: String,
+    pub id: ActionId,
     /// What happened: `requested`, `approved`, `rejected`, `cancelled`, or the state in which it ended.
     pub event: String,
     pub by: String,

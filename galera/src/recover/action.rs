@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::ClusterName;
+use crate::id::{ActionId, ClusterName, ReplicaId};
 use crate::recover::attestation::Attestation;
 use crate::recover::plan::{ActionKind, CheckCode, Plan};
 use crate::timestamp::Timestamp;
@@ -168,7 +168,7 @@ pub struct BreakGlass {
 /// Which replica executes an action, and until when.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Execution {
-    pub replica: String,
+    pub replica: ReplicaId,
     /// The lock's revision; higher for every holder.
     pub fence: i64,
     /// The account that started it, or the replica when it started on approval.
@@ -201,7 +201,7 @@ pub struct StepRecord {
     /// When its intention was written.
     pub intended_at: Option<Timestamp>,
     /// The replica that intended it.
-    pub replica: Option<String>,
+    pub replica: Option<ReplicaId>,
     /// What the server or the registry answered.
     pub answer: Option<String>,
 }
@@ -218,7 +218,7 @@ pub struct JournalEntry {
 /// A recovery action with its plan and its history, as stored in etcd.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Action {
-    pub id: String,
+    pub id: ActionId,
     pub kind: ActionKind,
     pub cluster: ClusterName,
     pub state: ActionState,

@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use crate::id::ActionId;
 use crate::judge::cluster;
 use crate::judge::known_positions::KnownPositions;
 use crate::observe::observation::Evidence;
@@ -58,7 +59,7 @@ impl Default for RecoverySettings {
 pub struct RecoveryContext {
     pub recovery_pause: Option<RecoveryPause>,
     /// Id of another open action of this cluster, not of the one that is being planned again.
-    pub open_action: Option<String>,
+    pub open_action: Option<ActionId>,
     /// Value of an order in the registry that does not belong to the action that is being planned again.
     pub standing_order: Option<String>,
     /// Whether a recovery account (`--recovery-user`) is configured.
@@ -93,14 +94,14 @@ pub struct RecoveryCase<'a> {
 
 /// The order to an agent that `plan` contains, with the id of the action that carries it out.
 #[must_use]
-pub fn order(plan: &Plan, action_id: &str) -> Option<BootstrapOrder> {
+pub fn order(plan: &Plan, action_id: &ActionId) -> Option<BootstrapOrder> {
     plan.steps.iter().find_map(|step| match step {
         PlanStep::Key {
             value: Some(value), ..
         } => {
             let order: BootstrapOrder = serde_json::from_str(value).ok()?;
             Some(BootstrapOrder {
-                action_id: Some(action_id.to_owned()),
+                action_id: Some(action_id.to_string()),
                 ..order
             })
         }

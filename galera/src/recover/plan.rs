@@ -282,13 +282,37 @@ pub struct LossEstimate {
     pub explanation: String,
 }
 
+/// The digest of a plan: lower-case hexadecimal SHA-256 of everything that the decision is based on, except times.
+///
+/// It is only compared, so any text is accepted; text that is not a digest matches no plan.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PlanDigest(String);
+
+impl PlanDigest {
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PlanDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// The result of checking an action now, bound by its digest.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Plan {
     pub kind: ActionKind,
     pub cluster: ClusterName,
-    /// Lower-case hexadecimal SHA-256 of everything that the decision is based on, except times.
-    pub digest: String,
+    pub digest: PlanDigest,
     /// Whether every check permits it and it has a step.
     pub executable: bool,
     pub computed_at: Timestamp,

@@ -150,3 +150,19 @@ fn long_texts_are_truncated() {
         .unwrap();
     assert!(notice.text.chars().count() <= 2_000);
 }
+
+#[test]
+fn cursor_and_notification_keep_their_json() {
+    let mut reading = AuditCursor::starting_after(5);
+    let notification = reading.apply(&requested(6)).unwrap();
+    assert_eq!(
+        serde_json::to_string(&reading).unwrap(),
+        r#"{"sequence":6,"requests":{"18f-1":{"by":"olga","kind":"bootstrap"}}}"#
+    );
+    assert_eq!(
+        serde_json::to_string(&notification.action).unwrap(),
+        r#"{"id":"18f-1","event":"requested","by":"olga"}"#
+    );
+    let text = serde_json::to_string(&reading).unwrap();
+    assert_eq!(serde_json::from_str::<AuditCursor>(&text).unwrap(), reading);
+}

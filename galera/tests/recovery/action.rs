@@ -6,11 +6,11 @@ use galera::recover::action::{
     TEXT_MAX, request_action, step,
 };
 use galera::recover::attestation::AttestedState;
-use galera::recover::plan::CheckCode;
+use galera::recover::plan::{CheckCode, PlanDigest};
 
 use crate::action_fixture::{
-    adam, after, anna, approved, begin, done, executing, intend, intended, later, observed, olga,
-    other_plan, pending, person, plan, requested, requested_with,
+    R1, R2, action_id, adam, after, anna, approved, begin, done, executing, intend, intended,
+    later, observed, olga, other_plan, pending, person, plan, requested, requested_with,
 };
 use crate::fixture::{FakeStatusRows, NOW, RecoveryFixture, at, id, position};
 
@@ -34,9 +34,9 @@ fn a_request_waits_for_approval() {
 #[test]
 fn i19_a_request_is_confirmed_by_the_clusters_exact_name() {
     let (olga, plan) = (olga(), plan());
-    let ask = |confirm: &str, reason: &str, digest: &str| {
+    let ask = |confirm: &str, reason: &str, digest: &PlanDigest| {
         let request = ActionRequest {
-            id: "a1",
+            id: &action_id(),
             by: &olga,
             plan_digest: digest,
             confirm,
@@ -59,7 +59,10 @@ fn i19_a_request_is_confirmed_by_the_clusters_exact_name() {
         ask("lab", &"x".repeat(TEXT_MAX + 1), &plan.digest).unwrap_err(),
         "too_long"
     );
-    assert_eq!(ask("lab", "why", "stale").unwrap_err(), "plan_changed");
+    assert_eq!(
+        ask("lab", "why", &PlanDigest::new("stale")).unwrap_err(),
+        "plan_changed"
+    );
 }
 
 #[test]
@@ -71,7 +74,7 @@ fn the_digest_may_be_of_the_plan_before_the_attestations() {
     let without = fixture.plan();
     assert_ne!(without.digest, with.digest);
     let request = ActionRequest {
-        id: "a1",
+        id: &action_id(),
         by: &olga,
         plan_digest: &without.digest,
         confirm: "lab",
@@ -147,7 +150,7 @@ fn i19_only_operators_request_and_only_approvers_approve() {
         let plan = plan();
         let execute = ActionEvent::Begin {
             by: Some(&account),
-            replica: "r1",
+            replica: &R1,
             fence: 1,
             plan: &plan,
             recovery_pause: None,
@@ -214,7 +217,7 @@ fn i16_an_approval_binds_to_the_digest_that_was_seen() {
     let adam = adam();
     let approve = ActionEvent::Approve {
         by: &adam,
-        digest: "another",
+        digest: &PlanDigest::new("another"),
         comment: None,
     };
     assert_eq!(
@@ -367,7 +370,7 @@ fn final_states_refuse_everything() {
             },
             begin(&plan, 9),
             ActionEvent::TakeOver {
-                replica: "r2",
+                replica: &R2,
                 fence: 99,
             },
             intend(&plan.digest, 7),

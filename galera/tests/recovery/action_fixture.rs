@@ -1,16 +1,24 @@
 //! An action under test: a plan, accounts with roles, and shorthands for events.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use galera::Timestamp;
 use galera::access::Role;
 use galera::recover::action::{
     Action, ActionEvent, ActionLimits, ActionRefusal, ActionRequest, Actor, BreakGlassRequest,
     ObservedOutcome, StepResult, request_action, step,
 };
-use galera::recover::plan::{CheckCode, Plan};
+use galera::recover::plan::{CheckCode, Plan, PlanDigest};
+use galera::{ActionId, ReplicaId, Timestamp};
 
 use crate::fixture::{NOW, RecoveryFixture, at};
+
+pub(crate) static R1: LazyLock<ReplicaId> = LazyLock::new(|| ReplicaId::new("r1"));
+pub(crate) static R2: LazyLock<ReplicaId> = LazyLock::new(|| ReplicaId::new("r2"));
+
+pub(crate) fn action_id() -> ActionId {
+    "a1".parse().unwrap()
+}
 
 pub(crate) fn person(name: &str, roles: &[Role]) -> Actor {
     Actor {
@@ -63,7 +71,7 @@ pub(crate) fn requested_with(
     overrides: Option<&[CheckCode]>,
 ) -> Result<Action, ActionRefusal> {
     let request = ActionRequest {
-        id: "a1",
+        id: &action_id(),
         by,
         plan_digest: &plan.digest,
         confirm: "lab",
@@ -106,14 +114,14 @@ pub(crate) fn approved() -> Action {
 pub(crate) fn begin<'a>(plan: &'a Plan, fence: i64) -> ActionEvent<'a> {
     ActionEvent::Begin {
         by: None,
-        replica: "r1",
+        replica: &R1,
         fence,
         plan,
         recovery_pause: None,
     }
 }
 
-pub(crate) fn intend(digest: &str, fence: i64) -> ActionEvent<'_> {
+pub(crate) fn intend(digest: &PlanDigest, fence: i64) -> ActionEvent<'_> {
     ActionEvent::Intend {
         fence,
         step: 0,

@@ -12,7 +12,7 @@ use galera::recover::plan::Plan;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::action_fixture::{olga, other_plan, person, plan, requested};
+use crate::action_fixture::{R1, R2, olga, other_plan, person, plan, requested};
 use crate::fixture::{NOW, at};
 
 /// The requested plan, and another one.
@@ -68,11 +68,7 @@ fn apply(
     let people = people();
     let (same, other) = &*PLANS;
     let digest = |is_same: bool| {
-        if is_same {
-            same.digest.as_str()
-        } else {
-            other.digest.as_str()
-        }
+        if is_same { &same.digest } else { &other.digest }
     };
     let results = [
         StepResult::Done("OK".to_owned()),
@@ -104,13 +100,13 @@ fn apply(
         },
         GeneratedEvent::Begin(fence, is_same) => ActionEvent::Begin {
             by: None,
-            replica: "r1",
+            replica: &R1,
             fence,
             plan: if is_same { same } else { other },
             recovery_pause: None,
         },
         GeneratedEvent::TakeOver(fence) => ActionEvent::TakeOver {
-            replica: "r2",
+            replica: &R2,
             fence,
         },
         GeneratedEvent::Intend(fence, is_same) => ActionEvent::Intend {

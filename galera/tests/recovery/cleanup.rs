@@ -7,6 +7,7 @@ use galera::recover::cleanup::{
 };
 use galera::recover::plan::{ActionKind, CheckCode, CheckStatus, Plan, PlanComparison, PlanStep};
 
+use crate::action_fixture::action_id;
 use crate::fixture::{FakeStatusRows, RecoveryFixture, at, check, failing, id, status};
 
 /// A key of the reading.
@@ -292,7 +293,7 @@ fn i27_nothing_while_a_node_starts_or_a_recovery_is_open() {
     });
     assert_eq!(failing(&joining.plan()), ["nobody_starting"]);
     let open = CleanupFixture::new().with_fixture(|mut fixture| {
-        fixture.context.open_action = Some("a1".to_owned());
+        fixture.context.open_action = Some(action_id());
         fixture
     });
     assert_eq!(failing(&open.plan()), ["no_other_recovery"]);

@@ -4,9 +4,10 @@ use galera::recover::action::{
     Action, ActionEvent, ActionState, NextStep, ObservedOutcome, RecoveryPause, StepResult,
     StepState,
 };
+use galera::recover::plan::PlanDigest;
 
 use crate::action_fixture::{
-    after, answered, approved, begin, done, executing, intend, intended, later, observed,
+    R1, R2, after, answered, approved, begin, done, executing, intend, intended, later, observed,
     other_plan, pending, plan,
 };
 use crate::cleanup_action::{cleanup_executing, cleanup_intend};
@@ -76,7 +77,7 @@ fn nothing_executes_before_approval_or_while_recovery_is_off() {
     let off = off();
     let begin = ActionEvent::Begin {
         by: None,
-        replica: "r1",
+        replica: &R1,
         fence: 7,
         plan: &plan,
         recovery_pause: Some(&off),
@@ -122,7 +123,7 @@ fn i17_a_step_is_never_intended_twice() {
         let taken = after(
             &action,
             &ActionEvent::TakeOver {
-                replica: "r2",
+                replica: &R2,
                 fence: 9,
             },
             40,
@@ -140,7 +141,7 @@ fn i17_a_step_is_never_intended_twice() {
 fn i17_only_a_newer_lock_takes_over_and_the_old_one_is_fenced() {
     for fence in [6, 7] {
         let take = ActionEvent::TakeOver {
-            replica: "r2",
+            replica: &R2,
             fence,
         };
         assert_eq!(after(&executing(), &take, 30).unwrap_err().code(), "fenced");
@@ -148,7 +149,7 @@ fn i17_only_a_newer_lock_takes_over_and_the_old_one_is_fenced() {
     let taken = after(
         &executing(),
         &ActionEvent::TakeOver {
-            replica: "r2",
+            replica: &R2,
             fence: 9,
         },
         30,
@@ -195,7 +196,7 @@ fn i17_a_successor_finishes_from_every_step() {
         let taken = after(
             &action,
             &ActionEvent::TakeOver {
-                replica: "r2",
+                replica: &R2,
                 fence: 9,
             },
             40,
@@ -221,7 +222,7 @@ fn i17_only_the_sender_knows_that_nothing_arrived() {
     let taken = after(
         &intended(),
         &ActionEvent::TakeOver {
-            replica: "r2",
+            replica: &R2,
             fence: 9,
         },
         40,
@@ -364,7 +365,7 @@ fn several_steps_go_in_order_and_stop_at_a_refusal() {
     let rest = ActionEvent::Intend {
         fence: 7,
         step: 1,
-        digest: "another",
+        digest: &PlanDigest::new("another"),
         recovery_pause: None,
     };
     let second = after(&first, &rest, 23).unwrap();

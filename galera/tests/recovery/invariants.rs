@@ -4,6 +4,7 @@ use galera::recover::action::RecoveryPause;
 use galera::recover::attestation::AttestedState;
 use galera::recover::plan::{CheckCode, CheckStatus};
 
+use crate::action_fixture::action_id;
 use crate::fixture::{
     FakeStatusRows, HISTORY, NIL, OTHER_HISTORY, RecoveryFixture, at, check, failing, id, position,
     status,
@@ -385,7 +386,7 @@ fn i13_never_during_a_state_transfer_or_another_recovery() {
         CheckStatus::Fail
     );
     let mut open = RecoveryFixture::two_of_three_lost();
-    open.context.open_action = Some("a1".to_owned());
+    open.context.open_action = Some(action_id());
     assert_eq!(failing(&open.plan()), ["no_other_recovery"]);
     let mut ordered = RecoveryFixture::all_stopped();
     ordered.context.standing_order = Some("{}".to_owned());

@@ -21,6 +21,8 @@ mod fixture;
 #[cfg(test)]
 mod invariants;
 #[cfg(test)]
+mod json_contract;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod running;

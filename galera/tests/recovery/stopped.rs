@@ -5,6 +5,7 @@ use galera::recover::attestation::AttestedState;
 use galera::recover::bootstrap;
 use galera::recover::plan::{CheckCode, CheckStatus, Mechanism, PlanStep};
 
+use crate::action_fixture::action_id;
 use crate::fixture::{
     FakeStatusRows, HISTORY, OTHER_HISTORY, RecoveryFixture, failing, id, position, status,
 };
@@ -28,7 +29,7 @@ fn the_most_advanced_agent_gets_the_order() {
     assert_eq!(order.node, id("n2"));
     assert_eq!(order.position, position(10).to_string());
     assert_eq!(order.action_id, None);
-    let order = bootstrap::order(&plan, "a1").unwrap();
+    let order = bootstrap::order(&plan, &action_id()).unwrap();
     let json: serde_json::Value = serde_json::from_str(&order.to_value()).unwrap();
     assert_eq!(
         json,

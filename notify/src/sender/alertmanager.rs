@@ -174,7 +174,7 @@ fn request_labels(notification: &Notification) -> BTreeMap<&'static str, String>
         notification
             .action
             .as_ref()
-            .map(|action| ("action", action.id.clone())),
+            .map(|action| ("action", action.id.to_string())),
     );
     labels
 }

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use galera::ActionId;
 use tokio::time::Instant;
 
 /// Pause after a transient fault.
@@ -28,23 +29,23 @@ enum AttemptState {
 
 /// The attempts of this replica, by action id.
 #[derive(Debug, Default)]
-pub(super) struct AttemptTracker(Mutex<HashMap<String, AttemptState>>);
+pub(super) struct AttemptTracker(Mutex<HashMap<ActionId, AttemptState>>);
 
 impl AttemptTracker {
     /// Marks an action as executing here; `false` if it already is. Users may retry what the console itself may not.
-    pub(super) fn claim(&self, id: &str) -> bool {
+    pub(super) fn claim(&self, id: &ActionId) -> bool {
         let mut all = self.lock();
         let after_fault = match all.get(id) {
             Some(AttemptState::Running { .. }) => return false,
             Some(AttemptState::RetryAt(_)) => true,
             Some(AttemptState::Refused) | None => false,
         };
-        all.insert(id.to_owned(), AttemptState::Running { after_fault });
+        all.insert(id.clone(), AttemptState::Running { after_fault });
         true
     }
 
     /// Whether the console may begin an action automatically now.
-    pub(super) fn may_begin(&self, id: &str) -> bool {
+    pub(super) fn may_begin(&self, id: &ActionId) -> bool {
         match self.lock().get(id) {
             None => true,
             Some(AttemptState::RetryAt(at)) => Instant::now() >= *at,
@@ -53,28 +54,28 @@ impl AttemptTracker {
     }
 
     /// Forgets an action that was executed, or left to another replica.
-    pub(super) fn finish(&self, id: &str) {
+    pub(super) fn finish(&self, id: &ActionId) {
         self.lock().remove(id);
     }
 
     /// Schedules a retry after a transient fault; `true` for the first fault in a row.
-    pub(super) fn record_fault(&self, id: &str) -> bool {
+    pub(super) fn record_fault(&self, id: &ActionId) -> bool {
         let retry = AttemptState::RetryAt(Instant::now() + RETRY_DELAY);
-        let before = self.lock().insert(id.to_owned(), retry);
+        let before = self.lock().insert(id.clone(), retry);
         !matches!(before, Some(AttemptState::Running { after_fault: true }))
     }
 
-    pub(super) fn record_refusal(&self, id: &str) {
-        self.lock().insert(id.to_owned(), AttemptState::Refused);
+    pub(super) fn record_refusal(&self, id: &ActionId) {
+        self.lock().insert(id.clone(), AttemptState::Refused);
     }
 
     /// Forgets all actions that are no longer open, unless they are running here.
-    pub(super) fn retain_open(&self, open: impl Fn(&str) -> bool) {
+    pub(super) fn retain_open(&self, open: impl Fn(&ActionId) -> bool) {
         self.lock()
             .retain(|id, attempt| matches!(attempt, AttemptState::Running { .. }) || open(id));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, AttemptState>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ActionId, AttemptState>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -86,30 +87,32 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_fault_is_retried_and_a_refusal_is_final() {
         let attempts = AttemptTracker::default();
-        assert!(attempts.may_begin("1") && attempts.claim("1"));
-        assert!(!attempts.may_begin("1") && !attempts.claim("1"));
-        assert!(attempts.record_fault("1"), "the first fault is reported");
-        assert!(!attempts.may_begin("1"));
+        let id = ActionId::from_stored("1");
+        assert!(attempts.may_begin(&id) && attempts.claim(&id));
+        assert!(!attempts.may_begin(&id) && !attempts.claim(&id));
+        assert!(attempts.record_fault(&id), "the first fault is reported");
+        assert!(!attempts.may_begin(&id));
         tokio::time::advance(RETRY_DELAY).await;
-        assert!(attempts.may_begin("1") && attempts.claim("1"));
-        assert!(!attempts.record_fault("1"), "a repeated fault is not");
+        assert!(attempts.may_begin(&id) && attempts.claim(&id));
+        assert!(!attempts.record_fault(&id), "a repeated fault is not");
         // A user neither waits for the retry nor inherits the refusal.
-        assert!(attempts.claim("1"));
-        attempts.record_refusal("1");
+        assert!(attempts.claim(&id));
+        attempts.record_refusal(&id);
         tokio::time::advance(10 * RETRY_DELAY).await;
-        assert!(!attempts.may_begin("1") && attempts.claim("1"));
-        attempts.finish("1");
-        assert!(attempts.may_begin("1"));
+        assert!(!attempts.may_begin(&id) && attempts.claim(&id));
+        attempts.finish(&id);
+        assert!(attempts.may_begin(&id));
     }
 
     #[tokio::test]
     async fn closed_actions_are_dropped_unless_running() {
         let attempts = AttemptTracker::default();
-        attempts.record_refusal("1");
-        attempts.record_refusal("2");
-        assert!(attempts.claim("3"));
-        attempts.retain_open(|id| id == "2");
-        let may = ["1", "2", "3"].map(|id| attempts.may_begin(id));
+        let ids = ["1", "2", "3"].map(ActionId::from_stored);
+        attempts.record_refusal(&ids[0]);
+        attempts.record_refusal(&ids[1]);
+        assert!(attempts.claim(&ids[2]));
+        attempts.retain_open(|id| *id == ids[1]);
+        let may = ids.map(|id| attempts.may_begin(&id));
         assert_eq!(may, [true, false, false]);
     }
 }

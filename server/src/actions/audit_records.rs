@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use galera::Timestamp;
 use galera::record::audit::{AuditEvent, AuditRecord, detail};
 use galera::recover::action::{Action, StepState};
 use galera::recover::plan::PlanStep;
+use galera::{ReplicaId, Timestamp};
 
 /// An audit record about `action`.
 pub(super) fn action_record(
@@ -20,7 +20,7 @@ pub(super) fn action_record(
         actor: actor.to_owned(),
         event,
         cluster: Some(action.cluster.clone()),
-        subject: Some(action.id.clone()),
+        subject: Some(action.id.to_string()),
         detail,
     }
 }
@@ -29,7 +29,7 @@ pub(super) fn action_record(
 pub(super) fn request_details(action: &Action) -> BTreeMap<String, String> {
     let mut details = BTreeMap::from([
         (detail::KIND.to_owned(), action.kind.to_string()),
-        ("digest".to_owned(), action.plan.digest.clone()),
+        ("digest".to_owned(), action.plan.digest.to_string()),
         (detail::SUMMARY.to_owned(), action.plan.summary.clone()),
         (detail::REASON.to_owned(), action.reason.clone()),
         (
@@ -83,7 +83,7 @@ pub(super) fn describe_step(step: &PlanStep) -> String {
 pub(super) fn execution_records(
     before: &Action,
     after: &Action,
-    replica: &str,
+    replica: &ReplicaId,
     at: Timestamp,
 ) -> Vec<AuditRecord> {
     let mut records = Vec::new();
@@ -92,21 +92,21 @@ pub(super) fn execution_records(
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
-        records.push(action_record(after, replica, event, details, at));
+        records.push(action_record(after, replica.as_str(), event, details, at));
     };
     match (&before.execution, &after.execution) {
         (None, Some(now)) => record(
             AuditEvent::ACTION_BEGAN,
             vec![
                 ("by", now.by.clone()),
-                ("digest", after.plan.digest.clone()),
+                ("digest", after.plan.digest.to_string()),
                 ("fence", now.fence.to_string()),
             ],
         ),
         (Some(was), Some(now)) if was.fence != now.fence => record(
             AuditEvent::ACTION_TAKEN_OVER,
             vec![
-                ("from", was.replica.clone()),
+                ("from", was.replica.to_string()),
                 ("fence", now.fence.to_string()),
             ],
         ),
@@ -146,7 +146,7 @@ pub(super) fn execution_records(
             );
         }
     }
-    records.extend(end_record(before, after, replica, at));
+    records.extend(end_record(before, after, replica.as_str(), at));
     records
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use console_core::keyspace::ActionKeys;
 use console_core::published::Published;
+use galera::ActionId;
 use galera::publish::api::{ActionView, ActionWarning, CleanupUndo};
 use galera::recover::plan::ActionKind;
 use registry::{KeyMirror, Registry, RegistryEntry, WatchEvent};
@@ -24,7 +25,7 @@ pub type PublishedAction = Arc<Published<ActionView>>;
 /// All open actions and the newest final ones, by id and therefore by time.
 #[derive(Clone, Debug, Default)]
 pub struct ActionsSnapshot {
-    actions: BTreeMap<String, PublishedAction>,
+    actions: BTreeMap<ActionId, PublishedAction>,
     /// Whether the actions have been loaded from etcd.
     pub(super) loaded: bool,
 }
@@ -35,7 +36,7 @@ impl ActionsSnapshot {
     }
 
     #[must_use]
-    pub fn get(&self, id: &str) -> Option<&PublishedAction> {
+    pub fn get(&self, id: &ActionId) -> Option<&PublishedAction> {
         self.actions.get(id)
     }
 
@@ -72,7 +73,7 @@ impl ActionsSnapshot {
     }
 
     fn trim(&mut self) {
-        let finals: Vec<String> = self
+        let finals: Vec<ActionId> = self
             .actions
             .iter()
             .filter(|(_, published)| published.value.action.state.is_final())
@@ -133,7 +134,7 @@ impl ActionCache {
     }
 
     /// Changes the parts of a view that are stored outside the action's record.
-    fn update_view(&self, id: &str, update: impl FnOnce(&mut ActionView) -> bool) {
+    fn update_view(&self, id: &ActionId, update: impl FnOnce(&mut ActionView) -> bool) {
         self.snapshot.send_if_modified(|snapshot| {
             let Some(cached) = snapshot.actions.get(id) else {
                 return false;
@@ -145,12 +146,12 @@ impl ActionCache {
             view.undoable = is_undoable(&view);
             Arc::make_mut(snapshot)
                 .actions
-                .insert(id.to_owned(), publish(view));
+                .insert(id.clone(), publish(view));
             true
         });
     }
 
-    pub(super) fn set_warnings(&self, id: &str, warnings: Vec<ActionWarning>) {
+    pub(super) fn set_warnings(&self, id: &ActionId, warnings: Vec<ActionWarning>) {
         self.update_view(id, |view| {
             let changed = view.warnings != warnings;
             view.warnings = warnings;
@@ -158,7 +159,7 @@ impl ActionCache {
         });
     }
 
-    pub(super) fn set_undone(&self, id: &str, undone: CleanupUndo, revision: i64) {
+    pub(super) fn set_undone(&self, id: &ActionId, undone: CleanupUndo, revision: i64) {
         self.update_view(id, |view| {
             let changed = view.undone.as_ref() != Some(&undone);
             view.undone = Some(undone);
@@ -178,13 +179,13 @@ impl ActionCache {
     }
 
     /// The action id in `key`, and whether the key holds the undo of a clean-up.
-    fn parse_key(&self, key: &[u8]) -> Option<(String, bool)> {
+    fn parse_key(&self, key: &[u8]) -> Option<(ActionId, bool)> {
         let rest = std::str::from_utf8(key)
             .ok()?
             .strip_prefix(&self.keys.actions_prefix())?;
         match rest.split_once('/') {
-            None => Some((rest.to_owned(), false)),
-            Some((id, "undone")) => Some((id.to_owned(), true)),
+            None => Some((ActionId::from_stored(rest), false)),
+            Some((id, "undone")) => Some((ActionId::from_stored(id), true)),
             Some(_) => None,
         }
     }
@@ -197,7 +198,7 @@ impl KeyMirror for &ActionCache {
 
     fn reset(&mut self, entries: &[RegistryEntry], _: i64) {
         let before = self.snapshot();
-        let mut undone: HashMap<String, CleanupUndo> = HashMap::new();
+        let mut undone: HashMap<ActionId, CleanupUndo> = HashMap::new();
         let mut records = Vec::new();
         for entry in entries {
             match self.parse_key(&entry.key) {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use console_core::clock::now;
+use galera::ActionId;
 use galera::recover::action::{Action, ActionEvent, ActionRefusal, ActionState, Actor, step};
-use galera::recover::plan::ActionKind;
+use galera::recover::plan::{ActionKind, PlanDigest};
 use registry::{Precondition, RegistryEntry, WriteOp};
 use tokio::time::{Instant, sleep};
 
@@ -62,7 +63,7 @@ pub(super) struct Executor {
     pub(super) lock: ClusterLock,
     pub(super) stored: VersionedAction,
     /// The digest of the latest plan, and when it was computed.
-    pub(super) fresh_plan: Option<(String, Instant)>,
+    pub(super) fresh_plan: Option<(PlanDigest, Instant)>,
     /// Index of the step that this executor has sent or may have sent.
     pub(super) sent_step: Option<usize>,
     /// The registry before the first key was removed.
@@ -70,11 +71,11 @@ pub(super) struct Executor {
 }
 
 /// Executes an action in the background, because it was just approved or another replica left it unfinished.
-pub(super) fn spawn(context: &Arc<ActionContext>, id: &str) {
+pub(super) fn spawn(context: &Arc<ActionContext>, id: &ActionId) {
     if !context.attempts.claim(id) {
         return;
     }
-    let (context, id) = (Arc::clone(context), id.to_owned());
+    let (context, id) = (Arc::clone(context), id.clone());
     let tracker = context.tracker.clone();
     tracker.spawn(async move {
         let shutdown = context.shutdown.clone();
@@ -95,25 +96,27 @@ pub(super) fn spawn(context: &Arc<ActionContext>, id: &str) {
 }
 
 /// Records why an action was not begun; after a transient fault the reconciler retries.
-fn record_failed_begin(context: &ActionContext, id: &str, error: &ExecutorError) {
+fn record_failed_begin(context: &ActionContext, id: &ActionId, error: &ExecutorError) {
     if !error.is_transient() {
         context.attempts.record_refusal(id);
-        tracing::warn!(action.id = id, %error, "Could not begin action {id}: {error}");
+        tracing::warn!(action.id = id.as_str(), %error, "Could not begin action {id}: {error}");
         return;
     }
     let first_fault = context.attempts.record_fault(id);
     match error {
         ExecutorError::Failed(ActionError::Busy(replica)) => {
             tracing::debug!(
-                action.id = id,
-                replica,
+                action.id = id.as_str(),
+                replica = replica.as_str(),
                 "Action {id} is being executed by {replica}"
             );
         }
         _ if first_fault => {
-            tracing::warn!(action.id = id, %error, "Could not begin action {id}; will retry: {error}");
+            tracing::warn!(action.id = id.as_str(), %error, "Could not begin action {id}; will retry: {error}");
         }
-        _ => tracing::debug!(action.id = id, %error, "Could not begin action {id}; will retry"),
+        _ => {
+            tracing::debug!(action.id = id.as_str(), %error, "Could not begin action {id}; will retry")
+        }
     }
 }
 
@@ -121,14 +124,14 @@ fn record_failed_begin(context: &ActionContext, id: &str, error: &ExecutorError)
 pub(super) async fn execute(
     context: &Arc<ActionContext>,
     by: &Actor,
-    id: &str,
+    id: &ActionId,
 ) -> Result<(), ActionError> {
     if !context.attempts.claim(id) {
         return Err(ActionError::Busy(context.settings.replica.clone()));
     }
     match Executor::begin(context, Some(by), id).await {
         Ok(executor) => {
-            let (context, id) = (Arc::clone(context), id.to_owned());
+            let (context, id) = (Arc::clone(context), id.clone());
             let tracker = context.tracker.clone();
             tracker.spawn(async move {
                 executor.run().await;
@@ -157,10 +160,10 @@ impl Executor {
     pub(super) async fn begin(
         context: &Arc<ActionContext>,
         by: Option<&Actor>,
-        id: &str,
+        id: &ActionId,
     ) -> Result<Self, ExecutorError> {
         let seen = context.store.get(id).await?;
-        let seen = seen.ok_or_else(|| ActionError::UnknownAction(id.to_owned()))?;
+        let seen = seen.ok_or_else(|| ActionError::UnknownAction(id.to_string()))?;
         check_can_begin(context, &seen.action, by)?;
         let cluster = seen.action.cluster.clone();
         let settings = &context.settings;
@@ -234,10 +237,10 @@ impl Executor {
                 let action = &self.stored.action;
                 let outcome = action.outcome.as_deref().unwrap_or_default();
                 let (state, cluster) = (action.state.as_str(), &action.cluster);
-                tracing::info!(action.id = id, cluster.id = %cluster, state, "Action {id} of {cluster} {state}: {outcome}");
+                tracing::info!(action.id = id.as_str(), cluster.id = %cluster, state, "Action {id} of {cluster} {state}: {outcome}");
             }
             Err(error) => {
-                tracing::warn!(action.id = id, %error, "Stopped executing action {id}: {error}")
+                tracing::warn!(action.id = id.as_str(), %error, "Stopped executing action {id}: {error}")
             }
         }
         self.lock.release().await;
@@ -272,7 +275,7 @@ impl Executor {
     pub(super) async fn reload(&mut self) -> Result<(), ActionError> {
         let id = &self.stored.action.id;
         let stored = self.context.store.get(id).await?;
-        self.stored = stored.ok_or_else(|| ActionError::UnknownAction(id.clone()))?;
+        self.stored = stored.ok_or_else(|| ActionError::UnknownAction(id.to_string()))?;
         self.context.cache.insert_ahead_of_watch(&self.stored);
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use console_core::keyspace::ActionKeys;
-use galera::ClusterName;
+use galera::{ClusterName, ReplicaId};
 use registry::{CreateOutcome, Lease, Precondition, Registry};
 
 use super::ActionError;
@@ -25,7 +25,7 @@ impl ClusterLock {
         registry: &Registry,
         keys: &ActionKeys,
         cluster: &ClusterName,
-        replica: &str,
+        replica: &ReplicaId,
         ttl: Duration,
     ) -> Result<Self, ActionError> {
         let key = keys.lock(cluster);
@@ -76,7 +76,7 @@ impl ClusterLock {
     }
 }
 
-fn holder(value: &[u8]) -> String {
+fn holder(value: &[u8]) -> ReplicaId {
     let text = String::from_utf8_lossy(value);
-    text.split(' ').next().unwrap_or_default().to_owned()
+    ReplicaId::new(text.split(' ').next().unwrap_or_default())
 }

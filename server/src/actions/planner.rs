@@ -1,12 +1,12 @@
 //! Computes current plans from the cluster's evidence and the console's own state.
 
 use console_core::clock::now;
-use galera::ClusterName;
 use galera::observe::registration::{BootstrapOrder, ClusterField, RegistryKeys};
 use galera::recover::attestation::Attestation;
 use galera::recover::bootstrap::{self, RecoveryCase, RecoveryContext};
 use galera::recover::cleanup::{self, RegistryReading, StalenessSettings};
 use galera::recover::plan::{ActionKind, Plan};
+use galera::{ActionId, ClusterName};
 
 use super::cluster_access::ClusterEvidence;
 use super::service::ActionContext;
@@ -67,7 +67,7 @@ impl ActionContext {
         &self,
         cluster: &ClusterName,
         fresh: bool,
-        own: Option<&str>,
+        own: Option<&ActionId>,
     ) -> Result<PlanningInputs, ActionError> {
         let (evidence, switches, open) = tokio::join!(
             self.clusters.read_cluster(cluster, fresh),
@@ -81,12 +81,12 @@ impl ActionContext {
             (Err(error), _) => return self.inputs_without_registry(evidence, &error.to_string()),
             (_, Err(error)) => return self.inputs_without_registry(evidence, &error.to_string()),
         };
-        let open = open.map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
+        let open = open.map(|entry| ActionId::from_stored(String::from_utf8_lossy(&entry.value)));
         let order = self.standing_order(cluster, &evidence, own);
         Ok(PlanningInputs {
             recovery_context: RecoveryContext {
                 recovery_pause: switches.off_for(cluster).cloned(),
-                open_action: open.filter(|id| Some(id.as_str()) != own),
+                open_action: open.filter(|id| Some(id) != own),
                 standing_order: order,
                 sql_account: self.settings.sql_account,
                 registry_prefix: self.settings.registry_prefix.clone(),
@@ -123,7 +123,7 @@ impl ActionContext {
         &self,
         cluster: &ClusterName,
         evidence: &ClusterEvidence,
-        own: Option<&str>,
+        own: Option<&ActionId>,
     ) -> Option<String> {
         let keys = RegistryKeys::new(&self.settings.registry_prefix);
         let key = keys.cluster_key(cluster, ClusterField::Bootstrap);
@@ -131,7 +131,7 @@ impl ActionContext {
         let raw = reading.keys.iter().find(|raw| raw.key == key.as_bytes())?;
         let order: Option<BootstrapOrder> = serde_json::from_slice(&raw.value).ok();
         let owner = order.and_then(|order| order.action_id);
-        if own.is_some() && owner.as_deref() == own {
+        if own.is_some() && owner.as_deref() == own.map(ActionId::as_str) {
             return None;
         }
         Some(

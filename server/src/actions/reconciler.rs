@@ -34,13 +34,14 @@ pub(super) async fn run(context: Arc<ActionContext>) {
         }
         let snapshot = context.cache.snapshot();
         let open: Vec<PublishedAction> = snapshot.open().cloned().collect();
-        context
-            .attempts
-            .retain_open(|id| open.iter().any(|published| published.value.action.id == id));
+        context.attempts.retain_open(|id| {
+            open.iter()
+                .any(|published| published.value.action.id == *id)
+        });
         for published in &open {
             let action = &published.value.action;
             if let Err(error) = reconcile(&context, action).await {
-                tracing::debug!(action.id = action.id, %error, "Could not reconcile an action; will retry");
+                tracing::debug!(action.id = action.id.as_str(), %error, "Could not reconcile an action; will retry");
             }
         }
         warn_of_returning_nodes(&context, snapshot.newest_first()).await;
@@ -84,7 +85,8 @@ async fn expire(context: &Arc<ActionContext>, action: &Action) -> Result<(), Act
             let at = now();
             let limits = executor::limits(context, action);
             let next = step(action, &ActionEvent::Tick, &limits, at)?;
-            let record = audit_records::end_record(action, &next, &context.settings.replica, at);
+            let record =
+                audit_records::end_record(action, &next, context.settings.replica.as_str(), at);
             Ok((next, record.into_iter().collect()))
         })
         .await;

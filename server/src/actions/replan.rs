@@ -24,7 +24,7 @@ impl Executor {
         let until = Instant::now() + TRANSIENT_WAIT.min(self.time_left());
         loop {
             let action = &self.stored.action;
-            let own = Some(action.id.as_str());
+            let own = Some(&action.id);
             let inputs = self
                 .context
                 .planning_inputs(&action.cluster, true, own)

@@ -15,8 +15,8 @@ use galera::recover::action::{
     RecoveryPause, request_action, step,
 };
 use galera::recover::attestation::Attestation;
-use galera::recover::plan::{ActionKind, CheckCode, Plan};
-use galera::{ClusterName, Timestamp};
+use galera::recover::plan::{ActionKind, CheckCode, Plan, PlanDigest};
+use galera::{ActionId, ClusterName, Timestamp};
 use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp};
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -26,7 +26,6 @@ use tokio_util::task::TaskTracker;
 use super::attempts::AttemptTracker;
 use super::audit_records::{action_record, end_record, request_details};
 use super::cache::{ActionCache, ActionsSnapshot, PublishedAction, action_view};
-use super::ids::{is_valid_id, new_id};
 use super::rate_limit::RateLimiter;
 use super::store::ActionStore;
 use super::switches::{self, RecoverySwitches};
@@ -41,7 +40,7 @@ const ATTEMPTS: usize = 5;
 pub struct ActionProposal {
     pub kind: ActionKind,
     /// The digest of the plan that the requester saw.
-    pub plan_digest: String,
+    pub plan_digest: PlanDigest,
     /// The cluster's name as typed by the requester.
     pub confirm: String,
     pub reason: String,
@@ -65,7 +64,7 @@ pub struct BreakGlassProposal {
 pub enum ActionDecision {
     /// With the digest of the plan that the approver saw, if given.
     Approve {
-        digest: Option<String>,
+        digest: Option<PlanDigest>,
     },
     Reject,
     Cancel,
@@ -78,7 +77,7 @@ pub struct ActionQuery {
     pub cluster: Option<ClusterName>,
     /// Empty for all states.
     pub states: Vec<ActionState>,
-    /// Only actions older than this id.
+    /// Only actions whose id sorts before this text, which need not be an id.
     pub before: Option<String>,
     pub limit: usize,
 }
@@ -92,7 +91,7 @@ impl ActionQuery {
             && self
                 .before
                 .as_ref()
-                .is_none_or(|before| action.id < *before)
+                .is_none_or(|before| action.id.as_str() < before.as_str())
     }
 }
 
@@ -201,7 +200,7 @@ impl ActionService {
         let unattested = inputs.plan(&context.settings, proposal.kind, &[]);
         let plan = inputs.plan(&context.settings, proposal.kind, &proposal.attestations);
         let at = now();
-        let id = new_id(at);
+        let id = ActionId::new(at, rand::random());
         let request = ActionRequest {
             id: &id,
             by,
@@ -227,7 +226,7 @@ impl ActionService {
         let guards = RecoverySwitches::guards(&context.keys, cluster);
         let stored = context.store.create(&action, guards, &[record]).await?;
         tracing::info!(
-            action.id = id, cluster.id = %cluster, user = by.name,
+            action.id = id.as_str(), cluster.id = %cluster, user = by.name,
             "{} requested the {} of {cluster}: action {id}", by.name, action.kind,
         );
         Ok(context.cache.insert_ahead_of_watch(&stored))
@@ -245,11 +244,11 @@ impl ActionService {
         comment: Option<&str>,
     ) -> Result<PublishedAction, ActionError> {
         self.check_rate(by)?;
-        let id = validate_id(id)?;
+        let id = parse_id(id)?;
         let stored = self
             .context
             .store
-            .update(id, |action| {
+            .update(&id, |action| {
                 self.apply_decision(action, by, decision, comment)
             })
             .await?;
@@ -257,7 +256,7 @@ impl ActionService {
         if matches!(decision, ActionDecision::Approve { .. })
             && stored.action.state == ActionState::Approved
         {
-            super::executor::spawn(&self.context, id);
+            super::executor::spawn(&self.context, &id);
         }
         Ok(published)
     }
@@ -272,7 +271,7 @@ impl ActionService {
         let at = now();
         let (event, audit_event) = match decision {
             ActionDecision::Approve { digest } => {
-                let digest = digest.as_deref().unwrap_or(&action.plan.digest);
+                let digest = digest.as_ref().unwrap_or(&action.plan.digest);
                 let event = ActionEvent::Approve {
                     by,
                     digest,
@@ -298,7 +297,7 @@ impl ActionService {
         };
         let limits = self.context.settings.limits(action.kind);
         let next = step(action, &event, &limits, at)?;
-        let mut details = BTreeMap::from([("digest".to_owned(), action.plan.digest.clone())]);
+        let mut details = BTreeMap::from([("digest".to_owned(), action.plan.digest.to_string())]);
         if let Some(comment) = comment.map(str::trim).filter(|comment| !comment.is_empty()) {
             details.insert(detail::COMMENT.to_owned(), comment.to_owned());
         }
@@ -313,9 +312,9 @@ impl ActionService {
     /// [`ActionError`]; the action has not begun then.
     pub async fn execute(&self, by: &Actor, id: &str) -> Result<PublishedAction, ActionError> {
         self.check_rate(by)?;
-        let id = validate_id(id)?;
-        super::executor::execute(&self.context, by, id).await?;
-        self.get(id).await
+        let id = parse_id(id)?;
+        super::executor::execute(&self.context, by, &id).await?;
+        self.get_by_id(&id).await
     }
 
     /// An action, from the cache or else from etcd.
@@ -323,12 +322,15 @@ impl ActionService {
     /// # Errors
     /// [`ActionError::UnknownAction`]; etcd errors.
     pub async fn get(&self, id: &str) -> Result<PublishedAction, ActionError> {
-        let id = validate_id(id)?;
+        self.get_by_id(&parse_id(id)?).await
+    }
+
+    pub(super) async fn get_by_id(&self, id: &ActionId) -> Result<PublishedAction, ActionError> {
         if let Some(published) = self.context.cache.snapshot().get(id) {
             return Ok(Arc::clone(published));
         }
         let stored = self.context.store.get(id).await?;
-        let stored = stored.ok_or_else(|| ActionError::UnknownAction(id.to_owned()))?;
+        let stored = stored.ok_or_else(|| ActionError::UnknownAction(id.to_string()))?;
         let undone = self.context.read_undone(id).await?;
         let revision = u64::try_from(stored.revision).unwrap_or(0);
         let view = action_view(&stored, undone, Vec::new());
@@ -352,9 +354,9 @@ impl ActionService {
         let cache_suffices = match snapshot.complete_from() {
             None => false,
             Some("") => true,
-            Some(oldest) => from_memory
-                .last()
-                .is_some_and(|last| from_memory.len() > query.limit && *last.action.id >= *oldest),
+            Some(oldest) => from_memory.last().is_some_and(|last| {
+                from_memory.len() > query.limit && last.action.id.as_str() >= oldest
+            }),
         };
         let only_open =
             !query.states.is_empty() && query.states.iter().all(|state| !state.is_final());
@@ -516,13 +518,10 @@ impl ActionContext {
     }
 }
 
-/// Rejects text that cannot be an action id.
-pub(super) fn validate_id(id: &str) -> Result<&str, ActionError> {
-    if is_valid_id(id) {
-        Ok(id)
-    } else {
-        Err(ActionError::UnknownAction(id.chars().take(40).collect()))
-    }
+/// The id in a request; text that cannot be one is unknown.
+pub(super) fn parse_id(text: &str) -> Result<ActionId, ActionError> {
+    text.parse()
+        .map_err(|_| ActionError::UnknownAction(text.chars().take(40).collect()))
 }
 
 fn switch_record(

@@ -9,7 +9,7 @@ use galera::recover::action::{
     Action, ActionEvent, NextStep, STATEMENT_WAIT_TIMEOUT, StepResult, StepState,
 };
 use galera::recover::bootstrap;
-use galera::recover::plan::{Mechanism, PlanStep};
+use galera::recover::plan::{Mechanism, PlanDigest, PlanStep};
 use registry::{Precondition, WriteOp};
 use tokio::time::{Instant, sleep};
 
@@ -76,7 +76,7 @@ impl Executor {
     async fn resolve_unsent_intention(&mut self) -> Result<bool, ExecutorError> {
         let replica = self.context.settings.replica.clone();
         let own = |step: &galera::recover::action::StepRecord| {
-            step.state == StepState::Intended && step.replica.as_deref() == Some(&*replica)
+            step.state == StepState::Intended && step.replica.as_ref() == Some(&replica)
         };
         let Some(index) = self.stored.action.steps.iter().position(own) else {
             return Ok(false);
@@ -94,7 +94,7 @@ impl Executor {
     }
 
     /// The digest of a plan that is at most [`PLAN_MAX_AGE`] old.
-    async fn current_digest(&mut self) -> Result<String, ExecutorError> {
+    async fn current_digest(&mut self) -> Result<PlanDigest, ExecutorError> {
         if let Some((digest, at)) = &self.fresh_plan
             && at.elapsed() < PLAN_MAX_AGE
         {
@@ -111,7 +111,7 @@ impl Executor {
     async fn fresh_plan_and_channel(
         &mut self,
         node: &NodeId,
-    ) -> Result<(String, Result<Box<dyn StatementChannel>, String>), ExecutorError> {
+    ) -> Result<(PlanDigest, Result<Box<dyn StatementChannel>, String>), ExecutorError> {
         let mut attempt = 1;
         loop {
             let digest = self.current_digest().await?;

@@ -3,6 +3,7 @@
 use console_core::audit::AuditTrail;
 use console_core::keyspace::ActionKeys;
 use console_core::repository::{self, Repository, Versioned, WriteOutcome};
+use galera::ActionId;
 use galera::record::audit::AuditRecord;
 use galera::recover::action::{Action, ActionRefusal};
 use registry::{Precondition, Registry, RegistryEntry, Transaction, WriteOp};
@@ -50,7 +51,7 @@ impl ActionStore {
     }
 
     /// Reads the current record, linearizably.
-    pub(super) async fn get(&self, id: &str) -> Result<Option<VersionedAction>, ActionError> {
+    pub(super) async fn get(&self, id: &ActionId) -> Result<Option<VersionedAction>, ActionError> {
         let found = self.repository.get(self.keys.action(id)).await?;
         Ok(found.map(VersionedAction::from))
     }
@@ -66,7 +67,7 @@ impl ActionStore {
         let open = self.keys.open_action(&action.cluster);
         let mut rest = Transaction::new()
             .when(Precondition::Absent(open.clone().into_bytes()))
-            .then([WriteOp::put(open.clone(), action.id.clone(), None)]);
+            .then([WriteOp::put(open.clone(), action.id.as_str(), None)]);
         for guard in guards {
             rest = rest.when(guard);
         }
@@ -76,9 +77,9 @@ impl ActionStore {
             WriteOutcome::Refused(current) => {
                 let other = current.iter().find(|entry| entry.key == open.as_bytes());
                 Err(match other {
-                    Some(entry) => {
-                        ActionError::AlreadyOpen(String::from_utf8_lossy(&entry.value).into_owned())
-                    }
+                    Some(entry) => ActionError::AlreadyOpen(ActionId::from_stored(
+                        String::from_utf8_lossy(&entry.value),
+                    )),
                     // A recovery switch changed at the same time.
                     None => ActionRefusal::DigestChanged.into(),
                 })
@@ -115,14 +116,14 @@ impl ActionStore {
     /// Applies `step` to the current record, and again whenever a concurrent change was faster.
     pub(super) async fn update(
         &self,
-        id: &str,
+        id: &ActionId,
         step: impl Fn(&Action) -> Result<(Action, Vec<AuditRecord>), ActionRefusal>,
     ) -> Result<VersionedAction, ActionError> {
         for _ in 0..ATTEMPTS {
             let seen = self
                 .get(id)
                 .await?
-                .ok_or_else(|| ActionError::UnknownAction(id.to_owned()))?;
+                .ok_or_else(|| ActionError::UnknownAction(id.to_string()))?;
             let (next, records) = step(&seen.action)?;
             if let PutOutcome::Stored(stored) = self.put(&seen, next, &[], &[], &records).await? {
                 return Ok(*stored);

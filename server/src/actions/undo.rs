@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use console_core::clock::now;
+use galera::ActionId;
 use galera::publish::api::CleanupUndo;
 use galera::record::audit::AuditEvent;
 use galera::recover::action::{Action, Actor, StepState};
@@ -12,7 +13,7 @@ use registry::{Precondition, Transaction, TransactionOutcome, WriteOp};
 use super::ActionError;
 use super::audit_records::action_record;
 use super::cache::PublishedAction;
-use super::service::{ActionContext, ActionService, validate_id};
+use super::service::{ActionContext, ActionService, parse_id};
 use super::store::encode;
 
 impl ActionService {
@@ -27,17 +28,17 @@ impl ActionService {
         reason: Option<&str>,
     ) -> Result<PublishedAction, ActionError> {
         self.check_rate(by)?;
-        let id = validate_id(id)?;
+        let id = parse_id(id)?;
         let context = &self.context;
-        let stored = context.store.get(id).await?;
-        let stored = stored.ok_or_else(|| ActionError::UnknownAction(id.to_owned()))?;
+        let stored = context.store.get(&id).await?;
+        let stored = stored.ok_or_else(|| ActionError::UnknownAction(id.to_string()))?;
         let action = &stored.action;
         if action.plan.undo.is_empty() || !action.state.is_final() || !action.may_have_acted() {
             return Err(ActionError::NotUndoable(
                 "only a finished clean-up that removed keys can be undone",
             ));
         }
-        if context.read_undone(id).await?.is_some() {
+        if context.read_undone(&id).await?.is_some() {
             return Err(ActionError::NotUndoable(
                 "this clean-up has already been undone",
             ));
@@ -63,8 +64,8 @@ impl ActionService {
         };
         let revision = context.write_undone(action, by, &undone).await?;
         context.cache.insert_ahead_of_watch(&stored);
-        context.cache.set_undone(id, undone, revision);
-        self.get(id).await
+        context.cache.set_undone(&id, undone, revision);
+        self.get_by_id(&id).await
     }
 }
 
@@ -99,7 +100,10 @@ fn removed_keys(action: &Action) -> Vec<(String, String)> {
 
 impl ActionContext {
     /// The undo of an action, if any.
-    pub(super) async fn read_undone(&self, id: &str) -> Result<Option<CleanupUndo>, ActionError> {
+    pub(super) async fn read_undone(
+        &self,
+        id: &ActionId,
+    ) -> Result<Option<CleanupUndo>, ActionError> {
         let entry = self.registry.get(self.keys.undone(id)).await?;
         Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
     }

@@ -11,6 +11,7 @@ use galera::ClusterName;
 use galera::access::Operation;
 use galera::publish::api::ActionList;
 use galera::recover::action::{ActionRefusal, ActionState};
+use galera::recover::plan::PlanDigest;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde::Deserialize;
@@ -110,7 +111,7 @@ pub(super) struct ActionVerbRequest {
     #[serde(default)]
     comment: Option<String>,
     #[serde(default)]
-    plan_digest: Option<String>,
+    plan_digest: Option<PlanDigest>,
 }
 
 /// `POST /api/v1/actions/{id}/approve|reject|cancel|execute|comment|undo`.

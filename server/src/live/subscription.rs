@@ -8,9 +8,9 @@ use axum::extract::ws::Utf8Bytes;
 use console_core::published::Published;
 use futures::FutureExt;
 use futures::future::{BoxFuture, select_all};
-use galera::ClusterName;
 use galera::publish::api::Overview;
 use galera::view::ClusterView;
+use galera::{ActionId, ClusterName};
 use monitor::{ClusterDirectory, Monitor};
 use tokio::sync::watch;
 
@@ -27,7 +27,7 @@ enum TopicState {
     Actions {
         snapshots: watch::Receiver<Arc<ActionsSnapshot>>,
         /// The version of each action last sent to the viewer.
-        sent: HashMap<String, PublishedAction>,
+        sent: HashMap<ActionId, PublishedAction>,
     },
     Cluster {
         name: ClusterName,
@@ -182,7 +182,7 @@ impl TopicState {
 /// The first action whose current version was not sent yet. Forgets actions that are no longer listed.
 fn next_action(
     snapshots: &mut watch::Receiver<Arc<ActionsSnapshot>>,
-    sent: &mut HashMap<String, PublishedAction>,
+    sent: &mut HashMap<ActionId, PublishedAction>,
 ) -> Option<Utf8Bytes> {
     let current = Arc::clone(&snapshots.borrow_and_update());
     if sent.len() > SENT_MAX {

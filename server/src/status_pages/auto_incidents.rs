@@ -14,7 +14,7 @@ use galera::publish::status_pages::{
     AutoIncidentRule, AutoIncidentStep, HealthEpisode, Incident, next_incident_step,
 };
 use galera::view::Verdict;
-use galera::{ClusterName, Timestamp};
+use galera::{ClusterName, ReplicaId, Timestamp};
 use monitor::Monitor;
 use registry::Precondition;
 use tokio::time::sleep;
@@ -38,7 +38,7 @@ pub(super) struct AutoIncidentWorker {
     service: StatusPageService,
     monitor: Monitor,
     verdict_history: Arc<dyn VerdictHistory>,
-    replica: String,
+    replica: ReplicaId,
     episodes: BTreeMap<ClusterName, HealthEpisode>,
 }
 
@@ -47,7 +47,7 @@ impl AutoIncidentWorker {
         service: StatusPageService,
         monitor: Monitor,
         verdict_history: Arc<dyn VerdictHistory>,
-        replica: String,
+        replica: ReplicaId,
     ) -> Self {
         Self {
             service,
@@ -116,7 +116,7 @@ impl AutoIncidentWorker {
                 rule,
                 &incidents,
                 in_maintenance,
-                &self.replica,
+                self.replica.as_str(),
                 at,
             );
             if let Some(step) = step

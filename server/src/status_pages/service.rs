@@ -8,13 +8,14 @@ use console_core::keyspace::StatusPageKeys;
 use console_core::leader::Leadership;
 use console_core::repository::Versioned;
 use console_core::tasks::Tasks;
+use galera::id::{is_record_id, new_record_id};
 use galera::publish::status_pages::{
     Announcement, Incident, IncidentState, Link, Maintenance, NewAnnouncement, NewIncident,
     NewMaintenance, PageSettings, Slug, StatusPageRecord, StatusPageRefusal,
 };
 use galera::record::audit::{AuditEvent, AuditRecord};
 use galera::recover::action::Actor;
-use galera::{ClusterName, Timestamp};
+use galera::{ClusterName, ReplicaId, Timestamp};
 use monitor::Monitor;
 use registry::Registry;
 use tokio::sync::watch;
@@ -28,7 +29,6 @@ use super::rendered_page::{PageAssets, RenderedPages};
 use super::renderer::{PageRenderer, RenderedPagesSender};
 use super::store::{StatusPageStore, not_found};
 use super::verdict_history::VerdictHistory;
-use crate::actions::{is_valid_id, new_id};
 
 const PAGES_MAX: usize = 200;
 /// Maximum number of open incidents, of unfinished maintenance, and of current announcements, each.
@@ -39,8 +39,7 @@ const CURRENT_MAX: usize = 200;
 pub struct StatusPageConfig {
     /// Prefix of the console's keys in etcd.
     pub state_prefix: String,
-    /// This replica's name, as shown to operators.
-    pub replica: String,
+    pub replica: ReplicaId,
     pub assets: PageAssets,
 }
 
@@ -464,9 +463,13 @@ fn check_limit(count: usize, limit: usize, what: &'static str) -> Result<(), Sta
     Err(StatusPageRefusal::TooMany { what, limit })
 }
 
+fn new_id(at: Timestamp) -> String {
+    new_record_id(at, rand::random())
+}
+
 /// Returns `id` if it has the form of an ID: it becomes part of a key.
 fn validate_id<T: super::item::StatusItem>(id: &str) -> Result<&str, StatusPageError> {
-    if is_valid_id(id) {
+    if is_record_id(id) {
         Ok(id)
     } else {
         Err(not_found::<T>(id))

@@ -1,14 +1,15 @@
 //! A console with users and fake nodes, for the tests of actions.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use galera::Timestamp;
 use galera::access::Role;
 use galera::publish::api::{ActionView, ProblemDetails};
 use galera::recover::action::{ActionLimits, ActionState};
 use galera::recover::plan::{ActionKind, Plan};
+use galera::{ActionId, ReplicaId, Timestamp};
 use galera_console::actions::ClusterAccess;
 use serde_json::{Value, json};
 
@@ -102,14 +103,14 @@ impl ActionFixture {
         answer.json()
     }
 
-    pub(crate) async fn get(&self, id: &str) -> ActionView {
+    pub(crate) async fn get(&self, id: &ActionId) -> ActionView {
         let answer = self.viewer.get(&format!("/api/v1/actions/{id}")).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()
     }
 
     /// Waits until the action is in `state`.
-    pub(crate) async fn wait_for_state(&self, id: &str, state: ActionState) -> ActionView {
+    pub(crate) async fn wait_for_state(&self, id: &ActionId, state: ActionState) -> ActionView {
         eventually(&format!("{id} to be {}", state.as_str()), async || {
             let action = self.get(id).await.action;
             assert!(
@@ -132,7 +133,7 @@ fn access_since(nodes: &Arc<FakeCluster>, since: Timestamp) -> Arc<dyn ClusterAc
 fn options(nodes: &Arc<FakeCluster>, replica: &str) -> ConsoleOptions {
     ConsoleOptions {
         cluster_access: Some(access_since(nodes, Timestamp::default())),
-        replica: replica.to_owned(),
+        replica: ReplicaId::new(replica),
         approvals: BTreeMap::from([(ActionKind::Decommission, 2)]),
         limits: ActionLimits {
             verify_timeout: VERIFY_TIMEOUT,
@@ -165,7 +166,11 @@ pub(crate) async fn request_action(client: &TestClient, body: &Value) -> TestRes
 }
 
 /// `POST /api/v1/actions/{id}/{verb}`.
-pub(crate) async fn apply_verb(client: &TestClient, id: &str, verb: &str) -> TestResponse {
+pub(crate) async fn apply_verb(
+    client: &TestClient,
+    id: &(impl Display + ?Sized),
+    verb: &str,
+) -> TestResponse {
     post(client, &format!("/api/v1/actions/{id}/{verb}"), &json!({})).await
 }
 

@@ -10,11 +10,11 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use console_core::net::PublicUrl;
-use galera::Timestamp;
 use galera::access::Role;
 use galera::publish::api::ProblemDetails;
 use galera::recover::action::ActionLimits;
 use galera::recover::plan::ActionKind;
+use galera::{ReplicaId, Timestamp};
 use galera_console::actions::ClusterAccess;
 use galera_console::assets::Site;
 use galera_console::composition::{Console, Overrides};
@@ -45,7 +45,7 @@ pub(crate) struct ConsoleOptions {
     pub(crate) https: bool,
     /// What actions act on; by default the real nodes, of which there are none.
     pub(crate) cluster_access: Option<Arc<dyn ClusterAccess>>,
-    pub(crate) replica: String,
+    pub(crate) replica: ReplicaId,
     pub(crate) approvals: BTreeMap<ActionKind, u32>,
     pub(crate) limits: ActionLimits,
     pub(crate) lock_ttl: Duration,
@@ -63,7 +63,7 @@ impl Default for ConsoleOptions {
             session_lifetime: Duration::from_secs(3600),
             https: false,
             cluster_access: None,
-            replica: "r1".to_owned(),
+            replica: ReplicaId::new("r1"),
             approvals: BTreeMap::new(),
             limits: ActionLimits::default(),
             lock_ttl: Duration::from_secs(10),

@@ -1,5 +1,6 @@
 //! The executing replica crashes at every step; another one finishes by observing, and nothing is executed twice (I17).
 
+use galera::ReplicaId;
 use galera::recover::action::{ActionState, StepState};
 
 use crate::action_fixture::{ActionFixture, apply_verb};
@@ -47,7 +48,10 @@ async fn i17_another_replica_finishes_after_a_crash_at_every_step_and_nothing_ru
             "{:?}",
             action.journal
         );
-        assert_eq!(action.steps[0].replica.as_deref(), Some("r2"));
+        assert_eq!(
+            action.steps[0].replica.as_ref().map(ReplicaId::as_str),
+            Some("r2")
+        );
     }
     // Intended, and it is unknown whether it was sent: never sent again.
     let (action, sent) = before;
@@ -57,7 +61,10 @@ async fn i17_another_replica_finishes_after_a_crash_at_every_step_and_nothing_ru
         "{:?}",
         action.journal
     );
-    assert_eq!(action.steps[0].replica.as_deref(), Some("r1"));
+    assert_eq!(
+        action.steps[0].replica.as_ref().map(ReplicaId::as_str),
+        Some("r1")
+    );
     // It took effect: the successor observes and records that.
     for (action, sent) in [after, observing] {
         assert_eq!(
@@ -66,9 +73,12 @@ async fn i17_another_replica_finishes_after_a_crash_at_every_step_and_nothing_ru
             "{:?}",
             action.journal
         );
-        assert_eq!(action.steps[0].replica.as_deref(), Some("r1"));
+        assert_eq!(
+            action.steps[0].replica.as_ref().map(ReplicaId::as_str),
+            Some("r1")
+        );
         assert_ne!(action.steps[0].state, StepState::Waiting);
-        assert_eq!(action.execution.unwrap().replica, "r2");
+        assert_eq!(action.execution.unwrap().replica.as_str(), "r2");
     }
 }
 
@@ -95,6 +105,6 @@ async fn i17_a_replica_that_lost_its_lock_stops_writing() {
         .wait_for_state(&id, ActionState::Succeeded)
         .await
         .action;
-    assert_eq!(ended.execution.unwrap().replica, "r2");
+    assert_eq!(ended.execution.unwrap().replica.as_str(), "r2");
     assert_eq!(nodes.sent(), 1);
 }

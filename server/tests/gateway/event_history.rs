@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use console_core::clock::now;
 use console_core::keyspace::HistoryKeys;
 use console_core::leader;
-use galera::ClusterName;
 use galera::access::Role;
 use galera::judge::cluster::{FoldSettings, fold};
 use galera::observe::observation::Evidence;
@@ -15,6 +14,7 @@ use galera::publish::api::HistoryPage;
 use galera::record::history::{ChangeKind, HistoryEvent, StateChange};
 use galera::record::uptime;
 use galera::view::{ClusterView, NodeState, NodeView, RegistryHealth, VerdictState};
+use galera::{ClusterName, ReplicaId};
 use history::{EventHistory, HistoryError, HistoryQuery, HistorySettings};
 use monitor::{ClusterPublisher, Monitor, ViewPublisher};
 use rand::rngs::StdRng;
@@ -58,12 +58,12 @@ impl HistoryReplica {
         let (leadership, election) = leader::campaign(
             registry.clone(),
             STATE_PREFIX,
-            name.to_owned(),
+            ReplicaId::new(name),
             shutdown.clone(),
         );
         let settings = HistorySettings {
             state_prefix: STATE_PREFIX.to_owned(),
-            replica: name.to_owned(),
+            replica: ReplicaId::new(name),
             retention,
             changes_max,
         };
@@ -572,13 +572,13 @@ async fn an_unloaded_history_is_not_reported_as_empty() {
     let (leadership, _election) = leader::campaign(
         registry.clone(),
         STATE_PREFIX,
-        "idle".to_owned(),
+        ReplicaId::new("idle"),
         shutdown.clone(),
     );
     let (history, recording) = EventHistory::start(
         HistorySettings {
             state_prefix: STATE_PREFIX.to_owned(),
-            replica: "idle".to_owned(),
+            replica: ReplicaId::new("idle"),
             retention: Duration::from_secs(86_400),
             changes_max: 1_000,
         },

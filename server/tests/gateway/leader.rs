@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use console_core::leader::{Leadership, Term, campaign};
+use galera::ReplicaId;
 use registry::{Registry, Transaction, TransactionOutcome, WriteOp};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -20,7 +21,8 @@ struct ElectionReplica {
 impl ElectionReplica {
     fn start(registry: &Registry, name: &str) -> Self {
         let stop = CancellationToken::new();
-        let (leadership, task) = campaign(registry.clone(), PREFIX, name.to_owned(), stop.clone());
+        let (leadership, task) =
+            campaign(registry.clone(), PREFIX, ReplicaId::new(name), stop.clone());
         TaskTracker::new().spawn(task);
         Self {
             leadership,

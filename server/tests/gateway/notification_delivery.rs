@@ -1,6 +1,7 @@
 //! Delivery to receivers: once, in order, and despite failures.
 
 use aws_lc_rs::hmac;
+use galera::ReplicaId;
 use galera::publish::notification::delivery::{DeliveryList, DeliveryState, TargetView};
 use galera::record::audit::AuditEvent;
 use galera::recover::action::ActionState;
@@ -166,7 +167,7 @@ async fn the_next_leader_sends_waiting_deliveries() {
     let second = TestConsole::start_with(
         &etcd,
         ConsoleOptions {
-            replica: "r2".to_owned(),
+            replica: ReplicaId::new("r2"),
             ..ConsoleOptions::default()
         },
     )
@@ -203,7 +204,7 @@ async fn an_interrupted_attempt_is_repeated_with_the_same_id() {
     let second = TestConsole::start_with(
         &etcd,
         ConsoleOptions {
-            replica: "r2".to_owned(),
+            replica: ReplicaId::new("r2"),
             ..ConsoleOptions::default()
         },
     )

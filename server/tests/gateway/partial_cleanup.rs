@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use galera::publish::api::ActionView;
 use galera::recover::action::{ActionState, StepState};
 use galera::recover::plan::PlanStep;
+use galera::{ActionId, ReplicaId};
 use registry::Registry;
 
 use crate::action_fixture::{
@@ -70,7 +71,7 @@ async fn request_cleanup(fixture: &ActionFixture) -> String {
 /// A clean-up whose replica crashed before or after deleting the key at `index`, and the replica that continues.
 struct InterruptedCleanup {
     etcd: TestEtcd,
-    id: String,
+    id: ActionId,
     before: BTreeMap<String, (Vec<u8>, i64)>,
     successor: ActionFixture,
 }
@@ -132,7 +133,7 @@ async fn assert_finished_from(index: usize, side: CutSide) {
         .action
         .steps
         .iter()
-        .map(|step| step.replica.as_deref())
+        .map(|step| step.replica.as_ref().map(ReplicaId::as_str))
         .collect();
     let first = index + usize::from(side == CutSide::After);
     for (step, replica) in by.iter().enumerate() {

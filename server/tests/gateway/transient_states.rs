@@ -124,5 +124,5 @@ async fn i12_i16_a_new_replica_executes_an_approved_action_once_it_has_watched_l
         .await
         .action;
     assert_eq!((done.plan.digest, nodes.sent()), (approved.plan.digest, 1));
-    assert_eq!(done.execution.unwrap().replica, "r2");
+    assert_eq!(done.execution.unwrap().replica.as_str(), "r2");
 }

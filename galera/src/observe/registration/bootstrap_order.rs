@@ -11,7 +11,8 @@ pub struct BootstrapOrder {
     pub node: NodeId,
     /// The position that it must have.
     pub position: String,
-    /// The action behind the order; an order without one is ignored. `null` in a plan, which has no action yet.
+    /// The action behind the order, or the name that an agent gave to its order; an order without one is ignored. `null`
+    /// in a plan, which has no action yet.
     pub action_id: Option<String>,
 }
 

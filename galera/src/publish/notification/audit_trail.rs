@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::text::{TEXT_MAX, TITLE_MAX, truncate};
 use super::{ActionReference, Audience, Notification, NotificationKind, Severity};
+use crate::id::ActionId;
 use crate::record::audit::{AuditEntry, AuditEvent, AuditRecord, detail};
 
 /// Maximum number of open requests kept. A cluster has at most one open action, so this is reached only if entries
@@ -32,9 +33,9 @@ const INCIDENT_CHANGES: [(AuditEvent, &str, Severity); 3] = [
 pub struct AuditCursor {
     /// The last entry that was applied.
     pub sequence: u64,
-    /// By action id.
+    /// The requests whose actions have not ended.
     #[serde(default)]
-    requests: BTreeMap<String, OpenRequest>,
+    requests: BTreeMap<ActionId, OpenRequest>,
 }
 
 /// What later entries about the same action do not repeat.
@@ -77,7 +78,7 @@ impl AuditCursor {
     }
 
     fn on_requested(&mut self, id: String, record: &AuditRecord) -> Option<Notification> {
-        let action = record.subject.clone()?;
+        let action = action_of(record)?;
         let kind = value_of(record, detail::KIND);
         let request = OpenRequest {
             by: record.actor.clone(),
@@ -127,8 +128,7 @@ impl AuditCursor {
         record: &AuditRecord,
         decision: &str,
     ) -> Option<Notification> {
-        let action = record.subject.as_deref()?;
-        let request = self.requests.get(action).cloned();
+        let request = self.requests.get(&action_of(record)?).cloned();
         let kind = request.as_ref().and_then(|request| request.kind.as_deref());
         let title = format!(
             "{} {decision} by {}",
@@ -158,7 +158,7 @@ impl AuditCursor {
     }
 
     fn on_ended(&mut self, id: String, record: &AuditRecord) -> Option<Notification> {
-        let request = self.requests.remove(record.subject.as_deref()?);
+        let request = self.requests.remove(&action_of(record)?);
         let kind = request.as_ref().and_then(|request| request.kind.as_deref());
         let state = value_of(record, detail::STATE)?;
         // Already sent as decisions.
@@ -186,6 +186,11 @@ impl AuditCursor {
         });
         Some(notification)
     }
+}
+
+/// The action that the record is about.
+fn action_of(record: &AuditRecord) -> Option<ActionId> {
+    record.subject.as_deref().map(ActionId::from_stored)
 }
 
 fn value_of<'a>(record: &'a AuditRecord, name: &str) -> Option<&'a str> {
@@ -225,7 +230,7 @@ fn action_notification(
     title: &str,
     lines: &[String],
 ) -> Option<Notification> {
-    let action = record.subject.clone()?;
+    let action = action_of(record)?;
     Some(Notification {
         id,
         kind,

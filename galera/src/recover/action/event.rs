@@ -2,7 +2,8 @@
 
 use super::RecoveryPause;
 use crate::access::Role;
-use crate::recover::plan::Plan;
+use crate::id::ReplicaId;
+use crate::recover::plan::{Plan, PlanDigest};
 
 /// A signed-in account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +38,7 @@ pub enum ActionEvent<'a> {
     Approve {
         by: &'a Actor,
         /// The digest of the plan that the approver saw.
-        digest: &'a str,
+        digest: &'a PlanDigest,
         comment: Option<&'a str>,
     },
     /// An approver rejects it.
@@ -58,7 +59,7 @@ pub enum ActionEvent<'a> {
     Begin {
         /// `None` when the console starts it because it was approved.
         by: Option<&'a Actor>,
-        replica: &'a str,
+        replica: &'a ReplicaId,
         fence: i64,
         /// Computed just now.
         plan: &'a Plan,
@@ -66,7 +67,7 @@ pub enum ActionEvent<'a> {
     },
     /// Another replica that holds the lock continues it.
     TakeOver {
-        replica: &'a str,
+        replica: &'a ReplicaId,
         /// Must be higher than the predecessor's.
         fence: i64,
     },
@@ -76,7 +77,7 @@ pub enum ActionEvent<'a> {
         /// Index into the plan's steps.
         step: usize,
         /// Digest of the plan computed just now; for the first step it must be the approved one.
-        digest: &'a str,
+        digest: &'a PlanDigest,
         recovery_pause: Option<&'a RecoveryPause>,
     },
     /// The server or the registry answered a step.

@@ -6,13 +6,14 @@ use super::{
     Action, ActionLimits, ActionRefusal, ActionState, Execution, NextStep, OBSERVATIONS_MAX,
     RecoveryPause, SEND_WINDOW, StepState,
 };
-use crate::recover::plan::Plan;
+use crate::id::ReplicaId;
+use crate::recover::plan::{Plan, PlanDigest};
 use crate::timestamp::Timestamp;
 
 /// [`ActionEvent::Begin`](super::ActionEvent::Begin) with the account or replica that starts the action.
 pub(super) struct Start<'a> {
     pub(super) by: &'a str,
-    pub(super) replica: &'a str,
+    pub(super) replica: &'a ReplicaId,
     pub(super) fence: i64,
     pub(super) plan: &'a Plan,
     pub(super) recovery_pause: Option<&'a RecoveryPause>,
@@ -35,7 +36,7 @@ pub(super) fn begin(
     action.state = ActionState::Executing;
     action.expires_at = None;
     action.execution = Some(Execution {
-        replica: start.replica.to_owned(),
+        replica: start.replica.clone(),
         fence: start.fence,
         by: start.by.to_owned(),
         began_at: now,
@@ -46,9 +47,15 @@ pub(super) fn begin(
     Ok(())
 }
 
-fn supersede(action: &mut Action, replica: &str, now: Timestamp) {
+fn supersede(action: &mut Action, replica: &ReplicaId, now: Timestamp) {
     let outcome = "the cluster changed after this was approved; nothing was done";
-    end(action, ActionState::Superseded, replica, outcome, now);
+    end(
+        action,
+        ActionState::Superseded,
+        replica.as_str(),
+        outcome,
+        now,
+    );
 }
 
 fn ensure_recovery_enabled(recovery_pause: Option<&RecoveryPause>) -> Result<(), ActionRefusal> {
@@ -63,7 +70,7 @@ fn ensure_recovery_enabled(recovery_pause: Option<&RecoveryPause>) -> Result<(),
 
 pub(super) fn take_over(
     action: &mut Action,
-    replica: &str,
+    replica: &ReplicaId,
     fence: i64,
     now: Timestamp,
 ) -> Result<(), ActionRefusal> {
@@ -83,7 +90,8 @@ pub(super) fn take_over(
     }
     execution.fence = fence;
     replica.clone_into(&mut execution.replica);
-    add_journal_entry(action, now, replica, &format!("continued by {replica}"));
+    let text = format!("continued by {replica}");
+    add_journal_entry(action, now, replica.as_str(), &text);
     Ok(())
 }
 
@@ -92,7 +100,7 @@ fn executing_replica(
     action: &Action,
     fence: i64,
     what: &'static str,
-) -> Result<String, ActionRefusal> {
+) -> Result<ReplicaId, ActionRefusal> {
     match &action.execution {
         Some(execution) if action.state == ActionState::Executing && execution.fence == fence => {
             Ok(execution.replica.clone())
@@ -109,7 +117,7 @@ pub(super) fn intend(
     action: &mut Action,
     fence: i64,
     step: usize,
-    digest: &str,
+    digest: &PlanDigest,
     recovery_pause: Option<&RecoveryPause>,
     now: Timestamp,
 ) -> Result<(), ActionRefusal> {
@@ -132,7 +140,7 @@ pub(super) fn intend(
     }
     ensure_recovery_enabled(recovery_pause)?;
     // Later steps of a plan change what it was computed from; each of them compares its own key.
-    if !action.may_have_acted() && digest != action.plan.digest {
+    if !action.may_have_acted() && *digest != action.plan.digest {
         supersede(action, &replica, now);
         return Ok(());
     }
@@ -143,7 +151,7 @@ pub(super) fn intend(
     add_journal_entry(
         action,
         now,
-        &replica,
+        replica.as_str(),
         &format!("step {} is about to be executed", step + 1),
     );
     Ok(())
@@ -160,9 +168,9 @@ pub(super) fn record_answer(
     let pending = action
         .steps
         .get(step)
-        .map(|record| (record.state, record.replica.as_deref()));
+        .map(|record| (record.state, record.replica.as_ref()));
     // Only the replica that sent the step can know that it did not arrive.
-    let own = matches!(pending, Some((StepState::Intended, Some(sender))) if sender == replica);
+    let own = matches!(pending, Some((StepState::Intended, Some(sender))) if *sender == replica);
     if !own {
         return Err(ActionRefusal::NotNext {
             id: action.id.clone(),
@@ -183,7 +191,7 @@ pub(super) fn record_answer(
     add_journal_entry(
         action,
         now,
-        &replica,
+        replica.as_str(),
         &format!("step {} {result}: {answer}", step + 1),
     );
     let record = &mut action.steps[step];
@@ -200,7 +208,7 @@ pub(super) fn record_answer(
             step + 1,
             action.steps.len()
         );
-        end(action, ActionState::Failed, &replica, &outcome, now);
+        end(action, ActionState::Failed, replica.as_str(), &outcome, now);
     }
     Ok(())
 }
@@ -225,13 +233,13 @@ pub(super) fn record_outcome(
             {
                 return Err(wrong_state(action, "succeeding before the last step"));
             }
-            end(action, ActionState::Succeeded, &replica, what, now);
+            end(action, ActionState::Succeeded, replica.as_str(), what, now);
         }
         ObservedOutcome::NotYet(what) => {
             let lines = action.journal.len();
             let repeated = action.journal.last().is_some_and(|line| line.text == *what);
             if !repeated && lines < OBSERVATIONS_MAX {
-                add_journal_entry(action, now, &replica, what);
+                add_journal_entry(action, now, replica.as_str(), what);
             }
         }
         ObservedOutcome::Contradicted(what) => {
@@ -240,7 +248,7 @@ pub(super) fn record_outcome(
                     id: action.id.clone(),
                 });
             }
-            end(action, ActionState::Failed, &replica, what, now);
+            end(action, ActionState::Failed, replica.as_str(), what, now);
         }
     }
     Ok(())

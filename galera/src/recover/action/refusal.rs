@@ -2,6 +2,7 @@
 
 use super::ActionState;
 use crate::access::PermissionDenied;
+use crate::id::{ActionId, ReplicaId};
 
 /// An event that is not allowed now. The action is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -9,27 +10,27 @@ pub enum ActionRefusal {
     #[error(transparent)]
     Denied(#[from] PermissionDenied),
     #[error("action {id} is {} and can no longer change; request a new action", state.as_str())]
-    Final { id: String, state: ActionState },
+    Final { id: ActionId, state: ActionState },
     /// The event does not belong to this state.
     #[error("action {id} is {}: {what} is not possible in this state", state.as_str())]
     WrongState {
-        id: String,
+        id: ActionId,
         state: ActionState,
         what: &'static str,
     },
     #[error("action {id} has expired; request a new one, which repeats every check")]
-    Expired { id: String },
+    Expired { id: ActionId },
     /// A requester never approves their own action.
     #[error(
         "{name} requested action {id} and cannot approve it, regardless of roles; ask another approver"
     )]
-    OwnRequest { id: String, name: String },
+    OwnRequest { id: ActionId, name: String },
     #[error("{name} has already approved action {id}; another approver is needed")]
-    AlreadyApproved { id: String, name: String },
+    AlreadyApproved { id: ActionId, name: String },
     #[error(
         "only {requester} or an administrator can cancel action {id}; an approver can reject it"
     )]
-    NotRequester { id: String, requester: String },
+    NotRequester { id: ActionId, requester: String },
     /// The plan that was seen is not the current one.
     #[error("the plan has changed since it was shown; review the current plan and decide again")]
     DigestChanged,
@@ -42,7 +43,7 @@ pub enum ActionRefusal {
     #[error("the text has {length} characters; at most {limit} are allowed")]
     TooLong { length: usize, limit: usize },
     #[error("action {id} already has {limit} comments, the maximum")]
-    TooManyComments { id: String, limit: usize },
+    TooManyComments { id: ActionId, limit: usize },
     #[error("the emergency override must name exactly the failing checks: {failing}")]
     OverridesDiffer { failing: String },
     #[error(
@@ -57,28 +58,28 @@ pub enum ActionRefusal {
     #[error(
         "replica {replica} executes action {id} under a newer lock; read it again and only observe"
     )]
-    Fenced { id: String, replica: String },
+    Fenced { id: ActionId, replica: ReplicaId },
     /// Its intention was written before.
     #[error(
         "step {step} of action {id} was already started and is never repeated; observe its outcome"
     )]
     AlreadyIntended {
-        id: String,
+        id: ActionId,
         /// Index into the plan's steps.
         step: usize,
     },
     /// The plan has no such step, or an earlier one is not done.
     #[error("step {step} of action {id} is not the next one")]
     NotNext {
-        id: String,
+        id: ActionId,
         /// Index into the plan's steps.
         step: usize,
     },
     /// Too early to conclude that it failed.
     #[error("action {id} may still take effect; try again in a few seconds")]
-    TooEarly { id: String },
+    TooEarly { id: ActionId },
     #[error("action {id} has no deadline that is due")]
-    NothingDue { id: String },
+    NothingDue { id: ActionId },
 }
 
 impl ActionRefusal {

@@ -5,7 +5,8 @@ use super::{
     StepState, TEXT_MAX,
 };
 use crate::access::{Operation, check_permission};
-use crate::recover::plan::{CheckCode, CheckStatus, Plan};
+use crate::id::ActionId;
+use crate::recover::plan::{CheckCode, CheckStatus, Plan, PlanDigest};
 use crate::timestamp::Timestamp;
 
 /// A requested emergency override.
@@ -19,10 +20,10 @@ pub struct BreakGlassRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActionRequest<'a> {
     /// A new, unique id.
-    pub id: &'a str,
+    pub id: &'a ActionId,
     pub by: &'a Actor,
     /// The digest of the plan that the requester saw.
-    pub plan_digest: &'a str,
+    pub plan_digest: &'a PlanDigest,
     /// The cluster's name as typed.
     pub confirm: &'a str,
     pub reason: &'a str,
@@ -58,7 +59,7 @@ pub fn request_action(
     if reason.is_empty() {
         return Err(ActionRefusal::NoReason);
     }
-    if request.plan_digest != shown.digest && request.plan_digest != plan.digest {
+    if *request.plan_digest != shown.digest && *request.plan_digest != plan.digest {
         return Err(ActionRefusal::DigestChanged);
     }
     let break_glass = validate_override(request, plan, &reason)?;
@@ -77,7 +78,7 @@ pub fn request_action(
         limits.pending_timeout
     };
     Ok(Action {
-        id: request.id.to_owned(),
+        id: request.id.clone(),
         kind: plan.kind,
         cluster: plan.cluster.clone(),
         state: if approved {

@@ -7,6 +7,7 @@ use super::{
     JournalEntry, execution,
 };
 use crate::access::{Operation, check_permission};
+use crate::recover::plan::PlanDigest;
 use crate::timestamp::Timestamp;
 
 /// Returns the action after `event`. The caller writes it by compare-and-swap on the revision that it read.
@@ -48,7 +49,7 @@ pub fn step(
             if let Some(by) = by {
                 check_permission(&by.roles, Operation::ExecuteAction)?;
             }
-            let by = by.map_or(*replica, |by| by.name.as_str());
+            let by = by.map_or(replica.as_str(), |by| by.name.as_str());
             let start = execution::Start {
                 by,
                 replica,
@@ -102,7 +103,7 @@ pub(super) fn wrong_state(action: &Action, what: &'static str) -> ActionRefusal 
 fn approve(
     action: &mut Action,
     by: &Actor,
-    digest: &str,
+    digest: &PlanDigest,
     comment: Option<&str>,
     limits: &ActionLimits,
     now: Timestamp,
@@ -128,7 +129,7 @@ fn approve(
             name: by.name.clone(),
         });
     }
-    if digest != action.plan.digest {
+    if *digest != action.plan.digest {
         return Err(ActionRefusal::DigestChanged);
     }
     let comment = validate_comment(comment)?;

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     ActionKind, CheckCode, CheckEvidence, CheckStatus, EvidenceSource, LossEstimate, ManualCommand,
-    Plan, PlanCheck, PlanStep, PlanTarget, TransientCause,
+    Plan, PlanCheck, PlanDigest, PlanStep, PlanTarget, TransientCause,
 };
 use crate::id::{ClusterName, NodeId};
 use crate::recover::attestation::Attestation;
@@ -38,7 +38,7 @@ struct DigestCheck<'a> {
 impl Plan {
     /// The digest of this plan's content; equal to [`Plan::digest`] unless the plan was altered.
     #[must_use]
-    pub fn computed_digest(&self) -> String {
+    pub fn computed_digest(&self) -> PlanDigest {
         let covered = DigestInput {
             kind: self.kind,
             cluster: &self.cluster,
@@ -70,9 +70,9 @@ impl Plan {
         };
         // Struct fields keep their order and there are no maps, so equal facts give equal bytes.
         match serde_json::to_vec(&covered) {
-            Ok(bytes) => hex(&Sha256::digest(bytes)),
+            Ok(bytes) => PlanDigest::new(hex(&Sha256::digest(bytes))),
             // Nothing in a plan can fail to serialize; a plan without a digest matches no approval.
-            Err(_) => String::new(),
+            Err(_) => PlanDigest::new(""),
         }
     }
 }
@@ -157,7 +157,7 @@ impl PlanDraft {
         let mut plan = Plan {
             kind,
             cluster: cluster.clone(),
-            digest: String::new(),
+            digest: PlanDigest::new(""),
             executable: self.permits() && !self.steps.is_empty(),
             computed_at: now,
             summary,

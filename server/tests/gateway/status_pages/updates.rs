@@ -1,3 +1,4 @@
+use galera::ReplicaId;
 use galera::record::audit::AuditEvent;
 use galera::view::VerdictState;
 use serde_json::Value;
@@ -141,7 +142,7 @@ async fn an_announcement_is_shown_until_it_is_withdrawn() {
 async fn several_replicas_open_one_automatic_incident() {
     let fixture = StatusPageFixture::start().await;
     let options = ConsoleOptions {
-        replica: "r2".to_owned(),
+        replica: ReplicaId::new("r2"),
         ..ConsoleOptions::default()
     };
     let _other = TestConsole::start_with(&fixture.etcd, options).await;

@@ -6,6 +6,7 @@ use acceptance::eventually;
 use acceptance::lab::homogeneous::CLUSTER;
 use acceptance::load::{AcknowledgedRow, missing_rows};
 use anyhow::{Context, Result, ensure};
+use galera::ActionId;
 use galera::publish::api::{ActionList, ActionView};
 use galera::record::audit::AuditEvent;
 use galera::recover::action::StepState;
@@ -171,7 +172,7 @@ impl Round<'_> {
         Ok(())
     }
 
-    async fn check_sent_once(&self, id: &str) -> Result<()> {
+    async fn check_sent_once(&self, id: &ActionId) -> Result<()> {
         let team = &self.lab.teams[0];
         let path = format!("/api/v1/actions/{id}");
         let action: ActionView = team.operator.get(&path).await?;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use acceptance::lab::process::tail;
 use acceptance::recovery_team::attest_all;
 use anyhow::{Context, Result, bail, ensure};
+use galera::ActionId;
 use galera::publish::api::ActionView;
 use galera::recover::action::ActionState;
 use galera::recover::attestation::{Attestation, AttestedState};
@@ -38,7 +39,7 @@ const APPROVAL_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// How an action ended.
 pub(crate) struct EndedAction {
-    pub(crate) id: String,
+    pub(crate) id: ActionId,
     pub(crate) state: ActionState,
 }
 

@@ -51,7 +51,7 @@ impl PlanPromise {
 #[cfg(test)]
 mod tests {
     use galera::recover::attestation::AttestedState;
-    use galera::recover::plan::{ActionKind, LossEstimate, Mechanism, PlanTarget};
+    use galera::recover::plan::{ActionKind, LossEstimate, Mechanism, PlanDigest, PlanTarget};
 
     use super::*;
 
@@ -60,7 +60,7 @@ mod tests {
         let plan = Plan {
             kind: ActionKind::Bootstrap,
             cluster: "same".parse().unwrap(),
-            digest: String::new(),
+            digest: PlanDigest::new(""),
             executable: true,
             computed_at: galera::Timestamp::from_unix_millis(0),
             summary: String::new(),
