@@ -3,7 +3,8 @@
 //! The state machine is `galera::recover::action`; this module stores, locks, executes and verifies actions. A request
 //! enters at [`ActionService`], which plans it from `PlanningInputs` (read through [`ClusterAccess`]) and stores it in
 //! `ActionStore`. Once it is approved, an `Executor` takes the `ClusterLock`, replans, executes the steps and verifies the
-//! outcome. The reconciler expires actions and resumes what another replica left unfinished. `ActionCache` watches etcd
+//! outcome. The reconciler expires actions and resumes what another replica left unfinished. All of them share an
+//! `ActionContext`. `ActionCache` watches etcd
 //! and publishes [`ActionsSnapshot`]s to readers.
 //!
 //! Invariants: every transition is one transaction that compares the record's revision and appends its audit entries, so
@@ -14,6 +15,7 @@ mod attempts;
 mod audit_records;
 mod cache;
 mod cluster_access;
+mod context;
 mod executor;
 mod lock;
 mod metrics;
@@ -21,6 +23,7 @@ mod planner;
 mod rate_limit;
 mod reconciler;
 mod replan;
+mod runner;
 mod service;
 mod steps;
 mod store;

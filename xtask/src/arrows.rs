@@ -1,5 +1,5 @@
 //! Checks that dependencies point one way: between the packages as `[workspace.metadata.arrows]` in `Cargo.toml` allows, and
-//! between the top-level modules of each library without a circle.
+//! between the top-level modules of each library, and below those listed there, without a circle.
 
 mod graph;
 mod imports;
@@ -27,8 +27,20 @@ struct Package {
 struct Rules {
     /// The packages that each package may link.
     packages: BTreeMap<String, BTreeSet<String>>,
+    /// Top-level modules whose own modules are checked too, as `package: module`.
+    nested: BTreeSet<String>,
     /// Arrows between modules that are not followed, as `package: module -> module`.
     exceptions: BTreeSet<String>,
+}
+
+impl Rules {
+    /// The modules of `package` whose own modules are checked.
+    fn nested_modules<'a>(&'a self, package: &'a str) -> impl Iterator<Item = &'a str> {
+        self.nested.iter().filter_map(move |entry| {
+            let (name, module) = entry.split_once(": ")?;
+            (name == package).then_some(module)
+        })
+    }
 }
 
 /// Checks the workspace in `root`.
@@ -52,6 +64,13 @@ pub(crate) fn check(root: &Path) -> Result<()> {
                 }
             }
             problems.extend(module_problem(&package.name, &graph));
+            for module in rules.nested_modules(&package.name) {
+                let graph = imports::of_module(library, module)?;
+                problems.extend(module_problem(
+                    &format!("{}: {module}", package.name),
+                    &graph,
+                ));
+            }
         }
     }
     problems.extend(
@@ -86,6 +105,7 @@ fn rules(metadata: &Value) -> Result<Rules> {
         let names: BTreeSet<String> = serde_json::from_value(allowed.clone())
             .with_context(|| format!("[workspace.metadata.arrows] {name}"))?;
         match name.as_str() {
+            "nested" => rules.nested = names,
             "exceptions" => rules.exceptions = names,
             _ => {
                 rules.packages.insert(name.clone(), names);
@@ -197,10 +217,13 @@ mod tests {
         write("b.rs", "use std::fmt;\n\nuse crate::{Thing, c::Other};\n");
         write("c.rs", "//! See [`crate::a`].\nmod inner;\n");
         write("c/inner.rs", "use super::Thing;\n");
+        write("c/outer.rs", "use super::inner;\n");
         let graph = imports::of_library(tree.path()).unwrap();
         assert!(module_problem("made-up", &graph).is_none());
         write("c/inner.rs", "fn run() {\n    crate::a::run();\n}\n");
         let graph = imports::of_library(tree.path()).unwrap();
+        let below_c = imports::of_module(tree.path(), "c").unwrap();
+        assert!(module_problem("made-up: c", &below_c).is_none());
         let problem = module_problem("made-up", &graph).unwrap();
         for line in [
             "a -> b  (a.rs:1)",
@@ -209,5 +232,16 @@ mod tests {
         ] {
             assert!(problem.contains(line), "{problem}");
         }
+        write("c/inner.rs", "use crate::c::outer;\n");
+        let below_c = imports::of_module(tree.path(), "c").unwrap();
+        let problem = module_problem("made-up: c", &below_c).unwrap();
+        assert!(
+            problem.contains("inner -> outer  (inner.rs:1)"),
+            "{problem}"
+        );
+        assert!(
+            problem.contains("outer -> inner  (outer.rs:1)"),
+            "{problem}"
+        );
     }
 }

@@ -9,7 +9,7 @@ use galera::recover::plan::{ActionKind, Plan};
 use galera::{ActionId, ClusterName};
 
 use super::cluster_access::ClusterEvidence;
-use super::service::ActionContext;
+use super::context::ActionContext;
 use super::switches::RecoverySwitches;
 use super::{ActionError, ActionSettings};
 

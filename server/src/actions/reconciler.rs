@@ -14,8 +14,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::audit_records;
 use super::cache::PublishedAction;
-use super::service::ActionContext;
-use super::{ActionError, executor};
+use super::context::ActionContext;
+use super::{ActionError, runner};
 
 const PERIOD: Duration = Duration::from_secs(1);
 /// How long the replica that received the last approval has to begin before others do.
@@ -59,7 +59,7 @@ async fn reconcile(context: &Arc<ActionContext>, action: &Action) -> Result<(), 
             let since = action.approvals.iter().map(|approval| approval.at).max();
             let left = since.is_some_and(|at| at.age(now()) >= HEAD_START);
             if left && context.attempts.may_begin(&action.id) {
-                executor::spawn(context, &action.id);
+                runner::spawn(context, &action.id);
             }
             Ok(())
         }
@@ -69,7 +69,7 @@ async fn reconcile(context: &Arc<ActionContext>, action: &Action) -> Result<(), 
                 .get(context.keys.lock(&action.cluster))
                 .await?;
             if lock.is_none() {
-                executor::spawn(context, &action.id);
+                runner::spawn(context, &action.id);
             }
             Ok(())
         }
@@ -83,7 +83,7 @@ async fn expire(context: &Arc<ActionContext>, action: &Action) -> Result<(), Act
         .store
         .update(&action.id, |action| {
             let at = now();
-            let limits = executor::limits(context, action);
+            let limits = context.limits(action);
             let next = step(action, &ActionEvent::Tick, &limits, at)?;
             let record =
                 audit_records::end_record(action, &next, context.settings.replica.as_str(), at);

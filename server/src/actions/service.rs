@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use console_core::audit::AuditTrail;
 use console_core::clock::now;
-use console_core::keyspace::ActionKeys;
 use console_core::tasks::Tasks;
 use galera::publish::api::{ActionList, ActionView, ClusterRecovery, RecoveryState};
 use galera::record::audit::{AuditEvent, AuditRecord, detail};
@@ -20,16 +19,13 @@ use galera::{ActionId, ClusterName, Timestamp};
 use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp};
 use serde::Deserialize;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::attempts::AttemptTracker;
 use super::audit_records::{action_record, end_record, request_details};
-use super::cache::{ActionCache, ActionsSnapshot, PublishedAction, action_view};
-use super::rate_limit::RateLimiter;
-use super::store::ActionStore;
+use super::cache::{ActionsSnapshot, PublishedAction, action_view};
+use super::context::ActionContext;
+use super::store::decode_action;
 use super::switches::{self, RecoverySwitches};
-use super::{ActionError, ActionSettings, ClusterAccess};
+use super::{ActionError, ActionSettings, ClusterAccess, metrics, reconciler, runner};
 
 /// Attempts to change a recovery switch before it fails as contended.
 const ATTEMPTS: usize = 5;
@@ -95,22 +91,6 @@ impl ActionQuery {
     }
 }
 
-/// State shared by the service, the executors and the reconciler.
-pub(super) struct ActionContext {
-    pub(super) registry: Registry,
-    pub(super) keys: ActionKeys,
-    pub(super) store: ActionStore,
-    pub(super) cache: ActionCache,
-    pub(super) trail: AuditTrail,
-    pub(super) clusters: Arc<dyn ClusterAccess>,
-    pub(super) settings: ActionSettings,
-    pub(super) tracker: TaskTracker,
-    pub(super) shutdown: CancellationToken,
-    /// Actions that this replica is executing, or could not begin.
-    pub(super) attempts: AttemptTracker,
-    rate_limit: RateLimiter,
-}
-
 /// The entry point to actions; clones share their state.
 #[derive(Clone)]
 pub struct ActionService {
@@ -126,37 +106,20 @@ impl ActionService {
         clusters: Arc<dyn ClusterAccess>,
         tasks: &Tasks,
     ) -> Self {
-        let Tasks { tracker, shutdown } = tasks.clone();
-        let keys = ActionKeys::new(&settings.state_prefix);
-        let trail = AuditTrail::new(registry.clone(), &settings.state_prefix);
-        let context = Arc::new(ActionContext {
-            store: ActionStore::new(registry.clone(), keys.clone(), trail.clone()),
-            cache: ActionCache::new(keys.clone()),
-            trail,
-            registry,
-            keys,
-            clusters,
-            settings,
-            tracker,
-            shutdown,
-            attempts: AttemptTracker::default(),
-            rate_limit: RateLimiter::default(),
-        });
+        let context = Arc::new(ActionContext::new(settings, registry, clusters, tasks));
         let watching = Arc::clone(&context);
         context.tracker.spawn(async move {
             let registry = watching.registry.clone();
             let shutdown = watching.shutdown.clone();
             watching.cache.run(registry, shutdown).await;
         });
-        context
-            .tracker
-            .spawn(super::reconciler::run(Arc::clone(&context)));
+        context.tracker.spawn(reconciler::run(Arc::clone(&context)));
         Self { context }
     }
 
     /// Registers the number of actions in each state.
     pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
-        super::metrics::register(&self.subscribe().borrow(), registry);
+        metrics::register(&self.subscribe().borrow(), registry);
     }
 
     /// Subscribes to snapshots of all open and the newest final actions.
@@ -256,7 +219,7 @@ impl ActionService {
         if matches!(decision, ActionDecision::Approve { .. })
             && stored.action.state == ActionState::Approved
         {
-            super::executor::spawn(&self.context, &id);
+            runner::spawn(&self.context, &id);
         }
         Ok(published)
     }
@@ -313,7 +276,7 @@ impl ActionService {
     pub async fn execute(&self, by: &Actor, id: &str) -> Result<PublishedAction, ActionError> {
         self.check_rate(by)?;
         let id = parse_id(id)?;
-        super::executor::execute(&self.context, by, &id).await?;
+        runner::execute(&self.context, by, &id).await?;
         self.get_by_id(&id).await
     }
 
@@ -503,7 +466,7 @@ impl ActionContext {
                 undone.insert(id.to_owned(), serde_json::from_slice(&entry.value).ok());
                 continue;
             }
-            let Ok(stored) = super::store::decode_action(entry) else {
+            let Ok(stored) = decode_action(entry) else {
                 continue;
             };
             if query.matches(&stored.action) {

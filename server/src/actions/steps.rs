@@ -9,12 +9,13 @@ use galera::recover::action::{
     Action, ActionEvent, NextStep, STATEMENT_WAIT_TIMEOUT, StepResult, StepState,
 };
 use galera::recover::bootstrap;
-use galera::recover::plan::{Mechanism, PlanDigest, PlanStep};
+use galera::recover::plan::{PlanDigest, PlanStep};
 use registry::{Precondition, WriteOp};
 use tokio::time::{Instant, sleep};
 
 use super::ActionError;
 use super::cluster_access::StatementChannel;
+use super::context::is_order;
 use super::executor::{ApplyOutcome, Executor, ExecutorError};
 use super::switches::RecoverySwitches;
 
@@ -24,12 +25,6 @@ const PLAN_MAX_AGE: Duration = Duration::from_millis(1_500);
 const ATTEMPTS: usize = 3;
 /// Pause between attempts to write a step's result.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
-
-/// Whether the plan is executed by a bootstrap order to an agent.
-pub(super) fn is_order(action: &Action) -> bool {
-    let mechanism = action.plan.target.as_ref().map(|target| target.mechanism);
-    mechanism == Some(Mechanism::Order)
-}
 
 impl Executor {
     /// Does the next step; `false` once the action has ended.
@@ -284,7 +279,7 @@ impl Executor {
 
     fn would_act(&self, intend: &ActionEvent<'_>) -> Result<bool, ExecutorError> {
         let action = &self.stored.action;
-        let limits = super::executor::limits(&self.context, action);
+        let limits = self.context.limits(action);
         let next = galera::recover::action::step(action, intend, &limits, now())?;
         Ok(!next.state.is_final())
     }

@@ -13,7 +13,8 @@ use registry::{Precondition, Transaction, TransactionOutcome, WriteOp};
 use super::ActionError;
 use super::audit_records::action_record;
 use super::cache::PublishedAction;
-use super::service::{ActionContext, ActionService, parse_id};
+use super::context::ActionContext;
+use super::service::{ActionService, parse_id};
 use super::store::encode;
 
 impl ActionService {
@@ -99,15 +100,6 @@ fn removed_keys(action: &Action) -> Vec<(String, String)> {
 }
 
 impl ActionContext {
-    /// The undo of an action, if any.
-    pub(super) async fn read_undone(
-        &self,
-        id: &ActionId,
-    ) -> Result<Option<CleanupUndo>, ActionError> {
-        let entry = self.registry.get(self.keys.undone(id)).await?;
-        Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
-    }
-
     async fn write_undone(
         &self,
         action: &Action,

@@ -1,4 +1,5 @@
-//! Which top-level modules of a library name which other ones, read from its text.
+//! Which modules of a library name which other ones, read from its text: its top-level modules, or the modules below one of
+//! them.
 //!
 //! Comments and tests are left out. The root module itself is no part of the graph: an item that it re-exports counts as the
 //! module's that it comes from.
@@ -12,7 +13,22 @@ use super::graph::Graph;
 
 /// The arrows between the modules below `directory`, which holds `lib.rs`.
 pub(super) fn of_library(directory: &Path) -> Result<Graph> {
-    let root = read(&directory.join("lib.rs"))?;
+    below(directory, &directory.join("lib.rs"), "crate::")
+}
+
+/// The arrows between the modules below the top-level module `module` of the library in `directory`.
+pub(super) fn of_module(directory: &Path, module: &str) -> Result<Graph> {
+    let root = directory.join(format!("{module}.rs"));
+    below(
+        &directory.join(module),
+        &root,
+        &format!("crate::{module}::"),
+    )
+}
+
+/// The arrows between the modules below `directory`; `root` is the module above them, with the path `prefix`.
+fn below(directory: &Path, root: &Path, prefix: &str) -> Result<Graph> {
+    let root = read(root)?;
     let files = files(directory)?;
     let modules: BTreeSet<String> = files.iter().filter_map(|file| module_of(file)).collect();
     let exported = exported(&root, &modules);
@@ -23,7 +39,7 @@ pub(super) fn of_library(directory: &Path) -> Result<Graph> {
         };
         let text = read(&directory.join(file))?;
         let is_top = file.components().count() == 1;
-        for (line, name) in names(&text, is_top) {
+        for (line, name) in names(&text, prefix, is_top) {
             let target = match modules.get(&name) {
                 Some(target) => Some(target),
                 None => exported.get(&name),
@@ -123,11 +139,11 @@ fn statements(text: &str) -> Vec<(usize, String)> {
     statements
 }
 
-/// The first name of every path from the root module, with its line.
-fn names(text: &str, is_top: bool) -> Vec<(usize, String)> {
+/// The first name of every path from the root module, whose own path is `prefix`, with its line.
+fn names(text: &str, prefix: &str, is_top: bool) -> Vec<(usize, String)> {
     let mut names = Vec::new();
     for (begun, statement) in statements(text) {
-        for root in ["crate::", "super::"] {
+        for root in [prefix, "super::"] {
             if root == "super::" && !is_top {
                 continue;
             }
@@ -176,7 +192,7 @@ mod tests {
     use super::*;
 
     fn named(text: &str, is_top: bool) -> Vec<String> {
-        let names = names(text, is_top);
+        let names = names(text, "crate::", is_top);
         names.into_iter().map(|(_, name)| name).collect()
     }
 
@@ -184,6 +200,14 @@ mod tests {
     fn groups_and_calls_are_read_and_comments_and_tests_are_not() {
         let text = "// crate::no\nuse crate::{a::{x, y}, b};\nfn f() { crate::c::g(); my_crate::d(); }\n#[cfg(test)]\nmod tests {\n    use crate::e;\n}\n";
         assert_eq!(named(text, true), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn paths_of_a_nested_root_begin_with_its_own() {
+        let text = "use crate::a::b::X;\nuse crate::c::d;\nuse super::{E, f};\n";
+        let names = names(text, "crate::a::", true);
+        let names: Vec<&str> = names.iter().map(|(_, name)| name.as_str()).collect();
+        assert_eq!(names, ["b", "E", "f"]);
     }
 
     #[test]

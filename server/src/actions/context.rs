@@ -1,0 +1,88 @@
+//! What the service, the executors and the reconciler share.
+
+use std::sync::Arc;
+
+use console_core::audit::AuditTrail;
+use console_core::keyspace::ActionKeys;
+use console_core::tasks::Tasks;
+use galera::ActionId;
+use galera::publish::api::CleanupUndo;
+use galera::recover::action::{Action, ActionLimits};
+use galera::recover::plan::{ActionKind, Mechanism};
+use registry::Registry;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::attempts::AttemptTracker;
+use super::cache::ActionCache;
+use super::rate_limit::RateLimiter;
+use super::store::ActionStore;
+use super::{ActionError, ActionSettings, ClusterAccess};
+
+/// State shared by the service, the executors and the reconciler.
+pub(super) struct ActionContext {
+    pub(super) registry: Registry,
+    pub(super) keys: ActionKeys,
+    pub(super) store: ActionStore,
+    pub(super) cache: ActionCache,
+    pub(super) trail: AuditTrail,
+    pub(super) clusters: Arc<dyn ClusterAccess>,
+    pub(super) settings: ActionSettings,
+    pub(super) tracker: TaskTracker,
+    pub(super) shutdown: CancellationToken,
+    /// Actions that this replica is executing, or could not begin.
+    pub(super) attempts: AttemptTracker,
+    pub(super) rate_limit: RateLimiter,
+}
+
+impl ActionContext {
+    pub(super) fn new(
+        settings: ActionSettings,
+        registry: Registry,
+        clusters: Arc<dyn ClusterAccess>,
+        tasks: &Tasks,
+    ) -> Self {
+        let Tasks { tracker, shutdown } = tasks.clone();
+        let keys = ActionKeys::new(&settings.state_prefix);
+        let trail = AuditTrail::new(registry.clone(), &settings.state_prefix);
+        Self {
+            store: ActionStore::new(registry.clone(), keys.clone(), trail.clone()),
+            cache: ActionCache::new(keys.clone()),
+            trail,
+            registry,
+            keys,
+            clusters,
+            settings,
+            tracker,
+            shutdown,
+            attempts: AttemptTracker::default(),
+            rate_limit: RateLimiter::default(),
+        }
+    }
+
+    /// The limits of an action; a bootstrap order to a stopped cluster takes longer than a statement.
+    pub(super) fn limits(&self, action: &Action) -> ActionLimits {
+        let mut limits = self.settings.limits(action.kind);
+        if action.kind == ActionKind::Bootstrap && is_order(action) {
+            limits.verify_timeout = limits
+                .verify_timeout
+                .max(ActionSettings::ORDER_VERIFY_TIMEOUT);
+        }
+        limits
+    }
+
+    /// The undo of an action, if any.
+    pub(super) async fn read_undone(
+        &self,
+        id: &ActionId,
+    ) -> Result<Option<CleanupUndo>, ActionError> {
+        let entry = self.registry.get(self.keys.undone(id)).await?;
+        Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
+    }
+}
+
+/// Whether the plan is executed by a bootstrap order to an agent.
+pub(super) fn is_order(action: &Action) -> bool {
+    let mechanism = action.plan.target.as_ref().map(|target| target.mechanism);
+    mechanism == Some(Mechanism::Order)
+}
