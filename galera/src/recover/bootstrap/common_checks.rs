@@ -16,6 +16,34 @@ pub(crate) fn check_all(case: &RecoveryCase<'_>, situation: &Situation<'_>, draf
     check_no_state_transfer(situation, draft);
 }
 
+/// Checks that the known positions have one state UUID (I6) and returns whether they do. `histories` is the number of
+/// UUIDs among them; `remedy` completes the message if there are several.
+pub(crate) fn check_one_history(
+    draft: &mut PlanDraft,
+    histories: usize,
+    remedy: &str,
+    evidence: Vec<CheckEvidence>,
+) -> bool {
+    let (status, message) = match histories {
+        0 => (
+            CheckStatus::Unknown,
+            "No node reports a valid position.".to_owned(),
+        ),
+        1 => (
+            CheckStatus::Pass,
+            "All known positions belong to one history.".to_owned(),
+        ),
+        count => (
+            CheckStatus::Fail,
+            format!(
+                "The nodes hold {count} different histories, which cannot be compared. {remedy}"
+            ),
+        ),
+    };
+    draft.add_check(CheckCode::ONE_HISTORY, status, message, evidence);
+    histories == 1
+}
+
 /// Checks on the console itself, which clean-up needs as well.
 pub(crate) fn check_console(case: &RecoveryCase<'_>, draft: &mut PlanDraft) {
     let health = &case.evidence.registry_health;

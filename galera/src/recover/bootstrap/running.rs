@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::situation::{MemberCondition, Situation};
 use super::statement::StatementDialect;
-use super::{RecoveryCase, loss};
+use super::{RecoveryCase, common_checks, loss};
 use crate::id::NodeId;
 use crate::observe::registration::AgentPhase;
 use crate::position::Position;
@@ -102,25 +102,12 @@ fn check_one_history(situation: &Situation<'_>, draft: &mut PlanDraft) -> bool {
             ));
         }
     }
-    let (status, message) = match uuids.len() {
-        0 => (
-            CheckStatus::Unknown,
-            "No node reports a valid position.".to_owned(),
-        ),
-        1 => (
-            CheckStatus::Pass,
-            "All known positions belong to one history.".to_owned(),
-        ),
-        count => (
-            CheckStatus::Fail,
-            format!(
-                "The nodes hold {count} different histories, which cannot be compared. Decide whose data to keep, copy \
-                 the data directories of the other nodes, and stop those."
-            ),
-        ),
-    };
-    draft.add_check(CheckCode::ONE_HISTORY, status, message, evidence);
-    uuids.len() == 1
+    common_checks::check_one_history(
+        draft,
+        uuids.len(),
+        "Decide whose data to keep, copy the data directories of the other nodes, and stop those.",
+        evidence,
+    )
 }
 
 /// The most advanced component, then the largest, then the one with the first name: the same on every replica (I10).

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::running::summarize;
 use super::situation::{Situation, SourcedPosition};
-use super::{RecoveryCase, loss};
+use super::{RecoveryCase, common_checks, loss};
 use crate::id::NodeId;
 use crate::observe::registration::{AgentPhase, BootstrapOrder, ClusterField, RegistryKeys};
 use crate::recover::attestation::AttestedState;
@@ -171,24 +171,12 @@ fn check_one_history(
             )
         })
         .collect();
-    let (status, message) = match uuids.len() {
-        0 => (
-            CheckStatus::Unknown,
-            "No node reports a valid position.".to_owned(),
-        ),
-        1 => (
-            CheckStatus::Pass,
-            "All known positions belong to one history.".to_owned(),
-        ),
-        count => (
-            CheckStatus::Fail,
-            format!(
-                "The nodes hold {count} different histories, which cannot be compared. Decide first whose data to keep."
-            ),
-        ),
-    };
-    draft.add_check(CheckCode::ONE_HISTORY, status, message, evidence);
-    uuids.len() == 1
+    common_checks::check_one_history(
+        draft,
+        uuids.len(),
+        "Decide first whose data to keep.",
+        evidence,
+    )
 }
 
 /// The most advanced node; among equals one whose agent is waiting, then the only one with the flag, then the first
