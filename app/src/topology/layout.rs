@@ -221,15 +221,20 @@ fn node_groups(view: &ClusterView) -> Vec<NodeGroup> {
 /// A component. `history` adds its state UUID, where components differ in it.
 fn component_group(component: &Component, history: bool) -> NodeGroup {
     let known = u64::try_from(component.members.len()).unwrap_or(u64::MAX);
-    let unnamed = |size: u64| match size.saturating_sub(known) {
-        0 => String::new(),
-        more => [", ", &more.to_string(), " unnamed"].concat(),
+    let mut detail = match component.size {
+        Some(size) if size > known => {
+            [&known.to_string(), " of ", &size.to_string(), " seen"].concat()
+        }
+        Some(size) => ["size ", &size.to_string()].concat(),
+        None => String::new(),
     };
-    let mut detail = component.size.map_or_else(String::new, |size| {
-        ["size ", &size.to_string(), &unnamed(size)].concat()
-    });
     if let Some(uuid) = component.state_uuid.as_deref().filter(|_| history) {
-        detail.push_str(" · ");
+        // Beside its title a frame of one node has room for one of both.
+        if known <= 1 {
+            detail.clear();
+        } else {
+            detail.push_str(" · ");
+        }
         detail.push_str(uuid.get(..8).unwrap_or(uuid));
     }
     let (kind, title) = match component.status {
@@ -384,13 +389,10 @@ mod tests {
     }
 
     #[test]
-    fn unnamed_members_are_counted() {
+    fn members_out_of_sight_are_counted() {
         let mut view = fixtures::healthy("lab", 2_881);
         view.components[0].size = Some(4);
-        assert_eq!(
-            TopologyLayout::of(&view, 4).frames[0].detail,
-            "size 4, 1 unnamed"
-        );
+        assert_eq!(TopologyLayout::of(&view, 4).frames[0].detail, "3 of 4 seen");
     }
 
     #[test]
@@ -402,7 +404,7 @@ mod tests {
             .into_iter()
             .map(|frame| frame.detail)
             .collect();
-        assert_eq!(details, ["size 2 · 8f3c1c52", "size 1 · 11111111"]);
+        assert_eq!(details, ["size 2 · 8f3c1c52", "11111111"]);
     }
 
     #[test]
