@@ -6,7 +6,7 @@ use console_core::clock::now;
 use galera::NodeId;
 use galera::observe::registration::{BootstrapOrder, NodeField, ParsedKey};
 use galera::recover::action::{
-    Action, ActionEvent, NextStep, STATEMENT_WAIT_TIMEOUT, StepResult, StepState,
+    ActionEvent, NextStep, STATEMENT_WAIT_TIMEOUT, StepResult, StepState,
 };
 use galera::recover::bootstrap;
 use galera::recover::plan::{PlanDigest, PlanStep};

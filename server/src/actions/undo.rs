@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use console_core::clock::now;
-use galera::ActionId;
 use galera::publish::api::CleanupUndo;
 use galera::record::audit::AuditEvent;
 use galera::recover::action::{Action, Actor, StepState};

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use galera::ActionId;
+use galera::ReplicaId;
 use galera::publish::api::ActionView;
 use galera::recover::action::{ActionState, StepState};
 use galera::recover::plan::PlanStep;
-use galera::{ActionId, ReplicaId};
 use registry::Registry;
 
 use crate::action_fixture::{
@@ -51,7 +52,7 @@ async fn registry_keys(registry: &Registry) -> BTreeMap<String, (Vec<u8>, i64)> 
         .collect()
 }
 
-async fn request_cleanup(fixture: &ActionFixture) -> String {
+async fn request_cleanup(fixture: &ActionFixture) -> ActionId {
     let path = "/api/v1/clusters/lab/plans/cleanup";
     let plan: galera::recover::plan::Plan = fixture.operator.get(path).await.json();
     let failing: Vec<_> = plan.failing().map(|check| &check.message).collect();

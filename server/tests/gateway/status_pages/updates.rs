@@ -192,7 +192,7 @@ async fn several_replicas_open_one_automatic_incident() {
         .audit_events()
         .await
         .iter()
-        .filter(|e| *e == AuditEvent::INCIDENT_OPENED)
+        .filter(|e| **e == AuditEvent::INCIDENT_OPENED)
         .count();
     assert_eq!(opened, 2);
 }
