@@ -104,6 +104,7 @@ impl AccountCache {
             principal: Principal {
                 username: session.record.username.as_str().into(),
                 roles: user.roles.clone(),
+                credential: user.credential_tag(),
             },
             ended: session.ended.subscribe(),
             expires_at: session.record.expires_at,
@@ -377,7 +378,7 @@ impl KeyMirror for SigningKeyMirror {
     }
 }
 
-fn parse_user(entry: &RegistryEntry) -> Option<UserRecord> {
+pub(super) fn parse_user(entry: &RegistryEntry) -> Option<UserRecord> {
     parse_record(entry)
 }
 

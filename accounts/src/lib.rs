@@ -10,6 +10,7 @@
 
 mod authenticator;
 mod cache;
+mod current;
 mod password;
 mod records;
 pub mod store;
@@ -18,5 +19,6 @@ pub mod token;
 
 pub use authenticator::{Authenticator, IssuedSession, SessionError, SignInError};
 pub use cache::AccountCache;
+pub use current::{AccountReader, AccountReading};
 pub use password::{PASSWORD_MAX_BYTES, PASSWORD_MIN_CHARACTERS, PasswordError};
 pub use records::{UserName, UserNameError, UserRecord};

@@ -4,9 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use galera::Timestamp;
-use galera::access::{Operation, Role, check_permission};
+use galera::access::{CredentialTag, Operation, Role, check_permission};
 use galera::publish::notification::Audience;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 /// The text is not a valid account name.
@@ -99,6 +100,19 @@ impl UserRecord {
             Audience::Person { name: person } => name.as_str() == person,
         };
         self.email.as_deref().filter(|_| included && !self.disabled)
+    }
+
+    /// The tag of this account's credential: part of its digest, because tags are published and credentials are not.
+    #[must_use]
+    pub(crate) fn credential_tag(&self) -> CredentialTag {
+        let digest = Sha256::digest(self.credential.as_bytes());
+        CredentialTag::new(
+            digest
+                .iter()
+                .take(8)
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>(),
+        )
     }
 
     /// Whether this account can currently manage accounts.

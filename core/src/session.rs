@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use galera::Timestamp;
-use galera::access::{Operation, PermissionDenied, Role, check_permission};
+use galera::access::{CredentialTag, Operation, PermissionDenied, Role, check_permission};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -14,6 +14,8 @@ pub struct Principal {
     pub username: Arc<str>,
     /// The roles that the account has now.
     pub roles: Vec<Role>,
+    /// The credential of the account.
+    pub credential: CredentialTag,
 }
 
 impl Principal {

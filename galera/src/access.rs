@@ -48,6 +48,18 @@ impl FromStr for Role {
     }
 }
 
+/// Identifies one credential of an account without revealing anything about it: another password has another tag.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CredentialTag(String);
+
+impl CredentialTag {
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
 /// An operation of a signed-in user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {

@@ -1,6 +1,8 @@
 //! Recovery actions: their plans, the checks behind them and the state machine of a request.
 
 pub mod action;
+#[cfg(feature = "decide")]
+pub mod allow_list;
 pub mod attestation;
 #[cfg(feature = "decide")]
 pub mod bootstrap;

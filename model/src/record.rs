@@ -1,10 +1,16 @@
 //! The model's plans, and the records that its replicas share.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use galera::access::Role;
-use galera::recover::action::{Action, ActionLimits, ActionRequest, Actor, request_action};
-use galera::recover::plan::{ActionKind, LossEstimate, Plan, PlanDigest, PlanStep};
+use galera::access::{CredentialTag, Role};
+use galera::recover::action::{
+    Action, ActionLimits, ActionRequest, Actor, CurrentAccount, CurrentAccounts, request_action,
+};
+use galera::recover::plan::{
+    ActionKind, CheckCode, CheckEvidence, CheckStatus, EvidenceSource, LossEstimate, Plan,
+    PlanCheck, PlanDigest, PlanStep,
+};
 use galera::{ActionId, Timestamp};
 
 use crate::cluster::{NODES, NodeSet, SimulatedCluster, members};
@@ -77,9 +83,9 @@ impl VisibleCluster {
         best.map(|(_, node)| node.0)
     }
 
-    /// The plan; its digest is the whole observation without its time.
+    /// The plan; its digest covers the whole observation without its time.
     pub(crate) fn plan(&self) -> Plan {
-        let digest = self.nodes.iter().map(|seen| match seen {
+        let observed = self.nodes.iter().map(|seen| match seen {
             VisibleNode::Unknown => "?".to_owned(),
             VisibleNode::Attested => "-".to_owned(),
             VisibleNode::Answers { group, primary } => {
@@ -87,14 +93,26 @@ impl VisibleCluster {
             }
         });
         let steps: Vec<PlanStep> = self.executor().and_then(statement).into_iter().collect();
-        Plan {
+        let evidence = CheckEvidence {
+            node: None,
+            source: EvidenceSource::Sql,
+            observed_at: None,
+            value: observed.collect::<Vec<_>>().join(","),
+        };
+        let mut plan = Plan {
             kind: ActionKind::Bootstrap,
             cluster: cluster_name(),
-            digest: PlanDigest::new(digest.collect::<Vec<_>>().join(",")),
+            digest: PlanDigest::new(""),
             executable: !steps.is_empty(),
             computed_at: Timestamp::default(),
             summary: String::new(),
-            checks: Vec::new(),
+            checks: vec![PlanCheck {
+                code: CheckCode::CANDIDATE,
+                status: CheckStatus::Pass,
+                message: String::new(),
+                evidence: vec![evidence],
+                transient: None,
+            }],
             target: None,
             steps,
             undo: Vec::new(),
@@ -104,7 +122,9 @@ impl VisibleCluster {
                 explanation: String::new(),
             },
             attestations: Vec::new(),
-        }
+        };
+        plan.digest = plan.computed_digest();
+        plan
     }
 }
 
@@ -166,13 +186,33 @@ pub(crate) fn at(tick: u8) -> Timestamp {
     Timestamp::default().plus(TICK * u32::from(tick))
 }
 
+/// Everybody in the model.
+const PEOPLE: [(&str, Role); 3] = [
+    ("olga", Role::Operator),
+    ("adam", Role::Approver),
+    ("eve", Role::Approver),
+];
+
 /// A person.
 pub(crate) fn person(name: &str, role: Role) -> Actor {
     Actor {
         name: name.to_owned(),
         roles: vec![role],
+        credential: CredentialTag::new(name),
     }
 }
+
+/// The accounts of everybody in the model; they never change.
+pub(crate) static ACCOUNTS: LazyLock<CurrentAccounts> = LazyLock::new(|| {
+    let mut accounts = CurrentAccounts::default();
+    for (name, role) in PEOPLE {
+        let Actor {
+            roles, credential, ..
+        } = person(name, role);
+        accounts.insert(name, CurrentAccount { roles, credential });
+    }
+    accounts
+});
 
 /// A request for `plan`, if it is executable.
 pub(crate) fn request_plan(id: usize, plan: &Plan, approvals: u32, tick: u8) -> Option<Action> {

@@ -341,6 +341,7 @@ impl RecoveryModel {
             replica: &name,
             fence: i64::from(fence),
             plan: &plan,
+            accounts: &record::ACCOUNTS,
             recovery_pause: None,
         };
         self.write_guarded(state, replica, fence, place, &event)?;
@@ -357,14 +358,15 @@ impl RecoveryModel {
         let ReplicaState::Connected(fence, place, observed) = state.replicas[replica] else {
             return None;
         };
-        let digest = match self.flaw {
-            InjectedFlaw::NoRecheck => state.actions[place].plan.digest.clone(),
-            _ => observed.plan().digest,
+        let plan = match self.flaw {
+            InjectedFlaw::NoRecheck => state.actions[place].plan.clone(),
+            _ => observed.plan(),
         };
         let event = ActionEvent::Intend {
             fence: i64::from(fence),
             step: 0,
-            digest: &digest,
+            plan: &plan,
+            accounts: &record::ACCOUNTS,
             recovery_pause: None,
         };
         let written = self.write_guarded(state, replica, fence, place, &event);

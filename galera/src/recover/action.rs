@@ -20,20 +20,32 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::CredentialTag;
 use crate::id::{ActionId, ClusterName, ReplicaId};
 use crate::recover::attestation::Attestation;
 use crate::recover::plan::{ActionKind, CheckCode, Plan};
 use crate::timestamp::Timestamp;
 
+#[cfg(feature = "decide")]
+mod authority;
+#[cfg(feature = "decide")]
 mod event;
+#[cfg(feature = "decide")]
 mod execution;
 mod refusal;
+#[cfg(feature = "decide")]
 mod request;
+#[cfg(feature = "decide")]
 mod step;
 
+#[cfg(feature = "decide")]
+pub use authority::{CurrentAccount, CurrentAccounts};
+#[cfg(feature = "decide")]
 pub use event::{ActionEvent, Actor, ObservedOutcome, StepResult};
 pub use refusal::ActionRefusal;
+#[cfg(feature = "decide")]
 pub use request::{ActionRequest, BreakGlassRequest, request_action};
+#[cfg(feature = "decide")]
 pub use step::step;
 
 /// `wait_timeout` of the connection that sends a statement: a sender that was paused for longer finds it closed.
@@ -145,6 +157,9 @@ impl Default for ActionLimits {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Approval {
     pub by: String,
+    /// The credential that the approver was signed in under; unknown in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<CredentialTag>,
     pub at: Timestamp,
     pub comment: Option<String>,
 }
@@ -225,6 +240,9 @@ pub struct Action {
     /// The plan that was requested and approved.
     pub plan: Plan,
     pub requested_by: String,
+    /// The credential that the requester was signed in under; unknown in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requester_credential: Option<CredentialTag>,
     pub requested_at: Timestamp,
     pub reason: String,
     /// What the requester confirmed about unreachable members.

@@ -9,8 +9,8 @@ use galera::recover::attestation::AttestedState;
 use galera::recover::plan::{CheckCode, PlanDigest};
 
 use crate::action_fixture::{
-    R1, R2, action_id, adam, after, anna, approved, begin, done, executing, intend, intended,
-    later, observed, olga, other_plan, pending, person, plan, requested, requested_with,
+    EVERYBODY, R1, R2, action_id, adam, after, anna, approved, begin, done, executing, intend,
+    intended, later, observed, olga, other_plan, pending, person, plan, requested, requested_with,
 };
 use crate::fixture::{FakeStatusRows, NOW, RecoveryFixture, at, id, position};
 
@@ -153,6 +153,7 @@ fn i19_only_operators_request_and_only_approvers_approve() {
             replica: &R1,
             fence: 1,
             plan: &plan,
+            accounts: &EVERYBODY,
             recovery_pause: None,
         };
         let may = after(&approved(), &execute, 11).is_ok();
@@ -373,7 +374,7 @@ fn final_states_refuse_everything() {
                 replica: &R2,
                 fence: 99,
             },
-            intend(&plan.digest, 7),
+            intend(&plan, 7),
             observed(
                 7,
                 galera::recover::action::ObservedOutcome::Proven(String::new()),

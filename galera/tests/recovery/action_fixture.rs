@@ -3,12 +3,12 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use galera::access::Role;
+use galera::access::{CredentialTag, Role};
 use galera::recover::action::{
     Action, ActionEvent, ActionLimits, ActionRefusal, ActionRequest, Actor, BreakGlassRequest,
-    ObservedOutcome, StepResult, request_action, step,
+    CurrentAccount, CurrentAccounts, ObservedOutcome, StepResult, request_action, step,
 };
-use galera::recover::plan::{CheckCode, Plan, PlanDigest};
+use galera::recover::plan::{CheckCode, Plan};
 use galera::{ActionId, ReplicaId, Timestamp};
 
 use crate::fixture::{NOW, RecoveryFixture, at};
@@ -24,8 +24,23 @@ pub(crate) fn person(name: &str, roles: &[Role]) -> Actor {
     Actor {
         name: name.to_owned(),
         roles: roles.to_vec(),
+        credential: CredentialTag::new(format!("password of {name}")),
     }
 }
+
+/// The accounts of `people`, unchanged since they signed in.
+pub(crate) fn accounts(people: &[Actor]) -> CurrentAccounts {
+    let mut accounts = CurrentAccounts::default();
+    for actor in people {
+        let (roles, credential) = (actor.roles.clone(), actor.credential.clone());
+        accounts.insert(&actor.name, CurrentAccount { roles, credential });
+    }
+    accounts
+}
+
+/// Everybody who takes part in these tests.
+pub(crate) static EVERYBODY: LazyLock<CurrentAccounts> =
+    LazyLock::new(|| accounts(&[olga(), adam(), anna()]));
 
 pub(crate) fn olga() -> Actor {
     person("olga", &[Role::Operator])
@@ -117,15 +132,17 @@ pub(crate) fn begin<'a>(plan: &'a Plan, fence: i64) -> ActionEvent<'a> {
         replica: &R1,
         fence,
         plan,
+        accounts: &EVERYBODY,
         recovery_pause: None,
     }
 }
 
-pub(crate) fn intend(digest: &PlanDigest, fence: i64) -> ActionEvent<'_> {
+pub(crate) fn intend(plan: &Plan, fence: i64) -> ActionEvent<'_> {
     ActionEvent::Intend {
         fence,
         step: 0,
-        digest,
+        plan,
+        accounts: &EVERYBODY,
         recovery_pause: None,
     }
 }
@@ -150,7 +167,7 @@ pub(crate) fn executing() -> Action {
 }
 
 pub(crate) fn intended() -> Action {
-    after(&executing(), &intend(&plan().digest, 7), 21).unwrap()
+    after(&executing(), &intend(&plan(), 7), 21).unwrap()
 }
 
 pub(crate) fn done() -> Action {

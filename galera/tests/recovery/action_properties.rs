@@ -12,7 +12,7 @@ use galera::recover::plan::Plan;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::action_fixture::{R1, R2, olga, other_plan, person, plan, requested};
+use crate::action_fixture::{R1, R2, accounts, olga, other_plan, person, plan, requested};
 use crate::fixture::{NOW, at};
 
 /// The requested plan, and another one.
@@ -66,6 +66,7 @@ fn apply(
     seconds: u64,
 ) -> Result<Action, galera::recover::action::ActionRefusal> {
     let people = people();
+    let accounts = accounts(&people);
     let (same, other) = &*PLANS;
     let digest = |is_same: bool| {
         if is_same { &same.digest } else { &other.digest }
@@ -103,6 +104,7 @@ fn apply(
             replica: &R1,
             fence,
             plan: if is_same { same } else { other },
+            accounts: &accounts,
             recovery_pause: None,
         },
         GeneratedEvent::TakeOver(fence) => ActionEvent::TakeOver {
@@ -112,7 +114,8 @@ fn apply(
         GeneratedEvent::Intend(fence, is_same) => ActionEvent::Intend {
             fence,
             step: 0,
-            digest: digest(is_same),
+            plan: if is_same { same } else { other },
+            accounts: &accounts,
             recovery_pause: None,
         },
         GeneratedEvent::Answer(fence, kind) => ActionEvent::Answered {

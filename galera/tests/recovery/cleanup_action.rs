@@ -3,7 +3,7 @@
 use galera::recover::action::{Action, ActionEvent, ActionLimits};
 use galera::recover::plan::{Plan, PlanStep};
 
-use crate::action_fixture::{adam, after, begin, olga, plan, requested};
+use crate::action_fixture::{EVERYBODY, adam, after, begin, olga, plan, requested};
 
 fn two_steps() -> Plan {
     let mut plan = plan();
@@ -34,7 +34,8 @@ pub(crate) fn cleanup_intend(action: &Action, step: usize) -> ActionEvent<'_> {
     ActionEvent::Intend {
         fence: 7,
         step,
-        digest: &action.plan.digest,
+        plan: &action.plan,
+        accounts: &EVERYBODY,
         recovery_pause: None,
     }
 }

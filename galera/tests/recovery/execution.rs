@@ -4,11 +4,10 @@ use galera::recover::action::{
     Action, ActionEvent, ActionState, NextStep, ObservedOutcome, RecoveryPause, StepResult,
     StepState,
 };
-use galera::recover::plan::PlanDigest;
 
 use crate::action_fixture::{
-    R1, R2, after, answered, approved, begin, done, executing, intend, intended, later, observed,
-    other_plan, pending, plan,
+    EVERYBODY, R1, R2, after, answered, approved, begin, done, executing, intend, intended, later,
+    observed, other_plan, pending, plan,
 };
 use crate::cleanup_action::{cleanup_executing, cleanup_intend};
 use crate::fixture::at;
@@ -80,6 +79,7 @@ fn nothing_executes_before_approval_or_while_recovery_is_off() {
         replica: &R1,
         fence: 7,
         plan: &plan,
+        accounts: &EVERYBODY,
         recovery_pause: Some(&off),
     };
     assert_eq!(
@@ -89,7 +89,8 @@ fn nothing_executes_before_approval_or_while_recovery_is_off() {
     let intend = ActionEvent::Intend {
         fence: 7,
         step: 0,
-        digest: &plan.digest,
+        plan: &plan,
+        accounts: &EVERYBODY,
         recovery_pause: Some(&off),
     };
     assert_eq!(
@@ -103,7 +104,7 @@ fn i16_another_digest_supersedes_and_does_nothing() {
     let action = after(&approved(), &begin(&other_plan(), 7), 20).unwrap();
     assert_eq!(action.state, ActionState::Superseded);
     assert!(!action.may_have_acted());
-    let late = after(&executing(), &intend(&other_plan().digest, 7), 21).unwrap();
+    let late = after(&executing(), &intend(&other_plan(), 7), 21).unwrap();
     assert_eq!(
         late.state,
         ActionState::Superseded,
@@ -114,10 +115,10 @@ fn i16_another_digest_supersedes_and_does_nothing() {
 
 #[test]
 fn i17_a_step_is_never_intended_twice() {
-    let digest = plan().digest;
+    let plan = plan();
     for action in [intended(), done()] {
         assert_eq!(
-            after(&action, &intend(&digest, 7), 23).unwrap_err().code(),
+            after(&action, &intend(&plan, 7), 23).unwrap_err().code(),
             "already_intended"
         );
         let taken = after(
@@ -131,7 +132,7 @@ fn i17_a_step_is_never_intended_twice() {
         .unwrap();
         assert_eq!(taken.next_step(), Some(NextStep::Observe));
         assert_eq!(
-            after(&taken, &intend(&digest, 9), 41).unwrap_err().code(),
+            after(&taken, &intend(&plan, 9), 41).unwrap_err().code(),
             "already_intended"
         );
     }
@@ -156,9 +157,7 @@ fn i17_only_a_newer_lock_takes_over_and_the_old_one_is_fenced() {
     )
     .unwrap();
     assert_eq!(
-        after(&taken, &intend(&plan().digest, 7), 31)
-            .unwrap_err()
-            .code(),
+        after(&taken, &intend(&plan(), 7), 31).unwrap_err().code(),
         "fenced"
     );
     assert_eq!(
@@ -172,15 +171,14 @@ fn i17_only_a_newer_lock_takes_over_and_the_old_one_is_fenced() {
         Some(NextStep::Execute(0)),
         "nothing was intended: the successor may do it"
     );
-    assert!(after(&taken, &intend(&plan().digest, 9), 31).is_ok());
+    assert!(after(&taken, &intend(&plan(), 9), 31).is_ok());
 }
 
 /// An executor may crash at any of these; its successor ends the action without a second attempt.
 #[test]
 fn i17_a_successor_finishes_from_every_step() {
-    let refused = |action: &Action| {
-        after(action, &intend(&plan().digest, 9), 41).map_err(|refusal| refusal.code())
-    };
+    let refused =
+        |action: &Action| after(action, &intend(&plan(), 9), 41).map_err(|refusal| refusal.code());
     let unknown = after(
         &intended(),
         &answered(7, StepResult::Unknown("no answer in 3 s".to_owned())),
@@ -281,7 +279,7 @@ fn i17_a_statement_that_may_still_arrive_keeps_the_action_open() {
         "an answered statement is no longer under way"
     );
     // Intended just before the deadline.
-    let late = after(&executing(), &intend(&plan().digest, 7), 79).unwrap();
+    let late = after(&executing(), &intend(&plan(), 7), 79).unwrap();
     assert_eq!(
         after(&late, &ActionEvent::Tick, 80).unwrap_err().code(),
         "too_early"
@@ -295,7 +293,7 @@ fn i17_a_statement_that_may_still_arrive_keeps_the_action_open() {
 #[test]
 fn nothing_begins_after_the_deadline() {
     assert_eq!(
-        after(&executing(), &intend(&plan().digest, 7), 80)
+        after(&executing(), &intend(&plan(), 7), 80)
             .unwrap_err()
             .code(),
         "action_expired"
@@ -361,11 +359,15 @@ fn several_steps_go_in_order_and_stop_at_a_refusal() {
         "wrong_state",
         "one step is missing"
     );
-    // What is left of the plan has another digest; the second step compares its own key.
+    // What is left of the plan has another digest, but still has this step.
+    let mut left = first.plan.clone();
+    left.steps.remove(0);
+    left.digest = left.computed_digest();
     let rest = ActionEvent::Intend {
         fence: 7,
         step: 1,
-        digest: &PlanDigest::new("another"),
+        plan: &left,
+        accounts: &EVERYBODY,
         recovery_pause: None,
     };
     let second = after(&first, &rest, 23).unwrap();

@@ -7,6 +7,7 @@ mod action_fixture;
 #[cfg(test)]
 mod action_properties;
 #[cfg(test)]
+mod authority;
 mod cleanup;
 #[cfg(test)]
 mod cleanup_action;

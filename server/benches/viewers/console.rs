@@ -8,6 +8,7 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::routing::any;
 use console_core::clock::now;
 use console_core::session::{Principal, SessionGuard};
+use galera::access::CredentialTag;
 use galera_console::live::{self, LiveSources};
 use monitor::{Monitor, ViewPublisher};
 use tokio::sync::watch;
@@ -32,6 +33,7 @@ pub(crate) async fn serve() {
         principal: Principal {
             username: "bench".into(),
             roles: Vec::new(),
+            credential: CredentialTag::new("c1"),
         },
         ended,
         expires_at: now().plus(Duration::from_secs(3600)),

@@ -5,6 +5,7 @@ use futures::future::BoxFuture;
 use galera::judge::known_positions::KnownPositions;
 use galera::observe::observation::Evidence;
 use galera::recover::action::StepResult;
+use galera::recover::bootstrap::StatementDialect;
 use galera::recover::cleanup::RegistryReading;
 use galera::{ClusterName, NodeId};
 use monitor::Monitor;
@@ -26,8 +27,8 @@ pub struct ClusterEvidence {
 
 /// An open connection over which nothing has been sent yet.
 pub trait StatementChannel: Send {
-    /// Sends `statement` once.
-    fn send(self: Box<Self>, statement: String) -> BoxFuture<'static, StepResult>;
+    /// Sends the bootstrap statement of `dialect` once; nothing else can be sent.
+    fn send(self: Box<Self>, dialect: StatementDialect) -> BoxFuture<'static, StepResult>;
 }
 
 /// Reads clusters and opens connections to their nodes.
@@ -111,9 +112,9 @@ impl MonitorClusterAccess {
 struct SqlChannel(StatementConnection);
 
 impl StatementChannel for SqlChannel {
-    fn send(self: Box<Self>, statement: String) -> BoxFuture<'static, StepResult> {
+    fn send(self: Box<Self>, dialect: StatementDialect) -> BoxFuture<'static, StepResult> {
         Box::pin(async move {
-            match self.0.send(&statement).await {
+            match self.0.send(dialect.bootstrap_statement()).await {
                 StatementOutcome::Accepted => StepResult::Done("OK".to_owned()),
                 StatementOutcome::Refused(reason) => StepResult::Refused(reason),
                 StatementOutcome::Unknown(reason) => StepResult::Unknown(reason),

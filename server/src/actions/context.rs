@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use accounts::AccountReader;
 use console_core::audit::AuditTrail;
 use console_core::keyspace::ActionKeys;
 use console_core::tasks::Tasks;
@@ -26,6 +27,8 @@ pub(super) struct ActionContext {
     pub(super) store: ActionStore,
     pub(super) cache: ActionCache,
     pub(super) trail: AuditTrail,
+    /// Who requested and approved an action is looked at again before it is executed (I41).
+    pub(super) people: AccountReader,
     pub(super) clusters: Arc<dyn ClusterAccess>,
     pub(super) settings: ActionSettings,
     pub(super) tracker: TaskTracker,
@@ -48,6 +51,7 @@ impl ActionContext {
         Self {
             store: ActionStore::new(registry.clone(), keys.clone(), trail.clone()),
             cache: ActionCache::new(keys.clone()),
+            people: AccountReader::new(registry.clone(), &settings.state_prefix),
             trail,
             registry,
             keys,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use console_core::clock::now;
 use galera::recover::action::{Action, ActionEvent, ActionRefusal, step};
-use galera::recover::plan::PlanDigest;
+use galera::recover::plan::Plan;
 use registry::{Precondition, RegistryEntry, WriteOp};
 use tokio::time::Instant;
 
@@ -53,8 +53,8 @@ pub(super) struct Executor {
     pub(super) context: Arc<ActionContext>,
     pub(super) lock: ClusterLock,
     pub(super) stored: VersionedAction,
-    /// The digest of the latest plan, and when it was computed.
-    pub(super) fresh_plan: Option<(PlanDigest, Instant)>,
+    /// The plan from which this executor takes every step: computed here, and when.
+    pub(super) computed: Option<(Plan, Instant)>,
     /// Index of the step that this executor has sent or may have sent.
     pub(super) sent_step: Option<usize>,
     /// The registry before the first key was removed.

@@ -41,10 +41,28 @@ impl Executor {
                 }
                 PlanComparison::ShortObservation => return Err(ActionError::NotWatchedLongEnough),
                 _ => {
-                    self.fresh_plan = Some((plan.digest.clone(), Instant::now()));
+                    self.computed = Some((plan.clone(), Instant::now()));
                     return Ok((inputs, plan));
                 }
             }
+        }
+    }
+
+    /// The plan of what is left of an action that another executor began, once it contains step `index`. What the earlier
+    /// steps changed is first observed for a while, so until then, or the deadline, it is computed again.
+    pub(super) async fn plan_of_rest(
+        &mut self,
+        index: usize,
+    ) -> Result<(PlanningInputs, Plan), ActionError> {
+        let step = self.stored.action.plan.steps.get(index).cloned();
+        loop {
+            let (inputs, plan) = self.replan().await?;
+            let contained = step.as_ref().is_some_and(|step| plan.steps.contains(step));
+            if contained || self.time_left() <= RETRY_INTERVAL {
+                return Ok((inputs, plan));
+            }
+            self.computed = None;
+            sleep(RETRY_INTERVAL).await;
         }
     }
 

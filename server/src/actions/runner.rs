@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use console_core::clock::now;
 use galera::ActionId;
-use galera::recover::action::{Action, ActionEvent, ActionRefusal, ActionState, Actor, step};
+use galera::recover::action::{Action, ActionEvent, ActionState, Actor, step};
 use tokio::time::sleep;
 
 use super::ActionError;
 use super::context::ActionContext;
 use super::executor::{ApplyOutcome, Executor, ExecutorError};
 use super::lock::ClusterLock;
-use super::switches::RecoverySwitches;
 
 /// Pause before a retry while the lock is still held.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
@@ -114,7 +113,7 @@ impl Executor {
     ) -> Result<Self, ExecutorError> {
         let seen = context.store.get(id).await?;
         let seen = seen.ok_or_else(|| ActionError::UnknownAction(id.to_string()))?;
-        check_can_begin(context, &seen.action, by)?;
+        check_can_begin(context, &seen.action, by).await?;
         let cluster = seen.action.cluster.clone();
         let settings = &context.settings;
         let lock = ClusterLock::acquire(
@@ -129,7 +128,7 @@ impl Executor {
             context: Arc::clone(context),
             lock,
             stored: seen,
-            fresh_plan: None,
+            computed: None,
             sent_step: None,
             keys_before: None,
         };
@@ -157,6 +156,7 @@ impl Executor {
             };
         }
         let (inputs, plan) = self.replan().await?;
+        let people = self.read_people().await?;
         self.keys_before = inputs.cluster.readings.last().cloned();
         let cluster = self.stored.action.cluster.clone();
         let begin = ActionEvent::Begin {
@@ -164,9 +164,10 @@ impl Executor {
             replica: &replica,
             fence,
             plan: &plan,
+            accounts: &people.accounts,
             recovery_pause: inputs.switches.off_for(&cluster),
         };
-        let guards = RecoverySwitches::guards(&self.context.keys, &cluster);
+        let guards = self.guards(people.unchanged);
         match self.apply_guarded(&[begin], &guards).await? {
             ApplyOutcome::Written => Ok(()),
             _ => Err(ActionError::Contended.into()),
@@ -223,20 +224,24 @@ impl Executor {
 }
 
 /// Refuses early what the state machine would refuse, before the lock is taken or any node is probed.
-fn check_can_begin(
+async fn check_can_begin(
     context: &ActionContext,
     action: &Action,
     by: Option<&Actor>,
-) -> Result<(), ActionRefusal> {
+) -> Result<(), ExecutorError> {
     if action.state == ActionState::Executing && by.is_none() {
         return Ok(());
     }
+    let people = context.people.read(action.people()).await;
+    let people = people.map_err(ActionError::from)?;
     let begin = ActionEvent::Begin {
         by,
         replica: &context.settings.replica,
         fence: i64::MAX,
         plan: &action.plan,
+        accounts: &people.accounts,
         recovery_pause: None,
     };
-    step(action, &begin, &context.limits(action), now()).map(drop)
+    step(action, &begin, &context.limits(action), now())?;
+    Ok(())
 }

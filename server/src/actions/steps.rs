@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
+use accounts::AccountReading;
 use console_core::clock::now;
 use galera::NodeId;
-use galera::observe::registration::{BootstrapOrder, NodeField, ParsedKey};
+use galera::observe::registration::{BootstrapOrder, NodeField, ParsedKey, RegistryKeys};
 use galera::recover::action::{
     ActionEvent, NextStep, STATEMENT_WAIT_TIMEOUT, StepResult, StepState,
 };
-use galera::recover::bootstrap;
-use galera::recover::plan::{PlanDigest, PlanStep};
+use galera::recover::allow_list::{PermittedStep, permitted_step};
+use galera::recover::bootstrap::StatementDialect;
+use galera::recover::plan::Plan;
 use registry::{Precondition, WriteOp};
 use tokio::time::{Instant, sleep};
 
 use super::ActionError;
 use super::cluster_access::StatementChannel;
-use super::context::is_order;
 use super::executor::{ApplyOutcome, Executor, ExecutorError};
 use super::switches::RecoverySwitches;
 
@@ -36,19 +37,24 @@ impl Executor {
                 self.apply_event(ActionEvent::Tick).await?;
             }
             Some(NextStep::Execute(index)) => {
-                match self.stored.action.plan.steps.get(index).cloned() {
-                    Some(PlanStep::Statement { node, statement }) => {
-                        self.execute_statement(index, &node, statement).await?;
+                let plan = self.computed_plan(index).await?;
+                match self.permitted(&plan, index) {
+                    Ok(PermittedStep::Statement { node, dialect }) => {
+                        self.execute_statement(index, &node, dialect).await?;
                     }
-                    Some(PlanStep::Key {
-                        key,
-                        mod_revision,
-                        value,
-                    }) => {
-                        self.execute_key_write(index, key, mod_revision, value)
-                            .await?
+                    Ok(PermittedStep::Order { key, order }) => {
+                        let write = self.order_write(&key, order).await?;
+                        let absent = Precondition::Absent(key.clone().into_bytes());
+                        self.execute_key_write(index, &key, absent, write).await?;
                     }
-                    None => return Err(ActionError::Contended.into()),
+                    Ok(PermittedStep::Delete { key, mod_revision }) => {
+                        let write = WriteOp::delete(key.as_str());
+                        let unchanged =
+                            Precondition::Unchanged(key.clone().into_bytes(), mod_revision);
+                        self.execute_key_write(index, &key, unchanged, write)
+                            .await?;
+                    }
+                    Err(reason) => self.refuse_step(index, &plan, reason).await?,
                 }
             }
             Some(NextStep::Observe) => {
@@ -77,7 +83,7 @@ impl Executor {
             return Ok(false);
         };
         // An earlier executor of this replica may have sent it before it lost its lock.
-        let began_here = self.fresh_plan.is_some();
+        let began_here = self.computed.is_some();
         if self.sent_step == Some(index) || !began_here {
             return Ok(false);
         }
@@ -88,28 +94,88 @@ impl Executor {
         Ok(true)
     }
 
-    /// The digest of a plan that is at most [`PLAN_MAX_AGE`] old.
-    async fn current_digest(&mut self) -> Result<PlanDigest, ExecutorError> {
-        if let Some((digest, at)) = &self.fresh_plan
-            && at.elapsed() < PLAN_MAX_AGE
+    /// The plan that step `index` is taken from. Before the first step it is at most [`PLAN_MAX_AGE`] old; for a later one it
+    /// is the plan that this executor began with, or after a takeover the plan of what is left.
+    async fn computed_plan(&mut self, index: usize) -> Result<Plan, ExecutorError> {
+        let acted = self.stored.action.may_have_acted();
+        if let Some((plan, at)) = &self.computed
+            && (acted || at.elapsed() < PLAN_MAX_AGE)
         {
-            return Ok(digest.clone());
+            return Ok(plan.clone());
         }
-        let (inputs, plan) = self.replan().await?;
+        let (inputs, plan) = match acted {
+            false => self.replan().await?,
+            true => self.plan_of_rest(index).await?,
+        };
         if self.keys_before.is_none() {
             self.keys_before = inputs.cluster.readings.last().cloned();
         }
-        Ok(plan.digest)
+        Ok(plan)
     }
 
-    /// Opens a connection and returns it with the digest of a plan that is still fresh afterwards.
+    /// The step at `index` of the record, if `plan` contains it and it may be executed.
+    fn permitted(&self, plan: &Plan, index: usize) -> Result<PermittedStep, String> {
+        let action = &self.stored.action;
+        let settings = &self.context.settings;
+        let stored = action.plan.steps.get(index);
+        let position = plan.steps.iter().position(|step| Some(step) == stored);
+        let Some(position) = position else {
+            return Err("the record's step is not a step of the plan computed now".to_owned());
+        };
+        let keys = RegistryKeys::new(&settings.registry_prefix);
+        let port = settings.plan.fold.default_port;
+        permitted_step(plan, position, &action.id, &keys, port).map_err(|error| error.to_string())
+    }
+
+    /// Ends the action without executing step `index`.
+    async fn refuse_step(
+        &mut self,
+        index: usize,
+        plan: &Plan,
+        reason: String,
+    ) -> Result<(), ExecutorError> {
+        let people = self.read_people().await?;
+        let fence = self.lock.fence;
+        let intend = ActionEvent::Intend {
+            fence,
+            step: index,
+            plan,
+            accounts: &people.accounts,
+            recovery_pause: None,
+        };
+        let refused = ActionEvent::Answered {
+            fence,
+            step: index,
+            result: StepResult::Refused(reason),
+        };
+        let guards = self.guards(people.unchanged);
+        self.apply_guarded(&[intend, refused], &guards).await?;
+        Ok(())
+    }
+
+    /// The accounts of the requester and the approvers, as of now.
+    pub(super) async fn read_people(&self) -> Result<AccountReading, ActionError> {
+        let people = self.stored.action.people();
+        Ok(self.context.people.read(people).await?)
+    }
+
+    /// The preconditions of a beginning or an intention: recovery is not paused, and `unchanged` holds.
+    pub(super) fn guards(&self, unchanged: Vec<Precondition>) -> Vec<Precondition> {
+        let cluster = &self.stored.action.cluster;
+        let mut guards = RecoverySwitches::guards(&self.context.keys, cluster);
+        guards.extend(unchanged);
+        guards
+    }
+
+    /// Opens a connection and returns it with a plan that is still fresh afterwards.
     async fn fresh_plan_and_channel(
         &mut self,
+        index: usize,
         node: &NodeId,
-    ) -> Result<(PlanDigest, Result<Box<dyn StatementChannel>, String>), ExecutorError> {
+    ) -> Result<(Plan, Result<Box<dyn StatementChannel>, String>), ExecutorError> {
         let mut attempt = 1;
         loop {
-            let digest = self.current_digest().await?;
+            let plan = self.computed_plan(index).await?;
             let action = &self.stored.action;
             let channel = self
                 .context
@@ -117,11 +183,11 @@ impl Executor {
                 .open_channel(&action.cluster, node)
                 .await;
             let fresh = self
-                .fresh_plan
+                .computed
                 .as_ref()
                 .is_some_and(|(_, at)| at.elapsed() < PLAN_MAX_AGE);
             if fresh || channel.is_err() || attempt >= ATTEMPTS {
-                return Ok((digest, channel));
+                return Ok((plan, channel));
             }
             attempt += 1;
         }
@@ -132,17 +198,19 @@ impl Executor {
         &mut self,
         index: usize,
         node: &NodeId,
-        statement: String,
+        dialect: StatementDialect,
     ) -> Result<(), ExecutorError> {
-        let (digest, channel) = self.fresh_plan_and_channel(node).await?;
+        let (plan, channel) = self.fresh_plan_and_channel(index, node).await?;
+        let people = self.read_people().await?;
         let fence = self.lock.fence;
         let intend = ActionEvent::Intend {
             fence,
             step: index,
-            digest: &digest,
+            plan: &plan,
+            accounts: &people.accounts,
             recovery_pause: None,
         };
-        let guards = RecoverySwitches::guards(&self.context.keys, &self.stored.action.cluster);
+        let guards = self.guards(people.unchanged);
         let channel = match channel {
             Ok(channel) => channel,
             Err(reason) => {
@@ -160,8 +228,7 @@ impl Executor {
         match self.apply_guarded(&[intend], &guards).await? {
             ApplyOutcome::Written => {}
             ApplyOutcome::Overtaken => return Ok(()),
-            // Only the recovery switches are compared here.
-            ApplyOutcome::KeyChanged(_) => return self.wait_while_switched_off().await,
+            ApplyOutcome::KeyChanged(_) => return self.wait_for_guards().await,
         }
         if self.stored.action.next_step() != Some(NextStep::Observe) {
             return Ok(());
@@ -170,13 +237,14 @@ impl Executor {
             StepResult::Refused("nothing was sent: writing the intention took too long".to_owned())
         } else {
             self.sent_step = Some(index);
-            channel.send(statement).await
+            channel.send(dialect).await
         };
         self.record_answer(index, result).await
     }
 
-    /// Recovery was paused between plan and intention: waits until it is resumed or the deadline passes.
-    async fn wait_while_switched_off(&mut self) -> Result<(), ExecutorError> {
+    /// Recovery was paused or an account changed between reading and intention: waits until the next attempt, which reads
+    /// both again, or the deadline.
+    async fn wait_for_guards(&mut self) -> Result<(), ExecutorError> {
         sleep(RETRY_DELAY).await;
         match self.apply_event(ActionEvent::Tick).await {
             Err(ExecutorError::Refused(_)) => Ok(()),
@@ -217,32 +285,29 @@ impl Executor {
         state.is_some_and(|state| !matches!(state, StepState::Waiting | StepState::Intended))
     }
 
-    /// Writes a registry key if it is unchanged, in one transaction with the action's record.
+    /// Does `write` to `key` under `guard`, in one transaction with the action's record.
     async fn execute_key_write(
         &mut self,
         index: usize,
-        key: String,
-        mod_revision: i64,
-        value: Option<String>,
+        key: &str,
+        guard: Precondition,
+        write: WriteOp,
     ) -> Result<(), ExecutorError> {
-        let digest = if self.stored.action.may_have_acted() {
-            self.stored.action.plan.digest.clone()
-        } else {
-            self.current_digest().await?
-        };
+        let plan = self.computed_plan(index).await?;
+        let people = self.read_people().await?;
         let fence = self.lock.fence;
-        let write = self.key_write(&key, value).await?;
-        let guard = match mod_revision {
-            0 => Precondition::Absent(key.clone().into_bytes()),
-            seen => Precondition::Unchanged(key.clone().into_bytes(), seen),
+        let mod_revision = match &guard {
+            Precondition::Unchanged(_, revision) => *revision,
+            _ => 0,
         };
-        let mut guards = RecoverySwitches::guards(&self.context.keys, &self.stored.action.cluster);
-        let switches = guards.clone();
+        let common = self.guards(people.unchanged);
+        let mut guards = common.clone();
         guards.push(guard);
         let intend = || ActionEvent::Intend {
             fence,
             step: index,
-            digest: &digest,
+            plan: &plan,
+            accounts: &people.accounts,
             recovery_pause: None,
         };
         let answered = |result: StepResult| ActionEvent::Answered {
@@ -250,9 +315,9 @@ impl Executor {
             step: index,
             result,
         };
-        // If the plan has changed, the intention supersedes the action, and nothing else may be written with it.
+        // If the intention ends the action, nothing else may be written with it.
         if !self.would_act(&intend())? {
-            self.apply_guarded(&[intend()], &switches).await?;
+            self.apply_guarded(&[intend()], &common).await?;
             return Ok(());
         }
         let done = answered(StepResult::Done(format!(
@@ -264,14 +329,14 @@ impl Executor {
                 let changed = current.iter().find(|entry| entry.key == key.as_bytes());
                 let revision = changed.map_or(0, |entry| entry.mod_revision);
                 if revision == mod_revision {
-                    return self.wait_while_switched_off().await;
+                    return self.wait_for_guards().await;
                 }
                 let reason = match changed {
                     Some(_) => format!("{key} was changed concurrently (revision {revision})"),
                     None => format!("{key} no longer exists"),
                 };
                 let refused = answered(StepResult::Refused(reason));
-                self.apply_guarded(&[intend(), refused], &switches).await?;
+                self.apply_guarded(&[intend(), refused], &common).await?;
                 Ok(())
             }
         }
@@ -284,32 +349,28 @@ impl Executor {
         Ok(!next.state.is_final())
     }
 
-    /// The write of a key. A bootstrap order gets a lease that ends at the action's deadline.
-    async fn key_write(&self, key: &str, value: Option<String>) -> Result<WriteOp, ExecutorError> {
-        let Some(value) = value else {
-            return Ok(WriteOp::delete(key));
-        };
+    /// The write of an order, under a lease that ends at the action's deadline.
+    async fn order_write(
+        &self,
+        key: &str,
+        order: BootstrapOrder,
+    ) -> Result<WriteOp, ExecutorError> {
         let action = &self.stored.action;
-        if !is_order(action) {
-            return Ok(WriteOp::put(key, value, None));
-        }
         let left = action
             .execution
             .as_ref()
             .map_or(Duration::ZERO, |execution| now().age(execution.deadline));
         let granted = self.context.registry.grant_without_keep_alive(left).await;
         let lease = granted.map_err(ActionError::from)?;
-        let value = bootstrap::order(&action.plan, &action.id).map_or(value, |order| {
-            let node = self.registered_name(&order.node);
-            BootstrapOrder { node, ..order }.to_value()
-        });
+        let node = self.registered_name(&order.node);
+        let value = BootstrapOrder { node, ..order }.to_value();
         Ok(WriteOp::put(key, value, Some(lease)))
     }
 
     /// The node's own id in the registry: plans omit the console's default port, which the node's agent may not.
     fn registered_name(&self, node: &NodeId) -> NodeId {
         let settings = &self.context.settings;
-        let keys = galera::observe::registration::RegistryKeys::new(&settings.registry_prefix);
+        let keys = RegistryKeys::new(&settings.registry_prefix);
         let spellings = self.keys_before.iter().flat_map(|reading| &reading.keys);
         spellings
             .filter_map(|raw| match keys.parse(&raw.key) {

@@ -99,6 +99,7 @@ impl CurrentSession {
         Ok(Actor {
             name: principal.username.to_string(),
             roles: principal.roles.clone(),
+            credential: principal.credential.clone(),
         })
     }
 }

@@ -9,6 +9,7 @@ use console_core::clock::now;
 use console_core::session::Principal;
 use futures::{SinkExt, StreamExt};
 use galera::Timestamp;
+use galera::access::CredentialTag;
 use galera::judge::cluster::{FoldSettings, fold};
 use galera::observe::observation::Evidence;
 use galera::publish::api::LiveMessage;
@@ -61,6 +62,7 @@ impl LiveFixture {
             principal: Principal {
                 username: "ann".into(),
                 roles: Vec::new(),
+                credential: CredentialTag::new("c1"),
             },
             ended,
             expires_at,

@@ -11,6 +11,7 @@ use galera::judge::known_positions::KnownPositions;
 use galera::observe::observation::{Evidence, ProbeError, ProbeErrorKind, SqlObservation};
 use galera::observe::wsrep::WsrepStatus;
 use galera::recover::action::StepResult;
+use galera::recover::bootstrap::StatementDialect;
 use galera::view::RegistryHealth;
 use galera::{ClusterName, NodeId, Timestamp};
 use galera_console::actions::{ClusterAccess, ClusterEvidence, StatementChannel};
@@ -331,7 +332,7 @@ impl Drop for FakeChannel {
 }
 
 impl StatementChannel for FakeChannel {
-    fn send(mut self: Box<Self>, _: String) -> BoxFuture<'static, StepResult> {
+    fn send(mut self: Box<Self>, _: StatementDialect) -> BoxFuture<'static, StepResult> {
         self.1 = true;
         Box::pin(async move {
             self.0.pass_crash_point(CrashPoint::BeforeSending).await;

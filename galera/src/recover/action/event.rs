@@ -1,7 +1,7 @@
 //! The events that drive an action.
 
-use super::RecoveryPause;
-use crate::access::Role;
+use super::{CurrentAccounts, RecoveryPause};
+use crate::access::{CredentialTag, Role};
 use crate::id::ReplicaId;
 use crate::recover::plan::{Plan, PlanDigest};
 
@@ -10,6 +10,8 @@ use crate::recover::plan::{Plan, PlanDigest};
 pub struct Actor {
     pub name: String,
     pub roles: Vec<Role>,
+    /// The credential that the account is signed in under.
+    pub credential: CredentialTag,
 }
 
 /// How the server or the registry answered a step.
@@ -63,6 +65,8 @@ pub enum ActionEvent<'a> {
         fence: i64,
         /// Computed just now.
         plan: &'a Plan,
+        /// The requester and the approvers, read just now.
+        accounts: &'a CurrentAccounts,
         recovery_pause: Option<&'a RecoveryPause>,
     },
     /// Another replica that holds the lock continues it.
@@ -76,8 +80,10 @@ pub enum ActionEvent<'a> {
         fence: i64,
         /// Index into the plan's steps.
         step: usize,
-        /// Digest of the plan computed just now; for the first step it must be the approved one.
-        digest: &'a PlanDigest,
+        /// Computed by this executor. For the first step it must be the approved one; later ones must still be steps of it.
+        plan: &'a Plan,
+        /// The requester and the approvers, read just now.
+        accounts: &'a CurrentAccounts,
         recovery_pause: Option<&'a RecoveryPause>,
     },
     /// The server or the registry answered a step.

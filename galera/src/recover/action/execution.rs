@@ -3,11 +3,11 @@
 use super::event::{ObservedOutcome, StepResult};
 use super::step::{add_journal_entry, end, wrong_state};
 use super::{
-    Action, ActionLimits, ActionRefusal, ActionState, Execution, NextStep, OBSERVATIONS_MAX,
-    RecoveryPause, SEND_WINDOW, StepState,
+    Action, ActionLimits, ActionRefusal, ActionState, CurrentAccounts, Execution, NextStep,
+    OBSERVATIONS_MAX, RecoveryPause, SEND_WINDOW, StepState,
 };
 use crate::id::ReplicaId;
-use crate::recover::plan::{Plan, PlanDigest};
+use crate::recover::plan::Plan;
 use crate::timestamp::Timestamp;
 
 /// [`ActionEvent::Begin`](super::ActionEvent::Begin) with the account or replica that starts the action.
@@ -15,7 +15,23 @@ pub(super) struct Start<'a> {
     pub(super) by: &'a str,
     pub(super) replica: &'a ReplicaId,
     pub(super) fence: i64,
+    pub(super) basis: Basis<'a>,
+    pub(super) recovery_pause: Option<&'a RecoveryPause>,
+}
+
+/// What an execution rests on, computed and read just now.
+#[derive(Clone, Copy)]
+pub(super) struct Basis<'a> {
     pub(super) plan: &'a Plan,
+    pub(super) accounts: &'a CurrentAccounts,
+}
+
+/// [`ActionEvent::Intend`](super::ActionEvent::Intend).
+pub(super) struct Intention<'a> {
+    pub(super) fence: i64,
+    /// Index into the plan's steps.
+    pub(super) step: usize,
+    pub(super) basis: Basis<'a>,
     pub(super) recovery_pause: Option<&'a RecoveryPause>,
 }
 
@@ -29,8 +45,7 @@ pub(super) fn begin(
         return Err(wrong_state(action, "executing"));
     }
     ensure_recovery_enabled(start.recovery_pause)?;
-    if start.plan.digest != action.plan.digest {
-        supersede(action, start.replica, now);
+    if !check_basis(action, start.replica, start.basis, None, limits, now) {
         return Ok(());
     }
     action.state = ActionState::Executing;
@@ -45,6 +60,44 @@ pub(super) fn begin(
     let text = format!("started by {}", start.replica);
     add_journal_entry(action, now, start.by, &text);
     Ok(())
+}
+
+/// Whether the action may go on. If not, it has ended with the reason.
+fn check_basis(
+    action: &mut Action,
+    replica: &ReplicaId,
+    basis: Basis<'_>,
+    step: Option<usize>,
+    limits: &ActionLimits,
+    now: Timestamp,
+) -> bool {
+    let acted = action.may_have_acted();
+    if !acted && basis.plan.digest != action.plan.digest {
+        supersede(action, replica, now);
+        return false;
+    }
+    let (state, reason) = match action.lost_authority(basis.accounts, limits) {
+        Some(reason) if acted => (ActionState::Failed, reason),
+        Some(reason) => (ActionState::Cancelled, reason),
+        None => match action.differs_from(basis.plan, step) {
+            Some(reason) => (ActionState::Failed, reason),
+            None => return true,
+        },
+    };
+    let done = action
+        .steps
+        .iter()
+        .filter(|record| record.state == StepState::Done)
+        .count();
+    let outcome = match acted {
+        false => format!("nothing was done: {reason}"),
+        true => format!(
+            "stopped: {reason}; {done} of {} steps completed before it",
+            action.steps.len()
+        ),
+    };
+    end(action, state, replica.as_str(), &outcome, now);
+    false
 }
 
 fn supersede(action: &mut Action, replica: &ReplicaId, now: Timestamp) {
@@ -115,12 +168,11 @@ fn executing_replica(
 
 pub(super) fn intend(
     action: &mut Action,
-    fence: i64,
-    step: usize,
-    digest: &PlanDigest,
-    recovery_pause: Option<&RecoveryPause>,
+    intention: &Intention<'_>,
+    limits: &ActionLimits,
     now: Timestamp,
 ) -> Result<(), ActionRefusal> {
+    let Intention { fence, step, .. } = *intention;
     let replica = executing_replica(action, fence, "executing a step")?;
     let id = || action.id.clone();
     match action.steps.get(step).map(|record| record.state) {
@@ -138,10 +190,8 @@ pub(super) fn intend(
     {
         return Err(ActionRefusal::Expired { id: id() });
     }
-    ensure_recovery_enabled(recovery_pause)?;
-    // Later steps of a plan change what it was computed from; each of them compares its own key.
-    if !action.may_have_acted() && *digest != action.plan.digest {
-        supersede(action, &replica, now);
+    ensure_recovery_enabled(intention.recovery_pause)?;
+    if !check_basis(action, &replica, intention.basis, Some(step), limits, now) {
         return Ok(());
     }
     let record = &mut action.steps[step];

@@ -87,6 +87,7 @@ pub fn request_action(
             ActionState::Pending
         },
         requested_by: request.by.name.clone(),
+        requester_credential: Some(request.by.credential.clone()),
         requested_at: now,
         reason: reason.clone(),
         attestations: plan.attestations.clone(),
@@ -168,7 +169,7 @@ fn validate_override(
 
 /// Checks that cannot be overridden: a visible Primary, paused recovery, another open action, a false attestation, an
 /// unreadable registry, and for clean-up the conditions without which a container would found a new cluster.
-fn is_never_overridable(code: &CheckCode, status: CheckStatus) -> bool {
+pub(super) fn is_never_overridable(code: &CheckCode, status: CheckStatus) -> bool {
     let always = [
         CheckCode::REGISTRY_READABLE,
         CheckCode::RECOVERY_ENABLED,

@@ -44,6 +44,7 @@ pub fn step(
             replica,
             fence,
             plan,
+            accounts,
             recovery_pause,
         } => {
             if let Some(by) = by {
@@ -54,7 +55,7 @@ pub fn step(
                 by,
                 replica,
                 fence: *fence,
-                plan,
+                basis: execution::Basis { plan, accounts },
                 recovery_pause: *recovery_pause,
             };
             execution::begin(&mut next, &start, limits, now)?;
@@ -65,10 +66,17 @@ pub fn step(
         ActionEvent::Intend {
             fence,
             step,
-            digest,
+            plan,
+            accounts,
             recovery_pause,
         } => {
-            execution::intend(&mut next, *fence, *step, digest, *recovery_pause, now)?;
+            let intention = execution::Intention {
+                fence: *fence,
+                step: *step,
+                basis: execution::Basis { plan, accounts },
+                recovery_pause: *recovery_pause,
+            };
+            execution::intend(&mut next, &intention, limits, now)?;
         }
         ActionEvent::Answered {
             fence,
@@ -141,6 +149,7 @@ fn approve(
     );
     action.approvals.push(Approval {
         by: by.name.clone(),
+        credential: Some(by.credential.clone()),
         at: now,
         comment,
     });

@@ -12,6 +12,8 @@ pub enum StatementDialect {
 }
 
 impl StatementDialect {
+    pub const ALL: [Self; 2] = [Self::ProviderOptions, Self::ProviderPlugin];
+
     /// The dialect of a server, from its variables.
     #[must_use]
     pub fn of(status: &WsrepStatus) -> Self {

@@ -1,0 +1,65 @@
+//! Reads accounts from etcd for decisions that must not rest on a cache.
+
+use console_core::keyspace::AccountKeys;
+use galera::recover::action::{CurrentAccount, CurrentAccounts};
+use registry::{Precondition, Registry};
+
+use super::cache::parse_user;
+use super::records::{UserName, UserRecord};
+
+/// Reads accounts, linearizably.
+#[derive(Clone)]
+pub struct AccountReader {
+    registry: Registry,
+    keys: AccountKeys,
+}
+
+/// Accounts as of a reading, and what makes a transaction fail once they change.
+pub struct AccountReading {
+    pub accounts: CurrentAccounts,
+    pub unchanged: Vec<Precondition>,
+}
+
+impl AccountReader {
+    /// Reads the accounts under `state_prefix`.
+    #[must_use]
+    pub fn new(registry: Registry, state_prefix: &str) -> Self {
+        Self {
+            registry,
+            keys: AccountKeys::new(state_prefix),
+        }
+    }
+
+    /// Reads `names` now. A name that is invalid, or whose account is removed, disabled or unreadable, is missing in the
+    /// result.
+    ///
+    /// # Errors
+    /// When etcd does not answer.
+    pub async fn read(
+        &self,
+        names: impl Iterator<Item = &str>,
+    ) -> Result<AccountReading, registry::Error> {
+        let mut reading = AccountReading {
+            accounts: CurrentAccounts::default(),
+            unchanged: Vec::new(),
+        };
+        for name in names.filter_map(|name| name.parse::<UserName>().ok()) {
+            let key = self.keys.user(name.as_str());
+            let entry = self.registry.get(key.clone()).await?;
+            let revision = entry.as_ref().map(|entry| entry.mod_revision);
+            reading.unchanged.push(match revision {
+                Some(revision) => Precondition::Unchanged(key.into_bytes(), revision),
+                None => Precondition::Absent(key.into_bytes()),
+            });
+            let record: Option<UserRecord> = entry.as_ref().and_then(parse_user);
+            if let Some(record) = record.filter(|record| !record.disabled) {
+                let account = CurrentAccount {
+                    credential: record.credential_tag(),
+                    roles: record.roles,
+                };
+                reading.accounts.insert(name.as_str(), account);
+            }
+        }
+        Ok(reading)
+    }
+}

@@ -1,0 +1,120 @@
+//! What an executor may ever do: one function through which every step passes before it is executed.
+
+use crate::id::ActionId;
+use crate::id::NodeId;
+use crate::observe::registration::{BootstrapOrder, ClusterField, ParsedKey, RegistryKeys};
+use crate::recover::bootstrap::{self, StatementDialect};
+use crate::recover::plan::{ActionKind, Mechanism, Plan, PlanStep};
+
+/// A step that may be executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PermittedStep {
+    /// Send the bootstrap statement of this dialect to this node.
+    Statement {
+        node: NodeId,
+        dialect: StatementDialect,
+    },
+    /// Write this order, if the key does not exist.
+    Order { key: String, order: BootstrapOrder },
+    /// Delete a registration, if it still has this revision.
+    Delete { key: String, mod_revision: i64 },
+}
+
+/// A step that no plan of the console contains.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nothing was done: {0}")]
+pub struct StepNotPermitted(&'static str);
+
+/// The step at `index` of `plan`, which belongs to the action `id`.
+///
+/// Only three things are ever done: a constant statement is sent to the node that the plan names, an order for that node
+/// is written below the plan's cluster, or a key of a node that the plan removes is deleted. `default_port` is the port of
+/// nodes that are registered without one.
+///
+/// # Errors
+/// [`StepNotPermitted`] for anything else; the plan was not computed by this console.
+pub fn permitted_step(
+    plan: &Plan,
+    index: usize,
+    id: &ActionId,
+    keys: &RegistryKeys,
+    default_port: u16,
+) -> Result<PermittedStep, StepNotPermitted> {
+    let step = plan
+        .steps
+        .get(index)
+        .ok_or(StepNotPermitted("the plan has no such step"))?;
+    let target = plan
+        .target
+        .as_ref()
+        .ok_or(StepNotPermitted("the plan has no target"))?;
+    match (plan.kind, target.mechanism, step) {
+        (ActionKind::Bootstrap, Mechanism::Statement, PlanStep::Statement { node, statement }) => {
+            if plan.steps.len() != 1 || target.node.as_ref() != Some(node) {
+                return Err(StepNotPermitted(
+                    "the statement is not for the node that the plan names",
+                ));
+            }
+            let dialect = StatementDialect::ALL
+                .into_iter()
+                .find(|dialect| dialect.bootstrap_statement() == statement)
+                .ok_or(StepNotPermitted("it is not a bootstrap statement"))?;
+            Ok(PermittedStep::Statement {
+                node: node.clone(),
+                dialect,
+            })
+        }
+        (
+            ActionKind::Bootstrap,
+            Mechanism::Order,
+            PlanStep::Key {
+                key,
+                mod_revision: 0,
+                value: Some(_),
+            },
+        ) => {
+            let order = bootstrap::order(plan, id)
+                .filter(|order| plan.steps.len() == 1 && target.node.as_ref() == Some(&order.node))
+                .ok_or(StepNotPermitted(
+                    "the order is not for the node that the plan names",
+                ))?;
+            if *key != keys.cluster_key(&plan.cluster, ClusterField::Bootstrap) {
+                return Err(StepNotPermitted("the key is not the cluster's order"));
+            }
+            Ok(PermittedStep::Order {
+                key: key.clone(),
+                order,
+            })
+        }
+        (
+            ActionKind::Cleanup | ActionKind::Decommission,
+            Mechanism::Registry,
+            PlanStep::Key {
+                key,
+                mod_revision,
+                value: None,
+            },
+        ) if *mod_revision > 0 => {
+            let removable = match keys.parse(key.as_bytes()) {
+                ParsedKey::Node { cluster, node, .. } => {
+                    cluster == plan.cluster
+                        && target.removes.contains(&node.normalized(default_port))
+                }
+                ParsedKey::Cluster { cluster, .. } => {
+                    cluster == plan.cluster && plan.kind == ActionKind::Decommission
+                }
+                ParsedKey::Unknown { .. } => false,
+            };
+            if !removable {
+                return Err(StepNotPermitted(
+                    "the key is not a registration that the plan removes",
+                ));
+            }
+            Ok(PermittedStep::Delete {
+                key: key.clone(),
+                mod_revision: *mod_revision,
+            })
+        }
+        _ => Err(StepNotPermitted("no plan of this kind has such a step")),
+    }
+}
