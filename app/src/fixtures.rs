@@ -1,5 +1,7 @@
 //! Sample clusters in various states, for tests of the views.
 
+use galera::access::Role;
+use galera::publish::api::SessionView;
 use galera::view::{
     ClusterStatus, ClusterView, Component, NodeState, NodeView, ReasonCode, RegistryHealth,
     RegistryKeyView, RegistryView, SourceKind, SourceView, Verdict, VerdictReason, VerdictState,
@@ -12,6 +14,20 @@ pub(crate) const UUID: &str = "8f3c1c52-c7b1-11f0-9a3e-6f0d3a1b2c4d";
 /// The current time in all fixtures.
 pub(crate) fn fixed_now() -> Timestamp {
     Timestamp::from_unix_millis(1_795_420_800_000)
+}
+
+/// The session of `name`, which expires now.
+pub(crate) fn session(name: &str, roles: &[Role]) -> SessionView {
+    SessionView {
+        username: name.to_owned(),
+        roles: roles.to_vec(),
+        expires_at: fixed_now(),
+    }
+}
+
+/// `html` with a line for each tag that follows another, so that a snapshot of it changes by lines.
+pub(crate) fn by_lines(html: &str) -> String {
+    html.replace("><", ">\n<")
 }
 
 fn millis_before(millis: u64) -> Timestamp {

@@ -249,3 +249,6 @@ impl NotificationSender {
         recipients
     }
 }
+
+#[cfg(test)]
+mod tests;

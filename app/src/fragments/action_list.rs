@@ -116,3 +116,6 @@ fn outcome_cell(action: &Action, now: Timestamp) -> Content {
         _ => unknown().into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -160,3 +160,6 @@ fn entry_row(entry: &AuditEntry, now: Timestamp) -> El {
             el("ul").class("evidence").child(detail).child(hash),
         ))
 }
+
+#[cfg(test)]
+mod tests;

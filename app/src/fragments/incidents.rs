@@ -346,3 +346,6 @@ fn cluster_names(clusters: &[galera::ClusterName]) -> String {
     let names: Vec<&str> = clusters.iter().map(|cluster| cluster.as_str()).collect();
     names.join(", ")
 }
+
+#[cfg(test)]
+mod tests;

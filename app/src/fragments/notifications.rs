@@ -239,3 +239,6 @@ const fn notification_kind_label(kind: NotificationKind) -> &'static str {
         NotificationKind::Test => "tests",
     }
 }
+
+#[cfg(test)]
+mod tests;

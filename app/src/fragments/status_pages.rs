@@ -344,3 +344,6 @@ fn delete_section(view: &StatusPageView, path: &str, refusal: Option<&str>) -> E
         .child(el("h2").child("Delete"))
         .child(form)
 }
+
+#[cfg(test)]
+mod tests;

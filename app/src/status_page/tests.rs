@@ -1,7 +1,10 @@
 use galera::publish::status_pages::{
-    DayFigures, IncidentState, PublicIncident, PublicUpdate, UptimeFigures,
+    DayFigures, IncidentState, PublicAnnouncement, PublicIncident, PublicMaintenance, PublicUpdate,
+    UptimeFigures,
 };
 use galera::record::uptime::Date;
+use galera::view::NodeState;
+use insta::assert_snapshot;
 
 use super::*;
 
@@ -51,6 +54,78 @@ fn html(page: &PublicPage) -> String {
         listed: false,
     };
     page.html()
+}
+
+/// The same page with three days, so that a snapshot of it is short.
+fn short_page(state: PublicState) -> PublicPage {
+    let mut page = sample_page(state);
+    page.clusters[0].days.drain(..87);
+    page
+}
+
+fn by_lines(html: &str) -> String {
+    crate::fixtures::by_lines(html)
+}
+
+#[test]
+fn operational_page() {
+    assert_snapshot!(by_lines(&html(&short_page(PublicState::Operational))));
+}
+
+#[test]
+fn page_with_everything() {
+    let opened = at("2026-11-24T11:00:00Z");
+    let update = |state, text: &str| PublicUpdate {
+        at: opened,
+        state,
+        text: text.to_owned(),
+    };
+    let incident = |id: &str, state, resolved_at| PublicIncident {
+        id: id.to_owned(),
+        title: format!("Slow writes, number {id}"),
+        clusters: vec!["Orders".to_owned()],
+        state,
+        opened_at: opened,
+        resolved_at,
+        updates: vec![
+            update(state, "The disk."),
+            update(IncidentState::Investigating, "We look."),
+        ],
+    };
+    let mut page = short_page(PublicState::Outage);
+    page.clusters[0].inconsistency = Some(DataInconsistency::SplitBrain);
+    page.clusters[0].days[0].up = Some(9_993);
+    page.clusters[0].days[0].down = 61;
+    page.clusters[0].uptime.week = Some(9_995);
+    page.clusters[0].nodes = vec![PublicNode {
+        name: "n1".to_owned(),
+        address: Some("127.0.0.1".to_owned()),
+        state: NodeState::Synced,
+        version: Some("10.11.19".to_owned()),
+        position: Some(2_881),
+    }];
+    page.incidents = vec![
+        incident("2-2", IncidentState::Identified, None),
+        incident("1-1", IncidentState::Resolved, Some(opened)),
+    ];
+    page.maintenance = vec![PublicMaintenance {
+        id: "3-3".to_owned(),
+        title: "Upgrade".to_owned(),
+        text: "One node after the other.".to_owned(),
+        clusters: vec!["Orders".to_owned()],
+        from: opened,
+        until: at("2026-11-24T13:00:00Z"),
+        planned_at: opened,
+        current: true,
+    }];
+    page.announcements = vec![PublicAnnouncement {
+        id: "4-4".to_owned(),
+        title: "New address".to_owned(),
+        text: "From Monday on.".to_owned(),
+        at: opened,
+    }];
+    page.stale_since = Some(opened);
+    assert_snapshot!(by_lines(&html(&page)));
 }
 
 #[test]

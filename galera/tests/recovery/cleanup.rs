@@ -34,13 +34,13 @@ fn keys() -> Vec<RawKeyValue> {
 }
 
 /// Two nodes run; `n9` has been gone for five minutes.
-struct CleanupFixture {
+pub(crate) struct CleanupFixture {
     fixture: RecoveryFixture,
     readings: Vec<RegistryReading>,
 }
 
 impl CleanupFixture {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut fixture = RecoveryFixture::expecting(&["n1", "n2"]);
         fixture.now = 300;
         let fixture = fixture
@@ -79,7 +79,7 @@ impl CleanupFixture {
         self
     }
 
-    fn plan(&self) -> Plan {
+    pub(crate) fn plan(&self) -> Plan {
         plan(
             &self.fixture.case(),
             &self.readings,

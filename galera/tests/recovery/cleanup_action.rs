@@ -19,15 +19,20 @@ fn two_steps() -> Plan {
 }
 
 pub(crate) fn cleanup_executing() -> Action {
-    let (plan, adam) = (two_steps(), adam());
-    let action = requested(&olga(), &plan, &ActionLimits::default()).unwrap();
+    executing(&two_steps())
+}
+
+/// The action of `plan`, requested, approved and begun.
+pub(crate) fn executing(plan: &Plan) -> Action {
+    let adam = adam();
+    let action = requested(&olga(), plan, &ActionLimits::default()).unwrap();
     let approve = ActionEvent::Approve {
         by: &adam,
         digest: &plan.digest,
         comment: None,
     };
     let action = after(&action, &approve, 10).unwrap();
-    after(&action, &begin(&plan, 7), 20).unwrap()
+    after(&action, &begin(plan, 7), 20).unwrap()
 }
 
 pub(crate) fn cleanup_intend(action: &Action, step: usize) -> ActionEvent<'_> {

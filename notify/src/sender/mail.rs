@@ -138,7 +138,7 @@ impl Mailer {
         }
     }
 
-    fn message(
+    pub(super) fn message(
         &self,
         target: &str,
         recipients: &[String],

@@ -149,7 +149,7 @@ fn state_names(events: &[HistoryEvent]) -> Vec<&'static str> {
         .collect()
 }
 
-async fn wait_for_events(
+pub(crate) async fn wait_for_events(
     replica: &HistoryReplica,
     cluster: &ClusterName,
     count: usize,

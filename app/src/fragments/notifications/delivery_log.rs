@@ -199,13 +199,13 @@ fn redeliver_form(delivery: &Delivery) -> El {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
     use crate::fixtures;
 
-    fn waiting_delivery() -> Delivery {
+    pub(in super::super) fn waiting_delivery() -> Delivery {
         let at = fixtures::fixed_now().to_string();
         let next = Timestamp::from_unix_millis(fixtures::fixed_now().unix_millis() + 90_000);
         serde_json::from_value(json!({

@@ -1,5 +1,6 @@
 use galera::access::Role;
 use galera::recover::plan::CheckCode;
+use insta::assert_snapshot;
 use serde_json::json;
 
 use super::super::widgets::tests::button;
@@ -7,12 +8,16 @@ use super::*;
 use crate::fixtures;
 
 fn plan_of(executable: bool) -> Plan {
-    let status = if executable { "pass" } else { "fail" };
+    let (status, message, value) = if executable {
+        ("pass", "No node of lab reports Primary.", "non-Primary")
+    } else {
+        ("fail", "n2 reports <b>Primary</b>.", "Primary")
+    };
     serde_json::from_value(json!({
         "kind": "bootstrap", "cluster": "lab", "digest": "d1ce", "executable": executable,
         "computed_at": fixtures::fixed_now().to_string(), "summary": "n1's component is the one to bootstrap.",
-        "checks": [{"code": "nobody_primary", "status": status, "message": "n2 says <b>Primary</b>.",
-            "evidence": [{"node": "127.0.0.2", "source": "sql", "observed_at": fixtures::fixed_now().to_string(), "value": "Primary"}]}],
+        "checks": [{"code": "nobody_primary", "status": status, "message": message,
+            "evidence": [{"node": "127.0.0.2", "source": "sql", "observed_at": fixtures::fixed_now().to_string(), "value": value}]}],
         "target": {"mechanism": "statement", "node": "127.0.0.1", "members": ["127.0.0.1"], "position": null,
             "revives": ["127.0.0.1"], "leaves_out": ["127.0.0.3"], "removes": []},
         "steps": [{"node": "127.0.0.1", "statement": "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'"}],
@@ -21,16 +26,11 @@ fn plan_of(executable: bool) -> Plan {
     .unwrap()
 }
 
-fn session(roles: &[Role]) -> SessionView {
-    SessionView {
-        username: "dora".to_owned(),
-        roles: roles.to_vec(),
-        expires_at: fixtures::fixed_now(),
-    }
+fn page(plan: Plan, roles: &[Role], enabled: bool) -> String {
+    page_of(&fixtures::healthy("lab", 2_881), plan, roles, enabled)
 }
 
-fn page(plan: Plan, roles: &[Role], enabled: bool) -> String {
-    let view = fixtures::healthy("lab", 2_881);
+fn page_of(view: &ClusterView, plan: Plan, roles: &[Role], enabled: bool) -> String {
     let off = (!enabled).then(
         || json!({"by": "ada", "at": fixtures::fixed_now().to_string(), "reason": "rack migration"}),
     );
@@ -40,33 +40,45 @@ fn page(plan: Plan, roles: &[Role], enabled: bool) -> String {
         serde_json::from_value::<ActionList>(json!({"actions": [], "next_before": null})).unwrap()
     };
     let page = RecoveryPage {
-        view: &view,
+        view,
         switch: &serde_json::from_value(switch).unwrap(),
         global: &serde_json::from_value(global).unwrap(),
         open: &none(),
         recent: &none(),
         plans: &[Ok(plan)],
         attestations: &[],
-        session: &session(roles),
+        session: &fixtures::session("dora", roles),
         now: fixtures::fixed_now(),
     };
     page.markup().html()
 }
 
 #[test]
+fn executable_plan() {
+    let html = page(plan_of(true), &[Role::Operator], true);
+    assert_snapshot!(fixtures::by_lines(&html));
+}
+
+#[test]
+fn blocked_plan_of_a_cluster_without_primary() {
+    let mut plan = plan_of(false);
+    plan.checks[0].code = CheckCode::MEMBERS_ACCOUNTED;
+    plan.checks[0].message = "n3 may be Primary.".to_owned();
+    plan.checks[0].evidence.clear();
+    let view = fixtures::no_primary("lab", 2_881);
+    let html = page_of(&view, plan, &[Role::Admin], true);
+    assert_snapshot!(fixtures::by_lines(&html));
+}
+
+#[test]
+fn paused_recovery() {
+    let html = page(plan_of(true), &[Role::Viewer], false);
+    assert_snapshot!(fixtures::by_lines(&html));
+}
+
+#[test]
 fn an_operator_can_request_an_executable_plan() {
     let html = page(plan_of(true), &[Role::Operator], true);
-    for expected in [
-        "Ready",
-        "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'",
-        "SQL on 127.0.0.1",
-        "7 transactions",
-        "127.0.0.3 may hold more.",
-        "name=\"plan_digest\" value=\"d1ce\"",
-        "A second person must approve this",
-    ] {
-        assert!(html.contains(expected), "{expected} in {html}");
-    }
     assert!(
         !button(&html, "Request bootstrap").contains("disabled"),
         "{html}"
@@ -119,7 +131,7 @@ fn i30_every_check_is_shown_with_its_evidence() {
     for expected in [
         "No Primary exists",
         ">Fail<",
-        "n2 says &lt;b&gt;Primary&lt;/b&gt;.",
+        "n2 reports &lt;b&gt;Primary&lt;/b&gt;.",
         "127.0.0.2",
         "data-age=\" ago\"",
     ] {
@@ -137,18 +149,6 @@ fn i19_only_an_admin_may_override_and_every_check_is_listed() {
     );
     let html = page(plan_of(false), &[Role::Operator, Role::Approver], true);
     assert!(!html.contains("overrides"), "{html}");
-}
-
-#[test]
-fn paused_recovery_shows_who_and_why() {
-    let html = page(plan_of(true), &[Role::Viewer], false);
-    for expected in [
-        "Recovery paused for this cluster",
-        "by ada",
-        "rack migration",
-    ] {
-        assert!(html.contains(expected), "{expected} in {html}");
-    }
 }
 
 #[test]

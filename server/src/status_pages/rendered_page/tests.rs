@@ -3,10 +3,11 @@ use std::time::Duration;
 use galera::publish::status_pages::{
     AutoIncidentRule, AutoIncidentStep, DayFigures, HealthEpisode, IncidentState, Link,
     PageCluster, PageClusterSource, PageSettings, PageSources, PublicCluster, PublicIncident,
-    PublicState, PublicUpdate, UptimeFigures, compose, next_incident_step,
+    PublicMaintenance, PublicState, PublicUpdate, UptimeFigures, compose, next_incident_step,
 };
 use galera::record::uptime::Date;
 use galera::view::{ClusterView, RegistryHealth, Verdict, VerdictState};
+use insta::{assert_json_snapshot, assert_snapshot};
 
 use super::*;
 use crate::status_pages::{ContentEncoding, LinkSecret};
@@ -104,6 +105,64 @@ fn render(content: PublicPage) -> RenderedPage {
     RenderedPage::new(page, content, now(), Arc::default())
 }
 
+/// A page of one database during an outage, with an open incident and planned maintenance.
+fn outage() -> RenderedPage {
+    let mut content = sample_content(1);
+    content.overall = PublicState::Outage;
+    content.clusters[0].state = PublicState::Outage;
+    content.clusters[0].state_without_maintenance = PublicState::Outage;
+    content.incidents.truncate(1);
+    let update = |seconds, state, text: &str| PublicUpdate {
+        at: now().minus(Duration::from_secs(seconds)),
+        state,
+        text: text.to_owned(),
+    };
+    let incident = &mut content.incidents[0];
+    incident.state = IncidentState::Monitoring;
+    incident.opened_at = now().minus(Duration::from_secs(1_200));
+    incident.resolved_at = None;
+    incident.updates = vec![
+        update(60, IncidentState::Monitoring, "The disk was replaced."),
+        update(1_200, IncidentState::Investigating, "Writes fail."),
+    ];
+    content.maintenance = vec![PublicMaintenance {
+        id: "2-2".to_owned(),
+        title: "Upgrade".to_owned(),
+        text: "One node after the other.".to_owned(),
+        clusters: vec!["Database 1".to_owned()],
+        from: now().plus(Duration::from_secs(3_600)),
+        until: now().plus(Duration::from_secs(7_200)),
+        planned_at: now(),
+        current: false,
+    }];
+    render(content)
+}
+
+fn text(body: &CompressedBody) -> String {
+    String::from_utf8(body.body(ContentEncoding::Plain).to_vec()).unwrap()
+}
+
+#[test]
+fn summary_of_an_outage() {
+    let summary: serde_json::Value = serde_json::from_str(&text(outage().summary())).unwrap();
+    assert_json_snapshot!(summary);
+}
+
+#[test]
+fn feed_of_an_outage() {
+    assert_snapshot!(text(outage().feed(PageLocation::Slug)));
+}
+
+#[test]
+fn badge_of_an_outage() {
+    let whole_page = BadgeSubject {
+        cluster: None,
+        days: None,
+    };
+    let badge = text(&outage().badge(whole_page).unwrap());
+    assert_snapshot!(badge.replace("><", ">\n<"));
+}
+
 #[test]
 fn a_page_of_a_dozen_databases_fits_the_size_budget() {
     let rendered = render(sample_content(12));
@@ -163,7 +222,7 @@ fn rendered_forms(verdict: VerdictState) -> [String; 4] {
         rendered.feed(PageLocation::Slug),
         &badge.unwrap(),
     ]
-    .map(|packed| String::from_utf8(packed.body(ContentEncoding::Plain).to_vec()).unwrap())
+    .map(text)
 }
 
 #[test]

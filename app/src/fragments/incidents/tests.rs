@@ -1,0 +1,46 @@
+use galera::access::Role;
+use insta::assert_snapshot;
+use serde_json::json;
+
+use super::*;
+use crate::fixtures;
+
+fn html(roles: &[Role]) -> String {
+    let at = fixtures::fixed_now();
+    let hours = |hours: i64| Timestamp::from_unix_millis(at.unix_millis() + hours * 3_600_000);
+    let update = |hour, by: &str, state: &str, text: &str| json!({"at": hours(hour), "by": by, "state": state, "text": text});
+    let incidents = json!({"incidents": [
+        {"id": "2-2", "title": "Slow <b>writes</b>", "clusters": ["lab"], "state": "identified", "opened_at": hours(-2),
+            "updates": [update(-2, "olga", "investigating", "We look."), update(-1, "ada", "identified", "The disk.")]},
+        {"id": "1-1", "title": "Database unavailable", "clusters": ["lab", "shop"], "state": "resolved",
+            "opened_at": hours(-9), "resolved_at": hours(-8), "automatic": 300,
+            "updates": [update(-8, "r1", "resolved", "It is available again.")]},
+    ]});
+    let maintenance = json!({"maintenance": [
+        {"id": "3-3", "title": "Upgrade", "text": "One node after the other.", "clusters": ["lab"], "from": hours(-1),
+            "until": hours(1), "planned_by": "olga", "planned_at": hours(-9), "phase": "current"},
+        {"id": "4-4", "title": "Move", "text": "To another rack.", "clusters": ["lab"], "from": hours(24),
+            "until": hours(25), "planned_by": "olga", "planned_at": hours(-9), "phase": "planned"},
+    ]});
+    let announcements = json!({"announcements": [
+        {"id": "5-5", "title": "New address", "text": "From Monday on.", "pages": ["shop"], "at": hours(-3), "by": "ada"},
+    ]});
+    let overview = Overview {
+        clusters: vec![fixtures::healthy("lab", 2_881).summary()],
+        notices: Vec::new(),
+    };
+    let page = IncidentsPage {
+        incidents: &serde_json::from_value(incidents).unwrap(),
+        maintenance: &serde_json::from_value(maintenance).unwrap(),
+        announcements: &serde_json::from_value(announcements).unwrap(),
+        overview: &overview,
+        session: &fixtures::session("olga", roles),
+        now: at,
+    };
+    fixtures::by_lines(&page.markup().html())
+}
+
+#[test]
+fn incidents_page() {
+    assert_snapshot!(html(&[Role::Operator]));
+}

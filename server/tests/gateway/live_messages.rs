@@ -1,0 +1,125 @@
+//! Messages of the WebSocket: names, words and types are a contract with external clients.
+
+use futures::{SinkExt, StreamExt};
+use galera::access::Role;
+use http::header::{COOKIE, ORIGIN};
+use insta::assert_json_snapshot;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_util::task::TaskTracker;
+
+use crate::action_fixture::ActionFixture;
+use crate::client::{TestClient, TestConsole};
+use crate::etcd::{TIMEOUT, TestEtcd};
+use crate::fake_cluster::FakeCluster;
+use crate::json_contract::wait_until_down;
+use crate::redaction::stable;
+
+/// A connection to a console on a free port.
+struct LiveConnection(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl LiveConnection {
+    async fn open(client: &TestClient) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = axum::serve(listener, client.router.clone());
+        TaskTracker::new().spawn(async move { served.await });
+        let url = format!("ws://{address}/api/v1/live");
+        let mut request = url.into_client_request().unwrap();
+        let cookie = client.cookie.as_deref().unwrap();
+        for (name, value) in [(COOKIE, cookie), (ORIGIN, &format!("http://{address}"))] {
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        Self(connect_async(request).await.unwrap().0)
+    }
+
+    async fn send(&mut self, text: String) {
+        self.0.send(Message::text(text)).await.unwrap();
+    }
+
+    /// The next message of this type, without what differs between two runs.
+    async fn next(&mut self, kind: &str) -> Value {
+        loop {
+            let frame = timeout(TIMEOUT, self.0.next()).await;
+            let frame = frame
+                .expect("a message in time")
+                .expect("an open connection");
+            if let Message::Text(text) = frame.unwrap() {
+                let message: Value = serde_json::from_str(&text).unwrap();
+                if message["type"] == kind {
+                    return stable(message);
+                }
+            }
+        }
+    }
+
+    /// The current value of a topic.
+    async fn first_of(&mut self, topic: &str, kind: &str) -> Value {
+        self.send(json!({"subscribe": [topic]}).to_string()).await;
+        self.next(kind).await
+    }
+}
+
+/// A console whose cluster is down, and a connection to it.
+async fn connected() -> (TestConsole, LiveConnection) {
+    let console = TestConsole::start(&TestEtcd::in_memory()).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    let client = console.sign_in("dora").await;
+    wait_until_down(&client).await;
+    let connection = LiveConnection::open(&client).await;
+    (console, connection)
+}
+
+#[tokio::test]
+async fn hello() {
+    let (_console, mut connection) = connected().await;
+    assert_json_snapshot!(connection.next("hello").await);
+}
+
+#[tokio::test]
+async fn overview() {
+    let (_console, mut connection) = connected().await;
+    assert_json_snapshot!(connection.first_of("overview", "overview").await);
+}
+
+#[tokio::test]
+async fn cluster() {
+    let (_console, mut connection) = connected().await;
+    assert_json_snapshot!(connection.first_of("cluster/lab", "cluster").await);
+}
+
+#[tokio::test]
+async fn action() {
+    let etcd = TestEtcd::in_memory();
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let fixture = ActionFixture::start(&etcd, &nodes).await;
+    fixture.request(&fixture.operator).await;
+    let mut connection = LiveConnection::open(&fixture.viewer).await;
+    let mut message = connection.first_of("actions", "action").await;
+    // Plans have separate snapshots.
+    message["action"]["plan"] = "[plan]".into();
+    assert_json_snapshot!(message);
+}
+
+#[tokio::test]
+async fn errors() {
+    let (_console, mut connection) = connected().await;
+    let many = json!({"subscribe": vec!["overview"; 33]}).to_string();
+    let mut errors = Vec::new();
+    for sent in [
+        "{",
+        r#"{"unsubscribe":[]}"#,
+        r#"{"subscribe":["secrets"]}"#,
+        r#"{"subscribe":["cluster/<b>"]}"#,
+        r#"{"subscribe":["cluster/nowhere"]}"#,
+        &many,
+    ] {
+        connection.send(sent.to_owned()).await;
+        errors.push(connection.next("error").await);
+    }
+    assert_json_snapshot!(errors);
+}
