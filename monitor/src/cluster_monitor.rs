@@ -144,7 +144,7 @@ impl ClusterMonitor {
         }
     }
 
-    fn apply_input(&mut self, input: MonitorInput, at: Timestamp) {
+    pub(super) fn apply_input(&mut self, input: MonitorInput, at: Timestamp) {
         match input {
             MonitorInput::Reset(entries) => {
                 self.requested_leases.clear();
@@ -180,7 +180,7 @@ impl ClusterMonitor {
         self.evidence.unrecognized_keys = self.registrations.unknown_key_count();
     }
 
-    fn on_report(&mut self, report: ProbeReport) {
+    pub(super) fn on_report(&mut self, report: ProbeReport) {
         if !self.probes.contains(&report.node) {
             return;
         }
@@ -230,7 +230,11 @@ impl ClusterMonitor {
     }
 
     /// Folds, publishes, and acts on the new view. Returns whether there is already something to fold next.
-    fn fold_and_publish(&mut self, at: Timestamp, own_inputs: &mpsc::Sender<MonitorInput>) -> bool {
+    pub(super) fn fold_and_publish(
+        &mut self,
+        at: Timestamp,
+        own_inputs: &mpsc::Sender<MonitorInput>,
+    ) -> bool {
         self.probes.reconcile(
             &mut self.evidence,
             at,
