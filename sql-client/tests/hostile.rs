@@ -154,6 +154,23 @@ async fn nothing_follows_a_demand_for_the_password() {
     }
 }
 
+/// Also shows that the search for the password finds it.
+#[tokio::test]
+async fn a_verified_server_gets_the_password_on_demand() {
+    let server = HostileServer::start(Misbehavior::FullAuthentication);
+    let stream = connect_tcp(&[server.address()]).await.unwrap();
+    let login = Login {
+        user: "console",
+        password: PASSWORD,
+    };
+    let signed_in = timeout(LONG, Connection::open(stream, Peer::Socket, login)).await;
+    assert!(
+        signed_in.unwrap().is_err(),
+        "the key that follows is refused"
+    );
+    assert!(server.has_password());
+}
+
 #[tokio::test]
 async fn a_server_without_tls_gets_no_sign_in_when_tls_is_required() {
     let server = HostileServer::start(Misbehavior::FullAuthentication);
