@@ -12,7 +12,7 @@ use galera::judge::cluster::FoldSettings;
 use galera::recover::action::ActionLimits;
 use galera::recover::bootstrap::RecoverySettings;
 use history::{EventHistory, HistorySettings};
-use monitor::mysql::MysqlSettings;
+use monitor::mysql::{MysqlSettings, Tls, TlsSettings};
 use monitor::{Monitor, MonitorSettings};
 use notify::{NotificationService, NotifySettings, NotifySources};
 use registry::Registry;
@@ -257,7 +257,10 @@ fn monitor_settings(config: &Config) -> MonitorSettings {
             user: config.mysql.user.clone(),
             password: config.mysql.password.clone(),
             port: config.mysql.port,
-            tls_ca: config.mysql.tls_ca.clone(),
+            tls: match &config.mysql.tls_ca {
+                Some(ca) => Tls::Required(TlsSettings::new(ca)),
+                None => Tls::Off,
+            },
         },
         poll_interval: config.poll_interval,
         probe_timeout: config.probe_timeout,

@@ -1,7 +1,7 @@
 //! Authentication plugins. All of them answer a challenge; one may ask for the password itself, and gets it from a
 //! verified server only.
 //!
-//! Not supported on purpose: `sha256_password`, `mysql_clear_password` and `dialog` send the password, and
+//! Deliberately not supported: `sha256_password`, `mysql_clear_password` and `dialog` send the password, and
 //! `mysql_old_password` reveals it.
 
 use std::num::NonZeroU32;
@@ -58,7 +58,7 @@ impl Plugin {
     }
 }
 
-/// What the server still has to say about the account.
+/// What the server sends next.
 enum Stage {
     /// Accepted or refused.
     Verdict,

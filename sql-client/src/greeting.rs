@@ -18,7 +18,7 @@ mod capability {
 /// utf8mb4.
 const CHARACTER_SET: u8 = 45;
 
-/// What a server says first.
+/// The first packet of a server.
 pub(crate) struct Greeting<'a> {
     capabilities: u32,
     /// The default plugin's challenge.

@@ -41,7 +41,7 @@ use Step::{Bytes, Endlessly, Packet, Receive, Silence, Trickle};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
     missing_docs,
-    reason = "the names say it, and Misbehavior::script shows it"
+    reason = "the names describe them, and Misbehavior::script shows each"
 )]
 pub enum Misbehavior {
     NeverAnswers,
@@ -334,7 +334,7 @@ pub struct HostileServer {
 }
 
 impl HostileServer {
-    /// Listens and treats every client with `misbehavior`.
+    /// Listens, and plays `misbehavior` to every client.
     ///
     /// # Panics
     /// If no port is free.

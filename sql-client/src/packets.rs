@@ -9,9 +9,9 @@ use crate::fields::server_error;
 use crate::limits::PACKET_MAX;
 
 /// A connection's transport: TCP, a Unix socket, TLS, or a test's pipe.
-pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> ByteStream for T {}
 
 const BUFFER: usize = 16 << 10;
 

@@ -254,7 +254,7 @@ fn runner(cases: u32) -> TestRunner {
     };
     TestRunner::new_with_rng(
         config,
-        TestRng::from_seed(RngAlgorithm::ChaCha, b"a server that sends what it want"),
+        TestRng::from_seed(RngAlgorithm::ChaCha, b"random bytes of a hostile server"),
     )
 }
 
