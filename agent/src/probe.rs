@@ -106,19 +106,10 @@ impl StatusProbe {
         }
     }
 
-    /// An attempt that cannot end the agent: a panic becomes its error. Also returns whether it panicked.
+    /// An attempt that cannot end the agent. Also returns whether it panicked.
     async fn supervised_attempt(&mut self) -> (Result<StatusReading, ProbeError>, bool) {
-        // Nothing of the attempt is used afterwards: it has taken the connection.
-        match AssertUnwindSafe(self.attempt()).catch_unwind().await {
-            Ok(outcome) => (outcome, false),
-            Err(panic) => {
-                let text = panic.downcast_ref::<&str>().copied();
-                let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-                let reason = text.unwrap_or("a panic without a message");
-                tracing::error!("The probe panicked: {reason}");
-                (Err(failure::internal(reason)), true)
-            }
-        }
+        // Nothing of an attempt that panicked is used afterwards: it has taken the connection.
+        caught(self.attempt()).await
     }
 
     /// Probes once. A connection that was closed while idle is replaced once: this says nothing about the server.
@@ -244,6 +235,22 @@ impl StatusProbe {
     }
 }
 
+/// The outcome of `attempt`, or its panic as a probe error. Also returns whether it panicked.
+async fn caught<T>(
+    attempt: impl Future<Output = Result<T, ProbeError>>,
+) -> (Result<T, ProbeError>, bool) {
+    match AssertUnwindSafe(attempt).catch_unwind().await {
+        Ok(outcome) => (outcome, false),
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().copied();
+            let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            let reason = text.unwrap_or("a panic without a message");
+            tracing::error!("The probe panicked: {reason}");
+            (Err(failure::internal(reason)), true)
+        }
+    }
+}
+
 /// Reporting a server of another cluster would be misleading.
 fn check_identity(cluster: &ClusterName, variables: &VariableRows) -> Result<(), ProbeError> {
     let value = |name: &str| {
@@ -334,5 +341,14 @@ mod tests {
             }
             assert!(!server.has_password(), "{misbehavior:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_probe_error() {
+        let (outcome, panicked) = caught::<()>(async { panic!("fault {}", 7) }).await;
+        let error = outcome.unwrap_err();
+        assert!(panicked && error.kind == ProbeErrorKind::Protocol);
+        assert!(error.message.contains("fault 7"), "{error}");
+        assert!(!caught(async { Ok(()) }).await.1);
     }
 }
