@@ -30,6 +30,7 @@ use http::header::{CONTENT_TYPE, COOKIE, HOST, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use ipnet::IpNet;
+use monitor::mysql::Tls;
 use registry::{CreateOutcome, Registry, Secret};
 use tempfile::TempDir;
 use tokio_util::sync::DropGuard;
@@ -212,11 +213,12 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
             user: "console".to_owned(),
             password: Secret::new(""),
             port: 3306,
-            tls_ca: None,
+            tls: Tls::Off,
         },
         recovery: Some(RecoveryConfig {
             user: "recovery".to_owned(),
             password: Secret::new(""),
+            any_transport: true,
         }),
         poll_interval: Duration::from_secs(1),
         probe_timeout: Duration::from_secs(3),
