@@ -42,7 +42,8 @@ use galera::{ActionId, ReplicaId};
 
 pub use cache::{ActionsSnapshot, PublishedAction};
 pub use cluster_access::{
-    ClusterAccess, ClusterEvidence, MonitorClusterAccess, RecoveryCredentials, StatementChannel,
+    ClusterAccess, ClusterEvidence, MonitorClusterAccess, RecoveryAccount, RecoveryCredentials,
+    RecoveryReach, StatementChannel,
 };
 pub use service::{ActionDecision, ActionProposal, ActionQuery, ActionService, BreakGlassProposal};
 
@@ -63,8 +64,8 @@ pub struct ActionSettings {
     pub limits: ActionLimits,
     /// How long a cluster's lock outlives its holder.
     pub lock_ttl: Duration,
-    /// Whether the console has a database account for recovery statements.
-    pub sql_account: bool,
+    /// Where the console's database account for recovery statements may connect.
+    pub recovery_reach: RecoveryReach,
 }
 
 impl ActionSettings {

@@ -19,6 +19,7 @@ use registry::Registry;
 
 use crate::actions::{
     ActionService, ActionSettings, ClusterAccess, MonitorClusterAccess, RecoveryCredentials,
+    RecoveryReach,
 };
 use crate::assets::Site;
 use crate::config::Config;
@@ -189,13 +190,13 @@ impl Builder<'_> {
         overrides: Overrides,
     ) -> ActionService {
         let config = self.config;
-        let recovery = config.recovery.as_ref().and_then(|account| {
+        let recovery = config.recovery.as_ref().map(|account| {
             let credentials = RecoveryCredentials {
                 user: account.user.clone(),
                 password: account.password.clone(),
                 any_transport: account.any_transport,
             };
-            credentials.settings(mysql)
+            credentials.account(mysql)
         });
         let settings = ActionSettings {
             replica: self.replica.clone(),
@@ -213,7 +214,9 @@ impl Builder<'_> {
                 ..ActionLimits::default()
             }),
             lock_ttl: overrides.lock_ttl.unwrap_or(LOCK_TTL),
-            sql_account: recovery.is_some(),
+            recovery_reach: recovery
+                .as_ref()
+                .map_or(RecoveryReach::Nowhere, |account| account.reach),
         };
         let clusters = overrides.cluster_access.unwrap_or_else(|| {
             let timeout = config.probe_timeout;

@@ -1,6 +1,8 @@
 //! The executor's access to clusters: evidence in, one statement out. A trait, so that tests can stop an executor between
 //! any two of its steps.
 
+use std::net::IpAddr;
+
 use futures::future::BoxFuture;
 use galera::judge::known_positions::KnownPositions;
 use galera::observe::observation::Evidence;
@@ -63,28 +65,67 @@ pub struct RecoveryCredentials {
 }
 
 impl RecoveryCredentials {
-    /// How the account connects where `mysql` is how probes do; `None` if that is without TLS and not allowed. A
-    /// database that does not offer TLS is refused, even if probes read it.
+    /// How the account connects where `mysql` is how probes do. A database on another host that does not offer TLS is
+    /// refused unless any transport is allowed, even if probes read it.
     #[must_use]
-    pub fn settings(self, mysql: &MysqlSettings) -> Option<MysqlSettings> {
-        let tls = match &mysql.tls {
-            tls if self.any_transport => tls.clone(),
-            Tls::Preferred(files) | Tls::Required(files) => Tls::Required(files.clone()),
-            Tls::Off => return None,
+    pub fn account(self, mysql: &MysqlSettings) -> RecoveryAccount {
+        let (tls, reach) = match &mysql.tls {
+            tls if self.any_transport => (tls.clone(), RecoveryReach::Everywhere),
+            Tls::Preferred(files) | Tls::Required(files) => {
+                (Tls::Required(files.clone()), RecoveryReach::Everywhere)
+            }
+            Tls::Off => (Tls::Off, RecoveryReach::ThisHost),
         };
-        Some(MysqlSettings {
-            user: self.user,
-            password: self.password,
-            port: mysql.port,
-            tls,
-        })
+        RecoveryAccount {
+            mysql: MysqlSettings {
+                user: self.user,
+                password: self.password,
+                port: mysql.port,
+                tls,
+            },
+            reach,
+        }
+    }
+}
+
+/// The recovery account with its connection settings.
+#[derive(Clone, Debug)]
+pub struct RecoveryAccount {
+    mysql: MysqlSettings,
+    /// Where it may connect.
+    pub reach: RecoveryReach,
+}
+
+/// Where the recovery account may connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecoveryReach {
+    /// Nowhere: there is no account.
+    Nowhere,
+    /// To loopback addresses only, which no network carries: there is no verified TLS.
+    ThisHost,
+    Everywhere,
+}
+
+impl RecoveryReach {
+    /// Whether `host`, a name or an address, is within reach.
+    #[must_use]
+    pub fn includes(self, host: &str) -> bool {
+        let loopback = || {
+            let address = host.parse::<IpAddr>();
+            host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
+        };
+        match self {
+            Self::Nowhere => false,
+            Self::ThisHost => loopback(),
+            Self::Everywhere => true,
+        }
     }
 }
 
 /// [`ClusterAccess`] through the monitor and SQL.
 pub struct MonitorClusterAccess {
     monitor: Monitor,
-    recovery: Option<MysqlSettings>,
+    recovery: Option<RecoveryAccount>,
     default_port: u16,
     statement_timeout: std::time::Duration,
 }
@@ -96,7 +137,7 @@ impl MonitorClusterAccess {
     pub const fn new(
         monitor: Monitor,
         default_port: u16,
-        recovery: Option<MysqlSettings>,
+        recovery: Option<RecoveryAccount>,
         statement_timeout: std::time::Duration,
     ) -> Self {
         Self {
@@ -112,15 +153,21 @@ impl MonitorClusterAccess {
         cluster: &ClusterName,
         node: &NodeId,
     ) -> Result<Box<dyn StatementChannel>, String> {
-        let Some(mysql) = &self.recovery else {
+        let usable = |account: &&RecoveryAccount| account.reach.includes(node.host());
+        let Some(account) = self.recovery.as_ref().filter(usable) else {
             return Err(
                 "the console has no recovery account that it may use (--recovery-user, --recovery-transport)"
                     .to_owned(),
             );
         };
         let port = node.port().unwrap_or(self.default_port);
-        let opened =
-            StatementConnection::open(node.host(), mysql, port, cluster, self.statement_timeout);
+        let opened = StatementConnection::open(
+            node.host(),
+            &account.mysql,
+            port,
+            cluster,
+            self.statement_timeout,
+        );
         match opened.await {
             Ok(connection) => Ok(Box::new(SqlChannel(connection))),
             Err(error) => Err(error.message),
@@ -188,7 +235,7 @@ mod tests {
 
     use super::*;
 
-    fn tls_of_recovery(tls: Tls, any_transport: bool) -> Option<Tls> {
+    fn account(tls: Tls, any_transport: bool) -> RecoveryAccount {
         let mysql = MysqlSettings {
             user: "console".to_owned(),
             password: Secret::new("reads"),
@@ -200,26 +247,52 @@ mod tests {
             password: Secret::new("acts"),
             any_transport,
         };
-        let settings = credentials.settings(&mysql)?;
-        assert_eq!((settings.user.as_str(), settings.port), ("recovery", 3306));
-        Some(settings.tls)
+        let account = credentials.account(&mysql);
+        let used = &account.mysql;
+        assert_eq!((used.user.as_str(), used.port), ("recovery", 3306));
+        account
     }
 
     #[test]
     fn the_recovery_account_needs_verified_tls_unless_allowed() {
         let files = TlsSettings::new("ca.pem");
         let (preferred, required) = (Tls::Preferred(files.clone()), Tls::Required(files));
-        assert_eq!(tls_of_recovery(Tls::Off, false), None);
-        assert_eq!(
-            tls_of_recovery(preferred.clone(), false),
-            Some(required.clone())
-        );
-        assert_eq!(
-            tls_of_recovery(required.clone(), false),
-            Some(required.clone())
-        );
-        assert_eq!(tls_of_recovery(Tls::Off, true), Some(Tls::Off));
-        assert_eq!(tls_of_recovery(preferred.clone(), true), Some(preferred));
-        assert_eq!(tls_of_recovery(required.clone(), true), Some(required));
+        for (probes, any, expected, reach) in [
+            (&Tls::Off, false, &Tls::Off, RecoveryReach::ThisHost),
+            (&preferred, false, &required, RecoveryReach::Everywhere),
+            (&required, false, &required, RecoveryReach::Everywhere),
+            (&Tls::Off, true, &Tls::Off, RecoveryReach::Everywhere),
+            (&preferred, true, &preferred, RecoveryReach::Everywhere),
+            (&required, true, &required, RecoveryReach::Everywhere),
+        ] {
+            let account = account(probes.clone(), any);
+            assert_eq!((&account.mysql.tls, account.reach), (expected, reach));
+        }
+    }
+
+    #[test]
+    fn only_loopback_addresses_are_this_host() {
+        let reach = RecoveryReach::ThisHost;
+        for host in [
+            "127.0.0.1",
+            "127.8.9.10",
+            "::1",
+            "::ffff:127.0.0.1",
+            "localhost",
+        ] {
+            assert!(reach.includes(host), "{host}");
+            assert!(!RecoveryReach::Nowhere.includes(host), "{host}");
+        }
+        for host in [
+            "10.0.0.1",
+            "::",
+            "0.0.0.0",
+            "127.0.0.1.example.org",
+            "db1",
+            "",
+        ] {
+            assert!(!reach.includes(host), "{host}");
+            assert!(RecoveryReach::Everywhere.includes(host), "{host}");
+        }
     }
 }

@@ -25,7 +25,9 @@ use super::cache::{ActionsSnapshot, PublishedAction, action_view};
 use super::context::ActionContext;
 use super::store::decode_action;
 use super::switches::{self, RecoverySwitches};
-use super::{ActionError, ActionSettings, ClusterAccess, metrics, reconciler, runner};
+use super::{
+    ActionError, ActionSettings, ClusterAccess, RecoveryReach, metrics, reconciler, runner,
+};
 
 /// Attempts to change a recovery switch before it fails as contended.
 const ATTEMPTS: usize = 5;
@@ -354,7 +356,7 @@ impl ActionService {
             approvals: ActionKind::ALL
                 .map(|kind| (kind, settings.limits(kind).approvals_needed))
                 .into(),
-            sql_account: settings.sql_account,
+            sql_account: settings.recovery_reach != RecoveryReach::Nowhere,
         })
     }
 

@@ -260,7 +260,7 @@ impl ConfigReader<'_> {
         let warning = match (tls, recovery.any_transport) {
             (Some(Tls::Off), false) => Some((
                 &settings::RECOVERY_USER,
-                "SQL actions are unavailable: the recovery account is used over verified TLS only; set --mysql-tls-ca, or --recovery-transport any to accept unencrypted connections",
+                "SQL actions are unavailable for nodes on other hosts: the recovery account is used over verified TLS only; set --mysql-tls-ca, or --recovery-transport any to accept unencrypted connections",
             )),
             (Some(Tls::Off | Tls::Preferred(_)), true) => Some((
                 &settings::RECOVERY_TRANSPORT,

@@ -161,7 +161,7 @@ settings! {
     RECOVERY_PASSWORD_FILE = Setting::new("recovery-password-file", "recovery.password_file", "FILE", Absent("none"),
         "File with the password of that account.");
     RECOVERY_TRANSPORT = Setting::new("recovery-transport", "recovery.transport", "verified|any", Value("verified"),
-        "Connections that the recovery account uses: TLS with a verified certificate only, or any, also unencrypted.");
+        "Connections to other hosts that the recovery account uses: TLS with a verified certificate only, or any, also unencrypted.");
     POLL_INTERVAL = Setting::new("poll-interval", "poll_interval", "DURATION", Value("1s"),
         "Time between two probes of a database.");
     PROBE_TIMEOUT = Setting::new("probe-timeout", "probe_timeout", "DURATION", Value("3s"),

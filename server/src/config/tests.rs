@@ -139,7 +139,11 @@ fn the_recovery_account_warns_without_verified_tls() {
     let preferred = format!("tls = \"preferred\"\ntls_ca = \"{ca}\"");
     let required = format!("tls_ca = \"{ca}\"");
     for (mysql, transport, words) in [
-        ("", "verified", Some("SQL actions are unavailable")),
+        (
+            "",
+            "verified",
+            Some("SQL actions are unavailable for nodes on other hosts"),
+        ),
         ("", "any", Some("without verified TLS")),
         (preferred.as_str(), "verified", None),
         (preferred.as_str(), "any", Some("without verified TLS")),
