@@ -85,6 +85,7 @@ pub(crate) fn set_status(status: u16) {
 pub(crate) fn set_status(_status: u16) {}
 
 /// A query string of the pairs with a value, in their order.
+#[cfg(feature = "ssr")]
 pub(crate) fn query_string<V: AsRef<str>>(
     pairs: impl IntoIterator<Item = (&'static str, V)>,
 ) -> String {
