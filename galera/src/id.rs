@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -70,10 +69,16 @@ fn validate_name(what: &'static str, text: &str, limit: usize) -> Result<(), Nam
     }
 }
 
+/// The text of a name. Shared where views are copied at every fold; the browser copies little, and pays for every byte of code.
+#[cfg(feature = "decide")]
+type NameText = std::sync::Arc<str>;
+#[cfg(not(feature = "decide"))]
+type NameText = String;
+
 /// A cluster's name as in `wsrep_cluster_name`: 1 to 64 letters, digits, `.`, `_`, `-`, so that it is one segment of a
 /// registry key and of a URL. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClusterName(Arc<str>);
+pub struct ClusterName(NameText);
 
 impl ClusterName {
     /// The name.
@@ -104,7 +109,7 @@ impl fmt::Display for ClusterName {
 /// Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId {
-    host: Arc<str>,
+    host: NameText,
     port: Option<u16>,
 }
 
