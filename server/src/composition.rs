@@ -134,6 +134,7 @@ impl Builder<'_> {
             status_pages,
             notifications,
             metrics: Arc::default(),
+            limits: Arc::default(),
             site,
             shutdown: self.tasks.shutdown.clone(),
         })

@@ -56,6 +56,34 @@ pub struct HttpConfig {
     pub session_lifetime: Duration,
 }
 
+/// What clients may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Open connections of a listener.
+    pub connections: usize,
+    /// Open connections of one client address.
+    pub connections_per_address: usize,
+    /// Open connections of one trusted proxy.
+    pub connections_per_proxy: usize,
+    /// How long a client may take to send the head of a request.
+    pub header_timeout: Duration,
+    /// How long a client may take to read some of a response.
+    pub write_timeout: Duration,
+}
+
+impl Default for LimitsConfig {
+    /// The defaults of the settings.
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            connections_per_address: 512,
+            connections_per_proxy: 8_000,
+            header_timeout: Duration::from_secs(15),
+            write_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
 /// The account that reads the databases.
 #[derive(Clone, Debug)]
 pub struct MysqlConfig {
@@ -122,6 +150,7 @@ pub struct HistoryConfig {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub http: HttpConfig,
+    pub limits: LimitsConfig,
     pub etcd: EtcdConfig,
     /// etcd prefix under which nodes register.
     pub registry_prefix: String,
@@ -166,6 +195,7 @@ pub struct AdminConfig {
 pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
     let mut reader = ConfigReader::new(inputs);
     let http = reader.http();
+    let limits = reader.limits();
     let etcd = reader.etcd();
     let prefixes = reader.prefixes();
     let port = reader.single(&settings::MYSQL_PORT, parse::port);
@@ -185,6 +215,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
         let (poll_interval, probe_timeout) = timing?;
         Some(Config {
             http: http?,
+            limits: limits?,
             etcd: etcd?,
             registry_prefix,
             state_prefix,

@@ -116,7 +116,17 @@ settings! {
     METRICS_LISTEN = Setting::new("metrics-listen", "metrics_listen", "ADDRESS:PORT", Absent("served on --listen"),
         "Dedicated address of /metrics, /healthz and /readyz; /metrics is then not served on --listen.");
     TRUSTED_PROXIES = Setting::new("trusted-proxies", "trusted_proxies", "ADDRESS[/BITS],…", Absent("none"),
-        "Reverse proxies whose X-Forwarded-For is trusted when sign-in is throttled per address.").repeatable();
+        "Reverse proxies whose X-Forwarded-For is trusted when limits apply per address.").repeatable();
+    MAX_CONNECTIONS = Setting::new("max-connections", "limits.connections", "COUNT", Value("10000"),
+        "Open connections; the last tenth is reserved for addresses with fewer than 8.");
+    MAX_CONNECTIONS_PER_ADDRESS = Setting::new("max-connections-per-address", "limits.connections_per_address", "COUNT", Value("512"),
+        "Open connections of one client address (IPv6: one /64 network).");
+    MAX_CONNECTIONS_PER_PROXY = Setting::new("max-connections-per-proxy", "limits.connections_per_proxy", "COUNT", Value("8000"),
+        "Open connections of one address of --trusted-proxies.");
+    HEADER_TIMEOUT = Setting::new("header-timeout", "limits.header_timeout", "DURATION", Value("15s"),
+        "How long a client may take to send the head of a request, and how long an idle connection stays open.");
+    WRITE_TIMEOUT = Setting::new("write-timeout", "limits.write_timeout", "DURATION", Value("20s"),
+        "How long a client may take to read 16 kB of a response.");
     SESSION_LIFETIME = Setting::new("session-lifetime", "session_lifetime", "DURATION", Value("12h"),
         "Lifetime of a session.");
     ETCD_ENDPOINTS = Setting::new("etcd-endpoints", "etcd.endpoints", "URL,…", Absent("an embedded etcd"),

@@ -44,22 +44,21 @@ pub(super) fn routes(state: &AppState, api: InProcessApi) -> Router<AppState> {
         .layer(from_fn_with_state(state.clone(), require_session))
         .layer(from_fn_with_state(state.clone(), identify));
     let not_found = render_app_async_with_context(context, app::shell);
-    let not_found = service_fn(move |request: Request| {
-        let page = (*request.method() == Method::GET).then(|| not_found(request));
+    let files = Arc::clone(&state.site.files);
+    let fallback = service_fn(move |request: Request| {
+        let file = static_files::unhashed_file(&files, &request);
+        let page = (file.is_none() && *request.method() == Method::GET).then(|| not_found(request));
         async move {
-            Ok(match page {
-                Some(page) => with_render_timeout(page).await,
-                None => ApiError::not_found("unknown_path", "Page not found.").into_response(),
+            Ok(match (file, page) {
+                (Some(file), _) => file,
+                (None, Some(page)) => with_render_timeout(page).await,
+                (None, None) => {
+                    ApiError::not_found("unknown_path", "Page not found.").into_response()
+                }
             })
         }
     });
-    let files = static_files::unhashed_files(&state.site.root)
-        .call_fallback_on_method_not_allowed(true)
-        .fallback(not_found)
-        .map_response(|response| {
-            static_files::with_cache_control(response.map(Body::new), "public, max-age=3600")
-        });
-    pages.fallback_service(files)
+    pages.fallback_service(fallback)
 }
 
 /// The API for in-process callers: the same routes, without the network.

@@ -19,8 +19,8 @@ use galera_console::actions::ClusterAccess;
 use galera_console::assets::Site;
 use galera_console::composition::{Console, Overrides};
 use galera_console::config::{
-    ApprovalPolicy, Config, EtcdConfig, HistoryConfig, HttpConfig, MysqlConfig, NotifyConfig,
-    RecoveryConfig,
+    ApprovalPolicy, Config, EtcdConfig, HistoryConfig, HttpConfig, LimitsConfig, MysqlConfig,
+    NotifyConfig, RecoveryConfig,
 };
 use galera_console::http::{AppState, router};
 use galera_console::telemetry::{LogConfig, LogFormat};
@@ -174,6 +174,7 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
             trusted_proxies: Vec::new(),
             session_lifetime: options.session_lifetime,
         },
+        limits: LimitsConfig::default(),
         etcd: EtcdConfig::Cluster(Box::default()),
         registry_prefix: "/galera".to_owned(),
         state_prefix: STATE_PREFIX.to_owned(),

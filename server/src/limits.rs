@@ -1,0 +1,84 @@
+//! What clients may use at a time, per address and altogether.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use console_core::limit::LimitCounter;
+
+/// Counters of the gateway's limits.
+#[derive(Debug)]
+pub struct LimitCounters {
+    /// Connections beyond the total, or beyond the few of one address once room is scarce.
+    pub(crate) connections: LimitCounter,
+    pub(crate) connections_per_address: LimitCounter,
+    pub(crate) connections_per_proxy: LimitCounter,
+    /// Connections closed because the head of a request did not arrive.
+    pub(crate) header_timeout: LimitCounter,
+    /// Connections closed because no request began.
+    pub(crate) idle_timeout: LimitCounter,
+    /// Connections closed because the client did not read.
+    pub(crate) write_timeout: LimitCounter,
+}
+
+impl Default for LimitCounters {
+    fn default() -> Self {
+        Self {
+            connections: LimitCounter::new("connections", "max-connections"),
+            connections_per_address: LimitCounter::new(
+                "connections_per_address",
+                "max-connections-per-address",
+            ),
+            connections_per_proxy: LimitCounter::new(
+                "connections_per_proxy",
+                "max-connections-per-proxy",
+            ),
+            header_timeout: LimitCounter::new("header_timeout", "header-timeout"),
+            idle_timeout: LimitCounter::new("idle_timeout", "header-timeout"),
+            write_timeout: LimitCounter::new("write_timeout", "write-timeout"),
+        }
+    }
+}
+
+impl LimitCounters {
+    /// Every counter.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &LimitCounter> {
+        [
+            &self.connections,
+            &self.connections_per_address,
+            &self.connections_per_proxy,
+            &self.header_timeout,
+            &self.idle_timeout,
+            &self.write_timeout,
+        ]
+        .into_iter()
+    }
+}
+
+/// The unit that a limit per address counts: an IPv4 address, or the /64 network of an IPv6 address, all of which one
+/// host may have.
+pub(crate) fn source_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let network = u128::from(address) >> 64 << 64;
+            Ipv6Addr::from(network).into()
+        }
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_host_are_one_source() {
+        for (address, source) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("2001:db8:1:3::1", "2001:db8:1:3::"),
+        ] {
+            let parsed: IpAddr = address.parse().unwrap();
+            assert_eq!(source_of(parsed).to_string(), source, "{address}");
+        }
+    }
+}
