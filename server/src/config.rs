@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use console_core::net::PublicUrl;
+use console_core::resolver;
 use galera::recover::plan::ActionKind;
 use galera::{ClusterName, NodeId};
 use ipnet::IpNet;
@@ -69,6 +70,10 @@ pub struct LimitsConfig {
     pub header_timeout: Duration,
     /// How long a client may take to read some of a response.
     pub write_timeout: Duration,
+    /// Password hashes computed concurrently.
+    pub password_hashes: usize,
+    /// Concurrent DNS look-ups.
+    pub dns_lookups: usize,
 }
 
 impl Default for LimitsConfig {
@@ -80,6 +85,8 @@ impl Default for LimitsConfig {
             connections_per_proxy: 8_000,
             header_timeout: Duration::from_secs(15),
             write_timeout: Duration::from_secs(20),
+            password_hashes: accounts::CONCURRENT_HASHES_MAX,
+            dns_lookups: resolver::LOOKUPS_MAX,
         }
     }
 }

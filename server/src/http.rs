@@ -42,6 +42,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, get, post};
 use console_core::leader::Leadership;
 use console_core::net::PublicUrl;
+use console_core::resolver::Resolver;
 use history::EventHistory;
 use ipnet::IpNet;
 use monitor::Monitor;
@@ -79,6 +80,8 @@ pub struct AppContext {
     pub metrics: Arc<WebMetrics>,
     /// Counters of what clients were refused.
     pub limits: Arc<LimitCounters>,
+    /// Looks up host names of databases and receivers.
+    pub resolver: Resolver,
     pub site: Site,
     /// Ends long-lived responses.
     pub shutdown: CancellationToken,

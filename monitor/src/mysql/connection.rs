@@ -105,22 +105,15 @@ pub(super) async fn connect(
     settings: &MysqlSettings,
     port: u16,
 ) -> Result<Conn, ProbeError> {
-    let addresses = resolve(host, port).await?;
+    let addresses = resolve(host, settings).await?;
     Box::pin(Conn::new(options(host, port, addresses, settings)))
         .await
         .map_err(|error| failure::classify(&settings.user, &error))
 }
 
-async fn resolve(host: &str, port: u16) -> Result<Vec<IpAddr>, ProbeError> {
-    let found = tokio::net::lookup_host((host, port)).await;
-    let addresses: Vec<IpAddr> = match found {
-        Ok(found) => found.map(|socket| socket.ip()).collect(),
-        Err(error) => return Err(failure::unresolvable(host, &error.to_string())),
-    };
-    if addresses.is_empty() {
-        return Err(failure::unresolvable(host, "no address"));
-    }
-    Ok(addresses)
+async fn resolve(host: &str, settings: &MysqlSettings) -> Result<Vec<IpAddr>, ProbeError> {
+    let found = settings.resolver.resolve(host).await;
+    found.map_err(|error| failure::unresolvable(host, &error.to_string()))
 }
 
 fn options(host: &str, port: u16, addresses: Vec<IpAddr>, settings: &MysqlSettings) -> Opts {

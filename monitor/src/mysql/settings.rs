@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use console_core::resolver::Resolver;
 use registry::Secret;
 
 /// How to connect to the databases.
@@ -14,4 +15,6 @@ pub struct MysqlSettings {
     pub port: u16,
     /// PEM file of the authority that signed the servers' certificates; `None` connects without TLS.
     pub tls_ca: Option<PathBuf>,
+    /// Looks up the names of nodes.
+    pub resolver: Resolver,
 }

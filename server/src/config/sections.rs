@@ -73,6 +73,8 @@ impl ConfigReader<'_> {
         let connections = count(&settings::MAX_CONNECTIONS);
         let connections_per_address = count(&settings::MAX_CONNECTIONS_PER_ADDRESS);
         let connections_per_proxy = count(&settings::MAX_CONNECTIONS_PER_PROXY);
+        let password_hashes = count(&settings::MAX_PASSWORD_HASHES);
+        let dns_lookups = count(&settings::MAX_DNS_LOOKUPS);
         let mut timeout = |setting| {
             self.single(setting, |text| {
                 parse::duration_between(text, Duration::from_secs(1), Duration::from_secs(600))
@@ -86,6 +88,8 @@ impl ConfigReader<'_> {
             connections_per_proxy: connections_per_proxy?,
             header_timeout: header_timeout?,
             write_timeout: write_timeout?,
+            password_hashes: password_hashes?,
+            dns_lookups: dns_lookups?,
         })
     }
 

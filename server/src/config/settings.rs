@@ -127,6 +127,10 @@ settings! {
         "How long a client may take to send the head of a request, and how long an idle connection stays open.");
     WRITE_TIMEOUT = Setting::new("write-timeout", "limits.write_timeout", "DURATION", Value("20s"),
         "How long a client may take to read 16 kB of a response.");
+    MAX_PASSWORD_HASHES = Setting::new("max-password-hashes", "limits.password_hashes", "COUNT", Value("2"),
+        "Passwords checked concurrently, each with 46 MiB and one core; a further sign-in waits up to 5 s.");
+    MAX_DNS_LOOKUPS = Setting::new("max-dns-lookups", "limits.dns_lookups", "COUNT", Value("32"),
+        "Concurrent look-ups of host names of databases and receivers, each on a dedicated thread; further ones wait.");
     SESSION_LIFETIME = Setting::new("session-lifetime", "session_lifetime", "DURATION", Value("12h"),
         "Lifetime of a session.");
     ETCD_ENDPOINTS = Setting::new("etcd-endpoints", "etcd.endpoints", "URL,…", Absent("an embedded etcd"),

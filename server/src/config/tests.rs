@@ -131,6 +131,8 @@ connections_per_address = 100
 connections_per_proxy = 4000
 header_timeout = "5s"
 write_timeout = "30s"
+password_hashes = 4
+dns_lookups = 8
 [etcd]
 endpoints = ["https://etcd-1:2379", "https://etcd-2:2379"]
 user = "console"

@@ -47,7 +47,8 @@ struct LimitLabels {
 
 fn register_limits(registry: &mut Registry, app: &AppContext) {
     let refused: Family<LimitLabels, Counter> = Family::default();
-    for limit in app.limits.all() {
+    let shared = [app.resolver.limit(), app.authenticator.hash_limit()];
+    for limit in app.limits.all().chain(shared) {
         let labels = LimitLabels {
             limit: limit.name(),
         };

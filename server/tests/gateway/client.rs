@@ -10,6 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use console_core::net::PublicUrl;
+use console_core::resolver::Resolver;
 use galera::access::Role;
 use galera::publish::api::ProblemDetails;
 use galera::recover::action::ActionLimits;
@@ -55,6 +56,9 @@ pub(crate) struct ConsoleOptions {
     pub(crate) endpoint: Option<String>,
     /// The members of `lab`; by default one that refuses connections.
     pub(crate) members: Vec<String>,
+    /// What looks up host names; by default the system.
+    pub(crate) resolver: Option<Resolver>,
+    pub(crate) limits_of_clients: LimitsConfig,
 }
 
 impl Default for ConsoleOptions {
@@ -70,6 +74,8 @@ impl Default for ConsoleOptions {
             allowed_networks: vec![IpNet::from(IpAddr::from(Ipv4Addr::LOCALHOST))],
             endpoint: None,
             members: vec!["127.0.0.1:1".to_owned()],
+            resolver: None,
+            limits_of_clients: LimitsConfig::default(),
         }
     }
 }
@@ -111,6 +117,7 @@ impl TestConsole {
             cluster_access: options.cluster_access.clone(),
             action_limits: Some(options.limits),
             lock_ttl: Some(options.lock_ttl),
+            resolver: options.resolver.clone(),
         };
         let Console { state, tasks } = Console::build(
             &config(options, &site),
@@ -174,7 +181,7 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
             trusted_proxies: Vec::new(),
             session_lifetime: options.session_lifetime,
         },
-        limits: LimitsConfig::default(),
+        limits: options.limits_of_clients,
         etcd: EtcdConfig::Cluster(Box::default()),
         registry_prefix: "/galera".to_owned(),
         state_prefix: STATE_PREFIX.to_owned(),
