@@ -24,6 +24,7 @@ use crate::actions::{
 use crate::assets::Site;
 use crate::config::Config;
 use crate::http::{AppContext, AppState};
+use crate::limits::ClientLimits;
 use crate::status_pages::{self, PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService};
 
 /// How long the lock of a crashed replica keeps others from continuing its action.
@@ -142,7 +143,7 @@ impl Builder<'_> {
             status_pages,
             notifications,
             metrics: Arc::default(),
-            limits: Arc::default(),
+            limits: ClientLimits::new(&config.limits),
             resolver: self.resolver.clone(),
             site,
             shutdown: self.tasks.shutdown.clone(),

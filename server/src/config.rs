@@ -74,6 +74,8 @@ pub struct LimitsConfig {
     pub password_hashes: usize,
     /// Concurrent DNS look-ups.
     pub dns_lookups: usize,
+    /// Pages rendered concurrently for clients without a session.
+    pub anonymous_renders: usize,
 }
 
 impl Default for LimitsConfig {
@@ -87,6 +89,7 @@ impl Default for LimitsConfig {
             write_timeout: Duration::from_secs(20),
             password_hashes: accounts::CONCURRENT_HASHES_MAX,
             dns_lookups: resolver::LOOKUPS_MAX,
+            anonymous_renders: 2,
         }
     }
 }

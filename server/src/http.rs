@@ -53,7 +53,7 @@ use tower_http::compression::CompressionLayer;
 
 use crate::actions::ActionService;
 use crate::assets::Site;
-use crate::limits::LimitCounters;
+use crate::limits::ClientLimits;
 use crate::metrics::WebMetrics;
 use crate::status_pages::StatusPageService;
 
@@ -78,8 +78,7 @@ pub struct AppContext {
     pub status_pages: StatusPageService,
     pub notifications: NotificationService,
     pub metrics: Arc<WebMetrics>,
-    /// Counters of what clients were refused.
-    pub limits: Arc<LimitCounters>,
+    pub limits: ClientLimits,
     /// Looks up host names of databases and receivers.
     pub resolver: Resolver,
     pub site: Site,

@@ -1,8 +1,44 @@
 //! What clients may use at a time, per address and altogether.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use console_core::limit::LimitCounter;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+
+use crate::config::LimitsConfig;
+
+/// How long a page for a client without a session waits for others to be rendered.
+const RENDER_WAIT: Duration = Duration::from_secs(1);
+
+/// The limits of requests.
+#[derive(Debug)]
+pub struct ClientLimits {
+    pub(crate) counters: Arc<LimitCounters>,
+    anonymous_renders: Semaphore,
+}
+
+impl ClientLimits {
+    pub(crate) fn new(limits: &LimitsConfig) -> Self {
+        Self {
+            counters: Arc::default(),
+            anonymous_renders: Semaphore::new(limits.anonymous_renders),
+        }
+    }
+
+    /// Waits until a page may be rendered for a client without a session; `None` when too many others wait.
+    pub(crate) async fn anonymous_render(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(Ok(permit)) = timeout(RENDER_WAIT, self.anonymous_renders.acquire()).await {
+            return Some(permit);
+        }
+        self.counters
+            .anonymous_renders
+            .refuse("a page for a client without a session is refused");
+        None
+    }
+}
 
 /// Counters of the gateway's limits.
 #[derive(Debug)]
@@ -17,6 +53,8 @@ pub struct LimitCounters {
     pub(crate) idle_timeout: LimitCounter,
     /// Connections closed because the client did not read.
     pub(crate) write_timeout: LimitCounter,
+    /// Pages refused to clients without a session.
+    pub(crate) anonymous_renders: LimitCounter,
 }
 
 impl Default for LimitCounters {
@@ -34,6 +72,7 @@ impl Default for LimitCounters {
             header_timeout: LimitCounter::new("header_timeout", "header-timeout"),
             idle_timeout: LimitCounter::new("idle_timeout", "header-timeout"),
             write_timeout: LimitCounter::new("write_timeout", "write-timeout"),
+            anonymous_renders: LimitCounter::new("anonymous_renders", "max-anonymous-renders"),
         }
     }
 }
@@ -48,6 +87,7 @@ impl LimitCounters {
             &self.header_timeout,
             &self.idle_timeout,
             &self.write_timeout,
+            &self.anonymous_renders,
         ]
         .into_iter()
     }
@@ -80,5 +120,18 @@ mod tests {
             let parsed: IpAddr = address.parse().unwrap();
             assert_eq!(source_of(parsed).to_string(), source, "{address}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_waits_for_others_and_is_refused_after_a_while() {
+        let limits = ClientLimits::new(&LimitsConfig {
+            anonymous_renders: 1,
+            ..LimitsConfig::default()
+        });
+        let first = limits.anonymous_render().await.unwrap();
+        assert!(limits.anonymous_render().await.is_none());
+        assert_eq!(limits.counters.anonymous_renders.refused(), 1);
+        let (second, ()) = tokio::join!(limits.anonymous_render(), async { drop(first) });
+        assert!(second.is_some());
     }
 }

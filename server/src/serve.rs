@@ -133,7 +133,7 @@ async fn run(
     announce_addresses(&listeners, &state);
     // Each listener has separate limits: clients of one take no room from the other.
     let table = || {
-        let (proxies, counters) = (&state.trusted_proxies, &state.limits);
+        let (proxies, counters) = (&state.trusted_proxies, &state.limits.counters);
         Arc::new(ConnectionTable::new(
             limits,
             proxies.clone(),

@@ -75,6 +75,7 @@ impl ConfigReader<'_> {
         let connections_per_proxy = count(&settings::MAX_CONNECTIONS_PER_PROXY);
         let password_hashes = count(&settings::MAX_PASSWORD_HASHES);
         let dns_lookups = count(&settings::MAX_DNS_LOOKUPS);
+        let anonymous_renders = count(&settings::MAX_ANONYMOUS_RENDERS);
         let mut timeout = |setting| {
             self.single(setting, |text| {
                 parse::duration_between(text, Duration::from_secs(1), Duration::from_secs(600))
@@ -90,6 +91,7 @@ impl ConfigReader<'_> {
             write_timeout: write_timeout?,
             password_hashes: password_hashes?,
             dns_lookups: dns_lookups?,
+            anonymous_renders: anonymous_renders?,
         })
     }
 

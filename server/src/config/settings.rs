@@ -131,6 +131,8 @@ settings! {
         "Passwords checked concurrently, each with 46 MiB and one core; a further sign-in waits up to 5 s.");
     MAX_DNS_LOOKUPS = Setting::new("max-dns-lookups", "limits.dns_lookups", "COUNT", Value("32"),
         "Concurrent look-ups of host names of databases and receivers, each on a dedicated thread; further ones wait.");
+    MAX_ANONYMOUS_RENDERS = Setting::new("max-anonymous-renders", "limits.anonymous_renders", "COUNT", Value("2"),
+        "Pages rendered concurrently for clients without a session (sign-in, unknown paths); a further one waits up to 1 s.");
     SESSION_LIFETIME = Setting::new("session-lifetime", "session_lifetime", "DURATION", Value("12h"),
         "Lifetime of a session.");
     ETCD_ENDPOINTS = Setting::new("etcd-endpoints", "etcd.endpoints", "URL,…", Absent("an embedded etcd"),

@@ -133,6 +133,7 @@ header_timeout = "5s"
 write_timeout = "30s"
 password_hashes = 4
 dns_lookups = 8
+anonymous_renders = 1
 [etcd]
 endpoints = ["https://etcd-1:2379", "https://etcd-2:2379"]
 user = "console"

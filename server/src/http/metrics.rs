@@ -48,7 +48,7 @@ struct LimitLabels {
 fn register_limits(registry: &mut Registry, app: &AppContext) {
     let refused: Family<LimitLabels, Counter> = Family::default();
     let shared = [app.resolver.limit(), app.authenticator.hash_limit()];
-    for limit in app.limits.all().chain(shared) {
+    for limit in app.limits.counters.all().chain(shared) {
         let labels = LimitLabels {
             limit: limit.name(),
         };
