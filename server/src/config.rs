@@ -76,6 +76,10 @@ pub struct LimitsConfig {
     pub dns_lookups: usize,
     /// Pages rendered concurrently for clients without a session.
     pub anonymous_renders: usize,
+    /// WebSocket connections of one account.
+    pub live_per_account: usize,
+    /// WebSocket connections of one client address.
+    pub live_per_address: usize,
 }
 
 impl Default for LimitsConfig {
@@ -90,6 +94,8 @@ impl Default for LimitsConfig {
             password_hashes: accounts::CONCURRENT_HASHES_MAX,
             dns_lookups: resolver::LOOKUPS_MAX,
             anonymous_renders: 2,
+            live_per_account: 100,
+            live_per_address: 500,
         }
     }
 }

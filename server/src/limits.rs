@@ -1,7 +1,9 @@
 //! What clients may use at a time, per address and altogether.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use console_core::limit::LimitCounter;
@@ -18,6 +20,15 @@ const RENDER_WAIT: Duration = Duration::from_secs(1);
 pub struct ClientLimits {
     pub(crate) counters: Arc<LimitCounters>,
     anonymous_renders: Semaphore,
+    live_per_account: KeyedLimit<Arc<str>>,
+    live_per_address: KeyedLimit<IpAddr>,
+}
+
+/// One WebSocket connection of an account and an address; counted until dropped.
+#[derive(Debug)]
+pub(crate) struct LiveSlot {
+    _account: KeyedSlot<Arc<str>>,
+    _address: KeyedSlot<IpAddr>,
 }
 
 impl ClientLimits {
@@ -25,7 +36,27 @@ impl ClientLimits {
         Self {
             counters: Arc::default(),
             anonymous_renders: Semaphore::new(limits.anonymous_renders),
+            live_per_account: KeyedLimit::new(limits.live_per_account),
+            live_per_address: KeyedLimit::new(limits.live_per_address),
         }
+    }
+
+    /// Counts a WebSocket connection; `None` when the account or the address has too many.
+    pub(crate) fn live_connection(&self, account: &Arc<str>, address: IpAddr) -> Option<LiveSlot> {
+        let Some(of_account) = self.live_per_account.acquire(Arc::clone(account)) else {
+            let counter = &self.counters.live_per_account;
+            counter.refuse(format_args!("a WebSocket of account {account} is refused"));
+            return None;
+        };
+        let Some(of_address) = self.live_per_address.acquire(source_of(address)) else {
+            let counter = &self.counters.live_per_address;
+            counter.refuse(format_args!("a WebSocket from {address} is refused"));
+            return None;
+        };
+        Some(LiveSlot {
+            _account: of_account,
+            _address: of_address,
+        })
     }
 
     /// Waits until a page may be rendered for a client without a session; `None` when too many others wait.
@@ -37,6 +68,53 @@ impl ClientLimits {
             .anonymous_renders
             .refuse("a page for a client without a session is refused");
         None
+    }
+}
+
+/// At most so many of something for each key.
+#[derive(Clone, Debug)]
+struct KeyedLimit<K: Eq + Hash> {
+    max: usize,
+    held: Arc<Mutex<HashMap<K, usize>>>,
+}
+
+#[derive(Debug)]
+struct KeyedSlot<K: Eq + Hash> {
+    key: K,
+    held: Arc<Mutex<HashMap<K, usize>>>,
+}
+
+impl<K: Clone + Eq + Hash> KeyedLimit<K> {
+    fn new(max: usize) -> Self {
+        Self {
+            max,
+            held: Arc::default(),
+        }
+    }
+
+    fn acquire(&self, key: K) -> Option<KeyedSlot<K>> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = held.get(&key).copied().unwrap_or_default();
+        if count >= self.max {
+            return None;
+        }
+        held.insert(key.clone(), count + 1);
+        Some(KeyedSlot {
+            key,
+            held: Arc::clone(&self.held),
+        })
+    }
+}
+
+impl<K: Eq + Hash> Drop for KeyedSlot<K> {
+    fn drop(&mut self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = held.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.key);
+            }
+        }
     }
 }
 
@@ -55,6 +133,8 @@ pub struct LimitCounters {
     pub(crate) write_timeout: LimitCounter,
     /// Pages refused to clients without a session.
     pub(crate) anonymous_renders: LimitCounter,
+    pub(crate) live_per_account: LimitCounter,
+    pub(crate) live_per_address: LimitCounter,
 }
 
 impl Default for LimitCounters {
@@ -73,6 +153,8 @@ impl Default for LimitCounters {
             idle_timeout: LimitCounter::new("idle_timeout", "header-timeout"),
             write_timeout: LimitCounter::new("write_timeout", "write-timeout"),
             anonymous_renders: LimitCounter::new("anonymous_renders", "max-anonymous-renders"),
+            live_per_account: LimitCounter::new("live_per_account", "max-live-per-account"),
+            live_per_address: LimitCounter::new("live_per_address", "max-live-per-address"),
         }
     }
 }
@@ -88,6 +170,8 @@ impl LimitCounters {
             &self.idle_timeout,
             &self.write_timeout,
             &self.anonymous_renders,
+            &self.live_per_account,
+            &self.live_per_address,
         ]
         .into_iter()
     }
@@ -133,5 +217,33 @@ mod tests {
         assert_eq!(limits.counters.anonymous_renders.refused(), 1);
         let (second, ()) = tokio::join!(limits.anonymous_render(), async { drop(first) });
         assert!(second.is_some());
+    }
+
+    #[test]
+    fn web_sockets_are_limited_per_account_and_per_address() {
+        let limits = ClientLimits::new(&LimitsConfig {
+            live_per_account: 2,
+            live_per_address: 3,
+            ..LimitsConfig::default()
+        });
+        let open = |account: &str, address: &str| {
+            limits.live_connection(&account.into(), address.parse().unwrap())
+        };
+        let slots = [open("ann", "192.0.2.1"), open("ann", "192.0.2.2")];
+        assert!(slots.iter().all(Option::is_some));
+        assert!(open("ann", "192.0.2.3").is_none());
+        let others = [open("bob", "192.0.2.1"), open("bob", "192.0.2.1")];
+        assert!(others.iter().all(Option::is_some));
+        assert!(open("cid", "192.0.2.1").is_none());
+        let counters = &limits.counters;
+        assert_eq!(
+            (
+                counters.live_per_account.refused(),
+                counters.live_per_address.refused()
+            ),
+            (1, 1)
+        );
+        drop((slots, others));
+        assert!(open("ann", "192.0.2.1").is_some());
     }
 }

@@ -76,6 +76,8 @@ impl ConfigReader<'_> {
         let password_hashes = count(&settings::MAX_PASSWORD_HASHES);
         let dns_lookups = count(&settings::MAX_DNS_LOOKUPS);
         let anonymous_renders = count(&settings::MAX_ANONYMOUS_RENDERS);
+        let live_per_account = count(&settings::MAX_LIVE_PER_ACCOUNT);
+        let live_per_address = count(&settings::MAX_LIVE_PER_ADDRESS);
         let mut timeout = |setting| {
             self.single(setting, |text| {
                 parse::duration_between(text, Duration::from_secs(1), Duration::from_secs(600))
@@ -92,6 +94,8 @@ impl ConfigReader<'_> {
             password_hashes: password_hashes?,
             dns_lookups: dns_lookups?,
             anonymous_renders: anonymous_renders?,
+            live_per_account: live_per_account?,
+            live_per_address: live_per_address?,
         })
     }
 

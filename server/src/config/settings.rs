@@ -133,6 +133,10 @@ settings! {
         "Concurrent look-ups of host names of databases and receivers, each on a dedicated thread; further ones wait.");
     MAX_ANONYMOUS_RENDERS = Setting::new("max-anonymous-renders", "limits.anonymous_renders", "COUNT", Value("2"),
         "Pages rendered concurrently for clients without a session (sign-in, unknown paths); a further one waits up to 1 s.");
+    MAX_LIVE_PER_ACCOUNT = Setting::new("max-live-per-account", "limits.live_per_account", "COUNT", Value("100"),
+        "Open WebSocket connections of one account.");
+    MAX_LIVE_PER_ADDRESS = Setting::new("max-live-per-address", "limits.live_per_address", "COUNT", Value("500"),
+        "Open WebSocket connections of one client address, as --trusted-proxies forward it.");
     SESSION_LIFETIME = Setting::new("session-lifetime", "session_lifetime", "DURATION", Value("12h"),
         "Lifetime of a session.");
     ETCD_ENDPOINTS = Setting::new("etcd-endpoints", "etcd.endpoints", "URL,…", Absent("an embedded etcd"),

@@ -134,6 +134,8 @@ write_timeout = "30s"
 password_hashes = 4
 dns_lookups = 8
 anonymous_renders = 1
+live_per_account = 10
+live_per_address = 20
 [etcd]
 endpoints = ["https://etcd-1:2379", "https://etcd-2:2379"]
 user = "console"
