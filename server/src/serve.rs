@@ -14,6 +14,7 @@ use console_core::tasks::Tasks;
 use embedded_etcd::{EmbeddedEtcd, EmbeddedEtcdError};
 use registry::Registry;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 
 use crate::assets::{Site, SiteError};
 use crate::composition::{BuildError, Console, Overrides};
@@ -61,16 +62,20 @@ pub enum StartError {
 struct HttpListeners {
     main: TcpListener,
     metrics: Option<TcpListener>,
+    /// Where their connections are served.
+    runtime: Handle,
 }
 
 impl HttpListeners {
-    fn bind(config: &Config) -> Result<Self, StartError> {
+    fn bind(config: &Config, runtime: &Handle) -> Result<Self, StartError> {
+        let _entered = runtime.enter();
         let main = bind(config.http.listen, "--listen")?;
         let metrics = config.http.metrics_listen;
         let metrics = metrics.map(|address| bind(address, "--metrics-listen"));
         Ok(Self {
             main,
             metrics: metrics.transpose()?,
+            runtime: runtime.clone(),
         })
     }
 }
@@ -89,17 +94,17 @@ fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, StartError> {
     })
 }
 
-/// Runs the console until a signal ends it.
+/// Runs the console until a signal ends it. Requests are served on the runtime `http`, everything else on the caller's.
 ///
 /// # Errors
 /// [`StartError`]; once it has started, nothing but a signal ends it.
-pub async fn serve(config: Config) -> Result<(), StartError> {
+pub async fn serve(config: Config, http: &Handle) -> Result<(), StartError> {
     let site = Site::load(&config.http.site_root)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     let signals = Signals::new().map_err(StartError::ShutdownSignals)?;
-    let listeners = HttpListeners::bind(&config)?;
+    let listeners = HttpListeners::bind(&config, http)?;
     let files = raise_file_limit();
     let (embedded, settings) = match &config.etcd {
         EtcdConfig::Cluster(settings) => (None, (**settings).clone()),
@@ -146,23 +151,15 @@ async fn run(
             full: http::metrics_router(state.clone()),
             health_only: health_only.clone(),
         };
-        tasks.spawn(connections::accept(
-            listener,
-            routers,
-            table(),
-            tasks.clone(),
-        ));
+        let accepting = connections::accept(listener, routers, table(), tasks.clone());
+        tasks.tracker.spawn_on(accepting, &listeners.runtime);
     }
     let routers = Routers {
         full: http::router(state.clone()),
         health_only,
     };
-    tasks.spawn(connections::accept(
-        listeners.main,
-        routers,
-        table(),
-        tasks.clone(),
-    ));
+    let accepting = connections::accept(listeners.main, routers, table(), tasks.clone());
+    tasks.tracker.spawn_on(accepting, &listeners.runtime);
     drop(state);
     let Tasks { tracker, shutdown } = tasks;
     let signal = signals.next().await;
