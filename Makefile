@@ -128,4 +128,4 @@ bench: ## Measure the project's figures on this machine
 	@$(STEP) "Figures in a browser" "read the message above" \
 	  env DEMO="$(CARGO_TARGET_DIR)/release/demo" scripts/browser-tests --config figures.config.ts
 	@$(STEP) "Benchmarks" "read the message above" \
-	  cargo bench --locked -p galera -p galera-console --bench "*"
+	  cargo bench --locked -p galera -p monitor -p galera-console --bench "*"

@@ -123,4 +123,11 @@ mod tests {
         assert!(!verify("correct horse", Some("garbage")));
         assert!(!verify("the password of no account", None));
     }
+
+    #[test]
+    fn a_hash_of_another_cost_still_verifies() {
+        let stored = "$argon2id$v=19$m=8,t=1,p=1$Z2F0ZXdheS1maXh0dXJlcw$VTMSw76aCLcdR4qAX257OjTwJgx4/4roLixXNk6OL9w";
+        assert!(verify("correct horse battery", Some(stored)));
+        assert!(!verify("correct horse", Some(stored)));
+    }
 }

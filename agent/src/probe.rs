@@ -1,32 +1,35 @@
 //! Reads the server's status every second over a dedicated connection.
 //!
-//! The only module of the agent that uses the database driver. It only uses SHOW, which needs no privilege and works on
+//! The only module of the agent that uses the SQL client. It only uses SHOW, which needs no privilege and works on
 //! a server that is not Primary. Every attempt has a deadline, after which its connection is discarded.
 
 mod failure;
 
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use galera::ClusterName;
 use galera::observe::observation::{ProbeError, ProbeErrorKind};
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, DriverError, Error, IoError, Opts, OptsBuilder, Row, Value};
+use registry::Secret;
+use sql_client::{Connection, Error, Login, Peer, connect_socket, connect_tcp};
+use tokio::net::lookup_host;
 use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::observation::{ServerState, StatusReading};
 use crate::outage_log::OutageLog;
 use crate::settings::DatabaseSettings;
-use failure::{connection_closed, from_io, from_server, one_line, probe_error};
+use failure::{one_line, probe_error, unresolvable};
 
 /// Between two probes.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Longest delay after an attempt that panicked.
+const RESTART_DELAY_MAX: Duration = Duration::from_secs(60);
 /// Time for one attempt, including connecting.
 const DEADLINE: Duration = Duration::from_secs(3);
-/// More than any Galera version returns.
-const ROWS_MAX: usize = 1_000;
-const PACKET_MAX: usize = 1 << 20;
 
 const STATUS: &str = "SHOW GLOBAL STATUS LIKE 'wsrep\\_%'";
 const READ_ONLY: &str = "SHOW GLOBAL VARIABLES LIKE 'read_only'";
@@ -46,7 +49,7 @@ pub struct StatusProbe {
 }
 
 struct ProbeConnection {
-    conn: Conn,
+    conn: Connection,
     /// Read once per connection: they change only with a restart.
     variables: VariableRows,
 }
@@ -77,21 +80,44 @@ impl StatusProbe {
     /// # Errors
     /// If the server is unreachable, denies access or belongs to another cluster.
     pub async fn probe_once(mut self) -> Result<StatusReading, ProbeError> {
-        self.attempt().await
+        self.supervised_attempt().await.0
     }
 
     /// Publishes the server's state every second and whenever `probe_now` is notified, until dropped.
     pub async fn run(mut self, server: watch::Sender<ServerState>, probe_now: Arc<Notify>) {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut delay = INTERVAL;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = probe_now.notified() => {}
             }
-            let outcome = self.attempt().await;
+            let (outcome, panicked) = self.supervised_attempt().await;
             self.log_outcome(&outcome);
             server.send_modify(|server| *server = server.after_probe(outcome));
+            match panicked {
+                true => {
+                    sleep(delay).await;
+                    delay = (delay * 2).min(RESTART_DELAY_MAX);
+                }
+                false => delay = INTERVAL,
+            }
+        }
+    }
+
+    /// An attempt that cannot end the agent: a panic becomes its error. Also returns whether it panicked.
+    async fn supervised_attempt(&mut self) -> (Result<StatusReading, ProbeError>, bool) {
+        // Nothing of the attempt is used afterwards: it has taken the connection.
+        match AssertUnwindSafe(self.attempt()).catch_unwind().await {
+            Ok(outcome) => (outcome, false),
+            Err(panic) => {
+                let text = panic.downcast_ref::<&str>().copied();
+                let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+                let reason = text.unwrap_or("a panic without a message");
+                tracing::error!("The probe panicked: {reason}");
+                (Err(failure::internal(reason)), true)
+            }
         }
     }
 
@@ -131,16 +157,14 @@ impl StatusProbe {
         &self,
         connection: Option<ProbeConnection>,
     ) -> Result<(StatusReading, ProbeConnection), ProbeError> {
-        let fail = |error: Error| self.classify(&error);
+        let fail = |error: Error| failure::classify(&self.database, &error);
         let mut connection = match connection {
             Some(connection) => connection,
             None => self.connect().await?,
         };
-        let mut status = query_rows(&mut connection.conn, STATUS)
-            .await
-            .map_err(fail)?;
+        let mut status = connection.conn.query_pairs(STATUS).await.map_err(fail)?;
         if self.read_only {
-            let more = query_rows(&mut connection.conn, READ_ONLY).await;
+            let more = connection.conn.query_pairs(READ_ONLY).await;
             status.extend(more.map_err(fail)?);
         }
         status.extend(connection.variables.iter().cloned());
@@ -148,33 +172,44 @@ impl StatusProbe {
     }
 
     async fn connect(&self) -> Result<ProbeConnection, ProbeError> {
-        let fail = |error: Error| self.classify(&error);
-        let mut conn = Conn::new(options(&self.database)).await.map_err(fail)?;
-        let variables = query_rows(&mut conn, VARIABLES).await.map_err(fail)?;
+        let fail = |error: Error| failure::classify(&self.database, &error);
+        let mut conn = self.sign_in().await?;
+        let variables = conn.query_pairs(VARIABLES).await.map_err(fail)?;
         check_identity(&self.cluster, &variables)?;
         // This fails on a server without Galera, which was rejected above.
-        conn.query_drop("SET SESSION wsrep_sync_wait=0")
+        conn.execute("SET SESSION wsrep_sync_wait=0")
             .await
             .map_err(fail)?;
         Ok(ProbeConnection { conn, variables })
     }
 
-    fn classify(&self, error: &Error) -> ProbeError {
-        let location = self.database.location();
-        match error {
-            Error::Io(IoError::Io(error)) => from_io(&location, error),
-            Error::Driver(DriverError::ConnectionClosed) => connection_closed(&location),
-            Error::Server(error) => {
-                from_server(&location, &self.database, error.code, &error.message)
+    async fn sign_in(&self) -> Result<Connection, ProbeError> {
+        let database = &self.database;
+        let login = Login {
+            user: &database.user,
+            password: database.password.as_ref().map_or("", Secret::expose),
+        };
+        let opened = match &database.socket {
+            Some(path) => match connect_socket(path).await {
+                Ok(stream) => Connection::open(stream, Peer::Socket, login).await,
+                Err(error) => Err(error.into()),
+            },
+            None => {
+                let found = lookup_host((database.host.as_str(), database.port)).await;
+                let addresses: Vec<SocketAddr> = found
+                    .map_err(|error| unresolvable(&database.location(), &error))?
+                    .collect();
+                let peer = Peer::Network {
+                    host: &database.host,
+                    tls: &database.tls,
+                };
+                match connect_tcp(&addresses).await {
+                    Ok(stream) => Connection::open(stream, peer, login).await,
+                    Err(error) => Err(error.into()),
+                }
             }
-            other => probe_error(
-                ProbeErrorKind::Protocol,
-                format!(
-                    "{location} violates the MySQL protocol: {}",
-                    one_line(&other.to_string())
-                ),
-            ),
-        }
+        };
+        opened.map_err(|error| failure::classify(database, &error))
     }
 
     /// Logs changes of the server's state, and a lasting failure once a minute.
@@ -209,51 +244,6 @@ impl StatusProbe {
     }
 }
 
-async fn query_rows(conn: &mut Conn, query: &str) -> Result<VariableRows, Error> {
-    let mut result = conn.query_iter(query).await?;
-    let mut rows = Vec::new();
-    while let Some(row) = result.next().await? {
-        if rows.len() < ROWS_MAX {
-            rows.extend(name_and_value(row));
-        }
-    }
-    Ok(rows)
-}
-
-/// A row of SHOW; invalid UTF-8 is replaced.
-fn name_and_value(row: Row) -> Option<(String, String)> {
-    let mut values = row.unwrap_raw().into_iter().flatten();
-    let mut text = || match values.next() {
-        Some(Value::Bytes(bytes)) => Some(String::from_utf8_lossy(&bytes).into_owned()),
-        _ => None,
-    };
-    Some((text()?, text()?))
-}
-
-fn options(database: &DatabaseSettings) -> Opts {
-    let password = database
-        .password
-        .as_ref()
-        .map(|password| password.expose().to_owned());
-    let socket = database
-        .socket
-        .as_ref()
-        .map(|path| path.to_string_lossy().into_owned());
-    OptsBuilder::default()
-        .ip_or_hostname(database.host.as_str())
-        .tcp_port(database.port)
-        // Otherwise the driver reads the server's socket path and reconnects there, possibly to another server.
-        .prefer_socket(socket.is_some())
-        .socket(socket)
-        .user(Some(database.user.as_str()))
-        .pass(password)
-        // If either were unset, the driver would query it from the server first.
-        .max_allowed_packet(Some(PACKET_MAX))
-        .wait_timeout(Some(28_800))
-        .stmt_cache_size(0)
-        .into()
-}
-
 /// Reporting a server of another cluster would be misleading.
 fn check_identity(cluster: &ClusterName, variables: &VariableRows) -> Result<(), ProbeError> {
     let value = |name: &str| {
@@ -279,6 +269,9 @@ fn check_identity(cluster: &ClusterName, variables: &VariableRows) -> Result<(),
 
 #[cfg(test)]
 mod tests {
+    use sql_client::Tls;
+    use sql_client::hostile::{HostileServer, Misbehavior, PASSWORD};
+
     use super::*;
 
     fn check(rows: &[(&str, &str)]) -> Result<(), String> {
@@ -304,5 +297,42 @@ mod tests {
                 .contains("without Galera")
         );
         assert!(check(&[]).unwrap_err().contains("without Galera"));
+    }
+
+    fn database(port: u16) -> DatabaseSettings {
+        DatabaseSettings {
+            host: "127.0.0.1".to_owned(),
+            port,
+            socket: None,
+            tls: Tls::Off,
+            user: "console".to_owned(),
+            password: Some(Secret::new(PASSWORD)),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hostile_server_gets_no_password_and_ends_no_probe() {
+        for &misbehavior in Misbehavior::ALL {
+            // These last until the deadline, which the test does not.
+            if misbehavior.waits() || misbehavior.answers() {
+                continue;
+            }
+            let server = HostileServer::start(misbehavior);
+            let port = server.address().port();
+            let mut probe = StatusProbe::new(database(port), "lab".parse().unwrap());
+            for _ in 0..2 {
+                let (outcome, panicked) = probe.supervised_attempt().await;
+                let error = outcome.unwrap_err();
+                assert!(!panicked, "{misbehavior:?}");
+                assert!(
+                    matches!(
+                        error.kind,
+                        ProbeErrorKind::Protocol | ProbeErrorKind::Closed
+                    ),
+                    "{misbehavior:?}: {error}"
+                );
+            }
+            assert!(!server.has_password(), "{misbehavior:?}");
+        }
     }
 }

@@ -30,6 +30,7 @@ use galera::Position;
 use galera::observe::registration::AgentPhase;
 use galera::startup::DataState;
 use registry::Registry;
+use sql_client::Tls;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -365,6 +366,7 @@ impl PreparedNode {
             host: settings.address.host().to_owned(),
             port: self.variables.port,
             socket: Some(self.variables.socket.clone()),
+            tls: Tls::Off,
             user: account.user.clone(),
             password: Some(account.password.clone()),
         }

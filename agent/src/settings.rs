@@ -11,6 +11,10 @@
 //! | `REGISTRY_PREFIX` | prefix of the registry keys | `/galera` |
 //! | `MYSQL_HOST`, `MYSQL_PORT` | the database, over TCP | 127.0.0.1, 3306 |
 //! | `MYSQL_SOCKET` | the database's Unix socket, instead of TCP | none |
+//! | `MYSQL_TLS` | `off`, `preferred` or `required`: TLS over TCP | `required` with `MYSQL_TLS_CA`, else `off` |
+//! | `MYSQL_TLS_CA` | PEM file of the authority of the database's certificate | none |
+//! | `MYSQL_TLS_VERIFY` | what is checked of the certificate: `ca` or `identity` | `identity` |
+//! | `MYSQL_TLS_CERT`, `MYSQL_TLS_KEY` | PEM files of the agent's certificate | none |
 //! | `MYSQL_USER` | an account with `GRANT USAGE` | `console` |
 //! | `MYSQL_PASSWORD_FILE` | file with its password | no password |
 //! | `HEALTH_LISTEN` | address of the health endpoint, or `off` | `:9200` |
@@ -32,6 +36,7 @@ use std::time::Duration;
 use galera::observe::registration::RegistryKeys;
 use galera::{ClusterName, NodeId};
 use registry::Secret;
+use sql_client::{Tls, TlsSettings, Verify};
 
 use crate::health;
 use crate::notify::{self, NotifyEndpoint};
@@ -66,6 +71,8 @@ pub struct DatabaseSettings {
     pub port: u16,
     /// Used instead of host and port.
     pub socket: Option<PathBuf>,
+    /// Whether a connection to host and port uses TLS.
+    pub tls: Tls,
     pub user: String,
     /// `None` for an account without password.
     pub password: Option<Secret>,
@@ -142,11 +149,75 @@ fn database(source: &SettingsSource<'_>) -> Result<DatabaseSettings, SettingErro
         host,
         port,
         socket: source.optional("MYSQL_SOCKET")?.map(PathBuf::from),
+        tls: tls(source)?,
         user: source
             .optional("MYSQL_USER")?
             .unwrap_or_else(|| "console".to_owned()),
         password: source.optional("MYSQL_PASSWORD")?.map(Secret::new),
     })
+}
+
+/// TLS of connections to databases.
+fn tls(source: &SettingsSource<'_>) -> Result<Tls, SettingError> {
+    let path = |name| source.optional(name).map(|text| text.map(PathBuf::from));
+    let (ca, cert, key) = (
+        path("MYSQL_TLS_CA")?,
+        path("MYSQL_TLS_CERT")?,
+        path("MYSQL_TLS_KEY")?,
+    );
+    let mode = source.optional("MYSQL_TLS")?;
+    let verify = match source.optional("MYSQL_TLS_VERIFY")?.as_deref() {
+        None | Some("identity") => Verify::Identity,
+        Some("ca") => Verify::Authority,
+        Some(text) => {
+            return Err(source.invalid(
+                "MYSQL_TLS_VERIFY",
+                format!("{text:?} is not ca or identity"),
+            ));
+        }
+    };
+    let identity = match (cert, key) {
+        (Some(cert), Some(key)) => Some((cert, key)),
+        (None, None) => None,
+        (Some(_), None) => {
+            return Err(source.invalid("MYSQL_TLS_KEY", "is not set; set it too".to_owned()));
+        }
+        (None, Some(_)) => {
+            return Err(source.invalid("MYSQL_TLS_CERT", "is not set; set it too".to_owned()));
+        }
+    };
+    let Some(ca) = ca else {
+        return match mode.as_deref() {
+            None | Some("off") if identity.is_none() => Ok(Tls::Off),
+            _ => Err(source.invalid(
+                "MYSQL_TLS_CA",
+                "is not set; TLS needs the authority of the servers' certificates".to_owned(),
+            )),
+        };
+    };
+    let settings = TlsSettings {
+        ca,
+        identity,
+        verify,
+    };
+    let tls = match mode.as_deref() {
+        None | Some("required") => Tls::Required(settings.clone()),
+        Some("preferred") => Tls::Preferred(settings.clone()),
+        Some("off") => return Ok(Tls::Off),
+        Some(text) => {
+            return Err(source.invalid(
+                "MYSQL_TLS",
+                format!("{text:?} is not off, preferred or required"),
+            ));
+        }
+    };
+    settings.check().map_err(|error| {
+        source.invalid(
+            "MYSQL_TLS_CA, MYSQL_TLS_CERT, MYSQL_TLS_KEY",
+            error.to_string(),
+        )
+    })?;
+    Ok(tls)
 }
 
 fn node(

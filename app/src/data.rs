@@ -84,6 +84,18 @@ pub(crate) fn set_status(status: u16) {
 #[cfg(not(feature = "ssr"))]
 pub(crate) fn set_status(_status: u16) {}
 
+/// A query string of the pairs with a value, in their order.
+pub(crate) fn query_string<V: AsRef<str>>(
+    pairs: impl IntoIterator<Item = (&'static str, V)>,
+) -> String {
+    let pairs: Vec<String> = pairs
+        .into_iter()
+        .filter(|(_, value)| !value.as_ref().is_empty())
+        .map(|(name, value)| format!("{name}={}", encode_segment(value.as_ref())))
+        .collect();
+    pairs.join("&")
+}
+
 /// Percent-encodes one path segment.
 pub(crate) fn encode_segment(text: &str) -> String {
     utf8_percent_encode(text, RESERVED_IN_SEGMENT).collect()

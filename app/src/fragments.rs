@@ -16,8 +16,8 @@ mod recovery;
 mod status_pages;
 mod widgets;
 
-use futures::future::join_all;
-use futures::try_join;
+use futures::future::{FutureExt, join_all};
+use futures::{join, try_join};
 use galera::Timestamp;
 use galera::publish::api::{HistoryPage, ProblemDetails, SessionView};
 use galera::publish::status_pages::StatusPageView;
@@ -118,15 +118,17 @@ impl FragmentRequest<'_> {
             format!("/api/v1/actions?cluster={name}&state=open"),
             format!("/api/v1/actions?cluster={name}&state={FINAL_STATES}&limit=5"),
         ];
-        let (switch, open, recent, global) = try_join!(
+        let attestations = recovery::attestations_from_query(&view, self.query);
+        let kinds = ActionKind::ALL.into_iter();
+        let plans = join_all(kinds.map(|kind| self.plan(name, kind, &attestations)));
+        let (switch, open, recent, global, plans) = try_join!(
             self.client.get(&paths[0]),
             self.client.get(&paths[1]),
             self.client.get(&paths[2]),
             self.client.get("/api/v1/recovery"),
+            // The page shows why there is no plan.
+            plans.map(Ok),
         )?;
-        let attestations = recovery::attestations_from_query(&view, self.query);
-        let kinds = ActionKind::ALL.into_iter();
-        let plans = join_all(kinds.map(|kind| self.plan(name, kind, &attestations))).await;
         let page = recovery::RecoveryPage {
             view: &view,
             switch: &switch,
@@ -158,9 +160,12 @@ impl FragmentRequest<'_> {
     }
 
     async fn events(&self, name: &str) -> Result<Fragment, ProblemDetails> {
-        let view: ClusterView = self.client.get(&format!("/api/v1/clusters/{name}")).await?;
         let filter = events::EventsFilter::from_query(self.query);
-        let page: HistoryPage = self.client.get(&filter.api_path(name)).await?;
+        let paths = [format!("/api/v1/clusters/{name}"), filter.api_path(name)];
+        let (view, page) = join!(self.client.get(&paths[0]), self.client.get(&paths[1]));
+        // The cluster's problem first, so that an unknown cluster is always reported as such.
+        let view: ClusterView = view?;
+        let page: HistoryPage = page?;
         let newer: HistoryPage = self.client.get(&filter.newer_api_path(name, &page)).await?;
         let page = events::EventsPage {
             view: &view,
@@ -255,3 +260,6 @@ impl FragmentRequest<'_> {
 fn normalize_segment(segment: &str) -> String {
     encode_segment(&leptos_router::location::Url::unescape(segment))
 }
+
+#[cfg(test)]
+mod tests;

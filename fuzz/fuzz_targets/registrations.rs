@@ -1,6 +1,8 @@
 //! Folds arbitrary registry keys and SQL answers, one per line.
 #![no_main]
 
+use std::collections::BTreeMap;
+
 use galera::judge::cluster::{FoldSettings, fold};
 use galera::observe::observation::{Evidence, ProbeError, ProbeErrorKind};
 use galera::observe::registration::{ParsedKey, RawKeyValue, build_registry_view, parse_key};
@@ -52,9 +54,9 @@ fn apply_line(evidence: &mut Evidence, raw: &mut Vec<RawKeyValue>, line: &[u8], 
             let observation = evidence.registrations.entry(node).or_default();
             observation.durable |= field.is_durable();
             observation.last_put_at = Some(at);
-            observation
-                .fields
-                .insert(field.as_str().to_owned(), text.into_owned());
+            let mut fields = BTreeMap::clone(&observation.fields);
+            fields.insert(field.as_str().to_owned(), text.into_owned());
+            observation.fields = fields.into();
         }
         ParsedKey::Cluster { .. } => {}
         ParsedKey::Unknown { .. } => evidence.unrecognized_keys += 1,

@@ -1,5 +1,6 @@
 //! Planning for a cluster of nine nodes, running and stopped. Target: at most 1 ms.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -112,7 +113,7 @@ fn stopped_evidence() -> Evidence {
             ),
         ];
         let observation = RegistryObservation {
-            fields: fields.into(),
+            fields: BTreeMap::from(fields).into(),
             last_put_at: Some(at(59)),
             state_changed_at: None,
             leased: true,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -70,9 +71,9 @@ fn validate_name(what: &'static str, text: &str, limit: usize) -> Result<(), Nam
 }
 
 /// A cluster's name as in `wsrep_cluster_name`: 1 to 64 letters, digits, `.`, `_`, `-`, so that it is one segment of a
-/// registry key and of a URL.
+/// registry key and of a URL. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClusterName(String);
+pub struct ClusterName(Arc<str>);
 
 impl ClusterName {
     /// The name.
@@ -87,7 +88,7 @@ impl FromStr for ClusterName {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         validate_name("cluster name", text, CLUSTER_NAME_MAX)?;
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 }
 
@@ -100,9 +101,10 @@ impl fmt::Display for ClusterName {
 /// A node's identity: its registry key, `host` or `host:port` (an IPv6 host with a port is bracketed).
 ///
 /// Without a port the node listens on the console's `--mysql-port`; [`NodeId::normalized`] unifies the two spellings.
+/// Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId {
-    host: String,
+    host: Arc<str>,
     port: Option<u16>,
 }
 
@@ -119,7 +121,7 @@ impl NodeId {
             return Err(NameError::Port("0".to_owned()));
         }
         Ok(Self {
-            host: host.to_owned(),
+            host: host.into(),
             port,
         })
     }

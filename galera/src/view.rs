@@ -261,6 +261,85 @@ pub struct NodeView {
     pub sources: Vec<SourceView>,
 }
 
+impl NodeView {
+    fn equals_apart_from_times(&self, other: &Self) -> bool {
+        let Self {
+            id,
+            name,
+            state,
+            state_comment,
+            cluster_status,
+            position,
+            position_fresh,
+            behind,
+            commit_rate,
+            recent_rates,
+            recv_queue,
+            send_queue,
+            flow_control_paused,
+            ready,
+            connected,
+            segment,
+            version,
+            gcomm_uuid,
+            evs_state,
+            expected,
+            registered,
+            sources,
+        } = self;
+        *id == other.id
+            && *state == other.state
+            && *cluster_status == other.cluster_status
+            && *position == other.position
+            && *position_fresh == other.position_fresh
+            && *behind == other.behind
+            && *commit_rate == other.commit_rate
+            && *recv_queue == other.recv_queue
+            && *send_queue == other.send_queue
+            && *flow_control_paused == other.flow_control_paused
+            && *ready == other.ready
+            && *connected == other.connected
+            && *segment == other.segment
+            && *expected == other.expected
+            && *registered == other.registered
+            && *name == other.name
+            && *state_comment == other.state_comment
+            && *version == other.version
+            && *gcomm_uuid == other.gcomm_uuid
+            && *evs_state == other.evs_state
+            && *recent_rates == other.recent_rates
+            && sources.len() == other.sources.len()
+            && sources
+                .iter()
+                .zip(&other.sources)
+                .all(|(source, other)| source.equals_apart_from_times(other))
+    }
+}
+
+impl SourceView {
+    fn equals_apart_from_times(&self, other: &Self) -> bool {
+        let Self {
+            kind,
+            observed_at: _,
+            stale,
+            error,
+            failing_since,
+            state,
+            cluster_status,
+            seqno,
+            phase,
+        } = self;
+        *kind == other.kind
+            && *stale == other.stale
+            && *error == other.error
+            && *failing_since == other.failing_since
+            && *state == other.state
+            && *cluster_status == other.cluster_status
+            && *seqno == other.seqno
+            && *phase == other.phase
+    }
+}
+
 /// The console's own access to the registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistryHealth {
@@ -323,6 +402,32 @@ pub struct NodeSummary {
 }
 
 impl ClusterView {
+    /// Whether this view shows what `other` shows, apart from its revision and the times at which its sources reported.
+    #[must_use]
+    pub fn equals_apart_from_times(&self, other: &Self) -> bool {
+        // Here and below without `..`: a new field does not compile until it is compared or left out.
+        let Self {
+            name,
+            revision: _,
+            observed_at: _,
+            verdict,
+            expected_members,
+            components,
+            nodes,
+            registry,
+        } = self;
+        *name == other.name
+            && *verdict == other.verdict
+            && *expected_members == other.expected_members
+            && *components == other.components
+            && *registry == other.registry
+            && nodes.len() == other.nodes.len()
+            && nodes
+                .iter()
+                .zip(&other.nodes)
+                .all(|(node, other)| node.equals_apart_from_times(other))
+    }
+
     #[must_use]
     pub fn summary(&self) -> ClusterSummary {
         let is_synced = |n: &&NodeView| {

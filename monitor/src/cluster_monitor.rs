@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use console_core::clock::now;
-use galera::judge::cluster::{FoldSettings, fold, primary_members};
+use console_core::published::Published;
+use galera::judge::cluster::{FoldSettings, fold, only_primary};
 use galera::judge::known_positions::KnownPositions;
 use galera::observe::observation::Evidence;
-use galera::view::{ClusterStatus, ClusterView, RegistryHealth};
+use galera::view::{ClusterView, RegistryHealth, VerdictState};
 use galera::{ClusterName, NodeId, Timestamp};
 use registry::LeaseId;
 use tokio::sync::{mpsc, watch};
@@ -64,14 +65,14 @@ pub(super) struct ClusterMonitor {
     context: MonitorContext,
     evidence: Evidence,
     registrations: Registrations,
+    /// Whether `registrations` changed since the evidence was read from them.
+    registrations_changed: bool,
     probes: ProbeSet,
     /// Probe reports waiting for earlier registry states to be folded, each with the time since when.
     deferred_reports: BTreeMap<NodeId, (Instant, ProbeReport)>,
     publisher: ClusterPublisher,
     /// The last published view.
-    view: Option<ClusterView>,
-    /// The last published view without its times, to detect changes.
-    comparable: Option<ClusterView>,
+    view: Option<Arc<Published<ClusterView>>>,
     published_at: Option<Instant>,
     requested_leases: BTreeSet<LeaseId>,
     /// Expected members not confirmed in etcd yet, and when they were last sent.
@@ -96,13 +97,13 @@ impl ClusterMonitor {
                 &context.registry_prefix,
                 context.fold_settings.default_port,
             ),
+            registrations_changed: false,
             probes: ProbeSet::new(prober),
             deferred_reports: BTreeMap::new(),
             publisher: context.publisher.cluster_publisher(name),
             evidence,
             context,
             view: None,
-            comparable: None,
             published_at: None,
             requested_leases: BTreeSet::new(),
             pending_members: None,
@@ -144,7 +145,7 @@ impl ClusterMonitor {
         }
     }
 
-    fn apply_input(&mut self, input: MonitorInput, at: Timestamp) {
+    pub(super) fn apply_input(&mut self, input: MonitorInput, at: Timestamp) {
         match input {
             MonitorInput::Reset(entries) => {
                 self.requested_leases.clear();
@@ -172,15 +173,19 @@ impl ClusterMonitor {
             }
             MonitorInput::LeaseTtl { lease, ttl } => self.registrations.set_lease_ttl(lease, ttl),
         }
-        self.refresh_registry_evidence();
+        self.registrations_changed = true;
     }
 
+    /// Reads the evidence from the registrations, once for all changes since the last fold.
     fn refresh_registry_evidence(&mut self) {
+        if !std::mem::take(&mut self.registrations_changed) {
+            return;
+        }
         self.evidence.registrations = self.registrations.observations();
         self.evidence.unrecognized_keys = self.registrations.unknown_key_count();
     }
 
-    fn on_report(&mut self, report: ProbeReport) {
+    pub(super) fn on_report(&mut self, report: ProbeReport) {
         if !self.probes.contains(&report.node) {
             return;
         }
@@ -230,7 +235,12 @@ impl ClusterMonitor {
     }
 
     /// Folds, publishes, and acts on the new view. Returns whether there is already something to fold next.
-    fn fold_and_publish(&mut self, at: Timestamp, own_inputs: &mpsc::Sender<MonitorInput>) -> bool {
+    pub(super) fn fold_and_publish(
+        &mut self,
+        at: Timestamp,
+        own_inputs: &mpsc::Sender<MonitorInput>,
+    ) -> bool {
+        self.refresh_registry_evidence();
         self.probes.reconcile(
             &mut self.evidence,
             at,
@@ -241,7 +251,7 @@ impl ClusterMonitor {
             &self.evidence,
             at,
             &self.context.fold_settings,
-            self.view.as_ref(),
+            self.view.as_ref().map(|published| &published.value),
         );
         self.update_expected_members(&view);
         self.known_positions
@@ -254,26 +264,20 @@ impl ClusterMonitor {
         });
         self.log_verdict_change(&view);
         self.publish(view);
-        let notices = self
-            .probes
-            .limit_notice(&self.evidence)
-            .into_iter()
-            .collect();
-        self.context
-            .publisher
-            .set_notices(&format!("cluster/{}", self.evidence.name), notices);
+        let notices = self.probes.limit_notice(&self.evidence);
+        self.publisher.set_notices(notices.into_iter().collect());
         self.request_lease_ttls(own_inputs);
         let more = self.registrations.mark_folded();
-        if more {
-            self.refresh_registry_evidence();
-        }
+        self.registrations_changed |= more;
         self.apply_deferred_reports() || more
     }
 
     /// Publishes changes immediately, and views that differ only in their times at most once per poll interval.
     fn publish(&mut self, view: ClusterView) {
-        let comparable = without_times(&view);
-        let same = self.comparable.as_ref() == Some(&comparable);
+        let same = self
+            .view
+            .as_ref()
+            .is_some_and(|published| published.value.equals_apart_from_times(&view));
         let recent = self
             .published_at
             .is_some_and(|at| at.elapsed() + JITTER < self.context.poll_interval);
@@ -281,9 +285,7 @@ impl ClusterMonitor {
             return;
         }
         self.published_at = Some(Instant::now());
-        self.publisher.publish(view.clone());
-        self.view = Some(view);
-        self.comparable = Some(comparable);
+        self.view = Some(self.publisher.publish(view));
     }
 
     /// Records the members of the Primary component, to be expected when there is none.
@@ -303,30 +305,30 @@ impl ClusterMonitor {
 
     /// The members of the Primary component, if this replica saw them change.
     fn changed_members(&self, view: &ClusterView) -> Option<BTreeSet<NodeId>> {
-        let mut members = primary_members(view).filter(|members| !members.is_empty())?;
-        let before = self.view.as_ref().and_then(primary_members);
-        let size = view
-            .components
-            .iter()
-            .find(|c| c.status == ClusterStatus::Primary)
-            .and_then(|c| c.size);
+        let primary = only_primary(view).filter(|primary| !primary.members.is_empty())?;
+        let recorded = &self.evidence.last_primary_members;
+        let members = || primary.members.iter().cloned();
+        let listed = u64::try_from(primary.members.len()).unwrap_or(u64::MAX);
         // A component that lists fewer members than its size must not shorten the record.
-        if size.is_some_and(|size| u64::try_from(members.len()).unwrap_or(u64::MAX) < size) {
-            members.extend(self.evidence.last_primary_members.iter().cloned());
-        } else if before.as_ref() == Some(&members) {
-            return None;
+        if primary.size.is_some_and(|size| listed < size) {
+            let known = primary.members.iter().all(|id| recorded.contains(id));
+            return (!known).then(|| members().chain(recorded.iter().cloned()).collect());
         }
-        (members != self.evidence.last_primary_members).then_some(members)
+        let before = self.view.as_ref();
+        let before = before.and_then(|published| only_primary(&published.value));
+        // Both are sorted, without duplicates.
+        let same = before.is_some_and(|before| before.members == primary.members);
+        (!same && !recorded.iter().eq(&primary.members)).then(|| members().collect())
     }
 
     /// Writes the positions periodically, and immediately when the verdict changes: recovery may need them soon.
     fn persist_positions(&mut self, view: &ClusterView) {
-        let before = self.view.as_ref().map(|view| view.verdict.state);
+        let before = self.published_state();
         let changed = before.is_some_and(|before| before != view.verdict.state);
         let due = match &self.written_positions {
             Some((written, at)) => {
-                *written != self.known_positions
-                    && (changed || at.elapsed() >= known_positions::WRITE_INTERVAL)
+                (changed || at.elapsed() >= known_positions::WRITE_INTERVAL)
+                    && *written != self.known_positions
             }
             None => self.known_positions != KnownPositions::default(),
         };
@@ -364,9 +366,14 @@ impl ClusterMonitor {
         }
     }
 
+    fn published_state(&self) -> Option<VerdictState> {
+        let published = self.view.as_ref()?;
+        Some(published.value.verdict.state)
+    }
+
     /// Logs a changed verdict with its first reason.
     fn log_verdict_change(&self, view: &ClusterView) {
-        let before = self.view.as_ref().map(|view| view.verdict.state);
+        let before = self.published_state();
         let state = view.verdict.state;
         if before != Some(state) {
             let reason = view
@@ -377,24 +384,13 @@ impl ClusterMonitor {
             tracing::info!(
                 cluster.id = %view.name,
                 verdict = state.as_str(),
-                before = before.map(galera::view::VerdictState::as_str),
+                before = before.map(VerdictState::as_str),
                 "Cluster {} is {}: {reason}",
                 view.name,
                 state.as_str(),
             );
         }
     }
-}
-
-/// A view without the times at which its facts were observed.
-fn without_times(view: &ClusterView) -> ClusterView {
-    let mut view = view.clone();
-    view.revision = 0;
-    view.observed_at = Timestamp::default();
-    for source in view.nodes.iter_mut().flat_map(|node| &mut node.sources) {
-        source.observed_at = None;
-    }
-    view
 }
 
 #[cfg(test)]

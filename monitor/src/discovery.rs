@@ -29,6 +29,7 @@ use super::metrics::MonitorMetrics;
 use super::probe_set::Prober;
 use super::publisher::ViewPublisher;
 use super::readiness::Readiness;
+use crate::probe::supervision::SupervisedProbe;
 use crate::probe::{self, ProbeReport, ProbeSettings};
 
 /// Clusters monitored at most; a notice reports further ones.
@@ -374,15 +375,27 @@ struct SqlProber {
 
 impl Prober for SqlProber {
     fn start(&self, node: &NodeId, probe_now: Arc<Notify>, cancel: CancellationToken) {
-        let probe = probe::run(
-            self.cluster.clone(),
-            node.clone(),
-            Arc::clone(&self.settings),
-            self.reports.clone(),
-            Arc::clone(&self.metrics),
-            probe_now,
-            cancel,
-        );
+        let supervised = SupervisedProbe {
+            cluster: self.cluster.clone(),
+            node: node.clone(),
+            poll_interval: self.settings.poll_interval,
+            reports: self.reports.clone(),
+            cancel: cancel.clone(),
+        };
+        let (cluster, node) = (self.cluster.clone(), node.clone());
+        let settings = Arc::clone(&self.settings);
+        let (reports, metrics) = (self.reports.clone(), Arc::clone(&self.metrics));
+        let probe = supervised.run(move || {
+            probe::run(
+                cluster.clone(),
+                node.clone(),
+                Arc::clone(&settings),
+                reports.clone(),
+                Arc::clone(&metrics),
+                Arc::clone(&probe_now),
+                cancel.clone(),
+            )
+        });
         let stop = self.stop.clone();
         self.tracker
             .spawn(async move { stop.run_until_cancelled_owned(probe).await });

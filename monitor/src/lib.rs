@@ -17,6 +17,7 @@ mod input;
 mod key_index;
 mod known_positions;
 mod lease_lookup;
+mod manual;
 mod metrics;
 pub mod mysql;
 mod overview;
@@ -46,6 +47,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+pub use manual::ManualMonitor;
 pub use publisher::{ClusterDirectory, ClusterFeed, ClusterPublisher, ViewEvent, ViewPublisher};
 pub use readiness::was_probed;
 pub use registry_views::RegistryUnavailable;

@@ -1,4 +1,4 @@
-//! SQL access to the databases: the only module that names the driver.
+//! SQL access to the databases: the only module that uses the client.
 
 mod connection;
 pub(crate) mod failure;
@@ -7,4 +7,5 @@ mod statement;
 
 pub(crate) use connection::StatusConnection;
 pub use settings::MysqlSettings;
+pub use sql_client::{Tls, TlsSettings, Verify};
 pub use statement::{StatementConnection, StatementOutcome};

@@ -2,10 +2,14 @@
 //!
 //! Probes are independent of each other and nothing waits for one: each sends its reports to the cluster's monitor.
 
+pub(crate) mod supervision;
+
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use console_core::clock::now;
+use futures::FutureExt;
 use galera::observe::observation::{ProbeError, ProbeErrorKind};
 use galera::observe::wsrep::WsrepStatus;
 use galera::{ClusterName, NodeId, Timestamp};
@@ -42,7 +46,6 @@ pub(crate) struct ProbeReport {
     pub outcome: Result<WsrepStatus, ProbeError>,
 }
 
-/// Reads `node` of `cluster` once per interval, and immediately when `asked` is notified, until cancelled or the
 /// Reads `node` of `cluster` once per interval, and immediately when `probe_now` is notified, until cancelled or the
 /// receiver is gone.
 pub(crate) async fn run(
@@ -79,7 +82,7 @@ pub(crate) async fn run(
             return;
         }
         // Skip ticks missed during the reading: the next one starts on schedule, never late and never twice.
-        while futures::FutureExt::now_or_never(grid.tick()).is_some() {}
+        while grid.tick().now_or_never().is_some() {}
         tokio::select! {
             _ = grid.tick() => {}
             () = requested(&probe_now, started + READING_GAP_MIN) => {}
@@ -102,7 +105,12 @@ pub(crate) async fn probe_once(
     settings: Arc<ProbeSettings>,
 ) -> ProbeReport {
     let mut probe = NodeProbe::new(cluster, node, settings);
-    let outcome = probe.read().await;
+    let read = AssertUnwindSafe(probe.read()).catch_unwind().await;
+    let outcome = read.unwrap_or_else(|panic| {
+        let reason = supervision::reason(&*panic);
+        tracing::error!(node.id = %probe.node, "A reading of {} panicked: {reason}", probe.node);
+        Err(failure::internal(&reason))
+    });
     ProbeReport {
         node: probe.node,
         at: now(),

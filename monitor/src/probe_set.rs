@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use galera::observe::observation::Evidence;
-use galera::observe::wsrep::{MemberAddress, WsrepStatus};
+use galera::observe::wsrep::{MemberAddress, WsrepStatus, distinct_lists};
 use galera::view::ClusterStatus;
 use galera::{NodeId, Timestamp};
 use tokio::sync::Notify;
@@ -158,14 +158,12 @@ fn listed_members(evidence: &Evidence, default_port: u16) -> BTreeSet<NodeId> {
         .iter()
         .filter(|(_, sql)| sql.error.is_none())
         .filter_map(|(id, sql)| {
-            Some((id.clone().normalized(default_port), &sql.status.as_ref()?.1))
+            let (_, status) = sql.status.as_ref()?;
+            Some((id.clone().normalized(default_port), &**status))
         })
         .filter(|(_, status)| status.cluster_status == Some(ClusterStatus::Primary))
         .collect();
-    let member = |address: &MemberAddress| match address {
-        MemberAddress::Known(id) => Some(id.clone().normalized(default_port)),
-        _ => None,
-    };
+    let member = |address: &MemberAddress| Some(address.node()?.clone().normalized(default_port));
     let aliases: BTreeSet<NodeId> = answers
         .iter()
         .filter_map(|(id, status)| {
@@ -175,9 +173,12 @@ fn listed_members(evidence: &Evidence, default_port: u16) -> BTreeSet<NodeId> {
             member(own).filter(|own| own != id)
         })
         .collect();
-    let members = answers
+    let lists = answers
         .iter()
-        .flat_map(|(_, status)| &status.incoming_addresses)
+        .map(|(_, status)| &status.incoming_addresses[..]);
+    let members = distinct_lists(lists)
+        .into_iter()
+        .flatten()
         .filter_map(member);
     members.filter(|id| !aliases.contains(id)).collect()
 }

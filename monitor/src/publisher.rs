@@ -81,6 +81,7 @@ impl ViewPublisher {
     pub fn cluster_publisher(self: &Arc<Self>, name: ClusterName) -> ClusterPublisher {
         ClusterPublisher {
             publisher: Arc::clone(self),
+            notice_source: format!("cluster/{name}"),
             name,
             revision: 0,
             view_sender: None,
@@ -213,6 +214,8 @@ const NOT_READ_YET: &str = "the registry has not been read yet";
 pub struct ClusterPublisher {
     publisher: Arc<ViewPublisher>,
     name: ClusterName,
+    /// The source under which the publisher keeps this cluster's notices.
+    notice_source: String,
     revision: u64,
     view_sender: Option<watch::Sender<Arc<Published<ClusterView>>>>,
     snapshot_sender: Option<watch::Sender<Arc<ClusterSnapshot>>>,
@@ -244,6 +247,11 @@ impl ClusterPublisher {
 }
 
 impl ClusterPublisher {
+    /// Replaces the cluster's notices.
+    pub(super) fn set_notices(&self, notices: Vec<String>) {
+        self.publisher.set_notices(&self.notice_source, notices);
+    }
+
     /// Publishes the facts that the view rests on.
     pub(super) fn publish_snapshot(&mut self, known: ClusterSnapshot) {
         let known = Arc::new(known);
@@ -271,8 +279,7 @@ impl Drop for ClusterPublisher {
             self.publisher.directory.send_modify(|directory| {
                 Arc::make_mut(directory).remove(&self.name);
             });
-            self.publisher
-                .set_notices(&format!("cluster/{}", self.name), Vec::new());
+            self.set_notices(Vec::new());
             self.publisher.overview_changed.notify_one();
             self.publisher
                 .send_event(ViewEvent::Removed(self.name.clone()));

@@ -4,9 +4,10 @@
 //! folded is folded anyway, together with everything else that its node reported at that revision.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, OnceLock};
 
 use galera::observe::observation::RegistryObservation;
-use galera::observe::registration::{NodeField, ParsedKey, parse_key};
+use galera::observe::registration::{NodeField, ParsedKey, RegisteredFields, parse_key};
 use galera::{NodeId, Timestamp};
 use registry::{KeyChange, LeaseId, RegistryEntry};
 
@@ -32,19 +33,62 @@ struct RegisteredKey {
 /// All keys of one node, under either spelling of its port.
 #[derive(Clone, Debug, Default)]
 struct RegisteredNode {
-    keys: BTreeMap<Vec<u8>, RegisteredKey>,
+    keys: BTreeMap<Arc<[u8]>, Arc<RegisteredKey>>,
+    /// What `keys` report, once read since their last change.
+    contents: OnceLock<RegisteredContents>,
     last_put_at: Option<Timestamp>,
     state_at: Option<Timestamp>,
     /// Observations with states that were superseded before their fold, oldest first.
     superseded: VecDeque<RegistryObservation>,
-    /// Whether the current state has not been folded yet.
+    /// Whether the current state has not been folded yet; always so while there are superseded ones.
     unfolded: bool,
 }
 
+/// What the keys of a node report.
+#[derive(Clone, Debug)]
+struct RegisteredContents {
+    fields: RegisteredFields,
+    /// The lease of the newest key that has one.
+    lease: Option<LeaseId>,
+    durable: bool,
+    first_seen: Option<Timestamp>,
+}
+
+impl RegisteredContents {
+    fn read(keys: &BTreeMap<Arc<[u8]>, Arc<RegisteredKey>>) -> Self {
+        let mut keys: Vec<&RegisteredKey> = keys.values().map(|held| &**held).collect();
+        // If both spellings of a node have the same field, the newer value wins.
+        keys.sort_by_key(|held| held.mod_revision);
+        let lease = keys
+            .iter()
+            .rev()
+            .map(|held| held.lease)
+            .find(|lease| *lease != 0);
+        let registered = keys
+            .iter()
+            .rev()
+            .find(|held| held.field == NodeField::Registered);
+        Self {
+            fields: keys
+                .iter()
+                .map(|held| (held.field.as_str().to_owned(), held.value.clone()))
+                .collect(),
+            lease,
+            durable: registered.is_some(),
+            first_seen: registered.and_then(|held| first_seen(&held.value)),
+        }
+    }
+}
+
 impl RegisteredNode {
+    fn contents(&self) -> &RegisteredContents {
+        self.contents
+            .get_or_init(|| RegisteredContents::read(&self.keys))
+    }
+
     /// The state as the node spells it.
     fn state(&self) -> Option<&str> {
-        let of_state = |held: &&RegisteredKey| held.field.as_str() == STATE_FIELD;
+        let of_state = |held: &&Arc<RegisteredKey>| held.field.as_str() == STATE_FIELD;
         let newest = self
             .keys
             .values()
@@ -54,24 +98,24 @@ impl RegisteredNode {
     }
 }
 
-/// The keys of one cluster.
+/// The keys of one cluster. Clones share what does not change afterwards.
 #[derive(Clone, Debug)]
 pub(super) struct Registrations {
-    prefix: String,
+    prefix: Arc<str>,
     default_port: u16,
-    nodes: BTreeMap<NodeId, RegisteredNode>,
-    unknown_keys: BTreeSet<Vec<u8>>,
-    lease_ttls: BTreeMap<LeaseId, u64>,
+    nodes: BTreeMap<NodeId, Arc<RegisteredNode>>,
+    unknown_keys: Arc<BTreeSet<Vec<u8>>>,
+    lease_ttls: Arc<BTreeMap<LeaseId, u64>>,
 }
 
 impl Registrations {
     pub(super) fn new(prefix: &str, default_port: u16) -> Self {
         Self {
-            prefix: prefix.to_owned(),
+            prefix: prefix.into(),
             default_port,
             nodes: BTreeMap::new(),
-            unknown_keys: BTreeSet::new(),
-            lease_ttls: BTreeMap::new(),
+            unknown_keys: Arc::default(),
+            lease_ttls: Arc::default(),
         }
     }
 
@@ -79,11 +123,12 @@ impl Registrations {
     /// its writer.
     pub(super) fn reset(&mut self, at: Timestamp, entries: Vec<RegistryEntry>) {
         let before = std::mem::take(&mut self.nodes);
-        self.unknown_keys.clear();
+        self.unknown_keys = Arc::default();
         for entry in entries {
             self.put(at, entry);
         }
         for (id, node) in &mut self.nodes {
+            let node = Arc::make_mut(node);
             node.state_at = Some(at);
             node.unfolded = true;
             let Some(known) = before.get(id) else {
@@ -104,7 +149,7 @@ impl Registrations {
             }
         }
         let held: BTreeSet<LeaseId> = self.leases().collect();
-        self.lease_ttls.retain(|lease, _| held.contains(lease));
+        Arc::make_mut(&mut self.lease_ttls).retain(|lease, _| held.contains(lease));
     }
 
     /// Applies changes in order. Returns the nodes whose state changed.
@@ -125,7 +170,7 @@ impl Registrations {
     /// Applies the changes of one revision.
     fn apply_revision(&mut self, at: Timestamp, changes: Vec<KeyChange>) -> Vec<NodeId> {
         let of_nodes = changes.iter().filter_map(|change| self.node_of(change));
-        let before: BTreeMap<NodeId, RegisteredNode> = of_nodes
+        let before: BTreeMap<NodeId, Arc<RegisteredNode>> = of_nodes
             .map(|id| {
                 let node = self.nodes.get(&id).cloned().unwrap_or_default();
                 (id, node)
@@ -139,17 +184,20 @@ impl Registrations {
         }
         let mut moved = Vec::new();
         for (id, before) in before {
-            let passed = self.observation(&before);
-            let Some(node) = self.nodes.get_mut(&id) else {
+            let Some(node) = self.nodes.get(&id) else {
                 continue;
             };
             if node.state() == before.state() {
                 continue;
             }
-            if before.unfolded && before.state().is_some() && node.superseded.len() < SUPERSEDED_MAX
-            {
-                node.superseded.push_back(passed);
-            }
+            let passed = (before.unfolded
+                && before.state().is_some()
+                && node.superseded.len() < SUPERSEDED_MAX)
+                .then(|| self.observation(&before));
+            let Some(node) = self.nodes.get_mut(&id).map(Arc::make_mut) else {
+                continue;
+            };
+            node.superseded.extend(passed);
             node.state_at = Some(at);
             node.unfolded = true;
             moved.push(id);
@@ -172,7 +220,9 @@ impl Registrations {
     /// Marks the current observations as folded. Returns whether superseded ones are left to fold.
     pub(super) fn mark_folded(&mut self) -> bool {
         let mut more = false;
-        for node in self.nodes.values_mut() {
+        let unfolded = |node: &&mut Arc<RegisteredNode>| node.unfolded;
+        for node in self.nodes.values_mut().filter(unfolded) {
+            let node = Arc::make_mut(node);
             match node.superseded.pop_front() {
                 Some(_) => more = true,
                 None => node.unfolded = false,
@@ -191,40 +241,48 @@ impl Registrations {
             ParsedKey::Cluster { .. } => return,
             kind => kind,
         }) else {
-            self.unknown_keys.insert(entry.key);
+            Arc::make_mut(&mut self.unknown_keys).insert(entry.key);
             return;
         };
         let node = node.normalized(self.default_port);
         let full = self.nodes.len() >= NODES_MAX && !self.nodes.contains_key(&node);
         if full || entry.value.len() > VALUE_MAX {
             self.remove(&entry.key);
-            self.unknown_keys.insert(entry.key);
+            Arc::make_mut(&mut self.unknown_keys).insert(entry.key);
             return;
         }
-        self.unknown_keys.remove(&entry.key);
-        let held = self.nodes.entry(node).or_default();
+        self.remove_unknown(&entry.key);
+        let held = Arc::make_mut(self.nodes.entry(node).or_default());
+        held.contents.take();
         if !field.is_durable() {
             held.last_put_at = Some(at);
         }
         let value = String::from_utf8_lossy(&entry.value).into_owned();
         held.keys.insert(
-            entry.key,
-            RegisteredKey {
+            entry.key.into(),
+            Arc::new(RegisteredKey {
                 field,
                 value,
                 lease: entry.lease,
                 mod_revision: entry.mod_revision,
-            },
+            }),
         );
     }
 
+    /// Removes a key that no dialect recognizes. Returns whether it was one.
+    fn remove_unknown(&mut self, key: &[u8]) -> bool {
+        // Only a set that changes is copied.
+        self.unknown_keys.contains(key) && Arc::make_mut(&mut self.unknown_keys).remove(key)
+    }
+
     fn remove(&mut self, key: &[u8]) {
-        if self.unknown_keys.remove(key) {
+        if self.remove_unknown(key) {
             return;
         }
         if let ParsedKey::Node { node, .. } = parse_key(&self.prefix, key) {
             let node = node.normalized(self.default_port);
-            if let Some(held) = self.nodes.get_mut(&node) {
+            if let Some(held) = self.nodes.get_mut(&node).map(Arc::make_mut) {
+                held.contents.take();
                 held.keys.remove(key);
                 if held.keys.is_empty() {
                     self.nodes.remove(&node);
@@ -235,7 +293,7 @@ impl Registrations {
 
     /// Sets the granted time to live of `lease`, in seconds.
     pub(super) fn set_lease_ttl(&mut self, lease: LeaseId, ttl: u64) {
-        self.lease_ttls.insert(lease, ttl);
+        Arc::make_mut(&mut self.lease_ttls).insert(lease, ttl);
     }
 
     /// Leases whose time to live is not known yet.
@@ -268,29 +326,17 @@ impl Registrations {
     }
 
     fn observation(&self, node: &RegisteredNode) -> RegistryObservation {
-        let mut keys: Vec<&RegisteredKey> = node.keys.values().collect();
-        // If both spellings of a node have the same field, the newer value wins.
-        keys.sort_by_key(|held| held.mod_revision);
-        let lease = keys
-            .iter()
-            .rev()
-            .map(|held| held.lease)
-            .find(|lease| *lease != 0);
-        let registered = keys
-            .iter()
-            .rev()
-            .find(|held| held.field == NodeField::Registered);
+        let contents = node.contents();
         RegistryObservation {
-            fields: keys
-                .iter()
-                .map(|held| (held.field.as_str().to_owned(), held.value.clone()))
-                .collect(),
+            fields: contents.fields.clone(),
             last_put_at: node.last_put_at,
             state_changed_at: node.state_at,
-            leased: lease.is_some(),
-            ttl: lease.and_then(|lease| self.lease_ttls.get(&lease).copied()),
-            durable: registered.is_some(),
-            first_seen: registered.and_then(|held| first_seen(&held.value)),
+            leased: contents.lease.is_some(),
+            ttl: contents
+                .lease
+                .and_then(|lease| self.lease_ttls.get(&lease).copied()),
+            durable: contents.durable,
+            first_seen: contents.first_seen,
         }
     }
 }

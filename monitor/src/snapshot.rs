@@ -13,7 +13,7 @@ use registry::{Listing, RegistryEntry};
 use super::registrations::Registrations;
 use crate::probe::ProbeReport;
 
-/// Everything known about a cluster at one moment.
+/// Everything known about a cluster at one moment. Clones share what the sources reported.
 #[derive(Clone, Debug)]
 pub struct ClusterSnapshot {
     /// What the sources report.

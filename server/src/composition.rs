@@ -201,9 +201,13 @@ impl Builder<'_> {
         overrides: Overrides,
     ) -> ActionService {
         let config = self.config;
-        let credentials = config.recovery.as_ref().map(|account| RecoveryCredentials {
-            user: account.user.clone(),
-            password: account.password.clone(),
+        let recovery = config.recovery.as_ref().and_then(|account| {
+            let credentials = RecoveryCredentials {
+                user: account.user.clone(),
+                password: account.password.clone(),
+                any_transport: account.any_transport,
+            };
+            credentials.settings(mysql)
         });
         let settings = ActionSettings {
             replica: self.replica.clone(),
@@ -221,11 +225,11 @@ impl Builder<'_> {
                 ..ActionLimits::default()
             }),
             lock_ttl: overrides.lock_ttl.unwrap_or(LOCK_TTL),
-            sql_account: credentials.is_some(),
+            sql_account: recovery.is_some(),
         };
         let clusters = overrides.cluster_access.unwrap_or_else(|| {
             let timeout = config.probe_timeout;
-            let access = MonitorClusterAccess::new(monitor.clone(), mysql, credentials, timeout);
+            let access = MonitorClusterAccess::new(monitor.clone(), mysql.port, recovery, timeout);
             Arc::new(access)
         });
         ActionService::start(settings, self.registry.clone(), clusters, &self.tasks)
@@ -269,7 +273,7 @@ fn monitor_settings(config: &Config, resolver: &Resolver) -> MonitorSettings {
             user: config.mysql.user.clone(),
             password: config.mysql.password.clone(),
             port: config.mysql.port,
-            tls_ca: config.mysql.tls_ca.clone(),
+            tls: config.mysql.tls.clone(),
             resolver: resolver.clone(),
         },
         poll_interval: config.poll_interval,

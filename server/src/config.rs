@@ -21,6 +21,7 @@ use console_core::resolver;
 use galera::recover::plan::ActionKind;
 use galera::{ClusterName, NodeId};
 use ipnet::IpNet;
+use monitor::mysql::Tls;
 use notify::SmtpConfig;
 use registry::Secret;
 
@@ -108,8 +109,8 @@ pub struct MysqlConfig {
     pub password: Secret,
     /// Port of nodes whose id has none.
     pub port: u16,
-    /// Authority of the databases' certificates; enables TLS.
-    pub tls_ca: Option<PathBuf>,
+    /// Whether connections use TLS.
+    pub tls: Tls,
 }
 
 /// The account that may act on the databases.
@@ -117,6 +118,8 @@ pub struct MysqlConfig {
 pub struct RecoveryConfig {
     pub user: String,
     pub password: Secret,
+    /// Whether it is also used without verified TLS.
+    pub any_transport: bool,
 }
 
 /// Notification settings.
@@ -218,8 +221,8 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
     let clusters = reader.clusters(port.unwrap_or(3306));
     let user = reader.single(&settings::MYSQL_USER, parse::non_empty_text);
     let password = reader.password_file(&settings::MYSQL_PASSWORD_FILE);
-    let tls_ca = reader.readable_file(&settings::MYSQL_TLS_CA);
-    let recovery = reader.recovery();
+    let tls = reader.mysql_tls();
+    let recovery = reader.recovery(tls.as_ref());
     let timing = reader.timing();
     let approvals = reader.single(&settings::APPROVALS, parse::approvals);
     let expiries = reader.expiries();
@@ -240,7 +243,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
                 user: user?,
                 password: password.unwrap_or_else(|| Secret::new("")),
                 port: port?,
-                tls_ca,
+                tls: tls?,
             },
             recovery,
             poll_interval,

@@ -1,10 +1,6 @@
 //! The program itself: exit codes, messages, the embedded etcd, shutdown.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "helpers of tests fail like tests"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 #[path = "support/etcd.rs"]
 #[expect(dead_code, reason = "the fixture serves several test binaries")]

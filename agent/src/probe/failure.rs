@@ -4,9 +4,65 @@ use std::io;
 
 use galera::observe::observation::{ProbeError, ProbeErrorKind};
 
+use sql_client::Error;
+
 use crate::settings::DatabaseSettings;
 
-pub(super) fn from_io(location: &str, error: &io::Error) -> ProbeError {
+/// Maps a client error of a probe of `database`.
+pub(super) fn classify(database: &DatabaseSettings, error: &Error) -> ProbeError {
+    let (location, user) = (database.location(), &database.user);
+    let protocol = |text: String| probe_error(ProbeErrorKind::Protocol, text);
+    match error {
+        Error::Io(error) => from_io(&location, error),
+        Error::Closed | Error::Unusable => connection_closed(&location),
+        Error::Ended(error) => probe_error(
+            ProbeErrorKind::Closed,
+            format!(
+                "{location} ended the connection: {}",
+                one_line(&error.to_string())
+            ),
+        ),
+        Error::Server(error) => from_server(&location, database, error.code, &error.message),
+        Error::Tls(text) => protocol(format!(
+            "TLS with {location} failed: {}; check MYSQL_TLS_CA and the server's certificate",
+            one_line(text)
+        )),
+        Error::TlsNotOffered => protocol(format!(
+            "{location} does not offer TLS, which MYSQL_TLS requires; enable TLS on the server"
+        )),
+        Error::PasswordWithheld { plugin } => protocol(format!(
+            "account {user} uses the plugin {plugin}, for which {location} asks for the password itself; it is sent over verified TLS or a Unix socket only: set MYSQL_TLS_CA or MYSQL_SOCKET, or give the account the plugin ed25519, parsec or mysql_native_password"
+        )),
+        Error::UnsupportedPlugin(plugin) => protocol(format!(
+            "account {user} of {location} uses the authentication plugin {:?}, which is not supported; use ed25519, parsec, caching_sha2_password or mysql_native_password",
+            one_line(plugin)
+        )),
+        Error::Protocol(text) => protocol(format!(
+            "{location} violates the MySQL protocol: {}",
+            one_line(text)
+        )),
+    }
+}
+
+/// A fault of the agent itself, which is no evidence about the server.
+pub(super) fn internal(reason: &str) -> ProbeError {
+    probe_error(
+        ProbeErrorKind::Protocol,
+        format!(
+            "internal error of the agent: the probe ended ({}); please report it",
+            one_line(reason)
+        ),
+    )
+}
+
+pub(super) fn unresolvable(location: &str, error: &io::Error) -> ProbeError {
+    probe_error(
+        ProbeErrorKind::Unresolvable,
+        format!("{location} does not resolve to an address: {error}"),
+    )
+}
+
+fn from_io(location: &str, error: &io::Error) -> ProbeError {
     use io::ErrorKind as Kind;
     match error.kind() {
         Kind::ConnectionRefused => probe_error(
@@ -32,10 +88,6 @@ pub(super) fn from_io(location: &str, error: &io::Error) -> ProbeError {
         | Kind::ConnectionAborted
         | Kind::BrokenPipe
         | Kind::UnexpectedEof => connection_closed(location),
-        _ if error.to_string().contains("lookup") => probe_error(
-            ProbeErrorKind::Unresolvable,
-            format!("{location} does not resolve to an address: {error}"),
-        ),
         _ => probe_error(
             ProbeErrorKind::Closed,
             format!("{location}: connection failed: {error}"),
@@ -43,12 +95,7 @@ pub(super) fn from_io(location: &str, error: &io::Error) -> ProbeError {
     }
 }
 
-pub(super) fn from_server(
-    location: &str,
-    database: &DatabaseSettings,
-    code: u16,
-    text: &str,
-) -> ProbeError {
+fn from_server(location: &str, database: &DatabaseSettings, code: u16, text: &str) -> ProbeError {
     let (user, text) = (&database.user, one_line(text));
     match code {
         1044 | 1045 | 1698 => probe_error(
@@ -74,7 +121,7 @@ pub(super) fn from_server(
     }
 }
 
-pub(super) fn connection_closed(location: &str) -> ProbeError {
+fn connection_closed(location: &str) -> ProbeError {
     probe_error(
         ProbeErrorKind::Closed,
         format!("{location} closed the connection: the server is stopping or has crashed"),
@@ -95,6 +142,8 @@ pub(super) fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use sql_client::Tls;
+
     use super::*;
 
     #[test]
@@ -114,6 +163,7 @@ mod tests {
             host: "h".to_owned(),
             port: 1,
             socket: None,
+            tls: Tls::Off,
             user: "console".to_owned(),
             password: None,
         };

@@ -34,6 +34,7 @@ pub(super) async fn verify_members(
             host: node.host().to_owned(),
             port: node.port().unwrap_or(DEFAULT_MYSQL_PORT),
             socket: None,
+            tls: settings.tls.clone(),
             user: account.user.clone(),
             password: Some(account.password.clone()),
         };

@@ -20,9 +20,11 @@ use galera::observe::registration::RegistryKeys;
 use galera::startup::{self, AutoBootstrap, ExpectedMembers};
 use galera::{ClusterName, NodeId};
 use registry::Secret;
+use sql_client::Tls;
 
 use super::{
-    DEFAULT_MYSQL_PORT, SettingError, SettingsSource, etcd, health_address, keys, node, policy, ttl,
+    DEFAULT_MYSQL_PORT, SettingError, SettingsSource, etcd, health_address, keys, node, policy,
+    tls, ttl,
 };
 use crate::health;
 
@@ -73,6 +75,8 @@ pub struct RunSettings {
     pub console: Option<DatabaseAccount>,
     /// Account that may bootstrap.
     pub recovery: Option<DatabaseAccount>,
+    /// TLS of connections to members.
+    pub tls: Tls,
 }
 
 /// How a node finds its peers.
@@ -120,6 +124,7 @@ impl RunSettings {
             sst: account(source, "XTRABACKUP", "xtrabackup")?,
             console: account(source, "CONSOLE", "console")?,
             recovery: account(source, "RECOVERY", "recovery")?,
+            tls: tls(source)?,
         })
     }
 

@@ -126,3 +126,58 @@ fn values_are_read_from_files() {
     let twice = read(&[("MYSQL_PASSWORD", "x"), ("MYSQL_PASSWORD_FILE", &password)]).unwrap_err();
     assert!(twice.reason.contains("twice"), "{twice}");
 }
+
+#[test]
+fn tls_needs_an_authority() {
+    assert_eq!(read(&[]).unwrap().database.tls, Tls::Off);
+    let directory = tempfile::tempdir().unwrap();
+    let key = rcgen::generate_simple_self_signed(Vec::new()).unwrap();
+    let ca = directory.path().join("ca.pem");
+    std::fs::write(&ca, key.cert.pem()).unwrap();
+    let (ca, broken) = (ca.to_str().unwrap(), directory.path().join("broken.pem"));
+    std::fs::write(&broken, "-----BEGIN CERTIFICATE-----\nx").unwrap();
+    let broken = broken.to_str().unwrap();
+    let tls = |pairs: &[(&str, &str)]| read(pairs).map(|settings| settings.database.tls);
+    let settings = TlsSettings::new(ca);
+    let only_ca = Tls::Required(TlsSettings {
+        verify: Verify::Authority,
+        ..settings.clone()
+    });
+    let authority = ("MYSQL_TLS_CA", ca);
+    assert_eq!(tls(&[authority]).unwrap(), Tls::Required(settings.clone()));
+    assert_eq!(
+        tls(&[authority, ("MYSQL_TLS", "preferred")]).unwrap(),
+        Tls::Preferred(settings)
+    );
+    assert_eq!(
+        tls(&[authority, ("MYSQL_TLS_VERIFY", "ca")]).unwrap(),
+        only_ca
+    );
+    assert_eq!(tls(&[authority, ("MYSQL_TLS", "off")]).unwrap(), Tls::Off);
+    for (pairs, variable) in [
+        (&[("MYSQL_TLS", "required")][..], "MYSQL_TLS_CA"),
+        (&[("MYSQL_TLS", "preferred")], "MYSQL_TLS_CA"),
+        (&[authority, ("MYSQL_TLS", "on")], "MYSQL_TLS"),
+        (
+            &[authority, ("MYSQL_TLS_VERIFY", "none")],
+            "MYSQL_TLS_VERIFY",
+        ),
+        (&[authority, ("MYSQL_TLS_CERT", ca)], "MYSQL_TLS_KEY"),
+        (&[authority, ("MYSQL_TLS_KEY", ca)], "MYSQL_TLS_CERT"),
+        (
+            &[("MYSQL_TLS_CERT", ca), ("MYSQL_TLS_KEY", ca)],
+            "MYSQL_TLS_CA",
+        ),
+        (
+            &[("MYSQL_TLS_CA", broken)],
+            "MYSQL_TLS_CA, MYSQL_TLS_CERT, MYSQL_TLS_KEY",
+        ),
+        (
+            &[("MYSQL_TLS_CA", "/nonexistent")],
+            "MYSQL_TLS_CA, MYSQL_TLS_CERT, MYSQL_TLS_KEY",
+        ),
+    ] {
+        let error = tls(pairs).unwrap_err();
+        assert_eq!(error.variable, variable, "{error}");
+    }
+}

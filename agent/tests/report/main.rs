@@ -10,9 +10,6 @@ mod agent;
 mod configuration;
 mod reporting;
 
-#[path = "../../../registry/tests/support/etcd.rs"]
-#[expect(dead_code, reason = "shared with the tests of the registry")]
-mod etcd;
 #[path = "../support/mariadb.rs"]
 mod mariadb;
 

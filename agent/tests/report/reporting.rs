@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use registry::{Registry, RegistryEntry};
+use testing::etcd::{EtcdCluster, free_port, loopback_address};
 
 use crate::agent::{AgentProcess, write_file};
-use crate::etcd::{EtcdCluster, free_port, loopback_address};
 use crate::mariadb::{MariaDb, PASSWORD};
 use crate::until;
 

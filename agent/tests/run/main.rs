@@ -3,20 +3,12 @@
 //!
 //! The acceptance tests form whole clusters.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a failed step is a failed test"
-)]
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod init_process;
 mod node;
 mod refusals;
 mod waiting;
-
-#[path = "../../../registry/tests/support/etcd.rs"]
-#[expect(dead_code, reason = "shared with the tests of the registry")]
-mod etcd;
 
 use std::time::{Duration, Instant};
 

@@ -2,8 +2,8 @@
 
 use galera::observe::registration::NO_POSITION;
 use registry::Registry;
+use testing::etcd::{EtcdCluster, loopback_address};
 
-use crate::etcd::{EtcdCluster, loopback_address};
 use crate::node::AgentNode;
 use crate::until;
 

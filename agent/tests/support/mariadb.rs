@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, OptsBuilder};
+use sql_client::{Connection, Login, Peer, connect_socket};
 
 /// Password of the least-privilege account.
 pub(crate) const PASSWORD: &str = "seeing-is-enough";
@@ -153,19 +152,23 @@ impl MariaDb {
     /// Runs statements as root; waits for a starting server.
     pub(crate) async fn execute(&self, statements: &[&str]) {
         let end = Instant::now() + Duration::from_secs(60);
-        let socket = self.socket().to_str().unwrap().to_owned();
-        let options = OptsBuilder::default()
-            .socket(Some(socket))
-            .user(Some("root"));
+        let login = Login {
+            user: "root",
+            password: "",
+        };
         let mut conn = loop {
-            match Conn::new(options.clone()).await {
+            let opened = async {
+                let stream = connect_socket(&self.socket()).await?;
+                Connection::open(stream, Peer::Socket, login).await
+            };
+            match opened.await {
                 Ok(conn) => break conn,
                 Err(error) => assert!(Instant::now() < end, "{error}\n{}", self.log()),
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
         for statement in statements {
-            while let Err(error) = conn.query_drop(*statement).await {
+            while let Err(error) = conn.execute(statement).await {
                 assert!(Instant::now() < end, "{statement}: {error}\n{}", self.log());
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }

@@ -355,9 +355,9 @@ fn comments_section(action: &Action, session: &SessionView, now: Timestamp) -> O
     }
     let refusal = widgets::role_refusal(session, Operation::CommentAction);
     let form = widgets::post_form(format!("/actions/{}/comment", action.id))
-        .attr("id", "say")
+        .attr("id", "comment")
         .child(widgets::textarea(
-            "say-comment".to_owned(),
+            "comment-text".to_owned(),
             "comment",
             "Comment",
         ))

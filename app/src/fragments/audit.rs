@@ -6,7 +6,7 @@ use galera::record::audit::AuditEntry;
 
 use super::api_client::PageQuery;
 use super::widgets::{action_link, humanize};
-use crate::data::encode_segment;
+use crate::data::{encode_segment, query_string};
 use crate::format::{absolute, code, link, sub, ticking_age, unknown};
 use crate::markup::{Content, El, el};
 use crate::pages::{cell, data_table, row};
@@ -31,25 +31,19 @@ impl AuditFilter {
         }
     }
 
-    fn query_string(&self, before: &str) -> String {
-        let pairs = [
+    /// The query of this filter, after `parameters` of the request.
+    fn query(&self, parameters: &[(&'static str, &str)], before: &str) -> String {
+        let filter = [
             ("cluster", self.cluster.as_str()),
             ("actor", &self.actor),
             ("before", before),
         ];
-        let pairs: Vec<String> = pairs
-            .into_iter()
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(name, value)| format!("{name}={}", encode_segment(value)))
-            .collect();
-        pairs.join("&")
+        query_string(parameters.iter().copied().chain(filter))
     }
 
     pub(super) fn api_path(&self) -> String {
-        format!(
-            "/api/v1/audit?limit=100&{}",
-            self.query_string(&self.before)
-        )
+        let query = self.query(&[("limit", "100")], &self.before);
+        format!("/api/v1/audit?{query}")
     }
 }
 
@@ -60,12 +54,12 @@ pub(super) fn page(entries: &AuditPage, filter: &AuditFilter, now: Timestamp) ->
         .map(|entry| entry_row(entry, now))
         .collect();
     let csv = format!(
-        "/api/v1/audit?format=csv&limit=1000&{}",
-        filter.query_string("")
+        "/api/v1/audit?{}",
+        filter.query(&[("format", "csv"), ("limit", "1000")], "")
     );
     let older = entries.next_before.map(|before| {
         el("p").child(link(
-            format!("/audit?{}", filter.query_string(&before.to_string())),
+            format!("/audit?{}", filter.query(&[], &before.to_string())),
             "Older entries",
         ))
     });

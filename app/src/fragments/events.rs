@@ -6,7 +6,7 @@ use galera::record::history::{ChangeKind, GONE, HistoryEvent, HistorySubject, St
 use galera::view::{ClusterView, NodeState, VerdictReason, VerdictState};
 
 use super::api_client::PageQuery;
-use crate::data::encode_segment;
+use crate::data::query_string;
 use crate::format::{absolute, age, code, elapsed, link, quiet, sub, ticking_age, unknown};
 use crate::marks::{StateMark, node_mark, state_badge, verdict_mark};
 use crate::markup::{Content, El, el};
@@ -57,8 +57,9 @@ impl EventsFilter {
             ("before", self.before.clone()),
             ("after", self.after.clone()),
         ];
-        let query = query_string(self.filters().into_iter().chain(positions));
-        format!("/api/v1/clusters/{cluster}/events?limit=100&{query}")
+        let limit = [("limit", "100".to_owned())];
+        let query = query_string(limit.into_iter().chain(self.filters()).chain(positions));
+        format!("/api/v1/clusters/{cluster}/events?{query}")
     }
 
     /// API path of the events after `page`. They determine how long its newest states lasted. Any other state ends a
@@ -78,15 +79,6 @@ impl EventsFilter {
     fn is_paged_back(&self) -> bool {
         !(self.at.is_empty() && self.before.is_empty() && self.after.is_empty())
     }
-}
-
-fn query_string(pairs: impl IntoIterator<Item = (&'static str, String)>) -> String {
-    let pairs: Vec<String> = pairs
-        .into_iter()
-        .filter(|(_, value)| !value.is_empty())
-        .map(|(name, value)| format!("{name}={}", encode_segment(&value)))
-        .collect();
-    pairs.join("&")
 }
 
 /// Completes a partial timestamp: UTC unless a zone is given, rounded up to the end of the given day, minute or second.

@@ -93,7 +93,7 @@ impl IncidentsPage<'_> {
             ))
         });
         el("article")
-            .class("told")
+            .class("entry-group")
             .attr("id", format!("incident-{}", incident.id))
             .child(
                 el("h3")
@@ -219,7 +219,7 @@ impl IncidentsPage<'_> {
             absolute(maintenance.until)
         );
         el("article")
-            .class("told")
+            .class("entry-group")
             .child(el("h3").child(maintenance.title.clone()))
             .child(
                 el("p")
@@ -284,7 +284,7 @@ impl IncidentsPage<'_> {
             format!("on {}", pages.join(", "))
         };
         el("article")
-            .class("told")
+            .class("entry-group")
             .child(el("h3").child(announcement.title.clone()))
             .child(
                 el("p")

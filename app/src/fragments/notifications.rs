@@ -225,7 +225,7 @@ const fn channel_label(kind: ChannelKind) -> &'static str {
         ChannelKind::Webhook => "Webhook",
         ChannelKind::Slack => "Slack-compatible",
         ChannelKind::Alertmanager => "Alertmanager",
-        ChannelKind::Email => "Email",
+        ChannelKind::Email => "E-mail",
     }
 }
 

@@ -144,7 +144,7 @@ impl RecoveryPage<'_> {
             );
         }
         if !self.global.sql_account {
-            notices.push(el("p").class("notice").child("This console has no SQL account for recovery (--recovery-user), so running clusters can only be bootstrapped manually."));
+            notices.push(el("p").class("notice").child("This console has no SQL account for recovery that it may use (--recovery-user; without verified TLS also --recovery-transport any), so running clusters can only be bootstrapped manually."));
         }
         notices
     }

@@ -5,13 +5,11 @@
 //! answers are grouped into `ObservedComponents`; `verdict::judge` decides and collects the reasons, and `node_views`
 //! renders the nodes.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::id::NodeId;
 use crate::observe::observation::Evidence;
 use crate::timestamp::Timestamp;
-use crate::view::{ClusterStatus, ClusterView, Verdict, VerdictState};
+use crate::view::{ClusterStatus, ClusterView, Component, Verdict, VerdictState};
 
 pub(crate) mod components;
 pub(crate) mod gather;
@@ -92,17 +90,15 @@ pub fn fold(
     }
 }
 
-/// The known members of the only Primary component, to be stored as expected; `None` if there is none, or several.
+/// The only Primary component, whose known members are to be stored as expected; `None` if there is none, or several.
 #[must_use]
-pub fn primary_members(view: &ClusterView) -> Option<BTreeSet<NodeId>> {
+pub fn only_primary(view: &ClusterView) -> Option<&Component> {
     let mut primary = view
         .components
         .iter()
         .filter(|component| component.status == ClusterStatus::Primary);
     match (primary.next(), primary.next()) {
-        (Some(only), None) if view.verdict.state < VerdictState::Diverged => {
-            Some(only.members.iter().cloned().collect())
-        }
+        (Some(only), None) if view.verdict.state < VerdictState::Diverged => Some(only),
         _ => None,
     }
 }

@@ -4,6 +4,7 @@
 //! an undefined conf_id; and a position may regress in a crash. So both are stored while they are known.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -12,7 +13,7 @@ use crate::id::NodeId;
 use crate::judge::cluster::FoldSettings;
 use crate::observe::observation::Evidence;
 use crate::observe::registration;
-use crate::observe::wsrep::WsrepStatus;
+use crate::observe::wsrep::{MemberAddress, WsrepStatus};
 use crate::position::{Position, Seqno};
 use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
@@ -40,7 +41,8 @@ pub struct LastPrimaryView {
     pub conf_id: u64,
     pub position: Position,
     /// Members of its component, as far as they were known.
-    pub members: BTreeSet<NodeId>,
+    #[serde(with = "shared_members")]
+    pub members: Arc<BTreeSet<NodeId>>,
     /// When the node was last seen in it.
     pub at: Timestamp,
     /// When the node was first seen in it; missing in records of earlier versions.
@@ -54,7 +56,30 @@ impl LastPrimaryView {
     }
 }
 
-/// The stored positions of one cluster.
+/// Shared members are stored like a set of one owner.
+mod shared_members {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::id::NodeId;
+
+    pub(super) fn serialize<S: Serializer>(
+        members: &Arc<BTreeSet<NodeId>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        members.as_ref().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<BTreeSet<NodeId>>, D::Error> {
+        BTreeSet::deserialize(deserializer).map(Arc::new)
+    }
+}
+
+/// The stored positions of one cluster. Clones share the members of a view.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownPositions {
     /// The highest position ever seen, by the state UUID of its history.
@@ -65,12 +90,32 @@ pub struct KnownPositions {
     pub primary: BTreeMap<NodeId, LastPrimaryView>,
 }
 
+/// The nodes of the last member list: all members of a view report the same list.
+#[derive(Default)]
+struct ListedMembers<'a> {
+    list: &'a [MemberAddress],
+    members: Arc<BTreeSet<NodeId>>,
+}
+
+impl<'a> ListedMembers<'a> {
+    fn of(&mut self, list: &'a [MemberAddress], port: u16) -> Arc<BTreeSet<NodeId>> {
+        if self.list != list {
+            let nodes = list.iter().filter_map(MemberAddress::node);
+            let members = nodes.map(|id| id.clone().normalized(port)).collect();
+            self.members = Arc::new(members);
+            self.list = list;
+        }
+        Arc::clone(&self.members)
+    }
+}
+
 impl KnownPositions {
     /// Updates from the evidence as of `now`: from fresh answers and from positions that agents registered.
     ///
     /// Nothing is ever removed. The caller persists it as often as it likes: losing the last seconds only makes the
     /// console less strict.
     pub fn update(&mut self, evidence: &Evidence, now: Timestamp, settings: &FoldSettings) {
+        let mut listed = ListedMembers::default();
         for (id, probe) in &evidence.probes {
             let id = id.clone().normalized(settings.default_port);
             let Some((at, status)) = &probe.status else {
@@ -79,7 +124,7 @@ impl KnownPositions {
             if probe.error.is_some() || at.age(now) > settings.stale_after {
                 continue;
             }
-            self.update_from_status(&id, *at, status, settings.default_port);
+            self.update_from_status(&id, *at, status, settings.default_port, &mut listed);
         }
         for (id, observation) in &evidence.registrations {
             let id = id.clone().normalized(settings.default_port);
@@ -93,7 +138,14 @@ impl KnownPositions {
         }
     }
 
-    fn update_from_status(&mut self, id: &NodeId, at: Timestamp, status: &WsrepStatus, port: u16) {
+    fn update_from_status<'a>(
+        &mut self,
+        id: &NodeId,
+        at: Timestamp,
+        status: &'a WsrepStatus,
+        port: u16,
+        listed: &mut ListedMembers<'a>,
+    ) {
         let Some(position) = status.position() else {
             return;
         };
@@ -107,17 +159,10 @@ impl KnownPositions {
         else {
             return;
         };
-        let mut members: BTreeSet<NodeId> = status
-            .incoming_addresses
-            .iter()
-            .filter_map(|address| match address {
-                crate::observe::wsrep::MemberAddress::Known(id) => {
-                    Some(id.clone().normalized(port))
-                }
-                _ => None,
-            })
-            .collect();
-        members.insert(id.clone());
+        let mut members = listed.of(&status.incoming_addresses, port);
+        if !members.contains(id) {
+            Arc::make_mut(&mut members).insert(id.clone());
+        }
         let view = LastPrimaryView {
             conf_id,
             position,

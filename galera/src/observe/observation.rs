@@ -1,8 +1,10 @@
 //! Observations of one node by one source, and the [`Evidence`] that they add up to, from which a view is folded.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::id::{ClusterName, NodeId};
+use crate::observe::registration::RegisteredFields;
 use crate::observe::wsrep::WsrepStatus;
 use crate::timestamp::Timestamp;
 use crate::view::RegistryHealth;
@@ -88,7 +90,7 @@ pub struct ReplicationRates {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SqlObservation {
     /// The last answer, and when it was read.
-    pub status: Option<(Timestamp, WsrepStatus)>,
+    pub status: Option<(Timestamp, Arc<WsrepStatus>)>,
     /// The last attempt, if it failed.
     pub error: Option<(Timestamp, ProbeError)>,
     /// Since when every attempt has failed.
@@ -128,7 +130,7 @@ impl SqlObservation {
             Some((before_at, before)) => self.rates.update(*before_at, before, at, &status),
             None => self.rates = ReplicationRates::default(),
         }
-        self.status = Some((at, status));
+        self.status = Some((at, Arc::new(status)));
         self.error = None;
         self.failing_since = None;
     }
@@ -189,8 +191,8 @@ fn round_rate(value: f64) -> f64 {
 /// The registry's keys of one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegistryObservation {
-    /// The recognized fields (the last segments of their keys) and their values.
-    pub fields: BTreeMap<String, String>,
+    /// Its recognized fields.
+    pub fields: RegisteredFields,
     /// When the console last saw a non-durable field being put.
     pub last_put_at: Option<Timestamp>,
     /// When the console last saw `wsrep_local_state_comment` change.
@@ -205,7 +207,8 @@ pub struct RegistryObservation {
     pub first_seen: Option<Timestamp>,
 }
 
-/// Everything known about one cluster: the input of the fold. Node ids need not be normalized.
+/// Everything known about one cluster: the input of the fold. Node ids need not be normalized. A clone shares what the
+/// sources reported.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evidence {
     /// The cluster's name.

@@ -11,10 +11,12 @@ use crate::observe::wsrep::WsrepStatus;
 use crate::position::parse_seqno;
 
 mod bootstrap_order;
+mod fields;
 mod listing;
 mod phase;
 
 pub use bootstrap_order::BootstrapOrder;
+pub use fields::RegisteredFields;
 pub use listing::{RawKeyValue, build_registry_view};
 pub use phase::{AgentPhase, NO_POSITION, recovered_position, reports_running, reports_stopped};
 

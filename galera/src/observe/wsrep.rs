@@ -88,6 +88,15 @@ pub enum MemberAddress {
 }
 
 impl MemberAddress {
+    /// The node that it names.
+    #[must_use]
+    pub const fn node(&self) -> Option<&NodeId> {
+        match self {
+            Self::Known(id) => Some(id),
+            _ => None,
+        }
+    }
+
     /// Parses one entry.
     #[must_use]
     pub fn parse(text: &str) -> Self {
@@ -104,6 +113,19 @@ impl MemberAddress {
                 .map_or_else(|_| Self::Unreadable(truncate_text(text)), Self::Known)
         }
     }
+}
+
+/// The different member lists among `lists`; all members of a view report the same one.
+pub fn distinct_lists<'a>(
+    lists: impl IntoIterator<Item = &'a [MemberAddress]>,
+) -> Vec<&'a [MemberAddress]> {
+    let mut distinct: Vec<&[MemberAddress]> = Vec::new();
+    for list in lists {
+        if !distinct.contains(&list) {
+            distinct.push(list);
+        }
+    }
+    distinct
 }
 
 /// Parses `wsrep_incoming_addresses`. Empty text is an empty list: the node is in no component.

@@ -1,10 +1,9 @@
 //! What an executor may ever do: one function through which every step passes before it is executed.
 
-use crate::id::ActionId;
-use crate::id::NodeId;
+use crate::id::{ActionId, NodeId};
 use crate::observe::registration::{BootstrapOrder, ClusterField, ParsedKey, RegistryKeys};
 use crate::recover::bootstrap::{self, StatementDialect};
-use crate::recover::plan::{ActionKind, Mechanism, Plan, PlanStep};
+use crate::recover::plan::{ActionKind, Mechanism, Plan, PlanStep, PlanTarget};
 
 /// A step that may be executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,19 +49,7 @@ pub fn permitted_step(
         .ok_or(StepNotPermitted("the plan has no target"))?;
     match (plan.kind, target.mechanism, step) {
         (ActionKind::Bootstrap, Mechanism::Statement, PlanStep::Statement { node, statement }) => {
-            if plan.steps.len() != 1 || target.node.as_ref() != Some(node) {
-                return Err(StepNotPermitted(
-                    "the statement is not for the node that the plan names",
-                ));
-            }
-            let dialect = StatementDialect::ALL
-                .into_iter()
-                .find(|dialect| dialect.bootstrap_statement() == statement)
-                .ok_or(StepNotPermitted("it is not a bootstrap statement"))?;
-            Ok(PermittedStep::Statement {
-                node: node.clone(),
-                dialect,
-            })
+            permitted_statement(plan, target, node, statement)
         }
         (
             ActionKind::Bootstrap,
@@ -72,15 +59,12 @@ pub fn permitted_step(
                 mod_revision: 0,
                 value: Some(_),
             },
-        ) => {
+        ) if *key == keys.cluster_key(&plan.cluster, ClusterField::Bootstrap) => {
             let order = bootstrap::order(plan, id)
-                .filter(|order| plan.steps.len() == 1 && target.node.as_ref() == Some(&order.node))
+                .filter(|order| is_only_step_for(plan, target, &order.node))
                 .ok_or(StepNotPermitted(
                     "the order is not for the node that the plan names",
                 ))?;
-            if *key != keys.cluster_key(&plan.cluster, ClusterField::Bootstrap) {
-                return Err(StepNotPermitted("the key is not the cluster's order"));
-            }
             Ok(PermittedStep::Order {
                 key: key.clone(),
                 order,
@@ -95,17 +79,7 @@ pub fn permitted_step(
                 value: None,
             },
         ) if *mod_revision > 0 => {
-            let removable = match keys.parse(key.as_bytes()) {
-                ParsedKey::Node { cluster, node, .. } => {
-                    cluster == plan.cluster
-                        && target.removes.contains(&node.normalized(default_port))
-                }
-                ParsedKey::Cluster { cluster, .. } => {
-                    cluster == plan.cluster && plan.kind == ActionKind::Decommission
-                }
-                ParsedKey::Unknown { .. } => false,
-            };
-            if !removable {
+            if !is_removable(plan, target, &keys.parse(key.as_bytes()), default_port) {
                 return Err(StepNotPermitted(
                     "the key is not a registration that the plan removes",
                 ));
@@ -116,5 +90,45 @@ pub fn permitted_step(
             })
         }
         _ => Err(StepNotPermitted("no plan of this kind has such a step")),
+    }
+}
+
+fn permitted_statement(
+    plan: &Plan,
+    target: &PlanTarget,
+    node: &NodeId,
+    statement: &str,
+) -> Result<PermittedStep, StepNotPermitted> {
+    if !is_only_step_for(plan, target, node) {
+        return Err(StepNotPermitted(
+            "the statement is not for the node that the plan names",
+        ));
+    }
+    let dialect = StatementDialect::ALL
+        .into_iter()
+        .find(|dialect| dialect.bootstrap_statement() == statement)
+        .ok_or(StepNotPermitted("it is not a bootstrap statement"))?;
+    Ok(PermittedStep::Statement {
+        node: node.clone(),
+        dialect,
+    })
+}
+
+/// A bootstrap has one step, for one node.
+fn is_only_step_for(plan: &Plan, target: &PlanTarget, node: &NodeId) -> bool {
+    plan.steps.len() == 1 && target.node.as_ref() == Some(node)
+}
+
+/// A clean-up removes keys of the nodes that it names; a decommission also those of the whole cluster.
+fn is_removable(plan: &Plan, target: &PlanTarget, key: &ParsedKey, default_port: u16) -> bool {
+    match key {
+        ParsedKey::Node { cluster, node, .. } => {
+            let node = node.clone().normalized(default_port);
+            *cluster == plan.cluster && target.removes.contains(&node)
+        }
+        ParsedKey::Cluster { cluster, .. } => {
+            *cluster == plan.cluster && plan.kind == ActionKind::Decommission
+        }
+        ParsedKey::Unknown { .. } => false,
     }
 }

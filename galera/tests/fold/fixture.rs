@@ -1,5 +1,6 @@
 //! Evidence to fold: servers with realistic status rows, probes, registrations, and a clock.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use galera::judge::cluster::{FoldSettings, fold};
@@ -244,9 +245,9 @@ impl FoldFixture {
     /// `node` has only its durable registration.
     pub(crate) fn durable(mut self, node: &str) -> Self {
         let observation = self.evidence.registrations.entry(id(node)).or_default();
-        observation
-            .fields
-            .insert("registered".to_owned(), "{}".to_owned());
+        let mut fields = BTreeMap::clone(&observation.fields);
+        fields.insert("registered".to_owned(), "{}".to_owned());
+        observation.fields = fields.into();
         observation.durable = true;
         self
     }

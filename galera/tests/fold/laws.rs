@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use galera::judge::cluster::{FoldSettings, fold, primary_members};
+use galera::judge::cluster::{FoldSettings, fold, only_primary};
 use galera::observe::observation::{
     Evidence, ProbeError, ProbeErrorKind, RegistryObservation, SqlObservation,
 };
@@ -158,7 +158,7 @@ fn evidence(events: &[EvidenceEvent], expected: &BTreeSet<NodeId>, lost: Option<
             }
             EvidenceEvent::Registered(node, at, fields, durable, ttl) => {
                 let observation = RegistryObservation {
-                    fields,
+                    fields: fields.into(),
                     last_put_at: at.map(at_seconds),
                     state_changed_at: at.map(at_seconds),
                     leased: true,
@@ -251,8 +251,8 @@ proptest! {
             prop_assert!(view.nodes.iter().any(|node| node.id == *member && node.expected));
         }
         if view.verdict.state == VerdictState::Healthy {
-            let members = primary_members(&view);
-            prop_assert!(members.is_some_and(|members| view.expected_members.iter().all(|id| members.contains(id))));
+            let primary = only_primary(&view);
+            prop_assert!(primary.is_some_and(|primary| view.expected_members.iter().all(|id| primary.members.contains(id))));
         }
         prop_assert_eq!(&view, &fold(&evidence, at_seconds(1), &FoldSettings::default(), None));
     }

@@ -1,6 +1,8 @@
 //! The fold through its public interface: verdicts, node states, invariants, and properties of any input.
 
 #[cfg(test)]
+mod comparison;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod invariants;

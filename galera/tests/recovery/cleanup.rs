@@ -1,5 +1,7 @@
 //! Clean-up: which registrations are stale, which are kept, and what blocks the plan.
 
+use std::collections::BTreeMap;
+
 use galera::observe::registration::RawKeyValue;
 use galera::recover::attestation::AttestedState;
 use galera::recover::cleanup::{
@@ -217,7 +219,9 @@ fn i25_an_attestation_stands_in_for_the_probe() {
     // Known by its registration only.
     let register = register.with_fixture(|mut fixture| {
         let seen = fixture.evidence.registrations.entry(id("n9")).or_default();
-        seen.fields.insert("registered".to_owned(), "{}".to_owned());
+        let mut fields = BTreeMap::clone(&seen.fields);
+        fields.insert("registered".to_owned(), "{}".to_owned());
+        seen.fields = fields.into();
         seen.durable = true;
         fixture
     });

@@ -6,7 +6,7 @@ use registry::EtcdSettings;
 
 use super::*;
 use crate::key_index::LISTED_KEYS_MAX;
-use crate::mysql::MysqlSettings;
+use crate::mysql::{MysqlSettings, Tls};
 
 fn discovery(clusters: &[&str]) -> ClusterDiscovery {
     let settings = MonitorSettings {
@@ -20,7 +20,7 @@ fn discovery(clusters: &[&str]) -> ClusterDiscovery {
             user: "console".to_owned(),
             password: registry::Secret::new(""),
             port: 3306,
-            tls_ca: None,
+            tls: Tls::Off,
             resolver: console_core::resolver::Resolver::default(),
         },
         poll_interval: Duration::from_secs(1),

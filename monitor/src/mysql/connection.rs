@@ -3,21 +3,15 @@
 //! Uses only SHOW and one SET SESSION, which work on a non-Primary node and need no privilege beyond USAGE. Nothing
 //! here has a deadline; the caller sets one and drops the connection when it expires.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use galera::ClusterName;
 use galera::observe::observation::ProbeError;
 use galera::observe::wsrep::WsrepStatus;
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, OptsBuilder, Row, SslOpts, Value};
+use sql_client::{Connection, Login, Peer, connect_tcp};
 
 use super::MysqlSettings;
 use super::failure::{self, shorten};
-
-/// More rows or bytes than any Galera version sends: a peer that exceeds them is not a Galera node.
-const ROWS_MAX: usize = 1_000;
-/// Largest packet accepted, in bytes.
-const PACKET_MAX: usize = 1 << 20;
 
 const STATUS: &str = "SHOW GLOBAL STATUS LIKE 'wsrep_%'";
 /// `wsrep_provider_pc_bootstrap` exists only where provider options are system variables, and selects the syntax of a
@@ -27,7 +21,7 @@ const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
 
 /// A connection verified to belong to the expected cluster.
 pub(crate) struct StatusConnection {
-    conn: Conn,
+    conn: Connection,
     user: String,
     /// Variables added to every reading (`wsrep_node_name`, `version`, …); none of them changes while a server runs.
     identity: Vec<(String, String)>,
@@ -45,7 +39,7 @@ impl StatusConnection {
         cluster: &ClusterName,
     ) -> Result<Self, ProbeError> {
         let mut conn = connect(host, settings, port).await?;
-        conn.query_drop("SET SESSION wsrep_sync_wait=0")
+        conn.execute("SET SESSION wsrep_sync_wait=0")
             .await
             .map_err(|error| failure::classify(&settings.user, &error))?;
         let mut connection = Self {
@@ -79,24 +73,15 @@ impl StatusConnection {
     }
 }
 
-/// The rows of a SHOW statement, bounded.
+/// The rows of a SHOW statement.
 pub(super) async fn rows(
-    conn: &mut Conn,
+    conn: &mut Connection,
     user: &str,
     query: &str,
 ) -> Result<Vec<(String, String)>, ProbeError> {
-    let fail = |error| failure::classify(user, &error);
-    let mut result = conn.query_iter(query).await.map_err(&fail)?;
-    let mut rows = Vec::new();
-    while let Some(row) = result.next().await.map_err(&fail)? {
-        if rows.len() == ROWS_MAX {
-            return Err(failure::protocol_error(format!(
-                "more than {ROWS_MAX} status rows"
-            )));
-        }
-        rows.extend(text_pair(row));
-    }
-    Ok(rows)
+    conn.query_pairs(query)
+        .await
+        .map_err(|error| failure::classify(user, &error))
 }
 
 /// Opens a connection with the account of `settings`, without sending a statement.
@@ -104,38 +89,34 @@ pub(super) async fn connect(
     host: &str,
     settings: &MysqlSettings,
     port: u16,
-) -> Result<Conn, ProbeError> {
-    let addresses = resolve(host, settings).await?;
-    Box::pin(Conn::new(options(host, port, addresses, settings)))
+) -> Result<Connection, ProbeError> {
+    let addresses = resolve(host, settings, port).await?;
+    let login = Login {
+        user: &settings.user,
+        password: settings.password.expose(),
+    };
+    let peer = Peer::Network {
+        host,
+        tls: &settings.tls,
+    };
+    let connected = async {
+        let stream = connect_tcp(&addresses).await?;
+        Connection::open(stream, peer, login).await
+    };
+    Box::pin(connected)
         .await
         .map_err(|error| failure::classify(&settings.user, &error))
 }
 
-async fn resolve(host: &str, settings: &MysqlSettings) -> Result<Vec<IpAddr>, ProbeError> {
-    let found = settings.resolver.resolve(host).await;
-    found.map_err(|error| failure::unresolvable(host, &error.to_string()))
-}
-
-fn options(host: &str, port: u16, addresses: Vec<IpAddr>, settings: &MysqlSettings) -> Opts {
-    let tls = settings.tls_ca.clone().map(|ca| {
-        SslOpts::default()
-            .with_root_certs(vec![ca.into()])
-            .with_disable_built_in_roots(true)
-    });
-    OptsBuilder::default()
-        .ip_or_hostname(host)
-        .resolved_ips(Some(addresses))
-        .tcp_port(port)
-        .user(Some(settings.user.as_str()))
-        .pass(Some(settings.password.expose()))
-        .ssl_opts(tls)
-        // The driver would ask the server for its socket path and reconnect there, possibly to another server.
-        .prefer_socket(false)
-        // Set both: otherwise the driver queries the server for them first.
-        .max_allowed_packet(Some(PACKET_MAX))
-        .wait_timeout(Some(28_800))
-        .stmt_cache_size(0)
-        .into()
+async fn resolve(
+    host: &str,
+    settings: &MysqlSettings,
+    port: u16,
+) -> Result<Vec<SocketAddr>, ProbeError> {
+    match settings.resolver.resolve(host).await {
+        Ok(found) => Ok(found.into_iter().map(|ip| (ip, port).into()).collect()),
+        Err(error) => Err(failure::unresolvable(host, &error.to_string())),
+    }
 }
 
 pub(super) fn check_identity(
@@ -159,16 +140,6 @@ pub(super) fn check_identity(
         ))),
         _ => Ok(()),
     }
-}
-
-/// Name and value of a SHOW row. Skips non-text values and replaces invalid UTF-8.
-fn text_pair(row: Row) -> Option<(String, String)> {
-    let mut values = row.unwrap_raw().into_iter().flatten();
-    let mut text = || match values.next() {
-        Some(Value::Bytes(bytes)) => Some(String::from_utf8_lossy(&bytes).into_owned()),
-        _ => None,
-    };
-    Some((text()?, text()?))
 }
 
 #[cfg(test)]

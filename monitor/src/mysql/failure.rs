@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use galera::observe::observation::{ProbeError, ProbeErrorKind};
-use mysql_async::{DriverError, Error, IoError};
+use sql_client::Error;
 
 /// An error's text may come from a hostile peer: at most this many characters of it are kept.
 const DETAIL_MAX: usize = 200;
@@ -24,6 +24,15 @@ pub(crate) fn timed_out(limit: Duration, connected: bool) -> ProbeError {
     probe_error(ProbeErrorKind::TimedOut, message)
 }
 
+/// A fault of the console itself, which is no evidence about the node.
+#[must_use]
+pub(crate) fn internal(reason: &str) -> ProbeError {
+    protocol_error(format!(
+        "internal error of the console: the probe ended ({}); please report it",
+        shorten(reason)
+    ))
+}
+
 #[must_use]
 pub(super) fn unresolvable(host: &str, reason: &str) -> ProbeError {
     let message = format!("cannot resolve {host}: {}", shorten(reason));
@@ -36,21 +45,35 @@ pub(super) fn protocol_error(message: impl Into<String>) -> ProbeError {
     probe_error(ProbeErrorKind::Protocol, message)
 }
 
-/// Maps a driver error of a probe that uses the account `user`.
+/// Maps a client error of a probe that uses the account `user`.
 #[must_use]
 pub(super) fn classify(user: &str, error: &Error) -> ProbeError {
     match error {
-        Error::Io(IoError::Io(error)) => from_io(error),
-        Error::Io(error @ IoError::Tls(_)) => protocol_error(format!(
-            "TLS failed: {}; check --mysql-tls-ca and the server's certificate",
-            shorten(&error.to_string())
-        )),
-        Error::Driver(DriverError::ConnectionClosed) => connection_closed(),
-        Error::Driver(DriverError::NoClientSslFlagFromServer) => protocol_error(
-            "the server does not offer TLS, which --mysql-tls-ca requires; enable TLS on the server",
+        Error::Io(error) => from_io(error),
+        Error::Closed | Error::Unusable => connection_closed(),
+        Error::Ended(error) => probe_error(
+            ProbeErrorKind::Closed,
+            format!(
+                "the server ended the connection: {}",
+                shorten(&error.to_string())
+            ),
         ),
         Error::Server(error) => from_server(user, error.code, &error.message),
-        other => not_mysql(&shorten(&other.to_string())),
+        Error::Tls(text) => protocol_error(format!(
+            "TLS failed: {}; check --mysql-tls-ca and the server's certificate",
+            shorten(text)
+        )),
+        Error::TlsNotOffered => protocol_error(
+            "the server does not offer TLS, which --mysql-tls requires; enable TLS on the server",
+        ),
+        Error::PasswordWithheld { plugin } => protocol_error(format!(
+            "account {user} uses the plugin {plugin}, for which the server asks for the password itself; it is sent over verified TLS only: set --mysql-tls-ca, or give the account the plugin ed25519, parsec or mysql_native_password"
+        )),
+        Error::UnsupportedPlugin(plugin) => protocol_error(format!(
+            "account {user} uses the authentication plugin {:?}, which is not supported; use ed25519, parsec, caching_sha2_password or mysql_native_password",
+            shorten(plugin)
+        )),
+        Error::Protocol(text) => not_mysql(&shorten(text)),
     }
 }
 
@@ -80,7 +103,6 @@ fn from_io(error: &io::Error) -> ProbeError {
         | Kind::ConnectionAborted
         | Kind::BrokenPipe
         | Kind::UnexpectedEof => connection_closed(),
-        // How the driver reports packets that it cannot decode.
         Kind::InvalidData | Kind::InvalidInput | Kind::Other => not_mysql(&text),
         _ => probe_error(
             ProbeErrorKind::Closed,
@@ -135,7 +157,7 @@ pub(super) fn shorten(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mysql_async::ServerError;
+    use sql_client::ServerError;
 
     use super::*;
 
@@ -143,7 +165,6 @@ mod tests {
         let error = Error::Server(ServerError {
             code,
             message: "text".to_owned(),
-            state: "HY000".to_owned(),
         });
         classify("console", &error).kind
     }
@@ -192,7 +213,6 @@ mod tests {
         let error = Error::Server(ServerError {
             code: 1,
             message: format!("a\n\u{1b}[31m{}", "x".repeat(10_000)),
-            state: String::new(),
         });
         let message = classify("console", &error).message;
         assert!(

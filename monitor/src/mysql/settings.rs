@@ -1,9 +1,8 @@
 //! The account that reads the databases, and how it connects.
 
-use std::path::PathBuf;
-
 use console_core::resolver::Resolver;
 use registry::Secret;
+use sql_client::Tls;
 
 /// How to connect to the databases.
 #[derive(Clone, Debug)]
@@ -13,8 +12,8 @@ pub struct MysqlSettings {
     pub password: Secret,
     /// Port of nodes whose id has none.
     pub port: u16,
-    /// PEM file of the authority that signed the servers' certificates; `None` connects without TLS.
-    pub tls_ca: Option<PathBuf>,
+    /// Whether connections use TLS. Without it only plugins that answer a challenge sign in.
+    pub tls: Tls,
     /// Looks up the names of nodes.
     pub resolver: Resolver,
 }

@@ -8,8 +8,7 @@ use std::time::Duration;
 use galera::ClusterName;
 use galera::observe::observation::ProbeError;
 use galera::recover::action::STATEMENT_WAIT_TIMEOUT;
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Error};
+use sql_client::{Connection, Error};
 use tokio::time::timeout;
 
 use super::MysqlSettings;
@@ -32,7 +31,7 @@ pub enum StatementOutcome {
 
 /// An open connection that has not sent a statement yet.
 pub struct StatementConnection {
-    conn: Conn,
+    conn: Connection,
     user: String,
     limit: Duration,
 }
@@ -58,7 +57,7 @@ impl StatementConnection {
                 "SET SESSION wait_timeout={}",
                 STATEMENT_WAIT_TIMEOUT.as_secs()
             );
-            conn.query_drop(wait).await.map_err(fail)?;
+            conn.execute(&wait).await.map_err(fail)?;
             Ok(conn)
         };
         let conn = timeout(limit, Box::pin(opened))
@@ -73,7 +72,7 @@ impl StatementConnection {
 
     /// Sends `statement` exactly once, and consumes the connection.
     pub async fn send(mut self, statement: &str) -> StatementOutcome {
-        match timeout(self.limit, Box::pin(self.conn.query_drop(statement))).await {
+        match timeout(self.limit, Box::pin(self.conn.execute(statement))).await {
             Ok(Ok(())) => StatementOutcome::Accepted,
             Ok(Err(error)) => classify_outcome(&self.user, &error),
             Err(_) => StatementOutcome::Unknown(format!(
@@ -105,7 +104,7 @@ fn classify_outcome(user: &str, error: &Error) -> StatementOutcome {
 
 #[cfg(test)]
 mod tests {
-    use mysql_async::ServerError;
+    use sql_client::ServerError;
 
     use super::*;
 
@@ -113,7 +112,6 @@ mod tests {
         let error = Error::Server(ServerError {
             code,
             message: "text".to_owned(),
-            state: "HY000".to_owned(),
         });
         classify_outcome("recovery", &error)
     }

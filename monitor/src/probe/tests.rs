@@ -6,7 +6,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::mysql::Tls;
 use registry::Secret;
+use sql_client::hostile::{HostileServer, Misbehavior, PASSWORD};
 
 fn settings(timeout: Duration) -> Arc<ProbeSettings> {
     Arc::new(ProbeSettings {
@@ -14,7 +16,7 @@ fn settings(timeout: Duration) -> Arc<ProbeSettings> {
             user: "console".to_owned(),
             password: Secret::new("s3cret"),
             port: 3306,
-            tls_ca: None,
+            tls: Tls::Off,
             resolver: Resolver::default(),
         },
         poll_interval: Duration::from_millis(50),
@@ -164,4 +166,36 @@ async fn a_requested_reading_is_immediate_and_happens_once() {
         cancel.cancel();
     };
     tokio::join!(task, peers);
+}
+
+#[tokio::test]
+async fn a_hostile_database_gets_no_password_and_ends_no_probe() {
+    for &misbehavior in Misbehavior::ALL {
+        let server = HostileServer::start(misbehavior);
+        let (host, port) = ("127.0.0.1", server.address().port());
+        let mut settings = (*settings(Duration::from_millis(500))).clone();
+        settings.mysql.password = Secret::new(PASSWORD);
+        let node = NodeId::new(host, Some(port)).unwrap();
+        let mut probe = NodeProbe::new("lab".parse().unwrap(), node, Arc::new(settings));
+        // Twice: the second reading must not use what is left of the first.
+        for _ in 0..2 {
+            let error = probe.read().await.unwrap_err();
+            // Never a kind that says something about the state of the server.
+            assert!(
+                matches!(
+                    error.kind,
+                    ProbeErrorKind::Protocol | ProbeErrorKind::TimedOut | ProbeErrorKind::Closed
+                ),
+                "{misbehavior:?}: {} {error}",
+                error.kind.as_str()
+            );
+            let timed_out = misbehavior.waits() || misbehavior.answers();
+            assert_eq!(
+                error.kind == ProbeErrorKind::TimedOut,
+                timed_out,
+                "{misbehavior:?}: {error}"
+            );
+        }
+        assert!(!server.has_password(), "{misbehavior:?}");
+    }
 }

@@ -17,9 +17,6 @@ mod store;
 mod transactions;
 mod watches;
 
-#[path = "../support/etcd.rs"]
-#[expect(dead_code, reason = "the fixture serves several test binaries")]
-mod etcd;
 #[path = "../support/proxy.rs"]
 mod proxy;
 

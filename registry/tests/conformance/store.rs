@@ -5,8 +5,8 @@ use std::time::Duration;
 use etcd_client::Client;
 use registry::memory::MemoryEtcd;
 use registry::{EtcdSettings, KeyChange, Registry, RegistryEntry, WatchEvent, WatchSubscription};
+use testing::etcd::EtcdCluster;
 
-use crate::etcd::EtcdCluster;
 use crate::proxy::CuttableProxy;
 
 /// Longest wait for anything.

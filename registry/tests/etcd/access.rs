@@ -6,8 +6,8 @@ use std::path::Path;
 use etcd_client::{Client, Permission};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use registry::{Error, EtcdSettings, Registry, Secret, WatchEvent};
+use testing::etcd::{EtcdCluster, loopback_address};
 
-use crate::etcd::{EtcdCluster, loopback_address};
 use crate::{next_event, next_reset};
 
 fn connect_as(etcd: &EtcdCluster, user: &str, password: &str) -> Registry {

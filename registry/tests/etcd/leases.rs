@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use registry::{EtcdSettings, LeaseLostReason};
-
-use crate::etcd::EtcdCluster;
+use testing::etcd::EtcdCluster;
 
 #[tokio::test]
 async fn a_lease_that_cannot_be_renewed_is_reported_lost_in_time() {

@@ -13,10 +13,6 @@ mod outages;
 mod reads;
 mod writes;
 
-#[path = "../support/etcd.rs"]
-#[expect(dead_code, reason = "the fixture serves several test binaries")]
-mod etcd;
-
 use std::time::Duration;
 
 use registry::{KeyChange, WatchEvent, WatchSubscription};

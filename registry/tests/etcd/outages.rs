@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use registry::{Error, Registry, WatchEvent, WatchSubscription};
+use testing::etcd::EtcdCluster;
 
-use crate::etcd::EtcdCluster;
 use crate::{next_event, next_reset, next_values};
 
 /// Writes 1, 2, 3 … to one key, each exactly once, until `stop` is set; returns the last.

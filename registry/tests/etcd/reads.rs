@@ -1,6 +1,7 @@
 //! Getting and listing.
 
-use crate::etcd::EtcdCluster;
+use testing::etcd::EtcdCluster;
+
 use crate::{next_reset, next_values};
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! Compare-and-act.
 
 use registry::CreateOutcome;
+use testing::etcd::EtcdCluster;
 
-use crate::etcd::EtcdCluster;
 use crate::text;
 
 #[tokio::test]

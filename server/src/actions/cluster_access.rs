@@ -9,8 +9,7 @@ use galera::recover::bootstrap::StatementDialect;
 use galera::recover::cleanup::RegistryReading;
 use galera::{ClusterName, NodeId};
 use monitor::Monitor;
-use monitor::mysql::MysqlSettings;
-use monitor::mysql::{StatementConnection, StatementOutcome};
+use monitor::mysql::{MysqlSettings, StatementConnection, StatementOutcome, Tls};
 use registry::Secret;
 
 /// What is known about a cluster at one moment.
@@ -59,34 +58,52 @@ pub trait ClusterAccess: Send + Sync {
 pub struct RecoveryCredentials {
     pub user: String,
     pub password: Secret,
+    /// Whether it is also used without verified TLS.
+    pub any_transport: bool,
+}
+
+impl RecoveryCredentials {
+    /// How the account connects where `mysql` is how probes do; `None` if that is without TLS and not allowed. A
+    /// database that does not offer TLS is refused, even if probes read it.
+    #[must_use]
+    pub fn settings(self, mysql: &MysqlSettings) -> Option<MysqlSettings> {
+        let tls = match &mysql.tls {
+            tls if self.any_transport => tls.clone(),
+            Tls::Preferred(files) | Tls::Required(files) => Tls::Required(files.clone()),
+            Tls::Off => return None,
+        };
+        Some(MysqlSettings {
+            user: self.user,
+            password: self.password,
+            port: mysql.port,
+            tls,
+            resolver: mysql.resolver.clone(),
+        })
+    }
 }
 
 /// [`ClusterAccess`] through the monitor and SQL.
 pub struct MonitorClusterAccess {
     monitor: Monitor,
-    recovery_mysql: Option<MysqlSettings>,
+    recovery: Option<MysqlSettings>,
     default_port: u16,
     statement_timeout: std::time::Duration,
 }
 
 impl MonitorClusterAccess {
-    /// Reads from `monitor`. Statements are sent as `recovery`, with the port and TLS settings of `mysql`, and fail after
-    /// `statement_timeout`.
+    /// Reads from `monitor`. Statements are sent with `recovery` to nodes on `default_port`, if they have no other, and
+    /// fail after `statement_timeout`.
     #[must_use]
-    pub fn new(
+    pub const fn new(
         monitor: Monitor,
-        mysql: &MysqlSettings,
-        recovery: Option<RecoveryCredentials>,
+        default_port: u16,
+        recovery: Option<MysqlSettings>,
         statement_timeout: std::time::Duration,
     ) -> Self {
         Self {
             monitor,
-            default_port: mysql.port,
-            recovery_mysql: recovery.map(|recovery| MysqlSettings {
-                user: recovery.user,
-                password: recovery.password,
-                ..mysql.clone()
-            }),
+            recovery,
+            default_port,
             statement_timeout,
         }
     }
@@ -96,8 +113,11 @@ impl MonitorClusterAccess {
         cluster: &ClusterName,
         node: &NodeId,
     ) -> Result<Box<dyn StatementChannel>, String> {
-        let Some(mysql) = &self.recovery_mysql else {
-            return Err("the console has no recovery account (--recovery-user)".to_owned());
+        let Some(mysql) = &self.recovery else {
+            return Err(
+                "the console has no recovery account that it may use (--recovery-user, --recovery-transport)"
+                    .to_owned(),
+            );
         };
         let port = node.port().unwrap_or(self.default_port);
         let opened =
@@ -160,5 +180,48 @@ impl ClusterAccess for MonitorClusterAccess {
         node: &'a NodeId,
     ) -> BoxFuture<'a, Result<Box<dyn StatementChannel>, String>> {
         Box::pin(self.connect(cluster, node))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use monitor::mysql::TlsSettings;
+
+    use super::*;
+
+    fn tls_of_recovery(tls: Tls, any_transport: bool) -> Option<Tls> {
+        let mysql = MysqlSettings {
+            user: "console".to_owned(),
+            password: Secret::new("reads"),
+            port: 3306,
+            tls,
+            resolver: console_core::resolver::Resolver::default(),
+        };
+        let credentials = RecoveryCredentials {
+            user: "recovery".to_owned(),
+            password: Secret::new("acts"),
+            any_transport,
+        };
+        let settings = credentials.settings(&mysql)?;
+        assert_eq!((settings.user.as_str(), settings.port), ("recovery", 3306));
+        Some(settings.tls)
+    }
+
+    #[test]
+    fn the_recovery_account_needs_verified_tls_unless_allowed() {
+        let files = TlsSettings::new("ca.pem");
+        let (preferred, required) = (Tls::Preferred(files.clone()), Tls::Required(files));
+        assert_eq!(tls_of_recovery(Tls::Off, false), None);
+        assert_eq!(
+            tls_of_recovery(preferred.clone(), false),
+            Some(required.clone())
+        );
+        assert_eq!(
+            tls_of_recovery(required.clone(), false),
+            Some(required.clone())
+        );
+        assert_eq!(tls_of_recovery(Tls::Off, true), Some(Tls::Off));
+        assert_eq!(tls_of_recovery(preferred.clone(), true), Some(preferred));
+        assert_eq!(tls_of_recovery(required.clone(), true), Some(required));
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use galera::{ClusterName, NodeId};
+use monitor::mysql::{Tls, TlsSettings, Verify};
 use notify::{SmtpConfig, SmtpTls};
 
 use super::problem::{ConfigProblem, SettingOrigin};
@@ -231,15 +232,82 @@ impl ConfigReader<'_> {
         }
     }
 
-    pub(super) fn recovery(&mut self) -> Option<RecoveryConfig> {
+    pub(super) fn mysql_tls(&mut self) -> Option<Tls> {
+        let mode = self.single(&settings::MYSQL_TLS, |text| match text {
+            "off" | "preferred" | "required" => Ok(text.to_owned()),
+            _ => Err(format!(
+                "unknown value {text:?}; expected off, preferred or required"
+            )),
+        });
+        let ca = self.readable_file(&settings::MYSQL_TLS_CA);
+        let verify = self.single(&settings::MYSQL_TLS_VERIFY, |text| match text {
+            "ca" => Ok(Verify::Authority),
+            "identity" => Ok(Verify::Identity),
+            _ => Err(format!("unknown value {text:?}; expected ca or identity")),
+        });
+        let cert = self.readable_file(&settings::MYSQL_TLS_CERT);
+        let key = self.readable_file(&settings::MYSQL_TLS_KEY);
+        self.requires(&settings::MYSQL_TLS_CERT, &settings::MYSQL_TLS_KEY);
+        self.requires(&settings::MYSQL_TLS_KEY, &settings::MYSQL_TLS_CERT);
+        self.requires(&settings::MYSQL_TLS_CERT, &settings::MYSQL_TLS_CA);
+        self.requires(&settings::MYSQL_TLS_VERIFY, &settings::MYSQL_TLS_CA);
+        let off = mode.as_deref() == Some("off");
+        if !off {
+            self.requires(&settings::MYSQL_TLS, &settings::MYSQL_TLS_CA);
+        }
+        if off || !self.is_given(&settings::MYSQL_TLS_CA) {
+            return Some(Tls::Off);
+        }
+        if mode.is_none() && self.is_given(&settings::MYSQL_TLS) {
+            return None;
+        }
+        let tls = TlsSettings {
+            ca: ca?,
+            identity: cert.zip(key),
+            verify: verify?,
+        };
+        if let Err(error) = tls.check() {
+            self.report(self.origin(&settings::MYSQL_TLS_CA), error.to_string());
+        }
+        match mode.as_deref() {
+            Some("preferred") => Some(Tls::Preferred(tls)),
+            _ => Some(Tls::Required(tls)),
+        }
+    }
+
+    pub(super) fn recovery(&mut self, tls: Option<&Tls>) -> Option<RecoveryConfig> {
         let user = self.single(&settings::RECOVERY_USER, parse::non_empty_text);
         let password = self.password_file(&settings::RECOVERY_PASSWORD_FILE);
+        let any_transport = self.single(&settings::RECOVERY_TRANSPORT, |text| match text {
+            "verified" => Ok(false),
+            "any" => Ok(true),
+            _ => Err(format!("unknown value {text:?}; expected verified or any")),
+        });
         self.requires(&settings::RECOVERY_USER, &settings::RECOVERY_PASSWORD_FILE);
         self.requires(&settings::RECOVERY_PASSWORD_FILE, &settings::RECOVERY_USER);
-        Some(RecoveryConfig {
+        let recovery = RecoveryConfig {
             user: user?,
             password: password?,
-        })
+            any_transport: any_transport?,
+        };
+        let warning = match (tls, recovery.any_transport) {
+            (Some(Tls::Off), false) => Some((
+                &settings::RECOVERY_USER,
+                "SQL actions are unavailable: the recovery account is used over verified TLS only; set --mysql-tls-ca, or --recovery-transport any to accept unencrypted connections",
+            )),
+            (Some(Tls::Off | Tls::Preferred(_)), true) => Some((
+                &settings::RECOVERY_TRANSPORT,
+                "the recovery account is used over connections without verified TLS: an attacker on the network can send statements in its name; set --mysql-tls required",
+            )),
+            _ => None,
+        };
+        if let Some((setting, message)) = warning {
+            self.warnings.push(ConfigProblem {
+                origin: self.origin(setting),
+                message: message.to_owned(),
+            });
+        }
+        Some(recovery)
     }
 
     pub(super) fn notify(&mut self) -> NotifyConfig {

@@ -166,12 +166,22 @@ settings! {
         "File with the password of that account.");
     MYSQL_PORT = Setting::new("mysql-port", "mysql.port", "PORT", Value("3306"),
         "Port of nodes registered without one.");
+    MYSQL_TLS = Setting::new("mysql-tls", "mysql.tls", "off|preferred|required", Computed("`required` with --mysql-tls-ca, else `off`"),
+        "Encryption of the connections to the databases; with preferred, a database that does not offer TLS is read without.");
     MYSQL_TLS_CA = Setting::new("mysql-tls-ca", "mysql.tls_ca", "FILE", Absent("no TLS to the databases"),
         "Certificate authority (PEM) of the databases' certificates; enables TLS.");
+    MYSQL_TLS_VERIFY = Setting::new("mysql-tls-verify", "mysql.tls_verify", "ca|identity", Value("identity"),
+        "Check of a database's certificate: signed by that authority, and with identity also issued for the node's host name or address.");
+    MYSQL_TLS_CERT = Setting::new("mysql-tls-cert", "mysql.tls_cert", "FILE", Absent("none"),
+        "Client certificate (PEM) for the databases.");
+    MYSQL_TLS_KEY = Setting::new("mysql-tls-key", "mysql.tls_key", "FILE", Absent("none"),
+        "Private key (PEM) of the client certificate.");
     RECOVERY_USER = Setting::new("recovery-user", "recovery.user", "NAME", Absent("SQL actions are unavailable"),
         "Account that may act on the databases.");
     RECOVERY_PASSWORD_FILE = Setting::new("recovery-password-file", "recovery.password_file", "FILE", Absent("none"),
         "File with the password of that account.");
+    RECOVERY_TRANSPORT = Setting::new("recovery-transport", "recovery.transport", "verified|any", Value("verified"),
+        "Connections that the recovery account uses: TLS with a verified certificate only, or any, also unencrypted.");
     POLL_INTERVAL = Setting::new("poll-interval", "poll_interval", "DURATION", Value("1s"),
         "Time between two probes of a database.");
     PROBE_TIMEOUT = Setting::new("probe-timeout", "probe_timeout", "DURATION", Value("3s"),

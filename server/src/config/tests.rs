@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use monitor::mysql::{Tls, TlsSettings, Verify};
 use notify::SmtpTls;
 
 use super::settings::markdown_table;
@@ -61,6 +62,105 @@ fn file(text: &str) -> InputsBuilder {
     }
 }
 
+/// A certificate that is its own authority, and its key.
+fn certificate_files() -> (tempfile::NamedTempFile, tempfile::NamedTempFile) {
+    let made = rcgen::generate_simple_self_signed(Vec::new()).unwrap();
+    let write = |text: String| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, text).unwrap();
+        file
+    };
+    (
+        write(made.cert.pem()),
+        write(made.signing_key.serialize_pem()),
+    )
+}
+
+#[test]
+fn tls_to_the_databases_needs_an_authority() {
+    let (certificate, key) = certificate_files();
+    let (ca, key) = (certificate.path().display(), key.path().display());
+    let tls = |text: String| load(&file(&format!("[mysql]\n{text}")).inputs()).map(|c| c.mysql.tls);
+    let settings = TlsSettings::new(certificate.path());
+    assert_eq!(tls(String::new()).unwrap(), Tls::Off);
+    assert_eq!(
+        tls(format!("tls_ca = \"{ca}\"")).unwrap(),
+        Tls::Required(settings.clone())
+    );
+    assert_eq!(
+        tls(format!("tls = \"preferred\"\ntls_ca = \"{ca}\"")).unwrap(),
+        Tls::Preferred(settings)
+    );
+    assert_eq!(
+        tls(format!("tls = \"off\"\ntls_ca = \"{ca}\"")).unwrap(),
+        Tls::Off
+    );
+    for (text, words) in [
+        ("tls = \"required\"".to_owned(), "requires --mysql-tls-ca"),
+        ("tls = \"preferred\"".to_owned(), "requires --mysql-tls-ca"),
+        ("tls = \"on\"".to_owned(), "off, preferred or required"),
+        (
+            "tls_verify = \"identity\"".to_owned(),
+            "requires --mysql-tls-ca",
+        ),
+        (
+            format!("tls_ca = \"{ca}\"\ntls_verify = \"no\""),
+            "ca or identity",
+        ),
+        (
+            format!("tls_ca = \"{ca}\"\ntls_cert = \"{ca}\""),
+            "requires --mysql-tls-key",
+        ),
+        (
+            format!("tls_ca = \"{ca}\"\ntls_key = \"{key}\""),
+            "requires --mysql-tls-cert",
+        ),
+        (format!("tls_ca = \"{key}\""), "contains no certificate"),
+        (
+            format!("tls_ca = \"{ca}\"\ntls_cert = \"{ca}\"\ntls_key = \"{ca}\""),
+            "cannot be used",
+        ),
+    ] {
+        let error = tls(text.clone()).unwrap_err().to_string();
+        assert!(
+            error.contains(words),
+            "{text}: {words} is missing in: {error}"
+        );
+    }
+}
+
+#[test]
+fn the_recovery_account_warns_without_verified_tls() {
+    let (certificate, _) = certificate_files();
+    let ca = certificate.path().display();
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&secret, "hunter2\n").unwrap();
+    let path = secret.path().display();
+    let preferred = format!("tls = \"preferred\"\ntls_ca = \"{ca}\"");
+    let required = format!("tls_ca = \"{ca}\"");
+    for (mysql, transport, words) in [
+        ("", "verified", Some("SQL actions are unavailable")),
+        ("", "any", Some("without verified TLS")),
+        (preferred.as_str(), "verified", None),
+        (preferred.as_str(), "any", Some("without verified TLS")),
+        (required.as_str(), "verified", None),
+        (required.as_str(), "any", None),
+    ] {
+        let text = format!(
+            "[mysql]\n{mysql}\n[recovery]\nuser = \"recovery\"\npassword_file = \"{path}\"\ntransport = \"{transport}\""
+        );
+        let config = load(&file(&text).inputs()).unwrap();
+        let warnings: Vec<&str> = config.warnings.iter().map(|w| w.message.as_str()).collect();
+        match words {
+            Some(words) => assert!(
+                warnings.len() == 1 && warnings[0].contains(words),
+                "{warnings:?}"
+            ),
+            None => assert!(warnings.is_empty(), "{warnings:?}"),
+        }
+    }
+}
+
 #[test]
 fn defaults_are_a_valid_configuration() {
     let config = load(&InputsBuilder::default().inputs()).unwrap();
@@ -110,6 +210,8 @@ fn every_setting_has_its_key_in_the_file() {
     let secret = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&secret, "hunter2\n").unwrap();
     let path = secret.path().display();
+    let (certificate, key) = certificate_files();
+    let (ca, tls_key) = (certificate.path().display(), key.path().display());
     let given = file(&format!(
         r#"
 listen = "0.0.0.0:8080"
@@ -152,10 +254,15 @@ prefix = "/console"
 user = "reader"
 password_file = "{path}"
 port = 3307
-tls_ca = "{path}"
+tls = "preferred"
+tls_ca = "{ca}"
+tls_verify = "ca"
+tls_cert = "{ca}"
+tls_key = "{tls_key}"
 [recovery]
 user = "operator"
 password_file = "{path}"
+transport = "any"
 [history]
 retention = "30d"
 max_changes = 1000
@@ -191,6 +298,13 @@ lab = ["10.0.0.1", "10.0.0.2:3307", "10.0.0.3:3306"]
         (config.mysql.user.as_str(), config.mysql.port),
         ("reader", 3307)
     );
+    let tls = TlsSettings {
+        ca: certificate.path().to_owned(),
+        identity: Some((certificate.path().to_owned(), key.path().to_owned())),
+        verify: Verify::Authority,
+    };
+    assert_eq!(config.mysql.tls, Tls::Preferred(tls));
+    assert!(config.recovery.as_ref().unwrap().any_transport);
     let smtp = config.notify.smtp.as_ref().unwrap();
     assert_eq!((smtp.port, smtp.tls), (2525, SmtpTls::Implicit));
     assert_eq!(smtp.account.as_ref().unwrap().1.expose(), "hunter2");

@@ -4,7 +4,7 @@
 
 use galera::Timestamp;
 use galera::publish::status_pages::{
-    PublicCluster, PublicIncident, PublicMaintenance, PublicPage, PublicState,
+    IncidentState, PublicCluster, PublicIncident, PublicMaintenance, PublicPage, PublicState,
 };
 use serde_json::{Value, json};
 
@@ -120,6 +120,11 @@ fn incident(content: &PublicPage, incident: &PublicIncident, url: &str) -> Value
         .updates
         .first()
         .map_or(incident.opened_at, |u| u.at);
+    let monitoring_at = incident
+        .updates
+        .iter()
+        .rfind(|update| update.state == IncidentState::Monitoring)
+        .map(|update| update.at);
     let count = incident.updates.len();
     let updates: Vec<Value> = incident
         .updates
@@ -145,7 +150,7 @@ fn incident(content: &PublicPage, incident: &PublicIncident, url: &str) -> Value
         "created_at": incident.opened_at,
         "started_at": incident.opened_at,
         "updated_at": newest,
-        "monitoring_at": null,
+        "monitoring_at": monitoring_at,
         "resolved_at": incident.resolved_at,
         "shortlink": format!("{url}#incident-{}", incident.id),
         "page_id": content.slug.as_str(),

@@ -5,10 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use accounts::UserRecord;
 use accounts::store::AccountStore;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
+use console_core::keyspace::AccountKeys;
 use console_core::net::PublicUrl;
 use console_core::resolver::Resolver;
 use galera::access::Role;
@@ -29,14 +31,19 @@ use http::header::{CONTENT_TYPE, COOKIE, HOST, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use ipnet::IpNet;
-use registry::{Registry, Secret};
+use monitor::mysql::Tls;
+use registry::{CreateOutcome, Registry, Secret};
 use tempfile::TempDir;
 use tokio_util::sync::DropGuard;
 use tower::ServiceExt;
+use uuid::Uuid;
 
 use crate::etcd::{TIMEOUT, TestEtcd, eventually, registry_at};
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
+/// [`PASSWORD`] at argon2's lowest cost. Verification has the cost of the stored hash.
+const CHEAP_HASH: &str =
+    "$argon2id$v=19$m=8,t=1,p=1$Z2F0ZXdheS1maXh0dXJlcw$VTMSw76aCLcdR4qAX257OjTwJgx4/4roLixXNk6OL9w";
 pub(crate) const STATE_PREFIX: &str = "/state";
 pub(crate) const NOW: Timestamp = Timestamp::from_unix_millis(1_795_420_800_000);
 
@@ -136,7 +143,31 @@ impl TestConsole {
         }
     }
 
+    /// Adds an account whose password is verified without the cost of a real hash.
     pub(crate) async fn add_user(&self, name: &str, roles: &[Role]) {
+        let record = UserRecord {
+            password_hash: CHEAP_HASH.to_owned(),
+            credential: Uuid::new_v4(),
+            roles: roles.to_vec(),
+            email: None,
+            disabled: false,
+            created_at: NOW,
+            changed_at: NOW,
+        };
+        let created = self
+            .registry
+            .create(
+                AccountKeys::new(STATE_PREFIX).user(name),
+                serde_json::to_vec(&record).unwrap(),
+                None,
+            )
+            .await
+            .unwrap();
+        assert!(matches!(created, CreateOutcome::Created { .. }), "{name}");
+    }
+
+    /// Adds an account as the command line does, for tests of signing in.
+    pub(crate) async fn add_user_with_real_hash(&self, name: &str, roles: &[Role]) {
         self.store
             .add(&name.parse().unwrap(), PASSWORD, roles.to_vec(), NOW)
             .await
@@ -190,11 +221,12 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
             user: "console".to_owned(),
             password: Secret::new(""),
             port: 3306,
-            tls_ca: None,
+            tls: Tls::Off,
         },
         recovery: Some(RecoveryConfig {
             user: "recovery".to_owned(),
             password: Secret::new(""),
+            any_transport: true,
         }),
         poll_interval: Duration::from_secs(1),
         probe_timeout: Duration::from_secs(3),

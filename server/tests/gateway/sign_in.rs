@@ -18,7 +18,7 @@ async fn signing_in_and_out() {
     let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console
-        .add_user("dora", &[Role::Viewer, Role::Approver])
+        .add_user_with_real_hash("dora", &[Role::Viewer, Role::Approver])
         .await;
     let answer = console.anonymous().sign_in(" DORA ", PASSWORD).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -59,7 +59,9 @@ async fn over_https_the_cookie_is_bound_to_the_host() {
         },
     )
     .await;
-    console.add_user("dora", &[Role::Viewer]).await;
+    console
+        .add_user_with_real_hash("dora", &[Role::Viewer])
+        .await;
     let answer = console.anonymous().sign_in("dora", PASSWORD).await;
     let cookie = answer.header(SET_COOKIE);
     assert!(
@@ -84,7 +86,9 @@ async fn over_https_the_cookie_is_bound_to_the_host() {
 async fn an_unknown_user_is_indistinguishable_from_a_wrong_password() {
     let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
-    console.add_user("dora", &[Role::Viewer]).await;
+    console
+        .add_user_with_real_hash("dora", &[Role::Viewer])
+        .await;
     let mut answers = Vec::new();
     for (name, password) in [
         ("dora", "wrong"),
@@ -106,7 +110,9 @@ async fn an_unknown_user_is_indistinguishable_from_a_wrong_password() {
 async fn a_disabled_account_is_reported_only_with_the_right_password() {
     let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
-    console.add_user("dora", &[Role::Viewer]).await;
+    console
+        .add_user_with_real_hash("dora", &[Role::Viewer])
+        .await;
     console
         .store
         .set_disabled(&"dora".parse().unwrap(), true, false, NOW)
@@ -132,8 +138,12 @@ async fn a_disabled_account_is_reported_only_with_the_right_password() {
 async fn repeated_failures_are_throttled() {
     let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
-    console.add_user("dora", &[Role::Viewer]).await;
-    console.add_user("emil", &[Role::Viewer]).await;
+    console
+        .add_user_with_real_hash("dora", &[Role::Viewer])
+        .await;
+    console
+        .add_user_with_real_hash("emil", &[Role::Viewer])
+        .await;
     for _ in 0..11 {
         console.anonymous().sign_in("dora", "wrong").await;
     }
@@ -154,7 +164,9 @@ async fn repeated_failures_are_throttled() {
 async fn sign_in_forms_redirect_back_to_local_paths_only() {
     let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
-    console.add_user("dora", &[Role::Viewer]).await;
+    console
+        .add_user_with_real_hash("dora", &[Role::Viewer])
+        .await;
     let form = async |password: &str, next: &str| {
         let password = password.replace(' ', "+");
         let body = format!("username=dora&password={password}&next={next}");

@@ -56,6 +56,8 @@ pub struct ConsoleSettings {
     pub mysql_password: String,
     /// The account of `--recovery-user` and the content of `--recovery-password-file`; `None` for neither.
     pub recovery: Option<(String, String)>,
+    /// `--recovery-transport`; only given with such an account. The lab's nodes have no TLS.
+    pub recovery_transport: String,
     /// `--state-prefix`.
     pub state_prefix: String,
     /// Additional arguments.
@@ -89,6 +91,7 @@ impl ConsoleSettings {
                 .galera()
                 .accounts()
                 .map(|a| ("recovery".to_owned(), a.recovery.clone())),
+            recovery_transport: "any".to_owned(),
             state_prefix: format!("/console-{number}"),
             extra_arguments: Vec::new(),
             users: ["viewer", "operator", "approver", "admin"]
@@ -165,7 +168,8 @@ impl LabConsole {
             write_secret(&file, password)?;
             program = program
                 .args(["--recovery-user", user])
-                .args(["--recovery-password-file", &file.display().to_string()]);
+                .args(["--recovery-password-file", &file.display().to_string()])
+                .args(["--recovery-transport", &settings.recovery_transport]);
         }
         for cluster in &settings.clusters {
             program = program.args(["--cluster", cluster]);

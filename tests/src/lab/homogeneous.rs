@@ -140,6 +140,7 @@ impl HomogeneousLab {
             mysql_port: port,
             mysql_password: PASSWORD.to_owned(),
             recovery: Some(("recovery".to_owned(), PASSWORD.to_owned())),
+            recovery_transport: "any".to_owned(),
             state_prefix: "/console-same".to_owned(),
             extra_arguments: Vec::new(),
             users: ["viewer", "operator", "approver", "admin"]

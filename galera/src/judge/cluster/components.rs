@@ -217,10 +217,7 @@ fn group_by_process<'a>(
 ) -> Vec<Vec<(usize, ProbeAnswer<'a>)>> {
     let mut processes: Vec<Vec<(usize, ProbeAnswer<'a>)>> = Vec::new();
     for report in reports {
-        let same = |other: &(usize, ProbeAnswer<'a>)| {
-            report.1.status.gcomm_uuid.is_some()
-                && other.1.status.gcomm_uuid == report.1.status.gcomm_uuid
-        };
+        let same = |other: &(usize, ProbeAnswer<'a>)| is_same_process(&report.1, &other.1);
         match processes
             .iter_mut()
             .find(|process| process.iter().any(same))
@@ -232,20 +229,31 @@ fn group_by_process<'a>(
     processes
 }
 
+fn is_same_process(one: &ProbeAnswer<'_>, other: &ProbeAnswer<'_>) -> bool {
+    let process = one.status.gcomm_uuid;
+    process.is_some() && process == other.status.gcomm_uuid
+}
+
 /// Whether identical reports come from several components: rivals may agree on everything but the local index.
 fn is_contested(reports: &[(usize, ProbeAnswer<'_>)]) -> bool {
-    let processes = group_by_process(reports);
+    let mut processes: Vec<&ProbeAnswer<'_>> = Vec::with_capacity(reports.len());
+    for (_, answer) in reports {
+        if !processes.iter().any(|other| is_same_process(answer, other)) {
+            processes.push(answer);
+        }
+    }
     let size = reports
         .first()
         .and_then(|(_, answer)| answer.status.cluster_size);
     if size.is_some_and(|size| processes.len() as u64 > size.max(1)) {
         return true;
     }
-    let mut taken = BTreeSet::new();
-    processes
+    let mut indexes: Vec<u64> = processes
         .iter()
-        .filter_map(|process| process.first()?.1.status.local_index)
-        .any(|index| !taken.insert(index))
+        .filter_map(|answer| answer.status.local_index)
+        .collect();
+    indexes.sort_unstable();
+    indexes.windows(2).any(|pair| pair[0] == pair[1])
 }
 
 fn build_group<'a>(

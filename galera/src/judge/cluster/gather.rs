@@ -6,7 +6,7 @@ use super::FoldSettings;
 use super::node_facts::{NodeFacts, ProbeAnswer, ProbeState, assess_registration, probe_state};
 use crate::id::NodeId;
 use crate::observe::observation::{Evidence, RegistryObservation, SqlObservation};
-use crate::observe::wsrep::{MemberAddress, WsrepStatus};
+use crate::observe::wsrep::{MemberAddress, WsrepStatus, distinct_lists};
 use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
 
@@ -22,13 +22,23 @@ pub(crate) struct GatheredEvidence<'a> {
 impl<'a> GatheredEvidence<'a> {
     /// Marks nodes that entered a Primary view that began after their probe had begun to fail.
     fn mark_rejoining(&mut self, answers: &[(&NodeId, ProbeAnswer<'a>)]) {
+        let failing =
+            |facts: &NodeFacts<'_>| matches!(facts.probe_state, ProbeState::Failing { .. });
+        if !self.nodes.iter().any(failing) {
+            return;
+        }
         for (_, answer) in answers {
             if !answer.view_start_observed
                 || answer.status.cluster_status != Some(ClusterStatus::Primary)
             {
                 continue;
             }
-            for address in known_addresses(&answer.status.incoming_addresses) {
+            for address in answer
+                .status
+                .incoming_addresses
+                .iter()
+                .filter_map(MemberAddress::node)
+            {
                 let Some(node) = self.resolve_address(address) else {
                     continue;
                 };
@@ -89,11 +99,16 @@ pub(crate) fn gather<'a>(
         )
         .collect();
     let aliases = find_aliases(&probes, &answers, &ids, port);
-    for (_, answer) in &answers {
-        for address in known_addresses(&answer.status.incoming_addresses) {
-            let address = address.clone().normalized(port);
-            ids.insert(aliases.get(&address).cloned().unwrap_or(address));
-        }
+    let lists = answers
+        .iter()
+        .map(|(_, answer)| &answer.status.incoming_addresses[..]);
+    for address in distinct_lists(lists)
+        .into_iter()
+        .flatten()
+        .filter_map(MemberAddress::node)
+    {
+        let address = address.clone().normalized(port);
+        ids.insert(aliases.get(&address).cloned().unwrap_or(address));
     }
     let nodes = ids
         .into_iter()
@@ -136,13 +151,6 @@ fn expected_members(evidence: &Evidence, port: u16) -> BTreeSet<NodeId> {
 fn last_attempt(probe: &SqlObservation) -> Option<Timestamp> {
     let answered = probe.status.as_ref().map(|(at, _)| *at);
     answered.max(probe.error.as_ref().map(|(at, _)| *at))
-}
-
-fn known_addresses(addresses: &[MemberAddress]) -> impl Iterator<Item = &NodeId> {
-    addresses.iter().filter_map(|address| match address {
-        MemberAddress::Known(id) => Some(id),
-        _ => None,
-    })
 }
 
 /// The addresses under which nodes list themselves, where the console knows them by another name. The last answer of a

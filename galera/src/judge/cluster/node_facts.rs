@@ -46,7 +46,7 @@ pub(crate) struct ProbeAnswer<'a> {
 /// The registration of a node, with its freshness.
 pub(crate) struct NodeRegistration<'a> {
     pub(crate) observation: &'a RegistryObservation,
-    pub(crate) status: WsrepStatus,
+    pub(crate) status: &'a WsrepStatus,
     /// Whether it is valid now.
     pub(crate) fresh: bool,
     /// Whether it was valid when the registry was last read: losing etcd must not make a verdict worse (I18).
@@ -233,7 +233,7 @@ pub(crate) fn assess_registration<'a>(
         now.min(health.since)
     };
     NodeRegistration {
-        status: registration::status_from_fields(&observation.fields),
+        status: observation.fields.status(),
         fresh: within(now) && (health.reachable || health.since.age(now) <= ttl),
         credible: within(last_read),
         observation,

@@ -21,13 +21,13 @@ fn node_view(facts: &NodeFacts<'_>, health: &RegistryHealth) -> NodeView {
     let last = facts
         .probe
         .and_then(|probe| probe.status.as_ref())
-        .map(|(_, status)| status);
+        .map(|(_, status)| &**status);
     let rates = facts.probe.map(|probe| &probe.rates);
     let fresh = |field: fn(&WsrepStatus) -> Option<u64>| answer.and_then(field);
     let status = answer.or_else(|| fallback_status(facts));
     let newer = facts
         .registration_since_answer()
-        .map(|registered| &registered.status);
+        .map(|registered| registered.status);
     let (position, position_fresh) = best_position(facts, last);
     NodeView {
         id: facts.id.clone(),
@@ -73,7 +73,7 @@ fn fallback_status<'a>(facts: &'a NodeFacts<'_>) -> Option<&'a WsrepStatus> {
     facts
         .fresh_registration()
         .filter(|_| without_sql)
-        .map(|registered| &registered.status)
+        .map(|registered| registered.status)
 }
 
 /// The best known position and whether it is from fresh evidence.
@@ -118,7 +118,7 @@ fn sql_source(facts: &NodeFacts<'_>, last: Option<&WsrepStatus>) -> SourceView {
 
 fn registry_source(facts: &NodeFacts<'_>, health: &RegistryHealth) -> SourceView {
     let registered = facts.registration.as_ref();
-    let status = registered.map(|registered| &registered.status);
+    let status = registered.map(|registered| registered.status);
     let recovered = registered
         .and_then(|registered| registration::recovered_position(&registered.observation.fields));
     SourceView {

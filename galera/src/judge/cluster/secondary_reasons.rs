@@ -132,7 +132,7 @@ fn add_disagreements(context: &VerdictContext<'_>, reasons: &mut ReasonCollector
                 reasons.add_for_node(ReasonCode::SourcesDisagree, node, message);
             }
         };
-        let (sql, registered) = (answer.status, &registered.status);
+        let (sql, registered) = (answer.status, registered.status);
         let status =
             registered.cluster_status.is_some() && registered.cluster_status != sql.cluster_status;
         add_if(status, "component statuses", reasons);

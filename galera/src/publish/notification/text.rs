@@ -49,7 +49,7 @@ pub(super) fn verdict_text(
         ProblemPhase::Resolved => {
             let duration = format_duration(problem.since.age(current.at).as_secs());
             let was = verdict_name(problem.before);
-            let line = format!("Unhealthy for {duration}; last notification said {was}.");
+            let line = format!("Unhealthy for {duration}; previous notification: {was}.");
             (format!("{cluster} is healthy again"), vec![line])
         }
         ProblemPhase::Opened | ProblemPhase::Changed => {
@@ -66,7 +66,7 @@ pub(super) fn verdict_text(
         let since = problem.since.to_short_string(current.at);
         let before = verdict_name(problem.before);
         lines.push(format!(
-            "Unhealthy since {since}; last notification said {before}."
+            "Unhealthy since {since}; previous notification: {before}."
         ));
     }
     (

@@ -292,5 +292,10 @@ pub(super) fn end(
     action.expires_at = None;
     action.outcome = Some(outcome.to_owned());
     action.ended_at = Some(now);
-    add_journal_entry(action, now, by, &format!("{}: {outcome}", state.as_str()));
+    // Some outcomes name the state themselves: "rejected by adam".
+    let text = match outcome.starts_with(state.as_str()) {
+        true => outcome.to_owned(),
+        false => format!("{}: {outcome}", state.as_str()),
+    };
+    add_journal_entry(action, now, by, &text);
 }

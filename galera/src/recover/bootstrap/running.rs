@@ -474,7 +474,7 @@ fn check_sql_account(case: &RecoveryCase<'_>, draft: &mut PlanDraft) {
     } else {
         (
             CheckStatus::Fail,
-            "The console has no recovery account (--recovery-user). Configure one, or run the command manually.".to_owned(),
+            "The console has no recovery account that it may use (--recovery-user; without verified TLS also --recovery-transport any). Configure one, or run the command manually.".to_owned(),
         )
     };
     draft.add_check(CheckCode::SQL_ACCOUNT, status, message, Vec::new());

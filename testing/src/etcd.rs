@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 use registry::{EtcdSettings, Registry};
 
 /// One or more etcd members that form a cluster.
-pub(crate) struct EtcdCluster {
+#[derive(Debug)]
+pub struct EtcdCluster {
     members: Vec<EtcdProcess>,
     args: Vec<String>,
     scheme: &'static str,
     _dir: tempfile::TempDir,
 }
 
+#[derive(Debug)]
 struct EtcdProcess {
     name: String,
     dir: PathBuf,
@@ -25,29 +27,24 @@ struct EtcdProcess {
 
 impl EtcdCluster {
     /// A cluster of one member that answers.
-    pub(crate) async fn single() -> Self {
+    pub async fn single() -> Self {
         Self::cluster(1).await
     }
 
     /// A cluster of `size` members that answers.
-    pub(crate) async fn cluster(size: usize) -> Self {
+    pub async fn cluster(size: usize) -> Self {
         let etcd = Self::spawn(size, "http", &[]);
         etcd.wait_until_ready(&etcd.registry()).await;
         etcd
     }
 
     /// A cluster of `size` members, started with further arguments; it may not answer yet.
-    pub(crate) fn spawn(size: usize, scheme: &'static str, args: &[&str]) -> Self {
+    pub fn spawn(size: usize, scheme: &'static str, args: &[&str]) -> Self {
         Self::spawn_at(loopback_address(), size, scheme, args)
     }
 
     /// The same on an address that a certificate names.
-    pub(crate) fn spawn_at(
-        address: Ipv4Addr,
-        size: usize,
-        scheme: &'static str,
-        args: &[&str],
-    ) -> Self {
+    pub fn spawn_at(address: Ipv4Addr, size: usize, scheme: &'static str, args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let members = (0..size)
             .map(|index| EtcdProcess {
@@ -71,23 +68,23 @@ impl EtcdCluster {
     }
 
     /// The client URLs.
-    pub(crate) fn endpoints(&self) -> Vec<String> {
+    pub fn endpoints(&self) -> Vec<String> {
         let url = |member: &EtcdProcess| format!("{}://{}", self.scheme, member.client);
         self.members.iter().map(url).collect()
     }
 
     /// The address of one member, for a proxy in front of it.
-    pub(crate) fn address(&self, index: usize) -> String {
+    pub fn address(&self, index: usize) -> String {
         self.members[index].client.clone()
     }
 
     /// A connection to every member.
-    pub(crate) fn registry(&self) -> Registry {
+    pub fn registry(&self) -> Registry {
         Registry::connect(EtcdSettings::new(self.endpoints())).unwrap()
     }
 
     /// Starts a member that is not running.
-    pub(crate) fn start(&mut self, index: usize) {
+    pub fn start(&mut self, index: usize) {
         let cluster: Vec<_> = self
             .members
             .iter()
@@ -130,28 +127,28 @@ impl EtcdCluster {
     }
 
     /// Ends a member with SIGKILL.
-    pub(crate) fn kill(&mut self, index: usize) {
+    pub fn kill(&mut self, index: usize) {
         self.members[index].kill();
     }
 
-    /// Ends a member and forgets its data.
-    pub(crate) fn wipe(&mut self, index: usize) {
+    /// Ends a member and deletes its data.
+    pub fn wipe(&mut self, index: usize) {
         self.members[index].kill();
         std::fs::remove_dir_all(&self.members[index].dir).unwrap();
     }
 
     /// Halts a member (SIGSTOP): it accepts connections and never answers.
-    pub(crate) fn pause(&self, index: usize) {
+    pub fn pause(&self, index: usize) {
         self.members[index].signal("-STOP");
     }
 
-    /// Lets a halted member go on.
-    pub(crate) fn resume(&self, index: usize) {
+    /// Continues a halted member.
+    pub fn resume(&self, index: usize) {
         self.members[index].signal("-CONT");
     }
 
     /// Waits until `registry` gets an answer.
-    pub(crate) async fn wait_until_ready(&self, registry: &Registry) {
+    pub async fn wait_until_ready(&self, registry: &Registry) {
         let end = Instant::now() + Duration::from_secs(30);
         while let Err(error) = registry.ready().await {
             assert!(
@@ -164,7 +161,7 @@ impl EtcdCluster {
     }
 
     /// Waits until every running member answers.
-    pub(crate) async fn wait_until_all_ready(&self) {
+    pub async fn wait_until_all_ready(&self) {
         for url in self.endpoints() {
             let one = Registry::connect(EtcdSettings::new([url])).unwrap();
             self.wait_until_ready(&one).await;
@@ -207,13 +204,13 @@ impl EtcdProcess {
 }
 
 /// A random loopback address, so that a port found free stays free.
-pub(crate) fn loopback_address() -> Ipv4Addr {
+pub fn loopback_address() -> Ipv4Addr {
     let [a, b, c] = rand::random::<[u8; 3]>();
     Ipv4Addr::new(127, a.max(1), b, c.clamp(1, 254))
 }
 
 /// A free port.
-pub(crate) fn free_port(address: Ipv4Addr) -> u16 {
+pub fn free_port(address: Ipv4Addr) -> u16 {
     TcpListener::bind((address, 0))
         .unwrap()
         .local_addr()

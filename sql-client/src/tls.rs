@@ -1,0 +1,187 @@
+//! TLS to a server, always with a verified certificate.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore,
+    SignatureScheme,
+};
+use tokio_rustls::TlsConnector;
+
+use crate::error::Error;
+use crate::packets::ByteStream;
+
+/// Whether a connection over the network uses TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Tls {
+    /// Never.
+    #[default]
+    Off,
+    /// If the server offers it; an attacker on the network can remove the offer.
+    Preferred(TlsSettings),
+    /// Always; a server without it is refused.
+    Required(TlsSettings),
+}
+
+/// What is checked of a server's certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verify {
+    /// That the authority signed it, and that it was issued for the host name or address.
+    #[default]
+    Identity,
+    /// That the authority signed it: any holder of such a certificate can pose as the server.
+    Authority,
+}
+
+/// The files of a TLS connection, read for each connection, so that they can be renewed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// The authorities (PEM) that sign the servers' certificates. The system's are not used.
+    pub ca: PathBuf,
+    /// The client's certificate and its private key (PEM), if the servers ask for one.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// What is checked.
+    pub verify: Verify,
+}
+
+impl TlsSettings {
+    /// Settings with the authority `ca` and every default.
+    #[must_use]
+    pub fn new(ca: impl Into<PathBuf>) -> Self {
+        Self {
+            ca: ca.into(),
+            identity: None,
+            verify: Verify::default(),
+        }
+    }
+
+    /// Reads the files and checks that they can be used.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it.
+    pub fn check(&self) -> Result<(), Error> {
+        self.client_config().map(drop)
+    }
+
+    fn client_config(&self) -> Result<ClientConfig, Error> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(&self.ca)? {
+            roots
+                .add(certificate)
+                .map_err(|error| unusable(&self.ca, error))?;
+        }
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                .build()
+                .map_err(|error| unusable(&self.ca, error))?;
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Error::Tls(error.to_string()))?;
+        let builder = match self.verify {
+            Verify::Identity => builder.with_webpki_verifier(verifier),
+            Verify::Authority => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(AnyName(verifier))),
+        };
+        let Some((certificate, key)) = &self.identity else {
+            return Ok(builder.with_no_client_auth());
+        };
+        let chain = certificates(certificate)?;
+        let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, error))?;
+        builder
+            .with_client_auth_cert(chain, private)
+            .map_err(|error| unusable(certificate, error))
+    }
+
+    /// Continues on `stream` with TLS, as a client of `host`.
+    pub(crate) async fn connect(
+        &self,
+        host: &str,
+        stream: Box<dyn ByteStream>,
+    ) -> Result<Box<dyn ByteStream>, Error> {
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| Error::Tls(format!("{host:?} cannot be the name in a certificate")))?;
+        let connector = TlsConnector::from(Arc::new(self.client_config()?));
+        let encrypted = connector.connect(name, stream).await.map_err(|error| {
+            match error.kind() {
+                // A server that ends the handshake by closing the connection has refused it.
+                io::ErrorKind::UnexpectedEof => {
+                    Error::Tls("the server closed the connection during the handshake".to_owned())
+                }
+                _ => error.into(),
+            }
+        })?;
+        Ok(Box::new(encrypted))
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let found = read.map_err(|error| unusable(path, error))?;
+    if found.is_empty() {
+        return Err(unusable(path, "it contains no certificate"));
+    }
+    Ok(found)
+}
+
+fn unusable(path: &Path, reason: impl std::fmt::Display) -> Error {
+    Error::Tls(format!("{} cannot be used: {reason}", path.display()))
+}
+
+/// Accepts a certificate of the authority for any name.
+#[derive(Debug)]
+struct AnyName(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        let verified =
+            self.0
+                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match verified {
+            // The name is compared last, after chain and dates.
+            Err(TlsError::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.0
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.0
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}

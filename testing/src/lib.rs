@@ -1,0 +1,9 @@
+//! Fixtures that the tests of several packages share. They panic where a test would fail.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed step is a failed test"
+)]
+
+pub mod etcd;
