@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn half_a_request_and_an_idle_connection_are_closed_and_told_apart() {
+    async fn half_a_request_and_an_idle_connection_are_closed_and_counted_separately() {
         let server = TestServer::start(LimitsConfig {
             header_timeout: Duration::from_millis(200),
             ..limits()
