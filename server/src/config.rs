@@ -87,9 +87,9 @@ impl Default for LimitsConfig {
     /// The defaults of the settings.
     fn default() -> Self {
         Self {
-            connections: 10_000,
+            connections: 6_000,
             connections_per_address: 512,
-            connections_per_proxy: 8_000,
+            connections_per_proxy: 5_000,
             header_timeout: Duration::from_secs(15),
             write_timeout: Duration::from_secs(20),
             password_hashes: accounts::CONCURRENT_HASHES_MAX,

@@ -117,11 +117,11 @@ settings! {
         "Dedicated address of /metrics, /healthz and /readyz; /metrics is then not served on --listen.");
     TRUSTED_PROXIES = Setting::new("trusted-proxies", "trusted_proxies", "ADDRESS[/BITS],…", Absent("none"),
         "Reverse proxies whose X-Forwarded-For is trusted when limits apply per address.").repeatable();
-    MAX_CONNECTIONS = Setting::new("max-connections", "limits.connections", "COUNT", Value("10000"),
-        "Open connections; the last tenth is reserved for addresses with fewer than 8.");
+    MAX_CONNECTIONS = Setting::new("max-connections", "limits.connections", "COUNT", Value("6000"),
+        "Open connections, about 16 kB of memory each; the last tenth is reserved for addresses with fewer than 8.");
     MAX_CONNECTIONS_PER_ADDRESS = Setting::new("max-connections-per-address", "limits.connections_per_address", "COUNT", Value("512"),
         "Open connections of one client address (IPv6: one /64 network).");
-    MAX_CONNECTIONS_PER_PROXY = Setting::new("max-connections-per-proxy", "limits.connections_per_proxy", "COUNT", Value("8000"),
+    MAX_CONNECTIONS_PER_PROXY = Setting::new("max-connections-per-proxy", "limits.connections_per_proxy", "COUNT", Value("5000"),
         "Open connections of one address of --trusted-proxies.");
     HEADER_TIMEOUT = Setting::new("header-timeout", "limits.header_timeout", "DURATION", Value("15s"),
         "How long a client may take to send the head of a request, and how long an idle connection stays open.");
