@@ -108,6 +108,8 @@ LABEL org.opencontainers.image.title="Galera node" \
       org.opencontainers.image.licenses="Apache-2.0 AND GPL-2.0-only"
 COPY deploy/images/node.cnf /etc/mysql/my.cnf
 COPY --from=build-agent /out/galera-agent /usr/local/bin/
+# `galera-agent check` does not depend on port 9200, which other hosts can reach.
+ENV LIVENESS_SOCKET=/run/mysqld/galera-agent.sock
 USER mysql
 WORKDIR /var/lib/mysql
 VOLUME /var/lib/mysql

@@ -1,11 +1,19 @@
 //! The health endpoint. `/` is for load balancers: 200 when the server is Synced and Primary, otherwise 503 with the
 //! reason. `/live` is for restart checks: always 200, whatever the server's state (I24).
+//!
+//! Other hosts can reach its port, so their connections are limited in number and time. The same answers are given on
+//! [`LivenessSocket`], which `galera-agent check` uses.
+
+mod connections;
+mod limits;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,18 +22,27 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
+use crate::liveness_socket::LivenessSocket;
 use crate::observation::{AvailabilityPolicy, ServerState};
+use crate::outage_log::OutageLog;
 
-/// Concurrent connections; more wait in the kernel's backlog.
-const MAX_CONNECTIONS: usize = 64;
-/// Total time for one connection.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
+use connections::{ConnectionLimits, ConnectionPool, ConnectionSource};
+use limits::{
+    ADDRESS_CONNECTIONS, LOCAL_CONNECTIONS, Limit, LimitLog, REMOTE_CONNECTIONS, REQUEST_BYTES,
+    REQUEST_TIMEOUT, RESPONSE_TIMEOUT,
+};
+
+/// Longest response line, in characters; a database's error message can be part of it.
+const LINE_MAX: usize = 1024;
+/// Pause after a connection that could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HealthPolicy {
@@ -33,6 +50,15 @@ pub struct HealthPolicy {
     pub availability: AvailabilityPolicy,
     /// While this file exists, the node reports unhealthy.
     pub disable_file: Option<PathBuf>,
+}
+
+/// Where health is served.
+#[derive(Debug, Default)]
+pub struct HealthListeners {
+    /// For load balancers.
+    pub endpoint: Option<TcpListener>,
+    /// For `galera-agent check`.
+    pub socket: Option<LivenessSocket>,
 }
 
 /// Listens on `address`. On a host without IPv6, `[::]` falls back to `0.0.0.0`.
@@ -52,56 +78,165 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// Serves `listener` until dropped.
+/// Serves `listeners` until dropped.
 pub async fn serve(
-    listener: TcpListener,
+    listeners: HealthListeners,
     server: watch::Receiver<ServerState>,
     policy: HealthPolicy,
 ) {
-    let policy = Arc::new(policy);
-    let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let tasks = TaskTracker::new();
+    let service = Arc::new(HealthService {
+        server,
+        policy,
+        limit_log: LimitLog::default(),
+        request_timeout: REQUEST_TIMEOUT,
+        response_timeout: RESPONSE_TIMEOUT,
+    });
+    let HealthListeners { endpoint, socket } = listeners;
+    let serving_endpoint = async {
+        match endpoint {
+            Some(listener) => serve_endpoint(listener, &service, ConnectionSource::new).await,
+            None => std::future::pending().await,
+        }
+    };
+    let serving_socket = async {
+        match socket {
+            Some(socket) => serve_socket(socket, &service).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::join!(serving_endpoint, serving_socket);
+}
+
+/// What the connections share.
+#[derive(Debug)]
+struct HealthService {
+    server: watch::Receiver<ServerState>,
+    policy: HealthPolicy,
+    limit_log: LimitLog,
+    request_timeout: Duration,
+    response_timeout: Duration,
+}
+
+/// Connections from this host have separate room, so other hosts cannot exclude them.
+async fn serve_endpoint(
+    listener: TcpListener,
+    service: &Arc<HealthService>,
+    source_of: fn(SocketAddr, Option<SocketAddr>) -> ConnectionSource,
+) {
+    let (mut local, mut remote) = (local_pool(), remote_pool());
+    let (tasks, mut accept_log) = (TaskTracker::new(), OutageLog::default());
     loop {
-        let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
-            return;
-        };
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let (server, policy) = (server.clone(), Arc::clone(&policy));
-                tasks.spawn(async move {
-                    // Times out: a health check takes one small request.
-                    let _ =
-                        timeout(CONNECTION_TIMEOUT, serve_connection(stream, server, policy)).await;
-                    drop(permit);
-                });
+            Ok((stream, peer)) => {
+                let source = source_of(peer, stream.local_addr().ok());
+                let pool = match source {
+                    ConnectionSource::Local => &mut local,
+                    ConnectionSource::Remote(_) => &mut remote,
+                };
+                let peer = peer.ip().to_canonical().to_string();
+                service.admit(&tasks, pool, source, stream, peer);
             }
-            Err(error) => {
-                tracing::warn!("Health endpoint: a connection could not be accepted: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+            Err(error) => pause_after(&error, &mut accept_log).await,
         }
     }
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    server: watch::Receiver<ServerState>,
-    policy: Arc<HealthPolicy>,
-) {
-    let service = service_fn(|request: Request<Incoming>| {
-        let server = server.borrow().clone();
-        let answer = respond(request.method(), request.uri().path(), &server, &policy);
-        async move { Ok::<_, Infallible>(answer) }
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(CONNECTION_TIMEOUT)
-        .max_buf_size(16 * 1024)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!("Health endpoint: {error}");
+async fn serve_socket(socket: LivenessSocket, service: &Arc<HealthService>) {
+    let mut pool = local_pool();
+    let (tasks, mut accept_log) = (TaskTracker::new(), OutageLog::default());
+    loop {
+        match socket.listener.accept().await {
+            Ok((stream, _)) => {
+                let peer = "a process of this host".to_owned();
+                service.admit(&tasks, &mut pool, ConnectionSource::Local, stream, peer);
+            }
+            Err(error) => pause_after(&error, &mut accept_log).await,
+        }
+    }
+}
+
+const fn local_pool() -> ConnectionPool {
+    ConnectionPool::new(ConnectionLimits {
+        total: LOCAL_CONNECTIONS,
+        per_source: LOCAL_CONNECTIONS,
+    })
+}
+
+const fn remote_pool() -> ConnectionPool {
+    ConnectionPool::new(ConnectionLimits {
+        total: REMOTE_CONNECTIONS,
+        per_source: ADDRESS_CONNECTIONS,
+    })
+}
+
+/// Logs each error once a minute, even if connections are accepted in between.
+async fn pause_after(error: &io::Error, accept_log: &mut OutageLog) {
+    let text = format!("Health endpoint: a connection could not be accepted: {error}");
+    if accept_log.failed(&text).is_some() {
+        tracing::warn!("{text}");
+    }
+    sleep(ACCEPT_PAUSE).await;
+}
+
+impl HealthService {
+    /// Serves `stream` in a task of `pool`.
+    fn admit(
+        self: &Arc<Self>,
+        tasks: &TaskTracker,
+        pool: &mut ConnectionPool,
+        source: ConnectionSource,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: String,
+    ) {
+        if let Some(limit) = pool.make_room(source) {
+            self.limit_log.exceeded(limit, &peer);
+        }
+        let service = Arc::clone(self);
+        let task = tasks.spawn(async move {
+            if let Some(limit) = service.serve_connection(stream).await {
+                service.limit_log.exceeded(limit, &peer);
+            }
+        });
+        pool.add(source, task.abort_handle());
+    }
+
+    /// Serves one request. Returns the limit that the client exceeded, if any.
+    async fn serve_connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin) -> Option<Limit> {
+        let requested = AtomicBool::new(false);
+        let answer = service_fn(|request: Request<Incoming>| {
+            requested.store(true, Ordering::Relaxed);
+            let server = self.server.borrow().clone();
+            let answer = respond(
+                request.method(),
+                request.uri().path(),
+                &server,
+                &self.policy,
+            );
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        let mut connection = pin!(
+            http1::Builder::new()
+                .header_read_timeout(None)
+                .max_buf_size(REQUEST_BYTES)
+                .keep_alive(false)
+                .serve_connection(TokioIo::new(stream), answer)
+        );
+        let served = match timeout(self.request_timeout, connection.as_mut()).await {
+            Ok(served) => served,
+            Err(_) if !requested.load(Ordering::Relaxed) => return Some(Limit::RequestTime),
+            Err(_) => match timeout(self.response_timeout, connection).await {
+                Ok(served) => served,
+                Err(_) => return Some(Limit::ResponseTime),
+            },
+        };
+        match served {
+            Err(error) if error.is_parse_too_large() => Some(Limit::RequestSize),
+            Err(error) => {
+                tracing::debug!("Health endpoint: {error}");
+                None
+            }
+            Ok(()) => None,
+        }
     }
 }
 
@@ -138,6 +273,7 @@ fn respond(
 }
 
 fn text_response(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
+    let line: String = line.chars().take(LINE_MAX).collect();
     let mut response = Response::new(Full::new(Bytes::from(format!("{line}\n"))));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -153,95 +289,4 @@ fn text_response(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    use super::*;
-    use crate::observation::StatusReading;
-
-    fn synced() -> ServerState {
-        let rows = [
-            ("wsrep_local_state", "4"),
-            ("wsrep_cluster_status", "Primary"),
-        ];
-        let rows = rows.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        ServerState::Unknown.after_probe(Ok(StatusReading::from_rows(&rows)))
-    }
-
-    async fn send_request(server: ServerState, request: &str) -> String {
-        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (_sender, receiver) = watch::channel(server);
-        let client = async {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(request.as_bytes()).await.unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.unwrap();
-            answer
-        };
-        tokio::select! {
-            () = serve(listener, receiver, HealthPolicy::default()) => panic!("the endpoint stopped"),
-            answer = client => answer,
-        }
-    }
-
-    #[tokio::test]
-    async fn answers_load_balancer_requests() {
-        // HAProxy's httpchk sends OPTIONS with HTTP/1.0 and no Host header.
-        let answer = send_request(synced(), "OPTIONS / HTTP/1.0\r\n\r\n").await;
-        assert!(
-            answer.starts_with("HTTP/1.0 200 OK\r\n") && answer.ends_with("\r\n\r\nSynced\n"),
-            "{answer}"
-        );
-        let answer = send_request(synced(), "HEAD / HTTP/1.1\r\nHost: h\r\n\r\n").await;
-        assert!(
-            answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n"),
-            "{answer}"
-        );
-        let answer = send_request(ServerState::Unknown, "GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
-        assert!(
-            answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("has not been probed yet\n"),
-            "{answer}"
-        );
-    }
-
-    #[test]
-    fn disable_file_fails_readiness_but_not_liveness() {
-        let dir = tempfile::tempdir().unwrap();
-        let policy = HealthPolicy {
-            disable_file: Some(dir.path().join("disabled")),
-            ..HealthPolicy::default()
-        };
-        let status =
-            |path, server: &ServerState| respond(&Method::GET, path, server, &policy).status();
-        assert_eq!(status("/", &synced()), StatusCode::OK);
-        std::fs::write(dir.path().join("disabled"), "").unwrap();
-        assert_eq!(status("/", &synced()), StatusCode::SERVICE_UNAVAILABLE);
-        for server in [synced(), ServerState::Unknown] {
-            assert_eq!(status("/live", &server), StatusCode::OK);
-        }
-    }
-
-    #[tokio::test]
-    async fn rejects_other_requests() {
-        let answer = send_request(
-            synced(),
-            "POST / HTTP/1.1\r\nHost: h\r\ncontent-length: 0\r\n\r\n",
-        )
-        .await;
-        assert!(
-            answer.starts_with("HTTP/1.1 405 ") && answer.contains("allow: GET, HEAD, OPTIONS"),
-            "{answer}"
-        );
-        let answer = send_request(synced(), "GET /etc/passwd HTTP/1.1\r\nHost: h\r\n\r\n").await;
-        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
-        let answer = send_request(
-            synced(),
-            &format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", "h".repeat(100_000)),
-        )
-        .await;
-        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
-        let answer = send_request(synced(), "\x16\x03\x01\x02\x00 not HTTP\r\n\r\n").await;
-        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ pub mod address;
 pub mod check;
 pub mod clock;
 pub mod health;
+pub mod liveness_socket;
 pub mod notify;
 pub mod observation;
 pub mod outage_log;

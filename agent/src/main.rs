@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use galera_agent::check::HealthPlace;
 use galera_agent::settings::run::RunSettings;
 use galera_agent::settings::{self, ReportSettings, SettingError, SettingsSource};
 use galera_agent::{address, check, notify, run, sidecar};
@@ -32,6 +33,7 @@ Settings are environment variables. Each can be given as NAME_FILE instead, the 
   MYSQL_TLS_CA, MYSQL_TLS_VERIFY            authority of the server's certificate; check ca or identity [none, identity]
   MYSQL_TLS_CERT, MYSQL_TLS_KEY             the agent's certificate, if the server asks for one [none]
   HEALTH_LISTEN        address of the health endpoint, or off [:9200]
+  LIVENESS_SOCKET      socket for `galera-agent check`, or off [/run/galera-agent/PORT.sock or ADDRESS-PORT.sock]
   GALERA_AGENT_NOTIFY  NAME/SECRET: socket for `galera-agent notify`; set the same value for the server [none]
   ETCD_USER, ETCD_PASSWORD_FILE, ETCD_CA, ETCD_CERT, ETCD_KEY   access to etcd [none]
   RUST_LOG             log filter [info]
@@ -81,7 +83,7 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Query the health endpoint at HEALTH_LISTEN: exit code 0 if healthy, 1 if not.
+    /// Query the agent on this host, at LIVENESS_SOCKET or HEALTH_LISTEN: exit code 0 if healthy, 1 if not.
     Check {
         /// Only check that the agent responds, whatever the server's state. For liveness checks.
         #[arg(long)]
@@ -160,17 +162,28 @@ fn send_notification(arguments: &[String]) -> ExitCode {
 
 fn check(live: bool) -> ExitCode {
     let source = SettingsSource::new(|name| std::env::var_os(name));
-    let address = match settings::health_address(&source) {
-        Ok(Some(address)) => address,
-        Ok(None) => {
-            return reject_setting(&source.invalid(
-                "HEALTH_LISTEN",
-                "is off, so there is no endpoint to query".to_owned(),
-            ));
-        }
+    let place = settings::health_address(&source).and_then(|endpoint| {
+        let socket = settings::liveness_socket(&source, endpoint)?;
+        HealthPlace::new(socket, endpoint).ok_or_else(|| {
+            let why = "is off and LIVENESS_SOCKET is not set, so there is nothing to query";
+            source.invalid("HEALTH_LISTEN", why.to_owned())
+        })
+    });
+    let place = match place {
+        Ok(place) => place,
         Err(error) => return reject_setting(&error),
     };
-    match check::query_health(address, live) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(check::query_health(&place, live)),
+        Err(error) => {
+            eprintln!("galera-agent: {error}");
+            return ExitCode::from(EXIT_INTERNAL);
+        }
+    };
+    match outcome {
         Ok((true, line)) => {
             println!("{line}");
             ExitCode::SUCCESS
@@ -180,7 +193,7 @@ fn check(live: bool) -> ExitCode {
             ExitCode::FAILURE
         }
         Err(error) => {
-            println!("no response from the agent at {address}: {error}");
+            println!("{error}");
             ExitCode::FAILURE
         }
     }

@@ -31,20 +31,20 @@ use galera::observe::registration::AgentPhase;
 use galera::startup::DataState;
 use registry::Registry;
 use sql_client::Tls;
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::now;
+use crate::health::{self, HealthListeners};
 use crate::notify::{NotifyEndpoint, NotifyListener};
 use crate::observation::ServerState;
 use crate::probe::StatusProbe;
 use crate::report::{ReportTarget, Reporter, TRANSIENT_STATES_MAX, TransientState};
 use crate::settings::DatabaseSettings;
 use crate::settings::run::{PeerDiscovery, RunSettings};
-use crate::{health, sidecar};
+use crate::sidecar;
 
 use adopted_server::AdoptedServer;
 use children::{ChildProcess, Children, ProcessExit};
@@ -101,7 +101,7 @@ struct PreparedNode {
     /// A server that is already running.
     adopted: Option<AdoptedServer>,
     listener: NotifyListener,
-    health: Option<TcpListener>,
+    health: HealthListeners,
 }
 
 async fn prepare_and_run(
@@ -125,10 +125,7 @@ async fn prepare_and_run(
         None => directory.examine(settings.cluster.as_str())?,
     };
     let command = with_sst_auth(command, &settings, &variables, &workspace)?;
-    let health = match settings.health {
-        Some(address) => Some(sidecar::bind_health_endpoint(address).await?),
-        None => None,
-    };
+    let health = sidecar::bind_health(settings.health, settings.liveness_socket.as_deref()).await?;
     let listener = bind_listener(adopted.as_ref())?;
     let node = PreparedNode {
         settings,
@@ -215,7 +212,7 @@ impl PreparedNode {
         registry: Registry,
         signals: &mut SignalStreams,
     ) -> Result<u8, RunError> {
-        let (health, adopted) = (self.health.take(), self.adopted.take());
+        let (health, adopted) = (std::mem::take(&mut self.health), self.adopted.take());
         let (session, reporter) = RegistrySession::new(&self, registry);
         let watching = watch_cluster(
             &session.cluster,
@@ -226,7 +223,7 @@ impl PreparedNode {
         let (server, policy) = (session.server.clone(), self.settings.policy.clone());
         let outcome = tokio::select! {
             outcome = Box::pin(session.run(&self, reporter, adopted, signals)) => outcome,
-            () = serve_health(health, server, policy) => {
+            () = health::serve(health, server, policy) => {
                 Err(RunError::Internal("the health endpoint stopped".to_owned()))
             }
             () = watching => Err(RunError::Internal("the registry watch stopped".to_owned())),
@@ -240,7 +237,7 @@ impl PreparedNode {
         mut start: ServerStart,
         signals: &mut SignalStreams,
     ) -> Result<u8, RunError> {
-        let (health, adopted) = (self.health.take(), self.adopted.take());
+        let (health, adopted) = (std::mem::take(&mut self.health), self.adopted.take());
         let (publish, server) = watch::channel(ServerState::Unknown);
         let phase_reporter = PhaseReporter::new(publish.clone());
         let work = async {
@@ -267,7 +264,7 @@ impl PreparedNode {
         };
         tokio::select! {
             outcome = Box::pin(work) => outcome,
-            () = serve_health(health, server.clone(), self.settings.policy.clone()) => {
+            () = health::serve(health, server.clone(), self.settings.policy.clone()) => {
                 Err(RunError::Internal("the health endpoint stopped".to_owned()))
             }
         }
@@ -543,17 +540,6 @@ impl RegistrySession {
         self.stop.cancel();
         self.tasks.close();
         let _ = timeout(WITHDRAW_TIMEOUT, self.tasks.wait()).await;
-    }
-}
-
-async fn serve_health(
-    listener: Option<TcpListener>,
-    server: watch::Receiver<ServerState>,
-    policy: health::HealthPolicy,
-) {
-    match listener {
-        Some(listener) => health::serve(listener, server, policy).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -18,6 +18,7 @@
 //! | `MYSQL_USER` | an account with `GRANT USAGE` | `console` |
 //! | `MYSQL_PASSWORD_FILE` | file with its password | no password |
 //! | `HEALTH_LISTEN` | address of the health endpoint, or `off` | `:9200` |
+//! | `LIVENESS_SOCKET` | Unix socket for `galera-agent check`, or `off` | `/run/galera-agent/PORT.sock` |
 //! | `AVAILABLE_WHEN_DONOR` | whether a donor is healthy | 0 |
 //! | `AVAILABLE_WHEN_READONLY` | whether a server with `read_only` is healthy | 1 |
 //! | `HEALTH_DISABLE_FILE` | the node is unhealthy while this file exists | `/var/tmp/galera-agent.disabled` |
@@ -39,6 +40,7 @@ use registry::Secret;
 use sql_client::{Tls, TlsSettings, Verify};
 
 use crate::health;
+use crate::liveness_socket;
 use crate::notify::{self, NotifyEndpoint};
 use crate::observation::AvailabilityPolicy;
 
@@ -59,6 +61,8 @@ pub struct ReportSettings {
     pub database: DatabaseSettings,
     /// Address of the health endpoint; `None` to disable it.
     pub health: Option<SocketAddr>,
+    /// Path of the socket for local checks; `None` to disable it.
+    pub liveness_socket: Option<PathBuf>,
     pub policy: health::HealthPolicy,
     /// Endpoint for the server's notifications; `None` to disable them.
     pub notify: Option<NotifyEndpoint>,
@@ -102,11 +106,13 @@ impl ReportSettings {
         let cluster = source.parse("CLUSTER_NAME", &cluster)?;
         let ttl = ttl(source)?;
         let database = database(source)?;
+        let health = health_address(source)?;
         Ok(Self {
             node: node(source, database.port, first_address)?,
             keys: keys(source)?,
             registry: etcd(source, ttl)?,
-            health: health_address(source)?,
+            health,
+            liveness_socket: liveness_socket(source, health)?,
             policy: policy(source)?,
             notify: notify_endpoint(source)?,
             cluster,
@@ -311,6 +317,44 @@ pub fn health_address(source: &SettingsSource<'_>) -> Result<Option<SocketAddr>,
             ),
         )),
     }
+}
+
+/// Parses `off` or an absolute path. The default depends on the health endpoint `health`, so that agents on one host have
+/// separate sockets; there is none without an endpoint, or if its port is chosen by the system.
+///
+/// # Errors
+/// [`SettingError`] for anything else.
+pub fn liveness_socket(
+    source: &SettingsSource<'_>,
+    health: Option<SocketAddr>,
+) -> Result<Option<PathBuf>, SettingError> {
+    const NAME: &str = "LIVENESS_SOCKET";
+    let Some(text) = source.optional(NAME)? else {
+        let health = health.filter(|address| address.port() != 0);
+        return Ok(health.map(|address| {
+            let port = address.port();
+            PathBuf::from(liveness_socket::DEFAULT_DIRECTORY).join(match address.ip() {
+                ip if ip.is_unspecified() => format!("{port}.sock"),
+                ip => format!("{ip}-{port}.sock"),
+            })
+        }));
+    };
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(None);
+    }
+    if !text.starts_with('/') || text.ends_with('/') || text.contains(char::is_control) {
+        let why = format!("{text:?} is not an absolute path of a file, or off");
+        return Err(source.invalid(NAME, why));
+    }
+    let max = liveness_socket::PATH_MAX;
+    if text.len() > max {
+        let why = format!(
+            "{text:?} has {} bytes; the path of a socket has at most {max}, choose a shorter one",
+            text.len()
+        );
+        return Err(source.invalid(NAME, why));
+    }
+    Ok(Some(text.into()))
 }
 
 fn policy(source: &SettingsSource<'_>) -> Result<health::HealthPolicy, SettingError> {

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use registry::Registry;
@@ -10,7 +11,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::now;
-use crate::health;
+use crate::health::{self, HealthListeners};
+use crate::liveness_socket::{LivenessSocket, LivenessSocketError};
 use crate::notify::{self, NotifyEndpoint, NotifyListener};
 use crate::observation::ServerState;
 use crate::probe::StatusProbe;
@@ -25,10 +27,7 @@ use crate::settings::{ReportSettings, SettingError};
 pub async fn run(settings: ReportSettings, stop: CancellationToken) -> Result<(), SettingError> {
     let registry =
         Registry::connect(settings.registry).map_err(|error| registry_setting_error(&error))?;
-    let listener = match settings.health {
-        Some(address) => Some(bind_health_endpoint(address).await?),
-        None => None,
-    };
+    let listeners = bind_health(settings.health, settings.liveness_socket.as_deref()).await?;
     let notifications = settings.notify.map(bind_notify_listener).transpose()?;
     tracing::info!(
         cluster.id = %settings.cluster,
@@ -63,12 +62,7 @@ pub async fn run(settings: ReportSettings, stop: CancellationToken) -> Result<()
             None => std::future::pending().await,
         }
     };
-    let serving = async {
-        match listener {
-            Some(listener) => health::serve(listener, server.clone(), settings.policy).await,
-            None => std::future::pending().await,
-        }
-    };
+    let serving = health::serve(listeners, server.clone(), settings.policy);
     tokio::select! {
         () = reporter.run(server.clone(), stop) => {}
         () = probe.run(publish, Arc::clone(&probe_now)) => {}
@@ -97,8 +91,53 @@ fn bind_notify_listener(endpoint: NotifyEndpoint) -> Result<NotifyListener, Sett
     Ok(listener)
 }
 
-/// Opens the health endpoint.
-pub(crate) async fn bind_health_endpoint(address: SocketAddr) -> Result<TcpListener, SettingError> {
+/// Opens the health endpoint and the socket for local checks. Without the socket, checks use the endpoint.
+pub(crate) async fn bind_health(
+    address: Option<SocketAddr>,
+    socket: Option<&Path>,
+) -> Result<HealthListeners, SettingError> {
+    let endpoint = match address {
+        Some(address) => Some(bind_health_endpoint(address).await?),
+        None => None,
+    };
+    let socket = match socket {
+        Some(path) => bind_liveness_socket(path, address).await?,
+        None => None,
+    };
+    Ok(HealthListeners { endpoint, socket })
+}
+
+async fn bind_liveness_socket(
+    path: &Path,
+    endpoint: Option<SocketAddr>,
+) -> Result<Option<LivenessSocket>, SettingError> {
+    match LivenessSocket::bind(path).await {
+        Ok(socket) => {
+            tracing::info!("Local checks listening on {}", path.display());
+            Ok(Some(socket))
+        }
+        Err(LivenessSocketError::Unavailable(error)) => {
+            let fallback = match endpoint {
+                Some(address) => format!(
+                    "galera-agent check uses the health endpoint on {address} instead, which other hosts may reach"
+                ),
+                None => "galera-agent check will fail".to_owned(),
+            };
+            tracing::warn!(
+                "Local checks cannot listen on {}: {error}; {fallback}; set LIVENESS_SOCKET to a path in a directory that the agent can write",
+                path.display()
+            );
+            Ok(None)
+        }
+        Err(refused) => Err(SettingError {
+            variable: "LIVENESS_SOCKET".to_owned(),
+            reason: format!("{} {refused}", path.display()),
+            permission_denied: false,
+        }),
+    }
+}
+
+async fn bind_health_endpoint(address: SocketAddr) -> Result<TcpListener, SettingError> {
     let listener = health::bind(address).await.map_err(|error| SettingError {
         variable: "HEALTH_LISTEN".to_owned(),
         reason: format!("cannot listen on {address}: {error}; choose another address or off"),

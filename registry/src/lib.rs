@@ -4,8 +4,13 @@
 //! outcomes only. Every call has a deadline; a read is repeated on the next endpoint, so that one dead or hanging
 //! member of several stays invisible; a write compares what was read and is never repeated blindly.
 
-// With the back end in memory there are two variants to tell apart.
-#![cfg_attr(not(feature = "memory"), allow(clippy::infallible_destructuring_match))]
+#![cfg_attr(
+    not(feature = "memory"),
+    allow(
+        clippy::infallible_destructuring_match,
+        reason = "the enum has a second variant only with the back end in memory"
+    )
+)]
 
 mod backoff;
 mod endpoints;

@@ -14,6 +14,7 @@
 //! | `EXPECTED_MEMBERS` | number of members, or their names | the durable registrations |
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use galera::observe::registration::RegistryKeys;
@@ -23,8 +24,8 @@ use registry::Secret;
 use sql_client::Tls;
 
 use super::{
-    DEFAULT_MYSQL_PORT, SettingError, SettingsSource, etcd, health_address, keys, node, policy,
-    tls, ttl,
+    DEFAULT_MYSQL_PORT, SettingError, SettingsSource, etcd, health_address, keys, liveness_socket,
+    node, policy, tls, ttl,
 };
 use crate::health;
 
@@ -60,6 +61,8 @@ pub struct RunSettings {
     pub discovery: PeerDiscovery,
     /// Address of the health endpoint; `None` to disable it.
     pub health: Option<SocketAddr>,
+    /// Path of the socket for local checks; `None` to disable it.
+    pub liveness_socket: Option<PathBuf>,
     pub policy: health::HealthPolicy,
     /// Group communication port of every member.
     pub galera_port: u16,
@@ -101,6 +104,7 @@ impl RunSettings {
         let cluster = source.parse("CLUSTER_NAME", &cluster)?;
         let ttl = ttl(source)?;
         let discovery = discovery(source, ttl)?;
+        let health = health_address(source)?;
         let root = source.required("MYSQL_ROOT_PASSWORD", "the password of root@localhost")?;
         Ok(Self {
             cluster,
@@ -109,7 +113,8 @@ impl RunSettings {
             keys: keys(source)?,
             ttl,
             discovery,
-            health: health_address(source)?,
+            health,
+            liveness_socket: liveness_socket(source, health)?,
             policy: policy(source)?,
             galera_port: galera_port(source)?,
             startup: startup::StartupSettings {

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::*;
 
@@ -85,6 +85,9 @@ fn every_error_names_the_variable_and_the_remedy() {
         ("MYSQL_PORT", "99999", "1 to 65535"),
         ("MYSQL_HOST", "db:3306", "letters"),
         ("HEALTH_LISTEN", "9200", ":9200"),
+        ("LIVENESS_SOCKET", "agent.sock", "absolute path"),
+        ("LIVENESS_SOCKET", "/run/", "absolute path"),
+        ("LIVENESS_SOCKET", "/run/a\nb", "absolute path"),
     ] {
         let error = read(&[(name, value)]).unwrap_err();
         assert_eq!(error.variable, name, "{value}");
@@ -125,6 +128,84 @@ fn values_are_read_from_files() {
     }
     let twice = read(&[("MYSQL_PASSWORD", "x"), ("MYSQL_PASSWORD_FILE", &password)]).unwrap_err();
     assert!(twice.reason.contains("twice"), "{twice}");
+}
+
+#[test]
+fn the_default_liveness_socket_follows_the_health_endpoint() {
+    for (health, expected) in [
+        ("", Some("/run/galera-agent/9200.sock")),
+        ("0.0.0.0:9200", Some("/run/galera-agent/9200.sock")),
+        (":9201", Some("/run/galera-agent/9201.sock")),
+        (
+            "10.0.0.7:9200",
+            Some("/run/galera-agent/10.0.0.7-9200.sock"),
+        ),
+        ("[::1]:9200", Some("/run/galera-agent/::1-9200.sock")),
+        ("127.0.0.1:0", None),
+        ("off", None),
+    ] {
+        let socket = read(&[("HEALTH_LISTEN", health)]).unwrap().liveness_socket;
+        assert_eq!(socket, expected.map(PathBuf::from), "{health}");
+    }
+    let socket = |value| {
+        read(&[("HEALTH_LISTEN", "off"), ("LIVENESS_SOCKET", value)])
+            .unwrap()
+            .liveness_socket
+    };
+    assert_eq!(socket("/tmp/a"), Some("/tmp/a".into()));
+    assert_eq!(socket("OFF"), None);
+}
+
+#[test]
+fn the_length_of_a_socket_path_is_limited() {
+    let path = |length: usize| format!("/{}", "a".repeat(length - 1));
+    let longest = path(liveness_socket::PATH_MAX);
+    assert!(read(&[("LIVENESS_SOCKET", &longest)]).is_ok());
+    // The limit is the system's.
+    let address = std::os::unix::net::SocketAddr::from_pathname(&longest);
+    assert!(address.is_ok(), "{address:?}");
+    let long = path(liveness_socket::PATH_MAX + 1);
+    assert!(std::os::unix::net::SocketAddr::from_pathname(&long).is_err());
+    let error = read(&[("LIVENESS_SOCKET", &long)]).unwrap_err();
+    assert_eq!(error.variable, "LIVENESS_SOCKET");
+    assert!(
+        error.reason.contains("108 bytes") && error.reason.contains("at most 107"),
+        "{error}"
+    );
+}
+
+/// Variables that are read and variables in the tables of docs/agent.md.
+#[test]
+fn the_documentation_lists_every_variable() {
+    let read = std::cell::RefCell::new(BTreeSet::new());
+    let source = SettingsSource::new(|name| {
+        read.borrow_mut()
+            .insert(name.trim_end_matches("_FILE").to_owned());
+        match name {
+            "CLUSTER_NAME" | "DISCOVERY_SERVICE" | "MYSQL_ROOT_PASSWORD" => Some("lab".into()),
+            _ => None,
+        }
+    });
+    let address = || Some("10.0.0.7".parse().unwrap());
+    ReportSettings::read(&source, address).unwrap();
+    super::run::RunSettings::read(&source, address).unwrap();
+
+    let page = include_str!("../../../docs/agent.md");
+    let tables = page
+        .split("| variable | default | meaning |")
+        .skip(1)
+        .flat_map(|table| {
+            table
+                .lines()
+                .skip(2)
+                .take_while(|line| line.starts_with('|'))
+        });
+    let documented: BTreeSet<String> = tables
+        .filter_map(|row| row.split('|').nth(1))
+        .flat_map(|names| names.split('`').skip(1).step_by(2))
+        .map(|name| name.trim_end_matches("_FILE").to_owned())
+        .collect();
+    assert_eq!(read.take(), documented);
 }
 
 #[test]

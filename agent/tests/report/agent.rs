@@ -48,11 +48,15 @@ impl AgentProcess {
         until(text, Duration::from_secs(20), line).await
     }
 
+    /// The address of the health endpoint.
+    pub(crate) async fn endpoint(&self) -> SocketAddr {
+        let line = self.wait_for_log("Health endpoint listening on ").await;
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
     /// The status line and body of a request to the health endpoint.
     pub(crate) async fn health(&self) -> (String, String) {
-        let line = self.wait_for_log("Health endpoint listening on ").await;
-        let address: SocketAddr = line.rsplit(' ').next().unwrap().parse().unwrap();
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut stream = TcpStream::connect(self.endpoint().await).await.unwrap();
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();

@@ -17,6 +17,7 @@ async fn wrong_settings_exit_64_and_name_the_variable() {
         ("DISCOVERY_SERVICE", "127.0.0.1:1"),
         ("HEALTH_LISTEN", "off"),
     ];
+    let long_path = format!("/run/{}", "a".repeat(200));
     for (name, value) in [
         ("CLUSTER_NAME", ""),
         ("CLUSTER_NAME", "a/b"),
@@ -27,6 +28,8 @@ async fn wrong_settings_exit_64_and_name_the_variable() {
         ("MYSQL_PORT", "0"),
         ("MYSQL_PASSWORD_FILE", "/nonexistent/password"),
         ("HEALTH_LISTEN", "everywhere"),
+        ("LIVENESS_SOCKET", "agent.sock"),
+        ("LIVENESS_SOCKET", &long_path),
         ("ETCD_CA", "/nonexistent/ca.pem"),
         ("ETCD_USER", "somebody"),
         ("GALERA_AGENT_NOTIFY", "galera-agent/short"),

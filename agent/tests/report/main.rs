@@ -8,6 +8,7 @@
 
 mod agent;
 mod configuration;
+mod liveness;
 mod reporting;
 
 #[path = "../support/mariadb.rs"]

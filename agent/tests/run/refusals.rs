@@ -69,6 +69,21 @@ async fn a_directory_that_cannot_be_written_exits_77() {
 }
 
 #[tokio::test]
+async fn a_liveness_socket_in_use_exits_64() {
+    let node = AgentNode::new("127.0.0.1", UNREACHABLE_ETCD);
+    let socket = node.path("liveness").to_str().unwrap().to_owned();
+    let _other_agent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let mut node = node.with_variable("LIVENESS_SOCKET", &socket);
+    let (code, line) = node.run_refused().await;
+    assert_eq!(code, 64, "{line}");
+    assert!(
+        line.contains("LIVENESS_SOCKET") && line.contains("another process"),
+        "{line}"
+    );
+    assert!(node.files().is_empty());
+}
+
+#[tokio::test]
 async fn servers_that_cannot_be_run_are_reported() {
     let galera = "--wsrep-provider=/usr/lib/galera/libgalera_smm.so";
     for (program, arguments, code, words) in [
