@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use console_core::audit::AuditTrail;
+use console_core::limit::LimitCounter;
 use console_core::session::SessionGuard;
+use console_core::threads::ThreadLimit;
 use galera::Timestamp;
 use galera::record::audit::{AuditEvent, AuditRecord};
 use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp};
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::cache::{AccountCache, MissingSession, now};
@@ -20,8 +20,8 @@ use super::store::{session_key, user_key};
 use super::throttle::SignInThrottle;
 use super::token::{SessionClaims, TokenError};
 
-/// Password hashes computed concurrently; each takes 46 MiB and one core.
-const CONCURRENT_HASHES_MAX: usize = 2;
+/// Default number of password hashes computed concurrently; each takes 46 MiB and one core.
+pub const CONCURRENT_HASHES_MAX: usize = 2;
 /// How long a sign-in may wait for a hash slot.
 const HASH_TIMEOUT: Duration = Duration::from_secs(5);
 /// A session younger than this may still be missing from our watch, so it is looked up in etcd before it is rejected.
@@ -90,9 +90,14 @@ pub struct Authenticator {
     state_prefix: String,
     cache: AccountCache,
     throttle: SignInThrottle,
-    hash_slots: Arc<Semaphore>,
+    hash_threads: ThreadLimit,
+    hash_limit: LimitCounter,
     lifetime: Duration,
     trail: AuditTrail,
+}
+
+fn hash_threads(max: usize) -> ThreadLimit {
+    ThreadLimit::new("password-hash", max)
 }
 
 impl Authenticator {
@@ -110,9 +115,25 @@ impl Authenticator {
             state_prefix: state_prefix.to_owned(),
             cache,
             throttle: SignInThrottle::default(),
-            hash_slots: Arc::new(Semaphore::new(CONCURRENT_HASHES_MAX)),
+            hash_threads: hash_threads(CONCURRENT_HASHES_MAX),
+            hash_limit: LimitCounter::new("password_hashes", "max-password-hashes"),
             lifetime,
         }
+    }
+
+    /// Computes at most `max` password hashes concurrently.
+    #[must_use]
+    pub fn with_concurrent_hashes(self, max: usize) -> Self {
+        Self {
+            hash_threads: hash_threads(max),
+            ..self
+        }
+    }
+
+    /// Sign-ins refused because too many passwords were being checked.
+    #[must_use]
+    pub fn hash_limit(&self) -> &LimitCounter {
+        &self.hash_limit
     }
 
     /// The cached accounts and sessions.
@@ -123,11 +144,9 @@ impl Authenticator {
 
     /// Computes the dummy hash that the first sign-in would otherwise wait for.
     pub async fn warm_up(&self) {
-        if tokio::task::spawn_blocking(password::warm_up)
-            .await
-            .is_err()
-        {
-            tracing::warn!("Could not compute the first password hash");
+        let slot = self.hash_threads.slot().await;
+        if let Err(error) = slot.run(password::warm_up).await {
+            tracing::warn!(%error, "Could not compute the first password hash: {error}");
         }
     }
 
@@ -276,15 +295,13 @@ impl Authenticator {
         password: String,
         hash: Option<String>,
     ) -> Result<bool, SignInError> {
-        let permit = tokio::time::timeout(HASH_TIMEOUT, self.hash_slots.clone().acquire_owned());
-        let Ok(Ok(permit)) = permit.await else {
+        let slot = tokio::time::timeout(HASH_TIMEOUT, self.hash_threads.slot());
+        let Ok(slot) = slot.await else {
+            self.hash_limit
+                .refuse("a sign-in is refused, because others are being checked");
             return Err(SignInError::Busy);
         };
-        let verified = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            password::verify(&password, hash.as_deref())
-        });
-        verified
+        slot.run(move || password::verify(&password, hash.as_deref()))
             .await
             .map_err(|error| SignInError::Internal(format!("the password check failed: {error}")))
     }

@@ -17,7 +17,9 @@ pub mod store;
 mod throttle;
 pub mod token;
 
-pub use authenticator::{Authenticator, IssuedSession, SessionError, SignInError};
+pub use authenticator::{
+    Authenticator, CONCURRENT_HASHES_MAX, IssuedSession, SessionError, SignInError,
+};
 pub use cache::AccountCache;
 pub use current::{AccountReader, AccountReading};
 pub use password::{PASSWORD_MAX_BYTES, PASSWORD_MIN_CHARACTERS, PasswordError};

@@ -7,6 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use console_core::resolver::Resolver;
 use ipnet::IpNet;
 
 /// Limit for resolving a name.
@@ -33,13 +34,14 @@ pub(crate) enum EgressError {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EgressPolicy {
     allowed: Vec<IpNet>,
+    resolver: Resolver,
 }
 
 impl EgressPolicy {
-    /// Blocks special-use addresses that are not in `allowed`.
+    /// Blocks special-use addresses that are not in `allowed`; looks up names with `resolver`.
     #[must_use]
-    pub(crate) fn new(allowed: Vec<IpNet>) -> Self {
-        Self { allowed }
+    pub(crate) fn new(allowed: Vec<IpNet>, resolver: Resolver) -> Self {
+        Self { allowed, resolver }
     }
 
     /// Resolves `host` and returns its permitted addresses. The caller must connect to exactly these: the name may resolve
@@ -57,18 +59,12 @@ impl EgressPolicy {
             cause,
         };
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let found: Vec<SocketAddr> = if let Ok(address) = bare.parse::<IpAddr>() {
-            vec![(address, port).into()]
-        } else {
-            let lookup = tokio::net::lookup_host((bare, port));
-            let found = tokio::time::timeout(RESOLVE_TIMEOUT, lookup).await;
-            let found = found.map_err(|_| {
-                unresolved(format!("no answer within {} s", RESOLVE_TIMEOUT.as_secs()))
-            })?;
-            found
-                .map_err(|error| unresolved(error.to_string()))?
-                .collect()
-        };
+        let found = tokio::time::timeout(RESOLVE_TIMEOUT, self.resolver.resolve(bare)).await;
+        let found = found
+            .map_err(|_| unresolved(format!("no answer within {} s", RESOLVE_TIMEOUT.as_secs())))?
+            .map_err(|error| unresolved(error.to_string()))?
+            .into_iter()
+            .map(|address| SocketAddr::from((address, port)));
         let mut blocked = None;
         let mut permitted = Vec::new();
         for address in found {
@@ -221,7 +217,7 @@ mod tests {
 
     #[test]
     fn allowed_networks_match_every_notation() {
-        let policy = EgressPolicy::new(vec!["127.0.0.0/8".parse().unwrap()]);
+        let policy = EgressPolicy::new(vec!["127.0.0.0/8".parse().unwrap()], Resolver::default());
         for text in ["127.0.0.1", "127.9.9.9", "::ffff:127.0.0.1"] {
             assert_eq!(policy.blocked_reason(text.parse().unwrap()), None, "{text}");
         }

@@ -31,6 +31,7 @@ use console_core::audit::AuditTrail;
 use console_core::keyspace::NotifyKeys;
 use console_core::leader::Leadership;
 use console_core::net::PublicUrl;
+use console_core::resolver::Resolver;
 use console_core::tasks::Tasks;
 use galera::{ClusterName, Timestamp};
 use history::EventHistory;
@@ -65,6 +66,8 @@ pub struct NotifySettings {
     pub ca_file: Option<PathBuf>,
     /// The SMTP server; without one, e-mail targets fail.
     pub smtp: Option<SmtpConfig>,
+    /// Looks up the names of receivers.
+    pub resolver: Resolver,
 }
 
 /// What notifications are made from.
@@ -122,7 +125,7 @@ impl NotificationService {
             .transpose()?;
         let sender = NotificationSender {
             webhook_client: WebhookClient::new(
-                EgressPolicy::new(settings.allowed_networks.clone()),
+                EgressPolicy::new(settings.allowed_networks.clone(), settings.resolver.clone()),
                 ca,
             )?,
             mailer,

@@ -19,6 +19,9 @@ use crate::config::{
 use crate::serve::StartError;
 use crate::telemetry;
 
+/// How much lower the priority of requests is than that of monitoring.
+const NICENESS: i32 = 5;
+
 /// Exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitReason {
@@ -130,8 +133,10 @@ fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
 fn serve(matches: &ArgMatches) -> Result<(), CliError> {
     let config = config::load(&collect_inputs(matches)?)?;
     telemetry::init(&config.log);
-    runtime()?.block_on(crate::serve::serve(config))?;
-    Ok(())
+    let http = http_runtime()?;
+    let served = runtime()?.block_on(crate::serve::serve(config, http.handle()));
+    http.shutdown_background();
+    Ok(served?)
 }
 
 fn check_config(matches: &ArgMatches) -> Result<(), CliError> {
@@ -161,8 +166,30 @@ fn print(text: &str) -> Result<(), CliError> {
 fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     // One provider for every TLS library in the process; an error means that it is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    build_runtime(tokio::runtime::Builder::new_multi_thread().thread_name("console"))
+}
+
+/// The threads of requests: separate from those of probes and etcd watches, which would otherwise wait for them, and with
+/// a lower priority when cores are scarce.
+fn http_runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    let lower_priority = || {
+        // Of this thread; threads that it starts inherit it.
+        if let Err(error) = rustix::process::nice(NICENESS) {
+            tracing::debug!(%error, "The priority of a thread stays as it is");
+        }
+    };
+    build_runtime(
+        tokio::runtime::Builder::new_multi_thread()
+            .thread_name("http")
+            .on_thread_start(lower_priority),
+    )
+}
+
+fn build_runtime(
+    builder: &mut tokio::runtime::Builder,
+) -> Result<tokio::runtime::Runtime, CliError> {
     let threads = std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 4));
-    tokio::runtime::Builder::new_multi_thread()
+    builder
         .worker_threads(threads)
         .max_blocking_threads(16)
         .enable_all()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use accounts::{AccountCache, Authenticator};
 use console_core::audit::AuditTrail;
 use console_core::leader::{self, Leadership};
+use console_core::resolver::Resolver;
 use console_core::tasks::Tasks;
 use galera::ReplicaId;
 use galera::judge::cluster::FoldSettings;
@@ -24,6 +25,7 @@ use crate::actions::{
 use crate::assets::Site;
 use crate::config::Config;
 use crate::http::{AppContext, AppState};
+use crate::limits::ClientLimits;
 use crate::status_pages::{self, PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService};
 
 /// How long the lock of a crashed replica keeps others from continuing its action.
@@ -48,6 +50,8 @@ pub struct Overrides {
     pub action_limits: Option<ActionLimits>,
     /// Time to live of an action's lock.
     pub lock_ttl: Option<Duration>,
+    /// Looks up host names.
+    pub resolver: Option<Resolver>,
 }
 
 /// A running console.
@@ -74,6 +78,10 @@ impl Console {
             config,
             registry,
             replica,
+            resolver: overrides
+                .resolver
+                .clone()
+                .unwrap_or_else(|| Resolver::new(config.limits.dns_lookups)),
             tasks: Tasks::default(),
         };
         let state = builder.build(site, overrides)?;
@@ -89,6 +97,7 @@ struct Builder<'a> {
     config: &'a Config,
     registry: Registry,
     replica: ReplicaId,
+    resolver: Resolver,
     tasks: Tasks,
 }
 
@@ -96,7 +105,7 @@ impl Builder<'_> {
     fn build(&self, site: Site, overrides: Overrides) -> Result<AppContext, BuildError> {
         let config = self.config;
         let authenticator = self.authenticator();
-        let monitor_settings = monitor_settings(config);
+        let monitor_settings = monitor_settings(config, &self.resolver);
         let fold = monitor_settings.fold_settings();
         let mysql = monitor_settings.mysql.clone();
         let monitor = Monitor::start(monitor_settings, self.registry.clone(), &self.tasks);
@@ -112,7 +121,7 @@ impl Builder<'_> {
             in_maintenance: status_pages::maintenance(&status_pages),
         };
         let notifications = NotificationService::start(
-            &notify_settings(config),
+            &notify_settings(config, &self.resolver),
             self.registry.clone(),
             sources,
             leadership.clone(),
@@ -135,6 +144,8 @@ impl Builder<'_> {
             status_pages,
             notifications,
             metrics: Arc::default(),
+            limits: ClientLimits::new(&config.limits),
+            resolver: self.resolver.clone(),
             site,
             shutdown: self.tasks.shutdown.clone(),
         })
@@ -151,6 +162,7 @@ impl Builder<'_> {
             cache,
             self.config.http.session_lifetime,
         )
+        .with_concurrent_hashes(self.config.limits.password_hashes)
     }
 
     fn leadership(&self) -> Leadership {
@@ -255,7 +267,7 @@ impl Builder<'_> {
     }
 }
 
-fn monitor_settings(config: &Config) -> MonitorSettings {
+fn monitor_settings(config: &Config, resolver: &Resolver) -> MonitorSettings {
     MonitorSettings {
         clusters: config.clusters.clone(),
         registry_prefix: config.registry_prefix.clone(),
@@ -265,19 +277,21 @@ fn monitor_settings(config: &Config) -> MonitorSettings {
             password: config.mysql.password.clone(),
             port: config.mysql.port,
             tls: config.mysql.tls.clone(),
+            resolver: resolver.clone(),
         },
         poll_interval: config.poll_interval,
         probe_timeout: config.probe_timeout,
     }
 }
 
-fn notify_settings(config: &Config) -> NotifySettings {
+fn notify_settings(config: &Config, resolver: &Resolver) -> NotifySettings {
     NotifySettings {
         state_prefix: config.state_prefix.clone(),
         public_url: config.http.public_url.clone(),
         allowed_networks: config.notify.allow.clone(),
         ca_file: config.notify.ca.clone(),
         smtp: config.notify.smtp.clone(),
+        resolver: resolver.clone(),
     }
 }
 

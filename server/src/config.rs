@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use console_core::net::PublicUrl;
+use console_core::resolver;
 use galera::recover::plan::ActionKind;
 use galera::{ClusterName, NodeId};
 use ipnet::IpNet;
@@ -55,6 +56,49 @@ pub struct HttpConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// How long a session lasts.
     pub session_lifetime: Duration,
+}
+
+/// What clients may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Open connections of a listener.
+    pub connections: usize,
+    /// Open connections of one client address.
+    pub connections_per_address: usize,
+    /// Open connections of one trusted proxy.
+    pub connections_per_proxy: usize,
+    /// How long a client may take to send the head of a request.
+    pub header_timeout: Duration,
+    /// How long a client may take to read some of a response.
+    pub write_timeout: Duration,
+    /// Password hashes computed concurrently.
+    pub password_hashes: usize,
+    /// Concurrent DNS look-ups.
+    pub dns_lookups: usize,
+    /// Pages rendered concurrently for clients without a session.
+    pub anonymous_renders: usize,
+    /// WebSocket connections of one account.
+    pub live_per_account: usize,
+    /// WebSocket connections of one client address.
+    pub live_per_address: usize,
+}
+
+impl Default for LimitsConfig {
+    /// The defaults of the settings.
+    fn default() -> Self {
+        Self {
+            connections: 6_000,
+            connections_per_address: 512,
+            connections_per_proxy: 5_000,
+            header_timeout: Duration::from_secs(15),
+            write_timeout: Duration::from_secs(20),
+            password_hashes: accounts::CONCURRENT_HASHES_MAX,
+            dns_lookups: resolver::LOOKUPS_MAX,
+            anonymous_renders: 2,
+            live_per_account: 100,
+            live_per_address: 500,
+        }
+    }
 }
 
 /// The account that reads the databases.
@@ -125,6 +169,7 @@ pub struct HistoryConfig {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub http: HttpConfig,
+    pub limits: LimitsConfig,
     pub etcd: EtcdConfig,
     /// etcd prefix under which nodes register.
     pub registry_prefix: String,
@@ -169,6 +214,7 @@ pub struct AdminConfig {
 pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
     let mut reader = ConfigReader::new(inputs);
     let http = reader.http();
+    let limits = reader.limits();
     let etcd = reader.etcd();
     let prefixes = reader.prefixes();
     let port = reader.single(&settings::MYSQL_PORT, parse::port);
@@ -188,6 +234,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
         let (poll_interval, probe_timeout) = timing?;
         Some(Config {
             http: http?,
+            limits: limits?,
             etcd: etcd?,
             registry_prefix,
             state_prefix,

@@ -42,6 +42,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, get, post};
 use console_core::leader::Leadership;
 use console_core::net::PublicUrl;
+use console_core::resolver::Resolver;
 use history::EventHistory;
 use ipnet::IpNet;
 use monitor::Monitor;
@@ -52,6 +53,7 @@ use tower_http::compression::CompressionLayer;
 
 use crate::actions::ActionService;
 use crate::assets::Site;
+use crate::limits::ClientLimits;
 use crate::metrics::WebMetrics;
 use crate::status_pages::StatusPageService;
 
@@ -76,6 +78,9 @@ pub struct AppContext {
     pub status_pages: StatusPageService,
     pub notifications: NotificationService,
     pub metrics: Arc<WebMetrics>,
+    pub limits: ClientLimits,
+    /// Looks up host names of databases and receivers.
+    pub resolver: Resolver,
     pub site: Site,
     /// Ends long-lived responses.
     pub shutdown: CancellationToken,
@@ -136,7 +141,7 @@ pub fn router(state: AppState) -> Router {
     }
     let router = router
         .merge(pages)
-        .nest_service("/pkg", static_files::hashed_assets(&state.site.root))
+        .nest_service("/pkg", static_files::hashed_assets(&state.site.files))
         .route("/api", any(problem::unknown_path))
         .route("/api/", any(problem::unknown_path))
         .route("/api/{*path}", any(problem::unknown_path));
@@ -153,6 +158,15 @@ pub fn metrics_router(state: AppState) -> Router {
         .merge(health::metrics_routes())
         .fallback(problem::unknown_path);
     with_layers(router, &state).with_state(state)
+}
+
+/// Health checks, and metrics if they are on the main address, for connections beyond a limit.
+pub fn health_router(state: AppState) -> Router {
+    let mut router = Router::new().merge(health::routes());
+    if state.serves_metrics {
+        router = router.merge(health::metrics_routes());
+    }
+    with_layers(router.fallback(problem::too_many_connections), &state).with_state(state)
 }
 
 fn api_routes() -> Router<AppState> {

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod composition;
 pub mod config;
 pub mod http;
+pub mod limits;
 pub mod live;
 pub mod metrics;
 pub mod serve;

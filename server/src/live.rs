@@ -42,6 +42,8 @@ pub const MESSAGE_MAX: usize = 4 * 1024;
 const MESSAGES_MAX: u32 = 30;
 /// Viewers send very little: the default of 128 KiB each would be most of a viewer's memory.
 const READ_BUFFER: usize = 1024;
+/// Most bytes that wait for a viewer to read: one message, larger than any view, as each is sent before the next.
+const WRITE_BUFFER_MAX: usize = 16 * 1024 * 1024;
 
 /// Timing of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -71,15 +73,18 @@ pub struct LiveSources {
     pub metrics: Arc<WebMetrics>,
 }
 
-/// Accepts the upgrade of a viewer whose session and origin were checked, with the limits of this module.
+/// Accepts the upgrade of a viewer whose session and origin were checked, with the limits of this module. Drops `slot` when
+/// the connection ends.
 #[must_use = "the upgrade happens only when the response is returned"]
 pub fn upgrade(
     ws: WebSocketUpgrade,
     sources: LiveSources,
     guard: SessionGuard,
     shutdown: CancellationToken,
+    slot: impl Send + 'static,
 ) -> Response {
-    upgrade_with_timing(ConnectionTiming::default(), ws, sources, guard, shutdown)
+    let timing = ConnectionTiming::default();
+    upgrade_with_timing(timing, ws, sources, guard, shutdown, slot)
 }
 
 fn upgrade_with_timing(
@@ -88,6 +93,7 @@ fn upgrade_with_timing(
     sources: LiveSources,
     guard: SessionGuard,
     shutdown: CancellationToken,
+    slot: impl Send + 'static,
 ) -> Response {
     // Held until the connection ends: shutdown waits for it.
     let tracked = sources.monitor.tracker().token();
@@ -96,9 +102,10 @@ fn upgrade_with_timing(
         .read_buffer_size(READ_BUFFER)
         // Every message is flushed immediately anyway.
         .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BUFFER_MAX)
         .on_upgrade(move |socket| async move {
             serve_with_timing(timing, socket, sources, guard, shutdown).await;
-            drop(tracked);
+            drop((tracked, slot));
         })
 }
 

@@ -1,9 +1,12 @@
 //! `serve`: everything is put together, runs, and ends in order.
 
+mod admission;
 mod connections;
+mod progress;
 
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use accounts::AccountCache;
@@ -11,14 +14,19 @@ use console_core::tasks::Tasks;
 use embedded_etcd::{EmbeddedEtcd, EmbeddedEtcdError};
 use registry::Registry;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 
 use crate::assets::{Site, SiteError};
 use crate::composition::{BuildError, Console, Overrides};
-use crate::config::{Config, EtcdConfig};
+use crate::config::{Config, EtcdConfig, LimitsConfig};
 use crate::http::{self, AppState};
+use admission::ConnectionTable;
+use connections::Routers;
 
 /// How long open requests and sockets may take to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// File descriptors that connections leave to etcd, databases and files.
+const RESERVED_FILES: u64 = 256;
 
 /// Why the console did not start.
 #[derive(Debug, thiserror::Error)]
@@ -54,21 +62,26 @@ pub enum StartError {
 struct HttpListeners {
     main: TcpListener,
     metrics: Option<TcpListener>,
+    /// Where their connections are served.
+    runtime: Handle,
 }
 
 impl HttpListeners {
-    async fn bind(config: &Config) -> Result<Self, StartError> {
-        let main = bind(config.http.listen, "--listen").await?;
-        let metrics = match config.http.metrics_listen {
-            Some(address) => Some(bind(address, "--metrics-listen").await?),
-            None => None,
-        };
-        Ok(Self { main, metrics })
+    fn bind(config: &Config, runtime: &Handle) -> Result<Self, StartError> {
+        let _entered = runtime.enter();
+        let main = bind(config.http.listen, "--listen")?;
+        let metrics = config.http.metrics_listen;
+        let metrics = metrics.map(|address| bind(address, "--metrics-listen"));
+        Ok(Self {
+            main,
+            metrics: metrics.transpose()?,
+            runtime: runtime.clone(),
+        })
     }
 }
 
-async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|error| {
+fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, StartError> {
+    connections::listen(address).map_err(|error| {
         let reason = match error.kind() {
             ErrorKind::AddrInUse => format!("another program uses that port; stop it, or choose another with {flag}"),
             ErrorKind::PermissionDenied => {
@@ -81,18 +94,18 @@ async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, StartError
     })
 }
 
-/// Runs the console until a signal ends it.
+/// Runs the console until a signal ends it. Requests are served on the runtime `http`, everything else on the caller's.
 ///
 /// # Errors
 /// [`StartError`]; once it has started, nothing but a signal ends it.
-pub async fn serve(config: Config) -> Result<(), StartError> {
+pub async fn serve(config: Config, http: &Handle) -> Result<(), StartError> {
     let site = Site::load(&config.http.site_root)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     let signals = Signals::new().map_err(StartError::ShutdownSignals)?;
-    let listeners = HttpListeners::bind(&config).await?;
-    raise_file_limit();
+    let listeners = HttpListeners::bind(&config, http)?;
+    let files = raise_file_limit();
     let (embedded, settings) = match &config.etcd {
         EtcdConfig::Cluster(settings) => (None, (**settings).clone()),
         EtcdConfig::Embedded(path) => {
@@ -102,7 +115,8 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
             (Some(etcd), settings)
         }
     };
-    let ran = run(config, site, listeners, settings, signals).await;
+    let limits = within_file_limit(config.limits, files);
+    let ran = run(config, limits, site, listeners, settings, signals).await;
     if let Some(etcd) = embedded {
         etcd.stop().await;
     }
@@ -111,6 +125,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
 
 async fn run(
     config: Config,
+    limits: LimitsConfig,
     site: Site,
     listeners: HttpListeners,
     etcd: registry::EtcdSettings,
@@ -121,12 +136,31 @@ async fn run(
     prepare_sign_in(&console);
     let Console { state, tasks } = console;
     announce_addresses(&listeners, &state);
+    // Each listener has separate limits: clients of one take no room from the other.
+    let table = || {
+        let (proxies, counters) = (&state.trusted_proxies, &state.limits.counters);
+        Arc::new(ConnectionTable::new(
+            limits,
+            proxies.clone(),
+            Arc::clone(counters),
+        ))
+    };
+    let health_only = http::health_router(state.clone());
     if let Some(listener) = listeners.metrics {
-        let router = http::metrics_router(state.clone());
-        tasks.spawn(connections::accept(listener, router, tasks.clone()));
+        let routers = Routers {
+            full: http::metrics_router(state.clone()),
+            health_only: health_only.clone(),
+        };
+        let accepting = connections::accept(listener, routers, table(), tasks.clone());
+        tasks.tracker.spawn_on(accepting, &listeners.runtime);
     }
-    let router = http::router(state);
-    tasks.spawn(connections::accept(listeners.main, router, tasks.clone()));
+    let routers = Routers {
+        full: http::router(state.clone()),
+        health_only,
+    };
+    let accepting = connections::accept(listeners.main, routers, table(), tasks.clone());
+    tasks.tracker.spawn_on(accepting, &listeners.runtime);
+    drop(state);
     let Tasks { tracker, shutdown } = tasks;
     let signal = signals.next().await;
     tracing::info!(signal, "{signal}: stopping");
@@ -194,8 +228,27 @@ fn print_line(line: &str) {
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
-/// Every viewer takes a file descriptor, and the usual limit of 1024 is for programs that use select(2).
-fn raise_file_limit() {
+/// The limits, with no more connections than the system's limit of open files allows.
+fn within_file_limit(limits: LimitsConfig, files: Option<u64>) -> LimitsConfig {
+    let room = files.map_or(usize::MAX, |files| {
+        usize::try_from(files.saturating_sub(RESERVED_FILES).max(1)).unwrap_or(usize::MAX)
+    });
+    if limits.connections > room {
+        tracing::warn!(
+            connections = room,
+            "The limit of open files allows {room} connections instead of {}; raise it, or lower --max-connections",
+            limits.connections
+        );
+    }
+    LimitsConfig {
+        connections: limits.connections.min(room),
+        ..limits
+    }
+}
+
+/// Every viewer takes a file descriptor, and the usual limit of 1024 is for programs that use select(2). Returns the limit
+/// in force, if there is one.
+fn raise_file_limit() -> Option<u64> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
@@ -204,6 +257,7 @@ fn raise_file_limit() {
             tracing::debug!(%error, "The limit of open files stays as it is");
         }
     }
+    getrlimit(Resource::Nofile).current
 }
 
 /// The signals that end the console.

@@ -21,6 +21,7 @@ fn discovery(clusters: &[&str]) -> ClusterDiscovery {
             password: registry::Secret::new(""),
             port: 3306,
             tls: Tls::Off,
+            resolver: console_core::resolver::Resolver::default(),
         },
         poll_interval: Duration::from_secs(1),
         probe_timeout: Duration::from_secs(3),

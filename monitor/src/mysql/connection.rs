@@ -90,7 +90,7 @@ pub(super) async fn connect(
     settings: &MysqlSettings,
     port: u16,
 ) -> Result<Connection, ProbeError> {
-    let addresses = resolve(host, port).await?;
+    let addresses = resolve(host, settings, port).await?;
     let login = Login {
         user: &settings.user,
         password: settings.password.expose(),
@@ -108,16 +108,15 @@ pub(super) async fn connect(
         .map_err(|error| failure::classify(&settings.user, &error))
 }
 
-async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ProbeError> {
-    let found = tokio::net::lookup_host((host, port)).await;
-    let addresses: Vec<SocketAddr> = match found {
-        Ok(found) => found.collect(),
-        Err(error) => return Err(failure::unresolvable(host, &error.to_string())),
-    };
-    if addresses.is_empty() {
-        return Err(failure::unresolvable(host, "no address"));
+async fn resolve(
+    host: &str,
+    settings: &MysqlSettings,
+    port: u16,
+) -> Result<Vec<SocketAddr>, ProbeError> {
+    match settings.resolver.resolve(host).await {
+        Ok(found) => Ok(found.into_iter().map(|ip| (ip, port).into()).collect()),
+        Err(error) => Err(failure::unresolvable(host, &error.to_string())),
     }
-    Ok(addresses)
 }
 
 pub(super) fn check_identity(

@@ -1,5 +1,6 @@
 //! The account that reads the databases, and how it connects.
 
+use console_core::resolver::Resolver;
 use registry::Secret;
 use sql_client::Tls;
 
@@ -13,4 +14,6 @@ pub struct MysqlSettings {
     pub port: u16,
     /// Whether connections use TLS. Without it only plugins that answer a challenge sign in.
     pub tls: Tls,
+    /// Looks up the names of nodes.
+    pub resolver: Resolver,
 }

@@ -1,5 +1,6 @@
 //! Probes against misbehaving TCP peers.
 
+use console_core::resolver::Resolver;
 use galera::observe::observation::ProbeErrorKind;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -16,6 +17,7 @@ fn settings(timeout: Duration) -> Arc<ProbeSettings> {
             password: Secret::new("s3cret"),
             port: 3306,
             tls: Tls::Off,
+            resolver: Resolver::default(),
         },
         poll_interval: Duration::from_millis(50),
         timeout,

@@ -40,7 +40,7 @@ pub(crate) async fn serve() {
     };
     let stop = CancellationToken::new();
     let route =
-        any(move |ws: WebSocketUpgrade| async move { live::upgrade(ws, sources, guard, stop) });
+        any(move |ws: WebSocketUpgrade| async move { live::upgrade(ws, sources, guard, stop, ()) });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("{}", listener.local_addr().unwrap());
     let server = axum::serve(listener, Router::new().route("/live", route));

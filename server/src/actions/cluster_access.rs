@@ -82,6 +82,7 @@ impl RecoveryCredentials {
                 password: self.password,
                 port: mysql.port,
                 tls,
+                resolver: mysql.resolver.clone(),
             },
             reach,
         }
@@ -241,6 +242,7 @@ mod tests {
             password: Secret::new("reads"),
             port: 3306,
             tls,
+            resolver: console_core::resolver::Resolver::default(),
         };
         let credentials = RecoveryCredentials {
             user: "recovery".to_owned(),

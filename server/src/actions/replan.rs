@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use console_core::clock::now;
-use galera::recover::plan::{Plan, PlanComparison};
+use galera::recover::cleanup::RegistryReading;
+use galera::recover::plan::{Plan, PlanComparison, PlanStep};
 use tokio::time::{Instant, sleep};
 
 use super::ActionError;
@@ -49,7 +50,8 @@ impl Executor {
     }
 
     /// The plan of what is left of an action that another executor began, once it contains step `index`. What the earlier
-    /// steps changed is first observed for a while, so until then, or the deadline, it is computed again.
+    /// steps changed is first observed for a while, so until then, or the deadline, it is computed again. A key that
+    /// was changed or removed since then never returns to the plan.
     pub(super) async fn plan_of_rest(
         &mut self,
         index: usize,
@@ -58,7 +60,11 @@ impl Executor {
         loop {
             let (inputs, plan) = self.replan().await?;
             let contained = step.as_ref().is_some_and(|step| plan.steps.contains(step));
-            if contained || self.time_left() <= RETRY_INTERVAL {
+            let changed = step.as_ref().is_some_and(|step| {
+                let reading = inputs.cluster.readings.last();
+                reading.is_some_and(|reading| is_changed(step, reading))
+            });
+            if contained || changed || self.time_left() <= RETRY_INTERVAL {
                 return Ok((inputs, plan));
             }
             self.computed = None;
@@ -76,4 +82,16 @@ impl Executor {
         let end = deadline.or(action.expires_at);
         end.map_or(Duration::ZERO, |end| now().age(end))
     }
+}
+
+/// Whether the key that `step` removes is absent or has another revision.
+fn is_changed(step: &PlanStep, reading: &RegistryReading) -> bool {
+    let PlanStep::Key {
+        key, mod_revision, ..
+    } = step
+    else {
+        return false;
+    };
+    let current = reading.keys.iter().find(|raw| raw.key == key.as_bytes());
+    current.map_or(0, |raw| raw.mod_revision) != *mod_revision
 }

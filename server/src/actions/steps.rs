@@ -11,7 +11,7 @@ use galera::recover::action::{
 };
 use galera::recover::allow_list::{PermittedStep, permitted_step};
 use galera::recover::bootstrap::StatementDialect;
-use galera::recover::plan::Plan;
+use galera::recover::plan::{Plan, PlanStep};
 use registry::{Precondition, WriteOp};
 use tokio::time::{Instant, sleep};
 
@@ -120,7 +120,14 @@ impl Executor {
         let stored = action.plan.steps.get(index);
         let position = plan.steps.iter().position(|step| Some(step) == stored);
         let Some(position) = position else {
-            return Err("the record's step is not a step of the plan computed now".to_owned());
+            return Err(match stored {
+                Some(PlanStep::Key { key, .. }) => {
+                    format!(
+                        "{key} was changed concurrently, or the plan computed now does not contain it"
+                    )
+                }
+                _ => "the record's step is not a step of the plan computed now".to_owned(),
+            });
         };
         let keys = RegistryKeys::new(&settings.registry_prefix);
         let port = settings.plan.fold.default_port;

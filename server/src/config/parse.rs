@@ -142,6 +142,16 @@ pub(super) fn change_count(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Maximum number of something that clients use.
+pub(super) fn limit(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=1_000_000).contains(&count) => Ok(count),
+        _ => Err(format!(
+            "{text:?} is not a valid limit; use a number from 1 to 1000000"
+        )),
+    }
+}
+
 /// Parses `500ms`, `1s`, `1.5s`, `2m`, `12h` or `7d`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let bad = || {

@@ -12,7 +12,9 @@ use super::problem::{ConfigProblem, SettingOrigin};
 use super::reader::ConfigReader;
 use super::report::EffectiveSetting;
 use super::settings::{self, Setting};
-use super::{EtcdConfig, HistoryConfig, HttpConfig, NotifyConfig, RecoveryConfig, parse};
+use super::{
+    EtcdConfig, HistoryConfig, HttpConfig, LimitsConfig, NotifyConfig, RecoveryConfig, parse,
+};
 use crate::telemetry::{self, LogConfig, LogFormat};
 
 impl ConfigReader<'_> {
@@ -64,6 +66,37 @@ impl ConfigReader<'_> {
             metrics_listen,
             trusted_proxies,
             session_lifetime: session_lifetime?,
+        })
+    }
+
+    pub(super) fn limits(&mut self) -> Option<LimitsConfig> {
+        let mut count = |setting| self.single(setting, parse::limit);
+        let connections = count(&settings::MAX_CONNECTIONS);
+        let connections_per_address = count(&settings::MAX_CONNECTIONS_PER_ADDRESS);
+        let connections_per_proxy = count(&settings::MAX_CONNECTIONS_PER_PROXY);
+        let password_hashes = count(&settings::MAX_PASSWORD_HASHES);
+        let dns_lookups = count(&settings::MAX_DNS_LOOKUPS);
+        let anonymous_renders = count(&settings::MAX_ANONYMOUS_RENDERS);
+        let live_per_account = count(&settings::MAX_LIVE_PER_ACCOUNT);
+        let live_per_address = count(&settings::MAX_LIVE_PER_ADDRESS);
+        let mut timeout = |setting| {
+            self.single(setting, |text| {
+                parse::duration_between(text, Duration::from_secs(1), Duration::from_secs(600))
+            })
+        };
+        let header_timeout = timeout(&settings::HEADER_TIMEOUT);
+        let write_timeout = timeout(&settings::WRITE_TIMEOUT);
+        Some(LimitsConfig {
+            connections: connections?,
+            connections_per_address: connections_per_address?,
+            connections_per_proxy: connections_per_proxy?,
+            header_timeout: header_timeout?,
+            write_timeout: write_timeout?,
+            password_hashes: password_hashes?,
+            dns_lookups: dns_lookups?,
+            anonymous_renders: anonymous_renders?,
+            live_per_account: live_per_account?,
+            live_per_address: live_per_address?,
         })
     }
 

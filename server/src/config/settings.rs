@@ -116,7 +116,27 @@ settings! {
     METRICS_LISTEN = Setting::new("metrics-listen", "metrics_listen", "ADDRESS:PORT", Absent("served on --listen"),
         "Dedicated address of /metrics, /healthz and /readyz; /metrics is then not served on --listen.");
     TRUSTED_PROXIES = Setting::new("trusted-proxies", "trusted_proxies", "ADDRESS[/BITS],…", Absent("none"),
-        "Reverse proxies whose X-Forwarded-For is trusted when sign-in is throttled per address.").repeatable();
+        "Reverse proxies whose X-Forwarded-For is trusted when limits apply per address.").repeatable();
+    MAX_CONNECTIONS = Setting::new("max-connections", "limits.connections", "COUNT", Value("6000"),
+        "Open connections, about 16 kB of memory each; the last tenth is reserved for addresses with fewer than 8.");
+    MAX_CONNECTIONS_PER_ADDRESS = Setting::new("max-connections-per-address", "limits.connections_per_address", "COUNT", Value("512"),
+        "Open connections of one client address (IPv6: one /64 network).");
+    MAX_CONNECTIONS_PER_PROXY = Setting::new("max-connections-per-proxy", "limits.connections_per_proxy", "COUNT", Value("5000"),
+        "Open connections of one address of --trusted-proxies.");
+    HEADER_TIMEOUT = Setting::new("header-timeout", "limits.header_timeout", "DURATION", Value("15s"),
+        "How long a client may take to send the head of a request, and how long an idle connection stays open.");
+    WRITE_TIMEOUT = Setting::new("write-timeout", "limits.write_timeout", "DURATION", Value("20s"),
+        "How long a client may take to read 16 kB of a response.");
+    MAX_PASSWORD_HASHES = Setting::new("max-password-hashes", "limits.password_hashes", "COUNT", Value("2"),
+        "Passwords checked concurrently, each with 46 MiB and one core; a further sign-in waits up to 5 s.");
+    MAX_DNS_LOOKUPS = Setting::new("max-dns-lookups", "limits.dns_lookups", "COUNT", Value("32"),
+        "Concurrent look-ups of host names of databases and receivers, each on a dedicated thread; further ones wait.");
+    MAX_ANONYMOUS_RENDERS = Setting::new("max-anonymous-renders", "limits.anonymous_renders", "COUNT", Value("2"),
+        "Pages rendered concurrently for clients without a session (sign-in, unknown paths); a further one waits up to 1 s.");
+    MAX_LIVE_PER_ACCOUNT = Setting::new("max-live-per-account", "limits.live_per_account", "COUNT", Value("100"),
+        "Open WebSocket connections of one account.");
+    MAX_LIVE_PER_ADDRESS = Setting::new("max-live-per-address", "limits.live_per_address", "COUNT", Value("500"),
+        "Open WebSocket connections of one client address, as --trusted-proxies forward it.");
     SESSION_LIFETIME = Setting::new("session-lifetime", "session_lifetime", "DURATION", Value("12h"),
         "Lifetime of a session.");
     ETCD_ENDPOINTS = Setting::new("etcd-endpoints", "etcd.endpoints", "URL,…", Absent("an embedded etcd"),

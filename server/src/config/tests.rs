@@ -170,6 +170,7 @@ fn defaults_are_a_valid_configuration() {
     let config = load(&InputsBuilder::default().inputs()).unwrap();
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:3000");
     assert_eq!(config.http.site_root, Path::new("/opt/console/site"));
+    assert_eq!(config.limits, LimitsConfig::default());
     assert!(
         matches!(&config.etcd, EtcdConfig::Embedded(path) if path == Path::new("/var/lib/galera-console/etcd"))
     );
@@ -230,6 +231,17 @@ request_expiry = "10m"
 approval_expiry = "2m"
 log_format = "json"
 log_level = "debug"
+[limits]
+connections = 5000
+connections_per_address = 100
+connections_per_proxy = 4000
+header_timeout = "5s"
+write_timeout = "30s"
+password_hashes = 4
+dns_lookups = 8
+anonymous_renders = 1
+live_per_account = 10
+live_per_address = 20
 [etcd]
 endpoints = ["https://etcd-1:2379", "https://etcd-2:2379"]
 user = "console"

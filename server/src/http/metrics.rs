@@ -1,6 +1,9 @@
 //! `GET /metrics`: OpenMetrics text for Prometheus. Each crate registers its own families.
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -20,6 +23,7 @@ pub(super) fn render(app: &AppContext) -> String {
     app.monitor.register_metrics(&mut registry);
     app.history.register_metrics(&mut registry);
     app.metrics.register(&mut registry);
+    register_limits(&mut registry, app);
     app.actions.register_metrics(&mut registry);
     let leader: Gauge = Gauge::default();
     leader.set(i64::from(app.leadership.borrow().is_some()));
@@ -34,4 +38,25 @@ pub(super) fn render(app: &AppContext) -> String {
         tracing::error!(%error, "Metrics could not be written");
     }
     text
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LimitLabels {
+    limit: &'static str,
+}
+
+fn register_limits(registry: &mut Registry, app: &AppContext) {
+    let refused: Family<LimitLabels, Counter> = Family::default();
+    let shared = [app.resolver.limit(), app.authenticator.hash_limit()];
+    for limit in app.limits.counters.all().chain(shared) {
+        let labels = LimitLabels {
+            limit: limit.name(),
+        };
+        refused.get_or_create(&labels).inc_by(limit.refused());
+    }
+    registry.register(
+        "limit_refusals",
+        "Connections and requests that a limit refused or ended",
+        refused,
+    );
 }

@@ -44,22 +44,22 @@ pub(super) fn routes(state: &AppState, api: InProcessApi) -> Router<AppState> {
         .layer(from_fn_with_state(state.clone(), require_session))
         .layer(from_fn_with_state(state.clone(), identify));
     let not_found = render_app_async_with_context(context, app::shell);
-    let not_found = service_fn(move |request: Request| {
-        let page = (*request.method() == Method::GET).then(|| not_found(request));
+    let app = state.clone();
+    let fallback = service_fn(move |request: Request| {
+        let file = static_files::unhashed_file(&app.site.files, &request);
+        let app = app.clone();
+        let page = (file.is_none() && *request.method() == Method::GET).then(|| not_found(request));
         async move {
-            Ok(match page {
-                Some(page) => with_render_timeout(page).await,
-                None => ApiError::not_found("unknown_path", "Page not found.").into_response(),
+            Ok(match (file, page) {
+                (Some(file), _) => file,
+                (None, Some(page)) => render_anonymously(&app, page).await,
+                (None, None) => {
+                    ApiError::not_found("unknown_path", "Page not found.").into_response()
+                }
             })
         }
     });
-    let files = static_files::unhashed_files(&state.site.root)
-        .call_fallback_on_method_not_allowed(true)
-        .fallback(not_found)
-        .map_response(|response| {
-            static_files::with_cache_control(response.map(Body::new), "public, max-age=3600")
-        });
-    pages.fallback_service(files)
+    pages.fallback_service(fallback)
 }
 
 /// The API for in-process callers: the same routes, without the network.
@@ -106,8 +106,20 @@ async fn with_render_timeout(page: impl Future<Output = Response>) -> Response {
         .unwrap_or_else(timed_out)
 }
 
+/// Renders a page that needs no session, a bounded number at a time.
+async fn render_anonymously(app: &AppState, page: impl Future<Output = Response>) -> Response {
+    match app.limits.anonymous_render().await {
+        Some(_permit) => with_render_timeout(page).await,
+        None => ApiError::unavailable(
+            "too_many_requests",
+            "Too many pages are being requested; try again in a moment.",
+        )
+        .into_response(),
+    }
+}
+
 /// Redirects users without a session to the sign-in page, and signed-in users away from it.
-async fn require_session(State(_): State<AppState>, request: Request, next: Next) -> Response {
+async fn require_session(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let is_sign_in = request.uri().path() == "/sign-in";
     match request.extensions().get::<RequestIdentity>() {
         Some(RequestIdentity::Authenticated(_)) if is_sign_in => {
@@ -115,7 +127,7 @@ async fn require_session(State(_): State<AppState>, request: Request, next: Next
             see_other(local_path(&next)).unwrap_or_else(IntoResponse::into_response)
         }
         Some(RequestIdentity::Authenticated(_)) => next.run(request).await,
-        _ if is_sign_in => next.run(request).await,
+        _ if is_sign_in => render_anonymously(&app, next.run(request)).await,
         Some(RequestIdentity::Invalid(SessionError::Unavailable(_))) => {
             redirect_to_sign_in(&request, Some("registry_unavailable"))
         }

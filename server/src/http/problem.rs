@@ -186,6 +186,14 @@ pub(super) async fn unknown_path(request: Request) -> ApiError {
     ApiError::not_found("unknown_path", format!("No resource at {path}."))
 }
 
+/// Fallback of a connection beyond a limit (503).
+pub(super) async fn too_many_connections() -> ApiError {
+    ApiError::unavailable(
+        "too_many_connections",
+        "Too many connections are open; close some and try again in a moment.",
+    )
+}
+
 /// Renders every error, including those of libraries and panics, as a problem document.
 pub(super) async fn render(request: Request, next: Next) -> Response {
     let id = request

@@ -1,7 +1,9 @@
 //! `GET /api/v1/live`: checks the WebSocket handshake, then hands the connection to [`crate::live`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::{IntoResponse, Response};
@@ -12,6 +14,7 @@ use super::AppState;
 use super::identity::ViewerSession;
 use super::origin::check_handshake;
 use super::problem::{ApiError, ApiResult};
+use super::request_log::ClientAddress;
 use crate::live::{self, LiveSources};
 
 pub(super) async fn connect(
@@ -19,6 +22,7 @@ pub(super) async fn connect(
     ViewerSession(session): ViewerSession,
     uri: Uri,
     headers: HeaderMap,
+    Extension(client): Extension<ClientAddress>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> ApiResult<Response> {
     check_handshake(&headers, &uri, app.public_url.as_ref())?;
@@ -28,12 +32,13 @@ pub(super) async fn connect(
         metrics: Arc::clone(&app.metrics),
     };
     match upgrade {
-        Ok(upgrade) => Ok(live::upgrade(
-            upgrade,
-            sources,
-            session,
-            app.shutdown.child_token(),
-        )),
+        Ok(upgrade) => {
+            let account = &session.principal.username;
+            let slot = app.limits.live_connection(account, client.0);
+            let slot = slot.ok_or_else(too_many_connections)?;
+            let stop = app.shutdown.child_token();
+            Ok(live::upgrade(upgrade, sources, session, stop, slot))
+        }
         Err(rejection) => {
             let error = ApiError::new(
                 StatusCode::UPGRADE_REQUIRED,
@@ -48,4 +53,14 @@ pub(super) async fn connect(
             Ok(response)
         }
     }
+}
+
+fn too_many_connections() -> ApiError {
+    ApiError::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too_many_connections",
+        "Too many connections",
+        "This account or address has too many live connections open; close some.",
+    )
+    .with_retry_after(Duration::from_secs(10))
 }

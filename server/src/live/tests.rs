@@ -69,7 +69,7 @@ impl LiveFixture {
         };
         let stop = shutdown.clone();
         let route = any(move |ws: WebSocketUpgrade| async move {
-            upgrade_with_timing(timing, ws, sources, guard, stop)
+            upgrade_with_timing(timing, ws, sources, guard, stop, ())
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::client::{ConsoleOptions, TestClient, TestConsole, TestResponse};
 use crate::etcd::{TestEtcd, eventually};
-use crate::fake_cluster::{FakeCluster, FakeClusterAccess, VERIFY_TIMEOUT};
+use crate::fake_cluster::{FakeCluster, FakeClusterAccess};
 
 /// A console with three fake nodes and a signed-in client for each role.
 pub(crate) struct ActionFixture {
@@ -128,6 +128,14 @@ impl ActionFixture {
 
 fn access_since(nodes: &Arc<FakeCluster>, since: Timestamp) -> Arc<dyn ClusterAccess> {
     Arc::new(FakeClusterAccess(Arc::clone(nodes), since))
+}
+
+/// Time to the end of an action; longer than any test runs, so that a loaded machine ends none as unverified.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// For tests of actions whose outcome is never proven.
+pub(crate) fn unproven_soon(options: &mut ConsoleOptions) {
+    options.limits.verify_timeout = Duration::from_secs(4);
 }
 
 fn options(nodes: &Arc<FakeCluster>, replica: &str) -> ConsoleOptions {

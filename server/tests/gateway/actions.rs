@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::json;
 
 use crate::action_fixture::{
-    ActionFixture, action_request, apply_verb, assert_refused, post, request_action,
+    ActionFixture, action_request, apply_verb, assert_refused, post, request_action, unproven_soon,
 };
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::{FakeCluster, StatementReply};
@@ -361,7 +361,12 @@ async fn the_outcome_follows_the_node_not_its_reply() {
     ] {
         let etcd = TestEtcd::in_memory();
         let nodes = FakeCluster::two_lost(etcd.registry());
-        let fixture = ActionFixture::start(&etcd, &nodes).await;
+        let fixture = ActionFixture::start_with(&etcd, &nodes, |options| {
+            if state == ActionState::Unverified {
+                unproven_soon(options);
+            }
+        })
+        .await;
         nodes.set_reply(reply);
         let id = fixture.request(&fixture.operator).await.action.id;
         assert_eq!(

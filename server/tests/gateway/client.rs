@@ -12,6 +12,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use console_core::keyspace::AccountKeys;
 use console_core::net::PublicUrl;
+use console_core::resolver::Resolver;
 use galera::access::Role;
 use galera::publish::api::ProblemDetails;
 use galera::recover::action::ActionLimits;
@@ -21,8 +22,8 @@ use galera_console::actions::ClusterAccess;
 use galera_console::assets::Site;
 use galera_console::composition::{Console, Overrides};
 use galera_console::config::{
-    ApprovalPolicy, Config, EtcdConfig, HistoryConfig, HttpConfig, MysqlConfig, NotifyConfig,
-    RecoveryConfig,
+    ApprovalPolicy, Config, EtcdConfig, HistoryConfig, HttpConfig, LimitsConfig, MysqlConfig,
+    NotifyConfig, RecoveryConfig,
 };
 use galera_console::http::{AppState, router};
 use galera_console::telemetry::{LogConfig, LogFormat};
@@ -62,6 +63,9 @@ pub(crate) struct ConsoleOptions {
     pub(crate) endpoint: Option<String>,
     /// The members of `lab`; by default one that refuses connections.
     pub(crate) members: Vec<String>,
+    /// What looks up host names; by default the system.
+    pub(crate) resolver: Option<Resolver>,
+    pub(crate) limits_of_clients: LimitsConfig,
 }
 
 impl Default for ConsoleOptions {
@@ -77,6 +81,8 @@ impl Default for ConsoleOptions {
             allowed_networks: vec![IpNet::from(IpAddr::from(Ipv4Addr::LOCALHOST))],
             endpoint: None,
             members: vec!["127.0.0.1:1".to_owned()],
+            resolver: None,
+            limits_of_clients: LimitsConfig::default(),
         }
     }
 }
@@ -118,6 +124,7 @@ impl TestConsole {
             cluster_access: options.cluster_access.clone(),
             action_limits: Some(options.limits),
             lock_ttl: Some(options.lock_ttl),
+            resolver: options.resolver.clone(),
         };
         let Console { state, tasks } = Console::build(
             &config(options, &site),
@@ -205,6 +212,7 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
             trusted_proxies: Vec::new(),
             session_lifetime: options.session_lifetime,
         },
+        limits: options.limits_of_clients,
         etcd: EtcdConfig::Cluster(Box::default()),
         registry_prefix: "/galera".to_owned(),
         state_prefix: STATE_PREFIX.to_owned(),

@@ -3,7 +3,7 @@
 use galera::ReplicaId;
 use galera::recover::action::{ActionState, StepState};
 
-use crate::action_fixture::{ActionFixture, apply_verb};
+use crate::action_fixture::{ActionFixture, apply_verb, unproven_soon};
 use crate::etcd::TestEtcd;
 use crate::fake_cluster::{CrashPoint, FakeCluster};
 
@@ -12,7 +12,12 @@ use crate::fake_cluster::{CrashPoint, FakeCluster};
 async fn run_killed_at(crash_point: CrashPoint) -> (galera::recover::action::Action, u32) {
     let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());
-    let first = ActionFixture::start(&etcd, &nodes).await;
+    let first = ActionFixture::start_with(&etcd, &nodes, |options| {
+        if crash_point == CrashPoint::BeforeSending {
+            unproven_soon(options);
+        }
+    })
+    .await;
     let id = first.request(&first.operator).await.action.id;
     nodes.kill_at(crash_point);
     assert_eq!(

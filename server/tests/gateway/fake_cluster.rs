@@ -426,6 +426,3 @@ impl ClusterAccess for FakeClusterAccess {
         })
     }
 }
-
-/// How long an action may take to finish in these tests.
-pub(crate) const VERIFY_TIMEOUT: Duration = Duration::from_secs(4);

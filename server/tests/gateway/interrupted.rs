@@ -7,7 +7,7 @@ use console_core::clock::now;
 use galera::ReplicaId;
 use galera::recover::action::{Action, ActionState, StepState};
 
-use crate::action_fixture::{ActionFixture, apply_verb};
+use crate::action_fixture::{ActionFixture, apply_verb, unproven_soon};
 use crate::cut_proxy::{CutProxy, CutSide};
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::{CrashPoint, FakeCluster};
@@ -45,22 +45,19 @@ async fn run_without_etcd(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i17_i18_an_etcd_outage_between_lock_and_statement_delays_it_and_repeats_nothing() {
-    let patient = |options: &mut crate::client::ConsoleOptions| {
-        options.limits.verify_timeout = Duration::from_secs(60);
-    };
     let (planning, opening) = tokio::join!(
         // The lock is held, nothing is written: it begins automatically once etcd is restarted_at.
         run_without_etcd(
             CrashPoint::BeforePlanning,
             ActionState::Succeeded,
-            patient,
+            |_| {},
             |nodes| nodes.reads_without_etcd() > 0
         ),
         // Begun; the connection is closed again, because the intention cannot be written.
         run_without_etcd(
             CrashPoint::BeforeOpening,
             ActionState::Succeeded,
-            patient,
+            |_| {},
             |nodes| nodes.unused_connections() > 0
         ),
     );
@@ -106,8 +103,13 @@ async fn run_with_lost_intention(side: CutSide, expected: ActionState) -> (Actio
     let nodes = FakeCluster::two_lost(etcd.registry());
     let cut = CutProxy::on_bytes(INTENTION_TEXT.to_vec(), side, &etcd.url()).await;
     let endpoint = cut.endpoint.clone();
-    let one =
-        ActionFixture::start_with(&etcd, &nodes, |options| options.endpoint = Some(endpoint)).await;
+    let one = ActionFixture::start_with(&etcd, &nodes, |options| {
+        options.endpoint = Some(endpoint);
+        if expected == ActionState::Unverified {
+            unproven_soon(options);
+        }
+    })
+    .await;
     let other = ActionFixture::replica(&etcd, &nodes).await;
     let id = one.request(&one.operator).await.action.id;
     assert_eq!(apply_verb(&one.approver, &id, "approve").await.status, 200);

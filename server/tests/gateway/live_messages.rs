@@ -2,19 +2,20 @@
 
 use futures::{SinkExt, StreamExt};
 use galera::access::Role;
+use galera_console::config::LimitsConfig;
 use http::header::{COOKIE, ORIGIN};
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::task::TaskTracker;
 
 use crate::action_fixture::ActionFixture;
-use crate::client::{TestClient, TestConsole};
-use crate::etcd::{TIMEOUT, TestEtcd};
+use crate::client::{ConsoleOptions, TestClient, TestConsole};
+use crate::etcd::{TIMEOUT, TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
 use crate::json_contract::wait_until_down;
 use crate::redaction::stable;
@@ -24,6 +25,10 @@ struct LiveConnection(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl LiveConnection {
     async fn open(client: &TestClient) -> Self {
+        Self::try_open(client).await.unwrap()
+    }
+
+    async fn try_open(client: &TestClient) -> Result<Self, Box<Error>> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let served = axum::serve(listener, client.router.clone());
@@ -34,7 +39,8 @@ impl LiveConnection {
         for (name, value) in [(COOKIE, cookie), (ORIGIN, &format!("http://{address}"))] {
             request.headers_mut().insert(name, value.parse().unwrap());
         }
-        Self(connect_async(request).await.unwrap().0)
+        let (stream, _) = connect_async(request).await.map_err(Box::new)?;
+        Ok(Self(stream))
     }
 
     async fn send(&mut self, text: String) {
@@ -122,4 +128,35 @@ async fn errors() {
         errors.push(connection.next("error").await);
     }
     assert_json_snapshot!(errors);
+}
+
+#[tokio::test]
+async fn an_account_at_its_limit_gets_no_further_connection() {
+    let etcd = TestEtcd::in_memory();
+    let options = ConsoleOptions {
+        limits_of_clients: LimitsConfig {
+            live_per_account: 1,
+            ..LimitsConfig::default()
+        },
+        ..ConsoleOptions::default()
+    };
+    let console = TestConsole::start_with(&etcd, options).await;
+    for name in ["dora", "emil"] {
+        console.add_user(name, &[Role::Viewer]).await;
+    }
+    let (dora, emil) = (console.sign_in("dora").await, console.sign_in("emil").await);
+    let first = LiveConnection::open(&dora).await;
+    let Err(error) = LiveConnection::try_open(&dora).await else {
+        panic!("a second connection of the account");
+    };
+    assert!(
+        matches!(&*error, Error::Http(response) if response.status() == 429),
+        "{error}"
+    );
+    LiveConnection::open(&emil).await;
+    drop(first);
+    eventually("the first connection to end", async || {
+        LiveConnection::try_open(&dora).await.is_ok()
+    })
+    .await;
 }

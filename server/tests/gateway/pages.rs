@@ -2,12 +2,13 @@
 
 use axum::body::Body;
 use galera::access::Role;
+use galera_console::config::LimitsConfig;
 use galera_console::http::router;
 use http::Method;
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{TestClient, TestConsole, TestResponse};
+use crate::client::{ConsoleOptions, TestClient, TestConsole, TestResponse};
 use crate::etcd::TestEtcd;
 
 async fn navigate(client: &TestClient, path: &str, site: &str) -> TestResponse {
@@ -208,4 +209,26 @@ async fn pages_are_rendered_while_other_consoles_start_in_the_process() {
     }
     drop(stop_guard);
     others.await.unwrap();
+}
+
+#[tokio::test]
+async fn pages_without_a_session_are_refused_while_too_many_are_rendered() {
+    let etcd = TestEtcd::in_memory();
+    let options = ConsoleOptions {
+        limits_of_clients: LimitsConfig {
+            anonymous_renders: 0,
+            ..LimitsConfig::default()
+        },
+        ..ConsoleOptions::default()
+    };
+    let console = TestConsole::start_with(&etcd, options).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    for path in ["/sign-in", "/no-such-page"] {
+        let answer = console.anonymous().get(path).await;
+        assert_eq!(answer.status, 503, "{path}");
+        assert_eq!(answer.header("retry-after"), "2", "{path}");
+    }
+    let client = console.sign_in("dora").await;
+    assert_eq!(client.get("/").await.status, 200);
+    assert_eq!(client.get("/healthz").await.status, 200);
 }

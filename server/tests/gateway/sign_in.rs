@@ -1,11 +1,15 @@
 //! Signing in and out, through the API and forms.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use console_core::resolver::Resolver;
 use galera::access::Role;
 use galera::publish::api::SessionView;
 use http::header::{LOCATION, RETRY_AFTER, SET_COOKIE};
 
 use crate::client::{ConsoleOptions, NOW, PASSWORD, TestConsole};
-use crate::etcd::TestEtcd;
+use crate::etcd::{TestEtcd, eventually};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -209,4 +213,38 @@ async fn sign_in_forms_redirect_back_to_local_paths_only() {
         (303, "/sign-in".to_owned()),
         "leaving twice is no error"
     );
+}
+
+#[tokio::test]
+async fn a_silent_resolver_delays_no_sign_in() {
+    let etcd = TestEtcd::in_memory();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let asked = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&asked);
+    let resolver = Resolver::with_look_up(16, move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let _ = released.lock().unwrap().recv();
+        Err(std::io::ErrorKind::TimedOut.into())
+    });
+    let options = ConsoleOptions {
+        members: (0..50).map(|node| format!("silent{node}.test")).collect(),
+        resolver: Some(resolver.clone()),
+        ..ConsoleOptions::default()
+    };
+    let console = TestConsole::start_with(&etcd, options).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    eventually("every look-up to be taken", async || {
+        asked.load(Ordering::SeqCst) == 16 && resolver.limit().refused() > 0
+    })
+    .await;
+    let client = console.sign_in("dora").await;
+    assert_eq!(client.get("/pkg/c.1.js").await.status, 200);
+    let scrape = client.get("/metrics").await.text();
+    assert!(
+        !scrape.contains("galera_console_limit_refusals_total{limit=\"dns_lookups\"} 0\n")
+            && scrape.contains("galera_console_limit_refusals_total{limit=\"dns_lookups\"}"),
+        "{scrape}"
+    );
+    drop(release);
 }
