@@ -4,6 +4,7 @@ mod accounts;
 mod actions;
 mod history;
 mod notify;
+mod protection;
 mod status_pages;
 
 use galera::ClusterName;
@@ -12,6 +13,7 @@ pub use accounts::AccountKeys;
 pub use actions::ActionKeys;
 pub use history::{HistoryKeys, LiveKey};
 pub use notify::NotifyKeys;
+pub use protection::{Protection, authority, protected_prefixes, protection};
 pub use status_pages::StatusPageKeys;
 
 /// `path` below the state prefix.
@@ -93,6 +95,7 @@ mod tests {
         let (history, notify) = (HistoryKeys::new(PREFIX), NotifyKeys::new(PREFIX));
         let pages = StatusPageKeys::new(PREFIX);
         let mut keys = vec![
+            (authority(PREFIX), "authority"),
             (leader(PREFIX), "leader"),
             (audit_head(PREFIX), "audit/head"),
             (
@@ -157,6 +160,33 @@ mod tests {
             for (part, place) in parts.iter().zip(places) {
                 assert!(place.starts_with('{') || *part == place, "{key} {place}");
             }
+        }
+    }
+
+    /// The last column of docs/etcd.md says for each key how it is protected.
+    #[test]
+    fn documentation_gives_the_protection_of_every_key() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/etcd.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        for (key, place) in keys() {
+            let line = page
+                .lines()
+                .find(|line| line.starts_with(&format!("| `{place}`")));
+            let line = line.unwrap_or_else(|| panic!("{place}"));
+            let expected = match protection(PREFIX, key.as_bytes()) {
+                Some(Protection::Authenticated) => "| authenticated |",
+                Some(Protection::Encrypted) => "| encrypted |",
+                None => "| — |",
+            };
+            assert!(line.ends_with(expected), "{place}: {expected} in {line}");
+        }
+        for key in [
+            "/sx/users/ann",
+            "/s/authority/x",
+            "/other/users/ann",
+            "/s/users",
+        ] {
+            assert_eq!(protection(PREFIX, key.as_bytes()), None, "{key}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the console's crates share: sessions, audit trail, leader election, published views.
 
 pub mod audit;
+pub mod authority;
 pub mod clock;
 pub mod keyspace;
 pub mod leader;
@@ -10,5 +11,6 @@ pub mod published;
 pub mod repository;
 pub mod resolver;
 pub mod session;
+pub mod state_secret;
 pub mod tasks;
 pub mod threads;

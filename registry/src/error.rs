@@ -79,6 +79,16 @@ pub enum Error {
         /// etcd's reason.
         cause: String,
     },
+    /// A record that was changed outside the console is never used.
+    #[error(
+        "the record {key} in etcd was changed outside the console and is ignored: {reason}; see docs/etcd.md"
+    )]
+    Tampered {
+        /// The record's key.
+        key: String,
+        /// Why it is not genuine.
+        reason: String,
+    },
     /// Settings or a request that can never work.
     #[error("{0}")]
     Invalid(String),

@@ -21,6 +21,7 @@ mod lease;
 pub mod memory;
 mod mirror;
 mod read;
+mod sealing;
 mod secret;
 mod settings;
 mod transact;
@@ -31,6 +32,10 @@ pub use error::Error;
 pub use lease::{Lease, LeaseInfo, LeaseLostReason};
 pub use mirror::KeyMirror;
 pub use read::MemberStatus;
+pub use sealing::{
+    OpenedRecord, RecordSealer, RecordToSeal, SealTag, SealedRecord, TamperedRecord,
+    TamperedRecords,
+};
 pub use secret::Secret;
 pub use settings::EtcdSettings;
 pub use transact::{
@@ -41,6 +46,7 @@ pub use watch::{KeyChange, WatchEvent, WatchSubscription};
 use std::sync::Arc;
 
 use endpoints::Endpoints;
+use sealing::Sealing;
 
 /// What a call returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -49,6 +55,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Clone, Debug)]
 pub struct Registry {
     backend: Backend,
+    /// Seals and opens protected records, if there is a secret.
+    sealing: Option<Arc<Sealing>>,
 }
 
 #[derive(Clone, Debug)]
@@ -67,6 +75,7 @@ impl Registry {
     pub fn connect(settings: EtcdSettings) -> Result<Self> {
         Ok(Self {
             backend: Backend::Etcd(Arc::new(Endpoints::new(settings)?)),
+            sealing: None,
         })
     }
 
@@ -74,6 +83,7 @@ impl Registry {
     pub(crate) fn in_memory(store: memory::MemoryEtcd) -> Self {
         Self {
             backend: Backend::Memory(store),
+            sealing: None,
         }
     }
 

@@ -177,8 +177,9 @@ impl MemoryEtcd {
         Ok(state)
     }
 
-    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<RegistryEntry>> {
-        Ok(self.available()?.entries.get(key).cloned())
+    pub(crate) fn get(&self, key: &[u8]) -> Result<(Option<RegistryEntry>, i64)> {
+        let state = self.available()?;
+        Ok((state.entries.get(key).cloned(), state.revision))
     }
 
     pub(crate) fn list(&self, prefix: &[u8]) -> Result<Listing> {

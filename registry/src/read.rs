@@ -31,24 +31,46 @@ impl Registry {
     /// The entry of `key`, or `None`.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when no endpoint answers in time, [`Error::Denied`], [`Error::TooLarge`].
+    /// [`Error::Unavailable`] when no endpoint answers in time, [`Error::Denied`], [`Error::TooLarge`];
+    /// [`Error::Tampered`] when it was changed outside the console.
     pub async fn get(&self, key: impl Into<Vec<u8>>) -> Result<Option<RegistryEntry>> {
         let key = key.into();
+        let (entry, revision) = self.get_stored(&key).await?;
+        match &self.sealing {
+            Some(sealing) => sealing.open_one(&key, entry, revision),
+            None => Ok(entry),
+        }
+    }
+
+    /// The entry as it is stored, and the revision that it was read at.
+    pub(crate) async fn get_stored(&self, key: &[u8]) -> Result<(Option<RegistryEntry>, i64)> {
         let endpoints = match &self.backend {
             Backend::Etcd(endpoints) => endpoints,
             #[cfg(feature = "memory")]
-            Backend::Memory(store) => return store.get(&key),
+            Backend::Memory(store) => return store.get(key),
         };
-        let response = range(endpoints, key, GetOptions::new()).await?;
-        Ok(response.kvs().first().map(RegistryEntry::from))
+        let response = range(endpoints, key.to_vec(), GetOptions::new()).await?;
+        let revision = revision_of(&response);
+        let entry = response.kvs().first().map(RegistryEntry::from);
+        Ok((entry, revision))
     }
 
-    /// Every entry under `prefix`, all as of one revision, however many and large they are.
+    /// Every entry under `prefix`, all as of one revision, however many and large they are. Records that were changed
+    /// outside the console are left out ([`Registry::tampered`]).
     ///
     /// # Errors
-    /// As [`Registry::get`].
+    /// As [`Registry::get`], except [`Error::Tampered`].
     pub async fn list(&self, prefix: impl Into<Vec<u8>>) -> Result<Listing> {
         let prefix = prefix.into();
+        let listing = self.list_stored(prefix.clone()).await?;
+        Ok(match &self.sealing {
+            Some(sealing) => sealing.open_listing(&prefix, listing),
+            None => listing,
+        })
+    }
+
+    /// The entries as they are stored.
+    pub(crate) async fn list_stored(&self, prefix: Vec<u8>) -> Result<Listing> {
         let endpoints = match &self.backend {
             Backend::Etcd(endpoints) => endpoints,
             #[cfg(feature = "memory")]
@@ -156,9 +178,7 @@ async fn list_once(endpoints: &Endpoints, prefix: &[u8]) -> Result<Listing> {
             response => response?,
         };
         if revision == 0 {
-            revision = response
-                .header()
-                .map_or(0, etcd_client::ResponseHeader::revision);
+            revision = revision_of(&response);
         }
         entries.extend(response.kvs().iter().map(RegistryEntry::from));
         match entries.last() {
@@ -169,6 +189,12 @@ async fn list_once(endpoints: &Endpoints, prefix: &[u8]) -> Result<Listing> {
             _ => return Ok(Listing { revision, entries }),
         }
     }
+}
+
+fn revision_of(response: &GetResponse) -> i64 {
+    response
+        .header()
+        .map_or(0, etcd_client::ResponseHeader::revision)
 }
 
 async fn range(endpoints: &Endpoints, key: Vec<u8>, options: GetOptions) -> Result<GetResponse> {

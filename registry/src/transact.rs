@@ -24,7 +24,7 @@ pub enum Precondition {
 }
 
 impl Precondition {
-    fn key(&self) -> &[u8] {
+    pub(crate) fn key(&self) -> &[u8] {
         match self {
             Self::Absent(key)
             | Self::Exists(key)
@@ -99,7 +99,7 @@ impl WriteOp {
         }
     }
 
-    fn key(&self) -> &[u8] {
+    pub(crate) fn key(&self) -> &[u8] {
         match self {
             Self::Put { key, .. } | Self::Delete(key) | Self::DeleteRange { first: key, .. } => key,
         }
@@ -169,19 +169,21 @@ impl Transaction {
         self
     }
 
-    #[cfg(feature = "memory")]
     pub(crate) fn preconditions(&self) -> &[Precondition] {
         &self.preconditions
     }
 
-    #[cfg(feature = "memory")]
     pub(crate) fn writes(&self) -> &[WriteOp] {
         &self.writes
     }
 
-    #[cfg(feature = "memory")]
     pub(crate) fn otherwise_writes(&self) -> &[WriteOp] {
         &self.otherwise
+    }
+
+    /// The writes of both cases.
+    pub(crate) fn all_writes(&self) -> impl Iterator<Item = &WriteOp> {
+        self.writes.iter().chain(&self.otherwise)
     }
 
     /// The keys whose present state a refusal reports.
@@ -277,8 +279,20 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when nothing happened, [`Error::Unconfirmed`] when it may have, [`Error::LeaseGone`],
-    /// [`Error::TooLarge`], [`Error::NoSpace`], [`Error::Denied`].
+    /// [`Error::TooLarge`], [`Error::NoSpace`], [`Error::Denied`]; [`Error::Tampered`] when a compared record was changed
+    /// outside the console.
     pub async fn transact(&self, transaction: &Transaction) -> Result<TransactionOutcome> {
+        match &self.sealing {
+            Some(sealing) => Box::pin(self.transact_sealed(sealing, transaction)).await,
+            None => self.transact_stored(transaction).await,
+        }
+    }
+
+    /// Carries out `transaction` with values as they are stored.
+    pub(crate) async fn transact_stored(
+        &self,
+        transaction: &Transaction,
+    ) -> Result<TransactionOutcome> {
         let (outcome, maybe_applied) = match &self.backend {
             Backend::Etcd(endpoints) => send(endpoints, transaction).await?,
             #[cfg(feature = "memory")]

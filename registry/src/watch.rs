@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::backoff::Backoff;
 use crate::endpoints::Endpoints;
 use crate::entry::RegistryEntry;
+use crate::sealing::Sealing;
 use crate::{Backend, Error, Listing, Registry};
 use stream::{StreamEnd, WatchPosition};
 
@@ -79,13 +80,19 @@ pub enum WatchEvent {
 #[derive(Debug)]
 pub struct WatchSubscription {
     events: mpsc::Receiver<WatchEvent>,
+    /// Opens the records among the events, which are below the prefix.
+    sealing: Option<(Arc<Sealing>, Vec<u8>)>,
     _stop: DropGuard,
 }
 
 impl WatchSubscription {
     /// The next event. Cancelling the wait loses nothing.
     pub async fn next(&mut self) -> Option<WatchEvent> {
-        self.events.recv().await
+        let event = self.events.recv().await?;
+        Some(match &self.sealing {
+            Some((sealing, prefix)) => sealing.open_event(prefix, event),
+            None => event,
+        })
     }
 }
 
@@ -96,11 +103,16 @@ impl Registry {
         let (sender, events) = mpsc::channel(QUEUE);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        let prefix = prefix.into();
+        let prefix: Vec<u8> = prefix.into();
+        let sealing = self
+            .sealing
+            .clone()
+            .map(|sealing| (sealing, prefix.clone()));
         match &self.backend {
             Backend::Etcd(endpoints) => {
                 let supervisor = WatchSupervisor {
-                    registry: self.clone(),
+                    // Records are opened by the subscription, once.
+                    registry: self.unsealed(),
                     endpoints: Arc::clone(endpoints),
                     prefix,
                     events: sender,
@@ -130,6 +142,7 @@ impl Registry {
         }
         WatchSubscription {
             events,
+            sealing,
             _stop: stop.drop_guard(),
         }
     }

@@ -101,6 +101,10 @@ audit_events! {
     ANNOUNCEMENT_MADE = "announcement_made";
     /// An announcement was withdrawn.
     ANNOUNCEMENT_WITHDRAWN = "announcement_withdrawn";
+    /// The records of a console without a state secret were sealed.
+    RECORDS_SEALED = "records_sealed";
+    /// A record was changed outside the console.
+    RECORD_TAMPERED = "record_tampered";
 }
 
 impl AuditEvent {

@@ -1,0 +1,238 @@
+use std::sync::Arc;
+
+use galera::record::audit::AuditEntry;
+use registry::memory::MemoryEtcd;
+use tempfile::TempDir;
+
+use super::*;
+use crate::state_secret::{StateSecretSealer, generate_file};
+
+const PREFIX: &str = "/s";
+
+struct Fixture {
+    etcd: MemoryEtcd,
+    folder: TempDir,
+    secrets: StateSecrets,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let secrets = generate_file(&folder.path().join("secret")).unwrap();
+        Self {
+            etcd: MemoryEtcd::new(),
+            folder,
+            secrets,
+        }
+    }
+
+    fn authority(&self) -> Authority {
+        self.with(&self.secrets)
+    }
+
+    fn with(&self, secrets: &StateSecrets) -> Authority {
+        let sealer = StateSecretSealer::new(PREFIX, secrets.clone());
+        Authority {
+            registry: self.etcd.connect().registry().with_sealer(Arc::new(sealer)),
+            state_prefix: PREFIX.to_owned(),
+            secrets: secrets.clone(),
+            migration: MigrationPolicy::Once,
+            secret_file: Some(self.folder.path().join("secret")),
+            actor: "r1".to_owned(),
+        }
+    }
+
+    async fn put_plain(&self, key: &str, value: &str) {
+        self.etcd.registry().put(key, value, None).await.unwrap();
+    }
+
+    async fn migrations(&self) -> Vec<AuditEntry> {
+        let (entries, _) = AuditTrail::new(self.etcd.registry(), PREFIX)
+            .read_all()
+            .await
+            .unwrap();
+        entries
+    }
+}
+
+/// Records as a console without a state secret writes them.
+const RECORDED: [(&str, &str); 9] = [
+    (
+        "/s/users/ann",
+        r#"{"password_hash":"$argon2id$x","credential":"00000000-0000-0000-0000-000000000000","roles":["admin"],"disabled":false,"created_at":"2026-11-27T22:00:00Z","changed_at":"2026-11-27T22:00:00Z"}"#,
+    ),
+    (
+        "/s/keys/session",
+        r#"{"hs256":"00","created_at":"2026-11-27T22:00:00Z"}"#,
+    ),
+    (
+        "/s/actions/19d0a6f1e2c3-0badcafe",
+        r#"{"id":"19d0a6f1e2c3-0badcafe"}"#,
+    ),
+    ("/s/open/lab", "19d0a6f1e2c3-0badcafe"),
+    (
+        "/s/switches/global",
+        r#"{"by":"root","at":"2026-11-27T22:00:00Z","reason":"upgrade"}"#,
+    ),
+    ("/s/positions/lab", r#"{"highest":{}}"#),
+    ("/s/notify/targets/1", r#"{"id":"1","secret":"hunter2"}"#),
+    ("/s/status/pages/shop", r#"{"slug":"shop"}"#),
+    ("/s/status/incidents/7", r#"{"id":"7"}"#),
+];
+
+#[tokio::test]
+async fn recorded_data_are_sealed_once_and_nothing_is_lost() {
+    let fixture = Fixture::new();
+    for (key, value) in RECORDED {
+        fixture.put_plain(key, value).await;
+    }
+    fixture.put_plain("/s/leader", "x").await;
+    let (one, two) = (fixture.authority(), fixture.authority());
+    let (first, second) = tokio::join!(one.establish(), two.establish());
+    first.unwrap();
+    second.unwrap();
+    for authority in [&one, &two] {
+        for (key, value) in RECORDED {
+            let entry = authority.registry.get(key).await.unwrap().unwrap();
+            assert_eq!(String::from_utf8(entry.value).unwrap(), value, "{key}");
+        }
+        assert_eq!(authority.registry.tampered().count(), 0);
+    }
+    let stored = fixture.etcd.registry().list("/s/").await.unwrap().entries;
+    let text: String = stored
+        .iter()
+        .map(|entry| String::from_utf8_lossy(&entry.value).into_owned())
+        .collect();
+    assert!(
+        !text.contains("hunter2") && !text.contains("argon2id"),
+        "{text}"
+    );
+    let entries = fixture.migrations().await;
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    assert_eq!(entries[0].record.event, AuditEvent::RECORDS_SEALED);
+    assert_eq!(
+        entries[0].record.detail["records"],
+        RECORDED.len().to_string()
+    );
+    // A plain record that appears later is not sealed by the next start.
+    fixture.put_plain("/s/users/mallory", "{}").await;
+    let later = fixture.authority();
+    later.establish().await.unwrap();
+    let read = later.registry.get("/s/users/mallory").await;
+    assert!(matches!(read, Err(Error::Tampered { .. })), "{read:?}");
+}
+
+#[tokio::test]
+async fn a_lease_stays_with_a_sealed_session() {
+    let fixture = Fixture::new();
+    let etcd = fixture.etcd.registry();
+    let lease = etcd
+        .grant_without_keep_alive(std::time::Duration::from_secs(60))
+        .await
+        .unwrap();
+    etcd.create("/s/sessions/1", "{}", Some(lease))
+        .await
+        .unwrap();
+    let authority = fixture.authority();
+    authority.establish().await.unwrap();
+    let session = authority
+        .registry
+        .get("/s/sessions/1")
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (session.value.as_slice(), session.lease),
+        (b"{}".as_slice(), lease)
+    );
+}
+
+#[tokio::test]
+async fn an_interrupted_migration_is_continued_without_later_records() {
+    let fixture = Fixture::new();
+    for (key, value) in RECORDED {
+        fixture.put_plain(key, value).await;
+    }
+    let crashed = fixture.authority();
+    // The authority record and some records are written, then the replica ends.
+    assert!(!crashed.create("/s/authority").await.unwrap());
+    let first = crashed
+        .registry
+        .unsealed()
+        .get("/s/users/ann")
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(crashed.registry.seal_in_place(&first).await.unwrap());
+    fixture.put_plain("/s/users/mallory", "{}").await;
+    let next = fixture.authority();
+    next.establish().await.unwrap();
+    for (key, value) in RECORDED {
+        let entry = next.registry.get(key).await.unwrap().unwrap();
+        assert_eq!(entry.value, value.as_bytes(), "{key}");
+    }
+    assert!(next.registry.get("/s/users/mallory").await.is_err());
+    assert_eq!(fixture.migrations().await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_emptied_etcd_with_forged_accounts_is_not_migrated_again() {
+    let mut fixture = Fixture::new();
+    fixture.put_plain("/s/users/ann", "{}").await;
+    fixture.authority().establish().await.unwrap();
+    fixture.etcd = MemoryEtcd::new();
+    fixture.put_plain("/s/users/mallory", "{}").await;
+    let authority = fixture.authority();
+    authority.establish().await.unwrap();
+    assert!(authority.registry.get("/s/users/mallory").await.is_err());
+    assert!(fixture.migrations().await.is_empty());
+}
+
+#[tokio::test]
+async fn with_migration_never_plain_records_are_ignored() {
+    let fixture = Fixture::new();
+    fixture.put_plain("/s/users/ann", "{}").await;
+    let authority = Authority {
+        migration: MigrationPolicy::Never,
+        ..fixture.authority()
+    };
+    authority.establish().await.unwrap();
+    assert!(authority.registry.get("/s/users/ann").await.is_err());
+}
+
+#[tokio::test]
+async fn a_missing_or_wrong_secret_is_refused_by_name() {
+    let fixture = Fixture::new();
+    check_unsealed(&fixture.etcd.registry(), PREFIX)
+        .await
+        .unwrap();
+    fixture.authority().establish().await.unwrap();
+    let kid = fixture.secrets.newest().kid();
+    let error = check_unsealed(&fixture.etcd.registry(), PREFIX)
+        .await
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("--state-secret-file") && text.contains(kid),
+        "{text}"
+    );
+    let others = generate_file(&fixture.folder.path().join("other")).unwrap();
+    for deleted in [false, true] {
+        if deleted {
+            // Other sealed records need the secret as well.
+            let registry = fixture.authority().registry;
+            registry.create("/s/users/ann", "{}", None).await.unwrap();
+            let delete = Transaction::new().then([WriteOp::delete("/s/authority")]);
+            fixture.etcd.registry().transact(&delete).await.unwrap();
+        }
+        let error = fixture.with(&others).establish().await.unwrap_err();
+        let text = error.to_string();
+        assert!(!error.is_transient());
+        assert!(
+            text.contains(kid) && text.contains(others.newest().kid()),
+            "{text}"
+        );
+    }
+    fixture.authority().establish().await.unwrap();
+    assert!(fixture.migrations().await.is_empty());
+}

@@ -1,0 +1,59 @@
+//! Which records below the state prefix are sealed with the state secret.
+
+use super::below;
+
+/// How a record is protected against whoever can write etcd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// Readable in etcd; changes outside the console are detected.
+    Authenticated,
+    /// Also encrypted, because it contains a secret.
+    Encrypted,
+}
+
+use Protection::{Authenticated, Encrypted};
+
+/// The folders of protected records, and the key of the authority record.
+const PROTECTED: [(&str, Protection); 14] = [
+    ("authority", Authenticated),
+    ("users/", Encrypted),
+    ("sessions/", Authenticated),
+    ("keys/", Encrypted),
+    ("actions/", Authenticated),
+    ("open/", Authenticated),
+    ("switches/", Authenticated),
+    ("expected/", Authenticated),
+    ("positions/", Authenticated),
+    ("notify/targets/", Encrypted),
+    ("status/pages/", Encrypted),
+    ("status/incidents/", Authenticated),
+    ("status/maintenance/", Authenticated),
+    ("status/announcements/", Authenticated),
+];
+
+/// How the record at `key` is protected; `None` if it carries no authority.
+#[must_use]
+pub fn protection(state_prefix: &str, key: &[u8]) -> Option<Protection> {
+    let prefix = state_prefix.trim_end_matches('/').as_bytes();
+    let path = key.strip_prefix(prefix)?.strip_prefix(b"/")?;
+    PROTECTED
+        .iter()
+        .find(|(place, _)| match place.ends_with('/') {
+            true => path.starts_with(place.as_bytes()),
+            false => path == place.as_bytes(),
+        })
+        .map(|(_, protection)| *protection)
+}
+
+/// The prefixes below which records are protected.
+pub fn protected_prefixes(state_prefix: &str) -> impl Iterator<Item = String> {
+    PROTECTED
+        .iter()
+        .map(move |(place, _)| below(state_prefix, place))
+}
+
+/// The record that says since when records are sealed.
+#[must_use]
+pub fn authority(state_prefix: &str) -> String {
+    below(state_prefix, "authority")
+}

@@ -1,0 +1,274 @@
+//! The state secret: what the console's replicas share outside etcd, so that write access to etcd is not authority.
+//!
+//! Keys for each purpose are derived from it by HKDF-SHA256. [`StateSecretSealer`] seals the records that carry
+//! authority: authenticated in clear, or encrypted where they contain secrets
+//! ([`keyspace::protection`](crate::keyspace::protection)).
+
+mod envelope;
+mod file;
+
+use std::fmt;
+
+use aws_lc_rs::{aead, hkdf, hmac};
+use registry::{Error, OpenedRecord, RecordSealer, RecordToSeal, SealTag, SealedRecord};
+
+use crate::keyspace::{Protection, protection};
+use envelope::{Content, Envelope};
+pub use file::{StateSecretFileError, generate_file, new_secret, read_file, rotate_file};
+
+/// Minimum length of a secret in characters; a generated one has 64.
+pub const SECRET_MIN_CHARS: usize = 32;
+/// How many secrets are valid concurrently.
+pub const SECRETS_MAX: usize = 2;
+
+/// Separates these keys from any other use of the same text.
+const SALT: &[u8] = b"galera-console state secret";
+/// Part of what is authenticated: the format of sealed records.
+const FORMAT: &[u8] = b"galera-console sealed record 1";
+
+/// One secret, as the keys derived from it.
+#[derive(Clone)]
+pub struct StateSecret {
+    kid: String,
+    authentication: hmac::Key,
+    encryption: [u8; 32],
+}
+
+impl PartialEq for StateSecret {
+    fn eq(&self, other: &Self) -> bool {
+        self.kid == other.kid
+    }
+}
+
+impl fmt::Debug for StateSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StateSecret({})", self.kid)
+    }
+}
+
+/// The length of a derived key.
+struct KeyLength(usize);
+
+impl hkdf::KeyType for KeyLength {
+    fn len(&self) -> usize {
+        self.0
+    }
+}
+
+fn derive<const N: usize>(secret: &hkdf::Prk, purpose: &[u8]) -> Result<[u8; N], Error> {
+    let mut key = [0; N];
+    let purposes = [purpose];
+    secret
+        .expand(&purposes, KeyLength(N))
+        .and_then(|material| material.fill(&mut key))
+        .map_err(|_| Error::Invalid("a key could not be derived".to_owned()))?;
+    Ok(key)
+}
+
+impl StateSecret {
+    /// The keys of the secret `text`.
+    ///
+    /// # Errors
+    /// If the crypto library fails.
+    pub fn derive(text: &str) -> Result<Self, Error> {
+        let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(text.as_bytes());
+        let authentication: [u8; 32] = derive(&secret, b"authentication of records")?;
+        Ok(Self {
+            kid: envelope::to_hex(&derive::<8>(&secret, b"key id")?),
+            authentication: hmac::Key::new(hmac::HMAC_SHA256, &authentication),
+            encryption: derive(&secret, b"encryption of records")?,
+        })
+    }
+
+    /// The public name of this secret, which records refer to.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    fn cipher(&self) -> Result<aead::LessSafeKey, Error> {
+        aead::UnboundKey::new(&aead::AES_256_GCM_SIV, &self.encryption)
+            .map(aead::LessSafeKey::new)
+            .map_err(|_| crypto_error())
+    }
+}
+
+fn crypto_error() -> Error {
+    Error::Invalid("a record could not be encrypted".to_owned())
+}
+
+/// The valid secrets, newest first; never empty.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateSecrets(Vec<StateSecret>);
+
+impl StateSecrets {
+    /// The secret that is used for writing.
+    #[must_use]
+    pub fn newest(&self) -> &StateSecret {
+        &self.0[0]
+    }
+
+    fn find(&self, kid: &str) -> Option<&StateSecret> {
+        self.0.iter().find(|secret| secret.kid == kid)
+    }
+
+    /// Whether `kid` names one of these secrets.
+    #[must_use]
+    pub fn contains(&self, kid: &str) -> bool {
+        self.find(kid).is_some()
+    }
+
+    /// The names of the secrets, newest first.
+    #[must_use]
+    pub fn kids(&self) -> String {
+        let kids: Vec<&str> = self.0.iter().map(StateSecret::kid).collect();
+        kids.join(", ")
+    }
+}
+
+/// The name of the secret that `value` says it is sealed with; `None` if it is not a sealed record.
+#[must_use]
+pub fn sealed_with(value: &[u8]) -> Option<String> {
+    Envelope::parse(value).ok().map(|envelope| envelope.kid)
+}
+
+/// Seals and opens the records below a state prefix.
+#[derive(Clone, Debug)]
+pub struct StateSecretSealer {
+    state_prefix: String,
+    secrets: StateSecrets,
+}
+
+impl StateSecretSealer {
+    /// The sealer of the records below `state_prefix`.
+    #[must_use]
+    pub fn new(state_prefix: &str, secrets: StateSecrets) -> Self {
+        Self {
+            state_prefix: state_prefix.to_owned(),
+            secrets,
+        }
+    }
+
+    fn protection(&self, key: &[u8]) -> Option<Protection> {
+        protection(&self.state_prefix, key)
+    }
+}
+
+impl RecordSealer for StateSecretSealer {
+    fn protects(&self, key: &[u8]) -> bool {
+        self.protection(key).is_some()
+    }
+
+    fn seal(&self, record: &RecordToSeal<'_>) -> Result<SealedRecord, Error> {
+        let secret = self.secrets.newest();
+        let mut envelope = Envelope {
+            kid: secret.kid.clone(),
+            version: record.version,
+            leased: record.leased,
+            tag: Vec::new(),
+            content: Content::Removed,
+        };
+        let context = envelope.context(record.key, record.content.is_none());
+        let encrypted = self.protection(record.key) == Some(Protection::Encrypted);
+        match record.content {
+            Some(content) if encrypted => {
+                let mut nonce = [0; aead::NONCE_LEN];
+                aws_lc_rs::rand::fill(&mut nonce).map_err(|_| crypto_error())?;
+                let mut text = content.to_vec();
+                let tag = secret
+                    .cipher()?
+                    .seal_in_place_separate_tag(
+                        aead::Nonce::assume_unique_for_key(nonce),
+                        aead::Aad::from(&context),
+                        &mut text,
+                    )
+                    .map_err(|_| crypto_error())?;
+                envelope.tag = tag.as_ref().to_vec();
+                envelope.content = Content::Encrypted {
+                    nonce: nonce.to_vec(),
+                    ciphertext: text,
+                };
+            }
+            content => {
+                let tag = hmac::sign(&secret.authentication, &message(&context, content));
+                envelope.tag = tag.as_ref().to_vec();
+                envelope.content = match content {
+                    Some(content) => Content::clear(content)?,
+                    None => Content::Removed,
+                };
+            }
+        }
+        Ok(SealedRecord {
+            value: envelope.to_bytes(),
+            tag: seal_tag(&envelope.tag),
+        })
+    }
+
+    fn open(&self, key: &[u8], value: &[u8]) -> Result<OpenedRecord, String> {
+        let envelope = Envelope::parse(value)?;
+        let secret = self.secrets.find(&envelope.kid).ok_or_else(|| {
+            format!(
+                "it is sealed with the unknown secret {} (known: {})",
+                envelope.kid,
+                self.secrets.kids()
+            )
+        })?;
+        let encrypted = self.protection(key) == Some(Protection::Encrypted);
+        let invalid = || "its seal is not valid for this key".to_owned();
+        let context = envelope.context(key, matches!(envelope.content, Content::Removed));
+        let content = match &envelope.content {
+            Content::Encrypted { nonce, ciphertext } if encrypted => {
+                let nonce = aead::Nonce::try_assume_unique_for_key(nonce).map_err(|_| invalid())?;
+                let mut text = ciphertext.clone();
+                text.extend_from_slice(&envelope.tag);
+                let cipher = secret.cipher().map_err(|error| error.to_string())?;
+                let length = cipher
+                    .open_in_place(nonce, aead::Aad::from(&context), &mut text)
+                    .map_err(|_| invalid())?
+                    .len();
+                text.truncate(length);
+                Some(text)
+            }
+            Content::Encrypted { .. } => return Err(invalid()),
+            Content::Clear(_) if encrypted => return Err("it is not encrypted".to_owned()),
+            Content::Clear(content) => {
+                let message = message(&context, Some(content));
+                hmac::verify(&secret.authentication, &message, &envelope.tag)
+                    .map_err(|_| invalid())?;
+                Some(content.clone())
+            }
+            Content::Removed => {
+                let message = message(&context, None);
+                hmac::verify(&secret.authentication, &message, &envelope.tag)
+                    .map_err(|_| invalid())?;
+                None
+            }
+        };
+        Ok(OpenedRecord {
+            version: envelope.version,
+            leased: envelope.leased,
+            content,
+            tag: seal_tag(&envelope.tag),
+            current: envelope.kid == self.secrets.newest().kid,
+        })
+    }
+}
+
+/// What is authenticated: the context, which has a fixed structure, and the content.
+fn message(context: &[u8], content: Option<&[u8]>) -> Vec<u8> {
+    let mut message = context.to_vec();
+    message.extend_from_slice(content.unwrap_or_default());
+    message
+}
+
+/// The first bytes of an authentication tag.
+fn seal_tag(tag: &[u8]) -> SealTag {
+    let mut short = SealTag::default();
+    for (short, byte) in short.iter_mut().zip(tag) {
+        *short = *byte;
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests;

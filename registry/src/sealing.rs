@@ -1,0 +1,428 @@
+//! Records that only the holders of a secret can write: sealed when they are put, verified when they are read.
+//!
+//! A [`RecordSealer`] protects some keys. [`Registry`] seals their values in transactions and opens them in reads and
+//! watches, so that its callers see plain values, and never one that does not verify: a get returns
+//! [`Error::Tampered`], listings and watches treat such a record as absent.
+//!
+//! Versions of a record only increase. The highest one seen is remembered, so that an older genuine record that was put
+//! back, and a deletion that no console made, are recognized. A removed record is replaced by a sealed note of its
+//! removal, which callers see as absence; only records under a lease really disappear.
+
+mod known;
+mod prepare;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use galera::Timestamp;
+use tokio::sync::watch;
+
+use crate::entry::{Listing, RegistryEntry};
+use crate::transact::{Transaction, TransactionOutcome};
+use crate::watch::{KeyChange, WatchEvent};
+use crate::{Error, LeaseId, Registry, Result};
+use known::{Judgement, KnownRecords};
+
+/// Attempts of a transaction whose assumptions about sealed records were outdated.
+const ATTEMPTS: usize = 8;
+
+/// What identifies one sealed value among those of the same version.
+pub type SealTag = [u8; 16];
+
+/// A value to be sealed.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordToSeal<'a> {
+    /// The key that the record is bound to.
+    pub key: &'a [u8],
+    /// Higher than every earlier version of this key.
+    pub version: u64,
+    /// Whether it is put under a lease, so that its absence proves nothing.
+    pub leased: bool,
+    /// The record; `None` for a note that it was removed.
+    pub content: Option<&'a [u8]>,
+}
+
+/// A sealed value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedRecord {
+    /// What is stored in etcd.
+    pub value: Vec<u8>,
+    pub tag: SealTag,
+}
+
+/// A verified value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenedRecord {
+    pub version: u64,
+    pub leased: bool,
+    /// The record; `None` for a note that it was removed.
+    pub content: Option<Vec<u8>>,
+    pub tag: SealTag,
+    /// Whether it was sealed with the newest secret.
+    pub current: bool,
+}
+
+/// Seals and opens the values of protected keys.
+pub trait RecordSealer: fmt::Debug + Send + Sync {
+    /// Whether records at `key` are sealed.
+    fn protects(&self, key: &[u8]) -> bool;
+
+    /// Seals a record with the newest secret.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for content that cannot be represented.
+    fn seal(&self, record: &RecordToSeal<'_>) -> Result<SealedRecord>;
+
+    /// Verifies and opens the value at `key`.
+    ///
+    /// # Errors
+    /// Why it is not genuine, as part of a sentence.
+    fn open(&self, key: &[u8], value: &[u8]) -> Result<OpenedRecord, String>;
+}
+
+/// A record that was changed outside the console.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TamperedRecord {
+    pub key: String,
+    /// Why it is ignored, as part of a sentence.
+    pub reason: String,
+    /// Since when it is known.
+    pub since: Timestamp,
+}
+
+/// Every record that is ignored at present.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TamperedRecords {
+    /// In the order of their keys.
+    pub records: Vec<TamperedRecord>,
+    /// Further ones that are not listed.
+    pub unlisted: usize,
+}
+
+impl TamperedRecords {
+    /// How many records are ignored.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.records.len() + self.unlisted
+    }
+
+    /// The records below `prefix`.
+    pub fn below(&self, prefix: &str) -> impl Iterator<Item = &TamperedRecord> {
+        self.records
+            .iter()
+            .filter(move |record| record.key.starts_with(prefix))
+    }
+}
+
+/// The sealer with what was learned about the records.
+pub(crate) struct Sealing {
+    sealer: Arc<dyn RecordSealer>,
+    known: Mutex<KnownRecords>,
+    tampered: watch::Sender<Arc<TamperedRecords>>,
+}
+
+impl fmt::Debug for Sealing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealing")
+            .field("sealer", &self.sealer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// This connection with sealed records; clones share what is learned about them.
+    #[must_use]
+    pub fn with_sealer(self, sealer: Arc<dyn RecordSealer>) -> Self {
+        Self {
+            sealing: Some(Arc::new(Sealing {
+                sealer,
+                known: Mutex::default(),
+                tampered: watch::Sender::default(),
+            })),
+            ..self
+        }
+    }
+
+    /// This connection without sealing: values are as etcd stores them.
+    #[must_use]
+    pub fn unsealed(&self) -> Self {
+        Self {
+            sealing: None,
+            ..self.clone()
+        }
+    }
+
+    /// Whether records are sealed.
+    #[must_use]
+    pub fn seals_records(&self) -> bool {
+        self.sealing.is_some()
+    }
+
+    /// The records that are ignored because they were changed outside the console.
+    #[must_use]
+    pub fn tampered(&self) -> Arc<TamperedRecords> {
+        self.sealing.as_ref().map_or_else(Arc::default, |sealing| {
+            Arc::clone(&sealing.tampered.borrow())
+        })
+    }
+
+    /// Notifies of changes of [`Registry::tampered`]; `None` without sealing.
+    #[must_use]
+    pub fn watch_tampered(&self) -> Option<watch::Receiver<Arc<TamperedRecords>>> {
+        let sealing = self.sealing.as_ref()?;
+        Some(sealing.tampered.subscribe())
+    }
+
+    /// Replaces a plain value by its sealed form, unless it changed since `plain` was read; returns whether it did.
+    ///
+    /// # Errors
+    /// As [`Registry::transact`].
+    pub async fn seal_in_place(&self, plain: &RegistryEntry) -> Result<bool> {
+        let Some(sealing) = &self.sealing else {
+            return Ok(false);
+        };
+        let content = Some(plain.value.as_slice());
+        self.reseal_entry(sealing, plain, content).await
+    }
+
+    /// Seals every record below `prefix` with the newest secret that is sealed with an older one; returns how many.
+    /// Records that change meanwhile are left to their writers.
+    ///
+    /// # Errors
+    /// As [`Registry::transact`].
+    pub async fn reseal(&self, prefix: impl Into<Vec<u8>>) -> Result<usize> {
+        let Some(sealing) = &self.sealing else {
+            return Ok(0);
+        };
+        let listing = self.list_stored(prefix.into()).await?;
+        let mut resealed = 0;
+        for entry in &listing.entries {
+            if !sealing.sealer.protects(&entry.key) {
+                continue;
+            }
+            let judgement = sealing
+                .lock()
+                .judge(&*sealing.sealer, entry, listing.revision);
+            let (Judgement::Live(_) | Judgement::Removed) = judgement else {
+                continue;
+            };
+            match sealing.sealer.open(&entry.key, &entry.value) {
+                Ok(opened) if !opened.current => {
+                    let content = opened.content.as_deref();
+                    resealed += usize::from(self.reseal_entry(sealing, entry, content).await?);
+                }
+                _ => {}
+            }
+        }
+        Ok(resealed)
+    }
+
+    /// Writes the sealed form of `content` over `entry`, unless that changed.
+    async fn reseal_entry(
+        &self,
+        sealing: &Sealing,
+        entry: &RegistryEntry,
+        content: Option<&[u8]>,
+    ) -> Result<bool> {
+        let lease = Some(entry.lease).filter(|lease| *lease != 0);
+        let prepared = sealing.prepare_replacement(entry, content, lease)?;
+        let outcome = self.transact_stored(&prepared.transaction).await?;
+        let committed = matches!(outcome, TransactionOutcome::Committed { .. });
+        if let TransactionOutcome::Committed { revision } = outcome {
+            sealing.learn_commit(&prepared.writes, revision);
+        }
+        Ok(committed)
+    }
+
+    /// Carries out `transaction` with its protected values sealed.
+    pub(crate) async fn transact_sealed(
+        &self,
+        sealing: &Sealing,
+        transaction: &Transaction,
+    ) -> Result<TransactionOutcome> {
+        if !sealing.concerns(transaction) {
+            return self.transact_stored(transaction).await;
+        }
+        for _ in 0..ATTEMPTS {
+            // The version of a write follows the one that is stored.
+            for key in sealing.unread_keys(transaction) {
+                let (entry, revision) = self.get_stored(&key).await?;
+                sealing.learn(&key, entry.as_ref(), revision);
+            }
+            let prepared = sealing.prepare(transaction)?;
+            match self.transact_stored(&prepared.transaction).await? {
+                TransactionOutcome::Committed { revision } => {
+                    sealing.learn_commit(&prepared.writes, revision);
+                    return Ok(TransactionOutcome::Committed { revision });
+                }
+                TransactionOutcome::Refused { revision, current } => {
+                    for key in transaction.keys() {
+                        let entry = current.iter().find(|entry| entry.key == key);
+                        sealing.learn(&key, entry, revision);
+                    }
+                    if sealing.holds(transaction, &current) {
+                        // Only what was assumed about sealed records was outdated.
+                        continue;
+                    }
+                    let current = sealing.open_all(current, revision);
+                    return Ok(TransactionOutcome::Refused { revision, current });
+                }
+            }
+        }
+        Err(Error::Unavailable {
+            endpoints: self.endpoints().to_owned(),
+            cause: "sealed records are being changed concurrently".to_owned(),
+        })
+    }
+}
+
+impl Sealing {
+    fn lock(&self) -> MutexGuard<'_, KnownRecords> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Publishes the tampered records if they changed.
+    fn publish(&self, known: &mut KnownRecords) {
+        if known.take_changed() {
+            self.tampered.send_replace(Arc::new(known.tampered()));
+        }
+    }
+
+    fn with_known<T>(&self, change: impl FnOnce(&mut KnownRecords, &dyn RecordSealer) -> T) -> T {
+        let mut known = self.lock();
+        let result = change(&mut known, &*self.sealer);
+        self.publish(&mut known);
+        result
+    }
+
+    /// Learns the stored state of `key` as of `revision`.
+    fn learn(&self, key: &[u8], entry: Option<&RegistryEntry>, revision: i64) {
+        if !self.sealer.protects(key) {
+            return;
+        }
+        self.with_known(|known, sealer| match entry {
+            Some(entry) => drop(known.judge(sealer, entry, revision)),
+            None => known.absent(key, revision),
+        });
+    }
+
+    /// The entry of `key` as callers see it, as of `revision`.
+    pub(crate) fn open_one(
+        &self,
+        key: &[u8],
+        entry: Option<RegistryEntry>,
+        revision: i64,
+    ) -> Result<Option<RegistryEntry>> {
+        if !self.sealer.protects(key) {
+            return Ok(entry);
+        }
+        self.with_known(|known, sealer| {
+            let tampered = |reason: String| Error::Tampered {
+                key: String::from_utf8_lossy(key).into_owned(),
+                reason,
+            };
+            match entry {
+                Some(entry) => match known.judge(sealer, &entry, revision) {
+                    Judgement::Live(entry) => Ok(Some(entry)),
+                    Judgement::Removed => Ok(None),
+                    Judgement::Tampered(reason) => Err(tampered(reason)),
+                },
+                None => {
+                    known.absent(key, revision);
+                    match known.tampering(key) {
+                        Some(record) => Err(tampered(record.reason.clone())),
+                        None => Ok(None),
+                    }
+                }
+            }
+        })
+    }
+
+    /// The genuine records among `entries`, as of `revision`.
+    fn open_all(&self, entries: Vec<RegistryEntry>, revision: i64) -> Vec<RegistryEntry> {
+        self.with_known(|known, sealer| {
+            entries
+                .into_iter()
+                .filter_map(|entry| open_listed(known, sealer, entry, revision))
+                .collect()
+        })
+    }
+
+    /// The listing of `prefix` as callers see it.
+    pub(crate) fn open_listing(&self, prefix: &[u8], listing: Listing) -> Listing {
+        let Listing { revision, entries } = listing;
+        self.with_known(|known, sealer| {
+            known.listed(prefix, &entries, revision);
+            let entries = entries
+                .into_iter()
+                .filter_map(|entry| open_listed(known, sealer, entry, revision))
+                .collect();
+            Listing { revision, entries }
+        })
+    }
+
+    /// The event of a watch of `prefix` as callers see it.
+    pub(crate) fn open_event(&self, prefix: &[u8], event: WatchEvent) -> WatchEvent {
+        match event {
+            WatchEvent::Reset { revision, entries } => {
+                let Listing { revision, entries } =
+                    self.open_listing(prefix, Listing { revision, entries });
+                WatchEvent::Reset { revision, entries }
+            }
+            WatchEvent::Changes { revision, changes } => {
+                let changes = self.with_known(|known, sealer| {
+                    changes
+                        .into_iter()
+                        .map(|change| open_change(known, sealer, change))
+                        .collect()
+                });
+                WatchEvent::Changes { revision, changes }
+            }
+            other => other,
+        }
+    }
+}
+
+fn open_listed(
+    known: &mut KnownRecords,
+    sealer: &dyn RecordSealer,
+    entry: RegistryEntry,
+    revision: i64,
+) -> Option<RegistryEntry> {
+    if !sealer.protects(&entry.key) {
+        return Some(entry);
+    }
+    match known.judge(sealer, &entry, revision) {
+        Judgement::Live(entry) => Some(entry),
+        Judgement::Removed | Judgement::Tampered(_) => None,
+    }
+}
+
+/// A record that is not genuine also ends the genuine one that it replaced.
+fn open_change(
+    known: &mut KnownRecords,
+    sealer: &dyn RecordSealer,
+    change: KeyChange,
+) -> KeyChange {
+    match change {
+        KeyChange::Put(entry) if sealer.protects(&entry.key) => {
+            let (key, revision) = (entry.key.clone(), entry.mod_revision);
+            match known.judge(sealer, &entry, revision) {
+                Judgement::Live(entry) => KeyChange::Put(entry),
+                Judgement::Removed | Judgement::Tampered(_) => KeyChange::Delete { key, revision },
+            }
+        }
+        KeyChange::Delete { key, revision } => {
+            if sealer.protects(&key) {
+                known.absent(&key, revision);
+            }
+            KeyChange::Delete { key, revision }
+        }
+        put @ KeyChange::Put(_) => put,
+    }
+}
+
+/// The lease of a put, as part of a sealed record.
+fn is_leased(lease: Option<LeaseId>) -> bool {
+    lease.is_some_and(|lease| lease != 0)
+}
