@@ -274,11 +274,12 @@ impl Authenticator {
     }
 
     async fn load_user(&self, name: &UserName) -> Result<Option<(UserRecord, i64)>, SignInError> {
-        let Some(entry) = self
-            .registry
-            .get(user_key(&self.state_prefix, name))
-            .await?
-        else {
+        let entry = match self.registry.get(user_key(&self.state_prefix, name)).await {
+            // Reported elsewhere; such a record grants no access, like one that does not exist.
+            Err(registry::Error::Tampered { .. }) => None,
+            entry => entry?,
+        };
+        let Some(entry) = entry else {
             return Ok(None);
         };
         match serde_json::from_slice(&entry.value) {
@@ -415,8 +416,11 @@ impl Authenticator {
         let entry = self
             .registry
             .get(session_key(&self.state_prefix, claims.sid))
-            .await
-            .map_err(unavailable)?;
+            .await;
+        let entry = match entry {
+            Err(registry::Error::Tampered { .. }) => None,
+            entry => entry.map_err(unavailable)?,
+        };
         let entry = entry.ok_or(SessionError::Ended)?;
         let record: SessionRecord =
             serde_json::from_slice(&entry.value).map_err(|_| SessionError::Ended)?;

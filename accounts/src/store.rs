@@ -203,8 +203,19 @@ impl AccountStore {
     pub async fn remove(&self, name: &UserName, force: bool) -> Result<(), AccountStoreError> {
         for _ in 0..ATTEMPTS {
             let users = self.load_users().await?;
-            let (record, entry) = find_user(&users, name)?;
             let key = user_key(&self.state_prefix, name);
+            if self.is_tampered(&key) {
+                let absent = Precondition::Absent(key.clone().into_bytes());
+                let transaction = Transaction::new().when(absent);
+                if self
+                    .try_commit(transaction.then([WriteOp::delete(key)]))
+                    .await?
+                {
+                    return Ok(());
+                }
+                continue;
+            }
+            let (record, entry) = find_user(&users, name)?;
             let mut transaction = Transaction::new().when(Precondition::Unchanged(
                 key.clone().into_bytes(),
                 entry.mod_revision,
@@ -262,6 +273,12 @@ impl AccountStore {
             }
         }
         Err(AccountStoreError::Contended(name.clone()))
+    }
+
+    /// Whether the record was changed outside the console: it grants no access, and may be removed or added again.
+    fn is_tampered(&self, key: &str) -> bool {
+        let tampered = self.registry.tampered();
+        tampered.records.iter().any(|record| record.key == key)
     }
 
     async fn try_commit(&self, transaction: Transaction) -> Result<bool, AccountStoreError> {

@@ -200,6 +200,18 @@ impl Authority {
         Err(AuditError::Contended.into())
     }
 
+    /// Checks that the records are sealed with one of the secrets, if they are sealed; writes nothing.
+    ///
+    /// # Errors
+    /// [`AuthorityError`].
+    pub async fn check(&self) -> Result<(), AuthorityError> {
+        let found = survey(&self.registry, &self.state_prefix).await?;
+        if found.sealed.is_empty() {
+            return Ok(());
+        }
+        self.check_secret(&found).await
+    }
+
     /// Creates the authority record; returns whether nothing is left to do.
     async fn create(&self, key: &str) -> Result<bool, AuthorityError> {
         let found = survey(&self.registry, &self.state_prefix).await?;

@@ -70,7 +70,7 @@ impl StateSecret {
     ///
     /// # Errors
     /// If the crypto library fails.
-    pub fn derive(text: &str) -> Result<Self, Error> {
+    fn derive(text: &str) -> Result<Self, Error> {
         let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(text.as_bytes());
         let authentication: [u8; 32] = derive(&secret, b"authentication of records")?;
         Ok(Self {
@@ -102,6 +102,17 @@ fn crypto_error() -> Error {
 pub struct StateSecrets(Vec<StateSecret>);
 
 impl StateSecrets {
+    /// The secret `newest`, and the one before.
+    ///
+    /// # Errors
+    /// If the crypto library fails.
+    pub fn derive(newest: &str, previous: Option<&str>) -> Result<Self, Error> {
+        let texts = std::iter::once(newest).chain(previous);
+        Ok(Self(
+            texts.map(StateSecret::derive).collect::<Result<_, _>>()?,
+        ))
+    }
+
     /// The secret that is used for writing.
     #[must_use]
     pub fn newest(&self) -> &StateSecret {

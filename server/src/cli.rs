@@ -3,6 +3,7 @@
 mod arguments;
 mod audit;
 mod connect;
+mod secret;
 mod user;
 
 use std::collections::BTreeMap;
@@ -86,6 +87,7 @@ impl From<StartError> for CliError {
                 ..
             } => Self::new(ExitReason::NoPermission, error),
             StartError::Listen { .. } => Self::new(ExitReason::Unavailable, error),
+            StartError::StateSecret(error) => error.into(),
             StartError::Embedded(error) => error.into(),
             StartError::ShutdownSignals(_) => Self::new(ExitReason::Internal, error),
         }
@@ -123,6 +125,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
         Some(("check-config", matches)) => check_config(matches),
         Some(("user", matches)) => user::run(matches),
         Some(("audit", matches)) => audit::run(matches),
+        Some(("secret", matches)) => secret::run(matches),
         _ => Err(CliError::new(
             ExitReason::Usage,
             "no command given; see galera-console --help",

@@ -7,6 +7,7 @@ use accounts::{AccountCache, Authenticator};
 use console_core::audit::AuditTrail;
 use console_core::leader::{self, Leadership};
 use console_core::resolver::Resolver;
+use console_core::state_secret::StateSecretFileError;
 use console_core::tasks::Tasks;
 use galera::ReplicaId;
 use galera::judge::cluster::FoldSettings;
@@ -23,6 +24,7 @@ use crate::actions::{
     RecoveryReach,
 };
 use crate::assets::Site;
+use crate::authority::{SealedState, TamperReporter};
 use crate::config::Config;
 use crate::http::{AppContext, AppState};
 use crate::limits::ClientLimits;
@@ -34,6 +36,9 @@ const LOCK_TTL: Duration = Duration::from_secs(10);
 /// Why the console cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
+    /// The file of the state secret cannot be used.
+    #[error(transparent)]
+    StateSecret(#[from] StateSecretFileError),
     /// Invalid notification settings.
     #[error("notifications cannot be sent: {0}")]
     Notify(String),
@@ -63,7 +68,8 @@ pub struct Console {
 }
 
 impl Console {
-    /// Starts every part on `registry`. Does not wait for etcd or any database to answer.
+    /// Starts every part on `registry`, whose records are sealed if `config` has a state secret. Does not wait for etcd or any
+    /// database to answer.
     ///
     /// # Errors
     /// [`BuildError`].
@@ -74,9 +80,15 @@ impl Console {
         overrides: Overrides,
     ) -> Result<Self, BuildError> {
         let replica = overrides.replica.clone().unwrap_or_else(replica_id);
+        let sealed = SealedState::new(
+            registry,
+            &config.state_prefix,
+            config.state_secret.as_ref(),
+            replica.as_str(),
+        )?;
         let builder = Builder {
             config,
-            registry,
+            registry: sealed.registry.clone(),
             replica,
             resolver: overrides
                 .resolver
@@ -84,7 +96,7 @@ impl Console {
                 .unwrap_or_else(|| Resolver::new(config.limits.dns_lookups)),
             tasks: Tasks::default(),
         };
-        let state = builder.build(site, overrides)?;
+        let state = builder.build(site, overrides, sealed)?;
         Ok(Self {
             state: AppState(Arc::new(state)),
             tasks: builder.tasks,
@@ -102,7 +114,12 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn build(&self, site: Site, overrides: Overrides) -> Result<AppContext, BuildError> {
+    fn build(
+        &self,
+        site: Site,
+        overrides: Overrides,
+        sealed: SealedState,
+    ) -> Result<AppContext, BuildError> {
         let config = self.config;
         let authenticator = self.authenticator();
         let monitor_settings = monitor_settings(config, &self.resolver);
@@ -128,11 +145,20 @@ impl Builder<'_> {
             &self.tasks,
         )
         .map_err(BuildError::Notify)?;
+        let reporter = TamperReporter {
+            monitor: monitor.clone(),
+            trail: trail.clone(),
+            leadership: leadership.clone(),
+            actor: self.replica.to_string(),
+        };
+        self.tasks
+            .spawn(sealed.run(reporter, self.tasks.shutdown.clone()));
         if config.approvals.allows_acting_alone() {
             let notice = "One person can act alone here: --approvals 0 is set.";
             monitor.set_notices("approvals", vec![notice.to_owned()]);
         }
         Ok(AppContext {
+            registry: self.registry.clone(),
             public_url: config.http.public_url.clone(),
             trusted_proxies: config.http.trusted_proxies.clone(),
             serves_metrics: config.http.metrics_listen.is_none(),
@@ -296,7 +322,7 @@ fn notify_settings(config: &Config, resolver: &Resolver) -> NotifySettings {
 }
 
 /// Names this process: its host, for people, and a random number, for uniqueness.
-fn replica_id() -> ReplicaId {
+pub(crate) fn replica_id() -> ReplicaId {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host: String = host
         .trim()

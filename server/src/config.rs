@@ -13,11 +13,13 @@ mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use console_core::authority::MigrationPolicy;
 use console_core::net::PublicUrl;
 use console_core::resolver;
+use console_core::state_secret::{self, StateSecretFileError, StateSecrets};
 use galera::recover::plan::ActionKind;
 use galera::{ClusterName, NodeId};
 use ipnet::IpNet;
@@ -39,6 +41,42 @@ pub enum EtcdConfig {
     Cluster(Box<registry::EtcdSettings>),
     /// A dedicated child process with its data in this directory.
     Embedded(PathBuf),
+}
+
+/// The secret that seals records in etcd.
+#[derive(Clone, Debug)]
+pub struct StateSecretConfig {
+    /// The file.
+    pub file: PathBuf,
+    /// Its secrets; `None` for the file of an embedded etcd that does not exist yet.
+    pub secrets: Option<StateSecrets>,
+    /// What happens with plain records.
+    pub migration: MigrationPolicy,
+}
+
+impl StateSecretConfig {
+    /// The file beside the data directory of an embedded etcd.
+    #[must_use]
+    pub fn beside(data_dir: &Path) -> PathBuf {
+        let mut name = data_dir.as_os_str().to_owned();
+        name.push(".state-secret");
+        PathBuf::from(name)
+    }
+
+    /// The secrets; creates the file if there is none yet.
+    ///
+    /// # Errors
+    /// [`StateSecretFileError`].
+    pub fn secrets_or_new(&self) -> Result<StateSecrets, StateSecretFileError> {
+        if let Some(secrets) = &self.secrets {
+            return Ok(secrets.clone());
+        }
+        match state_secret::generate_file(&self.file) {
+            // A command that was started at the same time was faster.
+            Err(StateSecretFileError::Exists(_)) => state_secret::read_file(&self.file),
+            generated => generated,
+        }
+    }
 }
 
 /// HTTP server settings.
@@ -175,6 +213,8 @@ pub struct Config {
     pub registry_prefix: String,
     /// etcd prefix of the console's own state.
     pub state_prefix: String,
+    /// The secret of the records below it; `None` leaves them open to every writer of etcd.
+    pub state_secret: Option<StateSecretConfig>,
     /// Pinned clusters with their expected members.
     pub clusters: BTreeMap<ClusterName, BTreeSet<NodeId>>,
     pub mysql: MysqlConfig,
@@ -204,6 +244,8 @@ pub struct AdminConfig {
     pub etcd: EtcdConfig,
     /// etcd prefix of the console's own state.
     pub state_prefix: String,
+    /// The secret of the records below it.
+    pub state_secret: Option<StateSecretConfig>,
     pub log: LogConfig,
 }
 
@@ -217,6 +259,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
     let limits = reader.limits();
     let etcd = reader.etcd();
     let prefixes = reader.prefixes();
+    let state_secret = reader.state_secret(etcd.as_ref());
     let port = reader.single(&settings::MYSQL_PORT, parse::port);
     let clusters = reader.clusters(port.unwrap_or(3306));
     let user = reader.single(&settings::MYSQL_USER, parse::non_empty_text);
@@ -238,6 +281,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
             etcd: etcd?,
             registry_prefix,
             state_prefix,
+            state_secret,
             clusters: clusters?,
             mysql: MysqlConfig {
                 user: user?,
@@ -268,11 +312,13 @@ pub fn load_for_admin(inputs: &ConfigInputs) -> Result<AdminConfig, ConfigError>
     let mut reader = ConfigReader::new(inputs);
     let etcd = reader.etcd();
     let state_prefix = reader.single(&settings::STATE_PREFIX, parse::prefix);
+    let state_secret = reader.state_secret(etcd.as_ref());
     let log = reader.log();
     reader.finish(|_| {
         Some(AdminConfig {
             etcd: etcd?,
             state_prefix: state_prefix?,
+            state_secret,
             log: log?,
         })
     })

@@ -62,6 +62,8 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The services that handlers use.
 pub struct AppContext {
+    /// The connection to etcd.
+    pub registry: registry::Registry,
     /// Address that browsers use, if known.
     pub public_url: Option<PublicUrl>,
     /// Proxies whose `X-Forwarded-For` is trusted.

@@ -5,6 +5,7 @@
 
 pub mod actions;
 pub mod assets;
+pub mod authority;
 pub mod cli;
 pub mod composition;
 pub mod config;

@@ -17,7 +17,8 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
 use crate::assets::{Site, SiteError};
-use crate::composition::{BuildError, Console, Overrides};
+use crate::authority::{SealedState, StateSecretError};
+use crate::composition::{BuildError, Console, Overrides, replica_id};
 use crate::config::{Config, EtcdConfig, LimitsConfig};
 use crate::http::{self, AppState};
 use admission::ConnectionTable;
@@ -50,6 +51,9 @@ pub enum StartError {
     /// Settings of etcd that can never work.
     #[error(transparent)]
     Registry(#[from] registry::Error),
+    /// The records in etcd cannot be used with the state secret.
+    #[error(transparent)]
+    StateSecret(#[from] StateSecretError),
     /// Invalid settings.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -132,7 +136,23 @@ async fn run(
     mut signals: Signals,
 ) -> Result<(), StartError> {
     let registry = Registry::connect(etcd)?;
-    let console = Console::build(&config, site, registry, Overrides::default())?;
+    let replica = replica_id();
+    let state = SealedState::new(
+        registry,
+        &config.state_prefix,
+        config.state_secret.as_ref(),
+        replica.as_str(),
+    );
+    let state = state.map_err(StateSecretError::from)?;
+    state
+        .establish_if_reachable()
+        .await
+        .map_err(StateSecretError::from)?;
+    let overrides = Overrides {
+        replica: Some(replica),
+        ..Overrides::default()
+    };
+    let console = Console::build(&config, site, state.registry, overrides)?;
     prepare_sign_in(&console);
     let Console { state, tasks } = console;
     announce_addresses(&listeners, &state);

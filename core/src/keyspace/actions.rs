@@ -37,7 +37,13 @@ impl ActionKeys {
     /// The open action of a cluster; exists exactly as long as that action is not final.
     #[must_use]
     pub fn open_action(&self, cluster: &ClusterName) -> String {
-        format!("{}/open/{cluster}", self.prefix)
+        format!("{}{cluster}", self.open_actions_prefix())
+    }
+
+    /// The prefix of the open actions of all clusters.
+    #[must_use]
+    pub fn open_actions_prefix(&self) -> String {
+        format!("{}/open/", self.prefix)
     }
 
     /// The lock of a cluster; its revision is the holder's fence.

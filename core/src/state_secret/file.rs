@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::envelope::to_hex;
-use super::{SECRET_MIN_CHARS, SECRETS_MAX, StateSecret, StateSecrets};
+use super::{SECRET_MIN_CHARS, SECRETS_MAX, StateSecrets};
 
 /// Bytes of a secret file that are read; more cannot be valid.
 const FILE_MAX_BYTES: u64 = 16 * 1024;
@@ -74,11 +74,9 @@ pub fn new_secret() -> Result<String, registry::Error> {
 /// [`StateSecretFileError`].
 pub fn read_file(path: &Path) -> Result<StateSecrets, StateSecretFileError> {
     let lines = read_lines(path)?;
-    let shown = || path.display().to_string();
-    let secrets: Result<Vec<StateSecret>, _> =
-        lines.iter().map(|line| StateSecret::derive(line)).collect();
-    let secrets = secrets.map_err(|error| StateSecretFileError::Io(shown(), error.to_string()))?;
-    Ok(StateSecrets(secrets))
+    let newest = lines.first().map_or("", String::as_str);
+    StateSecrets::derive(newest, lines.get(1).map(String::as_str))
+        .map_err(|error| StateSecretFileError::Io(path.display().to_string(), error.to_string()))
 }
 
 fn read_lines(path: &Path) -> Result<Vec<String>, StateSecretFileError> {

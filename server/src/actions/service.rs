@@ -410,8 +410,12 @@ impl ActionService {
         let keys = &self.context.keys;
         let key = cluster.map_or_else(|| keys.global_switch(), |name| keys.cluster_switch(name));
         for _ in 0..ATTEMPTS {
-            let present = self.context.registry.get(key.as_str()).await?;
-            if enabled == present.is_none() {
+            let (present, genuine) = match self.context.registry.get(key.as_str()).await {
+                // Either decision replaces a switch that was changed outside the console.
+                Err(registry::Error::Tampered { .. }) => (None, false),
+                present => (present?, true),
+            };
+            if genuine && enabled == present.is_none() {
                 return Ok(());
             }
             let at = now();

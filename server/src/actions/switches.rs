@@ -18,7 +18,8 @@ pub(super) struct RecoverySwitches {
 }
 
 impl RecoverySwitches {
-    /// Reads all switches, linearizably. An unreadable switch counts as off.
+    /// Reads all switches, linearizably. An unreadable switch counts as off, and so does one that was changed or deleted
+    /// outside the console: only an operator resumes recovery.
     pub(super) async fn read(registry: &Registry, keys: &ActionKeys) -> Result<Self, ActionError> {
         let listing = registry.list(keys.switches_prefix()).await?;
         let mut switches = Self::default();
@@ -31,6 +32,23 @@ impl RecoverySwitches {
                 && let Ok(cluster) = name.parse()
             {
                 switches.clusters.insert(cluster, decode_switch(entry));
+            }
+        }
+        for record in registry.tampered().below(&keys.switches_prefix()) {
+            let pause = RecoveryPause {
+                by: "unknown".to_owned(),
+                at: record.since,
+                reason: format!(
+                    "the switch was changed outside the console: {}",
+                    record.reason
+                ),
+            };
+            if record.key == keys.global_switch() {
+                switches.global = Some(pause);
+            } else if let Some(name) = record.key.strip_prefix(&cluster_prefix)
+                && let Ok(cluster) = name.parse()
+            {
+                switches.clusters.insert(cluster, pause);
             }
         }
         Ok(switches)

@@ -20,6 +20,30 @@ pub(super) fn command() -> Command {
         )
         .subcommand(user())
         .subcommand(audit())
+        .subcommand(secret())
+}
+
+fn secret() -> Command {
+    let file = || {
+        Arg::new("file")
+            .value_name("FILE")
+            .help("The file of --state-secret-file")
+    };
+    Command::new("secret")
+        .about("Create or rotate the state secret, which seals records in etcd")
+        .subcommand_required(true)
+        .subcommand(
+            Command::new("new")
+                .about(
+                    "Write a new secret to FILE, readable by this user only, or to standard output",
+                )
+                .arg(file()),
+        )
+        .subcommand(
+            Command::new("rotate")
+                .about("Put a new secret before the newest one in FILE, and drop older ones")
+                .arg(file().required(true)),
+        )
 }
 
 fn audit() -> Command {

@@ -4,7 +4,7 @@ use clap::ArgMatches;
 use console_core::audit::{AuditError, AuditTrail, to_csv};
 use galera::record::audit::{AuditEntry, verify};
 
-use super::connect::with_registry;
+use super::connect::{Access, with_state};
 use super::{CliError, ExitReason, collect_inputs, print, runtime};
 use crate::config;
 use crate::telemetry;
@@ -33,10 +33,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CliError> {
         .map_or("json", String::as_str);
     let config = config::load_for_admin(&collect_inputs(matches)?)?;
     telemetry::init(&config.log);
-    let read = with_registry(config.etcd, async |registry| {
-        Ok(AuditTrail::new(registry, &config.state_prefix)
-            .read_all()
-            .await?)
+    let prefix = config.state_prefix.clone();
+    let read = with_state(config, Access::Read, async |registry| {
+        Ok(AuditTrail::new(registry, &prefix).read_all().await?)
     });
     let (entries, head) = runtime()?.block_on(read)?;
     match command {

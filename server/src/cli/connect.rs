@@ -8,7 +8,9 @@ use registry::{Error, Registry};
 use tokio::time::{Instant, sleep};
 
 use super::{CliError, ExitReason};
-use crate::config::EtcdConfig;
+use crate::authority::{SealedState, StateSecretError};
+use crate::config::{AdminConfig, EtcdConfig};
+use console_core::authority::AuthorityError;
 
 /// How long an embedded etcd that was just started may take to answer.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -24,8 +26,58 @@ impl From<Error> for CliError {
     }
 }
 
+impl From<StateSecretError> for CliError {
+    fn from(error: StateSecretError) -> Self {
+        match error {
+            StateSecretError::File(error) => Self::new(ExitReason::Usage, error),
+            StateSecretError::Authority(AuthorityError::Registry(error)) => error.into(),
+            StateSecretError::Authority(AuthorityError::Audit(error)) => error.into(),
+            StateSecretError::Authority(error) => Self::new(ExitReason::Usage, error),
+        }
+    }
+}
+
+/// What a command does with the records in etcd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Also seals plain records at the first start with a secret.
+    Write,
+    Read,
+}
+
+/// Who appears in the audit trail.
+pub(super) fn actor() -> String {
+    let user = rustix::process::geteuid().as_raw();
+    format!("command line (uid {user})")
+}
+
+/// Runs `work` on the configured etcd, whose records are sealed with the configured secret.
+pub(super) async fn with_state<T>(
+    config: AdminConfig,
+    access: Access,
+    work: impl AsyncFnOnce(Registry) -> Result<T, CliError>,
+) -> Result<T, CliError> {
+    let AdminConfig {
+        etcd,
+        state_prefix,
+        state_secret,
+        ..
+    } = config;
+    with_registry(etcd, async |registry| {
+        let state = SealedState::new(registry, &state_prefix, state_secret.as_ref(), &actor());
+        let state = state.map_err(StateSecretError::from)?;
+        let checked = match access {
+            Access::Write => state.establish().await,
+            Access::Read => state.check().await,
+        };
+        checked.map_err(StateSecretError::from)?;
+        work(state.registry).await
+    })
+    .await
+}
+
 /// Runs `work` on the configured etcd, and stops an etcd that was started for it.
-pub(super) async fn with_registry<T>(
+async fn with_registry<T>(
     etcd: EtcdConfig,
     work: impl AsyncFnOnce(Registry) -> Result<T, CliError>,
 ) -> Result<T, CliError> {

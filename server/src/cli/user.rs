@@ -8,12 +8,13 @@ use accounts::{PASSWORD_MAX_BYTES, UserName};
 use clap::ArgMatches;
 use console_core::audit::AuditTrail;
 use console_core::clock::now;
+use console_core::keyspace::AccountKeys;
 use galera::access::Role;
 use galera::record::audit::{AuditEvent, AuditRecord};
 use notify;
 use registry::Secret;
 
-use super::connect::with_registry;
+use super::connect::{Access, actor, with_state};
 use super::{CliError, ExitReason, collect_inputs, print, runtime};
 use crate::config::{self, AdminConfig, read_password};
 use crate::telemetry;
@@ -157,14 +158,22 @@ fn password(matches: &ArgMatches, name: &UserName) -> Result<Secret, CliError> {
 }
 
 async fn execute(command: UserCommand, config: AdminConfig) -> Result<(), CliError> {
-    let done = with_registry(config.etcd, async |registry| {
-        let store = AccountStore::new(registry.clone(), config.state_prefix.clone());
+    let prefix = config.state_prefix.clone();
+    let done = with_state(config, Access::Write, async |registry| {
+        let store = AccountStore::new(registry.clone(), prefix.as_str());
         let record = audit_record(&command);
-        let message = apply(command, &store).await?;
+        let mut message = apply(command, &store).await?;
+        for tampered in registry
+            .tampered()
+            .below(&AccountKeys::new(&prefix).users())
+        {
+            message.push_str(&format!(
+                "{} was changed outside the console and is ignored: {}\n",
+                tampered.key, tampered.reason
+            ));
+        }
         if let Some(record) = record
-            && let Err(error) = AuditTrail::new(registry, &config.state_prefix)
-                .record(record)
-                .await
+            && let Err(error) = AuditTrail::new(registry, &prefix).record(record).await
         {
             // The change is done; failing now would be worse than a missing entry.
             tracing::warn!(%error, "Could not record the change in the audit trail: {error}");
@@ -190,10 +199,9 @@ fn audit_record(command: &UserCommand) -> Option<AuditRecord> {
         let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
         ("roles".to_owned(), names.join(","))
     });
-    let user = rustix::process::geteuid().as_raw();
     Some(AuditRecord {
         at: now(),
-        actor: format!("command line (uid {user})"),
+        actor: actor(),
         event,
         cluster: None,
         subject: Some(name.to_string()),

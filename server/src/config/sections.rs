@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use console_core::authority::MigrationPolicy;
+use console_core::state_secret::{self, StateSecretFileError};
 use galera::{ClusterName, NodeId};
 use monitor::mysql::{Tls, TlsSettings, Verify};
 use notify::{SmtpConfig, SmtpTls};
@@ -13,7 +15,8 @@ use super::reader::ConfigReader;
 use super::report::EffectiveSetting;
 use super::settings::{self, Setting};
 use super::{
-    EtcdConfig, HistoryConfig, HttpConfig, LimitsConfig, NotifyConfig, RecoveryConfig, parse,
+    EtcdConfig, HistoryConfig, HttpConfig, LimitsConfig, NotifyConfig, RecoveryConfig,
+    StateSecretConfig, parse,
 };
 use crate::telemetry::{self, LogConfig, LogFormat};
 
@@ -212,6 +215,35 @@ impl ConfigReader<'_> {
             self.report(origin, message);
         }
         Some((registry, state))
+    }
+
+    /// The secret of the records below the state prefix.
+    pub(super) fn state_secret(&mut self, etcd: Option<&EtcdConfig>) -> Option<StateSecretConfig> {
+        let migration = self.single(&settings::STATE_MIGRATION, |text| match text {
+            "once" => Ok(MigrationPolicy::Once),
+            "never" => Ok(MigrationPolicy::Never),
+            _ => Err(format!("unknown value {text:?}; expected once or never")),
+        });
+        let beside_data = match etcd {
+            Some(EtcdConfig::Embedded(data_dir)) => Some(StateSecretConfig::beside(data_dir)),
+            _ => None,
+        };
+        let file = self.path_or(&settings::STATE_SECRET_FILE, beside_data)?;
+        let given = self.is_given(&settings::STATE_SECRET_FILE);
+        let secrets = match state_secret::read_file(&file) {
+            Ok(secrets) => Some(secrets),
+            // Created at the first start.
+            Err(StateSecretFileError::Missing(_)) if !given => None,
+            Err(error) => {
+                self.report(self.origin(&settings::STATE_SECRET_FILE), error.to_string());
+                None
+            }
+        };
+        Some(StateSecretConfig {
+            file,
+            secrets,
+            migration: migration?,
+        })
     }
 
     pub(super) fn clusters(

@@ -158,6 +158,11 @@ settings! {
         "etcd prefix under which nodes register.");
     STATE_PREFIX = Setting::new("state-prefix", "state.prefix", "KEY", Value("/galera-console"),
         "etcd prefix of the console's own state.").for_all_commands();
+    STATE_SECRET_FILE = Setting::new("state-secret-file", "state.secret_file", "FILE",
+        Computed("with the embedded etcd, `.state-secret` appended to its data directory, created at the first start; else none"),
+        "File with the state secret, which seals the console's records in etcd, and in a second line the one before it.").for_all_commands();
+    STATE_MIGRATION = Setting::new("state-migration", "state.migration", "once|never", Value("once"),
+        "Whether the first start with a state secret seals the records of a console that had none, or ignores them.").for_all_commands();
     CLUSTER = Setting::new("cluster", "clusters", "NAME=HOST[:PORT],…", Absent("discovered in the registry"),
         "Expected members of a cluster; may be repeated (in the variable: separated by spaces; in the file: NAME = [\"HOST\", …]).").repeatable();
     MYSQL_USER = Setting::new("mysql-user", "mysql.user", "NAME", Value("console"),

@@ -25,6 +25,7 @@ pub(super) fn render(app: &AppContext) -> String {
     app.metrics.register(&mut registry);
     register_limits(&mut registry, app);
     app.actions.register_metrics(&mut registry);
+    register_authority(&mut registry, app);
     let leader: Gauge = Gauge::default();
     leader.set(i64::from(app.leadership.borrow().is_some()));
     registry.register(
@@ -38,6 +39,23 @@ pub(super) fn render(app: &AppContext) -> String {
         tracing::error!(%error, "Metrics could not be written");
     }
     text
+}
+
+fn register_authority(registry: &mut Registry, app: &AppContext) {
+    let authenticated: Gauge = Gauge::default();
+    authenticated.set(i64::from(app.registry.seals_records()));
+    registry.register(
+        "records_authenticated",
+        "Whether records in etcd are sealed with the state secret (1) or open to every writer of etcd (0)",
+        authenticated,
+    );
+    let tampered: Gauge = Gauge::default();
+    tampered.set(i64::try_from(app.registry.tampered().count()).unwrap_or(i64::MAX));
+    registry.register(
+        "tampered_records",
+        "Records in etcd that were changed outside the console and are ignored",
+        tampered,
+    );
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]

@@ -20,10 +20,11 @@ use galera::recover::plan::ActionKind;
 use galera::{ReplicaId, Timestamp};
 use galera_console::actions::ClusterAccess;
 use galera_console::assets::Site;
+use galera_console::authority::SealedState;
 use galera_console::composition::{Console, Overrides};
 use galera_console::config::{
     ApprovalPolicy, Config, EtcdConfig, HistoryConfig, HttpConfig, LimitsConfig, MysqlConfig,
-    NotifyConfig, RecoveryConfig,
+    NotifyConfig, RecoveryConfig, StateSecretConfig,
 };
 use galera_console::http::{AppState, router};
 use galera_console::telemetry::{LogConfig, LogFormat};
@@ -66,6 +67,8 @@ pub(crate) struct ConsoleOptions {
     /// What looks up host names; by default the system.
     pub(crate) resolver: Option<Resolver>,
     pub(crate) limits_of_clients: LimitsConfig,
+    /// What records in etcd are sealed with; by default nothing.
+    pub(crate) state_secret: Option<StateSecretConfig>,
 }
 
 impl Default for ConsoleOptions {
@@ -83,6 +86,7 @@ impl Default for ConsoleOptions {
             members: vec!["127.0.0.1:1".to_owned()],
             resolver: None,
             limits_of_clients: LimitsConfig::default(),
+            state_secret: None,
         }
     }
 }
@@ -118,6 +122,8 @@ impl TestConsole {
             Some(endpoint) => registry_at(endpoint),
             None => etcd.registry(),
         };
+        let state = SealedState::new(registry, STATE_PREFIX, options.state_secret.as_ref(), "r1");
+        let registry = state.unwrap().registry;
         let site = site();
         let overrides = Overrides {
             replica: Some(options.replica.clone()),
@@ -216,6 +222,7 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
         etcd: EtcdConfig::Cluster(Box::default()),
         registry_prefix: "/galera".to_owned(),
         state_prefix: STATE_PREFIX.to_owned(),
+        state_secret: options.state_secret.clone(),
         clusters: BTreeMap::from([("lab".parse().unwrap(), members.collect())]),
         mysql: MysqlConfig {
             user: "console".to_owned(),
