@@ -37,13 +37,14 @@ use std::time::Duration;
 use console_core::audit::AuditError;
 use galera::recover::action::{ActionLimits, ActionRefusal};
 use galera::recover::bootstrap;
+use galera::recover::bootstrap::RecoveryReach;
 use galera::recover::plan::ActionKind;
 use galera::{ActionId, ReplicaId};
 
 pub use cache::{ActionsSnapshot, PublishedAction};
 pub use cluster_access::{
     ClusterAccess, ClusterEvidence, MonitorClusterAccess, RecoveryAccount, RecoveryCredentials,
-    RecoveryReach, StatementChannel,
+    StatementChannel,
 };
 pub use service::{ActionDecision, ActionProposal, ActionQuery, ActionService, BreakGlassProposal};
 

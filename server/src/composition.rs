@@ -11,7 +11,7 @@ use console_core::tasks::Tasks;
 use galera::ReplicaId;
 use galera::judge::cluster::FoldSettings;
 use galera::recover::action::ActionLimits;
-use galera::recover::bootstrap::RecoverySettings;
+use galera::recover::bootstrap::{RecoveryReach, RecoverySettings};
 use history::{EventHistory, HistorySettings};
 use monitor::mysql::MysqlSettings;
 use monitor::{Monitor, MonitorSettings};
@@ -20,7 +20,6 @@ use registry::Registry;
 
 use crate::actions::{
     ActionService, ActionSettings, ClusterAccess, MonitorClusterAccess, RecoveryCredentials,
-    RecoveryReach,
 };
 use crate::assets::Site;
 use crate::config::Config;
