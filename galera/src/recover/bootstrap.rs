@@ -64,6 +64,8 @@ pub struct RecoveryContext {
     pub standing_order: Option<String>,
     /// Whether a recovery account (`--recovery-user`) is configured.
     pub sql_account: bool,
+    /// The name of the public key of this console's order key (`--order-key-file`).
+    pub order_key: Option<String>,
     /// The registry's prefix, such as `/galera`.
     pub registry_prefix: String,
 }
@@ -75,6 +77,7 @@ impl Default for RecoveryContext {
             open_action: None,
             standing_order: None,
             sql_account: true,
+            order_key: None,
             registry_prefix: "/galera".to_owned(),
         }
     }

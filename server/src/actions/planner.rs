@@ -90,6 +90,7 @@ impl ActionContext {
                 open_action: open.filter(|id| Some(id) != own),
                 standing_order: order,
                 sql_account: self.can_use_recovery_account(&evidence.evidence),
+                order_key: self.order_key_id(),
                 registry_prefix: self.settings.registry_prefix.clone(),
             },
             switches,
@@ -113,11 +114,17 @@ impl ActionContext {
             cluster: evidence,
             recovery_context: RecoveryContext {
                 sql_account,
+                order_key: self.order_key_id(),
                 registry_prefix: self.settings.registry_prefix.clone(),
                 ..RecoveryContext::default()
             },
             switches: RecoverySwitches::default(),
         })
+    }
+
+    fn order_key_id(&self) -> Option<String> {
+        let key = self.settings.order_key.as_ref();
+        key.map(|key| key.public().id().to_owned())
     }
 
     /// Whether every node that was probed is within the recovery account's reach.
