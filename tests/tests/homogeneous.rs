@@ -1,5 +1,6 @@
 //! Identical nodes that start together, crash, stop and return: always one cluster, never two.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use acceptance::eventually;
@@ -103,6 +104,17 @@ async fn three_started_at_once_form_one_cluster() -> Result<()> {
         Ok(())
     })
     .await?;
+    // A state transfer copies no identity, and removes none for good.
+    let mut identities = BTreeSet::new();
+    for node in lab.nodes() {
+        let file = std::fs::read(node.data().join(".galera-agent.json"))?;
+        let file: serde_json::Value = serde_json::from_slice(&file)?;
+        let published = key(&lab, node, "data_id").await?.context("no data_id")?;
+        ensure!(file["id"] == published.as_str(), "{file} {published}");
+        ensure!(file["founding"] == false, "{file}");
+        identities.insert(published);
+    }
+    ensure!(identities.len() == lab.nodes().len(), "{identities:?}");
     // States that are over within milliseconds reach the registry through the notification.
     let states = recorder.values("/wsrep_local_state_comment");
     for state in ["Joined", "Donor/Desynced", "Synced"] {

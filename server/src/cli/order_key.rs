@@ -1,6 +1,7 @@
 //! `order-key new|show`: the key that signs bootstrap orders.
 
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -78,7 +79,10 @@ pub(super) fn provide_for_embedded_etcd(config: &mut Config) -> Result<(), CliEr
 
 fn create(path: &Path) -> Result<OrderSigningKey, KeyFileError> {
     if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(|error| KeyFileError::Io {
+        // As the embedded etcd creates its directory.
+        let mut directories = std::fs::DirBuilder::new();
+        let created = directories.recursive(true).mode(0o700).create(parent);
+        created.map_err(|error| KeyFileError::Io {
             path: parent.to_owned(),
             error,
         })?;
