@@ -3,6 +3,7 @@
 mod arguments;
 mod audit;
 mod connect;
+mod order_key;
 mod user;
 
 use std::collections::BTreeMap;
@@ -123,6 +124,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
         Some(("check-config", matches)) => check_config(matches),
         Some(("user", matches)) => user::run(matches),
         Some(("audit", matches)) => audit::run(matches),
+        Some(("order-key", matches)) => order_key::run(matches),
         _ => Err(CliError::new(
             ExitReason::Usage,
             "no command given; see galera-console --help",
@@ -131,8 +133,9 @@ fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
 }
 
 fn serve(matches: &ArgMatches) -> Result<(), CliError> {
-    let config = config::load(&collect_inputs(matches)?)?;
+    let mut config = config::load(&collect_inputs(matches)?)?;
     telemetry::init(&config.log);
+    order_key::provide_for_embedded_etcd(&mut config)?;
     let http = http_runtime()?;
     let served = runtime()?.block_on(crate::serve::serve(config, http.handle()));
     http.shutdown_background();

@@ -228,6 +228,7 @@ impl Builder<'_> {
             recovery_reach: recovery
                 .as_ref()
                 .map_or(RecoveryReach::Nowhere, |account| account.reach),
+            order_key: config.order_key.clone(),
         };
         let clusters = overrides.cluster_access.unwrap_or_else(|| {
             let timeout = config.probe_timeout;

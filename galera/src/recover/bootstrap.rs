@@ -66,6 +66,8 @@ pub struct RecoveryContext {
     pub standing_order: Option<String>,
     /// The nodes that the recovery account (`--recovery-user`) may connect to.
     pub recovery_reach: RecoveryReach,
+    /// The name of the public key of this console's order key (`--order-key-file`).
+    pub order_key: Option<String>,
     /// The registry's prefix, such as `/galera`.
     pub registry_prefix: String,
 }
@@ -77,6 +79,7 @@ impl Default for RecoveryContext {
             open_action: None,
             standing_order: None,
             recovery_reach: RecoveryReach::Everywhere,
+            order_key: None,
             registry_prefix: "/galera".to_owned(),
         }
     }

@@ -89,6 +89,7 @@ impl ActionContext {
                 open_action: open.filter(|id| Some(id) != own),
                 standing_order: order,
                 recovery_reach: self.settings.recovery_reach,
+                order_key: self.order_key_id(),
                 registry_prefix: self.settings.registry_prefix.clone(),
             },
             switches,
@@ -111,11 +112,17 @@ impl ActionContext {
             cluster: evidence,
             recovery_context: RecoveryContext {
                 recovery_reach: self.settings.recovery_reach,
+                order_key: self.order_key_id(),
                 registry_prefix: self.settings.registry_prefix.clone(),
                 ..RecoveryContext::default()
             },
             switches: RecoverySwitches::default(),
         })
+    }
+
+    fn order_key_id(&self) -> Option<String> {
+        let key = self.settings.order_key.as_ref();
+        key.map(|key| key.public().id().to_owned())
     }
 
     /// A bootstrap order in the registry that does not belong to action `own`.

@@ -32,6 +32,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use ipnet::IpNet;
 use monitor::mysql::Tls;
+use order_signature::OrderSigningKey;
 use registry::{CreateOutcome, Registry, Secret};
 use tempfile::TempDir;
 use tokio_util::sync::DropGuard;
@@ -66,6 +67,8 @@ pub(crate) struct ConsoleOptions {
     /// What looks up host names; by default the system.
     pub(crate) resolver: Option<Resolver>,
     pub(crate) limits_of_clients: LimitsConfig,
+    /// The key that signs bootstrap orders.
+    pub(crate) order_key: Option<Arc<OrderSigningKey>>,
 }
 
 impl Default for ConsoleOptions {
@@ -83,6 +86,7 @@ impl Default for ConsoleOptions {
             members: vec!["127.0.0.1:1".to_owned()],
             resolver: None,
             limits_of_clients: LimitsConfig::default(),
+            order_key: None,
         }
     }
 }
@@ -228,6 +232,7 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
             password: Secret::new(""),
             any_transport: true,
         }),
+        order_key: options.order_key.clone(),
         poll_interval: Duration::from_secs(1),
         probe_timeout: Duration::from_secs(3),
         approvals: ApprovalPolicy {
