@@ -58,6 +58,8 @@ pub struct Reporter {
     ttl: Duration,
     /// Value of the durable registration; `None` if it is maintained elsewhere.
     registration: Option<String>,
+    /// Published with every state of the server.
+    constant_fields: ReportFields,
     lease: Option<Lease>,
     lease_id: watch::Sender<Option<LeaseId>>,
     rewrite: Arc<Notify>,
@@ -80,6 +82,7 @@ impl Reporter {
             identity,
             ttl,
             registration: Some(registered.to_string()),
+            constant_fields: ReportFields::new(),
             lease: None,
             lease_id: watch::Sender::new(None),
             rewrite: Arc::default(),
@@ -94,6 +97,16 @@ impl Reporter {
     #[must_use]
     pub fn without_registration(mut self) -> Self {
         self.registration = None;
+        self
+    }
+
+    /// Also publishes these fields, whatever the server's state.
+    #[must_use]
+    pub fn with_constant_fields(
+        mut self,
+        fields: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Self {
+        self.constant_fields.extend(fields);
         self
     }
 
@@ -161,7 +174,8 @@ impl Reporter {
         if matches!(server, ServerState::Unknown) {
             return;
         }
-        let fields = server.fields();
+        let mut fields = server.fields();
+        fields.extend(self.constant_fields.clone());
         let whole_at = match &self.written {
             Some(written) if written.full_write_at.elapsed() < self.ttl / 3 => {
                 if written.fields == fields {

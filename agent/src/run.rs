@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use galera::Position;
-use galera::observe::registration::AgentPhase;
+use galera::observe::registration::{self, AgentPhase, OrderVerifier};
 use galera::startup::DataState;
 use registry::Registry;
 use sql_client::Tls;
@@ -435,6 +435,18 @@ impl RegistrySession {
         adopted: Option<AdoptedServer>,
         signals: &mut SignalStreams,
     ) -> Result<u8, RunError> {
+        let identity = node.identity_or_new()?;
+        let order_keys = node.settings.order_keys.as_ref();
+        if order_keys.is_none() {
+            tracing::warn!(
+                "ORDER_PUBLIC_KEY_FILE is not set: this agent obeys no bootstrap order of a console"
+            );
+        }
+        let key_ids = order_keys.map(OrderVerifier::key_ids).unwrap_or_default();
+        let reporter = reporter.with_constant_fields([
+            ("data_id", identity.id.clone()),
+            ("order_keys", registration::order_keys_value(&key_ids)),
+        ]);
         // When adopting a running server there is no start decision, so phase updates are discarded.
         let discarding_reporter = PhaseReporter::new(watch::Sender::new(ServerState::Unknown));
         let mut driver = StartupDriver {
@@ -451,10 +463,12 @@ impl RegistrySession {
             },
             lease_id: reporter.subscribe_lease_id(),
             changes: Arc::clone(&self.changes),
-            identity: node.identity_or_new()?,
+            identity,
             data: node.contents.data.clone(),
             interrupted_init: node.contents.interrupted_init,
             recovered_position: None,
+            own_order: None,
+            order_read: None,
         };
         let (mut process, idle_reporter) = match adopted {
             Some(adopted) => (

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use galera::observe::registration::{RawKeyValue, RegistryKeys};
 use galera::startup::{
-    DataState, RegistrySnapshot, StartingNode, StartupSettings, WsrepEvent, decide,
+    DataState, OrderTrust, RegistrySnapshot, StartingNode, StartupSettings, WsrepEvent, decide,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -31,7 +31,9 @@ fuzz_target!(|input: (Vec<(&[u8], &[u8], bool)>, &[u8])| {
         node,
         data_id: "id".to_owned(),
         data: DataState::Empty,
+        founding: false,
         obeyed_orders: BTreeSet::new(),
+        orders: OrderTrust::default(),
     };
     assert!(
         !decide(&own, &snapshot, &StartupSettings::default())

@@ -1,12 +1,13 @@
 //! What a node of a homogeneous cluster does when it starts: [`decide`] maps the state of its data directory
 //! ([`StartingNode`], [`DataState`]) and of the registry ([`RegistrySnapshot`]) to a [`StartupDecision`].
 //!
-//! Nothing here depends on a clock: leases prove which nodes are alive, so a wrong clock changes nothing. The decision
-//! is a proposal; its executor compares in etcd the keys that it rests on ([`FounderClaim`], [`KeyPrecondition`]).
+//! Nothing but the validity of a signed order ([`OrderTrust`]) depends on a clock: leases prove which nodes are alive, so
+//! a wrong clock can make a node refuse an order, never do more than with the right one. The decision is a proposal; its executor compares in etcd the keys that it rests on ([`FounderClaim`], [`KeyPrecondition`]).
 
 mod founding;
 mod joining;
 mod member;
+mod order;
 mod recovery;
 mod registry_snapshot;
 mod wsrep_event;
@@ -20,6 +21,7 @@ use crate::observe::registration::BootstrapOrder;
 use crate::position::Position;
 
 pub use member::{CleanStop, RegistrationRecord, RegistryMember, ReportedPosition};
+pub use order::OrderTrust;
 pub use registry_snapshot::{FounderKeyState, FounderRecord, OrderKeyState, RegistrySnapshot};
 pub use wsrep_event::WsrepEvent;
 
@@ -81,8 +83,13 @@ pub struct StartingNode {
     pub data_id: String,
     /// What its data directory holds.
     pub data: DataState,
+    /// Whether this agent created the founder key for these data, and the history that they founded has not been recorded
+    /// in it yet. Known from the data directory: the key alone proves nothing.
+    pub founding: bool,
     /// The action ids of orders that it has followed: none is followed twice.
     pub obeyed_orders: BTreeSet<String>,
+    /// What decides whether an order is obeyed.
+    pub orders: OrderTrust,
 }
 
 /// Whether a stopped cluster may bootstrap automatically.
@@ -169,6 +176,11 @@ pub enum StartupAction {
         /// The `mod_revision` of its key.
         revision: i64,
     },
+    /// Remove the order under this agent's own lease, whose write was not confirmed, then decide again.
+    WithdrawOrder {
+        /// The `mod_revision` of its key.
+        revision: i64,
+    },
     /// Do nothing: an operator must decide.
     Refuse,
 }
@@ -213,9 +225,14 @@ pub fn decide(
         (DataState::Unrecovered { .. }, _) => recover_position(own),
         (DataState::Empty, FounderKeyState::Absent) => founding::found_new_cluster(own, snapshot),
         (_, FounderKeyState::Known { founder, revision })
-            if founder.data_id.as_deref() == Some(&own.data_id) =>
+            if founder.data_id.as_deref() == Some(&own.data_id) && own.founding =>
         {
             founding::continue_own_founding(own, snapshot, settings, founder, *revision)
+        }
+        (DataState::Empty, FounderKeyState::Known { founder, .. })
+            if founder.data_id.as_deref() == Some(&own.data_id) =>
+        {
+            founding::refuse_foreign_claim(own)
         }
         (DataState::Empty, FounderKeyState::Known { founder, revision }) if !founder.started => {
             founding::await_or_take_over_founding(own, snapshot, founder, *revision)

@@ -32,18 +32,21 @@ mod undo;
 mod verification;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use console_core::audit::AuditError;
 use galera::recover::action::{ActionLimits, ActionRefusal};
 use galera::recover::bootstrap;
+use galera::recover::bootstrap::RecoveryReach;
 use galera::recover::plan::ActionKind;
 use galera::{ActionId, ReplicaId};
+use order_signature::OrderSigningKey;
 
 pub use cache::{ActionsSnapshot, PublishedAction};
 pub use cluster_access::{
     ClusterAccess, ClusterEvidence, MonitorClusterAccess, RecoveryAccount, RecoveryCredentials,
-    RecoveryReach, StatementChannel,
+    StatementChannel,
 };
 pub use service::{ActionDecision, ActionProposal, ActionQuery, ActionService, BreakGlassProposal};
 
@@ -66,6 +69,8 @@ pub struct ActionSettings {
     pub lock_ttl: Duration,
     /// Where the console's database account for recovery statements may connect.
     pub recovery_reach: RecoveryReach,
+    /// The key that signs bootstrap orders.
+    pub order_key: Option<Arc<OrderSigningKey>>,
 }
 
 impl ActionSettings {

@@ -3,6 +3,7 @@
 mod arguments;
 mod audit;
 mod connect;
+mod order_key;
 mod secret;
 mod user;
 
@@ -126,6 +127,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
         Some(("user", matches)) => user::run(matches),
         Some(("audit", matches)) => audit::run(matches),
         Some(("secret", matches)) => secret::run(matches),
+        Some(("order-key", matches)) => order_key::run(matches),
         _ => Err(CliError::new(
             ExitReason::Usage,
             "no command given; see galera-console --help",
@@ -134,8 +136,9 @@ fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
 }
 
 fn serve(matches: &ArgMatches) -> Result<(), CliError> {
-    let config = config::load(&collect_inputs(matches)?)?;
+    let mut config = config::load(&collect_inputs(matches)?)?;
     telemetry::init(&config.log);
+    order_key::provide_for_embedded_etcd(&mut config)?;
     let http = http_runtime()?;
     let served = runtime()?.block_on(crate::serve::serve(config, http.handle()));
     http.shutdown_background();

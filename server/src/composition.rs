@@ -12,7 +12,7 @@ use console_core::tasks::Tasks;
 use galera::ReplicaId;
 use galera::judge::cluster::FoldSettings;
 use galera::recover::action::ActionLimits;
-use galera::recover::bootstrap::RecoverySettings;
+use galera::recover::bootstrap::{RecoveryReach, RecoverySettings};
 use history::{EventHistory, HistorySettings};
 use monitor::mysql::MysqlSettings;
 use monitor::{Monitor, MonitorSettings};
@@ -21,7 +21,6 @@ use registry::Registry;
 
 use crate::actions::{
     ActionService, ActionSettings, ClusterAccess, MonitorClusterAccess, RecoveryCredentials,
-    RecoveryReach,
 };
 use crate::assets::Site;
 use crate::authority::{SealedState, TamperReporter};
@@ -255,6 +254,7 @@ impl Builder<'_> {
             recovery_reach: recovery
                 .as_ref()
                 .map_or(RecoveryReach::Nowhere, |account| account.reach),
+            order_key: config.order_key.clone(),
         };
         let clusters = overrides.cluster_access.unwrap_or_else(|| {
             let timeout = config.probe_timeout;

@@ -14,6 +14,7 @@ mod sources;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use console_core::authority::MigrationPolicy;
@@ -25,6 +26,7 @@ use galera::{ClusterName, NodeId};
 use ipnet::IpNet;
 use monitor::mysql::Tls;
 use notify::SmtpConfig;
+use order_signature::OrderSigningKey;
 use registry::Secret;
 
 pub use problem::{ConfigError, ConfigProblem, SettingOrigin, read_file, read_password};
@@ -220,6 +222,8 @@ pub struct Config {
     pub mysql: MysqlConfig,
     /// The account that may act on the databases; `None` disables SQL actions.
     pub recovery: Option<RecoveryConfig>,
+    /// The key that signs bootstrap orders; without it no order is sent to an agent that verifies them.
+    pub order_key: Option<Arc<OrderSigningKey>>,
     /// Time between two probes of a database.
     pub poll_interval: Duration,
     /// Deadline of one probe.
@@ -266,6 +270,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
     let password = reader.password_file(&settings::MYSQL_PASSWORD_FILE);
     let tls = reader.mysql_tls();
     let recovery = reader.recovery(tls.as_ref());
+    let order_key = reader.order_key();
     let timing = reader.timing();
     let approvals = reader.single(&settings::APPROVALS, parse::approvals);
     let expiries = reader.expiries();
@@ -290,6 +295,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
                 tls: tls?,
             },
             recovery,
+            order_key,
             poll_interval,
             probe_timeout,
             approvals: approvals?,

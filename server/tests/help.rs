@@ -48,6 +48,9 @@ help_of! {
     audit: ["audit"];
     audit_verify: ["audit", "verify"];
     audit_export: ["audit", "export"];
+    order_key: ["order-key"];
+    order_key_new: ["order-key", "new"];
+    order_key_show: ["order-key", "show"];
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! Identical nodes that start together, crash, stop and return: always one cluster, never two.
 
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use acceptance::eventually;
 use acceptance::lab::homogeneous::{CLUSTER, HomogeneousLab, HomogeneousNode};
 use acceptance::observer::ClusterObserver;
 use anyhow::{Context, Result, ensure};
-use galera::Position;
-use galera::observe::registration::AgentPhase;
+use galera::observe::registration::{AgentPhase, BootstrapOrder, OrderSignature};
+use galera::{Position, Timestamp};
 use registry::{Transaction, WriteOp};
 
 /// Longest wait for nodes to form a cluster.
@@ -103,6 +104,17 @@ async fn three_started_at_once_form_one_cluster() -> Result<()> {
         Ok(())
     })
     .await?;
+    // A state transfer copies no identity, and removes none for good.
+    let mut identities = BTreeSet::new();
+    for node in lab.nodes() {
+        let file = std::fs::read(node.data().join(".galera-agent.json"))?;
+        let file: serde_json::Value = serde_json::from_slice(&file)?;
+        let published = key(&lab, node, "data_id").await?.context("no data_id")?;
+        ensure!(file["id"] == published.as_str(), "{file} {published}");
+        ensure!(file["founding"] == false, "{file}");
+        identities.insert(published);
+    }
+    ensure!(identities.len() == lab.nodes().len(), "{identities:?}");
     // States that are over within milliseconds reach the registry through the notification.
     let states = recorder.values("/wsrep_local_state_comment");
     for state in ["Joined", "Donor/Desynced", "Synced"] {
@@ -364,18 +376,26 @@ async fn all_killed_recover_as_one_cluster_without_loss() -> Result<()> {
     let best = (0..3)
         .max_by_key(|index| positions[*index].seqno)
         .context("no node")?;
-    let order = serde_json::json!({
-        "node": lab.nodes()[best].id()?,
-        "position": positions[best].to_string(),
-        "action_id": "approved",
-    });
+    let node = &lab.nodes()[best];
+    let data = key(&lab, node, "data_id").await?.context("no data_id")?;
+    let order = signed_order(&lab, node, &positions[best], data)?;
     let registry = lab.registry()?;
     let lease = registry
         .grant_without_keep_alive(Duration::from_secs(60))
         .await?;
     let key = format!("/galera/{CLUSTER}/bootstrap");
+    // A copy without its signature, by a client of etcd, starts nothing.
+    let forged = BootstrapOrder {
+        signed: None,
+        ..order.clone()
+    };
     registry
-        .create(key.clone(), order.to_string(), Some(lease))
+        .create(key.clone(), forged.to_value(), Some(lease))
+        .await?;
+    node.wait_for_log("it is not signed", SOON).await?;
+    ensure!(node.servers().is_empty(), "the forged order was obeyed");
+    registry
+        .put(key.clone(), order.to_value(), Some(lease))
         .await?;
     lab.wait_until_synced(&[1, 2, 3], FORMATION_TIMEOUT).await?;
     lab.nodes()[best]
@@ -383,4 +403,36 @@ async fn all_killed_recover_as_one_cluster_without_loss() -> Result<()> {
         .await?;
     ensure!(registry.get(key).await?.is_none(), "the order is left");
     observer.verify().map(drop)
+}
+
+/// What the console with the lab's key writes for `node`.
+fn signed_order(
+    lab: &HomogeneousLab,
+    node: &HomogeneousNode,
+    position: &Position,
+    data_id: String,
+) -> Result<BootstrapOrder> {
+    let console = order_signature::read_key_file(&lab.order_key_file())?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    let now = Timestamp::from_unix_millis(i64::try_from(now)?);
+    let mut order = BootstrapOrder {
+        node: node.id()?,
+        position: position.to_string(),
+        action_id: Some("approved".to_owned()),
+        data_id: Some(data_id),
+        signed: Some(Box::new(OrderSignature {
+            registry: "/galera/".to_owned(),
+            cluster: CLUSTER.to_owned(),
+            not_before: now.minus(Duration::from_secs(60)),
+            expires_at: now.plus(Duration::from_secs(60)),
+            fork_epoch: 0,
+            key_id: console.public().id().to_owned(),
+            signature: String::new(),
+        })),
+    };
+    let claims = order.claims().context("it has no claims")?;
+    if let Some(signed) = &mut order.signed {
+        signed.signature = console.sign(&claims);
+    }
+    Ok(order)
 }

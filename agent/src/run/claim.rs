@@ -42,7 +42,7 @@ impl StartupDriver<'_> {
     }
 
     /// Registers data with a history immediately, so that an emptied registry is not taken for a new cluster.
-    async fn register_history(&self) {
+    pub(super) async fn register_history(&self) {
         let listing = self.read_cluster().await;
         if self.is_registered_as(&self.cluster.node, &listing) {
             return;

@@ -107,7 +107,7 @@ impl ClusterRegistry {
         self.commit(&transaction).await.map(drop)
     }
 
-    /// Writes the order under `lease` if all of `expect` holds. Returns whether it was written.
+    /// Writes the order under `lease` if all of `expect` holds. Returns the revision at which it was written.
     ///
     /// # Errors
     /// If etcd does not respond.
@@ -116,7 +116,7 @@ impl ClusterRegistry {
         order: &BootstrapOrder,
         expect: &[KeyPrecondition],
         lease: LeaseId,
-    ) -> Result<bool> {
+    ) -> Result<Option<i64>> {
         let mut transaction =
             Transaction::new().when(Precondition::Leased(self.own_key("phase").into(), lease));
         for expect in expect {
@@ -129,7 +129,19 @@ impl ClusterRegistry {
         }
         let key = self.key(ClusterField::Bootstrap);
         let transaction = transaction.then([WriteOp::put(key, order.to_value(), Some(lease))]);
-        Ok(self.commit(&transaction).await?.is_some())
+        self.commit(&transaction).await
+    }
+
+    /// Removes the order of `revision`, unless it was replaced.
+    ///
+    /// # Errors
+    /// If etcd does not respond.
+    pub(super) async fn withdraw_order(&self, revision: i64) -> Result<()> {
+        let key = self.key(ClusterField::Bootstrap);
+        match Box::pin(self.registry.delete_if(key, revision)).await {
+            Err(Error::Conflict { .. }) | Ok(()) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the order of `revision` still exists and its lease lives for at least `left`.

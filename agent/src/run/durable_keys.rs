@@ -90,6 +90,11 @@ impl DurableKeys {
         self.cluster
             .ensure_founder(&self.identity.id, primary.uuid)
             .await?;
+        // From now on no founder key makes these data found a cluster.
+        if self.identity.founding {
+            self.identity.founding = false;
+            self.warn_if_failed(self.identity.write(&self.data_dir));
+        }
         let position = primary.position.as_ref();
         self.cluster
             .register(&self.identity.id, None, position)

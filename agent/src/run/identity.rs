@@ -22,6 +22,8 @@ pub(super) struct DataIdentity {
     pub(super) cluster: String,
     /// Whether this agent initialized the directory for founding and no server has used it yet.
     pub(super) prepared: bool,
+    /// Whether this agent created the founder key for these data and their history is not recorded in it yet.
+    pub(super) founding: bool,
     /// Ids of the actions whose orders were followed, newest last.
     pub(super) obeyed_orders: Vec<String>,
 }
@@ -36,6 +38,7 @@ impl DataIdentity {
             id: random_token()?,
             cluster: cluster.to_owned(),
             prepared: false,
+            founding: false,
             obeyed_orders: Vec::new(),
         })
     }
@@ -62,6 +65,11 @@ impl DataIdentity {
     fn parse(bytes: &[u8]) -> Option<Self> {
         let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
         let obeyed = value.get("obeyed")?.as_array()?.iter();
+        let prepared = value.get("prepared")?.as_bool()?;
+        // Version 0.1 did not write it.
+        let founding = value
+            .get("founding")
+            .map_or(Some(prepared), |founding| founding.as_bool())?;
         Some(Self {
             id: value
                 .get("id")?
@@ -69,7 +77,8 @@ impl DataIdentity {
                 .filter(|id| !id.is_empty())?
                 .to_owned(),
             cluster: value.get("cluster")?.as_str()?.to_owned(),
-            prepared: value.get("prepared")?.as_bool()?,
+            prepared,
+            founding,
             obeyed_orders: obeyed
                 .filter_map(|id| Some(id.as_str()?.to_owned()))
                 .collect(),
@@ -82,7 +91,8 @@ impl DataIdentity {
     /// If it cannot be written.
     pub(super) fn write(&self, directory: &Path) -> Result<(), RunError> {
         let text = json!({
-            "id": self.id, "cluster": self.cluster, "prepared": self.prepared, "obeyed": self.obeyed_orders,
+            "id": self.id, "cluster": self.cluster, "prepared": self.prepared, "founding": self.founding,
+            "obeyed": self.obeyed_orders,
         });
         let path = identity_path(directory);
         let new = path.with_extension("json.new");
@@ -143,6 +153,9 @@ mod tests {
         );
         assert_eq!(identity.obeyed_orders.len(), OBEYED_ORDERS_MAX);
         assert!(identity.obeyed_orders().contains("99"));
+        let older = r#"{"id":"d1","cluster":"lab","prepared":true,"obeyed":[]}"#;
+        fs::write(dir.path().join(IDENTITY_FILE), older).unwrap();
+        assert!(DataIdentity::read(dir.path()).unwrap().unwrap().founding);
         fs::write(dir.path().join(IDENTITY_FILE), "{\"id\":\"\"}").unwrap();
         let wrong = DataIdentity::read(dir.path()).unwrap_err();
         assert_eq!(wrong.exit_code(), 64, "{wrong}");

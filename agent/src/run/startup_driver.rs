@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use galera::observe::registration::AgentPhase;
+use galera::observe::registration::{AgentPhase, OrderVerifier};
 use galera::startup::{
-    DataState, FounderClaim, FounderRecord, StartingNode, StartupAction, decide,
+    DataState, FounderClaim, FounderRecord, OrderKeyState, OrderTrust, StartingNode, StartupAction,
+    decide,
 };
-use galera::{NodeId, Position};
+use galera::{NodeId, Position, Timestamp};
 use registry::LeaseId;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -62,6 +63,10 @@ pub(super) struct StartupDriver<'a> {
     pub(super) interrupted_init: bool,
     /// The position recovered from the storage engine.
     pub(super) recovered_position: Option<Position>,
+    /// The `mod_revision` of the order that this process wrote for itself.
+    pub(super) own_order: Option<i64>,
+    /// The revision of the order that was read last, and when it was first read.
+    pub(super) order_read: Option<(i64, Timestamp)>,
 }
 
 /// `None`: evaluate again.
@@ -75,6 +80,11 @@ impl StartupDriver<'_> {
     pub(super) async fn run(&mut self) -> Result<ServerStart, RunError> {
         loop {
             let listing = self.read_cluster().await;
+            self.note_order(&listing);
+            if self.data.has_history() && !self.has_registration(&listing) {
+                // Other nodes count the report of a registered member only.
+                self.register_history().await;
+            }
             let decision = decide(
                 &self.node_facts(),
                 &listing.snapshot,
@@ -105,6 +115,7 @@ impl StartupDriver<'_> {
                     let action = order.action_id.unwrap_or_default();
                     self.follow_order(&listing, &action, revision).await
                 }
+                StartupAction::WithdrawOrder { revision } => self.withdraw_order(revision).await,
             };
             if let Some(start) = step? {
                 return Ok(start);
@@ -118,7 +129,38 @@ impl StartupDriver<'_> {
             node: self.cluster.node.clone(),
             data_id: self.identity.id.clone(),
             data: self.data.clone(),
+            founding: self.identity.founding,
             obeyed_orders: self.identity.obeyed_orders(),
+            orders: self.order_trust(),
+        }
+    }
+
+    fn order_trust(&self) -> OrderTrust {
+        let keys = self.settings.order_keys.clone();
+        let now = now();
+        OrderTrust {
+            keys: keys.map(|keys| Arc::new(keys) as Arc<dyn OrderVerifier>),
+            now,
+            order_read_at: self.order_read.map_or(now, |(_, at)| at),
+            own_lease: *self.lease_id.borrow(),
+            own_order: self.own_order,
+        }
+    }
+
+    /// Whether this node's durable registration exists, of whatever data.
+    fn has_registration(&self, listing: &ClusterListing) -> bool {
+        let member = listing.snapshot.members.get(&self.cluster.node);
+        member.is_some_and(|member| member.registration.is_some())
+    }
+
+    /// Remembers when the current order was first read.
+    fn note_order(&mut self, listing: &ClusterListing) {
+        let revision = match &listing.snapshot.order {
+            OrderKeyState::Known { revision, .. } => Some(*revision),
+            OrderKeyState::Absent | OrderKeyState::Unreadable => None,
+        };
+        if self.order_read.map(|(revision, _)| revision) != revision {
+            self.order_read = revision.map(|revision| (revision, now()));
         }
     }
 
@@ -270,12 +312,19 @@ impl StartupDriver<'_> {
             &random_token()?,
         );
         match Box::pin(self.cluster.write_order(&order, expect, lease)).await {
-            Ok(true) => {}
-            Ok(false) => {
+            Ok(Some(revision)) => self.own_order = Some(revision),
+            Ok(None) => {
                 tracing::info!("The registry has changed; evaluating again");
                 sleep(DEBOUNCE).await;
             }
             Err(error) => self.report_registry_outage(&error).await,
+        }
+        Ok(None)
+    }
+
+    async fn withdraw_order(&mut self, revision: i64) -> StartupStep {
+        if let Err(error) = Box::pin(self.cluster.withdraw_order(revision)).await {
+            self.report_registry_outage(&error).await;
         }
         Ok(None)
     }
@@ -324,6 +373,11 @@ impl StartupDriver<'_> {
             state_uuid: None,
         };
         let (unstarted, started) = (claim(false), claim(true));
+        if !self.identity.founding {
+            // Before the key is created: without this mark, the key found there later would count as forged.
+            self.identity.founding = true;
+            self.identity.write(self.directory.path())?;
+        }
         let begun = match founding {
             FounderClaim::Continue { revision } => Ok(Some(revision)),
             FounderClaim::Create => self.claim_founding(&unstarted, 0, lease).await,
@@ -369,7 +423,7 @@ impl StartupDriver<'_> {
 
     /// Another node founds the cluster, or etcd does not respond: evaluate again.
     async fn handle_lost_claim(
-        &self,
+        &mut self,
         outcome: Result<Option<i64>, registry::Error>,
     ) -> StartupStep {
         match outcome {
@@ -377,7 +431,7 @@ impl StartupDriver<'_> {
                 tracing::info!(
                     "Another node was first to found cluster {}",
                     self.cluster.name
-                )
+                );
             }
             Err(error) => self.report_registry_outage(&error).await,
         }

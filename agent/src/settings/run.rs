@@ -11,6 +11,7 @@
 //! | `GALERA_PORT` | the group communication port of every member | 4567 |
 //! | `NODE_NAME` | `wsrep_node_name` | the node's identity |
 //! | `AUTO_BOOTSTRAP` | `all-reported` or `never` | `never` |
+//! | `ORDER_PUBLIC_KEY_FILE` | public keys (PEM) of the consoles whose bootstrap orders are obeyed | none: no order is obeyed |
 //! | `EXPECTED_MEMBERS` | number of members, or their names | the durable registrations |
 
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +21,7 @@ use std::time::Duration;
 use galera::observe::registration::RegistryKeys;
 use galera::startup::{self, AutoBootstrap, ExpectedMembers};
 use galera::{ClusterName, NodeId};
+use order_signature::TrustedKeys;
 use registry::Secret;
 use sql_client::Tls;
 
@@ -68,6 +70,8 @@ pub struct RunSettings {
     pub galera_port: u16,
     /// When a stopped cluster is bootstrapped automatically.
     pub startup: startup::StartupSettings,
+    /// The consoles whose bootstrap orders are obeyed; `None` for no console's.
+    pub order_keys: Option<TrustedKeys>,
     /// `root@localhost`.
     pub root: DatabaseAccount,
     /// Host from which a second `root` may connect.
@@ -121,6 +125,7 @@ impl RunSettings {
                 auto_bootstrap: auto_bootstrap(source)?,
                 expected_members: expected(source)?,
             },
+            order_keys: order_keys(source)?,
             root: DatabaseAccount {
                 user: "root".to_owned(),
                 password: password(source, "MYSQL_ROOT_PASSWORD", root)?,
@@ -198,6 +203,22 @@ fn auto_bootstrap(source: &SettingsSource<'_>) -> Result<AutoBootstrap, SettingE
             format!("{text:?} is not all-reported or never"),
         )),
     }
+}
+
+fn order_keys(source: &SettingsSource<'_>) -> Result<Option<TrustedKeys>, SettingError> {
+    let Some(text) = source.optional("ORDER_PUBLIC_KEY")? else {
+        return Ok(None);
+    };
+    let invalid = |error: order_signature::KeyError| {
+        let file = source.optional("ORDER_PUBLIC_KEY_FILE");
+        match file.ok().flatten() {
+            Some(file) => source.invalid("ORDER_PUBLIC_KEY_FILE", format!("{file} {error}")),
+            None => source.invalid("ORDER_PUBLIC_KEY", error.to_string()),
+        }
+    };
+    TrustedKeys::from_pem(text.as_bytes())
+        .map(Some)
+        .map_err(invalid)
 }
 
 fn expected(source: &SettingsSource<'_>) -> Result<ExpectedMembers, SettingError> {

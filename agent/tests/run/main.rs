@@ -7,6 +7,7 @@
 
 mod init_process;
 mod node;
+mod orders;
 mod refusals;
 mod waiting;
 

@@ -7,6 +7,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use order_signature::OrderSigningKey;
+
 use crate::until;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_galera-agent");
@@ -61,6 +63,14 @@ impl AgentNode {
     pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
         self
+    }
+
+    /// Trusts the consoles with these keys.
+    pub(crate) fn with_order_keys(self, keys: &[&OrderSigningKey]) -> Self {
+        let path = self.path("order-keys.pem");
+        let text: String = keys.iter().map(|key| key.public().to_pem()).collect();
+        std::fs::write(&path, text).unwrap();
+        self.with_variable("ORDER_PUBLIC_KEY_FILE", path.to_str().unwrap())
     }
 
     /// Replaces the server's arguments, except for its directories.

@@ -37,6 +37,34 @@ async fn wrong_settings_exit_64_and_name_the_variable() {
 }
 
 #[tokio::test]
+async fn an_unusable_order_key_file_exits_64_and_names_file_and_remedy() {
+    let key = order_signature::OrderSigningKey::generate().unwrap();
+    for (text, words) in [
+        (Some("garbage".to_owned()), "order-key new"),
+        (Some(key.to_pem().unwrap()), "contains a private key"),
+        (
+            Some("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n".to_owned()),
+            "not a valid Ed25519 key",
+        ),
+        (Some(String::new()), "is empty"),
+        (None, "cannot read"),
+    ] {
+        let mut node = AgentNode::new("127.0.0.1", UNREACHABLE_ETCD);
+        let path = node.path("keys.pem");
+        if let Some(text) = text {
+            std::fs::write(&path, text).unwrap();
+        }
+        node = node.with_variable("ORDER_PUBLIC_KEY_FILE", path.to_str().unwrap());
+        let (code, line) = node.run_refused().await;
+        assert_eq!(code, 64, "{line}");
+        assert!(line.contains("ORDER_PUBLIC_KEY_FILE"), "{line}");
+        assert!(line.contains(path.to_str().unwrap()), "{line}");
+        assert!(line.contains(words), "{line}");
+        assert!(node.files().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn foreign_directories_are_left_untouched() {
     let other = r#"{"id":"a","cluster":"other","prepared":false,"obeyed":[]}"#;
     for (name, text, words) in [

@@ -7,21 +7,25 @@ use testing::etcd::{EtcdCluster, loopback_address};
 use crate::node::AgentNode;
 use crate::until;
 
-const HISTORY: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
+pub(crate) const HISTORY: &str = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
 
-async fn value(registry: &Registry, key: &str) -> Option<String> {
+pub(crate) async fn value(registry: &Registry, key: &str) -> Option<String> {
     let entry = registry.get(format!("/galera/lab/{key}")).await.unwrap()?;
     Some(String::from_utf8(entry.value).unwrap())
 }
 
-fn founder(node: &str, history: &str) -> String {
+pub(crate) fn founder(node: &str, history: &str) -> String {
     format!(r#"{{"node":"{node}","at":"2026-11-24T00:00:00Z","state_uuid":{history}}}"#)
 }
 
 /// The directory of a stopped node.
-fn stopped_node(address: &str, etcd: &EtcdCluster, seqno: &str) -> AgentNode {
-    let state = format!("version: 2.1\nuuid: {HISTORY}\nseqno: {seqno}\nsafe_to_bootstrap: 1\n");
-    AgentNode::new(address, &etcd.address(0)).with_file("grastate.dat", &state)
+pub(crate) fn stopped_node(address: &str, etcd: &EtcdCluster, seqno: &str) -> AgentNode {
+    AgentNode::new(address, &etcd.address(0)).with_file("grastate.dat", &saved_state(seqno))
+}
+
+/// The grastate.dat of a stopped node.
+pub(crate) fn saved_state(seqno: &str) -> String {
+    format!("version: 2.1\nuuid: {HISTORY}\nseqno: {seqno}\nsafe_to_bootstrap: 1\n")
 }
 
 #[tokio::test]
@@ -70,48 +74,6 @@ async fn a_founded_cluster_is_never_founded_again() {
 }
 
 #[tokio::test]
-async fn a_mismatched_order_is_not_followed() {
-    let etcd = EtcdCluster::single().await;
-    let registry = etcd.registry();
-    let address = loopback_address().to_string();
-    let history = founder("10.0.0.9", &format!("\"{HISTORY}\""));
-    registry
-        .put("/galera/lab/founder", history, None)
-        .await
-        .unwrap();
-    let mut node = stopped_node(&address, &etcd, "17");
-    let before = node.files();
-    node.start();
-    node.wait_for_log("for an approved bootstrap order").await;
-    let lease = registry
-        .grant_without_keep_alive(std::time::Duration::from_secs(60))
-        .await
-        .unwrap();
-    let order = |position: &str, action: &str| {
-        format!(r#"{{"node":"{address}","position":"{HISTORY}:{position}","action_id":{action}}}"#)
-    };
-    for (order, lease, words) in [
-        (order("18", "\"a1\""), Some(lease), "it names position"),
-        (order("17", "null"), Some(lease), "it names no action"),
-        (order("17", "\"a2\""), None, "its key has no lease"),
-    ] {
-        registry
-            .put("/galera/lab/bootstrap", order, lease)
-            .await
-            .unwrap();
-        node.wait_for_log(words).await;
-    }
-    let registered = value(&registry, &format!("{address}/registered"))
-        .await
-        .unwrap();
-    assert!(registered.contains("\"id\":"), "{registered}");
-    assert_eq!(node.stop().await, 0);
-    let mut after = node.files();
-    after.remove(".galera-agent.json");
-    assert_eq!(after, before);
-}
-
-#[tokio::test]
 async fn the_registration_follows_the_data_to_a_new_address() {
     let etcd = EtcdCluster::single().await;
     let registry = etcd.registry();
@@ -152,6 +114,30 @@ async fn the_registration_follows_the_data_to_a_new_address() {
         value(&registry, &format!("{old}/highest_position")).await,
         None
     );
+    assert_eq!(node.stop().await, 0);
+}
+
+#[tokio::test]
+async fn a_waiting_member_restores_its_registration() {
+    let etcd = EtcdCluster::single().await;
+    let registry = etcd.registry();
+    let address = loopback_address().to_string();
+    let history = founder("10.0.0.9", &format!("\"{HISTORY}\""));
+    registry
+        .put("/galera/lab/founder", history, None)
+        .await
+        .unwrap();
+    let mut node = stopped_node(&address, &etcd, "17");
+    node.start();
+    node.wait_for_log("for an approved bootstrap order").await;
+    let key = format!("/galera/lab/{address}/registered");
+    let registered = registry.get(key.clone()).await.unwrap().unwrap();
+    let deleted = registry.delete_if(key, registered.mod_revision);
+    deleted.await.unwrap();
+    until("the registration", async || {
+        value(&registry, &format!("{address}/registered")).await
+    })
+    .await;
     assert_eq!(node.stop().await, 0);
 }
 
@@ -251,45 +237,4 @@ async fn garbage_in_the_registry_is_left_untouched() {
         [".galera-agent.json"]
     );
     assert_eq!(node.stop().await, 0);
-}
-
-#[tokio::test]
-async fn clock_skew_changes_no_decision() {
-    let etcd = EtcdCluster::single().await;
-    let registry = etcd.registry();
-    let history = founder("10.0.0.9", &format!("\"{HISTORY}\""));
-    registry
-        .put("/galera/lab/founder", history, None)
-        .await
-        .unwrap();
-    for clock in ["+1h", "-1h"] {
-        let address = loopback_address().to_string();
-        let mut node = stopped_node(&address, &etcd, "17").with_clock_offset(clock);
-        node.start();
-        node.wait_for_log("for an approved bootstrap order").await;
-        let hour = |text: String| text.split('T').nth(1).unwrap()[..2].to_owned();
-        let registered = value(&registry, &format!("{address}/registered"))
-            .await
-            .unwrap();
-        let founded = serde_json::from_str::<serde_json::Value>(&registered).unwrap();
-        let seen = founded["first_seen"].as_str().unwrap().to_owned();
-        let present = galera_agent::clock::now().to_string();
-        assert_ne!(hour(seen), hour(present), "the clock is right");
-        // The lease lives for as long as etcd grants.
-        let lease = registry
-            .grant_without_keep_alive(std::time::Duration::from_secs(60))
-            .await
-            .unwrap();
-        let order =
-            format!(r#"{{"node":"{address}","position":"{HISTORY}:17","action_id":"at{clock}"}}"#);
-        registry
-            .put("/galera/lab/bootstrap", order, Some(lease))
-            .await
-            .unwrap();
-        // The directory has nothing that a server could start from.
-        node.wait_for_log("Server started as the first member")
-            .await;
-        assert_ne!(node.wait().await, 0);
-        registry.revoke(lease).await.unwrap();
-    }
 }

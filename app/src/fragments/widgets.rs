@@ -210,6 +210,7 @@ pub(super) fn check_title(code: &CheckCode) -> String {
         "sql_account" => "SQL account is configured",
         "positions_known" => "All positions are known",
         "agent_waits" => "An agent is waiting for the order",
+        "order_accepted" => "The agent obeys this console's orders",
         "cluster_primary" => "Exactly one Primary component",
         "nobody_starting" => "No node is starting",
         "read_long_enough" => "Registry observed long enough",

@@ -13,11 +13,15 @@ use crate::position::parse_seqno;
 mod bootstrap_order;
 mod fields;
 mod listing;
+mod order_claims;
 mod phase;
 
-pub use bootstrap_order::BootstrapOrder;
+pub use bootstrap_order::{BootstrapOrder, OrderSignature};
 pub use fields::RegisteredFields;
 pub use listing::{RawKeyValue, build_registry_view};
+pub use order_claims::{
+    NO_ORDER_KEYS, OrderClaims, OrderVerifier, SignatureCheck, order_keys_value,
+};
 pub use phase::{AgentPhase, NO_POSITION, recovered_position, reports_running, reports_stopped};
 
 /// Longest field name accepted, in characters.
@@ -32,6 +36,10 @@ pub enum NodeField {
     Phase,
     /// `recovered_position`: of a stopped node.
     RecoveredPosition,
+    /// `data_id`: the identity of its data.
+    DataId,
+    /// `order_keys`: the names of the keys with which its agent verifies orders.
+    OrderKeys,
     /// `registered`: the durable registration.
     Registered,
     /// `highest_position`: the highest position that the node ever had.
@@ -54,6 +62,8 @@ impl NodeField {
             Self::Wsrep(name) => name,
             Self::Phase => "phase",
             Self::RecoveredPosition => "recovered_position",
+            Self::DataId => "data_id",
+            Self::OrderKeys => "order_keys",
             Self::Registered => "registered",
             Self::HighestPosition => "highest_position",
             Self::Seqno => "seqno",
@@ -76,6 +86,8 @@ impl NodeField {
         Some(match (name, dialect) {
             ("phase", KeyDialect::Galera) => Self::Phase,
             ("recovered_position", KeyDialect::Galera) => Self::RecoveredPosition,
+            ("data_id", KeyDialect::Galera) => Self::DataId,
+            ("order_keys", KeyDialect::Galera) => Self::OrderKeys,
             ("registered", KeyDialect::Galera) => Self::Registered,
             ("highest_position", KeyDialect::Galera) => Self::HighestPosition,
             ("seqno", KeyDialect::Galera) => Self::Seqno,

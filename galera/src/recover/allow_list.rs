@@ -93,6 +93,41 @@ pub fn permitted_step(
     }
 }
 
+/// The key and the value that undo the removal at `index` of `plan`.
+///
+/// Only what [`permitted_step`] may delete is written back. An order ([`ClusterField::Bootstrap`]) is not: it belongs to a
+/// lease, and an agent would obey it.
+///
+/// # Errors
+/// [`StepNotPermitted`] for anything else, and if the plan does not have the removed value.
+pub fn permitted_restore<'a>(
+    plan: &'a Plan,
+    index: usize,
+    id: &ActionId,
+    keys: &RegistryKeys,
+    default_port: u16,
+) -> Result<(String, &'a str), StepNotPermitted> {
+    let PermittedStep::Delete { key, .. } = permitted_step(plan, index, id, keys, default_port)?
+    else {
+        return Err(StepNotPermitted("only the removal of a key is undone"));
+    };
+    if key == keys.cluster_key(&plan.cluster, ClusterField::Bootstrap) {
+        return Err(StepNotPermitted("an order is never written back"));
+    }
+    let values = plan.undo.iter().filter_map(|step| match step {
+        PlanStep::Key {
+            key: restored,
+            mod_revision: 0,
+            value: Some(value),
+        } if *restored == key => Some(value.as_str()),
+        _ => None,
+    });
+    match values.collect::<Vec<_>>()[..] {
+        [value] => Ok((key, value)),
+        _ => Err(StepNotPermitted("the plan does not have the removed value")),
+    }
+}
+
 fn permitted_statement(
     plan: &Plan,
     target: &PlanTarget,

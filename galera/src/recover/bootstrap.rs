@@ -23,12 +23,14 @@ use crate::view::ClusterStatus;
 
 pub(crate) mod common_checks;
 mod loss;
+mod recovery_reach;
 mod running;
 pub(crate) mod situation;
 mod statement;
 mod stopped;
 mod verify;
 
+pub use recovery_reach::RecoveryReach;
 pub use statement::StatementDialect;
 pub use verify::{BootstrapOutcome, ReturningAhead, returning_ahead, verify};
 
@@ -62,8 +64,10 @@ pub struct RecoveryContext {
     pub open_action: Option<ActionId>,
     /// Value of an order in the registry that does not belong to the action that is being planned again.
     pub standing_order: Option<String>,
-    /// Whether a recovery account (`--recovery-user`) is configured.
-    pub sql_account: bool,
+    /// The nodes that the recovery account (`--recovery-user`) may connect to.
+    pub recovery_reach: RecoveryReach,
+    /// The name of the public key of this console's order key (`--order-key-file`).
+    pub order_key: Option<String>,
     /// The registry's prefix, such as `/galera`.
     pub registry_prefix: String,
 }
@@ -74,7 +78,8 @@ impl Default for RecoveryContext {
             recovery_pause: None,
             open_action: None,
             standing_order: None,
-            sql_account: true,
+            recovery_reach: RecoveryReach::Everywhere,
+            order_key: None,
             registry_prefix: "/galera".to_owned(),
         }
     }

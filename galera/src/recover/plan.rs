@@ -122,6 +122,8 @@ check_codes! {
     POSITIONS_KNOWN = "positions_known";
     /// The chosen node's agent is waiting for an order.
     AGENT_WAITS = "agent_waits";
+    /// The chosen node's agent obeys an order of this console.
+    ORDER_ACCEPTED = "order_accepted";
     /// The nodes report exactly one Primary component (I27).
     CLUSTER_PRIMARY = "cluster_primary";
     /// No node is starting, waiting or recovering (I27).

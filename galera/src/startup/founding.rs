@@ -33,7 +33,20 @@ pub(super) fn found_new_cluster(
     )
 }
 
-/// The founder key has the identity of this node's data.
+/// The founder key names this node's data, but this agent did not create it, or has recorded the history since.
+pub(super) fn refuse_foreign_claim(own: &StartingNode) -> StartupDecision {
+    StartupDecision::wait(
+        Vec::new(),
+        format!(
+            "The founder key names {} and its data as the founder of cluster {}, but this agent did not create the key; \
+             waiting for a member to become Primary, because founding could create a second cluster (if the cluster does \
+             not exist, remove the founder key)",
+            own.node, own.cluster
+        ),
+    )
+}
+
+/// The founder key has the identity of this node's data, and this agent created it.
 pub(super) fn continue_own_founding(
     own: &StartingNode,
     snapshot: &RegistrySnapshot,

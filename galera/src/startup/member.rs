@@ -152,9 +152,9 @@ impl MemberBuilder {
             }
             _ => {}
         }
-        // Every starting node has a phase, even one that was never a member.
+        // Every starting node has these, even one that was never a member.
         let newcomer = match &field {
-            NodeField::Phase => true,
+            NodeField::Phase | NodeField::DataId | NodeField::OrderKeys => true,
             NodeField::RecoveredPosition => {
                 self.member.reported_position == ReportedPosition::NoPosition
             }

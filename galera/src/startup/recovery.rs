@@ -7,7 +7,7 @@ use super::member::{RegistryMember, ReportedPosition};
 use super::registry_snapshot::{FounderKeyState, OrderKeyState, RegistrySnapshot};
 use super::{
     AutoBootstrap, DataState, ExpectedMembers, KeyPrecondition, StartingNode, StartupAction,
-    StartupDecision, StartupSettings, join_names,
+    StartupDecision, StartupSettings, join_names, order,
 };
 use crate::id::NodeId;
 use crate::observe::registration::{AgentPhase, BootstrapOrder, NodeField};
@@ -31,14 +31,15 @@ pub(super) fn decide(
         OrderKeyState::Known {
             order,
             revision,
-            leased,
-        } => decide_on_order(own, order, *revision, *leased),
+            lease,
+        } => decide_on_order(own, snapshot, settings, order, (*revision, *lease)),
         OrderKeyState::Absent | OrderKeyState::Unreadable => match settings.auto_bootstrap {
             AutoBootstrap::Never => StartupDecision::wait(
                 Vec::new(),
                 format!(
-                    "{} Waiting for a member to become Primary or for an approved bootstrap order",
-                    situation_text(own, snapshot)
+                    "{} Waiting for a member to become Primary or for an approved bootstrap order{}",
+                    situation_text(own, snapshot),
+                    own.orders.missing_keys_remark()
                 ),
             ),
             AutoBootstrap::AllReported => decide_automatically(own, snapshot, settings),
@@ -88,9 +89,10 @@ fn situation_text(own: &StartingNode, snapshot: &RegistrySnapshot) -> String {
 
 fn decide_on_order(
     own: &StartingNode,
+    snapshot: &RegistrySnapshot,
+    settings: &StartupSettings,
     order: &BootstrapOrder,
-    revision: i64,
-    leased: bool,
+    (revision, lease): (i64, i64),
 ) -> StartupDecision {
     let action = order.action_id.as_deref().unwrap_or_default();
     if order.node != own.node {
@@ -102,30 +104,18 @@ fn decide_on_order(
             ),
         );
     }
-    let refused = if !leased {
-        Some("its key has no lease".to_owned())
-    } else if action.trim().is_empty() {
-        Some("it names no action".to_owned())
-    } else if own.obeyed_orders.contains(action) {
-        Some("it was followed before".to_owned())
-    } else {
-        match (own.data.position(), order.position.parse::<Position>()) {
-            (Some(position), Ok(ordered)) if *position == ordered => None,
-            (Some(position), _) => Some(format!(
-                "it names position {:?}, but this node is at {position}",
-                crate::observe::wsrep::truncate_text(&order.position)
-            )),
-            (None, _) => Some("this node has no trusted position".to_owned()),
-        }
-    };
-    match refused {
+    if lease != 0 && own.orders.own_lease == Some(lease) {
+        return decide_on_own_order(own, settings, order, revision);
+    }
+    match order::refusal(own, snapshot, order, lease != 0) {
         None => StartupDecision::new(
             StartupAction::FollowOrder {
                 order: order.clone(),
                 revision,
             },
             format!(
-                "Action {action} orders {} to bootstrap at {}; there is no Primary, and node, position and lease match: bootstrapping",
+                "Action {action} orders {} to bootstrap at {}; there is no Primary, and signature, data, position, time \
+                 and lease match: bootstrapping",
                 own.node, order.position
             ),
         ),
@@ -136,6 +126,39 @@ fn decide_on_order(
             ),
         ),
     }
+}
+
+/// An order under the lease of this process. It is this process's own only if etcd confirmed that very write; nothing
+/// else with this lease is.
+fn decide_on_own_order(
+    own: &StartingNode,
+    settings: &StartupSettings,
+    order: &BootstrapOrder,
+    revision: i64,
+) -> StartupDecision {
+    let action = order.action_id.as_deref().unwrap_or_default();
+    let confirmed = own.orders.own_order == Some(revision)
+        && settings.auto_bootstrap == AutoBootstrap::AllReported
+        && !own.obeyed_orders.contains(action);
+    if confirmed && order::position_refusal(own, order).is_none() {
+        return StartupDecision::new(
+            StartupAction::FollowOrder {
+                order: order.clone(),
+                revision,
+            },
+            format!(
+                "Every expected member reported, {} wrote its own order ({action}) and etcd confirmed it: bootstrapping at {}",
+                own.node, order.position
+            ),
+        );
+    }
+    StartupDecision::new(
+        StartupAction::WithdrawOrder { revision },
+        format!(
+            "Removing the order {action:?} under this agent's lease: this agent did not write it, or its write was not \
+             confirmed; deciding again"
+        ),
+    )
 }
 
 /// The position that one member contributes to the decision.
@@ -242,12 +265,21 @@ fn collect_reports<'a>(
     }
     for (node, member) in snapshot.members_except(&own.node) {
         match member_report(member) {
-            Ok(Some((position, ready))) => reports.push(MemberReport {
-                node,
-                position,
-                ready,
-            }),
-            Ok(None) => {}
+            Ok(Some((position, ready))) if is_known_member(node, member, snapshot, settings) => {
+                reports.push(MemberReport {
+                    node,
+                    position,
+                    ready,
+                });
+            }
+            // It may be a member whose registration was lost, so it is neither counted nor passed over.
+            Ok(Some((Some(_), _))) => {
+                missing.insert(
+                    node.clone(),
+                    "it reports a position, but is not registered as a member",
+                );
+            }
+            Ok(Some((None, _)) | None) => {}
             Err(why) => {
                 missing.insert(node.clone(), why);
             }
@@ -266,6 +298,21 @@ fn collect_reports<'a>(
     } else {
         Err(missing)
     }
+}
+
+/// Whether the node was a member before: a report counts only then, not because its keys are there.
+fn is_known_member(
+    node: &NodeId,
+    member: &RegistryMember,
+    snapshot: &RegistrySnapshot,
+    settings: &StartupSettings,
+) -> bool {
+    let named = match &settings.expected_members {
+        ExpectedMembers::Members(expected) => expected.contains(node),
+        ExpectedMembers::Registered | ExpectedMembers::Count(_) => false,
+    };
+    let founder = matches!(&snapshot.founder, FounderKeyState::Known { founder, .. } if founder.node == *node);
+    named || founder || member.registration.is_some() || member.highest_position.is_some()
 }
 
 /// The position that a member contributes and whether it is ready to bootstrap.

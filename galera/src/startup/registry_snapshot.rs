@@ -101,6 +101,8 @@ impl BootstrapOrder {
             node: node.clone(),
             position: position.to_string(),
             action_id: Some(format!("auto-{attempt}")),
+            data_id: None,
+            signed: None,
         }
     }
 }
@@ -117,8 +119,8 @@ pub enum OrderKeyState {
         order: BootstrapOrder,
         /// Its `mod_revision`.
         revision: i64,
-        /// Whether it has a lease: without one no running action stands behind it.
-        leased: bool,
+        /// Its lease; 0 without one, and then no running action stands behind it.
+        lease: i64,
     },
     /// It exists but cannot be parsed.
     Unreadable,
@@ -131,6 +133,8 @@ pub struct RegistrySnapshot {
     pub order: OrderKeyState,
     /// Every node that has at least one key.
     pub members: BTreeMap<NodeId, RegistryMember>,
+    /// The prefix of the registry's keys, with a trailing slash.
+    pub registry: String,
     pub(super) founder_key: Vec<u8>,
     pub(super) order_key: Vec<u8>,
 }
@@ -144,6 +148,7 @@ impl RegistrySnapshot {
         raw: impl IntoIterator<Item = &'a RawKeyValue>,
     ) -> Self {
         let mut snapshot = Self {
+            registry: keys.root_prefix(),
             founder_key: keys.cluster_key(cluster, ClusterField::Founder).into(),
             order_key: keys.cluster_key(cluster, ClusterField::Bootstrap).into(),
             ..Self::default()
@@ -208,7 +213,7 @@ fn order(raw: &RawKeyValue) -> OrderKeyState {
             OrderKeyState::Known {
                 order,
                 revision: raw.mod_revision,
-                leased: raw.lease != 0,
+                lease: raw.lease,
             }
         }
         Err(_) => OrderKeyState::Unreadable,

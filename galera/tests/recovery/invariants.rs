@@ -2,6 +2,7 @@
 
 use galera::recover::action::RecoveryPause;
 use galera::recover::attestation::AttestedState;
+use galera::recover::bootstrap::RecoveryReach;
 use galera::recover::plan::{CheckCode, CheckStatus};
 
 use crate::action_fixture::action_id;
@@ -439,7 +440,7 @@ fn i16_the_digest_ignores_times_and_nothing_else() {
             .answers("n1", FakeStatusRows::non_primary(&["n1", "n2"], 0, 100)),
     ];
     let mut off = fixture.clone();
-    off.context.sql_account = false;
+    off.context.recovery_reach = RecoveryReach::Nowhere;
     changed.push(off);
     let mut known = fixture;
     known.history.record_highest(&id("n2"), &position(3), at(0));

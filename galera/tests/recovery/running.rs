@@ -1,6 +1,7 @@
 //! Plans for a running cluster without quorum.
 
 use galera::recover::attestation::AttestedState;
+use galera::recover::bootstrap::RecoveryReach;
 use galera::recover::plan::{
     ActionKind, CheckCode, CheckStatus, Mechanism, PlanComparison, PlanStep,
 };
@@ -95,10 +96,24 @@ fn rival_primaries_are_no_case_for_a_bootstrap() {
 #[test]
 fn without_an_account_the_commands_remain() {
     let mut fixture = RecoveryFixture::two_of_three_lost();
-    fixture.context.sql_account = false;
+    fixture.context.recovery_reach = RecoveryReach::Nowhere;
     let plan = fixture.plan();
     assert_eq!(failing(&plan), ["sql_account"]);
     assert!(plan.commands[0].command.contains("pc.bootstrap=YES"));
+}
+
+#[test]
+fn the_account_must_be_allowed_to_connect_to_the_executor() {
+    let mut fixture = RecoveryFixture::two_of_three_lost();
+    fixture.context.recovery_reach = RecoveryReach::ThisHost;
+    let plan = fixture.plan();
+    assert_eq!(failing(&plan), ["sql_account"]);
+    let check = plan.failing().next().unwrap();
+    assert!(
+        check.message.contains("may not connect to n1") && check.message.contains("TLS"),
+        "{}",
+        check.message
+    );
 }
 
 #[test]

@@ -195,3 +195,94 @@ fn i09_what_an_agent_recorded_as_its_highest_counts() {
     fixture.evidence.registrations.clear();
     assert_eq!(fixture.history.highest.values().next().unwrap().seqno, 40);
 }
+
+/// Three stopped nodes; the agent of n2, the most advanced one, publishes these fields about orders.
+fn with_order_fields(fields: &[(&str, &str)], order_key: Option<&str>) -> RecoveryFixture {
+    let recovered = format!("{HISTORY}:10");
+    let waiting = [
+        ("phase", "waiting"),
+        ("recovered_position", recovered.as_str()),
+    ];
+    let fields = [&waiting, fields].concat();
+    let mut fixture = RecoveryFixture::all_stopped().registered("n2", &fields);
+    fixture.context.order_key = order_key.map(ToOwned::to_owned);
+    fixture
+}
+
+#[test]
+fn an_order_that_the_agent_would_refuse_is_never_planned() {
+    let trusts = |keys: &'static str| [("data_id", "d2"), ("order_keys", keys)];
+    for (fields, order_key, result, words) in [
+        (&trusts("k1")[..], None, CheckStatus::Fail, "order-key new"),
+        (
+            &trusts("none"),
+            Some("k1"),
+            CheckStatus::Fail,
+            "has no ORDER_PUBLIC_KEY_FILE",
+        ),
+        (
+            &trusts("k2,k3"),
+            Some("k1"),
+            CheckStatus::Fail,
+            "does not trust this console's order key k1",
+        ),
+        (
+            &[("order_keys", "k1")],
+            Some("k1"),
+            CheckStatus::Unknown,
+            "cannot be read",
+        ),
+        (
+            &[("data_id", "d2")],
+            Some("k1"),
+            CheckStatus::Unknown,
+            "cannot be read",
+        ),
+        (
+            &[("data_id", "d\u{1b}2"), ("order_keys", "k1")],
+            Some("k1"),
+            CheckStatus::Unknown,
+            "cannot be read",
+        ),
+    ] {
+        let plan = with_order_fields(fields, order_key).plan();
+        assert_eq!(
+            status(&plan, &CheckCode::ORDER_ACCEPTED),
+            result,
+            "{fields:?}"
+        );
+        let check = plan.check(&CheckCode::ORDER_ACCEPTED).unwrap();
+        assert!(check.message.contains(words), "{}", check.message);
+        assert!(plan.steps.is_empty() && !plan.executable, "{plan:#?}");
+        assert_eq!(plan.target.unwrap().mechanism, Mechanism::ByHand);
+    }
+}
+
+#[test]
+fn the_order_names_the_data_that_the_agent_publishes() {
+    let fields = [("data_id", "d2"), ("order_keys", "k0,k1")];
+    let plan = with_order_fields(&fields, Some("k1")).plan();
+    assert!(plan.executable, "{plan:#?}");
+    let order = bootstrap::order(&plan, &action_id()).unwrap();
+    assert_eq!(order.data_id.as_deref(), Some("d2"));
+    // Other data under the same name is another plan.
+    let fields = [("data_id", "d3"), ("order_keys", "k0,k1")];
+    let other = with_order_fields(&fields, Some("k1")).plan();
+    assert_ne!(plan.digest, other.digest);
+}
+
+#[test]
+fn an_older_agent_gets_its_order_as_before() {
+    for order_key in [None, Some("k1")] {
+        let plan = with_order_fields(&[], order_key).plan();
+        assert!(plan.executable, "{plan:#?}");
+        let check = plan.check(&CheckCode::ORDER_ACCEPTED).unwrap();
+        assert!(
+            check.message.contains("The agent of n2 is older"),
+            "{}",
+            check.message
+        );
+        let order = bootstrap::order(&plan, &action_id()).unwrap();
+        assert_eq!(order.data_id, None);
+    }
+}

@@ -1,17 +1,23 @@
 //! Registries, built key by key as agents write them, and starting nodes.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use galera::observe::registration::BootstrapOrder;
-use galera::observe::registration::{ClusterField, NO_POSITION, RawKeyValue, RegistryKeys};
-use galera::startup::{
-    AutoBootstrap, CleanStop, DataState, ExpectedMembers, FounderRecord, RegistrationRecord,
-    RegistrySnapshot, StartingNode, StartupDecision, StartupSettings, decide,
+use galera::observe::registration::{
+    BootstrapOrder, ClusterField, NO_POSITION, OrderSignature, OrderVerifier, RawKeyValue,
+    RegistryKeys, SignatureCheck,
 };
-use galera::{ClusterName, NodeId, Position};
+use galera::startup::{
+    AutoBootstrap, CleanStop, DataState, ExpectedMembers, FounderRecord, OrderTrust,
+    RegistrationRecord, RegistrySnapshot, StartingNode, StartupDecision, StartupSettings, decide,
+};
+use galera::{ClusterName, NodeId, Position, Timestamp};
 use uuid::Uuid;
 
 pub(crate) const HISTORY: Uuid = Uuid::from_u128(0x6f1a);
+/// The time of every fixture.
+pub(crate) const NOW_MILLIS: i64 = 1_795_420_800_000;
+
 pub(crate) const OTHER_HISTORY: Uuid = Uuid::from_u128(0x7e2b);
 
 pub(crate) fn cluster() -> ClusterName {
@@ -130,7 +136,26 @@ impl StartupFixture {
             node: id(node),
             position: position.to_owned(),
             action_id: action.map(ToOwned::to_owned),
+            data_id: Some(format!("id-{node}")),
+            signed: Some(Box::new(OrderSignature {
+                registry: "/galera/".to_owned(),
+                cluster: "lab".to_owned(),
+                not_before: Timestamp::from_unix_millis(NOW_MILLIS - 60_000),
+                expires_at: Timestamp::from_unix_millis(NOW_MILLIS + 60_000),
+                fork_epoch: 0,
+                key_id: String::new(),
+                signature: String::new(),
+            })),
         };
+        self.signed_order(order, "k1", lease)
+    }
+
+    /// `order`, signed with the key named `key`.
+    pub(crate) fn signed_order(self, mut order: BootstrapOrder, key: &str, lease: i64) -> Self {
+        let claims = order.claims().unwrap();
+        let signed = order.signed.as_mut().unwrap();
+        key.clone_into(&mut signed.key_id);
+        signed.signature = fake_signature(key, &claims.to_signed_bytes());
         self.put("bootstrap", &order.to_value(), lease)
     }
 
@@ -174,8 +199,46 @@ pub(crate) fn starting_node(node: &str, data: DataState) -> StartingNode {
         node: id(node),
         data_id: format!("id-{node}"),
         data,
+        founding: true,
         obeyed_orders: BTreeSet::from(["old".to_owned()]),
+        orders: trust(&["k1"]),
     }
+}
+
+/// An agent that trusts these keys, at the fixture's time.
+pub(crate) fn trust(keys: &[&str]) -> OrderTrust {
+    let keys = keys.iter().map(|&key| key.to_owned()).collect();
+    OrderTrust {
+        keys: Some(Arc::new(FakeKeys(keys))),
+        now: Timestamp::from_unix_millis(NOW_MILLIS),
+        order_read_at: Timestamp::from_unix_millis(NOW_MILLIS),
+        own_lease: None,
+        own_order: None,
+    }
+}
+
+/// Keys whose signature is the name of the key and the message. The real ones are in the crate `order-signature`.
+#[derive(Debug)]
+struct FakeKeys(Vec<String>);
+
+impl OrderVerifier for FakeKeys {
+    fn verify(&self, key_id: &str, message: &[u8], signature: &str) -> SignatureCheck {
+        if !self.0.iter().any(|key| key == key_id) {
+            SignatureCheck::UnknownKey
+        } else if signature == fake_signature(key_id, message) {
+            SignatureCheck::Valid
+        } else {
+            SignatureCheck::Invalid
+        }
+    }
+
+    fn key_ids(&self) -> Vec<String> {
+        self.0.clone()
+    }
+}
+
+fn fake_signature(key: &str, message: &[u8]) -> String {
+    format!("{key} signs {}", String::from_utf8_lossy(message))
 }
 
 pub(crate) fn order_key() -> Vec<u8> {

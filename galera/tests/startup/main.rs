@@ -5,3 +5,4 @@
 mod fixture;
 mod invariants;
 mod laws;
+mod orders;

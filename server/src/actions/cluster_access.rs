@@ -1,13 +1,11 @@
 //! The executor's access to clusters: evidence in, one statement out. A trait, so that tests can stop an executor between
 //! any two of its steps.
 
-use std::net::IpAddr;
-
 use futures::future::BoxFuture;
 use galera::judge::known_positions::KnownPositions;
 use galera::observe::observation::Evidence;
 use galera::recover::action::StepResult;
-use galera::recover::bootstrap::StatementDialect;
+use galera::recover::bootstrap::{RecoveryReach, StatementDialect};
 use galera::recover::cleanup::RegistryReading;
 use galera::{ClusterName, NodeId};
 use monitor::Monitor;
@@ -95,32 +93,6 @@ pub struct RecoveryAccount {
     mysql: MysqlSettings,
     /// Where it may connect.
     pub reach: RecoveryReach,
-}
-
-/// Where the recovery account may connect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecoveryReach {
-    /// Nowhere: there is no account.
-    Nowhere,
-    /// To loopback addresses only, which no network carries: there is no verified TLS.
-    ThisHost,
-    Everywhere,
-}
-
-impl RecoveryReach {
-    /// Whether `host`, a name or an address, is within reach.
-    #[must_use]
-    pub fn includes(self, host: &str) -> bool {
-        let loopback = || {
-            let address = host.parse::<IpAddr>();
-            host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
-        };
-        match self {
-            Self::Nowhere => false,
-            Self::ThisHost => loopback(),
-            Self::Everywhere => true,
-        }
-    }
 }
 
 /// [`ClusterAccess`] through the monitor and SQL.

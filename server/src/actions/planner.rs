@@ -1,18 +1,17 @@
 //! Computes current plans from the cluster's evidence and the console's own state.
 
 use console_core::clock::now;
-use galera::observe::observation::Evidence;
 use galera::observe::registration::{BootstrapOrder, ClusterField, RegistryKeys};
 use galera::recover::attestation::Attestation;
 use galera::recover::bootstrap::{self, RecoveryCase, RecoveryContext};
 use galera::recover::cleanup::{self, RegistryReading, StalenessSettings};
 use galera::recover::plan::{ActionKind, Plan};
-use galera::{ActionId, ClusterName, NodeId};
+use galera::{ActionId, ClusterName};
 
 use super::cluster_access::ClusterEvidence;
 use super::context::ActionContext;
 use super::switches::RecoverySwitches;
-use super::{ActionError, ActionSettings, RecoveryReach};
+use super::{ActionError, ActionSettings};
 
 /// The inputs of a plan.
 pub(super) struct PlanningInputs {
@@ -89,7 +88,8 @@ impl ActionContext {
                 recovery_pause: switches.off_for(cluster).cloned(),
                 open_action: open.filter(|id| Some(id) != own),
                 standing_order: order,
-                sql_account: self.can_use_recovery_account(&evidence.evidence),
+                recovery_reach: self.settings.recovery_reach,
+                order_key: self.order_key_id(),
                 registry_prefix: self.settings.registry_prefix.clone(),
             },
             switches,
@@ -108,11 +108,11 @@ impl ActionContext {
             health.since = now();
             health.error = Some(error.to_owned());
         }
-        let sql_account = self.can_use_recovery_account(&evidence.evidence);
         Ok(PlanningInputs {
             cluster: evidence,
             recovery_context: RecoveryContext {
-                sql_account,
+                recovery_reach: self.settings.recovery_reach,
+                order_key: self.order_key_id(),
                 registry_prefix: self.settings.registry_prefix.clone(),
                 ..RecoveryContext::default()
             },
@@ -120,11 +120,9 @@ impl ActionContext {
         })
     }
 
-    /// Whether every node that was probed is within the recovery account's reach.
-    fn can_use_recovery_account(&self, evidence: &Evidence) -> bool {
-        let reach = self.settings.recovery_reach;
-        let mut hosts = evidence.probes.keys().map(NodeId::host);
-        reach != RecoveryReach::Nowhere && hosts.all(|host| reach.includes(host))
+    fn order_key_id(&self) -> Option<String> {
+        let key = self.settings.order_key.as_ref();
+        key.map(|key| key.public().id().to_owned())
     }
 
     /// A bootstrap order in the registry that does not belong to action `own`.

@@ -14,6 +14,7 @@ use galera::recover::action::{
     RecoveryPause, request_action, step,
 };
 use galera::recover::attestation::Attestation;
+use galera::recover::bootstrap::RecoveryReach;
 use galera::recover::plan::{ActionKind, CheckCode, Plan, PlanDigest};
 use galera::{ActionId, ClusterName, Timestamp};
 use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp};
@@ -25,9 +26,7 @@ use super::cache::{ActionsSnapshot, PublishedAction, action_view};
 use super::context::ActionContext;
 use super::store::decode_action;
 use super::switches::{self, RecoverySwitches};
-use super::{
-    ActionError, ActionSettings, ClusterAccess, RecoveryReach, metrics, reconciler, runner,
-};
+use super::{ActionError, ActionSettings, ClusterAccess, metrics, reconciler, runner};
 
 /// Attempts to change a recovery switch before it fails as contended.
 const ATTEMPTS: usize = 5;

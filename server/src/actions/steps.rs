@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use accounts::AccountReading;
 use console_core::clock::now;
-use galera::NodeId;
-use galera::observe::registration::{BootstrapOrder, NodeField, ParsedKey, RegistryKeys};
+use galera::observe::registration::{
+    BootstrapOrder, NodeField, OrderSignature, ParsedKey, RegistryKeys,
+};
 use galera::recover::action::{
     ActionEvent, NextStep, STATEMENT_WAIT_TIMEOUT, StepResult, StepState,
 };
 use galera::recover::allow_list::{PermittedStep, permitted_step};
 use galera::recover::bootstrap::StatementDialect;
 use galera::recover::plan::{Plan, PlanStep};
+use galera::{NodeId, Timestamp};
 use registry::{Precondition, WriteOp};
 use tokio::time::{Instant, sleep};
 
@@ -24,6 +26,8 @@ use super::switches::RecoverySwitches;
 const PLAN_MAX_AGE: Duration = Duration::from_millis(1_500);
 /// Attempts to have a fresh plan and an open connection at the same time.
 const ATTEMPTS: usize = 3;
+/// How far a node's clock may be behind this console's when it reads an order.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(120);
 /// Pause between attempts to write a step's result.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
@@ -356,22 +360,46 @@ impl Executor {
         Ok(!next.state.is_final())
     }
 
-    /// The write of an order, under a lease that ends at the action's deadline.
+    /// The write of an order, signed now, under a lease that ends at the action's deadline, when the signature ends too.
     async fn order_write(
         &self,
         key: &str,
         order: BootstrapOrder,
     ) -> Result<WriteOp, ExecutorError> {
         let action = &self.stored.action;
-        let left = action
+        let deadline = action
             .execution
             .as_ref()
-            .map_or(Duration::ZERO, |execution| now().age(execution.deadline));
+            .map_or_else(now, |execution| execution.deadline);
+        let left = now().age(deadline);
         let granted = self.context.registry.grant_without_keep_alive(left).await;
         let lease = granted.map_err(ActionError::from)?;
         let node = self.registered_name(&order.node);
-        let value = BootstrapOrder { node, ..order }.to_value();
-        Ok(WriteOp::put(key, value, Some(lease)))
+        let order = self.signed(BootstrapOrder { node, ..order }, deadline);
+        Ok(WriteOp::put(key, order.to_value(), Some(lease)))
+    }
+
+    /// `order`, signed with this console's key. Without a key it stays unsigned; a plan for an agent that would refuse it
+    /// contains no order.
+    fn signed(&self, mut order: BootstrapOrder, expires_at: Timestamp) -> BootstrapOrder {
+        let settings = &self.context.settings;
+        let Some(key) = &settings.order_key else {
+            return order;
+        };
+        order.signed = Some(Box::new(OrderSignature {
+            registry: RegistryKeys::new(&settings.registry_prefix).root_prefix(),
+            cluster: self.stored.action.cluster.to_string(),
+            not_before: now().minus(CLOCK_TOLERANCE),
+            expires_at,
+            fork_epoch: 0,
+            key_id: key.public().id().to_owned(),
+            signature: String::new(),
+        }));
+        let signature = order.claims().map(|claims| key.sign(&claims));
+        if let (Some(signed), Some(signature)) = (&mut order.signed, signature) {
+            signed.signature = signature;
+        }
+        order
     }
 
     /// The node's own id in the registry: plans omit the console's default port, which the node's agent may not.

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use console_core::clock::now;
+use galera::observe::registration::RegistryKeys;
 use galera::publish::api::CleanupUndo;
 use galera::record::audit::AuditEvent;
 use galera::recover::action::{Action, Actor, StepState};
-use galera::recover::plan::PlanStep;
+use galera::recover::allow_list::permitted_restore;
 use registry::{Precondition, Transaction, TransactionOutcome, WriteOp};
 
 use super::ActionError;
@@ -44,7 +45,7 @@ impl ActionService {
             ));
         }
         let (mut restored, mut kept) = (Vec::new(), Vec::new());
-        for (key, value) in removed_keys(action) {
+        for (key, value) in context.removed_keys(action)? {
             let transaction = Transaction::new()
                 .when(Precondition::Absent(key.clone().into_bytes()))
                 .then([WriteOp::put(key.clone(), value, None)]);
@@ -69,36 +70,34 @@ impl ActionService {
     }
 }
 
-/// The removed keys and their former values.
-fn removed_keys(action: &Action) -> Vec<(String, String)> {
-    let done = action
-        .plan
-        .steps
-        .iter()
-        .zip(&action.steps)
-        .filter(|(_, record)| record.state == StepState::Done)
-        .filter_map(|(step, _)| match step {
-            PlanStep::Key { key, .. } => Some(key),
-            PlanStep::Statement { .. } => None,
-        });
-    let values: BTreeMap<&String, &String> = action
-        .plan
-        .undo
-        .iter()
-        .filter_map(|step| match step {
-            PlanStep::Key {
-                key,
-                value: Some(value),
-                ..
-            } => Some((key, value)),
-            _ => None,
-        })
-        .collect();
-    done.filter_map(|key| Some((key.clone(), (*values.get(key)?).clone())))
-        .collect()
-}
-
 impl ActionContext {
+    /// The removed keys and their former values.
+    fn removed_keys(&self, action: &Action) -> Result<Vec<(String, String)>, ActionError> {
+        if action.plan.digest != action.plan.computed_digest() {
+            return Err(ActionError::NotUndoable(
+                "the record was altered outside the console",
+            ));
+        }
+        let keys = RegistryKeys::new(&self.settings.registry_prefix);
+        let port = self.settings.plan.fold.default_port;
+        let mut removed = Vec::new();
+        for (index, record) in action.steps.iter().enumerate() {
+            if record.state != StepState::Done {
+                continue;
+            }
+            match permitted_restore(&action.plan, index, &action.id, &keys, port) {
+                Ok((key, value)) => removed.push((key, value.to_owned())),
+                Err(error) => {
+                    tracing::warn!(action.id = action.id.as_str(), %error, "Step {index} of {} is not undone: {error}", action.id);
+                    return Err(ActionError::NotUndoable(
+                        "the record contains a removal that no clean-up makes",
+                    ));
+                }
+            }
+        }
+        Ok(removed)
+    }
+
     async fn write_undone(
         &self,
         action: &Action,

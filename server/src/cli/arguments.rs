@@ -21,6 +21,7 @@ pub(super) fn command() -> Command {
         .subcommand(user())
         .subcommand(audit())
         .subcommand(secret())
+        .subcommand(order_key())
 }
 
 fn secret() -> Command {
@@ -63,6 +64,29 @@ fn audit() -> Command {
                 false,
             )
             .arg(format),
+        )
+}
+
+fn order_key() -> Command {
+    let file = || {
+        Arg::new("file")
+            .value_name("FILE")
+            .required(true)
+            .value_parser(clap::value_parser!(std::path::PathBuf))
+            .help("The file with the private key")
+    };
+    Command::new("order-key")
+        .about("Manage the key that signs bootstrap orders to agents")
+        .subcommand_required(true)
+        .subcommand(
+            Command::new("new")
+                .about("Create a private key, never over an existing file, and print its public key for ORDER_PUBLIC_KEY_FILE of the agents")
+                .arg(file()),
+        )
+        .subcommand(
+            Command::new("show")
+                .about("Print the public key for ORDER_PUBLIC_KEY_FILE of the agents")
+                .arg(file()),
         )
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use console_core::authority::MigrationPolicy;
@@ -9,6 +10,7 @@ use console_core::state_secret::{self, StateSecretFileError};
 use galera::{ClusterName, NodeId};
 use monitor::mysql::{Tls, TlsSettings, Verify};
 use notify::{SmtpConfig, SmtpTls};
+use order_signature::OrderSigningKey;
 
 use super::problem::{ConfigProblem, SettingOrigin};
 use super::reader::ConfigReader;
@@ -340,6 +342,13 @@ impl ConfigReader<'_> {
             });
         }
         Some(recovery)
+    }
+
+    pub(super) fn order_key(&mut self) -> Option<Arc<OrderSigningKey>> {
+        self.single(&settings::ORDER_KEY_FILE, |text| {
+            let key = order_signature::read_key_file(&parse::path(text)?);
+            key.map(Arc::new).map_err(|error| error.to_string())
+        })
     }
 
     pub(super) fn notify(&mut self) -> NotifyConfig {

@@ -187,6 +187,8 @@ settings! {
         "File with the password of that account.");
     RECOVERY_TRANSPORT = Setting::new("recovery-transport", "recovery.transport", "verified|any", Value("verified"),
         "Connections to other hosts that the recovery account uses: TLS with a verified certificate only, or any, also unencrypted.");
+    ORDER_KEY_FILE = Setting::new("order-key-file", "orders.key_file", "FILE", Absent("none; with the embedded etcd a key beside its data directory"),
+        "Private key (Ed25519, PEM) that signs bootstrap orders to agents; made by `galera-console order-key new FILE`.");
     POLL_INTERVAL = Setting::new("poll-interval", "poll_interval", "DURATION", Value("1s"),
         "Time between two probes of a database.");
     PROBE_TIMEOUT = Setting::new("probe-timeout", "probe_timeout", "DURATION", Value("3s"),

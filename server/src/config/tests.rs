@@ -216,6 +216,10 @@ fn every_setting_has_its_key_in_the_file() {
     let path = secret.path().display();
     let (certificate, key) = certificate_files();
     let (ca, tls_key) = (certificate.path().display(), key.path().display());
+    let directory = tempfile::tempdir().unwrap();
+    let order_key = directory.path().join("order.key");
+    order_signature::create_key_file(&order_key).unwrap();
+    let order_key = order_key.display();
     let given = file(&format!(
         r#"
 listen = "0.0.0.0:8080"
@@ -267,6 +271,8 @@ tls_key = "{tls_key}"
 user = "operator"
 password_file = "{path}"
 transport = "any"
+[orders]
+key_file = "{order_key}"
 [history]
 retention = "30d"
 max_changes = 1000

@@ -33,6 +33,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use ipnet::IpNet;
 use monitor::mysql::Tls;
+use order_signature::OrderSigningKey;
 use registry::{CreateOutcome, Registry, Secret};
 use tempfile::TempDir;
 use tokio_util::sync::DropGuard;
@@ -69,6 +70,8 @@ pub(crate) struct ConsoleOptions {
     pub(crate) limits_of_clients: LimitsConfig,
     /// What records in etcd are sealed with; by default nothing.
     pub(crate) state_secret: Option<StateSecretConfig>,
+    /// The key that signs bootstrap orders.
+    pub(crate) order_key: Option<Arc<OrderSigningKey>>,
 }
 
 impl Default for ConsoleOptions {
@@ -87,6 +90,7 @@ impl Default for ConsoleOptions {
             resolver: None,
             limits_of_clients: LimitsConfig::default(),
             state_secret: None,
+            order_key: None,
         }
     }
 }
@@ -235,6 +239,7 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
             password: Secret::new(""),
             any_transport: true,
         }),
+        order_key: options.order_key.clone(),
         poll_interval: Duration::from_secs(1),
         probe_timeout: Duration::from_secs(3),
         approvals: ApprovalPolicy {

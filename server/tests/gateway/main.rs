@@ -33,6 +33,7 @@ mod maintenance;
 mod metrics;
 mod notification_delivery;
 mod notification_targets;
+mod orders;
 mod outage;
 mod pages;
 mod partial_cleanup;

@@ -3,17 +3,18 @@
 
 use std::collections::BTreeMap;
 
+use console_core::keyspace::ActionKeys;
 use galera::ActionId;
 use galera::ReplicaId;
 use galera::publish::api::ActionView;
-use galera::recover::action::{ActionState, StepState};
-use galera::recover::plan::PlanStep;
+use galera::recover::action::{Action, ActionState, StepState};
+use galera::recover::plan::{ActionKind, PlanStep};
 use registry::Registry;
 
 use crate::action_fixture::{
     ActionFixture, action_request, apply_verb, assert_refused, request_action,
 };
-use crate::client::TestConsole;
+use crate::client::{STATE_PREFIX, TestConsole, TestResponse};
 use crate::cut_proxy::{CutProxy, CutSide};
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
@@ -245,4 +246,74 @@ async fn i26_a_partial_cleanup_stops_at_a_changed_key_and_is_undone_exactly() {
         409,
         "not_undoable",
     );
+}
+
+/// Ends a clean-up, puts its record into etcd altered by `forge`, and returns the answer to an undo and whether it left
+/// `key` unchanged.
+async fn undo_forged(key: &str, forge: impl FnOnce(&mut Action)) -> (TestResponse, bool) {
+    let etcd = TestEtcd::in_memory();
+    let nodes = FakeCluster::healthy(etcd.registry());
+    let fixture = ActionFixture::start(&etcd, &nodes).await;
+    let registry = etcd.registry();
+    register(&registry).await;
+    let id = request_cleanup(&fixture).await;
+    assert_eq!(
+        apply_verb(&fixture.approver, &id, "approve").await.status,
+        200
+    );
+    let ended = fixture.wait_for_state(&id, ActionState::Succeeded).await;
+    let mut action = ended.action;
+    forge(&mut action);
+    let record = ActionKeys::new(STATE_PREFIX).action(&id);
+    let value = serde_json::to_vec(&action).unwrap();
+    registry.put(record, value, None).await.unwrap();
+    let before = registry.get(key).await.unwrap();
+    let answer = apply_verb(&fixture.operator, &id, "undo").await;
+    let after = registry.get(key).await.unwrap();
+    (answer, before == after)
+}
+
+fn restore(key: &str, value: &str) -> PlanStep {
+    PlanStep::Key {
+        key: key.to_owned(),
+        mod_revision: 0,
+        value: Some(value.to_owned()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_altered_record_is_not_undone() {
+    let (answer, unchanged) = undo_forged(STALE[0], |action| {
+        action.plan.undo[0] = restore(STALE[0], "forged");
+    })
+    .await;
+    assert_refused(&answer, 409, "not_undoable");
+    assert!(unchanged, "{}", answer.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn undo_writes_registrations_of_removed_nodes_only() {
+    for key in [
+        "/galera/lab/bootstrap",
+        "/galera/lab/n1/registered",
+        "/galera/other/n4/registered",
+        "/state/users/mallory",
+    ] {
+        for kind in [ActionKind::Cleanup, ActionKind::Decommission] {
+            let (answer, unchanged) = undo_forged(key, |action| {
+                action.kind = kind;
+                action.plan.kind = kind;
+                action.plan.steps[0] = PlanStep::Key {
+                    key: key.to_owned(),
+                    mod_revision: 7,
+                    value: None,
+                };
+                action.plan.undo[0] = restore(key, "{}");
+                action.plan.digest = action.plan.computed_digest();
+            })
+            .await;
+            assert_refused(&answer, 409, "not_undoable");
+            assert!(unchanged, "{key} {kind:?}: {}", answer.text());
+        }
+    }
 }

@@ -58,6 +58,8 @@ pub struct ConsoleSettings {
     pub recovery: Option<(String, String)>,
     /// `--recovery-transport`; only given with such an account. The lab's nodes have no TLS.
     pub recovery_transport: String,
+    /// `--order-key-file`; none by default.
+    pub order_key: Option<PathBuf>,
     /// `--state-prefix`.
     pub state_prefix: String,
     /// Additional arguments.
@@ -92,6 +94,7 @@ impl ConsoleSettings {
                 .accounts()
                 .map(|a| ("recovery".to_owned(), a.recovery.clone())),
             recovery_transport: "any".to_owned(),
+            order_key: None,
             state_prefix: format!("/console-{number}"),
             extra_arguments: Vec::new(),
             users: ["viewer", "operator", "approver", "admin"]
@@ -170,6 +173,9 @@ impl LabConsole {
                 .args(["--recovery-user", user])
                 .args(["--recovery-password-file", &file.display().to_string()])
                 .args(["--recovery-transport", &settings.recovery_transport]);
+        }
+        if let Some(key) = &settings.order_key {
+            program = program.args(["--order-key-file", &key.display().to_string()]);
         }
         for cluster in &settings.clusters {
             program = program.args(["--cluster", cluster]);

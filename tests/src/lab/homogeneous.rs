@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,10 @@ pub const CLUSTER: &str = "same";
 const TTL: u64 = 3;
 /// Longest wait for a write to have reached every node.
 const APPLIED: Duration = Duration::from_secs(20);
+/// The consoles' private key of orders, in the lab's directory.
+const ORDER_KEY: &str = "order.key";
+/// Its public key, for the agents.
+const ORDER_PUBLIC_KEY: &str = "order-keys.pem";
 /// One password for every account of this lab.
 const PASSWORD: &str = "one'for\\all\"";
 
@@ -104,6 +109,9 @@ impl HomogeneousLab {
             chown(&secret, user)?;
         }
         copy_agent(directory.path())?;
+        let order_key = order_signature::create_key_file(&directory.path().join(ORDER_KEY))?;
+        let public = order_key.public().to_pem();
+        std::fs::write(directory.path().join(ORDER_PUBLIC_KEY), public)?;
         let nodes = places
             .iter()
             .enumerate()
@@ -129,6 +137,12 @@ impl HomogeneousLab {
         self
     }
 
+    /// The private key whose orders the agents obey.
+    #[must_use]
+    pub fn order_key_file(&self) -> PathBuf {
+        self.directory.path().join(ORDER_KEY)
+    }
+
     /// Settings of a console for these nodes, with one account a role.
     #[must_use]
     pub fn console_settings(&self) -> ConsoleSettings {
@@ -141,6 +155,7 @@ impl HomogeneousLab {
             mysql_password: PASSWORD.to_owned(),
             recovery: Some(("recovery".to_owned(), PASSWORD.to_owned())),
             recovery_transport: "any".to_owned(),
+            order_key: Some(self.order_key_file()),
             state_prefix: "/console-same".to_owned(),
             extra_arguments: Vec::new(),
             users: ["viewer", "operator", "approver", "admin"]

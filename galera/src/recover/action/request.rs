@@ -180,6 +180,7 @@ pub(super) fn is_never_overridable(code: &CheckCode, status: CheckStatus) -> boo
         CheckCode::EXECUTOR_READY,
         CheckCode::SQL_ACCOUNT,
         CheckCode::AGENT_WAITS,
+        CheckCode::ORDER_ACCEPTED,
         CheckCode::CLUSTER_PRIMARY,
         CheckCode::NOBODY_STARTING,
         CheckCode::READ_LONG_ENOUGH,

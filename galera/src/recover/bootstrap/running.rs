@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::situation::{MemberCondition, Situation};
 use super::statement::StatementDialect;
-use super::{RecoveryCase, common_checks, loss};
+use super::{RecoveryCase, RecoveryReach, common_checks, loss};
 use crate::id::NodeId;
 use crate::observe::registration::AgentPhase;
 use crate::position::Position;
@@ -45,7 +45,7 @@ pub(super) fn plan(
     loss::check_for_loss(case, situation, draft, target.as_ref());
     check_settled(case, situation, draft);
     let executor = check_executor(situation, draft, chosen);
-    check_sql_account(case, draft);
+    check_sql_account(case, situation, draft, executor);
     let (Some(chosen), Some(target)) = (chosen, target) else {
         return summarize(draft, None);
     };
@@ -465,17 +465,28 @@ fn settled_message(
     (CheckStatus::Pass, message)
 }
 
-fn check_sql_account(case: &RecoveryCase<'_>, draft: &mut PlanDraft) {
-    let (status, message) = if case.context.sql_account {
-        (
+/// The account must exist, and be allowed to connect to the member that executes the statement.
+fn check_sql_account(
+    case: &RecoveryCase<'_>,
+    situation: &Situation<'_>,
+    draft: &mut PlanDraft,
+    executor: Option<usize>,
+) {
+    let reach = case.context.recovery_reach;
+    let executor = executor.map(|node| &situation.nodes()[node].id);
+    let (status, message) = match executor {
+        _ if reach == RecoveryReach::Nowhere => (
+            CheckStatus::Fail,
+            "The console has no recovery account. Configure one (--recovery-user), or run the command manually.".to_owned(),
+        ),
+        Some(node) if !reach.includes(node.host()) => (
+            CheckStatus::Fail,
+            format!("The recovery account may not connect to {node}: the connection has no verified TLS. Configure --mysql-tls-ca, allow any transport (--recovery-transport any), or run the command manually."),
+        ),
+        _ => (
             CheckStatus::Pass,
             "The console has a recovery account.".to_owned(),
-        )
-    } else {
-        (
-            CheckStatus::Fail,
-            "The console has no recovery account that it may use (--recovery-user; without verified TLS also --recovery-transport any). Configure one, or run the command manually.".to_owned(),
-        )
+        ),
     };
     draft.add_check(CheckCode::SQL_ACCOUNT, status, message, Vec::new());
 }

@@ -6,7 +6,7 @@ use crate::judge::cluster::gather::{GatheredEvidence, gather};
 use crate::judge::cluster::node_facts::{NodeFacts, ProbeAnswer, ProbeState};
 use crate::judge::cluster::reasons::node_label;
 use crate::observe::observation::ProbeErrorKind;
-use crate::observe::registration::{self, AgentPhase, NO_POSITION};
+use crate::observe::registration::{self, AgentPhase, NO_ORDER_KEYS, NO_POSITION};
 use crate::position::Position;
 use crate::recover::attestation::{Attestation, AttestedState};
 use crate::recover::plan::digest::fact;
@@ -51,6 +51,25 @@ pub(crate) struct Situation<'a> {
     pub(crate) components: ObservedComponents<'a>,
     pub(crate) conditions: Vec<MemberCondition>,
     attestations: Vec<Option<&'a Attestation>>,
+}
+
+/// What an agent publishes about the orders that it obeys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OrderTerms {
+    /// Nothing: an agent that verifies no signature.
+    Older,
+    /// It obeys orders for these data that one of these keys signed.
+    Verifies { data_id: String, keys: Vec<String> },
+    /// Only one of its two keys, or an unreadable value.
+    Incomplete,
+}
+
+/// Longest id that an agent publishes, in bytes.
+const ID_MAX: usize = 64;
+
+fn is_plain_id(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    !text.is_empty() && text.len() <= ID_MAX && text.bytes().all(plain)
 }
 
 impl<'a> Situation<'a> {
@@ -148,6 +167,27 @@ impl<'a> Situation<'a> {
     pub(crate) fn phase(&self, node: usize) -> Option<AgentPhase> {
         let registered = self.nodes()[node].fresh_registration()?;
         AgentPhase::from_fields(&registered.observation.fields)
+    }
+
+    /// What the node's agent publishes about the orders that it obeys.
+    pub(crate) fn order_terms(&self, node: usize) -> OrderTerms {
+        let fields = self.nodes()[node]
+            .fresh_registration()
+            .map(|registered| &registered.observation.fields);
+        let field = |name: &str| fields.and_then(|fields| fields.get(name));
+        match (field("data_id"), field("order_keys")) {
+            (None, None) => OrderTerms::Older,
+            (Some(data_id), Some(keys)) if is_plain_id(data_id) => OrderTerms::Verifies {
+                data_id: data_id.clone(),
+                keys: keys
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|key| *key != NO_ORDER_KEYS && is_plain_id(key))
+                    .map(ToOwned::to_owned)
+                    .collect(),
+            },
+            _ => OrderTerms::Incomplete,
+        }
     }
 
     /// A stopped node's position: recovered by its agent, or pasted by an operator.

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use super::running::summarize;
-use super::situation::{Situation, SourcedPosition};
+use super::situation::{OrderTerms, Situation, SourcedPosition};
 use super::{RecoveryCase, common_checks, loss};
 use crate::id::NodeId;
 use crate::observe::registration::{AgentPhase, BootstrapOrder, ClusterField, RegistryKeys};
@@ -46,6 +46,8 @@ pub(super) fn plan(
     let agent_waiting =
         chosen.is_some_and(|(node, _)| situation.phase(*node) == Some(AgentPhase::Waiting));
     check_agent_waits(situation, draft, chosen, agent_waiting);
+    let order_possible = agent_waiting
+        && chosen.is_some_and(|(node, _)| check_order_accepted(case, situation, draft, *node));
     let Some((node, known)) = chosen else {
         add_recovery_commands(situation, draft);
         return summarize(draft, None);
@@ -55,7 +57,7 @@ pub(super) fn plan(
     } else {
         add_recovery_commands(situation, draft);
     }
-    complete_draft(case, situation, draft, *node, known, agent_waiting);
+    complete_draft(case, situation, draft, *node, known, order_possible);
     summarize(draft, Some(situation.join_names(std::iter::once(*node))))
 }
 
@@ -270,6 +272,77 @@ fn check_agent_waits(
     draft.add_check(CheckCode::AGENT_WAITS, status, message, evidence);
 }
 
+/// Whether the agent of `node` will obey an order of this console. One that it would refuse is never planned.
+fn check_order_accepted(
+    case: &RecoveryCase<'_>,
+    situation: &Situation<'_>,
+    draft: &mut PlanDraft,
+    node: usize,
+) -> bool {
+    let id = &situation.nodes()[node].id;
+    let name = situation.join_names(std::iter::once(node));
+    let mut evidence = Vec::new();
+    let own_key = case.context.order_key.as_deref();
+    let own_fact = own_key.map_or("no order key".to_owned(), |key| format!("order key {key}"));
+    evidence.push(fact(None, EvidenceSource::Console, None, own_fact));
+    let terms = situation.order_terms(node);
+    let (status, message) = match (&terms, own_key) {
+        (OrderTerms::Older, _) => (
+            CheckStatus::Pass,
+            format!(
+                "The agent of {name} is older and obeys any order in etcd, signed or not. Update it, so that only a \
+                 signed order can start this node."
+            ),
+        ),
+        (OrderTerms::Incomplete, _) => (
+            CheckStatus::Unknown,
+            format!(
+                "The identity of the data of {name}, or the keys that its agent trusts, cannot be read in etcd. Its agent \
+                 publishes both again within seconds; if not, restart it."
+            ),
+        ),
+        (OrderTerms::Verifies { .. }, None) => (
+            CheckStatus::Fail,
+            format!(
+                "This console has no order key, and the agent of {name} obeys only signed orders. Create a key with \
+                 `galera-console order-key new FILE`, start the console with --order-key-file FILE, and give the agents the \
+                 public key that `order-key show FILE` prints (ORDER_PUBLIC_KEY_FILE)."
+            ),
+        ),
+        (OrderTerms::Verifies { keys, .. }, Some(own)) if keys.is_empty() => (
+            CheckStatus::Fail,
+            format!(
+                "The agent of {name} has no ORDER_PUBLIC_KEY_FILE, so it obeys no order. Give it a file with this \
+                 console's public key {own}, as `galera-console order-key show` prints it, and restart the agent."
+            ),
+        ),
+        (OrderTerms::Verifies { keys, .. }, Some(own)) if !keys.iter().any(|key| key == own) => (
+            CheckStatus::Fail,
+            format!(
+                "The agent of {name} does not trust this console's order key {own}: add it to the agent's \
+                 ORDER_PUBLIC_KEY_FILE and restart the agent."
+            ),
+        ),
+        (OrderTerms::Verifies { .. }, Some(own)) => (
+            CheckStatus::Pass,
+            format!("The agent of {name} trusts this console's order key {own}."),
+        ),
+    };
+    let terms = match terms {
+        OrderTerms::Older => "verifies no signature".to_owned(),
+        OrderTerms::Incomplete => "data or trusted keys unreadable".to_owned(),
+        OrderTerms::Verifies { data_id, keys } if keys.is_empty() => {
+            format!("data {data_id}, trusts no key")
+        }
+        OrderTerms::Verifies { data_id, keys } => {
+            format!("data {data_id}, trusts {}", keys.join(", "))
+        }
+    };
+    evidence.push(fact(Some(id), EvidenceSource::Registry, None, terms));
+    draft.add_check(CheckCode::ORDER_ACCEPTED, status, message, evidence);
+    status.permits()
+}
+
 fn add_recovery_commands(situation: &Situation<'_>, draft: &mut PlanDraft) {
     for node in situation.accountable_members() {
         // A running server would have to be stopped first, which no plan asks for (I24).
@@ -332,15 +405,20 @@ fn complete_draft(
     draft: &mut PlanDraft,
     node: usize,
     known: &SourcedPosition,
-    agent_waiting: bool,
+    order_possible: bool,
 ) {
     let id = situation.nodes()[node].id.clone();
-    if agent_waiting {
+    if order_possible {
         let keys = RegistryKeys::new(&case.context.registry_prefix);
         let order = BootstrapOrder {
             node: id.clone(),
             position: known.position.to_string(),
             action_id: None,
+            data_id: match situation.order_terms(node) {
+                OrderTerms::Verifies { data_id, .. } => Some(data_id),
+                OrderTerms::Older | OrderTerms::Incomplete => None,
+            },
+            signed: None,
         };
         draft.steps.push(PlanStep::Key {
             key: keys.cluster_key(&case.evidence.name, ClusterField::Bootstrap),
@@ -356,7 +434,7 @@ fn complete_draft(
     let holders = BTreeSet::from([node]);
     draft.loss = loss::estimate(case, situation, &known.position, &holders);
     draft.target = Some(PlanTarget {
-        mechanism: if agent_waiting {
+        mechanism: if order_possible {
             Mechanism::Order
         } else {
             Mechanism::ByHand

@@ -116,7 +116,9 @@ impl NewSecrets {
     async fn make(runner: &ScenarioRunner) -> Result<Self> {
         let mut command = Command::new(runner.deploy.join("secrets"));
         let output = docker::run(command.arg("swarm")).await?;
-        let made = output.lines().filter_map(|line| line.strip_prefix("made "));
+        let made = output
+            .lines()
+            .filter_map(|line| line.strip_prefix("created "));
         Ok(Self(made.map(ToOwned::to_owned).collect()))
     }
 

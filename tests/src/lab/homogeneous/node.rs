@@ -15,7 +15,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{CLUSTER, HomogeneousPorts, PASSWORD, TTL, chown};
+use super::{CLUSTER, HomogeneousPorts, ORDER_PUBLIC_KEY, PASSWORD, TTL, chown};
 use crate::eventually;
 use crate::lab::etcd::LabEtcd;
 use crate::lab::network::HostPlacement;
@@ -375,7 +375,8 @@ impl HomogeneousNode {
     }
 
     /// The servers that its agent has started.
-    fn servers(&self) -> Vec<i32> {
+    #[must_use]
+    pub fn servers(&self) -> Vec<i32> {
         let pid = self.process().as_ref().map(LabProcess::pid);
         let children =
             pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok());
@@ -447,6 +448,10 @@ pub(super) fn make_node(
     .env("NODE_ADDRESS", address.to_string())
     .env("GALERA_PORT", gcomm.number().to_string())
     .env("AUTO_BOOTSTRAP", "all-reported")
+    .env(
+        "ORDER_PUBLIC_KEY_FILE",
+        directory.join(ORDER_PUBLIC_KEY).display().to_string(),
+    )
     .env("HEALTH_LISTEN", format!("{address}:{}", health.number()));
     for name in ["MYSQL_ROOT", "XTRABACKUP", "CONSOLE", "RECOVERY"] {
         program = program.env(&format!("{name}_PASSWORD_FILE"), &secret);
