@@ -123,6 +123,18 @@ impl SealedState {
         }
     }
 
+    /// Warns in the log and on every page if records are not sealed.
+    pub(crate) fn warn_if_unsealed(&self, monitor: &Monitor) {
+        if self.authority.is_none() {
+            let warning = "Records in etcd are not authenticated: every program that can write etcd can act as any account of the console";
+            tracing::warn!("{warning}; set --state-secret-file");
+            monitor.set_notices(
+                NOTICE_SOURCE,
+                vec![format!("{warning}. Set --state-secret-file.")],
+            );
+        }
+    }
+
     /// Establishes the authority of the records and reports tampered ones until `shutdown`.
     pub(crate) async fn run(self, mut reporter: TamperReporter, shutdown: CancellationToken) {
         let work = async {
@@ -142,15 +154,6 @@ impl SealedState {
     async fn establish_persistently(&self, monitor: &Monitor) {
         loop {
             let error = match self.establish().await {
-                Ok(()) if self.authority.is_none() => {
-                    let warning = "Records in etcd are not authenticated: every program that can write etcd can act as any account of the console";
-                    tracing::warn!("{warning}; set --state-secret-file");
-                    monitor.set_notices(
-                        NOTICE_SOURCE,
-                        vec![format!("{warning}. Set --state-secret-file.")],
-                    );
-                    return;
-                }
                 Ok(()) => return,
                 Err(error) => error,
             };

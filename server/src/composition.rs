@@ -150,6 +150,7 @@ impl Builder<'_> {
             leadership: leadership.clone(),
             actor: self.replica.to_string(),
         };
+        sealed.warn_if_unsealed(&monitor);
         self.tasks
             .spawn(sealed.run(reporter, self.tasks.shutdown.clone()));
         if config.approvals.allows_acting_alone() {

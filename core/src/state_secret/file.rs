@@ -22,7 +22,9 @@ pub enum StateSecretFileError {
     Exists(String),
     #[error("permission denied for {0}; change its owner to the console's user")]
     Denied(String),
-    #[error("{0} can be read by other users (mode {1:04o}); run chmod 0400 {0}")]
+    #[error(
+        "{0} can be read by every user of the system or written by its group (mode {1:04o}); run chmod 0600 {0}, and rotate the secret if others used this system"
+    )]
     Exposed(String, u32),
     #[error("{0} is not a regular file; give a file with one secret a line")]
     NotAFile(String),
@@ -88,7 +90,8 @@ fn read_lines(path: &Path) -> Result<Vec<String>, StateSecretFileError> {
         return Err(StateSecretFileError::NotAFile(shown()));
     }
     let mode = metadata.mode() & 0o7777;
-    if mode & 0o077 != 0 {
+    // A group that may read is how Kubernetes gives a file to a container.
+    if mode & 0o027 != 0 {
         return Err(StateSecretFileError::Exposed(shown(), mode));
     }
     let mut bytes = Vec::new();

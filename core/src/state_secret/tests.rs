@@ -435,16 +435,16 @@ fn secret_files_are_checked() {
             "the same secret",
         ),
         (
-            "readable by the group",
+            "writable by the group",
             good.clone().into_bytes(),
-            0o640,
-            "chmod 0400",
+            0o660,
+            "chmod 0600",
         ),
         (
             "readable by all",
             good.clone().into_bytes(),
             0o604,
-            "chmod 0400",
+            "chmod 0600",
         ),
     ];
     for (what, text, mode, expected) in cases {

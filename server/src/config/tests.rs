@@ -220,6 +220,9 @@ fn every_setting_has_its_key_in_the_file() {
     let order_key = directory.path().join("order.key");
     order_signature::create_key_file(&order_key).unwrap();
     let order_key = order_key.display();
+    let state_secret = directory.path().join("state-secret");
+    console_core::state_secret::generate_file(&state_secret).unwrap();
+    let state_secret = state_secret.display();
     let given = file(&format!(
         r#"
 listen = "0.0.0.0:8080"
@@ -258,6 +261,8 @@ data_dir = "/unused"
 prefix = "/nodes"
 [state]
 prefix = "/console"
+secret_file = "{state_secret}"
+migration = "never"
 [mysql]
 user = "reader"
 password_file = "{path}"

@@ -152,7 +152,7 @@ fn options(nodes: &Arc<FakeCluster>, replica: &str) -> ConsoleOptions {
     }
 }
 
-fn lost_members() -> Value {
+pub(crate) fn lost_members() -> Value {
     json!([{"node": "n2", "statement": "stopped"}, {"node": "n3", "statement": "stopped"}])
 }
 

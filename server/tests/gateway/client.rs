@@ -44,7 +44,7 @@ use crate::etcd::{TIMEOUT, TestEtcd, eventually, registry_at};
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 /// [`PASSWORD`] at argon2's lowest cost. Verification has the cost of the stored hash.
-const CHEAP_HASH: &str =
+pub(crate) const CHEAP_HASH: &str =
     "$argon2id$v=19$m=8,t=1,p=1$Z2F0ZXdheS1maXh0dXJlcw$VTMSw76aCLcdR4qAX257OjTwJgx4/4roLixXNk6OL9w";
 pub(crate) const STATE_PREFIX: &str = "/state";
 pub(crate) const NOW: Timestamp = Timestamp::from_unix_millis(1_795_420_800_000);

@@ -24,6 +24,7 @@ mod crashes;
 mod cut_proxy;
 mod event_history;
 mod fake_cluster;
+mod forged_records;
 mod forms;
 mod interrupted;
 mod json_contract;

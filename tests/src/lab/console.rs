@@ -20,6 +20,9 @@ use crate::eventually;
 /// Longest wait for the console to be ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The secret that seals the records of every console of a lab.
+const STATE_SECRET: &str = "6c61622d73656372657420746861742070726f7465637473206e6f7468696e67\n";
+
 /// An account of the console.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsoleUser {
@@ -62,6 +65,8 @@ pub struct ConsoleSettings {
     pub order_key: Option<PathBuf>,
     /// `--state-prefix`.
     pub state_prefix: String,
+    /// `--state-secret-file`, created if it does not exist; not given with the embedded etcd, which has its own.
+    pub state_secret: PathBuf,
     /// Additional arguments.
     pub extra_arguments: Vec<String>,
     /// The accounts that are created before it starts.
@@ -96,6 +101,7 @@ impl ConsoleSettings {
             recovery_transport: "any".to_owned(),
             order_key: None,
             state_prefix: format!("/console-{number}"),
+            state_secret: lab.directory().join("state-secret"),
             extra_arguments: Vec::new(),
             users: ["viewer", "operator", "approver", "admin"]
                 .map(|role| ConsoleUser::new(role, role))
@@ -108,6 +114,8 @@ impl ConsoleSettings {
         let mut arguments = vec!["--state-prefix".to_owned(), self.state_prefix.clone()];
         if !self.etcd_endpoints.is_empty() {
             arguments.extend(["--etcd-endpoints".to_owned(), self.etcd_endpoints.join(",")]);
+            let secret = self.state_secret.display().to_string();
+            arguments.extend(["--state-secret-file".to_owned(), secret]);
         }
         arguments
     }
@@ -144,6 +152,9 @@ impl LabConsole {
     /// If it is not built.
     pub fn prepare(settings: ConsoleSettings) -> Result<Self> {
         std::fs::create_dir_all(&settings.directory)?;
+        if !settings.state_secret.exists() {
+            write_secret(&settings.state_secret, STATE_SECRET)?;
+        }
         let port = match settings.listen {
             None => Some(ReservedPort::reserve(Ipv4Addr::LOCALHOST)?),
             Some(_) => None,

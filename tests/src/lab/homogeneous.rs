@@ -157,6 +157,7 @@ impl HomogeneousLab {
             recovery_transport: "any".to_owned(),
             order_key: Some(self.order_key_file()),
             state_prefix: "/console-same".to_owned(),
+            state_secret: self.directory.path().join("state-secret"),
             extra_arguments: Vec::new(),
             users: ["viewer", "operator", "approver", "admin"]
                 .map(|role| ConsoleUser::new(role, role))

@@ -1,0 +1,231 @@
+//! Somebody with write access to etcd forges, moves, replays or deletes records of a console with a state secret.
+
+use std::path::Path;
+
+use console_core::clock::now;
+use console_core::keyspace::{AccountKeys, ActionKeys};
+use console_core::state_secret::generate_file;
+use galera::recover::action::{ActionState, Approval};
+use galera_console::config::StateSecretConfig;
+use http::Method;
+use http::header::CONTENT_TYPE;
+use registry::{Registry, RegistryEntry, Transaction, WriteOp};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::action_fixture::{ActionFixture, apply_verb, post};
+use crate::client::{PASSWORD, STATE_PREFIX, TestConsole};
+use crate::etcd::{TestEtcd, eventually};
+use crate::fake_cluster::FakeCluster;
+
+/// A console whose records are sealed, and what its intruder has.
+struct SealedConsole {
+    fixture: ActionFixture,
+    nodes: std::sync::Arc<FakeCluster>,
+    /// A connection that writes what it is given.
+    intruder: Registry,
+    _secret: TempDir,
+}
+
+fn secret_in(folder: &Path) -> StateSecretConfig {
+    let file = folder.join("state-secret");
+    StateSecretConfig {
+        secrets: Some(generate_file(&file).unwrap()),
+        file,
+        migration: Default::default(),
+    }
+}
+
+impl SealedConsole {
+    async fn start() -> Self {
+        let etcd = TestEtcd::in_memory();
+        let nodes = FakeCluster::two_lost(etcd.registry());
+        let secret = tempfile::tempdir().unwrap();
+        let state_secret = secret_in(secret.path());
+        let fixture = ActionFixture::start_with(&etcd, &nodes, |options| {
+            options.state_secret = Some(state_secret);
+        })
+        .await;
+        Self {
+            fixture,
+            nodes,
+            intruder: etcd.registry(),
+            _secret: secret,
+        }
+    }
+
+    fn console(&self) -> &TestConsole {
+        &self.fixture.console
+    }
+
+    async fn stored(&self, key: &str) -> RegistryEntry {
+        self.intruder.get(key).await.unwrap().unwrap()
+    }
+
+    async fn write(&self, key: &str, value: impl Into<Vec<u8>>) {
+        self.intruder.put(key, value, None).await.unwrap();
+    }
+
+    async fn delete(&self, key: &str) {
+        let deletion = Transaction::new().then([WriteOp::delete(key)]);
+        self.intruder.transact(&deletion).await.unwrap();
+    }
+
+    /// Waits until every signed-in page names `key`, and the metrics count it.
+    async fn wait_until_named(&self, key: &str) {
+        eventually("the tampered record is named", async || {
+            let page = self.fixture.viewer.get("/clusters").await.text();
+            let clusters = self.fixture.viewer.get("/api/v1/clusters").await.text();
+            page.contains(key) || clusters.contains(key)
+        })
+        .await;
+        let metrics = self.console().anonymous().get("/metrics").await.text();
+        let count = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("galera_console_tampered_records "));
+        assert!(count.is_some_and(|count| count.trim() != "0"), "{count:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forged_account_cannot_sign_in() {
+    let sealed = SealedConsole::start().await;
+    let keys = AccountKeys::new(STATE_PREFIX);
+    // What a console without a secret stores; the password is known.
+    let record = json!({
+        "password_hash": crate::client::CHEAP_HASH,
+        "credential": "00000000-0000-4000-8000-000000000000",
+        "roles": ["admin", "approver"],
+        "disabled": false,
+        "created_at": now(),
+        "changed_at": now(),
+    });
+    let key = keys.user("mallory");
+    sealed.write(&key, record.to_string()).await;
+    sealed.wait_until_named(&key).await;
+    let answer = sealed
+        .console()
+        .anonymous()
+        .sign_in("mallory", PASSWORD)
+        .await;
+    assert_eq!(answer.status, 401, "{}", answer.text());
+    // A genuine record of somebody else, moved.
+    let admin = sealed.stored(&keys.user("root")).await;
+    sealed.write(&key, admin.value).await;
+    let answer = sealed
+        .console()
+        .anonymous()
+        .sign_in("mallory", PASSWORD)
+        .await;
+    assert_eq!(answer.status, 401, "{}", answer.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn password_hashes_and_signing_keys_are_not_readable_in_etcd() {
+    let sealed = SealedConsole::start().await;
+    let keys = AccountKeys::new(STATE_PREFIX);
+    for (key, secret) in [(keys.user("root"), "argon2"), (keys.signing_key(), "hs256")] {
+        let stored = String::from_utf8(sealed.stored(&key).await.value).unwrap();
+        assert!(!stored.contains(secret), "{stored}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disabled_account_is_not_enabled_by_its_former_record() {
+    let sealed = SealedConsole::start().await;
+    let key = AccountKeys::new(STATE_PREFIX).user("adam");
+    let enabled = sealed.stored(&key).await;
+    let store = &sealed.console().store;
+    let adam = "adam".parse().unwrap();
+    store.set_disabled(&adam, true, false, now()).await.unwrap();
+    sealed.write(&key, enabled.value).await;
+    let console = sealed.console();
+    let answer = console.anonymous().sign_in("adam", PASSWORD).await;
+    assert_eq!(answer.status, 401, "{}", answer.text());
+    sealed.wait_until_named(&key).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_was_signed_out_cannot_be_put_back() {
+    let sealed = SealedConsole::start().await;
+    let console = sealed.console();
+    console
+        .add_user("zoe", &[galera::access::Role::Admin])
+        .await;
+    let prefix = format!("{STATE_PREFIX}/sessions/");
+    let before = sealed.intruder.list(prefix.as_str()).await.unwrap().entries;
+    let client = console.sign_in("zoe").await;
+    let after = sealed.intruder.list(prefix.as_str()).await.unwrap().entries;
+    let session = after
+        .into_iter()
+        .find(|entry| before.iter().all(|old| old.key != entry.key))
+        .unwrap();
+    assert_eq!(client.get("/api/v1/session").await.status, 200);
+    assert_eq!(client.delete("/api/v1/session").await.status, 204);
+    let key = String::from_utf8(session.key).unwrap();
+    sealed.write(&key, session.value).await;
+    sealed.wait_until_named(&key).await;
+    assert_eq!(client.get("/api/v1/session").await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forged_approval_executes_nothing() {
+    let sealed = SealedConsole::start().await;
+    let fixture = &sealed.fixture;
+    let mut action = fixture.request(&fixture.operator).await.action;
+    let key = ActionKeys::new(STATE_PREFIX).action(&action.id);
+    // The record is readable, so a careful forgery changes nothing but the decision.
+    let mut altered = sealed.stored(&key).await.value;
+    let pending = b"\"pending\"";
+    let at = altered
+        .windows(pending.len())
+        .position(|part| part == pending);
+    let at = at.unwrap();
+    altered.splice(at..at + pending.len(), *b"\"approved\"");
+    action.state = ActionState::Approved;
+    action.approvals.push(Approval {
+        by: "adam".to_owned(),
+        credential: None,
+        at: now(),
+        comment: None,
+    });
+    let forged = serde_json::to_vec(&action).unwrap();
+    for value in [forged, altered] {
+        sealed.write(&key, value).await;
+        sealed.wait_until_named(&key).await;
+        assert_eq!(sealed.nodes.sent(), 0);
+    }
+    let answer = apply_verb(&fixture.approver, &action.id, "approve").await;
+    assert!(!answer.status.is_success(), "{}", answer.text());
+    assert_eq!(sealed.nodes.sent(), 0);
+}
+
+async fn switch_recovery(fixture: &ActionFixture, body: Value) {
+    let request = fixture
+        .admin
+        .request(Method::PUT, "/api/v1/recovery")
+        .header(CONTENT_TYPE, "application/json")
+        .body(body.to_string().into())
+        .unwrap();
+    let answer = fixture.admin.send(request).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_pause_does_not_resume_recovery() {
+    let sealed = SealedConsole::start().await;
+    let fixture = &sealed.fixture;
+    switch_recovery(fixture, json!({"enabled": false, "reason": "maintenance"})).await;
+    let key = ActionKeys::new(STATE_PREFIX).global_switch();
+    sealed.delete(&key).await;
+    sealed.wait_until_named(&key).await;
+    let plan = "/api/v1/clusters/lab/plans/bootstrap";
+    let body = json!({ "attestations": crate::action_fixture::lost_members() });
+    let plan: Value = post(&fixture.operator, plan, &body).await.json();
+    assert_eq!(plan["executable"], false);
+    assert!(plan.to_string().contains("outside the console"), "{plan}");
+    // A person resumes it, which is the way out.
+    switch_recovery(fixture, json!({"enabled": true})).await;
+    let plan = fixture.plan().await;
+    assert!(plan.executable, "{}", plan.summary);
+}
