@@ -16,6 +16,7 @@ mod backoff;
 mod endpoints;
 mod entry;
 mod error;
+mod event;
 mod lease;
 #[cfg(feature = "memory")]
 pub mod memory;
@@ -29,6 +30,7 @@ mod watch;
 
 pub use entry::{LeaseId, Listing, RegistryEntry};
 pub use error::Error;
+pub use event::{KeyChange, WatchEvent};
 pub use lease::{Lease, LeaseInfo, LeaseLostReason};
 pub use mirror::KeyMirror;
 pub use read::MemberStatus;
@@ -41,7 +43,7 @@ pub use settings::EtcdSettings;
 pub use transact::{
     CreateOutcome, Precondition, Transaction, TransactionOutcome, WriteOp, numbered_key,
 };
-pub use watch::{KeyChange, WatchEvent, WatchSubscription};
+pub use watch::WatchSubscription;
 
 use std::sync::Arc;
 

@@ -13,10 +13,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::entry::{LeaseId, Listing, RegistryEntry};
+use crate::event::{WatchEvent, timestamp_now};
 use crate::lease::LeaseInfo;
 use crate::read::MemberStatus;
 use crate::transact::{Transaction, TransactionOutcome};
-use crate::watch::{WatchEvent, timestamp_now};
 use crate::{Error, EtcdSettings, Registry, Result};
 use state::{LeaseState, NextEvent, StoreState, WriteFault};
 

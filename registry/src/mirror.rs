@@ -4,7 +4,7 @@ use galera::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::entry::RegistryEntry;
-use crate::watch::{KeyChange, WatchEvent};
+use crate::event::{KeyChange, WatchEvent};
 use crate::{Error, Registry};
 
 /// An in-memory copy of the keys under a prefix.

@@ -18,8 +18,8 @@ use galera::Timestamp;
 use tokio::sync::watch;
 
 use crate::entry::{Listing, RegistryEntry};
+use crate::event::{KeyChange, WatchEvent};
 use crate::transact::{Transaction, TransactionOutcome};
-use crate::watch::{KeyChange, WatchEvent};
 use crate::{Error, LeaseId, Registry, Result};
 use known::{Judgement, KnownRecords};
 

@@ -6,7 +6,7 @@
 mod stream;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use galera::Timestamp;
 use tokio::sync::mpsc;
@@ -16,65 +16,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::backoff::Backoff;
 use crate::endpoints::Endpoints;
-use crate::entry::RegistryEntry;
+use crate::event::{WatchEvent, timestamp_now};
 use crate::sealing::Sealing;
 use crate::{Backend, Error, Listing, Registry};
 use stream::{StreamEnd, WatchPosition};
 
 /// Events that wait for a slow subscriber before etcd is slowed down.
 const QUEUE: usize = 64;
-
-/// One change of one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyChange {
-    /// The key was set.
-    Put(RegistryEntry),
-    /// The key was deleted, by a client or with its lease.
-    Delete {
-        /// The key.
-        key: Vec<u8>,
-        /// The revision of its removal.
-        revision: i64,
-    },
-}
-
-#[cfg(feature = "memory")]
-impl KeyChange {
-    pub(crate) fn key(&self) -> &[u8] {
-        match self {
-            Self::Put(entry) => &entry.key,
-            Self::Delete { key, .. } => key,
-        }
-    }
-}
-
-/// An event of a subscription.
-#[derive(Clone, Debug)]
-pub enum WatchEvent {
-    /// Everything under the prefix; replaces whatever was known.
-    Reset {
-        /// The revision of the listing.
-        revision: i64,
-        /// Every entry, in key order.
-        entries: Vec<RegistryEntry>,
-    },
-    /// Changes since the last event, in the order in which they happened.
-    Changes {
-        /// The revision of the last of them.
-        revision: i64,
-        /// At least one change; those of one transaction arrive together.
-        changes: Vec<KeyChange>,
-    },
-    /// No endpoint has answered for the grace period: earlier events are stale. Sent once per outage.
-    Unreachable {
-        /// When it was first missed.
-        since: Timestamp,
-        /// What the last attempt met.
-        error: Error,
-    },
-    /// etcd answers again; sent only after [`WatchEvent::Unreachable`] and followed by a reset.
-    Reachable,
-}
 
 /// A running subscription; dropping it ends it.
 #[derive(Debug)]
@@ -273,11 +221,4 @@ impl WatchSupervisor {
     fn prefix_text(&self) -> String {
         String::from_utf8_lossy(&self.prefix).into_owned()
     }
-}
-
-pub(crate) fn timestamp_now() -> Timestamp {
-    let elapsed = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp::from_unix_millis(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
 }

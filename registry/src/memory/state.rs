@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use super::NAME;
 use crate::entry::{LeaseId, RegistryEntry};
+use crate::event::{KeyChange, WatchEvent};
 use crate::read::prefix_end;
 use crate::transact::{Precondition, Transaction, TransactionOutcome, WriteOp};
-use crate::watch::{KeyChange, WatchEvent};
 use crate::{Error, Result};
 
 /// etcd's default limit of a request, in bytes.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::{RecordSealer, SealTag, TamperedRecord, TamperedRecords};
 use crate::entry::RegistryEntry;
-use crate::watch::timestamp_now;
+use crate::event::timestamp_now;
 
 /// Tampered records that are listed; further ones are counted.
 const TAMPERED_MAX: usize = 1_000;

@@ -4,8 +4,8 @@
 use super::known::KnownRecords;
 use super::{RecordToSeal, SealTag, Sealing, is_leased};
 use crate::entry::{LeaseId, RegistryEntry};
+use crate::event::timestamp_now;
 use crate::transact::{Precondition, Transaction, WriteOp};
-use crate::watch::timestamp_now;
 use crate::{Error, Result};
 
 /// A precondition that never holds.

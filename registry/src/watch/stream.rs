@@ -7,10 +7,11 @@ use etcd_client::{
 };
 use tokio::time::timeout;
 
-use super::{KeyChange, Unsubscribed, WatchEvent, WatchSupervisor};
+use super::{Unsubscribed, WatchSupervisor};
 use crate::Error;
 use crate::entry::RegistryEntry;
 use crate::error::{AttemptError, classify};
+use crate::event::{KeyChange, WatchEvent};
 use crate::read::{RESPONSE_LIMIT, prefix_end};
 
 /// Why a stream ended.
