@@ -46,6 +46,7 @@ pub use transact::{
 pub use watch::WatchSubscription;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use endpoints::Endpoints;
 use sealing::Sealing;
@@ -59,6 +60,8 @@ pub struct Registry {
     backend: Backend,
     /// Seals and opens protected records, if there is a secret.
     sealing: Option<Arc<Sealing>>,
+    /// While true, protected records cannot be written through this connection and its clones.
+    hold: Option<Arc<AtomicBool>>,
 }
 
 #[derive(Clone, Debug)]
@@ -78,6 +81,7 @@ impl Registry {
         Ok(Self {
             backend: Backend::Etcd(Arc::new(Endpoints::new(settings)?)),
             sealing: None,
+            hold: None,
         })
     }
 
@@ -86,6 +90,7 @@ impl Registry {
         Self {
             backend: Backend::Memory(store),
             sealing: None,
+            hold: None,
         }
     }
 

@@ -12,6 +12,7 @@ mod known;
 mod prepare;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use galera::Timestamp;
@@ -143,6 +144,32 @@ impl Registry {
         }
     }
 
+    /// This connection, through which protected records cannot be written until [`Registry::release_writes`]: a record that is
+    /// not sealed yet looks absent, and must not be replaced.
+    #[must_use]
+    pub fn hold_writes(self) -> Self {
+        Self {
+            hold: Some(Arc::new(AtomicBool::new(true))),
+            ..self
+        }
+    }
+
+    /// Permits writes through this connection and the clones made since [`Registry::hold_writes`].
+    pub fn release_writes(&self) {
+        if let Some(hold) = &self.hold {
+            hold.store(false, Ordering::Release);
+        }
+    }
+
+    /// This connection, whose writes are never held.
+    #[must_use]
+    pub fn unheld(&self) -> Self {
+        Self {
+            hold: None,
+            ..self.clone()
+        }
+    }
+
     /// This connection without sealing: values are as etcd stores them.
     #[must_use]
     pub fn unsealed(&self) -> Self {
@@ -242,6 +269,13 @@ impl Registry {
     ) -> Result<TransactionOutcome> {
         if !sealing.concerns(transaction) {
             return self.transact_stored(transaction).await;
+        }
+        let hold = self.hold.as_ref();
+        if hold.is_some_and(|hold| hold.load(Ordering::Acquire)) {
+            return Err(Error::Unavailable {
+                endpoints: self.endpoints().to_owned(),
+                cause: "the records have not been checked with the state secret yet".to_owned(),
+            });
         }
         for _ in 0..ATTEMPTS {
             // The version of a write follows the one that is stored.

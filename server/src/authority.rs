@@ -74,13 +74,13 @@ impl SealedState {
             registry
         } else {
             let sealer = StateSecretSealer::new(state_prefix, secrets.clone());
-            registry.with_sealer(Arc::new(sealer))
+            registry.with_sealer(Arc::new(sealer)).hold_writes()
         };
         Ok(Self {
             registry: registry.clone(),
             state_prefix: state_prefix.to_owned(),
             authority: Some(Authority {
-                registry,
+                registry: registry.unheld(),
                 state_prefix: state_prefix.to_owned(),
                 secrets,
                 migration: config.migration,
@@ -96,7 +96,11 @@ impl SealedState {
     /// [`AuthorityError`].
     pub async fn establish(&self) -> Result<(), AuthorityError> {
         match &self.authority {
-            Some(authority) => authority.establish().await,
+            Some(authority) => {
+                authority.establish().await?;
+                self.registry.release_writes();
+                Ok(())
+            }
             None => check_unsealed(&self.registry, &self.state_prefix).await,
         }
     }

@@ -51,6 +51,9 @@ help_of! {
     order_key: ["order-key"];
     order_key_new: ["order-key", "new"];
     order_key_show: ["order-key", "show"];
+    secret: ["secret"];
+    secret_new: ["secret", "new"];
+    secret_rotate: ["secret", "rotate"];
 }
 
 #[test]

@@ -369,6 +369,29 @@ async fn a_watch_ends_the_record_that_a_forgery_replaced() {
 }
 
 #[tokio::test]
+async fn a_plain_record_is_not_replaced_before_records_are_checked() {
+    let etcd = Etcd::new();
+    etcd.forge(ANN, "of an earlier version").await;
+    let starting = etcd.console.clone().hold_writes();
+    let refused = starting.create(ANN, "new", None).await;
+    assert!(
+        matches!(refused, Err(Error::Unavailable { .. })),
+        "{refused:?}"
+    );
+    // Other keys are written, as is everything by the one that checks the records.
+    starting.create("/s/leader", "replica", None).await.unwrap();
+    let plain = etcd.stored(ANN).await;
+    assert!(starting.unheld().seal_in_place(&plain).await.unwrap());
+    starting.release_writes();
+    assert_eq!(
+        value(&starting, ANN).await.unwrap(),
+        "of an earlier version"
+    );
+    starting.create(BOB, "new", None).await.unwrap();
+    assert_eq!(value(&starting, BOB).await.unwrap(), "new");
+}
+
+#[tokio::test]
 async fn a_rotated_secret_reads_old_records_and_seals_them_again() {
     let etcd = Etcd::new();
     etcd.console.create(ANN, "{}", None).await.unwrap();

@@ -25,7 +25,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CliError> {
             let path = file(matches).unwrap_or_default();
             let secrets = rotate_file(Path::new(&path)).map_err(|error| usage(&error))?;
             print(&format!(
-                "Created the state secret {} in {path}; the one before stays valid.\nCopy the file to every replica and restart them one by one; records are then sealed with the new secret.\n",
+                "Created the state secret {} in {path}; the one before stays valid.\nStop every replica, copy the file to each and start them; records are then sealed with the new secret. Without downtime: see docs/etcd.md.\n",
                 secrets.newest().kid()
             ))
         }
