@@ -103,7 +103,7 @@ pub async fn check_unsealed(registry: &Registry, state_prefix: &str) -> Result<(
 
 /// What makes the records below a state prefix trustworthy.
 #[derive(Clone, Debug)]
-pub struct Authority {
+pub struct RecordAuthority {
     /// The connection that seals with `secrets`.
     pub registry: Registry,
     pub state_prefix: String,
@@ -116,7 +116,7 @@ pub struct Authority {
 }
 
 /// The stored values of protected keys.
-struct Survey {
+struct StoredRecords {
     plain: Vec<RegistryEntry>,
     /// With the names of their secrets; the authority record first.
     sealed: Vec<(RegistryEntry, String)>,
@@ -124,9 +124,9 @@ struct Survey {
     revision: i64,
 }
 
-async fn survey(registry: &Registry, state_prefix: &str) -> Result<Survey, Error> {
+async fn survey(registry: &Registry, state_prefix: &str) -> Result<StoredRecords, Error> {
     let stored = registry.unsealed();
-    let mut found = Survey {
+    let mut found = StoredRecords {
         plain: Vec::new(),
         sealed: Vec::new(),
         revision: 0,
@@ -147,7 +147,7 @@ async fn survey(registry: &Registry, state_prefix: &str) -> Result<Survey, Error
     Ok(found)
 }
 
-impl Authority {
+impl RecordAuthority {
     /// Establishes the authority record, and seals plain records if this is the first start with a secret. Safe to repeat,
     /// and concurrently with other replicas.
     ///
@@ -249,7 +249,7 @@ impl Authority {
     ///
     /// # Errors
     /// [`AuthorityError::UnknownSecret`].
-    async fn check_secret(&self, found: &Survey) -> Result<(), AuthorityError> {
+    async fn check_secret(&self, found: &StoredRecords) -> Result<(), AuthorityError> {
         for (entry, kid) in &found.sealed {
             if self.secrets.contains(kid)
                 && let Ok(Some(_)) = self.registry.get(entry.key.clone()).await

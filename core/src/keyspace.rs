@@ -13,7 +13,7 @@ pub use accounts::AccountKeys;
 pub use actions::ActionKeys;
 pub use history::{HistoryKeys, LiveKey};
 pub use notify::NotifyKeys;
-pub use protection::{Protection, authority, protected_prefixes, protection};
+pub use protection::{RecordProtection, authority, protected_prefixes, protection};
 pub use status_pages::StatusPageKeys;
 
 /// `path` below the state prefix.
@@ -174,8 +174,8 @@ mod tests {
                 .find(|line| line.starts_with(&format!("| `{place}`")));
             let line = line.unwrap_or_else(|| panic!("{place}"));
             let expected = match protection(PREFIX, key.as_bytes()) {
-                Some(Protection::Authenticated) => "| authenticated |",
-                Some(Protection::Encrypted) => "| encrypted |",
+                Some(RecordProtection::Authenticated) => "| authenticated |",
+                Some(RecordProtection::Encrypted) => "| encrypted |",
                 None => "| — |",
             };
             assert!(line.ends_with(expected), "{place}: {expected} in {line}");

@@ -12,8 +12,8 @@ use std::fmt;
 use aws_lc_rs::{aead, hkdf, hmac};
 use registry::{Error, OpenedRecord, RecordSealer, RecordToSeal, SealTag, SealedRecord};
 
-use crate::keyspace::{Protection, protection};
-use envelope::{Content, Envelope};
+use crate::keyspace::{RecordProtection, protection};
+use envelope::{SealEnvelope, SealedContent};
 pub use file::{StateSecretFileError, generate_file, new_secret, read_file, rotate_file};
 
 /// Minimum length of a secret in characters; a generated one has 64.
@@ -140,7 +140,7 @@ impl StateSecrets {
 /// The name of the secret that `value` says it is sealed with; `None` if it is not a sealed record.
 #[must_use]
 pub fn sealed_with(value: &[u8]) -> Option<String> {
-    Envelope::parse(value).ok().map(|envelope| envelope.kid)
+    SealEnvelope::parse(value).ok().map(|envelope| envelope.kid)
 }
 
 /// Seals and opens the records below a state prefix.
@@ -160,7 +160,7 @@ impl StateSecretSealer {
         }
     }
 
-    fn protection(&self, key: &[u8]) -> Option<Protection> {
+    fn protection(&self, key: &[u8]) -> Option<RecordProtection> {
         protection(&self.state_prefix, key)
     }
 }
@@ -172,15 +172,15 @@ impl RecordSealer for StateSecretSealer {
 
     fn seal(&self, record: &RecordToSeal<'_>) -> Result<SealedRecord, Error> {
         let secret = self.secrets.newest();
-        let mut envelope = Envelope {
+        let mut envelope = SealEnvelope {
             kid: secret.kid.clone(),
             version: record.version,
             leased: record.leased,
             tag: Vec::new(),
-            content: Content::Removed,
+            content: SealedContent::Removed,
         };
         let context = envelope.context(record.key, record.content.is_none());
-        let encrypted = self.protection(record.key) == Some(Protection::Encrypted);
+        let encrypted = self.protection(record.key) == Some(RecordProtection::Encrypted);
         match record.content {
             Some(content) if encrypted => {
                 let mut nonce = [0; aead::NONCE_LEN];
@@ -195,7 +195,7 @@ impl RecordSealer for StateSecretSealer {
                     )
                     .map_err(|_| crypto_error())?;
                 envelope.tag = tag.as_ref().to_vec();
-                envelope.content = Content::Encrypted {
+                envelope.content = SealedContent::Encrypted {
                     nonce: nonce.to_vec(),
                     ciphertext: text,
                 };
@@ -204,8 +204,8 @@ impl RecordSealer for StateSecretSealer {
                 let tag = hmac::sign(&secret.authentication, &message(&context, content));
                 envelope.tag = tag.as_ref().to_vec();
                 envelope.content = match content {
-                    Some(content) => Content::clear(content)?,
-                    None => Content::Removed,
+                    Some(content) => SealedContent::clear(content)?,
+                    None => SealedContent::Removed,
                 };
             }
         }
@@ -216,7 +216,7 @@ impl RecordSealer for StateSecretSealer {
     }
 
     fn open(&self, key: &[u8], value: &[u8]) -> Result<OpenedRecord, String> {
-        let envelope = Envelope::parse(value)?;
+        let envelope = SealEnvelope::parse(value)?;
         let secret = self.secrets.find(&envelope.kid).ok_or_else(|| {
             format!(
                 "it is sealed with the unknown secret {} (known: {})",
@@ -224,11 +224,11 @@ impl RecordSealer for StateSecretSealer {
                 self.secrets.kids()
             )
         })?;
-        let encrypted = self.protection(key) == Some(Protection::Encrypted);
+        let encrypted = self.protection(key) == Some(RecordProtection::Encrypted);
         let invalid = || "its seal is not valid for this key".to_owned();
-        let context = envelope.context(key, matches!(envelope.content, Content::Removed));
+        let context = envelope.context(key, matches!(envelope.content, SealedContent::Removed));
         let content = match &envelope.content {
-            Content::Encrypted { nonce, ciphertext } if encrypted => {
+            SealedContent::Encrypted { nonce, ciphertext } if encrypted => {
                 let nonce = aead::Nonce::try_assume_unique_for_key(nonce).map_err(|_| invalid())?;
                 let mut text = ciphertext.clone();
                 text.extend_from_slice(&envelope.tag);
@@ -240,15 +240,15 @@ impl RecordSealer for StateSecretSealer {
                 text.truncate(length);
                 Some(text)
             }
-            Content::Encrypted { .. } => return Err(invalid()),
-            Content::Clear(_) if encrypted => return Err("it is not encrypted".to_owned()),
-            Content::Clear(content) => {
+            SealedContent::Encrypted { .. } => return Err(invalid()),
+            SealedContent::Clear(_) if encrypted => return Err("it is not encrypted".to_owned()),
+            SealedContent::Clear(content) => {
                 let message = message(&context, Some(content));
                 hmac::verify(&secret.authentication, &message, &envelope.tag)
                     .map_err(|_| invalid())?;
                 Some(content.clone())
             }
-            Content::Removed => {
+            SealedContent::Removed => {
                 let message = message(&context, None);
                 hmac::verify(&secret.authentication, &message, &envelope.tag)
                     .map_err(|_| invalid())?;

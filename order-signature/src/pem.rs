@@ -1,4 +1,4 @@
-//! PEM: which section of a file is the key, and what is wrong if there is none.
+//! PEM: which section of a file is the key, or why the file has none.
 
 use rustls::pki_types::pem::{PemObject, SectionKind};
 

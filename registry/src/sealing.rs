@@ -22,7 +22,7 @@ use crate::entry::{Listing, RegistryEntry};
 use crate::event::{KeyChange, WatchEvent};
 use crate::transact::{Transaction, TransactionOutcome};
 use crate::{Error, LeaseId, Registry, Result};
-use known::{Judgement, KnownRecords};
+use known::{KnownRecords, RecordJudgement};
 
 /// Attempts of a transaction whose assumptions about sealed records were outdated.
 const ATTEMPTS: usize = 8;
@@ -230,7 +230,7 @@ impl Registry {
             let judgement = sealing
                 .lock()
                 .judge(&*sealing.sealer, entry, listing.revision);
-            let (Judgement::Live(_) | Judgement::Removed) = judgement else {
+            let (RecordJudgement::Live(_) | RecordJudgement::Removed) = judgement else {
                 continue;
             };
             match sealing.sealer.open(&entry.key, &entry.value) {
@@ -357,9 +357,9 @@ impl Sealing {
             };
             match entry {
                 Some(entry) => match known.judge(sealer, &entry, revision) {
-                    Judgement::Live(entry) => Ok(Some(entry)),
-                    Judgement::Removed => Ok(None),
-                    Judgement::Tampered(reason) => Err(tampered(reason)),
+                    RecordJudgement::Live(entry) => Ok(Some(entry)),
+                    RecordJudgement::Removed => Ok(None),
+                    RecordJudgement::Tampered(reason) => Err(tampered(reason)),
                 },
                 None => {
                     known.absent(key, revision);
@@ -427,8 +427,8 @@ fn open_listed(
         return Some(entry);
     }
     match known.judge(sealer, &entry, revision) {
-        Judgement::Live(entry) => Some(entry),
-        Judgement::Removed | Judgement::Tampered(_) => None,
+        RecordJudgement::Live(entry) => Some(entry),
+        RecordJudgement::Removed | RecordJudgement::Tampered(_) => None,
     }
 }
 
@@ -442,8 +442,10 @@ fn open_change(
         KeyChange::Put(entry) if sealer.protects(&entry.key) => {
             let (key, revision) = (entry.key.clone(), entry.mod_revision);
             match known.judge(sealer, &entry, revision) {
-                Judgement::Live(entry) => KeyChange::Put(entry),
-                Judgement::Removed | Judgement::Tampered(_) => KeyChange::Delete { key, revision },
+                RecordJudgement::Live(entry) => KeyChange::Put(entry),
+                RecordJudgement::Removed | RecordJudgement::Tampered(_) => {
+                    KeyChange::Delete { key, revision }
+                }
             }
         }
         KeyChange::Delete { key, revision } => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use console_core::audit::AuditTrail;
-use console_core::authority::{Authority, AuthorityError, check_unsealed};
+use console_core::authority::{AuthorityError, RecordAuthority, check_unsealed};
 use console_core::clock::now;
 use console_core::keyspace::{self, ActionKeys, protected_prefixes};
 use console_core::leader::Leadership;
@@ -48,7 +48,7 @@ pub struct SealedState {
     /// Seals records if there is a secret.
     pub registry: Registry,
     state_prefix: String,
-    authority: Option<Authority>,
+    authority: Option<RecordAuthority>,
 }
 
 impl SealedState {
@@ -79,7 +79,7 @@ impl SealedState {
         Ok(Self {
             registry: registry.clone(),
             state_prefix: state_prefix.to_owned(),
-            authority: Some(Authority {
+            authority: Some(RecordAuthority {
                 registry: registry.unheld(),
                 state_prefix: state_prefix.to_owned(),
                 secrets,

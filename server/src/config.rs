@@ -65,7 +65,7 @@ impl StateSecretConfig {
         PathBuf::from(name)
     }
 
-    /// The secrets; creates the file if there is none yet.
+    /// The secrets; creates the file unless it exists.
     ///
     /// # Errors
     /// [`StateSecretFileError`].

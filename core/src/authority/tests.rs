@@ -26,13 +26,13 @@ impl Fixture {
         }
     }
 
-    fn authority(&self) -> Authority {
+    fn authority(&self) -> RecordAuthority {
         self.with(&self.secrets)
     }
 
-    fn with(&self, secrets: &StateSecrets) -> Authority {
+    fn with(&self, secrets: &StateSecrets) -> RecordAuthority {
         let sealer = StateSecretSealer::new(PREFIX, secrets.clone());
-        Authority {
+        RecordAuthority {
             registry: self.etcd.connect().registry().with_sealer(Arc::new(sealer)),
             state_prefix: PREFIX.to_owned(),
             secrets: secrets.clone(),
@@ -192,7 +192,7 @@ async fn an_emptied_etcd_with_forged_accounts_is_not_migrated_again() {
 async fn with_migration_never_plain_records_are_ignored() {
     let fixture = Fixture::new();
     fixture.put_plain("/s/users/ann", "{}").await;
-    let authority = Authority {
+    let authority = RecordAuthority {
         migration: MigrationPolicy::Never,
         ..fixture.authority()
     };

@@ -2,19 +2,19 @@
 
 use super::below;
 
-/// How a record is protected against whoever can write etcd.
+/// How a record is protected against a client that can write etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protection {
+pub enum RecordProtection {
     /// Readable in etcd; changes outside the console are detected.
     Authenticated,
     /// Also encrypted, because it contains a secret.
     Encrypted,
 }
 
-use Protection::{Authenticated, Encrypted};
+use RecordProtection::{Authenticated, Encrypted};
 
 /// The folders of protected records, and the key of the authority record.
-const PROTECTED: [(&str, Protection); 14] = [
+const PROTECTED: [(&str, RecordProtection); 14] = [
     ("authority", Authenticated),
     ("users/", Encrypted),
     ("sessions/", Authenticated),
@@ -33,7 +33,7 @@ const PROTECTED: [(&str, Protection); 14] = [
 
 /// How the record at `key` is protected; `None` if it carries no authority.
 #[must_use]
-pub fn protection(state_prefix: &str, key: &[u8]) -> Option<Protection> {
+pub fn protection(state_prefix: &str, key: &[u8]) -> Option<RecordProtection> {
     let prefix = state_prefix.trim_end_matches('/').as_bytes();
     let path = key.strip_prefix(prefix)?.strip_prefix(b"/")?;
     PROTECTED

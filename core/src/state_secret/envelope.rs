@@ -9,7 +9,7 @@ use super::FORMAT;
 /// The members before the content.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Header {
+struct SealHeader {
     /// The version of this format.
     sealed: u32,
     kid: String,
@@ -28,15 +28,15 @@ const MEMBERS: [&str; 4] = [
 ];
 
 /// A sealed record in parts.
-pub(super) struct Envelope {
+pub(super) struct SealEnvelope {
     pub(super) kid: String,
     pub(super) version: u64,
     pub(super) leased: bool,
     pub(super) tag: Vec<u8>,
-    pub(super) content: Content,
+    pub(super) content: SealedContent,
 }
 
-pub(super) enum Content {
+pub(super) enum SealedContent {
     /// Readable in etcd.
     Clear(Vec<u8>),
     Encrypted {
@@ -47,8 +47,8 @@ pub(super) enum Content {
     Removed,
 }
 
-impl Content {
-    /// Content in clear: JSON, or text.
+impl SealedContent {
+    /// SealedContent in clear: JSON, or text.
     pub(super) fn clear(content: &[u8]) -> Result<Self, Error> {
         match std::str::from_utf8(content) {
             Ok(_) => Ok(Self::Clear(content.to_vec())),
@@ -59,7 +59,7 @@ impl Content {
     }
 }
 
-impl Envelope {
+impl SealEnvelope {
     /// What a seal is bound to besides the content: format, secret, version, kind and key, each of known length.
     pub(super) fn context(&self, key: &[u8], removed: bool) -> Vec<u8> {
         let mut context = FORMAT.to_vec();
@@ -75,7 +75,7 @@ impl Envelope {
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let header = Header {
+        let header = SealHeader {
             sealed: VERSION,
             kid: self.kid.clone(),
             version: self.version,
@@ -87,20 +87,20 @@ impl Envelope {
         bytes.pop();
         let [record, text, encrypted, removed] = MEMBERS;
         match &self.content {
-            Content::Clear(content) if is_json(content) => {
+            SealedContent::Clear(content) if is_json(content) => {
                 bytes.extend_from_slice(record.as_bytes());
                 bytes.extend_from_slice(content);
             }
-            Content::Clear(content) => {
+            SealedContent::Clear(content) => {
                 bytes.extend_from_slice(text.as_bytes());
                 let content = String::from_utf8_lossy(content);
                 bytes.extend(serde_json::to_vec(&*content).unwrap_or_default());
             }
-            Content::Encrypted { nonce, ciphertext } => {
+            SealedContent::Encrypted { nonce, ciphertext } => {
                 let content = format!("{encrypted}\"{}{}\"", to_hex(nonce), to_hex(ciphertext));
                 bytes.extend_from_slice(content.as_bytes());
             }
-            Content::Removed => {
+            SealedContent::Removed => {
                 bytes.extend_from_slice(removed.as_bytes());
                 bytes.extend_from_slice(b"true");
             }
@@ -125,17 +125,18 @@ impl Envelope {
             .ok_or_else(plain)?;
         let (header, rest) = inner.split_at(at);
         let content = &rest[member.len()..];
-        let header: Header = serde_json::from_str(&format!("{header}}}")).map_err(|_| plain())?;
+        let header: SealHeader =
+            serde_json::from_str(&format!("{header}}}")).map_err(|_| plain())?;
         if header.sealed != VERSION {
             return Err(format!("it has the unknown format {}", header.sealed));
         }
         let malformed = || "it is malformed".to_owned();
         let [record, text, encrypted, _] = MEMBERS;
         let content = if member == record {
-            Content::Clear(content.as_bytes().to_vec())
+            SealedContent::Clear(content.as_bytes().to_vec())
         } else if member == text {
             let text: String = serde_json::from_str(content).map_err(|_| malformed())?;
-            Content::Clear(text.into_bytes())
+            SealedContent::Clear(text.into_bytes())
         } else if member == encrypted {
             let hex: String = serde_json::from_str(content).map_err(|_| malformed())?;
             let mut bytes = from_hex(&hex).ok_or_else(malformed)?;
@@ -144,12 +145,12 @@ impl Envelope {
                 return Err(malformed());
             }
             let ciphertext = bytes.split_off(length);
-            Content::Encrypted {
+            SealedContent::Encrypted {
                 nonce: bytes,
                 ciphertext,
             }
         } else if content == "true" {
-            Content::Removed
+            SealedContent::Removed
         } else {
             return Err(malformed());
         };

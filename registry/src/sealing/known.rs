@@ -39,7 +39,7 @@ impl KnownRecord {
 
 /// A record that was changed outside the console.
 #[derive(Clone, Debug)]
-pub(super) struct Tampering {
+pub(super) struct TamperEvidence {
     pub(super) reason: String,
     since: galera::Timestamp,
     /// The revision at which it was seen.
@@ -50,7 +50,7 @@ pub(super) struct Tampering {
 
 /// What a stored value is.
 #[derive(Debug)]
-pub(super) enum Judgement {
+pub(super) enum RecordJudgement {
     /// Genuine; with the value in clear.
     Live(RegistryEntry),
     /// A genuine note that the record was removed.
@@ -62,7 +62,7 @@ pub(super) enum Judgement {
 #[derive(Default)]
 pub(super) struct KnownRecords {
     known: BTreeMap<Vec<u8>, KnownRecord>,
-    tampered: BTreeMap<Vec<u8>, Tampering>,
+    tampered: BTreeMap<Vec<u8>, TamperEvidence>,
     unlisted: HashSet<u64>,
     ended: usize,
     changed: bool,
@@ -73,7 +73,7 @@ impl KnownRecords {
         self.known.get(key)
     }
 
-    pub(super) fn tampering(&self, key: &[u8]) -> Option<&Tampering> {
+    pub(super) fn tampering(&self, key: &[u8]) -> Option<&TamperEvidence> {
         self.tampered.get(key)
     }
 
@@ -100,7 +100,7 @@ impl KnownRecords {
         sealer: &dyn RecordSealer,
         entry: &RegistryEntry,
         as_of: i64,
-    ) -> Judgement {
+    ) -> RecordJudgement {
         let at = entry.mod_revision;
         let opened = match sealer.open(&entry.key, &entry.value) {
             Ok(opened) => opened,
@@ -227,7 +227,7 @@ impl KnownRecords {
         }
     }
 
-    fn reject(&mut self, entry: &RegistryEntry, reason: String) -> Judgement {
+    fn reject(&mut self, entry: &RegistryEntry, reason: String) -> RecordJudgement {
         let at = entry.mod_revision;
         let superseded = self
             .known
@@ -242,7 +242,7 @@ impl KnownRecords {
             }
             self.mark(&entry.key, reason.clone(), at, Some(at));
         }
-        Judgement::Tampered(reason)
+        RecordJudgement::Tampered(reason)
     }
 
     fn mark(&mut self, key: &[u8], reason: String, seen: i64, stored: Option<i64>) {
@@ -258,7 +258,7 @@ impl KnownRecords {
             None => timestamp_now(),
         };
         self.changed = true;
-        let tampering = Tampering {
+        let tampering = TamperEvidence {
             reason,
             since,
             seen,
@@ -304,13 +304,13 @@ impl KnownRecords {
     }
 }
 
-fn judgement(entry: &RegistryEntry, content: Option<Vec<u8>>) -> Judgement {
+fn judgement(entry: &RegistryEntry, content: Option<Vec<u8>>) -> RecordJudgement {
     match content {
-        Some(value) => Judgement::Live(RegistryEntry {
+        Some(value) => RecordJudgement::Live(RegistryEntry {
             value,
             ..entry.clone()
         }),
-        None => Judgement::Removed,
+        None => RecordJudgement::Removed,
     }
 }
 

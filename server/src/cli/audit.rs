@@ -4,7 +4,7 @@ use clap::ArgMatches;
 use console_core::audit::{AuditError, AuditTrail, to_csv};
 use galera::record::audit::{AuditEntry, verify};
 
-use super::connect::{Access, with_state};
+use super::connect::{StateAccess, with_state};
 use super::{CliError, ExitReason, collect_inputs, print, runtime};
 use crate::config;
 use crate::telemetry;
@@ -34,7 +34,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CliError> {
     let config = config::load_for_admin(&collect_inputs(matches)?)?;
     telemetry::init(&config.log);
     let prefix = config.state_prefix.clone();
-    let read = with_state(config, Access::Read, async |registry| {
+    let read = with_state(config, StateAccess::Read, async |registry| {
         Ok(AuditTrail::new(registry, &prefix).read_all().await?)
     });
     let (entries, head) = runtime()?.block_on(read)?;

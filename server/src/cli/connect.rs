@@ -39,7 +39,7 @@ impl From<StateSecretError> for CliError {
 
 /// What a command does with the records in etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
+pub(super) enum StateAccess {
     /// Also seals plain records at the first start with a secret.
     Write,
     Read,
@@ -54,7 +54,7 @@ pub(super) fn actor() -> String {
 /// Runs `work` on the configured etcd, whose records are sealed with the configured secret.
 pub(super) async fn with_state<T>(
     config: AdminConfig,
-    access: Access,
+    access: StateAccess,
     work: impl AsyncFnOnce(Registry) -> Result<T, CliError>,
 ) -> Result<T, CliError> {
     let AdminConfig {
@@ -67,8 +67,8 @@ pub(super) async fn with_state<T>(
         let state = SealedState::new(registry, &state_prefix, state_secret.as_ref(), &actor());
         let state = state.map_err(StateSecretError::from)?;
         let checked = match access {
-            Access::Write => state.establish().await,
-            Access::Read => state.check().await,
+            StateAccess::Write => state.establish().await,
+            StateAccess::Read => state.check().await,
         };
         checked.map_err(StateSecretError::from)?;
         work(state.registry).await

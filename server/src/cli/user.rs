@@ -14,7 +14,7 @@ use galera::record::audit::{AuditEvent, AuditRecord};
 use notify;
 use registry::Secret;
 
-use super::connect::{Access, actor, with_state};
+use super::connect::{StateAccess, actor, with_state};
 use super::{CliError, ExitReason, collect_inputs, print, runtime};
 use crate::config::{self, AdminConfig, read_password};
 use crate::telemetry;
@@ -159,7 +159,7 @@ fn password(matches: &ArgMatches, name: &UserName) -> Result<Secret, CliError> {
 
 async fn execute(command: UserCommand, config: AdminConfig) -> Result<(), CliError> {
     let prefix = config.state_prefix.clone();
-    let done = with_state(config, Access::Write, async |registry| {
+    let done = with_state(config, StateAccess::Write, async |registry| {
         let store = AccountStore::new(registry.clone(), prefix.as_str());
         let record = audit_record(&command);
         let mut message = apply(command, &store).await?;

@@ -1,4 +1,4 @@
-//! Somebody with write access to etcd forges, moves, replays or deletes records of a console with a state secret.
+//! A client with write access to etcd forges, moves, replays or deletes records of a console with a state secret.
 
 use std::path::Path;
 
@@ -109,7 +109,7 @@ async fn a_forged_account_cannot_sign_in() {
         .sign_in("mallory", PASSWORD)
         .await;
     assert_eq!(answer.status, 401, "{}", answer.text());
-    // A genuine record of somebody else, moved.
+    // A genuine record of another account, moved.
     let admin = sealed.stored(&keys.user("root")).await;
     sealed.write(&key, admin.value).await;
     let answer = sealed
