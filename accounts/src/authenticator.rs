@@ -106,11 +106,12 @@ impl Authenticator {
     pub fn new(
         registry: Registry,
         state_prefix: &str,
+        trail: AuditTrail,
         cache: AccountCache,
         lifetime: Duration,
     ) -> Self {
         Self {
-            trail: AuditTrail::new(registry.clone(), state_prefix),
+            trail,
             registry,
             state_prefix: state_prefix.to_owned(),
             cache,

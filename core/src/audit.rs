@@ -2,18 +2,27 @@
 //!
 //! A change in etcd and its audit entry are committed together ([`AuditTrail::commit`]), so that nothing happens
 //! unrecorded. Entries are grouped in blocks of keys, so that a page can be read without reading the whole trail.
+//!
+//! The head is a sealed record, and each entry has a seal. What the head is compared with (seals, the last head seen,
+//! anchors outside etcd), and how a trail continues whose end was changed outside the console, is in [`head`].
 
+mod anchors;
 mod csv;
+mod follow;
+mod head;
 mod page;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use galera::record::audit::{AuditEntry, AuditRecord, append};
+use galera::record::audit::{AuditAnchor, AuditEntry, AuditRecord, EntryAuthenticator, append};
 use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp};
 
 use crate::keyspace;
+use crate::state_secret::StateSecrets;
+pub use anchors::{AnchorFile, AnchorFileError, AnchorSettings};
 pub use csv::{csv_cell, to_csv};
-
+pub use head::{TrailAlarm, TrailAlarms};
+use head::{TrailHead, TrailMemory};
 pub use page::{AUDIT_PAGE_MAX, AuditTrailFilter};
 
 /// Entries per block.
@@ -40,15 +49,11 @@ pub enum AuditError {
 pub struct AuditTrail {
     registry: Registry,
     state_prefix: Arc<str>,
-    /// The last known head; another replica may have advanced it.
-    cached_head: Arc<Mutex<Option<TrailHead>>>,
-}
-
-#[derive(Clone, Debug)]
-struct TrailHead {
-    entry: Option<AuditEntry>,
-    /// The revision of the head's key; 0 if it does not exist.
-    revision: i64,
+    /// What entries are sealed with.
+    keys: Option<Arc<StateSecrets>>,
+    /// The actor of entries about the trail itself.
+    actor: Arc<str>,
+    memory: Arc<TrailMemory>,
 }
 
 impl AuditTrail {
@@ -58,8 +63,34 @@ impl AuditTrail {
         Self {
             registry,
             state_prefix: state_prefix.into(),
-            cached_head: Arc::default(),
+            keys: None,
+            actor: "console".into(),
+            memory: Arc::default(),
         }
+    }
+
+    /// The same trail, whose entries are sealed with `secrets`.
+    #[must_use]
+    pub fn sealed_with(self, secrets: StateSecrets) -> Self {
+        Self {
+            keys: Some(Arc::new(secrets)),
+            ..self
+        }
+    }
+
+    /// The same trail, which names `actor` in entries about itself.
+    #[must_use]
+    pub fn with_actor(self, actor: &str) -> Self {
+        Self {
+            actor: actor.into(),
+            ..self
+        }
+    }
+
+    fn keys(&self) -> Option<&dyn EntryAuthenticator> {
+        self.keys
+            .as_deref()
+            .map(|keys| keys as &dyn EntryAuthenticator)
     }
 
     fn head_key(&self) -> String {
@@ -96,27 +127,32 @@ impl AuditTrail {
         records: &[AuditRecord],
     ) -> Result<TransactionOutcome, AuditError> {
         for _ in 0..ATTEMPTS {
-            let head = self.head().await?;
+            let Some(head) = self.head().await? else {
+                continue;
+            };
             let (transaction, newest) = self.with_entries(transaction.clone(), &head, records)?;
             match self.registry.transact(&transaction).await {
                 Ok(TransactionOutcome::Committed { revision }) => {
-                    self.cache_head(Some(TrailHead {
-                        entry: newest,
+                    self.memory.advance(TrailHead {
+                        end: newest,
                         revision,
-                    }));
+                    });
                     return Ok(TransactionOutcome::Committed { revision });
                 }
                 Ok(TransactionOutcome::Refused { revision, current }) => {
                     let key = self.head_key().into_bytes();
                     let current_head = current.iter().find(|entry| entry.key == key);
                     let moved = current_head.map_or(0, |entry| entry.mod_revision) != head.revision;
-                    self.cache_head(None);
-                    if !moved {
+                    self.memory.forget_cached();
+                    if !moved && !self.remove_stray(&head, records, &current).await? {
                         return Ok(TransactionOutcome::Refused { revision, current });
                     }
                 }
+                Err(registry::Error::Tampered { key, .. }) if key == self.head_key() => {
+                    self.memory.forget_cached();
+                }
                 Err(error) => {
-                    self.cache_head(None);
+                    self.memory.forget_cached();
                     return Err(error.into());
                 }
             }
@@ -129,64 +165,33 @@ impl AuditTrail {
         mut transaction: Transaction,
         head: &TrailHead,
         records: &[AuditRecord],
-    ) -> Result<(Transaction, Option<AuditEntry>), AuditError> {
-        let mut last = head.entry.clone();
+    ) -> Result<(Transaction, Option<AuditAnchor>), AuditError> {
+        let mut end = head.end.clone();
+        let mut last = None;
         for record in records {
-            let entry = append(last.as_ref(), record.clone());
+            let entry = append(end.as_ref(), record.clone(), self.keys());
             let key = self.entry_key(entry.sequence);
             transaction = transaction
                 .when(Precondition::Absent(key.clone().into_bytes()))
                 .then([WriteOp::put(key, encode_entry(&entry)?, None)]);
+            end = Some(entry.anchor());
             last = Some(entry);
         }
-        let key = self.head_key();
-        let guard = match head.revision {
-            0 => Precondition::Absent(key.clone().into_bytes()),
-            seen => Precondition::Unchanged(key.clone().into_bytes(), seen),
-        };
         if let Some(last) = &last {
-            transaction =
-                transaction
-                    .when(guard)
-                    .then([WriteOp::put(key, encode_entry(last)?, None)]);
+            transaction = transaction
+                .when(self.head_guard(head.revision))
+                .then([WriteOp::put(self.head_key(), encode_entry(last)?, None)]);
         }
-        Ok((transaction, last))
+        Ok((transaction, end))
     }
 
-    async fn head(&self) -> Result<TrailHead, AuditError> {
-        let cached = self.lock_cached_head().clone();
-        if let Some(head) = cached {
-            return Ok(head);
+    /// That the head is as of `revision`; 0 if it does not exist or is not genuine.
+    fn head_guard(&self, revision: i64) -> Precondition {
+        let key = self.head_key().into_bytes();
+        match revision {
+            0 => Precondition::Absent(key),
+            revision => Precondition::Unchanged(key, revision),
         }
-        let entry = self.registry.get(self.head_key()).await?;
-        Ok(match entry {
-            Some(entry) => TrailHead {
-                revision: entry.mod_revision,
-                entry: Some(decode_entry(&entry)?),
-            },
-            None => TrailHead {
-                entry: None,
-                revision: 0,
-            },
-        })
-    }
-
-    /// Caches the head; of two writers in this process the later revision wins.
-    fn cache_head(&self, head: Option<TrailHead>) {
-        let mut cached = self.lock_cached_head();
-        let is_later = match (&*cached, &head) {
-            (Some(cached), Some(head)) => head.revision > cached.revision,
-            _ => true,
-        };
-        if is_later {
-            *cached = head;
-        }
-    }
-
-    fn lock_cached_head(&self) -> std::sync::MutexGuard<'_, Option<TrailHead>> {
-        self.cached_head
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -200,3 +205,6 @@ fn decode_entry(entry: &registry::RegistryEntry) -> Result<AuditEntry, AuditErro
         reason: error.to_string(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ mod file;
 use std::fmt;
 
 use aws_lc_rs::{aead, hkdf, hmac};
+use galera::record::audit::{EntryAuthenticator, EntrySeal, SealVerdict};
 use registry::{Error, OpenedRecord, RecordSealer, RecordToSeal, SealTag, SealedRecord};
 
 use crate::keyspace::{RecordProtection, protection};
@@ -32,6 +33,7 @@ pub struct StateSecret {
     kid: String,
     authentication: hmac::Key,
     encryption: [u8; 32],
+    audit: hmac::Key,
 }
 
 impl PartialEq for StateSecret {
@@ -73,10 +75,12 @@ impl StateSecret {
     fn derive(text: &str) -> Result<Self, Error> {
         let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(text.as_bytes());
         let authentication: [u8; 32] = derive(&secret, b"authentication of records")?;
+        let audit: [u8; 32] = derive(&secret, b"authentication of audit entries")?;
         Ok(Self {
             kid: envelope::to_hex(&derive::<8>(&secret, b"key id")?),
             authentication: hmac::Key::new(hmac::HMAC_SHA256, &authentication),
             encryption: derive(&secret, b"encryption of records")?,
+            audit: hmac::Key::new(hmac::HMAC_SHA256, &audit),
         })
     }
 
@@ -134,6 +138,30 @@ impl StateSecrets {
     pub fn kids(&self) -> String {
         let kids: Vec<&str> = self.0.iter().map(StateSecret::kid).collect();
         kids.join(", ")
+    }
+}
+
+impl EntryAuthenticator for StateSecrets {
+    fn seal(&self, message: &[u8]) -> EntrySeal {
+        let secret = self.newest();
+        let tag = hmac::sign(&secret.audit, message);
+        EntrySeal {
+            kid: secret.kid.clone(),
+            tag: envelope::to_hex(tag.as_ref()),
+        }
+    }
+
+    fn verify(&self, message: &[u8], seal: &EntrySeal) -> SealVerdict {
+        let Some(secret) = self.find(&seal.kid) else {
+            return SealVerdict::UnknownSecret;
+        };
+        let valid = envelope::from_hex(&seal.tag)
+            .is_some_and(|tag| hmac::verify(&secret.audit, message, &tag).is_ok());
+        if valid {
+            SealVerdict::Valid
+        } else {
+            SealVerdict::Invalid
+        }
     }
 }
 

@@ -161,6 +161,22 @@ impl Registry {
         }
     }
 
+    /// Whether protected records cannot be written yet.
+    #[must_use]
+    pub fn holds_writes(&self) -> bool {
+        let hold = self.hold.as_ref();
+        hold.is_some_and(|hold| hold.load(Ordering::Acquire))
+    }
+
+    /// Why protected records cannot be written yet.
+    #[must_use]
+    pub fn held_error(&self) -> Error {
+        Error::Unavailable {
+            endpoints: self.endpoints().to_owned(),
+            cause: "the records have not been checked with the state secret yet".to_owned(),
+        }
+    }
+
     /// This connection, whose writes are never held.
     #[must_use]
     pub fn unheld(&self) -> Self {
@@ -270,12 +286,8 @@ impl Registry {
         if !sealing.concerns(transaction) {
             return self.transact_stored(transaction).await;
         }
-        let hold = self.hold.as_ref();
-        if hold.is_some_and(|hold| hold.load(Ordering::Acquire)) {
-            return Err(Error::Unavailable {
-                endpoints: self.endpoints().to_owned(),
-                cause: "the records have not been checked with the state secret yet".to_owned(),
-            });
+        if self.holds_writes() {
+            return Err(self.held_error());
         }
         for _ in 0..ATTEMPTS {
             // The version of a write follows the one that is stored.

@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use console_core::audit::AuditTrail;
+use console_core::audit::{AnchorFile, AnchorSettings, AuditTrail, TrailAlarms};
 use console_core::authority::{AuthorityError, RecordAuthority, check_unsealed};
 use console_core::clock::now;
 use console_core::keyspace::{self, ActionKeys, protected_prefixes};
 use console_core::leader::Leadership;
-use console_core::state_secret::StateSecretFileError;
-use console_core::state_secret::StateSecretSealer;
+use console_core::state_secret::{StateSecretFileError, StateSecretSealer, StateSecrets};
 use galera::record::audit::{AuditEvent, AuditRecord};
 use monitor::Monitor;
 use registry::{Registry, TamperedRecord, TamperedRecords};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(3);
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// The source of the notices.
 const NOTICE_SOURCE: &str = "authority";
+/// The source of the notice about the audit trail.
+const TRAIL_NOTICE_SOURCE: &str = "audit";
 /// Keys that a notice names.
 const NAMED_MAX: usize = 5;
 /// Audit entries about tampered records in an hour, so that they cannot fill the trail.
@@ -48,6 +50,7 @@ pub struct SealedState {
     /// Seals records if there is a secret.
     pub registry: Registry,
     state_prefix: String,
+    actor: String,
     authority: Option<RecordAuthority>,
 }
 
@@ -66,6 +69,7 @@ impl SealedState {
             return Ok(Self {
                 registry,
                 state_prefix: state_prefix.to_owned(),
+                actor: actor.to_owned(),
                 authority: None,
             });
         };
@@ -79,6 +83,7 @@ impl SealedState {
         Ok(Self {
             registry: registry.clone(),
             state_prefix: state_prefix.to_owned(),
+            actor: actor.to_owned(),
             authority: Some(RecordAuthority {
                 registry: registry.unheld(),
                 state_prefix: state_prefix.to_owned(),
@@ -88,6 +93,23 @@ impl SealedState {
                 actor: actor.to_owned(),
             }),
         })
+    }
+
+    /// The audit trail, sealed with the secret. Clones share what is known about it; each call starts without.
+    #[must_use]
+    pub fn audit_trail(&self) -> AuditTrail {
+        let trail =
+            AuditTrail::new(self.registry.clone(), &self.state_prefix).with_actor(&self.actor);
+        match &self.authority {
+            Some(authority) => trail.sealed_with(authority.secrets.clone()),
+            None => trail,
+        }
+    }
+
+    /// The secrets, if records are sealed.
+    #[must_use]
+    pub fn secrets(&self) -> Option<&StateSecrets> {
+        self.authority.as_ref().map(|authority| &authority.secrets)
     }
 
     /// Checks the secret against the records, and seals plain ones at the first start with a secret.
@@ -139,14 +161,26 @@ impl SealedState {
         }
     }
 
-    /// Establishes the authority of the records and reports tampered ones until `shutdown`.
-    pub(crate) async fn run(self, mut reporter: TamperReporter, shutdown: CancellationToken) {
+    /// Establishes the authority of the records, follows the audit trail, and reports what was changed outside the console,
+    /// until `shutdown`.
+    pub(crate) async fn run(
+        self,
+        mut reporter: TamperReporter,
+        anchors: AnchorSettings,
+        anchor_file: Option<AnchorFile>,
+        shutdown: CancellationToken,
+    ) {
         let work = async {
             self.establish_persistently(&reporter.monitor).await;
+            let trail = reporter.trail.clone();
+            let alarms = report_alarms(reporter.monitor.clone(), trail.watch_alarms());
+            let follow = async { tokio::join!(trail.follow(anchors, anchor_file), alarms) };
             if self.authority.is_none() {
+                follow.await;
                 return;
             }
             tokio::join!(
+                follow,
                 self.follow_unwatched_records(),
                 self.seal_with_newest(),
                 reporter.run(&self.registry)
@@ -208,6 +242,22 @@ impl SealedState {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Shows on every page that the audit trail was changed outside the console, until this process ends.
+async fn report_alarms(monitor: Monitor, mut alarms: watch::Receiver<Arc<TrailAlarms>>) {
+    loop {
+        if let Some(alarm) = &alarms.borrow_and_update().latest {
+            let notice = format!(
+                "The audit trail was changed outside the console, found at {}: {}. Run galera-console audit verify; see docs/audit.md.",
+                alarm.at, alarm.reason
+            );
+            monitor.set_notices(TRAIL_NOTICE_SOURCE, vec![notice]);
+        }
+        if alarms.changed().await.is_err() {
+            return;
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accounts::{AccountCache, Authenticator};
-use console_core::audit::AuditTrail;
+use console_core::audit::{AnchorFile, AnchorFileError, AuditTrail};
 use console_core::leader::{self, Leadership};
 use console_core::resolver::Resolver;
 use console_core::state_secret::StateSecretFileError;
@@ -38,6 +38,9 @@ pub enum BuildError {
     /// The file of the state secret cannot be used.
     #[error(transparent)]
     StateSecret(#[from] StateSecretFileError),
+    /// The file of audit anchors cannot be used.
+    #[error(transparent)]
+    AnchorFile(#[from] AnchorFileError),
     /// Invalid notification settings.
     #[error("notifications cannot be sent: {0}")]
     Notify(String),
@@ -85,8 +88,15 @@ impl Console {
             config.state_secret.as_ref(),
             replica.as_str(),
         )?;
+        let anchor_file = config.audit.anchor_file.as_deref();
+        let anchor_file = anchor_file.map(AnchorFile::open).transpose()?;
+        let trail = sealed.audit_trail();
+        if let Some(anchor) = anchor_file.as_ref().and_then(AnchorFile::last) {
+            trail.remember(anchor);
+        }
         let builder = Builder {
             config,
+            trail,
             registry: sealed.registry.clone(),
             replica,
             resolver: overrides
@@ -95,7 +105,7 @@ impl Console {
                 .unwrap_or_else(|| Resolver::new(config.limits.dns_lookups)),
             tasks: Tasks::default(),
         };
-        let state = builder.build(site, overrides, sealed)?;
+        let state = builder.build(site, overrides, sealed, anchor_file)?;
         Ok(Self {
             state: AppState(Arc::new(state)),
             tasks: builder.tasks,
@@ -107,6 +117,7 @@ impl Console {
 struct Builder<'a> {
     config: &'a Config,
     registry: Registry,
+    trail: AuditTrail,
     replica: ReplicaId,
     resolver: Resolver,
     tasks: Tasks,
@@ -118,6 +129,7 @@ impl Builder<'_> {
         site: Site,
         overrides: Overrides,
         sealed: SealedState,
+        anchor_file: Option<AnchorFile>,
     ) -> Result<AppContext, BuildError> {
         let config = self.config;
         let authenticator = self.authenticator();
@@ -128,7 +140,7 @@ impl Builder<'_> {
         let leadership = self.leadership();
         let history = self.history(&monitor, &leadership);
         let actions = self.actions(&monitor, &mysql, fold, overrides);
-        let trail = actions.trail();
+        let trail = &self.trail;
         let status_pages = self.status_pages(&site, &monitor, &history, trail, &leadership);
         let sources = NotifySources {
             history: history.clone(),
@@ -151,8 +163,12 @@ impl Builder<'_> {
             actor: self.replica.to_string(),
         };
         sealed.warn_if_unsealed(&monitor);
-        self.tasks
-            .spawn(sealed.run(reporter, self.tasks.shutdown.clone()));
+        self.tasks.spawn(sealed.run(
+            reporter,
+            config.audit.anchors,
+            anchor_file,
+            self.tasks.shutdown.clone(),
+        ));
         if config.approvals.allows_acting_alone() {
             let notice = "One person can act alone here: --approvals 0 is set.";
             monitor.set_notices("approvals", vec![notice.to_owned()]);
@@ -185,6 +201,7 @@ impl Builder<'_> {
         Authenticator::new(
             self.registry.clone(),
             &self.config.state_prefix,
+            self.trail.clone(),
             cache,
             self.config.http.session_lifetime,
         )
@@ -262,7 +279,14 @@ impl Builder<'_> {
             let access = MonitorClusterAccess::new(monitor.clone(), mysql.port, recovery, timeout);
             Arc::new(access)
         });
-        ActionService::start(settings, self.registry.clone(), clusters, &self.tasks)
+        let trail = self.trail.clone();
+        ActionService::start(
+            settings,
+            self.registry.clone(),
+            trail,
+            clusters,
+            &self.tasks,
+        )
     }
 
     fn status_pages(

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use console_core::audit::AnchorSettings;
 use console_core::authority::MigrationPolicy;
 use console_core::net::PublicUrl;
 use console_core::resolver;
@@ -205,6 +206,15 @@ pub struct HistoryConfig {
     pub changes_max: u64,
 }
 
+/// Anchors of the audit trail outside etcd.
+#[derive(Clone, Debug)]
+pub struct AuditConfig {
+    /// When they are taken.
+    pub anchors: AnchorSettings,
+    /// Where they are written besides the log.
+    pub anchor_file: Option<PathBuf>,
+}
+
 /// The configuration of `serve`.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -234,6 +244,7 @@ pub struct Config {
     /// How long an approved action waits for execution.
     pub approval_expiry: Duration,
     pub history: HistoryConfig,
+    pub audit: AuditConfig,
     pub notify: NotifyConfig,
     pub log: LogConfig,
     /// Every setting with its value and origin, without secrets.
@@ -275,6 +286,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
     let approvals = reader.single(&settings::APPROVALS, parse::approvals);
     let expiries = reader.expiries();
     let history = reader.history();
+    let audit = reader.audit();
     let notify = reader.notify();
     let log = reader.log();
     reader.finish(|reader| {
@@ -302,6 +314,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
             request_expiry: expiries?.0,
             approval_expiry: expiries?.1,
             history: history?,
+            audit: audit?,
             notify,
             log: log?,
             effective: std::mem::take(&mut reader.effective),

@@ -47,7 +47,7 @@ impl Fixture {
     }
 
     async fn migrations(&self) -> Vec<AuditEntry> {
-        let (entries, _) = AuditTrail::new(self.etcd.registry(), PREFIX)
+        let (entries, _) = AuditTrail::new(self.authority().registry, PREFIX)
             .read_all()
             .await
             .unwrap();

@@ -13,9 +13,10 @@ pub enum RecordProtection {
 
 use RecordProtection::{Authenticated, Encrypted};
 
-/// The folders of protected records, and the key of the authority record.
-const PROTECTED: [(&str, RecordProtection); 14] = [
+/// The folders of protected records, and single keys.
+const PROTECTED: [(&str, RecordProtection); 15] = [
     ("authority", Authenticated),
+    ("audit/head", Authenticated),
     ("users/", Encrypted),
     ("sessions/", Authenticated),
     ("keys/", Encrypted),

@@ -38,9 +38,42 @@ pub struct AuditEntry {
     pub previous: String,
     /// Lower-case hexadecimal SHA-256 of this entry.
     pub hash: String,
+    /// Authenticates the entry and, through its hash, all before it. `None` if it was written without a state secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<EntrySeal>,
 }
+
+impl AuditEntry {
+    /// The place of this entry.
+    #[must_use]
+    pub fn anchor(&self) -> AuditAnchor {
+        AuditAnchor {
+            sequence: self.sequence,
+            hash: self.hash.clone(),
+        }
+    }
+}
+
+/// Authenticates an entry with a key that etcd does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntrySeal {
+    /// The public name of the state secret.
+    pub kid: String,
+    /// Lower-case hexadecimal HMAC-SHA256.
+    pub tag: String,
+}
+
+mod anchor;
+pub use anchor::{AuditAnchor, InvalidAnchor, find_anchors};
 
 #[cfg(feature = "decide")]
 mod chain;
 #[cfg(feature = "decide")]
-pub use chain::{AuditChainError, VerifiedTrail, append, verify};
+mod expectation;
+#[cfg(feature = "decide")]
+pub use chain::{
+    AuditChainError, EntryAuthenticator, SealVerdict, TrailVerifier, VerifiedTrail, append,
+    is_consistent, verify,
+};
+#[cfg(feature = "decide")]
+pub use expectation::{AnchorMismatch, MatchedAnchors, check_anchors};

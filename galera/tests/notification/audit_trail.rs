@@ -22,6 +22,7 @@ fn entry(sequence: u64, actor: &str, event: AuditEvent, detail: &[(&str, &str)])
         },
         previous: String::new(),
         hash: String::new(),
+        seal: None,
     }
 }
 

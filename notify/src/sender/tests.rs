@@ -75,6 +75,7 @@ fn of_entries(entries: &[Entry]) -> Notification {
             record,
             previous: String::new(),
             hash: String::new(),
+            seal: None,
         });
     }
     last.unwrap()

@@ -42,12 +42,12 @@ impl ActionContext {
     pub(super) fn new(
         settings: ActionSettings,
         registry: Registry,
+        trail: AuditTrail,
         clusters: Arc<dyn ClusterAccess>,
         tasks: &Tasks,
     ) -> Self {
         let Tasks { tracker, shutdown } = tasks.clone();
         let keys = ActionKeys::new(&settings.state_prefix);
-        let trail = AuditTrail::new(registry.clone(), &settings.state_prefix);
         Self {
             store: ActionStore::new(registry.clone(), keys.clone(), trail.clone()),
             cache: ActionCache::new(keys.clone()),

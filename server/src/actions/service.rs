@@ -104,10 +104,12 @@ impl ActionService {
     pub fn start(
         settings: ActionSettings,
         registry: Registry,
+        trail: AuditTrail,
         clusters: Arc<dyn ClusterAccess>,
         tasks: &Tasks,
     ) -> Self {
-        let context = Arc::new(ActionContext::new(settings, registry, clusters, tasks));
+        let context = ActionContext::new(settings, registry, trail, clusters, tasks);
+        let context = Arc::new(context);
         let watching = Arc::clone(&context);
         context.tracker.spawn(async move {
             let registry = watching.registry.clone();

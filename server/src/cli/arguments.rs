@@ -54,10 +54,28 @@ fn audit() -> Command {
     Command::new("audit")
         .about("Verify or export the audit trail")
         .subcommand_required(true)
-        .subcommand(with_settings(
-            Command::new("verify").about("Verify that no entry was changed, moved or removed"),
-            false,
-        ))
+        .subcommand(
+            with_settings(
+                Command::new("verify").about("Verify that no entry was changed, moved or removed"),
+                false,
+            )
+            .arg(
+                value(
+                    "expect",
+                    "SEQ:HASH",
+                    "An anchor that the trail must contain; may be repeated",
+                )
+                .action(ArgAction::Append),
+            )
+            .arg(
+                value(
+                    "anchors",
+                    "FILE",
+                    "A file with anchors that the trail must contain: of --audit-anchor-file, or a log of the console; may be repeated",
+                )
+                .action(ArgAction::Append),
+            ),
+        )
         .subcommand(
             with_settings(
                 Command::new("export").about("Write every entry, oldest first, to standard output"),

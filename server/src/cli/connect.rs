@@ -55,7 +55,7 @@ pub(super) fn actor() -> String {
 pub(super) async fn with_state<T>(
     config: AdminConfig,
     access: StateAccess,
-    work: impl AsyncFnOnce(Registry) -> Result<T, CliError>,
+    work: impl AsyncFnOnce(SealedState) -> Result<T, CliError>,
 ) -> Result<T, CliError> {
     let AdminConfig {
         etcd,
@@ -71,7 +71,7 @@ pub(super) async fn with_state<T>(
             StateAccess::Read => state.check().await,
         };
         checked.map_err(StateSecretError::from)?;
-        work(state.registry).await
+        work(state).await
     })
     .await
 }

@@ -6,7 +6,6 @@ use std::path::Path;
 use accounts::store::{AccountStore, AccountStoreError};
 use accounts::{PASSWORD_MAX_BYTES, UserName};
 use clap::ArgMatches;
-use console_core::audit::AuditTrail;
 use console_core::clock::now;
 use console_core::keyspace::AccountKeys;
 use galera::access::Role;
@@ -159,7 +158,8 @@ fn password(matches: &ArgMatches, name: &UserName) -> Result<Secret, CliError> {
 
 async fn execute(command: UserCommand, config: AdminConfig) -> Result<(), CliError> {
     let prefix = config.state_prefix.clone();
-    let done = with_state(config, StateAccess::Write, async |registry| {
+    let done = with_state(config, StateAccess::Write, async |state| {
+        let registry = &state.registry;
         let store = AccountStore::new(registry.clone(), prefix.as_str());
         let record = audit_record(&command);
         let mut message = apply(command, &store).await?;
@@ -173,7 +173,7 @@ async fn execute(command: UserCommand, config: AdminConfig) -> Result<(), CliErr
             ));
         }
         if let Some(record) = record
-            && let Err(error) = AuditTrail::new(registry, &prefix).record(record).await
+            && let Err(error) = state.audit_trail().record(record).await
         {
             // The change is done; failing now would be worse than a missing entry.
             tracing::warn!(%error, "Could not record the change in the audit trail: {error}");

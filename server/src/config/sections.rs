@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use console_core::audit::AnchorSettings;
 use console_core::authority::MigrationPolicy;
 use console_core::state_secret::{self, StateSecretFileError};
 use galera::{ClusterName, NodeId};
@@ -17,7 +18,7 @@ use super::reader::ConfigReader;
 use super::report::EffectiveSetting;
 use super::settings::{self, Setting};
 use super::{
-    EtcdConfig, HistoryConfig, HttpConfig, LimitsConfig, NotifyConfig, RecoveryConfig,
+    AuditConfig, EtcdConfig, HistoryConfig, HttpConfig, LimitsConfig, NotifyConfig, RecoveryConfig,
     StateSecretConfig, parse,
 };
 use crate::telemetry::{self, LogConfig, LogFormat};
@@ -197,6 +198,22 @@ impl ConfigReader<'_> {
         Some(HistoryConfig {
             retention: retention?,
             changes_max: changes_max?,
+        })
+    }
+
+    pub(super) fn audit(&mut self) -> Option<AuditConfig> {
+        let entries = self.single(&settings::AUDIT_ANCHOR_ENTRIES, parse::limit);
+        let interval = self.single(&settings::AUDIT_ANCHOR_INTERVAL, |text| {
+            let second = Duration::from_secs(1);
+            parse::duration_between(text, second, 7 * 86_400 * second)
+        });
+        let anchor_file = self.path_or(&settings::AUDIT_ANCHOR_FILE, None);
+        Some(AuditConfig {
+            anchors: AnchorSettings {
+                entries: u64::try_from(entries?).unwrap_or(u64::MAX),
+                interval: interval?,
+            },
+            anchor_file,
         })
     }
 

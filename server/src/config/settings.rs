@@ -203,6 +203,12 @@ settings! {
         "How long verdict and state changes are kept.");
     HISTORY_MAX_CHANGES = Setting::new("history-max-changes", "history.max_changes", "COUNT", Value("200000"),
         "Maximum number of changes kept per cluster, 5 to 10 bytes each; the oldest are deleted first.");
+    AUDIT_ANCHOR_ENTRIES = Setting::new("audit-anchor-entries", "audit.anchor_entries", "COUNT", Value("100"),
+        "Entries of the audit trail after which an anchor (number and hash of the newest one) is written to the log.");
+    AUDIT_ANCHOR_INTERVAL = Setting::new("audit-anchor-interval", "audit.anchor_interval", "DURATION", Value("10m"),
+        "Time after which an anchor of new entries is written at the latest.");
+    AUDIT_ANCHOR_FILE = Setting::new("audit-anchor-file", "audit.anchor_file", "FILE", Absent("anchors are in the log only"),
+        "File to which this replica also appends its anchors; at start the audit trail must contain the last one.");
     SMTP_HOST = Setting::new("smtp-host", "smtp.host", "HOST", Absent("no e-mail"),
         "SMTP server for e-mail notifications; its certificate must be valid for this name.");
     SMTP_PORT = Setting::new("smtp-port", "smtp.port", "PORT", Computed("587, 465 or 25, depending on --smtp-tls"),

@@ -278,6 +278,10 @@ password_file = "{path}"
 transport = "any"
 [orders]
 key_file = "{order_key}"
+[audit]
+anchor_entries = 50
+anchor_interval = "5m"
+anchor_file = "/srv/anchors"
 [history]
 retention = "30d"
 max_changes = 1000

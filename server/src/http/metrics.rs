@@ -26,6 +26,7 @@ pub(super) fn render(app: &AppContext) -> String {
     register_limits(&mut registry, app);
     app.actions.register_metrics(&mut registry);
     register_authority(&mut registry, app);
+    register_audit_trail(&mut registry, app);
     let leader: Gauge = Gauge::default();
     leader.set(i64::from(app.leadership.borrow().is_some()));
     registry.register(
@@ -55,6 +56,25 @@ fn register_authority(registry: &mut Registry, app: &AppContext) {
         "tampered_records",
         "Records in etcd that were changed outside the console and are ignored",
         tampered,
+    );
+}
+
+fn register_audit_trail(registry: &mut Registry, app: &AppContext) {
+    let trail = app.actions.trail();
+    let alarms: Counter = Counter::default();
+    alarms.inc_by(trail.watch_alarms().borrow().count);
+    registry.register(
+        "audit_trail_alarms",
+        "Changes of the audit trail outside the console that this replica found",
+        alarms,
+    );
+    let entries: Gauge = Gauge::default();
+    let reached = trail.last_seen().map_or(0, |head| head.sequence);
+    entries.set(i64::try_from(reached).unwrap_or(i64::MAX));
+    registry.register(
+        "audit_trail_entries",
+        "The number of the newest entry of the audit trail that this replica knows",
+        entries,
     );
 }
 

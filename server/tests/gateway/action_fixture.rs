@@ -60,7 +60,17 @@ impl ActionFixture {
 
     /// Another replica on the same etcd and nodes.
     pub(crate) async fn replica(etcd: &TestEtcd, nodes: &Arc<FakeCluster>) -> Self {
-        Self::sign_in_all(TestConsole::start_with(etcd, options(nodes, "r2")).await).await
+        Self::replica_with(etcd, nodes, |_| {}).await
+    }
+
+    pub(crate) async fn replica_with(
+        etcd: &TestEtcd,
+        nodes: &Arc<FakeCluster>,
+        alter: impl FnOnce(&mut ConsoleOptions),
+    ) -> Self {
+        let mut options = options(nodes, "r2");
+        alter(&mut options);
+        Self::sign_in_all(TestConsole::start_with(etcd, options).await).await
     }
 
     /// Another replica that starts observing the nodes now.

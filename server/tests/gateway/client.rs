@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use accounts::store::AccountStore;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
+use console_core::audit::AnchorSettings;
 use console_core::keyspace::AccountKeys;
 use console_core::net::PublicUrl;
 use console_core::resolver::Resolver;
@@ -23,8 +25,8 @@ use galera_console::assets::Site;
 use galera_console::authority::SealedState;
 use galera_console::composition::{Console, Overrides};
 use galera_console::config::{
-    ApprovalPolicy, Config, EtcdConfig, HistoryConfig, HttpConfig, LimitsConfig, MysqlConfig,
-    NotifyConfig, RecoveryConfig, StateSecretConfig,
+    ApprovalPolicy, AuditConfig, Config, EtcdConfig, HistoryConfig, HttpConfig, LimitsConfig,
+    MysqlConfig, NotifyConfig, RecoveryConfig, StateSecretConfig,
 };
 use galera_console::http::{AppState, router};
 use galera_console::telemetry::{LogConfig, LogFormat};
@@ -72,6 +74,8 @@ pub(crate) struct ConsoleOptions {
     pub(crate) state_secret: Option<StateSecretConfig>,
     /// The key that signs bootstrap orders.
     pub(crate) order_key: Option<Arc<OrderSigningKey>>,
+    /// Where anchors of the audit trail are written.
+    pub(crate) anchor_file: Option<PathBuf>,
 }
 
 impl Default for ConsoleOptions {
@@ -91,6 +95,7 @@ impl Default for ConsoleOptions {
             limits_of_clients: LimitsConfig::default(),
             state_secret: None,
             order_key: None,
+            anchor_file: None,
         }
     }
 }
@@ -251,6 +256,13 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
         history: HistoryConfig {
             retention: Duration::from_secs(90 * 86_400),
             changes_max: 200_000,
+        },
+        audit: AuditConfig {
+            anchors: AnchorSettings {
+                entries: 100,
+                interval: Duration::from_secs(600),
+            },
+            anchor_file: options.anchor_file.clone(),
         },
         notify: NotifyConfig {
             smtp: None,

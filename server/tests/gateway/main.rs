@@ -15,6 +15,7 @@ mod accounts;
 mod action_fixture;
 mod actions;
 mod audit;
+mod audit_tampering;
 mod authority;
 mod authorization;
 mod bad_input;

@@ -2,26 +2,83 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::{AuditEntry, AuditRecord};
+use super::{AuditAnchor, AuditEntry, AuditEvent, AuditRecord, EntrySeal};
 use crate::recover::plan::digest::hex;
 
 /// The `previous` hash of the first entry.
 const GENESIS_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+/// Part of what is authenticated: the format of sealed entries.
+const SEAL_FORMAT: &[u8] = b"galera-console audit entry 1";
 
-/// The entry that follows `last`; `None` starts a trail.
+/// Seals entries and verifies their seals.
+pub trait EntryAuthenticator {
+    /// Authenticates `message` with the newest secret.
+    fn seal(&self, message: &[u8]) -> EntrySeal;
+
+    /// Checks the seal of `message`.
+    fn verify(&self, message: &[u8], seal: &EntrySeal) -> SealVerdict;
+}
+
+/// The result of checking a seal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SealVerdict {
+    Valid,
+    Invalid,
+    /// It was made with a secret that is not known, such as one before the last rotation.
+    UnknownSecret,
+}
+
+/// The entry that follows `last`, sealed by `keys` if there are any; `None` starts a trail.
 ///
 /// Two replicas that append to the same `last` create the same sequence number; a compare-and-swap on writing lets only
 /// one of them succeed.
 #[must_use]
-pub fn append(last: Option<&AuditEntry>, record: AuditRecord) -> AuditEntry {
+pub fn append(
+    last: Option<&AuditAnchor>,
+    record: AuditRecord,
+    keys: Option<&dyn EntryAuthenticator>,
+) -> AuditEntry {
     let sequence = last.map_or(1, |last| last.sequence.saturating_add(1));
     let previous = last.map_or_else(|| GENESIS_HASH.to_owned(), |last| last.hash.clone());
     let hash = hash(sequence, &previous, &record);
+    let seal = keys.map(|keys| keys.seal(&sealed_message(sequence, &hash)));
     AuditEntry {
         sequence,
         record,
         previous,
         hash,
+        seal,
+    }
+}
+
+/// What a seal authenticates: the hash covers the content and the entries before.
+fn sealed_message(sequence: u64, hash: &str) -> Vec<u8> {
+    let mut message = SEAL_FORMAT.to_vec();
+    message.extend_from_slice(&sequence.to_be_bytes());
+    message.extend_from_slice(hash.as_bytes());
+    message
+}
+
+/// Whether the hash of `entry` is that of its content.
+#[must_use]
+pub fn is_consistent(entry: &AuditEntry) -> bool {
+    entry.hash == hash(entry.sequence, &entry.previous, &entry.record)
+}
+
+/// Whether the seal of `entry` is genuine; `None` if it has none.
+pub(super) fn seal_verdict(
+    entry: &AuditEntry,
+    keys: &dyn EntryAuthenticator,
+) -> Option<SealVerdict> {
+    let seal = entry.seal.as_ref()?;
+    Some(keys.verify(&sealed_message(entry.sequence, &entry.hash), seal))
+}
+
+impl AuditEntry {
+    /// Whether this entry was written by a console with one of the secrets, and not changed since.
+    #[must_use]
+    pub fn is_authentic(&self, keys: &dyn EntryAuthenticator) -> bool {
+        is_consistent(self) && seal_verdict(self, keys) == Some(SealVerdict::Valid)
     }
 }
 
@@ -52,12 +109,20 @@ fn hash(sequence: u64, previous: &str, record: &AuditRecord) -> String {
 }
 
 /// An intact trail.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VerifiedTrail {
     /// Number of entries.
     pub entries: u64,
-    /// The hash of the last entry. Kept elsewhere, it also reveals a trail that was truncated at its end.
-    pub head: Option<String>,
+    /// The last entry. Kept elsewhere, it also reveals a trail that was truncated at its end.
+    pub head: Option<AuditAnchor>,
+    /// The first entry with a seal.
+    pub sealed_from: Option<u64>,
+    /// The last entry whose seal is valid: all up to it are authentic.
+    pub authentic_up_to: Option<u64>,
+    /// The newest secret, unknown here, with which entries are sealed.
+    pub unknown_secret: Option<String>,
+    /// The entries that record that the trail was changed outside the console.
+    pub tampering: Vec<u64>,
 }
 
 /// The first fault of a trail.
@@ -73,137 +138,100 @@ pub enum AuditChainError {
     PreviousHashMismatch(u64),
     #[error("entry {0} was altered after it was written")]
     Altered(u64),
+    /// The seal is not valid.
+    #[error("entry {0} was written by another program: its seal is not valid")]
+    Forged(u64),
+    /// There is no seal, after entries with one.
+    #[error(
+        "entry {entry} was written by another program: it has no seal, unlike the entries since {sealed_from}"
+    )]
+    Unsealed { entry: u64, sealed_from: u64 },
 }
 
-/// Checks a whole trail, oldest entry first.
+/// Verifies a trail entry by entry, oldest first.
+pub struct TrailVerifier<'a> {
+    keys: Option<&'a dyn EntryAuthenticator>,
+    verified: VerifiedTrail,
+}
+
+impl<'a> TrailVerifier<'a> {
+    /// Verifies the entries after `start`, or a whole trail. Without `keys` seals are not checked.
+    #[must_use]
+    pub fn new(start: Option<AuditAnchor>, keys: Option<&'a dyn EntryAuthenticator>) -> Self {
+        let verified = VerifiedTrail {
+            head: start,
+            ..VerifiedTrail::default()
+        };
+        Self { keys, verified }
+    }
+
+    /// Verifies the next entry.
+    ///
+    /// # Errors
+    /// [`AuditChainError`] if it is not as it was written.
+    pub fn push(&mut self, entry: &AuditEntry) -> Result<(), AuditChainError> {
+        let trail = &mut self.verified;
+        let expected = trail
+            .head
+            .as_ref()
+            .map_or(1, |head| head.sequence.saturating_add(1));
+        let found = entry.sequence;
+        if found != expected {
+            return Err(AuditChainError::Gap { expected, found });
+        }
+        let previous = trail.head.as_ref().map_or(GENESIS_HASH, |head| &head.hash);
+        if entry.previous != previous {
+            return Err(AuditChainError::PreviousHashMismatch(found));
+        }
+        if !is_consistent(entry) {
+            return Err(AuditChainError::Altered(found));
+        }
+        match (&entry.seal, trail.sealed_from, self.keys) {
+            (None, Some(sealed_from), _) => {
+                let entry = found;
+                return Err(AuditChainError::Unsealed { entry, sealed_from });
+            }
+            (Some(seal), _, Some(keys)) => match seal_verdict(entry, keys) {
+                Some(SealVerdict::Valid) => {
+                    trail.authentic_up_to = Some(found);
+                    trail.unknown_secret = None;
+                }
+                Some(SealVerdict::UnknownSecret) => trail.unknown_secret = Some(seal.kid.clone()),
+                _ => return Err(AuditChainError::Forged(found)),
+            },
+            _ => {}
+        }
+        if entry.seal.is_some() && trail.sealed_from.is_none() {
+            trail.sealed_from = Some(found);
+        }
+        if entry.record.event == AuditEvent::AUDIT_TRAIL_TAMPERED {
+            trail.tampering.push(found);
+        }
+        trail.entries += 1;
+        trail.head = Some(entry.anchor());
+        Ok(())
+    }
+
+    /// What was verified.
+    #[must_use]
+    pub fn finish(self) -> VerifiedTrail {
+        self.verified
+    }
+}
+
+/// Checks the chain of a whole trail, oldest entry first, without checking seals.
 ///
 /// # Errors
 /// [`AuditChainError`] for the first entry that is not as it was written.
 pub fn verify<'a>(
     entries: impl IntoIterator<Item = &'a AuditEntry>,
 ) -> Result<VerifiedTrail, AuditChainError> {
-    let mut count = 0;
-    let mut head: Option<&str> = None;
+    let mut verifier = TrailVerifier::new(None, None);
     for entry in entries {
-        count += 1;
-        if entry.sequence != count {
-            return Err(AuditChainError::Gap {
-                expected: count,
-                found: entry.sequence,
-            });
-        }
-        if entry.previous != head.unwrap_or(GENESIS_HASH) {
-            return Err(AuditChainError::PreviousHashMismatch(entry.sequence));
-        }
-        if entry.hash != hash(entry.sequence, &entry.previous, &entry.record) {
-            return Err(AuditChainError::Altered(entry.sequence));
-        }
-        head = Some(&entry.hash);
+        verifier.push(entry)?;
     }
-    Ok(VerifiedTrail {
-        entries: count,
-        head: head.map(str::to_owned),
-    })
+    Ok(verifier.finish())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Timestamp;
-    use crate::record::audit::AuditEvent;
-
-    fn trail(length: u64) -> Vec<AuditEntry> {
-        let mut trail: Vec<AuditEntry> = Vec::new();
-        for number in 0..length {
-            let record = AuditRecord {
-                at: Timestamp::from_unix_millis(i64::try_from(number).unwrap()),
-                actor: "ann".to_owned(),
-                event: AuditEvent::ACTION_REQUESTED,
-                cluster: "lab".parse().ok(),
-                subject: Some(format!("a{number}")),
-                detail: [("statement".to_owned(), "SET".to_owned())].into(),
-            };
-            trail.push(append(trail.last(), record));
-        }
-        trail
-    }
-
-    #[test]
-    fn i31_an_untouched_trail_verifies() {
-        let trail = trail(5);
-        let verified = verify(&trail).unwrap();
-        assert_eq!(verified.entries, 5);
-        assert_eq!(verified.head.as_ref(), Some(&trail[4].hash));
-        assert_eq!(verify(&[]).unwrap().entries, 0);
-    }
-
-    #[test]
-    fn i31_every_alteration_is_found() {
-        let good = trail(4);
-        let alterations: [fn(&mut AuditEntry); 7] = [
-            |entry| entry.record.actor.push('x'),
-            |entry| entry.record.event = AuditEvent::SIGNED_IN,
-            |entry| entry.record.at = Timestamp::from_unix_millis(99),
-            |entry| entry.record.cluster = None,
-            |entry| entry.record.subject = None,
-            |entry| _ = entry.record.detail.insert("a".to_owned(), String::new()),
-            |entry| _ = entry.record.detail.remove("statement"),
-        ];
-        for alter in alterations {
-            let mut bad = good.clone();
-            alter(&mut bad[1]);
-            assert_eq!(verify(&bad), Err(AuditChainError::Altered(2)));
-            // Fixing the entry's own hash breaks the link of the next entry.
-            let fitting = append(Some(&bad[0]), bad[1].record.clone());
-            bad[1] = fitting;
-            assert_eq!(verify(&bad), Err(AuditChainError::PreviousHashMismatch(3)));
-        }
-    }
-
-    #[test]
-    fn i31_missing_and_moved_entries_are_found() {
-        let good = trail(4);
-        let without = [good[0].clone(), good[2].clone(), good[3].clone()];
-        assert_eq!(
-            verify(&without),
-            Err(AuditChainError::Gap {
-                expected: 2,
-                found: 3
-            })
-        );
-        assert_eq!(
-            verify(&good[1..]),
-            Err(AuditChainError::Gap {
-                expected: 1,
-                found: 2
-            })
-        );
-        let mut moved = good.clone();
-        moved.swap(1, 2);
-        assert!(verify(&moved).is_err());
-    }
-
-    #[test]
-    fn parts_do_not_run_into_each_other() {
-        let record = |actor: &str, event: &str| AuditRecord {
-            at: Timestamp::from_unix_millis(0),
-            actor: actor.to_owned(),
-            event: serde_json::from_value(event.into()).unwrap(),
-            cluster: None,
-            subject: None,
-            detail: std::collections::BTreeMap::new(),
-        };
-        assert_ne!(
-            append(None, record("ab", "c")).hash,
-            append(None, record("a", "bc")).hash
-        );
-    }
-
-    #[test]
-    fn entries_survive_json() {
-        let trail = trail(3);
-        let text = serde_json::to_string(&trail).unwrap();
-        let back: Vec<AuditEntry> = serde_json::from_str(&text).unwrap();
-        assert!(verify(&back).is_ok());
-    }
-}
+mod tests;

@@ -105,6 +105,8 @@ audit_events! {
     RECORDS_SEALED = "records_sealed";
     /// A record was changed outside the console.
     RECORD_TAMPERED = "record_tampered";
+    /// The audit trail was changed outside the console.
+    AUDIT_TRAIL_TAMPERED = "audit_trail_tampered";
 }
 
 impl AuditEvent {

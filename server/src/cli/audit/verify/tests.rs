@@ -1,0 +1,149 @@
+use console_core::clock::now;
+use console_core::state_secret::StateSecrets;
+use galera::record::audit::{AuditEvent, AuditRecord, append};
+
+use super::*;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+const OTHER: &str = "fedcba9876543210fedcba9876543210";
+
+fn secrets(newest: &str) -> StateSecrets {
+    StateSecrets::derive(newest, None).unwrap()
+}
+
+/// Entries of `actor`, sealed with `secret` if there is one.
+fn trail(actor: &str, count: u64, secret: Option<&str>) -> Vec<AuditEntry> {
+    let secrets = secret.map(secrets);
+    let keys = secrets.as_ref().map(|keys| keys as &dyn EntryAuthenticator);
+    let mut trail: Vec<AuditEntry> = Vec::new();
+    for _ in 0..count {
+        let record = AuditRecord {
+            at: now(),
+            actor: actor.to_owned(),
+            event: AuditEvent::SIGNED_IN,
+            cluster: None,
+            subject: None,
+            detail: Default::default(),
+        };
+        let last = trail.last().map(AuditEntry::anchor);
+        trail.push(append(last.as_ref(), record, keys));
+    }
+    trail
+}
+
+fn check(entries: &[AuditEntry], secret: &str, anchors: &[AuditAnchor]) -> (ExitReason, String) {
+    let secrets = secrets(secret);
+    let expectation = Expectation {
+        anchors: anchors.to_vec(),
+    };
+    match verify(entries, entries.last(), Some(&secrets), &expectation) {
+        Ok(text) => (ExitReason::Success, text),
+        Err(error) => (error.exit, error.message),
+    }
+}
+
+#[test]
+fn every_verdict_has_its_exit_code_and_word() {
+    let good = trail("ann", 5, Some(SECRET));
+    let forged = trail("mallory", 5, None);
+    let anchor = |index: usize| good[index].anchor();
+    let other = |index: usize| forged[index].anchor();
+    let mut rewritten = good.clone();
+    rewritten[1].record.actor = "mallory".to_owned();
+    for (entries, secret, anchors, exit, word) in [
+        (
+            &good[..],
+            SECRET,
+            vec![],
+            ExitReason::Success,
+            "up to entry 5.",
+        ),
+        (
+            &good,
+            SECRET,
+            vec![anchor(1), anchor(4)],
+            ExitReason::Success,
+            "2 anchors match.",
+        ),
+        (
+            &good[..3],
+            SECRET,
+            vec![anchor(1), anchor(4)],
+            ExitReason::Internal,
+            "cut: the trail ends at entry 3",
+        ),
+        (
+            &[],
+            SECRET,
+            vec![anchor(0)],
+            ExitReason::Internal,
+            "cut: the trail ends at entry 0",
+        ),
+        (
+            &good,
+            SECRET,
+            vec![anchor(1), other(3)],
+            ExitReason::Internal,
+            "rewritten: entry 4",
+        ),
+        (
+            &good,
+            SECRET,
+            vec![other(3)],
+            ExitReason::Internal,
+            "replaced: entry 4",
+        ),
+        (
+            &good,
+            SECRET,
+            vec![anchor(3), other(3)],
+            ExitReason::Internal,
+            "contradict each other",
+        ),
+        (
+            &forged,
+            SECRET,
+            vec![],
+            ExitReason::Success,
+            "Not authenticated",
+        ),
+        (
+            &forged,
+            SECRET,
+            vec![anchor(1)],
+            ExitReason::Internal,
+            "replaced: entry 2",
+        ),
+        (
+            &rewritten,
+            SECRET,
+            vec![],
+            ExitReason::Internal,
+            "entry 2 was altered",
+        ),
+        (
+            &good,
+            OTHER,
+            vec![],
+            ExitReason::Usage,
+            "--state-secret-file",
+        ),
+    ] {
+        let (found, text) = check(entries, secret, &anchors);
+        assert_eq!((found, text.contains(word)), (exit, true), "{word}: {text}");
+    }
+}
+
+#[test]
+fn a_head_that_refers_to_another_entry_is_inconsistent() {
+    let entries = trail("ann", 3, None);
+    let expectation = Expectation {
+        anchors: Vec::new(),
+    };
+    let error = verify(&entries, Some(&entries[1]), None, &expectation).unwrap_err();
+    assert!(
+        error.message.contains("its head refers to entry 2"),
+        "{}",
+        error.message
+    );
+}

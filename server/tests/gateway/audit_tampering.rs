@@ -1,0 +1,113 @@
+//! A client with write access to etcd changes the audit trail.
+
+use console_core::keyspace;
+use galera::record::audit::find_anchors;
+use galera_console::config::StateSecretConfig;
+use registry::{Transaction, WriteOp};
+
+use crate::action_fixture::ActionFixture;
+use crate::client::{STATE_PREFIX, TestClient};
+use crate::etcd::{TestEtcd, eventually};
+use crate::fake_cluster::FakeCluster;
+
+async fn metric(client: &TestClient, name: &str) -> String {
+    let text = client.get("/metrics").await.text();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("galera_console_{name} ")));
+    line.unwrap_or_default().to_owned()
+}
+
+/// Waits until every page of both replicas says that the trail was changed.
+async fn wait_for_notices(fixtures: &[&ActionFixture]) {
+    for fixture in fixtures {
+        eventually("the page says that the trail was changed", async || {
+            let page = fixture.viewer.get("/api/v1/clusters").await.text();
+            page.contains("The audit trail was changed outside the console")
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_trail_is_shown_by_every_replica_and_the_console_goes_on() {
+    let etcd = TestEtcd::in_memory();
+    let nodes = FakeCluster::healthy(etcd.registry());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    let secret = StateSecretConfig {
+        secrets: Some(console_core::state_secret::generate_file(&file).unwrap()),
+        file,
+        migration: Default::default(),
+    };
+    let one = ActionFixture::start_with(&etcd, &nodes, |options| {
+        options.state_secret = Some(secret.clone());
+    })
+    .await;
+    let other = ActionFixture::replica_with(&etcd, &nodes, |options| {
+        options.state_secret = Some(secret.clone());
+    })
+    .await;
+    let intruder = etcd.registry();
+    let head = keyspace::audit_head(STATE_PREFIX);
+    let earlier = intruder.get(head.as_str()).await.unwrap().unwrap();
+    let trail = one.console.state.actions.trail();
+    let last = trail.newest_sequence().await.unwrap();
+    one.console.sign_in("olga").await;
+    one.console.sign_in("adam").await;
+    assert_eq!(
+        metric(&one.console.anonymous(), "audit_trail_alarms_total").await,
+        "0"
+    );
+    // The last two entries are removed, and the head is what it was before them.
+    let mut cut = Transaction::new().then([WriteOp::put(head, earlier.value, None)]);
+    for sequence in [last + 1, last + 2] {
+        let key = keyspace::audit_entry(STATE_PREFIX, sequence / 100, sequence);
+        cut = cut.then([WriteOp::delete(key)]);
+    }
+    intruder.transact(&cut).await.unwrap();
+    wait_for_notices(&[&one, &other]).await;
+    for fixture in [&one, &other] {
+        let alarms = metric(&fixture.console.anonymous(), "audit_trail_alarms_total").await;
+        assert_ne!(alarms, "0");
+    }
+    other.console.sign_in("olga").await;
+    let audit = one.viewer.get("/api/v1/audit?limit=1000").await.text();
+    assert!(audit.contains("\"audit_trail_tampered\""), "{audit}");
+    // The replica that notices first may not have seen both.
+    let missing = format!("\"missing\":\"{}", last + 1);
+    assert!(audit.contains(&missing), "{missing} in {audit}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn anchors_in_a_file_reveal_what_happened_while_no_console_ran() {
+    let etcd = TestEtcd::in_memory();
+    let nodes = FakeCluster::healthy(etcd.registry());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("anchors");
+    let with_anchors = |options: &mut crate::client::ConsoleOptions| {
+        options.anchor_file = Some(path.clone());
+    };
+    {
+        let fixture = ActionFixture::start_with(&etcd, &nodes, with_anchors).await;
+        let trail = fixture.console.state.actions.trail().clone();
+        while trail.last_seen().unwrap().sequence < 101 {
+            fixture.console.sign_in("vera").await;
+        }
+        eventually("an anchor was taken", async || {
+            let text = std::fs::read_to_string(&path).unwrap();
+            find_anchors(&text).count() == 1
+        })
+        .await;
+    }
+    // Everything is removed, which looks like a first start.
+    let all = etcd.registry().list(format!("{STATE_PREFIX}/audit/")).await;
+    for entry in all.unwrap().entries {
+        let deletion = Transaction::new().then([WriteOp::delete(entry.key)]);
+        etcd.registry().transact(&deletion).await.unwrap();
+    }
+    let fixture = ActionFixture::replica_with(&etcd, &nodes, with_anchors).await;
+    wait_for_notices(&[&fixture]).await;
+    let audit = fixture.viewer.get("/api/v1/audit").await.text();
+    assert!(audit.contains("\"audit_trail_tampered\""), "{audit}");
+}
