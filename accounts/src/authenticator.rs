@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use console_core::audit::AuditTrail;
@@ -14,10 +15,12 @@ use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp}
 use uuid::Uuid;
 
 use super::cache::{AccountCache, MissingSession, now};
+use super::device::{self, DeviceToken, SignInOrigin};
+use super::failed_sign_ins::{FailedSignIns, FailureReason};
 use super::password::{self, PASSWORD_MAX_BYTES};
 use super::records::{SessionRecord, UserName, UserRecord};
 use super::store::{session_key, user_key};
-use super::throttle::SignInThrottle;
+use super::throttle::{SignInThrottle, network_of};
 use super::token::{SessionClaims, TokenError};
 
 /// Default number of password hashes computed concurrently; each takes 46 MiB and one core.
@@ -91,9 +94,12 @@ pub struct Authenticator {
     cache: AccountCache,
     throttle: SignInThrottle,
     hash_threads: ThreadLimit,
+    /// Reserved for known devices, so that they do not wait for anybody else's attempts.
+    device_hash_threads: ThreadLimit,
     hash_limit: LimitCounter,
     lifetime: Duration,
     trail: AuditTrail,
+    failures: Arc<FailedSignIns>,
 }
 
 fn hash_threads(max: usize) -> ThreadLimit {
@@ -111,12 +117,14 @@ impl Authenticator {
         lifetime: Duration,
     ) -> Self {
         Self {
+            failures: Arc::new(FailedSignIns::new(trail.clone())),
             trail,
             registry,
             state_prefix: state_prefix.to_owned(),
             cache,
             throttle: SignInThrottle::default(),
             hash_threads: hash_threads(CONCURRENT_HASHES_MAX),
+            device_hash_threads: ThreadLimit::new("device-hash", 1),
             hash_limit: LimitCounter::new("password_hashes", "max-password-hashes"),
             lifetime,
         }
@@ -135,6 +143,12 @@ impl Authenticator {
     #[must_use]
     pub fn hash_limit(&self) -> &LimitCounter {
         &self.hash_limit
+    }
+
+    /// The failed sign-ins, which must run to be audited.
+    #[must_use]
+    pub fn failures(&self) -> &Arc<FailedSignIns> {
+        &self.failures
     }
 
     /// The cached accounts and sessions.
@@ -159,15 +173,23 @@ impl Authenticator {
         &self,
         username: &str,
         password: &str,
-        address: IpAddr,
+        origin: impl Into<SignInOrigin<'_>>,
     ) -> Result<IssuedSession, SignInError> {
+        let SignInOrigin { address, device } = origin.into();
         let name: Option<UserName> = username.parse().ok();
         // All invalid names share one slot, so that they cannot fill the throttle's memory.
         let account = name.as_ref().map_or("", UserName::as_str);
-        self.throttle
-            .begin_attempt(account, address, Instant::now())
+        let device = self.known_device(name.as_ref(), device);
+        let attempt = self
+            .throttle
+            .begin_attempt(account, address, device, Instant::now())
             .map_err(SignInError::Throttled)?;
-        let result = self.authenticate(name.as_ref(), password).await;
+        let hashes = if attempt.is_from_device() {
+            &self.device_hash_threads
+        } else {
+            &self.hash_threads
+        };
+        let result = self.authenticate(name.as_ref(), password, hashes).await;
         match &result {
             Ok(_) => tracing::info!(user = account, %address, "{account} signed in from {address}"),
             // Log only valid names: anything else may be a password typed into the wrong field.
@@ -175,35 +197,59 @@ impl Authenticator {
                 tracing::warn!(user = account, %address, "Sign-in from {address} refused: {error}")
             }
         }
-        self.record_sign_in(account, address, &result).await;
+        self.record_sign_in(name.as_ref(), address, &result).await;
         match &result {
-            Ok(_) | Err(SignInError::Disabled) => self.throttle.record_success(account, address),
+            Ok(_) | Err(SignInError::Disabled) => self.throttle.record_success(&attempt),
             Err(SignInError::InvalidCredentials | SignInError::Throttled(_)) => {}
             Err(SignInError::Busy | SignInError::Unavailable(_) | SignInError::Internal(_)) => {
-                self.throttle.cancel_attempt(account, address);
+                self.throttle.cancel_attempt(&attempt);
             }
         }
         result
     }
 
-    /// Records decided sign-ins. Attempts that were turned away undecided are not recorded, because anyone could fill
-    /// etcd with them.
+    /// The id of the device, if it is known to the account `name`.
+    fn known_device(&self, name: Option<&UserName>, token: Option<&str>) -> Option<Uuid> {
+        let (name, token) = (name?, token?);
+        let credential = self.cache.credential_tag(name)?;
+        let signer = self.cache.signer()?;
+        device::verify(&signer, token, name, &credential)
+    }
+
+    /// A token by which the account of `session` knows the client's device; `None` if it cannot be signed.
+    #[must_use]
+    pub fn device_token(&self, session: &SessionGuard) -> Option<DeviceToken> {
+        let principal = &session.principal;
+        let name: UserName = principal.username.parse().ok()?;
+        let signer = self.cache.signer()?;
+        device::issue(&signer, &name, &principal.credential, now())
+    }
+
+    /// Records decided sign-ins: failed ones aggregated. Attempts that were turned away undecided are not recorded.
     async fn record_sign_in(
         &self,
-        account: &str,
+        name: Option<&UserName>,
         address: IpAddr,
         result: &Result<IssuedSession, SignInError>,
     ) {
-        let (event, reason) = match result {
-            Ok(_) => (AuditEvent::SIGNED_IN, None),
-            Err(error @ (SignInError::InvalidCredentials | SignInError::Disabled)) => {
-                (AuditEvent::SIGN_IN_FAILED, Some(error.to_string()))
-            }
+        let reason = match result {
+            Ok(_) => None,
+            Err(SignInError::InvalidCredentials) => Some(FailureReason::Credentials),
+            Err(SignInError::Disabled) => Some(FailureReason::Disabled),
             Err(_) => return,
         };
-        let mut detail = BTreeMap::from([("address".to_owned(), address.to_string())]);
-        detail.extend(reason.map(|reason| ("reason".to_owned(), reason)));
-        self.record_event(event, account, detail).await;
+        if let Some(reason) = reason {
+            let known = name.filter(|name| self.cache.has_account(name));
+            self.failures
+                .count(known.cloned(), network_of(address), reason, now());
+            return;
+        }
+        // In the order in which they happened.
+        let _ = tokio::time::timeout(AUDIT_TIMEOUT, self.failures.write_first()).await;
+        let account = name.map_or("", UserName::as_str);
+        let detail = BTreeMap::from([("address".to_owned(), address.to_string())]);
+        self.record_event(AuditEvent::SIGNED_IN, account, detail)
+            .await;
     }
 
     /// Adds an audit entry within a deadline. An unwritable trail must not lock out the people who may be about to repair
@@ -247,6 +293,7 @@ impl Authenticator {
         &self,
         name: Option<&UserName>,
         password: &str,
+        hashes: &ThreadLimit,
     ) -> Result<IssuedSession, SignInError> {
         if let Some(error) = self.cache.etcd_error() {
             return Err(SignInError::Unavailable(error));
@@ -264,7 +311,10 @@ impl Authenticator {
         let hash = user
             .as_ref()
             .map(|(_, record, _)| record.password_hash.clone());
-        if !self.verify_password(password.to_owned(), hash).await? {
+        if !self
+            .verify_password(password.to_owned(), hash, hashes)
+            .await?
+        {
             return Err(SignInError::InvalidCredentials);
         }
         match user {
@@ -296,8 +346,9 @@ impl Authenticator {
         &self,
         password: String,
         hash: Option<String>,
+        hashes: &ThreadLimit,
     ) -> Result<bool, SignInError> {
-        let slot = tokio::time::timeout(HASH_TIMEOUT, self.hash_threads.slot());
+        let slot = tokio::time::timeout(HASH_TIMEOUT, hashes.slot());
         let Ok(slot) = slot.await else {
             self.hash_limit
                 .refuse("a sign-in is refused, because others are being checked");

@@ -10,6 +10,7 @@ use std::time::Duration;
 use console_core::keyspace::AccountKeys;
 use console_core::session::{Principal, SessionGuard};
 use galera::Timestamp;
+use galera::access::CredentialTag;
 use galera::publish::notification::Audience;
 use registry::{Error, KeyMirror, LeaseId, Registry, RegistryEntry, WatchEvent};
 use tokio_util::sync::CancellationToken;
@@ -69,6 +70,22 @@ impl AccountCache {
     #[must_use]
     pub fn has_accounts(&self) -> Option<bool> {
         self.read().users.as_ref().map(|users| !users.is_empty())
+    }
+
+    /// The tag of the credential of the account `name`.
+    pub(super) fn credential_tag(&self, name: &UserName) -> Option<CredentialTag> {
+        let state = self.read();
+        let account = state.users.as_ref()?.get(name)?;
+        Some(account.record.credential_tag())
+    }
+
+    /// Whether the account `name` is known.
+    pub(super) fn has_account(&self, name: &UserName) -> bool {
+        let state = self.read();
+        state
+            .users
+            .as_ref()
+            .is_some_and(|users| users.contains_key(name))
     }
 
     /// The e-mail addresses of the accounts in `audience`, sorted by account name.

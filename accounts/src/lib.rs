@@ -11,6 +11,8 @@
 mod authenticator;
 mod cache;
 mod current;
+mod device;
+mod failed_sign_ins;
 mod password;
 mod records;
 pub mod store;
@@ -22,5 +24,7 @@ pub use authenticator::{
 };
 pub use cache::AccountCache;
 pub use current::{AccountReader, AccountReading};
+pub use device::{DeviceToken, SignInOrigin, device_cookie_suffix};
+pub use failed_sign_ins::FailedSignIns;
 pub use password::{PASSWORD_MAX_BYTES, PASSWORD_MIN_CHARACTERS, PasswordError};
 pub use records::{UserName, UserNameError, UserRecord};

@@ -1,4 +1,9 @@
-//! Slows down password guessing: after some failures, each further one doubles the wait for the account and address.
+//! Slows down password guessing: after some failures, each further one doubles the wait.
+//!
+//! Budgets are separate, so that nobody keeps the owner of an account out by failing on its name:
+//! - an attempt from a device that is known to the account counts for that device only;
+//! - an attempt from a quiet address, one with few failures, is not delayed by the failures on the account's name;
+//! - other attempts wait for both the account and the address.
 //!
 //! An attempt counts as failed from the start, so that concurrent attempts gain nothing; success undoes it. Waits are short
 //! for accounts, because anyone can fail on another user's name, and longer for addresses.
@@ -6,8 +11,10 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use uuid::Uuid;
 
 /// Maximum number of accounts and of addresses tracked; beyond it those with the fewest failures are dropped.
 const ENTRIES_MAX: usize = 10_000;
@@ -31,6 +38,14 @@ const ADDRESS_POLICY: ThrottlePolicy = ThrottlePolicy {
     forget_after: Duration::from_secs(3600),
 };
 
+const DEVICE_POLICY: ThrottlePolicy = ThrottlePolicy {
+    free_failures: 10,
+    max_wait: Duration::from_secs(300),
+    forget_after: Duration::from_secs(3600),
+};
+/// Failures from which an address is no longer quiet.
+const QUIET_FAILURES: u32 = 5;
+
 #[derive(Clone, Copy)]
 struct FailureCount {
     count: u32,
@@ -38,6 +53,15 @@ struct FailureCount {
 }
 
 impl FailureCount {
+    /// The failures that are not forgotten yet.
+    fn current(&self, rule: &ThrottlePolicy, now: Instant) -> u32 {
+        if now.saturating_duration_since(self.last) < rule.forget_after {
+            self.count
+        } else {
+            0
+        }
+    }
+
     fn blocked_until(&self, rule: &ThrottlePolicy) -> Instant {
         let beyond = self.count.saturating_sub(rule.free_failures);
         let wait = match beyond {
@@ -49,7 +73,7 @@ impl FailureCount {
     }
 }
 
-/// Failed sign-ins per account and address, in this replica.
+/// Failed sign-ins per account, address and device, in this replica.
 #[derive(Default)]
 pub(crate) struct SignInThrottle {
     state: Mutex<ThrottleState>,
@@ -59,26 +83,59 @@ pub(crate) struct SignInThrottle {
 struct ThrottleState {
     accounts: HashMap<String, FailureCount>,
     addresses: HashMap<IpAddr, FailureCount>,
+    devices: HashMap<Uuid, FailureCount>,
+}
+
+/// What an attempt counts for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum SignInAttempt {
+    Device(Uuid),
+    Other { account: String, network: IpAddr },
+}
+
+impl SignInAttempt {
+    /// Whether it comes from a known device.
+    pub(crate) fn is_from_device(&self) -> bool {
+        matches!(self, Self::Device(_))
+    }
 }
 
 impl SignInThrottle {
-    /// Counts the start of an attempt.
+    fn lock(&self) -> MutexGuard<'_, ThrottleState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts the start of an attempt; `device` is known to the account.
     ///
     /// # Errors
-    /// The remaining wait, if the account or the address failed too often.
+    /// The remaining wait, if there were too many failures.
     pub(crate) fn begin_attempt(
         &self,
         account: &str,
         address: IpAddr,
+        device: Option<Uuid>,
         now: Instant,
-    ) -> Result<(), Duration> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let address = network_of(address);
-        let wait = remaining_wait(&state.accounts, account, &ACCOUNT_POLICY, now).max(
-            remaining_wait(&state.addresses, &address, &ADDRESS_POLICY, now),
-        );
-        if wait > Duration::ZERO {
-            return Err(wait);
+    ) -> Result<SignInAttempt, Duration> {
+        let mut state = self.lock();
+        // A device that failed too often is treated like an unknown one.
+        if let Some(device) = device
+            && remaining_wait(&state.devices, &device, &DEVICE_POLICY, now) == Duration::ZERO
+        {
+            record_failure(&mut state.devices, device, &DEVICE_POLICY, now);
+            return Ok(SignInAttempt::Device(device));
+        }
+        let network = network_of(address);
+        let is_quiet = state
+            .addresses
+            .get(&network)
+            .is_none_or(|failures| failures.current(&ADDRESS_POLICY, now) < QUIET_FAILURES);
+        if !is_quiet {
+            let wait = remaining_wait(&state.accounts, account, &ACCOUNT_POLICY, now).max(
+                remaining_wait(&state.addresses, &network, &ADDRESS_POLICY, now),
+            );
+            if wait > Duration::ZERO {
+                return Err(wait);
+            }
         }
         record_failure(
             &mut state.accounts,
@@ -86,27 +143,41 @@ impl SignInThrottle {
             &ACCOUNT_POLICY,
             now,
         );
-        record_failure(&mut state.addresses, address, &ADDRESS_POLICY, now);
-        Ok(())
+        record_failure(&mut state.addresses, network, &ADDRESS_POLICY, now);
+        Ok(SignInAttempt::Other {
+            account: account.to_owned(),
+            network,
+        })
     }
 
-    /// Clears the account's failures, and undoes this one attempt for the address.
-    pub(crate) fn record_success(&self, account: &str, address: IpAddr) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.accounts.remove(account);
-        remove_failure(&mut state.addresses, &network_of(address));
+    /// Clears the failures of the device; without one, undoes this one attempt: the owner's success must not earn an attacker
+    /// more guesses.
+    pub(crate) fn record_success(&self, attempt: &SignInAttempt) {
+        let mut state = self.lock();
+        match attempt {
+            SignInAttempt::Device(device) => _ = state.devices.remove(device),
+            SignInAttempt::Other { account, network } => {
+                remove_failure(&mut state.accounts, account);
+                remove_failure(&mut state.addresses, network);
+            }
+        }
     }
 
     /// Undoes an attempt that could not be decided (etcd unreachable, too busy).
-    pub(crate) fn cancel_attempt(&self, account: &str, address: IpAddr) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        remove_failure(&mut state.accounts, account);
-        remove_failure(&mut state.addresses, &network_of(address));
+    pub(crate) fn cancel_attempt(&self, attempt: &SignInAttempt) {
+        let mut state = self.lock();
+        match attempt {
+            SignInAttempt::Device(device) => remove_failure(&mut state.devices, device),
+            SignInAttempt::Other { account, network } => {
+                remove_failure(&mut state.accounts, account);
+                remove_failure(&mut state.addresses, network);
+            }
+        }
     }
 }
 
 /// The address that failures are counted for: an IPv6 host owns its whole /64.
-fn network_of(address: IpAddr) -> IpAddr {
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & (u128::MAX << 64)).into()),
         v4 => v4,
@@ -173,124 +244,4 @@ where
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
-
-    fn address(n: u32) -> IpAddr {
-        IpAddr::V4((0x0A00_0000 + n).into())
-    }
-
-    #[test]
-    fn account_waits_grow_regardless_of_the_address() {
-        let throttle = SignInThrottle::default();
-        let start = Instant::now();
-        for n in 0..=ACCOUNT_POLICY.free_failures {
-            assert_eq!(
-                throttle.begin_attempt("dora", address(n), start),
-                Ok(()),
-                "attempt {n}"
-            );
-        }
-        let mut now = start;
-        for (n, seconds) in [1, 2, 4, 8, 16, 30, 30].into_iter().enumerate() {
-            let wait = Duration::from_secs(seconds);
-            assert_eq!(throttle.begin_attempt("dora", address(99), now), Err(wait));
-            assert_eq!(
-                throttle.begin_attempt("emil", address(200 + u32::try_from(n).unwrap()), now),
-                Ok(())
-            );
-            throttle.cancel_attempt("emil", address(200));
-            now += wait;
-            assert_eq!(
-                throttle.begin_attempt("dora", address(300 + u32::try_from(n).unwrap()), now),
-                Ok(())
-            );
-        }
-    }
-
-    #[test]
-    fn address_waits_apply_regardless_of_the_account() {
-        let throttle = SignInThrottle::default();
-        let now = Instant::now();
-        for n in 0..=ADDRESS_POLICY.free_failures {
-            assert_eq!(
-                throttle.begin_attempt(&format!("user{n}"), CLIENT, now),
-                Ok(()),
-                "attempt {n}"
-            );
-        }
-        assert!(throttle.begin_attempt("another", CLIENT, now).is_err());
-        assert_eq!(throttle.begin_attempt("another", address(1), now), Ok(()));
-    }
-
-    #[test]
-    fn success_clears_the_account_but_not_the_address() {
-        let throttle = SignInThrottle::default();
-        let now = Instant::now();
-        for n in 0..=ADDRESS_POLICY.free_failures {
-            let refused = throttle.begin_attempt("mallory", CLIENT, now).is_err()
-                || throttle
-                    .begin_attempt(&format!("u{n}"), CLIENT, now)
-                    .is_err();
-            throttle.record_success("mallory", CLIENT);
-            if refused {
-                return;
-            }
-        }
-        panic!("successful sign-ins must not earn an address more guesses");
-    }
-
-    #[test]
-    fn changing_an_ipv6_address_within_a_network_resets_nothing() {
-        let throttle = SignInThrottle::default();
-        let now = Instant::now();
-        for n in 0..=u128::from(ADDRESS_POLICY.free_failures) {
-            let address = IpAddr::V6((0x2001_0db8_u128 << 96 | n).into());
-            assert_eq!(
-                throttle.begin_attempt(&format!("user{n}"), address, now),
-                Ok(())
-            );
-        }
-        assert!(
-            throttle
-                .begin_attempt("x", "2001:db8::ffff".parse().unwrap(), now)
-                .is_err()
-        );
-    }
-
-    #[test]
-    fn memory_is_bounded_and_keeps_the_longest_waits() {
-        let throttle = SignInThrottle::default();
-        let now = Instant::now();
-        for n in 0..=ACCOUNT_POLICY.free_failures {
-            throttle.begin_attempt("target", address(n), now).unwrap();
-        }
-        for n in 0..25_000 {
-            throttle
-                .begin_attempt(&format!("user{n}"), address(1000 + n), now)
-                .unwrap();
-        }
-        let state = throttle.state.lock().unwrap();
-        assert!(state.accounts.len() <= ENTRIES_MAX && state.addresses.len() <= ENTRIES_MAX);
-        drop(state);
-        assert!(throttle.begin_attempt("target", address(7), now).is_err());
-    }
-
-    #[test]
-    fn failures_expire() {
-        let throttle = SignInThrottle::default();
-        let now = Instant::now();
-        for n in 0..=ACCOUNT_POLICY.free_failures {
-            throttle.begin_attempt("dora", address(n), now).unwrap();
-        }
-        let later = now + ACCOUNT_POLICY.forget_after;
-        for n in 0..=ACCOUNT_POLICY.free_failures {
-            assert_eq!(
-                throttle.begin_attempt("dora", address(100 + n), later),
-                Ok(())
-            );
-        }
-    }
-}
+mod tests;

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::records::UserName;
 
-const ALGORITHM: Algorithm = Algorithm::HS256;
-const ISSUER: &str = "galera-console";
+pub(crate) const ALGORITHM: Algorithm = Algorithm::HS256;
+pub(crate) const ISSUER: &str = "galera-console";
 const AUDIENCE: &str = "galera-console/session";
 /// Tolerated clock difference between replicas, in seconds.
 const LEEWAY_SECONDS: u64 = 5;
@@ -58,8 +58,8 @@ pub enum TokenError {
 
 /// Signs and verifies tokens with one key.
 pub struct TokenSigner {
-    encoding: EncodingKey,
-    decoding: DecodingKey,
+    pub(crate) encoding: EncodingKey,
+    pub(crate) decoding: DecodingKey,
     validation: Validation,
 }
 

@@ -198,14 +198,19 @@ impl Builder<'_> {
         let watching = cache.clone();
         self.tasks
             .spawn(watching.run(self.registry.clone(), self.tasks.shutdown.clone()));
-        Authenticator::new(
+        let authenticator = Authenticator::new(
             self.registry.clone(),
             &self.config.state_prefix,
             self.trail.clone(),
             cache,
             self.config.http.session_lifetime,
         )
-        .with_concurrent_hashes(self.config.limits.password_hashes)
+        .with_concurrent_hashes(self.config.limits.password_hashes);
+        let failures = Arc::clone(authenticator.failures());
+        let shutdown = self.tasks.shutdown.clone();
+        self.tasks
+            .spawn(async move { failures.run(shutdown).await });
+        authenticator
     }
 
     fn leadership(&self) -> Leadership {

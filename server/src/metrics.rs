@@ -1,5 +1,7 @@
 //! Prometheus metrics of the gateway itself: requests and live connections.
 
+use std::net::IpAddr;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -29,6 +31,7 @@ pub struct WebMetrics {
     live_messages: Family<DirectionLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
     request_seconds: Histogram,
+    untrusted_forwarding: Counter,
 }
 
 impl Default for WebMetrics {
@@ -38,6 +41,7 @@ impl Default for WebMetrics {
             live_messages: Family::default(),
             requests: Family::default(),
             request_seconds: Histogram::new(HTTP_BUCKETS),
+            untrusted_forwarding: Counter::default(),
         }
     }
 }
@@ -52,6 +56,16 @@ impl WebMetrics {
         };
         self.requests.get_or_create(&labels).inc();
         self.request_seconds.observe(seconds);
+    }
+
+    /// Counts a request that `peer` forwarded although it is not trusted to; the first one is logged.
+    pub(crate) fn untrusted_forwarding(&self, peer: IpAddr) {
+        if self.untrusted_forwarding.inc() == 0 {
+            tracing::warn!(
+                %peer,
+                "X-Forwarded-For from {peer} is ignored, since it is not in --trusted-proxies: limits count all clients behind it as one; add it if it is a reverse proxy"
+            );
+        }
     }
 
     /// Counts a WebSocket connection until the guard is dropped.
@@ -97,6 +111,11 @@ impl WebMetrics {
             "http_request_duration_seconds",
             "Time from a request to its answer",
             self.request_seconds.clone(),
+        );
+        registry.register(
+            "untrusted_forwarding",
+            "Requests with X-Forwarded-For from a peer that is not in --trusted-proxies",
+            self.untrusted_forwarding.clone(),
         );
     }
 }

@@ -1,7 +1,8 @@
-//! The session cookie.
+//! The cookies: of the session, and of a device that is known to an account.
 
 use std::time::Duration;
 
+use accounts::DeviceToken;
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 
@@ -14,34 +15,60 @@ pub(super) const fn name(https: bool) -> &'static str {
     }
 }
 
+/// The cookie by which an account knows a device; the suffix is the account's.
+fn device_name(suffix: &str, https: bool) -> String {
+    let prefix = if https { "__Host-" } else { "" };
+    format!("{prefix}galera_console_device_{suffix}")
+}
+
 /// The session token of a request.
 pub(super) fn token(headers: &HeaderMap, https: bool) -> Option<&str> {
+    value(headers, name(https))
+}
+
+/// The device token of a request that signs in as `username`.
+pub(super) fn device<'a>(headers: &'a HeaderMap, username: &str, https: bool) -> Option<&'a str> {
+    let suffix = accounts::device_cookie_suffix(username)?;
+    value(headers, &device_name(&suffix, https))
+}
+
+fn value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers
         .get_all(COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(key, _)| *key == name(https))
+        .find(|(key, _)| *key == name)
         .map(|(_, value)| value)
 }
 
 /// The `Set-Cookie` value that stores the token for `lifetime`.
 pub(super) fn set(token: &str, lifetime: Duration, https: bool) -> Option<HeaderValue> {
-    header_value(token, lifetime.as_millis().div_ceil(1000), https)
+    let seconds = lifetime.as_millis().div_ceil(1000);
+    header_value(name(https), token, seconds, https)
+}
+
+/// The `Set-Cookie` value that makes the device known to the account.
+pub(super) fn set_device(device: &DeviceToken, https: bool) -> Option<HeaderValue> {
+    let name = device_name(&device.cookie_suffix, https);
+    header_value(
+        &name,
+        &device.token,
+        device.lifetime.as_secs().into(),
+        https,
+    )
 }
 
 /// The `Set-Cookie` value that removes the token.
 pub(super) fn clear(https: bool) -> Option<HeaderValue> {
-    header_value("", 0, https)
+    header_value(name(https), "", 0, https)
 }
 
-fn header_value(token: &str, seconds: u128, https: bool) -> Option<HeaderValue> {
+fn header_value(name: &str, token: &str, seconds: u128, https: bool) -> Option<HeaderValue> {
     let secure = if https { "; Secure" } else { "" };
-    let text = format!(
-        "{}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}",
-        name(https)
-    );
+    let text =
+        format!("{name}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
     HeaderValue::from_str(&text).ok()
 }
 

@@ -53,14 +53,24 @@ impl Default for RequestId {
 pub(super) struct ClientAddress(pub(super) IpAddr);
 
 impl ClientAddress {
-    /// Requests without a peer (in-process calls) count as loopback.
     fn from_request(request: &Request, trusted: &[IpNet]) -> Self {
-        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-        let peer = peer
-            .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |info| info.0.ip())
-            .to_canonical();
+        let peer = peer_of(request);
         Self(client_behind_proxies(peer, request.headers(), trusted))
     }
+}
+
+/// The peer of the connection. Requests without one (in-process calls) count as loopback.
+fn peer_of(request: &Request) -> IpAddr {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |info| info.0.ip())
+        .to_canonical()
+}
+
+/// The peer, if it forwards addresses and is not trusted to: a proxy whose clients all count as one.
+fn untrusted_proxy(request: &Request, trusted: &[IpNet]) -> Option<IpAddr> {
+    let peer = peer_of(request);
+    let forwards = request.headers().contains_key(&FORWARDED_FOR);
+    (forwards && !trusted.iter().any(|network| network.contains(&peer))).then_some(peer)
 }
 
 /// The last address in the chain that is not a trusted proxy.
@@ -96,6 +106,9 @@ pub(super) async fn log_request(
     let start = Instant::now();
     let id = RequestId::from_headers(request.headers());
     let client = ClientAddress::from_request(&request, &app.trusted_proxies);
+    if let Some(peer) = untrusted_proxy(&request, &app.trusted_proxies) {
+        app.metrics.untrusted_forwarding(peer);
+    }
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(client);
     let method = request.method().clone();

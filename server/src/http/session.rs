@@ -1,13 +1,13 @@
 //! The API for signing in and out.
 
-use accounts::{IssuedSession, SignInError};
+use accounts::{IssuedSession, SignInError, SignInOrigin};
 use axum::Extension;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use console_core::session::SessionGuard;
 use galera::publish::api::{Credentials, SessionView};
-use http::StatusCode;
 use http::header::SET_COOKIE;
+use http::{HeaderMap, StatusCode};
 
 use super::AppState;
 use super::cookie;
@@ -20,17 +20,35 @@ use super::request_log::ClientAddress;
 pub(super) async fn sign_in(
     app: AppState,
     Extension(client): Extension<ClientAddress>,
+    headers: HeaderMap,
     JsonBody(credentials): JsonBody<Credentials>,
 ) -> ApiResult<Response> {
     let signed_in = app
         .authenticator
-        .sign_in(&credentials.username, &credentials.password, client.0)
+        .sign_in(
+            &credentials.username,
+            &credentials.password,
+            sign_in_origin(&app, client, &headers, &credentials.username),
+        )
         .await?;
     Ok(set_session_cookie(
         &app,
         &signed_in,
         Json(session_view(&signed_in.session)).into_response(),
     ))
+}
+
+/// Where a request that signs in as `username` comes from.
+pub(super) fn sign_in_origin<'a>(
+    app: &AppState,
+    client: ClientAddress,
+    headers: &'a HeaderMap,
+    username: &str,
+) -> SignInOrigin<'a> {
+    SignInOrigin {
+        address: client.0,
+        device: cookie::device(headers, username, app.is_https()),
+    }
 }
 
 /// `GET /api/v1/session`.
@@ -61,7 +79,7 @@ pub(super) async fn end_session(app: &AppState, session: &SessionGuard) -> ApiRe
     })
 }
 
-/// Sets the session cookie, and the user name for the request log.
+/// Sets the cookies of session and device, and the user name for the request log.
 pub(super) fn set_session_cookie(
     app: &AppState,
     signed_in: &IssuedSession,
@@ -71,6 +89,10 @@ pub(super) fn set_session_cookie(
     let lifetime = console_core::clock::now().age(session.expires_at);
     if let Some(value) = cookie::set(&signed_in.token, lifetime, app.is_https()) {
         response.headers_mut().insert(SET_COOKIE, value);
+    }
+    let device = app.authenticator.device_token(session);
+    if let Some(value) = device.and_then(|device| cookie::set_device(&device, app.is_https())) {
+        response.headers_mut().append(SET_COOKIE, value);
     }
     response
         .extensions_mut()

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Router};
 use http::header::LOCATION;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use percent_encoding::{AsciiSet, utf8_percent_encode};
 use serde::Deserialize;
 
@@ -15,7 +15,7 @@ use super::forms::UNRESERVED;
 use super::identity::CurrentSession;
 use super::problem::{ApiError, ApiResult};
 use super::request_log::ClientAddress;
-use super::session::{clear_session_cookie, end_session, set_session_cookie};
+use super::session::{clear_session_cookie, end_session, set_session_cookie, sign_in_origin};
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -34,12 +34,17 @@ struct SignInForm {
 async fn sign_in(
     app: AppState,
     Extension(client): Extension<ClientAddress>,
+    headers: HeaderMap,
     FormBody(form): FormBody<SignInForm>,
 ) -> ApiResult<Response> {
     let next = local_path(&form.next);
     match app
         .authenticator
-        .sign_in(&form.username, &form.password, client.0)
+        .sign_in(
+            &form.username,
+            &form.password,
+            sign_in_origin(&app, client, &headers, &form.username),
+        )
         .await
     {
         Ok(signed_in) => Ok(set_session_cookie(&app, &signed_in, see_other(next)?)),

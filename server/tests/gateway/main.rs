@@ -45,6 +45,7 @@ mod redaction;
 mod returning_nodes;
 mod sessions;
 mod sign_in;
+mod sign_in_under_attack;
 mod status_pages;
 mod transient_states;
 mod webhook_receiver;
