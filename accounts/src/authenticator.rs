@@ -94,7 +94,7 @@ pub struct Authenticator {
     cache: AccountCache,
     throttle: SignInThrottle,
     hash_threads: ThreadLimit,
-    /// Reserved for known devices, so that they do not wait for anybody else's attempts.
+    /// Reserved for known devices, so that they do not wait for the attempts of others.
     device_hash_threads: ThreadLimit,
     hash_limit: LimitCounter,
     lifetime: Duration,

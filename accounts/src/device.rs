@@ -1,5 +1,5 @@
 //! Known devices: a browser that an account has signed in with holds a signed cookie, and its attempts are throttled
-//! separately. So nobody can keep the owner of an account out by failing on its name.
+//! separately. So an attacker cannot keep the owner of an account out by failing on its name.
 //!
 //! The token names the account and its credential, which changes with the password: it ends with that, with the account, and
 //! after [`DEVICE_LIFETIME`]. It grants nothing but a separate budget of attempts.

@@ -1,6 +1,6 @@
 //! Slows down password guessing: after some failures, each further one doubles the wait.
 //!
-//! Budgets are separate, so that nobody keeps the owner of an account out by failing on its name:
+//! Budgets are separate, so that an attacker does not keep the owner of an account out by failing on its name:
 //! - an attempt from a device that is known to the account counts for that device only;
 //! - an attempt from a quiet address, one with few failures, is not delayed by the failures on the account's name;
 //! - other attempts wait for both the account and the address.

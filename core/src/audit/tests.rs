@@ -154,7 +154,7 @@ async fn a_deleted_or_forged_head_is_recorded_and_the_trail_continues() {
 }
 
 #[tokio::test]
-async fn a_trail_cut_at_its_end_is_noticed_by_whoever_saw_the_end() {
+async fn a_trail_cut_at_its_end_is_noticed_by_a_process_that_saw_it() {
     for with_secret in [true, false] {
         let fixture = Fixture::new();
         let trail = match with_secret {
