@@ -7,10 +7,12 @@
 //! anchors outside etcd), and how a trail continues whose end was changed outside the console, is in [`head`].
 
 mod anchors;
+mod archive;
 mod csv;
 mod follow;
 mod head;
 mod page;
+mod retention;
 
 use std::sync::Arc;
 
@@ -20,10 +22,12 @@ use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp}
 use crate::keyspace;
 use crate::state_secret::StateSecrets;
 pub use anchors::{AnchorFile, AnchorFileError, AnchorSettings};
+pub use archive::{ARCHIVE_FILE_ENTRIES, ArchiveError, AuditArchive, read_archive_file};
 pub use csv::{csv_cell, to_csv};
 pub use head::{TrailAlarm, TrailAlarms};
 use head::{TrailHead, TrailMemory};
 pub use page::{AUDIT_PAGE_MAX, AuditTrailFilter};
+pub use retention::{RetentionError, TrailCut};
 
 /// Entries per block.
 const BLOCK_ENTRIES: u64 = 100;

@@ -33,6 +33,12 @@ pub fn audit_head(state_prefix: &str) -> String {
     below(state_prefix, "audit/head")
 }
 
+/// Where the live audit trail begins.
+#[must_use]
+pub fn audit_cut(state_prefix: &str) -> String {
+    below(state_prefix, "audit/cut")
+}
+
 /// The prefix of every entry of the audit trail.
 #[must_use]
 pub fn audit_entries(state_prefix: &str) -> String {
@@ -98,6 +104,7 @@ mod tests {
             (authority(PREFIX), "authority"),
             (leader(PREFIX), "leader"),
             (audit_head(PREFIX), "audit/head"),
+            (audit_cut(PREFIX), "audit/cut"),
             (
                 audit_entry(PREFIX, 0, 1),
                 "audit/entries/{block}/{sequence}",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accounts::{AccountCache, Authenticator};
-use console_core::audit::{AnchorFile, AnchorFileError, AuditTrail};
+use console_core::audit::{AnchorFile, AnchorFileError, ArchiveError, AuditArchive, AuditTrail};
 use console_core::leader::{self, Leadership};
 use console_core::resolver::Resolver;
 use console_core::state_secret::StateSecretFileError;
@@ -23,6 +23,7 @@ use crate::actions::{
     ActionService, ActionSettings, ClusterAccess, MonitorClusterAccess, RecoveryCredentials,
 };
 use crate::assets::Site;
+use crate::audit_retention;
 use crate::authority::{SealedState, TamperReporter};
 use crate::config::Config;
 use crate::http::{AppContext, AppState};
@@ -41,6 +42,9 @@ pub enum BuildError {
     /// The file of audit anchors cannot be used.
     #[error(transparent)]
     AnchorFile(#[from] AnchorFileError),
+    /// The directory of audit archives cannot be used.
+    #[error("--audit-archive-dir: {0}")]
+    Archive(#[from] ArchiveError),
     /// Invalid notification settings.
     #[error("notifications cannot be sent: {0}")]
     Notify(String),
@@ -90,6 +94,9 @@ impl Console {
         )?;
         let anchor_file = config.audit.anchor_file.as_deref();
         let anchor_file = anchor_file.map(AnchorFile::open).transpose()?;
+        let retention = config.audit.retention.as_ref();
+        let archive = retention.map(|(_, directory)| AuditArchive::open(directory));
+        let archive = archive.transpose()?;
         let trail = sealed.audit_trail();
         if let Some(anchor) = anchor_file.as_ref().and_then(AnchorFile::last) {
             trail.remember(anchor);
@@ -106,6 +113,14 @@ impl Console {
             tasks: Tasks::default(),
         };
         let state = builder.build(site, overrides, sealed, anchor_file)?;
+        if let (Some((keep, _)), Some(archive)) = (retention, archive) {
+            let leadership = state.leadership.clone();
+            let work = audit_retention::run(builder.trail.clone(), archive, *keep, leadership);
+            let shutdown = builder.tasks.shutdown.clone();
+            builder
+                .tasks
+                .spawn(async move { _ = shutdown.run_until_cancelled(work).await });
+        }
         Ok(Self {
             state: AppState(Arc::new(state)),
             tasks: builder.tasks,

@@ -213,6 +213,8 @@ pub struct AuditConfig {
     pub anchors: AnchorSettings,
     /// Where they are written besides the log.
     pub anchor_file: Option<PathBuf>,
+    /// How long entries stay in etcd, and the directory that they are moved to then.
+    pub retention: Option<(Duration, PathBuf)>,
 }
 
 /// The configuration of `serve`.

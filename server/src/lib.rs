@@ -5,6 +5,7 @@
 
 pub mod actions;
 pub mod assets;
+mod audit_retention;
 pub mod authority;
 pub mod cli;
 pub mod composition;

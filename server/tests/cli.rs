@@ -363,6 +363,27 @@ async fn the_audit_trail_is_compared_with_anchors() {
         assert_eq!(code, exit, "{arguments:?}: {text}");
         assert!(words.iter().all(|word| text.contains(word)), "{text}");
     }
+    let archive = folder.path().join("archive");
+    std::fs::create_dir(&archive).unwrap();
+    let archive = archive.to_str().unwrap();
+    let export = ["audit", "export", "--archive-dir", archive];
+    for _ in 0..2 {
+        let (code, text) = run(&[&export[..], &settings].concat());
+        assert_eq!(code, 0, "{text}");
+        let (code, text) = verify(&["--archive", text.trim()]);
+        assert!(code == 0 && text.contains("1 entries verified"), "{text}");
+    }
+    let (code, text) = run(&[
+        &["audit", "export", "--archive-dir", "/nonexistent"][..],
+        &settings,
+    ]
+    .concat());
+    assert!(code == 64 && text.contains("/nonexistent"), "{text}");
+    let (code, text) = verify(&["--archive", file]);
+    assert!(
+        code == 64 && text.contains("--archive") && text.contains(file),
+        "{text}"
+    );
     let (code, text) = run(&["audit", "verify", "--etcd-endpoints", &url]);
     assert_eq!(code, 64, "{text}");
     assert!(text.contains("--state-secret-file"), "{text}");

@@ -136,9 +136,10 @@ async fn entries_and_memory_are_bounded_and_no_failure_is_lost() {
 async fn failures_outlive_an_unreachable_etcd_and_a_shutdown() {
     let fixture = Fixture::new();
     let shutdown = CancellationToken::new();
+    let tasks = tokio_util::task::TaskTracker::new();
     let running = {
         let (failures, shutdown) = (Arc::clone(&fixture.failures), shutdown.clone());
-        tokio::spawn(async move { failures.run(shutdown).await })
+        tasks.spawn(async move { failures.run(shutdown).await })
     };
     fixture.etcd.stop();
     fixture.fail(name("dora"), 1);

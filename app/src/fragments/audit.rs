@@ -63,6 +63,11 @@ pub(super) fn page(entries: &AuditPage, filter: &AuditFilter, now: Timestamp) ->
             "Older entries",
         ))
     });
+    let begins = entries.begins_at.map(|first| {
+        el("p").class("quiet").child(format!(
+            "The trail begins with entry {first}; earlier entries are in the archive."
+        ))
+    });
     let content = if entries.entries.is_empty() {
         el("p").class("quiet").child("No matching entries.")
     } else {
@@ -78,6 +83,7 @@ pub(super) fn page(entries: &AuditPage, filter: &AuditFilter, now: Timestamp) ->
                 .child(code("galera-console audit verify"))
                 .child(" verifies the chain."),
         )
+        .child(begins)
         .child(filter_form(filter))
         .child(content)
         .child(older)

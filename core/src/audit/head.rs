@@ -21,7 +21,7 @@ use crate::keyspace;
 /// The highest number of an entry, by the format of its key.
 const SEQUENCE_MAX: u64 = 999_999_999_999;
 /// Entries that one transaction deletes; etcd permits 128 operations.
-const DELETIONS_MAX: usize = 50;
+pub(super) const DELETIONS_MAX: usize = 50;
 /// Ranges of missing entries that an entry about them names.
 const GAPS_NAMED_MAX: usize = 10;
 
@@ -378,7 +378,14 @@ impl AuditTrail {
             authentic.or_else(|| last(&|entry| is_consistent(entry) && !self.is_forged(entry)));
         let reached = end.as_ref().map_or(0, |end| end.sequence);
         let mut gaps = Vec::new();
-        let mut next = 1;
+        // A cut that is not genuine is reported as tampered; here it only makes more entries missing.
+        let mut next = match self.cut().await {
+            Ok(cut) => cut.map_or(1, |cut| cut.first),
+            Err(AuditError::Registry(error @ Error::Unavailable { .. })) => {
+                return Err(error.into());
+            }
+            Err(_) => 1,
+        };
         for entry in decoded.iter().flatten() {
             if entry.sequence > reached {
                 break;
@@ -386,7 +393,7 @@ impl AuditTrail {
             if entry.sequence > next {
                 gaps.push((next, entry.sequence - 1));
             }
-            next = entry.sequence + 1;
+            next = next.max(entry.sequence + 1);
         }
         let strays = stored
             .into_iter()

@@ -41,6 +41,13 @@ impl AuditTrail {
     /// [`AuditError`].
     pub async fn page(&self, filter: &AuditTrailFilter) -> Result<AuditPage, AuditError> {
         let newest = self.newest_sequence().await?;
+        let begins_at = match self.cut().await {
+            Ok(cut) => cut.map(|cut| cut.first),
+            // Reported elsewhere.
+            Err(AuditError::Registry(registry::Error::Tampered { .. })) => None,
+            Err(error) => return Err(error),
+        };
+        let first = begins_at.unwrap_or(1);
         let mut entries = Vec::new();
         // The next sequence number to look at, descending.
         let mut next = newest.min(
@@ -49,26 +56,26 @@ impl AuditTrail {
                 .map_or(newest, |before| before.saturating_sub(1)),
         );
         let mut blocks = 0;
-        while next > 0 && blocks < BLOCKS_MAX {
+        while next >= first && blocks < BLOCKS_MAX {
             blocks += 1;
             let block = next / BLOCK_ENTRIES;
             let listing = self.registry.list(self.block_prefix(block)).await?;
             for entry in listing.entries.iter().rev() {
                 let entry = decode_entry(entry)?;
-                if entry.sequence > next {
+                if entry.sequence > next || entry.sequence < first {
                     continue;
                 }
                 next = entry.sequence - 1;
                 if filter.matches(&entry) {
                     entries.push(entry);
                     if entries.len() >= filter.limit {
-                        return Ok(audit_page(entries, next));
+                        return Ok(audit_page(entries, next, begins_at));
                     }
                 }
             }
             next = next.min((block * BLOCK_ENTRIES).saturating_sub(1));
         }
-        Ok(audit_page(entries, next))
+        Ok(audit_page(entries, next, begins_at))
     }
 
     /// The sequence number of the newest entry; 0 if the trail is empty.
@@ -97,7 +104,7 @@ impl AuditTrail {
         self.registry.watch(self.head_key())
     }
 
-    /// All entries, oldest first, and the head.
+    /// All live entries, oldest first, and the head. The first one follows [`AuditTrail::cut`].
     ///
     /// # Errors
     /// [`AuditError`].
@@ -111,14 +118,17 @@ impl AuditTrail {
         let mut entries = entries?;
         // Ignore entries appended after the head was read.
         let last = head.as_ref().map_or(0, |head| head.sequence);
-        entries.retain(|entry| entry.sequence <= last || head.is_none());
+        let first = self.cut().await?.map_or(1, |cut| cut.first);
+        entries
+            .retain(|entry| entry.sequence >= first && (entry.sequence <= last || head.is_none()));
         Ok((entries, head))
     }
 }
 
-fn audit_page(entries: Vec<AuditEntry>, next: u64) -> AuditPage {
+fn audit_page(entries: Vec<AuditEntry>, next: u64, begins_at: Option<u64>) -> AuditPage {
     AuditPage {
-        next_before: (next > 0).then_some(next + 1),
+        next_before: (next >= begins_at.unwrap_or(1)).then_some(next + 1),
         entries,
+        begins_at,
     }
 }

@@ -14,9 +14,10 @@ pub enum RecordProtection {
 use RecordProtection::{Authenticated, Encrypted};
 
 /// The folders of protected records, and single keys.
-const PROTECTED: [(&str, RecordProtection); 15] = [
+const PROTECTED: [(&str, RecordProtection); 16] = [
     ("authority", Authenticated),
     ("audit/head", Authenticated),
+    ("audit/cut", Authenticated),
     ("users/", Encrypted),
     ("sessions/", Authenticated),
     ("keys/", Encrypted),

@@ -155,6 +155,9 @@ pub struct AuditPage {
     pub entries: Vec<audit::AuditEntry>,
     /// The `before` parameter of the next page; `null` on the last one.
     pub next_before: Option<u64>,
+    /// The first entry of the trail that is not archived; absent while none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins_at: Option<u64>,
 }
 
 /// Some events of a cluster's history, newest first.

@@ -74,6 +74,14 @@ fn audit() -> Command {
                     "A file with anchors that the trail must contain: of --audit-anchor-file, or a log of the console; may be repeated",
                 )
                 .action(ArgAction::Append),
+            )
+            .arg(
+                value(
+                    "archive",
+                    "FILE",
+                    "An archive file, which the live trail must continue; may be repeated",
+                )
+                .action(ArgAction::Append),
             ),
         )
         .subcommand(
@@ -81,7 +89,12 @@ fn audit() -> Command {
                 Command::new("export").about("Write every entry, oldest first, to standard output"),
                 false,
             )
-            .arg(format),
+            .arg(format)
+            .arg(value(
+                "archive-dir",
+                "DIR",
+                "Write the entries that DIR does not have yet to archive files there instead",
+            )),
         )
 }
 

@@ -2,8 +2,10 @@
 
 mod verify;
 
+use std::path::Path;
+
 use clap::ArgMatches;
-use console_core::audit::{AuditError, to_csv};
+use console_core::audit::{ArchiveError, AuditArchive, AuditError, to_csv};
 use galera::record::audit::AuditEntry;
 
 use super::connect::{StateAccess, with_state};
@@ -40,8 +42,36 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CliError> {
     let read = with_state(config, StateAccess::Read, async |state| {
         Ok(state.audit_trail().read_all().await?)
     });
+    // The directory is checked before etcd is asked.
+    let archive = matches.get_one::<String>("archive-dir");
+    let archive = archive.map(|directory| AuditArchive::open(Path::new(directory)));
+    let archive = archive.transpose()?;
     let (entries, _) = runtime()?.block_on(read)?;
-    export(&entries, format)
+    match archive {
+        Some(archive) => export_to(&archive, &entries),
+        None => export(&entries, format),
+    }
+}
+
+impl From<ArchiveError> for CliError {
+    fn from(error: ArchiveError) -> Self {
+        let exit = match &error {
+            ArchiveError::Io { .. } => ExitReason::Usage,
+            ArchiveError::Malformed { .. } | ArchiveError::Differs { .. } => ExitReason::Internal,
+        };
+        Self::new(exit, error)
+    }
+}
+
+/// Writes the entries that `archive` does not have, if the trail verifies.
+fn export_to(archive: &AuditArchive, entries: &[AuditEntry]) -> Result<(), CliError> {
+    verify::check_chain(entries)?;
+    let files = archive.store(entries)?;
+    let files: Vec<String> = files
+        .iter()
+        .map(|path| format!("{}\n", path.display()))
+        .collect();
+    print(&files.concat())
 }
 
 /// One JSON object per line, or CSV; oldest entry first.

@@ -208,12 +208,20 @@ impl ConfigReader<'_> {
             parse::duration_between(text, second, 7 * 86_400 * second)
         });
         let anchor_file = self.path_or(&settings::AUDIT_ANCHOR_FILE, None);
+        self.requires(&settings::AUDIT_RETENTION, &settings::AUDIT_ARCHIVE_DIR);
+        self.requires(&settings::AUDIT_ARCHIVE_DIR, &settings::AUDIT_RETENTION);
+        let retention = self.single(&settings::AUDIT_RETENTION, |text| {
+            let day = Duration::from_secs(86_400);
+            parse::duration_between(text, day, 3_650 * day)
+        });
+        let archive_dir = self.path_or(&settings::AUDIT_ARCHIVE_DIR, None);
         Some(AuditConfig {
             anchors: AnchorSettings {
                 entries: u64::try_from(entries?).unwrap_or(u64::MAX),
                 interval: interval?,
             },
             anchor_file,
+            retention: retention.zip(archive_dir),
         })
     }
 

@@ -209,6 +209,10 @@ settings! {
         "Time after which an anchor of new entries is written at the latest.");
     AUDIT_ANCHOR_FILE = Setting::new("audit-anchor-file", "audit.anchor_file", "FILE", Absent("anchors are in the log only"),
         "File to which this replica also appends its anchors; at start the audit trail must contain the last one.");
+    AUDIT_RETENTION = Setting::new("audit-retention", "audit.retention", "DURATION", Absent("entries are kept for good"),
+        "How long entries of the audit trail stay in etcd at least; older ones are moved to --audit-archive-dir.");
+    AUDIT_ARCHIVE_DIR = Setting::new("audit-archive-dir", "audit.archive_dir", "DIR", Absent("none"),
+        "Existing directory for archive files of the audit trail; required with --audit-retention.");
     SMTP_HOST = Setting::new("smtp-host", "smtp.host", "HOST", Absent("no e-mail"),
         "SMTP server for e-mail notifications; its certificate must be valid for this name.");
     SMTP_PORT = Setting::new("smtp-port", "smtp.port", "PORT", Computed("587, 465 or 25, depending on --smtp-tls"),

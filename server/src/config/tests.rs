@@ -282,6 +282,8 @@ key_file = "{order_key}"
 anchor_entries = 50
 anchor_interval = "5m"
 anchor_file = "/srv/anchors"
+retention = "365d"
+archive_dir = "/srv/archive"
 [history]
 retention = "30d"
 max_changes = 1000

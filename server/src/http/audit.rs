@@ -5,8 +5,8 @@ use axum::response::{IntoResponse, Response};
 use console_core::audit::{AUDIT_PAGE_MAX, AuditTrailFilter, to_csv};
 use galera::ClusterName;
 use galera::access::Operation;
-use http::HeaderMap;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName};
 use serde::Deserialize;
 
 use super::AppState;
@@ -14,6 +14,8 @@ use super::extract::{QueryParams, csv_requested};
 use super::identity::CurrentSession;
 use super::problem::ApiResult;
 
+/// In a CSV response: the first entry that is not archived.
+static BEGINS_AT: HeaderName = HeaderName::from_static("x-audit-begins-at");
 /// Default page size.
 const DEFAULT_LIMIT: usize = 100;
 
@@ -52,5 +54,9 @@ pub(super) async fn page(
         (CONTENT_TYPE, "text/csv; charset=utf-8"),
         (CONTENT_DISPOSITION, "attachment; filename=\"audit.csv\""),
     ];
-    Ok((headers, to_csv(&page.entries)).into_response())
+    let mut response = (headers, to_csv(&page.entries)).into_response();
+    if let Some(first) = page.begins_at {
+        response.headers_mut().insert(&BEGINS_AT, first.into());
+    }
+    Ok(response)
 }

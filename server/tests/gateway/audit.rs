@@ -162,3 +162,39 @@ async fn concurrent_writers_produce_one_chain() {
     let entries = audit_entries(&one.viewer).await;
     assert_eq!(verify(&entries).unwrap().entries, 20);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_entries_are_archived_by_the_leader() {
+    let etcd = TestEtcd::in_memory();
+    let nodes = FakeCluster::healthy(etcd.registry());
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let fixture = ActionFixture::start(&etcd, &nodes).await;
+        let old = AuditRecord {
+            at: galera::Timestamp::from_unix_millis(946_684_800_000),
+            actor: "ann".to_owned(),
+            event: AuditEvent::SIGNED_IN,
+            cluster: None,
+            subject: None,
+            detail: std::collections::BTreeMap::new(),
+        };
+        for _ in 0..210 {
+            let trail = fixture.console.state.actions.trail();
+            trail.record(old.clone()).await.unwrap();
+        }
+    }
+    let archive = folder.path().to_owned();
+    let keep = std::time::Duration::ZERO;
+    let fixture = ActionFixture::replica_with(&etcd, &nodes, |options| {
+        options.audit_retention = Some((keep, archive));
+    })
+    .await;
+    crate::etcd::eventually("old entries are archived", async || {
+        let page: AuditPage = fixture.viewer.get("/api/v1/audit?limit=1000").await.json();
+        page.begins_at == Some(200)
+    })
+    .await;
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let csv = fixture.viewer.get("/api/v1/audit?format=csv").await;
+    assert_eq!(csv.header("x-audit-begins-at"), "200");
+}

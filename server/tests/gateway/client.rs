@@ -76,6 +76,8 @@ pub(crate) struct ConsoleOptions {
     pub(crate) order_key: Option<Arc<OrderSigningKey>>,
     /// Where anchors of the audit trail are written.
     pub(crate) anchor_file: Option<PathBuf>,
+    /// How long entries of the audit trail stay in etcd, and where they are moved to.
+    pub(crate) audit_retention: Option<(Duration, PathBuf)>,
 }
 
 impl Default for ConsoleOptions {
@@ -96,6 +98,7 @@ impl Default for ConsoleOptions {
             state_secret: None,
             order_key: None,
             anchor_file: None,
+            audit_retention: None,
         }
     }
 }
@@ -263,6 +266,7 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
                 interval: Duration::from_secs(600),
             },
             anchor_file: options.anchor_file.clone(),
+            retention: options.audit_retention.clone(),
         },
         notify: NotifyConfig {
             smtp: None,

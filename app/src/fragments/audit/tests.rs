@@ -26,3 +26,18 @@ fn audit_page() {
     );
     assert_snapshot!(fixtures::by_lines(&page.html()));
 }
+
+#[test]
+fn the_page_says_where_the_trail_begins() {
+    let trail = |json| serde_json::from_value(json).unwrap();
+    let show = |trail| page(&trail, &AuditFilter::default(), fixtures::fixed_now()).html();
+    let archived = show(trail(
+        json!({"entries": [], "next_before": null, "begins_at": 300}),
+    ));
+    assert!(
+        archived.contains("The trail begins with entry 300"),
+        "{archived}"
+    );
+    let whole = show(trail(json!({"entries": [], "next_before": null})));
+    assert!(!whole.contains("begins with entry"), "{whole}");
+}

@@ -11,7 +11,7 @@ const GENESIS_HASH: &str = "0000000000000000000000000000000000000000000000000000
 const SEAL_FORMAT: &[u8] = b"galera-console audit entry 1";
 
 /// Seals entries and verifies their seals.
-pub trait EntryAuthenticator {
+pub trait EntryAuthenticator: Sync {
     /// Authenticates `message` with the newest secret.
     fn seal(&self, message: &[u8]) -> EntrySeal;
 

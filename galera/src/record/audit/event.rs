@@ -107,6 +107,8 @@ audit_events! {
     RECORD_TAMPERED = "record_tampered";
     /// The audit trail was changed outside the console.
     AUDIT_TRAIL_TAMPERED = "audit_trail_tampered";
+    /// The oldest entries were moved to an archive.
+    AUDIT_TRAIL_ARCHIVED = "audit_trail_archived";
 }
 
 impl AuditEvent {

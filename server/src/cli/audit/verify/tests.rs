@@ -35,8 +35,25 @@ fn check(entries: &[AuditEntry], secret: &str, anchors: &[AuditAnchor]) -> (Exit
     let secrets = secrets(secret);
     let expectation = Expectation {
         anchors: anchors.to_vec(),
+        archived: Vec::new(),
     };
-    match verify(entries, entries.last(), Some(&secrets), &expectation) {
+    verdict(&live(entries), &secrets, &expectation)
+}
+
+fn live(entries: &[AuditEntry]) -> LiveTrail {
+    LiveTrail {
+        entries: entries.to_vec(),
+        head: entries.last().cloned(),
+        start: entries.first().and_then(before),
+    }
+}
+
+fn verdict(
+    live: &LiveTrail,
+    secrets: &StateSecrets,
+    expectation: &Expectation,
+) -> (ExitReason, String) {
+    match verify(live, Some(secrets), expectation) {
         Ok(text) => (ExitReason::Success, text),
         Err(error) => (error.exit, error.message),
     }
@@ -137,13 +154,104 @@ fn every_verdict_has_its_exit_code_and_word() {
 #[test]
 fn a_head_that_refers_to_another_entry_is_inconsistent() {
     let entries = trail("ann", 3, None);
+    let trail = LiveTrail {
+        head: Some(entries[1].clone()),
+        ..live(&entries)
+    };
     let expectation = Expectation {
         anchors: Vec::new(),
+        archived: Vec::new(),
     };
-    let error = verify(&entries, Some(&entries[1]), None, &expectation).unwrap_err();
-    assert!(
-        error.message.contains("its head refers to entry 2"),
-        "{}",
-        error.message
-    );
+    let (exit, text) = verdict(&trail, &secrets(SECRET), &expectation);
+    assert_eq!(exit, ExitReason::Internal);
+    assert!(text.contains("its head refers to entry 2"), "{text}");
+}
+
+#[test]
+fn the_live_trail_continues_the_archive() {
+    let whole = trail("ann", 9, Some(SECRET));
+    let forged = trail("mallory", 9, None);
+    let archived_to = |live: &[AuditEntry], archived: &[AuditEntry], anchors: Vec<AuditAnchor>| {
+        let expectation = Expectation {
+            anchors,
+            archived: archived.to_vec(),
+        };
+        verdict(&self::live(live), &secrets(SECRET), &expectation)
+    };
+    for (live, archived, anchor, exit, word) in [
+        (
+            &whole[5..],
+            &whole[..5],
+            2,
+            ExitReason::Success,
+            "9 entries verified",
+        ),
+        // Entries that were exported, and not removed.
+        (
+            &whole[..],
+            &whole[..5],
+            2,
+            ExitReason::Success,
+            "9 entries verified",
+        ),
+        (
+            &whole[3..],
+            &whole[..5],
+            2,
+            ExitReason::Success,
+            "1 anchor matches",
+        ),
+        (
+            &whole[5..],
+            &whole[3..5],
+            4,
+            ExitReason::Success,
+            "Begins with entry 4",
+        ),
+        (
+            &whole[5..],
+            &[],
+            2,
+            ExitReason::Success,
+            "1 of the anchors are of archived",
+        ),
+        (
+            &whole[6..],
+            &whole[..5],
+            2,
+            ExitReason::Internal,
+            "entry 6 is missing",
+        ),
+        (
+            &whole[5..],
+            &forged[..5],
+            2,
+            ExitReason::Internal,
+            "entry 6",
+        ),
+        (
+            &whole[..],
+            &forged[..5],
+            2,
+            ExitReason::Internal,
+            "entry 1 is another one",
+        ),
+        (
+            &whole[..3],
+            &whole[..5],
+            2,
+            ExitReason::Internal,
+            "cut: the trail ends before entry 5",
+        ),
+        (
+            &[],
+            &whole[..5],
+            2,
+            ExitReason::Internal,
+            "its head refers to entry 0",
+        ),
+    ] {
+        let (found, text) = archived_to(live, archived, vec![whole[anchor].anchor()]);
+        assert_eq!((found, text.contains(word)), (exit, true), "{word}: {text}");
+    }
 }
