@@ -83,6 +83,8 @@ pub(crate) struct SignInThrottle {
 struct ThrottleState {
     accounts: HashMap<String, FailureCount>,
     addresses: HashMap<IpAddr, FailureCount>,
+    /// By the network of a site: an attacker has many addresses of one.
+    sites: HashMap<IpAddr, FailureCount>,
     devices: HashMap<Uuid, FailureCount>,
 }
 
@@ -90,7 +92,11 @@ struct ThrottleState {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SignInAttempt {
     Device(Uuid),
-    Other { account: String, network: IpAddr },
+    Other {
+        account: String,
+        network: IpAddr,
+        site: IpAddr,
+    },
 }
 
 impl SignInAttempt {
@@ -125,9 +131,10 @@ impl SignInThrottle {
             return Ok(SignInAttempt::Device(device));
         }
         let network = network_of(address);
+        let site = site_of(address);
         let is_quiet = state
-            .addresses
-            .get(&network)
+            .sites
+            .get(&site)
             .is_none_or(|failures| failures.current(&ADDRESS_POLICY, now) < QUIET_FAILURES);
         if !is_quiet {
             let wait = remaining_wait(&state.accounts, account, &ACCOUNT_POLICY, now).max(
@@ -144,9 +151,11 @@ impl SignInThrottle {
             now,
         );
         record_failure(&mut state.addresses, network, &ADDRESS_POLICY, now);
+        record_failure(&mut state.sites, site, &ADDRESS_POLICY, now);
         Ok(SignInAttempt::Other {
             account: account.to_owned(),
             network,
+            site,
         })
     }
 
@@ -156,9 +165,14 @@ impl SignInThrottle {
         let mut state = self.lock();
         match attempt {
             SignInAttempt::Device(device) => _ = state.devices.remove(device),
-            SignInAttempt::Other { account, network } => {
+            SignInAttempt::Other {
+                account,
+                network,
+                site,
+            } => {
                 remove_failure(&mut state.accounts, account);
                 remove_failure(&mut state.addresses, network);
+                remove_failure(&mut state.sites, site);
             }
         }
     }
@@ -168,9 +182,14 @@ impl SignInThrottle {
         let mut state = self.lock();
         match attempt {
             SignInAttempt::Device(device) => remove_failure(&mut state.devices, device),
-            SignInAttempt::Other { account, network } => {
+            SignInAttempt::Other {
+                account,
+                network,
+                site,
+            } => {
                 remove_failure(&mut state.accounts, account);
                 remove_failure(&mut state.addresses, network);
+                remove_failure(&mut state.sites, site);
             }
         }
     }
@@ -178,8 +197,18 @@ impl SignInThrottle {
 
 /// The address that failures are counted for: an IPv6 host owns its whole /64.
 pub(crate) fn network_of(address: IpAddr) -> IpAddr {
+    without_last_bits(address, 64)
+}
+
+/// The network whose failures make an address quiet or not: a site has an IPv6 /48.
+fn site_of(address: IpAddr) -> IpAddr {
+    without_last_bits(address, 80)
+}
+
+/// An IPv6 address without its last `bits`; IPv4 addresses count as they are.
+fn without_last_bits(address: IpAddr, bits: u32) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & (u128::MAX << 64)).into()),
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & (u128::MAX << bits)).into()),
         v4 => v4,
     }
 }

@@ -12,6 +12,7 @@ mod csv;
 mod follow;
 mod head;
 mod page;
+mod repair;
 mod retention;
 
 use std::sync::Arc;

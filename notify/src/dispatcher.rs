@@ -209,9 +209,18 @@ impl Dispatcher {
             .inner
             .sources
             .trail
-            .entry(cursor.value.sequence + 1)
+            .entry_after(cursor.value.sequence)
             .await?
         {
+            let expected = cursor.value.sequence + 1;
+            if entry.sequence > expected {
+                tracing::error!(
+                    from = expected,
+                    to = entry.sequence - 1,
+                    "No notifications of audit entries {expected} to {}, which are missing",
+                    entry.sequence - 1
+                );
+            }
             let Some(notification) = cursor.value.apply(&entry) else {
                 continue;
             };

@@ -163,6 +163,19 @@ fn changing_an_ipv6_address_within_a_network_resets_nothing() {
 }
 
 #[test]
+fn a_site_with_many_networks_is_quiet_once() {
+    let fixture = Fixture::new();
+    for n in 0..=ACCOUNT_POLICY.free_failures {
+        fixture.begin("dora", address(n)).unwrap();
+    }
+    let network = |n: u128| IpAddr::V6((0x2001_0db8_u128 << 96 | n << 64).into());
+    for n in 0..u128::from(QUIET_FAILURES) {
+        fixture.begin("dora", network(n)).unwrap();
+    }
+    assert!(fixture.begin("dora", network(99)).is_err());
+}
+
+#[test]
 fn memory_is_bounded_and_keeps_the_longest_waits() {
     let fixture = Fixture::new();
     for n in 0..=ACCOUNT_POLICY.free_failures {
@@ -176,7 +189,7 @@ fn memory_is_bounded_and_keeps_the_longest_waits() {
     }
     let state = fixture.throttle.lock();
     assert!(state.accounts.len() <= ENTRIES_MAX && state.addresses.len() <= ENTRIES_MAX);
-    assert!(state.devices.len() <= ENTRIES_MAX);
+    assert!(state.devices.len() <= ENTRIES_MAX && state.sites.len() <= ENTRIES_MAX);
     drop(state);
     fixture.make_noisy(CLIENT);
     assert!(fixture.begin("target", CLIENT).is_err());

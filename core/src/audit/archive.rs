@@ -29,7 +29,7 @@ pub enum ArchiveError {
     },
     /// The directory holds entries of another trail, or they were changed.
     #[error(
-        "the archive {path} does not contain entry {sequence} as it is in the audit trail; give a directory of its own, or find out who modified it"
+        "the archive {path} does not contain entry {sequence} as it is in the audit trail; give a dedicated directory, or find out who modified it"
     )]
     Differs { path: String, sequence: u64 },
 }

@@ -98,6 +98,33 @@ impl AuditTrail {
         entry.as_ref().map(decode_entry).transpose()
     }
 
+    /// The first readable entry after number `sequence`: the next one, unless entries were removed or damaged outside the console.
+    ///
+    /// # Errors
+    /// [`AuditError::Registry`].
+    pub async fn entry_after(&self, sequence: u64) -> Result<Option<AuditEntry>, AuditError> {
+        match self.entry(sequence + 1).await {
+            Ok(None) | Err(AuditError::Damaged { .. }) => {}
+            entry => return entry,
+        }
+        let newest = self.newest_sequence().await?;
+        let mut next = sequence + 1;
+        while next <= newest {
+            let block = next / BLOCK_ENTRIES;
+            let listing = self.registry.list(self.block_prefix(block)).await?;
+            let found = listing
+                .entries
+                .iter()
+                .filter_map(|entry| decode_entry(entry).ok())
+                .find(|entry| entry.sequence >= next && entry.sequence <= newest);
+            if found.is_some() {
+                return Ok(found);
+            }
+            next = (block + 1) * BLOCK_ENTRIES;
+        }
+        Ok(None)
+    }
+
     /// Watches for new entries: one event for each change of the head.
     #[must_use]
     pub fn watch_head(&self) -> WatchSubscription {

@@ -8,7 +8,7 @@ use galera::record::audit::{
 use registry::{Precondition, Transaction, TransactionOutcome, WriteOp};
 use serde::{Deserialize, Serialize};
 
-use super::head::DELETIONS_MAX;
+use super::repair::DELETIONS_MAX;
 use super::{ArchiveError, AuditArchive, AuditError, AuditTrail, BLOCK_ENTRIES, decode_entry};
 use crate::clock::now;
 use crate::keyspace;

@@ -65,7 +65,7 @@ pub(super) fn run(config: AdminConfig, expectation: &Expectation) -> Result<(), 
         let (entries, head) = match trail {
             Err(AuditError::Registry(error @ registry::Error::Tampered { .. })) => {
                 return Err(inconsistent(&format!(
-                    "its head is not genuine ({error}); a running console records that and continues the trail"
+                    "its head, or the record of where it begins, is not genuine ({error}); a running console records a changed head and continues the trail"
                 )));
             }
             Err(error @ AuditError::Damaged { .. }) => return Err(inconsistent(&error)),
