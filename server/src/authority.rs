@@ -174,7 +174,8 @@ impl SealedState {
             self.establish_persistently(&reporter.monitor).await;
             let trail = reporter.trail.clone();
             let alarms = report_alarms(reporter.monitor.clone(), trail.watch_alarms());
-            let follow = async { tokio::join!(trail.follow(anchors, anchor_file), alarms) };
+            let follow = Box::pin(trail.follow(anchors, anchor_file));
+            let follow = async { tokio::join!(follow, alarms) };
             if self.authority.is_none() {
                 follow.await;
                 return;

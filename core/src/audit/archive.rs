@@ -104,6 +104,21 @@ impl AuditArchive {
         }
     }
 
+    /// Whether the archive has the entry of `anchor`.
+    ///
+    /// # Errors
+    /// [`ArchiveError`].
+    pub fn contains(&self, anchor: &AuditAnchor) -> Result<bool, ArchiveError> {
+        let holds = |file: &ArchiveFile| (file.first..=file.last).contains(&anchor.sequence);
+        for file in self.files()?.into_iter().filter(holds) {
+            let entries = read_archive_file(&file.path)?;
+            if entries.iter().any(|entry| entry.anchor() == *anchor) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Writes those of `entries`, which are consecutive, that the archive does not have, and reads all of them back. Returns the
     /// files that hold them.
     ///

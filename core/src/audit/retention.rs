@@ -92,9 +92,19 @@ impl AuditTrail {
         keep_since: Timestamp,
         fence: Precondition,
     ) -> Result<bool, RetentionError> {
-        let (cut, revision) = self.cut_with_revision().await?;
-        if let Some(cut) = &cut {
-            self.delete_archived(cut.first).await?;
+        let (cut, revision) = match self.cut_with_revision().await {
+            // Restored below, if the archive has what came before.
+            Err(AuditError::Registry(registry::Error::Tampered { .. })) => (None, 0),
+            cut => cut?,
+        };
+        match &cut {
+            Some(cut) => self.delete_archived(cut.first).await?,
+            None => {
+                if let Some(lost) = self.lost_cut(archive).await? {
+                    let record = self.about_lost_cut(&lost);
+                    return self.write_cut(&lost, 0, fence, record).await;
+                }
+            }
         }
         let entries = self.entries_before(cut.as_ref(), keep_since).await?;
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
@@ -135,25 +145,69 @@ impl AuditTrail {
             ]
             .into(),
         };
+        let archived = self.write_cut(&next, revision, fence, record).await?;
+        if archived {
+            self.delete_archived(next.first).await?;
+        }
+        Ok(archived)
+    }
+
+    /// The cut that was deleted or altered in etcd: the first entry that is there, if `archive` has the one before it.
+    async fn lost_cut(&self, archive: &AuditArchive) -> Result<Option<TrailCut>, RetentionError> {
+        let Some(first) = self.entry_after(0).await? else {
+            return Ok(None);
+        };
+        if first.sequence == 1 {
+            return Ok(None);
+        }
+        let cut = TrailCut {
+            first: first.sequence,
+            previous: first.previous,
+            at: now(),
+        };
+        let (archive, anchor) = (archive.clone(), cut.anchor());
+        let known = tokio::task::spawn_blocking(move || archive.contains(&anchor)).await;
+        let known = known.map_err(|error| RetentionError::Interrupted(error.to_string()))??;
+        Ok(known.then_some(cut))
+    }
+
+    fn about_lost_cut(&self, cut: &TrailCut) -> AuditRecord {
+        let reason = format!(
+            "the record that the trail begins with entry {} was deleted or altered; it is restored from the archive",
+            cut.first
+        );
+        AuditRecord {
+            at: cut.at,
+            actor: self.actor.to_string(),
+            event: AuditEvent::AUDIT_TRAIL_TAMPERED,
+            cluster: None,
+            subject: None,
+            detail: [("reason".to_owned(), reason)].into(),
+        }
+    }
+
+    /// Writes the cut, whose key is as of `revision`, with its audit entry; returns whether it was written.
+    async fn write_cut(
+        &self,
+        cut: &TrailCut,
+        revision: i64,
+        fence: Precondition,
+        record: AuditRecord,
+    ) -> Result<bool, RetentionError> {
         let key = keyspace::audit_cut(&self.state_prefix);
         let unchanged = match revision {
             0 => Precondition::Absent(key.clone().into_bytes()),
             revision => Precondition::Unchanged(key.clone().into_bytes(), revision),
         };
-        let value = serde_json::to_vec(&next)
-            .map_err(|error| registry::Error::Invalid(error.to_string()))?;
+        let value =
+            serde_json::to_vec(cut).map_err(|error| registry::Error::Invalid(error.to_string()))?;
         let transaction = Transaction::new()
             .when(fence)
             .when(unchanged)
             .then([WriteOp::put(key, value, None)]);
-        match self.commit(&transaction, &[record]).await? {
-            TransactionOutcome::Committed { .. } => {
-                self.delete_archived(next.first).await?;
-                Ok(true)
-            }
-            // Another leader.
-            TransactionOutcome::Refused { .. } => Ok(false),
-        }
+        // Refused if another replica leads by now.
+        let outcome = self.commit(&transaction, &[record]).await?;
+        Ok(matches!(outcome, TransactionOutcome::Committed { .. }))
     }
 
     /// The oldest whole blocks before `keep_since`, without the newest block.

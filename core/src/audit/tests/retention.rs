@@ -160,3 +160,52 @@ async fn nothing_leaves_etcd_unverified_or_into_an_archive_that_differs() {
     assert_eq!(kept, 250);
     assert_eq!(fresh.cut().await.unwrap(), None);
 }
+
+#[tokio::test]
+async fn a_deleted_or_altered_cut_is_restored_from_the_archive() {
+    const CUT: &str = "/s/audit/cut";
+    for altered in [
+        None,
+        Some(r#"{"first":1,"previous":"","at":"2026-11-28T00:00:00Z"}"#),
+    ] {
+        for fresh in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let archive = AuditArchive::open(folder.path()).unwrap();
+            let fixture = Fixture::new();
+            let trail = fixture.replica();
+            append_old(&trail, 250).await;
+            assert!(
+                trail
+                    .archive_before(&archive, now(), no_fence())
+                    .await
+                    .unwrap()
+            );
+            match altered {
+                None => fixture.delete(CUT).await,
+                Some(value) => fixture.put(CUT, value).await,
+            }
+            let trail = if fresh { fixture.replica() } else { trail };
+            assert!(
+                trail
+                    .archive_before(&archive, now(), no_fence())
+                    .await
+                    .unwrap()
+            );
+            assert_eq!(trail.cut().await.unwrap().unwrap().first, 200);
+            let verified = verify_archived(&trail, folder.path()).await;
+            assert_eq!((verified.entries, verified.tampering), (252, vec![252]));
+            // Without the archive nothing is assumed.
+            fixture.delete(CUT).await;
+            let empty = tempfile::tempdir().unwrap();
+            let empty = AuditArchive::open(empty.path()).unwrap();
+            let refused = fixture
+                .replica()
+                .archive_before(&empty, now(), no_fence())
+                .await;
+            assert!(
+                matches!(refused, Ok(false) | Err(RetentionError::Chain(_))),
+                "{refused:?}"
+            );
+        }
+    }
+}
