@@ -1,15 +1,18 @@
 //! Delivery to receivers: once, in order, and despite failures.
 
 use aws_lc_rs::hmac;
+use console_core::audit::AuditTrail;
+use console_core::keyspace;
 use galera::ReplicaId;
 use galera::publish::notification::delivery::{DeliveryList, DeliveryState, TargetView};
-use galera::record::audit::AuditEvent;
+use galera::record::audit::{AuditEvent, AuditRecord, append};
 use galera::recover::action::ActionState;
 use http::Method;
+use registry::{Transaction, WriteOp};
 use serde_json::{Value, json};
 
 use crate::action_fixture::{ActionFixture, apply_verb};
-use crate::client::{ConsoleOptions, TestClient, TestConsole};
+use crate::client::{ConsoleOptions, STATE_PREFIX, TestClient, TestConsole};
 use crate::etcd::{TestEtcd, eventually, free_ports};
 use crate::fake_cluster::FakeCluster;
 use crate::notification_targets::{WEBHOOK_SECRET, add_target, webhook};
@@ -189,6 +192,44 @@ async fn the_next_leader_sends_waiting_deliveries() {
         .collect();
     let distinct: std::collections::BTreeSet<&String> = ids.iter().collect();
     assert_eq!(distinct.len(), ids.len(), "{ids:?}");
+}
+
+#[tokio::test]
+async fn a_missing_audit_entry_stops_no_notifications() {
+    let etcd = TestEtcd::in_memory();
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let fixture = ActionFixture::start(&etcd, &nodes).await;
+    let receiver = WebhookReceiver::start([]).await;
+    add_target(&fixture.admin, &webhook(&receiver.url())).await;
+    first_notification(&receiver).await;
+    // The head moves by two entries, of which the first is not there.
+    let trail = AuditTrail::new(etcd.registry(), STATE_PREFIX);
+    let record = AuditRecord {
+        at: console_core::clock::now(),
+        actor: "ann".to_owned(),
+        event: AuditEvent::SIGNED_IN,
+        cluster: None,
+        subject: None,
+        detail: Default::default(),
+    };
+    let newest = trail.newest_sequence().await.unwrap();
+    let newest = trail.entry(newest).await.unwrap().unwrap();
+    let missing = append(Some(&newest.anchor()), record.clone(), None);
+    let next = append(Some(&missing.anchor()), record, None);
+    let value = serde_json::to_vec(&next).unwrap();
+    let key = keyspace::audit_entry(STATE_PREFIX, next.sequence / 100, next.sequence);
+    let writes =
+        [keyspace::audit_head(STATE_PREFIX), key].map(|key| WriteOp::put(key, value.clone(), None));
+    etcd.registry()
+        .transact(&Transaction::new().then(writes))
+        .await
+        .unwrap();
+    fixture.request(&fixture.operator).await;
+    eventually("the request is notified", async || {
+        let mut requests = receiver.requests().into_iter();
+        requests.any(|request| request.json()["kind"] == "action_requested")
+    })
+    .await;
 }
 
 #[tokio::test]
