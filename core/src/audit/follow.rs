@@ -77,6 +77,16 @@ impl AuditTrail {
         }
     }
 
+    /// Whether the entry of `anchor` is no longer in etcd, as the cut says.
+    async fn is_archived(&self, anchor: &AuditAnchor) -> Result<bool, AuditError> {
+        match self.cut().await {
+            Ok(cut) => Ok(cut.is_some_and(|cut| anchor.sequence < cut.first)),
+            // Reported elsewhere; the entry counts as missing.
+            Err(AuditError::Registry(registry::Error::Tampered { .. })) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Checks that the trail contains `anchor`, which was taken earlier; if not, raises an alarm and records it.
     ///
     /// # Errors
@@ -91,6 +101,7 @@ impl AuditTrail {
         let reason = match stored {
             Ok(Some(entry)) if entry.hash == anchor.hash => return Ok(()),
             Ok(Some(_)) | Err(AuditError::Damaged { .. }) => "was replaced",
+            Ok(None) if self.is_archived(anchor).await? => return Ok(()),
             Ok(None) => "is missing",
             Err(error) => return Err(error),
         };
@@ -123,6 +134,10 @@ async fn take_anchor(mut anchors: AnchorWriter, head: AuditAnchor) -> AnchorWrit
     });
     match taking.await {
         Ok(anchors) => anchors,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down, and drops this task.
+            Err(_) => std::future::pending().await,
+        },
     }
 }

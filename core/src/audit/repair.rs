@@ -1,5 +1,5 @@
 //! How the trail continues when its end was changed outside the console: after its last authentic entry, with an entry that
-//! records what was found. The console goes on working, and the change is never unrecorded.
+//! records what was found. The console continues to work, and the change is never unrecorded.
 
 use std::collections::BTreeMap;
 use std::time::Instant;

@@ -37,6 +37,7 @@ async fn old_entries_leave_etcd_for_an_archive_that_verifies() {
     let fixture = Fixture::new();
     let trail = fixture.replica();
     append_old(&trail, 250).await;
+    let anchor = trail.last_seen().unwrap();
     append_entries(&trail, 60).await;
     let archived = trail.archive_before(&archive, now(), no_fence()).await;
     assert!(archived.unwrap());
@@ -64,6 +65,10 @@ async fn old_entries_leave_etcd_for_an_archive_that_verifies() {
         (page.begins_at, page.next_before, page.entries.len()),
         (Some(300), None, 12)
     );
+    // An anchor of an archived entry is no alarm.
+    let started = fixture.replica();
+    started.check_anchor(&anchor).await.unwrap();
+    assert_eq!(alarms(&started), 0);
     // The trail goes on, and what is too new stays.
     append_entries(&trail, 100).await;
     let hour_ago = galera::Timestamp::from_unix_millis(now().unix_millis() - 3_600_000);
