@@ -4,7 +4,7 @@
 //! unrecorded. Entries are grouped in blocks of keys, so that a page can be read without reading the whole trail.
 //!
 //! The head is a sealed record, and each entry has a seal. What the head is compared with (seals, the last head seen,
-//! anchors outside etcd), and how a trail continues whose end was changed outside the console, is in [`head`].
+//! anchors outside etcd) is in the module `head`, how a trail continues whose end was changed outside the console in `repair`.
 
 mod anchors;
 mod archive;
