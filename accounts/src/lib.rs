@@ -8,19 +8,29 @@
 //! Invariant: a session is live exactly as long as its record exists and has not expired, and its account exists, is
 //! enabled and still has the password used to sign in.
 
+mod activity;
 mod authenticator;
 mod cache;
 mod current;
+mod factor;
+mod key_rotation;
 mod password;
+mod policy;
 mod records;
+mod signing_keys;
 pub mod store;
 mod throttle;
 pub mod token;
 
 pub use authenticator::{
-    Authenticator, CONCURRENT_HASHES_MAX, IssuedSession, SessionError, SignInError,
+    Authenticator, CONCURRENT_HASHES_MAX, EnrolmentOffer, FactorState, IssuedSession,
+    OwnAccountError, OwnSessionInfo, OwnerProof, SessionError, SignInClient, SignInError,
 };
 pub use cache::AccountCache;
 pub use current::{AccountReader, AccountReading};
-pub use password::{PASSWORD_MAX_BYTES, PASSWORD_MIN_CHARACTERS, PasswordError};
+pub use factor::{CodeError, CodeKind, RECOVERY_CODES, RecoveryCodes};
+pub use key_rotation::{KeyRotation, rotate_session_key};
+pub use password::{PASSWORD_MAX_BYTES, PASSWORD_MIN_CHARACTERS, PasswordContext, PasswordError};
+pub use policy::SignInPolicy;
 pub use records::{UserName, UserNameError, UserRecord};
+pub use signing_keys::SESSION_KEY_AGE_MAX;

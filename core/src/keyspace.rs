@@ -105,6 +105,7 @@ mod tests {
             (expected_members_of(PREFIX, &cluster), "expected/{cluster}"),
             (known_positions_of(PREFIX, &cluster), "positions/{cluster}"),
             (accounts.user("ann"), "users/{name}"),
+            (accounts.factor("ann"), "factors/{name}"),
             (accounts.session(Uuid::nil()), "sessions/{id}"),
             (accounts.signing_key(), "keys/session"),
             (actions.action(&action), "actions/{id}"),

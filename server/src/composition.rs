@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use accounts::{AccountCache, Authenticator};
+use accounts::store::AccountStore;
+use accounts::{AccountCache, Authenticator, PasswordContext, SignInPolicy};
 use console_core::audit::AuditTrail;
 use console_core::leader::{self, Leadership};
+use console_core::net::PublicUrl;
 use console_core::resolver::Resolver;
 use console_core::state_secret::StateSecretFileError;
 use console_core::tasks::Tasks;
@@ -157,8 +159,12 @@ impl Builder<'_> {
             let notice = "One person can act alone here: --approvals 0 is set.";
             monitor.set_notices("approvals", vec![notice.to_owned()]);
         }
+        let accounts = AccountStore::new(self.registry.clone(), config.state_prefix.as_str())
+            .with_password_context(password_context(config.http.public_url.as_ref()))
+            .with_hash_threads(authenticator.hash_threads().clone());
         Ok(AppContext {
             registry: self.registry.clone(),
+            accounts,
             public_url: config.http.public_url.clone(),
             trusted_proxies: config.http.trusted_proxies.clone(),
             serves_metrics: config.http.metrics_listen.is_none(),
@@ -178,17 +184,21 @@ impl Builder<'_> {
     }
 
     fn authenticator(&self) -> Authenticator {
-        let cache = AccountCache::new(&self.config.state_prefix);
+        let http = &self.config.http;
+        let policy = SignInPolicy {
+            session_lifetime: http.session_lifetime,
+            idle_timeout: http.session_idle_timeout,
+            step_up_interval: http.step_up_interval,
+            second_factor_roles: http.second_factor_roles.clone(),
+            password_context: password_context(http.public_url.as_ref()),
+        };
+        let state_prefix = &self.config.state_prefix;
+        let cache = AccountCache::new(state_prefix, &policy.second_factor_roles);
         let watching = cache.clone();
         self.tasks
             .spawn(watching.run(self.registry.clone(), self.tasks.shutdown.clone()));
-        Authenticator::new(
-            self.registry.clone(),
-            &self.config.state_prefix,
-            cache,
-            self.config.http.session_lifetime,
-        )
-        .with_concurrent_hashes(self.config.limits.password_hashes)
+        Authenticator::new(self.registry.clone(), state_prefix, cache, policy)
+            .with_concurrent_hashes(self.config.limits.password_hashes)
     }
 
     fn leadership(&self) -> Leadership {
@@ -292,6 +302,11 @@ impl Builder<'_> {
         };
         StatusPageService::start(settings, deps, &self.tasks)
     }
+}
+
+/// Words that passwords of the console at `public_url` must not consist of.
+pub(crate) fn password_context(public_url: Option<&PublicUrl>) -> PasswordContext {
+    PasswordContext::new(public_url.map(PublicUrl::host))
 }
 
 fn monitor_settings(config: &Config, resolver: &Resolver) -> MonitorSettings {

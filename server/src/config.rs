@@ -21,6 +21,7 @@ use console_core::authority::MigrationPolicy;
 use console_core::net::PublicUrl;
 use console_core::resolver;
 use console_core::state_secret::{self, StateSecretFileError, StateSecrets};
+use galera::access::Role;
 use galera::recover::plan::ActionKind;
 use galera::{ClusterName, NodeId};
 use ipnet::IpNet;
@@ -96,6 +97,12 @@ pub struct HttpConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// How long a session lasts.
     pub session_lifetime: Duration,
+    /// How long a session lasts without use; `None` for its whole lifetime.
+    pub session_idle_timeout: Option<Duration>,
+    /// How long a proof permits what needs a recent one; `None` for the whole session.
+    pub step_up_interval: Option<Duration>,
+    /// Accounts with one of these roles need a second factor.
+    pub second_factor_roles: Vec<Role>,
 }
 
 /// What clients may use.
@@ -250,6 +257,8 @@ pub struct AdminConfig {
     pub state_prefix: String,
     /// The secret of the records below it.
     pub state_secret: Option<StateSecretConfig>,
+    /// Address that browsers use, if known.
+    pub public_url: Option<PublicUrl>,
     pub log: LogConfig,
 }
 
@@ -319,12 +328,14 @@ pub fn load_for_admin(inputs: &ConfigInputs) -> Result<AdminConfig, ConfigError>
     let etcd = reader.etcd();
     let state_prefix = reader.single(&settings::STATE_PREFIX, parse::prefix);
     let state_secret = reader.state_secret(etcd.as_ref());
+    let public_url = reader.single(&settings::PUBLIC_URL, parse::public_url);
     let log = reader.log();
     reader.finish(|_| {
         Some(AdminConfig {
             etcd: etcd?,
             state_prefix: state_prefix?,
             state_secret,
+            public_url,
             log: log?,
         })
     })

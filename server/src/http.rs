@@ -3,6 +3,7 @@
 //! Invariant: every response passes `request_log`, `headers` and [`problem`], so it has a request id, security headers and,
 //! if it is an error, a problem document. Only status pages (`public_pages`) do not: they set their own headers.
 
+mod accounts;
 mod actions;
 mod audit;
 mod body_limit;
@@ -19,7 +20,9 @@ mod metrics;
 mod notification_forms;
 mod notifications;
 mod origin;
+mod own_account;
 mod pages;
+mod plain_page;
 mod plans;
 pub mod problem;
 mod public_pages;
@@ -34,12 +37,13 @@ mod websocket;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use accounts::Authenticator;
+use ::accounts::Authenticator;
+use ::accounts::store::AccountStore;
 use axum::Router;
 use axum::extract::State;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, post};
 use console_core::leader::Leadership;
 use console_core::net::PublicUrl;
 use console_core::resolver::Resolver;
@@ -71,6 +75,8 @@ pub struct AppContext {
     /// Whether /metrics is served on the main address.
     pub serves_metrics: bool,
     pub authenticator: Authenticator,
+    /// Accounts, as administrators manage them.
+    pub accounts: AccountStore,
     pub monitor: Monitor,
     /// Plans, actions and the audit trail.
     pub actions: ActionService,
@@ -179,6 +185,7 @@ fn api_routes() -> Router<AppState> {
                 .post(session::sign_in)
                 .delete(session::sign_out),
         )
+        .merge(account_routes())
         .route("/api/v1/clusters", get(clusters::overview))
         .route("/api/v1/clusters/{cluster}", get(clusters::view))
         .route(
@@ -206,6 +213,43 @@ fn api_routes() -> Router<AppState> {
         .merge(notification_routes())
         .route("/api/v1/live", get(websocket::connect))
         .merge(status_pages::routes())
+}
+
+fn account_routes() -> Router<AppState> {
+    Router::new()
+        .route("/api/v1/session/step-up", post(session::step_up))
+        .route("/api/v1/me", get(own_account::show))
+        .route("/api/v1/me/password", post(own_account::change_password))
+        .route("/api/v1/me/sessions", delete(own_account::end_sessions))
+        .route("/api/v1/me/sessions/{id}", delete(own_account::end_session))
+        .route(
+            "/api/v1/me/factor",
+            post(own_account::start_enrolment).delete(own_account::remove_factor),
+        )
+        .route(
+            "/api/v1/me/factor/confirm",
+            post(own_account::confirm_enrolment),
+        )
+        .route("/api/v1/me/factor/qr.svg", get(own_account::qr))
+        .route(
+            "/api/v1/me/recovery-codes",
+            post(own_account::renew_recovery_codes),
+        )
+        .route("/api/v1/accounts", get(accounts::list).post(accounts::add))
+        .route(
+            "/api/v1/accounts/{name}",
+            get(accounts::show)
+                .patch(accounts::update)
+                .delete(accounts::remove),
+        )
+        .route(
+            "/api/v1/accounts/{name}/factor",
+            delete(accounts::reset_factor),
+        )
+        .route(
+            "/api/v1/accounts/{name}/sessions",
+            delete(accounts::end_sessions),
+        )
 }
 
 fn notification_routes() -> Router<AppState> {

@@ -31,6 +31,12 @@ impl AccountKeys {
         format!("{}{name}", self.users())
     }
 
+    /// The second factor of an account.
+    #[must_use]
+    pub fn factor(&self, name: &str) -> String {
+        format!("{}factors/{name}", self.prefix)
+    }
+
     /// The prefix of every session.
     #[must_use]
     pub fn sessions(&self) -> String {
@@ -43,7 +49,7 @@ impl AccountKeys {
         format!("{}{id}", self.sessions())
     }
 
-    /// The key that signs sessions.
+    /// The keys that sign sessions.
     #[must_use]
     pub fn signing_key(&self) -> String {
         format!("{}keys/session", self.prefix)

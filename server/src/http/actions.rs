@@ -37,6 +37,9 @@ pub(super) async fn request(
 ) -> ApiResult<Response> {
     let by = authorize_request(&session)?;
     check_attestation_count(&proposal.attestations)?;
+    if proposal.break_glass.is_some() {
+        session.require_recent_proof(&app).await?;
+    }
     if app.monitor.cluster_feed(&cluster).is_none() {
         return Err(unknown_cluster(cluster.as_str()));
     }
@@ -129,6 +132,8 @@ pub(super) async fn apply_verb(
     };
     let action = match verb.as_str() {
         "approve" => {
+            session.authorize(Operation::ApproveAction)?;
+            session.require_recent_proof(&app).await?;
             let digest = body.plan_digest.clone();
             decide(Operation::ApproveAction, ActionDecision::Approve { digest }).await?
         }

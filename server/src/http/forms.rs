@@ -3,22 +3,22 @@
 //! A plain form submission is answered with a redirect or an error page; the interface's script gets the location or the
 //! problem document.
 
-use app::{InProcessApi, SiteAssets};
+use app::InProcessApi;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Path};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use galera::publish::api::ProblemDetails;
 use html_escape::encode_double_quoted_attribute;
-use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, ORIGIN};
+use http::header::{ACCEPT, CONTENT_TYPE, COOKIE, ORIGIN};
 use http::{HeaderMap, Method, Request, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
 use super::extract::FormBody;
 use super::fragments::problem_response;
-use super::headers::PLAIN_PAGE_POLICY;
+use super::plain_page::{FormTarget, plain_page};
 use super::problem::{ApiError, ApiResult};
 use super::request_log::RequestId;
 use super::sign_in::see_other;
@@ -40,7 +40,7 @@ pub(super) type FormFields = Vec<(String, String)>;
 #[derive(Clone)]
 pub(super) struct FormForwarder {
     api: InProcessApi,
-    assets: SiteAssets,
+    state: AppState,
 }
 
 /// The forms of the recovery and action pages.
@@ -114,7 +114,7 @@ impl FormForwarder {
     pub(super) fn new(state: &AppState, api: InProcessApi) -> Self {
         Self {
             api,
-            assets: state.site.assets.clone(),
+            state: state.clone(),
         }
     }
 
@@ -179,26 +179,18 @@ impl FormForwarder {
     /// An error page for browsers without script, with a link back to the form.
     fn error_page(&self, problem: &ProblemDetails, back: &str) -> Response {
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::BAD_GATEWAY);
-        let [css, title, detail, back] = [
-            self.assets.css.as_str(),
-            &problem.title,
-            &problem.detail,
-            back,
-        ]
-        .map(encode_double_quoted_attribute);
-        let page = format!(
-            "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-             <meta name=\"color-scheme\" content=\"light dark\"><title>{title} · Galera Console</title>\
-             <link rel=\"stylesheet\" href=\"{css}\"></head><body><main><section class=\"problem\">\
-             <h1>{title}</h1><p>{detail}</p><p><a href=\"{back}\">Back</a></p></section></main></body></html>"
+        let [title, detail, back] =
+            [problem.title.as_str(), &problem.detail, back].map(encode_double_quoted_attribute);
+        let content = format!(
+            "<section class=\"problem\"><h1>{title}</h1><p>{detail}</p><p><a href=\"{back}\">Back</a></p></section>"
         );
-        (
+        plain_page(
+            &self.state,
             status,
-            [(CONTENT_SECURITY_POLICY, PLAIN_PAGE_POLICY)],
-            Html(page),
+            &problem.title,
+            &content,
+            FormTarget::None,
         )
-            .into_response()
     }
 }
 

@@ -11,6 +11,7 @@ mod database;
 #[path = "../support/etcd.rs"]
 mod etcd;
 
+mod account_api;
 mod accounts;
 mod action_fixture;
 mod actions;
@@ -36,14 +37,18 @@ mod notification_delivery;
 mod notification_targets;
 mod orders;
 mod outage;
+mod own_account;
 mod pages;
 mod partial_cleanup;
 mod probing;
 mod problem_documents;
 mod redaction;
 mod returning_nodes;
+mod second_factor;
+mod session_keys;
 mod sessions;
 mod sign_in;
 mod status_pages;
+mod step_up;
 mod transient_states;
 mod webhook_receiver;
