@@ -3,6 +3,7 @@
 //! Invariant: every response passes `request_log`, `headers` and [`problem`], so it has a request id, security headers and,
 //! if it is an error, a problem document. Only status pages (`public_pages`) do not: they set their own headers.
 
+mod account_forms;
 mod accounts;
 mod actions;
 mod audit;
@@ -136,6 +137,7 @@ pub fn router(state: AppState) -> Router {
     let forms = sign_in::routes()
         .merge(status_pages::forms(forwarder.clone()))
         .merge(notification_forms::routes(forwarder.clone()))
+        .merge(account_forms::routes(forwarder.clone()))
         .merge(forms::routes(forwarder));
     let fragments = fragments::routes(in_process(&api));
     let api = api.merge(identified(fragments));

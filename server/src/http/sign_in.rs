@@ -49,7 +49,7 @@ async fn sign_in(
         Err(SignInError::SecondFactorRequired { challenge }) => {
             Ok(code_page(&app, &challenge, next, None))
         }
-        Err(error) => back_to_sign_in(error, next),
+        Err(error) => back_to_sign_in(&app, error, next),
     }
 }
 
@@ -86,15 +86,30 @@ async fn sign_in_code(
                 Some(problem.detail()),
             ))
         }
-        Err(error) => back_to_sign_in(error, next),
+        Err(error) => back_to_sign_in(&app, error, next),
     }
 }
 
-/// The sign-in page with the message of `error`.
-fn back_to_sign_in(error: SignInError, next: &str) -> ApiResult<Response> {
+/// The sign-in page with the message of `error`. What concerns second factors is a page of its own, so that the sign-in page
+/// in the browser knows no messages for it.
+fn back_to_sign_in(app: &AppState, error: SignInError, next: &str) -> ApiResult<Response> {
+    let concerns_factor = matches!(
+        error,
+        SignInError::FactorUnusable(_) | SignInError::ChallengeExpired
+    );
     let error = ApiError::from(error);
     if error.code() == "internal" {
         return Err(error);
+    }
+    if concerns_factor {
+        let detail = encode_double_quoted_attribute(error.detail());
+        let content = format!(
+            "<section class=\"problem\"><h1>Not signed in</h1><p>{detail}</p>\
+             <p><a href=\"/sign-in?next={}\">Sign in</a></p></section>",
+            encode_query(next)
+        );
+        let (status, forms) = (StatusCode::FORBIDDEN, FormTarget::None);
+        return Ok(plain_page(app, status, "Not signed in", &content, forms));
     }
     see_other(&format!(
         "/sign-in?error={}&next={}",

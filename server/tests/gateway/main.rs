@@ -12,6 +12,7 @@ mod database;
 mod etcd;
 
 mod account_api;
+mod account_page;
 mod accounts;
 mod action_fixture;
 mod actions;
