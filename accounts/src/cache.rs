@@ -1,9 +1,9 @@
 //! An in-memory copy of accounts, sessions and the signing key, kept current by watching etcd: no request waits for
 //! etcd, and changes take effect immediately. While etcd is unreachable the last known state applies.
 
+mod mirrors;
 mod state;
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -12,15 +12,16 @@ use console_core::session::{Principal, SessionGuard};
 use galera::Timestamp;
 use galera::access::Role;
 use galera::publish::notification::Audience;
-use registry::{Error, KeyMirror, LeaseId, Registry, RegistryEntry, WatchEvent};
+use registry::{LeaseId, Registry, RegistryEntry, WatchEvent};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::key_rotation;
 use super::records::{SessionRecord, UserName, UserRecord};
 use super::signing_keys::{SigningKeyRecord, SigningKeys};
-use super::store::{parse_user_key, signing_key};
-use state::{AccountCacheState, CONFIRMATION_TIMEOUT};
+use super::store::signing_key;
+use mirrors::{SessionMirror, SigningKeyMirror, UserMirror};
+use state::AccountCacheState;
 
 /// Cached accounts and sessions; clones share them.
 #[derive(Clone)]
@@ -188,6 +189,8 @@ impl AccountCache {
         let mut users = registry.watch(users_prefix.clone());
         let mut sessions = registry.watch(sessions_prefix.clone());
         let mut keys = registry.watch(signing_key(&self.prefix));
+        // Not kept. Seeing each version makes an earlier one that is put back, or a removal, known to this replica.
+        let mut factors = registry.watch(AccountKeys::new(&self.prefix).factors());
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut key_missing = false;
@@ -197,6 +200,7 @@ impl AccountCache {
                 () = shutdown.cancelled() => return,
                 Some(event) = users.next() => self.apply_users_event(&users_prefix, event, now()),
                 Some(event) = sessions.next() => self.apply_sessions_event(&sessions_prefix, event, now()),
+                Some(_) = factors.next() => {}
                 Some(event) = keys.next() => key_missing = self.apply_key_event(event, key_missing),
                 _ = tick.tick() => {
                     self.write().end_stale_sessions(now());
@@ -305,133 +309,6 @@ impl AccountCache {
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, AccountCacheState> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Applies changes of accounts. An unreadable record grants no access.
-struct UserMirror<'a> {
-    state: &'a mut AccountCacheState,
-    prefix: &'a str,
-    now: Timestamp,
-}
-
-impl UserMirror<'_> {
-    fn change(&mut self, key: &[u8], record: Option<UserRecord>, revision: i64) {
-        if let Some(name) = parse_user_key(self.prefix, key) {
-            self.state
-                .apply_user_change(name, record, revision, self.now);
-        }
-    }
-}
-
-impl KeyMirror for UserMirror<'_> {
-    fn clear(&mut self) {
-        self.reset(&[], 0);
-    }
-
-    fn put(&mut self, entry: &RegistryEntry) {
-        self.change(&entry.key, parse_user(entry), entry.mod_revision);
-    }
-
-    fn delete(&mut self, key: &[u8], revision: i64) {
-        self.change(key, None, revision);
-    }
-
-    fn reset(&mut self, entries: &[RegistryEntry], revision: i64) {
-        let read = |entry: &RegistryEntry| {
-            Some((
-                parse_user_key(self.prefix, &entry.key)?,
-                entry.mod_revision,
-                parse_user(entry)?,
-            ))
-        };
-        self.state
-            .reset_users(entries.iter().filter_map(read), revision, self.now);
-        self.state.etcd_error = None;
-    }
-
-    fn unreachable(&mut self, _: Timestamp, error: &Error) {
-        self.state.etcd_error = Some(error.to_string());
-    }
-
-    fn reachable(&mut self) {
-        self.state.etcd_error = None;
-    }
-}
-
-/// Applies changes of sessions; a listing does not remove sessions that are not yet confirmed.
-struct SessionMirror<'a> {
-    state: &'a mut AccountCacheState,
-    prefix: &'a str,
-    now: Timestamp,
-}
-
-impl KeyMirror for SessionMirror<'_> {
-    fn clear(&mut self) {
-        self.reset(&[], 0);
-    }
-
-    fn put(&mut self, entry: &RegistryEntry) {
-        if let Some((id, (record, lease))) = parse_session(self.prefix, entry) {
-            self.state.put_session(id, record, lease, None);
-        }
-    }
-
-    fn delete(&mut self, key: &[u8], _: i64) {
-        if let Some(id) = parse_session_id(self.prefix, key) {
-            self.state.remove_session(id);
-        }
-    }
-
-    fn reset(&mut self, entries: &[RegistryEntry], _: i64) {
-        let Self { state, prefix, now } = self;
-        let listed: HashMap<Uuid, (SessionRecord, LeaseId)> = entries
-            .iter()
-            .filter_map(|entry| parse_session(prefix, entry))
-            .collect();
-        let gone: Vec<Uuid> = state
-            .sessions
-            .iter()
-            .filter(|(id, session)| {
-                let fresh = session
-                    .unconfirmed_since
-                    .is_some_and(|at| at.age(*now) < CONFIRMATION_TIMEOUT);
-                !listed.contains_key(id) && !fresh
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        for id in gone {
-            state.remove_session(id);
-        }
-        for (id, (record, lease)) in listed {
-            state.put_session(id, record, lease, None);
-        }
-        state.sessions_loaded = true;
-    }
-}
-
-/// Finds the key that signs sessions.
-struct SigningKeyMirror {
-    key: Vec<u8>,
-    /// The newest state in the event: its entry, or that it is missing.
-    found: Option<Option<RegistryEntry>>,
-}
-
-impl KeyMirror for SigningKeyMirror {
-    fn clear(&mut self) {
-        self.found = Some(None);
-    }
-
-    fn put(&mut self, entry: &RegistryEntry) {
-        if entry.key == self.key {
-            self.found = Some(Some(entry.clone()));
-        }
-    }
-
-    fn delete(&mut self, key: &[u8], _: i64) {
-        if key == self.key {
-            self.found = Some(None);
-        }
     }
 }
 

@@ -3,16 +3,19 @@
 //! Codes have six digits, are computed with HMAC-SHA-1 and change every 30 s, which every authenticator app supports.
 //! Each step is accepted once, each recovery code as well; what was accepted is compared in etcd.
 
+mod recovery;
+
 use std::fmt;
 
 use aws_lc_rs::{constant_time, hmac};
 use data_encoding::BASE32_NOPAD;
 use galera::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::records::UserName;
+pub use recovery::{RECOVERY_CODES, RecoveryCodes};
+use recovery::{normalize, recovery_hash};
 
 /// Seconds for which a code is shown.
 const STEP_SECONDS: i64 = 30;
@@ -20,10 +23,6 @@ const STEP_SECONDS: i64 = 30;
 const STEPS_TOLERATED: i64 = 1;
 /// Digits of a code.
 const DIGITS: usize = 6;
-/// Recovery codes of an account, each valid once.
-pub const RECOVERY_CODES: usize = 10;
-/// Random bytes of a recovery code: enough that a fast hash of it cannot be reversed.
-const RECOVERY_CODE_BYTES: usize = 10;
 /// How long an enrolment waits for the first code.
 pub(crate) const ENROLMENT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(900);
 
@@ -112,63 +111,6 @@ fn encode(text: &str) -> String {
             _ => format!("%{byte:02X}"),
         })
         .collect()
-}
-
-/// Recovery codes to be shown once, such as `ABCD-EFGH-IJKL-MNOP`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RecoveryCodes(Vec<String>);
-
-impl fmt::Debug for RecoveryCodes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RecoveryCodes(…)")
-    }
-}
-
-impl RecoveryCodes {
-    fn generate() -> Self {
-        let code = || {
-            let bytes: [u8; RECOVERY_CODE_BYTES] = rand::random();
-            let text = BASE32_NOPAD.encode(&bytes);
-            let groups: Vec<&str> = (0..text.len())
-                .step_by(4)
-                .map(|i| &text[i..i + 4])
-                .collect();
-            groups.join("-")
-        };
-        Self(std::iter::repeat_with(code).take(RECOVERY_CODES).collect())
-    }
-
-    /// The codes.
-    #[must_use]
-    pub fn into_codes(self) -> Vec<String> {
-        self.0
-    }
-
-    fn hashes(&self, account: &UserName) -> Vec<String> {
-        self.0
-            .iter()
-            .map(|code| recovery_hash(account, &normalize(code)))
-            .collect()
-    }
-}
-
-/// The code without what people insert to read it.
-fn normalize(code: &str) -> String {
-    code.chars()
-        .filter(|c| !c.is_whitespace() && *c != '-')
-        .map(|c| c.to_ascii_uppercase())
-        .collect()
-}
-
-/// What is stored of a recovery code. It has 80 random bits, so that a slow hash would add nothing.
-fn recovery_hash(account: &UserName, normalized: &str) -> String {
-    let digest = Sha256::new()
-        .chain_update(b"galera-console recovery code\0")
-        .chain_update(account.as_str())
-        .chain_update(b"\0")
-        .chain_update(normalized)
-        .finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The second factor of an account, at `<state>/factors/<name>`.

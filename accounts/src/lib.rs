@@ -1,12 +1,12 @@
 //! Local accounts and their sessions. Both are stored in etcd and watched, so a change takes effect immediately in every
 //! replica.
 //!
-//! A sign-in passes [`Authenticator`], which limits attempts (`SignInThrottle`), checks the password and writes a
-//! `SessionRecord`; every later request is checked against [`AccountCache`], the in-memory copy of etcd. [`store`] is
-//! what the command line uses to manage accounts.
+//! A sign-in passes [`Authenticator`], which limits attempts (`SignInThrottle`), checks the password and, where the account
+//! has a second factor, a code, and writes a `SessionRecord`; every later request is checked against [`AccountCache`], the
+//! in-memory copy of etcd. [`store`] is what administrators manage accounts with.
 //!
-//! Invariant: a session is live exactly as long as its record exists and has not expired, and its account exists, is
-//! enabled and still has the password used to sign in.
+//! Invariants: a session is live exactly as long as its record exists and has not expired, and its account exists, is
+//! enabled and still has the credential of the session. A code is accepted in the transaction that it permits, once.
 
 mod activity;
 mod authenticator;

@@ -31,7 +31,7 @@ const ADDRESS_POLICY: ThrottlePolicy = ThrottlePolicy {
     forget_after: Duration::from_secs(3600),
 };
 
-/// Codes are short, and only a client that knows the password can try them, so that waits lock nobody else out.
+/// Codes are short. Only a client that knows the password, or has the session, can try, so that anyone else locks no user out.
 const CODE_POLICY: ThrottlePolicy = ThrottlePolicy {
     free_failures: 5,
     max_wait: Duration::from_secs(900),
@@ -66,7 +66,7 @@ pub(crate) struct SignInThrottle {
 struct ThrottleState {
     accounts: HashMap<String, FailureCount>,
     addresses: HashMap<IpAddr, FailureCount>,
-    /// Codes of second factors, by account.
+    /// Codes of second factors, by account, and passwords entered again, by session.
     codes: HashMap<String, FailureCount>,
 }
 
@@ -106,24 +106,24 @@ impl SignInThrottle {
         remove_failure(&mut state.addresses, &network_of(address));
     }
 
-    /// Counts the try of a code.
+    /// Counts the try of a code, for an account or session.
     ///
     /// # Errors
-    /// The remaining wait, if too many codes of the account were wrong.
-    pub(crate) fn begin_code(&self, account: &str, now: Instant) -> Result<(), Duration> {
+    /// The remaining wait, if too many were wrong.
+    pub(crate) fn begin_code(&self, counted: &str, now: Instant) -> Result<(), Duration> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = remaining_wait(&state.codes, account, &CODE_POLICY, now);
+        let wait = remaining_wait(&state.codes, counted, &CODE_POLICY, now);
         if wait > Duration::ZERO {
             return Err(wait);
         }
-        record_failure(&mut state.codes, account.to_owned(), &CODE_POLICY, now);
+        record_failure(&mut state.codes, counted.to_owned(), &CODE_POLICY, now);
         Ok(())
     }
 
-    /// Forgets the wrong codes of an account.
-    pub(crate) fn record_right_code(&self, account: &str) {
+    /// Forgets the wrong codes of an account or session.
+    pub(crate) fn record_right_code(&self, counted: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.codes.remove(account);
+        state.codes.remove(counted);
     }
 
     /// Undoes an attempt that could not be decided (etcd unreachable, too busy).

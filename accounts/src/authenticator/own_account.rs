@@ -91,12 +91,12 @@ impl Authenticator {
         address: IpAddr,
     ) -> Result<(), OwnAccountError> {
         let (name, user, _) = self.own_account(session).await?;
-        if let Err(error) = self
-            .check_own_password(&name, &user, current, address)
-            .await
-        {
+        if let Err(error) = self.check_own_password(session, &user, current).await {
             if matches!(error, OwnAccountError::WrongPassword) {
-                let reason = BTreeMap::from([("reason".to_owned(), error.to_string())]);
+                let reason = BTreeMap::from([
+                    ("reason".to_owned(), error.to_string()),
+                    ("address".to_owned(), address.to_string()),
+                ]);
                 self.record_event(AuditEvent::STEP_UP_FAILED, name.as_str(), reason)
                     .await;
             }

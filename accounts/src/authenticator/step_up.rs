@@ -58,7 +58,7 @@ impl Authenticator {
         address: IpAddr,
     ) -> Result<SessionGuard, OwnAccountError> {
         let name = &*session.principal.username;
-        let result = self.try_step_up(session, proof, address).await;
+        let result = self.try_step_up(session, proof).await;
         let (event, detail) = match &result {
             Ok((_, kind)) => {
                 let proof = match kind {
@@ -83,15 +83,13 @@ impl Authenticator {
         &self,
         session: &SessionGuard,
         proof: &OwnerProof,
-        address: IpAddr,
     ) -> Result<(SessionGuard, Option<CodeKind>), OwnAccountError> {
         let (name, user, revision) = self.own_account(session).await?;
         let has_factor =
             user.factor.is_some() || self.read_factor(&name).await?.record.active.is_some();
         if !has_factor {
             let password = proof.password.as_deref().ok_or(OwnAccountError::NoProof)?;
-            self.check_own_password(&name, &user, password, address)
-                .await?;
+            self.check_own_password(session, &user, password).await?;
         }
         for _ in 0..ATTEMPTS {
             let accepted = self.check_code(&name, &user, proof.code.as_deref()).await?;
@@ -153,32 +151,27 @@ impl Authenticator {
         Ok((name, user, revision))
     }
 
-    /// Checks the password of a signed-in user, with the limits of a sign-in.
+    /// Checks the password of a signed-in user. Wrong ones are counted for the session: failed sign-ins of others on the same
+    /// name must not keep its owner from approving.
     pub(super) async fn check_own_password(
         &self,
-        name: &UserName,
+        session: &SessionGuard,
         user: &UserRecord,
         password: &str,
-        address: IpAddr,
     ) -> Result<(), OwnAccountError> {
         if password.len() > crate::PASSWORD_MAX_BYTES {
             return Err(OwnAccountError::WrongPassword);
         }
-        let account = name.as_str();
+        let counted = format!("session {}", session.id);
         self.throttle
-            .begin_attempt(account, address, Instant::now())
+            .begin_code(&counted, Instant::now())
             .map_err(OwnAccountError::Throttled)?;
         let hash = Some(user.password_hash.clone());
-        match self.verify_password(password.to_owned(), hash).await {
-            Ok(true) => {
-                self.throttle.record_success(account, address);
-                Ok(())
-            }
-            Ok(false) => Err(OwnAccountError::WrongPassword),
-            Err(error) => {
-                self.throttle.cancel_attempt(account, address);
-                Err(error.into())
-            }
+        if self.verify_password(password.to_owned(), hash).await? {
+            self.throttle.record_right_code(&counted);
+            Ok(())
+        } else {
+            Err(OwnAccountError::WrongPassword)
         }
     }
 }

@@ -3,6 +3,7 @@
 use galera::access::Role;
 use registry::{Error, KeyChange};
 
+use super::state::CONFIRMATION_TIMEOUT;
 use super::*;
 
 const START: Timestamp = Timestamp::from_unix_millis(1_795_420_800_000);

@@ -31,10 +31,16 @@ impl AccountKeys {
         format!("{}{name}", self.users())
     }
 
+    /// The prefix of every second factor.
+    #[must_use]
+    pub fn factors(&self) -> String {
+        format!("{}factors/", self.prefix)
+    }
+
     /// The second factor of an account.
     #[must_use]
     pub fn factor(&self, name: &str) -> String {
-        format!("{}factors/{name}", self.prefix)
+        format!("{}{name}", self.factors())
     }
 
     /// The prefix of every session.

@@ -17,6 +17,7 @@ use crate::action_fixture::{ActionFixture, apply_verb, post};
 use crate::client::{PASSWORD, STATE_PREFIX, TestConsole};
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
+use crate::second_factor::{code, enrol};
 
 /// A console whose records are sealed, and what its intruder has.
 struct SealedConsole {
@@ -228,4 +229,41 @@ async fn a_deleted_pause_does_not_resume_recovery() {
     switch_recovery(fixture, json!({"enabled": true})).await;
     let plan = fixture.plan().await;
     assert!(plan.executable, "{}", plan.summary);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_factor_is_neither_readable_nor_removed_by_deleting_or_replaying_its_record() {
+    let sealed = SealedConsole::start().await;
+    let client = &sealed.fixture.approver;
+    let key = AccountKeys::new(STATE_PREFIX).factor("adam");
+    let enrolled = enrol(client).await;
+    let before = sealed.stored(&key).await;
+    let stored = String::from_utf8_lossy(&before.value).into_owned();
+    assert!(!stored.contains(&enrolled.secret), "{stored}");
+    let anonymous = sealed.console().anonymous();
+    let first = code(&enrolled.secret, 0);
+    assert_eq!(
+        anonymous.sign_in_with_code("adam", &first).await.status,
+        200
+    );
+    let proof = json!({"code": enrolled.recovery_codes[0]});
+    let confirmed = post(client, "/api/v1/session/step-up", &proof).await;
+    assert_eq!(confirmed.status, 200, "{}", confirmed.text());
+    let refusal = async |code: &str| {
+        let answer = anonymous.sign_in_with_code("adam", code).await;
+        (answer.status.as_u16(), answer.problem().code)
+    };
+    // The genuine record from before the codes were used. Also a replica that checked no code notices.
+    sealed.write(&key, before.value).await;
+    sealed.wait_until_named(&key).await;
+    let unusable = (403, "second_factor_unusable".to_owned());
+    assert_eq!(refusal(&first).await, unusable);
+    assert_eq!(refusal(&enrolled.recovery_codes[0]).await, unusable);
+    sealed.delete(&key).await;
+    assert_eq!(refusal("").await, unusable);
+    // The way out is an administrator's.
+    let path = "/api/v1/accounts/adam/factor";
+    let reset = sealed.fixture.admin.delete(path).await;
+    assert_eq!(reset.status, 200, "{}", reset.text());
+    sealed.console().sign_in("adam").await;
 }

@@ -202,3 +202,19 @@ async fn guessing_the_password_in_a_stolen_session_is_slowed_down_and_audited() 
     let trail = client.get("/api/v1/audit").await.text();
     assert!(trail.contains("step_up_failed"), "{trail}");
 }
+
+#[tokio::test]
+async fn failed_sign_ins_of_others_do_not_keep_the_owner_from_confirming() {
+    let etcd = TestEtcd::in_memory();
+    let console = TestConsole::start(&etcd).await;
+    console.add_user("root", &[Role::Admin]).await;
+    let client = console.sign_in("root").await;
+    for n in 0..15 {
+        let guess = format!("guess {n}");
+        console.anonymous().sign_in("root", &guess).await;
+    }
+    let denied = console.anonymous().sign_in("root", PASSWORD).await;
+    assert_eq!(denied.status, 429, "{}", denied.text());
+    let confirmed = step_up(&client, json!({"password": PASSWORD})).await;
+    assert_eq!(confirmed.0, 200, "{}", confirmed.1);
+}
