@@ -30,7 +30,7 @@ use super::throttle::SignInThrottle;
 use super::token::{SignInClaims, TokenError};
 
 pub use errors::{OwnAccountError, SessionError, SignInError};
-pub use own_account::{EnrolmentOffer, FactorState};
+pub use own_account::{EnrolmentOffer, FactorState, OwnProfile};
 pub use own_sessions::OwnSessionInfo;
 pub use step_up::OwnerProof;
 

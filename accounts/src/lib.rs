@@ -24,7 +24,8 @@ pub mod token;
 
 pub use authenticator::{
     Authenticator, CONCURRENT_HASHES_MAX, EnrolmentOffer, FactorState, IssuedSession,
-    OwnAccountError, OwnSessionInfo, OwnerProof, SessionError, SignInClient, SignInError,
+    OwnAccountError, OwnProfile, OwnSessionInfo, OwnerProof, SessionError, SignInClient,
+    SignInError,
 };
 pub use cache::AccountCache;
 pub use current::{AccountReader, AccountReading};

@@ -105,7 +105,7 @@ pub enum OwnAccountError {
     /// The account has no such session.
     #[error("no such session")]
     UnknownSession,
-    /// The session ended meanwhile.
+    /// The session ended in the meantime.
     #[error("the session has ended")]
     Ended,
     /// Too many failed attempts; holds the remaining wait.

@@ -31,6 +31,17 @@ pub struct FactorState {
     pub recovery_codes_left: usize,
 }
 
+/// What only its user sees of an account.
+#[derive(Clone)]
+pub struct OwnProfile {
+    /// Where notifications for it are sent.
+    pub email: Option<String>,
+    /// The enrolled second factor.
+    pub factor: Option<FactorState>,
+    /// An enrolment that waits for its first code.
+    pub enrolment: Option<EnrolmentOffer>,
+}
+
 /// A secret for an authenticator app, shown until the first code confirms it.
 #[derive(Clone)]
 pub struct EnrolmentOffer {
@@ -60,23 +71,24 @@ struct OwnChange<T> {
 }
 
 impl Authenticator {
-    /// The second factor of the user of `session`, and an enrolment that waits for its first code.
+    /// The account of the user of `session`.
     ///
     /// # Errors
     /// [`OwnAccountError`].
-    pub async fn own_factor(
-        &self,
-        session: &SessionGuard,
-    ) -> Result<(Option<FactorState>, Option<EnrolmentOffer>), OwnAccountError> {
-        let (name, _, _) = self.own_account(session).await?;
+    pub async fn own_profile(&self, session: &SessionGuard) -> Result<OwnProfile, OwnAccountError> {
+        let (name, user, _) = self.own_account(session).await?;
         let record = self.read_factor(&name).await?.record;
-        let state = record.active.map(|active| FactorState {
+        let factor = record.active.map(|active| FactorState {
             enrolled_at: active.enrolled_at,
             recovery_codes_left: active.recovery_hashes.len(),
         });
         let now = now();
         let pending = record.pending.filter(|pending| is_current(pending, now));
-        Ok((state, pending.map(|pending| offer(&name, &pending))))
+        Ok(OwnProfile {
+            email: user.email,
+            factor,
+            enrolment: pending.map(|pending| offer(&name, &pending)),
+        })
     }
 
     /// Changes the password of the user of `session` from `current` to `new`.

@@ -5,7 +5,7 @@ use galera::publish::accounts::{EnrolmentView, OwnAccountView, OwnFactorView, Ow
 
 use super::widgets::{button, button_form, fact_list, post_form, primary_button};
 use crate::data::encode_segment;
-use crate::format::{code, countdown, quiet, sub, ticking_age, unknown};
+use crate::format::{code, countdown, or_unknown, quiet, sub, ticking_age, unknown};
 use crate::markup::{Content, El, el};
 use crate::pages::{cell, data_table, row};
 
@@ -44,6 +44,7 @@ fn facts(account: &OwnAccountView, now: Timestamp) -> El {
     };
     fact_list(vec![
         ("Roles", roles.join(", ").into()),
+        ("E-mail", or_unknown(account.email.clone()).into()),
         ("Second factor", factor),
         ("Proof for approvals and account changes", proof),
     ])

@@ -33,6 +33,8 @@ pub struct AccountList {
 pub struct OwnAccountView {
     pub username: String,
     pub roles: Vec<Role>,
+    /// Where notifications for this account are sent.
+    pub email: Option<String>,
     /// Live sessions, newest first.
     pub sessions: Vec<OwnSessionView>,
     pub second_factor: OwnFactorView,

@@ -27,10 +27,11 @@ pub(super) async fn show(
     app: AppState,
     OwnSession(session): OwnSession,
 ) -> ApiResult<Json<OwnAccountView>> {
-    let (factor, enrolment) = app.authenticator.own_factor(&session).await?;
-    // Whoever only found an open browser must not learn the secret.
+    let profile = app.authenticator.own_profile(&session).await?;
+    let factor = profile.factor;
+    // A client that only has the session must not learn the secret.
     let enrolment = match app.authenticator.require_recent_proof(&session).await {
-        Ok(()) => enrolment.map(enrolment_view),
+        Ok(()) => profile.enrolment.map(enrolment_view),
         Err(_) => None,
     };
     let required = &app.authenticator.policy().second_factor_roles;
@@ -38,6 +39,7 @@ pub(super) async fn show(
     Ok(Json(OwnAccountView {
         username: principal.username.to_string(),
         roles: principal.roles.clone(),
+        email: profile.email,
         sessions: sessions(&app, &session),
         second_factor: OwnFactorView {
             required: principal.roles.iter().any(|role| required.contains(role)),
@@ -172,8 +174,8 @@ pub(super) async fn renew_recovery_codes(
 /// `GET /api/v1/me/factor/qr.svg`: the waiting enrolment as a QR code.
 pub(super) async fn qr(app: AppState, OwnSession(session): OwnSession) -> ApiResult<Response> {
     app.authenticator.require_recent_proof(&session).await?;
-    let (_, enrolment) = app.authenticator.own_factor(&session).await?;
-    let enrolment = enrolment.ok_or(OwnAccountError::NotEnrolling)?;
+    let profile = app.authenticator.own_profile(&session).await?;
+    let enrolment = profile.enrolment.ok_or(OwnAccountError::NotEnrolling)?;
     let svg = qr_code(&enrolment.uri)
         .ok_or_else(|| ApiError::internal("the URI of an enrolment does not fit a QR code"))?;
     Ok(([(CONTENT_TYPE, "image/svg+xml")], svg).into_response())

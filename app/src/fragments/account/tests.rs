@@ -18,7 +18,7 @@ fn account(second_factor: serde_json::Value, proof_is_recent: bool) -> OwnAccoun
             "address": "192.0.2.7", "user_agent": "Mozilla <5.0>"})
     };
     serde_json::from_value(json!({
-        "username": "adam", "roles": ["approver"],
+        "username": "adam", "roles": ["approver"], "email": "adam@example.org",
         "sessions": [session("1", true), session("2", false)],
         "second_factor": second_factor,
         "step_up": {"proven_at": before, "valid_until": if proof_is_recent { after } else { before }},
