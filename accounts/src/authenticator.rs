@@ -197,7 +197,9 @@ impl Authenticator {
         let result = authenticated.await;
         match &result {
             Ok(_) => tracing::info!(user = account, %address, "{account} signed in from {address}"),
-            Err(SignInError::SecondFactorRequired { .. }) => {}
+            Err(SignInError::SecondFactorRequired { .. }) => {
+                tracing::info!(user = account, %address, "{account} gave the right password from {address}; a code is needed");
+            }
             // Log only valid names: anything else may be a password typed into the wrong field.
             Err(error) => {
                 tracing::warn!(user = account, %address, "Sign-in from {address} refused: {error}")

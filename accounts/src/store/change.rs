@@ -44,6 +44,9 @@ impl AccountStore {
         change: &AccountChange,
         now: Timestamp,
     ) -> Result<UserRecord, AccountStoreError> {
+        if *change == AccountChange::default() {
+            return self.get(name).await;
+        }
         let roles = change.roles.clone().map(normalize_roles).transpose()?;
         let hash = match &change.password {
             Some(password) => Some(self.hash_password(name, password).await?),

@@ -36,9 +36,9 @@ pub(crate) async fn age_proof(console: &TestConsole, client: &TestClient) {
     .await;
 }
 
-async fn step_up(client: &TestClient, proof: Value) -> (u16, String) {
+async fn step_up(client: &TestClient, proof: &Value) -> (u16, String) {
     let answer = client
-        .send_json(Method::POST, "/api/v1/session/step-up", &proof)
+        .send_json(Method::POST, "/api/v1/session/step-up", proof)
         .await;
     let code = match answer.status.as_u16() {
         200 => String::new(),
@@ -70,13 +70,13 @@ async fn an_old_session_approves_only_after_the_password_is_entered_again() {
     // Rejecting needs no proof, and neither does reading.
     assert_eq!(fixture.approver.get("/api/v1/actions").await.status, 200);
     let expected = |code: &str| (403, code.to_owned());
-    let wrong = step_up(&fixture.approver, json!({"password": "wrong password"})).await;
+    let wrong = step_up(&fixture.approver, &json!({"password": "wrong password"})).await;
     assert_eq!(wrong, expected("wrong_password"));
-    assert_eq!(step_up(&fixture.approver, json!({})).await.0, 422);
+    assert_eq!(step_up(&fixture.approver, &json!({})).await.0, 422);
     let still = apply_verb(&fixture.approver, &action.id, "approve").await;
     assert_eq!(still.problem().code, "step_up_required");
     assert_eq!(
-        step_up(&fixture.approver, json!({"password": PASSWORD}))
+        step_up(&fixture.approver, &json!({"password": PASSWORD}))
             .await
             .0,
         200
@@ -100,16 +100,19 @@ async fn with_a_second_factor_only_a_code_counts_and_each_once() {
     age_proof(&console, &enrolled.client).await;
     let client = &enrolled.client;
     let expected = |code: &str| (403, code.to_owned());
-    let password = step_up(client, json!({"password": PASSWORD})).await;
+    let password = step_up(client, &json!({"password": PASSWORD})).await;
     assert_eq!(password, expected("second_factor_required"));
-    let wrong = step_up(client, json!({"code": "000000"})).await;
+    let wrong = step_up(client, &json!({"code": "000000"})).await;
     assert_eq!(wrong, expected("second_factor_invalid"));
     let right = json!({"code": code(&enrolled.secret, 0)});
-    assert_eq!(step_up(client, right.clone()).await.0, 200);
-    assert_eq!(step_up(client, right).await, expected("second_factor_used"));
+    assert_eq!(step_up(client, &right).await.0, 200);
+    assert_eq!(
+        step_up(client, &right).await,
+        expected("second_factor_used")
+    );
     let recovery = json!({"code": enrolled.recovery_codes[0]});
-    assert_eq!(step_up(client, recovery.clone()).await.0, 200);
-    assert_eq!(step_up(client, recovery).await.0, 403);
+    assert_eq!(step_up(client, &recovery).await.0, 200);
+    assert_eq!(step_up(client, &recovery).await.0, 403);
 }
 
 #[tokio::test]
@@ -155,7 +158,7 @@ async fn account_changes_and_emergency_overrides_need_a_recent_proof() {
             "{method} {path}"
         );
     }
-    assert_eq!(step_up(&admin, json!({"password": PASSWORD})).await.0, 200);
+    assert_eq!(step_up(&admin, &json!({"password": PASSWORD})).await.0, 200);
     let added = admin
         .send_json(Method::POST, "/api/v1/accounts", &account)
         .await;
@@ -194,7 +197,7 @@ async fn guessing_the_password_in_a_stolen_session_is_slowed_down_and_audited() 
     let client = console.sign_in("root").await;
     let mut last = 0;
     for n in 0..12 {
-        last = step_up(&client, json!({"password": format!("guess {n}")}))
+        last = step_up(&client, &json!({"password": format!("guess {n}")}))
             .await
             .0;
     }
@@ -215,6 +218,6 @@ async fn failed_sign_ins_of_others_do_not_keep_the_owner_from_confirming() {
     }
     let denied = console.anonymous().sign_in("root", PASSWORD).await;
     assert_eq!(denied.status, 429, "{}", denied.text());
-    let confirmed = step_up(&client, json!({"password": PASSWORD})).await;
+    let confirmed = step_up(&client, &json!({"password": PASSWORD})).await;
     assert_eq!(confirmed.0, 200, "{}", confirmed.1);
 }

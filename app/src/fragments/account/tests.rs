@@ -7,7 +7,7 @@ use super::*;
 use crate::fixtures;
 
 /// An account, and the time until which its proof is valid, before or after the fixed time.
-fn account(second_factor: serde_json::Value, proof_is_recent: bool) -> OwnAccountView {
+fn account(second_factor: &serde_json::Value, proof_is_recent: bool) -> OwnAccountView {
     let now = fixtures::fixed_now();
     let (before, after) = (
         now.minus(Duration::from_secs(600)),
@@ -33,20 +33,20 @@ fn html(account: &OwnAccountView) -> String {
 #[test]
 fn account_with_a_second_factor() {
     let enrolled = json!({"required": true, "enrolled_at": fixtures::fixed_now(), "recovery_codes_left": 9, "enrolment": null});
-    assert_snapshot!(html(&account(enrolled, false)));
+    assert_snapshot!(html(&account(&enrolled, false)));
 }
 
 #[test]
 fn enrolment_that_a_role_requires() {
     let enrolment = json!({"secret": "ABCDEFGH", "uri": "otpauth://totp/x", "expires_at": fixtures::fixed_now()});
     let pending = json!({"required": true, "enrolled_at": null, "recovery_codes_left": 0, "enrolment": enrolment});
-    assert_snapshot!(html(&account(pending, true)));
+    assert_snapshot!(html(&account(&pending, true)));
 }
 
 #[test]
 fn forms_with_secrets_never_use_get() {
     let none = json!({"required": false, "enrolled_at": null, "recovery_codes_left": 0, "enrolment": null});
-    let html = html(&account(none, false));
+    let html = html(&account(&none, false));
     for form in html.split("<form").skip(1) {
         let form = form.split("</form>").next().unwrap();
         assert!(
