@@ -123,7 +123,7 @@ async fn a_new_password_needs_the_former_one_and_ends_the_other_sessions() {
 async fn a_session_ends_without_use_and_not_with_use() {
     let etcd = TestEtcd::in_memory();
     let options = ConsoleOptions {
-        session_idle_timeout: Some(Duration::from_secs(2)),
+        session_idle_timeout: Some(Duration::from_secs(4)),
         ..ConsoleOptions::default()
     };
     let console = TestConsole::start_with(&etcd, options).await;
