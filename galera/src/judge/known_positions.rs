@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::id::NodeId;
 use crate::judge::cluster::FoldSettings;
+use crate::judge::confirmation;
 use crate::observe::observation::Evidence;
 use crate::observe::registration;
 use crate::observe::wsrep::{MemberAddress, WsrepStatus};
@@ -110,24 +111,32 @@ impl<'a> ListedMembers<'a> {
 }
 
 impl KnownPositions {
-    /// Updates from the evidence as of `now`: from fresh answers and from positions that agents registered.
+    /// Updates from the evidence as of `now`: from fresh answers of confirmed nodes and from positions that their agents
+    /// registered.
     ///
     /// Nothing is ever removed. The caller persists it as often as it likes: losing the last seconds only makes the
     /// console less strict.
     pub fn update(&mut self, evidence: &Evidence, now: Timestamp, settings: &FoldSettings) {
+        let unconfirmed = confirmation::unconfirmed(evidence, now, settings);
         let mut listed = ListedMembers::default();
         for (id, probe) in &evidence.probes {
             let id = id.clone().normalized(settings.default_port);
             let Some((at, status)) = &probe.status else {
                 continue;
             };
-            if probe.error.is_some() || at.age(now) > settings.stale_after {
+            if probe.error.is_some()
+                || at.age(now) > settings.stale_after
+                || unconfirmed.contains(&id)
+            {
                 continue;
             }
             self.update_from_status(&id, *at, status, settings.default_port, &mut listed);
         }
         for (id, observation) in &evidence.registrations {
             let id = id.clone().normalized(settings.default_port);
+            if unconfirmed.contains(&id) {
+                continue;
+            }
             let registered = [
                 registration::recovered_position(&observation.fields),
                 recorded_highest_position(&observation.fields),

@@ -1,9 +1,11 @@
 //! Observations of one node by one source, and the [`Evidence`] that they add up to, from which a view is folded.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::id::{ClusterName, NodeId};
+use crate::judge::confirmation::ConfirmedNodes;
 use crate::observe::registration::RegisteredFields;
 use crate::observe::wsrep::WsrepStatus;
 use crate::timestamp::Timestamp;
@@ -91,6 +93,8 @@ pub struct ReplicationRates {
 pub struct SqlObservation {
     /// The last answer, and when it was read.
     pub status: Option<(Timestamp, Arc<WsrepStatus>)>,
+    /// The address of the connection that the last answer came from.
+    pub connected_to: Option<SocketAddr>,
     /// The last attempt, if it failed.
     pub error: Option<(Timestamp, ProbeError)>,
     /// Since when every attempt has failed.
@@ -217,6 +221,10 @@ pub struct Evidence {
     pub configured_members: BTreeSet<NodeId>,
     /// Members of the last Primary component that was seen.
     pub last_primary_members: BTreeSet<NodeId>,
+    /// Nodes that were confirmed as members (`judge::confirmation`).
+    pub confirmed: ConfirmedNodes,
+    /// Whether no Primary component was seen yet from which members could be confirmed: every known node counts.
+    pub first_view: bool,
     pub probes: BTreeMap<NodeId, SqlObservation>,
     pub registrations: BTreeMap<NodeId, RegistryObservation>,
     /// The console's access to the registry.
@@ -233,6 +241,8 @@ impl Evidence {
             name,
             configured_members: BTreeSet::new(),
             last_primary_members: BTreeSet::new(),
+            confirmed: ConfirmedNodes::new(),
+            first_view: true,
             probes: BTreeMap::new(),
             registrations: BTreeMap::new(),
             registry_health,

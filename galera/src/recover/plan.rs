@@ -98,6 +98,8 @@ check_codes! {
     NOBODY_PRIMARY = "nobody_primary";
     /// Every expected member is accounted for (I2, I4).
     MEMBERS_ACCOUNTED = "members_accounted";
+    /// Every registered node that is not confirmed as a member is attested; only in plans that have one.
+    UNCONFIRMED_NODES = "unconfirmed_nodes";
     /// No attested node shows a sign of life.
     ATTESTATIONS_HOLD = "attestations_hold";
     /// No state transfer is in progress (I13).

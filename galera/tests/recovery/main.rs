@@ -29,4 +29,6 @@ mod properties;
 mod running;
 #[cfg(test)]
 mod stopped;
+#[cfg(test)]
+mod unconfirmed;
 mod verification;

@@ -50,6 +50,18 @@ impl<'a> ReasonCollector<'a> {
         });
     }
 
+    /// Adds a reason about unconfirmed nodes, which are not among the gathered ones.
+    pub(crate) fn add_for_unconfirmed(&mut self, nodes: &[&NodeFacts<'_>], message: String) {
+        self.reasons.push(VerdictReason {
+            code: ReasonCode::NodeUnconfirmed,
+            node: match nodes {
+                [only] => Some(only.id.clone()),
+                _ => None,
+            },
+            message,
+        });
+    }
+
     /// Adds a node that SQL cannot reach while its registration claims what `claim` says (`reports Primary`).
     pub(crate) fn add_sql_blind(&mut self, node: usize, claim: &str) {
         let facts = &self.nodes[node];
@@ -251,7 +263,8 @@ const fn priority(code: ReasonCode) -> u8 {
         ReasonCode::RegistrationWithoutNode => 16,
         ReasonCode::NodeWithoutRegistration => 17,
         ReasonCode::UnknownMembers => 18,
-        ReasonCode::RegistryGarbage => 19,
-        ReasonCode::ConsoleBlind => 20,
+        ReasonCode::NodeUnconfirmed => 19,
+        ReasonCode::RegistryGarbage => 20,
+        ReasonCode::ConsoleBlind => 21,
     }
 }

@@ -6,6 +6,9 @@ use super::verdict::VerdictContext;
 use crate::observe::observation::Evidence;
 use crate::view::{ClusterStatus, NodeState, ReasonCode, VerdictState};
 
+/// Unconfirmed nodes named in one reason.
+const NAMED_MAX: usize = 5;
+
 pub(super) fn add_secondary_reasons(
     context: &VerdictContext<'_>,
     state: VerdictState,
@@ -13,6 +16,7 @@ pub(super) fn add_secondary_reasons(
 ) {
     add_registry_reasons(context, reasons);
     add_registration_reasons(context, reasons);
+    add_unconfirmed_nodes(context, reasons);
     add_disagreements(context, reasons);
     if state <= VerdictState::Degraded {
         add_unknown_members(context, reasons);
@@ -90,6 +94,62 @@ fn add_registration_reasons(context: &VerdictContext<'_>, reasons: &mut ReasonCo
             );
             reasons.add_for_node(ReasonCode::NodeWithoutRegistration, node, message);
         }
+    }
+}
+
+/// Adds nodes that are registered but not confirmed. One that reports Primary may be a second cluster under the same
+/// name, or a forgery: only an operator knows.
+fn add_unconfirmed_nodes(context: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) {
+    let all = &context.gathered.unconfirmed;
+    let primary: Vec<&NodeFacts<'_>> = all.iter().filter(|facts| reports_primary(facts)).collect();
+    if !primary.is_empty() {
+        let message = format!(
+            "{} Primary, but no member lists {} and no operator admitted {}; this does not count. Check whether a second cluster runs under this name.",
+            joined(&primary, "reports", "report"),
+            pronoun(primary.len()),
+            pronoun(primary.len()),
+        );
+        reasons.add_for_unconfirmed(&primary, message);
+    }
+    let others: Vec<&NodeFacts<'_>> = all.iter().filter(|facts| !reports_primary(facts)).collect();
+    if !others.is_empty() {
+        let message = format!(
+            "{} registered, but no member lists {} and no operator admitted {}; this does not count.",
+            joined(&others, "is", "are"),
+            pronoun(others.len()),
+            pronoun(others.len()),
+        );
+        reasons.add_for_unconfirmed(&others, message);
+    }
+}
+
+fn reports_primary(facts: &NodeFacts<'_>) -> bool {
+    facts
+        .fresh_answer()
+        .is_some_and(|answer| answer.status.cluster_status == Some(ClusterStatus::Primary))
+}
+
+const fn pronoun(count: usize) -> &'static str {
+    if count == 1 { "it" } else { "them" }
+}
+
+/// Names up to [`NAMED_MAX`] nodes, followed by the verb.
+fn joined(nodes: &[&NodeFacts<'_>], singular: &str, plural: &str) -> String {
+    let named: Vec<String> = nodes
+        .iter()
+        .take(NAMED_MAX)
+        .map(|facts| node_label(facts))
+        .collect();
+    match (nodes, named.split_last()) {
+        ([only], _) => format!("{} {singular}", node_label(only)),
+        (_, Some((last, rest))) if nodes.len() == named.len() => {
+            format!("{} and {last} {plural}", rest.join(", "))
+        }
+        _ => format!(
+            "{} and {} more {plural}",
+            named.join(", "),
+            nodes.len() - named.len()
+        ),
     }
 }
 
