@@ -370,7 +370,7 @@ pub struct ClusterView {
     pub expected_members: Vec<NodeId>,
     /// Primary components first.
     pub components: Vec<Component>,
-    /// Sorted by id.
+    /// Sorted by id, unconfirmed ones last.
     pub nodes: Vec<NodeView>,
     /// The console's access to the registry.
     pub registry: RegistryHealth,

@@ -1,9 +1,11 @@
 //! Composition root: builds every part of the console from a [`Config`].
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use accounts::{AccountCache, Authenticator};
+use console_core::address_policy::AddressPolicy;
 use console_core::audit::AuditTrail;
 use console_core::leader::{self, Leadership};
 use console_core::resolver::Resolver;
@@ -14,6 +16,7 @@ use galera::judge::cluster::FoldSettings;
 use galera::recover::action::ActionLimits;
 use galera::recover::bootstrap::{RecoveryReach, RecoverySettings};
 use history::{EventHistory, HistorySettings};
+use ipnet::IpNet;
 use monitor::mysql::MysqlSettings;
 use monitor::{Monitor, MonitorSettings};
 use notify::{NotificationService, NotifySettings, NotifySources};
@@ -24,9 +27,10 @@ use crate::actions::{
 };
 use crate::assets::Site;
 use crate::authority::{SealedState, TamperReporter};
-use crate::config::Config;
+use crate::config::{Config, EtcdConfig};
 use crate::http::{AppContext, AppState};
 use crate::limits::ClientLimits;
+use crate::membership::NodeAdmission;
 use crate::status_pages::{self, PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService};
 
 /// How long the lock of a crashed replica keeps others from continuing its action.
@@ -157,7 +161,15 @@ impl Builder<'_> {
             let notice = "One person can act alone here: --approvals 0 is set.";
             monitor.set_notices("approvals", vec![notice.to_owned()]);
         }
+        let admission = NodeAdmission::new(
+            monitor.clone(),
+            self.registry.clone(),
+            trail.clone(),
+            &config.state_prefix,
+            config.mysql.port,
+        );
         Ok(AppContext {
+            admission,
             registry: self.registry.clone(),
             public_url: config.http.public_url.clone(),
             trusted_proxies: config.http.trusted_proxies.clone(),
@@ -305,10 +317,32 @@ fn monitor_settings(config: &Config, resolver: &Resolver) -> MonitorSettings {
             port: config.mysql.port,
             tls: config.mysql.tls.clone(),
             resolver: resolver.clone(),
+            probe_policy: probe_policy(config),
         },
         poll_interval: config.poll_interval,
         probe_timeout: config.probe_timeout,
     }
+}
+
+/// Where probes of nodes that are not pinned may connect to. Whoever writes to an etcd on this machine is on it already, so
+/// its loopback addresses are not out of reach.
+fn probe_policy(config: &Config) -> AddressPolicy {
+    let mut allowed = config.mysql.probe_allow.clone();
+    let etcd_is_local = match &config.etcd {
+        EtcdConfig::Cluster(settings) => settings.is_loopback(),
+        EtcdConfig::Embedded(_) => true,
+    };
+    if etcd_is_local {
+        let loopback = [
+            (Ipv4Addr::LOCALHOST.into(), 8),
+            (Ipv6Addr::LOCALHOST.into(), 128),
+        ];
+        let networks = loopback
+            .into_iter()
+            .filter_map(|(address, bits): (IpAddr, u8)| IpNet::new(address, bits).ok());
+        allowed.extend(networks);
+    }
+    AddressPolicy::new(allowed)
 }
 
 fn notify_settings(config: &Config, resolver: &Resolver) -> NotifySettings {

@@ -14,7 +14,7 @@ pub enum RecordProtection {
 use RecordProtection::{Authenticated, Encrypted};
 
 /// The folders of protected records, and the key of the authority record.
-const PROTECTED: [(&str, RecordProtection); 14] = [
+const PROTECTED: [(&str, RecordProtection); 15] = [
     ("authority", Authenticated),
     ("users/", Encrypted),
     ("sessions/", Authenticated),
@@ -24,6 +24,7 @@ const PROTECTED: [(&str, RecordProtection); 14] = [
     ("switches/", Authenticated),
     ("expected/", Authenticated),
     ("positions/", Authenticated),
+    ("corrections/", Authenticated),
     ("notify/targets/", Encrypted),
     ("status/pages/", Encrypted),
     ("status/incidents/", Authenticated),

@@ -6,7 +6,7 @@
 //! neither pinned nor recorded has no confirmed member to begin with: its first Primary component is accepted as it is,
 //! together with the nodes that are durably registered by then ([`first_view`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::cluster::FoldSettings;
 use super::cluster::node_facts::{ProbeAnswer, ProbeState, probe_state};
 use crate::id::NodeId;
+pub use crate::observe::confirmed_nodes::{ConfirmedBy, ConfirmedNode, ConfirmedNodes};
 use crate::observe::observation::Evidence;
 use crate::observe::wsrep::MemberAddress;
 use crate::timestamp::Timestamp;
@@ -22,31 +23,52 @@ use crate::view::{ClusterStatus, ClusterView};
 /// Recorded confirmations of one cluster; beyond this number those of nodes without a trace are dropped.
 pub const CONFIRMED_MAX: usize = 512;
 
-/// How a node was confirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ConfirmedBy {
-    /// It was in the first Primary component that the console saw, or registered at that time.
-    FirstView,
-    /// A confirmed member listed it.
-    Listed,
-    /// An operator admitted it.
-    Admitted,
-}
-
-/// The record that a node is a member.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConfirmedNode {
-    pub by: ConfirmedBy,
-    pub at: Timestamp,
-    /// The listed address, if the node is registered under another name: the name counts as long as it leads to this
-    /// address, or to another one that is listed.
+/// What the console stores about the members of a cluster (`expected/{cluster}`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembershipRecord {
+    /// The members of the newest complete Primary view.
+    #[serde(default)]
+    pub members: BTreeSet<NodeId>,
+    /// The nodes that were ever confirmed; `None` in a record of version 0.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<NodeId>,
+    pub confirmed: Option<ConfirmedNodes>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded_at: Option<Timestamp>,
 }
 
-/// The confirmed nodes of a cluster, by normalized id.
-pub type ConfirmedNodes = BTreeMap<NodeId, ConfirmedNode>;
+impl MembershipRecord {
+    /// This record with `members`, if given, and with `confirmed` added.
+    #[must_use]
+    pub fn updated(
+        &self,
+        members: Option<&BTreeSet<NodeId>>,
+        confirmed: &ConfirmedNodes,
+        now: Timestamp,
+    ) -> Self {
+        let members = members.unwrap_or(&self.members).clone();
+        let mut all = self.confirmed.clone().unwrap_or_default();
+        merge(&mut all, confirmed, |id| {
+            members.contains(id) || confirmed.contains_key(id)
+        });
+        Self {
+            members,
+            confirmed: Some(all),
+            recorded_at: Some(now),
+        }
+    }
+
+    /// Whether it has `members`, if given, and all of `confirmed`.
+    #[must_use]
+    pub fn contains(&self, members: Option<&BTreeSet<NodeId>>, confirmed: &ConfirmedNodes) -> bool {
+        let stored = |id: &NodeId, node: &ConfirmedNode| {
+            let known = self.confirmed.as_ref().and_then(|all| all.get(id));
+            known.is_some_and(|known| known.at >= node.at || known.address == node.address)
+        };
+        members.is_none_or(|members| *members == self.members)
+            && self.confirmed.is_some()
+            && confirmed.iter().all(|(id, node)| stored(id, node))
+    }
+}
 
 /// Addresses that confirmed members list, and what follows for other nodes.
 struct Confirmation<'a> {

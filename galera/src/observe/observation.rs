@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::id::{ClusterName, NodeId};
-use crate::judge::confirmation::ConfirmedNodes;
+use crate::observe::confirmed_nodes::ConfirmedNodes;
 use crate::observe::registration::RegisteredFields;
 use crate::observe::wsrep::WsrepStatus;
 use crate::timestamp::Timestamp;
@@ -25,6 +25,8 @@ pub enum ProbeErrorKind {
     TimedOut,
     /// The host name does not resolve.
     Unresolvable,
+    /// The console does not connect to this address (`--probe-allow`).
+    Blocked,
     /// The server answers but refuses the console's account.
     AccessDenied,
     /// The server answers but has too many connections.
@@ -39,6 +41,7 @@ named_variants!(ProbeErrorKind {
     Refused => "refused",
     TimedOut => "timed_out",
     Unresolvable => "unresolvable",
+    Blocked => "blocked",
     AccessDenied => "access_denied",
     TooManyConnections => "too_many_connections",
     Closed => "closed",

@@ -30,10 +30,17 @@ pub enum ActionKind {
     Cleanup,
     /// Removes every registration of a retired cluster.
     Decommission,
+    /// Forgets remembered positions that no member has reached.
+    Positions,
 }
 
 impl ActionKind {
-    pub const ALL: [Self; 3] = [Self::Bootstrap, Self::Cleanup, Self::Decommission];
+    pub const ALL: [Self; 4] = [
+        Self::Bootstrap,
+        Self::Cleanup,
+        Self::Decommission,
+        Self::Positions,
+    ];
 
     /// The kind as in JSON, paths and logs.
     #[must_use]
@@ -42,6 +49,7 @@ impl ActionKind {
             Self::Bootstrap => "bootstrap",
             Self::Cleanup => "cleanup",
             Self::Decommission => "decommission",
+            Self::Positions => "positions",
         }
     }
 }

@@ -24,6 +24,8 @@ mod invariants;
 #[cfg(test)]
 mod json_contract;
 #[cfg(test)]
+mod positions;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod running;

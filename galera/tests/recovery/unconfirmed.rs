@@ -52,7 +52,7 @@ fn an_unconfirmed_node_must_be_admitted_or_attested() {
 }
 
 #[test]
-fn a_forged_position_blocks_no_plan_and_chooses_no_node() {
+fn i44_a_forged_position_blocks_no_plan_and_chooses_no_node() {
     let plan = forged(RecoveryFixture::all_stopped())
         .attest("n9", AttestedState::Decommissioned)
         .plan();

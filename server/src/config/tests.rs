@@ -233,6 +233,7 @@ trusted_proxies = ["10.0.0.0/8"]
 session_lifetime = "8h"
 poll_interval = "500ms"
 probe_timeout = "2s"
+probe_allow = ["127.0.0.0/8"]
 approvals = 2
 request_expiry = "10m"
 approval_expiry = "2m"

@@ -46,4 +46,5 @@ mod sessions;
 mod sign_in;
 mod status_pages;
 mod transient_states;
+mod unconfirmed_nodes;
 mod webhook_receiver;

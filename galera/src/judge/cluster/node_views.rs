@@ -7,7 +7,7 @@ use crate::observe::wsrep::WsrepStatus;
 use crate::position::Position;
 use crate::view::{ClusterStatus, NodeView, RegistryHealth, SourceKind, SourceView};
 
-/// The views of all nodes, sorted by id. Nothing is computed from the `unconfirmed` ones.
+/// The views of all nodes, those of the `unconfirmed` ones last: nothing is computed from them.
 pub(super) fn node_views(
     nodes: &[NodeFacts<'_>],
     unconfirmed: &[NodeFacts<'_>],
@@ -18,13 +18,10 @@ pub(super) fn node_views(
     for view in &mut views {
         view.behind = behind(view, &heads);
     }
-    if !unconfirmed.is_empty() {
-        views.extend(unconfirmed.iter().map(|facts| NodeView {
-            unconfirmed: true,
-            ..node_view(facts, health)
-        }));
-        views.sort_by(|one, other| one.id.cmp(&other.id));
-    }
+    views.extend(unconfirmed.iter().map(|facts| NodeView {
+        unconfirmed: true,
+        ..node_view(facts, health)
+    }));
     views
 }
 

@@ -43,9 +43,20 @@ impl<'a> ReasonCollector<'a> {
 
     /// Adds a reason about a node.
     pub(crate) fn add_for_node(&mut self, code: ReasonCode, node: usize, message: String) {
+        let nodes = self.nodes;
+        self.add_for_facts(code, &nodes[node], message);
+    }
+
+    /// Adds a reason about a node that need not be among the gathered ones.
+    pub(crate) fn add_for_facts(
+        &mut self,
+        code: ReasonCode,
+        facts: &NodeFacts<'_>,
+        message: String,
+    ) {
         self.reasons.push(VerdictReason {
             code,
-            node: Some(self.nodes[node].id.clone()),
+            node: Some(facts.id.clone()),
             message,
         });
     }

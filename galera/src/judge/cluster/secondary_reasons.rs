@@ -63,24 +63,8 @@ fn add_registration_reasons(context: &VerdictContext<'_>, reasons: &mut ReasonCo
             .observed
             .iter()
             .any(|component| component.members.contains(&node));
-        let unreachable = facts.state() == NodeState::Unreachable;
-        if facts.registration.is_some() && unreachable && lists_known && !listed {
-            let claims_primary =
-                facts
-                    .registration_after_probe_failure()
-                    .is_some_and(|registered| {
-                        registered.status.cluster_status == Some(ClusterStatus::Primary)
-                    });
-            let rest = if claims_primary {
-                "; it reports Primary, so it may be in a component that the console cannot see."
-            } else {
-                "."
-            };
-            let message = format!(
-                "{} is in the registry but unreachable, and no member sees it{rest}",
-                node_label(facts)
-            );
-            reasons.add_for_node(ReasonCode::RegistrationWithoutNode, node, message);
+        if lists_known && !listed {
+            add_registration_without_node(facts, reasons);
         }
         let unregistered = facts.registration.is_none() && !is_registered_under_alias(nodes, node);
         if facts.fresh_answer().is_some()
@@ -101,6 +85,11 @@ fn add_registration_reasons(context: &VerdictContext<'_>, reasons: &mut ReasonCo
 /// name, or a forgery: only an operator knows.
 fn add_unconfirmed_nodes(context: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) {
     let all = &context.gathered.unconfirmed;
+    if !context.components.observed.is_empty() {
+        for facts in all.iter().take(NAMED_MAX) {
+            add_registration_without_node(facts, reasons);
+        }
+    }
     let primary: Vec<&NodeFacts<'_>> = all.iter().filter(|facts| reports_primary(facts)).collect();
     if !primary.is_empty() {
         let message = format!(
@@ -151,6 +140,26 @@ fn joined(nodes: &[&NodeFacts<'_>], singular: &str, plural: &str) -> String {
             nodes.len() - named.len()
         ),
     }
+}
+
+/// Adds a registered node that does not answer and is in no member list.
+fn add_registration_without_node(facts: &NodeFacts<'_>, reasons: &mut ReasonCollector<'_>) {
+    if facts.registration.is_none() || facts.state() != NodeState::Unreachable {
+        return;
+    }
+    let claims_primary = facts
+        .registration_after_probe_failure()
+        .is_some_and(|registered| registered.status.cluster_status == Some(ClusterStatus::Primary));
+    let rest = if claims_primary {
+        "; it reports Primary, so it may be in a component that the console cannot see."
+    } else {
+        "."
+    };
+    let message = format!(
+        "{} is in the registry but unreachable, and no member sees it{rest}",
+        node_label(facts)
+    );
+    reasons.add_for_facts(ReasonCode::RegistrationWithoutNode, facts, message);
 }
 
 /// Whether the process that answers as `node` is registered under another of its addresses.

@@ -396,7 +396,7 @@ fn cluster(
         inconsistency: apart,
         since: known.map(|known| known.since),
         nodes: match known {
-            Some(known) if show.any() => nodes(&known.view, show),
+            Some(known) if show.any() => nodes(known.view, show),
             _ => Vec::new(),
         },
         days: days.iter().map(DayFigures::of).collect(),

@@ -246,7 +246,11 @@ fn check_members_accounted(situation: &Situation<'_>, draft: &mut PlanDraft) {
 
 /// An unconfirmed node may be a member that this console has no record of, with newer data: it must be admitted, or
 /// attested. What it reports itself decides nothing.
-fn check_unconfirmed(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &mut PlanDraft) {
+pub(crate) fn check_unconfirmed(
+    case: &RecoveryCase<'_>,
+    situation: &Situation<'_>,
+    draft: &mut PlanDraft,
+) {
     let nodes = situation.unconfirmed();
     if nodes.is_empty() {
         return;
