@@ -1,10 +1,12 @@
 //! Composition root: builds every part of the console from a [`Config`].
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use accounts::store::AccountStore;
 use accounts::{AccountCache, Authenticator, PasswordContext, SignInPolicy};
+use console_core::address_policy::AddressPolicy;
 use console_core::audit::AuditTrail;
 use console_core::leader::{self, Leadership};
 use console_core::net::PublicUrl;
@@ -16,6 +18,7 @@ use galera::judge::cluster::FoldSettings;
 use galera::recover::action::ActionLimits;
 use galera::recover::bootstrap::{RecoveryReach, RecoverySettings};
 use history::{EventHistory, HistorySettings};
+use ipnet::IpNet;
 use monitor::mysql::MysqlSettings;
 use monitor::{Monitor, MonitorSettings};
 use notify::{NotificationService, NotifySettings, NotifySources};
@@ -26,9 +29,10 @@ use crate::actions::{
 };
 use crate::assets::Site;
 use crate::authority::{SealedState, TamperReporter};
-use crate::config::Config;
+use crate::config::{Config, EtcdConfig};
 use crate::http::{AppContext, AppState};
 use crate::limits::ClientLimits;
+use crate::membership::NodeAdmission;
 use crate::status_pages::{self, PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService};
 
 /// How long the lock of a crashed replica keeps others from continuing its action.
@@ -162,7 +166,15 @@ impl Builder<'_> {
         let accounts = AccountStore::new(self.registry.clone(), config.state_prefix.as_str())
             .with_password_context(password_context(config.http.public_url.as_ref()))
             .with_hash_threads(authenticator.hash_threads().clone());
+        let admission = NodeAdmission::new(
+            monitor.clone(),
+            self.registry.clone(),
+            trail.clone(),
+            &config.state_prefix,
+            config.mysql.port,
+        );
         Ok(AppContext {
+            admission,
             registry: self.registry.clone(),
             accounts,
             public_url: config.http.public_url.clone(),
@@ -320,10 +332,32 @@ fn monitor_settings(config: &Config, resolver: &Resolver) -> MonitorSettings {
             port: config.mysql.port,
             tls: config.mysql.tls.clone(),
             resolver: resolver.clone(),
+            probe_policy: probe_policy(config),
         },
         poll_interval: config.poll_interval,
         probe_timeout: config.probe_timeout,
     }
+}
+
+/// Where probes of nodes that are not pinned may connect to. Whoever writes to an etcd on this machine is on it already, so
+/// its loopback addresses are not out of reach.
+fn probe_policy(config: &Config) -> AddressPolicy {
+    let mut allowed = config.mysql.probe_allow.clone();
+    let etcd_is_local = match &config.etcd {
+        EtcdConfig::Cluster(settings) => settings.is_loopback(),
+        EtcdConfig::Embedded(_) => true,
+    };
+    if etcd_is_local {
+        let loopback = [
+            (Ipv4Addr::LOCALHOST.into(), 8),
+            (Ipv6Addr::LOCALHOST.into(), 128),
+        ];
+        let networks = loopback
+            .into_iter()
+            .filter_map(|(address, bits): (IpAddr, u8)| IpNet::new(address, bits).ok());
+        allowed.extend(networks);
+    }
+    AddressPolicy::new(allowed)
 }
 
 fn notify_settings(config: &Config, resolver: &Resolver) -> NotifySettings {

@@ -158,6 +158,8 @@ pub struct MysqlConfig {
     pub port: u16,
     /// Whether connections use TLS.
     pub tls: Tls,
+    /// Special addresses at which nodes may be probed that are not pinned.
+    pub probe_allow: Vec<IpNet>,
 }
 
 /// The account that may act on the databases.
@@ -278,6 +280,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
     let user = reader.single(&settings::MYSQL_USER, parse::non_empty_text);
     let password = reader.password_file(&settings::MYSQL_PASSWORD_FILE);
     let tls = reader.mysql_tls();
+    let probe_allow = reader.list(&settings::PROBE_ALLOW, parse::network);
     let recovery = reader.recovery(tls.as_ref());
     let order_key = reader.order_key();
     let timing = reader.timing();
@@ -302,6 +305,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
                 password: password.unwrap_or_else(|| Secret::new("")),
                 port: port?,
                 tls: tls?,
+                probe_allow,
             },
             recovery,
             order_key,

@@ -18,6 +18,7 @@ mod headers;
 mod health;
 mod identity;
 mod metrics;
+mod nodes;
 mod notification_forms;
 mod notifications;
 mod origin;
@@ -59,6 +60,7 @@ use tower_http::compression::CompressionLayer;
 use crate::actions::ActionService;
 use crate::assets::Site;
 use crate::limits::ClientLimits;
+use crate::membership::NodeAdmission;
 use crate::metrics::WebMetrics;
 use crate::status_pages::StatusPageService;
 
@@ -81,6 +83,7 @@ pub struct AppContext {
     pub monitor: Monitor,
     /// Plans, actions and the audit trail.
     pub actions: ActionService,
+    pub admission: NodeAdmission,
     pub history: EventHistory,
     /// Whether this replica is the leader.
     pub leadership: Leadership,
@@ -195,6 +198,10 @@ fn api_routes() -> Router<AppState> {
             get(clusters::registry),
         )
         .route("/api/v1/clusters/{cluster}/events", get(events::page))
+        .route(
+            "/api/v1/clusters/{cluster}/nodes/{node}/admit",
+            post(nodes::admit),
+        )
         .route(
             "/api/v1/clusters/{cluster}/plans/{kind}",
             get(plans::current).post(plans::preview),

@@ -270,6 +270,7 @@ step_up_interval = "5m"
 second_factor_roles = ["approver", "admin"]
 poll_interval = "500ms"
 probe_timeout = "2s"
+probe_allow = ["127.0.0.0/8"]
 approvals = 2
 request_expiry = "10m"
 approval_expiry = "2m"

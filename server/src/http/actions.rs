@@ -207,6 +207,9 @@ impl From<ActionError> for ApiError {
 impl From<AuditError> for ApiError {
     fn from(error: AuditError) -> Self {
         match error {
+            AuditError::Registry(error @ registry::Error::Tampered { .. }) => {
+                Self::conflict("record_tampered", to_sentence(&error.to_string()))
+            }
             AuditError::Registry(error) => {
                 Self::unavailable("registry_unavailable", ETCD_UNAVAILABLE).with_source(error)
             }

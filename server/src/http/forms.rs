@@ -46,6 +46,7 @@ pub(super) struct FormForwarder {
 /// The forms of the recovery and action pages.
 pub(super) fn routes(forwarder: FormForwarder) -> Router<AppState> {
     let (request, switch_one) = (forwarder.clone(), forwarder.clone());
+    let admit = forwarder.clone();
     let (switch_all, act) = (forwarder.clone(), forwarder);
     Router::new()
         .route(
@@ -61,6 +62,17 @@ pub(super) fn routes(forwarder: FormForwarder) -> Router<AppState> {
                     request
                         .forward_fields(Method::POST, &path, &back, form)
                         .await
+                },
+            ),
+        )
+        .route(
+            "/clusters/{name}/nodes/{node}/admit",
+            post(
+                async move |Path((name, node)): Path<(String, String)>, form: SubmittedForm| {
+                    let cluster = format!("/clusters/{}", encode_segment(&name));
+                    let path = format!("{cluster}/nodes/{}/admit", encode_segment(&node));
+                    let back = format!("{cluster}/recovery");
+                    admit.forward_fields(Method::POST, &path, &back, form).await
                 },
             ),
         )

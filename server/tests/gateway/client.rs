@@ -243,6 +243,7 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
             password: Secret::new(""),
             port: 3306,
             tls: Tls::Off,
+            probe_allow: Vec::new(),
         },
         recovery: Some(RecoveryConfig {
             user: "recovery".to_owned(),

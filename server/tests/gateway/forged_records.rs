@@ -5,6 +5,7 @@ use std::path::Path;
 use console_core::clock::now;
 use console_core::keyspace::{AccountKeys, ActionKeys};
 use console_core::state_secret::generate_file;
+use galera::access::Role;
 use galera::recover::action::{ActionState, Approval};
 use galera_console::config::StateSecretConfig;
 use http::Method;
@@ -14,9 +15,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::action_fixture::{ActionFixture, apply_verb, post};
-use crate::client::{PASSWORD, STATE_PREFIX, TestConsole};
+use crate::client::{ConsoleOptions, PASSWORD, STATE_PREFIX, TestConsole};
+use crate::database::FakeDatabase;
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
+use crate::probing::{VARIABLES, as_str_rows, primary_status};
 use crate::second_factor::{code, enrol};
 
 /// A console whose records are sealed, and what its intruder has.
@@ -266,4 +269,66 @@ async fn a_second_factor_is_neither_readable_nor_removed_by_deleting_or_replayin
     let reset = sealed.fixture.admin.delete(path).await;
     assert_eq!(reset.status, 200, "{}", reset.text());
     sealed.console().sign_in("adam").await;
+}
+
+/// A replica that starts after the recorded members were altered has no memory of them: it plans nothing with the members
+/// that it happens to see (I36).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i36_altered_expected_members_block_the_plans_of_a_new_replica() {
+    let etcd = TestEtcd::in_memory();
+    let member = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
+    let gcomm = "00000001-0001-11ef-a1b2-c3d4e5f60718";
+    member.set_status(&as_str_rows(&primary_status(gcomm, &member.id())));
+    let secret = tempfile::tempdir().unwrap();
+    let state_secret = secret_in(secret.path());
+    let options = || ConsoleOptions {
+        members: vec![member.id()],
+        state_secret: Some(state_secret.clone()),
+        ..ConsoleOptions::default()
+    };
+    let first = TestConsole::start_with(&etcd, options()).await;
+    first.add_user("vera", &[Role::Viewer]).await;
+    let intruder = etcd.registry();
+    let key = format!("{STATE_PREFIX}/expected/lab");
+    eventually("the members to be recorded", async || {
+        intruder.get(key.as_str()).await.unwrap().is_some()
+    })
+    .await;
+    let fewer = json!({"members": [], "confirmed": {}});
+    intruder
+        .put(key.as_str(), fewer.to_string(), None)
+        .await
+        .unwrap();
+    // The replica that knows them restores them.
+    eventually("the record to be restored", async || {
+        let stored = intruder.get(key.as_str()).await.unwrap().unwrap();
+        String::from_utf8_lossy(&stored.value).contains(&member.id())
+    })
+    .await;
+    drop(first);
+    let unchanged = std::cell::Cell::new(0);
+    eventually("no replica to restore it any longer", async || {
+        let stored = intruder.get(key.as_str()).await.unwrap().unwrap();
+        if stored.value != fewer.to_string().as_bytes() {
+            unchanged.set(0);
+            intruder
+                .put(key.as_str(), fewer.to_string(), None)
+                .await
+                .unwrap();
+        }
+        unchanged.set(unchanged.get() + 1);
+        unchanged.get() > 5
+    })
+    .await;
+    let second = TestConsole::start_with(&etcd, options()).await;
+    let viewer = second.sign_in("vera").await;
+    eventually("the plan to name the record", async || {
+        let answer = viewer.get("/api/v1/clusters/lab/plans/bootstrap").await;
+        let plan: Value = answer.json();
+        let check = &plan["checks"][0];
+        check["code"] == "registry_readable"
+            && check["status"] == "unknown"
+            && check["message"].as_str().unwrap().contains(&key)
+    })
+    .await;
 }

@@ -52,4 +52,5 @@ mod sign_in;
 mod status_pages;
 mod step_up;
 mod transient_states;
+mod unconfirmed_nodes;
 mod webhook_receiver;

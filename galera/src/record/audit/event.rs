@@ -45,6 +45,8 @@ audit_events! {
     ACTION_ENDED = "action_ended";
     /// The keys that a clean-up removed were restored.
     CLEANUP_UNDONE = "cleanup_undone";
+    /// A registered node was admitted as a member.
+    NODE_ADMITTED = "node_admitted";
     /// Recovery was resumed.
     RECOVERY_SWITCHED_ON = "recovery_switched_on";
     /// Recovery was paused.
@@ -156,7 +158,7 @@ pub mod detail {
     pub const KIND: &str = "kind";
     /// `action_requested`: the plan in a sentence.
     pub const SUMMARY: &str = "summary";
-    /// `action_requested`: the requester's reason.
+    /// `action_requested`, `node_admitted`: the reason given.
     pub const REASON: &str = "reason";
     /// `action_requested`: the number of approvals that the action needs.
     pub const APPROVALS_NEEDED: &str = "approvals_needed";
