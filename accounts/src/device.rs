@@ -5,7 +5,6 @@
 //! after [`DEVICE_LIFETIME`]. It grants nothing but a separate budget of attempts.
 
 use std::fmt::Write;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use galera::Timestamp;
@@ -25,23 +24,6 @@ const AUDIENCE: &str = "galera-console/device";
 /// Bytes of the hash that names the cookie of an account.
 const SUFFIX_BYTES: usize = 4;
 
-/// Where a sign-in comes from.
-#[derive(Clone, Copy, Debug)]
-pub struct SignInOrigin<'a> {
-    pub address: IpAddr,
-    /// The device token for the account, as the client sent it.
-    pub device: Option<&'a str>,
-}
-
-impl From<IpAddr> for SignInOrigin<'_> {
-    fn from(address: IpAddr) -> Self {
-        Self {
-            address,
-            device: None,
-        }
-    }
-}
-
 /// A token for the cookie of a known device.
 #[derive(Clone, Debug)]
 pub struct DeviceToken {
@@ -54,7 +36,7 @@ pub struct DeviceToken {
 /// The end of the name of the account's cookie, so that one browser can be known for several accounts; `None` if `username` is
 /// not a valid name.
 #[must_use]
-pub fn device_cookie_suffix(username: &str) -> Option<String> {
+pub(crate) fn device_cookie_suffix(username: &str) -> Option<String> {
     let name: UserName = username.parse().ok()?;
     let digest = Sha256::digest(name.as_str());
     let mut suffix = String::with_capacity(2 * SUFFIX_BYTES);

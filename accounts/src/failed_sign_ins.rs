@@ -37,6 +37,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) enum FailureReason {
     Credentials,
     Disabled,
+    Code,
 }
 
 impl FailureReason {
@@ -44,6 +45,7 @@ impl FailureReason {
         match self {
             Self::Credentials => "invalid user name or password",
             Self::Disabled => "the account is disabled",
+            Self::Code => "the code of the second factor is wrong or cannot be checked",
         }
     }
 }

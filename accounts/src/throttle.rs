@@ -45,6 +45,12 @@ const DEVICE_POLICY: ThrottlePolicy = ThrottlePolicy {
 };
 /// Failures from which an address is no longer quiet.
 const QUIET_FAILURES: u32 = 5;
+/// Codes are short. Only a client that knows the password, or has the session, can try, so that anyone else locks no user out.
+const CODE_POLICY: ThrottlePolicy = ThrottlePolicy {
+    free_failures: 5,
+    max_wait: Duration::from_secs(900),
+    forget_after: Duration::from_secs(86_400),
+};
 
 #[derive(Clone, Copy)]
 struct FailureCount {
@@ -86,6 +92,8 @@ struct ThrottleState {
     /// By the network of a site: an attacker has many addresses of one.
     sites: HashMap<IpAddr, FailureCount>,
     devices: HashMap<Uuid, FailureCount>,
+    /// Codes of second factors, by account, and passwords entered again, by session.
+    codes: HashMap<String, FailureCount>,
 }
 
 /// What an attempt counts for.
@@ -97,13 +105,6 @@ pub(crate) enum SignInAttempt {
         network: IpAddr,
         site: IpAddr,
     },
-}
-
-impl SignInAttempt {
-    /// Whether it comes from a known device.
-    pub(crate) fn is_from_device(&self) -> bool {
-        matches!(self, Self::Device(_))
-    }
 }
 
 impl SignInThrottle {
@@ -175,6 +176,26 @@ impl SignInThrottle {
                 remove_failure(&mut state.sites, site);
             }
         }
+    }
+
+    /// Counts the try of a code, for an account or session.
+    ///
+    /// # Errors
+    /// The remaining wait, if too many were wrong.
+    pub(crate) fn begin_code(&self, counted: &str, now: Instant) -> Result<(), Duration> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = remaining_wait(&state.codes, counted, &CODE_POLICY, now);
+        if wait > Duration::ZERO {
+            return Err(wait);
+        }
+        record_failure(&mut state.codes, counted.to_owned(), &CODE_POLICY, now);
+        Ok(())
+    }
+
+    /// Forgets the wrong codes of an account or session.
+    pub(crate) fn record_right_code(&self, counted: &str) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.codes.remove(counted);
     }
 
     /// Undoes an attempt that could not be decided (etcd unreachable, too busy).

@@ -21,7 +21,7 @@ use galera::record::audit::{AuditAnchor, AuditEntry, AuditRecord, EntryAuthentic
 use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp};
 
 use crate::keyspace;
-use crate::state_secret::StateSecrets;
+use crate::state_secret::{StateSecretSealer, StateSecrets};
 pub use anchors::{AnchorFile, AnchorFileError, AnchorSettings};
 pub use archive::{ARCHIVE_FILE_ENTRIES, ArchiveError, AuditArchive, read_archive_file};
 pub use csv::{csv_cell, to_csv};
@@ -62,24 +62,18 @@ pub struct AuditTrail {
 }
 
 impl AuditTrail {
-    /// The trail under `state_prefix`.
+    /// The trail under `state_prefix`. Its entries are sealed with the secrets that seal the records of `registry`, so that no
+    /// writer can forget it.
     #[must_use]
     pub fn new(registry: Registry, state_prefix: &str) -> Self {
+        let sealer = registry.sealer();
+        let sealer = sealer.and_then(|sealer| sealer.downcast_ref::<StateSecretSealer>());
         Self {
+            keys: sealer.map(|sealer| Arc::new(sealer.secrets().clone())),
             registry,
             state_prefix: state_prefix.into(),
-            keys: None,
             actor: "console".into(),
             memory: Arc::default(),
-        }
-    }
-
-    /// The same trail, whose entries are sealed with `secrets`.
-    #[must_use]
-    pub fn sealed_with(self, secrets: StateSecrets) -> Self {
-        Self {
-            keys: Some(Arc::new(secrets)),
-            ..self
         }
     }
 

@@ -306,9 +306,8 @@ impl RecordAuthority {
                 ("records".to_owned(), sealed.to_string()),
             ]),
         };
-        let trail = AuditTrail::new(self.registry.clone(), &self.state_prefix)
-            .sealed_with(self.secrets.clone())
-            .with_actor(&self.actor);
+        let trail =
+            AuditTrail::new(self.registry.clone(), &self.state_prefix).with_actor(&self.actor);
         let outcome = trail.commit(&transaction, &[audit]).await?;
         let committed = matches!(outcome, TransactionOutcome::Committed { .. });
         if committed {

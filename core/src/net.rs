@@ -12,14 +12,21 @@ pub struct PublicUrl {
 }
 
 impl PublicUrl {
+    /// The host name or address, without port and brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let host = match self.authority.rsplit_once(':') {
+            // The last colon of an IPv6 address without a port is within the brackets.
+            Some((host, port)) if !port.ends_with(']') => host,
+            _ => self.authority.as_str(),
+        };
+        host.trim_start_matches('[').trim_end_matches(']')
+    }
+
     /// Whether it names this machine, so that nothing crosses a network.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        let host = self
-            .authority
-            .rsplit_once(':')
-            .map_or(self.authority.as_str(), |(host, _)| host);
-        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let host = self.host();
         host == "localhost"
             || host
                 .parse::<IpAddr>()

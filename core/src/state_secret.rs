@@ -188,6 +188,10 @@ impl StateSecretSealer {
         }
     }
 
+    pub(crate) fn secrets(&self) -> &StateSecrets {
+        &self.secrets
+    }
+
     fn protection(&self, key: &[u8]) -> Option<RecordProtection> {
         protection(&self.state_prefix, key)
     }

@@ -11,6 +11,7 @@
 mod known;
 mod prepare;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -64,7 +65,7 @@ pub struct OpenedRecord {
 }
 
 /// Seals and opens the values of protected keys.
-pub trait RecordSealer: fmt::Debug + Send + Sync {
+pub trait RecordSealer: fmt::Debug + Send + Sync + Any {
     /// Whether records at `key` are sealed.
     fn protects(&self, key: &[u8]) -> bool;
 
@@ -193,6 +194,14 @@ impl Registry {
             sealing: None,
             ..self.clone()
         }
+    }
+
+    /// What seals records, for those that know its type.
+    #[must_use]
+    pub fn sealer(&self) -> Option<&dyn Any> {
+        let sealing = self.sealing.as_ref()?;
+        let sealer: &dyn RecordSealer = &*sealing.sealer;
+        Some(sealer)
     }
 
     /// Whether records are sealed.

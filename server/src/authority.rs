@@ -98,12 +98,7 @@ impl SealedState {
     /// The audit trail, sealed with the secret. Clones share what is known about it; each call starts without.
     #[must_use]
     pub fn audit_trail(&self) -> AuditTrail {
-        let trail =
-            AuditTrail::new(self.registry.clone(), &self.state_prefix).with_actor(&self.actor);
-        match &self.authority {
-            Some(authority) => trail.sealed_with(authority.secrets.clone()),
-            None => trail,
-        }
+        AuditTrail::new(self.registry.clone(), &self.state_prefix).with_actor(&self.actor)
     }
 
     /// The secrets, if records are sealed.
@@ -216,6 +211,7 @@ impl SealedState {
             keys.open_actions_prefix(),
             keyspace::expected_members(&self.state_prefix),
             keyspace::known_positions(&self.state_prefix),
+            keyspace::position_corrections(&self.state_prefix),
         ];
         let watches = prefixes.map(|prefix| async {
             let mut events = self.registry.watch(prefix);

@@ -13,6 +13,7 @@ pub mod config;
 pub mod http;
 pub mod limits;
 pub mod live;
+pub mod membership;
 pub mod metrics;
 pub mod serve;
 pub mod status_pages;

@@ -6,6 +6,12 @@ fn address(n: u32) -> IpAddr {
     IpAddr::V4((0x0A00_0000 + n).into())
 }
 
+impl SignInAttempt {
+    fn is_from_device(&self) -> bool {
+        matches!(self, Self::Device(_))
+    }
+}
+
 /// A throttle with the clock of a test.
 struct Fixture {
     throttle: SignInThrottle,
@@ -193,6 +199,29 @@ fn memory_is_bounded_and_keeps_the_longest_waits() {
     drop(state);
     fixture.make_noisy(CLIENT);
     assert!(fixture.begin("target", CLIENT).is_err());
+}
+
+#[test]
+fn wrong_codes_wait_apart_from_wrong_passwords() {
+    let throttle = SignInThrottle::default();
+    let mut now = Instant::now();
+    for _ in 0..=CODE_POLICY.free_failures {
+        throttle.begin_code("dora", now).unwrap();
+    }
+    assert!(throttle.begin_code("dora", now).is_err());
+    assert_eq!(throttle.begin_code("emil", now), Ok(()));
+    // A right password does not permit more codes.
+    let attempt = throttle.begin_attempt("dora", CLIENT, None, now).unwrap();
+    throttle.record_success(&attempt);
+    assert!(throttle.begin_code("dora", now).is_err());
+    let mut tried = 0;
+    for _ in 0..86_400 / 10 {
+        now += Duration::from_secs(10);
+        tried += u32::from(throttle.begin_code("dora", now).is_ok());
+    }
+    assert!(tried < 120, "{tried} codes a day");
+    throttle.record_right_code("dora");
+    assert_eq!(throttle.begin_code("dora", now), Ok(()));
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl Fixture {
     fn replica_with(&self, secrets: &StateSecrets) -> AuditTrail {
         let sealer = StateSecretSealer::new(PREFIX, secrets.clone());
         let registry = self.etcd.connect().registry().with_sealer(Arc::new(sealer));
-        AuditTrail::new(registry, PREFIX).sealed_with(secrets.clone())
+        AuditTrail::new(registry, PREFIX)
     }
 
     /// A process without a state secret.

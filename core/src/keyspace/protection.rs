@@ -14,11 +14,12 @@ pub enum RecordProtection {
 use RecordProtection::{Authenticated, Encrypted};
 
 /// The folders of protected records, and single keys.
-const PROTECTED: [(&str, RecordProtection); 16] = [
+const PROTECTED: [(&str, RecordProtection); 18] = [
     ("authority", Authenticated),
     ("audit/head", Authenticated),
     ("audit/cut", Authenticated),
     ("users/", Encrypted),
+    ("factors/", Encrypted),
     ("sessions/", Authenticated),
     ("keys/", Encrypted),
     ("actions/", Authenticated),
@@ -26,6 +27,7 @@ const PROTECTED: [(&str, RecordProtection); 16] = [
     ("switches/", Authenticated),
     ("expected/", Authenticated),
     ("positions/", Authenticated),
+    ("corrections/", Authenticated),
     ("notify/targets/", Encrypted),
     ("status/pages/", Encrypted),
     ("status/incidents/", Authenticated),

@@ -26,22 +26,36 @@ pub(super) fn token(headers: &HeaderMap, https: bool) -> Option<&str> {
     value(headers, name(https))
 }
 
-/// The device token of a request that signs in as `username`.
-pub(super) fn device<'a>(headers: &'a HeaderMap, username: &str, https: bool) -> Option<&'a str> {
-    let suffix = accounts::device_cookie_suffix(username)?;
-    value(headers, &device_name(&suffix, https))
+/// The device tokens of a request, of whichever accounts; few, since each is verified.
+pub(super) fn devices(headers: &HeaderMap) -> Vec<String> {
+    let cookies = pairs(headers).filter(|(name, _)| {
+        let name = name.strip_prefix("__Host-").unwrap_or(name);
+        name.starts_with("galera_console_device_")
+    });
+    cookies
+        .take(DEVICES_MAX)
+        .map(|(_, token)| token.to_owned())
+        .collect()
 }
 
 fn value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    pairs(headers)
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value)
+}
+
+/// The cookies of a request.
+fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     headers
         .get_all(COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(key, _)| *key == name)
-        .map(|(_, value)| value)
 }
+
+/// Device tokens of a request that are verified.
+const DEVICES_MAX: usize = 10;
 
 /// The `Set-Cookie` value that stores the token for `lifetime`.
 pub(super) fn set(token: &str, lifetime: Duration, https: bool) -> Option<HeaderValue> {
