@@ -22,15 +22,19 @@ use registry::Registry;
 use crate::actions::{
     ActionService, ActionSettings, ClusterAccess, MonitorClusterAccess, RecoveryCredentials,
 };
+use crate::allowed_hosts::AllowedHosts;
 use crate::assets::Site;
 use crate::authority::{SealedState, TamperReporter};
 use crate::config::Config;
 use crate::http::{AppContext, AppState};
 use crate::limits::ClientLimits;
+use crate::tls::CertificateStore;
 use crate::status_pages::{self, PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService};
 
 /// How long the lock of a crashed replica keeps others from continuing its action.
 const LOCK_TTL: Duration = Duration::from_secs(10);
+/// Time between two looks at the files of the certificate.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why the console cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -160,6 +164,12 @@ impl Builder<'_> {
         Ok(AppContext {
             registry: self.registry.clone(),
             public_url: config.http.public_url.clone(),
+            allowed_hosts: AllowedHosts::new(
+                config.http.public_url.clone(),
+                &config.http.allowed_hosts,
+            ),
+            certificate: self.certificate(),
+            metrics_token: config.http.metrics_token.clone(),
             trusted_proxies: config.http.trusted_proxies.clone(),
             serves_metrics: config.http.metrics_listen.is_none(),
             authenticator,
@@ -175,6 +185,18 @@ impl Builder<'_> {
             site,
             shutdown: self.tasks.shutdown.clone(),
         })
+    }
+
+    fn certificate(&self) -> Option<Arc<CertificateStore>> {
+        let tls = self.config.http.tls.clone()?;
+        let store = Arc::new(CertificateStore::new(tls));
+        let (following, shutdown) = (Arc::clone(&store), self.tasks.shutdown.clone());
+        self.tasks.spawn(async move {
+            shutdown
+                .run_until_cancelled(following.follow_files(CERTIFICATE_INTERVAL))
+                .await;
+        });
+        Some(store)
     }
 
     fn authenticator(&self) -> Authenticator {

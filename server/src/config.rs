@@ -33,7 +33,9 @@ pub use problem::{ConfigError, ConfigProblem, SettingOrigin, read_file, read_pas
 pub use report::EffectiveSetting;
 pub use sources::{ConfigInputs, FlagValues};
 
+use crate::allowed_hosts::HostPattern;
 use crate::telemetry::LogConfig;
+use crate::tls::ListenerTls;
 use reader::ConfigReader;
 
 /// Which etcd holds the registry and the console's state.
@@ -96,6 +98,12 @@ pub struct HttpConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// How long a session lasts.
     pub session_lifetime: Duration,
+    /// TLS of `listen`.
+    pub tls: Option<ListenerTls>,
+    /// Hosts that requests may name, in addition to that of `public_url`.
+    pub allowed_hosts: Vec<HostPattern>,
+    /// The token that /metrics requires.
+    pub metrics_token: Option<Secret>,
 }
 
 /// What clients may use.

@@ -4,6 +4,7 @@
 //! `monitor` (databases) and `notify` (notification targets).
 
 pub mod actions;
+pub mod allowed_hosts;
 pub mod assets;
 pub mod authority;
 pub mod cli;
@@ -16,3 +17,4 @@ pub mod metrics;
 pub mod serve;
 pub mod status_pages;
 pub mod telemetry;
+pub mod tls;

@@ -15,6 +15,7 @@ use embedded_etcd::{EmbeddedEtcd, EmbeddedEtcdError};
 use registry::Registry;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio_rustls::TlsAcceptor;
 
 use crate::assets::{Site, SiteError};
 use crate::authority::{SealedState, StateSecretError};
@@ -22,7 +23,7 @@ use crate::composition::{BuildError, Console, Overrides, replica_id};
 use crate::config::{Config, EtcdConfig, LimitsConfig};
 use crate::http::{self, AppState};
 use admission::ConnectionTable;
-use connections::Routers;
+use connections::{Routers, TlsRouter};
 
 /// How long open requests and sockets may take to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,6 +58,9 @@ pub enum StartError {
     /// Invalid settings.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// TLS is unavailable.
+    #[error("TLS cannot be used: {0}")]
+    Tls(rustls::Error),
     /// The system does not tell us about signals.
     #[error("cannot wait for signals: {0}")]
     ShutdownSignals(std::io::Error),
@@ -170,6 +174,7 @@ async fn run(
         let routers = Routers {
             full: http::metrics_router(state.clone()),
             health_only: health_only.clone(),
+            tls: None,
         };
         let accepting = connections::accept(listener, routers, table(), tasks.clone());
         tasks.tracker.spawn_on(accepting, &listeners.runtime);
@@ -177,6 +182,7 @@ async fn run(
     let routers = Routers {
         full: http::router(state.clone()),
         health_only,
+        tls: listener_tls(&state)?,
     };
     let accepting = connections::accept(listeners.main, routers, table(), tasks.clone());
     tasks.tracker.spawn_on(accepting, &listeners.runtime);
@@ -194,6 +200,17 @@ async fn run(
         signal = signals.next() => tracing::warn!(signal, "{signal} again: stopped immediately"),
     }
     Ok(())
+}
+
+fn listener_tls(state: &AppState) -> Result<Option<TlsRouter>, StartError> {
+    let Some(store) = &state.certificate else {
+        return Ok(None);
+    };
+    let config = store.server_config().map_err(StartError::Tls)?;
+    Ok(Some(TlsRouter {
+        acceptor: TlsAcceptor::from(Arc::new(config)),
+        without_tls: http::tls_required_router(state.clone()),
+    }))
 }
 
 /// Makes the first sign-in as fast as later ones, and warns when no account exists.
@@ -227,12 +244,18 @@ async fn warn_without_accounts(directory: &AccountCache) {
 /// Says on standard output where the console is, for people and for programs that start it.
 fn announce_addresses(listeners: &HttpListeners, state: &AppState) {
     if let Ok(address) = listeners.main.local_addr() {
+        let scheme = if state.certificate.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let own = format!("{scheme}://{address}");
         let url = state
             .public_url
             .as_ref()
-            .map_or_else(|| format!("http://{address}"), ToString::to_string);
+            .map_or_else(|| own.clone(), ToString::to_string);
         tracing::info!(%address, url, "Listening on {address}");
-        print_line(&format!("galera-console listens on http://{address}"));
+        print_line(&format!("galera-console listens on {own}"));
     }
     if let Some(Ok(address)) = listeners.metrics.as_ref().map(TcpListener::local_addr) {
         tracing::info!(%address, "Metrics on {address}");

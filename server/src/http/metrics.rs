@@ -26,6 +26,7 @@ pub(super) fn render(app: &AppContext) -> String {
     register_limits(&mut registry, app);
     app.actions.register_metrics(&mut registry);
     register_authority(&mut registry, app);
+    register_certificate(&mut registry, app);
     let leader: Gauge = Gauge::default();
     leader.set(i64::from(app.leadership.borrow().is_some()));
     registry.register(
@@ -39,6 +40,35 @@ pub(super) fn render(app: &AppContext) -> String {
         tracing::error!(%error, "Metrics could not be written");
     }
     text
+}
+
+fn register_certificate(registry: &mut Registry, app: &AppContext) {
+    let Some(store) = &app.certificate else {
+        return;
+    };
+    if let Some(expires_at) = store.expires_at() {
+        let expiry: Gauge = Gauge::default();
+        expiry.set(expires_at.unix_millis() / 1_000);
+        registry.register(
+            "tls_certificate_expiry_timestamp_seconds",
+            "When the certificate of the console's address expires, in seconds since 1970",
+            expiry,
+        );
+    }
+    let (reloads, failures): (Counter, Counter) = Default::default();
+    let (done, failed) = store.reload_counts();
+    reloads.inc_by(done);
+    failures.inc_by(failed);
+    registry.register(
+        "tls_certificate_reloads",
+        "How often a changed certificate was put into use",
+        reloads,
+    );
+    registry.register(
+        "tls_certificate_reload_failures",
+        "How often a changed certificate or key could not be used, so that the former one stayed",
+        failures,
+    );
 }
 
 fn register_authority(registry: &mut Registry, app: &AppContext) {

@@ -194,6 +194,19 @@ pub(super) async fn too_many_connections() -> ApiError {
     )
 }
 
+/// Fallback of a connection without TLS where TLS is required (400).
+pub(super) async fn tls_required() -> ApiError {
+    ApiError::bad_request(
+        "tls_required",
+        "This port accepts TLS only; use https:// in the address.",
+    )
+}
+
+/// An error as a document, outside the layers that render others.
+pub(super) fn document(error: ApiError) -> Response {
+    error.into_document(RequestId::default().as_str())
+}
+
 /// Renders every error, including those of libraries and panics, as a problem document.
 pub(super) async fn render(request: Request, next: Next) -> Response {
     let id = request

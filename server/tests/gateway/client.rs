@@ -18,6 +18,7 @@ use galera::publish::api::ProblemDetails;
 use galera::recover::action::ActionLimits;
 use galera::recover::plan::ActionKind;
 use galera::{ReplicaId, Timestamp};
+use galera_console::allowed_hosts::HostPattern;
 use galera_console::actions::ClusterAccess;
 use galera_console::assets::Site;
 use galera_console::authority::SealedState;
@@ -72,6 +73,10 @@ pub(crate) struct ConsoleOptions {
     pub(crate) state_secret: Option<StateSecretConfig>,
     /// The key that signs bootstrap orders.
     pub(crate) order_key: Option<Arc<OrderSigningKey>>,
+    /// Hosts beside that of the public URL.
+    pub(crate) allowed_hosts: Vec<HostPattern>,
+    /// The token that /metrics requires.
+    pub(crate) metrics_token: Option<Secret>,
 }
 
 impl Default for ConsoleOptions {
@@ -91,6 +96,8 @@ impl Default for ConsoleOptions {
             limits_of_clients: LimitsConfig::default(),
             state_secret: None,
             order_key: None,
+            allowed_hosts: Vec::new(),
+            metrics_token: None,
         }
     }
 }
@@ -221,6 +228,9 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
             metrics_listen: None,
             trusted_proxies: Vec::new(),
             session_lifetime: options.session_lifetime,
+            tls: None,
+            allowed_hosts: options.allowed_hosts.clone(),
+            metrics_token: options.metrics_token.clone(),
         },
         limits: options.limits_of_clients,
         etcd: EtcdConfig::Cluster(Box::default()),
