@@ -85,6 +85,8 @@ pub enum Operation {
     ResumeRecovery,
     /// Read the audit trail.
     ReadAudit,
+    /// See the addresses of clients in the audit trail.
+    ReadClientAddresses,
     /// Create, change or remove accounts.
     ManageAccounts,
     /// View notification targets and deliveries, and resend a notification.
@@ -103,7 +105,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::View,
         Self::RequestAction,
         Self::ApproveAction,
@@ -115,6 +117,7 @@ impl Operation {
         Self::PauseRecovery,
         Self::ResumeRecovery,
         Self::ReadAudit,
+        Self::ReadClientAddresses,
         Self::ManageAccounts,
         Self::ViewNotifications,
         Self::ManageNotifications,
@@ -136,7 +139,7 @@ impl Operation {
             | Self::ManageMaintenance
             | Self::ManageAnnouncements => &[Role::Operator, Role::Admin],
             Self::ExecuteAction => &[Role::Operator, Role::Approver],
-            Self::CommentAction | Self::PauseRecovery => {
+            Self::CommentAction | Self::PauseRecovery | Self::ReadClientAddresses => {
                 &[Role::Operator, Role::Approver, Role::Admin]
             }
             Self::ViewNotifications => &[Role::Operator, Role::Admin],
@@ -189,8 +192,8 @@ mod tests {
         use Operation::{
             ApproveAction, BreakGlass, CancelAction, CommentAction, ExecuteAction, ManageAccounts,
             ManageAnnouncements, ManageIncidents, ManageMaintenance, ManageNotifications,
-            ManageStatusPages, PauseRecovery, ReadAudit, RejectAction, RequestAction,
-            ResumeRecovery, View, ViewNotifications,
+            ManageStatusPages, PauseRecovery, ReadAudit, ReadClientAddresses, RejectAction,
+            RequestAction, ResumeRecovery, View, ViewNotifications,
         };
         let rows: [(Role, &[Operation]); 4] = [
             (Role::Viewer, &[View, ReadAudit]),
@@ -199,6 +202,7 @@ mod tests {
                 &[
                     View,
                     ReadAudit,
+                    ReadClientAddresses,
                     RequestAction,
                     CancelAction,
                     ExecuteAction,
@@ -215,6 +219,7 @@ mod tests {
                 &[
                     View,
                     ReadAudit,
+                    ReadClientAddresses,
                     ApproveAction,
                     RejectAction,
                     ExecuteAction,
@@ -227,6 +232,7 @@ mod tests {
                 &[
                     View,
                     ReadAudit,
+                    ReadClientAddresses,
                     CancelAction,
                     CommentAction,
                     BreakGlass,

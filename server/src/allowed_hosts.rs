@@ -199,7 +199,16 @@ mod tests {
             assert_eq!(HostPattern::parse(text), Some(expected), "{text}");
         }
         for bad in [
-            "", "https://x", "x/", "x:y", "x:", "x:99999", "u@x", "a b", "*.x", ":80",
+            "",
+            "https://x",
+            "x/",
+            "x:y",
+            "x:",
+            "x:99999",
+            "u@x",
+            "a b",
+            "*.x",
+            ":80",
         ] {
             assert_eq!(HostPattern::parse(bad), None, "{bad}");
         }
@@ -207,7 +216,10 @@ mod tests {
 
     #[test]
     fn only_configured_and_loopback_hosts_are_answered() {
-        let hosts = hosts(Some("console.example.org:8443"), &["alias", "10.0.0.7:3000"]);
+        let hosts = hosts(
+            Some("console.example.org:8443"),
+            &["alias", "10.0.0.7:3000"],
+        );
         for host in [
             "console.example.org",
             "CONSOLE.example.org.:8443",
@@ -262,7 +274,10 @@ mod tests {
 
     #[test]
     fn pages_of_an_allowed_host_are_the_consoles_own() {
-        let hosts = hosts(Some("console.example.org"), &["alias.example.org", "other:3000"]);
+        let hosts = hosts(
+            Some("console.example.org"),
+            &["alias.example.org", "other:3000"],
+        );
         let own = |origin: &'static str, https: bool| {
             let mut headers = HeaderMap::new();
             headers.insert(HOST, HeaderValue::from_static("upstream:3000"));

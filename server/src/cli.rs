@@ -90,7 +90,9 @@ impl From<StartError> for CliError {
             StartError::Listen { .. } => Self::new(ExitReason::Unavailable, error),
             StartError::StateSecret(error) => error.into(),
             StartError::Embedded(error) => error.into(),
-            StartError::Tls(_) | StartError::ShutdownSignals(_) => Self::new(ExitReason::Internal, error),
+            StartError::Tls(_) | StartError::ShutdownSignals(_) => {
+                Self::new(ExitReason::Internal, error)
+            }
         }
     }
 }

@@ -28,8 +28,8 @@ use crate::authority::{SealedState, TamperReporter};
 use crate::config::Config;
 use crate::http::{AppContext, AppState};
 use crate::limits::ClientLimits;
-use crate::tls::CertificateStore;
 use crate::status_pages::{self, PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService};
+use crate::tls::CertificateStore;
 
 /// How long the lock of a crashed replica keeps others from continuing its action.
 const LOCK_TTL: Duration = Duration::from_secs(10);

@@ -133,7 +133,9 @@ impl ConfigReader<'_> {
         if let Some(at) = certificate.expires_at
             && remaining.is_some_and(|remaining| remaining < EXPIRY_WARNING)
         {
-            messages.push(format!("the certificate in {file} expires at {at}; renew it"));
+            messages.push(format!(
+                "the certificate in {file} expires at {at}; renew it"
+            ));
         }
         for message in messages {
             self.warnings.push(ConfigProblem {

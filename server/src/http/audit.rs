@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use console_core::audit::{AUDIT_PAGE_MAX, AuditTrailFilter, to_csv};
 use galera::ClusterName;
 use galera::access::Operation;
+use galera::record::audit::AuditEntry;
 use http::HeaderMap;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use serde::Deserialize;
@@ -14,6 +15,8 @@ use super::extract::{QueryParams, csv_requested};
 use super::identity::CurrentSession;
 use super::problem::ApiResult;
 
+/// Stands for what the reader's roles do not permit.
+const WITHHELD: &str = "(not shown to viewers)";
 /// Default page size.
 const DEFAULT_LIMIT: usize = 100;
 
@@ -44,7 +47,10 @@ pub(super) async fn page(
             .unwrap_or(DEFAULT_LIMIT)
             .clamp(1, AUDIT_PAGE_MAX),
     };
-    let page = app.actions.trail().page(&filter).await?;
+    let mut page = app.actions.trail().page(&filter).await?;
+    if session.authorize(Operation::ReadClientAddresses).is_err() {
+        page.entries.iter_mut().for_each(withhold);
+    }
     if !as_csv {
         return Ok(Json(page).into_response());
     }
@@ -53,4 +59,18 @@ pub(super) async fn page(
         (CONTENT_DISPOSITION, "attachment; filename=\"audit.csv\""),
     ];
     Ok((headers, to_csv(&page.entries)).into_response())
+}
+
+/// Replaces what viewers may not read: addresses of clients, and of URLs in entries of earlier versions what
+/// follows the host, which may be a token.
+fn withhold(entry: &mut AuditEntry) {
+    if let Some(address) = entry.record.detail.get_mut("address") {
+        *address = WITHHELD.to_owned();
+    }
+    if let Some(url) = entry.record.detail.get_mut("url")
+        && let Some((scheme, rest)) = url.split_once("://")
+    {
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        *url = format!("{scheme}://{authority}");
+    }
 }

@@ -213,7 +213,12 @@ mod tests {
             if let Some(origin) = origin {
                 headers.insert(ORIGIN, HeaderValue::from_static(origin));
             }
-            let found = check_handshake(&headers, &Uri::from_static("/"), &AllowedHosts::default(), false);
+            let found = check_handshake(
+                &headers,
+                &Uri::from_static("/"),
+                &AllowedHosts::default(),
+                false,
+            );
             assert_eq!(found.is_ok(), accepted, "{site:?} {origin:?}");
         }
     }

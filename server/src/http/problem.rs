@@ -13,7 +13,7 @@ use galera::publish::api::ProblemDetails;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::request_log::RequestId;
+use super::request_log::{RequestId, logged_path};
 
 /// The media type of a problem document.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -228,7 +228,7 @@ pub(super) async fn render(request: Request, next: Next) -> Response {
     else {
         return response;
     };
-    log_error(&error, &id, &method, &path);
+    log_error(&error, &id, &method, logged_path(&path));
     let (parts, _) = response.into_parts();
     let mut document = error.into_document(id.as_str());
     copy_headers(&parts.headers, &mut document);

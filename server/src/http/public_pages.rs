@@ -18,8 +18,8 @@ use console_core::clock::now;
 use http::{HeaderMap, Uri};
 use serde::Deserialize;
 
-use super::{AppState, host};
 use super::sign_in::{redirect_to_sign_in, see_other};
+use super::{AppState, host};
 use crate::status_pages::BadgeSubject;
 use page_access::{PageAccess, PageAccessError};
 use response::{ContentKind, invalid_badge, not_found, respond};

@@ -51,7 +51,9 @@ pub enum CertificateError {
         mode: u32,
     },
     /// A key file without a usable key.
-    #[error("{path} has no private key that can be used ({reason}); give a PEM file with a key in PKCS #8, SEC 1 or PKCS #1 format, without a passphrase")]
+    #[error(
+        "{path} has no private key that can be used ({reason}); give a PEM file with a key in PKCS #8, SEC 1 or PKCS #1 format, without a passphrase"
+    )]
     NoKey {
         /// The file.
         path: String,
@@ -59,7 +61,9 @@ pub enum CertificateError {
         reason: String,
     },
     /// A certificate file without a usable certificate.
-    #[error("{path} has no certificate that can be used ({reason}); give a PEM file with the server's certificate first, then the intermediate authorities")]
+    #[error(
+        "{path} has no certificate that can be used ({reason}); give a PEM file with the server's certificate first, then the intermediate authorities"
+    )]
     NoCertificate {
         /// The file.
         path: String,
@@ -67,7 +71,9 @@ pub enum CertificateError {
         reason: String,
     },
     /// A key of another certificate.
-    #[error("the private key in {key} does not fit the certificate in {certificate}; give the pair that was issued together")]
+    #[error(
+        "the private key in {key} does not fit the certificate in {certificate}; give the pair that was issued together"
+    )]
     KeyMismatch {
         /// The file of the certificate.
         certificate: String,
@@ -83,7 +89,9 @@ pub enum CertificateError {
         expired_at: Timestamp,
     },
     /// A certificate that browsers refuse at the public URL.
-    #[error("the certificate in {path} is for {names}, not for {host}, the host of --public-url; have it issued for {host}, or correct --public-url")]
+    #[error(
+        "the certificate in {path} is for {names}, not for {host}, the host of --public-url; have it issued for {host}, or correct --public-url"
+    )]
     WrongHost {
         /// The file.
         path: String,
@@ -186,7 +194,9 @@ impl ServerCertificate {
             }
             Err(error) => return Err(unusable(&error)),
         }
-        let leaf = certified.end_entity_cert().map_err(|error| unusable(&error))?;
+        let leaf = certified
+            .end_entity_cert()
+            .map_err(|error| unusable(&error))?;
         let parsed = ParsedCertificate::try_from(leaf).map_err(|error| unusable(&error))?;
         let valid_from = match validity_error(&parsed, leaf, since_epoch(now)) {
             Some(WebPkiError::ExpiredContext { not_after, .. }) => {
@@ -257,7 +267,8 @@ fn check_host(
     match verify_server_name(parsed, &name) {
         Ok(()) => Ok(()),
         Err(TlsError::InvalidCertificate(WebPkiError::NotValidForNameContext {
-            presented, ..
+            presented,
+            ..
         })) if !presented.is_empty() => Err(wrong(names(&presented))),
         Err(_) => Err(wrong("no host name or address".to_owned())),
     }

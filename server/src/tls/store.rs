@@ -100,9 +100,8 @@ impl CertificateStore {
 
     async fn replace(self: &Arc<Self>) {
         let store = Arc::clone(self);
-        let load = move || {
-            ServerCertificate::load(&store.files, store.public_host.as_deref(), now())
-        };
+        let load =
+            move || ServerCertificate::load(&store.files, store.public_host.as_deref(), now());
         match tokio::task::spawn_blocking(load).await {
             Ok(Ok(certificate)) => {
                 let expires_at = certificate.expires_at.map(|at| at.to_string());
@@ -220,7 +219,10 @@ mod tests {
         // A certificate without its key.
         let second = pair("console.test", 2091);
         write(&files.certificate, &second.certificate);
-        until("the mismatch is noticed", || store.reload_counts() == (0, 1)).await;
+        until("the mismatch is noticed", || {
+            store.reload_counts() == (0, 1)
+        })
+        .await;
         assert_eq!(year(), "2090");
         write(&files.key, &second.key);
         until("the pair is used", || store.reload_counts() == (1, 1)).await;
@@ -232,14 +234,20 @@ mod tests {
             write(&files.certificate, &unusable.certificate);
             write(&files.key, &unusable.key);
             failures += 1;
-            until("the pair is refused", || store.reload_counts().1 >= failures).await;
+            until("the pair is refused", || {
+                store.reload_counts().1 >= failures
+            })
+            .await;
             failures = store.reload_counts().1;
         }
         std::fs::set_permissions(&files.key, std::fs::Permissions::from_mode(0o644)).unwrap();
         until("the mode is noticed", || store.reload_counts().1 > failures).await;
         failures = store.reload_counts().1;
         std::fs::remove_file(&files.key).unwrap();
-        until("the missing file is noticed", || store.reload_counts().1 > failures).await;
+        until("the missing file is noticed", || {
+            store.reload_counts().1 > failures
+        })
+        .await;
         assert_eq!((year().as_str(), store.reload_counts().0), ("2091", 1));
 
         let third = pair("console.test", 2093);

@@ -26,6 +26,7 @@ mod event_history;
 mod fake_cluster;
 mod forged_records;
 mod forms;
+mod hosts;
 mod interrupted;
 mod json_contract;
 mod leader;

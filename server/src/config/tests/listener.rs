@@ -70,17 +70,45 @@ fn tls_of_the_listener_is_checked_before_the_start() {
     let other_key = std::fs::read_to_string(good.key()).unwrap();
     mismatched.set("tls.key", &other_key, 0o600);
     for (files, public, origin, words) in [
-        (&good, "https://other.example.org", "tls.cert", "is for console.example.org, not for other.example.org, the host of --public-url"),
-        (&good, "http://console.example.org", "public_url", "use https://console.example.org"),
-        (&expired, "https://console.example.org", "tls.cert", "expired at 2021-01-01T00:00:00Z"),
-        (&exposed, "https://console.example.org", "tls.key", "run chmod 0600"),
-        (&mismatched, "https://console.example.org", "tls.key", "does not fit the certificate"),
+        (
+            &good,
+            "https://other.example.org",
+            "tls.cert",
+            "is for console.example.org, not for other.example.org, the host of --public-url",
+        ),
+        (
+            &good,
+            "http://console.example.org",
+            "public_url",
+            "use https://console.example.org",
+        ),
+        (
+            &expired,
+            "https://console.example.org",
+            "tls.cert",
+            "expired at 2021-01-01T00:00:00Z",
+        ),
+        (
+            &exposed,
+            "https://console.example.org",
+            "tls.key",
+            "run chmod 0600",
+        ),
+        (
+            &mismatched,
+            "https://console.example.org",
+            "tls.key",
+            "does not fit the certificate",
+        ),
     ] {
         let problems = files.settings(&url(public)).problems();
         let [problem] = problems.as_slice() else {
             panic!("{problems:?}")
         };
-        assert!(problem.starts_with(&format!("/etc/console.toml:{origin}: ")), "{problem}");
+        assert!(
+            problem.starts_with(&format!("/etc/console.toml:{origin}: ")),
+            "{problem}"
+        );
         assert!(problem.contains(words), "{words} is missing in: {problem}");
     }
     let half = file(&format!("[tls]\ncert = \"{}\"", good.cert())).problems();
@@ -108,7 +136,13 @@ fn a_certificate_that_expires_soon_is_warned_about() {
 fn hosts_have_no_scheme_and_no_wildcard() {
     let config = load(&flags(&[("allowed-hosts", "console, 10.0.0.7:3000,::1")]).inputs()).unwrap();
     assert_eq!(config.http.allowed_hosts.len(), 3);
-    for bad in ["https://console", "*.example.org", "console/", "a b", "x:0x"] {
+    for bad in [
+        "https://console",
+        "*.example.org",
+        "console/",
+        "a b",
+        "x:0x",
+    ] {
         let problems = flags(&[("allowed-hosts", bad)]).problems();
         assert!(problems[0].contains("is not a host"), "{problems:?}");
     }
@@ -131,6 +165,9 @@ fn a_metrics_token_is_long_and_on_one_line() {
     }
     std::fs::write(&path, "0123456789abcdef\n").unwrap();
     let config = load(&given.inputs()).unwrap();
-    assert_eq!(config.http.metrics_token.unwrap().expose(), "0123456789abcdef");
+    assert_eq!(
+        config.http.metrics_token.unwrap().expose(),
+        "0123456789abcdef"
+    );
     assert!(!format!("{:?}", load(&given.inputs()).unwrap()).contains("0123456789abcdef"));
 }

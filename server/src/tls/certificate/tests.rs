@@ -69,11 +69,20 @@ fn a_certificate_without_expiry_has_none() {
 
 #[test]
 fn the_certificate_must_be_for_the_public_host() {
-    let (_dir, files) = files(&["console.example.org", "*.apps.example.org", "10.0.0.7"], (2020, 2030));
+    let (_dir, files) = files(
+        &["console.example.org", "*.apps.example.org", "10.0.0.7"],
+        (2020, 2030),
+    );
     for host in ["console.example.org", "a.apps.example.org", "10.0.0.7"] {
         ServerCertificate::load(&files, Some(host), at(NOW)).unwrap();
     }
-    for host in ["example.org", "a.b.apps.example.org", "10.0.0.8", "[::1]", "no host"] {
+    for host in [
+        "example.org",
+        "a.b.apps.example.org",
+        "10.0.0.8",
+        "[::1]",
+        "no host",
+    ] {
         let text = refusal(&files, Some(host));
         assert!(text.contains(&format!("not for {host}")), "{text}");
         assert!(text.contains("--public-url"), "{text}");
@@ -105,16 +114,29 @@ fn what_cannot_be_used_is_named() {
         key: key.to_owned(),
     };
     for (files, words) in [
-        (with(&good.key, &good.key), "has no certificate that can be used"),
+        (
+            with(&good.key, &good.key),
+            "has no certificate that can be used",
+        ),
         (with(&good.certificate, &good.certificate), "run chmod 0600"),
-        (with(Path::new("/nonexistent/c"), &good.key), "/nonexistent/c does not exist"),
-        (with(&good.certificate, Path::new("/nonexistent/k")), "/nonexistent/k does not exist"),
+        (
+            with(Path::new("/nonexistent/c"), &good.key),
+            "/nonexistent/c does not exist",
+        ),
+        (
+            with(&good.certificate, Path::new("/nonexistent/k")),
+            "/nonexistent/k does not exist",
+        ),
         (with(Path::new("/"), &good.key), "is a directory"),
     ] {
         let text = refusal(&files, None);
         assert!(text.contains(words), "{words} is missing in: {text}");
     }
-    for text in ["", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "\u{0}\u{1}"] {
+    for text in [
+        "",
+        "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+        "\u{0}\u{1}",
+    ] {
         write_key(&other.key, text, 0o600);
         let error = ServerCertificate::load(&other, None, at(NOW)).unwrap_err();
         assert!(matches!(error, CertificateError::NoKey { .. }), "{error}");
@@ -125,9 +147,16 @@ fn what_cannot_be_used_is_named() {
         "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n",
     )
     .unwrap();
-    write_key(&other.key, &std::fs::read_to_string(&good.key).unwrap(), 0o600);
+    write_key(
+        &other.key,
+        &std::fs::read_to_string(&good.key).unwrap(),
+        0o600,
+    );
     let text = refusal(&other, None);
-    assert!(text.contains("has no certificate that can be used"), "{text}");
+    assert!(
+        text.contains("has no certificate that can be used"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -31,9 +31,8 @@ fn start(limits: LimitsConfig) -> (TestServer, TlsConnector) {
         .with_no_client_auth();
     let tls = TlsRouter {
         acceptor: TlsAcceptor::from(Arc::new(server)),
-        without_tls: Router::new().fallback(async || {
-            (http::StatusCode::BAD_REQUEST, "use https://")
-        }),
+        without_tls: Router::new()
+            .fallback(async || (http::StatusCode::BAD_REQUEST, "use https://")),
     };
     let server = TestServer::start_with(limits, Some(tls));
     (server, TlsConnector::from(Arc::new(client)))
@@ -116,7 +115,11 @@ async fn what_is_no_handshake_is_closed() {
         header_timeout: Duration::from_secs(1),
         ..limits()
     });
-    for bytes in [&b"\x00\x00\x00\x00"[..], b"\x16\x03\x01\x00\x02ab", &[0xff; 40_000]] {
+    for bytes in [
+        &b"\x00\x00\x00\x00"[..],
+        b"\x16\x03\x01\x00\x02ab",
+        &[0xff; 40_000],
+    ] {
         let mut stream = server.connect(Ipv4Addr::LOCALHOST).await;
         let _ = stream.write_all(bytes).await;
         let mut rest = Vec::new();
