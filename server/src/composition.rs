@@ -25,7 +25,8 @@ use crate::actions::{
 use crate::allowed_hosts::AllowedHosts;
 use crate::assets::Site;
 use crate::authority::{SealedState, TamperReporter};
-use crate::config::Config;
+use crate::config::{Config, EtcdConfig};
+use crate::etcd_access::EtcdAccess;
 use crate::http::{AppContext, AppState};
 use crate::limits::ClientLimits;
 use crate::status_pages::{self, PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService};
@@ -157,6 +158,15 @@ impl Builder<'_> {
         sealed.warn_if_unsealed(&monitor);
         self.tasks
             .spawn(sealed.run(reporter, self.tasks.shutdown.clone()));
+        let etcd_access = EtcdAccess::default();
+        if matches!(config.etcd, EtcdConfig::Cluster(_)) {
+            let following = etcd_access.clone();
+            let checking = following.follow(self.registry.clone(), monitor.clone());
+            let shutdown = self.tasks.shutdown.clone();
+            self.tasks.spawn(async move {
+                shutdown.run_until_cancelled(checking).await;
+            });
+        }
         if config.approvals.allows_acting_alone() {
             let notice = "One person can act alone here: --approvals 0 is set.";
             monitor.set_notices("approvals", vec![notice.to_owned()]);
@@ -169,6 +179,7 @@ impl Builder<'_> {
                 &config.http.allowed_hosts,
             ),
             certificate: self.certificate(),
+            etcd_access,
             metrics_token: config.http.metrics_token.clone(),
             trusted_proxies: config.http.trusted_proxies.clone(),
             serves_metrics: config.http.metrics_listen.is_none(),

@@ -261,6 +261,42 @@ pub struct AdminConfig {
     pub log: LogConfig,
 }
 
+/// The part of the configuration that the `etcd-roles` commands need.
+#[derive(Clone, Debug)]
+pub struct RolesConfig {
+    pub etcd: EtcdConfig,
+    /// etcd prefix under which nodes register.
+    pub registry_prefix: String,
+    /// etcd prefix of the console's own state.
+    pub state_prefix: String,
+    /// Pinned clusters with their expected members.
+    pub clusters: BTreeMap<ClusterName, BTreeSet<NodeId>>,
+    pub log: LogConfig,
+}
+
+/// Reads the part of the configuration that the `etcd-roles` commands need; other settings are not validated.
+///
+/// # Errors
+/// Every problem.
+pub fn load_for_roles(inputs: &ConfigInputs) -> Result<RolesConfig, ConfigError> {
+    let mut reader = ConfigReader::new(inputs);
+    let etcd = reader.etcd();
+    let prefixes = reader.prefixes();
+    let port = reader.single(&settings::MYSQL_PORT, parse::port);
+    let clusters = reader.clusters(port.unwrap_or(3306));
+    let log = reader.log();
+    reader.finish(|_| {
+        let (registry_prefix, state_prefix) = prefixes?;
+        Some(RolesConfig {
+            etcd: etcd?,
+            registry_prefix,
+            state_prefix,
+            clusters: clusters?,
+            log: log?,
+        })
+    })
+}
+
 /// Reads the configuration of `serve` and `check-config`.
 ///
 /// # Errors

@@ -55,6 +55,7 @@ use tower_http::compression::CompressionLayer;
 use crate::actions::ActionService;
 use crate::allowed_hosts::AllowedHosts;
 use crate::assets::Site;
+use crate::etcd_access::EtcdAccess;
 use crate::limits::ClientLimits;
 use crate::metrics::WebMetrics;
 use crate::status_pages::StatusPageService;
@@ -73,6 +74,8 @@ pub struct AppContext {
     pub allowed_hosts: AllowedHosts,
     /// The certificate of the main address; `None` without TLS.
     pub certificate: Option<Arc<CertificateStore>>,
+    /// Whether etcd requires accounts.
+    pub etcd_access: EtcdAccess,
     /// The token that /metrics requires.
     pub metrics_token: Option<registry::Secret>,
     /// Proxies whose `X-Forwarded-For` is trusted.

@@ -10,6 +10,7 @@ pub mod authority;
 pub mod cli;
 pub mod composition;
 pub mod config;
+pub mod etcd_access;
 pub mod http;
 pub mod limits;
 pub mod live;

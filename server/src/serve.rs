@@ -12,9 +12,11 @@ use std::time::Duration;
 use accounts::AccountCache;
 use console_core::tasks::Tasks;
 use embedded_etcd::{EmbeddedEtcd, EmbeddedEtcdError};
-use registry::Registry;
+use galera::observe::registration::RegistryKeys;
+use registry::{Registry, role_layout};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::assets::{Site, SiteError};
@@ -27,6 +29,8 @@ use connections::{Routers, TlsRouter};
 
 /// How long open requests and sockets may take to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the start waits for etcd to tell what its account may do.
+const PERMISSION_TIMEOUT: Duration = Duration::from_secs(3);
 /// File descriptors that connections leave to etcd, databases and files.
 const RESERVED_FILES: u64 = 256;
 
@@ -52,6 +56,11 @@ pub enum StartError {
     /// Settings of etcd that can never work.
     #[error(transparent)]
     Registry(#[from] registry::Error),
+    /// The account of etcd has too few rights.
+    #[error(
+        "the etcd account of --etcd-user lacks {0}; `galera-console etcd-roles apply` creates roles that suffice"
+    )]
+    Permissions(String),
     /// The records in etcd cannot be used with the state secret.
     #[error(transparent)]
     StateSecret(#[from] StateSecretError),
@@ -140,6 +149,7 @@ async fn run(
     mut signals: Signals,
 ) -> Result<(), StartError> {
     let registry = Registry::connect(etcd)?;
+    check_permissions(&registry, &config).await?;
     let replica = replica_id();
     let state = SealedState::new(
         registry,
@@ -200,6 +210,28 @@ async fn run(
         signal = signals.next() => tracing::warn!(signal, "{signal} again: stopped immediately"),
     }
     Ok(())
+}
+
+/// Refuses to start with an account of etcd that lacks a right. An etcd that does not answer soon is not waited for: the
+/// errors of later calls name what is missing.
+async fn check_permissions(registry: &Registry, config: &Config) -> Result<(), StartError> {
+    let keys = RegistryKeys::new(&config.registry_prefix);
+    let role = role_layout::console(&keys, &config.state_prefix);
+    let checked = timeout(
+        PERMISSION_TIMEOUT,
+        registry.missing_permissions(&role.permissions),
+    );
+    match checked.await {
+        Ok(Ok(missing)) if !missing.is_empty() => Err(StartError::Permissions(
+            missing
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
+        )),
+        Ok(Err(error)) if !error.is_transient() => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 fn listener_tls(state: &AppState) -> Result<Option<TlsRouter>, StartError> {

@@ -79,6 +79,13 @@ fn register_authority(registry: &mut Registry, app: &AppContext) {
         "Whether records in etcd are sealed with the state secret (1) or open to every writer of etcd (0)",
         authenticated,
     );
+    let open: Gauge = Gauge::default();
+    open.set(i64::from(app.etcd_access.is_open()));
+    registry.register(
+        "etcd_open",
+        "Whether etcd requires no account (1), so that every program that reaches it can change every key",
+        open,
+    );
     let tampered: Gauge = Gauge::default();
     tampered.set(i64::try_from(app.registry.tampered().count()).unwrap_or(i64::MAX));
     registry.register(

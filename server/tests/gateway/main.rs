@@ -22,6 +22,7 @@ mod cleanup;
 mod client;
 mod crashes;
 mod cut_proxy;
+mod etcd_access;
 mod event_history;
 mod fake_cluster;
 mod forged_records;
