@@ -46,6 +46,13 @@ fn etcd_roles() -> Command {
         "NAME:ROLE:FILE",
         "Create the account NAME with that role only and the password in FILE, or change it",
     );
+    let wait = value(
+        "wait",
+        "SECONDS",
+        "How long to wait for an etcd that does not answer yet",
+    )
+    .value_parser(clap::value_parser!(u64).range(..=3600))
+    .default_value("0");
     Command::new("etcd-roles")
         .about("Print or apply the roles that consoles and agents need in etcd")
         .subcommand_required(true)
@@ -56,6 +63,7 @@ fn etcd_roles() -> Command {
                 "Create the roles in etcd or change them; can be repeated. Needs --etcd-user with the role root once etcd requires accounts",
             )
             .arg(account.action(ArgAction::Append))
+            .arg(wait)
             .arg(flag(
                 "enable-auth",
                 "Make etcd require accounts, after all others were created; needs an account root",

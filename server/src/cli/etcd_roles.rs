@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ArgMatches;
 use galera::ClusterName;
@@ -10,6 +11,7 @@ use registry::{
     AccountChange, Error, EtcdRole, EtcdSettings, KeyPermission, Registry, Secret, role_layout,
 };
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 
 use super::{CliError, ExitReason, collect_inputs, print, runtime};
 use crate::config::{self, EtcdConfig, RolesConfig, read_password};
@@ -33,9 +35,13 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CliError> {
     let roles = layout(&config, &agents_of(matches)?);
     match command {
         "apply" => {
-            let accounts = accounts(matches)?;
-            let enable = matches.get_flag("enable-auth");
-            runtime()?.block_on(apply(config.etcd, &roles, &accounts, enable))
+            let work = RolesWork {
+                roles,
+                accounts: accounts(matches)?,
+                enable: matches.get_flag("enable-auth"),
+                wait: Duration::from_secs(*matches.get_one("wait").unwrap_or(&0)),
+            };
+            runtime()?.block_on(work.apply(config.etcd))
         }
         _ if matches
             .get_one::<String>("format")
@@ -147,54 +153,67 @@ fn accounts(matches: &ArgMatches) -> Result<Vec<RoleAccount>, CliError> {
     given.map(account).collect()
 }
 
-async fn apply(
-    etcd: EtcdConfig,
-    roles: &[EtcdRole],
-    accounts: &[RoleAccount],
+/// What `apply` is to do.
+struct RolesWork {
+    roles: Vec<EtcdRole>,
+    accounts: Vec<RoleAccount>,
+    /// Whether etcd is to require accounts.
     enable: bool,
-) -> Result<(), CliError> {
-    let EtcdConfig::Cluster(settings) = etcd else {
-        return Err(usage(
-            "the embedded etcd has no accounts: it accepts only the console, by its certificate; set --etcd-endpoints",
-        ));
-    };
-    let (registry, required) = connect(*settings).await?;
-    for role in roles {
-        let change = registry.apply_role(role).await.map_err(refused)?;
-        print(&format!("Role {}: {}\n", role.name, described(change)))?;
-    }
-    // `root` last: with its password changed, this connection could not sign in again.
-    let (root, others): (Vec<_>, Vec<_>) =
-        accounts.iter().partition(|account| account.name == "root");
-    for account in others.into_iter().chain(root) {
-        let RoleAccount {
-            name,
-            role,
-            password,
-        } = account;
-        let change = registry.apply_account(name, password, role).await;
-        let change = described(change.map_err(refused)?);
-        print(&format!("Account {name} with the role {role}: {change}\n"))?;
-    }
-    if enable && !required {
+    /// How long to wait for etcd.
+    wait: Duration,
+}
+
+impl RolesWork {
+    async fn apply(&self, etcd: EtcdConfig) -> Result<(), CliError> {
+        let EtcdConfig::Cluster(settings) = etcd else {
+            return Err(usage(
+                "the embedded etcd has no accounts: it accepts only the console, by its certificate; set --etcd-endpoints",
+            ));
+        };
+        let (registry, required) = connect(*settings, self.wait).await?;
+        for role in &self.roles {
+            let change = registry.apply_role(role).await.map_err(refused)?;
+            print(&format!("Role {}: {}\n", role.name, described(change)))?;
+        }
+        // `root` last: with its password changed, this connection could not sign in again.
+        let is_root = |account: &&RoleAccount| account.name == "root";
+        let (root, others): (Vec<_>, Vec<_>) = self.accounts.iter().partition(is_root);
+        for account in others.into_iter().chain(root) {
+            let (name, role) = (&account.name, &account.role);
+            let change = registry.apply_account(name, &account.password, role).await;
+            let change = described(change.map_err(refused)?);
+            print(&format!("Account {name} with the role {role}: {change}\n"))?;
+        }
+        if required {
+            return Ok(());
+        }
+        if !self.enable {
+            return print(
+                "etcd does not require accounts yet: every program that reaches it can change every key. Run this with --enable-auth when every program has its account.\n",
+            );
+        }
         registry.require_accounts().await.map_err(refused)?;
-        print("etcd now requires accounts.\n")?;
-    } else if !required {
-        print(
-            "etcd does not require accounts yet: every program that reaches it can change every key. Run this with --enable-auth when every program has its account.\n",
-        )?;
+        print("etcd now requires accounts.\n")
     }
-    Ok(())
 }
 
 /// A connection, as the configured account once etcd requires one; and whether it does.
-async fn connect(settings: EtcdSettings) -> Result<(Registry, bool), CliError> {
+async fn connect(settings: EtcdSettings, wait: Duration) -> Result<(Registry, bool), CliError> {
     let anonymous = Registry::connect(EtcdSettings {
         user: None,
         password: None,
         ..settings.clone()
     })?;
-    if !anonymous.requires_accounts().await? {
+    let end = Instant::now() + wait;
+    let required = loop {
+        match anonymous.requires_accounts().await {
+            Err(error) if error.is_transient() && Instant::now() < end => {
+                sleep(Duration::from_millis(500)).await;
+            }
+            required => break required?,
+        }
+    };
+    if !required {
         return Ok((anonymous, false));
     }
     if settings.user.is_none() && settings.cert.is_none() {
