@@ -134,7 +134,8 @@ impl Registry {
         Ok(change)
     }
 
-    /// Makes `user` an account with this password and, of all roles, only `role`.
+    /// Makes `user` an account with this password and, of all roles, only `role`. While etcd requires no accounts it does not
+    /// reveal whether the password was another one, and the change is reported as [`AccountChange::Unchanged`].
     ///
     /// # Errors
     /// As [`Registry::apply_role`].
@@ -155,13 +156,21 @@ impl Registry {
                 .await?;
                 (AccountChange::Created, Vec::new())
             }
+            Some(current) if has_password(endpoints, user, password).await? => {
+                (AccountChange::Unchanged, current)
+            }
             Some(current) => {
                 write(endpoints, |mut client| async move {
                     let changed = client.user_change_password(user, password.expose());
                     changed.await.map(drop)
                 })
                 .await?;
-                (AccountChange::Unchanged, current)
+                let change = if self.requires_accounts().await? {
+                    AccountChange::Changed
+                } else {
+                    AccountChange::Unchanged
+                };
+                (change, current)
             }
         };
         let mut change = change;
@@ -216,6 +225,26 @@ impl AccountChange {
             Self::Changed | Self::Unchanged => other,
         }
     }
+}
+
+/// Whether an account has this password already: setting it again would end the sessions of its programs. `false` while
+/// etcd requires no accounts.
+async fn has_password(endpoints: &Endpoints, user: &str, password: &Secret) -> Result<bool> {
+    let answer = endpoints
+        .call(CallKind::Read, |client| async move {
+            let (user, password) = (user.to_owned(), password.expose().to_owned());
+            match client.auth_client().authenticate(user, password).await {
+                Ok(_) => Ok(true),
+                Err(ClientError::GRpcStatus(status))
+                    if is_not_enabled(status.message()) || is_refused_sign_in(status.message()) =>
+                {
+                    Ok(false)
+                }
+                Err(error) => Err(error),
+            }
+        })
+        .await?;
+    Ok(answer.value)
 }
 
 /// The roles of an account; `None` if it does not exist.

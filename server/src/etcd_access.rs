@@ -8,10 +8,10 @@ use monitor::Monitor;
 use registry::Registry;
 use tokio::time::sleep;
 
-/// Time between two checks.
-const INTERVAL: Duration = Duration::from_secs(60);
-/// Time between two checks while etcd does not answer.
-const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+/// Time between two checks; etcd logs each as a refused sign-in.
+const INTERVAL: Duration = Duration::from_secs(300);
+/// Time between two checks while etcd does not answer or requires no account.
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 /// The source of the notice.
 const NOTICE_SOURCE: &str = "etcd-access";
 
@@ -52,7 +52,7 @@ impl EtcdAccess {
                 vec![notice.to_owned()]
             };
             monitor.set_notices(NOTICE_SOURCE, notices);
-            sleep(INTERVAL).await;
+            sleep(if required { INTERVAL } else { RETRY_INTERVAL }).await;
         }
     }
 }

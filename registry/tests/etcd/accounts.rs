@@ -102,6 +102,18 @@ async fn roles_and_accounts_are_applied_exactly_and_repeatedly() {
     let root = connect_as(&etcd, "root");
     assert_eq!(root.missing_permissions(&[everything]).await.unwrap(), []);
 
+    // A password is set only if it is another one.
+    for (password, change) in [
+        ("secret", AccountChange::Unchanged),
+        ("other", AccountChange::Changed),
+        ("secret", AccountChange::Changed),
+    ] {
+        let wanted = Secret::new(password);
+        let applied = root.apply_account("n1", &wanted, "agent").await;
+        assert_eq!(applied.unwrap(), change, "{password}");
+    }
+    node.get("/galera/lab/founder").await.unwrap();
+
     // The account of a node cannot change roles.
     let error = node.apply_role(&wanted).await;
     let error = error

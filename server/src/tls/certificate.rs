@@ -322,10 +322,17 @@ fn read(path: &Path) -> Result<(Vec<u8>, u32), CertificateError> {
             ErrorKind::PermissionDenied => {
                 format!("permission denied for {shown}; change its owner to the console's user")
             }
-            ErrorKind::IsADirectory => format!("{shown} is a directory; give a file"),
             _ => format!("cannot read {shown}: {error}; fix the path or the file"),
         })
     };
+    // Opening a named pipe would wait for its writer.
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
+        let shown = path.display();
+        return Err(CertificateError::Unreadable(format!(
+            "{shown} is not a regular file; give a file, which is read again when it changes"
+        )));
+    }
     let file = File::open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
     let mut bytes = Vec::new();

@@ -167,6 +167,7 @@ mod tests {
     use std::path::Path;
 
     use rcgen::{CertificateParams, KeyPair};
+    use tokio_util::task::TaskTracker;
 
     use super::*;
 
@@ -212,7 +213,7 @@ mod tests {
         write(&files.key, &first.key);
         let tls = ListenerTls::load(files.clone(), Some("console.test".to_owned())).unwrap();
         let store = Arc::new(CertificateStore::new(tls));
-        let following = tokio::spawn(Arc::clone(&store).follow_files(INTERVAL));
+        let following = TaskTracker::new().spawn(Arc::clone(&store).follow_files(INTERVAL));
         let year = || store.expires_at().unwrap().to_string()[..4].to_owned();
         assert_eq!(year(), "2090");
 

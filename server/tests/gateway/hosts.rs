@@ -57,6 +57,7 @@ async fn only_own_hosts_are_answered_except_for_health_and_metrics() {
         "/status/team",
         "/s/abc/",
         "/pkg/x",
+        "/nope",
     ] {
         for host in [
             "evil.test",

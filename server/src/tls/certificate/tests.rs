@@ -127,7 +127,11 @@ fn what_cannot_be_used_is_named() {
             with(&good.certificate, Path::new("/nonexistent/k")),
             "/nonexistent/k does not exist",
         ),
-        (with(Path::new("/"), &good.key), "is a directory"),
+        (
+            with(Path::new("/dev/zero"), &good.key),
+            "is not a regular file",
+        ),
+        (with(Path::new("/"), &good.key), "is not a regular file"),
     ] {
         let text = refusal(&files, None);
         assert!(text.contains(words), "{words} is missing in: {text}");
