@@ -58,7 +58,7 @@ impl Accounts {
     }
 }
 
-fn assert_denied<T: std::fmt::Debug>(what: &str, result: Result<T, Error>) {
+fn assert_denied<T: std::fmt::Debug>(what: &str, result: &Result<T, Error>) {
     assert!(
         matches!(result, Err(Error::Denied { .. })),
         "{what}: {result:?}"
@@ -67,10 +67,10 @@ fn assert_denied<T: std::fmt::Debug>(what: &str, result: Result<T, Error>) {
 
 /// Attempts every kind of change of `key`, all of which must be refused.
 async fn assert_cannot_change(registry: &Registry, key: &str) {
-    assert_denied(key, registry.put(key, "forged", None).await);
-    assert_denied(key, registry.delete_if(key, 1).await);
+    assert_denied(key, &registry.put(key, "forged", None).await);
+    assert_denied(key, &registry.delete_if(key, 1).await);
     let lease = registry.grant(Duration::from_secs(60)).await.unwrap();
-    assert_denied(key, registry.put(key, "forged", Some(lease.id())).await);
+    assert_denied(key, &registry.put(key, "forged", Some(lease.id())).await);
     for write in [
         WriteOp::put(key, "forged", None),
         WriteOp::delete(key),
@@ -79,12 +79,12 @@ async fn assert_cannot_change(registry: &Registry, key: &str) {
         // Hidden among permitted writes, or in the branch that is carried out otherwise.
         let own = WriteOp::put("/galera/wide/10.0.0.1/phase", "running", None);
         let hidden = Transaction::new().then([own.clone(), write.clone()]);
-        assert_denied(key, registry.transact(&hidden).await);
+        assert_denied(key, &registry.transact(&hidden).await);
         let otherwise = Transaction::new()
             .when(Precondition::Exists(b"/galera/wide/nothing".to_vec()))
             .then([own])
             .otherwise([write]);
-        assert_denied(key, registry.transact(&otherwise).await);
+        assert_denied(key, &registry.transact(&otherwise).await);
     }
 }
 
@@ -115,13 +115,13 @@ async fn the_agent_of_a_node_can_change_no_fact_of_another() {
         assert_cannot_change(&n1, key).await;
     }
     // The lease of another program, which holds its keys.
-    assert_denied("revoke", n1.revoke(lease.id()).await);
+    assert_denied("revoke", &n1.revoke(lease.id()).await);
     for key in others {
         let entry = root.get(key).await.unwrap().unwrap();
         assert_eq!(entry.value, b"true", "{key}");
     }
-    assert_denied("read", n1.list("/galera-console/").await);
-    assert_denied("read", n1.list("/galera/lab/").await);
+    assert_denied("read", &n1.list("/galera-console/").await);
+    assert_denied("read", &n1.list("/galera/lab/").await);
 }
 
 #[tokio::test]
@@ -178,7 +178,7 @@ async fn consoles_and_agents_of_a_cluster_are_confined_to_their_prefixes() {
         (&lab, "/galera/wide/founder"),
         (&lab, "/galera-console/users/ada"),
     ] {
-        assert_denied(key, registry.put(key, "1", None).await);
-        assert_denied(key, registry.get(key).await);
+        assert_denied(key, &registry.put(key, "1", None).await);
+        assert_denied(key, &registry.get(key).await);
     }
 }
