@@ -3,6 +3,7 @@
 //! Precedence: flag, environment, file, default. Every problem is collected with its origin, so that one start
 //! reports them all.
 
+mod listener;
 mod parse;
 mod problem;
 mod reader;
