@@ -1,35 +1,57 @@
 //! Signs users in and out and resolves session tokens: the only place that decides whether a request has a live session.
 
+mod codes;
+mod errors;
+mod own_account;
+mod own_sessions;
+mod sessions;
+mod step_up;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use console_core::audit::AuditTrail;
 use console_core::limit::LimitCounter;
 use console_core::session::SessionGuard;
 use console_core::threads::ThreadLimit;
-use galera::Timestamp;
 use galera::record::audit::{AuditEvent, AuditRecord};
-use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp};
-use uuid::Uuid;
+use registry::Registry;
 
-use super::cache::{AccountCache, MissingSession, now};
+use super::activity::SessionActivity;
+use super::cache::{AccountCache, now};
+use super::factor::CodeKind;
 use super::password::{self, PASSWORD_MAX_BYTES};
-use super::records::{SessionRecord, UserName, UserRecord};
-use super::store::{session_key, user_key};
+use super::policy::SignInPolicy;
+use super::records::{UserName, UserRecord};
+use super::store::user_key;
 use super::throttle::SignInThrottle;
-use super::token::{SessionClaims, TokenError};
+use super::token::{SignInClaims, TokenError};
+
+pub use errors::{OwnAccountError, SessionError, SignInError};
+pub use own_account::{EnrolmentOffer, FactorState, OwnProfile};
+pub use own_sessions::OwnSessionInfo;
+pub use step_up::OwnerProof;
 
 /// Default number of password hashes computed concurrently; each takes 46 MiB and one core.
 pub const CONCURRENT_HASHES_MAX: usize = 2;
 /// How long a sign-in may wait for a hash slot.
 const HASH_TIMEOUT: Duration = Duration::from_secs(5);
-/// A session younger than this may still be missing from our watch, so it is looked up in etcd before it is rejected.
-const WATCH_LAG_MAX: Duration = Duration::from_secs(60);
 /// How long a sign-in waits for its audit entry to be written.
 const AUDIT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Maximum number of sessions per account; a further sign-in ends the oldest.
-const SESSIONS_PER_ACCOUNT_MAX: usize = 50;
+/// How long a right password waits for a code.
+const CHALLENGE_LIFETIME: Duration = Duration::from_secs(300);
+/// Attempts of a compare-and-swap before it fails as contended.
+const ATTEMPTS: usize = 5;
+
+/// The client that signs in.
+#[derive(Clone, Debug)]
+pub struct SignInClient {
+    pub address: IpAddr,
+    /// Its `User-Agent`.
+    pub user_agent: Option<String>,
+}
 
 /// A successful sign-in.
 #[derive(Clone, Debug)]
@@ -37,51 +59,6 @@ pub struct IssuedSession {
     /// The value of the session cookie.
     pub token: String,
     pub session: SessionGuard,
-}
-
-/// Why a sign-in failed.
-#[derive(Debug, thiserror::Error)]
-pub enum SignInError {
-    /// Unknown account or wrong password; the two are deliberately indistinguishable.
-    #[error("invalid user name or password")]
-    InvalidCredentials,
-    /// The password is right, but the account is disabled.
-    #[error("the account is disabled")]
-    Disabled,
-    /// Too many failed attempts; holds the remaining wait.
-    #[error("too many failed attempts; wait {} s", .0.as_secs() + 1)]
-    Throttled(Duration),
-    /// Too many concurrent sign-ins.
-    #[error("too many concurrent sign-ins")]
-    Busy,
-    /// etcd is unreachable.
-    #[error("etcd is unreachable: {0}")]
-    Unavailable(String),
-    /// A fault of the console itself.
-    #[error("{0}")]
-    Internal(String),
-}
-
-impl From<registry::Error> for SignInError {
-    fn from(error: registry::Error) -> Self {
-        Self::Unavailable(error.to_string())
-    }
-}
-
-/// Why a request has no live session.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SessionError {
-    #[error("the session has expired")]
-    Expired,
-    /// Not issued by this console, or tampered with.
-    #[error("the session token was not issued by this console")]
-    Forged,
-    /// Signed out, or the account was disabled or removed, or its password changed.
-    #[error("the session has ended")]
-    Ended,
-    /// Accounts and sessions have not been loaded from etcd yet.
-    #[error("sessions cannot be checked: {0}")]
-    Unavailable(String),
 }
 
 /// Signs users in and out and resolves session tokens.
@@ -92,8 +69,11 @@ pub struct Authenticator {
     throttle: SignInThrottle,
     hash_threads: ThreadLimit,
     hash_limit: LimitCounter,
-    lifetime: Duration,
+    policy: SignInPolicy,
     trail: AuditTrail,
+    activity: Mutex<SessionActivity>,
+    /// When the keys of sessions were last read because a token named an unknown one.
+    keys_read: Mutex<Option<Instant>>,
 }
 
 fn hash_threads(max: usize) -> ThreadLimit {
@@ -107,7 +87,7 @@ impl Authenticator {
         registry: Registry,
         state_prefix: &str,
         cache: AccountCache,
-        lifetime: Duration,
+        policy: SignInPolicy,
     ) -> Self {
         Self {
             trail: AuditTrail::new(registry.clone(), state_prefix),
@@ -117,7 +97,9 @@ impl Authenticator {
             throttle: SignInThrottle::default(),
             hash_threads: hash_threads(CONCURRENT_HASHES_MAX),
             hash_limit: LimitCounter::new("password_hashes", "max-password-hashes"),
-            lifetime,
+            policy,
+            activity: Mutex::default(),
+            keys_read: Mutex::default(),
         }
     }
 
@@ -128,6 +110,12 @@ impl Authenticator {
             hash_threads: hash_threads(max),
             ..self
         }
+    }
+
+    /// The threads that compute password hashes.
+    #[must_use]
+    pub fn hash_threads(&self) -> &ThreadLimit {
+        &self.hash_threads
     }
 
     /// Sign-ins refused because too many passwords were being checked.
@@ -150,7 +138,13 @@ impl Authenticator {
         }
     }
 
-    /// Checks the password and creates a session.
+    /// The settings of accounts.
+    #[must_use]
+    pub fn policy(&self) -> &SignInPolicy {
+        &self.policy
+    }
+
+    /// Checks the password, and the code where the account has a second factor, and creates a session.
     ///
     /// # Errors
     /// [`SignInError`]; an unknown account takes as long as a wrong password.
@@ -158,17 +152,54 @@ impl Authenticator {
         &self,
         username: &str,
         password: &str,
-        address: IpAddr,
+        code: Option<&str>,
+        client: &SignInClient,
     ) -> Result<IssuedSession, SignInError> {
         let name: Option<UserName> = username.parse().ok();
+        let authenticated = self.authenticate(name.as_ref(), password, code, client);
+        self.attempt(name.as_ref(), client, authenticated).await
+    }
+
+    /// Checks the code of a sign-in whose password was right, as `challenge` proves, and creates a session.
+    ///
+    /// # Errors
+    /// [`SignInError`].
+    pub async fn continue_sign_in(
+        &self,
+        challenge: &str,
+        code: &str,
+        client: &SignInClient,
+    ) -> Result<IssuedSession, SignInError> {
+        let keys = self.cache.keys().ok_or_else(keys_missing)?;
+        let claims = keys
+            .verify_challenge(challenge)
+            .map_err(|error| match error {
+                TokenError::Expired | TokenError::UnknownKey => SignInError::ChallengeExpired,
+                TokenError::Forged => SignInError::InvalidCredentials,
+            })?;
+        let authenticated = self.authenticate_again(&claims, code, client);
+        self.attempt(Some(&claims.sub), client, authenticated).await
+    }
+
+    /// Counts and records an attempt to sign in as `name`, which `authenticated` decides.
+    async fn attempt(
+        &self,
+        name: Option<&UserName>,
+        client: &SignInClient,
+        authenticated: impl Future<Output = Result<IssuedSession, SignInError>>,
+    ) -> Result<IssuedSession, SignInError> {
         // All invalid names share one slot, so that they cannot fill the throttle's memory.
-        let account = name.as_ref().map_or("", UserName::as_str);
+        let account = name.map_or("", UserName::as_str);
+        let address = client.address;
         self.throttle
             .begin_attempt(account, address, Instant::now())
             .map_err(SignInError::Throttled)?;
-        let result = self.authenticate(name.as_ref(), password).await;
+        let result = authenticated.await;
         match &result {
             Ok(_) => tracing::info!(user = account, %address, "{account} signed in from {address}"),
+            Err(SignInError::SecondFactorRequired { .. }) => {
+                tracing::info!(user = account, %address, "{account} gave the right password from {address}; a code is needed");
+            }
             // Log only valid names: anything else may be a password typed into the wrong field.
             Err(error) => {
                 tracing::warn!(user = account, %address, "Sign-in from {address} refused: {error}")
@@ -177,10 +208,10 @@ impl Authenticator {
         self.record_sign_in(account, address, &result).await;
         match &result {
             Ok(_) | Err(SignInError::Disabled) => self.throttle.record_success(account, address),
-            Err(SignInError::InvalidCredentials | SignInError::Throttled(_)) => {}
-            Err(SignInError::Busy | SignInError::Unavailable(_) | SignInError::Internal(_)) => {
-                self.throttle.cancel_attempt(account, address);
-            }
+            Err(
+                SignInError::InvalidCredentials | SignInError::Throttled(_) | SignInError::Code(_),
+            ) => {}
+            Err(_) => self.throttle.cancel_attempt(account, address),
         }
         result
     }
@@ -195,9 +226,12 @@ impl Authenticator {
     ) {
         let (event, reason) = match result {
             Ok(_) => (AuditEvent::SIGNED_IN, None),
-            Err(error @ (SignInError::InvalidCredentials | SignInError::Disabled)) => {
-                (AuditEvent::SIGN_IN_FAILED, Some(error.to_string()))
-            }
+            Err(
+                error @ (SignInError::InvalidCredentials
+                | SignInError::Disabled
+                | SignInError::Code(_)
+                | SignInError::FactorUnusable(_)),
+            ) => (AuditEvent::SIGN_IN_FAILED, Some(error.to_string())),
             Err(_) => return,
         };
         let mut detail = BTreeMap::from([("address".to_owned(), address.to_string())]);
@@ -246,6 +280,8 @@ impl Authenticator {
         &self,
         name: Option<&UserName>,
         password: &str,
+        code: Option<&str>,
+        client: &SignInClient,
     ) -> Result<IssuedSession, SignInError> {
         if let Some(error) = self.cache.etcd_error() {
             return Err(SignInError::Unavailable(error));
@@ -266,10 +302,41 @@ impl Authenticator {
         if !self.verify_password(password.to_owned(), hash).await? {
             return Err(SignInError::InvalidCredentials);
         }
-        match user {
-            Some((_, record, _)) if record.disabled => Err(SignInError::Disabled),
-            Some((name, record, revision)) => self.create_session(name, record, revision).await,
-            None => Err(SignInError::InvalidCredentials),
+        let (name, record, revision) = user.ok_or(SignInError::InvalidCredentials)?;
+        self.open_session(name, record, revision, code, client)
+            .await
+    }
+
+    /// As [`Self::authenticate`], with the proof of `claims` that the password was right.
+    async fn authenticate_again(
+        &self,
+        claims: &SignInClaims,
+        code: &str,
+        client: &SignInClient,
+    ) -> Result<IssuedSession, SignInError> {
+        let (record, revision) = self
+            .load_user(&claims.sub)
+            .await?
+            .filter(|(record, _)| record.credential_tag() == claims.credential)
+            .ok_or(SignInError::ChallengeExpired)?;
+        self.open_session(&claims.sub, record, revision, Some(code), client)
+            .await
+    }
+
+    /// The proof that the password of `name` was right.
+    fn challenge(&self, name: &UserName, user: &UserRecord) -> Result<String, SignInError> {
+        let keys = self.cache.keys().ok_or_else(keys_missing)?;
+        let expires = now().plus(CHALLENGE_LIFETIME);
+        let claims = SignInClaims::new(name.clone(), user.credential_tag(), expires);
+        keys.sign_challenge(&claims)
+            .map_err(|error| SignInError::Internal(format!("a token could not be signed: {error}")))
+    }
+
+    async fn record_code(&self, name: &UserName, kind: Option<CodeKind>) {
+        if let Some(CodeKind::Recovery { left }) = kind {
+            let detail = BTreeMap::from([("left".to_owned(), left.to_string())]);
+            self.record_event(AuditEvent::RECOVERY_CODE_USED, name.as_str(), detail)
+                .await;
         }
     }
 
@@ -296,155 +363,33 @@ impl Authenticator {
         password: String,
         hash: Option<String>,
     ) -> Result<bool, SignInError> {
+        self.on_hash_thread(move || password::verify(&password, hash.as_deref()))
+            .await
+    }
+
+    /// Runs `work`, which computes a password hash, when one of the threads for that is free.
+    async fn on_hash_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, SignInError> {
         let slot = tokio::time::timeout(HASH_TIMEOUT, self.hash_threads.slot());
         let Ok(slot) = slot.await else {
             self.hash_limit
                 .refuse("a sign-in is refused, because others are being checked");
             return Err(SignInError::Busy);
         };
-        slot.run(move || password::verify(&password, hash.as_deref()))
+        slot.run(work)
             .await
             .map_err(|error| SignInError::Internal(format!("the password check failed: {error}")))
     }
+}
 
-    async fn create_session(
-        &self,
-        name: &UserName,
-        user: UserRecord,
-        revision: i64,
-    ) -> Result<IssuedSession, SignInError> {
-        let signer = self.cache.signer().ok_or_else(|| {
-            SignInError::Unavailable("the signing key has not been loaded from etcd".to_owned())
-        })?;
-        let internal = |error: String| SignInError::Internal(error);
-        let (id, created_at) = (Uuid::new_v4(), now());
-        let record = SessionRecord {
-            username: name.clone(),
-            credential: user.credential,
-            created_at,
-            expires_at: created_at.plus(self.lifetime),
-        };
-        let claims = SessionClaims::new(name.clone(), id, created_at, record.expires_at);
-        let token = signer
-            .sign(&claims)
-            .map_err(|error| internal(format!("the session could not be signed: {error}")))?;
-        let value = serde_json::to_vec(&record).map_err(|error| internal(error.to_string()))?;
-        let lease = self
-            .registry
-            .grant_without_keep_alive(self.lifetime)
-            .await?;
-        let key = session_key(&self.state_prefix, id);
-        let transaction = Transaction::new()
-            // The account was disabled or its password changed while the hash was computed: the client retries.
-            .when(Precondition::Unchanged(
-                user_key(&self.state_prefix, name).into_bytes(),
-                revision,
-            ))
-            .then([WriteOp::put(key, value, Some(lease))]);
-        if let TransactionOutcome::Refused { .. } = self.registry.transact(&transaction).await? {
-            return Err(SignInError::Busy);
-        }
-        self.cache
-            .insert_ahead_of_watch(id, record, lease, Some((user, revision)), created_at);
-        self.end_surplus_sessions(name, id).await;
-        let session = self
-            .cache
-            .session(id, created_at)
-            .map_err(|_| SignInError::Busy)?;
-        Ok(IssuedSession { token, session })
-    }
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
 
-    /// Ends the oldest sessions of an account that has more than [`SESSIONS_PER_ACCOUNT_MAX`].
-    async fn end_surplus_sessions(&self, name: &UserName, newest: Uuid) {
-        let sessions = self.cache.sessions_of(name);
-        let surplus = sessions.len().saturating_sub(SESSIONS_PER_ACCOUNT_MAX);
-        for (id, lease) in sessions
-            .into_iter()
-            .filter(|(id, _)| *id != newest)
-            .take(surplus)
-        {
-            // A session that cannot be revoked now expires with its lease.
-            if self.registry.revoke(lease).await.is_ok() {
-                self.cache.remove_session(id);
-            }
-        }
-    }
-
-    /// Returns the live session that `token` refers to.
-    ///
-    /// # Errors
-    /// [`SessionError`].
-    pub async fn resolve_session(&self, token: &str) -> Result<SessionGuard, SessionError> {
-        let Some(signer) = self.cache.signer() else {
-            let reason = self
-                .cache
-                .etcd_error()
-                .or_else(|| self.cache.unready_reason().map(str::to_owned));
-            return Err(SessionError::Unavailable(reason.unwrap_or_default()));
-        };
-        let claims = signer.verify(token).map_err(|error| match error {
-            TokenError::Expired => SessionError::Expired,
-            TokenError::Forged => SessionError::Forged,
-        })?;
-        if let Some(reason) = self.cache.unready_reason() {
-            return Err(SessionError::Unavailable(reason.to_owned()));
-        }
-        let now = now();
-        match self.cache.session(claims.sid, now) {
-            Ok(session) => Ok(session),
-            Err(_) if claims.exp.saturating_mul(1000) <= now.unix_millis() => {
-                Err(SessionError::Expired)
-            }
-            Err(MissingSession::Unknown) if Self::is_recent(&claims, now) => {
-                self.fetch_session(&claims, now).await
-            }
-            Err(_) => Err(SessionError::Ended),
-        }
-    }
-
-    fn is_recent(claims: &SessionClaims, now: Timestamp) -> bool {
-        Timestamp::from_unix_millis(claims.iat.saturating_mul(1000)).age(now) < WATCH_LAG_MAX
-    }
-
-    /// Reads a session from etcd that another replica may have just created.
-    async fn fetch_session(
-        &self,
-        claims: &SessionClaims,
-        now: Timestamp,
-    ) -> Result<SessionGuard, SessionError> {
-        let unavailable = |error: registry::Error| SessionError::Unavailable(error.to_string());
-        let entry = self
-            .registry
-            .get(session_key(&self.state_prefix, claims.sid))
-            .await;
-        let entry = match entry {
-            Err(registry::Error::Tampered { .. }) => None,
-            entry => entry.map_err(unavailable)?,
-        };
-        let entry = entry.ok_or(SessionError::Ended)?;
-        let record: SessionRecord =
-            serde_json::from_slice(&entry.value).map_err(|_| SessionError::Ended)?;
-        let user = self.load_user(&record.username).await;
-        let user = user.map_err(|error| SessionError::Unavailable(error.to_string()))?;
-        self.cache
-            .insert_ahead_of_watch(claims.sid, record, entry.lease, user, now);
-        self.cache
-            .session(claims.sid, now)
-            .map_err(|_| SessionError::Ended)
-    }
-
-    /// Ends a session in every replica.
-    ///
-    /// # Errors
-    /// When etcd is unreachable; the session then stays live.
-    pub async fn sign_out(&self, session: &SessionGuard) -> Result<(), registry::Error> {
-        if let Some(lease) = self.cache.session_lease(session.id) {
-            self.registry.revoke(lease).await?;
-        }
-        self.cache.remove_session(session.id);
-        let name = &session.principal.username;
-        self.record_event(AuditEvent::SIGNED_OUT, name, BTreeMap::new())
-            .await;
-        Ok(())
-    }
+fn keys_missing() -> SignInError {
+    SignInError::Unavailable("the signing key has not been loaded from etcd".to_owned())
 }

@@ -1,24 +1,27 @@
 //! An in-memory copy of accounts, sessions and the signing key, kept current by watching etcd: no request waits for
 //! etcd, and changes take effect immediately. While etcd is unreachable the last known state applies.
 
+mod mirrors;
 mod state;
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use console_core::keyspace::AccountKeys;
 use console_core::session::{Principal, SessionGuard};
 use galera::Timestamp;
+use galera::access::Role;
 use galera::publish::notification::Audience;
-use registry::{Error, KeyMirror, LeaseId, Registry, RegistryEntry, WatchEvent};
+use registry::{LeaseId, Registry, RegistryEntry, WatchEvent};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::records::{SessionRecord, SigningKeyRecord, UserName, UserRecord};
-use super::store::{parse_user_key, signing_key};
-use super::token::TokenSigner;
-use state::{AccountCacheState, CONFIRMATION_TIMEOUT};
+use super::key_rotation;
+use super::records::{SessionRecord, UserName, UserRecord};
+use super::signing_keys::{SigningKeyRecord, SigningKeys};
+use super::store::signing_key;
+use mirrors::{SessionMirror, SigningKeyMirror, UserMirror};
+use state::AccountCacheState;
 
 /// Cached accounts and sessions; clones share them.
 #[derive(Clone)]
@@ -32,16 +35,27 @@ pub struct AccountCache {
 pub(super) enum MissingSession {
     /// Not in the cache.
     Unknown,
-    /// Expired, or its account was disabled or removed, or changed its password.
+    /// The account has another password, or another second factor, than this session: unless the session was given the
+    /// new one as well, which its watch reports separately.
+    OtherCredential,
+    /// Expired, or its account was disabled or removed.
     Ended,
 }
 
+/// A cached session with its id and lease.
+pub(super) type OwnSession = (Uuid, SessionRecord, LeaseId);
+
 impl AccountCache {
-    /// An empty cache of the accounts under `state_prefix`; [`AccountCache::run`] fills it.
+    /// An empty cache of the accounts under `state_prefix`, which need a second factor if they have one of
+    /// `second_factor_roles`; [`AccountCache::run`] fills it.
     #[must_use]
-    pub fn new(state_prefix: &str) -> Self {
+    pub fn new(state_prefix: &str, second_factor_roles: &[Role]) -> Self {
+        let state = AccountCacheState {
+            second_factor_roles: second_factor_roles.to_vec(),
+            ..AccountCacheState::default()
+        };
         Self {
-            state: Arc::default(),
+            state: Arc::new(RwLock::new(state)),
             prefix: state_prefix.into(),
         }
     }
@@ -52,7 +66,7 @@ impl AccountCache {
         let state = self.read();
         if state.users.is_none() || !state.sessions_loaded {
             Some("accounts have not been loaded from etcd")
-        } else if state.signer.is_none() {
+        } else if state.keys.is_none() {
             Some("the signing key has not been loaded from etcd")
         } else {
             None
@@ -88,8 +102,18 @@ impl AccountCache {
             .collect()
     }
 
-    pub(super) fn signer(&self) -> Option<Arc<TokenSigner>> {
-        self.read().signer.clone()
+    /// The keys that sign sessions.
+    pub(super) fn keys(&self) -> Option<Arc<SigningKeys>> {
+        let state = self.read();
+        state.keys.as_ref().map(|(keys, _)| Arc::clone(keys))
+    }
+
+    /// Takes over the record of the keys as read from etcd, unless a later one is known.
+    pub(super) fn learn_keys(&self, entry: &RegistryEntry) {
+        let mut state = self.write();
+        if (state.keys.as_ref()).is_none_or(|(_, revision)| *revision < entry.mod_revision) {
+            state.keys = parse_signing_keys(entry).or(state.keys.take());
+        }
     }
 
     /// The live session `id`, with the current roles of its account.
@@ -98,15 +122,18 @@ impl AccountCache {
         let session = state.sessions.get(&id).ok_or(MissingSession::Unknown)?;
         let user = state
             .live_account(&session.record, now)
-            .ok_or(MissingSession::Ended)?;
+            .ok_or_else(|| state.cause_of_end(&session.record, now))?;
         Ok(SessionGuard {
             id,
             principal: Principal {
                 username: session.record.username.as_str().into(),
                 roles: user.roles.clone(),
                 credential: user.credential_tag(),
+                must_enrol: state.must_enrol(user),
             },
             ended: session.ended.subscribe(),
+            may_view: session.may_view.subscribe(),
+            last_proof: session.record.last_proof(),
             expires_at: session.record.expires_at,
         })
     }
@@ -115,19 +142,22 @@ impl AccountCache {
         self.read().sessions.get(&id).map(|session| session.lease)
     }
 
-    /// Ids and leases of an account's sessions, oldest first.
-    pub(super) fn sessions_of(&self, name: &UserName) -> Vec<(Uuid, LeaseId)> {
+    /// An account's sessions that have not expired, oldest first.
+    pub(super) fn sessions_of(&self, name: &UserName) -> Vec<OwnSession> {
         let state = self.read();
-        let mut found: Vec<_> = state
+        let mut found: Vec<OwnSession> = state
             .sessions
             .iter()
             .filter(|(_, session)| session.record.username == *name)
+            .map(|(id, session)| (*id, session.record.clone(), session.lease))
             .collect();
-        found.sort_by_key(|(_, session)| session.record.created_at);
+        found.sort_by_key(|(_, record, _)| record.created_at);
         found
-            .into_iter()
-            .map(|(id, session)| (*id, session.lease))
-            .collect()
+    }
+
+    /// Whether `session` can still be used, as far as its account is concerned.
+    pub(super) fn is_live(&self, session: &SessionRecord, now: Timestamp) -> bool {
+        self.read().live_account(session, now).is_some()
     }
 
     /// Inserts a session that this replica created or looked up before its watch reported it, with the account record and
@@ -159,23 +189,28 @@ impl AccountCache {
         let mut users = registry.watch(users_prefix.clone());
         let mut sessions = registry.watch(sessions_prefix.clone());
         let mut keys = registry.watch(signing_key(&self.prefix));
+        // Not kept. Seeing each version makes an earlier one that is put back, or a removal, known to this replica.
+        let mut factors = registry.watch(AccountKeys::new(&self.prefix).factors());
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut key_missing = false;
+        let mut maintenance = KeyMaintenance::default();
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 Some(event) = users.next() => self.apply_users_event(&users_prefix, event, now()),
                 Some(event) = sessions.next() => self.apply_sessions_event(&sessions_prefix, event, now()),
+                Some(_) = factors.next() => {}
                 Some(event) = keys.next() => key_missing = self.apply_key_event(event, key_missing),
                 _ = tick.tick() => {
                     self.write().end_stale_sessions(now());
                     if key_missing && self.read().etcd_error.is_none() {
                         self.create_signing_key(&registry).await;
                     }
+                    self.maintain_keys(&registry, &mut maintenance).await;
                 }
             }
-            if key_missing && self.read().signer.is_none() && self.read().etcd_error.is_none() {
+            if key_missing && self.read().keys.is_none() && self.read().etcd_error.is_none() {
                 self.create_signing_key(&registry).await;
             }
         }
@@ -195,6 +230,35 @@ impl AccountCache {
         };
         if let Err(error) = created {
             tracing::warn!(%error, "Could not create the signing key: {error}");
+        }
+    }
+
+    /// Replaces the key that signs once it is due, and removes former ones that no session needs. Every replica tries,
+    /// and one succeeds.
+    async fn maintain_keys(&self, registry: &Registry, maintenance: &mut KeyMaintenance) {
+        let now = now();
+        if !maintenance.is_due() {
+            return;
+        }
+        let change = {
+            let state = self.read();
+            let (Some((keys, revision)), None, true) =
+                (&state.keys, &state.etcd_error, state.sessions_loaded)
+            else {
+                return;
+            };
+            // A session of version 0.1 may have been signed with any key.
+            let is_used = |kid: &str| {
+                let mut sessions = state.sessions.values();
+                sessions.any(|session| session.record.kid.as_deref().is_none_or(|of| of == kid))
+            };
+            key_rotation::maintenance(keys.record(), is_used, *revision, now)
+        };
+        if let Some(change) = change {
+            maintenance.tried();
+            if let Err(error) = change.commit(registry, &self.prefix).await {
+                tracing::warn!(%error, "Could not replace the key of sessions, will try again: {error}");
+            }
         }
     }
 
@@ -232,10 +296,7 @@ impl AccountCache {
             return missing;
         };
         let mut state = self.write();
-        state.signer = entry
-            .as_ref()
-            .and_then(parse_signing_key)
-            .map(|bytes| Arc::new(TokenSigner::new(&bytes)));
+        state.keys = entry.as_ref().and_then(parse_signing_keys);
         if entry.is_none() {
             state.end_all_sessions();
         }
@@ -251,145 +312,35 @@ impl AccountCache {
     }
 }
 
-/// Applies changes of accounts. An unreadable record grants no access.
-struct UserMirror<'a> {
-    state: &'a mut AccountCacheState,
-    prefix: &'a str,
-    now: Timestamp,
-}
-
-impl UserMirror<'_> {
-    fn change(&mut self, key: &[u8], record: Option<UserRecord>, revision: i64) {
-        if let Some(name) = parse_user_key(self.prefix, key) {
-            self.state
-                .apply_user_change(name, record, revision, self.now);
-        }
-    }
-}
-
-impl KeyMirror for UserMirror<'_> {
-    fn clear(&mut self) {
-        self.reset(&[], 0);
-    }
-
-    fn put(&mut self, entry: &RegistryEntry) {
-        self.change(&entry.key, parse_user(entry), entry.mod_revision);
-    }
-
-    fn delete(&mut self, key: &[u8], revision: i64) {
-        self.change(key, None, revision);
-    }
-
-    fn reset(&mut self, entries: &[RegistryEntry], revision: i64) {
-        let read = |entry: &RegistryEntry| {
-            Some((
-                parse_user_key(self.prefix, &entry.key)?,
-                entry.mod_revision,
-                parse_user(entry)?,
-            ))
-        };
-        self.state
-            .reset_users(entries.iter().filter_map(read), revision, self.now);
-        self.state.etcd_error = None;
-    }
-
-    fn unreachable(&mut self, _: Timestamp, error: &Error) {
-        self.state.etcd_error = Some(error.to_string());
-    }
-
-    fn reachable(&mut self) {
-        self.state.etcd_error = None;
-    }
-}
-
-/// Applies changes of sessions; a listing does not remove sessions that are not yet confirmed.
-struct SessionMirror<'a> {
-    state: &'a mut AccountCacheState,
-    prefix: &'a str,
-    now: Timestamp,
-}
-
-impl KeyMirror for SessionMirror<'_> {
-    fn clear(&mut self) {
-        self.reset(&[], 0);
-    }
-
-    fn put(&mut self, entry: &RegistryEntry) {
-        if let Some((id, (record, lease))) = parse_session(self.prefix, entry) {
-            self.state.put_session(id, record, lease, None);
-        }
-    }
-
-    fn delete(&mut self, key: &[u8], _: i64) {
-        if let Some(id) = parse_session_id(self.prefix, key) {
-            self.state.remove_session(id);
-        }
-    }
-
-    fn reset(&mut self, entries: &[RegistryEntry], _: i64) {
-        let Self { state, prefix, now } = self;
-        let listed: HashMap<Uuid, (SessionRecord, LeaseId)> = entries
-            .iter()
-            .filter_map(|entry| parse_session(prefix, entry))
-            .collect();
-        let gone: Vec<Uuid> = state
-            .sessions
-            .iter()
-            .filter(|(id, session)| {
-                let fresh = session
-                    .unconfirmed_since
-                    .is_some_and(|at| at.age(*now) < CONFIRMATION_TIMEOUT);
-                !listed.contains_key(id) && !fresh
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        for id in gone {
-            state.remove_session(id);
-        }
-        for (id, (record, lease)) in listed {
-            state.put_session(id, record, lease, None);
-        }
-        state.sessions_loaded = true;
-    }
-}
-
-/// Finds the key that signs sessions.
-struct SigningKeyMirror {
-    key: Vec<u8>,
-    /// The newest state in the event: its entry, or that it is missing.
-    found: Option<Option<RegistryEntry>>,
-}
-
-impl KeyMirror for SigningKeyMirror {
-    fn clear(&mut self) {
-        self.found = Some(None);
-    }
-
-    fn put(&mut self, entry: &RegistryEntry) {
-        if entry.key == self.key {
-            self.found = Some(Some(entry.clone()));
-        }
-    }
-
-    fn delete(&mut self, key: &[u8], _: i64) {
-        if key == self.key {
-            self.found = Some(None);
-        }
-    }
-}
-
 pub(super) fn parse_user(entry: &RegistryEntry) -> Option<UserRecord> {
     parse_record(entry)
 }
 
-fn parse_signing_key(entry: &RegistryEntry) -> Option<Vec<u8>> {
-    let bytes = parse_record::<SigningKeyRecord>(entry)?.bytes();
-    if bytes.is_none() {
+fn parse_signing_keys(entry: &RegistryEntry) -> Option<(Arc<SigningKeys>, i64)> {
+    let keys = SigningKeys::new(parse_record(entry)?);
+    if keys.is_none() {
         tracing::error!(
             "The signing key in etcd is damaged; delete it to have a new one created, which signs all users out"
         );
     }
-    bytes
+    keys.map(|keys| (Arc::new(keys), entry.mod_revision))
+}
+
+/// When the keys were last changed, or that was tried.
+#[derive(Default)]
+struct KeyMaintenance(Option<Instant>);
+
+impl KeyMaintenance {
+    /// Time between two attempts: another replica may have been faster, or etcd refuses.
+    const INTERVAL: Duration = Duration::from_secs(30);
+
+    fn is_due(&self) -> bool {
+        self.0.is_none_or(|at| at.elapsed() >= Self::INTERVAL)
+    }
+
+    fn tried(&mut self) {
+        self.0 = Some(Instant::now());
+    }
 }
 
 fn parse_session(prefix: &str, entry: &RegistryEntry) -> Option<(Uuid, (SessionRecord, LeaseId))> {

@@ -1,26 +1,37 @@
 //! Local accounts and their sessions. Both are stored in etcd and watched, so a change takes effect immediately in every
 //! replica.
 //!
-//! A sign-in passes [`Authenticator`], which limits attempts (`SignInThrottle`), checks the password and writes a
-//! `SessionRecord`; every later request is checked against [`AccountCache`], the in-memory copy of etcd. [`store`] is
-//! what the command line uses to manage accounts.
+//! A sign-in passes [`Authenticator`], which limits attempts (`SignInThrottle`), checks the password and, where the account
+//! has a second factor, a code, and writes a `SessionRecord`; every later request is checked against [`AccountCache`], the
+//! in-memory copy of etcd. [`store`] is what administrators manage accounts with.
 //!
-//! Invariant: a session is live exactly as long as its record exists and has not expired, and its account exists, is
-//! enabled and still has the password used to sign in.
+//! Invariants: a session is live exactly as long as its record exists and has not expired, and its account exists, is
+//! enabled and still has the credential of the session. A code is accepted in the transaction that it permits, once.
 
+mod activity;
 mod authenticator;
 mod cache;
 mod current;
+mod factor;
+mod key_rotation;
 mod password;
+mod policy;
 mod records;
+mod signing_keys;
 pub mod store;
 mod throttle;
 pub mod token;
 
 pub use authenticator::{
-    Authenticator, CONCURRENT_HASHES_MAX, IssuedSession, SessionError, SignInError,
+    Authenticator, CONCURRENT_HASHES_MAX, EnrolmentOffer, FactorState, IssuedSession,
+    OwnAccountError, OwnProfile, OwnSessionInfo, OwnerProof, SessionError, SignInClient,
+    SignInError,
 };
 pub use cache::AccountCache;
 pub use current::{AccountReader, AccountReading};
-pub use password::{PASSWORD_MAX_BYTES, PASSWORD_MIN_CHARACTERS, PasswordError};
+pub use factor::{CodeError, CodeKind, RECOVERY_CODES, RecoveryCodes};
+pub use key_rotation::{KeyRotation, rotate_session_key};
+pub use password::{PASSWORD_MAX_BYTES, PASSWORD_MIN_CHARACTERS, PasswordContext, PasswordError};
+pub use policy::SignInPolicy;
 pub use records::{UserName, UserNameError, UserRecord};
+pub use signing_keys::SESSION_KEY_AGE_MAX;

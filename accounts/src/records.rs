@@ -1,6 +1,7 @@
-//! The records of accounts, sessions and the signing key in etcd.
+//! The records of accounts and sessions in etcd.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use galera::Timestamp;
@@ -72,6 +73,10 @@ pub struct UserRecord {
     /// Where notifications for this account are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
+    /// The enrolled second factor, whose record is at `<state>/factors/<name>`. Here too, so that deleting that record
+    /// does not make the password suffice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub factor: Option<Uuid>,
     /// A disabled account cannot sign in.
     pub disabled: bool,
     pub created_at: Timestamp,
@@ -130,42 +135,25 @@ pub(crate) struct SessionRecord {
     pub credential: Uuid,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
+    /// The public name of the key that signed its token; version 0.1 recorded none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kid: Option<String>,
+    /// When its user last proved to be the account's owner after signing in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven_at: Option<Timestamp>,
+    /// Where its user signed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// The client's `User-Agent`, shortened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
 }
 
-/// The key that signs session tokens, at `<state>/keys/session`; deleting it ends every session.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct SigningKeyRecord {
-    /// 32 random bytes in hexadecimal.
-    pub hs256: String,
-    pub created_at: Timestamp,
-}
-
-impl fmt::Debug for SigningKeyRecord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SigningKeyRecord").finish_non_exhaustive()
-    }
-}
-
-impl SigningKeyRecord {
-    /// A new random key.
+impl SessionRecord {
+    /// When its user last proved to be the account's owner.
     #[must_use]
-    pub(crate) fn generate(now: Timestamp) -> Self {
-        let bytes: [u8; 32] = rand::random();
-        Self {
-            hs256: bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-            created_at: now,
-        }
-    }
-
-    /// The key's bytes; `None` when the record is damaged.
-    #[must_use]
-    pub(crate) fn bytes(&self) -> Option<Vec<u8>> {
-        if self.hs256.len() != 64 || !self.hs256.is_ascii() {
-            return None;
-        }
-        (0..32)
-            .map(|i| u8::from_str_radix(&self.hs256[2 * i..2 * i + 2], 16).ok())
-            .collect()
+    pub(crate) fn last_proof(&self) -> Timestamp {
+        self.proven_at.unwrap_or(self.created_at)
     }
 }
 
@@ -182,27 +170,6 @@ mod tests {
     }
 
     #[test]
-    fn signing_keys_round_trip_as_text() {
-        let now = Timestamp::from_unix_millis(0);
-        let (one, other) = (
-            SigningKeyRecord::generate(now),
-            SigningKeyRecord::generate(now),
-        );
-        assert_eq!(one.bytes().unwrap().len(), 32);
-        assert_ne!(one.bytes(), other.bytes());
-        for damaged in ["", "00", &"zz".repeat(32), &"é".repeat(32)] {
-            assert_eq!(
-                SigningKeyRecord {
-                    hs256: (*damaged).to_owned(),
-                    created_at: now
-                }
-                .bytes(),
-                None
-            );
-        }
-    }
-
-    #[test]
     fn email_addresses_match_the_audience() {
         let now = Timestamp::from_unix_millis(0);
         let record = |roles: &[Role], disabled: bool| UserRecord {
@@ -210,6 +177,7 @@ mod tests {
             credential: Uuid::nil(),
             roles: roles.to_vec(),
             email: Some("x@example.org".to_owned()),
+            factor: None,
             disabled,
             created_at: now,
             changed_at: now,
@@ -246,12 +214,11 @@ mod tests {
             credential: Uuid::nil(),
             roles: vec![Role::Viewer],
             email: None,
+            factor: None,
             disabled: false,
             created_at: now,
             changed_at: now,
         };
         assert!(!format!("{user:?}").contains("argon2id"));
-        let key = SigningKeyRecord::generate(now);
-        assert!(!format!("{key:?}").contains(&key.hs256));
     }
 }

@@ -1,12 +1,23 @@
-//! Accounts in etcd: every change is a compare-and-swap, and the last administrator cannot be removed by accident.
+//! Accounts in etcd: every change is a compare-and-swap with its audit entries, and the last administrator cannot be
+//! removed by accident.
 
+mod change;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use console_core::audit::{AuditError, AuditTrail};
 use console_core::keyspace::AccountKeys;
+use console_core::threads::ThreadLimit;
 use galera::Timestamp;
 use galera::access::Role;
+use galera::record::audit::{AuditEvent, AuditRecord};
 use registry::{Precondition, Registry, RegistryEntry, Transaction, TransactionOutcome, WriteOp};
 use uuid::Uuid;
 
-use super::password::{self, PasswordError};
+pub use change::AccountChange;
+
+use super::password::{self, PasswordContext, PasswordError};
 use super::records::{UserName, UserRecord};
 
 /// Attempts of a compare-and-swap before it fails as contended.
@@ -32,7 +43,7 @@ pub enum AccountStoreError {
     #[error(transparent)]
     Password(#[from] PasswordError),
     #[error("the password could not be hashed: {0}")]
-    Hash(argon2::password_hash::Error),
+    Hash(String),
     /// Concurrent changes to the account won every attempt.
     #[error("account {0} is being changed concurrently; try again")]
     Contended(UserName),
@@ -44,18 +55,39 @@ pub enum AccountStoreError {
     /// etcd failed.
     #[error(transparent)]
     Registry(#[from] registry::Error),
+    /// The audit trail failed.
+    #[error(transparent)]
+    Audit(AuditError),
 }
 
-/// The accounts under one state prefix, as the command line manages them.
+impl From<AuditError> for AccountStoreError {
+    fn from(error: AuditError) -> Self {
+        match error {
+            AuditError::Registry(error) => Self::Registry(error),
+            error => Self::Audit(error),
+        }
+    }
+}
+
+/// The accounts under one state prefix, as administrators manage them.
 #[derive(Clone, Debug)]
 pub struct AccountStore {
     registry: Registry,
+    trail: AuditTrail,
     state_prefix: String,
+    actor: Arc<str>,
+    context: PasswordContext,
+    hash_threads: ThreadLimit,
 }
 
 /// The etcd key of an account.
 pub(super) fn user_key(state_prefix: &str, name: &UserName) -> String {
     AccountKeys::new(state_prefix).user(name.as_str())
+}
+
+/// The etcd key of an account's second factor.
+pub(super) fn factor_key(state_prefix: &str, name: &UserName) -> String {
+    AccountKeys::new(state_prefix).factor(name.as_str())
 }
 
 /// The etcd key of a session.
@@ -69,13 +101,59 @@ pub(super) fn signing_key(state_prefix: &str) -> String {
 }
 
 impl AccountStore {
-    /// The accounts under `state_prefix`.
+    /// The accounts under `state_prefix`, changed by the command line.
     #[must_use]
     pub fn new(registry: Registry, state_prefix: impl Into<String>) -> Self {
+        let state_prefix = state_prefix.into();
         Self {
+            trail: AuditTrail::new(registry.clone(), &state_prefix),
             registry,
-            state_prefix: state_prefix.into(),
+            state_prefix,
+            actor: "command line".into(),
+            context: PasswordContext::default(),
+            hash_threads: ThreadLimit::new("password-hash", 1),
         }
+    }
+
+    /// The same accounts, changed by `actor`.
+    #[must_use]
+    pub fn acting_as(&self, actor: &str) -> Self {
+        Self {
+            actor: actor.into(),
+            ..self.clone()
+        }
+    }
+
+    /// The same accounts; new passwords must not consist of the words of `context`.
+    #[must_use]
+    pub fn with_password_context(self, context: PasswordContext) -> Self {
+        Self { context, ..self }
+    }
+
+    /// The same accounts; hashes of passwords are computed on `threads`.
+    #[must_use]
+    pub fn with_hash_threads(self, threads: ThreadLimit) -> Self {
+        Self {
+            hash_threads: threads,
+            ..self
+        }
+    }
+
+    /// Checks and hashes a new password of the account `name`.
+    async fn hash_password(
+        &self,
+        name: &UserName,
+        password: &str,
+    ) -> Result<String, AccountStoreError> {
+        let (name, password) = (name.to_string(), password.to_owned());
+        let context = self.context.clone();
+        let work = move || {
+            password::check_policy(&name, &password, &context)?;
+            password::hash(&password).map_err(|error| AccountStoreError::Hash(error.to_string()))
+        };
+        let slot = self.hash_threads.slot().await;
+        let hashed = slot.run(work).await;
+        hashed.map_err(|error| AccountStoreError::Hash(error.to_string()))?
     }
 
     /// Adds an account.
@@ -104,28 +182,31 @@ impl AccountStore {
         email: Option<String>,
         now: Timestamp,
     ) -> Result<(), AccountStoreError> {
-        password::check_policy(name.as_str(), password)?;
         let roles = normalize_roles(roles)?;
         let record = UserRecord {
-            password_hash: password::hash(password).map_err(AccountStoreError::Hash)?,
+            password_hash: self.hash_password(name, password).await?,
             credential: Uuid::new_v4(),
             roles,
             email,
+            factor: None,
             disabled: false,
             created_at: now,
             changed_at: now,
         };
-        match self
-            .registry
-            .create(
-                user_key(&self.state_prefix, name),
-                encode_user(name, &record)?,
-                None,
-            )
-            .await?
-        {
-            registry::CreateOutcome::Created { .. } => Ok(()),
-            registry::CreateOutcome::Exists(_) => Err(AccountStoreError::Exists(name.clone())),
+        let key = user_key(&self.state_prefix, name);
+        let detail = BTreeMap::from([("roles".to_owned(), role_names(&record.roles))]);
+        let audit = self.audit_record(AuditEvent::ACCOUNT_ADDED, name, detail, now);
+        let transaction = Transaction::new()
+            .when(Precondition::Absent(key.clone().into_bytes()))
+            .then([
+                WriteOp::put(key, encode_user(name, &record)?, None),
+                // Of an account of this name that an earlier version removed.
+                WriteOp::delete(factor_key(&self.state_prefix, name)),
+            ]);
+        if self.try_commit(transaction, &[audit]).await? {
+            Ok(())
+        } else {
+            Err(AccountStoreError::Exists(name.clone()))
         }
     }
 
@@ -143,6 +224,18 @@ impl AccountStore {
             .collect())
     }
 
+    /// The account `name`.
+    ///
+    /// # Errors
+    /// [`AccountStoreError::Unknown`], [`AccountStoreError::Damaged`], [`AccountStoreError::Registry`].
+    pub async fn get(&self, name: &UserName) -> Result<UserRecord, AccountStoreError> {
+        let users = self.load_users().await?;
+        let (record, _) = find_user(&users, name)?;
+        record
+            .clone()
+            .map_err(|error| AccountStoreError::Damaged(name.clone(), error))
+    }
+
     /// Changes the password, which ends the account's sessions.
     ///
     /// # Errors
@@ -153,27 +246,11 @@ impl AccountStore {
         password: &str,
         now: Timestamp,
     ) -> Result<(), AccountStoreError> {
-        password::check_policy(name.as_str(), password)?;
-        let hash = password::hash(password).map_err(AccountStoreError::Hash)?;
-        self.update(name, true, now, |record| {
-            record.password_hash.clone_from(&hash);
-            record.credential = Uuid::new_v4();
-        })
-        .await
-    }
-
-    /// Changes or removes the e-mail address; sessions are not affected.
-    ///
-    /// # Errors
-    /// [`AccountStoreError`].
-    pub async fn set_email(
-        &self,
-        name: &UserName,
-        email: Option<String>,
-        now: Timestamp,
-    ) -> Result<(), AccountStoreError> {
-        self.update(name, true, now, |record| record.email.clone_from(&email))
-            .await
+        let change = AccountChange {
+            password: Some(password.to_owned()),
+            ..AccountChange::default()
+        };
+        self.change(name, &change, now).await.map(drop)
     }
 
     /// Disables or enables the account. Disabling ends its sessions for good.
@@ -187,13 +264,12 @@ impl AccountStore {
         force: bool,
         now: Timestamp,
     ) -> Result<(), AccountStoreError> {
-        self.update(name, force, now, |record| {
-            record.disabled = disabled;
-            if disabled {
-                record.credential = Uuid::new_v4();
-            }
-        })
-        .await
+        let change = AccountChange {
+            disabled: Some(disabled),
+            force,
+            ..AccountChange::default()
+        };
+        self.change(name, &change, now).await.map(drop)
     }
 
     /// Removes the account, which ends its sessions.
@@ -201,23 +277,29 @@ impl AccountStore {
     /// # Errors
     /// [`AccountStoreError`]; [`AccountStoreError::LastAdmin`] unless `force`.
     pub async fn remove(&self, name: &UserName, force: bool) -> Result<(), AccountStoreError> {
+        let now = console_core::clock::now();
+        let audit = || {
+            let event = AuditEvent::ACCOUNT_REMOVED;
+            [self.audit_record(event, name, BTreeMap::new(), now)]
+        };
         for _ in 0..ATTEMPTS {
             let users = self.load_users().await?;
             let key = user_key(&self.state_prefix, name);
+            let deletions = [
+                WriteOp::delete(key.clone()),
+                WriteOp::delete(factor_key(&self.state_prefix, name)),
+            ];
             if self.is_tampered(&key) {
-                let absent = Precondition::Absent(key.clone().into_bytes());
-                let transaction = Transaction::new().when(absent);
-                if self
-                    .try_commit(transaction.then([WriteOp::delete(key)]))
-                    .await?
-                {
+                let absent = Precondition::Absent(key.into_bytes());
+                let transaction = Transaction::new().when(absent).then(deletions);
+                if self.try_commit(transaction, &audit()).await? {
                     return Ok(());
                 }
                 continue;
             }
             let (record, entry) = find_user(&users, name)?;
             let mut transaction = Transaction::new().when(Precondition::Unchanged(
-                key.clone().into_bytes(),
+                key.into_bytes(),
                 entry.mod_revision,
             ));
             // A damaged record can be removed: it grants no access.
@@ -228,45 +310,7 @@ impl AccountStore {
                 transaction = transaction.when(other_admin_guard(&users, name)?);
             }
             if self
-                .try_commit(transaction.then([WriteOp::delete(key)]))
-                .await?
-            {
-                return Ok(());
-            }
-        }
-        Err(AccountStoreError::Contended(name.clone()))
-    }
-
-    async fn update(
-        &self,
-        name: &UserName,
-        force: bool,
-        now: Timestamp,
-        alter: impl Fn(&mut UserRecord),
-    ) -> Result<(), AccountStoreError> {
-        for _ in 0..ATTEMPTS {
-            let users = self.load_users().await?;
-            let (record, entry) = find_user(&users, name)?;
-            let mut record = record
-                .clone()
-                .map_err(|error| AccountStoreError::Damaged(name.clone(), error))?;
-            let was_admin = record.is_active_admin();
-            alter(&mut record);
-            record.changed_at = now;
-            let key = user_key(&self.state_prefix, name);
-            let mut transaction = Transaction::new().when(Precondition::Unchanged(
-                key.clone().into_bytes(),
-                entry.mod_revision,
-            ));
-            if was_admin && !record.is_active_admin() && !force {
-                transaction = transaction.when(other_admin_guard(&users, name)?);
-            }
-            if self
-                .try_commit(transaction.then([WriteOp::put(
-                    key,
-                    encode_user(name, &record)?,
-                    None,
-                )]))
+                .try_commit(transaction.then(deletions), &audit())
                 .await?
             {
                 return Ok(());
@@ -281,11 +325,32 @@ impl AccountStore {
         tampered.records.iter().any(|record| record.key == key)
     }
 
-    async fn try_commit(&self, transaction: Transaction) -> Result<bool, AccountStoreError> {
+    async fn try_commit(
+        &self,
+        transaction: Transaction,
+        records: &[AuditRecord],
+    ) -> Result<bool, AccountStoreError> {
         Ok(matches!(
-            self.registry.transact(&transaction).await?,
+            self.trail.commit(&transaction, records).await?,
             TransactionOutcome::Committed { .. }
         ))
+    }
+
+    fn audit_record(
+        &self,
+        event: AuditEvent,
+        name: &UserName,
+        detail: BTreeMap<String, String>,
+        now: Timestamp,
+    ) -> AuditRecord {
+        AuditRecord {
+            at: now,
+            actor: self.actor.to_string(),
+            event,
+            cluster: None,
+            subject: Some(name.to_string()),
+            detail,
+        }
     }
 
     async fn load_users(&self) -> Result<UserEntries, AccountStoreError> {
@@ -333,6 +398,12 @@ fn other_admin_guard(
         entry.key.clone(),
         entry.mod_revision,
     ))
+}
+
+/// The roles as one text, separated by commas.
+fn role_names(roles: &[Role]) -> String {
+    let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+    names.join(",")
 }
 
 fn normalize_roles(mut roles: Vec<Role>) -> Result<Vec<Role>, AccountStoreError> {

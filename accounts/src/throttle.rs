@@ -31,6 +31,13 @@ const ADDRESS_POLICY: ThrottlePolicy = ThrottlePolicy {
     forget_after: Duration::from_secs(3600),
 };
 
+/// Codes are short. Only a client that knows the password, or has the session, can try, so that anyone else locks no user out.
+const CODE_POLICY: ThrottlePolicy = ThrottlePolicy {
+    free_failures: 5,
+    max_wait: Duration::from_secs(900),
+    forget_after: Duration::from_secs(86_400),
+};
+
 #[derive(Clone, Copy)]
 struct FailureCount {
     count: u32,
@@ -59,6 +66,8 @@ pub(crate) struct SignInThrottle {
 struct ThrottleState {
     accounts: HashMap<String, FailureCount>,
     addresses: HashMap<IpAddr, FailureCount>,
+    /// Codes of second factors, by account, and passwords entered again, by session.
+    codes: HashMap<String, FailureCount>,
 }
 
 impl SignInThrottle {
@@ -95,6 +104,26 @@ impl SignInThrottle {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.accounts.remove(account);
         remove_failure(&mut state.addresses, &network_of(address));
+    }
+
+    /// Counts the try of a code, for an account or session.
+    ///
+    /// # Errors
+    /// The remaining wait, if too many were wrong.
+    pub(crate) fn begin_code(&self, counted: &str, now: Instant) -> Result<(), Duration> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = remaining_wait(&state.codes, counted, &CODE_POLICY, now);
+        if wait > Duration::ZERO {
+            return Err(wait);
+        }
+        record_failure(&mut state.codes, counted.to_owned(), &CODE_POLICY, now);
+        Ok(())
+    }
+
+    /// Forgets the wrong codes of an account or session.
+    pub(crate) fn record_right_code(&self, counted: &str) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.codes.remove(counted);
     }
 
     /// Undoes an attempt that could not be decided (etcd unreachable, too busy).
@@ -276,6 +305,29 @@ mod tests {
         assert!(state.accounts.len() <= ENTRIES_MAX && state.addresses.len() <= ENTRIES_MAX);
         drop(state);
         assert!(throttle.begin_attempt("target", address(7), now).is_err());
+    }
+
+    #[test]
+    fn wrong_codes_wait_apart_from_wrong_passwords() {
+        let throttle = SignInThrottle::default();
+        let mut now = Instant::now();
+        for _ in 0..=CODE_POLICY.free_failures {
+            throttle.begin_code("dora", now).unwrap();
+        }
+        assert!(throttle.begin_code("dora", now).is_err());
+        assert_eq!(throttle.begin_code("emil", now), Ok(()));
+        // A right password does not permit more codes.
+        throttle.begin_attempt("dora", CLIENT, now).unwrap();
+        throttle.record_success("dora", CLIENT);
+        assert!(throttle.begin_code("dora", now).is_err());
+        let mut tried = 0;
+        for _ in 0..86_400 / 10 {
+            now += Duration::from_secs(10);
+            tried += u32::from(throttle.begin_code("dora", now).is_ok());
+        }
+        assert!(tried < 120, "{tried} codes a day");
+        throttle.record_right_code("dora");
+        assert_eq!(throttle.begin_code("dora", now), Ok(()));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The session token: a JWT with a fixed algorithm, issuer, audience and leeway.
 
 use galera::Timestamp;
+use galera::access::CredentialTag;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -11,6 +13,8 @@ use super::records::UserName;
 const ALGORITHM: Algorithm = Algorithm::HS256;
 const ISSUER: &str = "galera-console";
 const AUDIENCE: &str = "galera-console/session";
+/// The audience of a sign-in that still needs a code.
+const SIGN_IN_AUDIENCE: &str = "galera-console/sign-in";
 /// Tolerated clock difference between replicas, in seconds.
 const LEEWAY_SECONDS: u64 = 5;
 
@@ -46,6 +50,35 @@ impl SessionClaims {
     }
 }
 
+/// The claims of a sign-in whose password was right and that still needs a code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignInClaims {
+    /// Always `galera-console`.
+    pub iss: String,
+    /// Always `galera-console/sign-in`.
+    pub aud: String,
+    /// The account's name.
+    pub sub: UserName,
+    /// The tag of the credential that was right.
+    pub credential: CredentialTag,
+    /// Expires at, in seconds since the Unix epoch.
+    pub exp: i64,
+}
+
+impl SignInClaims {
+    /// Claims of a sign-in of `username` until `expires`.
+    #[must_use]
+    pub fn new(username: UserName, credential: CredentialTag, expires: Timestamp) -> Self {
+        Self {
+            iss: ISSUER.to_owned(),
+            aud: SIGN_IN_AUDIENCE.to_owned(),
+            sub: username,
+            credential,
+            exp: expires.unix_millis().div_euclid(1000),
+        }
+    }
+}
+
 /// Why a token is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
@@ -54,6 +87,15 @@ pub enum TokenError {
     /// Not issued by this console, or tampered with.
     #[error("the session token was not issued by this console")]
     Forged,
+    /// The key that it names is not valid, or not any longer.
+    #[error("the session token was signed with a key that is no longer valid")]
+    UnknownKey,
+}
+
+/// The key that `token` names; `None` if it names none.
+pub(crate) fn key_id_of(token: &str) -> Result<Option<String>, TokenError> {
+    let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Forged)?;
+    Ok(header.kid)
 }
 
 /// Signs and verifies tokens with one key.
@@ -61,21 +103,27 @@ pub struct TokenSigner {
     encoding: EncodingKey,
     decoding: DecodingKey,
     validation: Validation,
+    sign_in_validation: Validation,
+}
+
+fn validation(audience: &str) -> Validation {
+    let mut validation = Validation::new(ALGORITHM);
+    validation.leeway = LEEWAY_SECONDS;
+    validation.set_issuer(&[ISSUER]);
+    validation.set_audience(&[audience]);
+    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    validation
 }
 
 impl TokenSigner {
     /// A signer for HMAC key `key`.
     #[must_use]
     pub fn new(key: &[u8]) -> Self {
-        let mut validation = Validation::new(ALGORITHM);
-        validation.leeway = LEEWAY_SECONDS;
-        validation.set_issuer(&[ISSUER]);
-        validation.set_audience(&[AUDIENCE]);
-        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         Self {
             encoding: EncodingKey::from_secret(key),
             decoding: DecodingKey::from_secret(key),
-            validation,
+            validation: validation(AUDIENCE),
+            sign_in_validation: validation(SIGN_IN_AUDIENCE),
         }
     }
 
@@ -87,16 +135,55 @@ impl TokenSigner {
         jsonwebtoken::encode(&Header::new(ALGORITHM), claims, &self.encoding)
     }
 
+    /// Encodes and signs `claims`, naming this key as `kid`.
+    ///
+    /// # Errors
+    /// Only if the crypto library fails.
+    pub fn sign_as(
+        &self,
+        claims: &SessionClaims,
+        kid: &str,
+    ) -> Result<String, jsonwebtoken::errors::Error> {
+        jsonwebtoken::encode(&header(kid), claims, &self.encoding)
+    }
+
+    pub(crate) fn sign_challenge(
+        &self,
+        claims: &SignInClaims,
+        kid: &str,
+    ) -> Result<String, jsonwebtoken::errors::Error> {
+        jsonwebtoken::encode(&header(kid), claims, &self.encoding)
+    }
+
+    pub(crate) fn verify_challenge(&self, token: &str) -> Result<SignInClaims, TokenError> {
+        decode(token, &self.decoding, &self.sign_in_validation)
+    }
+
     /// The claims of `token`, if it was signed with this key and has not expired.
     ///
     /// # Errors
     /// [`TokenError`].
     pub fn verify(&self, token: &str) -> Result<SessionClaims, TokenError> {
-        match jsonwebtoken::decode::<SessionClaims>(token, &self.decoding, &self.validation) {
-            Ok(data) => Ok(data.claims),
-            Err(error) if *error.kind() == ErrorKind::ExpiredSignature => Err(TokenError::Expired),
-            Err(_) => Err(TokenError::Forged),
-        }
+        decode(token, &self.decoding, &self.validation)
+    }
+}
+
+fn header(kid: &str) -> Header {
+    Header {
+        kid: Some(kid.to_owned()),
+        ..Header::new(ALGORITHM)
+    }
+}
+
+fn decode<T: DeserializeOwned + Clone>(
+    token: &str,
+    key: &DecodingKey,
+    validation: &Validation,
+) -> Result<T, TokenError> {
+    match jsonwebtoken::decode::<T>(token, key, validation) {
+        Ok(data) => Ok(data.claims),
+        Err(error) if *error.kind() == ErrorKind::ExpiredSignature => Err(TokenError::Expired),
+        Err(_) => Err(TokenError::Forged),
     }
 }
 
@@ -130,6 +217,19 @@ mod tests {
         let signer = TokenSigner::new(b"key one");
         let token = signer.sign(&claims(60)).unwrap();
         assert_eq!(signer.verify(&token), Ok(claims(60)));
+    }
+
+    #[test]
+    fn a_sign_in_that_needs_a_code_is_no_session() {
+        let signer = TokenSigner::new(b"key one");
+        let until = Timestamp::from_unix_millis((now() + 60) * 1000);
+        let name = || "dora".parse().unwrap();
+        let challenge = SignInClaims::new(name(), CredentialTag::new("aa"), until);
+        let token = signer.sign_challenge(&challenge, "1").unwrap();
+        assert_eq!(signer.verify_challenge(&token), Ok(challenge));
+        assert_eq!(signer.verify(&token), Err(TokenError::Forged));
+        let session = signer.sign_as(&claims(60), "1").unwrap();
+        assert_eq!(signer.verify_challenge(&session), Err(TokenError::Forged));
     }
 
     #[test]

@@ -179,7 +179,7 @@ fn account_menu(session: &SessionView) -> El {
     let sign_out = el("button").attr("type", "submit").child("Sign out");
     el("div")
         .class("account")
-        .child(el("span").class("who").child(session.username.clone()))
+        .child(link("/account".to_owned(), session.username.clone()).class("who"))
         .child(" ")
         .child(el("span").class("roles").child(roles))
         .child(

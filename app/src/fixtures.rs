@@ -78,6 +78,7 @@ pub(crate) fn synced(host: &str, name: &str, seqno: u64) -> NodeView {
         evs_state: Some("OPERATIONAL".to_owned()),
         expected: true,
         registered: true,
+        unconfirmed: false,
         sources: vec![
             source(SourceKind::Sql, 400, "Synced", Some(seqno)),
             source(SourceKind::Registry, 2_000, "Synced", Some(seqno - 20)),

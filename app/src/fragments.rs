@@ -3,6 +3,7 @@
 //! [`render_fragment`] fetches what a page needs through `ApiClient` with the reader's cookies, and the page's module
 //! renders it into a [`Fragment`], which `pages::fragment` inserts in the browser.
 
+mod account;
 mod action_detail;
 mod action_list;
 mod api_client;
@@ -83,6 +84,7 @@ pub async fn render_fragment(
         ["clusters", name, "events"] => request.events(&normalize_segment(name)).await,
         ["actions"] => request.actions().await,
         ["actions", id] => request.action(&normalize_segment(id)).await,
+        ["account"] => request.account().await,
         ["audit"] => request.audit().await,
         ["status-pages"] => request.status_pages().await,
         ["status-pages", slug] => request.status_page(&normalize_segment(slug)).await,
@@ -204,6 +206,11 @@ impl FragmentRequest<'_> {
         let entries = self.client.get(&filter.api_path()).await?;
         let page = audit::page(&entries, &filter, self.now);
         Ok(Fragment::new("Audit", &page))
+    }
+
+    async fn account(&self) -> Result<Fragment, ProblemDetails> {
+        let account = self.client.get("/api/v1/me").await?;
+        Ok(Fragment::new("Account", &account::page(&account, self.now)))
     }
 
     async fn status_pages(&self) -> Result<Fragment, ProblemDetails> {

@@ -75,6 +75,18 @@ pub fn known_positions_of(state_prefix: &str, cluster: &ClusterName) -> String {
     format!("{}{cluster}", known_positions(state_prefix))
 }
 
+/// The prefix of the position corrections of every cluster.
+#[must_use]
+pub fn position_corrections(state_prefix: &str) -> String {
+    below(state_prefix, "corrections/")
+}
+
+/// The position corrections of one cluster.
+#[must_use]
+pub fn position_corrections_of(state_prefix: &str, cluster: &ClusterName) -> String {
+    format!("{}{cluster}", position_corrections(state_prefix))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -105,6 +117,7 @@ mod tests {
             (expected_members_of(PREFIX, &cluster), "expected/{cluster}"),
             (known_positions_of(PREFIX, &cluster), "positions/{cluster}"),
             (accounts.user("ann"), "users/{name}"),
+            (accounts.factor("ann"), "factors/{name}"),
             (accounts.session(Uuid::nil()), "sessions/{id}"),
             (accounts.signing_key(), "keys/session"),
             (actions.action(&action), "actions/{id}"),

@@ -1,5 +1,6 @@
 //! What the console's crates share: sessions, audit trail, leader election, published views.
 
+pub mod address_policy;
 pub mod audit;
 pub mod authority;
 pub mod clock;

@@ -16,6 +16,8 @@ pub struct Principal {
     pub roles: Vec<Role>,
     /// The credential of the account.
     pub credential: CredentialTag,
+    /// Whether a role of the account requires a second factor that it does not have: it may then only enrol one.
+    pub must_enrol: bool,
 }
 
 impl Principal {
@@ -38,6 +40,10 @@ pub struct SessionGuard {
     /// Becomes `true` when the session ends: signed out, expired, or the account disabled, removed or given another
     /// password. A closed channel means the same.
     pub ended: watch::Receiver<bool>,
+    /// Becomes `false` when the account has no role any longer, or must enrol a second factor first.
+    pub may_view: watch::Receiver<bool>,
+    /// When its user last proved to be the account's owner, with a password or a code.
+    pub last_proof: Timestamp,
     /// When the session expires.
     pub expires_at: Timestamp,
 }
@@ -47,6 +53,14 @@ impl SessionGuard {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         *self.ended.borrow() || self.ended.has_changed().is_err()
+    }
+
+    /// Waits until the account may no longer view anything, although the session continues.
+    pub async fn wait_view_lost(&mut self) {
+        if self.may_view.wait_for(|may_view| !may_view).await.is_err() {
+            // The session's owner is gone; `wait_ended` reports that.
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Waits until the session has ended.

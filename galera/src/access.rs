@@ -79,6 +79,8 @@ pub enum Operation {
     CommentAction,
     /// Request an action that overrides failed checks, listing each.
     BreakGlass,
+    /// Admit a registered node as a member.
+    AdmitNode,
     /// Pause recovery: allowed to every role that may act, because refusing is always safe.
     PauseRecovery,
     /// Resume recovery.
@@ -105,7 +107,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::View,
         Self::RequestAction,
         Self::ApproveAction,
@@ -114,6 +116,7 @@ impl Operation {
         Self::ExecuteAction,
         Self::CommentAction,
         Self::BreakGlass,
+        Self::AdmitNode,
         Self::PauseRecovery,
         Self::ResumeRecovery,
         Self::ReadAudit,
@@ -132,7 +135,7 @@ impl Operation {
     pub const fn permitted_roles(self) -> &'static [Role] {
         match self {
             Self::View | Self::ReadAudit => &[],
-            Self::RequestAction => &[Role::Operator],
+            Self::RequestAction | Self::AdmitNode => &[Role::Operator],
             Self::ApproveAction | Self::RejectAction => &[Role::Approver],
             Self::CancelAction
             | Self::ManageIncidents
@@ -190,10 +193,10 @@ mod tests {
     #[test]
     fn permission_table() {
         use Operation::{
-            ApproveAction, BreakGlass, CancelAction, CommentAction, ExecuteAction, ManageAccounts,
-            ManageAnnouncements, ManageIncidents, ManageMaintenance, ManageNotifications,
-            ManageStatusPages, PauseRecovery, ReadAudit, ReadClientAddresses, RejectAction,
-            RequestAction, ResumeRecovery, View, ViewNotifications,
+            AdmitNode, ApproveAction, BreakGlass, CancelAction, CommentAction, ExecuteAction,
+            ManageAccounts, ManageAnnouncements, ManageIncidents, ManageMaintenance,
+            ManageNotifications, ManageStatusPages, PauseRecovery, ReadAudit, ReadClientAddresses,
+            RejectAction, RequestAction, ResumeRecovery, View, ViewNotifications,
         };
         let rows: [(Role, &[Operation]); 4] = [
             (Role::Viewer, &[View, ReadAudit]),
@@ -204,6 +207,7 @@ mod tests {
                     ReadAudit,
                     ReadClientAddresses,
                     RequestAction,
+                    AdmitNode,
                     CancelAction,
                     ExecuteAction,
                     CommentAction,

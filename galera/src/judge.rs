@@ -1,4 +1,5 @@
 //! Evaluates observations: components, node states and the verdict on a cluster.
 
 pub mod cluster;
+pub mod confirmation;
 pub mod known_positions;

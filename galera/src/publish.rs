@@ -1,5 +1,6 @@
 //! What leaves the console: JSON of the HTTP API, notifications and status pages.
 
+pub mod accounts;
 pub mod api;
 pub mod notification;
 pub mod status_pages;

@@ -9,3 +9,5 @@ pub mod bootstrap;
 #[cfg(feature = "decide")]
 pub mod cleanup;
 pub mod plan;
+#[cfg(feature = "decide")]
+pub mod positions;

@@ -78,6 +78,8 @@ pub enum ReasonCode {
     AccessDenied,
     /// Sources contradict each other.
     SourcesDisagree,
+    /// A registered node is not confirmed as a member and does not count.
+    NodeUnconfirmed,
     /// The registry is unreachable; SQL monitoring continues.
     RegistryUnreachable,
     /// There are registry keys with an unrecognized format.
@@ -257,6 +259,9 @@ pub struct NodeView {
     pub expected: bool,
     /// Whether the registry has any key of it.
     pub registered: bool,
+    /// Whether nothing but its registration says that it is a member: it then counts for nothing.
+    #[serde(default)]
+    pub unconfirmed: bool,
     /// The last report of each source.
     pub sources: Vec<SourceView>,
 }
@@ -285,6 +290,7 @@ impl NodeView {
             evs_state,
             expected,
             registered,
+            unconfirmed,
             sources,
         } = self;
         *id == other.id
@@ -302,6 +308,7 @@ impl NodeView {
             && *segment == other.segment
             && *expected == other.expected
             && *registered == other.registered
+            && *unconfirmed == other.unconfirmed
             && *name == other.name
             && *state_comment == other.state_comment
             && *version == other.version
@@ -363,7 +370,7 @@ pub struct ClusterView {
     pub expected_members: Vec<NodeId>,
     /// Primary components first.
     pub components: Vec<Component>,
-    /// Sorted by id.
+    /// Sorted by id, unconfirmed ones last.
     pub nodes: Vec<NodeView>,
     /// The console's access to the registry.
     pub registry: RegistryHealth,
@@ -386,7 +393,7 @@ pub struct ClusterSummary {
     pub position: Option<Position>,
     /// Commits per second of the most advanced node.
     pub commit_rate: Option<f64>,
-    /// All nodes, in the order of the view.
+    /// All nodes that count, in the order of the view.
     pub nodes: Vec<NodeSummary>,
     /// Whether the registry can be read now.
     pub registry_reachable: bool,
@@ -428,14 +435,23 @@ impl ClusterView {
                 .all(|(node, other)| node.equals_apart_from_times(other))
     }
 
+    /// The nodes that count: all but the unconfirmed ones.
+    pub fn members(&self) -> impl Iterator<Item = &NodeView> {
+        self.nodes.iter().filter(|node| !node.unconfirmed)
+    }
+
+    /// The nodes that are registered but not confirmed as members.
+    pub fn unconfirmed_nodes(&self) -> impl Iterator<Item = &NodeView> {
+        self.nodes.iter().filter(|node| node.unconfirmed)
+    }
+
     #[must_use]
     pub fn summary(&self) -> ClusterSummary {
         let is_synced = |n: &&NodeView| {
             n.state == NodeState::Synced && n.cluster_status == Some(ClusterStatus::Primary)
         };
         let leader = self
-            .nodes
-            .iter()
+            .members()
             .filter(|n| n.position.is_some())
             .max_by_key(|n| {
                 let primary = n.cluster_status == Some(ClusterStatus::Primary);
@@ -450,12 +466,11 @@ impl ClusterView {
             observed_at: self.observed_at,
             verdict: self.verdict.clone(),
             expected: self.expected_members.len(),
-            synced: self.nodes.iter().filter(is_synced).count(),
+            synced: self.members().filter(is_synced).count(),
             position: leader.and_then(|n| n.position.clone()),
             commit_rate: leader.and_then(|n| n.commit_rate),
             nodes: self
-                .nodes
-                .iter()
+                .members()
                 .map(|n| NodeSummary {
                     id: n.id.clone(),
                     name: n.name.clone(),

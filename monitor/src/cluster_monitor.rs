@@ -7,6 +7,7 @@ use std::time::Duration;
 use console_core::clock::now;
 use console_core::published::Published;
 use galera::judge::cluster::{FoldSettings, fold, only_primary};
+use galera::judge::confirmation::{self, ConfirmedNodes, MembershipRecord};
 use galera::judge::known_positions::KnownPositions;
 use galera::observe::observation::Evidence;
 use galera::view::{ClusterView, RegistryHealth, VerdictState};
@@ -16,10 +17,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::converge::TamperedRecords;
 use super::debounce::Debounce;
-use super::expected_members::{ExpectedMembersSender, ExpectedMembersUpdate};
+use super::expected_members::{MembershipSender, MembershipUpdate};
 use super::input::MonitorInput;
-use super::known_positions::{self, KnownPositionsSender};
+use super::known_positions::{self, KnownPositionsSender, KnownPositionsUpdate};
 use super::lease_lookup::{LeaseLookup, LeaseLookupSender};
 use super::metrics::MonitorMetrics;
 use super::probe_set::{ProbeSet, Prober};
@@ -45,7 +47,7 @@ pub(super) struct MonitorContext {
     pub(super) fold_settings: FoldSettings,
     pub(super) poll_interval: Duration,
     pub(super) leases: LeaseLookupSender,
-    pub(super) expected_members: ExpectedMembersSender,
+    pub(super) expected_members: MembershipSender,
     pub(super) known_positions: KnownPositionsSender,
     pub(super) publisher: Arc<ViewPublisher>,
     pub(super) metrics: Arc<MonitorMetrics>,
@@ -58,6 +60,13 @@ pub(super) struct InputChannels {
     pub(super) own_inputs: mpsc::Sender<MonitorInput>,
     pub(super) reports: mpsc::Receiver<ProbeReport>,
     pub(super) health: watch::Receiver<RegistryHealth>,
+}
+
+/// What this replica sent to be recorded.
+struct PendingMembership {
+    /// `None` if only confirmed nodes were added.
+    members: Option<BTreeSet<NodeId>>,
+    sent_at: Instant,
 }
 
 /// A cluster's state.
@@ -75,8 +84,14 @@ pub(super) struct ClusterMonitor {
     view: Option<Arc<Published<ClusterView>>>,
     published_at: Option<Instant>,
     requested_leases: BTreeSet<LeaseId>,
-    /// Expected members not confirmed in etcd yet, and when they were last sent.
-    pending_members: Option<(BTreeSet<NodeId>, Instant)>,
+    /// Whether the cluster's keys were read.
+    registry_read: bool,
+    /// Whether the recorded members were read: only then can they be restored.
+    membership_read: bool,
+    /// Whether the recorded positions were read.
+    positions_read: bool,
+    /// A change of the recorded members that is not confirmed in etcd yet.
+    pending_membership: Option<PendingMembership>,
     known_positions: KnownPositions,
     /// The positions last sent to the writer, and when.
     written_positions: Option<(KnownPositions, Instant)>,
@@ -91,6 +106,7 @@ impl ClusterMonitor {
         context: MonitorContext,
     ) -> Self {
         let mut evidence = Evidence::new(name.clone(), health);
+        evidence.first_view = configured.is_empty();
         evidence.configured_members = configured;
         Self {
             registrations: Registrations::new(
@@ -106,7 +122,10 @@ impl ClusterMonitor {
             view: None,
             published_at: None,
             requested_leases: BTreeSet::new(),
-            pending_members: None,
+            registry_read: false,
+            membership_read: false,
+            positions_read: false,
+            pending_membership: None,
             known_positions: KnownPositions::default(),
             written_positions: None,
         }
@@ -149,31 +168,86 @@ impl ClusterMonitor {
         match input {
             MonitorInput::Reset(entries) => {
                 self.requested_leases.clear();
+                self.registry_read = true;
                 self.registrations.reset(at, entries);
             }
             MonitorInput::Changes(changes) => {
+                self.registry_read = true;
                 for node in self.registrations.apply(at, changes) {
                     self.probes.probe_now(&node);
                 }
             }
-            MonitorInput::ExpectedMembers(members) => {
-                if self
-                    .pending_members
-                    .as_ref()
-                    .is_none_or(|(pending, _)| *pending == members)
-                {
-                    self.pending_members = None;
-                    self.evidence.last_primary_members = members;
-                }
+            MonitorInput::Membership(record) => {
+                self.apply_membership(record.map(|record| *record));
                 return;
             }
             MonitorInput::KnownPositions(positions) => {
+                self.positions_read = true;
                 self.known_positions.merge(&positions);
+                return;
+            }
+            MonitorInput::KnownPositionsLost => {
+                // Written again with the next fold.
+                self.written_positions = None;
+                return;
+            }
+            MonitorInput::PositionCorrections(corrections) => {
+                self.known_positions.correct(&corrections);
                 return;
             }
             MonitorInput::LeaseTtl { lease, ttl } => self.registrations.set_lease_ttl(lease, ttl),
         }
         self.registrations_changed = true;
+    }
+
+    /// Adopts the recorded members, and restores a record that is lost or was changed outside the console: the set of
+    /// expected members does not shrink with it (I36).
+    fn apply_membership(&mut self, record: Option<MembershipRecord>) {
+        let Some(record) = record else {
+            if self.membership_read {
+                self.pending_membership = Some(PendingMembership {
+                    members: Some(self.evidence.last_primary_members.clone()),
+                    sent_at: Instant::now(),
+                });
+                self.send_membership();
+            }
+            return;
+        };
+        self.membership_read = true;
+        match &record.confirmed {
+            Some(confirmed) => {
+                self.evidence.first_view = false;
+                self.confirm(confirmed);
+            }
+            // Of version 0.1: nodes that are down now were never confirmed.
+            None => self.evidence.first_view = true,
+        }
+        let recorded = self.pending_membership.as_ref().is_none_or(|pending| {
+            record.contains(pending.members.as_ref(), &self.evidence.confirmed)
+        });
+        if recorded {
+            self.pending_membership = None;
+            self.evidence.last_primary_members = record.members;
+        }
+    }
+
+    /// Adds `confirmed` to the confirmed nodes.
+    fn confirm(&mut self, confirmed: &ConfirmedNodes) {
+        let Evidence {
+            confirmed: known,
+            registrations,
+            last_primary_members,
+            ..
+        } = &mut self.evidence;
+        let port = self.context.fold_settings.default_port;
+        let registered = |id: &NodeId| {
+            registrations
+                .keys()
+                .any(|registered| registered.clone().normalized(port) == *id)
+        };
+        confirmation::merge(known, confirmed, |id| {
+            last_primary_members.contains(id) || registered(id)
+        });
     }
 
     /// Reads the evidence from the registrations, once for all changes since the last fold.
@@ -210,7 +284,10 @@ impl ClusterMonitor {
     fn apply_report(&mut self, report: ProbeReport) {
         let observation = self.evidence.probes.entry(report.node).or_default();
         match report.outcome {
-            Ok(status) => observation.record_success(report.at, status),
+            Ok(status) => {
+                observation.record_success(report.at, status);
+                observation.connected_to = report.connected_to;
+            }
             Err(error) => observation.record_failure(report.at, error),
         }
     }
@@ -241,11 +318,10 @@ impl ClusterMonitor {
         own_inputs: &mpsc::Sender<MonitorInput>,
     ) -> bool {
         self.refresh_registry_evidence();
-        self.probes.reconcile(
-            &mut self.evidence,
-            at,
-            self.context.fold_settings.default_port,
-        );
+        let listed = confirmation::newly_listed(&self.evidence, at, &self.context.fold_settings);
+        self.confirm(&listed);
+        self.probes
+            .reconcile(&mut self.evidence, at, &self.context.fold_settings);
         self.context.metrics.folded();
         let view = fold(
             &self.evidence,
@@ -253,7 +329,7 @@ impl ClusterMonitor {
             &self.context.fold_settings,
             self.view.as_ref().map(|published| &published.value),
         );
-        self.update_expected_members(&view);
+        self.update_membership(&view, !listed.is_empty());
         self.known_positions
             .update(&self.evidence, at, &self.context.fold_settings);
         self.persist_positions(&view);
@@ -288,19 +364,43 @@ impl ClusterMonitor {
         self.view = Some(self.publisher.publish(view));
     }
 
-    /// Records the members of the Primary component, to be expected when there is none.
-    fn update_expected_members(&mut self, view: &ClusterView) {
-        if let Some(members) = self.changed_members(view) {
-            self.evidence.last_primary_members.clone_from(&members);
-            self.pending_members = Some((members, Instant::now()));
-            self.send_expected_members();
+    /// Records the members of the Primary component, to be expected when there is none, and confirmed nodes. `confirmed`:
+    /// whether there are new ones.
+    fn update_membership(&mut self, view: &ClusterView, confirmed: bool) {
+        let first_view = self.confirm_first_view(view);
+        let members = self.changed_members(view);
+        if members.is_some() || confirmed || first_view {
+            if let Some(members) = &members {
+                self.evidence.last_primary_members.clone_from(members);
+            }
+            let before = self.pending_membership.take();
+            self.pending_membership = Some(PendingMembership {
+                members: members.or_else(|| before?.members),
+                sent_at: Instant::now(),
+            });
+            self.send_membership();
         } else if self
-            .pending_members
+            .pending_membership
             .as_ref()
-            .is_some_and(|(_, tried)| tried.elapsed() >= MEMBERS_RETRY)
+            .is_some_and(|pending| pending.sent_at.elapsed() >= MEMBERS_RETRY)
         {
-            self.send_expected_members();
+            self.send_membership();
         }
+    }
+
+    /// Confirms the members of the first Primary component, and what is durably registered by then. Returns whether it
+    /// did.
+    fn confirm_first_view(&mut self, view: &ClusterView) -> bool {
+        if !self.evidence.first_view || !self.registry_read {
+            return false;
+        }
+        let Some(primary) = only_primary(view) else {
+            return false;
+        };
+        let confirmed = confirmation::first_view(view, &primary.members);
+        self.evidence.first_view = false;
+        self.confirm(&confirmed);
+        true
     }
 
     /// The members of the Primary component, if this replica saw them change.
@@ -333,7 +433,11 @@ impl ClusterMonitor {
             None => self.known_positions != KnownPositions::default(),
         };
         if due {
-            let update = (self.evidence.name.clone(), self.known_positions.clone());
+            let update = KnownPositionsUpdate {
+                cluster: self.evidence.name.clone(),
+                positions: self.known_positions.clone(),
+                tampered: replaceable(self.positions_read),
+            };
             // If the queue is full, retried after the next change.
             if self.context.known_positions.try_send(update).is_ok() {
                 self.written_positions = Some((self.known_positions.clone(), Instant::now()));
@@ -341,12 +445,14 @@ impl ClusterMonitor {
         }
     }
 
-    fn send_expected_members(&mut self) {
-        if let Some((members, tried)) = &mut self.pending_members {
-            *tried = Instant::now();
-            let update = ExpectedMembersUpdate {
+    fn send_membership(&mut self) {
+        if let Some(pending) = &mut self.pending_membership {
+            pending.sent_at = Instant::now();
+            let update = MembershipUpdate {
                 cluster: self.evidence.name.clone(),
-                members: members.clone(),
+                members: pending.members.clone(),
+                confirmed: self.evidence.confirmed.clone(),
+                tampered: replaceable(self.membership_read),
             };
             // If the queue is full, retried later.
             let _ = self.context.expected_members.try_send(update);
@@ -390,6 +496,15 @@ impl ClusterMonitor {
                 state.as_str(),
             );
         }
+    }
+}
+
+/// Whether a record that was changed outside the console may be replaced: not before the genuine one was `read`.
+const fn replaceable(read: bool) -> TamperedRecords {
+    if read {
+        TamperedRecords::Replace
+    } else {
+        TamperedRecords::Keep
     }
 }
 

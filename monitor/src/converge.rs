@@ -5,6 +5,15 @@ use registry::{CreateOutcome, Error, Registry};
 /// Attempts in case of concurrent writers.
 const ATTEMPTS: usize = 3;
 
+/// What happens to a record that was changed outside the console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TamperedRecords {
+    /// It stays: the caller does not know what it contained.
+    Keep,
+    /// It is replaced: the caller has read the genuine one.
+    Replace,
+}
+
 /// Writes to `key` what `wanted` makes of its current value; `None` from it leaves the key as it is. Safe to repeat:
 /// each attempt compares what it read.
 ///
@@ -13,11 +22,15 @@ const ATTEMPTS: usize = 3;
 pub(super) async fn converge(
     registry: &Registry,
     key: &str,
+    tampered: TamperedRecords,
     wanted: impl Fn(Option<&[u8]>) -> Result<Option<Vec<u8>>, Error>,
 ) -> Result<(), Error> {
     let mut lost = None;
     for _ in 0..ATTEMPTS {
-        let current = registry.get(key).await?;
+        let current = match registry.get(key).await {
+            Err(Error::Tampered { .. }) if tampered == TamperedRecords::Replace => None,
+            current => current?,
+        };
         let value = current.as_ref().map(|entry| entry.value.as_ref());
         let Some(value) = wanted(value)? else {
             return Ok(());

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use console_core::clock::now;
+use console_core::keyspace;
+use galera::judge::confirmation::MembershipRecord;
 use galera::observe::registration::RegistryKeys;
 use galera::view::RegistryHealth;
 use galera::{ClusterName, NodeId};
@@ -20,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use super::MonitorSettings;
 use super::cluster_monitor::{self, ClusterMonitor, InputChannels, MonitorContext};
-use super::expected_members::{self, ExpectedMembersSender};
+use super::expected_members::{self, MembershipSender};
 use super::input::MonitorInput;
 use super::key_index::KeyIndex;
 use super::known_positions::{self, KnownPositionsSender};
@@ -50,12 +52,16 @@ pub(super) struct ClusterDiscovery {
     shutdown: CancellationToken,
     probes: Arc<ProbeSettings>,
     leases: LeaseLookupSender,
-    expected_members: ExpectedMembersSender,
+    expected_members: MembershipSender,
     positions: KnownPositionsSender,
     monitored: BTreeMap<ClusterName, MonitoredCluster>,
     key_index: KeyIndex,
     /// Clusters with recorded expected members.
     with_expected_members: BTreeSet<ClusterName>,
+    /// Whether the recorded members were read.
+    members_known: bool,
+    /// Registrations read before the recorded members: without those, every registered node would count as a member.
+    early_registrations: Option<WatchEvent>,
 }
 
 impl ClusterDiscovery {
@@ -95,6 +101,8 @@ impl ClusterDiscovery {
             positions,
             monitored: BTreeMap::new(),
             with_expected_members: BTreeSet::new(),
+            members_known: false,
+            early_registrations: None,
         }
     }
 
@@ -112,16 +120,32 @@ impl ClusterDiscovery {
         let mut known_positions = self
             .registry
             .watch(known_positions::prefix(&self.settings.state_prefix));
+        let mut corrections = self
+            .registry
+            .watch(keyspace::position_corrections(&self.settings.state_prefix));
         let shutdown = self.shutdown.clone();
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                Some(event) = registrations.next() => {
-                    self.on_registrations(event).await;
-                    readiness.mark_registry_known();
+                Some(event) = registrations.next(), if self.early_registrations.is_none() => {
+                    if self.members_known || !matches!(event, WatchEvent::Reset { .. }) {
+                        self.on_registrations(event).await;
+                        readiness.mark_registry_known();
+                    } else {
+                        self.early_registrations = Some(event);
+                    }
                 }
-                Some(event) = expected_members.next() => self.on_expected_members(event).await,
+                Some(event) = expected_members.next() => {
+                    self.on_expected_members(event).await;
+                    if self.members_known
+                        && let Some(event) = self.early_registrations.take()
+                    {
+                        self.on_registrations(event).await;
+                        readiness.mark_registry_known();
+                    }
+                }
                 Some(event) = known_positions.next() => self.on_known_positions(event).await,
+                Some(event) = corrections.next() => self.on_corrections(event).await,
                 else => return,
             }
         }
@@ -203,6 +227,7 @@ impl ClusterDiscovery {
         let cluster_of = |key: &[u8]| expected_members::cluster_of(&prefix, key);
         match event {
             WatchEvent::Reset { entries, .. } => {
+                self.members_known = true;
                 let before = std::mem::take(&mut self.with_expected_members);
                 for entry in entries {
                     if let Some(name) = cluster_of(&entry.key) {
@@ -211,8 +236,7 @@ impl ClusterDiscovery {
                     }
                 }
                 for name in before.difference(&self.with_expected_members.clone()) {
-                    self.send_input(name, MonitorInput::ExpectedMembers(BTreeSet::new()))
-                        .await;
+                    self.send_input(name, MonitorInput::Membership(None)).await;
                 }
             }
             WatchEvent::Changes { changes, .. } => {
@@ -230,11 +254,7 @@ impl ClusterDiscovery {
                         KeyChange::Delete { key, .. } => {
                             if let Some(name) = cluster_of(&key) {
                                 self.with_expected_members.remove(&name);
-                                self.send_input(
-                                    &name,
-                                    MonitorInput::ExpectedMembers(BTreeSet::new()),
-                                )
-                                .await;
+                                self.send_input(&name, MonitorInput::Membership(None)).await;
                             }
                         }
                     }
@@ -246,20 +266,20 @@ impl ClusterDiscovery {
         self.stop_monitoring_removed();
     }
 
-    /// Forwards positions recorded by any replica. Positions are only ever raised, so deletions are ignored.
+    /// Forwards positions recorded by any replica. Only corrections lower them, so what was deleted is written again.
     async fn on_known_positions(&mut self, event: WatchEvent) {
-        let entries = match event {
-            WatchEvent::Reset { entries, .. } => entries,
-            WatchEvent::Changes { changes, .. } => changes
-                .into_iter()
-                .filter_map(|change| match change {
-                    KeyChange::Put(entry) => Some(entry),
-                    KeyChange::Delete { .. } => None,
-                })
-                .collect(),
-            WatchEvent::Reachable | WatchEvent::Unreachable { .. } => return,
-        };
-        for entry in entries {
+        if let WatchEvent::Changes { changes, .. } = &event {
+            for change in changes {
+                if let KeyChange::Delete { key, .. } = change
+                    && let Some(name) =
+                        known_positions::cluster_of(&self.settings.state_prefix, key)
+                {
+                    self.send_input(&name, MonitorInput::KnownPositionsLost)
+                        .await;
+                }
+            }
+        }
+        for entry in put_entries(event) {
             if let Some(name) = known_positions::cluster_of(&self.settings.state_prefix, &entry.key)
             {
                 let positions = Box::new(known_positions::decode(&entry.value));
@@ -269,10 +289,22 @@ impl ClusterDiscovery {
         }
     }
 
-    async fn set_expected_members(&mut self, name: ClusterName, members: BTreeSet<NodeId>) {
+    /// Forwards corrections of positions. A correction is never withdrawn, so deletions are ignored.
+    async fn on_corrections(&mut self, event: WatchEvent) {
+        for entry in put_entries(event) {
+            let prefix = &self.settings.state_prefix;
+            if let Some(name) = known_positions::corrected_cluster(prefix, &entry.key) {
+                let corrections = Box::new(known_positions::decode_corrections(&entry.value));
+                self.send_input(&name, MonitorInput::PositionCorrections(corrections))
+                    .await;
+            }
+        }
+    }
+
+    async fn set_expected_members(&mut self, name: ClusterName, record: MembershipRecord) {
         self.with_expected_members.insert(name.clone());
         self.start_monitoring(&name);
-        self.send_input(&name, MonitorInput::ExpectedMembers(members))
+        self.send_input(&name, MonitorInput::Membership(Some(Box::new(record))))
             .await;
     }
 
@@ -360,6 +392,21 @@ impl ClusterDiscovery {
             ));
         }
         self.publisher.set_notices("registry", notices);
+    }
+}
+
+/// The entries that `event` lists or puts.
+fn put_entries(event: WatchEvent) -> Vec<RegistryEntry> {
+    match event {
+        WatchEvent::Reset { entries, .. } => entries,
+        WatchEvent::Changes { changes, .. } => changes
+            .into_iter()
+            .filter_map(|change| match change {
+                KeyChange::Put(entry) => Some(entry),
+                KeyChange::Delete { .. } => None,
+            })
+            .collect(),
+        WatchEvent::Reachable | WatchEvent::Unreachable { .. } => Vec::new(),
     }
 }
 

@@ -1,37 +1,34 @@
-//! Members of the last Primary component seen, kept in etcd so that a cluster that is down altogether still has
-//! expected members after the console restarts (I4).
+//! Members of the last Primary component seen and the nodes confirmed so far, kept in etcd so that a cluster that is down
+//! altogether still has expected members after the console restarts (I4).
 //!
-//! Any replica writes, but only when it observes a membership change itself: otherwise replicas that see different
+//! Any replica writes members, but only when it observes a membership change itself: otherwise replicas that see different
 //! halves of a cluster would overwrite each other forever. Every write compares what it read.
 
 use std::collections::BTreeSet;
 
 use console_core::clock::now;
+use galera::judge::confirmation::{ConfirmedNodes, MembershipRecord};
 use galera::{ClusterName, NodeId};
 use registry::{Error, Registry};
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::converge::{converge, encode};
+use super::converge::{TamperedRecords, converge, encode};
 
 /// Updates in the queue; a monitor repeats one that found no room.
 const QUEUE: usize = 64;
 
-#[derive(Debug, Serialize, Deserialize)]
-struct ExpectedMembersRecord {
-    members: BTreeSet<NodeId>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    recorded_at: Option<galera::Timestamp>,
-}
-
-/// Members to record for a cluster.
+/// What to record about a cluster's members.
 #[derive(Debug)]
-pub(super) struct ExpectedMembersUpdate {
+pub(super) struct MembershipUpdate {
     pub(super) cluster: ClusterName,
-    pub(super) members: BTreeSet<NodeId>,
+    /// The members of the newest complete Primary view; `None` to keep the recorded ones.
+    pub(super) members: Option<BTreeSet<NodeId>>,
+    /// Confirmed nodes, added to the recorded ones.
+    pub(super) confirmed: ConfirmedNodes,
+    pub(super) tampered: TamperedRecords,
 }
 
-pub(super) type ExpectedMembersSender = mpsc::Sender<ExpectedMembersUpdate>;
+pub(super) type MembershipSender = mpsc::Sender<MembershipUpdate>;
 
 /// Prefix under which the members of all clusters are stored.
 pub(super) fn prefix(state_prefix: &str) -> String {
@@ -44,25 +41,33 @@ pub(super) fn cluster_of(state_prefix: &str, key: &[u8]) -> Option<ClusterName> 
     key.strip_prefix(&prefix(state_prefix))?.parse().ok()
 }
 
-/// The members in a stored value; empty when it cannot be decoded.
-pub(super) fn decode(value: &[u8]) -> BTreeSet<NodeId> {
-    match serde_json::from_slice::<ExpectedMembersRecord>(value) {
-        Ok(stored) => stored.members,
-        Err(error) => {
-            tracing::warn!(%error, "Ignoring unreadable expected members of a cluster: {error}");
-            BTreeSet::new()
-        }
-    }
+/// The record in a stored value; empty when it cannot be decoded.
+pub(super) fn decode(value: &[u8]) -> MembershipRecord {
+    serde_json::from_slice(value).unwrap_or_else(|error| {
+        tracing::warn!(%error, "Ignoring unreadable expected members of a cluster: {error}");
+        MembershipRecord::default()
+    })
+}
+
+/// The record of `cluster`, read linearizably; `None` if there is none.
+///
+/// # Errors
+/// [`registry::Error`], also when it was changed outside the console: its members are then unknown.
+pub(super) async fn load(
+    registry: &Registry,
+    state_prefix: &str,
+    cluster: &ClusterName,
+) -> Result<Option<MembershipRecord>, Error> {
+    let key = format!("{}{cluster}", prefix(state_prefix));
+    let entry = registry.get(key).await?;
+    Ok(entry.map(|entry| decode(&entry.value)))
 }
 
 /// The sender for updates, and the task that writes them.
 pub(super) fn worker(
     registry: Registry,
     state_prefix: &str,
-) -> (
-    ExpectedMembersSender,
-    impl Future<Output = ()> + Send + use<>,
-) {
+) -> (MembershipSender, impl Future<Output = ()> + Send + use<>) {
     let (sender, mut updates) = mpsc::channel(QUEUE);
     let prefix = prefix(state_prefix);
     let task = async move {
@@ -79,20 +84,17 @@ pub(super) fn worker(
     (sender, task)
 }
 
-/// Writes `update` unless that is what is stored.
-async fn write(
-    registry: &Registry,
-    prefix: &str,
-    update: &ExpectedMembersUpdate,
-) -> Result<(), Error> {
+/// Writes `update` unless it is stored.
+async fn write(registry: &Registry, prefix: &str, update: &MembershipUpdate) -> Result<(), Error> {
     let key = format!("{prefix}{}", update.cluster);
-    let stored = ExpectedMembersRecord {
-        members: update.members.clone(),
-        recorded_at: Some(now()),
-    };
-    converge(registry, &key, |current| match current {
-        Some(value) if decode(value) == update.members => Ok(None),
-        _ => encode(&stored).map(Some),
+    let at = now();
+    converge(registry, &key, update.tampered, |current| {
+        let stored = current.map(decode).unwrap_or_default();
+        let members = update.members.as_ref();
+        if current.is_some() && stored.contains(members, &update.confirmed) {
+            return Ok(None);
+        }
+        encode(&stored.updated(members, &update.confirmed, at)).map(Some)
     })
     .await
 }
@@ -117,13 +119,14 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_it_writes_and_nothing_else() {
+    fn reads_records_of_both_versions_and_nothing_else() {
         let members: BTreeSet<NodeId> = ["db1", "db2:3307"].map(|id| id.parse().unwrap()).into();
-        let stored = ExpectedMembersRecord {
-            members: members.clone(),
-            recorded_at: Some(now()),
-        };
-        assert_eq!(decode(&serde_json::to_vec(&stored).unwrap()), members);
-        assert!(decode(b"<script>").is_empty());
+        let stored =
+            MembershipRecord::default().updated(Some(&members), &ConfirmedNodes::new(), now());
+        assert_eq!(decode(&serde_json::to_vec(&stored).unwrap()), stored);
+        let former =
+            decode(br#"{"members":["db1","db2:3307"],"recorded_at":"2026-11-23T08:12:00Z"}"#);
+        assert_eq!((former.members, former.confirmed), (members, None));
+        assert_eq!(decode(b"<script>"), MembershipRecord::default());
     }
 }

@@ -1,9 +1,7 @@
 //! The inputs of a cluster monitor.
 
-use std::collections::BTreeSet;
-
-use galera::NodeId;
-use galera::judge::known_positions::KnownPositions;
+use galera::judge::confirmation::MembershipRecord;
+use galera::judge::known_positions::{KnownPositions, PositionCorrections};
 use registry::{KeyChange, LeaseId, RegistryEntry};
 
 /// A monitor's inputs other than probe reports.
@@ -13,10 +11,14 @@ pub(super) enum MonitorInput {
     Reset(Vec<RegistryEntry>),
     /// Changes of some of them.
     Changes(Vec<KeyChange>),
-    /// The recorded expected members.
-    ExpectedMembers(BTreeSet<NodeId>),
+    /// The recorded members; `None` once the record is gone.
+    Membership(Option<Box<MembershipRecord>>),
     /// The recorded positions.
     KnownPositions(Box<KnownPositions>),
+    /// The recorded positions are gone, or were changed outside the console.
+    KnownPositionsLost,
+    /// What is to be forgotten of them.
+    PositionCorrections(Box<PositionCorrections>),
     /// The granted time to live of a lease, in seconds.
     LeaseTtl { lease: LeaseId, ttl: u64 },
 }

@@ -6,18 +6,26 @@ use std::time::Duration;
 
 use console_core::keyspace;
 use galera::ClusterName;
-use galera::judge::known_positions::KnownPositions;
+use galera::judge::known_positions::{KnownPositions, PositionCorrections};
 use registry::{Error, Registry};
 use tokio::sync::mpsc;
 
-use super::converge::{converge, encode};
+use super::converge::{TamperedRecords, converge, encode};
 
 /// Updates in the queue; a monitor repeats one that found no room.
 const QUEUE: usize = 64;
 /// How often a monitor writes changes; losing what was seen since the last write only makes a check less strict.
 pub(super) const WRITE_INTERVAL: Duration = Duration::from_secs(10);
 
-pub(super) type KnownPositionsSender = mpsc::Sender<(ClusterName, KnownPositions)>;
+/// Positions to merge into the recorded ones.
+#[derive(Debug)]
+pub(super) struct KnownPositionsUpdate {
+    pub(super) cluster: ClusterName,
+    pub(super) positions: KnownPositions,
+    pub(super) tampered: TamperedRecords,
+}
+
+pub(super) type KnownPositionsSender = mpsc::Sender<KnownPositionsUpdate>;
 
 /// Prefix under which the positions of all clusters are stored.
 pub(super) fn prefix(state_prefix: &str) -> String {
@@ -42,6 +50,22 @@ pub(super) fn decode(value: &[u8]) -> KnownPositions {
     })
 }
 
+/// The cluster of the record of corrections at `key`; `None` when the key is not under their prefix.
+pub(super) fn corrected_cluster(state_prefix: &str, key: &[u8]) -> Option<ClusterName> {
+    let key = std::str::from_utf8(key).ok()?;
+    key.strip_prefix(&keyspace::position_corrections(state_prefix))?
+        .parse()
+        .ok()
+}
+
+/// The corrections in a stored value; none when it cannot be decoded.
+pub(super) fn decode_corrections(value: &[u8]) -> PositionCorrections {
+    serde_json::from_slice(value).unwrap_or_else(|error| {
+        tracing::warn!(%error, "Ignoring unreadable position corrections of a cluster: {error}");
+        PositionCorrections::default()
+    })
+}
+
 /// The sender for updates, and the task that writes them.
 pub(super) fn worker(
     registry: Registry,
@@ -50,12 +74,13 @@ pub(super) fn worker(
     KnownPositionsSender,
     impl Future<Output = ()> + Send + use<>,
 ) {
-    let (sender, mut updates) = mpsc::channel::<(ClusterName, KnownPositions)>(QUEUE);
+    let (sender, mut updates) = mpsc::channel::<KnownPositionsUpdate>(QUEUE);
     let state_prefix = state_prefix.to_owned();
     let task = async move {
-        while let Some((cluster, positions)) = updates.recv().await {
-            let key = key(&state_prefix, &cluster);
-            if let Err(error) = write(&registry, &key, &positions).await {
+        while let Some(update) = updates.recv().await {
+            let cluster = &update.cluster;
+            let key = key(&state_prefix, cluster);
+            if let Err(error) = write(&registry, &key, &update).await {
                 // The monitor writes again after [`WRITE_INTERVAL`].
                 tracing::debug!(cluster.id = %cluster, %error, "Could not persist known positions of cluster {cluster}; will retry");
             }
@@ -64,7 +89,7 @@ pub(super) fn worker(
     (sender, task)
 }
 
-/// The stored positions of `cluster`, read linearizably.
+/// The stored positions of `cluster` and their corrections, read linearizably.
 ///
 /// # Errors
 /// [`registry::Error`].
@@ -73,16 +98,30 @@ pub(super) async fn load(
     state_prefix: &str,
     cluster: &ClusterName,
 ) -> Result<KnownPositions, Error> {
-    let entry = registry.get(key(state_prefix, cluster)).await?;
-    Ok(entry.map_or_else(KnownPositions::default, |entry| decode(&entry.value)))
+    let corrections = keyspace::position_corrections_of(state_prefix, cluster);
+    let (positions, corrections) = tokio::join!(
+        registry.get(key(state_prefix, cluster)),
+        registry.get(corrections)
+    );
+    let positions = positions?;
+    let mut stored = positions.map_or_else(KnownPositions::default, |entry| decode(&entry.value));
+    // Without a correction that was changed outside the console more is remembered, which only blocks plans.
+    let corrections = match corrections {
+        Err(Error::Tampered { .. }) => None,
+        corrections => corrections?,
+    };
+    if let Some(entry) = corrections {
+        stored.correct(&decode_corrections(&entry.value));
+    }
+    Ok(stored)
 }
 
-/// Merges `positions` into the stored value.
-async fn write(registry: &Registry, key: &str, positions: &KnownPositions) -> Result<(), Error> {
-    converge(registry, key, |current| {
+/// Merges the positions of `update` into the stored value.
+async fn write(registry: &Registry, key: &str, update: &KnownPositionsUpdate) -> Result<(), Error> {
+    converge(registry, key, update.tampered, |current| {
         let stored = current.map(decode);
         let mut merged = stored.clone().unwrap_or_default();
-        merged.merge(positions);
+        merged.merge(&update.positions);
         if stored.as_ref() == Some(&merged) {
             return Ok(None);
         }

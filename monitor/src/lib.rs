@@ -102,6 +102,7 @@ impl Monitor {
         let readiness = Arc::new(Readiness::new());
         tracker.spawn(overview::run(Arc::clone(&publisher), shutdown.clone()));
         let probes = Arc::new(ProbeSettings {
+            pinned: settings.pinned_members(),
             mysql: settings.mysql.clone(),
             poll_interval: settings.poll_interval,
             timeout: settings.probe_timeout,
@@ -230,9 +231,11 @@ impl Monitor {
         // Read after the nodes were probed: an unresponsive one takes its whole deadline, after which an earlier
         // listing might already be stale.
         let prefix = on_demand.keys.cluster_prefix(cluster);
-        let (listing, positions) = tokio::join!(
-            on_demand.registry.list(prefix),
-            known_positions::load(&on_demand.registry, &on_demand.state_prefix, cluster),
+        let (registry, state_prefix) = (&on_demand.registry, &on_demand.state_prefix);
+        let read = tokio::try_join!(
+            registry.list(prefix),
+            known_positions::load(registry, state_prefix, cluster),
+            expected_members::load(registry, state_prefix, cluster),
         );
         let at = now();
         let latest = self.inner.publisher.snapshot(cluster).unwrap_or(before);
@@ -243,13 +246,14 @@ impl Monitor {
             .iter()
             .map(|reading| RegistryReading::clone(reading))
             .collect();
-        match (listing, positions) {
-            (Ok(listing), Ok(positions)) => {
+        match read {
+            Ok((listing, positions, membership)) => {
                 snapshot.apply_listing(at, &listing);
                 snapshot.known_positions.merge(&positions);
+                snapshot.apply_membership(membership);
                 readings.push(registry_reading(at, &listing));
             }
-            (Err(error), _) | (_, Err(error)) => snapshot.apply_registry_error(at, &error),
+            Err(error) => snapshot.apply_registry_error(at, &error),
         }
         for report in reports {
             snapshot.apply_probe(report);

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use galera::judge::cluster::FoldSettings;
-use galera::judge::known_positions::KnownPositions;
 use galera::observe::wsrep::WsrepStatus;
 use galera::view::RegistryHealth;
 use galera::{ClusterName, NodeId, Timestamp};
@@ -16,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cluster_monitor::{ClusterMonitor, MonitorContext, QUEUE};
 use super::input::MonitorInput;
+use super::known_positions::KnownPositionsUpdate;
 use super::probe::ProbeReport;
 use super::probe_set::Prober;
 use super::publisher::ViewPublisher;
@@ -25,7 +25,7 @@ use super::publisher::ViewPublisher;
 pub struct ManualMonitor {
     monitor: ClusterMonitor,
     own_inputs: mpsc::Sender<MonitorInput>,
-    written_positions: mpsc::Receiver<(ClusterName, KnownPositions)>,
+    written_positions: mpsc::Receiver<KnownPositionsUpdate>,
 }
 
 impl fmt::Debug for ManualMonitor {
@@ -83,6 +83,7 @@ impl ManualMonitor {
         self.monitor.on_report(ProbeReport {
             node,
             at,
+            connected_to: None,
             outcome: Ok(status),
         });
     }

@@ -4,6 +4,8 @@
 
 pub(crate) mod supervision;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +34,8 @@ pub(crate) struct ProbeSettings {
     pub poll_interval: Duration,
     /// Deadline of one reading, connecting included.
     pub timeout: Duration,
+    /// Members that the configuration pins, normalized: their addresses are permitted whatever they are.
+    pub pinned: BTreeMap<ClusterName, BTreeSet<NodeId>>,
     /// All probes read at this instant plus whole intervals, so that one publication covers all nodes of a cluster.
     pub schedule_start: Instant,
 }
@@ -42,6 +46,8 @@ pub(crate) struct ProbeReport {
     pub node: NodeId,
     /// When the reading succeeded or failed.
     pub at: Timestamp,
+    /// The address of the connection, if there is one.
+    pub connected_to: Option<SocketAddr>,
     /// The node's status, or why it could not be read.
     pub outcome: Result<WsrepStatus, ProbeError>,
 }
@@ -76,6 +82,7 @@ pub(crate) async fn run(
         let report = ProbeReport {
             node: probe.node.clone(),
             at: now(),
+            connected_to: probe.address(),
             outcome,
         };
         if reports.send(report).await.is_err() {
@@ -112,9 +119,10 @@ pub(crate) async fn probe_once(
         Err(failure::internal(&reason))
     });
     ProbeReport {
-        node: probe.node,
         at: now(),
+        connected_to: probe.address(),
         outcome,
+        node: probe.node,
     }
 }
 
@@ -163,10 +171,23 @@ impl NodeProbe {
             }
         }
         let mysql = &self.settings.mysql;
+        let policy = (!self.is_pinned()).then_some(&mysql.probe_policy);
         let mut connection =
-            StatusConnection::open(self.node.host(), mysql, self.port(), &self.cluster).await?;
+            StatusConnection::open(self.node.host(), mysql, policy, self.port(), &self.cluster)
+                .await?;
         let status = connection.read_status().await?;
         Ok((connection, status))
+    }
+
+    /// Whether the configuration names this node.
+    fn is_pinned(&self) -> bool {
+        let node = self.node.clone().normalized(self.settings.mysql.port);
+        let pinned = self.settings.pinned.get(&self.cluster);
+        pinned.is_some_and(|pinned| pinned.contains(&node))
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        self.connection.as_ref()?.address()
     }
 
     fn port(&self) -> u16 {

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use galera::judge::cluster::FoldSettings;
+use galera::judge::confirmation;
 use galera::observe::observation::Evidence;
 use galera::observe::wsrep::{MemberAddress, WsrepStatus, distinct_lists};
 use galera::view::ClusterStatus;
@@ -15,8 +17,10 @@ use galera::{NodeId, Timestamp};
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// Nodes of one cluster that are probed.
+/// Members of one cluster that are probed.
 pub(super) const PROBES_MAX: usize = 64;
+/// Unconfirmed nodes of one cluster that are probed: registrations without a member take no member's place.
+pub(super) const UNCONFIRMED_PROBES_MAX: usize = 16;
 /// How long an unreachable node is still probed after the last source that names it is gone: it may come back.
 const LINGER: Duration = Duration::from_secs(600);
 
@@ -37,6 +41,7 @@ pub(super) struct ProbeSet {
 
 struct RunningProbe {
     last_wanted_at: Timestamp,
+    confirmed: bool,
     probe_now: Arc<Notify>,
     _stop: DropGuard,
 }
@@ -51,29 +56,49 @@ impl ProbeSet {
     }
 
     /// Starts and stops probes to match the evidence, and keeps one observation per probe.
-    pub(super) fn reconcile(&mut self, evidence: &mut Evidence, now: Timestamp, default_port: u16) {
-        let wanted = wanted_nodes(evidence, default_port);
+    pub(super) fn reconcile(
+        &mut self,
+        evidence: &mut Evidence,
+        now: Timestamp,
+        settings: &FoldSettings,
+    ) {
+        let unconfirmed = confirmation::unconfirmed(evidence, now, settings);
+        let wanted = wanted_nodes(evidence, &unconfirmed, settings.default_port);
         for id in &wanted {
             if let Some(running) = self.nodes.get_mut(id) {
                 running.last_wanted_at = now;
+                running.confirmed = !unconfirmed.contains(id);
             }
         }
         self.stop_unwanted(evidence, now);
         self.skipped = 0;
+        let mut members = self
+            .nodes
+            .values()
+            .filter(|running| running.confirmed)
+            .count();
+        let mut others = self.nodes.len() - members;
         for id in wanted {
             if self.nodes.contains_key(&id) {
                 continue;
             }
-            if self.nodes.len() >= PROBES_MAX {
+            let confirmed = !unconfirmed.contains(&id);
+            let (running, max) = match confirmed {
+                true => (&mut members, PROBES_MAX),
+                false => (&mut others, UNCONFIRMED_PROBES_MAX),
+            };
+            if *running >= max {
                 self.skipped += 1;
                 continue;
             }
+            *running += 1;
             let stop = CancellationToken::new();
             let probe_now = Arc::<Notify>::default();
             self.prober.start(&id, Arc::clone(&probe_now), stop.clone());
             evidence.probes.entry(id.clone()).or_default();
             let running = RunningProbe {
                 last_wanted_at: now,
+                confirmed,
                 probe_now,
                 _stop: stop.drop_guard(),
             };
@@ -115,7 +140,7 @@ impl ProbeSet {
     pub(super) fn limit_notice(&self, evidence: &Evidence) -> Option<String> {
         (self.skipped > 0).then(|| {
             format!(
-                "Cluster {}: {} nodes are known; only {PROBES_MAX} are probed. Remove stale registrations.",
+                "Cluster {}: {} nodes are known; at most {PROBES_MAX} members and {UNCONFIRMED_PROBES_MAX} unconfirmed nodes are probed. Remove stale registrations.",
                 evidence.name,
                 self.nodes.len() + self.skipped,
             )
@@ -124,7 +149,11 @@ impl ProbeSet {
 }
 
 /// The nodes that should be probed, in order of importance, without duplicates.
-fn wanted_nodes(evidence: &Evidence, default_port: u16) -> Vec<NodeId> {
+fn wanted_nodes(
+    evidence: &Evidence,
+    unconfirmed: &BTreeSet<NodeId>,
+    default_port: u16,
+) -> Vec<NodeId> {
     let durable = evidence
         .registrations
         .iter()
@@ -143,7 +172,7 @@ fn wanted_nodes(evidence: &Evidence, default_port: u16) -> Vec<NodeId> {
             wanted.push(id);
         }
     }
-    for id in listed_members(evidence, default_port) {
+    for id in listed_members(evidence, unconfirmed, default_port) {
         if seen.insert(id.clone()) {
             wanted.push(id);
         }
@@ -151,8 +180,13 @@ fn wanted_nodes(evidence: &Evidence, default_port: u16) -> Vec<NodeId> {
     wanted
 }
 
-/// Members listed by Primary components, without aliases of nodes that answer under another name.
-fn listed_members(evidence: &Evidence, default_port: u16) -> BTreeSet<NodeId> {
+/// Members listed by Primary components, without aliases of nodes that answer under another name. Lists of unconfirmed
+/// nodes name no address to connect to.
+fn listed_members(
+    evidence: &Evidence,
+    unconfirmed: &BTreeSet<NodeId>,
+    default_port: u16,
+) -> BTreeSet<NodeId> {
     let answers: Vec<(NodeId, &WsrepStatus)> = evidence
         .probes
         .iter()
@@ -161,6 +195,7 @@ fn listed_members(evidence: &Evidence, default_port: u16) -> BTreeSet<NodeId> {
             let (_, status) = sql.status.as_ref()?;
             Some((id.clone().normalized(default_port), &**status))
         })
+        .filter(|(id, _)| !unconfirmed.contains(id))
         .filter(|(_, status)| status.cluster_status == Some(ClusterStatus::Primary))
         .collect();
     let member = |address: &MemberAddress| Some(address.node()?.clone().normalized(default_port));
@@ -240,7 +275,7 @@ mod tests {
         evidence
             .registrations
             .insert("db2".parse().unwrap(), Default::default());
-        probed.reconcile(&mut evidence, at(0), 3306);
+        probed.reconcile(&mut evidence, at(0), &FoldSettings::default());
         assert_eq!(prober.running(), ["db1", "db2"]);
         let members = [
             ("wsrep_cluster_status", "Primary"),
@@ -252,7 +287,7 @@ mod tests {
         ];
         let db1 = evidence.probes.get_mut(&"db1".parse().unwrap()).unwrap();
         db1.record_success(at(1), status(&members));
-        probed.reconcile(&mut evidence, at(1), 3306);
+        probed.reconcile(&mut evidence, at(1), &FoldSettings::default());
         assert_eq!(prober.running(), ["db1", "db2", "db3", "db4:3307"]);
     }
 
@@ -262,7 +297,7 @@ mod tests {
         let mut probed = ProbeSet::new(Box::new(prober.clone()));
         let mut evidence = evidence();
         evidence.configured_members = ["db1", "db2"].map(|id| id.parse().unwrap()).into();
-        probed.reconcile(&mut evidence, at(0), 3306);
+        probed.reconcile(&mut evidence, at(0), &FoldSettings::default());
         let mut answer = |id: &str, rows: &[(&str, &str)]| {
             evidence
                 .probes
@@ -285,7 +320,7 @@ mod tests {
                 ("wsrep_incoming_addresses", "evil:3306"),
             ],
         );
-        probed.reconcile(&mut evidence, at(1), 3306);
+        probed.reconcile(&mut evidence, at(1), &FoldSettings::default());
         assert_eq!(prober.running(), ["db1", "db2"]);
     }
 
@@ -297,12 +332,50 @@ mod tests {
         evidence
             .registrations
             .insert("db1".parse().unwrap(), Default::default());
-        probed.reconcile(&mut evidence, at(0), 3306);
+        probed.reconcile(&mut evidence, at(0), &FoldSettings::default());
         evidence.registrations.clear();
-        probed.reconcile(&mut evidence, at(599), 3306);
+        probed.reconcile(&mut evidence, at(599), &FoldSettings::default());
         assert_eq!(prober.running(), ["db1"]);
-        probed.reconcile(&mut evidence, at(600), 3306);
+        probed.reconcile(&mut evidence, at(600), &FoldSettings::default());
         assert!(prober.running().is_empty() && evidence.probes.is_empty());
+    }
+
+    #[test]
+    fn unconfirmed_nodes_take_no_place_of_a_member_and_name_no_address() {
+        let prober = RecordingProber::default();
+        let mut probed = ProbeSet::new(Box::new(prober.clone()));
+        let mut evidence = evidence();
+        evidence.first_view = false;
+        evidence.configured_members.insert("db1".parse().unwrap());
+        for number in 0..200 {
+            let id = format!("evil{number}").parse().unwrap();
+            evidence.registrations.insert(id, Default::default());
+        }
+        let settings = FoldSettings::default();
+        probed.reconcile(&mut evidence, at(0), &settings);
+        assert_eq!(prober.running().len(), 1 + UNCONFIRMED_PROBES_MAX);
+        let rogue = [
+            ("wsrep_cluster_status", "Primary"),
+            ("wsrep_incoming_addresses", "169.254.169.254:80"),
+        ];
+        let evil = evidence
+            .probes
+            .keys()
+            .find(|id| id.to_string().starts_with("evil"));
+        let evil = evil.unwrap().clone();
+        let probe = evidence.probes.get_mut(&evil).unwrap();
+        probe.record_success(at(1), status(&rogue));
+        let members: Vec<String> = (1..=PROBES_MAX).map(|n| format!("db{n}:3306")).collect();
+        let list = members.join(",");
+        let honest = [
+            ("wsrep_cluster_status", "Primary"),
+            ("wsrep_incoming_addresses", list.as_str()),
+        ];
+        let probe = evidence.probes.get_mut(&"db1".parse().unwrap()).unwrap();
+        probe.record_success(at(1), status(&honest));
+        probed.reconcile(&mut evidence, at(1), &settings);
+        assert_eq!(prober.running().len(), PROBES_MAX + UNCONFIRMED_PROBES_MAX);
+        assert!(!prober.running().iter().any(|id| id.starts_with("169.254")));
     }
 
     #[test]
@@ -315,7 +388,7 @@ mod tests {
             let id = format!("node{number}").parse().unwrap();
             evidence.registrations.insert(id, Default::default());
         }
-        probed.reconcile(&mut evidence, at(0), 3306);
+        probed.reconcile(&mut evidence, at(0), &FoldSettings::default());
         assert_eq!(prober.running().len(), PROBES_MAX);
         assert!(prober.running().contains(&"zz".to_owned()));
         let notice = probed.limit_notice(&evidence).unwrap();

@@ -25,6 +25,18 @@ pub struct MonitorSettings {
 }
 
 impl MonitorSettings {
+    /// The configured members of each cluster, normalized.
+    pub(crate) fn pinned_members(&self) -> BTreeMap<ClusterName, BTreeSet<NodeId>> {
+        let normalized = |members: &BTreeSet<NodeId>| {
+            let all = members.iter().cloned();
+            all.map(|id| id.normalized(self.mysql.port)).collect()
+        };
+        self.clusters
+            .iter()
+            .map(|(name, members)| (name.clone(), normalized(members)))
+            .collect()
+    }
+
     /// The fold's settings, with the age limit of evidence derived from the poll interval.
     #[must_use]
     pub fn fold_settings(&self) -> galera::judge::cluster::FoldSettings {

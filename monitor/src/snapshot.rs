@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use galera::judge::confirmation::{self, MembershipRecord};
 use galera::judge::known_positions::KnownPositions;
 use galera::observe::observation::Evidence;
 use galera::observe::registration::RawKeyValue;
@@ -38,6 +39,18 @@ impl ClusterSnapshot {
         }
     }
 
+    /// Applies the recorded members: those that another replica confirmed count here as well.
+    pub(crate) fn apply_membership(&mut self, record: Option<MembershipRecord>) {
+        let Some(record) = record else {
+            return;
+        };
+        if let Some(confirmed) = &record.confirmed {
+            self.evidence.first_view = false;
+            confirmation::merge(&mut self.evidence.confirmed, confirmed, |_| true);
+        }
+        self.evidence.last_primary_members.extend(record.members);
+    }
+
     /// Records that the registry could not be read.
     pub(crate) fn apply_registry_error(&mut self, at: Timestamp, error: &registry::Error) {
         self.evidence.registry_health = RegistryHealth {
@@ -56,7 +69,10 @@ impl ClusterSnapshot {
             return;
         }
         match report.outcome {
-            Ok(status) => observation.record_success(report.at, status),
+            Ok(status) => {
+                observation.record_success(report.at, status);
+                observation.connected_to = report.connected_to;
+            }
             Err(error) => observation.record_failure(report.at, error),
         }
     }

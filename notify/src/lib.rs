@@ -27,6 +27,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use accounts::AccountCache;
+use console_core::address_policy::AddressPolicy;
 use console_core::audit::AuditTrail;
 use console_core::keyspace::NotifyKeys;
 use console_core::leader::Leadership;
@@ -125,7 +126,10 @@ impl NotificationService {
             .transpose()?;
         let sender = NotificationSender {
             webhook_client: WebhookClient::new(
-                EgressPolicy::new(settings.allowed_networks.clone(), settings.resolver.clone()),
+                EgressPolicy::new(
+                    AddressPolicy::new(settings.allowed_networks.clone()),
+                    settings.resolver.clone(),
+                ),
                 ca,
             )?,
             mailer,

@@ -156,7 +156,10 @@ impl Registry {
     }
 
     /// Renews the lease once; `false` when it does not exist. Repeating it is harmless.
-    async fn renew(&self, id: LeaseId) -> Result<bool> {
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], [`Error::Denied`].
+    pub async fn renew(&self, id: LeaseId) -> Result<bool> {
         let endpoints = match &self.backend {
             Backend::Etcd(endpoints) => endpoints,
             #[cfg(feature = "memory")]

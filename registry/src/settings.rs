@@ -93,6 +93,26 @@ impl EtcdSettings {
         Ok(urls)
     }
 
+    /// Whether every endpoint is an address of this machine.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let local = |endpoint: &String| {
+            let Ok(url) = url(endpoint.trim(), self.ca.is_some()) else {
+                return false;
+            };
+            let authority = url.split("://").nth(1).unwrap_or_default();
+            let host = authority
+                .rsplit_once(':')
+                .map_or(authority, |(host, _)| host);
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            host == "localhost"
+                || host
+                    .parse::<std::net::IpAddr>()
+                    .is_ok_and(|address| address.is_loopback())
+        };
+        self.endpoints.iter().all(local)
+    }
+
     /// The client's options; reads the certificate files.
     pub(crate) fn options(&self) -> Result<ConnectOptions> {
         let mut options = ConnectOptions::new()
@@ -221,6 +241,28 @@ mod tests {
             secure.urls().unwrap(),
             ["https://etcd1:2379", "https://etcd2:1"]
         );
+    }
+
+    #[test]
+    fn loopback_endpoints_are_recognized() {
+        for local in [
+            "127.0.0.1:2379",
+            "http://127.0.0.9",
+            "localhost",
+            "[::1]:2380",
+            "::1",
+        ] {
+            assert!(EtcdSettings::new([local]).is_loopback(), "{local}");
+        }
+        for remote in [
+            "10.0.0.1",
+            "127.0.0.1.example.org",
+            "localhost.example.org:2379",
+            "etcd",
+        ] {
+            assert!(!EtcdSettings::new([remote]).is_loopback(), "{remote}");
+        }
+        assert!(!EtcdSettings::new(["127.0.0.1", "etcd2"]).is_loopback());
     }
 
     #[test]

@@ -181,6 +181,7 @@ impl SealedState {
             keys.open_actions_prefix(),
             keyspace::expected_members(&self.state_prefix),
             keyspace::known_positions(&self.state_prefix),
+            keyspace::position_corrections(&self.state_prefix),
         ];
         let watches = prefixes.map(|prefix| async {
             let mut events = self.registry.watch(prefix);

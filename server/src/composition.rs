@@ -1,11 +1,15 @@
 //! Composition root: builds every part of the console from a [`Config`].
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use accounts::{AccountCache, Authenticator};
+use accounts::store::AccountStore;
+use accounts::{AccountCache, Authenticator, PasswordContext, SignInPolicy};
+use console_core::address_policy::AddressPolicy;
 use console_core::audit::AuditTrail;
 use console_core::leader::{self, Leadership};
+use console_core::net::PublicUrl;
 use console_core::resolver::Resolver;
 use console_core::state_secret::StateSecretFileError;
 use console_core::tasks::Tasks;
@@ -14,6 +18,7 @@ use galera::judge::cluster::FoldSettings;
 use galera::recover::action::ActionLimits;
 use galera::recover::bootstrap::{RecoveryReach, RecoverySettings};
 use history::{EventHistory, HistorySettings};
+use ipnet::IpNet;
 use monitor::mysql::MysqlSettings;
 use monitor::{Monitor, MonitorSettings};
 use notify::{NotificationService, NotifySettings, NotifySources};
@@ -29,6 +34,7 @@ use crate::config::{Config, EtcdConfig};
 use crate::etcd_access::EtcdAccess;
 use crate::http::{AppContext, AppState};
 use crate::limits::ClientLimits;
+use crate::membership::NodeAdmission;
 use crate::status_pages::{self, PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService};
 use crate::tls::CertificateStore;
 
@@ -171,8 +177,20 @@ impl Builder<'_> {
             let notice = "One person can act alone here: --approvals 0 is set.";
             monitor.set_notices("approvals", vec![notice.to_owned()]);
         }
+        let accounts = AccountStore::new(self.registry.clone(), config.state_prefix.as_str())
+            .with_password_context(password_context(config.http.public_url.as_ref()))
+            .with_hash_threads(authenticator.hash_threads().clone());
+        let admission = NodeAdmission::new(
+            monitor.clone(),
+            self.registry.clone(),
+            trail.clone(),
+            &config.state_prefix,
+            config.mysql.port,
+        );
         Ok(AppContext {
+            admission,
             registry: self.registry.clone(),
+            accounts,
             public_url: config.http.public_url.clone(),
             allowed_hosts: AllowedHosts::new(
                 config.http.public_url.clone(),
@@ -211,17 +229,21 @@ impl Builder<'_> {
     }
 
     fn authenticator(&self) -> Authenticator {
-        let cache = AccountCache::new(&self.config.state_prefix);
+        let http = &self.config.http;
+        let policy = SignInPolicy {
+            session_lifetime: http.session_lifetime,
+            idle_timeout: http.session_idle_timeout,
+            step_up_interval: http.step_up_interval,
+            second_factor_roles: http.second_factor_roles.clone(),
+            password_context: password_context(http.public_url.as_ref()),
+        };
+        let state_prefix = &self.config.state_prefix;
+        let cache = AccountCache::new(state_prefix, &policy.second_factor_roles);
         let watching = cache.clone();
         self.tasks
             .spawn(watching.run(self.registry.clone(), self.tasks.shutdown.clone()));
-        Authenticator::new(
-            self.registry.clone(),
-            &self.config.state_prefix,
-            cache,
-            self.config.http.session_lifetime,
-        )
-        .with_concurrent_hashes(self.config.limits.password_hashes)
+        Authenticator::new(self.registry.clone(), state_prefix, cache, policy)
+            .with_concurrent_hashes(self.config.limits.password_hashes)
     }
 
     fn leadership(&self) -> Leadership {
@@ -327,6 +349,11 @@ impl Builder<'_> {
     }
 }
 
+/// Words that passwords of the console at `public_url` must not consist of.
+pub(crate) fn password_context(public_url: Option<&PublicUrl>) -> PasswordContext {
+    PasswordContext::new(public_url.map(PublicUrl::host))
+}
+
 fn monitor_settings(config: &Config, resolver: &Resolver) -> MonitorSettings {
     MonitorSettings {
         clusters: config.clusters.clone(),
@@ -338,10 +365,32 @@ fn monitor_settings(config: &Config, resolver: &Resolver) -> MonitorSettings {
             port: config.mysql.port,
             tls: config.mysql.tls.clone(),
             resolver: resolver.clone(),
+            probe_policy: probe_policy(config),
         },
         poll_interval: config.poll_interval,
         probe_timeout: config.probe_timeout,
     }
+}
+
+/// Where probes of nodes that are not pinned may connect to. Whoever writes to an etcd on this machine is on it already, so
+/// its loopback addresses are not out of reach.
+fn probe_policy(config: &Config) -> AddressPolicy {
+    let mut allowed = config.mysql.probe_allow.clone();
+    let etcd_is_local = match &config.etcd {
+        EtcdConfig::Cluster(settings) => settings.is_loopback(),
+        EtcdConfig::Embedded(_) => true,
+    };
+    if etcd_is_local {
+        let loopback = [
+            (Ipv4Addr::LOCALHOST.into(), 8),
+            (Ipv6Addr::LOCALHOST.into(), 128),
+        ];
+        let networks = loopback
+            .into_iter()
+            .filter_map(|(address, bits): (IpAddr, u8)| IpNet::new(address, bits).ok());
+        allowed.extend(networks);
+    }
+    AddressPolicy::new(allowed)
 }
 
 fn notify_settings(config: &Config, resolver: &Resolver) -> NotifySettings {

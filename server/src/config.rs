@@ -22,6 +22,7 @@ use console_core::authority::MigrationPolicy;
 use console_core::net::PublicUrl;
 use console_core::resolver;
 use console_core::state_secret::{self, StateSecretFileError, StateSecrets};
+use galera::access::Role;
 use galera::recover::plan::ActionKind;
 use galera::{ClusterName, NodeId};
 use ipnet::IpNet;
@@ -105,6 +106,12 @@ pub struct HttpConfig {
     pub allowed_hosts: Vec<HostPattern>,
     /// The token that /metrics requires.
     pub metrics_token: Option<Secret>,
+    /// How long a session lasts without use; `None` for its whole lifetime.
+    pub session_idle_timeout: Option<Duration>,
+    /// How long a proof permits what needs a recent one; `None` for the whole session.
+    pub step_up_interval: Option<Duration>,
+    /// Accounts with one of these roles need a second factor.
+    pub second_factor_roles: Vec<Role>,
 }
 
 /// What clients may use.
@@ -160,6 +167,8 @@ pub struct MysqlConfig {
     pub port: u16,
     /// Whether connections use TLS.
     pub tls: Tls,
+    /// Special addresses at which nodes may be probed that are not pinned.
+    pub probe_allow: Vec<IpNet>,
 }
 
 /// The account that may act on the databases.
@@ -259,6 +268,8 @@ pub struct AdminConfig {
     pub state_prefix: String,
     /// The secret of the records below it.
     pub state_secret: Option<StateSecretConfig>,
+    /// Address that browsers use, if known.
+    pub public_url: Option<PublicUrl>,
     pub log: LogConfig,
 }
 
@@ -314,6 +325,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
     let user = reader.single(&settings::MYSQL_USER, parse::non_empty_text);
     let password = reader.password_file(&settings::MYSQL_PASSWORD_FILE);
     let tls = reader.mysql_tls();
+    let probe_allow = reader.list(&settings::PROBE_ALLOW, parse::network);
     let recovery = reader.recovery(tls.as_ref());
     let order_key = reader.order_key();
     let timing = reader.timing();
@@ -338,6 +350,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
                 password: password.unwrap_or_else(|| Secret::new("")),
                 port: port?,
                 tls: tls?,
+                probe_allow,
             },
             recovery,
             order_key,
@@ -364,12 +377,14 @@ pub fn load_for_admin(inputs: &ConfigInputs) -> Result<AdminConfig, ConfigError>
     let etcd = reader.etcd();
     let state_prefix = reader.single(&settings::STATE_PREFIX, parse::prefix);
     let state_secret = reader.state_secret(etcd.as_ref());
+    let public_url = reader.single(&settings::PUBLIC_URL, parse::public_url);
     let log = reader.log();
     reader.finish(|_| {
         Some(AdminConfig {
             etcd: etcd?,
             state_prefix: state_prefix?,
             state_secret,
+            public_url,
             log: log?,
         })
     })

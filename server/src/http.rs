@@ -3,6 +3,8 @@
 //! Invariant: every response passes `request_log`, `headers` and [`problem`], so it has a request id, security headers and,
 //! if it is an error, a problem document. Only status pages (`public_pages`) do not: they set their own headers.
 
+mod account_forms;
+mod accounts;
 mod actions;
 mod audit;
 mod body_limit;
@@ -17,10 +19,13 @@ mod health;
 mod host;
 mod identity;
 mod metrics;
+mod nodes;
 mod notification_forms;
 mod notifications;
 mod origin;
+mod own_account;
 mod pages;
+mod plain_page;
 mod plans;
 pub mod problem;
 mod public_pages;
@@ -35,12 +40,13 @@ mod websocket;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use accounts::Authenticator;
+use ::accounts::Authenticator;
+use ::accounts::store::AccountStore;
 use axum::Router;
 use axum::extract::State;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, post};
 use console_core::leader::Leadership;
 use console_core::net::PublicUrl;
 use console_core::resolver::Resolver;
@@ -57,6 +63,7 @@ use crate::allowed_hosts::AllowedHosts;
 use crate::assets::Site;
 use crate::etcd_access::EtcdAccess;
 use crate::limits::ClientLimits;
+use crate::membership::NodeAdmission;
 use crate::metrics::WebMetrics;
 use crate::status_pages::StatusPageService;
 use crate::tls::CertificateStore;
@@ -83,9 +90,12 @@ pub struct AppContext {
     /// Whether /metrics is served on the main address.
     pub serves_metrics: bool,
     pub authenticator: Authenticator,
+    /// Accounts, as administrators manage them.
+    pub accounts: AccountStore,
     pub monitor: Monitor,
     /// Plans, actions and the audit trail.
     pub actions: ActionService,
+    pub admission: NodeAdmission,
     pub history: EventHistory,
     /// Whether this replica is the leader.
     pub leadership: Leadership,
@@ -142,6 +152,7 @@ pub fn router(state: AppState) -> Router {
     let forms = sign_in::routes()
         .merge(status_pages::forms(forwarder.clone()))
         .merge(notification_forms::routes(forwarder.clone()))
+        .merge(account_forms::routes(forwarder.clone()))
         .merge(forms::routes(forwarder));
     let fragments = fragments::routes(in_process(&api));
     let api = api.merge(identified(fragments));
@@ -197,6 +208,7 @@ fn api_routes() -> Router<AppState> {
                 .post(session::sign_in)
                 .delete(session::sign_out),
         )
+        .merge(account_routes())
         .route("/api/v1/clusters", get(clusters::overview))
         .route("/api/v1/clusters/{cluster}", get(clusters::view))
         .route(
@@ -204,6 +216,10 @@ fn api_routes() -> Router<AppState> {
             get(clusters::registry),
         )
         .route("/api/v1/clusters/{cluster}/events", get(events::page))
+        .route(
+            "/api/v1/clusters/{cluster}/nodes/{node}/admit",
+            post(nodes::admit),
+        )
         .route(
             "/api/v1/clusters/{cluster}/plans/{kind}",
             get(plans::current).post(plans::preview),
@@ -224,6 +240,43 @@ fn api_routes() -> Router<AppState> {
         .merge(notification_routes())
         .route("/api/v1/live", get(websocket::connect))
         .merge(status_pages::routes())
+}
+
+fn account_routes() -> Router<AppState> {
+    Router::new()
+        .route("/api/v1/session/step-up", post(session::step_up))
+        .route("/api/v1/me", get(own_account::show))
+        .route("/api/v1/me/password", post(own_account::change_password))
+        .route("/api/v1/me/sessions", delete(own_account::end_sessions))
+        .route("/api/v1/me/sessions/{id}", delete(own_account::end_session))
+        .route(
+            "/api/v1/me/factor",
+            post(own_account::start_enrolment).delete(own_account::remove_factor),
+        )
+        .route(
+            "/api/v1/me/factor/confirm",
+            post(own_account::confirm_enrolment),
+        )
+        .route("/api/v1/me/factor/qr.svg", get(own_account::qr))
+        .route(
+            "/api/v1/me/recovery-codes",
+            post(own_account::renew_recovery_codes),
+        )
+        .route("/api/v1/accounts", get(accounts::list).post(accounts::add))
+        .route(
+            "/api/v1/accounts/{name}",
+            get(accounts::show)
+                .patch(accounts::update)
+                .delete(accounts::remove),
+        )
+        .route(
+            "/api/v1/accounts/{name}/factor",
+            delete(accounts::reset_factor),
+        )
+        .route(
+            "/api/v1/accounts/{name}/sessions",
+            delete(accounts::end_sessions),
+        )
 }
 
 fn notification_routes() -> Router<AppState> {

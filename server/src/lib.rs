@@ -14,6 +14,7 @@ pub mod etcd_access;
 pub mod http;
 pub mod limits;
 pub mod live;
+pub mod membership;
 pub mod metrics;
 pub mod serve;
 pub mod status_pages;

@@ -17,7 +17,8 @@
 //! | more than 30 messages in 15 s | close 1008 |
 //! | nothing, not even pongs, for 30 s | the connection is dropped |
 //!
-//! The server closes with 4401 when the session ends and with 1001 on shutdown.
+//! The server closes with 4401 when the session ends, with 1008 when the account may no longer view clusters, and with 1001
+//! on shutdown.
 
 mod message;
 mod subscription;

@@ -329,6 +329,18 @@ async fn accounts_are_managed_from_the_command_line() {
     let add = ["add", "dora", "--role", "viewer,admin", "--password-stdin"];
     let (code, text) = run_user(&add, "short\n");
     assert!(code == 64 && text.contains("at least 12"), "{text}");
+    for (weak, part) in [
+        ("password1234\n", "very common password"),
+        ("galera-dora-2026\n", "account's name"),
+        ("example-console-1\n", "host name"),
+    ] {
+        let url = ["--public-url", "https://console.example.org"];
+        let (code, text) = run_user(&[&add[..], &url].concat(), weak);
+        assert!(
+            code == 64 && text.contains(part) && text.contains("unrelated words"),
+            "{weak}: {text}"
+        );
+    }
     assert_eq!(run_user(&add, &format!("{PASSWORD}\n")).0, 0);
     let (code, text) = run_user(&add, PASSWORD);
     assert!(
@@ -353,6 +365,44 @@ async fn accounts_are_managed_from_the_command_line() {
     assert_eq!(run_user(&["disable", "dora", "--force"], "").0, 0);
     assert!(run_user(&["list"], "").1.contains("disabled"));
     assert_eq!(run_user(&["enable", "dora"], "").0, 0);
+    for (roles, part) in [
+        ("viewer", "last enabled account"),
+        ("king", "unknown role"),
+        ("", "unknown role"),
+    ] {
+        let (code, text) = run_user(&["role", "dora", "--role", roles], "");
+        assert!(code == 64 && text.contains(part), "{roles}: {text}");
+    }
+    let (code, text) = run_user(&["role", "dora", "--role", "admin,operator"], "");
+    assert!(code == 0 && text.contains("operator, admin"), "{text}");
+    let (code, text) = run_user(&["reset-factor", "dora"], "");
+    assert!(code == 0 && text.contains("ended its sessions"), "{text}");
+    let (code, text) = run_user(&["reset-factor", "nobody"], "");
+    assert!(code == 64 && text.contains("no account nobody"), "{text}");
+    let rotate = |arguments: &[&str]| {
+        let command = ["secret", "rotate-session-key", "--etcd-endpoints", &url];
+        run(&[&command, arguments].concat())
+    };
+    let (code, text) = rotate(&[]);
+    assert!(code == 0 && text.contains("new key"), "{text}");
+    let (code, text) = rotate(&[]);
+    assert!(code == 0 && text.contains("Sessions continue"), "{text}");
+    let (code, text) = rotate(&["--end-sessions"]);
+    assert!(
+        code == 0 && text.contains("Every session has ended"),
+        "{text}"
+    );
+    let (code, trail) = run(&["audit", "export", "--etcd-endpoints", &url]);
+    assert_eq!(code, 0, "{trail}");
+    for event in [
+        "account_added",
+        "account_roles_changed",
+        "factor_reset",
+        "session_key_rotated",
+    ] {
+        assert!(trail.contains(event), "{event} in {trail}");
+    }
+    assert_eq!(run(&["audit", "verify", "--etcd-endpoints", &url]).0, 0);
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, "another good password\n").unwrap();
     assert_eq!(

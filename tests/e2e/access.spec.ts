@@ -7,6 +7,7 @@ const PAGES = [
   '/clusters/lab/recovery',
   '/clusters/lab/nodes/127.0.0.1',
   '/actions',
+  '/account',
   '/audit',
   '/clusters/nowhere',
   '/nowhere',

@@ -57,6 +57,12 @@ async fn a_node_known_to_etcd_only_and_a_registration_without_a_node() -> Result
                     .is_some_and(|sql| sql.error.is_some())
         })
         .await?;
+    // No member lists them: neither counts.
+    ensure!(
+        view.unconfirmed_nodes().count() == 2 && view.expected_members.len() == 3,
+        "{}",
+        views::describe(&view)
+    );
     ensure!(
         views::is_fresh(&view, &reported, SourceKind::Registry),
         "{}",

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use galera::Timestamp;
+use galera::access::Role;
 use registry::LeaseId;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::MissingSession;
 use crate::records::{SessionRecord, UserName, UserRecord};
-use crate::token::TokenSigner;
+use crate::signing_keys::SigningKeys;
 
 /// How long an entry inserted ahead of the watch is kept without being confirmed by it.
 pub(super) const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,7 +22,10 @@ pub(super) struct AccountCacheState {
     pub(super) users: Option<HashMap<UserName, CachedAccount>>,
     pub(super) sessions: HashMap<Uuid, CachedSession>,
     pub(super) sessions_loaded: bool,
-    pub(super) signer: Option<Arc<TokenSigner>>,
+    /// The keys that sign sessions, and the revision of their record.
+    pub(super) keys: Option<(Arc<SigningKeys>, i64)>,
+    /// The roles whose accounts need a second factor.
+    pub(super) second_factor_roles: Vec<Role>,
     pub(super) etcd_error: Option<String>,
 }
 
@@ -49,9 +54,16 @@ pub(super) struct CachedSession {
     /// Set while the session was inserted by this replica and the watch has not reported it yet.
     pub(super) unconfirmed_since: Option<Timestamp>,
     pub(super) ended: watch::Sender<bool>,
+    pub(super) may_view: watch::Sender<bool>,
 }
 
 impl AccountCacheState {
+    /// Whether a role of this account requires a second factor that it does not have.
+    pub(super) fn must_enrol(&self, user: &UserRecord) -> bool {
+        let required = |role| self.second_factor_roles.contains(role);
+        user.factor.is_none() && user.roles.iter().any(required)
+    }
+
     /// The account of a session, if the session is live.
     pub(super) fn live_account(
         &self,
@@ -62,6 +74,24 @@ impl AccountCacheState {
         let live =
             now < record.expires_at && !user.disabled && user.credential == record.credential;
         live.then_some(user)
+    }
+
+    /// Why the session `record` is not live.
+    pub(super) fn cause_of_end(&self, record: &SessionRecord, now: Timestamp) -> MissingSession {
+        let user = self
+            .users
+            .as_ref()
+            .and_then(|users| users.get(&record.username));
+        let only_credential = user.is_some_and(|user| {
+            now < record.expires_at
+                && !user.record.disabled
+                && user.record.credential != record.credential
+        });
+        if only_credential {
+            MissingSession::OtherCredential
+        } else {
+            MissingSession::Ended
+        }
     }
 
     /// Replaces all accounts with a listing at `revision`, except those known to be newer.
@@ -151,6 +181,10 @@ impl AccountCacheState {
     ) {
         match self.sessions.get_mut(&id) {
             Some(session) => {
+                // The account's change was seen before the session that continues with it.
+                if session.record.credential != record.credential && *session.ended.borrow() {
+                    session.ended = watch::Sender::new(false);
+                }
                 session.record = record;
                 session.lease = lease;
                 session.unconfirmed_since =
@@ -162,6 +196,7 @@ impl AccountCacheState {
                     lease,
                     unconfirmed_since,
                     ended: watch::Sender::new(false),
+                    may_view: watch::Sender::new(true),
                 };
                 self.sessions.insert(id, session);
             }
@@ -186,10 +221,18 @@ impl AccountCacheState {
             return;
         }
         for session in self.sessions.values() {
-            if self.live_account(&session.record, now).is_none() {
-                session
-                    .ended
-                    .send_if_modified(|ended| !std::mem::replace(ended, true));
+            match self.live_account(&session.record, now) {
+                Some(user) => {
+                    let may_view = !user.roles.is_empty() && !self.must_enrol(user);
+                    session
+                        .may_view
+                        .send_if_modified(|before| std::mem::replace(before, may_view) != may_view);
+                }
+                None => {
+                    session
+                        .ended
+                        .send_if_modified(|ended| !std::mem::replace(ended, true));
+                }
             }
         }
         let unreachable = self.etcd_error.is_some();

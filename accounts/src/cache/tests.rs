@@ -3,6 +3,7 @@
 use galera::access::Role;
 use registry::{Error, KeyChange};
 
+use super::state::CONFIRMATION_TIMEOUT;
 use super::*;
 
 const START: Timestamp = Timestamp::from_unix_millis(1_795_420_800_000);
@@ -25,6 +26,7 @@ fn account(roles: &[Role], credential: u128, disabled: bool) -> UserRecord {
     UserRecord {
         password_hash: String::new(),
         email: None,
+        factor: None,
         credential: Uuid::from_u128(credential),
         roles: roles.to_vec(),
         disabled,
@@ -43,6 +45,10 @@ fn session_record(name: &str, credential: u128) -> SessionRecord {
         credential: Uuid::from_u128(credential),
         created_at: START,
         expires_at: START.plus(HOUR),
+        kid: None,
+        proven_at: None,
+        address: None,
+        user_agent: None,
     }
 }
 
@@ -58,7 +64,7 @@ const ID: Uuid = Uuid::from_u128(42);
 
 /// A cache in which dora has a live session.
 fn cache_with_live_session() -> AccountCache {
-    let cache = AccountCache::new("/state");
+    let cache = AccountCache::new("/state", &[]);
     assert!(cache.unready_reason().is_some());
     let users = vec![user_entry("dora", &account(&[Role::Viewer], 1, false))];
     cache.apply_users_event(
@@ -192,6 +198,41 @@ fn new_roles_apply_from_the_next_request() {
 }
 
 #[test]
+fn a_connection_loses_its_view_with_the_roles_and_when_a_factor_is_needed() {
+    let cache = cache_with_live_session();
+    let guard = cache.session(ID, START).unwrap();
+    let change = |roles: &[Role], factor: Option<Uuid>| {
+        let record = UserRecord {
+            factor,
+            ..account(roles, 1, false)
+        };
+        cache.apply_users_event(USERS, put(user_entry("dora", &record)), START);
+        (*guard.may_view.borrow(), guard.has_ended())
+    };
+    assert_eq!(change(&[], None), (false, false));
+    assert_eq!(change(&[Role::Operator], None), (true, false));
+    cache.write().second_factor_roles = vec![Role::Approver];
+    assert_eq!(change(&[Role::Approver], None), (false, false));
+    assert!(cache.session(ID, START).unwrap().principal.must_enrol);
+    assert_eq!(change(&[Role::Approver], Some(ID)), (true, false));
+    assert!(!cache.session(ID, START).unwrap().principal.must_enrol);
+}
+
+#[test]
+fn a_session_that_is_given_the_new_credential_continues() {
+    let cache = cache_with_live_session();
+    // The watch of accounts is ahead of the one of sessions.
+    let changed = account(&[Role::Viewer], 2, false);
+    cache.apply_users_event(USERS, put(user_entry("dora", &changed)), START);
+    assert!(matches!(
+        cache.session(ID, START),
+        Err(MissingSession::OtherCredential)
+    ));
+    cache.apply_sessions_event(SESSIONS, put(session_entry(ID, "dora", 2)), START);
+    assert!(!cache.session(ID, START).unwrap().has_ended());
+}
+
+#[test]
 fn sessions_survive_an_etcd_outage() {
     let cache = cache_with_live_session();
     let guard = cache.session(ID, START).unwrap();
@@ -312,7 +353,7 @@ fn removing_the_signing_key_ends_every_session() {
         },
         true
     ));
-    assert!(cache.signer().is_some() && cache.unready_reason().is_none());
+    assert!(cache.keys().is_some() && cache.unready_reason().is_none());
     assert!(cache.apply_key_event(delete(signing_key("/state")), false));
-    assert!(cache.signer().is_none() && guard.has_ended());
+    assert!(cache.keys().is_none() && guard.has_ended());
 }

@@ -6,6 +6,7 @@ use galera::publish::api::{ActionView, SessionView};
 use galera::recover::action::{Action, ActionState, StepRecord};
 use galera::recover::plan::PlanStep;
 
+use super::account::proof_field;
 use super::plan::join_nodes;
 use super::widgets;
 use crate::format::{code, countdown, link, quiet, sub, ticking_age, unknown};
@@ -187,6 +188,7 @@ fn decision_form(view: &ActionView, session: &SessionView) -> Option<El> {
             "comment",
             "Comment (kept on record)",
         ))
+        .child((action.state == ActionState::Pending).then(|| proof_field("decide", "to approve")))
         .child(el("div").class("acts").child(buttons));
     Some(el("section").child(el("h2").child("Decision")).child(form))
 }

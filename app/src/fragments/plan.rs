@@ -7,6 +7,7 @@ use galera::publish::api::SessionView;
 use galera::recover::attestation::{Attestation, AttestedState};
 use galera::recover::plan::{ActionKind, CheckCode, Mechanism, Plan, PlanTarget};
 
+use super::account::proof_field;
 use super::widgets;
 use crate::format::{code, link, ticking_age};
 use crate::marks::{action_kind_label, plan_mark, state_badge};
@@ -225,6 +226,10 @@ fn break_glass_form(plan: &Plan, context: &PlanContext<'_>) -> Option<El> {
         .collect();
     let form = request_fields(plan, "override")
         .child(widgets::hidden_field("overrides", failing.join(",")))
+        .child(proof_field(
+            &format!("override-{}", plan.kind),
+            "to override checks",
+        ))
         .child(widgets::button(
             "Request with override".to_owned(),
             context.obstacle.as_deref(),

@@ -7,7 +7,7 @@ use galera::publish::api::{
 };
 use galera::recover::action::RecoveryPause;
 use galera::recover::attestation::{Attestation, AttestedState};
-use galera::recover::plan::Plan;
+use galera::recover::plan::{ActionKind, Plan};
 use galera::view::{ClusterView, NodeState, NodeView, SourceKind};
 
 use super::action_detail::ahead_warnings;
@@ -15,7 +15,7 @@ use super::action_list::action_table;
 use super::api_client::PageQuery;
 use super::plan::{PlanContext, plan_section};
 use super::widgets;
-use crate::format::{sub, ticking_age};
+use crate::format::{code, sub, ticking_age, unknown};
 use crate::marks::{action_kind_label, node_mark, state_badge};
 use crate::markup::{El, el};
 use crate::pages::{cell, data_table, row};
@@ -32,7 +32,7 @@ pub(super) struct RecoveryPage<'a> {
     pub(super) now: Timestamp,
 }
 
-/// Members whose state a user can attest: unreachable over SQL, or stopped.
+/// Nodes whose state a user can attest: unreachable over SQL, stopped, or not confirmed as members.
 fn members_to_attest(view: &ClusterView) -> impl Iterator<Item = &NodeView> {
     view.nodes.iter().filter(|node| {
         let sql = node
@@ -41,7 +41,7 @@ fn members_to_attest(view: &ClusterView) -> impl Iterator<Item = &NodeView> {
             .find(|source| source.kind == SourceKind::Sql);
         let reachable =
             sql.is_some_and(|sql| sql.error.is_none() && sql.observed_at.is_some() && !sql.stale);
-        !reachable || node.state == NodeState::Stopped
+        node.unconfirmed || !reachable || node.state == NodeState::Stopped
     })
 }
 
@@ -85,8 +85,9 @@ impl RecoveryPage<'_> {
         // The form comes right after the plan of the bootstrap, which most often depends on it.
         page = page
             .child(plans.next().map(|plan| self.plan_or_problem(plan)))
+            .child(self.unconfirmed_section())
             .child(self.attestation_section());
-        for plan in plans {
+        for plan in plans.filter(|plan| !is_idle_correction(plan)) {
             page = page.child(self.plan_or_problem(plan));
         }
         if !self.recent.actions.is_empty() {
@@ -149,6 +150,42 @@ impl RecoveryPage<'_> {
         notices
     }
 
+    fn unconfirmed_section(&self) -> Option<El> {
+        let refusal = widgets::role_refusal(self.session, Operation::AdmitNode);
+        let rows: Vec<El> = self
+            .view
+            .unconfirmed_nodes()
+            .map(|node| self.unconfirmed_row(node, refusal.as_deref()))
+            .collect();
+        if rows.is_empty() {
+            return None;
+        }
+        let text = "These nodes are registered in etcd, but no member of the Primary component lists them. Anyone who can write \
+            to etcd can register an address, so they do not count: not in the verdict, not as expected members, not in plans. \
+            Admit a node only if you know that it belongs to this cluster.";
+        let columns = ["Node", "State", "Reported position", "Admit"];
+        Some(
+            el("section")
+                .attr("id", "unconfirmed")
+                .child(el("h2").child("Unconfirmed nodes"))
+                .child(el("p").child(text))
+                .child(data_table("ledger", "Unconfirmed nodes", &columns, rows)),
+        )
+    }
+
+    fn unconfirmed_row(&self, node: &NodeView, refusal: Option<&str>) -> El {
+        let action = format!("/clusters/{}/nodes/{}/admit", self.view.name, node.id);
+        let form = widgets::button_form(action, "Admit as a member", refusal);
+        let position = node
+            .position
+            .as_ref()
+            .map_or_else(unknown, |position| code(position.to_string()));
+        row(node.id.to_string(), node_name(node))
+            .child(cell("State", state_badge(node_mark(node.state))))
+            .child(cell("Reported position", position))
+            .child(cell("Admit", form))
+    }
+
     fn attestation_section(&self) -> Option<El> {
         let rows: Vec<El> = members_to_attest(self.view)
             .map(|node| self.attestation_row(node))
@@ -156,12 +193,17 @@ impl RecoveryPage<'_> {
         if rows.is_empty() {
             return None;
         }
-        let columns = ["Member", "State", "Confirmed as", "Last position"];
+        let columns = ["Node", "State", "Confirmed as", "Last position"];
         let form = el("form")
             .class("sheet wide")
             .attr("method", "get")
             .attr("action", format!("/clusters/{}/recovery", self.view.name))
-            .child(data_table("ledger", "Unreachable members", &columns, rows))
+            .child(data_table(
+                "ledger",
+                "Unreachable or unconfirmed nodes",
+                &columns,
+                rows,
+            ))
             .child(
                 el("p")
                     .class("act")
@@ -172,7 +214,7 @@ impl RecoveryPage<'_> {
         Some(
             el("section")
                 .attr("id", "attest")
-                .child(el("h2").child("Confirm the state of unreachable members"))
+                .child(el("h2").child("Confirm the state of unreachable nodes"))
                 .child(el("p").child(text))
                 .child(form),
         )
@@ -220,10 +262,7 @@ impl RecoveryPage<'_> {
                 "contents of grastate.dat, or the “Recovered position” line",
             )
             .child(saved);
-        let head = el("span")
-            .child(node.name.clone().unwrap_or_else(|| node.id.to_string()))
-            .child(sub(node.id.to_string()));
-        row(node.id.to_string(), head)
+        row(node.id.to_string(), node_name(node))
             .child(cell("State", state_badge(node_mark(node.state))))
             .child(cell("Confirmed as", select))
             .child(cell("Last position", text))
@@ -246,6 +285,18 @@ impl RecoveryPage<'_> {
             .child(el("h2").child("Recovery of this cluster"))
             .child(form)
     }
+}
+
+/// A correction of positions is shown only if there is something to correct: otherwise it is rarely what the user came for.
+fn is_idle_correction(plan: &Result<Plan, ProblemDetails>) -> bool {
+    plan.as_ref()
+        .is_ok_and(|plan| plan.kind == ActionKind::Positions && plan.target.is_none())
+}
+
+fn node_name(node: &NodeView) -> El {
+    el("span")
+        .child(node.name.clone().unwrap_or_else(|| node.id.to_string()))
+        .child(sub(node.id.to_string()))
 }
 
 pub(super) fn paused_notice(scope: &'static str, off: &RecoveryPause, now: Timestamp) -> El {

@@ -14,6 +14,7 @@ pub(crate) const fn action_kind_label(kind: ActionKind) -> &'static str {
         ActionKind::Bootstrap => "Bootstrap",
         ActionKind::Cleanup => "Cleanup",
         ActionKind::Decommission => "Decommission",
+        ActionKind::Positions => "Correct positions",
     }
 }
 

@@ -61,7 +61,11 @@ fn node_row(view: &ClusterView, node: &NodeView, highest: f64, now: Option<Times
     };
     let rates = [line, or_unknown(node.commit_rate.map(rate))];
     row(id, head)
-        .child(cell(COLUMNS[1], state_badge(node_mark(node.state))).child(server_comment(node)))
+        .child(
+            cell(COLUMNS[1], state_badge(node_mark(node.state)))
+                .child(server_comment(node))
+                .child(node.unconfirmed.then(|| sub("unconfirmed"))),
+        )
         .child(cell(COLUMNS[2], position_cell(node)).class("n"))
         .child(cell(COLUMNS[3], rates).class("n rate"))
         .child(cell(COLUMNS[4], number_or_unknown(node.recv_queue)).class("n"))

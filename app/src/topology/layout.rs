@@ -201,8 +201,7 @@ fn node_groups(view: &ClusterView) -> Vec<NodeGroup> {
             .any(|component| component.members.contains(id))
     };
     let outside: Vec<NodeId> = view
-        .nodes
-        .iter()
+        .members()
         .map(|node| &node.id)
         .filter(|id| !placed(id))
         .cloned()

@@ -31,6 +31,18 @@ impl AccountKeys {
         format!("{}{name}", self.users())
     }
 
+    /// The prefix of every second factor.
+    #[must_use]
+    pub fn factors(&self) -> String {
+        format!("{}factors/", self.prefix)
+    }
+
+    /// The second factor of an account.
+    #[must_use]
+    pub fn factor(&self, name: &str) -> String {
+        format!("{}{name}", self.factors())
+    }
+
     /// The prefix of every session.
     #[must_use]
     pub fn sessions(&self) -> String {
@@ -43,7 +55,7 @@ impl AccountKeys {
         format!("{}{id}", self.sessions())
     }
 
-    /// The key that signs sessions.
+    /// The keys that sign sessions.
     #[must_use]
     pub fn signing_key(&self) -> String {
         format!("{}keys/session", self.prefix)

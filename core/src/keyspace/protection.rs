@@ -14,9 +14,10 @@ pub enum RecordProtection {
 use RecordProtection::{Authenticated, Encrypted};
 
 /// The folders of protected records, and the key of the authority record.
-const PROTECTED: [(&str, RecordProtection); 14] = [
+const PROTECTED: [(&str, RecordProtection); 16] = [
     ("authority", Authenticated),
     ("users/", Encrypted),
+    ("factors/", Encrypted),
     ("sessions/", Authenticated),
     ("keys/", Encrypted),
     ("actions/", Authenticated),
@@ -24,6 +25,7 @@ const PROTECTED: [(&str, RecordProtection); 14] = [
     ("switches/", Authenticated),
     ("expected/", Authenticated),
     ("positions/", Authenticated),
+    ("corrections/", Authenticated),
     ("notify/targets/", Encrypted),
     ("status/pages/", Encrypted),
     ("status/incidents/", Authenticated),

@@ -79,7 +79,11 @@ pub fn fold(
             reasons,
             since,
         },
-        nodes: node_views::node_views(&gathered.nodes, &evidence.registry_health),
+        nodes: node_views::node_views(
+            &gathered.nodes,
+            &gathered.unconfirmed,
+            &evidence.registry_health,
+        ),
         components: components
             .observed
             .into_iter()

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::id::NodeId;
 use crate::judge::cluster::FoldSettings;
+use crate::judge::confirmation;
 use crate::observe::observation::Evidence;
 use crate::observe::registration;
 use crate::observe::wsrep::{MemberAddress, WsrepStatus};
@@ -79,6 +80,55 @@ mod shared_members {
     }
 }
 
+/// What an approved action makes the console forget (`recover::positions`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PositionReset {
+    /// Histories whose highest position is forgotten.
+    pub histories: BTreeSet<Uuid>,
+    /// Nodes whose last Primary view is forgotten.
+    pub nodes: BTreeSet<NodeId>,
+}
+
+/// Everything that was ever forgotten about one cluster (`corrections/{cluster}`): replicas that still remember it must
+/// not record it again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PositionCorrections {
+    /// By history: highest positions first seen until then are void.
+    #[serde(default)]
+    pub histories: BTreeMap<Uuid, Timestamp>,
+    /// By node: Primary views last seen until then are void.
+    #[serde(default)]
+    pub nodes: BTreeMap<NodeId, Timestamp>,
+}
+
+impl PositionCorrections {
+    /// Adds `reset`, for what was seen until `until`.
+    pub fn add(&mut self, reset: &PositionReset, until: Timestamp) {
+        let histories = reset.histories.iter().map(|uuid| (*uuid, until));
+        let nodes = reset.nodes.iter().map(|id| (id.clone(), until));
+        self.merge(&Self {
+            histories: histories.collect(),
+            nodes: nodes.collect(),
+        });
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (uuid, until) in &other.histories {
+            let known = self.histories.entry(*uuid).or_insert(*until);
+            *known = (*known).max(*until);
+        }
+        for (id, until) in &other.nodes {
+            let known = self.nodes.entry(id.clone()).or_insert(*until);
+            *known = (*known).max(*until);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.histories.is_empty() && self.nodes.is_empty()
+    }
+}
+
 /// The stored positions of one cluster. Clones share the members of a view.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownPositions {
@@ -88,6 +138,9 @@ pub struct KnownPositions {
     /// The last Primary view of each node.
     #[serde(default)]
     pub primary: BTreeMap<NodeId, LastPrimaryView>,
+    /// What was forgotten by approved actions.
+    #[serde(default, skip_serializing_if = "PositionCorrections::is_empty")]
+    pub corrections: PositionCorrections,
 }
 
 /// The nodes of the last member list: all members of a view report the same list.
@@ -110,24 +163,32 @@ impl<'a> ListedMembers<'a> {
 }
 
 impl KnownPositions {
-    /// Updates from the evidence as of `now`: from fresh answers and from positions that agents registered.
+    /// Updates from the evidence as of `now`: from fresh answers of confirmed nodes and from positions that their agents
+    /// registered.
     ///
-    /// Nothing is ever removed. The caller persists it as often as it likes: losing the last seconds only makes the
+    /// Only [`Self::correct`] removes something. The caller persists it as often as it likes: losing the last seconds only makes the
     /// console less strict.
     pub fn update(&mut self, evidence: &Evidence, now: Timestamp, settings: &FoldSettings) {
+        let unconfirmed = confirmation::unconfirmed(evidence, now, settings);
         let mut listed = ListedMembers::default();
         for (id, probe) in &evidence.probes {
             let id = id.clone().normalized(settings.default_port);
             let Some((at, status)) = &probe.status else {
                 continue;
             };
-            if probe.error.is_some() || at.age(now) > settings.stale_after {
+            if probe.error.is_some()
+                || at.age(now) > settings.stale_after
+                || unconfirmed.contains(&id)
+            {
                 continue;
             }
             self.update_from_status(&id, *at, status, settings.default_port, &mut listed);
         }
         for (id, observation) in &evidence.registrations {
             let id = id.clone().normalized(settings.default_port);
+            if unconfirmed.contains(&id) {
+                continue;
+            }
             let registered = [
                 registration::recovered_position(&observation.fields),
                 recorded_highest_position(&observation.fields),
@@ -173,8 +234,22 @@ impl KnownPositions {
         self.record_primary(id, view);
     }
 
+    /// Forgets what `corrections` void, now and when it is reported again.
+    pub fn correct(&mut self, corrections: &PositionCorrections) {
+        self.corrections.merge(corrections);
+        let PositionCorrections { histories, nodes } = &self.corrections;
+        self.highest
+            .retain(|uuid, highest| histories.get(uuid).is_none_or(|until| highest.at > *until));
+        self.primary
+            .retain(|id, last| nodes.get(id).is_none_or(|until| last.at > *until));
+    }
+
     /// Records the newest Primary view of a node; a view that continues keeps its start.
     fn record_primary(&mut self, id: &NodeId, mut view: LastPrimaryView) {
+        let void = self.corrections.nodes.get(id);
+        if void.is_some_and(|until| view.at <= *until) {
+            return;
+        }
         if let Some(known) = self.primary.get(id)
             && known.same_view(&view)
         {
@@ -185,6 +260,10 @@ impl KnownPositions {
 
     /// Records `position` if it is the highest of its history.
     pub fn record_highest(&mut self, node: &NodeId, position: &Position, at: Timestamp) {
+        let void = self.corrections.histories.get(&position.uuid);
+        if void.is_some_and(|until| at <= *until) {
+            return;
+        }
         let known = self.highest.get(&position.uuid);
         if known.is_none_or(|highest| highest.seqno < position.seqno) {
             self.highest.insert(
@@ -200,6 +279,7 @@ impl KnownPositions {
 
     /// Merges the positions that another replica has stored.
     pub fn merge(&mut self, other: &Self) {
+        self.correct(&other.corrections);
         for (uuid, highest) in &other.highest {
             let position = Position {
                 uuid: *uuid,

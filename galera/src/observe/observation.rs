@@ -1,9 +1,11 @@
 //! Observations of one node by one source, and the [`Evidence`] that they add up to, from which a view is folded.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::id::{ClusterName, NodeId};
+use crate::observe::confirmed_nodes::ConfirmedNodes;
 use crate::observe::registration::RegisteredFields;
 use crate::observe::wsrep::WsrepStatus;
 use crate::timestamp::Timestamp;
@@ -23,6 +25,8 @@ pub enum ProbeErrorKind {
     TimedOut,
     /// The host name does not resolve.
     Unresolvable,
+    /// The console does not connect to this address (`--probe-allow`).
+    Blocked,
     /// The server answers but refuses the console's account.
     AccessDenied,
     /// The server answers but has too many connections.
@@ -37,6 +41,7 @@ named_variants!(ProbeErrorKind {
     Refused => "refused",
     TimedOut => "timed_out",
     Unresolvable => "unresolvable",
+    Blocked => "blocked",
     AccessDenied => "access_denied",
     TooManyConnections => "too_many_connections",
     Closed => "closed",
@@ -91,6 +96,8 @@ pub struct ReplicationRates {
 pub struct SqlObservation {
     /// The last answer, and when it was read.
     pub status: Option<(Timestamp, Arc<WsrepStatus>)>,
+    /// The address of the connection that the last answer came from.
+    pub connected_to: Option<SocketAddr>,
     /// The last attempt, if it failed.
     pub error: Option<(Timestamp, ProbeError)>,
     /// Since when every attempt has failed.
@@ -217,6 +224,10 @@ pub struct Evidence {
     pub configured_members: BTreeSet<NodeId>,
     /// Members of the last Primary component that was seen.
     pub last_primary_members: BTreeSet<NodeId>,
+    /// Nodes that were confirmed as members (`judge::confirmation`).
+    pub confirmed: ConfirmedNodes,
+    /// Whether no Primary component was seen yet from which members could be confirmed: every known node counts.
+    pub first_view: bool,
     pub probes: BTreeMap<NodeId, SqlObservation>,
     pub registrations: BTreeMap<NodeId, RegistryObservation>,
     /// The console's access to the registry.
@@ -233,6 +244,8 @@ impl Evidence {
             name,
             configured_members: BTreeSet::new(),
             last_primary_members: BTreeSet::new(),
+            confirmed: ConfirmedNodes::new(),
+            first_view: true,
             probes: BTreeMap::new(),
             registrations: BTreeMap::new(),
             registry_health,

@@ -23,6 +23,9 @@ pub const CLOSE_SESSION_ENDED: u16 = 4401;
 pub struct Credentials {
     pub username: String,
     pub password: String,
+    /// A code of the second factor, or a recovery code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
 }
 
 /// The current session.

@@ -183,7 +183,7 @@ impl ClusterStates {
     /// The states in `view`.
     #[must_use]
     pub fn of(view: &ClusterView) -> Self {
-        let nodes = view.nodes.iter().map(|node| (node.id.clone(), node.state));
+        let nodes = view.members().map(|node| (node.id.clone(), node.state));
         Self {
             verdict: Some(view.verdict.state),
             nodes: nodes.collect(),
@@ -210,11 +210,12 @@ impl ClusterStates {
     }
 }
 
-/// The changes from `before` to `view`: nodes first, because the verdict follows from them.
+/// The changes from `before` to `view`: nodes first, because the verdict follows from them. Unconfirmed nodes have no
+/// history.
 #[must_use]
 pub fn diff_states(before: &ClusterStates, view: &ClusterView) -> Vec<StateChange> {
     let mut changes = Vec::new();
-    for node in &view.nodes {
+    for node in view.members() {
         let from = before.nodes.get(&node.id).copied();
         if from != Some(node.state) {
             changes.push(StateChange::Node {
@@ -226,7 +227,7 @@ pub fn diff_states(before: &ClusterStates, view: &ClusterView) -> Vec<StateChang
         }
     }
     for (node, state) in &before.nodes {
-        if !view.nodes.iter().any(|shown| shown.id == *node) {
+        if !view.members().any(|shown| shown.id == *node) {
             changes.push(StateChange::Node {
                 node: node.clone(),
                 name: None,

@@ -1,7 +1,10 @@
 //! What an executor may ever do: one function through which every step passes before it is executed.
 
 use crate::id::{ActionId, NodeId};
-use crate::observe::registration::{BootstrapOrder, ClusterField, ParsedKey, RegistryKeys};
+use crate::judge::known_positions::PositionReset;
+use crate::observe::registration::{
+    BootstrapOrder, ClusterField, NodeField, ParsedKey, RegistryKeys,
+};
 use crate::recover::bootstrap::{self, StatementDialect};
 use crate::recover::plan::{ActionKind, Mechanism, Plan, PlanStep, PlanTarget};
 
@@ -17,6 +20,12 @@ pub enum PermittedStep {
     Order { key: String, order: BootstrapOrder },
     /// Delete a registration, if it still has this revision.
     Delete { key: String, mod_revision: i64 },
+    /// Record this correction of remembered positions at the cluster's own record, if it still has this revision.
+    Correction {
+        key: String,
+        mod_revision: i64,
+        reset: PositionReset,
+    },
 }
 
 /// A step that no plan of the console contains.
@@ -26,9 +35,10 @@ pub struct StepNotPermitted(&'static str);
 
 /// The step at `index` of `plan`, which belongs to the action `id`.
 ///
-/// Only three things are ever done: a constant statement is sent to the node that the plan names, an order for that node
-/// is written below the plan's cluster, or a key of a node that the plan removes is deleted. `default_port` is the port of
-/// nodes that are registered without one.
+/// Only four things are ever done: a constant statement is sent to the node that the plan names, an order for that node
+/// is written below the plan's cluster, a key of a node that the plan removes is deleted, or positions that the plan names
+/// are forgotten. `default_port` is the port of nodes that are registered without one. The caller compares the key of a
+/// correction with the record of the cluster.
 ///
 /// # Errors
 /// [`StepNotPermitted`] for anything else; the plan was not computed by this console.
@@ -87,6 +97,42 @@ pub fn permitted_step(
             Ok(PermittedStep::Delete {
                 key: key.clone(),
                 mod_revision: *mod_revision,
+            })
+        }
+        (
+            ActionKind::Positions,
+            Mechanism::Registry,
+            PlanStep::Key {
+                key,
+                mod_revision,
+                value: None,
+            },
+        ) if *mod_revision > 0 => {
+            if !is_unreached_position(plan, target, &keys.parse(key.as_bytes()), default_port) {
+                return Err(StepNotPermitted(
+                    "the key is not a recorded position that the plan removes",
+                ));
+            }
+            Ok(PermittedStep::Delete {
+                key: key.clone(),
+                mod_revision: *mod_revision,
+            })
+        }
+        (
+            ActionKind::Positions,
+            Mechanism::Registry,
+            PlanStep::Key {
+                key,
+                mod_revision,
+                value: Some(value),
+            },
+        ) => {
+            let reset = serde_json::from_str(value)
+                .map_err(|_| StepNotPermitted("the value is not a correction of positions"))?;
+            Ok(PermittedStep::Correction {
+                key: key.clone(),
+                mod_revision: *mod_revision,
+                reset,
             })
         }
         _ => Err(StepNotPermitted("no plan of this kind has such a step")),
@@ -165,5 +211,25 @@ fn is_removable(plan: &Plan, target: &PlanTarget, key: &ParsedKey, default_port:
             *cluster == plan.cluster && plan.kind == ActionKind::Decommission
         }
         ParsedKey::Unknown { .. } => false,
+    }
+}
+
+/// A correction removes the recorded highest positions of the nodes that it names, and no other key.
+fn is_unreached_position(
+    plan: &Plan,
+    target: &PlanTarget,
+    key: &ParsedKey,
+    default_port: u16,
+) -> bool {
+    match key {
+        ParsedKey::Node {
+            cluster,
+            node,
+            field: NodeField::HighestPosition,
+        } => {
+            let node = node.clone().normalized(default_port);
+            *cluster == plan.cluster && target.removes.contains(&node)
+        }
+        _ => false,
     }
 }

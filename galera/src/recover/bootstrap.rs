@@ -70,6 +70,16 @@ pub struct RecoveryContext {
     pub order_key: Option<String>,
     /// The registry's prefix, such as `/galera`.
     pub registry_prefix: String,
+    /// The record of position corrections; `None` if it could not be read.
+    pub corrections: Option<CorrectionsRecord>,
+}
+
+/// Where corrections of remembered positions are recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CorrectionsRecord {
+    pub key: String,
+    /// 0 if it does not exist.
+    pub mod_revision: i64,
 }
 
 impl Default for RecoveryContext {
@@ -81,6 +91,7 @@ impl Default for RecoveryContext {
             recovery_reach: RecoveryReach::Everywhere,
             order_key: None,
             registry_prefix: "/galera".to_owned(),
+            corrections: None,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::id::NodeId;
 use crate::judge::cluster::fold;
+use crate::judge::confirmation;
 use crate::observe::registration::{AgentPhase, NodeField, ParsedKey, RawKeyValue, RegistryKeys};
 use crate::recover::bootstrap::RecoveryCase;
 use crate::recover::bootstrap::common_checks;
@@ -64,11 +65,14 @@ const PROBE_START_MARGIN: Duration = Duration::from_secs(30);
 impl StalenessSettings {
     /// How long a registration must show no sign of life, given the longest TTL known in `case`.
     fn stale_after(&self, case: &RecoveryCase<'_>) -> Duration {
+        let fold = &case.settings.fold;
+        let unconfirmed = confirmation::unconfirmed(case.evidence, case.now, fold);
         let known = case
             .evidence
             .registrations
-            .values()
-            .filter_map(|seen| seen.ttl);
+            .iter()
+            .filter(|(id, _)| !unconfirmed.contains(&(*id).clone().normalized(fold.default_port)))
+            .filter_map(|(_, seen)| seen.ttl);
         let ttl = known
             .max()
             .map_or(case.settings.fold.registry_ttl, Duration::from_secs);

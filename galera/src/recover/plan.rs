@@ -30,10 +30,17 @@ pub enum ActionKind {
     Cleanup,
     /// Removes every registration of a retired cluster.
     Decommission,
+    /// Forgets remembered positions that no member has reached.
+    Positions,
 }
 
 impl ActionKind {
-    pub const ALL: [Self; 3] = [Self::Bootstrap, Self::Cleanup, Self::Decommission];
+    pub const ALL: [Self; 4] = [
+        Self::Bootstrap,
+        Self::Cleanup,
+        Self::Decommission,
+        Self::Positions,
+    ];
 
     /// The kind as in JSON, paths and logs.
     #[must_use]
@@ -42,6 +49,7 @@ impl ActionKind {
             Self::Bootstrap => "bootstrap",
             Self::Cleanup => "cleanup",
             Self::Decommission => "decommission",
+            Self::Positions => "positions",
         }
     }
 }
@@ -98,6 +106,8 @@ check_codes! {
     NOBODY_PRIMARY = "nobody_primary";
     /// Every expected member is accounted for (I2, I4).
     MEMBERS_ACCOUNTED = "members_accounted";
+    /// Every registered node that is not confirmed as a member is attested; only in plans that have one.
+    UNCONFIRMED_NODES = "unconfirmed_nodes";
     /// No attested node shows a sign of life.
     ATTESTATIONS_HOLD = "attestations_hold";
     /// No state transfer is in progress (I13).

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod comparison;
+mod confirmation;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]

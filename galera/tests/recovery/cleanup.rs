@@ -506,3 +506,29 @@ fn i16_i25_a_planner_that_has_not_read_for_long_knows_no_other_plan() {
         PlanComparison::Changed
     );
 }
+
+#[test]
+fn an_unconfirmed_registration_is_removed_once_it_is_attested() {
+    let strict = |mut fixture: RecoveryFixture| {
+        fixture.evidence.first_view = false;
+        // Nobody can tell from here whether this is a forgery or a member that was forgotten.
+        fixture.answers("n9", FakeStatusRows::primary(&["n9"], 0, 20))
+    };
+    let fixture = CleanupFixture::new().with_fixture(strict);
+    assert!(fixture.removed().is_empty());
+    let plan = fixture.plan();
+    let kept = plan.checks.iter().any(|check| {
+        check.code == CheckCode::KEPT_REGISTRATION
+            && check
+                .message
+                .starts_with("n9 is not confirmed as a member; admit it")
+    });
+    assert!(kept, "{:#?}", plan.checks);
+    let attested = fixture.with_fixture(|it| it.attest("n9", AttestedState::Decommissioned));
+    assert!(
+        attested.plan().executable,
+        "{:?}",
+        failing(&attested.plan())
+    );
+    assert_eq!(attested.removed(), ["n9"]);
+}

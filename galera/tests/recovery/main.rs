@@ -24,9 +24,13 @@ mod invariants;
 #[cfg(test)]
 mod json_contract;
 #[cfg(test)]
+mod positions;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod running;
 #[cfg(test)]
 mod stopped;
+#[cfg(test)]
+mod unconfirmed;
 mod verification;

@@ -43,7 +43,7 @@ struct MonitorFixture {
     inputs: mpsc::Sender<MonitorInput>,
     reports: mpsc::Sender<ProbeReport>,
     leases: mpsc::Receiver<LeaseLookup>,
-    members_updates: mpsc::Receiver<ExpectedMembersUpdate>,
+    members_updates: mpsc::Receiver<MembershipUpdate>,
     stop: CancellationToken,
 }
 
@@ -117,6 +117,14 @@ impl MonitorFixture {
             .unwrap();
     }
 
+    /// The monitor reads what `update` makes of an empty record.
+    async fn record(&self, update: &MembershipUpdate) {
+        let empty = MembershipRecord::default();
+        let record = empty.updated(update.members.as_ref(), &update.confirmed, now());
+        let input = MonitorInput::Membership(Some(Box::new(record)));
+        self.inputs.send(input).await.unwrap();
+    }
+
     async fn report_status(&self, node: &str, seqno: u64, members: &str) {
         self.report_status_at(now(), node, seqno, members).await;
     }
@@ -141,6 +149,7 @@ impl MonitorFixture {
         let report = ProbeReport {
             node: node.parse().unwrap(),
             at,
+            connected_to: None,
             outcome: Ok(WsrepStatus::from_rows(rows)),
         };
         self.reports.send(report).await.unwrap();
@@ -286,17 +295,17 @@ async fn primary_members_are_sent_until_their_record_is_confirmed() {
         .unwrap()
         .unwrap();
     let members: BTreeSet<NodeId> = ["db1", "db2"].map(|id| id.parse().unwrap()).into();
-    assert_eq!(update.members, members);
+    assert_eq!(update.members.as_ref(), Some(&members));
     let again = timeout(MEMBERS_RETRY * 2, fixture.members_updates.recv())
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(again.members, members, "repeated while nothing confirms it");
-    fixture
-        .inputs
-        .send(MonitorInput::ExpectedMembers(members.clone()))
-        .await
-        .unwrap();
+    assert_eq!(
+        again.members.as_ref(),
+        Some(&members),
+        "repeated while nothing confirms it"
+    );
+    fixture.record(&update).await;
     let more = timeout(MEMBERS_RETRY * 3, fixture.members_updates.recv()).await;
     assert!(more.is_err(), "nothing to repeat once it is written");
     let (_, view) = next_view(&mut feed).await;
@@ -314,17 +323,13 @@ async fn members_recorded_by_another_replica_are_adopted() {
         .await
         .unwrap()
         .unwrap();
-    fixture
-        .inputs
-        .send(MonitorInput::ExpectedMembers(update.members))
-        .await
-        .unwrap();
+    fixture.record(&update).await;
     let other_members: BTreeSet<NodeId> = ["db1", "db9"].map(|id| id.parse().unwrap()).into();
-    fixture
-        .inputs
-        .send(MonitorInput::ExpectedMembers(other_members))
-        .await
-        .unwrap();
+    let other = MembershipUpdate {
+        members: Some(other_members),
+        ..update
+    };
+    fixture.record(&other).await;
     for seqno in 11..20 {
         fixture.report_status("db1", seqno, "db1:3306").await;
         sleep(POLL).await;
@@ -522,4 +527,133 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+const FORGED: [(&str, &str); 2] = [
+    ("n9/registered", "{}"),
+    ("n9/wsrep_cluster_status", "Primary"),
+];
+
+/// Waits until a view shows `node`, which is then probed.
+async fn shown(feed: &mut ClusterFeed, node: &str) {
+    let node: NodeId = node.parse().unwrap();
+    let shows = |view: &ClusterView| view.nodes.iter().any(|shown| shown.id == node);
+    let shown = feed.wait_for(|published| shows(&published.value));
+    timeout(POLL * 60, shown).await.unwrap().unwrap();
+}
+
+/// The ids of the unconfirmed nodes in the newest view.
+fn unconfirmed(feed: &ClusterFeed) -> Vec<String> {
+    let view = &feed.borrow().value;
+    view.unconfirmed_nodes()
+        .map(|node| node.id.to_string())
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registration_after_the_first_view_is_not_confirmed_until_a_member_lists_it() {
+    let mut fixture = MonitorFixture::start(&[]);
+    fixture.put("db1/registered", "{}", 0, 2).await;
+    fixture.put("db2/registered", "{}", 0, 3).await;
+    let mut feed = fixture.feed().await;
+    shown(&mut feed, "db1").await;
+    fixture.report_status("db1", 10, "db1:3306").await;
+    let update = timeout(POLL, fixture.members_updates.recv())
+        .await
+        .unwrap()
+        .unwrap();
+    let confirmed: Vec<String> = update.confirmed.keys().map(ToString::to_string).collect();
+    assert_eq!(confirmed, ["db1", "db2"]);
+    fixture.record(&update).await;
+    for (number, (key, value)) in (10..).zip(FORGED) {
+        fixture.put(key, value, 0, number).await;
+    }
+    sleep(POLL).await;
+    assert_eq!(unconfirmed(&feed), ["n9"]);
+    assert_eq!(feed.borrow().value.expected_members.len(), 2);
+    fixture.report_status("db1", 11, "db1:3306,n9:3306").await;
+    sleep(POLL).await;
+    assert!(unconfirmed(&feed).is_empty());
+    let update = timeout(POLL, fixture.members_updates.recv())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(update.confirmed.contains_key(&"n9".parse().unwrap()));
+    fixture.stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_of_the_former_version_keeps_registered_members_that_are_down() {
+    let fixture = MonitorFixture::start(&["db1"]);
+    fixture.put("db1/registered", "{}", 0, 2).await;
+    fixture.put("db3/registered", "{}", 0, 3).await;
+    let mut feed = fixture.feed().await;
+    shown(&mut feed, "db1").await;
+    let former = MembershipRecord {
+        members: ["db1".parse().unwrap()].into(),
+        ..MembershipRecord::default()
+    };
+    let input = MonitorInput::Membership(Some(Box::new(former)));
+    fixture.inputs.send(input).await.unwrap();
+    fixture.report_status("db1", 10, "db1:3306").await;
+    sleep(POLL).await;
+    assert!(unconfirmed(&feed).is_empty());
+    assert_eq!(feed.borrow().value.expected_members.len(), 2);
+    for (number, (key, value)) in (10..).zip(FORGED) {
+        fixture.put(key, value, 0, number).await;
+    }
+    sleep(POLL).await;
+    assert_eq!(unconfirmed(&feed), ["n9"]);
+    fixture.stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn i36_a_deleted_record_is_restored_and_shrinks_nothing() {
+    let mut fixture = MonitorFixture::start(&[]);
+    fixture.put("db1/registered", "{}", 0, 2).await;
+    let mut feed = fixture.feed().await;
+    shown(&mut feed, "db1").await;
+    fixture.report_status("db1", 10, "db1:3306").await;
+    let update = timeout(POLL, fixture.members_updates.recv())
+        .await
+        .unwrap()
+        .unwrap();
+    fixture.record(&update).await;
+    fixture
+        .inputs
+        .send(MonitorInput::Membership(None))
+        .await
+        .unwrap();
+    for (number, (key, value)) in (10..).zip(FORGED) {
+        fixture.put(key, value, 0, number).await;
+    }
+    fixture.report_status("db1", 11, "db1:3306").await;
+    let restored = timeout(POLL, fixture.members_updates.recv())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(restored.members, update.members);
+    assert_eq!(restored.tampered, TamperedRecords::Replace);
+    assert!(restored.confirmed.contains_key(&"db1".parse().unwrap()));
+    sleep(POLL).await;
+    assert_eq!(unconfirmed(&feed), ["n9"]);
+    fixture.stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_was_never_read_is_not_replaced() {
+    let mut fixture = MonitorFixture::start(&["db1"]);
+    fixture.feed().await;
+    fixture
+        .inputs
+        .send(MonitorInput::Membership(None))
+        .await
+        .unwrap();
+    fixture.report_status("db1", 10, "db1:3306").await;
+    let update = timeout(POLL, fixture.members_updates.recv())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(update.tampered, TamperedRecords::Keep);
+    fixture.stop.cancel();
 }

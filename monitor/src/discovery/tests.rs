@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use console_core::address_policy::AddressPolicy;
 use registry::EtcdSettings;
 
 use super::*;
@@ -22,11 +23,13 @@ fn discovery(clusters: &[&str]) -> ClusterDiscovery {
             port: 3306,
             tls: Tls::Off,
             resolver: console_core::resolver::Resolver::default(),
+            probe_policy: AddressPolicy::default(),
         },
         poll_interval: Duration::from_secs(1),
         probe_timeout: Duration::from_secs(3),
     };
     let probes = Arc::new(ProbeSettings {
+        pinned: settings.pinned_members(),
         mysql: settings.mysql.clone(),
         poll_interval: settings.poll_interval,
         timeout: settings.probe_timeout,

@@ -65,7 +65,7 @@ impl Collector for ClusterCollector {
 impl ClusterCollector {
     fn nodes(&self) -> impl Iterator<Item = nodes::ClusterNode<'_>> {
         let views = self.clusters.iter().map(|published| &published.value);
-        views.flat_map(|view| view.nodes.iter().map(move |node| (view, node)))
+        views.flat_map(|view| view.members().map(move |node| (view, node)))
     }
 
     fn verdicts(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -105,6 +105,7 @@ impl ClusterCollector {
     fn components(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let primaries = Family::<ClusterLabels, FloatGauge>::default();
         let members = Family::<ClusterLabels, FloatGauge>::default();
+        let unconfirmed = Family::<ClusterLabels, FloatGauge>::default();
         for published in &self.clusters {
             let view = &published.value;
             let labels = ClusterLabels {
@@ -118,6 +119,8 @@ impl ClusterCollector {
                 .set(count_to_f64(primary.count()));
             let largest = sizes.max().unwrap_or(0);
             members.get_or_create(&labels).set(count_to_f64(largest));
+            let count = view.unconfirmed_nodes().count();
+            unconfirmed.get_or_create(&labels).set(count_to_f64(count));
         }
         encode_metric(
             encoder,
@@ -130,6 +133,12 @@ impl ClusterCollector {
             "cluster_primary_members",
             "Members of the Primary component, or of the largest if there are several",
             &members,
+        )?;
+        encode_metric(
+            encoder,
+            "cluster_unconfirmed_nodes",
+            "Registered nodes that are not confirmed as members and do not count",
+            &unconfirmed,
         )
     }
 
@@ -142,7 +151,7 @@ impl ClusterCollector {
                     cluster: view.name.to_string(),
                     state: state.as_str(),
                 };
-                let nodes = view.nodes.iter().filter(|node| node.state == state).count();
+                let nodes = view.members().filter(|node| node.state == state).count();
                 states.get_or_create(&labels).set(count_to_f64(nodes));
             }
         }

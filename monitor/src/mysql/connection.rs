@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 
+use console_core::address_policy::AddressPolicy;
 use galera::ClusterName;
 use galera::observe::observation::ProbeError;
 use galera::observe::wsrep::WsrepStatus;
@@ -23,34 +24,44 @@ const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
 pub(crate) struct StatusConnection {
     conn: Connection,
     user: String,
+    /// The server's address.
+    address: Option<SocketAddr>,
     /// Variables added to every reading (`wsrep_node_name`, `version`, …); none of them changes while a server runs.
     identity: Vec<(String, String)>,
 }
 
 impl StatusConnection {
-    /// Connects to `host:port` and checks that a node of `cluster` answers.
+    /// Connects to `host:port`, at an address that `policy` permits, and checks that a node of `cluster` answers.
     ///
     /// # Errors
     /// Classified, with a message shown to users.
     pub(crate) async fn open(
         host: &str,
         settings: &MysqlSettings,
+        policy: Option<&AddressPolicy>,
         port: u16,
         cluster: &ClusterName,
     ) -> Result<Self, ProbeError> {
-        let mut conn = connect(host, settings, port).await?;
+        let addresses = permitted(host, resolve(host, settings, port).await?, policy)?;
+        let (mut conn, address) = connect_to(host, settings, &addresses).await?;
         conn.execute("SET SESSION wsrep_sync_wait=0")
             .await
             .map_err(|error| failure::classify(&settings.user, &error))?;
         let mut connection = Self {
             conn,
             user: settings.user.clone(),
+            address,
             identity: Vec::new(),
         };
         let variables = connection.rows(VARIABLES).await?;
         check_identity(cluster, &variables)?;
         connection.identity = variables;
         Ok(connection)
+    }
+
+    /// The server's address.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.address
     }
 
     /// Reads the node's status once.
@@ -91,6 +102,16 @@ pub(super) async fn connect(
     port: u16,
 ) -> Result<Connection, ProbeError> {
     let addresses = resolve(host, settings, port).await?;
+    let (connection, _) = connect_to(host, settings, &addresses).await?;
+    Ok(connection)
+}
+
+/// Opens a connection to the first of `addresses` that accepts one; returns that address too.
+async fn connect_to(
+    host: &str,
+    settings: &MysqlSettings,
+    addresses: &[SocketAddr],
+) -> Result<(Connection, Option<SocketAddr>), ProbeError> {
     let login = Login {
         user: &settings.user,
         password: settings.password.expose(),
@@ -100,12 +121,36 @@ pub(super) async fn connect(
         tls: &settings.tls,
     };
     let connected = async {
-        let stream = connect_tcp(&addresses).await?;
-        Connection::open(stream, peer, login).await
+        let stream = connect_tcp(addresses).await?;
+        let address = stream.peer_addr().ok();
+        Ok((Connection::open(stream, peer, login).await?, address))
     };
     Box::pin(connected)
         .await
         .map_err(|error| failure::classify(&settings.user, &error))
+}
+
+/// The addresses that `policy` permits.
+fn permitted(
+    host: &str,
+    addresses: Vec<SocketAddr>,
+    policy: Option<&AddressPolicy>,
+) -> Result<Vec<SocketAddr>, ProbeError> {
+    let Some(policy) = policy else {
+        return Ok(addresses);
+    };
+    let mut blocked = None;
+    let mut permitted = Vec::new();
+    for address in addresses {
+        match policy.blocked_reason(address.ip()) {
+            None => permitted.push(address),
+            Some(what) => blocked = Some((address.ip(), what)),
+        }
+    }
+    match blocked {
+        Some((address, what)) if permitted.is_empty() => Err(failure::blocked(host, address, what)),
+        _ => Ok(permitted),
+    }
 }
 
 async fn resolve(

@@ -1,6 +1,7 @@
 //! Classifies failed probes, with messages that name the remedy.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use galera::observe::observation::{ProbeError, ProbeErrorKind};
@@ -37,6 +38,20 @@ pub(crate) fn internal(reason: &str) -> ProbeError {
 pub(super) fn unresolvable(host: &str, reason: &str) -> ProbeError {
     let message = format!("cannot resolve {host}: {}", shorten(reason));
     probe_error(ProbeErrorKind::Unresolvable, message)
+}
+
+/// An address that the console does not connect to because a registration or a member list names it.
+#[must_use]
+pub(super) fn blocked(host: &str, address: IpAddr, what: &str) -> ProbeError {
+    let leads = if host == address.to_string() {
+        format!("{address} is a {what} address")
+    } else {
+        format!("{host} resolves to {address}, a {what} address")
+    };
+    let message = format!(
+        "not probed: {leads}; if a database listens there, allow it with --probe-allow {address} or pin the node with --cluster"
+    );
+    probe_error(ProbeErrorKind::Blocked, message)
 }
 
 /// A peer that is not the expected Galera node.

@@ -1,5 +1,6 @@
 //! The account that reads the databases, and how it connects.
 
+use console_core::address_policy::AddressPolicy;
 use console_core::resolver::Resolver;
 use registry::Secret;
 use sql_client::Tls;
@@ -16,4 +17,6 @@ pub struct MysqlSettings {
     pub tls: Tls,
     /// Looks up the names of nodes.
     pub resolver: Resolver,
+    /// Where probes of nodes that are not pinned may connect to.
+    pub probe_policy: AddressPolicy,
 }

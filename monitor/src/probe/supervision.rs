@@ -70,6 +70,7 @@ impl SupervisedProbe {
             let report = ProbeReport {
                 node: self.node.clone(),
                 at: now(),
+                connected_to: None,
                 outcome: Err(failure::internal(reason)),
             };
             if self.reports.send(report).await.is_err() {

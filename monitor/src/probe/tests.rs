@@ -1,5 +1,6 @@
 //! Probes against misbehaving TCP peers.
 
+use console_core::address_policy::AddressPolicy;
 use console_core::resolver::Resolver;
 use galera::observe::observation::ProbeErrorKind;
 use tokio::io::AsyncWriteExt;
@@ -18,7 +19,10 @@ fn settings(timeout: Duration) -> Arc<ProbeSettings> {
             port: 3306,
             tls: Tls::Off,
             resolver: Resolver::default(),
+            // The servers of these tests listen on loopback.
+            probe_policy: AddressPolicy::new(vec!["127.0.0.0/8".parse().unwrap()]),
         },
+        pinned: BTreeMap::new(),
         poll_interval: Duration::from_millis(50),
         timeout,
         schedule_start: Instant::now(),
@@ -198,4 +202,42 @@ async fn a_hostile_database_gets_no_password_and_ends_no_probe() {
         }
         assert!(!server.has_password(), "{misbehavior:?}");
     }
+}
+
+/// A probe of `host` under the default policy, by the same name `pinned` or not.
+fn restricted_probe(host: &str, port: u16, pinned: bool) -> NodeProbe {
+    let mut all = (*settings(Duration::from_secs(2))).clone();
+    all.mysql.probe_policy = AddressPolicy::default();
+    let node = NodeId::new(host, Some(port)).unwrap();
+    if pinned {
+        let pin = BTreeSet::from([node.clone()]);
+        all.pinned = BTreeMap::from([("lab".parse().unwrap(), pin)]);
+    }
+    NodeProbe::new("lab".parse().unwrap(), node, Arc::new(all))
+}
+
+#[tokio::test]
+async fn a_registration_cannot_aim_a_probe_at_the_consoles_own_host() {
+    let (listener, port) = silent_listener().await;
+    for host in ["127.0.0.1", "localhost", "169.254.169.254"] {
+        let error = restricted_probe(host, port, false)
+            .read()
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind, ProbeErrorKind::Blocked, "{host}: {error}");
+        assert!(error.message.contains("--probe-allow"), "{error}");
+    }
+    assert!(
+        listener.accept().now_or_never().is_none(),
+        "no connection was made"
+    );
+    let error = restricted_probe("127.0.0.1", port, true)
+        .read()
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.kind,
+        ProbeErrorKind::TimedOut,
+        "a pinned node is probed"
+    );
 }

@@ -34,8 +34,11 @@ pub(crate) async fn serve() {
             username: "bench".into(),
             roles: Vec::new(),
             credential: CredentialTag::new("c1"),
+            must_enrol: false,
         },
         ended,
+        may_view: watch::channel(true).1,
+        last_proof: now(),
         expires_at: now().plus(Duration::from_secs(3600)),
     };
     let stop = CancellationToken::new();

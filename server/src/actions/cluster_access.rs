@@ -81,6 +81,7 @@ impl RecoveryCredentials {
                 port: mysql.port,
                 tls,
                 resolver: mysql.resolver.clone(),
+                probe_policy: mysql.probe_policy.clone(),
             },
             reach,
         }
@@ -215,6 +216,7 @@ mod tests {
             port: 3306,
             tls,
             resolver: console_core::resolver::Resolver::default(),
+            probe_policy: Default::default(),
         };
         let credentials = RecoveryCredentials {
             user: "recovery".to_owned(),

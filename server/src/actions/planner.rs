@@ -1,11 +1,13 @@
 //! Computes current plans from the cluster's evidence and the console's own state.
 
 use console_core::clock::now;
+use console_core::keyspace;
 use galera::observe::registration::{BootstrapOrder, ClusterField, RegistryKeys};
 use galera::recover::attestation::Attestation;
-use galera::recover::bootstrap::{self, RecoveryCase, RecoveryContext};
+use galera::recover::bootstrap::{self, CorrectionsRecord, RecoveryCase, RecoveryContext};
 use galera::recover::cleanup::{self, RegistryReading, StalenessSettings};
 use galera::recover::plan::{ActionKind, Plan};
+use galera::recover::positions;
 use galera::{ActionId, ClusterName};
 
 use super::cluster_access::ClusterEvidence;
@@ -34,6 +36,7 @@ impl PlanningInputs {
             ActionKind::Cleanup => {
                 cleanup::plan(&case, &self.cluster.readings, &StalenessSettings::default())
             }
+            ActionKind::Positions => positions::plan(&case, self.cluster.readings.last()),
             ActionKind::Decommission => {
                 let empty = RegistryReading {
                     at: case.now,
@@ -69,10 +72,12 @@ impl ActionContext {
         fresh: bool,
         own: Option<&ActionId>,
     ) -> Result<PlanningInputs, ActionError> {
-        let (evidence, switches, open) = tokio::join!(
+        let corrections_key = self.corrections_key(cluster);
+        let (evidence, switches, open, corrections) = tokio::join!(
             self.clusters.read_cluster(cluster, fresh),
             RecoverySwitches::read(&self.registry, &self.keys),
             self.registry.get(self.keys.open_action(cluster)),
+            self.registry.get(corrections_key.as_str()),
         );
         let evidence = evidence.ok_or(ActionError::UnknownCluster)?;
         // A plan is never withheld: without etcd, its checks state what is unknown (I30).
@@ -91,10 +96,19 @@ impl ActionContext {
                 recovery_reach: self.settings.recovery_reach,
                 order_key: self.order_key_id(),
                 registry_prefix: self.settings.registry_prefix.clone(),
+                corrections: corrections.ok().map(|entry| CorrectionsRecord {
+                    key: corrections_key,
+                    mod_revision: entry.map_or(0, |entry| entry.mod_revision),
+                }),
             },
             switches,
             cluster: evidence,
         })
+    }
+
+    /// The record of position corrections of `cluster`.
+    pub(super) fn corrections_key(&self, cluster: &ClusterName) -> String {
+        keyspace::position_corrections_of(&self.settings.state_prefix, cluster)
     }
 
     fn inputs_without_registry(

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use accounts::AccountReading;
 use console_core::clock::now;
+use galera::judge::known_positions::{PositionCorrections, PositionReset};
 use galera::observe::registration::{
     BootstrapOrder, NodeField, OrderSignature, ParsedKey, RegistryKeys,
 };
@@ -28,6 +29,8 @@ const PLAN_MAX_AGE: Duration = Duration::from_millis(1_500);
 const ATTEMPTS: usize = 3;
 /// How far a node's clock may be behind this console's when it reads an order.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(120);
+/// For how long after a correction other replicas may still read or report what it voids.
+const CORRECTION_MARGIN: Duration = Duration::from_secs(10);
 /// Pause between attempts to write a step's result.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 
@@ -56,6 +59,14 @@ impl Executor {
                         let unchanged =
                             Precondition::Unchanged(key.clone().into_bytes(), mod_revision);
                         self.execute_key_write(index, &key, unchanged, write)
+                            .await?;
+                    }
+                    Ok(PermittedStep::Correction {
+                        key,
+                        mod_revision,
+                        reset,
+                    }) => {
+                        self.execute_correction(index, &plan, &key, mod_revision, &reset)
                             .await?;
                     }
                     Err(reason) => self.refuse_step(index, &plan, reason).await?,
@@ -351,6 +362,35 @@ impl Executor {
                 Ok(())
             }
         }
+    }
+
+    /// Adds `reset` to the cluster's record of corrections, for what was seen until a moment from now.
+    async fn execute_correction(
+        &mut self,
+        index: usize,
+        plan: &Plan,
+        key: &str,
+        mod_revision: i64,
+        reset: &PositionReset,
+    ) -> Result<(), ExecutorError> {
+        if key != self.context.corrections_key(&self.stored.action.cluster) {
+            let reason = "the key is not the cluster's record of corrections".to_owned();
+            return self.refuse_step(index, plan, reason).await;
+        }
+        let stored = self.context.registry.get(key).await;
+        let stored = stored.map_err(ActionError::from)?;
+        let mut corrections: PositionCorrections = match &stored {
+            Some(entry) => serde_json::from_slice(&entry.value).unwrap_or_default(),
+            None => PositionCorrections::default(),
+        };
+        corrections.add(reset, now().plus(CORRECTION_MARGIN));
+        let value = super::store::encode(&corrections)?;
+        let guard = match mod_revision {
+            0 => Precondition::Absent(key.as_bytes().to_vec()),
+            revision => Precondition::Unchanged(key.as_bytes().to_vec(), revision),
+        };
+        let write = WriteOp::put(key, value, None);
+        self.execute_key_write(index, key, guard, write).await
     }
 
     fn would_act(&self, intend: &ActionEvent<'_>) -> Result<bool, ExecutorError> {

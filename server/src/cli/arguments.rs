@@ -78,7 +78,7 @@ fn secret() -> Command {
             .help("The file of --state-secret-file")
     };
     Command::new("secret")
-        .about("Create or rotate the state secret, which seals records in etcd")
+        .about("Create or rotate the state secret, which seals records in etcd, and the key of sessions")
         .subcommand_required(true)
         .subcommand(
             Command::new("new")
@@ -91,6 +91,18 @@ fn secret() -> Command {
             Command::new("rotate")
                 .about("Put a new secret before the newest one in FILE, and drop older ones")
                 .arg(file().required(true)),
+        )
+        .subcommand(
+            with_settings(
+                Command::new("rotate-session-key").about(
+                    "Replace the key that signs sessions; the former one verifies until its last session has ended",
+                ),
+                false,
+            )
+            .arg(flag(
+                "end-sessions",
+                "End every session: no former key stays valid",
+            )),
         )
 }
 
@@ -168,6 +180,7 @@ fn user() -> Command {
         .action(ArgAction::Append)
         .required(true)
         .help("viewer, operator, approver or admin; separate several by commas");
+    let new_role = role.clone();
     let email = || {
         value(
             "email",
@@ -201,6 +214,18 @@ fn user() -> Command {
             .arg(force()),
         )
         .subcommand(named("email", "Change an account's e-mail address").arg(address))
+        .subcommand(
+            named(
+                "role",
+                "Change an account's roles; its sessions continue with them",
+            )
+            .arg(new_role)
+            .arg(force()),
+        )
+        .subcommand(named(
+            "reset-factor",
+            "Remove an account's second factor and end its sessions",
+        ))
         .subcommand(named("enable", "Enable sign-in of an account again"))
         .subcommand(named("remove", "Remove an account and end its sessions").arg(force()))
 }

@@ -1,11 +1,16 @@
-//! `secret new|rotate`: creates and replaces the state secret. Nothing in etcd is read or written.
+//! `secret new|rotate`: creates and replaces the state secret, without etcd. `secret rotate-session-key`: replaces the key
+//! that signs sessions, in etcd.
 
 use std::path::Path;
 
 use clap::ArgMatches;
+use console_core::clock::now;
 use console_core::state_secret::{generate_file, new_secret, rotate_file};
 
-use super::{CliError, ExitReason, print};
+use super::connect::{StateAccess, actor, with_state};
+use super::{CliError, ExitReason, collect_inputs, print, runtime};
+use crate::config;
+use crate::telemetry;
 
 pub(super) fn run(matches: &ArgMatches) -> Result<(), CliError> {
     let usage = |error: &dyn std::fmt::Display| CliError::new(ExitReason::Usage, error);
@@ -29,6 +34,32 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CliError> {
                 secrets.newest().kid()
             ))
         }
+        Some(("rotate-session-key", matches)) => rotate_session_key(matches),
         _ => Err(usage(&"no command given; see galera-console secret --help")),
     }
+}
+
+fn rotate_session_key(matches: &ArgMatches) -> Result<(), CliError> {
+    let config = config::load_for_admin(&collect_inputs(matches)?)?;
+    telemetry::init(&config.log);
+    let (prefix, end_sessions) = (
+        config.state_prefix.clone(),
+        matches.get_flag("end-sessions"),
+    );
+    let rotated = with_state(config, StateAccess::Write, async |registry| {
+        let actor = actor();
+        accounts::rotate_session_key(&registry, &prefix, &actor, end_sessions, now())
+            .await
+            .map_err(CliError::from)
+    });
+    let rotation = runtime()?.block_on(rotated)?;
+    let effect = if rotation.sessions_continue {
+        "Sessions continue; the former key is removed when the last one that it signed has ended."
+    } else {
+        "Every session has ended."
+    };
+    print(&format!(
+        "Sessions are signed with the new key {}.\n{effect}\n",
+        rotation.kid
+    ))
 }

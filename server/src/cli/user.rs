@@ -3,19 +3,18 @@
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
-use accounts::store::{AccountStore, AccountStoreError};
+use accounts::store::{AccountChange, AccountStore, AccountStoreError};
 use accounts::{PASSWORD_MAX_BYTES, UserName};
 use clap::ArgMatches;
-use console_core::audit::AuditTrail;
 use console_core::clock::now;
 use console_core::keyspace::AccountKeys;
 use galera::access::Role;
-use galera::record::audit::{AuditEvent, AuditRecord};
 use notify;
 use registry::Secret;
 
 use super::connect::{StateAccess, actor, with_state};
 use super::{CliError, ExitReason, collect_inputs, print, runtime};
+use crate::composition::password_context;
 use crate::config::{self, AdminConfig, read_password};
 use crate::telemetry;
 
@@ -23,6 +22,7 @@ impl From<AccountStoreError> for CliError {
     fn from(error: AccountStoreError) -> Self {
         let exit = match error {
             AccountStoreError::Registry(error) => return error.into(),
+            AccountStoreError::Audit(error) => return error.into(),
             AccountStoreError::Contended(_) => ExitReason::Unavailable,
             AccountStoreError::Hash(_) => ExitReason::Internal,
             AccountStoreError::Exists(_)
@@ -42,6 +42,8 @@ enum UserCommand {
     List,
     Password(UserName, Secret),
     Email(UserName, Option<String>),
+    Roles(UserName, Vec<Role>, bool),
+    ResetFactor(UserName),
     Disable(UserName, bool),
     Enable(UserName),
     Remove(UserName, bool),
@@ -73,15 +75,7 @@ fn parse_command(command: &str, matches: &ArgMatches) -> Result<UserCommand, Cli
     let force = || matches.get_flag("force");
     Ok(match command {
         "add" => {
-            let texts = matches
-                .get_many::<String>("role")
-                .into_iter()
-                .flatten()
-                .flat_map(|text| text.split(','));
-            let roles = texts
-                .map(|text| text.trim().parse::<Role>())
-                .collect::<Result<Vec<_>, _>>();
-            let roles = roles.map_err(|error| usage(&error))?;
+            let roles = roles(matches)?;
             let email = email(matches)?;
             let password = password(matches, &name)?;
             UserCommand::Add(name, password, roles, email)
@@ -90,6 +84,8 @@ fn parse_command(command: &str, matches: &ArgMatches) -> Result<UserCommand, Cli
             let password = password(matches, &name)?;
             UserCommand::Password(name, password)
         }
+        "role" => UserCommand::Roles(name, roles(matches)?, force()),
+        "reset-factor" => UserCommand::ResetFactor(name),
         "email" => UserCommand::Email(name, email(matches)?),
         "disable" => UserCommand::Disable(name, force()),
         "enable" => UserCommand::Enable(name),
@@ -100,6 +96,19 @@ fn parse_command(command: &str, matches: &ArgMatches) -> Result<UserCommand, Cli
             )));
         }
     })
+}
+
+/// The given roles.
+fn roles(matches: &ArgMatches) -> Result<Vec<Role>, CliError> {
+    let texts = matches
+        .get_many::<String>("role")
+        .into_iter()
+        .flatten()
+        .flat_map(|text| text.split(','));
+    texts
+        .map(|text| text.trim().parse::<Role>())
+        .collect::<Result<_, _>>()
+        .map_err(|error| CliError::new(ExitReason::Usage, error))
 }
 
 /// The given address; `None` for an empty one.
@@ -159,9 +168,11 @@ fn password(matches: &ArgMatches, name: &UserName) -> Result<Secret, CliError> {
 
 async fn execute(command: UserCommand, config: AdminConfig) -> Result<(), CliError> {
     let prefix = config.state_prefix.clone();
+    let context = password_context(config.public_url.as_ref());
     let done = with_state(config, StateAccess::Write, async |registry| {
-        let store = AccountStore::new(registry.clone(), prefix.as_str());
-        let record = audit_record(&command);
+        let store = AccountStore::new(registry.clone(), prefix.as_str())
+            .acting_as(&actor())
+            .with_password_context(context);
         let mut message = apply(command, &store).await?;
         for tampered in registry
             .tampered()
@@ -172,41 +183,10 @@ async fn execute(command: UserCommand, config: AdminConfig) -> Result<(), CliErr
                 tampered.key, tampered.reason
             ));
         }
-        if let Some(record) = record
-            && let Err(error) = AuditTrail::new(registry, &prefix).record(record).await
-        {
-            // The change is done; failing now would be worse than a missing entry.
-            tracing::warn!(%error, "Could not record the change in the audit trail: {error}");
-        }
         Ok(message)
     })
     .await;
     print(&done?)
-}
-
-/// The audit record of `command`; `None` for a read-only one.
-fn audit_record(command: &UserCommand) -> Option<AuditRecord> {
-    let (event, name, roles) = match command {
-        UserCommand::Add(name, _, roles, _) => (AuditEvent::ACCOUNT_ADDED, name, Some(roles)),
-        UserCommand::List => return None,
-        UserCommand::Password(name, _) => (AuditEvent::ACCOUNT_PASSWORD_CHANGED, name, None),
-        UserCommand::Email(name, _) => (AuditEvent::ACCOUNT_EMAIL_CHANGED, name, None),
-        UserCommand::Disable(name, _) => (AuditEvent::ACCOUNT_DISABLED, name, None),
-        UserCommand::Enable(name) => (AuditEvent::ACCOUNT_ENABLED, name, None),
-        UserCommand::Remove(name, _) => (AuditEvent::ACCOUNT_REMOVED, name, None),
-    };
-    let roles = roles.map(|roles| {
-        let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
-        ("roles".to_owned(), names.join(","))
-    });
-    Some(AuditRecord {
-        at: now(),
-        actor: actor(),
-        event,
-        cluster: None,
-        subject: Some(name.to_string()),
-        detail: roles.into_iter().collect(),
-    })
 }
 
 async fn apply(command: UserCommand, store: &AccountStore) -> Result<String, AccountStoreError> {
@@ -229,8 +209,31 @@ async fn apply(command: UserCommand, store: &AccountStore) -> Result<String, Acc
                 }
                 None => format!("Removed the e-mail address of account {name}.\n"),
             };
-            store.set_email(&name, email, now()).await?;
+            let change = AccountChange {
+                email: Some(email),
+                force: true,
+                ..AccountChange::default()
+            };
+            store.change(&name, &change, now()).await?;
             message
+        }
+        UserCommand::Roles(name, roles, force) => {
+            let change = AccountChange {
+                roles: Some(roles),
+                force,
+                ..AccountChange::default()
+            };
+            let account = store.change(&name, &change, now()).await?;
+            let roles: Vec<&str> = account.roles.iter().map(|role| role.as_str()).collect();
+            format!("Account {name} now has the roles {}.\n", roles.join(", "))
+        }
+        UserCommand::ResetFactor(name) => {
+            let change = AccountChange {
+                reset_factor: true,
+                ..AccountChange::default()
+            };
+            store.change(&name, &change, now()).await?;
+            format!("Removed the second factor of account {name} and ended its sessions.\n")
         }
         UserCommand::Disable(name, force) => {
             store.set_disabled(&name, true, force, now()).await?;
@@ -262,8 +265,8 @@ async fn list(store: &AccountStore) -> Result<String, AccountStoreError> {
         .unwrap_or(0)
         .max(4);
     let mut text = format!(
-        "{:width$}  {:8}  {:32}  {:24}  E-MAIL\n",
-        "NAME", "STATE", "ROLES", "CHANGED"
+        "{:width$}  {:8}  {:32}  {:6}  {:24}  E-MAIL\n",
+        "NAME", "STATE", "ROLES", "FACTOR", "CHANGED"
     );
     for (name, record) in accounts {
         let line = match record {
@@ -273,6 +276,11 @@ async fn list(store: &AccountStore) -> Result<String, AccountStoreError> {
                 } else {
                     "enabled"
                 };
+                let factor = if record.factor.is_some() {
+                    "TOTP"
+                } else {
+                    "none"
+                };
                 let roles = record
                     .roles
                     .iter()
@@ -280,7 +288,7 @@ async fn list(store: &AccountStore) -> Result<String, AccountStoreError> {
                     .collect::<Vec<_>>()
                     .join(",");
                 format!(
-                    "{:width$}  {state:8}  {roles:32}  {:24}  {}\n",
+                    "{:width$}  {state:8}  {roles:32}  {factor:6}  {:24}  {}\n",
                     name.as_str(),
                     record.changed_at.to_string(),
                     record.email.as_deref().unwrap_or("—")

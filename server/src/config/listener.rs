@@ -33,6 +33,13 @@ impl ConfigReader<'_> {
                 Duration::from_secs(30 * 86_400),
             )
         });
+        let session_idle_timeout = self.single(&settings::SESSION_IDLE_TIMEOUT, |text| {
+            parse::optional_duration(text, Duration::from_secs(60))
+        });
+        let step_up_interval = self.single(&settings::STEP_UP_INTERVAL, |text| {
+            parse::optional_duration(text, Duration::from_secs(60))
+        });
+        let second_factor_roles = self.list(&settings::SECOND_FACTOR_ROLES, parse::role);
         if let (Some(listen), Some(metrics)) = (listen, metrics_listen)
             && listen == metrics
             && listen.port() != 0
@@ -65,6 +72,9 @@ impl ConfigReader<'_> {
             metrics_listen,
             trusted_proxies,
             session_lifetime: session_lifetime?,
+            session_idle_timeout: session_idle_timeout?,
+            step_up_interval: step_up_interval?,
+            second_factor_roles,
             tls,
             allowed_hosts,
             metrics_token,

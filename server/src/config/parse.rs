@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use console_core::net::PublicUrl;
+use galera::access::Role;
 use galera::recover::plan::ActionKind;
 use galera::{ClusterName, NodeId};
 use ipnet::IpNet;
@@ -152,6 +153,19 @@ fn approval_count(text: &str) -> Result<u32, String> {
             "{text:?} is not a valid number of approvals; use a number from 0 to 16"
         )),
     }
+}
+
+/// A duration of at least `min`; `None` for 0.
+pub(super) fn optional_duration(text: &str, min: Duration) -> Result<Option<Duration>, String> {
+    if text.trim() == "0" {
+        return Ok(None);
+    }
+    duration_between(text, min, Duration::from_secs(30 * 86_400)).map(Some)
+}
+
+pub(super) fn role(text: &str) -> Result<Role, String> {
+    text.parse()
+        .map_err(|error: galera::access::ParseRoleError| error.to_string())
 }
 
 /// Maximum number of changes kept.

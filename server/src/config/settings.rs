@@ -110,7 +110,7 @@ settings! {
     LISTEN = Setting::new("listen", "listen", "ADDRESS:PORT", Value("127.0.0.1:3000"),
         "Address of pages and API; port 0 picks a free one.");
     PUBLIC_URL = Setting::new("public-url", "public_url", "URL", Absent("the request's Host header"),
-        "Address that browsers use, e.g. https://console.example.org; https, like --tls-cert, makes the session cookie Secure.");
+        "Address that browsers use, e.g. https://console.example.org; https, like --tls-cert, makes the session cookie Secure.").for_all_commands();
     TLS_CERT = Setting::new("tls-cert", "tls.cert", "FILE", Absent("no TLS on --listen"),
         "Certificate (PEM) of --listen, followed by intermediate authorities; read again when it changes.");
     TLS_KEY = Setting::new("tls-key", "tls.key", "FILE", Absent("none"),
@@ -147,6 +147,12 @@ settings! {
         "Open WebSocket connections of one client address, as --trusted-proxies forward it.");
     SESSION_LIFETIME = Setting::new("session-lifetime", "session_lifetime", "DURATION", Value("12h"),
         "Lifetime of a session.");
+    SESSION_IDLE_TIMEOUT = Setting::new("session-idle-timeout", "session_idle_timeout", "DURATION", Value("0"),
+        "How long a session lasts without use, at least 1m; 0 for its whole lifetime. Updates of an open page are not a use.");
+    STEP_UP_INTERVAL = Setting::new("step-up-interval", "step_up_interval", "DURATION", Value("15m"),
+        "How long signing in, or entering a password or code again, permits approvals, emergency overrides and account changes; 0 for the whole session.");
+    SECOND_FACTOR_ROLES = Setting::new("second-factor-roles", "second_factor_roles", "ROLE,…", Absent("none"),
+        "Roles whose accounts must sign in with a second factor; without one they can only enrol it.").repeatable();
     ETCD_ENDPOINTS = Setting::new("etcd-endpoints", "etcd.endpoints", "URL,…", Absent("an embedded etcd"),
         "Members of the etcd cluster that holds the registry and the console's state.").repeatable().for_all_commands();
     ETCD_USER = Setting::new("etcd-user", "etcd.user", "NAME", Absent("no authentication"),
@@ -201,8 +207,11 @@ settings! {
         "Time between two probes of a database.");
     PROBE_TIMEOUT = Setting::new("probe-timeout", "probe_timeout", "DURATION", Value("3s"),
         "Deadline of one probe.");
+    PROBE_ALLOW = Setting::new("probe-allow", "probe_allow", "ADDRESS[/BITS],…",
+        Computed("loopback addresses if every etcd endpoint is one or etcd is embedded, else none"),
+        "Loopback, link-local and other special addresses at which nodes are probed that --cluster does not pin; private networks are always allowed.").repeatable();
     APPROVALS = Setting::new("approvals", "approvals", "COUNT,KIND=COUNT,…", Value("1"),
-        "Approvals required per action; 0 requires none. Can be overridden for each kind (bootstrap, cleanup, decommission): 1,decommission=2.");
+        "Approvals required per action; 0 requires none. Can be overridden for each kind (bootstrap, cleanup, decommission, positions): 1,decommission=2.");
     REQUEST_EXPIRY = Setting::new("request-expiry", "request_expiry", "DURATION", Value("15m"),
         "How long a request waits for approval.");
     APPROVAL_EXPIRY = Setting::new("approval-expiry", "approval_expiry", "DURATION", Value("5m"),

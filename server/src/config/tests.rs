@@ -10,6 +10,7 @@ mod listener;
 use super::settings::markdown_table;
 use super::*;
 use crate::telemetry::LogFormat;
+use galera::access::Role;
 
 #[derive(Default)]
 struct InputsBuilder {
@@ -198,6 +199,39 @@ fn defaults_are_a_valid_configuration() {
 }
 
 #[test]
+fn durations_of_sessions_can_be_switched_off_and_roles_are_checked() {
+    let config = load(&InputsBuilder::default().inputs()).unwrap().http;
+    assert_eq!(config.session_idle_timeout, None);
+    assert_eq!(config.step_up_interval, Some(Duration::from_secs(900)));
+    assert!(config.second_factor_roles.is_empty());
+    let given = flags(&[
+        ("step-up-interval", "0"),
+        ("session-idle-timeout", "30m"),
+        ("second-factor-roles", "approver, admin"),
+    ]);
+    let config = load(&given.inputs()).unwrap().http;
+    assert_eq!(config.step_up_interval, None);
+    assert_eq!(
+        config.session_idle_timeout,
+        Some(Duration::from_secs(1_800))
+    );
+    assert_eq!(config.second_factor_roles, [Role::Approver, Role::Admin]);
+    for (flag, value, part) in [
+        ("second-factor-roles", "king", "unknown role \"king\""),
+        ("session-idle-timeout", "5s", "1m"),
+        ("step-up-interval", "soon", "soon"),
+    ] {
+        let problems = flags(&[(flag, value)]).problems();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let problem = &problems[0];
+        assert!(
+            problem.contains(flag) && problem.contains(part),
+            "{problem}"
+        );
+    }
+}
+
+#[test]
 fn precedence_is_flag_variable_file_default() {
     let mut given = file("poll_interval = \"5s\"");
     let poll = |given: &InputsBuilder| load(&given.inputs()).unwrap().poll_interval.as_secs();
@@ -240,8 +274,12 @@ metrics_listen = "127.0.0.1:9100"
 metrics_token_file = "{token}"
 trusted_proxies = ["10.0.0.0/8"]
 session_lifetime = "8h"
+session_idle_timeout = "30m"
+step_up_interval = "5m"
+second_factor_roles = ["approver", "admin"]
 poll_interval = "500ms"
 probe_timeout = "2s"
+probe_allow = ["127.0.0.0/8"]
 approvals = 2
 request_expiry = "10m"
 approval_expiry = "2m"

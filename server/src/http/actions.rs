@@ -37,6 +37,9 @@ pub(super) async fn request(
 ) -> ApiResult<Response> {
     let by = authorize_request(&session)?;
     check_attestation_count(&proposal.attestations)?;
+    if proposal.break_glass.is_some() {
+        session.require_recent_proof(&app).await?;
+    }
     if app.monitor.cluster_feed(&cluster).is_none() {
         return Err(unknown_cluster(cluster.as_str()));
     }
@@ -129,6 +132,8 @@ pub(super) async fn apply_verb(
     };
     let action = match verb.as_str() {
         "approve" => {
+            session.authorize(Operation::ApproveAction)?;
+            session.require_recent_proof(&app).await?;
             let digest = body.plan_digest.clone();
             decide(Operation::ApproveAction, ActionDecision::Approve { digest }).await?
         }
@@ -202,6 +207,9 @@ impl From<ActionError> for ApiError {
 impl From<AuditError> for ApiError {
     fn from(error: AuditError) -> Self {
         match error {
+            AuditError::Registry(error @ registry::Error::Tampered { .. }) => {
+                Self::conflict("record_tampered", to_sentence(&error.to_string()))
+            }
             AuditError::Registry(error) => {
                 Self::unavailable("registry_unavailable", ETCD_UNAVAILABLE).with_source(error)
             }

@@ -3,24 +3,24 @@
 //! A plain form submission is answered with a redirect or an error page; the interface's script gets the location or the
 //! problem document.
 
-use app::{InProcessApi, SiteAssets};
+use app::InProcessApi;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Path};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use galera::publish::api::ProblemDetails;
 use html_escape::encode_double_quoted_attribute;
-use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, ORIGIN};
+use http::header::{ACCEPT, CONTENT_TYPE, COOKIE, ORIGIN};
 use http::{HeaderMap, Method, Request, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
 use super::extract::FormBody;
 use super::fragments::problem_response;
-use super::headers::PLAIN_PAGE_POLICY;
+use super::plain_page::{FormTarget, plain_page};
 use super::problem::{ApiError, ApiResult};
-use super::request_log::RequestId;
+use super::request_log::{ClientAddress, RequestId};
 use super::sign_in::see_other;
 use super::{AppState, BODY_BYTES_MAX};
 
@@ -40,23 +40,41 @@ pub(super) type FormFields = Vec<(String, String)>;
 #[derive(Clone)]
 pub(super) struct FormForwarder {
     api: InProcessApi,
-    assets: SiteAssets,
+    state: AppState,
 }
 
 /// The forms of the recovery and action pages.
 pub(super) fn routes(forwarder: FormForwarder) -> Router<AppState> {
     let (request, switch_one) = (forwarder.clone(), forwarder.clone());
+    let admit = forwarder.clone();
     let (switch_all, act) = (forwarder.clone(), forwarder);
     Router::new()
         .route(
             "/clusters/{name}/actions",
-            post(async move |Path(name): Path<String>, form: SubmittedForm| {
-                let cluster = format!("/clusters/{}", encode_segment(&name));
-                let (path, back) = (format!("{cluster}/actions"), format!("{cluster}/recovery"));
-                request
-                    .forward_fields(Method::POST, &path, &back, form)
-                    .await
-            }),
+            post(
+                async move |Path(name): Path<String>, mut form: SubmittedForm| {
+                    let cluster = format!("/clusters/{}", encode_segment(&name));
+                    let (path, back) =
+                        (format!("{cluster}/actions"), format!("{cluster}/recovery"));
+                    if let Some(refusal) = request.step_up(&mut form, &back).await? {
+                        return Ok(refusal);
+                    }
+                    request
+                        .forward_fields(Method::POST, &path, &back, form)
+                        .await
+                },
+            ),
+        )
+        .route(
+            "/clusters/{name}/nodes/{node}/admit",
+            post(
+                async move |Path((name, node)): Path<(String, String)>, form: SubmittedForm| {
+                    let cluster = format!("/clusters/{}", encode_segment(&name));
+                    let path = format!("{cluster}/nodes/{}/admit", encode_segment(&node));
+                    let back = format!("{cluster}/recovery");
+                    admit.forward_fields(Method::POST, &path, &back, form).await
+                },
+            ),
         )
         .route(
             "/clusters/{name}/recovery",
@@ -78,9 +96,12 @@ pub(super) fn routes(forwarder: FormForwarder) -> Router<AppState> {
         .route(
             "/actions/{id}/{verb}",
             post(
-                async move |Path((id, verb)): Path<(String, String)>, form: SubmittedForm| {
+                async move |Path((id, verb)): Path<(String, String)>, mut form: SubmittedForm| {
                     let back = format!("/actions/{}", encode_segment(&id));
                     let path = format!("{back}/{}", encode_segment(&verb));
+                    if let Some(refusal) = act.step_up(&mut form, &back).await? {
+                        return Ok(refusal);
+                    }
                     act.forward_fields(Method::POST, &path, &back, form).await
                 },
             ),
@@ -91,6 +112,7 @@ pub(super) fn routes(forwarder: FormForwarder) -> Router<AppState> {
 pub(super) struct SubmittedForm {
     headers: HeaderMap,
     request_id: Option<RequestId>,
+    client: Option<ClientAddress>,
     pub(super) fields: FormFields,
 }
 
@@ -100,12 +122,36 @@ impl<S: Send + Sync> FromRequest<S> for SubmittedForm {
     async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, ApiError> {
         let headers = request.headers().clone();
         let request_id = request.extensions().get().cloned();
+        let client = request.extensions().get().copied();
         let FormBody(fields) = FormBody::from_request(request, state).await?;
         Ok(Self {
             headers,
             request_id,
+            client,
             fields,
         })
+    }
+}
+
+impl SubmittedForm {
+    /// The value of a field; empty if there is none.
+    pub(super) fn field(&self, name: &str) -> &str {
+        let found = self.fields.iter().find(|(field, _)| field == name);
+        found.map_or("", |(_, value)| value.as_str())
+    }
+}
+
+/// The body of a step-up with what a user entered as a password or code. A code has six digits or the groups of a
+/// recovery code, and no new password is as short as the former or likely to look like the latter.
+pub(super) fn proof_json(text: &str) -> Value {
+    let code = text.trim();
+    let digits = code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit());
+    let groups: Vec<&str> = code.split('-').collect();
+    let recovery = groups.len() == 4 && groups.iter().all(|group| group.len() == 4);
+    if digits || recovery {
+        serde_json::json!({ "code": code })
+    } else {
+        serde_json::json!({ "password": text })
     }
 }
 
@@ -114,7 +160,7 @@ impl FormForwarder {
     pub(super) fn new(state: &AppState, api: InProcessApi) -> Self {
         Self {
             api,
-            assets: state.site.assets.clone(),
+            state: state.clone(),
         }
     }
 
@@ -145,15 +191,46 @@ impl FormForwarder {
         back: &str,
         location: impl FnOnce(&Value) -> String,
     ) -> ApiResult<Response> {
-        let headers = &form.headers;
+        match self.call(method, path, body, form).await? {
+            Ok(response) => success_response(&location(&response), &form.headers),
+            Err(problem) => Ok(self.refusal(problem, form, back)),
+        }
+    }
+
+    /// Gives the API the proof in the field `proof` of `form`, and removes it; returns the response if it is refused.
+    async fn step_up(&self, form: &mut SubmittedForm, back: &str) -> ApiResult<Option<Response>> {
+        let proof = form.field("proof").to_owned();
+        form.fields.retain(|(name, _)| name != "proof");
+        if proof.is_empty() {
+            return Ok(None);
+        }
+        let body = proof_json(&proof);
+        let called = self.call(Method::POST, "/session/step-up", &body, form);
+        Ok(called
+            .await?
+            .err()
+            .map(|problem| self.refusal(problem, form, back)))
+    }
+
+    /// Sends `body` to the API on behalf of the sender of `form`.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+        form: &SubmittedForm,
+    ) -> ApiResult<Result<Value, ProblemDetails>> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("/api/v1{path}"))
             .header(CONTENT_TYPE, "application/json");
         for name in [COOKIE, ORIGIN] {
-            for value in headers.get_all(&name) {
+            for value in form.headers.get_all(&name) {
                 request = request.header(&name, value);
             }
+        }
+        if let Some(client) = form.client {
+            request = request.extension(client);
         }
         let request = request
             .body(Body::from(body.to_string()))
@@ -164,41 +241,48 @@ impl FormForwarder {
             .await
             .map_err(|error| ApiError::internal(error.to_string()))?;
         if status.is_success() {
-            let response = serde_json::from_slice(&bytes).unwrap_or_default();
-            return success_response(&location(&response), headers);
+            return Ok(Ok(serde_json::from_slice(&bytes).unwrap_or_default()));
         }
-        let problem: ProblemDetails = serde_json::from_slice(&bytes).map_err(|error| {
+        let problem = serde_json::from_slice(&bytes).map_err(|error| {
             ApiError::internal(format!("{status} without a problem document: {error}"))
         })?;
-        if is_navigation(headers) {
-            return Ok(self.error_page(&problem, back));
+        Ok(Err(problem))
+    }
+
+    /// The response to a form that the API refused: an error page with a link to `back`, or the problem for the script.
+    pub(super) fn refusal(
+        &self,
+        problem: ProblemDetails,
+        form: &SubmittedForm,
+        back: &str,
+    ) -> Response {
+        if is_navigation(&form.headers) {
+            self.error_page(&problem, back)
+        } else {
+            problem_response(problem, form.request_id.as_ref())
         }
-        Ok(problem_response(problem, form.request_id.as_ref()))
+    }
+
+    /// The state, for pages that are the response to a form.
+    pub(super) fn state(&self) -> &AppState {
+        &self.state
     }
 
     /// An error page for browsers without script, with a link back to the form.
     fn error_page(&self, problem: &ProblemDetails, back: &str) -> Response {
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::BAD_GATEWAY);
-        let [css, title, detail, back] = [
-            self.assets.css.as_str(),
-            &problem.title,
-            &problem.detail,
-            back,
-        ]
-        .map(encode_double_quoted_attribute);
-        let page = format!(
-            "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-             <meta name=\"color-scheme\" content=\"light dark\"><title>{title} · Galera Console</title>\
-             <link rel=\"stylesheet\" href=\"{css}\"></head><body><main><section class=\"problem\">\
-             <h1>{title}</h1><p>{detail}</p><p><a href=\"{back}\">Back</a></p></section></main></body></html>"
+        let [title, detail, back] =
+            [problem.title.as_str(), &problem.detail, back].map(encode_double_quoted_attribute);
+        let content = format!(
+            "<section class=\"problem\"><h1>{title}</h1><p>{detail}</p><p><a href=\"{back}\">Back</a></p></section>"
         );
-        (
+        plain_page(
+            &self.state,
             status,
-            [(CONTENT_SECURITY_POLICY, PLAIN_PAGE_POLICY)],
-            Html(page),
+            &problem.title,
+            &content,
+            FormTarget::None,
         )
-            .into_response()
     }
 }
 
@@ -282,6 +366,20 @@ mod tests {
             "break_glass": {"overrides": ["settled", "last_primary"]},
         });
         assert_eq!(fields_to_json(fields.to_vec()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_proof_is_a_code_or_a_password() {
+        for (text, member) in [
+            ("123456", "code"),
+            (" 123456 ", "code"),
+            ("ABCD-EFGH-2345-WXYZ", "code"),
+            ("1234567", "password"),
+            ("correct-horse-battery-staple", "password"),
+            ("abcd-efgh-ijkl", "password"),
+        ] {
+            assert!(proof_json(text).get(member).is_some(), "{text}");
+        }
     }
 
     #[test]

@@ -10,15 +10,15 @@ use http::header::CONTENT_TYPE;
 use http::{StatusCode, Uri};
 
 use super::AppState;
-use super::identity::ViewerSession;
+use super::identity::OwnSession;
 use super::problem::{ApiError, ApiResult, MEDIA_TYPE};
 use super::request_log::RequestId;
 
 /// `GET /fragments/PATH`: the server-rendered part of the page at `/PATH`, from the data of `api`.
 pub(super) fn routes(api: InProcessApi) -> Router<AppState> {
-    let show = async move |ViewerSession(_): ViewerSession, request: Request| {
-        fragment(&api, request).await
-    };
+    // What the account may see is decided by the API, which the fragment's data come from.
+    let show =
+        async move |OwnSession(_): OwnSession, request: Request| fragment(&api, request).await;
     Router::new().route("/fragments/{*path}", get(show))
 }
 

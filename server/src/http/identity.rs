@@ -37,7 +37,10 @@ pub(super) async fn identify(
     let identity = match cookie::token(request.headers(), app.is_https()) {
         None => RequestIdentity::Anonymous,
         Some(token) => match app.authenticator.resolve_session(token).await {
-            Ok(session) => RequestIdentity::Authenticated(session),
+            Ok(session) => {
+                note_use(&app, &session, &request);
+                RequestIdentity::Authenticated(session)
+            }
             Err(error) => RequestIdentity::Invalid(error),
         },
     };
@@ -53,6 +56,23 @@ pub(super) async fn identify(
     response
 }
 
+/// Marks requests that the console sends to its own API on behalf of another request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InProcessRequest;
+
+/// Notes that the user of `session` does something, unless an open page only updates itself.
+fn note_use(app: &AppState, session: &SessionGuard, request: &Request) {
+    let path = request.uri().path();
+    if request.extensions().get::<InProcessRequest>().is_some() || path == "/api/v1/live" {
+        return;
+    }
+    if path.starts_with("/fragments/") {
+        app.authenticator.note_page(session, path);
+    } else {
+        app.authenticator.note_use(session);
+    }
+}
+
 impl From<&SessionError> for ApiError {
     fn from(reason: &SessionError) -> Self {
         match reason {
@@ -60,6 +80,10 @@ impl From<&SessionError> for ApiError {
             SessionError::Forged => {
                 Self::unauthorized("session_invalid", "The session token was not issued by this console; sign in again.")
             }
+            SessionError::KeyReplaced => Self::unauthorized(
+                "session_ended",
+                "The session has ended, because the key that signed it was replaced; sign in again.",
+            ),
             SessionError::Ended => Self::unauthorized("session_ended", "The session has ended; sign in again."),
             SessionError::Unavailable(cause) => Self::unavailable(
                 "registry_unavailable",
@@ -70,10 +94,10 @@ impl From<&SessionError> for ApiError {
     }
 }
 
-/// A live session with any roles.
-pub(super) struct CurrentSession(pub(super) SessionGuard);
+/// A live session, also of an account that must enrol a second factor before anything else.
+pub(super) struct OwnSession(pub(super) SessionGuard);
 
-impl<S: Sync> FromRequestParts<S> for CurrentSession {
+impl<S: Sync> FromRequestParts<S> for OwnSession {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
@@ -91,7 +115,30 @@ impl<S: Sync> FromRequestParts<S> for CurrentSession {
     }
 }
 
+/// A live session with any roles.
+pub(super) struct CurrentSession(pub(super) SessionGuard);
+
+impl<S: Sync> FromRequestParts<S> for CurrentSession {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let OwnSession(session) = OwnSession::from_request_parts(parts, state).await?;
+        if session.principal.must_enrol {
+            return Err(ApiError::forbidden(
+                "second_factor_enrolment_required",
+                "A role of this account requires a second factor; enrol one at /account or with POST /api/v1/me/factor.",
+            ));
+        }
+        Ok(Self(session))
+    }
+}
+
 impl CurrentSession {
+    /// Checks that the user proved recently to be the account's owner.
+    pub(super) async fn require_recent_proof(&self, app: &AppState) -> Result<(), ApiError> {
+        Ok(app.authenticator.require_recent_proof(&self.0).await?)
+    }
+
     /// Checks the permission for `operation` and returns the user as an actor.
     pub(super) fn authorize(&self, operation: Operation) -> Result<Actor, ApiError> {
         let principal = &self.0.principal;

@@ -22,7 +22,7 @@ use tower::{ServiceExt, service_fn};
 
 use super::AppState;
 use super::headers::page_policy;
-use super::identity::{RequestIdentity, identify};
+use super::identity::{InProcessRequest, RequestIdentity, identify};
 use super::problem::ApiError;
 use super::sign_in::{local_path, redirect_to_sign_in, see_other, sign_in_location};
 use super::static_files;
@@ -64,7 +64,8 @@ pub(super) fn routes(state: &AppState, api: InProcessApi) -> Router<AppState> {
 
 /// The API for in-process callers: the same routes, without the network.
 pub(super) fn in_process(api: Router) -> InProcessApi {
-    InProcessApi(Arc::new(move |request: http::Request<Body>| {
+    InProcessApi(Arc::new(move |mut request: http::Request<Body>| {
+        request.extensions_mut().insert(InProcessRequest);
         let api = api.clone();
         Box::pin(async move {
             api.oneshot(request)
@@ -125,6 +126,12 @@ async fn require_session(State(app): State<AppState>, request: Request, next: Ne
         Some(RequestIdentity::Authenticated(_)) if is_sign_in => {
             let next = next_path(&request);
             see_other(local_path(&next)).unwrap_or_else(IntoResponse::into_response)
+        }
+        // Every other page would show only that a second factor is missing.
+        Some(RequestIdentity::Authenticated(session))
+            if session.principal.must_enrol && request.uri().path() != "/account" =>
+        {
+            see_other("/account").unwrap_or_else(IntoResponse::into_response)
         }
         Some(RequestIdentity::Authenticated(_)) => next.run(request).await,
         _ if is_sign_in => render_anonymously(&app, next.run(request)).await,

@@ -128,6 +128,12 @@ impl ApiError {
         self.code
     }
 
+    /// The cause and the remedy.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     fn into_document(self, request_id: &str) -> Response {
         let problem = ProblemDetails {
             status: self.status.as_u16(),

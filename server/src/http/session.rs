@@ -1,53 +1,139 @@
-//! The API for signing in and out.
+//! The API for signing in and out, and for proving again to be the account's owner.
 
-use accounts::{IssuedSession, SignInError};
-use axum::Extension;
+use std::net::{IpAddr, Ipv4Addr};
+
+use accounts::{CodeError, IssuedSession, OwnAccountError, OwnerProof, SignInClient, SignInError};
 use axum::Json;
+use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use console_core::session::SessionGuard;
+use galera::publish::accounts::StepUpView;
 use galera::publish::api::{Credentials, SessionView};
 use http::StatusCode;
-use http::header::SET_COOKIE;
+use http::header::{SET_COOKIE, USER_AGENT};
+use http::request::Parts;
+use serde::{Deserialize, Serialize};
 
 use super::AppState;
 use super::cookie;
 use super::extract::JsonBody;
-use super::identity::{CurrentSession, RequestUser};
-use super::problem::{ApiError, ApiResult};
+use super::identity::{OwnSession, RequestUser};
+use super::problem::{ApiError, ApiResult, to_sentence};
 use super::request_log::ClientAddress;
+
+/// The client of a request: its address and browser.
+pub(super) struct RequestClient(SignInClient);
+
+impl RequestClient {
+    pub(super) fn address(&self) -> IpAddr {
+        self.0.address
+    }
+}
+
+impl From<RequestClient> for SignInClient {
+    fn from(client: RequestClient) -> Self {
+        client.0
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for RequestClient {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let address = parts.extensions.get::<ClientAddress>();
+        let user_agent = parts.headers.get(USER_AGENT);
+        Ok(Self(SignInClient {
+            address: address.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |client| client.0),
+            user_agent: user_agent
+                .and_then(|value| value.to_str().ok())
+                .map(str::to_owned),
+        }))
+    }
+}
+
+/// The session in a response.
+#[derive(Serialize)]
+pub(super) struct SessionResponse {
+    #[serde(flatten)]
+    session: SessionView,
+    /// Set while the account may only enrol the second factor that a role requires.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    second_factor_enrolment_required: bool,
+}
 
 /// `POST /api/v1/session`.
 pub(super) async fn sign_in(
     app: AppState,
-    Extension(client): Extension<ClientAddress>,
+    client: RequestClient,
     JsonBody(credentials): JsonBody<Credentials>,
 ) -> ApiResult<Response> {
+    let Credentials {
+        username,
+        password,
+        code,
+    } = credentials;
     let signed_in = app
         .authenticator
-        .sign_in(&credentials.username, &credentials.password, client.0)
+        .sign_in(&username, &password, code.as_deref(), &client.into())
         .await?;
     Ok(set_session_cookie(
         &app,
         &signed_in,
-        Json(session_view(&signed_in.session)).into_response(),
+        Json(session_response(&signed_in.session)).into_response(),
     ))
 }
 
 /// `GET /api/v1/session`.
-pub(super) async fn show(CurrentSession(session): CurrentSession) -> Json<SessionView> {
-    Json(session_view(&session))
+pub(super) async fn show(OwnSession(session): OwnSession) -> Json<SessionResponse> {
+    Json(session_response(&session))
 }
 
 /// `DELETE /api/v1/session`.
 pub(super) async fn sign_out(
     app: AppState,
-    CurrentSession(session): CurrentSession,
+    OwnSession(session): OwnSession,
 ) -> ApiResult<Response> {
     end_session(&app, &session).await?;
     Ok(clear_session_cookie(
         &app,
         StatusCode::NO_CONTENT.into_response(),
     ))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StepUpRequest {
+    #[serde(default)]
+    password: Option<String>,
+    #[serde(default)]
+    code: Option<String>,
+}
+
+/// `POST /api/v1/session/step-up`.
+pub(super) async fn step_up(
+    app: AppState,
+    OwnSession(session): OwnSession,
+    client: RequestClient,
+    JsonBody(body): JsonBody<StepUpRequest>,
+) -> ApiResult<Json<StepUpView>> {
+    let proof = OwnerProof {
+        password: body.password,
+        code: body.code,
+    };
+    let session = app
+        .authenticator
+        .step_up(&session, &proof, client.address())
+        .await?;
+    Ok(Json(step_up_view(&app, &session)))
+}
+
+/// Until when `session` permits what needs a recent proof.
+pub(super) fn step_up_view(app: &AppState, session: &SessionGuard) -> StepUpView {
+    let interval = app.authenticator.policy().step_up_interval;
+    StepUpView {
+        proven_at: session.last_proof,
+        valid_until: interval.map(|interval| session.last_proof.plus(interval)),
+    }
 }
 
 /// Ends a session in every replica.
@@ -86,37 +172,142 @@ pub(super) fn clear_session_cookie(app: &AppState, mut response: Response) -> Re
     response
 }
 
-fn session_view(session: &SessionGuard) -> SessionView {
-    SessionView {
-        username: session.principal.username.to_string(),
-        roles: session.principal.roles.clone(),
-        expires_at: session.expires_at,
+fn session_response(session: &SessionGuard) -> SessionResponse {
+    SessionResponse {
+        session: SessionView {
+            username: session.principal.username.to_string(),
+            roles: session.principal.roles.clone(),
+            expires_at: session.expires_at,
+        },
+        second_factor_enrolment_required: session.principal.must_enrol,
     }
 }
+
+const SIGN_IN_UNAVAILABLE: &str = "Sign-in is unavailable while etcd is unreachable; existing sessions stay valid. Try again in a moment.";
+const CODE_NEEDED: &str = "The account has a second factor; send a code of the authenticator app, or a recovery code, as `code`.";
 
 impl From<SignInError> for ApiError {
     fn from(error: SignInError) -> Self {
         match error {
-            SignInError::InvalidCredentials => Self::unauthorized("invalid_credentials", "Invalid user name or password."),
-            SignInError::Disabled => {
-                Self::forbidden("account_disabled", "This account is disabled; ask an administrator to enable it.")
+            SignInError::InvalidCredentials => {
+                Self::unauthorized("invalid_credentials", "Invalid user name or password.")
             }
-            SignInError::Throttled(wait) => Self::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "throttled",
-                "Too many attempts",
-                format!("Too many failed sign-in attempts; try again in {} s.", wait.as_secs() + 1),
-            )
-            .with_retry_after(wait),
-            SignInError::Busy => {
-                Self::unavailable("sign_in_busy", "Too many concurrent sign-ins; try again in a moment.")
+            SignInError::SecondFactorRequired { .. } => {
+                Self::unauthorized("second_factor_required", CODE_NEEDED)
             }
-            SignInError::Unavailable(cause) => Self::unavailable(
-                "registry_unavailable",
-                "Sign-in is unavailable while etcd is unreachable; existing sessions stay valid. Try again in a moment.",
-            )
-            .with_source(cause),
+            SignInError::Code(error) => Self::unauthorized(code_of(error), code_detail(error)),
+            SignInError::FactorUnusable(name) => factor_unusable(&name),
+            SignInError::ChallengeExpired => Self::unauthorized(
+                "sign_in_expired",
+                "The sign-in took too long; enter user name and password again.",
+            ),
+            SignInError::Disabled => Self::forbidden(
+                "account_disabled",
+                "This account is disabled; ask an administrator to enable it.",
+            ),
+            SignInError::Throttled(wait) => throttled(wait),
+            SignInError::Busy => busy(),
+            SignInError::Unavailable(cause) => {
+                Self::unavailable("registry_unavailable", SIGN_IN_UNAVAILABLE).with_source(cause)
+            }
             SignInError::Internal(cause) => Self::internal(cause),
         }
     }
+}
+
+/// Not 401, which means that there is no session.
+impl From<OwnAccountError> for ApiError {
+    fn from(error: OwnAccountError) -> Self {
+        match error {
+            OwnAccountError::WrongPassword => {
+                Self::forbidden("wrong_password", "The password of your account is wrong; the session continues.")
+            }
+            OwnAccountError::CodeRequired => Self::forbidden("second_factor_required", CODE_NEEDED),
+            OwnAccountError::Code(error) => Self::forbidden(code_of(error), code_detail(error)),
+            OwnAccountError::NoProof => {
+                Self::unprocessable("no_proof", "Send the password of your account as `password`, or a code of its second factor as `code`.")
+            }
+            OwnAccountError::StepUpRequired(_) => Self::forbidden(
+                "step_up_required",
+                format!(
+                    "{}; enter your password, or a code of your second factor, again: on the page or with POST /api/v1/session/step-up.",
+                    capitalize(&error.to_string())
+                ),
+            ),
+            OwnAccountError::Password(error) => Self::unprocessable("weak_password", to_sentence(&error.to_string())),
+            OwnAccountError::NotEnrolling => {
+                Self::conflict("not_enrolling", "No enrolment is waiting for a code; start one with POST /api/v1/me/factor.")
+            }
+            OwnAccountError::NoFactor => Self::conflict("no_second_factor", "The account has no second factor; enrol one first."),
+            OwnAccountError::FactorNeeded => Self::conflict(
+                "second_factor_needed",
+                "A role of this account requires a second factor; enrol another one, which replaces it.",
+            ),
+            OwnAccountError::FactorUnusable(name) => factor_unusable(&name),
+            OwnAccountError::UnknownSession => {
+                Self::not_found("unknown_session", "Your account has no such session; GET /api/v1/me lists its sessions.")
+            }
+            OwnAccountError::Ended => Self::unauthorized("session_ended", "The session has ended; sign in again."),
+            OwnAccountError::Throttled(wait) => throttled(wait),
+            OwnAccountError::Busy => busy(),
+            OwnAccountError::Contended => {
+                Self::conflict("contended", "The account is being changed concurrently; try again.")
+            }
+            OwnAccountError::Unavailable(cause) => Self::unavailable(
+                "registry_unavailable",
+                "etcd is unreachable, and nothing can be checked or changed without it; try again in a moment.",
+            )
+            .with_source(cause),
+            OwnAccountError::Internal(cause) => Self::internal(cause),
+        }
+    }
+}
+
+fn capitalize(text: &str) -> String {
+    to_sentence(text).trim_end_matches('.').to_owned()
+}
+
+fn code_of(error: CodeError) -> &'static str {
+    match error {
+        CodeError::Wrong => "second_factor_invalid",
+        CodeError::Used => "second_factor_used",
+    }
+}
+
+fn code_detail(error: CodeError) -> &'static str {
+    match error {
+        CodeError::Wrong => {
+            "The code is wrong; enter the one that the app shows now. If it stays wrong, compare the clocks of the device and the console."
+        }
+        CodeError::Used => "The code was used already; wait until the app shows the next one.",
+    }
+}
+
+fn factor_unusable(name: &accounts::UserName) -> ApiError {
+    ApiError::forbidden(
+        "second_factor_unusable",
+        format!(
+            "The second factor of {name} was changed outside the console; an administrator can reset it with `galera-console user reset-factor {name}`."
+        ),
+    )
+}
+
+fn throttled(wait: std::time::Duration) -> ApiError {
+    ApiError::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "throttled",
+        "Too many attempts",
+        format!(
+            "Too many failed sign-in attempts; try again in {} s.",
+            wait.as_secs() + 1
+        ),
+    )
+    .with_retry_after(wait)
+}
+
+fn busy() -> ApiError {
+    ApiError::unavailable(
+        "sign_in_busy",
+        "Too many concurrent sign-ins; try again in a moment.",
+    )
 }

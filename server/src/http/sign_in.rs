@@ -1,9 +1,11 @@
 //! Signing in and out with plain forms, for browsers without the script or before it has loaded.
 
+use accounts::SignInError;
+use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Extension, Router};
+use html_escape::encode_double_quoted_attribute;
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 use percent_encoding::{AsciiSet, utf8_percent_encode};
@@ -12,14 +14,15 @@ use serde::Deserialize;
 use super::AppState;
 use super::extract::FormBody;
 use super::forms::UNRESERVED;
-use super::identity::CurrentSession;
+use super::identity::OwnSession;
+use super::plain_page::{FormTarget, plain_page};
 use super::problem::{ApiError, ApiResult};
-use super::request_log::ClientAddress;
-use super::session::{clear_session_cookie, end_session, set_session_cookie};
+use super::session::{RequestClient, clear_session_cookie, end_session, set_session_cookie};
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .route("/sign-in", post(sign_in))
+        .route("/sign-in/code", post(sign_in_code))
         .route("/sign-out", post(sign_out))
 }
 
@@ -33,33 +36,123 @@ struct SignInForm {
 
 async fn sign_in(
     app: AppState,
-    Extension(client): Extension<ClientAddress>,
+    client: RequestClient,
     FormBody(form): FormBody<SignInForm>,
 ) -> ApiResult<Response> {
     let next = local_path(&form.next);
-    match app
+    let result = app
         .authenticator
-        .sign_in(&form.username, &form.password, client.0)
-        .await
-    {
+        .sign_in(&form.username, &form.password, None, &client.into())
+        .await;
+    match result {
         Ok(signed_in) => Ok(set_session_cookie(&app, &signed_in, see_other(next)?)),
-        Err(error) => {
-            let error = ApiError::from(error);
-            if error.code() == "internal" {
-                return Err(error);
-            }
-            see_other(&format!(
-                "/sign-in?error={}&next={}",
-                error.code(),
-                encode_query(next)
-            ))
+        Err(SignInError::SecondFactorRequired { challenge }) => {
+            Ok(code_page(&app, &challenge, next, None))
         }
+        Err(error) => back_to_sign_in(&app, error, next),
     }
 }
 
-async fn sign_out(app: AppState, session: Result<CurrentSession, ApiError>) -> ApiResult<Response> {
+#[derive(Deserialize)]
+struct SignInCodeForm {
+    challenge: String,
+    code: String,
+    #[serde(default)]
+    next: String,
+}
+
+/// The second step of a sign-in with a second factor.
+async fn sign_in_code(
+    app: AppState,
+    client: RequestClient,
+    FormBody(form): FormBody<SignInCodeForm>,
+) -> ApiResult<Response> {
+    let next = local_path(&form.next);
+    let result = app
+        .authenticator
+        .continue_sign_in(&form.challenge, &form.code, &client.into())
+        .await;
+    match result {
+        Ok(signed_in) => Ok(set_session_cookie(&app, &signed_in, see_other(next)?)),
+        Err(SignInError::SecondFactorRequired { challenge }) => {
+            Ok(code_page(&app, &challenge, next, None))
+        }
+        Err(error @ (SignInError::Code(_) | SignInError::Throttled(_))) => {
+            let problem = ApiError::from(error);
+            Ok(code_page(
+                &app,
+                &form.challenge,
+                next,
+                Some(problem.detail()),
+            ))
+        }
+        Err(error) => back_to_sign_in(&app, error, next),
+    }
+}
+
+/// The sign-in page with the message of `error`. What concerns second factors is a page of its own, so that the sign-in page
+/// in the browser knows no messages for it.
+fn back_to_sign_in(app: &AppState, error: SignInError, next: &str) -> ApiResult<Response> {
+    let concerns_factor = matches!(
+        error,
+        SignInError::FactorUnusable(_) | SignInError::ChallengeExpired
+    );
+    let error = ApiError::from(error);
+    if error.code() == "internal" {
+        return Err(error);
+    }
+    if concerns_factor {
+        let detail = encode_double_quoted_attribute(error.detail());
+        let content = format!(
+            "<section class=\"problem\"><h1>Not signed in</h1><p>{detail}</p>\
+             <p><a href=\"/sign-in?next={}\">Sign in</a></p></section>",
+            encode_query(next)
+        );
+        let (status, forms) = (StatusCode::FORBIDDEN, FormTarget::None);
+        return Ok(plain_page(app, status, "Not signed in", &content, forms));
+    }
+    see_other(&format!(
+        "/sign-in?error={}&next={}",
+        error.code(),
+        encode_query(next)
+    ))
+}
+
+/// The page that asks for a code. It is the response to the password, so that the proof of it is in no address.
+fn code_page(app: &AppState, challenge: &str, next: &str, error: Option<&str>) -> Response {
+    let [challenge, next] = [challenge, next].map(encode_double_quoted_attribute);
+    let error = error.map_or_else(String::new, |text| {
+        let text = encode_double_quoted_attribute(text);
+        format!("<p class=\"error\" id=\"error\" role=\"alert\">{text}</p>")
+    });
+    let described = if error.is_empty() {
+        ""
+    } else {
+        " aria-describedby=\"error\""
+    };
+    let content = format!(
+        "<section class=\"sign-in\"><h1>Enter your code</h1>{error}\
+         <form method=\"post\" action=\"/sign-in/code\">\
+         <input type=\"hidden\" name=\"challenge\" value=\"{challenge}\">\
+         <input type=\"hidden\" name=\"next\" value=\"{next}\">\
+         <label for=\"code\">Code of your authenticator app, or a recovery code</label>\
+         <input id=\"code\" name=\"code\" type=\"text\" autocomplete=\"one-time-code\" autocapitalize=\"none\" \
+         spellcheck=\"false\" maxlength=\"64\" required autofocus{described}>\
+         <button type=\"submit\">Sign in</button></form>\
+         <p class=\"quiet\"><a href=\"/sign-in\">Start again</a></p></section>"
+    );
+    plain_page(
+        app,
+        StatusCode::OK,
+        "Enter your code",
+        &content,
+        FormTarget::OwnHost,
+    )
+}
+
+async fn sign_out(app: AppState, session: Result<OwnSession, ApiError>) -> ApiResult<Response> {
     // Without a live session there is nothing to end.
-    if let Ok(CurrentSession(session)) = session {
+    if let Ok(OwnSession(session)) = session {
         end_session(&app, &session).await?;
     }
     Ok(clear_session_cookie(&app, see_other("/sign-in")?))
@@ -101,8 +194,10 @@ pub(super) fn local_path(text: &str) -> &str {
         && text
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-    let is_form =
-        text == "/sign-in" || text.starts_with("/sign-in?") || text.starts_with("/sign-out");
+    let is_form = text == "/sign-in"
+        || text.starts_with("/sign-in?")
+        || text.starts_with("/sign-in/")
+        || text.starts_with("/sign-out");
     if is_local && !is_form { text } else { "/" }
 }
 

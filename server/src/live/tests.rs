@@ -33,6 +33,7 @@ struct LiveFixture {
     publisher: Arc<ViewPublisher>,
     address: SocketAddr,
     session: watch::Sender<bool>,
+    view: watch::Sender<bool>,
     shutdown: CancellationToken,
     tracker: TaskTracker,
 }
@@ -56,6 +57,7 @@ impl LiveFixture {
             metrics: Arc::default(),
         };
         let (session, ended) = watch::channel(false);
+        let (view, may_view) = watch::channel(true);
         let shutdown = CancellationToken::new();
         let guard = SessionGuard {
             id: uuid::Uuid::nil(),
@@ -63,8 +65,11 @@ impl LiveFixture {
                 username: "ann".into(),
                 roles: Vec::new(),
                 credential: CredentialTag::new("c1"),
+                must_enrol: false,
             },
             ended,
+            may_view,
+            last_proof: now(),
             expires_at,
         };
         let stop = shutdown.clone();
@@ -79,6 +84,7 @@ impl LiveFixture {
             publisher,
             address,
             session,
+            view,
             shutdown,
             tracker,
         }
@@ -262,6 +268,14 @@ async fn the_end_of_the_session_closes_with_4401() {
     let mut client = console.connect().await;
     console.session.send_replace(true);
     assert_eq!(close_code(&mut client).await, 4401);
+}
+
+#[tokio::test]
+async fn the_loss_of_every_role_closes_with_1008() {
+    let console = LiveFixture::start().await;
+    let mut client = console.connect().await;
+    console.view.send_replace(false);
+    assert_eq!(close_code(&mut client).await, u16::from(CloseCode::Policy));
 }
 
 #[tokio::test]

@@ -195,10 +195,12 @@ impl ViewerConnection {
 /// Waits until the session ends or the console shuts down.
 async fn wait_ended(guard: &mut SessionGuard, shutdown: &CancellationToken) -> ConnectionEnd {
     let expiry = now().age(guard.expires_at);
+    let mut view_lost = guard.clone();
     tokio::select! {
         biased;
         () = shutdown.cancelled() => ConnectionEnd::Close(close_code::AWAY, "the console is shutting down"),
         () = guard.wait_ended() => ConnectionEnd::Close(CLOSE_SESSION_ENDED, "the session ended"),
+        () = view_lost.wait_view_lost() => ConnectionEnd::Close(close_code::POLICY, "the account may no longer view clusters"),
         () = sleep(expiry) => ConnectionEnd::Close(CLOSE_SESSION_ENDED, "the session expired"),
     }
 }

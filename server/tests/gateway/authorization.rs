@@ -13,6 +13,9 @@ const READ_ROUTES: &[(Method, &str, u16, u16, u16)] = &[
     (Method::GET, "/readyz", 200, 200, 200),
     (Method::GET, "/metrics", 200, 200, 200),
     (Method::GET, "/api/v1/session", 401, 200, 200),
+    (Method::GET, "/api/v1/me", 401, 200, 200),
+    (Method::GET, "/api/v1/me/factor/qr.svg", 401, 409, 409),
+    (Method::DELETE, "/api/v1/me/sessions/nowhere", 401, 404, 404),
     (Method::GET, "/api/v1/clusters", 401, 403, 200),
     (Method::GET, "/api/v1/clusters/lab", 401, 403, 200),
     (Method::GET, "/api/v1/clusters/lab/registry", 401, 403, 200),
@@ -205,6 +208,28 @@ const WRITE_ROUTES: &[(Method, &str, &str, [u16; 4])] = &[
         "{}",
         [403, 403, 403, 404],
     ),
+    (GET, "/api/v1/accounts", "", [403, 403, 403, 200]),
+    (GET, "/api/v1/accounts/nobody", "", [403, 403, 403, 404]),
+    (POST, "/api/v1/accounts", WEAK_ACCOUNT, [403, 403, 403, 422]),
+    (
+        PATCH,
+        "/api/v1/accounts/nobody",
+        r#"{"disabled":true}"#,
+        [403, 403, 403, 404],
+    ),
+    (DELETE, "/api/v1/accounts/nobody", "", [403, 403, 403, 404]),
+    (
+        DELETE,
+        "/api/v1/accounts/nobody/factor",
+        "",
+        [403, 403, 403, 404],
+    ),
+    (
+        DELETE,
+        "/api/v1/accounts/nobody/sessions",
+        "",
+        [403, 403, 403, 404],
+    ),
     (PUT, "/api/v1/recovery", RECOVERY_OFF, [403, 200, 200, 200]),
     (PUT, "/api/v1/recovery", RECOVERY_ON, [403, 403, 403, 200]),
     (
@@ -287,6 +312,7 @@ const WRITE_ROUTES: &[(Method, &str, &str, [u16; 4])] = &[
     ),
 ];
 
+const WEAK_ACCOUNT: &str = r#"{"name":"mallory","password":"password1234","roles":["admin"]}"#;
 const INVALID_PAGE: &str = r#"{"title":"","clusters":[]}"#;
 const POST: Method = Method::POST;
 const PUT: Method = Method::PUT;

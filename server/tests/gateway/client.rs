@@ -53,6 +53,9 @@ pub(crate) const NOW: Timestamp = Timestamp::from_unix_millis(1_795_420_800_000)
 /// Options of a test console.
 pub(crate) struct ConsoleOptions {
     pub(crate) session_lifetime: Duration,
+    pub(crate) session_idle_timeout: Option<Duration>,
+    pub(crate) step_up_interval: Option<Duration>,
+    pub(crate) second_factor_roles: Vec<Role>,
     pub(crate) https: bool,
     /// What actions act on; by default the real nodes, of which there are none.
     pub(crate) cluster_access: Option<Arc<dyn ClusterAccess>>,
@@ -83,6 +86,9 @@ impl Default for ConsoleOptions {
     fn default() -> Self {
         Self {
             session_lifetime: Duration::from_secs(3600),
+            session_idle_timeout: None,
+            step_up_interval: Some(Duration::from_secs(900)),
+            second_factor_roles: Vec::new(),
             https: false,
             cluster_access: None,
             replica: ReplicaId::new("r1"),
@@ -167,6 +173,7 @@ impl TestConsole {
             credential: Uuid::new_v4(),
             roles: roles.to_vec(),
             email: None,
+            factor: None,
             disabled: false,
             created_at: NOW,
             changed_at: NOW,
@@ -231,6 +238,9 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
             tls: None,
             allowed_hosts: options.allowed_hosts.clone(),
             metrics_token: options.metrics_token.clone(),
+            session_idle_timeout: options.session_idle_timeout,
+            step_up_interval: options.step_up_interval,
+            second_factor_roles: options.second_factor_roles.clone(),
         },
         limits: options.limits_of_clients,
         etcd: EtcdConfig::Cluster(Box::default()),
@@ -243,6 +253,7 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
             password: Secret::new(""),
             port: 3306,
             tls: Tls::Off,
+            probe_allow: Vec::new(),
         },
         recovery: Some(RecoveryConfig {
             user: "recovery".to_owned(),
@@ -324,6 +335,24 @@ impl TestClient {
     pub(crate) async fn sign_in(&self, username: &str, password: &str) -> TestResponse {
         let body = serde_json::json!({"username": username, "password": password}).to_string();
         self.post("/api/v1/session", "application/json", body).await
+    }
+
+    pub(crate) async fn sign_in_with_code(&self, username: &str, code: &str) -> TestResponse {
+        let body = serde_json::json!({"username": username, "password": PASSWORD, "code": code});
+        self.send_json(Method::POST, "/api/v1/session", &body).await
+    }
+
+    pub(crate) async fn send_json(
+        &self,
+        method: Method,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> TestResponse {
+        let request = self
+            .request(method, path)
+            .header(CONTENT_TYPE, "application/json");
+        self.send(request.body(body.to_string().into()).unwrap())
+            .await
     }
 
     pub(crate) async fn post(

@@ -5,6 +5,7 @@ use std::path::Path;
 use console_core::clock::now;
 use console_core::keyspace::{AccountKeys, ActionKeys};
 use console_core::state_secret::generate_file;
+use galera::access::Role;
 use galera::recover::action::{ActionState, Approval};
 use galera_console::config::StateSecretConfig;
 use http::Method;
@@ -14,9 +15,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::action_fixture::{ActionFixture, apply_verb, post};
-use crate::client::{PASSWORD, STATE_PREFIX, TestConsole};
+use crate::client::{ConsoleOptions, PASSWORD, STATE_PREFIX, TestConsole};
+use crate::database::FakeDatabase;
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
+use crate::probing::{VARIABLES, as_str_rows, primary_status};
+use crate::second_factor::{code, enrol};
 
 /// A console whose records are sealed, and what its intruder has.
 struct SealedConsole {
@@ -228,4 +232,103 @@ async fn a_deleted_pause_does_not_resume_recovery() {
     switch_recovery(fixture, json!({"enabled": true})).await;
     let plan = fixture.plan().await;
     assert!(plan.executable, "{}", plan.summary);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_factor_is_neither_readable_nor_removed_by_deleting_or_replaying_its_record() {
+    let sealed = SealedConsole::start().await;
+    let client = &sealed.fixture.approver;
+    let key = AccountKeys::new(STATE_PREFIX).factor("adam");
+    let enrolled = enrol(client).await;
+    let before = sealed.stored(&key).await;
+    let stored = String::from_utf8_lossy(&before.value).into_owned();
+    assert!(!stored.contains(&enrolled.secret), "{stored}");
+    let anonymous = sealed.console().anonymous();
+    let first = code(&enrolled.secret, 0);
+    assert_eq!(
+        anonymous.sign_in_with_code("adam", &first).await.status,
+        200
+    );
+    let proof = json!({"code": enrolled.recovery_codes[0]});
+    let confirmed = post(client, "/api/v1/session/step-up", &proof).await;
+    assert_eq!(confirmed.status, 200, "{}", confirmed.text());
+    let refusal = async |code: &str| {
+        let answer = anonymous.sign_in_with_code("adam", code).await;
+        (answer.status.as_u16(), answer.problem().code)
+    };
+    // The genuine record from before the codes were used. Also a replica that checked no code notices.
+    sealed.write(&key, before.value).await;
+    sealed.wait_until_named(&key).await;
+    let unusable = (403, "second_factor_unusable".to_owned());
+    assert_eq!(refusal(&first).await, unusable);
+    assert_eq!(refusal(&enrolled.recovery_codes[0]).await, unusable);
+    sealed.delete(&key).await;
+    assert_eq!(refusal("").await, unusable);
+    // The way out is an administrator's.
+    let path = "/api/v1/accounts/adam/factor";
+    let reset = sealed.fixture.admin.delete(path).await;
+    assert_eq!(reset.status, 200, "{}", reset.text());
+    sealed.console().sign_in("adam").await;
+}
+
+/// A replica that starts after the recorded members were altered has no memory of them: it plans nothing with the members
+/// that it happens to see (I36).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i36_altered_expected_members_block_the_plans_of_a_new_replica() {
+    let etcd = TestEtcd::in_memory();
+    let member = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
+    let gcomm = "00000001-0001-11ef-a1b2-c3d4e5f60718";
+    member.set_status(&as_str_rows(&primary_status(gcomm, &member.id())));
+    let secret = tempfile::tempdir().unwrap();
+    let state_secret = secret_in(secret.path());
+    let options = || ConsoleOptions {
+        members: vec![member.id()],
+        state_secret: Some(state_secret.clone()),
+        ..ConsoleOptions::default()
+    };
+    let first = TestConsole::start_with(&etcd, options()).await;
+    first.add_user("vera", &[Role::Viewer]).await;
+    let intruder = etcd.registry();
+    let key = format!("{STATE_PREFIX}/expected/lab");
+    eventually("the members to be recorded", async || {
+        intruder.get(key.as_str()).await.unwrap().is_some()
+    })
+    .await;
+    let fewer = json!({"members": [], "confirmed": {}});
+    intruder
+        .put(key.as_str(), fewer.to_string(), None)
+        .await
+        .unwrap();
+    // The replica that knows them restores them.
+    eventually("the record to be restored", async || {
+        let stored = intruder.get(key.as_str()).await.unwrap().unwrap();
+        String::from_utf8_lossy(&stored.value).contains(&member.id())
+    })
+    .await;
+    drop(first);
+    let unchanged = std::cell::Cell::new(0);
+    eventually("no replica to restore it any longer", async || {
+        let stored = intruder.get(key.as_str()).await.unwrap().unwrap();
+        if stored.value != fewer.to_string().as_bytes() {
+            unchanged.set(0);
+            intruder
+                .put(key.as_str(), fewer.to_string(), None)
+                .await
+                .unwrap();
+        }
+        unchanged.set(unchanged.get() + 1);
+        unchanged.get() > 5
+    })
+    .await;
+    let second = TestConsole::start_with(&etcd, options()).await;
+    let viewer = second.sign_in("vera").await;
+    eventually("the plan to name the record", async || {
+        let answer = viewer.get("/api/v1/clusters/lab/plans/bootstrap").await;
+        let plan: Value = answer.json();
+        let check = &plan["checks"][0];
+        check["code"] == "registry_readable"
+            && check["status"] == "unknown"
+            && check["message"].as_str().unwrap().contains(&key)
+    })
+    .await;
 }

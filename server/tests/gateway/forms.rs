@@ -9,7 +9,12 @@ use crate::etcd::TestEtcd;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-async fn submit(client: &TestClient, path: &str, body: &'static str, accept: &str) -> TestResponse {
+pub(crate) async fn submit(
+    client: &TestClient,
+    path: &str,
+    body: impl Into<axum::body::Body>,
+    accept: &str,
+) -> TestResponse {
     let request = client
         .request(Method::POST, path)
         .header(CONTENT_TYPE, FORM)

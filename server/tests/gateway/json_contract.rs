@@ -7,9 +7,9 @@ use galera::access::Role;
 use galera::record::audit::{AuditEvent, AuditRecord};
 use galera::view::{NodeState, VerdictState};
 use insta::assert_json_snapshot;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::action_fixture::{ActionFixture, apply_verb};
+use crate::action_fixture::{ActionFixture, apply_verb, post};
 use crate::client::{NOW, PASSWORD, TestClient, TestConsole};
 use crate::etcd::{TestEtcd, eventually};
 use crate::event_history::{HistoryReplica, wait_for_events};
@@ -43,6 +43,30 @@ async fn session() {
     let body = stable_body(&console.anonymous().sign_in("dora", PASSWORD).await, 200);
     assert_eq!(stable_body(&client.get("/api/v1/session").await, 200), body);
     assert_json_snapshot!(body);
+}
+
+#[tokio::test]
+async fn own_account() {
+    let etcd = TestEtcd::in_memory();
+    let (_console, client) = console_for(&etcd, Role::Approver).await;
+    let started = post(&client, "/api/v1/me/factor", &json!({})).await;
+    assert_eq!(started.status, 200);
+    let mut body = stable_body(&client.get("/api/v1/me").await, 200);
+    body["sessions"][0]["id"] = "id".into();
+    for secret in ["secret", "uri"] {
+        body["second_factor"]["enrolment"][secret] = secret.into();
+    }
+    assert_json_snapshot!(body);
+}
+
+#[tokio::test]
+async fn list_of_accounts() {
+    let etcd = TestEtcd::in_memory();
+    let (console, client) = console_for(&etcd, Role::Admin).await;
+    console
+        .add_user("emil", &[Role::Viewer, Role::Operator])
+        .await;
+    assert_json_snapshot!(stable_body(&client.get("/api/v1/accounts").await, 200));
 }
 
 #[tokio::test]

@@ -160,3 +160,38 @@ async fn an_account_at_its_limit_gets_no_further_connection() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_connection_ends_when_its_account_must_enrol_a_second_factor() {
+    let etcd = TestEtcd::in_memory();
+    let options = ConsoleOptions {
+        second_factor_roles: vec![Role::Approver],
+        ..ConsoleOptions::default()
+    };
+    let console = TestConsole::start_with(&etcd, options).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    let client = console.sign_in("dora").await;
+    let mut connection = LiveConnection::open(&client).await;
+    connection.next("hello").await;
+    let change = accounts::store::AccountChange {
+        roles: Some(vec![Role::Viewer, Role::Approver]),
+        ..Default::default()
+    };
+    let now = console_core::clock::now();
+    let name = "dora".parse().unwrap();
+    console.store.change(&name, &change, now).await.unwrap();
+    let code = loop {
+        let frame = timeout(TIMEOUT, connection.0.next()).await.unwrap();
+        if let Message::Close(frame) = frame.unwrap().unwrap() {
+            break frame.map(|frame| u16::from(frame.code));
+        }
+    };
+    assert_eq!(code, Some(1008));
+    let Err(error) = LiveConnection::try_open(&client).await else {
+        panic!("a connection without a second factor");
+    };
+    assert!(
+        matches!(&*error, Error::Http(response) if response.status() == 403),
+        "{error}"
+    );
+}

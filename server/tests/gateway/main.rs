@@ -11,6 +11,8 @@ mod database;
 #[path = "../support/etcd.rs"]
 mod etcd;
 
+mod account_api;
+mod account_page;
 mod accounts;
 mod action_fixture;
 mod actions;
@@ -38,14 +40,19 @@ mod notification_delivery;
 mod notification_targets;
 mod orders;
 mod outage;
+mod own_account;
 mod pages;
 mod partial_cleanup;
 mod probing;
 mod problem_documents;
 mod redaction;
 mod returning_nodes;
+mod second_factor;
+mod session_keys;
 mod sessions;
 mod sign_in;
 mod status_pages;
+mod step_up;
 mod transient_states;
+mod unconfirmed_nodes;
 mod webhook_receiver;

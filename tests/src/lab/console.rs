@@ -40,7 +40,7 @@ impl ConsoleUser {
         Self {
             name: name.to_owned(),
             roles: roles.to_owned(),
-            password: format!("{name}-of-the-lab"),
+            password: format!("wren-lantern-gravel-{name}"),
         }
     }
 }
@@ -176,6 +176,8 @@ impl LabConsole {
         let mut program = Program::new("galera-console", program("galera-console")?, &log)
             .args(["serve", "--listen", &listen])
             .args(settings.etcd_arguments())
+            // A laboratory is used for longer than a proof is valid.
+            .args(["--step-up-interval", "0"])
             .args(["--mysql-user", "console"])
             .args(["--mysql-port", &settings.mysql_port.to_string()]);
         if !settings.mysql_password.is_empty() {

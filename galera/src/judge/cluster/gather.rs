@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::FoldSettings;
 use super::node_facts::{NodeFacts, ProbeAnswer, ProbeState, assess_registration, probe_state};
 use crate::id::NodeId;
+use crate::judge::confirmation;
 use crate::observe::observation::{Evidence, RegistryObservation, SqlObservation};
 use crate::observe::wsrep::{MemberAddress, WsrepStatus, distinct_lists};
 use crate::timestamp::Timestamp;
@@ -15,6 +16,8 @@ pub(crate) struct GatheredEvidence<'a> {
     /// Sorted by identity.
     pub(crate) nodes: Vec<NodeFacts<'a>>,
     pub(crate) expected_members: Vec<NodeId>,
+    /// Known nodes that are not confirmed as members and count for nothing; sorted by identity.
+    pub(crate) unconfirmed: Vec<NodeFacts<'a>>,
     aliases: BTreeMap<NodeId, NodeId>,
     default_port: u16,
 }
@@ -66,7 +69,8 @@ pub(crate) fn gather<'a>(
     settings: &FoldSettings,
 ) -> GatheredEvidence<'a> {
     let port = settings.default_port;
-    let expected = expected_members(evidence, port);
+    let unconfirmed = confirmation::unconfirmed(evidence, now, settings);
+    let expected = expected_members(evidence, &unconfirmed, port);
     let mut probes: BTreeMap<NodeId, &SqlObservation> = BTreeMap::new();
     for (id, probe) in &evidence.probes {
         let kept = probes.entry(id.clone().normalized(port)).or_insert(probe);
@@ -83,6 +87,26 @@ pub(crate) fn gather<'a>(
             *kept = observation;
         }
     }
+    let facts = |id: NodeId,
+                 expected: bool,
+                 probe: Option<&'a SqlObservation>,
+                 registration: Option<&'a RegistryObservation>| NodeFacts {
+        expected,
+        probe,
+        probe_state: probe_state(probe, now, settings),
+        registration: registration.map(|observation| {
+            assess_registration(observation, &evidence.registry_health, now, settings)
+        }),
+        rejoining: false,
+        id,
+    };
+    let unconfirmed = unconfirmed
+        .into_iter()
+        .map(|id| {
+            let (probe, registration) = (probes.remove(&id), registered.remove(&id));
+            facts(id, false, probe, registration)
+        })
+        .collect();
     let mut ids: BTreeSet<NodeId> = expected
         .iter()
         .chain(probes.keys())
@@ -112,20 +136,15 @@ pub(crate) fn gather<'a>(
     }
     let nodes = ids
         .into_iter()
-        .map(|id| NodeFacts {
-            expected: expected.contains(&id),
-            probe: probes.get(&id).copied(),
-            probe_state: probe_state(probes.get(&id).copied(), now, settings),
-            registration: registered.get(&id).map(|observation| {
-                assess_registration(observation, &evidence.registry_health, now, settings)
-            }),
-            rejoining: false,
-            id,
+        .map(|id| {
+            let (probe, registration) = (probes.get(&id).copied(), registered.get(&id).copied());
+            facts(id.clone(), expected.contains(&id), probe, registration)
         })
         .collect();
     let mut gathered = GatheredEvidence {
         nodes,
         expected_members: expected.into_iter().collect(),
+        unconfirmed,
         aliases,
         default_port: port,
     };
@@ -134,7 +153,11 @@ pub(crate) fn gather<'a>(
 }
 
 /// The expected members (I4): configuration, durable registrations and the last Primary view.
-fn expected_members(evidence: &Evidence, port: u16) -> BTreeSet<NodeId> {
+fn expected_members(
+    evidence: &Evidence,
+    unconfirmed: &BTreeSet<NodeId>,
+    port: u16,
+) -> BTreeSet<NodeId> {
     let durable = evidence
         .registrations
         .iter()
@@ -145,6 +168,7 @@ fn expected_members(evidence: &Evidence, port: u16) -> BTreeSet<NodeId> {
         .chain(&evidence.last_primary_members)
         .chain(durable.map(|(id, _)| id))
         .map(|id| id.clone().normalized(port))
+        .filter(|id| !unconfirmed.contains(id))
         .collect()
 }
 

@@ -7,12 +7,21 @@ use crate::observe::wsrep::WsrepStatus;
 use crate::position::Position;
 use crate::view::{ClusterStatus, NodeView, RegistryHealth, SourceKind, SourceView};
 
-pub(super) fn node_views(nodes: &[NodeFacts<'_>], health: &RegistryHealth) -> Vec<NodeView> {
+/// The views of all nodes, those of the `unconfirmed` ones last: nothing is computed from them.
+pub(super) fn node_views(
+    nodes: &[NodeFacts<'_>],
+    unconfirmed: &[NodeFacts<'_>],
+    health: &RegistryHealth,
+) -> Vec<NodeView> {
     let mut views: Vec<NodeView> = nodes.iter().map(|facts| node_view(facts, health)).collect();
     let heads = head_positions(&views);
     for view in &mut views {
         view.behind = behind(view, &heads);
     }
+    views.extend(unconfirmed.iter().map(|facts| NodeView {
+        unconfirmed: true,
+        ..node_view(facts, health)
+    }));
     views
 }
 
@@ -59,6 +68,7 @@ fn node_view(facts: &NodeFacts<'_>, health: &RegistryHealth) -> NodeView {
         evs_state: answer.and_then(|status| status.evs_state.clone()),
         expected: facts.expected,
         registered: facts.registration.is_some(),
+        unconfirmed: false,
         sources: vec![sql_source(facts, last), registry_source(facts, health)],
     }
 }

@@ -43,9 +43,32 @@ impl<'a> ReasonCollector<'a> {
 
     /// Adds a reason about a node.
     pub(crate) fn add_for_node(&mut self, code: ReasonCode, node: usize, message: String) {
+        let nodes = self.nodes;
+        self.add_for_facts(code, &nodes[node], message);
+    }
+
+    /// Adds a reason about a node that need not be among the gathered ones.
+    pub(crate) fn add_for_facts(
+        &mut self,
+        code: ReasonCode,
+        facts: &NodeFacts<'_>,
+        message: String,
+    ) {
         self.reasons.push(VerdictReason {
             code,
-            node: Some(self.nodes[node].id.clone()),
+            node: Some(facts.id.clone()),
+            message,
+        });
+    }
+
+    /// Adds a reason about unconfirmed nodes, which are not among the gathered ones.
+    pub(crate) fn add_for_unconfirmed(&mut self, nodes: &[&NodeFacts<'_>], message: String) {
+        self.reasons.push(VerdictReason {
+            code: ReasonCode::NodeUnconfirmed,
+            node: match nodes {
+                [only] => Some(only.id.clone()),
+                _ => None,
+            },
             message,
         });
     }
@@ -251,7 +274,8 @@ const fn priority(code: ReasonCode) -> u8 {
         ReasonCode::RegistrationWithoutNode => 16,
         ReasonCode::NodeWithoutRegistration => 17,
         ReasonCode::UnknownMembers => 18,
-        ReasonCode::RegistryGarbage => 19,
-        ReasonCode::ConsoleBlind => 20,
+        ReasonCode::NodeUnconfirmed => 19,
+        ReasonCode::RegistryGarbage => 20,
+        ReasonCode::ConsoleBlind => 21,
     }
 }

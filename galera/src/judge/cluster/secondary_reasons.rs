@@ -6,6 +6,9 @@ use super::verdict::VerdictContext;
 use crate::observe::observation::Evidence;
 use crate::view::{ClusterStatus, NodeState, ReasonCode, VerdictState};
 
+/// Unconfirmed nodes named in one reason.
+const NAMED_MAX: usize = 5;
+
 pub(super) fn add_secondary_reasons(
     context: &VerdictContext<'_>,
     state: VerdictState,
@@ -13,6 +16,7 @@ pub(super) fn add_secondary_reasons(
 ) {
     add_registry_reasons(context, reasons);
     add_registration_reasons(context, reasons);
+    add_unconfirmed_nodes(context, reasons);
     add_disagreements(context, reasons);
     if state <= VerdictState::Degraded {
         add_unknown_members(context, reasons);
@@ -59,24 +63,8 @@ fn add_registration_reasons(context: &VerdictContext<'_>, reasons: &mut ReasonCo
             .observed
             .iter()
             .any(|component| component.members.contains(&node));
-        let unreachable = facts.state() == NodeState::Unreachable;
-        if facts.registration.is_some() && unreachable && lists_known && !listed {
-            let claims_primary =
-                facts
-                    .registration_after_probe_failure()
-                    .is_some_and(|registered| {
-                        registered.status.cluster_status == Some(ClusterStatus::Primary)
-                    });
-            let rest = if claims_primary {
-                "; it reports Primary, so it may be in a component that the console cannot see."
-            } else {
-                "."
-            };
-            let message = format!(
-                "{} is in the registry but unreachable, and no member sees it{rest}",
-                node_label(facts)
-            );
-            reasons.add_for_node(ReasonCode::RegistrationWithoutNode, node, message);
+        if lists_known && !listed {
+            add_registration_without_node(facts, reasons);
         }
         let unregistered = facts.registration.is_none() && !is_registered_under_alias(nodes, node);
         if facts.fresh_answer().is_some()
@@ -91,6 +79,87 @@ fn add_registration_reasons(context: &VerdictContext<'_>, reasons: &mut ReasonCo
             reasons.add_for_node(ReasonCode::NodeWithoutRegistration, node, message);
         }
     }
+}
+
+/// Adds nodes that are registered but not confirmed. One that reports Primary may be a second cluster under the same
+/// name, or a forgery: only an operator knows.
+fn add_unconfirmed_nodes(context: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) {
+    let all = &context.gathered.unconfirmed;
+    if !context.components.observed.is_empty() {
+        for facts in all.iter().take(NAMED_MAX) {
+            add_registration_without_node(facts, reasons);
+        }
+    }
+    let primary: Vec<&NodeFacts<'_>> = all.iter().filter(|facts| reports_primary(facts)).collect();
+    if !primary.is_empty() {
+        let message = format!(
+            "{} Primary, but no member lists {} and no operator admitted {}; this does not count. Check whether a second cluster runs under this name.",
+            joined(&primary, "reports", "report"),
+            pronoun(primary.len()),
+            pronoun(primary.len()),
+        );
+        reasons.add_for_unconfirmed(&primary, message);
+    }
+    let others: Vec<&NodeFacts<'_>> = all.iter().filter(|facts| !reports_primary(facts)).collect();
+    if !others.is_empty() {
+        let message = format!(
+            "{} registered, but no member lists {} and no operator admitted {}; this does not count.",
+            joined(&others, "is", "are"),
+            pronoun(others.len()),
+            pronoun(others.len()),
+        );
+        reasons.add_for_unconfirmed(&others, message);
+    }
+}
+
+fn reports_primary(facts: &NodeFacts<'_>) -> bool {
+    facts
+        .fresh_answer()
+        .is_some_and(|answer| answer.status.cluster_status == Some(ClusterStatus::Primary))
+}
+
+const fn pronoun(count: usize) -> &'static str {
+    if count == 1 { "it" } else { "them" }
+}
+
+/// Names up to [`NAMED_MAX`] nodes, followed by the verb.
+fn joined(nodes: &[&NodeFacts<'_>], singular: &str, plural: &str) -> String {
+    let named: Vec<String> = nodes
+        .iter()
+        .take(NAMED_MAX)
+        .map(|facts| node_label(facts))
+        .collect();
+    match (nodes, named.split_last()) {
+        ([only], _) => format!("{} {singular}", node_label(only)),
+        (_, Some((last, rest))) if nodes.len() == named.len() => {
+            format!("{} and {last} {plural}", rest.join(", "))
+        }
+        _ => format!(
+            "{} and {} more {plural}",
+            named.join(", "),
+            nodes.len() - named.len()
+        ),
+    }
+}
+
+/// Adds a registered node that does not answer and is in no member list.
+fn add_registration_without_node(facts: &NodeFacts<'_>, reasons: &mut ReasonCollector<'_>) {
+    if facts.registration.is_none() || facts.state() != NodeState::Unreachable {
+        return;
+    }
+    let claims_primary = facts
+        .registration_after_probe_failure()
+        .is_some_and(|registered| registered.status.cluster_status == Some(ClusterStatus::Primary));
+    let rest = if claims_primary {
+        "; it reports Primary, so it may be in a component that the console cannot see."
+    } else {
+        "."
+    };
+    let message = format!(
+        "{} is in the registry but unreachable, and no member sees it{rest}",
+        node_label(facts)
+    );
+    reasons.add_for_facts(ReasonCode::RegistrationWithoutNode, facts, message);
 }
 
 /// Whether the process that answers as `node` is registered under another of its addresses.

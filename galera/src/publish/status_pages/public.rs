@@ -396,7 +396,7 @@ fn cluster(
         inconsistency: apart,
         since: known.map(|known| known.since),
         nodes: match known {
-            Some(known) if show.any() => nodes(&known.view.nodes, show),
+            Some(known) if show.any() => nodes(known.view, show),
             _ => Vec::new(),
         },
         days: days.iter().map(DayFigures::of).collect(),
@@ -404,7 +404,7 @@ fn cluster(
     }
 }
 
-fn nodes(nodes: &[NodeView], show: NodeDetailSettings) -> Vec<PublicNode> {
+fn nodes(view: &ClusterView, show: NodeDetailSettings) -> Vec<PublicNode> {
     let public = |(place, node): (usize, &NodeView)| PublicNode {
         name: match &node.name {
             Some(name) if show.hosts => name.clone(),
@@ -419,7 +419,7 @@ fn nodes(nodes: &[NodeView], show: NodeDetailSettings) -> Vec<PublicNode> {
             .filter(|_| show.positions)
             .map(|position| position.seqno),
     };
-    nodes.iter().enumerate().map(public).collect()
+    view.members().enumerate().map(public).collect()
 }
 
 /// A public name as part of a URL, unique among the clusters before it.

@@ -45,22 +45,48 @@ audit_events! {
     ACTION_ENDED = "action_ended";
     /// The keys that a clean-up removed were restored.
     CLEANUP_UNDONE = "cleanup_undone";
+    /// A registered node was admitted as a member.
+    NODE_ADMITTED = "node_admitted";
     /// Recovery was resumed.
     RECOVERY_SWITCHED_ON = "recovery_switched_on";
     /// Recovery was paused.
     RECOVERY_SWITCHED_OFF = "recovery_switched_off";
     /// A user signed in.
     SIGNED_IN = "signed_in";
-    /// A sign-in failed: invalid user name or password, or a disabled account.
+    /// A sign-in failed: invalid user name, password or code, or a disabled account.
     SIGN_IN_FAILED = "sign_in_failed";
     /// A user signed out.
     SIGNED_OUT = "signed_out";
+    /// A session was ended, by its user or an administrator.
+    SESSION_ENDED = "session_ended";
+    /// Every session of an account was ended.
+    SESSIONS_ENDED = "sessions_ended";
+    /// A user proved again to be the account's owner.
+    STEP_UP = "step_up";
+    /// The password or code of a step-up was wrong.
+    STEP_UP_FAILED = "step_up_failed";
+    /// The key that signs sessions was replaced.
+    SESSION_KEY_ROTATED = "session_key_rotated";
+    /// Former keys of sessions were removed.
+    SESSION_KEY_REMOVED = "session_key_removed";
+    /// A second factor was enrolled.
+    FACTOR_ENROLLED = "factor_enrolled";
+    /// A second factor was removed by its user.
+    FACTOR_REMOVED = "factor_removed";
+    /// A second factor was reset by an administrator.
+    FACTOR_RESET = "factor_reset";
+    /// New recovery codes were created.
+    RECOVERY_CODES_RENEWED = "recovery_codes_renewed";
+    /// A recovery code was used.
+    RECOVERY_CODE_USED = "recovery_code_used";
     /// An account was added.
     ACCOUNT_ADDED = "account_added";
     /// The password of an account was changed.
     ACCOUNT_PASSWORD_CHANGED = "account_password_changed";
     /// The e-mail address of an account was changed or removed.
     ACCOUNT_EMAIL_CHANGED = "account_email_changed";
+    /// The roles of an account were changed.
+    ACCOUNT_ROLES_CHANGED = "account_roles_changed";
     /// An account was disabled.
     ACCOUNT_DISABLED = "account_disabled";
     /// An account was enabled.
@@ -132,7 +158,7 @@ pub mod detail {
     pub const KIND: &str = "kind";
     /// `action_requested`: the plan in a sentence.
     pub const SUMMARY: &str = "summary";
-    /// `action_requested`: the requester's reason.
+    /// `action_requested`, `node_admitted`: the reason given.
     pub const REASON: &str = "reason";
     /// `action_requested`: the number of approvals that the action needs.
     pub const APPROVALS_NEEDED: &str = "approvals_needed";

@@ -2,8 +2,11 @@
 
 use super::RecoveryCase;
 use super::situation::{MemberCondition, Situation};
-use crate::judge::cluster::node_facts::ProbeState;
+use crate::id::NodeId;
+use crate::judge::cluster::node_facts::{NodeFacts, ProbeState};
+use crate::judge::cluster::reasons::node_label;
 use crate::observe::registration::{AgentPhase, reports_running};
+use crate::recover::attestation::{Attestation, AttestedState};
 use crate::recover::plan::digest::{PlanDraft, fact};
 use crate::recover::plan::{CheckCode, CheckEvidence, CheckStatus, EvidenceSource};
 use crate::view::NodeState;
@@ -12,6 +15,7 @@ pub(crate) fn check_all(case: &RecoveryCase<'_>, situation: &Situation<'_>, draf
     check_console(case, draft);
     check_no_primary(case, situation, draft);
     check_members_accounted(situation, draft);
+    check_unconfirmed(case, situation, draft);
     check_attestations(case, situation, draft);
     check_no_state_transfer(situation, draft);
 }
@@ -240,6 +244,89 @@ fn check_members_accounted(situation: &Situation<'_>, draft: &mut PlanDraft) {
     draft.add_check(CheckCode::MEMBERS_ACCOUNTED, status, message, evidence);
 }
 
+/// An unconfirmed node may be a member that this console has no record of, with newer data: it must be admitted, or
+/// attested. What it reports itself decides nothing.
+pub(crate) fn check_unconfirmed(
+    case: &RecoveryCase<'_>,
+    situation: &Situation<'_>,
+    draft: &mut PlanDraft,
+) {
+    let nodes = situation.unconfirmed();
+    if nodes.is_empty() {
+        return;
+    }
+    let mut evidence = Vec::new();
+    let mut open = Vec::new();
+    for facts in nodes {
+        match unconfirmed_attestation(case, &facts.id) {
+            Some(attestation) => evidence.push(fact(
+                Some(&facts.id),
+                EvidenceSource::Attestation,
+                None,
+                attestation.statement.as_str(),
+            )),
+            None => {
+                let at = facts
+                    .registration
+                    .as_ref()
+                    .and_then(|seen| seen.observation.last_put_at);
+                evidence.push(fact(
+                    Some(&facts.id),
+                    EvidenceSource::Registry,
+                    at,
+                    "registered, not confirmed as a member",
+                ));
+                open.push(node_label(facts));
+            }
+        }
+    }
+    let (status, message) = match open.as_slice() {
+        [] => (
+            CheckStatus::Attested,
+            "Every unconfirmed node is accounted for, as confirmed by the requester.".to_owned(),
+        ),
+        [only] => (
+            CheckStatus::Unknown,
+            format!(
+                "{only} is registered, but no member lists it and no operator admitted it. Admit it if it belongs to {}; otherwise confirm that it is decommissioned.",
+                case.evidence.name
+            ),
+        ),
+        [first, rest @ ..] => (
+            CheckStatus::Unknown,
+            format!(
+                "{first} and {} more nodes are registered, but no member lists them and no operator admitted them. Admit those that belong to {}; confirm that the others are decommissioned.",
+                rest.len(),
+                case.evidence.name
+            ),
+        ),
+    };
+    draft.add_check(CheckCode::UNCONFIRMED_NODES, status, message, evidence);
+}
+
+/// The attestation about an unconfirmed node.
+pub(crate) fn unconfirmed_attestation<'a>(
+    case: &RecoveryCase<'a>,
+    id: &NodeId,
+) -> Option<&'a Attestation> {
+    let port = case.settings.fold.default_port;
+    case.attestations
+        .iter()
+        .find(|attestation| attestation.node.clone().normalized(port) == *id)
+}
+
+/// Why an attestation about an unconfirmed node does not hold. That it answers contradicts only that it is stopped:
+/// whether it belongs to the cluster is for the operators to know.
+fn unconfirmed_contradiction(
+    facts: &NodeFacts<'_>,
+    attestation: &Attestation,
+) -> Option<&'static str> {
+    let answers = facts.fresh_answer().is_some();
+    (answers && attestation.statement != AttestedState::Decommissioned).then_some(
+        "answers, although nothing confirms that it is a member; confirm that it is decommissioned, or admit it",
+    )
+}
+
 /// An attestation is void as soon as its node shows a sign of life.
 pub(crate) fn check_attestations(
     case: &RecoveryCase<'_>,
@@ -268,6 +355,11 @@ pub(crate) fn check_attestations(
             contradictions.push(format!("{id} is confirmed twice, with different states"));
         }
         let Some(node) = situation.nodes().iter().position(|facts| facts.id == id) else {
+            if let Some(facts) = situation.unconfirmed_node(&id) {
+                let why = unconfirmed_contradiction(facts, attestation);
+                contradictions.extend(why.map(|why| format!("{id} {why}")));
+                continue;
+            }
             contradictions.push(format!("{id} is not a known member"));
             continue;
         };

@@ -37,7 +37,7 @@ pub(super) fn check_for_loss(
         return;
     };
     check_most_advanced(situation, draft, point);
-    check_no_regression(case, draft, point);
+    check_no_regression(case, situation, draft, point);
     check_last_primary(case, situation, draft, point);
 }
 
@@ -96,10 +96,17 @@ fn check_most_advanced(situation: &Situation<'_>, draft: &mut PlanDraft, point: 
 }
 
 /// The highest position of a history that the console has stored or an agent has recorded.
-fn highest_seen(case: &RecoveryCase<'_>, uuid: &uuid::Uuid) -> Option<HighestPosition> {
+fn highest_seen(
+    case: &RecoveryCase<'_>,
+    situation: &Situation<'_>,
+    uuid: &uuid::Uuid,
+) -> Option<HighestPosition> {
     let mut highest = case.history.highest.get(uuid).cloned();
     for (id, seen) in &case.evidence.registrations {
-        let Some(position) = known_positions::recorded_highest_position(&seen.fields) else {
+        let id = id.clone().normalized(case.settings.fold.default_port);
+        let Some(position) = known_positions::recorded_highest_position(&seen.fields)
+            .filter(|_| situation.unconfirmed_node(&id).is_none())
+        else {
             continue;
         };
         let more = highest
@@ -108,7 +115,7 @@ fn highest_seen(case: &RecoveryCase<'_>, uuid: &uuid::Uuid) -> Option<HighestPos
         if position.uuid == *uuid && more {
             highest = Some(HighestPosition {
                 seqno: position.seqno,
-                node: id.clone().normalized(case.settings.fold.default_port),
+                node: id,
                 at: seen.last_put_at.unwrap_or(case.now),
             });
         }
@@ -116,8 +123,13 @@ fn highest_seen(case: &RecoveryCase<'_>, uuid: &uuid::Uuid) -> Option<HighestPos
     highest
 }
 
-fn check_no_regression(case: &RecoveryCase<'_>, draft: &mut PlanDraft, point: &RecoveryPoint) {
-    let (status, message, evidence) = match highest_seen(case, &point.position.uuid) {
+fn check_no_regression(
+    case: &RecoveryCase<'_>,
+    situation: &Situation<'_>,
+    draft: &mut PlanDraft,
+    point: &RecoveryPoint,
+) {
+    let (status, message, evidence) = match highest_seen(case, situation, &point.position.uuid) {
         None => (
             CheckStatus::Pass,
             "No position of this history is stored.".to_owned(),
@@ -211,8 +223,8 @@ pub(super) fn estimate(
     holders: &BTreeSet<usize>,
 ) -> LossEstimate {
     let others = (0..situation.nodes().len()).filter(|node| !holders.contains(node));
-    let mut highest: Option<(u64, String)> =
-        highest_seen(case, &position.uuid).map(|highest| (highest.seqno, highest.node.to_string()));
+    let mut highest: Option<(u64, String)> = highest_seen(case, situation, &position.uuid)
+        .map(|highest| (highest.seqno, highest.node.to_string()));
     let mut unknown = Vec::new();
     for node in others {
         let id = &situation.nodes()[node].id;
@@ -239,6 +251,12 @@ pub(super) fn estimate(
             unknown.push(id.to_string());
         }
     }
+    unknown.extend(
+        situation
+            .unconfirmed()
+            .iter()
+            .map(|facts| facts.id.to_string()),
+    );
     let lost = highest
         .as_ref()
         .map_or(0, |(seqno, _)| seqno.saturating_sub(position.seqno));

@@ -1,6 +1,7 @@
 //! The condition of every member: what is known about it now, and from which source.
 
 use super::RecoveryCase;
+use crate::id::NodeId;
 use crate::judge::cluster::components::{ObservedComponents, find_components};
 use crate::judge::cluster::gather::{GatheredEvidence, gather};
 use crate::judge::cluster::node_facts::{NodeFacts, ProbeAnswer, ProbeState};
@@ -101,8 +102,18 @@ impl<'a> Situation<'a> {
         }
     }
 
+    /// The nodes that count. Conditions, components and attestations refer to them by index.
     pub(crate) fn nodes(&self) -> &[NodeFacts<'a>] {
         &self.gathered.nodes
+    }
+
+    /// Known nodes that are not confirmed as members: nothing that they report is evidence.
+    pub(crate) fn unconfirmed(&self) -> &[NodeFacts<'a>] {
+        &self.gathered.unconfirmed
+    }
+
+    pub(crate) fn unconfirmed_node(&self, id: &NodeId) -> Option<&NodeFacts<'a>> {
+        self.unconfirmed().iter().find(|facts| facts.id == *id)
     }
 
     /// Nodes that report Primary.

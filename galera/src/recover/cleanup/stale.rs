@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::{RegisteredKeys, RegistryReading};
 use crate::id::NodeId;
-use crate::judge::cluster::node_facts::ProbeState;
+use crate::judge::cluster::node_facts::{NodeFacts, ProbeState};
 use crate::observe::registration::{NodeField, RawKeyValue};
+use crate::recover::attestation::AttestedState;
 use crate::recover::bootstrap::RecoveryCase;
-use crate::recover::bootstrap::common_checks::sign_of_life;
+use crate::recover::bootstrap::common_checks::{sign_of_life, unconfirmed_attestation};
 use crate::recover::bootstrap::situation::{MemberCondition, Situation};
 
 /// What happens to a registration, and why: the rest of a sentence that begins with the node's name.
@@ -49,7 +50,10 @@ fn keep_reason(
 ) -> Option<String> {
     let node = situation.nodes().iter().position(|facts| facts.id == *id);
     let Some(node) = node else {
-        return Some("is not known to the console yet".to_owned());
+        return match situation.unconfirmed_node(id) {
+            Some(facts) => unconfirmed_keep_reason(case, facts, readings, wait, keys),
+            None => Some("is not known to the console yet".to_owned()),
+        };
     };
     if let Some(sign) = sign_of_life(situation, node) {
         return Some(sign.to_owned());
@@ -86,6 +90,25 @@ fn keep_reason(
         )),
         _ => Some("is not probed by the console; confirm that it is removed".to_owned()),
     }
+}
+
+/// Why the registration of an unconfirmed node is kept. Its answers are no evidence that it is a member, but they show
+/// that a server runs there: only an attestation says that it does not belong to the cluster.
+fn unconfirmed_keep_reason(
+    case: &RecoveryCase<'_>,
+    facts: &NodeFacts<'_>,
+    readings: &[RegistryReading],
+    wait: Duration,
+    keys: &[(&RawKeyValue, NodeField)],
+) -> Option<String> {
+    if let Some(why) = key_activity_reason(readings, wait, keys) {
+        return Some(why);
+    }
+    let decommissioned = unconfirmed_attestation(case, &facts.id)
+        .is_some_and(|attestation| attestation.statement == AttestedState::Decommissioned);
+    (!decommissioned).then(|| {
+        "is not confirmed as a member; admit it, or confirm that it is decommissioned".to_owned()
+    })
 }
 
 /// Why the keys themselves justify keeping them: a lease, a recent write, or too short an observation.
@@ -147,6 +170,9 @@ fn stale_reason(situation: &Situation<'_>, id: &NodeId, wait: Duration) -> Strin
         wait.as_secs()
     );
     let node = situation.nodes().iter().position(|facts| facts.id == *id);
+    if situation.unconfirmed_node(id).is_some() {
+        return "is not a member, is confirmed as decommissioned and holds no lease".to_owned();
+    }
     if let Some(attestation) = node.and_then(|node| situation.attestation(node)) {
         why = format!(
             "is confirmed as {}, is in no member list and holds no lease",

@@ -47,6 +47,7 @@ fn view(state: VerdictState) -> ClusterView {
         evs_state: None,
         expected: true,
         registered: true,
+        unconfirmed: false,
         sources: Vec::new(),
     };
     ClusterView {

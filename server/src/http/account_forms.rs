@@ -1,0 +1,146 @@
+//! The forms of the page of the own account.
+
+use axum::Router;
+use axum::extract::Path;
+use axum::response::Response;
+use axum::routing::post;
+use galera::publish::accounts::RecoveryCodesView;
+use html_escape::encode_text;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::AppState;
+use super::forms::{FormForwarder, SubmittedForm, encode_segment, proof_json};
+use super::plain_page::{FormTarget, plain_page};
+use super::problem::{ApiError, ApiResult};
+
+const ACCOUNT_PAGE: &str = "/account";
+
+pub(super) fn routes(forms: FormForwarder) -> Router<AppState> {
+    let forms = AccountForms(forms);
+    let (step_up, password, start, confirm) =
+        (forms.clone(), forms.clone(), forms.clone(), forms.clone());
+    let (remove, renew, end, end_all) = (forms.clone(), forms.clone(), forms.clone(), forms);
+    Router::new()
+        .route(
+            "/account/step-up",
+            post(async move |form: SubmittedForm| {
+                let body = proof_json(form.field("proof"));
+                step_up
+                    .send(Method::POST, "/session/step-up", &body, &form)
+                    .await
+            }),
+        )
+        .route(
+            "/account/password",
+            post(async move |form: SubmittedForm| {
+                let body = json!({"current": form.field("current"), "new": form.field("new")});
+                password
+                    .send(Method::POST, "/me/password", &body, &form)
+                    .await
+            }),
+        )
+        .route(
+            "/account/factor",
+            post(async move |form: SubmittedForm| {
+                start
+                    .send(Method::POST, "/me/factor", &json!({}), &form)
+                    .await
+            }),
+        )
+        .route(
+            "/account/factor/confirm",
+            post(async move |form: SubmittedForm| {
+                let body = json!({"code": form.field("code")});
+                confirm.show_codes("/me/factor/confirm", &body, &form).await
+            }),
+        )
+        .route(
+            "/account/factor/remove",
+            post(async move |form: SubmittedForm| {
+                remove
+                    .send(Method::DELETE, "/me/factor", &json!({}), &form)
+                    .await
+            }),
+        )
+        .route(
+            "/account/recovery-codes",
+            post(async move |form: SubmittedForm| {
+                renew
+                    .show_codes("/me/recovery-codes", &json!({}), &form)
+                    .await
+            }),
+        )
+        .route(
+            "/account/sessions/{id}/end",
+            post(async move |Path(id): Path<String>, form: SubmittedForm| {
+                let path = format!("/me/sessions/{}", encode_segment(&id));
+                end.send(Method::DELETE, &path, &json!({}), &form).await
+            }),
+        )
+        .route(
+            "/account/sessions/end",
+            post(async move |form: SubmittedForm| {
+                let to_sign_in = |_: &Value| "/sign-in".to_owned();
+                let (method, path) = (Method::DELETE, "/me/sessions");
+                end_all
+                    .0
+                    .forward(method, path, &json!({}), &form, ACCOUNT_PAGE, to_sign_in)
+                    .await
+            }),
+        )
+}
+
+#[derive(Clone)]
+struct AccountForms(FormForwarder);
+
+impl AccountForms {
+    /// Forwards to the API and returns to the page.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+        form: &SubmittedForm,
+    ) -> ApiResult<Response> {
+        let back = |_: &Value| ACCOUNT_PAGE.to_owned();
+        self.0
+            .forward(method, path, body, form, ACCOUNT_PAGE, back)
+            .await
+    }
+
+    /// Forwards to the API and shows the recovery codes that it returns: on the response itself, because they are shown
+    /// only once.
+    async fn show_codes(
+        &self,
+        path: &str,
+        body: &Value,
+        form: &SubmittedForm,
+    ) -> ApiResult<Response> {
+        let response = match self.0.call(Method::POST, path, body, form).await? {
+            Ok(response) => response,
+            Err(problem) => return Ok(self.0.refusal(problem, form, ACCOUNT_PAGE)),
+        };
+        let codes: RecoveryCodesView = serde_json::from_value(response)
+            .map_err(|error| ApiError::internal(error.to_string()))?;
+        let items: String = codes
+            .recovery_codes
+            .iter()
+            .map(|code| format!("<li><code>{}</code></li>", encode_text(code)))
+            .collect();
+        let content = format!(
+            "<section class=\"problem\"><h1>Recovery codes</h1>\
+             <p>Each signs you in once when the authenticator app is not available. Store them where the app is not: \
+             they are shown only now, and earlier ones are no longer valid.</p>\
+             <ul>{items}</ul><p><a href=\"{ACCOUNT_PAGE}\">Continue to your account</a></p></section>"
+        );
+        let (state, title) = (self.0.state(), "Recovery codes");
+        Ok(plain_page(
+            state,
+            StatusCode::OK,
+            title,
+            &content,
+            FormTarget::None,
+        ))
+    }
+}

@@ -1,0 +1,242 @@
+//! The API that manages accounts, for administrators. Every change needs a recent proof.
+
+use accounts::store::{AccountChange, AccountStore, AccountStoreError};
+use accounts::{UserName, UserRecord};
+use axum::Json;
+use axum::extract::Path;
+use axum::response::{IntoResponse, Response};
+use console_core::clock::now;
+use galera::access::{Operation, Role};
+use galera::publish::accounts::{AccountList, AccountView};
+use http::StatusCode;
+use serde::{Deserialize, Deserializer};
+
+use super::AppState;
+use super::extract::JsonBody;
+use super::identity::CurrentSession;
+use super::problem::{ApiError, ApiResult, to_sentence};
+
+/// `GET /api/v1/accounts`.
+pub(super) async fn list(app: AppState, session: CurrentSession) -> ApiResult<Json<AccountList>> {
+    session.authorize(Operation::ManageAccounts)?;
+    let mut list = AccountList {
+        accounts: Vec::new(),
+        damaged: Vec::new(),
+    };
+    for (name, record) in app.accounts.list().await? {
+        match record {
+            Ok(record) => list.accounts.push(account_view(&name, &record)),
+            Err(_) => list.damaged.push(name.to_string()),
+        }
+    }
+    Ok(Json(list))
+}
+
+/// `GET /api/v1/accounts/{name}`.
+pub(super) async fn show(
+    app: AppState,
+    session: CurrentSession,
+    Path(name): Path<String>,
+) -> ApiResult<Json<AccountView>> {
+    session.authorize(Operation::ManageAccounts)?;
+    let name = parse_name(&name)?;
+    let record = app.accounts.get(&name).await?;
+    Ok(Json(account_view(&name, &record)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AddAccountRequest {
+    name: String,
+    password: String,
+    roles: Vec<Role>,
+    #[serde(default)]
+    email: Option<String>,
+}
+
+/// `POST /api/v1/accounts`.
+pub(super) async fn add(
+    app: AppState,
+    session: CurrentSession,
+    JsonBody(body): JsonBody<AddAccountRequest>,
+) -> ApiResult<Response> {
+    let store = authorize_change(&app, &session).await?;
+    let name: UserName = body
+        .name
+        .parse()
+        .map_err(|error: accounts::UserNameError| {
+            ApiError::unprocessable("invalid_account_name", to_sentence(&error.to_string()))
+        })?;
+    let email = body.email.as_deref().map(parse_email).transpose()?;
+    store
+        .add_with_email(&name, &body.password, body.roles, email.flatten(), now())
+        .await?;
+    let record = store.get(&name).await?;
+    Ok((StatusCode::CREATED, Json(account_view(&name, &record))).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChangeAccountRequest {
+    #[serde(default)]
+    roles: Option<Vec<Role>>,
+    #[serde(default)]
+    disabled: Option<bool>,
+    #[serde(default)]
+    password: Option<String>,
+    /// Null removes the address.
+    #[serde(default, deserialize_with = "present")]
+    email: Option<Option<String>>,
+}
+
+/// Distinguishes null from an absent member.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// `PATCH /api/v1/accounts/{name}`.
+pub(super) async fn update(
+    app: AppState,
+    session: CurrentSession,
+    Path(name): Path<String>,
+    JsonBody(body): JsonBody<ChangeAccountRequest>,
+) -> ApiResult<Json<AccountView>> {
+    let email = match &body.email {
+        Some(Some(address)) => Some(parse_email(address)?),
+        Some(None) => Some(None),
+        None => None,
+    };
+    let change = AccountChange {
+        roles: body.roles,
+        disabled: body.disabled,
+        password: body.password,
+        email,
+        ..AccountChange::default()
+    };
+    apply(&app, &session, &name, &change).await.map(Json)
+}
+
+/// `DELETE /api/v1/accounts/{name}`.
+pub(super) async fn remove(
+    app: AppState,
+    session: CurrentSession,
+    Path(name): Path<String>,
+) -> ApiResult<StatusCode> {
+    let store = authorize_change(&app, &session).await?;
+    store.remove(&parse_name(&name)?, false).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `DELETE /api/v1/accounts/{name}/factor`.
+pub(super) async fn reset_factor(
+    app: AppState,
+    session: CurrentSession,
+    Path(name): Path<String>,
+) -> ApiResult<Json<AccountView>> {
+    let change = AccountChange {
+        reset_factor: true,
+        ..AccountChange::default()
+    };
+    apply(&app, &session, &name, &change).await.map(Json)
+}
+
+/// `DELETE /api/v1/accounts/{name}/sessions`.
+pub(super) async fn end_sessions(
+    app: AppState,
+    session: CurrentSession,
+    Path(name): Path<String>,
+) -> ApiResult<StatusCode> {
+    let change = AccountChange {
+        end_sessions: true,
+        ..AccountChange::default()
+    };
+    apply(&app, &session, &name, &change).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn apply(
+    app: &AppState,
+    session: &CurrentSession,
+    name: &str,
+    change: &AccountChange,
+) -> ApiResult<AccountView> {
+    let store = authorize_change(app, session).await?;
+    let name = parse_name(name)?;
+    let record = store.change(&name, change, now()).await?;
+    Ok(account_view(&name, &record))
+}
+
+/// The accounts, to be changed by the administrator of `session`.
+async fn authorize_change(app: &AppState, session: &CurrentSession) -> ApiResult<AccountStore> {
+    let by = session.authorize(Operation::ManageAccounts)?;
+    session.require_recent_proof(app).await?;
+    Ok(app.accounts.acting_as(&by.name))
+}
+
+/// An invalid name is reported as unknown.
+fn parse_name(name: &str) -> ApiResult<UserName> {
+    name.parse().map_err(|_| {
+        let shown: String = name.chars().take(80).collect();
+        unknown_account(&format!("{shown:?}"))
+    })
+}
+
+fn unknown_account(shown: &str) -> ApiError {
+    ApiError::not_found(
+        "unknown_account",
+        format!("Unknown account {shown}; /api/v1/accounts lists all accounts."),
+    )
+}
+
+/// The address; `None` for an empty text.
+fn parse_email(text: &str) -> ApiResult<Option<String>> {
+    match text.trim() {
+        "" => Ok(None),
+        text => notify::parse_email_address(text)
+            .map(Some)
+            .map_err(|error| {
+                ApiError::unprocessable("invalid_email", to_sentence(&error.to_string()))
+            }),
+    }
+}
+
+fn account_view(name: &UserName, record: &UserRecord) -> AccountView {
+    AccountView {
+        name: name.to_string(),
+        roles: record.roles.clone(),
+        email: record.email.clone(),
+        disabled: record.disabled,
+        second_factor: record.factor.is_some(),
+        created_at: record.created_at,
+        changed_at: record.changed_at,
+    }
+}
+
+impl From<AccountStoreError> for ApiError {
+    fn from(error: AccountStoreError) -> Self {
+        match error {
+            AccountStoreError::Exists(name) => Self::conflict(
+                "account_exists",
+                format!("Account {name} already exists; change it with PATCH /api/v1/accounts/{name}."),
+            ),
+            AccountStoreError::Unknown(name) => unknown_account(name.as_str()),
+            AccountStoreError::LastAdmin(name) => Self::conflict(
+                "last_admin",
+                format!("{name} is the last enabled account with the admin role; grant another account that role first."),
+            ),
+            AccountStoreError::NoRole => Self::unprocessable("no_role", to_sentence(&error.to_string())),
+            AccountStoreError::Password(error) => {
+                Self::unprocessable("weak_password", to_sentence(&error.to_string()))
+            }
+            AccountStoreError::Contended(_) => Self::conflict("contended", to_sentence(&error.to_string())),
+            AccountStoreError::Damaged(..) => Self::conflict("account_damaged", to_sentence(&error.to_string())),
+            AccountStoreError::Registry(error) => Self::unavailable(
+                "registry_unavailable",
+                "etcd is unreachable, and accounts cannot be read or changed without it; try again in a moment.",
+            )
+            .with_source(error),
+            AccountStoreError::Audit(error) => error.into(),
+            AccountStoreError::Hash(_) => Self::internal(error.to_string()),
+        }
+    }
+}
