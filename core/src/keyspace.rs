@@ -116,6 +116,10 @@ mod tests {
             ),
             (expected_members_of(PREFIX, &cluster), "expected/{cluster}"),
             (known_positions_of(PREFIX, &cluster), "positions/{cluster}"),
+            (
+                position_corrections_of(PREFIX, &cluster),
+                "corrections/{cluster}",
+            ),
             (accounts.user("ann"), "users/{name}"),
             (accounts.factor("ann"), "factors/{name}"),
             (accounts.session(Uuid::nil()), "sessions/{id}"),

@@ -1,4 +1,4 @@
-//! An etcd that requires no account is reported on the overview.
+//! An etcd that requires no account is reported on every page.
 
 use galera::access::Role;
 
@@ -8,13 +8,15 @@ use crate::etcd::{TestEtcd, eventually};
 const NOTICE: &str = "etcd requires no account";
 
 #[tokio::test]
-async fn an_etcd_without_accounts_is_reported_on_the_overview_and_by_a_metric() {
+async fn an_etcd_without_accounts_is_reported_on_every_page_and_by_a_metric() {
     let etcd = TestEtcd::process().await;
     let console = TestConsole::start(&etcd).await;
     console.add_user("vera", &[Role::Viewer]).await;
     let client = console.sign_in("vera").await;
-    let overview = async || client.get("/").await.text().contains(NOTICE);
-    eventually("the notice", overview).await;
+    for page in ["/", "/actions", "/audit", "/clusters/lab"] {
+        let notice = async || client.get(page).await.text().contains(NOTICE);
+        eventually("the notice on every page", notice).await;
+    }
     let metrics = client.get("/metrics").await.text();
     assert!(metrics.contains("galera_console_etcd_open 1"), "{metrics}");
 }
