@@ -29,7 +29,7 @@ use std::time::Duration;
 use galera::Position;
 use galera::observe::registration::{self, AgentPhase, OrderVerifier};
 use galera::startup::DataState;
-use registry::Registry;
+use registry::{Registry, role_layout};
 use sql_client::Tls;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -143,6 +143,14 @@ async fn prepare_and_run(
         PeerDiscovery::Registry(settings) => {
             let registry = Registry::connect(settings)
                 .map_err(|error| sidecar::registry_setting_error(&error))?;
+            // A server that runs already is supervised whatever the account may do.
+            if node.adopted.is_none() {
+                let settings = &node.settings;
+                let (keys, cluster) = (&settings.keys, &settings.cluster);
+                let role =
+                    role_layout::agent_of_node(keys, cluster, &settings.node(node.variables.port));
+                sidecar::check_permissions(&registry, &role.permissions).await?;
+            }
             Box::pin(node.run_with_registry(registry, signals)).await
         }
         PeerDiscovery::Static(members) => {

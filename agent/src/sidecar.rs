@@ -4,10 +4,12 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use registry::Registry;
+use registry::{KeyPermission, Registry, role_layout};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::now;
@@ -19,6 +21,9 @@ use crate::probe::StatusProbe;
 use crate::report::{ReportTarget, Reporter, TRANSIENT_STATES_MAX};
 use crate::settings::{ReportSettings, SettingError};
 
+/// How long the start waits for etcd to tell what its account may do.
+const PERMISSION_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Publishes the report and serves health checks until `stop`, then withdraws the report. Waits for an etcd or a
 /// database that is unreachable.
 ///
@@ -27,6 +32,8 @@ use crate::settings::{ReportSettings, SettingError};
 pub async fn run(settings: ReportSettings, stop: CancellationToken) -> Result<(), SettingError> {
     let registry =
         Registry::connect(settings.registry).map_err(|error| registry_setting_error(&error))?;
+    let own = role_layout::sidecar_permission(&settings.keys, &settings.cluster, &settings.node);
+    check_permissions(&registry, &[own]).await?;
     let listeners = bind_health(settings.health, settings.liveness_socket.as_deref()).await?;
     let notifications = settings.notify.map(bind_notify_listener).transpose()?;
     tracing::info!(
@@ -146,6 +153,30 @@ async fn bind_health_endpoint(address: SocketAddr) -> Result<TcpListener, Settin
     let address = listener.local_addr().unwrap_or(address);
     tracing::info!("Health endpoint listening on {address}");
     Ok(listener)
+}
+
+/// Refuses an account of etcd that lacks one of the rights in `needed`. An etcd that does not answer soon is not waited
+/// for: the errors of later calls name what is missing.
+pub(crate) async fn check_permissions(
+    registry: &Registry,
+    needed: &[KeyPermission],
+) -> Result<(), SettingError> {
+    let missing = timeout(PERMISSION_TIMEOUT, registry.missing_permissions(needed)).await;
+    let Ok(Ok(missing)) = missing else {
+        return Ok(());
+    };
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
+    Err(SettingError {
+        variable: "ETCD_USER".to_owned(),
+        reason: format!(
+            "the account lacks {}; `galera-console etcd-roles print` shows the roles of agents",
+            missing.join(", ")
+        ),
+        permission_denied: false,
+    })
 }
 
 /// An error in the etcd settings that only shows when they are used.

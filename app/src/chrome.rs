@@ -211,7 +211,10 @@ pub(crate) fn banners() -> AnyView {
     })
 }
 
-/// Clusters with an alert on every page.
+/// The console's notices that every page shows; the overview has all.
+pub(crate) const NOTICES_EVERYWHERE: usize = 3;
+
+/// Clusters with an alert on every page, and the notices.
 const SPLIT_BRAIN_PATH: &str = "/api/v1/clusters?verdict=split_brain";
 
 fn alert_region(state: LiveState, known: Option<&Overview>) -> El {
@@ -227,11 +230,17 @@ fn alert_region(state: LiveState, known: Option<&Overview>) -> El {
         _ => None,
     };
     let notice = state.notice.get().map(notice_banner);
-    let split_brain = state
-        .overview
-        .with(|overview| split_brain_banner(overview.as_deref().or(known)));
-    let anything = banner.is_some() || notice.is_some() || split_brain.is_some();
-    let place = el("div").child(split_brain).child(banner).child(notice);
+    let (split_brain, notices) = state.overview.with(|overview| {
+        let overview = overview.as_deref().or(known);
+        (split_brain_banner(overview), notice_banners(overview))
+    });
+    let anything =
+        banner.is_some() || notice.is_some() || split_brain.is_some() || !notices.is_empty();
+    let place = el("div")
+        .child(split_brain)
+        .child(banner)
+        .child(notice)
+        .child(notices);
     // A landmark only while it has content, so that screen readers do not find an empty one.
     if anything {
         place
@@ -240,6 +249,14 @@ fn alert_region(state: LiveState, known: Option<&Overview>) -> El {
     } else {
         place
     }
+}
+
+fn notice_banners(overview: Option<&Overview>) -> Vec<El> {
+    let notices = overview.into_iter().flat_map(|overview| &overview.notices);
+    notices
+        .take(NOTICES_EVERYWHERE)
+        .map(|text| el("p").class("banner").child(text.clone()))
+        .collect()
 }
 
 /// Clusters with two Primary components. Shown on every page, because every further minute costs data.

@@ -12,26 +12,36 @@ pub struct PublicUrl {
 }
 
 impl PublicUrl {
-    /// The host name or address, without port and brackets.
+    /// The host without a port; an IPv6 address in brackets.
     #[must_use]
     pub fn host(&self) -> &str {
-        let host = match self.authority.rsplit_once(':') {
-            // The last colon of an IPv6 address without a port is within the brackets.
-            Some((host, port)) if !port.ends_with(']') => host,
-            _ => self.authority.as_str(),
-        };
-        host.trim_start_matches('[').trim_end_matches(']')
+        split_port(&self.authority).0
     }
 
     /// Whether it names this machine, so that nothing crosses a network.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        let host = self.host();
-        host == "localhost"
-            || host
-                .parse::<IpAddr>()
-                .is_ok_and(|address| address.is_loopback())
+        is_loopback(self.host())
     }
+}
+
+/// `host` or `host:port` as host and port; the brackets of an IPv6 address belong to the host.
+#[must_use]
+pub fn split_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    }
+}
+
+/// Whether a host, as in a URL, is this machine's loopback interface.
+#[must_use]
+pub fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || bare
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 impl std::fmt::Display for PublicUrl {

@@ -87,6 +87,8 @@ pub enum Operation {
     ResumeRecovery,
     /// Read the audit trail.
     ReadAudit,
+    /// See the addresses of clients in the audit trail.
+    ReadClientAddresses,
     /// Create, change or remove accounts.
     ManageAccounts,
     /// View notification targets and deliveries, and resend a notification.
@@ -105,7 +107,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::View,
         Self::RequestAction,
         Self::ApproveAction,
@@ -118,6 +120,7 @@ impl Operation {
         Self::PauseRecovery,
         Self::ResumeRecovery,
         Self::ReadAudit,
+        Self::ReadClientAddresses,
         Self::ManageAccounts,
         Self::ViewNotifications,
         Self::ManageNotifications,
@@ -139,7 +142,7 @@ impl Operation {
             | Self::ManageMaintenance
             | Self::ManageAnnouncements => &[Role::Operator, Role::Admin],
             Self::ExecuteAction => &[Role::Operator, Role::Approver],
-            Self::CommentAction | Self::PauseRecovery => {
+            Self::CommentAction | Self::PauseRecovery | Self::ReadClientAddresses => {
                 &[Role::Operator, Role::Approver, Role::Admin]
             }
             Self::ViewNotifications => &[Role::Operator, Role::Admin],
@@ -192,8 +195,8 @@ mod tests {
         use Operation::{
             AdmitNode, ApproveAction, BreakGlass, CancelAction, CommentAction, ExecuteAction,
             ManageAccounts, ManageAnnouncements, ManageIncidents, ManageMaintenance,
-            ManageNotifications, ManageStatusPages, PauseRecovery, ReadAudit, RejectAction,
-            RequestAction, ResumeRecovery, View, ViewNotifications,
+            ManageNotifications, ManageStatusPages, PauseRecovery, ReadAudit, ReadClientAddresses,
+            RejectAction, RequestAction, ResumeRecovery, View, ViewNotifications,
         };
         let rows: [(Role, &[Operation]); 4] = [
             (Role::Viewer, &[View, ReadAudit]),
@@ -202,6 +205,7 @@ mod tests {
                 &[
                     View,
                     ReadAudit,
+                    ReadClientAddresses,
                     RequestAction,
                     AdmitNode,
                     CancelAction,
@@ -219,6 +223,7 @@ mod tests {
                 &[
                     View,
                     ReadAudit,
+                    ReadClientAddresses,
                     ApproveAction,
                     RejectAction,
                     ExecuteAction,
@@ -231,6 +236,7 @@ mod tests {
                 &[
                     View,
                     ReadAudit,
+                    ReadClientAddresses,
                     CancelAction,
                     CommentAction,
                     BreakGlass,

@@ -11,6 +11,7 @@ mod named_variants;
 pub mod access;
 pub mod id;
 pub mod judge;
+pub mod log_line;
 pub mod observe;
 pub mod position;
 pub mod publish;

@@ -17,6 +17,7 @@ use super::NotificationService;
 use super::outbox;
 use super::target::TargetRecord;
 use super::target_request::{InvalidTarget, TargetRequest};
+use crate::webhook_client::ReceiverUrl;
 
 /// Maximum number of targets: one transaction may enqueue a delivery to each, and etcd allows 128 operations in one.
 const TARGETS_MAX: usize = 50;
@@ -341,7 +342,8 @@ fn encode(target: &TargetRecord) -> Vec<u8> {
     serde_json::to_vec(target).unwrap_or_default()
 }
 
-/// An audit record about a target, without secrets and without a Slack URL, which is one.
+/// An audit record about a target, without secrets. Of a URL only the origin: its path or query may be a token, and every
+/// role reads the trail.
 fn audit_record(
     id: &str,
     target: &TargetRecord,
@@ -355,7 +357,8 @@ fn audit_record(
         ("type".to_owned(), view.channel.as_str().to_owned()),
         ("enabled".to_owned(), view.enabled.to_string()),
     ]);
-    detail.extend(view.url.map(|url| ("url".to_owned(), url)));
+    let origin = view.url.and_then(|url| url.parse::<ReceiverUrl>().ok());
+    detail.extend(origin.map(|url| ("url".to_owned(), url.origin())));
     if !view.to.is_empty() {
         detail.insert("to".to_owned(), view.to.join(", "));
     }

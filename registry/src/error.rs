@@ -105,6 +105,29 @@ pub enum Error {
 }
 
 impl Error {
+    /// Adds the right that a role lacks, when that is why etcd refused access to `keys`.
+    pub(crate) fn naming(self, right: &str, keys: &[&[u8]]) -> Self {
+        match self {
+            Self::Denied { endpoints, cause } if cause.contains("permission denied") => {
+                let named: Vec<_> = keys
+                    .iter()
+                    .take(KEYS_NAMED_MAX)
+                    .map(|key| String::from_utf8_lossy(key))
+                    .collect();
+                let more = if keys.len() > KEYS_NAMED_MAX {
+                    ", …"
+                } else {
+                    ""
+                };
+                Self::Denied {
+                    endpoints,
+                    cause: format!("{cause} (to {right} {}{more})", named.join(", ")),
+                }
+            }
+            error => error,
+        }
+    }
+
     /// Whether a later attempt may succeed: no endpoint answered, as opposed to a refusal.
     #[must_use]
     pub fn is_transient(&self) -> bool {
@@ -114,6 +137,9 @@ impl Error {
         )
     }
 }
+
+/// Keys that an error names.
+const KEYS_NAMED_MAX: usize = 4;
 
 /// What a failed attempt means for the next one.
 #[derive(Debug)]
@@ -188,6 +214,9 @@ fn permanent_error(code: i32, message: &str, endpoints: String, cause: &str) -> 
             endpoints,
             cause: "a user is given, but authentication is not enabled".to_owned(),
         },
+        FAILED_PRECONDITION if says("root user does not") => Error::Invalid(format!(
+            "etcd at {endpoints} has no account root with the role root; create it before accounts are required"
+        )),
         PERMISSION_DENIED | UNAUTHENTICATED => Error::Denied { endpoints, cause },
         INVALID_ARGUMENT if says("request is too large") => Error::TooLarge { endpoints, cause },
         RESOURCE_EXHAUSTED if says("space exceeded") => Error::NoSpace { endpoints, cause },

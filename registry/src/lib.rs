@@ -12,6 +12,7 @@
     )
 )]
 
+mod accounts;
 mod backoff;
 mod endpoints;
 mod entry;
@@ -21,18 +22,22 @@ mod lease;
 #[cfg(feature = "memory")]
 pub mod memory;
 mod mirror;
+mod permission;
 mod read;
+pub mod role_layout;
 mod sealing;
 mod secret;
 mod settings;
 mod transact;
 mod watch;
 
+pub use accounts::{AccountChange, EtcdRole};
 pub use entry::{LeaseId, Listing, RegistryEntry};
 pub use error::Error;
 pub use event::{KeyChange, WatchEvent};
 pub use lease::{Lease, LeaseInfo, LeaseLostReason};
 pub use mirror::KeyMirror;
+pub use permission::{KeyAccess, KeyPermission};
 pub use read::MemberStatus;
 pub use sealing::{
     OpenedRecord, RecordSealer, RecordToSeal, SealTag, SealedRecord, TamperedRecord,

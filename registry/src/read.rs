@@ -204,7 +204,8 @@ async fn range(endpoints: &Endpoints, key: Vec<u8>, options: GetOptions) -> Resu
             let mut kv = client.kv_client().max_decoding_message_size(RESPONSE_LIMIT);
             async move { kv.get(key, Some(options)).await }
         })
-        .await?;
+        .await
+        .map_err(|error| error.naming("read", &[&key]))?;
     Ok(answer.value)
 }
 

@@ -410,7 +410,12 @@ async fn send(
             async move { kv.txn(request).await }
         })
         .await
-        .map_err(|error| with_lease_id(error, transaction))?;
+        .map_err(|error| with_lease_id(error, transaction))
+        .map_err(|error| {
+            let writes = transaction.all_writes().map(WriteOp::key);
+            let compared = transaction.preconditions().iter().map(Precondition::key);
+            error.naming("write", &writes.chain(compared).collect::<Vec<_>>())
+        })?;
     let revision = value
         .header()
         .map_or(0, etcd_client::ResponseHeader::revision);

@@ -3,6 +3,7 @@
 mod arguments;
 mod audit;
 mod connect;
+mod etcd_roles;
 mod order_key;
 mod secret;
 mod user;
@@ -80,9 +81,10 @@ impl From<EmbeddedEtcdError> for CliError {
 impl From<StartError> for CliError {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::Site(_) | StartError::Registry(_) | StartError::Build(_) => {
+            StartError::Site(_) | StartError::Permissions(_) | StartError::Build(_) => {
                 Self::new(ExitReason::Usage, error)
             }
+            StartError::Registry(error) => error.into(),
             StartError::Listen {
                 kind: std::io::ErrorKind::PermissionDenied,
                 ..
@@ -90,7 +92,9 @@ impl From<StartError> for CliError {
             StartError::Listen { .. } => Self::new(ExitReason::Unavailable, error),
             StartError::StateSecret(error) => error.into(),
             StartError::Embedded(error) => error.into(),
-            StartError::ShutdownSignals(_) => Self::new(ExitReason::Internal, error),
+            StartError::Tls(_) | StartError::ShutdownSignals(_) => {
+                Self::new(ExitReason::Internal, error)
+            }
         }
     }
 }
@@ -127,6 +131,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
         Some(("user", matches)) => user::run(matches),
         Some(("audit", matches)) => audit::run(matches),
         Some(("secret", matches)) => secret::run(matches),
+        Some(("etcd-roles", matches)) => etcd_roles::run(matches),
         Some(("order-key", matches)) => order_key::run(matches),
         _ => Err(CliError::new(
             ExitReason::Usage,

@@ -27,17 +27,22 @@ use registry::Registry;
 use crate::actions::{
     ActionService, ActionSettings, ClusterAccess, MonitorClusterAccess, RecoveryCredentials,
 };
+use crate::allowed_hosts::AllowedHosts;
 use crate::assets::Site;
 use crate::audit_retention;
 use crate::authority::{SealedState, TamperReporter};
 use crate::config::{Config, EtcdConfig};
+use crate::etcd_access::EtcdAccess;
 use crate::http::{AppContext, AppState};
 use crate::limits::ClientLimits;
 use crate::membership::NodeAdmission;
 use crate::status_pages::{self, PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService};
+use crate::tls::CertificateStore;
 
 /// How long the lock of a crashed replica keeps others from continuing its action.
 const LOCK_TTL: Duration = Duration::from_secs(10);
+/// Time between two looks at the files of the certificate.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why the console cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -190,6 +195,15 @@ impl Builder<'_> {
             anchor_file,
             self.tasks.shutdown.clone(),
         ));
+        let etcd_access = EtcdAccess::default();
+        if matches!(config.etcd, EtcdConfig::Cluster(_)) {
+            let following = etcd_access.clone();
+            let checking = following.follow(self.registry.clone(), monitor.clone());
+            let shutdown = self.tasks.shutdown.clone();
+            self.tasks.spawn(async move {
+                shutdown.run_until_cancelled(checking).await;
+            });
+        }
         if config.approvals.allows_acting_alone() {
             let notice = "One person can act alone here: --approvals 0 is set.";
             monitor.set_notices("approvals", vec![notice.to_owned()]);
@@ -210,6 +224,13 @@ impl Builder<'_> {
             registry: self.registry.clone(),
             accounts,
             public_url: config.http.public_url.clone(),
+            allowed_hosts: AllowedHosts::new(
+                config.http.public_url.clone(),
+                &config.http.allowed_hosts,
+            ),
+            certificate: self.certificate(),
+            etcd_access,
+            metrics_token: config.http.metrics_token.clone(),
             trusted_proxies: config.http.trusted_proxies.clone(),
             serves_metrics: config.http.metrics_listen.is_none(),
             authenticator,
@@ -225,6 +246,18 @@ impl Builder<'_> {
             site,
             shutdown: self.tasks.shutdown.clone(),
         })
+    }
+
+    fn certificate(&self) -> Option<Arc<CertificateStore>> {
+        let tls = self.config.http.tls.clone()?;
+        let store = Arc::new(CertificateStore::new(tls));
+        let (following, shutdown) = (Arc::clone(&store), self.tasks.shutdown.clone());
+        self.tasks.spawn(async move {
+            shutdown
+                .run_until_cancelled(following.follow_files(CERTIFICATE_INTERVAL))
+                .await;
+        });
+        Some(store)
     }
 
     fn authenticator(&self) -> Authenticator {

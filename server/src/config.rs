@@ -3,6 +3,7 @@
 //! Precedence: flag, environment, file, default. Every problem is collected with its origin, so that one start
 //! reports them all.
 
+mod listener;
 mod parse;
 mod problem;
 mod reader;
@@ -35,7 +36,9 @@ pub use problem::{ConfigError, ConfigProblem, SettingOrigin, read_file, read_pas
 pub use report::EffectiveSetting;
 pub use sources::{ConfigInputs, FlagValues};
 
+use crate::allowed_hosts::HostPattern;
 use crate::telemetry::LogConfig;
+use crate::tls::ListenerTls;
 use reader::ConfigReader;
 
 /// Which etcd holds the registry and the console's state.
@@ -98,6 +101,12 @@ pub struct HttpConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// How long a session lasts.
     pub session_lifetime: Duration,
+    /// TLS of `listen`.
+    pub tls: Option<ListenerTls>,
+    /// Hosts that requests may name, in addition to that of `public_url`.
+    pub allowed_hosts: Vec<HostPattern>,
+    /// The token that /metrics requires.
+    pub metrics_token: Option<Secret>,
     /// How long a session lasts without use; `None` for its whole lifetime.
     pub session_idle_timeout: Option<Duration>,
     /// How long a proof permits what needs a recent one; `None` for the whole session.
@@ -275,6 +284,42 @@ pub struct AdminConfig {
     /// Address that browsers use, if known.
     pub public_url: Option<PublicUrl>,
     pub log: LogConfig,
+}
+
+/// The part of the configuration that the `etcd-roles` commands need.
+#[derive(Clone, Debug)]
+pub struct RolesConfig {
+    pub etcd: EtcdConfig,
+    /// etcd prefix under which nodes register.
+    pub registry_prefix: String,
+    /// etcd prefix of the console's own state.
+    pub state_prefix: String,
+    /// Pinned clusters with their expected members.
+    pub clusters: BTreeMap<ClusterName, BTreeSet<NodeId>>,
+    pub log: LogConfig,
+}
+
+/// Reads the part of the configuration that the `etcd-roles` commands need; other settings are not validated.
+///
+/// # Errors
+/// Every problem.
+pub fn load_for_roles(inputs: &ConfigInputs) -> Result<RolesConfig, ConfigError> {
+    let mut reader = ConfigReader::new(inputs);
+    let etcd = reader.etcd();
+    let prefixes = reader.prefixes();
+    let port = reader.single(&settings::MYSQL_PORT, parse::port);
+    let clusters = reader.clusters(port.unwrap_or(3306));
+    let log = reader.log();
+    reader.finish(|_| {
+        let (registry_prefix, state_prefix) = prefixes?;
+        Some(RolesConfig {
+            etcd: etcd?,
+            registry_prefix,
+            state_prefix,
+            clusters: clusters?,
+            log: log?,
+        })
+    })
 }
 
 /// Reads the configuration of `serve` and `check-config`.

@@ -16,6 +16,7 @@ mod forms;
 mod fragments;
 mod headers;
 mod health;
+mod host;
 mod identity;
 mod metrics;
 mod nodes;
@@ -58,11 +59,14 @@ use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
 use crate::actions::ActionService;
+use crate::allowed_hosts::AllowedHosts;
 use crate::assets::Site;
+use crate::etcd_access::EtcdAccess;
 use crate::limits::ClientLimits;
 use crate::membership::NodeAdmission;
 use crate::metrics::WebMetrics;
 use crate::status_pages::StatusPageService;
+use crate::tls::CertificateStore;
 
 /// Maximum size of a request body, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -73,6 +77,14 @@ pub struct AppContext {
     pub registry: registry::Registry,
     /// Address that browsers use, if known.
     pub public_url: Option<PublicUrl>,
+    /// The hosts that requests may name.
+    pub allowed_hosts: AllowedHosts,
+    /// The certificate of the main address; `None` without TLS.
+    pub certificate: Option<Arc<CertificateStore>>,
+    /// Whether etcd requires accounts.
+    pub etcd_access: EtcdAccess,
+    /// The token that /metrics requires.
+    pub metrics_token: Option<registry::Secret>,
     /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// Whether /metrics is served on the main address.
@@ -102,7 +114,7 @@ impl AppContext {
     /// Whether browsers reach the console over https.
     #[must_use]
     pub fn is_https(&self) -> bool {
-        self.public_url.as_ref().is_some_and(|url| url.https)
+        self.certificate.is_some() || self.public_url.as_ref().is_some_and(|url| url.https)
     }
 }
 
@@ -180,6 +192,12 @@ pub fn health_router(state: AppState) -> Router {
         router = router.merge(health::metrics_routes());
     }
     with_layers(router.fallback(problem::too_many_connections), &state).with_state(state)
+}
+
+/// The answer to requests without TLS on an address that has it.
+pub fn tls_required_router(state: AppState) -> Router {
+    let router = Router::new().fallback(problem::tls_required);
+    with_layers(router, &state).with_state(state)
 }
 
 fn api_routes() -> Router<AppState> {
@@ -294,6 +312,10 @@ fn with_layers(router: Router<AppState>, state: &AppState) -> Router<AppState> {
         .layer(from_fn_with_state(
             state.clone(),
             origin::require_same_origin,
+        ))
+        .layer(from_fn_with_state(
+            state.clone(),
+            host::require_allowed_host,
         ))
         // Inside compression and the security headers, so that problem documents get both.
         .layer(from_fn(problem::render))

@@ -4,12 +4,14 @@
 //! `monitor` (databases) and `notify` (notification targets).
 
 pub mod actions;
+pub mod allowed_hosts;
 pub mod assets;
 mod audit_retention;
 pub mod authority;
 pub mod cli;
 pub mod composition;
 pub mod config;
+pub mod etcd_access;
 pub mod http;
 pub mod limits;
 pub mod live;
@@ -18,3 +20,4 @@ pub mod metrics;
 pub mod serve;
 pub mod status_pages;
 pub mod telemetry;
+pub mod tls;

@@ -127,6 +127,8 @@ pub struct LimitCounters {
     pub(crate) connections_per_proxy: LimitCounter,
     /// Connections closed because the head of a request did not arrive.
     pub(crate) header_timeout: LimitCounter,
+    /// Connections closed because a TLS handshake was not finished.
+    pub(crate) handshake_timeout: LimitCounter,
     /// Connections closed because no request began.
     pub(crate) idle_timeout: LimitCounter,
     /// Connections closed because the client did not read.
@@ -150,6 +152,7 @@ impl Default for LimitCounters {
                 "max-connections-per-proxy",
             ),
             header_timeout: LimitCounter::new("header_timeout", "header-timeout"),
+            handshake_timeout: LimitCounter::new("handshake_timeout", "header-timeout"),
             idle_timeout: LimitCounter::new("idle_timeout", "header-timeout"),
             write_timeout: LimitCounter::new("write_timeout", "write-timeout"),
             anonymous_renders: LimitCounter::new("anonymous_renders", "max-anonymous-renders"),
@@ -167,6 +170,7 @@ impl LimitCounters {
             &self.connections_per_address,
             &self.connections_per_proxy,
             &self.header_timeout,
+            &self.handshake_timeout,
             &self.idle_timeout,
             &self.write_timeout,
             &self.anonymous_renders,

@@ -12,9 +12,12 @@ use std::time::Duration;
 use accounts::AccountCache;
 use console_core::tasks::Tasks;
 use embedded_etcd::{EmbeddedEtcd, EmbeddedEtcdError};
-use registry::Registry;
+use galera::observe::registration::RegistryKeys;
+use registry::{Registry, role_layout};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 use crate::assets::{Site, SiteError};
 use crate::authority::{SealedState, StateSecretError};
@@ -22,10 +25,12 @@ use crate::composition::{BuildError, Console, Overrides, replica_id};
 use crate::config::{Config, EtcdConfig, LimitsConfig};
 use crate::http::{self, AppState};
 use admission::ConnectionTable;
-use connections::Routers;
+use connections::{Routers, TlsRouter};
 
 /// How long open requests and sockets may take to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the start waits for etcd to tell what its account may do.
+const PERMISSION_TIMEOUT: Duration = Duration::from_secs(3);
 /// File descriptors that connections leave to etcd, databases and files.
 const RESERVED_FILES: u64 = 256;
 
@@ -51,12 +56,20 @@ pub enum StartError {
     /// Settings of etcd that can never work.
     #[error(transparent)]
     Registry(#[from] registry::Error),
+    /// The account of etcd has too few rights.
+    #[error(
+        "the etcd account of --etcd-user lacks {0}; `galera-console etcd-roles apply` creates roles that suffice"
+    )]
+    Permissions(String),
     /// The records in etcd cannot be used with the state secret.
     #[error(transparent)]
     StateSecret(#[from] StateSecretError),
     /// Invalid settings.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// TLS is unavailable.
+    #[error("TLS cannot be used: {0}")]
+    Tls(rustls::Error),
     /// The system does not tell us about signals.
     #[error("cannot wait for signals: {0}")]
     ShutdownSignals(std::io::Error),
@@ -136,6 +149,7 @@ async fn run(
     mut signals: Signals,
 ) -> Result<(), StartError> {
     let registry = Registry::connect(etcd)?;
+    check_permissions(&registry, &config).await?;
     let replica = replica_id();
     let state = SealedState::new(
         registry,
@@ -170,6 +184,7 @@ async fn run(
         let routers = Routers {
             full: http::metrics_router(state.clone()),
             health_only: health_only.clone(),
+            tls: None,
         };
         let accepting = connections::accept(listener, routers, table(), tasks.clone());
         tasks.tracker.spawn_on(accepting, &listeners.runtime);
@@ -177,6 +192,7 @@ async fn run(
     let routers = Routers {
         full: http::router(state.clone()),
         health_only,
+        tls: listener_tls(&state)?,
     };
     let accepting = connections::accept(listeners.main, routers, table(), tasks.clone());
     tasks.tracker.spawn_on(accepting, &listeners.runtime);
@@ -194,6 +210,39 @@ async fn run(
         signal = signals.next() => tracing::warn!(signal, "{signal} again: stopped immediately"),
     }
     Ok(())
+}
+
+/// Refuses to start with an account of etcd that lacks a right. An etcd that does not answer soon is not waited for: the
+/// errors of later calls name what is missing.
+async fn check_permissions(registry: &Registry, config: &Config) -> Result<(), StartError> {
+    let keys = RegistryKeys::new(&config.registry_prefix);
+    let role = role_layout::console(&keys, &config.state_prefix);
+    let checked = timeout(
+        PERMISSION_TIMEOUT,
+        registry.missing_permissions(&role.permissions),
+    );
+    match checked.await {
+        Ok(Ok(missing)) if !missing.is_empty() => Err(StartError::Permissions(
+            missing
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
+        )),
+        Ok(Err(error)) if !error.is_transient() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn listener_tls(state: &AppState) -> Result<Option<TlsRouter>, StartError> {
+    let Some(store) = &state.certificate else {
+        return Ok(None);
+    };
+    let config = store.server_config().map_err(StartError::Tls)?;
+    Ok(Some(TlsRouter {
+        acceptor: TlsAcceptor::from(Arc::new(config)),
+        without_tls: http::tls_required_router(state.clone()),
+    }))
 }
 
 /// Makes the first sign-in as fast as later ones, and warns when no account exists.
@@ -227,12 +276,18 @@ async fn warn_without_accounts(directory: &AccountCache) {
 /// Says on standard output where the console is, for people and for programs that start it.
 fn announce_addresses(listeners: &HttpListeners, state: &AppState) {
     if let Ok(address) = listeners.main.local_addr() {
+        let scheme = if state.certificate.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let own = format!("{scheme}://{address}");
         let url = state
             .public_url
             .as_ref()
-            .map_or_else(|| format!("http://{address}"), ToString::to_string);
+            .map_or_else(|| own.clone(), ToString::to_string);
         tracing::info!(%address, url, "Listening on {address}");
-        print_line(&format!("galera-console listens on http://{address}"));
+        print_line(&format!("galera-console listens on {own}"));
     }
     if let Some(Ok(address)) = listeners.metrics.as_ref().map(TcpListener::local_addr) {
         tracing::info!(%address, "Metrics on {address}");

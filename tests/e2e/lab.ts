@@ -9,6 +9,7 @@ export interface Lab {
   url: string;
   control: string;
   cluster: string;
+  directory: string;
   users: Record<string, { name: string; password: string }>;
   nodes: { name: string; id: string; pid: number }[];
 }

@@ -61,7 +61,8 @@ function seedHistory(): void {
   const etcd = run('pgrep', '-a', '-P', demo, '-x', 'etcd');
   const endpoint = /--listen-client-urls[ =](\S+)/.exec(etcd)?.[1];
   if (!endpoint) throw new Error(`no endpoint in: ${etcd}`);
-  run('etcdctl', `--endpoints=${endpoint}`, 'put', `/galera-console/chronicle/live/days/${currentLab().cluster}`, sampleDays());
+  const access = [`--cacert=${currentLab().directory}/etcd-authority.pem`, '--user=root:root-of-the-lab'];
+  run('etcdctl', `--endpoints=${endpoint}`, ...access, 'put', `/galera-console/chronicle/live/days/${currentLab().cluster}`, sampleDays());
 }
 
 test('the status page', async ({ page, playwright }) => {

@@ -5,6 +5,7 @@ pub mod certificates;
 pub mod console;
 pub mod directory;
 pub mod etcd;
+pub mod etcd_security;
 pub mod galera;
 pub mod homogeneous;
 pub mod network;
@@ -46,6 +47,7 @@ pub enum LabProgress<'a> {
 pub struct LabBuilder {
     cluster: String,
     etcd: usize,
+    secures_etcd: bool,
     nodes: usize,
     agents: bool,
     ttl: Duration,
@@ -65,6 +67,13 @@ impl LabBuilder {
     #[must_use]
     pub const fn etcd(mut self, members: usize) -> Self {
         self.etcd = members;
+        self
+    }
+
+    /// Gives etcd TLS and accounts, as deployments have them; by default it has neither.
+    #[must_use]
+    pub const fn secured_etcd(mut self) -> Self {
+        self.secures_etcd = true;
         self
     }
 
@@ -118,7 +127,11 @@ impl LabBuilder {
     pub async fn start(self) -> Result<Lab> {
         let directory = LabDirectory::create()?;
         let step = StartStep::start(&self, &format!("etcd, {} member(s)", self.etcd));
-        let etcd = LabEtcd::start(&directory, self.etcd).await?;
+        let etcd = if self.secures_etcd {
+            LabEtcd::start_secured(&directory, self.etcd, &self.cluster).await?
+        } else {
+            LabEtcd::start(&directory, self.etcd).await?
+        };
         step.finish();
         let step = StartStep::start(&self, "Data directories");
         let galera = GaleraCluster::prepare(
@@ -191,6 +204,7 @@ impl Lab {
         LabBuilder {
             cluster: CLUSTER.to_owned(),
             etcd: 1,
+            secures_etcd: false,
             nodes: 3,
             agents: false,
             ttl: Duration::from_secs(10),
@@ -266,9 +280,7 @@ impl Lab {
     /// # Errors
     /// If the lab has none.
     pub fn registry(&self) -> Result<Registry> {
-        Ok(Registry::connect(registry::EtcdSettings::new(
-            self.etcd.endpoints(),
-        ))?)
+        Ok(Registry::connect(self.etcd.settings())?)
     }
 
     /// Settings of a console for this lab; [`LabConsole::start`] starts it.

@@ -15,6 +15,7 @@ mod quorum;
 mod recovery;
 mod registry_loss;
 mod rounds;
+mod secured_etcd;
 mod sessions;
 mod shared;
 mod sources;

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+mod accounts;
 mod init_process;
 mod node;
 mod orders;

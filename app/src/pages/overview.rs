@@ -9,6 +9,7 @@ use leptos::prelude::*;
 
 use super::cluster_header::cluster_href;
 use super::{cell, data_table};
+use crate::chrome::NOTICES_EVERYWHERE;
 use crate::format::{
     code, elapsed, link, number_or_unknown, or_unknown, pluralize, rate, sub, visually_hidden,
 };
@@ -139,13 +140,15 @@ fn tally(overview: &Overview) -> El {
     )
 }
 
+/// What is not shown on every page anyway.
 fn notices(overview: &Overview) -> Content {
     let blind = overview
         .clusters
         .iter()
         .any(|cluster| !cluster.registry_reachable);
     let blind = blind.then(|| "Registry unreachable; SQL monitoring continues.".to_owned());
-    let texts = blind.into_iter().chain(overview.notices.iter().cloned());
+    let rest = overview.notices.iter().skip(NOTICES_EVERYWHERE).cloned();
+    let texts = blind.into_iter().chain(rest);
     texts
         .map(|text| el("p").class("notice").child(text))
         .collect::<Vec<_>>()

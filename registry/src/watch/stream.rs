@@ -225,10 +225,11 @@ impl WatchSupervisor {
         }
         let reason = response.cancel_reason();
         if reason.contains("permission denied") || reason.contains("PermissionDenied") {
-            return Some(StreamEnd::Failed(Error::Denied {
+            let refusal = Error::Denied {
                 endpoints: self.endpoints.url(self.endpoint).to_owned(),
                 cause: reason.to_owned(),
-            }));
+            };
+            return Some(StreamEnd::Failed(refusal.naming("read", &[&self.prefix])));
         }
         Some(self.unavailable(&format!("the watch was cancelled: {reason}")))
     }
@@ -245,7 +246,9 @@ impl WatchSupervisor {
             AttemptError::Permanent(Error::Compacted { .. }) => {
                 StreamEnd::Relist("etcd compacted the history")
             }
-            AttemptError::Permanent(error) => StreamEnd::Failed(error),
+            AttemptError::Permanent(error) => {
+                StreamEnd::Failed(error.naming("read", &[&self.prefix]))
+            }
             AttemptError::Transient { cause, .. } => self.unavailable(&cause),
         }
     }

@@ -8,9 +8,11 @@
 )]
 
 mod access;
+mod accounts;
 mod leases;
 mod outages;
 mod reads;
+mod role_layout;
 mod writes;
 
 use std::time::Duration;

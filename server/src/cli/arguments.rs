@@ -22,6 +22,53 @@ pub(super) fn command() -> Command {
         .subcommand(audit())
         .subcommand(secret())
         .subcommand(order_key())
+        .subcommand(etcd_roles())
+}
+
+fn etcd_roles() -> Command {
+    let command = |name: &'static str, about: &'static str| {
+        let agents_of = value(
+            "agents-of",
+            "CLUSTER,…",
+            "Also a role for the agents of this cluster; --cluster adds one for each of its nodes",
+        );
+        let command = with_settings(Command::new(name).about(about), false);
+        [&settings::REGISTRY_PREFIX, &settings::CLUSTER]
+            .into_iter()
+            .fold(command, |command, setting| command.arg(argument(setting)))
+            .arg(agents_of.action(ArgAction::Append))
+    };
+    let format = value("format", "FORMAT", "etcdctl (commands) or json")
+        .value_parser(["etcdctl", "json"])
+        .default_value("etcdctl");
+    let account = value(
+        "account",
+        "NAME:ROLE:FILE",
+        "Create the account NAME with that role only and the password in FILE, or change it",
+    );
+    let wait = value(
+        "wait",
+        "SECONDS",
+        "How long to wait for an etcd that does not answer yet",
+    )
+    .value_parser(clap::value_parser!(u64).range(..=3600))
+    .default_value("0");
+    Command::new("etcd-roles")
+        .about("Print or apply the roles that consoles and agents need in etcd")
+        .subcommand_required(true)
+        .subcommand(command("print", "Print the roles as commands of etcdctl or as JSON").arg(format))
+        .subcommand(
+            command(
+                "apply",
+                "Create the roles in etcd or change them; can be repeated. Needs --etcd-user with the role root once etcd requires accounts",
+            )
+            .arg(account.action(ArgAction::Append))
+            .arg(wait)
+            .arg(flag(
+                "enable-auth",
+                "Make etcd require accounts, after all others were created; needs an account root",
+            )),
+        )
 }
 
 fn secret() -> Command {

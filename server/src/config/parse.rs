@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use console_core::net::PublicUrl;
@@ -10,8 +10,10 @@ use galera::access::Role;
 use galera::recover::plan::ActionKind;
 use galera::{ClusterName, NodeId};
 use ipnet::IpNet;
+use registry::Secret;
 
-use super::ApprovalPolicy;
+use super::{ApprovalPolicy, read_password};
+use crate::allowed_hosts::HostPattern;
 
 pub(super) fn non_empty_text(text: &str) -> Result<String, String> {
     match text.trim() {
@@ -83,6 +85,26 @@ pub(super) fn public_url(text: &str) -> Result<PublicUrl, String> {
         _ => host,
     };
     Ok(PublicUrl { https, authority })
+}
+
+pub(super) fn host_pattern(text: &str) -> Result<HostPattern, String> {
+    HostPattern::parse(text).ok_or_else(|| {
+        format!("{text:?} is not a host; use e.g. console.example.org or 10.0.0.7:3000, without a scheme or path")
+    })
+}
+
+/// The token in the file of `--metrics-token-file`.
+pub(super) fn metrics_token(path: &Path) -> Result<Secret, String> {
+    const SHORTEST: usize = 16;
+    let token = read_password(path)?;
+    let text = token.expose();
+    if text.len() < SHORTEST || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!(
+            "{} must contain at least {SHORTEST} printable characters without spaces; use e.g. openssl rand -hex 32",
+            path.display()
+        ));
+    }
+    Ok(token)
 }
 
 pub(super) fn port(text: &str) -> Result<u16, String> {

@@ -18,104 +18,11 @@ use super::reader::ConfigReader;
 use super::report::EffectiveSetting;
 use super::settings::{self, Setting};
 use super::{
-    AuditConfig, EtcdConfig, HistoryConfig, HttpConfig, LimitsConfig, NotifyConfig, RecoveryConfig,
-    StateSecretConfig, parse,
+    AuditConfig, EtcdConfig, HistoryConfig, NotifyConfig, RecoveryConfig, StateSecretConfig, parse,
 };
 use crate::telemetry::{self, LogConfig, LogFormat};
 
 impl ConfigReader<'_> {
-    pub(super) fn http(&mut self) -> Option<HttpConfig> {
-        let listen = self.single(&settings::LISTEN, parse::socket_address);
-        let public_url = self.single(&settings::PUBLIC_URL, parse::public_url);
-        let site_root = self.path_or(
-            &settings::SITE_ROOT,
-            Some(self.inputs.program_dir.join("site")),
-        );
-        let metrics_listen = self.single(&settings::METRICS_LISTEN, parse::socket_address);
-        let trusted_proxies = self.list(&settings::TRUSTED_PROXIES, parse::network);
-        let session_lifetime = self.single(&settings::SESSION_LIFETIME, |text| {
-            parse::duration_between(
-                text,
-                Duration::from_secs(2),
-                Duration::from_secs(30 * 86_400),
-            )
-        });
-        let session_idle_timeout = self.single(&settings::SESSION_IDLE_TIMEOUT, |text| {
-            parse::optional_duration(text, Duration::from_secs(60))
-        });
-        let step_up_interval = self.single(&settings::STEP_UP_INTERVAL, |text| {
-            parse::optional_duration(text, Duration::from_secs(60))
-        });
-        let second_factor_roles = self.list(&settings::SECOND_FACTOR_ROLES, parse::role);
-        if let (Some(listen), Some(metrics)) = (listen, metrics_listen)
-            && listen == metrics
-            && listen.port() != 0
-        {
-            self.report(
-                self.origin(&settings::METRICS_LISTEN),
-                "is the same address as --listen; use another port or omit it",
-            );
-        }
-        let in_clear = public_url.as_ref().map_or_else(
-            || listen.is_some_and(|at| !at.ip().is_loopback()),
-            |url| !url.https && !url.is_local(),
-        );
-        if in_clear {
-            let setting = if public_url.is_some() {
-                &settings::PUBLIC_URL
-            } else {
-                &settings::LISTEN
-            };
-            let message = "passwords and session cookies cross the network unencrypted; put an HTTPS proxy in front and set --public-url https://…";
-            self.warnings.push(ConfigProblem {
-                origin: self.origin(setting),
-                message: message.to_owned(),
-            });
-        }
-        Some(HttpConfig {
-            listen: listen?,
-            public_url,
-            site_root: site_root?,
-            metrics_listen,
-            trusted_proxies,
-            session_lifetime: session_lifetime?,
-            session_idle_timeout: session_idle_timeout?,
-            step_up_interval: step_up_interval?,
-            second_factor_roles,
-        })
-    }
-
-    pub(super) fn limits(&mut self) -> Option<LimitsConfig> {
-        let mut count = |setting| self.single(setting, parse::limit);
-        let connections = count(&settings::MAX_CONNECTIONS);
-        let connections_per_address = count(&settings::MAX_CONNECTIONS_PER_ADDRESS);
-        let connections_per_proxy = count(&settings::MAX_CONNECTIONS_PER_PROXY);
-        let password_hashes = count(&settings::MAX_PASSWORD_HASHES);
-        let dns_lookups = count(&settings::MAX_DNS_LOOKUPS);
-        let anonymous_renders = count(&settings::MAX_ANONYMOUS_RENDERS);
-        let live_per_account = count(&settings::MAX_LIVE_PER_ACCOUNT);
-        let live_per_address = count(&settings::MAX_LIVE_PER_ADDRESS);
-        let mut timeout = |setting| {
-            self.single(setting, |text| {
-                parse::duration_between(text, Duration::from_secs(1), Duration::from_secs(600))
-            })
-        };
-        let header_timeout = timeout(&settings::HEADER_TIMEOUT);
-        let write_timeout = timeout(&settings::WRITE_TIMEOUT);
-        Some(LimitsConfig {
-            connections: connections?,
-            connections_per_address: connections_per_address?,
-            connections_per_proxy: connections_per_proxy?,
-            header_timeout: header_timeout?,
-            write_timeout: write_timeout?,
-            password_hashes: password_hashes?,
-            dns_lookups: dns_lookups?,
-            anonymous_renders: anonymous_renders?,
-            live_per_account: live_per_account?,
-            live_per_address: live_per_address?,
-        })
-    }
-
     pub(super) fn path_or(
         &mut self,
         setting: &'static Setting,

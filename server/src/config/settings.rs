@@ -110,11 +110,19 @@ settings! {
     LISTEN = Setting::new("listen", "listen", "ADDRESS:PORT", Value("127.0.0.1:3000"),
         "Address of pages and API; port 0 picks a free one.");
     PUBLIC_URL = Setting::new("public-url", "public_url", "URL", Absent("the request's Host header"),
-        "Address that browsers use, e.g. https://console.example.org; https makes the session cookie Secure.").for_all_commands();
+        "Address that browsers use, e.g. https://console.example.org; https, like --tls-cert, makes the session cookie Secure.").for_all_commands();
+    TLS_CERT = Setting::new("tls-cert", "tls.cert", "FILE", Absent("no TLS on --listen"),
+        "Certificate (PEM) of --listen, followed by intermediate authorities; read again when it changes.");
+    TLS_KEY = Setting::new("tls-key", "tls.key", "FILE", Absent("none"),
+        "Private key (PEM) of that certificate; not readable by every user.");
+    ALLOWED_HOSTS = Setting::new("allowed-hosts", "allowed_hosts", "HOST[:PORT],…", Absent("that of --public-url only; every host without --public-url"),
+        "Host names and addresses that clients may use, in addition to --public-url and loopback addresses; without a port, on every port.").repeatable();
     SITE_ROOT = Setting::new("site-root", "site_root", "DIR", Computed("`site` beside the program"),
         "Directory of the built site (made by `make build`).");
     METRICS_LISTEN = Setting::new("metrics-listen", "metrics_listen", "ADDRESS:PORT", Absent("served on --listen"),
-        "Dedicated address of /metrics, /healthz and /readyz; /metrics is then not served on --listen.");
+        "Dedicated address of /metrics, /healthz and /readyz, always without TLS; /metrics is then not served on --listen.");
+    METRICS_TOKEN_FILE = Setting::new("metrics-token-file", "metrics_token_file", "FILE", Absent("/metrics needs no token"),
+        "File with the token that /metrics requires as Authorization: Bearer.");
     TRUSTED_PROXIES = Setting::new("trusted-proxies", "trusted_proxies", "ADDRESS[/BITS],…", Absent("none"),
         "Reverse proxies whose X-Forwarded-For is trusted when limits apply per address.").repeatable();
     MAX_CONNECTIONS = Setting::new("max-connections", "limits.connections", "COUNT", Value("6000"),
@@ -124,7 +132,7 @@ settings! {
     MAX_CONNECTIONS_PER_PROXY = Setting::new("max-connections-per-proxy", "limits.connections_per_proxy", "COUNT", Value("5000"),
         "Open connections of one address of --trusted-proxies.");
     HEADER_TIMEOUT = Setting::new("header-timeout", "limits.header_timeout", "DURATION", Value("15s"),
-        "How long a client may take to send the head of a request, and how long an idle connection stays open.");
+        "How long a client may take for a TLS handshake or to send the head of a request, and how long an idle connection stays open.");
     WRITE_TIMEOUT = Setting::new("write-timeout", "limits.write_timeout", "DURATION", Value("20s"),
         "How long a client may take to read 16 kB of a response.");
     MAX_PASSWORD_HASHES = Setting::new("max-password-hashes", "limits.password_hashes", "COUNT", Value("2"),

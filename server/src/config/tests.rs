@@ -5,6 +5,8 @@ use std::path::Path;
 use monitor::mysql::{Tls, TlsSettings, Verify};
 use notify::SmtpTls;
 
+mod listener;
+
 use super::settings::markdown_table;
 use super::*;
 use crate::telemetry::LogFormat;
@@ -257,12 +259,19 @@ fn every_setting_has_its_key_in_the_file() {
     let state_secret = directory.path().join("state-secret");
     console_core::state_secret::generate_file(&state_secret).unwrap();
     let state_secret = state_secret.display();
+    let token = directory.path().join("metrics-token");
+    std::fs::write(&token, "0123456789abcdef\n").unwrap();
+    let token = token.display();
+    let listener = listener::files(&["console.example.org"]);
+    let (listener_cert, listener_key) = (listener.cert(), listener.key());
     let given = file(&format!(
         r#"
 listen = "0.0.0.0:8080"
 public_url = "https://console.example.org"
 site_root = "/srv/site"
+allowed_hosts = ["console.internal", "10.0.0.7:3000"]
 metrics_listen = "127.0.0.1:9100"
+metrics_token_file = "{token}"
 trusted_proxies = ["10.0.0.0/8"]
 session_lifetime = "8h"
 session_idle_timeout = "30m"
@@ -276,6 +285,9 @@ request_expiry = "10m"
 approval_expiry = "2m"
 log_format = "json"
 log_level = "debug"
+[tls]
+cert = "{listener_cert}"
+key = "{listener_key}"
 [limits]
 connections = 5000
 connections_per_address = 100

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use console_core::audit::{AUDIT_PAGE_MAX, AuditTrailFilter, to_csv};
 use galera::ClusterName;
 use galera::access::Operation;
+use galera::record::audit::AuditEntry;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName};
 use serde::Deserialize;
@@ -16,6 +17,8 @@ use super::problem::ApiResult;
 
 /// In a CSV response: the first entry that is not archived.
 static BEGINS_AT: HeaderName = HeaderName::from_static("x-audit-begins-at");
+/// Stands for what the reader's roles do not permit.
+const WITHHELD: &str = "(not shown to viewers)";
 /// Default page size.
 const DEFAULT_LIMIT: usize = 100;
 
@@ -46,7 +49,10 @@ pub(super) async fn page(
             .unwrap_or(DEFAULT_LIMIT)
             .clamp(1, AUDIT_PAGE_MAX),
     };
-    let page = app.actions.trail().page(&filter).await?;
+    let mut page = app.actions.trail().page(&filter).await?;
+    if session.authorize(Operation::ReadClientAddresses).is_err() {
+        page.entries.iter_mut().for_each(withhold);
+    }
     if !as_csv {
         return Ok(Json(page).into_response());
     }
@@ -59,4 +65,18 @@ pub(super) async fn page(
         response.headers_mut().insert(&BEGINS_AT, first.into());
     }
     Ok(response)
+}
+
+/// Replaces what viewers may not read: addresses of clients, and of URLs in entries of earlier versions what
+/// follows the host, which may be a token.
+fn withhold(entry: &mut AuditEntry) {
+    if let Some(address) = entry.record.detail.get_mut("address") {
+        *address = WITHHELD.to_owned();
+    }
+    if let Some(url) = entry.record.detail.get_mut("url")
+        && let Some((scheme, rest)) = url.split_once("://")
+    {
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        *url = format!("{scheme}://{authority}");
+    }
 }

@@ -38,7 +38,7 @@ pub(super) async fn overview(
         .filter(|cluster| cluster.verdict.state == verdict);
     Json(Overview {
         clusters: clusters.cloned().collect(),
-        notices: Vec::new(),
+        notices: published.value.notices.clone(),
     })
     .into_response()
 }

@@ -1,12 +1,17 @@
 //! Health checks and metrics; no sign-in.
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::header::CONTENT_TYPE;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue};
+use sha2::{Digest, Sha256};
 
 use super::problem::{ApiError, ApiResult};
 use super::{AppState, metrics};
+
+const BEARER: &[u8] = b"Bearer ";
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -46,10 +51,35 @@ async fn readyz(app: AppState) -> ApiResult<&'static str> {
     ))
 }
 
-async fn render_metrics(app: AppState) -> Response {
+async fn render_metrics(app: AppState, headers: HeaderMap) -> Response {
+    if let Some(token) = &app.metrics_token
+        && !has_token(&headers, token)
+    {
+        let error = ApiError::unauthorized(
+            "metrics_token_required",
+            "Requires the token of --metrics-token-file as Authorization: Bearer.",
+        );
+        let mut response = error.into_response();
+        response
+            .headers_mut()
+            .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return response;
+    }
     (
         [(CONTENT_TYPE, metrics::CONTENT_TYPE)],
         metrics::render(&app),
     )
         .into_response()
+}
+
+/// Whether a request has the bearer token. The time does not depend on where a wrong one differs.
+fn has_token(headers: &HeaderMap, token: &registry::Secret) -> bool {
+    let given = headers
+        .get(AUTHORIZATION)
+        .map(HeaderValue::as_bytes)
+        .and_then(|value| value.split_at_checked(BEARER.len()))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(BEARER))
+        .map_or(&b""[..], |(_, token)| token.trim_ascii());
+    let digest = |text: &[u8]| Sha256::digest(text);
+    verify_slices_are_equal(&digest(given), &digest(token.expose().as_bytes())).is_ok()
 }

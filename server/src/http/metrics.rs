@@ -27,6 +27,7 @@ pub(super) fn render(app: &AppContext) -> String {
     app.actions.register_metrics(&mut registry);
     register_authority(&mut registry, app);
     register_audit_trail(&mut registry, app);
+    register_certificate(&mut registry, app);
     let leader: Gauge = Gauge::default();
     leader.set(i64::from(app.leadership.borrow().is_some()));
     registry.register(
@@ -42,6 +43,35 @@ pub(super) fn render(app: &AppContext) -> String {
     text
 }
 
+fn register_certificate(registry: &mut Registry, app: &AppContext) {
+    let Some(store) = &app.certificate else {
+        return;
+    };
+    if let Some(expires_at) = store.expires_at() {
+        let expiry: Gauge = Gauge::default();
+        expiry.set(expires_at.unix_millis() / 1_000);
+        registry.register(
+            "tls_certificate_expiry_timestamp_seconds",
+            "When the certificate of the console's address expires, in seconds since 1970",
+            expiry,
+        );
+    }
+    let (reloads, failures): (Counter, Counter) = Default::default();
+    let (done, failed) = store.reload_counts();
+    reloads.inc_by(done);
+    failures.inc_by(failed);
+    registry.register(
+        "tls_certificate_reloads",
+        "How often a changed certificate was put into use",
+        reloads,
+    );
+    registry.register(
+        "tls_certificate_reload_failures",
+        "How often a changed certificate or key could not be used, so that the former one stayed",
+        failures,
+    );
+}
+
 fn register_authority(registry: &mut Registry, app: &AppContext) {
     let authenticated: Gauge = Gauge::default();
     authenticated.set(i64::from(app.registry.seals_records()));
@@ -49,6 +79,13 @@ fn register_authority(registry: &mut Registry, app: &AppContext) {
         "records_authenticated",
         "Whether records in etcd are sealed with the state secret (1) or open to every writer of etcd (0)",
         authenticated,
+    );
+    let open: Gauge = Gauge::default();
+    open.set(i64::from(app.etcd_access.is_open()));
+    registry.register(
+        "etcd_open",
+        "Whether etcd requires no account (1), so that every program that reaches it can change every key",
+        open,
     );
     let tampered: Gauge = Gauge::default();
     tampered.set(i64::try_from(app.registry.tampered().count()).unwrap_or(i64::MAX));

@@ -3,12 +3,12 @@
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use console_core::net::PublicUrl;
-use http::header::{HOST, HeaderName, ORIGIN};
+use http::header::{HeaderName, ORIGIN};
 use http::{HeaderMap, Method, Uri};
 
 use super::AppState;
 use super::problem::ApiError;
+use crate::allowed_hosts::AllowedHosts;
 
 static FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -33,7 +33,8 @@ pub(super) async fn require_same_origin(
     ) {
         return next.run(request).await;
     }
-    match request_origin(request.headers(), request.uri(), app.public_url.as_ref()) {
+    let (headers, uri) = (request.headers(), request.uri());
+    match request_origin(headers, uri, &app.allowed_hosts, app.is_https()) {
         RequestOrigin::SameOrigin => next.run(request).await,
         RequestOrigin::CrossOrigin => cross_origin(request.headers()).into_response(),
         RequestOrigin::Unknown => ApiError::forbidden(
@@ -49,11 +50,12 @@ pub(super) async fn require_same_origin(
 pub(super) fn check_handshake(
     headers: &HeaderMap,
     uri: &Uri,
-    public_url: Option<&PublicUrl>,
+    hosts: &AllowedHosts,
+    https: bool,
 ) -> Result<(), ApiError> {
     let origins = [
         origin_from_fetch_site(headers),
-        origin_from_header(headers, uri, public_url),
+        origin_from_header(headers, uri, hosts, https),
     ];
     if origins.contains(&RequestOrigin::CrossOrigin)
         && !origins.contains(&RequestOrigin::SameOrigin)
@@ -72,15 +74,20 @@ fn cross_origin(headers: &HeaderMap) -> ApiError {
     ApiError::forbidden(
         "cross_origin",
         format!(
-            "Cross-origin request from {origin}. Behind a proxy, set --public-url to the address shown in the browser."
+            "Cross-origin request from {origin}. Behind a proxy, set --public-url or --allowed-hosts to the address shown in the browser."
         ),
     )
 }
 
-fn request_origin(headers: &HeaderMap, uri: &Uri, public_url: Option<&PublicUrl>) -> RequestOrigin {
+fn request_origin(
+    headers: &HeaderMap,
+    uri: &Uri,
+    hosts: &AllowedHosts,
+    https: bool,
+) -> RequestOrigin {
     // Set by the browser itself, independently of what proxies do to Host.
     match origin_from_fetch_site(headers) {
-        RequestOrigin::Unknown => origin_from_header(headers, uri, public_url),
+        RequestOrigin::Unknown => origin_from_header(headers, uri, hosts, https),
         origin => origin,
     }
 }
@@ -96,56 +103,21 @@ fn origin_from_fetch_site(headers: &HeaderMap) -> RequestOrigin {
 fn origin_from_header(
     headers: &HeaderMap,
     uri: &Uri,
-    public_url: Option<&PublicUrl>,
+    hosts: &AllowedHosts,
+    https: bool,
 ) -> RequestOrigin {
-    let Some(origin) = headers.get(ORIGIN) else {
-        return RequestOrigin::Unknown;
-    };
-    let Some(origin) = origin
-        .to_str()
-        .ok()
-        .and_then(|text| text.parse::<Uri>().ok())
-    else {
-        return RequestOrigin::CrossOrigin;
-    };
-    let (Some(scheme), Some(authority)) = (origin.scheme_str(), origin.authority()) else {
-        return RequestOrigin::CrossOrigin;
-    };
-    let default_port = match scheme {
-        "https" => 443,
-        "http" => 80,
-        _ => return RequestOrigin::CrossOrigin,
-    };
-    let authority = strip_default_port(authority.as_str(), default_port);
-    if let Some(url) = public_url
-        && authority == url.authority
-        && (scheme == "https") == url.https
-    {
-        return RequestOrigin::SameOrigin;
-    }
-    let host = headers
-        .get(HOST)
-        .and_then(|value| value.to_str().ok())
-        .or_else(|| uri.authority().map(http::uri::Authority::as_str));
-    match host {
-        Some(host) if strip_default_port(host, default_port) == authority => {
-            RequestOrigin::SameOrigin
-        }
-        _ => RequestOrigin::CrossOrigin,
-    }
-}
-
-fn strip_default_port(authority: &str, default_port: u16) -> String {
-    let authority = authority.to_ascii_lowercase();
-    match authority.strip_suffix(&format!(":{default_port}")) {
-        Some(host) => host.to_owned(),
-        None => authority,
+    match hosts.is_own_origin(headers, uri, https) {
+        None => RequestOrigin::Unknown,
+        Some(true) => RequestOrigin::SameOrigin,
+        Some(false) => RequestOrigin::CrossOrigin,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use console_core::net::PublicUrl;
     use http::HeaderValue;
+    use http::header::HOST;
 
     use super::*;
 
@@ -155,6 +127,7 @@ mod tests {
             https: true,
             authority: "console.example.org".to_owned(),
         };
+        let hosts = AllowedHosts::new(Some(url), &[]);
         use RequestOrigin::{CrossOrigin, SameOrigin, Unknown};
         for (site, origin, host, expected) in [
             (None, None, "h:3000", Unknown),
@@ -214,7 +187,7 @@ mod tests {
             if let Some(origin) = origin {
                 headers.insert(ORIGIN, HeaderValue::from_static(origin));
             }
-            let found = request_origin(&headers, &Uri::from_static("/"), Some(&url));
+            let found = request_origin(&headers, &Uri::from_static("/"), &hosts, true);
             assert_eq!(found, expected, "{site:?} {origin:?} {host}");
         }
     }
@@ -240,7 +213,12 @@ mod tests {
             if let Some(origin) = origin {
                 headers.insert(ORIGIN, HeaderValue::from_static(origin));
             }
-            let found = check_handshake(&headers, &Uri::from_static("/"), None);
+            let found = check_handshake(
+                &headers,
+                &Uri::from_static("/"),
+                &AllowedHosts::default(),
+                false,
+            );
             assert_eq!(found.is_ok(), accepted, "{site:?} {origin:?}");
         }
     }

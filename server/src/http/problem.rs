@@ -13,7 +13,7 @@ use galera::publish::api::ProblemDetails;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::request_log::RequestId;
+use super::request_log::{RequestId, logged_path};
 
 /// The media type of a problem document.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -200,6 +200,19 @@ pub(super) async fn too_many_connections() -> ApiError {
     )
 }
 
+/// Fallback of a connection without TLS where TLS is required (400).
+pub(super) async fn tls_required() -> ApiError {
+    ApiError::bad_request(
+        "tls_required",
+        "This port accepts TLS only; use https:// in the address.",
+    )
+}
+
+/// An error as a document, outside the layers that render others.
+pub(super) fn document(error: ApiError) -> Response {
+    error.into_document(RequestId::default().as_str())
+}
+
 /// Renders every error, including those of libraries and panics, as a problem document.
 pub(super) async fn render(request: Request, next: Next) -> Response {
     let id = request
@@ -221,7 +234,7 @@ pub(super) async fn render(request: Request, next: Next) -> Response {
     else {
         return response;
     };
-    log_error(&error, &id, &method, &path);
+    log_error(&error, &id, &method, logged_path(&path));
     let (parts, _) = response.into_parts();
     let mut document = error.into_document(id.as_str());
     copy_headers(&parts.headers, &mut document);

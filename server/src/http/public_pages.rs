@@ -18,8 +18,8 @@ use console_core::clock::now;
 use http::{HeaderMap, Uri};
 use serde::Deserialize;
 
-use super::AppState;
 use super::sign_in::{redirect_to_sign_in, see_other};
+use super::{AppState, host};
 use crate::status_pages::BadgeSubject;
 use page_access::{PageAccess, PageAccessError};
 use response::{ContentKind, invalid_badge, not_found, respond};
@@ -32,6 +32,10 @@ pub(super) fn routes(state: &AppState) -> Router<AppState> {
         .route("/s/{secret}", get(secret_without_slash))
         .route("/s/{secret}/", get(secret_page))
         .route("/s/{secret}/{part}", get(secret_part))
+        .layer(from_fn_with_state(
+            state.clone(),
+            host::require_allowed_host_of_page,
+        ))
         .layer(from_fn_with_state(state.clone(), record_metrics))
 }
 

@@ -17,6 +17,9 @@ use super::identity::RequestUser;
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+/// Below it are status pages, each at a path that is its secret.
+const SECRET_LINKS: &str = "/s/";
+
 /// Identifies a request in the log: the client's own id if it is well-formed, else a new one.
 #[derive(Clone, Debug)]
 pub(super) struct RequestId(Arc<str>);
@@ -96,6 +99,14 @@ fn client_behind_proxies(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -
     client
 }
 
+/// The path of a request as it is logged: without the secret of a link to a status page.
+pub(super) fn logged_path(path: &str) -> &str {
+    match path.strip_prefix(SECRET_LINKS) {
+        Some(rest) if !rest.is_empty() => SECRET_LINKS,
+        _ => path,
+    }
+}
+
 /// The outermost layer.
 pub(super) async fn log_request(
     app: AppState,
@@ -112,7 +123,7 @@ pub(super) async fn log_request(
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(client);
     let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+    let path = logged_path(request.uri().path()).to_owned();
     let route = request
         .extensions()
         .get::<MatchedPath>()
@@ -145,6 +156,19 @@ pub(super) async fn log_request(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_of_links_are_not_logged() {
+        for (path, logged) in [
+            ("/s/abcdef", "/s/"),
+            ("/s/abcdef/feed.atom", "/s/"),
+            ("/s/abcdef/a/b", "/s/"),
+            ("/s", "/s"),
+            ("/status/team", "/status/team"),
+        ] {
+            assert_eq!(logged_path(path), logged);
+        }
+    }
 
     #[test]
     fn only_safe_request_ids_are_adopted() {

@@ -25,7 +25,7 @@ pub(super) async fn connect(
     Extension(client): Extension<ClientAddress>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> ApiResult<Response> {
-    check_handshake(&headers, &uri, app.public_url.as_ref())?;
+    check_handshake(&headers, &uri, &app.allowed_hosts, app.is_https())?;
     let sources = LiveSources {
         monitor: app.monitor.clone(),
         actions: Some(app.actions.clone()),

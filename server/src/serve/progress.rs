@@ -28,6 +28,11 @@ impl StreamState {
         self.stalled.load(Ordering::Relaxed)
     }
 
+    /// Starts again with nothing received.
+    pub(super) fn forget_received(&self) {
+        self.received.store(false, Ordering::Relaxed);
+    }
+
     pub(super) fn has_received(&self) -> bool {
         self.received.load(Ordering::Relaxed)
     }

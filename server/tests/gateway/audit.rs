@@ -39,7 +39,7 @@ async fn every_event_is_recorded_and_the_chain_verifies() {
     );
     fixture.wait_for_state(&id, ActionState::Succeeded).await;
 
-    let entries = audit_entries(&fixture.viewer).await;
+    let entries = audit_entries(&fixture.operator).await;
     verify(&entries).unwrap();
     let events: Vec<(&str, AuditEvent)> = entries
         .iter()
@@ -115,7 +115,7 @@ async fn pages_span_blocks_and_csv_matches_json() {
     let mut path = "/api/v1/audit?limit=70".to_owned();
     let mut all = Vec::new();
     loop {
-        let page: AuditPage = fixture.viewer.get(&path).await.json();
+        let page: AuditPage = fixture.operator.get(&path).await.json();
         assert!(page.entries.len() <= 70);
         all.extend(page.entries);
         match page.next_before {
@@ -126,7 +126,7 @@ async fn pages_span_blocks_and_csv_matches_json() {
     all.reverse();
     assert_eq!(verify(&all).unwrap().entries, 236);
     let csv = fixture
-        .viewer
+        .operator
         .get("/api/v1/audit?format=csv&limit=1000")
         .await;
     assert!(csv.header(CONTENT_TYPE).starts_with("text/csv"));
@@ -159,7 +159,7 @@ async fn concurrent_writers_produce_one_chain() {
         ["olga", "adam", "ada", "bea"].map(|name| fixture.console.sign_in(name))
     });
     futures::future::join_all(clients).await;
-    let entries = audit_entries(&one.viewer).await;
+    let entries = audit_entries(&one.operator).await;
     assert_eq!(verify(&entries).unwrap().entries, 20);
 }
 

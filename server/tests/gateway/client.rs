@@ -21,6 +21,7 @@ use galera::recover::action::ActionLimits;
 use galera::recover::plan::ActionKind;
 use galera::{ReplicaId, Timestamp};
 use galera_console::actions::ClusterAccess;
+use galera_console::allowed_hosts::HostPattern;
 use galera_console::assets::Site;
 use galera_console::authority::SealedState;
 use galera_console::composition::{Console, Overrides};
@@ -81,6 +82,10 @@ pub(crate) struct ConsoleOptions {
     pub(crate) anchor_file: Option<PathBuf>,
     /// How long entries of the audit trail stay in etcd, and where they are moved to.
     pub(crate) audit_retention: Option<(Duration, PathBuf)>,
+    /// Hosts beside that of the public URL.
+    pub(crate) allowed_hosts: Vec<HostPattern>,
+    /// The token that /metrics requires.
+    pub(crate) metrics_token: Option<Secret>,
 }
 
 impl Default for ConsoleOptions {
@@ -105,6 +110,8 @@ impl Default for ConsoleOptions {
             order_key: None,
             anchor_file: None,
             audit_retention: None,
+            allowed_hosts: Vec::new(),
+            metrics_token: None,
         }
     }
 }
@@ -236,6 +243,9 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
             metrics_listen: None,
             trusted_proxies: Vec::new(),
             session_lifetime: options.session_lifetime,
+            tls: None,
+            allowed_hosts: options.allowed_hosts.clone(),
+            metrics_token: options.metrics_token.clone(),
             session_idle_timeout: options.session_idle_timeout,
             step_up_interval: options.step_up_interval,
             second_factor_roles: options.second_factor_roles.clone(),

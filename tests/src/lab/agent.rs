@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::process::Signal;
 
+use super::etcd_security::EtcdSecurity;
 use super::node::GaleraNode;
 use super::process::{LabProcess, Program};
 use super::{Lab, program};
@@ -53,6 +54,11 @@ impl AgentSidecar {
         .env("MYSQL_PASSWORD_FILE", password.display().to_string())
         .env("GALERA_AGENT_NOTIFY", node.notify.as_str())
         .env("HEALTH_LISTEN", "off");
+        let security = lab.etcd().security().map(EtcdSecurity::agent_environment);
+        let program = security
+            .into_iter()
+            .flatten()
+            .fold(program, |program, (name, value)| program.env(name, value));
         let agent = Self {
             program,
             log,

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use tokio::io::AsyncWriteExt;
 
 use super::agent::write_secret;
+use super::etcd_security::EtcdSecurity;
 use super::ports::ReservedPort;
 use super::process::{LabProcess, Program};
 use super::{Lab, program};
@@ -51,6 +52,8 @@ pub struct ConsoleSettings {
     pub listen: Option<String>,
     /// `--etcd-endpoints`.
     pub etcd_endpoints: Vec<String>,
+    /// TLS and accounts of that etcd.
+    pub etcd_security: Option<EtcdSecurity>,
     /// `--cluster`, each as `NAME=HOST,…`.
     pub clusters: Vec<String>,
     /// `--mysql-port`.
@@ -87,6 +90,7 @@ impl ConsoleSettings {
         Self {
             listen: None,
             etcd_endpoints: lab.etcd().endpoints(),
+            etcd_security: lab.etcd().security().cloned(),
             clusters: pinned.into_iter().collect(),
             mysql_port: lab.galera().port(),
             mysql_password: lab
@@ -116,6 +120,8 @@ impl ConsoleSettings {
             arguments.extend(["--etcd-endpoints".to_owned(), self.etcd_endpoints.join(",")]);
             let secret = self.state_secret.display().to_string();
             arguments.extend(["--state-secret-file".to_owned(), secret]);
+            let security = self.etcd_security.iter();
+            arguments.extend(security.flat_map(EtcdSecurity::console_arguments));
         }
         arguments
     }

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use registry::{Error, EtcdSettings, Registry};
 
 use super::directory::LabDirectory;
+use super::etcd_security::EtcdSecurity;
 use super::ports::ReservedPort;
 use super::process::{LabProcess, Program};
 use crate::eventually;
@@ -17,6 +19,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub struct LabEtcd {
     members: Vec<EtcdMember>,
+    security: Option<EtcdSecurity>,
 }
 
 pub struct EtcdMember {
@@ -27,6 +30,7 @@ pub struct EtcdMember {
     peer: ReservedPort,
     initial_cluster: String,
     token: String,
+    security: Option<EtcdSecurity>,
     process: Mutex<Option<LabProcess>>,
 }
 
@@ -39,11 +43,39 @@ impl LabEtcd {
         Self::start_on(directory.path(), Ipv4Addr::LOCALHOST, count).await
     }
 
+    /// Starts `count` members on loopback with TLS, and with accounts for consoles and the agents of `cluster`.
+    ///
+    /// # Errors
+    /// As [`LabEtcd::start`].
+    pub async fn start_secured(
+        directory: &LabDirectory,
+        count: usize,
+        cluster: &str,
+    ) -> Result<Self> {
+        let (path, address) = (directory.path(), Ipv4Addr::LOCALHOST);
+        let security = EtcdSecurity::create(path, address)?;
+        let etcd = Self::start_members(path, address, count, Some(security.clone())).await?;
+        if count > 0 {
+            let endpoints = etcd.endpoints();
+            security.require_accounts(endpoints, cluster).await?;
+        }
+        Ok(etcd)
+    }
+
     /// Starts `count` members on `address`, which is this machine's, and waits until each of them serves.
     ///
     /// # Errors
     /// As [`LabEtcd::start`].
     pub async fn start_on(directory: &Path, address: Ipv4Addr, count: usize) -> Result<Self> {
+        Self::start_members(directory, address, count, None).await
+    }
+
+    async fn start_members(
+        directory: &Path,
+        address: Ipv4Addr,
+        count: usize,
+        security: Option<EtcdSecurity>,
+    ) -> Result<Self> {
         let mut members = Vec::new();
         for number in 1..=count {
             members.push(EtcdMember {
@@ -54,6 +86,7 @@ impl LabEtcd {
                 peer: ReservedPort::reserve(address)?,
                 initial_cluster: String::new(),
                 token: directory.display().to_string(),
+                security: security.clone(),
                 process: Mutex::default(),
             });
         }
@@ -64,7 +97,7 @@ impl LabEtcd {
         for member in &mut members {
             member.initial_cluster.clone_from(&initial_cluster);
         }
-        let etcd = Self { members };
+        let etcd = Self { members, security };
         etcd.start_all().await?;
         Ok(etcd)
     }
@@ -73,6 +106,21 @@ impl LabEtcd {
     #[must_use]
     pub fn endpoints(&self) -> Vec<String> {
         self.members.iter().map(EtcdMember::endpoint).collect()
+    }
+
+    /// The connection of an administrator.
+    #[must_use]
+    pub fn settings(&self) -> EtcdSettings {
+        match &self.security {
+            Some(security) => security.root_settings(self.endpoints()),
+            None => EtcdSettings::new(self.endpoints()),
+        }
+    }
+
+    /// TLS and accounts, if it has them.
+    #[must_use]
+    pub const fn security(&self) -> Option<&EtcdSecurity> {
+        self.security.as_ref()
     }
 
     /// Member `number`, counted from 1.
@@ -125,7 +173,12 @@ impl LabEtcd {
 impl EtcdMember {
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://{}:{}", self.address, self.client.number())
+        let scheme = if self.security.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}:{}", self.address, self.client.number())
     }
 
     #[must_use]
@@ -210,6 +263,11 @@ impl EtcdMember {
             ])
             .args(["--initial-cluster-state", "new", "--logger", "zap"])
             .args(["--heartbeat-interval", "100", "--election-timeout", "1000"])
+            .args(
+                self.security
+                    .iter()
+                    .flat_map(EtcdSecurity::member_arguments),
+            )
             // Tests put values of megabytes into it; etcd's own limit is 1.5 MB.
             .args(["--max-request-bytes", "10485760"])
             // etcd 3.4 refuses to start on this processor without it.
@@ -223,10 +281,11 @@ impl EtcdMember {
     }
 
     async fn wait_until_serving(&self) -> Result<()> {
-        let client = reqwest::Client::builder()
-            .timeout(Duration::from_secs(1))
-            .build()?;
-        let url = format!("{}/health", self.endpoint());
+        let mut settings = match &self.security {
+            Some(security) => security.root_settings(vec![self.endpoint()]),
+            None => EtcdSettings::new([self.endpoint()]),
+        };
+        settings.deadline = Duration::from_secs(1);
         eventually(
             &format!("etcd {} to serve", self.name),
             START_TIMEOUT,
@@ -234,9 +293,12 @@ impl EtcdMember {
                 if let Some(process) = self.process().as_ref() {
                     process.ensure_running()?;
                 }
-                let health = client.get(&url).send().await?.text().await?;
-                ensure!(health.contains("true"), "it responds {health}");
-                Ok(())
+                let ready = Registry::connect(settings.clone())?.ready().await;
+                match (ready, &self.security) {
+                    // Its accounts are not required yet.
+                    (Err(Error::Denied { .. }), Some(_)) => Ok(()),
+                    (ready, _) => Ok(ready?),
+                }
             },
         )
         .await

@@ -150,6 +150,7 @@ impl HomogeneousLab {
         ConsoleSettings {
             listen: None,
             etcd_endpoints: self.etcd.endpoints(),
+            etcd_security: None,
             clusters: Vec::new(),
             mysql_port: port,
             mysql_password: PASSWORD.to_owned(),

@@ -37,6 +37,7 @@ impl DemoEnvironment {
         let began = Instant::now();
         let lab = Lab::builder()
             .etcd(arguments.etcd)
+            .secured_etcd()
             .nodes(arguments.nodes)
             .agents(true)
             .limit_ist(TRANSFER_SPEED)

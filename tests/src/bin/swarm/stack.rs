@@ -152,7 +152,13 @@ impl Stack {
     pub(crate) async fn etcdctl(&self, arguments: &str) -> Result<String> {
         for member in ["etcd1", "etcd2", "etcd3"] {
             if let Some(container) = self.containers(member).await?.first() {
-                return docker::shell(container, &format!("etcdctl {arguments}")).await;
+                return docker::shell(
+                    container,
+                    &format!(
+                        "etcdctl --user \"root:$(cat /run/secrets/galera-etcd-root)\" {arguments}"
+                    ),
+                )
+                .await;
             }
         }
         anyhow::bail!("no etcd member is running")

@@ -1,0 +1,42 @@
+//! The account of etcd is checked before anything is reported.
+
+use galera::observe::registration::RegistryKeys;
+use registry::{Secret, role_layout};
+use testing::etcd::EtcdCluster;
+
+use crate::agent::AgentProcess;
+
+#[tokio::test]
+async fn the_role_of_another_node_exits_64_and_names_the_right() {
+    let etcd = EtcdCluster::single().await;
+    let admin = etcd.registry();
+    let secret = Secret::new("never-to-be-seen");
+    let keys = RegistryKeys::new("/galera");
+    let other =
+        role_layout::agent_of_node(&keys, &"lab".parse().unwrap(), &"10.0.0.2".parse().unwrap());
+    admin.apply_role(&other).await.unwrap();
+    admin
+        .apply_account("agent", &secret, &other.name)
+        .await
+        .unwrap();
+    admin.apply_account("root", &secret, "root").await.unwrap();
+    admin.require_accounts().await.unwrap();
+    let endpoint = etcd.address(0);
+    let mut agent = AgentProcess::start(&[
+        ("CLUSTER_NAME", "lab"),
+        ("DISCOVERY_SERVICE", &endpoint),
+        ("NODE_ADDRESS", "10.0.0.1"),
+        ("HEALTH_LISTEN", "off"),
+        ("LIVENESS_SOCKET", "off"),
+        ("ETCD_USER", "agent"),
+        ("ETCD_PASSWORD", "never-to-be-seen"),
+    ]);
+    assert_eq!(agent.wait().await, 64);
+    let log = agent.log();
+    assert!(log.contains("ETCD_USER"), "{log}");
+    assert!(
+        log.contains("write on keys below /galera/lab/10.0.0.1/"),
+        "{log}"
+    );
+    assert!(!log.contains("never-to-be-seen"), "{log}");
+}

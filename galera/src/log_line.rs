@@ -1,0 +1,56 @@
+//! Lines of a log: text of other programs (names, errors, values in etcd) must not begin a line or control a terminal.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// `text` on one line: control characters and line separators are written as `\n` or `\u{85}`. A final line feed stays.
+/// With `keep_colors`, so do the escape characters of a terminal's colors, which the caller has inserted.
+#[must_use]
+pub fn single_line(text: &str, keep_colors: bool) -> Cow<'_, str> {
+    let (body, end) = match text.strip_suffix('\n') {
+        Some(body) => (body, "\n"),
+        None => (text, ""),
+    };
+    let is_unsafe = |c: char| {
+        (c.is_control() && c != '\t' && !(keep_colors && c == '\u{1b}'))
+            || matches!(c, '\u{2028}' | '\u{2029}')
+    };
+    if !body.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut line = String::with_capacity(text.len() + 8);
+    for c in body.chars() {
+        if is_unsafe(c) {
+            // Writing to a string cannot fail.
+            let _ = write!(line, "{}", c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line.push_str(end);
+    Cow::Owned(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_stays_one_line() {
+        for (text, expected) in [
+            ("plain text\n", "plain text\n"),
+            ("tab\tstays", "tab\tstays"),
+            ("n1\r\n2026 ERROR forged\n", "n1\\r\\n2026 ERROR forged\n"),
+            ("a\n\n", "a\\n\n"),
+            ("\u{1b}[31mred\u{7}", "\\u{1b}[31mred\\u{7}"),
+            (
+                "next\u{85}line\u{2028}\u{2029}",
+                "next\\u{85}line\\u{2028}\\u{2029}",
+            ),
+            ("\u{9b}31m Grüße", "\\u{9b}31m Grüße"),
+        ] {
+            assert_eq!(single_line(text, false), expected);
+        }
+        assert_eq!(single_line("\u{1b}[2m\r", true), "\u{1b}[2m\\r");
+    }
+}

@@ -1,0 +1,37 @@
+//! TLS of the console's own listener: the certificate, checked before it is used, and replaced when its files change.
+
+mod certificate;
+mod store;
+
+pub use certificate::{CertificateError, CertificateFiles, EXPIRY_WARNING, ServerCertificate};
+pub use store::CertificateStore;
+
+/// The TLS settings of the listener, with the certificate that its files contained at the start.
+#[derive(Clone, Debug)]
+pub struct ListenerTls {
+    /// The files.
+    pub files: CertificateFiles,
+    /// The host of `--public-url`, which every certificate must be issued for.
+    pub public_host: Option<String>,
+    /// What the files contained.
+    pub certificate: ServerCertificate,
+}
+
+impl ListenerTls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// [`CertificateError`].
+    pub fn load(
+        files: CertificateFiles,
+        public_host: Option<String>,
+    ) -> Result<Self, CertificateError> {
+        let now = console_core::clock::now();
+        let certificate = ServerCertificate::load(&files, public_host.as_deref(), now)?;
+        Ok(Self {
+            files,
+            public_host,
+            certificate,
+        })
+    }
+}
