@@ -212,7 +212,7 @@ pub(crate) fn banners() -> AnyView {
 }
 
 /// The console's notices that every page shows; the overview has all.
-pub(crate) const NOTICES_EVERYWHERE: usize = 3;
+pub(crate) const NOTICES_EVERYWHERE: usize = 5;
 
 /// Clusters with an alert on every page, and the notices.
 const SPLIT_BRAIN_PATH: &str = "/api/v1/clusters?verdict=split_brain";
