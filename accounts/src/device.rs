@@ -27,7 +27,7 @@ const SUFFIX_BYTES: usize = 4;
 /// A token for the cookie of a known device.
 #[derive(Clone, Debug)]
 pub struct DeviceToken {
-    /// The end of the cookie's name, as of [`device_cookie_suffix`].
+    /// The end of the cookie's name, as of `device_cookie_suffix`.
     pub cookie_suffix: String,
     pub token: String,
     pub lifetime: Duration,

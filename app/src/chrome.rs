@@ -211,9 +211,6 @@ pub(crate) fn banners() -> AnyView {
     })
 }
 
-/// The console's notices that every page shows; the overview has all.
-pub(crate) const NOTICES_EVERYWHERE: usize = 5;
-
 /// Clusters with an alert on every page, and the notices.
 const SPLIT_BRAIN_PATH: &str = "/api/v1/clusters?verdict=split_brain";
 
@@ -254,7 +251,6 @@ fn alert_region(state: LiveState, known: Option<&Overview>) -> El {
 fn notice_banners(overview: Option<&Overview>) -> Vec<El> {
     let notices = overview.into_iter().flat_map(|overview| &overview.notices);
     notices
-        .take(NOTICES_EVERYWHERE)
         .map(|text| el("p").class("banner").child(text.clone()))
         .collect()
 }

@@ -9,7 +9,6 @@ use leptos::prelude::*;
 
 use super::cluster_header::cluster_href;
 use super::{cell, data_table};
-use crate::chrome::NOTICES_EVERYWHERE;
 use crate::format::{
     code, elapsed, link, number_or_unknown, or_unknown, pluralize, rate, sub, visually_hidden,
 };
@@ -99,7 +98,7 @@ fn page(overview: &Overview, now: Option<Timestamp>) -> El {
     let page = el("div")
         .class("page")
         .child(el("h1").child("Clusters"))
-        .child(notices(overview));
+        .child(registry_notice(overview));
     if overview.clusters.is_empty() {
         return page.child(empty_state());
     }
@@ -140,19 +139,14 @@ fn tally(overview: &Overview) -> El {
     )
 }
 
-/// What is not shown on every page anyway.
-fn notices(overview: &Overview) -> Content {
+/// The console's other notices are on every page.
+fn registry_notice(overview: &Overview) -> Option<El> {
     let blind = overview
         .clusters
         .iter()
         .any(|cluster| !cluster.registry_reachable);
-    let blind = blind.then(|| "Registry unreachable; SQL monitoring continues.".to_owned());
-    let rest = overview.notices.iter().skip(NOTICES_EVERYWHERE).cloned();
-    let texts = blind.into_iter().chain(rest);
-    texts
-        .map(|text| el("p").class("notice").child(text))
-        .collect::<Vec<_>>()
-        .into()
+    let text = "Registry unreachable; SQL monitoring continues.";
+    blind.then(|| el("p").class("notice").child(text))
 }
 
 fn cluster_row(cluster: &ClusterSummary, now: Option<Timestamp>) -> El {
