@@ -161,7 +161,7 @@ impl RecoveryPage<'_> {
             return None;
         }
         let text = "These nodes are registered in etcd, but no member of the Primary component lists them. Anyone who can write \
-            to etcd can register an address, so they do not count: not in the verdict, not as expected members, not in plans. \
+            to etcd can register an address, so they do not count: not in the verdict, not as expected members, and as no evidence in plans. \
             Admit a node only if you know that it belongs to this cluster.";
         let columns = ["Node", "State", "Reported position", "Admit"];
         Some(

@@ -93,20 +93,22 @@ fn add_unconfirmed_nodes(context: &VerdictContext<'_>, reasons: &mut ReasonColle
     let primary: Vec<&NodeFacts<'_>> = all.iter().filter(|facts| reports_primary(facts)).collect();
     if !primary.is_empty() {
         let message = format!(
-            "{} Primary, but no member lists {} and no operator admitted {}; this does not count. Check whether a second cluster runs under this name.",
+            "{} Primary, but no member lists {} and no operator admitted {}: {} not count. Check whether a second cluster runs under this name.",
             joined(&primary, "reports", "report"),
             pronoun(primary.len()),
             pronoun(primary.len()),
+            does(primary.len()),
         );
         reasons.add_for_unconfirmed(&primary, message);
     }
     let others: Vec<&NodeFacts<'_>> = all.iter().filter(|facts| !reports_primary(facts)).collect();
     if !others.is_empty() {
         let message = format!(
-            "{} registered, but no member lists {} and no operator admitted {}; this does not count.",
+            "{} registered, but no member lists {} and no operator admitted {}: {} not count.",
             joined(&others, "is", "are"),
             pronoun(others.len()),
             pronoun(others.len()),
+            does(others.len()),
         );
         reasons.add_for_unconfirmed(&others, message);
     }
@@ -120,6 +122,10 @@ fn reports_primary(facts: &NodeFacts<'_>) -> bool {
 
 const fn pronoun(count: usize) -> &'static str {
     if count == 1 { "it" } else { "them" }
+}
+
+const fn does(count: usize) -> &'static str {
+    if count == 1 { "it does" } else { "they do" }
 }
 
 /// Names up to [`NAMED_MAX`] nodes, followed by the verb.

@@ -1,0 +1,17 @@
+//! The program itself: exit codes, messages, the embedded etcd, shutdown.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+#[path = "../support/etcd.rs"]
+#[expect(dead_code, reason = "the fixture serves several test binaries")]
+mod etcd;
+
+mod accounts;
+mod audit;
+mod embedded_etcd;
+mod etcd_roles;
+mod order_key;
+mod program;
+mod serve;
+mod state_secret;
+mod usage;

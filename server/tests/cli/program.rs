@@ -1,0 +1,150 @@
+//! Runs the program and reads what it prints.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use tempfile::TempDir;
+
+use crate::etcd::{TIMEOUT, eventually};
+
+pub(crate) const PASSWORD: &str = "correct horse battery";
+
+/// The program without inherited settings.
+pub(crate) fn console_command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_galera-console"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("GALERA_CONSOLE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+pub(crate) fn run(arguments: &[&str]) -> (i32, String) {
+    code_and_output(&console_command(arguments).output().unwrap())
+}
+
+pub(crate) fn code_and_output(output: &Output) -> (i32, String) {
+    let text = [&output.stdout[..], &output.stderr].concat();
+    (
+        output.status.code().unwrap_or(-1),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
+}
+
+pub(crate) fn run_with_stdin(arguments: &[&str], password: &str) -> (i32, String) {
+    let mut child = console_command(arguments)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(password.as_bytes())
+        .unwrap();
+    code_and_output(&child.wait_with_output().unwrap())
+}
+
+pub(crate) fn site() -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("pkg")).unwrap();
+    for name in ["c.js", "c.wasm", "c.css"] {
+        std::fs::write(root.path().join("pkg").join(name), "x").unwrap();
+    }
+    let manifest = r#"{"js":"/pkg/c.js","wasm":"/pkg/c.wasm","css":"/pkg/c.css","status_js":"/pkg/c.js","status_css":"/pkg/c.css"}"#;
+    std::fs::write(root.path().join("manifest.json"), manifest).unwrap();
+    root
+}
+
+/// A running `serve`.
+pub(crate) struct ConsoleProcess {
+    pub(crate) child: Child,
+    pub(crate) address: String,
+}
+
+impl ConsoleProcess {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut child =
+            console_command(&["serve", "--listen", "127.0.0.1:0", "--log-level", "debug"])
+                .args(arguments)
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let address = line
+            .trim()
+            .strip_prefix("galera-console listens on http://")
+            .unwrap_or_else(|| panic!("{line}"));
+        Self {
+            address: address.to_owned(),
+            child,
+        }
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// The status line of a plain GET.
+    pub(crate) fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.lines().next().unwrap_or_default().to_owned()
+    }
+
+    pub(crate) async fn wait_until_ready(&self) {
+        eventually("the console is ready", async || {
+            self.get("/readyz").contains(" 200 ")
+        })
+        .await;
+    }
+
+    pub(crate) fn stop(mut self) -> i32 {
+        kill_process(self.pid(), Signal::TERM).unwrap();
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
+
+impl Drop for ConsoleProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// etcd processes whose command line contains `directory`.
+pub(crate) fn processes_of(directory: &Path) -> Vec<Pid> {
+    let directory = directory.to_str().unwrap();
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        line.contains(directory) && line.contains("--listen-client-urls")
+    })
+    .filter_map(Pid::from_raw)
+    .collect()
+}
+
+pub(crate) fn is_alive(pid: Pid) -> bool {
+    test_kill_process(pid).is_ok()
+}

@@ -1,0 +1,73 @@
+//! `serve`.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::etcd::TestEtcd;
+use crate::program::ConsoleProcess;
+use crate::program::site;
+
+#[tokio::test]
+async fn shutdown_is_prompt() {
+    let etcd = TestEtcd::process().await;
+    let site = site();
+    let serving = ConsoleProcess::start(&[
+        "--etcd-endpoints",
+        &etcd.url(),
+        "--site-root",
+        site.path().to_str().unwrap(),
+    ]);
+    serving.wait_until_ready().await;
+    // Neither an idle connection nor half a request delays shutdown.
+    let _idle = TcpStream::connect(&serving.address).unwrap();
+    let mut half = TcpStream::connect(&serving.address).unwrap();
+    half.write_all(b"GET / HTTP/1.1\r\nHost:").unwrap();
+    let began = Instant::now();
+    assert_eq!(serving.stop(), 0);
+    assert!(
+        began.elapsed() < Duration::from_secs(9),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn metrics_can_have_a_dedicated_address() {
+    let etcd = TestEtcd::process().await;
+    let site = site();
+    let [port] = crate::etcd::free_ports();
+    let metrics = format!("127.0.0.1:{port}");
+    let serving = ConsoleProcess::start(&[
+        "--etcd-endpoints",
+        &etcd.url(),
+        "--site-root",
+        site.path().to_str().unwrap(),
+        "--metrics-listen",
+        &metrics,
+    ]);
+    serving.wait_until_ready().await;
+    assert!(
+        !serving.get("/metrics").contains(" 200 "),
+        "no longer on the main address"
+    );
+    let other = ConsoleProcess {
+        child: Command::new("true").spawn().unwrap(),
+        address: metrics,
+    };
+    for (path, status) in [
+        ("/metrics", " 200 "),
+        ("/healthz", " 200 "),
+        ("/api/v1/session", " 404 "),
+        ("/", " 404 "),
+    ] {
+        assert!(
+            other.get(path).contains(status),
+            "{path}: {}",
+            other.get(path)
+        );
+    }
+    assert_eq!(serving.stop(), 0);
+}
