@@ -418,7 +418,7 @@ fn monitor_settings(config: &Config, resolver: &Resolver) -> MonitorSettings {
     }
 }
 
-/// Where probes of nodes that are not pinned may connect to. Whoever writes to an etcd on this machine is on it already, so
+/// Where probes of nodes that are not pinned may connect to. A client of an etcd on this machine's loopback is on it already, so
 /// its loopback addresses are not out of reach.
 fn probe_policy(config: &Config) -> AddressPolicy {
     let mut allowed = config.mysql.probe_allow.clone();

@@ -117,7 +117,7 @@ async fn entries_and_memory_are_bounded_and_no_failure_is_lost() {
             now(),
         );
     }
-    // The account that somebody is really after, among the noise.
+    // The account under attack, among the noise.
     fixture.fail(name("user7"), 9_999);
     assert!(fixture.failures.lock().groups.len() <= PAIRS_MAX + ACCOUNTS_MAX + 1);
     fixture.failures.end_period().await;

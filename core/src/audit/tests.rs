@@ -188,7 +188,7 @@ async fn a_trail_cut_at_its_end_is_noticed_by_a_process_that_saw_it() {
             found: 7,
         };
         assert_eq!(verified(&trail).await, Err(gap));
-        // The alarm ends with the repair; the trail goes on.
+        // The alarm ends with the repair; the trail continues.
         append_entries(&trail, 1).await;
         assert_eq!(alarms(&trail), 1);
     }

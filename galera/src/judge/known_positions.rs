@@ -244,6 +244,20 @@ impl KnownPositions {
             .retain(|id, last| nodes.get(id).is_none_or(|until| last.at > *until));
     }
 
+    /// When anything of `reset` was last seen, by the clocks that recorded it; `None` if nothing of it is known.
+    #[must_use]
+    pub fn last_seen(&self, reset: &PositionReset) -> Option<Timestamp> {
+        let highest = reset
+            .histories
+            .iter()
+            .filter_map(|uuid| self.highest.get(uuid));
+        let views = reset.nodes.iter().filter_map(|id| self.primary.get(id));
+        highest
+            .map(|highest| highest.at)
+            .chain(views.map(|view| view.at))
+            .max()
+    }
+
     /// Records the newest Primary view of a node; a view that continues keeps its start.
     fn record_primary(&mut self, id: &NodeId, mut view: LastPrimaryView) {
         let void = self.corrections.nodes.get(id);

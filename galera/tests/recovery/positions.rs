@@ -221,6 +221,24 @@ fn the_view_of_a_node_that_is_no_member_is_forgotten() {
     assert!(fixture.plan().executable, "{:?}", failing(&fixture.plan()));
 }
 
+/// The clock that recorded the position was an hour ahead of the one that forgets it.
+#[test]
+fn the_time_of_what_is_forgotten_is_known() {
+    let mut fixture = poisoned();
+    let ahead = at(3_600);
+    fixture.history.highest.clear();
+    fixture
+        .history
+        .record_highest(&id("n9"), &position(99_999_999), ahead);
+    let reset = reset_of(&correction(&fixture));
+    assert_eq!(fixture.history.last_seen(&reset), Some(ahead));
+    let nothing = PositionReset {
+        histories: Default::default(),
+        nodes: [id("n9")].into(),
+    };
+    assert_eq!(fixture.history.last_seen(&nothing), None);
+}
+
 proptest! {
     /// Whatever replicas remember and in whichever order they merge: what was voided never returns, and what was seen
     /// later stays.

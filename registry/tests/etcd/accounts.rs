@@ -58,7 +58,7 @@ async fn roles_and_accounts_are_applied_exactly_and_repeatedly() {
         let account = admin.apply_account("n1", &secret, "agent").await.unwrap();
         assert_eq!(account, change);
     }
-    // What somebody granted by hand is revoked, what was narrowed is widened again.
+    // Rights granted by hand are revoked, missing ones are granted again.
     let mut client = Client::connect(etcd.endpoints(), None).await.unwrap();
     let all = etcd_client::Permission::read_write("/galera/").with_prefix();
     client.role_grant_permission("agent", all).await.unwrap();

@@ -383,7 +383,12 @@ impl Executor {
             Some(entry) => serde_json::from_slice(&entry.value).unwrap_or_default(),
             None => PositionCorrections::default(),
         };
-        corrections.add(reset, now().plus(CORRECTION_MARGIN));
+        // This console's clock may be behind the one that recorded what is forgotten.
+        let cluster = &self.stored.action.cluster;
+        let inputs = self.context.planning_inputs(cluster, false, None).await?;
+        let seen = inputs.cluster.history.last_seen(reset);
+        let until = seen.map_or_else(now, |seen| seen.max(now()));
+        corrections.add(reset, until.plus(CORRECTION_MARGIN));
         let value = super::store::encode(&corrections)?;
         let guard = match mod_revision {
             0 => Precondition::Absent(key.as_bytes().to_vec()),

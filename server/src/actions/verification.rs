@@ -20,10 +20,7 @@ impl Executor {
         let outcome = match self.stored.action.kind {
             ActionKind::Bootstrap => self.verify_bootstrap().await?,
             ActionKind::Cleanup | ActionKind::Decommission => self.verify_cleanup().await?,
-            // The transaction that recorded it is the outcome.
-            ActionKind::Positions => {
-                ObservedOutcome::Proven("the correction of positions was recorded".to_owned())
-            }
+            ActionKind::Positions => self.verify_positions().await?,
         };
         let fence = self.lock.fence;
         match self
@@ -105,6 +102,24 @@ impl Executor {
                 restored.join(", ")
             )
         }))
+    }
+
+    /// Plans again: what is forgotten is in no plan.
+    async fn verify_positions(&self) -> Result<ObservedOutcome, ExecutorError> {
+        let action = &self.stored.action;
+        let inputs = self
+            .context
+            .planning_inputs(&action.cluster, true, Some(&action.id))
+            .await?;
+        let plan = inputs.plan(&self.context.settings, action.kind, &action.attestations);
+        Ok(match plan.target {
+            None => ObservedOutcome::Proven(
+                "no position is remembered that no member has reached".to_owned(),
+            ),
+            Some(_) => ObservedOutcome::NotYet(
+                "a position is remembered that no member has reached".to_owned(),
+            ),
+        })
     }
 
     async fn restore_key(&self, step: PlanStep) -> Result<Option<String>, ExecutorError> {

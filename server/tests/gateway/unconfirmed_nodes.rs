@@ -194,7 +194,8 @@ async fn only_unconfirmed_nodes_can_be_admitted() {
 async fn a_false_remembered_position_is_corrected_by_two_people() {
     let etcd = TestEtcd::in_memory();
     let poisoned = json!({"highest": {HISTORY: {
-        "seqno": 99_999_999, "node": "10.66.6.6", "at": "2026-11-20T00:00:00Z"
+        // By a clock that is far ahead of this one.
+        "seqno": 99_999_999, "node": "10.66.6.6", "at": "2126-11-20T00:00:00Z"
     }}});
     let key = format!("{STATE_PREFIX}/positions/lab");
     etcd.registry()

@@ -69,7 +69,7 @@ async fn old_entries_leave_etcd_for_an_archive_that_verifies() {
     let started = fixture.replica();
     started.check_anchor(&anchor).await.unwrap();
     assert_eq!(alarms(&started), 0);
-    // The trail goes on, and what is too new stays.
+    // The trail continues, and what is too new stays.
     append_entries(&trail, 100).await;
     let hour_ago = galera::Timestamp::from_unix_millis(now().unix_millis() - 3_600_000);
     assert!(
