@@ -1,0 +1,333 @@
+//! What Galera does when nodes fail, return, are cut off and are bootstrapped, as an executable specification.
+//!
+//! Simplified on purpose: group communication reacts when [`GaleraCluster::settle`] is called, as after Galera's own
+//! timeouts, and a state transfer completes within it. Sources of each rule: `gcomm/src/pc_proto.cpp` (quorum, merging,
+//! `pc.bootstrap`), `gcs/src/gcs_state_msg.cpp` (representative), `galera/src/replicator_str.cpp` (kind of transfer).
+
+mod data;
+mod group;
+mod server;
+mod status;
+
+use std::collections::BTreeSet;
+
+use galera::NodeId;
+use uuid::Uuid;
+
+pub use data::{NodeData, SavedView, Transaction};
+pub use server::{LateStatement, PrimaryView, ProcessId, RunningServer};
+pub use status::ProbeResult;
+
+/// Index of a node within its cluster.
+pub type NodeIndex = usize;
+
+/// One node: its data directory, and its server if that runs.
+#[derive(Clone, Debug)]
+pub struct SpecifiedNode {
+    /// Its address in the registry and in member lists.
+    pub id: NodeId,
+    pub data: NodeData,
+    pub server: Option<RunningServer>,
+    /// `pc.weight` with which its server starts.
+    pub weight: u64,
+}
+
+/// A cluster and the network between its nodes.
+#[derive(Clone, Debug)]
+pub struct GaleraCluster {
+    nodes: Vec<SpecifiedNode>,
+    /// Pairs of nodes, the smaller index first, between which no packet passes.
+    cut: BTreeSet<(NodeIndex, NodeIndex)>,
+    /// Number of processes started so far: the identity of the next one.
+    processes: u64,
+    /// Number of histories started so far.
+    histories: u128,
+    /// Number of Primary views so far, in all components.
+    views: u64,
+}
+
+/// Why a server was not started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartRefusal {
+    /// It runs.
+    Running,
+    /// `--wsrep-new-cluster` without `safe_to_bootstrap: 1` (`replicator_smm.cpp`).
+    NotSafeToBootstrap,
+}
+
+impl GaleraCluster {
+    /// Stopped nodes with empty data directories.
+    #[must_use]
+    pub fn new(ids: impl IntoIterator<Item = NodeId>) -> Self {
+        let node = |id| SpecifiedNode {
+            id,
+            data: NodeData::default(),
+            server: None,
+            weight: 1,
+        };
+        Self {
+            nodes: ids.into_iter().map(node).collect(),
+            cut: BTreeSet::new(),
+            processes: 0,
+            histories: 0,
+            views: 0,
+        }
+    }
+
+    /// All of `ids` Synced in one Primary component that the first one founded.
+    #[must_use]
+    pub fn formed(ids: impl IntoIterator<Item = NodeId>) -> Self {
+        let mut cluster = Self::new(ids);
+        for node in 0..cluster.nodes.len() {
+            if node == 0 {
+                cluster.nodes[0].data.safe_to_bootstrap = true;
+                let _ = cluster.start_new_cluster(0);
+            } else {
+                let _ = cluster.start(node);
+            }
+            cluster.settle();
+        }
+        cluster
+    }
+
+    #[must_use]
+    pub fn nodes(&self) -> &[SpecifiedNode] {
+        &self.nodes
+    }
+
+    /// A node, to change its data directory while it is stopped, or its weight for the next start.
+    pub fn node_mut(&mut self, node: NodeIndex) -> &mut SpecifiedNode {
+        &mut self.nodes[node]
+    }
+
+    /// Drops every packet between two nodes, or lets them pass again.
+    pub fn set_cut(&mut self, one: NodeIndex, other: NodeIndex, cut: bool) {
+        let pair = (one.min(other), one.max(other));
+        if cut {
+            self.cut.insert(pair);
+        } else {
+            self.cut.remove(&pair);
+        }
+    }
+
+    /// Lets every packet pass.
+    pub fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    /// Starts a server that joins whatever component it reaches. With the gvwstate.dat of a crash it keeps its identity
+    /// in the group (`pc.recovery`).
+    ///
+    /// # Errors
+    /// If it runs.
+    pub fn start(&mut self, node: NodeIndex) -> Result<(), StartRefusal> {
+        if self.nodes[node].server.is_some() {
+            return Err(StartRefusal::Running);
+        }
+        let restored = self.nodes[node].data.saved_view.clone();
+        let process = match &restored {
+            Some(saved) => saved.process,
+            None => self.next_process(),
+        };
+        let own = &mut self.nodes[node];
+        own.data.clean = false;
+        own.server = Some(RunningServer::joining(
+            process,
+            own.weight,
+            own.data.seqno(),
+            restored.map(|saved| saved.view),
+        ));
+        Ok(())
+    }
+
+    /// Starts a server with `--wsrep-new-cluster`: Primary alone, with its own history or a new one.
+    ///
+    /// # Errors
+    /// If it runs, or grastate.dat does not permit it.
+    pub fn start_new_cluster(&mut self, node: NodeIndex) -> Result<(), StartRefusal> {
+        if self.nodes[node].server.is_some() {
+            return Err(StartRefusal::Running);
+        }
+        if !self.nodes[node].data.safe_to_bootstrap {
+            return Err(StartRefusal::NotSafeToBootstrap);
+        }
+        let process = self.next_process();
+        if self.nodes[node].data.history.is_none() {
+            self.histories += 1;
+            self.nodes[node].data.history = Some(Uuid::from_u128(self.histories));
+        }
+        let own = &mut self.nodes[node];
+        own.data.clean = false;
+        own.data.saved_view = None;
+        own.server = Some(RunningServer::joining(
+            process,
+            own.weight,
+            own.data.seqno(),
+            None,
+        ));
+        // conf_id starts again at 1.
+        self.install_primary(&[node], 1);
+        Ok(())
+    }
+
+    /// SIGKILL. The last `unflushed` transactions are lost, as with `innodb_flush_log_at_trx_commit=0`.
+    pub fn kill(&mut self, node: NodeIndex, unflushed: usize) {
+        let own = &mut self.nodes[node];
+        if own.server.take().is_some() {
+            let kept = own.data.transactions.len().saturating_sub(unflushed);
+            own.data.transactions.truncate(kept);
+        }
+    }
+
+    /// SIGTERM: the others learn that it left, so its vote no longer counts.
+    pub fn stop(&mut self, node: NodeIndex) {
+        let Some(server) = self.nodes[node].server.take() else {
+            return;
+        };
+        let last = server.is_primary() && server.members.len() == 1;
+        let data = &mut self.nodes[node].data;
+        data.clean = true;
+        data.saved_view = None;
+        data.safe_to_bootstrap = last;
+        let members = server.members;
+        for peer in members {
+            let reachable = self.connects(node, peer);
+            if let Some(server) = self.nodes[peer].server.as_mut().filter(|_| reachable) {
+                server.forget_leaver(node);
+            }
+        }
+    }
+
+    /// SIGSTOP or SIGCONT. Statements that arrived meanwhile are executed when it continues, at `now` by its own clock.
+    pub fn set_paused(&mut self, node: NodeIndex, paused: bool, now: u64) {
+        let Some(server) = self.nodes[node].server.as_mut() else {
+            return;
+        };
+        server.paused = paused;
+        if !paused {
+            if self.is_expelled(node) {
+                self.install_non_primary(&[node]);
+            }
+            let late = self.nodes[node]
+                .server
+                .as_mut()
+                .map(|server| std::mem::take(&mut server.late));
+            for statement in late.unwrap_or_default() {
+                self.execute_bootstrap(node, statement, now);
+            }
+        }
+    }
+
+    /// Whether a member of its view has gone on without it.
+    fn is_expelled(&self, node: NodeIndex) -> bool {
+        let Some(server) = &self.nodes[node].server else {
+            return false;
+        };
+        server.members.iter().any(|&member| {
+            let other = self.nodes[member].server.as_ref();
+            other.is_none_or(|other| other.view != server.view)
+        })
+    }
+
+    /// `FLUSH TABLES WITH READ LOCK`, or `UNLOCK TABLES`: while it holds, status rows keep their values.
+    pub fn set_locked(&mut self, node: NodeIndex, locked: bool) {
+        let rows = locked.then(|| self.status_rows(node)).flatten();
+        if let Some(server) = self.nodes[node].server.as_mut() {
+            server.frozen = rows;
+        }
+    }
+
+    /// A client commits a write on `node`. Returns whether that was acknowledged: every member of the component must
+    /// receive it, so a component that has lost a member acknowledges nothing until it has settled.
+    pub fn write(&mut self, node: NodeIndex, write: u64) -> bool {
+        let Some(server) = &self.nodes[node].server else {
+            return false;
+        };
+        if !server.is_primary() || server.paused || server.frozen.is_some() {
+            return false;
+        }
+        let members: Vec<NodeIndex> = server.members.iter().copied().collect();
+        let all_receive = members.iter().all(|&member| {
+            let active = self.nodes[member].server.as_ref();
+            let same_view =
+                active.is_some_and(|active| !active.paused && active.view == server.view);
+            same_view && (member == node || self.connects(node, member))
+        });
+        if all_receive {
+            for member in members {
+                self.nodes[member]
+                    .data
+                    .transactions
+                    .push(Transaction::Write(write));
+            }
+        }
+        all_receive
+    }
+
+    /// The statement that makes a non-Primary component Primary, at `now` by the server's clock. Ignored where the
+    /// component is Primary; a paused server executes it later.
+    pub fn bootstrap(&mut self, node: NodeIndex, statement: LateStatement, now: u64) {
+        match self.nodes[node].server.as_mut() {
+            Some(server) if server.paused => server.late.push(statement),
+            Some(_) => self.execute_bootstrap(node, statement, now),
+            None => {}
+        }
+    }
+
+    fn execute_bootstrap(&mut self, node: NodeIndex, statement: LateStatement, now: u64) {
+        let Some(server) = &self.nodes[node].server else {
+            return;
+        };
+        if server.is_primary() || statement.deadline.is_some_and(|deadline| now >= deadline) {
+            return;
+        }
+        let members: Vec<NodeIndex> = server.members.iter().copied().collect();
+        let known = members.iter().filter_map(|&member| {
+            let server = self.nodes[member].server.as_ref()?;
+            Some(server.last_primary.as_ref()?.conf_id)
+        });
+        let conf_id = known.max().unwrap_or(0) + 1;
+        self.install_primary(&members, conf_id);
+    }
+
+    /// The Primary components, as sets of nodes. More than one is a split brain.
+    #[must_use]
+    pub fn primary_components(&self) -> Vec<BTreeSet<NodeIndex>> {
+        let mut found: Vec<(u64, BTreeSet<NodeIndex>)> = Vec::new();
+        for (node, own) in self.nodes.iter().enumerate() {
+            let Some(server) = own.server.as_ref().filter(|server| server.is_primary()) else {
+                continue;
+            };
+            match found.iter_mut().find(|(view, _)| *view == server.view) {
+                Some((_, members)) => {
+                    members.insert(node);
+                }
+                None => found.push((server.view, [node].into())),
+            }
+        }
+        found.into_iter().map(|(_, members)| members).collect()
+    }
+
+    /// Whether two Synced members of one Primary component have different data.
+    #[must_use]
+    pub fn has_diverged(&self) -> bool {
+        self.primary_components().iter().any(|members| {
+            let mut data = members.iter().map(|&node| &self.nodes[node].data);
+            data.next().is_some_and(|first| {
+                data.any(|other| {
+                    other.history != first.history || other.transactions != first.transactions
+                })
+            })
+        })
+    }
+
+    /// Whether packets pass between two nodes.
+    fn connects(&self, one: NodeIndex, other: NodeIndex) -> bool {
+        one == other || !self.cut.contains(&(one.min(other), one.max(other)))
+    }
+
+    const fn next_process(&mut self) -> ProcessId {
+        self.processes += 1;
+        ProcessId(self.processes)
+    }
+}

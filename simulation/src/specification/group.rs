@@ -1,0 +1,215 @@
+//! Group communication: components, quorum, state transfers.
+
+use std::collections::BTreeSet;
+
+use super::data::{SavedView, Transaction};
+use super::server::PrimaryView;
+use super::{GaleraCluster, NodeIndex};
+
+impl GaleraCluster {
+    /// Lets every component form that the network and the running servers permit.
+    pub fn settle(&mut self) {
+        for component in self.connected_components() {
+            self.form(&component);
+        }
+    }
+
+    /// Running servers that reach each other; a paused one is alone.
+    fn connected_components(&self) -> Vec<Vec<NodeIndex>> {
+        let active = |node: NodeIndex| {
+            let server = self.nodes[node].server.as_ref();
+            server.is_some_and(|server| !server.paused)
+        };
+        let mut left: BTreeSet<NodeIndex> = (0..self.nodes.len()).filter(|&n| active(n)).collect();
+        let mut components = Vec::new();
+        while let Some(first) = left.pop_first() {
+            let mut component = vec![first];
+            let mut next = 0;
+            while let Some(&member) = component.get(next) {
+                let reached: Vec<NodeIndex> = left
+                    .iter()
+                    .copied()
+                    .filter(|&other| self.connects(member, other))
+                    .collect();
+                for other in reached {
+                    left.remove(&other);
+                    component.push(other);
+                }
+                next += 1;
+            }
+            component.sort_unstable();
+            components.push(component);
+        }
+        components
+    }
+
+    fn form(&mut self, component: &[NodeIndex]) {
+        let members: BTreeSet<NodeIndex> = component.iter().copied().collect();
+        let survivors = self.abort_conflicting(component);
+        if survivors.len() < component.len() {
+            return self.form(&survivors);
+        }
+        let settled = component.iter().all(|&node| {
+            let server = self.nodes[node].server.as_ref();
+            server.is_some_and(|server| server.members == members)
+        });
+        let primary = component
+            .iter()
+            .find(|&&node| self.is_primary(node))
+            .copied();
+        match primary {
+            Some(_) if settled => {}
+            Some(node) => match self
+                .last_primary(node)
+                .filter(|view| self.has_quorum(view, &members))
+            {
+                Some(view) => self.install_primary(component, view.conf_id + 1),
+                None => self.install_non_primary(component),
+            },
+            None => match self.complete_primary_view(component) {
+                Some(view) => self.install_primary(component, view.conf_id + 1),
+                None if settled => {}
+                None => self.install_non_primary(component),
+            },
+        }
+    }
+
+    fn is_primary(&self, node: NodeIndex) -> bool {
+        self.nodes[node]
+            .server
+            .as_ref()
+            .is_some_and(|server| server.primary)
+    }
+
+    fn last_primary(&self, node: NodeIndex) -> Option<PrimaryView> {
+        self.nodes[node].server.as_ref()?.last_primary.clone()
+    }
+
+    /// Two Primary components that meet: the servers of the younger one abort ("older overrides"). Returns who is left.
+    fn abort_conflicting(&mut self, component: &[NodeIndex]) -> Vec<NodeIndex> {
+        let views = component.iter().filter_map(|&node| {
+            let server = self.nodes[node].server.as_ref()?;
+            server.primary.then_some(server.view)
+        });
+        let Some(oldest) = views.min() else {
+            return component.to_vec();
+        };
+        let mut survivors = Vec::new();
+        for &node in component {
+            let server = self.nodes[node].server.as_ref();
+            if server.is_some_and(|server| server.primary && server.view != oldest) {
+                self.kill(node, 0);
+            } else {
+                survivors.push(node);
+            }
+        }
+        survivors
+    }
+
+    /// More than half of the weights of the last Primary view, without members that left cleanly.
+    fn has_quorum(&self, view: &PrimaryView, members: &BTreeSet<NodeIndex>) -> bool {
+        let all: u64 = view.members.values().map(|(_, weight)| weight).sum();
+        let present = view.members.iter().filter(|(process, (node, _))| {
+            let server = self.nodes[*node].server.as_ref();
+            members.contains(node) && server.is_some_and(|server| server.process == **process)
+        });
+        2 * present.map(|(_, (_, weight))| weight).sum::<u64>() > all
+    }
+
+    /// The newest Primary view that the members know, if all of its processes are here: they continue without help.
+    fn complete_primary_view(&self, component: &[NodeIndex]) -> Option<PrimaryView> {
+        let known = component.iter().filter_map(|&node| self.last_primary(node));
+        let newest = known.max_by_key(|view| view.conf_id)?;
+        let complete = newest.members.iter().all(|(process, (node, _))| {
+            let server = self.nodes[*node].server.as_ref();
+            component.contains(node) && server.is_some_and(|server| server.process == *process)
+        });
+        (complete && !newest.members.is_empty()).then_some(newest)
+    }
+
+    pub(super) fn install_non_primary(&mut self, component: &[NodeIndex]) {
+        self.views += 1;
+        for &node in component {
+            if let Some(server) = self.nodes[node].server.as_mut() {
+                server.view = self.views;
+                server.members = component.iter().copied().collect();
+                server.primary = false;
+            }
+        }
+    }
+
+    /// A Primary view of `component`, after whatever state transfers it needs.
+    pub(super) fn install_primary(&mut self, component: &[NodeIndex], conf_id: u64) {
+        let rank = |&node: &NodeIndex| {
+            let last = self.last_primary(node).map_or(0, |view| view.conf_id);
+            let data = &self.nodes[node].data;
+            let history = data.history.is_some();
+            (self.is_primary(node), history, last, data.seqno())
+        };
+        // The representative: a member that is Primary now, then the newest Primary view, then the highest position.
+        let Some(donor) = component.iter().copied().max_by_key(rank) else {
+            return;
+        };
+        let mut members = Vec::new();
+        for &node in component {
+            if node == donor || self.transfer(donor, node) {
+                members.push(node);
+            }
+        }
+        self.views += 1;
+        let weights = members.iter().filter_map(|&node| {
+            let server = self.nodes[node].server.as_ref()?;
+            Some((server.process, (node, server.weight)))
+        });
+        let view = PrimaryView {
+            conf_id,
+            members: weights.collect(),
+        };
+        for &node in &members {
+            let own = &mut self.nodes[node];
+            own.data.transactions.push(Transaction::View(self.views));
+            own.data.safe_to_bootstrap = members.len() == 1;
+            if let Some(server) = own.server.as_mut() {
+                server.view = self.views;
+                server.members = members.iter().copied().collect();
+                server.primary = true;
+                server.last_primary = Some(view.clone());
+                own.data.saved_view = Some(SavedView {
+                    process: server.process,
+                    view: view.clone(),
+                });
+            }
+        }
+    }
+
+    /// Brings `joiner` to the state of `donor`. Returns whether it is still running.
+    fn transfer(&mut self, donor: NodeIndex, joiner: NodeIndex) -> bool {
+        let source = self.nodes[donor].data.clone();
+        let first = self.nodes[donor]
+            .server
+            .as_ref()
+            .map_or(1, |server| server.gcache_first);
+        let was_member = self.last_primary(joiner).is_some();
+        let data = &mut self.nodes[joiner].data;
+        let own = data.seqno();
+        let same_history = data.history == source.history;
+        if same_history && own > source.seqno() && was_member {
+            // "Reversing history … Must abort."
+            self.kill(joiner, 0);
+            return false;
+        }
+        if same_history && own <= source.seqno() && first <= own + 1 {
+            // Incremental: what it has is not compared with what the donor has.
+            let missing = source.transactions.iter().skip(data.transactions.len());
+            data.transactions.extend(missing);
+            return true;
+        }
+        let first_kept = source.seqno() + 1;
+        data.history = source.history;
+        data.transactions = source.transactions;
+        if let Some(server) = self.nodes[joiner].server.as_mut() {
+            server.gcache_first = first_kept;
+        }
+        true
+    }
+}

@@ -1,0 +1,83 @@
+//! A running server.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::NodeIndex;
+
+/// `wsrep_gcomm_uuid`: one for each start, except where gvwstate.dat restores the former one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProcessId(pub u64);
+
+/// A Primary view as its members remember it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrimaryView {
+    /// `wsrep_cluster_conf_id`.
+    pub conf_id: u64,
+    /// The members that have not left since, each with its node and weight.
+    pub members: BTreeMap<ProcessId, (NodeIndex, u64)>,
+}
+
+/// A bootstrap statement on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LateStatement {
+    /// When the server no longer executes it, by its own clock; `None` for a statement that does not say.
+    pub deadline: Option<u64>,
+}
+
+/// A running server.
+#[derive(Clone, Debug)]
+pub struct RunningServer {
+    pub process: ProcessId,
+    pub weight: u64,
+    /// Stopped by SIGSTOP: it answers nothing, and its peers expel it.
+    pub paused: bool,
+    /// The status rows that a lock keeps from changing.
+    pub frozen: Option<BTreeMap<String, String>>,
+    /// Statements that arrived while it was paused.
+    pub late: Vec<LateStatement>,
+    /// The number of its current view; equal for members of one component.
+    pub view: u64,
+    /// The nodes of its current view.
+    pub members: BTreeSet<NodeIndex>,
+    pub(super) primary: bool,
+    /// The last Primary view that it was in.
+    pub last_primary: Option<PrimaryView>,
+    /// The first sequence number that its gcache holds.
+    pub gcache_first: u64,
+}
+
+impl RunningServer {
+    /// A server that has found no component yet, with an empty gcache.
+    pub(super) fn joining(
+        process: ProcessId,
+        weight: u64,
+        seqno: u64,
+        last_primary: Option<PrimaryView>,
+    ) -> Self {
+        Self {
+            process,
+            weight,
+            paused: false,
+            frozen: None,
+            late: Vec::new(),
+            view: 0,
+            members: BTreeSet::new(),
+            primary: false,
+            last_primary,
+            gcache_first: seqno + 1,
+        }
+    }
+
+    /// Whether its component is Primary.
+    #[must_use]
+    pub const fn is_primary(&self) -> bool {
+        self.primary
+    }
+
+    /// Another member of its component has left cleanly.
+    pub(super) fn forget_leaver(&mut self, node: NodeIndex) {
+        if let Some(view) = &mut self.last_primary {
+            view.members.retain(|_, (member, _)| *member != node);
+        }
+    }
+}

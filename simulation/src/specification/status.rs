@@ -1,0 +1,103 @@
+//! What a client of a server sees.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::{GaleraCluster, NodeIndex};
+
+/// Galera's "undefined".
+const UNDEFINED: u64 = u64::MAX;
+
+/// The outcome of a connection to a node's SQL port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeResult {
+    /// No server runs: the connection is refused.
+    Refused,
+    /// Nothing answers.
+    Silent,
+    /// The rows of `SHOW GLOBAL STATUS LIKE 'wsrep_%'`.
+    Rows(BTreeMap<String, String>),
+}
+
+impl GaleraCluster {
+    /// What a client on the node's own host sees.
+    #[must_use]
+    pub fn probe(&self, node: NodeIndex) -> ProbeResult {
+        match &self.nodes[node].server {
+            None => ProbeResult::Refused,
+            Some(server) if server.paused => ProbeResult::Silent,
+            Some(server) => match &server.frozen {
+                Some(rows) => ProbeResult::Rows(rows.clone()),
+                None => self
+                    .status_rows(node)
+                    .map_or(ProbeResult::Silent, ProbeResult::Rows),
+            },
+        }
+    }
+
+    pub(super) fn status_rows(&self, node: NodeIndex) -> Option<BTreeMap<String, String>> {
+        let own = &self.nodes[node];
+        let server = own.server.as_ref()?;
+        let (primary, members) = (server.is_primary(), &server.members);
+        let history = own.data.history.unwrap_or_default().to_string();
+        let conf_id = match &server.last_primary {
+            Some(view) if primary => view.conf_id,
+            _ => UNDEFINED,
+        };
+        let weight: u64 = members
+            .iter()
+            .filter_map(|&member| Some(self.nodes[member].server.as_ref()?.weight))
+            .sum();
+        let addresses: Vec<String> = members
+            .iter()
+            .map(|&m| self.nodes[m].id.to_string())
+            .collect();
+        let seqno = if own.data.history.is_some() {
+            own.data.seqno()
+        } else {
+            UNDEFINED
+        };
+        let rows = [
+            ("wsrep_local_state_uuid", history.clone()),
+            ("wsrep_cluster_state_uuid", history),
+            ("wsrep_last_committed", seqno.to_string()),
+            ("wsrep_local_recv_queue", "0".to_owned()),
+            (
+                "wsrep_local_state",
+                if primary { "4" } else { "0" }.to_owned(),
+            ),
+            (
+                "wsrep_local_state_comment",
+                if primary { "Synced" } else { "Initialized" }.to_owned(),
+            ),
+            ("wsrep_incoming_addresses", addresses.join(",")),
+            ("wsrep_cluster_size", members.len().to_string()),
+            (
+                "wsrep_cluster_weight",
+                if primary { weight } else { 0 }.to_string(),
+            ),
+            (
+                "wsrep_local_index",
+                members
+                    .iter()
+                    .position(|&member| member == node)?
+                    .to_string(),
+            ),
+            ("wsrep_evs_state", "OPERATIONAL".to_owned()),
+            (
+                "wsrep_gcomm_uuid",
+                Uuid::from_u64_pair(server.process.0, 1).to_string(),
+            ),
+            ("wsrep_cluster_conf_id", conf_id.to_string()),
+            (
+                "wsrep_cluster_status",
+                if primary { "Primary" } else { "non-Primary" }.to_owned(),
+            ),
+            ("wsrep_connected", "ON".to_owned()),
+            ("wsrep_ready", if primary { "ON" } else { "OFF" }.to_owned()),
+        ];
+        let owned = rows.map(|(name, value)| (name.to_owned(), value));
+        Some(owned.into_iter().collect())
+    }
+}

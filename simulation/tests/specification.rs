@@ -1,0 +1,243 @@
+//! Facts about Galera that were observed on real servers, held against the specification.
+
+use galera::NodeId;
+use galera::observe::wsrep::WsrepStatus;
+use galera::view::ClusterStatus;
+use simulation::specification::{
+    GaleraCluster, LateStatement, NodeData, ProbeResult, StartRefusal, Transaction,
+};
+
+const WITHOUT_DEADLINE: LateStatement = LateStatement { deadline: None };
+
+fn ids(count: usize) -> impl Iterator<Item = NodeId> {
+    (1..=count).filter_map(|number| format!("n{number}").parse().ok())
+}
+
+fn three() -> GaleraCluster {
+    GaleraCluster::formed(ids(3))
+}
+
+fn primaries(cluster: &GaleraCluster) -> Vec<Vec<usize>> {
+    let components = cluster.primary_components();
+    components
+        .into_iter()
+        .map(|members| members.into_iter().collect())
+        .collect()
+}
+
+fn status(cluster: &GaleraCluster, node: usize) -> WsrepStatus {
+    match cluster.probe(node) {
+        ProbeResult::Rows(rows) => WsrepStatus::from_rows(rows),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn writes(data: &NodeData) -> Vec<u64> {
+    let writes = data.transactions.iter().filter_map(|one| match one {
+        Transaction::Write(write) => Some(*write),
+        Transaction::View(_) => None,
+    });
+    writes.collect()
+}
+
+#[test]
+fn a_formed_cluster_is_one_primary_component_that_replicates() {
+    let mut cluster = three();
+    assert_eq!(primaries(&cluster), [[0, 1, 2]]);
+    assert!(cluster.write(1, 7));
+    assert!(cluster.nodes().iter().all(|node| writes(&node.data) == [7]));
+    assert!(!cluster.has_diverged());
+}
+
+#[test]
+fn a_survivor_of_two_crashes_waits_for_a_bootstrap() {
+    let mut cluster = three();
+    assert!(cluster.write(0, 1));
+    cluster.kill(1, 0);
+    assert!(!cluster.write(0, 2), "not before the view has changed");
+    cluster.kill(2, 0);
+    cluster.settle();
+    let answer = status(&cluster, 0);
+    assert_eq!(answer.cluster_status, Some(ClusterStatus::NonPrimary));
+    assert_eq!(answer.position(), cluster.nodes()[0].data.position());
+    assert!(!cluster.write(0, 3));
+    let before = cluster.nodes()[0].data.seqno();
+    cluster.bootstrap(0, WITHOUT_DEADLINE, 0);
+    assert_eq!(primaries(&cluster), [[0]]);
+    assert_eq!(
+        cluster.nodes()[0].data.seqno(),
+        before + 1,
+        "the view takes one"
+    );
+}
+
+#[test]
+fn clean_stops_take_their_votes_along() {
+    let mut cluster = three();
+    for node in [0, 1] {
+        cluster.stop(node);
+        cluster.settle();
+    }
+    assert_eq!(primaries(&cluster), [[2]]);
+    cluster.stop(2);
+    let safe = |node: usize| cluster.nodes()[node].data.safe_to_bootstrap;
+    assert_eq!([safe(0), safe(1), safe(2)], [false, false, true]);
+}
+
+#[test]
+fn an_even_split_stops_both_sides_and_heals_by_itself() {
+    let mut cluster = GaleraCluster::formed(ids(4));
+    for (one, other) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
+        cluster.set_cut(one, other, true);
+    }
+    cluster.settle();
+    assert!(primaries(&cluster).is_empty());
+    cluster.heal();
+    cluster.settle();
+    assert_eq!(primaries(&cluster), [[0, 1, 2, 3]]);
+}
+
+#[test]
+fn weights_decide_which_side_goes_on() {
+    let mut cluster = GaleraCluster::new(ids(3));
+    cluster.node_mut(0).weight = 3;
+    cluster.node_mut(0).data.safe_to_bootstrap = true;
+    assert_eq!(cluster.start_new_cluster(0), Ok(()));
+    for node in [1, 2] {
+        assert_eq!(cluster.start(node), Ok(()));
+        cluster.settle();
+    }
+    cluster.set_cut(0, 1, true);
+    cluster.set_cut(0, 2, true);
+    cluster.settle();
+    assert_eq!(primaries(&cluster), [[0]]);
+}
+
+#[test]
+fn all_crashed_nodes_continue_once_all_of_them_are_back() {
+    let mut cluster = three();
+    for node in 0..3 {
+        cluster.kill(node, 0);
+    }
+    for node in 0..3 {
+        assert!(primaries(&cluster).is_empty());
+        assert_eq!(cluster.start(node), Ok(()));
+        cluster.settle();
+    }
+    assert_eq!(primaries(&cluster), [[0, 1, 2]]);
+}
+
+#[test]
+fn a_new_cluster_needs_the_flag_in_grastate() {
+    let mut cluster = three();
+    for node in 0..3 {
+        cluster.kill(node, 0);
+    }
+    assert_eq!(
+        cluster.start_new_cluster(0),
+        Err(StartRefusal::NotSafeToBootstrap)
+    );
+}
+
+#[test]
+fn a_bootstrap_beside_a_living_primary_splits_the_cluster() {
+    let mut cluster = three();
+    cluster.set_cut(0, 1, true);
+    cluster.set_cut(0, 2, true);
+    cluster.settle();
+    assert_eq!(primaries(&cluster), [[1, 2]]);
+    cluster.bootstrap(0, WITHOUT_DEADLINE, 0);
+    assert_eq!(primaries(&cluster).len(), 2);
+    cluster.heal();
+    cluster.settle();
+    assert_eq!(primaries(&cluster).len(), 1, "the younger one aborts");
+}
+
+#[test]
+fn a_late_statement_runs_unless_the_server_judges_its_deadline() {
+    for (deadline, split) in [(None, true), (Some(10), false)] {
+        let mut cluster = three();
+        cluster.kill(1, 0);
+        cluster.kill(2, 0);
+        cluster.settle();
+        cluster.set_paused(0, true, 0);
+        cluster.bootstrap(0, LateStatement { deadline }, 1);
+        // The other side is bootstrapped while this server is fenced.
+        cluster.set_cut(0, 1, true);
+        cluster.set_cut(0, 2, true);
+        for node in [1, 2] {
+            cluster.node_mut(node).data.saved_view = None;
+        }
+        cluster.node_mut(1).data.safe_to_bootstrap = true;
+        assert_eq!(cluster.start_new_cluster(1), Ok(()));
+        assert_eq!(cluster.start(2), Ok(()));
+        cluster.settle();
+        cluster.set_paused(0, false, 60);
+        cluster.settle();
+        assert_eq!(primaries(&cluster).len() == 2, split, "{deadline:?}");
+    }
+}
+
+#[test]
+fn a_node_ahead_that_waits_joins_incrementally_and_diverges() {
+    let mut cluster = three();
+    // n1 is alone with two transactions that the others do not have.
+    for node in [1, 2] {
+        cluster.kill(node, 0);
+    }
+    cluster.settle();
+    cluster.bootstrap(0, WITHOUT_DEADLINE, 0);
+    assert!(cluster.write(0, 1) && cluster.write(0, 2));
+    cluster.kill(0, 0);
+    // The others are bootstrapped without it.
+    cluster.node_mut(1).data.safe_to_bootstrap = true;
+    assert_eq!(cluster.start_new_cluster(1), Ok(()));
+    assert_eq!(cluster.start(2), Ok(()));
+    cluster.settle();
+    for write in 10..20 {
+        assert!(cluster.write(1, write));
+    }
+    cluster.node_mut(0).data.saved_view = None;
+    assert_eq!(cluster.start(0), Ok(()));
+    cluster.settle();
+    assert_eq!(primaries(&cluster), [[0, 1, 2]]);
+    assert!(cluster.has_diverged());
+    assert_eq!(
+        status(&cluster, 0).cluster_status,
+        Some(ClusterStatus::Primary),
+        "and every node says that it is Synced"
+    );
+}
+
+#[test]
+fn a_locked_survivor_still_says_primary() {
+    let mut cluster = three();
+    cluster.set_locked(0, true);
+    cluster.kill(1, 0);
+    cluster.kill(2, 0);
+    cluster.settle();
+    assert!(primaries(&cluster).is_empty());
+    assert_eq!(
+        status(&cluster, 0).cluster_status,
+        Some(ClusterStatus::Primary)
+    );
+    cluster.set_locked(0, false);
+    assert_eq!(
+        status(&cluster, 0).cluster_status,
+        Some(ClusterStatus::NonPrimary)
+    );
+}
+
+#[test]
+fn a_paused_node_is_expelled_and_returns_by_a_transfer() {
+    let mut cluster = three();
+    cluster.set_paused(2, true, 0);
+    assert_eq!(cluster.probe(2), ProbeResult::Silent);
+    cluster.settle();
+    assert!(cluster.write(0, 5));
+    cluster.set_paused(2, false, 9);
+    cluster.settle();
+    assert_eq!(primaries(&cluster), [[0, 1, 2]]);
+    assert!(!cluster.has_diverged());
+    assert_eq!(writes(&cluster.nodes()[2].data), [5]);
+}
