@@ -1,4 +1,7 @@
 //! Recovery, simulated: [`specification`] says what Galera does, as far as recovery depends on it, without a network, a clock
-//! or a process, so that thousands of histories can be played in a minute and a failing one repeats exactly.
+//! or a process, and [`schedule`] plays random faults on it while a console with its real decisions observes and two people
+//! recover. Thousands of schedules take a minute, and a failing one repeats exactly.
 
+pub mod console;
+pub mod schedule;
 pub mod specification;

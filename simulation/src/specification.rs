@@ -290,12 +290,17 @@ impl GaleraCluster {
         self.install_primary(&members, conf_id);
     }
 
-    /// The Primary components, as sets of nodes. More than one is a split brain.
+    /// The Primary components, as sets of nodes. More than one is a split brain. A paused server, which leaves its view when
+    /// it continues, is in none.
     #[must_use]
     pub fn primary_components(&self) -> Vec<BTreeSet<NodeIndex>> {
         let mut found: Vec<(u64, BTreeSet<NodeIndex>)> = Vec::new();
         for (node, own) in self.nodes.iter().enumerate() {
-            let Some(server) = own.server.as_ref().filter(|server| server.is_primary()) else {
+            let Some(server) = own
+                .server
+                .as_ref()
+                .filter(|server| server.is_primary() && !server.paused)
+            else {
                 continue;
             };
             match found.iter_mut().find(|(view, _)| *view == server.view) {

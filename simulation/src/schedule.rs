@@ -1,0 +1,313 @@
+//! A schedule: faults, writes and recoveries in an order that a seed decides, and what must hold after each step.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use galera::NodeId;
+use galera::recover::plan::{Mechanism, Plan};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+
+use crate::console::SimulatedConsole;
+use crate::specification::{GaleraCluster, LateStatement, NodeIndex, Transaction};
+
+/// Milliseconds between two probes.
+const POLL: u64 = 1_000;
+/// Milliseconds after its approval until which a server executes a statement.
+const STATEMENT_LIFETIME: u64 = 2_000;
+/// Steps of a schedule.
+const STEPS: usize = 60;
+
+/// A safeguard that a schedule does without, to prove that it would be missed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mutation {
+    /// None.
+    #[default]
+    None,
+    /// Statements have no deadline (I38).
+    NoDeadline,
+    /// The executor does not plan again before it acts (I16).
+    NoSecondPlan,
+}
+
+/// How often something happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScheduleCounts {
+    pub acknowledged: u64,
+    pub faults: u64,
+    pub bootstraps: u64,
+    pub refused_plans: u64,
+}
+
+/// A property that did not hold.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    pub seed: u64,
+    pub what: String,
+    /// Every step until then.
+    pub story: Vec<String>,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {}: {}", self.seed, self.what)?;
+        self.story
+            .iter()
+            .try_for_each(|step| writeln!(f, "  {step}"))
+    }
+}
+
+/// Plays the schedule of `seed`.
+///
+/// # Errors
+/// The first property that does not hold.
+pub fn play(seed: u64, mutation: Mutation) -> Result<ScheduleCounts, Violation> {
+    let mut schedule = Schedule::new(seed, mutation);
+    for _ in 0..STEPS {
+        let held = schedule.step();
+        if let Err(what) = held.and_then(|()| schedule.judge()) {
+            return Err(Violation {
+                seed,
+                what,
+                story: schedule.story,
+            });
+        }
+    }
+    Ok(schedule.counts)
+}
+
+struct Schedule {
+    random: StdRng,
+    mutation: Mutation,
+    cluster: GaleraCluster,
+    console: SimulatedConsole,
+    /// Milliseconds since the beginning.
+    now: u64,
+    /// Acknowledged writes that no plan has given up.
+    acknowledged: BTreeSet<u64>,
+    counts: ScheduleCounts,
+    story: Vec<String>,
+}
+
+impl Schedule {
+    fn new(seed: u64, mutation: Mutation) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let count = *[3, 3, 3, 4, 5].choose(&mut random).unwrap_or(&3);
+        let ids: Vec<NodeId> = (1..=count)
+            .filter_map(|n| format!("n{n}").parse().ok())
+            .collect();
+        let cluster = GaleraCluster::formed(ids.clone());
+        let name = "lab"
+            .parse()
+            .unwrap_or_else(|_| unreachable!("a valid name"));
+        let mut console = SimulatedConsole::new(name, ids);
+        console.observe(&cluster, 0);
+        Self {
+            random,
+            mutation,
+            cluster,
+            console,
+            now: 0,
+            acknowledged: BTreeSet::new(),
+            counts: ScheduleCounts::default(),
+            story: vec![format!("{count} nodes")],
+        }
+    }
+
+    fn note(&mut self, what: impl fmt::Display) {
+        self.story.push(format!("{:>7} ms  {what}", self.now));
+    }
+
+    fn any_node(&mut self) -> NodeIndex {
+        self.random.random_range(0..self.cluster.nodes().len())
+    }
+
+    fn step(&mut self) -> Result<(), String> {
+        match self.random.random_range(0..100) {
+            0..35 => self.write(),
+            35..62 => self.fail(),
+            62..80 => self.wait(),
+            _ => return self.recover(),
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) {
+        for _ in 0..self.random.random_range(1..6) {
+            let (node, write) = (self.any_node(), self.counts.acknowledged + 1);
+            if self.cluster.write(node, write) {
+                self.counts.acknowledged = write;
+                self.acknowledged.insert(write);
+            }
+        }
+    }
+
+    /// Time passes: Galera's timeouts do, and the console polls.
+    fn wait(&mut self) {
+        let seconds = *[1, 3, 8, 40].choose(&mut self.random).unwrap_or(&1);
+        for _ in 0..seconds {
+            self.now += POLL;
+            self.cluster.settle();
+            self.console.observe(&self.cluster, self.now);
+        }
+    }
+
+    fn fail(&mut self) {
+        let node = self.any_node();
+        let name = self.cluster.nodes()[node].id.clone();
+        self.counts.faults += 1;
+        match self.random.random_range(0..100) {
+            0..22 => {
+                self.note(format_args!("kill {name}"));
+                self.cluster.kill(node, 0);
+            }
+            22..30 => {
+                self.note(format_args!("stop {name}"));
+                self.cluster.stop(node);
+            }
+            30..50 => {
+                self.note(format_args!("start {name}"));
+                let _ = self.cluster.start(node);
+            }
+            50..58 => {
+                self.note(format_args!("pause {name}"));
+                self.cluster.set_paused(node, true, self.now);
+            }
+            58..68 => {
+                self.note(format_args!("resume {name}"));
+                self.cluster.set_paused(node, false, self.now);
+            }
+            68..82 => {
+                let other = self.any_node();
+                if other != node {
+                    self.note(format_args!("cut n{} from n{}", node + 1, other + 1));
+                    self.cluster.set_cut(node, other, true);
+                }
+            }
+            82..88 => {
+                self.note("heal");
+                self.cluster.heal();
+            }
+            88..92 => {
+                self.note(format_args!("hide {name} from the console"));
+                self.console.unreachable.insert(node);
+            }
+            92..97 => {
+                self.note("the console reaches every node");
+                self.console.unreachable.clear();
+            }
+            _ => {
+                self.note("restart the console");
+                self.console.restart();
+            }
+        }
+    }
+
+    /// Two people recover: they attest what is true, and only that.
+    fn recover(&mut self) -> Result<(), String> {
+        let stopped = self.stopped_members();
+        let plan = self.console.plan(&stopped, self.now);
+        if !plan.executable {
+            self.counts.refused_plans += 1;
+            return Ok(());
+        }
+        let Some(target) = plan
+            .target
+            .clone()
+            .filter(|target| target.mechanism == Mechanism::Statement)
+        else {
+            return Ok(());
+        };
+        // Until the approval, anything may happen.
+        for _ in 0..self.random.random_range(0..3) {
+            self.fail();
+        }
+        self.wait();
+        let still_true = stopped
+            .iter()
+            .all(|node| self.stopped_members().contains(node));
+        let again = self.console.plan(&stopped, self.now);
+        let unchanged = again.executable && again.digest == plan.digest;
+        if !still_true || (!unchanged && self.mutation != Mutation::NoSecondPlan) {
+            self.note("superseded");
+            return Ok(());
+        }
+        let node = target.node.and_then(|id| self.index_of(&id));
+        node.map_or(Ok(()), |node| self.execute(node, &again))
+    }
+
+    fn execute(&mut self, node: NodeIndex, plan: &Plan) -> Result<(), String> {
+        let deadline = match self.mutation {
+            Mutation::NoDeadline => None,
+            _ => Some(self.now + STATEMENT_LIFETIME),
+        };
+        self.counts.bootstraps += 1;
+        let loss = plan.loss.transactions;
+        self.note(format_args!("bootstrap n{}, loss {loss:?}", node + 1));
+        // The machine may pause with the statement on its way.
+        if self.random.random_range(0..8) == 0 {
+            self.note(format_args!("pause n{} first", node + 1));
+            self.cluster.set_paused(node, true, self.now);
+        }
+        self.cluster
+            .bootstrap(node, LateStatement { deadline }, self.now);
+        self.cluster.settle();
+        self.give_up(node, loss)
+    }
+
+    /// Acknowledged writes that the new Primary component lacks must be covered by what the plan said.
+    fn give_up(&mut self, node: NodeIndex, loss: Option<u64>) -> Result<(), String> {
+        let own = &self.cluster.nodes()[node];
+        if !own
+            .server
+            .as_ref()
+            .is_some_and(|server| server.is_primary())
+        {
+            return Ok(());
+        }
+        let kept: BTreeSet<u64> = own
+            .data
+            .transactions
+            .iter()
+            .filter_map(|one| match one {
+                Transaction::Write(write) => Some(*write),
+                Transaction::View(_) => None,
+            })
+            .collect();
+        let lost: Vec<u64> = self.acknowledged.difference(&kept).copied().collect();
+        for write in &lost {
+            self.acknowledged.remove(write);
+        }
+        match loss {
+            Some(named) if (lost.len() as u64) > named => Err(format!(
+                "the plan said that at most {named} transaction(s) are lost, but {} acknowledged writes are",
+                lost.len()
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn stopped_members(&self) -> Vec<NodeId> {
+        let nodes = self.cluster.nodes().iter();
+        nodes
+            .filter(|node| node.server.is_none())
+            .map(|node| node.id.clone())
+            .collect()
+    }
+
+    fn index_of(&self, id: &NodeId) -> Option<NodeIndex> {
+        self.cluster.nodes().iter().position(|node| node.id == *id)
+    }
+
+    fn judge(&self) -> Result<(), String> {
+        let primaries = self.cluster.primary_components();
+        if primaries.len() > 1 {
+            return Err(format!(
+                "{} Primary components: {primaries:?}",
+                primaries.len()
+            ));
+        }
+        Ok(())
+    }
+}
