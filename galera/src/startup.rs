@@ -10,6 +10,7 @@ mod member;
 mod order;
 mod recovery;
 mod registry_snapshot;
+mod reports;
 mod wsrep_event;
 
 use std::collections::BTreeSet;
@@ -17,10 +18,11 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use crate::id::{ClusterName, NodeId};
-use crate::observe::registration::BootstrapOrder;
+use crate::observe::registration::{BootstrapOrder, MembersSeen};
 use crate::position::Position;
 
-pub use member::{CleanStop, RegistrationRecord, RegistryMember, ReportedPosition};
+pub use crate::observe::registration::{CleanStop, RegistrationRecord};
+pub use member::{RegistryMember, ReportedPosition};
 pub use order::OrderTrust;
 pub use registry_snapshot::{FounderKeyState, FounderRecord, OrderKeyState, RegistrySnapshot};
 pub use wsrep_event::WsrepEvent;
@@ -83,6 +85,8 @@ pub struct StartingNode {
     pub data_id: String,
     /// What its data directory holds.
     pub data: DataState,
+    /// How many members its data last had around them, if known.
+    pub members_seen: Option<MembersSeen>,
     /// Whether this agent created the founder key for these data, and the history that they founded has not been recorded
     /// in it yet. Known from the data directory: the key alone proves nothing.
     pub founding: bool,
@@ -223,7 +227,9 @@ pub fn decide(
     }
     match (&own.data, &snapshot.founder) {
         (DataState::Unrecovered { .. }, _) => recover_position(own),
-        (DataState::Empty, FounderKeyState::Absent) => founding::found_new_cluster(own, snapshot),
+        (DataState::Empty, FounderKeyState::Absent) => {
+            founding::found_new_cluster(own, snapshot, settings)
+        }
         (_, FounderKeyState::Known { founder, revision })
             if founder.data_id.as_deref() == Some(&own.data_id) && own.founding =>
         {
@@ -235,7 +241,7 @@ pub fn decide(
             founding::refuse_foreign_claim(own)
         }
         (DataState::Empty, FounderKeyState::Known { founder, revision }) if !founder.started => {
-            founding::await_or_take_over_founding(own, snapshot, founder, *revision)
+            founding::await_or_take_over_founding(own, snapshot, settings, founder, *revision)
         }
         _ => recovery::decide(own, snapshot, settings),
     }

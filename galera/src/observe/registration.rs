@@ -13,16 +13,20 @@ use crate::position::parse_seqno;
 mod bootstrap_order;
 mod fields;
 mod listing;
+mod members_seen;
 mod order_claims;
 mod phase;
+mod registration_record;
 
 pub use bootstrap_order::{BootstrapOrder, OrderSignature};
 pub use fields::RegisteredFields;
 pub use listing::{RawKeyValue, build_registry_view};
+pub use members_seen::MembersSeen;
 pub use order_claims::{
     NO_ORDER_KEYS, OrderClaims, OrderVerifier, SignatureCheck, order_keys_value,
 };
 pub use phase::{AgentPhase, NO_POSITION, recovered_position, reports_running, reports_stopped};
+pub use registration_record::{CleanStop, RegistrationRecord, ReportedData};
 
 /// Longest field name accepted, in characters.
 pub const FIELD_MAX: usize = 64;
@@ -38,6 +42,12 @@ pub enum NodeField {
     RecoveredPosition,
     /// `data_id`: the identity of its data.
     DataId,
+    /// `members_seen`: how many members its data last had around them.
+    MembersSeen,
+    /// `waiting_for`: why its agent waits, in words.
+    WaitingFor,
+    /// `fork_epoch`: the newest fork that its data continued.
+    ForkEpoch,
     /// `order_keys`: the names of the keys with which its agent verifies orders.
     OrderKeys,
     /// `registered`: the durable registration.
@@ -63,6 +73,9 @@ impl NodeField {
             Self::Phase => "phase",
             Self::RecoveredPosition => "recovered_position",
             Self::DataId => "data_id",
+            Self::MembersSeen => "members_seen",
+            Self::WaitingFor => "waiting_for",
+            Self::ForkEpoch => "fork_epoch",
             Self::OrderKeys => "order_keys",
             Self::Registered => "registered",
             Self::HighestPosition => "highest_position",
@@ -87,6 +100,9 @@ impl NodeField {
             ("phase", KeyDialect::Galera) => Self::Phase,
             ("recovered_position", KeyDialect::Galera) => Self::RecoveredPosition,
             ("data_id", KeyDialect::Galera) => Self::DataId,
+            ("members_seen", KeyDialect::Galera) => Self::MembersSeen,
+            ("waiting_for", KeyDialect::Galera) => Self::WaitingFor,
+            ("fork_epoch", KeyDialect::Galera) => Self::ForkEpoch,
             ("order_keys", KeyDialect::Galera) => Self::OrderKeys,
             ("registered", KeyDialect::Galera) => Self::Registered,
             ("highest_position", KeyDialect::Galera) => Self::HighestPosition,

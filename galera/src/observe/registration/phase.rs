@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::{RegisteredFields, ReportedData};
 use crate::position::Position;
 
 /// The phase of a node's agent.
@@ -60,9 +61,13 @@ fn has_reported_data(fields: &BTreeMap<String, String>) -> bool {
             .is_some_and(|value| value.trim() == NO_POSITION)
 }
 
-/// Whether the agent reports its server as stopped.
+/// Whether the agent reports the server of the registered data as stopped. About other data it may report anything: that
+/// proves nothing about the registered ones (I34).
 #[must_use]
-pub fn reports_stopped(fields: &BTreeMap<String, String>) -> bool {
+pub fn reports_stopped(fields: &RegisteredFields) -> bool {
+    if fields.reported_data() == ReportedData::Other {
+        return false;
+    }
     match AgentPhase::from_fields(fields) {
         Some(AgentPhase::Stopping) => true,
         Some(AgentPhase::Running | AgentPhase::Joining) => false,
