@@ -20,6 +20,9 @@ use crate::outage_log::OutageLog;
 /// Time to revoke the lease on shutdown; otherwise it expires.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Fields that a node has only while its server does not run.
+const OFFLINE_FIELDS: [&str; 3] = ["recovered_position", "members_seen", "waiting_for"];
+
 /// Capacity of the queue of transient states; it fills only while etcd is unreachable.
 pub const TRANSIENT_STATES_MAX: usize = 16;
 /// Transient states older than this are not published.
@@ -249,7 +252,7 @@ impl Reporter {
             .map(|(field, value)| WriteOp::put(self.key(field), value.as_str(), Some(lease)));
         let deletions = REPORTED_VARIABLES
             .into_iter()
-            .chain(["recovered_position"])
+            .chain(OFFLINE_FIELDS)
             .filter(|field| !fields.contains_key(field) && !holds(field, None))
             .map(|field| WriteOp::delete(self.key(field)));
         let writes: Vec<_> = puts.chain(deletions).collect();

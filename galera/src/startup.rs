@@ -51,6 +51,8 @@ pub enum DataState {
         uuid: Option<Uuid>,
         /// The cause, for messages.
         why: String,
+        /// The highest sequence number that grastate.dat or the storage engine names, if any.
+        at_most: Option<u64>,
     },
 }
 
@@ -116,6 +118,18 @@ pub enum ExpectedMembers {
     Count(usize),
     /// These members.
     Members(BTreeSet<NodeId>),
+}
+
+impl ExpectedMembers {
+    /// How many members are required; 0 if no number is configured.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Registered => 0,
+            Self::Count(count) => *count,
+            Self::Members(members) => members.len(),
+        }
+    }
 }
 
 /// The operator's settings for automatic recovery.

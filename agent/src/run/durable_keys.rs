@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::cluster::ClusterRegistry;
+use super::cluster::{ClusterRegistry, ReplaceRegistration};
 use super::identity::DataIdentity;
 use crate::observation::ServerState;
 use crate::outage_log::OutageLog;
@@ -97,7 +97,12 @@ impl DurableKeys {
         }
         let position = primary.position.as_ref();
         self.cluster
-            .register(&self.identity.id, None, position)
+            .register(
+                &self.identity.id,
+                ReplaceRegistration::OfOtherData,
+                None,
+                position,
+            )
             .await?;
         self.cluster.remove_order().await?;
         Ok(())

@@ -17,6 +17,7 @@ mod members_seen;
 mod order_claims;
 mod phase;
 mod registration_record;
+mod waiting_reason;
 
 pub use bootstrap_order::{BootstrapOrder, OrderSignature};
 pub use fields::RegisteredFields;
@@ -27,6 +28,7 @@ pub use order_claims::{
 };
 pub use phase::{AgentPhase, NO_POSITION, recovered_position, reports_running, reports_stopped};
 pub use registration_record::{CleanStop, RegistrationRecord, ReportedData};
+pub use waiting_reason::{WAITING_REASON_MAX, bounded_reason, waiting_reason};
 
 /// Longest field name accepted, in characters.
 pub const FIELD_MAX: usize = 64;

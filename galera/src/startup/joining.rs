@@ -143,11 +143,21 @@ fn check_join(
                 )),
             }
         }
-        (DataState::Unrecoverable { uuid: Some(uuid), .. }, Some(history)) if *uuid == history => JoinCheck::Join,
+        (DataState::Unrecoverable { uuid: Some(uuid), why, at_most }, Some(history)) if *uuid == history => {
+            let known = primaries.iter().filter_map(|(_, member)| member.status.last_committed);
+            match (at_most, known.max()) {
+                (Some(most), newest) if newest.is_none_or(|newest| newest < *most) => JoinCheck::Wait(format!(
+                    "The position of this node's data is not trusted ({why}); it may be as high as {most}, ahead of every \
+                     Primary member; waiting, because joining would discard transactions that only this node has; to give \
+                     them up, keep a copy and empty the data directory"
+                )),
+                _ => JoinCheck::Join,
+            }
+        }
         (DataState::Unrecoverable { uuid: Some(uuid), .. }, Some(history)) => {
             JoinCheck::Refuse(different_history_message(own, *uuid, history))
         }
-        (DataState::Unrecoverable { uuid: None, why }, Some(_)) => JoinCheck::Refuse(format!(
+        (DataState::Unrecoverable { uuid: None, why, .. }, Some(_)) => JoinCheck::Refuse(format!(
             "The data of {} cannot be attributed to this cluster ({why}); joining would replace it; keep a copy and \
              empty the data directory to join",
             own.node

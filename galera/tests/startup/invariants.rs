@@ -188,6 +188,7 @@ fn i22_joining_never_discards_what_only_this_node_has() {
     let unknown = |uuid| DataState::Unrecoverable {
         uuid,
         why: "broken".to_owned(),
+        at_most: None,
     };
     assert_eq!(
         fixture.decide("n3", unknown(None)).action,
@@ -503,6 +504,7 @@ fn i16_an_order_is_followed_only_when_everything_matches() {
         DataState::Unrecoverable {
             uuid: Some(HISTORY),
             why: "rolled back".to_owned(),
+            at_most: None,
         },
     ] {
         assert_wait(
