@@ -26,7 +26,10 @@ pub use members_seen::MembersSeen;
 pub use order_claims::{
     NO_ORDER_KEYS, OrderClaims, OrderVerifier, SignatureCheck, order_keys_value,
 };
-pub use phase::{AgentPhase, NO_POSITION, recovered_position, reports_running, reports_stopped};
+pub use phase::{
+    AgentPhase, NO_POSITION, recovered_position, reports_no_position, reports_running,
+    reports_stopped,
+};
 pub use registration_record::{CleanStop, RegistrationRecord, ReportedData};
 pub use waiting_reason::{WAITING_REASON_MAX, bounded_reason, waiting_reason};
 

@@ -22,6 +22,7 @@ use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
 
 pub(crate) mod common_checks;
+mod known_members;
 mod loss;
 mod recovery_reach;
 mod running;
@@ -70,6 +71,8 @@ pub struct RecoveryContext {
     pub order_key: Option<String>,
     /// The registry's prefix, such as `/galera`.
     pub registry_prefix: String,
+    /// Whether the registry was read and has no founder key of this cluster.
+    pub founder_missing: bool,
     /// The record of position corrections; `None` if it could not be read.
     pub corrections: Option<CorrectionsRecord>,
 }
@@ -91,6 +94,7 @@ impl Default for RecoveryContext {
             recovery_reach: RecoveryReach::Everywhere,
             order_key: None,
             registry_prefix: "/galera".to_owned(),
+            founder_missing: false,
             corrections: None,
         }
     }

@@ -106,6 +106,8 @@ check_codes! {
     NOBODY_PRIMARY = "nobody_primary";
     /// Every expected member is accounted for (I2, I4).
     MEMBERS_ACCOUNTED = "members_accounted";
+    /// No member saw more members than are known, and the registry was not lost (I36); only in plans with such evidence.
+    MEMBERS_KNOWN = "members_known";
     /// Every registered node that is not confirmed as a member is attested; only in plans that have one.
     UNCONFIRMED_NODES = "unconfirmed_nodes";
     /// No attested node shows a sign of life.

@@ -20,8 +20,9 @@ mod execution;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
-mod invariants;
+mod identities;
 #[cfg(test)]
+mod invariants;
 mod json_contract;
 #[cfg(test)]
 mod positions;

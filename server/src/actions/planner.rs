@@ -88,6 +88,7 @@ impl ActionContext {
         };
         let open = open.map(|entry| ActionId::from_stored(String::from_utf8_lossy(&entry.value)));
         let order = self.standing_order(cluster, &evidence, own);
+        let founder_missing = self.is_founder_missing(cluster, &evidence);
         Ok(PlanningInputs {
             recovery_context: RecoveryContext {
                 recovery_pause: switches.off_for(cluster).cloned(),
@@ -96,6 +97,7 @@ impl ActionContext {
                 recovery_reach: self.settings.recovery_reach,
                 order_key: self.order_key_id(),
                 registry_prefix: self.settings.registry_prefix.clone(),
+                founder_missing,
                 corrections: corrections.ok().map(|entry| CorrectionsRecord {
                     key: corrections_key,
                     mod_revision: entry.map_or(0, |entry| entry.mod_revision),
@@ -137,6 +139,14 @@ impl ActionContext {
     fn order_key_id(&self) -> Option<String> {
         let key = self.settings.order_key.as_ref();
         key.map(|key| key.public().id().to_owned())
+    }
+
+    /// Whether the registry was read and has no founder key.
+    fn is_founder_missing(&self, cluster: &ClusterName, evidence: &ClusterEvidence) -> bool {
+        let keys = RegistryKeys::new(&self.settings.registry_prefix);
+        let key = keys.cluster_key(cluster, ClusterField::Founder);
+        let reading = evidence.readings.last();
+        reading.is_some_and(|read| read.keys.iter().all(|raw| raw.key != key.as_bytes()))
     }
 
     /// A bootstrap order in the registry that does not belong to action `own`.

@@ -33,7 +33,7 @@ pub(super) fn plan(
     let complete = check_positions_known(situation, draft, &known);
     let agree = check_one_history(situation, draft, &known);
     let chosen = if agree {
-        choose_node(situation, &known)
+        choose_node(case, situation, &known)
     } else {
         None
     };
@@ -43,8 +43,7 @@ pub(super) fn plan(
         holders: BTreeSet::from([*node]),
     });
     loss::check_for_loss(case, situation, draft, goal.as_ref());
-    let agent_waiting =
-        chosen.is_some_and(|(node, _)| situation.phase(*node) == Some(AgentPhase::Waiting));
+    let agent_waiting = chosen.is_some_and(|(node, _)| situation.agent_waits(*node));
     check_agent_waits(situation, draft, chosen, agent_waiting);
     let order_possible = agent_waiting
         && chosen.is_some_and(|(node, _)| check_order_accepted(case, situation, draft, *node));
@@ -132,8 +131,13 @@ fn positions_message(
                 CheckStatus::Unknown,
                 format!(
                     "The last position of {} is unknown, and {candidate} may be the most advanced. Start the agent \
-                     there, or paste {each} grastate.dat or recovered position.",
-                    names(missing)
+                     there, or paste {each} grastate.dat or recovered position.{}",
+                    names(missing),
+                    missing
+                        .iter()
+                        .filter_map(|&node| situation.unproven_report(node))
+                        .map(|report| format!(" {report}"))
+                        .collect::<String>()
                 ),
             )
         }
@@ -181,9 +185,10 @@ fn check_one_history(
     )
 }
 
-/// The most advanced node; among equals one whose agent is waiting, then the only one with the flag, then the first
-/// name (I10).
+/// The most advanced node; among equals one whose agent is waiting, then the only one with the flag, then a member of the
+/// newest Primary view, then the first name (I10, I39), as agents choose.
 fn choose_node<'k>(
+    case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
     known: &'k [(usize, SourcedPosition)],
 ) -> Option<&'k (usize, SourcedPosition)> {
@@ -194,11 +199,20 @@ fn choose_node<'k>(
     known.iter().max_by_key(|(node, known)| {
         (
             known.position.seqno,
-            situation.phase(*node) == Some(AgentPhase::Waiting),
+            situation.agent_waits(*node),
             known.safe_to_bootstrap == Some(true) && flagged == 1,
+            situation.members_seen(*node).and_then(|seen| seen.view),
+            in_newest_view(case, &situation.nodes()[*node].id, known),
             Reverse(&situation.nodes()[*node].id),
         )
     })
+}
+
+/// Whether the console remembers the node in the newest Primary view of its history: of equals, only such a node passes
+/// the check of the last Primary view.
+fn in_newest_view(case: &RecoveryCase<'_>, id: &NodeId, known: &SourcedPosition) -> bool {
+    let newest = case.history.newest_primary_view(&known.position.uuid);
+    newest.is_some_and(|(_, nodes)| nodes.contains(id))
 }
 
 fn check_candidate(
