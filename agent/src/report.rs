@@ -63,6 +63,8 @@ pub struct Reporter {
     registration: Option<String>,
     /// Published with every state of the server.
     constant_fields: ReportFields,
+    /// The newest fork that the data continued, published likewise.
+    fork_epoch: Option<watch::Receiver<u64>>,
     lease: Option<Lease>,
     lease_id: watch::Sender<Option<LeaseId>>,
     rewrite: Arc<Notify>,
@@ -86,6 +88,7 @@ impl Reporter {
             ttl,
             registration: Some(registered.to_string()),
             constant_fields: ReportFields::new(),
+            fork_epoch: None,
             lease: None,
             lease_id: watch::Sender::new(None),
             rewrite: Arc::default(),
@@ -110,6 +113,13 @@ impl Reporter {
         fields: impl IntoIterator<Item = (&'static str, String)>,
     ) -> Self {
         self.constant_fields.extend(fields);
+        self
+    }
+
+    /// Also publishes the current `fork_epoch`, whatever the server's state.
+    #[must_use]
+    pub fn with_fork_epoch(mut self, fork_epoch: watch::Receiver<u64>) -> Self {
+        self.fork_epoch = Some(fork_epoch);
         self
     }
 
@@ -179,6 +189,9 @@ impl Reporter {
         }
         let mut fields = server.fields();
         fields.extend(self.constant_fields.clone());
+        if let Some(epoch) = &self.fork_epoch {
+            fields.insert("fork_epoch", epoch.borrow().to_string());
+        }
         let whole_at = match &self.written {
             Some(written) if written.full_write_at.elapsed() < self.ttl / 3 => {
                 if written.fields == fields {

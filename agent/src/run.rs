@@ -469,10 +469,13 @@ impl RegistrySession {
             );
         }
         let key_ids = order_keys.map(OrderVerifier::key_ids).unwrap_or_default();
-        let reporter = reporter.with_constant_fields([
-            ("data_id", identity.id.clone()),
-            ("order_keys", registration::order_keys_value(&key_ids)),
-        ]);
+        let fork_epoch = watch::Sender::new(identity.fork_epoch);
+        let reporter = reporter
+            .with_constant_fields([
+                ("data_id", identity.id.clone()),
+                ("order_keys", registration::order_keys_value(&key_ids)),
+            ])
+            .with_fork_epoch(fork_epoch.subscribe());
         // When adopting a running server there is no start decision, so phase updates are discarded.
         let discarding_reporter = PhaseReporter::new(watch::Sender::new(ServerState::Unknown));
         let mut driver = StartupDriver {
@@ -488,6 +491,7 @@ impl RegistrySession {
                 &self.phase_reporter
             },
             lease_id: reporter.subscribe_lease_id(),
+            fork_epoch: fork_epoch.clone(),
             changes: Arc::clone(&self.changes),
             identity,
             data: node.contents.data.clone(),
@@ -518,7 +522,9 @@ impl RegistrySession {
             if let Some(reporter) = idle_reporter {
                 self.claim_and_report(&mut driver, reporter).await?;
             }
-            Err(self.maintain_durable_keys(node, identity.clone()).await)
+            Err(self
+                .maintain_durable_keys(node, identity.clone(), fork_epoch)
+                .await)
         };
         let supervising = node.supervise(
             &mut process,
@@ -565,8 +571,15 @@ impl RegistrySession {
     }
 
     /// Runs until dropped; returns only if it fails.
-    async fn maintain_durable_keys(&self, node: &PreparedNode, identity: DataIdentity) -> RunError {
+    async fn maintain_durable_keys(
+        &self,
+        node: &PreparedNode,
+        identity: DataIdentity,
+        fork_epoch: watch::Sender<u64>,
+    ) -> RunError {
         let durable_keys = DurableKeys {
+            fork_epoch,
+            rewrite: Arc::clone(&self.rewrite),
             cluster: self.cluster.clone(),
             identity,
             data_dir: node.directory.path().to_path_buf(),

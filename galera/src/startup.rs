@@ -4,6 +4,7 @@
 //! Nothing but the validity of a signed order ([`OrderTrust`]) depends on a clock: leases prove which nodes are alive, so
 //! a wrong clock can make a node refuse an order, never do more than with the right one. The decision is a proposal; its executor compares in etcd the keys that it rests on ([`FounderClaim`], [`KeyPrecondition`]).
 
+mod forks;
 mod founding;
 mod joining;
 mod member;
@@ -89,6 +90,8 @@ pub struct StartingNode {
     pub data: DataState,
     /// How many members its data last had around them, if known.
     pub members_seen: Option<MembersSeen>,
+    /// The newest fork that its data continued; 0 for none.
+    pub fork_epoch: u64,
     /// Whether this agent created the founder key for these data, and the history that they founded has not been recorded
     /// in it yet. Known from the data directory: the key alone proves nothing.
     pub founding: bool,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use galera::observe::registration::{BootstrapOrder, ClusterField, RawKeyValue, RegistryKeys};
+use galera::record::fork::ForkRecord;
 use galera::startup::{
     CleanStop, FounderKeyState, FounderRecord, KeyPrecondition, RegistrationRecord,
     RegistrySnapshot,
@@ -139,6 +140,18 @@ impl ClusterRegistry {
         let key = self.key(ClusterField::Bootstrap);
         let transaction = transaction.then([WriteOp::put(key, order.to_value(), Some(lease))]);
         self.commit(&transaction).await
+    }
+
+    /// Creates the record of the fork `epoch`. Returns whether it did not exist.
+    ///
+    /// # Errors
+    /// If etcd does not respond.
+    pub(super) async fn create_fork(&self, epoch: u64, record: &ForkRecord) -> Result<bool> {
+        let key = self.key(ClusterField::Fork(epoch));
+        let transaction = Transaction::new()
+            .when(Precondition::Absent(key.clone().into()))
+            .then([WriteOp::put(key, record.to_value(), None)]);
+        Ok(self.commit(&transaction).await?.is_some())
     }
 
     /// Removes the order of `revision`, unless it was replaced.

@@ -55,6 +55,8 @@ pub(super) struct StartupDriver<'a> {
     pub(super) reporter: &'a PhaseReporter,
     /// The lease of this node's report.
     pub(super) lease_id: watch::Receiver<Option<LeaseId>>,
+    /// The published `fork_epoch`.
+    pub(super) fork_epoch: watch::Sender<u64>,
     /// Notified when the registry has changed.
     pub(super) changes: Arc<Notify>,
     pub(super) identity: DataIdentity,
@@ -132,6 +134,7 @@ impl StartupDriver<'_> {
             data_id: self.identity.id.clone(),
             data: self.data.clone(),
             members_seen: Some(self.members_seen.clone()),
+            fork_epoch: self.identity.fork_epoch,
             founding: self.identity.founding,
             obeyed_orders: self.identity.obeyed_orders(),
             orders: self.order_trust(),
@@ -364,8 +367,45 @@ impl StartupDriver<'_> {
                 return Ok(None);
             }
         }
+        if !self.record_fork(listing, action).await? {
+            return Ok(None);
+        }
         self.directory.allow_bootstrap()?;
         Ok(Some(self.server_start(None)))
+    }
+
+    /// Records durably that the history continues from this node's data, before it does: members that have more must
+    /// find the record whenever they return. Returns whether that succeeded.
+    async fn record_fork(
+        &mut self,
+        listing: &ClusterListing,
+        action: &str,
+    ) -> Result<bool, RunError> {
+        let Some((epoch, mut record)) = listing.snapshot.next_fork(&self.node_facts(), action)
+        else {
+            return Ok(false);
+        };
+        record.at = Some(now());
+        match Box::pin(self.cluster.create_fork(epoch, &record)).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!("Fork {epoch} was recorded by another node; evaluating again");
+                return Ok(false);
+            }
+            Err(error) => {
+                self.report_registry_outage(&error).await;
+                return Ok(false);
+            }
+        }
+        tracing::info!(
+            "Recorded fork {epoch}: the history {} continues from {}",
+            record.state_uuid,
+            record.seqno
+        );
+        self.identity.record_fork(epoch, Some(record));
+        self.identity.write(self.directory.path())?;
+        self.fork_epoch.send_replace(epoch);
+        Ok(true)
     }
 
     async fn found_cluster(

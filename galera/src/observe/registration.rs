@@ -3,6 +3,7 @@
 //! `<prefix>/<cluster>/<node>/<field>` belongs to a node, `<prefix>/<cluster>/founder` and `…/bootstrap` to a cluster.
 //! All other keys are unrecognized: shown with the reason, never deleted (I29).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -144,15 +145,18 @@ pub enum ClusterField {
     Founder,
     /// `bootstrap`: the bootstrap order for a stopped cluster.
     Bootstrap,
+    /// `forks/EPOCH`: where a bootstrap continued the history; created once.
+    Fork(u64),
 }
 
 impl ClusterField {
     /// The field's name in a key.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub fn name(self) -> Cow<'static, str> {
         match self {
-            Self::Founder => "founder",
-            Self::Bootstrap => "bootstrap",
+            Self::Founder => "founder".into(),
+            Self::Bootstrap => "bootstrap".into(),
+            Self::Fork(epoch) => format!("forks/{epoch}").into(),
         }
     }
 }
@@ -244,7 +248,7 @@ impl RegistryKeys {
     /// The key of a cluster's field.
     #[must_use]
     pub fn cluster_key(&self, cluster: &ClusterName, field: ClusterField) -> String {
-        format!("{}/{cluster}/{}", self.prefix, field.as_str())
+        format!("{}/{cluster}/{}", self.prefix, field.name())
     }
 
     /// Parses `key`; any bytes are accepted.
@@ -293,12 +297,22 @@ pub fn parse_key(prefix: &str, key: &[u8]) -> ParsedKey {
             cluster,
             field: ClusterField::Bootstrap,
         },
+        (Some("forks"), Some(epoch), None) if epoch_of_key(epoch).is_some() => ParsedKey::Cluster {
+            cluster,
+            field: ClusterField::Fork(epoch_of_key(epoch).unwrap_or_default()),
+        },
         (Some(node), Some(field), None) => parse_node_key(cluster, node, field, dialect),
         _ => unknown_key(
             Some(cluster),
             "the key is neither CLUSTER/NODE/FIELD nor a key of the cluster",
         ),
     }
+}
+
+/// The epoch in the key of a fork: a positive number in its one spelling.
+fn epoch_of_key(text: &str) -> Option<u64> {
+    let epoch: u64 = text.parse().ok()?;
+    (epoch > 0 && epoch.to_string() == text).then_some(epoch)
 }
 
 fn parse_node_key(cluster: ClusterName, node: &str, field: &str, dialect: KeyDialect) -> ParsedKey {

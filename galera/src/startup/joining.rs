@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
+use super::forks;
 use super::member::RegistryMember;
 use super::registry_snapshot::{FounderKeyState, RegistrySnapshot};
 use super::{
@@ -19,6 +20,11 @@ pub(super) fn decide(own: &StartingNode, snapshot: &RegistrySnapshot) -> Startup
         Ok(history) => history,
         Err(problem) => return StartupDecision::wait(names, problem),
     };
+    if let Some(problem) =
+        history.and_then(|uuid| forks::join_problem(own, snapshot, uuid, &primaries))
+    {
+        return StartupDecision::wait(names, problem);
+    }
     match check_join(own, history, &primaries) {
         JoinCheck::Join => {}
         JoinCheck::Recover => return recover_position(own),

@@ -9,6 +9,7 @@ use crate::observe::registration::{
 };
 use crate::observe::wsrep::{LocalState, WsrepStatus};
 use crate::position::Position;
+use crate::record::fork;
 use crate::view::ClusterStatus;
 
 /// The position that a waiting node reports.
@@ -28,6 +29,8 @@ pub enum ReportedPosition {
 pub struct RegistryMember {
     /// Whether any of its keys has a lease.
     pub live: bool,
+    /// The newest fork that its data continued, as it reports; 0 for none.
+    pub fork_epoch: u64,
     /// The phase of its agent.
     pub phase: Option<AgentPhase>,
     /// The position that it reports while it waits.
@@ -100,6 +103,9 @@ impl MemberBuilder {
                 self.member.registration = Some(RegistrationRecord::parse(&raw.value))
             }
             NodeField::HighestPosition => self.member.highest_position = value.parse().ok(),
+            NodeField::ForkEpoch if leased => {
+                self.member.fork_epoch = fork::parse_epoch(&value);
+            }
             NodeField::MembersSeen if leased => {
                 self.member.members_seen = MembersSeen::parse(&value);
             }

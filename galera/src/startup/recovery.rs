@@ -3,6 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeSet;
 
+use super::forks;
 use super::registry_snapshot::{FounderKeyState, OrderKeyState, RegistrySnapshot};
 use super::reports::{self, MemberReport};
 use super::{
@@ -204,7 +205,11 @@ fn decide_automatically(
     if !members_named && let Some(shrunk) = find_shrunk_membership(&reports) {
         return waiting(Vec::new(), shrunk);
     }
-    match best_candidate(snapshot, &reports) {
+    let branch = match forks::newest_branch(snapshot, &reports) {
+        Ok(branch) => branch,
+        Err((members, why)) => return waiting(members, why),
+    };
+    match best_candidate(snapshot, &branch) {
         Err((members, why)) => waiting(members, why),
         Ok(best) if best.node != &own.node => waiting(
             vec![best.node.clone()],

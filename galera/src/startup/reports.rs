@@ -11,12 +11,15 @@ use crate::observe::registration::{AgentPhase, MembersSeen, ReportedData};
 use crate::position::Position;
 
 /// What one member contributes to the decision.
+#[derive(Clone, Copy)]
 pub(super) struct MemberReport<'a> {
     pub(super) node: &'a NodeId,
     pub(super) position: Option<&'a Position>,
     /// Whether it is waiting and can bootstrap, rather than stopped with its position on record.
     pub(super) ready: bool,
     pub(super) members_seen: Option<&'a MembersSeen>,
+    /// The newest fork that its data continued; `None` if it is not live and that is unknown.
+    pub(super) fork_epoch: Option<u64>,
 }
 
 impl MemberReport<'_> {
@@ -40,6 +43,7 @@ pub(super) fn collect<'a>(
         position: own.data.position(),
         ready: true,
         members_seen: own.members_seen.as_ref(),
+        fork_epoch: Some(own.fork_epoch),
     }];
     let mut missing = MissingReports::new();
     if let Some(why) = own_report_problem(own, snapshot) {
@@ -54,6 +58,7 @@ pub(super) fn collect<'a>(
                     position,
                     ready,
                     members_seen: member.members_seen.as_ref().filter(|_| ready),
+                    fork_epoch: ready.then_some(member.fork_epoch),
                 });
             }
             // It may be a member whose registration was lost, so it is neither counted nor passed over.

@@ -223,6 +223,7 @@ pub(crate) fn starting_node(node: &str, data: DataState) -> StartingNode {
         data_id: format!("id-{node}"),
         data,
         members_seen: None,
+        fork_epoch: 0,
         founding: true,
         obeyed_orders: BTreeSet::from(["old".to_owned()]),
         orders: trust(&["k1"]),
