@@ -36,7 +36,17 @@ async fn i34_empty_containers_under_members_addresses_start_no_second_cluster() 
         lab.node(number).kill_agent()?;
     }
     lab.node(1).isolate(true).await?;
-    lab.wait_until_synced(&[2, 3], SOON).await?;
+    eventually("2 and 3 to be Primary without 1", SOON, async || {
+        let status = lab.node(2).wsrep().await?;
+        let read = |name: &str| status.get(name).map(String::as_str);
+        ensure!(
+            read("wsrep_cluster_status") == Some("Primary")
+                && read("wsrep_cluster_size") == Some("2"),
+            "{status:?}"
+        );
+        Ok(())
+    })
+    .await?;
     for row in 0..10 {
         lab.node(2)
             .execute(&format!("INSERT INTO mysql.kept VALUES ({row})"))

@@ -14,6 +14,7 @@ use crate::judge::cluster;
 use crate::judge::known_positions::KnownPositions;
 use crate::observe::observation::Evidence;
 use crate::observe::registration::BootstrapOrder;
+use crate::record::fork::Forks;
 use crate::recover::action::RecoveryPause;
 use crate::recover::attestation::Attestation;
 use crate::recover::plan::digest::PlanDraft;
@@ -22,6 +23,7 @@ use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
 
 pub(crate) mod common_checks;
+mod forks;
 mod known_members;
 mod loss;
 mod recovery_reach;
@@ -73,6 +75,8 @@ pub struct RecoveryContext {
     pub registry_prefix: String,
     /// Whether the registry was read and has no founder key of this cluster.
     pub founder_missing: bool,
+    /// The recorded forks of the cluster's history.
+    pub forks: Forks,
     /// The record of position corrections; `None` if it could not be read.
     pub corrections: Option<CorrectionsRecord>,
 }
@@ -95,6 +99,7 @@ impl Default for RecoveryContext {
             order_key: None,
             registry_prefix: "/galera".to_owned(),
             founder_missing: false,
+            forks: Forks::default(),
             corrections: None,
         }
     }
@@ -134,6 +139,7 @@ pub fn order(plan: &Plan, action_id: &ActionId) -> Option<BootstrapOrder> {
 pub fn plan(case: &RecoveryCase<'_>) -> Plan {
     let situation = Situation::new(case);
     let mut draft = PlanDraft::new();
+    draft.agents = situation.agent_reasons();
     common_checks::check_all(case, &situation, &mut draft);
     let summary = if situation.primaries().next().is_some() {
         nothing_to_recover_summary(&situation)

@@ -20,6 +20,7 @@ mod execution;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod forks;
 mod identities;
 #[cfg(test)]
 mod invariants;

@@ -9,9 +9,10 @@ use crate::judge::cluster::reasons::node_label;
 use crate::observe::observation::ProbeErrorKind;
 use crate::observe::registration::{self, AgentPhase, MembersSeen, NO_ORDER_KEYS, ReportedData};
 use crate::position::Position;
+use crate::record::fork;
 use crate::recover::attestation::{Attestation, AttestedState};
 use crate::recover::plan::digest::fact;
-use crate::recover::plan::{CheckEvidence, EvidenceSource};
+use crate::recover::plan::{AgentReason, CheckEvidence, EvidenceSource};
 use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
 
@@ -298,6 +299,26 @@ impl<'a> Situation<'a> {
             )),
             ReportedData::Unnamed | ReportedData::Unregistered => None,
         }
+    }
+
+    /// Why agents of members wait, as they say.
+    pub(crate) fn agent_reasons(&self) -> Vec<AgentReason> {
+        let reason = |facts: &NodeFacts<'_>| {
+            let seen = facts.fresh_registration()?;
+            let waiting_for = registration::waiting_reason(&seen.observation.fields)?;
+            let node = facts.id.clone();
+            Some(AgentReason { node, waiting_for })
+        };
+        self.nodes().iter().filter_map(reason).collect()
+    }
+
+    /// The newest fork that the data of a node continued, as its agent reports; `None` without a live report.
+    pub(crate) fn fork_epoch(&self, node: usize) -> Option<u64> {
+        let seen = self.nodes()[node]
+            .fresh_registration()
+            .filter(|seen| seen.observation.leased)?;
+        let epoch = seen.observation.fields.get("fork_epoch");
+        Some(epoch.map_or(0, |epoch| fork::parse_epoch(epoch)))
     }
 
     /// How many members the data of a stopped node last had around them.

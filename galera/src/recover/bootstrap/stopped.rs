@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::running::summarize;
 use super::situation::{OrderTerms, Situation, SourcedPosition};
-use super::{RecoveryCase, common_checks, loss};
+use super::{RecoveryCase, common_checks, forks, loss};
 use crate::id::NodeId;
 use crate::observe::registration::{AgentPhase, BootstrapOrder, ClusterField, RegistryKeys};
 use crate::recover::attestation::AttestedState;
@@ -32,8 +32,9 @@ pub(super) fn plan(
         .collect();
     let complete = check_positions_known(situation, draft, &known);
     let agree = check_one_history(situation, draft, &known);
+    let branch = forks::check(case, situation, draft, &known);
     let chosen = if agree {
-        choose_node(case, situation, &known)
+        choose_node(case, situation, &branch)
     } else {
         None
     };
@@ -351,6 +352,11 @@ fn check_order_accepted(
         OrderTerms::Verifies { data_id, keys } => {
             format!("data {data_id}, trusts {}", keys.join(", "))
         }
+    };
+    let terms = match situation.fork_epoch(node) {
+        // The order is signed for it.
+        Some(epoch @ 1..) => format!("{terms}, fork {epoch}"),
+        _ => terms,
     };
     evidence.push(fact(Some(id), EvidenceSource::Registry, None, terms));
     draft.add_check(CheckCode::ORDER_ACCEPTED, status, message, evidence);
