@@ -409,7 +409,7 @@ async fn all_killed_recover_as_one_cluster_without_loss() -> Result<()> {
 }
 
 /// What the console with the lab's key writes for `node`.
-fn signed_order(
+pub(crate) fn signed_order(
     lab: &HomogeneousLab,
     node: &HomogeneousNode,
     position: &Position,

@@ -16,6 +16,9 @@ use crate::timestamp::Timestamp;
 /// The `action` of a fork that no action of a console stands behind.
 pub const OBSERVED: &str = "observed";
 
+/// The port that is omitted from node ids.
+const DEFAULT_PORT: u16 = 3306;
+
 /// Where a history was continued by a bootstrap.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForkRecord {
@@ -86,17 +89,32 @@ impl Forks {
         self.0.get(&epoch)?.as_ref()
     }
 
+    /// `record` with the epoch that follows every known one; `None` if there is none left.
+    #[must_use]
+    pub fn next(&self, record: ForkRecord) -> Option<(u64, ForkRecord)> {
+        let epoch = self.newest().max(record.parent).checked_add(1)?;
+        Some((epoch, record))
+    }
+
     /// The newest epoch; 0 without any.
     #[must_use]
     pub fn newest(&self) -> u64 {
         self.0.keys().next_back().copied().unwrap_or(0)
     }
 
+    /// Whether the bootstrap of this action is recorded.
+    #[must_use]
+    pub fn has_action(&self, action: &str) -> bool {
+        let mut records = self.0.values().flatten();
+        records.any(|record| record.action == action)
+    }
+
     /// The newest fork that `node` was a member of from the start, in the history `uuid`; 0 for none.
     #[must_use]
     pub fn newest_of_member(&self, node: &NodeId, uuid: Uuid) -> u64 {
+        let is_node = |member: &NodeId| member.clone().normalized(DEFAULT_PORT) == *node;
         let of_member =
-            |record: &ForkRecord| record.state_uuid == uuid && record.members.contains(node);
+            |record: &ForkRecord| record.state_uuid == uuid && record.members.iter().any(is_node);
         let epochs = self.0.iter().rev();
         epochs
             .filter_map(|(epoch, record)| Some((*epoch, record.as_ref()?)))

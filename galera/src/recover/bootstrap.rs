@@ -33,6 +33,7 @@ mod statement;
 mod stopped;
 mod verify;
 
+pub use forks::fork_of_statement;
 pub use recovery_reach::RecoveryReach;
 pub use statement::StatementDialect;
 pub use verify::{BootstrapOutcome, ReturningAhead, returning_ahead, verify};

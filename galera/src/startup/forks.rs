@@ -135,7 +135,6 @@ impl RegistrySnapshot {
             parent: own.fork_epoch,
             at: None,
         };
-        let epoch = self.forks.newest().max(own.fork_epoch).checked_add(1)?;
-        Some((epoch, record))
+        self.forks.next(record)
     }
 }

@@ -1,8 +1,10 @@
 //! Plans for a stopped cluster whose members are on different branches of one history (I35).
 
 use galera::record::fork::{ForkRecord, OBSERVED};
+use galera::recover::bootstrap::fork_of_statement;
 use galera::recover::plan::{CheckCode, CheckStatus};
 
+use crate::action_fixture::action_id;
 use crate::fixture::{HISTORY, RecoveryFixture, check, failing, id, status};
 
 /// n1 waits at `ahead` with data of before fork 1, n2 and n3 at 100 and 99 with data of fork 1, which continued at 66.
@@ -78,4 +80,33 @@ fn what_agents_say_is_quoted_and_decides_nothing() {
     let quiet = silent.plan();
     assert!(quiet.agents.is_empty());
     assert_eq!(plan.digest, quiet.digest);
+}
+
+#[test]
+fn i35_a_statement_to_a_running_component_is_recorded_once() {
+    let mut fixture = RecoveryFixture::two_of_three_lost()
+        .registered("n1", &[("phase", "running"), ("fork_epoch", "3")]);
+    fixture.settings.fold.default_port = 23_306;
+    let target = fixture.plan().target.unwrap();
+    let (epoch, record) = fork_of_statement(&target, &action_id(), &fixture.case()).unwrap();
+    assert_eq!((epoch, record.parent, record.seqno), (4, 3, 100));
+    assert_eq!(record.members, [id("n1:23306")].into());
+    let value = record.to_value();
+    fixture.context.forks.insert(4, value.as_bytes());
+    assert_eq!(
+        fork_of_statement(&target, &action_id(), &fixture.case()),
+        None
+    );
+    let forks = &fixture.context.forks;
+    assert_eq!(
+        forks.newest_of_member(&id("n1:23306"), record.state_uuid),
+        4
+    );
+    // An agent records the order that it obeys itself.
+    let stopped = RecoveryFixture::all_stopped();
+    let target = stopped.plan().target.unwrap();
+    assert_eq!(
+        fork_of_statement(&target, &action_id(), &stopped.case()),
+        None
+    );
 }
