@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use crate::id::{ClusterName, NodeId};
+use crate::observe::fork::ForkRecord;
 use crate::observe::registration::{BootstrapOrder, MembersSeen};
 use crate::position::Position;
 
@@ -92,6 +93,8 @@ pub struct StartingNode {
     pub members_seen: Option<MembersSeen>,
     /// The newest fork that its data continued; 0 for none.
     pub fork_epoch: u64,
+    /// Its record, as it was when the data continued it.
+    pub fork: Option<ForkRecord>,
     /// Whether this agent created the founder key for these data, and the history that they founded has not been recorded
     /// in it yet. Known from the data directory: the key alone proves nothing.
     pub founding: bool,

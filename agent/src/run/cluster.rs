@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use galera::observe::fork::ForkRecord;
 use galera::observe::registration::{BootstrapOrder, ClusterField, RawKeyValue, RegistryKeys};
-use galera::record::fork::ForkRecord;
 use galera::startup::{
     CleanStop, FounderKeyState, FounderRecord, KeyPrecondition, RegistrationRecord,
     RegistrySnapshot,

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use galera::record::fork::ForkRecord;
+use galera::observe::fork::ForkRecord;
 use serde_json::json;
 
 use super::command::random_token;

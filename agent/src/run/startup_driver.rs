@@ -135,6 +135,7 @@ impl StartupDriver<'_> {
             data: self.data.clone(),
             members_seen: Some(self.members_seen.clone()),
             fork_epoch: self.identity.fork_epoch,
+            fork: self.identity.fork.clone(),
             founding: self.identity.founding,
             obeyed_orders: self.identity.obeyed_orders(),
             orders: self.order_trust(),

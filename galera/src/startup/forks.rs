@@ -8,8 +8,8 @@ use super::registry_snapshot::RegistrySnapshot;
 use super::reports::MemberReport;
 use super::{DataState, StartingNode};
 use crate::id::NodeId;
+use crate::observe::fork::{ForkConflict, ForkRecord};
 use crate::observe::wsrep::MemberAddress;
-use crate::record::fork::{ForkConflict, ForkRecord};
 
 /// Why this node's data must not join the Primary members, if so.
 pub(super) fn join_problem(
@@ -33,9 +33,10 @@ pub(super) fn join_problem(
         0 => snapshot.forks.newest(),
         epoch => epoch,
     };
-    let conflict = snapshot
-        .forks
-        .conflict(own.fork_epoch, history, seqno, current)?;
+    let conflict =
+        snapshot
+            .forks
+            .conflict(continued_fork(own, snapshot), history, seqno, current)?;
     let remedy = "It waits, because an incremental state transfer would leave the members with different data; to give its \
                   own up, move the contents of its data directory aside and start it empty";
     Some(match conflict {
@@ -55,6 +56,17 @@ pub(super) fn join_problem(
             own.cluster, own.node
         ),
     })
+}
+
+/// The newest fork that this node's data continued, by the numbers of this registry: one that was emptied may have given
+/// the same number to another fork, and then only the one before counts.
+fn continued_fork(own: &StartingNode, snapshot: &RegistrySnapshot) -> u64 {
+    match (&own.fork, snapshot.forks.get(own.fork_epoch)) {
+        (Some(known), Some(recorded)) if known != recorded => {
+            known.parent.min(own.fork_epoch.saturating_sub(1))
+        }
+        _ => own.fork_epoch,
+    }
 }
 
 /// The reports whose data are part of the newest fork that any of them continued, or why they cannot be compared.

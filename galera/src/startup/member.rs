@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use crate::observe::fork;
 use crate::observe::registration::{
     self, AgentPhase, MembersSeen, NodeField, RawKeyValue, RegistrationRecord, ReportedData,
 };
 use crate::observe::wsrep::{LocalState, WsrepStatus};
 use crate::position::Position;
-use crate::record::fork;
 use crate::view::ClusterStatus;
 
 /// The position that a waiting node reports.

@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 use super::member::{MemberBuilder, RegistryMember};
 use crate::id::{ClusterName, NodeId};
+use crate::observe::fork::Forks;
 use crate::observe::registration::{
     BootstrapOrder, ClusterField, ParsedKey, RawKeyValue, RegistryKeys,
 };
 use crate::position::{Position, parse_uuid};
-use crate::record::fork::Forks;
 use crate::timestamp::Timestamp;
 
 /// The port that is omitted from node ids.

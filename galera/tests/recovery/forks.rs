@@ -1,6 +1,6 @@
 //! Plans for a stopped cluster whose members are on different branches of one history (I35).
 
-use galera::record::fork::{ForkRecord, OBSERVED};
+use galera::observe::fork::{ForkRecord, OBSERVED};
 use galera::recover::bootstrap::fork_of_statement;
 use galera::recover::plan::{CheckCode, CheckStatus};
 
@@ -50,7 +50,7 @@ fn i35_the_branch_that_was_continued_is_never_given_up_for_a_higher_number() {
     assert!(!plan.executable);
     assert_eq!(plan.target.unwrap().node, Some(id("n2")));
     let mut unrecorded = after_a_fork(134);
-    unrecorded.context.forks = galera::record::fork::Forks::default();
+    unrecorded.context.forks = galera::observe::fork::Forks::default();
     let plan = unrecorded.plan();
     assert_eq!(status(&plan, &CheckCode::NO_FORK), CheckStatus::Fail);
     assert_eq!(plan.target.unwrap().node, Some(id("n2")));

@@ -224,6 +224,7 @@ pub(crate) fn starting_node(node: &str, data: DataState) -> StartingNode {
         data,
         members_seen: None,
         fork_epoch: 0,
+        fork: None,
         founding: true,
         obeyed_orders: BTreeSet::from(["old".to_owned()]),
         orders: trust(&["k1"]),

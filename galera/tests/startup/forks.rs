@@ -1,7 +1,7 @@
 //! Forks are remembered: data above a later fork never join by an incremental state transfer (I35).
 
+use galera::observe::fork::{ForkRecord, OBSERVED};
 use galera::observe::registration::{BootstrapOrder, OrderSignature};
-use galera::record::fork::{ForkRecord, OBSERVED};
 use galera::startup::{DataState, StartingNode, StartupAction, StartupSettings, decide};
 use galera::{NodeId, Timestamp};
 
@@ -88,6 +88,23 @@ fn i35_a_node_that_was_ahead_of_a_bootstrap_does_not_join_once_it_is_passed() {
     assert_wait(
         &passed().put("forks/1", "{", 0).decide("n1", ahead()),
         "fork 1 is not recorded",
+    );
+}
+
+#[test]
+fn i35_the_same_number_of_another_fork_is_no_permission() {
+    let mut own = of_fork("n1", DataState::AtPosition(at(134)), 1);
+    own.fork = ForkRecord::parse(
+        format!(r#"{{"state_uuid":"{HISTORY}","seqno":120,"members":["n1"]}}"#).as_bytes(),
+    );
+    assert!(own.fork.is_some());
+    let decision = decide(&own, &passed().snapshot(), &StartupSettings::default());
+    assert_wait(&decision, "Transactions 67 to 134");
+    own.fork = passed().snapshot().forks.get(1).cloned();
+    let decision = decide(&own, &passed().snapshot(), &StartupSettings::default());
+    assert!(
+        matches!(decision.action, StartupAction::Join { .. }),
+        "{decision:?}"
     );
 }
 

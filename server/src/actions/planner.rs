@@ -2,8 +2,8 @@
 
 use console_core::clock::now;
 use console_core::keyspace;
+use galera::observe::fork::Forks;
 use galera::observe::registration::{BootstrapOrder, ClusterField, ParsedKey, RegistryKeys};
-use galera::record::fork::Forks;
 use galera::recover::attestation::Attestation;
 use galera::recover::bootstrap::{self, CorrectionsRecord, RecoveryCase, RecoveryContext};
 use galera::recover::cleanup::{self, RegistryReading, StalenessSettings};

@@ -5,10 +5,10 @@ use std::time::Duration;
 use accounts::AccountReading;
 use console_core::clock::now;
 use galera::judge::known_positions::{PositionCorrections, PositionReset};
+use galera::observe::fork;
 use galera::observe::registration::{
     BootstrapOrder, NodeField, OrderSignature, ParsedKey, RegistryKeys,
 };
-use galera::record::fork;
 use galera::recover::action::{
     ActionEvent, NextStep, STATEMENT_WAIT_TIMEOUT, StepResult, StepState,
 };

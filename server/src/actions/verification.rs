@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use galera::observe::fork::ForkRecord;
 use galera::observe::registration::{ClusterField, RegistryKeys};
-use galera::record::fork::ForkRecord;
 use galera::recover::action::{ActionEvent, ActionRefusal, ObservedOutcome};
 use galera::recover::bootstrap::{BootstrapOutcome, fork_of_statement, verify};
 use galera::recover::cleanup::lost_registrations;

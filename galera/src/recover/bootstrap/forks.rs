@@ -6,7 +6,7 @@ use super::RecoveryCase;
 use super::situation::{Situation, SourcedPosition};
 use crate::id::{ActionId, NodeId};
 use crate::judge::cluster::reasons::node_label;
-use crate::record::fork::{self, ForkConflict, ForkRecord};
+use crate::observe::fork::{self, ForkConflict, ForkRecord};
 use crate::recover::plan::digest::{PlanDraft, fact};
 use crate::recover::plan::{CheckCode, CheckStatus, EvidenceSource, Mechanism, PlanTarget};
 
