@@ -20,8 +20,10 @@ mod execution;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
-mod invariants;
+mod forks;
+mod identities;
 #[cfg(test)]
+mod invariants;
 mod json_contract;
 #[cfg(test)]
 mod positions;
