@@ -1,17 +1,25 @@
-//! A console: what it observed, and its real plans.
+//! A console: what it observed by SQL and in the registry, and its real plans.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use galera::judge::cluster::fold;
 use galera::judge::known_positions::KnownPositions;
-use galera::observe::observation::{Evidence, ProbeError, ProbeErrorKind};
+use galera::observe::fork::{ForkRecord, Forks};
+use galera::observe::observation::{Evidence, ProbeError, ProbeErrorKind, RegistryObservation};
+use galera::observe::registration::{
+    BootstrapOrder, ClusterField, OrderSignature, ParsedKey, RegisteredFields,
+};
 use galera::observe::wsrep::WsrepStatus;
 use galera::recover::attestation::{Attestation, AttestedState};
-use galera::recover::bootstrap::{RecoveryCase, RecoveryContext, RecoverySettings, plan};
-use galera::recover::plan::Plan;
+use galera::recover::bootstrap::{
+    RecoveryCase, RecoveryContext, RecoverySettings, fork_of_statement, order, plan,
+};
+use galera::recover::plan::{Plan, PlanTarget};
 use galera::view::{ClusterView, RegistryHealth};
-use galera::{ClusterName, NodeId, Timestamp};
+use galera::{ActionId, ClusterName, NodeId, Timestamp};
 
+use crate::agent::ORDER_KEY;
+use crate::registry::SimulatedRegistry;
 use crate::specification::{GaleraCluster, NodeIndex, ProbeResult};
 
 /// 2026-11-23T08:00:00Z: the time at which every schedule begins.
@@ -23,7 +31,10 @@ pub const fn at(millis: u64) -> Timestamp {
     Timestamp::from_unix_millis(BEGIN + millis.cast_signed())
 }
 
-/// A console that observes by SQL; its members are pinned.
+/// Milliseconds after its approval until which an agent obeys an order.
+const ORDER_LIFETIME: u64 = 300_000;
+
+/// A console; its members are pinned.
 #[derive(Clone, Debug)]
 pub struct SimulatedConsole {
     evidence: Evidence,
@@ -32,6 +43,8 @@ pub struct SimulatedConsole {
     view: Option<ClusterView>,
     /// Nodes that its network does not reach.
     pub unreachable: BTreeSet<NodeIndex>,
+    forks: Forks,
+    order: Option<String>,
 }
 
 impl SimulatedConsole {
@@ -52,6 +65,8 @@ impl SimulatedConsole {
             settings: RecoverySettings::default(),
             view: None,
             unreachable: BTreeSet::new(),
+            forks: Forks::default(),
+            order: None,
         }
     }
 
@@ -61,8 +76,9 @@ impl SimulatedConsole {
         self.view = None;
     }
 
-    /// Probes every node at `now`, in milliseconds since the beginning.
-    pub fn observe(&mut self, cluster: &GaleraCluster, now: u64) {
+    /// Probes every node and reads the registry at `now`, in milliseconds since the beginning.
+    pub fn observe(&mut self, cluster: &GaleraCluster, registry: &SimulatedRegistry, now: u64) {
+        self.read(registry, now);
         for (index, node) in cluster.nodes().iter().enumerate() {
             let result = if self.unreachable.contains(&index) {
                 ProbeResult::Silent
@@ -97,6 +113,43 @@ impl SimulatedConsole {
         self.view = Some(view);
     }
 
+    fn read(&mut self, registry: &SimulatedRegistry, now: u64) {
+        let mut nodes: BTreeMap<NodeId, (bool, BTreeMap<String, String>)> = BTreeMap::new();
+        self.forks = Forks::default();
+        self.order = None;
+        for entry in registry.entries() {
+            let value = String::from_utf8_lossy(&entry.value).into_owned();
+            match registry.keys.parse(&entry.key) {
+                ParsedKey::Node { node, field, .. } => {
+                    let (leased, fields) = nodes.entry(node).or_default();
+                    *leased |= entry.lease != 0;
+                    fields.insert(field.as_str().to_owned(), value);
+                }
+                ParsedKey::Cluster {
+                    field: ClusterField::Fork(epoch),
+                    ..
+                } => self.forks.insert(epoch, &entry.value),
+                ParsedKey::Cluster {
+                    field: ClusterField::Bootstrap,
+                    ..
+                } => self.order = Some(value),
+                _ => {}
+            }
+        }
+        let observation = |leased: bool, fields: BTreeMap<String, String>| RegistryObservation {
+            durable: fields.contains_key("registered"),
+            fields: RegisteredFields::from(fields),
+            last_put_at: leased.then(|| at(now)),
+            leased,
+            ttl: leased.then_some(10),
+            ..RegistryObservation::default()
+        };
+        let nodes = nodes.into_iter();
+        self.evidence.registrations = nodes
+            .map(|(id, (leased, fields))| (id, observation(leased, fields)))
+            .collect();
+    }
+
     /// The last view.
     #[must_use]
     pub const fn view(&self) -> Option<&ClusterView> {
@@ -106,21 +159,72 @@ impl SimulatedConsole {
     /// The plan of a bootstrap at `now`, with these members attested as stopped.
     #[must_use]
     pub fn plan(&self, stopped: &[NodeId], now: u64) -> Plan {
-        let attestations: Vec<Attestation> = stopped
-            .iter()
-            .map(|node| Attestation {
-                node: node.clone(),
-                statement: AttestedState::Stopped,
-                saved_state: None,
-            })
-            .collect();
-        plan(&RecoveryCase {
+        let attestations = attest(stopped);
+        let context = self.context();
+        plan(&self.case(&attestations, &context, now))
+    }
+
+    /// The signed order of `plan`.
+    #[must_use]
+    pub fn order(&self, plan: &Plan, action: &ActionId, now: u64) -> Option<BootstrapOrder> {
+        let mut order = order(plan, action)?;
+        let registration = self.evidence.registrations.get(&order.node);
+        let epoch = registration.and_then(|seen| seen.fields.get("fork_epoch"));
+        order.signed = Some(Box::new(OrderSignature {
+            registry: "/galera/".to_owned(),
+            cluster: self.evidence.name.to_string(),
+            not_before: at(now),
+            expires_at: at(now + ORDER_LIFETIME),
+            fork_epoch: epoch.map_or(0, |epoch| galera::observe::fork::parse_epoch(epoch)),
+            key_id: ORDER_KEY.to_owned(),
+            signature: String::new(),
+        }));
+        Some(order)
+    }
+
+    /// The fork that the statement of `action` made.
+    #[must_use]
+    pub fn fork(
+        &self,
+        target: &PlanTarget,
+        action: &ActionId,
+        now: u64,
+    ) -> Option<(u64, ForkRecord)> {
+        let context = self.context();
+        fork_of_statement(target, action, &self.case(&[], &context, now))
+    }
+
+    fn context(&self) -> RecoveryContext {
+        RecoveryContext {
+            standing_order: self.order.clone(),
+            order_key: Some(ORDER_KEY.to_owned()),
+            forks: self.forks.clone(),
+            ..RecoveryContext::default()
+        }
+    }
+
+    const fn case<'a>(
+        &'a self,
+        attestations: &'a [Attestation],
+        context: &'a RecoveryContext,
+        now: u64,
+    ) -> RecoveryCase<'a> {
+        RecoveryCase {
             evidence: &self.evidence,
             history: &self.positions,
-            attestations: &attestations,
-            context: &RecoveryContext::default(),
+            attestations,
+            context,
             settings: &self.settings,
             now: at(now),
-        })
+        }
     }
+}
+
+fn attest(stopped: &[NodeId]) -> Vec<Attestation> {
+    let attestation = |node: &NodeId| Attestation {
+        node: node.clone(),
+        statement: AttestedState::Stopped,
+        saved_state: None,
+    };
+    stopped.iter().map(attestation).collect()
 }

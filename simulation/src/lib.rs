@@ -2,6 +2,8 @@
 //! or a process, and [`schedule`] plays random faults on it while a console with its real decisions observes and two people
 //! recover. Thousands of schedules take a minute, and a failing one repeats exactly.
 
+pub mod agent;
 pub mod console;
+pub mod registry;
 pub mod schedule;
 pub mod specification;

@@ -3,13 +3,17 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use galera::NodeId;
-use galera::recover::plan::{Mechanism, Plan};
+use galera::observe::registration::ClusterField;
+use galera::recover::plan::{Mechanism, Plan, PlanTarget};
+use galera::startup::{AutoBootstrap, StartupSettings};
+use galera::{ActionId, ClusterName, NodeId};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
-use crate::console::SimulatedConsole;
+use crate::agent::SimulatedAgent;
+use crate::console::{SimulatedConsole, at};
+use crate::registry::SimulatedRegistry;
 use crate::specification::{GaleraCluster, LateStatement, NodeIndex, Transaction};
 
 /// Milliseconds between two probes.
@@ -81,7 +85,12 @@ struct Schedule {
     random: StdRng,
     mutation: Mutation,
     cluster: GaleraCluster,
+    registry: SimulatedRegistry,
+    agents: Vec<SimulatedAgent>,
+    startup: StartupSettings,
     console: SimulatedConsole,
+    /// Statements whose forks are not recorded yet.
+    unrecorded: Vec<(ActionId, PlanTarget)>,
     /// Milliseconds since the beginning.
     now: u64,
     /// Acknowledged writes that no plan has given up.
@@ -98,20 +107,65 @@ impl Schedule {
             .filter_map(|n| format!("n{n}").parse().ok())
             .collect();
         let cluster = GaleraCluster::formed(ids.clone());
-        let name = "lab"
+        let name: ClusterName = "lab"
             .parse()
             .unwrap_or_else(|_| unreachable!("a valid name"));
-        let mut console = SimulatedConsole::new(name, ids);
-        console.observe(&cluster, 0);
-        Self {
+        let agents = (0..ids.len()).map(SimulatedAgent::new).collect();
+        let auto_bootstrap = match random.random_range(0..3) {
+            0 => AutoBootstrap::AllReported,
+            _ => AutoBootstrap::Never,
+        };
+        let startup = StartupSettings {
+            auto_bootstrap,
+            ..StartupSettings::default()
+        };
+        let mut schedule = Self {
             random,
             mutation,
             cluster,
-            console,
+            registry: SimulatedRegistry::new(name.clone()),
+            agents,
+            startup,
+            console: SimulatedConsole::new(name, ids),
+            unrecorded: Vec::new(),
             now: 0,
             acknowledged: BTreeSet::new(),
             counts: ScheduleCounts::default(),
-            story: vec![format!("{count} nodes")],
+            story: vec![format!("{count} nodes, {auto_bootstrap:?}")],
+        };
+        schedule.turn();
+        schedule
+    }
+
+    /// Galera's timeouts pass, agents act, the console polls.
+    fn turn(&mut self) {
+        self.cluster.settle();
+        for node in 0..self.agents.len() {
+            let agent = &mut self.agents[node];
+            let acted = agent.act(
+                &mut self.cluster,
+                &mut self.registry,
+                &self.startup,
+                self.now,
+            );
+            if let Some(acted) = acted {
+                self.note(format_args!("the agent of n{} {acted}", node + 1));
+                self.cluster.settle();
+            }
+        }
+        self.console
+            .observe(&self.cluster, &self.registry, self.now);
+        let unrecorded = std::mem::take(&mut self.unrecorded);
+        for (action, target) in unrecorded {
+            if let Some((epoch, record)) = self.console.fork(&target, &action, self.now) {
+                let field = ClusterField::Fork(epoch);
+                let key = self
+                    .registry
+                    .keys
+                    .cluster_key(&self.registry.cluster, field);
+                self.registry.put(&key, record.to_value(), 0);
+                self.note(format_args!("fork {epoch} at {}", record.seqno));
+            }
         }
     }
 
@@ -143,13 +197,12 @@ impl Schedule {
         }
     }
 
-    /// Time passes: Galera's timeouts do, and the console polls.
+    /// Time passes.
     fn wait(&mut self) {
         let seconds = *[1, 3, 8, 40].choose(&mut self.random).unwrap_or(&1);
         for _ in 0..seconds {
             self.now += POLL;
-            self.cluster.settle();
-            self.console.observe(&self.cluster, self.now);
+            self.turn();
         }
     }
 
@@ -161,14 +214,22 @@ impl Schedule {
             0..22 => {
                 self.note(format_args!("kill {name}"));
                 self.cluster.kill(node, 0);
+                self.agents[node].kill(self.now);
             }
             22..30 => {
                 self.note(format_args!("stop {name}"));
-                self.cluster.stop(node);
+                if self.cluster.nodes()[node]
+                    .server
+                    .as_ref()
+                    .is_some_and(|server| !server.paused)
+                {
+                    self.cluster.stop(node);
+                    self.agents[node].stop(&self.cluster, &mut self.registry);
+                }
             }
             30..50 => {
                 self.note(format_args!("start {name}"));
-                let _ = self.cluster.start(node);
+                self.agents[node].start(&mut self.registry);
             }
             50..58 => {
                 self.note(format_args!("pause {name}"));
@@ -212,11 +273,7 @@ impl Schedule {
             self.counts.refused_plans += 1;
             return Ok(());
         }
-        let Some(target) = plan
-            .target
-            .clone()
-            .filter(|target| target.mechanism == Mechanism::Statement)
-        else {
+        let Some(target) = plan.target.clone() else {
             return Ok(());
         };
         // Until the approval, anything may happen.
@@ -233,16 +290,46 @@ impl Schedule {
             self.note("superseded");
             return Ok(());
         }
-        let node = target.node.and_then(|id| self.index_of(&id));
-        node.map_or(Ok(()), |node| self.execute(node, &again))
+        self.counts.bootstraps += 1;
+        let action = ActionId::new(
+            at(self.now),
+            u32::try_from(self.counts.bootstraps).unwrap_or(0),
+        );
+        match target.mechanism {
+            Mechanism::Statement => {
+                let node = target.node.as_ref().and_then(|id| self.index_of(id));
+                node.map_or(Ok(()), |node| self.execute(node, &again, action))
+            }
+            Mechanism::Order => {
+                self.order(&again, &action);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
-    fn execute(&mut self, node: NodeIndex, plan: &Plan) -> Result<(), String> {
+    /// Writes the signed order of `plan`; what it gives up is judged when it is obeyed.
+    fn order(&mut self, plan: &Plan, action: &ActionId) {
+        if let Some(order) = self.console.order(plan, action, self.now) {
+            self.note(format_args!(
+                "order to {} at {}",
+                order.node, order.position
+            ));
+            let field = ClusterField::Bootstrap;
+            let key = self
+                .registry
+                .keys
+                .cluster_key(&self.registry.cluster, field);
+            let lease = self.registry.grant();
+            self.registry.put(&key, order.to_value(), lease);
+        }
+    }
+
+    fn execute(&mut self, node: NodeIndex, plan: &Plan, action: ActionId) -> Result<(), String> {
         let deadline = match self.mutation {
             Mutation::NoDeadline => None,
             _ => Some(self.now + STATEMENT_LIFETIME),
         };
-        self.counts.bootstraps += 1;
         let loss = plan.loss.transactions;
         self.note(format_args!("bootstrap n{}, loss {loss:?}", node + 1));
         // The machine may pause with the statement on its way.
@@ -253,6 +340,9 @@ impl Schedule {
         self.cluster
             .bootstrap(node, LateStatement { deadline }, self.now);
         self.cluster.settle();
+        if let Some(target) = plan.target.clone() {
+            self.unrecorded.push((action, target));
+        }
         self.give_up(node, loss)
     }
 
@@ -291,8 +381,9 @@ impl Schedule {
     fn stopped_members(&self) -> Vec<NodeId> {
         let nodes = self.cluster.nodes().iter();
         nodes
-            .filter(|node| node.server.is_none())
-            .map(|node| node.id.clone())
+            .zip(&self.agents)
+            .filter(|(node, agent)| node.server.is_none() && !agent.running)
+            .map(|(node, _)| node.id.clone())
             .collect()
     }
 
@@ -306,6 +397,11 @@ impl Schedule {
             return Err(format!(
                 "{} Primary components: {primaries:?}",
                 primaries.len()
+            ));
+        }
+        if self.cluster.has_diverged() {
+            return Err(format!(
+                "members of {primaries:?} have different data and are Synced"
             ));
         }
         Ok(())
