@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use galera::Position;
-use galera::observe::fork::ForkRecord;
+use galera::observe::fork::{ForkRecord, Forks};
 use galera::observe::registration::{
     BootstrapOrder, CleanStop, ClusterField, MembersSeen, NO_POSITION, OrderVerifier,
     RegistrationRecord, SignatureCheck,
@@ -50,6 +50,8 @@ pub struct SimulatedAgent {
     fork_epoch: u64,
     fork: Option<ForkRecord>,
     obeyed_orders: BTreeSet<String>,
+    /// Whether it decides as if no fork were recorded, to prove that this would be noticed.
+    pub ignores_forks: bool,
     /// Whether its container runs.
     pub running: bool,
     /// Whether it has started the server.
@@ -72,6 +74,7 @@ impl SimulatedAgent {
             fork_epoch: 0,
             fork: None,
             obeyed_orders: BTreeSet::new(),
+            ignores_forks: false,
             running: true,
             started_server: true,
             recovered: false,
@@ -267,8 +270,17 @@ impl SimulatedAgent {
         settings: &StartupSettings,
         now: u64,
     ) -> Option<String> {
-        let own = self.starting_node(cluster, registry, now);
-        let decision = decide(&own, &registry.snapshot(), settings);
+        let mut own = self.starting_node(cluster, registry, now);
+        let mut snapshot = registry.snapshot();
+        if self.ignores_forks {
+            snapshot.forks = Forks::default();
+            snapshot
+                .members
+                .values_mut()
+                .for_each(|member| member.fork_epoch = 0);
+            own.fork_epoch = 0;
+        }
+        let decision = decide(&own, &snapshot, settings);
         let phase = match decision.action {
             StartupAction::Wait { .. } => "waiting",
             _ => "starting",

@@ -1,6 +1,6 @@
 //! Plays schedules and prints how many held, or the story of the first one that did not.
 //!
-//! `simulation [COUNT [FIRST_SEED [MUTATION]]]`; MUTATION is `no-deadline` or `no-second-plan`.
+//! `simulation [COUNT [FIRST_SEED [MUTATION]]]`; MUTATION is `no-deadline`, `no-second-plan` or `no-fork-check`.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -17,11 +17,14 @@ fn main() -> ExitCode {
         None => Some(Mutation::None),
         Some("no-deadline") => Some(Mutation::NoDeadline),
         Some("no-second-plan") => Some(Mutation::NoSecondPlan),
+        Some("no-fork-check") => Some(Mutation::NoForkCheck),
         Some(_) => None,
     };
     let (Some(count), Some(first), Some(mutation)) = (number(0, 10_000), number(1, 1), mutation)
     else {
-        eprintln!("usage: simulation [COUNT [FIRST_SEED [no-deadline|no-second-plan]]]");
+        eprintln!(
+            "usage: simulation [COUNT [FIRST_SEED [no-deadline|no-second-plan|no-fork-check]]]"
+        );
         return ExitCode::from(64);
     };
     let began = Instant::now();

@@ -33,6 +33,8 @@ pub enum Mutation {
     NoDeadline,
     /// The executor does not plan again before it acts (I16).
     NoSecondPlan,
+    /// Agents do not know of forks (I35).
+    NoForkCheck,
 }
 
 /// How often something happened.
@@ -91,6 +93,8 @@ struct Schedule {
     console: SimulatedConsole,
     /// Statements whose forks are not recorded yet.
     unrecorded: Vec<(ActionId, PlanTarget)>,
+    /// Nodes that an operator has isolated; no client reaches them.
+    fenced: BTreeSet<NodeIndex>,
     /// Milliseconds since the beginning.
     now: u64,
     /// Acknowledged writes that no plan has given up.
@@ -110,7 +114,12 @@ impl Schedule {
         let name: ClusterName = "lab"
             .parse()
             .unwrap_or_else(|_| unreachable!("a valid name"));
-        let agents = (0..ids.len()).map(SimulatedAgent::new).collect();
+        let agent = |node| {
+            let mut agent = SimulatedAgent::new(node);
+            agent.ignores_forks = mutation == Mutation::NoForkCheck;
+            agent
+        };
+        let agents = (0..ids.len()).map(agent).collect();
         let auto_bootstrap = match random.random_range(0..3) {
             0 => AutoBootstrap::AllReported,
             _ => AutoBootstrap::Never,
@@ -128,6 +137,7 @@ impl Schedule {
             startup,
             console: SimulatedConsole::new(name, ids),
             unrecorded: Vec::new(),
+            fenced: BTreeSet::new(),
             now: 0,
             acknowledged: BTreeSet::new(),
             counts: ScheduleCounts::default(),
@@ -181,16 +191,59 @@ impl Schedule {
         match self.random.random_range(0..100) {
             0..35 => self.write(),
             35..62 => self.fail(),
-            62..80 => self.wait(),
+            62..76 => self.wait(),
+            76..79 => return self.survive_alone(),
             _ => return self.recover(),
         }
+        Ok(())
+    }
+
+    /// One node goes on alone, dies ahead of the others, and returns after they have gone on without it; random steps in
+    /// between.
+    fn survive_alone(&mut self) -> Result<(), String> {
+        let survivor = self.any_node();
+        let others: Vec<NodeIndex> = (0..self.agents.len())
+            .filter(|&node| node != survivor)
+            .collect();
+        self.note(format_args!("only n{} survives", survivor + 1));
+        for &node in &others {
+            self.cluster.kill(node, 0);
+            self.agents[node].kill(self.now);
+        }
+        self.wait();
+        self.recover()?;
+        self.write();
+        if self.random.random_bool(0.5) {
+            self.note(format_args!("kill n{}", survivor + 1));
+            self.cluster.kill(survivor, 0);
+            self.agents[survivor].kill(self.now);
+        } else {
+            self.fence_paused();
+        }
+        self.wait();
+        for &node in &others {
+            self.agents[node].start(&mut self.registry);
+        }
+        self.wait();
+        self.recover()?;
+        for _ in 0..self.random.random_range(1..4) {
+            self.wait();
+            self.write();
+        }
+        self.note(format_args!("n{} returns", survivor + 1));
+        self.cluster.heal();
+        self.fenced.clear();
+        self.cluster.set_paused(survivor, false, self.now);
+        self.judge()?;
+        self.agents[survivor].start(&mut self.registry);
+        self.wait();
         Ok(())
     }
 
     fn write(&mut self) {
         for _ in 0..self.random.random_range(1..6) {
             let (node, write) = (self.any_node(), self.counts.acknowledged + 1);
-            if self.cluster.write(node, write) {
+            if !self.fenced.contains(&node) && self.cluster.write(node, write) {
                 self.counts.acknowledged = write;
                 self.acknowledged.insert(write);
             }
@@ -249,6 +302,7 @@ impl Schedule {
             82..88 => {
                 self.note("heal");
                 self.cluster.heal();
+                self.fenced.clear();
             }
             88..92 => {
                 self.note(format_args!("hide {name} from the console"));
@@ -267,8 +321,20 @@ impl Schedule {
 
     /// Two people recover: they attest what is true, and only that.
     fn recover(&mut self) -> Result<(), String> {
+        if self.random.random_bool(0.5) {
+            self.fence_paused();
+        }
+        let mut plan = self.console.plan(&self.stopped_members(), self.now);
+        // Most of what forbids a plan at first is that too little time has passed.
+        for _ in 0..self.random.random_range(0..40) {
+            if plan.executable || !self.cluster.primary_components().is_empty() {
+                break;
+            }
+            self.now += POLL;
+            self.turn();
+            plan = self.console.plan(&self.stopped_members(), self.now);
+        }
         let stopped = self.stopped_members();
-        let plan = self.console.plan(&stopped, self.now);
         if !plan.executable {
             self.counts.refused_plans += 1;
             return Ok(());
@@ -333,7 +399,7 @@ impl Schedule {
         let loss = plan.loss.transactions;
         self.note(format_args!("bootstrap n{}, loss {loss:?}", node + 1));
         // The machine may pause with the statement on its way.
-        if self.random.random_range(0..8) == 0 {
+        if self.random.random_range(0..4) == 0 {
             self.note(format_args!("pause n{} first", node + 1));
             self.cluster.set_paused(node, true, self.now);
         }
@@ -378,12 +444,29 @@ impl Schedule {
         }
     }
 
+    /// Isolates every paused machine from clients and from the other nodes, as an operator does who cannot reach it.
+    fn fence_paused(&mut self) {
+        for node in 0..self.cluster.nodes().len() {
+            let server = self.cluster.nodes()[node].server.as_ref();
+            if server.is_some_and(|server| server.paused) && self.fenced.insert(node) {
+                self.note(format_args!("fence n{}", node + 1));
+                for other in 0..self.cluster.nodes().len() {
+                    self.cluster.set_cut(node, other, true);
+                }
+            }
+        }
+    }
+
+    /// Members that run no server, and fenced ones: what two people truthfully attest.
     fn stopped_members(&self) -> Vec<NodeId> {
         let nodes = self.cluster.nodes().iter();
         nodes
             .zip(&self.agents)
-            .filter(|(node, agent)| node.server.is_none() && !agent.running)
-            .map(|(node, _)| node.id.clone())
+            .enumerate()
+            .filter(|(index, (node, agent))| {
+                node.server.is_none() && !agent.running || self.fenced.contains(index)
+            })
+            .map(|(_, (node, _))| node.id.clone())
             .collect()
     }
 
