@@ -11,6 +11,7 @@ pub mod net;
 pub mod published;
 pub mod repository;
 pub mod resolver;
+pub mod seen_records;
 pub mod session;
 pub mod state_secret;
 pub mod tasks;

@@ -10,6 +10,7 @@
 
 mod known;
 mod prepare;
+mod seen;
 
 use std::any::Any;
 use std::fmt;
@@ -21,9 +22,11 @@ use tokio::sync::watch;
 
 use crate::entry::{Listing, RegistryEntry};
 use crate::event::{KeyChange, WatchEvent};
+use crate::revisions::{EtcdRestore, StoreRevisions};
 use crate::transact::{Transaction, TransactionOutcome};
 use crate::{Error, LeaseId, Registry, Result};
 use known::{KnownRecords, RecordJudgement};
+pub use seen::{SeenRecord, SeenRecords};
 
 /// Attempts of a transaction whose assumptions about sealed records were outdated.
 const ATTEMPTS: usize = 8;
@@ -82,10 +85,22 @@ pub trait RecordSealer: fmt::Debug + Send + Sync + Any {
     fn open(&self, key: &[u8], value: &[u8]) -> Result<OpenedRecord, String>;
 }
 
+/// How a record was changed outside the console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TamperCause {
+    /// No console wrote it.
+    Forged,
+    /// A console wrote it, but it was replaced or ended since.
+    Older,
+    /// It was deleted.
+    Missing,
+}
+
 /// A record that was changed outside the console.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TamperedRecord {
     pub key: String,
+    pub cause: TamperCause,
     /// Why it is ignored, as part of a sentence.
     pub reason: String,
     /// Since when it is known.
@@ -99,6 +114,8 @@ pub struct TamperedRecords {
     pub records: Vec<TamperedRecord>,
     /// Further ones that are not listed.
     pub unlisted: usize,
+    /// The restoration of an earlier state of etcd, until it is accepted.
+    pub restored: Option<EtcdRestore>,
 }
 
 impl TamperedRecords {
@@ -120,6 +137,7 @@ impl TamperedRecords {
 pub(crate) struct Sealing {
     sealer: Arc<dyn RecordSealer>,
     known: Mutex<KnownRecords>,
+    revisions: Arc<StoreRevisions>,
     tampered: watch::Sender<Arc<TamperedRecords>>,
 }
 
@@ -139,6 +157,7 @@ impl Registry {
             sealing: Some(Arc::new(Sealing {
                 sealer,
                 known: Mutex::default(),
+                revisions: Arc::clone(&self.revisions),
                 tampered: watch::Sender::default(),
             })),
             ..self
@@ -333,13 +352,29 @@ impl Registry {
 
 impl Sealing {
     fn lock(&self) -> MutexGuard<'_, KnownRecords> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.follow_falls(self.revisions.falls());
+        known
+    }
+
+    /// Publishes that an earlier state of etcd was restored, or that this was accepted.
+    pub(crate) fn publish_restore(&self) {
+        let known = self.lock();
+        self.send_tampered(&known);
+    }
+
+    fn send_tampered(&self, known: &KnownRecords) {
+        let tampered = TamperedRecords {
+            restored: self.revisions.restored(),
+            ..known.tampered()
+        };
+        self.tampered.send_replace(Arc::new(tampered));
     }
 
     /// Publishes the tampered records if they changed.
     fn publish(&self, known: &mut KnownRecords) {
         if known.take_changed() {
-            self.tampered.send_replace(Arc::new(known.tampered()));
+            self.send_tampered(known);
         }
     }
 
