@@ -244,6 +244,21 @@ impl Registry {
         Some(sealing.tampered.subscribe())
     }
 
+    /// The content of a sealed value as it is stored, whether or not a newer version was seen; `None` for a note that it was
+    /// removed.
+    ///
+    /// # Errors
+    /// Why no console wrote it, as part of a sentence.
+    pub fn open_stored(&self, stored: &RegistryEntry) -> Result<Option<Vec<u8>>, String> {
+        match &self.sealing {
+            Some(sealing) => {
+                let opened = sealing.sealer.open(&stored.key, &stored.value);
+                opened.map(|opened| opened.content)
+            }
+            None => Ok(Some(stored.value.clone())),
+        }
+    }
+
     /// Replaces a plain value by its sealed form, unless it changed since `plain` was read; returns whether it did.
     ///
     /// # Errors

@@ -11,7 +11,6 @@ use console_core::audit::{AnchorFile, AnchorFileError, ArchiveError, AuditArchiv
 use console_core::leader::{self, Leadership};
 use console_core::net::PublicUrl;
 use console_core::resolver::Resolver;
-use console_core::state_secret::StateSecretFileError;
 use console_core::tasks::Tasks;
 use galera::ReplicaId;
 use galera::judge::cluster::FoldSettings;
@@ -30,7 +29,7 @@ use crate::actions::{
 use crate::allowed_hosts::AllowedHosts;
 use crate::assets::Site;
 use crate::audit_retention;
-use crate::authority::{SealedState, TamperReporter};
+use crate::authority::{SealedState, StateSecretError, TamperReporter};
 use crate::config::{Config, EtcdConfig};
 use crate::etcd_access::EtcdAccess;
 use crate::http::{AppContext, AppState};
@@ -47,9 +46,9 @@ const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(5);
 /// Why the console cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The file of the state secret cannot be used.
+    /// The file of the state secret, or of what was seen, cannot be used.
     #[error(transparent)]
-    StateSecret(#[from] StateSecretFileError),
+    StateSecret(#[from] StateSecretError),
     /// The file of audit anchors cannot be used.
     #[error(transparent)]
     AnchorFile(#[from] AnchorFileError),

@@ -59,14 +59,16 @@ pub struct StateSecretConfig {
     pub secrets: Option<StateSecrets>,
     /// What happens with plain records.
     pub migration: MigrationPolicy,
+    /// The file with what this host has seen of the records.
+    pub seen_records: Option<PathBuf>,
 }
 
 impl StateSecretConfig {
-    /// The file beside the data directory of an embedded etcd.
+    /// A file beside the data directory of an embedded etcd.
     #[must_use]
-    pub fn beside(data_dir: &Path) -> PathBuf {
+    pub fn beside(data_dir: &Path, suffix: &str) -> PathBuf {
         let mut name = data_dir.as_os_str().to_owned();
-        name.push(".state-secret");
+        name.push(suffix);
         PathBuf::from(name)
     }
 
@@ -305,7 +307,8 @@ pub struct RolesConfig {
 /// Every problem.
 pub fn load_for_roles(inputs: &ConfigInputs) -> Result<RolesConfig, ConfigError> {
     let mut reader = ConfigReader::new(inputs);
-    let etcd = reader.etcd();
+    let data_dir = reader.data_dir();
+    let etcd = reader.etcd(data_dir.as_deref());
     let prefixes = reader.prefixes();
     let port = reader.single(&settings::MYSQL_PORT, parse::port);
     let clusters = reader.clusters(port.unwrap_or(3306));
@@ -330,9 +333,10 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
     let mut reader = ConfigReader::new(inputs);
     let http = reader.http();
     let limits = reader.limits();
-    let etcd = reader.etcd();
+    let data_dir = reader.data_dir();
+    let etcd = reader.etcd(data_dir.as_deref());
     let prefixes = reader.prefixes();
-    let state_secret = reader.state_secret(etcd.as_ref());
+    let state_secret = reader.state_secret(etcd.as_ref(), data_dir.as_deref());
     let port = reader.single(&settings::MYSQL_PORT, parse::port);
     let clusters = reader.clusters(port.unwrap_or(3306));
     let user = reader.single(&settings::MYSQL_USER, parse::non_empty_text);
@@ -389,9 +393,10 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
 /// Every problem.
 pub fn load_for_admin(inputs: &ConfigInputs) -> Result<AdminConfig, ConfigError> {
     let mut reader = ConfigReader::new(inputs);
-    let etcd = reader.etcd();
+    let data_dir = reader.data_dir();
+    let etcd = reader.etcd(data_dir.as_deref());
     let state_prefix = reader.single(&settings::STATE_PREFIX, parse::prefix);
-    let state_secret = reader.state_secret(etcd.as_ref());
+    let state_secret = reader.state_secret(etcd.as_ref(), data_dir.as_deref());
     let public_url = reader.single(&settings::PUBLIC_URL, parse::public_url);
     let log = reader.log();
     reader.finish(|_| {

@@ -39,6 +39,7 @@ async fn a_cut_trail_is_shown_by_every_replica_and_the_console_goes_on() {
         secrets: Some(console_core::state_secret::generate_file(&file).unwrap()),
         file,
         migration: Default::default(),
+        seen_records: None,
     };
     let one = ActionFixture::start_with(&etcd, &nodes, |options| {
         options.state_secret = Some(secret.clone());

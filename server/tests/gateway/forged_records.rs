@@ -37,6 +37,7 @@ fn secret_in(folder: &Path) -> StateSecretConfig {
         secrets: Some(generate_file(&file).unwrap()),
         file,
         migration: Default::default(),
+        seen_records: None,
     }
 }
 

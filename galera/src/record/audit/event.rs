@@ -135,6 +135,14 @@ audit_events! {
     AUDIT_TRAIL_TAMPERED = "audit_trail_tampered";
     /// The oldest entries were moved to an archive.
     AUDIT_TRAIL_ARCHIVED = "audit_trail_archived";
+    /// etcd holds an earlier state than was seen.
+    EARLIER_STATE_FOUND = "earlier_state_found";
+    /// Records that are older than seen, or missing, were accepted as they are.
+    RECORDS_ACCEPTED = "records_accepted";
+    /// A record that is ignored was removed.
+    RECORD_DISCARDED = "record_discarded";
+    /// An administrator acknowledged the alarms about changes outside the console.
+    ALARMS_ACKNOWLEDGED = "alarms_acknowledged";
 }
 
 impl AuditEvent {
