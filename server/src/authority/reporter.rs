@@ -140,7 +140,9 @@ fn notice(tampered: &TamperedRecords) -> Option<String> {
             "{count} records in etcd were changed outside the console and are ignored: {named}{more}"
         ),
     };
-    Some(format!("{text}. See docs/etcd.md."))
+    Some(format!(
+        "{text}. Run galera-console state show; see docs/etcd.md."
+    ))
 }
 
 #[cfg(test)]
@@ -164,7 +166,7 @@ mod tests {
         assert_eq!(notice(&tampered(0, 0)), None);
         assert_eq!(
             notice(&tampered(1, 0)).unwrap(),
-            "1 record in etcd was changed outside the console and is ignored: /s/users/0. See docs/etcd.md."
+            "1 record in etcd was changed outside the console and is ignored: /s/users/0. Run galera-console state show; see docs/etcd.md."
         );
         let many = notice(&tampered(6, 3)).unwrap();
         assert!(

@@ -8,6 +8,7 @@ mod etcd;
 
 mod accounts;
 mod audit;
+mod earlier_state;
 mod embedded_etcd;
 mod etcd_roles;
 mod order_key;
