@@ -229,6 +229,7 @@ impl Builder<'_> {
             ),
             certificate: self.certificate(),
             etcd_access,
+            state_prefix: config.state_prefix.clone(),
             metrics_token: config.http.metrics_token.clone(),
             trusted_proxies: config.http.trusted_proxies.clone(),
             serves_metrics: config.http.metrics_listen.is_none(),

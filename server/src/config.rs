@@ -136,6 +136,8 @@ pub struct LimitsConfig {
     pub dns_lookups: usize,
     /// Pages rendered concurrently for clients without a session.
     pub anonymous_renders: usize,
+    /// Concurrent requests of one account.
+    pub requests_per_account: usize,
     /// WebSocket connections of one account.
     pub live_per_account: usize,
     /// WebSocket connections of one client address.
@@ -154,6 +156,7 @@ impl Default for LimitsConfig {
             password_hashes: accounts::CONCURRENT_HASHES_MAX,
             dns_lookups: resolver::LOOKUPS_MAX,
             anonymous_renders: 2,
+            requests_per_account: 64,
             live_per_account: 100,
             live_per_address: 500,
         }

@@ -141,6 +141,8 @@ settings! {
         "Concurrent look-ups of host names of databases and receivers, each on a dedicated thread; further ones wait.");
     MAX_ANONYMOUS_RENDERS = Setting::new("max-anonymous-renders", "limits.anonymous_renders", "COUNT", Value("2"),
         "Pages rendered concurrently for clients without a session (sign-in, unknown paths); a further one waits up to 1 s.");
+    MAX_REQUESTS_PER_ACCOUNT = Setting::new("max-requests-per-account", "limits.requests_per_account", "COUNT", Value("64"),
+        "Requests of one account that are handled concurrently, until the client has read the response; WebSocket connections are counted separately.");
     MAX_LIVE_PER_ACCOUNT = Setting::new("max-live-per-account", "limits.live_per_account", "COUNT", Value("100"),
         "Open WebSocket connections of one account.");
     MAX_LIVE_PER_ADDRESS = Setting::new("max-live-per-address", "limits.live_per_address", "COUNT", Value("500"),

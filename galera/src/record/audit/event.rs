@@ -156,6 +156,19 @@ impl AuditEvent {
     pub fn is_about_action(&self) -> bool {
         self.0.starts_with("action_") || *self == Self::CLEANUP_UNDONE
     }
+
+    /// Whether the subject is an account whose owner should know of it, also for events of another version.
+    #[must_use]
+    pub fn concerns_account(&self) -> bool {
+        const STARTS: [&str; 4] = ["account_", "factor_", "recovery_code", "session"];
+        const NOT: [AuditEvent; 2] = [
+            AuditEvent::SESSION_KEY_ROTATED,
+            AuditEvent::SESSION_KEY_REMOVED,
+        ];
+        let is_sign_in = [Self::SIGNED_IN, Self::SIGN_IN_FAILED].contains(self);
+        let begins = STARTS.iter().any(|start| self.0.starts_with(start));
+        is_sign_in || (begins && !NOT.contains(self))
+    }
 }
 
 impl fmt::Display for AuditEvent {
