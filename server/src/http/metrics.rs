@@ -112,6 +112,13 @@ fn register_audit_trail(registry: &mut Registry, app: &AppContext) {
         "Changes of the audit trail outside the console that this replica found",
         alarms,
     );
+    let unacknowledged: Gauge = Gauge::default();
+    unacknowledged.set(i64::from(trail.watch_alarms().borrow().latest.is_some()));
+    registry.register(
+        "audit_trail_alarm",
+        "Whether the latest such change is not acknowledged (1)",
+        unacknowledged,
+    );
     let entries: Gauge = Gauge::default();
     let reached = trail.last_seen().map_or(0, |head| head.sequence);
     entries.set(i64::try_from(reached).unwrap_or(i64::MAX));
