@@ -192,7 +192,7 @@ impl SeenRecordsFile {
     /// [`SeenRecordsError`]; the file is unchanged then.
     pub fn merge(&self, state: &SeenState) -> Result<(), SeenRecordsError> {
         let _lock = self.lock()?;
-        let merged = merge(self.read()?, state);
+        let merged = merge(&self.read()?, state);
         let body =
             serde_json::to_string(&encode(&merged)).map_err(|error| self.io_error(&error))?;
         let tag = self.secrets.sign_seen_records(&self.message(&body));
@@ -275,7 +275,7 @@ fn read_text(file: File) -> std::io::Result<String> {
 }
 
 /// What both have seen. A process that found a restored etcd has the revision that counts from then on.
-fn merge(stored: SeenState, state: &SeenState) -> SeenState {
+fn merge(stored: &SeenState, state: &SeenState) -> SeenState {
     let mut records: BTreeMap<&[u8], &SeenRecord> = BTreeMap::new();
     for record in stored.records.records.iter().chain(&state.records.records) {
         let place = records.entry(&record.key).or_insert(record);

@@ -118,7 +118,7 @@ impl SealedState {
         trail
     }
 
-    /// The key of `name` below the state prefix of these records.
+    /// The etcd prefix of these records.
     #[must_use]
     pub fn state_prefix(&self) -> &str {
         &self.state_prefix
@@ -212,7 +212,7 @@ impl SealedState {
                 reporter.run(&self.registry)
             );
         };
-        shutdown.run_until_cancelled(work).await;
+        shutdown.run_until_cancelled(Box::pin(work)).await;
         self.save_seen(&reporter_trail).await;
     }
 

@@ -180,8 +180,13 @@ fn native_form(action: &'static str, fields: Vec<El>, label: &str, refusal: Opti
         .optional_attr("disabled", refusal.map(|_| ""))
         .child(label.to_owned());
     let why = refusal.map(|why| el("span").class("why-not").child(why.to_owned()));
-    el("form")
-        .attr("method", "get")
+    let form = el("form");
+    let form = if fields.is_empty() {
+        form
+    } else {
+        form.class("sheet")
+    };
+    form.attr("method", "get")
         .attr("action", action)
         .child(fields)
         .child(el("p").class("act").child(button).child(why))

@@ -78,7 +78,7 @@ fn ended_sessions_are_bounded_and_the_newest_kept() {
         ..record(&format!("/s/sessions/{version:06}"), version)
     };
     let many = (1..=u64::try_from(ENDED_MAX).unwrap() + 500).map(ended);
-    let merged = merge(SeenState::default(), &state(1, many.collect()));
+    let merged = merge(&SeenState::default(), &state(1, many.collect()));
     assert_eq!(merged.records.records.len(), ENDED_MAX);
     assert_eq!(merged.records.records[0].version, 501);
 }

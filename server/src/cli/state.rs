@@ -296,7 +296,9 @@ impl IgnoredRecords {
                 Some(stored) => self.registry.open_stored(&stored).map_err(|reason| {
                     CliError::new(
                         ExitReason::Unavailable,
-                        format!("{key} was changed meanwhile: {reason}; run the command again"),
+                        format!(
+                            "{key} was changed in the meantime: {reason}; run the command again"
+                        ),
                     )
                 })?,
                 None => None,
@@ -336,7 +338,7 @@ impl IgnoredRecords {
             TransactionOutcome::Committed { .. } => Ok(()),
             TransactionOutcome::Refused { .. } => Err(CliError::new(
                 ExitReason::Unavailable,
-                "the records were changed meanwhile; nothing was changed, run the command again",
+                "the records were changed in the meantime; nothing was changed, run the command again",
             )),
         }
     }
