@@ -11,127 +11,28 @@
 mod known;
 mod prepare;
 mod seen;
+mod tampering;
+mod values;
 
 use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use galera::Timestamp;
 use tokio::sync::watch;
 
 use crate::entry::{Listing, RegistryEntry};
 use crate::event::{KeyChange, WatchEvent};
-use crate::revisions::{EtcdRestore, StoreRevisions};
+use crate::revisions::StoreRevisions;
 use crate::transact::{Transaction, TransactionOutcome};
 use crate::{Error, LeaseId, Registry, Result};
 use known::{KnownRecords, RecordJudgement};
 pub use seen::{SeenRecord, SeenRecords};
+pub use tampering::{TamperCause, TamperedRecord, TamperedRecords};
+pub use values::{OpenedRecord, RecordSealer, RecordToSeal, SealTag, SealedRecord};
 
 /// Attempts of a transaction whose assumptions about sealed records were outdated.
 const ATTEMPTS: usize = 8;
-
-/// What identifies one sealed value among those of the same version.
-pub type SealTag = [u8; 16];
-
-/// A value to be sealed.
-#[derive(Clone, Copy, Debug)]
-pub struct RecordToSeal<'a> {
-    /// The key that the record is bound to.
-    pub key: &'a [u8],
-    /// Higher than every earlier version of this key.
-    pub version: u64,
-    /// Whether it is put under a lease, so that its absence proves nothing.
-    pub leased: bool,
-    /// The record; `None` for a note that it was removed.
-    pub content: Option<&'a [u8]>,
-}
-
-/// A sealed value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SealedRecord {
-    /// What is stored in etcd.
-    pub value: Vec<u8>,
-    pub tag: SealTag,
-}
-
-/// A verified value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenedRecord {
-    pub version: u64,
-    pub leased: bool,
-    /// The record; `None` for a note that it was removed.
-    pub content: Option<Vec<u8>>,
-    pub tag: SealTag,
-    /// Whether it was sealed with the newest secret.
-    pub current: bool,
-}
-
-/// Seals and opens the values of protected keys.
-pub trait RecordSealer: fmt::Debug + Send + Sync + Any {
-    /// Whether records at `key` are sealed.
-    fn protects(&self, key: &[u8]) -> bool;
-
-    /// Seals a record with the newest secret.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for content that cannot be represented.
-    fn seal(&self, record: &RecordToSeal<'_>) -> Result<SealedRecord>;
-
-    /// Verifies and opens the value at `key`.
-    ///
-    /// # Errors
-    /// Why it is not genuine, as part of a sentence.
-    fn open(&self, key: &[u8], value: &[u8]) -> Result<OpenedRecord, String>;
-}
-
-/// How a record was changed outside the console.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TamperCause {
-    /// No console wrote it.
-    Forged,
-    /// A console wrote it, but it was replaced or ended since.
-    Older,
-    /// It was deleted.
-    Missing,
-}
-
-/// A record that was changed outside the console.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TamperedRecord {
-    pub key: String,
-    pub cause: TamperCause,
-    /// Why it is ignored, as part of a sentence.
-    pub reason: String,
-    /// Since when it is known.
-    pub since: Timestamp,
-}
-
-/// Every record that is ignored at present.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TamperedRecords {
-    /// In the order of their keys.
-    pub records: Vec<TamperedRecord>,
-    /// Further ones that are not listed.
-    pub unlisted: usize,
-    /// The restoration of an earlier state of etcd, until it is accepted.
-    pub restored: Option<EtcdRestore>,
-}
-
-impl TamperedRecords {
-    /// How many records are ignored.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.records.len() + self.unlisted
-    }
-
-    /// The records below `prefix`.
-    pub fn below(&self, prefix: &str) -> impl Iterator<Item = &TamperedRecord> {
-        self.records
-            .iter()
-            .filter(move |record| record.key.starts_with(prefix))
-    }
-}
 
 /// The sealer with what was learned about the records.
 pub(crate) struct Sealing {

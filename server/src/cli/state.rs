@@ -97,6 +97,8 @@ struct IgnoredRecords {
     trail: AuditTrail,
     state_prefix: String,
     records: Vec<TamperedRecord>,
+    /// Further ones that are only counted.
+    unlisted: usize,
 }
 
 impl IgnoredRecords {
@@ -104,11 +106,13 @@ impl IgnoredRecords {
         for prefix in protected_prefixes(state.state_prefix()) {
             state.registry.list(prefix).await?;
         }
+        let tampered = state.registry.tampered();
         Ok(Self {
             registry: state.registry.clone(),
             trail: state.audit_trail(),
             state_prefix: state.state_prefix().to_owned(),
-            records: state.registry.tampered().records.clone(),
+            records: tampered.records.clone(),
+            unlisted: tampered.unlisted,
         })
     }
 
@@ -276,6 +280,14 @@ impl IgnoredRecords {
             actor: actor(),
             reason: reason.to_owned(),
         };
+        if self.unlisted > 0 {
+            // Alarms end when nothing is left.
+            message.push_str(&format!(
+                "{} more records are ignored; run the command again.\n",
+                self.unlisted
+            ));
+            return Ok(message);
+        }
         acknowledge(&self.trail, &self.state_prefix, &acknowledgement).await?;
         self.registry.accept_restore();
         message.push_str("Every replica ends its alarms.\n");
