@@ -149,3 +149,142 @@ fn a_directory_that_cannot_be_used_is_named() {
         "{text}"
     );
 }
+
+mod continued {
+    //! A process that continues with what an earlier one has seen.
+
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use registry::memory::MemoryEtcd;
+    use registry::{Error, Registry, RegistryEntry, Transaction, WriteOp};
+
+    use super::secrets;
+    use crate::state_secret::{StateSecretSealer, StateSecrets};
+
+    const ANN: &str = "/s/users/ann";
+    const SESSION: &str = "/s/sessions/1";
+
+    struct Host {
+        etcd: MemoryEtcd,
+        secrets: StateSecrets,
+    }
+
+    impl Host {
+        fn new() -> Self {
+            Self {
+                etcd: MemoryEtcd::new(),
+                secrets: secrets(),
+            }
+        }
+
+        /// A process that has seen nothing.
+        fn process(&self) -> Registry {
+            let sealer = StateSecretSealer::new("/s", self.secrets.clone());
+            self.etcd.registry().with_sealer(Arc::new(sealer))
+        }
+
+        /// A process that continues after `before`.
+        fn after(&self, before: &Registry) -> Registry {
+            let process = self.process();
+            process.remember_records(&before.seen_records());
+            process
+        }
+
+        async fn stored(&self, key: &str) -> RegistryEntry {
+            self.etcd.registry().get(key).await.unwrap().unwrap()
+        }
+
+        /// What a client without the secret does.
+        async fn write(&self, write: WriteOp) {
+            let writing = Transaction::new().then([write]);
+            self.etcd.registry().transact(&writing).await.unwrap();
+        }
+    }
+
+    async fn reason(registry: &Registry, key: &str) -> String {
+        match registry.get(key).await {
+            Err(Error::Tampered { reason, .. }) => reason,
+            other => panic!("{key}: {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_older_record_is_recognized_only_by_one_that_has_seen_a_newer() {
+        let host = Host::new();
+        let before = host.process();
+        before.put(ANN, "1", None).await.unwrap();
+        let older = host.stored(ANN).await.value;
+        before.put(ANN, "2", None).await.unwrap();
+        host.write(WriteOp::put(ANN, older, None)).await;
+        assert_eq!(
+            reason(&host.after(&before), ANN).await,
+            "an older version was put back"
+        );
+        let ignorant = host.process().get(ANN).await.unwrap().unwrap();
+        assert_eq!(ignorant.value, b"1");
+    }
+
+    #[tokio::test]
+    async fn a_deleted_record_is_missing_and_a_removed_one_is_not() {
+        let host = Host::new();
+        let before = host.process();
+        before.put(ANN, "1", None).await.unwrap();
+        before.put("/s/users/bob", "1", None).await.unwrap();
+        host.write(WriteOp::delete(ANN)).await;
+        let bob = before
+            .get("/s/users/bob")
+            .await
+            .unwrap()
+            .unwrap()
+            .mod_revision;
+        before.delete_if("/s/users/bob", bob).await.unwrap();
+        let after = host.after(&before);
+        assert_eq!(reason(&after, ANN).await, "it was deleted");
+        assert_eq!(after.get("/s/users/bob").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_session_continues_but_one_that_ended_does_not_come_back() {
+        let host = Host::new();
+        let before = host.process();
+        let lease = before
+            .grant_without_keep_alive(Duration::from_secs(60))
+            .await
+            .unwrap();
+        before.put(SESSION, "anna", Some(lease)).await.unwrap();
+        let session = host.stored(SESSION).await;
+        assert!(host.after(&before).get(SESSION).await.unwrap().is_some());
+        host.write(WriteOp::delete(SESSION)).await;
+        assert_eq!(before.get(SESSION).await.unwrap(), None);
+        host.write(WriteOp::put(SESSION, session.value, Some(lease)))
+            .await;
+        let found = reason(&host.after(&before), SESSION).await;
+        assert_eq!(found, "it was put back after it had ended");
+    }
+
+    #[tokio::test]
+    async fn after_a_fall_of_the_revision_only_versions_count() {
+        let host = Host::new();
+        let process = host.process();
+        process.put(ANN, "1", None).await.unwrap();
+        let older = host.stored(ANN).await.value;
+        for _ in 0..5 {
+            process.put(ANN, "2", None).await.unwrap();
+        }
+        host.etcd.wipe();
+        host.write(WriteOp::put(ANN, older, None)).await;
+        assert_eq!(reason(&process, ANN).await, "an older version was put back");
+        let restored = process.restored().unwrap();
+        assert!(restored.found < restored.seen, "{restored:?}");
+        assert_eq!(process.tampered().restored, Some(restored));
+        // What is written now follows what was seen, for every process.
+        let write = Transaction::new()
+            .when(registry::Precondition::Absent(ANN.into()))
+            .then([WriteOp::put(ANN, "3", None)]);
+        process.transact(&write).await.unwrap();
+        assert_eq!(process.get(ANN).await.unwrap().unwrap().value, b"3");
+        process.accept_restore();
+        assert_eq!(process.tampered().restored, None);
+    }
+}
