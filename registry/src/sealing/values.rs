@@ -49,7 +49,7 @@ pub trait RecordSealer: fmt::Debug + Send + Sync + Any {
     /// Seals a record with the newest secret.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for content that cannot be represented.
+    /// [`crate::Error::Invalid`] for content that cannot be represented.
     fn seal(&self, record: &RecordToSeal<'_>) -> Result<SealedRecord>;
 
     /// Verifies and opens the value at `key`.
