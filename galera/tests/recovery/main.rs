@@ -21,9 +21,11 @@ mod execution;
 mod fixture;
 #[cfg(test)]
 mod forks;
+#[cfg(test)]
 mod identities;
 #[cfg(test)]
 mod invariants;
+#[cfg(test)]
 mod json_contract;
 #[cfg(test)]
 mod positions;
