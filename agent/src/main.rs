@@ -51,7 +51,7 @@ In addition to the settings of `report` (except MYSQL_HOST, MYSQL_PORT, MYSQL_SO
   NODE_NAME            wsrep_node_name [the node's identity]
   AUTO_BOOTSTRAP       all-reported: bootstrap a stopped cluster when all expected members have reported [never]
   ORDER_PUBLIC_KEY_FILE  public keys (PEM) of the consoles whose bootstrap orders are obeyed [none: no order is obeyed]
-  EXPECTED_MEMBERS     number of members, or their names [the durable registrations]
+  EXPECTED_MEMBERS     number of members, or their names, also for founding [the durable registrations]
   AVAILABLE_WHEN_DONOR, AVAILABLE_WHEN_READONLY   whether donors and read-only nodes are healthy [0, 1]
   HEALTH_DISABLE_FILE  the node is unhealthy while this file exists [/var/tmp/galera-agent.disabled]
 Exit codes: the server's (128 plus the signal number if killed; for a server that an earlier agent started only 0 for a

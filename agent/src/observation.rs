@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use galera::Timestamp;
 use galera::observe::observation::ProbeError;
-use galera::observe::registration::AgentPhase;
+use galera::observe::registration::{self, AgentPhase};
 use galera::observe::wsrep::{LocalState, WsrepStatus};
 use galera::startup::WsrepEvent;
 use galera::view::ClusterStatus;
@@ -46,6 +46,8 @@ pub struct OfflineStatus {
     pub phase: AgentPhase,
     /// Value to publish as `recovered_position`.
     pub recovered_position: Option<String>,
+    /// Value to publish as `members_seen`.
+    pub members_seen: Option<String>,
     /// The server's state from its notifications, if there were any.
     pub state_comment: Option<&'static str>,
     /// What the agent is doing or waiting for, in one line.
@@ -234,12 +236,18 @@ impl ServerState {
         let mut fields = match self {
             Self::Responding { reading, .. } => reading.rows.clone(),
             Self::Offline(offline) => {
-                let recovered = offline.recovered_position.clone();
-                let recovered = recovered.map(|position| ("recovered_position", position));
-                let state = offline
-                    .state_comment
-                    .map(|state| ("wsrep_local_state_comment", state.to_owned()));
-                recovered.into_iter().chain(state).collect()
+                let state = offline.state_comment.map(ToOwned::to_owned);
+                let waiting = (offline.phase == AgentPhase::Waiting)
+                    .then(|| registration::bounded_reason(&offline.message));
+                [
+                    ("recovered_position", offline.recovered_position.clone()),
+                    ("members_seen", offline.members_seen.clone()),
+                    ("waiting_for", waiting),
+                    ("wsrep_local_state_comment", state),
+                ]
+                .into_iter()
+                .filter_map(|(field, value)| Some((field, value?)))
+                .collect()
             }
             Self::Notified { comment, .. } => {
                 BTreeMap::from([("wsrep_local_state_comment", (*comment).to_owned())])

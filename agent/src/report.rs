@@ -20,6 +20,9 @@ use crate::outage_log::OutageLog;
 /// Time to revoke the lease on shutdown; otherwise it expires.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Fields that a node has only while its server does not run.
+const OFFLINE_FIELDS: [&str; 3] = ["recovered_position", "members_seen", "waiting_for"];
+
 /// Capacity of the queue of transient states; it fills only while etcd is unreachable.
 pub const TRANSIENT_STATES_MAX: usize = 16;
 /// Transient states older than this are not published.
@@ -60,6 +63,8 @@ pub struct Reporter {
     registration: Option<String>,
     /// Published with every state of the server.
     constant_fields: ReportFields,
+    /// The newest fork that the data continued, published likewise.
+    fork_epoch: Option<watch::Receiver<u64>>,
     lease: Option<Lease>,
     lease_id: watch::Sender<Option<LeaseId>>,
     rewrite: Arc<Notify>,
@@ -83,6 +88,7 @@ impl Reporter {
             ttl,
             registration: Some(registered.to_string()),
             constant_fields: ReportFields::new(),
+            fork_epoch: None,
             lease: None,
             lease_id: watch::Sender::new(None),
             rewrite: Arc::default(),
@@ -107,6 +113,13 @@ impl Reporter {
         fields: impl IntoIterator<Item = (&'static str, String)>,
     ) -> Self {
         self.constant_fields.extend(fields);
+        self
+    }
+
+    /// Also publishes the current `fork_epoch`, whatever the server's state.
+    #[must_use]
+    pub fn with_fork_epoch(mut self, fork_epoch: watch::Receiver<u64>) -> Self {
+        self.fork_epoch = Some(fork_epoch);
         self
     }
 
@@ -176,6 +189,9 @@ impl Reporter {
         }
         let mut fields = server.fields();
         fields.extend(self.constant_fields.clone());
+        if let Some(epoch) = &self.fork_epoch {
+            fields.insert("fork_epoch", epoch.borrow().to_string());
+        }
         let whole_at = match &self.written {
             Some(written) if written.full_write_at.elapsed() < self.ttl / 3 => {
                 if written.fields == fields {
@@ -249,7 +265,7 @@ impl Reporter {
             .map(|(field, value)| WriteOp::put(self.key(field), value.as_str(), Some(lease)));
         let deletions = REPORTED_VARIABLES
             .into_iter()
-            .chain(["recovered_position"])
+            .chain(OFFLINE_FIELDS)
             .filter(|field| !fields.contains_key(field) && !holds(field, None))
             .map(|field| WriteOp::delete(self.key(field)));
         let writes: Vec<_> = puts.chain(deletions).collect();

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use galera::Position;
-use galera::observe::registration::{self, AgentPhase, OrderVerifier};
+use galera::observe::registration::{self, AgentPhase, MembersSeen, OrderVerifier};
 use galera::startup::DataState;
 use registry::{Registry, role_layout};
 use sql_client::Tls;
@@ -96,6 +96,8 @@ struct PreparedNode {
     variables: ServerVariables,
     directory: DataDir,
     contents: DataDirContents,
+    /// How many members the data last had around them.
+    members_seen: MembersSeen,
     workspace: Workspace,
     children: Children,
     /// A server that is already running.
@@ -124,6 +126,11 @@ async fn prepare_and_run(
         },
         None => directory.examine(settings.cluster.as_str())?,
     };
+    let (members_seen, remark) =
+        directory.members_seen(settings.startup.expected_members.count())?;
+    if let Some(remark) = remark.filter(|_| adopted.is_none()) {
+        tracing::warn!("{remark}");
+    }
     let command = with_sst_auth(command, &settings, &variables, &workspace)?;
     let health = sidecar::bind_health(settings.health, settings.liveness_socket.as_deref()).await?;
     let listener = bind_listener(adopted.as_ref())?;
@@ -133,6 +140,7 @@ async fn prepare_and_run(
         variables,
         directory,
         contents,
+        members_seen,
         workspace,
         children: children.clone(),
         adopted,
@@ -287,6 +295,15 @@ impl PreparedNode {
         let (children, workspace) = (&self.children, &self.workspace);
         let outcome = recover::recover_position(&self.command, children, workspace, &saved).await?;
         tracing::info!("{}", outcome.message);
+        if let DataState::Unrecoverable { why, .. } = &outcome.data
+            && saved.position().is_some()
+        {
+            // Without etcd nothing shows whether the members have what these data have.
+            return Err(RunError::Refused(format!(
+                "{}: {why}; keep a copy and empty the directory to join",
+                self.directory.path().display()
+            )));
+        }
         Ok(outcome.data.position().cloned())
     }
 
@@ -422,7 +439,8 @@ impl RegistrySession {
         .with_rewrite_signal(Arc::clone(&rewrite));
         let session = Self {
             cluster,
-            phase_reporter: PhaseReporter::new(publish.clone()),
+            phase_reporter: PhaseReporter::new(publish.clone())
+                .with_members_seen(node.members_seen.clone()),
             publish,
             server,
             transient_sender,
@@ -451,10 +469,13 @@ impl RegistrySession {
             );
         }
         let key_ids = order_keys.map(OrderVerifier::key_ids).unwrap_or_default();
-        let reporter = reporter.with_constant_fields([
-            ("data_id", identity.id.clone()),
-            ("order_keys", registration::order_keys_value(&key_ids)),
-        ]);
+        let fork_epoch = watch::Sender::new(identity.fork_epoch);
+        let reporter = reporter
+            .with_constant_fields([
+                ("data_id", identity.id.clone()),
+                ("order_keys", registration::order_keys_value(&key_ids)),
+            ])
+            .with_fork_epoch(fork_epoch.subscribe());
         // When adopting a running server there is no start decision, so phase updates are discarded.
         let discarding_reporter = PhaseReporter::new(watch::Sender::new(ServerState::Unknown));
         let mut driver = StartupDriver {
@@ -470,9 +491,11 @@ impl RegistrySession {
                 &self.phase_reporter
             },
             lease_id: reporter.subscribe_lease_id(),
+            fork_epoch: fork_epoch.clone(),
             changes: Arc::clone(&self.changes),
             identity,
             data: node.contents.data.clone(),
+            members_seen: node.members_seen.clone(),
             interrupted_init: node.contents.interrupted_init,
             recovered_position: None,
             own_order: None,
@@ -499,7 +522,9 @@ impl RegistrySession {
             if let Some(reporter) = idle_reporter {
                 self.claim_and_report(&mut driver, reporter).await?;
             }
-            Err(self.maintain_durable_keys(node, identity.clone()).await)
+            Err(self
+                .maintain_durable_keys(node, identity.clone(), fork_epoch)
+                .await)
         };
         let supervising = node.supervise(
             &mut process,
@@ -546,8 +571,15 @@ impl RegistrySession {
     }
 
     /// Runs until dropped; returns only if it fails.
-    async fn maintain_durable_keys(&self, node: &PreparedNode, identity: DataIdentity) -> RunError {
+    async fn maintain_durable_keys(
+        &self,
+        node: &PreparedNode,
+        identity: DataIdentity,
+        fork_epoch: watch::Sender<u64>,
+    ) -> RunError {
         let durable_keys = DurableKeys {
+            fork_epoch,
+            rewrite: Arc::clone(&self.rewrite),
             cluster: self.cluster.clone(),
             identity,
             data_dir: node.directory.path().to_path_buf(),

@@ -2,6 +2,7 @@
 //! keys ([`registration`]), and the evidence that they add up to ([`observation`]).
 
 pub mod confirmed_nodes;
+pub mod fork;
 pub mod observation;
 pub mod registration;
 pub mod saved_state;

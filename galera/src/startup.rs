@@ -4,12 +4,14 @@
 //! Nothing but the validity of a signed order ([`OrderTrust`]) depends on a clock: leases prove which nodes are alive, so
 //! a wrong clock can make a node refuse an order, never do more than with the right one. The decision is a proposal; its executor compares in etcd the keys that it rests on ([`FounderClaim`], [`KeyPrecondition`]).
 
+mod forks;
 mod founding;
 mod joining;
 mod member;
 mod order;
 mod recovery;
 mod registry_snapshot;
+mod reports;
 mod wsrep_event;
 
 use std::collections::BTreeSet;
@@ -17,10 +19,12 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use crate::id::{ClusterName, NodeId};
-use crate::observe::registration::BootstrapOrder;
+use crate::observe::fork::ForkRecord;
+use crate::observe::registration::{BootstrapOrder, MembersSeen};
 use crate::position::Position;
 
-pub use member::{CleanStop, RegistrationRecord, RegistryMember, ReportedPosition};
+pub use crate::observe::registration::{CleanStop, RegistrationRecord};
+pub use member::{RegistryMember, ReportedPosition};
 pub use order::OrderTrust;
 pub use registry_snapshot::{FounderKeyState, FounderRecord, OrderKeyState, RegistrySnapshot};
 pub use wsrep_event::WsrepEvent;
@@ -49,6 +53,8 @@ pub enum DataState {
         uuid: Option<Uuid>,
         /// The cause, for messages.
         why: String,
+        /// The highest sequence number that grastate.dat or the storage engine names, if any.
+        at_most: Option<u64>,
     },
 }
 
@@ -83,6 +89,12 @@ pub struct StartingNode {
     pub data_id: String,
     /// What its data directory holds.
     pub data: DataState,
+    /// How many members its data last had around them, if known.
+    pub members_seen: Option<MembersSeen>,
+    /// The newest fork that its data continued; 0 for none.
+    pub fork_epoch: u64,
+    /// Its record, as it was when the data continued it.
+    pub fork: Option<ForkRecord>,
     /// Whether this agent created the founder key for these data, and the history that they founded has not been recorded
     /// in it yet. Known from the data directory: the key alone proves nothing.
     pub founding: bool,
@@ -112,6 +124,18 @@ pub enum ExpectedMembers {
     Count(usize),
     /// These members.
     Members(BTreeSet<NodeId>),
+}
+
+impl ExpectedMembers {
+    /// How many members are required; 0 if no number is configured.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Registered => 0,
+            Self::Count(count) => *count,
+            Self::Members(members) => members.len(),
+        }
+    }
 }
 
 /// The operator's settings for automatic recovery.
@@ -223,7 +247,9 @@ pub fn decide(
     }
     match (&own.data, &snapshot.founder) {
         (DataState::Unrecovered { .. }, _) => recover_position(own),
-        (DataState::Empty, FounderKeyState::Absent) => founding::found_new_cluster(own, snapshot),
+        (DataState::Empty, FounderKeyState::Absent) => {
+            founding::found_new_cluster(own, snapshot, settings)
+        }
         (_, FounderKeyState::Known { founder, revision })
             if founder.data_id.as_deref() == Some(&own.data_id) && own.founding =>
         {
@@ -235,7 +261,7 @@ pub fn decide(
             founding::refuse_foreign_claim(own)
         }
         (DataState::Empty, FounderKeyState::Known { founder, revision }) if !founder.started => {
-            founding::await_or_take_over_founding(own, snapshot, founder, *revision)
+            founding::await_or_take_over_founding(own, snapshot, settings, founder, *revision)
         }
         _ => recovery::decide(own, snapshot, settings),
     }

@@ -116,6 +116,7 @@ impl VisibleCluster {
             target: None,
             steps,
             undo: Vec::new(),
+            agents: Vec::new(),
             commands: Vec::new(),
             loss: LossEstimate {
                 transactions: None,

@@ -378,7 +378,10 @@ async fn all_killed_recover_as_one_cluster_without_loss() -> Result<()> {
         .context("no node")?;
     let node = &lab.nodes()[best];
     let data = key(&lab, node, "data_id").await?.context("no data_id")?;
-    let order = signed_order(&lab, node, &positions[best], data)?;
+    let fork = key(&lab, node, "fork_epoch")
+        .await?
+        .context("no fork_epoch")?;
+    let order = signed_order(&lab, node, &positions[best], data, fork.parse()?)?;
     let registry = lab.registry()?;
     let lease = registry
         .grant_without_keep_alive(Duration::from_secs(60))
@@ -406,11 +409,12 @@ async fn all_killed_recover_as_one_cluster_without_loss() -> Result<()> {
 }
 
 /// What the console with the lab's key writes for `node`.
-fn signed_order(
+pub(crate) fn signed_order(
     lab: &HomogeneousLab,
     node: &HomogeneousNode,
     position: &Position,
     data_id: String,
+    fork_epoch: u64,
 ) -> Result<BootstrapOrder> {
     let console = order_signature::read_key_file(&lab.order_key_file())?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
@@ -425,7 +429,7 @@ fn signed_order(
             cluster: CLUSTER.to_owned(),
             not_before: now.minus(Duration::from_secs(60)),
             expires_at: now.plus(Duration::from_secs(60)),
-            fork_epoch: 0,
+            fork_epoch,
             key_id: console.public().id().to_owned(),
             signature: String::new(),
         })),

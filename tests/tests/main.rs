@@ -8,6 +8,7 @@ mod demo;
 mod encrypted;
 mod events;
 mod homogeneous;
+mod identities;
 mod lab_lifecycle;
 mod members;
 mod notifications;

@@ -38,6 +38,7 @@ impl HealthFixture {
         let state = ServerState::Offline(Box::new(OfflineStatus {
             phase: AgentPhase::Waiting,
             recovered_position: None,
+            members_seen: None,
             state_comment: None,
             message: message.to_owned(),
             since: Timestamp::from_unix_millis(0),

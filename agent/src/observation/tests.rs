@@ -112,6 +112,7 @@ fn a_notification_applies_until_the_next_probe() {
         ServerState::Offline(Box::new(OfflineStatus {
             phase,
             recovered_position: None,
+            members_seen: None,
             state_comment: None,
             message: "waiting".to_owned(),
             since: Timestamp::default(),

@@ -6,7 +6,7 @@ use galera::NodeId;
 use galera::observe::registration::AgentPhase;
 use tokio::time::{Instant, sleep};
 
-use super::cluster::ClusterListing;
+use super::cluster::{ClusterListing, ReplaceRegistration};
 use super::error::RunError;
 use super::startup_driver::StartupDriver;
 
@@ -48,9 +48,23 @@ impl StartupDriver<'_> {
             return;
         }
         let position = self.data.position();
-        let written = Box::pin(self.cluster.register(&self.identity.id, None, position)).await;
-        if let Err(error) = written {
-            tracing::warn!("Could not write the durable registration yet: {error}");
+        let written = Box::pin(self.cluster.register(
+            &self.identity.id,
+            ReplaceRegistration::OwnOnly,
+            None,
+            position,
+        ));
+        match written.await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(
+                "{} is registered in cluster {} for other data, which may be in use elsewhere; that registration is kept \
+                 until the cluster has accepted the data of this node",
+                self.cluster.node,
+                self.cluster.name
+            ),
+            Err(error) => {
+                tracing::warn!("Could not write the durable registration yet: {error}");
+            }
         }
     }
 
@@ -60,7 +74,9 @@ impl StartupDriver<'_> {
         let ours = |node: &NodeId| self.is_registered_as(node, listing);
         let prefix = self.cluster.keys.node_prefix(&self.cluster.name, own);
         if let Some(lease) = listing.lease_under(&prefix) {
-            if !ours(own) {
+            let reported = listing.snapshot.members.get(own);
+            let reported = reported.and_then(|member| member.data_id.as_deref());
+            if !ours(own) && reported != Some(&self.identity.id) {
                 return Some(format!(
                     "Another agent reports as {own} in cluster {}: NODE_ADDRESS must be unique",
                     self.cluster.name

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use galera::observe::fork::ForkRecord;
 use galera::observe::registration::{BootstrapOrder, ClusterField, RawKeyValue, RegistryKeys};
 use galera::startup::{
     CleanStop, FounderKeyState, FounderRecord, KeyPrecondition, RegistrationRecord,
@@ -22,6 +23,15 @@ pub(super) struct ClusterRegistry {
     pub(super) keys: RegistryKeys,
     pub(super) name: ClusterName,
     pub(super) node: NodeId,
+}
+
+/// Whether the registration of other data at this node's address may be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReplaceRegistration {
+    /// No: the other data may be in use where etcd cannot be reached, and their registration is the only trace (I34).
+    OwnOnly,
+    /// Yes: the cluster accepted these data, or an operator ordered their bootstrap.
+    OfOtherData,
 }
 
 /// All registry entries of the cluster, raw and parsed.
@@ -132,6 +142,18 @@ impl ClusterRegistry {
         self.commit(&transaction).await
     }
 
+    /// Creates the record of the fork `epoch`. Returns whether it did not exist.
+    ///
+    /// # Errors
+    /// If etcd does not respond.
+    pub(super) async fn create_fork(&self, epoch: u64, record: &ForkRecord) -> Result<bool> {
+        let key = self.key(ClusterField::Fork(epoch));
+        let transaction = Transaction::new()
+            .when(Precondition::Absent(key.clone().into()))
+            .then([WriteOp::put(key, record.to_value(), None)]);
+        Ok(self.commit(&transaction).await?.is_some())
+    }
+
     /// Removes the order of `revision`, unless it was replaced.
     ///
     /// # Errors
@@ -234,21 +256,27 @@ impl ClusterRegistry {
         self.commit(&transaction).await
     }
 
-    /// Writes the durable registration of the data `data_id`, with a clean stop if given, and raises the highest
-    /// position.
+    /// Writes the durable registration of the data `id`, with a clean stop if given, and raises the highest position. Returns
+    /// whether these data are registered: the registration of other data is only replaced if `replace` permits it.
     ///
     /// # Errors
     /// If etcd does not respond or the keys change concurrently.
     pub(super) async fn register(
         &self,
         id: &str,
+        replace: ReplaceRegistration,
         stopped: Option<Position>,
         highest: Option<&Position>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let key = self.own_key("registered");
         let entry = Box::pin(self.registry.get(key.clone())).await?;
         let seen = entry.as_ref().map_or(0, |entry| entry.mod_revision);
         let known = entry.map(|entry| RegistrationRecord::parse(&entry.value));
+        let other =
+            |known: &RegistrationRecord| known.id.as_deref().is_some_and(|known| known != id);
+        if replace == ReplaceRegistration::OwnOnly && known.as_ref().is_some_and(other) {
+            return Ok(false);
+        }
         let first_seen = known
             .as_ref()
             .filter(|known| known.id.as_deref().is_none_or(|known| known == id))
@@ -270,10 +298,10 @@ impl ClusterRegistry {
                 return Err(Error::Conflict { key, current: None });
             }
         }
-        match highest {
-            Some(highest) => self.raise_highest_position(highest).await,
-            None => Ok(()),
+        if let Some(highest) = highest {
+            self.raise_highest_position(highest).await?;
         }
+        Ok(true)
     }
 
     /// Records `position` as the node's highest, unless a higher one of the same history is recorded.
@@ -300,7 +328,8 @@ impl ClusterRegistry {
         }
     }
 
-    /// Moves the registration of the same data from `old` to this node's address.
+    /// Moves the registration of the same data from `old` to this node's address. The registration of other data that is
+    /// found here moves to `old`: as when containers start with each other's addresses, no member is forgotten.
     ///
     /// # Errors
     /// If etcd does not respond.
@@ -312,22 +341,19 @@ impl ClusterRegistry {
         let old_key = |field: &str| self.keys.node_key(&self.name, old, field);
         let mut transaction = Transaction::new();
         for field in ["registered", "highest_position"] {
-            let Some(entry) = seen.entry(&old_key(field)) else {
-                continue;
-            };
-            let here = seen
-                .entry(&self.own_key(field))
-                .map_or(0, |entry| entry.mod_revision);
-            transaction = transaction
-                .when(Precondition::Unchanged(
-                    entry.key.clone(),
-                    entry.mod_revision,
-                ))
-                .when(guard_at(self.own_key(field).as_bytes(), here))
-                .then([
-                    WriteOp::delete(entry.key.clone()),
-                    WriteOp::put(self.own_key(field), entry.value.clone(), None),
-                ]);
+            let keys = [old_key(field), self.own_key(field)];
+            let [there, here] = [seen.entry(&keys[0]), seen.entry(&keys[1])];
+            let [old_key, own_key] = keys;
+            for (key, found) in [(&old_key, there), (&own_key, here)] {
+                let revision = found.map_or(0, |entry| entry.mod_revision);
+                transaction = transaction.when(guard_at(key.as_bytes(), revision));
+            }
+            for (key, moved) in [(old_key, here), (own_key, there)] {
+                transaction = transaction.then([match moved {
+                    Some(entry) => WriteOp::put(key, entry.value.clone(), None),
+                    None => WriteOp::delete(key),
+                }]);
+            }
         }
         Ok(self.commit(&transaction).await?.is_some())
     }

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use galera::observe::registration::MembersSeen;
 use galera::observe::saved_state::{GraState, GvwState};
 use galera::startup::DataState;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
@@ -159,6 +160,19 @@ impl DataDir {
     /// # Errors
     /// If it cannot be written.
     pub(super) fn allow_bootstrap(&self) -> Result<(), RunError> {
+        self.replace_saved_line("safe_to_bootstrap", "safe_to_bootstrap: 1")
+    }
+
+    /// Removes the sequence number from grastate.dat, so that the server requests a full state transfer when it joins:
+    /// from a wrong position it would receive only what it lacks after that, and miss the rest unnoticed.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(super) fn forget_position(&self) -> Result<(), RunError> {
+        self.replace_saved_line("seqno", "seqno:   -1")
+    }
+
+    fn replace_saved_line(&self, name: &str, replacement: &str) -> Result<(), RunError> {
         let Some(bytes) = self.read_state_file("grastate.dat")? else {
             return Ok(());
         };
@@ -166,13 +180,33 @@ impl DataDir {
         let text = text.trim_end_matches(['\0', '\n', ' ']);
         let mut lines: Vec<&str> = text
             .lines()
-            .filter(|line| !line.trim_start().starts_with("safe_to_bootstrap"))
+            .filter(|line| !line.trim_start().starts_with(name))
             .collect();
-        lines.push("safe_to_bootstrap: 1");
+        lines.push(replacement);
         let path = self.path.join("grastate.dat");
         // In place, as the server writes it: keeps the file's owner and its lock.
         fs::write(&path, format!("{}\n", lines.join("\n")))
             .map_err(|error| RunError::from_io("cannot write", &path, &error))
+    }
+
+    /// How many members the data last had around them, by gvwstate.dat and by the `configured` number; and a remark if that
+    /// file is unreadable, which then shows nothing.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(super) fn members_seen(
+        &self,
+        configured: usize,
+    ) -> Result<(MembersSeen, Option<String>), RunError> {
+        let view = self.read_state_file("gvwstate.dat")?;
+        let view = view.map(|bytes| GvwState::parse(&bytes));
+        let remark = view.as_ref().filter(|view| !view.complete).map(|_| {
+            format!(
+                "{} is empty or truncated: how many members the last view had is unknown",
+                self.path.join("gvwstate.dat").display()
+            )
+        });
+        Ok((MembersSeen::new(view.as_ref(), configured), remark))
     }
 
     /// Renames a truncated gvwstate.dat, with which no server starts. Returns its new path.
@@ -264,14 +298,14 @@ impl DataDir {
 /// Derives the state of the data from grastate.dat.
 fn data_from_grastate(bytes: &[u8]) -> DataState {
     let state = GraState::parse(bytes);
-    match (state.uuid, state.position()) {
-        (_, Some(position)) => DataState::AtPosition(position),
-        (Some(uuid), None) => DataState::Unrecovered { uuid: Some(uuid) },
+    match state.uuid {
+        // Also where it names a sequence number: only the storage engine knows what the tables have (I39).
+        Some(uuid) => DataState::Unrecovered { uuid: Some(uuid) },
         // A complete file with a nil UUID marks an interrupted state transfer or a crash during DDL.
-        (None, None) if state.version.is_some() => DataState::Incomplete {
+        None if state.version.is_some() => DataState::Incomplete {
             why: "grastate.dat names no history".to_owned(),
         },
-        (None, None) => DataState::Unrecovered { uuid: None },
+        None => DataState::Unrecovered { uuid: None },
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::cluster::ClusterRegistry;
+use super::cluster::{ClusterRegistry, ReplaceRegistration};
 use super::identity::DataIdentity;
 use crate::observation::ServerState;
 use crate::outage_log::OutageLog;
@@ -22,6 +22,10 @@ pub(super) struct DurableKeys {
     pub(super) cluster: ClusterRegistry,
     pub(super) identity: DataIdentity,
     pub(super) data_dir: std::path::PathBuf,
+    /// The published `fork_epoch`.
+    pub(super) fork_epoch: watch::Sender<u64>,
+    /// Makes the reporter write all fields again.
+    pub(super) rewrite: Arc<Notify>,
     /// Between two full updates.
     pub(super) interval: Duration,
 }
@@ -97,9 +101,45 @@ impl DurableKeys {
         }
         let position = primary.position.as_ref();
         self.cluster
-            .register(&self.identity.id, None, position)
+            .register(
+                &self.identity.id,
+                ReplaceRegistration::OfOtherData,
+                None,
+                position,
+            )
             .await?;
+        self.follow_forks(primary.uuid).await?;
         self.cluster.remove_order().await?;
+        Ok(())
+    }
+
+    /// Keeps the newest fork that the members of this Primary component continue, and its record in etcd.
+    async fn follow_forks(&mut self, uuid: Uuid) -> Result<(), Error> {
+        let snapshot = Box::pin(self.cluster.read()).await?.snapshot;
+        let epoch = snapshot.fork_of_component(&self.cluster.node, uuid);
+        if epoch > self.identity.fork_epoch {
+            let record = snapshot.forks.get(epoch).cloned();
+            self.identity.record_fork(epoch, record);
+            self.warn_if_failed(self.identity.write(&self.data_dir));
+            tracing::info!("These data are part of fork {epoch} now");
+        }
+        self.fork_epoch.send_if_modified(|published| {
+            let changed = *published != self.identity.fork_epoch;
+            *published = self.identity.fork_epoch;
+            if changed {
+                self.rewrite.notify_one();
+            }
+            changed
+        });
+        if let Some(record) = &self.identity.fork
+            && snapshot.forks.get(self.identity.fork_epoch).is_none()
+            && self
+                .cluster
+                .create_fork(self.identity.fork_epoch, record)
+                .await?
+        {
+            tracing::info!("Restored the record of fork {}", self.identity.fork_epoch);
+        }
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use galera::observe::fork::ForkRecord;
 use serde_json::json;
 
 use super::command::random_token;
@@ -24,6 +25,10 @@ pub(super) struct DataIdentity {
     pub(super) prepared: bool,
     /// Whether this agent created the founder key for these data and their history is not recorded in it yet.
     pub(super) founding: bool,
+    /// The newest fork that the data continued; 0 for none.
+    pub(super) fork_epoch: u64,
+    /// Its record, to restore it in an emptied registry.
+    pub(super) fork: Option<ForkRecord>,
     /// Ids of the actions whose orders were followed, newest last.
     pub(super) obeyed_orders: Vec<String>,
 }
@@ -39,6 +44,8 @@ impl DataIdentity {
             cluster: cluster.to_owned(),
             prepared: false,
             founding: false,
+            fork_epoch: 0,
+            fork: None,
             obeyed_orders: Vec::new(),
         })
     }
@@ -70,6 +77,11 @@ impl DataIdentity {
         let founding = value
             .get("founding")
             .map_or(Some(prepared), |founding| founding.as_bool())?;
+        // Nor these.
+        let fork_epoch = value
+            .get("fork_epoch")
+            .map_or(Some(0), serde_json::Value::as_u64)?;
+        let fork = value.get("fork").filter(|fork| !fork.is_null());
         Some(Self {
             id: value
                 .get("id")?
@@ -79,6 +91,8 @@ impl DataIdentity {
             cluster: value.get("cluster")?.as_str()?.to_owned(),
             prepared,
             founding,
+            fork_epoch,
+            fork: fork.and_then(|fork| ForkRecord::parse(fork.to_string().as_bytes())),
             obeyed_orders: obeyed
                 .filter_map(|id| Some(id.as_str()?.to_owned()))
                 .collect(),
@@ -92,7 +106,7 @@ impl DataIdentity {
     pub(super) fn write(&self, directory: &Path) -> Result<(), RunError> {
         let text = json!({
             "id": self.id, "cluster": self.cluster, "prepared": self.prepared, "founding": self.founding,
-            "obeyed": self.obeyed_orders,
+            "obeyed": self.obeyed_orders, "fork_epoch": self.fork_epoch, "fork": self.fork,
         });
         let path = identity_path(directory);
         let new = path.with_extension("json.new");
@@ -115,6 +129,12 @@ impl DataIdentity {
             true => Ok(()),
             false => self.write(directory),
         }
+    }
+
+    /// Records that the data continued the fork `epoch`.
+    pub(super) fn record_fork(&mut self, epoch: u64, record: Option<ForkRecord>) {
+        self.fork_epoch = epoch;
+        self.fork = record;
     }
 
     /// Records that the order of `action` was followed.
@@ -146,6 +166,12 @@ mod tests {
         for number in 0..100 {
             identity.record_obeyed(&number.to_string());
         }
+        let fork = format!(
+            r#"{{"state_uuid":"{}","seqno":66,"members":["n1"]}}"#,
+            "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b"
+        );
+        identity.record_fork(3, ForkRecord::parse(fork.as_bytes()));
+        assert!(identity.fork.is_some());
         identity.write(dir.path()).unwrap();
         assert_eq!(
             DataIdentity::read(dir.path()).unwrap(),

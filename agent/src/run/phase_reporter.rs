@@ -1,6 +1,6 @@
 //! Publishes the agent's phase while the server does not respond: to the registry, the health endpoint and the log.
 
-use galera::observe::registration::{AgentPhase, NO_POSITION};
+use galera::observe::registration::{AgentPhase, MembersSeen, NO_POSITION};
 use galera::startup::DataState;
 use tokio::sync::watch;
 
@@ -11,12 +11,24 @@ use crate::observation::{OfflineStatus, ServerState};
 #[derive(Debug)]
 pub(super) struct PhaseReporter {
     server: watch::Sender<ServerState>,
+    /// Published while the node waits.
+    members_seen: Option<MembersSeen>,
 }
 
 impl PhaseReporter {
     #[must_use]
     pub(super) const fn new(server: watch::Sender<ServerState>) -> Self {
-        Self { server }
+        Self {
+            server,
+            members_seen: None,
+        }
+    }
+
+    /// Also publishes `seen` while the node waits.
+    #[must_use]
+    pub(super) fn with_members_seen(mut self, seen: MembersSeen) -> Self {
+        self.members_seen = Some(seen).filter(|seen| seen.members().is_some());
+        self
     }
 
     /// Publishes `phase` with the reason `message`; `data` determines the recovered position.
@@ -28,6 +40,11 @@ impl PhaseReporter {
             (AgentPhase::Waiting, _) => Some(NO_POSITION.to_owned()),
             _ => None,
         };
+        let members_seen = self
+            .members_seen
+            .as_ref()
+            .filter(|_| phase == AgentPhase::Waiting);
+        let members_seen = members_seen.map(MembersSeen::to_value);
         let (before, same) = match &*self.server.borrow() {
             ServerState::Offline(offline) => (
                 Some((offline.message.clone(), offline.since)),
@@ -50,6 +67,7 @@ impl PhaseReporter {
             .send_replace(ServerState::Offline(Box::new(OfflineStatus {
                 phase,
                 recovered_position: recovered,
+                members_seen,
                 state_comment: None,
                 message: message.to_owned(),
                 since: since.unwrap_or_else(now),

@@ -97,6 +97,7 @@ fn evaluate(saved: &GraState, attempt: &RecoveryAttempt, forced: bool) -> Recove
         data: DataState::Unrecoverable {
             uuid: saved.uuid,
             why,
+            at_most: saved.seqno,
         },
     };
     if !attempt.ended.is_success() {
@@ -126,6 +127,7 @@ fn evaluate(saved: &GraState, attempt: &RecoveryAttempt, forced: bool) -> Recove
             data: DataState::Unrecoverable {
                 uuid: Some(position.uuid),
                 why,
+                at_most: None,
             },
         };
     }
@@ -139,8 +141,25 @@ fn evaluate(saved: &GraState, attempt: &RecoveryAttempt, forced: bool) -> Recove
             data: DataState::Unrecoverable {
                 uuid: Some(position.uuid),
                 why: format!("grastate.dat is unreadable; the storage engine is at {position}"),
+                at_most: Some(position.seqno),
             },
         },
+        // One of the two was restored or copied; nothing shows which transactions the tables have.
+        Some(uuid) if saved.seqno.is_some_and(|seqno| seqno != position.seqno) => {
+            let named = saved.seqno.unwrap_or_default();
+            let why = format!(
+                "grastate.dat names {named}, but the storage engine is at {}: one of them was restored or copied",
+                position.seqno
+            );
+            RecoveredData {
+                message: format!("Recovered {position}, not usable for bootstrapping: {why}"),
+                data: DataState::Unrecoverable {
+                    uuid: Some(uuid),
+                    why,
+                    at_most: Some(named.max(position.seqno)),
+                },
+            }
+        }
         Some(_) => RecoveredData {
             message: format!("Recovered position {position} from the storage engine"),
             data: DataState::AtPosition(position),
@@ -198,7 +217,7 @@ fi
             outcome = recovering => outcome.unwrap(),
             reaped = children.clone().reap() => panic!("{reaped:?}"),
         };
-        let DataState::Unrecoverable { uuid, why } = outcome.data else {
+        let DataState::Unrecoverable { uuid, why, .. } = outcome.data else {
             panic!("{outcome:?}");
         };
         assert_eq!(uuid, UUID.parse().ok());
@@ -216,6 +235,38 @@ fi
         );
         let data = evaluated(&saved(UUID), &log, ProcessExit::Code(0), false);
         assert_eq!(data.position().unwrap().seqno, 9);
+    }
+
+    #[test]
+    fn i39_the_engine_outranks_grastate() {
+        let log = format!("WSREP: Recovered position: {UUID}:9\n");
+        let saved = |seqno: &str| {
+            GraState::parse(format!("version: 2.1\nuuid: {UUID}\nseqno: {seqno}\n").as_bytes())
+        };
+        let agree = evaluated(&saved("9"), &log, ProcessExit::Code(0), false);
+        assert_eq!(agree.position().unwrap().seqno, 9);
+        for (named, most) in [("12", 12), ("8", 9), ("0", 9)] {
+            let data = evaluated(&saved(named), &log, ProcessExit::Code(0), false);
+            let DataState::Unrecoverable { uuid, why, at_most } = data else {
+                panic!("{data:?}");
+            };
+            assert_eq!((uuid, at_most), (UUID.parse().ok(), Some(most)));
+            let both = format!("names {named}, but the storage engine is at 9");
+            assert!(why.contains(&both), "{why}");
+        }
+        // Without a position in the engine, the file alone is no position.
+        let nothing = "WSREP: Recovered position: 00000000-0000-0000-0000-000000000000:-1";
+        let data = evaluated(&saved("12"), nothing, ProcessExit::Code(0), false);
+        assert!(
+            matches!(
+                data,
+                DataState::Unrecoverable {
+                    at_most: Some(12),
+                    ..
+                }
+            ),
+            "{data:?}"
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use galera::observe::registration::{AgentPhase, OrderVerifier};
+use galera::observe::registration::{AgentPhase, MembersSeen, OrderVerifier};
 use galera::startup::{
     DataState, FounderClaim, FounderRecord, OrderKeyState, OrderTrust, StartingNode, StartupAction,
     decide,
@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::children::Children;
-use super::cluster::{ClusterListing, ClusterRegistry, known_founder};
+use super::cluster::{ClusterListing, ClusterRegistry, ReplaceRegistration, known_founder};
 use super::command::{ServerCommand, Workspace, random_token};
 use super::datadir::DataDir;
 use super::error::RunError;
@@ -55,10 +55,14 @@ pub(super) struct StartupDriver<'a> {
     pub(super) reporter: &'a PhaseReporter,
     /// The lease of this node's report.
     pub(super) lease_id: watch::Receiver<Option<LeaseId>>,
+    /// The published `fork_epoch`.
+    pub(super) fork_epoch: watch::Sender<u64>,
     /// Notified when the registry has changed.
     pub(super) changes: Arc<Notify>,
     pub(super) identity: DataIdentity,
     pub(super) data: DataState,
+    /// How many members the data last had around them.
+    pub(super) members_seen: MembersSeen,
     /// Whether an interrupted initialization left files behind.
     pub(super) interrupted_init: bool,
     /// The position recovered from the storage engine.
@@ -129,6 +133,9 @@ impl StartupDriver<'_> {
             node: self.cluster.node.clone(),
             data_id: self.identity.id.clone(),
             data: self.data.clone(),
+            members_seen: Some(self.members_seen.clone()),
+            fork_epoch: self.identity.fork_epoch,
+            fork: self.identity.fork.clone(),
             founding: self.identity.founding,
             obeyed_orders: self.identity.obeyed_orders(),
             orders: self.order_trust(),
@@ -216,10 +223,12 @@ impl StartupDriver<'_> {
 
     /// Records the recovered position durably; it must survive this agent.
     async fn record_position(&self, position: &Position) {
-        let recorded = Box::pin(
-            self.cluster
-                .register(&self.identity.id, None, Some(position)),
-        );
+        let recorded = Box::pin(self.cluster.register(
+            &self.identity.id,
+            ReplaceRegistration::OwnOnly,
+            None,
+            Some(position),
+        ));
         if let Err(error) = recorded.await {
             tracing::warn!("Could not record the recovered position: {error}");
         }
@@ -240,14 +249,39 @@ impl StartupDriver<'_> {
         if self.data == DataState::Empty && (self.interrupted_init || self.identity.prepared) {
             self.discard_initialization()?;
         }
-        if !self.clear_stopped(listing).await {
+        if !self
+            .clear_stopped(listing, ReplaceRegistration::OwnOnly)
+            .await
+        {
             return Ok(None);
         }
+        if matches!(self.data, DataState::Unrecoverable { .. }) {
+            self.directory.forget_position()?;
+        }
+        self.continue_fork(listing)?;
         let names: Vec<String> = verified.members.iter().map(ToString::to_string).collect();
         let message = format!("Joining {} ({})", names.join(", "), verified.explanation);
         self.reporter
             .report(AgentPhase::Joining, &self.data, &message);
         Ok(Some(self.server_start(Some(verified.members))))
+    }
+
+    /// Takes over the fork of the members that are joined. Data that may join have nothing beyond it, so they are part of it
+    /// even if the server fails before it has received anything.
+    fn continue_fork(&mut self, listing: &ClusterListing) -> Result<(), RunError> {
+        let snapshot = &listing.snapshot;
+        let members = snapshot.primaries_except(&self.cluster.node);
+        let epoch = members
+            .map(|(_, member)| member.fork_epoch)
+            .max()
+            .unwrap_or(0);
+        if epoch > self.identity.fork_epoch {
+            let record = snapshot.forks.get(epoch).cloned();
+            self.identity.record_fork(epoch, record);
+            self.identity.write(self.directory.path())?;
+            self.fork_epoch.send_replace(epoch);
+        }
+        Ok(())
     }
 
     fn server_start(&self, join: Option<Vec<NodeId>>) -> ServerStart {
@@ -278,19 +312,20 @@ impl StartupDriver<'_> {
     }
 
     /// Clears the clean stop from this node's registration before its server starts. Returns whether that succeeded.
-    async fn clear_stopped(&self, listing: &ClusterListing) -> bool {
+    async fn clear_stopped(&self, listing: &ClusterListing, replace: ReplaceRegistration) -> bool {
         let ours = self.is_registered_as(&self.cluster.node, listing);
         if !ours && !self.data.has_history() {
             // A node without data is registered once it has some.
             return true;
         }
-        let written = Box::pin(self.cluster.register(
-            &self.identity.id,
-            None,
-            self.data.position(),
-        ));
+        let written =
+            Box::pin(
+                self.cluster
+                    .register(&self.identity.id, replace, None, self.data.position()),
+            );
         match written.await {
-            Ok(()) => true,
+            // The registration of other data stays as it is.
+            Ok(_) => true,
             Err(error) => {
                 self.report_registry_outage(&error).await;
                 false
@@ -335,7 +370,8 @@ impl StartupDriver<'_> {
         action: &str,
         revision: i64,
     ) -> StartupStep {
-        if !self.clear_stopped(listing).await {
+        let replace = ReplaceRegistration::OfOtherData;
+        if !self.clear_stopped(listing, replace).await {
             return Ok(None);
         }
         self.identity.record_obeyed(action);
@@ -351,8 +387,45 @@ impl StartupDriver<'_> {
                 return Ok(None);
             }
         }
+        if !self.record_fork(listing, action).await? {
+            return Ok(None);
+        }
         self.directory.allow_bootstrap()?;
         Ok(Some(self.server_start(None)))
+    }
+
+    /// Records durably that the history continues from this node's data, before it does: members that have more must
+    /// find the record whenever they return. Returns whether that succeeded.
+    async fn record_fork(
+        &mut self,
+        listing: &ClusterListing,
+        action: &str,
+    ) -> Result<bool, RunError> {
+        let Some((epoch, mut record)) = listing.snapshot.next_fork(&self.node_facts(), action)
+        else {
+            return Ok(false);
+        };
+        record.at = Some(now());
+        match Box::pin(self.cluster.create_fork(epoch, &record)).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!("Fork {epoch} was recorded by another node; evaluating again");
+                return Ok(false);
+            }
+            Err(error) => {
+                self.report_registry_outage(&error).await;
+                return Ok(false);
+            }
+        }
+        tracing::info!(
+            "Recorded fork {epoch}: the history {} continues from {}",
+            record.state_uuid,
+            record.seqno
+        );
+        self.identity.record_fork(epoch, Some(record));
+        self.identity.write(self.directory.path())?;
+        self.fork_epoch.send_replace(epoch);
+        Ok(true)
     }
 
     async fn found_cluster(
@@ -397,7 +470,10 @@ impl StartupDriver<'_> {
         if !self.still_founding(revision).await {
             return Ok(None);
         }
-        if !self.clear_stopped(listing).await {
+        if !self
+            .clear_stopped(listing, ReplaceRegistration::OwnOnly)
+            .await
+        {
             return Ok(None);
         }
         let marked = self.claim_founding(&started, revision, lease).await;

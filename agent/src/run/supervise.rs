@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::adopted_server::{self, AdoptedServer};
 use super::children::{ChildProcess, ProcessExit};
-use super::cluster::ClusterRegistry;
+use super::cluster::{ClusterRegistry, ReplaceRegistration};
 use super::command::ServerCommand;
 use super::datadir::DataDir;
 use super::identity::DataIdentity;
@@ -164,9 +164,17 @@ pub(super) async fn record_stop(
         );
         return;
     };
-    let record = Box::pin(cluster.register(&identity.id, Some(position.clone()), Some(&position)));
+    let record = Box::pin(cluster.register(
+        &identity.id,
+        ReplaceRegistration::OwnOnly,
+        Some(position.clone()),
+        Some(&position),
+    ));
     match timeout(RECORD_TIMEOUT, record).await {
-        Ok(Ok(())) => tracing::info!("Stopped cleanly at {position}, recorded in the registry"),
+        Ok(Ok(false)) => tracing::warn!(
+            "Stopped cleanly at {position}, but the address is registered for other data; not recorded"
+        ),
+        Ok(Ok(true)) => tracing::info!("Stopped cleanly at {position}, recorded in the registry"),
         Ok(Err(error)) => {
             tracing::warn!("Stopped cleanly at {position}, but could not record it: {error}")
         }

@@ -12,7 +12,7 @@
 //! | `NODE_NAME` | `wsrep_node_name` | the node's identity |
 //! | `AUTO_BOOTSTRAP` | `all-reported` or `never` | `never` |
 //! | `ORDER_PUBLIC_KEY_FILE` | public keys (PEM) of the consoles whose bootstrap orders are obeyed | none: no order is obeyed |
-//! | `EXPECTED_MEMBERS` | number of members, or their names | the durable registrations |
+//! | `EXPECTED_MEMBERS` | number of members, or their names, also for founding | the durable registrations |
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

@@ -65,7 +65,7 @@ impl StoppedCluster {
                 cluster: "lab".to_owned(),
                 not_before: now.minus(2 * MINUTE),
                 expires_at: now.plus(5 * MINUTE),
-                fork_epoch: 0,
+                fork_epoch: self.published("fork_epoch").await.parse().unwrap(),
                 key_id: String::new(),
                 signature: String::new(),
             })),
@@ -180,6 +180,13 @@ async fn an_order_that_was_obeyed_is_not_obeyed_again() {
     cluster.put_order(&order).await;
     node.wait_for_log("Server started as the first member")
         .await;
+    // The bootstrap is recorded before it happens, and the data know that they are part of it.
+    let fork = value(&cluster.registry, "forks/1").await.unwrap();
+    let fork: serde_json::Value = serde_json::from_str(&fork).unwrap();
+    assert_eq!(fork["state_uuid"], HISTORY);
+    assert_eq!((&fork["seqno"], &fork["parent"]), (&17.into(), &0.into()));
+    assert_eq!(fork["action"], "a1");
+    assert_eq!(fork["members"], serde_json::json!([cluster.address]));
     // The directory has nothing that a server could start from.
     assert_ne!(node.wait().await, 0);
     // As if the server had stopped again at the same position.
@@ -187,6 +194,11 @@ async fn an_order_that_was_obeyed_is_not_obeyed_again() {
     node.start();
     node.wait_for_log("it was followed before").await;
     cluster.put_order(&order).await;
+    let mut stale = cluster.order("a2").await;
+    assert_eq!(signature_of(&mut stale).fork_epoch, 1);
+    signature_of(&mut stale).fork_epoch = 0;
+    cluster.put_order(&sign(&cluster.console, stale)).await;
+    node.wait_for_log("it is for data of fork 0").await;
     let other = sign(&cluster.console, cluster.order("a2").await);
     cluster.put_order(&other).await;
     node.wait_for_log("Action a2 orders").await;

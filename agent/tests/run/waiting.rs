@@ -20,8 +20,25 @@ pub(crate) fn founder(node: &str, history: &str) -> String {
 
 /// The directory of a stopped node.
 pub(crate) fn stopped_node(address: &str, etcd: &EtcdCluster, seqno: &str) -> AgentNode {
-    AgentNode::new(address, &etcd.address(0)).with_file("grastate.dat", &saved_state(seqno))
+    AgentNode::new(address, &etcd.address(0))
+        .with_file("grastate.dat", &saved_state(seqno))
+        .with_script(SERVER_WITHOUT_TABLES)
 }
+
+/// A server whose storage engine is where `engine-position` beside its data directory says, or else grastate.dat.
+const SERVER_WITHOUT_TABLES: &str = r#"#!/bin/sh
+for argument in "$@"; do
+    case "$argument" in
+        --datadir=*) data=${argument#*=} ;;
+        --log-error=*) log=${argument#*=} ;;
+        --wsrep-recover) recover=1 ;;
+    esac
+done
+[ -n "$recover" ] || exec mariadbd "$@"
+uuid=$(sed -n 's/^uuid: *//p' "$data/grastate.dat")
+seqno=$(cat "$data/../engine-position" 2>/dev/null || sed -n 's/^seqno: *//p' "$data/grastate.dat")
+echo "WSREP: Recovered position: $uuid:$seqno" >> "$log"
+"#;
 
 /// The grastate.dat of a stopped node.
 pub(crate) fn saved_state(seqno: &str) -> String {

@@ -46,11 +46,26 @@ pub(super) fn plan_section(plan: &Plan, context: &PlanContext<'_>) -> El {
                 .map(|target| target_facts(target, plan)),
         )
         .child(step_list(plan))
+        .child(agent_reasons(plan))
         .child(widgets::manual_commands(&plan.commands))
         .child(check_details(plan, context.now))
         .child(age)
         .child(request_form(plan, context))
         .child(break_glass_form(plan, context))
+}
+
+/// What waiting agents report, as quotations: their words are no evidence.
+fn agent_reasons(plan: &Plan) -> Option<El> {
+    let reasons = plan.agents.iter().map(|reason| {
+        el("li")
+            .child(format!("{}: ", reason.node))
+            .child(el("q").child(reason.waiting_for.clone()))
+    });
+    (!plan.agents.is_empty()).then(|| {
+        el("details")
+            .child(el("summary").child("What waiting agents report"))
+            .child(reasons.fold(el("ul"), El::child))
+    })
 }
 
 /// Links to the attestation form, which stands below the plan, if the bootstrap depends on it.

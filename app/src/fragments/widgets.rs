@@ -198,6 +198,8 @@ pub(super) fn check_title(code: &CheckCode) -> String {
         "no_other_recovery" => "No other recovery in progress",
         "nobody_primary" => "No Primary exists",
         "members_accounted" => "All members accounted for",
+        "no_fork" => "All data are of one branch of the history",
+        "members_known" => "No member was forgotten",
         "unconfirmed_nodes" => "No unconfirmed node is left open",
         "attestations_hold" => "Attestations still valid",
         "no_state_transfer" => "No state transfer in progress",

@@ -3,6 +3,7 @@
 //! `<prefix>/<cluster>/<node>/<field>` belongs to a node, `<prefix>/<cluster>/founder` and `…/bootstrap` to a cluster.
 //! All other keys are unrecognized: shown with the reason, never deleted (I29).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -13,16 +14,25 @@ use crate::position::parse_seqno;
 mod bootstrap_order;
 mod fields;
 mod listing;
+mod members_seen;
 mod order_claims;
 mod phase;
+mod registration_record;
+mod waiting_reason;
 
 pub use bootstrap_order::{BootstrapOrder, OrderSignature};
 pub use fields::RegisteredFields;
 pub use listing::{RawKeyValue, build_registry_view};
+pub use members_seen::MembersSeen;
 pub use order_claims::{
     NO_ORDER_KEYS, OrderClaims, OrderVerifier, SignatureCheck, order_keys_value,
 };
-pub use phase::{AgentPhase, NO_POSITION, recovered_position, reports_running, reports_stopped};
+pub use phase::{
+    AgentPhase, NO_POSITION, recovered_position, reports_no_position, reports_running,
+    reports_stopped,
+};
+pub use registration_record::{CleanStop, RegistrationRecord, ReportedData};
+pub use waiting_reason::{WAITING_REASON_MAX, bounded_reason, waiting_reason};
 
 /// Longest field name accepted, in characters.
 pub const FIELD_MAX: usize = 64;
@@ -38,6 +48,12 @@ pub enum NodeField {
     RecoveredPosition,
     /// `data_id`: the identity of its data.
     DataId,
+    /// `members_seen`: how many members its data last had around them.
+    MembersSeen,
+    /// `waiting_for`: why its agent waits, in words.
+    WaitingFor,
+    /// `fork_epoch`: the newest fork that its data continued.
+    ForkEpoch,
     /// `order_keys`: the names of the keys with which its agent verifies orders.
     OrderKeys,
     /// `registered`: the durable registration.
@@ -63,6 +79,9 @@ impl NodeField {
             Self::Phase => "phase",
             Self::RecoveredPosition => "recovered_position",
             Self::DataId => "data_id",
+            Self::MembersSeen => "members_seen",
+            Self::WaitingFor => "waiting_for",
+            Self::ForkEpoch => "fork_epoch",
             Self::OrderKeys => "order_keys",
             Self::Registered => "registered",
             Self::HighestPosition => "highest_position",
@@ -87,6 +106,9 @@ impl NodeField {
             ("phase", KeyDialect::Galera) => Self::Phase,
             ("recovered_position", KeyDialect::Galera) => Self::RecoveredPosition,
             ("data_id", KeyDialect::Galera) => Self::DataId,
+            ("members_seen", KeyDialect::Galera) => Self::MembersSeen,
+            ("waiting_for", KeyDialect::Galera) => Self::WaitingFor,
+            ("fork_epoch", KeyDialect::Galera) => Self::ForkEpoch,
             ("order_keys", KeyDialect::Galera) => Self::OrderKeys,
             ("registered", KeyDialect::Galera) => Self::Registered,
             ("highest_position", KeyDialect::Galera) => Self::HighestPosition,
@@ -123,15 +145,18 @@ pub enum ClusterField {
     Founder,
     /// `bootstrap`: the bootstrap order for a stopped cluster.
     Bootstrap,
+    /// `forks/EPOCH`: where a bootstrap continued the history; created once.
+    Fork(u64),
 }
 
 impl ClusterField {
     /// The field's name in a key.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub fn name(self) -> Cow<'static, str> {
         match self {
-            Self::Founder => "founder",
-            Self::Bootstrap => "bootstrap",
+            Self::Founder => "founder".into(),
+            Self::Bootstrap => "bootstrap".into(),
+            Self::Fork(epoch) => format!("forks/{epoch}").into(),
         }
     }
 }
@@ -223,7 +248,7 @@ impl RegistryKeys {
     /// The key of a cluster's field.
     #[must_use]
     pub fn cluster_key(&self, cluster: &ClusterName, field: ClusterField) -> String {
-        format!("{}/{cluster}/{}", self.prefix, field.as_str())
+        format!("{}/{cluster}/{}", self.prefix, field.name())
     }
 
     /// Parses `key`; any bytes are accepted.
@@ -272,12 +297,22 @@ pub fn parse_key(prefix: &str, key: &[u8]) -> ParsedKey {
             cluster,
             field: ClusterField::Bootstrap,
         },
+        (Some("forks"), Some(epoch), None) if epoch_of_key(epoch).is_some() => ParsedKey::Cluster {
+            cluster,
+            field: ClusterField::Fork(epoch_of_key(epoch).unwrap_or_default()),
+        },
         (Some(node), Some(field), None) => parse_node_key(cluster, node, field, dialect),
         _ => unknown_key(
             Some(cluster),
             "the key is neither CLUSTER/NODE/FIELD nor a key of the cluster",
         ),
     }
+}
+
+/// The epoch in the key of a fork: a positive number in its one spelling.
+fn epoch_of_key(text: &str) -> Option<u64> {
+    let epoch: u64 = text.parse().ok()?;
+    (epoch > 0 && epoch.to_string() == text).then_some(epoch)
 }
 
 fn parse_node_key(cluster: ClusterName, node: &str, field: &str, dialect: KeyDialect) -> ParsedKey {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::id::ActionId;
 use crate::judge::cluster;
 use crate::judge::known_positions::KnownPositions;
+use crate::observe::fork::Forks;
 use crate::observe::observation::Evidence;
 use crate::observe::registration::BootstrapOrder;
 use crate::recover::action::RecoveryPause;
@@ -22,6 +23,8 @@ use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
 
 pub(crate) mod common_checks;
+mod forks;
+mod known_members;
 mod loss;
 mod recovery_reach;
 mod running;
@@ -30,6 +33,7 @@ mod statement;
 mod stopped;
 mod verify;
 
+pub use forks::fork_of_statement;
 pub use recovery_reach::RecoveryReach;
 pub use statement::StatementDialect;
 pub use verify::{BootstrapOutcome, ReturningAhead, returning_ahead, verify};
@@ -70,6 +74,10 @@ pub struct RecoveryContext {
     pub order_key: Option<String>,
     /// The registry's prefix, such as `/galera`.
     pub registry_prefix: String,
+    /// Whether the registry was read and has no founder key of this cluster.
+    pub founder_missing: bool,
+    /// The recorded forks of the cluster's history.
+    pub forks: Forks,
     /// The record of position corrections; `None` if it could not be read.
     pub corrections: Option<CorrectionsRecord>,
 }
@@ -91,6 +99,8 @@ impl Default for RecoveryContext {
             recovery_reach: RecoveryReach::Everywhere,
             order_key: None,
             registry_prefix: "/galera".to_owned(),
+            founder_missing: false,
+            forks: Forks::default(),
             corrections: None,
         }
     }
@@ -130,6 +140,7 @@ pub fn order(plan: &Plan, action_id: &ActionId) -> Option<BootstrapOrder> {
 pub fn plan(case: &RecoveryCase<'_>) -> Plan {
     let situation = Situation::new(case);
     let mut draft = PlanDraft::new();
+    draft.agents = situation.agent_reasons();
     common_checks::check_all(case, &situation, &mut draft);
     let summary = if situation.primaries().next().is_some() {
         nothing_to_recover_summary(&situation)

@@ -106,6 +106,8 @@ check_codes! {
     NOBODY_PRIMARY = "nobody_primary";
     /// Every expected member is accounted for (I2, I4).
     MEMBERS_ACCOUNTED = "members_accounted";
+    /// No member saw more members than are known, and the registry was not lost (I36); only in plans with such evidence.
+    MEMBERS_KNOWN = "members_known";
     /// Every registered node that is not confirmed as a member is attested; only in plans that have one.
     UNCONFIRMED_NODES = "unconfirmed_nodes";
     /// No attested node shows a sign of life.
@@ -114,6 +116,8 @@ check_codes! {
     NO_STATE_TRANSFER = "no_state_transfer";
     /// All positions belong to one history (I6).
     ONE_HISTORY = "one_history";
+    /// No member has transactions that a later fork of its history continued without (I35); only in plans with forks.
+    NO_FORK = "no_fork";
     /// There is a component or node with a valid position to bootstrap from (I5, I6, I7, I8, I14).
     CANDIDATE = "candidate";
     /// No excluded member is known to be ahead (I5).
@@ -340,6 +344,9 @@ pub struct Plan {
     /// Steps that undo the plan, in order; empty if it cannot be undone.
     #[serde(default)]
     pub undo: Vec<PlanStep>,
+    /// Why agents of members wait, in their own words: text for people, on which nothing rests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<AgentReason>,
     /// The same as commands for an operator, where possible.
     #[serde(default)]
     pub commands: Vec<ManualCommand>,
@@ -347,6 +354,14 @@ pub struct Plan {
     /// The attestations that the plan is based on.
     #[serde(default)]
     pub attestations: Vec<Attestation>,
+}
+
+/// Why a node's agent waits, in its own words.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AgentReason {
+    pub node: NodeId,
+    /// One line of at most 500 bytes.
+    pub waiting_for: String,
 }
 
 impl Plan {

@@ -1,16 +1,21 @@
 //! Founding: exactly one of all nodes that ever start founds the cluster.
 
+use std::collections::BTreeSet;
+
+use super::member::{RegistryMember, ReportedPosition};
 use super::registry_snapshot::{FounderRecord, RegistrySnapshot};
 use super::{
-    DataState, FounderClaim, StartingNode, StartupAction, StartupDecision, StartupSettings,
-    join_names, recovery,
+    DataState, ExpectedMembers, FounderClaim, StartingNode, StartupAction, StartupDecision,
+    StartupSettings, join_names, recovery,
 };
 use crate::id::NodeId;
+use crate::observe::registration::AgentPhase;
 
 /// The node has no data and there is no founder key.
 pub(super) fn found_new_cluster(
     own: &StartingNode,
     snapshot: &RegistrySnapshot,
+    settings: &StartupSettings,
 ) -> StartupDecision {
     let earlier = earlier_members(own, snapshot);
     if !earlier.is_empty() {
@@ -22,6 +27,9 @@ pub(super) fn found_new_cluster(
                 join_names(&earlier)
             ),
         );
+    }
+    if let Some(waiting) = await_expected_members(own, snapshot, settings) {
+        return waiting;
     }
     StartupDecision::new(
         StartupAction::FoundCluster(FounderClaim::Create),
@@ -96,6 +104,7 @@ pub(super) fn continue_own_founding(
 pub(super) fn await_or_take_over_founding(
     own: &StartingNode,
     snapshot: &RegistrySnapshot,
+    settings: &StartupSettings,
     founder: &FounderRecord,
     revision: i64,
 ) -> StartupDecision {
@@ -124,6 +133,9 @@ pub(super) fn await_or_take_over_founding(
             ),
         );
     }
+    if let Some(waiting) = await_expected_members(own, snapshot, settings) {
+        return waiting;
+    }
     StartupDecision::new(
         StartupAction::FoundCluster(FounderClaim::TakeOver { revision }),
         format!(
@@ -131,6 +143,72 @@ pub(super) fn await_or_take_over_founding(
             founder.node, own.cluster
         ),
     )
+}
+
+/// With EXPECTED_MEMBERS, a node founds only when that many nodes, or these, wait with empty data under live leases (I40):
+/// fewer may be newcomers to a cluster whose members and registry are out of sight.
+fn await_expected_members(
+    own: &StartingNode,
+    snapshot: &RegistrySnapshot,
+    settings: &StartupSettings,
+) -> Option<StartupDecision> {
+    let waits_empty = |member: &RegistryMember| {
+        member.live
+            && member.phase == Some(AgentPhase::Waiting)
+            && member.reported_position == ReportedPosition::NoPosition
+    };
+    let empty: BTreeSet<&NodeId> = snapshot
+        .members_except(&own.node)
+        .filter(|(_, member)| waits_empty(member))
+        .map(|(id, _)| id)
+        .chain([&own.node])
+        .collect();
+    let alone = "to found it with fewer nodes, start one of them with EXPECTED_MEMBERS=1";
+    match &settings.expected_members {
+        ExpectedMembers::Registered => None,
+        ExpectedMembers::Count(count) if empty.len() >= *count => None,
+        ExpectedMembers::Count(count) => Some(StartupDecision::wait(
+            Vec::new(),
+            format!(
+                "{} has no data and the registry lists no member of cluster {}; waiting until {count} empty nodes \
+                 (EXPECTED_MEMBERS) wait to found it, or a member becomes Primary; {} so far: {}; {alone}",
+                own.node,
+                own.cluster,
+                empty.len(),
+                join_names(empty),
+            ),
+        )),
+        ExpectedMembers::Members(expected) if !expected.contains(&own.node) => {
+            Some(StartupDecision::wait(
+                expected.iter().cloned().collect(),
+                format!(
+                    "{} is not among EXPECTED_MEMBERS ({}), so it does not found cluster {}; waiting for one of them to \
+                     become Primary",
+                    own.node,
+                    join_names(expected),
+                    own.cluster
+                ),
+            ))
+        }
+        ExpectedMembers::Members(expected) => {
+            let absent: Vec<NodeId> = expected
+                .iter()
+                .filter(|node| !empty.contains(node))
+                .cloned()
+                .collect();
+            (!absent.is_empty()).then(|| {
+                let names = join_names(&absent);
+                StartupDecision::wait(
+                    absent,
+                    format!(
+                        "{} has no data and the registry lists no member of cluster {}; waiting until {names} \
+                         (EXPECTED_MEMBERS) wait with empty data too, or a member becomes Primary; {alone}",
+                        own.node, own.cluster
+                    ),
+                )
+            })
+        }
+    }
 }
 
 /// The nodes whose keys show that the cluster existed before this start, including old keys of this node.

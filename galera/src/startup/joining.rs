@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
+use super::forks;
 use super::member::RegistryMember;
 use super::registry_snapshot::{FounderKeyState, RegistrySnapshot};
 use super::{
@@ -19,6 +20,11 @@ pub(super) fn decide(own: &StartingNode, snapshot: &RegistrySnapshot) -> Startup
         Ok(history) => history,
         Err(problem) => return StartupDecision::wait(names, problem),
     };
+    if let Some(problem) =
+        history.and_then(|uuid| forks::join_problem(own, snapshot, uuid, &primaries))
+    {
+        return StartupDecision::wait(names, problem);
+    }
     match check_join(own, history, &primaries) {
         JoinCheck::Join => {}
         JoinCheck::Recover => return recover_position(own),
@@ -143,11 +149,21 @@ fn check_join(
                 )),
             }
         }
-        (DataState::Unrecoverable { uuid: Some(uuid), .. }, Some(history)) if *uuid == history => JoinCheck::Join,
+        (DataState::Unrecoverable { uuid: Some(uuid), why, at_most }, Some(history)) if *uuid == history => {
+            let known = primaries.iter().filter_map(|(_, member)| member.status.last_committed);
+            match (at_most, known.max()) {
+                (Some(most), newest) if newest.is_none_or(|newest| newest < *most) => JoinCheck::Wait(format!(
+                    "The position of this node's data is not trusted ({why}); it may be as high as {most}, ahead of every \
+                     Primary member; waiting, because joining would discard transactions that only this node has; to give \
+                     them up, keep a copy and empty the data directory"
+                )),
+                _ => JoinCheck::Join,
+            }
+        }
         (DataState::Unrecoverable { uuid: Some(uuid), .. }, Some(history)) => {
             JoinCheck::Refuse(different_history_message(own, *uuid, history))
         }
-        (DataState::Unrecoverable { uuid: None, why }, Some(_)) => JoinCheck::Refuse(format!(
+        (DataState::Unrecoverable { uuid: None, why, .. }, Some(_)) => JoinCheck::Refuse(format!(
             "The data of {} cannot be attributed to this cluster ({why}); joining would replace it; keep a copy and \
              empty the data directory to join",
             own.node

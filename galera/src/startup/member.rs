@@ -2,68 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::observe::registration::{self, AgentPhase, NodeField, RawKeyValue};
+use crate::observe::fork;
+use crate::observe::registration::{
+    self, AgentPhase, MembersSeen, NodeField, RawKeyValue, RegistrationRecord, ReportedData,
+};
 use crate::observe::wsrep::{LocalState, WsrepStatus};
 use crate::position::Position;
-use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
-
-/// A clean stop of a node, with its final position.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CleanStop {
-    pub position: Position,
-    /// When it stopped, by its own clock.
-    pub at: Option<Timestamp>,
-}
-
-/// The durable registration: the value of the key `registered`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RegistrationRecord {
-    /// When the node was first registered.
-    #[serde(default)]
-    pub first_seen: Option<Timestamp>,
-    /// The version of the agent that wrote it.
-    #[serde(default)]
-    pub agent_version: Option<String>,
-    /// The identity of the node's data.
-    #[serde(default)]
-    pub id: Option<String>,
-    /// The last clean stop; removed before the server starts again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stopped: Option<CleanStop>,
-}
-
-impl RegistrationRecord {
-    /// Parses the key's value; unreadable parts are left empty.
-    #[must_use]
-    pub fn parse(value: &[u8]) -> Self {
-        let mut registered: Self = serde_json::from_slice(value).unwrap_or_default();
-        registered.stopped = registered.stopped.filter(|stopped| {
-            Position::new(stopped.position.uuid, stopped.position.seqno).is_some()
-        });
-        registered
-    }
-
-    /// The key's value.
-    #[must_use]
-    pub fn to_value(&self) -> String {
-        let mut value = serde_json::json!({
-            "first_seen": self.first_seen,
-            "agent_version": self.agent_version,
-            "id": self.id,
-        });
-        if let Some(stopped) = &self.stopped {
-            value["stopped"] = serde_json::json!({
-                "position": stopped.position,
-                "at": stopped.at,
-            });
-        }
-        value.to_string()
-    }
-}
 
 /// The position that a waiting node reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,6 +29,8 @@ pub enum ReportedPosition {
 pub struct RegistryMember {
     /// Whether any of its keys has a lease.
     pub live: bool,
+    /// The newest fork that its data continued, as it reports; 0 for none.
+    pub fork_epoch: u64,
     /// The phase of its agent.
     pub phase: Option<AgentPhase>,
     /// The position that it reports while it waits.
@@ -91,6 +40,10 @@ pub struct RegistryMember {
     /// Whether its server reports any status.
     pub has_status: bool,
     pub registration: Option<RegistrationRecord>,
+    /// The identity of the data that its agent reports on, under a lease.
+    pub data_id: Option<String>,
+    /// How many members its data last had around them, as it reports while it waits.
+    pub members_seen: Option<MembersSeen>,
     /// The highest position ever recorded for it.
     pub highest_position: Option<Position>,
     /// Whether any key shows that it was a member before, rather than just starting now.
@@ -118,11 +71,18 @@ impl RegistryMember {
         self.status.cluster_state_uuid
     }
 
-    /// The position of its clean stop, unless it is live again.
+    /// Which data its agent reports on.
+    #[must_use]
+    pub fn reported_data(&self) -> ReportedData {
+        ReportedData::compare(self.registration.as_ref(), self.data_id.as_deref())
+    }
+
+    /// The position of the clean stop of the registered data, unless they are live again.
     #[must_use]
     pub fn clean_stop_position(&self) -> Option<&Position> {
         let stopped = self.registration.as_ref()?.stopped.as_ref()?;
-        (!self.live).then_some(&stopped.position)
+        let live = self.live && self.reported_data() != ReportedData::Other;
+        (!live).then_some(&stopped.position)
     }
 }
 
@@ -143,6 +103,13 @@ impl MemberBuilder {
                 self.member.registration = Some(RegistrationRecord::parse(&raw.value))
             }
             NodeField::HighestPosition => self.member.highest_position = value.parse().ok(),
+            NodeField::ForkEpoch if leased => {
+                self.member.fork_epoch = fork::parse_epoch(&value);
+            }
+            NodeField::MembersSeen if leased => {
+                self.member.members_seen = MembersSeen::parse(&value);
+            }
+            NodeField::DataId if leased => self.member.data_id = Some(value),
             NodeField::Phase if leased => self.member.phase = AgentPhase::parse(&value),
             NodeField::RecoveredPosition if leased => {
                 self.member.reported_position = parse_reported_position(&value)
@@ -154,7 +121,12 @@ impl MemberBuilder {
         }
         // Every starting node has these, even one that was never a member.
         let newcomer = match &field {
-            NodeField::Phase | NodeField::DataId | NodeField::OrderKeys => true,
+            NodeField::Phase
+            | NodeField::DataId
+            | NodeField::OrderKeys
+            | NodeField::MembersSeen
+            | NodeField::WaitingFor
+            | NodeField::ForkEpoch => true,
             NodeField::RecoveredPosition => {
                 self.member.reported_position == ReportedPosition::NoPosition
             }

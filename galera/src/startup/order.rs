@@ -114,10 +114,10 @@ fn scope_refusal(
         }
         None => return Some("it names no data".to_owned()),
     }
-    (signed.fork_epoch != 0).then(|| {
+    (signed.fork_epoch != own.fork_epoch).then(|| {
         format!(
-            "it is for data of fork epoch {}, but this node's have none",
-            signed.fork_epoch
+            "it is for data of fork {}, but this node's data are of fork {}",
+            signed.fork_epoch, own.fork_epoch
         )
     })
 }

@@ -1,17 +1,17 @@
 //! The cluster exists, but no member is Primary: wait for an order or, with automatic bootstrap, for all positions.
 
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::{Ordering, Reverse};
+use std::collections::BTreeSet;
 
-use super::member::{RegistryMember, ReportedPosition};
+use super::forks;
 use super::registry_snapshot::{FounderKeyState, OrderKeyState, RegistrySnapshot};
+use super::reports::{self, MemberReport};
 use super::{
     AutoBootstrap, DataState, ExpectedMembers, KeyPrecondition, StartingNode, StartupAction,
     StartupDecision, StartupSettings, join_names, order,
 };
 use crate::id::NodeId;
-use crate::observe::registration::{AgentPhase, BootstrapOrder, NodeField};
-use crate::position::Position;
+use crate::observe::registration::{AgentPhase, BootstrapOrder, MembersSeen, NodeField};
 
 pub(super) fn decide(
     own: &StartingNode,
@@ -161,14 +161,6 @@ fn decide_on_own_order(
     )
 }
 
-/// The position that one member contributes to the decision.
-struct MemberReport<'a> {
-    node: &'a NodeId,
-    position: Option<&'a Position>,
-    /// Whether it is waiting and can bootstrap, rather than stopped with its position on record.
-    ready: bool,
-}
-
 fn decide_automatically(
     own: &StartingNode,
     snapshot: &RegistrySnapshot,
@@ -177,21 +169,20 @@ fn decide_automatically(
     let waiting = |members: Vec<NodeId>, what: String| {
         StartupDecision::wait(members, format!("{} {what}", situation_text(own, snapshot)))
     };
-    if matches!(snapshot.founder, FounderKeyState::Absent)
-        && settings.expected_members == ExpectedMembers::Registered
-    {
+    let members_named = matches!(settings.expected_members, ExpectedMembers::Members(_));
+    if matches!(snapshot.founder, FounderKeyState::Absent) && !members_named {
         return waiting(
             Vec::new(),
-            "The registry was lost, so the number of members is unknown; waiting for a member to become Primary, for an \
-             approved bootstrap order, or for EXPECTED_MEMBERS to be set"
+            "The registry was lost, so its members are unknown; waiting for a member to become Primary, for an approved \
+             bootstrap order, or for EXPECTED_MEMBERS to name every member"
                 .to_owned(),
         );
     }
-    let reports = match collect_reports(own, snapshot, settings) {
+    let reports = match reports::collect(own, snapshot, settings) {
         Ok(reports) => reports,
         Err(missing) => {
             let names = join_names(missing.keys());
-            let why: BTreeSet<&str> = missing.values().copied().collect();
+            let why: BTreeSet<&str> = missing.values().map(String::as_str).collect();
             let why: Vec<&str> = why.into_iter().collect();
             return waiting(
                 missing.keys().cloned().collect(),
@@ -211,7 +202,14 @@ fn decide_automatically(
             ),
         );
     }
-    match best_candidate(snapshot, &reports) {
+    if !members_named && let Some(shrunk) = find_shrunk_membership(&reports) {
+        return waiting(Vec::new(), shrunk);
+    }
+    let branch = match forks::newest_branch(snapshot, &reports) {
+        Ok(branch) => branch,
+        Err((members, why)) => return waiting(members, why),
+    };
+    match best_candidate(snapshot, &branch) {
         Err((members, why)) => waiting(members, why),
         Ok(best) if best.node != &own.node => waiting(
             vec![best.node.clone()],
@@ -222,6 +220,25 @@ fn decide_automatically(
         ),
         Ok(best) => decide_bootstrap(own, snapshot, &reports, best),
     }
+}
+
+/// A member that saw more members than are known now (I36).
+fn find_shrunk_membership(reports: &[MemberReport<'_>]) -> Option<String> {
+    let seen = |report: &MemberReport<'_>| report.members_seen.and_then(MembersSeen::members);
+    let most = reports
+        .iter()
+        .max_by_key(|report| (seen(report), Reverse(report.node)))?;
+    let (seen, count) = (most.members_seen?, seen(most)?);
+    (count > reports.len()).then(|| {
+        format!(
+            "{}: {}, but only {} of them {} known in etcd; waiting for the others, for an approved bootstrap order, or for \
+             EXPECTED_MEMBERS to name every member",
+            most.node,
+            seen.explanation(),
+            reports.len(),
+            if reports.len() == 1 { "is" } else { "are" },
+        )
+    })
 }
 
 fn decide_bootstrap(
@@ -246,99 +263,6 @@ fn decide_bootstrap(
         },
         explanation,
     )
-}
-
-/// The reports of all members, or the missing members and why each is missing.
-fn collect_reports<'a>(
-    own: &'a StartingNode,
-    snapshot: &'a RegistrySnapshot,
-    settings: &'a StartupSettings,
-) -> Result<Vec<MemberReport<'a>>, BTreeMap<NodeId, &'static str>> {
-    let mut reports = vec![MemberReport {
-        node: &own.node,
-        position: own.data.position(),
-        ready: true,
-    }];
-    let mut missing = BTreeMap::new();
-    if matches!(own.data, DataState::Unrecovered { .. }) {
-        missing.insert(own.node.clone(), "its position has not been recovered yet");
-    }
-    for (node, member) in snapshot.members_except(&own.node) {
-        match member_report(member) {
-            Ok(Some((position, ready))) if is_known_member(node, member, snapshot, settings) => {
-                reports.push(MemberReport {
-                    node,
-                    position,
-                    ready,
-                });
-            }
-            // It may be a member whose registration was lost, so it is neither counted nor passed over.
-            Ok(Some((Some(_), _))) => {
-                missing.insert(
-                    node.clone(),
-                    "it reports a position, but is not registered as a member",
-                );
-            }
-            Ok(Some((None, _)) | None) => {}
-            Err(why) => {
-                missing.insert(node.clone(), why);
-            }
-        }
-    }
-    if let ExpectedMembers::Members(expected) = &settings.expected_members {
-        for node in expected {
-            let known = reports.iter().any(|report| report.node == node);
-            if !known && !missing.contains_key(node) {
-                missing.insert(node.clone(), "it is expected and has not reported");
-            }
-        }
-    }
-    if missing.is_empty() {
-        Ok(reports)
-    } else {
-        Err(missing)
-    }
-}
-
-/// Whether the node was a member before: a report counts only then, not because its keys are there.
-fn is_known_member(
-    node: &NodeId,
-    member: &RegistryMember,
-    snapshot: &RegistrySnapshot,
-    settings: &StartupSettings,
-) -> bool {
-    let named = match &settings.expected_members {
-        ExpectedMembers::Members(expected) => expected.contains(node),
-        ExpectedMembers::Registered | ExpectedMembers::Count(_) => false,
-    };
-    let founder = matches!(&snapshot.founder, FounderKeyState::Known { founder, .. } if founder.node == *node);
-    named || founder || member.registration.is_some() || member.highest_position.is_some()
-}
-
-/// The position that a member contributes and whether it is ready to bootstrap.
-type ReportedData<'a> = Option<(Option<&'a Position>, bool)>;
-
-/// What a member contributes; `None` for keys that do not belong to a member; the error says why it is missing.
-fn member_report(member: &RegistryMember) -> Result<ReportedData<'_>, &'static str> {
-    if member.has_status {
-        return Err("its server is running but not Primary");
-    }
-    if let Some(position) = member.clean_stop_position() {
-        return Ok(Some((Some(position), false)));
-    }
-    if !member.live {
-        return match member.registration.is_some() || member.highest_position.is_some() {
-            true => Err("it is registered and has not come back"),
-            false => Ok(None),
-        };
-    }
-    match (member.phase, &member.reported_position) {
-        (Some(AgentPhase::Waiting), ReportedPosition::At(position)) => {
-            Ok(Some((Some(position), true)))
-        }
-        (Some(AgentPhase::Waiting), ReportedPosition::NoPosition) => Ok(Some((None, true))),
-        _ => Err("it has not reported its position yet"),
-    }
 }
 
 /// The most advanced member that can bootstrap; the same on every node that sees the same registry (I10).
@@ -372,12 +296,15 @@ fn best_candidate<'a>(
                 ));
             }
             Some(Ordering::Greater) => best = report,
-            // Among equals a ready member wins, then the first by name.
-            Some(Ordering::Equal) if report.ready && !best.ready => best = report,
-            Some(Ordering::Equal) if report.ready == best.ready && report.node < best.node => {
-                best = report;
+            // Among equals a ready member wins, then a member of the newest Primary view, then the first by name.
+            Some(Ordering::Equal) => {
+                let rank =
+                    |report: &MemberReport<'a>| (report.ready, report.view(), Reverse(report.node));
+                if rank(report) > rank(best) {
+                    best = report;
+                }
             }
-            Some(_) => {}
+            Some(Ordering::Less) => {}
         }
     }
     check_candidate(snapshot, best)?;
@@ -455,8 +382,8 @@ fn preconditions(
         };
         for (key, (field, revision)) in &member.revisions {
             let matters = match field {
-                NodeField::Phase | NodeField::RecoveredPosition => report.ready,
-                NodeField::Registered => !report.ready,
+                NodeField::Phase | NodeField::RecoveredPosition | NodeField::DataId => report.ready,
+                NodeField::Registered => true,
                 _ => false,
             };
             if matters {

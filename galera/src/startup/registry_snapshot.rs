@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::member::{MemberBuilder, RegistryMember};
 use crate::id::{ClusterName, NodeId};
+use crate::observe::fork::Forks;
 use crate::observe::registration::{
     BootstrapOrder, ClusterField, ParsedKey, RawKeyValue, RegistryKeys,
 };
@@ -131,6 +132,8 @@ pub enum OrderKeyState {
 pub struct RegistrySnapshot {
     pub founder: FounderKeyState,
     pub order: OrderKeyState,
+    /// Where bootstraps continued the history.
+    pub forks: Forks,
     /// Every node that has at least one key.
     pub members: BTreeMap<NodeId, RegistryMember>,
     /// The prefix of the registry's keys, with a trailing slash.
@@ -159,6 +162,10 @@ impl RegistrySnapshot {
                 ParsedKey::Cluster { cluster: of, field } if of == *cluster => match field {
                     ClusterField::Founder => snapshot.founder = founder(raw),
                     ClusterField::Bootstrap => snapshot.order = order(raw),
+                    ClusterField::Fork(epoch) if raw.value.len() <= VALUE_MAX => {
+                        snapshot.forks.insert(epoch, &raw.value);
+                    }
+                    ClusterField::Fork(_) => {}
                 },
                 ParsedKey::Node {
                     cluster: of,

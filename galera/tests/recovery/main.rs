@@ -20,6 +20,10 @@ mod execution;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod forks;
+#[cfg(test)]
+mod identities;
+#[cfg(test)]
 mod invariants;
 #[cfg(test)]
 mod json_contract;

@@ -156,7 +156,12 @@ fn different_histories_need_a_person() {
 #[test]
 fn a_node_without_data_is_accounted_for_and_never_chosen() {
     let nothing = "00000000-0000-0000-0000-000000000000:-1";
-    let empty = [("phase", "stopping"), ("recovered_position", nothing)];
+    let empty = [
+        ("phase", "stopping"),
+        ("recovered_position", nothing),
+        ("registered", r#"{"id":"d1"}"#),
+        ("data_id", "d1"),
+    ];
     let fixture = RecoveryFixture::expecting(&["n1", "n2"])
         .refuses_connections("n1")
         .registered("n1", &empty)

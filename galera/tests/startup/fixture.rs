@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use galera::observe::registration::{
-    BootstrapOrder, ClusterField, NO_POSITION, OrderSignature, OrderVerifier, RawKeyValue,
-    RegistryKeys, SignatureCheck,
+    BootstrapOrder, ClusterField, MembersSeen, NO_POSITION, OrderSignature, OrderVerifier,
+    RawKeyValue, RegistryKeys, SignatureCheck,
 };
 use galera::startup::{
     AutoBootstrap, CleanStop, DataState, ExpectedMembers, FounderRecord, OrderTrust,
@@ -85,8 +85,31 @@ impl StartupFixture {
     pub(crate) fn waiting(self, node: &str, position: Option<&Position>) -> Self {
         let position = position.map_or(NO_POSITION.to_owned(), ToString::to_string);
         self.registered(node, None)
+            .put(&format!("{node}/data_id"), &format!("id-{node}"), 7)
             .put(&format!("{node}/phase"), "waiting", 7)
             .put(&format!("{node}/recovered_position"), &position, 7)
+    }
+
+    /// `node` waits without data that were ever registered, under the identity `id-NODE`.
+    pub(crate) fn empty(self, node: &str) -> Self {
+        self.put(&format!("{node}/data_id"), &format!("id-{node}"), 7)
+            .put(&format!("{node}/phase"), "waiting", 7)
+            .put(&format!("{node}/recovered_position"), NO_POSITION, 7)
+    }
+
+    /// The agent of `node` reports on these data.
+    pub(crate) fn data(self, node: &str, data_id: &str) -> Self {
+        self.put(&format!("{node}/data_id"), data_id, 7)
+    }
+
+    /// The data of `node` last were in view `view` of `count` members.
+    pub(crate) fn members_seen(self, node: &str, count: usize, view: u64) -> Self {
+        let seen = MembersSeen {
+            count,
+            view: Some(view),
+            ..MembersSeen::default()
+        };
+        self.put(&format!("{node}/members_seen"), &seen.to_value(), 7)
     }
 
     pub(crate) fn highest(self, node: &str, position: &Position) -> Self {
@@ -199,6 +222,9 @@ pub(crate) fn starting_node(node: &str, data: DataState) -> StartingNode {
         node: id(node),
         data_id: format!("id-{node}"),
         data,
+        members_seen: None,
+        fork_epoch: 0,
+        fork: None,
         founding: true,
         obeyed_orders: BTreeSet::from(["old".to_owned()]),
         orders: trust(&["k1"]),

@@ -122,7 +122,7 @@ fn data_state() -> impl Strategy<Value = DataState> {
         1 => Just(DataState::Incomplete { why: "w".to_owned() }),
         1 => uuid().prop_map(|uuid| DataState::Unrecovered { uuid }),
         4 => position().prop_map(DataState::AtPosition),
-        1 => uuid().prop_map(|uuid| DataState::Unrecoverable { uuid, why: "w".to_owned() }),
+        1 => uuid().prop_map(|uuid| DataState::Unrecoverable { uuid, why: "w".to_owned(), at_most: None }),
     ]
 }
 

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod fixture;
+mod forks;
+mod identities;
 mod invariants;
 mod laws;
 mod orders;

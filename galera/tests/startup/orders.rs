@@ -154,7 +154,7 @@ fn a_genuine_order_for_something_else_is_not_obeyed() {
         ),
         (
             signed(|order| signature(order).fork_epoch = 2),
-            "fork epoch 2",
+            "for data of fork 2",
         ),
         (
             signed(|order| order.action_id = Some("old".to_owned())),

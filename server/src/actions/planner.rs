@@ -2,7 +2,8 @@
 
 use console_core::clock::now;
 use console_core::keyspace;
-use galera::observe::registration::{BootstrapOrder, ClusterField, RegistryKeys};
+use galera::observe::fork::Forks;
+use galera::observe::registration::{BootstrapOrder, ClusterField, ParsedKey, RegistryKeys};
 use galera::recover::attestation::Attestation;
 use galera::recover::bootstrap::{self, CorrectionsRecord, RecoveryCase, RecoveryContext};
 use galera::recover::cleanup::{self, RegistryReading, StalenessSettings};
@@ -88,6 +89,7 @@ impl ActionContext {
         };
         let open = open.map(|entry| ActionId::from_stored(String::from_utf8_lossy(&entry.value)));
         let order = self.standing_order(cluster, &evidence, own);
+        let founder_missing = self.is_founder_missing(cluster, &evidence);
         Ok(PlanningInputs {
             recovery_context: RecoveryContext {
                 recovery_pause: switches.off_for(cluster).cloned(),
@@ -96,6 +98,8 @@ impl ActionContext {
                 recovery_reach: self.settings.recovery_reach,
                 order_key: self.order_key_id(),
                 registry_prefix: self.settings.registry_prefix.clone(),
+                founder_missing,
+                forks: self.recorded_forks(cluster, &evidence),
                 corrections: corrections.ok().map(|entry| CorrectionsRecord {
                     key: corrections_key,
                     mod_revision: entry.map_or(0, |entry| entry.mod_revision),
@@ -137,6 +141,31 @@ impl ActionContext {
     fn order_key_id(&self) -> Option<String> {
         let key = self.settings.order_key.as_ref();
         key.map(|key| key.public().id().to_owned())
+    }
+
+    /// The forks of the cluster's history that the registry has.
+    fn recorded_forks(&self, cluster: &ClusterName, evidence: &ClusterEvidence) -> Forks {
+        let keys = RegistryKeys::new(&self.settings.registry_prefix);
+        let mut forks = Forks::default();
+        let read = evidence.readings.last();
+        for raw in read.iter().flat_map(|read| &read.keys) {
+            match keys.parse(&raw.key) {
+                ParsedKey::Cluster {
+                    cluster: of,
+                    field: ClusterField::Fork(epoch),
+                } if of == *cluster => forks.insert(epoch, &raw.value),
+                _ => {}
+            }
+        }
+        forks
+    }
+
+    /// Whether the registry was read and has no founder key.
+    fn is_founder_missing(&self, cluster: &ClusterName, evidence: &ClusterEvidence) -> bool {
+        let keys = RegistryKeys::new(&self.settings.registry_prefix);
+        let key = keys.cluster_key(cluster, ClusterField::Founder);
+        let reading = evidence.readings.last();
+        reading.is_some_and(|read| read.keys.iter().all(|raw| raw.key != key.as_bytes()))
     }
 
     /// A bootstrap order in the registry that does not belong to action `own`.

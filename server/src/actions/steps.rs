@@ -5,6 +5,7 @@ use std::time::Duration;
 use accounts::AccountReading;
 use console_core::clock::now;
 use galera::judge::known_positions::{PositionCorrections, PositionReset};
+use galera::observe::fork;
 use galera::observe::registration::{
     BootstrapOrder, NodeField, OrderSignature, ParsedKey, RegistryKeys,
 };
@@ -420,13 +421,31 @@ impl Executor {
         let granted = self.context.registry.grant_without_keep_alive(left).await;
         let lease = granted.map_err(ActionError::from)?;
         let node = self.registered_name(&order.node);
-        let order = self.signed(BootstrapOrder { node, ..order }, deadline);
+        let order = BootstrapOrder { node, ..order };
+        let fork_epoch = self.fork_epoch(&order.node).await?;
+        let order = self.signed(order, deadline, fork_epoch);
         Ok(WriteOp::put(key, order.to_value(), Some(lease)))
+    }
+
+    /// The fork that the data of `node` are part of, as its agent publishes it: the plan names it as evidence.
+    async fn fork_epoch(&self, node: &NodeId) -> Result<u64, ActionError> {
+        let keys = RegistryKeys::new(&self.context.settings.registry_prefix);
+        let key = keys.node_key(&self.stored.action.cluster, node, "fork_epoch");
+        let entry = self.context.registry.get(key).await;
+        let entry = entry.map_err(ActionError::from)?;
+        Ok(entry.map_or(0, |entry| {
+            fork::parse_epoch(&String::from_utf8_lossy(&entry.value))
+        }))
     }
 
     /// `order`, signed with this console's key. Without a key it stays unsigned; a plan for an agent that would refuse it
     /// contains no order.
-    fn signed(&self, mut order: BootstrapOrder, expires_at: Timestamp) -> BootstrapOrder {
+    fn signed(
+        &self,
+        mut order: BootstrapOrder,
+        expires_at: Timestamp,
+        fork_epoch: u64,
+    ) -> BootstrapOrder {
         let settings = &self.context.settings;
         let Some(key) = &settings.order_key else {
             return order;
@@ -436,7 +455,7 @@ impl Executor {
             cluster: self.stored.action.cluster.to_string(),
             not_before: now().minus(CLOCK_TOLERANCE),
             expires_at,
-            fork_epoch: 0,
+            fork_epoch,
             key_id: key.public().id().to_owned(),
             signature: String::new(),
         }));

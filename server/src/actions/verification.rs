@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use galera::observe::fork::ForkRecord;
+use galera::observe::registration::{ClusterField, RegistryKeys};
 use galera::recover::action::{ActionEvent, ActionRefusal, ObservedOutcome};
-use galera::recover::bootstrap::{BootstrapOutcome, verify};
+use galera::recover::bootstrap::{BootstrapOutcome, fork_of_statement, verify};
 use galera::recover::cleanup::lost_registrations;
 use galera::recover::plan::{ActionKind, PlanStep};
 use registry::Precondition;
@@ -58,7 +60,13 @@ impl Executor {
         };
         // No attestations: a node attested as stopped that answers now is judged by what it reports.
         let case = inputs.case(&self.context.settings, &[]);
-        Ok(match verify(target, &case) {
+        let outcome = verify(target, &case);
+        if outcome == BootstrapOutcome::Proven
+            && let Some((epoch, record)) = fork_of_statement(target, &action.id, &case)
+        {
+            self.record_fork(epoch, &record).await?;
+        }
+        Ok(match outcome {
             BootstrapOutcome::Proven => {
                 let names: Vec<String> = target.revives.iter().map(ToString::to_string).collect();
                 ObservedOutcome::Proven(match names.as_slice() {
@@ -72,6 +80,27 @@ impl Executor {
             BootstrapOutcome::NotYet(reason) => ObservedOutcome::NotYet(reason),
             BootstrapOutcome::Contradicted(reason) => ObservedOutcome::Contradicted(reason),
         })
+    }
+
+    /// Records the fork that the statement made, before its outcome: members that were left out must find it (I35). If
+    /// another fork was recorded in between, the next observation numbers it again.
+    async fn record_fork(&self, epoch: u64, record: &ForkRecord) -> Result<(), ExecutorError> {
+        let keys = RegistryKeys::new(&self.context.settings.registry_prefix);
+        let key = keys.cluster_key(&self.stored.action.cluster, ClusterField::Fork(epoch));
+        let transaction = registry::Transaction::new()
+            .when(self.lock.guard())
+            .when(Precondition::Absent(key.clone().into_bytes()))
+            .then([registry::WriteOp::put(key, record.to_value(), None)]);
+        let outcome = self.context.registry.transact(&transaction).await;
+        match outcome.map_err(super::ActionError::from)? {
+            registry::TransactionOutcome::Committed { .. } => {
+                tracing::info!(epoch, "Recorded where the bootstrap continued the history");
+            }
+            registry::TransactionOutcome::Refused { .. } => {
+                tracing::warn!(epoch, "Could not record the fork: the key exists");
+            }
+        }
+        Ok(())
     }
 
     /// Our own transactions removed every key; restores the registration of any running node that lost it that way (I28).

@@ -41,8 +41,12 @@ impl StoppedNode {
             id: format!("127.0.0.1:{port}"),
             lease,
         };
-        node.publish("registered", "{}").await;
+        let founder = format!(r#"{{"node":"{}","state_uuid":"{HISTORY}"}}"#, node.id);
+        let put = node.registry.put("/galera/lab/founder", founder, None);
+        put.await.unwrap();
+        node.publish("registered", r#"{"id":"d1"}"#).await;
         node.publish("data_id", "d1").await;
+        node.publish("fork_epoch", "2").await;
         node.publish("order_keys", trusted).await;
         let position = format!("{HISTORY}:17");
         node.publish("recovered_position", &position).await;
@@ -112,6 +116,7 @@ async fn the_order_is_signed_for_the_node_its_data_and_the_action() {
     assert_eq!(order.position, format!("{HISTORY}:17"));
     assert_eq!(order.action_id.as_deref(), Some(action.id.as_str()));
     assert_eq!(order.data_id.as_deref(), Some("d1"));
+    assert_eq!(claims.fork_epoch, 2);
     assert_eq!(
         (claims.registry.as_str(), claims.cluster.as_str()),
         ("/galera/", "lab")

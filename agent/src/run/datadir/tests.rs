@@ -50,8 +50,9 @@ fn examines_the_contents() {
         (&[(INITIALIZING_FILE, ""), ("ibdata1", "x")], |data| {
             *data == DataState::Empty
         }),
+        // I39: the file is not believed without the storage engine.
         (&[("grastate.dat", &grastate(UUID, "17"))], |data| {
-            data.position().is_some_and(|position| position.seqno == 17)
+            matches!(data, DataState::Unrecovered { uuid: Some(_) })
         }),
         // I8: the -1 of a crashed node is unknown, not the lowest position.
         (&[("grastate.dat", &grastate(UUID, "-1"))], |data| {
@@ -130,6 +131,43 @@ fn an_interrupted_initialization_is_removed_whole() {
     );
     fs::write(dir.path().join("ibdata1"), "x").unwrap();
     assert!(data.begin_initialization().is_err(), "never over data");
+}
+
+#[test]
+fn a_forgotten_position_keeps_the_history() {
+    let dir = directory(&[("grastate.dat", &grastate(UUID, "17"))]);
+    let data = DataDir::open(dir.path(), false).unwrap();
+    data.forget_position().unwrap();
+    let state = data.saved_state().unwrap();
+    assert_eq!((state.uuid, state.seqno), (UUID.parse().ok(), None));
+    assert_eq!(state.safe_to_bootstrap, Some(false));
+}
+
+#[test]
+fn i36_an_unreadable_view_is_named_and_shows_nothing() {
+    let member = format!("member: {UUID} 0");
+    let whole =
+        format!("my_uuid: {UUID}\r\n#vwbeg\r\nview_id: 3 {UUID} 4\r\n{member}\r\n#vwend\r\n");
+    for (text, count, named) in [
+        ("", 0, true),
+        (&whole[..whole.len() - 9], 0, true),
+        ("\u{0}\u{0}\u{0}", 0, true),
+        (&whole, 1, false),
+    ] {
+        let dir = directory(&[("grastate.dat", ""), ("gvwstate.dat", text)]);
+        let data = DataDir::open(dir.path(), false).unwrap();
+        let (seen, remark) = data.members_seen(0).unwrap();
+        assert_eq!(seen.count, count, "{text:?}");
+        assert_eq!(
+            remark.is_some_and(|remark| remark.contains("gvwstate.dat is empty or truncated")),
+            named,
+            "{text:?}"
+        );
+    }
+    let dir = directory(&[]);
+    let data = DataDir::open(dir.path(), false).unwrap();
+    let (seen, remark) = data.members_seen(3).unwrap();
+    assert_eq!((seen.members(), remark), (Some(3), None));
 }
 
 #[test]

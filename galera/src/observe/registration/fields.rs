@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::status_from_fields;
+use super::{RegistrationRecord, ReportedData, status_from_fields};
 use crate::observe::wsrep::WsrepStatus;
 
 /// The recognized fields of one node (the last segments of its keys) and their values. Immutable: the status is parsed
@@ -16,6 +16,7 @@ pub struct RegisteredFields(Arc<ParsedFields>);
 struct ParsedFields {
     values: BTreeMap<String, String>,
     status: WsrepStatus,
+    registration: Option<RegistrationRecord>,
 }
 
 impl RegisteredFields {
@@ -23,6 +24,19 @@ impl RegisteredFields {
     #[must_use]
     pub fn status(&self) -> &WsrepStatus {
         &self.0.status
+    }
+
+    /// The durable registration, if there is one.
+    #[must_use]
+    pub fn registration(&self) -> Option<&RegistrationRecord> {
+        self.0.registration.as_ref()
+    }
+
+    /// Which data the agent reports on.
+    #[must_use]
+    pub fn reported_data(&self) -> ReportedData {
+        let reported = self.get("data_id").map(String::as_str);
+        ReportedData::compare(self.registration(), reported)
     }
 }
 
@@ -45,7 +59,14 @@ impl Eq for RegisteredFields {}
 impl From<BTreeMap<String, String>> for RegisteredFields {
     fn from(values: BTreeMap<String, String>) -> Self {
         let status = status_from_fields(&values);
-        Self(Arc::new(ParsedFields { values, status }))
+        let registration = values
+            .get("registered")
+            .map(|value| RegistrationRecord::parse(value.as_bytes()));
+        Self(Arc::new(ParsedFields {
+            values,
+            status,
+            registration,
+        }))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::{RegisteredFields, ReportedData};
 use crate::position::Position;
 
 /// The phase of a node's agent.
@@ -52,17 +53,26 @@ pub fn recovered_position(fields: &BTreeMap<String, String>) -> Option<Position>
 /// The `recovered_position` of a node without a position, in a server's own notation.
 pub const NO_POSITION: &str = "00000000-0000-0000-0000-000000000000:-1";
 
-/// Whether the agent has reported a position, or that there is none.
-fn has_reported_data(fields: &BTreeMap<String, String>) -> bool {
-    recovered_position(fields).is_some()
-        || fields
-            .get("recovered_position")
-            .is_some_and(|value| value.trim() == NO_POSITION)
+/// Whether the agent reports that its data have no position.
+#[must_use]
+pub fn reports_no_position(fields: &BTreeMap<String, String>) -> bool {
+    fields
+        .get("recovered_position")
+        .is_some_and(|value| value.trim() == NO_POSITION)
 }
 
-/// Whether the agent reports its server as stopped.
+/// Whether the agent has reported a position, or that there is none.
+fn has_reported_data(fields: &BTreeMap<String, String>) -> bool {
+    recovered_position(fields).is_some() || reports_no_position(fields)
+}
+
+/// Whether the agent reports the server of the registered data as stopped. About other data it may report anything: that
+/// proves nothing about the registered ones (I34).
 #[must_use]
-pub fn reports_stopped(fields: &BTreeMap<String, String>) -> bool {
+pub fn reports_stopped(fields: &RegisteredFields) -> bool {
+    if fields.reported_data() == ReportedData::Other {
+        return false;
+    }
     match AgentPhase::from_fields(fields) {
         Some(AgentPhase::Stopping) => true,
         Some(AgentPhase::Running | AgentPhase::Joining) => false,

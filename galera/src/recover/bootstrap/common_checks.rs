@@ -1,6 +1,7 @@
 //! Checks that every bootstrap plan has, whether the cluster runs or not.
 
 use super::RecoveryCase;
+use super::known_members;
 use super::situation::{MemberCondition, Situation};
 use crate::id::NodeId;
 use crate::judge::cluster::node_facts::{NodeFacts, ProbeState};
@@ -15,6 +16,7 @@ pub(crate) fn check_all(case: &RecoveryCase<'_>, situation: &Situation<'_>, draf
     check_console(case, draft);
     check_no_primary(case, situation, draft);
     check_members_accounted(situation, draft);
+    known_members::check(case, situation, draft);
     check_unconfirmed(case, situation, draft);
     check_attestations(case, situation, draft);
     check_no_state_transfer(situation, draft);
@@ -204,6 +206,11 @@ fn check_members_accounted(situation: &Situation<'_>, draft: &mut PlanDraft) {
         .copied()
         .filter(|&node| matches!(situation.conditions[node], MemberCondition::Attested(_)))
         .collect();
+    let unproven: String = missing
+        .iter()
+        .filter_map(|&node| situation.unproven_report(node))
+        .map(|report| format!(" {report}"))
+        .collect();
     let (status, message) = if counted.is_empty() {
         (
             CheckStatus::Unknown,
@@ -213,7 +220,7 @@ fn check_members_accounted(situation: &Situation<'_>, draft: &mut PlanDraft) {
         (
             CheckStatus::Unknown,
             format!(
-                "{} may be Primary where the console cannot see it. {} answer, or make sure that {} stopped or cut off, and declare that.",
+                "{} may be Primary where the console cannot see it. {} answer, or make sure that {} stopped or cut off, and declare that.{unproven}",
                 situation.join_names(missing.iter().copied()),
                 if missing.len() == 1 {
                     "Let it"

@@ -6,12 +6,13 @@ use crate::judge::cluster::components::{ObservedComponents, find_components};
 use crate::judge::cluster::gather::{GatheredEvidence, gather};
 use crate::judge::cluster::node_facts::{NodeFacts, ProbeAnswer, ProbeState};
 use crate::judge::cluster::reasons::node_label;
+use crate::observe::fork;
 use crate::observe::observation::ProbeErrorKind;
-use crate::observe::registration::{self, AgentPhase, NO_ORDER_KEYS, NO_POSITION};
+use crate::observe::registration::{self, AgentPhase, MembersSeen, NO_ORDER_KEYS, ReportedData};
 use crate::position::Position;
 use crate::recover::attestation::{Attestation, AttestedState};
 use crate::recover::plan::digest::fact;
-use crate::recover::plan::{CheckEvidence, EvidenceSource};
+use crate::recover::plan::{AgentReason, CheckEvidence, EvidenceSource};
 use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
 
@@ -180,6 +181,11 @@ impl<'a> Situation<'a> {
         AgentPhase::from_fields(&registered.observation.fields)
     }
 
+    /// Whether the agent of the node's own data waits with a position, and so for an order.
+    pub(crate) fn agent_waits(&self, node: usize) -> bool {
+        self.phase(node) == Some(AgentPhase::Waiting) && self.report_counts(node)
+    }
+
     /// What the node's agent publishes about the orders that it obeys.
     pub(crate) fn order_terms(&self, node: usize) -> OrderTerms {
         let fields = self.nodes()[node]
@@ -201,18 +207,24 @@ impl<'a> Situation<'a> {
         }
     }
 
-    /// A stopped node's position: recovered by its agent, or pasted by an operator.
+    /// A stopped node's position: recovered by its agent, recorded when it stopped cleanly, or pasted by an operator. Only of
+    /// the registered data (I34).
     pub(crate) fn stopped_position(&self, node: usize) -> Option<SourcedPosition> {
-        let recovered = self.nodes()[node].registration.as_ref().and_then(|seen| {
-            let position = registration::recovered_position(&seen.observation.fields)?;
+        let seen = self.nodes()[node].registration.as_ref();
+        let sourced = |position| {
             Some(SourcedPosition {
                 position,
                 source: EvidenceSource::Registry,
-                at: seen.observation.last_put_at,
+                at: seen.and_then(|seen| seen.observation.last_put_at),
                 safe_to_bootstrap: None,
             })
-        });
-        recovered.or_else(|| {
+        };
+        let recovered = seen
+            .filter(|_| self.report_counts(node))
+            .and_then(|seen| registration::recovered_position(&seen.observation.fields))
+            .and_then(sourced);
+        let recorded = || clean_stop(&self.nodes()[node]).cloned().and_then(sourced);
+        recovered.or_else(recorded).or_else(|| {
             let pasted = self.attestations[node]?.parse_saved_state()?.ok()?;
             Some(SourcedPosition {
                 position: pasted.position?,
@@ -223,14 +235,96 @@ impl<'a> Situation<'a> {
         })
     }
 
-    /// Whether a stopped node's agent reports, under a live lease, that its data have no position: nothing is lost
-    /// without it, and it is never a candidate (I6).
+    /// Whether a stopped node's agent reports, under a live lease, that its registered data have no position: nothing is
+    /// lost without it, and it is never a candidate (I6).
     pub(crate) fn has_no_data(&self, node: usize) -> bool {
-        self.conditions[node] == MemberCondition::ReportedStopped
-            && self.nodes()[node].fresh_registration().is_some_and(|seen| {
-                let value = seen.observation.fields.get("recovered_position");
-                value.is_some_and(|value| value.trim() == NO_POSITION)
-            })
+        let stopped = match self.conditions[node] {
+            MemberCondition::ReportedStopped => true,
+            MemberCondition::Attested(_) => self.report_counts(node),
+            _ => false,
+        };
+        stopped
+            && clean_stop(&self.nodes()[node]).is_none()
+            && self.nodes()[node]
+                .fresh_registration()
+                .is_some_and(|seen| registration::reports_no_position(&seen.observation.fields))
+    }
+
+    /// Which data the node's agent reports on; `None` without a live report.
+    pub(crate) fn reported_data(&self, node: usize) -> Option<ReportedData> {
+        reported_data(&self.nodes()[node])
+    }
+
+    /// Whether what the agent reports about its data is about the member's data, or an operator declared so: that the
+    /// registered data are gone for good, or that the node of an older agent, which names no data, is stopped.
+    pub(crate) fn report_counts(&self, node: usize) -> bool {
+        let stated = self.attestations[node].map(|attestation| attestation.statement);
+        match self.reported_data(node) {
+            Some(ReportedData::Registered | ReportedData::Unregistered) => true,
+            Some(ReportedData::Other) => stated == Some(AttestedState::Decommissioned),
+            Some(ReportedData::Unnamed) => {
+                matches!(
+                    stated,
+                    Some(AttestedState::Stopped | AttestedState::Decommissioned)
+                )
+            }
+            None => self.nodes()[node]
+                .registration
+                .as_ref()
+                .is_some_and(|seen| seen.observation.fields.reported_data() != ReportedData::Other),
+        }
+    }
+
+    /// Why the agent that reports from a member's address does not show that the member is stopped, and what to do.
+    pub(crate) fn unproven_report(&self, node: usize) -> Option<String> {
+        let facts = &self.nodes()[node];
+        let seen = facts.fresh_registration()?;
+        let fields = &seen.observation.fields;
+        let name = node_label(facts);
+        let empty = registration::reports_no_position(fields);
+        match fields.reported_data() {
+            ReportedData::Registered => None,
+            ReportedData::Other => {
+                let kind = if empty { "other, empty" } else { "other" };
+                Some(format!(
+                    "The address of {name} is used by {kind} data; the data that were registered there have not been \
+                     reported stopped."
+                ))
+            }
+            ReportedData::Unnamed if registration::reports_stopped(fields) => Some(format!(
+                "The agent of {name} is older and does not publish which data it reports on: update it."
+            )),
+            ReportedData::Unregistered if empty => Some(format!(
+                "{name} reports no data, and no registration shows that no other data belong to it."
+            )),
+            ReportedData::Unnamed | ReportedData::Unregistered => None,
+        }
+    }
+
+    /// Why agents of members wait, as they say.
+    pub(crate) fn agent_reasons(&self) -> Vec<AgentReason> {
+        let reason = |facts: &NodeFacts<'_>| {
+            let seen = facts.fresh_registration()?;
+            let waiting_for = registration::waiting_reason(&seen.observation.fields)?;
+            let node = facts.id.clone();
+            Some(AgentReason { node, waiting_for })
+        };
+        self.nodes().iter().filter_map(reason).collect()
+    }
+
+    /// The newest fork that the data of a node continued, as its agent reports; `None` without a live report.
+    pub(crate) fn fork_epoch(&self, node: usize) -> Option<u64> {
+        let seen = self.nodes()[node]
+            .fresh_registration()
+            .filter(|seen| seen.observation.leased)?;
+        let epoch = seen.observation.fields.get("fork_epoch");
+        Some(epoch.map_or(0, |epoch| fork::parse_epoch(epoch)))
+    }
+
+    /// How many members the data of a stopped node last had around them.
+    pub(crate) fn members_seen(&self, node: usize) -> Option<MembersSeen> {
+        let seen = self.nodes()[node].fresh_registration()?;
+        MembersSeen::parse(seen.observation.fields.get("members_seen")?)
     }
 
     /// The last position known of a node's data, from any source and time.
@@ -266,7 +360,10 @@ impl<'a> Situation<'a> {
                     .registration
                     .as_ref()
                     .and_then(|registered| registered.observation.last_put_at),
-                "stopped, as its agent reports".to_owned(),
+                match clean_stop(facts) {
+                    Some(_) => "stopped cleanly, as recorded in etcd".to_owned(),
+                    None => "stopped, as its agent reports".to_owned(),
+                },
             ),
             MemberCondition::Listed(component) => (
                 EvidenceSource::Sql,
@@ -330,11 +427,34 @@ fn member_condition(
     }
 }
 
-/// A refused connection alone proves nothing, because a firewall may refuse too; with the agent's report it does (I2).
-fn is_confirmed_stopped(facts: &NodeFacts<'_>) -> bool {
-    let reported = facts
+fn reported_data(facts: &NodeFacts<'_>) -> Option<ReportedData> {
+    let seen = facts
         .fresh_registration()
-        .is_some_and(|registered| registration::reports_stopped(&registered.observation.fields));
+        .filter(|seen| seen.observation.leased)?;
+    Some(seen.observation.fields.reported_data())
+}
+
+/// Where the registered data stopped cleanly, unless their agent is back: the record is removed before they start.
+fn clean_stop<'f>(facts: &'f NodeFacts<'_>) -> Option<&'f Position> {
+    let seen = facts.registration.as_ref()?;
+    let stopped = seen.observation.fields.registration()?.stopped.as_ref()?;
+    let back = reported_data(facts).is_some_and(|reported| reported != ReportedData::Other);
+    (!back).then_some(&stopped.position)
+}
+
+/// A refused connection alone proves nothing, because a firewall may refuse too; with the agent's report on the registered
+/// data, or their recorded clean stop, it does (I2, I34).
+fn is_confirmed_stopped(facts: &NodeFacts<'_>) -> bool {
+    let reported = facts.fresh_registration().is_some_and(|registered| {
+        let fields = &registered.observation.fields;
+        let proves = match fields.reported_data() {
+            ReportedData::Registered => true,
+            ReportedData::Unregistered => !registration::reports_no_position(fields),
+            ReportedData::Other | ReportedData::Unnamed => false,
+        };
+        proves && registration::reports_stopped(fields)
+    });
+    let reported = reported || clean_stop(facts).is_some();
     let refused = match facts.probe_state {
         ProbeState::Failing { error, .. } => error.kind == ProbeErrorKind::Refused,
         ProbeState::Unprobed => true,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::running::summarize;
 use super::situation::{OrderTerms, Situation, SourcedPosition};
-use super::{RecoveryCase, common_checks, loss};
+use super::{RecoveryCase, common_checks, forks, loss};
 use crate::id::NodeId;
 use crate::observe::registration::{AgentPhase, BootstrapOrder, ClusterField, RegistryKeys};
 use crate::recover::attestation::AttestedState;
@@ -32,8 +32,9 @@ pub(super) fn plan(
         .collect();
     let complete = check_positions_known(situation, draft, &known);
     let agree = check_one_history(situation, draft, &known);
+    let branch = forks::check(case, situation, draft, &known);
     let chosen = if agree {
-        choose_node(situation, &known)
+        choose_node(case, situation, &branch)
     } else {
         None
     };
@@ -43,8 +44,7 @@ pub(super) fn plan(
         holders: BTreeSet::from([*node]),
     });
     loss::check_for_loss(case, situation, draft, goal.as_ref());
-    let agent_waiting =
-        chosen.is_some_and(|(node, _)| situation.phase(*node) == Some(AgentPhase::Waiting));
+    let agent_waiting = chosen.is_some_and(|(node, _)| situation.agent_waits(*node));
     check_agent_waits(situation, draft, chosen, agent_waiting);
     let order_possible = agent_waiting
         && chosen.is_some_and(|(node, _)| check_order_accepted(case, situation, draft, *node));
@@ -132,8 +132,13 @@ fn positions_message(
                 CheckStatus::Unknown,
                 format!(
                     "The last position of {} is unknown, and {candidate} may be the most advanced. Start the agent \
-                     there, or paste {each} grastate.dat or recovered position.",
-                    names(missing)
+                     there, or paste {each} grastate.dat or recovered position.{}",
+                    names(missing),
+                    missing
+                        .iter()
+                        .filter_map(|&node| situation.unproven_report(node))
+                        .map(|report| format!(" {report}"))
+                        .collect::<String>()
                 ),
             )
         }
@@ -181,9 +186,10 @@ fn check_one_history(
     )
 }
 
-/// The most advanced node; among equals one whose agent is waiting, then the only one with the flag, then the first
-/// name (I10).
+/// The most advanced node; among equals one whose agent is waiting, then the only one with the flag, then a member of the
+/// newest Primary view, then the first name (I10, I39), as agents choose.
 fn choose_node<'k>(
+    case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
     known: &'k [(usize, SourcedPosition)],
 ) -> Option<&'k (usize, SourcedPosition)> {
@@ -194,11 +200,20 @@ fn choose_node<'k>(
     known.iter().max_by_key(|(node, known)| {
         (
             known.position.seqno,
-            situation.phase(*node) == Some(AgentPhase::Waiting),
+            situation.agent_waits(*node),
             known.safe_to_bootstrap == Some(true) && flagged == 1,
+            situation.members_seen(*node).and_then(|seen| seen.view),
+            in_newest_view(case, &situation.nodes()[*node].id, known),
             Reverse(&situation.nodes()[*node].id),
         )
     })
+}
+
+/// Whether the console remembers the node in the newest Primary view of its history: of equals, only such a node passes
+/// the check of the last Primary view.
+fn in_newest_view(case: &RecoveryCase<'_>, id: &NodeId, known: &SourcedPosition) -> bool {
+    let newest = case.history.newest_primary_view(&known.position.uuid);
+    newest.is_some_and(|(_, nodes)| nodes.contains(id))
 }
 
 fn check_candidate(
@@ -337,6 +352,11 @@ fn check_order_accepted(
         OrderTerms::Verifies { data_id, keys } => {
             format!("data {data_id}, trusts {}", keys.join(", "))
         }
+    };
+    let terms = match situation.fork_epoch(node) {
+        // The order is signed for it.
+        Some(epoch @ 1..) => format!("{terms}, fork {epoch}"),
+        _ => terms,
     };
     evidence.push(fact(Some(id), EvidenceSource::Registry, None, terms));
     draft.add_check(CheckCode::ORDER_ACCEPTED, status, message, evidence);

@@ -6,8 +6,8 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    ActionKind, CheckCode, CheckEvidence, CheckStatus, EvidenceSource, LossEstimate, ManualCommand,
-    Plan, PlanCheck, PlanDigest, PlanStep, PlanTarget, TransientCause,
+    ActionKind, AgentReason, CheckCode, CheckEvidence, CheckStatus, EvidenceSource, LossEstimate,
+    ManualCommand, Plan, PlanCheck, PlanDigest, PlanStep, PlanTarget, TransientCause,
 };
 use crate::id::{ClusterName, NodeId};
 use crate::recover::attestation::Attestation;
@@ -93,6 +93,7 @@ pub(crate) struct PlanDraft {
     pub(crate) target: Option<PlanTarget>,
     pub(crate) steps: Vec<PlanStep>,
     pub(crate) undo: Vec<PlanStep>,
+    pub(crate) agents: Vec<AgentReason>,
     pub(crate) commands: Vec<ManualCommand>,
     pub(crate) loss: LossEstimate,
 }
@@ -104,6 +105,7 @@ impl PlanDraft {
             target: None,
             steps: Vec::new(),
             undo: Vec::new(),
+            agents: Vec::new(),
             commands: Vec::new(),
             loss: LossEstimate {
                 transactions: Some(0),
@@ -165,6 +167,7 @@ impl PlanDraft {
             target: self.target,
             steps: self.steps,
             undo: self.undo,
+            agents: self.agents,
             commands: self.commands,
             loss: self.loss,
             attestations,

@@ -76,6 +76,7 @@ mod tests {
             }),
             steps: Vec::new(),
             undo: Vec::new(),
+            agents: Vec::new(),
             commands: Vec::new(),
             loss: LossEstimate {
                 transactions: Some(transactions),

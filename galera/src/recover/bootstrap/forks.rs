@@ -1,0 +1,109 @@
+//! Members on different branches of one history: positions are comparable up to the fork only (I35).
+
+use std::collections::BTreeSet;
+
+use super::RecoveryCase;
+use super::situation::{Situation, SourcedPosition};
+use crate::id::{ActionId, NodeId};
+use crate::judge::cluster::reasons::node_label;
+use crate::observe::fork::{self, ForkConflict, ForkRecord};
+use crate::recover::plan::digest::{PlanDraft, fact};
+use crate::recover::plan::{CheckCode, CheckStatus, EvidenceSource, Mechanism, PlanTarget};
+
+/// The record of the fork that the statement of `action` to a running component made, with its epoch; `None` if it is
+/// recorded, or if the bootstrap is another one: an agent records its own.
+#[must_use]
+pub fn fork_of_statement(
+    target: &PlanTarget,
+    action: &ActionId,
+    case: &RecoveryCase<'_>,
+) -> Option<(u64, ForkRecord)> {
+    let forks = &case.context.forks;
+    let position = target.position.as_ref()?;
+    if target.mechanism != Mechanism::Statement || forks.has_action(action.as_str()) {
+        return None;
+    }
+    let port = case.settings.fold.default_port;
+    // Agents name a node with its port, unless that is 3306.
+    let full = |id: &NodeId| {
+        let id = id.clone().normalized(port);
+        let with_port = NodeId::new(id.host(), Some(id.port().unwrap_or(port)));
+        with_port.map_or(id, |id| id.normalized(3306))
+    };
+    let members: BTreeSet<NodeId> = target.members.iter().map(full).collect();
+    let epochs = case
+        .evidence
+        .registrations
+        .iter()
+        .filter(|(id, _)| members.contains(&full(id)))
+        .filter_map(|(_, seen)| Some(fork::parse_epoch(seen.fields.get("fork_epoch")?)));
+    let parent = epochs.max().unwrap_or(0);
+    forks.next(ForkRecord {
+        state_uuid: position.uuid,
+        seqno: position.seqno,
+        members,
+        action: action.to_string(),
+        parent,
+        at: Some(case.now),
+    })
+}
+
+/// Checks that no stopped member has what the newest fork lacks. Returns the members that the newest fork includes: no
+/// other may be chosen.
+pub(super) fn check(
+    case: &RecoveryCase<'_>,
+    situation: &Situation<'_>,
+    draft: &mut PlanDraft,
+    known: &[(usize, SourcedPosition)],
+) -> Vec<(usize, SourcedPosition)> {
+    let forks = &case.context.forks;
+    let epochs = || {
+        known
+            .iter()
+            .filter_map(|(node, _)| situation.fork_epoch(*node))
+    };
+    let newest = epochs().max().unwrap_or(0);
+    let mut branch = Vec::new();
+    let (mut evidence, mut conflicts) = (Vec::new(), Vec::new());
+    for (node, known) in known {
+        let facts = &situation.nodes()[*node];
+        let Some(epoch) = situation.fork_epoch(*node).filter(|epoch| *epoch < newest) else {
+            branch.push((*node, known.clone()));
+            continue;
+        };
+        let value = format!("data of fork {epoch}, the newest is {newest}");
+        evidence.push(fact(Some(&facts.id), EvidenceSource::Registry, None, value));
+        let position = &known.position;
+        let name = node_label(facts);
+        match forks.conflict(epoch, position.uuid, position.seqno, newest) {
+            None => {}
+            Some(ForkConflict::Ahead { epoch, transactions: (first, last) }) => conflicts.push(format!(
+                "{name} has transactions {first} to {last}, which fork {epoch} continued without at {}",
+                first - 1
+            )),
+            Some(ForkConflict::Unrecorded { epoch }) => conflicts.push(format!(
+                "{name} may have transactions that fork {epoch} continued without, and that fork is not recorded in etcd"
+            )),
+        }
+    }
+    if newest == 0 || known.is_empty() {
+        return branch;
+    }
+    let (status, message) = if conflicts.is_empty() {
+        (
+            CheckStatus::Pass,
+            format!("No member has transactions that fork {newest} continued without."),
+        )
+    } else {
+        (
+            CheckStatus::Fail,
+            format!(
+                "{}. Its data and those of the other members exclude each other: decide whose to keep. Keep a copy of the \
+                 others; they return with an empty data directory.",
+                conflicts.join("; ")
+            ),
+        )
+    };
+    draft.add_check(CheckCode::NO_FORK, status, message, evidence);
+    branch
+}

@@ -1,0 +1,190 @@
+//! What every member of a stopped cluster has reported about its data. A member is its data, not its address (I34): a
+//! report counts only for the identity that is registered.
+
+use std::collections::BTreeMap;
+
+use super::member::{RegistryMember, ReportedPosition};
+use super::registry_snapshot::{FounderKeyState, RegistrySnapshot};
+use super::{DataState, ExpectedMembers, StartingNode, StartupSettings};
+use crate::id::NodeId;
+use crate::observe::registration::{AgentPhase, MembersSeen, ReportedData};
+use crate::position::Position;
+
+/// What one member contributes to the decision.
+#[derive(Clone, Copy)]
+pub(super) struct MemberReport<'a> {
+    pub(super) node: &'a NodeId,
+    pub(super) position: Option<&'a Position>,
+    /// Whether it is waiting and can bootstrap, rather than stopped with its position on record.
+    pub(super) ready: bool,
+    pub(super) members_seen: Option<&'a MembersSeen>,
+    /// The newest fork that its data continued; `None` if it is not live and that is unknown.
+    pub(super) fork_epoch: Option<u64>,
+}
+
+impl MemberReport<'_> {
+    /// The number of its last Primary view.
+    pub(super) fn view(&self) -> Option<u64> {
+        self.members_seen?.view
+    }
+}
+
+/// Why nodes are missing.
+pub(super) type MissingReports = BTreeMap<NodeId, String>;
+
+/// The reports of all members, or the missing members and why each is missing.
+pub(super) fn collect<'a>(
+    own: &'a StartingNode,
+    snapshot: &'a RegistrySnapshot,
+    settings: &'a StartupSettings,
+) -> Result<Vec<MemberReport<'a>>, MissingReports> {
+    let mut reports = vec![MemberReport {
+        node: &own.node,
+        position: own.data.position(),
+        ready: true,
+        members_seen: own.members_seen.as_ref(),
+        fork_epoch: Some(own.fork_epoch),
+    }];
+    let mut missing = MissingReports::new();
+    if let Some(why) = own_report_problem(own, snapshot) {
+        missing.insert(own.node.clone(), why);
+    }
+    for (node, member) in snapshot.members_except(&own.node) {
+        let known = is_known_member(node, member, snapshot, settings);
+        match member_report(node, member, snapshot, known) {
+            Ok(Some((position, ready))) if known => {
+                reports.push(MemberReport {
+                    node,
+                    position,
+                    ready,
+                    members_seen: member.members_seen.as_ref().filter(|_| ready),
+                    fork_epoch: ready.then_some(member.fork_epoch),
+                });
+            }
+            // It may be a member whose registration was lost, so it is neither counted nor passed over.
+            Ok(Some((Some(_), _))) => {
+                let why = "it reports a position, but is not registered as a member";
+                missing.insert(node.clone(), why.to_owned());
+            }
+            Ok(Some((None, _)) | None) => {}
+            Err(why) => {
+                missing.insert(node.clone(), why);
+            }
+        }
+    }
+    if let ExpectedMembers::Members(expected) = &settings.expected_members {
+        for node in expected {
+            let known = reports.iter().any(|report| report.node == node);
+            if !known && !missing.contains_key(node) {
+                let why = "it is expected and has not reported";
+                missing.insert(node.clone(), why.to_owned());
+            }
+        }
+    }
+    if missing.is_empty() {
+        Ok(reports)
+    } else {
+        Err(missing)
+    }
+}
+
+/// Why this node's own report does not count.
+fn own_report_problem(own: &StartingNode, snapshot: &RegistrySnapshot) -> Option<String> {
+    if matches!(own.data, DataState::Unrecovered { .. }) {
+        return Some("its position has not been recovered yet".to_owned());
+    }
+    let member = snapshot.members.get(&own.node);
+    let registered = member.and_then(|member| member.registration.as_ref());
+    match ReportedData::compare(registered, Some(&own.data_id)) {
+        ReportedData::Registered => None,
+        ReportedData::Unregistered if !own.data.has_history() => None,
+        ReportedData::Unregistered => Some("its data are not registered in etcd yet".to_owned()),
+        ReportedData::Other | ReportedData::Unnamed => {
+            Some(other_data_text(&own.node, own.data.has_history()))
+        }
+    }
+}
+
+/// Why a report from an address does not stand for the data that are registered there.
+fn other_data_text(node: &NodeId, holds_data: bool) -> String {
+    let kind = if holds_data { "other" } else { "other, empty" };
+    format!(
+        "the address of {node} is used by {kind} data; the data that were registered there have not been reported stopped"
+    )
+}
+
+/// Whether the node was a member before: a report counts only then, not because its keys are there.
+fn is_known_member(
+    node: &NodeId,
+    member: &RegistryMember,
+    snapshot: &RegistrySnapshot,
+    settings: &StartupSettings,
+) -> bool {
+    let named = match &settings.expected_members {
+        ExpectedMembers::Members(expected) => expected.contains(node),
+        ExpectedMembers::Registered | ExpectedMembers::Count(_) => false,
+    };
+    let founder = matches!(&snapshot.founder, FounderKeyState::Known { founder, .. } if founder.node == *node);
+    named || founder || member.registration.is_some() || member.highest_position.is_some()
+}
+
+/// The position that a member contributes and whether it is ready to bootstrap.
+type ReportedValue<'a> = Option<(Option<&'a Position>, bool)>;
+
+/// What a member contributes; `None` for keys that do not belong to a member; the error says why it is missing.
+fn member_report<'a>(
+    node: &NodeId,
+    member: &'a RegistryMember,
+    snapshot: &RegistrySnapshot,
+    known: bool,
+) -> Result<ReportedValue<'a>, String> {
+    if member.has_status {
+        return Err("its server is running but not Primary".to_owned());
+    }
+    if let Some(position) = member.clean_stop_position() {
+        return Ok(Some((Some(position), false)));
+    }
+    if !member.live {
+        return match member.registration.is_some() || member.highest_position.is_some() {
+            true => Err("it is registered and has not come back".to_owned()),
+            false => Ok(None),
+        };
+    }
+    let (reported, position) = (member.reported_data(), &member.reported_position);
+    let holds_data = matches!(position, ReportedPosition::At(_));
+    if reported == ReportedData::Other {
+        return Err(other_data_text(node, holds_data));
+    }
+    if member.phase != Some(AgentPhase::Waiting) || *position == ReportedPosition::NotYet {
+        return Err("it has not reported its position yet".to_owned());
+    }
+    if reported == ReportedData::Unnamed {
+        return Err(
+            "its agent is older and does not publish which data it reports on; update it"
+                .to_owned(),
+        );
+    }
+    match position {
+        ReportedPosition::At(position) => Ok(Some((Some(position), true))),
+        _ => {
+            let absent = reported.proves_absence() || never_had_data(node, member, snapshot);
+            match absent || !known {
+                true => Ok(Some((None, true))),
+                false => Err(
+                    "it reports no data, and no registration shows that no other data belong to it"
+                        .to_owned(),
+                ),
+            }
+        }
+    }
+}
+
+/// Whether no key shows that an unregistered node ever had data.
+fn never_had_data(node: &NodeId, member: &RegistryMember, snapshot: &RegistrySnapshot) -> bool {
+    let FounderKeyState::Known { founder, .. } = &snapshot.founder else {
+        // Part of the registry was lost, perhaps its registration too.
+        return false;
+    };
+    let founded = founder.node == *node && founder.data_id != member.data_id;
+    member.highest_position.is_none() && !founded
+}

@@ -1,0 +1,305 @@
+//! A member is its data, not its address (I34); members that were forgotten are asked for (I36); ties (I39).
+
+use galera::observe::registration::NO_POSITION;
+use galera::recover::attestation::AttestedState;
+use galera::recover::plan::{CheckCode, CheckStatus, Mechanism};
+
+use crate::fixture::{
+    FakeStatusRows, HISTORY, RecoveryFixture, check, failing, id, position, status,
+};
+
+const REGISTERED: &str = r#"{"id":"d1"}"#;
+
+fn recovered(seqno: u64) -> String {
+    format!("{HISTORY}:{seqno}")
+}
+
+/// `node` refuses connections; its agent waits on the data `data_id` and reports `position`; `d1` are registered.
+fn waits(fixture: RecoveryFixture, node: &str, data_id: &str, position: &str) -> RecoveryFixture {
+    let fields = [
+        ("phase", "waiting"),
+        ("recovered_position", position),
+        ("registered", REGISTERED),
+        ("data_id", data_id),
+        ("order_keys", "k1"),
+    ];
+    fixture.refuses_connections(node).registered(node, &fields)
+}
+
+/// n1 survives alone; empty containers wait under the addresses of n2 and n3, which live on elsewhere.
+fn addresses_used_again() -> RecoveryFixture {
+    let mut fixture = RecoveryFixture::expecting(&["n1", "n2", "n3"])
+        .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100));
+    for node in ["n2", "n3"] {
+        fixture = waits(fixture, node, "new", NO_POSITION);
+    }
+    fixture
+}
+
+#[test]
+fn i34_empty_containers_do_not_account_for_the_members_at_their_addresses() {
+    let plan = addresses_used_again().plan();
+    assert!(!plan.executable, "{plan:#?}");
+    let accounted = check(&plan, &CheckCode::MEMBERS_ACCOUNTED);
+    assert_eq!(accounted.status, CheckStatus::Unknown);
+    let words = "The address of n2 is used by other, empty data; the data that were registered there have not been \
+                 reported stopped.";
+    assert!(accounted.message.contains(words), "{}", accounted.message);
+    // The registered data, reported by their own agents, need no attestation.
+    let mut same = addresses_used_again();
+    for node in ["n2", "n3"] {
+        same = waits(same, node, "d1", NO_POSITION);
+    }
+    assert_eq!(
+        status(&same.plan(), &CheckCode::MEMBERS_ACCOUNTED),
+        CheckStatus::Pass
+    );
+    let attested = addresses_used_again()
+        .attest("n2", AttestedState::Stopped)
+        .attest("n3", AttestedState::Fenced)
+        .plan();
+    assert_eq!(
+        status(&attested, &CheckCode::MEMBERS_ACCOUNTED),
+        CheckStatus::Attested
+    );
+}
+
+#[test]
+fn i34_without_a_registration_an_empty_container_is_no_member_either() {
+    let empty = [
+        ("phase", "waiting"),
+        ("recovered_position", NO_POSITION),
+        ("data_id", "new"),
+    ];
+    let fixture = RecoveryFixture::expecting(&["n1", "n2"])
+        .agent_waiting("n1", 10)
+        .refuses_connections("n2")
+        .registered("n2", &empty);
+    let plan = fixture.plan();
+    let blocking = failing(&plan);
+    assert!(blocking.contains(&"members_accounted"), "{blocking:?}");
+    assert!(blocking.contains(&"positions_known"), "{blocking:?}");
+}
+
+#[test]
+fn i34_the_position_of_other_data_is_not_the_members() {
+    for data in [9, 10, 99] {
+        let fixture = RecoveryFixture::all_stopped();
+        let fixture = waits(fixture, "n2", "copy", &recovered(data));
+        let plan = fixture.plan();
+        assert_ne!(plan.target.as_ref().unwrap().node, Some(id("n2")));
+        let blocking = failing(&plan);
+        assert!(blocking.contains(&"members_accounted"), "{blocking:?}");
+        assert!(blocking.contains(&"positions_known"), "{blocking:?}");
+        // Stopped and pasted: the registered data count, and no order goes to the others.
+        let pasted = fixture
+            .clone()
+            .attest_with_paste("n2", &recovered(50))
+            .plan();
+        assert_eq!(pasted.target.as_ref().unwrap().node, Some(id("n2")));
+        assert_eq!(pasted.target.unwrap().mechanism, Mechanism::ByHand);
+        assert!(pasted.steps.is_empty());
+    }
+    // The registered data are gone for good: what reports now is the member.
+    let mut fixture = waits(RecoveryFixture::all_stopped(), "n2", "copy", &recovered(99));
+    fixture.context.order_key = Some("k1".to_owned());
+    let plan = fixture.attest("n2", AttestedState::Decommissioned).plan();
+    assert!(plan.executable, "{plan:#?}");
+    assert_eq!(plan.target.unwrap().node, Some(id("n2")));
+}
+
+#[test]
+fn i34_a_recorded_clean_stop_counts_without_its_agent() {
+    let stopped = format!(
+        r#"{{"id":"d1","stopped":{{"position":{{"uuid":"{HISTORY}","seqno":9}},"at":null}}}}"#
+    );
+    let record = [("registered", stopped.as_str())];
+    let other = [
+        ("registered", stopped.as_str()),
+        ("phase", "waiting"),
+        ("data_id", "new"),
+        ("recovered_position", NO_POSITION),
+    ];
+    let stopped_with = |fields: &[(&str, &str)]| {
+        let mut fixture = RecoveryFixture::all_stopped()
+            .refuses_connections("n3")
+            .registered("n3", fields);
+        let seen = fixture.evidence.registrations.get_mut(&id("n3")).unwrap();
+        // Its own keys under a lease are gone.
+        seen.leased = fields.len() > 1;
+        seen.durable = true;
+        fixture.plan()
+    };
+    for fields in [&record[..], &other] {
+        let plan = stopped_with(fields);
+        assert!(plan.executable, "{plan:#?}");
+        assert_eq!(plan.target.unwrap().node, Some(id("n2")));
+        // It is a position: a higher one is not passed over.
+        let higher = stopped.replace(":9}", ":90}");
+        let fields: Vec<(&str, &str)> = fields
+            .iter()
+            .map(|(name, value)| match *name {
+                "registered" => (*name, higher.as_str()),
+                _ => (*name, *value),
+            })
+            .collect();
+        let plan = stopped_with(&fields);
+        let target = plan.target.unwrap();
+        assert_eq!(
+            (target.node, target.mechanism),
+            (Some(id("n3")), Mechanism::ByHand)
+        );
+    }
+    // It is void once the agent of these data is back.
+    let back = [
+        ("registered", stopped.as_str()),
+        ("phase", "starting"),
+        ("data_id", "d1"),
+    ];
+    let plan = RecoveryFixture::all_stopped()
+        .refuses_connections("n3")
+        .registered("n3", &back)
+        .plan();
+    assert!(failing(&plan).contains(&"positions_known"), "{plan:#?}");
+}
+
+#[test]
+fn i34_an_older_agent_is_not_believed_more_than_a_newer_one() {
+    let position = recovered(8);
+    let fields = [
+        ("phase", "waiting"),
+        ("recovered_position", position.as_str()),
+        ("registered", REGISTERED),
+    ];
+    let fixture = RecoveryFixture::all_stopped()
+        .refuses_connections("n3")
+        .registered("n3", &fields);
+    let plan = fixture.plan();
+    let accounted = check(&plan, &CheckCode::MEMBERS_ACCOUNTED);
+    assert_eq!(accounted.status, CheckStatus::Unknown);
+    assert!(
+        accounted.message.contains("The agent of n3 is older"),
+        "{}",
+        accounted.message
+    );
+    // Once its node is attested stopped, what it reported counts.
+    let plan = fixture.attest("n3", AttestedState::Stopped).plan();
+    assert!(plan.executable, "{plan:#?}");
+}
+
+/// The members of `fixture`, of which n1's data last had `seen` around them.
+fn having_seen(mut fixture: RecoveryFixture, seen: &str) -> RecoveryFixture {
+    let position = recovered(9);
+    let fields = [
+        ("phase", "waiting"),
+        ("recovered_position", position.as_str()),
+        ("registered", REGISTERED),
+        ("data_id", "d1"),
+        ("members_seen", seen),
+        ("order_keys", "k1"),
+    ];
+    fixture.context.order_key = Some("k1".to_owned());
+    fixture.refuses_connections("n1").registered("n1", &fields)
+}
+
+#[test]
+fn i36_a_member_that_saw_more_members_than_are_known_blocks() {
+    let alone = having_seen(
+        RecoveryFixture::expecting(&["n1"]),
+        r#"{"count":3,"view":7}"#,
+    );
+    let plan = alone.plan();
+    assert_eq!(failing(&plan), ["members_known"]);
+    let known = check(&plan, &CheckCode::MEMBERS_KNOWN);
+    assert!(
+        known
+            .message
+            .starts_with("n1: its last view had 3 members, but only 1 is known. Pin every member"),
+        "{}",
+        known.message
+    );
+    let configured = having_seen(RecoveryFixture::expecting(&["n1"]), r#"{"configured":3}"#);
+    assert_eq!(failing(&configured.plan()), ["members_known"]);
+    // Named, they are asked for.
+    let named = having_seen(
+        RecoveryFixture::expecting(&["n1", "n2", "n3"]),
+        r#"{"count":3}"#,
+    );
+    assert_eq!(
+        status(&named.plan(), &CheckCode::MEMBERS_KNOWN),
+        CheckStatus::Pass
+    );
+    assert!(failing(&named.plan()).contains(&"members_accounted"));
+    // Garbage is no evidence.
+    for garbage in ["", "{", r#"{"count":300}"#, r#"{"count":-1}"#] {
+        let plan = having_seen(RecoveryFixture::expecting(&["n1"]), garbage).plan();
+        assert!(plan.executable, "{garbage}: {plan:#?}");
+    }
+}
+
+#[test]
+fn i36_after_a_lost_registry_a_person_names_the_members() {
+    let lost = |members: &[&str]| {
+        let mut fixture = having_seen(RecoveryFixture::expecting(members), r#"{"count":1}"#);
+        fixture.context.founder_missing = true;
+        fixture
+    };
+    let plan = lost(&["n1"]).plan();
+    assert_eq!(failing(&plan), ["members_known"]);
+    let known = check(&plan, &CheckCode::MEMBERS_KNOWN);
+    assert!(
+        known.message.contains("has no founder key"),
+        "{}",
+        known.message
+    );
+    let named = lost(&["n1", "n2"]).agent_waiting("n2", 8).plan();
+    assert!(named.executable, "{named:#?}");
+    // One name of several known members may be a seed.
+    let mut seed = lost(&["n1"]).agent_waiting("n2", 8);
+    seed.evidence.last_primary_members.clear();
+    assert!(failing(&seed.plan()).contains(&"members_known"));
+    // What the console remembers is not lost with the registry.
+    let mut remembered = lost(&["n1"]);
+    remembered.evidence.last_primary_members = [id("n1")].into();
+    assert!(remembered.plan().executable);
+    // Without agents there never is a founder key.
+    let mut manual = RecoveryFixture::expecting(&["n1"]).agent_waiting("n1", 9);
+    manual.context.founder_missing = true;
+    assert!(manual.plan().check(&CheckCode::MEMBERS_KNOWN).is_none());
+}
+
+#[test]
+fn i39_of_equals_a_member_of_the_newest_view_gets_the_order() {
+    let position = recovered(10);
+    let with_view = |fixture: RecoveryFixture, node: &str, seen: &str| {
+        let fields = [
+            ("phase", "waiting"),
+            ("recovered_position", position.as_str()),
+            ("members_seen", seen),
+        ];
+        fixture.refuses_connections(node).registered(node, &fields)
+    };
+    let fixture = RecoveryFixture::expecting(&["n1", "n2"]);
+    let fixture = with_view(fixture, "n1", r#"{"count":2,"view":16}"#);
+    let fixture = with_view(fixture, "n2", r#"{"count":2,"view":17}"#);
+    assert_eq!(fixture.plan().target.unwrap().node, Some(id("n2")));
+}
+
+#[test]
+fn i39_of_equals_the_one_that_passes_the_last_primary_check_is_chosen() {
+    let members = ["n1", "n2"];
+    let mut fixture = RecoveryFixture::expecting(&members)
+        .agent_waiting("n1", 100)
+        .answers("n2", FakeStatusRows::primary(&["n2"], 0, 100));
+    let (now, fold) = (
+        crate::fixture::at(fixture.now),
+        fixture.settings.fold.clone(),
+    );
+    fixture.history.update(&fixture.evidence, now, &fold);
+    fixture.evidence.probes.clear();
+    let fixture = fixture.agent_waiting("n1", 100).agent_waiting("n2", 100);
+    let plan = fixture.plan();
+    assert!(plan.executable, "{plan:#?}");
+    assert_eq!(plan.target.as_ref().unwrap().node, Some(id("n2")));
+    assert_eq!(plan.target.unwrap().position, Some(position(100)));
+}
