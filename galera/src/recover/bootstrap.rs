@@ -31,7 +31,7 @@ mod stopped;
 mod verify;
 
 pub use recovery_reach::RecoveryReach;
-pub use statement::StatementDialect;
+pub use statement::{STATEMENT_DEADLINE, STATEMENT_TIME_ZONE, StatementDialect};
 pub use verify::{BootstrapOutcome, ReturningAhead, returning_ahead, verify};
 
 use situation::{MemberCondition, Situation};

@@ -55,6 +55,7 @@ impl FakeStatusRows {
             .with_row("wsrep_incoming_addresses", &members.join(","))
             .with_row("wsrep_cluster_size", &members.len().to_string())
             .with_row("wsrep_local_index", &index.to_string())
+            .with_row("version", "10.11.19-MariaDB-log")
             .with_row("wsrep_evs_state", "OPERATIONAL")
             .with_row("wsrep_gcomm_uuid", &gcomm)
             .with_row("wsrep_cluster_conf_id", UNDEFINED)

@@ -1,7 +1,7 @@
 //! Plans for a running cluster without quorum.
 
 use galera::recover::attestation::AttestedState;
-use galera::recover::bootstrap::RecoveryReach;
+use galera::recover::bootstrap::{RecoveryReach, StatementDialect};
 use galera::recover::plan::{
     ActionKind, CheckCode, CheckStatus, Mechanism, PlanComparison, PlanStep,
 };
@@ -18,7 +18,9 @@ fn two_of_three_lost_and_attested_is_executable() {
         plan.steps,
         [PlanStep::Statement {
             node: id("n1"),
-            statement: "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'".to_owned(),
+            statement: StatementDialect::ProviderOptions
+                .bootstrap_statement()
+                .to_owned(),
         }]
     );
     let target = plan.target.clone().unwrap();

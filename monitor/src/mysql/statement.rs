@@ -1,13 +1,15 @@
 //! The connection on which the single statement of a plan is sent, with the recovery account.
 //!
 //! Opened before the intention is recorded. The database itself closes it if the sender pauses for longer than
-//! [`STATEMENT_WAIT_TIMEOUT`], so that an old intention can no longer be sent.
+//! [`STATEMENT_WAIT_TIMEOUT`], so that an old intention can no longer be sent, and refuses a statement that it runs later
+//! than the deadline that was set when the connection was opened (I38).
 
 use std::time::Duration;
 
 use galera::ClusterName;
 use galera::observe::observation::ProbeError;
 use galera::recover::action::STATEMENT_WAIT_TIMEOUT;
+use galera::recover::bootstrap::{STATEMENT_DEADLINE, STATEMENT_TIME_ZONE};
 use sql_client::{Connection, Error};
 use tokio::time::timeout;
 
@@ -57,7 +59,9 @@ impl StatementConnection {
                 "SET SESSION wait_timeout={}",
                 STATEMENT_WAIT_TIMEOUT.as_secs()
             );
-            conn.execute(&wait).await.map_err(fail)?;
+            for prepared in [&wait, STATEMENT_TIME_ZONE, STATEMENT_DEADLINE] {
+                conn.execute(prepared).await.map_err(fail)?;
+            }
             Ok(conn)
         };
         let conn = timeout(limit, Box::pin(opened))
@@ -98,6 +102,12 @@ fn classify_outcome(user: &str, error: &Error) -> StatementOutcome {
         1227 => StatementOutcome::Refused(format!(
             "error 1227: the account {user} lacks a privilege (SUPER, or SYSTEM_VARIABLES_ADMIN): {text}"
         )),
+        // The value of a statement that is late: an option that does not exist.
+        1210 | 1231 => StatementOutcome::Refused(format!(
+            "error {}: the server did not run it, because it was Primary by then, the statement was late, or its group is \
+             forming a new view ({text})",
+            server.code
+        )),
         code => StatementOutcome::Refused(format!("error {code}: {text}")),
     }
 }
@@ -121,7 +131,18 @@ mod tests {
         assert!(
             matches!(outcome_of(1227), StatementOutcome::Refused(text) if text.contains("SUPER"))
         );
-        assert!(matches!(outcome_of(1231), StatementOutcome::Refused(_)));
+        assert!(matches!(outcome_of(1064), StatementOutcome::Refused(_)));
+    }
+
+    #[test]
+    fn i38_a_late_statement_was_certainly_not_run() {
+        for code in [1210, 1231] {
+            let outcome = outcome_of(code);
+            assert!(
+                matches!(&outcome, StatementOutcome::Refused(text) if text.contains("late")),
+                "{outcome:?}"
+            );
+        }
     }
 
     #[test]

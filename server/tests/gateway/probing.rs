@@ -5,6 +5,7 @@ use std::time::Duration;
 use console_core::clock::now;
 use galera::NodeId;
 use galera::access::Role;
+use galera::recover::bootstrap::StatementDialect;
 use galera::recover::plan::Plan;
 use galera::view::{ClusterView, VerdictState};
 
@@ -162,9 +163,12 @@ async fn i20_the_probe_reads_what_selects_the_statement_syntax() {
     for (variables, statement) in [
         (
             &VARIABLES[..],
-            "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'",
+            StatementDialect::ProviderOptions.bootstrap_statement(),
         ),
-        (&plugin[..], "SET GLOBAL wsrep_provider_pc_bootstrap=ON"),
+        (
+            &plugin[..],
+            StatementDialect::ProviderPlugin.bootstrap_statement(),
+        ),
     ] {
         let node = FakeDatabase::listen("127.0.0.1", variables, &[]).await;
         let mut lost = primary_status("00000001-0001-11ef-a1b2-c3d4e5f60718", &node.id());

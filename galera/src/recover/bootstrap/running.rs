@@ -332,8 +332,9 @@ fn check_executor(
         Some(node) => (
             CheckStatus::Pass,
             format!(
-                "{} can run the statement.",
-                situation.join_names(std::iter::once(node))
+                "{} can run the statement. {}",
+                situation.join_names(std::iter::once(node)),
+                dialect_of(situation, node).condition()
             ),
         ),
         None => (
@@ -491,6 +492,14 @@ fn check_sql_account(
     draft.add_check(CheckCode::SQL_ACCOUNT, status, message, Vec::new());
 }
 
+/// The dialect of a node; without an answer the one that reads nothing else.
+fn dialect_of(situation: &Situation<'_>, node: usize) -> StatementDialect {
+    situation.nodes()[node].fresh_answer().map_or(
+        StatementDialect::MysqlProviderOptions,
+        |answer| StatementDialect::of(answer.status),
+    )
+}
+
 fn complete_draft(
     case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
@@ -510,19 +519,14 @@ fn complete_draft(
         .filter(|node| !chosen.members.contains(node)));
     if let Some(node) = executor {
         let facts = &situation.nodes()[node];
-        let dialect = facts
-            .fresh_answer()
-            .map_or(StatementDialect::ProviderOptions, |answer| {
-                StatementDialect::of(answer.status)
-            });
-        let statement = dialect.bootstrap_statement();
+        let dialect = dialect_of(situation, node);
         draft.steps.push(PlanStep::Statement {
             node: facts.id.clone(),
-            statement: statement.to_owned(),
+            statement: dialect.bootstrap_statement().to_owned(),
         });
         draft.commands.push(ManualCommand {
             node: Some(facts.id.clone()),
-            command: format!("mariadb -e \"{statement}\""),
+            command: format!("mariadb -e \"{}\"", dialect.manual_statement()),
             why: format!(
                 "Makes {} Primary. Run it on one node only, once.",
                 situation.component_name(chosen.component)
