@@ -494,10 +494,11 @@ fn check_sql_account(
 
 /// The dialect of a node; without an answer the one that reads nothing else.
 fn dialect_of(situation: &Situation<'_>, node: usize) -> StatementDialect {
-    situation.nodes()[node].fresh_answer().map_or(
-        StatementDialect::MysqlProviderOptions,
-        |answer| StatementDialect::of(answer.status),
-    )
+    situation.nodes()[node]
+        .fresh_answer()
+        .map_or(StatementDialect::MysqlProviderOptions, |answer| {
+            StatementDialect::of(answer.status)
+        })
 }
 
 fn complete_draft(

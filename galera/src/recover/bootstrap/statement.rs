@@ -14,8 +14,7 @@ pub const STATEMENT_TIME_ZONE: &str = "SET SESSION time_zone='+00:00'";
 /// Sets the time after which the server refuses the statement, by its own clock: long enough for
 /// [`STATEMENT_WAIT_TIMEOUT`](crate::recover::action::STATEMENT_WAIT_TIMEOUT), and shorter than
 /// [`SEND_WINDOW`](crate::recover::action::SEND_WINDOW).
-pub const STATEMENT_DEADLINE: &str =
-    "SET @galera_console_deadline=SYSDATE(6)+INTERVAL 5 SECOND";
+pub const STATEMENT_DEADLINE: &str = "SET @galera_console_deadline=SYSDATE(6)+INTERVAL 5 SECOND";
 
 /// How a server accepts provider options, and what it can judge before it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
