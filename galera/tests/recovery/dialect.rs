@@ -34,7 +34,11 @@ fn statement(server: FakeStatusRows) -> String {
             let typed = format!("mariadb -e \"{}\"", dialect.manual_statement());
             assert!(plan.commands.iter().any(|line| line.command == typed));
             let ready = plan.check(&CheckCode::EXECUTOR_READY).unwrap();
-            assert!(ready.message.contains("more than 5 s after"), "{}", ready.message);
+            assert!(
+                ready.message.contains("more than 5 s after"),
+                "{}",
+                ready.message
+            );
             statement.clone()
         }
         steps => panic!("{steps:?}: {:?}", plan.summary),
@@ -96,7 +100,10 @@ fn i38_every_statement_is_judged_by_the_server_that_runs_it() {
         );
         assert!(statement.contains("too_late"), "{statement}");
         assert!(!statement.contains("NOW("), "{statement}");
-        assert!(!statement.contains('\n') && !statement.contains("  "), "{statement}");
+        assert!(
+            !statement.contains('\n') && !statement.contains("  "),
+            "{statement}"
+        );
         let guarded = statement.contains("='non-Primary' AND SYSDATE");
         assert_eq!(guarded, dialect != StatementDialect::MysqlProviderOptions);
     }

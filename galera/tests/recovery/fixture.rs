@@ -81,6 +81,12 @@ impl FakeStatusRows {
         self
     }
 
+    /// Removes a row.
+    pub(crate) fn without_row(mut self, name: &str) -> Self {
+        self.0.retain(|(known, _)| known != name);
+        self
+    }
+
     pub(crate) fn with_history(self, uuid: &str) -> Self {
         self.with_row("wsrep_cluster_state_uuid", uuid)
             .with_row("wsrep_local_state_uuid", uuid)

@@ -7,11 +7,11 @@
 use std::time::Duration;
 
 use galera::ClusterName;
-use galera::observe::observation::ProbeError;
+use galera::observe::observation::{ProbeError, ProbeErrorKind};
 use galera::recover::action::STATEMENT_WAIT_TIMEOUT;
 use galera::recover::bootstrap::{STATEMENT_DEADLINE, STATEMENT_TIME_ZONE};
 use sql_client::{Connection, Error};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::MysqlSettings;
 use super::connection::{check_identity, connect, rows};
@@ -19,6 +19,10 @@ use super::failure::{self, shorten};
 
 const IDENTITY: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
      ('wsrep_cluster_name', 'wsrep_provider')";
+
+/// Attempts to connect to a server on which every connection is in use, and the pause between two.
+const RESERVE_ATTEMPTS: usize = 10;
+const RESERVE_DELAY: Duration = Duration::from_millis(100);
 
 /// The server's response to the statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +55,7 @@ impl StatementConnection {
         limit: Duration,
     ) -> Result<Self, ProbeError> {
         let opened = async {
-            let mut conn = connect(host, settings, port).await?;
+            let mut conn = connect_to_reserve(host, settings, port).await?;
             let fail = |error| failure::classify(&settings.user, &error);
             let variables = rows(&mut conn, &settings.user, IDENTITY).await?;
             check_identity(cluster, &variables)?;
@@ -83,6 +87,27 @@ impl StatementConnection {
                 "no answer within {} s; it may still be executed",
                 self.limit.as_secs_f64()
             )),
+        }
+    }
+}
+
+/// Connects, and waits for the connection that a server reserves for this account if a probe holds it for a moment.
+async fn connect_to_reserve(
+    host: &str,
+    settings: &MysqlSettings,
+    port: u16,
+) -> Result<Connection, ProbeError> {
+    let mut attempt = 1;
+    loop {
+        match connect(host, settings, port).await {
+            Err(error)
+                if error.kind == ProbeErrorKind::TooManyConnections
+                    && attempt < RESERVE_ATTEMPTS =>
+            {
+                attempt += 1;
+                sleep(RESERVE_DELAY).await;
+            }
+            connected => return connected,
         }
     }
 }

@@ -201,6 +201,71 @@ async fn i20_the_probe_reads_what_selects_the_statement_syntax() {
     }
 }
 
+/// A server on which every connection is in use is read with the connection that it reserves for the recovery account, which
+/// is released each time: the statement may need it. The error names the remedy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_a_free_connection_is_read_with_the_recovery_account() {
+    let etcd = TestEtcd::in_memory();
+    let node = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
+    node.fill_connections();
+    node.set_status(&as_str_rows(&primary_status(
+        "00000001-0001-11ef-a1b2-c3d4e5f60718",
+        &node.id(),
+    )));
+    let (_console, viewer) = start_console(&etcd, &[&node]).await;
+    wait_for_verdict(&viewer, VerdictState::Healthy).await;
+    // A plan reads every node again, while the probe continues.
+    for _ in 0..5 {
+        let _: Plan = viewer
+            .get("/api/v1/clusters/lab/plans/bootstrap")
+            .await
+            .json();
+    }
+    let view = wait_for_verdict(&viewer, VerdictState::Healthy).await;
+    assert!(
+        view.nodes[0]
+            .sources
+            .iter()
+            .all(|source| source.error.is_none())
+    );
+    let accounts = node.accounts();
+    assert!(accounts.iter().any(|account| account == "console"));
+    assert!(accounts.iter().any(|account| account == "recovery"));
+}
+
+/// A registered node that is not pinned must not learn the recovery account's answer to a challenge.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unpinned_server_is_never_read_with_the_recovery_account() {
+    let etcd = TestEtcd::in_memory();
+    let pinned = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
+    let registered = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
+    registered.fill_connections();
+    let (_console, viewer) = start_console(&etcd, &[&pinned]).await;
+    let key = format!("/galera/lab/{}/registered", registered.id());
+    etcd.registry().put(key.as_str(), "{}", None).await.unwrap();
+    let error = async || {
+        let view: ClusterView = viewer.get("/api/v1/clusters/lab").await.json();
+        let id = registered.id();
+        let node = view
+            .nodes
+            .into_iter()
+            .find(|node| node.id.to_string() == id)?;
+        node.sources.into_iter().find_map(|source| source.error)
+    };
+    eventually("the error to be shown", async || error().await.is_some()).await;
+    let message = error().await.unwrap();
+    assert!(
+        message.contains("error 1040: all max_connections of the server are in use"),
+        "{message}"
+    );
+    assert!(
+        registered
+            .accounts()
+            .iter()
+            .all(|account| account == "console")
+    );
+}
+
 /// Reading a snapshot for an execution waits for the slowest node; registrations renewed in the meantime count.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i16_an_unresponsive_node_does_not_age_other_registrations() {

@@ -139,17 +139,25 @@ fn check_candidate(
         .collect();
     let Some((chosen, best)) = chosen.and_then(|chosen| Some((chosen, chosen.best.clone()?)))
     else {
-        let message = if agree {
+        let mut message = if agree {
             "No component has a member with a valid position. A nil UUID or an undefined sequence number is never a candidate."
         } else {
             "Without one common history no component can be chosen."
-        };
-        draft.add_check(
-            CheckCode::CANDIDATE,
-            CheckStatus::Fail,
-            message.to_owned(),
-            evidence,
-        );
+        }
+        .to_owned();
+        let mut switched_off = (0..situation.nodes().len())
+            .filter(|&node| {
+                let answer = situation.nodes()[node].fresh_answer();
+                answer.is_some_and(|answer| answer.status.lacks_provider_status())
+            })
+            .peekable();
+        if switched_off.peek().is_some() {
+            let names = situation.join_names(switched_off);
+            message.push_str(&format!(
+                " No state or position is read from {names}, because wsrep_on is OFF: run SET GLOBAL wsrep_on=ON there."
+            ));
+        }
+        draft.add_check(CheckCode::CANDIDATE, CheckStatus::Fail, message, evidence);
         return None;
     };
     let name = situation.component_name(chosen.component);
