@@ -5,9 +5,11 @@ use std::time::Duration;
 use console_core::clock::now;
 use galera::NodeId;
 use galera::access::Role;
-use galera::recover::bootstrap::StatementDialect;
+use galera::recover::bootstrap::{STATEMENT_DEADLINE, STATEMENT_TIME_ZONE, StatementDialect};
 use galera::recover::plan::Plan;
 use galera::view::{ClusterView, VerdictState};
+use monitor::mysql::{MysqlSettings, StatementConnection, Tls};
+use registry::Secret;
 
 use tokio::net::TcpListener;
 
@@ -264,6 +266,44 @@ async fn an_unpinned_server_is_never_read_with_the_recovery_account() {
             .iter()
             .all(|account| account == "console")
     );
+}
+
+/// The deadline of a statement is stored when its connection is opened, which is before the intention is recorded, and after
+/// the connection's time zone is fixed. It also opens while a probe holds the reserved connection for a moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i38_the_deadline_is_stored_before_the_statement_is_sent() {
+    let node = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
+    node.fill_connections();
+    let address: NodeId = node.id().parse().unwrap();
+    let settings = MysqlSettings {
+        user: "recovery".to_owned(),
+        password: Secret::new("acts"),
+        port: 3306,
+        tls: Tls::Off,
+        resolver: console_core::resolver::Resolver::default(),
+        probe_policy: Default::default(),
+    };
+    let (port, cluster) = (address.port().unwrap(), "lab".parse().unwrap());
+    let open = async || {
+        let limit = Duration::from_secs(3);
+        StatementConnection::open(address.host(), &settings, port, &cluster, limit).await
+    };
+    let held = open().await.unwrap();
+    let (waiting, ()) = tokio::join!(open(), async { drop(held) });
+    let connection = waiting.unwrap();
+    let prepared = node.statements();
+    let last: Vec<&str> = prepared.iter().rev().take(3).map(String::as_str).collect();
+    assert_eq!(
+        last,
+        [
+            STATEMENT_DEADLINE,
+            STATEMENT_TIME_ZONE,
+            "SET SESSION wait_timeout=2"
+        ]
+    );
+    let statement = StatementDialect::ProviderOptions.bootstrap_statement();
+    connection.send(statement).await;
+    assert_eq!(node.statements()[prepared.len()..], [statement.to_owned()]);
 }
 
 /// Reading a snapshot for an execution waits for the slowest node; registrations renewed in the meantime count.
