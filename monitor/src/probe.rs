@@ -187,7 +187,7 @@ impl NodeProbe {
             Err(error) if error.kind == ProbeErrorKind::TooManyConnections => {
                 match self.read_with_reserve(policy).await {
                     Some(Ok(status)) => Ok((None, status)),
-                    Some(Err(failed)) => Err(failure::also_refused(error, &failed)),
+                    Some(Err(failed)) => Err(failure::also_refused(&error, &failed)),
                     None => Err(error),
                 }
             }

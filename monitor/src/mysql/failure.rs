@@ -168,7 +168,7 @@ fn from_server(user: &str, code: u16, text: &str) -> ProbeError {
 
 /// A server that refused the console's account with `error`, and also the one with a reserved connection.
 #[must_use]
-pub(crate) fn also_refused(error: ProbeError, reserve: &ProbeError) -> ProbeError {
+pub(crate) fn also_refused(error: &ProbeError, reserve: &ProbeError) -> ProbeError {
     probe_error(
         error.kind,
         format!(
