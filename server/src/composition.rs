@@ -24,7 +24,8 @@ use notify::{NotificationService, NotifySettings, NotifySources};
 use registry::Registry;
 
 use crate::actions::{
-    ActionService, ActionSettings, ClusterAccess, MonitorClusterAccess, RecoveryCredentials,
+    ActionService, ActionSettings, ClusterAccess, MonitorClusterAccess, RecoveryAccount,
+    RecoveryCredentials,
 };
 use crate::allowed_hosts::AllowedHosts;
 use crate::assets::Site;
@@ -322,14 +323,7 @@ impl Builder<'_> {
         overrides: Overrides,
     ) -> ActionService {
         let config = self.config;
-        let recovery = config.recovery.as_ref().map(|account| {
-            let credentials = RecoveryCredentials {
-                user: account.user.clone(),
-                password: account.password.clone(),
-                any_transport: account.any_transport,
-            };
-            credentials.account(mysql)
-        });
+        let recovery = recovery_account(config, mysql);
         let settings = ActionSettings {
             replica: self.replica.clone(),
             registry_prefix: config.registry_prefix.clone(),
@@ -400,19 +394,32 @@ pub(crate) fn password_context(public_url: Option<&PublicUrl>) -> PasswordContex
     PasswordContext::new(public_url.map(PublicUrl::host))
 }
 
+fn recovery_account(config: &Config, mysql: &MysqlSettings) -> Option<RecoveryAccount> {
+    config.recovery.as_ref().map(|account| {
+        let credentials = RecoveryCredentials {
+            user: account.user.clone(),
+            password: account.password.clone(),
+            any_transport: account.any_transport,
+        };
+        credentials.account(mysql)
+    })
+}
+
 fn monitor_settings(config: &Config, resolver: &Resolver) -> MonitorSettings {
+    let mysql = MysqlSettings {
+        user: config.mysql.user.clone(),
+        password: config.mysql.password.clone(),
+        port: config.mysql.port,
+        tls: config.mysql.tls.clone(),
+        resolver: resolver.clone(),
+        probe_policy: probe_policy(config),
+    };
     MonitorSettings {
         clusters: config.clusters.clone(),
         registry_prefix: config.registry_prefix.clone(),
         state_prefix: config.state_prefix.clone(),
-        mysql: MysqlSettings {
-            user: config.mysql.user.clone(),
-            password: config.mysql.password.clone(),
-            port: config.mysql.port,
-            tls: config.mysql.tls.clone(),
-            resolver: resolver.clone(),
-            probe_policy: probe_policy(config),
-        },
+        reserve: recovery_account(config, &mysql).map(|account| account.reserve()),
+        mysql,
         poll_interval: config.poll_interval,
         probe_timeout: config.probe_timeout,
     }

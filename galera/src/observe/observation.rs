@@ -142,6 +142,20 @@ impl SqlObservation {
         self.failing_since = None;
     }
 
+    /// Moves every time by `millis`, as the clock was: ages stay what they are.
+    pub fn follow_clock(&mut self, millis: i64) {
+        let times = [
+            self.status.as_mut().map(|(at, _)| at),
+            self.error.as_mut().map(|(at, _)| at),
+            self.failing_since.as_mut(),
+            self.view_since.as_mut(),
+            self.history_since.as_mut(),
+        ];
+        for at in times.into_iter().flatten() {
+            *at = at.shifted(millis);
+        }
+    }
+
     /// Records a failed attempt.
     pub fn record_failure(&mut self, at: Timestamp, error: ProbeError) {
         self.failing_since.get_or_insert(at);

@@ -292,6 +292,17 @@ impl WsrepStatus {
         })
     }
 
+    /// Whether the server reports its group, but neither state nor position: with `wsrep_on=OFF` it does not read the
+    /// provider's status.
+    #[must_use]
+    pub fn lacks_provider_status(&self) -> bool {
+        self.cluster_status_text.is_some()
+            && self.local_state_comment.is_none()
+            && self.local_state.is_none()
+            && self.last_committed.is_none()
+            && self.evs_state.is_none()
+    }
+
     /// Whether the node reports that its state transfer failed (`Joining: State Transfer failed`), so that its data is not
     /// a state of the cluster.
     #[must_use]

@@ -35,7 +35,7 @@ mod verify;
 
 pub use forks::fork_of_statement;
 pub use recovery_reach::RecoveryReach;
-pub use statement::StatementDialect;
+pub use statement::{STATEMENT_DEADLINE, STATEMENT_TIME_ZONE, StatementDialect};
 pub use verify::{BootstrapOutcome, ReturningAhead, returning_ahead, verify};
 
 use situation::{MemberCondition, Situation};

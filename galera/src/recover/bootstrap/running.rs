@@ -139,17 +139,25 @@ fn check_candidate(
         .collect();
     let Some((chosen, best)) = chosen.and_then(|chosen| Some((chosen, chosen.best.clone()?)))
     else {
-        let message = if agree {
+        let mut message = if agree {
             "No component has a member with a valid position. A nil UUID or an undefined sequence number is never a candidate."
         } else {
             "Without one common history no component can be chosen."
-        };
-        draft.add_check(
-            CheckCode::CANDIDATE,
-            CheckStatus::Fail,
-            message.to_owned(),
-            evidence,
-        );
+        }
+        .to_owned();
+        let mut switched_off = (0..situation.nodes().len())
+            .filter(|&node| {
+                let answer = situation.nodes()[node].fresh_answer();
+                answer.is_some_and(|answer| answer.status.lacks_provider_status())
+            })
+            .peekable();
+        if switched_off.peek().is_some() {
+            let names = situation.join_names(switched_off);
+            message.push_str(&format!(
+                " No state or position is read from {names}, because wsrep_on is OFF: run SET GLOBAL wsrep_on=ON there."
+            ));
+        }
+        draft.add_check(CheckCode::CANDIDATE, CheckStatus::Fail, message, evidence);
         return None;
     };
     let name = situation.component_name(chosen.component);
@@ -332,8 +340,9 @@ fn check_executor(
         Some(node) => (
             CheckStatus::Pass,
             format!(
-                "{} can run the statement.",
-                situation.join_names(std::iter::once(node))
+                "{} can run the statement. {}",
+                situation.join_names(std::iter::once(node)),
+                dialect_of(situation, node).condition()
             ),
         ),
         None => (
@@ -491,6 +500,15 @@ fn check_sql_account(
     draft.add_check(CheckCode::SQL_ACCOUNT, status, message, Vec::new());
 }
 
+/// The dialect of a node; without an answer the one that reads nothing else.
+fn dialect_of(situation: &Situation<'_>, node: usize) -> StatementDialect {
+    situation.nodes()[node]
+        .fresh_answer()
+        .map_or(StatementDialect::MysqlProviderOptions, |answer| {
+            StatementDialect::of(answer.status)
+        })
+}
+
 fn complete_draft(
     case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
@@ -510,19 +528,14 @@ fn complete_draft(
         .filter(|node| !chosen.members.contains(node)));
     if let Some(node) = executor {
         let facts = &situation.nodes()[node];
-        let dialect = facts
-            .fresh_answer()
-            .map_or(StatementDialect::ProviderOptions, |answer| {
-                StatementDialect::of(answer.status)
-            });
-        let statement = dialect.bootstrap_statement();
+        let dialect = dialect_of(situation, node);
         draft.steps.push(PlanStep::Statement {
             node: facts.id.clone(),
-            statement: statement.to_owned(),
+            statement: dialect.bootstrap_statement().to_owned(),
         });
         draft.commands.push(ManualCommand {
             node: Some(facts.id.clone()),
-            command: format!("mariadb -e \"{statement}\""),
+            command: format!("mariadb -e \"{}\"", dialect.manual_statement()),
             why: format!(
                 "Makes {} Primary. Run it on one node only, once.",
                 situation.component_name(chosen.component)

@@ -235,6 +235,11 @@ impl<'a> Situation<'a> {
         })
     }
 
+    /// The position in what an operator pasted for a node.
+    pub(crate) fn pasted_position(&self, node: usize) -> Option<Position> {
+        self.attestations[node]?.parse_saved_state()?.ok()?.position
+    }
+
     /// Whether a stopped node's agent reports, under a live lease, that its registered data have no position: nothing is
     /// lost without it, and it is never a candidate (I6).
     pub(crate) fn has_no_data(&self, node: usize) -> bool {
