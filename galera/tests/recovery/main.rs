@@ -23,6 +23,7 @@ mod fixture;
 mod invariants;
 #[cfg(test)]
 mod json_contract;
+mod loss;
 #[cfg(test)]
 mod positions;
 #[cfg(test)]

@@ -1,17 +1,21 @@
 //! The condition of every member: what is known about it now, and from which source.
 
+use std::collections::BTreeMap;
+
 use super::RecoveryCase;
 use crate::id::NodeId;
 use crate::judge::cluster::components::{ObservedComponents, find_components};
 use crate::judge::cluster::gather::{GatheredEvidence, gather};
 use crate::judge::cluster::node_facts::{NodeFacts, ProbeAnswer, ProbeState};
 use crate::judge::cluster::reasons::node_label;
+use crate::judge::cluster::unseen::UnseenMembers;
 use crate::observe::observation::ProbeErrorKind;
 use crate::observe::registration::{self, AgentPhase, NO_ORDER_KEYS, NO_POSITION};
 use crate::position::Position;
 use crate::recover::attestation::{Attestation, AttestedState};
 use crate::recover::plan::digest::fact;
 use crate::recover::plan::{CheckEvidence, EvidenceSource};
+use crate::startup::{CleanStop, RegistrationRecord};
 use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
 
@@ -201,7 +205,32 @@ impl<'a> Situation<'a> {
         }
     }
 
-    /// A stopped node's position: recovered by its agent, or pasted by an operator.
+    /// The position of a clean stop that the node's agent recorded, and withdraws before the server starts again. A
+    /// record that etcd restored from a backup may be outdated, so it counts only for a node that an operator declares
+    /// stopped, or whose port is closed.
+    fn recorded_stop(&self, node: usize) -> Option<SourcedPosition> {
+        let stopped = matches!(
+            self.conditions[node],
+            MemberCondition::ReportedStopped | MemberCondition::Attested(AttestedState::Stopped)
+        );
+        let seen = self.nodes()[node].registration.as_ref()?;
+        let stop = clean_stop(&seen.observation.fields).filter(|_| stopped)?;
+        Some(SourcedPosition {
+            position: stop.position,
+            source: EvidenceSource::Registry,
+            at: stop.at,
+            safe_to_bootstrap: None,
+        })
+    }
+
+    /// Whether members that are attested or silent could be Primary together, and which.
+    pub(crate) fn unseen_members(&self, case: &RecoveryCase<'_>) -> UnseenMembers {
+        UnseenMembers::of(case.evidence, &self.gathered, &self.components, |node| {
+            matches!(self.conditions[node], MemberCondition::Attested(_))
+        })
+    }
+
+    /// A stopped node's position: recovered or recorded by its agent, or pasted by an operator.
     pub(crate) fn stopped_position(&self, node: usize) -> Option<SourcedPosition> {
         let recovered = self.nodes()[node].registration.as_ref().and_then(|seen| {
             let position = registration::recovered_position(&seen.observation.fields)?;
@@ -212,7 +241,7 @@ impl<'a> Situation<'a> {
                 safe_to_bootstrap: None,
             })
         });
-        recovered.or_else(|| {
+        recovered.or_else(|| self.recorded_stop(node)).or_else(|| {
             let pasted = self.attestations[node]?.parse_saved_state()?.ok()?;
             Some(SourcedPosition {
                 position: pasted.position?,
@@ -334,13 +363,29 @@ fn member_condition(
 fn is_confirmed_stopped(facts: &NodeFacts<'_>) -> bool {
     let reported = facts
         .fresh_registration()
-        .is_some_and(|registered| registration::reports_stopped(&registered.observation.fields));
+        .is_some_and(|registered| registration::reports_stopped(&registered.observation.fields))
+        || recorded_stop_stands(facts);
     let refused = match facts.probe_state {
         ProbeState::Failing { error, .. } => error.kind == ProbeErrorKind::Refused,
         ProbeState::Unprobed => true,
         _ => false,
     };
     reported && refused
+}
+
+/// The clean stop that the agent recorded durably.
+fn clean_stop(fields: &BTreeMap<String, String>) -> Option<CleanStop> {
+    RegistrationRecord::parse(fields.get("registered")?.as_bytes()).stopped
+}
+
+/// Whether the agent recorded a clean stop and reports nothing since. Without a lease, no agent runs that could have
+/// started the server.
+fn recorded_stop_stands(facts: &NodeFacts<'_>) -> bool {
+    let refused = matches!(facts.probe_state, ProbeState::Failing { error, .. } if error.kind == ProbeErrorKind::Refused);
+    refused
+        && facts.registration.as_ref().is_some_and(|seen| {
+            !seen.observation.leased && clean_stop(&seen.observation.fields).is_some()
+        })
 }
 
 fn last_probe_at(facts: &NodeFacts<'_>) -> Option<Timestamp> {

@@ -33,7 +33,7 @@ pub(super) fn plan(
     let complete = check_positions_known(situation, draft, &known);
     let agree = check_one_history(situation, draft, &known);
     let chosen = if agree {
-        choose_node(situation, &known)
+        choose_node(case, situation, &known)
     } else {
         None
     };
@@ -181,9 +181,10 @@ fn check_one_history(
     )
 }
 
-/// The most advanced node; among equals one whose agent is waiting, then the only one with the flag, then the first
-/// name (I10).
+/// The most advanced node; among equals one of the newest Primary view, then one whose agent is waiting, then the only
+/// one with the flag, then the first name (I10).
 fn choose_node<'k>(
+    case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
     known: &'k [(usize, SourcedPosition)],
 ) -> Option<&'k (usize, SourcedPosition)> {
@@ -191,9 +192,16 @@ fn choose_node<'k>(
         .iter()
         .filter(|(_, known)| known.safe_to_bootstrap == Some(true))
         .count();
+    let newest = known
+        .first()
+        .and_then(|(_, known)| case.history.newest_primary_view(&known.position.uuid));
     known.iter().max_by_key(|(node, known)| {
+        let id = &situation.nodes()[*node].id;
         (
             known.position.seqno,
+            newest
+                .as_ref()
+                .is_some_and(|newest| newest.nodes.contains(id)),
             situation.phase(*node) == Some(AgentPhase::Waiting),
             known.safe_to_bootstrap == Some(true) && flagged == 1,
             Reverse(&situation.nodes()[*node].id),
