@@ -248,6 +248,10 @@ impl KnownPositions {
             return;
         }
         self.record_highest(id, &position, at);
+        // During a view change, or while a lock holds the status (I42), the view is not the group's.
+        if status.contradicts_its_group() {
+            return;
+        }
         let (Some(ClusterStatus::Primary), Some(conf_id)) = (status.cluster_status, status.conf_id)
         else {
             return;

@@ -279,3 +279,16 @@ fn i43_an_attestation_states_what_it_implies() {
         "{text}"
     );
 }
+
+#[test]
+fn i42_a_contradictory_status_records_no_primary_view() {
+    let contradictory =
+        FakeStatusRows::primary(&["n1", "n2"], 0, 10).with_row("wsrep_cluster_weight", "0");
+    let fixture = RecoveryFixture::expecting(&["n1", "n2"]).answers_since("n1", contradictory, 59);
+    let mut known = fixture.history.clone();
+    known.update(&fixture.evidence, at(60), &fixture.settings.fold);
+    assert!(
+        known.primary.is_empty() && known.highest.len() == 1,
+        "{known:?}"
+    );
+}
