@@ -2,11 +2,15 @@
 //!
 //! Parsing never fails: a value that cannot be parsed is `None`, never a default.
 
+mod quorum_options;
+
 use uuid::Uuid;
 
 use crate::id::NodeId;
 use crate::position::{Position, parse_seqno, parse_uuid};
 use crate::view::{ClusterStatus, NodeState};
+
+pub use quorum_options::QuorumOptions;
 
 /// Longest free text kept of one value, in characters; longer text is truncated.
 pub const TEXT_MAX: usize = 256;
@@ -363,46 +367,6 @@ impl WsrepStatus {
             && self.cluster_state_uuid == other.cluster_state_uuid
             && self.incoming_addresses == other.incoming_addresses
     }
-}
-
-/// The provider's options that decide which component becomes Primary. A field is `None` if it is unknown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct QuorumOptions {
-    /// `pc.weight`: the node's votes.
-    pub weight: Option<u8>,
-    /// `pc.ignore_sb`: half of the votes suffice.
-    pub ignore_split_brain: Option<bool>,
-    /// `pc.ignore_quorum`: every component stays Primary.
-    pub ignore_quorum: Option<bool>,
-}
-
-impl QuorumOptions {
-    /// Reads `wsrep_provider_options`: `name = value; …`. Options of other kinds are skipped.
-    fn apply_list(&mut self, list: &str) {
-        for option in list.split(';') {
-            if let Some((name, value)) = option.split_once('=') {
-                self.apply(name.trim(), value);
-            }
-        }
-    }
-
-    fn apply(&mut self, name: &str, value: &str) {
-        let value = value.trim();
-        match name {
-            "pc.weight" => self.weight = value.parse().ok(),
-            "pc.ignore_sb" => self.ignore_split_brain = parse_option_switch(value),
-            "pc.ignore_quorum" => self.ignore_quorum = parse_option_switch(value),
-            _ => {}
-        }
-    }
-}
-
-/// Parses a provider option that is on or off; Galera accepts more spellings than status variables have.
-fn parse_option_switch(value: &str) -> Option<bool> {
-    let is = |words: [&str; 2]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
-    parse_on_off(value)
-        .or_else(|| is(["true", "yes"]).then_some(true))
-        .or_else(|| is(["false", "no"]).then_some(false))
 }
 
 /// Parses a list of process UUIDs; other entries are skipped.
