@@ -30,8 +30,7 @@ impl LabDirectory {
         );
         let path = base.join(name);
         // Locked before the directory exists, so that no other process's clean-up removes it.
-        let lock = File::create(path.with_extension("lock"))?;
-        lock.try_lock().context("locking the lab's directory")?;
+        let lock = lock_new(&path.with_extension("lock"))?;
         fs::create_dir(&path).with_context(|| format!("creating {}", path.display()))?;
         Ok(Self { path, _lock: lock })
     }
@@ -70,6 +69,22 @@ pub fn base() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Creates and locks `path`. Another process's clean-up may lock and remove the new file before it is locked here.
+fn lock_new(path: &Path) -> Result<File> {
+    loop {
+        let lock = File::create(path)?;
+        lock.lock().context("locking the lab's directory")?;
+        let same = |there: &fs::Metadata, here: &fs::Metadata| {
+            (there.dev(), there.ino()) == (here.dev(), here.ino())
+        };
+        if fs::metadata(path)
+            .is_ok_and(|there| lock.metadata().is_ok_and(|here| same(&there, &here)))
+        {
+            return Ok(lock);
+        }
+    }
+}
+
 /// Removes the directories whose owner has died.
 fn remove_stale(base: &Path) {
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
@@ -82,6 +97,29 @@ fn remove_stale(base: &Path) {
             if !directory.exists() || fs::remove_dir_all(&directory).is_ok() {
                 fs::remove_file(&lock).ok();
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_file_that_a_clean_up_removes_is_created_again() {
+        let lab = LabDirectory::create().unwrap();
+        for number in 0..200 {
+            let path = lab.path().join(format!("{number}.lock"));
+            let clean_up = File::create(&path).unwrap();
+            clean_up.lock().unwrap();
+            std::thread::scope(|scope| {
+                let lock = scope.spawn(|| lock_new(&path));
+                fs::remove_file(&path).unwrap();
+                drop(clean_up);
+                let _lock = lock.join().unwrap().unwrap();
+                let other = File::open(&path).unwrap();
+                assert!(other.try_lock().is_err(), "the file at the path is locked");
+            });
         }
     }
 }

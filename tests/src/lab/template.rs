@@ -44,7 +44,7 @@ impl DataTemplate {
         let base = directory::base()?;
         let lock = File::create(base.join("template.guard"))?;
         // Another process holds it for a few seconds at most.
-        tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await??;
+        let _lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await??;
         let directory = base.join(format!("template-{}-r{REVISION}", server_version().await?));
         if !directory.join("accounts.json").is_file() {
             create(&base, &directory).await?;
