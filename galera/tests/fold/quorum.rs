@@ -160,12 +160,14 @@ fn i43_options_that_ignore_quorum_are_named() {
     }
 }
 
-/// A server that cannot process the view in which it lost its peers, with the rows of a real one.
+/// A server that cannot process the view in which it lost its peers, with the rows of MariaDB 10.11.
 fn frozen(name: &str) -> FakeServer {
     FakeServer::synced(name)
         .view(&["10.0.0.1:3306", "10.0.0.2:3306", "10.0.0.3:3306"], 0)
+        .state("2", "Donor/Desynced")
+        .with_row("wsrep_desync_count", "1")
         .with_row("wsrep_cluster_weight", "0")
-        .with_row("wsrep_local_recv_queue", "2")
+        .with_row("wsrep_local_recv_queue", "1")
 }
 
 #[test]

@@ -236,7 +236,9 @@ fn i31_a_newest_view_whose_members_are_given_up_or_stopped_does_not_block_for_go
 fn i42_a_lock_is_named_as_what_blocks_the_executor() {
     let frozen = FakeStatusRows::primary(&["n1", "n2", "n3"], 0, 100)
         .with_row("wsrep_cluster_weight", "0")
-        .with_row("wsrep_local_recv_queue", "2");
+        .with_row("wsrep_local_state", "2")
+        .with_row("wsrep_local_state_comment", "Donor/Desynced")
+        .with_row("wsrep_local_recv_queue", "1");
     let plan = RecoveryFixture::two_of_three_lost()
         .answers("n1", frozen)
         .plan();
