@@ -39,7 +39,7 @@ fn stopped_in_order(fixture: RecoveryFixture, node: &str, seqno: u64) -> Recover
         r#"{{"id":"d1","stopped":{{"position":{{"uuid":"{HISTORY}","seqno":{seqno}}},"at":null}}}}"#
     );
     let mut fixture = fixture.registered(node, &[("registered", &record)]);
-    let seen = fixture.evidence.registrations.get_mut(&id(node)).unwrap();
+    let seen = fixture.evidence.registrations.entry(id(node)).or_default();
     (seen.leased, seen.last_put_at, seen.durable) = (false, None, true);
     fixture
 }
