@@ -343,6 +343,7 @@ impl ClusterMonitor {
         self.confirm(&listed);
         self.probes
             .reconcile(&mut self.evidence, at, &self.context.fold_settings);
+        self.evidence.last_primary_votes = self.known_positions.last_votes();
         self.context.metrics.folded();
         let view = fold(
             &self.evidence,

@@ -27,6 +27,7 @@ mod identities;
 mod invariants;
 #[cfg(test)]
 mod json_contract;
+mod loss;
 #[cfg(test)]
 mod positions;
 #[cfg(test)]

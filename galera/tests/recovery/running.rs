@@ -28,7 +28,10 @@ fn two_of_three_lost_and_attested_is_executable() {
     assert_eq!(target.revives, [id("n1")]);
     assert_eq!(target.leaves_out, [id("n2"), id("n3")]);
     assert_eq!(target.position, Some(position(100)));
-    assert_eq!(plan.loss.transactions, Some(0));
+    assert_eq!(
+        plan.loss.transactions, None,
+        "n2 and n3 may have committed more"
+    );
     assert_eq!(plan.summary, "Make n1 Primary again.");
     assert_eq!(
         status(&plan, &CheckCode::MEMBERS_ACCOUNTED),

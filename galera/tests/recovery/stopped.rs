@@ -297,13 +297,26 @@ fn an_older_agent_gets_its_order_as_before() {
 #[test]
 fn a_pasted_position_replaces_none_that_the_agent_lacks() {
     let nil = "00000000-0000-0000-0000-000000000000:-1";
-    let waiting = [("phase", "waiting"), ("recovered_position", nil)];
-    let fixture = RecoveryFixture::expecting(&["n1", "n2"])
-        .refuses_connections("n1")
-        .refuses_connections("n2")
-        .registered("n1", &waiting)
-        .registered("n2", &waiting)
-        .attest_with_paste("n1", &format!("WSREP: Recovered position: {HISTORY}:41"));
+    let waiting = |id: &str| {
+        let registered = format!(r#"{{"id":"{id}"}}"#);
+        [
+            ("phase", "waiting".to_owned()),
+            ("recovered_position", nil.to_owned()),
+            ("data_id", id.to_owned()),
+            ("registered", registered),
+        ]
+    };
+    let mut fixture = RecoveryFixture::expecting(&["n1", "n2"]);
+    for (node, id) in [("n1", "d1"), ("n2", "d2")] {
+        let fields = waiting(id);
+        let fields: Vec<(&str, &str)> = fields
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        fixture = fixture.refuses_connections(node).registered(node, &fields);
+    }
+    let fixture =
+        fixture.attest_with_paste("n1", &format!("WSREP: Recovered position: {HISTORY}:41"));
     let plan = fixture.plan();
     assert!(!plan.executable && plan.steps.is_empty(), "{plan:#?}");
     assert_eq!(failing(&plan), ["agent_waits"]);

@@ -37,7 +37,7 @@ pub(super) fn plan(
     let candidates = candidates(situation);
     let agree = check_one_history(situation, draft);
     let chosen = if agree {
-        choose_component(&candidates)
+        choose_component(case, situation, &candidates)
     } else {
         None
     };
@@ -110,11 +110,23 @@ fn check_one_history(situation: &Situation<'_>, draft: &mut PlanDraft) -> bool {
     )
 }
 
-/// The most advanced component, then the largest, then the one with the first name: the same on every replica (I10).
-fn choose_component(candidates: &[CandidateComponent]) -> Option<&CandidateComponent> {
+/// The most advanced component, then one with a member of the newest Primary view, then the largest, then the one with
+/// the first name: the same on every replica (I10).
+fn choose_component<'c>(
+    case: &RecoveryCase<'_>,
+    situation: &Situation<'_>,
+    candidates: &'c [CandidateComponent],
+) -> Option<&'c CandidateComponent> {
     let rank = |candidate: &CandidateComponent| {
+        let best = candidate.best.as_ref();
+        let newest = best.and_then(|best| case.history.newest_primary_view(&best.uuid));
+        let represents = newest.is_some_and(|newest| {
+            let mut members = candidate.members.iter();
+            members.any(|&node| newest.nodes.contains(&situation.nodes()[node].id))
+        });
         (
-            candidate.best.as_ref().map(|best| best.seqno),
+            best.map(|best| best.seqno),
+            represents,
             candidate.members.len(),
             Reverse(candidate.members.first().copied()),
         )
@@ -259,7 +271,7 @@ fn is_temporarily_unfit(situation: &Situation<'_>, node: usize) -> bool {
             .any(|word| state.eq_ignore_ascii_case(word))
     });
     let applies = status.recv_queue.is_some_and(|queue| queue > 0);
-    damage_reason(situation, node).is_none() && (connects || applies)
+    damage_reason(situation, node).is_none() && !status.frozen && (connects || applies)
 }
 
 /// Why a node cannot execute the statement now (I15); `None` if it can.
@@ -271,6 +283,12 @@ fn unfit_reason(situation: &Situation<'_>, node: usize) -> Option<String> {
     let status = answer.status;
     if let Some(why) = damage_reason(situation, node) {
         return Some(why);
+    }
+    if status.frozen {
+        return Some(
+            "is held by a lock such as FLUSH TABLES WITH READ LOCK (run UNLOCK TABLES in that session, or find it with SHOW PROCESSLIST and KILL it)"
+                .to_owned(),
+        );
     }
     if matches!(facts.state(), NodeState::Joining | NodeState::Donor) {
         return Some(format!("is {}", facts.state().as_str()));

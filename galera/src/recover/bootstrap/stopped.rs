@@ -230,7 +230,7 @@ fn choose_node<'k>(
 /// the check of the last Primary view.
 fn in_newest_view(case: &RecoveryCase<'_>, id: &NodeId, known: &SourcedPosition) -> bool {
     let newest = case.history.newest_primary_view(&known.position.uuid);
-    newest.is_some_and(|(_, nodes)| nodes.contains(id))
+    newest.is_some_and(|newest| newest.nodes.contains(id))
 }
 
 fn check_candidate(
