@@ -1,4 +1,4 @@
-//! ForkRecords: a bootstrap continues a history without what excluded members have beyond its position. Each one is recorded
+//! Forks: a bootstrap continues a history without what excluded members have beyond its position. Each one is recorded
 //! durably as `CLUSTER/forks/EPOCH`, so that a member which returns ahead is recognized at any later time (I35).
 //!
 //! Positions alone do not show it: once the cluster has passed the returning member's position, an incremental state

@@ -1,4 +1,4 @@
-//! ForkRecords are remembered: data above a later fork never join by an incremental state transfer (I35).
+//! Forks are remembered: data above a later fork never join by an incremental state transfer (I35).
 
 use galera::observe::fork::{ForkRecord, OBSERVED};
 use galera::observe::registration::{BootstrapOrder, OrderSignature};

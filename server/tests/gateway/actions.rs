@@ -62,7 +62,7 @@ async fn an_approved_action_is_executed_once() {
         .position
         .as_ref()
         .unwrap();
-    assert_eq!(fork["action"], done.id.as_str());
+    assert_eq!(fork["action_id"], done.id.as_str());
     assert_eq!(fork["seqno"], position.seqno);
     assert_eq!(fork["state_uuid"], position.uuid.to_string());
     let texts: Vec<&str> = done.journal.iter().map(|line| line.text.as_str()).collect();
