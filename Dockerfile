@@ -80,7 +80,7 @@ COPY --chmod=0755 deploy/images/console-healthy /usr/local/bin/
 # The site is looked for beside the program.
 COPY --from=build-console /out /opt/galera-console
 ENV GALERA_CONSOLE_LISTEN=0.0.0.0:3000 \
-    GALERA_CONSOLE_ETCD_DATA_DIR=/var/lib/galera-console/etcd
+    GALERA_CONSOLE_DATA_DIR=/var/lib/galera-console
 USER galera-console
 WORKDIR /var/lib/galera-console
 VOLUME /var/lib/galera-console

@@ -64,6 +64,8 @@ pub struct IssuedSession {
     /// The value of the session cookie.
     pub token: String,
     pub session: SessionGuard,
+    /// Whether the account had been signed in to on this device before.
+    pub known_device: bool,
 }
 
 /// Signs users in and out and resolves session tokens.
@@ -213,7 +215,10 @@ impl Authenticator {
             .throttle
             .begin_attempt(account, address, device, Instant::now())
             .map_err(SignInError::Throttled)?;
-        let result = authenticated.await;
+        let result = authenticated.await.map(|issued| IssuedSession {
+            known_device: device.is_some(),
+            ..issued
+        });
         match &result {
             Ok(_) => tracing::info!(user = account, %address, "{account} signed in from {address}"),
             Err(SignInError::SecondFactorRequired { .. }) => {
@@ -287,7 +292,12 @@ impl Authenticator {
         // In the order in which they happened.
         let _ = tokio::time::timeout(AUDIT_TIMEOUT, self.failures.write_first()).await;
         let account = name.map_or("", UserName::as_str);
-        let detail = BTreeMap::from([("address".to_owned(), address.to_string())]);
+        let known = matches!(result, Ok(issued) if issued.known_device);
+        let device = if known { "known" } else { "new" };
+        let detail = BTreeMap::from([
+            ("address".to_owned(), address.to_string()),
+            ("device".to_owned(), device.to_owned()),
+        ]);
         self.record_event(AuditEvent::SIGNED_IN, account, detail)
             .await;
     }
@@ -303,7 +313,7 @@ impl Authenticator {
         let record = AuditRecord {
             at: now(),
             actor: if account.is_empty() {
-                "nobody"
+                "(unknown account)"
             } else {
                 account
             }

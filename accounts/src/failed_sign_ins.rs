@@ -19,6 +19,10 @@ use tokio_util::sync::CancellationToken;
 use super::cache::now;
 use super::records::UserName;
 
+/// The actor of failures with names that are no account: no account can have this name.
+const UNKNOWN_ACCOUNT: &str = "(unknown account)";
+/// The actor of failures that are counted together, whatever the account.
+const SEVERAL_ACCOUNTS: &str = "(several accounts)";
 /// How long failures are counted before the count is written.
 const PERIOD: Duration = Duration::from_secs(600);
 /// Entries of a period that are written immediately.
@@ -281,7 +285,14 @@ fn audit_record(group: &FailureGroup, pending: &PendingFailures) -> AuditRecord 
         } else {
             pending.last
         },
-        actor: account.clone().unwrap_or_else(|| "nobody".to_owned()),
+        actor: account.clone().unwrap_or_else(|| {
+            let stands_for = if group.network.is_some() {
+                UNKNOWN_ACCOUNT
+            } else {
+                SEVERAL_ACCOUNTS
+            };
+            stands_for.to_owned()
+        }),
         event: AuditEvent::SIGN_IN_FAILED,
         cluster: None,
         subject: account,

@@ -120,6 +120,37 @@ pub async fn rotate_session_key(
     end_sessions: bool,
     now: Timestamp,
 ) -> Result<KeyRotation, AuditError> {
+    let reason = if end_sessions {
+        "command; ends every session"
+    } else {
+        "command"
+    };
+    rotate(registry, state_prefix, actor, end_sessions, reason, now).await
+}
+
+/// Ends every session because etcd holds an earlier state than was seen, by replacing the key that signs them.
+///
+/// # Errors
+/// As [`rotate_session_key`].
+pub async fn end_sessions_of_earlier_state(
+    registry: &Registry,
+    state_prefix: &str,
+    actor: &str,
+    now: Timestamp,
+) -> Result<(), AuditError> {
+    let reason = "etcd holds an earlier state; ends every session";
+    let rotation = rotate(registry, state_prefix, actor, true, reason, now);
+    rotation.await.map(drop)
+}
+
+async fn rotate(
+    registry: &Registry,
+    state_prefix: &str,
+    actor: &str,
+    end_sessions: bool,
+    reason: &str,
+    now: Timestamp,
+) -> Result<KeyRotation, AuditError> {
     for _ in 0..ATTEMPTS {
         let entry = match registry.get(signing_key(state_prefix)).await {
             // No token that it signed is accepted either.
@@ -135,11 +166,6 @@ pub async fn rotate_session_key(
         let rotation = KeyRotation {
             kid: next.kid(),
             sessions_continue: !next.former.is_empty(),
-        };
-        let reason = if end_sessions {
-            "command; ends every session"
-        } else {
-            "command"
         };
         let event = AuditEvent::SESSION_KEY_ROTATED;
         let record = audit_record(actor, event, &next, reason, now);

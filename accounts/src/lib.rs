@@ -34,7 +34,7 @@ pub use current::{AccountReader, AccountReading};
 pub use device::DeviceToken;
 pub use factor::{CodeError, CodeKind, RECOVERY_CODES, RecoveryCodes};
 pub use failed_sign_ins::FailedSignIns;
-pub use key_rotation::{KeyRotation, rotate_session_key};
+pub use key_rotation::{KeyRotation, end_sessions_of_earlier_state, rotate_session_key};
 pub use password::{PASSWORD_MAX_BYTES, PASSWORD_MIN_CHARACTERS, PasswordContext, PasswordError};
 pub use policy::SignInPolicy;
 pub use records::{UserName, UserNameError, UserRecord};

@@ -203,8 +203,10 @@ impl FragmentRequest<'_> {
 
     async fn audit(&self) -> Result<Fragment, ProblemDetails> {
         let filter = audit::AuditFilter::from_query(self.query);
-        let entries = self.client.get(&filter.api_path()).await?;
-        let page = audit::page(&entries, &filter, self.now);
+        let path = filter.api_path();
+        let (entries, alarms) =
+            try_join!(self.client.get(&path), self.client.get("/api/v1/alarms"))?;
+        let page = audit::page(&entries, &alarms, &filter, self.session, self.now);
         Ok(Fragment::new("Audit", &page))
     }
 

@@ -89,7 +89,7 @@ pub(crate) const fn verdict_description(state: VerdictState) -> &'static str {
             "A Primary component is serving, but not every expected member is Synced in it."
         }
         VerdictState::Unknown => {
-            "The console has no recent data. The cluster itself may be working."
+            "The console has too little data. The cluster itself may be working."
         }
         VerdictState::NoPrimary => {
             "Nodes are reachable, but no component is Primary: the cluster accepts no queries."

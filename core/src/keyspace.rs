@@ -13,11 +13,13 @@ pub use accounts::AccountKeys;
 pub use actions::ActionKeys;
 pub use history::{HistoryKeys, LiveKey};
 pub use notify::NotifyKeys;
-pub use protection::{RecordProtection, authority, protected_prefixes, protection};
+pub use protection::{
+    RecordProtection, acknowledgement, authority, protected_prefixes, protection,
+};
 pub use status_pages::StatusPageKeys;
 
 /// `path` below the state prefix.
-fn below(state_prefix: &str, path: &str) -> String {
+pub(crate) fn below(state_prefix: &str, path: &str) -> String {
     format!("{}/{path}", state_prefix.trim_end_matches('/'))
 }
 
@@ -114,6 +116,7 @@ mod tests {
         let pages = StatusPageKeys::new(PREFIX);
         let mut keys = vec![
             (authority(PREFIX), "authority"),
+            (acknowledgement(PREFIX), "acknowledgement"),
             (leader(PREFIX), "leader"),
             (audit_head(PREFIX), "audit/head"),
             (audit_cut(PREFIX), "audit/cut"),

@@ -1,5 +1,6 @@
 //! What the console's crates share: sessions, audit trail, leader election, published views.
 
+pub mod acknowledgement;
 pub mod address_policy;
 pub mod audit;
 pub mod authority;
@@ -9,8 +10,10 @@ pub mod leader;
 pub mod limit;
 pub mod net;
 pub mod published;
+pub mod record_kind;
 pub mod repository;
 pub mod resolver;
+pub mod seen_records;
 pub mod session;
 pub mod state_secret;
 pub mod tasks;

@@ -15,6 +15,7 @@ use registry::{Error, OpenedRecord, RecordSealer, RecordToSeal, SealTag, SealedR
 
 use crate::keyspace::{RecordProtection, protection};
 use envelope::{SealEnvelope, SealedContent};
+pub(crate) use envelope::{from_hex, to_hex};
 pub use file::{StateSecretFileError, generate_file, new_secret, read_file, rotate_file};
 
 /// Minimum length of a secret in characters; a generated one has 64.
@@ -34,6 +35,7 @@ pub struct StateSecret {
     authentication: hmac::Key,
     encryption: [u8; 32],
     audit: hmac::Key,
+    seen: hmac::Key,
 }
 
 impl PartialEq for StateSecret {
@@ -76,11 +78,13 @@ impl StateSecret {
         let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(text.as_bytes());
         let authentication: [u8; 32] = derive(&secret, b"authentication of records")?;
         let audit: [u8; 32] = derive(&secret, b"authentication of audit entries")?;
+        let seen: [u8; 32] = derive(&secret, b"authentication of seen records")?;
         Ok(Self {
             kid: envelope::to_hex(&derive::<8>(&secret, b"key id")?),
             authentication: hmac::Key::new(hmac::HMAC_SHA256, &authentication),
             encryption: derive(&secret, b"encryption of records")?,
             audit: hmac::Key::new(hmac::HMAC_SHA256, &audit),
+            seen: hmac::Key::new(hmac::HMAC_SHA256, &seen),
         })
     }
 
@@ -138,6 +142,17 @@ impl StateSecrets {
     pub fn kids(&self) -> String {
         let kids: Vec<&str> = self.0.iter().map(StateSecret::kid).collect();
         kids.join(", ")
+    }
+
+    /// Authenticates a file of seen records with the newest secret.
+    pub(crate) fn sign_seen_records(&self, message: &[u8]) -> Vec<u8> {
+        hmac::sign(&self.newest().seen, message).as_ref().to_vec()
+    }
+
+    /// Whether `tag` authenticates a file of seen records with the secret `kid`.
+    pub(crate) fn verify_seen_records(&self, kid: &str, message: &[u8], tag: &[u8]) -> bool {
+        let secret = self.find(kid);
+        secret.is_some_and(|secret| hmac::verify(&secret.seen, message, tag).is_ok())
     }
 }
 

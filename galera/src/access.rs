@@ -89,6 +89,8 @@ pub enum Operation {
     ReadAudit,
     /// See the addresses of clients in the audit trail.
     ReadClientAddresses,
+    /// Acknowledge alarms about changes outside the console.
+    AcknowledgeAlarms,
     /// Create, change or remove accounts.
     ManageAccounts,
     /// View notification targets and deliveries, and resend a notification.
@@ -107,7 +109,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::View,
         Self::RequestAction,
         Self::ApproveAction,
@@ -121,6 +123,7 @@ impl Operation {
         Self::ResumeRecovery,
         Self::ReadAudit,
         Self::ReadClientAddresses,
+        Self::AcknowledgeAlarms,
         Self::ManageAccounts,
         Self::ViewNotifications,
         Self::ManageNotifications,
@@ -149,6 +152,7 @@ impl Operation {
             Self::BreakGlass
             | Self::ManageNotifications
             | Self::ResumeRecovery
+            | Self::AcknowledgeAlarms
             | Self::ManageAccounts
             | Self::ManageStatusPages => &[Role::Admin],
         }
@@ -193,8 +197,8 @@ mod tests {
     #[test]
     fn permission_table() {
         use Operation::{
-            AdmitNode, ApproveAction, BreakGlass, CancelAction, CommentAction, ExecuteAction,
-            ManageAccounts, ManageAnnouncements, ManageIncidents, ManageMaintenance,
+            AcknowledgeAlarms, AdmitNode, ApproveAction, BreakGlass, CancelAction, CommentAction,
+            ExecuteAction, ManageAccounts, ManageAnnouncements, ManageIncidents, ManageMaintenance,
             ManageNotifications, ManageStatusPages, PauseRecovery, ReadAudit, ReadClientAddresses,
             RejectAction, RequestAction, ResumeRecovery, View, ViewNotifications,
         };
@@ -242,6 +246,7 @@ mod tests {
                     BreakGlass,
                     PauseRecovery,
                     ResumeRecovery,
+                    AcknowledgeAlarms,
                     ManageAccounts,
                     ViewNotifications,
                     ManageNotifications,

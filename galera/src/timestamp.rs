@@ -54,6 +54,12 @@ impl Timestamp {
             .replace('Z', " UTC")
     }
 
+    /// This point, `millis` milliseconds later, or earlier if negative.
+    #[must_use]
+    pub const fn shifted(self, millis: i64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);

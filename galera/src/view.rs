@@ -64,6 +64,12 @@ pub enum ReasonCode {
     UnknownMembers,
     /// No node that answers is Primary.
     NobodyPrimary,
+    /// No node that answers is Primary, but members out of sight could be (I43).
+    NoPrimaryInSight,
+    /// A node reports Primary, but its status is frozen by a lock (I42).
+    StatusFrozen,
+    /// A member has `pc.ignore_sb` or `pc.ignore_quorum` set.
+    QuorumIgnored,
     /// Two disjoint components both report Primary.
     RivalPrimaries,
     /// Components hold different histories.
@@ -249,6 +255,10 @@ pub struct NodeView {
     pub connected: Option<bool>,
     /// `wsrep_gmcast_segment`.
     pub segment: Option<u64>,
+    /// `pc.weight`: its votes in the quorum.
+    #[serde(default)]
+    #[cfg_attr(not(feature = "decide"), serde(skip_deserializing))]
+    pub votes: Option<u8>,
     /// The server's version.
     pub version: Option<String>,
     /// `wsrep_gcomm_uuid`: the process's identity within a view.
@@ -285,6 +295,7 @@ impl NodeView {
             ready,
             connected,
             segment,
+            votes,
             version,
             gcomm_uuid,
             evs_state,
@@ -306,6 +317,7 @@ impl NodeView {
             && *ready == other.ready
             && *connected == other.connected
             && *segment == other.segment
+            && *votes == other.votes
             && *expected == other.expected
             && *registered == other.registered
             && *unconfirmed == other.unconfirmed

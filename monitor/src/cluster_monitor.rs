@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use console_core::clock::now;
+use console_core::clock::{ClockSteps, now};
 use console_core::published::Published;
 use galera::judge::cluster::{FoldSettings, fold, only_primary};
 use galera::judge::confirmation::{self, ConfirmedNodes, MembershipRecord};
@@ -93,6 +93,7 @@ pub(super) struct ClusterMonitor {
     /// A change of the recorded members that is not confirmed in etcd yet.
     pending_membership: Option<PendingMembership>,
     known_positions: KnownPositions,
+    clock_steps: ClockSteps,
     /// The positions last sent to the writer, and when.
     written_positions: Option<(KnownPositions, Instant)>,
 }
@@ -127,6 +128,7 @@ impl ClusterMonitor {
             positions_read: false,
             pending_membership: None,
             known_positions: KnownPositions::default(),
+            clock_steps: ClockSteps::new(now(), std::time::Instant::now()),
             written_positions: None,
         }
     }
@@ -145,6 +147,7 @@ impl ClusterMonitor {
                     debounce.trigger_now();
                 }
                 Some(report) = channels.reports.recv() => {
+                    self.follow_clock(now(), std::time::Instant::now());
                     self.on_report(report);
                     debounce.trigger_soon();
                 }
@@ -154,6 +157,7 @@ impl ClusterMonitor {
                 }
                 _ = tick.tick() => debounce.trigger_soon(),
                 () = debounce.wait_due() => {
+                    self.follow_clock(now(), std::time::Instant::now());
                     let more = self.fold_and_publish(now(), &channels.own_inputs);
                     debounce.mark_done();
                     if more {
@@ -161,6 +165,21 @@ impl ClusterMonitor {
                     }
                 }
             }
+        }
+    }
+
+    /// Keeps the ages of what nodes reported when the system clock is set: the start of a view never lies ahead of the time,
+    /// and a view is not older than it was observed.
+    pub(super) fn follow_clock(&mut self, wall: Timestamp, monotonic: std::time::Instant) {
+        let Some(step) = self.clock_steps.next_step(wall, monotonic) else {
+            return;
+        };
+        tracing::warn!(
+            cluster.id = %self.evidence.name,
+            "The system clock was set by {step} ms: observed ages are kept"
+        );
+        for observation in self.evidence.probes.values_mut() {
+            observation.follow_clock(step);
         }
     }
 
@@ -282,13 +301,15 @@ impl ClusterMonitor {
     }
 
     fn apply_report(&mut self, report: ProbeReport) {
+        // The clock may have been set back since the reading.
+        let at = report.at.min(now());
         let observation = self.evidence.probes.entry(report.node).or_default();
         match report.outcome {
             Ok(status) => {
-                observation.record_success(report.at, status);
+                observation.record_success(at, status);
                 observation.connected_to = report.connected_to;
             }
-            Err(error) => observation.record_failure(report.at, error),
+            Err(error) => observation.record_failure(at, error),
         }
     }
 
@@ -322,6 +343,7 @@ impl ClusterMonitor {
         self.confirm(&listed);
         self.probes
             .reconcile(&mut self.evidence, at, &self.context.fold_settings);
+        self.evidence.last_primary_votes = self.known_positions.last_votes();
         self.context.metrics.folded();
         let view = fold(
             &self.evidence,

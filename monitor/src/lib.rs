@@ -104,6 +104,7 @@ impl Monitor {
         let probes = Arc::new(ProbeSettings {
             pinned: settings.pinned_members(),
             mysql: settings.mysql.clone(),
+            reserve: settings.reserve.clone(),
             poll_interval: settings.poll_interval,
             timeout: settings.probe_timeout,
             schedule_start: Instant::now(),

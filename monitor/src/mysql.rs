@@ -6,6 +6,6 @@ mod settings;
 mod statement;
 
 pub(crate) use connection::StatusConnection;
-pub use settings::MysqlSettings;
+pub use settings::{MysqlSettings, ReserveAccount};
 pub use sql_client::{Tls, TlsSettings, Verify};
 pub use statement::{StatementConnection, StatementOutcome};

@@ -10,26 +10,32 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use console_core::address_policy::AddressPolicy;
 use console_core::clock::now;
 use futures::FutureExt;
 use galera::observe::observation::{ProbeError, ProbeErrorKind};
 use galera::observe::wsrep::WsrepStatus;
 use galera::{ClusterName, NodeId, Timestamp};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::MonitorMetrics;
-use crate::mysql::{MysqlSettings, StatusConnection, failure};
+use crate::mysql::{MysqlSettings, ReserveAccount, StatusConnection, failure};
 
 /// Minimum time between two readings off the schedule: requests may come too often.
 const READING_GAP_MIN: Duration = Duration::from_millis(50);
+/// Attempts to read with the reserved connection, and the pause between two.
+const RESERVE_ATTEMPTS: usize = 4;
+const RESERVE_DELAY: Duration = Duration::from_millis(100);
 
 /// Settings shared by all probes.
 #[derive(Clone, Debug)]
 pub(crate) struct ProbeSettings {
     /// Account, port and TLS.
     pub mysql: MysqlSettings,
+    /// Reads a server that has no connection left for the account of `mysql`.
+    pub reserve: Option<ReserveAccount>,
     /// Time between the starts of two readings.
     pub poll_interval: Duration,
     /// Deadline of one reading, connecting included.
@@ -151,7 +157,7 @@ impl NodeProbe {
         let connection = self.connection.take();
         match timeout(limit, Box::pin(self.attempt(connection))).await {
             Ok(Ok((connection, status))) => {
-                self.connection = Some(connection);
+                self.connection = connection;
                 Ok(status)
             }
             Ok(Err(error)) => Err(error),
@@ -162,21 +168,61 @@ impl NodeProbe {
     async fn attempt(
         &self,
         connection: Option<StatusConnection>,
-    ) -> Result<(StatusConnection, WsrepStatus), ProbeError> {
+    ) -> Result<(Option<StatusConnection>, WsrepStatus), ProbeError> {
         if let Some(mut open) = connection {
             match open.read_status().await {
                 // Closed since the last reading: only a new attempt shows whether anything listens there now.
                 Err(error) if error.kind == ProbeErrorKind::Closed => {}
-                read => return read.map(|status| (open, status)),
+                read => return read.map(|status| (Some(open), status)),
             }
         }
         let mysql = &self.settings.mysql;
         let policy = (!self.is_pinned()).then_some(&mysql.probe_policy);
-        let mut connection =
-            StatusConnection::open(self.node.host(), mysql, policy, self.port(), &self.cluster)
-                .await?;
-        let status = connection.read_status().await?;
-        Ok((connection, status))
+        let (host, port) = (self.node.host(), self.port());
+        match StatusConnection::open(host, mysql, policy, port, &self.cluster).await {
+            Ok(mut connection) => {
+                let status = connection.read_status().await?;
+                Ok((Some(connection), status))
+            }
+            Err(error) if error.kind == ProbeErrorKind::TooManyConnections => {
+                match self.read_with_reserve(policy).await {
+                    Some(Ok(status)) => Ok((None, status)),
+                    Some(Err(failed)) => Err(failure::also_refused(&error, &failed)),
+                    None => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a server on which every connection is in use, with the account for which it reserves one. That connection
+    /// is closed immediately: the statement of a recovery may need it. `None` if there is no account for this node.
+    async fn read_with_reserve(
+        &self,
+        policy: Option<&AddressPolicy>,
+    ) -> Option<Result<WsrepStatus, ProbeError>> {
+        let reserve = self.settings.reserve.as_ref()?;
+        let (host, port) = (self.node.host(), self.port());
+        if !reserve.may_read(host, self.is_pinned()) {
+            return None;
+        }
+        let mut attempt = 1;
+        loop {
+            let opened =
+                StatusConnection::open(host, &reserve.mysql, policy, port, &self.cluster).await;
+            match opened {
+                Ok(mut connection) => return Some(connection.read_status().await),
+                // Another reading of the console may hold it for a moment.
+                Err(error)
+                    if error.kind == ProbeErrorKind::TooManyConnections
+                        && attempt < RESERVE_ATTEMPTS =>
+                {
+                    attempt += 1;
+                    sleep(RESERVE_DELAY).await;
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
     }
 
     /// Whether the configuration names this node.

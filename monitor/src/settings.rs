@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use galera::{ClusterName, NodeId};
 
-use crate::mysql::MysqlSettings;
+use crate::mysql::{MysqlSettings, ReserveAccount};
 
 /// Clusters, etcd prefixes, and how to probe the databases.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct MonitorSettings {
     pub state_prefix: String,
     /// How to connect to the databases.
     pub mysql: MysqlSettings,
+    /// Reads a server that has no connection left for the account of `mysql`.
+    pub reserve: Option<ReserveAccount>,
     /// Time between the starts of two probes of a node.
     pub poll_interval: Duration,
     /// Deadline of one probe, connecting included.

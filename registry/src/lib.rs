@@ -24,6 +24,7 @@ pub mod memory;
 mod mirror;
 mod permission;
 mod read;
+mod revisions;
 pub mod role_layout;
 mod sealing;
 mod secret;
@@ -39,9 +40,10 @@ pub use lease::{Lease, LeaseInfo, LeaseLostReason};
 pub use mirror::KeyMirror;
 pub use permission::{KeyAccess, KeyPermission};
 pub use read::MemberStatus;
+pub use revisions::EtcdRestore;
 pub use sealing::{
-    OpenedRecord, RecordSealer, RecordToSeal, SealTag, SealedRecord, TamperedRecord,
-    TamperedRecords,
+    OpenedRecord, RecordSealer, RecordToSeal, SealTag, SealedRecord, SeenRecord, SeenRecords,
+    TamperCause, TamperedRecord, TamperedRecords,
 };
 pub use secret::Secret;
 pub use settings::EtcdSettings;
@@ -54,6 +56,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use endpoints::Endpoints;
+use revisions::StoreRevisions;
 use sealing::Sealing;
 
 /// What a call returns.
@@ -67,6 +70,7 @@ pub struct Registry {
     sealing: Option<Arc<Sealing>>,
     /// While true, protected records cannot be written through this connection and its clones.
     hold: Option<Arc<AtomicBool>>,
+    revisions: Arc<StoreRevisions>,
 }
 
 #[derive(Clone, Debug)]
@@ -87,6 +91,7 @@ impl Registry {
             backend: Backend::Etcd(Arc::new(Endpoints::new(settings)?)),
             sealing: None,
             hold: None,
+            revisions: Arc::default(),
         })
     }
 
@@ -96,6 +101,7 @@ impl Registry {
             backend: Backend::Memory(store),
             sealing: None,
             hold: None,
+            revisions: Arc::default(),
         }
     }
 

@@ -44,6 +44,13 @@ impl Registry {
 
     /// The entry as it is stored, and the revision that it was read at.
     pub(crate) async fn get_stored(&self, key: &[u8]) -> Result<(Option<RegistryEntry>, i64)> {
+        let floor = self.revisions.newest();
+        let (entry, revision) = self.read_stored(key).await?;
+        self.observe_revision(floor, revision);
+        Ok((entry, revision))
+    }
+
+    async fn read_stored(&self, key: &[u8]) -> Result<(Option<RegistryEntry>, i64)> {
         let endpoints = match &self.backend {
             Backend::Etcd(endpoints) => endpoints,
             #[cfg(feature = "memory")]
@@ -71,6 +78,13 @@ impl Registry {
 
     /// The entries as they are stored.
     pub(crate) async fn list_stored(&self, prefix: Vec<u8>) -> Result<Listing> {
+        let floor = self.revisions.newest();
+        let listing = self.read_listing(prefix).await?;
+        self.observe_revision(floor, listing.revision);
+        Ok(listing)
+    }
+
+    async fn read_listing(&self, prefix: Vec<u8>) -> Result<Listing> {
         let endpoints = match &self.backend {
             Backend::Etcd(endpoints) => endpoints,
             #[cfg(feature = "memory")]

@@ -10,116 +10,35 @@
 
 mod known;
 mod prepare;
+mod seen;
+mod tampering;
+mod values;
 
 use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use galera::Timestamp;
 use tokio::sync::watch;
 
 use crate::entry::{Listing, RegistryEntry};
 use crate::event::{KeyChange, WatchEvent};
+use crate::revisions::StoreRevisions;
 use crate::transact::{Transaction, TransactionOutcome};
 use crate::{Error, LeaseId, Registry, Result};
 use known::{KnownRecords, RecordJudgement};
+pub use seen::{SeenRecord, SeenRecords};
+pub use tampering::{TamperCause, TamperedRecord, TamperedRecords};
+pub use values::{OpenedRecord, RecordSealer, RecordToSeal, SealTag, SealedRecord};
 
 /// Attempts of a transaction whose assumptions about sealed records were outdated.
 const ATTEMPTS: usize = 8;
-
-/// What identifies one sealed value among those of the same version.
-pub type SealTag = [u8; 16];
-
-/// A value to be sealed.
-#[derive(Clone, Copy, Debug)]
-pub struct RecordToSeal<'a> {
-    /// The key that the record is bound to.
-    pub key: &'a [u8],
-    /// Higher than every earlier version of this key.
-    pub version: u64,
-    /// Whether it is put under a lease, so that its absence proves nothing.
-    pub leased: bool,
-    /// The record; `None` for a note that it was removed.
-    pub content: Option<&'a [u8]>,
-}
-
-/// A sealed value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SealedRecord {
-    /// What is stored in etcd.
-    pub value: Vec<u8>,
-    pub tag: SealTag,
-}
-
-/// A verified value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenedRecord {
-    pub version: u64,
-    pub leased: bool,
-    /// The record; `None` for a note that it was removed.
-    pub content: Option<Vec<u8>>,
-    pub tag: SealTag,
-    /// Whether it was sealed with the newest secret.
-    pub current: bool,
-}
-
-/// Seals and opens the values of protected keys.
-pub trait RecordSealer: fmt::Debug + Send + Sync + Any {
-    /// Whether records at `key` are sealed.
-    fn protects(&self, key: &[u8]) -> bool;
-
-    /// Seals a record with the newest secret.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for content that cannot be represented.
-    fn seal(&self, record: &RecordToSeal<'_>) -> Result<SealedRecord>;
-
-    /// Verifies and opens the value at `key`.
-    ///
-    /// # Errors
-    /// Why it is not genuine, as part of a sentence.
-    fn open(&self, key: &[u8], value: &[u8]) -> Result<OpenedRecord, String>;
-}
-
-/// A record that was changed outside the console.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TamperedRecord {
-    pub key: String,
-    /// Why it is ignored, as part of a sentence.
-    pub reason: String,
-    /// Since when it is known.
-    pub since: Timestamp,
-}
-
-/// Every record that is ignored at present.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TamperedRecords {
-    /// In the order of their keys.
-    pub records: Vec<TamperedRecord>,
-    /// Further ones that are not listed.
-    pub unlisted: usize,
-}
-
-impl TamperedRecords {
-    /// How many records are ignored.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.records.len() + self.unlisted
-    }
-
-    /// The records below `prefix`.
-    pub fn below(&self, prefix: &str) -> impl Iterator<Item = &TamperedRecord> {
-        self.records
-            .iter()
-            .filter(move |record| record.key.starts_with(prefix))
-    }
-}
 
 /// The sealer with what was learned about the records.
 pub(crate) struct Sealing {
     sealer: Arc<dyn RecordSealer>,
     known: Mutex<KnownRecords>,
+    revisions: Arc<StoreRevisions>,
     tampered: watch::Sender<Arc<TamperedRecords>>,
 }
 
@@ -139,6 +58,7 @@ impl Registry {
             sealing: Some(Arc::new(Sealing {
                 sealer,
                 known: Mutex::default(),
+                revisions: Arc::clone(&self.revisions),
                 tampered: watch::Sender::default(),
             })),
             ..self
@@ -223,6 +143,21 @@ impl Registry {
     pub fn watch_tampered(&self) -> Option<watch::Receiver<Arc<TamperedRecords>>> {
         let sealing = self.sealing.as_ref()?;
         Some(sealing.tampered.subscribe())
+    }
+
+    /// The content of a sealed value as it is stored, whether or not a newer version was seen; `None` for a note that it was
+    /// removed.
+    ///
+    /// # Errors
+    /// Why no console wrote it, as part of a sentence.
+    pub fn open_stored(&self, stored: &RegistryEntry) -> Result<Option<Vec<u8>>, String> {
+        match &self.sealing {
+            Some(sealing) => {
+                let opened = sealing.sealer.open(&stored.key, &stored.value);
+                opened.map(|opened| opened.content)
+            }
+            None => Ok(Some(stored.value.clone())),
+        }
     }
 
     /// Replaces a plain value by its sealed form, unless it changed since `plain` was read; returns whether it did.
@@ -333,13 +268,29 @@ impl Registry {
 
 impl Sealing {
     fn lock(&self) -> MutexGuard<'_, KnownRecords> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.follow_falls(self.revisions.falls());
+        known
+    }
+
+    /// Publishes that an earlier state of etcd was restored, or that this was accepted.
+    pub(crate) fn publish_restore(&self) {
+        let known = self.lock();
+        self.send_tampered(&known);
+    }
+
+    fn send_tampered(&self, known: &KnownRecords) {
+        let tampered = TamperedRecords {
+            restored: self.revisions.restored(),
+            ..known.tampered()
+        };
+        self.tampered.send_replace(Arc::new(tampered));
     }
 
     /// Publishes the tampered records if they changed.
     fn publish(&self, known: &mut KnownRecords) {
         if known.take_changed() {
-            self.tampered.send_replace(Arc::new(known.tampered()));
+            self.send_tampered(known);
         }
     }
 

@@ -293,11 +293,15 @@ impl Registry {
         &self,
         transaction: &Transaction,
     ) -> Result<TransactionOutcome> {
+        let floor = self.revisions.newest();
         let (outcome, maybe_applied) = match &self.backend {
             Backend::Etcd(endpoints) => send(endpoints, transaction).await?,
             #[cfg(feature = "memory")]
             Backend::Memory(store) => store.transact(transaction)?,
         };
+        let (TransactionOutcome::Committed { revision }
+        | TransactionOutcome::Refused { revision, .. }) = &outcome;
+        self.observe_revision(floor, *revision);
         match &outcome {
             TransactionOutcome::Refused { current, .. }
                 if maybe_applied && transaction.otherwise.is_empty() =>

@@ -1,24 +1,28 @@
 //! Keeps the records in etcd trustworthy: seals them with the state secret, and reports those that were changed outside the
 //! console.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+mod earlier_state;
+mod reporter;
+mod seen;
 
-use console_core::audit::{AnchorFile, AnchorSettings, AuditTrail, TrailAlarms};
+use std::sync::Arc;
+use std::time::Duration;
+
+use console_core::acknowledgement;
+use console_core::audit::{AnchorFile, AnchorSettings, AuditTrail};
 use console_core::authority::{AuthorityError, RecordAuthority, check_unsealed};
-use console_core::clock::now;
 use console_core::keyspace::{self, ActionKeys, protected_prefixes};
-use console_core::leader::Leadership;
+use console_core::seen_records::SeenRecordsError;
 use console_core::state_secret::{StateSecretFileError, StateSecretSealer, StateSecrets};
-use galera::record::audit::{AuditEvent, AuditRecord};
 use monitor::Monitor;
-use registry::{Registry, TamperedRecord, TamperedRecords};
-use tokio::sync::watch;
+use registry::Registry;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::StateSecretConfig;
+pub(crate) use reporter::TamperReporter;
+use reporter::report_alarms;
+use seen::SeenMemory;
 
 /// How long the start waits for etcd before records are checked in the background.
 const START_TIMEOUT: Duration = Duration::from_secs(3);
@@ -26,12 +30,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(3);
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// The source of the notices.
 const NOTICE_SOURCE: &str = "authority";
-/// The source of the notice about the audit trail.
-const TRAIL_NOTICE_SOURCE: &str = "audit";
-/// Keys that a notice names.
-const NAMED_MAX: usize = 5;
-/// Audit entries about tampered records in an hour, so that they cannot fill the trail.
-const AUDITED_PER_HOUR: usize = 60;
 
 /// Why the console cannot use the records in etcd.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +37,9 @@ pub enum StateSecretError {
     /// The file of the secret.
     #[error(transparent)]
     File(#[from] StateSecretFileError),
+    /// The file of seen records.
+    #[error(transparent)]
+    Seen(#[from] SeenRecordsError),
     /// The records, or etcd.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
@@ -52,33 +53,43 @@ pub struct SealedState {
     state_prefix: String,
     actor: String,
     authority: Option<RecordAuthority>,
+    /// What was seen of the records before this process was started.
+    seen: Option<SeenMemory>,
 }
 
 impl SealedState {
     /// The records below `state_prefix`, sealed with the secret of `config`. `actor` appears in the audit trail.
     ///
     /// # Errors
-    /// [`StateSecretFileError`].
+    /// [`StateSecretError`].
     pub fn new(
         registry: Registry,
         state_prefix: &str,
         config: Option<&StateSecretConfig>,
         actor: &str,
-    ) -> Result<Self, StateSecretFileError> {
+    ) -> Result<Self, StateSecretError> {
         let Some(config) = config else {
             return Ok(Self {
                 registry,
                 state_prefix: state_prefix.to_owned(),
                 actor: actor.to_owned(),
                 authority: None,
+                seen: None,
             });
         };
         let secrets = config.secrets_or_new()?;
+        let seen = config.seen_records.as_deref();
+        let seen = seen.map(|path| SeenMemory::open(path, state_prefix, secrets.clone()));
+        let seen = seen.transpose()?;
         let registry = if registry.seals_records() {
             registry
         } else {
             let sealer = StateSecretSealer::new(state_prefix, secrets.clone());
-            registry.with_sealer(Arc::new(sealer)).hold_writes()
+            let registry = registry.with_sealer(Arc::new(sealer)).hold_writes();
+            if let Some(seen) = &seen {
+                registry.remember_records(seen.records());
+            }
+            registry
         };
         Ok(Self {
             registry: registry.clone(),
@@ -92,13 +103,25 @@ impl SealedState {
                 secret_file: Some(config.file.clone()),
                 actor: actor.to_owned(),
             }),
+            seen,
         })
     }
 
     /// The audit trail, sealed with the secret. Clones share what is known about it; each call starts without.
     #[must_use]
     pub fn audit_trail(&self) -> AuditTrail {
-        AuditTrail::new(self.registry.clone(), &self.state_prefix).with_actor(&self.actor)
+        let trail = AuditTrail::new(self.registry.clone(), &self.state_prefix);
+        let trail = trail.with_actor(&self.actor);
+        if let Some(anchor) = self.seen.as_ref().and_then(SeenMemory::anchor) {
+            trail.remember(anchor);
+        }
+        trail
+    }
+
+    /// The etcd prefix of these records.
+    #[must_use]
+    pub fn state_prefix(&self) -> &str {
+        &self.state_prefix
     }
 
     /// The secrets, if records are sealed.
@@ -115,6 +138,7 @@ impl SealedState {
         match &self.authority {
             Some(authority) => {
                 authority.establish().await?;
+                self.compare_with_seen(authority).await?;
                 self.registry.release_writes();
                 Ok(())
             }
@@ -165,12 +189,16 @@ impl SealedState {
         anchor_file: Option<AnchorFile>,
         shutdown: CancellationToken,
     ) {
+        let reporter_trail = reporter.trail.clone();
         let work = async {
-            self.establish_persistently(&reporter.monitor).await;
+            let monitor = reporter.monitor.clone();
+            self.establish_persistently(&monitor).await;
             let trail = reporter.trail.clone();
             let alarms = report_alarms(reporter.monitor.clone(), trail.watch_alarms());
-            let follow = Box::pin(trail.follow(anchors, anchor_file));
-            let follow = async { tokio::join!(follow, alarms) };
+            let seen = self.seen.as_ref().and_then(SeenMemory::anchor).cloned();
+            let follow = Box::pin(trail.follow(anchors, anchor_file, seen));
+            let acknowledged = acknowledgement::follow(&self.registry, &trail, &self.state_prefix);
+            let follow = async { tokio::join!(follow, alarms, acknowledged) };
             if self.authority.is_none() {
                 follow.await;
                 return;
@@ -179,10 +207,13 @@ impl SealedState {
                 follow,
                 self.follow_unwatched_records(),
                 self.seal_with_newest(),
+                self.follow_restores(&monitor),
+                self.keep_seen(&trail),
                 reporter.run(&self.registry)
             );
         };
-        shutdown.run_until_cancelled(work).await;
+        shutdown.run_until_cancelled(Box::pin(work)).await;
+        self.save_seen(&reporter_trail).await;
     }
 
     async fn establish_persistently(&self, monitor: &Monitor) {
@@ -240,155 +271,5 @@ impl SealedState {
                 }
             }
         }
-    }
-}
-
-/// Shows on every page that the audit trail was changed outside the console, until this process ends.
-async fn report_alarms(monitor: Monitor, mut alarms: watch::Receiver<Arc<TrailAlarms>>) {
-    loop {
-        if let Some(alarm) = &alarms.borrow_and_update().latest {
-            let notice = format!(
-                "The audit trail was changed outside the console, found at {}: {}. Run galera-console audit verify; see docs/audit.md.",
-                alarm.at, alarm.reason
-            );
-            monitor.set_notices(TRAIL_NOTICE_SOURCE, vec![notice]);
-        }
-        if alarms.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Reports tampered records: in the log, on every page, and in the audit trail.
-pub(crate) struct TamperReporter {
-    pub(crate) monitor: Monitor,
-    pub(crate) trail: AuditTrail,
-    pub(crate) leadership: Leadership,
-    pub(crate) actor: String,
-}
-
-impl TamperReporter {
-    async fn run(&mut self, registry: &Registry) {
-        let Some(mut changes) = registry.watch_tampered() else {
-            return;
-        };
-        let mut reported: BTreeMap<String, String> = BTreeMap::new();
-        let mut unaudited: VecDeque<TamperedRecord> = VecDeque::new();
-        let mut audited: VecDeque<Instant> = VecDeque::new();
-        loop {
-            let tampered = Arc::clone(&changes.borrow_and_update());
-            self.monitor
-                .set_notices(NOTICE_SOURCE, notice(&tampered).into_iter().collect());
-            reported.retain(|key, _| tampered.records.iter().any(|record| record.key == *key));
-            unaudited.retain(|record| tampered.records.contains(record));
-            for record in &tampered.records {
-                let before = reported.insert(record.key.clone(), record.reason.clone());
-                if before.as_ref() != Some(&record.reason) {
-                    tracing::error!(
-                        key = record.key,
-                        "The record {} in etcd was changed outside the console and is ignored: {}",
-                        record.key,
-                        record.reason
-                    );
-                    unaudited.push_back(record.clone());
-                }
-            }
-            self.audit(&mut unaudited, &mut audited).await;
-            tokio::select! {
-                changed = changes.changed() => if changed.is_err() {
-                    return;
-                },
-                () = sleep(RETRY_INTERVAL), if !unaudited.is_empty() => {}
-            }
-        }
-    }
-
-    /// Audits what was not yet, if this replica leads: of all replicas one does.
-    async fn audit(
-        &self,
-        unaudited: &mut VecDeque<TamperedRecord>,
-        audited: &mut VecDeque<Instant>,
-    ) {
-        if self.leadership.borrow().is_none() {
-            return;
-        }
-        while let Some(record) = unaudited.front() {
-            while audited
-                .front()
-                .is_some_and(|at| at.elapsed() > Duration::from_secs(3600))
-            {
-                audited.pop_front();
-            }
-            if audited.len() >= AUDITED_PER_HOUR {
-                return;
-            }
-            let entry = AuditRecord {
-                at: now(),
-                actor: self.actor.clone(),
-                event: AuditEvent::RECORD_TAMPERED,
-                cluster: None,
-                subject: Some(record.key.clone()),
-                detail: BTreeMap::from([("reason".to_owned(), record.reason.clone())]),
-            };
-            if let Err(error) = self.trail.record(entry).await {
-                tracing::warn!(%error, "Could not write an audit entry: {error}");
-                return;
-            }
-            audited.push_back(Instant::now());
-            unaudited.pop_front();
-        }
-    }
-}
-
-/// The notice on every page.
-fn notice(tampered: &TamperedRecords) -> Option<String> {
-    let named: Vec<&str> = tampered
-        .records
-        .iter()
-        .take(NAMED_MAX)
-        .map(|record| record.key.as_str())
-        .collect();
-    let count = tampered.count();
-    let named = named.join(", ");
-    let more = match count.saturating_sub(NAMED_MAX) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let text = match count {
-        0 => return None,
-        1 => format!("1 record in etcd was changed outside the console and is ignored: {named}"),
-        _ => format!(
-            "{count} records in etcd were changed outside the console and are ignored: {named}{more}"
-        ),
-    };
-    Some(format!("{text}. See docs/etcd.md."))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_notice_names_the_first_keys_and_counts_the_rest() {
-        let tampered = |keys: usize, unlisted| TamperedRecords {
-            records: (0..keys)
-                .map(|number| TamperedRecord {
-                    key: format!("/s/users/{number}"),
-                    reason: "it is not sealed".to_owned(),
-                    since: now(),
-                })
-                .collect(),
-            unlisted,
-        };
-        assert_eq!(notice(&tampered(0, 0)), None);
-        assert_eq!(
-            notice(&tampered(1, 0)).unwrap(),
-            "1 record in etcd was changed outside the console and is ignored: /s/users/0. See docs/etcd.md."
-        );
-        let many = notice(&tampered(6, 3)).unwrap();
-        assert!(
-            many.starts_with("9 records") && many.contains("/s/users/4 and 4 more."),
-            "{many}"
-        );
     }
 }

@@ -6,6 +6,7 @@ mod connect;
 mod etcd_roles;
 mod order_key;
 mod secret;
+mod state;
 mod user;
 
 use std::collections::BTreeMap;
@@ -133,6 +134,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
         Some(("secret", matches)) => secret::run(matches),
         Some(("etcd-roles", matches)) => etcd_roles::run(matches),
         Some(("order-key", matches)) => order_key::run(matches),
+        Some(("state", matches)) => state::run(matches),
         _ => Err(CliError::new(
             ExitReason::Usage,
             "no command given; see galera-console --help",

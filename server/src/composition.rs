@@ -11,7 +11,6 @@ use console_core::audit::{AnchorFile, AnchorFileError, ArchiveError, AuditArchiv
 use console_core::leader::{self, Leadership};
 use console_core::net::PublicUrl;
 use console_core::resolver::Resolver;
-use console_core::state_secret::StateSecretFileError;
 use console_core::tasks::Tasks;
 use galera::ReplicaId;
 use galera::judge::cluster::FoldSettings;
@@ -25,12 +24,13 @@ use notify::{NotificationService, NotifySettings, NotifySources};
 use registry::Registry;
 
 use crate::actions::{
-    ActionService, ActionSettings, ClusterAccess, MonitorClusterAccess, RecoveryCredentials,
+    ActionService, ActionSettings, ClusterAccess, MonitorClusterAccess, RecoveryAccount,
+    RecoveryCredentials,
 };
 use crate::allowed_hosts::AllowedHosts;
 use crate::assets::Site;
 use crate::audit_retention;
-use crate::authority::{SealedState, TamperReporter};
+use crate::authority::{SealedState, StateSecretError, TamperReporter};
 use crate::config::{Config, EtcdConfig};
 use crate::etcd_access::EtcdAccess;
 use crate::http::{AppContext, AppState};
@@ -47,9 +47,9 @@ const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(5);
 /// Why the console cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The file of the state secret cannot be used.
+    /// The file of the state secret, or of what was seen, cannot be used.
     #[error(transparent)]
-    StateSecret(#[from] StateSecretFileError),
+    StateSecret(#[from] StateSecretError),
     /// The file of audit anchors cannot be used.
     #[error(transparent)]
     AnchorFile(#[from] AnchorFileError),
@@ -230,6 +230,7 @@ impl Builder<'_> {
             ),
             certificate: self.certificate(),
             etcd_access,
+            state_prefix: config.state_prefix.clone(),
             metrics_token: config.http.metrics_token.clone(),
             trusted_proxies: config.http.trusted_proxies.clone(),
             serves_metrics: config.http.metrics_listen.is_none(),
@@ -322,14 +323,7 @@ impl Builder<'_> {
         overrides: Overrides,
     ) -> ActionService {
         let config = self.config;
-        let recovery = config.recovery.as_ref().map(|account| {
-            let credentials = RecoveryCredentials {
-                user: account.user.clone(),
-                password: account.password.clone(),
-                any_transport: account.any_transport,
-            };
-            credentials.account(mysql)
-        });
+        let recovery = recovery_account(config, mysql);
         let settings = ActionSettings {
             replica: self.replica.clone(),
             registry_prefix: config.registry_prefix.clone(),
@@ -400,19 +394,32 @@ pub(crate) fn password_context(public_url: Option<&PublicUrl>) -> PasswordContex
     PasswordContext::new(public_url.map(PublicUrl::host))
 }
 
+fn recovery_account(config: &Config, mysql: &MysqlSettings) -> Option<RecoveryAccount> {
+    config.recovery.as_ref().map(|account| {
+        let credentials = RecoveryCredentials {
+            user: account.user.clone(),
+            password: account.password.clone(),
+            any_transport: account.any_transport,
+        };
+        credentials.account(mysql)
+    })
+}
+
 fn monitor_settings(config: &Config, resolver: &Resolver) -> MonitorSettings {
+    let mysql = MysqlSettings {
+        user: config.mysql.user.clone(),
+        password: config.mysql.password.clone(),
+        port: config.mysql.port,
+        tls: config.mysql.tls.clone(),
+        resolver: resolver.clone(),
+        probe_policy: probe_policy(config),
+    };
     MonitorSettings {
         clusters: config.clusters.clone(),
         registry_prefix: config.registry_prefix.clone(),
         state_prefix: config.state_prefix.clone(),
-        mysql: MysqlSettings {
-            user: config.mysql.user.clone(),
-            password: config.mysql.password.clone(),
-            port: config.mysql.port,
-            tls: config.mysql.tls.clone(),
-            resolver: resolver.clone(),
-            probe_policy: probe_policy(config),
-        },
+        reserve: recovery_account(config, &mysql).map(|account| account.reserve()),
+        mysql,
         poll_interval: config.poll_interval,
         probe_timeout: config.probe_timeout,
     }

@@ -59,14 +59,16 @@ pub struct StateSecretConfig {
     pub secrets: Option<StateSecrets>,
     /// What happens with plain records.
     pub migration: MigrationPolicy,
+    /// The file with what this host has seen of the records.
+    pub seen_records: Option<PathBuf>,
 }
 
 impl StateSecretConfig {
-    /// The file beside the data directory of an embedded etcd.
+    /// A file beside the data directory of an embedded etcd.
     #[must_use]
-    pub fn beside(data_dir: &Path) -> PathBuf {
+    pub fn beside(data_dir: &Path, suffix: &str) -> PathBuf {
         let mut name = data_dir.as_os_str().to_owned();
-        name.push(".state-secret");
+        name.push(suffix);
         PathBuf::from(name)
     }
 
@@ -134,6 +136,8 @@ pub struct LimitsConfig {
     pub dns_lookups: usize,
     /// Pages rendered concurrently for clients without a session.
     pub anonymous_renders: usize,
+    /// Concurrent requests of one account.
+    pub requests_per_account: usize,
     /// WebSocket connections of one account.
     pub live_per_account: usize,
     /// WebSocket connections of one client address.
@@ -152,6 +156,7 @@ impl Default for LimitsConfig {
             password_hashes: accounts::CONCURRENT_HASHES_MAX,
             dns_lookups: resolver::LOOKUPS_MAX,
             anonymous_renders: 2,
+            requests_per_account: 64,
             live_per_account: 100,
             live_per_address: 500,
         }
@@ -305,7 +310,8 @@ pub struct RolesConfig {
 /// Every problem.
 pub fn load_for_roles(inputs: &ConfigInputs) -> Result<RolesConfig, ConfigError> {
     let mut reader = ConfigReader::new(inputs);
-    let etcd = reader.etcd();
+    let data_dir = reader.data_dir();
+    let etcd = reader.etcd(data_dir.as_deref());
     let prefixes = reader.prefixes();
     let port = reader.single(&settings::MYSQL_PORT, parse::port);
     let clusters = reader.clusters(port.unwrap_or(3306));
@@ -330,9 +336,10 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
     let mut reader = ConfigReader::new(inputs);
     let http = reader.http();
     let limits = reader.limits();
-    let etcd = reader.etcd();
+    let data_dir = reader.data_dir();
+    let etcd = reader.etcd(data_dir.as_deref());
     let prefixes = reader.prefixes();
-    let state_secret = reader.state_secret(etcd.as_ref());
+    let state_secret = reader.state_secret(etcd.as_ref(), data_dir.as_deref());
     let port = reader.single(&settings::MYSQL_PORT, parse::port);
     let clusters = reader.clusters(port.unwrap_or(3306));
     let user = reader.single(&settings::MYSQL_USER, parse::non_empty_text);
@@ -389,9 +396,10 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
 /// Every problem.
 pub fn load_for_admin(inputs: &ConfigInputs) -> Result<AdminConfig, ConfigError> {
     let mut reader = ConfigReader::new(inputs);
-    let etcd = reader.etcd();
+    let data_dir = reader.data_dir();
+    let etcd = reader.etcd(data_dir.as_deref());
     let state_prefix = reader.single(&settings::STATE_PREFIX, parse::prefix);
-    let state_secret = reader.state_secret(etcd.as_ref());
+    let state_secret = reader.state_secret(etcd.as_ref(), data_dir.as_deref());
     let public_url = reader.single(&settings::PUBLIC_URL, parse::public_url);
     let log = reader.log();
     reader.finish(|_| {

@@ -3,9 +3,11 @@
 //! Invariant: every response passes `request_log`, `headers` and [`problem`], so it has a request id, security headers and,
 //! if it is an error, a problem document. Only status pages (`public_pages`) do not: they set their own headers.
 
+mod account_events;
 mod account_forms;
 mod accounts;
 mod actions;
+mod alarms;
 mod audit;
 mod body_limit;
 mod clusters;
@@ -31,6 +33,7 @@ pub mod problem;
 mod public_pages;
 mod recovery;
 mod request_log;
+mod request_slots;
 mod session;
 mod sign_in;
 mod static_files;
@@ -83,6 +86,8 @@ pub struct AppContext {
     pub certificate: Option<Arc<CertificateStore>>,
     /// Whether etcd requires accounts.
     pub etcd_access: EtcdAccess,
+    /// etcd prefix of the console's own state.
+    pub state_prefix: String,
     /// The token that /metrics requires.
     pub metrics_token: Option<registry::Secret>,
     /// Proxies whose `X-Forwarded-For` is trusted.
@@ -237,6 +242,8 @@ fn api_routes() -> Router<AppState> {
             get(recovery::show_cluster).put(recovery::switch_cluster),
         )
         .route("/api/v1/audit", get(audit::page))
+        .route("/api/v1/alarms", get(alarms::show))
+        .route("/api/v1/alarms/acknowledge", post(alarms::acknowledge_all))
         .merge(notification_routes())
         .route("/api/v1/live", get(websocket::connect))
         .merge(status_pages::routes())

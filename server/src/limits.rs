@@ -20,9 +20,14 @@ const RENDER_WAIT: Duration = Duration::from_secs(1);
 pub struct ClientLimits {
     pub(crate) counters: Arc<LimitCounters>,
     anonymous_renders: Semaphore,
+    requests_per_account: KeyedLimit<Arc<str>>,
     live_per_account: KeyedLimit<Arc<str>>,
     live_per_address: KeyedLimit<IpAddr>,
 }
+
+/// One request of an account; counted until dropped.
+#[derive(Debug)]
+pub(crate) struct RequestSlot(#[expect(dead_code, reason = "held")] KeyedSlot<Arc<str>>);
 
 /// One WebSocket connection of an account and an address; counted until dropped.
 #[derive(Debug)]
@@ -36,9 +41,20 @@ impl ClientLimits {
         Self {
             counters: Arc::default(),
             anonymous_renders: Semaphore::new(limits.anonymous_renders),
+            requests_per_account: KeyedLimit::new(limits.requests_per_account),
             live_per_account: KeyedLimit::new(limits.live_per_account),
             live_per_address: KeyedLimit::new(limits.live_per_address),
         }
+    }
+
+    /// Counts a request; `None` when the account has too many.
+    pub(crate) fn request(&self, account: &Arc<str>) -> Option<RequestSlot> {
+        let slot = self.requests_per_account.acquire(Arc::clone(account));
+        if slot.is_none() {
+            let counter = &self.counters.requests_per_account;
+            counter.refuse(format_args!("a request of account {account} is refused"));
+        }
+        slot.map(RequestSlot)
     }
 
     /// Counts a WebSocket connection; `None` when the account or the address has too many.
@@ -135,6 +151,7 @@ pub struct LimitCounters {
     pub(crate) write_timeout: LimitCounter,
     /// Pages refused to clients without a session.
     pub(crate) anonymous_renders: LimitCounter,
+    pub(crate) requests_per_account: LimitCounter,
     pub(crate) live_per_account: LimitCounter,
     pub(crate) live_per_address: LimitCounter,
 }
@@ -156,6 +173,10 @@ impl Default for LimitCounters {
             idle_timeout: LimitCounter::new("idle_timeout", "header-timeout"),
             write_timeout: LimitCounter::new("write_timeout", "write-timeout"),
             anonymous_renders: LimitCounter::new("anonymous_renders", "max-anonymous-renders"),
+            requests_per_account: LimitCounter::new(
+                "requests_per_account",
+                "max-requests-per-account",
+            ),
             live_per_account: LimitCounter::new("live_per_account", "max-live-per-account"),
             live_per_address: LimitCounter::new("live_per_address", "max-live-per-address"),
         }
@@ -174,6 +195,7 @@ impl LimitCounters {
             &self.idle_timeout,
             &self.write_timeout,
             &self.anonymous_renders,
+            &self.requests_per_account,
             &self.live_per_account,
             &self.live_per_address,
         ]

@@ -157,7 +157,7 @@ async fn run(
         config.state_secret.as_ref(),
         replica.as_str(),
     );
-    let state = state.map_err(StateSecretError::from)?;
+    let state = state?;
     state
         .establish_if_reachable()
         .await

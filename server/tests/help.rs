@@ -54,6 +54,10 @@ help_of! {
     secret: ["secret"];
     secret_new: ["secret", "new"];
     secret_rotate: ["secret", "rotate"];
+    state: ["state"];
+    state_show: ["state", "show"];
+    state_discard: ["state", "discard"];
+    state_accept: ["state", "accept"];
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Quorum lost and found.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use galera::view::{ClusterStatus, NodeState, ReasonCode, VerdictState};
+
+use mysql_async::prelude::Queryable;
 
 use crate::shared;
 use crate::views::{self, CONSOLE_DELAY, GALERA_TIMEOUT, PATIENCE};
@@ -116,6 +118,65 @@ async fn an_isolated_node_is_distinguished_from_a_dead_one() -> Result<()> {
     lab.lab.node(3).isolate(false).await?;
     live.wait_for("one component again", PATIENCE, |view| {
         views::has_verdict(view, VerdictState::Healthy)
+    })
+    .await?;
+    Ok(())
+}
+
+/// The status of a server that waits for a lock stays as it was before its peers were killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn i42_a_survivor_held_by_a_lock_is_not_primary() -> Result<()> {
+    let lab = shared::lab().await?;
+    let mut live = lab.live().await?;
+    let survivor = lab.lab.node(1).id().clone();
+    let mut session = lab.lab.node(1).root().await?;
+    session.query_drop("FLUSH TABLES WITH READ LOCK").await?;
+    lab.lab.node(2).kill();
+    lab.lab.node(3).kill();
+    let frozen = |view: &galera::view::ClusterView| {
+        views::reason_names(view, ReasonCode::StatusFrozen, &survivor)
+    };
+    let view = live
+        .wait_for("the frozen status", PATIENCE, |view| {
+            frozen(view) && views::has_verdict(view, VerdictState::NoPrimary)
+        })
+        .await?;
+    ensure!(
+        views::state(&view, &survivor) == Some(NodeState::Initialized),
+        "{}",
+        views::describe(&view)
+    );
+    let reported = lab.lab.node(1).wsrep().await?;
+    for name in [
+        "wsrep_cluster_status",
+        "wsrep_cluster_weight",
+        "wsrep_cluster_size",
+        "wsrep_local_state_comment",
+        "wsrep_local_recv_queue",
+        "wsrep_desync_count",
+        "wsrep_evs_state",
+    ] {
+        println!("{name} {}", reported.get(name).context(name)?);
+    }
+    ensure!(
+        reported["wsrep_cluster_status"] == "Primary" && reported["wsrep_cluster_weight"] == "0",
+        "{reported:?}"
+    );
+
+    session.query_drop("UNLOCK TABLES").await?;
+    live.wait_for("no Primary, as it reports itself", PATIENCE, |view| {
+        !frozen(view)
+            && views::has_verdict(view, VerdictState::NoPrimary)
+            && views::node(view, &survivor).is_some_and(|node| {
+                node.sources[0].cluster_status.as_deref() == Some("non-Primary")
+            })
+    })
+    .await?;
+    session.disconnect().await?;
+    lab.lab.node(1).bootstrap().await?;
+    live.wait_for("a Primary component of one", PATIENCE, |view| {
+        views::has_verdict(view, VerdictState::Degraded)
+            && views::state(view, &survivor) == Some(NodeState::Synced)
     })
     .await?;
     Ok(())

@@ -1,6 +1,8 @@
 //! Recovery with approval: requested by one person, approved by another, done once, verified, recorded.
 
+mod full_server;
 mod isolated;
+mod late_statement;
 mod starting;
 mod unseen;
 

@@ -96,7 +96,11 @@ impl Authenticator {
             self.end_surplus_sessions(name, id).await;
             let session = self.cache.session(id, created_at);
             let session = session.map_err(|_| SignInError::Busy)?;
-            return Ok(IssuedSession { token, session });
+            return Ok(IssuedSession {
+                token,
+                session,
+                known_device: false,
+            });
         }
         Err(SignInError::Busy)
     }

@@ -98,7 +98,7 @@ async fn unknown_names_are_counted_together() {
     assert_eq!((entries.len(), total(&entries)), (2, 1_000));
     assert_eq!(
         (entries[0].record.actor.as_str(), &entries[0].record.subject),
-        ("nobody", &None)
+        ("(unknown account)", &None)
     );
 }
 

@@ -258,11 +258,30 @@ impl StartupDriver<'_> {
         if matches!(self.data, DataState::Unrecoverable { .. }) {
             self.directory.forget_position()?;
         }
+        self.continue_fork(listing)?;
         let names: Vec<String> = verified.members.iter().map(ToString::to_string).collect();
         let message = format!("Joining {} ({})", names.join(", "), verified.explanation);
         self.reporter
             .report(AgentPhase::Joining, &self.data, &message);
         Ok(Some(self.server_start(Some(verified.members))))
+    }
+
+    /// Takes over the fork of the members that are joined. Data that may join have nothing beyond it, so they are part of it
+    /// even if the server fails before it has received anything.
+    fn continue_fork(&mut self, listing: &ClusterListing) -> Result<(), RunError> {
+        let snapshot = &listing.snapshot;
+        let members = snapshot.primaries_except(&self.cluster.node);
+        let epoch = members
+            .map(|(_, member)| member.fork_epoch)
+            .max()
+            .unwrap_or(0);
+        if epoch > self.identity.fork_epoch {
+            let record = snapshot.forks.get(epoch).cloned();
+            self.identity.record_fork(epoch, record);
+            self.identity.write(self.directory.path())?;
+            self.fork_epoch.send_replace(epoch);
+        }
+        Ok(())
     }
 
     fn server_start(&self, join: Option<Vec<NodeId>>) -> ServerStart {

@@ -185,7 +185,7 @@ async fn an_order_that_was_obeyed_is_not_obeyed_again() {
     let fork: serde_json::Value = serde_json::from_str(&fork).unwrap();
     assert_eq!(fork["state_uuid"], HISTORY);
     assert_eq!((&fork["seqno"], &fork["parent"]), (&17.into(), &0.into()));
-    assert_eq!(fork["action"], "a1");
+    assert_eq!(fork["action_id"], "a1");
     assert_eq!(fork["members"], serde_json::json!([cluster.address]));
     // The directory has nothing that a server could start from.
     assert_ne!(node.wait().await, 0);

@@ -3,12 +3,13 @@
 use galera::Timestamp;
 use galera::publish::accounts::{EnrolmentView, OwnAccountView, OwnFactorView, OwnSessionView};
 
-use super::widgets::{button, button_form, fact_list, post_form, primary_button};
+use super::widgets::{button, button_form, fact_list, humanize, post_form, primary_button};
 use crate::data::encode_segment;
 use crate::format::{code, countdown, or_unknown, quiet, sub, ticking_age, unknown};
 use crate::markup::{Content, El, el};
 use crate::pages::{cell, data_table, row};
 
+const EVENT_COLUMNS: [&str; 4] = ["When", "Event", "By", "Details"];
 const COLUMNS: [&str; 4] = ["Signed in", "From", "Expires in", "Actions"];
 
 pub(super) fn page(account: &OwnAccountView, now: Timestamp) -> El {
@@ -21,6 +22,7 @@ pub(super) fn page(account: &OwnAccountView, now: Timestamp) -> El {
         .child(factor_section(account, now))
         .child(password_section())
         .child(sessions_section(&account.sessions, now))
+        .child(events_section(account, now))
 }
 
 /// Whether approvals and account changes are possible without another proof.
@@ -178,8 +180,13 @@ fn native_form(action: &'static str, fields: Vec<El>, label: &str, refusal: Opti
         .optional_attr("disabled", refusal.map(|_| ""))
         .child(label.to_owned());
     let why = refusal.map(|why| el("span").class("why-not").child(why.to_owned()));
-    el("form")
-        .attr("method", "get")
+    let form = el("form");
+    let form = if fields.is_empty() {
+        form
+    } else {
+        form.class("sheet")
+    };
+    form.attr("method", "get")
         .attr("action", action)
         .child(fields)
         .child(el("p").class("act").child(button).child(why))
@@ -259,6 +266,43 @@ fn session_row(session: &OwnSessionView, now: Timestamp) -> El {
         .child(cell("From", from))
         .child(cell("Expires in", countdown(session.expires_at, now)))
         .child(cell("Actions", end))
+}
+
+/// What happened to the account, so that its owner notices what was somebody else.
+fn events_section(account: &OwnAccountView, now: Timestamp) -> El {
+    let section = el("section").child(el("h2").child("Last changes to your account"));
+    if account.recent_events.is_empty() {
+        return section.child(
+            el("p")
+                .class("quiet")
+                .child("None in the newest audit entries."),
+        );
+    }
+    let rows = account.recent_events.iter().map(|event| {
+        let by: Content = if event.actor == account.username {
+            quiet("You").into()
+        } else {
+            event.actor.clone().into()
+        };
+        let detail: Vec<El> = event
+            .detail
+            .iter()
+            .map(|(name, value)| el("li").child(format!("{}: {value}", humanize(name))))
+            .collect();
+        row(event.sequence.to_string(), ticking_age(event.at, now))
+            .child(cell(EVENT_COLUMNS[1], humanize(&event.event)))
+            .child(cell(EVENT_COLUMNS[2], by))
+            .child(cell(
+                EVENT_COLUMNS[3],
+                el("ul").class("evidence").child(detail),
+            ))
+    });
+    section.child(data_table(
+        "ledger account-events",
+        "Last changes to your account, newest first",
+        &EVENT_COLUMNS,
+        rows.collect(),
+    ))
 }
 
 /// The field for the proof that `what` needs, in the form whose fields have ids that begin with `id`.

@@ -1,11 +1,13 @@
 //! The audit trail.
 
 use galera::Timestamp;
-use galera::publish::api::AuditPage;
+use galera::access::Operation;
+use galera::publish::api::{AlarmsView, AuditPage, SessionView};
 use galera::record::audit::AuditEntry;
 
+use super::account::proof_field;
 use super::api_client::PageQuery;
-use super::widgets::{action_link, humanize};
+use super::widgets::{action_link, button, humanize, post_form, role_refusal, textarea};
 use crate::data::{encode_segment, query_string};
 use crate::format::{absolute, code, link, sub, ticking_age, unknown};
 use crate::markup::{Content, El, el};
@@ -47,7 +49,13 @@ impl AuditFilter {
     }
 }
 
-pub(super) fn page(entries: &AuditPage, filter: &AuditFilter, now: Timestamp) -> El {
+pub(super) fn page(
+    entries: &AuditPage,
+    alarms: &AlarmsView,
+    filter: &AuditFilter,
+    session: &SessionView,
+    now: Timestamp,
+) -> El {
     let rows = entries
         .entries
         .iter()
@@ -83,6 +91,7 @@ pub(super) fn page(entries: &AuditPage, filter: &AuditFilter, now: Timestamp) ->
                 .child(code("galera-console audit verify"))
                 .child(" verifies the chain."),
         )
+        .child(alarms_section(alarms, session))
         .child(begins)
         .child(filter_form(filter))
         .child(content)
@@ -94,6 +103,36 @@ pub(super) fn page(entries: &AuditPage, filter: &AuditFilter, now: Timestamp) ->
                     .attr("download", "audit.csv"),
             ),
         )
+}
+
+/// What was changed outside the console, and the form that acknowledges it on every replica.
+fn alarms_section(alarms: &AlarmsView, session: &SessionView) -> Option<El> {
+    if alarms.alarms.is_empty() {
+        return None;
+    }
+    let items: Vec<El> = alarms
+        .alarms
+        .iter()
+        .map(|alarm| {
+            el("li")
+                .child(absolute(alarm.at))
+                .child(format!(" {}", alarm.text))
+        })
+        .collect();
+    let refusal = role_refusal(session, Operation::AcknowledgeAlarms);
+    let form = post_form("/audit/acknowledge".to_owned())
+        .child(textarea("alarm-reason".to_owned(), "reason", "Reason"))
+        .child(proof_field("alarm", "acknowledging needs a proof"))
+        .child(el("div").class("acts").child(button(
+            "Acknowledge on every replica".to_owned(),
+            refusal.as_deref(),
+        )));
+    Some(
+        el("section")
+            .child(el("h2").child("Alarms"))
+            .child(el("ul").child(items))
+            .child(form),
+    )
 }
 
 fn filter_form(filter: &AuditFilter) -> El {

@@ -16,10 +16,16 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 impl AuditTrail {
-    /// Checks every change of the head and takes anchors, until it is dropped.
-    pub async fn follow(&self, settings: AnchorSettings, file: Option<AnchorFile>) {
+    /// Checks every change of the head and takes anchors, until it is dropped. First compares the trail with the last anchor in
+    /// `file`, and with the entry `seen` by an earlier process.
+    pub async fn follow(
+        &self,
+        settings: AnchorSettings,
+        file: Option<AnchorFile>,
+        seen: Option<AuditAnchor>,
+    ) {
         let mut anchors = AnchorWriter::new(settings, file);
-        if let Some(anchor) = anchors.initial().cloned() {
+        for anchor in anchors.initial().cloned().into_iter().chain(seen) {
             while let Err(error) = self.check_anchor(&anchor).await {
                 tracing::debug!(%error, "The audit trail could not be compared with its anchor: {error}");
                 sleep(RETRY_INTERVAL).await;

@@ -48,6 +48,7 @@ pub struct TrailAlarm {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrailAlarms {
     pub count: u64,
+    /// The latest one, until it is acknowledged.
     pub latest: Option<TrailAlarm>,
 }
 
@@ -127,6 +128,20 @@ impl TrailMemory {
         permitted
     }
 
+    /// Ends the alarm; how many there were stays.
+    pub(super) fn end_alarm(&self) {
+        self.alarms.send_if_modified(|alarms| {
+            let ended = alarms.latest.is_some();
+            if ended {
+                *alarms = Arc::new(TrailAlarms {
+                    count: alarms.count,
+                    latest: None,
+                });
+            }
+            ended
+        });
+    }
+
     pub(super) fn raise(&self, reason: String) {
         tracing::error!(
             reason,
@@ -158,6 +173,11 @@ impl AuditTrail {
     #[must_use]
     pub fn watch_alarms(&self) -> watch::Receiver<Arc<TrailAlarms>> {
         self.memory.alarms.subscribe()
+    }
+
+    /// Ends the alarm, because an administrator acknowledged it.
+    pub fn end_alarm(&self) {
+        self.memory.end_alarm();
     }
 
     /// The latest place that the trail is known to have reached.

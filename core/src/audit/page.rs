@@ -1,8 +1,10 @@
 //! Reads the trail: a page backwards from any entry, or the whole trail.
 
+use std::ops::RangeInclusive;
+
 use galera::ClusterName;
 use galera::publish::api::AuditPage;
-use galera::record::audit::AuditEntry;
+use galera::record::audit::{AuditEntry, AuditEvent};
 use registry::WatchSubscription;
 
 use super::{AuditError, AuditTrail, BLOCK_ENTRIES, decode_entry};
@@ -12,6 +14,8 @@ use crate::keyspace;
 pub const AUDIT_PAGE_MAX: usize = 1_000;
 /// Maximum number of blocks that one request scans, as a filter may match rarely.
 const BLOCKS_MAX: u64 = 50;
+/// Maximum number of blocks that are scanned for entries about an account.
+const ACCOUNT_BLOCKS_MAX: u64 = 10;
 
 /// A filter on audit entries.
 #[derive(Clone, Debug, Default)]
@@ -48,15 +52,62 @@ impl AuditTrail {
             Err(error) => return Err(error),
         };
         let first = begins_at.unwrap_or(1);
-        let mut entries = Vec::new();
-        // The next sequence number to look at, descending.
-        let mut next = newest.min(
+        let last = newest.min(
             filter
                 .before
                 .map_or(newest, |before| before.saturating_sub(1)),
         );
+        let mut entries = Vec::new();
+        let visit = |entry: AuditEntry| {
+            if filter.matches(&entry) {
+                entries.push(entry);
+            }
+            entries.len() < filter.limit
+        };
+        let next = self
+            .visit_backwards(first..=last, BLOCKS_MAX, visit)
+            .await?;
+        Ok(audit_page(entries, next, begins_at))
+    }
+
+    /// The newest entries about the account `name`, newest first, back to when it was added: at most `limit`, among the newest
+    /// thousand entries of the trail.
+    ///
+    /// # Errors
+    /// [`AuditError`].
+    pub async fn about_account(
+        &self,
+        name: &str,
+        limit: usize,
+    ) -> Result<Vec<AuditEntry>, AuditError> {
+        let newest = self.newest_sequence().await?;
+        let mut entries = Vec::new();
+        let visit = |entry: AuditEntry| {
+            let record = &entry.record;
+            if record.subject.as_deref() != Some(name) || !record.event.concerns_account() {
+                return true;
+            }
+            // Before that, the name was of another account.
+            let is_first = record.event == AuditEvent::ACCOUNT_ADDED;
+            entries.push(entry);
+            !is_first && entries.len() < limit
+        };
+        self.visit_backwards(1..=newest, ACCOUNT_BLOCKS_MAX, visit)
+            .await?;
+        Ok(entries)
+    }
+
+    /// Gives `visit` the entries in `range`, newest first, until it returns false or `blocks_max` blocks were read. Returns the
+    /// number of the next entry.
+    async fn visit_backwards(
+        &self,
+        range: RangeInclusive<u64>,
+        blocks_max: u64,
+        mut visit: impl FnMut(AuditEntry) -> bool,
+    ) -> Result<u64, AuditError> {
+        let (first, mut next) = range.into_inner();
         let mut blocks = 0;
-        while next >= first && blocks < BLOCKS_MAX {
+        while next >= first && blocks < blocks_max {
             blocks += 1;
             let block = next / BLOCK_ENTRIES;
             let listing = self.registry.list(self.block_prefix(block)).await?;
@@ -66,16 +117,13 @@ impl AuditTrail {
                     continue;
                 }
                 next = entry.sequence - 1;
-                if filter.matches(&entry) {
-                    entries.push(entry);
-                    if entries.len() >= filter.limit {
-                        return Ok(audit_page(entries, next, begins_at));
-                    }
+                if !visit(entry) {
+                    return Ok(next);
                 }
             }
             next = next.min((block * BLOCK_ENTRIES).saturating_sub(1));
         }
-        Ok(audit_page(entries, next, begins_at))
+        Ok(next)
     }
 
     /// The sequence number of the newest entry; 0 if the trail is empty.

@@ -374,8 +374,8 @@ async fn every_replica_raises_the_alarm_and_takes_anchors() {
     let watched = tokio::time::timeout(Duration::from_secs(600), watched);
     tokio::select! {
         done = watched => done.unwrap(),
-        () = one.follow(settings, Some(file)) => unreachable!(),
-        () = other.follow(settings, None) => unreachable!(),
+        () = one.follow(settings, Some(file), None) => unreachable!(),
+        () = other.follow(settings, None, None) => unreachable!(),
     }
     assert_eq!(verified(&one).await.unwrap().tampering, [2]);
 }

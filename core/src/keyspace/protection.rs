@@ -14,8 +14,9 @@ pub enum RecordProtection {
 use RecordProtection::{Authenticated, Encrypted};
 
 /// The folders of protected records, and single keys.
-const PROTECTED: [(&str, RecordProtection); 18] = [
+const PROTECTED: [(&str, RecordProtection); 19] = [
     ("authority", Authenticated),
+    ("acknowledgement", Authenticated),
     ("audit/head", Authenticated),
     ("audit/cut", Authenticated),
     ("users/", Encrypted),
@@ -60,4 +61,10 @@ pub fn protected_prefixes(state_prefix: &str) -> impl Iterator<Item = String> {
 #[must_use]
 pub fn authority(state_prefix: &str) -> String {
     below(state_prefix, "authority")
+}
+
+/// The record of the latest acknowledgement of alarms.
+#[must_use]
+pub fn acknowledgement(state_prefix: &str) -> String {
+    below(state_prefix, "acknowledgement")
 }

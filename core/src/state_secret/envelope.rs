@@ -172,7 +172,7 @@ fn is_json(content: &[u8]) -> bool {
         && serde_json::from_slice::<serde::de::IgnoredAny>(content).is_ok()
 }
 
-pub(super) fn to_hex(bytes: &[u8]) -> String {
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
@@ -182,7 +182,7 @@ pub(super) fn to_hex(bytes: &[u8]) -> String {
     text
 }
 
-pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
     if !digits.len().is_multiple_of(2) {
         return None;

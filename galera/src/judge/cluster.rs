@@ -18,6 +18,7 @@ mod node_views;
 pub(crate) mod reasons;
 mod rivals;
 mod secondary_reasons;
+pub(crate) mod unseen;
 mod verdict;
 
 /// By how much a registration must be newer than the first failed probe to prove that its node was alive after it.

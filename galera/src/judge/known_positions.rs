@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::id::NodeId;
 use crate::judge::cluster::FoldSettings;
 use crate::judge::confirmation;
-use crate::observe::observation::Evidence;
+use crate::observe::observation::{Evidence, LastPrimaryVotes};
 use crate::observe::registration;
 use crate::observe::wsrep::{MemberAddress, WsrepStatus};
 use crate::position::{Position, Seqno};
@@ -49,9 +49,41 @@ pub struct LastPrimaryView {
     /// When the node was first seen in it; missing in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+    /// `pc.weight` of the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u8>,
+    /// `wsrep_cluster_weight` of its component.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_weight: Option<u64>,
+    /// `wsrep_cluster_size` of its component.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+}
+
+/// The newest known Primary view of one history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewestPrimaryView {
+    pub conf_id: u64,
+    /// The nodes that were seen in it.
+    pub nodes: BTreeSet<NodeId>,
 }
 
 impl LastPrimaryView {
+    /// Orders views of one history. Positions order them: a view takes a sequence number itself, whereas conf_ids start
+    /// again at 1 after a full restart, and the times are of several clocks.
+    fn age_order(&self) -> (Seqno, Timestamp, u64) {
+        (self.position.seqno, self.at, self.conf_id)
+    }
+
+    /// Whether `other`, of another node, may be of the same view: equal conf_ids recur after a full restart, but the
+    /// members of one view list each other, unless they list no addresses.
+    fn shares_view(&self, id: &NodeId, other: &Self, other_id: &NodeId) -> bool {
+        let lists = |view: &Self, own: &NodeId, id: &NodeId| {
+            view.members.contains(id) || view.members.iter().all(|member| member == own)
+        };
+        self.same_view(other) && lists(self, id, other_id) && lists(other, other_id, id)
+    }
+
     fn same_view(&self, other: &Self) -> bool {
         self.conf_id == other.conf_id && self.position.uuid == other.position.uuid
     }
@@ -216,6 +248,10 @@ impl KnownPositions {
             return;
         }
         self.record_highest(id, &position, at);
+        // During a view change, or while a lock holds the status (I42), the view is not the group's.
+        if status.contradicts_its_group() {
+            return;
+        }
         let (Some(ClusterStatus::Primary), Some(conf_id)) = (status.cluster_status, status.conf_id)
         else {
             return;
@@ -230,6 +266,9 @@ impl KnownPositions {
             members,
             at,
             since: Some(at),
+            weight: status.quorum_options.weight,
+            total_weight: status.cluster_weight,
+            size: status.cluster_size,
         };
         self.record_primary(id, view);
     }
@@ -314,19 +353,38 @@ impl KnownPositions {
         }
     }
 
-    /// The conf_id of the newest known Primary view of the history `uuid`, with the nodes that were seen in it.
+    /// The newest known Primary view of the history `uuid`.
     #[must_use]
-    pub fn newest_primary_view(&self, uuid: &Uuid) -> Option<(u64, BTreeSet<NodeId>)> {
+    pub fn newest_primary_view(&self, uuid: &Uuid) -> Option<NewestPrimaryView> {
         let of_history = || {
             self.primary
                 .iter()
                 .filter(|(_, last)| last.position.uuid == *uuid)
         };
-        let conf_id = of_history().map(|(_, last)| last.conf_id).max()?;
+        let (newest_id, newest) =
+            of_history().max_by_key(|(id, last)| (last.age_order(), std::cmp::Reverse(*id)))?;
         let nodes = of_history()
-            .filter(|(_, last)| last.conf_id == conf_id)
+            .filter(|(id, last)| *id == newest_id || newest.shares_view(newest_id, last, id))
             .map(|(id, _)| id.clone())
             .collect();
-        Some((conf_id, nodes))
+        Some(NewestPrimaryView {
+            conf_id: newest.conf_id,
+            nodes,
+        })
+    }
+
+    /// The votes of the Primary view that was seen last.
+    #[must_use]
+    pub fn last_votes(&self) -> LastPrimaryVotes {
+        let newest = self
+            .primary
+            .iter()
+            .max_by_key(|(id, last)| (last.at, last.age_order(), std::cmp::Reverse(*id)));
+        let weight = |(id, last): (&NodeId, &LastPrimaryView)| Some((id.clone(), last.weight?));
+        LastPrimaryVotes {
+            weights: self.primary.iter().filter_map(weight).collect(),
+            total: newest.and_then(|(_, last)| last.total_weight),
+            size: newest.and_then(|(_, last)| last.size),
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::id::NodeId;
 use crate::position::Position;
 use crate::timestamp::Timestamp;
 
-/// The `action` of a fork that no action of a console stands behind.
+/// The `action_id` of a fork that no action of a console stands behind.
 pub const OBSERVED: &str = "observed";
 
 /// The port that is omitted from node ids.
@@ -31,7 +31,7 @@ pub struct ForkRecord {
     pub members: BTreeSet<NodeId>,
     /// The action that ordered it, or [`OBSERVED`].
     #[serde(default)]
-    pub action: String,
+    pub action_id: String,
     /// The fork that the data were part of before; 0 for none.
     #[serde(default)]
     pub parent: u64,
@@ -58,7 +58,7 @@ impl ForkRecord {
 
 /// The recorded forks of one cluster by epoch. A record that cannot be parsed is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Forks(BTreeMap<u64, Option<ForkRecord>>);
+pub struct ForkRecords(BTreeMap<u64, Option<ForkRecord>>);
 
 /// What data lack, or have in excess, compared with a later fork.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub enum ForkConflict {
     },
 }
 
-impl Forks {
+impl ForkRecords {
     /// Adds the record of `epoch`, as its key's value shows it.
     pub fn insert(&mut self, epoch: u64, value: &[u8]) {
         self.0.insert(epoch, ForkRecord::parse(value));
@@ -106,7 +106,7 @@ impl Forks {
     #[must_use]
     pub fn has_action(&self, action: &str) -> bool {
         let mut records = self.0.values().flatten();
-        records.any(|record| record.action == action)
+        records.any(|record| record.action_id == action)
     }
 
     /// The newest fork that `node` was a member of from the start, in the history `uuid`; 0 for none.
@@ -163,14 +163,14 @@ mod tests {
             state_uuid: HISTORY,
             seqno,
             members: ["n2".parse().unwrap()].into(),
-            action: OBSERVED.to_owned(),
+            action_id: OBSERVED.to_owned(),
             parent,
             at: None,
         }
     }
 
-    fn forks(records: &[(u64, ForkRecord)]) -> Forks {
-        let mut forks = Forks::default();
+    fn forks(records: &[(u64, ForkRecord)]) -> ForkRecords {
+        let mut forks = ForkRecords::default();
         for (epoch, record) in records {
             forks.insert(*epoch, record.to_value().as_bytes());
         }
@@ -248,6 +248,6 @@ mod tests {
         assert_eq!(known.newest_of_member(&node("n2"), HISTORY), 4);
         assert_eq!(known.newest_of_member(&node("n1"), HISTORY), 0);
         assert_eq!(known.newest_of_member(&node("n2"), Uuid::from_u128(8)), 0);
-        assert_eq!((known.newest(), Forks::default().newest()), (4, 0));
+        assert_eq!((known.newest(), ForkRecords::default().newest()), (4, 0));
     }
 }

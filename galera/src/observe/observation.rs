@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::id::{ClusterName, NodeId};
 use crate::observe::confirmed_nodes::ConfirmedNodes;
@@ -13,6 +14,9 @@ use crate::view::RegistryHealth;
 
 /// How many recent commit rates are kept.
 pub const RECENT_RATES_MAX: usize = 30;
+/// How long a server must report Primary without a vote before its status counts as frozen: longer than a view change,
+/// during which every member does.
+const FROZEN_AFTER: Duration = Duration::from_secs(2);
 /// Shortest interval for a rate, in seconds: over a shorter one, a single commit dominates.
 const MIN_RATE_INTERVAL_SECS: f64 = 0.1;
 
@@ -108,12 +112,22 @@ pub struct SqlObservation {
     pub view_start_observed: bool,
     /// Since when the node has reported the same history (`wsrep_cluster_state_uuid`) without interruption, in any view.
     pub history_since: Option<Timestamp>,
+    /// Since when every answer has reported Primary without a vote ([`WsrepStatus::contradicts_its_group`]).
+    pub contradictory_since: Option<Timestamp>,
     pub rates: ReplicationRates,
 }
 
 impl SqlObservation {
-    /// Records an answer.
-    pub fn record_success(&mut self, at: Timestamp, status: WsrepStatus) {
+    /// Records an answer. The view in one that is proven to be frozen is discarded.
+    pub fn record_success(&mut self, at: Timestamp, mut status: WsrepStatus) {
+        self.contradictory_since = status
+            .contradicts_its_group()
+            .then(|| self.contradictory_since.unwrap_or(at));
+        if let Some(since) = self.contradictory_since
+            && since.age(at) >= FROZEN_AFTER
+        {
+            status.discard_frozen_view();
+        }
         // An interruption ends the proof that the view continued: a server that was suspended and resumed still reports
         // its last view for a moment.
         let continues = self.error.is_none()
@@ -142,9 +156,24 @@ impl SqlObservation {
         self.failing_since = None;
     }
 
+    /// Moves every time by `millis`, as the clock was: ages stay what they are.
+    pub fn follow_clock(&mut self, millis: i64) {
+        let times = [
+            self.status.as_mut().map(|(at, _)| at),
+            self.error.as_mut().map(|(at, _)| at),
+            self.failing_since.as_mut(),
+            self.view_since.as_mut(),
+            self.history_since.as_mut(),
+        ];
+        for at in times.into_iter().flatten() {
+            *at = at.shifted(millis);
+        }
+    }
+
     /// Records a failed attempt.
     pub fn record_failure(&mut self, at: Timestamp, error: ProbeError) {
         self.failing_since.get_or_insert(at);
+        self.contradictory_since = None;
         self.error = Some((at, error));
         self.rates.commit_rate = None;
         self.rates.flow_control_paused = None;
@@ -214,6 +243,17 @@ pub struct RegistryObservation {
     pub first_seen: Option<Timestamp>,
 }
 
+/// The votes of a Primary view.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LastPrimaryVotes {
+    /// `pc.weight` of its members, as far as it is known.
+    pub weights: BTreeMap<NodeId, u8>,
+    /// `wsrep_cluster_weight`: all votes together, arbitrators included.
+    pub total: Option<u64>,
+    /// `wsrep_cluster_size`: all members, arbitrators included.
+    pub size: Option<u64>,
+}
+
 /// Everything known about one cluster: the input of the fold. Node ids need not be normalized. A clone shares what the
 /// sources reported.
 #[derive(Clone, Debug, PartialEq)]
@@ -224,6 +264,8 @@ pub struct Evidence {
     pub configured_members: BTreeSet<NodeId>,
     /// Members of the last Primary component that was seen.
     pub last_primary_members: BTreeSet<NodeId>,
+    /// The votes of the last Primary view that was seen; empty if none was.
+    pub last_primary_votes: LastPrimaryVotes,
     /// Nodes that were confirmed as members (`judge::confirmation`).
     pub confirmed: ConfirmedNodes,
     /// Whether no Primary component was seen yet from which members could be confirmed: every known node counts.
@@ -244,6 +286,7 @@ impl Evidence {
             name,
             configured_members: BTreeSet::new(),
             last_primary_members: BTreeSet::new(),
+            last_primary_votes: LastPrimaryVotes::default(),
             confirmed: ConfirmedNodes::new(),
             first_view: true,
             probes: BTreeMap::new(),

@@ -2,11 +2,15 @@
 //!
 //! Parsing never fails: a value that cannot be parsed is `None`, never a default.
 
+mod quorum_options;
+
 use uuid::Uuid;
 
 use crate::id::NodeId;
 use crate::position::{Position, parse_seqno, parse_uuid};
 use crate::view::{ClusterStatus, NodeState};
+
+pub use quorum_options::QuorumOptions;
 
 /// Longest free text kept of one value, in characters; longer text is truncated.
 pub const TEXT_MAX: usize = 256;
@@ -181,6 +185,9 @@ pub struct WsrepStatus {
     pub local_index: Option<u64>,
     /// `wsrep_incoming_addresses`: one entry per member of this component.
     pub incoming_addresses: Vec<MemberAddress>,
+    /// `wsrep_cluster_weight`: the votes of the Primary component together; 0 outside one. Unlike the other values about
+    /// the component it does not wait for a lock.
+    pub cluster_weight: Option<u64>,
     /// `wsrep_gcomm_uuid`: the process's identity within a view, not nil.
     pub gcomm_uuid: Option<Uuid>,
     /// `wsrep_ready`.
@@ -207,6 +214,10 @@ pub struct WsrepStatus {
     pub version: Option<String>,
     /// Whether the variable `wsrep_provider_pc_bootstrap` exists: the server has provider options as variables.
     pub provider_plugin: bool,
+    /// The provider's options about quorum, variables rather than a status.
+    pub quorum_options: QuorumOptions,
+    /// Whether the server's account of its component is proven to be out of date ([`Self::discard_frozen_view`]).
+    pub frozen: bool,
 }
 
 impl WsrepStatus {
@@ -252,6 +263,7 @@ impl WsrepStatus {
             b"wsrep_incoming_addresses" => {
                 self.incoming_addresses = parse_incoming_addresses(value)
             }
+            b"wsrep_cluster_weight" => self.cluster_weight = parse_seqno(value),
             b"wsrep_gcomm_uuid" => self.gcomm_uuid = parse_uuid(value),
             b"wsrep_ready" => self.ready = parse_on_off(value),
             b"wsrep_connected" => self.connected = parse_on_off(value),
@@ -265,6 +277,12 @@ impl WsrepStatus {
             b"wsrep_node_name" => self.node_name = non_empty_text(value),
             b"version" => self.version = non_empty_text(value),
             b"wsrep_provider_pc_bootstrap" => self.provider_plugin = true,
+            b"wsrep_provider_options" => self.quorum_options.apply_list(value),
+            b"wsrep_provider_pc_weight" => self.quorum_options.apply("pc.weight", value),
+            b"wsrep_provider_pc_ignore_sb" => self.quorum_options.apply("pc.ignore_sb", value),
+            b"wsrep_provider_pc_ignore_quorum" => {
+                self.quorum_options.apply("pc.ignore_quorum", value);
+            }
             _ => {}
         }
     }
@@ -292,6 +310,17 @@ impl WsrepStatus {
         })
     }
 
+    /// Whether the server reports its group, but neither state nor position: with `wsrep_on=OFF` it does not read the
+    /// provider's status.
+    #[must_use]
+    pub fn lacks_provider_status(&self) -> bool {
+        self.cluster_status_text.is_some()
+            && self.local_state_comment.is_none()
+            && self.local_state.is_none()
+            && self.last_committed.is_none()
+            && self.evs_state.is_none()
+    }
+
     /// Whether the node reports that its state transfer failed (`Joining: State Transfer failed`), so that its data is not
     /// a state of the cluster.
     #[must_use]
@@ -308,6 +337,34 @@ impl WsrepStatus {
             self.local_state_uuid.or(self.cluster_state_uuid)?,
             self.last_committed?,
         )
+    }
+
+    /// Whether the server reports Primary although its group counts no vote. Its status is written when the server
+    /// processes a view, which a lock (`FLUSH TABLES WITH READ LOCK`) delays without limit, while the group's own
+    /// figures are current. For a moment it is true during every view change.
+    #[must_use]
+    pub fn contradicts_its_group(&self) -> bool {
+        let operational = |state: &String| state.eq_ignore_ascii_case("OPERATIONAL");
+        // A Primary component of members without votes has none either.
+        let has_vote = self.quorum_options.weight != Some(0);
+        self.cluster_status == Some(ClusterStatus::Primary)
+            && self.cluster_weight == Some(0)
+            && self.evs_state.as_ref().is_none_or(operational)
+            && (has_vote || self.recv_queue.is_some_and(|queue| queue > 0))
+    }
+
+    /// Removes what the server reports of a component that it is no longer in (I42): it counts as non-Primary, in a view
+    /// that names no other member.
+    pub fn discard_frozen_view(&mut self) {
+        self.frozen = true;
+        self.cluster_status = Some(ClusterStatus::NonPrimary);
+        self.conf_id = None;
+        self.cluster_size = None;
+        self.local_index = None;
+        self.incoming_addresses = Vec::new();
+        if self.local_state != Some(LocalState::Error) {
+            self.local_state = Some(LocalState::Undefined);
+        }
     }
 
     /// Whether `other` is of the same view: same process, component and members.

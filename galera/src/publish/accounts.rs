@@ -1,5 +1,7 @@
 //! The messages of the API about accounts, sessions and second factors.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::access::Role;
@@ -39,6 +41,23 @@ pub struct OwnAccountView {
     pub sessions: Vec<OwnSessionView>,
     pub second_factor: OwnFactorView,
     pub step_up: StepUpView,
+    /// What happened to the account lately, newest first, from the audit trail.
+    #[serde(default)]
+    pub recent_events: Vec<AccountEventView>,
+}
+
+/// An audit entry about the own account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountEventView {
+    /// The number of the entry.
+    pub sequence: u64,
+    pub at: Timestamp,
+    /// Who did it: the account itself, an administrator, or the command line.
+    pub actor: String,
+    /// The name of the event.
+    pub event: String,
+    /// Such as the address, and whether the device was new.
+    pub detail: BTreeMap<String, String>,
 }
 
 /// A session of the own account.

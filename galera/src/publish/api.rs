@@ -163,6 +163,23 @@ pub struct AuditPage {
     pub begins_at: Option<u64>,
 }
 
+/// What was changed outside the console, as this replica found it, until it is acknowledged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmsView {
+    pub alarms: Vec<AlarmView>,
+}
+
+/// One alarm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmView {
+    /// `audit_trail` or `etcd_restored`.
+    pub kind: String,
+    /// When it was found.
+    pub at: Timestamp,
+    /// What was found, as a sentence.
+    pub text: String,
+}
+
 /// Some events of a cluster's history, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryPage {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::id::ActionId;
 use crate::judge::cluster;
 use crate::judge::known_positions::KnownPositions;
-use crate::observe::fork::Forks;
+use crate::observe::fork::ForkRecords;
 use crate::observe::observation::Evidence;
 use crate::observe::registration::BootstrapOrder;
 use crate::recover::action::RecoveryPause;
@@ -35,7 +35,7 @@ mod verify;
 
 pub use forks::fork_of_statement;
 pub use recovery_reach::RecoveryReach;
-pub use statement::StatementDialect;
+pub use statement::{STATEMENT_DEADLINE, STATEMENT_TIME_ZONE, StatementDialect};
 pub use verify::{BootstrapOutcome, ReturningAhead, returning_ahead, verify};
 
 use situation::{MemberCondition, Situation};
@@ -77,7 +77,7 @@ pub struct RecoveryContext {
     /// Whether the registry was read and has no founder key of this cluster.
     pub founder_missing: bool,
     /// The recorded forks of the cluster's history.
-    pub forks: Forks,
+    pub forks: ForkRecords,
     /// The record of position corrections; `None` if it could not be read.
     pub corrections: Option<CorrectionsRecord>,
 }
@@ -100,7 +100,7 @@ impl Default for RecoveryContext {
             order_key: None,
             registry_prefix: "/galera".to_owned(),
             founder_missing: false,
-            forks: Forks::default(),
+            forks: ForkRecords::default(),
             corrections: None,
         }
     }

@@ -89,7 +89,7 @@ fn reached_positions(situation: &Situation<'_>) -> BTreeMap<Uuid, u64> {
 fn views_of_strangers(case: &RecoveryCase<'_>, situation: &Situation<'_>) -> BTreeSet<NodeId> {
     let known = |id: &NodeId| situation.nodes().iter().any(|facts| facts.id == *id);
     let newest = |uuid: &Uuid| {
-        let (_, nodes) = case.history.newest_primary_view(uuid)?;
+        let nodes = case.history.newest_primary_view(uuid)?.nodes;
         nodes.iter().all(|id| !known(id)).then_some(nodes)
     };
     let histories: BTreeSet<Uuid> = case

@@ -143,7 +143,7 @@ impl RegistrySnapshot {
             state_uuid: position.uuid,
             seqno: position.seqno,
             members: [own.node.clone()].into(),
-            action: action.to_owned(),
+            action_id: action.to_owned(),
             parent: own.fork_epoch,
             at: None,
         };

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::member::{MemberBuilder, RegistryMember};
 use crate::id::{ClusterName, NodeId};
-use crate::observe::fork::Forks;
+use crate::observe::fork::ForkRecords;
 use crate::observe::registration::{
     BootstrapOrder, ClusterField, ParsedKey, RawKeyValue, RegistryKeys,
 };
@@ -133,7 +133,7 @@ pub struct RegistrySnapshot {
     pub founder: FounderKeyState,
     pub order: OrderKeyState,
     /// Where bootstraps continued the history.
-    pub forks: Forks,
+    pub forks: ForkRecords,
     /// Every node that has at least one key.
     pub members: BTreeMap<NodeId, RegistryMember>,
     /// The prefix of the registry's keys, with a trailing slash.

@@ -16,6 +16,7 @@ mod membership;
 #[cfg(test)]
 mod node_states;
 #[cfg(test)]
+mod quorum;
 mod reason_messages;
 #[cfg(test)]
 mod registrations;

@@ -179,9 +179,21 @@ fn without_primary() -> Vec<Row> {
             "quorum lost",
             no_primary()
                 .fails("10.0.0.2", 4.0, refused())
-                .fails("10.0.0.3", 4.0, timed_out()),
+                .fails("10.0.0.3", 4.0, refused()),
             V::NoPrimary,
             vec![R::NobodyPrimary, R::MemberUnreachable, R::MemberUnreachable],
+        ),
+        (
+            "a majority out of sight",
+            no_primary()
+                .fails("10.0.0.2", 4.0, timed_out())
+                .fails("10.0.0.3", 4.0, timed_out()),
+            V::Unknown,
+            vec![
+                R::NoPrimaryInSight,
+                R::MemberUnreachable,
+                R::MemberUnreachable,
+            ],
         ),
         (
             "disconnected",

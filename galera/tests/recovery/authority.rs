@@ -332,9 +332,12 @@ fn the_allow_list_has_the_console_s_own_plans() {
 fn i20_no_other_statement_is_ever_permitted() {
     for statement in [
         "",
-        "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES';",
-        "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES' ",
-        "set global wsrep_provider_options='pc.bootstrap=YES'",
+        // What an operator runs manually has no deadline.
+        "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'",
+        "SET GLOBAL wsrep_provider_pc_bootstrap=ON",
+        "SET GLOBAL wsrep_provider_options=IF(SYSDATE(6)<@other,'pc.bootstrap=YES','galera_console.too_late=1')",
+        "SET GLOBAL wsrep_provider_options=IF(SYSDATE(6)<@galera_console_deadline,'pc.bootstrap=YES','galera_console.too_late=1');",
+        "set global wsrep_provider_options=if(sysdate(6)<@galera_console_deadline,'pc.bootstrap=YES','galera_console.too_late=1')",
         "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES,pc.ignore_sb=true'",
         "DROP DATABASE shop",
     ] {

@@ -1,12 +1,15 @@
-//! The bootstrap statement in the dialect of the server that runs it (I20), and no other statement (I24).
+//! The bootstrap statement in the dialect of the server that runs it (I20, I38), and no other statement (I24).
 
 use galera::observe::wsrep::WsrepStatus;
-use galera::recover::plan::PlanStep;
+use galera::recover::action::{SEND_WINDOW, STATEMENT_WAIT_TIMEOUT};
+use galera::recover::bootstrap::{STATEMENT_DEADLINE, StatementDialect};
+use galera::recover::plan::{CheckCode, PlanStep};
 
 use crate::fixture::{FakeStatusRows, RecoveryFixture};
 
-const OPTIONS: &str = "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'";
-const PLUGIN: &str = "SET GLOBAL wsrep_provider_pc_bootstrap=ON";
+const OPTIONS: &str = StatementDialect::ProviderOptions.bootstrap_statement();
+const PLUGIN: &str = StatementDialect::ProviderPlugin.bootstrap_statement();
+const MYSQL: &str = StatementDialect::MysqlProviderOptions.bootstrap_statement();
 
 /// What MariaDB 11.8.9 of Debian 13 answers to the probe's two statements once its arbitrator was killed. The plugin is
 /// there without having been asked for; the same server answers [`OPTIONS`] with error 1210 and obeys [`PLUGIN`].
@@ -24,8 +27,18 @@ fn statement(server: FakeStatusRows) -> String {
         .plan();
     match &plan.steps[..] {
         [PlanStep::Statement { statement, .. }] => {
-            let typed = format!("mariadb -e \"{statement}\"");
+            let dialect = StatementDialect::ALL
+                .into_iter()
+                .find(|dialect| dialect.bootstrap_statement() == statement)
+                .unwrap();
+            let typed = format!("mariadb -e \"{}\"", dialect.manual_statement());
             assert!(plan.commands.iter().any(|line| line.command == typed));
+            let ready = plan.check(&CheckCode::EXECUTOR_READY).unwrap();
+            assert!(
+                ready.message.contains("more than 5 s after"),
+                "{}",
+                ready.message
+            );
             statement.clone()
         }
         steps => panic!("{steps:?}: {:?}", plan.summary),
@@ -35,6 +48,7 @@ fn statement(server: FakeStatusRows) -> String {
 #[test]
 fn i20_the_statement_is_a_constant_in_the_servers_dialect() {
     let plain = FakeStatusRows::non_primary(&["n1"], 0, 5);
+    let percona = plain.clone().with_row("version", "8.0.36-28.1");
     let plugin = plain.clone().with_row("wsrep_provider_pc_bootstrap", "OFF");
     let again = plain.clone().with_row("WSREP_PROVIDER_PC_BOOTSTRAP", "ON");
     let hostile = plain
@@ -43,7 +57,8 @@ fn i20_the_statement_is_a_constant_in_the_servers_dialect() {
         .with_row("version", "pc.ignore_sb=1")
         .with_row("wsrep_provider_pc_bootstrap_", "ON");
     assert_eq!(statement(plain), OPTIONS);
-    assert_eq!(statement(hostile), OPTIONS);
+    assert_eq!(statement(hostile), MYSQL);
+    assert_eq!(statement(percona), MYSQL);
     // The variable stays ON after a bootstrap, but setting it again still triggers one.
     for server in [plugin, again] {
         assert_eq!(statement(server), PLUGIN);
@@ -71,4 +86,28 @@ fn i11_a_recorded_undefined_view_number_is_none() {
     assert_eq!((status.conf_id, status.last_committed), (None, Some(3)));
     assert!(status.evicted.is_empty());
     assert!(status.provider_plugin);
+}
+
+/// Each statement names a deadline of its session, in a form that fails without one, and the deadline lies between the time
+/// for which an idle connection lives and the time after which an unknown outcome may be concluded.
+#[test]
+fn i38_every_statement_is_judged_by_the_server_that_runs_it() {
+    for dialect in StatementDialect::ALL {
+        let statement = dialect.bootstrap_statement();
+        assert!(
+            statement.contains("SYSDATE(6)<@galera_console_deadline,"),
+            "{statement}"
+        );
+        assert!(statement.contains("too_late"), "{statement}");
+        assert!(!statement.contains("NOW("), "{statement}");
+        assert!(
+            !statement.contains('\n') && !statement.contains("  "),
+            "{statement}"
+        );
+        let guarded = statement.contains("='non-Primary' AND SYSDATE");
+        assert_eq!(guarded, dialect != StatementDialect::MysqlProviderOptions);
+    }
+    assert!(STATEMENT_DEADLINE.ends_with("=SYSDATE(6)+INTERVAL 5 SECOND"));
+    let deadline = std::time::Duration::from_secs(5);
+    assert!(STATEMENT_WAIT_TIMEOUT < deadline && deadline < SEND_WINDOW);
 }

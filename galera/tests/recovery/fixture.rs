@@ -55,6 +55,7 @@ impl FakeStatusRows {
             .with_row("wsrep_incoming_addresses", &members.join(","))
             .with_row("wsrep_cluster_size", &members.len().to_string())
             .with_row("wsrep_local_index", &index.to_string())
+            .with_row("version", "10.11.19-MariaDB-log")
             .with_row("wsrep_evs_state", "OPERATIONAL")
             .with_row("wsrep_gcomm_uuid", &gcomm)
             .with_row("wsrep_cluster_conf_id", UNDEFINED)
@@ -77,6 +78,12 @@ impl FakeStatusRows {
     pub(crate) fn with_row(mut self, name: &str, value: &str) -> Self {
         self.0.retain(|(known, _)| known != name);
         self.0.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Removes a row.
+    pub(crate) fn without_row(mut self, name: &str) -> Self {
+        self.0.retain(|(known, _)| known != name);
         self
     }
 

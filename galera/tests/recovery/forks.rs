@@ -27,7 +27,7 @@ fn after_a_fork(ahead: u64) -> RecoveryFixture {
         state_uuid: HISTORY.parse().unwrap(),
         seqno: 66,
         members: [id("n2")].into(),
-        action: OBSERVED.to_owned(),
+        action_id: OBSERVED.to_owned(),
         parent: 0,
         at: None,
     };
@@ -50,7 +50,7 @@ fn i35_the_branch_that_was_continued_is_never_given_up_for_a_higher_number() {
     assert!(!plan.executable);
     assert_eq!(plan.target.unwrap().node, Some(id("n2")));
     let mut unrecorded = after_a_fork(134);
-    unrecorded.context.forks = galera::observe::fork::Forks::default();
+    unrecorded.context.forks = galera::observe::fork::ForkRecords::default();
     let plan = unrecorded.plan();
     assert_eq!(status(&plan, &CheckCode::NO_FORK), CheckStatus::Fail);
     assert_eq!(plan.target.unwrap().node, Some(id("n2")));

@@ -21,10 +21,13 @@ mod execution;
 mod fixture;
 #[cfg(test)]
 mod forks;
+#[cfg(test)]
 mod identities;
 #[cfg(test)]
 mod invariants;
+#[cfg(test)]
 mod json_contract;
+mod loss;
 #[cfg(test)]
 mod positions;
 #[cfg(test)]

@@ -205,6 +205,9 @@ fn the_view_of_a_node_that_is_no_member_is_forgotten() {
         members: std::sync::Arc::default(),
         at: at(1),
         since: None,
+        weight: None,
+        total_weight: None,
+        size: None,
     };
     let mut fixture = RecoveryFixture::all_stopped();
     fixture.context.corrections = poisoned().context.corrections;

@@ -1,6 +1,7 @@
 //! Properties of plans that hold for any cluster, however broken.
 
 use galera::recover::attestation::{Attestation, AttestedState, parse_pasted_state};
+use galera::recover::bootstrap::StatementDialect;
 use galera::recover::plan::{CheckCode, CheckStatus, Mechanism, Plan, PlanStep};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -199,7 +200,7 @@ proptest! {
         }
         for step in &plan.steps {
             if let PlanStep::Statement { statement, .. } = step {
-                let only = ["SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'", "SET GLOBAL wsrep_provider_pc_bootstrap=ON"];
+                let only = StatementDialect::ALL.map(StatementDialect::bootstrap_statement);
                 prop_assert!(only.contains(&statement.as_str()), "{}", statement);
             }
         }

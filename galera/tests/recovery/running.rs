@@ -1,7 +1,7 @@
 //! Plans for a running cluster without quorum.
 
 use galera::recover::attestation::AttestedState;
-use galera::recover::bootstrap::RecoveryReach;
+use galera::recover::bootstrap::{RecoveryReach, StatementDialect};
 use galera::recover::plan::{
     ActionKind, CheckCode, CheckStatus, Mechanism, PlanComparison, PlanStep,
 };
@@ -18,7 +18,9 @@ fn two_of_three_lost_and_attested_is_executable() {
         plan.steps,
         [PlanStep::Statement {
             node: id("n1"),
-            statement: "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'".to_owned(),
+            statement: StatementDialect::ProviderOptions
+                .bootstrap_statement()
+                .to_owned(),
         }]
     );
     let target = plan.target.clone().unwrap();
@@ -26,7 +28,10 @@ fn two_of_three_lost_and_attested_is_executable() {
     assert_eq!(target.revives, [id("n1")]);
     assert_eq!(target.leaves_out, [id("n2"), id("n3")]);
     assert_eq!(target.position, Some(position(100)));
-    assert_eq!(plan.loss.transactions, Some(0));
+    assert_eq!(
+        plan.loss.transactions, None,
+        "n2 and n3 may have committed more"
+    );
     assert_eq!(plan.summary, "Make n1 Primary again.");
     assert_eq!(
         status(&plan, &CheckCode::MEMBERS_ACCOUNTED),
@@ -261,4 +266,31 @@ fn i10_replicas_that_began_to_watch_at_different_times_agree() {
             .contains("90")
     );
     assert_eq!(early.digest, late.digest);
+}
+
+/// What MariaDB 10.11.19 returns after `SET GLOBAL wsrep_on=OFF`: the group, but nothing of the provider.
+#[test]
+fn a_survivor_with_wsrep_off_is_named_with_the_remedy() {
+    let mut server = FakeStatusRows::non_primary(&["n1"], 0, 100);
+    for name in [
+        "wsrep_last_committed",
+        "wsrep_local_state",
+        "wsrep_local_state_comment",
+        "wsrep_evs_state",
+        "wsrep_incoming_addresses",
+        "wsrep_gcomm_uuid",
+        "wsrep_local_recv_queue",
+        "wsrep_local_state_uuid",
+    ] {
+        server = server.without_row(name);
+    }
+    let plan = RecoveryFixture::expecting(&["n1"])
+        .answers("n1", server)
+        .plan();
+    assert!(!plan.executable);
+    let message = &check(&plan, &CheckCode::CANDIDATE).message;
+    assert!(
+        message.contains("run SET GLOBAL wsrep_on=ON"),
+        "{message}: {plan:#?}"
+    );
 }

@@ -291,3 +291,63 @@ fn an_older_agent_gets_its_order_as_before() {
         assert_eq!(order.data_id, None);
     }
 }
+
+/// Every grastate.dat is empty: agents obey only an order for the position that they recovered, so that one for a pasted
+/// position would be approved and never obeyed.
+#[test]
+fn a_pasted_position_replaces_none_that_the_agent_lacks() {
+    let nil = "00000000-0000-0000-0000-000000000000:-1";
+    let waiting = |id: &str| {
+        let registered = format!(r#"{{"id":"{id}"}}"#);
+        [
+            ("phase", "waiting".to_owned()),
+            ("recovered_position", nil.to_owned()),
+            ("data_id", id.to_owned()),
+            ("registered", registered),
+        ]
+    };
+    let mut fixture = RecoveryFixture::expecting(&["n1", "n2"]);
+    for (node, id) in [("n1", "d1"), ("n2", "d2")] {
+        let fields = waiting(id);
+        let fields: Vec<(&str, &str)> = fields
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        fixture = fixture.refuses_connections(node).registered(node, &fields);
+    }
+    let fixture =
+        fixture.attest_with_paste("n1", &format!("WSREP: Recovered position: {HISTORY}:41"));
+    let plan = fixture.plan();
+    assert!(!plan.executable && plan.steps.is_empty(), "{plan:#?}");
+    assert_eq!(failing(&plan), ["agent_waits"]);
+    let message = &crate::fixture::check(&plan, &CheckCode::AGENT_WAITS).message;
+    assert!(
+        message.contains("has recovered no position") && message.contains(":41"),
+        "{message}"
+    );
+    assert_eq!(plan.target.unwrap().mechanism, Mechanism::ByHand);
+}
+
+#[test]
+fn a_pasted_position_that_differs_from_the_agent_s_is_refused() {
+    let honest = RecoveryFixture::all_stopped();
+    assert!(honest.plan().executable);
+    let same = honest
+        .clone()
+        .attest_with_paste("n2", &format!("WSREP: Recovered position: {HISTORY}:10"));
+    assert!(same.plan().executable);
+    for (node, seqno) in [("n2", 12), ("n1", 7_000)] {
+        let text = format!("WSREP: Recovered position: {HISTORY}:{seqno}");
+        let plan = honest.clone().attest_with_paste(node, &text).plan();
+        assert_eq!(failing(&plan), ["positions_known"]);
+        let check = crate::fixture::check(&plan, &CheckCode::POSITIONS_KNOWN);
+        assert!(
+            check
+                .message
+                .contains("is not the one that its agent recovered"),
+            "{}",
+            check.message
+        );
+        assert!(!plan.executable);
+    }
+}

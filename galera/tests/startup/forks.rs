@@ -16,7 +16,7 @@ fn fork(fixture: StartupFixture, epoch: u64, seqno: u64, parent: u64) -> Startup
         state_uuid: HISTORY,
         seqno,
         members: [id("n2")].into(),
-        action: OBSERVED.to_owned(),
+        action_id: OBSERVED.to_owned(),
         parent,
         at: None,
     };

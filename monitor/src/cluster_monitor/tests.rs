@@ -529,6 +529,36 @@ proptest! {
     }
 }
 
+/// The clock is set back and ahead by an hour: the age of a view stays what was observed, so that a plan neither waits an
+/// hour nor skips its waiting time.
+#[tokio::test(start_paused = true)]
+async fn i33_ages_of_views_survive_a_clock_that_is_set() {
+    let publisher = Arc::new(ViewPublisher::new());
+    let (context, health) = (context(&publisher), publisher.health().borrow().clone());
+    let mut monitor = ClusterMonitor::new(
+        "lab".parse().unwrap(),
+        ["db1".parse().unwrap()].into(),
+        health,
+        Box::new(NoopProber),
+        context,
+    );
+    let (wall, monotonic) = (now(), std::time::Instant::now());
+    let mut observation = galera::observe::observation::SqlObservation::default();
+    let status = WsrepStatus::from_rows([("wsrep_cluster_status", "non-Primary")]);
+    observation.record_success(wall.minus(POLL * 4), status);
+    let node: NodeId = "db1".parse().unwrap();
+    monitor.evidence.probes.insert(node.clone(), observation);
+    let mut shown = wall;
+    for (passed, step) in [(1, -3_600_000), (2, 3_600_000), (3, 0), (4, 7_200_000)] {
+        shown = shown.plus(POLL).shifted(step);
+        monitor.follow_clock(shown, monotonic + POLL * passed);
+        let since = monitor.evidence.probes[&node].view_since.unwrap();
+        let age = since.age(shown);
+        let error = age.abs_diff(POLL * (4 + passed));
+        assert!(error < Duration::from_millis(400), "{shown}: {age:?}");
+    }
+}
+
 const FORGED: [(&str, &str); 2] = [
     ("n9/registered", "{}"),
     ("n9/wsrep_cluster_status", "Primary"),

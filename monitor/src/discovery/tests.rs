@@ -25,12 +25,14 @@ fn discovery(clusters: &[&str]) -> ClusterDiscovery {
             resolver: console_core::resolver::Resolver::default(),
             probe_policy: AddressPolicy::default(),
         },
+        reserve: None,
         poll_interval: Duration::from_secs(1),
         probe_timeout: Duration::from_secs(3),
     };
     let probes = Arc::new(ProbeSettings {
         pinned: settings.pinned_members(),
         mysql: settings.mysql.clone(),
+        reserve: None,
         poll_interval: settings.poll_interval,
         timeout: settings.probe_timeout,
         schedule_start: tokio::time::Instant::now(),

@@ -16,9 +16,11 @@ use super::failure::{self, shorten};
 
 const STATUS: &str = "SHOW GLOBAL STATUS LIKE 'wsrep_%'";
 /// `wsrep_provider_pc_bootstrap` exists only where provider options are system variables, and selects the syntax of a
-/// bootstrap.
+/// bootstrap. The provider's options have the votes of the node.
 const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
-     ('wsrep_node_name', 'wsrep_cluster_name', 'wsrep_provider', 'version', 'wsrep_provider_pc_bootstrap')";
+     ('wsrep_node_name', 'wsrep_cluster_name', 'wsrep_provider', 'version', 'wsrep_provider_pc_bootstrap', \
+     'wsrep_provider_options', 'wsrep_provider_pc_weight', 'wsrep_provider_pc_ignore_sb', \
+     'wsrep_provider_pc_ignore_quorum')";
 
 /// A connection verified to belong to the expected cluster.
 pub(crate) struct StatusConnection {
@@ -26,8 +28,11 @@ pub(crate) struct StatusConnection {
     user: String,
     /// The server's address.
     address: Option<SocketAddr>,
-    /// Variables added to every reading (`wsrep_node_name`, `version`, …); none of them changes while a server runs.
-    identity: Vec<(String, String)>,
+    /// Variables added to every reading (`wsrep_node_name`, `version`, …). Of these only options about quorum change while
+    /// a server runs, and with them the votes of its component.
+    variables: Vec<(String, String)>,
+    /// The votes of the component in the last reading.
+    cluster_weight: Option<u64>,
 }
 
 impl StatusConnection {
@@ -51,11 +56,12 @@ impl StatusConnection {
             conn,
             user: settings.user.clone(),
             address,
-            identity: Vec::new(),
+            variables: Vec::new(),
+            cluster_weight: None,
         };
         let variables = connection.rows(VARIABLES).await?;
         check_identity(cluster, &variables)?;
-        connection.identity = variables;
+        connection.variables = variables;
         Ok(connection)
     }
 
@@ -73,10 +79,18 @@ impl StatusConnection {
         if rows.is_empty() {
             return Err(failure::not_galera());
         }
-        let all = rows.iter().chain(&self.identity);
-        Ok(WsrepStatus::from_rows(
-            all.map(|(name, value)| (name, value)),
-        ))
+        let status = self.status(&rows);
+        let before = std::mem::replace(&mut self.cluster_weight, status.cluster_weight);
+        if before.is_none() || before == status.cluster_weight {
+            return Ok(status);
+        }
+        self.variables = self.rows(VARIABLES).await?;
+        Ok(self.status(&rows))
+    }
+
+    fn status(&self, rows: &[(String, String)]) -> WsrepStatus {
+        let all = rows.iter().chain(&self.variables);
+        WsrepStatus::from_rows(all.map(|(name, value)| (name, value)))
     }
 
     async fn rows(&mut self, query: &str) -> Result<Vec<(String, String)>, ProbeError> {

@@ -144,9 +144,19 @@ fn from_server(user: &str, code: u16, text: &str) -> ProbeError {
             ProbeErrorKind::AccessDenied,
             format!("the server does not accept connections from the console's host: {text}"),
         ),
-        1040 | 1203 | 1226 => probe_error(
+        1040 => probe_error(
             ProbeErrorKind::TooManyConnections,
-            format!("the server has no connection left for the console: {text}"),
+            format!(
+                "error 1040: all max_connections of the server are in use, none is left for account {user}; end idle \
+                 sessions or raise max_connections, over the socket as root or through extra_port ({text})"
+            ),
+        ),
+        1203 | 1226 => probe_error(
+            ProbeErrorKind::TooManyConnections,
+            format!(
+                "error {code}: account {user} has reached its own limit of connections (max_user_connections); raise it \
+                 with ALTER USER ({text})"
+            ),
         ),
         // The server is shutting down.
         1053 | 1927 => connection_closed(),
@@ -154,6 +164,18 @@ fn from_server(user: &str, code: u16, text: &str) -> ProbeError {
         1193 => not_galera(),
         _ => protocol_error(format!("the server returned error {code}: {text}")),
     }
+}
+
+/// A server that refused the console's account with `error`, and also the one with a reserved connection.
+#[must_use]
+pub(crate) fn also_refused(error: &ProbeError, reserve: &ProbeError) -> ProbeError {
+    probe_error(
+        error.kind,
+        format!(
+            "{}; the recovery account could not read it either: {}",
+            error.message, reserve.message
+        ),
+    )
 }
 
 /// A database that does not run Galera.

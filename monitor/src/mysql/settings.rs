@@ -2,6 +2,7 @@
 
 use console_core::address_policy::AddressPolicy;
 use console_core::resolver::Resolver;
+use galera::recover::bootstrap::RecoveryReach;
 use registry::Secret;
 use sql_client::Tls;
 
@@ -19,4 +20,21 @@ pub struct MysqlSettings {
     pub resolver: Resolver,
     /// Where probes of nodes that are not pinned may connect to.
     pub probe_policy: AddressPolicy,
+}
+
+/// An account for which the server reserves a connection (SUPER or CONNECTION ADMIN): it reads a server on which every
+/// connection is in use.
+#[derive(Clone, Debug)]
+pub struct ReserveAccount {
+    pub mysql: MysqlSettings,
+    /// Where it may connect.
+    pub reach: RecoveryReach,
+}
+
+impl ReserveAccount {
+    /// Whether it may sign in at `host`. A peer that any client of etcd could have registered must first prove its
+    /// identity by TLS: it would otherwise obtain the account's answer to a challenge by refusing the console's account.
+    pub(crate) fn may_read(&self, host: &str, is_pinned: bool) -> bool {
+        self.reach.includes(host) && (is_pinned || matches!(self.mysql.tls, Tls::Required(_)))
+    }
 }

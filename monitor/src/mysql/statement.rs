@@ -1,15 +1,17 @@
 //! The connection on which the single statement of a plan is sent, with the recovery account.
 //!
 //! Opened before the intention is recorded. The database itself closes it if the sender pauses for longer than
-//! [`STATEMENT_WAIT_TIMEOUT`], so that an old intention can no longer be sent.
+//! [`STATEMENT_WAIT_TIMEOUT`], so that an old intention can no longer be sent, and refuses a statement that it runs later
+//! than the deadline that was set when the connection was opened (I38).
 
 use std::time::Duration;
 
 use galera::ClusterName;
-use galera::observe::observation::ProbeError;
+use galera::observe::observation::{ProbeError, ProbeErrorKind};
 use galera::recover::action::STATEMENT_WAIT_TIMEOUT;
+use galera::recover::bootstrap::{STATEMENT_DEADLINE, STATEMENT_TIME_ZONE};
 use sql_client::{Connection, Error};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::MysqlSettings;
 use super::connection::{check_identity, connect, rows};
@@ -17,6 +19,10 @@ use super::failure::{self, shorten};
 
 const IDENTITY: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
      ('wsrep_cluster_name', 'wsrep_provider')";
+
+/// Attempts to connect to a server on which every connection is in use, and the pause between two.
+const RESERVE_ATTEMPTS: usize = 10;
+const RESERVE_DELAY: Duration = Duration::from_millis(100);
 
 /// The server's response to the statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +55,7 @@ impl StatementConnection {
         limit: Duration,
     ) -> Result<Self, ProbeError> {
         let opened = async {
-            let mut conn = connect(host, settings, port).await?;
+            let mut conn = connect_to_reserve(host, settings, port).await?;
             let fail = |error| failure::classify(&settings.user, &error);
             let variables = rows(&mut conn, &settings.user, IDENTITY).await?;
             check_identity(cluster, &variables)?;
@@ -57,7 +63,9 @@ impl StatementConnection {
                 "SET SESSION wait_timeout={}",
                 STATEMENT_WAIT_TIMEOUT.as_secs()
             );
-            conn.execute(&wait).await.map_err(fail)?;
+            for prepared in [&wait, STATEMENT_TIME_ZONE, STATEMENT_DEADLINE] {
+                conn.execute(prepared).await.map_err(fail)?;
+            }
             Ok(conn)
         };
         let conn = timeout(limit, Box::pin(opened))
@@ -83,6 +91,27 @@ impl StatementConnection {
     }
 }
 
+/// Connects, and waits for the connection that a server reserves for this account if a probe holds it for a moment.
+async fn connect_to_reserve(
+    host: &str,
+    settings: &MysqlSettings,
+    port: u16,
+) -> Result<Connection, ProbeError> {
+    let mut attempt = 1;
+    loop {
+        match connect(host, settings, port).await {
+            Err(error)
+                if error.kind == ProbeErrorKind::TooManyConnections
+                    && attempt < RESERVE_ATTEMPTS =>
+            {
+                attempt += 1;
+                sleep(RESERVE_DELAY).await;
+            }
+            connected => return connected,
+        }
+    }
+}
+
 /// A refusal by the server is certain; anything that ends the connection or interrupts the statement leaves the
 /// outcome unknown.
 fn classify_outcome(user: &str, error: &Error) -> StatementOutcome {
@@ -97,6 +126,12 @@ fn classify_outcome(user: &str, error: &Error) -> StatementOutcome {
         }
         1227 => StatementOutcome::Refused(format!(
             "error 1227: the account {user} lacks a privilege (SUPER, or SYSTEM_VARIABLES_ADMIN): {text}"
+        )),
+        // The value of a statement that is late: an option that does not exist.
+        1210 | 1231 => StatementOutcome::Refused(format!(
+            "error {}: the server did not run it, because it was Primary by then, the statement was late, or its group is \
+             forming a new view ({text})",
+            server.code
         )),
         code => StatementOutcome::Refused(format!("error {code}: {text}")),
     }
@@ -121,7 +156,18 @@ mod tests {
         assert!(
             matches!(outcome_of(1227), StatementOutcome::Refused(text) if text.contains("SUPER"))
         );
-        assert!(matches!(outcome_of(1231), StatementOutcome::Refused(_)));
+        assert!(matches!(outcome_of(1064), StatementOutcome::Refused(_)));
+    }
+
+    #[test]
+    fn i38_a_late_statement_was_certainly_not_run() {
+        for code in [1210, 1231] {
+            let outcome = outcome_of(code);
+            assert!(
+                matches!(&outcome, StatementOutcome::Refused(text) if text.contains("late")),
+                "{outcome:?}"
+            );
+        }
     }
 
     #[test]

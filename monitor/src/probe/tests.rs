@@ -22,6 +22,7 @@ fn settings(timeout: Duration) -> Arc<ProbeSettings> {
             // The servers of these tests listen on loopback.
             probe_policy: AddressPolicy::new(vec!["127.0.0.0/8".parse().unwrap()]),
         },
+        reserve: None,
         pinned: BTreeMap::new(),
         poll_interval: Duration::from_millis(50),
         timeout,

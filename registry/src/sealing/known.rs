@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{RecordSealer, SealTag, TamperedRecord, TamperedRecords};
+use super::{RecordSealer, SealTag, TamperCause, TamperedRecord, TamperedRecords};
 use crate::entry::RegistryEntry;
 use crate::event::timestamp_now;
 
@@ -15,7 +15,7 @@ const ENDED_MAX: usize = 100_000;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KnownRecord {
     pub(super) version: u64,
-    tag: SealTag,
+    pub(super) tag: SealTag,
     /// The revision at which it was stored.
     pub(super) revision: i64,
     /// Ends with its lease, so that its absence is no sign of tampering.
@@ -41,6 +41,7 @@ impl KnownRecord {
 #[derive(Clone, Debug)]
 pub(super) struct TamperEvidence {
     pub(super) reason: String,
+    cause: TamperCause,
     since: galera::Timestamp,
     /// The revision at which it was seen.
     seen: i64,
@@ -66,6 +67,8 @@ pub(super) struct KnownRecords {
     unlisted: HashSet<u64>,
     ended: usize,
     changed: bool,
+    /// The falls of etcd's revision that are taken into account.
+    falls: u64,
 }
 
 impl KnownRecords {
@@ -85,12 +88,14 @@ impl KnownRecords {
     pub(super) fn tampered(&self) -> TamperedRecords {
         let records = self.tampered.iter().map(|(key, tampering)| TamperedRecord {
             key: String::from_utf8_lossy(key).into_owned(),
+            cause: tampering.cause,
             reason: tampering.reason.clone(),
             since: tampering.since,
         });
         TamperedRecords {
             records: records.collect(),
             unlisted: self.unlisted.len(),
+            restored: None,
         }
     }
 
@@ -104,26 +109,26 @@ impl KnownRecords {
         let at = entry.mod_revision;
         let opened = match sealer.open(&entry.key, &entry.value) {
             Ok(opened) => opened,
-            Err(reason) => return self.reject(entry, reason),
+            Err(reason) => return self.reject(entry, as_of, TamperCause::Forged, reason),
         };
         if let Some(known) = self.known.get(&entry.key) {
             let newer = at > known.revision;
             if opened.version < known.version {
                 // An answer that was overtaken by a newer one shows an older version, which is no longer stored.
                 if newer || as_of >= known.revision {
-                    return self.reject(entry, "an older version was put back".to_owned());
+                    let reason = "an older version was put back".to_owned();
+                    return self.reject(entry, as_of, TamperCause::Older, reason);
                 }
                 return judgement(entry, opened.content);
             }
             if opened.version == known.version {
                 if opened.tag != known.tag {
-                    return self.reject(
-                        entry,
-                        "another record of its version was put back".to_owned(),
-                    );
+                    let reason = "another record of its version was put back".to_owned();
+                    return self.reject(entry, as_of, TamperCause::Older, reason);
                 }
                 if known.leased && newer {
-                    return self.reject(entry, "it was put back after it had ended".to_owned());
+                    let reason = "it was put back after it had ended".to_owned();
+                    return self.reject(entry, as_of, TamperCause::Older, reason);
                 }
                 // Of a record under a lease, the first put is the genuine one; others may be restored as they were.
                 if !newer {
@@ -203,10 +208,42 @@ impl KnownRecords {
                 self.forget_oldest();
             }
             if missing || was_missing {
-                return self.mark(key, "it was deleted".to_owned(), as_of, None);
+                let reason = "it was deleted".to_owned();
+                return self.mark(key, TamperCause::Missing, reason, as_of, None);
             }
         }
         self.genuine(key, as_of);
+    }
+
+    /// After etcd's revision fell, what was seen before has no place among its revisions: only versions tell.
+    pub(super) fn follow_falls(&mut self, falls: u64) {
+        if self.falls == falls {
+            return;
+        }
+        self.falls = falls;
+        for known in self.known.values_mut() {
+            known.revision = 0;
+        }
+        for tampering in self.tampered.values_mut() {
+            tampering.seen = 0;
+        }
+    }
+
+    /// Every record with its newest genuine version, in the order of their keys.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &KnownRecord)> {
+        self.known
+            .iter()
+            .map(|(key, known)| (key.as_slice(), known))
+    }
+
+    /// Learns a version that was seen earlier, unless a newer one is known.
+    pub(super) fn recall(&mut self, key: &[u8], record: KnownRecord) {
+        if (self.known.get(key)).is_some_and(|known| known.version >= record.version) {
+            return;
+        }
+        self.ended += usize::from(record.has_ended());
+        self.insert(key.to_vec(), record);
+        self.forget_oldest();
     }
 
     /// Learns which keys below `prefix` etcd does not hold at `revision`.
@@ -227,12 +264,18 @@ impl KnownRecords {
         }
     }
 
-    fn reject(&mut self, entry: &RegistryEntry, reason: String) -> RecordJudgement {
+    fn reject(
+        &mut self,
+        entry: &RegistryEntry,
+        as_of: i64,
+        cause: TamperCause,
+        reason: String,
+    ) -> RecordJudgement {
         let at = entry.mod_revision;
         let superseded = self
             .known
             .get(&entry.key)
-            .is_some_and(|known| known.revision > at);
+            .is_some_and(|known| known.revision > as_of.max(at));
         if !superseded {
             if let Some(known) = self.known.get_mut(&entry.key)
                 && !known.leased
@@ -240,12 +283,19 @@ impl KnownRecords {
                 // The genuine record is no longer stored.
                 known.present = false;
             }
-            self.mark(&entry.key, reason.clone(), at, Some(at));
+            self.mark(&entry.key, cause, reason.clone(), at, Some(at));
         }
         RecordJudgement::Tampered(reason)
     }
 
-    fn mark(&mut self, key: &[u8], reason: String, seen: i64, stored: Option<i64>) {
+    fn mark(
+        &mut self,
+        key: &[u8],
+        cause: TamperCause,
+        reason: String,
+        seen: i64,
+        stored: Option<i64>,
+    ) {
         let since = match self.tampered.get(key) {
             Some(before) if before.seen > seen => return,
             Some(before) if before.reason == reason && before.stored == stored => return,
@@ -260,6 +310,7 @@ impl KnownRecords {
         self.changed = true;
         let tampering = TamperEvidence {
             reason,
+            cause,
             since,
             seen,
             stored,

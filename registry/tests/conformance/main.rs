@@ -1,4 +1,5 @@
-//! One suite, two back ends: every case runs against real etcd and against the store in memory that tests use.
+//! One suite, two back ends: every case runs against real etcd and against the store in memory that tests use, each with and
+//! without sealed records.
 //!
 //! Cases know nothing of the back end but [`Store`]. What only several members can do (fail-over, a hanging member) is
 //! tested in `tests/etcd`.
@@ -19,6 +20,8 @@ mod watches;
 
 #[path = "../support/proxy.rs"]
 mod proxy;
+#[path = "../support/sealer.rs"]
+mod sealer;
 
 pub(crate) use store::Store;
 
@@ -39,6 +42,24 @@ macro_rules! conformance {
                 #[tokio::test]
                 async fn $case() {
                     crate::$module::$case(crate::Store::in_memory()).await;
+                }
+            )+)+
+        }
+
+        mod sealed_on_etcd {
+            $($(
+                #[tokio::test]
+                async fn $case() {
+                    crate::$module::$case(crate::Store::on_etcd().await.sealed()).await;
+                }
+            )+)+
+        }
+
+        mod sealed_in_memory {
+            $($(
+                #[tokio::test]
+                async fn $case() {
+                    crate::$module::$case(crate::Store::in_memory().sealed()).await;
                 }
             )+)+
         }

@@ -8,6 +8,7 @@ use registry::{EtcdSettings, KeyChange, Registry, RegistryEntry, WatchEvent, Wat
 use testing::etcd::EtcdCluster;
 
 use crate::proxy::CuttableProxy;
+use crate::sealer::sealed;
 
 /// Longest wait for anything.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -18,6 +19,7 @@ const PATIENT: Duration = Duration::from_secs(300);
 pub(crate) struct Store {
     pub(crate) registry: Registry,
     backend: Backend,
+    is_sealed: bool,
 }
 
 enum Backend {
@@ -42,6 +44,7 @@ impl Store {
         Self {
             registry: etcd.registry(),
             backend: Backend::Etcd(etcd),
+            is_sealed: false,
         }
     }
 
@@ -50,6 +53,29 @@ impl Store {
         Self {
             registry: store.registry(),
             backend: Backend::Memory(store),
+            is_sealed: false,
+        }
+    }
+
+    /// The same with every record sealed.
+    pub(crate) fn sealed(self) -> Self {
+        Self {
+            registry: sealed(self.registry),
+            is_sealed: true,
+            ..self
+        }
+    }
+
+    /// Whether records are sealed.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.is_sealed
+    }
+
+    /// `registry`, sealed if this store is.
+    fn like_this(&self, registry: Registry) -> Registry {
+        match self.is_sealed {
+            true => sealed(registry),
+            false => registry,
         }
     }
 
@@ -72,14 +98,14 @@ impl Store {
                     ..EtcdSettings::new([proxy.endpoint()])
                 };
                 Connection {
-                    registry: Registry::connect(settings).unwrap(),
+                    registry: self.like_this(Registry::connect(settings).unwrap()),
                     fault: Fault::Proxy(proxy),
                 }
             }
             Backend::Memory(store) => {
                 let store = store.connect().with_grace(grace);
                 Connection {
-                    registry: store.registry(),
+                    registry: self.like_this(store.registry()),
                     fault: Fault::Memory(store),
                 }
             }

@@ -9,7 +9,7 @@ use galera::recover::bootstrap::{RecoveryReach, StatementDialect};
 use galera::recover::cleanup::RegistryReading;
 use galera::{ClusterName, NodeId};
 use monitor::Monitor;
-use monitor::mysql::{MysqlSettings, StatementConnection, StatementOutcome, Tls};
+use monitor::mysql::{MysqlSettings, ReserveAccount, StatementConnection, StatementOutcome, Tls};
 use registry::Secret;
 
 /// What is known about a cluster at one moment.
@@ -94,6 +94,17 @@ pub struct RecoveryAccount {
     mysql: MysqlSettings,
     /// Where it may connect.
     pub reach: RecoveryReach,
+}
+
+impl RecoveryAccount {
+    /// The account as the one that reads servers on which every connection is in use.
+    #[must_use]
+    pub fn reserve(&self) -> ReserveAccount {
+        ReserveAccount {
+            mysql: self.mysql.clone(),
+            reach: self.reach,
+        }
+    }
 }
 
 /// [`ClusterAccess`] through the monitor and SQL.

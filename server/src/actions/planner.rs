@@ -2,7 +2,7 @@
 
 use console_core::clock::now;
 use console_core::keyspace;
-use galera::observe::fork::Forks;
+use galera::observe::fork::ForkRecords;
 use galera::observe::registration::{BootstrapOrder, ClusterField, ParsedKey, RegistryKeys};
 use galera::recover::attestation::Attestation;
 use galera::recover::bootstrap::{self, CorrectionsRecord, RecoveryCase, RecoveryContext};
@@ -144,9 +144,9 @@ impl ActionContext {
     }
 
     /// The forks of the cluster's history that the registry has.
-    fn recorded_forks(&self, cluster: &ClusterName, evidence: &ClusterEvidence) -> Forks {
+    fn recorded_forks(&self, cluster: &ClusterName, evidence: &ClusterEvidence) -> ForkRecords {
         let keys = RegistryKeys::new(&self.settings.registry_prefix);
-        let mut forks = Forks::default();
+        let mut forks = ForkRecords::default();
         let read = evidence.readings.last();
         for raw in read.iter().flat_map(|read| &read.keys) {
             match keys.parse(&raw.key) {

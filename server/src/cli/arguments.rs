@@ -22,6 +22,7 @@ pub(super) fn command() -> Command {
         .subcommand(audit())
         .subcommand(secret())
         .subcommand(order_key())
+        .subcommand(state())
         .subcommand(etcd_roles())
 }
 
@@ -103,6 +104,46 @@ fn secret() -> Command {
                 "end-sessions",
                 "End every session: no former key stays valid",
             )),
+        )
+}
+
+fn state() -> Command {
+    let key = Arg::new("key")
+        .value_name("KEY")
+        .required(true)
+        .help("The key in etcd, as the console names it");
+    Command::new("state")
+        .about("Show, discard or accept records in etcd that were changed outside the console")
+        .subcommand_required(true)
+        .subcommand(with_settings(
+            Command::new("show").about("Show the records that are ignored, what they are, and what to do"),
+            false,
+        ))
+        .subcommand(
+            with_settings(
+                Command::new("discard").about("Remove an ignored record for good"),
+                false,
+            )
+            .arg(key)
+            .arg(value(
+                "confirm",
+                "KEY",
+                "The key again; without it, the record is only shown",
+            ))
+            .arg(flag(
+                "force",
+                "Also if the record is genuine, as far as this command can see",
+            )),
+        )
+        .subcommand(
+            with_settings(
+                Command::new("accept").about(
+                    "After etcd was restored on purpose: accept older records as they are and missing ones as removed, and end the alarms",
+                ),
+                false,
+            )
+            .arg(flag("confirm", "Do it; without it, the records are only shown"))
+            .arg(value("reason", "TEXT", "Why, for the audit trail; required with --confirm")),
         )
 }
 

@@ -30,6 +30,7 @@ impl From<StateSecretError> for CliError {
     fn from(error: StateSecretError) -> Self {
         match error {
             StateSecretError::File(error) => Self::new(ExitReason::Usage, error),
+            StateSecretError::Seen(error) => Self::new(ExitReason::Usage, error),
             StateSecretError::Authority(AuthorityError::Registry(error)) => error.into(),
             StateSecretError::Authority(AuthorityError::Audit(error)) => error.into(),
             StateSecretError::Authority(error) => Self::new(ExitReason::Usage, error),
@@ -65,13 +66,19 @@ pub(super) async fn with_state<T>(
     } = config;
     with_registry(etcd, async |registry| {
         let state = SealedState::new(registry, &state_prefix, state_secret.as_ref(), &actor());
-        let state = state.map_err(StateSecretError::from)?;
+        let state = state?;
         let checked = match access {
             StateAccess::Write => state.establish().await,
             StateAccess::Read => state.check().await,
         };
         checked.map_err(StateSecretError::from)?;
-        work(state).await
+        let trail = state.audit_trail();
+        let done = work(state.clone()).await;
+        if access == StateAccess::Write {
+            // Also what the command wrote is known at the next start.
+            state.save_seen(&trail).await;
+        }
+        done
     })
     .await
 }

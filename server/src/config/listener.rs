@@ -149,6 +149,7 @@ impl ConfigReader<'_> {
         let password_hashes = count(&settings::MAX_PASSWORD_HASHES);
         let dns_lookups = count(&settings::MAX_DNS_LOOKUPS);
         let anonymous_renders = count(&settings::MAX_ANONYMOUS_RENDERS);
+        let requests_per_account = count(&settings::MAX_REQUESTS_PER_ACCOUNT);
         let live_per_account = count(&settings::MAX_LIVE_PER_ACCOUNT);
         let live_per_address = count(&settings::MAX_LIVE_PER_ADDRESS);
         let mut timeout = |setting| {
@@ -167,6 +168,7 @@ impl ConfigReader<'_> {
             password_hashes: password_hashes?,
             dns_lookups: dns_lookups?,
             anonymous_renders: anonymous_renders?,
+            requests_per_account: requests_per_account?,
             live_per_account: live_per_account?,
             live_per_address: live_per_address?,
         })

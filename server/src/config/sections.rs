@@ -1,12 +1,13 @@
 //! The settings by section, and the constraints between them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use console_core::audit::AnchorSettings;
 use console_core::authority::MigrationPolicy;
+use console_core::seen_records;
 use console_core::state_secret::{self, StateSecretFileError};
 use galera::{ClusterName, NodeId};
 use monitor::mysql::{Tls, TlsSettings, Verify};
@@ -39,14 +40,21 @@ impl ConfigReader<'_> {
         computed
     }
 
-    pub(super) fn etcd(&mut self) -> Option<EtcdConfig> {
+    /// The directory of what this host keeps outside etcd.
+    pub(super) fn data_dir(&mut self) -> Option<PathBuf> {
+        self.path_or(&settings::DATA_DIR, None)
+    }
+
+    pub(super) fn etcd(&mut self, data_dir: Option<&Path>) -> Option<EtcdConfig> {
         let endpoints = self.list(&settings::ETCD_ENDPOINTS, parse::non_empty_text);
         let user = self.single(&settings::ETCD_USER, parse::non_empty_text);
         let password = self.password_file(&settings::ETCD_PASSWORD_FILE);
         let ca = self.readable_file(&settings::ETCD_CA);
         let cert = self.readable_file(&settings::ETCD_CERT);
         let key = self.readable_file(&settings::ETCD_KEY);
-        let data_dir = self.path_or(&settings::ETCD_DATA_DIR, self.inputs.state_dir.clone());
+        let in_data_dir = data_dir.map(|directory| directory.join("etcd"));
+        let computed = in_data_dir.or_else(|| self.inputs.state_dir.clone());
+        let data_dir = self.path_or(&settings::ETCD_DATA_DIR, computed);
         self.requires(&settings::ETCD_USER, &settings::ETCD_PASSWORD_FILE);
         self.requires(&settings::ETCD_PASSWORD_FILE, &settings::ETCD_USER);
         self.requires(&settings::ETCD_CERT, &settings::ETCD_KEY);
@@ -162,17 +170,36 @@ impl ConfigReader<'_> {
     }
 
     /// The secret of the records below the state prefix.
-    pub(super) fn state_secret(&mut self, etcd: Option<&EtcdConfig>) -> Option<StateSecretConfig> {
+    pub(super) fn state_secret(
+        &mut self,
+        etcd: Option<&EtcdConfig>,
+        data_dir: Option<&Path>,
+    ) -> Option<StateSecretConfig> {
         let migration = self.single(&settings::STATE_MIGRATION, |text| match text {
             "once" => Ok(MigrationPolicy::Once),
             "never" => Ok(MigrationPolicy::Never),
             _ => Err(format!("unknown value {text:?}; expected once or never")),
         });
-        let beside_data = match etcd {
-            Some(EtcdConfig::Embedded(data_dir)) => Some(StateSecretConfig::beside(data_dir)),
+        let embedded = match etcd {
+            Some(EtcdConfig::Embedded(embedded)) => Some(embedded),
             _ => None,
         };
-        let file = self.path_or(&settings::STATE_SECRET_FILE, beside_data)?;
+        let seen_records = match data_dir {
+            Some(directory) => Some(directory.join(seen_records::FILE_NAME)),
+            None => embedded.map(|embedded| {
+                StateSecretConfig::beside(embedded, &format!(".{}", seen_records::FILE_NAME))
+            }),
+        };
+        let beside_data =
+            embedded.map(|embedded| StateSecretConfig::beside(embedded, ".state-secret"));
+        let file = self.path_or(&settings::STATE_SECRET_FILE, beside_data);
+        if file.is_none() && data_dir.is_some() {
+            self.warnings.push(ConfigProblem {
+                origin: self.origin(&settings::DATA_DIR),
+                message: "an earlier state of etcd is recognized only with sealed records; set --state-secret-file too".to_owned(),
+            });
+        }
+        let file = file?;
         let given = self.is_given(&settings::STATE_SECRET_FILE);
         let secrets = match state_secret::read_file(&file) {
             Ok(secrets) => Some(secrets),
@@ -187,6 +214,7 @@ impl ConfigReader<'_> {
             file,
             secrets,
             migration: migration?,
+            seen_records,
         })
     }
 

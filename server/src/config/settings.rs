@@ -141,6 +141,8 @@ settings! {
         "Concurrent look-ups of host names of databases and receivers, each on a dedicated thread; further ones wait.");
     MAX_ANONYMOUS_RENDERS = Setting::new("max-anonymous-renders", "limits.anonymous_renders", "COUNT", Value("2"),
         "Pages rendered concurrently for clients without a session (sign-in, unknown paths); a further one waits up to 1 s.");
+    MAX_REQUESTS_PER_ACCOUNT = Setting::new("max-requests-per-account", "limits.requests_per_account", "COUNT", Value("64"),
+        "Requests of one account that are handled concurrently, until the client has read the response; WebSocket connections are counted separately.");
     MAX_LIVE_PER_ACCOUNT = Setting::new("max-live-per-account", "limits.live_per_account", "COUNT", Value("100"),
         "Open WebSocket connections of one account.");
     MAX_LIVE_PER_ADDRESS = Setting::new("max-live-per-address", "limits.live_per_address", "COUNT", Value("500"),
@@ -153,6 +155,8 @@ settings! {
         "How long signing in, or entering a password or code again, permits approvals, emergency overrides and account changes; 0 for the whole session.");
     SECOND_FACTOR_ROLES = Setting::new("second-factor-roles", "second_factor_roles", "ROLE,…", Absent("none"),
         "Roles whose accounts must sign in with a second factor; without one they can only enrol it.").repeatable();
+    DATA_DIR = Setting::new("data-dir", "data_dir", "DIR", Absent("with the embedded etcd, files beside its data directory; else none"),
+        "Directory of what this host keeps outside etcd: what it has seen of the console's records, by which an earlier state of etcd is recognized at a start; `etcd` in it is the default of --etcd-data-dir.").for_all_commands();
     ETCD_ENDPOINTS = Setting::new("etcd-endpoints", "etcd.endpoints", "URL,…", Absent("an embedded etcd"),
         "Members of the etcd cluster that holds the registry and the console's state.").repeatable().for_all_commands();
     ETCD_USER = Setting::new("etcd-user", "etcd.user", "NAME", Absent("no authentication"),

@@ -277,6 +277,7 @@ session_lifetime = "8h"
 session_idle_timeout = "30m"
 step_up_interval = "5m"
 second_factor_roles = ["approver", "admin"]
+data_dir = "/srv/data"
 poll_interval = "500ms"
 probe_timeout = "2s"
 probe_allow = ["127.0.0.0/8"]
@@ -297,6 +298,7 @@ write_timeout = "30s"
 password_hashes = 4
 dns_lookups = 8
 anonymous_renders = 1
+requests_per_account = 20
 live_per_account = 10
 live_per_address = 20
 [etcd]
@@ -403,6 +405,51 @@ lab = ["10.0.0.1", "10.0.0.2:3307", "10.0.0.3:3306"]
             .unwrap();
         assert!(line.contains("/etc/console.toml:"), "{line}");
     }
+}
+
+#[test]
+fn what_was_seen_is_kept_in_the_data_directory_or_beside_the_embedded_etcd() {
+    let secret = console_core::state_secret::new_secret().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    std::fs::write(&file, secret).unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let file: &'static str = file.display().to_string().leak();
+    let seen = |given: &[(&'static str, &'static str)]| {
+        let config = load(&flags(given).inputs()).unwrap();
+        let seen = config.state_secret.and_then(|secret| secret.seen_records);
+        (seen, config.etcd)
+    };
+    let (at, EtcdConfig::Embedded(etcd)) = seen(&[]) else {
+        panic!("embedded by default")
+    };
+    let beside = Path::new("/var/lib/galera-console/etcd.seen-records");
+    assert_eq!(
+        (at.as_deref(), etcd.as_path()),
+        (Some(beside), Path::new("/var/lib/galera-console/etcd"))
+    );
+    let (at, EtcdConfig::Embedded(etcd)) = seen(&[("data-dir", "/srv/data")]) else {
+        panic!("embedded by default")
+    };
+    let within = Path::new("/srv/data/seen-records");
+    assert_eq!(
+        (at.as_deref(), etcd.as_path()),
+        (Some(within), Path::new("/srv/data/etcd"))
+    );
+    let external = ("etcd-endpoints", "http://etcd:2379");
+    let secret = ("state-secret-file", file);
+    assert_eq!(seen(&[external, secret]).0, None);
+    let (at, _) = seen(&[external, secret, ("data-dir", "/srv/data")]);
+    assert_eq!(at.as_deref(), Some(within));
+    // Without a secret nothing is sealed.
+    let config = load(&flags(&[external, ("data-dir", "/srv/data")]).inputs()).unwrap();
+    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    assert!(
+        warnings
+            .iter()
+            .any(|text| text.contains("--data-dir") && text.contains("--state-secret-file")),
+        "{warnings:?}"
+    );
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub(super) struct FormForwarder {
 /// The forms of the recovery and action pages.
 pub(super) fn routes(forwarder: FormForwarder) -> Router<AppState> {
     let (request, switch_one) = (forwarder.clone(), forwarder.clone());
-    let admit = forwarder.clone();
+    let (admit, acknowledge) = (forwarder.clone(), forwarder.clone());
     let (switch_all, act) = (forwarder.clone(), forwarder);
     Router::new()
         .route(
@@ -82,6 +82,18 @@ pub(super) fn routes(forwarder: FormForwarder) -> Router<AppState> {
                 let path = format!("/clusters/{}/recovery", encode_segment(&name));
                 switch_one
                     .forward_fields(Method::PUT, &path, &path, form)
+                    .await
+            }),
+        )
+        .route(
+            "/audit/acknowledge",
+            post(async move |mut form: SubmittedForm| {
+                if let Some(refusal) = acknowledge.step_up(&mut form, "/audit").await? {
+                    return Ok(refusal);
+                }
+                let path = "/alarms/acknowledge";
+                acknowledge
+                    .forward_fields(Method::POST, path, "/audit", form)
                     .await
             }),
         )

@@ -14,6 +14,7 @@ use http::request::Parts;
 use super::AppState;
 use super::cookie;
 use super::problem::ApiError;
+use super::request_slots;
 
 /// The user name for the request log.
 #[derive(Clone, Debug)]
@@ -44,15 +45,17 @@ pub(super) async fn identify(
             Err(error) => RequestIdentity::Invalid(error),
         },
     };
-    let name = match &identity {
-        RequestIdentity::Authenticated(session) => Some(session.principal.username.clone()),
+    let session = match &identity {
+        RequestIdentity::Authenticated(session) => Some(session.clone()),
         _ => None,
     };
     request.extensions_mut().insert(identity);
-    let mut response = next.run(request).await;
-    if let Some(name) = name {
-        response.extensions_mut().insert(RequestUser(name));
-    }
+    let Some(session) = session else {
+        return next.run(request).await;
+    };
+    let mut response = request_slots::handle(&app, &session, request, next).await;
+    let name = session.principal.username;
+    response.extensions_mut().insert(RequestUser(name));
     response
 }
 

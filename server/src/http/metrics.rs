@@ -87,6 +87,13 @@ fn register_authority(registry: &mut Registry, app: &AppContext) {
         "Whether etcd requires no account (1), so that every program that reaches it can change every key",
         open,
     );
+    let restored: Gauge = Gauge::default();
+    restored.set(i64::from(app.registry.restored().is_some()));
+    registry.register(
+        "etcd_restored",
+        "Whether the revision of etcd fell (1), so that an earlier state was restored, until that is accepted",
+        restored,
+    );
     let tampered: Gauge = Gauge::default();
     tampered.set(i64::try_from(app.registry.tampered().count()).unwrap_or(i64::MAX));
     registry.register(
@@ -104,6 +111,13 @@ fn register_audit_trail(registry: &mut Registry, app: &AppContext) {
         "audit_trail_alarms",
         "Changes of the audit trail outside the console that this replica found",
         alarms,
+    );
+    let unacknowledged: Gauge = Gauge::default();
+    unacknowledged.set(i64::from(trail.watch_alarms().borrow().latest.is_some()));
+    registry.register(
+        "audit_trail_alarm",
+        "Whether the latest such change is not acknowledged (1)",
+        unacknowledged,
     );
     let entries: Gauge = Gauge::default();
     let reached = trail.last_seen().map_or(0, |head| head.sequence);

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use accounts::{EnrolmentOffer, OwnAccountError};
 
 use super::AppState;
+use super::account_events;
 use super::extract::JsonBody;
 use super::identity::OwnSession;
 use super::problem::{ApiError, ApiResult};
@@ -48,6 +49,7 @@ pub(super) async fn show(
             enrolment,
         },
         step_up: step_up_view(&app, &session),
+        recent_events: account_events::recent(&app, principal.username.as_ref()).await,
     }))
 }
 

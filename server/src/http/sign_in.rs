@@ -12,6 +12,7 @@ use percent_encoding::{AsciiSet, utf8_percent_encode};
 use serde::Deserialize;
 
 use super::AppState;
+use super::account_events::after_sign_in;
 use super::extract::FormBody;
 use super::forms::UNRESERVED;
 use super::identity::OwnSession;
@@ -45,7 +46,10 @@ async fn sign_in(
         .sign_in(&form.username, &form.password, None, &client.into())
         .await;
     match result {
-        Ok(signed_in) => Ok(set_session_cookie(&app, &signed_in, see_other(next)?)),
+        Ok(signed_in) => {
+            let response = after_sign_in(&app, &signed_in, next).await?;
+            Ok(set_session_cookie(&app, &signed_in, response))
+        }
         Err(SignInError::SecondFactorRequired { challenge }) => {
             Ok(code_page(&app, &challenge, next, None))
         }
@@ -73,7 +77,10 @@ async fn sign_in_code(
         .continue_sign_in(&form.challenge, &form.code, &client.into())
         .await;
     match result {
-        Ok(signed_in) => Ok(set_session_cookie(&app, &signed_in, see_other(next)?)),
+        Ok(signed_in) => {
+            let response = after_sign_in(&app, &signed_in, next).await?;
+            Ok(set_session_cookie(&app, &signed_in, response))
+        }
         Err(SignInError::SecondFactorRequired { challenge }) => {
             Ok(code_page(&app, &challenge, next, None))
         }

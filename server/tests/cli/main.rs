@@ -6,10 +6,16 @@
 #[expect(dead_code, reason = "the fixture serves several test binaries")]
 mod etcd;
 
+#[path = "../support/database.rs"]
+#[expect(dead_code, reason = "the fixture serves several test binaries")]
+mod database;
+
 mod accounts;
 mod audit;
+mod earlier_state;
 mod embedded_etcd;
 mod etcd_roles;
+mod flood;
 mod order_key;
 mod program;
 mod serve;

@@ -51,6 +51,20 @@ async fn an_approved_action_is_executed_once() {
         .await
         .action;
     assert_eq!(nodes.sent(), 1);
+    // I35: members that were left out find where the history was continued without them.
+    let fork = etcd.registry().get("/galera/lab/forks/1").await.unwrap();
+    let fork: serde_json::Value = serde_json::from_slice(&fork.unwrap().value).unwrap();
+    let position = done
+        .plan
+        .target
+        .as_ref()
+        .unwrap()
+        .position
+        .as_ref()
+        .unwrap();
+    assert_eq!(fork["action_id"], done.id.as_str());
+    assert_eq!(fork["seqno"], position.seqno);
+    assert_eq!(fork["state_uuid"], position.uuid.to_string());
     let texts: Vec<&str> = done.journal.iter().map(|line| line.text.as_str()).collect();
     assert_eq!(texts.len(), 6, "{texts:?}");
     for verb in ["approve", "reject", "execute", "cancel"] {

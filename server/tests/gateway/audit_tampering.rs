@@ -39,6 +39,7 @@ async fn a_cut_trail_is_shown_by_every_replica_and_the_console_goes_on() {
         secrets: Some(console_core::state_secret::generate_file(&file).unwrap()),
         file,
         migration: Default::default(),
+        seen_records: None,
     };
     let one = ActionFixture::start_with(&etcd, &nodes, |options| {
         options.state_secret = Some(secret.clone());
@@ -77,6 +78,39 @@ async fn a_cut_trail_is_shown_by_every_replica_and_the_console_goes_on() {
     // The replica that notices first may not have seen both.
     let missing = format!("\"missing\":\"{}", last + 1);
     assert!(audit.contains(&missing), "{missing} in {audit}");
+    acknowledge(&one, &other).await;
+}
+
+/// An administrator of one replica ends the alarm of both, without a restart and with a reason.
+async fn acknowledge(one: &ActionFixture, other: &ActionFixture) {
+    let admin = one.console.sign_in("root").await;
+    let page = admin.get("/fragments/audit").await.text();
+    assert!(page.contains("/audit/acknowledge"), "{page}");
+    let path = "/api/v1/alarms/acknowledge";
+    let reason = serde_json::json!({"reason": "disk of etcd2 replaced"});
+    for (client, status, reason) in [
+        (&one.viewer, 403, &reason),
+        (&admin, 422, &serde_json::json!({"reason": " "})),
+        (&admin, 204, &reason),
+    ] {
+        let answer = client.send_json(http::Method::POST, path, reason).await;
+        assert_eq!(answer.status, status, "{}", answer.text());
+    }
+    for fixture in [one, other] {
+        eventually("the notice ends", async || {
+            let page = fixture.viewer.get("/api/v1/clusters").await.text();
+            let alarms = fixture.viewer.get("/api/v1/alarms").await.text();
+            !page.contains("The audit trail was changed") && alarms == r#"{"alarms":[]}"#
+        })
+        .await;
+        let total = metric(&fixture.console.anonymous(), "audit_trail_alarms_total").await;
+        assert_ne!(total, "0", "the number stays");
+    }
+    let audit = one.viewer.get("/api/v1/audit?limit=1000").await.text();
+    assert!(
+        audit.contains("\"alarms_acknowledged\"") && audit.contains("disk of etcd2"),
+        "{audit}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -298,6 +298,7 @@ fn status(nodes: &FakeClusterState, name: &str) -> WsrepStatus {
         ("wsrep_cluster_status", select("Primary", "non-Primary")),
         ("wsrep_connected", "ON"),
         ("wsrep_ready", select("ON", "OFF")),
+        ("version", "10.11.19-MariaDB"),
     ])
 }
 

@@ -10,6 +10,7 @@ use galera::recover::action::{ActionState, Approval};
 use galera_console::config::StateSecretConfig;
 use http::Method;
 use http::header::CONTENT_TYPE;
+use registry::memory::MemoryEtcd;
 use registry::{Registry, RegistryEntry, Transaction, WriteOp};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -28,6 +29,7 @@ struct SealedConsole {
     nodes: std::sync::Arc<FakeCluster>,
     /// A connection that writes what it is given.
     intruder: Registry,
+    etcd: MemoryEtcd,
     _secret: TempDir,
 }
 
@@ -37,6 +39,7 @@ fn secret_in(folder: &Path) -> StateSecretConfig {
         secrets: Some(generate_file(&file).unwrap()),
         file,
         migration: Default::default(),
+        seen_records: None,
     }
 }
 
@@ -54,6 +57,10 @@ impl SealedConsole {
             fixture,
             nodes,
             intruder: etcd.registry(),
+            etcd: match etcd {
+                TestEtcd::Memory(store) => store,
+                TestEtcd::Process(_) => unreachable!("in memory"),
+            },
             _secret: secret,
         }
     }
@@ -331,4 +338,42 @@ async fn i36_altered_expected_members_block_the_plans_of_a_new_replica() {
             && check["message"].as_str().unwrap().contains(&key)
     })
     .await;
+}
+
+/// A replica that runs while etcd is replaced by a backup needs no file: the revision fell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_restored_under_a_running_console_ends_sessions_and_revives_no_account() {
+    let sealed = SealedConsole::start().await;
+    let console = sealed.console();
+    console.add_user("eve", &[Role::Viewer]).await;
+    let name = "eve".parse().unwrap();
+    let viewer = console.sign_in("eve").await;
+    let backup = sealed.intruder.list(STATE_PREFIX).await.unwrap().entries;
+    console.store.remove(&name, true).await.unwrap();
+    let admin = console.sign_in("root").await;
+    sealed.etcd.wipe();
+    let former = backup
+        .iter()
+        .map(|entry| WriteOp::put(entry.key.clone(), entry.value.clone(), None));
+    let restoring = Transaction::new().then(former);
+    sealed.intruder.transact(&restoring).await.unwrap();
+    eventually("every session ends", async || {
+        admin.get("/api/v1/session").await.status == 401
+            && viewer.get("/api/v1/session").await.status == 401
+    })
+    .await;
+    eventually("a new session shows what was found", async || {
+        let answer = console.anonymous().sign_in("root", PASSWORD).await;
+        answer.status == 200 && {
+            let root = console.with_token(answer.token());
+            let page = root.get("/api/v1/clusters").await.text();
+            page.contains("its revision fell from") && page.contains("the accounts eve")
+        }
+    })
+    .await;
+    let answer = console.anonymous().sign_in("eve", PASSWORD).await;
+    assert_eq!(answer.status, 401, "{}", answer.text());
+    let audit = console.sign_in("root").await;
+    let audit = audit.get("/api/v1/audit?limit=100").await.text();
+    assert!(audit.contains("\"earlier_state_found\""), "{audit}");
 }

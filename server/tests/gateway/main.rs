@@ -12,6 +12,7 @@ mod database;
 mod etcd;
 
 mod account_api;
+mod account_events;
 mod account_page;
 mod accounts;
 mod action_fixture;
@@ -47,6 +48,7 @@ mod partial_cleanup;
 mod probing;
 mod problem_documents;
 mod redaction;
+mod request_limit;
 mod returning_nodes;
 mod second_factor;
 mod session_keys;

@@ -5,8 +5,11 @@ use std::time::Duration;
 use console_core::clock::now;
 use galera::NodeId;
 use galera::access::Role;
+use galera::recover::bootstrap::{STATEMENT_DEADLINE, STATEMENT_TIME_ZONE, StatementDialect};
 use galera::recover::plan::Plan;
 use galera::view::{ClusterView, VerdictState};
+use monitor::mysql::{MysqlSettings, StatementConnection, Tls};
+use registry::Secret;
 
 use tokio::net::TcpListener;
 
@@ -162,9 +165,12 @@ async fn i20_the_probe_reads_what_selects_the_statement_syntax() {
     for (variables, statement) in [
         (
             &VARIABLES[..],
-            "SET GLOBAL wsrep_provider_options='pc.bootstrap=YES'",
+            StatementDialect::ProviderOptions.bootstrap_statement(),
         ),
-        (&plugin[..], "SET GLOBAL wsrep_provider_pc_bootstrap=ON"),
+        (
+            &plugin[..],
+            StatementDialect::ProviderPlugin.bootstrap_statement(),
+        ),
     ] {
         let node = FakeDatabase::listen("127.0.0.1", variables, &[]).await;
         let mut lost = primary_status("00000001-0001-11ef-a1b2-c3d4e5f60718", &node.id());
@@ -195,6 +201,109 @@ async fn i20_the_probe_reads_what_selects_the_statement_syntax() {
         let steps = serde_json::to_value(&plan.steps).unwrap();
         assert_eq!(steps[0]["statement"], statement, "{}", plan.summary);
     }
+}
+
+/// A server on which every connection is in use is read with the connection that it reserves for the recovery account, which
+/// is released each time: the statement may need it. The error names the remedy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_a_free_connection_is_read_with_the_recovery_account() {
+    let etcd = TestEtcd::in_memory();
+    let node = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
+    node.fill_connections();
+    node.set_status(&as_str_rows(&primary_status(
+        "00000001-0001-11ef-a1b2-c3d4e5f60718",
+        &node.id(),
+    )));
+    let (_console, viewer) = start_console(&etcd, &[&node]).await;
+    wait_for_verdict(&viewer, VerdictState::Healthy).await;
+    // A plan reads every node again, while the probe continues.
+    for _ in 0..5 {
+        let _: Plan = viewer
+            .get("/api/v1/clusters/lab/plans/bootstrap")
+            .await
+            .json();
+    }
+    let view = wait_for_verdict(&viewer, VerdictState::Healthy).await;
+    assert!(
+        view.nodes[0]
+            .sources
+            .iter()
+            .all(|source| source.error.is_none())
+    );
+    let accounts = node.accounts();
+    assert!(accounts.iter().any(|account| account == "console"));
+    assert!(accounts.iter().any(|account| account == "recovery"));
+}
+
+/// A registered node that is not pinned must not learn the recovery account's answer to a challenge.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unpinned_server_is_never_read_with_the_recovery_account() {
+    let etcd = TestEtcd::in_memory();
+    let pinned = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
+    let registered = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
+    registered.fill_connections();
+    let (_console, viewer) = start_console(&etcd, &[&pinned]).await;
+    let key = format!("/galera/lab/{}/registered", registered.id());
+    etcd.registry().put(key.as_str(), "{}", None).await.unwrap();
+    let error = async || {
+        let view: ClusterView = viewer.get("/api/v1/clusters/lab").await.json();
+        let id = registered.id();
+        let node = view
+            .nodes
+            .into_iter()
+            .find(|node| node.id.to_string() == id)?;
+        node.sources.into_iter().find_map(|source| source.error)
+    };
+    eventually("the error to be shown", async || error().await.is_some()).await;
+    let message = error().await.unwrap();
+    assert!(
+        message.contains("error 1040: all max_connections of the server are in use"),
+        "{message}"
+    );
+    assert!(
+        registered
+            .accounts()
+            .iter()
+            .all(|account| account == "console")
+    );
+}
+
+/// The deadline of a statement is stored when its connection is opened, which is before the intention is recorded, and after
+/// the connection's time zone is fixed. It also opens while a probe holds the reserved connection for a moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i38_the_deadline_is_stored_before_the_statement_is_sent() {
+    let node = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
+    node.fill_connections();
+    let address: NodeId = node.id().parse().unwrap();
+    let settings = MysqlSettings {
+        user: "recovery".to_owned(),
+        password: Secret::new("acts"),
+        port: 3306,
+        tls: Tls::Off,
+        resolver: console_core::resolver::Resolver::default(),
+        probe_policy: Default::default(),
+    };
+    let (port, cluster) = (address.port().unwrap(), "lab".parse().unwrap());
+    let open = async || {
+        let limit = Duration::from_secs(3);
+        StatementConnection::open(address.host(), &settings, port, &cluster, limit).await
+    };
+    let held = open().await.unwrap();
+    let (waiting, ()) = tokio::join!(open(), async { drop(held) });
+    let connection = waiting.unwrap();
+    let prepared = node.statements();
+    let last: Vec<&str> = prepared.iter().rev().take(3).map(String::as_str).collect();
+    assert_eq!(
+        last,
+        [
+            STATEMENT_DEADLINE,
+            STATEMENT_TIME_ZONE,
+            "SET SESSION wait_timeout=2"
+        ]
+    );
+    let statement = StatementDialect::ProviderOptions.bootstrap_statement();
+    connection.send(statement).await;
+    assert_eq!(node.statements()[prepared.len()..], [statement.to_owned()]);
 }
 
 /// Reading a snapshot for an execution waits for the slowest node; registrations renewed in the meantime count.

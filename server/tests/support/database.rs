@@ -22,6 +22,11 @@ struct DatabaseScript {
     status: StatusRows,
     variables: StatusRows,
     statements: Vec<String>,
+    /// Accounts that signed in or tried to, in this order.
+    accounts: Vec<String>,
+    /// Whether every connection is in use but the one that the server reserves for `recovery`.
+    full: bool,
+    reserved_in_use: bool,
 }
 
 /// A listening fake database.
@@ -69,6 +74,17 @@ impl FakeDatabase {
         self.script.lock().unwrap().status = rows(status);
     }
 
+    /// All connections of this server are in use: it returns error 1040 to every account except `recovery`, which may
+    /// have one.
+    pub(crate) fn fill_connections(&self) {
+        self.script.lock().unwrap().full = true;
+    }
+
+    /// The accounts that tried to sign in so far.
+    pub(crate) fn accounts(&self) -> Vec<String> {
+        self.script.lock().unwrap().accounts.clone()
+    }
+
     /// All statements received so far.
     pub(crate) fn statements(&self) -> Vec<String> {
         self.script.lock().unwrap().statements.clone()
@@ -89,7 +105,14 @@ fn rows(pairs: &[(&str, &str)]) -> StatusRows {
 /// Sends the handshake, accepts any login, and answers until the peer disconnects.
 async fn serve(mut stream: TcpStream, script: Arc<Mutex<DatabaseScript>>) -> Option<()> {
     send(&mut stream, &mut 0, &[greeting()]).await?;
-    let (_, sequence) = receive(&mut stream).await?;
+    let (login, sequence) = receive(&mut stream).await?;
+    let _reserved = match admit(&login, &script) {
+        Ok(reserved) => reserved,
+        Err(refusal) => {
+            send(&mut stream, &mut (sequence + 1), &[refusal]).await?;
+            return None;
+        }
+    };
     send(&mut stream, &mut (sequence + 1), &[OK.to_vec()]).await?;
     loop {
         let (packet, sequence) = receive(&mut stream).await?;
@@ -101,6 +124,39 @@ async fn serve(mut stream: TcpStream, script: Arc<Mutex<DatabaseScript>>) -> Opt
         };
         send(&mut stream, &mut (sequence + 1), &answer).await?;
     }
+}
+
+/// The reserved connection while it is in use.
+struct ReservedConnection(Arc<Mutex<DatabaseScript>>);
+
+impl Drop for ReservedConnection {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().reserved_in_use = false;
+    }
+}
+
+/// Accepts a sign-in, or returns the packet of error 1040.
+fn admit(
+    login: &[u8],
+    shared: &Arc<Mutex<DatabaseScript>>,
+) -> Result<Option<ReservedConnection>, Vec<u8>> {
+    // After capabilities, packet size, character set and filler.
+    let name = login.get(32..).unwrap_or_default();
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    let account = String::from_utf8_lossy(name).into_owned();
+    let mut script = shared.lock().unwrap();
+    script.accounts.push(account.clone());
+    if !script.full {
+        return Ok(None);
+    }
+    if account == "recovery" && !script.reserved_in_use {
+        script.reserved_in_use = true;
+        return Ok(Some(ReservedConnection(Arc::clone(shared))));
+    }
+    let mut refusal = vec![0xff];
+    refusal.extend(1040_u16.to_le_bytes());
+    refusal.extend(b"#08004Too many connections");
+    Err(refusal)
 }
 
 fn greeting() -> Vec<u8> {

@@ -370,6 +370,20 @@ impl GaleraNode {
         Ok(Conn::new(self.app_options()).await?)
     }
 
+    /// A connection as `recovery`, which has SUPER and nothing else, over TCP.
+    ///
+    /// # Errors
+    /// If the node does not respond.
+    pub async fn recovery(&self) -> Result<Conn> {
+        let options = OptsBuilder::default()
+            .ip_or_hostname(self.address.to_string())
+            .tcp_port(self.port())
+            .user(Some("recovery"))
+            .pass(Some(self.common.template.accounts.recovery.as_str()))
+            .prefer_socket(false);
+        Ok(Conn::new(options).await?)
+    }
+
     pub(super) fn app_options(&self) -> Opts {
         traffic::app_options(
             self.address,

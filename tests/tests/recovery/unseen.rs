@@ -11,6 +11,7 @@ use galera::NodeId;
 use galera::record::audit::AuditEvent;
 use galera::recover::action::{ActionState, StepState};
 use galera::recover::plan::{CheckCode, CheckStatus, Plan};
+use galera::view::{ReasonCode, VerdictState};
 
 /// Longest wait for views and registrations to settle.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(40);
@@ -72,6 +73,23 @@ async fn check_unreachable_primary(
     .await?;
     let refusal = team.request_refused("bootstrap", &plan, &[]).await?;
     ensure!(refusal.status == 422, "{refusal:?}");
+    // They serve, out of sight: that is no outage (I43).
+    eventually("a verdict without agents", SETTLE_TIMEOUT, async || {
+        let verdict = team.operator.cluster(lab.cluster()).await?.verdict;
+        ensure!(verdict.state == VerdictState::Unknown, "{verdict:#?}");
+        let reason = verdict
+            .reasons
+            .iter()
+            .find(|reason| reason.code == ReasonCode::NoPrimaryInSight);
+        let message = &reason.with_context(|| format!("{verdict:#?}"))?.message;
+        ensure!(
+            unseen.iter().all(|id| message.contains(&id.to_string()))
+                && message.contains("2 of 3 votes are out of sight"),
+            "{message}"
+        );
+        Ok(())
+    })
+    .await?;
     for number in [2, 3] {
         let status = lab.node(number).wsrep().await?;
         ensure!(status["wsrep_cluster_status"] == "Primary", "{status:?}");

@@ -21,6 +21,10 @@ fn account(second_factor: &serde_json::Value, proof_is_recent: bool) -> OwnAccou
         "username": "adam", "roles": ["approver"], "email": "adam@example.org",
         "sessions": [session("1", true), session("2", false)],
         "second_factor": second_factor,
+        "recent_events": [
+            {"sequence": 9, "at": before, "actor": "root", "event": "account_roles_changed", "detail": {"roles": "approver", "before": "viewer"}},
+            {"sequence": 8, "at": before, "actor": "adam", "event": "signed_in", "detail": {"address": "192.0.2.7", "device": "new"}},
+        ],
         "step_up": {"proven_at": before, "valid_until": if proof_is_recent { after } else { before }},
     }))
     .unwrap()

@@ -1,8 +1,44 @@
+use galera::access::Role;
 use insta::assert_snapshot;
 use serde_json::json;
 
 use super::*;
 use crate::fixtures;
+
+fn session(role: Role) -> SessionView {
+    fixtures::session("olga", &[role])
+}
+
+#[test]
+fn an_alarm_is_acknowledged_by_administrators_only() {
+    let alarms = json!({"alarms": [
+        {"kind": "audit_trail", "at": fixtures::fixed_now(), "text": "The head was <b>deleted</b>."}
+    ]});
+    let alarms: AlarmsView = serde_json::from_value(alarms).unwrap();
+    let trail = serde_json::from_value(json!({"entries": [], "next_before": null})).unwrap();
+    let show = |role| {
+        let filter = AuditFilter::default();
+        page(
+            &trail,
+            &alarms,
+            &filter,
+            &session(role),
+            fixtures::fixed_now(),
+        )
+        .html()
+    };
+    let admin = show(Role::Admin);
+    assert!(admin.contains("&lt;b&gt;deleted"), "{admin}");
+    assert!(
+        admin.contains("action=\"/audit/acknowledge\"") && !admin.contains("disabled"),
+        "{admin}"
+    );
+    let viewer = show(Role::Viewer);
+    assert!(
+        viewer.contains("disabled") && viewer.contains("admin"),
+        "{viewer}"
+    );
+}
 
 #[test]
 fn audit_page() {
@@ -21,7 +57,9 @@ fn audit_page() {
     let query = PageQuery::from_uri(&"/audit?actor=olga".parse().unwrap());
     let page = page(
         &entries,
+        &AlarmsView::default(),
         &AuditFilter::from_query(&query),
+        &session(Role::Viewer),
         fixtures::fixed_now(),
     );
     assert_snapshot!(fixtures::by_lines(&page.html()));
@@ -30,7 +68,11 @@ fn audit_page() {
 #[test]
 fn the_page_says_where_the_trail_begins() {
     let trail = |json| serde_json::from_value(json).unwrap();
-    let show = |trail| page(&trail, &AuditFilter::default(), fixtures::fixed_now()).html();
+    let show = |trail| {
+        let (alarms, filter) = (AlarmsView::default(), AuditFilter::default());
+        let session = session(Role::Viewer);
+        page(&trail, &alarms, &filter, &session, fixtures::fixed_now()).html()
+    };
     let archived = show(trail(
         json!({"entries": [], "next_before": null, "begins_at": 300}),
     ));

@@ -60,6 +60,7 @@ fn node_view(facts: &NodeFacts<'_>, health: &RegistryHealth) -> NodeView {
             .and_then(|rates| rates.flow_control_paused),
         ready: answer.and_then(|status| status.ready),
         connected: answer.and_then(|status| status.connected),
+        votes: last.and_then(|status| status.quorum_options.weight),
         segment: last.and_then(|status| status.segment),
         version: last.and_then(|status| status.version.clone()),
         gcomm_uuid: answer

@@ -18,6 +18,8 @@ pub(super) fn add_secondary_reasons(
     add_registration_reasons(context, reasons);
     add_unconfirmed_nodes(context, reasons);
     add_disagreements(context, reasons);
+    add_frozen_nodes(context, reasons);
+    add_quorum_options(context, reasons);
     if state <= VerdictState::Degraded {
         add_unknown_members(context, reasons);
     }
@@ -190,6 +192,10 @@ fn add_disagreements(context: &VerdictContext<'_>, reasons: &mut ReasonCollector
         else {
             continue;
         };
+        // Its agent reads the same frozen status.
+        if answer.status.frozen {
+            continue;
+        }
         let settled = answer.view_since.plus(context.settings.settle_time);
         if registered
             .observation
@@ -214,6 +220,51 @@ fn add_disagreements(context: &VerdictContext<'_>, reasons: &mut ReasonCollector
         let uuid = registered.cluster_state_uuid.is_some()
             && registered.cluster_state_uuid != sql.cluster_state_uuid;
         add_if(uuid, "state UUIDs", reasons);
+    }
+}
+
+/// Adds nodes whose server cannot process the view in which they lost their peers.
+fn add_frozen_nodes(context: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) {
+    for (node, facts) in context.gathered.nodes.iter().enumerate() {
+        if facts
+            .fresh_answer()
+            .is_some_and(|answer| answer.status.frozen)
+        {
+            let message = format!(
+                "{} reports Primary, but its group counts no vote (wsrep_cluster_weight 0): it is not Primary and its status is frozen. A lock such as FLUSH TABLES WITH READ LOCK holds it. Run UNLOCK TABLES in that session, or find the session with SHOW PROCESSLIST and KILL it.",
+                node_label(facts)
+            );
+            reasons.add_for_node(ReasonCode::StatusFrozen, node, message);
+        }
+    }
+}
+
+/// Adds options that permit two Primary components after a split.
+fn add_quorum_options(context: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) {
+    for (node, facts) in context.gathered.nodes.iter().enumerate() {
+        let Some(answer) = facts.fresh_answer() else {
+            continue;
+        };
+        let options = &answer.status.quorum_options;
+        let set = [
+            (
+                options.ignore_quorum,
+                "pc.ignore_quorum",
+                "every part of a split cluster",
+            ),
+            (
+                options.ignore_split_brain,
+                "pc.ignore_sb",
+                "each half of a cluster that splits evenly",
+            ),
+        ];
+        for (_, name, who) in set.iter().filter(|(value, ..)| *value == Some(true)) {
+            let message = format!(
+                "{} has {name}=true, with which {who} stays Primary and accepts writes. Set it to false: SET GLOBAL wsrep_provider_options='{name}=false'.",
+                node_label(facts)
+            );
+            reasons.add_for_node(ReasonCode::QuorumIgnored, node, message);
+        }
     }
 }
 

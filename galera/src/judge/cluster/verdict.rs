@@ -9,6 +9,7 @@ use super::gather::GatheredEvidence;
 use super::node_facts::{NodeFacts, ProbeState};
 use super::reasons::ReasonCollector;
 use super::rivals::{ConflictStatus, conflict_status, period_overlap};
+use super::unseen::UnseenMembers;
 use crate::observe::observation::Evidence;
 use crate::view::{ClusterStatus, NodeState, ReasonCode, VerdictReason, VerdictState};
 
@@ -291,6 +292,19 @@ fn verdict_without_primary(
         reasons.add_for_cluster(
             ReasonCode::NoEvidence,
             "Not every member has been probed yet.",
+        );
+        return VerdictState::Unknown;
+    }
+    let unseen = UnseenMembers::of(
+        context.evidence,
+        context.gathered,
+        context.components,
+        |_| false,
+    );
+    if unseen.could_be_primary() {
+        reasons.add_for_cluster(
+            ReasonCode::NoPrimaryInSight,
+            &unseen.no_primary_in_sight(&context.gathered.nodes),
         );
         return VerdictState::Unknown;
     }

@@ -135,6 +135,14 @@ audit_events! {
     AUDIT_TRAIL_TAMPERED = "audit_trail_tampered";
     /// The oldest entries were moved to an archive.
     AUDIT_TRAIL_ARCHIVED = "audit_trail_archived";
+    /// etcd holds an earlier state than was seen.
+    EARLIER_STATE_FOUND = "earlier_state_found";
+    /// Records that are older than seen, or missing, were accepted as they are.
+    RECORDS_ACCEPTED = "records_accepted";
+    /// A record that is ignored was removed.
+    RECORD_DISCARDED = "record_discarded";
+    /// An administrator acknowledged the alarms about changes outside the console.
+    ALARMS_ACKNOWLEDGED = "alarms_acknowledged";
 }
 
 impl AuditEvent {
@@ -147,6 +155,19 @@ impl AuditEvent {
     #[must_use]
     pub fn is_about_action(&self) -> bool {
         self.0.starts_with("action_") || *self == Self::CLEANUP_UNDONE
+    }
+
+    /// Whether the subject is an account whose owner should know of it, also for events of another version.
+    #[must_use]
+    pub fn concerns_account(&self) -> bool {
+        const STARTS: [&str; 4] = ["account_", "factor_", "recovery_code", "session"];
+        const NOT: [AuditEvent; 2] = [
+            AuditEvent::SESSION_KEY_ROTATED,
+            AuditEvent::SESSION_KEY_REMOVED,
+        ];
+        let is_sign_in = [Self::SIGNED_IN, Self::SIGN_IN_FAILED].contains(self);
+        let begins = STARTS.iter().any(|start| self.0.starts_with(start));
+        is_sign_in || (begins && !NOT.contains(self))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::view::NodeState;
 pub(crate) fn check_all(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &mut PlanDraft) {
     check_console(case, draft);
     check_no_primary(case, situation, draft);
-    check_members_accounted(situation, draft);
+    check_members_accounted(case, situation, draft);
     known_members::check(case, situation, draft);
     check_unconfirmed(case, situation, draft);
     check_attestations(case, situation, draft);
@@ -185,7 +185,11 @@ fn check_no_primary(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &
     draft.add_check(CheckCode::NOBODY_PRIMARY, status, message, evidence);
 }
 
-fn check_members_accounted(situation: &Situation<'_>, draft: &mut PlanDraft) {
+fn check_members_accounted(
+    case: &RecoveryCase<'_>,
+    situation: &Situation<'_>,
+    draft: &mut PlanDraft,
+) {
     let counted: Vec<usize> = situation.accountable_members().collect();
     let evidence = counted
         .iter()
@@ -238,8 +242,9 @@ fn check_members_accounted(situation: &Situation<'_>, draft: &mut PlanDraft) {
         (
             CheckStatus::Attested,
             format!(
-                "Every member is accounted for; {} as confirmed by the requester.",
-                situation.join_names(attested.into_iter())
+                "Every member is accounted for; {} as confirmed by the requester.{}",
+                situation.join_names(attested.into_iter()),
+                implied_statement(case, situation)
             ),
         )
     } else {
@@ -249,6 +254,22 @@ fn check_members_accounted(situation: &Situation<'_>, draft: &mut PlanDraft) {
         )
     };
     draft.add_check(CheckCode::MEMBERS_ACCOUNTED, status, message, evidence);
+}
+
+/// What an attestation implies beyond its words: an arbitrator is in no list and cannot be attested itself.
+fn implied_statement(case: &RecoveryCase<'_>, situation: &Situation<'_>) -> String {
+    let unseen = situation.unseen_members(case);
+    if !unseen.could_be_primary() {
+        return String::new();
+    }
+    let (names, several) = unseen.names(situation.nodes());
+    if several {
+        format!(
+            " This confirms that {names}, which could be Primary together, are all stopped or isolated."
+        )
+    } else {
+        format!(" This confirms that {names}, which could be Primary, is stopped or isolated.")
+    }
 }
 
 /// An unconfirmed node may be a member that this console has no record of, with newer data: it must be admitted, or

@@ -42,7 +42,7 @@ pub fn fork_of_statement(
         state_uuid: position.uuid,
         seqno: position.seqno,
         members,
-        action: action.to_string(),
+        action_id: action.to_string(),
         parent,
         at: Some(case.now),
     })

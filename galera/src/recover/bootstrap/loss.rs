@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::RecoveryCase;
 use super::situation::{MemberCondition, Situation};
-use crate::judge::known_positions::{self, HighestPosition};
+use crate::id::NodeId;
+use crate::judge::known_positions::{self, HighestPosition, NewestPrimaryView};
 use crate::position::Position;
 use crate::recover::attestation::AttestedState;
 use crate::recover::plan::digest::{PlanDraft, fact};
@@ -167,13 +168,17 @@ fn check_no_regression(
     draft.add_check(CheckCode::NO_REGRESSION, status, message, evidence);
 }
 
+/// The newest Primary view must be represented, or all of its members be accounted for: their data known to be included,
+/// or given up by an operator.
 fn check_last_primary(
     case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
     draft: &mut PlanDraft,
     point: &RecoveryPoint,
 ) {
-    let Some((conf_id, nodes)) = case.history.newest_primary_view(&point.position.uuid) else {
+    let Some(NewestPrimaryView { conf_id, nodes }) =
+        case.history.newest_primary_view(&point.position.uuid)
+    else {
         draft.add_check(
             CheckCode::LAST_PRIMARY,
             CheckStatus::Pass,
@@ -185,37 +190,94 @@ fn check_last_primary(
     let evidence = nodes
         .iter()
         .map(|id| {
-            fact(
-                Some(id),
-                EvidenceSource::Memory,
-                None,
-                format!("Primary in view {conf_id}"),
-            )
+            let value = format!("Primary in view {conf_id}");
+            fact(Some(id), EvidenceSource::Memory, None, value)
         })
         .collect();
     let represented = point
         .holders
         .iter()
         .any(|&node| nodes.contains(&situation.nodes()[node].id));
+    let (mut open, mut given_up) = (Vec::new(), Vec::new());
+    for id in nodes.iter().filter(|_| !represented) {
+        match fate(situation, point, id) {
+            ViewMemberFate::Included => {}
+            ViewMemberFate::GivenUp => given_up.push(id.to_string()),
+            ViewMemberFate::Open => open.push(id.to_string()),
+        }
+    }
     let (status, message) = if represented {
         (
             CheckStatus::Pass,
             format!("The newest Primary view seen ({conf_id}) is represented."),
         )
-    } else {
-        let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    } else if !open.is_empty() {
         (
             CheckStatus::Fail,
             format!(
-                "The newest Primary view ({conf_id}) was seen only on {}, and none of those members would be in the new component.",
-                names.join(", ")
+                "The newest Primary view ({conf_id}) was seen only on {}, and none of those members would be in the new component. Start {} or paste the recovered position; if the data is lost, confirm that the member is isolated or permanently removed.",
+                nodes
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                open.join(", "),
+            ),
+        )
+    } else if !given_up.is_empty() {
+        (
+            CheckStatus::Attested,
+            format!(
+                "The newest Primary view ({conf_id}) would continue without {}, whose data counts as lost as confirmed by the requester.",
+                given_up.join(", ")
+            ),
+        )
+    } else {
+        (
+            CheckStatus::Pass,
+            format!(
+                "The members of the newest Primary view seen ({conf_id}) have stopped, none of them ahead."
             ),
         )
     };
     draft.add_check(CheckCode::LAST_PRIMARY, status, message, evidence);
 }
 
-/// The loss to expect when the cluster continues from `position`.
+/// What becomes of the data of a member of the newest Primary view that is not in the new component.
+enum ViewMemberFate {
+    /// It has stopped at a position that the recovery point includes.
+    Included,
+    /// An operator declared it isolated or removed.
+    GivenUp,
+    Open,
+}
+
+fn fate(situation: &Situation<'_>, point: &RecoveryPoint, id: &NodeId) -> ViewMemberFate {
+    let Some(node) = situation.nodes().iter().position(|facts| facts.id == *id) else {
+        return ViewMemberFate::Open;
+    };
+    if situation.nodes()[node].fresh_answer().is_some() {
+        return ViewMemberFate::Open;
+    }
+    match situation.stopped_position(node) {
+        Some(known)
+            if known.position.uuid == point.position.uuid
+                && known.position.seqno <= point.position.seqno =>
+        {
+            ViewMemberFate::Included
+        }
+        Some(_) => ViewMemberFate::Open,
+        None => match situation.conditions[node] {
+            MemberCondition::Attested(AttestedState::Fenced | AttestedState::Decommissioned) => {
+                ViewMemberFate::GivenUp
+            }
+            _ => ViewMemberFate::Open,
+        },
+    }
+}
+
+/// The loss to expect when the cluster continues from `position`: never zero while the data of a member are not known
+/// exactly (I37). A position that was read from a running server is only a lower bound.
 pub(super) fn estimate(
     case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
@@ -225,7 +287,9 @@ pub(super) fn estimate(
     let others = (0..situation.nodes().len()).filter(|node| !holders.contains(node));
     let mut highest: Option<(u64, String)> = highest_seen(case, situation, &position.uuid)
         .map(|highest| (highest.seqno, highest.node.to_string()));
+    let accountable: BTreeSet<usize> = situation.accountable_members().collect();
     let mut unknown = Vec::new();
+    let mut last_seen = Vec::new();
     for node in others {
         let id = &situation.nodes()[node].id;
         let known = situation
@@ -239,16 +303,20 @@ pub(super) fn estimate(
         {
             highest = Some((known.seqno, id.to_string()));
         }
-        if known.is_none() && situation.nodes()[node].expected && !situation.has_no_data(node) {
+        if has_known_data(situation, node) {
+            continue;
+        }
+        let seen = case.history.primary.get(id);
+        // Not because of a position that only this replica has read: the digest must not depend on it.
+        if seen.is_some() || accountable.contains(&node) {
             unknown.push(id.to_string());
         }
-        let gone = matches!(
-            situation.conditions[node],
-            MemberCondition::Attested(AttestedState::Fenced | AttestedState::Decommissioned)
-        );
-        if gone && situation.stopped_position(node).is_none() && !unknown.contains(&id.to_string())
-        {
-            unknown.push(id.to_string());
+        if let Some(seen) = seen {
+            last_seen.push(format!(
+                " {id} was last seen Primary at {} at {}; commits after that are unknown.",
+                seen.position.seqno,
+                seen.at.to_short_string(case.now)
+            ));
         }
     }
     unknown.extend(
@@ -267,11 +335,16 @@ pub(super) fn estimate(
                 position.seqno
             )
         }
+        _ if !unknown.is_empty() => format!(
+            "No transaction after {} has been seen, but not all data is known.",
+            position.seqno
+        ),
         _ => format!(
             "No known data loss; no transaction after {} has been seen.",
             position.seqno
         ),
     };
+    explanation.extend(last_seen);
     if !unknown.is_empty() {
         explanation.push_str(&format!(
             " Transactions that only {} may have are unknown.",
@@ -279,7 +352,17 @@ pub(super) fn estimate(
         ));
     }
     LossEstimate {
-        transactions: Some(lost),
+        transactions: (lost > 0 || unknown.is_empty()).then_some(lost),
         explanation,
+    }
+}
+
+/// Whether a node's data are known exactly: it answers as non-Primary and so commits nothing, or it has stopped at a
+/// position that its agent or an operator read from the data.
+fn has_known_data(situation: &Situation<'_>, node: usize) -> bool {
+    match situation.nodes()[node].fresh_answer() {
+        // A queue or a lock may hold back what it has received, but not what it has committed.
+        Some(answer) => answer.status.position().is_some(),
+        None => situation.stopped_position(node).is_some() || situation.has_no_data(node),
     }
 }

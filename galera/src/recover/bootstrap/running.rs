@@ -37,7 +37,7 @@ pub(super) fn plan(
     let candidates = candidates(situation);
     let agree = check_one_history(situation, draft);
     let chosen = if agree {
-        choose_component(&candidates)
+        choose_component(case, situation, &candidates)
     } else {
         None
     };
@@ -110,11 +110,23 @@ fn check_one_history(situation: &Situation<'_>, draft: &mut PlanDraft) -> bool {
     )
 }
 
-/// The most advanced component, then the largest, then the one with the first name: the same on every replica (I10).
-fn choose_component(candidates: &[CandidateComponent]) -> Option<&CandidateComponent> {
+/// The most advanced component, then one with a member of the newest Primary view, then the largest, then the one with
+/// the first name: the same on every replica (I10).
+fn choose_component<'c>(
+    case: &RecoveryCase<'_>,
+    situation: &Situation<'_>,
+    candidates: &'c [CandidateComponent],
+) -> Option<&'c CandidateComponent> {
     let rank = |candidate: &CandidateComponent| {
+        let best = candidate.best.as_ref();
+        let newest = best.and_then(|best| case.history.newest_primary_view(&best.uuid));
+        let represents = newest.is_some_and(|newest| {
+            let mut members = candidate.members.iter();
+            members.any(|&node| newest.nodes.contains(&situation.nodes()[node].id))
+        });
         (
-            candidate.best.as_ref().map(|best| best.seqno),
+            best.map(|best| best.seqno),
+            represents,
             candidate.members.len(),
             Reverse(candidate.members.first().copied()),
         )
@@ -139,17 +151,25 @@ fn check_candidate(
         .collect();
     let Some((chosen, best)) = chosen.and_then(|chosen| Some((chosen, chosen.best.clone()?)))
     else {
-        let message = if agree {
+        let mut message = if agree {
             "No component has a member with a valid position. A nil UUID or an undefined sequence number is never a candidate."
         } else {
             "Without one common history no component can be chosen."
-        };
-        draft.add_check(
-            CheckCode::CANDIDATE,
-            CheckStatus::Fail,
-            message.to_owned(),
-            evidence,
-        );
+        }
+        .to_owned();
+        let mut switched_off = (0..situation.nodes().len())
+            .filter(|&node| {
+                let answer = situation.nodes()[node].fresh_answer();
+                answer.is_some_and(|answer| answer.status.lacks_provider_status())
+            })
+            .peekable();
+        if switched_off.peek().is_some() {
+            let names = situation.join_names(switched_off);
+            message.push_str(&format!(
+                " No state or position is read from {names}, because wsrep_on is OFF: run SET GLOBAL wsrep_on=ON there."
+            ));
+        }
+        draft.add_check(CheckCode::CANDIDATE, CheckStatus::Fail, message, evidence);
         return None;
     };
     let name = situation.component_name(chosen.component);
@@ -251,7 +271,7 @@ fn is_temporarily_unfit(situation: &Situation<'_>, node: usize) -> bool {
             .any(|word| state.eq_ignore_ascii_case(word))
     });
     let applies = status.recv_queue.is_some_and(|queue| queue > 0);
-    damage_reason(situation, node).is_none() && (connects || applies)
+    damage_reason(situation, node).is_none() && !status.frozen && (connects || applies)
 }
 
 /// Why a node cannot execute the statement now (I15); `None` if it can.
@@ -263,6 +283,12 @@ fn unfit_reason(situation: &Situation<'_>, node: usize) -> Option<String> {
     let status = answer.status;
     if let Some(why) = damage_reason(situation, node) {
         return Some(why);
+    }
+    if status.frozen {
+        return Some(
+            "is held by a lock such as FLUSH TABLES WITH READ LOCK (run UNLOCK TABLES in that session, or find it with SHOW PROCESSLIST and KILL it)"
+                .to_owned(),
+        );
     }
     if matches!(facts.state(), NodeState::Joining | NodeState::Donor) {
         return Some(format!("is {}", facts.state().as_str()));
@@ -332,8 +358,9 @@ fn check_executor(
         Some(node) => (
             CheckStatus::Pass,
             format!(
-                "{} can run the statement.",
-                situation.join_names(std::iter::once(node))
+                "{} can run the statement. {}",
+                situation.join_names(std::iter::once(node)),
+                dialect_of(situation, node).condition()
             ),
         ),
         None => (
@@ -491,6 +518,15 @@ fn check_sql_account(
     draft.add_check(CheckCode::SQL_ACCOUNT, status, message, Vec::new());
 }
 
+/// The dialect of a node; without an answer the one that reads nothing else.
+fn dialect_of(situation: &Situation<'_>, node: usize) -> StatementDialect {
+    situation.nodes()[node]
+        .fresh_answer()
+        .map_or(StatementDialect::MysqlProviderOptions, |answer| {
+            StatementDialect::of(answer.status)
+        })
+}
+
 fn complete_draft(
     case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
@@ -510,19 +546,14 @@ fn complete_draft(
         .filter(|node| !chosen.members.contains(node)));
     if let Some(node) = executor {
         let facts = &situation.nodes()[node];
-        let dialect = facts
-            .fresh_answer()
-            .map_or(StatementDialect::ProviderOptions, |answer| {
-                StatementDialect::of(answer.status)
-            });
-        let statement = dialect.bootstrap_statement();
+        let dialect = dialect_of(situation, node);
         draft.steps.push(PlanStep::Statement {
             node: facts.id.clone(),
-            statement: statement.to_owned(),
+            statement: dialect.bootstrap_statement().to_owned(),
         });
         draft.commands.push(ManualCommand {
             node: Some(facts.id.clone()),
-            command: format!("mariadb -e \"{statement}\""),
+            command: format!("mariadb -e \"{}\"", dialect.manual_statement()),
             why: format!(
                 "Makes {} Primary. Run it on one node only, once.",
                 situation.component_name(chosen.component)

@@ -6,6 +6,7 @@ use crate::judge::cluster::components::{ObservedComponents, find_components};
 use crate::judge::cluster::gather::{GatheredEvidence, gather};
 use crate::judge::cluster::node_facts::{NodeFacts, ProbeAnswer, ProbeState};
 use crate::judge::cluster::reasons::node_label;
+use crate::judge::cluster::unseen::UnseenMembers;
 use crate::observe::fork;
 use crate::observe::observation::ProbeErrorKind;
 use crate::observe::registration::{self, AgentPhase, MembersSeen, NO_ORDER_KEYS, ReportedData};
@@ -207,6 +208,24 @@ impl<'a> Situation<'a> {
         }
     }
 
+    /// The position of a clean stop that the node's agent recorded, and withdraws before the server starts again. A
+    /// record that etcd restored from a backup may be outdated, so it counts only for a node that an operator declares
+    /// stopped, or whose port is closed.
+    fn recorded_stop(&self, node: usize) -> Option<&Position> {
+        let stopped = matches!(
+            self.conditions[node],
+            MemberCondition::ReportedStopped | MemberCondition::Attested(AttestedState::Stopped)
+        );
+        clean_stop(&self.nodes()[node]).filter(|_| stopped)
+    }
+
+    /// Whether members that are attested or silent could be Primary together, and which.
+    pub(crate) fn unseen_members(&self, case: &RecoveryCase<'_>) -> UnseenMembers {
+        UnseenMembers::of(case.evidence, &self.gathered, &self.components, |node| {
+            matches!(self.conditions[node], MemberCondition::Attested(_))
+        })
+    }
+
     /// A stopped node's position: recovered by its agent, recorded when it stopped cleanly, or pasted by an operator. Only of
     /// the registered data (I34).
     pub(crate) fn stopped_position(&self, node: usize) -> Option<SourcedPosition> {
@@ -223,7 +242,7 @@ impl<'a> Situation<'a> {
             .filter(|_| self.report_counts(node))
             .and_then(|seen| registration::recovered_position(&seen.observation.fields))
             .and_then(sourced);
-        let recorded = || clean_stop(&self.nodes()[node]).cloned().and_then(sourced);
+        let recorded = || self.recorded_stop(node).cloned().and_then(sourced);
         recovered.or_else(recorded).or_else(|| {
             let pasted = self.attestations[node]?.parse_saved_state()?.ok()?;
             Some(SourcedPosition {
@@ -233,6 +252,11 @@ impl<'a> Situation<'a> {
                 safe_to_bootstrap: pasted.safe_to_bootstrap,
             })
         })
+    }
+
+    /// The position in what an operator pasted for a node.
+    pub(crate) fn pasted_position(&self, node: usize) -> Option<Position> {
+        self.attestations[node]?.parse_saved_state()?.ok()?.position
     }
 
     /// Whether a stopped node's agent reports, under a live lease, that its registered data have no position: nothing is
@@ -454,13 +478,13 @@ fn is_confirmed_stopped(facts: &NodeFacts<'_>) -> bool {
         };
         proves && registration::reports_stopped(fields)
     });
-    let reported = reported || clean_stop(facts).is_some();
-    let refused = match facts.probe_state {
-        ProbeState::Failing { error, .. } => error.kind == ProbeErrorKind::Refused,
-        ProbeState::Unprobed => true,
+    match facts.probe_state {
+        ProbeState::Failing { error, .. } if error.kind == ProbeErrorKind::Refused => {
+            reported || clean_stop(facts).is_some()
+        }
+        ProbeState::Unprobed => reported,
         _ => false,
-    };
-    reported && refused
+    }
 }
 
 fn last_probe_at(facts: &NodeFacts<'_>) -> Option<Timestamp> {

@@ -44,7 +44,10 @@ pub(super) fn plan(
         holders: BTreeSet::from([*node]),
     });
     loss::check_for_loss(case, situation, draft, goal.as_ref());
-    let agent_waiting = chosen.is_some_and(|(node, _)| situation.agent_waits(*node));
+    // An agent obeys only an order for the position that it recovered.
+    let agent_waiting = chosen.is_some_and(|(node, known)| {
+        situation.agent_waits(*node) && known.source == EvidenceSource::Registry
+    });
     check_agent_waits(situation, draft, chosen, agent_waiting);
     let order_possible = agent_waiting
         && chosen.is_some_and(|(node, _)| check_order_accepted(case, situation, draft, *node));
@@ -70,6 +73,7 @@ fn check_positions_known(
 ) -> bool {
     let mut evidence = Vec::new();
     let (mut running, mut missing, mut lost) = (Vec::new(), Vec::new(), Vec::new());
+    let mut contradicted = Vec::new();
     for node in situation.accountable_members() {
         let id = &situation.nodes()[node].id;
         let position = known.iter().find(|(with, _)| *with == node);
@@ -83,6 +87,16 @@ fn check_positions_known(
             ),
             None => fact(Some(id), EvidenceSource::Console, None, "position unknown"),
         });
+        if let Some((_, known)) = position
+            && let Some(pasted) = situation.pasted_position(node)
+            && pasted != known.position
+        {
+            contradicted.push(format!(
+                "The position pasted for {}, {pasted}, is not the one that its agent recovered, {}. Remove it.",
+                situation.join_names(std::iter::once(node)),
+                known.position
+            ));
+        }
         if situation.nodes()[node].fresh_answer().is_some() {
             running.push(node);
         } else if position.is_none() && !situation.has_no_data(node) {
@@ -95,7 +109,10 @@ fn check_positions_known(
             }
         }
     }
-    let (status, message) = positions_message(situation, &running, &missing, &lost, known);
+    let (status, message) = match contradicted.is_empty() {
+        true => positions_message(situation, &running, &missing, &lost, known),
+        false => (CheckStatus::Fail, contradicted.join(" ")),
+    };
     draft.add_check(CheckCode::POSITIONS_KNOWN, status, message, evidence);
     status.permits()
 }
@@ -213,7 +230,7 @@ fn choose_node<'k>(
 /// the check of the last Primary view.
 fn in_newest_view(case: &RecoveryCase<'_>, id: &NodeId, known: &SourcedPosition) -> bool {
     let newest = case.history.newest_primary_view(&known.position.uuid);
-    newest.is_some_and(|(_, nodes)| nodes.contains(id))
+    newest.is_some_and(|newest| newest.nodes.contains(id))
 }
 
 fn check_candidate(
@@ -260,14 +277,24 @@ fn check_agent_waits(
             "Without a candidate there is no agent to send the order to.".to_owned(),
             Vec::new(),
         ),
-        Some((node, _)) => {
+        Some((node, known)) => {
             let facts = &situation.nodes()[*node];
             let name = situation.join_names(std::iter::once(*node));
-            let phase = situation
-                .phase(*node)
-                .map_or("no agent", AgentPhase::as_str);
-            let evidence = vec![fact(Some(&facts.id), EvidenceSource::Registry, None, phase)];
-            if agent_waiting {
+            let phase = situation.phase(*node);
+            let text = phase.map_or("no agent", AgentPhase::as_str);
+            let evidence = vec![fact(Some(&facts.id), EvidenceSource::Registry, None, text)];
+            if phase == Some(AgentPhase::Waiting) && !agent_waiting {
+                (
+                    CheckStatus::Fail,
+                    format!(
+                        "The agent of {name} has recovered no position from its data, and obeys no order for the pasted one, \
+                         {}. Find out why its data have none before you run the commands below on that node, or take \
+                         another node's data.",
+                        known.position
+                    ),
+                    evidence,
+                )
+            } else if agent_waiting {
                 (
                     CheckStatus::Pass,
                     format!("The agent of {name} is waiting for an order."),

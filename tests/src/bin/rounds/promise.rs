@@ -35,7 +35,7 @@ impl PlanPromise {
             .and_then(|target| target.position.as_ref());
         Self {
             position: position.map(|position| position.seqno),
-            accepts_loss: plan.loss.transactions != Some(0),
+            accepts_loss: plan.loss.transactions.is_some_and(|lost| lost > 0),
             unknown: unknown.map(|attested| attested.node.clone()).collect(),
         }
     }

@@ -41,6 +41,7 @@ fn view(state: VerdictState) -> ClusterView {
         flow_control_paused: None,
         ready: None,
         connected: None,
+        votes: None,
         segment: None,
         version: Some("10.11.19-MariaDB".to_owned()),
         gcomm_uuid: None,

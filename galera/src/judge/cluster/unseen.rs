@@ -1,0 +1,240 @@
+//! Members of the last Primary view that the console does not see, and whether they could be Primary together (I43).
+
+use std::collections::BTreeSet;
+
+use super::components::ObservedComponents;
+use super::gather::GatheredEvidence;
+use super::node_facts::{NodeFacts, ProbeState};
+use super::reasons::node_label;
+use crate::judge::quorum::{QuorumRules, VoteCount, Whereabouts};
+use crate::observe::observation::Evidence;
+use crate::observe::registration;
+use crate::view::{ClusterStatus, NodeState};
+
+/// The votes that Galera gives a member without `pc.weight`.
+const DEFAULT_WEIGHT: u8 = 1;
+
+/// The members of the last Primary view, by where they are. Nodes are indices.
+pub(crate) struct UnseenMembers {
+    seen: Vec<usize>,
+    stopped: Vec<usize>,
+    silent: Vec<usize>,
+    /// Votes of arbitrators that no visible component has.
+    silent_arbitrators: u64,
+    count: VoteCount,
+    rules: QuorumRules,
+}
+
+impl UnseenMembers {
+    /// Judges the evidence. `attested` names nodes that an operator declares stopped: they count as silent, so that the
+    /// result is what the declaration rules out.
+    pub(crate) fn of(
+        evidence: &Evidence,
+        gathered: &GatheredEvidence<'_>,
+        components: &ObservedComponents<'_>,
+        attested: impl Fn(usize) -> bool,
+    ) -> Self {
+        let nodes = &gathered.nodes;
+        let in_sight: BTreeSet<usize> = components
+            .observed
+            .iter()
+            .flat_map(|component| component.members.iter().copied())
+            .collect();
+        let mut unseen = Self {
+            seen: Vec::new(),
+            stopped: Vec::new(),
+            silent: Vec::new(),
+            silent_arbitrators: 0,
+            count: VoteCount::default(),
+            rules: rules(nodes),
+        };
+        let voters = voters(evidence, gathered);
+        let mut server_votes: u64 = 0;
+        for &node in &voters {
+            let facts = &nodes[node];
+            let whereabouts = if attested(node) {
+                Whereabouts::Silent
+            } else {
+                whereabouts(facts, in_sight.contains(&node))
+            };
+            let votes = weight(evidence, facts);
+            server_votes = server_votes.saturating_add(u64::from(votes));
+            unseen.count.add_server(votes, whereabouts);
+            match whereabouts {
+                Whereabouts::Seen => unseen.seen.push(node),
+                Whereabouts::Stopped => unseen.stopped.push(node),
+                Whereabouts::Silent => unseen.silent.push(node),
+            }
+        }
+        let votes = arbitrator_votes(evidence, voters.len(), server_votes);
+        let on_this_side = votes.min(unnamed_in_sight(components));
+        unseen.silent_arbitrators = votes - on_this_side;
+        let count = &mut unseen.count;
+        count.add_arbitrators(on_this_side, Whereabouts::Seen);
+        count.add_arbitrators(unseen.silent_arbitrators, Whereabouts::Silent);
+        unseen
+    }
+
+    pub(crate) fn could_be_primary(&self) -> bool {
+        self.count.unseen_could_be_primary(self.rules)
+    }
+
+    /// The members that could be Primary together (`n2, n3 and an arbitrator`), and whether there are several.
+    pub(crate) fn names(&self, nodes: &[NodeFacts<'_>]) -> (String, bool) {
+        let mut names: Vec<String> = self
+            .silent
+            .iter()
+            .map(|&node| node_label(&nodes[node]))
+            .collect();
+        match self.silent_arbitrators {
+            0 => {}
+            1 => names.push("an arbitrator".to_owned()),
+            _ => names.push("arbitrators".to_owned()),
+        }
+        (join(&names), names.len() > 1)
+    }
+
+    /// The reason of a verdict: what is known, and the arithmetic.
+    pub(crate) fn no_primary_in_sight(&self, nodes: &[NodeFacts<'_>]) -> String {
+        let answering: Vec<String> = nodes
+            .iter()
+            .filter(|facts| facts.fresh_answer().is_some())
+            .map(node_label)
+            .collect();
+        let are = if answering.len() == 1 { "is" } else { "are" };
+        let (names, several) = self.names(nodes);
+        let (could, answer) = if several {
+            ("could be Primary together", "do not answer this console")
+        } else {
+            ("could be Primary", "does not answer this console")
+        };
+        let stopped: Vec<String> = self
+            .stopped
+            .iter()
+            .map(|&node| node_label(&nodes[node]))
+            .collect();
+        let left = match stopped.len() {
+            0 => String::new(),
+            _ => format!(" if {} left in order", join(&stopped)),
+        };
+        format!(
+            "{} {are} non-Primary; {names}, which {could}{left}, {answer} ({}). Whether the cluster accepts writes is unknown.",
+            join(&answering),
+            self.arithmetic(),
+        )
+    }
+
+    /// `2 of 3 votes are out of sight`.
+    fn arithmetic(&self) -> String {
+        let votes = format!(
+            "{} of {} votes are out of sight",
+            self.count.unseen(),
+            self.count.total()
+        );
+        match self.rules {
+            QuorumRules {
+                ignore_quorum: true,
+                ..
+            } => format!("{votes}, and pc.ignore_quorum is set"),
+            QuorumRules {
+                ignore_split_brain: true,
+                ..
+            } => format!("{votes}, and pc.ignore_sb is set"),
+            QuorumRules { .. } => votes,
+        }
+    }
+}
+
+fn join(names: &[String]) -> String {
+    match names.split_last() {
+        None => "no node".to_owned(),
+        Some((only, [])) => only.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+/// The members of the last Primary view; if none was seen, the expected ones.
+fn voters(evidence: &Evidence, gathered: &GatheredEvidence<'_>) -> BTreeSet<usize> {
+    let recorded: BTreeSet<usize> = evidence
+        .last_primary_members
+        .iter()
+        .filter_map(|id| gathered.resolve_address(id))
+        .collect();
+    if !recorded.is_empty() {
+        return recorded;
+    }
+    let nodes = gathered.nodes.iter().enumerate();
+    nodes
+        .filter(|(_, facts)| facts.expected)
+        .map(|(node, _)| node)
+        .collect()
+}
+
+fn whereabouts(facts: &NodeFacts<'_>, in_sight: bool) -> Whereabouts {
+    if let Some(answer) = facts.fresh_answer() {
+        return match answer.status.cluster_status {
+            // It left its group in order, so that its votes count for the others.
+            Some(ClusterStatus::Disconnected) => Whereabouts::Stopped,
+            _ => Whereabouts::Seen,
+        };
+    }
+    let registered = facts.registration_after_probe_failure();
+    let non_primary = registered
+        .is_some_and(|seen| seen.status.cluster_status == Some(ClusterStatus::NonPrimary));
+    if in_sight || non_primary {
+        return Whereabouts::Seen;
+    }
+    let runs =
+        registered.is_some_and(|seen| registration::reports_running(&seen.observation.fields));
+    let closed = matches!(facts.probe_state, ProbeState::Failing { error, .. } if error.kind.proves_stopped());
+    if !runs && (closed || facts.state() == NodeState::Stopped) {
+        Whereabouts::Stopped
+    } else {
+        Whereabouts::Silent
+    }
+}
+
+/// The node's votes: as it last reported, or as recorded.
+fn weight(evidence: &Evidence, facts: &NodeFacts<'_>) -> u8 {
+    let reported = facts.probe.and_then(|probe| probe.status.as_ref());
+    reported
+        .and_then(|(_, status)| status.quorum_options.weight)
+        .or_else(|| evidence.last_primary_votes.weights.get(&facts.id).copied())
+        .unwrap_or(DEFAULT_WEIGHT)
+}
+
+/// The votes of the last Primary view that its known members do not have: of arbitrators, which are in no list.
+fn arbitrator_votes(evidence: &Evidence, known: usize, server_votes: u64) -> u64 {
+    let recorded = &evidence.last_primary_votes;
+    let unlisted = recorded
+        .size
+        .map_or(0, |size| size.saturating_sub(known as u64));
+    match recorded.total {
+        Some(total) if unlisted > 0 => total.saturating_sub(server_votes),
+        _ => unlisted,
+    }
+}
+
+/// How many members visible components have besides those that are known: arbitrators, with one vote each.
+fn unnamed_in_sight(components: &ObservedComponents<'_>) -> u64 {
+    let unnamed =
+        |size: Option<u64>, known: usize| size.map_or(0, |size| size.saturating_sub(known as u64));
+    components
+        .observed
+        .iter()
+        .map(|component| unnamed(component.view.size, component.members.len()))
+        .sum()
+}
+
+fn rules(nodes: &[NodeFacts<'_>]) -> QuorumRules {
+    let options = || {
+        nodes
+            .iter()
+            .filter_map(|facts| facts.probe?.status.as_ref())
+            .map(|(_, status)| status.quorum_options)
+    };
+    QuorumRules {
+        ignore_split_brain: options().any(|options| options.ignore_split_brain == Some(true)),
+        ignore_quorum: options().any(|options| options.ignore_quorum == Some(true)),
+    }
+}

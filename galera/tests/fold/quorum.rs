@@ -1,0 +1,233 @@
+//! Majorities out of sight (I43) and frozen statuses (I42).
+
+use galera::observe::observation::LastPrimaryVotes;
+use galera::view::{ClusterStatus, NodeState, ReasonCode, VerdictState};
+
+use crate::fixture::{
+    FakeServer, FoldFixture, RUNNING_FIELDS, id, node, reason, refused, timed_out,
+};
+
+const MEMBERS: [&str; 3] = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
+
+/// The provider options of a server with this weight, among others.
+fn options(weight: &str, more: &str) -> String {
+    format!(
+        "base_dir = /var/lib/mysql/; evs.suspect_timeout = PT5S; pc.ignore_quorum = false; pc.ignore_sb = false; pc.weight = {weight}; {more}"
+    )
+}
+
+fn survivor(weight: &str) -> FakeServer {
+    FakeServer::non_primary("db1").with_row("wsrep_provider_options", &options(weight, ""))
+}
+
+fn message(fixture: &FoldFixture, code: ReasonCode) -> String {
+    let view = fixture.view();
+    reason(&view, code)
+        .unwrap_or_else(|| panic!("{:#?}", view.verdict))
+        .message
+        .clone()
+}
+
+#[test]
+fn i43_a_minority_in_sight_does_not_prove_that_there_is_no_primary() {
+    let fixture = FoldFixture::expecting(&MEMBERS)
+        .answers("10.0.0.1", FakeServer::non_primary("db1"))
+        .fails("10.0.0.2", 4.0, timed_out())
+        .fails("10.0.0.3", 4.0, timed_out());
+    assert_eq!(fixture.verdict(), VerdictState::Unknown);
+    assert_eq!(
+        message(&fixture, ReasonCode::NoPrimaryInSight),
+        "db1 (10.0.0.1) is non-Primary; 10.0.0.2 and 10.0.0.3, which could be Primary together, do not answer this console \
+         (2 of 3 votes are out of sight). Whether the cluster accepts writes is unknown."
+    );
+    // Closed ports and ended leases: both were killed.
+    let killed = FoldFixture::expecting(&MEMBERS)
+        .answers("10.0.0.1", FakeServer::non_primary("db1"))
+        .fails("10.0.0.2", 4.0, refused())
+        .fails("10.0.0.3", 4.0, refused());
+    assert_eq!(killed.verdict(), VerdictState::NoPrimary);
+}
+
+#[test]
+fn i43_a_visible_majority_proves_it() {
+    let pair = |name: &str, index| {
+        FakeServer::non_primary(name).view(&["10.0.0.1:3306", "10.0.0.2:3306"], index)
+    };
+    let fixture = FoldFixture::expecting(&MEMBERS)
+        .answers("10.0.0.1", pair("db1", 0))
+        .answers("10.0.0.2", pair("db2", 1))
+        .fails("10.0.0.3", 4.0, timed_out());
+    assert_eq!(fixture.verdict(), VerdictState::NoPrimary);
+    // The second does not answer, but the first lists it in its own component.
+    let listed = FoldFixture::expecting(&MEMBERS)
+        .answers("10.0.0.1", pair("db1", 0))
+        .fails("10.0.0.2", 4.0, timed_out())
+        .fails("10.0.0.3", 4.0, timed_out());
+    assert_eq!(listed.verdict(), VerdictState::NoPrimary);
+}
+
+#[test]
+fn i43_weights_and_arbitrators_count() {
+    let with_votes = |weights: &[(&str, u8)], total: u64, size: u64, own: &str, others: &[&str]| {
+        let members: Vec<&str> = std::iter::once("10.0.0.1")
+            .chain(others.iter().copied())
+            .collect();
+        let mut fixture = FoldFixture::expecting(&members).answers("10.0.0.1", survivor(own));
+        fixture.evidence.last_primary_members = members.iter().map(|member| id(member)).collect();
+        fixture.evidence.last_primary_votes = LastPrimaryVotes {
+            weights: weights
+                .iter()
+                .map(|(node, weight)| (id(node), *weight))
+                .collect(),
+            total: Some(total),
+            size: Some(size),
+        };
+        others.iter().fold(fixture, |fixture, node| {
+            fixture.fails(node, 4.0, timed_out())
+        })
+    };
+    let heavy = with_votes(
+        &[("10.0.0.2", 1), ("10.0.0.3", 1)],
+        5,
+        3,
+        "3",
+        &["10.0.0.2", "10.0.0.3"],
+    );
+    assert_eq!(
+        heavy.verdict(),
+        VerdictState::NoPrimary,
+        "3 of 5 votes are in sight"
+    );
+    let voteless = with_votes(
+        &[("10.0.0.2", 0), ("10.0.0.3", 0)],
+        1,
+        3,
+        "1",
+        &["10.0.0.2", "10.0.0.3"],
+    );
+    assert_eq!(voteless.verdict(), VerdictState::NoPrimary);
+    let light = with_votes(&[("10.0.0.2", 3)], 4, 2, "1", &["10.0.0.2"]);
+    assert_eq!(light.verdict(), VerdictState::Unknown);
+    let arbitrated = with_votes(&[("10.0.0.2", 1)], 3, 3, "1", &["10.0.0.2"]);
+    assert_eq!(arbitrated.verdict(), VerdictState::Unknown);
+    let text = message(&arbitrated, ReasonCode::NoPrimaryInSight);
+    assert!(
+        text.contains("10.0.0.2 and an arbitrator, which could be Primary together")
+            && text.contains("2 of 3 votes"),
+        "{text}"
+    );
+    let alone = with_votes(&[("10.0.0.2", 1)], 2, 2, "1", &["10.0.0.2"]);
+    assert_eq!(alone.verdict(), VerdictState::NoPrimary, "an even split");
+}
+
+#[test]
+fn i43_a_member_without_quorum_as_its_agent_reports_is_in_sight() {
+    let fields = [
+        ("phase", "running"),
+        ("wsrep_local_state_comment", "Initialized"),
+        ("wsrep_cluster_status", "non-Primary"),
+    ];
+    let fixture = |fields: &[(&str, &str)]| {
+        FoldFixture::expecting(&MEMBERS)
+            .answers("10.0.0.1", FakeServer::non_primary("db1"))
+            .fails("10.0.0.2", 4.0, timed_out())
+            .registered("10.0.0.2", 9.0, fields)
+            .fails("10.0.0.3", 4.0, timed_out())
+    };
+    assert_eq!(fixture(&fields).verdict(), VerdictState::NoPrimary);
+    assert_eq!(fixture(&RUNNING_FIELDS).verdict(), VerdictState::Unknown);
+}
+
+#[test]
+fn i43_options_that_ignore_quorum_are_named() {
+    let server = |option: &str| {
+        FakeServer::non_primary("db1").with_row(
+            "wsrep_provider_options",
+            &options("1", &format!("{option} = true")),
+        )
+    };
+    let fixture = |option: &str| {
+        FoldFixture::expecting(&MEMBERS[..2])
+            .answers("10.0.0.1", server(option))
+            .fails("10.0.0.2", 4.0, timed_out())
+    };
+    assert_eq!(fixture("pc.linger").verdict(), VerdictState::NoPrimary);
+    for option in ["pc.ignore_sb", "pc.ignore_quorum"] {
+        let fixture = fixture(option);
+        assert_eq!(fixture.verdict(), VerdictState::Unknown, "{option}");
+        assert!(message(&fixture, ReasonCode::NoPrimaryInSight).contains(option));
+        assert!(message(&fixture, ReasonCode::QuorumIgnored).contains(option));
+    }
+}
+
+/// A server that cannot process the view in which it lost its peers, with the rows of MariaDB 10.11.
+fn frozen(name: &str) -> FakeServer {
+    FakeServer::synced(name)
+        .view(&["10.0.0.1:3306", "10.0.0.2:3306", "10.0.0.3:3306"], 0)
+        .state("2", "Donor/Desynced")
+        .with_row("wsrep_desync_count", "1")
+        .with_row("wsrep_cluster_weight", "0")
+        .with_row("wsrep_local_recv_queue", "1")
+}
+
+#[test]
+fn i42_a_status_that_a_lock_holds_is_not_primary() {
+    let fixture = FoldFixture::expecting(&MEMBERS)
+        .answers("10.0.0.1", frozen("db1"))
+        .fails("10.0.0.2", 4.0, refused())
+        .fails("10.0.0.3", 4.0, refused());
+    let view = fixture.view();
+    assert_eq!(
+        view.verdict.state,
+        VerdictState::NoPrimary,
+        "{:#?}",
+        view.verdict
+    );
+    let found = node(&view, "10.0.0.1");
+    assert_eq!(
+        (found.state, found.cluster_status),
+        (NodeState::Initialized, Some(ClusterStatus::NonPrimary))
+    );
+    assert_eq!(
+        view.components[0].members,
+        [id("10.0.0.1")],
+        "its list is out of date"
+    );
+    assert_eq!(
+        found.sources[0].cluster_status.as_deref(),
+        Some("Primary"),
+        "as it reports"
+    );
+    let text = message(&fixture, ReasonCode::StatusFrozen);
+    assert!(
+        text.contains("wsrep_cluster_weight 0") && text.contains("UNLOCK TABLES"),
+        "{text}"
+    );
+    let silent = FoldFixture::expecting(&MEMBERS)
+        .answers("10.0.0.1", frozen("db1"))
+        .fails("10.0.0.2", 4.0, timed_out())
+        .fails("10.0.0.3", 4.0, timed_out());
+    assert_eq!(silent.verdict(), VerdictState::Unknown);
+}
+
+#[test]
+fn i42_a_view_change_is_not_frozen() {
+    let briefly = FoldFixture::healthy().answers_between("10.0.0.1", frozen("db1"), 9.0, 10.0);
+    let view = briefly.view();
+    assert!(
+        reason(&view, ReasonCode::StatusFrozen).is_none(),
+        "{:#?}",
+        view.verdict
+    );
+    let forming = FoldFixture::healthy().answers(
+        "10.0.0.1",
+        frozen("db1").with_row("wsrep_evs_state", "GATHER"),
+    );
+    assert!(reason(&forming.view(), ReasonCode::StatusFrozen).is_none());
+    // A Primary component of servers without votes, after a bootstrap.
+    let voteless = frozen("db1")
+        .with_row("wsrep_local_recv_queue", "0")
+        .with_row("wsrep_provider_options", &options("0", ""));
+    let fixture = FoldFixture::healthy().answers("10.0.0.1", voteless);
+    assert!(reason(&fixture.view(), ReasonCode::StatusFrozen).is_none());
+}

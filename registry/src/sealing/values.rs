@@ -1,0 +1,60 @@
+//! What is sealed and opened, and by what.
+
+use std::any::Any;
+use std::fmt;
+
+use crate::Result;
+
+/// What identifies one sealed value among those of the same version.
+pub type SealTag = [u8; 16];
+
+/// A value to be sealed.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordToSeal<'a> {
+    /// The key that the record is bound to.
+    pub key: &'a [u8],
+    /// Higher than every earlier version of this key.
+    pub version: u64,
+    /// Whether it is put under a lease, so that its absence proves nothing.
+    pub leased: bool,
+    /// The record; `None` for a note that it was removed.
+    pub content: Option<&'a [u8]>,
+}
+
+/// A sealed value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedRecord {
+    /// What is stored in etcd.
+    pub value: Vec<u8>,
+    pub tag: SealTag,
+}
+
+/// A verified value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenedRecord {
+    pub version: u64,
+    pub leased: bool,
+    /// The record; `None` for a note that it was removed.
+    pub content: Option<Vec<u8>>,
+    pub tag: SealTag,
+    /// Whether it was sealed with the newest secret.
+    pub current: bool,
+}
+
+/// Seals and opens the values of protected keys.
+pub trait RecordSealer: fmt::Debug + Send + Sync + Any {
+    /// Whether records at `key` are sealed.
+    fn protects(&self, key: &[u8]) -> bool;
+
+    /// Seals a record with the newest secret.
+    ///
+    /// # Errors
+    /// [`crate::Error::Invalid`] for content that cannot be represented.
+    fn seal(&self, record: &RecordToSeal<'_>) -> Result<SealedRecord>;
+
+    /// Verifies and opens the value at `key`.
+    ///
+    /// # Errors
+    /// Why it is not genuine, as part of a sentence.
+    fn open(&self, key: &[u8], value: &[u8]) -> Result<OpenedRecord, String>;
+}

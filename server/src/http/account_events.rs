@@ -1,0 +1,199 @@
+//! What happened to an account, for its owner: on the account page, and after a sign-in.
+
+use axum::response::Response;
+use galera::publish::accounts::AccountEventView;
+use galera::record::audit::{AuditEntry, AuditEvent};
+use html_escape::{encode_double_quoted_attribute, encode_text};
+use http::StatusCode;
+
+use accounts::IssuedSession;
+
+use super::AppState;
+use super::plain_page::{FormTarget, plain_page};
+use super::problem::ApiResult;
+use super::sign_in::see_other;
+
+/// Entries that the account page shows.
+const RECENT_MAX: usize = 20;
+/// Entries that are looked at after a sign-in.
+const SINCE_MAX: usize = 50;
+
+/// The latest events of the account `name`, newest first; empty if the trail cannot be read.
+pub(super) async fn recent(app: &AppState, name: &str) -> Vec<AccountEventView> {
+    entries(app, name, RECENT_MAX)
+        .await
+        .iter()
+        .map(view)
+        .collect()
+}
+
+async fn entries(app: &AppState, name: &str, limit: usize) -> Vec<AuditEntry> {
+    match app.actions.trail().about_account(name, limit).await {
+        Ok(entries) => entries,
+        Err(error) => {
+            tracing::debug!(%error, user = name, "The events of an account could not be read: {error}");
+            Vec::new()
+        }
+    }
+}
+
+fn view(entry: &AuditEntry) -> AccountEventView {
+    let record = &entry.record;
+    let mut detail = record.detail.clone();
+    if record.subject.as_deref() != Some(record.actor.as_str()) {
+        // Whence an administrator works is not the owner's concern.
+        detail.remove("address");
+    }
+    AccountEventView {
+        sequence: entry.sequence,
+        at: record.at,
+        actor: record.actor.clone(),
+        event: record.event.as_str().to_owned(),
+        detail,
+    }
+}
+
+/// The response to a form that signed in: a redirect to `next`, or first what happened to the account since its owner last
+/// signed in on a device that was known.
+pub(super) async fn after_sign_in(
+    app: &AppState,
+    signed_in: &IssuedSession,
+    next: &str,
+) -> ApiResult<Response> {
+    let name = &signed_in.session.principal.username;
+    // On a device that is new itself, these could be the events that its user caused.
+    let entries = if signed_in.known_device {
+        entries(app, name, SINCE_MAX).await
+    } else {
+        Vec::new()
+    };
+    let since = since_last_sign_in(&entries);
+    if since.is_empty() {
+        return see_other(next);
+    }
+    let items: String = since
+        .iter()
+        .map(|entry| format!("<li>{}</li>", encode_text(&describe(entry))))
+        .collect();
+    let next = encode_double_quoted_attribute(next);
+    let content = format!(
+        "<section class=\"problem\"><h1>Changes to your account</h1>\
+         <p>Since you last signed in on a known device:</p><ul>{items}</ul>\
+         <p>If something here was not you, change your password and sign out everywhere on \
+         <a href=\"/account\">your account page</a>, and inform an administrator.</p>\
+         <p><a href=\"{next}\">Continue</a></p></section>"
+    );
+    let title = "Changes to your account";
+    Ok(plain_page(
+        app,
+        StatusCode::OK,
+        title,
+        &content,
+        FormTarget::None,
+    ))
+}
+
+/// Of the events of an account, newest first, those that its owner should know of: after the last sign-in on a known device
+/// before the newest one.
+fn since_last_sign_in(entries: &[AuditEntry]) -> Vec<&AuditEntry> {
+    let is_sign_in = |entry: &AuditEntry| entry.record.event == AuditEvent::SIGNED_IN;
+    let is_on_known_device = |entry: &AuditEntry| {
+        // Earlier versions did not record it.
+        is_sign_in(entry)
+            && entry
+                .record
+                .detail
+                .get("device")
+                .is_none_or(|device| device == "known")
+    };
+    let before = match entries.first() {
+        Some(newest) if is_sign_in(newest) => &entries[1..],
+        _ => entries,
+    };
+    let events = before.iter().take_while(|entry| !is_on_known_device(entry));
+    events.filter(|entry| is_notable(entry)).collect()
+}
+
+/// Whether an event may be somebody else's: a mistyped password or the end of an own session is not.
+fn is_notable(entry: &AuditEntry) -> bool {
+    let record = &entry.record;
+    let by_owner = record.subject.as_deref() == Some(record.actor.as_str());
+    let routine = [
+        AuditEvent::SIGN_IN_FAILED,
+        AuditEvent::SESSION_ENDED,
+        AuditEvent::SESSIONS_ENDED,
+        AuditEvent::ACCOUNT_ADDED,
+    ];
+    !(routine.contains(&record.event) && (by_owner || record.event == AuditEvent::ACCOUNT_ADDED))
+}
+
+fn describe(entry: &AuditEntry) -> String {
+    let record = &entry.record;
+    let event = record.event.as_str().replace('_', " ");
+    let by_owner = record.subject.as_deref() == Some(record.actor.as_str());
+    let by = if by_owner {
+        String::new()
+    } else {
+        format!(" by {}", record.actor)
+    };
+    let from = match record.detail.get("address") {
+        Some(address) if by_owner => format!(" from {address}, on a new device"),
+        _ => String::new(),
+    };
+    format!("{}: {event}{by}{from}", record.at)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use galera::Timestamp;
+    use galera::record::audit::AuditRecord;
+
+    use super::*;
+
+    fn entry(sequence: u64, event: AuditEvent, actor: &str, device: Option<&str>) -> AuditEntry {
+        let device = device.map(|device| ("device".to_owned(), device.to_owned()));
+        AuditEntry {
+            sequence,
+            record: AuditRecord {
+                at: Timestamp::from_unix_millis(0),
+                actor: actor.to_owned(),
+                event,
+                cluster: None,
+                subject: Some("anna".to_owned()),
+                detail: BTreeMap::from_iter(device),
+            },
+            previous: String::new(),
+            hash: String::new(),
+            seal: None,
+        }
+    }
+
+    #[test]
+    fn what_others_may_have_done_since_the_last_known_sign_in_is_reported() {
+        let entries = [
+            entry(9, AuditEvent::SIGNED_IN, "anna", Some("known")),
+            entry(8, AuditEvent::SIGN_IN_FAILED, "anna", None),
+            entry(7, AuditEvent::ACCOUNT_ROLES_CHANGED, "adam", None),
+            entry(6, AuditEvent::RECOVERY_CODES_RENEWED, "anna", None),
+            entry(5, AuditEvent::SIGNED_IN, "anna", Some("new")),
+            entry(4, AuditEvent::SIGNED_IN, "anna", Some("known")),
+            entry(3, AuditEvent::FACTOR_RESET, "adam", None),
+        ];
+        let reported = |entries: &[AuditEntry]| -> Vec<u64> {
+            let since = since_last_sign_in(entries);
+            since.iter().map(|entry| entry.sequence).collect()
+        };
+        assert_eq!(reported(&entries), [7, 6, 5]);
+        // The entry about the sign-in itself may be missing: it is written afterwards.
+        assert_eq!(reported(&entries[1..]), [7, 6, 5]);
+        assert_eq!(reported(&entries[5..6]), Vec::<u64>::new());
+        let of_earlier_version = [
+            entry(3, AuditEvent::SIGNED_IN, "anna", Some("known")),
+            entry(2, AuditEvent::SIGNED_IN, "anna", None),
+            entry(1, AuditEvent::ACCOUNT_ADDED, "root", None),
+        ];
+        assert_eq!(reported(&of_earlier_version), Vec::<u64>::new());
+    }
+}

@@ -1,0 +1,77 @@
+//! The API of alarms about changes outside the console.
+
+use axum::Json;
+use console_core::acknowledgement::{AlarmAcknowledgement, acknowledge};
+use console_core::clock::now;
+use galera::access::Operation;
+use galera::publish::api::{AlarmView, AlarmsView};
+use galera::recover::action::TEXT_MAX;
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::AppState;
+use super::extract::JsonBody;
+use super::identity::CurrentSession;
+use super::problem::{ApiError, ApiResult};
+
+/// `GET /api/v1/alarms`.
+pub(super) async fn show(app: AppState, session: CurrentSession) -> ApiResult<Json<AlarmsView>> {
+    session.authorize(Operation::ReadAudit)?;
+    let latest = app.actions.trail().watch_alarms().borrow().latest.clone();
+    let trail = latest.map(|alarm| AlarmView {
+        kind: "audit_trail".to_owned(),
+        at: alarm.at,
+        text: format!(
+            "The audit trail was changed outside the console: {}.",
+            alarm.reason
+        ),
+    });
+    let restored = app.registry.restored().map(|restored| AlarmView {
+        kind: "etcd_restored".to_owned(),
+        at: restored.at,
+        text: format!(
+            "An earlier state of etcd was restored: its revision fell from {} to {}.",
+            restored.seen, restored.found
+        ),
+    });
+    Ok(Json(AlarmsView {
+        alarms: trail.into_iter().chain(restored).collect(),
+    }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AcknowledgeRequest {
+    reason: String,
+}
+
+/// `POST /api/v1/alarms/acknowledge`: every replica ends its alarms.
+pub(super) async fn acknowledge_all(
+    app: AppState,
+    session: CurrentSession,
+    JsonBody(body): JsonBody<AcknowledgeRequest>,
+) -> ApiResult<StatusCode> {
+    let by = session.authorize(Operation::AcknowledgeAlarms)?;
+    session.require_recent_proof(&app).await?;
+    let reason = body.reason.trim();
+    if reason.is_empty() {
+        return Err(ApiError::unprocessable(
+            "no_reason",
+            "State a reason; it appears in the audit trail.",
+        ));
+    }
+    if reason.chars().count() > TEXT_MAX {
+        return Err(ApiError::unprocessable(
+            "too_long",
+            format!("The reason is longer than {TEXT_MAX} characters; shorten it."),
+        ));
+    }
+    let acknowledgement = AlarmAcknowledgement {
+        at: now(),
+        actor: by.name,
+        reason: reason.to_owned(),
+    };
+    let trail = app.actions.trail();
+    acknowledge(trail, &app.state_prefix, &acknowledgement).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
