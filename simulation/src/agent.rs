@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use galera::Position;
-use galera::observe::fork::{ForkRecord, Forks};
+use galera::observe::fork::{ForkRecord, ForkRecords};
 use galera::observe::registration::{
     BootstrapOrder, CleanStop, ClusterField, MembersSeen, NO_POSITION, OrderVerifier,
     RegistrationRecord, SignatureCheck,
@@ -16,7 +16,7 @@ use galera::startup::{
 
 use crate::console::at;
 use crate::registry::SimulatedRegistry;
-use crate::specification::{GaleraCluster, NodeIndex, ProbeResult};
+use crate::specification::{GaleraCluster, NodeData, NodeIndex, ProbeResult};
 
 /// The name of the key that signs the orders of consoles.
 pub const ORDER_KEY: &str = "k1";
@@ -52,6 +52,8 @@ pub struct SimulatedAgent {
     obeyed_orders: BTreeSet<String>,
     /// Whether it decides as if no fork were recorded, to prove that this would be noticed.
     pub ignores_forks: bool,
+    /// Whether new data get the identity of the former ones, to prove that this would be noticed.
+    pub keeps_identity: bool,
     /// Whether its container runs.
     pub running: bool,
     /// Whether it has started the server.
@@ -75,12 +77,30 @@ impl SimulatedAgent {
             fork: None,
             obeyed_orders: BTreeSet::new(),
             ignores_forks: false,
+            keeps_identity: false,
             running: true,
             started_server: true,
             recovered: false,
             own_order: None,
             lease: None,
             expires_at: None,
+        }
+    }
+
+    /// The agent of a new, empty container under the same address, which may claim the same identity.
+    #[must_use]
+    pub fn successor(&self, node: NodeIndex, same_identity: bool) -> Self {
+        let data_id = if same_identity {
+            self.data_id.clone()
+        } else {
+            format!("data-{node}")
+        };
+        Self {
+            data_id,
+            ignores_forks: self.ignores_forks,
+            keeps_identity: self.keeps_identity,
+            running: false,
+            ..Self::new(node)
         }
     }
 
@@ -117,22 +137,40 @@ impl SimulatedAgent {
         self.recovered = false;
     }
 
-    /// One turn: expires, decides, or reports.
+    /// Empties the data directory of a stopped container, as a new container under the same address has it.
+    pub fn replace(&mut self, cluster: &mut GaleraCluster, generation: u64) {
+        cluster.node_mut(self.node).data = NodeData::default();
+        if !self.keeps_identity {
+            self.data_id = format!("data-{}-{generation}", self.node);
+        }
+        self.fork_epoch = 0;
+        self.fork = None;
+        self.obeyed_orders.clear();
+    }
+
+    /// One turn: expires, decides, or reports. Without etcd it does nothing, and its lease expires.
     pub fn act(
         &mut self,
         cluster: &mut GaleraCluster,
         registry: &mut SimulatedRegistry,
         settings: &StartupSettings,
+        etcd: bool,
         now: u64,
     ) -> Option<String> {
-        if !self.running {
-            if self.expires_at.is_some_and(|at| at <= now)
+        if !self.running || !etcd {
+            let expires_at = *self.expires_at.get_or_insert(now + TTL);
+            if expires_at <= now
                 && let Some(lease) = self.lease.take()
             {
                 registry.revoke(lease);
+                self.own_order = None;
+            }
+            if self.running && self.started_server && cluster.nodes()[self.node].server.is_none() {
+                self.kill(now);
             }
             return None;
         }
+        self.expires_at = None;
         if self.started_server {
             if cluster.nodes()[self.node].server.is_none() {
                 // Its server has died: the container ends.
@@ -273,7 +311,7 @@ impl SimulatedAgent {
         let mut own = self.starting_node(cluster, registry, now);
         let mut snapshot = registry.snapshot();
         if self.ignores_forks {
-            snapshot.forks = Forks::default();
+            snapshot.forks = ForkRecords::default();
             snapshot
                 .members
                 .values_mut()

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use galera::judge::cluster::fold;
 use galera::judge::known_positions::KnownPositions;
-use galera::observe::fork::{ForkRecord, Forks};
+use galera::observe::fork::{ForkRecord, ForkRecords};
 use galera::observe::observation::{Evidence, ProbeError, ProbeErrorKind, RegistryObservation};
 use galera::observe::registration::{
     BootstrapOrder, ClusterField, OrderSignature, ParsedKey, RegisteredFields,
@@ -43,7 +43,7 @@ pub struct SimulatedConsole {
     view: Option<ClusterView>,
     /// Nodes that its network does not reach.
     pub unreachable: BTreeSet<NodeIndex>,
-    forks: Forks,
+    forks: ForkRecords,
     order: Option<String>,
 }
 
@@ -65,7 +65,7 @@ impl SimulatedConsole {
             settings: RecoverySettings::default(),
             view: None,
             unreachable: BTreeSet::new(),
-            forks: Forks::default(),
+            forks: ForkRecords::default(),
             order: None,
         }
     }
@@ -80,6 +80,14 @@ impl SimulatedConsole {
     pub fn observe(&mut self, cluster: &GaleraCluster, registry: &SimulatedRegistry, now: u64) {
         self.read(registry, now);
         for (index, node) in cluster.nodes().iter().enumerate() {
+            let mut reachable = cluster.nodes().iter().enumerate();
+            let shadowed = self.unreachable.contains(&index)
+                && reachable.any(|(other, named)| {
+                    named.id == node.id && !self.unreachable.contains(&other)
+                });
+            if shadowed {
+                continue;
+            }
             let result = if self.unreachable.contains(&index) {
                 ProbeResult::Silent
             } else {
@@ -115,7 +123,7 @@ impl SimulatedConsole {
 
     fn read(&mut self, registry: &SimulatedRegistry, now: u64) {
         let mut nodes: BTreeMap<NodeId, (bool, BTreeMap<String, String>)> = BTreeMap::new();
-        self.forks = Forks::default();
+        self.forks = ForkRecords::default();
         self.order = None;
         for entry in registry.entries() {
             let value = String::from_utf8_lossy(&entry.value).into_owned();

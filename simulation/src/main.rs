@@ -1,6 +1,6 @@
 //! Plays schedules and prints how many held, or the story of the first one that did not.
 //!
-//! `simulation [COUNT [FIRST_SEED [MUTATION]]]`; MUTATION is `no-deadline`, `no-second-plan` or `no-fork-check`.
+//! `simulation [COUNT [FIRST_SEED [MUTATION]]]`; MUTATION is `no-deadline`, `no-fork-check` or `no-identity-check`.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -16,14 +16,14 @@ fn main() -> ExitCode {
     let mutation = match arguments.get(2).map(String::as_str) {
         None => Some(Mutation::None),
         Some("no-deadline") => Some(Mutation::NoDeadline),
-        Some("no-second-plan") => Some(Mutation::NoSecondPlan),
         Some("no-fork-check") => Some(Mutation::NoForkCheck),
+        Some("no-identity-check") => Some(Mutation::NoIdentityCheck),
         Some(_) => None,
     };
     let (Some(count), Some(first), Some(mutation)) = (number(0, 10_000), number(1, 1), mutation)
     else {
         eprintln!(
-            "usage: simulation [COUNT [FIRST_SEED [no-deadline|no-second-plan|no-fork-check]]]"
+            "usage: simulation [COUNT [FIRST_SEED [no-deadline|no-fork-check|no-identity-check]]]"
         );
         return ExitCode::from(64);
     };

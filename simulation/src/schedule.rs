@@ -8,7 +8,7 @@ use galera::recover::plan::{Mechanism, Plan, PlanTarget};
 use galera::startup::{AutoBootstrap, StartupSettings};
 use galera::{ActionId, ClusterName, NodeId};
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 
 use crate::agent::SimulatedAgent;
@@ -31,10 +31,10 @@ pub enum Mutation {
     None,
     /// Statements have no deadline (I38).
     NoDeadline,
-    /// The executor does not plan again before it acts (I16).
-    NoSecondPlan,
     /// Agents do not know of forks (I35).
     NoForkCheck,
+    /// New data under a member's address have the identity of the former ones (I34).
+    NoIdentityCheck,
 }
 
 /// How often something happened.
@@ -71,6 +71,9 @@ impl fmt::Display for Violation {
 pub fn play(seed: u64, mutation: Mutation) -> Result<ScheduleCounts, Violation> {
     let mut schedule = Schedule::new(seed, mutation);
     for _ in 0..STEPS {
+        if schedule.ended {
+            break;
+        }
         let held = schedule.step();
         if let Err(what) = held.and_then(|()| schedule.judge()) {
             return Err(Violation {
@@ -95,6 +98,13 @@ struct Schedule {
     unrecorded: Vec<(ActionId, PlanTarget)>,
     /// Nodes that an operator has isolated; no client reaches them.
     fenced: BTreeSet<NodeIndex>,
+    /// Nodes whose host reaches neither the console nor etcd. Clients there do reach them.
+    unplugged: BTreeSet<NodeIndex>,
+    /// Whether the next statement meets a machine that has just paused.
+    pauses_at_statement: bool,
+    /// Number of data directories that were replaced.
+    replaced: u64,
+    ended: bool,
     /// Milliseconds since the beginning.
     now: u64,
     /// Acknowledged writes that no plan has given up.
@@ -117,6 +127,7 @@ impl Schedule {
         let agent = |node| {
             let mut agent = SimulatedAgent::new(node);
             agent.ignores_forks = mutation == Mutation::NoForkCheck;
+            agent.keeps_identity = mutation == Mutation::NoIdentityCheck;
             agent
         };
         let agents = (0..ids.len()).map(agent).collect();
@@ -138,6 +149,10 @@ impl Schedule {
             console: SimulatedConsole::new(name, ids),
             unrecorded: Vec::new(),
             fenced: BTreeSet::new(),
+            unplugged: BTreeSet::new(),
+            pauses_at_statement: false,
+            replaced: 0,
+            ended: false,
             now: 0,
             acknowledged: BTreeSet::new(),
             counts: ScheduleCounts::default(),
@@ -156,6 +171,7 @@ impl Schedule {
                 &mut self.cluster,
                 &mut self.registry,
                 &self.startup,
+                !self.unplugged.contains(&node),
                 self.now,
             );
             if let Some(acted) = acted {
@@ -192,52 +208,149 @@ impl Schedule {
             0..35 => self.write(),
             35..62 => self.fail(),
             62..76 => self.wait(),
-            76..79 => return self.survive_alone(),
+            76..78 => return self.lose_hidden_majority(),
+            78..80 => return self.delay_statement(),
             _ => return self.recover(),
         }
         Ok(())
     }
 
-    /// One node goes on alone, dies ahead of the others, and returns after they have gone on without it; random steps in
-    /// between.
-    fn survive_alone(&mut self) -> Result<(), String> {
-        let survivor = self.any_node();
-        let others: Vec<NodeIndex> = (0..self.agents.len())
-            .filter(|&node| node != survivor)
-            .collect();
-        self.note(format_args!("only n{} survives", survivor + 1));
-        for &node in &others {
+    /// The nodes in random order.
+    fn shuffled(&mut self) -> Vec<NodeIndex> {
+        let mut nodes: Vec<NodeIndex> = (0..self.agents.len()).collect();
+        nodes.shuffle(&mut self.random);
+        nodes
+    }
+
+    /// Every node but one goes on where neither console nor etcd sees it, dies, and returns after that one was
+    /// bootstrapped.
+    fn lose_hidden_majority(&mut self) -> Result<(), String> {
+        let nodes = self.shuffled();
+        let (survivor, hidden) = (nodes[0], &nodes[1..]);
+        self.note(format_args!("all but n{} are unplugged", survivor + 1));
+        for &node in hidden {
+            self.unplugged.insert(node);
+            self.console.unreachable.insert(node);
+            self.cluster.set_cut(survivor, node, true);
+        }
+        self.wait();
+        self.write();
+        if self.random.random_bool(0.3) {
+            let hidden = hidden.to_vec();
+            return self.replace_hidden(survivor, &hidden);
+        }
+        for &node in hidden {
+            self.note(format_args!("kill n{}", node + 1));
             self.cluster.kill(node, 0);
             self.agents[node].kill(self.now);
         }
         self.wait();
         self.recover()?;
-        self.write();
-        if self.random.random_bool(0.5) {
-            self.note(format_args!("kill n{}", survivor + 1));
-            self.cluster.kill(survivor, 0);
-            self.agents[survivor].kill(self.now);
-        } else {
-            self.fence_paused();
+        self.reconnect();
+        self.judge()?;
+        for _ in 0..self.random.random_range(0..4) {
+            self.write();
+            self.wait();
         }
-        self.wait();
-        for &node in &others {
+        for &node in hidden {
             self.agents[node].start(&mut self.registry);
+            self.wait();
+            self.judge()?;
         }
+        Ok(())
+    }
+
+    /// The scheduler starts empty containers under the addresses of nodes that live on out of sight. Nobody attests that those
+    /// are stopped. The schedule ends with it.
+    fn replace_hidden(&mut self, survivor: NodeIndex, hidden: &[NodeIndex]) -> Result<(), String> {
+        let old: Vec<NodeIndex> = (0..self.agents.len())
+            .filter(|&node| node != survivor)
+            .collect();
+        for &node in hidden {
+            let id = self.cluster.nodes()[node].id.clone();
+            self.note(format_args!("an empty container as {id}"));
+            let new = self.cluster.add_node(id);
+            for &other in &old {
+                self.cluster.set_cut(new, other, true);
+            }
+            let mut agent =
+                self.agents[node].successor(new, self.mutation == Mutation::NoIdentityCheck);
+            agent.start(&mut self.registry);
+            self.agents.push(agent);
+        }
+        for _ in 0..3 {
+            self.wait();
+            self.judge()?;
+            self.recover()?;
+            self.judge()?;
+        }
+        self.ended = true;
+        Ok(())
+    }
+
+    /// Two halves that do not see each other: the machine of one pauses with the statement, is fenced, and continues after
+    /// the other half was bootstrapped.
+    fn delay_statement(&mut self) -> Result<(), String> {
+        let nodes = self.shuffled();
+        let half = nodes.len() / 2;
+        for &one in &nodes[..half] {
+            for &other in &nodes[half..] {
+                self.cluster.set_cut(one, other, true);
+            }
+        }
+        // An odd node dies first, so that neither half has quorum.
+        if nodes.len() % 2 == 1 {
+            let odd = nodes[nodes.len() - 1];
+            self.note(format_args!("kill n{}", odd + 1));
+            self.cluster.kill(odd, 0);
+            self.agents[odd].kill(self.now);
+        }
+        self.note("two halves");
+        self.wait();
+        self.pauses_at_statement = true;
+        self.recover()?;
+        self.pauses_at_statement = false;
+        for node in nodes {
+            let server = self.cluster.nodes()[node].server.as_ref();
+            if server.is_some_and(|server| server.paused) {
+                // The whole host pauses: every node of that half.
+                for other in self.cluster.nodes()[node]
+                    .server
+                    .iter()
+                    .flat_map(|one| one.members.clone())
+                    .collect::<Vec<_>>()
+                {
+                    self.cluster.set_paused(other, true, self.now);
+                }
+            }
+        }
+        self.fence_paused();
         self.wait();
         self.recover()?;
-        for _ in 0..self.random.random_range(1..4) {
-            self.wait();
-            self.write();
+        for node in 0..self.agents.len() {
+            self.cluster.set_paused(node, false, self.now);
         }
-        self.note(format_args!("n{} returns", survivor + 1));
+        self.judge()?;
+        self.reconnect();
+        Ok(())
+    }
+
+    /// Every host reaches every other again.
+    fn reconnect(&mut self) {
+        self.note("heal");
         self.cluster.heal();
         self.fenced.clear();
-        self.cluster.set_paused(survivor, false, self.now);
-        self.judge()?;
-        self.agents[survivor].start(&mut self.registry);
-        self.wait();
-        Ok(())
+        self.unplugged.clear();
+        self.console.unreachable.clear();
+    }
+
+    /// A new, empty volume for a node that is stopped.
+    fn replace(&mut self, node: NodeIndex) {
+        if !self.agents[node].running {
+            self.note(format_args!("n{} has a new, empty volume", node + 1));
+            self.replaced += 1;
+            self.agents[node].replace(&mut self.cluster, self.replaced);
+        }
     }
 
     fn write(&mut self) {
@@ -299,11 +412,8 @@ impl Schedule {
                     self.cluster.set_cut(node, other, true);
                 }
             }
-            82..88 => {
-                self.note("heal");
-                self.cluster.heal();
-                self.fenced.clear();
-            }
+            82..87 => self.reconnect(),
+            87..88 => self.replace(node),
             88..92 => {
                 self.note(format_args!("hide {name} from the console"));
                 self.console.unreachable.insert(node);
@@ -352,7 +462,7 @@ impl Schedule {
             .all(|node| self.stopped_members().contains(node));
         let again = self.console.plan(&stopped, self.now);
         let unchanged = again.executable && again.digest == plan.digest;
-        if !still_true || (!unchanged && self.mutation != Mutation::NoSecondPlan) {
+        if !still_true || !unchanged {
             self.note("superseded");
             return Ok(());
         }
@@ -399,7 +509,7 @@ impl Schedule {
         let loss = plan.loss.transactions;
         self.note(format_args!("bootstrap n{}, loss {loss:?}", node + 1));
         // The machine may pause with the statement on its way.
-        if self.random.random_range(0..4) == 0 {
+        if self.pauses_at_statement || self.random.random_range(0..4) == 0 {
             self.note(format_args!("pause n{} first", node + 1));
             self.cluster.set_paused(node, true, self.now);
         }
@@ -464,14 +574,20 @@ impl Schedule {
             .zip(&self.agents)
             .enumerate()
             .filter(|(index, (node, agent))| {
-                node.server.is_none() && !agent.running || self.fenced.contains(index)
+                let mut namesakes = self.cluster.nodes().iter();
+                let none_runs =
+                    namesakes.all(|other| other.id != node.id || other.server.is_none());
+                none_runs && !agent.running || self.fenced.contains(index)
             })
             .map(|(_, (node, _))| node.id.clone())
             .collect()
     }
 
     fn index_of(&self, id: &NodeId) -> Option<NodeIndex> {
-        self.cluster.nodes().iter().position(|node| node.id == *id)
+        let mut nodes = self.cluster.nodes().iter().enumerate();
+        nodes
+            .find(|(node, own)| own.id == *id && !self.unplugged.contains(node))
+            .map(|(node, _)| node)
     }
 
     fn judge(&self) -> Result<(), String> {

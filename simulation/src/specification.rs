@@ -59,19 +59,17 @@ impl GaleraCluster {
     /// Stopped nodes with empty data directories.
     #[must_use]
     pub fn new(ids: impl IntoIterator<Item = NodeId>) -> Self {
-        let node = |id| SpecifiedNode {
-            id,
-            data: NodeData::default(),
-            server: None,
-            weight: 1,
-        };
-        Self {
-            nodes: ids.into_iter().map(node).collect(),
+        let mut cluster = Self {
+            nodes: Vec::new(),
             cut: BTreeSet::new(),
             processes: 0,
             histories: 0,
             views: 0,
+        };
+        for id in ids {
+            cluster.add_node(id);
         }
+        cluster
     }
 
     /// All of `ids` Synced in one Primary component that the first one founded.
@@ -88,6 +86,18 @@ impl GaleraCluster {
             cluster.settle();
         }
         cluster
+    }
+
+    /// Adds a stopped node with an empty data directory, perhaps under an address that another one has too. Returns its
+    /// index.
+    pub fn add_node(&mut self, id: NodeId) -> NodeIndex {
+        self.nodes.push(SpecifiedNode {
+            id,
+            data: NodeData::default(),
+            server: None,
+            weight: 1,
+        });
+        self.nodes.len() - 1
     }
 
     #[must_use]

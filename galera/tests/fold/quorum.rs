@@ -138,6 +138,33 @@ fn i43_a_member_without_quorum_as_its_agent_reports_is_in_sight() {
     assert_eq!(fixture(&RUNNING_FIELDS).verdict(), VerdictState::Unknown);
 }
 
+/// Empty containers wait, or joined the survivor, under the addresses of members that live on out of sight.
+#[test]
+fn i43_other_data_at_the_addresses_of_members_do_not_bring_them_into_sight() {
+    let fields = [
+        ("phase", "waiting"),
+        ("registered", r#"{"id":"d1"}"#),
+        ("data_id", "new"),
+    ];
+    let waiting = FoldFixture::expecting(&MEMBERS)
+        .answers("10.0.0.1", FakeServer::non_primary("db1"))
+        .fails("10.0.0.2", 4.0, refused())
+        .registered("10.0.0.2", 9.0, &fields)
+        .fails("10.0.0.3", 4.0, refused())
+        .registered("10.0.0.3", 9.0, &fields);
+    assert_eq!(waiting.verdict(), VerdictState::Unknown);
+    let message = message(&waiting, ReasonCode::NoPrimaryInSight);
+    assert!(
+        message.contains(
+            "the former 10.0.0.2 and the former 10.0.0.3, which could be Primary together"
+        ),
+        "{message}"
+    );
+    let members = ["10.0.0.1:3306", "10.0.0.2:3306", "10.0.0.3:3306"];
+    let joined = waiting.answers("10.0.0.1", FakeServer::non_primary("db1").view(&members, 0));
+    assert_eq!(joined.verdict(), VerdictState::Unknown);
+}
+
 #[test]
 fn i43_options_that_ignore_quorum_are_named() {
     let server = |option: &str| {

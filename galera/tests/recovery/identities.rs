@@ -36,6 +36,50 @@ fn addresses_used_again() -> RecoveryFixture {
     fixture
 }
 
+/// The same, after the agents of the empty containers saw a member that was still registered as Primary and joined it: their
+/// servers are in its component, n3 without an answer yet.
+fn addresses_joined_again() -> RecoveryFixture {
+    let members = ["n1", "n2", "n3"];
+    let fields = [
+        ("phase", "joining"),
+        ("registered", REGISTERED),
+        ("data_id", "new"),
+        ("order_keys", "k1"),
+    ];
+    RecoveryFixture::expecting(&members)
+        .answers("n1", FakeStatusRows::non_primary(&members, 0, 100))
+        .answers("n2", FakeStatusRows::non_primary(&members, 1, 100))
+        .refuses_connections("n3")
+        .registered("n2", &fields)
+        .registered("n3", &fields)
+}
+
+#[test]
+fn i34_other_data_in_the_component_do_not_account_for_the_members_at_their_addresses() {
+    let plan = addresses_joined_again().plan();
+    assert!(!plan.executable, "{plan:#?}");
+    assert!(failing(&plan).contains(&"members_accounted"));
+    let accounted = check(&plan, &CheckCode::MEMBERS_ACCOUNTED);
+    for node in ["n2", "n3"] {
+        let words = format!("The address of {node} is used by other data;");
+        assert!(accounted.message.contains(&words), "{}", accounted.message);
+    }
+    assert_eq!(plan.loss.transactions, None, "{}", plan.loss.explanation);
+    let attested = addresses_joined_again()
+        .attest("n2", AttestedState::Stopped)
+        .attest("n3", AttestedState::Stopped)
+        .plan();
+    assert_eq!(
+        check(&attested, &CheckCode::MEMBERS_ACCOUNTED).status,
+        CheckStatus::Attested
+    );
+    assert_eq!(
+        check(&attested, &CheckCode::ATTESTATIONS_HOLD).status,
+        CheckStatus::Attested
+    );
+    assert_eq!(attested.loss.transactions, None);
+}
+
 #[test]
 fn i34_empty_containers_do_not_account_for_the_members_at_their_addresses() {
     let plan = addresses_used_again().plan();

@@ -3,8 +3,9 @@
 use super::FoldSettings;
 use crate::id::NodeId;
 use crate::observe::observation::{ProbeError, RegistryObservation, SqlObservation};
-use crate::observe::registration;
+use crate::observe::registration::{self, ReportedData};
 use crate::observe::wsrep::WsrepStatus;
+use crate::position::Position;
 use crate::timestamp::Timestamp;
 use crate::view::{NodeState, RegistryHealth};
 
@@ -78,6 +79,30 @@ impl<'a> NodeFacts<'a> {
         self.registration
             .as_ref()
             .filter(|registered| registered.fresh)
+    }
+
+    /// Which data the node's agent reports on; `None` without a live report.
+    pub(crate) fn reported_data(&self) -> Option<ReportedData> {
+        let seen = self
+            .fresh_registration()
+            .filter(|seen| seen.observation.leased)?;
+        Some(seen.observation.fields.reported_data())
+    }
+
+    /// Where the registered data stopped cleanly, unless their agent is back: the record is removed before they start.
+    pub(crate) fn clean_stop(&self) -> Option<&Position> {
+        let seen = self.registration.as_ref()?;
+        let stopped = seen.observation.fields.registration()?.stopped.as_ref()?;
+        let back = self
+            .reported_data()
+            .is_some_and(|reported| reported != ReportedData::Other);
+        (!back).then_some(&stopped.position)
+    }
+
+    /// Whether the node's address is used by other data than the registered ones, which did not stop cleanly and may be in
+    /// use elsewhere (I34).
+    pub(crate) fn has_other_data(&self) -> bool {
+        self.reported_data() == Some(ReportedData::Other) && self.clean_stop().is_none()
     }
 
     /// The registration, if it was put after the probe began to fail and so proves that the node was alive then.

@@ -84,7 +84,10 @@ impl UnseenMembers {
         let mut names: Vec<String> = self
             .silent
             .iter()
-            .map(|&node| node_label(&nodes[node]))
+            .map(|&node| match nodes[node].has_other_data() {
+                true => format!("the former {}", node_label(&nodes[node])),
+                false => node_label(&nodes[node]),
+            })
             .collect();
         match self.silent_arbitrators {
             0 => {}
@@ -171,6 +174,9 @@ fn voters(evidence: &Evidence, gathered: &GatheredEvidence<'_>) -> BTreeSet<usiz
 }
 
 fn whereabouts(facts: &NodeFacts<'_>, in_sight: bool) -> Whereabouts {
+    if facts.has_other_data() {
+        return Whereabouts::Silent;
+    }
     if let Some(answer) = facts.fresh_answer() {
         return match answer.status.cluster_status {
             // It left its group in order, so that its votes count for the others.

@@ -202,13 +202,16 @@ fn check_members_accounted(
             matches!(
                 situation.conditions[node],
                 MemberCondition::Unknown | MemberCondition::Indeterminate
-            )
+            ) || situation.runs_on_other_data(node) && situation.attestation(node).is_none()
         })
         .collect();
     let attested: Vec<usize> = counted
         .iter()
         .copied()
-        .filter(|&node| matches!(situation.conditions[node], MemberCondition::Attested(_)))
+        .filter(|&node| {
+            matches!(situation.conditions[node], MemberCondition::Attested(_))
+                || situation.runs_on_other_data(node)
+        })
         .collect();
     let unproven: String = missing
         .iter()
@@ -418,6 +421,10 @@ pub(crate) fn check_attestations(
 }
 
 pub(crate) fn sign_of_life(situation: &Situation<'_>, node: usize) -> Option<&'static str> {
+    if situation.runs_on_other_data(node) {
+        // The statement is about the registered data.
+        return None;
+    }
     let facts = &situation.nodes()[node];
     match situation.conditions[node] {
         MemberCondition::Primary

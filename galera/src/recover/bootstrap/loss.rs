@@ -284,7 +284,8 @@ pub(super) fn estimate(
     position: &Position,
     holders: &BTreeSet<usize>,
 ) -> LossEstimate {
-    let others = (0..situation.nodes().len()).filter(|node| !holders.contains(node));
+    let others = (0..situation.nodes().len())
+        .filter(|&node| !holders.contains(&node) || situation.runs_on_other_data(node));
     let mut highest: Option<(u64, String)> = highest_seen(case, situation, &position.uuid)
         .map(|highest| (highest.seqno, highest.node.to_string()));
     let accountable: BTreeSet<usize> = situation.accountable_members().collect();
@@ -360,6 +361,9 @@ pub(super) fn estimate(
 /// Whether a node's data are known exactly: it answers as non-Primary and so commits nothing, or it has stopped at a
 /// position that its agent or an operator read from the data.
 fn has_known_data(situation: &Situation<'_>, node: usize) -> bool {
+    if situation.runs_on_other_data(node) {
+        return false;
+    }
     match situation.nodes()[node].fresh_answer() {
         // A queue or a lock may hold back what it has received, but not what it has committed.
         Some(answer) => answer.status.position().is_some(),

@@ -216,7 +216,7 @@ impl<'a> Situation<'a> {
             self.conditions[node],
             MemberCondition::ReportedStopped | MemberCondition::Attested(AttestedState::Stopped)
         );
-        clean_stop(&self.nodes()[node]).filter(|_| stopped)
+        self.nodes()[node].clean_stop().filter(|_| stopped)
     }
 
     /// Whether members that are attested or silent could be Primary together, and which.
@@ -268,7 +268,7 @@ impl<'a> Situation<'a> {
             _ => false,
         };
         stopped
-            && clean_stop(&self.nodes()[node]).is_none()
+            && self.nodes()[node].clean_stop().is_none()
             && self.nodes()[node]
                 .fresh_registration()
                 .is_some_and(|seen| registration::reports_no_position(&seen.observation.fields))
@@ -276,7 +276,7 @@ impl<'a> Situation<'a> {
 
     /// Which data the node's agent reports on; `None` without a live report.
     pub(crate) fn reported_data(&self, node: usize) -> Option<ReportedData> {
-        reported_data(&self.nodes()[node])
+        self.nodes()[node].reported_data()
     }
 
     /// Whether what the agent reports about its data is about the member's data, or an operator declared so: that the
@@ -297,6 +297,15 @@ impl<'a> Situation<'a> {
                 .as_ref()
                 .is_some_and(|seen| seen.observation.fields.reported_data() != ReportedData::Other),
         }
+    }
+
+    /// Whether a server runs at the member's address, in a component that the console sees, on other data than the
+    /// registered ones, which did not stop cleanly and may be in use elsewhere (I34).
+    pub(crate) fn runs_on_other_data(&self, node: usize) -> bool {
+        matches!(
+            self.conditions[node],
+            MemberCondition::NonPrimary(_) | MemberCondition::Listed(_)
+        ) && self.nodes()[node].has_other_data()
     }
 
     /// Why the agent that reports from a member's address does not show that the member is stopped, and what to do.
@@ -384,7 +393,7 @@ impl<'a> Situation<'a> {
                     .registration
                     .as_ref()
                     .and_then(|registered| registered.observation.last_put_at),
-                match clean_stop(facts) {
+                match facts.clean_stop() {
                     Some(_) => "stopped cleanly, as recorded in etcd".to_owned(),
                     None => "stopped, as its agent reports".to_owned(),
                 },
@@ -451,21 +460,6 @@ fn member_condition(
     }
 }
 
-fn reported_data(facts: &NodeFacts<'_>) -> Option<ReportedData> {
-    let seen = facts
-        .fresh_registration()
-        .filter(|seen| seen.observation.leased)?;
-    Some(seen.observation.fields.reported_data())
-}
-
-/// Where the registered data stopped cleanly, unless their agent is back: the record is removed before they start.
-fn clean_stop<'f>(facts: &'f NodeFacts<'_>) -> Option<&'f Position> {
-    let seen = facts.registration.as_ref()?;
-    let stopped = seen.observation.fields.registration()?.stopped.as_ref()?;
-    let back = reported_data(facts).is_some_and(|reported| reported != ReportedData::Other);
-    (!back).then_some(&stopped.position)
-}
-
 /// A refused connection alone proves nothing, because a firewall may refuse too; with the agent's report on the registered
 /// data, or their recorded clean stop, it does (I2, I34).
 fn is_confirmed_stopped(facts: &NodeFacts<'_>) -> bool {
@@ -480,7 +474,7 @@ fn is_confirmed_stopped(facts: &NodeFacts<'_>) -> bool {
     });
     match facts.probe_state {
         ProbeState::Failing { error, .. } if error.kind == ProbeErrorKind::Refused => {
-            reported || clean_stop(facts).is_some()
+            reported || facts.clean_stop().is_some()
         }
         ProbeState::Unprobed => reported,
         _ => false,

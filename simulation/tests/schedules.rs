@@ -1,0 +1,52 @@
+//! Random schedules hold, and would not without the safeguards that recovery rests on.
+
+use simulation::schedule::{Mutation, play};
+
+/// Seeds within which a missing safeguard must be noticed.
+const SEEDS: u64 = 1_000;
+
+fn assert_hold(seeds: impl IntoIterator<Item = u64>) {
+    for seed in seeds {
+        if let Err(violation) = play(seed, Mutation::None) {
+            panic!("{violation}");
+        }
+    }
+}
+
+fn assert_found(mutation: Mutation) {
+    let found = (1..=SEEDS).find_map(|seed| play(seed, mutation).err());
+    let violation = found.unwrap_or_else(|| panic!("{mutation:?} was not noticed"));
+    assert!(violation.story.len() > 1, "{violation}");
+    let again = play(violation.seed, mutation);
+    assert_eq!(
+        again.err().map(|again| again.to_string()),
+        Some(violation.to_string()),
+        "a seed plays the same schedule"
+    );
+}
+
+#[test]
+fn random_schedules_keep_one_primary_and_lose_nothing_unnamed() {
+    assert_hold(1..=100);
+}
+
+/// Empty containers joined the survivor, while the former members lived on out of sight.
+#[test]
+fn i34_schedules_that_found_a_fault_hold() {
+    assert_hold([99]);
+}
+
+#[test]
+fn i38_a_statement_without_a_deadline_is_noticed() {
+    assert_found(Mutation::NoDeadline);
+}
+
+#[test]
+fn i35_agents_without_forks_are_noticed() {
+    assert_found(Mutation::NoForkCheck);
+}
+
+#[test]
+fn i34_data_with_a_former_identity_are_noticed() {
+    assert_found(Mutation::NoIdentityCheck);
+}
