@@ -74,6 +74,13 @@ test-recovery: ## A hundred random rounds of faults and recovery; ARGS="--rounds
 	@$(STEP) "Random rounds of faults and recovery" "a round failed: its journal is above, repeat it with its seed" \
 	  "$(CARGO_TARGET_DIR)/debug/rounds" $(ARGS)
 
+.PHONY: simulation
+simulation: ## Ten thousand simulated schedules of faults and recovery; ARGS="COUNT FIRST_SEED [MUTATION]"
+	@$(STEP) "Build of the simulation" "$(CODE)" \
+	  cargo build --locked --release -p simulation
+	@$(STEP) "Schedules" "a schedule failed: its story is above, repeat it with ARGS=\"1 SEED\"" \
+	  "$(CARGO_TARGET_DIR)/release/simulation" $(ARGS)
+
 .PHONY: images
 images: ## The container images galera-console, galera-node and galera-etcd
 	@$(STEP) "Images" "read the error above; make images continues where it stopped" \
