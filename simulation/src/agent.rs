@@ -14,7 +14,7 @@ use galera::startup::{
     StartupSettings, decide,
 };
 
-use crate::console::at;
+use crate::clock::at;
 use crate::registry::SimulatedRegistry;
 use crate::specification::{GaleraCluster, NodeData, NodeIndex, ProbeResult};
 

@@ -16,20 +16,12 @@ use galera::recover::bootstrap::{
 };
 use galera::recover::plan::{Plan, PlanTarget};
 use galera::view::{ClusterView, RegistryHealth};
-use galera::{ActionId, ClusterName, NodeId, Timestamp};
+use galera::{ActionId, ClusterName, NodeId};
 
 use crate::agent::ORDER_KEY;
+use crate::clock::at;
 use crate::registry::SimulatedRegistry;
 use crate::specification::{GaleraCluster, NodeIndex, ProbeResult};
-
-/// 2026-11-23T08:00:00Z: the time at which every schedule begins.
-const BEGIN: i64 = 1_795_420_800_000;
-
-/// `millis` after the beginning.
-#[must_use]
-pub const fn at(millis: u64) -> Timestamp {
-    Timestamp::from_unix_millis(BEGIN + millis.cast_signed())
-}
 
 /// Milliseconds after its approval until which an agent obeys an order.
 const ORDER_LIFETIME: u64 = 300_000;

@@ -3,6 +3,7 @@
 //! recover. Thousands of schedules take a minute, and a failing one repeats exactly.
 
 pub mod agent;
+pub mod clock;
 pub mod console;
 pub mod registry;
 pub mod schedule;

@@ -12,7 +12,8 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 
 use crate::agent::SimulatedAgent;
-use crate::console::{SimulatedConsole, at};
+use crate::clock::at;
+use crate::console::SimulatedConsole;
 use crate::registry::SimulatedRegistry;
 use crate::specification::{GaleraCluster, LateStatement, NodeIndex, Transaction};
 
