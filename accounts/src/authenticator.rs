@@ -18,11 +18,10 @@ use console_core::session::SessionGuard;
 use console_core::threads::ThreadLimit;
 use galera::record::audit::{AuditEvent, AuditRecord};
 use registry::Registry;
-use uuid::Uuid;
 
 use super::activity::SessionActivity;
 use super::cache::{AccountCache, now};
-use super::device::{self, DeviceToken};
+use super::device::{self, DeviceToken, KnownDevice};
 use super::factor::CodeKind;
 use super::failed_sign_ins::{FailedSignIns, FailureReason};
 use super::password::{self, PASSWORD_MAX_BYTES};
@@ -64,8 +63,8 @@ pub struct IssuedSession {
     /// The value of the session cookie.
     pub token: String,
     pub session: SessionGuard,
-    /// Whether the account had been signed in to on this device before.
-    pub known_device: bool,
+    /// The device, if the account had been signed in to on it before.
+    pub known_device: Option<KnownDevice>,
 }
 
 /// Signs users in and out and resolves session tokens.
@@ -213,10 +212,15 @@ impl Authenticator {
         let device = self.known_device(name, client);
         let attempt = self
             .throttle
-            .begin_attempt(account, address, device, Instant::now())
+            .begin_attempt(
+                account,
+                address,
+                device.map(|device| device.id),
+                Instant::now(),
+            )
             .map_err(SignInError::Throttled)?;
         let result = authenticated.await.map(|issued| IssuedSession {
-            known_device: device.is_some(),
+            known_device: device,
             ..issued
         });
         match &result {
@@ -240,8 +244,8 @@ impl Authenticator {
         result
     }
 
-    /// The id of the device, if it is known to the account `name`.
-    fn known_device(&self, name: Option<&UserName>, client: &SignInClient) -> Option<Uuid> {
+    /// The device, if it is known to the account `name`.
+    fn known_device(&self, name: Option<&UserName>, client: &SignInClient) -> Option<KnownDevice> {
         let name = name?;
         let credential = self.cache.credential_tag(name)?;
         let keys = self.cache.keys()?;
@@ -292,7 +296,7 @@ impl Authenticator {
         // In the order in which they happened.
         let _ = tokio::time::timeout(AUDIT_TIMEOUT, self.failures.write_first()).await;
         let account = name.map_or("", UserName::as_str);
-        let known = matches!(result, Ok(issued) if issued.known_device);
+        let known = matches!(result, Ok(issued) if issued.known_device.is_some());
         let device = if known { "known" } else { "new" };
         let detail = BTreeMap::from([
             ("address".to_owned(), address.to_string()),

@@ -46,6 +46,14 @@ pub(crate) fn device_cookie_suffix(username: &str) -> Option<String> {
     Some(suffix)
 }
 
+/// A device that an account has signed in with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownDevice {
+    pub id: Uuid,
+    /// When its token was issued, at the last sign-in on it; `None` for a token of an earlier version.
+    pub issued_at: Option<Timestamp>,
+}
+
 #[derive(Serialize, Deserialize)]
 struct DeviceClaims {
     iss: String,
@@ -55,6 +63,9 @@ struct DeviceClaims {
     did: Uuid,
     /// The tag of the account's credential.
     cred: CredentialTag,
+    /// When it was issued, in milliseconds since 1970: `iat` would be in seconds.
+    #[serde(default)]
+    issued_ms: Option<i64>,
     exp: i64,
 }
 
@@ -72,6 +83,7 @@ pub(crate) fn issue(
         sub: name.clone(),
         did: Uuid::new_v4(),
         cred: credential.clone(),
+        issued_ms: Some(now.unix_millis()),
         exp: expires.unix_millis().div_euclid(1000),
     };
     let token = jsonwebtoken::encode(&Header::new(ALGORITHM), &claims, &signer.encoding).ok()?;
@@ -82,20 +94,23 @@ pub(crate) fn issue(
     })
 }
 
-/// The id of the device, if `token` was issued for `name` with its present credential.
+/// The device, if `token` was issued for `name` with its present credential.
 pub(crate) fn verify(
     signer: &TokenSigner,
     token: &str,
     name: &UserName,
     credential: &CredentialTag,
-) -> Option<Uuid> {
+) -> Option<KnownDevice> {
     let mut validation = Validation::new(ALGORITHM);
     validation.set_issuer(&[ISSUER]);
     validation.set_audience(&[AUDIENCE]);
     validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
     let claims = jsonwebtoken::decode::<DeviceClaims>(token, &signer.decoding, &validation).ok()?;
     let claims = claims.claims;
-    (claims.sub == *name && claims.cred == *credential).then_some(claims.did)
+    (claims.sub == *name && claims.cred == *credential).then(|| KnownDevice {
+        id: claims.did,
+        issued_at: claims.issued_ms.map(Timestamp::from_unix_millis),
+    })
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub use authenticator::{
 };
 pub use cache::AccountCache;
 pub use current::{AccountReader, AccountReading};
-pub use device::DeviceToken;
+pub use device::{DeviceToken, KnownDevice};
 pub use factor::{CodeError, CodeKind, RECOVERY_CODES, RecoveryCodes};
 pub use failed_sign_ins::FailedSignIns;
 pub use key_rotation::{KeyRotation, end_sessions_of_earlier_state, rotate_session_key};

@@ -99,7 +99,7 @@ impl Authenticator {
             return Ok(IssuedSession {
                 token,
                 session,
-                known_device: false,
+                known_device: None,
             });
         }
         Err(SignInError::Busy)

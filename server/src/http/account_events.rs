@@ -1,6 +1,7 @@
 //! What happened to an account, for its owner: on the account page, and after a sign-in.
 
 use axum::response::Response;
+use galera::Timestamp;
 use galera::publish::accounts::AccountEventView;
 use galera::record::audit::{AuditEntry, AuditEvent};
 use html_escape::{encode_double_quoted_attribute, encode_text};
@@ -15,6 +16,8 @@ use super::sign_in::see_other;
 
 /// Entries that the account page shows.
 const RECENT_MAX: usize = 20;
+/// Longest time between the record of a sign-in and the token that makes its device known.
+const ISSUE_DELAY_MAX_MILLIS: i64 = 10_000;
 /// Entries that are looked at after a sign-in.
 const SINCE_MAX: usize = 50;
 
@@ -62,12 +65,11 @@ pub(super) async fn after_sign_in(
 ) -> ApiResult<Response> {
     let name = &signed_in.session.principal.username;
     // On a device that is new itself, these could be the events that its user caused.
-    let entries = if signed_in.known_device {
-        entries(app, name, SINCE_MAX).await
-    } else {
-        Vec::new()
+    let (entries, issued_at) = match signed_in.known_device {
+        Some(device) => (entries(app, name, SINCE_MAX).await, device.issued_at),
+        None => (Vec::new(), None),
     };
-    let since = since_last_sign_in(&entries);
+    let since = since_last_sign_in(&entries, issued_at);
     if since.is_empty() {
         return see_other(next);
     }
@@ -94,8 +96,8 @@ pub(super) async fn after_sign_in(
 }
 
 /// Of the events of an account, newest first, those that its owner should know of: after the last sign-in on a known device
-/// before the newest one.
-fn since_last_sign_in(entries: &[AuditEntry]) -> Vec<&AuditEntry> {
+/// before the newest one. `issued_at`: when this device became known, by the sign-in that is recorded shortly before.
+fn since_last_sign_in(entries: &[AuditEntry], issued_at: Option<Timestamp>) -> Vec<&AuditEntry> {
     let is_sign_in = |entry: &AuditEntry| entry.record.event == AuditEvent::SIGNED_IN;
     let is_on_known_device = |entry: &AuditEntry| {
         // Earlier versions did not record it.
@@ -110,8 +112,19 @@ fn since_last_sign_in(entries: &[AuditEntry]) -> Vec<&AuditEntry> {
         Some(newest) if is_sign_in(newest) => &entries[1..],
         _ => entries,
     };
+    // Recorded right before the token was issued.
+    let made_known = issued_at.and_then(|issued_at| {
+        let issued_at = issued_at.unix_millis();
+        let earliest = issued_at.saturating_sub(ISSUE_DELAY_MAX_MILLIS);
+        before.iter().find(|entry| {
+            is_sign_in(entry) && (earliest..=issued_at).contains(&entry.record.at.unix_millis())
+        })
+    });
+    let made_known = made_known.map(|entry| entry.sequence);
     let events = before.iter().take_while(|entry| !is_on_known_device(entry));
-    events.filter(|entry| is_notable(entry)).collect()
+    events
+        .filter(|entry| is_notable(entry) && made_known != Some(entry.sequence))
+        .collect()
 }
 
 /// Whether an event may be somebody else's: a mistyped password or the end of an own session is not.
@@ -147,7 +160,6 @@ fn describe(entry: &AuditEntry) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use galera::Timestamp;
     use galera::record::audit::AuditRecord;
 
     use super::*;
@@ -182,7 +194,7 @@ mod tests {
             entry(3, AuditEvent::FACTOR_RESET, "adam", None),
         ];
         let reported = |entries: &[AuditEntry]| -> Vec<u64> {
-            let since = since_last_sign_in(entries);
+            let since = since_last_sign_in(entries, None);
             since.iter().map(|entry| entry.sequence).collect()
         };
         assert_eq!(reported(&entries), [7, 6, 5]);
@@ -195,5 +207,21 @@ mod tests {
             entry(1, AuditEvent::ACCOUNT_ADDED, "root", None),
         ];
         assert_eq!(reported(&of_earlier_version), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn the_sign_in_that_made_this_device_known_is_not_reported_to_it() {
+        let entries = [
+            entry(3, AuditEvent::SIGNED_IN, "anna", Some("known")),
+            entry(2, AuditEvent::SIGNED_IN, "anna", Some("new")),
+            entry(1, AuditEvent::ACCOUNT_ADDED, "root", None),
+        ];
+        let seconds = |seconds: i64| Some(Timestamp::from_unix_millis(seconds * 1_000));
+        assert!(since_last_sign_in(&entries, seconds(0)).is_empty());
+        assert!(since_last_sign_in(&entries, seconds(3)).is_empty());
+        // The token of another device: the sign-in is somebody else's.
+        for other in [seconds(60), seconds(-60), None] {
+            assert_eq!(since_last_sign_in(&entries, other).len(), 1, "{other:?}");
+        }
     }
 }
