@@ -40,12 +40,17 @@ test('the sign-in page has the expected structure', async ({ page }) => {
 
 test('it does not redirect to other sites', async ({ page, lab }) => {
   const user = lab.users.viewer;
-  for (const next of ['https://evil.example/', '//evil.example/', '/\\evil.example']) {
-    await page.goto(`/sign-in?next=${encodeURIComponent(next)}`);
+  for (const target of ['https://evil.example/', '//evil.example/', '/\\evil.example']) {
+    await page.goto(`/sign-in?next=${encodeURIComponent(target)}`);
     await page.getByLabel('Name').fill(user.name);
     await page.getByLabel('Password').fill(user.password);
     await page.getByRole('button', { name: 'Sign in' }).click();
-    await page.getByRole('button', { name: 'Sign out' }).waitFor();
+    // Other tests signed in elsewhere: a browser that the account knows is shown that first.
+    const next = page.getByRole('link', { name: 'Continue' });
+    const end = page.getByRole('button', { name: 'Sign out' });
+    await next.or(end).waitFor();
+    if (await next.isVisible()) await next.click();
+    await end.waitFor();
     expect(new URL(page.url()).origin).toBe(lab.url);
     await page.getByRole('button', { name: 'Sign out' }).click();
     await expect(page).toHaveURL(/\/sign-in/);
