@@ -24,7 +24,7 @@ pub const ORDER_KEY: &str = "k1";
 /// Milliseconds until the lease of a dead agent expires.
 const TTL: u64 = 10_000;
 
-/// Every agent trusts the console's key, and nobody forges a signature.
+/// The public key of the console; signatures are not forged in schedules.
 #[derive(Debug)]
 struct TrustedKey;
 

@@ -261,8 +261,8 @@ impl Schedule {
         Ok(())
     }
 
-    /// The scheduler starts empty containers under the addresses of nodes that live on out of sight. Nobody attests that those
-    /// are stopped. The schedule ends with it.
+    /// The orchestrator starts empty containers under the addresses of nodes that run on out of sight; these are not
+    /// attested as stopped. The schedule ends with it.
     fn replace_hidden(&mut self, survivor: NodeIndex, hidden: &[NodeIndex]) -> Result<(), String> {
         let old: Vec<NodeIndex> = (0..self.agents.len())
             .filter(|&node| node != survivor)

@@ -268,7 +268,7 @@ fn session_row(session: &OwnSessionView, now: Timestamp) -> El {
         .child(cell("Actions", end))
 }
 
-/// What happened to the account, so that its owner notices what was somebody else.
+/// What happened to the account, so that its owner notices what another person did.
 fn events_section(account: &OwnAccountView, now: Timestamp) -> El {
     let section = el("section").child(el("h2").child("Last changes to your account"));
     if account.recent_events.is_empty() {

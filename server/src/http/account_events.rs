@@ -127,7 +127,7 @@ fn since_last_sign_in(entries: &[AuditEntry], issued_at: Option<Timestamp>) -> V
         .collect()
 }
 
-/// Whether an event may be somebody else's: a mistyped password or the end of an own session is not.
+/// Whether another person may have caused an event: a mistyped password or the end of an own session is routine.
 fn is_notable(entry: &AuditEntry) -> bool {
     let record = &entry.record;
     let by_owner = record.subject.as_deref() == Some(record.actor.as_str());
@@ -219,7 +219,7 @@ mod tests {
         let seconds = |seconds: i64| Some(Timestamp::from_unix_millis(seconds * 1_000));
         assert!(since_last_sign_in(&entries, seconds(0)).is_empty());
         assert!(since_last_sign_in(&entries, seconds(3)).is_empty());
-        // The token of another device: the sign-in is somebody else's.
+        // The token of another device: the sign-in happened elsewhere.
         for other in [seconds(60), seconds(-60), None] {
             assert_eq!(since_last_sign_in(&entries, other).len(), 1, "{other:?}");
         }
