@@ -74,6 +74,7 @@ pub(crate) fn synced(host: &str, name: &str, seqno: u64) -> NodeView {
         connected: Some(true),
         segment: Some(0),
         votes: Some(1),
+        cached_from: Some(1),
         version: Some("10.11.19-MariaDB-deb12-log".to_owned()),
         gcomm_uuid: Some("0a1b2c3d-c7b1-11f0-8d21-2f6c7a55e1aa".to_owned()),
         evs_state: Some("OPERATIONAL".to_owned()),

@@ -3,13 +3,16 @@
 //!
 //! In the order in which data passes: [`observe`] parses what nodes and etcd report, [`judge`] folds it into a view with
 //! a verdict, [`recover`] plans and tracks actions, [`record`] keeps history and audit trail, [`publish`] has the types
-//! of the API, notifications and status pages. [`startup`] decides what a starting node does.
+//! of the API, notifications and status pages. [`startup`] decides what a starting node does; `insight` answers
+//! questions about a view.
 
 #[macro_use]
 mod named_variants;
 
 pub mod access;
 pub mod id;
+#[cfg(feature = "decide")]
+pub mod insight;
 pub mod judge;
 pub mod log_line;
 pub mod observe;

@@ -259,6 +259,11 @@ pub struct NodeView {
     #[serde(default)]
     #[cfg_attr(not(feature = "decide"), serde(skip_deserializing))]
     pub votes: Option<u8>,
+    /// `wsrep_local_cached_downto`: the oldest transaction that it can send in an incremental state transfer; `null` if
+    /// its cache is empty or unknown.
+    #[serde(default)]
+    #[cfg_attr(not(feature = "decide"), serde(skip_deserializing))]
+    pub cached_from: Option<u64>,
     /// The server's version.
     pub version: Option<String>,
     /// `wsrep_gcomm_uuid`: the process's identity within a view.
@@ -296,6 +301,7 @@ impl NodeView {
             connected,
             segment,
             votes,
+            cached_from,
             version,
             gcomm_uuid,
             evs_state,
@@ -318,6 +324,7 @@ impl NodeView {
             && *connected == other.connected
             && *segment == other.segment
             && *votes == other.votes
+            && *cached_from == other.cached_from
             && *expected == other.expected
             && *registered == other.registered
             && *unconfirmed == other.unconfirmed

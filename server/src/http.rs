@@ -38,6 +38,7 @@ mod session;
 mod sign_in;
 mod static_files;
 mod status_pages;
+mod stop_check;
 mod websocket;
 
 use std::ops::Deref;
@@ -224,6 +225,14 @@ fn api_routes() -> Router<AppState> {
         .route(
             "/api/v1/clusters/{cluster}/nodes/{node}/admit",
             post(nodes::admit),
+        )
+        .route(
+            "/api/v1/clusters/{cluster}/nodes/{node}/stop-check",
+            get(stop_check::of_node),
+        )
+        .route(
+            "/api/v1/clusters/{cluster}/stop-check",
+            get(stop_check::of_selection),
         )
         .route(
             "/api/v1/clusters/{cluster}/plans/{kind}",

@@ -202,6 +202,8 @@ pub struct WsrepStatus {
     pub flow_control_paused_ns: Option<u64>,
     /// `wsrep_gmcast_segment`.
     pub segment: Option<u64>,
+    /// `wsrep_local_cached_downto`: the oldest transaction in the write-set cache.
+    pub cached_from: Option<u64>,
     /// `wsrep_evs_state`: `OPERATIONAL`, `GATHER`, `INSTALL`, …
     pub evs_state: Option<String>,
     /// `wsrep_evs_evict_list`: processes, by their `wsrep_gcomm_uuid`, that this node no longer admits to a view.
@@ -271,6 +273,7 @@ impl WsrepStatus {
             b"wsrep_local_send_queue" => self.send_queue = parse_seqno(value),
             b"wsrep_flow_control_paused_ns" => self.flow_control_paused_ns = parse_seqno(value),
             b"wsrep_gmcast_segment" => self.segment = parse_seqno(value),
+            b"wsrep_local_cached_downto" => self.cached_from = parse_cached_from(value),
             b"wsrep_evs_state" => self.evs_state = non_empty_text(value),
             b"wsrep_evs_evict_list" => self.evicted = parse_evict_list(value),
             b"wsrep_desync_count" => self.desync_count = parse_seqno(value),
@@ -384,6 +387,11 @@ impl WsrepStatus {
 fn parse_evict_list(value: &str) -> Vec<Uuid> {
     let parts = value.split(|c: char| c == ',' || c.is_whitespace());
     parts.filter_map(parse_uuid).take(MEMBERS_MAX).collect()
+}
+
+/// An empty cache is reported as 0, or as -1 in either representation.
+fn parse_cached_from(value: &str) -> Option<u64> {
+    parse_seqno(value).filter(|seqno| *seqno > 0)
 }
 
 fn parse_on_off(value: &str) -> Option<bool> {

@@ -25,4 +25,6 @@ mod rivals;
 #[cfg(test)]
 mod status_parsing;
 #[cfg(test)]
+mod stop_check;
+#[cfg(test)]
 mod verdicts;

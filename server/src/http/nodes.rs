@@ -77,7 +77,7 @@ async fn await_effect(monitor: &Monitor, cluster: &ClusterName, node: &NodeId) {
     let _ = tokio::time::timeout(EFFECT_TIMEOUT, counted).await;
 }
 
-fn unknown_node(cluster: &ClusterName, shown: &str) -> ApiError {
+pub(super) fn unknown_node(cluster: &ClusterName, shown: &str) -> ApiError {
     ApiError::not_found(
         "unknown_node",
         format!("Unknown node {shown}; /api/v1/clusters/{cluster} lists all nodes."),

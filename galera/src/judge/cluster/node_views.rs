@@ -61,6 +61,7 @@ fn node_view(facts: &NodeFacts<'_>, health: &RegistryHealth) -> NodeView {
         ready: answer.and_then(|status| status.ready),
         connected: answer.and_then(|status| status.connected),
         votes: last.and_then(|status| status.quorum_options.weight),
+        cached_from: fresh(|status| status.cached_from),
         segment: last.and_then(|status| status.segment),
         version: last.and_then(|status| status.version.clone()),
         gcomm_uuid: answer

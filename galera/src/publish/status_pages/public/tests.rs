@@ -42,6 +42,7 @@ fn view(state: VerdictState) -> ClusterView {
         ready: None,
         connected: None,
         votes: None,
+        cached_from: None,
         segment: None,
         version: Some("10.11.19-MariaDB".to_owned()),
         gcomm_uuid: None,

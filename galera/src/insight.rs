@@ -1,0 +1,3 @@
+//! What follows from a view: questions that people ask before they act.
+
+pub mod stop_check;

@@ -1,0 +1,117 @@
+//! How a member that was stopped receives what it missed.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::id::NodeId;
+use crate::timestamp::Timestamp;
+use crate::view::{ClusterView, NodeState, NodeView};
+
+/// Share of the computed time that is promised: sizes of write-sets, and so the number that a cache holds, vary.
+const MARGIN: f64 = 0.8;
+/// Longest forecast in seconds; beyond it the rate is too low to say a time.
+const FORECAST_MAX: f64 = 30.0 * 86_400.0;
+
+/// How a member returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReturnTransfer {
+    /// By an incremental state transfer (IST).
+    Incremental,
+    /// By a full state transfer (SST).
+    Full,
+    /// Not known.
+    Unknown,
+}
+
+/// How one member would return.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ReturnForecast {
+    pub node: NodeId,
+    pub transfer: ReturnTransfer,
+    /// The member whose cache reaches back furthest.
+    pub donor: Option<NodeId>,
+    /// How many transactions may follow before it needs a full state transfer; at least, because a cache that is not full
+    /// still grows.
+    pub transactions_left: Option<u64>,
+    /// Until about when, at the present rate of commits; `null` without one.
+    pub until: Option<Timestamp>,
+    /// A sentence for operators.
+    pub message: String,
+}
+
+/// The return of each of `stopped` that is Synced now.
+pub(super) fn forecasts(view: &ClusterView, stopped: &[NodeId]) -> Vec<ReturnForecast> {
+    view.members()
+        .filter(|node| stopped.contains(&node.id) && node.state == NodeState::Synced)
+        .map(|node| forecast(view, node, stopped))
+        .collect()
+}
+
+fn forecast(view: &ClusterView, node: &NodeView, stopped: &[NodeId]) -> ReturnForecast {
+    let label = super::node_label(node);
+    let unknown = |message: String| ReturnForecast {
+        node: node.id.clone(),
+        transfer: ReturnTransfer::Unknown,
+        donor: None,
+        transactions_left: None,
+        until: None,
+        message,
+    };
+    let Some(position) = node.position.as_ref().map(|position| position.seqno) else {
+        return unknown(format!("Where {label} stops is not known."));
+    };
+    let donors = view
+        .members()
+        .filter(|other| !stopped.contains(&other.id) && other.state == NodeState::Synced);
+    let caches = donors.filter_map(|donor| Some((donor, donor.cached_from?)));
+    let Some((donor, cached_from)) = caches.min_by_key(|(_, from)| *from) else {
+        return unknown(format!(
+            "No remaining member says which transactions its cache holds, so {label} may need a full state transfer (SST)."
+        ));
+    };
+    let donor_label = super::node_label(donor);
+    // It asks for what follows its position.
+    let next = position.saturating_add(1);
+    let Some(left) = next.checked_sub(cached_from) else {
+        return ReturnForecast {
+            transfer: ReturnTransfer::Full,
+            donor: Some(donor.id.clone()),
+            transactions_left: Some(0),
+            ..unknown(format!(
+                "{label} needs a full state transfer (SST): the cache of {donor_label} begins at {cached_from}."
+            ))
+        };
+    };
+    let rates = view.members().filter_map(|member| member.commit_rate);
+    let until = seconds_left(left, rates.fold(0.0, f64::max))
+        .map(|seconds| view.observed_at.plus(Duration::from_secs(seconds)));
+    let limit = match until {
+        Some(until) => format!("until about {until} at the present rate of commits"),
+        None => format!("as long as at most {left} transactions follow"),
+    };
+    ReturnForecast {
+        transfer: ReturnTransfer::Incremental,
+        donor: Some(donor.id.clone()),
+        transactions_left: Some(left),
+        until,
+        ..unknown(format!(
+            "{label} returns by an incremental state transfer (IST) from {donor_label} {limit}, later by a full one (SST)."
+        ))
+    }
+}
+
+fn seconds_left(transactions: u64, rate: f64) -> Option<u64> {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "an estimate of seconds; a sequence number beyond 2^53 changes nothing"
+    )]
+    let seconds = transactions as f64 / rate * MARGIN;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 0 and 30 days"
+    )]
+    (rate > 0.0 && seconds <= FORECAST_MAX).then_some(seconds as u64)
+}
