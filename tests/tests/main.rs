@@ -21,4 +21,5 @@ mod sessions;
 mod shared;
 mod sources;
 mod split_brain;
+mod stop_check;
 mod views;

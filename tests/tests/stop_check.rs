@@ -1,0 +1,151 @@
+//! Stop checks: what is answered, and what then happens.
+
+use acceptance::api::ConsoleClient;
+use acceptance::eventually;
+use acceptance::lab::node::NodeStart;
+use anyhow::{Context, Result, ensure};
+use galera::NodeId;
+use galera::view::{ClusterStatus, ClusterView, NodeState, VerdictState};
+use serde_json::Value;
+
+use crate::shared::{self, SharedLabGuard};
+use crate::views::{self, PATIENCE};
+
+/// What is done to nodes after the question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// Stopped in order, one after the other.
+    Stop,
+    /// Killed at once.
+    Kill,
+}
+
+async fn ask(api: &ConsoleClient, nodes: &[&NodeId]) -> Result<Value> {
+    let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    let path = format!("/api/v1/clusters/lab/stop-check?nodes={}", nodes.join(","));
+    api.get(&path).await
+}
+
+/// Asks about `numbers`, ends them, and returns whether the others are Primary afterwards.
+async fn play(lab: &SharedLabGuard, numbers: &[usize], ending: Ending) -> Result<(Value, bool)> {
+    let api = lab.viewer().await?;
+    let ids: Vec<&NodeId> = numbers
+        .iter()
+        .map(|number| lab.lab.node(*number).id())
+        .collect();
+    let answer = ask(&api, &ids).await?;
+    for number in numbers {
+        match ending {
+            Ending::Stop => lab.lab.node(*number).stop().await?,
+            Ending::Kill => lab.lab.node(*number).kill(),
+        }
+    }
+    let ids: Vec<NodeId> = ids.into_iter().cloned().collect();
+    let remaining = 3 - numbers.len();
+    let settled = |view: &ClusterView| {
+        let ended = ids
+            .iter()
+            .all(|id| !matches!(views::state(view, id), Some(NodeState::Synced)));
+        let component = view.components.iter().find(|component| {
+            component.members.len() == remaining && component.size == Some(remaining as u64)
+        });
+        ended.then_some(())?;
+        component.map(|component| component.status == ClusterStatus::Primary)
+    };
+    let mut live = lab.live().await?;
+    let view = live
+        .wait_for("the others in one component", PATIENCE, |view| {
+            settled(view).is_some()
+        })
+        .await?;
+    let primary = settled(&view).context("the view changed")?;
+    Ok((answer, primary))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_of_a_stop_check_is_what_then_happens() -> Result<()> {
+    let lab = shared::lab().await?;
+    for (numbers, ending, expected) in [
+        (&[3][..], Ending::Stop, true),
+        (&[1], Ending::Kill, true),
+        (&[2, 3], Ending::Stop, true),
+        (&[1, 2], Ending::Kill, false),
+    ] {
+        let (answer, primary) = play(&lab, numbers, ending).await?;
+        println!(
+            "{numbers:?} {ending:?}: {}, then Primary: {primary}",
+            answer["summary"]
+        );
+        ensure!(answer["answer"] == "yes", "{answer:#}");
+        ensure!(primary == expected, "{numbers:?} {ending:?}: {answer:#}");
+        if ending == Ending::Kill {
+            ensure!(
+                answer["votes"]["primary_if_killed"] == primary,
+                "{answer:#}"
+            );
+        }
+        for number in numbers {
+            if !primary {
+                break;
+            }
+            lab.lab.node(*number).launch(NodeStart::Join).await?;
+            lab.lab.node(*number).wait_until_synced().await?;
+        }
+        if primary {
+            let api = lab.viewer().await?;
+            eventually("a healthy cluster", PATIENCE, async || {
+                let view = api.cluster("lab").await?;
+                ensure!(
+                    view.verdict.state == VerdictState::Healthy,
+                    "{}",
+                    views::describe(&view)
+                );
+                Ok(())
+            })
+            .await?;
+        }
+    }
+    // The survivor of the last situation.
+    let api = lab.viewer().await?;
+    let answer = ask(&api, &[lab.lab.node(3).id()]).await?;
+    ensure!(answer["answer"] == "no", "{answer:#}");
+    let all: Vec<NodeId> = lab.lab.ids();
+    let path = format!("/clusters/lab/stop-check?node={}", all[0]);
+    let page = api.get_text(&path).await?;
+    ensure!(page.contains("May these nodes be stopped?"), "{page}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_check_forecasts_an_incremental_transfer() -> Result<()> {
+    let lab = shared::lab().await?;
+    let api = lab.viewer().await?;
+    let id = lab.lab.node(2).id().clone();
+    let answer = eventually("a forecast", PATIENCE, async || {
+        let path = format!("/api/v1/clusters/lab/nodes/{id}/stop-check");
+        let answer: Value = api.get(&path).await?;
+        let left = &answer["returns"][0]["transactions_left"];
+        ensure!(left.as_u64().is_some_and(|left| left > 0), "{answer:#}");
+        Ok(answer)
+    })
+    .await?;
+    ensure!(
+        answer["returns"][0]["transfer"] == "incremental",
+        "{answer:#}"
+    );
+    let problem = api
+        .problem(api.request(
+            reqwest::Method::GET,
+            "/api/v1/clusters/lab/nodes/10.9.9.9/stop-check",
+        ))
+        .await?;
+    ensure!(
+        problem.status == 404 && problem.code == "unknown_node",
+        "{problem:?}"
+    );
+    let problem = api
+        .problem(api.request(reqwest::Method::GET, "/api/v1/clusters/lab/stop-check"))
+        .await?;
+    ensure!(problem.status == 400, "{problem:?}");
+    Ok(())
+}
