@@ -334,6 +334,8 @@ key_file = "{order_key}"
 anchor_entries = 50
 anchor_interval = "5m"
 anchor_file = "/srv/anchors"
+anchor_url = "https://loghost.example.org/anchors"
+anchor_secret_file = "{token}"
 retention = "365d"
 archive_dir = "/srv/archive"
 [history]
