@@ -174,8 +174,15 @@ impl Authenticator {
         client: &SignInClient,
     ) -> Result<IssuedSession, SignInError> {
         let name: Option<UserName> = username.parse().ok();
-        let authenticated = self.authenticate(name.as_ref(), password, code, client);
-        self.attempt(name.as_ref(), client, authenticated).await
+        let device = self.known_device(name.as_ref(), client);
+        let hashes = match device {
+            // Known devices do not wait for the attempts of others.
+            Some(_) => &self.device_hash_threads,
+            None => &self.hash_threads,
+        };
+        let authenticated = self.authenticate(name.as_ref(), password, code, client, hashes);
+        self.attempt(name.as_ref(), client.address, device, authenticated)
+            .await
     }
 
     /// Checks the code of a sign-in whose password was right, as `challenge` proves, and creates a session.
@@ -195,21 +202,22 @@ impl Authenticator {
                 TokenError::Expired | TokenError::UnknownKey => SignInError::ChallengeExpired,
                 TokenError::Forged => SignInError::InvalidCredentials,
             })?;
+        let device = self.known_device(Some(&claims.sub), client);
         let authenticated = self.authenticate_again(&claims, code, client);
-        self.attempt(Some(&claims.sub), client, authenticated).await
+        self.attempt(Some(&claims.sub), client.address, device, authenticated)
+            .await
     }
 
-    /// Counts and records an attempt to sign in as `name`, which `authenticated` decides.
+    /// Counts and records an attempt to sign in as `name` on `device`, which `authenticated` decides.
     async fn attempt(
         &self,
         name: Option<&UserName>,
-        client: &SignInClient,
+        address: IpAddr,
+        device: Option<KnownDevice>,
         authenticated: impl Future<Output = Result<IssuedSession, SignInError>>,
     ) -> Result<IssuedSession, SignInError> {
         // All invalid names share one slot, so that they cannot fill the throttle's memory.
         let account = name.map_or("", UserName::as_str);
-        let address = client.address;
-        let device = self.known_device(name, client);
         let attempt = self
             .throttle
             .begin_attempt(
@@ -253,14 +261,6 @@ impl Authenticator {
             keys.signers()
                 .find_map(|signer| device::verify(signer, token, name, &credential))
         })
-    }
-
-    /// The threads that check the client's password: known devices do not wait for the attempts of others.
-    fn hash_threads_for(&self, name: Option<&UserName>, client: &SignInClient) -> &ThreadLimit {
-        match self.known_device(name, client) {
-            Some(_) => &self.device_hash_threads,
-            None => &self.hash_threads,
-        }
     }
 
     /// A token by which the account of `session` knows the client's device; `None` if it cannot be signed.
@@ -349,6 +349,7 @@ impl Authenticator {
         password: &str,
         code: Option<&str>,
         client: &SignInClient,
+        hashes: &ThreadLimit,
     ) -> Result<IssuedSession, SignInError> {
         if let Some(error) = self.cache.etcd_error() {
             return Err(SignInError::Unavailable(error));
@@ -367,11 +368,7 @@ impl Authenticator {
             .as_ref()
             .map(|(_, record, _)| record.password_hash.clone());
         if !self
-            .verify_password(
-                password.to_owned(),
-                hash,
-                self.hash_threads_for(name, client),
-            )
+            .verify_password(password.to_owned(), hash, hashes)
             .await?
         {
             return Err(SignInError::InvalidCredentials);

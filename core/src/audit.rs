@@ -22,7 +22,7 @@ use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp}
 
 use crate::keyspace;
 use crate::state_secret::{StateSecretSealer, StateSecrets};
-pub use anchors::{AnchorFile, AnchorFileError, AnchorSettings};
+pub use anchors::{AnchorFile, AnchorFileError, AnchorOutputs, AnchorSettings};
 pub use archive::{ARCHIVE_FILE_ENTRIES, ArchiveError, AuditArchive, read_archive_file};
 pub use csv::{csv_cell, to_csv};
 pub use head::{TrailAlarm, TrailAlarms};

@@ -11,6 +11,7 @@
 //! for another. When a replica dies between sending a notification and recording that, the receiver gets it again with the
 //! same ID.
 
+mod anchor_webhook;
 mod delivery_worker;
 mod dispatcher;
 mod egress;
@@ -40,9 +41,10 @@ use ipnet::IpNet;
 use registry::Registry;
 use tokio_util::sync::CancellationToken;
 
+pub use anchor_webhook::{AnchorWebhook, AnchorWebhookSettings};
 pub use sender::{SmtpConfig, SmtpTls, parse_sender as mail_sender};
 pub use service::{DeliveryQuery, NotifyError};
-pub use target_request::{InvalidTarget, TargetRequest, parse_email_address};
+pub use target_request::{InvalidTarget, TargetRequest, is_webhook_secret, parse_email_address};
 
 use delivery_worker::DeliveryWorker;
 use dispatcher::Dispatcher;

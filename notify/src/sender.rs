@@ -3,7 +3,7 @@
 mod alertmanager;
 mod mail;
 mod slack;
-mod webhook;
+pub(crate) mod webhook;
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ pub(super) enum DeliveryOutcome {
 }
 
 /// Result of sending to a receiver.
-pub(super) struct DeliveryReply {
+pub(crate) struct DeliveryReply {
     pub(super) outcome: DeliveryOutcome,
     pub(super) status: Option<u16>,
     pub(super) error: Option<String>,
@@ -65,7 +65,7 @@ impl DeliveryReply {
     }
 
     /// Classifies the response to an HTTP request.
-    fn from_http(result: Result<WebhookResponse, WebhookError>) -> Self {
+    pub(crate) fn from_http(result: Result<WebhookResponse, WebhookError>) -> Self {
         let response = match result {
             Ok(response) => response,
             Err(error @ WebhookError::InvalidUrl(_)) => return Self::rejected(error),
@@ -144,7 +144,7 @@ impl NotificationSender {
         match &target.channel {
             TargetChannel::Webhook { url, secret } => {
                 let body = webhook::body(notification, &self.link(notification));
-                let headers = webhook::headers(secret.0.expose(), notification, &body, at);
+                let headers = webhook::headers(secret.0.expose(), &notification.id, &body, at);
                 self.post(url, None, headers, body).await
             }
             TargetChannel::Slack { url } => {

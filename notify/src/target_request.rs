@@ -16,6 +16,12 @@ use super::webhook_client::{ReceiverUrl, sensitive_header_value};
 const NAME_MAX: usize = 80;
 /// Length of a webhook secret, in characters.
 const SECRET_LENGTH: std::ops::RangeInclusive<usize> = 16..=256;
+
+/// Whether `text` can sign webhooks: 16 to 256 printable ASCII characters.
+#[must_use]
+pub fn is_webhook_secret(text: &str) -> bool {
+    SECRET_LENGTH.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
 const RECIPIENTS_MAX: usize = 50;
 const CLUSTERS_MAX: usize = 500;
 /// Maximum minimum duration and grouping window, in seconds.
@@ -271,7 +277,7 @@ fn parse_name(text: &str) -> Result<String, InvalidTarget> {
 
 fn parse_webhook_secret(text: &str) -> Result<StoredSecret, InvalidTarget> {
     let text = text.trim();
-    if SECRET_LENGTH.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if is_webhook_secret(text) {
         Ok(StoredSecret(Secret::new(text)))
     } else {
         Err(invalid_secret())

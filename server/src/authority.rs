@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use console_core::acknowledgement;
-use console_core::audit::{AnchorFile, AnchorSettings, AuditTrail};
+use console_core::audit::{AnchorOutputs, AnchorSettings, AuditTrail};
 use console_core::authority::{AuthorityError, RecordAuthority, check_unsealed};
 use console_core::keyspace::{self, ActionKeys, protected_prefixes};
 use console_core::seen_records::SeenRecordsError;
@@ -186,7 +186,7 @@ impl SealedState {
         self,
         mut reporter: TamperReporter,
         anchors: AnchorSettings,
-        anchor_file: Option<AnchorFile>,
+        anchor_outputs: AnchorOutputs,
         shutdown: CancellationToken,
     ) {
         let reporter_trail = reporter.trail.clone();
@@ -196,7 +196,7 @@ impl SealedState {
             let trail = reporter.trail.clone();
             let alarms = report_alarms(reporter.monitor.clone(), trail.watch_alarms());
             let seen = self.seen.as_ref().and_then(SeenMemory::anchor).cloned();
-            let follow = Box::pin(trail.follow(anchors, anchor_file, seen));
+            let follow = Box::pin(trail.follow(anchors, anchor_outputs, seen));
             let acknowledged = acknowledgement::follow(&self.registry, &trail, &self.state_prefix);
             let follow = async { tokio::join!(follow, alarms, acknowledged) };
             if self.authority.is_none() {

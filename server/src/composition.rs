@@ -7,7 +7,9 @@ use std::time::Duration;
 use accounts::store::AccountStore;
 use accounts::{AccountCache, Authenticator, PasswordContext, SignInPolicy};
 use console_core::address_policy::AddressPolicy;
-use console_core::audit::{AnchorFile, AnchorFileError, ArchiveError, AuditArchive, AuditTrail};
+use console_core::audit::{
+    AnchorFile, AnchorFileError, AnchorOutputs, ArchiveError, AuditArchive, AuditTrail,
+};
 use console_core::leader::{self, Leadership};
 use console_core::net::PublicUrl;
 use console_core::resolver::Resolver;
@@ -20,7 +22,7 @@ use history::{EventHistory, HistorySettings};
 use ipnet::IpNet;
 use monitor::mysql::MysqlSettings;
 use monitor::{Monitor, MonitorSettings};
-use notify::{NotificationService, NotifySettings, NotifySources};
+use notify::{AnchorWebhook, NotificationService, NotifySettings, NotifySources};
 use registry::Registry;
 
 use crate::actions::{
@@ -29,6 +31,7 @@ use crate::actions::{
 };
 use crate::allowed_hosts::AllowedHosts;
 use crate::assets::Site;
+use crate::audit_anchors::AnchorDelivery;
 use crate::audit_retention;
 use crate::authority::{SealedState, StateSecretError, TamperReporter};
 use crate::config::{Config, EtcdConfig};
@@ -59,6 +62,9 @@ pub enum BuildError {
     /// Invalid notification settings.
     #[error("notifications cannot be sent: {0}")]
     Notify(String),
+    /// Invalid settings of the webhook of anchors.
+    #[error("--audit-anchor-url: {0}")]
+    AnchorWebhook(String),
 }
 
 /// What a test replaces; by default nothing.
@@ -189,10 +195,15 @@ impl Builder<'_> {
             actor: self.replica.to_string(),
         };
         sealed.warn_if_unsealed(&monitor);
+        let anchor_outputs = AnchorOutputs {
+            file: anchor_file,
+            ..AnchorOutputs::default()
+        };
+        let anchor_delivery = self.anchor_delivery(&anchor_outputs, &monitor)?;
         self.tasks.spawn(sealed.run(
             reporter,
             config.audit.anchors,
-            anchor_file,
+            anchor_outputs,
             self.tasks.shutdown.clone(),
         ));
         let etcd_access = EtcdAccess::default();
@@ -230,6 +241,7 @@ impl Builder<'_> {
             ),
             certificate: self.certificate(),
             etcd_access,
+            anchor_delivery,
             state_prefix: config.state_prefix.clone(),
             metrics_token: config.http.metrics_token.clone(),
             trusted_proxies: config.http.trusted_proxies.clone(),
@@ -259,6 +271,28 @@ impl Builder<'_> {
                 .await;
         });
         Some(store)
+    }
+
+    /// Sends anchors to the webhook, if there is one.
+    fn anchor_delivery(
+        &self,
+        outputs: &AnchorOutputs,
+        monitor: &Monitor,
+    ) -> Result<Option<Arc<AnchorDelivery>>, BuildError> {
+        let Some(settings) = self.config.audit.anchor_webhook.clone() else {
+            return Ok(None);
+        };
+        let ca = self.config.notify.ca.as_deref();
+        let webhook = AnchorWebhook::new(settings, ca, self.resolver.clone(), self.replica.clone())
+            .map_err(BuildError::AnchorWebhook)?;
+        let delivery = Arc::new(AnchorDelivery::default());
+        let (sending, newest) = (Arc::clone(&delivery), outputs.newest.subscribe());
+        let (monitor, shutdown) = (monitor.clone(), self.tasks.shutdown.clone());
+        self.tasks.spawn(async move {
+            let sending = sending.run(&webhook, newest, &monitor);
+            shutdown.run_until_cancelled(sending).await;
+        });
+        Ok(Some(delivery))
     }
 
     fn authenticator(&self) -> Authenticator {

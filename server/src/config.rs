@@ -28,7 +28,7 @@ use galera::recover::plan::ActionKind;
 use galera::{ClusterName, NodeId};
 use ipnet::IpNet;
 use monitor::mysql::Tls;
-use notify::SmtpConfig;
+use notify::{AnchorWebhookSettings, SmtpConfig};
 use order_signature::OrderSigningKey;
 use registry::Secret;
 
@@ -236,6 +236,8 @@ pub struct AuditConfig {
     pub anchors: AnchorSettings,
     /// Where they are written besides the log.
     pub anchor_file: Option<PathBuf>,
+    /// The webhook that they are sent to.
+    pub anchor_webhook: Option<AnchorWebhookSettings>,
     /// How long entries stay in etcd, and the directory that they are moved to then.
     pub retention: Option<(Duration, PathBuf)>,
 }

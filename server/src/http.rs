@@ -65,6 +65,7 @@ use tower_http::compression::CompressionLayer;
 use crate::actions::ActionService;
 use crate::allowed_hosts::AllowedHosts;
 use crate::assets::Site;
+use crate::audit_anchors::AnchorDelivery;
 use crate::etcd_access::EtcdAccess;
 use crate::limits::ClientLimits;
 use crate::membership::NodeAdmission;
@@ -87,6 +88,8 @@ pub struct AppContext {
     pub certificate: Option<Arc<CertificateStore>>,
     /// Whether etcd requires accounts.
     pub etcd_access: EtcdAccess,
+    /// Whether anchors reach the webhook; `None` without one.
+    pub anchor_delivery: Option<Arc<AnchorDelivery>>,
     /// etcd prefix of the console's own state.
     pub state_prefix: String,
     /// The token that /metrics requires.

@@ -6,6 +6,7 @@
 pub mod actions;
 pub mod allowed_hosts;
 pub mod assets;
+pub mod audit_anchors;
 mod audit_retention;
 pub mod authority;
 pub mod cli;

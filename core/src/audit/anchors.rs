@@ -1,4 +1,4 @@
-//! Anchors of the trail outside etcd: in the log, and in a file.
+//! Anchors of the trail outside etcd: in the log, in a file, and for what sends them elsewhere.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use galera::record::audit::{AuditAnchor, find_anchors};
+use tokio::sync::watch;
 
 use crate::clock::now;
 
@@ -103,28 +104,37 @@ impl AnchorFile {
     }
 }
 
+/// Where anchors go besides the log.
+#[derive(Debug, Default)]
+pub struct AnchorOutputs {
+    /// The file that they are appended to.
+    pub file: Option<AnchorFile>,
+    /// Publishes the newest one, which stands for all before it.
+    pub newest: watch::Sender<Option<AuditAnchor>>,
+}
+
 /// Takes anchors.
 #[derive(Debug)]
 pub(super) struct AnchorWriter {
     settings: AnchorSettings,
-    file: Option<AnchorFile>,
+    outputs: AnchorOutputs,
     last: Option<AuditAnchor>,
     last_at: Instant,
 }
 
 impl AnchorWriter {
-    pub(super) fn new(settings: AnchorSettings, file: Option<AnchorFile>) -> Self {
+    pub(super) fn new(settings: AnchorSettings, outputs: AnchorOutputs) -> Self {
         Self {
             settings,
-            last: file.as_ref().and_then(|file| file.last.clone()),
-            file,
+            last: outputs.file.as_ref().and_then(|file| file.last.clone()),
+            outputs,
             last_at: Instant::now(),
         }
     }
 
     /// The latest anchor in the file when it was opened.
     pub(super) fn initial(&self) -> Option<&AuditAnchor> {
-        self.file.as_ref()?.last()
+        self.outputs.file.as_ref()?.last()
     }
 
     /// When the next anchor is due at the latest.
@@ -152,7 +162,8 @@ impl AnchorWriter {
             "Audit trail anchor {head}"
         );
         self.last = Some(head.clone());
-        if let Some(file) = &mut self.file
+        self.outputs.newest.send_replace(Some(head.clone()));
+        if let Some(file) = &mut self.outputs.file
             && let Err(error) = file.append(head)
         {
             let path = file.path.display().to_string();
@@ -176,7 +187,11 @@ mod tests {
 
     fn writer(path: &Path, entries: u64, interval: Duration) -> AnchorWriter {
         let settings = AnchorSettings { entries, interval };
-        AnchorWriter::new(settings, Some(AnchorFile::open(path).unwrap()))
+        let outputs = AnchorOutputs {
+            file: Some(AnchorFile::open(path).unwrap()),
+            ..AnchorOutputs::default()
+        };
+        AnchorWriter::new(settings, outputs)
     }
 
     fn taken(path: &Path) -> Vec<u64> {

@@ -7,7 +7,7 @@ use registry::{KeyChange, RegistryEntry, WatchEvent};
 use tokio::time::sleep;
 
 use super::anchors::AnchorWriter;
-use super::{AnchorFile, AnchorSettings, AuditError, AuditTrail, decode_entry};
+use super::{AnchorOutputs, AnchorSettings, AuditError, AuditTrail, decode_entry};
 use crate::clock::now;
 
 /// Time between attempts while etcd does not answer.
@@ -17,14 +17,14 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 impl AuditTrail {
     /// Checks every change of the head and takes anchors, until it is dropped. First compares the trail with the last anchor in
-    /// `file`, and with the entry `seen` by an earlier process.
+    /// the file of `outputs`, and with the entry `seen` by an earlier process.
     pub async fn follow(
         &self,
         settings: AnchorSettings,
-        file: Option<AnchorFile>,
+        outputs: AnchorOutputs,
         seen: Option<AuditAnchor>,
     ) {
-        let mut anchors = AnchorWriter::new(settings, file);
+        let mut anchors = AnchorWriter::new(settings, outputs);
         for anchor in anchors.initial().cloned().into_iter().chain(seen) {
             while let Err(error) = self.check_anchor(&anchor).await {
                 tracing::debug!(%error, "The audit trail could not be compared with its anchor: {error}");

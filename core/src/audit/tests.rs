@@ -359,7 +359,11 @@ async fn every_replica_raises_the_alarm_and_takes_anchors() {
         interval: Duration::from_secs(3600),
     };
     let path = folder.path().join("anchors");
-    let file = AnchorFile::open(&path).unwrap();
+    let outputs = AnchorOutputs {
+        file: Some(AnchorFile::open(&path).unwrap()),
+        ..AnchorOutputs::default()
+    };
+    let newest = outputs.newest.subscribe();
     let watched = async {
         fixture.delete(HEAD).await;
         for trail in [&one, &other] {
@@ -374,10 +378,12 @@ async fn every_replica_raises_the_alarm_and_takes_anchors() {
     let watched = tokio::time::timeout(Duration::from_secs(600), watched);
     tokio::select! {
         done = watched => done.unwrap(),
-        () = one.follow(settings, Some(file), None) => unreachable!(),
-        () = other.follow(settings, None, None) => unreachable!(),
+        () = one.follow(settings, outputs, None) => unreachable!(),
+        () = other.follow(settings, AnchorOutputs::default(), None) => unreachable!(),
     }
     assert_eq!(verified(&one).await.unwrap().tampering, [2]);
+    let newest = newest.borrow().clone().unwrap();
+    assert_eq!(newest.sequence, 2, "published as well");
 }
 
 #[tokio::test]

@@ -30,18 +30,11 @@ pub(super) fn body(notification: &Notification, link: &str) -> Bytes {
     Bytes::from(serde_json::to_vec(&message).unwrap_or_default())
 }
 
-pub(super) fn headers(
-    secret: &str,
-    notification: &Notification,
-    body: &[u8],
-    at: Timestamp,
-) -> HeaderMap {
+/// The headers of a message with the ID `id`, signed at `at`.
+pub(crate) fn headers(secret: &str, id: &str, body: &[u8], at: Timestamp) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let signature = signature(secret, body, at.unix_millis() / 1_000);
-    for (name, text) in [
-        (ID_HEADER, notification.id.as_str()),
-        (SIGNATURE_HEADER, &signature),
-    ] {
+    for (name, text) in [(ID_HEADER, id), (SIGNATURE_HEADER, &signature)] {
         if let Ok(value) = HeaderValue::from_str(text) {
             headers.insert(name, value);
         }

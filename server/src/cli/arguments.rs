@@ -171,7 +171,7 @@ fn audit() -> Command {
                 value(
                     "anchors",
                     "FILE",
-                    "A file with anchors that the trail must contain: of --audit-anchor-file, or a log of the console; may be repeated",
+                    "A file with anchors that the trail must contain: of --audit-anchor-file, a log of the console, or what a webhook received; may be repeated",
                 )
                 .action(ArgAction::Append),
             )

@@ -107,6 +107,18 @@ pub(super) fn metrics_token(path: &Path) -> Result<Secret, String> {
     Ok(token)
 }
 
+/// The secret in the file of `--audit-anchor-secret-file`.
+pub(super) fn webhook_secret(path: &Path) -> Result<Secret, String> {
+    let secret = read_password(path)?;
+    if !notify::is_webhook_secret(secret.expose()) {
+        return Err(format!(
+            "{} must contain 16 to 256 printable characters without spaces; use e.g. openssl rand -hex 32",
+            path.display()
+        ));
+    }
+    Ok(secret)
+}
+
 pub(super) fn port(text: &str) -> Result<u16, String> {
     match text.parse() {
         Ok(port) if port > 0 => Ok(port),

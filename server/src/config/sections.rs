@@ -11,8 +11,9 @@ use console_core::seen_records;
 use console_core::state_secret::{self, StateSecretFileError};
 use galera::{ClusterName, NodeId};
 use monitor::mysql::{Tls, TlsSettings, Verify};
-use notify::{SmtpConfig, SmtpTls};
+use notify::{AnchorWebhookSettings, SmtpConfig, SmtpTls};
 use order_signature::OrderSigningKey;
+use registry::Secret;
 
 use super::problem::{ConfigProblem, SettingOrigin};
 use super::reader::ConfigReader;
@@ -133,6 +134,7 @@ impl ConfigReader<'_> {
             parse::duration_between(text, second, 7 * 86_400 * second)
         });
         let anchor_file = self.path_or(&settings::AUDIT_ANCHOR_FILE, None);
+        let anchor_webhook = self.anchor_webhook();
         self.requires(&settings::AUDIT_RETENTION, &settings::AUDIT_ARCHIVE_DIR);
         self.requires(&settings::AUDIT_ARCHIVE_DIR, &settings::AUDIT_RETENTION);
         let retention = self.single(&settings::AUDIT_RETENTION, |text| {
@@ -146,7 +148,26 @@ impl ConfigReader<'_> {
                 interval: interval?,
             },
             anchor_file,
+            anchor_webhook,
             retention: retention.zip(archive_dir),
+        })
+    }
+
+    fn anchor_webhook(&mut self) -> Option<AnchorWebhookSettings> {
+        self.requires(
+            &settings::AUDIT_ANCHOR_URL,
+            &settings::AUDIT_ANCHOR_SECRET_FILE,
+        );
+        self.requires(
+            &settings::AUDIT_ANCHOR_SECRET_FILE,
+            &settings::AUDIT_ANCHOR_URL,
+        );
+        let secret = self.single(&settings::AUDIT_ANCHOR_SECRET_FILE, |text| {
+            parse::webhook_secret(&parse::path(text)?)
+        });
+        let unsigned = Secret::new("");
+        self.single(&settings::AUDIT_ANCHOR_URL, |text| {
+            AnchorWebhookSettings::new(text, secret.clone().unwrap_or(unsigned.clone()))
         })
     }
 

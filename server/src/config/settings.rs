@@ -230,6 +230,10 @@ settings! {
         "Time after which an anchor of new entries is written at the latest.");
     AUDIT_ANCHOR_FILE = Setting::new("audit-anchor-file", "audit.anchor_file", "FILE", Absent("anchors are in the log only"),
         "File to which this replica also appends its anchors; at start the audit trail must contain the last one.");
+    AUDIT_ANCHOR_URL = Setting::new("audit-anchor-url", "audit.anchor_url", "URL", Absent("none"),
+        "Webhook to which this replica also sends its anchors, as signed JSON.");
+    AUDIT_ANCHOR_SECRET_FILE = Setting::new("audit-anchor-secret-file", "audit.anchor_secret_file", "FILE", Absent("none"),
+        "File with the secret that signs them, 16 to 256 characters; required with --audit-anchor-url.");
     AUDIT_RETENTION = Setting::new("audit-retention", "audit.retention", "DURATION", Absent("entries are kept for good"),
         "How long entries of the audit trail stay in etcd at least; older ones are moved to --audit-archive-dir.");
     AUDIT_ARCHIVE_DIR = Setting::new("audit-archive-dir", "audit.archive_dir", "DIR", Absent("none"),

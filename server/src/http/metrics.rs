@@ -28,6 +28,9 @@ pub(super) fn render(app: &AppContext) -> String {
     register_authority(&mut registry, app);
     register_audit_trail(&mut registry, app);
     register_certificate(&mut registry, app);
+    if let Some(delivery) = &app.anchor_delivery {
+        delivery.register_metrics(&mut registry);
+    }
     let leader: Gauge = Gauge::default();
     leader.set(i64::from(app.leadership.borrow().is_some()));
     registry.register(

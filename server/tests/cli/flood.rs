@@ -1,6 +1,9 @@
-//! Clients that open connections and do nothing with them, in the numbers that the system permits.
+//! Clients that take what they can get, in the numbers that the system permits.
 //!
 //! `cargo nextest run -p galera-console --test cli --no-capture flood` prints the figures.
+
+mod attack;
+mod figures;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::database::FakeDatabase;
 use crate::etcd::{TestEtcd, eventually};
@@ -19,6 +21,8 @@ use crate::program::{ConsoleProcess, PASSWORD, run_with_stdin, site};
 const FLOOD: usize = 10_000;
 /// Open files that this process needs otherwise.
 const RESERVED_FILES: u64 = 500;
+/// The viewer's address.
+const VIEWER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 /// The size of the file that slow readers request.
 const FILE_BYTES: usize = 1 << 20;
 
@@ -50,6 +54,9 @@ fn status(state: &'static str, cluster: &'static str) -> [(&'static str, &'stati
 struct FloodedConsole {
     serving: ConsoleProcess,
     database: FakeDatabase,
+    /// Of other clusters.
+    others: Vec<FakeDatabase>,
+    /// The cookies of the viewer: its session and its known device.
     viewer: String,
     _etcd: TestEtcd,
     _site: TempDir,
@@ -57,42 +64,56 @@ struct FloodedConsole {
 
 impl FloodedConsole {
     async fn start() -> Self {
+        Self::start_with(0).await
+    }
+
+    /// With further clusters of one database each.
+    async fn start_with(others: usize) -> Self {
         let etcd = TestEtcd::process().await;
         let site = site();
         std::fs::write(site.path().join("pkg/c.wasm"), vec![b'x'; FILE_BYTES]).unwrap();
         let database =
             FakeDatabase::listen("127.0.0.1", &VARIABLES, &status("Synced", "Primary")).await;
+        let mut other_databases = Vec::new();
+        for index in 0..others {
+            let cluster = format!("c{index}");
+            let [_, provider, version] = VARIABLES;
+            let variables = [("wsrep_cluster_name", cluster.as_str()), provider, version];
+            let rows = status("Synced", "Primary");
+            other_databases.push(FakeDatabase::listen("127.0.0.1", &variables, &rows).await);
+        }
         let url = etcd.url();
-        let add = [
-            "user",
-            "add",
-            "vera",
-            "--role",
-            "viewer",
-            "--password-stdin",
-        ];
-        let (code, text) =
-            run_with_stdin(&[&add[..], &["--etcd-endpoints", &url]].concat(), PASSWORD);
+        let add = ["user", "add", "vera", "--role", "viewer"];
+        let add = [&add[..], &["--password-stdin", "--etcd-endpoints", &url]].concat();
+        let (code, text) = run_with_stdin(&add, PASSWORD);
         assert_eq!(code, 0, "{text}");
-        let serving = ConsoleProcess::start(&[
+        let mut arguments: Vec<String> = [
             "--etcd-endpoints",
             &url,
             "--site-root",
             site.path().to_str().unwrap(),
-            "--cluster",
-            &format!("lab={}", database.id()),
             "--write-timeout",
             "5s",
-        ]);
+            "--cluster",
+            &format!("lab={}", database.id()),
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        for (index, other) in other_databases.iter().enumerate() {
+            arguments.push(format!("--cluster=c{index}={}", other.id()));
+        }
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let serving = ConsoleProcess::start(&arguments);
         serving.wait_until_ready().await;
         let mut console = Self {
             serving,
             database,
+            others: other_databases,
             viewer: String::new(),
             _etcd: etcd,
             _site: site,
         };
-        console.viewer = console.sign_in().await;
+        console.viewer = console.sign_in(VIEWER, "").await.unwrap();
         console
     }
 
@@ -102,37 +123,53 @@ impl FloodedConsole {
 
     /// A connection from `source`.
     async fn connect(&self, source: Ipv4Addr) -> std::io::Result<TcpStream> {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind(SocketAddr::from((source, 0)))?;
-        socket.connect(self.address()).await
+        attack::connect(self.address(), source).await
     }
 
-    /// The answer to a request of the viewer, who has an address of its own.
+    /// The answer to a request of the viewer, who has a dedicated address.
     async fn request(&self, line: &str, body: &str) -> String {
-        let stream = self.connect(Ipv4Addr::new(127, 0, 0, 3)).await.unwrap();
+        self.request_from(VIEWER, line, body, &self.viewer).await
+    }
+
+    async fn request_from(
+        &self,
+        source: Ipv4Addr,
+        line: &str,
+        body: &str,
+        cookies: &str,
+    ) -> String {
+        let stream = self.connect(source).await.unwrap();
         let mut stream = stream.into_std().unwrap();
         stream.set_nonblocking(false).unwrap();
         stream.set_read_timeout(Some(crate::etcd::TIMEOUT)).unwrap();
-        let (host, cookie, length) = (self.address(), &self.viewer, body.len());
+        let (host, length) = (self.address(), body.len());
         write!(
             stream,
-            "{line} HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nCookie: {cookie}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            "{line} HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nCookie: {cookies}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
         )
         .unwrap();
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+        // What arrived in time: the callers check it.
+        let _ = stream.read_to_string(&mut answer);
         answer
     }
 
-    async fn sign_in(&self) -> String {
+    /// Signs in from `source` with `cookies`, and returns the new ones.
+    async fn sign_in(&self, source: Ipv4Addr, cookies: &str) -> Result<String, String> {
         let body = format!(r#"{{"username":"vera","password":"{PASSWORD}"}}"#);
-        let answer = self.request("POST /api/v1/session", &body).await;
-        let cookie = answer
-            .lines()
-            .filter_map(|line| line.split_once(": "))
-            .find(|(_, value)| value.starts_with("galera_console_session="));
-        let (_, cookie) = cookie.unwrap_or_else(|| panic!("{answer}"));
-        cookie.split(';').next().unwrap().to_owned()
+        let answer = self
+            .request_from(source, "POST /api/v1/session", &body, cookies)
+            .await;
+        if !answer.starts_with("HTTP/1.1 200 ") {
+            return Err(answer);
+        }
+        let (head, _) = answer.split_once("\r\n\r\n").unwrap();
+        let cookies = head.lines().filter_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            let is_cookie = name.eq_ignore_ascii_case("set-cookie");
+            is_cookie.then(|| value.split(';').next().unwrap_or_default())
+        });
+        Ok(cookies.collect::<Vec<_>>().join("; "))
     }
 
     /// How long it takes until the viewer sees that the node is `state`.
@@ -220,16 +257,7 @@ async fn a_viewer_sees_a_node_die_beside_readers_that_never_read_and_are_closed(
     let mut sockets = Vec::with_capacity(size);
     for index in 0..size {
         // A hundred for each address, which the limit for one permits.
-        let [third, fourth] = u16::try_from(256 + index / 100).unwrap().to_be_bytes();
-        let source = Ipv4Addr::new(127, 0, third, fourth);
-        if let Ok(mut stream) = console.connect(source).await {
-            let request = format!(
-                "GET /pkg/c.wasm HTTP/1.1\r\nHost: {}\r\n\r\n",
-                console.address()
-            );
-            let _ = stream.write_all(request.as_bytes()).await;
-            sockets.push(stream);
-        }
+        sockets.extend(attack::slow_reader(console.address(), index / 100).await);
     }
     let most = console.resident();
     console

@@ -36,6 +36,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use ipnet::IpNet;
 use monitor::mysql::Tls;
+use notify::AnchorWebhookSettings;
 use order_signature::OrderSigningKey;
 use registry::{CreateOutcome, Registry, Secret};
 use tempfile::TempDir;
@@ -80,6 +81,10 @@ pub(crate) struct ConsoleOptions {
     pub(crate) order_key: Option<Arc<OrderSigningKey>>,
     /// Where anchors of the audit trail are written.
     pub(crate) anchor_file: Option<PathBuf>,
+    /// Entries after which an anchor is taken.
+    pub(crate) anchor_entries: u64,
+    /// The webhook that anchors are sent to.
+    pub(crate) anchor_webhook: Option<AnchorWebhookSettings>,
     /// How long entries of the audit trail stay in etcd, and where they are moved to.
     pub(crate) audit_retention: Option<(Duration, PathBuf)>,
     /// Hosts beside that of the public URL.
@@ -109,6 +114,8 @@ impl Default for ConsoleOptions {
             state_secret: None,
             order_key: None,
             anchor_file: None,
+            anchor_entries: 100,
+            anchor_webhook: None,
             audit_retention: None,
             allowed_hosts: Vec::new(),
             metrics_token: None,
@@ -283,10 +290,11 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
         },
         audit: AuditConfig {
             anchors: AnchorSettings {
-                entries: 100,
+                entries: options.anchor_entries,
                 interval: Duration::from_secs(600),
             },
             anchor_file: options.anchor_file.clone(),
+            anchor_webhook: options.anchor_webhook.clone(),
             retention: options.audit_retention.clone(),
         },
         notify: NotifyConfig {

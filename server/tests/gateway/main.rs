@@ -18,6 +18,7 @@ mod accounts;
 mod action_fixture;
 mod actions;
 mod audit;
+mod audit_anchors;
 mod audit_tampering;
 mod authority;
 mod authorization;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,6 +23,8 @@ struct DatabaseScript {
     status: StatusRows,
     variables: StatusRows,
     statements: Vec<String>,
+    /// When the status was read.
+    status_reads: Vec<Instant>,
     /// Accounts that signed in or tried to, in this order.
     accounts: Vec<String>,
     /// Whether every connection is in use but the one that the server reserves for `recovery`.
@@ -83,6 +86,13 @@ impl FakeDatabase {
     /// The accounts that tried to sign in so far.
     pub(crate) fn accounts(&self) -> Vec<String> {
         self.script.lock().unwrap().accounts.clone()
+    }
+
+    /// When the status was read, since `begin`.
+    pub(crate) fn status_reads(&self, begin: Instant) -> Vec<Instant> {
+        let script = self.script.lock().unwrap();
+        let reads = script.status_reads.iter();
+        reads.copied().filter(|at| *at >= begin).collect()
     }
 
     /// All statements received so far.
@@ -175,6 +185,7 @@ fn greeting() -> Vec<u8> {
 fn answer(statement: &str, script: &mut DatabaseScript) -> Vec<Vec<u8>> {
     script.statements.push(statement.to_owned());
     let rows: Vec<(&String, &String)> = if statement.starts_with("SHOW GLOBAL STATUS") {
+        script.status_reads.push(Instant::now());
         script.status.iter().collect()
     } else if statement.starts_with("SHOW GLOBAL VARIABLES") {
         let named = |name: &str| statement.contains(&format!("'{name}'"));

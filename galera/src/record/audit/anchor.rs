@@ -48,10 +48,10 @@ impl FromStr for AuditAnchor {
     }
 }
 
-/// The anchors in `text`, such as a log or a file of anchors: at most one a line, wherever it is.
+/// The anchors in `text`, such as a log, a file of anchors or what a webhook received: wherever they are in a line.
 pub fn find_anchors(text: &str) -> impl Iterator<Item = AuditAnchor> {
-    text.lines().filter_map(|line| {
-        line.match_indices(':').find_map(|(colon, _)| {
+    text.lines().flat_map(|line| {
+        line.match_indices(':').filter_map(move |(colon, _)| {
             let (before, after) = (&line.as_bytes()[..colon], &line.as_bytes()[colon + 1..]);
             let digits = before
                 .iter()
@@ -101,9 +101,10 @@ mod tests {
         let hash = "ab".repeat(32);
         let text = format!(
             "# anchors\n2026-11-28T09:00:00Z 1:{hash}\n{{\"level\":\"INFO\",\"anchor\":\"20:{hash}\",\"x\":1}}\n\
-             2026-11-28T09:10:00Z  INFO anchor=\"300:{hash}\"\n4:{hash}0\n5:abc\nü:{hash}\n6:{hash}"
+             2026-11-28T09:10:00Z  INFO anchor=\"300:{hash}\"\n\
+             {{\"anchor\":\"301:{hash}\"}}{{\"anchor\":\"302:{hash}\"}}\n4:{hash}0\n5:abc\nü:{hash}\n6:{hash}"
         );
         let found: Vec<u64> = find_anchors(&text).map(|anchor| anchor.sequence).collect();
-        assert_eq!(found, [1, 20, 300, 6]);
+        assert_eq!(found, [1, 20, 300, 301, 302, 6]);
     }
 }
