@@ -1,6 +1,6 @@
 //! Publishes the node's keys in the registry: all under one lease, which proves that the node is alive.
 //!
-//! A state is written at once, with everything else that changed. While only the sequence number changes, it is written
+//! A state is written immediately, with everything else that changed. While only the sequence number changes, it is written
 //! once in a heartbeat interval. Every third of the TTL a transaction without writes compares whether all keys are still
 //! as they were written, and all of them are written again if not.
 

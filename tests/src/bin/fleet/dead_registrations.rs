@@ -20,8 +20,8 @@ pub(crate) async fn write(registry: &Registry, count: usize) -> Result<()> {
         let writes: Result<Vec<WriteOp>> = numbers
             .map(|number| {
                 let (high, low) = (number / 250 % 250, number % 250);
-                // TEST-NET-3 is too small; these addresses are not routed either.
-                let node = NodeId::new(&format!("198.18.{high}.{low}"), None)?;
+                // Every probe is refused at once: nothing listens there.
+                let node = NodeId::new(&format!("127.250.{high}.{low}"), Some(1))?;
                 let key = keys.node_key(&cluster, &node, "registered");
                 Ok(WriteOp::put(
                     key,
