@@ -56,7 +56,7 @@ LABEL org.opencontainers.image.title="etcd of Galera Console" \
 ENV ETCD_DATA_DIR=/var/lib/etcd \
     ETCD_LISTEN_CLIENT_URLS=http://0.0.0.0:2379 \
     ETCD_LISTEN_PEER_URLS=http://0.0.0.0:2380 \
-    ETCD_AUTO_COMPACTION_RETENTION=1h \
+    ETCD_AUTO_COMPACTION_RETENTION=5m ETCD_QUOTA_BACKEND_BYTES=4294967296 \
     ETCDCTL_API=3
 USER etcd
 VOLUME /var/lib/etcd

@@ -136,3 +136,14 @@ bench: ## Measure the project's figures on this machine
 	  env DEMO="$(CARGO_TARGET_DIR)/release/demo" scripts/browser-tests --config figures.config.ts
 	@$(STEP) "Benchmarks" "read the message above" \
 	  cargo bench --locked -p galera -p monitor -p galera-console --bench "*"
+
+# Not part of `make bench`: it measures scripted nodes, and runs for minutes.
+.PHONY: bench-fleet
+bench-fleet: ## What a console of thousands of scripted nodes costs; ARGS="--clusters 50,200 --faults 1" measures others
+	@scripts/setup lab
+	@$(STEP) "Release build of console and fleet" "$(CODE)" \
+	  cargo build --release --locked $(PROGRAMS) --bin fleet
+	@$(STEP) "Site" "$(CODE)" \
+	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/release/site"
+	@$(STEP) "Figures of the fleet" "read the message above" \
+	  "$(CARGO_TARGET_DIR)/release/fleet" $(ARGS)

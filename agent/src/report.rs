@@ -1,4 +1,10 @@
-//! Publishes the node's keys in the registry: all under one lease, written in one transaction.
+//! Publishes the node's keys in the registry: all under one lease, which proves that the node is alive.
+//!
+//! A state is written immediately, with everything else that changed. While only the sequence number changes, it is written
+//! once in a heartbeat interval. Every third of the TTL a transaction without writes compares whether all keys are still
+//! as they were written, and all of them are written again if not.
+
+mod written_report;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,12 +22,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::observation::{REPORTED_VARIABLES, ServerState};
 use crate::outage_log::OutageLog;
+use written_report::{COMMIT_FIELD, WrittenReport};
 
 /// Time to revoke the lease on shutdown; otherwise it expires.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Fields that a node has only while its server does not run.
 const OFFLINE_FIELDS: [&str; 3] = ["recovered_position", "members_seen", "waiting_for"];
+
+/// Longest time between two writes. Consoles of version 0.1 believe a registration for one TTL (10 s by default) after
+/// its last write; later ones while its lease lives.
+const HEARTBEAT_MAX: Duration = Duration::from_secs(9);
 
 /// Capacity of the queue of transient states; it fills only while etcd is unreachable.
 pub const TRANSIENT_STATES_MAX: usize = 16;
@@ -36,6 +47,7 @@ pub struct ReportTarget {
     pub node: NodeId,
 }
 
+/// Fields of the node and their values.
 type ReportFields = BTreeMap<&'static str, String>;
 
 /// A state that may already have been replaced by the next.
@@ -43,14 +55,6 @@ type ReportFields = BTreeMap<&'static str, String>;
 pub struct TransientState {
     pub at: Instant,
     pub server: ServerState,
-}
-
-/// What this agent has written to the registry.
-#[derive(Debug)]
-struct WrittenReport {
-    /// When all fields were last written, not only changed ones.
-    full_write_at: Instant,
-    fields: ReportFields,
 }
 
 /// Publishes one node's report.
@@ -143,8 +147,8 @@ impl Reporter {
         self.lease_id.subscribe()
     }
 
-    /// Publishes every change of `server` immediately and all fields every third of the TTL. On `stop` it withdraws the
-    /// report.
+    /// Publishes every change of a state immediately and the sequence number with each heartbeat, and within a third of
+    /// the TTL restores fields that others changed. On `stop` it withdraws the report.
     pub async fn run(mut self, mut server: watch::Receiver<ServerState>, stop: CancellationToken) {
         let mut transient_states = self.transient_states.take();
         let mut pending: Option<TransientState> = None;
@@ -174,7 +178,7 @@ impl Reporter {
                 () = stop.cancelled() => break,
                 state = next_transient_state(transient_states.as_mut()) => pending = Some(state),
                 changed = server.changed() => if changed.is_err() { break },
-                () = sleep(self.ttl / 3) => {}
+                () = sleep(self.until_next_write()) => {}
                 () = self.rewrite.notified() => self.written = None,
                 reason = until_lease_lost(self.lease.as_mut()) => self.forget_lease(reason),
             }
@@ -182,7 +186,23 @@ impl Reporter {
         self.withdraw().await;
     }
 
-    /// Writes what the registry lacks, or all fields if the last full write is too old.
+    /// Time until the next write or comparison; until the next attempt if nothing is published.
+    fn until_next_write(&self) -> Duration {
+        let Some(written) = &self.written else {
+            return self.ttl / 3;
+        };
+        let heartbeat = self
+            .heartbeat()
+            .saturating_sub(written.written_at.elapsed());
+        let comparison = (self.ttl / 3).saturating_sub(written.compared_at.elapsed());
+        heartbeat.min(comparison)
+    }
+
+    fn heartbeat(&self) -> Duration {
+        HEARTBEAT_MAX.min(self.ttl * 9 / 10)
+    }
+
+    /// Writes what the registry lacks, at least one field in a heartbeat interval, or compares what it has.
     async fn reconcile(&mut self, server: &ServerState) {
         if matches!(server, ServerState::Unknown) {
             return;
@@ -192,19 +212,20 @@ impl Reporter {
         if let Some(epoch) = &self.fork_epoch {
             fields.insert("fork_epoch", epoch.borrow().to_string());
         }
-        let whole_at = match &self.written {
-            Some(written) if written.full_write_at.elapsed() < self.ttl / 3 => {
-                if written.fields == fields {
-                    return;
-                }
-                written.full_write_at
+        if let Some(written) = &self.written
+            && written.has_same_states(&fields)
+            && written.written_at.elapsed() < self.heartbeat()
+        {
+            if written.compared_at.elapsed() < self.ttl / 3 {
+                return;
             }
-            // Full write: also restores keys that were removed since.
-            _ => {
-                self.written = None;
-                Instant::now()
-            }
-        };
+            // Writes nothing: only the compares matter.
+            fields = written
+                .fields
+                .iter()
+                .map(|(field, (value, _))| (*field, value.clone()))
+                .collect();
+        }
         // Boxed: the etcd client's futures are large.
         let outcome = Box::pin(self.write(&fields)).await;
         self.log_outcome(&outcome, &fields);
@@ -215,58 +236,131 @@ impl Reporter {
             .map(Lease::id);
         self.lease_id
             .send_if_modified(|standing| std::mem::replace(standing, lease) != lease);
-        self.written = outcome.is_ok().then_some(WrittenReport {
-            full_write_at: whole_at,
-            fields,
-        });
+        if outcome.is_err() {
+            self.written = None;
+        }
     }
 
-    /// Writes in one transaction; replaces an expired lease once.
+    /// Writes in one transaction; all fields if the lease has expired or what was written is no longer stored.
     async fn write(&mut self, fields: &ReportFields) -> Result<(), Error> {
-        match self.write_once(fields).await {
+        if let Some(written) = self.written.take()
+            && let Some(lease) = self.lease.as_ref().map(Lease::id)
+        {
+            match Box::pin(self.update(written, fields, lease)).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(Error::LeaseGone { .. }) => self.forget_lease(LeaseLostReason::Gone),
+                Err(error) => return Err(error),
+            }
+        }
+        match self.write_all(fields).await {
             Err(Error::LeaseGone { .. }) => {
                 self.forget_lease(LeaseLostReason::Gone);
-                self.write_once(fields).await
+                self.write_all(fields).await
             }
             outcome => outcome,
         }
     }
 
-    async fn write_once(&mut self, fields: &ReportFields) -> Result<(), Error> {
+    /// Puts what differs from `written` and deletes what is no longer reported, if everything else is still as it was
+    /// written; otherwise does nothing and returns `false`. Unchanged fields are not written again, apart from one at a
+    /// heartbeat: every value stays in etcd's history until compaction.
+    async fn update(
+        &mut self,
+        mut written: WrittenReport,
+        fields: &ReportFields,
+        lease: LeaseId,
+    ) -> Result<bool, Error> {
+        let heartbeat = (written.written_at.elapsed() >= self.heartbeat()).then(|| {
+            let commits = fields.contains_key(COMMIT_FIELD);
+            if commits { COMMIT_FIELD } else { "phase" }
+        });
+        let any_differs = fields.keys().any(|field| written.differs(field, fields));
+        let put: ReportFields = fields
+            .iter()
+            .filter(|(field, _)| {
+                written.differs(field, fields) || !any_differs && heartbeat == Some(**field)
+            })
+            .map(|(field, value)| (*field, value.clone()))
+            .collect();
+        let gone: Vec<&'static str> = written
+            .fields
+            .keys()
+            .filter(|field| !fields.contains_key(*field))
+            .copied()
+            .collect();
+        let puts = put
+            .iter()
+            .map(|(field, value)| WriteOp::put(self.key(field), value.as_str(), Some(lease)));
+        let deletions = gone.iter().map(|field| WriteOp::delete(self.key(field)));
+        let mut transaction = Transaction::new().then(puts.chain(deletions));
+        for (field, (_, revision)) in &written.fields {
+            transaction =
+                transaction.when(Precondition::Unchanged(self.key(field).into(), *revision));
+        }
+        if self.registration.is_some() {
+            transaction = transaction.when(Precondition::Exists(self.key("registered").into()));
+        }
+        let at = Instant::now();
+        match self.registry.transact(&transaction).await? {
+            TransactionOutcome::Refused { .. } => Ok(false),
+            TransactionOutcome::Committed { revision } => {
+                if !put.is_empty() {
+                    written.written_at = at;
+                }
+                written.compared_at = at;
+                written.fields.retain(|field, _| !gone.contains(field));
+                for (field, value) in put {
+                    written.fields.insert(field, (value, revision));
+                }
+                self.written = Some(written);
+                Ok(true)
+            }
+        }
+    }
+
+    /// Puts every field under the lease and deletes all others; creates the durable registration if absent.
+    async fn write_all(&mut self, fields: &ReportFields) -> Result<(), Error> {
         let lease = match &self.lease {
             Some(lease) => lease.id(),
             None => self.lease.insert(self.registry.grant(self.ttl).await?).id(),
         };
-        match self
+        let at = Instant::now();
+        let outcome = self
             .registry
             .transact(&self.transaction(fields, lease))
-            .await?
-        {
-            TransactionOutcome::Committed { .. } if self.registration.is_some() => tracing::info!(
-                node.id = %self.identity.node,
-                cluster.id = %self.identity.cluster,
-                "Registration created: the node was not registered"
-            ),
-            TransactionOutcome::Committed { .. } | TransactionOutcome::Refused { .. } => {}
-        }
+            .await?;
+        let revision = match outcome {
+            TransactionOutcome::Committed { revision } => {
+                if self.registration.is_some() {
+                    tracing::info!(
+                        node.id = %self.identity.node,
+                        cluster.id = %self.identity.cluster,
+                        "Registration created: the node was not registered"
+                    );
+                }
+                revision
+            }
+            TransactionOutcome::Refused { revision, .. } => revision,
+        };
+        let stored = fields.iter();
+        let stored = stored.map(|(field, value)| (*field, (value.clone(), revision)));
+        self.written = Some(WrittenReport {
+            written_at: at,
+            compared_at: at,
+            fields: stored.collect(),
+        });
         Ok(())
     }
 
-    /// Puts changed fields under the lease and deletes missing ones; creates the durable registration if absent.
-    /// Unchanged fields are not written again: every value stays in etcd's history until compaction.
-    fn transaction(&self, fields: &ReportFields, lease: i64) -> Transaction {
-        let known = self.written.as_ref().map(|written| &written.fields);
-        let holds = |field: &str, value: Option<&String>| {
-            known.is_some_and(|known| known.get(field) == value)
-        };
+    fn transaction(&self, fields: &ReportFields, lease: LeaseId) -> Transaction {
         let puts = fields
             .iter()
-            .filter(|(field, value)| !holds(field, Some(value)))
             .map(|(field, value)| WriteOp::put(self.key(field), value.as_str(), Some(lease)));
         let deletions = REPORTED_VARIABLES
             .into_iter()
             .chain(OFFLINE_FIELDS)
-            .filter(|field| !fields.contains_key(field) && !holds(field, None))
+            .filter(|field| !fields.contains_key(field))
             .map(|field| WriteOp::delete(self.key(field)));
         let writes: Vec<_> = puts.chain(deletions).collect();
         let Some(value) = &self.registration else {
@@ -357,3 +451,6 @@ async fn until_lease_lost(lease: Option<&mut Lease>) -> LeaseLostReason {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,7 +122,8 @@ fn command(directory: &DataDir, ports: &EtcdPorts) -> Command {
         .args(["key-file", "peer-key-file"].map(|flag| file(flag, certificates.key())))
         .args([
             "--auto-compaction-mode=periodic",
-            "--auto-compaction-retention=1h",
+            "--auto-compaction-retention=5m",
+            "--quota-backend-bytes=4294967296",
         ])
         .args(["--logger=zap", "--log-level=warn"])
         // Any web page open on this machine could reach the JSON interface.

@@ -3,6 +3,7 @@
 
 pub mod confirmed_nodes;
 pub mod fork;
+pub mod node_map;
 pub mod observation;
 pub mod registration;
 pub mod saved_state;

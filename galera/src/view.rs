@@ -282,7 +282,10 @@ pub struct NodeView {
 }
 
 impl NodeView {
-    fn equals_apart_from_times(&self, other: &Self) -> bool {
+    fn equals(&self, other: &Self, compared: ComparedFields) -> bool {
+        let numbers = compared == ComparedFields::StatesAndNumbers;
+        // Whether there is a position, and of which history, is a state.
+        let history = |node: &Self| node.position.as_ref().map(|position| position.uuid);
         let Self {
             id,
             name,
@@ -313,13 +316,8 @@ impl NodeView {
         *id == other.id
             && *state == other.state
             && *cluster_status == other.cluster_status
-            && *position == other.position
+            && history(self) == history(other)
             && *position_fresh == other.position_fresh
-            && *behind == other.behind
-            && *commit_rate == other.commit_rate
-            && *recv_queue == other.recv_queue
-            && *send_queue == other.send_queue
-            && *flow_control_paused == other.flow_control_paused
             && *ready == other.ready
             && *connected == other.connected
             && *segment == other.segment
@@ -333,17 +331,24 @@ impl NodeView {
             && *version == other.version
             && *gcomm_uuid == other.gcomm_uuid
             && *evs_state == other.evs_state
-            && *recent_rates == other.recent_rates
             && sources.len() == other.sources.len()
             && sources
                 .iter()
                 .zip(&other.sources)
-                .all(|(source, other)| source.equals_apart_from_times(other))
+                .all(|(source, other)| source.equals(other, compared))
+            && (!numbers
+                || *position == other.position
+                    && *behind == other.behind
+                    && *commit_rate == other.commit_rate
+                    && *recv_queue == other.recv_queue
+                    && *send_queue == other.send_queue
+                    && *flow_control_paused == other.flow_control_paused
+                    && *recent_rates == other.recent_rates)
     }
 }
 
 impl SourceView {
-    fn equals_apart_from_times(&self, other: &Self) -> bool {
+    fn equals(&self, other: &Self, compared: ComparedFields) -> bool {
         let Self {
             kind,
             observed_at: _,
@@ -361,8 +366,8 @@ impl SourceView {
             && *failing_since == other.failing_since
             && *state == other.state
             && *cluster_status == other.cluster_status
-            && *seqno == other.seqno
             && *phase == other.phase
+            && (compared == ComparedFields::States || *seqno == other.seqno)
     }
 }
 
@@ -427,10 +432,29 @@ pub struct NodeSummary {
     pub state: NodeState,
 }
 
+/// Which fields two views are compared by; their revisions and the times of observation never are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ComparedFields {
+    StatesAndNumbers,
+    /// Without what changes with every commit: sequence numbers, rates, queues.
+    States,
+}
+
 impl ClusterView {
     /// Whether this view shows what `other` shows, apart from its revision and the times at which its sources reported.
     #[must_use]
     pub fn equals_apart_from_times(&self, other: &Self) -> bool {
+        self.equals(other, ComparedFields::StatesAndNumbers)
+    }
+
+    /// Whether this view differs from `other` only in times and in what changes with every commit: sequence numbers,
+    /// rates, queues.
+    #[must_use]
+    pub fn has_same_states(&self, other: &Self) -> bool {
+        self.equals(other, ComparedFields::States)
+    }
+
+    fn equals(&self, other: &Self, compared: ComparedFields) -> bool {
         // Here and below without `..`: a new field does not compile until it is compared or left out.
         let Self {
             name,
@@ -451,7 +475,7 @@ impl ClusterView {
             && nodes
                 .iter()
                 .zip(&other.nodes)
-                .all(|(node, other)| node.equals_apart_from_times(other))
+                .all(|(node, other)| node.equals(other, compared))
     }
 
     /// The nodes that count: all but the unconfirmed ones.

@@ -130,11 +130,16 @@ impl Recorder {
         let mut tick = interval(TICK_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            // Not biased: under load there is always a view event, and the watch would never be read.
             tokio::select! {
-                // First: a monitor that shuts down removes its clusters, which is not a change of theirs.
-                biased;
                 () = shutdown.cancelled() => break,
-                Some(view_event) = view_events.recv() => self.on_view_event(view_event),
+                Some(view_event) = view_events.recv() => {
+                    // A monitor that shuts down removes its clusters, which is not a change of theirs.
+                    if shutdown.is_cancelled() {
+                        break;
+                    }
+                    self.on_view_event(view_event);
+                }
                 Some(event) = events.next() => self.on_watch_event(event),
                 changed = self.leadership.changed() => {
                     if changed.is_err() {

@@ -269,13 +269,15 @@ impl ClusterMonitor {
         });
     }
 
-    /// Reads the evidence from the registrations, once for all changes since the last fold.
-    fn refresh_registry_evidence(&mut self) {
+    /// Reads the evidence from the registrations, once for all changes since the last fold. Returns whether there were
+    /// any.
+    fn refresh_registry_evidence(&mut self) -> bool {
         if !std::mem::take(&mut self.registrations_changed) {
-            return;
+            return false;
         }
         self.evidence.registrations = self.registrations.observations();
         self.evidence.unrecognized_keys = self.registrations.unknown_key_count();
+        true
     }
 
     pub(super) fn on_report(&mut self, report: ProbeReport) {
@@ -338,7 +340,7 @@ impl ClusterMonitor {
         at: Timestamp,
         own_inputs: &mpsc::Sender<MonitorInput>,
     ) -> bool {
-        self.refresh_registry_evidence();
+        let registrations_changed = self.refresh_registry_evidence();
         let listed = confirmation::newly_listed(&self.evidence, at, &self.context.fold_settings);
         self.confirm(&listed);
         self.probes
@@ -364,18 +366,21 @@ impl ClusterMonitor {
         self.publish(view);
         let notices = self.probes.limit_notice(&self.evidence);
         self.publisher.set_notices(notices.into_iter().collect());
-        self.request_lease_ttls(own_inputs);
+        if registrations_changed {
+            self.request_lease_ttls(own_inputs);
+        }
         let more = self.registrations.mark_folded();
         self.registrations_changed |= more;
         self.apply_deferred_reports() || more
     }
 
-    /// Publishes changes immediately, and views that differ only in their times at most once per poll interval.
+    /// Publishes changes of states immediately, and views that differ only in numbers and times at most once per poll
+    /// interval.
     fn publish(&mut self, view: ClusterView) {
         let same = self
             .view
             .as_ref()
-            .is_some_and(|published| published.value.equals_apart_from_times(&view));
+            .is_some_and(|published| published.value.has_same_states(&view));
         let recent = self
             .published_at
             .is_some_and(|at| at.elapsed() + JITTER < self.context.poll_interval);

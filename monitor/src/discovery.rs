@@ -34,8 +34,9 @@ use super::readiness::Readiness;
 use crate::probe::supervision::SupervisedProbe;
 use crate::probe::{self, ProbeReport, ProbeSettings};
 
-/// Clusters monitored at most; a notice reports further ones.
-const CLUSTERS_MAX: usize = 256;
+/// Clusters beyond the limit that the notice names.
+const NAMED_MAX: usize = 5;
+
 /// A cluster with a running monitor; dropping it stops the monitor.
 struct MonitoredCluster {
     inputs: mpsc::Sender<MonitorInput>,
@@ -55,6 +56,10 @@ pub(super) struct ClusterDiscovery {
     expected_members: MembershipSender,
     positions: KnownPositionsSender,
     monitored: BTreeMap<ClusterName, MonitoredCluster>,
+    /// Clusters that are not monitored because of the limit.
+    beyond_limit: BTreeSet<ClusterName>,
+    /// Whether `beyond_limit` changed since the notices were last published.
+    beyond_changed: bool,
     key_index: KeyIndex,
     /// Clusters with recorded expected members.
     with_expected_members: BTreeSet<ClusterName>,
@@ -100,6 +105,8 @@ impl ClusterDiscovery {
             expected_members,
             positions,
             monitored: BTreeMap::new(),
+            beyond_limit: BTreeSet::new(),
+            beyond_changed: false,
             with_expected_members: BTreeSet::new(),
             members_known: false,
             early_registrations: None,
@@ -191,26 +198,32 @@ impl ClusterDiscovery {
                 None => continue,
             }
         }
+        self.stop_monitoring_removed();
         for name in by_cluster.keys() {
             self.start_monitoring(name);
         }
-        self.stop_monitoring_removed();
         // Every monitor: one whose cluster has no keys left has to drop its old ones.
         for (name, cluster) in &self.monitored {
             let entries = by_cluster.remove(name).unwrap_or_default();
             let _ = cluster.inputs.send(MonitorInput::Reset(entries)).await;
         }
+        self.start_waiting().await;
         self.update_notices();
     }
 
     async fn apply_changes(&mut self, changes: Vec<KeyChange>) {
         let mut by_cluster: BTreeMap<ClusterName, Vec<KeyChange>> = BTreeMap::new();
+        let mut without_keys = Vec::new();
         for change in changes {
             let cluster = match &change {
                 KeyChange::Put(entry) => self.key_index.add(&entry.key),
                 KeyChange::Delete { key, .. } => self.key_index.remove(key),
             };
             if let Some(cluster) = cluster {
+                if matches!(change, KeyChange::Delete { .. }) && !self.key_index.contains(&cluster)
+                {
+                    without_keys.push(cluster.clone());
+                }
                 by_cluster.entry(cluster).or_default().push(change);
             }
         }
@@ -218,7 +231,10 @@ impl ClusterDiscovery {
             self.start_monitoring(&name);
             self.send_input(&name, MonitorInput::Changes(changes)).await;
         }
-        self.stop_monitoring_removed();
+        for name in without_keys {
+            self.stop_if_removed(&name);
+        }
+        self.start_waiting().await;
         self.update_notices();
     }
 
@@ -235,9 +251,10 @@ impl ClusterDiscovery {
                             .await;
                     }
                 }
-                for name in before.difference(&self.with_expected_members.clone()) {
+                for name in before.difference(&self.with_expected_members) {
                     self.send_input(name, MonitorInput::Membership(None)).await;
                 }
+                self.stop_monitoring_removed();
             }
             WatchEvent::Changes { changes, .. } => {
                 for change in changes {
@@ -255,6 +272,7 @@ impl ClusterDiscovery {
                             if let Some(name) = cluster_of(&key) {
                                 self.with_expected_members.remove(&name);
                                 self.send_input(&name, MonitorInput::Membership(None)).await;
+                                self.stop_if_removed(&name);
                             }
                         }
                     }
@@ -263,7 +281,8 @@ impl ClusterDiscovery {
             // Reported by the registrations' watch.
             WatchEvent::Reachable | WatchEvent::Unreachable { .. } => {}
         }
-        self.stop_monitoring_removed();
+        self.start_waiting().await;
+        self.update_notices();
     }
 
     /// Forwards positions recorded by any replica. Only corrections lower them, so what was deleted is written again.
@@ -315,8 +334,15 @@ impl ClusterDiscovery {
         }
     }
 
+    /// Starts the monitor of a cluster that has none, unless there are too many: configured clusters always have one, and
+    /// of the others those that were known first.
     fn start_monitoring(&mut self, name: &ClusterName) {
-        if self.monitored.contains_key(name) || self.monitored.len() >= CLUSTERS_MAX {
+        if self.monitored.contains_key(name) {
+            return;
+        }
+        let configured = self.settings.clusters.contains_key(name);
+        if !configured && self.monitored.len() >= self.settings.max_clusters {
+            self.beyond_changed |= self.beyond_limit.insert(name.clone());
             return;
         }
         tracing::info!(cluster.id = %name, "Started monitoring cluster {name}");
@@ -364,34 +390,84 @@ impl ClusterDiscovery {
         self.monitored.insert(name.clone(), cluster);
     }
 
-    /// Stops monitoring clusters that are neither configured, registered nor recorded.
-    fn stop_monitoring_removed(&mut self) {
-        let (settings, index, recorded) =
-            (&self.settings, &self.key_index, &self.with_expected_members);
-        self.monitored.retain(|name, _| {
-            let keep = settings.clusters.contains_key(name) || index.contains(name) || recorded.contains(name);
-            if !keep {
-                tracing::info!(cluster.id = %name, "Stopped monitoring cluster {name}: no keys, not configured, never seen Primary");
-            }
-            keep
-        });
+    /// Whether the cluster is configured, registered or recorded.
+    fn is_known(&self, name: &ClusterName) -> bool {
+        self.settings.clusters.contains_key(name)
+            || self.key_index.contains(name)
+            || self.with_expected_members.contains(name)
     }
 
-    /// Replaces the notices about keys and clusters that cannot be used.
-    fn update_notices(&self) {
-        let mut notices = self.key_index.notices();
-        let followed = |name: &&ClusterName| self.monitored.contains_key(*name);
-        let beyond = self
-            .key_index
-            .clusters()
-            .filter(|name| !followed(name))
-            .count();
-        if beyond > 0 {
-            notices.push(format!(
-                "{beyond} clusters in the registry are not shown: at most {CLUSTERS_MAX} are monitored. Remove stale keys from the registry."
-            ));
+    /// Stops monitoring every cluster that is neither configured, registered nor recorded.
+    fn stop_monitoring_removed(&mut self) {
+        let known = self.monitored.keys().chain(&self.beyond_limit);
+        let removed: Vec<ClusterName> =
+            known.filter(|name| !self.is_known(name)).cloned().collect();
+        for name in removed {
+            self.stop_if_removed(&name);
         }
+    }
+
+    /// Stops monitoring the cluster if it is neither configured, registered nor recorded.
+    fn stop_if_removed(&mut self, name: &ClusterName) {
+        if self.is_known(name) {
+            return;
+        }
+        self.beyond_changed |= self.beyond_limit.remove(name);
+        if self.monitored.remove(name).is_some() {
+            tracing::info!(cluster.id = %name, "Stopped monitoring cluster {name}: no keys, not configured, never seen Primary");
+        }
+    }
+
+    /// Starts monitoring clusters beyond the limit for which there is room now, recorded ones first.
+    async fn start_waiting(&mut self) {
+        while self.monitored.len() < self.settings.max_clusters {
+            let recorded = |name: &&ClusterName| self.with_expected_members.contains(*name);
+            let next = self.beyond_limit.iter().find(recorded);
+            let Some(name) = next.or_else(|| self.beyond_limit.first()).cloned() else {
+                return;
+            };
+            // The changes of its keys so far went to no monitor.
+            let prefix = RegistryKeys::new(&self.settings.registry_prefix).cluster_prefix(&name);
+            let Ok(listing) = self.registry.list(prefix).await else {
+                return;
+            };
+            self.beyond_limit.remove(&name);
+            self.beyond_changed = true;
+            self.start_monitoring(&name);
+            self.send_input(&name, MonitorInput::Reset(listing.entries))
+                .await;
+        }
+    }
+
+    /// Replaces the notices about keys and clusters that cannot be used, if they changed.
+    fn update_notices(&mut self) {
+        let keys_changed = self.key_index.take_notices_changed();
+        if !std::mem::take(&mut self.beyond_changed) && !keys_changed {
+            return;
+        }
+        let mut notices = self.key_index.notices();
+        notices.extend(self.limit_notice());
         self.publisher.set_notices("registry", notices);
+    }
+
+    /// Names the clusters beyond the limit, and the remedies.
+    fn limit_notice(&self) -> Option<String> {
+        let beyond = self.beyond_limit.len();
+        if beyond == 0 {
+            return None;
+        }
+        let named = self.beyond_limit.iter().take(NAMED_MAX);
+        let named: Vec<&str> = named.map(ClusterName::as_str).collect();
+        let more = match beyond - named.len() {
+            0 => String::new(),
+            further => format!(" and {further} more"),
+        };
+        Some(format!(
+            "Not monitored, state unknown: {beyond} cluster{}: {}{more}. At most {} are monitored (--max-clusters). Raise that limit, pin clusters with --cluster, or remove stale keys from the registry.",
+            if beyond == 1 { "" } else { "s" },
+            named.join(", "),
+            self.settings.max_clusters,
+        ))
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) struct KeyIndex {
     clusters: BTreeMap<ClusterName, BTreeSet<Vec<u8>>>,
     /// Keys that belong to no cluster, with the reason.
     unusable: BTreeMap<Vec<u8>, String>,
+    /// Whether `unusable` changed since this was last taken.
+    unusable_changed: bool,
 }
 
 impl KeyIndex {
@@ -26,6 +28,7 @@ impl KeyIndex {
             prefix: prefix.to_owned(),
             clusters: BTreeMap::new(),
             unusable: BTreeMap::new(),
+            unusable_changed: false,
         }
     }
 
@@ -33,19 +36,28 @@ impl KeyIndex {
     pub(super) fn clear(&mut self) {
         self.clusters.clear();
         self.unusable.clear();
+        self.unusable_changed = true;
     }
 
     /// Adds the key; returns its cluster.
     pub(super) fn add(&mut self, key: &[u8]) -> Option<ClusterName> {
         match cluster_of(&self.prefix, key) {
             Ok(cluster) => {
-                let keys = self.clusters.entry(cluster.clone()).or_default();
-                keys.insert(key.to_vec());
+                // Most puts are of known keys of known clusters, and copy neither.
+                match self.clusters.get_mut(&cluster) {
+                    Some(keys) if keys.contains(key) => {}
+                    Some(keys) => _ = keys.insert(key.to_vec()),
+                    None => {
+                        let keys = BTreeSet::from([key.to_vec()]);
+                        self.clusters.insert(cluster.clone(), keys);
+                    }
+                }
                 Some(cluster)
             }
             Err(reason) => {
                 if self.unusable.len() < UNUSABLE_MAX {
                     self.unusable.insert(key.to_vec(), reason);
+                    self.unusable_changed = true;
                 }
                 None
             }
@@ -54,7 +66,7 @@ impl KeyIndex {
 
     /// Removes the key; returns its cluster.
     pub(super) fn remove(&mut self, key: &[u8]) -> Option<ClusterName> {
-        self.unusable.remove(key);
+        self.unusable_changed |= self.unusable.remove(key).is_some();
         let cluster = cluster_of(&self.prefix, key).ok()?;
         let keys = self.clusters.get_mut(&cluster)?;
         keys.remove(key);
@@ -69,9 +81,9 @@ impl KeyIndex {
         self.clusters.contains_key(cluster)
     }
 
-    /// Clusters with keys.
-    pub(super) fn clusters(&self) -> impl Iterator<Item = &ClusterName> {
-        self.clusters.keys()
+    /// Whether the notices changed since this was last called.
+    pub(super) fn take_notices_changed(&mut self) -> bool {
+        std::mem::take(&mut self.unusable_changed)
     }
 
     /// Notices about keys that cannot be used.

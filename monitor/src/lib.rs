@@ -57,7 +57,7 @@ pub use snapshot::{ClusterSnapshot, registry_reading};
 use discovery::ClusterDiscovery;
 use metrics::{ClusterCollector, MonitorMetrics};
 use probe::{ProbeReport, ProbeSettings};
-use readiness::Readiness;
+use readiness::{Readiness, is_probed};
 use registry_views::RegistryViewReader;
 
 /// The reading side, shared by every page, request and live connection. Cheap to clone.
@@ -283,10 +283,8 @@ impl Monitor {
     /// node was probed once or had time to answer. Once `true`, stays `true`.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let views = self.views();
-        self.inner
-            .readiness
-            .check(views.iter().map(|view| &view.value))
+        let all_probed = || self.views().iter().all(|view| is_probed(&view.value));
+        self.inner.readiness.check(all_probed)
     }
 
     /// Registers the monitor's counters and the gauges derived from the current views.

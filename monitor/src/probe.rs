@@ -5,6 +5,7 @@
 pub(crate) mod supervision;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -71,7 +72,9 @@ pub(crate) async fn run(
 ) {
     let mut probe = NodeProbe::new(cluster, node, settings);
     // The first reading starts immediately, all others on schedule.
-    let mut grid = interval_at(probe.settings.schedule_start, probe.settings.poll_interval);
+    let interval = probe.settings.poll_interval;
+    let first = probe.settings.schedule_start + schedule_offset(&probe.cluster, interval);
+    let mut grid = interval_at(first, interval);
     grid.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         let started = Instant::now();
@@ -102,6 +105,16 @@ pub(crate) async fn run(
             () = cancel.cancelled() => return,
         }
     }
+}
+
+/// When in each interval the nodes of `cluster` are read: those of one cluster together, so that one fold covers all
+/// answers, and different clusters at different times, so that no change waits until thousands of nodes are read.
+fn schedule_offset(cluster: &ClusterName, interval: Duration) -> Duration {
+    const STEPS: u32 = 1_000;
+    let mut hasher = DefaultHasher::new();
+    cluster.as_str().hash(&mut hasher);
+    let step = hasher.finish() % u64::from(STEPS);
+    interval * u32::try_from(step).unwrap_or_default() / STEPS
 }
 
 /// Waits until a reading is requested, and not before `earliest`. A scheduled one in between serves the request as

@@ -39,8 +39,10 @@ pub struct ViewPublisher {
     overview: watch::Sender<Arc<Published<Overview>>>,
     health: watch::Sender<RegistryHealth>,
     notices: watch::Sender<BTreeMap<String, Vec<String>>>,
-    /// Notified after any change that the overview shows.
-    overview_changed: Notify,
+    /// Notified when a state that the overview shows has changed, or a notice.
+    states_changed: Notify,
+    /// Notified when only numbers have changed.
+    numbers_changed: Notify,
     /// The one subscriber that receives every state change, not only the latest view.
     event_sender: Mutex<Option<mpsc::UnboundedSender<ViewEvent>>>,
 }
@@ -70,7 +72,8 @@ impl ViewPublisher {
             overview: watch::Sender::new(Arc::new(Published::new(0, overview))),
             health: watch::Sender::new(health),
             notices: watch::Sender::default(),
-            overview_changed: Notify::new(),
+            states_changed: Notify::new(),
+            numbers_changed: Notify::new(),
             event_sender: Mutex::default(),
         }
     }
@@ -113,7 +116,7 @@ impl ViewPublisher {
             true
         });
         if changed {
-            self.overview_changed.notify_one();
+            self.states_changed.notify_one();
         }
     }
 
@@ -185,9 +188,14 @@ impl ViewPublisher {
         }
     }
 
-    /// Waits for a change of what the overview shows.
-    pub(super) async fn overview_changed(&self) {
-        self.overview_changed.notified().await;
+    /// Waits for a change of a state that the overview shows.
+    pub(super) async fn states_changed(&self) {
+        self.states_changed.notified().await;
+    }
+
+    /// Waits for a change of a number that the overview shows.
+    pub(super) async fn numbers_changed(&self) {
+        self.numbers_changed.notified().await;
     }
 
     /// Publishes an overview of the current views.
@@ -226,6 +234,10 @@ impl ClusterPublisher {
     pub fn publish(&mut self, mut view: ClusterView) -> Arc<Published<ClusterView>> {
         self.revision += 1;
         view.revision = self.revision;
+        let same_states = self
+            .view_sender
+            .as_ref()
+            .is_some_and(|sender| sender.borrow().value.has_same_states(&view));
         let published = Arc::new(Published::new(self.revision, view));
         match &self.view_sender {
             Some(sender) => {
@@ -239,7 +251,10 @@ impl ClusterPublisher {
                 });
             }
         }
-        self.publisher.overview_changed.notify_one();
+        match same_states {
+            true => self.publisher.numbers_changed.notify_one(),
+            false => self.publisher.states_changed.notify_one(),
+        }
         self.publisher
             .send_event(ViewEvent::Updated(Arc::clone(&published)));
         published
@@ -280,7 +295,7 @@ impl Drop for ClusterPublisher {
                 Arc::make_mut(directory).remove(&self.name);
             });
             self.set_notices(Vec::new());
-            self.publisher.overview_changed.notify_one();
+            self.publisher.states_changed.notify_one();
             self.publisher
                 .send_event(ViewEvent::Removed(self.name.clone()));
         }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 
+use galera::observe::node_map::NodeMap;
 use galera::observe::observation::RegistryObservation;
 use galera::observe::registration::{NodeField, ParsedKey, RegisteredFields, parse_key};
 use galera::{NodeId, Timestamp};
@@ -314,7 +315,7 @@ impl Registrations {
     }
 
     /// The registry's observation of every node: the oldest superseded one that was not folded, else the current one.
-    pub(super) fn observations(&self) -> BTreeMap<NodeId, RegistryObservation> {
+    pub(super) fn observations(&self) -> NodeMap<RegistryObservation> {
         let nodes = self.nodes.iter();
         nodes
             .map(|(id, node)| {

@@ -24,6 +24,8 @@ pub struct MonitorSettings {
     pub poll_interval: Duration,
     /// Deadline of one probe, connecting included.
     pub probe_timeout: Duration,
+    /// Clusters monitored at most; configured ones always are, and count.
+    pub max_clusters: usize,
 }
 
 impl MonitorSettings {

@@ -456,6 +456,7 @@ fn monitor_settings(config: &Config, resolver: &Resolver) -> MonitorSettings {
         mysql,
         poll_interval: config.poll_interval,
         probe_timeout: config.probe_timeout,
+        max_clusters: config.max_clusters,
     }
 }
 

@@ -265,6 +265,8 @@ pub struct Config {
     pub poll_interval: Duration,
     /// Deadline of one probe.
     pub probe_timeout: Duration,
+    /// Clusters that are monitored; pinned ones always are.
+    pub max_clusters: usize,
     pub approvals: ApprovalPolicy,
     /// How long a request waits for approval.
     pub request_expiry: Duration,
@@ -351,6 +353,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
     let recovery = reader.recovery(tls.as_ref());
     let order_key = reader.order_key();
     let timing = reader.timing();
+    let max_clusters = reader.single(&settings::MAX_CLUSTERS, parse::limit);
     let approvals = reader.single(&settings::APPROVALS, parse::approvals);
     let expiries = reader.expiries();
     let history = reader.history();
@@ -379,6 +382,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
             order_key,
             poll_interval,
             probe_timeout,
+            max_clusters: max_clusters?,
             approvals: approvals?,
             request_expiry: expiries?.0,
             approval_expiry: expiries?.1,

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 /// How long a connection attempt may take.
@@ -69,30 +69,35 @@ impl LiveClient {
     /// # Errors
     /// If none comes within `patience` or the connection is closed; the close code can be read with [`close_code`].
     pub async fn next(&mut self, patience: Duration) -> Result<LiveMessage> {
-        let text = async {
-            loop {
-                match self
-                    .stream
-                    .next()
-                    .await
-                    .context("the connection ended without a close frame")??
-                {
-                    Message::Text(text) => return Ok(text),
-                    Message::Close(frame) => {
-                        let code = frame.map_or(1005, |frame| u16::from(frame.code));
-                        return Err(anyhow!(SocketClosed(code)));
-                    }
-                    _ => {}
-                }
-            }
-        };
-        let text = tokio::time::timeout(patience, text)
+        let text = tokio::time::timeout(patience, self.next_text())
             .await
             .context("no message in time")??;
         let message: LiveMessage =
             serde_json::from_str(&text).with_context(|| format!("unreadable: {text}"))?;
         self.last = Some(message.clone());
         Ok(message)
+    }
+
+    /// The next text frame, unparsed. Cancel-safe.
+    ///
+    /// # Errors
+    /// If the connection is closed; the close code can be read with [`close_code`].
+    pub async fn next_text(&mut self) -> Result<Utf8Bytes> {
+        loop {
+            match self
+                .stream
+                .next()
+                .await
+                .context("the connection ended without a close frame")??
+            {
+                Message::Text(text) => return Ok(text),
+                Message::Close(frame) => {
+                    let code = frame.map_or(1005, |frame| u16::from(frame.code));
+                    return Err(anyhow!(SocketClosed(code)));
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Reads until a cluster view satisfies `wanted`, and returns it with all states that were seen on the way judged

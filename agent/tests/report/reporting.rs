@@ -152,7 +152,7 @@ async fn a_report_is_one_transaction_under_one_lease() {
     );
     assert!(!agent.command_line().contains(PASSWORD) && !agent.log().contains(PASSWORD));
 
-    // A transaction in the server advances the reported position.
+    // A transaction in the server advances the reported position with the next heartbeat.
     let before: u64 = text(&entries, "wsrep_last_committed").parse().unwrap();
     lab.server
         .execute(&[
@@ -160,18 +160,21 @@ async fn a_report_is_one_transaction_under_one_lease() {
             "INSERT INTO app.t VALUES (2)",
         ])
         .await;
-    lab.wait_for_field("wsrep_last_committed", &(before + 2).to_string())
+    let entries = lab
+        .wait_for_field("wsrep_last_committed", &(before + 2).to_string())
         .await;
 
-    // An idle node is written at least every third of the TTL, under the same lease.
-    let last = lab.entries().await["phase"].mod_revision;
-    let next = until("renewal", SOON, async || {
-        lab.entries()
-            .await
-            .remove("phase")
-            .filter(|e| e.mod_revision > last)
+    // Of an idle node only that key is written, once in a heartbeat interval and under the same lease.
+    let last = entries["wsrep_last_committed"].mod_revision;
+    let mut renewed = until("renewal", SOON, async || {
+        let entries = lab.entries().await;
+        let next = entries.get("wsrep_last_committed")?;
+        (next.mod_revision > last).then_some(entries)
     })
     .await;
+    let phase = &renewed["phase"];
+    assert_eq!(phase.mod_revision, entries["phase"].mod_revision);
+    let next = renewed.remove("wsrep_last_committed").unwrap();
     assert_eq!(next.lease, lease);
     assert!(
         agent.own_memory_kb() <= 15 * 1024,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::id::{ClusterName, NodeId};
 use crate::observe::confirmed_nodes::ConfirmedNodes;
+use crate::observe::node_map::NodeMap;
 use crate::observe::registration::RegisteredFields;
 use crate::observe::wsrep::WsrepStatus;
 use crate::timestamp::Timestamp;
@@ -270,8 +271,8 @@ pub struct Evidence {
     pub confirmed: ConfirmedNodes,
     /// Whether no Primary component was seen yet from which members could be confirmed: every known node counts.
     pub first_view: bool,
-    pub probes: BTreeMap<NodeId, SqlObservation>,
-    pub registrations: BTreeMap<NodeId, RegistryObservation>,
+    pub probes: NodeMap<SqlObservation>,
+    pub registrations: NodeMap<RegistryObservation>,
     /// The console's access to the registry.
     pub registry_health: RegistryHealth,
     /// How many keys under the cluster's prefix have an unrecognized format.
@@ -289,8 +290,8 @@ impl Evidence {
             last_primary_votes: LastPrimaryVotes::default(),
             confirmed: ConfirmedNodes::new(),
             first_view: true,
-            probes: BTreeMap::new(),
-            registrations: BTreeMap::new(),
+            probes: NodeMap::new(),
+            registrations: NodeMap::new(),
             registry_health,
             unrecognized_keys: 0,
         }

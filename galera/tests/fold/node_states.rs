@@ -141,7 +141,8 @@ fn stopped_needs_an_agent_report_and_a_refused_connection() {
             NodeState::Stopped,
             "a server that answers is not stopped: {fields:?}"
         );
-        let old = fixture(refused()).registered("a", -9.0, fields);
+        // Two TTLs after its last write.
+        let old = fixture(refused()).registered("a", -11.0, fields);
         assert_eq!(
             state(&old.view(), "a"),
             NodeState::Unreachable,

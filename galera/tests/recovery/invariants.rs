@@ -1,5 +1,6 @@
 //! The invariants that concern deciding, one test each.
 
+use galera::observe::observation::{ProbeError, ProbeErrorKind};
 use galera::recover::action::RecoveryPause;
 use galera::recover::attestation::AttestedState;
 use galera::recover::bootstrap::RecoveryReach;
@@ -45,6 +46,38 @@ fn i01_a_primary_that_the_console_cannot_reach_is_inferred() {
         CheckStatus::Fail
     );
     assert!(!plan.executable);
+}
+
+#[test]
+fn i01_a_primary_whose_agent_need_not_have_written_since_is_waited_for() {
+    let running = [
+        ("phase", "running"),
+        ("wsrep_cluster_status", "Primary"),
+        ("wsrep_local_state_comment", "Synced"),
+    ];
+    // The probe failed first `failing` seconds ago, and the agent wrote before that.
+    let plan = |failing: i64, kind: ProbeErrorKind| {
+        let mut fixture = RecoveryFixture::expecting(&["n1", "n2"])
+            .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100))
+            .registered("n2", &running)
+            .attest("n2", AttestedState::Fenced);
+        let began = fixture.now - failing;
+        let seen = fixture.evidence.registrations.get_mut(&id("n2")).unwrap();
+        seen.last_put_at = Some(at(began - 1));
+        let probe = fixture.evidence.probes.entry(id("n2")).or_default();
+        for second in [began, fixture.now] {
+            let message = kind.as_str().to_owned();
+            probe.record_failure(at(second), ProbeError { kind, message });
+        }
+        status(&fixture.plan(), &CheckCode::NOBODY_PRIMARY)
+    };
+    for failing in [1, 5, 10] {
+        let waits = plan(failing, ProbeErrorKind::TimedOut);
+        assert_eq!(waits, CheckStatus::Unknown, "failing for {failing} s");
+    }
+    // By then the agent has written again, or its lease has ended.
+    assert_eq!(plan(12, ProbeErrorKind::TimedOut), CheckStatus::Pass);
+    assert_eq!(plan(5, ProbeErrorKind::Refused), CheckStatus::Pass);
 }
 
 #[test]

@@ -9,7 +9,15 @@ use super::*;
 use crate::key_index::LISTED_KEYS_MAX;
 use crate::mysql::{MysqlSettings, Tls};
 
+const MAX_CLUSTERS: usize = 20;
+
 fn discovery(clusters: &[&str]) -> ClusterDiscovery {
+    // Never contacted: the tests inject the watch events.
+    let registry = Registry::connect(EtcdSettings::new(["127.0.0.1:1"])).unwrap();
+    discovery_in(registry, clusters)
+}
+
+fn discovery_in(registry: Registry, clusters: &[&str]) -> ClusterDiscovery {
     let settings = MonitorSettings {
         clusters: clusters
             .iter()
@@ -28,6 +36,7 @@ fn discovery(clusters: &[&str]) -> ClusterDiscovery {
         reserve: None,
         poll_interval: Duration::from_secs(1),
         probe_timeout: Duration::from_secs(3),
+        max_clusters: MAX_CLUSTERS,
     };
     let probes = Arc::new(ProbeSettings {
         pinned: settings.pinned_members(),
@@ -37,8 +46,6 @@ fn discovery(clusters: &[&str]) -> ClusterDiscovery {
         timeout: settings.probe_timeout,
         schedule_start: tokio::time::Instant::now(),
     });
-    // Never contacted: the tests inject the watch events.
-    let registry = Registry::connect(EtcdSettings::new(["127.0.0.1:1"])).unwrap();
     ClusterDiscovery::new(
         Arc::new(settings),
         registry,
@@ -156,7 +163,7 @@ async fn an_invalid_cluster_name_is_a_notice_until_its_key_is_removed() {
 #[tokio::test]
 async fn the_number_of_clusters_and_notices_is_bounded() {
     let mut discovery = discovery(&[]);
-    let keys = (0..CLUSTERS_MAX + 5).map(|number| format!("/galera/c{number}/db1/phase"));
+    let keys = (0..MAX_CLUSTERS + 7).map(|number| format!("/galera/c{number}/db1/phase"));
     let bad = (0..50).map(|number| format!("/galera/a b{number}/db1/phase"));
     let entries = keys.chain(bad).map(|key| entry(&key)).collect();
     discovery
@@ -165,13 +172,13 @@ async fn the_number_of_clusters_and_notices_is_bounded() {
             entries,
         })
         .await;
-    assert_eq!(discovery.monitored.len(), CLUSTERS_MAX);
+    assert_eq!(discovery.monitored.len(), MAX_CLUSTERS);
     let notices = published_notices(&discovery).await;
     assert_eq!(notices.len(), LISTED_KEYS_MAX + 2);
     assert!(
-        notices
-            .iter()
-            .any(|notice| notice.starts_with("5 clusters")),
+        notices.iter().any(|notice| notice
+            .starts_with("Not monitored, state unknown: 7 clusters: ")
+            && notice.contains(" and 2 more. At most 20 are monitored (--max-clusters)")),
         "{notices:?}"
     );
     assert!(
@@ -180,6 +187,60 @@ async fn the_number_of_clusters_and_notices_is_bounded() {
             .any(|notice| notice.starts_with("40 more registry keys")),
         "{notices:?}"
     );
+}
+
+#[tokio::test]
+async fn a_pinned_cluster_is_monitored_beyond_the_limit() {
+    let pinned: Vec<String> = (0..MAX_CLUSTERS + 3).map(|n| format!("p{n}")).collect();
+    let pinned: Vec<&str> = pinned.iter().map(String::as_str).collect();
+    let mut discovery = discovery(&pinned);
+    discovery
+        .on_registrations(put("/galera/first/db1/phase"))
+        .await;
+    for name in pinned {
+        discovery.start_monitoring(&name.parse().unwrap());
+    }
+    assert_eq!(discovery.monitored.len(), MAX_CLUSTERS + 4);
+    discovery
+        .on_registrations(put("/galera/late/db1/phase"))
+        .await;
+    assert_eq!(discovery.monitored.len(), MAX_CLUSTERS + 4);
+    let notices = published_notices(&discovery).await;
+    assert!(notices[0].contains("1 cluster: late."), "{notices:?}");
+}
+
+#[tokio::test]
+async fn a_cluster_beyond_the_limit_is_monitored_once_there_is_room() {
+    let store = registry::memory::MemoryEtcd::new();
+    let registry = store.registry();
+    let mut discovery = discovery_in(registry.clone(), &[]);
+    for number in 0..MAX_CLUSTERS + 2 {
+        let key = format!("/galera/c{number:02}/db1/phase");
+        let write = registry::WriteOp::put(key.clone(), "Synced", None);
+        let transaction = registry::Transaction::new().then([write]);
+        registry.transact(&transaction).await.unwrap();
+        discovery.on_registrations(put(&key)).await;
+    }
+    let mut record = entry("/galera-console/expected/c21");
+    record.value = br#"{"members":["db1"]}"#.to_vec();
+    let recorded = WatchEvent::Reset {
+        revision: 2,
+        entries: vec![record],
+    };
+    discovery.on_expected_members(recorded).await;
+    assert!(!names(&discovery).contains(&"c21".to_owned()));
+    discovery
+        .on_registrations(delete("/galera/c03/db1/phase"))
+        .await;
+    let monitored = names(&discovery);
+    assert!(monitored.contains(&"c21".to_owned()), "recorded ones first");
+    assert!(!monitored.contains(&"c20".to_owned()));
+    let notices = published_notices(&discovery).await;
+    assert!(notices[0].contains("1 cluster: c20."), "{notices:?}");
+    discovery
+        .on_registrations(delete("/galera/c20/db1/phase"))
+        .await;
+    assert!(published_notices(&discovery).await.is_empty());
 }
 
 #[tokio::test]

@@ -242,3 +242,21 @@ async fn a_registration_cannot_aim_a_probe_at_the_consoles_own_host() {
         "a pinned node is probed"
     );
 }
+
+#[test]
+fn clusters_are_read_at_different_times_and_each_at_its_own() {
+    let interval = Duration::from_secs(1);
+    let offset = |number: u32| {
+        let cluster = format!("cluster-{number}").parse().unwrap();
+        schedule_offset(&cluster, interval)
+    };
+    let mut tenths = [0; 10];
+    for number in 0..1_000 {
+        assert_eq!(offset(number), offset(number));
+        tenths[usize::try_from(offset(number).as_millis() / 100).unwrap()] += 1;
+    }
+    assert!(
+        tenths.iter().all(|count| (60..150).contains(count)),
+        "{tenths:?}"
+    );
+}

@@ -21,9 +21,9 @@ fn lab() -> Registrations {
 }
 
 fn only_observation(registrations: &Registrations) -> RegistryObservation {
-    let mut all = registrations.observations();
+    let all = registrations.observations();
     assert_eq!(all.len(), 1, "{all:?}");
-    all.pop_first().unwrap().1
+    all.values().next().unwrap().clone()
 }
 
 #[test]

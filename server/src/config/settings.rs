@@ -214,6 +214,8 @@ settings! {
     PROBE_ALLOW = Setting::new("probe-allow", "probe_allow", "ADDRESS[/BITS],…",
         Computed("loopback addresses if every etcd endpoint is one or etcd is embedded, else none"),
         "Loopback, link-local and other special addresses at which nodes are probed that --cluster does not pin; private networks are always allowed.").repeatable();
+    MAX_CLUSTERS = Setting::new("max-clusters", "limits.clusters", "COUNT", Value("2000"),
+        "Clusters that are monitored; those of --cluster always are, and count. A notice names further ones.");
     APPROVALS = Setting::new("approvals", "approvals", "COUNT,KIND=COUNT,…", Value("1"),
         "Approvals required per action; 0 requires none. Can be overridden for each kind (bootstrap, cleanup, decommission, positions): 1,decommission=2.");
     REQUEST_EXPIRY = Setting::new("request-expiry", "request_expiry", "DURATION", Value("15m"),

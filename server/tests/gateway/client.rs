@@ -278,6 +278,7 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
         order_key: options.order_key.clone(),
         poll_interval: Duration::from_secs(1),
         probe_timeout: Duration::from_secs(3),
+        max_clusters: 2_000,
         approvals: ApprovalPolicy {
             default_count: options.limits.approvals_needed,
             per_kind: options.approvals.clone(),

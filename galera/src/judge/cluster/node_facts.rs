@@ -48,6 +48,8 @@ pub(crate) struct ProbeAnswer<'a> {
 pub(crate) struct NodeRegistration<'a> {
     pub(crate) observation: &'a RegistryObservation,
     pub(crate) status: &'a WsrepStatus,
+    /// The time to live of its lease.
+    pub(crate) ttl: std::time::Duration,
     /// Whether it is valid now.
     pub(crate) fresh: bool,
     /// Whether it was valid when the registry was last read: losing etcd must not make a verdict worse (I18).
@@ -117,6 +119,22 @@ impl<'a> NodeFacts<'a> {
             }
             ProbeState::Unprobed | ProbeState::Pending | ProbeState::Stale => Some(registered),
         }
+    }
+
+    /// The registration, if it may be of a living node although nothing proves it yet: the probe began to fail so recently
+    /// that the agent need not have written since, and a lease that no agent renews has not ended. A closed port is no
+    /// such failure: its agent removes the status.
+    pub(crate) fn registration_before_heartbeat(
+        &self,
+        now: Timestamp,
+    ) -> Option<&NodeRegistration<'a>> {
+        let registered = self.registration.as_ref().filter(|r| r.credible)?;
+        let ProbeState::Failing { error, since } = self.probe_state else {
+            return None;
+        };
+        let recent = since.age(now) <= registered.ttl + super::RACE_MARGIN;
+        (registered.observation.leased && recent && !error.kind.proves_stopped())
+            .then_some(registered)
     }
 
     /// `wsrep_node_name`, from SQL or else the registry.
@@ -237,6 +255,10 @@ pub(crate) fn probe_state<'a>(
     }
 }
 
+/// How many times the TTL of its lease a registration is valid after its last write: the lease proves that the agent
+/// lives, since etcd removes the keys with it, and agents write an unchanged state once in 9/10 of the TTL.
+const LEASED_VALIDITY_FACTOR: u32 = 2;
+
 /// Whether a registration is valid as of `now`.
 pub(crate) fn assess_registration<'a>(
     observation: &'a RegistryObservation,
@@ -247,10 +269,14 @@ pub(crate) fn assess_registration<'a>(
     let ttl = observation
         .ttl
         .map_or(settings.registry_ttl, std::time::Duration::from_secs);
+    let validity = match observation.leased {
+        true => ttl.saturating_mul(LEASED_VALIDITY_FACTOR),
+        false => ttl,
+    };
     let within = |at: Timestamp| {
         observation
             .last_put_at
-            .is_some_and(|put| put.age(at) <= ttl)
+            .is_some_and(|put| put.age(at) <= validity)
     };
     let last_read = if health.reachable {
         now
@@ -259,6 +285,7 @@ pub(crate) fn assess_registration<'a>(
     };
     NodeRegistration {
         status: observation.fields.status(),
+        ttl,
         fresh: within(now) && (health.reachable || health.since.age(now) <= ttl),
         credible: within(last_read),
         observation,

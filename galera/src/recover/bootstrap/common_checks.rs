@@ -130,7 +130,7 @@ fn check_no_primary(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &
         .map(|node| situation.evidence(node))
         .collect();
     let inferred: Vec<usize> = (0..situation.nodes().len())
-        .filter(|&node| situation.registered_primary(node))
+        .filter(|&node| situation.registered_primary(node, case.now))
         .collect();
     for &node in &inferred {
         let facts = &situation.nodes()[node];

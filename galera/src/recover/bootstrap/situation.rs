@@ -167,10 +167,13 @@ impl<'a> Situation<'a> {
         }
     }
 
-    /// Whether a live registration that is newer than the probe's failure reports Primary (I1, I3).
-    pub(crate) fn registered_primary(&self, node: usize) -> bool {
-        self.nodes()[node]
+    /// Whether a live registration reports Primary that is newer than the probe's failure, or to which the agent need not
+    /// have written since (I1, I3).
+    pub(crate) fn registered_primary(&self, node: usize, now: Timestamp) -> bool {
+        let facts = &self.nodes()[node];
+        facts
             .registration_after_probe_failure()
+            .or_else(|| facts.registration_before_heartbeat(now))
             .is_some_and(|registered| {
                 registered.status.cluster_status == Some(ClusterStatus::Primary)
             })
