@@ -62,6 +62,13 @@ impl Program {
         self
     }
 
+    /// Sets several variables.
+    #[must_use]
+    pub fn envs(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.environment.extend(variables);
+        self
+    }
+
     /// Runs it in the network namespace of this file; requires root.
     #[must_use]
     pub fn in_namespace(mut self, namespace: Option<&Path>) -> Self {
