@@ -1,8 +1,18 @@
 //! The events of a round, printed if it fails.
 
+use std::fmt::Write;
+use std::path::PathBuf;
 use std::time::Instant;
 
+use acceptance::lab::process::tail;
 use acceptance::observer::StatusChange;
+use anyhow::{Context, Result};
+
+use crate::kind::RoundName;
+use crate::rounds_lab::RoundsLab;
+
+/// How much of each log is kept of a failed round.
+const LOG_LINES: usize = 400;
 
 /// What the round did, with the time.
 pub(crate) struct RoundJournal {
@@ -46,5 +56,39 @@ impl RoundJournal {
             format!("    {seconds:8.2} s  {text}\n")
         };
         all.iter().map(line).collect()
+    }
+}
+
+/// Where the journals of failed rounds are kept, with the ends of all logs.
+pub(crate) struct FailureJournals {
+    directory: PathBuf,
+}
+
+impl FailureJournals {
+    pub(crate) const fn in_directory(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// Writes the journal of a failed round, and returns its file.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(crate) fn keep(&self, name: RoundName, journal: &str, lab: &RoundsLab) -> Result<PathBuf> {
+        let mut text = journal.to_owned();
+        for log in lab.logs() {
+            write!(
+                text,
+                "\n==== {}\n{}\n",
+                log.display(),
+                tail(&log, LOG_LINES)
+            )?;
+        }
+        let file = self
+            .directory
+            .join(format!("{}-{}.log", name.kind, name.seed));
+        std::fs::create_dir_all(&self.directory)
+            .and_then(|()| std::fs::write(&file, text))
+            .with_context(|| format!("keeping the journal {}", file.display()))?;
+        Ok(file)
     }
 }
