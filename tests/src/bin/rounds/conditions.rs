@@ -50,6 +50,7 @@ pub(crate) struct LabConditions {
     /// Sessions of applications that use every connection, with their node.
     clients: Vec<(usize, Conn)>,
     arbitrator: Option<LabProcess>,
+    pub(crate) had_arbitrator: bool,
     /// Whether weights differ from 1.
     pub(crate) weighted: bool,
     pub(crate) lost_memory: Option<LostMemory>,

@@ -46,6 +46,8 @@ pub(crate) struct Round<'s> {
     /// When which paused node is resumed.
     pub(crate) resumes: Vec<(Instant, usize)>,
     pub(crate) members_pinned: bool,
+    /// How many requests overrode failed checks.
+    pub(crate) overrides: usize,
     pub(crate) data_set_aside: usize,
     /// Whether operators give up what only killed members hold, instead of waiting for them.
     pub(crate) gives_up: bool,
@@ -63,6 +65,7 @@ pub(crate) struct RoundReport {
     orders: usize,
     superseded: usize,
     other_outcomes: usize,
+    overrides: usize,
     data_set_aside: usize,
     took: Duration,
 }
@@ -111,6 +114,7 @@ impl<'s> Round<'s> {
             other_outcomes: round.ended.len()
                 - ended(ActionState::Superseded)
                 - ended(ActionState::Succeeded),
+            overrides: round.overrides,
             data_set_aside: round.data_set_aside,
             took: began.elapsed(),
         })
@@ -135,6 +139,7 @@ impl<'s> Round<'s> {
             ahead: [None; NODES],
             resumes: Vec::new(),
             members_pinned: false,
+            overrides: 0,
             data_set_aside: 0,
             lab,
         })
@@ -183,6 +188,7 @@ impl RoundReport {
             total.orders += report.orders;
             total.superseded += report.superseded;
             total.other_outcomes += report.other_outcomes;
+            total.overrides += report.overrides;
             total.data_set_aside += report.data_set_aside;
             total.took += report.took;
         }
@@ -203,12 +209,13 @@ impl fmt::Display for RoundReport {
         }
         write!(
             f,
-            "{} recovered by statement, {} by order, {} superseded, {} failed or unverified; {} rows acknowledged, \
+            "{} recovered by statement, {} by order, {} superseded, {} failed or unverified, {} overridden; {} rows acknowledged, \
              {} given up by plan; {} data directories set aside; {:.0} s",
             self.statements,
             self.orders,
             self.superseded,
             self.other_outcomes,
+            self.overrides,
             self.rows,
             self.given_up,
             self.data_set_aside,

@@ -119,6 +119,15 @@ impl RoundsLab {
         Arc::clone(&teams[console])
     }
 
+    /// Deletes the consoles' state from etcd.
+    ///
+    /// # Errors
+    /// If etcd does not answer.
+    pub(crate) async fn delete_state(&self) -> Result<()> {
+        let prefix = &self.consoles[0].settings().state_prefix;
+        self.nodes.etcd().delete_prefix(&format!("{prefix}/")).await
+    }
+
     /// Deletes what every console has seen of its records.
     ///
     /// # Errors

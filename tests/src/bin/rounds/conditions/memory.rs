@@ -43,8 +43,7 @@ impl LabConditions {
             }
             Fault::DeleteState => {
                 // Without a quorum nothing can be deleted either.
-                let prefix = &lab.consoles[0].settings().state_prefix;
-                if etcd.delete_prefix(&format!("{prefix}/")).await.is_ok() {
+                if lab.delete_state().await.is_ok() {
                     self.lost_memory = Some(LostMemory::Everything);
                 }
             }

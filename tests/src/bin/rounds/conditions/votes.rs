@@ -29,6 +29,7 @@ impl LabConditions {
         let log = lab.nodes.directory().join("arbitrator.log");
         let program = lab.nodes.arbitrator(lab.arbitrator_port(), &log);
         self.arbitrator = Some(program.start()?);
+        self.had_arbitrator = true;
         Ok(())
     }
 

@@ -22,6 +22,8 @@ impl Round<'_> {
         match lost {
             LostMemory::Everything => {
                 self.journal.note("the consoles start again without state");
+                // With what running consoles wrote since.
+                self.lab.delete_state().await?;
                 self.lab.forget_seen_records()?;
                 for user in &self.lab.consoles[0].settings().users {
                     // The state may have been lost before the accounts were.
