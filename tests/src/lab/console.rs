@@ -204,7 +204,7 @@ impl LabConsole {
             program = program.args(["--cluster", cluster]);
         }
         if let Some(clock) = &settings.clock {
-            program = program.envs(clock.environment());
+            program = program.own_envs(clock.environment());
         }
         let program = program.args(settings.extra_arguments.clone());
         Ok(Self {

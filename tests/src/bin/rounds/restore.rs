@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use acceptance::eventually;
+use acceptance::lab::process::tail;
 use anyhow::{Result, ensure};
 
 use crate::round::Round;
@@ -25,8 +26,22 @@ const AHEAD_REASONS: [&str; 3] = [
 ];
 /// How long that must last: stale registrations of members that have just died cause it briefly.
 const AHEAD_STEADY: Duration = Duration::from_secs(8);
+/// How long an orchestrator waits before it starts a container again.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
+/// An operator reads the log of a container that exited so often in a row.
+const EXITS_UNTIL_READ: u32 = 3;
+/// What the last line of such a log may ask for.
+const ASKS_FOR_EMPTY_DATA: &str = "keep a copy and empty the data directory";
 /// Transactions that the cluster commits before a node that was ahead of it returns.
 const PASSED: u64 = 20;
+
+/// How often a container has exited since its server last answered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ContainerExits {
+    count: u32,
+    /// When it last did, until it is started again.
+    since: Option<Instant>,
+}
 
 impl Round<'_> {
     /// Repairs everything and waits until all nodes form one cluster.
@@ -143,16 +158,37 @@ impl Round<'_> {
         self.conditions.start(self.lab, node)
     }
 
-    /// Starts containers that have exited, as an orchestrator does.
+    /// Starts containers that have exited, as an orchestrator does. One that exits again and again has its log read by an
+    /// operator: if the agent asks for an empty directory, it gets one, and the data are kept aside.
     ///
     /// # Errors
     /// If the agent cannot be run.
     pub(crate) fn start_ended(&mut self) -> Result<()> {
         for node in self.conditions.nodes_where(|node| !node.down) {
-            if !self.lab.node(node).is_alive() {
-                self.journal.note(format!("n{} has exited", node + 1));
-                self.start(node)?;
+            if self.lab.node(node).is_alive() {
+                if self.answer(node).is_some() {
+                    self.exits[node] = ContainerExits::default();
+                }
+                continue;
             }
+            let since = *self.exits[node].since.get_or_insert_with(Instant::now);
+            if since.elapsed() < RESTART_DELAY {
+                continue;
+            }
+            let exits = &mut self.exits[node];
+            exits.since = None;
+            exits.count += 1;
+            let log = tail(&self.lab.node(node).log(), 1);
+            self.journal
+                .note(format!("n{} has exited: {log}", node + 1));
+            if exits.count >= EXITS_UNTIL_READ && log.contains(ASKS_FOR_EMPTY_DATA) {
+                exits.count = 0;
+                self.lab.node(node).set_data_aside()?;
+                self.journal
+                    .note(format!("n{}: its data are put aside", node + 1));
+                self.data_set_aside += 1;
+            }
+            self.start(node)?;
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ use crate::journal::{FailureJournals, RoundJournal};
 use crate::kind::{RoundKind, RoundName};
 use crate::operators::EndedAction;
 use crate::promise::PlanPromise;
+use crate::restore::ContainerExits;
 use crate::rounds_lab::{NODES, RoundsLab};
 use crate::script::RoundScript;
 
@@ -46,6 +47,7 @@ pub(crate) struct Round<'s> {
     /// When which paused node is resumed.
     pub(crate) resumes: Vec<(Instant, usize)>,
     pub(crate) members_pinned: bool,
+    pub(crate) exits: [ContainerExits; NODES],
     /// How many requests overrode failed checks.
     pub(crate) overrides: usize,
     pub(crate) data_set_aside: usize,
@@ -139,6 +141,7 @@ impl<'s> Round<'s> {
             ahead: [None; NODES],
             resumes: Vec::new(),
             members_pinned: false,
+            exits: [ContainerExits::default(); NODES],
             overrides: 0,
             data_set_aside: 0,
             lab,

@@ -251,6 +251,9 @@ mod tests {
     fn a_mixed_round_keeps_its_faults() {
         let (faults, _) = script(RoundKind::Mixed, 10_570_387_819_446_824_549, true);
         let faults: Vec<String> = faults.iter().map(|(_, fault)| fault.to_string()).collect();
-        assert_eq!(faults.join(", "), "?");
+        assert_eq!(
+            faults.join(", "),
+            "unplug n3, kill n3+n1, kill console 1, hide n3+n1"
+        );
     }
 }

@@ -144,7 +144,7 @@ impl HomogeneousNode {
     /// The same node with a clock that only its agent and server read.
     pub(super) fn with_clock(self, clock: LabClock) -> Self {
         Self {
-            program: self.program.envs(clock.environment()),
+            program: self.program.own_envs(clock.environment()),
             clock: Some(clock),
             ..self
         }
