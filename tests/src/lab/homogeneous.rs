@@ -318,6 +318,8 @@ impl HomogeneousLab {
             .collect();
         Program::new("garbd", "garbd", log)
             .args(["--group", CLUSTER, "--name", "arbitrator"])
+            // For gvwstate.dat.
+            .args(["--workdir", &self.directory.path().display().to_string()])
             .args(["--address", &format!("gcomm://{}", members.join(","))])
             .args([
                 "--options",
