@@ -12,7 +12,9 @@ use crate::kind::RoundName;
 use crate::rounds_lab::RoundsLab;
 
 /// How much of each log is kept of a failed round.
-const LOG_LINES: usize = 400;
+const LOG_LINES: usize = 1_500;
+/// What the writers leave behind on every server that refuses them.
+const NOISE: &str = "[Warning] Aborted connection";
 
 /// What the round did, with the time.
 pub(crate) struct RoundJournal {
@@ -76,12 +78,11 @@ impl FailureJournals {
     pub(crate) fn keep(&self, name: RoundName, journal: &str, lab: &RoundsLab) -> Result<PathBuf> {
         let mut text = journal.to_owned();
         for log in lab.logs() {
-            write!(
-                text,
-                "\n==== {}\n{}\n",
-                log.display(),
-                tail(&log, LOG_LINES)
-            )?;
+            writeln!(text, "\n==== {}", log.display())?;
+            let end = tail(&log, LOG_LINES);
+            for line in end.lines().filter(|line| !line.contains(NOISE)) {
+                writeln!(text, "{line}")?;
+            }
         }
         let file = self
             .directory

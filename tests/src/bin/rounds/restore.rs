@@ -26,6 +26,8 @@ const AHEAD_REASONS: [&str; 3] = [
 ];
 /// How long that must last: stale registrations of members that have just died cause it briefly.
 const AHEAD_STEADY: Duration = Duration::from_secs(8);
+/// A state transfer of these data takes seconds.
+const DONOR_STUCK: Duration = Duration::from_secs(40);
 /// How long an orchestrator waits before it starts a container again.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 /// An operator reads the log of a container that exited so often in a row.
@@ -63,6 +65,7 @@ impl Round<'_> {
             self.end_isolation().await?;
             self.start_passed()?;
             self.set_data_aside().await?;
+            self.restart_stuck_donor().await?;
             if self.has_steady_primary() {
                 hopeless = Instant::now();
             } else if hopeless.elapsed() > NO_PRIMARY_TIMEOUT {
@@ -199,6 +202,30 @@ impl Round<'_> {
             return Ok(());
         }
         self.conditions.heal(self.lab).await
+    }
+
+    /// A node that has been donor for long without a state transfer is restarted, as docs/recovery.md says.
+    async fn restart_stuck_donor(&mut self) -> Result<()> {
+        for node in 0..NODES {
+            let donates = self
+                .answer(node)
+                .is_some_and(|answer| answer.state.starts_with("Donor"));
+            if !donates {
+                self.donor_since[node] = None;
+                continue;
+            }
+            let since = *self.donor_since[node].get_or_insert_with(Instant::now);
+            if since.elapsed() > DONOR_STUCK {
+                self.donor_since[node] = None;
+                self.journal.note(format!(
+                    "n{} has been donor for {DONOR_STUCK:?}: it is restarted",
+                    node + 1
+                ));
+                self.conditions.kill(self.lab, &[node]).await?;
+                self.start(node)?;
+            }
+        }
+        Ok(())
     }
 
     /// A node that is ahead of the cluster's new history waits for an operator, who keeps a copy of its data and lets it

@@ -47,6 +47,8 @@ pub(crate) struct Round<'s> {
     /// When which paused node is resumed.
     pub(crate) resumes: Vec<(Instant, usize)>,
     pub(crate) members_pinned: bool,
+    /// Since when each node has been a donor.
+    pub(crate) donor_since: [Option<Instant>; NODES],
     pub(crate) exits: [ContainerExits; NODES],
     /// How many requests overrode failed checks.
     pub(crate) overrides: usize,
@@ -141,6 +143,7 @@ impl<'s> Round<'s> {
             ahead: [None; NODES],
             resumes: Vec::new(),
             members_pinned: false,
+            donor_since: [None; NODES],
             exits: [ContainerExits::default(); NODES],
             overrides: 0,
             data_set_aside: 0,
