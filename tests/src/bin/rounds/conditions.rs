@@ -35,6 +35,8 @@ pub(crate) struct NodeCondition {
     pub(crate) returns_after: Option<u64>,
     /// Where its former data are, since it runs on others.
     pub(crate) former_data: Option<PathBuf>,
+    /// The data that were registered at its address are gone for good.
+    pub(crate) data_given_up: bool,
     /// The copy of its data.
     pub(crate) copy: Option<PathBuf>,
 }

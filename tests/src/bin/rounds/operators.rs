@@ -61,10 +61,8 @@ impl Round<'_> {
                 }
                 continue;
             };
-            if plan.executable {
-                self.execute_plan(console, &plan, &attestations).await?;
-                blocked = Instant::now();
-            } else if blocked.elapsed() > PATIENCE && self.may_override(&plan) {
+            let overrides = blocked.elapsed() > PATIENCE && self.may_override(&plan);
+            if plan.executable || overrides {
                 self.execute_plan(console, &plan, &attestations).await?;
                 blocked = Instant::now();
             } else if blocked.elapsed() > plan_patience(&plan) {
@@ -74,7 +72,7 @@ impl Round<'_> {
         }
         // From now on the cluster has the data that count.
         for node in &mut self.conditions.nodes {
-            node.former_data = None;
+            node.data_given_up |= node.former_data.take().is_some();
         }
         Ok(())
     }
@@ -176,14 +174,13 @@ impl Round<'_> {
         };
         let mut all = attest_all(&down, statement);
         all.extend(attest_all(&fenced, AttestedState::Fenced));
-        if self.gives_up {
-            let replaced = self
-                .conditions
-                .nodes_where(|node| node.former_data.is_some());
-            let replaced = replaced.iter().map(id).collect::<Result<Vec<_>>>()?;
-            all.retain(|attestation| !replaced.contains(&attestation.node));
-            all.extend(attest_all(&replaced, AttestedState::Decommissioned));
-        }
+        let gone: Vec<usize> = self.conditions.nodes_where(|node| {
+            node.data_given_up || (self.gives_up && node.former_data.is_some())
+        });
+        let gone = gone.into_iter().filter(|node| self.answer(*node).is_none());
+        let gone = gone.map(|node| id(&node)).collect::<Result<Vec<_>>>()?;
+        all.retain(|attestation| !gone.contains(&attestation.node));
+        all.extend(attest_all(&gone, AttestedState::Decommissioned));
         Ok(all)
     }
 

@@ -187,6 +187,7 @@ impl Round<'_> {
             if exits.count >= EXITS_UNTIL_READ && log.contains(ASKS_FOR_EMPTY_DATA) {
                 exits.count = 0;
                 self.lab.node(node).set_data_aside()?;
+                self.conditions.nodes[node].data_given_up = true;
                 self.journal
                     .note(format!("n{}: its data are put aside", node + 1));
                 self.data_set_aside += 1;
@@ -239,6 +240,7 @@ impl Round<'_> {
             self.ahead[node] = None;
             self.conditions.kill(self.lab, &[node]).await?;
             self.lab.node(node).set_data_aside()?;
+            self.conditions.nodes[node].data_given_up = true;
             self.journal
                 .note(format!("n{} is ahead: its data are put aside", node + 1));
             self.data_set_aside += 1;

@@ -41,11 +41,9 @@ impl LabConditions {
                 etcd.restore_snapshot(&backup(lab)).await?;
                 self.lost_memory = Some(LostMemory::SinceBackup);
             }
-            Fault::DeleteState => {
-                // Without a quorum nothing can be deleted either.
-                if lab.delete_state().await.is_ok() {
-                    self.lost_memory = Some(LostMemory::Everything);
-                }
+            // Without a quorum nothing can be deleted either.
+            Fault::DeleteState if lab.delete_state().await.is_ok() => {
+                self.lost_memory = Some(LostMemory::Everything);
             }
             _ => {}
         }
