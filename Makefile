@@ -63,15 +63,15 @@ test: ## All tests: unit, property, API, real etcd and Galera, browser
 	@$(STEP) "Tests, in lanes side by side" "a test failed: its output is above; traces of the browser are in tests/e2e/test-results" \
 	  env TEST_THREADS=$(TEST_THREADS) scripts/test-lanes
 
-# Seeds that once found a bug are part of `make test`.
+# Rounds that once found a bug are part of `make test`.
 .PHONY: test-recovery
-test-recovery: ## A hundred random rounds of faults and recovery; ARGS="--rounds 1 --seed 7" repeats one
+test-recovery: ## Two hundred random rounds of faults and recovery; ARGS="--rounds 1 --seed clock:7" repeats one
 	@scripts/setup lab
 	@$(STEP) "Build of all programs" "$(CODE)" \
 	  cargo build --locked -p galera-console -p galera-agent -p acceptance --bins
 	@$(STEP) "Site" "$(CODE)" \
 	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/debug/site"
-	@$(STEP) "Random rounds of faults and recovery" "a round failed: its journal is above, repeat it with its seed" \
+	@$(STEP) "Random rounds of faults and recovery" "a round failed: its journal is above, repeat it with its name" \
 	  "$(CARGO_TARGET_DIR)/debug/rounds" $(ARGS)
 
 .PHONY: simulation

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod certificates;
+pub mod clock;
 pub mod console;
 pub mod directory;
 pub mod etcd;

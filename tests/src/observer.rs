@@ -26,7 +26,7 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Cheap, and answered by a node without a Primary component.
 const STATUS_QUERY: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_cluster_status', 'wsrep_cluster_size', \
     'wsrep_cluster_conf_id', 'wsrep_cluster_state_uuid', 'wsrep_local_state_comment', 'wsrep_incoming_addresses', \
-    'wsrep_last_committed')";
+    'wsrep_last_committed', 'wsrep_cluster_weight')";
 
 /// A node that is observed.
 #[derive(Clone, Debug)]
@@ -299,7 +299,9 @@ async fn query_status(connection: &mut Option<Conn>, node: &ObservedNode) -> Res
     *connection = Some(open);
     let rows: BTreeMap<_, _> = rows.into_iter().collect();
     let read = |name: &str| rows.get(name).cloned().unwrap_or_default();
-    let primary = read("wsrep_cluster_status").eq_ignore_ascii_case("primary");
+    // A lock keeps the status of a former component; the weight is always the present one's, 0 if that is not Primary.
+    let primary = read("wsrep_cluster_status").eq_ignore_ascii_case("primary")
+        && read("wsrep_cluster_weight") != "0";
     Ok(NodeStatus {
         observed_at: Instant::now(),
         state: read("wsrep_local_state_comment"),

@@ -35,6 +35,8 @@ pub struct RecoveryTeam {
     pub approver: ConsoleClient,
     /// Operator and approver: requests, and must not approve their own requests.
     pub requester: ConsoleClient,
+    /// An administrator, who may override failed checks.
+    pub administrator: ConsoleClient,
 }
 
 impl RecoveryTeam {
@@ -65,6 +67,7 @@ impl RecoveryTeam {
             operator: console.sign_in("operator").await?,
             approver: console.sign_in("approver").await?,
             requester: both,
+            administrator: console.sign_in("admin").await?,
         })
     }
 
@@ -82,6 +85,7 @@ impl RecoveryTeam {
             operator: there(&self.operator)?,
             approver: there(&self.approver)?,
             requester: there(&self.requester)?,
+            administrator: there(&self.administrator)?,
         })
     }
 
@@ -179,22 +183,48 @@ impl RecoveryTeam {
         problem(self.post_request(kind, plan, attestations).await?).await
     }
 
+    /// Requests `plan` as the administrator, who overrides every check that fails.
+    ///
+    /// # Errors
+    /// If it is refused.
+    pub async fn request_override(
+        &self,
+        kind: &str,
+        plan: &Plan,
+        attestations: &[Attestation],
+    ) -> Result<ActionView> {
+        let failing: Vec<&str> = plan.failing().map(|check| check.code.as_str()).collect();
+        let mut body = self.request_body(kind, plan, attestations);
+        body["break_glass"] = json!({"overrides": failing});
+        post(&self.administrator, &self.actions_path(), body).await
+    }
+
     async fn post_request(
         &self,
         kind: &str,
         plan: &Plan,
         attestations: &[Attestation],
     ) -> Result<Response> {
-        let path = format!("/api/v1/clusters/{}/actions", self.cluster);
-        let body = json!({
+        let body = self.request_body(kind, plan, attestations);
+        let request = self
+            .requester
+            .request(Method::POST, &self.actions_path())
+            .json(&body);
+        Ok(request.send().await?)
+    }
+
+    fn actions_path(&self) -> String {
+        format!("/api/v1/clusters/{}/actions", self.cluster)
+    }
+
+    fn request_body(&self, kind: &str, plan: &Plan, attestations: &[Attestation]) -> Value {
+        json!({
             "kind": kind,
             "plan_digest": plan.digest,
             "confirm": self.cluster,
             "reason": "two hosts lost power",
             "attestations": attestations,
-        });
-        let request = self.requester.request(Method::POST, &path).json(&body);
-        Ok(request.send().await?)
+        })
     }
 
     /// `POST /api/v1/actions/{id}/{verb}`.

@@ -1,7 +1,10 @@
 //! The lab itself, without this project's programs.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use acceptance::lab::clock::LabClock;
+use acceptance::lab::directory::LabDirectory;
+use acceptance::lab::process::Program;
 use acceptance::{Lab, eventually};
 use anyhow::{Result, ensure};
 
@@ -38,5 +41,27 @@ async fn three_nodes_form_a_cluster_and_end_with_the_lab() -> Result<()> {
         );
     }
     ensure!(!directory.exists(), "{} is left", directory.display());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_clock_is_set_for_the_processes_that_read_it() -> Result<()> {
+    let directory = LabDirectory::create()?;
+    let clock = LabClock::create(directory.path(), "clock")?;
+    for offset in [3_600, -90] {
+        clock.set(offset)?;
+        let log = directory.path().join(format!("date{offset}.log"));
+        let date = Program::new("date", "date", &log)
+            .arg("+%s")
+            .own_envs(clock.environment());
+        date.start()?.wait(Duration::from_secs(10)).await?;
+        let shown: i64 = std::fs::read_to_string(&log)?.trim().parse()?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        let ahead = shown - i64::try_from(now.as_secs())?;
+        ensure!(
+            (ahead - offset).abs() <= 15,
+            "{ahead} s instead of {offset} s"
+        );
+    }
     Ok(())
 }

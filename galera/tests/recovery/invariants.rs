@@ -336,6 +336,27 @@ fn i10_replicas_that_read_a_lost_member_at_other_moments_plan_the_same() {
 }
 
 #[test]
+fn i10_replicas_that_read_a_member_ahead_at_other_moments_plan_the_same() {
+    let plan = |last_read: u64, highest: u64| {
+        let mut fixture = RecoveryFixture::expecting(&["n1", "n2", "n3"])
+            .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100))
+            .answers("n2", FakeStatusRows::primary(&["n2"], 0, last_read))
+            .refuses_connections("n2")
+            .refuses_connections("n3")
+            .attest("n2", AttestedState::Fenced)
+            .attest("n3", AttestedState::Stopped);
+        fixture
+            .history
+            .record_highest(&id("n2"), &position(highest), at(0));
+        fixture.plan()
+    };
+    let one = plan(101, 105);
+    assert!(failing(&one).contains(&"most_advanced"), "{one:#?}");
+    assert_eq!(one.digest, plan(104, 105).digest);
+    assert_ne!(one.digest, plan(101, 106).digest);
+}
+
+#[test]
 fn i11_ten_is_more_than_nine_and_undefined_is_nothing() {
     assert_eq!(
         RecoveryFixture::three_isolated()

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use tokio::io::AsyncWriteExt;
 
 use super::agent::write_secret;
+use super::clock::LabClock;
 use super::etcd_security::EtcdSecurity;
 use super::ports::ReservedPort;
 use super::process::{LabProcess, Program};
@@ -72,6 +73,8 @@ pub struct ConsoleSettings {
     pub state_secret: PathBuf,
     /// Additional arguments.
     pub extra_arguments: Vec<String>,
+    /// Its clock; `None` for the machine's.
+    pub clock: Option<LabClock>,
     /// The accounts that are created before it starts.
     pub users: Vec<ConsoleUser>,
     /// Where its files go.
@@ -107,6 +110,7 @@ impl ConsoleSettings {
             state_prefix: format!("/console-{number}"),
             state_secret: lab.directory().join("state-secret"),
             extra_arguments: Vec::new(),
+            clock: None,
             users: ["viewer", "operator", "approver", "admin"]
                 .map(|role| ConsoleUser::new(role, role))
                 .to_vec(),
@@ -198,6 +202,9 @@ impl LabConsole {
         }
         for cluster in &settings.clusters {
             program = program.args(["--cluster", cluster]);
+        }
+        if let Some(clock) = &settings.clock {
+            program = program.own_envs(clock.environment());
         }
         let program = program.args(settings.extra_arguments.clone());
         Ok(Self {

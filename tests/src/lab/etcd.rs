@@ -14,6 +14,8 @@ use super::ports::ReservedPort;
 use super::process::{LabProcess, Program};
 use crate::eventually;
 
+mod data;
+
 /// Longest wait for a member to serve.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -236,13 +238,12 @@ impl EtcdMember {
         if process.as_ref().is_some_and(LabProcess::is_alive) {
             return Ok(());
         }
-        let peer = format!("http://{}:{}", self.address, self.peer.number());
-        let data = self.directory.join(format!("{}.data", self.name));
+        let peer = self.peer_url();
         let log = self.directory.join(format!("{}.log", self.name));
         let program = Program::new(&format!("etcd {}", self.name), "etcd", &log)
             .args(["--name", &self.name])
             .arg("--data-dir")
-            .arg(data.display().to_string())
+            .arg(self.data().display().to_string())
             .args([
                 "--listen-client-urls",
                 &self.endpoint(),
@@ -278,6 +279,14 @@ impl EtcdMember {
                 .context("is etcd installed? scripts/setup lab")?,
         );
         Ok(())
+    }
+
+    fn peer_url(&self) -> String {
+        format!("http://{}:{}", self.address, self.peer.number())
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.join(format!("{}.data", self.name))
     }
 
     async fn wait_until_serving(&self) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,20 +10,24 @@ use anyhow::{Result, ensure};
 use registry::Registry;
 
 use super::agent::write_secret;
+use super::clock::LabClock;
 use super::console::{ConsoleSettings, ConsoleUser};
 use super::copy_agent;
 use super::directory::LabDirectory;
 use super::etcd::LabEtcd;
 use super::network::{HostPlacement, LabNetwork};
 use super::ports::ReservedPort;
-use super::process::tail;
+use super::process::{Program, tail};
 use super::template::server_user;
 use crate::eventually;
 use crate::observer::ObservedNode;
 
+mod data;
 mod node;
 mod recorder;
+mod signals;
 
+pub use data::SmallDisk;
 pub use node::HomogeneousNode;
 pub use recorder::KeyRecorder;
 
@@ -37,6 +41,8 @@ const APPLIED: Duration = Duration::from_secs(20);
 const ORDER_KEY: &str = "order.key";
 /// Its public key, for the agents.
 const ORDER_PUBLIC_KEY: &str = "order-keys.pem";
+/// Shorter than Galera's own, so that faults show soon; the same on every member.
+const GROUP_TIMEOUTS: &str = "evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT4S;evs.install_timeout=PT4S";
 /// One password for every account of this lab.
 const PASSWORD: &str = "one'for\\all\"";
 
@@ -137,6 +143,20 @@ impl HomogeneousLab {
         self
     }
 
+    /// Each node has its own clock, which agent and server read.
+    ///
+    /// # Errors
+    /// As [`LabClock::create`].
+    pub fn with_clocks(mut self) -> Result<Self> {
+        let directory = self.directory.path();
+        let nodes = self.nodes.into_iter().map(|node| {
+            let clock = LabClock::create(directory, &format!("clock-{}", node.number))?;
+            anyhow::Ok(node.with_clock(clock))
+        });
+        self.nodes = nodes.collect::<Result<_>>()?;
+        Ok(self)
+    }
+
     /// The private key whose orders the agents obey.
     #[must_use]
     pub fn order_key_file(&self) -> PathBuf {
@@ -160,6 +180,7 @@ impl HomogeneousLab {
             state_prefix: "/console-same".to_owned(),
             state_secret: self.directory.path().join("state-secret"),
             extra_arguments: Vec::new(),
+            clock: None,
             users: ["viewer", "operator", "approver", "admin"]
                 .map(|role| ConsoleUser::new(role, role))
                 .to_vec(),
@@ -283,6 +304,29 @@ impl HomogeneousLab {
         self.network.as_ref()
     }
 
+    /// How an arbitrator of this cluster is started, on the address that is in reach of every node; its output goes to `log`.
+    #[must_use]
+    pub fn arbitrator(&self, port: u16, log: &Path) -> Program {
+        let middle = self
+            .network
+            .as_ref()
+            .map_or(Ipv4Addr::LOCALHOST, LabNetwork::router);
+        let members: Vec<String> = self
+            .nodes
+            .iter()
+            .map(HomogeneousNode::group_address)
+            .collect();
+        Program::new("garbd", "garbd", log)
+            .args(["--group", CLUSTER, "--name", "arbitrator"])
+            // For gvwstate.dat.
+            .args(["--workdir", &self.directory.path().display().to_string()])
+            .args(["--address", &format!("gcomm://{}", members.join(","))])
+            .args([
+                "--options",
+                &format!("gmcast.listen_addr=tcp://{middle}:{port};{GROUP_TIMEOUTS}"),
+            ])
+    }
+
     /// Every node, for an observer that connects as `user`.
     #[must_use]
     pub fn observed_nodes(&self, user: &str) -> Vec<ObservedNode> {
@@ -299,12 +343,12 @@ impl HomogeneousLab {
 
     /// Where all files are.
     #[must_use]
-    pub fn directory(&self) -> &std::path::Path {
+    pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 }
 
-fn chown(path: &std::path::Path, user: &str) -> Result<()> {
+fn chown(path: &Path, user: &str) -> Result<()> {
     let given = std::process::Command::new("chown")
         .arg(format!("{user}:"))
         .arg(path)

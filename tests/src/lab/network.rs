@@ -73,7 +73,7 @@ fn namespace() -> Option<OsString> {
     Some(link.into_os_string())
 }
 
-/// Re-executes this program in a new network namespace with the same arguments. Returns only on failure, with the
+/// Re-executes this program in new network and mount namespaces with the same arguments. Returns only on failure, with the
 /// reason.
 #[must_use]
 pub fn reexec_in_namespace() -> anyhow::Error {
@@ -81,7 +81,7 @@ pub fn reexec_in_namespace() -> anyhow::Error {
         let program = std::env::current_exe()?;
         let here = namespace().context("this kernel has no network namespaces")?;
         let mut command = std::process::Command::new("unshare");
-        command.args(["--net", "--"]).arg(program);
+        command.args(["--net", "--mount", "--"]).arg(program);
         command
             .args(std::env::args_os().skip(1))
             .env(PARENT_NAMESPACE_VARIABLE, here);

@@ -25,6 +25,7 @@ pub struct Program {
     user: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    own_environment: Vec<(String, String)>,
     log: PathBuf,
 }
 
@@ -39,6 +40,7 @@ impl Program {
             user: None,
             arguments: Vec::new(),
             environment: Vec::new(),
+            own_environment: Vec::new(),
             log: log.to_path_buf(),
         }
     }
@@ -59,6 +61,14 @@ impl Program {
     #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Sets variables that the programs which start this one do not get, such as a library to preload: they run as another
+    /// user.
+    #[must_use]
+    pub fn own_envs(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.own_environment.extend(variables);
         self
     }
 
@@ -93,7 +103,13 @@ impl Program {
         if let Some(user) = &self.user {
             command.args(["--reuid", user, "--regid", user, "--init-groups"]);
         }
-        command.arg("--").arg(&self.path).args(&self.arguments);
+        command.arg("--");
+        if !self.own_environment.is_empty() {
+            let own = self.own_environment.iter();
+            command.arg("env");
+            command.args(own.map(|(name, value)| format!("{name}={value}")));
+        }
+        command.arg(&self.path).args(&self.arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
             .stdin(Stdio::null())

@@ -55,11 +55,18 @@ fn check_most_advanced(situation: &Situation<'_>, draft: &mut PlanDraft, point: 
         }
         let id = &situation.nodes()[node].id;
         let seen = format!("{id} was at {}", known.position.seqno);
-        // A node's exact position below the recovery point decides nothing, and every replica of the console read it at
-        // another moment, or not at all: the digest must not depend on it.
+        // Every replica of the console read a node's last position at another moment, or not at all: the digest must not
+        // depend on it. Below the recovery point it decides nothing.
         let value = if known.position.seqno > point.position.seqno {
             ahead.push(seen);
-            known.position.to_string()
+            if known.source == EvidenceSource::Sql
+                && situation.nodes()[node].fresh_answer().is_none()
+            {
+                // The number that counts is the highest one that any replica read: see `check_no_regression`.
+                format!("ahead of {}", point.position)
+            } else {
+                known.position.to_string()
+            }
         } else {
             behind.push(seen);
             if known.source == EvidenceSource::Sql

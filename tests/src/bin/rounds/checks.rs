@@ -13,7 +13,9 @@ use galera::recover::action::StepState;
 use galera::view::VerdictState;
 
 use crate::round::{Round, RowCounts};
-use crate::rounds_lab::NODES;
+use crate::rounds_lab::{CONSOLES, NODES};
+
+mod tables;
 
 /// Time for registry and consoles to converge.
 const CONVERGENCE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -27,6 +29,7 @@ impl Round<'_> {
         self.journal.note("checking the result");
         let rows = self.load.stop().await;
         let given_up = self.check_rows(&rows).await?;
+        tables::check_equal(&self.lab.nodes).await?;
         self.observer.verify()?;
         self.check_registry().await?;
         self.check_consoles().await?;
@@ -114,13 +117,13 @@ impl Round<'_> {
     }
 
     async fn check_consoles(&self) -> Result<()> {
-        for (console, team) in self.lab.consoles.iter().zip(&self.lab.teams) {
+        for (index, console) in self.lab.consoles.iter().enumerate() {
             console.wait_until_ready().await?;
             eventually(
                 "the console to see a healthy cluster",
                 CONVERGENCE_TIMEOUT,
                 async || {
-                    let view = team.operator.cluster(CLUSTER).await?;
+                    let view = self.lab.team(index).operator.cluster(CLUSTER).await?;
                     ensure!(
                         view.verdict.state == VerdictState::Healthy,
                         "it reports {:?}",
@@ -136,7 +139,8 @@ impl Round<'_> {
 
     /// All approved actions have ended, each step was sent at most once, and both replicas agree.
     async fn check_actions(&self) -> Result<()> {
-        for team in &self.lab.teams {
+        for console in 0..CONSOLES {
+            let team = self.lab.team(console);
             let path = format!("/api/v1/actions?cluster={CLUSTER}&limit=50");
             let list: ActionList = team.operator.get(&path).await?;
             for ended in &self.ended {
@@ -173,7 +177,7 @@ impl Round<'_> {
     }
 
     async fn check_sent_once(&self, id: &ActionId) -> Result<()> {
-        let team = &self.lab.teams[0];
+        let team = self.lab.team(0);
         let path = format!("/api/v1/actions/{id}");
         let action: ActionView = team.operator.get(&path).await?;
         let recorded = team.audit_events(&action).await?;

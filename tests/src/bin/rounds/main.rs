@@ -1,21 +1,27 @@
 //! Random rounds: nodes, network, etcd and consoles fail at random while clients write. Then the cluster is recovered
-//! through the console alone and all guarantees are checked. `make test-recovery` runs a hundred rounds.
+//! through the console alone and all guarantees are checked. `make test-recovery` runs two hundred rounds.
 
 mod checks;
+mod conditions;
 mod faults;
 mod journal;
-mod operator;
+mod kind;
+mod operators;
 mod promise;
 mod restore;
 mod round;
 mod rounds_lab;
+mod script;
+mod staged;
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
+use std::thread::available_parallelism;
 use std::time::Instant;
 
-use acceptance::lab::network;
+use acceptance::lab::{network, program_directory};
 use anyhow::{Result, anyhow};
 use clap::Parser;
 use futures::future::join_all;
@@ -24,6 +30,8 @@ use rand::{Rng, SeedableRng};
 use rustix::process::getuid;
 use tokio::signal::unix::{SignalKind, signal};
 
+use journal::FailureJournals;
+use kind::{RoundKind, RoundName};
 use round::{Round, RoundReport};
 use rounds_lab::RoundsLab;
 
@@ -31,15 +39,21 @@ use rounds_lab::RoundsLab;
 #[derive(Parser)]
 struct RoundsArguments {
     /// Number of rounds
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 200)]
     rounds: usize,
-    /// Seeds of the first rounds; later seeds derive from the last one. Every round prints its seed, so that it can be
-    /// repeated: `--seed N --rounds 1`
-    #[arg(long = "seed")]
-    seeds: Vec<u64>,
-    /// Labs that run rounds in parallel
-    #[arg(long, default_value_t = 2)]
-    labs: u8,
+    /// First rounds, as KIND:SEED or SEED; later seeds derive from the last one. Every round prints its name, so that it
+    /// can be repeated: `--seed NAME --rounds 1`
+    #[arg(long = "seed", value_name = "[KIND:]SEED")]
+    names: Vec<RoundName>,
+    /// Kinds of the rounds whose seeds are derived; all by default
+    #[arg(long = "kind", value_name = "KIND", value_delimiter = ',')]
+    kinds: Vec<RoundKind>,
+    /// Labs that run rounds in parallel; two for each core by default, since a round mostly waits
+    #[arg(long, value_name = "LABS")]
+    parallel: Option<usize>,
+    /// Where the journals of failed rounds are kept; by default beside the programs
+    #[arg(long, value_name = "DIR")]
+    journals: Option<PathBuf>,
     /// Print the journal of every round, not only of failed ones
     #[arg(long)]
     tell: bool,
@@ -85,21 +99,36 @@ async fn interruptible(arguments: &RoundsArguments) -> Result<()> {
 }
 
 async fn run_rounds(arguments: &RoundsArguments) -> Result<()> {
-    let mut first = arguments.seeds.clone();
-    let last = first.last().copied().unwrap_or_else(rand::random);
+    let last = arguments
+        .names
+        .last()
+        .map_or_else(rand::random, |name| name.seed);
+    let mut first = arguments.names.clone();
     if first.is_empty() {
-        first.push(last);
+        first.push(RoundName::of_seed(last, &arguments.kinds));
     }
     println!("Seed {last}, {} round(s)", arguments.rounds);
     let mut further = StdRng::seed_from_u64(last);
-    let further = std::iter::from_fn(move || Some(further.random()));
-    let seeds = first.into_iter().chain(further);
-    let waiting = Mutex::new(seeds.take(arguments.rounds).collect::<VecDeque<u64>>());
-    let next = || waiting.lock().ok()?.pop_front();
+    let further = std::iter::from_fn(move || Some(further.random()))
+        .map(|seed| RoundName::of_seed(seed, &arguments.kinds));
+    let names = first.into_iter().chain(further).take(arguments.rounds);
+    let waiting = Mutex::new(names.collect::<VecDeque<RoundName>>());
+    let cores = available_parallelism().map_or(1, usize::from);
+    let labs = arguments
+        .parallel
+        .unwrap_or(2 * cores)
+        .clamp(1, arguments.rounds.max(1));
+    let journals = match &arguments.journals {
+        Some(directory) => directory.clone(),
+        None => program_directory()?.join("failed-rounds"),
+    };
+    let rounds = Rounds {
+        waiting,
+        journals: FailureJournals::in_directory(journals),
+        verbose: arguments.tell,
+    };
     let began = Instant::now();
-    let labs =
-        join_all((1..=arguments.labs).map(|number| play_on_lab(number, arguments.tell, &next)))
-            .await;
+    let labs = join_all((1..=labs).map(|number| rounds.play_on_lab(number))).await;
     let mut reports = Vec::new();
     let mut failures = Vec::new();
     for (played, failed) in labs {
@@ -115,43 +144,56 @@ async fn run_rounds(arguments: &RoundsArguments) -> Result<()> {
     if failures.is_empty() {
         return Ok(());
     }
-    let seeds: Vec<String> = failures.iter().map(u64::to_string).collect();
+    let names: Vec<String> = failures.iter().map(RoundName::to_string).collect();
     Err(anyhow!(
         "{} round(s) failed; play one again with --rounds 1 --seed {}",
         failures.len(),
-        seeds.join(" or --seed ")
+        names.join(" or --seed ")
     ))
 }
 
-/// Plays rounds on one lab until none are left; a lab that failed is replaced. Returns the reports and the seeds of the
-/// failed rounds.
-async fn play_on_lab(
-    number: u8,
+/// Rounds that are yet to be played.
+struct Rounds {
+    waiting: Mutex<VecDeque<RoundName>>,
+    journals: FailureJournals,
     verbose: bool,
-    next: &impl Fn() -> Option<u64>,
-) -> (Vec<RoundReport>, Vec<u64>) {
-    let (mut reports, mut failures) = (Vec::new(), Vec::new());
-    let mut lab: Option<RoundsLab> = None;
-    while let Some(seed) = next() {
-        match play_round(&mut lab, seed, verbose).await {
-            Ok(report) => reports.push(report),
-            Err(error) => {
-                eprintln!("Seed {seed} FAILED on lab {number}: {error:#}");
-                failures.push(seed);
-                lab = None;
-            }
-        }
-    }
-    (reports, failures)
 }
 
-async fn play_round(lab: &mut Option<RoundsLab>, seed: u64, verbose: bool) -> Result<RoundReport> {
-    let ready = match lab.take() {
-        Some(ready) => ready,
-        None => RoundsLab::start().await?,
-    };
-    let ready = lab.insert(ready);
-    let report = Round::play(ready, seed, verbose).await?;
-    println!("Seed {seed}: {report}");
-    Ok(report)
+impl Rounds {
+    /// Plays rounds on one lab until none are left; a lab that failed is replaced. Returns the reports and the names of
+    /// the failed rounds.
+    async fn play_on_lab(&self, number: usize) -> (Vec<RoundReport>, Vec<RoundName>) {
+        let (mut reports, mut failures) = (Vec::new(), Vec::new());
+        let mut lab: Option<RoundsLab> = None;
+        while let Some(name) = self.next() {
+            match self.play(&mut lab, name).await {
+                Ok(report) => reports.push(report),
+                Err(error) => {
+                    eprintln!("Round {name} FAILED on lab {number}: {error:#}");
+                    failures.push(name);
+                    lab = None;
+                }
+            }
+        }
+        (reports, failures)
+    }
+
+    fn next(&self) -> Option<RoundName> {
+        self.waiting.lock().ok()?.pop_front()
+    }
+
+    async fn play(&self, lab: &mut Option<RoundsLab>, name: RoundName) -> Result<RoundReport> {
+        let clocks = name.kind.sets_clocks();
+        let ready = match lab.take() {
+            Some(ready) if ready.has_clocks == clocks => ready,
+            other => {
+                drop(other);
+                RoundsLab::start(clocks).await?
+            }
+        };
+        let ready = lab.insert(ready);
+        let report = Round::play(ready, name, self.verbose, &self.journals).await?;
+        println!("Round {name}: {report}");
+        Ok(report)
+    }
 }

@@ -1,5 +1,6 @@
 //! One round: everything well, faults, recovery, repair, judgement.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -9,15 +10,18 @@ use acceptance::observer::ClusterObserver;
 use anyhow::{Context, Result, ensure};
 use galera::recover::action::ActionState;
 use galera::recover::plan::Mechanism;
+use rand::Rng;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 
-use crate::faults::{Disturbance, Fault, LabConditions, RoundScript};
-use crate::journal::RoundJournal;
-use crate::operator::EndedAction;
+use crate::conditions::LabConditions;
+use crate::faults::{Disturbance, Fault};
+use crate::journal::{FailureJournals, RoundJournal};
+use crate::kind::{RoundKind, RoundName};
+use crate::operators::EndedAction;
 use crate::promise::PlanPromise;
-use crate::restore::{AHEAD_MESSAGE, AheadTracker};
+use crate::restore::ContainerExits;
 use crate::rounds_lab::{NODES, RoundsLab};
+use crate::script::RoundScript;
 
 /// Longest wait for the first rows of every writer.
 const WRITING: Duration = Duration::from_secs(20);
@@ -38,8 +42,16 @@ pub(crate) struct Round<'s> {
     pub(crate) promises: Vec<PlanPromise>,
     pub(crate) recovered: Vec<Mechanism>,
     pub(crate) ended: Vec<EndedAction>,
-    /// Tracks each agent's messages that its data is ahead.
-    pub(crate) ahead: [AheadTracker; NODES],
+    /// Since when each agent has reported that its data are ahead.
+    pub(crate) ahead: [Option<Instant>; NODES],
+    /// When which paused node is resumed.
+    pub(crate) resumes: Vec<(Instant, usize)>,
+    pub(crate) members_pinned: bool,
+    /// Since when each node has been a donor.
+    pub(crate) donor_since: [Option<Instant>; NODES],
+    pub(crate) exits: [ContainerExits; NODES],
+    /// How many requests overrode failed checks.
+    pub(crate) overrides: usize,
     pub(crate) data_set_aside: usize,
     /// Whether operators give up what only killed members hold, instead of waiting for them.
     pub(crate) gives_up: bool,
@@ -48,7 +60,8 @@ pub(crate) struct Round<'s> {
 /// The outcome of one or more rounds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RoundReport {
-    rounds: usize,
+    /// How many rounds of each kind.
+    kinds: BTreeMap<RoundKind, usize>,
     faults: Vec<String>,
     rows: usize,
     given_up: usize,
@@ -56,6 +69,7 @@ pub(crate) struct RoundReport {
     orders: usize,
     superseded: usize,
     other_outcomes: usize,
+    overrides: usize,
     data_set_aside: usize,
     took: Duration,
 }
@@ -65,18 +79,24 @@ impl<'s> Round<'s> {
     ///
     /// # Errors
     /// If a guarantee does not hold; the message has the journal and all status changes.
-    pub(crate) async fn play(lab: &'s RoundsLab, seed: u64, verbose: bool) -> Result<RoundReport> {
-        let script = RoundScript::draw(StdRng::seed_from_u64(seed), lab.nodes.network().is_some());
+    pub(crate) async fn play(
+        lab: &'s RoundsLab,
+        name: RoundName,
+        verbose: bool,
+        journals: &FailureJournals,
+    ) -> Result<RoundReport> {
+        let script = RoundScript::draw(name, lab.nodes.network().is_some());
         let faults: Vec<String> = script.faults.iter().map(|(_, f)| f.to_string()).collect();
         let began = Instant::now();
         let mut round = Self::begin(lab, script.random, script.disturbances).await?;
         let outcome = round.run(&script.faults).await;
         if verbose || outcome.is_err() {
-            let journal_text = round.journal.render(&round.observer.status_changes());
-            println!(
-                "---- seed {seed}, {}\n{journal_text}----",
-                faults.join(", ")
-            );
+            let journal = round.journal.render(&round.observer.status_changes());
+            println!("---- round {name}, {}\n{journal}----", faults.join(", "));
+            if let Err(error) = &outcome {
+                let file = journals.keep(name, &format!("{error:#}\n{journal}"), lab)?;
+                println!("Kept in {}", file.display());
+            }
         }
         let rows = outcome?;
         let count = |mechanism| round.recovered.iter().filter(|m| **m == mechanism).count();
@@ -88,7 +108,7 @@ impl<'s> Round<'s> {
                 .count()
         };
         Ok(RoundReport {
-            rounds: 1,
+            kinds: BTreeMap::from([(name.kind, 1)]),
             faults,
             rows: rows.acknowledged,
             given_up: rows.given_up,
@@ -98,6 +118,7 @@ impl<'s> Round<'s> {
             other_outcomes: round.ended.len()
                 - ended(ActionState::Superseded)
                 - ended(ActionState::Succeeded),
+            overrides: round.overrides,
             data_set_aside: round.data_set_aside,
             took: began.elapsed(),
         })
@@ -119,9 +140,12 @@ impl<'s> Round<'s> {
             promises: Vec::new(),
             recovered: Vec::new(),
             ended: Vec::new(),
-            ahead: std::array::from_fn(|node| {
-                AheadTracker::after(lab.node(node).count_log_lines(AHEAD_MESSAGE))
-            }),
+            ahead: [None; NODES],
+            resumes: Vec::new(),
+            members_pinned: false,
+            donor_since: [None; NODES],
+            exits: [ContainerExits::default(); NODES],
+            overrides: 0,
             data_set_aside: 0,
             lab,
         })
@@ -146,15 +170,6 @@ impl<'s> Round<'s> {
         self.restore().await?;
         self.judge().await
     }
-
-    /// Makes something fail.
-    ///
-    /// # Errors
-    /// If the machine refuses.
-    pub(crate) async fn inflict(&mut self, fault: &Fault) -> Result<()> {
-        self.journal.note(fault.to_string());
-        self.conditions.apply(self.lab, fault).await
-    }
 }
 
 /// The outcome for the rows.
@@ -170,13 +185,16 @@ impl RoundReport {
     pub(crate) fn total(reports: &[Self]) -> Self {
         let mut total = Self::default();
         for report in reports {
-            total.rounds += report.rounds;
+            for (kind, rounds) in &report.kinds {
+                *total.kinds.entry(*kind).or_default() += rounds;
+            }
             total.rows += report.rows;
             total.given_up += report.given_up;
             total.statements += report.statements;
             total.orders += report.orders;
             total.superseded += report.superseded;
             total.other_outcomes += report.other_outcomes;
+            total.overrides += report.overrides;
             total.data_set_aside += report.data_set_aside;
             total.took += report.took;
         }
@@ -186,17 +204,24 @@ impl RoundReport {
 
 impl fmt::Display for RoundReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.faults.is_empty() {
+        if self.faults.is_empty() {
+            let kinds = self.kinds.iter();
+            let kinds: Vec<String> = kinds
+                .map(|(kind, count)| format!("{count} {kind}"))
+                .collect();
+            write!(f, "{}; ", kinds.join(", "))?;
+        } else {
             write!(f, "{} → ", self.faults.join(", "))?;
         }
         write!(
             f,
-            "{} recovered by statement, {} by order, {} superseded, {} failed or unverified; {} rows acknowledged, \
+            "{} recovered by statement, {} by order, {} superseded, {} failed or unverified, {} overridden; {} rows acknowledged, \
              {} given up by plan; {} data directories set aside; {:.0} s",
             self.statements,
             self.orders,
             self.superseded,
             self.other_outcomes,
+            self.overrides,
             self.rows,
             self.given_up,
             self.data_set_aside,

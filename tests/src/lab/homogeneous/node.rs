@@ -13,10 +13,11 @@ use ::galera::position::Position;
 use anyhow::{Context, Result, bail, ensure};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use super::{CLUSTER, HomogeneousPorts, ORDER_PUBLIC_KEY, PASSWORD, TTL, chown};
+use super::{CLUSTER, GROUP_TIMEOUTS, HomogeneousPorts, ORDER_PUBLIC_KEY, PASSWORD, TTL, chown};
 use crate::eventually;
+use crate::lab::clock::LabClock;
 use crate::lab::etcd::LabEtcd;
 use crate::lab::network::HostPlacement;
 use crate::lab::process::{LabProcess, Program};
@@ -30,9 +31,10 @@ const GONE: Duration = Duration::from_secs(30);
 pub struct HomogeneousNode {
     pub(super) number: usize,
     address: Ipv4Addr,
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     ports: Arc<HomogeneousPorts>,
     program: Program,
+    clock: Option<LabClock>,
     process: Mutex<Option<LabProcess>>,
     /// Killed agents whose servers, in the same process group, are still running.
     killed_agents: Mutex<Vec<LabProcess>>,
@@ -53,6 +55,12 @@ impl HomogeneousNode {
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.directory.join("agent.log")
+    }
+
+    /// Its server's error log.
+    #[must_use]
+    pub fn error_log(&self) -> PathBuf {
+        self.directory.join("error.log")
     }
 
     #[must_use]
@@ -107,38 +115,6 @@ impl HomogeneousNode {
         self.wait().await
     }
 
-    /// SIGSTOP for agent and server, as when a container is paused: it keeps its connections and answers nothing.
-    ///
-    /// # Errors
-    /// If it is not running.
-    pub fn pause(&self) -> Result<()> {
-        self.signal_all(Signal::STOP)
-    }
-
-    /// SIGCONT for agent and server.
-    ///
-    /// # Errors
-    /// If it is not running.
-    pub fn resume(&self) -> Result<()> {
-        self.signal_all(Signal::CONT)
-    }
-
-    fn signal_all(&self, signal: Signal) -> Result<()> {
-        self.process()
-            .as_ref()
-            .context("it does not run")?
-            .signal(signal)?;
-        self.signal_servers(signal)
-    }
-
-    fn signal_servers(&self, signal: Signal) -> Result<()> {
-        for server in self.servers() {
-            let pid = Pid::from_raw(server).context("no process id")?;
-            kill_process(pid, signal)?;
-        }
-        Ok(())
-    }
-
     /// Drops and refuses (`true`) or accepts again (`false`) every connection to the other nodes; SQL is not affected.
     ///
     /// # Errors
@@ -149,24 +125,6 @@ impl HomogeneousNode {
             "SET GLOBAL wsrep_provider_options = 'gmcast.isolate={value}'"
         ))
         .await
-    }
-
-    /// Moves the data away, so that the node gets a full state transfer, and returns its new path. The node must not be
-    /// running.
-    ///
-    /// # Errors
-    /// If it is running or the directory cannot be moved.
-    pub fn set_data_aside(&self) -> Result<PathBuf> {
-        ensure!(!self.is_alive(), "node {} runs", self.number);
-        let free = |count: &usize| !self.directory.join(format!("data-aside-{count}")).exists();
-        let count = (1..).find(free).unwrap_or_default();
-        let aside = self.directory.join(format!("data-aside-{count}"));
-        fs::rename(self.data(), &aside)?;
-        fs::create_dir(self.data())?;
-        if let Some(user) = server_user() {
-            chown(&self.data(), user)?;
-        }
-        Ok(aside)
     }
 
     /// Whether its agent runs.
@@ -181,6 +139,26 @@ impl HomogeneousNode {
             program: self.program.env(name, value),
             ..self
         }
+    }
+
+    /// The same node with a clock that only its agent and server read.
+    pub(super) fn with_clock(self, clock: LabClock) -> Self {
+        Self {
+            program: self.program.own_envs(clock.environment()),
+            clock: Some(clock),
+            ..self
+        }
+    }
+
+    /// The clock of agent and server; `None` if it is the machine's.
+    #[must_use]
+    pub const fn clock(&self) -> Option<&LabClock> {
+        self.clock.as_ref()
+    }
+
+    /// Where the other members reach it.
+    pub(super) fn group_address(&self) -> String {
+        format!("{}:{}", self.address, self.ports.gcomm.number())
     }
 
     /// The port that it serves SQL on.
@@ -338,21 +316,20 @@ impl HomogeneousNode {
     /// How `user` connects: `root` through the socket, others as from afar.
     #[must_use]
     pub fn options(&self, user: &str) -> Opts {
-        let options = OptsBuilder::default()
-            .user(Some(user))
-            .pass(Some(PASSWORD))
-            .prefer_socket(false)
-            // If it were unset, the driver would query it, and a server without a Primary component would refuse.
-            .max_allowed_packet(Some(1 << 20))
-            .wait_timeout(Some(600));
         if user == "root" {
-            let socket = self.directory.join("sql.sock").display().to_string();
-            return options.socket(Some(socket)).into();
+            return self.socket_options(user, PASSWORD);
         }
-        options
+        connect_options(user, PASSWORD)
             .ip_or_hostname(self.address.to_string())
             .tcp_port(self.ports.mysql.number())
             .into()
+    }
+
+    /// How `user` connects through the socket, which no partition affects.
+    #[must_use]
+    pub fn socket_options(&self, user: &str, password: &str) -> Opts {
+        let socket = self.directory.join("sql.sock").display().to_string();
+        connect_options(user, password).socket(Some(socket)).into()
     }
 
     /// The answer of its health endpoint at `path`.
@@ -399,9 +376,19 @@ impl HomogeneousNode {
         .await
     }
 
-    fn process(&self) -> MutexGuard<'_, Option<LabProcess>> {
+    pub(super) fn process(&self) -> MutexGuard<'_, Option<LabProcess>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn connect_options(user: &str, password: &str) -> OptsBuilder {
+    OptsBuilder::default()
+        .user(Some(user))
+        .pass(Some(password))
+        .prefer_socket(false)
+        // If it were unset, the driver would query it, and a server without a Primary component would refuse.
+        .max_allowed_packet(Some(1 << 20))
+        .wait_timeout(Some(600))
 }
 
 /// Node `number` in `directory` at `place`; nothing is started yet.
@@ -431,7 +418,7 @@ pub(super) fn make_node(
     } = &**ports;
     let provider = format!(
         "gmcast.listen_addr=tcp://{address}:{gcomm};ist.recv_addr={address}:{ist};gcache.size=64M;\
-         evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT4S;evs.install_timeout=PT4S",
+         {GROUP_TIMEOUTS}",
         gcomm = gcomm.number(),
         ist = ist.number(),
     );
@@ -491,6 +478,7 @@ pub(super) fn make_node(
         directory: own,
         ports: Arc::clone(ports),
         program,
+        clock: None,
         process: Mutex::default(),
         killed_agents: Mutex::default(),
     })
