@@ -21,7 +21,7 @@ use crate::outage_log::OutageLog;
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Fields that a node has only while its server does not run.
-const OFFLINE_FIELDS: [&str; 3] = ["recovered_position", "members_seen", "waiting_for"];
+const OFFLINE_FIELDS: [&str; 4] = ["recovered_position", "members_seen", "waiting_for", "held"];
 
 /// Capacity of the queue of transient states; it fills only while etcd is unreachable.
 pub const TRANSIENT_STATES_MAX: usize = 16;
@@ -63,6 +63,8 @@ pub struct Reporter {
     registration: Option<String>,
     /// Published with every state of the server.
     constant_fields: ReportFields,
+    /// The identity of the data, published likewise.
+    data_id: Option<watch::Receiver<String>>,
     /// The newest fork that the data continued, published likewise.
     fork_epoch: Option<watch::Receiver<u64>>,
     lease: Option<Lease>,
@@ -88,6 +90,7 @@ impl Reporter {
             ttl,
             registration: Some(registered.to_string()),
             constant_fields: ReportFields::new(),
+            data_id: None,
             fork_epoch: None,
             lease: None,
             lease_id: watch::Sender::new(None),
@@ -113,6 +116,13 @@ impl Reporter {
         fields: impl IntoIterator<Item = (&'static str, String)>,
     ) -> Self {
         self.constant_fields.extend(fields);
+        self
+    }
+
+    /// Also publishes the current `data_id`, whatever the server's state.
+    #[must_use]
+    pub fn with_data_id(mut self, data_id: watch::Receiver<String>) -> Self {
+        self.data_id = Some(data_id);
         self
     }
 
@@ -189,6 +199,9 @@ impl Reporter {
         }
         let mut fields = server.fields();
         fields.extend(self.constant_fields.clone());
+        if let Some(data_id) = &self.data_id {
+            fields.insert("data_id", data_id.borrow().clone());
+        }
         if let Some(epoch) = &self.fork_epoch {
             fields.insert("fork_epoch", epoch.borrow().to_string());
         }
