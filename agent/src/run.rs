@@ -562,6 +562,7 @@ impl RegistrySession {
         driver: &mut StartupDriver<'_>,
         reporter: Reporter,
     ) -> Result<ServerStart, RunError> {
+        driver.finish_keeping().await?;
         self.claim_and_report(driver, reporter).await?;
         Box::pin(driver.run()).await
     }
@@ -575,10 +576,6 @@ impl RegistrySession {
         // etcd first: nothing is written to the directory before it has responded.
         driver.read_cluster().await;
         driver.identity.restore(driver.directory.path())?;
-        let cluster = driver.settings.cluster.as_str();
-        if let Some(fresh) = driver.directory.finish_keeping(cluster)? {
-            driver.adopt_fresh_identity(fresh);
-        }
         driver.claim_identity().await?;
         let message = "Reading the data directory and the registry";
         driver

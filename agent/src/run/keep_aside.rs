@@ -226,8 +226,8 @@ impl DataDir {
             _ => String::new(),
         };
         Err(format!(
-            "no directory on the file system of {path} can hold the data ({}){inside}; make the parent directory of {path} \
-             part of the same volume and writable for the agent, or keep the data aside by hand",
+            "no directory on the volume of {path} can hold the data ({}){inside}; create the first one there for the agent's \
+             user, or keep the data aside by hand",
             problems.join("; ")
         ))
     }

@@ -493,8 +493,23 @@ impl StartupDriver<'_> {
         Ok(None)
     }
 
+    /// Completes what an earlier agent began, once etcd has responded. Never while a server runs on the data.
+    ///
+    /// # Errors
+    /// If a file cannot be moved.
+    pub(super) async fn finish_keeping(&mut self) -> Result<(), RunError> {
+        if self.directory.is_keeping() {
+            self.read_cluster().await;
+            let cluster = self.settings.cluster.as_str();
+            if let Some(fresh) = self.directory.finish_keeping(cluster)? {
+                self.adopt_fresh_identity(fresh);
+            }
+        }
+        Ok(())
+    }
+
     /// From now on this directory is empty and has the identity `fresh`.
-    pub(super) fn adopt_fresh_identity(&mut self, fresh: DataIdentity) {
+    fn adopt_fresh_identity(&mut self, fresh: DataIdentity) {
         self.data = DataState::Empty;
         self.recovered_position = None;
         self.keep_obstacle = None;

@@ -215,7 +215,7 @@ settings! {
         Computed("loopback addresses if every etcd endpoint is one or etcd is embedded, else none"),
         "Loopback, link-local and other special addresses at which nodes are probed that --cluster does not pin; private networks are always allowed.").repeatable();
     APPROVALS = Setting::new("approvals", "approvals", "COUNT,KIND=COUNT,…", Value("1"),
-        "Approvals required per action; 0 requires none. Can be overridden for each kind (bootstrap, cleanup, decommission, positions): 1,decommission=2.");
+        "Approvals required per action; 0 requires none. Can be overridden for each kind (bootstrap, cleanup, decommission, positions, rejoin): 1,decommission=2.");
     REQUEST_EXPIRY = Setting::new("request-expiry", "request_expiry", "DURATION", Value("15m"),
         "How long a request waits for approval.");
     APPROVAL_EXPIRY = Setting::new("approval-expiry", "approval_expiry", "DURATION", Value("5m"),
