@@ -309,7 +309,7 @@ fn check_donor(situation: &Situation<'_>, draft: &mut PlanDraft) -> Option<Uuid>
             CheckStatus::Pass,
             format!(
                 "{} is the only Synced member and sends its data. The component stays Primary; how far the donor serves \
-                 clients meanwhile depends on its wsrep_sst_method.",
+                 clients during that time depends on its wsrep_sst_method.",
                 node_label(&situation.nodes()[*only])
             ),
             "a Synced member",
