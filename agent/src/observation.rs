@@ -48,6 +48,8 @@ pub struct OfflineStatus {
     pub recovered_position: Option<String>,
     /// Value to publish as `members_seen`.
     pub members_seen: Option<String>,
+    /// Value to publish as `held`.
+    pub held: Option<String>,
     /// The server's state from its notifications, if there were any.
     pub state_comment: Option<&'static str>,
     /// What the agent is doing or waiting for, in one line.
@@ -242,6 +244,7 @@ impl ServerState {
                 [
                     ("recovered_position", offline.recovered_position.clone()),
                     ("members_seen", offline.members_seen.clone()),
+                    ("held", offline.held.clone()),
                     ("waiting_for", waiting),
                     ("wsrep_local_state_comment", state),
                 ]

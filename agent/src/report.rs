@@ -28,7 +28,7 @@ use written_report::{COMMIT_FIELD, WrittenReport};
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Fields that a node has only while its server does not run.
-const OFFLINE_FIELDS: [&str; 3] = ["recovered_position", "members_seen", "waiting_for"];
+const OFFLINE_FIELDS: [&str; 4] = ["recovered_position", "members_seen", "waiting_for", "held"];
 
 /// Longest time between two writes. Consoles of version 0.1 believe a registration for one TTL (10 s by default) after
 /// its last write; later ones while its lease lives.
@@ -67,6 +67,8 @@ pub struct Reporter {
     registration: Option<String>,
     /// Published with every state of the server.
     constant_fields: ReportFields,
+    /// The identity of the data, published likewise.
+    data_id: Option<watch::Receiver<String>>,
     /// The newest fork that the data continued, published likewise.
     fork_epoch: Option<watch::Receiver<u64>>,
     lease: Option<Lease>,
@@ -92,6 +94,7 @@ impl Reporter {
             ttl,
             registration: Some(registered.to_string()),
             constant_fields: ReportFields::new(),
+            data_id: None,
             fork_epoch: None,
             lease: None,
             lease_id: watch::Sender::new(None),
@@ -117,6 +120,13 @@ impl Reporter {
         fields: impl IntoIterator<Item = (&'static str, String)>,
     ) -> Self {
         self.constant_fields.extend(fields);
+        self
+    }
+
+    /// Also publishes the current `data_id`, whatever the server's state.
+    #[must_use]
+    pub fn with_data_id(mut self, data_id: watch::Receiver<String>) -> Self {
+        self.data_id = Some(data_id);
         self
     }
 
@@ -209,6 +219,9 @@ impl Reporter {
         }
         let mut fields = server.fields();
         fields.extend(self.constant_fields.clone());
+        if let Some(data_id) = &self.data_id {
+            fields.insert("data_id", data_id.borrow().clone());
+        }
         if let Some(epoch) = &self.fork_epoch {
             fields.insert("fork_epoch", epoch.borrow().to_string());
         }

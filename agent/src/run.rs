@@ -16,6 +16,7 @@ mod error;
 mod identity;
 mod initialize;
 mod join;
+mod keep_aside;
 mod phase_reporter;
 mod recover;
 mod signals;
@@ -260,6 +261,8 @@ impl PreparedNode {
             let mut process = match adopted {
                 Some(adopted) => Self::adopt(adopted, &phase_reporter),
                 None => {
+                    self.directory
+                        .finish_keeping(self.settings.cluster.as_str())?;
                     start.position = self.recover_position().await?;
                     let message = "Joining the members in CLUSTER_JOIN, without etcd";
                     phase_reporter.report(AgentPhase::Joining, &self.contents.data, message);
@@ -332,14 +335,24 @@ impl PreparedNode {
                 discarding_reporter.display()
             );
         }
+        let mut command = self.command.clone();
+        let kept_inside = self.directory.has_kept_inside();
+        if kept_inside {
+            let line = format!("cpat={}", keep_aside::PRESERVED);
+            command = command.with_private_group(&self.workspace, "sst", &line)?;
+        }
         let mut server = supervise::server_command(
-            &self.command,
+            &command,
             &self.settings,
             self.variables.port,
             start,
             self.directory.path(),
             self.listener.endpoint(),
         );
+        if kept_inside {
+            // A directory in the data directory is a database otherwise.
+            server.arg(format!("--ignore-db-dirs={}", keep_aside::INSIDE));
+        }
         let child = self.children.spawn(&mut server).map_err(|error| {
             RunError::Unavailable(format!("{} cannot be run: {error}", self.command.name()))
         })?;
@@ -470,11 +483,10 @@ impl RegistrySession {
         }
         let key_ids = order_keys.map(OrderVerifier::key_ids).unwrap_or_default();
         let fork_epoch = watch::Sender::new(identity.fork_epoch);
+        let data_id = watch::Sender::new(identity.id.clone());
         let reporter = reporter
-            .with_constant_fields([
-                ("data_id", identity.id.clone()),
-                ("order_keys", registration::order_keys_value(&key_ids)),
-            ])
+            .with_constant_fields([("order_keys", registration::order_keys_value(&key_ids))])
+            .with_data_id(data_id.subscribe())
             .with_fork_epoch(fork_epoch.subscribe());
         // When adopting a running server there is no start decision, so phase updates are discarded.
         let discarding_reporter = PhaseReporter::new(watch::Sender::new(ServerState::Unknown));
@@ -483,6 +495,7 @@ impl RegistrySession {
             cluster: &self.cluster,
             directory: &node.directory,
             command: &node.command,
+            variables: &node.variables,
             children: &node.children,
             workspace: &node.workspace,
             reporter: if adopted.is_some() {
@@ -491,6 +504,7 @@ impl RegistrySession {
                 &self.phase_reporter
             },
             lease_id: reporter.subscribe_lease_id(),
+            data_id,
             fork_epoch: fork_epoch.clone(),
             changes: Arc::clone(&self.changes),
             identity,
@@ -500,6 +514,7 @@ impl RegistrySession {
             recovered_position: None,
             own_order: None,
             order_read: None,
+            keep_obstacle: None,
         };
         let (mut process, idle_reporter) = match adopted {
             Some(adopted) => (
@@ -547,6 +562,7 @@ impl RegistrySession {
         driver: &mut StartupDriver<'_>,
         reporter: Reporter,
     ) -> Result<ServerStart, RunError> {
+        driver.finish_keeping().await?;
         self.claim_and_report(driver, reporter).await?;
         Box::pin(driver.run()).await
     }

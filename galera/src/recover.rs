@@ -11,3 +11,5 @@ pub mod cleanup;
 pub mod plan;
 #[cfg(feature = "decide")]
 pub mod positions;
+#[cfg(feature = "decide")]
+pub mod rejoin;

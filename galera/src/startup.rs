@@ -11,6 +11,7 @@ mod member;
 mod order;
 mod recovery;
 mod registry_snapshot;
+mod rejoin;
 mod reports;
 mod wsrep_event;
 
@@ -20,13 +21,15 @@ use uuid::Uuid;
 
 use crate::id::{ClusterName, NodeId};
 use crate::observe::fork::ForkRecord;
-use crate::observe::registration::{BootstrapOrder, MembersSeen};
+use crate::observe::registration::{BootstrapOrder, HeldRange, MembersSeen, RejoinOrder};
 use crate::position::Position;
 
 pub use crate::observe::registration::{CleanStop, RegistrationRecord};
 pub use member::{RegistryMember, ReportedPosition};
 pub use order::OrderTrust;
-pub use registry_snapshot::{FounderKeyState, FounderRecord, OrderKeyState, RegistrySnapshot};
+pub use registry_snapshot::{
+    FounderKeyState, FounderRecord, OrderKeyState, RegistrySnapshot, RejoinKeyState,
+};
 pub use wsrep_event::WsrepEvent;
 
 /// What the data directory of the starting node holds.
@@ -200,6 +203,12 @@ pub enum StartupAction {
         /// The `mod_revision` of its key.
         revision: i64,
     },
+    /// Keep the data aside and decide again without them, as ordered.
+    Rejoin {
+        rejoin: RejoinOrder,
+        /// The `mod_revision` of its key.
+        revision: i64,
+    },
     /// Remove the order under this agent's own lease, whose write was not confirmed, then decide again.
     WithdrawOrder {
         /// The `mod_revision` of its key.
@@ -216,6 +225,9 @@ pub struct StartupDecision {
     pub action: StartupAction,
     /// What was snapshot and why this follows, in one or two sentences for the log and the health endpoint.
     pub explanation: String,
+    /// Set while the node waits because of transactions that the cluster continued without, at a position that an order
+    /// to rejoin can name.
+    pub held: Option<HeldRange>,
 }
 
 impl StartupDecision {
@@ -223,6 +235,7 @@ impl StartupDecision {
         Self {
             action,
             explanation: explanation.into(),
+            held: None,
         }
     }
 

@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use galera::Timestamp;
-use galera::observe::registration::{OrderClaims, OrderVerifier, SignatureCheck};
+use galera::observe::registration::{OrderClaims, OrderPurpose, OrderVerifier, SignatureCheck};
 
 use super::*;
 
@@ -12,6 +12,7 @@ const EC_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0
 
 fn claims() -> OrderClaims {
     OrderClaims {
+        purpose: OrderPurpose::Bootstrap,
         registry: "/galera/".to_owned(),
         cluster: "lab".to_owned(),
         node: "n1".parse().unwrap(),
@@ -42,7 +43,8 @@ fn any_changed_claim_makes_the_signature_invalid() {
         check(&keys, &key, &claims(), &signature),
         SignatureCheck::Valid
     );
-    let changes: [fn(&mut OrderClaims); 9] = [
+    let changes: [fn(&mut OrderClaims); 10] = [
+        |claims| claims.purpose = OrderPurpose::Rejoin { ahead_of: 0 },
         |claims| claims.registry = "/other/".to_owned(),
         |claims| claims.cluster = "prod".to_owned(),
         |claims| claims.node = "n2".parse().unwrap(),

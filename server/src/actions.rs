@@ -77,6 +77,9 @@ impl ActionSettings {
     /// How long a stopped cluster may take to start: crash recovery and startup are slower than a statement.
     const ORDER_VERIFY_TIMEOUT: Duration = Duration::from_secs(300);
 
+    /// How long a node that joins empty may take: a full state transfer of a large cluster takes hours.
+    const REJOIN_VERIFY_TIMEOUT: Duration = Duration::from_secs(12 * 3600);
+
     /// The limits of a kind of action.
     pub(crate) fn limits(&self, kind: ActionKind) -> ActionLimits {
         ActionLimits {

@@ -378,7 +378,10 @@ impl SimulatedAgent {
                 registry.delete(&key);
             }
             StartupAction::Refuse => self.kill(now),
-            StartupAction::Wait { .. } | StartupAction::FoundCluster(_) => {}
+            // No plan of these schedules orders a node to rejoin.
+            StartupAction::Wait { .. }
+            | StartupAction::Rejoin { .. }
+            | StartupAction::FoundCluster(_) => {}
         }
         None
     }
@@ -423,6 +426,7 @@ impl SimulatedAgent {
                 order_read_at: at(now),
                 own_lease: Some(lease),
                 own_order: self.own_order.filter(|_| order_is_own),
+                keep_obstacle: None,
             },
         }
     }

@@ -1,13 +1,17 @@
 //! A member is its data, not its address: what starts under a member's address says nothing about the member, and data
 //! that a bootstrap continued without never join it.
 
+use std::fs;
 use std::time::Duration;
 
 use acceptance::eventually;
-use acceptance::lab::homogeneous::{HomogeneousLab, HomogeneousNode};
+use acceptance::lab::console::LabConsole;
+use acceptance::lab::homogeneous::{CLUSTER, HomogeneousLab, HomogeneousNode};
 use acceptance::observer::ClusterObserver;
+use acceptance::recovery_team::RecoveryTeam;
 use anyhow::{Context, Result, ensure};
 use galera::Position;
+use galera::recover::action::ActionState;
 
 use crate::homogeneous::signed_order;
 
@@ -167,10 +171,7 @@ async fn i35_a_node_ahead_of_a_bootstrap_never_joins_by_an_incremental_transfer(
     let lease = registry
         .grant_without_keep_alive(Duration::from_secs(60))
         .await?;
-    let order_key = format!(
-        "/galera/{}/bootstrap",
-        acceptance::lab::homogeneous::CLUSTER
-    );
+    let order_key = format!("/galera/{CLUSTER}/bootstrap");
     registry
         .create(order_key, order.to_value(), Some(lease))
         .await?;
@@ -209,11 +210,31 @@ async fn i35_a_node_ahead_of_a_bootstrap_never_joins_by_an_incremental_transfer(
     lab.wait_until_synced(&[2, 3], SOON).await?;
     ensure!(lab.node(1).servers().is_empty(), "it started");
 
-    // The way out: its directory is kept aside, and it starts empty.
-    lab.node(1).stop().await?;
-    lab.node(1).set_data_aside()?;
-    lab.node(1).start()?;
+    // The way out: two people agree, its agent keeps the directory aside, and it joins empty.
+    let before = key(&lab, lab.node(1), "data_id").await?;
+    let console = LabConsole::start(lab.console_settings()).await?;
+    let team = RecoveryTeam::sign_in_for(&console, CLUSTER).await?;
+    let plan = team
+        .executable_plan_within(FORMATION_TIMEOUT, "rejoin", &[])
+        .await?;
+    ensure!(
+        plan.loss.transactions == Some(ahead.seqno - position.seqno),
+        "{:?}",
+        plan.loss
+    );
+    let action = team.request("rejoin", &plan, &[]).await?;
+    team.act(&team.approver, &action, "approve").await?;
+    let ended = team.wait_for_end(&action).await?.action;
+    ensure!(ended.state == ActionState::Succeeded, "{ended:#?}");
     lab.wait_until_synced(&[1, 2, 3], FORMATION_TIMEOUT).await?;
+    ensure!(before != key(&lab, lab.node(1), "data_id").await?);
+    let kept = fs::read_dir(lab.directory().join("same1/data.kept"))?;
+    let kept: Vec<_> = kept.collect::<std::io::Result<_>>()?;
+    ensure!(kept.len() == 1, "{kept:?}");
+    for name in ["ibdata1", "mysql", ".galera-agent.json"] {
+        let path = kept[0].path().join(name);
+        ensure!(path.exists(), "{} is gone", path.display());
+    }
     let rows = async |number: usize| -> Result<Vec<(u64, u64)>> {
         let node = lab.node(number);
         node.query("root", "SELECT id, node FROM mysql.kept ORDER BY id")

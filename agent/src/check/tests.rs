@@ -39,6 +39,7 @@ impl HealthFixture {
             phase: AgentPhase::Waiting,
             recovered_position: None,
             members_seen: None,
+            held: None,
             state_comment: None,
             message: message.to_owned(),
             since: Timestamp::from_unix_millis(0),

@@ -113,6 +113,7 @@ fn a_notification_applies_until_the_next_probe() {
             phase,
             recovered_position: None,
             members_seen: None,
+            held: None,
             state_comment: None,
             message: "waiting".to_owned(),
             since: Timestamp::default(),

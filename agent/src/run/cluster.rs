@@ -166,12 +166,17 @@ impl ClusterRegistry {
         }
     }
 
-    /// Whether the order of `revision` still exists and its lease lives for at least `left`.
+    /// Whether the order at the key of `field` still has `revision`, and its lease lives for at least `left`.
     ///
     /// # Errors
     /// If etcd does not respond.
-    pub(super) async fn order_is_valid(&self, revision: i64, left: Duration) -> Result<bool> {
-        let key = self.key(ClusterField::Bootstrap);
+    pub(super) async fn order_is_valid(
+        &self,
+        field: ClusterField,
+        revision: i64,
+        left: Duration,
+    ) -> Result<bool> {
+        let key = self.key(field);
         let Some(entry) = Box::pin(self.registry.get(key)).await? else {
             return Ok(false);
         };

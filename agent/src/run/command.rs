@@ -95,6 +95,8 @@ pub(super) struct ServerVariables {
     pub(super) socket: PathBuf,
     pub(super) port: u16,
     pub(super) sst_method: String,
+    /// Settings of directories outside `datadir` that hold data, each with its value.
+    pub(super) outside_datadir: Vec<String>,
 }
 
 /// The server's program and arguments, as given after `--`.
@@ -158,6 +160,26 @@ impl ServerCommand {
         };
         let text = format!("{before}[mysqld]\n{lines}\n");
         self.extra_file = Some(workspace.write("server.cnf", &text)?);
+        Ok(self)
+    }
+
+    /// Adds `line` to the group `group` of the private file, for programs that the server starts.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub(super) fn with_private_group(
+        mut self,
+        workspace: &Workspace,
+        group: &str,
+        line: &str,
+    ) -> Result<Self, RunError> {
+        if self.extra_file.is_none() {
+            self = self.with_private_settings(workspace, "")?;
+        }
+        let path = workspace.file("server.cnf");
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| RunError::from_io("cannot read", &path, &error))?;
+        workspace.write("server.cnf", &format!("{text}[{group}]\n{line}\n"))?;
         Ok(self)
     }
 
@@ -312,7 +334,24 @@ fn parse_variables(help: &str) -> Result<ServerVariables, RunError> {
             .filter(|port| *port > 0)
             .ok_or_else(|| RunError::Refused(format!("the server's port {port:?} is invalid")))?,
         sst_method: value("wsrep-sst-method").unwrap_or("rsync").to_owned(),
+        outside_datadir: outside_datadir(&text("datadir")?, value),
     })
+}
+
+/// The settings of directories that hold data outside `datadir`, each with its value. Relative ones are inside.
+fn outside_datadir<'t>(datadir: &str, value: impl Fn(&str) -> Option<&'t str>) -> Vec<String> {
+    let names = [
+        "innodb-data-home-dir",
+        "innodb-log-group-home-dir",
+        "innodb-undo-directory",
+        "aria-log-dir-path",
+    ];
+    let outside = |name: &&str| {
+        let path = Path::new(value(name)?);
+        let is_outside = path.is_absolute() && !path.starts_with(datadir);
+        is_outside.then(|| format!("{name} {}", path.display()))
+    };
+    names.iter().filter_map(outside).collect()
 }
 
 #[cfg(test)]
@@ -355,6 +394,11 @@ mod tests {
                 given.len() > 2 && given[1] != "--no-defaults"
             );
             assert!(text.ends_with("[mysqld]\na=b\n"), "{text}");
+            command
+                .with_private_group(&workspace, "sst", "cpat=x")
+                .unwrap();
+            let text = std::fs::read_to_string(workspace.file("server.cnf")).unwrap();
+            assert!(text.ends_with("a=b\n[sst]\ncpat=x\n"), "{text}");
         }
     }
 
@@ -379,12 +423,13 @@ mod tests {
         let table = |on: &str| {
             format!(
                 "mariadbd  Ver 10\n\nVariables (--variable-name=value)\n-----\ndatadir  /d/ \nsocket /s\nport 3307\n\
-                 wsrep-on {on}\nwsrep-provider /p.so\nwsrep-sst-method mariabackup\n"
+                 innodb-undo-directory /undo\ninnodb-log-group-home-dir ./\naria-log-dir-path /d/aria\nwsrep-on {on}\nwsrep-provider /p.so\nwsrep-sst-method mariabackup\n"
             )
         };
         let read = parse_variables(&table("TRUE")).unwrap();
         assert_eq!((read.port, read.sst_method.as_str()), (3307, "mariabackup"));
         assert_eq!(read.datadir, Path::new("/d/"));
+        assert_eq!(read.outside_datadir, ["innodb-undo-directory /undo"]);
         let wrong = parse_variables(&table("FALSE")).unwrap_err();
         assert!(wrong.to_string().contains("wsrep_on=ON"), "{wrong}");
         assert!(parse_variables("").is_err());

@@ -115,6 +115,10 @@ impl DataDir {
             identity: identity.clone(),
             interrupted_init: remains,
         };
+        if self.is_keeping() {
+            // What is left of the former data is moved before anything else.
+            return Ok(found(DataState::Empty, false));
+        }
         if names.iter().any(|name| name == INITIALIZING_FILE) {
             return Ok(found(DataState::Empty, true));
         }
@@ -310,11 +314,11 @@ fn data_from_grastate(bytes: &[u8]) -> DataState {
 }
 
 /// Names that any empty directory may contain.
-fn is_ignored(name: &str) -> bool {
+pub(super) fn is_ignored(name: &str) -> bool {
     name == "lost+found" || name.starts_with(".galera-agent") || name.starts_with(".nfs")
 }
 
-fn file_names(path: &Path) -> Result<Vec<String>, RunError> {
+pub(super) fn file_names(path: &Path) -> Result<Vec<String>, RunError> {
     let entries = fs::read_dir(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => RunError::Refused(format!(
             "the data directory {} does not exist; create it for the database's user",

@@ -1,6 +1,6 @@
 //! Publishes the agent's phase while the server does not respond: to the registry, the health endpoint and the log.
 
-use galera::observe::registration::{AgentPhase, MembersSeen, NO_POSITION};
+use galera::observe::registration::{AgentPhase, HeldData, MembersSeen, NO_POSITION};
 use galera::startup::DataState;
 use tokio::sync::watch;
 
@@ -33,6 +33,18 @@ impl PhaseReporter {
 
     /// Publishes `phase` with the reason `message`; `data` determines the recovered position.
     pub(super) fn report(&self, phase: AgentPhase, data: &DataState, message: &str) {
+        self.report_held(phase, data, message, None);
+    }
+
+    /// The same for a node that waits because of `held`.
+    pub(super) fn report_held(
+        &self,
+        phase: AgentPhase,
+        data: &DataState,
+        message: &str,
+        held: Option<&HeldData>,
+    ) {
+        let held = held.map(HeldData::to_value);
         let recovered = match (phase, data) {
             // Only a waiting node is done with its data.
             (AgentPhase::Waiting, DataState::AtPosition(position)) => Some(position.to_string()),
@@ -50,7 +62,8 @@ impl PhaseReporter {
                 Some((offline.message.clone(), offline.since)),
                 offline.phase == phase
                     && offline.message == message
-                    && offline.recovered_position == recovered,
+                    && offline.recovered_position == recovered
+                    && offline.held == held,
             ),
             _ => (None, false),
         };
@@ -68,6 +81,7 @@ impl PhaseReporter {
                 phase,
                 recovered_position: recovered,
                 members_seen,
+                held,
                 state_comment: None,
                 message: message.to_owned(),
                 since: since.unwrap_or_else(now),

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use galera::observe::registration::{AgentPhase, MembersSeen, OrderVerifier};
+use galera::observe::registration::{
+    AgentPhase, ClusterField, HeldData, MembersSeen, OrderVerifier,
+};
 use galera::startup::{
-    DataState, FounderClaim, FounderRecord, OrderKeyState, OrderTrust, StartingNode, StartupAction,
-    decide,
+    DataState, FounderClaim, FounderRecord, OrderKeyState, OrderTrust, RejoinKeyState,
+    StartingNode, StartupAction, decide,
 };
 use galera::{NodeId, Position, Timestamp};
 use registry::LeaseId;
@@ -15,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::children::Children;
 use super::cluster::{ClusterListing, ClusterRegistry, ReplaceRegistration, known_founder};
-use super::command::{ServerCommand, Workspace, random_token};
+use super::command::{ServerCommand, ServerVariables, Workspace, random_token};
 use super::datadir::DataDir;
 use super::error::RunError;
 use super::identity::DataIdentity;
@@ -30,6 +32,8 @@ const RECHECK_INTERVAL: Duration = Duration::from_secs(2);
 const DEBOUNCE: Duration = Duration::from_millis(50);
 /// Delay after etcd has not responded.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Between two examinations whether the data can be kept aside.
+const OBSTACLE_RECHECK: Duration = Duration::from_secs(30);
 /// Remaining lifetime that an order must have to be followed.
 const ORDER_MIN_TTL: Duration = Duration::from_secs(2);
 
@@ -48,6 +52,7 @@ pub(super) struct StartupDriver<'a> {
     pub(super) cluster: &'a ClusterRegistry,
     pub(super) directory: &'a DataDir,
     pub(super) command: &'a ServerCommand,
+    pub(super) variables: &'a ServerVariables,
     pub(super) children: &'a Children,
     /// For private files.
     pub(super) workspace: &'a Workspace,
@@ -55,6 +60,8 @@ pub(super) struct StartupDriver<'a> {
     pub(super) reporter: &'a PhaseReporter,
     /// The lease of this node's report.
     pub(super) lease_id: watch::Receiver<Option<LeaseId>>,
+    /// The published `data_id`.
+    pub(super) data_id: watch::Sender<String>,
     /// The published `fork_epoch`.
     pub(super) fork_epoch: watch::Sender<u64>,
     /// Notified when the registry has changed.
@@ -71,6 +78,8 @@ pub(super) struct StartupDriver<'a> {
     pub(super) own_order: Option<i64>,
     /// The revision of the order that was read last, and when it was first read.
     pub(super) order_read: Option<(i64, Timestamp)>,
+    /// Why the data cannot be kept aside, and when that was examined; only of a node that is held back.
+    pub(super) keep_obstacle: Option<(Option<String>, Instant)>,
 }
 
 /// `None`: evaluate again.
@@ -98,8 +107,12 @@ impl StartupDriver<'_> {
                 StartupAction::Wait { .. } => AgentPhase::Waiting,
                 _ => AgentPhase::Starting,
             };
+            let held = decision.held.map(|range| HeldData {
+                range,
+                obstacle: self.examine_keep_obstacle(),
+            });
             self.reporter
-                .report(phase, &self.data, &decision.explanation);
+                .report_held(phase, &self.data, &decision.explanation, held.as_ref());
             let step = match decision.action {
                 StartupAction::Wait { .. } => {
                     self.wait_for_change().await;
@@ -118,6 +131,10 @@ impl StartupDriver<'_> {
                 StartupAction::FollowOrder { order, revision } => {
                     let action = order.action_id.unwrap_or_default();
                     self.follow_order(&listing, &action, revision).await
+                }
+                StartupAction::Rejoin { rejoin, revision } => {
+                    let action = rejoin.order.action_id.unwrap_or_default();
+                    Box::pin(self.rejoin(&action, revision)).await
                 }
                 StartupAction::WithdrawOrder { revision } => self.withdraw_order(revision).await,
             };
@@ -151,7 +168,27 @@ impl StartupDriver<'_> {
             order_read_at: self.order_read.map_or(now, |(_, at)| at),
             own_lease: *self.lease_id.borrow(),
             own_order: self.own_order,
+            keep_obstacle: self
+                .keep_obstacle
+                .as_ref()
+                .and_then(|(obstacle, _)| obstacle.clone()),
         }
+    }
+
+    /// Why the data cannot be kept aside, examined again now and then: it walks the whole directory.
+    fn examine_keep_obstacle(&mut self) -> Option<String> {
+        let recent = |at: &Instant| at.elapsed() < OBSTACLE_RECHECK;
+        if self
+            .keep_obstacle
+            .as_ref()
+            .is_none_or(|(_, at)| !recent(at))
+        {
+            let obstacle = self.directory.keep_obstacle(self.variables);
+            self.keep_obstacle = Some((obstacle, Instant::now()));
+        }
+        self.keep_obstacle
+            .as_ref()
+            .and_then(|(obstacle, _)| obstacle.clone())
     }
 
     /// Whether this node's durable registration exists, of whatever data.
@@ -162,10 +199,17 @@ impl StartupDriver<'_> {
 
     /// Remembers when the current order was first read.
     fn note_order(&mut self, listing: &ClusterListing) {
-        let revision = match &listing.snapshot.order {
+        let rejoin = match &listing.snapshot.rejoin {
+            RejoinKeyState::Known {
+                rejoin, revision, ..
+            } if rejoin.order.node == self.cluster.node => Some(*revision),
+            RejoinKeyState::Known { .. } | RejoinKeyState::Absent => None,
+        };
+        let bootstrap = match &listing.snapshot.order {
             OrderKeyState::Known { revision, .. } => Some(*revision),
             OrderKeyState::Absent | OrderKeyState::Unreadable => None,
         };
+        let revision = rejoin.or(bootstrap);
         if self.order_read.map(|(revision, _)| revision) != revision {
             self.order_read = revision.map(|revision| (revision, now()));
         }
@@ -376,7 +420,13 @@ impl StartupDriver<'_> {
         }
         self.identity.record_obeyed(action);
         self.identity.write(self.directory.path())?;
-        match Box::pin(self.cluster.order_is_valid(revision, ORDER_MIN_TTL)).await {
+        match Box::pin(self.cluster.order_is_valid(
+            ClusterField::Bootstrap,
+            revision,
+            ORDER_MIN_TTL,
+        ))
+        .await
+        {
             Ok(true) => {}
             Ok(false) => {
                 tracing::warn!("The order of action {action} ended before it could be followed");
@@ -392,6 +442,80 @@ impl StartupDriver<'_> {
         }
         self.directory.allow_bootstrap()?;
         Ok(Some(self.server_start(None)))
+    }
+
+    /// Keeps the data aside, as ordered: what is left is an empty directory with another identity, which joins.
+    async fn rejoin(&mut self, action: &str, revision: i64) -> StartupStep {
+        // What was examined while the node waited may have changed.
+        self.keep_obstacle = None;
+        if let Some(obstacle) = self.examine_keep_obstacle() {
+            tracing::warn!("The order of action {action} to rejoin is not followed: {obstacle}");
+            return Ok(None);
+        }
+        let field = ClusterField::Rejoin;
+        match Box::pin(self.cluster.order_is_valid(field, revision, ORDER_MIN_TTL)).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!("The order of action {action} ended before it could be followed");
+                self.wait_for_change().await;
+                return Ok(None);
+            }
+            Err(error) => {
+                self.report_registry_outage(&error).await;
+                return Ok(None);
+            }
+        }
+        self.identity.record_obeyed(action);
+        self.identity.write(self.directory.path())?;
+        let mut fresh = DataIdentity::new(self.settings.cluster.as_str())?;
+        fresh.obeyed_orders.clone_from(&self.identity.obeyed_orders);
+        let kept = self
+            .directory
+            .keep_aside(self.variables, &self.identity.id, &fresh)?;
+        let position = self.data.position().map(ToString::to_string);
+        tracing::warn!(
+            position = position.as_deref().unwrap_or_default(),
+            "As ordered by action {action}, the data of this node are kept in {}; it joins empty. Nothing removes that \
+             directory",
+            kept.display()
+        );
+        self.adopt_fresh_identity(fresh);
+        // Approved: nothing is waited for any longer that only these data have.
+        let registered = Box::pin(self.cluster.register(
+            &self.identity.id,
+            ReplaceRegistration::OfOtherData,
+            None,
+            None,
+        ));
+        if let Err(error) = registered.await {
+            tracing::warn!("The new data are registered once they have joined: {error}");
+        }
+        Ok(None)
+    }
+
+    /// Completes what an earlier agent began, once etcd has responded. Never while a server runs on the data.
+    ///
+    /// # Errors
+    /// If a file cannot be moved.
+    pub(super) async fn finish_keeping(&mut self) -> Result<(), RunError> {
+        if self.directory.is_keeping() {
+            self.read_cluster().await;
+            let cluster = self.settings.cluster.as_str();
+            if let Some(fresh) = self.directory.finish_keeping(cluster)? {
+                self.adopt_fresh_identity(fresh);
+            }
+        }
+        Ok(())
+    }
+
+    /// From now on this directory is empty and has the identity `fresh`.
+    fn adopt_fresh_identity(&mut self, fresh: DataIdentity) {
+        self.data = DataState::Empty;
+        self.recovered_position = None;
+        self.keep_obstacle = None;
+        self.data_id.send_replace(fresh.id.clone());
+        self.fork_epoch.send_replace(fresh.fork_epoch);
+        self.identity = fresh;
     }
 
     /// Records durably that the history continues from this node's data, before it does: members that have more must

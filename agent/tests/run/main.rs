@@ -11,6 +11,7 @@ mod init_process;
 mod node;
 mod orders;
 mod refusals;
+mod rejoin;
 mod waiting;
 
 use std::time::{Duration, Instant};

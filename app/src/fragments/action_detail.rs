@@ -7,7 +7,7 @@ use galera::recover::action::{Action, ActionState, StepRecord};
 use galera::recover::plan::PlanStep;
 
 use super::account::proof_field;
-use super::plan::join_nodes;
+use super::plan::{join_nodes, position_label};
 use super::widgets;
 use crate::format::{code, countdown, link, quiet, sub, ticking_age, unknown};
 use crate::marks::{action_kind_label, action_mark, state_badge, step_mark};
@@ -256,7 +256,10 @@ fn target_facts(action: &Action) -> Option<El> {
         pairs.push(("Runs on", node.to_string().into()));
     }
     if let Some(position) = &target.position {
-        pairs.push(("Starts from", code(position.to_string()).into()));
+        pairs.push((
+            position_label(action.kind),
+            code(position.to_string()).into(),
+        ));
     }
     for (name, nodes) in [
         ("Becomes Primary again", &target.revives),

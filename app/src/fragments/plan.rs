@@ -131,7 +131,7 @@ fn target_facts(target: &PlanTarget, plan: &Plan) -> El {
         pairs.push(("Runs on", node.to_string().into()));
     }
     if let Some(position) = &target.position {
-        pairs.push(("Starts from", code(position.to_string()).into()));
+        pairs.push((position_label(plan.kind), code(position.to_string()).into()));
     }
     for (name, nodes) in [
         ("Component", &target.members),
@@ -145,6 +145,14 @@ fn target_facts(target: &PlanTarget, plan: &Plan) -> El {
     }
     pairs.push(("Possible data loss", widgets::loss_estimate(&plan.loss)));
     widgets::fact_list(pairs)
+}
+
+/// What a plan does with the position that it names.
+pub(super) const fn position_label(kind: ActionKind) -> &'static str {
+    match kind {
+        ActionKind::Rejoin => "Keeps aside",
+        _ => "Starts from",
+    }
 }
 
 pub(super) fn join_nodes(nodes: &[NodeId]) -> String {

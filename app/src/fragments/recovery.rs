@@ -82,12 +82,22 @@ impl RecoveryPage<'_> {
             );
         }
         let mut plans = self.plans.iter();
-        // The form comes right after the plan of the bootstrap, which most often depends on it.
+        let bootstrap = plans.next();
+        let (rejoin, plans): (Vec<_>, Vec<_>) = plans
+            .filter(|plan| !is_idle(plan))
+            .partition(|plan| is_rejoin(plan));
         page = page
-            .child(plans.next().map(|plan| self.plan_or_problem(plan)))
+            .child(bootstrap.map(|plan| self.plan_or_problem(plan)))
+            .child(
+                rejoin
+                    .into_iter()
+                    .map(|plan| self.plan_or_problem(plan))
+                    .collect::<Vec<_>>(),
+            )
+            // The form comes right after the plan of the bootstrap, which most often depends on it.
             .child(self.unconfirmed_section())
             .child(self.attestation_section());
-        for plan in plans.filter(|plan| !is_idle_correction(plan)) {
+        for plan in plans {
             page = page.child(self.plan_or_problem(plan));
         }
         if !self.recent.actions.is_empty() {
@@ -287,10 +297,17 @@ impl RecoveryPage<'_> {
     }
 }
 
-/// A correction of positions is shown only if there is something to correct: otherwise it is rarely what the user came for.
-fn is_idle_correction(plan: &Result<Plan, ProblemDetails>) -> bool {
+/// A correction of positions or a rejoin is shown only if there is something to do: otherwise it is rarely what the user
+/// came for.
+fn is_idle(plan: &Result<Plan, ProblemDetails>) -> bool {
+    let on_demand = |plan: &Plan| matches!(plan.kind, ActionKind::Positions | ActionKind::Rejoin);
     plan.as_ref()
-        .is_ok_and(|plan| plan.kind == ActionKind::Positions && plan.target.is_none())
+        .is_ok_and(|plan| on_demand(plan) && plan.target.is_none())
+}
+
+fn is_rejoin(plan: &Result<Plan, ProblemDetails>) -> bool {
+    plan.as_ref()
+        .is_ok_and(|plan| plan.kind == ActionKind::Rejoin)
 }
 
 fn node_name(node: &NodeView) -> El {

@@ -15,6 +15,7 @@ pub(crate) const fn action_kind_label(kind: ActionKind) -> &'static str {
         ActionKind::Cleanup => "Cleanup",
         ActionKind::Decommission => "Decommission",
         ActionKind::Positions => "Correct positions",
+        ActionKind::Rejoin => "Rejoin",
     }
 }
 

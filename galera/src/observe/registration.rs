@@ -1,6 +1,7 @@
 //! The format of registry keys, with its older dialects.
 //!
-//! `<prefix>/<cluster>/<node>/<field>` belongs to a node, `<prefix>/<cluster>/founder` and `…/bootstrap` to a cluster.
+//! `<prefix>/<cluster>/<node>/<field>` belongs to a node, `<prefix>/<cluster>/founder`, `…/bootstrap` and `…/rejoin` to a
+//! cluster.
 //! All other keys are unrecognized: shown with the reason, never deleted (I29).
 
 use std::borrow::Cow;
@@ -13,25 +14,29 @@ use crate::position::parse_seqno;
 
 mod bootstrap_order;
 mod fields;
+mod held_data;
 mod listing;
 mod members_seen;
 mod order_claims;
 mod phase;
 mod registration_record;
+mod rejoin_order;
 mod waiting_reason;
 
 pub use bootstrap_order::{BootstrapOrder, OrderSignature};
 pub use fields::RegisteredFields;
+pub use held_data::{HeldData, HeldRange};
 pub use listing::{RawKeyValue, build_registry_view};
 pub use members_seen::MembersSeen;
 pub use order_claims::{
-    NO_ORDER_KEYS, OrderClaims, OrderVerifier, SignatureCheck, order_keys_value,
+    NO_ORDER_KEYS, OrderClaims, OrderPurpose, OrderVerifier, SignatureCheck, order_keys_value,
 };
 pub use phase::{
     AgentPhase, NO_POSITION, recovered_position, reports_no_position, reports_running,
     reports_stopped,
 };
 pub use registration_record::{CleanStop, RegistrationRecord, ReportedData};
+pub use rejoin_order::RejoinOrder;
 pub use waiting_reason::{WAITING_REASON_MAX, bounded_reason, waiting_reason};
 
 /// Longest field name accepted, in characters.
@@ -52,6 +57,8 @@ pub enum NodeField {
     MembersSeen,
     /// `waiting_for`: why its agent waits, in words.
     WaitingFor,
+    /// `held`: which transactions keep its waiting node from joining.
+    Held,
     /// `fork_epoch`: the newest fork that its data continued.
     ForkEpoch,
     /// `order_keys`: the names of the keys with which its agent verifies orders.
@@ -81,6 +88,7 @@ impl NodeField {
             Self::DataId => "data_id",
             Self::MembersSeen => "members_seen",
             Self::WaitingFor => "waiting_for",
+            Self::Held => "held",
             Self::ForkEpoch => "fork_epoch",
             Self::OrderKeys => "order_keys",
             Self::Registered => "registered",
@@ -108,6 +116,7 @@ impl NodeField {
             ("data_id", KeyDialect::Galera) => Self::DataId,
             ("members_seen", KeyDialect::Galera) => Self::MembersSeen,
             ("waiting_for", KeyDialect::Galera) => Self::WaitingFor,
+            ("held", KeyDialect::Galera) => Self::Held,
             ("fork_epoch", KeyDialect::Galera) => Self::ForkEpoch,
             ("order_keys", KeyDialect::Galera) => Self::OrderKeys,
             ("registered", KeyDialect::Galera) => Self::Registered,
@@ -145,6 +154,8 @@ pub enum ClusterField {
     Founder,
     /// `bootstrap`: the bootstrap order for a stopped cluster.
     Bootstrap,
+    /// `rejoin`: the order to a node that is held back to keep its data aside and join empty.
+    Rejoin,
     /// `forks/EPOCH`: where a bootstrap continued the history; created once.
     Fork(u64),
 }
@@ -156,6 +167,7 @@ impl ClusterField {
         match self {
             Self::Founder => "founder".into(),
             Self::Bootstrap => "bootstrap".into(),
+            Self::Rejoin => "rejoin".into(),
             Self::Fork(epoch) => format!("forks/{epoch}").into(),
         }
     }
@@ -296,6 +308,10 @@ pub fn parse_key(prefix: &str, key: &[u8]) -> ParsedKey {
         (Some("bootstrap"), None, None) => ParsedKey::Cluster {
             cluster,
             field: ClusterField::Bootstrap,
+        },
+        (Some("rejoin"), None, None) => ParsedKey::Cluster {
+            cluster,
+            field: ClusterField::Rejoin,
         },
         (Some("forks"), Some(epoch), None) if epoch_of_key(epoch).is_some() => ParsedKey::Cluster {
             cluster,

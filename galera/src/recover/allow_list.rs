@@ -3,10 +3,11 @@
 use crate::id::{ActionId, NodeId};
 use crate::judge::known_positions::PositionReset;
 use crate::observe::registration::{
-    BootstrapOrder, ClusterField, NodeField, ParsedKey, RegistryKeys,
+    BootstrapOrder, ClusterField, NodeField, ParsedKey, RegistryKeys, RejoinOrder,
 };
 use crate::recover::bootstrap::{self, StatementDialect};
 use crate::recover::plan::{ActionKind, Mechanism, Plan, PlanStep, PlanTarget};
+use crate::recover::rejoin;
 
 /// A step that may be executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum PermittedStep {
     },
     /// Write this order, if the key does not exist.
     Order { key: String, order: BootstrapOrder },
+    /// Write this order to rejoin, if the key does not exist.
+    Rejoin { key: String, rejoin: RejoinOrder },
     /// Delete a registration, if it still has this revision.
     Delete { key: String, mod_revision: i64 },
     /// Record this correction of remembered positions at the cluster's own record, if it still has this revision.
@@ -35,8 +38,8 @@ pub struct StepNotPermitted(&'static str);
 
 /// The step at `index` of `plan`, which belongs to the action `id`.
 ///
-/// Only four things are ever done: a constant statement is sent to the node that the plan names, an order for that node
-/// is written below the plan's cluster, a key of a node that the plan removes is deleted, or positions that the plan names
+/// Only four things are ever done: a constant statement is sent to the node that the plan names, an order for that node,
+/// to bootstrap or to rejoin, is written below the plan's cluster, a key of a node that the plan removes is deleted, or positions that the plan names
 /// are forgotten. `default_port` is the port of nodes that are registered without one. The caller compares the key of a
 /// correction with the record of the cluster.
 ///
@@ -78,6 +81,25 @@ pub fn permitted_step(
             Ok(PermittedStep::Order {
                 key: key.clone(),
                 order,
+            })
+        }
+        (
+            ActionKind::Rejoin,
+            Mechanism::Order,
+            PlanStep::Key {
+                key,
+                mod_revision: 0,
+                value: Some(_),
+            },
+        ) if *key == keys.cluster_key(&plan.cluster, ClusterField::Rejoin) => {
+            let rejoin = rejoin::order(plan, id)
+                .filter(|rejoin| is_only_step_for(plan, target, &rejoin.order.node))
+                .ok_or(StepNotPermitted(
+                    "the order is not for the node that the plan names",
+                ))?;
+            Ok(PermittedStep::Rejoin {
+                key: key.clone(),
+                rejoin,
             })
         }
         (
@@ -157,7 +179,11 @@ pub fn permitted_restore<'a>(
     else {
         return Err(StepNotPermitted("only the removal of a key is undone"));
     };
-    if key == keys.cluster_key(&plan.cluster, ClusterField::Bootstrap) {
+    let orders = [ClusterField::Bootstrap, ClusterField::Rejoin];
+    if orders
+        .map(|order| keys.cluster_key(&plan.cluster, order))
+        .contains(&key)
+    {
         return Err(StepNotPermitted("an order is never written back"));
     }
     let values = plan.undo.iter().filter_map(|step| match step {
@@ -195,7 +221,7 @@ fn permitted_statement(
     })
 }
 
-/// A bootstrap has one step, for one node.
+/// A bootstrap or a rejoin has one step, for one node.
 fn is_only_step_for(plan: &Plan, target: &PlanTarget, node: &NodeId) -> bool {
     plan.steps.len() == 1 && target.node.as_ref() == Some(node)
 }

@@ -30,7 +30,7 @@ mod recovery_reach;
 mod running;
 pub(crate) mod situation;
 mod statement;
-mod stopped;
+pub(crate) mod stopped;
 mod verify;
 
 pub use forks::fork_of_statement;

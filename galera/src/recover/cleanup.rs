@@ -134,7 +134,11 @@ pub fn plan(
     let mut draft = PlanDraft::new();
     common_checks::check_console(case, &mut draft);
     common_checks::check_attestations(case, &situation, &mut draft);
-    check_cluster_primary(case, &mut draft);
+    check_cluster_primary(
+        case,
+        &mut draft,
+        "its registrations are needed until it is Primary again",
+    );
     check_no_node_starting(&situation, &registered, &mut draft);
     let wait = staleness.stale_after(case);
     check_read_long_enough(case, readings, wait, staleness.max_reading_age, &mut draft);
@@ -207,7 +211,8 @@ fn add_removal(raw: &RawKeyValue, draft: &mut PlanDraft) {
     });
 }
 
-fn check_cluster_primary(case: &RecoveryCase<'_>, draft: &mut PlanDraft) {
+/// Checks that the nodes report one Primary component; `needed` completes the message if they do not.
+pub(crate) fn check_cluster_primary(case: &RecoveryCase<'_>, draft: &mut PlanDraft, needed: &str) {
     let view = fold(case.evidence, case.now, &case.settings.fold, None);
     let state = view.verdict.state;
     let (status, message) = match state {
@@ -217,10 +222,7 @@ fn check_cluster_primary(case: &RecoveryCase<'_>, draft: &mut PlanDraft) {
         ),
         _ => (
             CheckStatus::Fail,
-            format!(
-                "The cluster is {}; its registrations are needed until it is Primary again.",
-                state.as_str()
-            ),
+            format!("The cluster is {}; {needed}.", state.as_str()),
         ),
     };
     let evidence = vec![fact(

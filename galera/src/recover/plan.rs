@@ -32,14 +32,17 @@ pub enum ActionKind {
     Decommission,
     /// Forgets remembered positions that no member has reached.
     Positions,
+    /// Makes a member that is held back keep its data aside and join empty.
+    Rejoin,
 }
 
 impl ActionKind {
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Bootstrap,
         Self::Cleanup,
         Self::Decommission,
         Self::Positions,
+        Self::Rejoin,
     ];
 
     /// The kind as in JSON, paths and logs.
@@ -50,6 +53,7 @@ impl ActionKind {
             Self::Cleanup => "cleanup",
             Self::Decommission => "decommission",
             Self::Positions => "positions",
+            Self::Rejoin => "rejoin",
         }
     }
 }
@@ -138,6 +142,12 @@ check_codes! {
     AGENT_WAITS = "agent_waits";
     /// The chosen node's agent obeys an order of this console.
     ORDER_ACCEPTED = "order_accepted";
+    /// The member waits because of transactions that the cluster continued without (I35).
+    MEMBER_HELD = "member_held";
+    /// A Synced member can send its data to one that joins empty.
+    DONOR_AVAILABLE = "donor_available";
+    /// The member's agent can keep its data aside.
+    KEEPS_DATA = "keeps_data";
     /// The nodes report exactly one Primary component (I27).
     CLUSTER_PRIMARY = "cluster_primary";
     /// No node is starting, waiting or recovering (I27).

@@ -9,15 +9,16 @@ use super::reports::MemberReport;
 use super::{DataState, StartingNode};
 use crate::id::NodeId;
 use crate::observe::fork::{ForkConflict, ForkRecord};
+use crate::observe::registration::HeldRange;
 use crate::observe::wsrep::MemberAddress;
 
-/// Why this node's data must not join the Primary members, if so.
+/// What holds this node's data back from the Primary members, and why, if anything does.
 pub(super) fn join_problem(
     own: &StartingNode,
     snapshot: &RegistrySnapshot,
     history: Uuid,
     primaries: &[(&NodeId, &RegistryMember)],
-) -> Option<String> {
+) -> Option<(HeldRange, String)> {
     let seqno = match &own.data {
         DataState::AtPosition(position) if position.uuid == history => position.seqno,
         DataState::Unrecoverable {
@@ -38,8 +39,23 @@ pub(super) fn join_problem(
             .forks
             .conflict(continued_fork(own, snapshot), history, seqno, current)?;
     let remedy = "It waits, because an incremental state transfer would leave the members with different data; to give its \
-                  own up, move the contents of its data directory aside and start it empty";
-    Some(match conflict {
+                  own up, request its rejoin in the console, or move the contents of its data directory aside and start it empty";
+    let range = match conflict {
+        ForkConflict::Ahead {
+            epoch,
+            transactions: (first, last),
+        } => HeldRange {
+            fork: epoch,
+            first: Some(first),
+            last,
+        },
+        ForkConflict::Unrecorded { epoch } => HeldRange {
+            fork: epoch,
+            first: None,
+            last: seqno,
+        },
+    };
+    let problem = match conflict {
         ForkConflict::Ahead {
             epoch,
             transactions: (first, last),
@@ -55,7 +71,8 @@ pub(super) fn join_problem(
              transactions only this node has is unknown. {remedy}",
             own.cluster, own.node
         ),
-    })
+    };
+    Some((range, problem))
 }
 
 /// The newest fork that this node's data continued, by the numbers of this registry: one that was emptied may have given

@@ -7,10 +7,12 @@ use uuid::Uuid;
 use super::forks;
 use super::member::RegistryMember;
 use super::registry_snapshot::{FounderKeyState, RegistrySnapshot};
+use super::rejoin;
 use super::{
     DataState, StartingNode, StartupAction, StartupDecision, join_names, recover_position,
 };
 use crate::id::NodeId;
+use crate::observe::registration::HeldRange;
 use crate::observe::wsrep::MemberAddress;
 
 pub(super) fn decide(own: &StartingNode, snapshot: &RegistrySnapshot) -> StartupDecision {
@@ -20,15 +22,18 @@ pub(super) fn decide(own: &StartingNode, snapshot: &RegistrySnapshot) -> Startup
         Ok(history) => history,
         Err(problem) => return StartupDecision::wait(names, problem),
     };
-    if let Some(problem) =
+    if let Some((held, problem)) =
         history.and_then(|uuid| forks::join_problem(own, snapshot, uuid, &primaries))
     {
-        return StartupDecision::wait(names, problem);
+        return rejoin::hold_back(own, snapshot, names, held, &problem);
     }
     match check_join(own, history, &primaries) {
         JoinCheck::Join => {}
         JoinCheck::Recover => return recover_position(own),
         JoinCheck::Wait(explanation) => return StartupDecision::wait(names, explanation),
+        JoinCheck::Hold(held, problem) => {
+            return rejoin::hold_back(own, snapshot, names, held, &problem);
+        }
         JoinCheck::Refuse(explanation) => return StartupDecision::refuse(explanation),
     }
     let synced = primaries.iter().filter(|(_, member)| member.is_synced());
@@ -119,6 +124,7 @@ enum JoinCheck {
     Join,
     Recover,
     Wait(String),
+    Hold(HeldRange, String),
     Refuse(String),
 }
 
@@ -141,12 +147,16 @@ fn check_join(
             let known = primaries.iter().filter_map(|(_, member)| member.status.last_committed);
             match known.max() {
                 Some(newest) if newest >= position.seqno => JoinCheck::Join,
-                newest => JoinCheck::Wait(format!(
-                    "This node's data is at {}, ahead of every Primary member (at {}); waiting, because joining would discard \
-                     transactions that only this node has; to give them up, keep a copy and empty the data directory",
-                    position.seqno,
-                    newest.map_or_else(|| "no known position".to_owned(), |newest| newest.to_string())
-                )),
+                newest => JoinCheck::Hold(
+                    HeldRange { fork: 0, first: None, last: position.seqno },
+                    format!(
+                        "This node's data is at {}, ahead of every Primary member (at {}); waiting, because joining would \
+                         discard transactions that only this node has; to give them up, request its rejoin in the console, \
+                         or keep a copy and empty the data directory",
+                        position.seqno,
+                        newest.map_or_else(|| "no known position".to_owned(), |newest| newest.to_string())
+                    ),
+                ),
             }
         }
         (DataState::Unrecoverable { uuid: Some(uuid), why, at_most }, Some(history)) if *uuid == history => {

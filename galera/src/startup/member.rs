@@ -126,6 +126,7 @@ impl MemberBuilder {
             | NodeField::OrderKeys
             | NodeField::MembersSeen
             | NodeField::WaitingFor
+            | NodeField::Held
             | NodeField::ForkEpoch => true,
             NodeField::RecoveredPosition => {
                 self.member.reported_position == ReportedPosition::NoPosition

@@ -1,11 +1,14 @@
-//! Which bootstrap orders a node obeys: its own, as this process wrote it, and those that a trusted key signed for
+//! Which orders a node obeys: its own, as this process wrote it, and those that a trusted key signed for
 //! exactly this node, with these data, now. That a key is found in etcd proves nothing.
 
 use std::sync::Arc;
 
 use super::StartingNode;
 use super::registry_snapshot::RegistrySnapshot;
-use crate::observe::registration::{BootstrapOrder, OrderSignature, OrderVerifier, SignatureCheck};
+use crate::observe::registration::{
+    BootstrapOrder, HeldRange, OrderClaims, OrderSignature, OrderVerifier, RejoinOrder,
+    SignatureCheck,
+};
 use crate::observe::wsrep::truncate_text;
 use crate::position::Position;
 use crate::timestamp::Timestamp;
@@ -23,6 +26,8 @@ pub struct OrderTrust {
     pub own_lease: Option<i64>,
     /// The `mod_revision` of the order that this process wrote for itself under that lease.
     pub own_order: Option<i64>,
+    /// Why this node cannot keep its data aside, with the remedy; then it obeys no order to rejoin.
+    pub keep_obstacle: Option<String>,
 }
 
 /// What is missing without keys, and the remedy.
@@ -39,11 +44,49 @@ impl OrderTrust {
     }
 }
 
-/// Why an order to this node is not obeyed; `None` if it is.
+/// Why a bootstrap order to this node is not obeyed; `None` if it is.
 pub(super) fn refusal(
     own: &StartingNode,
     snapshot: &RegistrySnapshot,
     order: &BootstrapOrder,
+    leased: bool,
+) -> Option<String> {
+    common_refusal(own, snapshot, order, order.claims(), leased)
+}
+
+/// Why an order to this node, which is held back by `held`, to rejoin is not obeyed; `None` if it is.
+pub(super) fn rejoin_refusal(
+    own: &StartingNode,
+    snapshot: &RegistrySnapshot,
+    rejoin: &RejoinOrder,
+    leased: bool,
+    held: &HeldRange,
+) -> Option<String> {
+    common_refusal(own, snapshot, &rejoin.order, rejoin.claims(), leased)
+        .or_else(|| {
+            (rejoin.ahead_of != held.fork).then(|| {
+                format!(
+                    "it is for data that {} holds back, but what holds this node's data back is {}",
+                    fork_name(rejoin.ahead_of),
+                    fork_name(held.fork)
+                )
+            })
+        })
+        .or_else(|| own.orders.keep_obstacle.clone())
+}
+
+fn fork_name(epoch: u64) -> String {
+    match epoch {
+        0 => "no recorded fork".to_owned(),
+        epoch => format!("fork {epoch}"),
+    }
+}
+
+fn common_refusal(
+    own: &StartingNode,
+    snapshot: &RegistrySnapshot,
+    order: &BootstrapOrder,
+    claims: Option<OrderClaims>,
     leased: bool,
 ) -> Option<String> {
     let action = order.action_id.as_deref().unwrap_or_default();
@@ -59,7 +102,7 @@ pub(super) fn refusal(
     let Some(keys) = &own.orders.keys else {
         return Some(NO_KEYS.to_owned());
     };
-    let signed = match signed_by_trusted_key(keys.as_ref(), order) {
+    let signed = match signed_by_trusted_key(keys.as_ref(), order, claims) {
         Ok(signed) => signed,
         Err(why) => return Some(why),
     };
@@ -71,8 +114,9 @@ pub(super) fn refusal(
 fn signed_by_trusted_key<'a>(
     keys: &dyn OrderVerifier,
     order: &'a BootstrapOrder,
+    claims: Option<OrderClaims>,
 ) -> Result<&'a OrderSignature, String> {
-    let (Some(signed), Some(claims)) = (&order.signed, order.claims()) else {
+    let (Some(signed), Some(claims)) = (&order.signed, claims) else {
         return Err("it is not signed".to_owned());
     };
     match keys.verify(&signed.key_id, &claims.to_signed_bytes(), &signed.signature) {

@@ -9,7 +9,7 @@ use super::member::{MemberBuilder, RegistryMember};
 use crate::id::{ClusterName, NodeId};
 use crate::observe::fork::ForkRecords;
 use crate::observe::registration::{
-    BootstrapOrder, ClusterField, ParsedKey, RawKeyValue, RegistryKeys,
+    BootstrapOrder, ClusterField, ParsedKey, RawKeyValue, RegistryKeys, RejoinOrder,
 };
 use crate::position::{Position, parse_uuid};
 use crate::timestamp::Timestamp;
@@ -127,11 +127,29 @@ pub enum OrderKeyState {
     Unreadable,
 }
 
+/// The key of the order to rejoin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RejoinKeyState {
+    /// It does not exist, or cannot be parsed: no node obeys it.
+    #[default]
+    Absent,
+    /// It is valid.
+    Known {
+        /// The parsed value.
+        rejoin: RejoinOrder,
+        /// Its `mod_revision`.
+        revision: i64,
+        /// Its lease; 0 without one, and then no running action stands behind it.
+        lease: i64,
+    },
+}
+
 /// All keys of one cluster at one revision.
 #[derive(Clone, Debug, Default)]
 pub struct RegistrySnapshot {
     pub founder: FounderKeyState,
     pub order: OrderKeyState,
+    pub rejoin: RejoinKeyState,
     /// Where bootstraps continued the history.
     pub forks: ForkRecords,
     /// Every node that has at least one key.
@@ -162,10 +180,13 @@ impl RegistrySnapshot {
                 ParsedKey::Cluster { cluster: of, field } if of == *cluster => match field {
                     ClusterField::Founder => snapshot.founder = founder(raw),
                     ClusterField::Bootstrap => snapshot.order = order(raw),
+                    ClusterField::Rejoin if raw.value.len() <= VALUE_MAX => {
+                        snapshot.rejoin = rejoin(raw);
+                    }
                     ClusterField::Fork(epoch) if raw.value.len() <= VALUE_MAX => {
                         snapshot.forks.insert(epoch, &raw.value);
                     }
-                    ClusterField::Fork(_) => {}
+                    ClusterField::Fork(_) | ClusterField::Rejoin => {}
                 },
                 ParsedKey::Node {
                     cluster: of,
@@ -224,5 +245,19 @@ fn order(raw: &RawKeyValue) -> OrderKeyState {
             }
         }
         Err(_) => OrderKeyState::Unreadable,
+    }
+}
+
+fn rejoin(raw: &RawKeyValue) -> RejoinKeyState {
+    match serde_json::from_slice::<RejoinOrder>(&raw.value) {
+        Ok(mut rejoin) => {
+            rejoin.order.node = rejoin.order.node.normalized(DEFAULT_PORT);
+            RejoinKeyState::Known {
+                rejoin,
+                revision: raw.mod_revision,
+                lease: raw.lease,
+            }
+        }
+        Err(_) => RejoinKeyState::Absent,
     }
 }

@@ -33,6 +33,8 @@ mod positions;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod rejoin;
+#[cfg(test)]
 mod running;
 #[cfg(test)]
 mod stopped;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use galera::observe::registration::{
     BootstrapOrder, ClusterField, MembersSeen, NO_POSITION, OrderSignature, OrderVerifier,
-    RawKeyValue, RegistryKeys, SignatureCheck,
+    RawKeyValue, RegistryKeys, RejoinOrder, SignatureCheck,
 };
 use galera::startup::{
     AutoBootstrap, CleanStop, DataState, ExpectedMembers, FounderRecord, OrderTrust,
@@ -182,6 +182,16 @@ impl StartupFixture {
         self.put("bootstrap", &order.to_value(), lease)
     }
 
+    /// `rejoin`, signed with the key named `key`.
+    pub(crate) fn signed_rejoin(self, mut rejoin: RejoinOrder, key: &str, lease: i64) -> Self {
+        let signed = rejoin.order.signed.as_mut().unwrap();
+        key.clone_into(&mut signed.key_id);
+        let claims = rejoin.claims().unwrap();
+        let signed = rejoin.order.signed.as_mut().unwrap();
+        signed.signature = fake_signature(key, &claims.to_signed_bytes());
+        self.put("rejoin", &rejoin.to_value(), lease)
+    }
+
     pub(crate) fn snapshot(&self) -> RegistrySnapshot {
         RegistrySnapshot::from_keys(&RegistryKeys::new("/galera"), &cluster(), &self.raw)
     }
@@ -240,6 +250,7 @@ pub(crate) fn trust(keys: &[&str]) -> OrderTrust {
         order_read_at: Timestamp::from_unix_millis(NOW_MILLIS),
         own_lease: None,
         own_order: None,
+        keep_obstacle: None,
     }
 }
 

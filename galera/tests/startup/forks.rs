@@ -11,7 +11,12 @@ use crate::fixture::{
 };
 use crate::invariants::{assert_wait, is_bootstrap, stopped_cluster};
 
-fn fork(fixture: StartupFixture, epoch: u64, seqno: u64, parent: u64) -> StartupFixture {
+pub(crate) fn with_fork(
+    fixture: StartupFixture,
+    epoch: u64,
+    seqno: u64,
+    parent: u64,
+) -> StartupFixture {
     let record = ForkRecord {
         state_uuid: HISTORY,
         seqno,
@@ -24,7 +29,7 @@ fn fork(fixture: StartupFixture, epoch: u64, seqno: u64, parent: u64) -> Startup
 }
 
 /// n2 was bootstrapped at 66, n3 joined it, and they passed 134, where n1 is.
-fn passed() -> StartupFixture {
+pub(crate) fn passed() -> StartupFixture {
     let fixture = StartupFixture::default()
         .founded()
         .registered("n1", None)
@@ -32,7 +37,7 @@ fn passed() -> StartupFixture {
         .put("n2/fork_epoch", "1", 7)
         .synced("n3", &at(500))
         .put("n3/fork_epoch", "1", 7);
-    fork(fixture, 1, 66, 0)
+    with_fork(fixture, 1, 66, 0)
 }
 
 fn of_fork(node: &str, data: DataState, epoch: u64) -> StartingNode {
@@ -143,7 +148,7 @@ fn i35_forks_of_other_histories_or_keys_change_nothing() {
 fn i35_branches_are_not_ranked_with_each_other() {
     // All stopped again: n1 is ahead by transactions that n2 and n3 continued without.
     let stopped = |epoch: &str| {
-        fork(stopped_cluster(), 1, 6, 0)
+        with_fork(stopped_cluster(), 1, 6, 0)
             .waiting("n1", Some(&at(134)))
             .put("n2/fork_epoch", epoch, 7)
             .put("n3/fork_epoch", epoch, 7)
@@ -162,7 +167,7 @@ fn i35_branches_are_not_ranked_with_each_other() {
         );
     }
     // Not beyond the fork, it is merely behind.
-    let behind = fork(stopped_cluster(), 1, 9, 0)
+    let behind = with_fork(stopped_cluster(), 1, 9, 0)
         .put("n2/fork_epoch", "1", 7)
         .put("n3/fork_epoch", "1", 7);
     let own = of_fork("n2", DataState::AtPosition(at(12)), 1);
@@ -173,7 +178,7 @@ fn i35_branches_are_not_ranked_with_each_other() {
 #[test]
 fn i35_a_bootstrap_is_recorded_after_every_known_fork() {
     let own = of_fork("n1", DataState::AtPosition(at(12)), 1);
-    let (epoch, record) = fork(passed(), 3, 500, 1)
+    let (epoch, record) = with_fork(passed(), 3, 500, 1)
         .snapshot()
         .next_fork(&own, "a1")
         .unwrap();

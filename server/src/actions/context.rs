@@ -72,6 +72,11 @@ impl ActionContext {
                 .verify_timeout
                 .max(ActionSettings::ORDER_VERIFY_TIMEOUT);
         }
+        if action.kind == ActionKind::Rejoin {
+            limits.verify_timeout = limits
+                .verify_timeout
+                .max(ActionSettings::REJOIN_VERIFY_TIMEOUT);
+        }
         limits
     }
 

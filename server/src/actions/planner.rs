@@ -8,7 +8,7 @@ use galera::recover::attestation::Attestation;
 use galera::recover::bootstrap::{self, CorrectionsRecord, RecoveryCase, RecoveryContext};
 use galera::recover::cleanup::{self, RegistryReading, StalenessSettings};
 use galera::recover::plan::{ActionKind, Plan};
-use galera::recover::positions;
+use galera::recover::{positions, rejoin};
 use galera::{ActionId, ClusterName};
 
 use super::cluster_access::ClusterEvidence;
@@ -38,6 +38,7 @@ impl PlanningInputs {
                 cleanup::plan(&case, &self.cluster.readings, &StalenessSettings::default())
             }
             ActionKind::Positions => positions::plan(&case, self.cluster.readings.last()),
+            ActionKind::Rejoin => rejoin::plan(&case),
             ActionKind::Decommission => {
                 let empty = RegistryReading {
                     at: case.now,
@@ -168,7 +169,7 @@ impl ActionContext {
         reading.is_some_and(|read| read.keys.iter().all(|raw| raw.key != key.as_bytes()))
     }
 
-    /// A bootstrap order in the registry that does not belong to action `own`.
+    /// An order in the registry that does not belong to action `own`.
     fn standing_order(
         &self,
         cluster: &ClusterName,
@@ -176,14 +177,18 @@ impl ActionContext {
         own: Option<&ActionId>,
     ) -> Option<String> {
         let keys = RegistryKeys::new(&self.settings.registry_prefix);
-        let key = keys.cluster_key(cluster, ClusterField::Bootstrap);
+        let orders = [ClusterField::Bootstrap, ClusterField::Rejoin]
+            .map(|field| keys.cluster_key(cluster, field));
+        let is_order = |key: &[u8]| orders.iter().any(|order| order.as_bytes() == key);
+        let is_own = |value: &[u8]| {
+            // An order to rejoin has the fields of a bootstrap order.
+            let order: Option<BootstrapOrder> = serde_json::from_slice(value).ok();
+            let owner = order.and_then(|order| order.action_id);
+            own.is_some() && owner.as_deref() == own.map(ActionId::as_str)
+        };
         let reading = evidence.readings.last()?;
-        let raw = reading.keys.iter().find(|raw| raw.key == key.as_bytes())?;
-        let order: Option<BootstrapOrder> = serde_json::from_slice(&raw.value).ok();
-        let owner = order.and_then(|order| order.action_id);
-        if own.is_some() && owner.as_deref() == own.map(ActionId::as_str) {
-            return None;
-        }
+        let mut standing = reading.keys.iter().filter(|raw| is_order(&raw.key));
+        let raw = standing.find(|raw| !is_own(&raw.value))?;
         Some(
             String::from_utf8_lossy(&raw.value)
                 .chars()

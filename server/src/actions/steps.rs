@@ -7,7 +7,7 @@ use console_core::clock::now;
 use galera::judge::known_positions::{PositionCorrections, PositionReset};
 use galera::observe::fork;
 use galera::observe::registration::{
-    BootstrapOrder, NodeField, OrderSignature, ParsedKey, RegistryKeys,
+    BootstrapOrder, NodeField, OrderClaims, OrderSignature, ParsedKey, RegistryKeys, RejoinOrder,
 };
 use galera::recover::action::{
     ActionEvent, NextStep, STATEMENT_WAIT_TIMEOUT, StepResult, StepState,
@@ -19,10 +19,10 @@ use galera::{NodeId, Timestamp};
 use registry::{Precondition, WriteOp};
 use tokio::time::{Instant, sleep};
 
-use super::ActionError;
 use super::cluster_access::StatementChannel;
 use super::executor::{ApplyOutcome, Executor, ExecutorError};
 use super::switches::RecoverySwitches;
+use super::{ActionError, ActionSettings};
 
 /// Maximum age of a plan when an intention is written.
 const PLAN_MAX_AGE: Duration = Duration::from_millis(1_500);
@@ -52,6 +52,11 @@ impl Executor {
                     }
                     Ok(PermittedStep::Order { key, order }) => {
                         let write = self.order_write(&key, order).await?;
+                        let absent = Precondition::Absent(key.clone().into_bytes());
+                        self.execute_key_write(index, &key, absent, write).await?;
+                    }
+                    Ok(PermittedStep::Rejoin { key, rejoin }) => {
+                        let write = self.rejoin_write(&key, rejoin).await?;
                         let absent = Precondition::Absent(key.clone().into_bytes());
                         self.execute_key_write(index, &key, absent, write).await?;
                     }
@@ -412,19 +417,43 @@ impl Executor {
         key: &str,
         order: BootstrapOrder,
     ) -> Result<WriteOp, ExecutorError> {
-        let action = &self.stored.action;
-        let deadline = action
-            .execution
-            .as_ref()
-            .map_or_else(now, |execution| execution.deadline);
-        let left = now().age(deadline);
+        let ends = self.deadline();
+        let mut order = self.addressed(order, ends).await?;
+        let signature = self.signature_of(order.claims());
+        set_signature(&mut order, signature);
+        self.leased_write(key, order.to_value(), ends).await
+    }
+
+    /// The same for an order to rejoin, which ends long before the state transfer that it starts may.
+    async fn rejoin_write(
+        &self,
+        key: &str,
+        mut rejoin: RejoinOrder,
+    ) -> Result<WriteOp, ExecutorError> {
+        let ends = self
+            .deadline()
+            .min(now().plus(ActionSettings::ORDER_VERIFY_TIMEOUT));
+        rejoin.order = self.addressed(rejoin.order, ends).await?;
+        let signature = self.signature_of(rejoin.claims());
+        set_signature(&mut rejoin.order, signature);
+        self.leased_write(key, rejoin.to_value(), ends).await
+    }
+
+    fn deadline(&self) -> Timestamp {
+        let execution = self.stored.action.execution.as_ref();
+        execution.map_or_else(now, |execution| execution.deadline)
+    }
+
+    async fn leased_write(
+        &self,
+        key: &str,
+        value: String,
+        ends: Timestamp,
+    ) -> Result<WriteOp, ExecutorError> {
+        let left = now().age(ends);
         let granted = self.context.registry.grant_without_keep_alive(left).await;
         let lease = granted.map_err(ActionError::from)?;
-        let node = self.registered_name(&order.node);
-        let order = BootstrapOrder { node, ..order };
-        let fork_epoch = self.fork_epoch(&order.node).await?;
-        let order = self.signed(order, deadline, fork_epoch);
-        Ok(WriteOp::put(key, order.to_value(), Some(lease)))
+        Ok(WriteOp::put(key, value, Some(lease)))
     }
 
     /// The fork that the data of `node` are part of, as its agent publishes it: the plan names it as evidence.
@@ -438,32 +467,37 @@ impl Executor {
         }))
     }
 
-    /// `order`, signed with this console's key. Without a key it stays unsigned; a plan for an agent that would refuse it
-    /// contains no order.
-    fn signed(
+    /// `order` under the name that the node's agent has, with everything that a signature covers but without one. Without a
+    /// key it stays unsigned; a plan for an agent that would refuse it contains no order.
+    async fn addressed(
         &self,
-        mut order: BootstrapOrder,
+        order: BootstrapOrder,
         expires_at: Timestamp,
-        fork_epoch: u64,
-    ) -> BootstrapOrder {
+    ) -> Result<BootstrapOrder, ActionError> {
+        let node = self.registered_name(&order.node);
+        let fork_epoch = self.fork_epoch(&node).await?;
         let settings = &self.context.settings;
-        let Some(key) = &settings.order_key else {
-            return order;
-        };
-        order.signed = Some(Box::new(OrderSignature {
-            registry: RegistryKeys::new(&settings.registry_prefix).root_prefix(),
-            cluster: self.stored.action.cluster.to_string(),
-            not_before: now().minus(CLOCK_TOLERANCE),
-            expires_at,
-            fork_epoch,
-            key_id: key.public().id().to_owned(),
-            signature: String::new(),
-        }));
-        let signature = order.claims().map(|claims| key.sign(&claims));
-        if let (Some(signed), Some(signature)) = (&mut order.signed, signature) {
-            signed.signature = signature;
-        }
-        order
+        let signed = settings.order_key.as_ref().map(|key| {
+            Box::new(OrderSignature {
+                registry: RegistryKeys::new(&settings.registry_prefix).root_prefix(),
+                cluster: self.stored.action.cluster.to_string(),
+                not_before: now().minus(CLOCK_TOLERANCE),
+                expires_at,
+                fork_epoch,
+                key_id: key.public().id().to_owned(),
+                signature: String::new(),
+            })
+        });
+        Ok(BootstrapOrder {
+            node,
+            signed,
+            ..order
+        })
+    }
+
+    fn signature_of(&self, claims: Option<OrderClaims>) -> Option<String> {
+        let key = self.context.settings.order_key.as_ref()?;
+        Some(key.sign(&claims?))
     }
 
     /// The node's own id in the registry: plans omit the console's default port, which the node's agent may not.
@@ -482,5 +516,11 @@ impl Executor {
             })
             .find(|name| name.clone().normalized(settings.plan.fold.default_port) == *node)
             .unwrap_or_else(|| node.clone())
+    }
+}
+
+fn set_signature(order: &mut BootstrapOrder, signature: Option<String>) {
+    if let (Some(signed), Some(signature)) = (&mut order.signed, signature) {
+        signed.signature = signature;
     }
 }

@@ -2,19 +2,26 @@
 
 use std::time::Duration;
 
+use console_core::clock::now;
 use galera::observe::fork::ForkRecord;
 use galera::observe::registration::{ClusterField, RegistryKeys};
 use galera::recover::action::{ActionEvent, ActionRefusal, ObservedOutcome};
 use galera::recover::bootstrap::{BootstrapOutcome, fork_of_statement, verify};
 use galera::recover::cleanup::lost_registrations;
 use galera::recover::plan::{ActionKind, PlanStep};
+use galera::recover::rejoin::{self, RejoinOutcome};
 use registry::Precondition;
 use tokio::time::sleep;
 
+use super::ActionSettings;
 use super::executor::{Executor, ExecutorError};
 
 /// Pause between observations.
 const OBSERVE_INTERVAL: Duration = Duration::from_millis(200);
+/// The same while a node receives a full state transfer, which takes minutes to hours.
+const TRANSFER_OBSERVE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long after the end of its order an agent may still be obeying it.
+const ORDER_END_MARGIN: Duration = Duration::from_secs(15);
 
 impl Executor {
     /// Observes once, records what changed, and ends the action if that is due.
@@ -23,6 +30,7 @@ impl Executor {
             ActionKind::Bootstrap => self.verify_bootstrap().await?,
             ActionKind::Cleanup | ActionKind::Decommission => self.verify_cleanup().await?,
             ActionKind::Positions => self.verify_positions().await?,
+            ActionKind::Rejoin => self.verify_rejoin().await?,
         };
         let fence = self.lock.fence;
         match self
@@ -43,7 +51,11 @@ impl Executor {
             Err(error) => return Err(error),
         }
         if !self.stored.action.state.is_final() {
-            sleep(OBSERVE_INTERVAL).await;
+            sleep(match self.stored.action.kind {
+                ActionKind::Rejoin => TRANSFER_OBSERVE_INTERVAL,
+                _ => OBSERVE_INTERVAL,
+            })
+            .await;
         }
         Ok(())
     }
@@ -149,6 +161,49 @@ impl Executor {
                 "a position is remembered that no member has reached".to_owned(),
             ),
         })
+    }
+
+    /// Checks the rejoin against what the node and its agent report.
+    async fn verify_rejoin(&self) -> Result<ObservedOutcome, ExecutorError> {
+        let action = &self.stored.action;
+        let inputs = self
+            .context
+            .planning_inputs(&action.cluster, true, Some(&action.id))
+            .await?;
+        let Some(rejoin) = rejoin::order(&action.plan, &action.id) else {
+            return Ok(ObservedOutcome::NotYet("the plan has no order".to_owned()));
+        };
+        let intended = action.steps.first().and_then(|step| step.intended_at);
+        let patience = ActionSettings::ORDER_VERIFY_TIMEOUT + ORDER_END_MARGIN;
+        let ended = intended.is_some_and(|at| now() >= at.plus(patience));
+        let case = inputs.case(&self.context.settings, &[]);
+        let node = &rejoin.order.node;
+        let outcome = rejoin::verify(&rejoin, ended, &case);
+        if !matches!(outcome, RejoinOutcome::NotYet(_)) {
+            self.remove_order_to_rejoin().await?;
+        }
+        Ok(match outcome {
+            RejoinOutcome::Proven => ObservedOutcome::Proven(format!(
+                "{node} is Synced with the cluster's data, as it reports; its former data are kept aside on that node: its agent's \
+                     log names the directory"
+            )),
+            RejoinOutcome::NotYet(reason) => ObservedOutcome::NotYet(reason),
+            RejoinOutcome::NotObeyed(reason) | RejoinOutcome::Contradicted(reason) => {
+                ObservedOutcome::Contradicted(reason)
+            }
+        })
+    }
+
+    /// The action ends: until its lease ended, the order would stand in the way of the next.
+    async fn remove_order_to_rejoin(&self) -> Result<(), ExecutorError> {
+        let keys = RegistryKeys::new(&self.context.settings.registry_prefix);
+        let key = keys.cluster_key(&self.stored.action.cluster, ClusterField::Rejoin);
+        let transaction = registry::Transaction::new()
+            .when(self.lock.guard())
+            .then([registry::WriteOp::delete(key)]);
+        let outcome = self.context.registry.transact(&transaction).await;
+        outcome.map_err(super::ActionError::from)?;
+        Ok(())
     }
 
     async fn restore_key(&self, step: PlanStep) -> Result<Option<String>, ExecutorError> {

@@ -217,7 +217,7 @@ settings! {
     MAX_CLUSTERS = Setting::new("max-clusters", "limits.clusters", "COUNT", Value("2000"),
         "Clusters that are monitored; those of --cluster always are, and count. A notice names further ones.");
     APPROVALS = Setting::new("approvals", "approvals", "COUNT,KIND=COUNT,…", Value("1"),
-        "Approvals required per action; 0 requires none. Can be overridden for each kind (bootstrap, cleanup, decommission, positions): 1,decommission=2.");
+        "Approvals required per action; 0 requires none. Can be overridden for each kind (bootstrap, cleanup, decommission, positions, rejoin): 1,decommission=2.");
     REQUEST_EXPIRY = Setting::new("request-expiry", "request_expiry", "DURATION", Value("15m"),
         "How long a request waits for approval.");
     APPROVAL_EXPIRY = Setting::new("approval-expiry", "approval_expiry", "DURATION", Value("5m"),

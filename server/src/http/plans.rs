@@ -76,7 +76,7 @@ fn parse_kind(name: &str) -> ApiResult<ActionKind> {
         let shown: String = name.chars().take(40).collect();
         ApiError::not_found(
             "unknown_plan",
-            format!("Unknown plan {shown:?}; expected bootstrap, cleanup or decommission."),
+            format!("Unknown plan {shown:?}; expected bootstrap, cleanup, decommission, positions or rejoin."),
         )
     })
 }

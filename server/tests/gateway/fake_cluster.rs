@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use console_core::clock::now;
 use futures::future::{BoxFuture, pending};
 use galera::judge::known_positions::KnownPositions;
-use galera::observe::observation::{Evidence, ProbeError, ProbeErrorKind, SqlObservation};
+use galera::observe::observation::{
+    Evidence, ProbeError, ProbeErrorKind, RegistryObservation, SqlObservation,
+};
 use galera::observe::wsrep::WsrepStatus;
 use galera::recover::action::StepResult;
 use galera::recover::bootstrap::StatementDialect;
@@ -62,6 +64,8 @@ struct FakeClusterState {
     reply: StatementReply,
     /// Nodes that came back non-Primary in a component of one, with their position.
     isolated: BTreeMap<&'static str, u64>,
+    /// What agents registered under a live lease.
+    registered: BTreeMap<&'static str, Vec<(&'static str, String)>>,
     /// Notices shown on every page.
     notices: Vec<String>,
 }
@@ -91,6 +95,11 @@ impl FakeCluster {
         Self::new(registry, &["n1", "n2", "n3"], true)
     }
 
+    /// `n2` and `n3` are Synced; `n1` does not answer.
+    pub(crate) fn one_outside(registry: Registry) -> Arc<Self> {
+        Self::new(registry, &["n2", "n3"], true)
+    }
+
     fn new(registry: Registry, alive: &[&'static str], primary: bool) -> Arc<Self> {
         let nodes = FakeClusterState {
             alive: alive.iter().copied().collect(),
@@ -101,6 +110,7 @@ impl FakeCluster {
             gathering_reads: 0,
             reply: StatementReply::Success,
             isolated: BTreeMap::new(),
+            registered: BTreeMap::new(),
             notices: Vec::new(),
         };
         Arc::new(Self {
@@ -159,6 +169,20 @@ impl FakeCluster {
     /// A lost node answers again: non-Primary, at `seqno`.
     pub(crate) fn return_isolated(&self, name: &'static str, seqno: u64) {
         self.state.lock().unwrap().isolated.insert(name, seqno);
+    }
+
+    /// The agent of a node registers these fields under a live lease.
+    pub(crate) fn register(&self, name: &'static str, fields: &[(&'static str, &str)]) {
+        let fields = fields
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()));
+        let mut nodes = self.state.lock().unwrap();
+        nodes.registered.insert(name, fields.collect());
+    }
+
+    /// A node answers from now on, as a member of the component.
+    pub(crate) fn join(&self, name: &'static str) {
+        self.state.lock().unwrap().alive.insert(name);
     }
 
     /// Notices currently shown on every page.
@@ -226,6 +250,19 @@ impl FakeCluster {
                 unreachable_observation(at)
             };
             evidence.probes.insert(id, observation);
+        }
+        for (name, fields) in &nodes.registered {
+            let fields = fields.iter().cloned();
+            let seen = RegistryObservation {
+                fields: fields
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .collect(),
+                last_put_at: Some(at),
+                leased: true,
+                ttl: Some(10),
+                ..RegistryObservation::default()
+            };
+            evidence.registrations.insert(name.parse().unwrap(), seen);
         }
         for name in ["n4", "n5"] {
             evidence
@@ -313,6 +350,7 @@ fn isolated_status(name: &'static str, seqno: u64) -> WsrepStatus {
         gathering_reads: 0,
         reply: StatementReply::Success,
         isolated: BTreeMap::new(),
+        registered: BTreeMap::new(),
         notices: Vec::new(),
     };
     WsrepStatus {

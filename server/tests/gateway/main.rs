@@ -49,6 +49,7 @@ mod partial_cleanup;
 mod probing;
 mod problem_documents;
 mod redaction;
+mod rejoin;
 mod request_limit;
 mod returning_nodes;
 mod second_factor;

@@ -31,6 +31,15 @@ fn page(plan: Plan, roles: &[Role], enabled: bool) -> String {
 }
 
 fn page_of(view: &ClusterView, plan: Plan, roles: &[Role], enabled: bool) -> String {
+    page_with(view, &[Ok(plan)], roles, enabled)
+}
+
+fn page_with(
+    view: &ClusterView,
+    plans: &[Result<Plan, ProblemDetails>],
+    roles: &[Role],
+    enabled: bool,
+) -> String {
     let off = (!enabled).then(
         || json!({"by": "ada", "at": fixtures::fixed_now().to_string(), "reason": "rack migration"}),
     );
@@ -45,7 +54,7 @@ fn page_of(view: &ClusterView, plan: Plan, roles: &[Role], enabled: bool) -> Str
         global: &serde_json::from_value(global).unwrap(),
         open: &none(),
         recent: &none(),
-        plans: &[Ok(plan)],
+        plans,
         attestations: &[],
         session: &fixtures::session("dora", roles),
         now: fixtures::fixed_now(),
@@ -74,6 +83,31 @@ fn blocked_plan_of_a_cluster_without_primary() {
 fn paused_recovery() {
     let html = page(plan_of(true), &[Role::Viewer], false);
     assert_snapshot!(fixtures::by_lines(&html));
+}
+
+#[test]
+fn i35_a_rejoin_is_offered_below_the_bootstrap_while_a_member_is_held_back() {
+    let view = fixtures::healthy("lab", 2_881);
+    let mut rejoin = plan_of(true);
+    rejoin.kind = ActionKind::Rejoin;
+    let mut cleanup = plan_of(false);
+    cleanup.kind = ActionKind::Cleanup;
+    let plans = [Ok(plan_of(false)), Ok(cleanup), Ok(rejoin.clone())];
+    let html = page_with(&view, &plans, &[Role::Operator], true);
+    assert!(
+        !button(&html, "Request rejoin").contains("disabled"),
+        "{html}"
+    );
+    let place = |kind: &str| html.find(&format!("id=\"{kind}\"")).unwrap();
+    assert!(place("bootstrap") < place("rejoin") && place("rejoin") < place("cleanup"));
+    rejoin.target = None;
+    let html = page_with(
+        &view,
+        &[Ok(plan_of(false)), Ok(rejoin)],
+        &[Role::Operator],
+        true,
+    );
+    assert!(!html.contains("id=\"rejoin\""), "{html}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::order_claims::OrderClaims;
+use super::order_claims::{OrderClaims, OrderPurpose};
 use crate::id::NodeId;
 use crate::timestamp::Timestamp;
 
@@ -72,6 +72,7 @@ impl BootstrapOrder {
     pub fn claims(&self) -> Option<OrderClaims> {
         let signed = self.signed.as_ref()?;
         Some(OrderClaims {
+            purpose: OrderPurpose::Bootstrap,
             registry: signed.registry.clone(),
             cluster: signed.cluster.clone(),
             node: self.node.clone(),

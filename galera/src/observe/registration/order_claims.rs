@@ -1,4 +1,4 @@
-//! What the signature of a bootstrap order covers, and the interface to the keys that verify it. The primitive itself is
+//! What the signature of an order covers, and the interface to the keys that verify it. The primitive itself is
 //! in the crate `order-signature`, so that this crate stays free of cryptography in the browser.
 
 use std::fmt;
@@ -6,16 +6,36 @@ use std::fmt;
 use crate::id::NodeId;
 use crate::timestamp::Timestamp;
 
-/// Separates these signatures from everything else that the same key might ever sign. Changes with the format.
-const PURPOSE: &str = "galera-console bootstrap order v1";
+/// What an order is for. Its first line separates these signatures from everything else that the same key might ever
+/// sign, and changes with the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrderPurpose {
+    /// Bootstrap the cluster from these data.
+    Bootstrap,
+    /// Keep these data aside and join empty.
+    Rejoin {
+        /// The fork that holds the data back; 0 for none.
+        ahead_of: u64,
+    },
+}
+
+impl OrderPurpose {
+    const fn first_line(self) -> &'static str {
+        match self {
+            Self::Bootstrap => "galera-console bootstrap order v1",
+            Self::Rejoin { .. } => "galera-console rejoin order v1",
+        }
+    }
+}
 
 /// The port that node ids omit.
 const DEFAULT_PORT: u16 = 3306;
 
-/// The statement that a console signs: this node of this cluster, with these data at this position, may bootstrap for
+/// The statement that a console signs: this node of this cluster, with these data at this position, may do this for
 /// this action, in this time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderClaims {
+    pub purpose: OrderPurpose,
     /// The prefix of the registry's keys, with a trailing slash.
     pub registry: String,
     pub cluster: String,
@@ -49,8 +69,12 @@ impl OrderClaims {
             ("expires_at", self.expires_at.unix_millis().to_string()),
             ("fork_epoch", self.fork_epoch.to_string()),
         ];
-        let mut text = format!("{PURPOSE}\n");
-        for (name, value) in fields {
+        let of_purpose = match self.purpose {
+            OrderPurpose::Bootstrap => None,
+            OrderPurpose::Rejoin { ahead_of } => Some(("ahead_of", ahead_of.to_string())),
+        };
+        let mut text = format!("{}\n", self.purpose.first_line());
+        for (name, value) in fields.into_iter().chain(of_purpose) {
             text.push_str(&format!("{name}={}:{value}\n", value.len()));
         }
         text.into_bytes()
@@ -98,8 +122,13 @@ mod tests {
     fn claims() -> impl Strategy<Value = OrderClaims> {
         let text = || prop_oneof!["[a-z0-9:/=\n-]{0,6}", ".{0,4}"];
         let texts = (text(), text(), text(), text(), text());
-        (texts, "n[1-3]", -3_i64..3, -3_i64..3, 0_u64..3).prop_map(
-            |(texts, node, not_before, expires_at, fork_epoch)| OrderClaims {
+        let purpose = prop_oneof![
+            Just(OrderPurpose::Bootstrap),
+            (0_u64..3).prop_map(|ahead_of| OrderPurpose::Rejoin { ahead_of }),
+        ];
+        (purpose, texts, "n[1-3]", -3_i64..3, -3_i64..3, 0_u64..3).prop_map(
+            |(purpose, texts, node, not_before, expires_at, fork_epoch)| OrderClaims {
+                purpose,
                 registry: texts.0,
                 cluster: texts.1,
                 node: node.parse().unwrap(),
@@ -131,7 +160,8 @@ mod tests {
 
     #[test]
     fn the_bytes_are_a_contract() {
-        let claims = OrderClaims {
+        let mut claims = OrderClaims {
+            purpose: OrderPurpose::Bootstrap,
             registry: "/galera/".to_owned(),
             cluster: "lab".to_owned(),
             node: "10.0.0.1:3306".parse().unwrap(),
@@ -148,6 +178,12 @@ mod tests {
             "galera-console bootstrap order v1\nregistry=8:/galera/\ncluster=3:lab\nnode=8:10.0.0.1\ndata_id=2:d1\n\
              position=39:6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b:17\naction_id=2:a1\nnot_before=1:1\nexpires_at=4:1000\n\
              fork_epoch=1:0\n"
+        );
+        claims.purpose = OrderPurpose::Rejoin { ahead_of: 12 };
+        let rejoin = String::from_utf8(claims.to_signed_bytes()).unwrap();
+        assert_eq!(
+            rejoin,
+            text.replace("bootstrap", "rejoin") + "ahead_of=2:12\n"
         );
     }
 }

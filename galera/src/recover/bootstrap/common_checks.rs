@@ -450,7 +450,7 @@ pub(crate) fn sign_of_life(situation: &Situation<'_>, node: usize) -> Option<&'s
 }
 
 /// Interrupting a state transfer has destroyed whole clusters (I13).
-fn check_no_state_transfer(situation: &Situation<'_>, draft: &mut PlanDraft) {
+pub(crate) fn check_no_state_transfer(situation: &Situation<'_>, draft: &mut PlanDraft) {
     let mut evidence = Vec::new();
     let mut busy = Vec::new();
     for (node, facts) in situation.nodes().iter().enumerate() {

@@ -315,7 +315,7 @@ fn check_agent_waits(
 }
 
 /// Whether the agent of `node` will obey an order of this console. One that it would refuse is never planned.
-fn check_order_accepted(
+pub(crate) fn check_order_accepted(
     case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
     draft: &mut PlanDraft,
