@@ -334,7 +334,7 @@ fn parse_variables(help: &str) -> Result<ServerVariables, RunError> {
             .filter(|port| *port > 0)
             .ok_or_else(|| RunError::Refused(format!("the server's port {port:?} is invalid")))?,
         sst_method: value("wsrep-sst-method").unwrap_or("rsync").to_owned(),
-        outside_datadir: outside_datadir(&text("datadir")?, value),
+        outside_datadir: outside_datadir(text("datadir")?, value),
     })
 }
 

@@ -53,10 +53,7 @@ impl KeepingMark {
 impl DataDir {
     /// Why the data cannot be kept aside, with the remedy; `None` if they can.
     pub(super) fn keep_obstacle(&self, variables: &ServerVariables) -> Option<String> {
-        match self.usable_place(variables) {
-            Ok(_) => None,
-            Err(obstacle) => Some(obstacle),
-        }
+        self.usable_place(variables).err()
     }
 
     /// Moves the data, with their identity, into a new kept directory and gives this directory the identity `fresh`. Returns
