@@ -42,6 +42,7 @@ mod tests {
     use galera::observe::observation::Evidence;
     use galera::view::{ClusterView, RegistryHealth, VerdictState};
     use tokio::time::timeout;
+    use tokio_util::task::TaskTracker;
 
     use super::*;
 
@@ -84,7 +85,7 @@ mod tests {
         let mut clusters = publisher.cluster_publisher("lab".parse().unwrap());
         let cancel = CancellationToken::new();
         let _stop = cancel.clone().drop_guard();
-        tokio::spawn(run(Arc::clone(&publisher), cancel));
+        TaskTracker::new().spawn(run(Arc::clone(&publisher), cancel));
         let mut overview = publisher.overview();
         let mut view = view();
         clusters.publish(view.clone());

@@ -3,6 +3,8 @@
 use registry::RegistryEntry;
 use registry::memory::MemoryEtcd;
 
+use tokio_util::task::TaskTracker;
+
 use super::*;
 use crate::observation::StatusReading;
 
@@ -41,7 +43,7 @@ impl RunningReporter {
         let reporter = Reporter::new(etcd.connect().registry(), target, TTL, now);
         let (server, states) = watch::channel(responding("Synced", 1));
         let stop = CancellationToken::new();
-        tokio::spawn(reporter.run(states, stop.clone()));
+        TaskTracker::new().spawn(reporter.run(states, stop.clone()));
         let running = Self { etcd, server, stop };
         running.wait_for("phase", "running").await;
         running

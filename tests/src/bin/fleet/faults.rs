@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand::Rng;
 use tokio::time::{interval, sleep};
+use tokio_util::task::TaskTracker;
 
 use crate::scripted_agents::ScriptedAgents;
 use crate::scripted_fleet::{NodeScript, ScriptedFleet};
@@ -32,7 +33,7 @@ pub(crate) async fn inject(
             (cluster, node, script, random.random_range(2_000..5_000))
         };
         let (fleet, agents) = (Arc::clone(&fleet), agents.clone());
-        tokio::spawn(async move {
+        TaskTracker::new().spawn(async move {
             let set = |script| {
                 fleet.clusters[cluster].nodes[node].set_script(script);
                 if let Some(agents) = &agents {

@@ -13,7 +13,7 @@ use galera::Timestamp;
 use galera::publish::api::Overview;
 use galera::view::VerdictState;
 use registry::Registry;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::meters::{self, EtcdReading, ProcessReading};
 use crate::scripted_agents::ScriptedAgents;
@@ -66,7 +66,7 @@ pub(crate) async fn measure(settings: &FleetSettings, clusters: usize) -> Result
         settings.commits,
     )?);
     let listener = sql_server::listen(port.number())?;
-    let servers = tokio::spawn(sql_server::serve(listener, Arc::clone(&fleet)));
+    let servers = TaskTracker::new().spawn(sql_server::serve(listener, Arc::clone(&fleet)));
     let _servers = AbortOnDropHandle::new(servers);
     dead_registrations::write(&registry, settings.dead).await?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
@@ -94,7 +94,7 @@ pub(crate) async fn measure(settings: &FleetSettings, clusters: usize) -> Result
     tokio::time::sleep(SETTLE).await;
 
     let faults = faults::inject(Arc::clone(&fleet), agents.clone(), settings.faults);
-    let _faults = AbortOnDropHandle::new(tokio::spawn(faults));
+    let _faults = AbortOnDropHandle::new(TaskTracker::new().spawn(faults));
     let (mut cluster_view, mut overview) = (api.live().await?, api.live().await?);
     let topic = format!("cluster/{}", fleet.clusters[0].name);
     cluster_view.subscribe(&[&topic]).await?;

@@ -67,7 +67,7 @@ impl ScriptedAgents {
         for number in 0..count {
             let (agents, stop) = (Arc::clone(&agents), agents.stop.clone());
             let delay = READING_INTERVAL.mul_f64(number as f64 / count as f64);
-            tokio::spawn(stop.run_until_cancelled_owned(async move {
+            TaskTracker::new().spawn(stop.run_until_cancelled_owned(async move {
                 sleep(delay).await;
                 let mut ticks = interval(READING_INTERVAL);
                 ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

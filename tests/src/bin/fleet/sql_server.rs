@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_util::task::TaskTracker;
 
 use crate::packets;
 use crate::scripted_fleet::{NodeScript, ScriptedCluster, ScriptedFleet};
@@ -44,7 +45,7 @@ pub(crate) async fn serve(listener: TcpListener, fleet: Arc<ScriptedFleet>) {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let fleet = Arc::clone(&fleet);
-                tokio::spawn(async move {
+                TaskTracker::new().spawn(async move {
                     // A client that is gone ends its conversation.
                     let _ = converse(stream, &fleet).await;
                 });
