@@ -12,6 +12,7 @@ mod order;
 mod recovery;
 mod registry_snapshot;
 mod reports;
+mod running;
 mod wsrep_event;
 
 use std::collections::BTreeSet;
@@ -27,6 +28,7 @@ pub use crate::observe::registration::{CleanStop, RegistrationRecord};
 pub use member::{RegistryMember, ReportedPosition};
 pub use order::OrderTrust;
 pub use registry_snapshot::{FounderKeyState, FounderRecord, OrderKeyState, RegistrySnapshot};
+pub use running::{NonPrimaryDecision, NonPrimaryNode, decide_non_primary};
 pub use wsrep_event::WsrepEvent;
 
 /// What the data directory of the starting node holds.

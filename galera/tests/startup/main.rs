@@ -8,3 +8,4 @@ mod identities;
 mod invariants;
 mod laws;
 mod orders;
+mod ways_out;
