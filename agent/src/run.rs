@@ -4,6 +4,7 @@
 //! Invariants: the data directory is not touched before etcd has responded; the server survives any etcd failure; it is
 //! only stopped on request.
 
+mod accounts;
 mod adopted_server;
 mod children;
 mod claim;
@@ -18,9 +19,11 @@ mod initialize;
 mod join;
 mod phase_reporter;
 mod recover;
+mod restart;
 mod signals;
 mod startup_driver;
 mod supervise;
+mod system_user;
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -29,7 +32,7 @@ use std::time::Duration;
 use galera::Position;
 use galera::observe::registration::{self, AgentPhase, MembersSeen, OrderVerifier};
 use galera::startup::DataState;
-use registry::{Registry, role_layout};
+use registry::{Registry, Secret, role_layout};
 use sql_client::Tls;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -43,9 +46,11 @@ use crate::observation::ServerState;
 use crate::probe::StatusProbe;
 use crate::report::{ReportTarget, Reporter, TRANSIENT_STATES_MAX, TransientState};
 use crate::settings::DatabaseSettings;
+use crate::settings::accounts::DatabaseAccount;
 use crate::settings::run::{PeerDiscovery, RunSettings};
 use crate::sidecar;
 
+use accounts::AccountMaintenance;
 use adopted_server::AdoptedServer;
 use children::{ChildProcess, Children, ProcessExit};
 use cluster::ClusterRegistry;
@@ -56,12 +61,18 @@ use durable_keys::DurableKeys;
 pub use error::RunError;
 use identity::DataIdentity;
 use phase_reporter::PhaseReporter;
+use restart::{RestartRequest, RestartWatch};
 use signals::SignalStreams;
 use startup_driver::{ServerStart, StartupDriver};
-use supervise::SupervisedServer;
+use supervise::{SupervisedServer, SupervisionEnd};
 
 /// Time to withdraw the report.
 const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Pause before a first join begins again, doubled each time.
+const JOIN_DELAY: Duration = Duration::from_secs(5);
+/// Longest such pause.
+const JOIN_DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// How long to wait for a data directory in use: a killed server takes a moment to exit.
 const IN_USE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -112,6 +123,12 @@ async fn prepare_and_run(
     children: &Children,
     signals: &mut SignalStreams,
 ) -> Result<u8, RunError> {
+    if settings.accounts.console.is_none() {
+        tracing::warn!(
+            "CONSOLE_PASSWORD is not set: no account for the console is made, and a console learns of this node through etcd \
+             only; set it on every node, and the same password on the console (--mysql-password-file)"
+        );
+    }
     let workspace = Workspace::create()?;
     let command = ServerCommand::new(words)?;
     let variables = command.query_variables(children, &workspace).await?;
@@ -123,6 +140,7 @@ async fn prepare_and_run(
             data: DataState::Empty,
             identity: directory.identity(settings.cluster.as_str())?,
             interrupted_init: false,
+            unfinished_join: false,
         },
         None => directory.examine(settings.cluster.as_str())?,
     };
@@ -208,7 +226,7 @@ fn with_sst_auth(
     variables: &ServerVariables,
     workspace: &Workspace,
 ) -> Result<ServerCommand, RunError> {
-    let Some(account) = &settings.sst else {
+    let Some(account) = &settings.accounts.sst else {
         let method = &variables.sst_method;
         return match method.contains("backup") || method.starts_with("mysqldump") {
             false => Ok(command),
@@ -261,6 +279,7 @@ impl PreparedNode {
                 Some(adopted) => Self::adopt(adopted, &phase_reporter),
                 None => {
                     start.position = self.recover_position().await?;
+                    self.begin_static_join()?;
                     let message = "Joining the members in CLUSTER_JOIN, without etcd";
                     phase_reporter.report(AgentPhase::Joining, &self.contents.data, message);
                     SupervisedServer::Child(self.launch(&start)?)
@@ -274,8 +293,9 @@ impl PreparedNode {
                 &transient_sender,
                 &phase_reporter,
                 maintaining,
+                std::future::pending(),
             );
-            let ended = supervise::infer_exit(supervising.await?, &self.directory);
+            let ended = supervise::infer_exit(supervising.await?.exit, &self.directory);
             Ok(log_exit(ended))
         };
         tokio::select! {
@@ -283,6 +303,22 @@ impl PreparedNode {
             () = health::serve(health, server.clone(), self.settings.policy.clone()) => {
                 Err(RunError::Internal("the health endpoint stopped".to_owned()))
             }
+        }
+    }
+
+    /// Prepares the directory of a node that joins without etcd.
+    fn begin_static_join(&self) -> Result<(), RunError> {
+        if self.contents.unfinished_join
+            && let Some(aside) = self.directory.set_unfinished_aside()?
+        {
+            tracing::warn!(
+                "The first state transfer of these data never completed; moved what it left behind to {}",
+                aside.display()
+            );
+        }
+        match self.contents.data {
+            DataState::Empty => self.directory.begin_join(&self.identity_or_new()?),
+            _ => Ok(()),
         }
     }
 
@@ -305,6 +341,16 @@ impl PreparedNode {
             )));
         }
         Ok(outcome.data.position().cloned())
+    }
+
+    /// How many members the data last had around them, after a stop on `request`: a clean one removes the file that says it.
+    fn members_seen_after(&self, request: &RestartRequest) -> Result<MembersSeen, RunError> {
+        let expected = self.settings.startup.expected_members.count();
+        let now = self.directory.members_seen(expected)?.0;
+        Ok(match now.members() >= request.members_seen.members() {
+            true => now,
+            false => request.members_seen.clone(),
+        })
     }
 
     /// Takes over `adopted` from the agent that started it.
@@ -360,30 +406,57 @@ impl PreparedNode {
         transient_sender: &mpsc::Sender<TransientState>,
         phase_reporter: &PhaseReporter,
         maintaining: impl Future<Output = Result<ProcessExit, RunError>>,
-    ) -> Result<ProcessExit, RunError> {
+        restart: impl Future<Output = RestartRequest>,
+    ) -> Result<SupervisionEnd, RunError> {
         let probe_now = Arc::<Notify>::default();
+        let system_user = system_user::name();
+        let accounts = AccountMaintenance::new(
+            self.directory.path(),
+            &self.variables.socket,
+            self.settings.accounts.clone(),
+            system_user.clone(),
+        );
         let probe = StatusProbe::new(self.database(), self.settings.cluster.clone())
+            .with_other_logins(self.other_logins(system_user))
             .with_read_only(!self.settings.policy.availability.read_only);
         let stopping = CancellationToken::new();
         let probing = async {
             tokio::select! {
                 () = probe.run(publish.clone(), Arc::clone(&probe_now)) => {}
                 () = self.listener.run(publish, transient_sender, &probe_now) => {}
+                () = accounts.run(publish.subscribe()) => {}
                 () = stopping.cancelled() => {}
             }
             // Everything else continues until the server exits.
             std::future::pending::<()>().await;
         };
+        let failed = |exit| SupervisionEnd {
+            exit,
+            restart: None,
+        };
         tokio::select! {
-            ended = supervise::wait(process, signals, phase_reporter, &stopping) => Ok(ended),
-            () = probing => Ok(ProcessExit::Code(1)),
-            failed = maintaining => failed,
+            ended = supervise::wait(process, signals, phase_reporter, &stopping, restart) => Ok(ended),
+            () = probing => Ok(failed(ProcessExit::Code(1))),
+            ended = maintaining => ended.map(failed),
+            failure = restart::maintain_join_mark(&self.directory, publish.subscribe()) => Err(failure),
         }
+    }
+
+    /// What the status is read with if the data lack the account of [`Self::database`] or have another password for it.
+    fn other_logins(&self, system_user: Option<String>) -> Vec<DatabaseAccount> {
+        let accounts = &self.settings.accounts;
+        let root = accounts.console.as_ref().map(|_| accounts.root.clone());
+        let own = system_user.map(|user| DatabaseAccount {
+            user,
+            password: Secret::new(String::new()),
+        });
+        root.into_iter().chain(own).collect()
     }
 
     fn database(&self) -> DatabaseSettings {
         let settings = &self.settings;
-        let account = settings.console.as_ref().unwrap_or(&settings.root);
+        let accounts = &settings.accounts;
+        let account = accounts.console.as_ref().unwrap_or(&accounts.root);
         DatabaseSettings {
             host: settings.address.host().to_owned(),
             port: self.variables.port,
@@ -400,7 +473,6 @@ struct RegistrySession {
     cluster: ClusterRegistry,
     publish: watch::Sender<ServerState>,
     server: watch::Receiver<ServerState>,
-    phase_reporter: PhaseReporter,
     transient_sender: mpsc::Sender<TransientState>,
     /// Notified of every change to the cluster's keys.
     changes: Arc<Notify>,
@@ -439,8 +511,6 @@ impl RegistrySession {
         .with_rewrite_signal(Arc::clone(&rewrite));
         let session = Self {
             cluster,
-            phase_reporter: PhaseReporter::new(publish.clone())
-                .with_members_seen(node.members_seen.clone()),
             publish,
             server,
             transient_sender,
@@ -453,15 +523,17 @@ impl RegistrySession {
         (session, reporter)
     }
 
-    /// Starts or adopts the server and supervises it until it exits. Returns the exit code.
+    /// Starts or adopts the server and supervises it until it exits for good. Returns the exit code.
     async fn run(
         &self,
         node: &PreparedNode,
         reporter: Reporter,
-        adopted: Option<AdoptedServer>,
+        mut adopted: Option<AdoptedServer>,
         signals: &mut SignalStreams,
     ) -> Result<u8, RunError> {
-        let identity = node.identity_or_new()?;
+        let mut contents = node.contents.clone();
+        let mut members_seen = node.members_seen.clone();
+        let mut identity = node.identity_or_new()?;
         let order_keys = node.settings.order_keys.as_ref();
         if order_keys.is_none() {
             tracing::warn!(
@@ -476,78 +548,134 @@ impl RegistrySession {
                 ("order_keys", registration::order_keys_value(&key_ids)),
             ])
             .with_fork_epoch(fork_epoch.subscribe());
+        let lease_id = reporter.subscribe_lease_id();
+        let mut idle_reporter = Some(reporter);
         // When adopting a running server there is no start decision, so phase updates are discarded.
         let discarding_reporter = PhaseReporter::new(watch::Sender::new(ServerState::Unknown));
-        let mut driver = StartupDriver {
-            settings: &node.settings,
-            cluster: &self.cluster,
-            directory: &node.directory,
-            command: &node.command,
-            children: &node.children,
-            workspace: &node.workspace,
-            reporter: if adopted.is_some() {
-                &discarding_reporter
-            } else {
-                &self.phase_reporter
-            },
-            lease_id: reporter.subscribe_lease_id(),
-            fork_epoch: fork_epoch.clone(),
-            changes: Arc::clone(&self.changes),
-            identity,
-            data: node.contents.data.clone(),
-            members_seen: node.members_seen.clone(),
-            interrupted_init: node.contents.interrupted_init,
-            recovered_position: None,
-            own_order: None,
-            order_read: None,
-        };
-        let (mut process, idle_reporter) = match adopted {
-            Some(adopted) => (
-                PreparedNode::adopt(adopted, &self.phase_reporter),
-                Some(reporter),
-            ),
-            None => {
-                let start = tokio::select! {
-                    start = self.decide_start(&mut driver, reporter) => start?,
-                    name = signals.wait_for_stop() => {
-                        tracing::info!("Stopping on {name}; the server has not been started");
-                        return Ok(0);
-                    }
+        let mut failed_joins = 0;
+        loop {
+            let phase_reporter =
+                PhaseReporter::new(self.publish.clone()).with_members_seen(members_seen.clone());
+            let mut driver = StartupDriver {
+                settings: &node.settings,
+                cluster: &self.cluster,
+                directory: &node.directory,
+                command: &node.command,
+                children: &node.children,
+                workspace: &node.workspace,
+                reporter: match &adopted {
+                    Some(_) => &discarding_reporter,
+                    None => &phase_reporter,
+                },
+                lease_id: lease_id.clone(),
+                fork_epoch: fork_epoch.clone(),
+                changes: Arc::clone(&self.changes),
+                identity,
+                data: contents.data.clone(),
+                members_seen: members_seen.clone(),
+                interrupted_init: contents.interrupted_init,
+                unfinished_join: contents.unfinished_join,
+                recovered_position: None,
+                own_order: None,
+                order_read: None,
+            };
+            let mut process = match adopted.take() {
+                Some(adopted) => PreparedNode::adopt(adopted, &phase_reporter),
+                None => {
+                    let start = tokio::select! {
+                        start = self.decide_start(&mut driver, idle_reporter.take()) => start?,
+                        name = signals.wait_for_stop() => {
+                            tracing::info!("Stopping on {name}; the server has not been started");
+                            return Ok(0);
+                        }
+                    };
+                    SupervisedServer::Child(node.launch(&start)?)
+                }
+            };
+            let running = driver.identity.clone();
+            let maintaining = async {
+                if let Some(reporter) = idle_reporter.take() {
+                    self.claim_and_report(&mut driver, reporter).await?;
+                }
+                Err(self
+                    .maintain_durable_keys(node, running.clone(), fork_epoch.clone())
+                    .await)
+            };
+            let supervising = node.supervise(
+                &mut process,
+                signals,
+                &self.publish,
+                &self.transient_sender,
+                &phase_reporter,
+                maintaining,
+                self.restart_request(node, &fork_epoch),
+            );
+            let SupervisionEnd { exit, restart } = supervising.await?;
+            let ended = supervise::infer_exit(exit, &node.directory);
+            let Some(request) = restart else {
+                if ended.is_success() {
+                    supervise::record_stop(&self.cluster, &node.directory, &running).await;
+                }
+                return Ok(log_exit(ended));
+            };
+            tracing::info!("Server stopped to be started again ({ended})");
+            // Processes of a state transfer end soon after the server that started them.
+            if let Some(left) = AdoptedServer::find(&node.variables.datadir).await? {
+                return Err(RunError::Unavailable(format!(
+                    "process {} still uses the data directory; stop it first",
+                    left.pid()
+                )));
+            }
+            if request.join {
+                failed_joins += 1;
+                let name = tokio::select! {
+                    () = sleep(join_delay(failed_joins)) => None,
+                    name = signals.wait_for_stop() => Some(name),
                 };
-                (SupervisedServer::Child(node.launch(&start)?), None)
+                if let Some(name) = name {
+                    tracing::info!("Stopping on {name}; the server has not been started again");
+                    return Ok(0);
+                }
             }
-        };
-        let identity = driver.identity.clone();
-        let maintaining = async {
-            if let Some(reporter) = idle_reporter {
-                self.claim_and_report(&mut driver, reporter).await?;
-            }
-            Err(self
-                .maintain_durable_keys(node, identity.clone(), fork_epoch)
-                .await)
-        };
-        let supervising = node.supervise(
-            &mut process,
-            signals,
-            &self.publish,
-            &self.transient_sender,
-            &self.phase_reporter,
-            maintaining,
-        );
-        let ended = supervise::infer_exit(supervising.await?, &node.directory);
-        if ended.is_success() {
-            supervise::record_stop(&self.cluster, &node.directory, &identity).await;
+            contents = node.directory.examine(node.settings.cluster.as_str())?;
+            members_seen = node.members_seen_after(&request)?;
+            identity = contents.identity.clone().unwrap_or(running);
         }
-        Ok(log_exit(ended))
     }
 
-    /// Starts publishing, then decides how to start the server.
+    /// Why the server must be started again; pending as long as it need not be.
+    async fn restart_request(
+        &self,
+        node: &PreparedNode,
+        fork_epoch: &watch::Sender<u64>,
+    ) -> RestartRequest {
+        let watch = RestartWatch {
+            cluster: &self.cluster,
+            directory: &node.directory,
+            fork_epoch: fork_epoch.subscribe(),
+            expected_members: node.settings.startup.expected_members.count(),
+        };
+        match watch.run(self.publish.subscribe()).await {
+            Ok(request) => request,
+            Err(failure) => {
+                tracing::error!(
+                    "The agent no longer recognizes a server that must be restarted: {failure}"
+                );
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// Starts publishing, unless that was done, then decides how to start the server.
     async fn decide_start(
         &self,
         driver: &mut StartupDriver<'_>,
-        reporter: Reporter,
+        reporter: Option<Reporter>,
     ) -> Result<ServerStart, RunError> {
-        self.claim_and_report(driver, reporter).await?;
+        match reporter {
+            Some(reporter) => self.claim_and_report(driver, reporter).await?,
+            None => driver.identity.restore(driver.directory.path())?,
+        }
         Box::pin(driver.run()).await
     }
 
@@ -595,6 +723,11 @@ impl RegistrySession {
         self.tasks.close();
         let _ = timeout(WITHDRAW_TIMEOUT, self.tasks.wait()).await;
     }
+}
+
+/// Pause before a first join begins again, after `failed` that did not complete.
+fn join_delay(failed: u32) -> Duration {
+    JOIN_DELAY_MAX.min(JOIN_DELAY * 2_u32.saturating_pow(failed.saturating_sub(1)))
 }
 
 fn log_exit(ended: ProcessExit) -> u8 {

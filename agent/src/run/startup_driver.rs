@@ -65,6 +65,8 @@ pub(super) struct StartupDriver<'a> {
     pub(super) members_seen: MembersSeen,
     /// Whether an interrupted initialization left files behind.
     pub(super) interrupted_init: bool,
+    /// Whether an interrupted first join left files behind.
+    pub(super) unfinished_join: bool,
     /// The position recovered from the storage engine.
     pub(super) recovered_position: Option<Position>,
     /// The `mod_revision` of the order that this process wrote for itself.
@@ -249,6 +251,7 @@ impl StartupDriver<'_> {
         if self.data == DataState::Empty && (self.interrupted_init || self.identity.prepared) {
             self.discard_initialization()?;
         }
+        self.set_unfinished_aside()?;
         if !self
             .clear_stopped(listing, ReplaceRegistration::OwnOnly)
             .await
@@ -259,6 +262,10 @@ impl StartupDriver<'_> {
             self.directory.forget_position()?;
         }
         self.continue_fork(listing)?;
+        if self.data == DataState::Empty {
+            // Before the server starts: whatever it leaves behind is that of an unfinished transfer.
+            self.directory.begin_join(&self.identity)?;
+        }
         let names: Vec<String> = verified.members.iter().map(ToString::to_string).collect();
         let message = format!("Joining {} ({})", names.join(", "), verified.explanation);
         self.reporter
@@ -301,6 +308,19 @@ impl StartupDriver<'_> {
         self.identity.prepared = false;
         self.identity.write(self.directory.path())?;
         self.interrupted_init = false;
+        Ok(())
+    }
+
+    /// Sets aside what an interrupted first join left behind: it never was a member's data.
+    fn set_unfinished_aside(&mut self) -> Result<(), RunError> {
+        if std::mem::take(&mut self.unfinished_join)
+            && let Some(aside) = self.directory.set_unfinished_aside()?
+        {
+            tracing::warn!(
+                "The first state transfer of these data never completed; moved what it left behind to {}",
+                aside.display()
+            );
+        }
         Ok(())
     }
 
@@ -519,6 +539,7 @@ impl StartupDriver<'_> {
         if self.interrupted_init {
             self.discard_initialization()?;
         }
+        self.set_unfinished_aside()?;
         if self.data != DataState::Empty || self.identity.prepared {
             return Ok(());
         }
