@@ -118,7 +118,7 @@ fn i24_a_server_is_restarted_only_if_a_waiting_member_is_proven_ahead() {
         explanation.contains("n3 runs at 44") && explanation.contains("n1 waits at 46"),
         "{explanation}"
     );
-    // Nobody is ahead, of another history, or not waiting.
+    // No member is ahead, or it has another history, is Primary or does not wait.
     for other in [
         decide(&split().snapshot(), at(46), 0),
         decide(&split().snapshot(), at(47), 0),
