@@ -29,6 +29,8 @@ use failure::{one_line, probe_error, unresolvable};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Longest delay after an attempt that panicked.
 const RESTART_DELAY_MAX: Duration = Duration::from_secs(60);
+/// Delay after a refused sign-in: a server may block an account after too many (`max_password_errors`).
+const DENIED_DELAY: Duration = Duration::from_secs(5);
 /// Time for one attempt, including connecting.
 const DEADLINE: Duration = Duration::from_secs(3);
 
@@ -107,6 +109,8 @@ impl StatusProbe {
             }
             let (outcome, panicked) = self.supervised_attempt().await;
             self.log_outcome(&outcome);
+            let denied =
+                matches!(&outcome, Err(error) if error.kind == ProbeErrorKind::AccessDenied);
             server.send_modify(|server| *server = server.after_probe(outcome));
             match panicked {
                 true => {
@@ -114,6 +118,9 @@ impl StatusProbe {
                     delay = (delay * 2).min(RESTART_DELAY_MAX);
                 }
                 false => delay = INTERVAL,
+            }
+            if denied {
+                sleep(DENIED_DELAY).await;
             }
         }
     }

@@ -314,11 +314,11 @@ impl StartupDriver<'_> {
     /// Sets aside what an interrupted first join left behind: it never was a member's data.
     fn set_unfinished_aside(&mut self) -> Result<(), RunError> {
         if std::mem::take(&mut self.unfinished_join)
-            && let Some(aside) = self.directory.set_unfinished_aside()?
+            && let Some(list) = self.directory.set_unfinished_aside()?
         {
             tracing::warn!(
-                "The first state transfer of these data never completed; moved what it left behind to {}",
-                aside.display()
+                "The first state transfer of these data never completed; renamed what it left behind, as listed in {}",
+                list.display()
             );
         }
         Ok(())
@@ -540,6 +540,8 @@ impl StartupDriver<'_> {
             self.discard_initialization()?;
         }
         self.set_unfinished_aside()?;
+        // What follows is an initialization.
+        self.directory.finish_join()?;
         if self.data != DataState::Empty || self.identity.prepared {
             return Ok(());
         }

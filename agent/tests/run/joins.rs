@@ -60,18 +60,23 @@ async fn what_an_unfinished_first_join_left_is_set_aside() {
         assert_eq!(node.wait().await, 1, "{}", node.log());
         let moved = node
             .log()
-            .contains("never completed; moved what it left behind");
+            .contains("never completed; renamed what it left behind");
         assert_eq!(moved, run > 0, "{}", node.log());
         if run > 0 {
-            let aside = format!(".galera-agent-unfinished-{run}.sst/ibdata1");
-            let left = std::fs::read_to_string(node.data().join(aside)).unwrap();
-            assert_eq!(left, "half\n");
+            let files = node.files();
+            let list = &files[&format!(".galera-agent-unfinished-{run}.sst")];
+            let line = list
+                .lines()
+                .find(|line| line.ends_with(" ibdata1"))
+                .unwrap();
+            let (aside, _) = line.split_once(' ').unwrap();
+            assert_eq!(files[aside], "half\n");
         }
     }
     // The volume is not filled without a limit.
     let (code, line) = node.run_refused().await;
     assert!(
-        code == 64 && line.contains("remove these directories"),
+        code == 64 && line.contains("remove the files .galera-agent-unfinished-*"),
         "{code} {line}"
     );
 }
@@ -102,7 +107,7 @@ async fn a_first_join_whose_donor_is_gone_begins_again() {
     })
     .await;
     let _lease = primary(&registry).await;
-    node.wait_for_log("never completed; moved what it left behind")
+    node.wait_for_log("never completed; renamed what it left behind")
         .await;
     until("its second start", async || {
         (node.log().matches("Server started to join").count() == 2).then_some(())

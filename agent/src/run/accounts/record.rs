@@ -1,4 +1,4 @@
-//! Which passwords these data were last known to have, so that a changed setting is told from a password that a person
+//! Which passwords these data were last known to have, so that a changed setting differs from a password that a person
 //! changed in the database.
 
 use std::collections::BTreeMap;

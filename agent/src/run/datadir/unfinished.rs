@@ -4,7 +4,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -14,9 +14,10 @@ use crate::run::identity::DataIdentity;
 
 /// The script of mariabackup's state transfer empties the directory, except for files whose name ends like this.
 const MARK_FILE: &str = ".galera-agent-joining.sst";
-/// A number and the same ending follow.
+/// What is set aside stays at the top of the data directory: the scripts of state transfers copy and delete directories
+/// there, and the server shows them as databases. A number and the same ending follow.
 const ASIDE_PREFIX: &str = ".galera-agent-unfinished-";
-/// Directories that are set aside before a person must remove one: they may fill the volume.
+/// Transfers that are set aside before a person must remove them: they may fill the volume.
 const ASIDE_MAX: usize = 3;
 
 impl DataDir {
@@ -56,36 +57,59 @@ impl DataDir {
             .map_err(|error| RunError::from_io("cannot remove", &path, &error))
     }
 
-    /// Moves what an unfinished first join left behind into a directory beside it. Returns its path; `None` if there was
-    /// nothing.
+    /// Renames what an unfinished first join left behind to numbered files. Returns the path of the list of their former
+    /// names; `None` if there was nothing.
     ///
     /// # Errors
-    /// [`RunError::Refused`] if too many were set aside already, otherwise if a file cannot be moved.
+    /// [`RunError::Refused`] if too many were set aside already, otherwise if a file cannot be renamed.
     pub(in crate::run) fn set_unfinished_aside(&self) -> Result<Option<PathBuf>, RunError> {
         let mut names = file_names(&self.path)?;
         names.retain(|name| !is_ignored(name));
         if names.is_empty() {
             return Ok(None);
         }
-        let aside = |number| self.path.join(format!("{ASIDE_PREFIX}{number}.sst"));
-        let Some(aside) = (1..=ASIDE_MAX).map(aside).find(|path| !path.exists()) else {
+        let list = |number: &usize| self.path.join(format!("{ASIDE_PREFIX}{number}.sst"));
+        let Some(number) = (1..=ASIDE_MAX).find(|number| !list(number).exists()) else {
             return Err(RunError::Refused(format!(
-                "{} holds {ASIDE_MAX} unfinished state transfers that were set aside ({ASIDE_PREFIX}N.sst); no server of a cluster \
-                 has used them: find out why the transfers fail, then remove these directories",
+                "{} holds {ASIDE_MAX} unfinished state transfers that were set aside; no server of a cluster has used them: find \
+                 out why the transfers fail, then remove the files {ASIDE_PREFIX}*",
                 self.path.display()
             )));
         };
-        fs::create_dir(&aside)
-            .map_err(|error| RunError::from_io("cannot create", &aside, &error))?;
+        let list = list(&number);
+        let (mut files, mut directories) = (Vec::new(), Vec::new());
         for name in names {
-            let path = self.path.join(&name);
-            fs::rename(&path, aside.join(&name))
-                .map_err(|error| RunError::from_io("cannot move", &path, &error))?;
+            collect_files(Path::new(&name), &self.path, &mut files, &mut directories).map_err(
+                |error| RunError::from_io("cannot read", &self.path.join(&name), &error),
+            )?;
+        }
+        let aside = |index: usize| format!("{ASIDE_PREFIX}{number}-{index}.sst");
+        let lines = files.iter().enumerate().map(|(index, file)| {
+            let name = file.to_string_lossy().replace(char::is_control, "?");
+            format!("{} {name}\n", aside(index))
+        });
+        // First, so that every renamed file is listed even if the agent is interrupted.
+        File::create(&list)
+            .and_then(|mut file| {
+                file.write_all(lines.collect::<String>().as_bytes())?;
+                file.sync_all()
+            })
+            .map_err(|error| RunError::from_io("cannot write", &list, &error))?;
+        for (index, file) in files.iter().enumerate() {
+            let path = self.path.join(file);
+            fs::rename(&path, self.path.join(aside(index)))
+                .map_err(|error| RunError::from_io("cannot rename", &path, &error))?;
+        }
+        // Inner ones come last in the list.
+        for directory in directories.iter().rev() {
+            let path = self.path.join(directory);
+            fs::remove_dir(&path)
+                .map_err(|error| RunError::from_io("cannot remove", &path, &error))?;
         }
         File::open(&self.path)
             .and_then(|directory| directory.sync_all())
             .map_err(|error| RunError::from_io("cannot write", &self.path, &error))?;
-        Ok(Some(aside))
+        Ok(Some(list))
     }
 
     /// A number that changes when a state transfer writes: over sizes and times of all files that one brings.
@@ -95,6 +119,24 @@ impl DataDir {
         hash_files(&self.path, &mut hasher);
         hasher.finish()
     }
+}
+
+/// Collects the files and directories at `name` below `root`, relative to it.
+fn collect_files(
+    name: &Path,
+    root: &Path,
+    files: &mut Vec<PathBuf>,
+    directories: &mut Vec<PathBuf>,
+) -> std::io::Result<()> {
+    if !fs::symlink_metadata(root.join(name))?.is_dir() {
+        files.push(name.to_path_buf());
+        return Ok(());
+    }
+    directories.push(name.to_path_buf());
+    for entry in fs::read_dir(root.join(name))? {
+        collect_files(&name.join(entry?.file_name()), root, files, directories)?;
+    }
+    Ok(())
 }
 
 fn hash_files(directory: &Path, hasher: &mut DefaultHasher) {
@@ -147,6 +189,8 @@ mod tests {
             let mut files = vec![("ibdata1", "half")];
             files.extend(grastate.map(|text| ("grastate.dat", text)));
             let (dir, directory, identity) = joining(&files);
+            fs::create_dir_all(dir.path().join(".sst/shop")).unwrap();
+            fs::write(dir.path().join(".sst/shop/t.ibd"), "rows").unwrap();
             let found = directory.examine("lab").unwrap();
             assert_eq!(
                 found.data,
@@ -156,9 +200,19 @@ mod tests {
             assert!(found.unfinished_join);
             // A state transfer removes the identity; the mark keeps it.
             assert_eq!(found.identity.unwrap().id, identity.id);
-            let aside = directory.set_unfinished_aside().unwrap().unwrap();
-            assert_eq!(fs::read_to_string(aside.join("ibdata1")).unwrap(), "half");
-            assert!(!dir.path().join("ibdata1").exists());
+            let list = directory.set_unfinished_aside().unwrap().unwrap();
+            let list = fs::read_to_string(list).unwrap();
+            for (name, text) in [("ibdata1", "half"), (".sst/shop/t.ibd", "rows")] {
+                let line = list.lines().find(|line| line.ends_with(name)).unwrap();
+                let (aside, former) = line.split_once(' ').unwrap();
+                assert_eq!(former, name);
+                assert_eq!(fs::read_to_string(dir.path().join(aside)).unwrap(), text);
+            }
+            // Only files of this agent are left, and no directory that a state transfer would copy or delete.
+            for entry in fs::read_dir(dir.path()).unwrap().flatten() {
+                let name = entry.file_name().into_string().unwrap();
+                assert!(is_ignored(&name) && entry.path().is_file(), "{name}");
+            }
             assert!(directory.unfinished_join().unwrap().is_some());
             assert_eq!(directory.set_unfinished_aside().unwrap(), None);
         }
@@ -193,7 +247,10 @@ mod tests {
         fs::write(dir.path().join("ibdata1"), "x").unwrap();
         let refused = directory.set_unfinished_aside().unwrap_err();
         assert!(
-            refused.exit_code() == 64 && refused.to_string().contains("remove these directories"),
+            refused.exit_code() == 64
+                && refused
+                    .to_string()
+                    .contains("remove the files .galera-agent-unfinished-*"),
             "{refused}"
         );
         assert!(dir.path().join("ibdata1").exists());
