@@ -62,7 +62,7 @@ use restart::RestartRequest;
 use session::RegistrySession;
 use signals::SignalStreams;
 use startup_driver::ServerStart;
-use supervise::{SupervisedServer, SupervisionEnd};
+use supervise::{SupervisedServer, SupervisionEnd, SupervisionTasks};
 
 /// How long to wait for a data directory in use: a killed server takes a moment to exit.
 const IN_USE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -282,8 +282,10 @@ impl PreparedNode {
                 &publish,
                 &transient_sender,
                 &phase_reporter,
-                maintaining,
-                std::future::pending(),
+                SupervisionTasks {
+                    maintaining,
+                    restart: std::future::pending(),
+                },
             );
             let ended = supervise::infer_exit(supervising.await?.exit, &self.directory);
             Ok(log_exit(ended))
@@ -395,9 +397,15 @@ impl PreparedNode {
         publish: &watch::Sender<ServerState>,
         transient_sender: &mpsc::Sender<TransientState>,
         phase_reporter: &PhaseReporter,
-        maintaining: impl Future<Output = Result<ProcessExit, RunError>>,
-        restart: impl Future<Output = RestartRequest>,
+        tasks: SupervisionTasks<
+            impl Future<Output = Result<ProcessExit, RunError>>,
+            impl Future<Output = RestartRequest>,
+        >,
     ) -> Result<SupervisionEnd, RunError> {
+        let SupervisionTasks {
+            maintaining,
+            restart,
+        } = tasks;
         let probe_now = Arc::<Notify>::default();
         let system_user = system_user::name();
         let accounts = AccountMaintenance::new(

@@ -20,7 +20,7 @@ use super::phase_reporter::PhaseReporter;
 use super::restart::{RestartRequest, RestartWatch};
 use super::signals::SignalStreams;
 use super::startup_driver::{ServerStart, StartupDriver};
-use super::supervise::{self, SupervisedServer, SupervisionEnd};
+use super::supervise::{self, SupervisedServer, SupervisionEnd, SupervisionTasks};
 use super::{PreparedNode, log_exit};
 use crate::clock::now;
 use crate::observation::ServerState;
@@ -173,8 +173,10 @@ impl RegistrySession {
                 &self.publish,
                 &self.transient_sender,
                 &phase_reporter,
-                maintaining,
-                self.restart_request(node, &fork_epoch),
+                SupervisionTasks {
+                    maintaining,
+                    restart: self.restart_request(node, &fork_epoch),
+                },
             );
             let SupervisionEnd { exit, restart } = supervising.await?;
             let ended = supervise::infer_exit(exit, &node.directory);

@@ -114,6 +114,14 @@ pub(super) fn server_command(
     server
 }
 
+/// What runs beside a server until it exits.
+pub(super) struct SupervisionTasks<M, R> {
+    /// Ends only if it fails.
+    pub(super) maintaining: M,
+    /// Ends with the reason when the server must be started again.
+    pub(super) restart: R,
+}
+
 /// How a server exited, and whether it is started again.
 pub(super) struct SupervisionEnd {
     pub(super) exit: ProcessExit,
