@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use galera::Timestamp;
-use galera::observe::observation::ProbeError;
+use galera::observe::observation::{FROZEN_AFTER, ProbeError};
 use galera::observe::registration::{self, AgentPhase};
 use galera::observe::wsrep::{LocalState, WsrepStatus};
 use galera::startup::WsrepEvent;
@@ -27,6 +27,11 @@ pub const REPORTED_VARIABLES: [&str; 9] = [
 /// `wsrep_local_state_comment` of a node that has received its state.
 const JOINED: &str = "Joined";
 
+/// Why a server that reports Primary is not.
+const FROZEN: &str = "the server reports Primary, but its group counts no vote (wsrep_cluster_weight 0): it is not Primary, and \
+     its status is frozen by a lock such as FLUSH TABLES WITH READ LOCK; run UNLOCK TABLES in that session, or find it with SHOW \
+     PROCESSLIST and KILL it";
+
 /// A status older than this is stale: the probe itself hangs.
 const STATUS_MAX_AGE: Duration = Duration::from_secs(6);
 
@@ -38,6 +43,8 @@ pub struct StatusReading {
     pub status: WsrepStatus,
     /// `read_only`, if requested.
     pub read_only: Option<bool>,
+    /// Since when every reading has reported Primary without a vote.
+    pub contradictory_since: Option<Instant>,
 }
 
 /// What the agent does before its server responds or after the server was asked to stop.
@@ -112,6 +119,36 @@ impl StatusReading {
                 .iter()
                 .find(|(name, _)| name.eq_ignore_ascii_case("read_only"))
                 .map(|(_, value)| !value.eq_ignore_ascii_case("OFF")),
+            contradictory_since: None,
+        }
+    }
+
+    /// Discards a view that is proven to be frozen, as a console does (I42): a node that is not Primary must neither be
+    /// joined nor get clients. `before` is the reading before this one, without interruption.
+    fn discard_frozen_view(&mut self, before: Option<&Self>, now: Instant) {
+        if !self.status.contradicts_its_group() {
+            return;
+        }
+        let since = before.and_then(|before| before.contradictory_since);
+        let since = since.unwrap_or(now);
+        self.contradictory_since = Some(since);
+        if now.duration_since(since) < FROZEN_AFTER {
+            return;
+        }
+        self.status.discard_frozen_view();
+        for row in [
+            "wsrep_cluster_conf_id",
+            "wsrep_cluster_size",
+            "wsrep_incoming_addresses",
+        ] {
+            self.rows.remove(row);
+        }
+        let corrected = [
+            ("wsrep_cluster_status", "non-Primary"),
+            ("wsrep_local_state_comment", "Initialized"),
+        ];
+        for (row, value) in corrected {
+            self.rows.insert(row, value.to_owned());
         }
     }
 
@@ -143,16 +180,24 @@ impl ServerState {
     pub fn after_probe(&self, outcome: Result<StatusReading, ProbeError>) -> Self {
         match outcome {
             Ok(mut reading) => {
+                let now = Instant::now();
+                reading.discard_frozen_view(self.reading(), now);
                 if self.is_joined() && reading.status.local_state == Some(LocalState::Joiner) {
                     reading.override_state(LocalState::Joined, JOINED);
                 }
                 Self::Responding {
-                    at: Instant::now(),
+                    at: now,
                     reading: Box::new(reading),
                 }
             }
-            // A starting server does not respond yet; the agent's phase is more specific than the error.
-            Err(_) if matches!(self, Self::Offline(_)) => self.clone(),
+            // A starting server does not respond yet; the agent's phase is more specific than the error. But one that denies
+            // access runs.
+            Err(error)
+                if matches!(self, Self::Offline(offline)
+                    if !error.kind.proves_running() || offline.phase == AgentPhase::Stopping) =>
+            {
+                self.clone()
+            }
             // The same holds for a recent notification; but after a while the server may have died.
             Err(_) if matches!(self, Self::Notified { at, .. } if at.elapsed() < STATUS_MAX_AGE) => {
                 self.clone()
@@ -161,6 +206,14 @@ impl ServerState {
                 error,
                 answered_before: self.has_answered(),
             },
+        }
+    }
+
+    /// The reading of the last probe, if that succeeded.
+    fn reading(&self) -> Option<&StatusReading> {
+        match self {
+            Self::Responding { reading, .. } => Some(reading),
+            _ => None,
         }
     }
 
@@ -236,6 +289,11 @@ impl ServerState {
     #[must_use]
     pub fn fields(&self) -> BTreeMap<&'static str, String> {
         let mut fields = match self {
+            Self::Responding { reading, .. } if reading.status.frozen => {
+                let mut rows = reading.rows.clone();
+                rows.insert("waiting_for", registration::bounded_reason(FROZEN));
+                rows
+            }
             Self::Responding { reading, .. } => reading.rows.clone(),
             Self::Offline(offline) => {
                 let state = offline.state_comment.map(ToOwned::to_owned);
@@ -254,6 +312,10 @@ impl ServerState {
             }
             Self::Notified { comment, .. } => {
                 BTreeMap::from([("wsrep_local_state_comment", (*comment).to_owned())])
+            }
+            // The server runs, and what keeps its state unknown needs a person.
+            Self::Unreachable { error, .. } if error.kind.proves_running() => {
+                BTreeMap::from([("waiting_for", registration::bounded_reason(&error.message))])
             }
             Self::Unknown | Self::Unreachable { .. } => BTreeMap::new(),
         };
@@ -289,6 +351,9 @@ impl ServerState {
             );
         }
         let status = &reading.status;
+        if status.frozen {
+            return (false, FROZEN.to_owned());
+        }
         let synced = status.local_state == Some(LocalState::Synced);
         let primary = status.cluster_status == Some(ClusterStatus::Primary);
         let donor = available.donor && status.local_state == Some(LocalState::Donor);

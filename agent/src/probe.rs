@@ -1,7 +1,7 @@
 //! Reads the server's status every second over a dedicated connection.
 //!
-//! The only module of the agent that uses the SQL client. It only uses SHOW, which needs no privilege and works on
-//! a server that is not Primary. Every attempt has a deadline, after which its connection is discarded.
+//! It only uses SHOW, which needs no privilege and works on a server that is not Primary; `run::accounts` is the only other
+//! module of the agent that uses the SQL client. Every attempt has a deadline, after which its connection is discarded.
 
 mod failure;
 
@@ -22,25 +22,31 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use crate::observation::{ServerState, StatusReading};
 use crate::outage_log::OutageLog;
 use crate::settings::DatabaseSettings;
+use crate::settings::accounts::DatabaseAccount;
 use failure::{one_line, probe_error, unresolvable};
 
 /// Between two probes.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Longest delay after an attempt that panicked.
 const RESTART_DELAY_MAX: Duration = Duration::from_secs(60);
+/// Delay after a refused sign-in: a server may block an account after too many (`max_password_errors`).
+const DENIED_DELAY: Duration = Duration::from_secs(5);
 /// Time for one attempt, including connecting.
 const DEADLINE: Duration = Duration::from_secs(3);
 
 const STATUS: &str = "SHOW GLOBAL STATUS LIKE 'wsrep\\_%'";
 const READ_ONLY: &str = "SHOW GLOBAL VARIABLES LIKE 'read_only'";
 const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
-     ('wsrep_node_name', 'wsrep_cluster_name', 'wsrep_provider', 'version')";
+     ('wsrep_node_name', 'wsrep_cluster_name', 'wsrep_provider', 'wsrep_provider_options', 'wsrep_provider_pc_weight', \
+     'version')";
 
 type VariableRows = Vec<(String, String)>;
 
 /// Probes one server.
 pub struct StatusProbe {
     database: DatabaseSettings,
+    /// Accounts to use when the server denies access to that of `database`, in order.
+    other_logins: Vec<DatabaseAccount>,
     cluster: ClusterName,
     connection: Option<ProbeConnection>,
     read_only: bool,
@@ -60,12 +66,20 @@ impl StatusProbe {
     pub fn new(database: DatabaseSettings, cluster: ClusterName) -> Self {
         Self {
             database,
+            other_logins: Vec::new(),
             cluster,
             connection: None,
             read_only: false,
             outage_log: OutageLog::default(),
             logged_summary: None,
         }
+    }
+
+    /// Uses these accounts, in order, when the server denies access to the first one.
+    #[must_use]
+    pub fn with_other_logins(mut self, logins: Vec<DatabaseAccount>) -> Self {
+        self.other_logins = logins;
+        self
     }
 
     /// Also reads `read_only`.
@@ -95,6 +109,8 @@ impl StatusProbe {
             }
             let (outcome, panicked) = self.supervised_attempt().await;
             self.log_outcome(&outcome);
+            let denied =
+                matches!(&outcome, Err(error) if error.kind == ProbeErrorKind::AccessDenied);
             server.send_modify(|server| *server = server.after_probe(outcome));
             match panicked {
                 true => {
@@ -102,6 +118,9 @@ impl StatusProbe {
                     delay = (delay * 2).min(RESTART_DELAY_MAX);
                 }
                 false => delay = INTERVAL,
+            }
+            if denied {
+                sleep(DENIED_DELAY).await;
             }
         }
     }
@@ -174,11 +193,40 @@ impl StatusProbe {
         Ok(ProbeConnection { conn, variables })
     }
 
+    /// Signs in with the first account that the server accepts.
     async fn sign_in(&self) -> Result<Connection, ProbeError> {
         let database = &self.database;
+        let first = match self
+            .sign_in_as(&database.user, database.password.as_ref())
+            .await
+        {
+            Err(error) if error.kind == ProbeErrorKind::AccessDenied => error,
+            outcome => return outcome,
+        };
+        let mut denied = vec![database.user.as_str()];
+        for login in &self.other_logins {
+            match self.sign_in_as(&login.user, Some(&login.password)).await {
+                Err(error) if error.kind == ProbeErrorKind::AccessDenied => {
+                    denied.push(&login.user);
+                }
+                outcome => return outcome,
+            }
+        }
+        Err(match self.other_logins.is_empty() {
+            true => first,
+            false => failure::all_denied(&database.location(), &denied, &first),
+        })
+    }
+
+    async fn sign_in_as(
+        &self,
+        user: &str,
+        password: Option<&Secret>,
+    ) -> Result<Connection, ProbeError> {
+        let database = &self.database;
         let login = Login {
-            user: &database.user,
-            password: database.password.as_ref().map_or("", Secret::expose),
+            user,
+            password: password.map_or("", Secret::expose),
         };
         let opened = match &database.socket {
             Some(path) => match connect_socket(path).await {

@@ -2,8 +2,9 @@
 //! supervises it; or adopts a server that an earlier, killed agent started.
 //!
 //! Invariants: the data directory is not touched before etcd has responded; the server survives any etcd failure; it is
-//! only stopped on request.
+//! only stopped on request, or to start it again where nothing can be lost ([`restart`]).
 
+mod accounts;
 mod adopted_server;
 mod children;
 mod claim;
@@ -19,50 +20,50 @@ mod join;
 mod keep_aside;
 mod phase_reporter;
 mod recover;
+mod restart;
+mod session;
 mod signals;
 mod startup_driver;
 mod supervise;
+mod system_user;
 
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
 use galera::Position;
-use galera::observe::registration::{self, AgentPhase, MembersSeen, OrderVerifier};
+use galera::observe::registration::{AgentPhase, MembersSeen};
 use galera::startup::DataState;
-use registry::{Registry, role_layout};
+use registry::{Registry, Secret, role_layout};
 use sql_client::Tls;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::clock::now;
 use crate::health::{self, HealthListeners};
 use crate::notify::{NotifyEndpoint, NotifyListener};
 use crate::observation::ServerState;
 use crate::probe::StatusProbe;
-use crate::report::{ReportTarget, Reporter, TRANSIENT_STATES_MAX, TransientState};
+use crate::report::TransientState;
 use crate::settings::DatabaseSettings;
+use crate::settings::accounts::DatabaseAccount;
 use crate::settings::run::{PeerDiscovery, RunSettings};
 use crate::sidecar;
 
+use accounts::AccountMaintenance;
 use adopted_server::AdoptedServer;
 use children::{ChildProcess, Children, ProcessExit};
-use cluster::ClusterRegistry;
 use cluster_watch::watch_cluster;
 use command::{ServerCommand, ServerVariables, Workspace, random_token};
 use datadir::{DataDir, DataDirContents};
-use durable_keys::DurableKeys;
 pub use error::RunError;
 use identity::DataIdentity;
 use phase_reporter::PhaseReporter;
+use restart::RestartRequest;
+use session::RegistrySession;
 use signals::SignalStreams;
-use startup_driver::{ServerStart, StartupDriver};
-use supervise::SupervisedServer;
-
-/// Time to withdraw the report.
-const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(5);
+use startup_driver::ServerStart;
+use supervise::{SupervisedServer, SupervisionEnd, SupervisionTasks};
 
 /// How long to wait for a data directory in use: a killed server takes a moment to exit.
 const IN_USE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -113,6 +114,12 @@ async fn prepare_and_run(
     children: &Children,
     signals: &mut SignalStreams,
 ) -> Result<u8, RunError> {
+    if settings.accounts.console.is_none() {
+        tracing::warn!(
+            "CONSOLE_PASSWORD is not set: no account for the console is made, and a console learns of this node through etcd \
+             only; set it on every node, and the same password on the console (--mysql-password-file)"
+        );
+    }
     let workspace = Workspace::create()?;
     let command = ServerCommand::new(words)?;
     let variables = command.query_variables(children, &workspace).await?;
@@ -124,6 +131,7 @@ async fn prepare_and_run(
             data: DataState::Empty,
             identity: directory.identity(settings.cluster.as_str())?,
             interrupted_init: false,
+            unfinished_join: false,
         },
         None => directory.examine(settings.cluster.as_str())?,
     };
@@ -209,7 +217,7 @@ fn with_sst_auth(
     variables: &ServerVariables,
     workspace: &Workspace,
 ) -> Result<ServerCommand, RunError> {
-    let Some(account) = &settings.sst else {
+    let Some(account) = &settings.accounts.sst else {
         let method = &variables.sst_method;
         return match method.contains("backup") || method.starts_with("mysqldump") {
             false => Ok(command),
@@ -264,6 +272,7 @@ impl PreparedNode {
                     self.directory
                         .finish_keeping(self.settings.cluster.as_str())?;
                     start.position = self.recover_position().await?;
+                    self.begin_static_join()?;
                     let message = "Joining the members in CLUSTER_JOIN, without etcd";
                     phase_reporter.report(AgentPhase::Joining, &self.contents.data, message);
                     SupervisedServer::Child(self.launch(&start)?)
@@ -276,9 +285,12 @@ impl PreparedNode {
                 &publish,
                 &transient_sender,
                 &phase_reporter,
-                maintaining,
+                SupervisionTasks {
+                    maintaining,
+                    restart: std::future::pending(),
+                },
             );
-            let ended = supervise::infer_exit(supervising.await?, &self.directory);
+            let ended = supervise::infer_exit(supervising.await?.exit, &self.directory);
             Ok(log_exit(ended))
         };
         tokio::select! {
@@ -286,6 +298,22 @@ impl PreparedNode {
             () = health::serve(health, server.clone(), self.settings.policy.clone()) => {
                 Err(RunError::Internal("the health endpoint stopped".to_owned()))
             }
+        }
+    }
+
+    /// Prepares the directory of a node that joins without etcd.
+    fn begin_static_join(&self) -> Result<(), RunError> {
+        if self.contents.unfinished_join
+            && let Some(list) = self.directory.set_unfinished_aside()?
+        {
+            tracing::warn!(
+                "The first state transfer of these data never completed; renamed what it left behind, as listed in {}",
+                list.display()
+            );
+        }
+        match self.contents.data {
+            DataState::Empty => self.directory.begin_join(&self.identity_or_new()?),
+            _ => Ok(()),
         }
     }
 
@@ -308,6 +336,16 @@ impl PreparedNode {
             )));
         }
         Ok(outcome.data.position().cloned())
+    }
+
+    /// How many members the data last had around them, after a stop on `request`: a clean one removes the file that has it.
+    fn members_seen_after(&self, request: &RestartRequest) -> Result<MembersSeen, RunError> {
+        let expected = self.settings.startup.expected_members.count();
+        let now = self.directory.members_seen(expected)?.0;
+        Ok(match now.members() >= request.members_seen.members() {
+            true => now,
+            false => request.members_seen.clone(),
+        })
     }
 
     /// Takes over `adopted` from the agent that started it.
@@ -372,31 +410,64 @@ impl PreparedNode {
         publish: &watch::Sender<ServerState>,
         transient_sender: &mpsc::Sender<TransientState>,
         phase_reporter: &PhaseReporter,
-        maintaining: impl Future<Output = Result<ProcessExit, RunError>>,
-    ) -> Result<ProcessExit, RunError> {
+        tasks: SupervisionTasks<
+            impl Future<Output = Result<ProcessExit, RunError>>,
+            impl Future<Output = RestartRequest>,
+        >,
+    ) -> Result<SupervisionEnd, RunError> {
+        let SupervisionTasks {
+            maintaining,
+            restart,
+        } = tasks;
         let probe_now = Arc::<Notify>::default();
+        let system_user = system_user::name();
+        let accounts = AccountMaintenance::new(
+            self.directory.path(),
+            &self.variables.socket,
+            self.settings.accounts.clone(),
+            system_user.clone(),
+        );
         let probe = StatusProbe::new(self.database(), self.settings.cluster.clone())
+            .with_other_logins(self.other_logins(system_user))
             .with_read_only(!self.settings.policy.availability.read_only);
         let stopping = CancellationToken::new();
         let probing = async {
             tokio::select! {
                 () = probe.run(publish.clone(), Arc::clone(&probe_now)) => {}
                 () = self.listener.run(publish, transient_sender, &probe_now) => {}
+                () = accounts.run(publish.subscribe()) => {}
                 () = stopping.cancelled() => {}
             }
             // Everything else continues until the server exits.
             std::future::pending::<()>().await;
         };
+        let failed = |exit| SupervisionEnd {
+            exit,
+            restart: None,
+        };
         tokio::select! {
-            ended = supervise::wait(process, signals, phase_reporter, &stopping) => Ok(ended),
-            () = probing => Ok(ProcessExit::Code(1)),
-            failed = maintaining => failed,
+            ended = supervise::wait(process, signals, phase_reporter, &stopping, restart) => Ok(ended),
+            () = probing => Ok(failed(ProcessExit::Code(1))),
+            ended = maintaining => ended.map(failed),
+            failure = restart::maintain_join_mark(&self.directory, publish.subscribe()) => Err(failure),
         }
+    }
+
+    /// What the status is read with if the data lack the account of [`Self::database`] or have another password for it.
+    fn other_logins(&self, system_user: Option<String>) -> Vec<DatabaseAccount> {
+        let accounts = &self.settings.accounts;
+        let root = accounts.console.as_ref().map(|_| accounts.root.clone());
+        let own = system_user.map(|user| DatabaseAccount {
+            user,
+            password: Secret::new(String::new()),
+        });
+        root.into_iter().chain(own).collect()
     }
 
     fn database(&self) -> DatabaseSettings {
         let settings = &self.settings;
-        let account = settings.console.as_ref().unwrap_or(&settings.root);
+        let accounts = &settings.accounts;
+        let account = accounts.console.as_ref().unwrap_or(&accounts.root);
         DatabaseSettings {
             host: settings.address.host().to_owned(),
             port: self.variables.port,
@@ -405,211 +476,6 @@ impl PreparedNode {
             user: account.user.clone(),
             password: Some(account.password.clone()),
         }
-    }
-}
-
-/// What the tasks of a node with a registry share.
-struct RegistrySession {
-    cluster: ClusterRegistry,
-    publish: watch::Sender<ServerState>,
-    server: watch::Receiver<ServerState>,
-    phase_reporter: PhaseReporter,
-    transient_sender: mpsc::Sender<TransientState>,
-    /// Notified of every change to the cluster's keys.
-    changes: Arc<Notify>,
-    /// Makes the reporter write all fields again.
-    rewrite: Arc<Notify>,
-    /// Makes the durable keys be written again.
-    keys_removed: Arc<Notify>,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-}
-
-impl RegistrySession {
-    /// Also returns the reporter, which does not run yet.
-    fn new(node: &PreparedNode, registry: Registry) -> (Self, Reporter) {
-        let cluster = ClusterRegistry {
-            registry,
-            keys: node.settings.keys.clone(),
-            name: node.settings.cluster.clone(),
-            node: node.settings.node(node.variables.port),
-        };
-        let (publish, server) = watch::channel(ServerState::Unknown);
-        let (transient_sender, transient_receiver) = mpsc::channel(TRANSIENT_STATES_MAX);
-        let rewrite = Arc::<Notify>::default();
-        let reporter = Reporter::new(
-            cluster.registry.clone(),
-            ReportTarget {
-                keys: cluster.keys.clone(),
-                cluster: cluster.name.clone(),
-                node: cluster.node.clone(),
-            },
-            node.settings.ttl,
-            now(),
-        )
-        .without_registration()
-        .with_transient_states(transient_receiver)
-        .with_rewrite_signal(Arc::clone(&rewrite));
-        let session = Self {
-            cluster,
-            phase_reporter: PhaseReporter::new(publish.clone())
-                .with_members_seen(node.members_seen.clone()),
-            publish,
-            server,
-            transient_sender,
-            changes: Arc::default(),
-            rewrite,
-            keys_removed: Arc::default(),
-            stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-        };
-        (session, reporter)
-    }
-
-    /// Starts or adopts the server and supervises it until it exits. Returns the exit code.
-    async fn run(
-        &self,
-        node: &PreparedNode,
-        reporter: Reporter,
-        adopted: Option<AdoptedServer>,
-        signals: &mut SignalStreams,
-    ) -> Result<u8, RunError> {
-        let identity = node.identity_or_new()?;
-        let order_keys = node.settings.order_keys.as_ref();
-        if order_keys.is_none() {
-            tracing::warn!(
-                "ORDER_PUBLIC_KEY_FILE is not set: this agent obeys no bootstrap order of a console"
-            );
-        }
-        let key_ids = order_keys.map(OrderVerifier::key_ids).unwrap_or_default();
-        let fork_epoch = watch::Sender::new(identity.fork_epoch);
-        let data_id = watch::Sender::new(identity.id.clone());
-        let reporter = reporter
-            .with_constant_fields([("order_keys", registration::order_keys_value(&key_ids))])
-            .with_data_id(data_id.subscribe())
-            .with_fork_epoch(fork_epoch.subscribe());
-        // When adopting a running server there is no start decision, so phase updates are discarded.
-        let discarding_reporter = PhaseReporter::new(watch::Sender::new(ServerState::Unknown));
-        let mut driver = StartupDriver {
-            settings: &node.settings,
-            cluster: &self.cluster,
-            directory: &node.directory,
-            command: &node.command,
-            variables: &node.variables,
-            children: &node.children,
-            workspace: &node.workspace,
-            reporter: if adopted.is_some() {
-                &discarding_reporter
-            } else {
-                &self.phase_reporter
-            },
-            lease_id: reporter.subscribe_lease_id(),
-            data_id,
-            fork_epoch: fork_epoch.clone(),
-            changes: Arc::clone(&self.changes),
-            identity,
-            data: node.contents.data.clone(),
-            members_seen: node.members_seen.clone(),
-            interrupted_init: node.contents.interrupted_init,
-            recovered_position: None,
-            own_order: None,
-            order_read: None,
-            keep_obstacle: None,
-        };
-        let (mut process, idle_reporter) = match adopted {
-            Some(adopted) => (
-                PreparedNode::adopt(adopted, &self.phase_reporter),
-                Some(reporter),
-            ),
-            None => {
-                let start = tokio::select! {
-                    start = self.decide_start(&mut driver, reporter) => start?,
-                    name = signals.wait_for_stop() => {
-                        tracing::info!("Stopping on {name}; the server has not been started");
-                        return Ok(0);
-                    }
-                };
-                (SupervisedServer::Child(node.launch(&start)?), None)
-            }
-        };
-        let identity = driver.identity.clone();
-        let maintaining = async {
-            if let Some(reporter) = idle_reporter {
-                self.claim_and_report(&mut driver, reporter).await?;
-            }
-            Err(self
-                .maintain_durable_keys(node, identity.clone(), fork_epoch)
-                .await)
-        };
-        let supervising = node.supervise(
-            &mut process,
-            signals,
-            &self.publish,
-            &self.transient_sender,
-            &self.phase_reporter,
-            maintaining,
-        );
-        let ended = supervise::infer_exit(supervising.await?, &node.directory);
-        if ended.is_success() {
-            supervise::record_stop(&self.cluster, &node.directory, &identity).await;
-        }
-        Ok(log_exit(ended))
-    }
-
-    /// Starts publishing, then decides how to start the server.
-    async fn decide_start(
-        &self,
-        driver: &mut StartupDriver<'_>,
-        reporter: Reporter,
-    ) -> Result<ServerStart, RunError> {
-        driver.finish_keeping().await?;
-        self.claim_and_report(driver, reporter).await?;
-        Box::pin(driver.run()).await
-    }
-
-    /// Claims the address and the identity, then starts publishing.
-    async fn claim_and_report(
-        &self,
-        driver: &mut StartupDriver<'_>,
-        reporter: Reporter,
-    ) -> Result<(), RunError> {
-        // etcd first: nothing is written to the directory before it has responded.
-        driver.read_cluster().await;
-        driver.identity.restore(driver.directory.path())?;
-        driver.claim_identity().await?;
-        let message = "Reading the data directory and the registry";
-        driver
-            .reporter
-            .report(AgentPhase::Starting, &driver.data, message);
-        self.tasks
-            .spawn(reporter.run(self.server.clone(), self.stop.clone()));
-        Ok(())
-    }
-
-    /// Runs until dropped; returns only if it fails.
-    async fn maintain_durable_keys(
-        &self,
-        node: &PreparedNode,
-        identity: DataIdentity,
-        fork_epoch: watch::Sender<u64>,
-    ) -> RunError {
-        let durable_keys = DurableKeys {
-            fork_epoch,
-            rewrite: Arc::clone(&self.rewrite),
-            cluster: self.cluster.clone(),
-            identity,
-            data_dir: node.directory.path().to_path_buf(),
-            interval: node.settings.ttl / 3,
-        };
-        Box::pin(durable_keys.run(self.publish.subscribe(), Arc::clone(&self.keys_removed))).await;
-        RunError::Internal("the durable keys are no longer maintained".to_owned())
-    }
-
-    /// Withdraws the report. What is not withdrawn in time expires with its lease.
-    async fn end(&self) {
-        self.stop.cancel();
-        self.tasks.close();
-        let _ = timeout(WITHDRAW_TIMEOUT, self.tasks.wait()).await;
     }
 }
 

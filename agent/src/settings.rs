@@ -27,6 +27,7 @@
 //! | `ETCD_CA`, `ETCD_CERT`, `ETCD_KEY` | PEM files for TLS with etcd | none |
 //! | `RUST_LOG` | log filter | `info` |
 
+pub mod accounts;
 pub mod run;
 mod source;
 

@@ -1,4 +1,4 @@
-//! Logs of `--wsrep-recover`: the last readable position wins, whatever precedes it.
+//! Logs of `--wsrep-recover`: the last position counts, whatever precedes it.
 #![no_main]
 
 use galera::observe::saved_state::parse_recovered_position;

@@ -13,6 +13,7 @@ mod recovery;
 mod registry_snapshot;
 mod rejoin;
 mod reports;
+mod running;
 mod wsrep_event;
 
 use std::collections::BTreeSet;
@@ -30,6 +31,7 @@ pub use order::OrderTrust;
 pub use registry_snapshot::{
     FounderKeyState, FounderRecord, OrderKeyState, RegistrySnapshot, RejoinKeyState,
 };
+pub use running::{NonPrimaryDecision, NonPrimaryNode, decide_non_primary};
 pub use wsrep_event::WsrepEvent;
 
 /// What the data directory of the starting node holds.

@@ -171,6 +171,20 @@ fn caching_sha2(password: &str, challenge: &[u8; 20]) -> Vec<u8> {
     xor(&once, &sha256(&[twice.as_ref(), challenge]))
 }
 
+/// What a server stores of `password` for the plugin `mysql_native_password`: `*` and 40 hexadecimal digits, as the SQL
+/// function `PASSWORD` returns it; empty for an empty password. A statement with it (`IDENTIFIED BY PASSWORD`) shows no
+/// log and no other member the password.
+#[must_use]
+pub fn native_password_hash(password: &str) -> String {
+    if password.is_empty() {
+        return String::new();
+    }
+    let once = hash(&digest::SHA1_FOR_LEGACY_USE_ONLY, &[password.as_bytes()]);
+    let twice = hash(&digest::SHA1_FOR_LEGACY_USE_ONLY, &[once.as_ref()]);
+    let digits = twice.as_ref().iter().map(|byte| format!("{byte:02X}"));
+    format!("*{}", digits.collect::<String>())
+}
+
 fn hash(algorithm: &'static digest::Algorithm, parts: &[&[u8]]) -> digest::Digest {
     let mut context = digest::Context::new(algorithm);
     for part in parts {
@@ -262,6 +276,16 @@ mod tests {
         assert!(refused(0) && refused(8) && refused(19) && refused(21) && refused(64));
         assert_eq!(exactly::<20>(&[7; 20]).unwrap(), [7; 20]);
         assert_eq!(exactly::<2>(&[7, 8, 0]).unwrap(), [7, 8]);
+    }
+
+    #[test]
+    fn the_hash_is_that_of_the_sql_function() {
+        // SELECT PASSWORD('secret')
+        assert_eq!(
+            native_password_hash("secret"),
+            "*14E65567ABDB5135D0CFD9A70B3032C179A49EE7"
+        );
+        assert_eq!(native_password_hash(""), "");
     }
 
     /// The answer XOR the right-hand side gives SHA1(password), whose hash a server stores.

@@ -13,6 +13,7 @@ const LOCAL_FILE: u8 = 0xfb;
 /// Ends a list of packets, and during sign-in asks for another plugin.
 const END: u8 = 0xfe;
 const QUERY: u8 = 0x03;
+const QUIT: u8 = 0x01;
 /// Status flag: another result follows, although only one statement was sent.
 const MORE_RESULTS: u16 = 0x0008;
 
@@ -137,6 +138,14 @@ impl Connection {
     /// As [`Connection::query`].
     pub async fn execute(&mut self, statement: &str) -> Result<(), Error> {
         self.query(statement).await.map(drop)
+    }
+
+    /// Ends the connection as the protocol asks for; the server counts and logs one that is dropped as aborted.
+    pub async fn close(mut self) {
+        if self.usable && self.packets.restart(RESPONSE_MAX).is_ok() {
+            // The server may have closed it already.
+            let _ = self.packets.write(&[QUIT]).await;
+        }
     }
 
     async fn response(&mut self) -> Result<Vec<Row>, Error> {

@@ -28,6 +28,7 @@ mod network;
 mod packets;
 mod tls;
 
+pub use auth::native_password_hash;
 pub use connection::{Connection, Login, Peer, Row};
 pub use error::{Error, ServerError};
 pub use network::{connect_socket, connect_tcp};

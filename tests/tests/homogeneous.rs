@@ -13,6 +13,8 @@ use registry::{Transaction, WriteOp};
 
 /// Longest wait for nodes to form a cluster.
 const FORMATION_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest wait for an agent to restart a server that is not Primary.
+const APART_TIMEOUT: Duration = Duration::from_secs(120);
 /// Longest wait for a node to react.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -144,6 +146,8 @@ async fn three_started_at_once_form_one_cluster() -> Result<()> {
     let expected = [
         "console@%",
         "mariadb.sys@localhost",
+        // The agent's own: the system user, without a password.
+        "mysql@localhost",
         "recovery@%",
         "root@localhost",
         "xtrabackup@localhost",
@@ -246,6 +250,49 @@ async fn three_started_at_once_form_one_cluster() -> Result<()> {
     );
     ensure!(key(&lab, lab.node(3), "phase").await?.is_none());
     lab.wait_until_synced(&[1, 2], SOON).await?;
+    observer.verify().map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_apart_that_the_others_wait_for_is_restarted() -> Result<()> {
+    let lab = HomogeneousLab::prepare(3).await?;
+    let observer = observer(&lab)?;
+    for node in lab.nodes() {
+        node.start()?;
+    }
+    lab.wait_until_synced(&[1, 2, 3], FORMATION_TIMEOUT).await?;
+    lab.wait_until_applied(&[1, 2, 3]).await?;
+    lab.node(3).isolate(true).await?;
+    lab.wait_until_synced(&[1, 2], FORMATION_TIMEOUT).await?;
+    lab.node(1)
+        .execute("CREATE TABLE mysql.kept (id INT PRIMARY KEY) ENGINE=InnoDB")
+        .await?;
+    lab.node(1)
+        .execute("INSERT INTO mysql.kept VALUES (1)")
+        .await?;
+    // As an orchestrator that replaces the two on reconnection.
+    for number in [2, 1] {
+        let code = lab.node(number).stop().await?;
+        ensure!(code == Some(0), "{code:?}");
+    }
+    lab.node(1).start()?;
+    lab.node(2).start()?;
+    let named = format!("restart the container or service of {}", lab.node(3).id()?);
+    lab.node(1).wait_for_log(&named, SOON).await?;
+    lab.node(3)
+        .wait_for_log("as long as it runs the others wait for it", APART_TIMEOUT)
+        .await?;
+    lab.wait_until_synced(&[1, 2, 3], FORMATION_TIMEOUT).await?;
+    ensure!(
+        lab.node(3).count_log_lines("Server started") == 2,
+        "not by its agent"
+    );
+    for node in lab.nodes() {
+        let rows: Vec<u64> = node
+            .query("root", "SELECT COUNT(*) FROM mysql.kept")
+            .await?;
+        ensure!(rows == [1], "{}: {rows:?}", node.id()?);
+    }
     observer.verify().map(drop)
 }
 

@@ -225,3 +225,85 @@ fn an_unreachable_server_has_no_status_fields() {
         BTreeMap::from([("phase", "waiting".to_owned())])
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn i42_a_frozen_primary_is_published_and_answered_as_what_it_is() {
+    let rows = |weight: &str, queue: &str| {
+        let rows = [
+            ("wsrep_local_state", "4"),
+            ("wsrep_local_state_comment", "Synced"),
+            ("wsrep_cluster_status", "Primary"),
+            ("wsrep_cluster_conf_id", "7"),
+            ("wsrep_cluster_size", "3"),
+            ("wsrep_incoming_addresses", "n1:3306,n2:3306,n3:3306"),
+            ("wsrep_cluster_weight", weight),
+            ("wsrep_evs_state", "OPERATIONAL"),
+            ("wsrep_local_recv_queue", queue),
+            ("wsrep_provider_options", "pc.weight = 1; "),
+            ("wsrep_last_committed", "36"),
+        ];
+        let rows = rows.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Ok(StatusReading::from_rows(&rows))
+    };
+    let policy = AvailabilityPolicy::default();
+    // During a view change every member contradicts its group for a moment.
+    let server = ServerState::Unknown.after_probe(rows("0", "1"));
+    assert!(server.health(&policy).0);
+    tokio::time::advance(FROZEN_AFTER).await;
+    let frozen = server.after_probe(rows("0", "1"));
+    let (healthy, reason) = frozen.health(&policy);
+    assert!(!healthy && reason.contains("UNLOCK TABLES"), "{reason}");
+    let fields = frozen.fields();
+    assert_eq!(fields["wsrep_cluster_status"], "non-Primary");
+    assert_eq!(fields["wsrep_local_state_comment"], "Initialized");
+    assert_eq!(fields["wsrep_last_committed"], "36");
+    assert!(
+        !fields.contains_key("wsrep_incoming_addresses"),
+        "{fields:?}"
+    );
+    assert!(fields["waiting_for"].contains("frozen"), "{fields:?}");
+    // As long as the lock lasts, and not longer.
+    tokio::time::advance(FROZEN_AFTER).await;
+    let frozen = frozen.after_probe(rows("0", "2"));
+    assert!(!frozen.health(&policy).0);
+    let released = frozen.after_probe(rows("3", "0"));
+    assert!(released.health(&policy).0);
+    assert!(!released.fields().contains_key("waiting_for"));
+    // An interruption begins the observation again.
+    let before = ServerState::Unknown.after_probe(rows("0", "1"));
+    tokio::time::advance(FROZEN_AFTER).await;
+    let interrupted = before.after_probe(Err(refused()));
+    assert!(interrupted.after_probe(rows("0", "1")).health(&policy).0);
+}
+
+#[test]
+fn a_server_that_denies_access_is_known_to_run() {
+    let denied = ProbeError {
+        kind: ProbeErrorKind::AccessDenied,
+        message: "the server runs, but denies access".to_owned(),
+    };
+    let offline = |phase| {
+        ServerState::Offline(Box::new(OfflineStatus {
+            phase,
+            recovered_position: None,
+            members_seen: None,
+            state_comment: None,
+            message: "joining".to_owned(),
+            since: Timestamp::default(),
+        }))
+    };
+    let joining = offline(AgentPhase::Joining);
+    assert_eq!(
+        joining.after_probe(Err(refused())).fields(),
+        joining.fields()
+    );
+    let server = joining.after_probe(Err(denied.clone()));
+    let (healthy, reason) = server.health(&AvailabilityPolicy::default());
+    assert_eq!((healthy, reason), (false, denied.message.clone()));
+    assert_eq!(server.fields()["waiting_for"], denied.message);
+    let stopping = offline(AgentPhase::Stopping);
+    assert_eq!(
+        stopping.after_probe(Err(denied)).fields(),
+        stopping.fields()
+    );
+}

@@ -62,6 +62,19 @@ pub(super) fn unresolvable(location: &str, error: &io::Error) -> ProbeError {
     )
 }
 
+/// The server at `location` denies access to every account of the agent: it runs, but its state is unknown.
+pub(super) fn all_denied(location: &str, users: &[&str], first: &ProbeError) -> ProbeError {
+    probe_error(
+        ProbeErrorKind::AccessDenied,
+        format!(
+            "the server runs, but {location} denies access to the accounts {}: set MYSQL_ROOT_PASSWORD to the password that \
+             root@localhost has in these data, or correct it in the database ({})",
+            users.join(", "),
+            first.message
+        ),
+    )
+}
+
 fn from_io(location: &str, error: &io::Error) -> ProbeError {
     use io::ErrorKind as Kind;
     match error.kind() {
@@ -102,6 +115,13 @@ fn from_server(location: &str, database: &DatabaseSettings, code: u16, text: &st
             ProbeErrorKind::AccessDenied,
             format!(
                 "{location} denies access to account {user}; check MYSQL_USER and MYSQL_PASSWORD_FILE ({text})"
+            ),
+        ),
+        // The account is blocked after failed sign-ins, locked, or its password has expired.
+        4150 | 4151 | 1820 | 1862 => probe_error(
+            ProbeErrorKind::AccessDenied,
+            format!(
+                "{location} denies access to account {user}; correct the account with ALTER USER ({text})"
             ),
         ),
         1129 | 1130 => probe_error(

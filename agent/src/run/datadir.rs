@@ -1,5 +1,7 @@
 //! Inspects the data directory. Inspection changes nothing in it but the agent's lock file.
 
+mod unfinished;
+
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -34,6 +36,8 @@ pub(super) struct DataDirContents {
     pub(super) identity: Option<DataIdentity>,
     /// Whether an initialization was interrupted; its leftovers must be removed.
     pub(super) interrupted_init: bool,
+    /// Whether a first join was interrupted; what it left behind must be set aside.
+    pub(super) unfinished_join: bool,
 }
 
 impl DataDir {
@@ -93,13 +97,20 @@ impl DataDir {
     /// [`RunError::Refused`] for another cluster's data.
     pub(super) fn identity(&self, cluster: &str) -> Result<Option<DataIdentity>, RunError> {
         let identity = DataIdentity::read(&self.path)?;
-        match identity.as_ref().filter(|known| known.cluster != cluster) {
-            Some(identity) => Err(RunError::Refused(format!(
+        if let Some(identity) = &identity {
+            self.check_cluster(identity, cluster)?;
+        }
+        Ok(identity)
+    }
+
+    fn check_cluster(&self, identity: &DataIdentity, cluster: &str) -> Result<(), RunError> {
+        match identity.cluster == cluster {
+            true => Ok(()),
+            false => Err(RunError::Refused(format!(
                 "{} holds data of cluster {:?} while CLUSTER_NAME is {cluster}; correct one of them",
                 self.path.display(),
                 identity.cluster
             ))),
-            None => Ok(identity),
         }
     }
 
@@ -114,6 +125,7 @@ impl DataDir {
             data,
             identity: identity.clone(),
             interrupted_init: remains,
+            unfinished_join: false,
         };
         if self.is_keeping() {
             // What is left of the former data is moved before anything else.
@@ -124,6 +136,19 @@ impl DataDir {
         }
         if names.iter().all(|name| is_ignored(name)) {
             return Ok(found(DataState::Empty, false));
+        }
+        // A completed state transfer leaves a history in grastate.dat.
+        if let Some(joining) = self.unfinished_join()?
+            && self.saved_state()?.uuid.is_none()
+        {
+            let identity = identity.unwrap_or(joining);
+            self.check_cluster(&identity, cluster)?;
+            return Ok(DataDirContents {
+                data: DataState::Empty,
+                identity: Some(identity),
+                interrupted_init: false,
+                unfinished_join: true,
+            });
         }
         let prepared = identity.as_ref().is_some_and(|identity| identity.prepared);
         match self

@@ -69,7 +69,9 @@ impl DataIdentity {
         })
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    /// Parses what [`Self::write`] writes; `None` for anything else.
+    #[must_use]
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
         let obeyed = value.get("obeyed")?.as_array()?.iter();
         let prepared = value.get("prepared")?.as_bool()?;
@@ -104,20 +106,28 @@ impl DataIdentity {
     /// # Errors
     /// If it cannot be written.
     pub(super) fn write(&self, directory: &Path) -> Result<(), RunError> {
+        self.write_to(directory, &identity_path(directory))
+    }
+
+    /// Writes it likewise to another file of `directory`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(super) fn write_to(&self, directory: &Path, path: &Path) -> Result<(), RunError> {
         let text = json!({
             "id": self.id, "cluster": self.cluster, "prepared": self.prepared, "founding": self.founding,
             "obeyed": self.obeyed_orders, "fork_epoch": self.fork_epoch, "fork": self.fork,
         });
-        let path = identity_path(directory);
-        let new = path.with_extension("json.new");
+        // The dot at the front keeps this name ignored, too.
+        let new = path.with_extension("new");
         let written = File::create(&new)
             .and_then(|mut file| {
                 file.write_all(format!("{text}\n").as_bytes())?;
                 file.sync_all()
             })
-            .and_then(|()| fs::rename(&new, &path))
+            .and_then(|()| fs::rename(&new, path))
             .and_then(|()| File::open(directory)?.sync_all());
-        written.map_err(|error| RunError::from_io("cannot write", &path, &error))
+        written.map_err(|error| RunError::from_io("cannot write", path, &error))
     }
 
     /// Writes it if the file is missing: a state transfer may have emptied the directory.

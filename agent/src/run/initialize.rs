@@ -9,7 +9,8 @@ use super::children::Children;
 use super::command::{ServerCommand, Workspace, last_error};
 use super::datadir::DataDir;
 use super::error::RunError;
-use crate::settings::run::{DatabaseAccount, RunSettings};
+use super::{accounts, system_user};
+use crate::settings::run::RunSettings;
 
 /// Time for the installer; allows for slow disks.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(300);
@@ -27,7 +28,9 @@ pub(super) async fn initialize(
     workspace: &Workspace,
 ) -> Result<(), RunError> {
     data.begin_initialization()?;
-    let statements = workspace.write("accounts.sql", &account_statements(settings))?;
+    let statements =
+        accounts::initial_statements(&settings.accounts, system_user::name().as_deref());
+    let statements = workspace.write("accounts.sql", &statements)?;
     // A dedicated directory: a server that starts empties its tmpdir.
     let temporary = workspace.file("tmp");
     fs::create_dir_all(&temporary)
@@ -71,68 +74,6 @@ pub(super) async fn initialize(
             last_error(&log)
         )));
     }
+    accounts::record_initial_passwords(data.path(), &settings.accounts);
     Ok(())
-}
-
-/// One statement per line, as the server's bootstrap mode requires.
-fn account_statements(settings: &RunSettings) -> String {
-    let mut text = String::from(
-        // Anonymous accounts would shadow all others on this host. CREATE USER requires FLUSH in bootstrap mode.
-        "DELETE FROM mysql.global_priv WHERE User = '' OR Host <> 'localhost';\n\
-         DELETE FROM mysql.db WHERE Db LIKE 'test%';\n\
-         DROP DATABASE IF EXISTS test;\n\
-         FLUSH PRIVILEGES;\n",
-    );
-    let root = quoted(settings.root.password.expose());
-    text += &format!("ALTER USER root@localhost IDENTIFIED BY {root};\n");
-    if let Some(host) = settings
-        .root_host
-        .as_deref()
-        .filter(|host| *host != "localhost")
-    {
-        let host = quoted(host);
-        text += &format!("CREATE USER root@{host} IDENTIFIED BY {root};\n");
-        text += &format!("GRANT ALL ON *.* TO root@{host} WITH GRANT OPTION;\n");
-    }
-    let transfer = "RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR";
-    append_account(
-        &mut text,
-        settings.sst.as_ref(),
-        "localhost",
-        Some(transfer),
-    );
-    append_account(&mut text, settings.console.as_ref(), "%", None);
-    // Required for SET GLOBAL wsrep_provider_options.
-    append_account(&mut text, settings.recovery.as_ref(), "%", Some("SUPER"));
-    text
-}
-
-fn append_account(
-    text: &mut String,
-    account: Option<&DatabaseAccount>,
-    host: &str,
-    privileges: Option<&str>,
-) {
-    let Some(account) = account else { return };
-    let name = format!("{}@{}", quoted(&account.user), quoted(host));
-    let password = quoted(account.password.expose());
-    *text += &format!("CREATE USER IF NOT EXISTS {name} IDENTIFIED BY {password};\n");
-    if let Some(privileges) = privileges {
-        *text += &format!("GRANT {privileges} ON *.* TO {name};\n");
-    }
-}
-
-/// Quotes text for SQL; the settings exclude control characters.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quotes_are_escaped() {
-        assert_eq!(quoted(r"a'b\c"), r"'a''b\\c'");
-    }
 }

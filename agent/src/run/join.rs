@@ -22,7 +22,7 @@ pub(super) async fn verify_members(
     settings: &RunSettings,
     members: Vec<NodeId>,
 ) -> VerifiedMembers {
-    let Some(account) = &settings.console else {
+    let Some(account) = &settings.accounts.console else {
         return VerifiedMembers {
             members,
             explanation: "according to the registry only: CONSOLE_PASSWORD is not set".to_owned(),

@@ -72,6 +72,8 @@ pub(super) struct StartupDriver<'a> {
     pub(super) members_seen: MembersSeen,
     /// Whether an interrupted initialization left files behind.
     pub(super) interrupted_init: bool,
+    /// Whether an interrupted first join left files behind.
+    pub(super) unfinished_join: bool,
     /// The position recovered from the storage engine.
     pub(super) recovered_position: Option<Position>,
     /// The `mod_revision` of the order that this process wrote for itself.
@@ -293,6 +295,7 @@ impl StartupDriver<'_> {
         if self.data == DataState::Empty && (self.interrupted_init || self.identity.prepared) {
             self.discard_initialization()?;
         }
+        self.set_unfinished_aside()?;
         if !self
             .clear_stopped(listing, ReplaceRegistration::OwnOnly)
             .await
@@ -303,6 +306,10 @@ impl StartupDriver<'_> {
             self.directory.forget_position()?;
         }
         self.continue_fork(listing)?;
+        if self.data == DataState::Empty {
+            // Before the server starts: whatever it leaves behind is that of an unfinished transfer.
+            self.directory.begin_join(&self.identity)?;
+        }
         let names: Vec<String> = verified.members.iter().map(ToString::to_string).collect();
         let message = format!("Joining {} ({})", names.join(", "), verified.explanation);
         self.reporter
@@ -345,6 +352,19 @@ impl StartupDriver<'_> {
         self.identity.prepared = false;
         self.identity.write(self.directory.path())?;
         self.interrupted_init = false;
+        Ok(())
+    }
+
+    /// Sets aside what an interrupted first join left behind: it never was a member's data.
+    fn set_unfinished_aside(&mut self) -> Result<(), RunError> {
+        if std::mem::take(&mut self.unfinished_join)
+            && let Some(list) = self.directory.set_unfinished_aside()?
+        {
+            tracing::warn!(
+                "The first state transfer of these data never completed; renamed what it left behind, as listed in {}",
+                list.display()
+            );
+        }
         Ok(())
     }
 
@@ -643,6 +663,9 @@ impl StartupDriver<'_> {
         if self.interrupted_init {
             self.discard_initialization()?;
         }
+        self.set_unfinished_aside()?;
+        // What follows is an initialization.
+        self.directory.finish_join()?;
         if self.data != DataState::Empty || self.identity.prepared {
             return Ok(());
         }

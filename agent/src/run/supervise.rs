@@ -7,7 +7,7 @@ use galera::Position;
 use galera::observe::registration::AgentPhase;
 use galera::startup::DataState;
 use rustix::process::Signal;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::adopted_server::{self, AdoptedServer};
@@ -18,6 +18,7 @@ use super::datadir::DataDir;
 use super::identity::DataIdentity;
 use super::join;
 use super::phase_reporter::PhaseReporter;
+use super::restart::RestartRequest;
 use super::signals::{SignalRequest, SignalStreams};
 use super::startup_driver::ServerStart;
 use crate::notify::{self, NotifyEndpoint};
@@ -26,6 +27,9 @@ use crate::settings::run::RunSettings;
 
 /// Time to record the final position. Without it the registry is incomplete, but not wrong.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time for a server that is restarted to stop: one that waits for a state transfer may not react to SIGTERM.
+const RESTART_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The server that this agent supervises.
 pub(super) enum SupervisedServer {
@@ -110,20 +114,62 @@ pub(super) fn server_command(
     server
 }
 
-/// Forwards signals until the server exits. Returns how it exited.
+/// What runs beside a server until it exits.
+pub(super) struct SupervisionTasks<M, R> {
+    /// Ends only if it fails.
+    pub(super) maintaining: M,
+    /// Ends with the reason when the server must be started again.
+    pub(super) restart: R,
+}
+
+/// How a server exited, and whether it is started again.
+pub(super) struct SupervisionEnd {
+    pub(super) exit: ProcessExit,
+    /// Why the agent stopped the server to start it again; `None` if it ended otherwise or a signal asked for the stop.
+    pub(super) restart: Option<RestartRequest>,
+}
+
+/// Forwards signals, and stops the server on `restart`, until it exits.
 pub(super) async fn wait(
     process: &mut SupervisedServer,
     signals: &mut SignalStreams,
     reporter: &PhaseReporter,
     stopping: &CancellationToken,
-) -> ProcessExit {
+    restart: impl Future<Output = RestartRequest>,
+) -> SupervisionEnd {
+    let mut restart = std::pin::pin!(restart);
+    let mut requested: Option<RestartRequest> = None;
+    let mut kill_at: Option<Instant> = None;
+    let mut stopped_by_signal = false;
     loop {
         let request = tokio::select! {
-            ended = process.wait() => return ended,
+            exit = process.wait() => {
+                let restart = requested.filter(|_| !stopped_by_signal);
+                return SupervisionEnd { exit, restart };
+            }
             request = signals.next() => request,
+            found = &mut restart, if requested.is_none() && !stopped_by_signal => {
+                stopping.cancel();
+                tracing::warn!("{}", found.reason);
+                reporter.report(AgentPhase::Stopping, &DataState::Empty, &found.reason);
+                process.signal(Signal::TERM);
+                kill_at = Some(Instant::now() + RESTART_TIMEOUT);
+                requested = Some(found);
+                continue;
+            }
+            () = async { sleep_until(kill_at.unwrap_or_else(Instant::now)).await }, if kill_at.is_some() => {
+                tracing::warn!(
+                    "The server did not stop within {} s; killing it",
+                    RESTART_TIMEOUT.as_secs()
+                );
+                process.signal(Signal::KILL);
+                kill_at = None;
+                continue;
+            }
         };
         match request {
             SignalRequest::Stop(name) => {
+                stopped_by_signal = true;
                 // Stop probing first: a probe must not replace the phase.
                 stopping.cancel();
                 let message = format!("Stopping the server on {name}");

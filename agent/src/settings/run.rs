@@ -8,6 +8,7 @@
 //! | `XTRABACKUP_USER`, `XTRABACKUP_PASSWORD` | account for state transfers | `xtrabackup`, required for mariabackup |
 //! | `CONSOLE_USER`, `CONSOLE_PASSWORD` | read-only account | `console`, not created without a password |
 //! | `RECOVERY_USER`, `RECOVERY_PASSWORD` | account that may bootstrap | `recovery`, not created without a password |
+//! | `MYSQL_DATABASE`, `MYSQL_USER`, `MYSQL_PASSWORD` | database and account that the founder makes for an application | none |
 //! | `GALERA_PORT` | the group communication port of every member | 4567 |
 //! | `NODE_NAME` | `wsrep_node_name` | the node's identity |
 //! | `AUTO_BOOTSTRAP` | `all-reported` or `never` | `never` |
@@ -22,9 +23,9 @@ use galera::observe::registration::RegistryKeys;
 use galera::startup::{self, AutoBootstrap, ExpectedMembers};
 use galera::{ClusterName, NodeId};
 use order_signature::TrustedKeys;
-use registry::Secret;
 use sql_client::Tls;
 
+use super::accounts::{AccountSettings, sql_safe_text};
 use super::{
     DEFAULT_MYSQL_PORT, SettingError, SettingsSource, etcd, health_address, keys, liveness_socket,
     node, policy, tls, ttl,
@@ -34,20 +35,14 @@ use crate::health;
 const DEFAULT_GALERA_PORT: u16 = 4567;
 
 /// Variables that are removed from the server's environment.
-pub const SECRET_VARIABLES: [&str; 5] = [
+pub const SECRET_VARIABLES: [&str; 6] = [
     "MYSQL_ROOT_PASSWORD",
+    "MYSQL_PASSWORD",
     "XTRABACKUP_PASSWORD",
     "CONSOLE_PASSWORD",
     "RECOVERY_PASSWORD",
     "ETCD_PASSWORD",
 ];
-
-/// A database account.
-#[derive(Clone, Debug)]
-pub struct DatabaseAccount {
-    pub user: String,
-    pub password: Secret,
-}
 
 /// The validated settings of `galera-agent run`.
 #[derive(Clone, Debug)]
@@ -72,16 +67,8 @@ pub struct RunSettings {
     pub startup: startup::StartupSettings,
     /// The consoles whose bootstrap orders are obeyed; `None` for no console's.
     pub order_keys: Option<TrustedKeys>,
-    /// `root@localhost`.
-    pub root: DatabaseAccount,
-    /// Host from which a second `root` may connect.
-    pub root_host: Option<String>,
-    /// Account for state transfers.
-    pub sst: Option<DatabaseAccount>,
-    /// Read-only account.
-    pub console: Option<DatabaseAccount>,
-    /// Account that may bootstrap.
-    pub recovery: Option<DatabaseAccount>,
+    /// The database accounts that the agent makes.
+    pub accounts: AccountSettings,
     /// TLS of connections to members.
     pub tls: Tls,
 }
@@ -109,7 +96,7 @@ impl RunSettings {
         let ttl = ttl(source)?;
         let discovery = discovery(source, ttl)?;
         let health = health_address(source)?;
-        let root = source.required("MYSQL_ROOT_PASSWORD", "the password of root@localhost")?;
+        let accounts = AccountSettings::read(source)?;
         Ok(Self {
             cluster,
             address: node(source, DEFAULT_MYSQL_PORT, first_address)?,
@@ -126,14 +113,7 @@ impl RunSettings {
                 expected_members: expected(source)?,
             },
             order_keys: order_keys(source)?,
-            root: DatabaseAccount {
-                user: "root".to_owned(),
-                password: password(source, "MYSQL_ROOT_PASSWORD", root)?,
-            },
-            root_host: sql_safe_text(source, "MYSQL_ROOT_HOST")?,
-            sst: account(source, "XTRABACKUP", "xtrabackup")?,
-            console: account(source, "CONSOLE", "console")?,
-            recovery: account(source, "RECOVERY", "recovery")?,
+            accounts,
             tls: tls(source)?,
         })
     }
@@ -246,48 +226,4 @@ fn expected(source: &SettingsSource<'_>) -> Result<ExpectedMembers, SettingError
     nodes
         .collect::<Result<_, _>>()
         .map(ExpectedMembers::Members)
-}
-
-fn account(
-    source: &SettingsSource<'_>,
-    prefix: &str,
-    default: &str,
-) -> Result<Option<DatabaseAccount>, SettingError> {
-    let user = sql_safe_text(source, &format!("{prefix}_USER"))?;
-    let name = format!("{prefix}_PASSWORD");
-    let Some(text) = source.optional(&name)? else {
-        return match user {
-            Some(user) => Err(source.invalid(
-                &name,
-                format!("is not set although {prefix}_USER is {user}; set both"),
-            )),
-            None => Ok(None),
-        };
-    };
-    Ok(Some(DatabaseAccount {
-        user: user.unwrap_or_else(|| default.to_owned()),
-        password: password(source, &name, text)?,
-    }))
-}
-
-/// Text that is safe between quotes in an SQL statement.
-fn sql_safe_text(source: &SettingsSource<'_>, name: &str) -> Result<Option<String>, SettingError> {
-    let Some(text) = source.optional(name)? else {
-        return Ok(None);
-    };
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-%:".contains(c);
-    if text.len() > 80 || !text.chars().all(plain) {
-        let why = format!("{text:?} is invalid; use at most 80 letters, digits and . _ - % :");
-        return Err(source.invalid(name, why));
-    }
-    Ok(Some(text))
-}
-
-fn password(source: &SettingsSource<'_>, name: &str, text: String) -> Result<Secret, SettingError> {
-    if text.chars().any(char::is_control) || text.len() > 512 {
-        let why =
-            "contains control characters or is longer than 512 bytes; choose another password";
-        return Err(source.invalid(name, why.to_owned()));
-    }
-    Ok(Secret::new(text))
 }

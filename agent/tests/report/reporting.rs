@@ -291,7 +291,7 @@ async fn a_refused_account_is_logged_and_no_status_reported() {
     let lab = ReportFixture::new().await;
     let agent = lab.agent_with("wrong");
     let entries = lab.wait_for_field("phase", "starting").await;
-    assert_eq!(fields(&entries), ["phase", "registered"]);
+    assert_eq!(fields(&entries), ["phase", "registered", "waiting_for"]);
     let line = agent.wait_for_log("denies access to account console").await;
     assert!(
         line.contains("MYSQL_PASSWORD_FILE") && !line.contains("wrong\""),

@@ -6,8 +6,10 @@
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod accounts;
+mod database_accounts;
 mod identities;
 mod init_process;
+mod joins;
 mod node;
 mod orders;
 mod refusals;

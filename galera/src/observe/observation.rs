@@ -17,7 +17,7 @@ use crate::view::RegistryHealth;
 pub const RECENT_RATES_MAX: usize = 30;
 /// How long a server must report Primary without a vote before its status counts as frozen: longer than a view change,
 /// during which every member does.
-const FROZEN_AFTER: Duration = Duration::from_secs(2);
+pub const FROZEN_AFTER: Duration = Duration::from_secs(2);
 /// Shortest interval for a rate, in seconds: over a shorter one, a single commit dominates.
 const MIN_RATE_INTERVAL_SECS: f64 = 0.1;
 

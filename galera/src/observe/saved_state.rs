@@ -3,10 +3,16 @@
 //! Any bytes are accepted; missing and unreadable values are `None`. None of the three alone proves that a node may be
 //! bootstrapped (I7, I8).
 
+mod recovered_position;
+
 use uuid::Uuid;
 
 use crate::observe::wsrep::{MEMBERS_MAX, truncate_text};
 use crate::position::{Position, parse_seqno, parse_uuid};
+
+pub use recovered_position::{
+    RecoveredPosition, parse_recovered_position, plain_text, recovered_positions,
+};
 
 /// grastate.dat: the saved state of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -109,54 +115,22 @@ impl GvwState {
     }
 }
 
-/// The result of `--wsrep-recover`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecoveredPosition {
-    /// The position; `None` if the server reports an undefined one (nil UUID or `-1`).
-    pub position: Option<Position>,
-    /// GTIDs, which some servers append, unaltered.
-    pub gtid: Option<String>,
-}
-
-/// The last readable "Recovered position" in a server's log, if any.
-#[must_use]
-pub fn parse_recovered_position(log: &[u8]) -> Option<RecoveredPosition> {
-    const MARK: &str = "Recovered position:";
-    String::from_utf8_lossy(log)
-        .lines()
-        .rev()
-        .filter_map(|line| line.rfind(MARK).map(|at| &line[at + MARK.len()..]))
-        .find_map(parse_recovered_value)
-}
-
-fn parse_recovered_value(text: &str) -> Option<RecoveredPosition> {
-    let token = text.split_whitespace().next()?;
-    let (position, gtid) = match token.split_once(',') {
-        Some((position, gtid)) => (position, (!gtid.is_empty()).then(|| truncate_text(gtid))),
-        None => (token, None),
-    };
-    let (uuid, seqno) = position.split_once(':')?;
-    // The token must have the form of a position; its parts may still be undefined.
-    if uuid.len() != 36 || Uuid::try_parse(uuid).is_err() || seqno.parse::<i128>().is_err() {
-        return None;
-    }
-    Some(RecoveredPosition {
-        position: position.parse().ok(),
-        gtid,
-    })
-}
-
 fn key_value_lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines()
-        .filter(|line| !line.starts_with('#'))
+        .filter(|line| !line.trim_start_matches(is_padding).starts_with('#'))
         .filter_map(|line| line.split_once(':'))
         // The server overwrites in place and pads with spaces or NUL bytes.
         .map(|(name, value)| {
             (
-                name.trim(),
-                value.trim_matches(|c: char| c.is_whitespace() || c == '\0'),
+                name.trim_matches(is_padding),
+                value.trim_matches(is_padding),
             )
         })
+}
+
+/// Blanks, NUL bytes, and the byte-order mark that some editors write.
+fn is_padding(c: char) -> bool {
+    c.is_whitespace() || c == '\0' || c == '\u{feff}'
 }
 
 fn parse_flag(value: &str) -> Option<bool> {
@@ -232,6 +206,26 @@ mod tests {
     }
 
     #[test]
+    fn line_ends_blanks_and_marks_of_other_systems_are_no_part_of_a_value() {
+        for text in [
+            format!("\u{feff}version: 2.1\r\nuuid: {UUID}\r\nseqno: 7\r\n"),
+            format!(
+                "\u{feff}# GALERA saved state\nversion:\u{a0}2.1\nuuid:\u{a0}{UUID}\u{a0}\nseqno:\u{a0}7"
+            ),
+            format!("version: 3.0\nnew_field: x\nuuid: {UUID}\nseqno: 7"),
+        ] {
+            let state = GraState::parse(text.as_bytes());
+            assert_eq!(state.position().map(|at| at.seqno), Some(7), "{text:?}");
+            assert!(state.version.is_some());
+        }
+        // In another encoding a no-break space is not valid UTF-8, and then nothing is believed.
+        let latin = [b"uuid:\xa0".as_slice(), UUID.as_bytes(), b"\nseqno: 7\n"].concat();
+        assert_eq!(GraState::parse(&latin).position(), None);
+        let cut = format!("version: 2.1\nuuid: {}", &UUID[..30]);
+        assert_eq!(GraState::parse(cut.as_bytes()).uuid, None);
+    }
+
+    #[test]
     fn parses_a_saved_view() {
         let text = format!(
             "my_uuid: {UUID}\n#vwbeg\nview_id: 3 {UUID} 17\nbootstrap: 0\nmember: {UUID} 0\nmember: {UUID} 1\n#vwend\n"
@@ -246,30 +240,5 @@ mod tests {
         let cut = &text.as_bytes()[..text.len() - 4];
         assert!(!GvwState::parse(cut).complete);
         assert!(!GvwState::parse(b"").complete);
-    }
-
-    #[test]
-    fn last_recovered_position_wins() {
-        let log = format!(
-            "2026-11-23  8:00:00 0 [Note] WSREP: Recovered position: {UUID}:7\n\
-             2026-11-23  8:00:01 0 [Note] WSREP: Recovered position: {UUID}:9,0-1-234,1-1-5\n\
-             2026-11-23  8:00:01 0 [Note] WSREP: Recovered position: cut off\n"
-        );
-        let recovered = parse_recovered_position(log.as_bytes()).unwrap();
-        assert_eq!(recovered.position.unwrap().seqno, 9);
-        assert_eq!(recovered.gtid.as_deref(), Some("0-1-234,1-1-5"));
-    }
-
-    #[test]
-    fn an_undefined_recovered_position_is_reported_as_none() {
-        let log = "[Note] WSREP: Recovered position: 00000000-0000-0000-0000-000000000000:-1";
-        assert_eq!(
-            parse_recovered_position(log.as_bytes()),
-            Some(RecoveredPosition {
-                position: None,
-                gtid: None
-            })
-        );
-        assert_eq!(parse_recovered_position(b"nothing of the kind"), None);
     }
 }

@@ -40,6 +40,8 @@ pub struct RegistryMember {
     /// Whether its server reports any status.
     pub has_status: bool,
     pub registration: Option<RegistrationRecord>,
+    /// Why its agent waits or cannot read its server, in its words.
+    pub waiting_for: Option<String>,
     /// The identity of the data that its agent reports on, under a lease.
     pub data_id: Option<String>,
     /// How many members its data last had around them, as it reports while it waits.
@@ -108,6 +110,9 @@ impl MemberBuilder {
             }
             NodeField::MembersSeen if leased => {
                 self.member.members_seen = MembersSeen::parse(&value);
+            }
+            NodeField::WaitingFor if leased => {
+                self.member.waiting_for = Some(registration::bounded_reason(&value));
             }
             NodeField::DataId if leased => self.member.data_id = Some(value),
             NodeField::Phase if leased => self.member.phase = AgentPhase::parse(&value),

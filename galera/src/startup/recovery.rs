@@ -13,6 +13,10 @@ use super::{
 use crate::id::NodeId;
 use crate::observe::registration::{AgentPhase, BootstrapOrder, MembersSeen, NodeField};
 
+/// The remedy where no data of the cluster are left.
+const DECOMMISSION: &str = "Start the nodes that hold the cluster's data; if these are gone for good, decommission the cluster \
+     on the console's Recovery page, and it is founded again";
+
 pub(super) fn decide(
     own: &StartingNode,
     snapshot: &RegistrySnapshot,
@@ -37,9 +41,10 @@ pub(super) fn decide(
             AutoBootstrap::Never => StartupDecision::wait(
                 Vec::new(),
                 format!(
-                    "{} Waiting for a member to become Primary or for an approved bootstrap order{}",
+                    "{} Waiting for a member to become Primary or for an approved bootstrap order{}{}",
                     situation_text(own, snapshot),
-                    own.orders.missing_keys_remark()
+                    own.orders.missing_keys_remark(),
+                    way_out(own, snapshot)
                 ),
             ),
             AutoBootstrap::AllReported => decide_automatically(own, snapshot, settings),
@@ -85,6 +90,26 @@ fn situation_text(own: &StartingNode, snapshot: &RegistrySnapshot) -> String {
         "{data}; cluster {} has no Primary and {founder}.",
         own.cluster
     )
+}
+
+/// What an operator can do about a node that waits for an order.
+fn way_out(own: &StartingNode, snapshot: &RegistrySnapshot) -> String {
+    let mut others = snapshot.members_except(&own.node);
+    let alone = !others.any(|(_, member)| member.has_membership_evidence);
+    match (&own.data, alone) {
+        (DataState::AtPosition(_), true) => format!(
+            ". {} is the only registered member: if there is no other, start it with AUTO_BOOTSTRAP=all-reported and \
+             EXPECTED_MEMBERS=1",
+            own.node
+        ),
+        (DataState::AtPosition(_), false) => {
+            ". Request one on the console's Recovery page, or set AUTO_BOOTSTRAP=all-reported \
+             on every node"
+                .to_owned()
+        }
+        (DataState::Empty | DataState::Incomplete { .. }, _) => format!(". {DECOMMISSION}"),
+        (DataState::Unrecovered { .. } | DataState::Unrecoverable { .. }, _) => String::new(),
+    }
 }
 
 fn decide_on_order(
@@ -275,8 +300,7 @@ fn best_candidate<'a>(
     let Some(first) = candidates.next() else {
         return Err((
             Vec::new(),
-            "All members have reported, and none has a position; waiting for an operator"
-                .to_owned(),
+            format!("All members have reported, and none has a position. {DECOMMISSION}"),
         ));
     };
     let mut best = first;

@@ -128,6 +128,18 @@ fn is_known_member(
     named || founder || member.registration.is_some() || member.highest_position.is_some()
 }
 
+/// Why a server that runs without being Primary is waited for, and the way out.
+fn running_text(node: &NodeId, member: &RegistryMember) -> String {
+    let at = match member.status.last_committed {
+        Some(seqno) => format!(" at {seqno}"),
+        None => String::new(),
+    };
+    format!(
+        "its server is running{at} but not Primary; restart the container or service of {node} if no member can become \
+         Primary, so that it waits too"
+    )
+}
+
 /// The position that a member contributes and whether it is ready to bootstrap.
 type ReportedValue<'a> = Option<(Option<&'a Position>, bool)>;
 
@@ -139,7 +151,7 @@ fn member_report<'a>(
     known: bool,
 ) -> Result<ReportedValue<'a>, String> {
     if member.has_status {
-        return Err("its server is running but not Primary".to_owned());
+        return Err(running_text(node, member));
     }
     if let Some(position) = member.clean_stop_position() {
         return Ok(Some((Some(position), false)));
@@ -156,7 +168,14 @@ fn member_report<'a>(
         return Err(other_data_text(node, holds_data));
     }
     if member.phase != Some(AgentPhase::Waiting) || *position == ReportedPosition::NotYet {
-        return Err("it has not reported its position yet".to_owned());
+        let reason = member
+            .waiting_for
+            .as_deref()
+            .filter(|text| !text.is_empty());
+        return Err(match reason {
+            Some(reason) => format!("it has not reported its position yet, because {reason}"),
+            None => "it has not reported its position yet".to_owned(),
+        });
     }
     if reported == ReportedData::Unnamed {
         return Err(

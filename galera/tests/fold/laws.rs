@@ -9,7 +9,9 @@ use galera::observe::observation::{
     Evidence, ProbeError, ProbeErrorKind, RegistryObservation, SqlObservation,
 };
 use galera::observe::registration::{NodeField, ParsedKey, RegistryKeys, parse_key};
-use galera::observe::saved_state::{GraState, GvwState, parse_recovered_position};
+use galera::observe::saved_state::{
+    GraState, GvwState, parse_recovered_position, recovered_positions,
+};
 use galera::observe::wsrep::WsrepStatus;
 use galera::view::{RegistryHealth, VerdictState};
 use galera::{NodeId, Position, Timestamp};
@@ -205,6 +207,25 @@ proptest! {
         _ = GvwState::parse(text.as_bytes());
         _ = parse_recovered_position(text.as_bytes());
         _ = text.parse::<Position>();
+    }
+
+    /// Whatever surrounds or damages it, a recovered position is read as it is or not at all.
+    #[test]
+    fn a_recovered_position_is_never_another_one(
+        before in "[ -~\n\t\u{a0}]{0,40}",
+        after in "([ \n\r'\"}][ -~\n]{0,40})?",
+        seqno in 0_u64..=i64::MAX as u64,
+        cut in 0_usize..60,
+    ) {
+        let uuid = "6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b";
+        let value = format!("{uuid}:{seqno}");
+        let line = format!("{before}\nRecovered position: {value}{after}");
+        let found = recovered_positions(line.as_bytes());
+        prop_assert!(found.iter().flatten().all(|found| found.position.as_ref().is_none_or(|at| at.to_string() == value)));
+        // A line that was cut off names a history only with a whole UUID, and then what is left of the number.
+        let cut = &value[..cut.min(value.len())];
+        let position = parse_recovered_position(format!("Recovered position: {cut}").as_bytes());
+        prop_assert!(cut.len() > 37 || position.is_none());
     }
 
     #[test]

@@ -9,3 +9,4 @@ mod invariants;
 mod laws;
 mod orders;
 mod rejoin;
+mod ways_out;

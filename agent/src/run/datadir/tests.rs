@@ -126,7 +126,8 @@ fn an_interrupted_initialization_is_removed_whole() {
         DataDirContents {
             data: DataState::Empty,
             identity: None,
-            interrupted_init: false
+            interrupted_init: false,
+            unfinished_join: false,
         }
     );
     fs::write(dir.path().join("ibdata1"), "x").unwrap();

@@ -1,0 +1,217 @@
+//! Finds out when the agent's own server must be restarted because nothing else ends its wait: a first join whose donor is
+//! gone, and a server that is not Primary while more advanced members wait for it.
+
+use std::time::Duration;
+
+use galera::observe::registration::MembersSeen;
+use galera::observe::wsrep::LocalState;
+use galera::startup::{NonPrimaryDecision, NonPrimaryNode, RegistrySnapshot, decide_non_primary};
+use galera::view::ClusterStatus;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::cluster::ClusterRegistry;
+use super::datadir::DataDir;
+use super::error::RunError;
+use crate::observation::{ServerState, StatusReading};
+use crate::outage_log::OutageLog;
+
+/// Between two looks.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// How long the reason must hold without interruption: longer than an automatic return of the Primary component takes
+/// (I12), and than a member that is Primary needs to register itself.
+const SETTLE_TIME: Duration = Duration::from_secs(60);
+
+/// Why the server is restarted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RestartRequest {
+    pub(super) reason: String,
+    /// Whether it is a join that is tried again.
+    pub(super) join: bool,
+    /// What the data show of the last view, which a clean stop removes.
+    pub(super) members_seen: MembersSeen,
+}
+
+/// Watches one server.
+pub(super) struct RestartWatch<'a> {
+    pub(super) cluster: &'a ClusterRegistry,
+    pub(super) directory: &'a DataDir,
+    /// The newest fork that the data continued.
+    pub(super) fork_epoch: watch::Receiver<u64>,
+    /// `EXPECTED_MEMBERS` as a number.
+    pub(super) expected_members: usize,
+}
+
+/// What must stay the same for [`SETTLE_TIME`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Standstill {
+    /// No file of the first state transfer changes, and no member is Primary.
+    Join { progress: u64 },
+    /// The server is not Primary, at this position.
+    NonPrimary { seqno: u64, reason: String },
+}
+
+impl RestartWatch<'_> {
+    /// Waits until the server must be restarted.
+    ///
+    /// # Errors
+    /// If the data directory cannot be read.
+    pub(super) async fn run(
+        self,
+        server: watch::Receiver<ServerState>,
+    ) -> Result<RestartRequest, RunError> {
+        let mut since: Option<(Standstill, Instant)> = None;
+        let mut asked = OutageLog::default();
+        loop {
+            sleep(INTERVAL).await;
+            let state = server.borrow().clone();
+            let found = self.standstill(&state, &mut asked).await?;
+            since = match (found, since) {
+                (Some(found), Some((before, at))) if found == before => Some((before, at)),
+                (Some(found), _) => Some((found, Instant::now())),
+                (None, _) => None,
+            };
+            if let Some((standstill, at)) = &since
+                && at.elapsed() >= SETTLE_TIME
+            {
+                let members_seen = self.directory.members_seen(self.expected_members)?.0;
+                return Ok(match standstill {
+                    Standstill::Join { .. } => RestartRequest {
+                        reason: format!(
+                            "Restarting the server: the first state transfer of {} has brought nothing for {} s and no member is \
+                             Primary, so its donor is gone; it begins again once a member is Synced and Primary",
+                            self.cluster.node,
+                            SETTLE_TIME.as_secs()
+                        ),
+                        join: true,
+                        members_seen,
+                    },
+                    Standstill::NonPrimary { reason, .. } => RestartRequest {
+                        reason: reason.clone(),
+                        join: false,
+                        members_seen,
+                    },
+                });
+            }
+        }
+    }
+
+    async fn standstill(
+        &self,
+        state: &ServerState,
+        asked: &mut OutageLog,
+    ) -> Result<Option<Standstill>, RunError> {
+        let reading = match state {
+            ServerState::Responding { reading, .. } => Some(reading.as_ref()),
+            _ => None,
+        };
+        let joining = reading.is_none() && self.directory.unfinished_join()?.is_some();
+        let apart = reading.and_then(|reading| self.non_primary(reading));
+        if !joining && apart.is_none() {
+            return Ok(None);
+        }
+        // Without etcd nothing is known about the members.
+        let Ok(listing) = Box::pin(self.cluster.read()).await else {
+            return Ok(None);
+        };
+        let snapshot = &listing.snapshot;
+        if joining {
+            let alone = snapshot
+                .primaries_except(&self.cluster.node)
+                .next()
+                .is_none();
+            let progress = self.directory.transfer_progress();
+            return Ok(alone.then_some(Standstill::Join { progress }));
+        }
+        Ok(apart.and_then(|own| decide_standstill(&own, snapshot, asked)))
+    }
+
+    /// The node, if its server is in a component without quorum.
+    fn non_primary(&self, reading: &StatusReading) -> Option<NonPrimaryNode> {
+        let status = &reading.status;
+        let apart = status.cluster_status == Some(ClusterStatus::NonPrimary)
+            && status.local_state != Some(LocalState::Error)
+            && !status.frozen;
+        Some(NonPrimaryNode {
+            node: self.cluster.node.clone(),
+            position: status.position().filter(|_| apart)?,
+            fork_epoch: *self.fork_epoch.borrow(),
+        })
+    }
+}
+
+fn decide_standstill(
+    own: &NonPrimaryNode,
+    snapshot: &RegistrySnapshot,
+    asked: &mut OutageLog,
+) -> Option<Standstill> {
+    match decide_non_primary(own, snapshot) {
+        NonPrimaryDecision::Continue => {
+            asked.recovered();
+            None
+        }
+        NonPrimaryDecision::Ask { explanation } => {
+            if asked.failed(&explanation).is_some() {
+                tracing::warn!("Not restarting the server: {explanation}");
+            }
+            None
+        }
+        NonPrimaryDecision::Restart { explanation } => Some(Standstill::NonPrimary {
+            seqno: own.position.seqno,
+            reason: explanation,
+        }),
+    }
+}
+
+/// Keeps the mark of a first join until the server of `directory` is Synced in a Primary component, then removes it. Runs
+/// until dropped.
+pub(super) async fn maintain_join_mark(
+    directory: &DataDir,
+    mut server: watch::Receiver<ServerState>,
+) -> RunError {
+    let began = match directory.unfinished_join() {
+        Ok(Some(identity)) => identity,
+        Ok(None) => return std::future::pending().await,
+        Err(failure) => return failure,
+    };
+    loop {
+        let joined = is_member(&server.borrow_and_update());
+        let kept = match joined {
+            true => directory.finish_join(),
+            // A script of a state transfer may have emptied the directory.
+            false => match directory.unfinished_join() {
+                Ok(Some(_)) => Ok(()),
+                Ok(None) => directory.begin_join(&began),
+                Err(failure) => Err(failure),
+            },
+        };
+        match kept {
+            Ok(()) if joined => return std::future::pending().await,
+            Ok(()) => {}
+            Err(failure) => tracing::warn!("Cannot update the mark of the first join: {failure}"),
+        }
+        tokio::select! {
+            changed = server.changed() => if changed.is_err() { return std::future::pending().await },
+            () = sleep(INTERVAL) => {}
+        }
+    }
+}
+
+/// Whether the server has received its state and is a member of a Primary component.
+fn is_member(server: &ServerState) -> bool {
+    let ServerState::Responding { reading, .. } = server else {
+        return false;
+    };
+    let status = &reading.status;
+    let synced = matches!(
+        status.local_state,
+        Some(LocalState::Synced | LocalState::Donor)
+    );
+    synced
+        && status.cluster_status == Some(ClusterStatus::Primary)
+        && status.cluster_state_uuid.is_some()
+        && status.local_state_uuid == status.cluster_state_uuid
+}
+
+#[cfg(test)]
+mod tests;
