@@ -80,6 +80,8 @@ pub(crate) fn synced(host: &str, name: &str, seqno: u64) -> NodeView {
         expected: true,
         registered: true,
         unconfirmed: false,
+        names: Vec::new(),
+        findings: Vec::new(),
         sources: vec![
             source(SourceKind::Sql, 400, "Synced", Some(seqno)),
             source(SourceKind::Registry, 2_000, "Synced", Some(seqno - 20)),

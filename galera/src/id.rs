@@ -143,14 +143,36 @@ impl NodeId {
         self.port
     }
 
-    /// The same node, without its port if that is `default_port`.
+    /// The same node in one spelling: without its port if that is `default_port`, an IPv6 address as RFC 5952 writes it, an
+    /// IPv4 address mapped to IPv6 as that IPv4 address, a host name in lower case and without the dot of the root.
+    ///
+    /// Keys of the registry keep the spelling of their writer; compare ids only in this form.
     #[must_use]
     pub fn normalized(mut self, default_port: u16) -> Self {
         if self.port == Some(default_port) {
             self.port = None;
         }
+        if let Some(host) = canonical_host(&self.host) {
+            self.host = host.into();
+        }
         self
     }
+}
+
+/// The canonical spelling of `host`; `None` if it has that already.
+fn canonical_host(host: &str) -> Option<String> {
+    if host.contains(':') {
+        let address: std::net::Ipv6Addr = host.parse().ok()?;
+        let canonical = match address.to_ipv4_mapped() {
+            Some(address) => address.to_string(),
+            None => address.to_string(),
+        };
+        return (canonical != host).then_some(canonical);
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let spelled_otherwise =
+        name.len() != host.len() || name.bytes().any(|b| b.is_ascii_uppercase());
+    (spelled_otherwise && !name.is_empty()).then(|| name.to_ascii_lowercase())
 }
 
 impl FromStr for NodeId {
@@ -336,6 +358,29 @@ mod tests {
     fn default_port_is_omitted() {
         let with: NodeId = "h:3306".parse().unwrap();
         assert_eq!(with.normalized(3306), "h".parse().unwrap());
+    }
+
+    #[test]
+    fn spellings_of_one_address_are_one_node() {
+        for (spelling, canonical) in [
+            ("::0001", "::1"),
+            ("2001:DB8:0:0:0:0:0:A", "2001:db8::a"),
+            ("[2001:0db8::000a]:3306", "2001:db8::a"),
+            ("[2001:0db8::000a]:3307", "[2001:db8::a]:3307"),
+            ("::ffff:10.0.0.1", "10.0.0.1"),
+            ("[::ffff:a00:1]:3306", "10.0.0.1"),
+            ("DB1.Example.org", "db1.example.org"),
+            ("db1.example.org.", "db1.example.org"),
+            ("Db1:3306", "db1"),
+            ("10.0.0.1", "10.0.0.1"),
+            ("db_1", "db_1"),
+        ] {
+            let id: NodeId = spelling.parse().unwrap();
+            assert_eq!(id.to_string(), spelling, "the registry's spelling is kept");
+            assert_eq!(id.normalized(3306).to_string(), canonical);
+        }
+        let mapped: NodeId = "[::ffff:10.0.0.1]:3307".parse().unwrap();
+        assert_eq!(mapped.normalized(3306).to_string(), "10.0.0.1:3307");
     }
 
     #[test]

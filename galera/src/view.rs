@@ -222,6 +222,15 @@ pub struct SourceView {
     pub phase: Option<String>,
 }
 
+/// Something that limits the use of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeFinding {
+    /// For programs, stable; codes may be added.
+    pub code: String,
+    /// A sentence for operators, with the remedy.
+    pub message: String,
+}
+
 /// The view of one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeView {
@@ -272,6 +281,14 @@ pub struct NodeView {
     /// Whether nothing but its registration says that it is a member: it then counts for nothing.
     #[serde(default)]
     pub unconfirmed: bool,
+    /// Other names and addresses of the process that answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(not(feature = "decide"), serde(skip_deserializing))]
+    pub names: Vec<NodeId>,
+    /// What limits the use of the node while it is a member; absent if nothing does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(not(feature = "decide"), serde(skip_deserializing))]
+    pub findings: Vec<NodeFinding>,
     /// The last report of each source.
     pub sources: Vec<SourceView>,
 }
@@ -302,6 +319,8 @@ impl NodeView {
             expected,
             registered,
             unconfirmed,
+            names,
+            findings,
             sources,
         } = self;
         *id == other.id
@@ -327,6 +346,8 @@ impl NodeView {
             && *gcomm_uuid == other.gcomm_uuid
             && *evs_state == other.evs_state
             && *recent_rates == other.recent_rates
+            && *names == other.names
+            && *findings == other.findings
             && sources.len() == other.sources.len()
             && sources
                 .iter()

@@ -15,6 +15,7 @@ mod laws;
 mod membership;
 #[cfg(test)]
 mod node_states;
+mod one_process;
 #[cfg(test)]
 mod quorum;
 mod reason_messages;

@@ -70,6 +70,8 @@ fn node_view(facts: &NodeFacts<'_>, health: &RegistryHealth) -> NodeView {
         expected: facts.expected,
         registered: facts.registration.is_some(),
         unconfirmed: false,
+        names: facts.names.clone(),
+        findings: Vec::new(),
         sources: vec![sql_source(facts, last), registry_source(facts, health)],
     }
 }

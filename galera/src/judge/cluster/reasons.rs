@@ -111,6 +111,9 @@ impl<'a> ReasonCollector<'a> {
                 self.unreachable_message(facts, listed),
             ),
             NodeState::Stopped => (ReasonCode::MemberStopped, stopped_message(facts)),
+            _ if facts.displaced_by.is_some() => {
+                (ReasonCode::MemberAbsent, displaced_message(facts, &who))
+            }
             NodeState::Absent => (
                 ReasonCode::MemberAbsent,
                 format!("{who} is expected, but it is neither registered nor probed."),
@@ -238,6 +241,14 @@ fn stopped_message(facts: &NodeFacts<'_>) -> String {
         ),
         None => format!("{} reports that it is stopped.", node_label(facts)),
     }
+}
+
+fn displaced_message(facts: &NodeFacts<'_>, who: &str) -> String {
+    let other = facts.displaced_by.as_ref().map(ToString::to_string);
+    format!(
+        "The address of {who} leads to the server of {}, so the member itself is not seen. Correct the address, or confirm that the member is removed.",
+        other.unwrap_or_default()
+    )
 }
 
 fn not_primary_message(facts: &NodeFacts<'_>, who: &str) -> String {

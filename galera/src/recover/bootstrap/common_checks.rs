@@ -385,7 +385,7 @@ pub(crate) fn check_attestations(
         {
             contradictions.push(format!("{id} is confirmed twice, with different states"));
         }
-        let Some(node) = situation.nodes().iter().position(|facts| facts.id == id) else {
+        let Some(node) = situation.node_named(&id) else {
             if let Some(facts) = situation.unconfirmed_node(&id) {
                 let why = unconfirmed_contradiction(facts, attestation);
                 contradictions.extend(why.map(|why| format!("{id} {why}")));
