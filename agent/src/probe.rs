@@ -261,7 +261,7 @@ fn check_identity(cluster: &ClusterName, variables: &VariableRows) -> Result<(),
     };
     if matches!(value("wsrep_provider"), "" | "none") {
         let message = "the server runs without Galera; set wsrep_provider and wsrep_on";
-        return Err(probe_error(ProbeErrorKind::Protocol, message.to_owned()));
+        return Err(probe_error(ProbeErrorKind::NotAMember, message.to_owned()));
     }
     let name = value("wsrep_cluster_name");
     if name != cluster.as_str() {
@@ -269,7 +269,7 @@ fn check_identity(cluster: &ClusterName, variables: &VariableRows) -> Result<(),
         let message = format!(
             "the server belongs to cluster {name:?} while CLUSTER_NAME is {cluster}; correct one of them"
         );
-        return Err(probe_error(ProbeErrorKind::Protocol, message));
+        return Err(probe_error(ProbeErrorKind::NotAMember, message));
     }
     Ok(())
 }

@@ -44,6 +44,7 @@ fn source(kind: SourceKind, age: u64, state: &str, seqno: Option<u64>) -> Source
         observed_at: Some(millis_before(age)),
         stale: false,
         error: None,
+        error_code: None,
         failing_since: None,
         state: Some(state.to_owned()),
         cluster_status: Some("Primary".to_owned()),

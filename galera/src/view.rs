@@ -40,6 +40,7 @@ named_variants!(VerdictState {
 
 /// Why a verdict holds: stable codes for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(not(feature = "decide"), derive(Default))]
 #[serde(rename_all = "snake_case")]
 pub enum ReasonCode {
     /// Every expected member is Synced in the one Primary component.
@@ -76,7 +77,16 @@ pub enum ReasonCode {
     StateUuidsDiffer,
     /// Every expected member refuses connections or is stopped.
     EverybodyDown,
+    /// A Synced member in the Primary component refuses queries.
+    QueriesRefused,
+    /// Writes to a member are not replicated (`wsrep_on` is OFF).
+    WritesNotReplicated,
+    /// Every Synced member in the Primary component refuses writes.
+    WritesRefused,
+    /// Flow control pauses replication for much of the time.
+    FlowControl,
     /// There is no fresh answer.
+    #[cfg_attr(not(feature = "decide"), default)]
     NoEvidence,
     /// The console cannot reach a node whose registration reports it as running or Primary.
     SqlBlind,
@@ -97,6 +107,8 @@ pub enum ReasonCode {
 /// One reason of a verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct VerdictReason {
+    /// For programs; the browser shows the message alone.
+    #[cfg_attr(not(feature = "decide"), serde(skip_deserializing))]
     pub code: ReasonCode,
     /// The node concerned, if it is about one.
     pub node: Option<NodeId>,
@@ -210,6 +222,10 @@ pub struct SourceView {
     pub stale: bool,
     /// Why the source is failing.
     pub error: Option<String>,
+    /// The kind of that failure, for programs (`access_denied`, `refused`); of SQL only, absent without a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(not(feature = "decide"), serde(skip_deserializing))]
+    pub error_code: Option<String>,
     /// Since when it has been failing without interruption.
     pub failing_since: Option<Timestamp>,
     /// `wsrep_local_state_comment` as last reported, unaltered.
@@ -363,6 +379,7 @@ impl SourceView {
             observed_at: _,
             stale,
             error,
+            error_code,
             failing_since,
             state,
             cluster_status,
@@ -372,6 +389,7 @@ impl SourceView {
         *kind == other.kind
             && *stale == other.stale
             && *error == other.error
+            && *error_code == other.error_code
             && *failing_since == other.failing_since
             && *state == other.state
             && *cluster_status == other.cluster_status

@@ -27,9 +27,11 @@ pub mod limits;
 mod network;
 mod packets;
 mod tls;
+mod tls_failure;
 
 pub use connection::{Connection, Login, Peer, Row};
 pub use error::{Error, ServerError};
 pub use network::{connect_socket, connect_tcp};
 pub use packets::ByteStream;
 pub use tls::{Tls, TlsSettings, Verify};
+pub use tls_failure::{TlsFailure, TlsProblem};

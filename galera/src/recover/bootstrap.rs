@@ -23,6 +23,7 @@ use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
 
 pub(crate) mod common_checks;
+mod executor;
 mod forks;
 mod known_members;
 mod loss;
@@ -33,6 +34,7 @@ mod statement;
 mod stopped;
 mod verify;
 
+pub use executor::PlannedServer;
 pub use forks::fork_of_statement;
 pub use recovery_reach::RecoveryReach;
 pub use statement::{STATEMENT_DEADLINE, STATEMENT_TIME_ZONE, StatementDialect};

@@ -258,6 +258,7 @@ fn add_steps(
     draft.target = Some(PlanTarget {
         mechanism: Mechanism::Registry,
         node: None,
+        process: None,
         members: Vec::new(),
         position: None,
         revives: Vec::new(),

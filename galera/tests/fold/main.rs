@@ -24,6 +24,8 @@ mod registrations;
 #[cfg(test)]
 mod rivals;
 #[cfg(test)]
+mod service;
+#[cfg(test)]
 mod status_parsing;
 #[cfg(test)]
 mod verdicts;

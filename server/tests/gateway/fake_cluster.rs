@@ -10,7 +10,7 @@ use galera::judge::known_positions::KnownPositions;
 use galera::observe::observation::{Evidence, ProbeError, ProbeErrorKind, SqlObservation};
 use galera::observe::wsrep::WsrepStatus;
 use galera::recover::action::StepResult;
-use galera::recover::bootstrap::StatementDialect;
+use galera::recover::bootstrap::{PlannedServer, StatementDialect};
 use galera::view::RegistryHealth;
 use galera::{ClusterName, NodeId, Timestamp};
 use galera_console::actions::{ClusterAccess, ClusterEvidence, StatementChannel};
@@ -417,6 +417,7 @@ impl ClusterAccess for FakeClusterAccess {
         &'a self,
         _: &'a ClusterName,
         _: &'a NodeId,
+        _: &'a PlannedServer,
     ) -> BoxFuture<'a, Result<Box<dyn StatementChannel>, String>> {
         Box::pin(async move {
             self.0.pass_crash_point(CrashPoint::BeforeOpening).await;

@@ -569,6 +569,10 @@ fn complete_draft(
     draft.target = Some(PlanTarget {
         mechanism: Mechanism::Statement,
         node: executor.map(|node| situation.nodes()[node].id.clone()),
+        process: executor.and_then(|node| {
+            let answer = situation.nodes()[node].fresh_answer()?;
+            answer.status.process().map(|process| process.to_string())
+        }),
         revives: members.clone(),
         members,
         position: Some(position.clone()),

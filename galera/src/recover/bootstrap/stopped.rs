@@ -487,6 +487,7 @@ fn complete_draft(
             Mechanism::ByHand
         },
         node: Some(id.clone()),
+        process: None,
         members: vec![id.clone()],
         position: Some(known.position.clone()),
         revives: vec![id],
