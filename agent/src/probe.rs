@@ -7,12 +7,13 @@ mod failure;
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures::FutureExt;
 use galera::ClusterName;
 use galera::observe::observation::{ProbeError, ProbeErrorKind};
+use galera::observe::wsrep::ServiceOptions;
 use registry::Secret;
 use sql_client::{Connection, Error, Login, Peer, connect_socket, connect_tcp};
 use tokio::net::lookup_host;
@@ -32,7 +33,11 @@ const RESTART_DELAY_MAX: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_secs(3);
 
 const STATUS: &str = "SHOW GLOBAL STATUS LIKE 'wsrep\\_%'";
-const READ_ONLY: &str = "SHOW GLOBAL VARIABLES LIKE 'read_only'";
+/// What decides whether the server serves; it changes at any time.
+static SERVICE: LazyLock<String> = LazyLock::new(|| {
+    let names = ServiceOptions::NAMES;
+    format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})")
+});
 const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
      ('wsrep_node_name', 'wsrep_cluster_name', 'wsrep_provider', 'version')";
 
@@ -43,7 +48,6 @@ pub struct StatusProbe {
     database: DatabaseSettings,
     cluster: ClusterName,
     connection: Option<ProbeConnection>,
-    read_only: bool,
     outage_log: OutageLog,
     logged_summary: Option<String>,
 }
@@ -62,17 +66,9 @@ impl StatusProbe {
             database,
             cluster,
             connection: None,
-            read_only: false,
             outage_log: OutageLog::default(),
             logged_summary: None,
         }
-    }
-
-    /// Also reads `read_only`.
-    #[must_use]
-    pub const fn with_read_only(mut self, asked: bool) -> Self {
-        self.read_only = asked;
-        self
     }
 
     /// Probes once over a new connection.
@@ -154,10 +150,8 @@ impl StatusProbe {
             None => self.connect().await?,
         };
         let mut status = connection.conn.query_pairs(STATUS).await.map_err(fail)?;
-        if self.read_only {
-            let more = connection.conn.query_pairs(READ_ONLY).await;
-            status.extend(more.map_err(fail)?);
-        }
+        let more = connection.conn.query_pairs(&SERVICE).await;
+        status.extend(more.map_err(fail)?);
         status.extend(connection.variables.iter().cloned());
         Ok((StatusReading::from_rows(&status), connection))
     }
@@ -264,7 +258,7 @@ fn check_identity(cluster: &ClusterName, variables: &VariableRows) -> Result<(),
         return Err(probe_error(ProbeErrorKind::NotAMember, message.to_owned()));
     }
     let name = value("wsrep_cluster_name");
-    if name != cluster.as_str() {
+    if name != cluster.wsrep_name() {
         let name = one_line(name);
         let message = format!(
             "the server belongs to cluster {name:?} while CLUSTER_NAME is {cluster}; correct one of them"

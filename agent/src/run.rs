@@ -362,8 +362,7 @@ impl PreparedNode {
         maintaining: impl Future<Output = Result<ProcessExit, RunError>>,
     ) -> Result<ProcessExit, RunError> {
         let probe_now = Arc::<Notify>::default();
-        let probe = StatusProbe::new(self.database(), self.settings.cluster.clone())
-            .with_read_only(!self.settings.policy.availability.read_only);
+        let probe = StatusProbe::new(self.database(), self.settings.cluster.clone());
         let stopping = CancellationToken::new();
         let probing = async {
             tokio::select! {

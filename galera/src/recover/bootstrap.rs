@@ -24,6 +24,7 @@ use crate::view::ClusterStatus;
 
 pub(crate) mod common_checks;
 mod executor;
+mod flavour;
 mod forks;
 mod known_members;
 mod loss;

@@ -5,7 +5,7 @@ use galera::recover::attestation::AttestedState;
 use galera::recover::bootstrap::PlannedServer;
 use galera::recover::plan::{CheckCode, CheckStatus};
 
-use crate::fixture::{FakeStatusRows, RecoveryFixture, id};
+use crate::fixture::{FakeStatusRows, HISTORY, RecoveryFixture, id};
 
 /// `n2` and `n3` survive without quorum, `n1` was killed.
 fn two_survivors() -> RecoveryFixture {
@@ -85,6 +85,46 @@ fn i2_a_member_whose_address_leads_to_another_is_not_accounted_for() {
     let attested = fixture.attest("n1", AttestedState::Fenced).plan();
     let accounted = attested.check(&CheckCode::MEMBERS_ACCOUNTED).unwrap();
     assert!(accounted.status.permits(), "{}", accounted.message);
+}
+
+/// A node that ran Percona XtraDB Cluster is started with its commands.
+#[test]
+fn commands_are_those_of_the_server() {
+    let mut fixture = RecoveryFixture::expecting(&["n1", "n2"]);
+    for node in ["n1", "n2"] {
+        let percona =
+            FakeStatusRows::primary(&["n1", "n2"], 0, 100).with_row("version", "8.0.36-28.1");
+        fixture = fixture
+            .answers(node, percona)
+            .refuses_connections(node)
+            .attest(node, AttestedState::Stopped);
+    }
+    let commands = |fixture: &RecoveryFixture| -> Vec<String> {
+        let commands = fixture.plan().commands.into_iter();
+        commands.map(|line| line.command).collect()
+    };
+    let recover = commands(&fixture).join("\n");
+    assert!(
+        recover.contains("mysqld --user=mysql --wsrep-recover"),
+        "{recover}"
+    );
+    fixture.attestations.clear();
+    for (node, seqno) in [("n1", 100), ("n2", 99)] {
+        let line = format!("Recovered position: {HISTORY}:{seqno}");
+        fixture = fixture.attest_with_paste(node, &line);
+    }
+    let start = commands(&fixture).join("\n");
+    for command in [
+        "systemctl start mysql@bootstrap.service",
+        "mysql -e \"SHOW GLOBAL STATUS",
+        "systemctl start mysql",
+    ] {
+        assert!(start.contains(command), "{start}");
+    }
+    assert!(
+        !start.contains("mariadb") && !start.contains("galera_new_cluster"),
+        "{start}"
+    );
 }
 
 /// Every packet of a server contradicts that it is stopped; only for another cluster's server may an operator say that the

@@ -207,10 +207,10 @@ pub(super) fn check_identity(
         return Err(failure::not_galera());
     }
     match value("wsrep_cluster_name") {
-        Some(name) if name != cluster.as_str() => Err(failure::not_a_member(format!(
+        Some(name) if name != cluster.wsrep_name() => Err(failure::not_a_member(format!(
             "belongs to cluster {:?} instead of {:?}: the address was given to another server, or its wsrep_cluster_name is wrong",
             shorten(name),
-            cluster.as_str()
+            cluster.wsrep_name()
         ))),
         _ => Ok(()),
     }
