@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::FoldSettings;
 use super::node_facts::{NodeFacts, ProbeAnswer, ProbeState, assess_registration, probe_state};
-use super::processes::{KnownIds, SharedProcesses, own_address};
+use super::processes::{self, KnownIds, SharedProcesses, own_address};
 use crate::id::NodeId;
 use crate::judge::confirmation;
 use crate::observe::observation::{Evidence, RegistryObservation, SqlObservation};
@@ -183,6 +183,9 @@ fn find_shared(
     now: Timestamp,
     settings: &FoldSettings,
 ) -> SharedProcesses {
+    if !processes::any_shared(probes.values().copied()) {
+        return SharedProcesses::default();
+    }
     let port = settings.default_port;
     let normalized = |ids: &BTreeSet<NodeId>| -> BTreeSet<NodeId> {
         let ids = ids.iter().map(|id| id.clone().normalized(port));

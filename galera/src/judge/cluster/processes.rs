@@ -39,6 +39,15 @@ pub(super) struct SharedProcesses {
     pub(super) displaced: BTreeMap<NodeId, NodeId>,
 }
 
+/// Whether any process answered two probes last: the usual case is that none did.
+pub(super) fn any_shared<'a>(probes: impl Iterator<Item = &'a SqlObservation>) -> bool {
+    let mut processes: Vec<Uuid> = probes
+        .filter_map(|probe| probe.status.as_ref()?.1.gcomm_uuid)
+        .collect();
+    processes.sort_unstable();
+    processes.windows(2).any(|pair| pair[0] == pair[1])
+}
+
 impl SharedProcesses {
     pub(super) fn find(known: &KnownIds<'_, '_>) -> Self {
         let mut processes: BTreeMap<Uuid, Vec<&NodeId>> = BTreeMap::new();
