@@ -19,6 +19,7 @@ mod processes;
 pub(crate) mod reasons;
 mod rivals;
 mod secondary_reasons;
+mod service_reasons;
 pub(crate) mod unseen;
 mod verdict;
 
