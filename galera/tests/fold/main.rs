@@ -15,6 +15,7 @@ mod laws;
 mod membership;
 #[cfg(test)]
 mod node_states;
+#[cfg(test)]
 mod one_process;
 #[cfg(test)]
 mod quorum;
