@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use galera::Timestamp;
+use galera::judge::service::{ServiceLimit, service_limits};
 use galera::observe::observation::{FROZEN_AFTER, ProbeError};
 use galera::observe::registration::{self, AgentPhase};
 use galera::observe::wsrep::{LocalState, WsrepStatus};
@@ -41,8 +42,6 @@ pub struct StatusReading {
     /// The values of [`REPORTED_VARIABLES`] as the server returned them.
     pub rows: BTreeMap<&'static str, String>,
     pub status: WsrepStatus,
-    /// `read_only`, if requested.
-    pub read_only: Option<bool>,
     /// Since when every reading has reported Primary without a vote.
     pub contradictory_since: Option<Instant>,
 }
@@ -115,10 +114,6 @@ impl StatusReading {
         Self {
             rows: kept.collect(),
             status: WsrepStatus::from_rows(rows.iter().map(|(name, value)| (name, value))),
-            read_only: rows
-                .iter()
-                .find(|(name, _)| name.eq_ignore_ascii_case("read_only"))
-                .map(|(_, value)| !value.eq_ignore_ascii_case("OFF")),
             contradictory_since: None,
         }
     }
@@ -361,11 +356,21 @@ impl ServerState {
             return (false, reading.summary());
         }
         let state_name = if synced { "Synced" } else { "Donor/Desynced" };
-        if status.ready == Some(false) {
-            return (false, format!("{state_name}, but wsrep_ready is OFF"));
-        }
-        if reading.read_only == Some(true) && !available.read_only {
-            return (false, format!("{state_name}, but read_only is ON"));
+        let keeps_clients_away = |limit: &ServiceLimit| match limit {
+            ServiceLimit::ReadOnly => !available.read_only,
+            // It follows from the state of a donor, which has its own setting.
+            ServiceLimit::Desynced => false,
+            ServiceLimit::NotReady
+            | ServiceLimit::QueriesRejected
+            | ServiceLimit::Offline
+            | ServiceLimit::NotReplicating
+            | ServiceLimit::Maintenance => true,
+        };
+        if let Some(limit) = service_limits(status)
+            .iter()
+            .find(|limit| keeps_clients_away(limit))
+        {
+            return (false, format!("{state_name}, but {}", limit.explanation()));
         }
         (true, state_name.to_owned())
     }

@@ -7,12 +7,13 @@ mod failure;
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures::FutureExt;
 use galera::ClusterName;
 use galera::observe::observation::{ProbeError, ProbeErrorKind};
+use galera::observe::wsrep::ServiceOptions;
 use registry::Secret;
 use sql_client::{Connection, Error, Login, Peer, connect_socket, connect_tcp};
 use tokio::net::lookup_host;
@@ -35,7 +36,11 @@ const DENIED_DELAY: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(3);
 
 const STATUS: &str = "SHOW GLOBAL STATUS LIKE 'wsrep\\_%'";
-const READ_ONLY: &str = "SHOW GLOBAL VARIABLES LIKE 'read_only'";
+/// What decides whether the server serves; it changes at any time.
+static SERVICE: LazyLock<String> = LazyLock::new(|| {
+    let names = ServiceOptions::NAMES;
+    format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})")
+});
 const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
      ('wsrep_node_name', 'wsrep_cluster_name', 'wsrep_provider', 'wsrep_provider_options', 'wsrep_provider_pc_weight', \
      'version')";
@@ -49,7 +54,6 @@ pub struct StatusProbe {
     other_logins: Vec<DatabaseAccount>,
     cluster: ClusterName,
     connection: Option<ProbeConnection>,
-    read_only: bool,
     outage_log: OutageLog,
     logged_summary: Option<String>,
 }
@@ -69,7 +73,6 @@ impl StatusProbe {
             other_logins: Vec::new(),
             cluster,
             connection: None,
-            read_only: false,
             outage_log: OutageLog::default(),
             logged_summary: None,
         }
@@ -79,13 +82,6 @@ impl StatusProbe {
     #[must_use]
     pub fn with_other_logins(mut self, logins: Vec<DatabaseAccount>) -> Self {
         self.other_logins = logins;
-        self
-    }
-
-    /// Also reads `read_only`.
-    #[must_use]
-    pub const fn with_read_only(mut self, asked: bool) -> Self {
-        self.read_only = asked;
         self
     }
 
@@ -173,10 +169,8 @@ impl StatusProbe {
             None => self.connect().await?,
         };
         let mut status = connection.conn.query_pairs(STATUS).await.map_err(fail)?;
-        if self.read_only {
-            let more = connection.conn.query_pairs(READ_ONLY).await;
-            status.extend(more.map_err(fail)?);
-        }
+        let more = connection.conn.query_pairs(&SERVICE).await;
+        status.extend(more.map_err(fail)?);
         status.extend(connection.variables.iter().cloned());
         Ok((StatusReading::from_rows(&status), connection))
     }
@@ -309,15 +303,15 @@ fn check_identity(cluster: &ClusterName, variables: &VariableRows) -> Result<(),
     };
     if matches!(value("wsrep_provider"), "" | "none") {
         let message = "the server runs without Galera; set wsrep_provider and wsrep_on";
-        return Err(probe_error(ProbeErrorKind::Protocol, message.to_owned()));
+        return Err(probe_error(ProbeErrorKind::NotAMember, message.to_owned()));
     }
     let name = value("wsrep_cluster_name");
-    if name != cluster.as_str() {
+    if name != cluster.wsrep_name() {
         let name = one_line(name);
         let message = format!(
             "the server belongs to cluster {name:?} while CLUSTER_NAME is {cluster}; correct one of them"
         );
-        return Err(probe_error(ProbeErrorKind::Protocol, message));
+        return Err(probe_error(ProbeErrorKind::NotAMember, message));
     }
     Ok(())
 }

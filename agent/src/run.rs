@@ -428,8 +428,7 @@ impl PreparedNode {
             system_user.clone(),
         );
         let probe = StatusProbe::new(self.database(), self.settings.cluster.clone())
-            .with_other_logins(self.other_logins(system_user))
-            .with_read_only(!self.settings.policy.availability.read_only);
+            .with_other_logins(self.other_logins(system_user));
         let stopping = CancellationToken::new();
         let probing = async {
             tokio::select! {

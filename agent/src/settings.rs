@@ -4,7 +4,7 @@
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
-//! | `CLUSTER_NAME` | the cluster's `wsrep_cluster_name` | required |
+//! | `CLUSTER_NAME` | the cluster's `wsrep_cluster_name`, at most 32 bytes for `run` | required |
 //! | `DISCOVERY_SERVICE` | etcd hosts, comma-separated: `host`, `host:port` or URL | required |
 //! | `TTL` | lease TTL of the report in seconds, 3 to 3600 | 10 |
 //! | `NODE_ADDRESS` | the node's identity in the registry, `host` or `host:port` | first address of the host |
@@ -104,7 +104,7 @@ impl ReportSettings {
         first_address: impl FnOnce() -> Option<IpAddr>,
     ) -> Result<Self, SettingError> {
         let cluster = source.required("CLUSTER_NAME", "the cluster's wsrep_cluster_name")?;
-        let cluster = source.parse("CLUSTER_NAME", &cluster)?;
+        let cluster = cluster_name(source, &cluster)?;
         let ttl = ttl(source)?;
         let database = database(source)?;
         let health = health_address(source)?;
@@ -121,6 +121,12 @@ impl ReportSettings {
             database,
         })
     }
+}
+
+/// The cluster's name, as servers have it.
+fn cluster_name(source: &SettingsSource<'_>, text: &str) -> Result<ClusterName, SettingError> {
+    ClusterName::from_wsrep_name(text)
+        .map_err(|error| source.invalid("CLUSTER_NAME", error.to_string()))
 }
 
 fn ttl(source: &SettingsSource<'_>) -> Result<Duration, SettingError> {

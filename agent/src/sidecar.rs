@@ -47,8 +47,7 @@ pub async fn run(settings: ReportSettings, stop: CancellationToken) -> Result<()
         registry.endpoints()
     );
     let (publish, server) = watch::channel(ServerState::Unknown);
-    let probe = StatusProbe::new(settings.database, settings.cluster.clone())
-        .with_read_only(!settings.policy.availability.read_only);
+    let probe = StatusProbe::new(settings.database, settings.cluster.clone());
     let identity = ReportTarget {
         keys: settings.keys,
         cluster: settings.cluster,

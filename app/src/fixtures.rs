@@ -44,6 +44,7 @@ fn source(kind: SourceKind, age: u64, state: &str, seqno: Option<u64>) -> Source
         observed_at: Some(millis_before(age)),
         stale: false,
         error: None,
+        error_code: None,
         failing_since: None,
         state: Some(state.to_owned()),
         cluster_status: Some("Primary".to_owned()),
@@ -81,6 +82,8 @@ pub(crate) fn synced(host: &str, name: &str, seqno: u64) -> NodeView {
         expected: true,
         registered: true,
         unconfirmed: false,
+        names: Vec::new(),
+        findings: Vec::new(),
         sources: vec![
             source(SourceKind::Sql, 400, "Synced", Some(seqno)),
             source(SourceKind::Registry, 2_000, "Synced", Some(seqno - 20)),

@@ -1,5 +1,7 @@
 //! Names of clusters, nodes and replicas and ids of actions, validated once where they enter.
 
+mod cluster_name;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -7,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::timestamp::Timestamp;
 
-/// Longest cluster name accepted, in characters.
-pub const CLUSTER_NAME_MAX: usize = 64;
+pub use cluster_name::{CLUSTER_NAME_MAX, ClusterName, GALERA_NAME_MAX};
+
 /// Longest host name accepted, in characters (RFC 1035).
 pub const HOST_MAX: usize = 253;
 /// Longest record id accepted, in bytes.
@@ -58,8 +60,7 @@ fn validate_name(what: &'static str, text: &str, limit: usize) -> Result<(), Nam
             limit,
         });
     }
-    let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    match text.chars().find(|c| !allowed(c)) {
+    match text.chars().find(|&c| !is_plain(c)) {
         Some(character) => Err(NameError::Character { what, character }),
         None if text == "." || text == ".." => Err(NameError::Character {
             what,
@@ -69,39 +70,15 @@ fn validate_name(what: &'static str, text: &str, limit: usize) -> Result<(), Nam
     }
 }
 
+const fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+}
+
 /// The text of a name. Shared where views are copied at every fold; the browser copies little, and pays for every byte of code.
 #[cfg(feature = "decide")]
 type NameText = std::sync::Arc<str>;
 #[cfg(not(feature = "decide"))]
 type NameText = String;
-
-/// A cluster's name as in `wsrep_cluster_name`: 1 to 64 letters, digits, `.`, `_`, `-`, so that it is one segment of a
-/// registry key and of a URL. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClusterName(NameText);
-
-impl ClusterName {
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for ClusterName {
-    type Err = NameError;
-
-    fn from_str(text: &str) -> Result<Self, NameError> {
-        validate_name("cluster name", text, CLUSTER_NAME_MAX)?;
-        Ok(Self(text.into()))
-    }
-}
-
-impl fmt::Display for ClusterName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// A node's identity: its registry key, `host` or `host:port` (an IPv6 host with a port is bracketed).
 ///
@@ -143,14 +120,36 @@ impl NodeId {
         self.port
     }
 
-    /// The same node, without its port if that is `default_port`.
+    /// The same node in one spelling: without its port if that is `default_port`, an IPv6 address as RFC 5952 writes it, an
+    /// IPv4 address mapped to IPv6 as that IPv4 address, a host name in lower case and without the dot of the root.
+    ///
+    /// Keys of the registry keep the spelling of their writer; compare ids only in this form.
     #[must_use]
     pub fn normalized(mut self, default_port: u16) -> Self {
         if self.port == Some(default_port) {
             self.port = None;
         }
+        if let Some(host) = canonical_host(&self.host) {
+            self.host = host.into();
+        }
         self
     }
+}
+
+/// The canonical spelling of `host`; `None` if it has that already.
+fn canonical_host(host: &str) -> Option<String> {
+    if host.contains(':') {
+        let address: std::net::Ipv6Addr = host.parse().ok()?;
+        let canonical = match address.to_ipv4_mapped() {
+            Some(address) => address.to_string(),
+            None => address.to_string(),
+        };
+        return (canonical != host).then_some(canonical);
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let spelled_otherwise =
+        name.len() != host.len() || name.bytes().any(|b| b.is_ascii_uppercase());
+    (spelled_otherwise && !name.is_empty()).then(|| name.to_ascii_lowercase())
 }
 
 impl FromStr for NodeId {
@@ -336,6 +335,29 @@ mod tests {
     fn default_port_is_omitted() {
         let with: NodeId = "h:3306".parse().unwrap();
         assert_eq!(with.normalized(3306), "h".parse().unwrap());
+    }
+
+    #[test]
+    fn spellings_of_one_address_are_one_node() {
+        for (spelling, canonical) in [
+            ("::0001", "::1"),
+            ("2001:DB8:0:0:0:0:0:A", "2001:db8::a"),
+            ("[2001:0db8::000a]:3306", "2001:db8::a"),
+            ("[2001:0db8::000a]:3307", "[2001:db8::a]:3307"),
+            ("::ffff:10.0.0.1", "10.0.0.1"),
+            ("[::ffff:a00:1]:3306", "10.0.0.1"),
+            ("DB1.Example.org", "db1.example.org"),
+            ("db1.example.org.", "db1.example.org"),
+            ("Db1:3306", "db1"),
+            ("10.0.0.1", "10.0.0.1"),
+            ("db_1", "db_1"),
+        ] {
+            let id: NodeId = spelling.parse().unwrap();
+            assert_eq!(id.to_string(), spelling, "the registry's spelling is kept");
+            assert_eq!(id.normalized(3306).to_string(), canonical);
+        }
+        let mapped: NodeId = "[::ffff:10.0.0.1]:3307".parse().unwrap();
+        assert_eq!(mapped.normalized(3306).to_string(), "10.0.0.1:3307");
     }
 
     #[test]

@@ -4,3 +4,4 @@ pub mod cluster;
 pub mod confirmation;
 pub mod known_positions;
 pub mod quorum;
+pub mod service;

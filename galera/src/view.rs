@@ -40,6 +40,7 @@ named_variants!(VerdictState {
 
 /// Why a verdict holds: stable codes for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(not(feature = "decide"), derive(Default))]
 #[serde(rename_all = "snake_case")]
 pub enum ReasonCode {
     /// Every expected member is Synced in the one Primary component.
@@ -76,7 +77,16 @@ pub enum ReasonCode {
     StateUuidsDiffer,
     /// Every expected member refuses connections or is stopped.
     EverybodyDown,
+    /// A Synced member in the Primary component refuses queries.
+    QueriesRefused,
+    /// Writes to a member are not replicated (`wsrep_on` is OFF).
+    WritesNotReplicated,
+    /// Every Synced member in the Primary component refuses writes.
+    WritesRefused,
+    /// Flow control pauses replication for much of the time.
+    FlowControl,
     /// There is no fresh answer.
+    #[cfg_attr(not(feature = "decide"), default)]
     NoEvidence,
     /// The console cannot reach a node whose registration reports it as running or Primary.
     SqlBlind,
@@ -97,6 +107,8 @@ pub enum ReasonCode {
 /// One reason of a verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct VerdictReason {
+    /// For programs; the browser shows the message alone.
+    #[cfg_attr(not(feature = "decide"), serde(skip_deserializing))]
     pub code: ReasonCode,
     /// The node concerned, if it is about one.
     pub node: Option<NodeId>,
@@ -210,6 +222,10 @@ pub struct SourceView {
     pub stale: bool,
     /// Why the source is failing.
     pub error: Option<String>,
+    /// The kind of that failure, for programs (`access_denied`, `refused`); of SQL only, absent without a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(not(feature = "decide"), serde(skip_deserializing))]
+    pub error_code: Option<String>,
     /// Since when it has been failing without interruption.
     pub failing_since: Option<Timestamp>,
     /// `wsrep_local_state_comment` as last reported, unaltered.
@@ -220,6 +236,15 @@ pub struct SourceView {
     pub seqno: Option<u64>,
     /// The agent's phase, from the registry only (`starting`, `waiting`, `joining`, `running`, `stopping`).
     pub phase: Option<String>,
+}
+
+/// Something that limits the use of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeFinding {
+    /// For programs, stable; codes may be added.
+    pub code: String,
+    /// A sentence for operators, with the remedy.
+    pub message: String,
 }
 
 /// The view of one node.
@@ -277,6 +302,14 @@ pub struct NodeView {
     /// Whether nothing but its registration says that it is a member: it then counts for nothing.
     #[serde(default)]
     pub unconfirmed: bool,
+    /// Other names and addresses of the process that answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(not(feature = "decide"), serde(skip_deserializing))]
+    pub names: Vec<NodeId>,
+    /// What limits the use of the node while it is a member; absent if nothing does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(not(feature = "decide"), serde(skip_deserializing))]
+    pub findings: Vec<NodeFinding>,
     /// The last report of each source.
     pub sources: Vec<SourceView>,
 }
@@ -311,6 +344,8 @@ impl NodeView {
             expected,
             registered,
             unconfirmed,
+            names,
+            findings,
             sources,
         } = self;
         *id == other.id
@@ -322,7 +357,6 @@ impl NodeView {
             && *connected == other.connected
             && *segment == other.segment
             && *votes == other.votes
-            && *cached_from == other.cached_from
             && *expected == other.expected
             && *registered == other.registered
             && *unconfirmed == other.unconfirmed
@@ -331,6 +365,8 @@ impl NodeView {
             && *version == other.version
             && *gcomm_uuid == other.gcomm_uuid
             && *evs_state == other.evs_state
+            && *names == other.names
+            && *findings == other.findings
             && sources.len() == other.sources.len()
             && sources
                 .iter()
@@ -339,6 +375,7 @@ impl NodeView {
             && (!numbers
                 || *position == other.position
                     && *behind == other.behind
+                    && *cached_from == other.cached_from
                     && *commit_rate == other.commit_rate
                     && *recv_queue == other.recv_queue
                     && *send_queue == other.send_queue
@@ -354,6 +391,7 @@ impl SourceView {
             observed_at: _,
             stale,
             error,
+            error_code,
             failing_since,
             state,
             cluster_status,
@@ -363,6 +401,7 @@ impl SourceView {
         *kind == other.kind
             && *stale == other.stale
             && *error == other.error
+            && *error_code == other.error_code
             && *failing_since == other.failing_since
             && *state == other.state
             && *cluster_status == other.cluster_status

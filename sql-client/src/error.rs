@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io;
 
 use crate::limits::TEXT_MAX;
+use crate::tls_failure::TlsFailure;
 
 /// Why a connection could not be opened or a statement has no result.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +23,7 @@ pub enum Error {
     Server(ServerError),
     /// TLS failed: certificate files that cannot be used, or a certificate that is not valid for the server.
     #[error("{0}")]
-    Tls(String),
+    Tls(TlsFailure),
     /// TLS is required and the server does not offer it.
     #[error("the server does not offer TLS")]
     TlsNotOffered,
@@ -56,7 +57,7 @@ impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         let inner = error.get_ref();
         if let Some(tls) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            return Self::Tls(tls.to_string());
+            return Self::Tls(TlsFailure::from(tls));
         }
         match error.kind() {
             io::ErrorKind::UnexpectedEof => Self::Closed,

@@ -27,6 +27,7 @@ pub mod limits;
 mod network;
 mod packets;
 mod tls;
+mod tls_failure;
 
 pub use auth::native_password_hash;
 pub use connection::{Connection, Login, Peer, Row};
@@ -34,3 +35,4 @@ pub use error::{Error, ServerError};
 pub use network::{connect_socket, connect_tcp};
 pub use packets::ByteStream;
 pub use tls::{Tls, TlsSettings, Verify};
+pub use tls_failure::{TlsFailure, TlsProblem};

@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::error::Error;
 use crate::packets::ByteStream;
+use crate::tls_failure::TlsFailure;
 
 /// Whether a connection over the network uses TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,7 +85,7 @@ impl TlsSettings {
                 .map_err(|error| unusable(&self.ca, error))?;
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| Error::Tls(error.to_string()))?;
+            .map_err(|error| Error::Tls(TlsFailure::from(&error)))?;
         let builder = match self.verify {
             Verify::Identity => builder.with_webpki_verifier(verifier),
             Verify::Authority => builder
@@ -108,13 +109,13 @@ impl TlsSettings {
         stream: Box<dyn ByteStream>,
     ) -> Result<Box<dyn ByteStream>, Error> {
         let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| Error::Tls(format!("{host:?} cannot be the name in a certificate")))?;
+            .map_err(|_| failed(format!("{host:?} cannot be the name in a certificate")))?;
         let connector = TlsConnector::from(Arc::new(self.client_config()?));
         let encrypted = connector.connect(name, stream).await.map_err(|error| {
             match error.kind() {
                 // A server that ends the handshake by closing the connection has refused it.
                 io::ErrorKind::UnexpectedEof => {
-                    Error::Tls("the server closed the connection during the handshake".to_owned())
+                    failed("the server closed the connection during the handshake")
                 }
                 _ => error.into(),
             }
@@ -133,7 +134,11 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
 }
 
 fn unusable(path: &Path, reason: impl std::fmt::Display) -> Error {
-    Error::Tls(format!("{} cannot be used: {reason}", path.display()))
+    failed(format!("{} cannot be used: {reason}", path.display()))
+}
+
+fn failed(text: impl Into<String>) -> Error {
+    Error::Tls(TlsFailure::other(text))
 }
 
 /// Accepts a certificate of the authority for any name.

@@ -15,6 +15,42 @@ fn responding(state: &str, comment: &str, cluster: &str, ready: &str) -> ServerS
     ServerState::Unknown.after_probe(Ok(StatusReading::from_rows(&rows)))
 }
 
+/// A Synced server with a variable set.
+fn synced_with(name: &str, value: &str) -> ServerState {
+    let rows = [
+        ("wsrep_local_state", "4"),
+        ("wsrep_local_state_comment", "Synced"),
+        ("wsrep_cluster_status", "Primary"),
+        ("wsrep_ready", "ON"),
+        (name, value),
+    ];
+    let rows = rows.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    ServerState::Unknown.after_probe(Ok(StatusReading::from_rows(&rows)))
+}
+
+/// The same function that the console judges by.
+#[test]
+fn a_server_that_refuses_clients_is_not_healthy() {
+    for (name, value, healthy) in [
+        ("wsrep_reject_queries", "ALL", false),
+        ("wsrep_reject_queries", "ALL_KILL", false),
+        ("wsrep_reject_queries", "NONE", true),
+        ("wsrep_on", "OFF", false),
+        ("offline_mode", "ON", false),
+        ("pxc_maint_mode", "MAINTENANCE", false),
+        ("pxc_maint_mode", "DISABLED", true),
+        ("wsrep_desync", "ON", true),
+    ] {
+        let available = AvailabilityPolicy {
+            donor: false,
+            read_only: true,
+        };
+        let (answer, line) = synced_with(name, value).health(&available);
+        assert_eq!(answer, healthy, "{name}={value}: {line}");
+        assert!(healthy || line.contains(name), "{line}");
+    }
+}
+
 fn refused() -> ProbeError {
     ProbeError {
         kind: ProbeErrorKind::Refused,
@@ -29,7 +65,7 @@ fn only_a_synced_ready_primary_server_is_healthy() {
         (
             responding("4", "Synced", "Primary", "OFF"),
             false,
-            "Synced, but wsrep_ready is OFF",
+            "Synced, but wsrep_ready is OFF: every query fails with error 1047",
         ),
         (
             responding("4", "Synced", "non-Primary", "ON"),
@@ -68,10 +104,7 @@ fn only_a_synced_ready_primary_server_is_healthy() {
 #[test]
 fn donors_and_read_only_servers_are_healthy_if_configured() {
     let donor = responding("2", "Donor/Desynced", "Primary", "ON");
-    let mut read_only = responding("4", "Synced", "Primary", "ON");
-    if let ServerState::Responding { reading, .. } = &mut read_only {
-        reading.read_only = Some(true);
-    }
+    let read_only = synced_with("read_only", "ON");
     let healthy = |server: &ServerState, donor, read_only| {
         server.health(&AvailabilityPolicy { donor, read_only }).0
     };

@@ -12,6 +12,7 @@ use crate::settings::DatabaseSettings;
 pub(super) fn classify(database: &DatabaseSettings, error: &Error) -> ProbeError {
     let (location, user) = (database.location(), &database.user);
     let protocol = |text: String| probe_error(ProbeErrorKind::Protocol, text);
+    let tls = |text: String| probe_error(ProbeErrorKind::TlsFailed, text);
     match error {
         Error::Io(error) => from_io(&location, error),
         Error::Closed | Error::Unusable => connection_closed(&location),
@@ -23,17 +24,21 @@ pub(super) fn classify(database: &DatabaseSettings, error: &Error) -> ProbeError
             ),
         ),
         Error::Server(error) => from_server(&location, database, error.code, &error.message),
-        Error::Tls(text) => protocol(format!(
-            "TLS with {location} failed: {}; check MYSQL_TLS_CA and the server's certificate",
-            one_line(text)
-        )),
-        Error::TlsNotOffered => protocol(format!(
+        Error::Tls(failure) => {
+            let explanation = failure.problem.explanation();
+            let remedy = explanation.unwrap_or("check the server's certificate");
+            tls(format!(
+                "TLS with {location} failed: {}; {remedy} (MYSQL_TLS_CA, MYSQL_TLS_VERIFY, MYSQL_TLS_CERT)",
+                one_line(&failure.text)
+            ))
+        }
+        Error::TlsNotOffered => tls(format!(
             "{location} does not offer TLS, which MYSQL_TLS requires; enable TLS on the server"
         )),
-        Error::PasswordWithheld { plugin } => protocol(format!(
+        Error::PasswordWithheld { plugin } => denied(format!(
             "account {user} uses the plugin {plugin}, for which {location} asks for the password itself; it is sent over verified TLS or a Unix socket only: set MYSQL_TLS_CA or MYSQL_SOCKET, or give the account the plugin ed25519, parsec or mysql_native_password"
         )),
-        Error::UnsupportedPlugin(plugin) => protocol(format!(
+        Error::UnsupportedPlugin(plugin) => denied(format!(
             "account {user} of {location} uses the authentication plugin {:?}, which is not supported; use ed25519, parsec, caching_sha2_password or mysql_native_password",
             one_line(plugin)
         )),
@@ -111,22 +116,21 @@ fn from_io(location: &str, error: &io::Error) -> ProbeError {
 fn from_server(location: &str, database: &DatabaseSettings, code: u16, text: &str) -> ProbeError {
     let (user, text) = (&database.user, one_line(text));
     match code {
-        1044 | 1045 | 1698 => probe_error(
-            ProbeErrorKind::AccessDenied,
-            format!(
-                "{location} denies access to account {user}; check MYSQL_USER and MYSQL_PASSWORD_FILE ({text})"
-            ),
-        ),
-        // The account is blocked after failed sign-ins, locked, or its password has expired.
-        4150 | 4151 | 1820 | 1862 => probe_error(
-            ProbeErrorKind::AccessDenied,
-            format!(
-                "{location} denies access to account {user}; correct the account with ALTER USER ({text})"
-            ),
-        ),
-        1129 | 1130 => probe_error(
-            ProbeErrorKind::AccessDenied,
-            format!("{location} denies connections from this host: {text}"),
+        1044 | 1045 | 1698 => denied(format!(
+            "{location} denies access to account {user}; check MYSQL_USER and MYSQL_PASSWORD_FILE, and whether it requires TLS (MYSQL_TLS_CA, MYSQL_TLS_CERT) ({text})"
+        )),
+        1129 | 1130 => denied(format!(
+            "{location} denies connections from this host: {text}"
+        )),
+        1820 | 1862 | 3118 | 3955 | 4150 | 4151 => denied(format!(
+            "{location} does not let account {user} sign in: its password has expired, or it is locked or blocked; change that with ALTER USER ({text})"
+        )),
+        1251 | 1275 | 1524 => denied(format!(
+            "account {user} of {location} cannot sign in with its authentication plugin; use ed25519, parsec, caching_sha2_password or mysql_native_password ({text})"
+        )),
+        _ if code == 3159 || text.contains("insecure transport") => probe_error(
+            ProbeErrorKind::TlsFailed,
+            format!("{location} requires TLS; set MYSQL_TLS_CA, or use MYSQL_SOCKET ({text})"),
         ),
         1040 | 1203 | 1226 => probe_error(
             ProbeErrorKind::TooManyConnections,
@@ -135,10 +139,14 @@ fn from_server(location: &str, database: &DatabaseSettings, code: u16, text: &st
         // The server is shutting down.
         1053 | 1927 => connection_closed(location),
         _ => probe_error(
-            ProbeErrorKind::Protocol,
+            ProbeErrorKind::ServerError,
             format!("{location} returned error {code}: {text}"),
         ),
     }
+}
+
+fn denied(message: String) -> ProbeError {
+    probe_error(ProbeErrorKind::AccessDenied, message)
 }
 
 fn connection_closed(location: &str) -> ProbeError {
@@ -190,6 +198,11 @@ mod tests {
         let server = |code| from_server("p", &database, code, "a\nb\u{1b}[31m");
         assert_eq!(server(1040).kind, ProbeErrorKind::TooManyConnections);
         assert_eq!(server(1053).kind, ProbeErrorKind::Closed);
+        for code in [1130, 1524, 1862, 3118, 4151] {
+            assert_eq!(server(code).kind, ProbeErrorKind::AccessDenied, "{code}");
+        }
+        assert_eq!(server(3159).kind, ProbeErrorKind::TlsFailed);
+        assert_eq!(server(1064).kind, ProbeErrorKind::ServerError);
         let denied = server(1045);
         assert_eq!(denied.kind, ProbeErrorKind::AccessDenied);
         assert!(denied.message.contains("MYSQL_PASSWORD_FILE") && !denied.message.contains('\n'));

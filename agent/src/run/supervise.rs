@@ -82,7 +82,10 @@ pub(super) fn server_command(
         .clone()
         .unwrap_or_else(|| node.to_string().replace([':', '[', ']'], "-"));
     server
-        .arg(format!("--wsrep-cluster-name={}", settings.cluster))
+        .arg(format!(
+            "--wsrep-cluster-name={}",
+            settings.cluster.wsrep_name()
+        ))
         .arg(format!("--wsrep-cluster-address={address}"))
         .arg(format!("--wsrep-node-name={name}"))
         .arg(format!(

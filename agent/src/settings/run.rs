@@ -19,6 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use galera::id::GALERA_NAME_MAX;
 use galera::observe::registration::RegistryKeys;
 use galera::startup::{self, AutoBootstrap, ExpectedMembers};
 use galera::{ClusterName, NodeId};
@@ -92,7 +93,8 @@ impl RunSettings {
         first_address: impl FnOnce() -> Option<IpAddr>,
     ) -> Result<Self, SettingError> {
         let cluster = source.required("CLUSTER_NAME", "the cluster's wsrep_cluster_name")?;
-        let cluster = source.parse("CLUSTER_NAME", &cluster)?;
+        let cluster = super::cluster_name(source, &cluster)?;
+        check_length(source, &cluster)?;
         let ttl = ttl(source)?;
         let discovery = discovery(source, ttl)?;
         let health = health_address(source)?;
@@ -226,4 +228,18 @@ fn expected(source: &SettingsSource<'_>) -> Result<ExpectedMembers, SettingError
     nodes
         .collect::<Result<_, _>>()
         .map(ExpectedMembers::Members)
+}
+
+/// With a name longer than [`GALERA_NAME_MAX`] the first node founds a cluster, and no other node can join it.
+fn check_length(source: &SettingsSource<'_>, cluster: &ClusterName) -> Result<(), SettingError> {
+    let bytes = cluster.wsrep_name().len();
+    if bytes <= GALERA_NAME_MAX {
+        return Ok(());
+    }
+    Err(source.invalid(
+        "CLUSTER_NAME",
+        format!(
+            "has {bytes} bytes; Galera allows {GALERA_NAME_MAX}, and with a longer name the first node founds a cluster that no other node can join: choose a shorter one"
+        ),
+    ))
 }

@@ -68,11 +68,13 @@ fn health_address_is_parsed() {
     }
 }
 
+const TOO_LONG: &str = "a name that is far longer than any that a server would take, and not even Galera would start with it";
+
 #[test]
 fn every_error_names_the_variable_and_the_remedy() {
     for (name, value, remedy) in [
         ("CLUSTER_NAME", "", "set it to"),
-        ("CLUSTER_NAME", "a/b", "letters"),
+        ("CLUSTER_NAME", TOO_LONG, "at most 96"),
         ("DISCOVERY_SERVICE", " , ", "host:port"),
         ("DISCOVERY_SERVICE", "ftp://x", "host:port"),
         ("DISCOVERY_SERVICE", "https://x", "authority"),
@@ -260,5 +262,31 @@ fn tls_needs_an_authority() {
     ] {
         let error = tls(pairs).unwrap_err();
         assert_eq!(error.variable, variable, "{error}");
+    }
+}
+
+#[test]
+fn a_name_that_no_node_can_join_is_refused_before_anything_is_founded() {
+    let read = |name: &str| {
+        let source = SettingsSource::new(|variable| match variable {
+            "CLUSTER_NAME" => Some(name.into()),
+            "DISCOVERY_SERVICE" | "MYSQL_ROOT_PASSWORD" => Some("lab".into()),
+            _ => None,
+        });
+        super::run::RunSettings::read(&source, || Some("10.0.0.7".parse().unwrap()))
+    };
+    for name in ["a".repeat(32), "é".repeat(16), "two words/100%".to_owned()] {
+        let settings = read(&name).unwrap();
+        assert_eq!(*settings.cluster.wsrep_name(), name);
+    }
+    for (name, bytes) in [
+        ("a".repeat(33), 33),
+        ("é".repeat(17), 34),
+        ("集".repeat(11), 33),
+    ] {
+        let error = read(&name).err().unwrap();
+        assert_eq!(error.variable, "CLUSTER_NAME");
+        let reason = format!("has {bytes} bytes; Galera allows 32");
+        assert!(error.reason.starts_with(&reason), "{error}");
     }
 }

@@ -15,9 +15,11 @@ pub(crate) mod components;
 pub(crate) mod gather;
 pub(crate) mod node_facts;
 mod node_views;
+mod processes;
 pub(crate) mod reasons;
 mod rivals;
 mod secondary_reasons;
+mod service_reasons;
 pub(crate) mod unseen;
 mod verdict;
 

@@ -21,6 +21,12 @@ pub const FROZEN_AFTER: Duration = Duration::from_secs(2);
 /// Shortest interval for a rate, in seconds: over a shorter one, a single commit dominates.
 const MIN_RATE_INTERVAL_SECS: f64 = 0.1;
 
+/// Over how many seconds figures of flow control are averaged: single pauses are normal.
+const FLOW_CONTROL_SECS: f64 = 5.0;
+/// Average fraction of the time above which flow control counts as lasting, and below which it no longer does.
+const FLOW_CONTROL_BEGINS: f64 = 0.2;
+const FLOW_CONTROL_ENDS: f64 = 0.05;
+
 /// The kind of a probe failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProbeErrorKind {
@@ -32,13 +38,21 @@ pub enum ProbeErrorKind {
     Unresolvable,
     /// The console does not connect to this address (`--probe-allow`).
     Blocked,
-    /// The server answers but refuses the console's account.
+    /// The server answers but refuses the console's account: denied, locked, expired, or with a plugin that is not
+    /// supported.
     AccessDenied,
     /// The server answers but has too many connections.
     TooManyConnections,
+    /// The server answers but no TLS connection comes about: a certificate that is not valid, or TLS that one side
+    /// requires and the other does not offer.
+    TlsFailed,
+    /// The server answers with another error.
+    ServerError,
+    /// A server answers that is not a node of this cluster. The address may have been given to it.
+    NotAMember,
     /// The connection was closed or reset.
     Closed,
-    /// The answer could not be parsed.
+    /// The answer could not be parsed: it is not known what answers.
     Protocol,
 }
 
@@ -49,6 +63,9 @@ named_variants!(ProbeErrorKind {
     Blocked => "blocked",
     AccessDenied => "access_denied",
     TooManyConnections => "too_many_connections",
+    TlsFailed => "tls_failed",
+    ServerError => "server_error",
+    NotAMember => "not_a_member",
     Closed => "closed",
     Protocol => "protocol",
 });
@@ -66,10 +83,23 @@ impl ProbeErrorKind {
         matches!(self, Self::Refused | Self::Closed)
     }
 
-    /// Whether it proves that a server is running, although it returns no status.
+    /// Whether it proves that a server is running, although it returns no status: every packet of one does.
     #[must_use]
     pub const fn proves_running(self) -> bool {
-        matches!(self, Self::AccessDenied | Self::TooManyConnections)
+        matches!(
+            self,
+            Self::AccessDenied
+                | Self::TooManyConnections
+                | Self::TlsFailed
+                | Self::ServerError
+                | Self::NotAMember
+        )
+    }
+
+    /// Whether the server does not let the console sign in.
+    #[must_use]
+    pub const fn refuses_account(self) -> bool {
+        matches!(self, Self::AccessDenied | Self::TlsFailed)
     }
 }
 
@@ -91,6 +121,31 @@ pub struct ReplicationRates {
     pub flow_control_paused: Option<f64>,
     /// The last [`RECENT_RATES_MAX`] commit rates, oldest first.
     pub recent_commit_rates: Vec<f64>,
+    /// Flow control over several answers.
+    pub flow_control: FlowControlAverages,
+}
+
+/// Flow control of one node, as exponential averages over a few seconds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FlowControlAverages {
+    /// Fraction (0 to 1) of the time during which replication was paused.
+    pub paused: f64,
+    /// How often this node asked the others to pause, per second.
+    pub sent: f64,
+    /// Whether replication is paused for much of the time, for longer than a moment.
+    pub lasting: bool,
+}
+
+impl FlowControlAverages {
+    fn update(&mut self, seconds: f64, paused: f64, sent: f64) {
+        let share = 1.0 - (-seconds / FLOW_CONTROL_SECS).exp();
+        self.paused += (paused - self.paused) * share;
+        self.sent += (sent - self.sent) * share;
+        self.lasting = match self.lasting {
+            true => self.paused >= FLOW_CONTROL_ENDS,
+            false => self.paused >= FLOW_CONTROL_BEGINS,
+        };
+    }
 }
 
 /// The SQL probe of one node: its last answer and the current failure, if any.
@@ -206,6 +261,14 @@ impl ReplicationRates {
         self.flow_control_paused =
             increase(before.flow_control_paused_ns, now.flow_control_paused_ns)
                 .map(|paused| round_rate((paused as f64 / 1e9 / seconds).min(1.0)));
+        match self.flow_control_paused {
+            Some(paused) => {
+                let sent = increase(before.flow_control_sent, now.flow_control_sent);
+                let sent = sent.map_or(0.0, |sent| sent as f64 / seconds);
+                self.flow_control.update(seconds, paused, sent);
+            }
+            None => self.flow_control = FlowControlAverages::default(),
+        }
         match self.commit_rate {
             Some(rate) => {
                 if self.recent_commit_rates.len() >= RECENT_RATES_MAX {

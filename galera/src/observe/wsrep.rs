@@ -3,6 +3,7 @@
 //! Parsing never fails: a value that cannot be parsed is `None`, never a default.
 
 mod quorum_options;
+mod service_options;
 
 use uuid::Uuid;
 
@@ -11,6 +12,7 @@ use crate::position::{Position, parse_seqno, parse_uuid};
 use crate::view::{ClusterStatus, NodeState};
 
 pub use quorum_options::QuorumOptions;
+pub use service_options::ServiceOptions;
 
 /// Longest free text kept of one value, in characters; longer text is truncated.
 pub const TEXT_MAX: usize = 256;
@@ -190,6 +192,8 @@ pub struct WsrepStatus {
     pub cluster_weight: Option<u64>,
     /// `wsrep_gcomm_uuid`: the process's identity within a view, not nil.
     pub gcomm_uuid: Option<Uuid>,
+    /// `server_uuid`, a variable of MySQL that identifies a data directory; MariaDB has none.
+    pub server_uuid: Option<Uuid>,
     /// `wsrep_ready`.
     pub ready: Option<bool>,
     /// `wsrep_connected`.
@@ -200,6 +204,8 @@ pub struct WsrepStatus {
     pub send_queue: Option<u64>,
     /// `wsrep_flow_control_paused_ns`: nanoseconds paused since the server started.
     pub flow_control_paused_ns: Option<u64>,
+    /// `wsrep_flow_control_sent`: how often this node asked the others to pause, since the server started.
+    pub flow_control_sent: Option<u64>,
     /// `wsrep_gmcast_segment`.
     pub segment: Option<u64>,
     /// `wsrep_local_cached_downto`: the oldest transaction in the write-set cache.
@@ -218,6 +224,8 @@ pub struct WsrepStatus {
     pub provider_plugin: bool,
     /// The provider's options about quorum, variables rather than a status.
     pub quorum_options: QuorumOptions,
+    /// Variables with which the server refuses work.
+    pub service_options: ServiceOptions,
     /// Whether the server's account of its component is proven to be out of date ([`Self::discard_frozen_view`]).
     pub frozen: bool,
 }
@@ -267,11 +275,13 @@ impl WsrepStatus {
             }
             b"wsrep_cluster_weight" => self.cluster_weight = parse_seqno(value),
             b"wsrep_gcomm_uuid" => self.gcomm_uuid = parse_uuid(value),
+            b"server_uuid" => self.server_uuid = parse_uuid(value),
             b"wsrep_ready" => self.ready = parse_on_off(value),
             b"wsrep_connected" => self.connected = parse_on_off(value),
             b"wsrep_local_recv_queue" => self.recv_queue = parse_seqno(value),
             b"wsrep_local_send_queue" => self.send_queue = parse_seqno(value),
             b"wsrep_flow_control_paused_ns" => self.flow_control_paused_ns = parse_seqno(value),
+            b"wsrep_flow_control_sent" => self.flow_control_sent = parse_seqno(value),
             b"wsrep_gmcast_segment" => self.segment = parse_seqno(value),
             b"wsrep_local_cached_downto" => self.cached_from = parse_cached_from(value),
             b"wsrep_evs_state" => self.evs_state = non_empty_text(value),
@@ -286,7 +296,7 @@ impl WsrepStatus {
             b"wsrep_provider_pc_ignore_quorum" => {
                 self.quorum_options.apply("pc.ignore_quorum", value);
             }
-            _ => {}
+            name => self.service_options.apply(name, value),
         }
     }
 
@@ -332,14 +342,23 @@ impl WsrepStatus {
         comment.is_some_and(|comment| comment.to_ascii_lowercase().contains("failed"))
     }
 
+    /// What identifies the server's process: `wsrep_gcomm_uuid`, or `server_uuid` of a server without it.
+    #[must_use]
+    pub fn process(&self) -> Option<Uuid> {
+        self.gcomm_uuid.or(self.server_uuid)
+    }
+
+    /// The history of its data: `wsrep_local_state_uuid`, or else that of its component.
+    #[must_use]
+    pub fn history(&self) -> Option<Uuid> {
+        self.local_state_uuid.or(self.cluster_state_uuid)
+    }
+
     /// The node's own position. Its history is that of its data, which differs from the component's if it needs a state
     /// transfer.
     #[must_use]
     pub fn position(&self) -> Option<Position> {
-        Position::new(
-            self.local_state_uuid.or(self.cluster_state_uuid)?,
-            self.last_committed?,
-        )
+        Position::new(self.history()?, self.last_committed?)
     }
 
     /// Whether the server reports Primary although its group counts no vote. Its status is written when the server

@@ -23,6 +23,8 @@ use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
 
 pub(crate) mod common_checks;
+mod executor;
+mod flavour;
 mod forks;
 mod known_members;
 mod loss;
@@ -33,6 +35,7 @@ mod statement;
 pub(crate) mod stopped;
 mod verify;
 
+pub use executor::PlannedServer;
 pub use forks::fork_of_statement;
 pub use recovery_reach::RecoveryReach;
 pub use statement::{STATEMENT_DEADLINE, STATEMENT_TIME_ZONE, StatementDialect};

@@ -183,6 +183,7 @@ fn removal_target(removes: Vec<NodeId>) -> PlanTarget {
     PlanTarget {
         mechanism: Mechanism::Registry,
         node: None,
+        process: None,
         members: Vec::new(),
         position: None,
         revives: Vec::new(),

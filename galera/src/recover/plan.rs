@@ -254,6 +254,10 @@ pub struct PlanTarget {
     pub mechanism: Mechanism,
     /// The node that executes the statement or the order.
     pub node: Option<NodeId>,
+    /// The process that executes the statement (`wsrep_gcomm_uuid`, or `server_uuid`); compared on the connection that
+    /// sends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
     /// The component, or in a stopped cluster the node, that becomes Primary; sorted.
     #[serde(default)]
     pub members: Vec<NodeId>,

@@ -87,7 +87,7 @@ fn reached_positions(situation: &Situation<'_>) -> BTreeMap<Uuid, u64> {
 
 /// Nodes that are no members, but were seen in the newest Primary view of a history.
 fn views_of_strangers(case: &RecoveryCase<'_>, situation: &Situation<'_>) -> BTreeSet<NodeId> {
-    let known = |id: &NodeId| situation.nodes().iter().any(|facts| facts.id == *id);
+    let known = |id: &NodeId| situation.node_named(id).is_some();
     let newest = |uuid: &Uuid| {
         let nodes = case.history.newest_primary_view(uuid)?.nodes;
         nodes.iter().all(|id| !known(id)).then_some(nodes)
@@ -258,6 +258,7 @@ fn add_steps(
     draft.target = Some(PlanTarget {
         mechanism: Mechanism::Registry,
         node: None,
+        process: None,
         members: Vec::new(),
         position: None,
         revives: Vec::new(),

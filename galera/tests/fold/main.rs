@@ -16,12 +16,16 @@ mod membership;
 #[cfg(test)]
 mod node_states;
 #[cfg(test)]
+mod one_process;
+#[cfg(test)]
 mod quorum;
 mod reason_messages;
 #[cfg(test)]
 mod registrations;
 #[cfg(test)]
 mod rivals;
+#[cfg(test)]
+mod service;
 #[cfg(test)]
 mod status_parsing;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Node states, and the source that decides each.
 
 use galera::observe::observation::ProbeErrorKind;
-use galera::view::{ClusterStatus, NodeState, SourceKind};
+use galera::view::{ClusterStatus, NodeState, ReasonCode, SourceKind};
 
 use crate::fixture::{
     FakeServer, FoldFixture, HISTORY, NIL, RUNNING_FIELDS, UNDEFINED, at, denied, failure, node,
@@ -96,6 +96,36 @@ fn every_failure_of_a_probe() {
             (SourceKind::Sql, true, Some("it failed"))
         );
         assert_eq!(sql.failing_since, Some(at(4.0)));
+        assert_eq!(sql.error_code.as_deref(), Some(kind.as_str()));
+    }
+}
+
+/// The verdict says what the server answered, never that it does not.
+#[test]
+fn i2_a_server_that_answers_with_an_error_is_not_silent() {
+    for kind in ProbeErrorKind::ALL
+        .into_iter()
+        .filter(|kind| kind.proves_running())
+    {
+        let error = failure(kind, "belongs to another cluster");
+        let view = FoldFixture::healthy().fails("10.0.0.1", 4.0, error).view();
+        let named = view
+            .verdict
+            .reasons
+            .iter()
+            .find(|reason| reason.node.is_some());
+        let reason = named.unwrap();
+        assert!(
+            !reason.message.contains("unreachable"),
+            "{}",
+            reason.message
+        );
+        let expected = match kind {
+            ProbeErrorKind::AccessDenied | ProbeErrorKind::TlsFailed => ReasonCode::AccessDenied,
+            ProbeErrorKind::NotAMember => ReasonCode::SourcesDisagree,
+            _ => ReasonCode::NoEvidence,
+        };
+        assert_eq!(reason.code, expected, "{}", reason.message);
     }
 }
 

@@ -31,7 +31,11 @@ fn statement(server: FakeStatusRows) -> String {
                 .into_iter()
                 .find(|dialect| dialect.bootstrap_statement() == statement)
                 .unwrap();
-            let typed = format!("mariadb -e \"{}\"", dialect.manual_statement());
+            let client = match dialect {
+                StatementDialect::MysqlProviderOptions => "mysql",
+                _ => "mariadb",
+            };
+            let typed = format!("{client} -e \"{}\"", dialect.manual_statement());
             assert!(plan.commands.iter().any(|line| line.command == typed));
             let ready = plan.check(&CheckCode::EXECUTOR_READY).unwrap();
             assert!(

@@ -41,10 +41,12 @@ pub(crate) struct FakeStatusRows(Vec<(String, String)>);
 impl FakeStatusRows {
     /// A survivor without quorum, as MariaDB 10.11 answers, in a component of `members` at place `index`.
     pub(crate) fn non_primary(members: &[&str], index: usize, seqno: u64) -> Self {
-        let gcomm = format!(
-            "0000000{index}-{:04x}-11ef-a1b2-c3d4e5f60718",
-            members.len()
-        );
+        // The process at a place of a list.
+        let process = members.iter().flat_map(|member| member.bytes());
+        let process = process.fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
+        let gcomm = format!("{process:08x}-{index:04x}-11ef-a1b2-c3d4e5f60718");
         Self(Vec::new())
             .with_row("wsrep_local_state_uuid", HISTORY)
             .with_row("wsrep_cluster_state_uuid", HISTORY)
@@ -171,7 +173,7 @@ impl RecoveryFixture {
         self
     }
 
-    fn fails(mut self, node: &str, kind: ProbeErrorKind) -> Self {
+    pub(crate) fn fails(mut self, node: &str, kind: ProbeErrorKind) -> Self {
         let probe = self.evidence.probes.entry(id(node)).or_default();
         for second in [1, self.now] {
             let message = kind.as_str().to_owned();

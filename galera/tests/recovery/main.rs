@@ -7,6 +7,8 @@ mod action_fixture;
 #[cfg(test)]
 mod action_properties;
 #[cfg(test)]
+mod addresses;
+#[cfg(test)]
 mod authority;
 mod cleanup;
 #[cfg(test)]

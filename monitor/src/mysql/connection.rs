@@ -4,12 +4,15 @@
 //! here has a deadline; the caller sets one and drops the connection when it expires.
 
 use std::net::SocketAddr;
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use console_core::address_policy::AddressPolicy;
 use galera::ClusterName;
 use galera::observe::observation::ProbeError;
-use galera::observe::wsrep::WsrepStatus;
+use galera::observe::wsrep::{ServiceOptions, WsrepStatus};
 use sql_client::{Connection, Login, Peer, connect_tcp};
+use tokio::time::Instant;
 
 use super::MysqlSettings;
 use super::failure::{self, shorten};
@@ -17,10 +20,18 @@ use super::failure::{self, shorten};
 const STATUS: &str = "SHOW GLOBAL STATUS LIKE 'wsrep_%'";
 /// `wsrep_provider_pc_bootstrap` exists only where provider options are system variables, and selects the syntax of a
 /// bootstrap. The provider's options have the votes of the node.
-const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
-     ('wsrep_node_name', 'wsrep_cluster_name', 'wsrep_provider', 'version', 'wsrep_provider_pc_bootstrap', \
-     'wsrep_provider_options', 'wsrep_provider_pc_weight', 'wsrep_provider_pc_ignore_sb', \
-     'wsrep_provider_pc_ignore_quorum')";
+/// Further ones decide whether the server serves, and change at any time.
+static VARIABLES: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
+         ('wsrep_node_name', 'wsrep_cluster_name', 'wsrep_provider', 'version', 'server_uuid', \
+         'wsrep_provider_pc_bootstrap', 'wsrep_provider_options', 'wsrep_provider_pc_weight', \
+         'wsrep_provider_pc_ignore_sb', 'wsrep_provider_pc_ignore_quorum', {})",
+        ServiceOptions::NAMES
+    )
+});
+/// After how long the variables are read again. It costs the server more than a reading of the status.
+const VARIABLES_MAX_AGE: Duration = Duration::from_secs(5);
 
 /// A connection verified to belong to the expected cluster.
 pub(crate) struct StatusConnection {
@@ -28,11 +39,11 @@ pub(crate) struct StatusConnection {
     user: String,
     /// The server's address.
     address: Option<SocketAddr>,
-    /// Variables added to every reading (`wsrep_node_name`, `version`, …). Of these only options about quorum change while
-    /// a server runs, and with them the votes of its component.
+    /// Variables added to every reading (`wsrep_node_name`, `version`, …).
     variables: Vec<(String, String)>,
-    /// The votes of the component in the last reading.
-    cluster_weight: Option<u64>,
+    variables_read_at: Instant,
+    /// The votes of the component and `wsrep_ready` in the last reading: a change hints at changed variables.
+    last_hints: Option<(Option<u64>, Option<bool>)>,
 }
 
 impl StatusConnection {
@@ -57,9 +68,10 @@ impl StatusConnection {
             user: settings.user.clone(),
             address,
             variables: Vec::new(),
-            cluster_weight: None,
+            variables_read_at: Instant::now(),
+            last_hints: None,
         };
-        let variables = connection.rows(VARIABLES).await?;
+        let variables = connection.rows(&VARIABLES).await?;
         check_identity(cluster, &variables)?;
         connection.variables = variables;
         Ok(connection)
@@ -80,11 +92,14 @@ impl StatusConnection {
             return Err(failure::not_galera());
         }
         let status = self.status(&rows);
-        let before = std::mem::replace(&mut self.cluster_weight, status.cluster_weight);
-        if before.is_none() || before == status.cluster_weight {
+        let hints = (status.cluster_weight, status.ready);
+        let before = self.last_hints.replace(hints);
+        let changed = before.is_some_and(|before| before != hints);
+        if !changed && self.variables_read_at.elapsed() < VARIABLES_MAX_AGE {
             return Ok(status);
         }
-        self.variables = self.rows(VARIABLES).await?;
+        self.variables = self.rows(&VARIABLES).await?;
+        self.variables_read_at = Instant::now();
         Ok(self.status(&rows))
     }
 
@@ -192,10 +207,10 @@ pub(super) fn check_identity(
         return Err(failure::not_galera());
     }
     match value("wsrep_cluster_name") {
-        Some(name) if name != cluster.as_str() => Err(failure::protocol_error(format!(
-            "belongs to cluster {:?} instead of {:?}: not a node of this cluster, or its wsrep_cluster_name is wrong",
+        Some(name) if name != cluster.wsrep_name() => Err(failure::not_a_member(format!(
+            "belongs to cluster {:?} instead of {:?}: the address was given to another server, or its wsrep_cluster_name is wrong",
             shorten(name),
-            cluster.as_str()
+            cluster.wsrep_name()
         ))),
         _ => Ok(()),
     }
@@ -231,7 +246,7 @@ mod tests {
     fn refuses_a_node_of_another_cluster() {
         let error =
             checked(&[("wsrep_provider", "x.so"), ("wsrep_cluster_name", "other")]).unwrap_err();
-        assert_eq!(error.kind, ProbeErrorKind::Protocol);
+        assert_eq!(error.kind, ProbeErrorKind::NotAMember);
         assert!(
             error.message.contains("belongs to cluster \"other\""),
             "{}",

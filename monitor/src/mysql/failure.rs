@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use galera::observe::observation::{ProbeError, ProbeErrorKind};
-use sql_client::Error;
+use sql_client::{Error, TlsFailure, TlsProblem};
 
 /// An error's text may come from a hostile peer: at most this many characters of it are kept.
 const DETAIL_MAX: usize = 200;
@@ -74,22 +74,42 @@ pub(super) fn classify(user: &str, error: &Error) -> ProbeError {
             ),
         ),
         Error::Server(error) => from_server(user, error.code, &error.message),
-        Error::Tls(text) => protocol_error(format!(
-            "TLS failed: {}; check --mysql-tls-ca and the server's certificate",
-            shorten(text)
-        )),
-        Error::TlsNotOffered => protocol_error(
+        Error::Tls(failure) => probe_error(ProbeErrorKind::TlsFailed, tls_failed(failure)),
+        Error::TlsNotOffered => probe_error(
+            ProbeErrorKind::TlsFailed,
             "the server does not offer TLS, which --mysql-tls requires; enable TLS on the server",
         ),
-        Error::PasswordWithheld { plugin } => protocol_error(format!(
+        Error::PasswordWithheld { plugin } => denied(format!(
             "account {user} uses the plugin {plugin}, for which the server asks for the password itself; it is sent over verified TLS only: set --mysql-tls-ca, or give the account the plugin ed25519, parsec or mysql_native_password"
         )),
-        Error::UnsupportedPlugin(plugin) => protocol_error(format!(
+        Error::UnsupportedPlugin(plugin) => denied(format!(
             "account {user} uses the authentication plugin {:?}, which is not supported; use ed25519, parsec, caching_sha2_password or mysql_native_password",
             shorten(plugin)
         )),
         Error::Protocol(text) => not_mysql(&shorten(text)),
     }
+}
+
+/// What is wrong with TLS, and what to do about it.
+fn tls_failed(failure: &TlsFailure) -> String {
+    let setting = match failure.problem {
+        TlsProblem::OtherName => "or set --mysql-tls-verify ca",
+        TlsProblem::UnknownIssuer => "with --mysql-tls-ca",
+        TlsProblem::ClientRefused => "check --mysql-tls-cert and --mysql-tls-key",
+        TlsProblem::Version1 | TlsProblem::NotInTime => "",
+        TlsProblem::Other => "check --mysql-tls-ca and the server's certificate",
+    };
+    let parts = [failure.problem.explanation().unwrap_or_default(), setting];
+    let remedy: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    format!(
+        "TLS failed: {}; {}",
+        shorten(&failure.text),
+        remedy.join(", ")
+    )
+}
+
+fn denied(message: String) -> ProbeError {
+    probe_error(ProbeErrorKind::AccessDenied, message)
 }
 
 fn not_mysql(text: &str) -> ProbeError {
@@ -135,14 +155,32 @@ fn from_server(user: &str, code: u16, text: &str) -> ProbeError {
     let text = shorten(text);
     match code {
         // Access denied for the user, to the database, without a password, and by a plugin.
-        1044 | 1045 | 1698 => probe_error(
-            ProbeErrorKind::AccessDenied,
-            format!("access denied for account {user}; check its name and password file ({text})"),
-        ),
-        // 1129 and 1130: this host is blocked or has no grant.
-        1129 | 1130 => probe_error(
-            ProbeErrorKind::AccessDenied,
-            format!("the server does not accept connections from the console's host: {text}"),
+        1044 | 1045 | 1698 => denied(format!(
+            "access denied for account {user}; check its name and password file, and whether it requires TLS or a client certificate (REQUIRE SSL or X509: --mysql-tls-ca, --mysql-tls-cert) ({text})"
+        )),
+        1129 => denied(format!(
+            "the server has blocked the console's host after failed connections; run FLUSH HOSTS there ({text})"
+        )),
+        1130 => denied(format!(
+            "the server has no account for the console's host; create {user}@HOST for it ({text})"
+        )),
+        3118 | 4151 => denied(format!(
+            "account {user} is locked; run ALTER USER … ACCOUNT UNLOCK ({text})"
+        )),
+        1820 | 1862 => denied(format!(
+            "the password of account {user} has expired; set a new one, or run ALTER USER … PASSWORD EXPIRE NEVER ({text})"
+        )),
+        3955 | 4150 => denied(format!(
+            "account {user} is blocked after failed sign-ins; run ALTER USER … ACCOUNT UNLOCK (MySQL) or FLUSH PRIVILEGES (MariaDB) ({text})"
+        )),
+        1251 | 1275 | 1524 => denied(format!(
+            "account {user} cannot sign in with its authentication plugin; use ed25519, parsec, caching_sha2_password or mysql_native_password ({text})"
+        )),
+        _ if code == 3159 || text.contains("insecure transport") => probe_error(
+            ProbeErrorKind::TlsFailed,
+            format!(
+                "the server requires TLS (require_secure_transport); set --mysql-tls-ca ({text})"
+            ),
         ),
         1040 => probe_error(
             ProbeErrorKind::TooManyConnections,
@@ -162,7 +200,13 @@ fn from_server(user: &str, code: u16, text: &str) -> ProbeError {
         1053 | 1927 => connection_closed(),
         // Unknown system variable wsrep_sync_wait.
         1193 => not_galera(),
-        _ => protocol_error(format!("the server returned error {code}: {text}")),
+        1047 => server_error(format!(
+            "the server refuses queries: wsrep_ready is OFF or wsrep_reject_queries is set (error 1047: {text})"
+        )),
+        3032 => server_error(format!(
+            "the server is in offline mode and accepts administrators only; run SET GLOBAL offline_mode=OFF (error 3032: {text})"
+        )),
+        _ => server_error(format!("the server returned error {code}: {text}")),
     }
 }
 
@@ -178,10 +222,20 @@ pub(crate) fn also_refused(error: &ProbeError, reserve: &ProbeError) -> ProbeErr
     )
 }
 
+fn server_error(message: String) -> ProbeError {
+    probe_error(ProbeErrorKind::ServerError, message)
+}
+
+/// A server that is not a node of the cluster; `message` continues a sentence about it.
+#[must_use]
+pub(super) fn not_a_member(message: impl Into<String>) -> ProbeError {
+    probe_error(ProbeErrorKind::NotAMember, message)
+}
+
 /// A database that does not run Galera.
 #[must_use]
 pub(super) fn not_galera() -> ProbeError {
-    protocol_error("the database runs without Galera (wsrep_provider is not set)")
+    not_a_member("runs without Galera (wsrep_provider is not set)")
 }
 
 /// A peer's text on one line, truncated.
@@ -206,6 +260,11 @@ mod tests {
         classify("console", &error).kind
     }
 
+    fn tls(problem: TlsProblem) -> Error {
+        let text = "text".to_owned();
+        Error::Tls(TlsFailure { text, problem })
+    }
+
     fn io_kind(kind: io::ErrorKind) -> ProbeErrorKind {
         classify("console", &Error::from(io::Error::from(kind))).kind
     }
@@ -217,8 +276,88 @@ mod tests {
         }
         assert_eq!(server(1040), ProbeErrorKind::TooManyConnections);
         assert_eq!(server(1053), ProbeErrorKind::Closed);
-        assert_eq!(server(1193), ProbeErrorKind::Protocol);
-        assert_eq!(server(1064), ProbeErrorKind::Protocol);
+        assert_eq!(server(1193), ProbeErrorKind::NotAMember);
+        assert_eq!(server(1064), ProbeErrorKind::ServerError);
+    }
+
+    /// Every packet of a server is a sign of life, whatever its number, except for those of its shutdown.
+    #[test]
+    fn i2_an_error_of_a_server_is_no_silence() {
+        for code in (1..5_000).filter(|code| ![1053, 1927].contains(code)) {
+            assert!(server(code).proves_running(), "{code}");
+            assert!(!server(code).proves_stopped(), "{code}");
+        }
+        for error in [
+            tls(TlsProblem::UnknownIssuer),
+            Error::TlsNotOffered,
+            Error::PasswordWithheld { plugin: "x" },
+            Error::UnsupportedPlugin("auth_gssapi_client".to_owned()),
+        ] {
+            assert!(classify("console", &error).kind.proves_running(), "{error}");
+        }
+        // It is not known what sends these.
+        let garbage = Error::Protocol("the greeting has protocol version 72".into());
+        for error in [garbage, Error::Closed] {
+            assert!(
+                !classify("console", &error).kind.proves_running(),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn errors_of_accounts_name_the_remedy() {
+        let of = |code, message: &str| {
+            let message = message.to_owned();
+            classify("console", &Error::Server(ServerError { code, message }))
+        };
+        for (code, text, remedy) in [
+            (1045, "Access denied for user 'console'", "REQUIRE SSL"),
+            (
+                4151,
+                "Access denied, this account is locked",
+                "ACCOUNT UNLOCK",
+            ),
+            (3118, "Access denied. Account is locked.", "ACCOUNT UNLOCK"),
+            (1862, "Your password has expired", "PASSWORD EXPIRE NEVER"),
+            (1820, "You must SET PASSWORD", "PASSWORD EXPIRE NEVER"),
+            (4150, "User is blocked", "FLUSH PRIVILEGES"),
+            (3955, "Account is blocked", "ACCOUNT UNLOCK"),
+            (
+                1524,
+                "Plugin 'gssapi' is not loaded",
+                "caching_sha2_password",
+            ),
+            (1251, "Client does not support", "caching_sha2_password"),
+            (1129, "Host is blocked", "FLUSH HOSTS"),
+            (1130, "Host is not allowed", "console@HOST"),
+        ] {
+            let error = of(code, text);
+            assert_eq!(error.kind, ProbeErrorKind::AccessDenied, "{code}");
+            assert!(error.message.contains(remedy), "{code}: {error}");
+        }
+        for code in [3159, 1105] {
+            let error = of(code, "Connections using insecure transport are prohibited");
+            assert_eq!(error.kind, ProbeErrorKind::TlsFailed, "{code}");
+            assert!(error.message.contains("--mysql-tls-ca"), "{error}");
+        }
+    }
+
+    #[test]
+    fn certificates_that_are_not_accepted_are_named() {
+        for (problem, remedy) in [
+            (TlsProblem::Version1, "version 1"),
+            (TlsProblem::OtherName, "--mysql-tls-verify ca"),
+            (TlsProblem::UnknownIssuer, "--mysql-tls-ca"),
+            (TlsProblem::NotInTime, "renew it"),
+            (TlsProblem::ClientRefused, "--mysql-tls-cert"),
+            (TlsProblem::Other, "--mysql-tls-ca"),
+        ] {
+            let error = classify("console", &tls(problem));
+            assert_eq!(error.kind, ProbeErrorKind::TlsFailed);
+            assert!(error.message.starts_with("TLS failed: text; "), "{error}");
+            assert!(error.message.contains(remedy), "{error}");
+        }
     }
 
     #[test]

@@ -2,14 +2,16 @@
 //!
 //! Opened before the intention is recorded. The database itself closes it if the sender pauses for longer than
 //! [`STATEMENT_WAIT_TIMEOUT`], so that an old intention can no longer be sent, and refuses a statement that it runs later
-//! than the deadline that was set when the connection was opened (I38).
+//! than the deadline that was set when the connection was opened (I38). The server's process is compared with the planned
+//! one over this connection, because an address may lead to several servers.
 
 use std::time::Duration;
 
 use galera::ClusterName;
 use galera::observe::observation::{ProbeError, ProbeErrorKind};
+use galera::observe::wsrep::WsrepStatus;
 use galera::recover::action::STATEMENT_WAIT_TIMEOUT;
-use galera::recover::bootstrap::{STATEMENT_DEADLINE, STATEMENT_TIME_ZONE};
+use galera::recover::bootstrap::{PlannedServer, STATEMENT_DEADLINE, STATEMENT_TIME_ZONE};
 use sql_client::{Connection, Error};
 use tokio::time::{sleep, timeout};
 
@@ -18,7 +20,9 @@ use super::connection::{check_identity, connect, rows};
 use super::failure::{self, shorten};
 
 const IDENTITY: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
-     ('wsrep_cluster_name', 'wsrep_provider')";
+     ('wsrep_cluster_name', 'wsrep_provider', 'server_uuid')";
+const PROCESS: &str = "SHOW GLOBAL STATUS WHERE Variable_name IN \
+     ('wsrep_gcomm_uuid', 'wsrep_local_state_uuid', 'wsrep_cluster_state_uuid')";
 
 /// Attempts to connect to a server on which every connection is in use, and the pause between two.
 const RESERVE_ATTEMPTS: usize = 10;
@@ -43,7 +47,8 @@ pub struct StatementConnection {
 }
 
 impl StatementConnection {
-    /// Connects to `host:port` with the recovery account and checks that a node of `cluster` answers.
+    /// Connects to `host:port` with the recovery account and checks that a node of `cluster` answers, and that it is the
+    /// server that the statement was planned for.
     ///
     /// # Errors
     /// Classified, with a message shown to users; no statement was sent.
@@ -52,6 +57,7 @@ impl StatementConnection {
         settings: &MysqlSettings,
         port: u16,
         cluster: &ClusterName,
+        planned: &PlannedServer,
         limit: Duration,
     ) -> Result<Self, ProbeError> {
         let opened = async {
@@ -59,6 +65,9 @@ impl StatementConnection {
             let fail = |error| failure::classify(&settings.user, &error);
             let variables = rows(&mut conn, &settings.user, IDENTITY).await?;
             check_identity(cluster, &variables)?;
+            let status = rows(&mut conn, &settings.user, PROCESS).await?;
+            let reported = WsrepStatus::from_rows(variables.into_iter().chain(status));
+            planned.check(&reported).map_err(failure::protocol_error)?;
             let wait = format!(
                 "SET SESSION wait_timeout={}",
                 STATEMENT_WAIT_TIMEOUT.as_secs()

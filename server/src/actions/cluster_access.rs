@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 use galera::judge::known_positions::KnownPositions;
 use galera::observe::observation::Evidence;
 use galera::recover::action::StepResult;
-use galera::recover::bootstrap::{RecoveryReach, StatementDialect};
+use galera::recover::bootstrap::{PlannedServer, RecoveryReach, StatementDialect};
 use galera::recover::cleanup::RegistryReading;
 use galera::{ClusterName, NodeId};
 use monitor::Monitor;
@@ -45,11 +45,13 @@ pub trait ClusterAccess: Send + Sync {
     /// Replaces the warnings shown for `cluster` on every page. An empty list clears them.
     fn set_warnings(&self, cluster: &ClusterName, messages: Vec<String>);
 
-    /// Opens a connection for a statement. The error is human-readable, and nothing has been sent then.
+    /// Opens a connection for a statement to `planned`, the server that `node` must lead to. The error is human-readable,
+    /// and nothing has been sent then.
     fn open_channel<'a>(
         &'a self,
         cluster: &'a ClusterName,
         node: &'a NodeId,
+        planned: &'a PlannedServer,
     ) -> BoxFuture<'a, Result<Box<dyn StatementChannel>, String>>;
 }
 
@@ -137,6 +139,7 @@ impl MonitorClusterAccess {
         &self,
         cluster: &ClusterName,
         node: &NodeId,
+        planned: &PlannedServer,
     ) -> Result<Box<dyn StatementChannel>, String> {
         let usable = |account: &&RecoveryAccount| account.reach.includes(node.host());
         let Some(account) = self.recovery.as_ref().filter(usable) else {
@@ -151,6 +154,7 @@ impl MonitorClusterAccess {
             &account.mysql,
             port,
             cluster,
+            planned,
             self.statement_timeout,
         );
         match opened.await {
@@ -209,8 +213,9 @@ impl ClusterAccess for MonitorClusterAccess {
         &'a self,
         cluster: &'a ClusterName,
         node: &'a NodeId,
+        planned: &'a PlannedServer,
     ) -> BoxFuture<'a, Result<Box<dyn StatementChannel>, String>> {
-        Box::pin(self.connect(cluster, node))
+        Box::pin(self.connect(cluster, node, planned))
     }
 }
 

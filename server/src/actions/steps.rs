@@ -13,7 +13,7 @@ use galera::recover::action::{
     ActionEvent, NextStep, STATEMENT_WAIT_TIMEOUT, StepResult, StepState,
 };
 use galera::recover::allow_list::{PermittedStep, permitted_step};
-use galera::recover::bootstrap::StatementDialect;
+use galera::recover::bootstrap::{PlannedServer, StatementDialect};
 use galera::recover::plan::{Plan, PlanStep};
 use galera::{NodeId, Timestamp};
 use registry::{Precondition, WriteOp};
@@ -205,10 +205,11 @@ impl Executor {
         loop {
             let plan = self.computed_plan(index).await?;
             let action = &self.stored.action;
+            let planned = plan.target.as_ref().map(PlannedServer::of);
             let channel = self
                 .context
                 .clusters
-                .open_channel(&action.cluster, node)
+                .open_channel(&action.cluster, node, &planned.unwrap_or_default())
                 .await;
             let fresh = self
                 .computed

@@ -271,13 +271,12 @@ pub(super) fn cluster(
     text: &str,
     default_port: u16,
 ) -> Result<(ClusterName, BTreeSet<NodeId>), String> {
-    let (name, members) = text.split_once('=').ok_or_else(|| {
+    // No address has an equals sign, but a name may.
+    let (name, members) = text.rsplit_once('=').ok_or_else(|| {
         format!("{text:?} is not a valid cluster; use NAME=HOST[:PORT],…, e.g. lab=10.0.0.1,10.0.0.2:3307")
     })?;
-    let name: ClusterName = name
-        .trim()
-        .parse()
-        .map_err(|error| format!("{text:?}: {error}"))?;
+    let name =
+        ClusterName::from_wsrep_name(name.trim()).map_err(|error| format!("{text:?}: {error}"))?;
     let mut nodes = BTreeSet::new();
     for member in members.split(',').map(str::trim) {
         let node: NodeId = member

@@ -12,7 +12,7 @@ use galera::observe::observation::{
 };
 use galera::observe::wsrep::WsrepStatus;
 use galera::recover::action::StepResult;
-use galera::recover::bootstrap::StatementDialect;
+use galera::recover::bootstrap::{PlannedServer, StatementDialect};
 use galera::view::RegistryHealth;
 use galera::{ClusterName, NodeId, Timestamp};
 use galera_console::actions::{ClusterAccess, ClusterEvidence, StatementChannel};
@@ -301,6 +301,14 @@ fn unreachable_observation(at: Timestamp) -> SqlObservation {
     observation
 }
 
+/// The identity of a node's process; each node has one in a `group`.
+fn process_of(name: &str, group: u128) -> Uuid {
+    let node = name
+        .bytes()
+        .fold(group, |hash, byte| (hash << 8) | u128::from(byte));
+    Uuid::from_u128(node)
+}
+
 fn status(nodes: &FakeClusterState, name: &str) -> WsrepStatus {
     let index = nodes.alive.iter().position(|alive| *alive == name).unwrap();
     let members: Vec<&str> = nodes.alive.iter().copied().collect();
@@ -310,6 +318,7 @@ fn status(nodes: &FakeClusterState, name: &str) -> WsrepStatus {
         index.to_string(),
     );
     let seqno = nodes.seqno.to_string();
+    let process = process_of(name, 1).to_string();
     let select =
         |primary: &'static str, not: &'static str| if nodes.primary { primary } else { not };
     WsrepStatus::from_rows([
@@ -330,7 +339,7 @@ fn status(nodes: &FakeClusterState, name: &str) -> WsrepStatus {
                 "OPERATIONAL"
             },
         ),
-        ("wsrep_gcomm_uuid", "00000001-0001-11ef-a1b2-c3d4e5f60718"),
+        ("wsrep_gcomm_uuid", &process),
         ("wsrep_cluster_conf_id", select("17", UNDEFINED)),
         ("wsrep_cluster_status", select("Primary", "non-Primary")),
         ("wsrep_connected", "ON"),
@@ -354,7 +363,7 @@ fn isolated_status(name: &'static str, seqno: u64) -> WsrepStatus {
         notices: Vec::new(),
     };
     WsrepStatus {
-        gcomm_uuid: Some(Uuid::from_u128(2)),
+        gcomm_uuid: Some(process_of(name, 2)),
         ..status(&nodes, name)
     }
 }
@@ -455,6 +464,7 @@ impl ClusterAccess for FakeClusterAccess {
         &'a self,
         _: &'a ClusterName,
         _: &'a NodeId,
+        _: &'a PlannedServer,
     ) -> BoxFuture<'a, Result<Box<dyn StatementChannel>, String>> {
         Box::pin(async move {
             self.0.pass_crash_point(CrashPoint::BeforeOpening).await;

@@ -5,8 +5,12 @@ use std::time::Duration;
 use console_core::clock::now;
 use galera::NodeId;
 use galera::access::Role;
-use galera::recover::bootstrap::{STATEMENT_DEADLINE, STATEMENT_TIME_ZONE, StatementDialect};
+use galera::observe::observation::ProbeError;
+use galera::recover::bootstrap::{
+    PlannedServer, STATEMENT_DEADLINE, STATEMENT_TIME_ZONE, StatementDialect,
+};
 use galera::recover::plan::Plan;
+use galera::recover::plan::{Mechanism, PlanTarget};
 use galera::view::{ClusterView, VerdictState};
 use monitor::mysql::{MysqlSettings, StatementConnection, Tls};
 use registry::Secret;
@@ -268,12 +272,27 @@ async fn an_unpinned_server_is_never_read_with_the_recovery_account() {
     );
 }
 
-/// The deadline of a statement is stored when its connection is opened, which is before the intention is recorded, and after
-/// the connection's time zone is fixed. It also opens while a probe holds the reserved connection for a moment.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn i38_the_deadline_is_stored_before_the_statement_is_sent() {
-    let node = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
-    node.fill_connections();
+const PROCESS: &str = "00000001-0001-11ef-a1b2-c3d4e5f60718";
+const OTHER_PROCESS: &str = "00000002-0001-11ef-a1b2-c3d4e5f60718";
+
+/// The server of a plan whose executor reported `process`.
+fn planned_server(process: Option<&str>) -> PlannedServer {
+    PlannedServer::of(&PlanTarget {
+        mechanism: Mechanism::Statement,
+        node: None,
+        process: process.map(ToOwned::to_owned),
+        members: Vec::new(),
+        position: galera::Position::new(HISTORY.parse().unwrap(), 100),
+        revives: Vec::new(),
+        leaves_out: Vec::new(),
+        removes: Vec::new(),
+    })
+}
+
+async fn open_for_statement(
+    node: &FakeDatabase,
+    planned: &PlannedServer,
+) -> Result<StatementConnection, ProbeError> {
     let address: NodeId = node.id().parse().unwrap();
     let settings = MysqlSettings {
         user: "recovery".to_owned(),
@@ -284,10 +303,67 @@ async fn i38_the_deadline_is_stored_before_the_statement_is_sent() {
         probe_policy: Default::default(),
     };
     let (port, cluster) = (address.port().unwrap(), "lab".parse().unwrap());
-    let open = async || {
-        let limit = Duration::from_secs(3);
-        StatementConnection::open(address.host(), &settings, port, &cluster, limit).await
+    let limit = Duration::from_secs(3);
+    StatementConnection::open(address.host(), &settings, port, &cluster, planned, limit).await
+}
+
+/// A virtual IP may lead to another server than the one that was probed: the process is compared on the connection that would
+/// send the statement, and nothing is prepared or sent to another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i16_the_connection_that_acts_leads_to_the_planned_process() {
+    let process = |uuid| {
+        vec![
+            ("wsrep_gcomm_uuid", uuid),
+            ("wsrep_local_state_uuid", HISTORY),
+        ]
     };
+    let mysql = [&VARIABLES[..], &[("server_uuid", PROCESS)]].concat();
+    let nil = "00000000-0000-0000-0000-000000000000";
+    for (variables, status, planned, accepted) in [
+        (&VARIABLES[..], process(PROCESS), Some(PROCESS), true),
+        (&VARIABLES[..], process(OTHER_PROCESS), Some(PROCESS), false),
+        (&VARIABLES[..], process(nil), Some(PROCESS), false),
+        (&VARIABLES[..], vec![], Some(PROCESS), false),
+        // A server without a group identity is compared by its own, and otherwise by its history.
+        (&mysql[..], process(nil), Some(PROCESS), true),
+        (&mysql[..], process(nil), Some(OTHER_PROCESS), false),
+        (&VARIABLES[..], process(nil), None, true),
+        (
+            &VARIABLES[..],
+            vec![("wsrep_local_state_uuid", OTHER_PROCESS)],
+            None,
+            false,
+        ),
+        (&VARIABLES[..], vec![], None, false),
+    ] {
+        let node = FakeDatabase::listen("127.0.0.1", variables, &status).await;
+        let opened = open_for_statement(&node, &planned_server(planned)).await;
+        let context = format!("{status:?}, planned {planned:?}");
+        assert_eq!(opened.is_ok(), accepted, "{context}");
+        if let Err(error) = opened {
+            assert!(
+                error.message.starts_with("the connection leads to"),
+                "{error}"
+            );
+            assert!(
+                node.statements()
+                    .iter()
+                    .all(|sent| sent.starts_with("SHOW ")),
+                "{context}"
+            );
+        }
+    }
+}
+
+/// The deadline of a statement is stored when its connection is opened, which is before the intention is recorded, and after
+/// the connection's time zone is fixed. It also opens while a probe holds the reserved connection for a moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i38_the_deadline_is_stored_before_the_statement_is_sent() {
+    let node = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
+    node.fill_connections();
+    node.set_status(&[("wsrep_gcomm_uuid", PROCESS)]);
+    let planned = planned_server(Some(PROCESS));
+    let open = async || open_for_statement(&node, &planned).await;
     let held = open().await.unwrap();
     let (waiting, ()) = tokio::join!(open(), async { drop(held) });
     let connection = waiting.unwrap();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::FoldSettings;
 use super::node_facts::{NodeFacts, ProbeAnswer, ProbeState, assess_registration, probe_state};
+use super::processes::{self, KnownIds, SharedProcesses, own_address};
 use crate::id::NodeId;
 use crate::judge::confirmation;
 use crate::observe::observation::{Evidence, RegistryObservation, SqlObservation};
@@ -70,7 +71,7 @@ pub(crate) fn gather<'a>(
 ) -> GatheredEvidence<'a> {
     let port = settings.default_port;
     let unconfirmed = confirmation::unconfirmed(evidence, now, settings);
-    let expected = expected_members(evidence, &unconfirmed, port);
+    let mut expected = expected_members(evidence, &unconfirmed, port);
     let mut probes: BTreeMap<NodeId, &SqlObservation> = BTreeMap::new();
     for (id, probe) in &evidence.probes {
         let kept = probes.entry(id.clone().normalized(port)).or_insert(probe);
@@ -87,6 +88,8 @@ pub(crate) fn gather<'a>(
             *kept = observation;
         }
     }
+    let assess =
+        |observation| assess_registration(observation, &evidence.registry_health, now, settings);
     let facts = |id: NodeId,
                  expected: bool,
                  probe: Option<&'a SqlObservation>,
@@ -94,10 +97,10 @@ pub(crate) fn gather<'a>(
         expected,
         probe,
         probe_state: probe_state(probe, now, settings),
-        registration: registration.map(|observation| {
-            assess_registration(observation, &evidence.registry_health, now, settings)
-        }),
+        registration: registration.map(assess),
         rejoining: false,
+        names: Vec::new(),
+        displaced_by: None,
         id,
     };
     let unconfirmed = unconfirmed
@@ -107,6 +110,20 @@ pub(crate) fn gather<'a>(
             facts(id, false, probe, registration)
         })
         .collect();
+    let shared = find_shared(evidence, &probes, &registered, now, settings);
+    unite(
+        &shared,
+        &mut expected,
+        &mut probes,
+        &mut registered,
+        &|seen| assess(seen).fresh,
+        &|probe| {
+            matches!(
+                probe_state(Some(probe), now, settings),
+                ProbeState::Fresh(_)
+            )
+        },
+    );
     let mut ids: BTreeSet<NodeId> = expected
         .iter()
         .chain(probes.keys())
@@ -122,7 +139,8 @@ pub(crate) fn gather<'a>(
             },
         )
         .collect();
-    let aliases = find_aliases(&probes, &answers, &ids, port);
+    let mut aliases = find_aliases(&probes, &answers, &ids, port);
+    aliases.extend(shared.names.clone());
     let lists = answers
         .iter()
         .map(|(_, answer)| &answer.status.incoming_addresses[..]);
@@ -138,7 +156,12 @@ pub(crate) fn gather<'a>(
         .into_iter()
         .map(|id| {
             let (probe, registration) = (probes.get(&id).copied(), registered.get(&id).copied());
-            facts(id.clone(), expected.contains(&id), probe, registration)
+            let names = shared.names.iter().filter(|(_, main)| **main == id);
+            NodeFacts {
+                names: names.map(|(name, _)| name.clone()).collect(),
+                displaced_by: shared.displaced.get(&id).cloned(),
+                ..facts(id.clone(), expected.contains(&id), probe, registration)
+            }
         })
         .collect();
     let mut gathered = GatheredEvidence {
@@ -150,6 +173,72 @@ pub(crate) fn gather<'a>(
     };
     gathered.mark_rejoining(&answers);
     gathered
+}
+
+/// The ids that name one process.
+fn find_shared(
+    evidence: &Evidence,
+    probes: &BTreeMap<NodeId, &SqlObservation>,
+    registered: &BTreeMap<NodeId, &RegistryObservation>,
+    now: Timestamp,
+    settings: &FoldSettings,
+) -> SharedProcesses {
+    if !processes::any_shared(probes.values().copied()) {
+        return SharedProcesses::default();
+    }
+    let port = settings.default_port;
+    let normalized = |ids: &BTreeSet<NodeId>| -> BTreeSet<NodeId> {
+        let ids = ids.iter().map(|id| id.clone().normalized(port));
+        ids.collect()
+    };
+    let states = probes
+        .iter()
+        .map(|(id, probe)| (id.clone(), probe_state(Some(probe), now, settings)))
+        .collect();
+    SharedProcesses::find(&KnownIds {
+        probes,
+        states: &states,
+        registered,
+        is_live: &|seen| assess_registration(seen, &evidence.registry_health, now, settings).fresh,
+        configured: &normalized(&evidence.configured_members),
+        last_primary: &normalized(&evidence.last_primary_members),
+        default_port: port,
+        settle_time: settings.settle_time,
+    })
+}
+
+/// Moves what is known under further names of a node to the id that it is known by. An answer at the address of a
+/// displaced member says nothing about that member.
+fn unite<'a>(
+    shared: &SharedProcesses,
+    expected: &mut BTreeSet<NodeId>,
+    probes: &mut BTreeMap<NodeId, &'a SqlObservation>,
+    registered: &mut BTreeMap<NodeId, &'a RegistryObservation>,
+    is_live: &dyn Fn(&'a RegistryObservation) -> bool,
+    answers: &dyn Fn(&'a SqlObservation) -> bool,
+) {
+    for id in shared.displaced.keys() {
+        probes.remove(id);
+    }
+    for (name, main) in &shared.names {
+        if expected.remove(name) {
+            expected.insert(main.clone());
+        }
+        if let Some(probe) = probes.remove(name)
+            && answers(probe)
+        {
+            let kept = probes.entry(main.clone()).or_insert(probe);
+            if !answers(kept) {
+                *kept = probe;
+            }
+        }
+        if let Some(seen) = registered.remove(name) {
+            let kept = registered.entry(main.clone()).or_insert(seen);
+            if is_live(seen) && !is_live(kept) {
+                *kept = seen;
+            }
+        }
+    }
 }
 
 /// The expected members (I4): configuration, durable registrations and the last Primary view.
@@ -211,15 +300,9 @@ fn record_claim(
     ids: &BTreeSet<NodeId>,
     port: u16,
 ) {
-    let own = status
-        .local_index
-        .and_then(|index| usize::try_from(index).ok());
-    let Some(MemberAddress::Known(address)) =
-        own.and_then(|own| status.incoming_addresses.get(own))
-    else {
+    let Some(address) = own_address(status, port) else {
         return;
     };
-    let address = address.clone().normalized(port);
     if ids.contains(&address) {
         return;
     }

@@ -66,9 +66,19 @@ pub(crate) struct NodeFacts<'a> {
     /// Whether it entered a Primary component after its probe began to fail: a server that receives a state transfer
     /// accepts no connections until it is done, but its peers list it.
     pub(crate) rejoining: bool,
+    /// Other names of the process that answers, sorted.
+    pub(crate) names: Vec<NodeId>,
+    /// The member whose server answers at this member's address, which says nothing about this one.
+    pub(crate) displaced_by: Option<NodeId>,
 }
 
 impl<'a> NodeFacts<'a> {
+    /// Whether `id` is the node's id, or another name of its process.
+    pub(crate) fn is_named(&self, id: &NodeId, default_port: u16) -> bool {
+        let id = id.clone().normalized(default_port);
+        self.id == id || self.names.contains(&id)
+    }
+
     pub(crate) fn fresh_answer(&self) -> Option<ProbeAnswer<'a>> {
         match self.probe_state {
             ProbeState::Fresh(answer) => Some(answer),

@@ -1,11 +1,12 @@
 //! Node views: state, figures, and the last report of each source.
 
 use super::node_facts::{NodeFacts, ProbeState};
+use crate::judge::service::{ServiceLimit, service_limits};
 use crate::observe::observation::SqlObservation;
 use crate::observe::registration;
 use crate::observe::wsrep::WsrepStatus;
 use crate::position::Position;
-use crate::view::{ClusterStatus, NodeView, RegistryHealth, SourceKind, SourceView};
+use crate::view::{ClusterStatus, NodeFinding, NodeView, RegistryHealth, SourceKind, SourceView};
 
 /// The views of all nodes, those of the `unconfirmed` ones last: nothing is computed from them.
 pub(super) fn node_views(
@@ -71,8 +72,19 @@ fn node_view(facts: &NodeFacts<'_>, health: &RegistryHealth) -> NodeView {
         expected: facts.expected,
         registered: facts.registration.is_some(),
         unconfirmed: false,
+        names: facts.names.clone(),
+        findings: findings(facts),
         sources: vec![sql_source(facts, last), registry_source(facts, health)],
     }
+}
+
+/// What limits the use of a node that is a member; of fresh answers only.
+fn findings(facts: &NodeFacts<'_>) -> Vec<NodeFinding> {
+    let limits = facts
+        .fresh_answer()
+        .map(|answer| service_limits(answer.status));
+    let limits = limits.unwrap_or_default().into_iter();
+    limits.map(ServiceLimit::finding).collect()
 }
 
 /// The status of the fresh registration, where the state is based on it because SQL reports nothing.
@@ -120,6 +132,7 @@ fn sql_source(facts: &NodeFacts<'_>, last: Option<&WsrepStatus>) -> SourceView {
             .map(|(at, _)| *at),
         stale: facts.fresh_answer().is_none(),
         error: error.map(|(_, error)| error.message.clone()),
+        error_code: error.map(|(_, error)| error.kind.as_str().to_owned()),
         failing_since: probe.and_then(|probe| probe.failing_since),
         state: last.and_then(|status| status.local_state_comment.clone()),
         cluster_status: last.and_then(|status| status.cluster_status_text.clone()),
@@ -141,6 +154,7 @@ fn registry_source(facts: &NodeFacts<'_>, health: &RegistryHealth) -> SourceView
             let why = health.error.as_deref().unwrap_or("no answer");
             format!("registry unreachable: {why}")
         }),
+        error_code: None,
         failing_since: (!health.reachable).then_some(health.since),
         state: status.and_then(|status| status.local_state_comment.clone()),
         cluster_status: status.and_then(|status| status.cluster_status_text.clone()),

@@ -2,6 +2,7 @@
 
 use super::node_facts::{NodeFacts, ProbeState};
 use super::verdict::VerdictContext;
+use crate::judge::service::ServiceLimit;
 use crate::observe::observation::ProbeErrorKind;
 use crate::observe::registration;
 use crate::timestamp::Timestamp;
@@ -111,6 +112,9 @@ impl<'a> ReasonCollector<'a> {
                 self.unreachable_message(facts, listed),
             ),
             NodeState::Stopped => (ReasonCode::MemberStopped, stopped_message(facts)),
+            _ if facts.displaced_by.is_some() => {
+                (ReasonCode::MemberAbsent, displaced_message(facts, &who))
+            }
             NodeState::Absent => (
                 ReasonCode::MemberAbsent,
                 format!("{who} is expected, but it is neither registered nor probed."),
@@ -132,6 +136,12 @@ impl<'a> ReasonCollector<'a> {
                 ReasonCode::MemberNotSynced,
                 format!("{who} is receiving a state transfer{comment}."),
             ),
+            NodeState::Donor if listed && is_desynced(facts) => (
+                ReasonCode::MemberNotSynced,
+                format!(
+                    "{who} serves, but is desynced on purpose (wsrep_desync is ON), as for a backup{comment}."
+                ),
+            ),
             NodeState::Donor if listed => (
                 ReasonCode::MemberNotSynced,
                 format!("{who} is a donor, or was desynced on purpose{comment}."),
@@ -147,6 +157,10 @@ impl<'a> ReasonCollector<'a> {
             NodeState::Initialized => (
                 ReasonCode::MemberNotPrimary,
                 format!("{who} is running, but is not in the Primary component{comment}."),
+            ),
+            NodeState::Unknown if is_off(facts) => (
+                ReasonCode::WritesNotReplicated,
+                format!("On {who} {}.", ServiceLimit::NotReplicating.explanation()),
             ),
             NodeState::Unknown => (
                 ReasonCode::NoEvidence,
@@ -184,9 +198,15 @@ impl<'a> ReasonCollector<'a> {
         match facts.probe_state {
             ProbeState::Failing { error, since } => {
                 let since = since.to_short_string(self.now);
-                if error.kind == ProbeErrorKind::AccessDenied {
+                if error.kind == ProbeErrorKind::NotAMember {
                     let message = format!(
-                        "{who} has refused the console's account since {since}: {}{tail}.",
+                        "At the address of {who} a server has answered since {since} that is not a member: it {}{tail}.",
+                        error.message
+                    );
+                    (ReasonCode::SourcesDisagree, message)
+                } else if error.kind.refuses_account() {
+                    let message = format!(
+                        "{who} is running, but has refused the console's account since {since}: {}{tail}.",
                         error.message
                     );
                     (ReasonCode::AccessDenied, message)
@@ -240,6 +260,25 @@ fn stopped_message(facts: &NodeFacts<'_>) -> String {
     }
 }
 
+/// Whether `wsrep_on` is OFF, with which a server reports no state.
+fn is_off(facts: &NodeFacts<'_>) -> bool {
+    let answer = facts.fresh_answer();
+    answer.is_some_and(|answer| answer.status.service_options.wsrep_on == Some(false))
+}
+
+fn is_desynced(facts: &NodeFacts<'_>) -> bool {
+    let answer = facts.fresh_answer();
+    answer.is_some_and(|answer| answer.status.service_options.desync)
+}
+
+fn displaced_message(facts: &NodeFacts<'_>, who: &str) -> String {
+    let other = facts.displaced_by.as_ref().map(ToString::to_string);
+    format!(
+        "The address of {who} leads to the server of {}, so the member itself is not seen. Correct the address, or confirm that the member is removed.",
+        other.unwrap_or_default()
+    )
+}
+
 fn not_primary_message(facts: &NodeFacts<'_>, who: &str) -> String {
     let view = facts
         .fresh_answer()
@@ -271,14 +310,18 @@ const fn priority(code: ReasonCode) -> u8 {
         ReasonCode::MemberNotPrimary => 13,
         ReasonCode::AccessDenied => 14,
         ReasonCode::MemberNotSynced => 15,
-        ReasonCode::NoEvidence => 16,
-        ReasonCode::RegistryUnreachable => 17,
-        ReasonCode::RegistrationWithoutNode => 18,
-        ReasonCode::NodeWithoutRegistration => 19,
-        ReasonCode::UnknownMembers => 20,
-        ReasonCode::QuorumIgnored => 21,
-        ReasonCode::NodeUnconfirmed => 22,
-        ReasonCode::RegistryGarbage => 23,
-        ReasonCode::ConsoleBlind => 24,
+        ReasonCode::QueriesRefused => 16,
+        ReasonCode::WritesNotReplicated => 17,
+        ReasonCode::WritesRefused => 18,
+        ReasonCode::NoEvidence => 19,
+        ReasonCode::FlowControl => 20,
+        ReasonCode::RegistryUnreachable => 21,
+        ReasonCode::RegistrationWithoutNode => 22,
+        ReasonCode::NodeWithoutRegistration => 23,
+        ReasonCode::UnknownMembers => 24,
+        ReasonCode::QuorumIgnored => 25,
+        ReasonCode::NodeUnconfirmed => 26,
+        ReasonCode::RegistryGarbage => 27,
+        ReasonCode::ConsoleBlind => 28,
     }
 }

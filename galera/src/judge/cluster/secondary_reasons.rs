@@ -20,6 +20,7 @@ pub(super) fn add_secondary_reasons(
     add_disagreements(context, reasons);
     add_frozen_nodes(context, reasons);
     add_quorum_options(context, reasons);
+    add_flow_control(context, reasons);
     if state <= VerdictState::Degraded {
         add_unknown_members(context, reasons);
     }
@@ -266,6 +267,37 @@ fn add_quorum_options(context: &VerdictContext<'_>, reasons: &mut ReasonCollecto
             reasons.add_for_node(ReasonCode::QuorumIgnored, node, message);
         }
     }
+}
+
+/// Adds that flow control pauses replication, with the node that asks for it most: the others wait for that one.
+fn add_flow_control(context: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) {
+    let averages = |facts: &NodeFacts<'_>| {
+        facts.fresh_answer()?;
+        Some(facts.probe?.rates.flow_control.clone())
+    };
+    let nodes = context.gathered.nodes.iter().enumerate();
+    let averages: Vec<_> = nodes
+        .filter_map(|(node, facts)| Some((node, averages(facts)?)))
+        .collect();
+    if !averages.iter().any(|(_, flow)| flow.lasting) {
+        return;
+    }
+    let slowest = averages
+        .iter()
+        .filter(|(_, flow)| flow.sent > 0.0)
+        .max_by(|(_, one), (_, other)| one.sent.total_cmp(&other.sent));
+    let Some((node, _)) = slowest else {
+        reasons.add_for_cluster(
+            ReasonCode::FlowControl,
+            "Flow control pauses replication for much of the time; which node asks for it is not reported.",
+        );
+        return;
+    };
+    let message = format!(
+        "Flow control pauses replication for much of the time, because {} applies too slowly: all members wait for it. Check its disk and load, and wsrep_slave_threads there.",
+        node_label(&context.gathered.nodes[*node])
+    );
+    reasons.add_for_node(ReasonCode::FlowControl, *node, message);
 }
 
 fn add_unknown_members(context: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) {

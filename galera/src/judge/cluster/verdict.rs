@@ -9,6 +9,7 @@ use super::gather::GatheredEvidence;
 use super::node_facts::{NodeFacts, ProbeState};
 use super::reasons::ReasonCollector;
 use super::rivals::{ConflictStatus, conflict_status, period_overlap};
+use super::service_reasons::add_service_limits;
 use super::unseen::UnseenMembers;
 use crate::observe::observation::Evidence;
 use crate::view::{ClusterStatus, NodeState, ReasonCode, VerdictReason, VerdictState};
@@ -208,6 +209,7 @@ fn verdict_with_primary(
     for &node in &missing {
         reasons.add_for_member(node, primary.members.contains(&node));
     }
+    let limited = add_service_limits(context, &required, reasons);
     if doubt != ConflictStatus::None {
         return VerdictState::Degraded;
     }
@@ -229,6 +231,7 @@ fn verdict_with_primary(
             );
             VerdictState::Degraded
         }
+        (0, None) if limited => VerdictState::Degraded,
         (0, None) => {
             reasons.add_for_cluster(
                 ReasonCode::AllSynced,

@@ -6,6 +6,7 @@ use super::situation::{MemberCondition, Situation};
 use crate::id::NodeId;
 use crate::judge::cluster::node_facts::{NodeFacts, ProbeState};
 use crate::judge::cluster::reasons::node_label;
+use crate::observe::observation::ProbeErrorKind;
 use crate::observe::registration::{AgentPhase, reports_running};
 use crate::recover::attestation::{Attestation, AttestedState};
 use crate::recover::plan::digest::{PlanDraft, fact};
@@ -385,7 +386,7 @@ pub(crate) fn check_attestations(
         {
             contradictions.push(format!("{id} is confirmed twice, with different states"));
         }
-        let Some(node) = situation.nodes().iter().position(|facts| facts.id == id) else {
+        let Some(node) = situation.node_named(&id) else {
             if let Some(facts) = situation.unconfirmed_node(&id) {
                 let why = unconfirmed_contradiction(facts, attestation);
                 contradictions.extend(why.map(|why| format!("{id} {why}")));
@@ -441,7 +442,15 @@ pub(crate) fn sign_of_life(situation: &Situation<'_>, node: usize) -> Option<&'s
     if let ProbeState::Failing { error, .. } = facts.probe_state
         && error.kind.proves_running()
     {
-        return Some("is running, although it rejects the console");
+        if error.kind != ProbeErrorKind::NotAMember {
+            return Some("is running, although it rejects the console");
+        }
+        // The member is elsewhere, or its data are used by a server without Galera: an operator must know which.
+        let stated = situation.attestation(node).map(|stated| stated.statement);
+        return match stated {
+            Some(AttestedState::Fenced | AttestedState::Decommissioned) => None,
+            _ => Some("has an address at which a server answers that is not a member"),
+        };
     }
     facts
         .registration_after_probe_failure()

@@ -260,7 +260,7 @@ enum ViewMemberFate {
 }
 
 fn fate(situation: &Situation<'_>, point: &RecoveryPoint, id: &NodeId) -> ViewMemberFate {
-    let Some(node) = situation.nodes().iter().position(|facts| facts.id == *id) else {
+    let Some(node) = situation.node_named(id) else {
         return ViewMemberFate::Open;
     };
     if situation.nodes()[node].fresh_answer().is_some() {

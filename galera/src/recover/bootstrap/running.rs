@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::flavour::ServerFlavour;
 use super::situation::{MemberCondition, Situation};
 use super::statement::StatementDialect;
 use super::{RecoveryCase, RecoveryReach, common_checks, loss};
@@ -17,6 +18,9 @@ use crate::recover::plan::{
     TransientCause,
 };
 use crate::view::{ClusterStatus, NodeState};
+
+/// Shows whether a bootstrap had an effect.
+pub(super) const SHOW_STATUS: &str = "SHOW GLOBAL STATUS LIKE 'wsrep_cluster_status'";
 
 /// A component that could become Primary.
 struct CandidateComponent {
@@ -547,13 +551,14 @@ fn complete_draft(
     if let Some(node) = executor {
         let facts = &situation.nodes()[node];
         let dialect = dialect_of(situation, node);
+        let flavour = ServerFlavour::of(facts);
         draft.steps.push(PlanStep::Statement {
             node: facts.id.clone(),
             statement: dialect.bootstrap_statement().to_owned(),
         });
         draft.commands.push(ManualCommand {
             node: Some(facts.id.clone()),
-            command: format!("mariadb -e \"{}\"", dialect.manual_statement()),
+            command: flavour.client_command(dialect.manual_statement()),
             why: format!(
                 "Makes {} Primary. Run it on one node only, once.",
                 situation.component_name(chosen.component)
@@ -561,7 +566,7 @@ fn complete_draft(
         });
         draft.commands.push(ManualCommand {
             node: Some(facts.id.clone()),
-            command: "mariadb -e \"SHOW GLOBAL STATUS LIKE 'wsrep_cluster_status'\"".to_owned(),
+            command: flavour.client_command(SHOW_STATUS),
             why: "Must show Primary; the statement succeeds even when it was ignored.".to_owned(),
         });
     }
@@ -569,6 +574,10 @@ fn complete_draft(
     draft.target = Some(PlanTarget {
         mechanism: Mechanism::Statement,
         node: executor.map(|node| situation.nodes()[node].id.clone()),
+        process: executor.and_then(|node| {
+            let answer = situation.nodes()[node].fresh_answer()?;
+            answer.status.process().map(|process| process.to_string())
+        }),
         revives: members.clone(),
         members,
         position: Some(position.clone()),

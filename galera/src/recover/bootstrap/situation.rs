@@ -54,6 +54,7 @@ pub(crate) struct Situation<'a> {
     pub(crate) components: ObservedComponents<'a>,
     pub(crate) conditions: Vec<MemberCondition>,
     attestations: Vec<Option<&'a Attestation>>,
+    default_port: u16,
 }
 
 /// What an agent publishes about the orders that it obeys.
@@ -84,9 +85,8 @@ impl<'a> Situation<'a> {
             .nodes
             .iter()
             .map(|facts| {
-                let port = fold.default_port;
                 let own = case.attestations.iter();
-                own.filter(|attestation| attestation.node.clone().normalized(port) == facts.id)
+                own.filter(|attestation| facts.is_named(&attestation.node, fold.default_port))
                     .min()
             })
             .collect();
@@ -101,6 +101,7 @@ impl<'a> Situation<'a> {
             components,
             conditions,
             attestations,
+            default_port: fold.default_port,
         }
     }
 
@@ -112,6 +113,14 @@ impl<'a> Situation<'a> {
     /// Known nodes that are not confirmed as members: nothing that they report is evidence.
     pub(crate) fn unconfirmed(&self) -> &[NodeFacts<'a>] {
         &self.gathered.unconfirmed
+    }
+
+    /// The index of the node that has this id, or this other name.
+    pub(crate) fn node_named(&self, id: &NodeId) -> Option<usize> {
+        let port = self.default_port;
+        self.nodes()
+            .iter()
+            .position(|facts| facts.is_named(id, port))
     }
 
     pub(crate) fn unconfirmed_node(&self, id: &NodeId) -> Option<&NodeFacts<'a>> {
@@ -499,7 +508,10 @@ fn describe_no_answer(facts: &NodeFacts<'_>) -> String {
         ProbeState::Failing { error, .. } if error.kind.proves_stopped() => {
             "refuses connections".to_owned()
         }
-        ProbeState::Unprobed => "not probed".to_owned(),
+        ProbeState::Unprobed => match &facts.displaced_by {
+            Some(other) => format!("its address leads to the server of {other}"),
+            None => "not probed".to_owned(),
+        },
         ProbeState::Pending => "not probed yet".to_owned(),
         _ => "no answer".to_owned(),
     }

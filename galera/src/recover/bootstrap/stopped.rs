@@ -4,6 +4,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
+use super::flavour::ServerFlavour;
+use super::running::SHOW_STATUS;
 use super::running::summarize;
 use super::situation::{OrderTerms, Situation, SourcedPosition};
 use super::{RecoveryCase, common_checks, forks, loss};
@@ -15,7 +17,6 @@ use crate::recover::plan::{
     CheckCode, CheckStatus, EvidenceSource, ManualCommand, Mechanism, PlanStep, PlanTarget,
 };
 
-const RECOVER_COMMAND: &str = "mariadbd --wsrep-recover 2>&1 | grep 'Recovered position'";
 const MARK_SAFE_COMMAND: &str =
     "sed -i 's/^safe_to_bootstrap:.*/safe_to_bootstrap: 1/' /var/lib/mysql/grastate.dat";
 
@@ -402,7 +403,7 @@ fn add_recovery_commands(situation: &Situation<'_>, draft: &mut PlanDraft) {
         {
             draft.commands.push(ManualCommand {
                 node: Some(situation.nodes()[node].id.clone()),
-                command: RECOVER_COMMAND.to_owned(),
+                command: ServerFlavour::of(&situation.nodes()[node]).recover_command().to_owned(),
                 why:
                     "Reports the position of its data; the server must be stopped. Paste the line here."
                         .to_owned(),
@@ -413,6 +414,7 @@ fn add_recovery_commands(situation: &Situation<'_>, draft: &mut PlanDraft) {
 
 fn add_start_commands(situation: &Situation<'_>, draft: &mut PlanDraft, chosen: usize) {
     let id = &situation.nodes()[chosen].id;
+    let flavour = ServerFlavour::of(&situation.nodes()[chosen]);
     let line = |node: &NodeId, command: &str, why: &str| ManualCommand {
         node: Some(node.clone()),
         command: command.to_owned(),
@@ -425,22 +427,22 @@ fn add_start_commands(situation: &Situation<'_>, draft: &mut PlanDraft, chosen: 
     ));
     draft.commands.push(line(
         id,
-        "galera_new_cluster",
-        "Starts it as a new Primary component.",
+        flavour.bootstrap_command(),
+        flavour.bootstrap_note(),
     ));
     draft.commands.push(line(
         id,
-        "mariadb -e \"SHOW GLOBAL STATUS LIKE 'wsrep_cluster_status'\"",
+        &flavour.client_command(SHOW_STATUS),
         "Must show Primary before any other node is started.",
     ));
     for node in situation
         .accountable_members()
         .filter(|&node| node != chosen)
     {
-        let id = &situation.nodes()[node].id;
+        let facts = &situation.nodes()[node];
         draft.commands.push(line(
-            id,
-            "systemctl start mariadb",
+            &facts.id,
+            ServerFlavour::of(facts).start_command(),
             "Joins the cluster. Start one node at a time and wait until it is Synced.",
         ));
     }
@@ -487,6 +489,7 @@ fn complete_draft(
             Mechanism::ByHand
         },
         node: Some(id.clone()),
+        process: None,
         members: vec![id.clone()],
         position: Some(known.position.clone()),
         revives: vec![id],

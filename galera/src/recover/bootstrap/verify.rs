@@ -29,11 +29,7 @@ pub fn verify(target: &PlanTarget, case: &RecoveryCase<'_>) -> BootstrapOutcome 
             "The plan names no node that would become Primary.".to_owned(),
         );
     };
-    let Some(executor) = situation
-        .nodes()
-        .iter()
-        .position(|facts| facts.id == *executor)
-    else {
+    let Some(executor) = situation.node_named(executor) else {
         return BootstrapOutcome::NotYet(format!("{executor} is not known at the moment."));
     };
     let elsewhere: Vec<usize> = situation
@@ -48,7 +44,7 @@ pub fn verify(target: &PlanTarget, case: &RecoveryCase<'_>) -> BootstrapOutcome 
         ));
     }
     for id in std::iter::once(&situation.nodes()[executor].id).chain(&target.revives) {
-        let Some(node) = situation.nodes().iter().position(|facts| facts.id == *id) else {
+        let Some(node) = situation.node_named(id) else {
             return BootstrapOutcome::NotYet(format!("{id} is not known at the moment."));
         };
         if let Some(missing) = unmet_condition(&situation, executor, node, position.uuid) {

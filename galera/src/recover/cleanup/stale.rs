@@ -48,7 +48,7 @@ fn keep_reason(
     id: &NodeId,
     keys: &[(&RawKeyValue, NodeField)],
 ) -> Option<String> {
-    let node = situation.nodes().iter().position(|facts| facts.id == *id);
+    let node = situation.node_named(id);
     let Some(node) = node else {
         return match situation.unconfirmed_node(id) {
             Some(facts) => unconfirmed_keep_reason(case, facts, readings, wait, keys),
@@ -169,7 +169,7 @@ fn stale_reason(situation: &Situation<'_>, id: &NodeId, wait: Duration) -> Strin
         "does not answer, is in no member list, holds no lease and has not been written for {} s",
         wait.as_secs()
     );
-    let node = situation.nodes().iter().position(|facts| facts.id == *id);
+    let node = situation.node_named(id);
     if situation.unconfirmed_node(id).is_some() {
         return "is not a member, is confirmed as decommissioned and holds no lease".to_owned();
     }

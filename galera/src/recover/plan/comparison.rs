@@ -55,6 +55,7 @@ impl Plan {
                 rest.steps.clear();
                 if let Some(target) = &mut rest.target {
                     target.node = None;
+                    target.process = None;
                 }
             }
             rest.computed_digest()

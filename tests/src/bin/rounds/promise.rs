@@ -68,6 +68,7 @@ mod tests {
             target: Some(PlanTarget {
                 mechanism: Mechanism::Statement,
                 node: None,
+                process: None,
                 members: Vec::new(),
                 position: Some("6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b:40".parse().unwrap()),
                 revives: Vec::new(),

@@ -50,6 +50,8 @@ fn view(state: VerdictState) -> ClusterView {
         expected: true,
         registered: true,
         unconfirmed: false,
+        names: Vec::new(),
+        findings: Vec::new(),
         sources: Vec::new(),
     };
     ClusterView {
