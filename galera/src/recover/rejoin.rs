@@ -461,6 +461,7 @@ fn complete(
             Mechanism::ByHand
         },
         node: Some(facts.id.clone()),
+        process: None,
         members: Vec::new(),
         position: Some(member.position.clone()),
         revives: Vec::new(),
