@@ -26,6 +26,7 @@ pub(crate) mod common_checks;
 mod forks;
 mod known_members;
 mod loss;
+mod quorum_rules;
 mod recovery_reach;
 mod running;
 pub(crate) mod situation;
