@@ -107,7 +107,7 @@ test.describe('two people', () => {
     await expect(page).toHaveURL(/\/actions\//);
     expect(interactions).toBeLessThanOrEqual(4);
     await expect(page.locator('.name-and-verdict')).toContainText('Waiting for approval');
-    await expect(page.getByText('No Primary since')).toBeVisible();
+    await expect(page.getByText('No Primary since').first()).toBeVisible();
     await expect(page.getByText(/^127\.0\.0\.[23] is stopped$/).first()).toBeVisible();
 
     await page.goto('/clusters/lab');
