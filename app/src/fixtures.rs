@@ -182,6 +182,7 @@ pub(crate) fn cluster(
         expected_members: nodes.iter().map(|node| node.id.clone()).collect(),
         components,
         nodes,
+        quorum: None,
         registry: RegistryHealth {
             reachable: true,
             since: millis_before(3_600_000),

@@ -11,6 +11,7 @@ mod audit;
 mod events;
 mod form_fields;
 mod incidents;
+mod next_step;
 mod notifications;
 mod plan;
 mod recovery;
@@ -20,7 +21,7 @@ mod widgets;
 use futures::future::{FutureExt, join_all};
 use futures::{join, try_join};
 use galera::Timestamp;
-use galera::publish::api::{HistoryPage, ProblemDetails, SessionView};
+use galera::publish::api::{ActionList, HistoryPage, ProblemDetails, RecoveryState, SessionView};
 use galera::publish::status_pages::StatusPageView;
 use galera::recover::attestation::Attestation;
 use galera::recover::plan::{ActionKind, Plan};
@@ -80,6 +81,7 @@ pub async fn render_fragment(
         now,
     };
     match segments.as_slice() {
+        ["clusters", name] => request.cluster(&normalize_segment(name)).await,
         ["clusters", name, "recovery"] => request.recovery(&normalize_segment(name)).await,
         ["clusters", name, "events"] => request.events(&normalize_segment(name)).await,
         ["actions"] => request.actions().await,
@@ -112,6 +114,50 @@ struct FragmentRequest<'a> {
 }
 
 impl FragmentRequest<'_> {
+    async fn cluster(&self, name: &str) -> Result<Fragment, ProblemDetails> {
+        let view: ClusterView = self.client.get(&format!("/api/v1/clusters/{name}")).await?;
+        let recovery = match next_step::needs_recovery(&view) {
+            // A plan would wait for etcd, and the page with it.
+            true if !view.registry.reachable => Some(next_step::RecoveryPlans::without_etcd()),
+            true => Some(self.recovery_plans(name).await),
+            false => None,
+        };
+        let page = next_step::NextStepPage {
+            view: &view,
+            session: self.session,
+            recovery: recovery.as_ref(),
+            now: self.now,
+        };
+        Ok(Fragment::new(view.name.as_str(), &page.markup()))
+    }
+
+    /// Nothing that fails here hides the page: the card shows why there is no plan.
+    async fn recovery_plans(&self, name: &str) -> next_step::RecoveryPlans {
+        let open = format!("/api/v1/actions?cluster={name}&state=open&limit=1");
+        let (open, plan, state) = join!(
+            self.client.get::<ActionList>(&open),
+            self.plan(name, ActionKind::Bootstrap, &[]),
+            self.client.get::<RecoveryState>("/api/v1/recovery"),
+        );
+        let attestations = plan
+            .as_ref()
+            .map(next_step::stopped_attestations)
+            .unwrap_or_default();
+        let confirmed = match attestations.as_slice() {
+            [] => None,
+            some => Some(self.plan(name, ActionKind::Bootstrap, some).await),
+        };
+        let approvals = state
+            .ok()
+            .and_then(|state| state.approvals.get(&ActionKind::Bootstrap).copied());
+        next_step::RecoveryPlans {
+            open: open.ok().and_then(|list| list.actions.into_iter().next()),
+            plan,
+            confirmed,
+            approvals: approvals.unwrap_or(1),
+        }
+    }
+
     async fn recovery(&self, name: &str) -> Result<Fragment, ProblemDetails> {
         // On its own, so that an unknown cluster is always reported as such.
         let view: ClusterView = self.client.get(&format!("/api/v1/clusters/{name}")).await?;

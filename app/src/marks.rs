@@ -44,6 +44,7 @@ mod status_page;
 #[cfg(feature = "ssr")]
 pub(crate) use operations::{
     action_kind_label, action_mark, check_mark, delivery_mark, plan_mark, step_mark, target_mark,
+    verdict_description,
 };
 #[cfg(feature = "ssr")]
 pub(crate) use status_page::{incident_mark, public_state_mark};
@@ -76,29 +77,6 @@ pub(crate) const fn verdict_mark(state: VerdictState) -> StateMark {
         VerdictState::Down => mark("Down", "bad", INVERTED_TRIANGLE),
         VerdictState::Diverged => mark("Diverged", "bad", FORK),
         VerdictState::SplitBrain => mark("Split brain", "bad", SPLIT_DISC),
-    }
-}
-
-/// An explanation of a verdict, shown as a tooltip.
-pub(crate) const fn verdict_description(state: VerdictState) -> &'static str {
-    match state {
-        VerdictState::Healthy => {
-            "One Primary component contains every expected member, all of them Synced."
-        }
-        VerdictState::Degraded => {
-            "A Primary component is serving, but not every expected member is Synced in it."
-        }
-        VerdictState::Unknown => {
-            "The console has too little data. The cluster itself may be working."
-        }
-        VerdictState::NoPrimary => {
-            "Nodes are reachable, but no component is Primary: the cluster accepts no queries."
-        }
-        VerdictState::Down => {
-            "Every expected member refuses connections or reports itself stopped."
-        }
-        VerdictState::Diverged => "Members hold different histories (their state UUIDs differ).",
-        VerdictState::SplitBrain => "Two disjoint components both report being Primary.",
     }
 }
 

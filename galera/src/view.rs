@@ -410,6 +410,22 @@ impl SourceView {
     }
 }
 
+/// The votes behind a cluster's state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuorumSummary {
+    /// Votes of the Primary component; without one, of the members that the console sees.
+    pub votes: u64,
+    /// Votes of all members: the expected ones and arbitrators; without a Primary component, of the last one.
+    pub total: u64,
+    /// Those of `votes` that belong to arbitrators, which are in no list of members.
+    pub arbitrators: u64,
+    /// how many votes the Primary component can lose together and stay Primary; `null` without one. Members that stop in
+    /// order are subtracted before and count as no loss.
+    pub spare: Option<u64>,
+    /// All of it in one line.
+    pub summary: String,
+}
+
 /// The console's own access to the registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistryHealth {
@@ -437,6 +453,10 @@ pub struct ClusterView {
     pub nodes: Vec<NodeView>,
     /// The console's access to the registry.
     pub registry: RegistryHealth,
+    /// `null` if no member answers, or if which component counts is disputed.
+    #[serde(default)]
+    #[cfg_attr(not(feature = "decide"), serde(skip_deserializing))]
+    pub quorum: Option<QuorumSummary>,
 }
 
 /// A cluster in a list of clusters.
@@ -504,12 +524,14 @@ impl ClusterView {
             components,
             nodes,
             registry,
+            quorum,
         } = self;
         *name == other.name
             && *verdict == other.verdict
             && *expected_members == other.expected_members
             && *components == other.components
             && *registry == other.registry
+            && *quorum == other.quorum
             && nodes.len() == other.nodes.len()
             && nodes
                 .iter()

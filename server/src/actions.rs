@@ -30,6 +30,7 @@ mod store;
 mod switches;
 mod undo;
 mod verification;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -81,6 +81,55 @@ test.describe('two people', () => {
     await expect(operator.getByRole('table')).toContainText('Action approved');
   });
 
+  test('three interactions on the cluster page request the bootstrap of a survivor', async ({ browser }) => {
+    test.setTimeout(240_000);
+    const page = await openAs(browser, 'operator', '/clusters/lab');
+    await expect(page.locator('#quorum')).toContainText('3 of 3 votes; one member can fail');
+    await loseQuorum(page);
+    const card = page.locator('#next-step');
+    const button = card.getByRole('button', { name: 'Request bootstrap' });
+    await expect(button).toBeEnabled({ timeout: 90_000 });
+    await expect(page.locator('#quorum')).toContainText('1 of 3 votes in sight');
+    await expect(card).toContainText('Possible data loss');
+    expect(await violations(page)).toEqual([]);
+    await page.setViewportSize({ width: 390, height: 844 });
+    const overflow = () => page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+    expect(await overflow()).toBeLessThanOrEqual(0);
+
+    let interactions = 0;
+    const interact = async (what: Promise<void>) => {
+      await what;
+      interactions += 1;
+    };
+    await interact(card.getByRole('checkbox').check());
+    await interact(card.getByLabel(/^Type lab to confirm/).fill('lab'));
+    await interact(button.click());
+    await expect(page).toHaveURL(/\/actions\//);
+    expect(interactions).toBeLessThanOrEqual(4);
+    await expect(page.locator('.name-and-verdict')).toContainText('Waiting for approval');
+    await expect(page.getByText('No Primary since').first()).toBeVisible();
+    await expect(page.getByText(/^127\.0\.0\.[23] is stopped$/).first()).toBeVisible();
+
+    await page.goto('/clusters/lab');
+    await expect(page.locator('#next-step')).toContainText('Bootstrap requested by');
+    await page.getByRole('link', { name: 'Follow it' }).or(page.getByRole('link', { name: 'Review and decide' })).click();
+    await page.getByRole('button', { name: 'Withdraw' }).click();
+    await expect(page.locator('.name-and-verdict')).toContainText('Cancelled');
+  });
+
+  test('nothing is requested from the card unless the box is ticked', async ({ browser }) => {
+    test.setTimeout(180_000);
+    const page = await openAs(browser, 'operator', '/clusters/lab');
+    await loseQuorum(page);
+    const card = page.locator('#next-step');
+    const button = card.getByRole('button', { name: 'Request bootstrap' });
+    await expect(button).toBeEnabled({ timeout: 90_000 });
+    await card.getByLabel(/^Type lab to confirm/).fill('lab');
+    await button.click();
+    await expect(card.getByRole('checkbox')).toBeFocused();
+    await expect(page).toHaveURL(/\/clusters\/lab$/);
+  });
+
   test('an action is superseded if the cluster changed after the request', async ({ browser }) => {
     test.setTimeout(240_000);
     const operator = await openAs(browser, 'operator', RECOVERY);

@@ -31,6 +31,7 @@ pub(super) fn page(view: &ActionView, session: &SessionView, now: Timestamp) -> 
         .class("page")
         .child(action_header(action))
         .child(ahead_warnings(view))
+        .child(wait_notice(view, now))
         .child(action_facts(action, now))
         .child(break_glass_notice(action))
         .child(decision_form(view, session))
@@ -74,6 +75,21 @@ pub(super) fn ahead_warnings(view: &ActionView) -> Option<El> {
             .attr("role", "alert")
             .child(el("ul").child(items))
     })
+}
+
+/// Why an approved action does not start.
+fn wait_notice(view: &ActionView, now: Timestamp) -> Option<El> {
+    let wait = view
+        .waiting
+        .as_ref()
+        .filter(|_| !view.action.state.is_final())?;
+    Some(
+        el("p")
+            .class("notice")
+            .child(el("strong").child("Waiting: "))
+            .child(wait.message.clone())
+            .child(sub(ticking_age(wait.since, now))),
+    )
 }
 
 fn action_facts(action: &Action, now: Timestamp) -> El {

@@ -2,7 +2,7 @@
 
 use galera::Timestamp;
 use galera::publish::api::{ActionList, ActionView, RecoveryState, SessionView};
-use galera::recover::action::{Action, ActionState};
+use galera::recover::action::ActionState;
 
 use super::recovery::{pause_form, paused_notice};
 use super::widgets;
@@ -73,14 +73,12 @@ fn older_link(list: &ActionList) -> Option<El> {
 }
 
 pub(super) fn action_table(actions: &[ActionView], now: Timestamp) -> El {
-    let rows = actions
-        .iter()
-        .map(|view| action_row(&view.action, now))
-        .collect();
+    let rows = actions.iter().map(|view| action_row(view, now)).collect();
     data_table("ledger actions", "Actions", &COLUMNS, rows)
 }
 
-fn action_row(action: &Action, now: Timestamp) -> El {
+fn action_row(view: &ActionView, now: Timestamp) -> El {
+    let action = &view.action;
     let what = format!("{} of {}", action_kind_label(action.kind), action.cluster);
     let head = el("span")
         .child(widgets::action_link(action.id.as_str(), what))
@@ -98,10 +96,11 @@ fn action_row(action: &Action, now: Timestamp) -> El {
         .child(cell(COLUMNS[1], state_badge(action_mark(action.state))))
         .child(cell(COLUMNS[2], requested))
         .child(cell(COLUMNS[3], approvals))
-        .child(cell(COLUMNS[4], outcome_cell(action, now)).class("finding"))
+        .child(cell(COLUMNS[4], outcome_cell(view, now)).class("finding"))
 }
 
-fn outcome_cell(action: &Action, now: Timestamp) -> Content {
+fn outcome_cell(view: &ActionView, now: Timestamp) -> Content {
+    let action = &view.action;
     match (&action.outcome, action.ended_at, action.expires_at) {
         (Some(outcome), Some(at), _) => Content::Many(vec![
             outcome.clone().into(),
@@ -111,7 +110,11 @@ fn outcome_cell(action: &Action, now: Timestamp) -> Content {
         (None, _, Some(at))
             if matches!(action.state, ActionState::Pending | ActionState::Approved) =>
         {
-            Content::Many(vec!["expires in ".into(), countdown(at, now).into()])
+            let wait = view.waiting.as_ref();
+            let wait = wait.map_or(Content::None, |wait| {
+                format!("Waiting: {} ", wait.message).into()
+            });
+            Content::Many(vec![wait, "expires in ".into(), countdown(at, now).into()])
         }
         _ => unknown().into(),
     }

@@ -226,8 +226,26 @@ impl RecoveryPage<'_> {
                 .attr("id", "attest")
                 .child(el("h2").child("Confirm the state of unreachable nodes"))
                 .child(el("p").child(text))
+                .child(self.removal_of_all())
                 .child(form),
         )
+    }
+
+    /// One choice for many: addresses that never come back, or a retired cluster, would need as many choices as nodes.
+    fn removal_of_all(&self) -> Option<El> {
+        let choices: Vec<String> = members_to_attest(self.view)
+            .map(|node| {
+                let id = crate::data::encode_segment(&node.id.to_string());
+                format!("attest.{id}=decommissioned")
+            })
+            .collect();
+        let href = format!(
+            "/clusters/{}/recovery?{}#attest",
+            self.view.name,
+            choices.join("&")
+        );
+        let label = format!("Choose “permanently removed” for all {}", choices.len());
+        (choices.len() > 1).then(|| el("p").child(crate::format::link(href, label)))
     }
 
     fn attestation_row(&self, node: &NodeView) -> El {

@@ -8,7 +8,7 @@ use galera::recover::plan::{
     PlanStep,
 };
 
-use crate::format::{code, link, pluralize, quiet, sub, ticking_age, unknown};
+use crate::format::{code, countdown, link, pluralize, quiet, sub, ticking_age, unknown};
 use crate::marks::{check_mark, state_badge};
 use crate::markup::{Content, El, el};
 use crate::pages::{cell, data_table, row};
@@ -37,7 +37,21 @@ pub(super) fn hidden_field(name: &'static str, value: String) -> El {
 }
 
 pub(super) fn text_input(id: String, name: &'static str, label: impl Into<Content>) -> El {
-    let input = el("input")
+    labelled_input(el("input"), id, name, label)
+}
+
+/// A text field with a proposed value, which the user may change.
+pub(super) fn prefilled_input(
+    id: String,
+    name: &'static str,
+    label: impl Into<Content>,
+    value: String,
+) -> El {
+    labelled_input(el("input").attr("value", value), id, name, label)
+}
+
+fn labelled_input(input: El, id: String, name: &'static str, label: impl Into<Content>) -> El {
+    let input = input
         .attr("id", id.clone())
         .attr("name", name)
         .attr("autocomplete", "off")
@@ -171,7 +185,7 @@ pub(super) fn check_table(checks: &[PlanCheck], now: Timestamp) -> El {
         .map(|(index, check)| {
             row(format!("{index}"), check_title(&check.code))
                 .child(cell(COLUMNS[1], state_badge(check_mark(check.status))))
-                .child(cell(COLUMNS[2], check.message.clone()).class("finding"))
+                .child(cell(COLUMNS[2], finding(check, now)).class("finding"))
                 .child(cell(COLUMNS[3], evidence_list(&check.evidence, now)))
         })
         .collect();
@@ -181,6 +195,18 @@ pub(super) fn check_table(checks: &[PlanCheck], now: Timestamp) -> El {
         &COLUMNS,
         rows,
     )
+}
+
+/// The result of a check, and when it will pass if only time is missing.
+fn finding(check: &PlanCheck, now: Timestamp) -> Content {
+    match check.expected_at {
+        Some(at) => Content::Many(vec![
+            format!("{} Expected in ", check.message).into(),
+            countdown(at, now).into(),
+            ".".into(),
+        ]),
+        None => check.message.clone().into(),
+    }
 }
 
 /// How many checks of a plan passed: `12 of 14 checks passed`.
@@ -198,6 +224,7 @@ pub(super) fn check_title(code: &CheckCode) -> String {
         "no_other_recovery" => "No other recovery in progress",
         "nobody_primary" => "No Primary exists",
         "members_accounted" => "All members accounted for",
+        "quorum_rules" => "Members that ignore quorum are accounted for",
         "no_fork" => "All data are of one branch of the history",
         "members_known" => "No member was forgotten",
         "unconfirmed_nodes" => "No unconfirmed node is left open",

@@ -3,6 +3,7 @@
 use galera::publish::notification::delivery::{Delivery, DeliveryState};
 use galera::recover::action::{ActionState, StepState};
 use galera::recover::plan::{ActionKind, CheckStatus, Plan};
+use galera::view::VerdictState;
 
 use super::{
     ARROW, BARRED_RING, CHECKED_DISC, CROSS, DASHED, DISC, FORK, HALF_DISC, QUESTION, RING, SQUARE,
@@ -78,6 +79,29 @@ pub(crate) const fn step_mark(state: StepState) -> StateMark {
         StepState::Done => mark("Done", "ok", DISC),
         StepState::Refused => mark("Refused", "bad", CROSS),
         StepState::Unknown => mark("Unknown", "bad", QUESTION),
+    }
+}
+
+/// An explanation of a verdict, shown on its page.
+pub(crate) const fn verdict_description(state: VerdictState) -> &'static str {
+    match state {
+        VerdictState::Healthy => {
+            "One Primary component contains every expected member, all of them Synced."
+        }
+        VerdictState::Degraded => {
+            "A Primary component is serving, but not every expected member is Synced in it."
+        }
+        VerdictState::Unknown => {
+            "The console has too little data. The cluster itself may be working."
+        }
+        VerdictState::NoPrimary => {
+            "Nodes are reachable, but no component is Primary: the cluster accepts no queries."
+        }
+        VerdictState::Down => {
+            "Every expected member refuses connections or reports itself stopped."
+        }
+        VerdictState::Diverged => "Members hold different histories (their state UUIDs differ).",
+        VerdictState::SplitBrain => "Two disjoint components both report being Primary.",
     }
 }
 

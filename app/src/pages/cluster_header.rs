@@ -1,7 +1,7 @@
 //! Header of a cluster's pages: name, verdict, reasons, key figures, tabs.
 
 use galera::Timestamp;
-use galera::view::{ClusterStatus, ClusterView, RegistryHealth, VerdictReason};
+use galera::view::{ClusterView, RegistryHealth, VerdictReason};
 use leptos::prelude::*;
 
 use super::cluster_scope::ClusterSignal;
@@ -9,7 +9,7 @@ use crate::data::encode_segment;
 use crate::format::{
     code, elapsed, just_now_or_ago, link, number_or_unknown, or_unknown, pluralize, quiet, rate,
 };
-use crate::marks::{glyph, tone_class, verdict_description, verdict_mark};
+use crate::marks::{glyph, tone_class, verdict_mark};
 use crate::markup::{Content, El, el};
 use crate::reactive::page_title;
 
@@ -50,7 +50,6 @@ pub(super) fn cluster_header(
     let mark = verdict_mark(view.verdict.state);
     let verdict = el("p")
         .class(tone_class("verdict", mark))
-        .attr("title", verdict_description(view.verdict.state))
         .child(el("span").class("word").child(mark.label))
         .child(glyph(mark));
     let times = el("p")
@@ -140,19 +139,6 @@ fn split_at_word<'a>(text: &'a str, word: &str) -> Option<(&'a str, &'a str)> {
 
 fn key_figures(view: &ClusterView) -> El {
     let summary = view.summary();
-    let primaries = view
-        .components
-        .iter()
-        .filter(|c| c.status == ClusterStatus::Primary)
-        .count();
-    let others = view.components.len() - primaries;
-    let components = [
-        &primaries.to_string(),
-        " Primary, ",
-        &others.to_string(),
-        " other",
-    ]
-    .concat();
     let synced = [
         &summary.synced.to_string(),
         " of ",
@@ -172,7 +158,6 @@ fn key_figures(view: &ClusterView) -> El {
     el("dl")
         .class("figures")
         .child(figure("Synced", synced.into()))
-        .child(figure("Components", components.into()))
         .child(figure("Last committed", seqno.into()))
         .child(figure(
             "Commits per second",

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use galera::Timestamp;
 use galera::publish::api::ProblemDetails;
+use galera::view::{ClusterView, VerdictState};
 use leptos::prelude::*;
 use leptos_router::hooks::use_location;
 
@@ -21,15 +22,19 @@ use crate::reactive::{ApiResponse, dynamic_view, effect, join_views, load, loade
 
 /// The recovery tab of a cluster.
 pub(crate) fn recovery_page() -> AnyView {
-    cluster_tab("recovery")
+    cluster_tab("recovery", None)
 }
 
 /// The events tab of a cluster.
 pub(crate) fn events_page() -> AnyView {
-    cluster_tab("events")
+    cluster_tab("events", None)
 }
 
-fn cluster_tab(here: &'static str) -> AnyView {
+/// What a tab of a cluster shows below its server-rendered part, from the live view.
+pub(super) type LiveContent = fn(&ClusterView, Option<Timestamp>) -> El;
+
+/// A tab of a cluster: header, server-rendered part, `below`.
+pub(super) fn cluster_tab(here: &'static str, below: Option<LiveContent>) -> AnyView {
     let part = LiveFragment::for_location();
     with_cluster(move |shown| {
         let state = use_live();
@@ -43,14 +48,18 @@ fn cluster_tab(here: &'static str) -> AnyView {
             ))
         };
         effect(move || {
-            shown.track();
-            part.refresh_if_due(MIN_REFRESH_INTERVAL);
+            // While the cluster serves, the part beside live content says little that changes.
+            let calm = shown.read().verdict.state <= VerdictState::Degraded && below.is_some();
+            part.refresh_if_due(if calm {
+                POLL_INTERVAL
+            } else {
+                MIN_REFRESH_INTERVAL
+            });
         });
-        join_views(vec![
-            cluster_title(shown),
-            dynamic_view(head),
-            part.view(false),
-        ])
+        let below =
+            below.map(|content| dynamic_view(move || content(&shown.read(), state.now.get())));
+        let views = [cluster_title(shown), dynamic_view(head), part.view(false)];
+        join_views(views.into_iter().chain(below).collect())
     })
 }
 

@@ -13,7 +13,7 @@ use crate::format::{
     code, elapsed, link, number_or_unknown, or_unknown, pluralize, rate, sub, visually_hidden,
 };
 use crate::live::{LiveState, use_live};
-use crate::marks::{glyph, node_mark, state_badge, tone_class, verdict_description, verdict_mark};
+use crate::marks::{glyph, node_mark, state_badge, tone_class, verdict_mark};
 use crate::markup::{Content, El, el};
 use crate::reactive::{dynamic_view, effect, join_views, load, loaded_page, page_title};
 
@@ -161,11 +161,7 @@ fn cluster_row(cluster: &ClusterSummary, now: Option<Timestamp>) -> El {
     let seqno = number_or_unknown(cluster.position.as_ref().map(|position| position.seqno));
     let name = cluster.name.as_str().to_owned();
     super::row(name.clone(), link(cluster_href(&cluster.name), name))
-        .child(
-            cell(COLUMNS[1], state_badge(verdict_mark(verdict)))
-                .attr("title", verdict_description(verdict))
-                .child(since),
-        )
+        .child(cell(COLUMNS[1], state_badge(verdict_mark(verdict))).child(since))
         .child(cell(COLUMNS[2], reason_cell(cluster)).class("why"))
         .child(cell(COLUMNS[3], synced).class("n"))
         .child(cell(COLUMNS[4], seqno).class("n"))

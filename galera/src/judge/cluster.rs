@@ -16,6 +16,7 @@ pub(crate) mod gather;
 pub(crate) mod node_facts;
 mod node_views;
 mod processes;
+mod quorum_summary;
 pub(crate) mod reasons;
 mod rivals;
 mod secondary_reasons;
@@ -82,6 +83,7 @@ pub fn fold(
             reasons,
             since,
         },
+        quorum: quorum_summary::summarize(&context, state),
         nodes: node_views::node_views(
             &gathered.nodes,
             &gathered.unconfirmed,

@@ -71,6 +71,12 @@ impl VoteCount {
         self.unseen().saturating_add(self.seen)
     }
 
+    /// The votes of members in components that the console sees.
+    #[must_use]
+    pub const fn seen(&self) -> u64 {
+        self.seen
+    }
+
     /// The votes of members that the console does not see in a component.
     #[must_use]
     pub const fn unseen(&self) -> u64 {
@@ -89,6 +95,23 @@ impl VoteCount {
         let suffices =
             self.unseen() > self.seen || (rules.ignore_split_brain && self.unseen() == self.seen);
         voters && suffices
+    }
+}
+
+/// How many of the `votes` of a Primary component can be lost at once, by members that fail rather than stop in order, so
+/// that the rest remains Primary. Without votes nothing can.
+#[must_use]
+pub const fn votes_to_spare(votes: u64, rules: QuorumRules) -> u64 {
+    match rules {
+        QuorumRules {
+            ignore_quorum: true,
+            ..
+        } => votes.saturating_sub(1),
+        QuorumRules {
+            ignore_split_brain: true,
+            ..
+        } => votes / 2,
+        QuorumRules { .. } => votes.saturating_sub(1) / 2,
     }
 }
 
@@ -250,6 +273,18 @@ mod tests {
             if votes(Silent) > 0 && has_quorum(votes(Silent), votes(Stopped), total) {
                 prop_assert!(could(&servers, &[]));
             }
+        }
+
+        #[test]
+        fn what_can_be_spared_is_the_most_that_leaves_quorum(votes in 1_u64..2_000, ignore_sb in any::<bool>()) {
+            let rules = QuorumRules { ignore_split_brain: ignore_sb, ignore_quorum: false };
+            let remains = |lost: u64| {
+                let rest = votes - lost;
+                2 * rest > votes || (ignore_sb && 2 * rest == votes)
+            };
+            let spare = votes_to_spare(votes, rules);
+            prop_assert!(remains(spare));
+            prop_assert!(spare == votes || !remains(spare + 1));
         }
 
         #[test]

@@ -119,6 +119,20 @@ pub struct ActionView {
     /// Whether the clean-up can be undone.
     #[serde(default)]
     pub undoable: bool,
+    /// Why an approved action does not start, or a running one does not continue; absent unless it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<ActionWait>,
+}
+
+/// What an action waits for, as the replica that answers found at its last attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionWait {
+    /// `locked`, `etcd_unavailable`, `short_observation`, `unknown_cluster`, `node_not_ready` or `contended`.
+    pub code: String,
+    /// The cause, and what ends the wait, in a sentence or two.
+    pub message: String,
+    /// Since when it has been waiting for this.
+    pub since: Timestamp,
 }
 
 /// A node whose data are ahead of the position that the cluster continued from.

@@ -28,6 +28,7 @@ mod flavour;
 mod forks;
 mod known_members;
 mod loss;
+mod quorum_rules;
 mod recovery_reach;
 mod running;
 pub(crate) mod situation;

@@ -11,6 +11,7 @@ use crate::id::NodeId;
 use crate::judge::cluster::fold;
 use crate::judge::confirmation;
 use crate::observe::registration::{AgentPhase, NodeField, ParsedKey, RawKeyValue, RegistryKeys};
+use crate::recover::attestation::AttestedState;
 use crate::recover::bootstrap::RecoveryCase;
 use crate::recover::bootstrap::common_checks;
 use crate::recover::bootstrap::situation::{MemberCondition, Situation};
@@ -158,7 +159,7 @@ pub fn plan(
             add_removal(raw, &mut draft);
         }
     }
-    check_something_to_do(&stale, &mut draft);
+    check_something_to_do(case, &stale, &mut draft);
     draft.loss = LossEstimate {
         transactions: Some(0),
         explanation: "Registrations hold no data; the undo steps restore what was removed."
@@ -347,6 +348,13 @@ fn check_read_long_enough(
         )
     };
     draft.add_check(CheckCode::READ_LONG_ENOUGH, status, message, Vec::new());
+    if let Some(first) = readings.first()
+        && !old
+        && ordered
+        && span < wait
+    {
+        draft.expect_at(first.at.plus(wait));
+    }
     // Probes started about when the readings did, not at the same moment.
     if !old && ordered && span < wait + PROBE_START_MARGIN {
         draft.mark_transient(TransientCause::ShortObservation);
@@ -431,15 +439,51 @@ fn check_unknown_keys(registered: &RegisteredKeys<'_>, draft: &mut PlanDraft) {
     );
 }
 
-fn check_something_to_do(stale: &BTreeSet<&NodeId>, draft: &mut PlanDraft) {
+fn check_something_to_do(
+    case: &RecoveryCase<'_>,
+    stale: &BTreeSet<&NodeId>,
+    draft: &mut PlanDraft,
+) {
     if stale.is_empty() {
+        let pinned = pinned_for_removal(case);
+        let rest = match pinned.as_slice() {
+            [] => String::new(),
+            [one] => format!(
+                " {one} is expected because the configuration pins it: remove it from --cluster on every replica."
+            ),
+            many => format!(
+                " {} are expected because the configuration pins them: remove them from --cluster on every replica.",
+                many.join(", ")
+            ),
+        };
         draft.add_check(
             CheckCode::SOMETHING_TO_DO,
             CheckStatus::Fail,
-            "No registration is stale; there is nothing to remove.".to_owned(),
+            format!("No registration is stale; there is nothing to remove.{rest}"),
             Vec::new(),
         );
     }
+}
+
+/// Nodes that an operator confirms as removed, although the configuration pins them.
+fn pinned_for_removal(case: &RecoveryCase<'_>) -> Vec<String> {
+    let port = case.settings.fold.default_port;
+    let configured: BTreeSet<NodeId> = case
+        .evidence
+        .configured_members
+        .iter()
+        .map(|id| id.clone().normalized(port))
+        .collect();
+    let removed: BTreeSet<NodeId> = case
+        .attestations
+        .iter()
+        .filter(|attestation| attestation.statement == AttestedState::Decommissioned)
+        .map(|attestation| attestation.node.clone().normalized(port))
+        .collect();
+    removed
+        .intersection(&configured)
+        .map(ToString::to_string)
+        .collect()
 }
 
 fn summary(draft: &PlanDraft, stale: &BTreeSet<&NodeId>) -> String {

@@ -120,6 +120,8 @@ check_codes! {
     NO_STATE_TRANSFER = "no_state_transfer";
     /// All positions belong to one history (I6).
     ONE_HISTORY = "one_history";
+    /// Where a provider ignores the rules of quorum, every member is accounted for (I43); only in plans with such a member.
+    QUORUM_RULES = "quorum_rules";
     /// No member has transactions that a later fork of its history continued without (I35); only in plans with forks.
     NO_FORK = "no_fork";
     /// There is a component or node with a valid position to bootstrap from (I5, I6, I7, I8, I14).
@@ -228,6 +230,9 @@ pub struct PlanCheck {
     pub message: String,
     /// Sorted.
     pub evidence: Vec<CheckEvidence>,
+    /// When the check will pass if nothing changes until then; not part of the digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_at: Option<Timestamp>,
     /// Set if the result may change soon. Known only when the plan was just computed: neither stored nor part of the
     /// digest.
     #[serde(skip)]
@@ -361,6 +366,9 @@ pub struct Plan {
     /// Why agents of members wait, in their own words: text for people, on which nothing rests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub agents: Vec<AgentReason>,
+    /// Set while the plan lacks what only a person can confirm; not part of the digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_confirm: Option<OpenConfirmation>,
     /// The same as commands for an operator, where possible.
     #[serde(default)]
     pub commands: Vec<ManualCommand>,
@@ -368,6 +376,15 @@ pub struct Plan {
     /// The attestations that the plan is based on.
     #[serde(default)]
     pub attestations: Vec<Attestation>,
+}
+
+/// Members that could be Primary out of the console's sight: a person must confirm that they are not.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct OpenConfirmation {
+    /// Sorted; each can be attested.
+    pub nodes: Vec<NodeId>,
+    /// What the attestations say beyond these nodes, in a sentence: arbitrators cannot be attested by name.
+    pub implies: Option<String>,
 }
 
 /// Why a node's agent waits, in its own words.
@@ -383,6 +400,13 @@ impl Plan {
     #[must_use]
     pub fn check(&self, code: &CheckCode) -> Option<&PlanCheck> {
         self.checks.iter().find(|check| check.code == *code)
+    }
+
+    /// When the last blocking check will pass, if each of them only needs time.
+    #[must_use]
+    pub fn expected_at(&self) -> Option<Timestamp> {
+        let times: Option<Vec<Timestamp>> = self.failing().map(|check| check.expected_at).collect();
+        times?.into_iter().max()
     }
 
     /// The checks that block the plan.

@@ -1,7 +1,7 @@
 //! Majorities out of sight (I43) and frozen statuses (I42).
 
 use galera::observe::observation::LastPrimaryVotes;
-use galera::view::{ClusterStatus, NodeState, ReasonCode, VerdictState};
+use galera::view::{ClusterStatus, NodeState, QuorumSummary, ReasonCode, VerdictState};
 
 use crate::fixture::{
     FakeServer, FoldFixture, RUNNING_FIELDS, id, node, reason, refused, timed_out,
@@ -257,4 +257,98 @@ fn i42_a_view_change_is_not_frozen() {
         .with_row("wsrep_provider_options", &options("0", ""));
     let fixture = FoldFixture::healthy().answers("10.0.0.1", voteless);
     assert!(reason(&fixture.view(), ReasonCode::StatusFrozen).is_none());
+}
+
+/// The line about the quorum of a cluster of these members.
+fn quorum(fixture: &FoldFixture) -> QuorumSummary {
+    let view = fixture.view();
+    let text = format!("{view:#?}");
+    view.quorum.unwrap_or_else(|| panic!("{text}"))
+}
+
+/// A Synced member of a Primary component of `addresses`, with `pc.weight` and `wsrep_cluster_weight`.
+fn member(addresses: &[&str], index: usize, own: &str, all: &str) -> FakeServer {
+    FakeServer::synced(&format!("db{}", index + 1))
+        .view(addresses, index)
+        .with_row("wsrep_provider_options", &options(own, ""))
+        .with_row("wsrep_cluster_weight", all)
+}
+
+const ADDRESSES: [&str; 3] = ["10.0.0.1:3306", "10.0.0.2:3306", "10.0.0.3:3306"];
+
+#[test]
+fn the_votes_of_a_primary_component_and_what_it_can_lose() {
+    let all = (0..3).fold(FoldFixture::expecting(&MEMBERS), |fixture, index| {
+        fixture.answers(MEMBERS[index], member(&ADDRESSES, index, "1", "3"))
+    });
+    let line = quorum(&all);
+    assert_eq!((line.votes, line.total, line.spare), (3, 3, Some(1)));
+    assert_eq!(line.summary, "3 of 3 votes; one member can fail");
+
+    let pair = (0..2)
+        .fold(FoldFixture::expecting(&MEMBERS), |fixture, index| {
+            fixture.answers(MEMBERS[index], member(&ADDRESSES[..2], index, "1", "2"))
+        })
+        .fails("10.0.0.3", 4.0, refused());
+    let line = quorum(&pair);
+    assert_eq!((line.votes, line.total, line.spare), (2, 3, Some(0)));
+    assert_eq!(line.summary, "2 of 3 votes; losing one more stops writes");
+}
+
+#[test]
+fn weights_name_the_member_that_writes_depend_on() {
+    let heavy = FoldFixture::expecting(&MEMBERS[..2])
+        .answers("10.0.0.1", member(&ADDRESSES[..2], 0, "3", "4"))
+        .answers("10.0.0.2", member(&ADDRESSES[..2], 1, "1", "4"));
+    let line = quorum(&heavy);
+    assert_eq!((line.votes, line.spare), (4, Some(1)));
+    assert_eq!(
+        line.summary,
+        "4 of 4 votes; losing db1 (10.0.0.1) (3 votes) stops writes"
+    );
+}
+
+#[test]
+fn arbitrators_are_voters() {
+    let fixture = (0..2).fold(FoldFixture::expecting(&MEMBERS[..2]), |fixture, index| {
+        let server = member(&ADDRESSES[..2], index, "1", "3").with_row("wsrep_cluster_size", "3");
+        fixture.answers(MEMBERS[index], server)
+    });
+    let line = quorum(&fixture);
+    assert_eq!((line.votes, line.arbitrators, line.spare), (3, 1, Some(1)));
+    assert_eq!(
+        line.summary,
+        "3 of 3 votes, one of them of an arbitrator; one member can fail"
+    );
+}
+
+#[test]
+fn without_a_primary_component_the_missing_votes_are_named() {
+    let fixture = FoldFixture::expecting(&MEMBERS)
+        .answers("10.0.0.1", FakeServer::non_primary("db1"))
+        .fails("10.0.0.2", 4.0, refused())
+        .fails("10.0.0.3", 4.0, timed_out());
+    let line = quorum(&fixture);
+    assert_eq!((line.votes, line.total, line.spare), (1, 3, None));
+    assert_eq!(line.summary, "1 of 3 votes in sight; 2 are needed");
+    let down = FoldFixture::expecting(&MEMBERS[..1]).fails("10.0.0.1", 4.0, refused());
+    assert_eq!(down.view().quorum, None, "no member answers");
+}
+
+#[test]
+fn options_that_ignore_quorum_take_the_place_of_the_margin() {
+    for (option, who) in [
+        ("pc.ignore_sb", "each half"),
+        ("pc.ignore_quorum", "every part"),
+    ] {
+        let fixture = (0..2).fold(FoldFixture::expecting(&MEMBERS[..2]), |fixture, index| {
+            let server = member(&ADDRESSES[..2], index, "1", "2").with_row(
+                "wsrep_provider_options",
+                &options("1", &format!("{option} = true")),
+            );
+            fixture.answers(MEMBERS[index], server)
+        });
+        let line = quorum(&fixture).summary;
+        assert!(line.contains(option) && line.contains(who), "{line}");
+    }
 }

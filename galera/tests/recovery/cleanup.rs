@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use galera::judge::cluster::fold;
 use galera::observe::registration::RawKeyValue;
 use galera::recover::attestation::AttestedState;
 use galera::recover::cleanup::{
@@ -531,4 +532,60 @@ fn an_unconfirmed_registration_is_removed_once_it_is_attested() {
         failing(&attested.plan())
     );
     assert_eq!(attested.removed(), ["n9"]);
+}
+
+#[test]
+fn a_removed_member_that_the_configuration_pins_says_so() {
+    let fixture = CleanupFixture::new()
+        .with_altered_keys(0, |keys| {
+            keys.retain(|key| !key.key.starts_with(b"/galera/lab/n9"));
+        })
+        .with_fixture(|mut fixture| {
+            fixture.evidence.configured_members.insert(id("n9"));
+            fixture.attest("n9", AttestedState::Decommissioned)
+        });
+    let plan = fixture.plan();
+    let found = check(&plan, &CheckCode::SOMETHING_TO_DO);
+    assert!(
+        found
+            .message
+            .contains("n9 is expected because the configuration pins it: remove it from --cluster"),
+        "{}",
+        found.message
+    );
+}
+
+#[test]
+fn a_removed_member_is_expected_no_longer() {
+    let registered = |nodes: &[&str]| {
+        let mut fixture = CleanupFixture::new().fixture;
+        fixture.evidence.configured_members.clear();
+        for node in nodes {
+            let fields = [("registered", "{}")];
+            fixture = fixture.registered(node, &fields);
+            let seen = fixture.evidence.registrations.get_mut(&id(node)).unwrap();
+            (seen.durable, seen.leased) = (true, false);
+        }
+        let case = fixture.case();
+        fold(case.evidence, case.now, &case.settings.fold, None).expected_members
+    };
+    assert_eq!(
+        registered(&["n1", "n2", "n9"]),
+        [id("n1"), id("n2"), id("n9")]
+    );
+    assert_eq!(registered(&["n1", "n2"]), [id("n1"), id("n2")]);
+}
+
+#[test]
+fn a_plan_that_needs_longer_readings_says_until_when() {
+    let fixture = CleanupFixture::new();
+    let readings = &fixture.readings[3..];
+    let plan = plan(
+        &fixture.fixture.case(),
+        readings,
+        &StalenessSettings::default(),
+    );
+    let found = check(&plan, &CheckCode::READ_LONG_ENOUGH);
+    // The first reading is of second 299, and ninety seconds are needed.
+    assert_eq!(found.expected_at, Some(at(389)));
 }

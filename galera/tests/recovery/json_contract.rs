@@ -85,6 +85,7 @@ fn view(mut action: Action) -> ActionView {
         revision: 42,
         warnings: Vec::new(),
         undone: None,
+        waiting: None,
         undoable: false,
     }
 }

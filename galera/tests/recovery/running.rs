@@ -294,3 +294,78 @@ fn a_survivor_with_wsrep_off_is_named_with_the_remedy() {
         "{message}: {plan:#?}"
     );
 }
+
+#[test]
+fn what_only_a_person_can_confirm_is_named() {
+    let fixture = RecoveryFixture {
+        attestations: Vec::new(),
+        ..RecoveryFixture::two_of_three_lost()
+    };
+    let plan = fixture.plan();
+    assert!(!plan.executable);
+    let open = plan.to_confirm.clone().unwrap();
+    assert_eq!(open.nodes, [id("n2"), id("n3")]);
+    let implies = open.implies.unwrap();
+    assert!(implies.contains("n2 and n3"), "{implies}");
+    // Attested, nothing is left to confirm, and the plan is the one that the digest binds.
+    let attested = RecoveryFixture::two_of_three_lost().plan();
+    assert!(attested.executable && attested.to_confirm.is_none());
+}
+
+#[test]
+fn a_member_that_answers_cannot_be_confirmed_as_stopped() {
+    let fixture = RecoveryFixture {
+        attestations: Vec::new(),
+        ..RecoveryFixture::two_of_three_lost().denies_access("n2")
+    };
+    assert_eq!(fixture.plan().to_confirm, None);
+}
+
+#[test]
+fn a_check_that_needs_time_says_when_it_will_pass() {
+    let fixture = RecoveryFixture::two_of_three_lost();
+    let since = fixture.now - 2;
+    let plan = fixture
+        .answers_since("n1", FakeStatusRows::non_primary(&["n1"], 0, 100), since)
+        .plan();
+    let settled = check(&plan, &CheckCode::SETTLED);
+    assert_eq!(settled.status, CheckStatus::Unknown, "{settled:?}");
+    assert_eq!(settled.expected_at, Some(at(since + 5)));
+    assert_eq!(plan.expected_at(), Some(at(since + 5)));
+    assert_eq!(
+        RecoveryFixture::two_of_three_lost().plan().expected_at(),
+        None
+    );
+}
+
+#[test]
+fn i43_providers_that_ignore_quorum_are_a_check_of_their_own() {
+    let set = |option: &str| {
+        FakeStatusRows::non_primary(&["n1"], 0, 100).with_row(
+            "wsrep_provider_options",
+            &format!("pc.ignore_quorum = false; {option} = true"),
+        )
+    };
+    let plan = RecoveryFixture::two_of_three_lost().plan();
+    assert_eq!(plan.check(&CheckCode::QUORUM_RULES), None);
+    for option in ["pc.ignore_quorum", "pc.ignore_sb"] {
+        let fixture = RecoveryFixture::two_of_three_lost().answers("n1", set(option));
+        let plan = fixture.plan();
+        let found = check(&plan, &CheckCode::QUORUM_RULES);
+        assert_eq!(found.status, CheckStatus::Attested, "{found:?}");
+        assert!(
+            found.message.contains(&format!("n1 has {option} set"))
+                && found.message.contains(&format!("'{option}=false'")),
+            "{}",
+            found.message
+        );
+        let open = RecoveryFixture {
+            attestations: Vec::new(),
+            ..fixture
+        };
+        assert_eq!(
+            status(&open.plan(), &CheckCode::QUORUM_RULES),
+            CheckStatus::Unknown
+        );
+    }
+}

@@ -1,13 +1,13 @@
 //! Plans for a stopped cluster.
 
-use galera::observe::registration::BootstrapOrder;
+use galera::observe::registration::{BootstrapOrder, NO_POSITION};
 use galera::recover::attestation::AttestedState;
 use galera::recover::bootstrap;
 use galera::recover::plan::{CheckCode, CheckStatus, Mechanism, PlanStep};
 
 use crate::action_fixture::action_id;
 use crate::fixture::{
-    FakeStatusRows, HISTORY, OTHER_HISTORY, RecoveryFixture, failing, id, position, status,
+    FakeStatusRows, HISTORY, OTHER_HISTORY, RecoveryFixture, check, failing, id, position, status,
 };
 
 #[test]
@@ -350,4 +350,26 @@ fn a_pasted_position_that_differs_from_the_agent_s_is_refused() {
         );
         assert!(!plan.executable);
     }
+}
+
+#[test]
+fn if_only_empty_containers_wait_the_plan_says_how_to_continue() {
+    let empty = [
+        ("phase", "waiting"),
+        ("data_id", "new"),
+        ("recovered_position", NO_POSITION),
+    ];
+    let fixture = RecoveryFixture::expecting(&["n1", "n2", "n3"])
+        .refuses_connections("n1")
+        .registered("n1", &empty)
+        .times_out("n2")
+        .times_out("n3");
+    let plan = fixture.plan();
+    let message = &check(&plan, &CheckCode::CANDIDATE).message;
+    assert!(
+        message.starts_with("n1 waits without data")
+            && message.contains("backup")
+            && message.contains("decommission the cluster"),
+        "{message}"
+    );
 }

@@ -18,10 +18,8 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 enum AttemptState {
-    /// Being begun or executed; `after_fault` if an earlier attempt hit a transient fault.
-    Running {
-        after_fault: bool,
-    },
+    /// Being begun or executed.
+    Running,
     /// Hit a transient fault; may be retried from this time on.
     RetryAt(Instant),
     Refused,
@@ -35,12 +33,10 @@ impl AttemptTracker {
     /// Marks an action as executing here; `false` if it already is. Users may retry what the console itself may not.
     pub(super) fn claim(&self, id: &ActionId) -> bool {
         let mut all = self.lock();
-        let after_fault = match all.get(id) {
-            Some(AttemptState::Running { .. }) => return false,
-            Some(AttemptState::RetryAt(_)) => true,
-            Some(AttemptState::Refused) | None => false,
-        };
-        all.insert(id.clone(), AttemptState::Running { after_fault });
+        if matches!(all.get(id), Some(AttemptState::Running)) {
+            return false;
+        }
+        all.insert(id.clone(), AttemptState::Running);
         true
     }
 
@@ -49,7 +45,7 @@ impl AttemptTracker {
         match self.lock().get(id) {
             None => true,
             Some(AttemptState::RetryAt(at)) => Instant::now() >= *at,
-            Some(AttemptState::Running { .. } | AttemptState::Refused) => false,
+            Some(AttemptState::Running | AttemptState::Refused) => false,
         }
     }
 
@@ -58,11 +54,10 @@ impl AttemptTracker {
         self.lock().remove(id);
     }
 
-    /// Schedules a retry after a transient fault; `true` for the first fault in a row.
-    pub(super) fn record_fault(&self, id: &ActionId) -> bool {
+    /// Schedules a retry after a transient fault.
+    pub(super) fn record_fault(&self, id: &ActionId) {
         let retry = AttemptState::RetryAt(Instant::now() + RETRY_DELAY);
-        let before = self.lock().insert(id.clone(), retry);
-        !matches!(before, Some(AttemptState::Running { after_fault: true }))
+        self.lock().insert(id.clone(), retry);
     }
 
     pub(super) fn record_refusal(&self, id: &ActionId) {
@@ -72,7 +67,7 @@ impl AttemptTracker {
     /// Forgets all actions that are no longer open, unless they are running here.
     pub(super) fn retain_open(&self, open: impl Fn(&ActionId) -> bool) {
         self.lock()
-            .retain(|id, attempt| matches!(attempt, AttemptState::Running { .. }) || open(id));
+            .retain(|id, attempt| matches!(attempt, AttemptState::Running) || open(id));
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ActionId, AttemptState>> {
@@ -90,11 +85,11 @@ mod tests {
         let id = ActionId::from_stored("1");
         assert!(attempts.may_begin(&id) && attempts.claim(&id));
         assert!(!attempts.may_begin(&id) && !attempts.claim(&id));
-        assert!(attempts.record_fault(&id), "the first fault is reported");
+        attempts.record_fault(&id);
         assert!(!attempts.may_begin(&id));
         tokio::time::advance(RETRY_DELAY).await;
         assert!(attempts.may_begin(&id) && attempts.claim(&id));
-        assert!(!attempts.record_fault(&id), "a repeated fault is not");
+        attempts.record_fault(&id);
         // A user neither waits for the retry nor inherits the refusal.
         assert!(attempts.claim(&id));
         attempts.record_refusal(&id);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use console_core::keyspace::ActionKeys;
 use console_core::published::Published;
 use galera::ActionId;
-use galera::publish::api::{ActionView, ActionWarning, CleanupUndo};
+use galera::publish::api::{ActionView, ActionWait, ActionWarning, CleanupUndo};
 use galera::recover::plan::ActionKind;
 use registry::{KeyMirror, Registry, RegistryEntry, WatchEvent};
 use tokio::sync::watch;
@@ -159,6 +159,21 @@ impl ActionCache {
         });
     }
 
+    /// Shows what an action waits for, until its record changes. Returns whether it waits for something else than before.
+    pub(super) fn set_waiting(&self, id: &ActionId, wait: ActionWait) -> bool {
+        let mut changed = false;
+        self.update_view(id, |view| {
+            changed = view.waiting.as_ref().is_none_or(|before| {
+                (&before.code, &before.message) != (&wait.code, &wait.message)
+            });
+            if changed {
+                view.waiting = Some(wait);
+            }
+            changed
+        });
+        changed
+    }
+
     pub(super) fn set_undone(&self, id: &ActionId, undone: CleanupUndo, revision: i64) {
         self.update_view(id, |view| {
             let changed = view.undone.as_ref() != Some(&undone);
@@ -267,6 +282,7 @@ pub(super) fn action_view(
         warnings,
         undone,
         undoable: false,
+        waiting: None,
     };
     view.undoable = is_undoable(&view);
     view

@@ -38,6 +38,7 @@ impl Executor {
             let plan = inputs.plan(&self.context.settings, action.kind, &action.attestations);
             match plan.compare_with_approved(&action.plan) {
                 PlanComparison::ShortLivedState if Instant::now() < until => {
+                    self.context.show_node_wait(&action.id, &plan);
                     sleep(RETRY_INTERVAL).await
                 }
                 PlanComparison::ShortObservation => return Err(ActionError::NotWatchedLongEnough),

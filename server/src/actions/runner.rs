@@ -51,20 +51,11 @@ fn record_failed_begin(context: &ActionContext, id: &ActionId, error: &ExecutorE
         tracing::warn!(action.id = id.as_str(), %error, "Could not begin action {id}: {error}");
         return;
     }
-    let first_fault = context.attempts.record_fault(id);
+    context.attempts.record_fault(id);
     match error {
-        ExecutorError::Failed(ActionError::Busy(replica)) => {
-            tracing::debug!(
-                action.id = id.as_str(),
-                replica = replica.as_str(),
-                "Action {id} is being executed by {replica}"
-            );
-        }
-        _ if first_fault => {
+        ExecutorError::Failed(error) => context.show_wait(id, error),
+        ExecutorError::LockLost | ExecutorError::Refused(_) => {
             tracing::warn!(action.id = id.as_str(), %error, "Could not begin action {id}; will retry: {error}");
-        }
-        _ => {
-            tracing::debug!(action.id = id.as_str(), %error, "Could not begin action {id}; will retry")
         }
     }
 }
@@ -209,7 +200,7 @@ impl Executor {
                     if error.is_transient() && !self.lock.is_lost() =>
                 {
                     // Nothing happened, or the outcome is unknown: the record decides.
-                    tracing::debug!(%error, "Executor is waiting to retry");
+                    self.context.show_wait(&self.stored.action.id, &error);
                     sleep(match error {
                         ActionError::NotWatchedLongEnough => WATCH_RETRY_DELAY,
                         _ => RETRY_DELAY,

@@ -73,14 +73,15 @@ pub(super) async fn after_sign_in(
     if since.is_empty() {
         return see_other(next);
     }
-    let items: String = since
+    let now = console_core::clock::now();
+    let items: String = grouped(&since)
         .iter()
-        .map(|entry| format!("<li>{}</li>", encode_text(&describe(entry))))
+        .map(|group| group.html(now))
         .collect();
     let next = encode_double_quoted_attribute(next);
     let content = format!(
         "<section class=\"problem\"><h1>Changes to your account</h1>\
-         <p>Since you last signed in on a known device:</p><ul>{items}</ul>\
+         <p>Since you last signed in on a known device:</p><ul class=\"reasons\">{items}</ul>\
          <p>If something here was not you, change your password and sign out everywhere on \
          <a href=\"/account\">your account page</a>, and inform an administrator.</p>\
          <p><a href=\"{next}\">Continue</a></p></section>"
@@ -140,9 +141,54 @@ fn is_notable(entry: &AuditEntry) -> bool {
     !(routine.contains(&record.event) && (by_owner || record.event == AuditEvent::ACCOUNT_ADDED))
 }
 
+/// Equal events as one line: what, how often, and when last.
+struct EventGroup {
+    text: String,
+    count: usize,
+    last: Timestamp,
+}
+
+/// Groups `entries`, newest first, by what they say apart from their time.
+fn grouped(entries: &[&AuditEntry]) -> Vec<EventGroup> {
+    let mut groups: Vec<EventGroup> = Vec::new();
+    for entry in entries {
+        let text = describe(entry);
+        match groups.iter_mut().find(|group| group.text == text) {
+            Some(group) => group.count += 1,
+            None => groups.push(EventGroup {
+                text,
+                count: 1,
+                last: entry.record.at,
+            }),
+        }
+    }
+    groups
+}
+
+impl EventGroup {
+    fn html(&self, now: Timestamp) -> String {
+        let text = encode_text(&self.text);
+        let time = format!(
+            "<time datetime=\"{}\">{}</time>",
+            self.last,
+            self.last.to_short_string(now)
+        );
+        match self.count {
+            1 => format!("<li>{text}, {time}</li>"),
+            count => format!("<li>{text}: {count} times, last {time}</li>"),
+        }
+    }
+}
+
+/// An event without its time: `Signed in from 192.0.2.7, on a new device`.
 fn describe(entry: &AuditEntry) -> String {
     let record = &entry.record;
     let event = record.event.as_str().replace('_', " ");
+    let mut letters = event.chars();
+    let event: String = letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).collect())
+        .unwrap_or_default();
     let by_owner = record.subject.as_deref() == Some(record.actor.as_str());
     let by = if by_owner {
         String::new()
@@ -153,7 +199,7 @@ fn describe(entry: &AuditEntry) -> String {
         Some(address) if by_owner => format!(" from {address}, on a new device"),
         _ => String::new(),
     };
-    format!("{}: {event}{by}{from}", record.at)
+    format!("{event}{by}{from}")
 }
 
 #[cfg(test)]
@@ -207,6 +253,36 @@ mod tests {
             entry(1, AuditEvent::ACCOUNT_ADDED, "root", None),
         ];
         assert_eq!(reported(&of_earlier_version), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn equal_events_are_one_line_with_their_number_and_the_last_time() {
+        let mut entries = [
+            entry(4, AuditEvent::SIGNED_IN, "anna", Some("new")),
+            entry(3, AuditEvent::FACTOR_RESET, "<adam>", None),
+            entry(2, AuditEvent::SIGNED_IN, "anna", Some("new")),
+            entry(1, AuditEvent::SIGNED_IN, "anna", Some("new")),
+        ];
+        for (index, entry) in entries.iter_mut().enumerate() {
+            let seconds = 100 - i64::try_from(index).unwrap();
+            entry.record.at = Timestamp::from_unix_millis(seconds * 1_000);
+            let address = ("address".to_owned(), "192.0.2.7".to_owned());
+            entry.record.detail.extend([address]);
+        }
+        let since: Vec<&AuditEntry> = entries.iter().collect();
+        let now = Timestamp::from_unix_millis(200_000);
+        let lines: Vec<String> = grouped(&since)
+            .iter()
+            .map(|group| group.html(now))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "<li>Signed in from 192.0.2.7, on a new device: 3 times, last \
+                 <time datetime=\"1970-01-01T00:01:40Z\">00:01:40 UTC</time></li>",
+                "<li>Factor reset by &lt;adam&gt;, <time datetime=\"1970-01-01T00:01:39Z\">00:01:39 UTC</time></li>",
+            ]
+        );
     }
 
     #[test]

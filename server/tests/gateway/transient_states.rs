@@ -1,6 +1,7 @@
 //! Transient conditions do not end an approved action: a node in a transient state, and a replica that has not observed
 //! the nodes long enough.
 
+use console_core::keyspace::ActionKeys;
 use galera::recover::action::ActionState;
 use galera::recover::plan::CheckCode;
 use serde_json::json;
@@ -125,4 +126,43 @@ async fn i12_i16_a_new_replica_executes_an_approved_action_once_it_has_watched_l
         .action;
     assert_eq!((done.plan.digest, nodes.sent()), (approved.plan.digest, 1));
     assert_eq!(done.execution.unwrap().replica.as_str(), "r2");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_approved_action_says_what_it_waits_for() {
+    let etcd = TestEtcd::in_memory();
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let fixture = ActionFixture::start(&etcd, &nodes).await;
+    let id = fixture.request(&fixture.operator).await.action.id;
+    let waits_for = async |code: &str| {
+        eventually(&format!("the action to wait: {code}"), async || {
+            let view = fixture.get(&id).await;
+            view.waiting.is_some_and(|wait| wait.code == code)
+        })
+        .await;
+        fixture.get(&id).await
+    };
+
+    let lock = ActionKeys::new("/galera-console").lock(&"lab".parse().unwrap());
+    let put = etcd.registry().put(lock.as_str(), "r9 1f", None);
+    let revision = put.await.unwrap();
+    let approved = apply_verb(&fixture.approver, &id, "approve").await;
+    assert_eq!(approved.status, 200);
+    let locked = waits_for("locked").await;
+    assert_eq!(locked.action.state, ActionState::Approved);
+    let wait = locked.waiting.unwrap();
+    assert!(wait.message.contains("Replica r9"), "{}", wait.message);
+    let page = fixture
+        .viewer
+        .get(&format!("/fragments/actions/{id}"))
+        .await;
+    assert!(page.text().contains("Replica r9"), "{}", page.text());
+
+    nodes.set_gathering(1_000_000);
+    etcd.registry().delete_if(lock, revision).await.unwrap();
+    let gathering = waits_for("node_not_ready").await;
+    assert_eq!(gathering.action.state, ActionState::Approved);
+    nodes.set_gathering(0);
+    let done = fixture.wait_for_state(&id, ActionState::Succeeded).await;
+    assert_eq!(done.waiting, None);
 }

@@ -1,10 +1,26 @@
 use galera::access::Role;
+use galera::publish::api::ActionWait;
 use insta::assert_snapshot;
 use serde_json::json;
 
 use super::super::action_detail::tests::view;
 use super::*;
 use crate::fixtures;
+
+#[test]
+fn an_approved_action_that_waits_says_why() {
+    let mut waiting = view("approved");
+    waiting.waiting = Some(ActionWait {
+        code: "locked".to_owned(),
+        message: "Replica <r9> holds the lock.".to_owned(),
+        since: fixtures::fixed_now(),
+    });
+    let html = action_table(&[waiting], fixtures::fixed_now()).html();
+    assert!(
+        html.contains("Waiting: Replica &lt;r9&gt; holds the lock. expires in <time"),
+        "{html}"
+    );
+}
 
 #[test]
 fn list_of_actions() {

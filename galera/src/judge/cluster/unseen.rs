@@ -79,6 +79,11 @@ impl UnseenMembers {
         self.count.unseen_could_be_primary(self.rules)
     }
 
+    /// The votes of all members of the last Primary view.
+    pub(super) const fn votes(&self) -> VoteCount {
+        self.count
+    }
+
     /// The members that could be Primary together (`n2, n3 and an arbitrator`), and whether there are several.
     pub(crate) fn names(&self, nodes: &[NodeFacts<'_>]) -> (String, bool) {
         let mut names: Vec<String> = self
@@ -201,7 +206,7 @@ fn whereabouts(facts: &NodeFacts<'_>, in_sight: bool) -> Whereabouts {
 }
 
 /// The node's votes: as it last reported, or as recorded.
-fn weight(evidence: &Evidence, facts: &NodeFacts<'_>) -> u8 {
+pub(super) fn weight(evidence: &Evidence, facts: &NodeFacts<'_>) -> u8 {
     let reported = facts.probe.and_then(|probe| probe.status.as_ref());
     reported
         .and_then(|(_, status)| status.quorum_options.weight)
@@ -232,7 +237,7 @@ fn unnamed_in_sight(components: &ObservedComponents<'_>) -> u64 {
         .sum()
 }
 
-fn rules(nodes: &[NodeFacts<'_>]) -> QuorumRules {
+pub(super) fn rules(nodes: &[NodeFacts<'_>]) -> QuorumRules {
     let options = || {
         nodes
             .iter()

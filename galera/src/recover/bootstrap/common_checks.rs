@@ -2,21 +2,26 @@
 
 use super::RecoveryCase;
 use super::known_members;
+use super::quorum_rules;
 use super::situation::{MemberCondition, Situation};
 use crate::id::NodeId;
 use crate::judge::cluster::node_facts::{NodeFacts, ProbeState};
 use crate::judge::cluster::reasons::node_label;
 use crate::observe::observation::ProbeErrorKind;
+use crate::judge::cluster::unseen::UnseenMembers;
 use crate::observe::registration::{AgentPhase, reports_running};
 use crate::recover::attestation::{Attestation, AttestedState};
 use crate::recover::plan::digest::{PlanDraft, fact};
-use crate::recover::plan::{CheckCode, CheckEvidence, CheckStatus, EvidenceSource};
+use crate::recover::plan::{
+    CheckCode, CheckEvidence, CheckStatus, EvidenceSource, OpenConfirmation,
+};
 use crate::view::NodeState;
 
 pub(crate) fn check_all(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &mut PlanDraft) {
     check_console(case, draft);
     check_no_primary(case, situation, draft);
     check_members_accounted(case, situation, draft);
+    quorum_rules::check(situation, draft);
     known_members::check(case, situation, draft);
     check_unconfirmed(case, situation, draft);
     check_attestations(case, situation, draft);
@@ -258,22 +263,52 @@ fn check_members_accounted(
         )
     };
     draft.add_check(CheckCode::MEMBERS_ACCOUNTED, status, message, evidence);
+    draft.to_confirm = open_confirmation(case, situation, &missing);
+}
+
+/// What a person has to confirm about `missing` members; `None` if an attestation of each would not suffice, because
+/// one of them answers or its address is used by other data.
+fn open_confirmation(
+    case: &RecoveryCase<'_>,
+    situation: &Situation<'_>,
+    missing: &[usize],
+) -> Option<OpenConfirmation> {
+    let plain = |&node: &usize| {
+        situation.conditions[node] == MemberCondition::Unknown
+            && situation.unproven_report(node).is_none()
+            && sign_of_life(situation, node).is_none()
+    };
+    if missing.is_empty() || !missing.iter().all(plain) {
+        return None;
+    }
+    let unseen = situation.unseen_members_with(case, |node| missing.contains(&node));
+    Some(OpenConfirmation {
+        nodes: missing
+            .iter()
+            .map(|&node| situation.nodes()[node].id.clone())
+            .collect(),
+        implies: implication(&unseen, situation),
+    })
 }
 
 /// What an attestation implies beyond its words: an arbitrator is in no list and cannot be attested itself.
 fn implied_statement(case: &RecoveryCase<'_>, situation: &Situation<'_>) -> String {
-    let unseen = situation.unseen_members(case);
+    implication(&situation.unseen_members(case), situation)
+        .map_or_else(String::new, |sentence| format!(" {sentence}"))
+}
+
+fn implication(unseen: &UnseenMembers, situation: &Situation<'_>) -> Option<String> {
     if !unseen.could_be_primary() {
-        return String::new();
+        return None;
     }
     let (names, several) = unseen.names(situation.nodes());
-    if several {
+    Some(if several {
         format!(
-            " This confirms that {names}, which could be Primary together, are all stopped or isolated."
+            "This confirms that {names}, which could be Primary together, are all stopped or isolated."
         )
     } else {
-        format!(" This confirms that {names}, which could be Primary, is stopped or isolated.")
-    }
+        format!("This confirms that {names}, which could be Primary, is stopped or isolated.")
+    })
 }
 
 /// An unconfirmed node may be a member that this console has no record of, with newer data: it must be admitted, or

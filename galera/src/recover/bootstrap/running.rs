@@ -416,6 +416,7 @@ fn check_settled(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &mut
         })
         .collect();
     let (mut unsettled, mut change_observed) = (Vec::new(), false);
+    let mut settles_at = None;
     for facts in situation.nodes() {
         let Some(answer) = facts.fresh_answer() else {
             continue;
@@ -434,6 +435,7 @@ fn check_settled(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &mut
         ));
         if !settled {
             unsettled.push(facts.id.to_string());
+            settles_at = settles_at.max(Some(answer.view_since.plus(needed)));
             change_observed |= answer.view_start_observed;
         }
     }
@@ -441,6 +443,9 @@ fn check_settled(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &mut
     let short_observation = !unsettled.is_empty() && !change_observed;
     let (status, message) = settled_message(&unsettled, short_observation, may_heal, needed);
     draft.add_check(CheckCode::SETTLED, status, message, evidence);
+    if let Some(at) = settles_at {
+        draft.expect_at(at);
+    }
     if short_observation {
         draft.mark_transient(TransientCause::ShortObservation);
     }

@@ -233,8 +233,17 @@ impl<'a> Situation<'a> {
 
     /// Whether members that are attested or silent could be Primary together, and which.
     pub(crate) fn unseen_members(&self, case: &RecoveryCase<'_>) -> UnseenMembers {
+        self.unseen_members_with(case, |_| false)
+    }
+
+    /// The same if an operator attested further members.
+    pub(crate) fn unseen_members_with(
+        &self,
+        case: &RecoveryCase<'_>,
+        further: impl Fn(usize) -> bool,
+    ) -> UnseenMembers {
         UnseenMembers::of(case.evidence, &self.gathered, &self.components, |node| {
-            matches!(self.conditions[node], MemberCondition::Attested(_))
+            matches!(self.conditions[node], MemberCondition::Attested(_)) || further(node)
         })
     }
 
@@ -281,6 +290,14 @@ impl<'a> Situation<'a> {
         };
         stopped
             && self.nodes()[node].clean_stop().is_none()
+            && self.nodes()[node]
+                .fresh_registration()
+                .is_some_and(|seen| registration::reports_no_position(&seen.observation.fields))
+    }
+
+    /// Whether the node's agent waits, under a live lease, and has no data.
+    pub(crate) fn waits_without_data(&self, node: usize) -> bool {
+        self.phase(node) == Some(AgentPhase::Waiting)
             && self.nodes()[node]
                 .fresh_registration()
                 .is_some_and(|seen| registration::reports_no_position(&seen.observation.fields))

@@ -239,7 +239,21 @@ fn check_candidate(
     draft: &mut PlanDraft,
     chosen: Option<&(usize, SourcedPosition)>,
 ) {
+    let empty: Vec<usize> = (0..situation.nodes().len())
+        .filter(|&node| situation.waits_without_data(node))
+        .collect();
     let (status, message, evidence) = match chosen {
+        None if !empty.is_empty() => (
+            CheckStatus::Fail,
+            format!(
+                "{} {} without data, and no other node reports a position. If a member's data or a backup exist, start a node \
+                 with them. If everything is gone and the cluster may begin empty: stop these nodes, confirm every member as \
+                 permanently removed, decommission the cluster, and start them again; one of them founds it.",
+                situation.join_names(empty.iter().copied()),
+                if empty.len() == 1 { "waits" } else { "wait" },
+            ),
+            Vec::new(),
+        ),
         None => (
             CheckStatus::Fail,
             "No stopped node has a valid position in one common history. A nil UUID or -1 is never a candidate.".to_owned(),

@@ -7,7 +7,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     ActionKind, AgentReason, CheckCode, CheckEvidence, CheckStatus, EvidenceSource, LossEstimate,
-    ManualCommand, Plan, PlanCheck, PlanDigest, PlanStep, PlanTarget, TransientCause,
+    ManualCommand, OpenConfirmation, Plan, PlanCheck, PlanDigest, PlanStep, PlanTarget,
+    TransientCause,
 };
 use crate::id::{ClusterName, NodeId};
 use crate::recover::attestation::Attestation;
@@ -94,6 +95,7 @@ pub(crate) struct PlanDraft {
     pub(crate) steps: Vec<PlanStep>,
     pub(crate) undo: Vec<PlanStep>,
     pub(crate) agents: Vec<AgentReason>,
+    pub(crate) to_confirm: Option<OpenConfirmation>,
     pub(crate) commands: Vec<ManualCommand>,
     pub(crate) loss: LossEstimate,
 }
@@ -106,6 +108,7 @@ impl PlanDraft {
             steps: Vec::new(),
             undo: Vec::new(),
             agents: Vec::new(),
+            to_confirm: None,
             commands: Vec::new(),
             loss: LossEstimate {
                 transactions: Some(0),
@@ -118,6 +121,13 @@ impl PlanDraft {
     pub(crate) fn mark_transient(&mut self, passing: TransientCause) {
         if let Some(last) = self.checks.last_mut() {
             last.transient = Some(passing);
+        }
+    }
+
+    /// Records when the last check will pass if nothing changes.
+    pub(crate) fn expect_at(&mut self, at: Timestamp) {
+        if let Some(last) = self.checks.last_mut() {
+            last.expected_at = Some(at);
         }
     }
 
@@ -135,6 +145,7 @@ impl PlanDraft {
             status,
             message,
             evidence,
+            expected_at: None,
             transient: None,
         });
     }
@@ -168,6 +179,7 @@ impl PlanDraft {
             steps: self.steps,
             undo: self.undo,
             agents: self.agents,
+            to_confirm: self.to_confirm,
             commands: self.commands,
             loss: self.loss,
             attestations,

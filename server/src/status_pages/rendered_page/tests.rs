@@ -186,6 +186,7 @@ fn rendered_forms(verdict: VerdictState) -> [String; 4] {
         expected_members: Vec::new(),
         components: Vec::new(),
         nodes: Vec::new(),
+        quorum: None,
         registry: RegistryHealth {
             reachable: true,
             since: now(),

@@ -167,6 +167,7 @@ fn console_settings(
         state_secret: directory.path().join("state-secret"),
         extra_arguments,
         users: vec![ConsoleUser::new("viewer", "viewer")],
+        clock: None,
         directory: directory.path().join("console"),
     }
 }

@@ -78,6 +78,7 @@ mod tests {
             steps: Vec::new(),
             undo: Vec::new(),
             agents: Vec::new(),
+            to_confirm: None,
             commands: Vec::new(),
             loss: LossEstimate {
                 transactions: Some(transactions),

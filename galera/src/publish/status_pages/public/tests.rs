@@ -66,6 +66,7 @@ fn view(state: VerdictState) -> ClusterView {
         expected_members: Vec::new(),
         components: Vec::new(),
         nodes: vec![node],
+        quorum: None,
         registry: RegistryHealth {
             reachable: true,
             since: now(),
