@@ -320,6 +320,7 @@ fn a_server_that_denies_access_is_known_to_run() {
             phase,
             recovered_position: None,
             members_seen: None,
+            held: None,
             state_comment: None,
             message: "joining".to_owned(),
             since: Timestamp::default(),

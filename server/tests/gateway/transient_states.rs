@@ -144,8 +144,8 @@ async fn an_approved_action_says_what_it_waits_for() {
     };
 
     let lock = ActionKeys::new("/galera-console").lock(&"lab".parse().unwrap());
-    let put = etcd.registry().put(lock.as_str(), "r9 1f", None);
-    let revision = put.await.unwrap();
+    let registry = etcd.registry();
+    let revision = registry.put(lock.as_str(), "r9 1f", None).await.unwrap();
     let approved = apply_verb(&fixture.approver, &id, "approve").await;
     assert_eq!(approved.status, 200);
     let locked = waits_for("locked").await;
