@@ -6,6 +6,7 @@
     reason = "helpers of tests fail like tests"
 )]
 
+#[expect(dead_code, reason = "the fixture serves several test binaries")]
 #[path = "../support/database.rs"]
 mod database;
 #[path = "../support/etcd.rs"]

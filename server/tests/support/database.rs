@@ -89,7 +89,6 @@ impl FakeDatabase {
     }
 
     /// When the status was read, since `begin`.
-    #[allow(dead_code, reason = "the fixture serves several test binaries")]
     pub(crate) fn status_reads(&self, begin: Instant) -> Vec<Instant> {
         let script = self.script.lock().unwrap();
         let reads = script.status_reads.iter();

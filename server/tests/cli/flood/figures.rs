@@ -23,6 +23,10 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const DEADLINE: Duration = Duration::from_secs(120);
 
 fn probes_wanted() -> usize {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how much is measured is not a setting of the console"
+    )]
     let given = std::env::var("FLOOD_PROBES").ok();
     given.and_then(|count| count.parse().ok()).unwrap_or(PROBES)
 }
@@ -55,7 +59,7 @@ impl FloodedConsole {
                 ticks.tick().await;
             }
         };
-        timeout(DEADLINE, probed).await.expect("monitoring goes on");
+        timeout(DEADLINE, probed).await.unwrap();
         let mut deviations = Vec::new();
         for database in databases() {
             for pair in database.status_reads(begin).windows(2) {
