@@ -376,7 +376,11 @@ mod tests {
                 assert!(
                     matches!(
                         error.kind,
-                        ProbeErrorKind::Protocol | ProbeErrorKind::Closed
+                        ProbeErrorKind::Protocol
+                            | ProbeErrorKind::Closed
+                            | ProbeErrorKind::AccessDenied
+                            | ProbeErrorKind::TlsFailed
+                            | ProbeErrorKind::ServerError
                     ),
                     "{misbehavior:?}: {error}"
                 );

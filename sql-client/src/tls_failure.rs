@@ -144,7 +144,13 @@ mod tests {
         use rustls::pki_types::{CertificateDer, UnixTime};
 
         let key = rcgen::KeyPair::generate().unwrap();
-        let parameters = rcgen::CertificateParams::new(vec!["n1".to_owned()]).unwrap();
+        let parameters = rcgen::CertificateParams::new(
+            // Long enough for lengths in two bytes.
+            (1..40)
+                .map(|number| format!("n{number}.example.org"))
+                .collect::<Vec<_>>(),
+        )
+        .unwrap();
         let certificate = parameters.self_signed(&key).unwrap();
         let mut der = certificate.der().to_vec();
         // SEQUENCE, length in two bytes; the same for what is signed; then the version.

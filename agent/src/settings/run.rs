@@ -93,8 +93,8 @@ impl RunSettings {
         first_address: impl FnOnce() -> Option<IpAddr>,
     ) -> Result<Self, SettingError> {
         let cluster = source.required("CLUSTER_NAME", "the cluster's wsrep_cluster_name")?;
-        let cluster = super::cluster_name(source, &cluster)?;
         check_length(source, &cluster)?;
+        let cluster = super::cluster_name(source, &cluster)?;
         let ttl = ttl(source)?;
         let discovery = discovery(source, ttl)?;
         let health = health_address(source)?;
@@ -231,8 +231,8 @@ fn expected(source: &SettingsSource<'_>) -> Result<ExpectedMembers, SettingError
 }
 
 /// With a name longer than [`GALERA_NAME_MAX`] the first node founds a cluster, and no other node can join it.
-fn check_length(source: &SettingsSource<'_>, cluster: &ClusterName) -> Result<(), SettingError> {
-    let bytes = cluster.wsrep_name().len();
+fn check_length(source: &SettingsSource<'_>, name: &str) -> Result<(), SettingError> {
+    let bytes = name.len();
     if bytes <= GALERA_NAME_MAX {
         return Ok(());
     }

@@ -17,10 +17,11 @@ async fn wrong_settings_exit_64_and_name_the_variable() {
         ("DISCOVERY_SERVICE", "127.0.0.1:1"),
         ("HEALTH_LISTEN", "off"),
     ];
+    let long_name = "a".repeat(97);
     let long_path = format!("/run/{}", "a".repeat(200));
     for (name, value) in [
         ("CLUSTER_NAME", ""),
-        ("CLUSTER_NAME", "a/b"),
+        ("CLUSTER_NAME", &long_name),
         ("DISCOVERY_SERVICE", ""),
         ("DISCOVERY_SERVICE", "ftp://x"),
         ("TTL", "soon"),

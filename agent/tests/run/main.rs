@@ -19,7 +19,7 @@ mod waiting;
 use std::time::{Duration, Instant};
 
 /// Longest wait for something to happen.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Polls until `probe` returns a value; fails with `what` after [`SOON`].
 async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {

@@ -10,7 +10,11 @@ const UNREACHABLE_ETCD: &str = "127.0.0.1:1";
 async fn wrong_settings_exit_64_and_name_the_variable() {
     for (name, value, words) in [
         ("CLUSTER_NAME", "", "is not set"),
-        ("CLUSTER_NAME", "a/b", "letters"),
+        (
+            "CLUSTER_NAME",
+            "a-name-of-more-than-thirty-two-bytes",
+            "Galera allows 32",
+        ),
         ("DISCOVERY_SERVICE", "", "is not set"),
         ("DISCOVERY_SERVICE", "ftp://x", "scheme"),
         ("MYSQL_ROOT_PASSWORD", "", "is not set"),

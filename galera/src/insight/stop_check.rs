@@ -142,6 +142,7 @@ pub fn stop_check(view: &ClusterView, nodes: &[NodeId]) -> StopCheck {
     let mut returns = Vec::new();
     if !leaving.is_empty() {
         check.examine_remaining(&group, &remaining);
+        check.examine_unnamed(view, &group, &stopped);
         check.examine_transfers(view, &leaving);
         check.examine_votes(&group, &remaining, votes);
         returns = transfer::forecasts(view, &stopped);
@@ -326,7 +327,34 @@ impl CheckBuilder {
                 );
             }
         }
-        if group.unnamed > 0 {
+    }
+
+    /// A member that the others count and that does not answer may be gone already: two members fewer at the same time can
+    /// end the Primary component, although one of them leaves in order.
+    fn examine_unnamed(
+        &mut self,
+        view: &ClusterView,
+        group: &group::PrimaryGroup,
+        stopped: &[NodeId],
+    ) {
+        let is_silent = |node: &&NodeView| {
+            let silent = matches!(
+                node.state,
+                NodeState::Unreachable | NodeState::Absent | NodeState::Unknown
+            );
+            silent && node.expected && !stopped.contains(&node.id)
+        };
+        if group.unnamed > 0
+            && let Some(silent) = view.members().find(is_silent)
+        {
+            let label = node_label(silent);
+            self.add(
+                StopEffect::Unknown,
+                StopFindingCode::MemberNotFresh,
+                Some(&silent.id),
+                format!("The others count {label} as a member, but it does not answer. Wait until they have dropped it, or restore the console's access to it."),
+            );
+        } else if group.unnamed > 0 {
             let (count, plural) = (group.unnamed, if group.unnamed == 1 { "" } else { "s" });
             self.add(
                 StopEffect::Notice,

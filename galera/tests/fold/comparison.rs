@@ -132,6 +132,7 @@ fn every_field_but_the_times_of_observation_is_compared() {
 fn states_are_everything_but_times_and_what_changes_with_every_commit() {
     let numbers = [
         "/nodes/behind",
+        "/nodes/cached_from",
         "/nodes/commit_rate",
         "/nodes/flow_control_paused",
         "/nodes/position/seqno",

@@ -488,6 +488,7 @@ fn without_numbers(view: &ClusterView) -> ClusterView {
         }
         (node.behind, node.commit_rate, node.flow_control_paused) = (None, None, None);
         (node.recv_queue, node.send_queue) = (None, None);
+        node.cached_from = None;
         node.recent_rates.clear();
         node.sources
             .iter_mut()

@@ -65,8 +65,8 @@ async fn the_owner_sees_what_others_did_at_the_next_sign_in() {
     let text = shown.text();
     for part in [
         "Changes to your account",
-        "account roles changed by root",
-        "signed in from",
+        "Account roles changed by root",
+        "Signed in from",
         "on a new device",
         "href=\"/actions\"",
     ] {

@@ -54,7 +54,7 @@ fn a_wrong_value_is_reported_with_origin_and_remedy() {
             &["--state-prefix", "overlap"],
         ),
         ("cluster", "lab", &["--cluster", "NAME=HOST"]),
-        ("cluster", "a b=h", &["--cluster", "cluster name"]),
+        ("cluster", "=h", &["--cluster", "cluster name"]),
         ("cluster", "lab=10.0.0.1,", &["--cluster", "empty"]),
         (
             "cluster",

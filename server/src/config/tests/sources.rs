@@ -61,6 +61,7 @@ log_level = "debug"
 cert = "{listener_cert}"
 key = "{listener_key}"
 [limits]
+clusters = 300
 connections = 5000
 connections_per_address = 100
 connections_per_proxy = 4000
