@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::action_fixture::{
     ActionFixture, action_request, apply_verb, assert_refused, post, request_action,
 };
+use crate::client::STATE_PREFIX;
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::{CrashPoint, FakeCluster};
 
@@ -143,7 +144,7 @@ async fn an_approved_action_says_what_it_waits_for() {
         fixture.get(&id).await
     };
 
-    let lock = ActionKeys::new("/galera-console").lock(&"lab".parse().unwrap());
+    let lock = ActionKeys::new(STATE_PREFIX).lock(&"lab".parse().unwrap());
     let registry = etcd.registry();
     let revision = registry.put(lock.as_str(), "r9 1f", None).await.unwrap();
     let approved = apply_verb(&fixture.approver, &id, "approve").await;
