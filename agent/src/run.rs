@@ -2,7 +2,7 @@
 //! supervises it; or adopts a server that an earlier, killed agent started.
 //!
 //! Invariants: the data directory is not touched before etcd has responded; the server survives any etcd failure; it is
-//! only stopped on request, or to start it again where nothing can be lost ([`restart`]).
+//! only stopped on request, or to start it again where nothing can be lost (module `restart`).
 
 mod accounts;
 mod adopted_server;

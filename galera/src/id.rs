@@ -130,7 +130,7 @@ impl NodeId {
             self.port = None;
         }
         if let Some(host) = canonical_host(&self.host) {
-            self.host = host.into();
+            self.host = NameText::from(host.as_str());
         }
         self
     }

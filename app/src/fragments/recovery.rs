@@ -15,7 +15,8 @@ use super::action_list::action_table;
 use super::api_client::PageQuery;
 use super::plan::{PlanContext, plan_section};
 use super::widgets;
-use crate::format::{code, sub, ticking_age, unknown};
+use crate::data::encode_segment;
+use crate::format::{code, link, sub, ticking_age, unknown};
 use crate::marks::{action_kind_label, node_mark, state_badge};
 use crate::markup::{El, el};
 use crate::pages::{cell, data_table, row};
@@ -108,7 +109,17 @@ impl RecoveryPage<'_> {
                     .child(action_table(&self.recent.actions, self.now)),
             );
         }
-        page.child(self.pause_section())
+        page.child(self.stop_check_link())
+            .child(self.pause_section())
+    }
+
+    /// A page without the live connection of this one.
+    fn stop_check_link(&self) -> El {
+        let path = format!(
+            "/clusters/{}/stop-check",
+            encode_segment(self.view.name.as_str())
+        );
+        el("p").child(link(path, "May these nodes be stopped?").attr("rel", "external"))
     }
 
     fn plan_or_problem(&self, plan: &Result<Plan, ProblemDetails>) -> El {

@@ -141,7 +141,7 @@ pub fn stop_check(view: &ClusterView, nodes: &[NodeId]) -> StopCheck {
     let votes = group.votes(&leaving);
     let mut returns = Vec::new();
     if !leaving.is_empty() {
-        check.examine_remaining(&group, &remaining);
+        check.examine_remaining(&remaining);
         check.examine_unnamed(view, &group, &stopped);
         check.examine_transfers(view, &leaving);
         check.examine_votes(&group, &remaining, votes);
@@ -274,7 +274,7 @@ impl CheckBuilder {
         }
     }
 
-    fn examine_remaining(&mut self, group: &group::PrimaryGroup, remaining: &[&GroupMember]) {
+    fn examine_remaining(&mut self, remaining: &[&GroupMember]) {
         for member in remaining.iter().filter(|member| !member.fresh) {
             let label = &member.label;
             self.add(

@@ -49,6 +49,7 @@ pub(crate) struct NodeRegistration<'a> {
     pub(crate) observation: &'a RegistryObservation,
     pub(crate) status: &'a WsrepStatus,
     /// The time to live of its lease.
+    #[cfg_attr(not(feature = "decide"), expect(dead_code, reason = "for plans"))]
     pub(crate) ttl: std::time::Duration,
     /// Whether it is valid now.
     pub(crate) fresh: bool,
@@ -74,6 +75,7 @@ pub(crate) struct NodeFacts<'a> {
 
 impl<'a> NodeFacts<'a> {
     /// Whether `id` is the node's id, or another name of its process.
+    #[cfg(feature = "decide")]
     pub(crate) fn is_named(&self, id: &NodeId, default_port: u16) -> bool {
         let id = id.clone().normalized(default_port);
         self.id == id || self.names.contains(&id)
@@ -134,6 +136,7 @@ impl<'a> NodeFacts<'a> {
     /// The registration, if it may be of a living node although nothing proves it yet: the probe began to fail so recently
     /// that the agent need not have written since, and a lease that no agent renews has not ended. A closed port is no
     /// such failure: its agent removes the status.
+    #[cfg(feature = "decide")]
     pub(crate) fn registration_before_heartbeat(
         &self,
         now: Timestamp,
