@@ -92,6 +92,11 @@ pub async fn render_fragment(
         ["status-pages", slug] => request.status_page(&normalize_segment(slug)).await,
         ["incidents"] => request.incidents().await,
         ["notifications"] => request.notifications().await,
+        // Without a fragment; a page that is being left may ask for the one of the next page.
+        [] | ["clusters", _, "registry"] | ["clusters", _, "nodes", _] => Ok(Fragment {
+            title: String::new(),
+            html: String::new(),
+        }),
         _ => Err(ProblemDetails {
             status: 404,
             ..local_problem(

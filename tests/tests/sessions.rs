@@ -71,8 +71,13 @@ async fn forged_tokens_are_refused() -> Result<()> {
     // {"alg":"none","typ":"JWT"}
     let unsigned = format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{}.", parts[1]);
     let mut signature = parts[2].to_owned();
-    let last = if signature.ends_with('A') { 'B' } else { 'A' };
-    signature.replace_range(signature.len() / 2..=signature.len() / 2, &last.to_string());
+    let middle = signature.len() / 2;
+    let other = if signature[middle..].starts_with('A') {
+        "B"
+    } else {
+        "A"
+    };
+    signature.replace_range(middle..=middle, other);
     let altered = format!("{}.{}.{signature}", parts[0], parts[1]);
     for forged in [
         unsigned.as_str(),

@@ -19,7 +19,9 @@ pub(super) fn routes(api: InProcessApi) -> Router<AppState> {
     // What the account may see is decided by the API, which the fragment's data come from.
     let show =
         async move |OwnSession(_): OwnSession, request: Request| fragment(&api, request).await;
-    Router::new().route("/fragments/{*path}", get(show))
+    Router::new()
+        .route("/fragments/", get(show.clone()))
+        .route("/fragments/{*path}", get(show))
 }
 
 async fn fragment(api: &InProcessApi, request: Request) -> ApiResult<Response> {

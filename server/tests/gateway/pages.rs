@@ -186,6 +186,25 @@ async fn an_unknown_path_is_answered_with_a_page() {
     assert_eq!(client.send(request).await.problem().status, 404);
 }
 
+/// A page that is being left may ask for the fragment of the next one, which must not look like an error.
+#[tokio::test]
+async fn pages_without_a_fragment_have_an_empty_one() {
+    let etcd = TestEtcd::in_memory();
+    let console = TestConsole::start(&etcd).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    let client = console.sign_in("dora").await;
+    for path in ["/", "/clusters/lab/registry", "/clusters/lab/nodes/n1"] {
+        let fragment = client.get(&format!("/fragments{path}")).await;
+        assert_eq!(
+            (fragment.status.as_u16(), fragment.text()),
+            (200, "\n".to_owned()),
+            "{path}"
+        );
+    }
+    let unknown = client.get("/fragments/no-such-page").await;
+    assert_eq!(unknown.problem().status, 404);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_are_rendered_while_other_consoles_start_in_the_process() {
     let etcd = TestEtcd::in_memory();

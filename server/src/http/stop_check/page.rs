@@ -85,7 +85,7 @@ fn answer(check: &StopCheck) -> String {
     let summary = summary.trim_start_matches(['.', ' ']);
     let list = |title: &str, items: &str| match items {
         "" => String::new(),
-        items => format!("<h2>{title}</h2><ul>{items}</ul>"),
+        items => format!("<h2>{title}</h2><ul class=\"reasons\">{items}</ul>"),
     };
     format!(
         "<section aria-live=\"polite\"><h2>{word}</h2><p>{summary}</p>{findings}{returns}\
