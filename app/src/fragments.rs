@@ -21,6 +21,7 @@ mod widgets;
 use futures::future::{FutureExt, join_all};
 use futures::{join, try_join};
 use galera::Timestamp;
+use galera::access::Operation;
 use galera::publish::api::{ActionList, HistoryPage, ProblemDetails, RecoveryState, SessionView};
 use galera::publish::status_pages::StatusPageView;
 use galera::recover::attestation::Attestation;
@@ -148,8 +149,12 @@ impl FragmentRequest<'_> {
             .as_ref()
             .map(next_step::stopped_attestations)
             .unwrap_or_default();
+        // Who may not attest sees the plan as it is.
+        let may_attest = [Operation::RequestAction, Operation::BreakGlass]
+            .into_iter()
+            .any(|operation| widgets::role_refusal(self.session, operation).is_none());
         let confirmed = match attestations.as_slice() {
-            [] => None,
+            some if some.is_empty() || !may_attest => None,
             some => Some(self.plan(name, ActionKind::Bootstrap, some).await),
         };
         let approvals = state

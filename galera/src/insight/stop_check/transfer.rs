@@ -88,7 +88,10 @@ fn forecast(view: &ClusterView, node: &NodeView, stopped: &[NodeId]) -> ReturnFo
     let until = seconds_left(left, rates.fold(0.0, f64::max))
         .map(|seconds| view.observed_at.plus(Duration::from_secs(seconds)));
     let limit = match until {
-        Some(until) => format!("until about {until} at the present rate of commits"),
+        Some(until) => format!(
+            "as long as at most {left} transactions follow (at the present rate until about {until}; longer while the cache \
+             is not full)"
+        ),
         None => format!("as long as at most {left} transactions follow"),
     };
     ReturnForecast {
