@@ -315,6 +315,17 @@ pub struct NodeView {
 }
 
 impl NodeView {
+    /// How messages name it: `name (id)`, or the id.
+    #[cfg(feature = "decide")]
+    #[must_use]
+    pub fn label(&self) -> String {
+        let id = self.id.to_string();
+        match &self.name {
+            Some(name) if *name != id => format!("{name} ({id})"),
+            _ => id,
+        }
+    }
+
     fn equals(&self, other: &Self, compared: ComparedFields) -> bool {
         let numbers = compared == ComparedFields::StatesAndNumbers;
         // Whether there is a position, and of which history, is a state.

@@ -225,7 +225,7 @@ impl CheckBuilder {
     }
 
     fn examine_node(&mut self, node: &NodeView) {
-        let (id, label) = (&node.id, node_label(node));
+        let (id, label) = (&node.id, node.label());
         match node.state {
             NodeState::Stopped => self.add(
                 StopEffect::Notice,
@@ -347,7 +347,7 @@ impl CheckBuilder {
         if group.unnamed > 0
             && let Some(silent) = view.members().find(is_silent)
         {
-            let label = node_label(silent);
+            let label = silent.label();
             self.add(
                 StopEffect::Unknown,
                 StopFindingCode::MemberNotFresh,
@@ -367,13 +367,13 @@ impl CheckBuilder {
         }
     }
 
-    /// A donor cannot be stopped while somebody receives: the view does not say from whom.
+    /// A donor is not stopped while a node receives a state transfer: the view does not say from which donor.
     fn examine_transfers(&mut self, view: &ClusterView, leaving: &[&GroupMember]) {
         let mut joining = view
             .members()
             .filter(|node| node.state == NodeState::Joining)
             .filter(|node| !leaving.iter().any(|member| member.id == node.id));
-        let joiner = joining.next().map(node_label);
+        let joiner = joining.next().map(NodeView::label);
         for member in leaving.iter().filter(|member| member.donor) {
             let (id, label) = (&member.id, &member.label);
             match &joiner {
@@ -473,7 +473,7 @@ impl CheckBuilder {
             .filter(|node| !matches!(node.state, NodeState::Synced | NodeState::Donor))
             .collect();
         if let Some(first) = missing.first() {
-            let labels: Vec<String> = missing.iter().map(|node| node_label(node)).collect();
+            let labels: Vec<String> = missing.iter().map(|node| node.label()).collect();
             let list = labels.join(", ");
             self.add(
                 StopEffect::Notice,
@@ -498,12 +498,4 @@ impl CheckBuilder {
 fn names(members: &[&GroupMember]) -> String {
     let labels: Vec<&str> = members.iter().map(|member| member.label.as_str()).collect();
     labels.join(", ")
-}
-
-/// `name (id)`, or the id.
-fn node_label(node: &NodeView) -> String {
-    match &node.name {
-        Some(name) if *name != node.id.to_string() => format!("{name} ({})", node.id),
-        _ => node.id.to_string(),
-    }
 }

@@ -60,7 +60,7 @@ fn one_of_three_may_be_stopped_and_the_risk_until_it_returns_is_named() {
     assert_eq!(forecast.transfer, ReturnTransfer::Incremental);
     assert_eq!(forecast.donor, Some(id("10.0.0.1")));
     assert_eq!(forecast.transactions_left, Some(2_001), "881 to 2881");
-    assert_eq!(forecast.until, None, "nobody writes");
+    assert_eq!(forecast.until, None, "without writes there is no rate");
     assert_eq!(
         forecast.message,
         "db2 (10.0.0.2) returns by an incremental state transfer (IST) from db1 (10.0.0.1) as long as at most 2001 \
@@ -246,7 +246,7 @@ fn a_cache_that_ends_below_the_position_means_a_full_transfer() {
 }
 
 proptest! {
-    /// Stopping fewer members is never worse, and nobody is left without a Synced member.
+    /// Stopping fewer members is never worse, and stopping all is never permitted.
     #[test]
     fn fewer_stops_are_never_worse(
         weights in prop::array::uniform3(0_u8..4),

@@ -74,7 +74,7 @@ fn group_member(node: &NodeView) -> GroupMember {
     let sql = sources.find(|source| source.kind == SourceKind::Sql);
     GroupMember {
         id: node.id.clone(),
-        label: super::node_label(node),
+        label: node.label(),
         votes: node.votes,
         fresh: sql.is_some_and(|sql| !sql.stale),
         serves: node.state == NodeState::Synced && node.ready == Some(true),

@@ -50,7 +50,7 @@ pub(super) fn forecasts(view: &ClusterView, stopped: &[NodeId]) -> Vec<ReturnFor
 }
 
 fn forecast(view: &ClusterView, node: &NodeView, stopped: &[NodeId]) -> ReturnForecast {
-    let label = super::node_label(node);
+    let label = node.label();
     let unknown = |message: String| ReturnForecast {
         node: node.id.clone(),
         transfer: ReturnTransfer::Unknown,
@@ -71,7 +71,7 @@ fn forecast(view: &ClusterView, node: &NodeView, stopped: &[NodeId]) -> ReturnFo
             "No remaining member says which transactions its cache holds, so {label} may need a full state transfer (SST)."
         ));
     };
-    let donor_label = super::node_label(donor);
+    let donor_label = donor.label();
     // It asks for what follows its position.
     let next = position.saturating_add(1);
     let Some(left) = next.checked_sub(cached_from) else {

@@ -44,7 +44,7 @@ fn form(view: &ClusterView, check: Option<&StopCheck>) -> String {
                  <td>{state}</td><td class=\"n\">{votes}</td><td class=\"n\">{segment}</td></tr>",
                 value = encode_double_quoted_attribute(&id),
                 checked = if is_selected(node) { " checked" } else { "" },
-                label = encode_text(&label(node)),
+                label = encode_text(&node.label()),
                 state = encode_text(node.state.as_str()),
             )
         })
@@ -95,11 +95,4 @@ fn answer(check: &StopCheck) -> String {
         returns = list("How they return", &returns),
         at = check.observed_at,
     )
-}
-
-fn label(node: &NodeView) -> String {
-    match &node.name {
-        Some(name) if *name != node.id.to_string() => format!("{name} ({})", node.id),
-        _ => node.id.to_string(),
-    }
 }
