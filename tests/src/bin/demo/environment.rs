@@ -185,9 +185,13 @@ fn listen(first: u16) -> Option<String> {
 
 fn account(name: &str, roles: &str) -> ConsoleUser {
     const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
-    let mut password = format!("{name}-");
     let mut random = rand::rng();
-    password.extend((0..8).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])));
+    let mut group = || -> String {
+        let letter = |_| char::from(LETTERS[random.random_range(0..LETTERS.len())]);
+        (0..5).map(letter).collect()
+    };
+    // Three groups: a single one may happen to be a word, which the password policy would refuse.
+    let password = format!("{name}-{}-{}-{}", group(), group(), group());
     ConsoleUser {
         password,
         ..ConsoleUser::new(name, roles)
