@@ -14,6 +14,7 @@ mod clusters;
 mod cookie;
 mod events;
 mod extract;
+mod findings;
 mod forms;
 mod fragments;
 mod headers;
@@ -225,6 +226,7 @@ fn api_routes() -> Router<AppState> {
             get(clusters::registry),
         )
         .route("/api/v1/clusters/{cluster}/events", get(events::page))
+        .route("/api/v1/clusters/{cluster}/findings", get(findings::show))
         .route(
             "/api/v1/clusters/{cluster}/nodes/{node}/admit",
             post(nodes::admit),

@@ -4,6 +4,7 @@
 mod comparison;
 mod confirmation;
 #[cfg(test)]
+mod findings;
 mod fixture;
 #[cfg(test)]
 mod invariants;
