@@ -307,13 +307,17 @@ impl Monitor {
     /// Registers the monitor's counters and the gauges derived from the current views.
     pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
         self.inner.metrics.register(registry);
+        let views = ClusterCollector::new(self.views(), self.registry_health());
+        registry.register_collector(Box::new(views));
+    }
+
+    /// Registers the findings of all clusters, computed now.
+    pub fn register_findings(&self, registry: &mut prometheus_client::registry::Registry) {
         let views = self.views();
         let reports = views
             .iter()
-            .filter_map(|view| self.findings(&view.value.name))
-            .collect();
-        let views = ClusterCollector::new(views, reports, self.registry_health());
-        registry.register_collector(Box::new(views));
+            .filter_map(|view| self.findings(&view.value.name));
+        metrics::findings::register(reports, registry);
     }
 
     /// Tracks every task that shutdown has to wait for.

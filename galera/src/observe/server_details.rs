@@ -1,4 +1,4 @@
-//! What a server is configured to do and how busy it is, apart from its `wsrep_` status: read about twice a minute.
+//! What a server is configured to do and how busy it is, apart from its `wsrep_` status: read every few seconds.
 
 use std::collections::BTreeMap;
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use console_core::clock::now;
 use console_core::published::Published;
-use galera::insight::findings::FindingsReport;
 use galera::view::{ClusterStatus, ClusterView, NodeState, RegistryHealth, VerdictState};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
@@ -16,15 +15,7 @@ use super::{FloatGauge, nodes};
 /// The views at the time of a scrape.
 pub(crate) struct ClusterCollector {
     clusters: Vec<Arc<Published<ClusterView>>>,
-    findings: Vec<FindingsReport>,
     registry: RegistryHealth,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct FindingLabels {
-    cluster: String,
-    code: &'static str,
-    severity: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -41,14 +32,9 @@ struct ClusterLabels {
 impl ClusterCollector {
     pub(crate) fn new(
         clusters: Vec<Arc<Published<ClusterView>>>,
-        findings: Vec<FindingsReport>,
         registry: RegistryHealth,
     ) -> Self {
-        Self {
-            clusters,
-            findings,
-            registry,
-        }
+        Self { clusters, registry }
     }
 }
 
@@ -71,7 +57,6 @@ impl Collector for ClusterCollector {
         self.verdicts(&mut encoder)?;
         self.states(&mut encoder)?;
         self.components(&mut encoder)?;
-        self.findings(&mut encoder)?;
         let nodes: Vec<_> = self.nodes().collect();
         nodes::encode(&nodes, now(), &mut encoder)
     }
@@ -114,28 +99,6 @@ impl ClusterCollector {
             "cluster_expected_members",
             "Expected members of the cluster",
             &expected,
-        )
-    }
-
-    /// One series per cluster and code that applies.
-    fn findings(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let findings = Family::<FindingLabels, FloatGauge>::default();
-        for report in &self.findings {
-            for finding in &report.findings {
-                let labels = FindingLabels {
-                    cluster: report.cluster.to_string(),
-                    code: finding.code.as_str(),
-                    severity: finding.severity.as_str(),
-                };
-                let count = findings.get_or_create(&labels);
-                count.set(count.get() + 1.0);
-            }
-        }
-        encode_metric(
-            encoder,
-            "finding",
-            "Findings of this code about the cluster",
-            &findings,
         )
     }
 

@@ -36,7 +36,7 @@ const VARIABLES_MAX_AGE: Duration = Duration::from_secs(5);
 static DETAIL_VARIABLES: LazyLock<String> = LazyLock::new(ServerDetails::variables_statement);
 static DETAIL_STATUS: LazyLock<String> = LazyLock::new(ServerDetails::status_statement);
 /// After how long the details are read again: no decision rests on them.
-const DETAILS_MAX_AGE: Duration = Duration::from_secs(30);
+const DETAILS_MAX_AGE: Duration = Duration::from_secs(15);
 
 /// A connection verified to belong to the expected cluster.
 pub(crate) struct StatusConnection {

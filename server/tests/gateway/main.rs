@@ -31,6 +31,7 @@ mod cut_proxy;
 mod etcd_access;
 mod event_history;
 mod fake_cluster;
+mod findings;
 mod forged_records;
 mod forms;
 mod hosts;

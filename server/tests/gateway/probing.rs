@@ -69,7 +69,7 @@ async fn start_console(etcd: &TestEtcd, databases: &[&FakeDatabase]) -> (TestCon
     (console, viewer)
 }
 
-async fn wait_for_verdict(viewer: &TestClient, state: VerdictState) -> ClusterView {
+pub(crate) async fn wait_for_verdict(viewer: &TestClient, state: VerdictState) -> ClusterView {
     let read = async || {
         viewer
             .get("/api/v1/clusters/lab")

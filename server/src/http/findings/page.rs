@@ -24,7 +24,7 @@ pub(super) fn render(app: &AppState, report: &FindingsReport) -> Response {
     let content = format!(
         "<div class=\"page\"><p><a href=\"/clusters/{path}\">{name}</a></p><h1>Findings</h1>\
          <p class=\"quiet\">What is risky or slows the cluster, besides its verdict. From the answers of its members; \
-         variables are read twice a minute.</p>{findings}\
+         variables are read every 15 s.</p>{findings}\
          <section><h2>Not seen</h2><ul class=\"reasons\">{unseen}</ul>\
          <p class=\"quiet\">From the view of {at}.</p></section></div>",
         name = encode_text(cluster),
