@@ -37,12 +37,13 @@ use std::sync::Arc;
 use console_core::clock::now;
 use console_core::published::Published;
 use console_core::tasks::Tasks;
-use galera::ClusterName;
 use galera::insight::findings::{FindingsReport, findings};
+use galera::insight::rolling_restart::{RollingRestart, rolling_restart};
 use galera::observe::registration::RegistryKeys;
 use galera::publish::api::Overview;
 use galera::recover::cleanup::RegistryReading;
 use galera::view::{ClusterView, RegistryHealth, RegistryView};
+use galera::{ClusterName, Timestamp};
 use registry::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -283,6 +284,24 @@ impl Monitor {
         let snapshot = self.snapshot(cluster)?;
         let port = self.inner.default_port;
         Some(findings(&view.value, &snapshot.evidence, port))
+    }
+
+    /// Where a rolling restart of `cluster` is that began at `since`; `None` for an unknown cluster.
+    #[must_use]
+    pub fn rolling_restart(
+        &self,
+        cluster: &ClusterName,
+        since: Timestamp,
+    ) -> Option<RollingRestart> {
+        let view = self.cluster_feed(cluster)?.borrow().clone();
+        let snapshot = self.snapshot(cluster)?;
+        let port = self.inner.default_port;
+        Some(rolling_restart(
+            &view.value,
+            &snapshot.evidence,
+            port,
+            since,
+        ))
     }
 
     /// Replaces the notices of `source` shown on every page; an empty list clears them.

@@ -35,6 +35,7 @@ mod public_pages;
 mod recovery;
 mod request_log;
 mod request_slots;
+mod rolling_restart;
 mod session;
 mod sign_in;
 mod static_files;
@@ -227,6 +228,10 @@ fn api_routes() -> Router<AppState> {
         )
         .route("/api/v1/clusters/{cluster}/events", get(events::page))
         .route("/api/v1/clusters/{cluster}/findings", get(findings::show))
+        .route(
+            "/api/v1/clusters/{cluster}/rolling-restart",
+            get(rolling_restart::show),
+        )
         .route(
             "/api/v1/clusters/{cluster}/nodes/{node}/admit",
             post(nodes::admit),

@@ -122,6 +122,8 @@ impl RecoveryPage<'_> {
         el("p")
             .child(page("stop-check", "May these nodes be stopped?"))
             .child(" · ")
+            .child(page("rolling-restart", "Rolling restart"))
+            .child(" · ")
             .child(page("findings", "Findings about configuration and load"))
     }
 

@@ -18,7 +18,7 @@ use crate::observe::observation::Evidence;
 use crate::timestamp::Timestamp;
 use crate::view::{ClusterView, NodeView};
 
-use server::ObservedServer;
+pub(crate) use server::{ObservedServer, observed_servers};
 
 /// How urgent a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -177,7 +177,7 @@ pub struct FindingsReport {
 /// nine nodes.
 #[must_use]
 pub fn findings(view: &ClusterView, evidence: &Evidence, default_port: u16) -> FindingsReport {
-    let servers = server::observed_servers(view, evidence, default_port);
+    let servers = observed_servers(view, evidence, default_port);
     let mut found = Vec::new();
     settings::check(&servers, &mut found);
     quorum::check(view, &servers, &mut found);

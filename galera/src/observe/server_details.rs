@@ -1,8 +1,10 @@
 //! What a server is configured to do and how busy it is, apart from its `wsrep_` status: read every few seconds.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::observe::wsrep::truncate_text;
+use crate::timestamp::Timestamp;
 
 /// Variables of the server, by the name under which they are kept. MySQL and MariaDB name some of them differently
 /// ([`ALIASES`]).
@@ -91,6 +93,7 @@ const PROVIDER_LIST: &str = "wsrep_provider_options";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerDetails {
     values: BTreeMap<&'static str, String>,
+    read_at: Option<Timestamp>,
 }
 
 impl ServerDetails {
@@ -140,6 +143,20 @@ impl ServerDetails {
             }
         }
         details
+    }
+
+    /// The same, read at `at`.
+    #[must_use]
+    pub const fn with_time(mut self, at: Timestamp) -> Self {
+        self.read_at = Some(at);
+        self
+    }
+
+    /// When the server started, to about a second; `None` if unknown.
+    #[must_use]
+    pub fn started_at(&self) -> Option<Timestamp> {
+        let uptime = Duration::from_secs(self.number("uptime")?);
+        Some(self.read_at?.minus(uptime))
     }
 
     fn insert(&mut self, known: &'static [&'static str], name: &str, value: &str) {

@@ -25,6 +25,7 @@ mod reason_messages;
 mod registrations;
 #[cfg(test)]
 mod rivals;
+mod rolling_restart;
 #[cfg(test)]
 mod service;
 #[cfg(test)]

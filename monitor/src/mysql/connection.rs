@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use console_core::address_policy::AddressPolicy;
+use console_core::clock::now;
 use galera::ClusterName;
 use galera::observe::observation::{ProbeError, ProbeErrorKind};
 use galera::observe::server_details::ServerDetails;
@@ -130,7 +131,7 @@ impl StatusConnection {
                 Err(error) => return Err(error),
             }
         }
-        let details = Arc::new(ServerDetails::from_rows(rows));
+        let details = Arc::new(ServerDetails::from_rows(rows).with_time(now()));
         self.details = Some((details, Instant::now()));
         Ok(())
     }

@@ -46,6 +46,10 @@ pub(super) fn routes(state: &AppState, api: InProcessApi) -> Router<AppState> {
             get(super::findings::show_page),
         )
         .route(
+            "/clusters/{cluster}/rolling-restart",
+            get(super::rolling_restart::show_page),
+        )
+        .route(
             "/clusters/{cluster}/stop-check",
             get(super::stop_check::show_page),
         )

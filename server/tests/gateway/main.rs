@@ -54,6 +54,7 @@ mod redaction;
 mod rejoin;
 mod request_limit;
 mod returning_nodes;
+mod rolling_restart;
 mod second_factor;
 mod session_keys;
 mod sessions;

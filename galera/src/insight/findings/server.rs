@@ -10,12 +10,12 @@ use crate::observe::wsrep::WsrepStatus;
 use crate::view::{ClusterStatus, ClusterView, NodeView, SourceKind};
 
 /// A member with a fresh answer.
-pub(super) struct ObservedServer<'a> {
-    pub(super) node: &'a NodeView,
+pub(crate) struct ObservedServer<'a> {
+    pub(crate) node: &'a NodeView,
     pub(super) status: &'a WsrepStatus,
     pub(super) rates: &'a ReplicationRates,
     /// `None` if they have not been read yet.
-    pub(super) details: Option<&'a ServerDetails>,
+    pub(crate) details: Option<&'a ServerDetails>,
 }
 
 impl<'a> ObservedServer<'a> {
@@ -28,7 +28,7 @@ impl<'a> ObservedServer<'a> {
         self.details?.text(name)
     }
 
-    pub(super) fn number(&self, name: &str) -> Option<u64> {
+    pub(crate) fn number(&self, name: &str) -> Option<u64> {
         self.details?.number(name)
     }
 
@@ -55,7 +55,7 @@ impl<'a> ObservedServer<'a> {
 }
 
 /// The members of the view with a fresh answer of their servers.
-pub(super) fn observed_servers<'a>(
+pub(crate) fn observed_servers<'a>(
     view: &'a ClusterView,
     evidence: &'a Evidence,
     default_port: u16,
