@@ -173,6 +173,17 @@ impl ServerDetails {
         self.values.get(name).map(String::as_str)
     }
 
+    /// The value of `name`, which is `value`, in one spelling: servers report a switch or a size as it was set.
+    #[must_use]
+    pub fn meaning(&self, name: &str, value: &str) -> String {
+        let numeric = value.bytes().all(|byte| byte.is_ascii_digit());
+        match (self.switch(name), self.bytes(name)) {
+            (Some(switch), _) if !numeric => switch.to_string(),
+            (_, Some(bytes)) => bytes.to_string(),
+            _ => value.to_ascii_lowercase(),
+        }
+    }
+
     /// A whole number.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u64> {

@@ -212,6 +212,16 @@ fn variables_that_only_some_servers_have_do_not_differ() {
 }
 
 #[test]
+fn another_spelling_is_no_difference() {
+    let fixture = cluster(|index, server| {
+        let (size, switch) = [("1G", "TRUE"), ("1024M", "true"), ("1073741824", "YES")][index];
+        let options = format!("gcache.size = {size}; pc.recovery = {switch}; socket.ssl = YES");
+        server.with_detail("wsrep_provider_options", &options)
+    });
+    assert_eq!(codes(&report(&fixture)), []);
+}
+
+#[test]
 fn relaxed_durability_on_all_members_is_worse_than_on_one() {
     let fixture = cluster(|_, server| server.with_detail("innodb_flush_log_at_trx_commit", "2"));
     let finding = only(&fixture);

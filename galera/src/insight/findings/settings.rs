@@ -77,10 +77,17 @@ fn drift(
             .iter()
             .filter_map(|server| Some((server, server.text(name)?)))
             .collect();
-        let values: BTreeSet<&str> = known.iter().map(|(_, value)| *value).collect();
-        if values.len() < 2 {
+        let meanings: BTreeSet<String> = known
+            .iter()
+            .map(|(server, value)| match server.details {
+                Some(details) => details.meaning(name, value),
+                None => (*value).to_owned(),
+            })
+            .collect();
+        if meanings.len() < 2 {
             continue;
         }
+        let values: BTreeSet<&str> = known.iter().map(|(_, value)| *value).collect();
         let shown = values.iter().map(|value| match *value {
             "" => "an empty value",
             value => value,
