@@ -229,7 +229,7 @@ fn relaxed_durability_on_all_members_is_worse_than_on_one() {
     assert_eq!(
         finding.message,
         "innodb_flush_log_at_trx_commit is 2 on db1 (10.0.0.1), db2 (10.0.0.2) and db3 (10.0.0.3): committed transactions \
-         of the last second are lost when all members crash at once."
+         of the last second are lost when all members crash together."
     );
 }
 

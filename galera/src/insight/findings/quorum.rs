@@ -138,7 +138,7 @@ fn even_votes(group: &Group) -> Option<Finding> {
         },
         nodes: Vec::new(),
         message: format!(
-            "The group has {} votes, an even number: when half of them is lost at once, no side stays Primary.",
+            "The group has {} votes, an even number: after a fault that takes half of them, no side stays Primary.",
             group.votes
         ),
         evidence: Vec::new(),
@@ -166,7 +166,7 @@ fn decisive_member(members: &[&ObservedServer<'_>], group: &Group) -> Option<Fin
             group.votes
         ),
         evidence: vec![votes_evidence(server.node, votes)],
-        remedy: "Give it fewer votes (pc.weight), unless the others must not go on without it."
+        remedy: "Give it fewer votes (pc.weight), unless the others must not continue without it."
             .to_owned(),
         manual: manual::QUORUM,
     })

@@ -191,7 +191,7 @@ fn relaxed_durability(servers: &[ObservedServer<'_>]) -> Option<Finding> {
         // As long as one member flushes every commit, a failure of all of them at once loses nothing.
         let all = concerned.len() == servers.len();
         let consequence = if all {
-            "committed transactions of the last second are lost when all members crash at once"
+            "committed transactions of the last second are lost when all members crash together"
         } else {
             "a member that crashes with its operating system restarts with less than it committed"
         };
@@ -241,7 +241,7 @@ fn traffic_not_encrypted(servers: &[ObservedServer<'_>]) -> Option<Finding> {
             NAME,
             "write-sets cross the network readable, and any host that reaches the port can join",
             "Set socket.ssl_key, socket.ssl_cert and socket.ssl_ca in wsrep_provider_options, or keep the group in a \
-             network of its own.",
+             separate network.",
         )
     })
 }
@@ -255,7 +255,7 @@ fn primary_not_recovered(servers: &[ObservedServer<'_>]) -> Option<Finding> {
             FindingSeverity::Notice,
             &concerned,
             NAME,
-            "after all members lost power, they do not become Primary again by themselves",
+            "after all members lost power, they do not become Primary again automatically",
             "Set pc.recovery=TRUE in wsrep_provider_options.",
         )
     })

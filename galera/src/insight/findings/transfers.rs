@@ -176,7 +176,7 @@ fn blocking_transfer(servers: &[ObservedServer<'_>]) -> Option<Finding> {
             name_list(concerned.iter().map(|server| server.node))
         ),
         evidence: concerned.iter().map(|server| server.variable(NAME)).collect(),
-        remedy: "Use mariabackup (MariaDB), xtrabackup-v2 (Percona) or clone (MySQL) where a donor must go on serving."
+        remedy: "Use mariabackup (MariaDB), xtrabackup-v2 (Percona) or clone (MySQL) where a donor must continue to serve."
             .to_owned(),
         manual: manual::TRANSFERS,
     })
