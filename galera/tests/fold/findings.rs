@@ -300,7 +300,8 @@ fn voters(voters: &[(&str, &str)]) -> FoldFixture {
 #[test]
 fn votes_are_judged_by_what_a_crash_does() {
     use FindingCode::{DecisiveVotes, EvenVotes, NoVote, SingleMember};
-    let cases: [(&[(&str, &str)], &[FindingCode]); 9] = [
+    type Voters = &'static [(&'static str, &'static str)];
+    let cases: [(Voters, &[FindingCode]); 9] = [
         (&[("1", "0"), ("1", "0"), ("1", "0")], &[]),
         (&[("1", "0")], &[SingleMember]),
         (&[("1", "0"), ("1", "0")], &[EvenVotes]),
@@ -327,11 +328,11 @@ fn votes_are_judged_by_what_a_crash_does() {
 #[test]
 fn an_arbitrator_makes_an_even_number_odd() {
     let mut fixture = FoldFixture::expecting(&MEMBERS[..2]);
-    for index in 0..2 {
+    for (index, name) in MEMBERS.iter().take(2).enumerate() {
         let server = member(index)
             .view(&["AUTO", "AUTO", ""], index)
             .with_row("wsrep_cluster_weight", "3");
-        fixture = fixture.answers(MEMBERS[index], server);
+        fixture = fixture.answers(name, server);
     }
     assert_eq!(codes(&report(&fixture)), []);
 }

@@ -5,6 +5,7 @@ mod comparison;
 mod confirmation;
 #[cfg(test)]
 mod findings;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod invariants;
@@ -25,6 +26,7 @@ mod reason_messages;
 mod registrations;
 #[cfg(test)]
 mod rivals;
+#[cfg(test)]
 mod rolling_restart;
 #[cfg(test)]
 mod service;

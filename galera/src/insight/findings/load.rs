@@ -85,8 +85,10 @@ fn flow_control_source(server: &ObservedServer<'_>) -> Option<Finding> {
         "requests to pause per second",
         format!("{:.1}", flow_control.sent),
     )];
-    evidence.extend(queue.map(|queue| server.evidence("wsrep_local_recv_queue", queue)));
-    evidence.extend(threads.map(|threads| server.evidence("wsrep_slave_threads", threads)));
+    evidence
+        .extend(queue.map(|queue| server.evidence("wsrep_local_recv_queue", queue.to_string())));
+    evidence
+        .extend(threads.map(|threads| server.evidence("wsrep_slave_threads", threads.to_string())));
     Some(Finding {
         code: FindingCode::FlowControlSource,
         severity: FindingSeverity::Warning,
@@ -137,7 +139,7 @@ fn delayed_peers(server: &ObservedServer<'_>) -> Option<Finding> {
     let mut evidence: Vec<_> = counters
         .delayed_peers
         .iter()
-        .map(|peer| server.evidence("wsrep_evs_delayed", peer))
+        .map(|peer| server.evidence("wsrep_evs_delayed", peer.clone()))
         .collect();
     evidence.extend(latency.map(|micros| {
         server.evidence(
@@ -170,7 +172,7 @@ fn evicted_peers(servers: &[ObservedServer<'_>]) -> Option<Finding> {
     }
     let evidence = concerned.iter().flat_map(|server| {
         let evicted = server.status.evicted.iter();
-        evicted.map(|process| server.evidence("wsrep_evs_evict_list", process))
+        evicted.map(|process| server.evidence("wsrep_evs_evict_list", process.to_string()))
     });
     Some(Finding {
         code: FindingCode::EvictedPeers,
@@ -220,7 +222,7 @@ fn commits_stalled(view: &ClusterView, servers: &[ObservedServer<'_>]) -> Option
     let mut evidence = Vec::new();
     for server in &concerned {
         let open = open(server).unwrap_or_default();
-        evidence.push(server.evidence("wsrep_open_transactions", open));
+        evidence.push(server.evidence("wsrep_open_transactions", open.to_string()));
         if server.details.is_some() {
             evidence.push(server.variable("threads_running"));
         }

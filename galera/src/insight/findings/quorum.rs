@@ -130,7 +130,7 @@ fn no_vote(members: &[&ObservedServer<'_>]) -> Option<Finding> {
 }
 
 fn even_votes(group: &Group) -> Option<Finding> {
-    (group.votes % 2 == 0).then(|| Finding {
+    group.votes.is_multiple_of(2).then(|| Finding {
         code: FindingCode::EvenVotes,
         severity: match group.size {
             2 => FindingSeverity::Warning,

@@ -42,14 +42,14 @@ impl<'a> ObservedServer<'a> {
 
     /// A variable of it, as evidence.
     pub(super) fn variable(&self, name: &str) -> FindingEvidence {
-        self.evidence(name, self.text(name).unwrap_or("unknown"))
+        self.evidence(name, self.text(name).unwrap_or("unknown").to_owned())
     }
 
-    pub(super) fn evidence(&self, name: &str, value: impl ToString) -> FindingEvidence {
+    pub(super) fn evidence(&self, name: &str, value: String) -> FindingEvidence {
         FindingEvidence {
             node: self.id(),
             name: name.to_owned(),
-            value: value.to_string(),
+            value,
         }
     }
 }

@@ -236,7 +236,7 @@ fn donor_without_joiner(view: &ClusterView, server: &ObservedServer<'_>) -> Opti
         ),
         evidence: vec![server.evidence(
             "wsrep_local_state_comment",
-            server.status.local_state_comment.as_deref().unwrap_or("unknown"),
+            server.status.local_state_comment.clone().unwrap_or_else(|| "unknown".to_owned()),
         )],
         remedy: "Nothing while a backup runs; otherwise SET GLOBAL wsrep_desync=OFF.".to_owned(),
         manual: manual::TRANSFERS,

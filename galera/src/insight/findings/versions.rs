@@ -35,7 +35,7 @@ fn skew<'a>(
         ),
         evidence: known
             .iter()
-            .map(|(server, version)| server.evidence(name, version))
+            .map(|(server, version)| server.evidence(name, (*version).to_owned()))
             .collect(),
         remedy: "Upgrade the older ones; until then use no feature of the newer version, and let no newer member be the \
                  donor of an older one."
@@ -64,7 +64,7 @@ fn old_protocol(servers: &[ObservedServer<'_>]) -> Option<Finding> {
             .iter()
             .filter_map(|server| {
                 let version = server.status.counters.protocol_version?;
-                Some(server.evidence("wsrep_protocol_version", version))
+                Some(server.evidence("wsrep_protocol_version", version.to_string()))
             })
             .collect(),
         remedy: "Wait for the next change of the group; if it stays, restart the member with the lower one.".to_owned(),
