@@ -180,16 +180,12 @@ pub(crate) async fn check_permissions(
 
 /// An error in the etcd settings that only shows when they are used.
 pub(crate) fn registry_setting_error(error: &registry::Error) -> SettingError {
-    let forbidden = matches!(
-        error,
-        registry::Error::Unreadable {
-            kind: ErrorKind::PermissionDenied,
-            ..
-        }
-    );
     SettingError {
         variable: "ETCD_USER, ETCD_PASSWORD_FILE, ETCD_CA, ETCD_CERT, ETCD_KEY".to_owned(),
         reason: error.to_string(),
-        permission_denied: forbidden,
+        permission_denied: matches!(
+            error,
+            registry::Error::TlsFile(file) if file.is_permission_denied()
+        ),
     }
 }

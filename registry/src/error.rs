@@ -1,6 +1,8 @@
 //! Failures by cause, each naming the endpoints or file and the remedy.
 
-use std::path::PathBuf;
+use std::path::Path;
+
+use tls_files::{TlsFileError, explain_tls_error, find_tls_error};
 
 use crate::entry::{LeaseId, RegistryEntry};
 
@@ -92,19 +94,18 @@ pub enum Error {
     /// Settings or a request that can never work.
     #[error("{0}")]
     Invalid(String),
-    /// A certificate or key file that cannot be read.
-    #[error("cannot read {path}: {cause}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The kind of failure, to distinguish a missing permission.
-        kind: std::io::ErrorKind,
-        /// The system's text.
-        cause: String,
-    },
+    /// A file with a certificate, a key or authorities that cannot be used.
+    #[error(transparent)]
+    TlsFile(#[from] TlsFileError),
 }
 
 impl Error {
+    /// Adds the right that a role lacks, when etcd refused access to a lease: to every key that the lease holds.
+    pub(crate) fn naming_lease(self, id: LeaseId) -> Self {
+        let keys = format!("every key of the lease {id:x}");
+        self.naming("write", &[keys.as_bytes()])
+    }
+
     /// Adds the right that a role lacks, when that is why etcd refused access to `keys`.
     pub(crate) fn naming(self, right: &str, keys: &[&[u8]]) -> Self {
         match self {
@@ -166,13 +167,19 @@ const UNIMPLEMENTED: i32 = 12;
 const UNAUTHENTICATED: i32 = 16;
 
 /// Classifies the error of an attempt at `endpoint`.
-pub(crate) fn classify(endpoint: &str, error: etcd_client::Error) -> AttemptError {
+///
+/// `authorities` is the file of those that are trusted.
+pub(crate) fn classify(
+    endpoint: &str,
+    authorities: Option<&Path>,
+    error: etcd_client::Error,
+) -> AttemptError {
     use etcd_client::Error as Client;
     let endpoints = endpoint.to_owned();
     match error {
         Client::GRpcStatus(status) => {
             let code = i32::from(status.code());
-            let cause = cause(status.message(), &status);
+            let cause = cause(status.message(), authorities, &status);
             if let Some(refusal) = permanent_error(code, status.message(), endpoints, &cause) {
                 return AttemptError::Permanent(refusal);
             }
@@ -259,7 +266,22 @@ fn never_sent(status: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// etcd's message, with the root cause when there is one beneath.
-fn cause(message: &str, status: &(dyn std::error::Error + 'static)) -> String {
+fn cause(
+    message: &str,
+    authorities: Option<&Path>,
+    status: &(dyn std::error::Error + 'static),
+) -> String {
+    if let Some(error) = find_tls_error(status) {
+        let authorities = match authorities {
+            Some(file) => file.display().to_string(),
+            None => "the file of etcd's authorities".to_owned(),
+        };
+        let explanation = explain_tls_error(error, &authorities);
+        return format!(
+            "TLS failed: {}",
+            explanation.unwrap_or_else(|| error.to_string())
+        );
+    }
     let message = message.trim_start_matches("etcdserver: ");
     let root = root_cause(status);
     if root == status.to_string() || message.contains(&root) {

@@ -84,8 +84,8 @@ impl Registry {
     /// Prepares connections to `settings.endpoints` without opening one: a cluster that is down is no error here.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for settings that can never work, [`Error::Unreadable`] for a certificate or key file that
-    /// cannot be read.
+    /// [`Error::Invalid`] for settings that can never work, [`Error::TlsFile`] for a certificate, key or authority that
+    /// cannot be used.
     pub fn connect(settings: EtcdSettings) -> Result<Self> {
         Ok(Self {
             backend: Backend::Etcd(Arc::new(Endpoints::new(settings)?)),

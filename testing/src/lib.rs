@@ -6,4 +6,5 @@
     reason = "a failed step is a failed test"
 )]
 
+pub mod certificates;
 pub mod etcd;

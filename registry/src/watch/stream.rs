@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::{Unsubscribed, WatchSupervisor};
 use crate::Error;
 use crate::entry::RegistryEntry;
-use crate::error::{AttemptError, classify};
+use crate::error::AttemptError;
 use crate::event::{KeyChange, WatchEvent};
 use crate::read::{RESPONSE_LIMIT, prefix_end};
 
@@ -242,7 +242,7 @@ impl WatchSupervisor {
     }
 
     fn stream_end_for(&self, error: ClientError) -> StreamEnd {
-        match classify(self.endpoints.url(self.endpoint), error) {
+        match self.endpoints.classify(self.endpoint, error) {
             AttemptError::Permanent(Error::Compacted { .. }) => {
                 StreamEnd::Relist("etcd compacted the history")
             }

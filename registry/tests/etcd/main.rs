@@ -9,6 +9,7 @@
 
 mod access;
 mod accounts;
+mod certificates;
 mod leases;
 mod outages;
 mod reads;
