@@ -129,10 +129,26 @@ impl Endpoints {
     /// meantime, as a renewed certificate, lets the next attempt use the new ones.
     pub(crate) fn classify(&self, index: usize, error: etcd_client::Error) -> AttemptError {
         let error = classify(self.url(index), self.settings.ca.as_deref(), error);
-        if matches!(error, AttemptError::Transient { .. }) {
-            self.reload_tls_files();
+        match error {
+            AttemptError::Transient {
+                cause,
+                maybe_applied,
+            } => {
+                self.reload_tls_files();
+                let own = cause
+                    .contains("client certificate")
+                    .then(|| self.settings.check_tls_files().err())
+                    .flatten();
+                AttemptError::Transient {
+                    cause: match own {
+                        Some(problem) => format!("{cause}: {problem}"),
+                        None => cause,
+                    },
+                    maybe_applied,
+                }
+            }
+            permanent => permanent,
         }
-        error
     }
 
     /// Replaces every connection if the TLS files changed and can be used. Two files of a pair are written one after the
@@ -223,6 +239,22 @@ impl Endpoints {
             }
             sleep(pause).await;
         }
+    }
+
+    /// Carries out a read on one endpoint, once.
+    pub(crate) async fn attempt_at<T, F, Fut>(&self, index: usize, operation: F) -> Result<T>
+    where
+        F: Fn(Client) -> Fut,
+        Fut: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let answer = self.attempt(index, self.attempt_timeout(), &operation);
+        answer.await.map_err(|error| match error {
+            AttemptError::Permanent(error) => error,
+            AttemptError::Transient { cause, .. } => Error::Unavailable {
+                endpoints: self.url(index).to_owned(),
+                cause,
+            },
+        })
     }
 
     async fn attempt<T, F, Fut>(

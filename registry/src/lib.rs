@@ -29,6 +29,7 @@ pub mod role_layout;
 mod sealing;
 mod secret;
 mod settings;
+mod storage;
 mod transact;
 mod watch;
 
@@ -47,6 +48,7 @@ pub use sealing::{
 };
 pub use secret::Secret;
 pub use settings::EtcdSettings;
+pub use storage::{StorageAlarm, StorageStatus};
 pub use transact::{
     CreateOutcome, Precondition, Transaction, TransactionOutcome, WriteOp, numbered_key,
 };

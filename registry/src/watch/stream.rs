@@ -229,7 +229,9 @@ impl WatchSupervisor {
                 endpoints: self.endpoints.url(self.endpoint).to_owned(),
                 cause: reason.to_owned(),
             };
-            return Some(StreamEnd::Failed(refusal.naming("read", &[&self.prefix])));
+            return Some(StreamEnd::Failed(
+                refusal.naming([("read", self.prefix.as_slice())]),
+            ));
         }
         Some(self.unavailable(&format!("the watch was cancelled: {reason}")))
     }
@@ -247,7 +249,7 @@ impl WatchSupervisor {
                 StreamEnd::Relist("etcd compacted the history")
             }
             AttemptError::Permanent(error) => {
-                StreamEnd::Failed(error.naming("read", &[&self.prefix]))
+                StreamEnd::Failed(error.naming([("read", self.prefix.as_slice())]))
             }
             AttemptError::Transient { cause, .. } => self.unavailable(&cause),
         }

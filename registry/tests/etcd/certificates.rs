@@ -162,7 +162,7 @@ async fn a_server_without_tls_and_a_client_without_tls_are_explained() {
     };
     let error = Registry::connect(settings).unwrap().get("/x").await;
     let text = error.unwrap_err().to_string();
-    assert!(text.contains("the server does not speak TLS"), "{text}");
+    assert!(text.contains("it may serve http only"), "{text}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod leases;
 mod outages;
 mod reads;
 mod role_layout;
+mod storage;
 mod writes;
 
 use std::time::Duration;

@@ -28,6 +28,7 @@ pub(super) fn render(app: &AppContext) -> String {
     register_authority(&mut registry, app);
     register_audit_trail(&mut registry, app);
     register_certificate(&mut registry, app);
+    app.etcd_storage.register_metrics(&mut registry);
     if let Some(delivery) = &app.anchor_delivery {
         delivery.register_metrics(&mut registry);
     }

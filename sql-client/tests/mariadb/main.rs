@@ -196,10 +196,7 @@ async fn tls_verifies_the_server() {
     )
     .await;
     // Files that cannot be used.
-    for (content, words) in [
-        (None, "cannot be used"),
-        (Some("text"), "contains no certificate"),
-    ] {
+    for (content, words) in [(None, "does not exist"), (Some("text"), "it is not PEM")] {
         let path = files.path().join("broken.pem");
         let _ = std::fs::remove_file(&path);
         if let Some(content) = content {
