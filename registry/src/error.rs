@@ -193,6 +193,9 @@ const CLIENT_CERTIFICATE_ALERTS: [&str; 7] = [
     "UnsupportedCertificate",
 ];
 
+/// How an established connection ends without an alert, in lower case.
+const CLOSED_CONNECTION: [&str; 3] = ["connection closed", "connection reset", "broken pipe"];
+
 // gRPC's status codes; this crate has no direct dependency on a gRPC library.
 const UNKNOWN: i32 = 2;
 const INVALID_ARGUMENT: i32 = 3;
@@ -322,28 +325,37 @@ fn cause(
             explanation.unwrap_or_else(|| error.to_string())
         );
     }
+    let root = root_cause(status);
     // HTTP/2 keeps only the text of an error that ends an established connection.
-    if let Some((_, alert)) = root_cause(status).split_once("received fatal alert: ") {
-        return match CLIENT_CERTIFICATE_ALERTS.contains(&alert) {
-            true => format!(
+    if let Some((_, alert)) = root.split_once("received fatal alert: ") {
+        return if CLIENT_CERTIFICATE_ALERTS.contains(&alert) {
+            format!(
                 "TLS failed: it requires a client certificate, or refuses the one it got ({alert})"
-            ),
-            false => format!("TLS failed: it sent the alert {alert}"),
+            )
+        } else {
+            format!("TLS failed: it sent the alert {alert}")
         };
     }
-    if root_cause(status).contains("tls handshake eof") {
+    if root.contains("tls handshake eof") {
         return "TLS failed: it closed the connection during the handshake; it may serve http only"
             .to_owned();
     }
     let message = message.trim_start_matches("etcdserver: ");
-    let root = root_cause(status);
-    if root == status.to_string() || message.contains(&root) {
+    let text = if root == status.to_string() || message.contains(&root) {
         message.to_owned()
     } else if message.is_empty() || message == "transport error" {
-        root
+        root.clone()
     } else {
         format!("{message}: {root}")
+    };
+    // The alert is lost if the connection is closed before it is read.
+    let ended = root.to_lowercase();
+    if authorities.is_some() && CLOSED_CONNECTION.iter().any(|end| ended.contains(end)) {
+        return format!(
+            "{text}; if that lasts, see whether it requires a client certificate, or refuses the one it got"
+        );
     }
+    text
 }
 
 /// The text at the end of the chain of causes.

@@ -84,9 +84,11 @@ impl EtcdStorage {
                 }
             };
             log_changes(&logged, &notices);
-            if level == StorageLevel::Low && recorded < level && self.record(&reporter).await {
-                recorded = level;
-            } else if level == StorageLevel::Ample {
+            if level == StorageLevel::Ample
+                || level == StorageLevel::Low
+                    && recorded == StorageLevel::Ample
+                    && self.record(&reporter).await
+            {
                 recorded = level;
             }
             logged.clone_from(&notices);
@@ -124,7 +126,7 @@ impl EtcdStorage {
         let alarm = |alarm: &StorageAlarm| {
             match alarm {
             StorageAlarm::NoSpace => format!(
-                "etcd has no space left (NOSPACE alarm) and refuses every write: nobody can sign in or act, and reports of agents are not updated. {}. Run {space}; etcdctl alarm disarm. See docs/etcd.md#space.",
+                "etcd has no space left (NOSPACE alarm) and refuses every write: users cannot sign in or act, and agents cannot update their reports. {}. Run {space}; etcdctl alarm disarm. See docs/etcd.md#space.",
                 self.describe_space(status)
             ),
             StorageAlarm::Corrupt => "etcd has a CORRUPT alarm, because the data of its members differ: it accepts neither reads nor writes. Find the member with etcdctl endpoint hashkv --cluster, replace it, then run etcdctl alarm disarm. See docs/etcd.md#space.".to_owned(),

@@ -117,7 +117,9 @@ impl TlsSettings {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
         for certificate in read_authorities(&self.ca)? {
-            roots.add(certificate).map_err(library_failed)?;
+            roots
+                .add(certificate)
+                .map_err(|error| library_failed(&error))?;
         }
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
@@ -127,7 +129,7 @@ impl TlsSettings {
                 })?;
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(library_failed)?;
+            .map_err(|error| library_failed(&error))?;
         let builder = match self.verify {
             Verify::Identity => builder.with_webpki_verifier(verifier),
             Verify::Authority => builder
@@ -164,9 +166,8 @@ impl TlsSettings {
     }
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
-fn library_failed(error: TlsError) -> Error {
-    Error::Tls(TlsFailure::from(&error))
+fn library_failed(error: &TlsError) -> Error {
+    Error::Tls(TlsFailure::from(error))
 }
 
 fn failed(text: impl Into<String>) -> Error {

@@ -1,7 +1,7 @@
 //! The account of etcd is checked before anything is reported.
 
 use galera::observe::registration::RegistryKeys;
-use registry::{Secret, role_layout};
+use registry::{Error, Secret, role_layout};
 use testing::etcd::EtcdCluster;
 
 use crate::agent::AgentProcess;
@@ -48,11 +48,8 @@ async fn an_etcd_without_space_is_named_with_the_remedy() {
     etcd.wait_until_ready(&registry).await;
     for number in 0..64 {
         let value = vec![b'x'; 1024 * 1024];
-        if registry
-            .put(format!("/filler/{number}"), value, None)
-            .await
-            .is_err()
-        {
+        let written = registry.put(format!("/filler/{number}"), value, None).await;
+        if matches!(written, Err(Error::NoSpace { .. })) {
             break;
         }
     }
@@ -68,4 +65,11 @@ async fn an_etcd_without_space_is_named_with_the_remedy() {
     assert!(line.contains("the database is unaffected"), "{line}");
     assert!(line.contains("no space left"), "{line}");
     assert!(line.contains("disarm its NOSPACE alarm"), "{line}");
+    let (status, body) = agent.health().await;
+    assert!(status.contains("503"), "there is no server: {status}");
+    assert!(
+        body.contains("reports are not published: etcd has no space left"),
+        "{body}"
+    );
+    assert!(!body.contains(&endpoint), "{body}");
 }

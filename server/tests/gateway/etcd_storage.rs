@@ -4,6 +4,7 @@ use std::process::Command;
 
 use galera::access::Role;
 use http::{Method, StatusCode};
+use registry::Error;
 use serde_json::json;
 use testing::etcd::EtcdCluster;
 
@@ -38,14 +39,13 @@ async fn an_etcd_without_space_is_reported_and_nothing_begins_until_the_remedy()
     })
     .await;
     let registry = etcd.registry();
-    let mut filled = 0;
-    while registry
-        .put(format!("/filler/{filled}"), vec![b'x'; 1024 * 1024], None)
-        .await
-        .is_ok()
-    {
-        filled += 1;
-        assert!(filled < 64);
+    for number in 0.. {
+        assert!(number < 128, "etcd has no quota");
+        let key = format!("/filler/{number}");
+        let written = registry.put(key, vec![b'x'; 1024 * 1024], None).await;
+        if matches!(written, Err(Error::NoSpace { .. })) {
+            break;
+        }
     }
     eventually("the metric", async || {
         metric("galera_console_etcd_alarm{alarm=\"NOSPACE\"} 1").await
@@ -62,7 +62,7 @@ async fn an_etcd_without_space_is_reported_and_nothing_begins_until_the_remedy()
     let overview = client.get("/api/v1/clusters").await.text();
     assert!(overview.contains("NOSPACE"), "{overview}");
 
-    // Nobody signs in, and nothing begins.
+    // No sign-in, and nothing begins.
     let credentials = json!({"username": "vera", "password": PASSWORD});
     let anonymous = console.anonymous();
     let pause = json!({"enabled": false, "reason": "maintenance of etcd"});
