@@ -8,3 +8,4 @@
 
 pub mod certificates;
 pub mod etcd;
+pub mod manifests;
