@@ -59,6 +59,8 @@ pub struct HealthListeners {
     pub endpoint: Option<TcpListener>,
     /// For `galera-agent check`.
     pub socket: Option<LivenessSocket>,
+    /// Why etcd refuses reports, if it does; shown beside the server's state, which it does not change.
+    pub report_refusal: Option<watch::Receiver<Option<&'static str>>>,
 }
 
 /// Listens on `address`. On a host without IPv6, `[::]` falls back to `0.0.0.0`.
@@ -88,10 +90,11 @@ pub async fn serve(
         server,
         policy,
         limit_log: LimitLog::default(),
+        report_refusal: listeners.report_refusal,
         request_timeout: REQUEST_TIMEOUT,
         response_timeout: RESPONSE_TIMEOUT,
     });
-    let HealthListeners { endpoint, socket } = listeners;
+    let (endpoint, socket) = (listeners.endpoint, listeners.socket);
     let serving_endpoint = async {
         match endpoint {
             Some(listener) => serve_endpoint(listener, &service, ConnectionSource::new).await,
@@ -113,6 +116,7 @@ struct HealthService {
     server: watch::Receiver<ServerState>,
     policy: HealthPolicy,
     limit_log: LimitLog,
+    report_refusal: Option<watch::Receiver<Option<&'static str>>>,
     request_timeout: Duration,
     response_timeout: Duration,
 }
@@ -206,11 +210,13 @@ impl HealthService {
         let answer = service_fn(|request: Request<Incoming>| {
             requested.store(true, Ordering::Relaxed);
             let server = self.server.borrow().clone();
+            let refusal = self.report_refusal.as_ref();
             let answer = respond(
                 request.method(),
                 request.uri().path(),
                 &server,
                 &self.policy,
+                refusal.and_then(|refusal| *refusal.borrow()),
             );
             async move { Ok::<_, Infallible>(answer) }
         });
@@ -245,6 +251,7 @@ fn respond(
     path: &str,
     server: &ServerState,
     policy: &HealthPolicy,
+    report_refusal: Option<&'static str>,
 ) -> Response<Full<Bytes>> {
     if path != "/" && path != "/live" {
         return text_response(
@@ -258,7 +265,10 @@ fn respond(
         refused.headers_mut().insert(header::ALLOW, allowed);
         return refused;
     }
-    let (healthy, line) = server.health(&policy.availability);
+    let (healthy, mut line) = server.health(&policy.availability);
+    if let Some(refusal) = report_refusal {
+        line = format!("{line}; reports are not published: {refusal}");
+    }
     if path == "/live" {
         return text_response(StatusCode::OK, &line);
     }

@@ -78,6 +78,7 @@ pub struct Reporter {
     written: Option<WrittenReport>,
     logged_phase: String,
     outage_log: OutageLog,
+    refusal: watch::Sender<Option<&'static str>>,
 }
 
 impl Reporter {
@@ -103,7 +104,14 @@ impl Reporter {
             written: None,
             logged_phase: String::new(),
             outage_log: OutageLog::default(),
+            refusal: watch::Sender::new(None),
         }
+    }
+
+    /// Why etcd refuses what is published, if it does. An etcd that is unreachable refuses nothing.
+    #[must_use]
+    pub fn watch_refusal(&self) -> watch::Receiver<Option<&'static str>> {
+        self.refusal.subscribe()
     }
 
     /// Leaves the durable registration to the caller.
@@ -406,6 +414,10 @@ impl Reporter {
     /// Logs a change of phase, and a failure once a minute.
     fn log_outcome(&mut self, outcome: &Result<(), Error>, fields: &ReportFields) {
         let node = &self.identity.node;
+        self.refusal.send_replace(match outcome {
+            Ok(()) => None,
+            Err(error) => refusal_text(error),
+        });
         match outcome {
             Ok(()) => {
                 if let Some(outage) = self.outage_log.recovered() {
@@ -442,6 +454,22 @@ impl Reporter {
                 tracing::warn!(node.id = %node, "Could not withdraw the report in time, it will expire")
             }
         }
+    }
+}
+
+/// Why etcd refused a report, without its addresses: any client of the health endpoint reads it.
+fn refusal_text(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::NoSpace { .. } => {
+            Some("etcd has no space left; compact and defragment it, then disarm its NOSPACE alarm")
+        }
+        Error::Corrupt { .. } => {
+            Some("etcd has a CORRUPT alarm; replace the member that differs, then disarm it")
+        }
+        Error::Denied { .. } => {
+            Some("etcd refuses the agent's account; the agent's log names the right")
+        }
+        _ => None,
     }
 }
 

@@ -237,8 +237,9 @@ impl PreparedNode {
         registry: Registry,
         signals: &mut SignalStreams,
     ) -> Result<u8, RunError> {
-        let (health, adopted) = (std::mem::take(&mut self.health), self.adopted.take());
+        let (mut health, adopted) = (std::mem::take(&mut self.health), self.adopted.take());
         let (session, reporter) = RegistrySession::new(&self, registry);
+        health.report_refusal = Some(reporter.watch_refusal());
         let watching = watch_cluster(
             &session.cluster,
             &session.changes,

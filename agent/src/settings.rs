@@ -226,10 +226,8 @@ fn tls(source: &SettingsSource<'_>) -> Result<Tls, SettingError> {
         }
     };
     settings.check().map_err(|error| {
-        source.invalid(
-            "MYSQL_TLS_CA, MYSQL_TLS_CERT, MYSQL_TLS_KEY",
-            error.to_string(),
-        )
+        let variables = "MYSQL_TLS_CA, MYSQL_TLS_CERT, MYSQL_TLS_KEY";
+        source.unusable_file(variables, &registry::Error::from(error))
     })?;
     Ok(tls)
 }
@@ -295,6 +293,9 @@ fn etcd(
     settings
         .urls()
         .map_err(|error| source.invalid("DISCOVERY_SERVICE", error.to_string()))?;
+    settings
+        .check_tls_files()
+        .map_err(|error| source.unusable_file("ETCD_CA, ETCD_CERT, ETCD_KEY", &error))?;
     Ok(settings)
 }
 

@@ -34,7 +34,7 @@ pub async fn run(settings: ReportSettings, stop: CancellationToken) -> Result<()
         Registry::connect(settings.registry).map_err(|error| registry_setting_error(&error))?;
     let own = role_layout::sidecar_permission(&settings.keys, &settings.cluster, &settings.node);
     check_permissions(&registry, &[own]).await?;
-    let listeners = bind_health(settings.health, settings.liveness_socket.as_deref()).await?;
+    let mut listeners = bind_health(settings.health, settings.liveness_socket.as_deref()).await?;
     let notifications = settings.notify.map(bind_notify_listener).transpose()?;
     tracing::info!(
         cluster.id = %settings.cluster,
@@ -56,6 +56,7 @@ pub async fn run(settings: ReportSettings, stop: CancellationToken) -> Result<()
     let (transient_sender, transient_receiver) = mpsc::channel(TRANSIENT_STATES_MAX);
     let reporter = Reporter::new(registry, identity, settings.ttl, now())
         .with_transient_states(transient_receiver);
+    listeners.report_refusal = Some(reporter.watch_refusal());
     let probe_now = Arc::<Notify>::default();
     let publish_notified = publish.clone();
     let receiving = async {
@@ -110,7 +111,11 @@ pub(crate) async fn bind_health(
         Some(path) => bind_liveness_socket(path, address).await?,
         None => None,
     };
-    Ok(HealthListeners { endpoint, socket })
+    Ok(HealthListeners {
+        endpoint,
+        socket,
+        report_refusal: None,
+    })
 }
 
 async fn bind_liveness_socket(
@@ -181,16 +186,12 @@ pub(crate) async fn check_permissions(
 /// An error in the etcd settings that only shows when they are used.
 #[must_use]
 pub fn registry_setting_error(error: &registry::Error) -> SettingError {
-    let forbidden = matches!(
-        error,
-        registry::Error::Unreadable {
-            kind: ErrorKind::PermissionDenied,
-            ..
-        }
-    );
     SettingError {
         variable: "ETCD_USER, ETCD_PASSWORD_FILE, ETCD_CA, ETCD_CERT, ETCD_KEY".to_owned(),
         reason: error.to_string(),
-        permission_denied: forbidden,
+        permission_denied: matches!(
+            error,
+            registry::Error::TlsFile(file) if file.is_permission_denied()
+        ),
     }
 }

@@ -123,8 +123,8 @@ fn command(directory: &DataDir, ports: &EtcdPorts) -> Command {
         .args([
             "--auto-compaction-mode=periodic",
             "--auto-compaction-retention=5m",
-            "--quota-backend-bytes=4294967296",
         ])
+        .arg(format!("--quota-backend-bytes={}", crate::QUOTA_BYTES))
         .args(["--logger=zap", "--log-level=warn"])
         // Any web page open on this machine could reach the JSON interface.
         .arg("--enable-grpc-gateway=false")

@@ -17,6 +17,9 @@ use certificates::Certificates;
 use child::EtcdChild;
 use data_dir::{DataDir, DataDirLock};
 
+/// The quota of the database in bytes.
+pub const QUOTA_BYTES: u64 = 4 * 1024 * 1024 * 1024;
+
 /// Why there is no embedded etcd; the message names the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedEtcdError {

@@ -18,12 +18,13 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
+use tls_files::read_authorities;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::egress::{EgressError, EgressPolicy};
-use super::tls;
+use super::tls::explain_tls;
 
 /// Limit for the TCP connection and for the TLS handshake, each.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -180,7 +181,8 @@ impl WebhookClient {
         }
         roots.add_parsable_certificates(system.certs);
         if let Some(path) = ca {
-            for certificate in tls::load_ca_certificates(path)? {
+            let found = read_authorities(path).map_err(|error| error.to_string())?;
+            for certificate in found {
                 let added = roots.add(certificate);
                 added.map_err(|error| format!("{}: {error}", path.display()))?;
             }
@@ -257,9 +259,7 @@ impl WebhookClient {
                     CONNECT_TIMEOUT.as_secs()
                 ))
             })?
-            .map_err(|error| {
-                tls(tls::explain_tls_error(&error).unwrap_or_else(|| error.to_string()))
-            })?;
+            .map_err(|error| tls(explain_tls(&error).unwrap_or_else(|| error.to_string())))?;
         send_request(stream, request).await
     }
 }

@@ -22,8 +22,16 @@ pub(crate) struct Endpoints {
     joined_urls: String,
     /// The endpoint that answered last.
     preferred: AtomicUsize,
-    options: ConnectOptions,
+    /// For new connections.
+    options: Mutex<ConnectionOptions>,
     settings: EtcdSettings,
+}
+
+/// The client's options, with the TLS files as they were read.
+struct ConnectionOptions {
+    client: ConnectOptions,
+    /// Identifies the contents of the TLS files.
+    tls_source: Option<[u8; 32]>,
 }
 
 struct Endpoint {
@@ -47,7 +55,10 @@ pub(crate) enum CallKind {
 impl Endpoints {
     pub(crate) fn new(settings: EtcdSettings) -> Result<Self> {
         let urls = settings.urls()?;
-        let options = settings.options()?;
+        let options = ConnectionOptions {
+            tls_source: settings.tls_source()?,
+            client: settings.options()?,
+        };
         Ok(Self {
             joined_urls: urls.join(", "),
             // Several clients of one cluster spread over its members.
@@ -59,7 +70,7 @@ impl Endpoints {
                     client: Mutex::new(None),
                 })
                 .collect(),
-            options,
+            options: Mutex::new(options),
             settings,
         })
     }
@@ -103,7 +114,8 @@ impl Endpoints {
         if let Some(client) = lock(&slot.client).clone() {
             return Ok(client);
         }
-        let client = Client::connect([slot.url.as_str()], Some(self.options.clone())).await?;
+        let options = lock(&self.options).client.clone();
+        let client = Client::connect([slot.url.as_str()], Some(options)).await?;
         *lock(&slot.client) = Some(client.clone());
         Ok(client)
     }
@@ -111,6 +123,64 @@ impl Endpoints {
     /// Gives up the endpoint's connection: one that let a call time out may be dead for minutes without noticing.
     pub(crate) fn disconnect(&self, index: usize) {
         lock(&self.endpoints[index].client).take();
+    }
+
+    /// Classifies the error of an attempt at an endpoint. One that may be due to TLS files which were replaced in the
+    /// meantime, as a renewed certificate, lets the next attempt use the new ones.
+    pub(crate) fn classify(&self, index: usize, error: etcd_client::Error) -> AttemptError {
+        let error = classify(self.url(index), self.settings.ca.as_deref(), error);
+        match error {
+            AttemptError::Transient {
+                cause,
+                maybe_applied,
+            } => {
+                self.reload_tls_files();
+                let own = cause
+                    .contains("client certificate")
+                    .then(|| self.settings.check_tls_files().err())
+                    .flatten();
+                AttemptError::Transient {
+                    cause: match own {
+                        Some(problem) => format!("{cause}: {problem}"),
+                        None => cause,
+                    },
+                    maybe_applied,
+                }
+            }
+            permanent => permanent,
+        }
+    }
+
+    /// Replaces every connection if the TLS files changed and can be used. Two files of a pair are written one after the
+    /// other: until they fit, the former ones stay.
+    fn reload_tls_files(&self) {
+        let source = match self.settings.tls_source() {
+            Ok(Some(source)) => Some(source),
+            Ok(None) => return,
+            Err(error) => {
+                tracing::debug!(%error, "The TLS files for etcd cannot be read: {error}");
+                return;
+            }
+        };
+        if lock(&self.options).tls_source == source {
+            return;
+        }
+        match self.settings.options() {
+            Ok(client) => {
+                *lock(&self.options) = ConnectionOptions {
+                    client,
+                    tls_source: source,
+                };
+                for index in 0..self.endpoints.len() {
+                    self.disconnect(index);
+                }
+                tracing::info!("The TLS files for etcd were replaced; new connections use them");
+            }
+            Err(error) => tracing::warn!(
+                %error,
+                "The replaced TLS files for etcd cannot be used, the former ones stay in use: {error}"
+            ),
+        }
     }
 
     /// Carries out `operation` on the preferred endpoint, then on the others, again and again until the deadline.
@@ -171,6 +241,22 @@ impl Endpoints {
         }
     }
 
+    /// Carries out a read on one endpoint, once.
+    pub(crate) async fn attempt_at<T, F, Fut>(&self, index: usize, operation: F) -> Result<T>
+    where
+        F: Fn(Client) -> Fut,
+        Fut: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let answer = self.attempt(index, self.attempt_timeout(), &operation);
+        answer.await.map_err(|error| match error {
+            AttemptError::Permanent(error) => error,
+            AttemptError::Transient { cause, .. } => Error::Unavailable {
+                endpoints: self.url(index).to_owned(),
+                cause,
+            },
+        })
+    }
+
     async fn attempt<T, F, Fut>(
         &self,
         index: usize,
@@ -188,7 +274,7 @@ impl Endpoints {
         // Boxed: the client's calls make futures of many kilobytes.
         match timeout(limit, Box::pin(work)).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(classify(self.url(index), error)),
+            Ok(Err(error)) => Err(self.classify(index, error)),
             Err(_) => {
                 self.disconnect(index);
                 Err(AttemptError::Transient {
@@ -218,8 +304,8 @@ impl Endpoints {
     }
 }
 
-fn lock(slot: &Mutex<Option<Client>>) -> std::sync::MutexGuard<'_, Option<Client>> {
-    // A client is cloned or replaced under the lock, neither of which can leave it half-done.
+fn lock<T>(slot: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // A value is cloned or replaced under the lock, neither of which can leave it half-done.
     slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

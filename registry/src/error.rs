@@ -1,8 +1,11 @@
 //! Failures by cause, each naming the endpoints or file and the remedy.
 
-use std::path::PathBuf;
+use std::path::Path;
+
+use tls_files::{TlsFileError, explain_tls_error, find_tls_error};
 
 use crate::entry::{LeaseId, RegistryEntry};
+use crate::storage::StorageAlarm;
 
 /// Why a call to etcd failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -57,6 +60,16 @@ pub enum Error {
         /// etcd's reason.
         cause: String,
     },
+    /// The members' data differ, and etcd accepts neither reads nor writes.
+    #[error(
+        "etcd at {endpoints} has a CORRUPT alarm, because the data of its members differ: {cause}; replace the member that `etcdctl endpoint hashkv --cluster` shows to differ, then disarm the alarm"
+    )]
+    Corrupt {
+        /// The endpoint that refused.
+        endpoints: String,
+        /// etcd's reason.
+        cause: String,
+    },
     /// Another writer changed the key since it was read.
     #[error("{key:?} was changed by another writer in the meantime; read it again")]
     Conflict {
@@ -92,48 +105,63 @@ pub enum Error {
     /// Settings or a request that can never work.
     #[error("{0}")]
     Invalid(String),
-    /// A certificate or key file that cannot be read.
-    #[error("cannot read {path}: {cause}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The kind of failure, to distinguish a missing permission.
-        kind: std::io::ErrorKind,
-        /// The system's text.
-        cause: String,
-    },
+    /// A file with a certificate, a key or authorities that cannot be used.
+    #[error(transparent)]
+    TlsFile(#[from] TlsFileError),
 }
 
 impl Error {
-    /// Adds the right that a role lacks, when that is why etcd refused access to `keys`.
-    pub(crate) fn naming(self, right: &str, keys: &[&[u8]]) -> Self {
+    /// Adds the right that a role lacks, when etcd refused access to a lease: to every key that the lease holds.
+    pub(crate) fn naming_lease(self, id: LeaseId) -> Self {
+        let keys = format!("every key of the lease {id:x}");
+        self.naming([("write", keys.as_bytes())])
+    }
+
+    /// Adds the rights that a role may lack, each with its key, when that is why etcd refused access.
+    pub(crate) fn naming<'a>(
+        self,
+        rights: impl IntoIterator<Item = (&'static str, &'a [u8])>,
+    ) -> Self {
         match self {
             Self::Denied { endpoints, cause } if cause.contains("permission denied") => {
-                let named: Vec<_> = keys
-                    .iter()
+                let mut rights = rights.into_iter();
+                let mut named: Vec<_> = rights
+                    .by_ref()
                     .take(KEYS_NAMED_MAX)
-                    .map(|key| String::from_utf8_lossy(key))
+                    .map(|(right, key)| format!("{right} {}", String::from_utf8_lossy(key)))
                     .collect();
-                let more = if keys.len() > KEYS_NAMED_MAX {
-                    ", …"
-                } else {
-                    ""
-                };
+                if rights.next().is_some() {
+                    named.push("…".to_owned());
+                }
                 Self::Denied {
                     endpoints,
-                    cause: format!("{cause} (to {right} {}{more})", named.join(", ")),
+                    cause: format!("{cause} (to {})", named.join(", ")),
                 }
             }
             error => error,
         }
     }
 
-    /// Whether a later attempt may succeed: no endpoint answered, as opposed to a refusal.
+    /// The alarm of etcd for which it refused the request.
+    #[must_use]
+    pub const fn alarm(&self) -> Option<StorageAlarm> {
+        match self {
+            Self::NoSpace { .. } => Some(StorageAlarm::NoSpace),
+            Self::Corrupt { .. } => Some(StorageAlarm::Corrupt),
+            _ => None,
+        }
+    }
+
+    /// Whether a later attempt may succeed: no endpoint answered, or etcd has an alarm, as opposed to a refusal.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Unavailable { .. } | Self::Unconfirmed { .. } | Self::Compacted { .. }
+            Self::Unavailable { .. }
+                | Self::Unconfirmed { .. }
+                | Self::Compacted { .. }
+                | Self::NoSpace { .. }
+                | Self::Corrupt { .. }
         )
     }
 }
@@ -154,6 +182,20 @@ pub(crate) enum AttemptError {
     Permanent(Error),
 }
 
+/// Alerts by which a server refuses a client's certificate, as rustls names them.
+const CLIENT_CERTIFICATE_ALERTS: [&str; 7] = [
+    "BadCertificate",
+    "CertificateExpired",
+    "CertificateRequired",
+    "CertificateRevoked",
+    "CertificateUnknown",
+    "UnknownCA",
+    "UnsupportedCertificate",
+];
+
+/// How an established connection ends without an alert, in lower case.
+const CLOSED_CONNECTION: [&str; 3] = ["connection closed", "connection reset", "broken pipe"];
+
 // gRPC's status codes; this crate has no direct dependency on a gRPC library.
 const UNKNOWN: i32 = 2;
 const INVALID_ARGUMENT: i32 = 3;
@@ -163,16 +205,23 @@ const RESOURCE_EXHAUSTED: i32 = 8;
 const FAILED_PRECONDITION: i32 = 9;
 const OUT_OF_RANGE: i32 = 11;
 const UNIMPLEMENTED: i32 = 12;
+const DATA_LOSS: i32 = 15;
 const UNAUTHENTICATED: i32 = 16;
 
 /// Classifies the error of an attempt at `endpoint`.
-pub(crate) fn classify(endpoint: &str, error: etcd_client::Error) -> AttemptError {
+///
+/// `authorities` is the file of those that are trusted.
+pub(crate) fn classify(
+    endpoint: &str,
+    authorities: Option<&Path>,
+    error: etcd_client::Error,
+) -> AttemptError {
     use etcd_client::Error as Client;
     let endpoints = endpoint.to_owned();
     match error {
         Client::GRpcStatus(status) => {
             let code = i32::from(status.code());
-            let cause = cause(status.message(), &status);
+            let cause = cause(status.message(), authorities, &status);
             if let Some(refusal) = permanent_error(code, status.message(), endpoints, &cause) {
                 return AttemptError::Permanent(refusal);
             }
@@ -223,6 +272,7 @@ fn permanent_error(code: i32, message: &str, endpoints: String, cause: &str) -> 
         RESOURCE_EXHAUSTED | OUT_OF_RANGE if says("larger than max") || says("too large") => {
             Error::TooLarge { endpoints, cause }
         }
+        DATA_LOSS if says("corrupt") => Error::Corrupt { endpoints, cause },
         OUT_OF_RANGE if says("revision") => Error::Compacted { endpoints, cause },
         NOT_FOUND if says("lease not found") => Error::LeaseGone { id: 0 },
         INVALID_ARGUMENT | UNIMPLEMENTED => {
@@ -259,16 +309,53 @@ fn never_sent(status: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// etcd's message, with the root cause when there is one beneath.
-fn cause(message: &str, status: &(dyn std::error::Error + 'static)) -> String {
-    let message = message.trim_start_matches("etcdserver: ");
+fn cause(
+    message: &str,
+    authorities: Option<&Path>,
+    status: &(dyn std::error::Error + 'static),
+) -> String {
+    if let Some(error) = find_tls_error(status) {
+        let authorities = match authorities {
+            Some(file) => file.display().to_string(),
+            None => "the file of etcd's authorities".to_owned(),
+        };
+        let explanation = explain_tls_error(error, &authorities);
+        return format!(
+            "TLS failed: {}",
+            explanation.unwrap_or_else(|| error.to_string())
+        );
+    }
     let root = root_cause(status);
-    if root == status.to_string() || message.contains(&root) {
+    // HTTP/2 keeps only the text of an error that ends an established connection.
+    if let Some((_, alert)) = root.split_once("received fatal alert: ") {
+        return if CLIENT_CERTIFICATE_ALERTS.contains(&alert) {
+            format!(
+                "TLS failed: it requires a client certificate, or refuses the one it got ({alert})"
+            )
+        } else {
+            format!("TLS failed: it sent the alert {alert}")
+        };
+    }
+    if root.contains("tls handshake eof") {
+        return "TLS failed: it closed the connection during the handshake; it may serve http only"
+            .to_owned();
+    }
+    let message = message.trim_start_matches("etcdserver: ");
+    let text = if root == status.to_string() || message.contains(&root) {
         message.to_owned()
     } else if message.is_empty() || message == "transport error" {
-        root
+        root.clone()
     } else {
         format!("{message}: {root}")
+    };
+    // The alert is lost if the connection is closed before it is read.
+    let ended = root.to_lowercase();
+    if authorities.is_some() && CLOSED_CONNECTION.iter().any(|end| ended.contains(end)) {
+        return format!(
+            "{text}; if that lasts, see whether it requires a client certificate, or refuses the one it got"
+        );
     }
+    text
 }
 
 /// The text at the end of the chain of causes.

@@ -124,7 +124,7 @@ impl Registry {
             .await;
         match revoked {
             Ok(_) | Err(Error::LeaseGone { .. }) => Ok(()),
-            Err(error) => Err(error),
+            Err(error) => Err(error.naming_lease(id)),
         }
     }
 
@@ -181,7 +181,7 @@ impl Registry {
         match renewed {
             Ok(answer) => Ok(answer.value),
             Err(Error::LeaseGone { .. }) => Ok(false),
-            Err(error) => Err(error),
+            Err(error) => Err(error.naming_lease(id)),
         }
     }
 }

@@ -29,6 +29,7 @@ pub mod role_layout;
 mod sealing;
 mod secret;
 mod settings;
+mod storage;
 mod transact;
 mod watch;
 
@@ -47,6 +48,7 @@ pub use sealing::{
 };
 pub use secret::Secret;
 pub use settings::EtcdSettings;
+pub use storage::{StorageAlarm, StorageStatus};
 pub use transact::{
     CreateOutcome, Precondition, Transaction, TransactionOutcome, WriteOp, numbered_key,
 };
@@ -84,8 +86,8 @@ impl Registry {
     /// Prepares connections to `settings.endpoints` without opening one: a cluster that is down is no error here.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for settings that can never work, [`Error::Unreadable`] for a certificate or key file that
-    /// cannot be read.
+    /// [`Error::Invalid`] for settings that can never work, [`Error::TlsFile`] for a certificate, key or authority that
+    /// cannot be used.
     pub fn connect(settings: EtcdSettings) -> Result<Self> {
         Ok(Self {
             backend: Backend::Etcd(Arc::new(Endpoints::new(settings)?)),

@@ -16,6 +16,7 @@ use crate::entry::{LeaseId, Listing, RegistryEntry};
 use crate::event::{WatchEvent, timestamp_now};
 use crate::lease::LeaseInfo;
 use crate::read::MemberStatus;
+use crate::storage::StorageStatus;
 use crate::transact::{Transaction, TransactionOutcome};
 use crate::{Error, EtcdSettings, Registry, Result};
 use state::{LeaseState, NextEvent, StoreState, WriteFault};
@@ -197,6 +198,18 @@ impl MemoryEtcd {
             version: "3.5.0-memory".to_owned(),
             has_leader: true,
             db_size: state.entries.values().map(size).sum::<usize>() as u64,
+        })
+    }
+
+    pub(crate) fn storage_status(&self) -> Result<StorageStatus> {
+        let status = self.status()?;
+        Ok(StorageStatus {
+            version: status.version,
+            alarms: Vec::new(),
+            database_size: status.db_size,
+            in_use: status.db_size,
+            quota: None,
+            revision: self.available()?.revision,
         })
     }
 

@@ -219,7 +219,7 @@ async fn range(endpoints: &Endpoints, key: Vec<u8>, options: GetOptions) -> Resu
             async move { kv.get(key, Some(options)).await }
         })
         .await
-        .map_err(|error| error.naming("read", &[&key]))?;
+        .map_err(|error| error.naming([("read", key.as_slice())]))?;
     Ok(answer.value)
 }
 

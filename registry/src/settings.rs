@@ -1,9 +1,11 @@
 //! How to reach etcd, checked before anything is opened.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
+use sha2::{Digest, Sha256};
+use tls_files::{CertificateFiles, CertificatePair, PemPair, read_authorities_pem};
 
 use crate::{Error, Result, Secret};
 
@@ -113,6 +115,46 @@ impl EtcdSettings {
         self.endpoints.iter().all(local)
     }
 
+    /// Checks that the TLS files can be used now.
+    ///
+    /// # Errors
+    /// [`Error::TlsFile`] names the file and the remedy; [`Error::Invalid`] for a certificate without a key.
+    pub fn check_tls_files(&self) -> Result<()> {
+        if let Some(ca) = &self.ca {
+            read_authorities_pem(ca)?;
+        }
+        if let Some(files) = self.client_certificate()? {
+            CertificatePair::load(&files, tls_files::clock_time())?;
+        }
+        Ok(())
+    }
+
+    /// Identifies the contents of the TLS files; `None` without any.
+    pub(crate) fn tls_source(&self) -> Result<Option<[u8; 32]>> {
+        let Some(ca) = &self.ca else {
+            return Ok(None);
+        };
+        let mut hash = Sha256::new();
+        hash.update(Sha256::digest(read_authorities_pem(ca)?));
+        if let Some(files) = self.client_certificate()? {
+            hash.update(PemPair::read(&files)?.hash());
+        }
+        Ok(Some(hash.finalize().into()))
+    }
+
+    fn client_certificate(&self) -> Result<Option<CertificateFiles>> {
+        match (&self.cert, &self.key) {
+            (Some(certificate), Some(key)) => Ok(Some(CertificateFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+            })),
+            (None, None) => Ok(None),
+            _ => Err(Error::Invalid(
+                "the etcd client certificate and its key must be given together".to_owned(),
+            )),
+        }
+    }
+
     /// The client's options; reads the certificate files.
     pub(crate) fn options(&self) -> Result<ConnectOptions> {
         let mut options = ConnectOptions::new()
@@ -139,18 +181,13 @@ impl EtcdSettings {
         }
         if let Some(ca) = &self.ca {
             let mut tls = TlsOptions::new()
-                .ca_certificate(Certificate::from_pem(read(ca)?))
+                .ca_certificate(Certificate::from_pem(read_authorities_pem(ca)?))
                 .timeout(CONNECT_TIMEOUT);
-            match (&self.cert, &self.key) {
-                (Some(cert), Some(key)) => {
-                    tls = tls.identity(Identity::from_pem(read(cert)?, read(key)?))
-                }
-                (None, None) => {}
-                _ => {
-                    return Err(Error::Invalid(
-                        "the etcd client certificate and its key must be given together".to_owned(),
-                    ));
-                }
+            if let Some(files) = self.client_certificate()? {
+                let pair = PemPair::read(&files)?;
+                pair.certified_key(&files)?;
+                let (certificate, key) = pair.contents();
+                tls = tls.identity(Identity::from_pem(certificate, key));
             }
             options = options.with_tls(tls);
         }
@@ -160,14 +197,6 @@ impl EtcdSettings {
 
 fn is_https(url: &str) -> bool {
     url.starts_with("https://")
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| Error::Unreadable {
-        path: path.to_owned(),
-        kind: error.kind(),
-        cause: error.to_string(),
-    })
 }
 
 /// `endpoint` as `scheme://host:port`.

@@ -416,9 +416,13 @@ async fn send(
         .await
         .map_err(|error| with_lease_id(error, transaction))
         .map_err(|error| {
-            let writes = transaction.all_writes().map(WriteOp::key);
-            let compared = transaction.preconditions().iter().map(Precondition::key);
-            error.naming("write", &writes.chain(compared).collect::<Vec<_>>())
+            let writes = transaction.all_writes();
+            let compared = transaction.preconditions().iter();
+            error.naming(
+                writes
+                    .map(|write| ("write", write.key()))
+                    .chain(compared.map(|compared| ("read", compared.key()))),
+            )
         })?;
     let revision = value
         .header()

@@ -36,6 +36,7 @@ use crate::audit_retention;
 use crate::authority::{SealedState, StateSecretError, TamperReporter};
 use crate::config::{Config, EtcdConfig};
 use crate::etcd_access::EtcdAccess;
+use crate::etcd_storage::{EtcdStorage, StorageReporter};
 use crate::http::{AppContext, AppState};
 use crate::limits::ClientLimits;
 use crate::membership::NodeAdmission;
@@ -215,6 +216,7 @@ impl Builder<'_> {
                 shutdown.run_until_cancelled(checking).await;
             });
         }
+        let etcd_storage = self.etcd_storage(&monitor, &leadership);
         if config.approvals.allows_acting_alone() {
             let notice = "One person can act alone here: --approvals 0 is set.";
             monitor.set_notices("approvals", vec![notice.to_owned()]);
@@ -241,6 +243,7 @@ impl Builder<'_> {
             ),
             certificate: self.certificate(),
             etcd_access,
+            etcd_storage,
             anchor_delivery,
             state_prefix: config.state_prefix.clone(),
             metrics_token: config.http.metrics_token.clone(),
@@ -259,6 +262,25 @@ impl Builder<'_> {
             site,
             shutdown: self.tasks.shutdown.clone(),
         })
+    }
+
+    fn etcd_storage(&self, monitor: &Monitor, leadership: &Leadership) -> EtcdStorage {
+        let storage = EtcdStorage::new(match self.config.etcd {
+            EtcdConfig::Cluster(_) => self.config.etcd_quota,
+            EtcdConfig::Embedded(_) => embedded_etcd::QUOTA_BYTES,
+        });
+        let reporter = StorageReporter {
+            monitor: monitor.clone(),
+            trail: self.trail.clone(),
+            leadership: leadership.clone(),
+            actor: self.replica.to_string(),
+        };
+        let following = storage.clone().follow(self.registry.clone(), reporter);
+        let shutdown = self.tasks.shutdown.clone();
+        self.tasks.spawn(async move {
+            shutdown.run_until_cancelled(following).await;
+        });
+        storage
     }
 
     fn certificate(&self) -> Option<Arc<CertificateStore>> {

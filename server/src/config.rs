@@ -248,6 +248,8 @@ pub struct Config {
     pub http: HttpConfig,
     pub limits: LimitsConfig,
     pub etcd: EtcdConfig,
+    /// The quota of etcd's database in bytes, for members that do not report it.
+    pub etcd_quota: u64,
     /// etcd prefix under which nodes register.
     pub registry_prefix: String,
     /// etcd prefix of the console's own state.
@@ -342,6 +344,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
     let limits = reader.limits();
     let data_dir = reader.data_dir();
     let etcd = reader.etcd(data_dir.as_deref());
+    let etcd_quota = reader.single(&settings::ETCD_QUOTA, parse::byte_size);
     let prefixes = reader.prefixes();
     let state_secret = reader.state_secret(etcd.as_ref(), data_dir.as_deref());
     let port = reader.single(&settings::MYSQL_PORT, parse::port);
@@ -367,6 +370,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
             http: http?,
             limits: limits?,
             etcd: etcd?,
+            etcd_quota: etcd_quota?,
             registry_prefix,
             state_prefix,
             state_secret,

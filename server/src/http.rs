@@ -69,6 +69,7 @@ use crate::allowed_hosts::AllowedHosts;
 use crate::assets::Site;
 use crate::audit_anchors::AnchorDelivery;
 use crate::etcd_access::EtcdAccess;
+use crate::etcd_storage::EtcdStorage;
 use crate::limits::ClientLimits;
 use crate::membership::NodeAdmission;
 use crate::metrics::WebMetrics;
@@ -90,6 +91,8 @@ pub struct AppContext {
     pub certificate: Option<Arc<CertificateStore>>,
     /// Whether etcd requires accounts.
     pub etcd_access: EtcdAccess,
+    /// The alarms and the space of etcd.
+    pub etcd_storage: EtcdStorage,
     /// Whether anchors reach the webhook; `None` without one.
     pub anchor_delivery: Option<Arc<AnchorDelivery>>,
     /// etcd prefix of the console's own state.

@@ -13,6 +13,7 @@ pub mod cli;
 pub mod composition;
 pub mod config;
 pub mod etcd_access;
+pub mod etcd_storage;
 pub mod http;
 pub mod limits;
 pub mod live;

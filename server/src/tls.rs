@@ -3,8 +3,11 @@
 mod certificate;
 mod store;
 
-pub use certificate::{CertificateError, CertificateFiles, EXPIRY_WARNING, ServerCertificate};
+pub use certificate::{CertificateError, EXPIRY_WARNING, load_certificate};
 pub use store::CertificateStore;
+pub use tls_files::CertificateFiles;
+
+use tls_files::CertificatePair;
 
 /// The TLS settings of the listener, with the certificate that its files contained at the start.
 #[derive(Clone, Debug)]
@@ -14,7 +17,7 @@ pub struct ListenerTls {
     /// The host of `--public-url`, which every certificate must be issued for.
     pub public_host: Option<String>,
     /// What the files contained.
-    pub certificate: ServerCertificate,
+    pub certificate: CertificatePair,
 }
 
 impl ListenerTls {
@@ -27,7 +30,7 @@ impl ListenerTls {
         public_host: Option<String>,
     ) -> Result<Self, CertificateError> {
         let now = console_core::clock::now();
-        let certificate = ServerCertificate::load(&files, public_host.as_deref(), now)?;
+        let certificate = load_certificate(&files, public_host.as_deref(), now)?;
         Ok(Self {
             files,
             public_host,

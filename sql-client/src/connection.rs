@@ -72,7 +72,22 @@ impl Connection {
         peer: Peer<'_>,
         login: Login<'_>,
     ) -> Result<Self, Error> {
-        let mut packets = Packets::new(Box::new(stream), SIGN_IN_MAX);
+        let opened = Self::open_or_refused(Box::new(stream), peer, login).await;
+        match peer {
+            Peer::Network {
+                tls: Tls::Preferred(settings) | Tls::Required(settings),
+                ..
+            } => opened.map_err(|error| settings.naming_own_certificate(error)),
+            _ => opened,
+        }
+    }
+
+    async fn open_or_refused(
+        stream: Box<dyn ByteStream>,
+        peer: Peer<'_>,
+        login: Login<'_>,
+    ) -> Result<Self, Error> {
+        let mut packets = Packets::new(stream, SIGN_IN_MAX);
         let first = match packets.read().await {
             // Whatever its number: the connection is refused.
             Err(Error::Ended(error)) => return Err(Error::Server(error)),

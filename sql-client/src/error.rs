@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::io;
 
+use tls_files::TlsFileError;
+
 use crate::limits::TEXT_MAX;
 use crate::tls_failure::TlsFailure;
 
@@ -49,6 +51,12 @@ pub enum Error {
 impl Error {
     pub(crate) const fn protocol(text: &'static str) -> Self {
         Self::Protocol(Cow::Borrowed(text))
+    }
+}
+
+impl From<TlsFileError> for Error {
+    fn from(error: TlsFileError) -> Self {
+        Self::Tls(TlsFailure::from(error))
     }
 }
 

@@ -1,23 +1,24 @@
 //! TLS to a server, always with a verified certificate.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::SingleCertAndKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore,
     SignatureScheme,
 };
+use tls_files::{CertificateFiles, CertificatePair, PemPair, TlsFileError, read_authorities};
 use tokio_rustls::TlsConnector;
 
 use crate::error::Error;
 use crate::packets::ByteStream;
-use crate::tls_failure::TlsFailure;
+use crate::tls_failure::{TlsFailure, TlsProblem};
 
 /// Whether a connection over the network uses TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,43 +64,84 @@ impl TlsSettings {
         }
     }
 
-    /// Reads the files and checks that they can be used.
+    /// Reads the files and checks that they can be used now.
     ///
     /// # Errors
-    /// Names the file and what is wrong with it.
-    pub fn check(&self) -> Result<(), Error> {
-        self.client_config().map(drop)
+    /// Names the file, what is wrong with it, and the remedy.
+    pub fn check(&self) -> Result<(), TlsFileError> {
+        read_authorities(&self.ca)?;
+        match self.identity_files() {
+            Some(files) => CertificatePair::load(&files, tls_files::clock_time()).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds to the error of a sign-in what is wrong with the client's own certificate. A server that refuses one says so, or
+    /// only closes the connection.
+    pub(crate) fn naming_own_certificate(&self, error: Error) -> Error {
+        let may_be_refused = match &error {
+            Error::Tls(failure) => matches!(
+                failure.problem,
+                TlsProblem::ClientRefused | TlsProblem::Other
+            ),
+            Error::Io(_) | Error::Closed => true,
+            _ => false,
+        };
+        match may_be_refused.then(|| self.identity_problem()).flatten() {
+            Some(problem) => Error::Tls(TlsFailure {
+                text: format!("{error}; {problem}"),
+                problem: TlsProblem::OwnFile,
+            }),
+            None => error,
+        }
+    }
+
+    /// What is wrong with the client's own certificate at the moment.
+    fn identity_problem(&self) -> Option<String> {
+        let files = self.identity_files()?;
+        match CertificatePair::load(&files, tls_files::clock_time()) {
+            Ok(pair) => pair.valid_from.map(|from| {
+                let file = files.certificate.display();
+                format!("the certificate in {file} is not valid before {from}; compare the clocks")
+            }),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    fn identity_files(&self) -> Option<CertificateFiles> {
+        let (certificate, key) = self.identity.clone()?;
+        Some(CertificateFiles { certificate, key })
     }
 
     fn client_config(&self) -> Result<ClientConfig, Error> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
-        for certificate in certificates(&self.ca)? {
+        for certificate in read_authorities(&self.ca)? {
             roots
                 .add(certificate)
-                .map_err(|error| unusable(&self.ca, error))?;
+                .map_err(|error| library_failed(&error))?;
         }
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
                 .build()
-                .map_err(|error| unusable(&self.ca, error))?;
+                .map_err(|error| {
+                    failed(format!("{} cannot be used: {error}", self.ca.display()))
+                })?;
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| Error::Tls(TlsFailure::from(&error)))?;
+            .map_err(|error| library_failed(&error))?;
         let builder = match self.verify {
             Verify::Identity => builder.with_webpki_verifier(verifier),
             Verify::Authority => builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(AnyName(verifier))),
         };
-        let Some((certificate, key)) = &self.identity else {
+        let Some(files) = self.identity_files() else {
             return Ok(builder.with_no_client_auth());
         };
-        let chain = certificates(certificate)?;
-        let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, error))?;
-        builder
-            .with_client_auth_cert(chain, private)
-            .map_err(|error| unusable(certificate, error))
+        // Whatever its dates: a server may not look at them.
+        let certified = PemPair::read(&files)?.certified_key(&files)?;
+        Ok(builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified))))
     }
 
     /// Continues on `stream` with TLS, as a client of `host`.
@@ -124,17 +166,8 @@ impl TlsSettings {
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let found = read.map_err(|error| unusable(path, error))?;
-    if found.is_empty() {
-        return Err(unusable(path, "it contains no certificate"));
-    }
-    Ok(found)
-}
-
-fn unusable(path: &Path, reason: impl std::fmt::Display) -> Error {
-    failed(format!("{} cannot be used: {reason}", path.display()))
+fn library_failed(error: &TlsError) -> Error {
+    Error::Tls(TlsFailure::from(error))
 }
 
 fn failed(text: impl Into<String>) -> Error {

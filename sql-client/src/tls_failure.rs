@@ -1,6 +1,7 @@
 //! Why no TLS connection comes about, in terms that name the remedy.
 
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
+use tls_files::{TlsFileError, describe_dates};
 
 /// The cause of a failure, as far as it has a known remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +16,9 @@ pub enum TlsProblem {
     NotInTime,
     /// The server refuses the client's certificate, or requires one.
     ClientRefused,
-    /// Anything else: files that cannot be used, or no common version or cipher.
+    /// A file of this side cannot be used; the text has the remedy.
+    OwnFile,
+    /// Anything else: no common version or cipher.
     Other,
 }
 
@@ -37,7 +40,7 @@ impl TlsProblem {
                 "the server's certificate is expired or not valid yet; renew it, and compare the clocks"
             }
             Self::ClientRefused => "the server refuses the client's certificate, or requires one",
-            Self::Other => return None,
+            Self::OwnFile | Self::Other => return None,
         })
     }
 }
@@ -61,11 +64,26 @@ impl TlsFailure {
     }
 }
 
+impl From<TlsFileError> for TlsFailure {
+    fn from(error: TlsFileError) -> Self {
+        Self {
+            text: error.to_string(),
+            problem: TlsProblem::OwnFile,
+        }
+    }
+}
+
 impl From<&TlsError> for TlsFailure {
     fn from(error: &TlsError) -> Self {
-        let text = error.to_string();
+        let mut text = error.to_string();
         let problem = match error {
-            TlsError::InvalidCertificate(certificate) => certificate_problem(certificate, &text),
+            TlsError::InvalidCertificate(certificate) => {
+                let problem = certificate_problem(certificate, &text);
+                if let Some(dates) = describe_dates(certificate) {
+                    text = format!("the server's certificate {dates}");
+                }
+                problem
+            }
             TlsError::AlertReceived(
                 AlertDescription::BadCertificate
                 | AlertDescription::UnsupportedCertificate
@@ -101,7 +119,9 @@ fn certificate_problem(error: &CertificateError, text: &str) -> TlsProblem {
 
 #[cfg(test)]
 mod tests {
-    use rustls::pki_types::ServerName;
+    use std::time::Duration;
+
+    use rustls::pki_types::{ServerName, UnixTime};
 
     use super::*;
 
@@ -125,6 +145,16 @@ mod tests {
             problem(CertificateError::NotValidYet),
             TlsProblem::NotInTime
         );
+        let expired = TlsError::InvalidCertificate(CertificateError::ExpiredContext {
+            time: UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000)),
+            not_after: UnixTime::since_unix_epoch(Duration::from_secs(1_700_000_000)),
+        });
+        let expired = TlsFailure::from(&expired);
+        assert_eq!(expired.problem, TlsProblem::NotInTime);
+        assert_eq!(
+            expired.text,
+            "the server's certificate expired at 2023-11-14T22:13:20Z"
+        );
         assert_eq!(problem(CertificateError::BadSignature), TlsProblem::Other);
         let alert = TlsError::AlertReceived(AlertDescription::CertificateRequired);
         assert_eq!(TlsFailure::from(&alert).problem, TlsProblem::ClientRefused);
@@ -141,7 +171,7 @@ mod tests {
         use rustls::client::WebPkiServerVerifier;
         use rustls::client::danger::ServerCertVerifier;
         use rustls::crypto::aws_lc_rs;
-        use rustls::pki_types::{CertificateDer, UnixTime};
+        use rustls::pki_types::CertificateDer;
 
         let key = rcgen::KeyPair::generate().unwrap();
         let parameters = rcgen::CertificateParams::new(

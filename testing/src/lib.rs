@@ -6,4 +6,6 @@
     reason = "a failed step is a failed test"
 )]
 
+pub mod certificates;
 pub mod etcd;
+pub mod manifests;

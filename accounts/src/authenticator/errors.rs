@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use registry::StorageAlarm;
+
 use crate::factor::CodeError;
 use crate::password::PasswordError;
 use crate::records::UserName;
@@ -39,6 +41,14 @@ pub enum SignInError {
     /// etcd is unreachable.
     #[error("etcd is unreachable: {0}")]
     Unavailable(String),
+    /// etcd refuses requests because of an alarm.
+    #[error("{cause}")]
+    Alarm {
+        /// The alarm.
+        alarm: StorageAlarm,
+        /// The error with its remedy.
+        cause: String,
+    },
     /// A fault of the console itself.
     #[error("{0}")]
     Internal(String),
@@ -46,7 +56,11 @@ pub enum SignInError {
 
 impl From<registry::Error> for SignInError {
     fn from(error: registry::Error) -> Self {
-        Self::Unavailable(error.to_string())
+        let cause = error.to_string();
+        match error.alarm() {
+            Some(alarm) => Self::Alarm { alarm, cause },
+            None => Self::Unavailable(cause),
+        }
     }
 }
 
@@ -120,6 +134,14 @@ pub enum OwnAccountError {
     /// etcd is unreachable.
     #[error("etcd is unreachable: {0}")]
     Unavailable(String),
+    /// etcd refuses requests because of an alarm.
+    #[error("{cause}")]
+    Alarm {
+        /// The alarm.
+        alarm: StorageAlarm,
+        /// The error with its remedy.
+        cause: String,
+    },
     /// A fault of the console itself.
     #[error("{0}")]
     Internal(String),
@@ -127,7 +149,11 @@ pub enum OwnAccountError {
 
 impl From<registry::Error> for OwnAccountError {
     fn from(error: registry::Error) -> Self {
-        Self::Unavailable(error.to_string())
+        let cause = error.to_string();
+        match error.alarm() {
+            Some(alarm) => Self::Alarm { alarm, cause },
+            None => Self::Unavailable(cause),
+        }
     }
 }
 
@@ -142,6 +168,7 @@ impl From<SignInError> for OwnAccountError {
             SignInError::Throttled(wait) => Self::Throttled(wait),
             SignInError::Busy => Self::Busy,
             SignInError::Unavailable(cause) => Self::Unavailable(cause),
+            SignInError::Alarm { alarm, cause } => Self::Alarm { alarm, cause },
             SignInError::Internal(cause) => Self::Internal(cause),
         }
     }

@@ -34,6 +34,7 @@ impl HealthFixture {
         let listeners = HealthListeners {
             endpoint: Some(listener),
             socket,
+            ..HealthListeners::default()
         };
         let state = ServerState::Offline(Box::new(OfflineStatus {
             phase: AgentPhase::Waiting,

@@ -27,6 +27,7 @@ async fn send_request(server: ServerState, request: &str) -> String {
     let listeners = HealthListeners {
         endpoint: Some(listener),
         socket: None,
+        ..HealthListeners::default()
     };
     let client = async {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -46,6 +47,7 @@ fn service(server: ServerState) -> HealthService {
         server: watch::channel(server).1,
         policy: HealthPolicy::default(),
         limit_log: LimitLog::default(),
+        report_refusal: None,
         request_timeout: REQUEST_TIMEOUT,
         response_timeout: RESPONSE_TIMEOUT,
     }
@@ -78,7 +80,8 @@ fn disable_file_fails_readiness_but_not_liveness() {
         disable_file: Some(dir.path().join("disabled")),
         ..HealthPolicy::default()
     };
-    let status = |path, server: &ServerState| respond(&Method::GET, path, server, &policy).status();
+    let status =
+        |path, server: &ServerState| respond(&Method::GET, path, server, &policy, None).status();
     assert_eq!(status("/", &synced()), StatusCode::OK);
     std::fs::write(dir.path().join("disabled"), "").unwrap();
     assert_eq!(status("/", &synced()), StatusCode::SERVICE_UNAVAILABLE);

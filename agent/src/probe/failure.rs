@@ -4,7 +4,7 @@ use std::io;
 
 use galera::observe::observation::{ProbeError, ProbeErrorKind};
 
-use sql_client::Error;
+use sql_client::{Error, TlsProblem};
 
 use crate::settings::DatabaseSettings;
 
@@ -25,11 +25,17 @@ pub(super) fn classify(database: &DatabaseSettings, error: &Error) -> ProbeError
         ),
         Error::Server(error) => from_server(&location, database, error.code, &error.message),
         Error::Tls(failure) => {
+            let text = one_line(&failure.text);
             let explanation = failure.problem.explanation();
-            let remedy = explanation.unwrap_or("check the server's certificate");
+            let remedy = match failure.problem {
+                TlsProblem::OwnFile => String::new(),
+                _ => format!(
+                    "; {}",
+                    explanation.unwrap_or("check the server's certificate")
+                ),
+            };
             tls(format!(
-                "TLS with {location} failed: {}; {remedy} (MYSQL_TLS_CA, MYSQL_TLS_VERIFY, MYSQL_TLS_CERT)",
-                one_line(&failure.text)
+                "TLS with {location} failed: {text}{remedy} (MYSQL_TLS_CA, MYSQL_TLS_VERIFY, MYSQL_TLS_CERT)"
             ))
         }
         Error::TlsNotOffered => tls(format!(

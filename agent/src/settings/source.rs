@@ -83,6 +83,15 @@ impl<'a> SettingsSource<'a> {
         }
     }
 
+    /// An error about files that `names` name.
+    #[must_use]
+    pub fn unusable_file(&self, names: &str, error: &registry::Error) -> SettingError {
+        SettingError {
+            permission_denied: matches!(error, registry::Error::TlsFile(file) if file.is_permission_denied()),
+            ..self.invalid(names, error.to_string())
+        }
+    }
+
     fn utf8_value(&self, name: &str) -> Result<Option<String>, SettingError> {
         match (self.lookup)(name).map(OsString::into_string) {
             None => Ok(None),

@@ -1,4 +1,9 @@
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+
+use testing::certificates::{
+    FUTURE, TestAuthority, VALID, unusable_client_certificates, write_private,
+};
 
 use super::*;
 
@@ -288,5 +293,69 @@ fn a_name_that_no_node_can_join_is_refused_before_anything_is_founded() {
         assert_eq!(error.variable, "CLUSTER_NAME");
         let reason = format!("has {bytes} bytes; Galera allows 32");
         assert!(error.reason.starts_with(&reason), "{error}");
+    }
+}
+
+#[test]
+fn tls_files_that_cannot_be_used_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = TestAuthority::new("lab");
+    let ca = write_private(directory.path(), "ca.pem", authority.pem());
+    let ca = ca.to_str().unwrap();
+    let (good, good_key) = authority
+        .issue("client", VALID)
+        .write(directory.path(), "own");
+    let with = |prefix: &str, ca: &str, certificate: &Path, key: &Path| {
+        let (ca_name, certificate_name, key_name) = (
+            format!("{prefix}_CA"),
+            format!("{prefix}_CERT"),
+            format!("{prefix}_KEY"),
+        );
+        read(&[
+            ("DISCOVERY_SERVICE", "https://etcd1"),
+            ("ETCD_CA", ca),
+            (&ca_name, ca),
+            (&certificate_name, certificate.to_str().unwrap()),
+            (&key_name, key.to_str().unwrap()),
+        ])
+    };
+    for prefix in ["ETCD", "MYSQL_TLS"] {
+        with(prefix, ca, &good, &good_key).unwrap();
+        for (certificate, key, words) in unusable_client_certificates(directory.path(), &authority)
+        {
+            let error = with(prefix, ca, &certificate, &key).unwrap_err();
+            assert!(error.variable.contains(prefix), "{error}");
+            for words in words {
+                assert!(
+                    error.reason.contains(words),
+                    "{words} is missing in: {error}"
+                );
+            }
+        }
+        let (empty, key) = (
+            directory.path().join("empty.pem"),
+            good_key.to_str().unwrap(),
+        );
+        for (ca, words) in [
+            (
+                empty.to_str().unwrap(),
+                "has no CA certificate that can be used (it is empty)",
+            ),
+            (
+                key,
+                "own.key has no CA certificate that can be used (it has a private key)",
+            ),
+        ] {
+            let error = with(prefix, ca, &good, &good_key).unwrap_err();
+            assert!(
+                error.reason.contains(words),
+                "{words} is missing in: {error}"
+            );
+        }
+        // The clock of a machine may be behind when it starts: the reason for a refusal names the certificate.
+        let (future, key) = authority
+            .issue("client", FUTURE)
+            .write(directory.path(), "future");
+        with(prefix, ca, &future, &key).unwrap();
     }
 }

@@ -1,7 +1,7 @@
 //! The account of etcd is checked before anything is reported.
 
 use galera::observe::registration::RegistryKeys;
-use registry::{Secret, role_layout};
+use registry::{Error, Secret, role_layout};
 use testing::etcd::EtcdCluster;
 
 use crate::agent::AgentProcess;
@@ -39,4 +39,37 @@ async fn the_role_of_another_node_exits_64_and_names_the_right() {
         "{log}"
     );
     assert!(!log.contains("never-to-be-seen"), "{log}");
+}
+
+#[tokio::test]
+async fn an_etcd_without_space_is_named_with_the_remedy() {
+    let etcd = EtcdCluster::spawn(1, "http", &["--quota-backend-bytes=16777216"]);
+    let registry = etcd.registry();
+    etcd.wait_until_ready(&registry).await;
+    for number in 0..64 {
+        let value = vec![b'x'; 1024 * 1024];
+        let written = registry.put(format!("/filler/{number}"), value, None).await;
+        if matches!(written, Err(Error::NoSpace { .. })) {
+            break;
+        }
+    }
+    let endpoint = etcd.address(0);
+    let agent = AgentProcess::start(&[
+        ("CLUSTER_NAME", "lab"),
+        ("DISCOVERY_SERVICE", &endpoint),
+        ("NODE_ADDRESS", "10.0.0.1"),
+        ("HEALTH_LISTEN", "127.0.0.1:0"),
+        ("LIVENESS_SOCKET", "off"),
+    ]);
+    let line = agent.wait_for_log("Could not publish the report").await;
+    assert!(line.contains("the database is unaffected"), "{line}");
+    assert!(line.contains("no space left"), "{line}");
+    assert!(line.contains("disarm its NOSPACE alarm"), "{line}");
+    let (status, body) = agent.health().await;
+    assert!(status.contains("503"), "there is no server: {status}");
+    assert!(
+        body.contains("reports are not published: etcd has no space left"),
+        "{body}"
+    );
+    assert!(!body.contains(&endpoint), "{body}");
 }

@@ -10,6 +10,7 @@ mod database_accounts;
 mod identities;
 mod init_process;
 mod joins;
+mod manifests;
 mod node;
 mod orders;
 mod refusals;

@@ -96,16 +96,16 @@ fn tls_failed(failure: &TlsFailure) -> String {
         TlsProblem::OtherName => "or set --mysql-tls-verify ca",
         TlsProblem::UnknownIssuer => "with --mysql-tls-ca",
         TlsProblem::ClientRefused => "check --mysql-tls-cert and --mysql-tls-key",
-        TlsProblem::Version1 | TlsProblem::NotInTime => "",
+        TlsProblem::Version1 | TlsProblem::NotInTime | TlsProblem::OwnFile => "",
         TlsProblem::Other => "check --mysql-tls-ca and the server's certificate",
     };
     let parts = [failure.problem.explanation().unwrap_or_default(), setting];
     let remedy: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    format!(
-        "TLS failed: {}; {}",
-        shorten(&failure.text),
-        remedy.join(", ")
-    )
+    let text = shorten(&failure.text);
+    if remedy.is_empty() {
+        return format!("TLS failed: {text}");
+    }
+    format!("TLS failed: {text}; {}", remedy.join(", "))
 }
 
 fn denied(message: String) -> ProbeError {

@@ -10,8 +10,9 @@ use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use registry::Secret;
+use tls_files::read_authorities;
 
-use super::super::tls;
+use super::super::tls::explain_tls;
 use super::{DeliveryOutcome, DeliveryReply};
 
 /// Limit for connecting and for each reply of the server.
@@ -184,7 +185,8 @@ impl Mailer {
 fn tls_parameters(config: &SmtpConfig, ca: Option<&Path>) -> Result<TlsParameters, String> {
     let mut builder = TlsParameters::builder(config.host.clone());
     if let Some(path) = ca {
-        for certificate in tls::load_ca_certificates(path)? {
+        let found = read_authorities(path).map_err(|error| error.to_string())?;
+        for certificate in found {
             let certificate = Certificate::from_der(certificate.to_vec());
             builder = builder.add_root_certificate(
                 certificate
@@ -198,7 +200,7 @@ fn tls_parameters(config: &SmtpConfig, ca: Option<&Path>) -> Result<TlsParameter
 /// Classifies a failure.
 fn failure_reply(error: &lettre::transport::smtp::Error) -> DeliveryReply {
     let status = error.status().map(u16::from);
-    let text = match (tls::explain_tls_error(error), status) {
+    let text = match (explain_tls(error), status) {
         (Some(why), _) => format!("TLS handshake with the SMTP server failed: {why}"),
         (None, Some(code)) if ACCOUNT_ERROR_CODES.contains(&code) => format!(
             "the SMTP server rejected the console's credentials; check --smtp-user and --smtp-password-file: {}",

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::{Unsubscribed, WatchSupervisor};
 use crate::Error;
 use crate::entry::RegistryEntry;
-use crate::error::{AttemptError, classify};
+use crate::error::AttemptError;
 use crate::event::{KeyChange, WatchEvent};
 use crate::read::{RESPONSE_LIMIT, prefix_end};
 
@@ -229,7 +229,9 @@ impl WatchSupervisor {
                 endpoints: self.endpoints.url(self.endpoint).to_owned(),
                 cause: reason.to_owned(),
             };
-            return Some(StreamEnd::Failed(refusal.naming("read", &[&self.prefix])));
+            return Some(StreamEnd::Failed(
+                refusal.naming([("read", self.prefix.as_slice())]),
+            ));
         }
         Some(self.unavailable(&format!("the watch was cancelled: {reason}")))
     }
@@ -242,12 +244,12 @@ impl WatchSupervisor {
     }
 
     fn stream_end_for(&self, error: ClientError) -> StreamEnd {
-        match classify(self.endpoints.url(self.endpoint), error) {
+        match self.endpoints.classify(self.endpoint, error) {
             AttemptError::Permanent(Error::Compacted { .. }) => {
                 StreamEnd::Relist("etcd compacted the history")
             }
             AttemptError::Permanent(error) => {
-                StreamEnd::Failed(error.naming("read", &[&self.prefix]))
+                StreamEnd::Failed(error.naming([("read", self.prefix.as_slice())]))
             }
             AttemptError::Transient { cause, .. } => self.unavailable(&cause),
         }

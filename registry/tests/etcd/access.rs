@@ -145,12 +145,4 @@ async fn mutual_tls_is_spoken_and_checked() {
     assert!(nameless.get("/x").await.is_err());
     let plain = Registry::connect(EtcdSettings::new([etcd.address(0)])).unwrap();
     assert!(plain.get("/x").await.is_err());
-
-    std::fs::write(ours.join("ca.pem"), "no certificate").unwrap();
-    let garbage = Registry::connect(settings(&ours, Some(&ours))).unwrap();
-    let error = garbage.get("/x").await.unwrap_err();
-    assert!(
-        matches!(error, Error::Invalid(_) | Error::Unavailable { .. }),
-        "{error}"
-    );
 }

@@ -9,10 +9,12 @@
 
 mod access;
 mod accounts;
+mod certificates;
 mod leases;
 mod outages;
 mod reads;
 mod role_layout;
+mod storage;
 mod writes;
 
 use std::time::Duration;

@@ -5,11 +5,12 @@ use std::time::Duration;
 use galera::observe::registration::RegistryKeys;
 use galera::{ClusterName, NodeId};
 use registry::{
-    Error, EtcdSettings, Precondition, Registry, Secret, Transaction, WriteOp, role_layout,
+    Error, EtcdRole, EtcdSettings, KeyAccess, KeyPermission, Precondition, Registry, Secret,
+    Transaction, WatchEvent, WriteOp, role_layout,
 };
 use testing::etcd::EtcdCluster;
 
-use crate::next_reset;
+use crate::{next_event, next_reset};
 
 /// An etcd with accounts for a console, the agents of `lab`, and the agents of two nodes of `wide`.
 struct Accounts {
@@ -186,4 +187,95 @@ async fn consoles_and_agents_of_a_cluster_are_confined_to_their_prefixes() {
         assert_denied(key, &registry.put(key, "1", None).await);
         assert_denied(key, &registry.get(key).await);
     }
+}
+
+/// Each call names the right that the role lacks, with its key or prefix.
+#[tokio::test]
+async fn a_missing_right_is_named_by_every_call() {
+    let etcd = EtcdCluster::single().await;
+    let admin = etcd.registry();
+    let secret = Secret::new("secret");
+    for (user, access, prefix) in [
+        ("reads", KeyAccess::Read, "/galera/lab/"),
+        ("writes", KeyAccess::Write, "/galera/lab/"),
+        ("elsewhere", KeyAccess::ReadWrite, "/galera/other/"),
+    ] {
+        let role = EtcdRole {
+            name: format!("role-{user}"),
+            permissions: vec![KeyPermission::prefix(prefix, access)],
+        };
+        admin.apply_role(&role).await.unwrap();
+        admin
+            .apply_account(user, &secret, &role.name)
+            .await
+            .unwrap();
+    }
+    admin.apply_account("root", &secret, "root").await.unwrap();
+    admin.require_accounts().await.unwrap();
+    let connect = |user: &str| {
+        let settings = EtcdSettings {
+            user: Some(user.to_owned()),
+            password: Some(secret.clone()),
+            ..EtcdSettings::new(etcd.endpoints())
+        };
+        Registry::connect(settings).unwrap()
+    };
+    let (reads, writes, elsewhere) = (connect("reads"), connect("writes"), connect("elsewhere"));
+    let names = |what: &str, error: Error| {
+        let text = error.to_string();
+        assert!(matches!(error, Error::Denied { .. }), "{text}");
+        assert!(text.contains(what), "{what} is missing in: {text}");
+    };
+    let key = "/galera/lab/n1/phase";
+    for registry in [&writes, &elsewhere] {
+        names(
+            "(to read /galera/lab/n1/phase)",
+            registry.get(key).await.unwrap_err(),
+        );
+        names(
+            "(to read /galera/lab/)",
+            registry.list("/galera/lab/").await.unwrap_err(),
+        );
+        match next_event(&mut registry.watch("/galera/lab/")).await {
+            WatchEvent::Unreachable { error, .. } => names("(to read /galera/lab/)", error),
+            other => panic!("{other:?}"),
+        }
+    }
+    let right = "(to write /galera/lab/n1/phase";
+    for registry in [&reads, &elsewhere] {
+        names(right, registry.put(key, "1", None).await.unwrap_err());
+        names(right, registry.delete_if(key, 1).await.unwrap_err());
+        let transaction = Transaction::new()
+            .when(Precondition::Absent(b"/galera/lab/founder".to_vec()))
+            .then([WriteOp::put(key, "1", None)]);
+        let refused = registry.transact(&transaction).await.unwrap_err();
+        names(
+            "(to write /galera/lab/n1/phase, read /galera/lab/founder)",
+            refused,
+        );
+    }
+    // A comparison is a read.
+    let compares = Transaction::new()
+        .when(Precondition::Absent(b"/galera/lab/founder".to_vec()))
+        .then([WriteOp::put(key, "1", None)]);
+    names(
+        "read /galera/lab/founder",
+        writes.transact(&compares).await.unwrap_err(),
+    );
+    // Under a lease that holds a key of others.
+    let lease = connect("root")
+        .grant(Duration::from_secs(60))
+        .await
+        .unwrap();
+    connect("root")
+        .put(key, "1", Some(lease.id()))
+        .await
+        .unwrap();
+    let refused = elsewhere.revoke(lease.id()).await.unwrap_err();
+    names(
+        &format!("(to write every key of the lease {:x})", lease.id()),
+        refused,
+    );
+    // The status of members, by which alarms are known, needs no right.
+    assert_eq!(elsewhere.storage_status().await.unwrap().alarms, []);
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use console_core::audit::AuditError;
 use console_core::clock::now;
 use galera::ActionId;
 use galera::publish::api::ActionWait;
@@ -21,6 +22,12 @@ fn wait_for(error: &ActionError, lock_ttl: Duration) -> Option<ActionWait> {
                  released; if that replica died, within {} s.",
                 lock_ttl.as_secs()
             ),
+        ),
+        ActionError::Audit(AuditError::Registry(error)) if error.alarm().is_some() => (
+            "etcd_unavailable",
+            "etcd has an alarm and refuses writes, so nothing can be locked or recorded. The action starts when the alarm is \
+             disarmed (docs/etcd.md#space)."
+                .to_owned(),
         ),
         ActionError::Audit(_) | ActionError::RegistryUnreadable(_) => (
             "etcd_unavailable",

@@ -18,7 +18,7 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 impl From<Error> for CliError {
     fn from(error: Error) -> Self {
         let exit = match &error {
-            Error::Invalid(_) | Error::Unreadable { .. } => ExitReason::Usage,
+            Error::Invalid(_) | Error::TlsFile(_) => ExitReason::Usage,
             Error::Denied { .. } => ExitReason::NoPermission,
             _ => ExitReason::Unavailable,
         };

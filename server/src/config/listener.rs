@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use console_core::clock::now;
 use console_core::net::PublicUrl;
 
 use super::problem::ConfigProblem;
 use super::reader::ConfigReader;
 use super::settings;
 use super::{HttpConfig, LimitsConfig, parse};
-use crate::tls::{CertificateFiles, EXPIRY_WARNING, ListenerTls};
+use crate::tls::{CertificateFiles, ListenerTls};
 
 impl ConfigReader<'_> {
     pub(super) fn http(&mut self) -> Option<HttpConfig> {
@@ -103,7 +102,7 @@ impl ConfigReader<'_> {
         let host = public_url.map(|url| url.host().to_owned());
         match ListenerTls::load(files, host) {
             Ok(tls) => {
-                self.warn_about_validity(&tls);
+                self.warn_about_dates(&settings::TLS_CERT, &tls.files, &tls.certificate);
                 Some(tls)
             }
             Err(error) => {
@@ -115,29 +114,6 @@ impl ConfigReader<'_> {
                 self.report(self.origin(setting), error.to_string());
                 None
             }
-        }
-    }
-
-    fn warn_about_validity(&mut self, tls: &ListenerTls) {
-        let file = tls.files.certificate.display();
-        let certificate = &tls.certificate;
-        let remaining = certificate.remaining(now());
-        let mut messages = Vec::new();
-        if let Some(from) = certificate.valid_from {
-            messages.push(format!("the certificate in {file} is not valid before {from}: browsers refuse it until then; check the clock of this machine"));
-        }
-        if let Some(at) = certificate.expires_at
-            && remaining.is_some_and(|remaining| remaining < EXPIRY_WARNING)
-        {
-            messages.push(format!(
-                "the certificate in {file} expires at {at}; renew it"
-            ));
-        }
-        for message in messages {
-            self.warnings.push(ConfigProblem {
-                origin: self.origin(&settings::TLS_CERT),
-                message,
-            });
         }
     }
 

@@ -200,6 +200,28 @@ pub(super) fn limit(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Parses `512MiB`, `8GiB` or a number of bytes.
+pub(super) fn byte_size(text: &str) -> Result<u64, String> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor: Option<u64> = match unit.trim() {
+        "" | "B" => Some(1),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    let size = number.parse::<u64>().ok().zip(factor);
+    match size.and_then(|(number, factor)| number.checked_mul(factor)) {
+        Some(bytes) if bytes >= 1 << 20 => Ok(bytes),
+        _ => Err(format!(
+            "{text:?} is not a valid size; use at least 1MiB, with a unit, e.g. 512MiB or 8GiB"
+        )),
+    }
+}
+
 /// Parses `500ms`, `1s`, `1.5s`, `2m`, `12h` or `7d`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let bad = || {

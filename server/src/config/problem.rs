@@ -80,17 +80,6 @@ pub fn read_file(path: &Path) -> Result<String, String> {
         .map_err(|_| format!("{shown} is not a UTF-8 text file; check the path"))
 }
 
-/// Whether a file can be opened for reading.
-///
-/// # Errors
-/// As [`read_file`].
-pub(super) fn check_readable(path: &Path) -> Result<(), String> {
-    // Opening a directory succeeds, reading it does not.
-    let result =
-        std::fs::File::open(path).and_then(|mut file| std::io::Read::read(&mut file, &mut [0; 1]));
-    result.map(|_| ()).map_err(|error| unreadable(path, &error))
-}
-
 fn unreadable(path: &Path, error: &std::io::Error) -> String {
     use std::io::ErrorKind;
     let shown = path.display();

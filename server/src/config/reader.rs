@@ -2,13 +2,16 @@
 
 use std::path::PathBuf;
 
+use console_core::clock::now;
 use registry::Secret;
+use tls_files::{CertificateFiles, CertificatePair, read_authorities};
 
 use super::parse;
-use super::problem::{ConfigError, ConfigProblem, SettingOrigin, check_readable, read_password};
+use super::problem::{ConfigError, ConfigProblem, SettingOrigin, read_password};
 use super::report::EffectiveSetting;
 use super::settings::{Setting, SettingDefault};
 use super::sources::{self, ConfigInputs, SettingValue, SettingValues};
+use crate::tls::EXPIRY_WARNING;
 
 /// The inputs while they are read, with everything found so far.
 pub(super) struct ConfigReader<'a> {
@@ -151,11 +154,75 @@ impl<'a> ConfigReader<'a> {
         self.single(setting, |text| read_password(&parse::path(text)?))
     }
 
-    pub(super) fn readable_file(&mut self, setting: &'static Setting) -> Option<PathBuf> {
+    /// A file of authorities to trust.
+    pub(super) fn authorities_file(&mut self, setting: &'static Setting) -> Option<PathBuf> {
         self.single(setting, |text| {
             let path = parse::path(text)?;
-            check_readable(&path).map(|()| path)
+            let read = read_authorities(&path);
+            read.map(|_| path).map_err(|error| error.to_string())
         })
+    }
+
+    /// The files of a client certificate, if both are given and can be used.
+    pub(super) fn client_certificate(
+        &mut self,
+        certificate: &'static Setting,
+        key: &'static Setting,
+    ) -> Option<CertificateFiles> {
+        self.requires(certificate, key);
+        self.requires(key, certificate);
+        let paths = [certificate, key].map(|setting| self.single(setting, parse::path));
+        let [Some(certificate_file), Some(key_file)] = paths else {
+            return None;
+        };
+        let files = CertificateFiles {
+            certificate: certificate_file,
+            key: key_file,
+        };
+        match CertificatePair::load(&files, now()) {
+            Ok(pair) => {
+                self.warn_about_dates(certificate, &files, &pair);
+                Some(files)
+            }
+            Err(error) => {
+                let setting = if error.concerns_key() {
+                    key
+                } else {
+                    certificate
+                };
+                self.report(self.origin(setting), error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Warns of a certificate that is not valid yet, or soon no longer.
+    pub(super) fn warn_about_dates(
+        &mut self,
+        setting: &Setting,
+        files: &CertificateFiles,
+        pair: &CertificatePair,
+    ) {
+        let file = files.certificate.display();
+        let mut messages = Vec::new();
+        if let Some(from) = pair.valid_from {
+            messages.push(format!("the certificate in {file} is not valid before {from}: it is refused until then; check the clock of this machine"));
+        }
+        if let Some(at) = pair.expires_at
+            && pair
+                .remaining(now())
+                .is_some_and(|remaining| remaining < EXPIRY_WARNING)
+        {
+            messages.push(format!(
+                "the certificate in {file} expires at {at}; renew it"
+            ));
+        }
+        let origin = self.origin(setting);
+        self.warnings
+            .extend(messages.into_iter().map(|message| ConfigProblem {
+                origin: origin.clone(),
+                message,
+            }));
     }
 
     /// Reports a missing `needed` when `given` is present.

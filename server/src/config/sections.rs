@@ -50,16 +50,14 @@ impl ConfigReader<'_> {
         let endpoints = self.list(&settings::ETCD_ENDPOINTS, parse::non_empty_text);
         let user = self.single(&settings::ETCD_USER, parse::non_empty_text);
         let password = self.password_file(&settings::ETCD_PASSWORD_FILE);
-        let ca = self.readable_file(&settings::ETCD_CA);
-        let cert = self.readable_file(&settings::ETCD_CERT);
-        let key = self.readable_file(&settings::ETCD_KEY);
+        let ca = self.authorities_file(&settings::ETCD_CA);
+        let identity = self.client_certificate(&settings::ETCD_CERT, &settings::ETCD_KEY);
+        let (cert, key) = identity.map(|files| (files.certificate, files.key)).unzip();
         let in_data_dir = data_dir.map(|directory| directory.join("etcd"));
         let computed = in_data_dir.or_else(|| self.inputs.state_dir.clone());
         let data_dir = self.path_or(&settings::ETCD_DATA_DIR, computed);
         self.requires(&settings::ETCD_USER, &settings::ETCD_PASSWORD_FILE);
         self.requires(&settings::ETCD_PASSWORD_FILE, &settings::ETCD_USER);
-        self.requires(&settings::ETCD_CERT, &settings::ETCD_KEY);
-        self.requires(&settings::ETCD_KEY, &settings::ETCD_CERT);
         self.requires(&settings::ETCD_CERT, &settings::ETCD_CA);
         if !self.is_given(&settings::ETCD_ENDPOINTS) {
             for setting in [&settings::ETCD_USER, &settings::ETCD_CA] {
@@ -264,16 +262,13 @@ impl ConfigReader<'_> {
                 "unknown value {text:?}; expected off, preferred or required"
             )),
         });
-        let ca = self.readable_file(&settings::MYSQL_TLS_CA);
+        let ca = self.authorities_file(&settings::MYSQL_TLS_CA);
         let verify = self.single(&settings::MYSQL_TLS_VERIFY, |text| match text {
             "ca" => Ok(Verify::Authority),
             "identity" => Ok(Verify::Identity),
             _ => Err(format!("unknown value {text:?}; expected ca or identity")),
         });
-        let cert = self.readable_file(&settings::MYSQL_TLS_CERT);
-        let key = self.readable_file(&settings::MYSQL_TLS_KEY);
-        self.requires(&settings::MYSQL_TLS_CERT, &settings::MYSQL_TLS_KEY);
-        self.requires(&settings::MYSQL_TLS_KEY, &settings::MYSQL_TLS_CERT);
+        let identity = self.client_certificate(&settings::MYSQL_TLS_CERT, &settings::MYSQL_TLS_KEY);
         self.requires(&settings::MYSQL_TLS_CERT, &settings::MYSQL_TLS_CA);
         self.requires(&settings::MYSQL_TLS_VERIFY, &settings::MYSQL_TLS_CA);
         let off = mode.as_deref() == Some("off");
@@ -288,12 +283,9 @@ impl ConfigReader<'_> {
         }
         let tls = TlsSettings {
             ca: ca?,
-            identity: cert.zip(key),
+            identity: identity.map(|files| (files.certificate, files.key)),
             verify: verify?,
         };
-        if let Err(error) = tls.check() {
-            self.report(self.origin(&settings::MYSQL_TLS_CA), error.to_string());
-        }
         match mode.as_deref() {
             Some("preferred") => Some(Tls::Preferred(tls)),
             _ => Some(Tls::Required(tls)),
@@ -346,7 +338,7 @@ impl ConfigReader<'_> {
         NotifyConfig {
             smtp: self.smtp(),
             allow: self.list(&settings::NOTIFY_ALLOW, parse::network),
-            ca: self.readable_file(&settings::NOTIFY_CA),
+            ca: self.authorities_file(&settings::NOTIFY_CA),
         }
     }
 

@@ -6,6 +6,7 @@ use monitor::mysql::{Tls, TlsSettings, Verify};
 use notify::SmtpTls;
 
 mod audit;
+mod certificates;
 mod databases;
 mod listener;
 mod problems;

@@ -217,24 +217,33 @@ impl From<AccountStoreError> for ApiError {
         match error {
             AccountStoreError::Exists(name) => Self::conflict(
                 "account_exists",
-                format!("Account {name} already exists; change it with PATCH /api/v1/accounts/{name}."),
+                format!(
+                    "Account {name} already exists; change it with PATCH /api/v1/accounts/{name}."
+                ),
             ),
             AccountStoreError::Unknown(name) => unknown_account(name.as_str()),
             AccountStoreError::LastAdmin(name) => Self::conflict(
                 "last_admin",
-                format!("{name} is the last enabled account with the admin role; grant another account that role first."),
+                format!(
+                    "{name} is the last enabled account with the admin role; grant another account that role first."
+                ),
             ),
-            AccountStoreError::NoRole => Self::unprocessable("no_role", to_sentence(&error.to_string())),
+            AccountStoreError::NoRole => {
+                Self::unprocessable("no_role", to_sentence(&error.to_string()))
+            }
             AccountStoreError::Password(error) => {
                 Self::unprocessable("weak_password", to_sentence(&error.to_string()))
             }
-            AccountStoreError::Contended(_) => Self::conflict("contended", to_sentence(&error.to_string())),
-            AccountStoreError::Damaged(..) => Self::conflict("account_damaged", to_sentence(&error.to_string())),
-            AccountStoreError::Registry(error) => Self::unavailable(
-                "registry_unavailable",
+            AccountStoreError::Contended(_) => {
+                Self::conflict("contended", to_sentence(&error.to_string()))
+            }
+            AccountStoreError::Damaged(..) => {
+                Self::conflict("account_damaged", to_sentence(&error.to_string()))
+            }
+            AccountStoreError::Registry(error) => Self::etcd_failed(
+                &error,
                 "etcd is unreachable, and accounts cannot be read or changed without it; try again in a moment.",
-            )
-            .with_source(error),
+            ),
             AccountStoreError::Audit(error) => error.into(),
             AccountStoreError::Hash(_) => Self::internal(error.to_string()),
         }

@@ -210,9 +210,7 @@ impl From<AuditError> for ApiError {
             AuditError::Registry(error @ registry::Error::Tampered { .. }) => {
                 Self::conflict("record_tampered", to_sentence(&error.to_string()))
             }
-            AuditError::Registry(error) => {
-                Self::unavailable("registry_unavailable", ETCD_UNAVAILABLE).with_source(error)
-            }
+            AuditError::Registry(error) => Self::etcd_failed(&error, ETCD_UNAVAILABLE),
             AuditError::Damaged { .. } => Self::internal(error.to_string()),
             AuditError::Contended => Self::conflict("contended", to_sentence(&error.to_string())),
         }

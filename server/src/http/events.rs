@@ -80,11 +80,10 @@ fn validate_state(state: String) -> ApiResult<String> {
 impl From<HistoryError> for ApiError {
     fn from(error: HistoryError) -> Self {
         match error {
-            HistoryError::Registry(error) => Self::unavailable(
-                "registry_unavailable",
+            HistoryError::Registry(error) => Self::etcd_failed(
+                &error,
                 "Older events cannot be read because etcd is unreachable; try again in a moment.",
-            )
-            .with_source(error),
+            ),
             HistoryError::NotLoaded => Self::unavailable(
                 "chronicle_unread",
                 "The event history has not been loaded from etcd yet; try again in a moment.",

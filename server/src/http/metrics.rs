@@ -30,6 +30,7 @@ pub(super) fn render(app: &AppContext) -> String {
     register_authority(registry, app);
     register_audit_trail(registry, app);
     register_certificate(registry, app);
+    app.etcd_storage.register_metrics(registry);
     if let Some(delivery) = &app.anchor_delivery {
         delivery.register_metrics(registry);
     }

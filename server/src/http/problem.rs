@@ -12,8 +12,12 @@ use galera::access::PermissionDenied;
 use galera::publish::api::ProblemDetails;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use registry::StorageAlarm;
 
 use super::request_log::{RequestId, logged_path};
+
+/// An alarm of etcd ends when an administrator ends it.
+const ALARM_RETRY: Duration = Duration::from_secs(30);
 
 /// The media type of a problem document.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -95,6 +99,30 @@ impl ApiError {
         .with_retry_after(Duration::from_secs(2))
     }
 
+    /// 503: etcd failed. `unreachable` is shown unless etcd has an alarm, which is named with its remedy.
+    pub(super) fn etcd_failed(error: &registry::Error, unreachable: &str) -> Self {
+        match error.alarm() {
+            Some(alarm) => Self::etcd_alarm(alarm),
+            None => Self::unavailable("registry_unavailable", unreachable),
+        }
+        .with_source(error)
+    }
+
+    /// 503: etcd refuses requests because of an alarm.
+    pub(super) fn etcd_alarm(alarm: StorageAlarm) -> Self {
+        let (code, detail) = match alarm {
+            StorageAlarm::NoSpace => (
+                "etcd_no_space",
+                "etcd has no space left and refuses every write, so nothing was changed; an administrator of etcd must compact and defragment it, then disarm its NOSPACE alarm (docs/etcd.md#space).",
+            ),
+            StorageAlarm::Corrupt => (
+                "etcd_corrupt",
+                "etcd has a CORRUPT alarm, because the data of its members differ, and accepts neither reads nor writes; an administrator of etcd must replace the member that differs, then disarm the alarm (docs/etcd.md#space).",
+            ),
+        };
+        Self::unavailable(code, detail).with_retry_after(ALARM_RETRY)
+    }
+
     /// 500; `source` is only logged.
     pub fn internal(source: impl Into<String>) -> Self {
         Self {
@@ -120,6 +148,12 @@ impl ApiError {
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
+    }
+
+    /// The status of the response.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
     }
 
     /// The stable code.

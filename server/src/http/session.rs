@@ -215,6 +215,7 @@ impl From<SignInError> for ApiError {
             SignInError::Unavailable(cause) => {
                 Self::unavailable("registry_unavailable", SIGN_IN_UNAVAILABLE).with_source(cause)
             }
+            SignInError::Alarm { alarm, cause } => Self::etcd_alarm(alarm).with_source(cause),
             SignInError::Internal(cause) => Self::internal(cause),
         }
     }
@@ -263,6 +264,7 @@ impl From<OwnAccountError> for ApiError {
                 "etcd is unreachable, and nothing can be checked or changed without it; try again in a moment.",
             )
             .with_source(cause),
+            OwnAccountError::Alarm { alarm, cause } => Self::etcd_alarm(alarm).with_source(cause),
             OwnAccountError::Internal(cause) => Self::internal(cause),
         }
     }

@@ -97,25 +97,25 @@ async fn sign_in_code(
     }
 }
 
-/// The sign-in page with the message of `error`. What concerns second factors is a page of its own, so that the sign-in page
-/// in the browser knows no messages for it.
+/// The sign-in page with the message of `error`. What concerns second factors and etcd's alarms is a page of its own, so that
+/// the sign-in page in the browser knows no messages for it.
 fn back_to_sign_in(app: &AppState, error: SignInError, next: &str) -> ApiResult<Response> {
-    let concerns_factor = matches!(
+    let has_own_page = matches!(
         error,
-        SignInError::FactorUnusable(_) | SignInError::ChallengeExpired
+        SignInError::FactorUnusable(_) | SignInError::ChallengeExpired | SignInError::Alarm { .. }
     );
     let error = ApiError::from(error);
     if error.code() == "internal" {
         return Err(error);
     }
-    if concerns_factor {
+    if has_own_page {
         let detail = encode_double_quoted_attribute(error.detail());
         let content = format!(
             "<section class=\"problem\"><h1>Not signed in</h1><p>{detail}</p>\
              <p><a href=\"/sign-in?next={}\">Sign in</a></p></section>",
             encode_query(next)
         );
-        let (status, forms) = (StatusCode::FORBIDDEN, FormTarget::None);
+        let (status, forms) = (error.status(), FormTarget::None);
         return Ok(plain_page(app, status, "Not signed in", &content, forms));
     }
     see_other(&format!(

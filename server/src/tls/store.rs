@@ -10,9 +10,10 @@ use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tls_files::{CertificatePair, PemPair, TlsFileError};
 use tokio::time::Instant;
 
-use super::certificate::{CertificateError, EXPIRY_WARNING, PemPair, ServerCertificate};
+use super::certificate::{EXPIRY_WARNING, load_certificate};
 use super::{CertificateFiles, ListenerTls};
 
 /// Time between two warnings about the same expiry.
@@ -23,13 +24,13 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(86_400);
 pub struct CertificateStore {
     files: CertificateFiles,
     public_host: Option<String>,
-    current: RwLock<ServerCertificate>,
+    current: RwLock<CertificatePair>,
     reloads: AtomicU64,
     failed_reloads: AtomicU64,
 }
 
 /// What is known of the files: the hash of their contents, or why they cannot be read.
-type FileState = Result<[u8; 32], CertificateError>;
+type FileState = Result<[u8; 32], TlsFileError>;
 
 impl CertificateStore {
     /// Starts with the certificate of `tls`.
@@ -100,8 +101,7 @@ impl CertificateStore {
 
     async fn replace(self: &Arc<Self>) {
         let store = Arc::clone(self);
-        let load =
-            move || ServerCertificate::load(&store.files, store.public_host.as_deref(), now());
+        let load = move || load_certificate(&store.files, store.public_host.as_deref(), now());
         match tokio::task::spawn_blocking(load).await {
             Ok(Ok(certificate)) => {
                 let expires_at = certificate.expires_at.map(|at| at.to_string());
@@ -146,10 +146,15 @@ impl CertificateStore {
         let hash = move || PemPair::read(&files).map(|pair| pair.hash());
         tokio::task::spawn_blocking(hash)
             .await
-            .unwrap_or_else(|error| Err(CertificateError::Unreadable(error.to_string())))
+            .unwrap_or_else(|error| {
+                Err(TlsFileError::Unreadable {
+                    text: error.to_string(),
+                    permission_denied: false,
+                })
+            })
     }
 
-    fn current(&self) -> ServerCertificate {
+    fn current(&self) -> CertificatePair {
         let current = self.current.read();
         current.unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -259,6 +259,7 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
         },
         limits: options.limits_of_clients,
         etcd: EtcdConfig::Cluster(Box::default()),
+        etcd_quota: 64 << 20,
         registry_prefix: "/galera".to_owned(),
         state_prefix: STATE_PREFIX.to_owned(),
         state_secret: options.state_secret.clone(),

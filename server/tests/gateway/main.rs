@@ -29,6 +29,7 @@ mod client;
 mod crashes;
 mod cut_proxy;
 mod etcd_access;
+mod etcd_storage;
 mod event_history;
 mod fake_cluster;
 mod findings;

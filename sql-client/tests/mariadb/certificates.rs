@@ -1,5 +1,6 @@
 //! Certificates for the tests.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
@@ -23,6 +24,8 @@ pub(crate) enum Certificate {
     Expired(&'static str),
     /// A client's.
     OfClient,
+    /// The same, expired years ago.
+    ExpiredOfClient,
 }
 
 /// A certificate and its key, in files.
@@ -58,12 +61,18 @@ impl Authority {
                 ("expired", Some(name), ExtendedKeyUsagePurpose::ServerAuth)
             }
             Certificate::OfClient => ("client", None, ExtendedKeyUsagePurpose::ClientAuth),
+            Certificate::ExpiredOfClient => {
+                ("expired-client", None, ExtendedKeyUsagePurpose::ClientAuth)
+            }
         };
         let names: Vec<String> = name.into_iter().map(str::to_owned).collect();
         let mut parameters = CertificateParams::new(names).unwrap();
         parameters.distinguished_name.push(DnType::CommonName, stem);
         parameters.extended_key_usages = vec![usage];
-        if matches!(certificate, Certificate::Expired(_)) {
+        if matches!(
+            certificate,
+            Certificate::Expired(_) | Certificate::ExpiredOfClient
+        ) {
             parameters.not_before = date_time_ymd(2020, 1, 1);
             parameters.not_after = date_time_ymd(2021, 1, 1);
         }
@@ -75,6 +84,7 @@ impl Authority {
         let signed = parameters.signed_by(&key, &self.issuer).unwrap();
         std::fs::write(&files.certificate, signed.pem()).unwrap();
         std::fs::write(&files.key, key.serialize_pem()).unwrap();
+        std::fs::set_permissions(&files.key, std::fs::Permissions::from_mode(0o600)).unwrap();
         files
     }
 }

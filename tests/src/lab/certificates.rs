@@ -1,6 +1,7 @@
 //! Certificates for the lab: a private authority and what it issues.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -100,6 +101,7 @@ impl CertificateFiles {
         };
         fs::write(&identity.certificate, certificate)?;
         fs::write(&identity.key, key.serialize_pem())?;
+        fs::set_permissions(&identity.key, fs::Permissions::from_mode(0o600))?;
         Ok(identity)
     }
 

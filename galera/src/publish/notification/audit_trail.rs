@@ -73,6 +73,9 @@ impl AuditCursor {
         if let Some((_, decision)) = DECISIONS.iter().find(|(decided, _)| decided == event) {
             return self.on_decided(id, record, decision);
         }
+        if *event == AuditEvent::ETCD_SPACE_LOW {
+            return Some(space_notification(id, record));
+        }
         let (_, change, severity) = INCIDENT_CHANGES.iter().find(|(name, ..)| name == event)?;
         Some(incident_notification(id, record, change, *severity))
     }
@@ -248,6 +251,23 @@ fn action_notification(
         }),
         audience: Audience::Everyone,
     })
+}
+
+/// While etcd still accepts the notification: once it has no space left, nothing can be queued.
+fn space_notification(id: String, record: &AuditRecord) -> Notification {
+    Notification {
+        id,
+        kind: NotificationKind::Incident,
+        at: record.at,
+        cluster: None,
+        severity: Severity::Warning,
+        title: "etcd soon has no space left".to_owned(),
+        text: truncate(value_of(record, detail::TEXT).unwrap_or_default(), TEXT_MAX),
+        path: "/".to_owned(),
+        problem: None,
+        action: None,
+        audience: Audience::Everyone,
+    }
 }
 
 fn incident_notification(

@@ -137,6 +137,8 @@ audit_events! {
     AUDIT_TRAIL_ARCHIVED = "audit_trail_archived";
     /// etcd holds an earlier state than was seen.
     EARLIER_STATE_FOUND = "earlier_state_found";
+    /// etcd's database is near its quota.
+    ETCD_SPACE_LOW = "etcd_space_low";
     /// Records that are older than seen, or missing, were accepted as they are.
     RECORDS_ACCEPTED = "records_accepted";
     /// A record that is ignored was removed.
@@ -197,7 +199,8 @@ pub mod detail {
     pub const OUTCOME: &str = "outcome";
     /// `incident_opened`, `incident_updated`, `incident_resolved`: the incident's title.
     pub const TITLE: &str = "title";
-    /// `incident_opened`, `incident_updated`, `incident_resolved`: the text of the newest update.
+    /// `incident_opened`, `incident_updated`, `incident_resolved`: the text of the newest update; `etcd_space_low`: sizes
+    /// and remedy.
     pub const TEXT: &str = "text";
 }
 

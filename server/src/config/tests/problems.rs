@@ -117,6 +117,8 @@ fn a_wrong_value_is_reported_with_origin_and_remedy() {
 
 #[test]
 fn contradictory_settings_are_reported() {
+    let (certificate, _) = certificate_files();
+    let ca = certificate.path().display();
     for (given, word) in [
         (
             flags(&[("poll-interval", "100ms"), ("probe-timeout", "10s")]),
@@ -134,10 +136,12 @@ fn contradictory_settings_are_reported() {
             "requires --etcd-key",
         ),
         (
-            flags(&[("etcd-ca", "/dev/null"), ("etcd-endpoints", "http://x")]),
+            file(&format!(
+                "[etcd]\nca = \"{ca}\"\nendpoints = [\"http://x\"]"
+            )),
             "https",
         ),
-        (flags(&[("etcd-ca", "/dev/null")]), "embedded etcd"),
+        (file(&format!("[etcd]\nca = \"{ca}\"")), "embedded etcd"),
         (
             flags(&[("registry-prefix", "/x"), ("state-prefix", "/x")]),
             "overlap",

@@ -77,9 +77,10 @@ live_per_address = 20
 endpoints = ["https://etcd-1:2379", "https://etcd-2:2379"]
 user = "console"
 password_file = "{path}"
-ca = "{path}"
-cert = "{path}"
-key = "{path}"
+ca = "{ca}"
+cert = "{listener_cert}"
+key = "{listener_key}"
+quota = "8GiB"
 data_dir = "/unused"
 [registry]
 prefix = "/nodes"
@@ -122,7 +123,7 @@ password_file = "{path}"
 from = "Galera Console <console@example.org>"
 [notify]
 allow = ["127.0.0.0/8"]
-ca = "{path}"
+ca = "{ca}"
 [clusters]
 lab = ["10.0.0.1", "10.0.0.2:3307", "10.0.0.3:3306"]
 "odd.name" = ["db1"]

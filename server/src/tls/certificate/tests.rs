@@ -1,80 +1,38 @@
-use std::os::unix::fs::PermissionsExt;
-
 use rcgen::{CertificateParams, KeyPair};
+use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;
 
 use super::*;
 
-/// Writes a certificate for `names` that is valid in `years`, and its key.
-fn files(names: &[&str], years: (i32, i32)) -> (TempDir, CertificateFiles) {
+/// Writes a certificate for `names`, and its key.
+fn files(names: &[&str]) -> (TempDir, CertificateFiles) {
     let dir = tempfile::tempdir().unwrap();
     let key = KeyPair::generate().unwrap();
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-    let mut params = CertificateParams::new(names).unwrap();
-    params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
-    params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
-    let certificate = params.self_signed(&key).unwrap();
+    let certificate = CertificateParams::new(names).unwrap().self_signed(&key);
     let files = CertificateFiles {
         certificate: dir.path().join("tls.crt"),
         key: dir.path().join("tls.key"),
     };
-    std::fs::write(&files.certificate, certificate.pem()).unwrap();
-    write_key(&files.key, &key.serialize_pem(), 0o600);
+    std::fs::write(&files.certificate, certificate.unwrap().pem()).unwrap();
+    std::fs::write(&files.key, key.serialize_pem()).unwrap();
+    std::fs::set_permissions(&files.key, std::fs::Permissions::from_mode(0o600)).unwrap();
     (dir, files)
 }
 
-fn write_key(path: &Path, pem: &str, mode: u32) {
-    std::fs::write(path, pem).unwrap();
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+fn load(files: &CertificateFiles, host: &str) -> Result<CertificatePair, CertificateError> {
+    load_certificate(files, Some(host), tls_files::clock_time())
 }
 
-fn at(text: &str) -> Timestamp {
-    Timestamp::parse(text).unwrap()
-}
-
-const NOW: &str = "2026-06-01T00:00:00Z";
-
-fn refusal(files: &CertificateFiles, host: Option<&str>) -> String {
-    let error = ServerCertificate::load(files, host, at(NOW)).unwrap_err();
-    error.to_string()
-}
-
-#[test]
-fn the_dates_of_a_certificate_are_known() {
-    let (_dir, files) = files(&["console.example.org"], (2026, 2027));
-    let load = |now| ServerCertificate::load(&files, None, at(now));
-    let certificate = load(NOW).unwrap();
-    assert_eq!(certificate.expires_at, Some(at("2027-01-01T00:00:00Z")));
-    assert_eq!(certificate.valid_from, None);
-    assert_eq!(
-        certificate.remaining(at("2026-12-31T00:00:00Z")),
-        Some(Duration::from_secs(86_400))
-    );
-    // The clock of this machine may be wrong: a certificate of the future is no error.
-    let early = load("2025-12-31T23:00:00Z").unwrap();
-    assert_eq!(early.valid_from, Some(at("2026-01-01T00:00:00Z")));
-    let error = load("2027-01-01T00:00:01Z").unwrap_err();
-    assert!(
-        matches!(&error, CertificateError::Expired { expired_at, .. } if *expired_at == at("2027-01-01T00:00:00Z")),
-        "{error}"
-    );
-}
-
-#[test]
-fn a_certificate_without_expiry_has_none() {
-    let (_dir, files) = files(&["console.example.org"], (2020, 9999));
-    let forever = ServerCertificate::load(&files, None, at("2026-06-01T00:00:00Z")).unwrap();
-    assert!(forever.remaining(at(NOW)).unwrap() > EXPIRY_WARNING);
+fn refusal(files: &CertificateFiles, host: &str) -> String {
+    load(files, host).unwrap_err().to_string()
 }
 
 #[test]
 fn the_certificate_must_be_for_the_public_host() {
-    let (_dir, files) = files(
-        &["console.example.org", "*.apps.example.org", "10.0.0.7"],
-        (2020, 2030),
-    );
+    let (_dir, files) = files(&["console.example.org", "*.apps.example.org", "10.0.0.7"]);
     for host in ["console.example.org", "a.apps.example.org", "10.0.0.7"] {
-        ServerCertificate::load(&files, Some(host), at(NOW)).unwrap();
+        load(&files, host).unwrap();
     }
     for host in [
         "example.org",
@@ -83,97 +41,16 @@ fn the_certificate_must_be_for_the_public_host() {
         "[::1]",
         "no host",
     ] {
-        let text = refusal(&files, Some(host));
+        let text = refusal(&files, host);
         assert!(text.contains(&format!("not for {host}")), "{text}");
         assert!(text.contains("--public-url"), "{text}");
     }
-    let text = refusal(&files, Some("example.org"));
+    let text = refusal(&files, "example.org");
     assert!(
         text.contains("is for console.example.org, *.apps.example.org, 10.0.0.7, not for"),
         "{text}"
     );
-    let (_dir, nameless) = self::files(&[], (2020, 2030));
-    let text = refusal(&nameless, Some("example.org"));
+    let (_dir, nameless) = self::files(&[]);
+    let text = refusal(&nameless, "example.org");
     assert!(text.contains("is for no host name or address"), "{text}");
-}
-
-#[test]
-fn what_cannot_be_used_is_named() {
-    let (_dir, good) = files(&["console.example.org"], (2020, 2030));
-    let (_other, other) = files(&["console.example.org"], (2020, 2030));
-    let text = refusal(
-        &CertificateFiles {
-            key: other.key.clone(),
-            ..good.clone()
-        },
-        None,
-    );
-    assert!(text.contains("does not fit the certificate"), "{text}");
-    let with = |certificate: &Path, key: &Path| CertificateFiles {
-        certificate: certificate.to_owned(),
-        key: key.to_owned(),
-    };
-    for (files, words) in [
-        (
-            with(&good.key, &good.key),
-            "has no certificate that can be used",
-        ),
-        (with(&good.certificate, &good.certificate), "run chmod 0600"),
-        (
-            with(Path::new("/nonexistent/c"), &good.key),
-            "/nonexistent/c does not exist",
-        ),
-        (
-            with(&good.certificate, Path::new("/nonexistent/k")),
-            "/nonexistent/k does not exist",
-        ),
-        (
-            with(Path::new("/dev/zero"), &good.key),
-            "is not a regular file",
-        ),
-        (with(Path::new("/"), &good.key), "is not a regular file"),
-    ] {
-        let text = refusal(&files, None);
-        assert!(text.contains(words), "{words} is missing in: {text}");
-    }
-    for text in [
-        "",
-        "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
-        "\u{0}\u{1}",
-    ] {
-        write_key(&other.key, text, 0o600);
-        let error = ServerCertificate::load(&other, None, at(NOW)).unwrap_err();
-        assert!(matches!(error, CertificateError::NoKey { .. }), "{error}");
-        assert!(error.concerns_key());
-    }
-    std::fs::write(
-        &other.certificate,
-        "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n",
-    )
-    .unwrap();
-    write_key(
-        &other.key,
-        &std::fs::read_to_string(&good.key).unwrap(),
-        0o600,
-    );
-    let text = refusal(&other, None);
-    assert!(
-        text.contains("has no certificate that can be used"),
-        "{text}"
-    );
-}
-
-#[test]
-fn a_key_that_others_can_read_is_refused() {
-    let (_dir, files) = files(&["console.example.org"], (2020, 2030));
-    let pem = std::fs::read_to_string(&files.key).unwrap();
-    for mode in [0o644, 0o604, 0o660, 0o620] {
-        write_key(&files.key, &pem, mode);
-        let text = refusal(&files, None);
-        assert!(text.contains(&format!("mode {mode:04o}")), "{text}");
-    }
-    for mode in [0o600, 0o400, 0o440, 0o640] {
-        write_key(&files.key, &pem, mode);
-        ServerCertificate::load(&files, None, at(NOW)).unwrap();
-    }
 }

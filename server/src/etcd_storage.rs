@@ -1,0 +1,311 @@
+//! Watches the alarms of etcd and the space of its database, and shows on every page when writes fail or soon will.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use console_core::audit::AuditTrail;
+use console_core::clock::now;
+use console_core::leader::Leadership;
+use galera::record::audit::{AuditEvent, AuditRecord, detail};
+use monitor::Monitor;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use registry::{Error, Registry, StorageAlarm, StorageStatus};
+use tokio::time::sleep;
+
+/// Time between two readings.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// Time between two readings while there is an alarm, or etcd does not answer.
+const ALARM_INTERVAL: Duration = Duration::from_secs(3);
+/// From this part of the quota on, a warning is shown.
+const WARNING_PERCENT: u64 = 80;
+/// The source of the notices.
+const NOTICE_SOURCE: &str = "etcd-storage";
+
+/// The alarms and the space of etcd, as last read.
+#[derive(Clone, Debug)]
+pub struct EtcdStorage {
+    status: Arc<RwLock<Option<StorageStatus>>>,
+    /// Counts if members do not report theirs, in bytes.
+    configured_quota: u64,
+}
+
+/// Where a warning is recorded.
+#[derive(Clone, Debug)]
+pub(crate) struct StorageReporter {
+    pub(crate) monitor: Monitor,
+    pub(crate) trail: AuditTrail,
+    pub(crate) leadership: Leadership,
+    /// This replica.
+    pub(crate) actor: String,
+}
+
+/// How urgent the state of etcd is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum StorageLevel {
+    Ample,
+    Low,
+    Alarm,
+}
+
+impl EtcdStorage {
+    /// For an etcd with this quota in bytes, unless its members report it.
+    #[must_use]
+    pub fn new(configured_quota: u64) -> Self {
+        Self {
+            status: Arc::default(),
+            configured_quota,
+        }
+    }
+
+    /// Reads the status of etcd forever.
+    pub(crate) async fn follow(self, registry: Registry, reporter: StorageReporter) {
+        let mut logged: Vec<String> = Vec::new();
+        let mut recorded = StorageLevel::Ample;
+        loop {
+            let (level, notices) = match registry.storage_status().await {
+                Ok(status) => {
+                    let judged = (self.level(&status), self.notices(&status));
+                    self.set(Some(status));
+                    judged
+                }
+                Err(error @ Error::Denied { .. }) => {
+                    let notice = format!(
+                        "Alarms and space of etcd are unknown, because the console's account may not read the status of members: {error}."
+                    );
+                    (StorageLevel::Ample, vec![notice])
+                }
+                // Shown elsewhere; what was known before stays.
+                Err(_) => {
+                    sleep(ALARM_INTERVAL).await;
+                    continue;
+                }
+            };
+            log_changes(&logged, &notices);
+            if level == StorageLevel::Ample
+                || level == StorageLevel::Low
+                    && recorded == StorageLevel::Ample
+                    && self.record(&reporter).await
+            {
+                recorded = level;
+            }
+            logged.clone_from(&notices);
+            reporter.monitor.set_notices(NOTICE_SOURCE, notices);
+            sleep(match level {
+                StorageLevel::Alarm => ALARM_INTERVAL,
+                StorageLevel::Ample | StorageLevel::Low => INTERVAL,
+            })
+            .await;
+        }
+    }
+
+    fn level(&self, status: &StorageStatus) -> StorageLevel {
+        if !status.alarms.is_empty() {
+            StorageLevel::Alarm
+        } else if self.percent(status) >= WARNING_PERCENT {
+            StorageLevel::Low
+        } else {
+            StorageLevel::Ample
+        }
+    }
+
+    fn quota(&self, status: &StorageStatus) -> u64 {
+        status.quota.unwrap_or(self.configured_quota).max(1)
+    }
+
+    fn percent(&self, status: &StorageStatus) -> u64 {
+        status.database_size.saturating_mul(100) / self.quota(status)
+    }
+
+    /// What every page shows.
+    fn notices(&self, status: &StorageStatus) -> Vec<String> {
+        let revision = status.revision;
+        let space = format!("etcdctl compact {revision}; etcdctl defrag --cluster");
+        let alarm = |alarm: &StorageAlarm| {
+            match alarm {
+            StorageAlarm::NoSpace => format!(
+                "etcd has no space left (NOSPACE alarm) and refuses every write: users cannot sign in or act, and agents cannot update their reports. {}. Run {space}; etcdctl alarm disarm. See docs/etcd.md#space.",
+                self.describe_space(status)
+            ),
+            StorageAlarm::Corrupt => "etcd has a CORRUPT alarm, because the data of its members differ: it accepts neither reads nor writes. Find the member with etcdctl endpoint hashkv --cluster, replace it, then run etcdctl alarm disarm. See docs/etcd.md#space.".to_owned(),
+        }
+        };
+        match self.level(status) {
+            StorageLevel::Alarm => status.alarms.iter().map(alarm).collect(),
+            StorageLevel::Low => vec![format!(
+                "etcd soon has no space left and then refuses every write. {}. Run {space}, or raise --quota-backend-bytes of etcd. See docs/etcd.md#space.",
+                self.describe_space(status)
+            )],
+            StorageLevel::Ample => Vec::new(),
+        }
+    }
+
+    /// The sizes in a sentence, without its full stop.
+    fn describe_space(&self, status: &StorageStatus) -> String {
+        let assumed = match status.quota {
+            Some(_) => "",
+            None => " (--etcd-quota)",
+        };
+        format!(
+            "Its database has {} of {}{assumed}, of which {} are in use",
+            shown(status.database_size),
+            shown(self.quota(status)),
+            shown(status.in_use)
+        )
+    }
+
+    /// Adds the warning to the audit trail, from which it is notified, if this replica leads. When writes fail it is too
+    /// late for that.
+    async fn record(&self, reporter: &StorageReporter) -> bool {
+        if reporter.leadership.borrow().is_none() {
+            return false;
+        }
+        let Some(status) = self.status() else {
+            return false;
+        };
+        let record = AuditRecord {
+            at: now(),
+            actor: reporter.actor.clone(),
+            event: AuditEvent::ETCD_SPACE_LOW,
+            cluster: None,
+            subject: None,
+            detail: BTreeMap::from([(detail::TEXT.to_owned(), self.notices(&status).join(" "))]),
+        };
+        match reporter.trail.record(record).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, "That etcd has little space left could not be recorded: {error}");
+                false
+            }
+        }
+    }
+
+    fn status(&self) -> Option<StorageStatus> {
+        let status = self.status.read();
+        status.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, status: Option<StorageStatus>) {
+        *self.status.write().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+
+    /// Registers alarms and sizes, as far as they are known.
+    pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
+        let Some(status) = self.status() else {
+            return;
+        };
+        let alarms: Family<AlarmLabels, Gauge> = Family::default();
+        for (alarm, name) in [
+            (StorageAlarm::NoSpace, "NOSPACE"),
+            (StorageAlarm::Corrupt, "CORRUPT"),
+        ] {
+            let raised = status.alarms.contains(&alarm);
+            let labels = AlarmLabels { alarm: name };
+            alarms.get_or_create(&labels).set(i64::from(raised));
+        }
+        registry.register(
+            "etcd_alarm",
+            "Whether etcd has this alarm (1), for which it refuses requests",
+            alarms,
+        );
+        for (name, help, bytes) in [
+            (
+                "etcd_database_size_bytes",
+                "Size of the largest database of etcd's members, which its quota limits",
+                status.database_size,
+            ),
+            (
+                "etcd_database_in_use_bytes",
+                "What that database would have after a defragmentation",
+                status.in_use,
+            ),
+            (
+                "etcd_quota_bytes",
+                "Quota of etcd's database, as members report it or as it is configured",
+                self.quota(&status),
+            ),
+        ] {
+            let gauge: Gauge = Gauge::default();
+            gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            registry.register(name, help, gauge);
+        }
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct AlarmLabels {
+    alarm: &'static str,
+}
+
+/// Logs a warning that begins or ends; sizes in it change with every reading.
+fn log_changes(before: &[String], notices: &[String]) {
+    let begin = |notice: &String| notice.split('.').next().unwrap_or_default().to_owned();
+    for notice in notices {
+        if before.iter().all(|known| begin(known) != begin(notice)) {
+            tracing::warn!("{notice}");
+        }
+    }
+    if notices.is_empty() && !before.is_empty() {
+        tracing::info!("etcd has space again, and no alarm");
+    }
+}
+
+fn shown(bytes: u64) -> String {
+    let (mebibyte, tenths) = (1024 * 1024, bytes.saturating_mul(10));
+    let (unit, name) = if bytes >= 1024 * mebibyte {
+        (1024 * mebibyte, "GiB")
+    } else {
+        (mebibyte, "MiB")
+    };
+    let tenths = tenths / unit;
+    format!("{}.{} {name}", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(database_size: u64, quota: Option<u64>, alarms: &[StorageAlarm]) -> StorageStatus {
+        StorageStatus {
+            version: "3.4.23".to_owned(),
+            alarms: alarms.to_vec(),
+            database_size,
+            in_use: database_size / 4,
+            quota,
+            revision: 4711,
+        }
+    }
+
+    #[test]
+    fn a_database_near_its_quota_and_every_alarm_are_shown_with_the_remedy() {
+        let storage = EtcdStorage::new(1000 * 1024 * 1024);
+        let mebibytes = |count: u64| count * 1024 * 1024;
+        assert!(
+            storage
+                .notices(&status(mebibytes(799), None, &[]))
+                .is_empty()
+        );
+        let low = storage.notices(&status(mebibytes(800), None, &[]));
+        assert_eq!(
+            low,
+            [
+                "etcd soon has no space left and then refuses every write. Its database has 800.0 MiB of 1000.0 MiB (--etcd-quota), of which 200.0 MiB are in use. Run etcdctl compact 4711; etcdctl defrag --cluster, or raise --quota-backend-bytes of etcd. See docs/etcd.md#space."
+            ]
+        );
+        // What members report counts more than the setting.
+        let reported = Some(mebibytes(8 * 1024));
+        assert!(
+            storage
+                .notices(&status(mebibytes(4000), reported, &[]))
+                .is_empty()
+        );
+        let low = storage.notices(&status(mebibytes(8000), reported, &[]));
+        assert!(low[0].contains("7.8 GiB of 8.0 GiB, of which"), "{low:?}");
+        let alarms = [StorageAlarm::NoSpace, StorageAlarm::Corrupt];
+        let notices = storage.notices(&status(mebibytes(1), None, &alarms));
+        assert!(notices[0].contains("etcdctl alarm disarm"), "{notices:?}");
+        assert!(notices[1].contains("hashkv"), "{notices:?}");
+    }
+}
