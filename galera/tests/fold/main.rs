@@ -6,6 +6,8 @@ mod confirmation;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod history_alarms;
+#[cfg(test)]
 mod invariants;
 #[cfg(test)]
 mod json_contract;
@@ -15,6 +17,8 @@ mod laws;
 mod membership;
 #[cfg(test)]
 mod node_states;
+#[cfg(test)]
+mod observed_bootstraps;
 #[cfg(test)]
 mod one_process;
 #[cfg(test)]
