@@ -13,6 +13,7 @@ pub mod cli;
 pub mod composition;
 pub mod config;
 pub mod etcd_access;
+pub mod history_alarms;
 pub mod http;
 pub mod limits;
 pub mod live;

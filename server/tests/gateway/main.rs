@@ -33,6 +33,7 @@ mod event_history;
 mod fake_cluster;
 mod forged_records;
 mod forms;
+mod history_alarms;
 mod hosts;
 mod interrupted;
 mod json_contract;
