@@ -42,6 +42,14 @@ pub(super) fn routes(state: &AppState, api: InProcessApi) -> Router<AppState> {
     let pages = Router::new()
         .leptos_routes_with_context(state, PAGE_ROUTES.clone(), context.clone(), app::shell)
         .route(
+            "/clusters/{cluster}/findings",
+            get(super::findings::show_page),
+        )
+        .route(
+            "/clusters/{cluster}/rolling-restart",
+            get(super::rolling_restart::show_page),
+        )
+        .route(
             "/clusters/{cluster}/stop-check",
             get(super::stop_check::show_page),
         )
