@@ -95,6 +95,18 @@ pub fn position_corrections_of(state_prefix: &str, cluster: &ClusterName) -> Str
     format!("{}{cluster}", position_corrections(state_prefix))
 }
 
+/// The prefix of the alarms about the data of every cluster.
+#[must_use]
+pub fn history_alarms(state_prefix: &str) -> String {
+    below(state_prefix, "alarms/")
+}
+
+/// The alarms about the data of one cluster.
+#[must_use]
+pub fn history_alarms_of(state_prefix: &str, cluster: &ClusterName) -> String {
+    format!("{}{cluster}", history_alarms(state_prefix))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -130,6 +142,7 @@ mod tests {
                 position_corrections_of(PREFIX, &cluster),
                 "corrections/{cluster}",
             ),
+            (history_alarms_of(PREFIX, &cluster), "alarms/{cluster}"),
             (accounts.user("ann"), "users/{name}"),
             (accounts.factor("ann"), "factors/{name}"),
             (accounts.session(Uuid::nil()), "sessions/{id}"),

@@ -17,6 +17,7 @@ pub enum RecordKind {
     ExpectedMembers,
     KnownPositions,
     PositionCorrection,
+    HistoryAlarms,
     NotificationTarget,
     StatusPageItem,
     AuditRecord,
@@ -24,7 +25,7 @@ pub enum RecordKind {
 }
 
 /// The folders, and single keys.
-const PLACES: [(&str, RecordKind); 16] = [
+const PLACES: [(&str, RecordKind); 17] = [
     ("users/", RecordKind::Account),
     ("factors/", RecordKind::SecondFactor),
     ("sessions/", RecordKind::Session),
@@ -35,6 +36,7 @@ const PLACES: [(&str, RecordKind); 16] = [
     ("expected/", RecordKind::ExpectedMembers),
     ("positions/", RecordKind::KnownPositions),
     ("corrections/", RecordKind::PositionCorrection),
+    ("alarms/", RecordKind::HistoryAlarms),
     ("notify/", RecordKind::NotificationTarget),
     ("status/", RecordKind::StatusPageItem),
     ("audit/", RecordKind::AuditRecord),
@@ -56,6 +58,7 @@ impl fmt::Display for RecordKind {
             Self::ExpectedMembers => "expected members of a cluster",
             Self::KnownPositions => "known positions of a cluster",
             Self::PositionCorrection => "correction of known positions",
+            Self::HistoryAlarms => "alarms about the data of a cluster",
             Self::NotificationTarget => "notification target",
             Self::StatusPageItem => "part of a status page",
             Self::AuditRecord => "record about the audit trail",

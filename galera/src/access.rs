@@ -81,6 +81,8 @@ pub enum Operation {
     BreakGlass,
     /// Admit a registered node as a member.
     AdmitNode,
+    /// Acknowledge alarms about the data of a cluster.
+    AcknowledgeHistory,
     /// Pause recovery: allowed to every role that may act, because refusing is always safe.
     PauseRecovery,
     /// Resume recovery.
@@ -109,7 +111,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::View,
         Self::RequestAction,
         Self::ApproveAction,
@@ -119,6 +121,7 @@ impl Operation {
         Self::CommentAction,
         Self::BreakGlass,
         Self::AdmitNode,
+        Self::AcknowledgeHistory,
         Self::PauseRecovery,
         Self::ResumeRecovery,
         Self::ReadAudit,
@@ -144,7 +147,7 @@ impl Operation {
             | Self::ManageIncidents
             | Self::ManageMaintenance
             | Self::ManageAnnouncements => &[Role::Operator, Role::Admin],
-            Self::ExecuteAction => &[Role::Operator, Role::Approver],
+            Self::ExecuteAction | Self::AcknowledgeHistory => &[Role::Operator, Role::Approver],
             Self::CommentAction | Self::PauseRecovery | Self::ReadClientAddresses => {
                 &[Role::Operator, Role::Approver, Role::Admin]
             }
@@ -197,10 +200,11 @@ mod tests {
     #[test]
     fn permission_table() {
         use Operation::{
-            AcknowledgeAlarms, AdmitNode, ApproveAction, BreakGlass, CancelAction, CommentAction,
-            ExecuteAction, ManageAccounts, ManageAnnouncements, ManageIncidents, ManageMaintenance,
-            ManageNotifications, ManageStatusPages, PauseRecovery, ReadAudit, ReadClientAddresses,
-            RejectAction, RequestAction, ResumeRecovery, View, ViewNotifications,
+            AcknowledgeAlarms, AcknowledgeHistory, AdmitNode, ApproveAction, BreakGlass,
+            CancelAction, CommentAction, ExecuteAction, ManageAccounts, ManageAnnouncements,
+            ManageIncidents, ManageMaintenance, ManageNotifications, ManageStatusPages,
+            PauseRecovery, ReadAudit, ReadClientAddresses, RejectAction, RequestAction,
+            ResumeRecovery, View, ViewNotifications,
         };
         let rows: [(Role, &[Operation]); 4] = [
             (Role::Viewer, &[View, ReadAudit]),
@@ -212,6 +216,7 @@ mod tests {
                     ReadClientAddresses,
                     RequestAction,
                     AdmitNode,
+                    AcknowledgeHistory,
                     CancelAction,
                     ExecuteAction,
                     CommentAction,
@@ -230,6 +235,7 @@ mod tests {
                     ReadClientAddresses,
                     ApproveAction,
                     RejectAction,
+                    AcknowledgeHistory,
                     ExecuteAction,
                     CommentAction,
                     PauseRecovery,

@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod confirmation;
+pub mod history_alarms;
 pub mod known_positions;
 pub mod quorum;
 pub mod service;

@@ -3,6 +3,7 @@
 
 pub mod confirmed_nodes;
 pub mod fork;
+pub mod history_alarm;
 pub mod node_map;
 pub mod observation;
 pub mod registration;

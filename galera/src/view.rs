@@ -94,6 +94,10 @@ pub enum ReasonCode {
     AccessDenied,
     /// Sources contradict each other.
     SourcesDisagree,
+    /// The history of the data was replaced or fell back, or several components were Primary, and that is not acknowledged.
+    HistoryAlarm,
+    /// A Synced member may have other data than the rest, and that is not acknowledged.
+    MemberDiverged,
     /// A registered node is not confirmed as a member and does not count.
     NodeUnconfirmed,
     /// The registry is unreachable; SQL monitoring continues.

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::converge::TamperedRecords;
 use super::debounce::Debounce;
 use super::expected_members::{MembershipSender, MembershipUpdate};
+use super::history_alarms::{self, HistoryAlarmSender, HistoryWatch};
 use super::input::MonitorInput;
 use super::known_positions::{self, KnownPositionsSender, KnownPositionsUpdate};
 use super::lease_lookup::{LeaseLookup, LeaseLookupSender};
@@ -49,6 +50,7 @@ pub(super) struct MonitorContext {
     pub(super) leases: LeaseLookupSender,
     pub(super) expected_members: MembershipSender,
     pub(super) known_positions: KnownPositionsSender,
+    pub(super) history_alarms: HistoryAlarmSender,
     pub(super) publisher: Arc<ViewPublisher>,
     pub(super) metrics: Arc<MonitorMetrics>,
 }
@@ -93,6 +95,7 @@ pub(super) struct ClusterMonitor {
     /// A change of the recorded members that is not confirmed in etcd yet.
     pending_membership: Option<PendingMembership>,
     known_positions: KnownPositions,
+    history: HistoryWatch,
     clock_steps: ClockSteps,
     /// The positions last sent to the writer, and when.
     written_positions: Option<(KnownPositions, Instant)>,
@@ -117,6 +120,7 @@ impl ClusterMonitor {
             registrations_changed: false,
             probes: ProbeSet::new(prober),
             deferred_reports: BTreeMap::new(),
+            history: HistoryWatch::new(name.clone(), context.history_alarms.clone()),
             publisher: context.publisher.cluster_publisher(name),
             evidence,
             context,
@@ -202,6 +206,7 @@ impl ClusterMonitor {
             }
             MonitorInput::KnownPositions(positions) => {
                 self.positions_read = true;
+                self.history.follow_positions(&positions);
                 self.known_positions.merge(&positions);
                 return;
             }
@@ -212,6 +217,11 @@ impl ClusterMonitor {
             }
             MonitorInput::PositionCorrections(corrections) => {
                 self.known_positions.correct(&corrections);
+                self.history.correct(&corrections);
+                return;
+            }
+            MonitorInput::HistoryAlarms(record) => {
+                self.history.follow_record(record.map(|record| *record));
                 return;
             }
             MonitorInput::LeaseTtl { lease, ttl } => self.registrations.set_lease_ttl(lease, ttl),
@@ -357,6 +367,7 @@ impl ClusterMonitor {
         self.known_positions
             .update(&self.evidence, at, &self.context.fold_settings);
         self.persist_positions(&view);
+        let alarms_changed = self.observe_history(&view, at);
         self.publisher.publish_snapshot(ClusterSnapshot {
             evidence: self.evidence.clone(),
             known_positions: self.known_positions.clone(),
@@ -364,14 +375,26 @@ impl ClusterMonitor {
         });
         self.log_verdict_change(&view);
         self.publish(view);
-        let notices = self.probes.limit_notice(&self.evidence);
-        self.publisher.set_notices(notices.into_iter().collect());
+        let notices = self.probes.limit_notice(&self.evidence).into_iter();
+        let alarms = history_alarms::notice(&self.evidence);
+        self.publisher.set_notices(notices.chain(alarms).collect());
         if registrations_changed {
             self.request_lease_ttls(own_inputs);
         }
         let more = self.registrations.mark_folded();
         self.registrations_changed |= more;
-        self.apply_deferred_reports() || more
+        self.apply_deferred_reports() || more || alarms_changed
+    }
+
+    /// Looks for alarms about the data, which the next view shows. Returns whether they changed.
+    fn observe_history(&mut self, view: &ClusterView, at: Timestamp) -> bool {
+        let (evidence, settings) = (&self.evidence, &self.context.fold_settings);
+        let alarms = self
+            .history
+            .observe(view, evidence, &self.known_positions, at, settings);
+        let changed = alarms != self.evidence.history_alarms;
+        self.evidence.history_alarms = alarms;
+        changed
     }
 
     /// Publishes changes of states immediately, and views that differ only in numbers and times at most once per poll

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use console_core::clock::now;
 use console_core::keyspace;
 use galera::judge::confirmation::MembershipRecord;
+use galera::judge::history_alarms::HistoryAlarmRecord;
 use galera::observe::registration::RegistryKeys;
 use galera::view::RegistryHealth;
 use galera::{ClusterName, NodeId};
@@ -23,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use super::MonitorSettings;
 use super::cluster_monitor::{self, ClusterMonitor, InputChannels, MonitorContext};
 use super::expected_members::{self, MembershipSender};
+use super::history_alarms::{self, HistoryAlarmSender};
 use super::input::MonitorInput;
 use super::key_index::KeyIndex;
 use super::known_positions::{self, KnownPositionsSender};
@@ -55,6 +57,7 @@ pub(super) struct ClusterDiscovery {
     leases: LeaseLookupSender,
     expected_members: MembershipSender,
     positions: KnownPositionsSender,
+    history_alarms: HistoryAlarmSender,
     monitored: BTreeMap<ClusterName, MonitoredCluster>,
     /// Clusters that are not monitored because of the limit.
     beyond_limit: BTreeSet<ClusterName>,
@@ -63,6 +66,8 @@ pub(super) struct ClusterDiscovery {
     key_index: KeyIndex,
     /// Clusters with recorded expected members.
     with_expected_members: BTreeSet<ClusterName>,
+    /// The recorded alarms about data, for monitors that start later; `None` until they were read.
+    alarm_records: Option<BTreeMap<ClusterName, HistoryAlarmRecord>>,
     /// Whether the recorded members were read.
     members_known: bool,
     /// Registrations read before the recorded members: without those, every registered node would count as a member.
@@ -84,10 +89,16 @@ impl ClusterDiscovery {
             expected_members::worker(registry.clone(), &settings.state_prefix);
         let (positions, positions_worker) =
             known_positions::worker(registry.clone(), &settings.state_prefix);
+        let (history_alarms, alarms_worker) = history_alarms::worker(
+            registry.clone(),
+            &settings.state_prefix,
+            &settings.registry_prefix,
+        );
         for task in [
             Box::pin(lease_worker) as futures::future::BoxFuture<'static, ()>,
             Box::pin(members_worker),
             Box::pin(positions_worker),
+            Box::pin(alarms_worker),
         ] {
             let stop = shutdown.clone();
             tracker.spawn(async move { stop.run_until_cancelled_owned(task).await });
@@ -104,10 +115,12 @@ impl ClusterDiscovery {
             leases,
             expected_members,
             positions,
+            history_alarms,
             monitored: BTreeMap::new(),
             beyond_limit: BTreeSet::new(),
             beyond_changed: false,
             with_expected_members: BTreeSet::new(),
+            alarm_records: None,
             members_known: false,
             early_registrations: None,
         }
@@ -130,6 +143,9 @@ impl ClusterDiscovery {
         let mut corrections = self
             .registry
             .watch(keyspace::position_corrections(&self.settings.state_prefix));
+        let mut alarms = self
+            .registry
+            .watch(history_alarms::prefix(&self.settings.state_prefix));
         let shutdown = self.shutdown.clone();
         loop {
             tokio::select! {
@@ -151,8 +167,14 @@ impl ClusterDiscovery {
                         readiness.mark_registry_known();
                     }
                 }
-                Some(event) = known_positions.next() => self.on_known_positions(event).await,
-                Some(event) = corrections.next() => self.on_corrections(event).await,
+                // What is recorded of a cluster is forwarded to its monitor, which exists once the members were read.
+                Some(event) = known_positions.next(), if self.members_known => {
+                    self.on_known_positions(event).await;
+                }
+                Some(event) = corrections.next(), if self.members_known => {
+                    self.on_corrections(event).await;
+                }
+                Some(event) = alarms.next() => self.on_history_alarms(event).await,
                 else => return,
             }
         }
@@ -320,6 +342,48 @@ impl ClusterDiscovery {
         }
     }
 
+    /// Forwards alarms about the data; a record that is gone is written again by its monitor.
+    async fn on_history_alarms(&mut self, event: WatchEvent) {
+        let prefix = self.settings.state_prefix.clone();
+        let mut records: BTreeMap<ClusterName, Option<HistoryAlarmRecord>> = BTreeMap::new();
+        match event {
+            WatchEvent::Reset { entries, .. } => {
+                self.alarm_records = Some(BTreeMap::new());
+                records.extend(self.monitored.keys().map(|name| (name.clone(), None)));
+                for entry in entries {
+                    if let Some(name) = history_alarms::cluster_of(&prefix, &entry.key) {
+                        records.insert(name, history_alarms::decode(&entry.value));
+                    }
+                }
+            }
+            WatchEvent::Changes { changes, .. } => {
+                for change in changes {
+                    let (key, record) = match change {
+                        KeyChange::Put(entry) => {
+                            let record = history_alarms::decode(&entry.value);
+                            (entry.key, record)
+                        }
+                        KeyChange::Delete { key, .. } => (key, None),
+                    };
+                    if let Some(name) = history_alarms::cluster_of(&prefix, &key) {
+                        records.insert(name, record);
+                    }
+                }
+            }
+            WatchEvent::Reachable | WatchEvent::Unreachable { .. } => {}
+        }
+        for (name, record) in records {
+            if let Some(known) = &mut self.alarm_records {
+                match &record {
+                    Some(record) => known.insert(name.clone(), record.clone()),
+                    None => known.remove(&name),
+                };
+            }
+            let input = MonitorInput::HistoryAlarms(record.map(Box::new));
+            self.send_input(&name, input).await;
+        }
+    }
+
     async fn set_expected_members(&mut self, name: ClusterName, record: MembershipRecord) {
         self.with_expected_members.insert(name.clone());
         self.start_monitoring(&name);
@@ -348,6 +412,11 @@ impl ClusterDiscovery {
         tracing::info!(cluster.id = %name, "Started monitoring cluster {name}");
         let stop = self.shutdown.child_token();
         let (inputs, receiver) = mpsc::channel(cluster_monitor::QUEUE);
+        if let Some(known) = &self.alarm_records {
+            let record = known.get(name).cloned().map(Box::new);
+            // The queue is empty.
+            let _ = inputs.try_send(MonitorInput::HistoryAlarms(record));
+        }
         let (reports, reported) = mpsc::channel(cluster_monitor::QUEUE);
         let health = self.publisher.health();
         let prober = Box::new(SqlProber {
@@ -365,6 +434,7 @@ impl ClusterDiscovery {
             leases: self.leases.clone(),
             expected_members: self.expected_members.clone(),
             known_positions: self.positions.clone(),
+            history_alarms: self.history_alarms.clone(),
             publisher: Arc::clone(&self.publisher),
             metrics: Arc::clone(&self.metrics),
         };

@@ -1,6 +1,7 @@
 //! The inputs of a cluster monitor.
 
 use galera::judge::confirmation::MembershipRecord;
+use galera::judge::history_alarms::HistoryAlarmRecord;
 use galera::judge::known_positions::{KnownPositions, PositionCorrections};
 use registry::{KeyChange, LeaseId, RegistryEntry};
 
@@ -19,6 +20,8 @@ pub(super) enum MonitorInput {
     KnownPositionsLost,
     /// What is to be forgotten of them.
     PositionCorrections(Box<PositionCorrections>),
+    /// The recorded alarms about the data; `None` if there is no record, or none that is authentic.
+    HistoryAlarms(Option<Box<HistoryAlarmRecord>>),
     /// The granted time to live of a lease, in seconds.
     LeaseTtl { lease: LeaseId, ttl: u64 },
 }

@@ -13,6 +13,7 @@ mod converge;
 mod debounce;
 mod discovery;
 mod expected_members;
+mod history_alarms;
 mod input;
 mod key_index;
 mod known_positions;

@@ -63,6 +63,7 @@ impl ManualMonitor {
             leases: mpsc::channel(QUEUE).0,
             expected_members: mpsc::channel(QUEUE).0,
             known_positions,
+            history_alarms: mpsc::channel(QUEUE).0,
             publisher: Arc::clone(publisher),
             metrics: Arc::default(),
         };

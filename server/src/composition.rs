@@ -37,6 +37,7 @@ use crate::authority::{SealedState, StateSecretError, TamperReporter};
 use crate::config::{Config, EtcdConfig};
 use crate::etcd_access::EtcdAccess;
 use crate::etcd_storage::{EtcdStorage, StorageReporter};
+use crate::history_alarms::AlarmAcknowledgements;
 use crate::http::{AppContext, AppState};
 use crate::limits::ClientLimits;
 use crate::membership::NodeAdmission;
@@ -232,8 +233,15 @@ impl Builder<'_> {
             &config.state_prefix,
             config.mysql.port,
         );
+        let history_alarms = AlarmAcknowledgements::new(
+            monitor.clone(),
+            self.registry.clone(),
+            trail.clone(),
+            &config.state_prefix,
+        );
         Ok(AppContext {
             admission,
+            history_alarms,
             registry: self.registry.clone(),
             accounts,
             public_url: config.http.public_url.clone(),

@@ -19,6 +19,7 @@ mod forms;
 mod fragments;
 mod headers;
 mod health;
+mod history_alarms;
 mod host;
 mod identity;
 mod metrics;
@@ -70,6 +71,7 @@ use crate::assets::Site;
 use crate::audit_anchors::AnchorDelivery;
 use crate::etcd_access::EtcdAccess;
 use crate::etcd_storage::EtcdStorage;
+use crate::history_alarms::AlarmAcknowledgements;
 use crate::limits::ClientLimits;
 use crate::membership::NodeAdmission;
 use crate::metrics::WebMetrics;
@@ -110,6 +112,7 @@ pub struct AppContext {
     /// Plans, actions and the audit trail.
     pub actions: ActionService,
     pub admission: NodeAdmission,
+    pub history_alarms: AlarmAcknowledgements,
     pub history: EventHistory,
     /// Whether this replica is the leader.
     pub leadership: Leadership,
@@ -238,6 +241,10 @@ fn api_routes() -> Router<AppState> {
         .route(
             "/api/v1/clusters/{cluster}/nodes/{node}/admit",
             post(nodes::admit),
+        )
+        .route(
+            "/api/v1/clusters/{cluster}/alarms/acknowledge",
+            post(history_alarms::acknowledge),
         )
         .route(
             "/api/v1/clusters/{cluster}/nodes/{node}/stop-check",

@@ -1,7 +1,7 @@
 //! A typed client of the HTTP interface: the session cookie and the `Origin` that a browser would send.
 
 use ::galera::id::NodeId;
-use ::galera::publish::api::{Overview, ProblemDetails, SessionView};
+use ::galera::publish::api::{ClusterRecovery, Overview, ProblemDetails, SessionView};
 use ::galera::view::{ClusterView, NodeView, RegistryView, SourceKind, SourceView};
 use anyhow::{Context, Result, bail, ensure};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, header};
@@ -137,6 +137,30 @@ impl ConsoleClient {
     /// If the console does not respond with them.
     pub async fn registry(&self, name: &str) -> Result<RegistryView> {
         self.get(&format!("/api/v1/clusters/{name}/registry")).await
+    }
+
+    /// Acknowledges every open alarm about the data of `cluster`, as an operator does who has looked into it.
+    ///
+    /// # Errors
+    /// If the console refuses.
+    pub async fn acknowledge_alarms(&self, cluster: &str) -> Result<()> {
+        let path = format!("/api/v1/clusters/{cluster}");
+        let state: ClusterRecovery = self.get(&format!("{path}/recovery")).await?;
+        let Some(newest) = state.history_alarms.last() else {
+            return Ok(());
+        };
+        let body = json!({"through": newest.number, "reason": "looked into"});
+        let answer = self
+            .request(Method::POST, &format!("{path}/alarms/acknowledge"))
+            .json(&body)
+            .send()
+            .await?;
+        ensure!(
+            answer.status().is_success(),
+            "acknowledging: {}",
+            answer.text().await?
+        );
+        Ok(())
     }
 
     /// `GET`s JSON.

@@ -1,6 +1,9 @@
 //! Quorum lost and found.
 
+use acceptance::lab::node::NodeStart;
 use anyhow::{Context, Result, ensure};
+use galera::NodeId;
+use galera::observe::fork::{ForkRecord, OBSERVED};
 use galera::view::{ClusterStatus, NodeState, ReasonCode, VerdictState};
 
 use mysql_async::prelude::Queryable;
@@ -57,6 +60,62 @@ async fn two_of_three_killed_leave_no_primary() -> Result<()> {
     live.wait_for("a Primary component of one", PATIENCE, |view| {
         views::has_verdict(view, VerdictState::Degraded)
             && views::state(view, &survivor) == Some(NodeState::Synced)
+    })
+    .await?;
+    Ok(())
+}
+
+/// A bootstrap by hand is proven by what the node reports, recorded as a fork, and an alarm until it is acknowledged.
+#[tokio::test(flavor = "multi_thread")]
+async fn i46_a_bootstrap_by_hand_is_recorded_as_a_fork() -> Result<()> {
+    let lab = shared::lab().await?;
+    let mut live = lab.live().await?;
+    let survivor = lab.lab.node(1).id().clone();
+    lab.lab.node(2).kill();
+    lab.lab.node(3).kill();
+    live.wait_for("no_primary", GALERA_TIMEOUT + CONSOLE_DELAY, |view| {
+        views::has_verdict(view, VerdictState::NoPrimary)
+    })
+    .await?;
+    let lost = lab.lab.node(1).wsrep().await?;
+    lab.lab.node(1).bootstrap().await?;
+    let view = live
+        .wait_for("the alarm", PATIENCE, |view| {
+            views::has_reason(view, ReasonCode::HistoryAlarm)
+        })
+        .await?;
+    let registry = lab.lab.registry()?;
+    let prefix = format!("/galera/{}/forks/", lab.lab.cluster());
+    let listing = registry.list(prefix).await?;
+    let forks: Vec<ForkRecord> = listing
+        .entries
+        .iter()
+        .filter_map(|entry| ForkRecord::parse(&entry.value))
+        .collect();
+    let fork = forks.last().with_context(|| views::describe(&view))?;
+    ensure!(fork.action_id == OBSERVED, "{fork:?}");
+    ensure!(
+        fork.seqno.to_string() == lost["wsrep_last_committed"],
+        "{fork:?} {lost:?}"
+    );
+    let members: Vec<&str> = fork.members.iter().map(NodeId::host).collect();
+    ensure!(members == [survivor.host()], "{fork:?}");
+    // It stays when every member is back.
+    for number in [2, 3] {
+        lab.lab.node(number).start(NodeStart::Join).await?;
+    }
+    live.wait_for("all Synced, and the alarm", PATIENCE, |view| {
+        let ids = lab.lab.ids();
+        let mut states = ids.iter().map(|id| views::state(view, id));
+        states.all(|state| state == Some(NodeState::Synced))
+            && views::has_verdict(view, VerdictState::Degraded)
+            && views::has_reason(view, ReasonCode::HistoryAlarm)
+    })
+    .await?;
+    let operator = lab.console.sign_in("operator").await?;
+    operator.acknowledge_alarms(lab.lab.cluster()).await?;
+    live.wait_for("healthy", PATIENCE, |view| {
+        views::has_verdict(view, VerdictState::Healthy)
     })
     .await?;
     Ok(())

@@ -140,11 +140,16 @@ impl SharedLab {
     /// Waits until the console reports the cluster as healthy.
     async fn wait_until_healthy(&self) -> Result<()> {
         // Signing in fails for a moment after an etcd outage.
-        let api = eventually("signing in", SETTLE_TIMEOUT, async || self.viewer().await).await?;
+        let api = eventually("signing in", SETTLE_TIMEOUT, async || {
+            self.console.sign_in("operator").await
+        })
+        .await?;
         eventually(
             "the console to see a healthy cluster",
             SETTLE_TIMEOUT,
             async || {
+                // What the test before has done is no alarm of the next one.
+                api.acknowledge_alarms(self.lab.cluster()).await?;
                 let view = api.cluster(self.lab.cluster()).await?;
                 let well = view.verdict.state == VerdictState::Healthy && view.registry.reachable;
                 let ids = self.lab.ids();

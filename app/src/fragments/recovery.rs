@@ -16,7 +16,7 @@ use super::api_client::PageQuery;
 use super::plan::{PlanContext, plan_section};
 use super::widgets;
 use crate::data::encode_segment;
-use crate::format::{code, link, sub, ticking_age, unknown};
+use crate::format::{absolute, code, link, sub, ticking_age, unknown};
 use crate::marks::{action_kind_label, node_mark, state_badge};
 use crate::markup::{El, el};
 use crate::pages::{cell, data_table, row};
@@ -73,7 +73,11 @@ impl RecoveryPage<'_> {
             .iter()
             .filter_map(ahead_warnings)
             .collect();
-        let mut page = el("div").class("page").child(ahead).child(self.notices());
+        let mut page = el("div")
+            .class("page")
+            .child(ahead)
+            .child(self.notices())
+            .child(self.alarms_section());
         if !self.open.actions.is_empty() {
             let heading = el("h2").child("In progress");
             page = page.child(
@@ -174,6 +178,40 @@ impl RecoveryPage<'_> {
             notices.push(el("p").class("notice").child("This console has no SQL account for recovery that it may use (--recovery-user; without verified TLS also --recovery-transport any), so running clusters can only be bootstrapped manually."));
         }
         notices
+    }
+
+    /// What no later status of a node shows, and the form that acknowledges it on every replica.
+    fn alarms_section(&self) -> Option<El> {
+        let alarms = &self.switch.history_alarms;
+        let newest = alarms.iter().map(|alarm| alarm.number).max()?;
+        let items: Vec<El> = alarms
+            .iter()
+            .map(|alarm| {
+                el("li")
+                    .child(absolute(alarm.at))
+                    .child(format!(" {}", alarm.finding.message()))
+            })
+            .collect();
+        let refusal = widgets::role_refusal(self.session, Operation::AcknowledgeHistory);
+        let action = format!("/clusters/{}/alarms/acknowledge", self.view.name);
+        let form = widgets::post_form(action)
+            .child(widgets::hidden_field("through", newest.to_string()))
+            .child(widgets::text_input(
+                "alarms-reason".to_owned(),
+                "reason",
+                "What was found, and what was done (audited)",
+            ))
+            .child(widgets::button(
+                "Acknowledge".to_owned(),
+                refusal.as_deref(),
+            ));
+        Some(
+            el("section")
+                .attr("id", "alarms")
+                .child(el("h2").child("Alarms about the data"))
+                .child(el("ul").child(items))
+                .child(form),
+        )
     }
 
     fn unconfirmed_section(&self) -> Option<El> {

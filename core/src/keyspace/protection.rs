@@ -14,7 +14,7 @@ pub enum RecordProtection {
 use RecordProtection::{Authenticated, Encrypted};
 
 /// The folders of protected records, and single keys.
-const PROTECTED: [(&str, RecordProtection); 19] = [
+const PROTECTED: [(&str, RecordProtection); 20] = [
     ("authority", Authenticated),
     ("acknowledgement", Authenticated),
     ("audit/head", Authenticated),
@@ -29,6 +29,7 @@ const PROTECTED: [(&str, RecordProtection); 19] = [
     ("expected/", Authenticated),
     ("positions/", Authenticated),
     ("corrections/", Authenticated),
+    ("alarms/", Authenticated),
     ("notify/targets/", Encrypted),
     ("status/pages/", Encrypted),
     ("status/incidents/", Authenticated),

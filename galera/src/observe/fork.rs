@@ -109,6 +109,23 @@ impl ForkRecords {
         records.any(|record| record.action_id == action)
     }
 
+    /// The newest recorded bootstrap that continued `history` from `seqno`, or from a later position, with some of `members`.
+    #[must_use]
+    pub fn bootstrap_at(
+        &self,
+        history: Uuid,
+        seqno: u64,
+        members: &BTreeSet<NodeId>,
+    ) -> Option<(u64, &ForkRecord)> {
+        let records = self.0.iter().rev();
+        let mut records = records.filter_map(|(epoch, record)| Some((*epoch, record.as_ref()?)));
+        records.find(|(_, record)| {
+            record.state_uuid == history
+                && record.seqno >= seqno
+                && !record.members.is_disjoint(members)
+        })
+    }
+
     /// The newest fork that `node` was a member of from the start, in the history `uuid`; 0 for none.
     #[must_use]
     pub fn newest_of_member(&self, node: &NodeId, uuid: Uuid) -> u64 {
@@ -144,6 +161,15 @@ impl ForkRecords {
         }
         conflict
     }
+}
+
+/// The id under which an agent registers the node `id`: with its port, unless that is 3306. `default_port` is the port of
+/// an id without one.
+#[must_use]
+pub fn member_id(id: &NodeId, default_port: u16) -> NodeId {
+    let id = id.clone().normalized(default_port);
+    let with_port = NodeId::new(id.host(), Some(id.port().unwrap_or(default_port)));
+    with_port.map_or(id, |id| id.normalized(DEFAULT_PORT))
 }
 
 /// The number in a key `fork_epoch`; 0 if it is unreadable.

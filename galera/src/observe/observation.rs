@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::id::{ClusterName, NodeId};
 use crate::observe::confirmed_nodes::ConfirmedNodes;
+use crate::observe::history_alarm::HistoryAlarm;
 use crate::observe::node_map::NodeMap;
 use crate::observe::registration::RegisteredFields;
 use crate::observe::workload::WorkloadAverages;
@@ -349,6 +350,8 @@ pub struct Evidence {
     pub registry_health: RegistryHealth,
     /// How many keys under the cluster's prefix have an unrecognized format.
     pub unrecognized_keys: usize,
+    /// Alarms about the cluster's data that are not acknowledged.
+    pub history_alarms: Vec<HistoryAlarm>,
 }
 
 impl Evidence {
@@ -366,6 +369,7 @@ impl Evidence {
             registrations: NodeMap::new(),
             registry_health,
             unrecognized_keys: 0,
+            history_alarms: Vec::new(),
         }
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::Role;
 use crate::id::{ActionId, ClusterName, NodeId};
+use crate::judge::history_alarms::HistoryAlarm;
 use crate::record::audit;
 use crate::record::history::HistoryEvent;
 use crate::recover::action::{Action, RecoveryPause};
@@ -225,4 +226,7 @@ pub struct ClusterRecovery {
     pub off: Option<RecoveryPause>,
     /// The scope of the pause: `global` or `cluster`.
     pub scope: Option<String>,
+    /// Alarms about the data that are not acknowledged, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history_alarms: Vec<HistoryAlarm>,
 }

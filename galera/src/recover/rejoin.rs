@@ -18,7 +18,6 @@ use super::plan::{
 };
 use crate::id::{ActionId, NodeId};
 use crate::judge::cluster::reasons::node_label;
-use crate::observe::fork::ForkConflict;
 use crate::observe::registration::{
     self, AgentPhase, BootstrapOrder, ClusterField, HeldData, HeldRange, RegistryKeys, RejoinOrder,
 };
@@ -136,21 +135,7 @@ fn inferred_range(
         .context
         .forks
         .conflict(own, position.uuid, position.seqno, current)?;
-    Some(match conflict {
-        ForkConflict::Ahead {
-            epoch,
-            transactions: (first, last),
-        } => HeldRange {
-            fork: epoch,
-            first: Some(first),
-            last,
-        },
-        ForkConflict::Unrecorded { epoch } => HeldRange {
-            fork: epoch,
-            first: None,
-            last: position.seqno,
-        },
-    })
+    Some(HeldRange::of_conflict(&conflict, position.seqno))
 }
 
 /// The first member that could rejoin, or the first: one with a full disk must not hide another.

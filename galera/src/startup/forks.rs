@@ -40,21 +40,7 @@ pub(super) fn join_problem(
             .conflict(continued_fork(own, snapshot), history, seqno, current)?;
     let remedy = "It waits, because an incremental state transfer would leave the members with different data; to give its \
                   own up, request its rejoin in the console, or move the contents of its data directory aside and start it empty";
-    let range = match conflict {
-        ForkConflict::Ahead {
-            epoch,
-            transactions: (first, last),
-        } => HeldRange {
-            fork: epoch,
-            first: Some(first),
-            last,
-        },
-        ForkConflict::Unrecorded { epoch } => HeldRange {
-            fork: epoch,
-            first: None,
-            last: seqno,
-        },
-    };
+    let range = HeldRange::of_conflict(&conflict, seqno);
     let problem = match conflict {
         ForkConflict::Ahead {
             epoch,

@@ -8,6 +8,8 @@ mod findings;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod history_alarms;
+#[cfg(test)]
 mod invariants;
 #[cfg(test)]
 mod json_contract;
@@ -17,6 +19,8 @@ mod laws;
 mod membership;
 #[cfg(test)]
 mod node_states;
+#[cfg(test)]
+mod observed_bootstraps;
 #[cfg(test)]
 mod one_process;
 #[cfg(test)]

@@ -33,6 +33,7 @@ fn context(publisher: &Arc<ViewPublisher>) -> MonitorContext {
         leases: mpsc::channel(QUEUE).0,
         expected_members: mpsc::channel(QUEUE).0,
         known_positions: mpsc::channel(QUEUE).0,
+        history_alarms: mpsc::channel(QUEUE).0,
         publisher: Arc::clone(publisher),
         metrics: Arc::default(),
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use console_core::clock::now;
 use console_core::published::Published;
-use galera::view::{ClusterStatus, ClusterView, NodeState, RegistryHealth, VerdictState};
+use galera::view::{
+    ClusterStatus, ClusterView, NodeState, ReasonCode, RegistryHealth, VerdictState,
+};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::family::Family;
@@ -106,6 +108,7 @@ impl ClusterCollector {
         let primaries = Family::<ClusterLabels, FloatGauge>::default();
         let members = Family::<ClusterLabels, FloatGauge>::default();
         let unconfirmed = Family::<ClusterLabels, FloatGauge>::default();
+        let alarms = Family::<ClusterLabels, FloatGauge>::default();
         for published in &self.clusters {
             let view = &published.value;
             let labels = ClusterLabels {
@@ -119,6 +122,16 @@ impl ClusterCollector {
                 .set(count_to_f64(primary.count()));
             let largest = sizes.max().unwrap_or(0);
             members.get_or_create(&labels).set(count_to_f64(largest));
+            let reasons = view.verdict.reasons.iter();
+            let raised = reasons.filter(|reason| {
+                matches!(
+                    reason.code,
+                    ReasonCode::HistoryAlarm | ReasonCode::MemberDiverged
+                )
+            });
+            alarms
+                .get_or_create(&labels)
+                .set(count_to_f64(raised.count()));
             let count = view.unconfirmed_nodes().count();
             unconfirmed.get_or_create(&labels).set(count_to_f64(count));
         }
@@ -133,6 +146,12 @@ impl ClusterCollector {
             "cluster_primary_members",
             "Members of the Primary component, or of the largest if there are several",
             &members,
+        )?;
+        encode_metric(
+            encoder,
+            "cluster_data_alarms",
+            "Alarms about the data of the cluster that are not acknowledged",
+            &alarms,
         )?;
         encode_metric(
             encoder,

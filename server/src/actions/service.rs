@@ -384,6 +384,7 @@ impl ActionService {
             enabled: off.is_none(),
             off,
             scope,
+            history_alarms: Vec::new(),
         })
     }
 

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use console_core::clock::now;
+use console_core::keyspace;
+use galera::judge::history_alarms::{AcceptedLoss, HistoryAcknowledgement, HistoryAlarmRecord};
+use galera::judge::known_positions::KnownPositions;
 use galera::observe::fork::ForkRecord;
 use galera::observe::registration::{ClusterField, RegistryKeys};
 use galera::recover::action::{ActionEvent, ActionRefusal, ObservedOutcome};
 use galera::recover::bootstrap::{BootstrapOutcome, fork_of_statement, verify};
 use galera::recover::cleanup::lost_registrations;
-use galera::recover::plan::{ActionKind, PlanStep};
+use galera::recover::plan::{ActionKind, PlanStep, PlanTarget};
 use galera::recover::rejoin::{self, RejoinOutcome};
 use registry::Precondition;
 use tokio::time::sleep;
@@ -20,6 +23,8 @@ use super::executor::{Executor, ExecutorError};
 const OBSERVE_INTERVAL: Duration = Duration::from_millis(200);
 /// The same while a node receives a full state transfer, which takes minutes to hours.
 const TRANSFER_OBSERVE_INTERVAL: Duration = Duration::from_secs(1);
+/// Attempts to change the record of alarms while monitors write it.
+const ALARM_ATTEMPTS: usize = 5;
 /// How long after the end of its order an agent may still be obeying it.
 const ORDER_END_MARGIN: Duration = Duration::from_secs(15);
 
@@ -78,6 +83,9 @@ impl Executor {
         {
             self.record_fork(epoch, &record).await?;
         }
+        if outcome == BootstrapOutcome::Proven {
+            self.accept_loss(target, &inputs.cluster.history).await;
+        }
         Ok(match outcome {
             BootstrapOutcome::Proven => {
                 let names: Vec<String> = target.revives.iter().map(ToString::to_string).collect();
@@ -115,6 +123,78 @@ impl Executor {
         Ok(())
     }
 
+    /// The loss was approved: the alarm about it is acknowledged with the action, before or after it is raised. Without
+    /// that a person acknowledges it.
+    async fn accept_loss(&self, target: &PlanTarget, known: &KnownPositions) {
+        let Some(loss) = target.position.as_ref().and_then(|position| {
+            let highest = known.highest.get(&position.uuid)?;
+            (highest.seqno > position.seqno).then(|| AcceptedLoss {
+                history: position.uuid,
+                from: position.seqno,
+                highest: highest.seqno,
+                acknowledgement: HistoryAcknowledgement {
+                    by: format!("action {}", self.stored.action.id),
+                    at: now(),
+                    reason: "approved with the bootstrap".to_owned(),
+                },
+            })
+        }) else {
+            return;
+        };
+        let accept = |record: &mut HistoryAlarmRecord| {
+            let accepted = record.accepted.as_ref();
+            let by = accepted.map(|accepted| &accepted.acknowledgement.by);
+            if by != Some(&loss.acknowledgement.by) {
+                record.accept_loss(loss.clone());
+            }
+        };
+        if let Err(error) = self.update_alarms(accept).await {
+            tracing::warn!(%error, "Could not record that the loss was approved; the alarm stays: {error}");
+        }
+    }
+
+    /// Changes the record of the cluster's alarms; one that cannot be read stays as it is.
+    async fn update_alarms(
+        &self,
+        change: impl Fn(&mut HistoryAlarmRecord),
+    ) -> Result<(), registry::Error> {
+        let prefix = &self.context.settings.state_prefix;
+        let key = keyspace::history_alarms_of(prefix, &self.stored.action.cluster);
+        for _ in 0..ALARM_ATTEMPTS {
+            let stored = self.context.registry.get(key.as_str()).await?;
+            let decoded = stored
+                .as_ref()
+                .map(|entry| serde_json::from_slice::<HistoryAlarmRecord>(&entry.value))
+                .transpose();
+            let Ok(known) = decoded.map(Option::unwrap_or_default) else {
+                return Ok(());
+            };
+            let mut record = known.clone();
+            change(&mut record);
+            if record == known {
+                return Ok(());
+            }
+            let value = serde_json::to_vec(&record)
+                .map_err(|error| registry::Error::Invalid(error.to_string()))?;
+            let seen = match &stored {
+                Some(entry) => {
+                    Precondition::Unchanged(key.clone().into_bytes(), entry.mod_revision)
+                }
+                None => Precondition::Absent(key.clone().into_bytes()),
+            };
+            let transaction = registry::Transaction::new()
+                .when(self.lock.guard())
+                .when(seen)
+                .then([registry::WriteOp::put(key.clone(), value, None)]);
+            if let registry::TransactionOutcome::Committed { .. } =
+                self.context.registry.transact(&transaction).await?
+            {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
     /// Our own transactions removed every key; restores the registration of any running node that lost it that way (I28).
     async fn verify_cleanup(&self) -> Result<ObservedOutcome, ExecutorError> {
         let action = &self.stored.action;
@@ -134,6 +214,11 @@ impl Executor {
             for step in lost_registrations(&case, before, after) {
                 restored.extend(self.restore_key(step).await?);
             }
+        }
+        if action.kind == ActionKind::Decommission
+            && let Err(error) = self.update_alarms(HistoryAlarmRecord::end_history).await
+        {
+            tracing::warn!(%error, "Could not record that the history ended; the next one raises an alarm: {error}");
         }
         Ok(ObservedOutcome::Proven(if restored.is_empty() {
             removed

@@ -47,7 +47,7 @@ pub(super) struct FormForwarder {
 pub(super) fn routes(forwarder: FormForwarder) -> Router<AppState> {
     let (request, switch_one) = (forwarder.clone(), forwarder.clone());
     let (admit, acknowledge) = (forwarder.clone(), forwarder.clone());
-    let (switch_all, act) = (forwarder.clone(), forwarder);
+    let (switch_all, alarms, act) = (forwarder.clone(), forwarder.clone(), forwarder);
     Router::new()
         .route(
             "/clusters/{name}/actions",
@@ -75,6 +75,17 @@ pub(super) fn routes(forwarder: FormForwarder) -> Router<AppState> {
                     admit.forward_fields(Method::POST, &path, &back, form).await
                 },
             ),
+        )
+        .route(
+            "/clusters/{name}/alarms/acknowledge",
+            post(async move |Path(name): Path<String>, form: SubmittedForm| {
+                let cluster = format!("/clusters/{}", encode_segment(&name));
+                let path = format!("{cluster}/alarms/acknowledge");
+                let back = format!("{cluster}/recovery");
+                alarms
+                    .forward_fields(Method::POST, &path, &back, form)
+                    .await
+            }),
         )
         .route(
             "/clusters/{name}/recovery",
@@ -329,6 +340,12 @@ fn fields_to_json(fields: FormFields) -> ApiResult<Value> {
         match name.as_str() {
             "enabled" => {
                 body.insert(name, Value::Bool(value == "true"));
+            }
+            "through" => {
+                let number: u64 = value
+                    .parse()
+                    .map_err(|_| ApiError::bad_request("invalid_body", "through: not a number."))?;
+                body.insert(name, number.into());
             }
             "attestations" => {
                 let attestations = serde_json::from_str(&value).map_err(|error| {

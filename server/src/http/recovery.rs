@@ -1,6 +1,7 @@
 //! The API that pauses and resumes recovery: every user can see the state, every user who may act can pause it.
 
 use axum::Json;
+use galera::ClusterName;
 use galera::access::Operation;
 use galera::publish::api::{ClusterRecovery, RecoveryState};
 use galera::recover::action::Actor;
@@ -58,7 +59,15 @@ pub(super) async fn show_cluster(
     if app.monitor.cluster_feed(&cluster).is_none() {
         return Err(unknown_cluster(cluster.as_str()));
     }
-    Ok(Json(app.actions.cluster_recovery(&cluster).await?))
+    show_state(&app, &cluster).await
+}
+
+async fn show_state(app: &AppState, cluster: &ClusterName) -> ApiResult<Json<ClusterRecovery>> {
+    let mut state = app.actions.cluster_recovery(cluster).await?;
+    if let Some(snapshot) = app.monitor.snapshot(cluster) {
+        state.history_alarms = snapshot.evidence.history_alarms.clone();
+    }
+    Ok(Json(state))
 }
 
 /// `PUT /api/v1/clusters/{cluster}/recovery`.
@@ -75,5 +84,5 @@ pub(super) async fn switch_cluster(
     app.actions
         .switch_recovery(&by, Some(&cluster), body.enabled, &body.reason)
         .await?;
-    Ok(Json(app.actions.cluster_recovery(&cluster).await?))
+    show_state(&app, &cluster).await
 }

@@ -35,6 +35,7 @@ mod fake_cluster;
 mod findings;
 mod forged_records;
 mod forms;
+mod history_alarms;
 mod hosts;
 mod interrupted;
 mod json_contract;

@@ -201,3 +201,43 @@ fn attestations_are_read_only_for_existing_members() {
         ("127.0.0.2", AttestedState::Stopped, Some("a:7"))
     );
 }
+
+#[test]
+fn alarms_about_the_data_are_acknowledged_by_those_who_may() {
+    let mut switch: ClusterRecovery = serde_json::from_value(json!({
+        "cluster": "lab", "enabled": true, "off": null, "scope": null,
+        "history_alarms": [{"number": 4, "at": fixtures::fixed_now().to_string(), "kind": "rival_primaries",
+            "components": [["n1"], ["n2", "n3"]]}]
+    }))
+    .unwrap();
+    let view = fixtures::healthy("lab", 2_881);
+    let global = json!({"enabled": true, "off": null, "clusters": {}, "approvals": {"bootstrap": 1}, "sql_account": true});
+    let global = serde_json::from_value(global).unwrap();
+    let none = ActionList {
+        actions: Vec::new(),
+        next_before: None,
+    };
+    let show = |switch: &ClusterRecovery, role: Role| {
+        let page = RecoveryPage {
+            view: &view,
+            switch,
+            global: &global,
+            open: &none,
+            recent: &none,
+            plans: &[],
+            attestations: &[],
+            session: &fixtures::session("dora", &[role]),
+            now: fixtures::fixed_now(),
+        };
+        page.alarms_section().map(|section| section.html())
+    };
+    let shown = show(&switch, Role::Operator).unwrap();
+    assert!(
+        shown.contains("n1 and n2, n3") && shown.contains("value=\"4\""),
+        "{shown}"
+    );
+    assert!(!shown.contains("disabled"), "{shown}");
+    assert!(show(&switch, Role::Viewer).unwrap().contains("disabled"));
+    switch.history_alarms.clear();
+    assert!(show(&switch, Role::Operator).is_none());
+}

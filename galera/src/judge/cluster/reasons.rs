@@ -2,6 +2,7 @@
 
 use super::node_facts::{NodeFacts, ProbeState};
 use super::verdict::VerdictContext;
+use crate::judge::history_alarms::HistoryFinding;
 use crate::judge::service::ServiceLimit;
 use crate::observe::observation::ProbeErrorKind;
 use crate::observe::registration;
@@ -71,6 +72,22 @@ impl<'a> ReasonCollector<'a> {
                 _ => None,
             },
             message,
+        });
+    }
+
+    /// Adds an alarm about the data.
+    pub(crate) fn add_history_alarm(&mut self, finding: &HistoryFinding) {
+        let node = finding.node().cloned();
+        self.reasons.push(VerdictReason {
+            code: match node {
+                Some(_) => ReasonCode::MemberDiverged,
+                None => ReasonCode::HistoryAlarm,
+            },
+            node,
+            message: format!(
+                "{} Acknowledge this on the recovery page once it is settled.",
+                finding.message()
+            ),
         });
     }
 
@@ -299,29 +316,31 @@ const fn priority(code: ReasonCode) -> u8 {
         ReasonCode::NobodyPrimary => 2,
         ReasonCode::NoPrimaryInSight => 3,
         ReasonCode::EverybodyDown => 4,
-        ReasonCode::SqlBlind => 5,
-        ReasonCode::SourcesDisagree => 6,
-        ReasonCode::AllSynced => 7,
-        ReasonCode::StatusFrozen => 8,
-        ReasonCode::MemberInconsistent => 9,
-        ReasonCode::MemberUnreachable => 10,
-        ReasonCode::MemberStopped => 11,
-        ReasonCode::MemberAbsent => 12,
-        ReasonCode::MemberNotPrimary => 13,
-        ReasonCode::AccessDenied => 14,
-        ReasonCode::MemberNotSynced => 15,
-        ReasonCode::QueriesRefused => 16,
-        ReasonCode::WritesNotReplicated => 17,
-        ReasonCode::WritesRefused => 18,
-        ReasonCode::NoEvidence => 19,
-        ReasonCode::FlowControl => 20,
-        ReasonCode::RegistryUnreachable => 21,
-        ReasonCode::RegistrationWithoutNode => 22,
-        ReasonCode::NodeWithoutRegistration => 23,
-        ReasonCode::UnknownMembers => 24,
-        ReasonCode::QuorumIgnored => 25,
-        ReasonCode::NodeUnconfirmed => 26,
-        ReasonCode::RegistryGarbage => 27,
-        ReasonCode::ConsoleBlind => 28,
+        ReasonCode::MemberDiverged => 5,
+        ReasonCode::HistoryAlarm => 6,
+        ReasonCode::SqlBlind => 7,
+        ReasonCode::SourcesDisagree => 8,
+        ReasonCode::AllSynced => 9,
+        ReasonCode::StatusFrozen => 10,
+        ReasonCode::MemberInconsistent => 11,
+        ReasonCode::MemberUnreachable => 12,
+        ReasonCode::MemberStopped => 13,
+        ReasonCode::MemberAbsent => 14,
+        ReasonCode::MemberNotPrimary => 15,
+        ReasonCode::AccessDenied => 16,
+        ReasonCode::MemberNotSynced => 17,
+        ReasonCode::QueriesRefused => 18,
+        ReasonCode::WritesNotReplicated => 19,
+        ReasonCode::WritesRefused => 20,
+        ReasonCode::NoEvidence => 21,
+        ReasonCode::FlowControl => 22,
+        ReasonCode::RegistryUnreachable => 23,
+        ReasonCode::RegistrationWithoutNode => 24,
+        ReasonCode::NodeWithoutRegistration => 25,
+        ReasonCode::UnknownMembers => 26,
+        ReasonCode::QuorumIgnored => 27,
+        ReasonCode::NodeUnconfirmed => 28,
+        ReasonCode::RegistryGarbage => 29,
+        ReasonCode::ConsoleBlind => 30,
     }
 }

@@ -14,6 +14,7 @@ pub(super) fn add_secondary_reasons(
     state: VerdictState,
     reasons: &mut ReasonCollector<'_>,
 ) {
+    add_history_alarms(context, reasons);
     add_registry_reasons(context, reasons);
     add_registration_reasons(context, reasons);
     add_unconfirmed_nodes(context, reasons);
@@ -23,6 +24,13 @@ pub(super) fn add_secondary_reasons(
     add_flow_control(context, reasons);
     if state <= VerdictState::Degraded {
         add_unknown_members(context, reasons);
+    }
+}
+
+/// Alarms about the data, in every verdict: no later status of a node shows what they report (I45).
+fn add_history_alarms(context: &VerdictContext<'_>, reasons: &mut ReasonCollector<'_>) {
+    for alarm in &context.evidence.history_alarms {
+        reasons.add_history_alarm(&alarm.finding);
     }
 }
 

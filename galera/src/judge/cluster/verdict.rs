@@ -231,7 +231,9 @@ fn verdict_with_primary(
             );
             VerdictState::Degraded
         }
-        (0, None) if limited => VerdictState::Degraded,
+        (0, None) if limited || !context.evidence.history_alarms.is_empty() => {
+            VerdictState::Degraded
+        }
         (0, None) => {
             reasons.add_for_cluster(
                 ReasonCode::AllSynced,

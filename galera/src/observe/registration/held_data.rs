@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::waiting_reason::bounded_reason;
+use crate::observe::fork::ForkConflict;
 
 /// The transactions that keep data from joining.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,26 @@ pub struct HeldData {
 }
 
 impl HeldRange {
+    /// What `conflict` holds back of data at `seqno`.
+    #[must_use]
+    pub const fn of_conflict(conflict: &ForkConflict, seqno: u64) -> Self {
+        match *conflict {
+            ForkConflict::Ahead {
+                epoch,
+                transactions: (first, last),
+            } => Self {
+                fork: epoch,
+                first: Some(first),
+                last,
+            },
+            ForkConflict::Unrecorded { epoch } => Self {
+                fork: epoch,
+                first: None,
+                last: seqno,
+            },
+        }
+    }
+
     /// How many transactions these are; `None` if the first is unknown or the range is not valid.
     #[must_use]
     pub fn count(&self) -> Option<u64> {
@@ -91,6 +112,18 @@ mod tests {
         }
         let unknown = HeldData::parse(r#"{"fork":0,"last":134}"#).unwrap();
         assert_eq!(unknown.range.count(), None);
+    }
+
+    #[test]
+    fn i35_a_conflict_holds_back_up_to_the_position_of_the_data() {
+        let ahead = ForkConflict::Ahead {
+            epoch: 2,
+            transactions: (67, 134),
+        };
+        let range = HeldRange::of_conflict(&ahead, 134);
+        assert_eq!((range.fork, range.first, range.last), (2, Some(67), 134));
+        let range = HeldRange::of_conflict(&ForkConflict::Unrecorded { epoch: 3 }, 134);
+        assert_eq!((range.fork, range.first, range.last), (3, None, 134));
     }
 
     #[test]

@@ -47,6 +47,8 @@ audit_events! {
     CLEANUP_UNDONE = "cleanup_undone";
     /// A registered node was admitted as a member.
     NODE_ADMITTED = "node_admitted";
+    /// Alarms about the data of a cluster were acknowledged.
+    HISTORY_ALARMS_ACKNOWLEDGED = "history_alarms_acknowledged";
     /// Recovery was resumed.
     RECOVERY_SWITCHED_ON = "recovery_switched_on";
     /// Recovery was paused.

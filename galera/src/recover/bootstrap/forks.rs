@@ -24,13 +24,15 @@ pub fn fork_of_statement(
         return None;
     }
     let port = case.settings.fold.default_port;
-    // Agents name a node with its port, unless that is 3306.
-    let full = |id: &NodeId| {
-        let id = id.clone().normalized(port);
-        let with_port = NodeId::new(id.host(), Some(id.port().unwrap_or(port)));
-        with_port.map_or(id, |id| id.normalized(3306))
-    };
+    let full = |id: &NodeId| fork::member_id(id, port);
     let members: BTreeSet<NodeId> = target.members.iter().map(full).collect();
+    // Another replica observed the same bootstrap.
+    if forks
+        .bootstrap_at(position.uuid, position.seqno, &members)
+        .is_some_and(|(_, record)| record.action_id == fork::OBSERVED)
+    {
+        return None;
+    }
     let epochs = case
         .evidence
         .registrations

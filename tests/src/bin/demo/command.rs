@@ -1,13 +1,18 @@
 //! Commands that break or restore something, typed by a person or sent by a browser test.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use acceptance::lab::node::{GaleraNode, NodeStart};
 use acceptance::lab::traffic::TrafficRate;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use galera::view::VerdictState;
 use tokio_util::sync::CancellationToken;
 
 use crate::environment::DemoEnvironment;
+
+/// Longest wait for the console to see a healthy cluster after a repair.
+const REPAIR_TIMEOUT: Duration = Duration::from_secs(20);
 
 const HELP: &str = "\
 kill|stop|pause|resume|start|wipe|isolate|heal|bootstrap|desync|resync n1
@@ -46,6 +51,16 @@ pub(crate) async fn execute(
                 demo.console.launch()?;
             }
             demo.console.wait_until_ready().await?;
+            // What was broken on purpose is no alarm of what follows.
+            let operator = demo.console.sign_in("operator").await?;
+            acceptance::eventually("a healthy cluster", REPAIR_TIMEOUT, async || {
+                operator.acknowledge_alarms(lab.cluster()).await?;
+                let view = operator.cluster(lab.cluster()).await?;
+                let verdict = &view.verdict;
+                ensure!(verdict.state == VerdictState::Healthy, "{verdict:?}");
+                Ok(())
+            })
+            .await?;
         }
         ["etcd", verb, rest @ ..] => etcd(demo, verb, rest).await?,
         ["agent", verb, number] => agent(demo, verb, number).await?,

@@ -123,7 +123,9 @@ impl Round<'_> {
                 "the console to see a healthy cluster",
                 CONVERGENCE_TIMEOUT,
                 async || {
-                    let view = self.lab.team(index).operator.cluster(CLUSTER).await?;
+                    let operator = &self.lab.team(index).operator;
+                    operator.acknowledge_alarms(CLUSTER).await?;
+                    let view = operator.cluster(CLUSTER).await?;
                     ensure!(
                         view.verdict.state == VerdictState::Healthy,
                         "it reports {:?}",

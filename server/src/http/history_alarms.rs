@@ -1,0 +1,87 @@
+//! The API of alarms about the data of a cluster.
+
+use std::time::Duration;
+
+use axum::Json;
+use galera::ClusterName;
+use galera::access::Operation;
+use galera::recover::action::TEXT_MAX;
+use galera::view::ReasonCode;
+use monitor::Monitor;
+use serde::{Deserialize, Serialize};
+
+use super::AppState;
+use super::extract::{ClusterPath, JsonBody, unknown_cluster};
+use super::identity::CurrentSession;
+use super::problem::{ApiError, ApiResult, to_sentence};
+use crate::history_alarms::AcknowledgementError;
+
+/// How long a response waits for the view that shows its effect.
+const EFFECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AcknowledgeRequest {
+    /// The newest alarm that the caller has seen: later ones stay open.
+    through: u64,
+    reason: String,
+}
+
+#[derive(Serialize)]
+pub(super) struct AcknowledgedAlarms {
+    acknowledged: Vec<u64>,
+}
+
+/// `POST /api/v1/clusters/{cluster}/alarms/acknowledge`.
+pub(super) async fn acknowledge(
+    app: AppState,
+    session: CurrentSession,
+    ClusterPath(cluster): ClusterPath,
+    JsonBody(body): JsonBody<AcknowledgeRequest>,
+) -> ApiResult<Json<AcknowledgedAlarms>> {
+    let by = session.authorize(Operation::AcknowledgeHistory)?;
+    let reason = body.reason.trim();
+    if reason.is_empty() {
+        return Err(ApiError::unprocessable(
+            "no_reason",
+            "State a reason; it appears in the audit trail.",
+        ));
+    }
+    if reason.chars().count() > TEXT_MAX {
+        return Err(ApiError::unprocessable(
+            "too_long",
+            format!("The reason is longer than {TEXT_MAX} characters; shorten it."),
+        ));
+    }
+    let alarms = &app.history_alarms;
+    let acknowledged = alarms
+        .acknowledge(&by, &cluster, body.through, reason)
+        .await
+        .map_err(|error| acknowledgement_problem(&cluster, error))?;
+    await_effect(&app.monitor, &cluster).await;
+    Ok(Json(AcknowledgedAlarms { acknowledged }))
+}
+
+/// Waits until the published view has none of the reasons that it had, so that a page that is loaded next shows it.
+async fn await_effect(monitor: &Monitor, cluster: &ClusterName) {
+    let Some(mut feed) = monitor.cluster_feed(cluster) else {
+        return;
+    };
+    let changed = feed.wait_for(|published| {
+        let reasons = &published.value.verdict.reasons;
+        let is_alarm = |code| matches!(code, ReasonCode::HistoryAlarm | ReasonCode::MemberDiverged);
+        !reasons.iter().any(|reason| is_alarm(reason.code))
+    });
+    let _ = tokio::time::timeout(EFFECT_TIMEOUT, changed).await;
+}
+
+fn acknowledgement_problem(cluster: &ClusterName, error: AcknowledgementError) -> ApiError {
+    let detail = to_sentence(&error.to_string());
+    match error {
+        AcknowledgementError::UnknownCluster => unknown_cluster(cluster.as_str()),
+        AcknowledgementError::NoneOpen => ApiError::conflict("no_open_alarm", detail),
+        AcknowledgementError::SplitBrain => ApiError::conflict("split_brain", detail),
+        AcknowledgementError::Contended => ApiError::conflict("contended", detail),
+        AcknowledgementError::Audit(error) => error.into(),
+    }
+}
