@@ -18,6 +18,7 @@ mod markup;
 mod pages;
 mod reactive;
 mod shell;
+mod sides;
 mod sparkline;
 #[cfg(feature = "ssr")]
 pub mod status_page;

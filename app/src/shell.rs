@@ -15,11 +15,6 @@ pub struct SiteAssets {
     pub css: String,
 }
 
-/// Handler of the footer's copy button. The clipboard API needs HTTPS; without it, the URL is shown for manual copying.
-const COPY_LINK_SCRIPT: &str = "onclick=e=>{let b=e.target,u=location.href;if(b.id!='copy')return;\
-    let c=navigator.clipboard;if(!c)return void prompt('URL of this page',u);\
-    let t=b.textContent;c.writeText(u).then(()=>{b.textContent='Copied';setTimeout(()=>b.textContent=t,2e3)})}";
-
 /// The document of every page. Reads [`SiteAssets`] and the CSP nonce from the context. While routes are being
 /// collected there are no assets.
 #[must_use]
@@ -40,7 +35,7 @@ pub fn shell() -> impl IntoView {
                 <link rel="modulepreload" href=js.clone() />
                 <script type="module" nonce=nonce()>
                     {format!(
-                        "import init,{{hydrate}} from {js:?};init({{module_or_path:{wasm:?}}}).then(()=>hydrate());{COPY_LINK_SCRIPT}",
+                        "import init,{{hydrate}} from {js:?};init({{module_or_path:{wasm:?}}}).then(()=>hydrate())",
                     )}
                 </script>
                 <MetaTags />

@@ -31,7 +31,9 @@ mod plain_page;
 mod plans;
 pub mod problem;
 mod public_pages;
+mod read_deadline;
 mod recovery;
+mod refused_field;
 mod request_log;
 mod request_slots;
 mod session;
@@ -156,7 +158,8 @@ pub fn router(state: AppState) -> Router {
         let routes = routes.clone().layer(from_fn(problem::render));
         pages::in_process(routes.with_state(state.clone()))
     };
-    let api = identified(api_routes());
+    let reads = from_fn_with_state(state.clone(), read_deadline::limit_reads);
+    let api = identified(api_routes().layer(reads));
     let forwarder = forms::FormForwarder::new(&state, in_process(&api));
     let forms = sign_in::routes()
         .merge(status_pages::forms(forwarder.clone()))

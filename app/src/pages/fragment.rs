@@ -1,13 +1,12 @@
 //! Pages rendered by the server: plans, actions, the audit trail.
 //!
 //! They change rarely and have few readers; as HTML they add nothing to the WebAssembly module. The browser refreshes
-//! them after changes, patches them in place, updates ages and submits forms. Without scripts they are ordinary pages
-//! with ordinary forms.
+//! them after changes, patches them in place and updates ages; `enhance.js` submits their forms. Without scripts they are
+//! ordinary pages with ordinary forms.
 
 use std::sync::Arc;
 
 use galera::Timestamp;
-use galera::publish::api::ProblemDetails;
 use galera::view::{ClusterView, VerdictState};
 use leptos::prelude::*;
 use leptos_router::hooks::use_location;
@@ -28,6 +27,11 @@ pub(crate) fn recovery_page() -> AnyView {
 /// The events tab of a cluster.
 pub(crate) fn events_page() -> AnyView {
     cluster_tab("events", None)
+}
+
+/// The registry tab of a cluster.
+pub(crate) fn registry_page() -> AnyView {
+    cluster_tab("registry", None)
 }
 
 /// What a tab of a cluster shows below its server-rendered part, from the live view.
@@ -66,11 +70,7 @@ pub(super) fn cluster_tab(here: &'static str, below: Option<LiveContent>) -> Any
 /// Any other server-rendered page.
 pub(crate) fn fragment_page() -> AnyView {
     let part = LiveFragment::for_location();
-    let state = use_live();
-    effect(move || {
-        state.now.track();
-        part.refresh_if_due(POLL_INTERVAL);
-    });
+    part.poll();
     part.view(true)
 }
 
@@ -81,21 +81,18 @@ const POLL_INTERVAL: i64 = 10_000;
 
 /// A server-rendered part of the page, kept up to date.
 #[derive(Clone, Copy)]
-struct LiveFragment {
+pub(super) struct LiveFragment {
     live: LiveState,
     path: Memo<String>,
     /// A later response and the path it belongs to.
     refreshed: RwSignal<Option<(String, Arc<ApiResponse>)>>,
     /// When it was last fetched, by the server's clock; `None` while fetching.
     fetched_at: StoredValue<Option<i64>>,
-    /// Why the last form was rejected.
-    form_problem: RwSignal<Option<ProblemDetails>>,
-    submitting: StoredValue<bool>,
 }
 
 impl LiveFragment {
     /// The fragment of the current URL.
-    fn for_location() -> Self {
+    pub(super) fn for_location() -> Self {
         let location = use_location();
         let path = Memo::new(move |_| {
             let (path, query) = (location.pathname.get(), location.search.get());
@@ -108,8 +105,6 @@ impl LiveFragment {
             path,
             refreshed: RwSignal::new(None),
             fetched_at: StoredValue::new(Some(0)),
-            form_problem: RwSignal::new(None),
-            submitting: StoredValue::new(false),
         };
         part.refresh_on_action_changes();
         part
@@ -132,6 +127,15 @@ impl LiveFragment {
             if let Some(now) = state.now.get() {
                 crate::browser::update_ages(now);
             }
+        });
+    }
+
+    /// Refreshes every [`POLL_INTERVAL`], while updates arrive.
+    pub(super) fn poll(self) {
+        let state = self.live;
+        effect(move || {
+            state.now.track();
+            self.refresh_if_due(POLL_INTERVAL);
         });
     }
 
@@ -173,7 +177,7 @@ impl LiveFragment {
         });
     }
 
-    fn view(self, titled: bool) -> AnyView {
+    pub(super) fn view(self, titled: bool) -> AnyView {
         loaded(load(move || self.path.get()), move |first| {
             if let Err(problem) = first.title_and_html() {
                 return problem_page(problem);
@@ -192,54 +196,16 @@ impl LiveFragment {
                         .unwrap_or_default()
                 })
             });
-            let content = dynamic_view(move || self.markup(&newest.get()));
+            let content = dynamic_view(move || markup(&newest.get()));
             join_views(heading.into_iter().chain([content]).collect())
         })
     }
+}
 
-    fn markup(self, response: &ApiResponse) -> El {
-        let html = response
-            .title_and_html()
-            .map(|(_, html)| html)
-            .unwrap_or_default();
-        let rejection = self.form_problem.get().map(|problem| {
-            let text = [&problem.title, ": ", &problem.detail].concat();
-            el("p").class("error").attr("role", "alert").child(text)
-        });
-        let content = el("div")
-            .class("page")
-            .inner_html(html.into())
-            .on("submit", move |event| self.submit(&event));
-        el("div")
-            .class("page")
-            .child(rejection)
-            .child(content.key("served".to_owned()))
-    }
-
-    #[cfg(feature = "hydrate")]
-    fn submit(self, event: &leptos::web_sys::Event) {
-        let Some(form) = crate::browser::intercept_submission(event) else {
-            return;
-        };
-        if self.submitting.get_value() {
-            return;
-        }
-        self.submitting.set_value(true);
-        let response = crate::data::submit_form(form);
-        leptos::task::spawn_local(async move {
-            let response = response.await;
-            let _ = self.submitting.try_set_value(false);
-            match response {
-                Ok(location) => crate::browser::navigate_to(&location),
-                Err(problem) => {
-                    let _ = self.form_problem.try_set(Some(problem));
-                }
-            }
-        });
-    }
-
-    #[cfg(not(feature = "hydrate"))]
-    fn submit(self, _event: &leptos::web_sys::Event) {
-        let _ = (self.submitting, self.form_problem);
-    }
+fn markup(response: &ApiResponse) -> El {
+    let html = response
+        .title_and_html()
+        .map(|(_, html)| html)
+        .unwrap_or_default();
+    el("div").class("page").inner_html(html.into())
 }

@@ -17,9 +17,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
 use super::extract::FormBody;
-use super::fragments::problem_response;
 use super::plain_page::{FormTarget, plain_page};
 use super::problem::{ApiError, ApiResult};
+use super::refused_field::refusal_response;
 use super::request_log::{ClientAddress, RequestId};
 use super::sign_in::see_other;
 use super::{AppState, BODY_BYTES_MAX};
@@ -271,7 +271,7 @@ impl FormForwarder {
         if is_navigation(&form.headers) {
             self.error_page(&problem, back)
         } else {
-            problem_response(problem, form.request_id.as_ref())
+            refusal_response(problem, form.request_id.as_ref())
         }
     }
 
