@@ -45,6 +45,7 @@ fn breadcrumbs(path: &str) -> Vec<Breadcrumb> {
     match rest {
         ["registry"] => way.push(crumb("Registry", None)),
         ["events"] => way.push(crumb("Events", None)),
+        ["stop-check"] => way.push(crumb("Stop check", None)),
         ["recovery"] => way.push(crumb("Recovery", None)),
         ["nodes", node] => way.push(crumb(&Url::unescape(node), None)),
         _ => {

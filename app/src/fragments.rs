@@ -19,6 +19,7 @@ mod plan_changes;
 mod recovery;
 mod registry;
 mod status_pages;
+mod stop_check;
 mod widgets;
 
 use futures::future::{FutureExt, join_all};
@@ -90,6 +91,7 @@ pub async fn render_fragment(
     match segments.as_slice() {
         ["clusters", name] => request.cluster(&normalize_segment(name)).await,
         ["clusters", name, "recovery"] => request.recovery(&normalize_segment(name)).await,
+        ["clusters", name, "stop-check"] => request.stop_check(&normalize_segment(name)).await,
         ["clusters", name, "events"] => request.events(&normalize_segment(name)).await,
         ["actions"] => request.actions().await,
         ["actions", id] => request.action(&normalize_segment(id)).await,
@@ -255,6 +257,12 @@ impl FragmentRequest<'_> {
         };
         let title = format!("Events · {}", view.name);
         Ok(Fragment::new(&title, &page.markup()))
+    }
+
+    async fn stop_check(&self, name: &str) -> Result<Fragment, ProblemDetails> {
+        let view: ClusterView = self.client.get(&format!("/api/v1/clusters/{name}")).await?;
+        let page = stop_check::page(&view, self.query, self.now);
+        Ok(Fragment::new(&format!("Stop check · {}", view.name), &page))
     }
 
     async fn registry(&self, name: &str) -> Result<Fragment, ProblemDetails> {

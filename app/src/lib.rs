@@ -27,6 +27,8 @@ mod topology;
 pub use app::App;
 #[cfg(feature = "ssr")]
 pub use data::InProcessApi;
+#[cfg(feature = "ssr")]
+pub use shell::THEME_COOKIE;
 pub use shell::{SiteAssets, shell};
 
 #[cfg(test)]

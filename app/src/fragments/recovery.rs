@@ -113,13 +113,12 @@ impl RecoveryPage<'_> {
             .child(self.pause_section())
     }
 
-    /// A page without the live connection of this one.
     fn stop_check_link(&self) -> El {
         let path = format!(
             "/clusters/{}/stop-check",
             encode_segment(self.view.name.as_str())
         );
-        el("p").child(link(path, "May these nodes be stopped?").attr("rel", "external"))
+        el("p").child(link(path, "May these nodes be stopped?"))
     }
 
     fn plan_or_problem(&self, plan: &Result<Plan, ProblemDetails>) -> El {

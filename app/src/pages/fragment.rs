@@ -29,6 +29,11 @@ pub(crate) fn events_page() -> AnyView {
     cluster_tab("events", None)
 }
 
+/// The stop check of a cluster, which has no tab.
+pub(crate) fn stop_check_page() -> AnyView {
+    cluster_tab("", None)
+}
+
 /// The registry tab of a cluster.
 pub(crate) fn registry_page() -> AnyView {
     cluster_tab("registry", None)

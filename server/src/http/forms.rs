@@ -146,6 +146,11 @@ impl<S: Send + Sync> FromRequest<S> for SubmittedForm {
 }
 
 impl SubmittedForm {
+    /// The redirect of a successful submission, or its location for the script.
+    pub(super) fn succeed(&self, location: &str) -> ApiResult<Response> {
+        success_response(location, &self.headers)
+    }
+
     /// The value of a field; empty if there is none.
     pub(super) fn field(&self, name: &str) -> &str {
         let found = self.fields.iter().find(|(field, _)| field == name);
