@@ -194,6 +194,11 @@ impl FragmentRequest<'_> {
     async fn recovery(&self, name: &str) -> Result<Fragment, ProblemDetails> {
         // On its own, so that an unknown cluster is always reported as such.
         let view: ClusterView = self.client.get(&format!("/api/v1/clusters/{name}")).await?;
+        let title = format!("Recovery · {}", view.name);
+        if !view.registry.reachable {
+            let page = recovery::without_etcd(&view);
+            return Ok(Fragment::new(&title, &page));
+        }
         let paths = [
             format!("/api/v1/clusters/{name}/recovery"),
             format!("/api/v1/actions?cluster={name}&state=open"),
@@ -221,7 +226,6 @@ impl FragmentRequest<'_> {
             session: self.session,
             now: self.now,
         };
-        let title = format!("Recovery · {}", view.name);
         Ok(Fragment::new(&title, &page.markup()))
     }
 

@@ -184,7 +184,8 @@ impl LiveFragment {
 
     pub(super) fn view(self, titled: bool) -> AnyView {
         loaded(load(move || self.path.get()), move |first| {
-            if let Err(problem) = first.title_and_html() {
+            // A part of a page has a notice in its place instead, and is fetched again.
+            if titled && let Err(problem) = first.title_and_html() {
                 return problem_page(problem);
             }
             let (first, path) = (Arc::new(first), self.path.get_untracked());
@@ -208,9 +209,11 @@ impl LiveFragment {
 }
 
 fn markup(response: &ApiResponse) -> El {
-    let html = response
-        .title_and_html()
-        .map(|(_, html)| html)
-        .unwrap_or_default();
-    el("div").class("page").inner_html(html.into())
+    match response.title_and_html() {
+        Ok((_, html)) => el("div").class("page").inner_html(html.into()),
+        Err(problem) => {
+            let text = [&problem.title, ". ", &problem.detail].concat();
+            el("p").key(text.clone()).class("notice").child(text)
+        }
+    }
 }
