@@ -72,6 +72,20 @@ addEventListener('input', ({ target: { form } }) => {
   }, 150);
 });
 
+// Going back returns to the position of the page, whose content may arrive later than the browser expects.
+
+const positions = {};
+addEventListener('scroll', () => (positions[location.href] = scrollY), { passive: true });
+addEventListener('popstate', ({ isTrusted }) => {
+  const top = isTrusted && positions[location.href];
+  const end = Date.now() + 500;
+  const restore = () => {
+    scrollTo(0, top);
+    if (Date.now() < end) requestAnimationFrame(restore);
+  };
+  if (top) restore();
+});
+
 // What was typed is kept in the tab while its page is reloaded, also through the sign-in page after a session has ended.
 
 const drafts = () =>

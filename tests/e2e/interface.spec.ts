@@ -133,6 +133,9 @@ test.describe('without etcd', () => {
       await page.getByRole('heading', { level: 1 }).waitFor();
       expect(Date.now() - begun, path).toBeLessThan(3_000);
     }
+    await page.goto('/clusters/lab/recovery');
+    await expect(page.getByText('repair etcd first')).toBeVisible();
+    await expect(page.getByRole('table', { name: 'Positions of the members' })).toContainText(/:\d+/);
     await page.goto(node);
     await expect(page.getByText('Registry keys cannot be read')).toBeVisible();
     await page.goto('/actions');
@@ -202,6 +205,29 @@ test('a page on the wall is large and has nothing to click', async ({ page }) =>
   expect(size).toBeGreaterThan(30);
   await expect(page.getByRole('button', { name: 'Sign out', exact: true })).toBeHidden();
   expect(await overflow(page)).toBeLessThanOrEqual(0);
+});
+
+test('going back returns to the position of the page', async ({ page }) => {
+  await page.setViewportSize({ width: 390, height: 844 });
+  await openCluster(page, '/registry');
+  await page.getByRole('table').waitFor();
+  await page.evaluate(() => scrollTo(0, 900));
+  const tabs = page.getByRole('navigation', { name: 'Views of the cluster' });
+  await tabs.getByRole('link', { name: 'Events' }).dispatchEvent('click');
+  await expect(page).toHaveURL(/events$/);
+  await expect(page.getByRole('table', { name: 'Events, newest first' })).toBeVisible();
+  await page.goBack();
+  await expect.poll(() => page.evaluate(() => scrollY)).toBeGreaterThan(800);
+});
+
+test('the filter of the registry applies while typing and keeps the focus', async ({ page }) => {
+  await openCluster(page, '/registry');
+  const filter = page.getByLabel('Filter');
+  await filter.pressSequentially('wsrep_node_name');
+  await expect(page).toHaveURL(/\?q=wsrep_node_name$/);
+  await expect(page.getByRole('table').locator('tbody tr')).toHaveCount(3);
+  await expect(filter).toBeFocused();
+  await expect(filter).toHaveValue('wsrep_node_name');
 });
 
 test.describe('narrow screens', () => {
