@@ -186,14 +186,18 @@ test('a theme is chosen for this browser, whatever the system prefers', async ({
   await live(page);
   const scheme = () => page.evaluate(() => getComputedStyle(document.documentElement).colorScheme);
   await page.getByRole('button', { name: 'Dark' }).click();
-  await expect.poll(scheme).toBe('dark');
+  await expect(page.locator('html')).toHaveAttribute('data-theme', 'dark');
+  await live(page);
+  expect(await scheme()).toBe('dark');
   await page.goto('/clusters/lab');
   expect(await scheme()).toBe('dark');
   expect(await violations(page)).toEqual([]);
   await page.goto('/account');
   await live(page);
   await page.getByRole('button', { name: 'Follow the system' }).click();
-  await expect.poll(scheme).toBe('light dark');
+  await expect(page.locator('html')).not.toHaveAttribute('data-theme');
+  await live(page);
+  expect(await scheme()).toBe('light dark');
 });
 
 test('a page on the wall is large and has nothing to click', async ({ page }) => {

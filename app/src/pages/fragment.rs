@@ -144,6 +144,21 @@ impl LiveFragment {
         });
     }
 
+    /// Another query on the same page, such as a filter, changes it in place, so that the focus stays.
+    fn refresh_on_query_changes(self) {
+        let mut before: Option<String> = None;
+        effect(move || {
+            let path = self.path.get();
+            let changed = before.as_ref().is_some_and(|before| {
+                *before != path && without_query(before) == without_query(&path)
+            });
+            before = Some(path);
+            if changed {
+                self.refresh_if_due(0);
+            }
+        });
+    }
+
     /// Fetches again unless fetched within the last `pause` milliseconds.
     fn refresh_if_due(self, pause: i64) {
         let now = self
@@ -175,6 +190,9 @@ impl LiveFragment {
             let response = ApiResponse::from(response.await);
             // The page may have been left in the meantime.
             let _ = self.fetched_at.try_set_value(Some(now));
+            if self.path.try_get_untracked().is_some_and(|now| now != path) {
+                return self.refresh_if_due(0);
+            }
             // On failure the old content stays; the connection banner explains.
             if response.title_and_html().is_ok() {
                 let _ = self.refreshed.try_set(Some((path, Arc::new(response))));
@@ -183,14 +201,20 @@ impl LiveFragment {
     }
 
     pub(super) fn view(self, titled: bool) -> AnyView {
-        loaded(load(move || self.path.get()), move |first| {
+        let page = Memo::new(move |_| self.path.with(|path| without_query(path).to_owned()));
+        self.refresh_on_query_changes();
+        let load_page = move || {
+            page.track();
+            self.path.get_untracked()
+        };
+        loaded(load(load_page), move |first| {
             // A part of a page has a notice in its place instead, and is fetched again.
             if titled && let Err(problem) = first.title_and_html() {
                 return problem_page(problem);
             }
-            let (first, path) = (Arc::new(first), self.path.get_untracked());
+            let (first, page) = (Arc::new(first), page.get_untracked());
             let newest = Memo::new(move |_| match self.refreshed.get() {
-                Some((of, later)) if of == path => later,
+                Some((of, later)) if without_query(&of) == page => later,
                 _ => Arc::clone(&first),
             });
             let heading = titled.then(|| {
@@ -206,6 +230,11 @@ impl LiveFragment {
             join_views(heading.into_iter().chain([content]).collect())
         })
     }
+}
+
+/// The path of a fragment without its query string.
+fn without_query(path: &str) -> &str {
+    path.split('?').next().unwrap_or(path)
 }
 
 fn markup(response: &ApiResponse) -> El {
