@@ -312,31 +312,6 @@ fn is_within(path: &str, href: &str) -> bool {
     below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
 
-/// Begins the title of every page while updates are missing, or while a cluster that the page is not about is in trouble.
-pub(crate) fn title_prefix(live: LiveState, text: &str) -> String {
-    if matches!(live.connection.get(), ConnectionState::Lost { .. }) {
-        return "Offline · ".to_owned();
-    }
-    if live.stale_since.get().is_some() {
-        return "No updates · ".to_owned();
-    }
-    live.overview.with(|overview| {
-        let worst = overview
-            .as_ref()
-            .and_then(|overview| overview.clusters.first());
-        match worst.map(|cluster| (cluster.verdict.state, cluster.name.as_str())) {
-            Some((verdict, name)) if verdict >= VerdictState::NoPrimary => {
-                let label = verdict_mark(verdict).label;
-                if text.starts_with(label) {
-                    return String::new();
-                }
-                [label, ": ", name, " · "].concat()
-            }
-            _ => String::new(),
-        }
-    })
-}
-
 /// Announces changes of the connection once, without the banner's countdown.
 fn announce_connection(live: LiveState) {
     let mut was_lost = false;

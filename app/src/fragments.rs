@@ -335,7 +335,11 @@ impl FragmentRequest<'_> {
         );
         let plan = async {
             match compares {
-                true => Some(self.plan(&name, action.kind, &action.attestations).await),
+                true => Some(
+                    self.client
+                        .get(&format!("/api/v1/actions/{}/plan", action.id))
+                        .await,
+                ),
                 false => None,
             }
         };

@@ -12,7 +12,6 @@ use galera::publish::api::ProblemDetails;
 use leptos::prelude::*;
 use leptos_meta::Title;
 
-use crate::chrome::title_prefix;
 use crate::data;
 use crate::live::use_live;
 use crate::markup::{El, el};
@@ -45,7 +44,7 @@ fn boxed_title(text: Box<dyn Fn() -> String + Send + Sync>) -> AnyView {
     let live = use_live();
     let text = move || {
         let text = text();
-        [&title_prefix(live, &text), &text, " · Galera Console"].concat()
+        [&live.title_prefix(&text), &text, " · Galera Console"].concat()
     };
     view! { <Title text=text /> }.into_any()
 }

@@ -247,6 +247,7 @@ fn api_routes() -> Router<AppState> {
         .route("/api/v1/clusters/{cluster}/actions", post(actions::request))
         .route("/api/v1/actions", get(actions::list))
         .route("/api/v1/actions/{id}", get(actions::show))
+        .route("/api/v1/actions/{id}/plan", get(actions::present_plan))
         .route("/api/v1/actions/{id}/{verb}", post(actions::apply_verb))
         .route(
             "/api/v1/recovery",

@@ -174,7 +174,9 @@ test.describe('two people', () => {
     await page.keyboard.press('Enter');
     await expect(page.getByRole('alert')).toContainText('lab');
     await expect(confirm).toHaveValue('lib');
-    await page.keyboard.press('Shift+Tab');
+    // The focus is where the mistake is.
+    await expect(confirm).toBeFocused();
+    await page.keyboard.press('ControlOrMeta+A');
     await page.keyboard.type('lab');
     await page.keyboard.press('Tab');
     await page.keyboard.press('Tab');
