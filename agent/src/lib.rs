@@ -7,6 +7,7 @@ pub mod check;
 pub mod clock;
 pub mod health;
 pub mod liveness_socket;
+pub mod may_stop;
 pub mod notify;
 pub mod observation;
 pub mod outage_log;

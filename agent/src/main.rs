@@ -3,12 +3,15 @@
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use galera_agent::check::HealthPlace;
 use galera_agent::settings::run::RunSettings;
+use galera_agent::settings::stop_check::StopCheckSettings;
 use galera_agent::settings::{self, ReportSettings, SettingError, SettingsSource};
-use galera_agent::{address, check, notify, run, sidecar};
+use galera_agent::{address, check, may_stop, notify, run, sidecar};
+use registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -58,6 +61,12 @@ Exit codes: the server's (128 plus the signal number if killed; for a server tha
 clean stop, otherwise 1), 0 stopped before the server was started, 64 invalid usage or configuration or foreign data,
 69 data in use or a program missing, 70 internal error, 77 permission denied.";
 
+const MAY_STOP_HELP: &str = "\
+Settings are those of `report` or `run`. The members are read with CONSOLE_USER and CONSOLE_PASSWORD, or without
+CONSOLE_PASSWORD with MYSQL_USER and MYSQL_PASSWORD; the account needs GRANT USAGE on every member.
+Before a stop: galera-agent may-stop --wait 300 && systemctl stop mariadb
+Exit codes: 0 yes, 1 no, 2 cannot tell, 64 invalid usage or configuration, 70 internal error, 77 permission denied.";
+
 #[derive(Parser)]
 #[command(version, about = "Run a Galera node, or report it to the registry", after_help = REPORT_HELP)]
 struct Cli {
@@ -90,6 +99,14 @@ enum Command {
         #[arg(long)]
         live: bool,
     },
+    /// Tell whether this node may be stopped now: exit code 0 yes, 1 no, 2 cannot tell. Reads the registry and every
+    /// member; nothing is changed.
+    #[command(after_help = MAY_STOP_HELP)]
+    MayStop {
+        /// Ask again until the answer is yes, for this many seconds at most.
+        #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=3600))]
+        wait: u16,
+    },
 }
 
 fn main() -> ExitCode {
@@ -98,6 +115,7 @@ fn main() -> ExitCode {
         Ok(Command::Run { command }) => run(&command),
         Ok(Command::Notify { arguments }) => send_notification(&arguments),
         Ok(Command::Check { live }) => check(live),
+        Ok(Command::MayStop { wait }) => may_stop(Duration::from_secs(wait.into())),
         Err(error) => {
             let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
             // Nothing can be reported if even this cannot be printed.
@@ -196,6 +214,35 @@ fn check(live: bool) -> ExitCode {
         Err(error) => {
             println!("{error}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+fn may_stop(limit: Duration) -> ExitCode {
+    let source = SettingsSource::new(|name| std::env::var_os(name));
+    let settings = match StopCheckSettings::read(&source, address::first) {
+        Ok(settings) => settings,
+        Err(error) => return reject_setting(&error),
+    };
+    // Process-wide TLS provider; this fails only if one is already installed.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let registry = match Registry::connect(settings.registry.clone()) {
+        Ok(registry) => registry,
+        Err(error) => return reject_setting(&sidecar::registry_setting_error(&error)),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let asking = may_stop::wait_until_allowed(&settings, &registry, limit);
+    match runtime {
+        Ok(runtime) => {
+            let report = runtime.block_on(asking);
+            println!("{}", report.text);
+            ExitCode::from(report.exit_code())
+        }
+        Err(error) => {
+            eprintln!("galera-agent: {error}");
+            ExitCode::from(EXIT_INTERNAL)
         }
     }
 }

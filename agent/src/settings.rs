@@ -30,6 +30,7 @@
 pub mod accounts;
 pub mod run;
 mod source;
+pub mod stop_check;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;

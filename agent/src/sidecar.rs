@@ -179,7 +179,8 @@ pub(crate) async fn check_permissions(
 }
 
 /// An error in the etcd settings that only shows when they are used.
-pub(crate) fn registry_setting_error(error: &registry::Error) -> SettingError {
+#[must_use]
+pub fn registry_setting_error(error: &registry::Error) -> SettingError {
     let forbidden = matches!(
         error,
         registry::Error::Unreadable {

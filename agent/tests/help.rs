@@ -25,4 +25,5 @@ help_of! {
     run: ["run"];
     notify: ["notify"];
     check: ["check"];
+    may_stop: ["may-stop"];
 }

@@ -1,3 +1,5 @@
-//! What follows from a view: questions that people ask before they act.
+//! What follows from a view: what is risky besides the verdict, and questions that people ask before they act.
 
+pub mod findings;
+pub mod rolling_restart;
 pub mod stop_check;

@@ -7,4 +7,6 @@ pub mod node_map;
 pub mod observation;
 pub mod registration;
 pub mod saved_state;
+pub mod server_details;
+pub mod workload;
 pub mod wsrep;

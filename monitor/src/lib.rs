@@ -37,11 +37,13 @@ use std::sync::Arc;
 use console_core::clock::now;
 use console_core::published::Published;
 use console_core::tasks::Tasks;
-use galera::ClusterName;
+use galera::insight::findings::{FindingsReport, findings};
+use galera::insight::rolling_restart::{RollingRestart, rolling_restart};
 use galera::observe::registration::RegistryKeys;
 use galera::publish::api::Overview;
 use galera::recover::cleanup::RegistryReading;
 use galera::view::{ClusterView, RegistryHealth, RegistryView};
+use galera::{ClusterName, Timestamp};
 use registry::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -60,6 +62,9 @@ use probe::{ProbeReport, ProbeSettings};
 use readiness::{Readiness, is_probed};
 use registry_views::RegistryViewReader;
 
+/// MySQL's port.
+const DEFAULT_PORT: u16 = 3306;
+
 /// The reading side, shared by every page, request and live connection. Cheap to clone.
 #[derive(Clone)]
 pub struct Monitor {
@@ -73,6 +78,8 @@ struct MonitorInner {
     registry_views: Option<RegistryViewReader>,
     on_demand: Option<OnDemandSources>,
     readiness: Arc<Readiness>,
+    /// The port of node ids without one.
+    default_port: u16,
 }
 
 /// What on-demand reads of the sources need.
@@ -142,6 +149,7 @@ impl Monitor {
                 registry_views: Some(registry_views),
                 on_demand: Some(on_demand),
                 readiness,
+                default_port: settings.mysql.port,
             }),
         }
     }
@@ -159,6 +167,7 @@ impl Monitor {
                 registry_views: None,
                 on_demand: None,
                 readiness: Arc::new(readiness),
+                default_port: DEFAULT_PORT,
             }),
         }
     }
@@ -268,6 +277,33 @@ impl Monitor {
         self.inner.publisher.snapshot(cluster)
     }
 
+    /// The findings about `cluster`, from the latest view and what it rests on; `None` for an unknown cluster.
+    #[must_use]
+    pub fn findings(&self, cluster: &ClusterName) -> Option<FindingsReport> {
+        let view = self.cluster_feed(cluster)?.borrow().clone();
+        let snapshot = self.snapshot(cluster)?;
+        let port = self.inner.default_port;
+        Some(findings(&view.value, &snapshot.evidence, port))
+    }
+
+    /// Where a rolling restart of `cluster` is that began at `since`; `None` for an unknown cluster.
+    #[must_use]
+    pub fn rolling_restart(
+        &self,
+        cluster: &ClusterName,
+        since: Timestamp,
+    ) -> Option<RollingRestart> {
+        let view = self.cluster_feed(cluster)?.borrow().clone();
+        let snapshot = self.snapshot(cluster)?;
+        let port = self.inner.default_port;
+        Some(rolling_restart(
+            &view.value,
+            &snapshot.evidence,
+            port,
+            since,
+        ))
+    }
+
     /// Replaces the notices of `source` shown on every page; an empty list clears them.
     pub fn set_notices(&self, source: &str, notices: Vec<String>) {
         self.inner.publisher.set_notices(source, notices);
@@ -292,6 +328,15 @@ impl Monitor {
         self.inner.metrics.register(registry);
         let views = ClusterCollector::new(self.views(), self.registry_health());
         registry.register_collector(Box::new(views));
+    }
+
+    /// Registers the findings of all clusters, computed now.
+    pub fn register_findings(&self, registry: &mut prometheus_client::registry::Registry) {
+        let views = self.views();
+        let reports = views
+            .iter()
+            .filter_map(|view| self.findings(&view.value.name));
+        metrics::findings::register(reports, registry);
     }
 
     /// Tracks every task that shutdown has to wait for.

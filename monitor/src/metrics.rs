@@ -4,6 +4,7 @@
 //! cannot disagree with the page.
 
 mod clusters;
+pub(crate) mod findings;
 mod nodes;
 
 use std::sync::atomic::AtomicU64;

@@ -14,6 +14,7 @@ mod clusters;
 mod cookie;
 mod events;
 mod extract;
+mod findings;
 mod forms;
 mod fragments;
 mod headers;
@@ -36,6 +37,7 @@ mod recovery;
 mod refused_field;
 mod request_log;
 mod request_slots;
+mod rolling_restart;
 mod session;
 mod sign_in;
 mod static_files;
@@ -228,6 +230,11 @@ fn api_routes() -> Router<AppState> {
             get(clusters::registry),
         )
         .route("/api/v1/clusters/{cluster}/events", get(events::page))
+        .route("/api/v1/clusters/{cluster}/findings", get(findings::show))
+        .route(
+            "/api/v1/clusters/{cluster}/rolling-restart",
+            get(rolling_restart::show),
+        )
         .route(
             "/api/v1/clusters/{cluster}/nodes/{node}/admit",
             post(nodes::admit),

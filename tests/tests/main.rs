@@ -7,6 +7,7 @@ mod command_line;
 mod demo;
 mod encrypted;
 mod events;
+mod findings;
 mod homogeneous;
 mod identities;
 mod lab_lifecycle;

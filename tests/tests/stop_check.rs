@@ -26,6 +26,13 @@ async fn ask(api: &ConsoleClient, nodes: &[&NodeId]) -> Result<Value> {
     api.get(&path).await
 }
 
+/// Exit code and output of `galera-agent may-stop` beside a node.
+async fn ask_agent(lab: &SharedLabGuard, number: usize) -> Result<(Option<i32>, String)> {
+    let output = lab.lab.agent(number).run_command(&["may-stop"]).await?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok((output.status.code(), text))
+}
+
 /// Asks about `numbers`, ends them, and returns whether the others are Primary afterwards.
 async fn play(lab: &SharedLabGuard, numbers: &[usize], ending: Ending) -> Result<(Value, bool)> {
     let api = lab.viewer().await?;
@@ -34,6 +41,16 @@ async fn play(lab: &SharedLabGuard, numbers: &[usize], ending: Ending) -> Result
         .map(|number| lab.lab.node(*number).id())
         .collect();
     let answer = ask(&api, &ids).await?;
+    if let [number] = numbers {
+        // The agent asks the members itself, and says the same.
+        let (code, text) = ask_agent(lab, *number).await?;
+        ensure!(
+            code == Some(0) && answer["answer"] == "yes",
+            "{text}\n{answer:#}"
+        );
+        let summary = answer["summary"].as_str().unwrap_or_default();
+        ensure!(text.starts_with(summary), "{text}\n{answer:#}");
+    }
     for number in numbers {
         match ending {
             Ending::Stop => lab.lab.node(*number).stop().await?,
@@ -109,6 +126,11 @@ async fn the_answer_of_a_stop_check_is_what_then_happens() -> Result<()> {
     let api = lab.viewer().await?;
     let answer = ask(&api, &[lab.lab.node(3).id()]).await?;
     ensure!(answer["answer"] == "no", "{answer:#}");
+    let (code, text) = ask_agent(&lab, 3).await?;
+    ensure!(
+        code == Some(1) && text.starts_with("No. "),
+        "{code:?} {text}"
+    );
     let all: Vec<NodeId> = lab.lab.ids();
     let path = format!("/clusters/lab/stop-check?node={}", all[0]);
     let page = api.get_text(&path).await?;

@@ -8,7 +8,7 @@ use console_core::audit::AuditError;
 use console_core::session::SessionGuard;
 use galera::Timestamp;
 use galera::record::audit::{AuditEvent, AuditRecord};
-use registry::{Precondition, Transaction, TransactionOutcome, WriteOp};
+use registry::{Precondition, RegistryEntry, Transaction, TransactionOutcome, WriteOp};
 use uuid::Uuid;
 
 use super::errors::OwnAccountError;
@@ -295,25 +295,10 @@ impl Authenticator {
             }
             let mut continued = None;
             if let Some(user) = change.user {
-                let user = UserRecord {
-                    credential: Uuid::new_v4(),
-                    changed_at: at,
-                    ..user
-                };
-                let key = session_key(&self.state_prefix, session.id);
-                let entry = self
-                    .registry
-                    .get(key)
-                    .await?
-                    .ok_or(OwnAccountError::Ended)?;
-                let record: SessionRecord =
-                    serde_json::from_slice(&entry.value).map_err(|_| OwnAccountError::Ended)?;
-                let record = SessionRecord {
-                    credential: user.credential,
-                    ..record
-                };
-                let value = serde_json::to_vec(&user)
+                let session = self.continued_session(session, user, at).await?;
+                let value = serde_json::to_vec(&session.user)
                     .map_err(|error| OwnAccountError::Internal(error.to_string()))?;
+                let ContinuedSession { entry, record, .. } = &session;
                 transaction = transaction
                     .when(Precondition::Unchanged(
                         entry.key.clone(),
@@ -321,9 +306,9 @@ impl Authenticator {
                     ))
                     .then([
                         WriteOp::put(account, value, None),
-                        session_write(entry.key, &record, entry.lease)?,
+                        session_write(entry.key.clone(), record, entry.lease)?,
                     ]);
-                continued = Some((user, record, entry.lease));
+                continued = Some(session);
             }
             let audit = AuditRecord {
                 at,
@@ -337,12 +322,12 @@ impl Authenticator {
             let TransactionOutcome::Committed { revision } = outcome.map_err(audit_error)? else {
                 continue;
             };
-            if let Some((user, record, lease)) = continued {
+            if let Some(continued) = continued {
                 self.cache.insert_ahead_of_watch(
                     session.id,
-                    record,
-                    lease,
-                    Some((user, revision)),
+                    continued.record,
+                    continued.entry.lease,
+                    Some((continued.user, revision)),
                     at,
                 );
             }
@@ -350,6 +335,43 @@ impl Authenticator {
         }
         Err(OwnAccountError::Contended)
     }
+
+    /// `user` with another credential, and the record of `session` with that one.
+    async fn continued_session(
+        &self,
+        session: &SessionGuard,
+        user: UserRecord,
+        at: Timestamp,
+    ) -> Result<ContinuedSession, OwnAccountError> {
+        let user = UserRecord {
+            credential: Uuid::new_v4(),
+            changed_at: at,
+            ..user
+        };
+        let key = session_key(&self.state_prefix, session.id);
+        let entry = self.registry.get(key).await?;
+        let entry = entry.ok_or(OwnAccountError::Ended)?;
+        let record: SessionRecord =
+            serde_json::from_slice(&entry.value).map_err(|_| OwnAccountError::Ended)?;
+        let record = SessionRecord {
+            credential: user.credential,
+            ..record
+        };
+        Ok(ContinuedSession {
+            user,
+            entry,
+            record,
+        })
+    }
+}
+
+/// A session that outlives the change of its account.
+struct ContinuedSession {
+    user: UserRecord,
+    /// The session as it is stored.
+    entry: RegistryEntry,
+    /// The session with the credential of `user`.
+    record: SessionRecord,
 }
 
 fn audit_error(error: AuditError) -> OwnAccountError {

@@ -136,16 +136,23 @@ impl RecoveryPage<'_> {
                     .child(action_table(&self.recent.actions, self.now)),
             );
         }
-        page.child(self.stop_check_link())
-            .child(self.pause_section())
+        page.child(self.insight_links()).child(self.pause_section())
     }
 
-    fn stop_check_link(&self) -> El {
-        let path = format!(
-            "/clusters/{}/stop-check",
-            encode_segment(self.view.name.as_str())
-        );
-        el("p").child(link(path, "May these nodes be stopped?"))
+    fn insight_links(&self) -> El {
+        let cluster = encode_segment(self.view.name.as_str());
+        let stop_check = format!("/clusters/{cluster}/stop-check");
+        // Pages without the live connection of this one.
+        let page = |page: &str, text: &str| {
+            let path = format!("/clusters/{cluster}/{page}");
+            link(path, text.to_owned()).attr("rel", "external")
+        };
+        el("p")
+            .child(link(stop_check, "May these nodes be stopped?"))
+            .child(" · ")
+            .child(page("rolling-restart", "Rolling restart"))
+            .child(" · ")
+            .child(page("findings", "Findings about configuration and load"))
     }
 
     fn plan_or_problem(&self, plan: &Result<Plan, ProblemDetails>) -> El {

@@ -9,6 +9,7 @@ use crate::id::{ClusterName, NodeId};
 use crate::observe::confirmed_nodes::ConfirmedNodes;
 use crate::observe::node_map::NodeMap;
 use crate::observe::registration::RegisteredFields;
+use crate::observe::workload::WorkloadAverages;
 use crate::observe::wsrep::WsrepStatus;
 use crate::timestamp::Timestamp;
 use crate::view::RegistryHealth;
@@ -123,6 +124,8 @@ pub struct ReplicationRates {
     pub recent_commit_rates: Vec<f64>,
     /// Flow control over several answers.
     pub flow_control: FlowControlAverages,
+    /// Writes and conflicts over about a minute.
+    pub workload: WorkloadAverages,
 }
 
 /// Flow control of one node, as exponential averages over a few seconds.
@@ -251,6 +254,12 @@ impl ReplicationRates {
             return;
         }
         let comparable = same_process && seconds > 0.0;
+        if comparable {
+            self.workload
+                .update(seconds, &before.counters, &now.counters);
+        } else {
+            self.workload = WorkloadAverages::default();
+        }
         let increase = |before: Option<u64>, now: Option<u64>| match (before, now) {
             (Some(before), Some(now)) if comparable => now.checked_sub(before),
             _ => None,

@@ -2,15 +2,20 @@
 //!
 //! Parsing never fails: a value that cannot be parsed is `None`, never a default.
 
+mod counters;
 mod quorum_options;
 mod service_options;
+
+use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::id::NodeId;
+use crate::observe::server_details::ServerDetails;
 use crate::position::{Position, parse_seqno, parse_uuid};
 use crate::view::{ClusterStatus, NodeState};
 
+pub use counters::ReplicationCounters;
 pub use quorum_options::QuorumOptions;
 pub use service_options::ServiceOptions;
 
@@ -226,6 +231,10 @@ pub struct WsrepStatus {
     pub quorum_options: QuorumOptions,
     /// Variables with which the server refuses work.
     pub service_options: ServiceOptions,
+    /// What the provider counts.
+    pub counters: ReplicationCounters,
+    /// Further variables and status, read less often; `None` if they were not read.
+    pub details: Option<Arc<ServerDetails>>,
     /// Whether the server's account of its component is proven to be out of date ([`Self::discard_frozen_view`]).
     pub frozen: bool,
 }
@@ -296,7 +305,11 @@ impl WsrepStatus {
             b"wsrep_provider_pc_ignore_quorum" => {
                 self.quorum_options.apply("pc.ignore_quorum", value);
             }
-            name => self.service_options.apply(name, value),
+            name => {
+                if !self.counters.apply(name, value) {
+                    self.service_options.apply(name, value);
+                }
+            }
         }
     }
 

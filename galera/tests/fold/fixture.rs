@@ -1,12 +1,14 @@
 //! Evidence to fold: servers with realistic status rows, probes, registrations, and a clock.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use galera::judge::cluster::{FoldSettings, fold};
 use galera::observe::observation::{
     Evidence, ProbeError, ProbeErrorKind, RegistryObservation, SqlObservation,
 };
+use galera::observe::server_details::ServerDetails;
 use galera::observe::wsrep::WsrepStatus;
 use galera::view::{
     ClusterView, NodeState, NodeView, ReasonCode, RegistryHealth, VerdictReason, VerdictState,
@@ -34,13 +36,18 @@ pub(crate) fn id(text: &str) -> NodeId {
 #[derive(Clone)]
 pub(crate) struct FakeServer {
     rows: Vec<(String, String)>,
+    details: Vec<(String, String)>,
 }
 
 impl FakeServer {
     /// A Synced member of a Primary component, with the rows of MariaDB 10.11.
     pub(crate) fn synced(name: &str) -> Self {
         let gcomm = format!("{:08x}-0c2f-11ef-a1b2-c3d4e5f60718", name_hash(name));
-        Self { rows: Vec::new() }
+        let empty = Self {
+            rows: Vec::new(),
+            details: Vec::new(),
+        };
+        empty
             .with_row("wsrep_local_state_uuid", HISTORY)
             .with_row("wsrep_last_committed", "2881")
             .with_row("wsrep_local_send_queue", "0")
@@ -84,6 +91,13 @@ impl FakeServer {
         self
     }
 
+    /// Replaces a variable, an option or a status variable that is read less often.
+    pub(crate) fn with_detail(mut self, name: &str, value: &str) -> Self {
+        self.details.retain(|(known, _)| known != name);
+        self.details.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     pub(crate) fn state(self, number: &str, comment: &str) -> Self {
         self.with_row("wsrep_local_state", number)
             .with_row("wsrep_local_state_comment", comment)
@@ -110,7 +124,11 @@ impl FakeServer {
     }
 
     pub(crate) fn status(self) -> WsrepStatus {
-        WsrepStatus::from_rows(self.rows)
+        let mut status = WsrepStatus::from_rows(self.rows);
+        if !self.details.is_empty() {
+            status.details = Some(Arc::new(ServerDetails::from_rows(self.details)));
+        }
+        status
     }
 }
 

@@ -4,6 +4,8 @@
 mod comparison;
 mod confirmation;
 #[cfg(test)]
+mod findings;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod invariants;
@@ -24,6 +26,8 @@ mod reason_messages;
 mod registrations;
 #[cfg(test)]
 mod rivals;
+#[cfg(test)]
+mod rolling_restart;
 #[cfg(test)]
 mod service;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use console_core::published::Published;
 use galera::judge::cluster::{FoldSettings, fold};
 use galera::observe::observation::Evidence;
+use galera::observe::server_details::ServerDetails;
 use galera::observe::wsrep::WsrepStatus;
 use galera::view::{ClusterView, VerdictState};
 use galera::{ClusterName, NodeId, Timestamp};
@@ -186,7 +187,7 @@ impl BenchCluster {
         let (local_index, size) = (index.to_string(), self.nodes.len().to_string());
         let (seqno, gcomm) = (self.seqno(), gcomm_uuid(index));
         let name = format!("db{index}");
-        WsrepStatus::from_rows([
+        let mut status = WsrepStatus::from_rows([
             ("wsrep_cluster_status", "Primary"),
             ("wsrep_local_state", "4"),
             ("wsrep_local_state_comment", "Synced"),
@@ -207,7 +208,28 @@ impl BenchCluster {
             ("wsrep_evs_state", "OPERATIONAL"),
             ("wsrep_node_name", name.as_str()),
             ("version", "10.11.19-MariaDB"),
-        ])
+        ]);
+        status.details = Some(Arc::new(ServerDetails::from_rows([
+            ("binlog_format", "ROW"),
+            ("collation_server", "utf8mb4_general_ci"),
+            ("innodb_autoinc_lock_mode", "2"),
+            ("innodb_flush_log_at_trx_commit", "0"),
+            ("max_connections", "151"),
+            ("sql_mode", "STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION"),
+            ("threads_connected", "7"),
+            (
+                "wsrep_cluster_address",
+                "gcomm://10.0.0.1,10.0.0.2,10.0.0.3",
+            ),
+            (
+                "wsrep_provider_options",
+                "gcache.size = 128M; gcs.fc_limit = 16; pc.recovery = true; socket.ssl = NO",
+            ),
+            ("wsrep_slave_threads", if index == 0 { "1" } else { "4" }),
+            ("wsrep_sst_method", "rsync"),
+            ("wsrep_sync_wait", "0"),
+        ])));
+        status
     }
 
     /// Every key that an agent keeps.

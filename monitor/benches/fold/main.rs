@@ -9,6 +9,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use galera::insight::findings::findings;
 
 mod cluster;
 
@@ -26,6 +27,9 @@ fn folds(criterion: &mut Criterion) {
         let (evidence, previous) = (cluster.evidence(), cluster.view());
         criterion.bench_function(&format!("fold {size} nodes"), |bencher| {
             bencher.iter(|| cluster.pure_fold(black_box(&evidence), &previous.value));
+        });
+        criterion.bench_function(&format!("findings of {size} nodes"), |bencher| {
+            bencher.iter(|| findings(black_box(&previous.value), &evidence, 3306));
         });
     }
 }

@@ -4,12 +4,14 @@
 //! here has a deadline; the caller sets one and drops the connection when it expires.
 
 use std::net::SocketAddr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use console_core::address_policy::AddressPolicy;
+use console_core::clock::now;
 use galera::ClusterName;
-use galera::observe::observation::ProbeError;
+use galera::observe::observation::{ProbeError, ProbeErrorKind};
+use galera::observe::server_details::ServerDetails;
 use galera::observe::wsrep::{ServiceOptions, WsrepStatus};
 use sql_client::{Connection, Login, Peer, connect_tcp};
 use tokio::time::Instant;
@@ -32,6 +34,10 @@ static VARIABLES: LazyLock<String> = LazyLock::new(|| {
 });
 /// After how long the variables are read again. It costs the server more than a reading of the status.
 const VARIABLES_MAX_AGE: Duration = Duration::from_secs(5);
+static DETAIL_VARIABLES: LazyLock<String> = LazyLock::new(ServerDetails::variables_statement);
+static DETAIL_STATUS: LazyLock<String> = LazyLock::new(ServerDetails::status_statement);
+/// After how long the details are read again: no decision rests on them.
+const DETAILS_MAX_AGE: Duration = Duration::from_secs(15);
 
 /// A connection verified to belong to the expected cluster.
 pub(crate) struct StatusConnection {
@@ -44,6 +50,8 @@ pub(crate) struct StatusConnection {
     variables_read_at: Instant,
     /// The votes of the component and `wsrep_ready` in the last reading: a change hints at changed variables.
     last_hints: Option<(Option<u64>, Option<bool>)>,
+    /// Further variables and status, and when they were read.
+    details: Option<(Arc<ServerDetails>, Instant)>,
 }
 
 impl StatusConnection {
@@ -70,6 +78,7 @@ impl StatusConnection {
             variables: Vec::new(),
             variables_read_at: Instant::now(),
             last_hints: None,
+            details: None,
         };
         let variables = connection.rows(&VARIABLES).await?;
         check_identity(cluster, &variables)?;
@@ -95,17 +104,46 @@ impl StatusConnection {
         let hints = (status.cluster_weight, status.ready);
         let before = self.last_hints.replace(hints);
         let changed = before.is_some_and(|before| before != hints);
-        if !changed && self.variables_read_at.elapsed() < VARIABLES_MAX_AGE {
+        if changed || self.variables_read_at.elapsed() >= VARIABLES_MAX_AGE {
+            self.variables = self.rows(&VARIABLES).await?;
+            self.variables_read_at = Instant::now();
+        } else if before.is_some() && self.details_are_due() {
+            // Not with the first reading, which a person may wait for.
+            self.read_details().await?;
+        } else {
             return Ok(status);
         }
-        self.variables = self.rows(&VARIABLES).await?;
-        self.variables_read_at = Instant::now();
         Ok(self.status(&rows))
+    }
+
+    fn details_are_due(&self) -> bool {
+        let read = self.details.as_ref();
+        read.is_none_or(|(_, at)| at.elapsed() >= DETAILS_MAX_AGE)
+    }
+
+    /// A server that refuses these statements is read without details.
+    async fn read_details(&mut self) -> Result<(), ProbeError> {
+        let mut rows = Vec::new();
+        for statement in [&*DETAIL_VARIABLES, &*DETAIL_STATUS] {
+            match self.rows(statement).await {
+                Ok(read) => rows.extend(read),
+                Err(error) if error.kind == ProbeErrorKind::ServerError => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let details = Arc::new(ServerDetails::from_rows(rows).with_time(now()));
+        self.details = Some((details, Instant::now()));
+        Ok(())
     }
 
     fn status(&self, rows: &[(String, String)]) -> WsrepStatus {
         let all = rows.iter().chain(&self.variables);
-        WsrepStatus::from_rows(all.map(|(name, value)| (name, value)))
+        let mut status = WsrepStatus::from_rows(all.map(|(name, value)| (name, value)));
+        status.details = self
+            .details
+            .as_ref()
+            .map(|(details, _)| Arc::clone(details));
+        status
     }
 
     async fn rows(&mut self, query: &str) -> Result<Vec<(String, String)>, ProbeError> {
@@ -218,8 +256,6 @@ pub(super) fn check_identity(
 
 #[cfg(test)]
 mod tests {
-    use galera::observe::observation::ProbeErrorKind;
-
     use super::*;
 
     fn checked(rows: &[(&str, &str)]) -> Result<(), ProbeError> {

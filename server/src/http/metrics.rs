@@ -17,19 +17,21 @@ const PREFIX: &str = "galera_console";
 /// All metrics as OpenMetrics text ([`CONTENT_TYPE`]).
 #[must_use]
 pub(super) fn render(app: &AppContext) -> String {
-    let mut registry = Registry::with_prefix(PREFIX);
+    let mut root = Registry::default();
+    app.monitor.register_findings(&mut root);
+    let registry = root.sub_registry_with_prefix(PREFIX);
     let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("build", "The running program", build);
-    app.monitor.register_metrics(&mut registry);
-    app.history.register_metrics(&mut registry);
-    app.metrics.register(&mut registry);
-    register_limits(&mut registry, app);
-    app.actions.register_metrics(&mut registry);
-    register_authority(&mut registry, app);
-    register_audit_trail(&mut registry, app);
-    register_certificate(&mut registry, app);
+    app.monitor.register_metrics(registry);
+    app.history.register_metrics(registry);
+    app.metrics.register(registry);
+    register_limits(registry, app);
+    app.actions.register_metrics(registry);
+    register_authority(registry, app);
+    register_audit_trail(registry, app);
+    register_certificate(registry, app);
     if let Some(delivery) = &app.anchor_delivery {
-        delivery.register_metrics(&mut registry);
+        delivery.register_metrics(registry);
     }
     let leader: Gauge = Gauge::default();
     leader.set(i64::from(app.leadership.borrow().is_some()));
@@ -39,7 +41,7 @@ pub(super) fn render(app: &AppContext) -> String {
         leader,
     );
     let mut text = String::new();
-    if let Err(error) = encode(&mut text, &registry) {
+    if let Err(error) = encode(&mut text, &root) {
         // Writing to a string cannot fail; a scrape that is cut short lacks its end mark and is refused by Prometheus.
         tracing::error!(%error, "Metrics could not be written");
     }

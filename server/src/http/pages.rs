@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
 use http::header::CONTENT_SECURITY_POLICY;
 use http::{HeaderValue, Method};
 use leptos::nonce::use_nonce;
@@ -40,6 +41,14 @@ pub(super) fn routes(state: &AppState, api: InProcessApi) -> Router<AppState> {
     let context = page_context(state, api);
     let pages = Router::new()
         .leptos_routes_with_context(state, PAGE_ROUTES.clone(), context.clone(), app::shell)
+        .route(
+            "/clusters/{cluster}/findings",
+            get(super::findings::show_page),
+        )
+        .route(
+            "/clusters/{cluster}/rolling-restart",
+            get(super::rolling_restart::show_page),
+        )
         .layer(from_fn(limit_render_time))
         .layer(from_fn_with_state(state.clone(), require_session))
         .layer(from_fn_with_state(state.clone(), identify));

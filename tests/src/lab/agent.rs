@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::process::Output;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -94,6 +95,18 @@ impl AgentSidecar {
                 Ok(())
             }
         }
+    }
+
+    /// Runs `galera-agent` with other arguments and the same environment.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    pub async fn run_command(&self, arguments: &[&str]) -> Result<Output> {
+        let program = self.program.clone();
+        program
+            .with_arguments(arguments.iter().copied())
+            .output()
+            .await
     }
 
     /// SIGKILL: its lease expires.

@@ -4,7 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -84,6 +84,30 @@ impl Program {
     pub fn user(mut self, user: Option<&str>) -> Self {
         self.user = user.map(ToOwned::to_owned);
         self
+    }
+
+    /// Replaces the arguments.
+    #[must_use]
+    pub fn with_arguments<A: Into<String>>(
+        mut self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
+        self.arguments.clear();
+        self.args(arguments)
+    }
+
+    /// Runs it until it exits, and returns its output instead of logging it.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    pub async fn output(&self) -> Result<Output> {
+        let mut command = self.command()?;
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = spawn(command).with_context(|| format!("starting {}", self.name))?;
+        let waiting = tokio::task::spawn_blocking(move || child.wait_with_output());
+        waiting
+            .await?
+            .with_context(|| format!("running {}", self.name))
     }
 
     fn command(&self) -> Result<Command> {
