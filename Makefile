@@ -137,6 +137,18 @@ bench: ## Measure the project's figures on this machine
 	@$(STEP) "Benchmarks" "read the message above" \
 	  cargo bench --locked -p galera -p monitor -p galera-console --bench "*"
 
+.PHONY: pictures
+pictures: ## The pictures of the README, taken of a real lab, into docs/
+	@scripts/setup lab browser
+	@$(STEP) "Release build of all programs" "$(CODE)" \
+	  cargo build --release --locked $(PROGRAMS) --bin demo
+	@$(STEP) "Site" "$(CODE)" \
+	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/release/site"
+	@$(STEP) "Playwright" "check that npm reaches its registry: npm ping" \
+	  scripts/npm-install tests/e2e
+	@$(STEP) "Pictures" "read the message above" \
+	  env DEMO="$(CARGO_TARGET_DIR)/release/demo" scripts/browser-tests --config shots.config.ts
+
 # Not part of `make bench`: it measures scripted nodes, and runs for minutes.
 .PHONY: bench-fleet
 bench-fleet: ## What a console of thousands of scripted nodes costs; ARGS="--clusters 50,200 --faults 1" measures others

@@ -55,7 +55,7 @@ pub(crate) fn redirect_to_sign_in() {
         .collect::<String>();
     let next = String::from(js_sys::encode_uri_component(&here));
     // Fails only while another navigation is in progress.
-    let _ = location.set_href(&["/sign-in?next=", &next].concat());
+    let _ = location.set_href(&["/sign-in?error=session_ended&next=", &next].concat());
 }
 
 /// URL of the live WebSocket.
@@ -90,38 +90,5 @@ pub(crate) fn update_ages(now: Timestamp) {
             // Fails only for invalid attribute names.
             let _ = element.set_attribute("aria-label", &name);
         }
-    }
-}
-
-/// A form about to be submitted.
-pub(crate) struct FormSubmission {
-    pub(crate) action: String,
-    pub(crate) body: web_sys::UrlSearchParams,
-}
-
-/// Cancels a submit event and returns the form's target and data. Forms other than POST are left to the browser.
-pub(crate) fn intercept_submission(event: &web_sys::Event) -> Option<FormSubmission> {
-    let form = event
-        .target()?
-        .dyn_into::<web_sys::HtmlFormElement>()
-        .ok()?;
-    if form.method() != "post" {
-        return None;
-    }
-    let submitter = event
-        .dyn_ref::<web_sys::SubmitEvent>()
-        .and_then(web_sys::SubmitEvent::submitter);
-    let elsewhere = submitter.and_then(|button| button.get_attribute("formaction"));
-    let action = elsewhere.or_else(|| form.get_attribute("action"))?;
-    let data = web_sys::FormData::new_with_form(&form).ok()?;
-    let body = web_sys::UrlSearchParams::new_with_str_sequence_sequence(&data).ok()?;
-    event.prevent_default();
-    Some(FormSubmission { action, body })
-}
-
-pub(crate) fn navigate_to(location: &str) {
-    if let Some(window) = window() {
-        // Fails only while another navigation is in progress.
-        let _ = window.location().set_href(location);
     }
 }

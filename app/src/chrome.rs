@@ -1,6 +1,7 @@
 //! Page chrome: header, alert banners, footer, live regions.
 
 use galera::Timestamp;
+use galera::access::{Operation, check_permission};
 use galera::publish::api::{Overview, SessionView};
 use galera::view::VerdictState;
 use leptos::prelude::*;
@@ -9,6 +10,7 @@ use leptos_router::location::Url;
 
 use crate::format::{absolute, age, ago, link, visually_hidden};
 use crate::live::{ConnectionState, LiveState, use_live};
+use crate::marks::{state_badge, verdict_mark};
 use crate::markup::{El, el};
 use crate::pages::cluster_href;
 use crate::reactive::{dynamic_view, effect, load, loaded};
@@ -43,6 +45,7 @@ fn breadcrumbs(path: &str) -> Vec<Breadcrumb> {
     match rest {
         ["registry"] => way.push(crumb("Registry", None)),
         ["events"] => way.push(crumb("Events", None)),
+        ["stop-check"] => way.push(crumb("Stop check", None)),
         ["recovery"] => way.push(crumb("Recovery", None)),
         ["nodes", node] => way.push(crumb(&Url::unescape(node), None)),
         _ => {
@@ -94,7 +97,7 @@ fn header(path: &str, state: LiveState, session: Option<&SessionView>) -> El {
     }
     header
         .child(breadcrumb_nav(path))
-        .child(main_nav(path, state.pending_actions.get()))
+        .child(main_nav(path, state.pending_actions.get(), session))
         .child(connection_indicator(state))
         .child(session.map(account_menu))
 }
@@ -111,8 +114,8 @@ fn breadcrumb_nav(path: &str) -> El {
         .child(el("ol").child(steps))
 }
 
-/// The main navigation. `pending` counts the actions waiting for approval.
-fn main_nav(path: &str, pending: usize) -> El {
+/// The main navigation, without pages that the account may not open. `pending` counts the actions waiting for approval.
+fn main_nav(path: &str, pending: usize, session: Option<&SessionView>) -> El {
     let waiting = (pending > 0).then(|| {
         el("span")
             .class("count")
@@ -127,14 +130,17 @@ fn main_nav(path: &str, pending: usize) -> El {
     let notifications = link("/notifications".to_owned(), "Notifications")
         .optional_attr("aria-current", here("/notifications"));
     let audit = link("/audit".to_owned(), "Audit").optional_attr("aria-current", here("/audit"));
+    let roles = session.map(|session| session.roles.as_slice());
+    let sees_targets =
+        roles.is_none_or(|roles| check_permission(roles, Operation::ViewNotifications).is_ok());
     el("nav")
         .class("places")
         .attr("aria-label", "Main")
         .child(el("ul").child([
-            el("li").child(actions.child(waiting)),
-            el("li").child(incidents),
-            el("li").child(notifications),
-            el("li").child(audit),
+            Some(el("li").child(actions.child(waiting))),
+            Some(el("li").child(incidents)),
+            sees_targets.then(|| el("li").child(notifications)),
+            Some(el("li").child(audit)),
         ]))
 }
 
@@ -200,21 +206,21 @@ pub(crate) fn banners() -> AnyView {
             if path == SIGN_IN_PATH {
                 ""
             } else {
-                SPLIT_BRAIN_PATH
+                ALARMS_PATH
             }
             .to_owned()
         })
     });
     loaded(known, move |response| {
         let known = response.decode::<Overview>().ok();
-        dynamic_view(move || alert_region(state, known.as_ref()))
+        dynamic_view(move || alert_region(&path.read(), state, known.as_ref()))
     })
 }
 
 /// Clusters with an alert on every page, and the notices.
-const SPLIT_BRAIN_PATH: &str = "/api/v1/clusters?verdict=split_brain";
+const ALARMS_PATH: &str = "/api/v1/clusters?verdict=no_primary,down,diverged,split_brain";
 
-fn alert_region(state: LiveState, known: Option<&Overview>) -> El {
+fn alert_region(path: &str, state: LiveState, known: Option<&Overview>) -> El {
     let banner = match (
         state.connection.get(),
         state.stale_since.get(),
@@ -227,14 +233,20 @@ fn alert_region(state: LiveState, known: Option<&Overview>) -> El {
         _ => None,
     };
     let notice = state.notice.get().map(notice_banner);
-    let (split_brain, notices) = state.overview.with(|overview| {
+    let (worst, alarm, notices) = state.overview.with(|overview| {
         let overview = overview.as_deref().or(known);
-        (split_brain_banner(overview), notice_banners(overview))
+        (
+            worst_tone(overview),
+            alarm_banner(path, overview),
+            notice_banners(overview),
+        )
     });
-    let anything =
-        banner.is_some() || notice.is_some() || split_brain.is_some() || !notices.is_empty();
+    // Without updates the worst status is not known.
+    let worst = if banner.is_some() { "off" } else { worst };
+    let anything = banner.is_some() || notice.is_some() || alarm.is_some() || !notices.is_empty();
     let place = el("div")
-        .child(split_brain)
+        .attr("data-worst", worst)
+        .child(alarm)
         .child(banner)
         .child(notice)
         .child(notices);
@@ -255,25 +267,49 @@ fn notice_banners(overview: Option<&Overview>) -> Vec<El> {
         .collect()
 }
 
-/// Clusters with two Primary components. Shown on every page, because every further minute costs data.
-fn split_brain_banner(overview: Option<&Overview>) -> Option<El> {
-    let mut names = Vec::new();
+/// The tone of the worst verdict, for the icon of the tab; empty while every cluster is healthy.
+fn worst_tone(overview: Option<&Overview>) -> &'static str {
+    let first = overview.and_then(|overview| overview.clusters.first());
+    match first.map(|cluster| cluster.verdict.state) {
+        Some(VerdictState::Healthy) | None => "",
+        Some(worst) => verdict_mark(worst).tone,
+    }
+}
+
+/// Clusters without exactly one Primary component and one history, on every page. A cluster's own pages show its verdict,
+/// and a split brain all the same, because every further minute costs data.
+fn alarm_banner(path: &str, overview: Option<&Overview>) -> Option<El> {
+    let mut clusters = Vec::new();
+    let mut text = "Clusters that need attention:";
     for cluster in overview.into_iter().flat_map(|overview| &overview.clusters) {
-        if cluster.verdict.state == VerdictState::SplitBrain {
-            names.push(el("li").child(link(
-                cluster_href(&cluster.name),
-                cluster.name.as_str().to_owned(),
-            )));
+        let verdict = cluster.verdict.state;
+        let href = cluster_href(&cluster.name);
+        let torn = verdict == VerdictState::SplitBrain;
+        if torn {
+            text = "Split brain: two components are Primary and both may accept writes.";
+        }
+        if torn || (verdict >= VerdictState::NoPrimary && !is_within(path, &href)) {
+            clusters.push(
+                el("li")
+                    .child(state_badge(verdict_mark(verdict)))
+                    .child(" ")
+                    .child(link(href, cluster.name.as_str().to_owned())),
+            );
         }
     }
-    let text = "Split brain: two components are Primary and both may accept writes.";
-    (!names.is_empty()).then(|| {
+    (!clusters.is_empty()).then(|| {
         el("div")
             .key("torn".to_owned())
             .class("banner alarm")
             .child(el("p").child(el("strong").child(text)))
-            .child(el("ul").class("tally").child(names))
+            .child(el("ul").class("tally").child(clusters))
     })
+}
+
+/// Whether the page at `path` is `href` or below it.
+fn is_within(path: &str, href: &str) -> bool {
+    let below = path.strip_prefix(href);
+    below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
 
 /// Announces changes of the connection once, without the banner's countdown.
@@ -400,6 +436,40 @@ mod tests {
             ["Clusters", "lab", "Registry"]
         );
         assert_eq!(labels("/clusters/lab/nodes/n1"), ["Clusters", "lab", "n1"]);
+    }
+
+    #[test]
+    fn other_pages_name_clusters_in_trouble() {
+        let of = |views: &[galera::view::ClusterView]| Overview {
+            clusters: views
+                .iter()
+                .map(galera::view::ClusterView::summary)
+                .collect(),
+            notices: Vec::new(),
+        };
+        let lost = of(&[
+            crate::fixtures::no_primary("lab", 90_000),
+            crate::fixtures::healthy("fine", 90_000),
+        ]);
+        let html = |path: &str| alarm_banner(path, Some(&lost)).map(|banner| banner.html());
+        for path in ["/", "/audit", "/clusters/fine", "/clusters/laboratory"] {
+            let html = html(path).unwrap();
+            assert!(
+                html.contains("No Primary") && html.contains("/clusters/lab\""),
+                "{html}"
+            );
+            assert!(!html.contains("fine"), "{html}");
+        }
+        assert_eq!(html("/clusters/lab"), None);
+        assert_eq!(html("/clusters/lab/events"), None);
+        let torn = of(&[crate::fixtures::split_brain("lab", 90_000)]);
+        assert!(alarm_banner("/clusters/lab", Some(&torn)).is_some());
+        assert_eq!(worst_tone(Some(&lost)), "bad");
+        assert_eq!(
+            worst_tone(Some(&of(&[crate::fixtures::healthy("fine", 90_000)]))),
+            ""
+        );
+        assert_eq!(worst_tone(None), "");
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod fetch;
 mod in_process;
 
 #[cfg(feature = "hydrate")]
-pub(crate) use fetch::{get_text, session_has_ended, submit_form};
+pub(crate) use fetch::{get_text, session_has_ended};
 #[cfg(feature = "ssr")]
 pub use in_process::InProcessApi;
 #[cfg(feature = "ssr")]

@@ -75,6 +75,7 @@ fn round(value: f64) -> u64 {
 }
 
 /// A size with a decimal unit: `512 B`, `2.0 MB`.
+#[cfg(any(feature = "ssr", test))]
 pub(crate) fn bytes(count: usize) -> String {
     let count = u64::try_from(count).unwrap_or(u64::MAX);
     match count {
@@ -84,6 +85,7 @@ pub(crate) fn bytes(count: usize) -> String {
     }
 }
 
+#[cfg(any(feature = "ssr", test))]
 fn tenths(count: u64, unit: u64) -> String {
     let tenths = count / (unit / 10);
     [&(tenths / 10).to_string(), ".", &(tenths % 10).to_string()].concat()

@@ -13,17 +13,24 @@ mod form_fields;
 mod incidents;
 mod next_step;
 mod notifications;
+mod overview;
 mod plan;
+mod plan_changes;
 mod recovery;
+mod registry;
 mod status_pages;
+mod stop_check;
 mod widgets;
 
 use futures::future::{FutureExt, join_all};
 use futures::{join, try_join};
 use galera::Timestamp;
 use galera::access::Operation;
-use galera::publish::api::{ActionList, HistoryPage, ProblemDetails, RecoveryState, SessionView};
+use galera::publish::api::{
+    ActionList, ActionView, HistoryPage, ProblemDetails, RecoveryState, SessionView,
+};
 use galera::publish::status_pages::StatusPageView;
+use galera::recover::action::{Action, ActionState};
 use galera::recover::attestation::Attestation;
 use galera::recover::plan::{ActionKind, Plan};
 use galera::view::ClusterView;
@@ -84,6 +91,7 @@ pub async fn render_fragment(
     match segments.as_slice() {
         ["clusters", name] => request.cluster(&normalize_segment(name)).await,
         ["clusters", name, "recovery"] => request.recovery(&normalize_segment(name)).await,
+        ["clusters", name, "stop-check"] => request.stop_check(&normalize_segment(name)).await,
         ["clusters", name, "events"] => request.events(&normalize_segment(name)).await,
         ["actions"] => request.actions().await,
         ["actions", id] => request.action(&normalize_segment(id)).await,
@@ -93,11 +101,12 @@ pub async fn render_fragment(
         ["status-pages", slug] => request.status_page(&normalize_segment(slug)).await,
         ["incidents"] => request.incidents().await,
         ["notifications"] => request.notifications().await,
-        // Without a fragment; a page that is being left may ask for the one of the next page.
-        [] | ["clusters", _, "registry"] | ["clusters", _, "nodes", _] => Ok(Fragment {
-            title: String::new(),
-            html: String::new(),
-        }),
+        ["clusters", name, "registry"] => request.registry(&normalize_segment(name)).await,
+        ["clusters", name, "nodes", node] => {
+            let node = leptos_router::location::Url::unescape(node);
+            request.node(&normalize_segment(name), &node).await
+        }
+        [] => request.overview().await,
         _ => Err(ProblemDetails {
             status: 404,
             ..local_problem(
@@ -120,6 +129,20 @@ struct FragmentRequest<'a> {
 }
 
 impl FragmentRequest<'_> {
+    async fn overview(&self) -> Result<Fragment, ProblemDetails> {
+        let (overview, recovery) = join!(
+            self.client.get("/api/v1/clusters"),
+            self.client.get("/api/v1/recovery"),
+        );
+        let part = overview::OverviewPart {
+            overview: &overview?,
+            recovery: &recovery,
+            session: self.session,
+            now: self.now,
+        };
+        Ok(Fragment::new("Clusters", &part.markup()))
+    }
+
     async fn cluster(&self, name: &str) -> Result<Fragment, ProblemDetails> {
         let view: ClusterView = self.client.get(&format!("/api/v1/clusters/{name}")).await?;
         let recovery = match next_step::needs_recovery(&view) {
@@ -171,6 +194,11 @@ impl FragmentRequest<'_> {
     async fn recovery(&self, name: &str) -> Result<Fragment, ProblemDetails> {
         // On its own, so that an unknown cluster is always reported as such.
         let view: ClusterView = self.client.get(&format!("/api/v1/clusters/{name}")).await?;
+        let title = format!("Recovery · {}", view.name);
+        if !view.registry.reachable {
+            let page = recovery::without_etcd(&view);
+            return Ok(Fragment::new(&title, &page));
+        }
         let paths = [
             format!("/api/v1/clusters/{name}/recovery"),
             format!("/api/v1/actions?cluster={name}&state=open"),
@@ -198,7 +226,6 @@ impl FragmentRequest<'_> {
             session: self.session,
             now: self.now,
         };
-        let title = format!("Recovery · {}", view.name);
         Ok(Fragment::new(&title, &page.markup()))
     }
 
@@ -236,6 +263,43 @@ impl FragmentRequest<'_> {
         Ok(Fragment::new(&title, &page.markup()))
     }
 
+    async fn stop_check(&self, name: &str) -> Result<Fragment, ProblemDetails> {
+        let view: ClusterView = self.client.get(&format!("/api/v1/clusters/{name}")).await?;
+        let page = stop_check::page(&view, self.query, self.now);
+        Ok(Fragment::new(&format!("Stop check · {}", view.name), &page))
+    }
+
+    async fn registry(&self, name: &str) -> Result<Fragment, ProblemDetails> {
+        let (view, read) = self.registry_keys(name).await?;
+        let query = self.query.get("q").unwrap_or_default();
+        let title = format!("Registry · {}", view.name);
+        Ok(Fragment::new(
+            &title,
+            &registry::page(&read, query, self.now),
+        ))
+    }
+
+    async fn node(&self, name: &str, node: &str) -> Result<Fragment, ProblemDetails> {
+        let (_, read) = self.registry_keys(name).await?;
+        let section = registry::node_section(&read, node, self.now);
+        Ok(Fragment::new(node, &section))
+    }
+
+    /// The cluster, and its registry keys unless etcd is known to be unreachable.
+    async fn registry_keys(
+        &self,
+        name: &str,
+    ) -> Result<(ClusterView, registry::RegistryRead), ProblemDetails> {
+        let path = format!("/api/v1/clusters/{name}");
+        let view: ClusterView = self.client.get(&path).await?;
+        let read = if view.registry.reachable {
+            self.client.get(&format!("{path}/registry")).await
+        } else {
+            Err(registry::unreachable(&view))
+        };
+        Ok((view, read))
+    }
+
     async fn actions(&self) -> Result<Fragment, ProblemDetails> {
         let mut finished = format!("/api/v1/actions?state={FINAL_STATES}&limit=50");
         if let Some(before) = self.query.get("before") {
@@ -252,9 +316,38 @@ impl FragmentRequest<'_> {
     }
 
     async fn action(&self, id: &str) -> Result<Fragment, ProblemDetails> {
-        let view = self.client.get(&format!("/api/v1/actions/{id}")).await?;
-        let page = action_detail::page(&view, self.session, self.now);
+        let view: ActionView = self.client.get(&format!("/api/v1/actions/{id}")).await?;
+        let present = self.present_state(&view.action).await;
+        let page = action_detail::page(&view, &present, self.session, self.now);
         Ok(Fragment::new(&action_detail::title_text(&view), &page))
+    }
+
+    /// The cluster of an action, and the plan that a request would have now if that matters to the reader.
+    async fn present_state(&self, action: &Action) -> action_detail::PresentState {
+        let name = encode_segment(action.cluster.as_str());
+        let path = format!("/api/v1/clusters/{name}");
+        let compares = matches!(
+            action.state,
+            ActionState::Pending
+                | ActionState::Approved
+                | ActionState::Superseded
+                | ActionState::Expired
+        );
+        let plan = async {
+            match compares {
+                true => Some(
+                    self.client
+                        .get(&format!("/api/v1/actions/{}/plan", action.id))
+                        .await,
+                ),
+                false => None,
+            }
+        };
+        let (cluster, plan) = join!(self.client.get(&path), plan);
+        action_detail::PresentState {
+            cluster: cluster.ok(),
+            plan,
+        }
     }
 
     async fn audit(&self) -> Result<Fragment, ProblemDetails> {

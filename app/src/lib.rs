@@ -18,6 +18,7 @@ mod markup;
 mod pages;
 mod reactive;
 mod shell;
+mod sides;
 mod sparkline;
 #[cfg(feature = "ssr")]
 pub mod status_page;
@@ -26,6 +27,8 @@ mod topology;
 pub use app::App;
 #[cfg(feature = "ssr")]
 pub use data::InProcessApi;
+#[cfg(feature = "ssr")]
+pub use shell::THEME_COOKIE;
 pub use shell::{SiteAssets, shell};
 
 #[cfg(test)]

@@ -11,8 +11,10 @@ use std::sync::Arc;
 
 use galera::Timestamp;
 use galera::publish::api::Overview;
-use galera::view::ClusterView;
+use galera::view::{ClusterView, VerdictState};
 use leptos::prelude::*;
+
+use crate::marks::verdict_mark;
 
 /// State of the live channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +91,31 @@ impl LiveState {
     pub(crate) fn retry_now(self) {
         #[cfg(feature = "hydrate")]
         socket::retry_now();
+    }
+
+    /// Begins the title of every page while updates are missing, or while a cluster that the page is not about is in trouble.
+    pub(crate) fn title_prefix(self, text: &str) -> String {
+        if matches!(self.connection.get(), ConnectionState::Lost { .. }) {
+            return "Offline · ".to_owned();
+        }
+        if self.stale_since.get().is_some() {
+            return "No updates · ".to_owned();
+        }
+        self.overview.with(|overview| {
+            let worst = overview
+                .as_ref()
+                .and_then(|overview| overview.clusters.first());
+            match worst.map(|cluster| (cluster.verdict.state, cluster.name.as_str())) {
+                Some((verdict, name)) if verdict >= VerdictState::NoPrimary => {
+                    let label = verdict_mark(verdict).label;
+                    if text.starts_with(label) {
+                        return String::new();
+                    }
+                    [label, ": ", name, " · "].concat()
+                }
+                _ => String::new(),
+            }
+        })
     }
 }
 

@@ -43,8 +43,8 @@ mod status_page;
 
 #[cfg(feature = "ssr")]
 pub(crate) use operations::{
-    action_kind_label, action_mark, check_mark, delivery_mark, plan_mark, step_mark, target_mark,
-    verdict_description,
+    NOT_PLANNED, action_kind_label, action_mark, check_mark, delivery_mark, plan_mark, step_mark,
+    target_mark, verdict_description,
 };
 #[cfg(feature = "ssr")]
 pub(crate) use status_page::{incident_mark, public_state_mark};

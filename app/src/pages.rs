@@ -9,18 +9,18 @@ mod node_facts;
 mod nodes;
 mod overview;
 mod problem;
-mod registry;
 mod sign_in;
 
 pub(crate) use cluster::cluster_page;
 pub(crate) use cluster_header::cluster_href;
 #[cfg(feature = "ssr")]
 pub(crate) use cluster_header::node_href;
-pub(crate) use fragment::{events_page, fragment_page, recovery_page};
+pub(crate) use fragment::{
+    events_page, fragment_page, recovery_page, registry_page, stop_check_page,
+};
 pub(crate) use node::node_page;
 pub(crate) use overview::overview_page;
 pub(crate) use problem::{not_found_page, problem_page};
-pub(crate) use registry::registry_page;
 pub(crate) use sign_in::sign_in_page;
 
 #[cfg(feature = "hydrate")]

@@ -13,6 +13,7 @@ use leptos::prelude::*;
 use leptos_meta::Title;
 
 use crate::data;
+use crate::live::use_live;
 use crate::markup::{El, el};
 use crate::pages::problem_page;
 
@@ -40,7 +41,12 @@ pub(crate) fn page_title(text: impl Fn() -> String + Send + Sync + 'static) -> A
 }
 
 fn boxed_title(text: Box<dyn Fn() -> String + Send + Sync>) -> AnyView {
-    view! { <Title text=move || [&text(), " · Galera Console"].concat() /> }.into_any()
+    let live = use_live();
+    let text = move || {
+        let text = text();
+        [&live.title_prefix(&text), &text, " · Galera Console"].concat()
+    };
+    view! { <Title text=text /> }.into_any()
 }
 
 /// Concatenates views.

@@ -15,19 +15,15 @@ pub struct SiteAssets {
     pub css: String,
 }
 
-/// Handler of the footer's copy button. The clipboard API needs HTTPS; without it, the URL is shown for manual copying.
-const COPY_LINK_SCRIPT: &str = "onclick=e=>{let b=e.target,u=location.href;if(b.id!='copy')return;\
-    let c=navigator.clipboard;if(!c)return void prompt('URL of this page',u);\
-    let t=b.textContent;c.writeText(u).then(()=>{b.textContent='Copied';setTimeout(()=>b.textContent=t,2e3)})}";
-
 /// The document of every page. Reads [`SiteAssets`] and the CSP nonce from the context. While routes are being
 /// collected there are no assets.
 #[must_use]
 pub fn shell() -> impl IntoView {
     let SiteAssets { js, wasm, css } = use_context().unwrap_or_default();
+    let display = DisplayChoice::of_request();
     view! {
         <!DOCTYPE html>
-        <html lang="en">
+        <html lang="en" data-theme=display.theme class=display.wall>
             <head>
                 <meta charset="utf-8" />
                 <meta name="viewport" content="width=device-width, initial-scale=1" />
@@ -40,7 +36,7 @@ pub fn shell() -> impl IntoView {
                 <link rel="modulepreload" href=js.clone() />
                 <script type="module" nonce=nonce()>
                     {format!(
-                        "import init,{{hydrate}} from {js:?};init({{module_or_path:{wasm:?}}}).then(()=>hydrate());{COPY_LINK_SCRIPT}",
+                        "import init,{{hydrate}} from {js:?};init({{module_or_path:{wasm:?}}}).then(()=>hydrate())",
                     )}
                 </script>
                 <MetaTags />
@@ -51,6 +47,52 @@ pub fn shell() -> impl IntoView {
         </html>
     }
 }
+
+/// How the reader wants pages to look. The document is never hydrated, so that this costs the browser nothing.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct DisplayChoice {
+    /// `light` or `dark`, from a cookie that the account page sets; otherwise the system's scheme.
+    theme: Option<&'static str>,
+    /// For a screen on the wall: `?wall` in the URL.
+    wall: Option<&'static str>,
+}
+
+impl DisplayChoice {
+    #[cfg(feature = "ssr")]
+    fn of_request() -> Self {
+        let Some(request) = use_context::<http::request::Parts>() else {
+            return Self::default();
+        };
+        let cookies = request.headers.get_all(http::header::COOKIE).iter();
+        let cookies: Vec<&str> = cookies.filter_map(|value| value.to_str().ok()).collect();
+        Self::of(&cookies, request.uri.query().unwrap_or_default())
+    }
+
+    #[cfg(not(feature = "ssr"))]
+    fn of_request() -> Self {
+        Self::default()
+    }
+
+    #[cfg(feature = "ssr")]
+    fn of(cookies: &[&str], query: &str) -> Self {
+        let mut pairs = cookies.iter().flat_map(|line| line.split(';'));
+        let theme = pairs.find_map(|pair| {
+            let (name, value) = pair.trim().split_once('=')?;
+            let name = name.strip_prefix("__Host-").unwrap_or(name);
+            let mut known = ["light", "dark"].into_iter();
+            (name == THEME_COOKIE).then(|| known.find(|theme| *theme == value))?
+        });
+        let is_wall = |part: &str| part == "wall" || part.starts_with("wall=");
+        Self {
+            theme,
+            wall: query.split('&').any(is_wall).then_some("wall"),
+        }
+    }
+}
+
+/// Name of the cookie with the chosen color scheme, without the prefix that it has over https.
+#[cfg(feature = "ssr")]
+pub const THEME_COOKIE: &str = "galera_console_theme";
 
 /// The clock of the machine that renders the page. The document itself is never hydrated.
 fn server_time() -> Option<String> {
@@ -74,4 +116,40 @@ fn nonce() -> Option<leptos::nonce::Nonce> {
 #[cfg(not(feature = "ssr"))]
 fn nonce() -> Option<String> {
     None
+}
+
+#[cfg(all(test, feature = "ssr"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_theme_comes_from_a_cookie_and_the_wall_from_the_url() {
+        for (cookies, query, theme, wall) in [
+            (
+                &["a=b; galera_console_theme=dark"][..],
+                "q=x&wall",
+                Some("dark"),
+                Some("wall"),
+            ),
+            (
+                &["a=b", "__Host-galera_console_theme=light"][..],
+                "wall=1",
+                Some("light"),
+                Some("wall"),
+            ),
+            (
+                &["galera_console_theme=\"><script>"][..],
+                "wallet=1",
+                None,
+                None,
+            ),
+            (&[][..], "", None, None),
+        ] {
+            assert_eq!(
+                DisplayChoice::of(cookies, query),
+                DisplayChoice { theme, wall },
+                "{cookies:?} {query}"
+            );
+        }
+    }
 }

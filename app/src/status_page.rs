@@ -182,7 +182,7 @@ fn cluster(index: usize, shown: &PublicCluster) -> El {
         )
         .child(nodes(shown))
         .child(uptime_bars::bars(index, shown))
-        .child(uptime_bars::uptime_figures(&shown.uptime))
+        .child(uptime_bars::uptime_figures(shown))
 }
 
 /// What the state means to users of the database.

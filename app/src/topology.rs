@@ -10,6 +10,7 @@ use self::layout::{
 use crate::format::{age, lag_text, truncate_middle};
 use crate::marks::{StateMark, node_mark, tone_class};
 use crate::markup::{El, el};
+use crate::sides::{mark_of, side_label, side_of};
 
 #[cfg(feature = "hydrate")]
 pub(crate) use self::layout::columns_for;
@@ -65,6 +66,8 @@ fn svg_text(class: &'static str, x: u32, y: u32, content: impl Into<crate::marku
 fn draw_frame(frame: &GroupFrame) -> El {
     let class = match frame.kind {
         FrameKind::Primary => "frame primary",
+        FrameKind::Rival(0) => "frame rival t-bad",
+        FrameKind::Rival(_) => "frame rival other t-rival",
         FrameKind::NonPrimary => "frame non-primary",
         FrameKind::Outside => "frame outside",
     };
@@ -92,7 +95,7 @@ fn draw_tile(tile: &NodeTile, view: &ClusterView, now: Option<galera::Timestamp>
     let name = node
         .and_then(|node| node.name.clone())
         .unwrap_or_else(|| id.clone());
-    let mark = node_mark(node.map_or(NodeState::Unknown, |node| node.state));
+    let mark = node.map_or(node_mark(NodeState::Unknown), |node| mark_of(view, node));
     let host = if name == id {
         String::new()
     } else {
@@ -113,7 +116,7 @@ fn draw_tile(tile: &NodeTile, view: &ClusterView, now: Option<galera::Timestamp>
         .attr("d", mark.shape);
     let position = node.and_then(|node| node.position.as_ref());
     let seqno = position.map(|position| position.seqno.to_string());
-    let note = node.and_then(|node| position_note(node, now));
+    let note = node.and_then(|node| position_note(view, node, now));
     let right = |class: &'static str, y: u32, content: Option<String>| {
         svg_text(class, TILE_WIDTH - 12, y, content).attr("text-anchor", "end")
     };
@@ -148,10 +151,16 @@ fn draw_transfer(transfer: &TransferArrow) -> El {
 }
 
 /// How far the node is behind, or how old its position is.
-fn position_note(node: &NodeView, now: Option<galera::Timestamp>) -> Option<String> {
+fn position_note(
+    view: &ClusterView,
+    node: &NodeView,
+    now: Option<galera::Timestamp>,
+) -> Option<String> {
     let position = node.position.as_ref()?;
     if node.position_fresh {
-        return node.behind.map(lag_text);
+        // Rival histories are not behind each other.
+        let torn = side_of(view, &node.id).is_some();
+        return node.behind.filter(|_| !torn).map(lag_text);
     }
     // Only the source of the position determines its age; the other one may have reported something else since.
     let reports_position =
@@ -177,11 +186,14 @@ fn description(view: &ClusterView, layout: &TopologyLayout) -> String {
     };
     let mut text = String::new();
     for (index, frame) in layout.frames.iter().enumerate() {
-        text.push_str(match frame.kind {
-            FrameKind::Primary => "Primary component: ",
-            FrameKind::NonPrimary => "non-Primary component: ",
-            FrameKind::Outside => "Not in any component: ",
-        });
+        let parts = match frame.kind {
+            FrameKind::Primary => ["Primary component", ""],
+            FrameKind::Rival(side) => ["Primary component, ", side_label(side)],
+            FrameKind::NonPrimary => ["non-Primary component", ""],
+            FrameKind::Outside => ["Not in any component", ""],
+        };
+        text.push_str(&parts.concat());
+        text.push_str(": ");
         let members = layout.tiles.iter().filter(|tile| tile.frame == index);
         let listed: Vec<String> = members
             .map(|tile| node_description(view, tile, &name_of(&tile.id)))
@@ -257,8 +269,24 @@ mod tests {
             html.contains("frame outside") && html.contains(">Not in any component<"),
             "{html}"
         );
+    }
+
+    #[test]
+    fn the_sides_of_a_split_brain_differ_and_are_not_green() {
         let html = draw(&fixtures::split_brain("lab", 90_000));
-        assert_eq!(html.matches("frame primary").count(), 2, "{html}");
+        for expected in [
+            "frame rival t-bad",
+            "frame rival other t-rival",
+            ">side A<",
+            ">side B<",
+            "Primary component, side A: n1 Synced at 90000, n2 Synced at 90000.",
+        ] {
+            assert!(html.contains(expected), "{expected} in {html}");
+        }
+        assert!(
+            !html.contains("t-ok") && !html.contains("up to date"),
+            "{html}"
+        );
     }
 
     #[test]

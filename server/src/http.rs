@@ -33,7 +33,9 @@ mod plain_page;
 mod plans;
 pub mod problem;
 mod public_pages;
+mod read_deadline;
 mod recovery;
+mod refused_field;
 mod request_log;
 mod request_slots;
 mod rolling_restart;
@@ -164,7 +166,8 @@ pub fn router(state: AppState) -> Router {
         let routes = routes.clone().layer(from_fn(problem::render));
         pages::in_process(routes.with_state(state.clone()))
     };
-    let api = identified(api_routes());
+    let reads = from_fn_with_state(state.clone(), read_deadline::limit_reads);
+    let api = identified(api_routes().layer(reads));
     let forwarder = forms::FormForwarder::new(&state, in_process(&api));
     let forms = sign_in::routes()
         .merge(status_pages::forms(forwarder.clone()))
@@ -261,6 +264,7 @@ fn api_routes() -> Router<AppState> {
         .route("/api/v1/clusters/{cluster}/actions", post(actions::request))
         .route("/api/v1/actions", get(actions::list))
         .route("/api/v1/actions/{id}", get(actions::show))
+        .route("/api/v1/actions/{id}/plan", get(actions::present_plan))
         .route("/api/v1/actions/{id}/{verb}", post(actions::apply_verb))
         .route(
             "/api/v1/recovery",

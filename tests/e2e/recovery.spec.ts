@@ -139,8 +139,20 @@ test.describe('two people', () => {
     const path = new URL(operator.url()).pathname;
     await command('repair');
     const approver = await openAs(browser, 'approver', path);
-    await approver.getByRole('button', { name: 'Approve and execute' }).click();
+    // The approver sees what changed before the button.
+    const changes = approver.locator('#changes');
+    const approve = approver.getByRole('button', { name: 'Approve and execute' });
+    await expect(changes).toContainText('No Primary exists: was pass, now fail');
+    const top = async (one: typeof approve) => (await one.boundingBox())?.y ?? 0;
+    expect(await top(changes)).toBeLessThan(await top(approve));
+    expect(await top(approver.getByText('Possible data loss').last())).toBeLessThan(await top(approve));
+    expect(await top(approver.getByText(/^127\.0\.0\.[23] is stopped$/).first())).toBeLessThan(await top(approve));
+    await expect(approver.getByText('Cluster now')).toBeVisible();
+    expect(await violations(approver)).toEqual([]);
+    await approve.click();
     await expect(approver.locator('.name-and-verdict')).toContainText('Superseded', { timeout: 30_000 });
+    await expect(changes).toContainText('No Primary exists: was pass, now fail');
+    await expect(changes.getByRole('link', { name: 'Request again' })).toHaveAttribute('href', '/clusters/lab/recovery#bootstrap');
     await expect(operator.locator('.name-and-verdict')).toContainText('Superseded', { timeout: 30_000 });
   });
 
@@ -162,7 +174,9 @@ test.describe('two people', () => {
     await page.keyboard.press('Enter');
     await expect(page.getByRole('alert')).toContainText('lab');
     await expect(confirm).toHaveValue('lib');
-    await page.keyboard.press('Shift+Tab');
+    // The focus is where the mistake is.
+    await expect(confirm).toBeFocused();
+    await page.keyboard.press('ControlOrMeta+A');
     await page.keyboard.type('lab');
     await page.keyboard.press('Tab');
     await page.keyboard.press('Tab');

@@ -161,6 +161,8 @@ test('users without permission see the pages and the reason', async ({ page }) =
   await page.goto('/incidents');
   await expect(page.getByRole('button', { name: 'Open incident' })).toBeDisabled();
   await expect(page.getByText('Requires the operator role.').first()).toBeVisible();
+  // No form to fill in that could not be sent.
+  await expect(page.getByRole('textbox')).toHaveCount(0);
 });
 
 for (const scheme of ['light', 'dark'] as const) {

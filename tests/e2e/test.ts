@@ -67,7 +67,7 @@ export async function signIn(page: Page, role = 'viewer', path = '/'): Promise<v
   await page.getByLabel('Name').fill(user.name);
   await page.getByLabel('Password').fill(user.password);
   await page.getByRole('button', { name: 'Sign in' }).click();
-  await page.getByRole('button', { name: 'Sign out' }).waitFor();
+  await page.getByRole('button', { name: 'Sign out', exact: true }).waitFor();
 }
 
 /** Signs in, opens the cluster page or a page below it, and waits until it is live. */

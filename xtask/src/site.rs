@@ -80,6 +80,7 @@ fn cache_key(root: &Path, module: &Path) -> Result<String> {
     let mut inputs = vec![
         module.to_path_buf(),
         root.join("scripts/site-tools/package-lock.json"),
+        root.join(assets::ENHANCEMENT),
     ];
     inputs.extend(list_files(&root.join("style"))?);
     inputs.extend(list_files(&root.join("public"))?);

@@ -39,28 +39,6 @@ pub(crate) fn get_text(
     })
 }
 
-/// Submits a form. The response body is the location to navigate to.
-pub(crate) fn submit_form(
-    form: browser::FormSubmission,
-) -> impl Future<Output = Result<String, ProblemDetails>> {
-    let options = RequestInit::new();
-    options.set_method("POST");
-    options.set_body(&form.body);
-    async move {
-        let (status, text) = fetch(&form.action, &options)
-            .await
-            .map_err(|_| console_unreachable())?;
-        match status {
-            200..300 => Ok(text),
-            401 => {
-                browser::redirect_to_sign_in();
-                Err(problem_from_response(status, &text))
-            }
-            _ => Err(problem_from_response(status, &text)),
-        }
-    }
-}
-
 async fn fetch(path: &str, options: &RequestInit) -> Result<(u16, String), JsValue> {
     let window = web_sys::window().ok_or(JsValue::NULL)?;
     let response: Response = JsFuture::from(window.fetch_with_str_and_init(path, options))

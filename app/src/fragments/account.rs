@@ -22,7 +22,28 @@ pub(super) fn page(account: &OwnAccountView, now: Timestamp) -> El {
         .child(factor_section(account, now))
         .child(password_section())
         .child(sessions_section(&account.sessions, now))
+        .child(display_section())
         .child(events_section(account, now))
+}
+
+/// Kept in a cookie of this browser.
+fn display_section() -> El {
+    let button = |theme: &'static str, label: &'static str| {
+        el("form")
+            .attr("method", "post")
+            .attr("action", format!("/account/display?theme={theme}"))
+            .child(el("button").attr("type", "submit").child(label))
+    };
+    el("section")
+        .attr("id", "display")
+        .child(el("h2").child("Colors in this browser"))
+        .child(
+            el("div")
+                .class("acts")
+                .child(button("system", "Follow the system"))
+                .child(button("light", "Light"))
+                .child(button("dark", "Dark")),
+        )
 }
 
 /// Whether approvals and account changes are possible without another proof.

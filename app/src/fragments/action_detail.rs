@@ -2,15 +2,17 @@
 
 use galera::Timestamp;
 use galera::access::Operation;
-use galera::publish::api::{ActionView, SessionView};
+use galera::publish::api::{ActionView, ProblemDetails, SessionView};
 use galera::recover::action::{Action, ActionState, StepRecord};
-use galera::recover::plan::PlanStep;
+use galera::recover::plan::{Plan, PlanStep};
+use galera::view::ClusterView;
 
 use super::account::proof_field;
 use super::plan::{join_nodes, position_label};
+use super::plan_changes::{change_list, plan_changes};
 use super::widgets;
 use crate::format::{code, countdown, link, quiet, sub, ticking_age, unknown};
-use crate::marks::{action_kind_label, action_mark, state_badge, step_mark};
+use crate::marks::{action_kind_label, action_mark, state_badge, step_mark, verdict_mark};
 use crate::markup::{Content, El, el};
 use crate::pages::{cell, data_table, row};
 
@@ -25,20 +27,36 @@ pub(super) fn title_text(view: &ActionView) -> String {
     )
 }
 
-pub(super) fn page(view: &ActionView, session: &SessionView, now: Timestamp) -> El {
+/// The cluster as it is now, beside an action of the past.
+#[derive(Default)]
+pub(super) struct PresentState {
+    /// `None` if the cluster is not monitored any longer.
+    pub(super) cluster: Option<ClusterView>,
+    /// The plan of the same kind with the same attestations, where the action could still be decided or requested again.
+    pub(super) plan: Option<Result<Plan, ProblemDetails>>,
+}
+
+/// Everything that a decision rests on stands before its buttons.
+pub(super) fn page(
+    view: &ActionView,
+    present: &PresentState,
+    session: &SessionView,
+    now: Timestamp,
+) -> El {
     let action = &view.action;
     el("div")
         .class("page")
         .child(action_header(action))
         .child(ahead_warnings(view))
         .child(wait_notice(view, now))
-        .child(action_facts(action, now))
+        .child(action_facts(action, present, now))
         .child(break_glass_notice(action))
-        .child(decision_form(view, session))
-        .child(steps_section(action, now))
+        .child(changes_section(action, present))
         .child(target_facts(action))
-        .child(undo_section(view, now))
+        .child(steps_section(action, now))
         .child(check_details(action, now))
+        .child(decision_form(view, session))
+        .child(undo_section(view, now))
         .child(journal(action, now))
         .child(comments_section(action, session, now))
 }
@@ -50,10 +68,14 @@ fn action_header(action: &Action) -> El {
             format!("/clusters/{}", action.cluster),
             action.cluster.to_string(),
         ));
+    let open = action.state == ActionState::Pending;
+    let decision_link =
+        open.then(|| el("p").child(link("#decision".to_owned(), "Go to the decision")));
     el("div")
         .class("name-and-verdict")
         .child(title)
         .child(el("p").child(state_badge(action_mark(action.state))))
+        .child(decision_link)
         .child(el("p").class("quiet").child(code(action.id.to_string())))
 }
 
@@ -92,7 +114,46 @@ fn wait_notice(view: &ActionView, now: Timestamp) -> Option<El> {
     )
 }
 
-fn action_facts(action: &Action, now: Timestamp) -> El {
+/// What has changed since the request: before the decision, and as the reason why an action was superseded.
+fn changes_section(action: &Action, present: &PresentState) -> Option<El> {
+    let decided = match action.state {
+        ActionState::Pending | ActionState::Approved => false,
+        ActionState::Superseded | ActionState::Expired => true,
+        _ => return None,
+    };
+    let changes = match present.plan.as_ref()? {
+        Ok(plan) => plan_changes(&action.plan, plan),
+        Err(problem) => {
+            let text = format!("The present plan is not known. {}", problem.detail);
+            return Some(el("p").class("notice").child(text));
+        }
+    };
+    let again = link(
+        format!("/clusters/{}/recovery#{}", action.cluster, action.kind),
+        "Request again",
+    );
+    if changes.is_empty() {
+        let text = el("p").class("notice");
+        return Some(if decided {
+            text.child("The present plan is the same as the requested one. ")
+                .child(again)
+        } else {
+            text.child("Nothing that the plan rests on has changed since the request.")
+        });
+    }
+    let consequence =
+        (!decided).then_some("An approval of the requested plan would end it as superseded.");
+    Some(
+        el("section")
+            .attr("id", "changes")
+            .class("error")
+            .child(el("h2").child("Changed since the request"))
+            .child(change_list(changes))
+            .child(el("p").child(consequence).child(" ").child(again)),
+    )
+}
+
+fn action_facts(action: &Action, present: &PresentState, now: Timestamp) -> El {
     let by = |who: &str, at: Timestamp| -> Content {
         Content::Many(vec![
             who.to_owned().into(),
@@ -110,6 +171,13 @@ fn action_facts(action: &Action, now: Timestamp) -> El {
             format!("{} of {}", action.approvals.len(), action.approvals_needed).into(),
         ),
     ];
+    if let Some(cluster) = &present.cluster {
+        let verdict = &cluster.verdict;
+        let reason = verdict.reasons.first();
+        let mark: Content = state_badge(verdict_mark(verdict.state)).into();
+        let why = reason.map(|reason| sub(reason.message.clone()));
+        pairs.push(("Cluster now", Content::Many(vec![mark, why.into()])));
+    }
     for approval in &action.approvals {
         pairs.push(("Approved by", by(&approval.by, approval.at)));
     }
@@ -206,7 +274,12 @@ fn decision_form(view: &ActionView, session: &SessionView) -> Option<El> {
         ))
         .child((action.state == ActionState::Pending).then(|| proof_field("decide", "to approve")))
         .child(el("div").class("acts").child(buttons));
-    Some(el("section").child(el("h2").child("Decision")).child(form))
+    Some(
+        el("section")
+            .attr("id", "decision")
+            .child(el("h2").child("Decision"))
+            .child(form),
+    )
 }
 
 fn decision_button(action: &Action, verb: &str, label: &str, refusal: Option<String>) -> El {

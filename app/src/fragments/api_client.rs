@@ -64,6 +64,12 @@ impl PageQuery {
         Self(pairs.map(|pairs| pairs.0).unwrap_or_default())
     }
 
+    /// Every value of `name`, such as those of check boxes.
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let found = self.0.iter().filter(move |(key, _)| key == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
     /// The first non-empty value of `name`.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let found = self

@@ -13,6 +13,7 @@ use crate::data::{encode_segment, local_problem};
 use crate::format::{absolute, code, countdown, link, quiet, ticking_age};
 use crate::marks::{action_kind_label, action_mark, verdict_description, verdict_mark};
 use crate::markup::{Content, El, el};
+use crate::sides::{side_label, side_tone, sides};
 
 /// Failing checks shown on the cluster's page; the recovery page has all of them.
 const CHECKS_SHOWN: usize = 3;
@@ -114,7 +115,49 @@ impl NextStepPage<'_> {
             }
             _ => return None,
         };
-        Some(card("Next step").child(el("p").child(remedy)))
+        Some(
+            card("Next step")
+                .child(el("p").child(remedy))
+                .child(self.sides()),
+        )
+    }
+
+    /// What is known of each side of a split brain, and the command that keeps clients away from it.
+    fn sides(&self) -> Option<El> {
+        let sides = sides(self.view);
+        let items: Vec<El> = sides
+            .iter()
+            .enumerate()
+            .map(|(index, side)| {
+                let members = side.members.iter().filter_map(|id| self.node(id));
+                let position = members
+                    .filter_map(|node| node.position.as_ref())
+                    .max_by_key(|position| position.seqno);
+                let position = position.map_or_else(
+                    || el("span").child("at an unknown position"),
+                    |position| el("span").child("at ").child(code(position.to_string())),
+                );
+                el("li")
+                    .child(
+                        el("strong")
+                            .class(format!("t-{}", side_tone(index)))
+                            .child(side_label(index)),
+                    )
+                    .child(format!(": {}, ", self.names(&side.members)))
+                    .child(position)
+            })
+            .collect();
+        let command = el("p")
+            .child("To disconnect the clients of a side, run on each of its members: ")
+            .child(code("SET GLOBAL wsrep_reject_queries=ALL_KILL;"))
+            .child(" The data stay as they are; ")
+            .child(code("NONE"))
+            .child(" ends it.");
+        (!items.is_empty()).then(|| {
+            el("div")
+                .child(el("ul").class("reasons").child(items))
+                .child(command)
+        })
     }
 
     fn recovery_card(&self, recovery: &RecoveryPlans) -> El {
@@ -375,7 +418,7 @@ impl NextStepPage<'_> {
         (!items.is_empty()).then(|| {
             el("details")
                 .attr("id", "removal")
-                .child(el("summary").child("A member is gone for good?"))
+                .child(el("summary").child("A member will not return?"))
                 .child(el("p").class("quiet").child(
                     "A member that starts again rejoins on its own. Remove only one that will not return.",
                 ))

@@ -10,7 +10,7 @@ use galera::recover::plan::{ActionKind, CheckCode, Mechanism, Plan, PlanTarget};
 use super::account::proof_field;
 use super::widgets;
 use crate::format::{code, link, ticking_age};
-use crate::marks::{action_kind_label, plan_mark, state_badge};
+use crate::marks::{NOT_PLANNED, action_kind_label, plan_mark, state_badge};
 use crate::markup::{Content, El, el};
 
 /// Context of a plan on its page.
@@ -92,16 +92,16 @@ fn is_collapsed(plan: &Plan) -> bool {
 }
 
 fn collapsed_section(plan: &Plan, now: Timestamp) -> El {
+    // Nothing is wrong with a cluster that nobody retires.
     let heading = el("h2")
         .child(action_kind_label(plan.kind))
         .child(" ")
-        .child(state_badge(plan_mark(plan)));
+        .child(state_badge(NOT_PLANNED));
     let what = "Removes every registration of a retired cluster. To plan it, confirm every member as permanently removed.";
     el("section")
         .attr("id", plan.kind.as_str())
         .class("plan")
         .child(heading)
-        .child(el("p").child(plan.summary.clone()))
         .child(el("p").class("quiet").child(what))
         .child(check_details(plan, now))
 }
@@ -109,8 +109,13 @@ fn collapsed_section(plan: &Plan, now: Timestamp) -> El {
 /// Open if the plan has a target, else collapsed.
 fn check_details(plan: &Plan, now: Timestamp) -> El {
     let table = widgets::check_table(&plan.checks, now);
+    let summary = if plan.target.is_some() && !is_collapsed(plan) {
+        widgets::checks_passed(plan)
+    } else {
+        "Checks".to_owned()
+    };
     let details = el("details")
-        .child(el("summary").child(widgets::checks_passed(plan)))
+        .child(el("summary").child(summary))
         .child(table);
     if plan.target.is_some() && !is_collapsed(plan) {
         details.attr("open", "")

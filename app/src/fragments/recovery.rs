@@ -65,6 +65,33 @@ pub(super) fn attestations_from_query(view: &ClusterView, query: &PageQuery) -> 
     view.nodes.iter().filter_map(one).collect()
 }
 
+/// The page while etcd is unreachable: nothing waits for it, and what is known of the nodes leads to the right one.
+pub(super) fn without_etcd(view: &ClusterView) -> El {
+    let text = "Without etcd no action can be requested, locked or recorded: repair etcd first. The steps of a recovery by hand are \
+        in the documentation (docs/recovery.md). They start from the member with the highest position, and only after every other \
+        member is known to be stopped or isolated.";
+    let columns = ["Node", "State", "Last known position"];
+    let rows: Vec<El> = view
+        .members()
+        .map(|node| {
+            let position = node.position.as_ref();
+            let position = position.map_or_else(unknown, |position| code(position.to_string()));
+            row(node.id.to_string(), node.label())
+                .child(cell(columns[1], state_badge(node_mark(node.state))))
+                .child(cell(columns[2], position))
+        })
+        .collect();
+    el("div")
+        .class("page")
+        .child(el("p").class("notice").child(text))
+        .child(data_table(
+            "ledger",
+            "Positions of the members",
+            &columns,
+            rows,
+        ))
+}
+
 impl RecoveryPage<'_> {
     pub(super) fn markup(&self) -> El {
         let ahead: Vec<El> = self
@@ -116,15 +143,16 @@ impl RecoveryPage<'_> {
         page.child(self.insight_links()).child(self.pause_section())
     }
 
-    /// Pages without the live connection of this one.
     fn insight_links(&self) -> El {
         let cluster = encode_segment(self.view.name.as_str());
+        let stop_check = format!("/clusters/{cluster}/stop-check");
+        // Pages without the live connection of this one.
         let page = |page: &str, text: &str| {
             let path = format!("/clusters/{cluster}/{page}");
             link(path, text.to_owned()).attr("rel", "external")
         };
         el("p")
-            .child(page("stop-check", "May these nodes be stopped?"))
+            .child(link(stop_check, "May these nodes be stopped?"))
             .child(" · ")
             .child(page("rolling-restart", "Rolling restart"))
             .child(" · ")

@@ -119,12 +119,17 @@ pub(super) fn fact_list(pairs: Vec<(&'static str, Content)>) -> El {
 
 /// Potential data loss: a count and an explanation.
 pub(super) fn loss_estimate(loss: &LossEstimate) -> Content {
-    let count = match loss.transactions {
+    let explanation = sub(loss.explanation.clone());
+    Content::Many(vec![loss_count(loss).into(), explanation.into()])
+}
+
+/// How many transactions may be lost, if that is known.
+pub(super) fn loss_count(loss: &LossEstimate) -> String {
+    match loss.transactions {
         Some(0) => "no known data loss".to_owned(),
         Some(count) => pluralize(usize::try_from(count).unwrap_or(usize::MAX), "transaction"),
         None => "unknown".to_owned(),
-    };
-    Content::Many(vec![count.into(), sub(loss.explanation.clone()).into()])
+    }
 }
 
 /// A step of a plan, exactly as it will be executed.

@@ -24,7 +24,7 @@ const PROBE_AFTER: i64 = 15_000;
 /// Timeout for the reply to a probe and for a new connection, in milliseconds.
 const RESPONSE_TIMEOUT: i64 = 8_000;
 /// Initial and maximum delay between connection attempts, in milliseconds.
-const RETRY_DELAY: (f64, f64) = (500.0, 15_000.0);
+const RETRY_DELAY: (f64, f64) = (500.0, 4_000.0);
 
 thread_local! {
     static CHANNEL: RefCell<Option<LiveChannel>> = const { RefCell::new(None) };

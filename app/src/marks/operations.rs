@@ -30,6 +30,9 @@ pub(crate) const fn check_mark(status: CheckStatus) -> StateMark {
 }
 
 /// Whether a plan can be executed.
+/// A plan that nobody has asked for.
+pub(crate) const NOT_PLANNED: StateMark = mark("Not planned", "off", SQUARE);
+
 pub(crate) fn plan_mark(plan: &Plan) -> StateMark {
     if plan.executable {
         mark("Ready", "ok", CHECKED_DISC)

@@ -37,8 +37,11 @@ fn morph_children(old: &Node, target: &Node) {
     }
     while let Some(rest) = cursor {
         cursor = rest.next_sibling();
-        // Fails only if the node is not a child.
-        let _ = old.remove_child(&rest);
+        // The refusal of a form is the script's.
+        if element_id(&rest).as_deref() != Some("refusal") {
+            // Fails only if the node is not a child.
+            let _ = old.remove_child(&rest);
+        }
     }
 }
 
@@ -78,8 +81,9 @@ fn morph_node(old: &Node, new: &Node) {
         }
     }
     for name in attribute_names(element) {
-        // Open `details` are the reader's choice.
-        if name != "open" && !target.has_attribute(&name) {
+        // Open `details` are the reader's choice, and refused fields are marked by the script.
+        let kept = matches!(name.as_str(), "open" | "aria-invalid" | "aria-errormessage");
+        if !kept && !target.has_attribute(&name) {
             let _ = element.remove_attribute(&name);
         }
     }

@@ -1,7 +1,7 @@
 //! Header of a cluster's pages: name, verdict, reasons, key figures, tabs.
 
 use galera::Timestamp;
-use galera::view::{ClusterView, RegistryHealth, VerdictReason};
+use galera::view::{ClusterView, Component, RegistryHealth, VerdictReason};
 use leptos::prelude::*;
 
 use super::cluster_scope::ClusterSignal;
@@ -12,6 +12,7 @@ use crate::format::{
 use crate::marks::{glyph, tone_class, verdict_mark};
 use crate::markup::{Content, El, el};
 use crate::reactive::page_title;
+use crate::sides::{side_label, side_tone, sides};
 
 pub(crate) fn cluster_href(name: &galera::ClusterName) -> String {
     ["/clusters/", name.as_str()].concat()
@@ -138,6 +139,15 @@ fn split_at_word<'a>(text: &'a str, word: &str) -> Option<(&'a str, &'a str)> {
 }
 
 fn key_figures(view: &ClusterView) -> El {
+    let sides = sides(view);
+    if !sides.is_empty() {
+        let figures: Vec<El> = sides
+            .into_iter()
+            .enumerate()
+            .map(|(index, side)| side_figure(view, index, side))
+            .collect();
+        return el("dl").class("figures").child(figures);
+    }
     let summary = view.summary();
     let synced = [
         &summary.synced.to_string(),
@@ -164,6 +174,28 @@ fn key_figures(view: &ClusterView) -> El {
             or_unknown(summary.commit_rate.map(rate)).into(),
         ))
         .child(uuid.map(|uuid| figure("State UUID", uuid.into())))
+}
+
+/// A side of a split brain: sums of both would describe a cluster that does not exist.
+fn side_figure(view: &ClusterView, index: usize, side: &Component) -> El {
+    let members = view.nodes.iter();
+    let members = members.filter(|node| side.members.contains(&node.id));
+    let seqno = members
+        .filter_map(|node| node.position.as_ref())
+        .map(|position| position.seqno)
+        .max();
+    el("div").child(el("dt").child(side_label(index))).child(
+        el("dd")
+            .class(["t-", side_tone(index)].concat())
+            .child(
+                [
+                    &pluralize(side.members.len(), "member"),
+                    ", last committed ",
+                ]
+                .concat(),
+            )
+            .child(number_or_unknown(seqno)),
+    )
 }
 
 fn tabs(view: &ClusterView, here: &str) -> El {
@@ -234,6 +266,21 @@ mod tests {
                 "{node} in {html}"
             );
         }
+    }
+
+    #[test]
+    fn the_sides_of_a_split_brain_are_never_added_up() {
+        let view = crate::fixtures::split_brain("lab", 90_000);
+        let html = cluster_header(&view, "nodes", Some(crate::fixtures::fixed_now()), false).html();
+        for expected in [
+            "side A",
+            "2 members, last committed",
+            "side B",
+            "1 member, last",
+        ] {
+            assert!(html.contains(expected), "{expected} in {html}");
+        }
+        assert!(!html.contains("expected members"), "{html}");
     }
 
     #[test]

@@ -1,13 +1,12 @@
 //! Pages rendered by the server: plans, actions, the audit trail.
 //!
 //! They change rarely and have few readers; as HTML they add nothing to the WebAssembly module. The browser refreshes
-//! them after changes, patches them in place, updates ages and submits forms. Without scripts they are ordinary pages
-//! with ordinary forms.
+//! them after changes, patches them in place and updates ages; `enhance.js` submits their forms. Without scripts they are
+//! ordinary pages with ordinary forms.
 
 use std::sync::Arc;
 
 use galera::Timestamp;
-use galera::publish::api::ProblemDetails;
 use galera::view::{ClusterView, VerdictState};
 use leptos::prelude::*;
 use leptos_router::hooks::use_location;
@@ -28,6 +27,16 @@ pub(crate) fn recovery_page() -> AnyView {
 /// The events tab of a cluster.
 pub(crate) fn events_page() -> AnyView {
     cluster_tab("events", None)
+}
+
+/// The stop check of a cluster, which has no tab.
+pub(crate) fn stop_check_page() -> AnyView {
+    cluster_tab("", None)
+}
+
+/// The registry tab of a cluster.
+pub(crate) fn registry_page() -> AnyView {
+    cluster_tab("registry", None)
 }
 
 /// What a tab of a cluster shows below its server-rendered part, from the live view.
@@ -66,11 +75,7 @@ pub(super) fn cluster_tab(here: &'static str, below: Option<LiveContent>) -> Any
 /// Any other server-rendered page.
 pub(crate) fn fragment_page() -> AnyView {
     let part = LiveFragment::for_location();
-    let state = use_live();
-    effect(move || {
-        state.now.track();
-        part.refresh_if_due(POLL_INTERVAL);
-    });
+    part.poll();
     part.view(true)
 }
 
@@ -81,21 +86,18 @@ const POLL_INTERVAL: i64 = 10_000;
 
 /// A server-rendered part of the page, kept up to date.
 #[derive(Clone, Copy)]
-struct LiveFragment {
+pub(super) struct LiveFragment {
     live: LiveState,
     path: Memo<String>,
     /// A later response and the path it belongs to.
     refreshed: RwSignal<Option<(String, Arc<ApiResponse>)>>,
     /// When it was last fetched, by the server's clock; `None` while fetching.
     fetched_at: StoredValue<Option<i64>>,
-    /// Why the last form was rejected.
-    form_problem: RwSignal<Option<ProblemDetails>>,
-    submitting: StoredValue<bool>,
 }
 
 impl LiveFragment {
     /// The fragment of the current URL.
-    fn for_location() -> Self {
+    pub(super) fn for_location() -> Self {
         let location = use_location();
         let path = Memo::new(move |_| {
             let (path, query) = (location.pathname.get(), location.search.get());
@@ -108,8 +110,6 @@ impl LiveFragment {
             path,
             refreshed: RwSignal::new(None),
             fetched_at: StoredValue::new(Some(0)),
-            form_problem: RwSignal::new(None),
-            submitting: StoredValue::new(false),
         };
         part.refresh_on_action_changes();
         part
@@ -131,6 +131,30 @@ impl LiveFragment {
         effect(move || {
             if let Some(now) = state.now.get() {
                 crate::browser::update_ages(now);
+            }
+        });
+    }
+
+    /// Refreshes every [`POLL_INTERVAL`], while updates arrive.
+    pub(super) fn poll(self) {
+        let state = self.live;
+        effect(move || {
+            state.now.track();
+            self.refresh_if_due(POLL_INTERVAL);
+        });
+    }
+
+    /// Another query on the same page, such as a filter, changes it in place, so that the focus stays.
+    fn refresh_on_query_changes(self) {
+        let mut before: Option<String> = None;
+        effect(move || {
+            let path = self.path.get();
+            let changed = before.as_ref().is_some_and(|before| {
+                *before != path && without_query(before) == without_query(&path)
+            });
+            before = Some(path);
+            if changed {
+                self.refresh_if_due(0);
             }
         });
     }
@@ -166,6 +190,9 @@ impl LiveFragment {
             let response = ApiResponse::from(response.await);
             // The page may have been left in the meantime.
             let _ = self.fetched_at.try_set_value(Some(now));
+            if self.path.try_get_untracked().is_some_and(|now| now != path) {
+                return self.refresh_if_due(0);
+            }
             // On failure the old content stays; the connection banner explains.
             if response.title_and_html().is_ok() {
                 let _ = self.refreshed.try_set(Some((path, Arc::new(response))));
@@ -173,14 +200,21 @@ impl LiveFragment {
         });
     }
 
-    fn view(self, titled: bool) -> AnyView {
-        loaded(load(move || self.path.get()), move |first| {
-            if let Err(problem) = first.title_and_html() {
+    pub(super) fn view(self, titled: bool) -> AnyView {
+        let page = Memo::new(move |_| self.path.with(|path| without_query(path).to_owned()));
+        self.refresh_on_query_changes();
+        let load_page = move || {
+            page.track();
+            self.path.get_untracked()
+        };
+        loaded(load(load_page), move |first| {
+            // A part of a page has a notice in its place instead, and is fetched again.
+            if titled && let Err(problem) = first.title_and_html() {
                 return problem_page(problem);
             }
-            let (first, path) = (Arc::new(first), self.path.get_untracked());
+            let (first, page) = (Arc::new(first), page.get_untracked());
             let newest = Memo::new(move |_| match self.refreshed.get() {
-                Some((of, later)) if of == path => later,
+                Some((of, later)) if without_query(&of) == page => later,
                 _ => Arc::clone(&first),
             });
             let heading = titled.then(|| {
@@ -192,54 +226,23 @@ impl LiveFragment {
                         .unwrap_or_default()
                 })
             });
-            let content = dynamic_view(move || self.markup(&newest.get()));
+            let content = dynamic_view(move || markup(&newest.get()));
             join_views(heading.into_iter().chain([content]).collect())
         })
     }
+}
 
-    fn markup(self, response: &ApiResponse) -> El {
-        let html = response
-            .title_and_html()
-            .map(|(_, html)| html)
-            .unwrap_or_default();
-        let rejection = self.form_problem.get().map(|problem| {
-            let text = [&problem.title, ": ", &problem.detail].concat();
-            el("p").class("error").attr("role", "alert").child(text)
-        });
-        let content = el("div")
-            .class("page")
-            .inner_html(html.into())
-            .on("submit", move |event| self.submit(&event));
-        el("div")
-            .class("page")
-            .child(rejection)
-            .child(content.key("served".to_owned()))
-    }
+/// The path of a fragment without its query string.
+fn without_query(path: &str) -> &str {
+    path.split('?').next().unwrap_or(path)
+}
 
-    #[cfg(feature = "hydrate")]
-    fn submit(self, event: &leptos::web_sys::Event) {
-        let Some(form) = crate::browser::intercept_submission(event) else {
-            return;
-        };
-        if self.submitting.get_value() {
-            return;
+fn markup(response: &ApiResponse) -> El {
+    match response.title_and_html() {
+        Ok((_, html)) => el("div").class("page").inner_html(html.into()),
+        Err(problem) => {
+            let text = [&problem.title, ". ", &problem.detail].concat();
+            el("p").key(text.clone()).class("notice").child(text)
         }
-        self.submitting.set_value(true);
-        let response = crate::data::submit_form(form);
-        leptos::task::spawn_local(async move {
-            let response = response.await;
-            let _ = self.submitting.try_set_value(false);
-            match response {
-                Ok(location) => crate::browser::navigate_to(&location),
-                Err(problem) => {
-                    let _ = self.form_problem.try_set(Some(problem));
-                }
-            }
-        });
-    }
-
-    #[cfg(not(feature = "hydrate"))]
-    fn submit(self, _event: &leptos::web_sys::Event) {
-        let _ = (self.submitting, self.form_problem);
     }
 }

@@ -7,11 +7,11 @@ use leptos::prelude::*;
 
 use super::cluster_header::{cluster_href, node_href, registry_notice};
 use super::cluster_scope::{path_param, with_cluster};
+use super::fragment::LiveFragment;
 use super::node_facts::{fact_table, source_table};
 use super::problem::problem_markup;
-use super::registry::{RegistryListing, key_table};
 use crate::data;
-use crate::format::{ago, link, pluralize, quiet, rate};
+use crate::format::{link, pluralize, quiet, rate};
 use crate::live::use_live;
 use crate::marks::{glyph, node_mark, status_label, tone_class};
 use crate::markup::{Content, El, el};
@@ -19,13 +19,9 @@ use crate::reactive::{dynamic_view, join_views, page_title};
 use crate::sparkline::{max_rate, sparkline};
 
 pub(crate) fn node_page() -> AnyView {
-    let (keys, id, state) = (
-        RegistryListing::from_location(),
-        path_param("node"),
-        use_live(),
-    );
+    let (keys, id, state) = (LiveFragment::for_location(), path_param("node"), use_live());
     with_cluster(move |shown| {
-        keys.refresh_on_change(shown);
+        keys.poll();
         if find_node(&shown.read_untracked(), &id.get_untracked()).is_none() {
             data::set_status(404);
         }
@@ -44,33 +40,10 @@ pub(crate) fn node_page() -> AnyView {
             })
         };
         let page = move || id.with(|id| page(&shown.read(), id, state.now.get()));
-        let own_keys = move |view: &galera::view::RegistryView, now| {
-            let own = id.with(|id| {
-                let own: Vec<_> = view
-                    .keys
-                    .iter()
-                    .filter(|key| {
-                        key.node
-                            .as_ref()
-                            .is_some_and(|node| node.to_string() == *id)
-                    })
-                    .collect();
-                key_table(&own, id)
-            });
-            let read = el("p")
-                .class("quiet")
-                .child("Read ")
-                .child(ago(view.observed_at, now))
-                .child(".");
-            el("section")
-                .child(el("h2").child("Registry keys"))
-                .child(own)
-                .child(read)
-        };
         join_views(vec![
             page_title(title_text),
             dynamic_view(page),
-            keys.view(own_keys),
+            keys.view(false),
         ])
     })
 }

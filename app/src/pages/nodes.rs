@@ -11,6 +11,7 @@ use crate::format::{
 };
 use crate::marks::{node_mark, state_badge};
 use crate::markup::{Content, El, el};
+use crate::sides::{mark_of, side_label, side_of};
 use crate::sparkline::{max_rate, sparkline};
 
 const COLUMNS: [&str; 9] = [
@@ -59,14 +60,16 @@ fn node_row(view: &ClusterView, node: &NodeView, highest: f64, now: Option<Times
     } else {
         el("span").class("past").child(line)
     };
+    let side = side_of(view, &node.id);
     let rates = [line, or_unknown(node.commit_rate.map(rate))];
     row(id, head)
         .child(
-            cell(COLUMNS[1], state_badge(node_mark(node.state)))
+            cell(COLUMNS[1], state_badge(mark_of(view, node)))
+                .child(side.map(|side| sub(side_label(side))))
                 .child(server_comment(node))
                 .child(node.unconfirmed.then(|| sub("unconfirmed"))),
         )
-        .child(cell(COLUMNS[2], position_cell(node)).class("n"))
+        .child(cell(COLUMNS[2], position_cell(node, side)).class("n"))
         .child(cell(COLUMNS[3], rates).class("n rate"))
         .child(cell(COLUMNS[4], number_or_unknown(node.recv_queue)).class("n"))
         .child(
@@ -88,11 +91,12 @@ fn server_comment(node: &NodeView) -> Option<El> {
 }
 
 /// The sequence number and how far it is behind the most advanced member.
-fn position_cell(node: &NodeView) -> Content {
+fn position_cell(node: &NodeView, side: Option<usize>) -> Content {
     let Some(position) = &node.position else {
         return unknown().into();
     };
-    let behind = node.behind.map(|count| {
+    // Rival histories are not behind each other.
+    let behind = node.behind.filter(|_| side.is_none()).map(|count| {
         let class = if count > 0 { "sub lags" } else { "sub" };
         el("span").class(class).child(lag_text(count))
     });
@@ -118,6 +122,12 @@ fn last_report(source: &SourceView, now: Option<Timestamp>) -> El {
     };
     let state = source.state.as_ref().or(source.phase.as_ref());
     let state = state.map_or("no state reported", String::as_str).to_owned();
+    // What a failing source reported last may no longer hold.
+    let state = if source.stale || source.error.is_some() {
+        quiet(["was ", &state].concat())
+    } else {
+        el("span").child(state)
+    };
     let stale = source
         .stale
         .then(|| el("span").class("stale-word").child("stale"));
@@ -178,6 +188,7 @@ mod tests {
         let html = row(&fixtures::state_transfer("lab", 90_000), "127.0.0.4");
         for expected in [
             "Unreachable",
+            "<span class=\"quiet\">was Synced</span>",
             "last known",
             "stale",
             "3 min 5 s ago",

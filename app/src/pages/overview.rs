@@ -6,11 +6,15 @@ use galera::publish::api::Overview;
 use galera::view::{ClusterSummary, NodeState, VerdictState};
 use galera::{ClusterName, Timestamp};
 use leptos::prelude::*;
+use leptos_router::hooks::use_query_map;
+use leptos_router::params::ParamsMap;
 
 use super::cluster_header::cluster_href;
+use super::fragment::LiveFragment;
 use super::{cell, data_table};
+use crate::data::encode_segment;
 use crate::format::{
-    code, elapsed, link, number_or_unknown, or_unknown, pluralize, rate, sub, visually_hidden,
+    elapsed, link, number_or_unknown, or_unknown, pluralize, rate, sub, visually_hidden,
 };
 use crate::live::{LiveState, use_live};
 use crate::marks::{glyph, node_mark, state_badge, tone_class, verdict_mark};
@@ -41,10 +45,82 @@ fn content(state: LiveState, overview: Overview) -> AnyView {
         }
     });
     announce_verdicts(state, shown);
+    let query = use_query_map();
+    let selection = move || query.with(OverviewSelection::from_query);
+    let part = LiveFragment::for_location();
+    part.poll();
     join_views(vec![
         page_title(move || title_text(&shown.read())),
-        dynamic_view(move || page(&shown.read(), state.now.get())),
+        dynamic_view(move || head(&shown.read(), &selection())),
+        part.view(false),
+        dynamic_view(move || table(&shown.read(), &selection(), state.now.get())),
     ])
+}
+
+/// Which clusters are shown, in which order. Kept in the URL, so that a selection can be shared.
+#[derive(Default)]
+struct OverviewSelection {
+    /// Part of the name of a cluster, or of the name or address of a node.
+    text: String,
+    verdict: Option<VerdictState>,
+    /// `name` or `commits`; anything else is the worst verdict first.
+    sort: String,
+}
+
+impl OverviewSelection {
+    fn from_query(query: &ParamsMap) -> Self {
+        let text = |name: &str| query.get_str(name).unwrap_or_default().to_owned();
+        let verdict = text("verdict");
+        Self {
+            text: text("q"),
+            verdict: VerdictState::ALL
+                .into_iter()
+                .find(|state| state.as_str() == verdict),
+            sort: text("sort"),
+        }
+    }
+
+    /// The selected clusters, sorted.
+    fn apply<'a>(&self, clusters: &'a [ClusterSummary]) -> Vec<&'a ClusterSummary> {
+        let text = self.text.trim().to_ascii_lowercase();
+        let contains = |name: &str| name.to_ascii_lowercase().contains(&text);
+        let mut selected: Vec<&ClusterSummary> = clusters
+            .iter()
+            .filter(|cluster| {
+                let of_node = |node: &galera::view::NodeSummary| {
+                    contains(&node.id.to_string()) || node.name.as_deref().is_some_and(contains)
+                };
+                self.verdict
+                    .is_none_or(|only| cluster.verdict.state == only)
+                    && (contains(cluster.name.as_str()) || cluster.nodes.iter().any(of_node))
+            })
+            .collect();
+        match self.sort.as_str() {
+            "name" => selected.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str())),
+            "commits" => selected.sort_by(|a, b| {
+                let rate = |cluster: &ClusterSummary| cluster.commit_rate.unwrap_or(-1.0);
+                rate(b).total_cmp(&rate(a))
+            }),
+            // As the API sorts them: the worst verdict first.
+            _ => {}
+        }
+        selected
+    }
+
+    /// The URL of this selection with another verdict.
+    fn href(&self, verdict: &str) -> String {
+        let mut parts = Vec::new();
+        for (name, value) in [
+            ("q=", self.text.as_str()),
+            ("verdict=", verdict),
+            ("sort=", &self.sort),
+        ] {
+            if !value.is_empty() {
+                parts.push([name, &encode_segment(value)].concat());
+            }
+        }
+        ["/?", &parts.join("&")].concat()
+    }
 }
 
 /// Announces changed verdicts to screen readers.
@@ -94,49 +170,99 @@ fn title_text(overview: &Overview) -> String {
     }
 }
 
-fn page(overview: &Overview, now: Option<Timestamp>) -> El {
-    let page = el("div")
+/// Heading and filters.
+fn head(overview: &Overview, selection: &OverviewSelection) -> El {
+    let clusters = overview.clusters.len();
+    el("div")
         .class("page")
         .child(el("h1").child("Clusters"))
-        .child(registry_notice(overview));
-    if overview.clusters.is_empty() {
-        return page.child(empty_state());
-    }
-    let rows = overview
-        .clusters
+        .child(registry_notice(overview))
+        .child((clusters > 0).then(|| tally(overview, selection)))
+        .child((clusters > 1).then(|| filter_form(selection)))
+}
+
+fn table(overview: &Overview, selection: &OverviewSelection, now: Option<Timestamp>) -> El {
+    let selected = selection.apply(&overview.clusters);
+    let rows: Vec<El> = selected
         .iter()
         .map(|cluster| cluster_row(cluster, now))
         .collect();
-    page.child(tally(overview)).child(data_table(
-        "ledger clusters",
-        "Clusters, worst status first",
-        &COLUMNS,
-        rows,
-    ))
+    let table = (!rows.is_empty()).then(|| {
+        data_table(
+            "ledger clusters",
+            "Clusters, worst status first",
+            &COLUMNS,
+            rows,
+        )
+    });
+    // Without any cluster the served part shows the first steps.
+    let none = table.is_none() && !overview.clusters.is_empty();
+    el("div")
+        .child(table)
+        .child(none.then(|| el("p").class("quiet").child("No matching clusters.")))
 }
 
-/// Number of clusters per verdict, worst first.
-fn tally(overview: &Overview) -> El {
-    let entry = |verdict: VerdictState| {
-        let count = overview
-            .clusters
-            .iter()
-            .filter(|c| c.verdict.state == verdict)
+/// Number of clusters per verdict, worst first. Each is a filter.
+fn tally(overview: &Overview, selection: &OverviewSelection) -> El {
+    let entry = |verdict: Option<VerdictState>| {
+        let clusters = overview.clusters.iter();
+        let count = clusters
+            .filter(|cluster| verdict.is_none_or(|only| cluster.verdict.state == only))
             .count();
-        (count > 0).then(|| {
-            el("li")
-                .child(count.to_string())
-                .child(" ")
-                .child(state_badge(verdict_mark(verdict)))
-        })
+        let (name, label) = match verdict {
+            Some(verdict) => (verdict.as_str(), state_badge(verdict_mark(verdict))),
+            None => ("", el("span").child("All")),
+        };
+        let here = (selection.verdict == verdict).then_some("true");
+        let link = link(selection.href(name), count.to_string())
+            .optional_attr("aria-current", here)
+            .child(" ")
+            .child(label);
+        (count > 0).then(|| el("li").child(link))
     };
-    el("ul").class("tally").child(
-        VerdictState::ALL
-            .into_iter()
-            .rev()
-            .map(entry)
-            .collect::<Vec<_>>(),
-    )
+    let verdicts = VerdictState::ALL.into_iter().rev().map(Some);
+    let entries: Vec<_> = [None].into_iter().chain(verdicts).map(entry).collect();
+    el("ul").class("tally").child(entries)
+}
+
+/// Applied while typing by the script, and on submission without it.
+fn filter_form(selection: &OverviewSelection) -> El {
+    let input = el("input")
+        .attr("id", "q")
+        .attr("name", "q")
+        .attr("type", "search")
+        .attr("autocomplete", "off")
+        .attr("placeholder", "Cluster, node or address")
+        .attr("value", selection.text.clone());
+    let option = |value: &'static str, label: &'static str| {
+        let here = (selection.sort == value).then_some("");
+        el("option")
+            .attr("value", value)
+            .optional_attr("selected", here)
+            .child(label)
+    };
+    let sort = el("select")
+        .attr("id", "sort")
+        .attr("name", "sort")
+        .child(option("", "Worst status first"))
+        .child(option("name", "Name"))
+        .child(option("commits", "Commits per second"));
+    let verdict = selection.verdict.map(|verdict| {
+        el("input")
+            .attr("type", "hidden")
+            .attr("name", "verdict")
+            .attr("value", verdict.as_str())
+    });
+    el("form")
+        .class("filter")
+        .attr("method", "get")
+        .attr("role", "search")
+        .child(el("label").attr("for", "q").child("Search"))
+        .child(input)
+        .child(el("label").attr("for", "sort").child("Sort by"))
+        .child(sort)
+        .child(verdict)
+        .child(el("button").attr("type", "submit").child("Filter"))
 }
 
 /// The console's other notices are on every page.
@@ -152,20 +278,26 @@ fn registry_notice(overview: &Overview) -> Option<El> {
 fn cluster_row(cluster: &ClusterSummary, now: Option<Timestamp>) -> El {
     let verdict = cluster.verdict.state;
     let since = sub(elapsed(cluster.verdict.since, now));
-    let synced = [
-        &cluster.synced.to_string(),
-        " / ",
-        &cluster.expected.to_string(),
-    ]
-    .concat();
-    let seqno = number_or_unknown(cluster.position.as_ref().map(|position| position.seqno));
+    // Nothing of two rival components adds up.
+    let torn = verdict == VerdictState::SplitBrain;
+    let synced = (!torn).then(|| {
+        [
+            &cluster.synced.to_string(),
+            " / ",
+            &cluster.expected.to_string(),
+        ]
+        .concat()
+    });
+    let position = cluster.position.as_ref().filter(|_| !torn);
+    let seqno = number_or_unknown(position.map(|position| position.seqno));
+    let commits = cluster.commit_rate.filter(|_| !torn).map(rate);
     let name = cluster.name.as_str().to_owned();
     super::row(name.clone(), link(cluster_href(&cluster.name), name))
         .child(cell(COLUMNS[1], state_badge(verdict_mark(verdict))).child(since))
         .child(cell(COLUMNS[2], reason_cell(cluster)).class("why"))
-        .child(cell(COLUMNS[3], synced).class("n"))
+        .child(cell(COLUMNS[3], or_unknown(synced)).class("n"))
         .child(cell(COLUMNS[4], seqno).class("n"))
-        .child(cell(COLUMNS[5], or_unknown(cluster.commit_rate.map(rate))).class("n"))
+        .child(cell(COLUMNS[5], or_unknown(commits)).class("n"))
         .child(cell(COLUMNS[6], node_strip(cluster)))
 }
 
@@ -210,39 +342,6 @@ fn node_strip(cluster: &ClusterSummary) -> Content {
     .into()
 }
 
-/// Shown while there are no clusters: how to add some.
-fn empty_state() -> El {
-    let registry = el("dd")
-        .child("Clusters are discovered from keys under the registry prefix in etcd (")
-        .child(code("--registry-prefix"))
-        .child(", default ")
-        .child(code("/galera"))
-        .child("). Run ")
-        .child(code("galera-agent report"))
-        .child(" next to each node, with the same etcd in ")
-        .child(code("DISCOVERY_SERVICE"))
-        .child(" and the cluster name in ")
-        .child(code("CLUSTER_NAME"))
-        .child(".");
-    let configuration = el("dd")
-        .child("Start the console with ")
-        .child(code("--cluster NAME=HOST,HOST,HOST"))
-        .child(". This also pins the expected members.");
-    el("section")
-        .class("empty")
-        .child(el("h2").child("No clusters found yet"))
-        .child(el("p").child(
-            "There are two ways to add clusters. Either way they appear here automatically.",
-        ))
-        .child(
-            el("dl")
-                .child(el("dt").child("From the registry"))
-                .child(registry)
-                .child(el("dt").child("From the configuration"))
-                .child(configuration),
-        )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,6 +364,37 @@ mod tests {
     }
 
     #[test]
+    fn clusters_are_selected_by_text_and_verdict_and_sorted() {
+        let clusters = [
+            fixtures::no_primary("zeta", 90_000).summary(),
+            fixtures::healthy("alpha", 90_000).summary(),
+            fixtures::healthy("beta", 90_000).summary(),
+        ];
+        let names = |selection: &OverviewSelection| {
+            let selected = selection.apply(&clusters);
+            let names: Vec<String> = selected.iter().map(|c| c.name.to_string()).collect();
+            names.join(" ")
+        };
+        let mut selection = OverviewSelection::default();
+        assert_eq!(names(&selection), "zeta alpha beta");
+        selection.text = " ETA ".to_owned();
+        assert_eq!(names(&selection), "zeta beta");
+        selection.verdict = Some(VerdictState::Healthy);
+        assert_eq!(names(&selection), "beta");
+        assert_eq!(
+            selection.href("no_primary"),
+            "/?q=%20ETA%20&verdict=no_primary"
+        );
+        selection = OverviewSelection {
+            sort: "name".to_owned(),
+            ..OverviewSelection::default()
+        };
+        assert_eq!(names(&selection), "alpha beta zeta");
+        selection.text = "127.0.0.3".to_owned();
+        assert_eq!(names(&selection), "alpha beta zeta");
+    }
+
+    #[test]
     fn the_title_counts_unhealthy_clusters() {
         let of = |views: &[galera::view::ClusterView]| {
             let clusters = views
@@ -284,15 +414,6 @@ mod tests {
                 fixtures::split_brain("b", 1_000)
             ]),
             "1 of 2 clusters not healthy"
-        );
-    }
-
-    #[test]
-    fn an_empty_overview_explains_how_to_add_clusters() {
-        let html = empty_state().html();
-        assert!(
-            html.contains("galera-agent report") && html.contains("--cluster NAME=HOST"),
-            "{html}"
         );
     }
 }

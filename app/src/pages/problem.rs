@@ -27,8 +27,11 @@ pub(super) fn problem_markup(problem: &ProblemDetails) -> El {
             .child(", request ")
             .child(code(problem.request_id.clone()))
     });
+    // Not the request is at fault: the script loads the page again once it can.
+    let temporary = problem.status == 0 || problem.status >= 500;
     el("section")
         .class("problem")
+        .optional_attr("data-retry", temporary.then_some(""))
         .child(el("h1").child(problem.title.clone()))
         .child(el("p").child(problem.detail.clone()))
         .child(

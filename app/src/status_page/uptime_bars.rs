@@ -1,7 +1,7 @@
 //! Ninety days of uptime as bars. Each cluster is one radio group, so that a day's figures are available by pointer,
 //! touch and arrow keys without scripts.
 
-use galera::publish::status_pages::{DayFigures, PublicCluster, PublicState, UptimeFigures};
+use galera::publish::status_pages::{DayFigures, PublicCluster, PublicState};
 
 use crate::markup::{Content, El, el};
 
@@ -82,8 +82,19 @@ fn duration(seconds: u64) -> String {
     }
 }
 
-/// Uptime over 7, 30 and 90 days.
-pub(super) fn uptime_figures(uptime: &UptimeFigures) -> El {
+/// Uptime over 7, 30 and 90 days, and since when there are data if that is less.
+pub(super) fn uptime_figures(shown: &PublicCluster) -> El {
+    let uptime = &shown.uptime;
+    let mut days = shown.days.iter();
+    // The first of the days that has data.
+    let first = days.position(|day| day.up.is_some());
+    let since = first
+        .filter(|index| *index > 0)
+        .and_then(|index| shown.days.get(index))
+        .map(|day| {
+            let text = format!("Data since {}; earlier days do not count.", day.date);
+            el("p").class("quiet").child(text)
+        });
     let figure = |name: &'static str, value: Option<u32>| {
         let value: Content = match value {
             Some(value) => percent(value).into(),
@@ -93,11 +104,12 @@ pub(super) fn uptime_figures(uptime: &UptimeFigures) -> El {
             .child(el("dt").child(name))
             .child(el("dd").child(value))
     };
-    el("dl").class("uptime").child([
+    let figures = el("dl").class("uptime").child([
         figure("Uptime, 7 days", uptime.week),
         figure("30 days", uptime.month),
         figure("90 days", uptime.quarter),
-    ])
+    ]);
+    el("div").child(figures).child(since)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use galera::NodeId;
 use galera::view::{ClusterStatus, ClusterView, Component, NodeState};
 
+use crate::sides::{side_label, side_of};
+
 pub(super) const TILE_WIDTH: u32 = 176;
 pub(super) const TILE_HEIGHT: u32 = 82;
 /// Horizontal gap between nodes, with room for an arrow.
@@ -19,6 +21,8 @@ const FRAME_GAP: u32 = 18;
 pub(super) enum FrameKind {
     /// A component with quorum.
     Primary,
+    /// A side of a split brain.
+    Rival(usize),
     /// A component without quorum.
     NonPrimary,
     /// Nodes in no component: stopped, unreachable, absent.
@@ -190,11 +194,11 @@ fn node_groups(view: &ClusterView) -> Vec<NodeGroup> {
         .components
         .iter()
         .any(|one| uuid(one) != view.components.first().and_then(uuid));
-    let mut groups: Vec<NodeGroup> = view
-        .components
-        .iter()
-        .map(|one| component_group(one, several))
-        .collect();
+    let group = |one: &Component| {
+        let side = one.members.first().and_then(|node| side_of(view, node));
+        component_group(one, several, side)
+    };
+    let mut groups: Vec<NodeGroup> = view.components.iter().map(group).collect();
     let placed = |id: &NodeId| {
         view.components
             .iter()
@@ -218,7 +222,7 @@ fn node_groups(view: &ClusterView) -> Vec<NodeGroup> {
 }
 
 /// A component. `history` adds its state UUID, where components differ in it.
-fn component_group(component: &Component, history: bool) -> NodeGroup {
+fn component_group(component: &Component, history: bool, side: Option<usize>) -> NodeGroup {
     let known = u64::try_from(component.members.len()).unwrap_or(u64::MAX);
     let mut detail = match component.size {
         Some(size) if size > known => {
@@ -236,16 +240,23 @@ fn component_group(component: &Component, history: bool) -> NodeGroup {
         }
         detail.push_str(uuid.get(..8).unwrap_or(uuid));
     }
-    let (kind, title) = match component.status {
-        ClusterStatus::Primary => (FrameKind::Primary, "Primary"),
-        ClusterStatus::NonPrimary => (FrameKind::NonPrimary, "non-Primary"),
-        ClusterStatus::Disconnected => (FrameKind::NonPrimary, "Disconnected"),
+    let (kind, title) = match (component.status, side) {
+        (_, Some(side)) => (FrameKind::Rival(side), side_label(side)),
+        (status, None) => component_kind(status),
     };
     NodeGroup {
         kind,
         title,
         detail,
         members: component.members.clone(),
+    }
+}
+
+fn component_kind(status: ClusterStatus) -> (FrameKind, &'static str) {
+    match status {
+        ClusterStatus::Primary => (FrameKind::Primary, "Primary"),
+        ClusterStatus::NonPrimary => (FrameKind::NonPrimary, "non-Primary"),
+        ClusterStatus::Disconnected => (FrameKind::NonPrimary, "Disconnected"),
     }
 }
 

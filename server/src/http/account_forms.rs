@@ -1,7 +1,7 @@
 //! The forms of the page of the own account.
 
 use axum::Router;
-use axum::extract::Path;
+use axum::extract::{Path, Query};
 use axum::response::Response;
 use axum::routing::post;
 use galera::publish::accounts::RecoveryCodesView;
@@ -10,11 +10,33 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::AppState;
+use super::cookie;
 use super::forms::{FormForwarder, SubmittedForm, encode_segment, proof_json};
 use super::plain_page::{FormTarget, plain_page};
 use super::problem::{ApiError, ApiResult};
 
 const ACCOUNT_PAGE: &str = "/account";
+
+#[derive(serde::Deserialize)]
+struct ThemeQuery {
+    theme: String,
+}
+
+/// `POST /account/display?theme=`: keeps the color scheme of this browser in a cookie.
+async fn choose_theme(
+    app: AppState,
+    Query(ThemeQuery { theme }): Query<ThemeQuery>,
+    form: SubmittedForm,
+) -> ApiResult<Response> {
+    let theme = ["light", "dark"].into_iter().find(|known| *known == theme);
+    let mut response = form.succeed(ACCOUNT_PAGE)?;
+    if let Some(cookie) = cookie::set_theme(theme, app.is_https()) {
+        response
+            .headers_mut()
+            .append(http::header::SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
 
 pub(super) fn routes(forms: FormForwarder) -> Router<AppState> {
     let forms = AccountForms(forms);
@@ -22,6 +44,7 @@ pub(super) fn routes(forms: FormForwarder) -> Router<AppState> {
         (forms.clone(), forms.clone(), forms.clone(), forms.clone());
     let (remove, renew, end, end_all) = (forms.clone(), forms.clone(), forms.clone(), forms);
     Router::new()
+        .route("/account/display", post(choose_theme))
         .route(
             "/account/step-up",
             post(async move |form: SubmittedForm| {

@@ -11,7 +11,7 @@ use galera::ClusterName;
 use galera::access::Operation;
 use galera::publish::api::ActionList;
 use galera::recover::action::{ActionRefusal, ActionState};
-use galera::recover::plan::PlanDigest;
+use galera::recover::plan::{Plan, PlanDigest};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde::Deserialize;
@@ -106,6 +106,22 @@ pub(super) async fn show(
 ) -> ApiResult<Response> {
     session.authorize(Operation::View)?;
     Ok(action_json(&app.actions.get(&id).await?).into_response())
+}
+
+/// `GET /api/v1/actions/{id}/plan`: what the requested plan would be now, with the same attestations, so that everyone who
+/// sees the action sees what changed since the request.
+pub(super) async fn present_plan(
+    app: AppState,
+    session: CurrentSession,
+    Path(id): Path<String>,
+) -> ApiResult<Json<Plan>> {
+    session.authorize(Operation::View)?;
+    let published = app.actions.get(&id).await?;
+    let action = &published.value.action;
+    let plan = app
+        .actions
+        .plan(action.kind, &action.cluster, &action.attestations);
+    Ok(Json(plan.await?))
 }
 
 #[derive(Default, Deserialize)]

@@ -17,30 +17,47 @@ use super::problem::{ApiError, ApiResult};
 
 #[derive(Deserialize)]
 pub(super) struct OverviewQuery {
-    verdict: Option<VerdictState>,
+    /// Verdicts, separated by commas.
+    verdict: Option<String>,
 }
 
-/// `GET /api/v1/clusters?verdict=`.
+/// `GET /api/v1/clusters?verdict=A,B`.
 pub(super) async fn overview(
     app: AppState,
     ViewerSession(_): ViewerSession,
     QueryParams(query): QueryParams<OverviewQuery>,
     headers: HeaderMap,
-) -> Response {
+) -> ApiResult<Response> {
     let published = app.monitor.overview().borrow().clone();
-    let Some(verdict) = query.verdict else {
-        return conditional_json(&headers, published.revision, || published.body());
+    let Some(verdicts) = query.verdict else {
+        return Ok(conditional_json(&headers, published.revision, || {
+            published.body()
+        }));
     };
+    let verdicts = verdicts
+        .split(',')
+        .map(named_verdict)
+        .collect::<ApiResult<Vec<_>>>()?;
     let clusters = published
         .value
         .clusters
         .iter()
-        .filter(|cluster| cluster.verdict.state == verdict);
-    Json(Overview {
+        .filter(|cluster| verdicts.contains(&cluster.verdict.state));
+    Ok(Json(Overview {
         clusters: clusters.cloned().collect(),
         notices: published.value.notices.clone(),
     })
-    .into_response()
+    .into_response())
+}
+
+fn named_verdict(name: &str) -> ApiResult<VerdictState> {
+    let mut all = VerdictState::ALL.into_iter();
+    all.find(|verdict| verdict.as_str() == name).ok_or_else(|| {
+        let shown: String = name.chars().take(40).collect();
+        let names = VerdictState::ALL.map(VerdictState::as_str).join(", ");
+        let detail = format!("Unknown verdict {shown:?}; expected one or more of {names}.");
+        ApiError::bad_request("invalid_query", detail)
+    })
 }
 
 /// `GET /api/v1/clusters/{cluster}`.

@@ -74,6 +74,15 @@ pub(super) fn set_device(device: &DeviceToken, https: bool) -> Option<HeaderValu
     )
 }
 
+/// The `Set-Cookie` value that keeps the color scheme for a year, or removes it.
+pub(super) fn set_theme(theme: Option<&str>, https: bool) -> Option<HeaderValue> {
+    const YEAR_SECONDS: u128 = 365 * 86_400;
+    let prefix = if https { "__Host-" } else { "" };
+    let name = format!("{prefix}{}", app::THEME_COOKIE);
+    let seconds = theme.map_or(0, |_| YEAR_SECONDS);
+    header_value(&name, theme.unwrap_or_default(), seconds, https)
+}
+
 /// The `Set-Cookie` value that removes the token.
 pub(super) fn clear(https: bool) -> Option<HeaderValue> {
     header_value(name(https), "", 0, https)

@@ -17,9 +17,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
 use super::extract::FormBody;
-use super::fragments::problem_response;
 use super::plain_page::{FormTarget, plain_page};
 use super::problem::{ApiError, ApiResult};
+use super::refused_field::refusal_response;
 use super::request_log::{ClientAddress, RequestId};
 use super::sign_in::see_other;
 use super::{AppState, BODY_BYTES_MAX};
@@ -157,6 +157,11 @@ impl<S: Send + Sync> FromRequest<S> for SubmittedForm {
 }
 
 impl SubmittedForm {
+    /// The redirect of a successful submission, or its location for the script.
+    pub(super) fn succeed(&self, location: &str) -> ApiResult<Response> {
+        success_response(location, &self.headers)
+    }
+
     /// The value of a field; empty if there is none.
     pub(super) fn field(&self, name: &str) -> &str {
         let found = self.fields.iter().find(|(field, _)| field == name);
@@ -282,7 +287,7 @@ impl FormForwarder {
         if is_navigation(&form.headers) {
             self.error_page(&problem, back)
         } else {
-            problem_response(problem, form.request_id.as_ref())
+            refusal_response(problem, form.request_id.as_ref())
         }
     }
 

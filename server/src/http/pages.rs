@@ -49,10 +49,6 @@ pub(super) fn routes(state: &AppState, api: InProcessApi) -> Router<AppState> {
             "/clusters/{cluster}/rolling-restart",
             get(super::rolling_restart::show_page),
         )
-        .route(
-            "/clusters/{cluster}/stop-check",
-            get(super::stop_check::show_page),
-        )
         .layer(from_fn(limit_render_time))
         .layer(from_fn_with_state(state.clone(), require_session))
         .layer(from_fn_with_state(state.clone(), identify));

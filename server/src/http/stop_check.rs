@@ -1,12 +1,9 @@
-//! May these nodes be stopped? As JSON, and as a page without scripts.
-
-mod page;
+//! May these nodes be stopped?
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::Path;
-use axum::response::Response;
 use console_core::published::Published;
 use galera::access::Operation;
 use galera::insight::stop_check::{StopCheck, stop_check};
@@ -66,26 +63,6 @@ pub(super) async fn of_selection(
         ));
     }
     Ok(Json(stop_check(view, &nodes)))
-}
-
-/// `GET /clusters/{cluster}/stop-check?node=&node=`.
-pub(super) async fn show_page(
-    app: AppState,
-    session: CurrentSession,
-    ClusterPath(cluster): ClusterPath,
-    // A check box sends its name once for each node.
-    QueryParams(query): QueryParams<Vec<(String, String)>>,
-) -> ApiResult<Response> {
-    session.authorize(Operation::View)?;
-    let published = published_view(&app, &cluster)?;
-    let view = &published.value;
-    let nodes = query
-        .iter()
-        .filter(|(name, _)| name == "node")
-        .map(|(_, node)| node_of(view, node))
-        .collect::<ApiResult<Vec<NodeId>>>()?;
-    let check = (!nodes.is_empty()).then(|| stop_check(view, &nodes));
-    Ok(page::render(&app, view, check.as_ref()))
 }
 
 fn published_view(app: &AppState, cluster: &ClusterName) -> ApiResult<Arc<Published<ClusterView>>> {

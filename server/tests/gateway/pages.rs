@@ -186,20 +186,23 @@ async fn an_unknown_path_is_answered_with_a_page() {
     assert_eq!(client.send(request).await.problem().status, 404);
 }
 
-/// A page that is being left may ask for the fragment of the next one, which must not look like an error.
+/// An unknown cluster is reported as such.
 #[tokio::test]
-async fn pages_without_a_fragment_have_an_empty_one() {
+async fn pages_have_the_fragment_of_their_path() {
     let etcd = TestEtcd::in_memory();
     let console = TestConsole::start(&etcd).await;
     console.add_user("dora", &[Role::Viewer]).await;
     let client = console.sign_in("dora").await;
-    for path in ["/", "/clusters/lab/registry", "/clusters/lab/nodes/n1"] {
+    let overview = client.get("/fragments/").await;
+    assert_eq!(overview.status.as_u16(), 200, "{}", overview.text());
+    assert!(overview.text().starts_with("Clusters\n"));
+    for path in [
+        "/clusters/lab/registry",
+        "/clusters/lab/nodes/n1",
+        "/clusters/lab/stop-check",
+    ] {
         let fragment = client.get(&format!("/fragments{path}")).await;
-        assert_eq!(
-            (fragment.status.as_u16(), fragment.text()),
-            (200, "\n".to_owned()),
-            "{path}"
-        );
+        assert_eq!(fragment.problem().code, "unknown_cluster", "{path}");
     }
     let unknown = client.get("/fragments/no-such-page").await;
     assert_eq!(unknown.problem().status, 404);

@@ -67,7 +67,7 @@ async fn check_unreachable_primary(
             && check_mentions(
                 plan,
                 &CheckCode::MEMBERS_ACCOUNTED,
-                "may be Primary where the console cannot see it",
+                "may still be Primary out of the console's sight",
             )
     })
     .await?;

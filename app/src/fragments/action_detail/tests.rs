@@ -25,7 +25,13 @@ pub(in crate::fragments) fn view(state: &str) -> ActionView {
 
 fn html(state: &str, name: &str, roles: &[Role]) -> String {
     let session = fixtures::session(name, roles);
-    page(&view(state), &session, fixtures::fixed_now()).html()
+    page(
+        &view(state),
+        &PresentState::default(),
+        &session,
+        fixtures::fixed_now(),
+    )
+    .html()
 }
 
 #[test]
@@ -48,7 +54,15 @@ fn executed(state: &str) -> Value {
 fn html_of(json: Value, name: &str, roles: &[Role]) -> String {
     let view = serde_json::from_value(json).unwrap();
     let session = fixtures::session(name, roles);
-    fixtures::by_lines(&page(&view, &session, fixtures::fixed_now()).html())
+    fixtures::by_lines(
+        &page(
+            &view,
+            &PresentState::default(),
+            &session,
+            fixtures::fixed_now(),
+        )
+        .html(),
+    )
 }
 
 #[test]
@@ -75,7 +89,7 @@ fn the_remaining_time_is_marked_for_the_countdown() {
     let mut left = view("pending");
     left.action.expires_at = Some(Timestamp::from_unix_millis(at.unix_millis() + 754_000));
     let session = fixtures::session("vera", &[Role::Viewer]);
-    let html = page(&left, &session, at).html();
+    let html = page(&left, &PresentState::default(), &session, at).html();
     assert!(html.contains("data-age=\"\">12 min 34 s</time>"), "{html}");
 }
 

@@ -199,3 +199,23 @@ fn two_histories_get_a_remedy_and_no_request() {
         assert!(html.contains(text) && !html.contains("<form"), "{html}");
     }
 }
+
+#[test]
+fn a_split_brain_names_both_sides_with_their_positions() {
+    let view = crate::fixtures::split_brain("lab", 90_000);
+    let page = NextStepPage {
+        view: &view,
+        session: &crate::fixtures::session("olga", &[galera::access::Role::Operator]),
+        recovery: None,
+        now: crate::fixtures::fixed_now(),
+    };
+    let html = page.markup().html();
+    for expected in [
+        "t-bad\">side A</strong>: n1 and n2, ",
+        "t-rival\">side B</strong>: n3, ",
+        ":90000</code>",
+        "wsrep_reject_queries=ALL_KILL",
+    ] {
+        assert!(html.contains(expected), "{expected} in {html}");
+    }
+}

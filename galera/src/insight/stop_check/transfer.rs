@@ -89,8 +89,9 @@ fn forecast(view: &ClusterView, node: &NodeView, stopped: &[NodeId]) -> ReturnFo
         .map(|seconds| view.observed_at.plus(Duration::from_secs(seconds)));
     let limit = match until {
         Some(until) => format!(
-            "as long as at most {left} transactions follow (at the present rate until about {until}; longer while the cache \
-             is not full)"
+            "as long as at most {left} transactions follow (at the present rate until about {}; longer while the cache \
+             is not full)",
+            until.to_short_string(view.observed_at)
         ),
         None => format!("as long as at most {left} transactions follow"),
     };

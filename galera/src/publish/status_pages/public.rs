@@ -280,6 +280,9 @@ impl PublicPage {
         let all = self.clusters.len();
         let count = |state| self.clusters.iter().filter(|c| c.state == state).count();
         let (number, predicate) = match self.overall {
+            PublicState::Operational if self.open_incidents().next().is_some() => {
+                return "Open incident; all databases accept reads and writes".to_owned();
+            }
             PublicState::Operational => return "All systems operational".to_owned(),
             PublicState::Outage if self.only_inconsistent() => {
                 if all == 1 {

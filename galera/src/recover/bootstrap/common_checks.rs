@@ -233,13 +233,9 @@ fn check_members_accounted(
         (
             CheckStatus::Unknown,
             format!(
-                "{} may be Primary where the console cannot see it. {} answer, or make sure that {} stopped or cut off, and declare that.{unproven}",
+                "{} may still be Primary out of the console's sight. Bring {} back, or confirm that {} stopped or isolated.{unproven}",
                 situation.join_names(missing.iter().copied()),
-                if missing.len() == 1 {
-                    "Let it"
-                } else {
-                    "Let each of them"
-                },
+                if missing.len() == 1 { "it" } else { "them" },
                 if missing.len() == 1 {
                     "it is"
                 } else {

@@ -27,7 +27,8 @@ pub(super) enum ContentKind {
 
 const NOT_FOUND_PAGE: &str = "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">\
     <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-    <meta name=\"color-scheme\" content=\"light dark\"><title>Status page not found</title></head>\
+    <meta name=\"color-scheme\" content=\"light dark\"><title>Status page not found</title>\
+    <style>:root{color-scheme:light dark}body{margin:15vh auto;max-width:36rem;padding:0 1.5rem;font:1rem/1.5 system-ui,sans-serif}h1{font-size:1.5rem}</style></head>\
     <body><main><h1>Status page not found</h1><p>There is no status page at this address, or the link is no longer \
     valid. Ask the person who sent it for a new one.</p></main></body></html>";
 
@@ -45,8 +46,10 @@ pub(super) fn not_found() -> Response {
     headers.insert(CACHE_CONTROL, header_value("public, max-age=10"));
     headers.insert(
         CONTENT_SECURITY_POLICY,
+        // The hash of the one style element.
         header_value(
-            "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+            "default-src 'none'; style-src 'sha256-EuDzutBPxtRyE8DCcHxGihEQMUcchhPN3MutQW0RjgE='; \
+             frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
         ),
     );
     response

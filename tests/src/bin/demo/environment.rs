@@ -128,6 +128,11 @@ impl DemoEnvironment {
         }
         output.line("  type: pause n2 · resume n2 · kill n3 · isolate n2 · heal n2 · etcd kill · etcd start · console restart");
         output.line("  type: help         for all commands; dead nodes are restarted automatically (type: revive off)");
+        if let Some(address) = control {
+            output.line(&format!(
+                "  or send commands:  curl --data 'kill n1' {address}"
+            ));
+        }
         output.line("Ctrl-C stops everything that the demo started, and nothing else.");
         output.line("");
         output.json(&self.describe(control));

@@ -195,6 +195,30 @@ fn an_inconsistent_database_is_an_outage_with_its_own_summary() {
 }
 
 #[test]
+fn an_open_incident_is_in_the_summary_of_operational_databases() {
+    let only = page(&[("lab", "A")], NodeDetailSettings::default());
+    let views = [("lab", view(VerdictState::Healthy))];
+    let mut content = compose(&only, &sources(&views), now());
+    assert_eq!(content.summary(), "All systems operational");
+    let incident = |resolved_at| PublicIncident {
+        id: "1".to_owned(),
+        title: "Writes are slow".to_owned(),
+        clusters: Vec::new(),
+        state: IncidentState::Investigating,
+        opened_at: now(),
+        resolved_at,
+        updates: Vec::new(),
+    };
+    content.incidents = vec![incident(Some(now()))];
+    assert_eq!(content.summary(), "All systems operational");
+    content.incidents.push(incident(None));
+    assert_eq!(
+        content.summary(),
+        "Open incident; all databases accept reads and writes"
+    );
+}
+
+#[test]
 fn the_worst_state_is_the_overall_state() {
     let views = [
         ("a", view(VerdictState::Healthy)),

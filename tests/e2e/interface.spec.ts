@@ -1,0 +1,282 @@
+// What every page owes its reader: refusals at the field, trouble in title and icon, nothing that waits for etcd.
+import type { Page } from '@playwright/test';
+
+import { OFFLINE, command, currentLab, expect, live, openCluster, row, signIn, test, verdict, violations } from './test';
+
+/** Browsers log rejected requests. */
+const REFUSED = /status of (4\d\d|503)/;
+
+const icon = (page: Page) => page.locator('link[rel=icon]');
+const overflow = (page: Page) => page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+
+test.describe('refused forms', () => {
+  test.use({ allowed: REFUSED, viewport: { width: 390, height: 844 } });
+
+  test('a refusal stands at its field, has the focus, and goes when the field is corrected', async ({ page }) => {
+    await signIn(page, 'operator', '/clusters/lab/recovery');
+    await live(page);
+    await page.getByRole('button', { name: 'Pause recovery' }).click();
+    const field = page.locator('#switch-one-form').getByLabel(/^Reason/);
+    await expect(field).toBeFocused();
+    await expect(field).toBeInViewport();
+    await expect(page.locator('#switch-one-form .field').getByRole('alert')).toContainText(/reason/i);
+    await expect(field).toHaveAttribute('aria-invalid', 'true');
+    expect(await violations(page)).toEqual([]);
+    // Updates of the page keep it.
+    await command('kill n3');
+    await expect(verdict(page)).toHaveText('Degraded', { timeout: 15_000 });
+    await expect(page.getByRole('alert')).toBeVisible();
+    await field.fill('m');
+    await expect(page.getByRole('alert')).toHaveCount(0);
+    await expect(field).not.toHaveAttribute('aria-invalid');
+  });
+
+  test('an ended session says so, and what was typed is still there afterwards', async ({ page, context }) => {
+    await signIn(page, 'operator', '/clusters/lab/recovery');
+    await live(page);
+    await page.locator('#switch-one-form').getByLabel(/^Reason/).fill('moving the racks');
+    const other = await context.newPage();
+    await other.goto('/');
+    await other.getByRole('button', { name: 'Sign out' }).click();
+    await expect(page).toHaveURL(/\/sign-in\?/);
+    await expect(page.getByRole('alert')).toContainText('Your session has ended');
+    const user = currentLab().users.operator;
+    await page.getByLabel('Name').fill(user.name);
+    await page.getByLabel('Password').fill(user.password);
+    await page.getByRole('button', { name: 'Sign in' }).click();
+    const next = page.getByRole('link', { name: 'Continue' });
+    await next.or(page.getByRole('button', { name: 'Sign out' })).waitFor();
+    if (await next.isVisible()) await next.click();
+    await expect(page.locator('#switch-one-form').getByLabel(/^Reason/)).toHaveValue('moving the racks');
+  });
+});
+
+test.describe('trouble', () => {
+  test.use({ allowed: OFFLINE });
+
+  test('title, icon and banner follow the worst verdict and lost updates on every page', async ({ page }) => {
+    test.setTimeout(180_000);
+    await signIn(page, 'viewer', '/audit');
+    await live(page);
+    await expect(icon(page)).toHaveAttribute('href', '/favicon.svg');
+    await command('kill n3');
+    await expect(icon(page)).toHaveAttribute('href', '/favicon-warn.svg', { timeout: 15_000 });
+    await command('kill n2');
+    await expect(page).toHaveTitle(/^No Primary: lab · Audit/, { timeout: 15_000 });
+    await expect(icon(page)).toHaveAttribute('href', '/favicon-bad.svg');
+    const alarm = page.getByRole('region', { name: 'Alerts and connection' });
+    await expect(alarm).toContainText('No Primary');
+    await alarm.getByRole('link', { name: 'lab' }).click();
+    await expect(page).toHaveTitle(/^No Primary · lab/);
+    await expect(alarm).toHaveCount(0);
+    await command('console stop');
+    await expect(page).toHaveTitle(/^Offline · /, { timeout: 10_000 });
+    await expect(icon(page)).toHaveAttribute('href', '/favicon-off.svg');
+    await command('console start');
+    await expect(page).toHaveTitle(/^No Primary · lab/, { timeout: 30_000 });
+    await expect(icon(page)).toHaveAttribute('href', '/favicon-bad.svg');
+  });
+
+  test('a page that could not be loaded is loaded when the console is back', async ({ page }) => {
+    test.setTimeout(120_000);
+    await openCluster(page);
+    await command('console stop');
+    await expect(page.getByText('Connection lost', { exact: true })).toBeVisible();
+    await page.getByRole('link', { name: 'Incidents' }).click();
+    await expect(page.getByRole('heading', { name: 'Console unreachable' })).toBeVisible();
+    await command('console start');
+    await expect(page.getByRole('heading', { level: 1, name: 'Incidents' })).toBeVisible({ timeout: 30_000 });
+  });
+
+  test('the pause between attempts to reconnect is at most four seconds', async ({ page }) => {
+    test.setTimeout(120_000);
+    await openCluster(page);
+    await command('console stop');
+    const banner = page.getByText(/Next attempt in \d+ s/);
+    let longest = 0;
+    await expect
+      .poll(
+        async () => {
+          const text = (await banner.count()) > 0 ? await banner.innerText() : '';
+          longest = Math.max(longest, Number(/Next attempt in (\d+) s/.exec(text)?.[1] ?? 0));
+          return longest;
+        },
+        { timeout: 25_000, intervals: [400] },
+      )
+      .toBeGreaterThanOrEqual(3);
+    expect(longest).toBeLessThanOrEqual(4);
+    await command('console start');
+    await expect(page.getByText('Connection lost', { exact: true })).toBeHidden({ timeout: 15_000 });
+  });
+
+  test('a node that is gone was in a state, it is not in it', async ({ page }) => {
+    await openCluster(page);
+    await command('kill n3');
+    await expect(row(page, 'n3')).toContainText('Unreachable', { timeout: 15_000 });
+    await expect(row(page, 'n3').getByText('was Synced').first()).toBeVisible();
+  });
+});
+
+test.describe('without etcd', () => {
+  test.use({ allowed: REFUSED });
+
+  test('no page waits for it, and the list of actions appears when it is back', async ({ page }) => {
+    test.setTimeout(180_000);
+    await openCluster(page);
+    await command('etcd kill');
+    await expect(page.getByText(/Registry unreachable for/)).toBeVisible({ timeout: 20_000 });
+    const node = '/clusters/lab/nodes/127.0.0.1';
+    const pages = ['/', '/clusters/lab', '/clusters/lab/registry', '/clusters/lab/events', '/clusters/lab/recovery', node];
+    for (const path of [...pages, '/actions', '/audit', '/account', '/incidents', '/clusters/lab/stop-check']) {
+      const begun = Date.now();
+      await page.goto(path);
+      await page.getByRole('heading', { level: 1 }).waitFor();
+      expect(Date.now() - begun, path).toBeLessThan(3_000);
+    }
+    await page.goto('/clusters/lab/recovery');
+    await expect(page.getByText('repair etcd first')).toBeVisible();
+    await expect(page.getByRole('table', { name: 'Positions of the members' })).toContainText(/:\d+/);
+    await page.goto(node);
+    await expect(page.getByText('Registry keys cannot be read')).toBeVisible();
+    await page.goto('/actions');
+    await command('etcd start');
+    await expect(page.getByRole('heading', { level: 1, name: 'Actions' })).toBeVisible({ timeout: 30_000 });
+  });
+});
+
+test('the overview is searched and filtered in the URL', async ({ page }) => {
+  await signIn(page, 'viewer', '/');
+  await live(page);
+  await page.getByRole('link', { name: /^1 Healthy/ }).click();
+  await expect(page).toHaveURL(/\?verdict=healthy$/);
+  await expect(page.getByRole('rowheader', { name: 'lab' })).toBeVisible();
+  await page.goto('/?verdict=down');
+  await expect(page.getByText('No matching clusters.')).toBeVisible();
+  await page.goto('/?q=127.0.0.2');
+  await expect(page.getByRole('rowheader', { name: 'lab' })).toBeVisible();
+  await page.goto('/?q=elsewhere');
+  await expect(page.getByText('No matching clusters.')).toBeVisible();
+});
+
+test('paused recovery is on the overview', async ({ page }) => {
+  await signIn(page, 'admin', '/clusters/lab/recovery');
+  await live(page);
+  await page.locator('#switch-one-form').getByLabel(/^Reason/).fill('moving racks');
+  await page.getByRole('button', { name: 'Pause recovery' }).click();
+  await expect(page.getByText('Recovery paused for this cluster')).toBeVisible();
+  await page.goto('/');
+  await expect(page.getByText(/Recovery paused.*moving racks/)).toBeVisible();
+  await page.goto('/clusters/lab/recovery');
+  await live(page);
+  await page.getByRole('button', { name: 'Resume recovery' }).click();
+  await expect(page.getByText('Recovery paused for this cluster')).toHaveCount(0);
+});
+
+test('viewers meet no page that they may not open in the navigation', async ({ page }) => {
+  await signIn(page, 'viewer');
+  const links = page.getByRole('navigation', { name: 'Main' }).getByRole('link');
+  const paths = await links.evaluateAll((all) => all.map((link) => link.getAttribute('href') ?? ''));
+  expect(paths.length).toBeGreaterThan(2);
+  for (const path of paths) expect((await page.goto(path))?.status(), path).toBe(200);
+});
+
+test('a theme is chosen for this browser, whatever the system prefers', async ({ page }) => {
+  await page.emulateMedia({ colorScheme: 'light' });
+  await signIn(page, 'viewer', '/account');
+  await live(page);
+  const scheme = () => page.evaluate(() => getComputedStyle(document.documentElement).colorScheme);
+  await page.getByRole('button', { name: 'Dark' }).click();
+  await expect(page.locator('html')).toHaveAttribute('data-theme', 'dark');
+  await live(page);
+  expect(await scheme()).toBe('dark');
+  await page.goto('/clusters/lab');
+  expect(await scheme()).toBe('dark');
+  expect(await violations(page)).toEqual([]);
+  await page.goto('/account');
+  await live(page);
+  await page.getByRole('button', { name: 'Follow the system' }).click();
+  await expect(page.locator('html')).not.toHaveAttribute('data-theme');
+  await live(page);
+  expect(await scheme()).toBe('light dark');
+});
+
+test('a page on the wall is large and has nothing to click', async ({ page }) => {
+  await page.setViewportSize({ width: 1920, height: 1080 });
+  await signIn(page);
+  await page.goto('/clusters/lab?wall');
+  await live(page);
+  const size = await verdict(page).evaluate((element) => Number.parseFloat(getComputedStyle(element).fontSize));
+  expect(size).toBeGreaterThan(30);
+  await expect(page.getByRole('button', { name: 'Sign out', exact: true })).toBeHidden();
+  expect(await overflow(page)).toBeLessThanOrEqual(0);
+});
+
+test('going back returns to the position of the page', async ({ page }) => {
+  await page.setViewportSize({ width: 390, height: 844 });
+  await openCluster(page, '/registry');
+  await page.getByRole('table').waitFor();
+  await page.evaluate(() => scrollTo(0, 900));
+  const tabs = page.getByRole('navigation', { name: 'Views of the cluster' });
+  await tabs.getByRole('link', { name: 'Events' }).dispatchEvent('click');
+  await expect(page).toHaveURL(/events$/);
+  await expect(page.getByRole('table', { name: 'Events, newest first' })).toBeVisible();
+  await page.goBack();
+  await expect.poll(() => page.evaluate(() => scrollY)).toBeGreaterThan(800);
+});
+
+test('the filter of the registry applies while typing and keeps the focus', async ({ page }) => {
+  await openCluster(page, '/registry');
+  const filter = page.getByLabel('Filter');
+  await filter.pressSequentially('wsrep_node_name');
+  await expect(page).toHaveURL(/\?q=wsrep_node_name$/);
+  await expect(page.getByRole('table').locator('tbody tr')).toHaveCount(3);
+  await expect(filter).toBeFocused();
+  await expect(filter).toHaveValue('wsrep_node_name');
+});
+
+test.describe('narrow screens', () => {
+  test.use({ allowed: /status of 404/ });
+
+  for (const width of [320, 390]) {
+    test(`no page scrolls sideways at ${width} pixels, and targets are large enough`, async ({ page }) => {
+      test.setTimeout(120_000);
+      await page.setViewportSize({ width, height: 844 });
+      await signIn(page, 'admin');
+      const cluster = ['', '/events', '/registry', '/recovery', '/stop-check?node=n1&node=n2', '/nodes/127.0.0.1'];
+      const pages = ['/actions', '/incidents', '/notifications?add=webhook', '/audit', '/account', '/status-pages', '/status/never'];
+      for (const path of [...cluster.map((below) => `/clusters/lab${below}`), ...pages, '/']) {
+        await page.goto(path);
+        await page.getByRole('heading', { level: 1 }).waitFor();
+        expect(await overflow(page), path).toBeLessThanOrEqual(0);
+        const small = await page.locator('nav a, button, summary, input[type=checkbox] + *').evaluateAll((all) =>
+          all.filter((one) => {
+            const { width, height } = one.getBoundingClientRect();
+            return width > 0 && height < 23.5;
+          }).map((one) => one.outerHTML.slice(0, 120)),
+        );
+        expect(small, path).toEqual([]);
+      }
+    });
+  }
+});
+
+test('the sides of a split brain are told apart and never added up', async ({ page }) => {
+  test.setTimeout(180_000);
+  await openCluster(page);
+  await command('isolate n3');
+  await expect(row(page, 'n3')).toContainText('Initialized', { timeout: 30_000 });
+  await command('bootstrap n3');
+  await expect(verdict(page)).toHaveText('Split brain', { timeout: 30_000 });
+  await expect(page.locator('.frame.rival')).toHaveCount(2);
+  await expect(page.locator('main .t-ok')).toHaveCount(0);
+  await expect(page.getByRole('img', { name: /side A: .*side B: / })).toBeVisible();
+  const figures = page.locator('.head .figures');
+  await expect(figures).toContainText('side A');
+  await expect(figures).toContainText('side B');
+  await expect(page.getByRole('main')).not.toContainText(/expected members|\d+ behind/);
+  await expect(row(page, 'n3')).toContainText(/side [AB]/);
+  await expect(page.locator('#next-step')).toContainText('wsrep_reject_queries');
+  expect(await violations(page)).toEqual([]);
+  await page.goto('/');
+  await expect(page.getByRole('row').filter({ hasText: 'lab' })).not.toContainText('3 / 3');
+});
