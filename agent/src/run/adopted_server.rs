@@ -201,6 +201,13 @@ mod tests {
                 .stdin(Stdio::piped())
                 .spawn()
                 .unwrap();
+            // The process exists before the kernel shows its new environment.
+            let environment = format!("/proc/{}/environ", child.id());
+            let deadline = std::time::Instant::now() + Duration::from_secs(10);
+            while !std::fs::read(&environment).is_ok_and(|text| !text.is_empty()) {
+                assert!(std::time::Instant::now() < deadline, "no {environment}");
+                std::thread::yield_now();
+            }
             Self(child)
         }
     }

@@ -197,9 +197,9 @@ async fn pages_have_the_fragment_of_their_path() {
     assert_eq!(overview.status.as_u16(), 200, "{}", overview.text());
     assert!(overview.text().starts_with("Clusters\n"));
     for path in [
-        "/clusters/lab/registry",
-        "/clusters/lab/nodes/n1",
-        "/clusters/lab/stop-check",
+        "/clusters/nowhere/registry",
+        "/clusters/nowhere/nodes/n1",
+        "/clusters/nowhere/stop-check",
     ] {
         let fragment = client.get(&format!("/fragments{path}")).await;
         assert_eq!(fragment.problem().code, "unknown_cluster", "{path}");
