@@ -79,7 +79,7 @@ pub fn rolling_restart(
         .filter(|node| node.expected)
         .map(|node| first_look(node, servers, since))
         .collect();
-    // The fewest clients first: whoever is moved from them meets a member that was restarted.
+    // The fewest clients first: clients of later members can then move to one that was restarted.
     steps.sort_by_key(|step| {
         let waits = step.state == RestartState::Later;
         let order = Reverse(step.state == RestartState::Restarted);

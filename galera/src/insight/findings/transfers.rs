@@ -45,7 +45,7 @@ fn host_of(entry: &str) -> String {
     host.trim_end_matches('.').to_ascii_lowercase()
 }
 
-/// Where the node looks for its group when it is restarted. Its agent, if it has one, decides that anew at each start.
+/// Where the node looks for its group when it is restarted. An agent, if it has one, computes that at each start.
 fn cluster_address(
     view: &ClusterView,
     servers: &[ObservedServer<'_>],
