@@ -46,6 +46,10 @@ fn boxed_title(text: Box<dyn Fn() -> String + Send + Sync>) -> AnyView {
         let text = text();
         [&live.title_prefix(&text), &text, " · Galera Console"].concat()
     };
+    // The server reads the title after the page is rendered. Suspense also runs views only to find what they load, and the
+    // signals of such a run may have been disposed by then.
+    #[cfg(not(feature = "hydrate"))]
+    let text = text();
     view! { <Title text=text /> }.into_any()
 }
 

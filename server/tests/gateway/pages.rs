@@ -254,3 +254,40 @@ async fn pages_without_a_session_are_refused_while_too_many_are_rendered() {
     assert_eq!(client.get("/").await.status, 200);
     assert_eq!(client.get("/healthz").await.status, 200);
 }
+
+/// Requests for every page, again and again, side by side.
+#[tokio::test]
+async fn pages_rendered_side_by_side_are_complete() {
+    let etcd = TestEtcd::in_memory();
+    let console = TestConsole::start(&etcd).await;
+    console.add_user("dora", &Role::ALL).await;
+    let client = console.sign_in("dora").await;
+    let pages = [
+        ("/", "1 of 1 cluster"),
+        ("/clusters/lab", "lab"),
+        ("/clusters/lab/registry", "lab"),
+        ("/clusters/lab/events", "lab"),
+        ("/clusters/lab/recovery", "lab"),
+        ("/actions", "Actions"),
+        ("/audit", "Audit"),
+        ("/account", "Account"),
+        ("/incidents", "Incidents"),
+        ("/status-pages", "Status pages"),
+        ("/notifications", "Notifications"),
+    ];
+    for _ in 0..5 {
+        let requests = pages.map(|(path, title)| {
+            let client = client.clone();
+            tokio::spawn(async move { (path, title, client.get(path).await) })
+        });
+        for request in requests {
+            let (path, title, answer) = request.await.unwrap();
+            let text = answer.text();
+            assert_eq!(answer.status, 200, "{path}: {text}");
+            let shown = text.split("<title>").nth(1).unwrap_or_default();
+            let shown = shown.split("</title>").next().unwrap_or_default();
+            assert!(shown.contains(title), "{path}: {shown:?}");
+            assert!(text.contains("</main>"), "{path}: {text}");
+        }
+    }
+}
