@@ -316,6 +316,12 @@ impl Monitor {
         self.inner.publisher.health().borrow().clone()
     }
 
+    /// [`Self::registry_health`], and its changes.
+    #[must_use]
+    pub fn registry_health_changes(&self) -> watch::Receiver<RegistryHealth> {
+        self.inner.publisher.health()
+    }
+
     /// Whether views may be shown to users: the registry was read once or is known to be unreachable, and every known
     /// node was probed once or had time to answer. Once `true`, stays `true`.
     #[must_use]

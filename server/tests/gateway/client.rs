@@ -44,7 +44,7 @@ use tokio_util::sync::DropGuard;
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use crate::etcd::{TIMEOUT, TestEtcd, eventually, registry_at};
+use crate::etcd::{DEADLINE, TIMEOUT, TestEtcd, eventually, registry_at};
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 /// [`PASSWORD`] at argon2's lowest cost. Verification has the cost of the stored hash.
@@ -70,6 +70,8 @@ pub(crate) struct ConsoleOptions {
     pub(crate) allowed_networks: Vec<IpNet>,
     /// An etcd endpoint other than the direct one, such as a proxy.
     pub(crate) endpoint: Option<String>,
+    /// Deadline of a call to an etcd process.
+    pub(crate) etcd_deadline: Option<Duration>,
     /// The members of `lab`; by default one that refuses connections.
     pub(crate) members: Vec<String>,
     /// What looks up host names; by default the system.
@@ -108,6 +110,7 @@ impl Default for ConsoleOptions {
             lock_ttl: Duration::from_secs(10),
             allowed_networks: vec![IpNet::from(IpAddr::from(Ipv4Addr::LOCALHOST))],
             endpoint: None,
+            etcd_deadline: None,
             members: vec!["127.0.0.1:1".to_owned()],
             resolver: None,
             limits_of_clients: LimitsConfig::default(),
@@ -150,9 +153,10 @@ impl TestConsole {
 
     /// A console that has not read anything yet.
     pub(crate) fn start_unready(etcd: &TestEtcd, options: &ConsoleOptions) -> Self {
-        let registry = match options.endpoint.clone() {
-            Some(endpoint) => registry_at(endpoint),
-            None => etcd.registry(),
+        let registry = match (options.endpoint.clone(), options.etcd_deadline) {
+            (Some(endpoint), deadline) => registry_at(endpoint, deadline.unwrap_or(DEADLINE)),
+            (None, Some(deadline)) => registry_at(etcd.url(), deadline),
+            (None, None) => etcd.registry(),
         };
         let state = SealedState::new(registry, STATE_PREFIX, options.state_secret.as_ref(), "r1");
         let registry = state.unwrap().registry;

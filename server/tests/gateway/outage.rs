@@ -1,9 +1,11 @@
 //! etcd outage: signed-in users keep reading, no new sign-ins, automatic recovery.
 
+use std::time::Duration;
+
 use galera::access::Role;
 
 use crate::client::{ConsoleOptions, PASSWORD, TestConsole};
-use crate::etcd::{TestEtcd, eventually};
+use crate::etcd::{TIMEOUT, TestEtcd, eventually};
 
 #[tokio::test]
 async fn etcd_fails_and_recovers() {
@@ -90,4 +92,49 @@ async fn a_console_that_starts_without_etcd_is_not_ready() {
         client.get("/readyz").await.status == 200
     })
     .await;
+}
+
+/// Longer than a page may take to render: one that waits for etcd is an internal error.
+const LONG: Duration = Duration::from_secs(15);
+
+#[tokio::test]
+async fn no_page_waits_for_an_etcd_that_never_answers() {
+    let etcd = TestEtcd::process().await;
+    let options = ConsoleOptions {
+        etcd_deadline: Some(LONG),
+        ..ConsoleOptions::default()
+    };
+    let console = TestConsole::start_with(&etcd, options).await;
+    console.add_user("dora", &Role::ALL).await;
+    let client = console.sign_in("dora").await;
+    etcd.pause();
+    let mut health = console.state.monitor.registry_health_changes();
+    let noticed = health.wait_for(|health| !health.reachable);
+    tokio::time::timeout(TIMEOUT + LONG, noticed)
+        .await
+        .expect("the console notices")
+        .unwrap();
+    for page in [
+        "/",
+        "/clusters/lab",
+        "/clusters/lab/registry",
+        "/clusters/lab/events",
+        "/clusters/lab/recovery",
+        "/clusters/lab/stop-check",
+        "/clusters/lab/findings",
+        "/clusters/lab/rolling-restart",
+        "/clusters/lab/nodes/127.0.0.1:1",
+        "/actions",
+        "/audit",
+        "/account",
+        "/incidents",
+        "/status-pages",
+        "/notifications",
+    ] {
+        let answer = client.get(page).await;
+        let text = answer.text();
+        // What is not in memory is named; anything else is shown.
+        let explained = answer.status == 503 && text.contains("etcd is unreachable");
+        assert!(answer.status == 200 || explained, "{page}: {text}");
+    }
 }

@@ -10,6 +10,9 @@ use testing::etcd::EtcdCluster;
 /// Longest wait for anything in these tests.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Deadline of a call.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
+
 /// How long an outage may last before watches report it.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -38,6 +41,16 @@ impl TestEtcd {
         }
     }
 
+    /// Makes a process accept requests and never answer (SIGSTOP).
+    pub(crate) fn pause(&self) {
+        match self {
+            Self::Memory(_) => {
+                panic!("a store in memory cannot be paused; use TestEtcd::process()")
+            }
+            Self::Process(process) => process.pause(0),
+        }
+    }
+
     /// Starts it again with its data.
     pub(crate) async fn restart(&mut self) {
         match self {
@@ -61,15 +74,15 @@ impl TestEtcd {
     pub(crate) fn registry(&self) -> Registry {
         match self {
             Self::Memory(store) => store.registry(),
-            Self::Process(_) => registry_at(self.url()),
+            Self::Process(_) => registry_at(self.url(), DEADLINE),
         }
     }
 }
 
-/// A connection to the etcd at `url`.
-pub(crate) fn registry_at(url: String) -> Registry {
+/// A connection to the etcd at `url`, with a deadline for each call.
+pub(crate) fn registry_at(url: String, deadline: Duration) -> Registry {
     let settings = EtcdSettings {
-        deadline: Duration::from_secs(2),
+        deadline,
         grace: GRACE,
         ..EtcdSettings::new([url])
     };
