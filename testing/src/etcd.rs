@@ -139,12 +139,12 @@ impl EtcdCluster {
 
     /// Halts a member (SIGSTOP): it accepts connections and never answers.
     pub fn pause(&self, index: usize) {
-        self.members[index].signal("-STOP");
+        self.members[index].signal("STOP");
     }
 
     /// Continues a halted member.
     pub fn resume(&self, index: usize) {
-        self.members[index].signal("-CONT");
+        self.members[index].signal("CONT");
     }
 
     /// Waits until `registry` gets an answer.
@@ -185,14 +185,7 @@ impl Drop for EtcdCluster {
 
 impl EtcdProcess {
     fn signal(&self, signal: &str) {
-        let pid = self.child.as_ref().unwrap().id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([signal, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        crate::process::signal(self.child.as_ref().unwrap().id(), signal);
     }
 
     fn kill(&mut self) {

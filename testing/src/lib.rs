@@ -9,3 +9,4 @@
 pub mod certificates;
 pub mod etcd;
 pub mod manifests;
+pub mod process;

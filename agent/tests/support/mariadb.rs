@@ -130,23 +130,16 @@ impl MariaDb {
 
     /// Stops the server with SIGSTOP: it accepts connections and never responds.
     pub(crate) fn halt(&self) {
-        self.signal("-STOP");
+        self.signal("STOP");
     }
 
     /// Resumes the server with SIGCONT.
     pub(crate) fn resume(&self) {
-        self.signal("-CONT");
+        self.signal("CONT");
     }
 
     fn signal(&self, signal: &str) {
-        let pid = self.child.as_ref().unwrap().id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([signal, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        testing::process::signal(self.child.as_ref().unwrap().id(), signal);
     }
 
     /// Runs statements as root; waits for a starting server.

@@ -201,6 +201,18 @@ pub struct LabProcess {
     child: Mutex<Child>,
 }
 
+/// Sends a signal, and after SIGSTOP waits until no thread runs any more: until then a server may execute what it receives.
+///
+/// # Errors
+/// If there is no such process, or it does not stop.
+pub(crate) fn send_signal(pid: Pid, signal: Signal) -> Result<()> {
+    kill_process(pid, signal)?;
+    if signal == Signal::STOP {
+        testing::process::wait_until_stopped(pid.as_raw_nonzero().get().unsigned_abs())?;
+    }
+    Ok(())
+}
+
 impl LabProcess {
     /// The process id.
     #[must_use]
@@ -221,7 +233,7 @@ impl LabProcess {
     /// # Errors
     /// If it has ended and was waited for.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        kill_process(self.pid, signal).with_context(|| format!("signalling {}", self.name))
+        send_signal(self.pid, signal).with_context(|| format!("signalling {}", self.name))
     }
 
     /// SIGKILL for the whole group, and waits for the process.

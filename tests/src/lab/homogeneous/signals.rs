@@ -1,9 +1,10 @@
 //! A node that is paused, as a whole or in part.
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal};
 
 use super::HomogeneousNode;
+use crate::lab::process::send_signal;
 
 impl HomogeneousNode {
     /// SIGSTOP for agent and server, as when a container is paused: it keeps its connections and answers nothing.
@@ -52,7 +53,7 @@ impl HomogeneousNode {
     pub(super) fn signal_servers(&self, signal: Signal) -> Result<()> {
         for server in self.servers() {
             let pid = Pid::from_raw(server).context("no process id")?;
-            kill_process(pid, signal)?;
+            send_signal(pid, signal)?;
         }
         Ok(())
     }
