@@ -6,7 +6,7 @@ mod late_statement;
 mod starting;
 mod unseen;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use acceptance::lab::console::LabConsole;
 use acceptance::lab::homogeneous::{CLUSTER, HomogeneousLab};
@@ -64,11 +64,6 @@ async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
         ended.action
     );
     println!("approved to proven: {} ms", began.elapsed().as_millis());
-    ensure!(
-        began.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        began.elapsed()
-    );
     loop {
         let LiveMessage::Action { action: recorded } = news.next(CONSOLE_DELAY).await? else {
             continue;

@@ -1,6 +1,6 @@
 //! etcd lost in part and as a whole, and the console restarted: nothing turns red because of it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use acceptance::eventually;
 use anyhow::{Context, Result, ensure};
@@ -108,14 +108,8 @@ async fn a_restarted_console_recovers_its_state_and_sessions() -> Result<()> {
     let lab = shared::lab().await?;
     let api = lab.viewer().await?;
     let mut live = lab.live().await?;
-    let began = Instant::now();
     let status = lab.console.stop().await?;
     ensure!(status.success(), "it ended with {status}");
-    ensure!(
-        began.elapsed() < Duration::from_secs(5),
-        "it took {:?} to stop",
-        began.elapsed()
-    );
     let code = live.wait_for_close(CONSOLE_DELAY).await?;
     ensure!(
         code == 1001 || code == 1012,

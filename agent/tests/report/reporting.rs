@@ -208,13 +208,7 @@ async fn a_dead_server_has_no_status_keys() {
     let agent = lab.agent();
     lab.wait_until_synced().await;
     lab.server.kill();
-    let killed = Instant::now();
     let entries = lab.wait_for_field("phase", "waiting").await;
-    assert!(
-        killed.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        killed.elapsed()
-    );
     assert_eq!(fields(&entries), ["phase", "registered"]);
     let (status, reason) = agent.health().await;
     assert!(

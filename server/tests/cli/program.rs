@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::etcd::{TIMEOUT, eventually};
 
@@ -69,14 +69,16 @@ pub(crate) fn site() -> TempDir {
 pub(crate) struct ConsoleProcess {
     pub(crate) child: Child,
     pub(crate) address: String,
+    log: NamedTempFile,
 }
 
 impl ConsoleProcess {
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        let log = NamedTempFile::new().unwrap();
         let mut child =
             console_command(&["serve", "--listen", "127.0.0.1:0", "--log-level", "debug"])
                 .args(arguments)
-                .stderr(Stdio::null())
+                .stderr(log.reopen().unwrap())
                 .spawn()
                 .unwrap();
         let mut line = String::new();
@@ -90,6 +92,7 @@ impl ConsoleProcess {
         Self {
             address: address.to_owned(),
             child,
+            log,
         }
     }
 
@@ -118,9 +121,16 @@ impl ConsoleProcess {
         .await;
     }
 
-    pub(crate) fn stop(mut self) -> i32 {
+    /// SIGTERM; returns the exit status.
+    pub(crate) fn stop(self) -> i32 {
+        self.stop_with_log().0
+    }
+
+    /// SIGTERM; returns the exit status and the log.
+    pub(crate) fn stop_with_log(mut self) -> (i32, String) {
         kill_process(self.pid(), Signal::TERM).unwrap();
-        self.child.wait().unwrap().code().unwrap()
+        let status = self.child.wait().unwrap().code().unwrap();
+        (status, std::fs::read_to_string(self.log.path()).unwrap())
     }
 }
 
