@@ -2,11 +2,16 @@
 //!
 //! Field and variant names are the HTTP contract. Unknown values are `null`, never a default.
 
+mod comparison;
+mod registry_keys;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ClusterName, NodeId};
 use crate::position::Position;
 use crate::timestamp::Timestamp;
+
+pub use registry_keys::{RegistryKeyView, RegistryView};
 
 /// The verdict on a cluster, ordered from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -329,100 +334,6 @@ impl NodeView {
             _ => id,
         }
     }
-
-    fn equals(&self, other: &Self, compared: ComparedFields) -> bool {
-        let numbers = compared == ComparedFields::StatesAndNumbers;
-        // Whether there is a position, and of which history, is a state.
-        let history = |node: &Self| node.position.as_ref().map(|position| position.uuid);
-        let Self {
-            id,
-            name,
-            state,
-            state_comment,
-            cluster_status,
-            position,
-            position_fresh,
-            behind,
-            commit_rate,
-            recent_rates,
-            recv_queue,
-            send_queue,
-            flow_control_paused,
-            ready,
-            connected,
-            segment,
-            votes,
-            cached_from,
-            version,
-            gcomm_uuid,
-            evs_state,
-            expected,
-            registered,
-            unconfirmed,
-            names,
-            findings,
-            sources,
-        } = self;
-        *id == other.id
-            && *state == other.state
-            && *cluster_status == other.cluster_status
-            && history(self) == history(other)
-            && *position_fresh == other.position_fresh
-            && *ready == other.ready
-            && *connected == other.connected
-            && *segment == other.segment
-            && *votes == other.votes
-            && *expected == other.expected
-            && *registered == other.registered
-            && *unconfirmed == other.unconfirmed
-            && *name == other.name
-            && *state_comment == other.state_comment
-            && *version == other.version
-            && *gcomm_uuid == other.gcomm_uuid
-            && *evs_state == other.evs_state
-            && *names == other.names
-            && *findings == other.findings
-            && sources.len() == other.sources.len()
-            && sources
-                .iter()
-                .zip(&other.sources)
-                .all(|(source, other)| source.equals(other, compared))
-            && (!numbers
-                || *position == other.position
-                    && *behind == other.behind
-                    && *cached_from == other.cached_from
-                    && *commit_rate == other.commit_rate
-                    && *recv_queue == other.recv_queue
-                    && *send_queue == other.send_queue
-                    && *flow_control_paused == other.flow_control_paused
-                    && *recent_rates == other.recent_rates)
-    }
-}
-
-impl SourceView {
-    fn equals(&self, other: &Self, compared: ComparedFields) -> bool {
-        let Self {
-            kind,
-            observed_at: _,
-            stale,
-            error,
-            error_code,
-            failing_since,
-            state,
-            cluster_status,
-            seqno,
-            phase,
-        } = self;
-        *kind == other.kind
-            && *stale == other.stale
-            && *error == other.error
-            && *error_code == other.error_code
-            && *failing_since == other.failing_since
-            && *state == other.state
-            && *cluster_status == other.cluster_status
-            && *phase == other.phase
-            && (compared == ComparedFields::States || *seqno == other.seqno)
-    }
 }
 
 /// The votes behind a cluster's state.
@@ -506,52 +417,16 @@ pub struct NodeSummary {
     pub state: NodeState,
 }
 
-/// Which fields two views are compared by; their revisions and the times of observation never are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ComparedFields {
-    StatesAndNumbers,
-    /// Without what changes with every commit: sequence numbers, rates, queues.
-    States,
-}
-
 impl ClusterView {
-    /// Whether this view shows what `other` shows, apart from its revision and the times at which its sources reported.
+    /// The node with the id `text`, or else the only one with that `wsrep_node_name`.
     #[must_use]
-    pub fn equals_apart_from_times(&self, other: &Self) -> bool {
-        self.equals(other, ComparedFields::StatesAndNumbers)
-    }
-
-    /// Whether this view differs from `other` only in times and in what changes with every commit: sequence numbers,
-    /// rates, queues.
-    #[must_use]
-    pub fn has_same_states(&self, other: &Self) -> bool {
-        self.equals(other, ComparedFields::States)
-    }
-
-    fn equals(&self, other: &Self, compared: ComparedFields) -> bool {
-        // Here and below without `..`: a new field does not compile until it is compared or left out.
-        let Self {
-            name,
-            revision: _,
-            observed_at: _,
-            verdict,
-            expected_members,
-            components,
-            nodes,
-            registry,
-            quorum,
-        } = self;
-        *name == other.name
-            && *verdict == other.verdict
-            && *expected_members == other.expected_members
-            && *components == other.components
-            && *registry == other.registry
-            && *quorum == other.quorum
-            && nodes.len() == other.nodes.len()
-            && nodes
-                .iter()
-                .zip(&other.nodes)
-                .all(|(node, other)| node.equals(other, compared))
+    pub fn node_named(&self, text: &str) -> Option<&NodeView> {
+        let by_id = self.nodes.iter().find(|node| node.id.to_string() == text);
+        let mut named = self
+            .nodes
+            .iter()
+            .filter(|node| node.name.as_deref() == Some(text));
+        by_id.or_else(|| named.next().filter(|_| named.next().is_none()))
     }
 
     /// The nodes that count: all but the unconfirmed ones.
@@ -599,50 +474,4 @@ impl ClusterView {
             registry_reachable: self.registry.reachable,
         }
     }
-}
-
-/// One key of the registry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RegistryKeyView {
-    /// The complete key; bytes that are not UTF-8 are replaced.
-    pub key: String,
-    /// The value; bytes that are not UTF-8 are replaced; at most [`RegistryKeyView::VALUE_SHOWN_MAX`] characters.
-    pub value: String,
-    /// The size of the complete value in bytes.
-    pub value_bytes: usize,
-    /// Whether `value` is truncated.
-    pub truncated: bool,
-    /// etcd's `mod_revision`.
-    pub revision: i64,
-    /// The lease id in hexadecimal, as `etcdctl` prints it; `null` without a lease.
-    pub lease: Option<String>,
-    /// Seconds until the lease expires; `null` without a lease or if unknown.
-    pub ttl: Option<i64>,
-    /// The node that it belongs to; `null` for keys of the cluster and unrecognized keys.
-    pub node: Option<NodeId>,
-    /// Whether its format is recognized.
-    pub known: bool,
-    /// Whether the node that it describes is gone.
-    pub stale: bool,
-    /// Why it is stale or unrecognized.
-    pub reason: Option<String>,
-}
-
-impl RegistryKeyView {
-    /// Longest value shown, in characters.
-    pub const VALUE_SHOWN_MAX: usize = 4096;
-}
-
-/// The registry's keys of one cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RegistryView {
-    pub cluster: ClusterName,
-    /// The prefix of the keys.
-    pub prefix: String,
-    /// The etcd revision of the read.
-    pub revision: i64,
-    /// When it was read.
-    pub observed_at: Timestamp,
-    /// Sorted.
-    pub keys: Vec<RegistryKeyView>,
 }

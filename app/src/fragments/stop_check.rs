@@ -15,7 +15,11 @@ const COLUMNS: [&str; 4] = ["Node", "State", "Votes", "Segment"];
 pub(super) fn page(view: &ClusterView, query: &PageQuery, now: Timestamp) -> El {
     let (selected, unknown): (Vec<_>, Vec<_>) = query
         .all("node")
-        .map(|text| node_of(view, text).ok_or(text))
+        .map(|text| {
+            view.node_named(text)
+                .map(|node| node.id.clone())
+                .ok_or(text)
+        })
         .partition(Result::is_ok);
     let selected: Vec<NodeId> = selected.into_iter().flatten().collect();
     let unknown = unknown.into_iter().filter_map(Result::err).map(|text| {
@@ -36,17 +40,6 @@ pub(super) fn page(view: &ClusterView, query: &PageQuery, now: Timestamp) -> El 
         .child(unknown.collect::<Vec<_>>())
         .child(answer)
         .child(form(view, &selected))
-}
-
-/// The node of this id, or of this name if only one has it.
-fn node_of(view: &ClusterView, text: &str) -> Option<NodeId> {
-    let by_id = view.nodes.iter().find(|node| node.id.to_string() == text);
-    let mut named = view
-        .nodes
-        .iter()
-        .filter(|node| node.name.as_deref() == Some(text));
-    let found = by_id.or_else(|| named.next().filter(|_| named.next().is_none()));
-    found.map(|node| node.id.clone())
 }
 
 fn form(view: &ClusterView, selected: &[NodeId]) -> El {

@@ -86,12 +86,7 @@ fn selected_nodes(view: &ClusterView, selection: &StopSelection) -> ApiResult<Ve
 
 /// The node of this id, or of this name if only one has it.
 fn node_of(view: &ClusterView, text: &str) -> ApiResult<NodeId> {
-    let by_id = view.nodes.iter().find(|node| node.id.to_string() == text);
-    let mut named = view
-        .nodes
-        .iter()
-        .filter(|node| node.name.as_deref() == Some(text));
-    let found = by_id.or_else(|| named.next().filter(|_| named.next().is_none()));
+    let found = view.node_named(text);
     found.map(|node| node.id.clone()).ok_or_else(|| {
         let shown: String = text.chars().take(80).collect();
         super::nodes::unknown_node(&view.name, &format!("{shown:?}"))

@@ -12,7 +12,7 @@ pub(super) fn check(view: &ClusterView, servers: &[ObservedServer<'_>], found: &
         .iter()
         .filter(|server| server.is_primary())
         .collect();
-    let Some(group) = Group::of(&members) else {
+    let Some(group) = PrimaryVotes::of(&members) else {
         return;
     };
     found.extend(single_member(view, &members, &group));
@@ -25,12 +25,12 @@ pub(super) fn check(view: &ClusterView, servers: &[ObservedServer<'_>], found: &
 }
 
 /// The votes of the Primary component, as its members count them.
-struct Group {
+struct PrimaryVotes {
     size: u64,
     votes: u64,
 }
 
-impl Group {
+impl PrimaryVotes {
     /// `None` if no member reports both.
     fn of(members: &[&ObservedServer<'_>]) -> Option<Self> {
         members.iter().find_map(|server| {
@@ -85,7 +85,7 @@ fn quorum_ignored(servers: &[ObservedServer<'_>]) -> Option<Finding> {
 fn single_member(
     view: &ClusterView,
     members: &[&ObservedServer<'_>],
-    group: &Group,
+    group: &PrimaryVotes,
 ) -> Option<Finding> {
     // While members are missing, the verdict says so.
     if group.size != 1 || view.expected_members.len() > 1 {
@@ -129,7 +129,7 @@ fn no_vote(members: &[&ObservedServer<'_>]) -> Option<Finding> {
     })
 }
 
-fn even_votes(group: &Group) -> Option<Finding> {
+fn even_votes(group: &PrimaryVotes) -> Option<Finding> {
     group.votes.is_multiple_of(2).then(|| Finding {
         code: FindingCode::EvenVotes,
         severity: match group.size {
@@ -147,7 +147,7 @@ fn even_votes(group: &Group) -> Option<Finding> {
     })
 }
 
-fn decisive_member(members: &[&ObservedServer<'_>], group: &Group) -> Option<Finding> {
+fn decisive_member(members: &[&ObservedServer<'_>], group: &PrimaryVotes) -> Option<Finding> {
     // Of two members either is decisive; that is what the even number of votes says.
     if group.size == 2 {
         return None;
@@ -172,7 +172,7 @@ fn decisive_member(members: &[&ObservedServer<'_>], group: &Group) -> Option<Fin
     })
 }
 
-fn decisive_segment(members: &[&ObservedServer<'_>], group: &Group) -> Option<Finding> {
+fn decisive_segment(members: &[&ObservedServer<'_>], group: &PrimaryVotes) -> Option<Finding> {
     let mut segments: BTreeMap<u64, Vec<(&NodeView, u64)>> = BTreeMap::new();
     for server in members {
         let votes = u64::from(server.node.votes?);
