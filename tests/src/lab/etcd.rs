@@ -280,7 +280,9 @@ impl EtcdMember {
                 "--initial-cluster-token",
                 &self.token,
             ])
-            .args(["--initial-cluster-state", "new", "--logger", "zap"])
+            .args(["--initial-cluster-state", "new"])
+            // As a flag, etcd 3.3 would refuse it.
+            .env("ETCD_LOGGER", "zap")
             .args(["--heartbeat-interval", "100", "--election-timeout", "1000"])
             .args(
                 self.security
