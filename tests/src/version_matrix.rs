@@ -67,7 +67,7 @@ impl fmt::Display for Scenario {
         f.write_str(match self {
             Self::Form => "three nodes form a cluster",
             Self::IncrementalTransfer => "killed node returns by IST",
-            Self::FullTransfer => "empty node joins by SST",
+            Self::FullTransfer => "empty node joins by SST (rsync)",
             Self::ApprovedStatement => "quorum lost, approved bootstrap",
             Self::AgentsRestart => "all killed, agents restart it",
             Self::ApprovedOrder => "all killed, approved order",

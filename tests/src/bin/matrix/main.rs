@@ -14,13 +14,20 @@ use clap::Parser;
 
 use table::{Column, MatrixTable};
 
+/// The rolling upgrades: each release to the next.
+const UPGRADES: [(ServerRelease, ServerRelease); 3] = [
+    (ServerRelease::Bullseye, ServerRelease::Bookworm),
+    (ServerRelease::Bookworm, ServerRelease::Trixie),
+    (ServerRelease::Trixie, ServerRelease::Sid),
+];
+
 /// Play the scenarios of every database release.
 #[derive(Parser)]
 struct MatrixArguments {
     /// The releases, by Debian suite; all by default
     #[arg(long = "release", value_name = "SUITE", value_parser = release)]
     releases: Vec<ServerRelease>,
-    /// Leave the rolling upgrade out
+    /// Leave the rolling upgrades out
     #[arg(long)]
     no_upgrade: bool,
     /// Write the answers of each release to status, variables, options and grants here
@@ -67,11 +74,12 @@ async fn play(arguments: &MatrixArguments) -> Result<()> {
         table.push(column);
     }
     if !arguments.no_upgrade {
-        let (from, to) = (ServerRelease::Bookworm, ServerRelease::Trixie);
-        let mut column = Column::upgrade(from, to)?;
-        let upgrade = [Scenario::Form, Scenario::Upgrade(to)];
-        play_release(from, &upgrade, arguments, &mut column).await;
-        table.push(column);
+        for (from, to) in UPGRADES {
+            let mut column = Column::upgrade(from, to)?;
+            let upgrade = [Scenario::Form, Scenario::Upgrade(to)];
+            play_release(from, &upgrade, arguments, &mut column).await;
+            table.push(column);
+        }
     }
     println!("\n{table}");
     if let Some(file) = &arguments.figures {

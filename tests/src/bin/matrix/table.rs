@@ -42,10 +42,10 @@ impl Column {
     /// # Errors
     /// If one of them is not unpacked.
     pub(crate) fn upgrade(from: ServerRelease, to: ServerRelease) -> Result<Self> {
+        let (from, to) = (from.versions()?, to.versions()?);
         let title = format!(
-            "MariaDB {} → {}",
-            from.versions()?.mariadb,
-            to.versions()?.mariadb
+            "MariaDB {} → {}, Galera {} → {}",
+            from.mariadb, to.mariadb, from.galera, to.galera
         );
         Ok(Self {
             title,
@@ -102,7 +102,10 @@ impl MatrixTable {
     }
 
     pub(crate) fn has_failures(&self) -> bool {
-        self.columns.iter().any(|column| column.rows.is_none())
+        let failed = |column: &Column| {
+            column.rows.is_none() || column.times.iter().any(|(_, time)| time.is_none())
+        };
+        self.columns.iter().any(failed)
     }
 
     /// Replaces what is between the marks.
