@@ -54,6 +54,8 @@ demo: ## Run a console on a real etcd and a real Galera cluster; Ctrl-C stops it
 .PHONY: test
 test: ## All tests: unit, property, API, real etcd and Galera, browser
 	@scripts/setup lab browser
+	@$(STEP) "MariaDB 11.8 beside the installed one" "read the message above; then run this again" \
+	  scripts/database-roots trixie
 	@$(STEP) "Build of all programs and tests" "$(CODE)" \
 	  cargo build --locked $(HOST) --lib --bins --tests --examples
 	@$(STEP) "Site" "$(CODE)" \
@@ -73,6 +75,19 @@ test-recovery: ## Two hundred random rounds of faults and recovery; ARGS="--roun
 	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/debug/site"
 	@$(STEP) "Random rounds of faults and recovery" "a round failed: its journal is above, repeat it with its name" \
 	  "$(CARGO_TARGET_DIR)/debug/rounds" $(ARGS)
+
+# Not part of `make test`: it takes a quarter of an hour. One of its releases is.
+.PHONY: test-matrix
+test-matrix: ## MariaDB 10.5, 10.11 and 11.8, Galera and etcd of their time; ARGS="--release bullseye" plays one
+	@scripts/setup lab
+	@$(STEP) "Databases of four Debian releases" "read the message above; then run this again" \
+	  scripts/database-roots
+	@$(STEP) "Build of all programs" "$(CODE)" \
+	  cargo build --locked $(HOST) --bins
+	@$(STEP) "Site" "$(CODE)" \
+	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/debug/site"
+	@$(STEP) "Scenarios on every release" "a scenario failed: its error is above, and the path of the logs" \
+	  "$(CARGO_TARGET_DIR)/debug/matrix" $(ARGS)
 
 .PHONY: simulation
 simulation: ## Ten thousand simulated schedules of faults and recovery; ARGS="COUNT FIRST_SEED [MUTATION]"

@@ -100,6 +100,15 @@ impl EtcdChild {
     }
 }
 
+/// Settings that etcd has since 3.4: in the environment, where an earlier etcd ignores them, while it refuses to start with
+/// a flag that it does not have.
+const LATER_SETTINGS: [(&str, &str); 3] = [
+    ("ETCD_LOGGER", "zap"),
+    ("ETCD_LOG_LEVEL", "warn"),
+    // Any web page open on this machine could reach the JSON interface.
+    ("ETCD_ENABLE_GRPC_GATEWAY", "false"),
+];
+
 fn command(directory: &DataDir, ports: &EtcdPorts) -> Command {
     let (client, peer) = (ports.client_url(), ports.peer_url());
     let certificates = directory.certificates();
@@ -125,9 +134,6 @@ fn command(directory: &DataDir, ports: &EtcdPorts) -> Command {
             "--auto-compaction-retention=5m",
         ])
         .arg(format!("--quota-backend-bytes={}", crate::QUOTA_BYTES))
-        .args(["--logger=zap", "--log-level=warn"])
-        // Any web page open on this machine could reach the JSON interface.
-        .arg("--enable-grpc-gateway=false")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -140,6 +146,7 @@ fn command(directory: &DataDir, ports: &EtcdPorts) -> Command {
             command.env_remove(name);
         }
     }
+    command.envs(LATER_SETTINGS);
     command
 }
 
@@ -193,5 +200,28 @@ pub(super) async fn supervise(
                 }
             }
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `etcd --help` of 3.3.25, the oldest release in use; later ones have these too.
+    const FLAGS_OF_ETCD_3_3: &str = include_str!("recorded/etcd-3.3.25-flags.txt");
+
+    #[test]
+    fn the_oldest_etcd_in_use_has_every_flag() -> Result<(), EmbeddedEtcdError> {
+        let path = std::env::temp_dir().join(format!("etcd-flags-{}", std::process::id()));
+        let directory = DataDir::open(&path)?;
+        let command = command(&directory, &directory.choose_ports()?);
+        std::fs::remove_dir(&path).ok();
+        let known: Vec<&str> = FLAGS_OF_ETCD_3_3.lines().collect();
+        for argument in command.as_std().get_args() {
+            let argument = argument.to_string_lossy();
+            let flag = argument.split('=').next().unwrap_or_default();
+            assert!(known.contains(&flag), "{flag}");
+        }
+        Ok(())
     }
 }

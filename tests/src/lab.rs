@@ -14,6 +14,7 @@ pub mod node;
 pub mod ports;
 pub mod process;
 pub mod receivers;
+pub mod release;
 mod repair;
 pub mod template;
 pub mod traffic;

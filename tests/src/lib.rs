@@ -13,6 +13,7 @@ pub mod observer;
 pub mod poll;
 pub mod proxy;
 pub mod recovery_team;
+pub mod version_matrix;
 
 pub use lab::Lab;
 pub use poll::eventually;

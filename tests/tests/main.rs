@@ -13,6 +13,7 @@ mod identities;
 mod lab_lifecycle;
 mod members;
 mod notifications;
+mod other_release;
 mod quorum;
 mod recovery;
 mod registry_loss;

@@ -287,12 +287,15 @@ fn read_output(path: &Path) -> Result<String, RunError> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The last line of a log that contains an error, otherwise the last line.
+/// The last line of a log that contains an error and its cause, otherwise the last line.
 #[must_use]
 pub(super) fn last_error(log: &str) -> String {
     let mut lines = log.lines().rev().filter(|line| !line.trim().is_empty());
     let last = lines.clone().next().unwrap_or("no output");
-    let line = lines.find(|line| line.contains("ERROR")).unwrap_or(last);
+    // A server that aborts logs so last; a line before names the cause.
+    let names_cause =
+        |line: &&str| line.contains("ERROR") && !line.trim_end().ends_with("Aborting");
+    let line = lines.find(names_cause).unwrap_or(last);
     line.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(300)

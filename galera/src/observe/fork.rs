@@ -4,6 +4,7 @@
 //! Positions alone do not show it: once the cluster has passed the returning member's position, an incremental state
 //! transfer would keep its transactions and send only what comes after them.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -109,7 +110,8 @@ impl ForkRecords {
         records.any(|record| record.action_id == action)
     }
 
-    /// The newest recorded bootstrap that continued `history` from `seqno`, or from a later position, with some of `members`.
+    /// The recorded bootstrap that continued `history` from `seqno`, or from the next later position, with some of `members`;
+    /// the newest of those from one position. A later fork of the same members is another bootstrap.
     #[must_use]
     pub fn bootstrap_at(
         &self,
@@ -117,13 +119,14 @@ impl ForkRecords {
         seqno: u64,
         members: &BTreeSet<NodeId>,
     ) -> Option<(u64, &ForkRecord)> {
-        let records = self.0.iter().rev();
-        let mut records = records.filter_map(|(epoch, record)| Some((*epoch, record.as_ref()?)));
-        records.find(|(_, record)| {
+        let records = self.0.iter();
+        let records = records.filter_map(|(epoch, record)| Some((*epoch, record.as_ref()?)));
+        let candidates = records.filter(|(_, record)| {
             record.state_uuid == history
                 && record.seqno >= seqno
                 && !record.members.is_disjoint(members)
-        })
+        });
+        candidates.min_by_key(|(epoch, record)| (record.seqno, Reverse(*epoch)))
     }
 
     /// The newest fork that `node` was a member of from the start, in the history `uuid`; 0 for none.
@@ -220,6 +223,21 @@ mod tests {
         assert_eq!(known.conflict(1, HISTORY, 501, 2), ahead(2, 501, 501));
         assert_eq!(known.conflict(2, HISTORY, 900, 2), None);
         assert_eq!(known.conflict(0, Uuid::from_u128(8), 900, 2), None);
+    }
+
+    #[test]
+    fn i46_a_later_fork_of_the_same_members_is_another_bootstrap() {
+        let known = forks(&[(1, record(66, 0)), (2, record(500, 1)), (3, record(500, 2))]);
+        let at = |seqno, member: &str| {
+            let members = [member.parse().unwrap()].into();
+            let found = known.bootstrap_at(HISTORY, seqno, &members);
+            found.map(|(epoch, record)| (epoch, record.seqno))
+        };
+        assert_eq!(at(60, "n2"), Some((1, 66)));
+        assert_eq!(at(66, "n2"), Some((1, 66)));
+        assert_eq!(at(67, "n2"), Some((3, 500)));
+        assert_eq!(at(501, "n2"), None);
+        assert_eq!(at(66, "n1"), None);
     }
 
     #[test]

@@ -124,13 +124,14 @@ impl ServerDetails {
     /// Parses rows of name and value, of both statements. Unknown names are skipped, long values truncated.
     pub fn from_rows<K: AsRef<str>, V: AsRef<str>>(rows: impl IntoIterator<Item = (K, V)>) -> Self {
         let mut details = Self::default();
+        let mut listed = Vec::new();
         for (name, value) in rows {
             let name = name.as_ref().to_ascii_lowercase();
             let value = value.as_ref();
             if name == PROVIDER_LIST {
                 for (option, value) in value.split(';').filter_map(|option| option.split_once('='))
                 {
-                    details.insert(&PROVIDER_OPTIONS, option.trim(), value);
+                    listed.push((option.trim().to_owned(), value.to_owned()));
                 }
             } else if let Some(option) = name.strip_prefix(PROVIDER_PREFIX) {
                 // A plugin has one variable for each option: wsrep_provider_gcache_size.
@@ -141,6 +142,10 @@ impl ServerDetails {
                 details.insert(&VARIABLES, name, value);
                 details.insert(&STATUS, name, value);
             }
+        }
+        // A variable has another spelling (30.000000 for PT30S), and the list, which every server has, is as recent.
+        for (option, value) in listed {
+            details.insert(&PROVIDER_OPTIONS, &option, &value);
         }
         details
     }

@@ -3,6 +3,7 @@
 //! Parsing never fails: a value that cannot be parsed is `None`, never a default.
 
 mod counters;
+mod option_statement;
 mod quorum_options;
 mod service_options;
 
@@ -16,6 +17,7 @@ use crate::position::{Position, parse_seqno, parse_uuid};
 use crate::view::{ClusterStatus, NodeState};
 
 pub use counters::ReplicationCounters;
+pub use option_statement::option_statements;
 pub use quorum_options::QuorumOptions;
 pub use service_options::ServiceOptions;
 

@@ -27,6 +27,8 @@ mod one_process;
 mod quorum;
 mod reason_messages;
 #[cfg(test)]
+mod recorded_servers;
+#[cfg(test)]
 mod registrations;
 #[cfg(test)]
 mod rivals;

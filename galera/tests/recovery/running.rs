@@ -355,7 +355,7 @@ fn i43_providers_that_ignore_quorum_are_a_check_of_their_own() {
         assert_eq!(found.status, CheckStatus::Attested, "{found:?}");
         assert!(
             found.message.contains(&format!("n1 has {option} set"))
-                && found.message.contains(&format!("'{option}=false'")),
+                && found.message.contains(&format!("'{option}=FALSE'")),
             "{}",
             found.message
         );

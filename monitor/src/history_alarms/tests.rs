@@ -141,4 +141,11 @@ async fn i46_what_an_action_bootstrapped_or_a_majority_may_contradict_is_not_rec
     let found = observed_forks::record(&registry, "/galera", &cluster, &bootstrap()).await;
     assert_eq!(found.unwrap(), None);
     assert_eq!(forks(&registry).await.len(), 1);
+
+    // An agent of the same member restarts the cluster before the bootstrap of the action was judged.
+    let restarted = r#"{"state_uuid":"6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b","seqno":500,"members":["n2"],"action_id":"auto-1","parent":1}"#;
+    let key = "/galera/lab/forks/2";
+    registry.put(key, restarted, None).await.unwrap();
+    let found = observed_forks::record(&registry, "/galera", &cluster, &bootstrap()).await;
+    assert_eq!(found.unwrap(), None);
 }

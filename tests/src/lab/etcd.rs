@@ -12,6 +12,7 @@ use super::directory::LabDirectory;
 use super::etcd_security::EtcdSecurity;
 use super::ports::ReservedPort;
 use super::process::{LabProcess, Program};
+use super::release::ServerRelease;
 use crate::eventually;
 
 mod data;
@@ -32,6 +33,7 @@ pub struct EtcdMember {
     peer: ReservedPort,
     initial_cluster: String,
     token: String,
+    release: ServerRelease,
     security: Option<EtcdSecurity>,
     process: Mutex<Option<LabProcess>>,
 }
@@ -42,7 +44,13 @@ impl LabEtcd {
     /// # Errors
     /// When `etcd` is not installed or does not start.
     pub async fn start(directory: &LabDirectory, count: usize) -> Result<Self> {
-        Self::start_on(directory.path(), Ipv4Addr::LOCALHOST, count).await
+        Self::start_on(
+            directory.path(),
+            Ipv4Addr::LOCALHOST,
+            count,
+            ServerRelease::Installed,
+        )
+        .await
     }
 
     /// Starts `count` members on loopback with TLS, and with accounts for consoles and the agents of `cluster`.
@@ -55,8 +63,10 @@ impl LabEtcd {
         cluster: &str,
     ) -> Result<Self> {
         let (path, address) = (directory.path(), Ipv4Addr::LOCALHOST);
+        let release = ServerRelease::Installed;
         let security = EtcdSecurity::create(path, address)?;
-        let etcd = Self::start_members(path, address, count, Some(security.clone())).await?;
+        let etcd =
+            Self::start_members(path, address, count, release, Some(security.clone())).await?;
         if count > 0 {
             let endpoints = etcd.endpoints();
             security.require_accounts(endpoints, cluster).await?;
@@ -64,18 +74,24 @@ impl LabEtcd {
         Ok(etcd)
     }
 
-    /// Starts `count` members on `address`, which is this machine's, and waits until each of them serves.
+    /// Starts `count` members of `release` on `address`, which is this machine's, and waits until each of them serves.
     ///
     /// # Errors
     /// As [`LabEtcd::start`].
-    pub async fn start_on(directory: &Path, address: Ipv4Addr, count: usize) -> Result<Self> {
-        Self::start_members(directory, address, count, None).await
+    pub async fn start_on(
+        directory: &Path,
+        address: Ipv4Addr,
+        count: usize,
+        release: ServerRelease,
+    ) -> Result<Self> {
+        Self::start_members(directory, address, count, release, None).await
     }
 
     async fn start_members(
         directory: &Path,
         address: Ipv4Addr,
         count: usize,
+        release: ServerRelease,
         security: Option<EtcdSecurity>,
     ) -> Result<Self> {
         let mut members = Vec::new();
@@ -88,6 +104,7 @@ impl LabEtcd {
                 peer: ReservedPort::reserve(address)?,
                 initial_cluster: String::new(),
                 token: directory.display().to_string(),
+                release,
                 security: security.clone(),
                 process: Mutex::default(),
             });
@@ -241,6 +258,7 @@ impl EtcdMember {
         let peer = self.peer_url();
         let log = self.directory.join(format!("{}.log", self.name));
         let program = Program::new(&format!("etcd {}", self.name), "etcd", &log)
+            .of_release(self.release)
             .args(["--name", &self.name])
             .arg("--data-dir")
             .arg(self.data().display().to_string())
@@ -262,7 +280,9 @@ impl EtcdMember {
                 "--initial-cluster-token",
                 &self.token,
             ])
-            .args(["--initial-cluster-state", "new", "--logger", "zap"])
+            .args(["--initial-cluster-state", "new"])
+            // As a flag, etcd 3.3 would refuse it.
+            .env("ETCD_LOGGER", "zap")
             .args(["--heartbeat-interval", "100", "--election-timeout", "1000"])
             .args(
                 self.security

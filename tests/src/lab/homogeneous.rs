@@ -18,6 +18,7 @@ use super::etcd::LabEtcd;
 use super::network::{HostPlacement, LabNetwork};
 use super::ports::ReservedPort;
 use super::process::{Program, tail};
+use super::release::ServerRelease;
 use super::template::server_user;
 use crate::eventually;
 use crate::observer::ObservedNode;
@@ -69,12 +70,21 @@ impl HomogeneousLab {
     /// # Errors
     /// If something is not installed.
     pub async fn prepare(count: usize) -> Result<Self> {
+        Self::prepare_release(count, ServerRelease::Installed).await
+    }
+
+    /// Like [`HomogeneousLab::prepare`], with the servers and the etcd of `release`;
+    /// [`HomogeneousNode::switch_release`] changes one node's.
+    ///
+    /// # Errors
+    /// As [`HomogeneousLab::prepare`], and if the release is not unpacked.
+    pub async fn prepare_release(count: usize, release: ServerRelease) -> Result<Self> {
         let places = (1..=count).map(|number| {
             let address = Ipv4Addr::new(127, 0, 1, u8::try_from(number)?);
             Ok(HostPlacement::local(address))
         });
         let directory = LabDirectory::create()?;
-        Self::make(directory, places.collect::<Result<_>>()?, None).await
+        Self::make(directory, places.collect::<Result<_>>()?, None, release).await
     }
 
     /// Like [`HomogeneousLab::prepare`], with each node in its own network namespace; see [`HomogeneousLab::network`].
@@ -85,18 +95,19 @@ impl HomogeneousLab {
         let directory = LabDirectory::create()?;
         let network = LabNetwork::create(directory.path(), subnet, count).await?;
         let places = network.hosts().to_vec();
-        Self::make(directory, places, Some(network)).await
+        Self::make(directory, places, Some(network), ServerRelease::Installed).await
     }
 
     async fn make(
         directory: LabDirectory,
         places: Vec<HostPlacement>,
         network: Option<LabNetwork>,
+        release: ServerRelease,
     ) -> Result<Self> {
         let middle = network
             .as_ref()
             .map_or(Ipv4Addr::LOCALHOST, LabNetwork::router);
-        let etcd = LabEtcd::start_on(directory.path(), middle, 3).await?;
+        let etcd = LabEtcd::start_on(directory.path(), middle, 3, release).await?;
         // As in containers, the ports are the same on all nodes. In separate namespaces they cannot conflict.
         let addresses: Vec<Ipv4Addr> = match &network {
             Some(_) => vec![middle],
@@ -124,7 +135,10 @@ impl HomogeneousLab {
             .map(|(index, place)| {
                 node::make_node(directory.path(), &etcd, &ports, index + 1, place)
             })
-            .collect::<Result<_>>()?;
+            .collect::<Result<Vec<_>>>()?;
+        for node in &nodes {
+            node.switch_release(release);
+        }
         Ok(Self {
             nodes,
             etcd,

@@ -1,6 +1,7 @@
 //! Child processes that never outlive their owner: each leads its own process group, is ended by id when dropped, and
 //! is killed by the kernel when this process dies.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,11 @@ use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
 };
 
+use crate::lab::release::ServerRelease;
 use crate::poll::EndedEarlyError;
+
+/// Mounts its first argument over /usr, where only this process and its children see it, and becomes the rest.
+const WITH_USR: &str = r#"mount --bind "$0" /usr && exec "$@""#;
 
 /// How a program is to be run.
 #[derive(Clone)]
@@ -22,6 +27,7 @@ pub struct Program {
     name: String,
     path: PathBuf,
     namespace: Option<PathBuf>,
+    release: ServerRelease,
     user: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
@@ -37,6 +43,7 @@ impl Program {
             name: name.to_owned(),
             path: path.into(),
             namespace: None,
+            release: ServerRelease::Installed,
             user: None,
             arguments: Vec::new(),
             environment: Vec::new(),
@@ -79,6 +86,13 @@ impl Program {
         self
     }
 
+    /// Runs it with the programs and libraries of this release in place of the machine's; see [`ServerRelease::usr`].
+    #[must_use]
+    pub fn of_release(mut self, release: ServerRelease) -> Self {
+        self.release = release;
+        self
+    }
+
     /// Runs it as another user; only root can.
     #[must_use]
     pub fn user(mut self, user: Option<&str>) -> Self {
@@ -113,17 +127,10 @@ impl Program {
     fn command(&self) -> Result<Command> {
         let log = append(&self.log)?;
         // The kernel forgets the parent-death signal when a process changes its user, so setpriv does both, in order.
-        let mut command = match &self.namespace {
-            // nsenter comes first, while it is still permitted; it execs setpriv.
-            Some(namespace) => {
-                let mut command = Command::new("nsenter");
-                command.arg(format!("--net={}", namespace.display()));
-                command.args(["--", "setpriv"]);
-                command
-            }
-            None => Command::new("setpriv"),
-        };
-        command.args(["--pdeathsig", "KILL"]);
+        let mut words = self.surroundings()?;
+        words.extend(["setpriv", "--pdeathsig", "KILL"].map(OsString::from));
+        let mut command = Command::new(words.remove(0));
+        command.args(words);
         if let Some(user) = &self.user {
             command.args(["--reuid", user, "--regid", user, "--init-groups"]);
         }
@@ -143,10 +150,36 @@ impl Program {
         Ok(command)
     }
 
+    /// The programs that enter its namespaces and then become what follows, while it is still permitted.
+    fn surroundings(&self) -> Result<Vec<OsString>> {
+        let mut words: Vec<OsString> = Vec::new();
+        if let Some(namespace) = &self.namespace {
+            let net = format!("--net={}", namespace.display());
+            words.extend(["nsenter", &net, "--"].map(OsString::from));
+        }
+        let Some(usr) = self.release.usr()? else {
+            return Ok(words);
+        };
+        words.push("unshare".into());
+        let is_root = rustix::process::getuid().is_root();
+        if !is_root {
+            // Mounting needs a user namespace; the one within it has the user's own id again.
+            words.push("--map-root-user".into());
+        }
+        words.extend(["--mount", "sh", "-c", WITH_USR].map(OsString::from));
+        words.push(usr.into());
+        if !is_root {
+            let user = format!("--map-user={}", rustix::process::getuid().as_raw());
+            let group = format!("--map-group={}", rustix::process::getgid().as_raw());
+            words.extend(["unshare", "--user", &user, &group, "--"].map(OsString::from));
+        }
+        Ok(words)
+    }
+
     /// Starts it.
     ///
     /// # Errors
-    /// If the log cannot be written or `setpriv` (util-linux) cannot be run.
+    /// If the log cannot be written, `setpriv` (util-linux) cannot be run, or the release is not unpacked.
     pub fn start(&self) -> Result<LabProcess> {
         let child = spawn(self.command()?).with_context(|| format!("starting {}", self.name))?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::server::ObservedServer;
 use super::{Finding, FindingCode, FindingEvidence, FindingSeverity, manual, name_list};
+use crate::observe::wsrep::option_statements;
 use crate::view::{ClusterView, NodeView};
 
 pub(super) fn check(view: &ClusterView, servers: &[ObservedServer<'_>], found: &mut Vec<Finding>) {
@@ -55,6 +56,17 @@ fn votes_evidence(node: &NodeView, votes: u64) -> FindingEvidence {
     }
 }
 
+/// The statement that sets these options on each of the servers.
+fn statements<'a>(
+    servers: impl Iterator<Item = &'a ObservedServer<'a>>,
+    options: &[(&str, &str)],
+) -> String {
+    option_statements(
+        servers.map(|server| (server.node.label(), server.status)),
+        options,
+    )
+}
+
 fn quorum_ignored(servers: &[ObservedServer<'_>]) -> Option<Finding> {
     let concerned: Vec<_> = servers
         .iter()
@@ -76,8 +88,13 @@ fn quorum_ignored(servers: &[ObservedServer<'_>]) -> Option<Finding> {
             name_list(concerned.iter().map(|server| server.node))
         ),
         evidence: Vec::new(),
-        remedy: "SET GLOBAL wsrep_provider_options='pc.ignore_sb=FALSE; pc.ignore_quorum=FALSE', and in the configuration."
-            .to_owned(),
+        remedy: format!(
+            "{}, and in the configuration.",
+            statements(
+                concerned.iter().copied(),
+                &[("pc.ignore_sb", "FALSE"), ("pc.ignore_quorum", "FALSE")]
+            )
+        ),
         manual: manual::PARAMETERS,
     })
 }
@@ -123,8 +140,13 @@ fn no_vote(members: &[&ObservedServer<'_>]) -> Option<Finding> {
             .iter()
             .map(|server| votes_evidence(server.node, 0))
             .collect(),
-        remedy: "SET GLOBAL wsrep_provider_options='pc.weight=1', unless it is on purpose."
-            .to_owned(),
+        remedy: format!(
+            "{}, unless it is on purpose.",
+            statements(
+                concerned.iter().map(|server| **server),
+                &[("pc.weight", "1")]
+            )
+        ),
         manual: manual::QUORUM,
     })
 }

@@ -269,8 +269,9 @@ fn add_quorum_options(context: &VerdictContext<'_>, reasons: &mut ReasonCollecto
         ];
         for (_, name, who) in set.iter().filter(|(value, ..)| *value == Some(true)) {
             let message = format!(
-                "{} has {name}=true, with which {who} stays Primary and accepts writes. Set it to false: SET GLOBAL wsrep_provider_options='{name}=false'.",
-                node_label(facts)
+                "{} has {name}=true, with which {who} stays Primary and accepts writes. Set it to false: {}.",
+                node_label(facts),
+                answer.status.option_statement(&[(name, "FALSE")])
             );
             reasons.add_for_node(ReasonCode::QuorumIgnored, node, message);
         }

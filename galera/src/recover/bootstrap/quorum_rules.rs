@@ -2,6 +2,7 @@
 
 use super::situation::{MemberCondition, Situation};
 use crate::judge::cluster::reasons::node_label;
+use crate::observe::wsrep::option_statements;
 use crate::recover::plan::digest::{PlanDraft, fact};
 use crate::recover::plan::{CheckCode, CheckStatus, EvidenceSource};
 
@@ -9,7 +10,7 @@ use crate::recover::plan::{CheckCode, CheckStatus, EvidenceSource};
 /// each of the other members must be accounted for.
 pub(super) fn check(situation: &Situation<'_>, draft: &mut PlanDraft) {
     let mut evidence = Vec::new();
-    let mut names = Vec::new();
+    let mut servers = Vec::new();
     let mut options = Vec::new();
     for facts in situation.nodes() {
         let Some(answer) = facts.fresh_answer() else {
@@ -26,7 +27,7 @@ pub(super) fn check(situation: &Situation<'_>, draft: &mut PlanDraft) {
         if in_force.is_empty() {
             continue;
         }
-        names.push(node_label(facts));
+        servers.push((node_label(facts), answer.status));
         evidence.push(fact(
             Some(&facts.id),
             EvidenceSource::Sql,
@@ -35,7 +36,7 @@ pub(super) fn check(situation: &Situation<'_>, draft: &mut PlanDraft) {
         ));
         options.extend(in_force);
     }
-    if names.is_empty() {
+    if servers.is_empty() {
         return;
     }
     options.sort_unstable();
@@ -66,16 +67,16 @@ pub(super) fn check(situation: &Situation<'_>, draft: &mut PlanDraft) {
     } else {
         (CheckStatus::Pass, "Every other member is accounted for.")
     };
-    let resets: Vec<String> = options.iter().map(|name| format!("{name}=false")).collect();
+    let names: Vec<String> = servers.iter().map(|(name, _)| name.clone()).collect();
+    let resets: Vec<(&str, &str)> = options.iter().map(|name| (*name, "FALSE")).collect();
     let message = format!(
-        "{} {} set: {rule}. {state} Reset it on each member, or the next split has two Primary components: SET GLOBAL \
-         wsrep_provider_options='{}'.",
+        "{} {} set: {rule}. {state} Reset it on each member, or the next split has two Primary components: {}.",
         names.join(", "),
         match names.len() {
             1 => format!("has {}", options.join(" and ")),
             _ => format!("have {}", options.join(" and ")),
         },
-        resets.join(";"),
+        option_statements(servers, &resets),
     );
     draft.add_check(CheckCode::QUORUM_RULES, status, message, evidence);
 }

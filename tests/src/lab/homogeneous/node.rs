@@ -21,6 +21,7 @@ use crate::lab::clock::LabClock;
 use crate::lab::etcd::LabEtcd;
 use crate::lab::network::HostPlacement;
 use crate::lab::process::{LabProcess, Program};
+use crate::lab::release::ServerRelease;
 use crate::lab::template::server_user;
 
 /// Longest wait for one statement.
@@ -35,6 +36,7 @@ pub struct HomogeneousNode {
     ports: Arc<HomogeneousPorts>,
     program: Program,
     clock: Option<LabClock>,
+    release: Mutex<ServerRelease>,
     process: Mutex<Option<LabProcess>>,
     /// Killed agents whose servers, in the same process group, are still running.
     killed_agents: Mutex<Vec<LabProcess>>,
@@ -81,11 +83,10 @@ impl HomogeneousNode {
     /// # Errors
     /// If it is already running.
     pub fn start_with(&self, variables: &[(&str, &str)]) -> Result<()> {
+        let program = self.program.clone().of_release(self.release());
         let program = variables
             .iter()
-            .fold(self.program.clone(), |program, (name, value)| {
-                program.env(name, *value)
-            });
+            .fold(program, |program, (name, value)| program.env(name, *value));
         let mut process = self.process();
         ensure!(
             !process.as_ref().is_some_and(LabProcess::is_alive),
@@ -94,6 +95,17 @@ impl HomogeneousNode {
         );
         *process = Some(program.start()?);
         Ok(())
+    }
+
+    /// Which release its server is, from its next start on.
+    pub fn switch_release(&self, release: ServerRelease) {
+        *self.release.lock().unwrap_or_else(PoisonError::into_inner) = release;
+    }
+
+    /// Which release its server is.
+    #[must_use]
+    pub fn release(&self) -> ServerRelease {
+        *self.release.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// SIGKILL for agent and server, as when a container is killed. Both have exited afterwards.
@@ -479,6 +491,7 @@ pub(super) fn make_node(
         ports: Arc::clone(ports),
         program,
         clock: None,
+        release: Mutex::default(),
         process: Mutex::default(),
         killed_agents: Mutex::default(),
     })
