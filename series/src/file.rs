@@ -33,6 +33,7 @@ const SCHEMA: &str = "
 pub(crate) type SeriesName = (ClusterName, NodeId);
 
 /// The open file. No other process writes while it is.
+#[derive(Debug)]
 pub(crate) struct SeriesFile {
     pub(crate) connection: Connection,
     pub(crate) path: PathBuf,

@@ -15,6 +15,8 @@ mod error;
 mod file;
 mod head;
 mod intervals;
+#[doc(hidden)]
+pub mod measuring;
 mod reader;
 mod recorder;
 mod writer;

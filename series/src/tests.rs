@@ -286,7 +286,8 @@ fn a_killed_process_loses_nothing_that_it_had_written() {
         child.wait().unwrap();
         let writer = open(&store);
         let state: String = writer
-            .connection()
+            .file()
+            .connection
             .query_row("PRAGMA integrity_check", [], |row| row.get(0))
             .unwrap();
         assert_eq!(state, "ok");
@@ -414,11 +415,13 @@ fn a_full_or_read_only_disk_is_named_and_recording_resumes() {
     let now = START + 10 * MINUTE;
     // SQLite returns the error of a full disk when the file may not grow.
     let pages: i64 = writer
-        .connection()
+        .file()
+        .connection
         .pragma_query_value(None, "page_count", |row| row.get(0))
         .unwrap();
     writer
-        .connection()
+        .file()
+        .connection
         .pragma_update(None, "max_page_count", pages)
         .unwrap();
     let big: Vec<_> = (0..30_000)
@@ -433,7 +436,8 @@ fn a_full_or_read_only_disk_is_named_and_recording_resumes() {
     drop(writer);
     let mut writer = open(&store);
     writer
-        .connection()
+        .file()
+        .connection
         .pragma_update(None, "query_only", true)
         .unwrap();
     let error = writer.write(&next(0), now).unwrap_err();

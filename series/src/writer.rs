@@ -60,6 +60,7 @@ pub(crate) struct BatchOutcome {
 }
 
 /// The one writer of a file.
+#[derive(Debug)]
 pub(crate) struct SeriesWriter {
     file: SeriesFile,
     head: SharedHead,
@@ -83,9 +84,8 @@ impl SeriesWriter {
         })
     }
 
-    #[cfg(test)]
-    pub(crate) const fn connection(&self) -> &rusqlite::Connection {
-        &self.file.connection
+    pub(crate) const fn file(&self) -> &SeriesFile {
+        &self.file
     }
 
     /// Records `batch` as of `now` (milliseconds since 1970).
