@@ -163,11 +163,15 @@ pub(super) fn node_section(read: &SeriesRead, now: Timestamp) -> El {
                 .child(chart.values())
         })
     });
-    section
-        .child(ranges(read.range))
-        .child(notes(series, read))
-        .child(el("div").class("charts").child(charts.collect::<Vec<_>>()))
-        .child(read.annotations.list(&series.cluster, now))
+    let charts = el("div").class("charts").child(charts.collect::<Vec<_>>());
+    section.child(
+        el("div")
+            .class("page")
+            .child(ranges(read.range))
+            .child(notes(series, read))
+            .child(read.annotations.list(&series.cluster, now))
+            .child(charts),
+    )
 }
 
 fn span_of(series: &SeriesView) -> Span {

@@ -141,6 +141,7 @@ impl<'a> Chart<'a> {
         let curve = el("svg")
             .attr("viewBox", format!("0 0 {WIDTH} {HEIGHT}"))
             .attr("preserveAspectRatio", "none")
+            .attr("height", "82%")
             .child(path("gap", self.gaps()))
             .child(path(
                 "grid",
@@ -155,8 +156,8 @@ impl<'a> Chart<'a> {
             .attr("aria-label", label)
             .child(curve)
             .child(text("2", "12", "start", value_text(self.metric, self.top)))
-            .child(text("2", "94%", "start", time_text(from, self.span.step)))
-            .child(text("99.5%", "94%", "end", time_text(to, self.span.step)))
+            .child(text("2", "97%", "start", time_text(from, self.span.step)))
+            .child(text("99.5%", "97%", "end", time_text(to, self.span.step)))
             .child(self.mark_numbers())
     }
 
