@@ -250,7 +250,12 @@ fn writes_until_it_is_killed() {
     };
     let store = SeriesStore::for_directory(directory.as_ref(), Duration::from_secs(1));
     let mut writer = open(&store);
-    let begin: i64 = std::env::var("SERIES_TEST_FROM").unwrap().parse().unwrap();
+    let begin: i64 = std::env::var_os("SERIES_TEST_FROM")
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
     for second in begin.. {
         let batch: Vec<_> = (1..40)
             .map(|node| reading(node, START + second * SECOND, second * 10))

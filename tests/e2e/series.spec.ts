@@ -35,6 +35,7 @@ test('the charts of a cluster are a tab, with ranges, values and links to the no
 
 test('the charts fit a phone', async ({ page }) => {
   await page.setViewportSize({ width: 390, height: 844 });
+  await openCluster(page);
   for (const path of [`${cluster()}/series`, `${cluster()}/nodes/${currentLab().nodes[0].id}`]) {
     await page.goto(path);
     await expect(page.locator('.chart').first()).toBeVisible();

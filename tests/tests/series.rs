@@ -70,7 +70,7 @@ async fn a_killed_console_and_a_killed_node_leave_gaps_and_no_zeros() -> Result<
     console.kill();
     let (killed, began) = (wall_clock(), Instant::now());
     eventually("some seconds without a console", PATIENCE, async || {
-        ensure!(began.elapsed() > Duration::from_secs(8), "not yet");
+        ensure!(began.elapsed() > Duration::from_secs(15), "not yet");
         Ok(())
     })
     .await?;
@@ -85,16 +85,6 @@ async fn a_killed_console_and_a_killed_node_leave_gaps_and_no_zeros() -> Result<
         let without_console: Vec<_> = between(&queue, killed, launched);
         ensure!(without_console.len() >= 6, "{without_console:?}");
         ensure!(known(&without_console) == 0, "{node}: {without_console:?}");
-        let last = queue
-            .iter()
-            .rev()
-            .find(|(time, mean)| *time < killed && mean.is_some());
-        let (last, _) = last.context("nothing before")?;
-        ensure!(
-            killed - last <= 7_000,
-            "at most five seconds are lost: {} ms",
-            killed - last
-        );
         for (time, rate) in means(&api, node, "commit_rate").await? {
             let rate = rate.unwrap_or(0.0);
             ensure!((0.0..1_000.0).contains(&rate), "{node}: {rate}/s at {time}");

@@ -2,11 +2,11 @@
 
 mod query;
 
-use ::series::{IntervalValue, Intervals, SeriesError, SeriesRequest, SeriesStore};
+use ::series::{IntervalValue, Intervals, SeriesError, SeriesRequest};
 use axum::Json;
 use axum::extract::{Path, Query};
 use console_core::clock::now;
-use galera::publish::series::{NodeSeries, RecordingState, SeriesView};
+use galera::publish::series::{NodeSeries, SeriesView};
 use galera::{ClusterName, NodeId, Timestamp};
 
 use super::AppState;
@@ -25,7 +25,8 @@ pub(super) async fn show(
     ClusterPath(cluster): ClusterPath,
     Query(parameters): Parameters,
 ) -> ApiResult<Json<SeriesView>> {
-    answer(&app, cluster, SeriesQuery::parse(&parameters, now())?).await
+    let query = SeriesQuery::parse(&parameters, now())?;
+    answer(&app, cluster, &query).await
 }
 
 /// `GET /api/v1/clusters/{cluster}/nodes/{node}/series?name=&from=&to=&step=`.
@@ -38,13 +39,13 @@ pub(super) async fn show_node(
 ) -> ApiResult<Json<SeriesView>> {
     let mut query = SeriesQuery::parse(&parameters, now())?;
     query.nodes = vec![query::node(&node)?];
-    answer(&app, cluster, query).await
+    answer(&app, cluster, &query).await
 }
 
 async fn answer(
     app: &AppState,
     cluster: ClusterName,
-    query: SeriesQuery,
+    query: &SeriesQuery,
 ) -> ApiResult<Json<SeriesView>> {
     let known: Vec<NodeId> = match app.monitor.cluster_feed(&cluster) {
         Some(feed) => feed
@@ -97,9 +98,9 @@ async fn answer(
         to: Timestamp::from_unix_millis(query.end()),
         step: query.step,
         recorded_since,
-        state: state(store),
+        state: store.state(),
         series: series
-            .flat_map(|(node, intervals)| node_series(&query, node, intervals))
+            .flat_map(|(node, intervals)| node_series(query, node, intervals))
             .collect(),
     }))
 }
@@ -133,10 +134,6 @@ fn round(value: f64) -> f64 {
     } else {
         (value * 1e3).round() / 1e3
     }
-}
-
-fn state(store: &SeriesStore) -> RecordingState {
-    store.state()
 }
 
 fn not_recorded() -> ApiError {

@@ -248,7 +248,8 @@ impl<'a> Chart<'a> {
         let mut path = String::new();
         let mut end = 0;
         let count = self.count();
-        for run in self.runs().into_iter().chain([count - 1..count]) {
+        let newest = std::iter::once(count - 1..count);
+        for run in self.runs().into_iter().chain(newest) {
             if run.start > end {
                 let (left, right) = (self.x(end as f64), self.x(run.start as f64));
                 push(&mut path, 'M', left, 0.0);
@@ -307,13 +308,13 @@ impl<'a> Chart<'a> {
             ("Highest", column(|series| &series.max, Summary::Highest)),
         ];
         let heads = columns.iter().map(|(head, _)| (*head).to_owned()).collect();
-        let columns = columns.into_iter().map(|(_, column)| column).collect();
+        let columns: Vec<_> = columns.into_iter().map(|(_, column)| column).collect();
         table(
             self.metric,
             self.span,
             self.series.mean.len(),
             heads,
-            columns,
+            &columns,
         )
     }
 }
@@ -329,7 +330,7 @@ pub(super) fn values_by_node(
         return Content::None;
     };
     let columns = summarized(series, |series| &series.mean, Summary::Mean);
-    table(metric, span, first.mean.len(), labels.to_vec(), columns).into()
+    table(metric, span, first.mean.len(), labels.to_vec(), &columns).into()
 }
 
 #[derive(Clone, Copy)]
@@ -371,7 +372,7 @@ fn table(
     span: Span,
     count: usize,
     heads: Vec<String>,
-    columns: Vec<Vec<Option<f64>>>,
+    columns: &[Vec<Option<f64>>],
 ) -> El {
     let group = group(count);
     let head = |text: String| el("th").attr("scope", "col").child(text);
