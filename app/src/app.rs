@@ -11,7 +11,7 @@ use crate::chrome::{banners, footer, skip_link, status_region, top_bar};
 use crate::live::{LiveState, use_live};
 use crate::pages::{
     cluster_page, events_page, fragment_page, node_page, not_found_page, overview_page,
-    recovery_page, registry_page, sign_in_page, stop_check_page,
+    recovery_page, registry_page, series_page, sign_in_page, stop_check_page,
 };
 use crate::reactive::effect;
 
@@ -46,6 +46,7 @@ fn app_layout() -> AnyView {
                 <Route path=path!("/clusters/:name/registry") view=registry_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/clusters/:name/events") view=events_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/clusters/:name/stop-check") view=stop_check_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/clusters/:name/series") view=series_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/clusters/:name/recovery") view=recovery_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/actions") view=fragment_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/actions/:id") view=fragment_page as PageFn ssr=SsrMode::Async />

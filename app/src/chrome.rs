@@ -44,6 +44,7 @@ fn breadcrumbs(path: &str) -> Vec<Breadcrumb> {
     ];
     match rest {
         ["registry"] => way.push(crumb("Registry", None)),
+        ["series"] => way.push(crumb("Charts", None)),
         ["events"] => way.push(crumb("Events", None)),
         ["stop-check"] => way.push(crumb("Stop check", None)),
         ["recovery"] => way.push(crumb("Recovery", None)),

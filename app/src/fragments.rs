@@ -18,6 +18,7 @@ mod plan;
 mod plan_changes;
 mod recovery;
 mod registry;
+mod series;
 mod status_pages;
 mod stop_check;
 mod widgets;
@@ -37,7 +38,7 @@ use galera::view::ClusterView;
 use http::{HeaderMap, Uri};
 
 use crate::data::{InProcessApi, encode_segment, local_problem};
-use crate::markup::El;
+use crate::markup::{El, el};
 use api_client::{ApiClient, PageQuery};
 
 /// Part of a page.
@@ -92,6 +93,7 @@ pub async fn render_fragment(
         ["clusters", name] => request.cluster(&normalize_segment(name)).await,
         ["clusters", name, "recovery"] => request.recovery(&normalize_segment(name)).await,
         ["clusters", name, "stop-check"] => request.stop_check(&normalize_segment(name)).await,
+        ["clusters", name, "series"] => request.series(&normalize_segment(name)).await,
         ["clusters", name, "events"] => request.events(&normalize_segment(name)).await,
         ["actions"] => request.actions().await,
         ["actions", id] => request.action(&normalize_segment(id)).await,
@@ -269,6 +271,13 @@ impl FragmentRequest<'_> {
         Ok(Fragment::new(&format!("Stop check · {}", view.name), &page))
     }
 
+    async fn series(&self, name: &str) -> Result<Fragment, ProblemDetails> {
+        let view: ClusterView = self.client.get(&format!("/api/v1/clusters/{name}")).await?;
+        let read = self.recorded(name, None).await;
+        let page = series::page(&view, &read, self.now);
+        Ok(Fragment::new(&format!("Charts · {}", view.name), &page))
+    }
+
     async fn registry(&self, name: &str) -> Result<Fragment, ProblemDetails> {
         let (view, read) = self.registry_keys(name).await?;
         let query = self.query.get("q").unwrap_or_default();
@@ -280,9 +289,17 @@ impl FragmentRequest<'_> {
     }
 
     async fn node(&self, name: &str, node: &str) -> Result<Fragment, ProblemDetails> {
-        let (_, read) = self.registry_keys(name).await?;
-        let section = registry::node_section(&read, node, self.now);
-        Ok(Fragment::new(node, &section))
+        let segment = encode_segment(node);
+        let (keys, recorded) = join!(
+            self.registry_keys(name),
+            self.recorded(name, Some(&segment)),
+        );
+        let (_, read) = keys?;
+        let part = el("div")
+            .class("page")
+            .child(series::node_section(&recorded, self.now))
+            .child(registry::node_section(&read, node, self.now));
+        Ok(Fragment::new(node, &part))
     }
 
     /// The cluster, and its registry keys unless etcd is known to be unreachable.

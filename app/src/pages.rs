@@ -16,7 +16,7 @@ pub(crate) use cluster_header::cluster_href;
 #[cfg(feature = "ssr")]
 pub(crate) use cluster_header::node_href;
 pub(crate) use fragment::{
-    events_page, fragment_page, recovery_page, registry_page, stop_check_page,
+    events_page, fragment_page, recovery_page, registry_page, series_page, stop_check_page,
 };
 pub(crate) use node::node_page;
 pub(crate) use overview::overview_page;

@@ -3,4 +3,5 @@
 pub mod accounts;
 pub mod api;
 pub mod notification;
+pub mod series;
 pub mod status_pages;

@@ -10,6 +10,7 @@ use galera::judge::cluster::{FoldSettings, fold, only_primary};
 use galera::judge::confirmation::{self, ConfirmedNodes, MembershipRecord};
 use galera::judge::known_positions::KnownPositions;
 use galera::observe::observation::Evidence;
+use galera::record::series::NodeFigures;
 use galera::view::{ClusterView, RegistryHealth, VerdictState};
 use galera::{ClusterName, NodeId, Timestamp};
 use registry::LeaseId;
@@ -26,7 +27,7 @@ use super::known_positions::{self, KnownPositionsSender, KnownPositionsUpdate};
 use super::lease_lookup::{LeaseLookup, LeaseLookupSender};
 use super::metrics::MonitorMetrics;
 use super::probe_set::{ProbeSet, Prober};
-use super::publisher::{ClusterPublisher, ViewPublisher};
+use super::publisher::{ClusterPublisher, NodeReading, ViewPublisher};
 use super::registrations::Registrations;
 use super::snapshot::ClusterSnapshot;
 use crate::probe::ProbeReport;
@@ -315,6 +316,16 @@ impl ClusterMonitor {
     fn apply_report(&mut self, report: ProbeReport) {
         // The clock may have been set back since the reading.
         let at = report.at.min(now());
+        if let Ok(status) = &report.outcome {
+            let micros = u64::try_from(report.took.as_micros()).unwrap_or(u64::MAX);
+            let node = report.node.clone();
+            self.publisher.send_reading(NodeReading {
+                cluster: self.evidence.name.clone(),
+                node: node.normalized(self.context.fold_settings.default_port),
+                at: report.at,
+                figures: NodeFigures::new(status, micros),
+            });
+        }
         let observation = self.evidence.probes.entry(report.node).or_default();
         match report.outcome {
             Ok(status) => {

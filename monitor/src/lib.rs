@@ -51,7 +51,9 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 pub use manual::ManualMonitor;
-pub use publisher::{ClusterDirectory, ClusterFeed, ClusterPublisher, ViewEvent, ViewPublisher};
+pub use publisher::{
+    ClusterDirectory, ClusterFeed, ClusterPublisher, NodeReading, ViewEvent, ViewPublisher,
+};
 pub use readiness::was_probed;
 pub use registry_views::RegistryUnavailable;
 pub use settings::MonitorSettings;
@@ -202,6 +204,12 @@ impl Monitor {
     #[must_use]
     pub fn view_events(&self) -> mpsc::UnboundedReceiver<ViewEvent> {
         self.inner.publisher.view_events()
+    }
+
+    /// Every answer of every node from now on; for one reader only (see [`ViewPublisher::readings`]).
+    #[must_use]
+    pub fn readings(&self, capacity: usize) -> mpsc::Receiver<NodeReading> {
+        self.inner.publisher.readings(capacity)
     }
 
     /// The registry's keys of a cluster, read now and linearizably; `None` for an unknown cluster.

@@ -84,6 +84,7 @@ impl ManualMonitor {
         self.monitor.on_report(ProbeReport {
             node,
             at,
+            took: std::time::Duration::ZERO,
             connected_to: None,
             outcome: Ok(status),
         });

@@ -53,6 +53,8 @@ pub(crate) struct ProbeReport {
     pub node: NodeId,
     /// When the reading succeeded or failed.
     pub at: Timestamp,
+    /// How long it took.
+    pub took: Duration,
     /// The address of the connection, if there is one.
     pub connected_to: Option<SocketAddr>,
     /// The node's status, or why it could not be read.
@@ -82,15 +84,12 @@ pub(crate) async fn run(
             outcome = probe.read() => outcome,
             () = cancel.cancelled() => return,
         };
-        metrics.probe(
-            &probe.cluster,
-            &probe.node,
-            started.elapsed(),
-            outcome.as_ref().err(),
-        );
+        let took = started.elapsed();
+        metrics.probe(&probe.cluster, &probe.node, took, outcome.as_ref().err());
         let report = ProbeReport {
             node: probe.node.clone(),
             at: now(),
+            took,
             connected_to: probe.address(),
             outcome,
         };
@@ -131,6 +130,7 @@ pub(crate) async fn probe_once(
     settings: Arc<ProbeSettings>,
 ) -> ProbeReport {
     let mut probe = NodeProbe::new(cluster, node, settings);
+    let started = Instant::now();
     let read = AssertUnwindSafe(probe.read()).catch_unwind().await;
     let outcome = read.unwrap_or_else(|panic| {
         let reason = supervision::reason(&*panic);
@@ -139,6 +139,7 @@ pub(crate) async fn probe_once(
     });
     ProbeReport {
         at: now(),
+        took: started.elapsed(),
         connected_to: probe.address(),
         outcome,
         node: probe.node,

@@ -3,13 +3,14 @@
 //! Last values only: a reader sees the latest view of each cluster, and no publisher waits for a reader.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use console_core::clock::now;
 use console_core::published::Published;
-use galera::ClusterName;
 use galera::publish::api::Overview;
+use galera::record::series::NodeFigures;
 use galera::view::{ClusterView, RegistryHealth};
+use galera::{ClusterName, NodeId, Timestamp};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::snapshot::ClusterSnapshot;
@@ -31,6 +32,17 @@ pub enum ViewEvent {
     Removed(ClusterName),
 }
 
+/// One answer of a node.
+#[derive(Clone, Debug)]
+pub struct NodeReading {
+    pub cluster: ClusterName,
+    /// With its port, unless that is the console's default port.
+    pub node: NodeId,
+    /// When it was read, by the console's clock.
+    pub at: Timestamp,
+    pub figures: NodeFigures,
+}
+
 /// Where views are published.
 #[derive(Debug)]
 pub struct ViewPublisher {
@@ -45,6 +57,8 @@ pub struct ViewPublisher {
     numbers_changed: Notify,
     /// The one subscriber that receives every state change, not only the latest view.
     event_sender: Mutex<Option<mpsc::UnboundedSender<ViewEvent>>>,
+    /// The one subscriber that receives every reading.
+    reading_sender: OnceLock<mpsc::Sender<NodeReading>>,
 }
 
 impl Default for ViewPublisher {
@@ -74,6 +88,7 @@ impl ViewPublisher {
             notices: watch::Sender::default(),
             states_changed: Notify::new(),
             numbers_changed: Notify::new(),
+            reading_sender: OnceLock::new(),
             event_sender: Mutex::default(),
         }
     }
@@ -188,6 +203,15 @@ impl ViewPublisher {
         }
     }
 
+    /// Every answer of every node from now on. A reader that does not keep up loses what exceeds `capacity`. Only the first
+    /// subscriber receives them.
+    #[must_use]
+    pub fn readings(&self, capacity: usize) -> mpsc::Receiver<NodeReading> {
+        let (sender, receiver) = mpsc::channel(capacity);
+        let _ = self.reading_sender.set(sender);
+        receiver
+    }
+
     /// Waits for a change of a state that the overview shows.
     pub(super) async fn states_changed(&self) {
         self.states_changed.notified().await;
@@ -265,6 +289,13 @@ impl ClusterPublisher {
     /// Replaces the cluster's notices.
     pub(super) fn set_notices(&self, notices: Vec<String>) {
         self.publisher.set_notices(&self.notice_source, notices);
+    }
+
+    /// Passes a reading on; nothing waits for its reader.
+    pub(super) fn send_reading(&self, reading: NodeReading) {
+        if let Some(sender) = self.publisher.reading_sender.get() {
+            let _ = sender.try_send(reading);
+        }
     }
 
     /// Publishes the facts that the view rests on.

@@ -24,6 +24,7 @@ use monitor::mysql::MysqlSettings;
 use monitor::{Monitor, MonitorSettings};
 use notify::{AnchorWebhook, NotificationService, NotifySettings, NotifySources};
 use registry::Registry;
+use series::{SeriesSettings, SeriesStore};
 
 use crate::actions::{
     ActionService, ActionSettings, ClusterAccess, MonitorClusterAccess, RecoveryAccount,
@@ -171,6 +172,7 @@ impl Builder<'_> {
         let fold = monitor_settings.fold_settings();
         let mysql = monitor_settings.mysql.clone();
         let monitor = Monitor::start(monitor_settings, self.registry.clone(), &self.tasks);
+        let series = self.series(&monitor);
         let leadership = self.leadership();
         let history = self.history(&monitor, &leadership);
         let actions = self.actions(&monitor, &mysql, fold, overrides);
@@ -261,6 +263,7 @@ impl Builder<'_> {
             monitor,
             actions,
             history,
+            series,
             leadership,
             status_pages,
             notifications,
@@ -270,6 +273,15 @@ impl Builder<'_> {
             site,
             shutdown: self.tasks.shutdown.clone(),
         })
+    }
+
+    /// Records figures, if there is a directory for them.
+    fn series(&self, monitor: &Monitor) -> Option<SeriesStore> {
+        let settings = SeriesSettings {
+            directory: self.config.series_directory.clone()?,
+            poll_interval: self.config.poll_interval,
+        };
+        Some(SeriesStore::start(&settings, monitor, &self.tasks))
     }
 
     fn etcd_storage(&self, monitor: &Monitor, leadership: &Leadership) -> EtcdStorage {

@@ -39,6 +39,7 @@ mod refused_field;
 mod request_log;
 mod request_slots;
 mod rolling_restart;
+mod series;
 mod session;
 mod sign_in;
 mod static_files;
@@ -116,6 +117,8 @@ pub struct AppContext {
     pub admission: NodeAdmission,
     pub history_alarms: AlarmAcknowledgements,
     pub history: EventHistory,
+    /// Recorded figures; `None` if they are not recorded.
+    pub series: Option<::series::SeriesStore>,
     /// Whether this replica is the leader.
     pub leadership: Leadership,
     pub status_pages: StatusPageService,
@@ -237,6 +240,11 @@ fn api_routes() -> Router<AppState> {
         )
         .route("/api/v1/clusters/{cluster}/events", get(events::page))
         .route("/api/v1/clusters/{cluster}/findings", get(findings::show))
+        .route("/api/v1/clusters/{cluster}/series", get(series::show))
+        .route(
+            "/api/v1/clusters/{cluster}/nodes/{node}/series",
+            get(series::show_node),
+        )
         .route(
             "/api/v1/clusters/{cluster}/rolling-restart",
             get(rolling_restart::show),

@@ -19,6 +19,7 @@ mod recovery;
 mod registry_loss;
 mod rounds;
 mod secured_etcd;
+mod series;
 mod sessions;
 mod shared;
 mod sources;

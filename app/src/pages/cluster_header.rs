@@ -200,6 +200,7 @@ fn side_figure(view: &ClusterView, index: usize, side: &Component) -> El {
 
 fn tabs(view: &ClusterView, here: &str) -> El {
     let nodes = cluster_href(&view.name);
+    let series = [&nodes, "/series"].concat();
     let registry = [&nodes, "/registry"].concat();
     let events = [&nodes, "/events"].concat();
     let recovery = [&nodes, "/recovery"].concat();
@@ -209,6 +210,7 @@ fn tabs(view: &ClusterView, here: &str) -> El {
     };
     let list = el("ul").child([
         tab("nodes", nodes, "Nodes"),
+        tab("series", series, "Charts"),
         tab("events", events, "Events"),
         tab("registry", registry, "Registry"),
         tab("recovery", recovery, "Recovery"),

@@ -34,6 +34,11 @@ pub(crate) fn stop_check_page() -> AnyView {
     cluster_tab("", None)
 }
 
+/// The charts of a cluster.
+pub(crate) fn series_page() -> AnyView {
+    cluster_tab("series", None)
+}
+
 /// The registry tab of a cluster.
 pub(crate) fn registry_page() -> AnyView {
     cluster_tab("registry", None)

@@ -150,6 +150,7 @@ impl MonitorFixture {
         let report = ProbeReport {
             node: node.parse().unwrap(),
             at,
+            took: Duration::from_millis(1),
             connected_to: None,
             outcome: Ok(WsrepStatus::from_rows(rows)),
         };

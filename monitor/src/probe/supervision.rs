@@ -70,6 +70,7 @@ impl SupervisedProbe {
             let report = ProbeReport {
                 node: self.node.clone(),
                 at: now(),
+                took: Duration::ZERO,
                 connected_to: None,
                 outcome: Err(failure::internal(reason)),
             };

@@ -24,6 +24,9 @@ pub(super) fn render(app: &AppContext) -> String {
     registry.register("build", "The running program", build);
     app.monitor.register_metrics(registry);
     app.history.register_metrics(registry);
+    if let Some(series) = &app.series {
+        series.register_metrics(registry);
+    }
     app.metrics.register(registry);
     register_limits(registry, app);
     app.actions.register_metrics(registry);

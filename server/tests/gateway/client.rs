@@ -93,6 +93,8 @@ pub(crate) struct ConsoleOptions {
     pub(crate) allowed_hosts: Vec<HostPattern>,
     /// The token that /metrics requires.
     pub(crate) metrics_token: Option<Secret>,
+    /// Where figures are recorded; by default they are not.
+    pub(crate) series_directory: Option<PathBuf>,
 }
 
 impl Default for ConsoleOptions {
@@ -122,6 +124,7 @@ impl Default for ConsoleOptions {
             audit_retention: None,
             allowed_hosts: Vec::new(),
             metrics_token: None,
+            series_directory: None,
         }
     }
 }
@@ -264,6 +267,7 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
         limits: options.limits_of_clients,
         etcd: EtcdConfig::Cluster(Box::default()),
         etcd_quota: 64 << 20,
+        series_directory: options.series_directory.clone(),
         registry_prefix: "/galera".to_owned(),
         state_prefix: STATE_PREFIX.to_owned(),
         state_secret: options.state_secret.clone(),

@@ -58,6 +58,7 @@ mod request_limit;
 mod returning_nodes;
 mod rolling_restart;
 mod second_factor;
+mod series;
 mod session_keys;
 mod sessions;
 mod sign_in;

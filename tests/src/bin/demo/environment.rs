@@ -52,6 +52,10 @@ impl DemoEnvironment {
         settings
             .extra_arguments
             .extend(["--notify-allow", "127.0.0.1"].map(str::to_owned));
+        let data = settings.directory.join("data").display().to_string();
+        settings
+            .extra_arguments
+            .extend(["--data-dir".to_owned(), data]);
         "/galera-console".clone_into(&mut settings.state_prefix);
         // The last user can request and approve, but not approve their own requests.
         settings.users = [

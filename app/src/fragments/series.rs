@@ -1,0 +1,258 @@
+//! Charts of recorded figures: of every node of a cluster beside each other, and of one node.
+
+mod annotations;
+mod chart;
+
+use galera::Timestamp;
+use galera::publish::api::ProblemDetails;
+use galera::publish::series::{NodeSeries, SeriesView};
+use galera::record::series::SeriesMetric;
+use galera::view::{ClusterView, NodeView};
+
+use super::FragmentRequest;
+use super::api_client::PageQuery;
+use crate::data::encode_segment;
+use crate::format::{absolute, link, quiet};
+use crate::markup::{Content, El, el};
+use annotations::Annotations;
+use chart::{Chart, Span};
+
+/// Ranges by name: what a link says, and how many seconds.
+const RANGES: [(&str, &str, i64); 6] = [
+    ("15m", "15 min", 900),
+    ("1h", "1 h", 3_600),
+    ("6h", "6 h", 21_600),
+    ("24h", "24 h", 86_400),
+    ("7d", "7 d", 604_800),
+    ("90d", "90 d", 7_776_000),
+];
+/// The range that is shown first.
+const DEFAULT_RANGE: usize = 1;
+
+/// What is drawn, in this order.
+const CHARTED: [SeriesMetric; 9] = [
+    SeriesMetric::CommitRate,
+    SeriesMetric::FlowControlPaused,
+    SeriesMetric::RecvQueue,
+    SeriesMetric::SendQueue,
+    SeriesMetric::CertFailures,
+    SeriesMetric::BfAborts,
+    SeriesMetric::Connections,
+    SeriesMetric::WriteRate,
+    SeriesMetric::ProbeLatency,
+];
+
+/// Title of a chart.
+const fn title(metric: SeriesMetric) -> &'static str {
+    match metric {
+        SeriesMetric::LastCommitted => "Last committed transaction",
+        SeriesMetric::CommitRate => "Commits per second",
+        SeriesMetric::RecvQueue => "Receive queue",
+        SeriesMetric::SendQueue => "Send queue",
+        SeriesMetric::FlowControlPaused => "Paused by flow control",
+        SeriesMetric::CertFailures => "Certification conflicts",
+        SeriesMetric::BfAborts => "Brute-force aborts",
+        SeriesMetric::Connections => "Connections",
+        SeriesMetric::ProbeLatency => "Probe latency",
+        SeriesMetric::WriteRate => "Write-sets of all nodes",
+    }
+}
+
+/// The recorded figures of a cluster or node, or why there are none.
+pub(super) struct SeriesRead {
+    range: usize,
+    series: Result<SeriesView, ProblemDetails>,
+    annotations: Annotations,
+}
+
+impl FragmentRequest<'_> {
+    /// The recorded figures of `cluster`, or of one of its nodes; both encoded for a path.
+    pub(super) async fn recorded(&self, cluster: &str, node: Option<&str>) -> SeriesRead {
+        let range = range_of(self.query);
+        let from = self.now.shifted(-RANGES[range].2 * 1_000);
+        let names = CHARTED.map(SeriesMetric::as_str).join(",");
+        let of_node = node
+            .map(|node| format!("/nodes/{node}"))
+            .unwrap_or_default();
+        let query = format!("from={}&to={}&name={names}", from, self.now);
+        let path = format!("/api/v1/clusters/{cluster}{of_node}/series?{query}");
+        let (series, annotations) = futures::join!(
+            self.client.get(&path),
+            annotations::read(self.client, cluster, node, from),
+        );
+        SeriesRead {
+            range,
+            series,
+            annotations,
+        }
+    }
+}
+
+fn range_of(query: &PageQuery) -> usize {
+    let name = query.get("range").unwrap_or_default();
+    let found = RANGES.iter().position(|(range, ..)| *range == name);
+    found.unwrap_or(DEFAULT_RANGE)
+}
+
+/// The page of a cluster: a row of charts for each metric, one for each node, with one scale.
+pub(super) fn page(view: &ClusterView, read: &SeriesRead, now: Timestamp) -> El {
+    let intro = "Figures that this console recorded, from its probes of each node.";
+    let page = el("div")
+        .class("page")
+        .child(el("h2").class("vh").child("Charts"))
+        .child(el("p").class("quiet").child(intro))
+        .child(ranges(read.range));
+    let series = match &read.series {
+        Ok(series) => series,
+        Err(problem) => return page.child(why_none(problem)),
+    };
+    let span = span_of(series);
+    let sections: Vec<El> = CHARTED
+        .iter()
+        .map(|metric| {
+            let of_metric = series_of(series, *metric);
+            let top = chart::top(*metric, of_metric.iter().copied());
+            let charts = of_metric.iter().map(|of_node| {
+                let label = node_label(view, of_node);
+                let href = node_href(view, of_node, read.range);
+                let chart = Chart::new(*metric, of_node, span, top, &read.annotations);
+                el("figure")
+                    .child(
+                        el("figcaption")
+                            .child(link(href, label.clone()))
+                            .child(chart.summary()),
+                    )
+                    .child(chart.svg(&format!("{}, {label}", title(*metric))))
+            });
+            let charts = el("div").class("charts").child(charts.collect::<Vec<_>>());
+            let labels: Vec<String> = of_metric
+                .iter()
+                .map(|of_node| node_label(view, of_node))
+                .collect();
+            el("section")
+                .child(el("h3").child(title(*metric)))
+                .child(charts)
+                .child(chart::values_by_node(*metric, &of_metric, &labels, span))
+        })
+        .collect();
+    page.child(notes(series, read))
+        .child(read.annotations.list(&view.name, now))
+        .child(sections)
+}
+
+/// The section of a node's page: a chart for each metric.
+pub(super) fn node_section(read: &SeriesRead, now: Timestamp) -> El {
+    let section = el("section").child(el("h2").child("Recorded figures"));
+    let series = match &read.series {
+        Ok(series) => series,
+        Err(problem) => return section.child(why_none(problem)),
+    };
+    let span = span_of(series);
+    let charts = CHARTED.iter().flat_map(|metric| {
+        let of_metric = series_of(series, *metric);
+        let top = chart::top(*metric, of_metric.iter().copied());
+        of_metric.into_iter().map(move |of_node| {
+            let chart = Chart::new(*metric, of_node, span, top, &read.annotations);
+            el("figure")
+                .child(
+                    el("figcaption")
+                        .child(el("b").child(title(*metric)))
+                        .child(chart.summary()),
+                )
+                .child(chart.svg(title(*metric)))
+                .child(chart.values())
+        })
+    });
+    let charts = el("div").class("charts").child(charts.collect::<Vec<_>>());
+    section.child(
+        el("div")
+            .class("page")
+            .child(ranges(read.range))
+            .child(notes(series, read))
+            .child(read.annotations.list(&series.cluster, now))
+            .child(charts),
+    )
+}
+
+fn span_of(series: &SeriesView) -> Span {
+    Span {
+        from: series.from.unix_millis(),
+        step: i64::from(series.step) * 1_000,
+    }
+}
+
+fn series_of(series: &SeriesView, metric: SeriesMetric) -> Vec<&NodeSeries> {
+    let all = series.series.iter();
+    all.filter(|series| series.name == metric.as_str())
+        .collect()
+}
+
+fn node_of<'a>(view: &'a ClusterView, series: &NodeSeries) -> Option<&'a NodeView> {
+    view.nodes.iter().find(|node| node.id == series.node)
+}
+
+fn node_label(view: &ClusterView, series: &NodeSeries) -> String {
+    let node = node_of(view, series);
+    node.map_or_else(|| series.node.to_string(), NodeView::label)
+}
+
+fn node_href(view: &ClusterView, series: &NodeSeries, range: usize) -> String {
+    let (cluster, node) = (view.name.as_str(), series.node.to_string());
+    let (cluster, node) = (encode_segment(cluster), encode_segment(&node));
+    format!("/clusters/{cluster}/nodes/{node}?range={}", RANGES[range].0)
+}
+
+fn ranges(shown: usize) -> El {
+    let items = RANGES.iter().enumerate().map(|(index, (name, label, _))| {
+        let current = (index == shown).then_some("true");
+        el("li")
+            .child(link(format!("?range={name}"), *label).optional_attr("aria-current", current))
+    });
+    el("nav")
+        .class("tabs")
+        .attr("aria-label", "Range of the charts")
+        .child(el("ul").child(items.collect::<Vec<_>>()))
+}
+
+/// How closely the charts show the time, and what is missing.
+fn notes(series: &SeriesView, read: &SeriesRead) -> El {
+    let step = match series.step {
+        step @ 0..60 => format!("{step} s"),
+        step @ 60..3_600 => format!("{} min", step / 60),
+        step => format!("{} h", step / 3_600),
+    };
+    let since = series.recorded_since.map_or_else(
+        || "Nothing is recorded of this cluster yet.".to_owned(),
+        |since| format!("Recorded since {}.", absolute(since)),
+    );
+    let text = format!(
+        "Each point is the mean of {step}; the band reaches from the lowest to the highest reading. Shaded times have no readings. {since}"
+    );
+    let problem = series.state.problem.as_ref().map(|problem| {
+        el("p")
+            .class("notice")
+            .child(format!("Not recording now: {problem}."))
+    });
+    let incomplete = read.annotations.incomplete.then(|| {
+        el("p")
+            .class("notice")
+            .child("Events, actions or incidents could not be read; not all of them are marked.")
+    });
+    el("div")
+        .child(problem)
+        .child(incomplete)
+        .child(quiet(text))
+}
+
+/// In place of the charts.
+fn why_none(problem: &ProblemDetails) -> Content {
+    if problem.code == "series_not_recorded" {
+        let text = "This console does not record figures. Start it with --data-dir DIR (environment GALERA_CONSOLE_DATA_DIR) to record them on its own disk: each reading for a day, minutes for 90 days.";
+        return el("p").class("quiet").child(text).into();
+    }
+    let text = format!("{}. {}", problem.title, problem.detail);
+    el("p").class("notice").child(text).into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+use galera::publish::series::RecordingState;
+
+use super::annotations::Annotation;
+use super::*;
+use crate::fixtures;
+
+fn node_series(node: &str, metric: SeriesMetric, values: &[Option<f64>]) -> NodeSeries {
+    NodeSeries {
+        node: node.parse().unwrap(),
+        name: metric.as_str().to_owned(),
+        unit: metric.unit().to_owned(),
+        min: values
+            .iter()
+            .map(|value| value.map(|value| value / 2.0))
+            .collect(),
+        mean: values.to_vec(),
+        max: values
+            .iter()
+            .map(|value| value.map(|value| value * 2.0))
+            .collect(),
+    }
+}
+
+fn read(values: &[Option<f64>]) -> SeriesRead {
+    let now = fixtures::fixed_now();
+    let from = now.shifted(-60_000 * i64::try_from(values.len()).unwrap());
+    let nodes = ["127.0.0.1", "127.0.0.2"];
+    let series = nodes
+        .iter()
+        .flat_map(|node| CHARTED.map(|metric| node_series(node, metric, values)));
+    SeriesRead {
+        range: 1,
+        series: Ok(SeriesView {
+            cluster: "lab".parse().unwrap(),
+            from,
+            to: now,
+            step: 60,
+            recorded_since: Some(from),
+            state: RecordingState {
+                recording: true,
+                problem: None,
+            },
+            series: series.collect(),
+        }),
+        annotations: Annotations::new(
+            vec![Annotation {
+                at: from.shifted(90_000),
+                text: "Verdict <b>".to_owned(),
+                href: None,
+            }],
+            from,
+            false,
+        ),
+    }
+}
+
+fn html(read: &SeriesRead) -> String {
+    page(
+        &fixtures::healthy("lab", 90_000),
+        read,
+        fixtures::fixed_now(),
+    )
+    .html()
+}
+
+#[test]
+fn a_gap_is_shaded_and_no_line_crosses_it() {
+    let html = html(&read(&[
+        Some(4.0),
+        Some(4.0),
+        None,
+        None,
+        Some(8.0),
+        Some(8.0),
+    ]));
+    let line = html.split("class=\"line\" d=\"").nth(1).unwrap();
+    let line = line.split('"').next().unwrap();
+    assert_eq!(
+        line,
+        "M0.0 80.0L83.3 80.0L250.0 80.0L333.3 80.0M666.7 60.0L750.0 60.0L916.7 60.0L1000.0 60.0"
+    );
+    assert!(
+        html.contains("class=\"gap\" d=\"M333.3 0.0H666.7V100H333.3Z\""),
+        "{html}"
+    );
+    assert!(html.contains("<td class=\"n\">no readings</td>"));
+    assert!(!html.contains(" style="));
+}
+
+#[test]
+fn values_and_marks_are_readable_without_the_picture() {
+    let html = html(&read(&[Some(4.0), None, None, None, None, None]));
+    for expected in [
+        "Commits per second, n1 (127.0.0.1): no readings now, highest 8.0/s; ",
+        "<summary>Values</summary>",
+        "<summary>Marked: 1 event</summary>",
+        "Verdict &lt;b&gt;",
+        "aria-current=\"true\">1 h</a>",
+        "/clusters/lab/nodes/127.0.0.1?range=1h",
+    ] {
+        assert!(html.contains(expected), "{expected}");
+    }
+}
+
+#[test]
+fn nothing_recorded_is_nothing_drawn() {
+    let html = html(&read(&[None; 6]));
+    assert!(html.contains("class=\"line\" d=\"\"") && html.contains("no readings"));
+    assert!(!html.contains("NaN") && !html.contains("inf"));
+}
+
+#[test]
+fn says_how_to_begin_to_record() {
+    let mut read = read(&[None]);
+    read.series = Err(crate::data::local_problem(
+        "series_not_recorded",
+        "Not found",
+        "…",
+    ));
+    assert!(html(&read).contains("--data-dir DIR"));
+    assert!(
+        node_section(&read, fixtures::fixed_now())
+            .html()
+            .contains("--data-dir DIR")
+    );
+}
+
+#[test]
+fn scales_are_round_and_above_every_value() {
+    let top = |metric, highest: f64| {
+        let series = node_series("n1", metric, &[Some(highest / 2.0)]);
+        chart::top(metric, [&series].into_iter())
+    };
+    assert_eq!(top(SeriesMetric::CommitRate, 0.0), 1.0);
+    assert_eq!(top(SeriesMetric::CommitRate, 1.0), 1.0);
+    assert_eq!(top(SeriesMetric::CommitRate, 510.0), 1_000.0);
+    assert_eq!(top(SeriesMetric::FlowControlPaused, 0.7), 1.0);
+    assert_eq!(top(SeriesMetric::RecvQueue, 21.0), 50.0);
+}
+
+#[test]
+fn only_the_newest_annotations_are_marked() {
+    let at = |second: i64| Annotation {
+        at: Timestamp::from_unix_millis(second * 1_000),
+        text: second.to_string(),
+        href: None,
+    };
+    let all = Annotations::new(
+        (0..30).map(at).collect(),
+        Timestamp::from_unix_millis(5_000),
+        false,
+    );
+    assert_eq!((all.shown.len(), all.older), (20, 5));
+    assert_eq!(all.shown[0].text, "10");
+}

@@ -1,0 +1,175 @@
+//! Figures of every node over time, on the console's own disk: each reading for a day, minutes for 90 days.
+//!
+//! A reading passes from the monitor into the `Recorder`, which writes every two seconds. `SeriesWriter` keeps what it
+//! wrote in a `Head` in memory until its slot of five minutes is over; then it becomes a chunk of each node, a whole hour
+//! becomes minutes, and what is too old is deleted. [`SeriesStore::read`] merges minutes, chunks and head into intervals.
+//! [`SeriesStore::state`] says whether readings are recorded.
+//!
+//! Invariants: nothing waits for the disk but the recorder. A time without readings has no value, never zero, and no rate
+//! spans it. A counter that fell, or one of another process, has no rate. What is written is never changed, whatever the
+//! clock does.
+
+mod chunk;
+mod chunk_key;
+mod error;
+mod file;
+mod head;
+mod intervals;
+#[doc(hidden)]
+pub mod measuring;
+mod reader;
+mod recorder;
+mod writer;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use console_core::tasks::Tasks;
+use console_core::threads::ThreadLimit;
+use galera::publish::series::RecordingState;
+use monitor::Monitor;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+pub use error::SeriesError;
+pub use intervals::{IntervalValue, Intervals};
+pub use reader::{SeriesAnswer, SeriesRequest};
+
+use chunk_key::Tier;
+use recorder::{Recorder, RecorderState};
+use writer::{Retention, SharedHead};
+
+/// How long single readings are kept; longer if nothing was recorded for a while.
+pub const READINGS_KEPT: Duration = Duration::from_secs(25 * 3600);
+/// How long minutes are kept; longer if nothing was recorded for a while.
+pub const MINUTES_KEPT: Duration = Duration::from_secs(91 * 24 * 3600);
+/// Readings between the monitor and the recorder.
+const QUEUE: usize = 16_384;
+/// Requests that are read at a time; each has its own connection to the file.
+const READERS_MAX: usize = 2;
+
+/// Where figures are kept.
+#[derive(Clone, Debug)]
+pub struct SeriesSettings {
+    /// The directory of the file; created if it does not exist.
+    pub directory: PathBuf,
+    /// Time between two readings of a node.
+    pub poll_interval: Duration,
+}
+
+/// The recorded figures. Cheap to clone.
+#[derive(Clone)]
+pub struct SeriesStore {
+    directory: PathBuf,
+    head: SharedHead,
+    retention: Retention,
+    state: Arc<RecorderState>,
+    readers: ThreadLimit,
+}
+
+impl fmt::Debug for SeriesStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let directory = &self.directory;
+        f.debug_struct("SeriesStore")
+            .field("directory", directory)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SeriesStore {
+    /// Starts to record what `monitor` reads, as `tasks`. Does not wait for the disk.
+    #[must_use]
+    pub fn start(settings: &SeriesSettings, monitor: &Monitor, tasks: &Tasks) -> Self {
+        let store = Self::for_directory(&settings.directory, settings.poll_interval);
+        let recorder = Recorder {
+            directory: store.directory.clone(),
+            head: Arc::clone(&store.head),
+            retention: store.retention,
+            state: Arc::clone(&store.state),
+            monitor: monitor.clone(),
+        };
+        tasks.spawn(recorder.run(monitor.readings(QUEUE), tasks.shutdown.clone()));
+        store
+    }
+
+    fn for_directory(directory: &Path, interval: Duration) -> Self {
+        let slots = |kept: Duration, tier: Tier| {
+            usize::try_from(kept.as_millis() / u128::from(tier.slot_ms().unsigned_abs()))
+                .unwrap_or(usize::MAX)
+        };
+        Self {
+            directory: directory.to_owned(),
+            head: SharedHead::default(),
+            retention: Retention {
+                interval,
+                reading_slots: slots(READINGS_KEPT, Tier::Readings),
+                minute_slots: slots(MINUTES_KEPT, Tier::Minutes),
+            },
+            state: Arc::default(),
+            readers: ThreadLimit::new("series-read", READERS_MAX),
+        }
+    }
+
+    /// Reads series, on a thread.
+    ///
+    /// # Errors
+    /// [`SeriesError`].
+    pub async fn read(&self, request: SeriesRequest) -> Result<SeriesAnswer, SeriesError> {
+        let (directory, head) = (self.directory.clone(), Arc::clone(&self.head));
+        let gap_max = self.retention.gap_max();
+        let work = move || reader::read(&directory, &head, gap_max, &request);
+        let done = self.readers.slot().await.run(work).await;
+        done.map_err(|error| SeriesError::io(&self.directory, &error))?
+    }
+
+    /// Whether readings are recorded, and why not.
+    #[must_use]
+    pub fn state(&self) -> RecordingState {
+        let problem = self.state.problem().map(|problem| problem.to_string());
+        RecordingState {
+            recording: problem.is_none(),
+            problem,
+        }
+    }
+
+    /// Registers gauges and counters of the recorder.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        let recording: Gauge = Gauge::default();
+        recording.set(i64::from(self.state.problem().is_none()));
+        registry.register(
+            "series_recording",
+            "Whether figures of the nodes are recorded (1) or cannot be written (0)",
+            recording,
+        );
+        let [recorded, lost, bytes] = self.state.figures();
+        let count = |number: u64| {
+            let counter: Counter = Counter::default();
+            counter.inc_by(number);
+            counter
+        };
+        let (recorded, lost) = (count(recorded), count(lost));
+        registry.register(
+            "series_readings",
+            "Readings of nodes that were recorded",
+            recorded,
+        );
+        registry.register(
+            "series_lost_readings",
+            "Readings of nodes that could not be recorded",
+            lost,
+        );
+        let size: Gauge = Gauge::default();
+        size.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        registry.register(
+            "series_bytes",
+            "Size of the file of recorded figures, in bytes",
+            size,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests;

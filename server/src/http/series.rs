@@ -1,0 +1,158 @@
+//! Recorded figures of a cluster's nodes over time.
+
+mod query;
+
+use ::series::{IntervalValue, Intervals, SeriesError, SeriesRequest};
+use axum::Json;
+use axum::extract::{Path, Query};
+use console_core::clock::now;
+use galera::publish::series::{NodeSeries, SeriesView};
+use galera::{ClusterName, NodeId, Timestamp};
+
+use super::AppState;
+use super::extract::{ClusterPath, unknown_cluster};
+use super::identity::ViewerSession;
+use super::problem::{ApiError, ApiResult};
+use query::SeriesQuery;
+
+/// The parameters as they are given; a name may occur several times.
+type Parameters = Query<Vec<(String, String)>>;
+
+/// `GET /api/v1/clusters/{cluster}/series?node=&name=&from=&to=&step=`.
+pub(super) async fn show(
+    app: AppState,
+    ViewerSession(_): ViewerSession,
+    ClusterPath(cluster): ClusterPath,
+    Query(parameters): Parameters,
+) -> ApiResult<Json<SeriesView>> {
+    let query = SeriesQuery::parse(&parameters, now())?;
+    answer(&app, cluster, &query).await
+}
+
+/// `GET /api/v1/clusters/{cluster}/nodes/{node}/series?name=&from=&to=&step=`.
+pub(super) async fn show_node(
+    app: AppState,
+    ViewerSession(_): ViewerSession,
+    ClusterPath(cluster): ClusterPath,
+    Path((_, node)): Path<(String, String)>,
+    Query(parameters): Parameters,
+) -> ApiResult<Json<SeriesView>> {
+    let mut query = SeriesQuery::parse(&parameters, now())?;
+    query.nodes = vec![query::node(&node)?];
+    answer(&app, cluster, &query).await
+}
+
+async fn answer(
+    app: &AppState,
+    cluster: ClusterName,
+    query: &SeriesQuery,
+) -> ApiResult<Json<SeriesView>> {
+    let known: Vec<NodeId> = match app.monitor.cluster_feed(&cluster) {
+        Some(feed) => feed
+            .borrow()
+            .value
+            .nodes
+            .iter()
+            .map(|node| node.id.clone())
+            .collect(),
+        None if app.history.is_loaded() && !app.history.has_cluster(&cluster) => {
+            return Err(unknown_cluster(cluster.as_str()));
+        }
+        None => Vec::new(),
+    };
+    let store = app.series.as_ref().ok_or_else(not_recorded)?;
+    let nodes = match query.nodes.is_empty() {
+        true => known.clone(),
+        false => query.nodes.clone(),
+    };
+    query.check_size(nodes.len())?;
+    let request = SeriesRequest {
+        cluster: cluster.clone(),
+        nodes: nodes.clone(),
+        metrics: query.metrics.clone(),
+        from: query.from,
+        step: query.step_ms(),
+        count: query.count,
+    };
+    let answer = store.read(request).await.map_err(unreadable)?;
+    if let Some(node) = nodes
+        .iter()
+        .zip(&answer.recorded)
+        .find_map(|(node, recorded)| (!recorded && !known.contains(node)).then_some(node))
+    {
+        return Err(super::nodes::unknown_node(
+            &cluster,
+            &format!("{:?}", node.to_string()),
+        ));
+    }
+    let recorded_since = answer.recorded_since.map(Timestamp::from_unix_millis);
+    if let Some(since) = recorded_since
+        && Timestamp::from_unix_millis(query.end()) <= since
+    {
+        return Err(before_first_record(&cluster, since));
+    }
+    let series = nodes.iter().zip(&answer.nodes);
+    Ok(Json(SeriesView {
+        cluster,
+        from: Timestamp::from_unix_millis(query.from),
+        to: Timestamp::from_unix_millis(query.end()),
+        step: query.step,
+        recorded_since,
+        state: store.state(),
+        series: series
+            .flat_map(|(node, intervals)| node_series(query, node, intervals))
+            .collect(),
+    }))
+}
+
+fn node_series<'a>(
+    query: &'a SeriesQuery,
+    node: &'a NodeId,
+    intervals: &'a Intervals,
+) -> impl Iterator<Item = NodeSeries> + 'a {
+    let of_metrics = query.metrics.iter().zip(intervals.values());
+    of_metrics.map(move |(metric, values)| {
+        let part = |index: usize| {
+            let value = |value: &IntervalValue| Some(round(value.get()?[index]));
+            values.iter().map(value).collect()
+        };
+        NodeSeries {
+            node: node.clone(),
+            name: metric.as_str().to_owned(),
+            unit: metric.unit().to_owned(),
+            min: part(0),
+            mean: part(1),
+            max: part(2),
+        }
+    })
+}
+
+/// More digits are noise, and are sent to every reader.
+fn round(value: f64) -> f64 {
+    if value.abs() < 1.0 {
+        (value * 1e6).round() / 1e6
+    } else {
+        (value * 1e3).round() / 1e3
+    }
+}
+
+fn not_recorded() -> ApiError {
+    ApiError::not_found(
+        "series_not_recorded",
+        "This console does not record figures of the nodes; start it with --data-dir DIR.",
+    )
+}
+
+fn before_first_record(cluster: &ClusterName, since: Timestamp) -> ApiError {
+    ApiError::not_found(
+        "before_first_record",
+        format!(
+            "The first record of {cluster} that is kept is of {since}; name a later time with to."
+        ),
+    )
+}
+
+fn unreadable(error: SeriesError) -> ApiError {
+    let detail = format!("Recorded figures cannot be read: {error}.");
+    ApiError::unavailable("series_unreadable", detail).with_source(error)
+}
