@@ -2,5 +2,6 @@
 
 pub mod accounts;
 pub mod api;
+pub mod live;
 pub mod notification;
 pub mod status_pages;

@@ -40,6 +40,7 @@ use crate::etcd_storage::{EtcdStorage, StorageReporter};
 use crate::history_alarms::AlarmAcknowledgements;
 use crate::http::{AppContext, AppState};
 use crate::limits::ClientLimits;
+use crate::live::SharedTopics;
 use crate::membership::NodeAdmission;
 use crate::status_pages::{self, PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService};
 use crate::tls::CertificateStore;
@@ -258,6 +259,7 @@ impl Builder<'_> {
             trusted_proxies: config.http.trusted_proxies.clone(),
             serves_metrics: config.http.metrics_listen.is_none(),
             authenticator,
+            live_topics: SharedTopics::new(monitor.clone(), Some(actions.clone())),
             monitor,
             actions,
             history,

@@ -75,6 +75,7 @@ use crate::etcd_access::EtcdAccess;
 use crate::etcd_storage::EtcdStorage;
 use crate::history_alarms::AlarmAcknowledgements;
 use crate::limits::ClientLimits;
+use crate::live::SharedTopics;
 use crate::membership::NodeAdmission;
 use crate::metrics::WebMetrics;
 use crate::status_pages::StatusPageService;
@@ -121,6 +122,8 @@ pub struct AppContext {
     pub status_pages: StatusPageService,
     pub notifications: NotificationService,
     pub metrics: Arc<WebMetrics>,
+    /// The topics of protocol 2 of the WebSocket.
+    pub live_topics: SharedTopics,
     pub limits: ClientLimits,
     /// Looks up host names of databases and receivers.
     pub resolver: Resolver,

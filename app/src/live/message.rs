@@ -56,6 +56,7 @@ mod tests {
     fn decodes_every_message_kind() {
         let hello = read(&LiveMessage::Hello {
             version: 1,
+            versions: vec![1, 2],
             server_time: fixtures::fixed_now(),
         });
         assert_eq!(
