@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use super::*;
 
 mod documents;
+mod schema;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
