@@ -256,6 +256,7 @@ impl Builder<'_> {
             anchor_delivery,
             state_prefix: config.state_prefix.clone(),
             metrics_token: config.http.metrics_token.clone(),
+            metrics_nodes: config.http.metrics_nodes,
             trusted_proxies: config.http.trusted_proxies.clone(),
             serves_metrics: config.http.metrics_listen.is_none(),
             authenticator,

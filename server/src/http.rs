@@ -104,6 +104,8 @@ pub struct AppContext {
     pub state_prefix: String,
     /// The token that /metrics requires.
     pub metrics_token: Option<registry::Secret>,
+    /// The nodes that have series of their own in /metrics.
+    pub metrics_nodes: monitor::MetricsNodes,
     /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// Whether /metrics is served on the main address.

@@ -91,6 +91,7 @@ pub(crate) struct ConsoleOptions {
     pub(crate) allowed_hosts: Vec<HostPattern>,
     /// The token that /metrics requires.
     pub(crate) metrics_token: Option<Secret>,
+    pub(crate) metrics_nodes: monitor::MetricsNodes,
 }
 
 impl Default for ConsoleOptions {
@@ -119,6 +120,7 @@ impl Default for ConsoleOptions {
             audit_retention: None,
             allowed_hosts: Vec::new(),
             metrics_token: None,
+            metrics_nodes: monitor::MetricsNodes::All,
         }
     }
 }
@@ -253,6 +255,7 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
             tls: None,
             allowed_hosts: options.allowed_hosts.clone(),
             metrics_token: options.metrics_token.clone(),
+            metrics_nodes: options.metrics_nodes,
             session_idle_timeout: options.session_idle_timeout,
             step_up_interval: options.step_up_interval,
             second_factor_roles: options.second_factor_roles.clone(),
