@@ -23,7 +23,7 @@ const FILTER_MAX: usize = 100;
 /// A valid topic; the cluster may not exist yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TopicName {
-    /// Counts, notices and the clusters that need attention. Only of protocol 2.
+    /// Counts, notices and the worst clusters. Only of protocol 2.
     Head,
     /// Protocol 1 has the default query only, and shows all clusters.
     Overview(Box<OverviewQuery>),
@@ -338,7 +338,7 @@ mod tests {
     fn what_a_window_may_ask_for_is_limited() {
         let long = format!("overview?filter={}", "x".repeat(FILTER_MAX + 1));
         for (topic, code) in [
-            ("overview?count=1001", "invalid_window"),
+            ("overview?count=10001", "invalid_window"),
             ("overview?count=0", "invalid_window"),
             ("overview?count=-1", "invalid_window"),
             ("overview?from=99999999999999999999999", "invalid_window"),

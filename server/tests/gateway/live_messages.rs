@@ -137,7 +137,7 @@ async fn errors_of_version_2() {
     for sent in [
         json!({"version": 3, "subscribe": []}),
         json!({"version": 2, "subscribe": ["secrets"]}),
-        json!({"version": 2, "subscribe": ["overview?count=5000"]}),
+        json!({"version": 2, "subscribe": ["overview?count=50000"]}),
         json!({"version": 2, "subscribe": ["overview?colour=red"]}),
         json!({"version": 2, "subscribe": ["cluster/nowhere"]}),
         json!({"version": 2, "subscribe": [], "encoding": "br"}),

@@ -11,9 +11,9 @@ use crate::publish::api::Overview;
 use crate::view::{ClusterSummary, VerdictState};
 
 /// Most clusters in a window.
-pub const WINDOW_MAX: usize = 1_000;
+pub const WINDOW_MAX: usize = 10_000;
 /// Clusters that `head` names.
-const ALARMING_MAX: usize = 20;
+const HEAD_MAX: usize = 100;
 
 /// Which clusters a window of the overview shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,22 +123,22 @@ impl OverviewQuery {
     }
 }
 
-/// The document of the topic `head`: what a page about something else shows. `clusters` are the worst that have no
-/// quorum, no members or more than one history, at most 20; `total` and `verdicts` count all.
+/// The document of the topic `head`: what a page about something else shows. `clusters` are the worst that are not
+/// healthy, at most 100; `total` and `verdicts` count all.
 #[must_use]
 pub fn head_document(overview: &Overview) -> TopicDocument {
     let mut head = counts(overview.clusters.iter());
     head.insert("notices".to_owned(), overview.notices.clone().into());
     // Worst first, as the overview lists them.
-    let alarming: Vec<&ClusterSummary> = overview
+    let worst: Vec<&ClusterSummary> = overview
         .clusters
         .iter()
-        .take_while(|cluster| cluster.verdict.state >= VerdictState::NoPrimary)
-        .take(ALARMING_MAX)
+        .take_while(|cluster| cluster.verdict.state > VerdictState::Healthy)
+        .take(HEAD_MAX)
         .collect();
-    let names = alarming.iter().map(|cluster| cluster.name.to_string());
+    let names = worst.iter().map(|cluster| cluster.name.to_string());
     head.insert("order".to_owned(), names.collect());
-    let rows = alarming.into_iter().map(|cluster| {
+    let rows = worst.into_iter().map(|cluster| {
         let row = object_of(&json!({
             "name": cluster.name,
             "verdict": cluster.verdict,

@@ -11,7 +11,7 @@ use flate2::write::ZlibEncoder;
 use galera::publish::live::{FrameEncoding, TopicDocument, TopicFrame};
 
 /// Former documents to which a patch is made; a viewer that is further behind gets a full frame.
-const BASES_MAX: usize = 8;
+const BASES_MAX: usize = 4;
 /// Shorter frames are not compressed, in bytes.
 const COMPRESSED_MIN: usize = 256;
 

@@ -189,6 +189,45 @@ async fn a_cluster_that_vanishes_and_returns_begins_with_a_full_frame() {
 }
 
 #[tokio::test]
+async fn a_viewer_that_loses_every_role_is_closed_while_it_follows_documents() {
+    let console = LiveFixture::start().await;
+    let _lab = console.publisher("lab");
+    let mut viewer = DocumentViewer::connect(&console, &version_2(&["head", "cluster/lab"])).await;
+    viewer.until("cluster/lab", |_| true).await;
+    console.view.send_replace(false);
+    let code = close_code(&mut viewer.client).await;
+    assert_eq!(code, u16::from(CloseCode::Policy));
+    let retired = async {
+        while console.topics.count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, retired).await.expect("every worker to end");
+}
+
+#[tokio::test]
+async fn a_viewer_that_answers_no_ping_is_dropped_while_it_follows_documents() {
+    let timing = ConnectionTiming {
+        ping_interval: Duration::from_millis(50),
+        close_timeout: Duration::from_millis(50),
+    };
+    let console = LiveFixture::start_with(timing, now().plus(Duration::from_secs(3600))).await;
+    // Never polled, so its library answers no ping.
+    let unresponsive = DocumentViewer::connect(&console, &version_2(&["head"])).await;
+    let mut responsive = DocumentViewer::connect(&console, &version_2(&["head"])).await;
+    console.tracker.close();
+    let served = async {
+        while console.tracker.len() > 1 {
+            next_frame(&mut responsive.client).await;
+        }
+    };
+    timeout(LONG, served)
+        .await
+        .expect("the unresponsive viewer is dropped");
+    drop(unresponsive);
+}
+
+#[tokio::test]
 async fn both_protocols_are_served_side_by_side() {
     let console = LiveFixture::start().await;
     let mut lab = console.publisher("lab");
@@ -245,7 +284,9 @@ async fn windows_show_the_clusters_that_their_query_selects() {
         .await;
     assert_eq!(seen["clusters"]["gamma"]["verdict"]["state"], "down");
     let head = viewer
-        .until("head", |seen| seen["order"] == order(&["gamma"]))
+        .until("head", |seen| {
+            seen["order"] == order(&["gamma", "alpha", "beta"])
+        })
         .await;
     assert_eq!(head["verdicts"]["down"], 1);
     drop(publishers);
