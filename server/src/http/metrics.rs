@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 
 use super::AppContext;
 
-/// The media type of [`render`]'s text.
+/// The media type of the text of [`pieces`].
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 const PREFIX: &str = "galera_console";
