@@ -1,3 +1,5 @@
+import './live-documents.js';
+
 // Progressive enhancement of the served pages: everything here works without it, as plain links and forms.
 
 const REFUSAL = 'refusal';

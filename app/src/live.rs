@@ -124,6 +124,9 @@ pub(crate) fn use_live() -> LiveState {
     use_context().unwrap_or_else(LiveState::new)
 }
 
+/// Every cluster.
+const OVERVIEW: &str = "overview?count=10000";
+
 /// The topics of a page. All pages show split brains and the number of pending actions.
 fn topics_for(path: &str) -> Vec<String> {
     let mut segments = path.split('/').filter(|segment| !segment.is_empty());
@@ -132,7 +135,8 @@ fn topics_for(path: &str) -> Vec<String> {
         (Some("clusters"), Some(name)) => Some(["cluster/", name].concat()),
         _ => None,
     };
-    let every = ["overview".to_owned(), "actions".to_owned()];
+    let all = if path == "/" { OVERVIEW } else { "head" };
+    let every = [all.to_owned(), "actions".to_owned()];
     every.into_iter().chain(cluster).collect()
 }
 
@@ -142,16 +146,16 @@ mod tests {
 
     #[test]
     fn topics_depend_on_the_path() {
-        assert_eq!(topics_for("/"), ["overview", "actions"]);
+        assert_eq!(topics_for("/"), [OVERVIEW, "actions"]);
         for path in [
             "/clusters/lab",
             "/clusters/lab/registry",
             "/clusters/lab/nodes/n1",
             "/clusters/lab/recovery",
         ] {
-            assert_eq!(topics_for(path), ["overview", "actions", "cluster/lab"]);
+            assert_eq!(topics_for(path), ["head", "actions", "cluster/lab"]);
         }
-        assert_eq!(topics_for("/actions/1"), ["overview", "actions"]);
+        assert_eq!(topics_for("/actions/1"), ["head", "actions"]);
         assert!(topics_for("/sign-in").is_empty());
     }
 }

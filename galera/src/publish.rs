@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod api;
+pub mod live;
 pub mod notification;
 pub mod series;
 pub mod status_pages;

@@ -61,6 +61,7 @@ pub use snapshot::{ClusterSnapshot, registry_reading};
 
 use discovery::ClusterDiscovery;
 use metrics::{ClusterCollector, MonitorMetrics};
+pub use metrics::{MetricsNodes, NodeSeries};
 use probe::{ProbeReport, ProbeSettings};
 use readiness::{Readiness, is_probed};
 use registry_views::RegistryViewReader;
@@ -339,10 +340,27 @@ impl Monitor {
     }
 
     /// Registers the monitor's counters and the gauges derived from the current views.
-    pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
+    pub fn register_metrics(
+        &self,
+        registry: &mut prometheus_client::registry::Registry,
+        nodes: MetricsNodes,
+    ) {
         self.inner.metrics.register(registry);
-        let views = ClusterCollector::new(self.views(), self.registry_health());
+        let views = ClusterCollector::new(self.views(), self.registry_health(), nodes);
         registry.register_collector(Box::new(views));
+    }
+
+    /// The series of single nodes with names that begin with `prefix`, as pieces of OpenMetrics text.
+    #[must_use]
+    pub fn node_series(&self, prefix: &'static str, nodes: MetricsNodes) -> NodeSeries {
+        let now = console_core::clock::now();
+        NodeSeries::new(
+            prefix,
+            nodes,
+            &self.views(),
+            &self.inner.metrics.probes,
+            now,
+        )
     }
 
     /// Registers the findings of all clusters, computed now.

@@ -41,6 +41,7 @@ use crate::etcd_storage::{EtcdStorage, StorageReporter};
 use crate::history_alarms::AlarmAcknowledgements;
 use crate::http::{AppContext, AppState};
 use crate::limits::ClientLimits;
+use crate::live::SharedTopics;
 use crate::membership::NodeAdmission;
 use crate::status_pages::{self, PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService};
 use crate::tls::CertificateStore;
@@ -257,9 +258,11 @@ impl Builder<'_> {
             anchor_delivery,
             state_prefix: config.state_prefix.clone(),
             metrics_token: config.http.metrics_token.clone(),
+            metrics_nodes: config.http.metrics_nodes,
             trusted_proxies: config.http.trusted_proxies.clone(),
             serves_metrics: config.http.metrics_listen.is_none(),
             authenticator,
+            live_topics: SharedTopics::new(monitor.clone(), Some(actions.clone())),
             monitor,
             actions,
             history,

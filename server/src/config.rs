@@ -109,6 +109,8 @@ pub struct HttpConfig {
     pub allowed_hosts: Vec<HostPattern>,
     /// The token that /metrics requires.
     pub metrics_token: Option<Secret>,
+    /// The nodes that have series of their own in /metrics.
+    pub metrics_nodes: monitor::MetricsNodes,
     /// How long a session lasts without use; `None` for its whole lifetime.
     pub session_idle_timeout: Option<Duration>,
     /// How long a proof permits what needs a recent one; `None` for the whole session.

@@ -76,6 +76,7 @@ use crate::etcd_access::EtcdAccess;
 use crate::etcd_storage::EtcdStorage;
 use crate::history_alarms::AlarmAcknowledgements;
 use crate::limits::ClientLimits;
+use crate::live::SharedTopics;
 use crate::membership::NodeAdmission;
 use crate::metrics::WebMetrics;
 use crate::status_pages::StatusPageService;
@@ -104,6 +105,8 @@ pub struct AppContext {
     pub state_prefix: String,
     /// The token that /metrics requires.
     pub metrics_token: Option<registry::Secret>,
+    /// The nodes that have series of their own in /metrics.
+    pub metrics_nodes: monitor::MetricsNodes,
     /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// Whether /metrics is served on the main address.
@@ -124,6 +127,8 @@ pub struct AppContext {
     pub status_pages: StatusPageService,
     pub notifications: NotificationService,
     pub metrics: Arc<WebMetrics>,
+    /// The topics of protocol 2 of the WebSocket.
+    pub live_topics: SharedTopics,
     pub limits: ClientLimits,
     /// Looks up host names of databases and receivers.
     pub resolver: Resolver,

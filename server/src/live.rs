@@ -2,7 +2,7 @@
 //!
 //! One task per viewer and no queue: a slow viewer gets the latest value of each topic once it reads again. `message`
 //! parses what the viewer sends, `TopicSubscription` yields the frames that are due, `ViewerConnection` drives the
-//! socket.
+//! socket. In protocol 2 (`shared`), a value is a patch of what the viewer has, or the whole if it is too far behind.
 //!
 //! What a viewer may send, and the response:
 //!
@@ -12,6 +12,7 @@
 //! | text that is not a subscription | `error` `malformed_message`; the subscription stays |
 //! | an unknown topic | `error` `unknown_topic`; the other topics are served |
 //! | an unknown cluster | `error` `unknown_cluster`; served as soon as the cluster is known |
+//! | more than 32 topics, more than 4 windows of the overview | `error` `too_many_topics`, `too_many_windows` |
 //! | a binary message | close 1003 |
 //! | more than 4 kB | close 1009 |
 //! | more than 30 messages in 15 s | close 1008 |
@@ -21,6 +22,7 @@
 //! on shutdown.
 
 mod message;
+mod shared;
 mod subscription;
 mod viewer;
 
@@ -35,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::actions::ActionService;
 use crate::metrics::WebMetrics;
+pub use shared::SharedTopics;
 use viewer::ViewerConnection;
 
 /// Longest message accepted from a viewer, in bytes.
@@ -70,6 +73,8 @@ pub struct LiveSources {
     pub monitor: Monitor,
     /// Actions; without them the topic is ignored.
     pub actions: Option<ActionService>,
+    /// The topics of protocol 2, shared by all viewers.
+    pub topics: SharedTopics,
     /// Counts connections and messages.
     pub metrics: Arc<WebMetrics>,
 }

@@ -100,6 +100,25 @@ impl LiveClient {
         }
     }
 
+    /// The size of the next text or binary message in bytes. Cancel-safe.
+    ///
+    /// # Errors
+    /// If the connection is closed.
+    pub async fn next_size(&mut self) -> Result<usize> {
+        loop {
+            let message = self.stream.next().await;
+            match message.context("the connection ended without a close frame")?? {
+                Message::Text(text) => return Ok(text.len()),
+                Message::Binary(bytes) => return Ok(bytes.len()),
+                Message::Close(frame) => {
+                    let code = frame.map_or(1005, |frame| u16::from(frame.code));
+                    return Err(anyhow!(SocketClosed(code)));
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Reads until a cluster view satisfies `wanted`, and returns it with all states that were seen on the way judged
     /// by `wanted` itself.
     ///

@@ -81,6 +81,7 @@ fn cache_key(root: &Path, module: &Path) -> Result<String> {
         module.to_path_buf(),
         root.join("scripts/site-tools/package-lock.json"),
         root.join(assets::ENHANCEMENT),
+        root.join(assets::LIVE_DOCUMENTS),
     ];
     inputs.extend(list_files(&root.join("style"))?);
     inputs.extend(list_files(&root.join("public"))?);

@@ -1,10 +1,10 @@
-//! Messages of the live channel as the browser decodes them.
+//! Messages of the live channel as `app/live-documents.js` passes them on: whole values, as in version 1.
 //!
 //! A flat struct instead of `galera::publish::api::LiveMessage`: for an internally tagged enum serde buffers every value
 //! first, which costs time and a tenth of the WebAssembly module. Unknown fields and kinds of newer servers are ignored.
 
+use galera::Timestamp;
 use galera::view::{ClusterSummary, ClusterView};
-use galera::{ActionId, Timestamp};
 use serde::Deserialize;
 
 /// A message from the server. Which fields are present depends on `kind`.
@@ -16,6 +16,9 @@ pub(super) struct IncomingMessage {
     pub(super) version: Option<u32>,
     /// Of `hello`.
     pub(super) server_time: Option<Timestamp>,
+    /// As in the subscription; empty in messages that are about no topic.
+    #[serde(default)]
+    pub(super) topic: String,
     /// Of `overview` and `cluster`.
     #[serde(default)]
     pub(super) revision: u64,
@@ -27,18 +30,11 @@ pub(super) struct IncomingMessage {
     pub(super) notices: Vec<String>,
     /// Of `cluster`.
     pub(super) cluster: Option<Box<ClusterView>>,
-    /// Of `action`.
-    pub(super) action: Option<ActionStatus>,
+    /// Of `actions`: the number of those that wait for approval.
+    #[serde(default)]
+    pub(super) pending: usize,
     /// Of `error`.
     pub(super) detail: Option<String>,
-}
-
-/// The part of an action that the header needs. Pages load the rest as server-rendered HTML.
-#[derive(Deserialize)]
-pub(super) struct ActionStatus {
-    pub(super) id: ActionId,
-    /// The state as in the API, for example `pending`.
-    pub(super) state: String,
 }
 
 #[cfg(test)]
@@ -56,6 +52,7 @@ mod tests {
     fn decodes_every_message_kind() {
         let hello = read(&LiveMessage::Hello {
             version: 1,
+            versions: vec![1, 2],
             server_time: fixtures::fixed_now(),
         });
         assert_eq!(
@@ -105,14 +102,10 @@ mod tests {
     }
 
     #[test]
-    fn decodes_only_id_and_state_of_an_action() {
-        let text =
-            r#"{"type":"action","action":{"id":"a1","state":"pending","plan":{"steps":[]}}}"#;
+    fn decodes_the_number_of_pending_actions() {
+        let text = r#"{"topic":"actions","type":"actions","revision":3,"pending":2}"#;
         let message: IncomingMessage = serde_json::from_str(text).unwrap();
-        let action = message.action.unwrap();
-        assert_eq!(
-            (action.id.as_str(), action.state.as_str()),
-            ("a1", "pending")
-        );
+        assert_eq!((message.kind.as_str(), message.pending), ("actions", 2));
+        assert_eq!(message.topic, "actions");
     }
 }

@@ -4,15 +4,17 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use galera::publish::api::{CLOSE_SESSION_ENDED, LIVE_VERSION, Overview, SubscribeRequest};
-use galera::{ActionId, Timestamp};
+use galera::Timestamp;
+use galera::publish::api::{CLOSE_SESSION_ENDED, LIVE_VERSION, Overview};
+use galera::publish::live::TopicSubscribeRequest;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wasm_bindgen::closure::Closure;
+use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{CloseEvent, Event, MessageEvent, WebSocket};
 
-use super::message::{ActionStatus, IncomingMessage};
+use super::message::IncomingMessage;
 use super::{ConnectionState, LiveState};
 use crate::browser;
 use crate::data::session_has_ended;
@@ -25,6 +27,13 @@ const PROBE_AFTER: i64 = 15_000;
 const RESPONSE_TIMEOUT: i64 = 8_000;
 /// Initial and maximum delay between connection attempts, in milliseconds.
 const RETRY_DELAY: (f64, f64) = (500.0, 4_000.0);
+
+#[wasm_bindgen]
+extern "C" {
+    /// Of `app/live-documents.js`: the text of a message as [`IncomingMessage`] has it.
+    #[wasm_bindgen(js_name = liveText)]
+    fn live_text(data: &JsValue) -> JsValue;
+}
 
 thread_local! {
     static CHANNEL: RefCell<Option<LiveChannel>> = const { RefCell::new(None) };
@@ -50,8 +59,6 @@ struct LiveChannel {
     clock_offset: i64,
     /// Latest revisions of the overview and of the cluster on this connection.
     revisions: (u64, u64),
-    /// IDs of actions waiting for approval.
-    pending_actions: Vec<ActionId>,
 }
 
 /// Subscribes to `topics`. The first call connects.
@@ -106,7 +113,6 @@ impl LiveChannel {
             probing: false,
             clock_offset: rendered_at - now,
             revisions: (0, 0),
-            pending_actions: Vec::new(),
         }
     }
 
@@ -178,7 +184,7 @@ impl LiveChannel {
             "message" => {
                 let text = event
                     .dyn_ref::<MessageEvent>()
-                    .and_then(|message| message.data().as_string());
+                    .and_then(|message| live_text(&message.data()).as_string());
                 if let Some(text) = text {
                     self.on_message(&text);
                 }
@@ -205,16 +211,16 @@ impl LiveChannel {
     }
 
     fn apply_message(&mut self, message: IncomingMessage) {
+        // Of the page before, some may still be on their way.
+        if !message.topic.is_empty() && !self.topics.contains(&message.topic) {
+            return;
+        }
         match message.kind.as_str() {
             "hello" => {
                 if let Some(time) = message.server_time {
                     self.clock_offset = time.unix_millis() - browser::now_millis();
                 }
                 self.revisions = (0, 0);
-                // Actions that ended while disconnected are not reported again.
-                self.pending_actions.clear();
-                self.live.pending_actions.set(0);
-                self.live.action_changes.update(|changes| *changes += 1);
                 self.live
                     .notice
                     .set((message.version != Some(LIVE_VERSION)).then(outdated_notice));
@@ -225,36 +231,16 @@ impl LiveChannel {
                     .overview
                     .set(Some(Arc::new(Overview { clusters, notices })));
             }
-            "cluster" => {
-                let Some(cluster) = message.cluster else {
-                    return;
-                };
-                let subscribed = self
-                    .topics
-                    .iter()
-                    .any(|topic| topic.strip_prefix("cluster/") == Some(cluster.name.as_str()));
-                if subscribed
-                    && self.record_revision(message.revision, |revisions| &mut revisions.1)
-                {
-                    self.live.cluster.set(Some(Arc::from(cluster)));
-                }
+            "cluster" if self.record_revision(message.revision, |revisions| &mut revisions.1) => {
+                self.live.cluster.set(message.cluster.map(Arc::from));
             }
-            "action" => self.apply_action(message.action),
+            "actions" => {
+                self.live.pending_actions.set(message.pending);
+                self.live.action_changes.update(|changes| *changes += 1);
+            }
             "error" => self.live.notice.set(message.detail),
             _ => {}
         }
-    }
-
-    fn apply_action(&mut self, action: Option<ActionStatus>) {
-        let Some(action) = action else {
-            return;
-        };
-        self.pending_actions.retain(|id| *id != action.id);
-        if action.state == "pending" {
-            self.pending_actions.push(action.id);
-        }
-        self.live.pending_actions.set(self.pending_actions.len());
-        self.live.action_changes.update(|changes| *changes += 1);
     }
 
     /// Records the arrival of data. Returns whether it is newer than what is shown.
@@ -292,7 +278,9 @@ impl LiveChannel {
     }
 
     fn send_subscription(&self) {
-        let message = SubscribeRequest {
+        let message = TopicSubscribeRequest {
+            version: 2,
+            encoding: None,
             subscribe: self.topics.clone(),
         };
         if let (Some(socket), Ok(text)) = (&self.socket, serde_json::to_string(&message)) {

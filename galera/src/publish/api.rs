@@ -75,8 +75,11 @@ pub struct SubscribeRequest {
 pub enum LiveMessage {
     /// First message of every connection.
     Hello {
-        /// [`LIVE_VERSION`].
+        /// [`LIVE_VERSION`], in which the server sends until a subscription selects another one.
         version: u32,
+        /// The versions that a subscription may select; absent in servers that have version 1 only.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        versions: Vec<u32>,
         server_time: Timestamp,
     },
     /// All clusters.

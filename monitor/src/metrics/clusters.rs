@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use console_core::clock::now;
 use console_core::published::Published;
 use galera::view::{
     ClusterStatus, ClusterView, NodeState, ReasonCode, RegistryHealth, VerdictState,
@@ -12,12 +11,13 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::family::Family;
 
-use super::{FloatGauge, nodes};
+use super::{FloatGauge, MetricsNodes};
 
 /// The views at the time of a scrape.
 pub(crate) struct ClusterCollector {
     clusters: Vec<Arc<Published<ClusterView>>>,
     registry: RegistryHealth,
+    selection: MetricsNodes,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -35,8 +35,13 @@ impl ClusterCollector {
     pub(crate) fn new(
         clusters: Vec<Arc<Published<ClusterView>>>,
         registry: RegistryHealth,
+        selection: MetricsNodes,
     ) -> Self {
-        Self { clusters, registry }
+        Self {
+            clusters,
+            registry,
+            selection,
+        }
     }
 }
 
@@ -59,15 +64,30 @@ impl Collector for ClusterCollector {
         self.verdicts(&mut encoder)?;
         self.states(&mut encoder)?;
         self.components(&mut encoder)?;
-        let nodes: Vec<_> = self.nodes().collect();
-        nodes::encode(&nodes, now(), &mut encoder)
+        self.without_series(&mut encoder)
     }
 }
 
 impl ClusterCollector {
-    fn nodes(&self) -> impl Iterator<Item = nodes::ClusterNode<'_>> {
-        let views = self.clusters.iter().map(|published| &published.value);
-        views.flat_map(|view| view.members().map(move |node| (view, node)))
+    /// What a limit of the series of nodes leaves out.
+    fn without_series(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let left_out = Family::<ClusterLabels, FloatGauge>::default();
+        for published in &self.clusters {
+            let view = &published.value;
+            let labels = ClusterLabels {
+                cluster: view.name.to_string(),
+            };
+            let nodes = view.members().filter(|node| !self.selection.includes(node));
+            left_out
+                .get_or_create(&labels)
+                .set(count_to_f64(nodes.count()));
+        }
+        encode_metric(
+            encoder,
+            "cluster_nodes_without_series",
+            "Nodes of the cluster that have no series of their own because of --metrics-nodes",
+            &left_out,
+        )
     }
 
     fn verdicts(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -1,118 +1,249 @@
-//! Metrics of single nodes.
+//! Metrics of single nodes, by far the most series of a scrape: written in pieces, from views that no lock protects.
 
-use std::fmt;
+use std::fmt::{self, Write};
+use std::sync::Arc;
 
+use console_core::published::Published;
 use galera::Timestamp;
-use galera::view::{ClusterView, NodeView, SourceKind};
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
-use prometheus_client::metrics::family::Family;
+use galera::view::{ClusterView, NodeState, NodeView, SourceKind, SourceView};
 
-use super::clusters::{bool_to_f64, encode_metric, u64_to_f64};
-use super::{FloatGauge, NodeLabels};
+use super::clusters::{bool_to_f64, u64_to_f64};
+use super::probes::{ProbeCounters, ProbeMeters};
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct NodeStateLabels {
-    cluster: String,
-    node: String,
-    state: &'static str,
+/// Nodes of one piece.
+const PIECE_NODES: usize = 200;
+/// Queued write-sets above which a node is unhealthy, as in the shipped alerts.
+const QUEUE_MAX: u64 = 100;
+/// Fraction of paused replication above which a node is unhealthy, as in the shipped alerts.
+const PAUSED_MAX: f64 = 0.25;
+
+/// Which nodes have series of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MetricsNodes {
+    #[default]
+    All,
+    /// Those that an operator may have to look at: not Synced, not ready, without a fresh report of a source, with a
+    /// finding, a long queue or much flow control.
+    Unhealthy,
+    None,
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct SourceLabels {
-    cluster: String,
-    node: String,
-    source: &'static str,
-}
-
-/// A node with its cluster's view.
-pub(super) type ClusterNode<'a> = (&'a ClusterView, &'a NodeView);
-
-/// Encodes everything about single nodes as of `now`.
-pub(super) fn encode(
-    nodes: &[ClusterNode<'_>],
-    now: Timestamp,
-    encoder: &mut DescriptorEncoder<'_>,
-) -> fmt::Result {
-    states(nodes, encoder)?;
-    sources(nodes, now, encoder)?;
-    for (name, help, value) in GAUGES {
-        let family = Family::<NodeLabels, FloatGauge>::default();
-        for (view, node) in nodes {
-            if let Some(value) = value(node) {
-                let labels = NodeLabels {
-                    cluster: view.name.to_string(),
-                    node: node.id.to_string(),
-                };
-                family.get_or_create(&labels).set(value);
-            }
+impl MetricsNodes {
+    /// Whether `node` has series of its own.
+    pub(super) fn includes(self, node: &NodeView) -> bool {
+        match self {
+            Self::All => true,
+            Self::Unhealthy => is_unhealthy(node),
+            Self::None => false,
         }
-        encode_metric(encoder, name, help, &family)?;
     }
-    Ok(())
 }
 
-/// One series per node, with its state as a label: ten series per node would be nine too many.
-fn states(nodes: &[ClusterNode<'_>], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let states = Family::<NodeStateLabels, FloatGauge>::default();
-    for (view, node) in nodes {
-        let labels = NodeStateLabels {
-            cluster: view.name.to_string(),
-            node: node.id.to_string(),
-            state: node.state.as_str(),
+fn is_unhealthy(node: &NodeView) -> bool {
+    let long = |queue: Option<u64>| queue.is_some_and(|queue| queue > QUEUE_MAX);
+    node.state != NodeState::Synced
+        || node.ready != Some(true)
+        || node.connected != Some(true)
+        || !node.findings.is_empty()
+        || long(node.recv_queue)
+        || long(node.send_queue)
+        || node
+            .flow_control_paused
+            .is_some_and(|paused| paused > PAUSED_MAX)
+        // Without an agent there is nothing to report.
+        || node.sources.iter().any(|source| {
+            !is_fresh(source) && (node.registered || source.kind == SourceKind::Sql)
+        })
+}
+
+fn is_fresh(source: &SourceView) -> bool {
+    source.observed_at.is_some() && !source.stale && source.error.is_none()
+}
+
+/// The series of all selected nodes, as pieces of OpenMetrics text in the order of the scrape. Each piece is written when
+/// it is taken.
+pub struct NodeSeries {
+    prefix: &'static str,
+    now: Timestamp,
+    nodes: Vec<SeriesNode>,
+    family: usize,
+    /// The first node of the next piece.
+    next: usize,
+}
+
+struct SeriesNode {
+    view: Arc<Published<ClusterView>>,
+    index: usize,
+    /// `cluster="…",node="…"`.
+    labels: String,
+    probes: Option<Arc<ProbeCounters>>,
+}
+
+impl SeriesNode {
+    fn node(&self) -> &NodeView {
+        &self.view.value.nodes[self.index]
+    }
+}
+
+impl NodeSeries {
+    pub(crate) fn new(
+        prefix: &'static str,
+        selection: MetricsNodes,
+        views: &[Arc<Published<ClusterView>>],
+        meters: &ProbeMeters,
+        now: Timestamp,
+    ) -> Self {
+        let meters = match selection {
+            MetricsNodes::None => Default::default(),
+            _ => meters.current(),
         };
-        states.get_or_create(&labels).set(1.0);
-    }
-    encode_metric(
-        encoder,
-        "node_state",
-        "1 for the node's current state, given as a label",
-        &states,
-    )
-}
-
-fn sources(
-    nodes: &[ClusterNode<'_>],
-    now: Timestamp,
-    encoder: &mut DescriptorEncoder<'_>,
-) -> fmt::Result {
-    let fresh = Family::<SourceLabels, FloatGauge>::default();
-    let age = Family::<SourceLabels, FloatGauge>::default();
-    for (view, node) in nodes {
-        for source in &node.sources {
-            let labels = SourceLabels {
-                cluster: view.name.to_string(),
-                node: node.id.to_string(),
-                source: match source.kind {
-                    SourceKind::Sql => "sql",
-                    SourceKind::Registry => "registry",
-                },
-            };
-            let fresh_source =
-                source.observed_at.is_some() && !source.stale && source.error.is_none();
-            fresh.get_or_create(&labels).set(bool_to_f64(fresh_source));
-            if let Some(at) = source.observed_at {
-                age.get_or_create(&labels).set(at.age(now).as_secs_f64());
-            }
+        let nodes = views.iter().flat_map(|view| {
+            let meters = meters.get(&view.value.name);
+            let cluster = escape(view.value.name.as_str());
+            let nodes = view.value.nodes.iter().enumerate();
+            nodes
+                .filter(|(_, node)| selection.includes(node))
+                .map(move |(index, node)| SeriesNode {
+                    view: Arc::clone(view),
+                    index,
+                    labels: format!(
+                        "cluster=\"{cluster}\",node=\"{}\"",
+                        escape(&node.id.to_string())
+                    ),
+                    probes: meters.and_then(|nodes| nodes.get(&node.id).cloned()),
+                })
+        });
+        Self {
+            prefix,
+            now,
+            nodes: nodes.collect(),
+            family: 0,
+            next: 0,
         }
     }
-    encode_metric(
-        encoder,
-        "node_source_fresh",
-        "Whether a source (sql, registry) currently reports the node (1) or not (0)",
-        &fresh,
-    )?;
-    encode_metric(
-        encoder,
-        "node_source_age_seconds",
-        "Time since the last report of a source about the node",
-        &age,
-    )
+
+    fn write_piece(&self, family: &NodeFamily, nodes: &[SeriesNode]) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        let name = [self.prefix, "_", family.name].concat();
+        if self.next == 0 {
+            writeln!(text, "# HELP {name} {}.", family.help)?;
+            writeln!(text, "# TYPE {name} {}", family.kind)?;
+        }
+        for node in nodes {
+            match family.value {
+                FamilyValue::Probes(write) => {
+                    if let Some(probes) = &node.probes {
+                        write(probes, &mut text, &name, &node.labels)?;
+                    }
+                }
+                // Nodes that are not confirmed are probed, but count for nothing.
+                _ if node.node().unconfirmed => {}
+                FamilyValue::Gauge(value) => {
+                    if let Some(value) = value(node.node()) {
+                        writeln!(text, "{name}{{{}}} {value:?}", node.labels)?;
+                    }
+                }
+                FamilyValue::State => {
+                    let state = node.node().state.as_str();
+                    writeln!(text, "{name}{{{},state=\"{state}\"}} 1.0", node.labels)?;
+                }
+                FamilyValue::Sources(value) => {
+                    for source in &node.node().sources {
+                        let kind = match source.kind {
+                            SourceKind::Sql => "sql",
+                            SourceKind::Registry => "registry",
+                        };
+                        if let Some(value) = value(source, self.now) {
+                            writeln!(
+                                text,
+                                "{name}{{{},source=\"{kind}\"}} {value:?}",
+                                node.labels
+                            )?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(text)
+    }
 }
 
-type NodeGauge = (&'static str, &'static str, fn(&NodeView) -> Option<f64>);
+impl Iterator for NodeSeries {
+    type Item = String;
 
-const GAUGES: [NodeGauge; 9] = [
-    (
+    fn next(&mut self) -> Option<String> {
+        let family = FAMILIES.get(self.family)?;
+        let end = self.nodes.len().min(self.next + PIECE_NODES);
+        // Writing to a string cannot fail.
+        let piece = self
+            .write_piece(family, &self.nodes[self.next..end])
+            .unwrap_or_default();
+        self.next = end;
+        if end == self.nodes.len() {
+            self.family += 1;
+            self.next = 0;
+        }
+        Some(piece)
+    }
+}
+
+/// A label's value as OpenMetrics quotes it.
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+struct NodeFamily {
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    value: FamilyValue,
+}
+
+enum FamilyValue {
+    /// One series per node, with its state as a label: ten series per node would be nine too many.
+    State,
+    Gauge(fn(&NodeView) -> Option<f64>),
+    Sources(fn(&SourceView, Timestamp) -> Option<f64>),
+    Probes(fn(&ProbeCounters, &mut String, &str, &str) -> fmt::Result),
+}
+
+const fn gauge(
+    name: &'static str,
+    help: &'static str,
+    value: fn(&NodeView) -> Option<f64>,
+) -> NodeFamily {
+    NodeFamily {
+        name,
+        kind: "gauge",
+        help,
+        value: FamilyValue::Gauge(value),
+    }
+}
+
+const FAMILIES: [NodeFamily; 14] = [
+    NodeFamily {
+        name: "node_state",
+        kind: "gauge",
+        help: "1 for the node's current state, given as a label",
+        value: FamilyValue::State,
+    },
+    NodeFamily {
+        name: "node_source_fresh",
+        kind: "gauge",
+        help: "Whether a source (sql, registry) currently reports the node (1) or not (0)",
+        value: FamilyValue::Sources(|source, _| Some(bool_to_f64(is_fresh(source)))),
+    },
+    NodeFamily {
+        name: "node_source_age_seconds",
+        kind: "gauge",
+        help: "Time since the last report of a source about the node",
+        value: FamilyValue::Sources(|source, now| {
+            source.observed_at.map(|at| at.age(now).as_secs_f64())
+        }),
+    },
+    gauge(
         "node_last_committed",
         "Last committed sequence number, from fresh evidence",
         |node| {
@@ -120,40 +251,52 @@ const GAUGES: [NodeGauge; 9] = [
             Some(u64_to_f64(position.seqno))
         },
     ),
-    (
+    gauge(
         "node_behind_transactions",
         "Transactions behind the most advanced member",
         |node| node.behind.map(u64_to_f64),
     ),
-    (
+    gauge(
         "node_recv_queue",
         "Write-sets received but not applied",
         |node| node.recv_queue.map(u64_to_f64),
     ),
-    ("node_send_queue", "Write-sets waiting to be sent", |node| {
+    gauge("node_send_queue", "Write-sets waiting to be sent", |node| {
         node.send_queue.map(u64_to_f64)
     }),
-    (
+    gauge(
         "node_flow_control_paused_ratio",
         "Fraction of the last poll interval during which flow control paused replication",
         |node| node.flow_control_paused,
     ),
-    ("node_commit_rate", "Commits per second", |node| {
+    gauge("node_commit_rate", "Commits per second", |node| {
         node.commit_rate
     }),
-    (
+    gauge(
         "node_ready",
         "Whether the node accepts queries (wsrep_ready): 1 or 0",
         |node| node.ready.map(bool_to_f64),
     ),
-    (
+    gauge(
         "node_connected",
         "Whether the node is connected to a group (wsrep_connected): 1 or 0",
         |node| node.connected.map(bool_to_f64),
     ),
-    (
+    gauge(
         "node_expected",
         "Whether the node is an expected member: 1 or 0",
         |node| Some(bool_to_f64(node.expected)),
     ),
+    NodeFamily {
+        name: "probe_duration_seconds",
+        kind: "histogram",
+        help: "Time that one SQL reading of a node took, connecting included",
+        value: FamilyValue::Probes(ProbeCounters::write_seconds),
+    },
+    NodeFamily {
+        name: "probe_failures",
+        kind: "counter",
+        help: "SQL readings of a node that failed, by kind",
+        value: FamilyValue::Probes(ProbeCounters::write_failures),
+    },
 ];

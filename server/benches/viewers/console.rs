@@ -9,7 +9,7 @@ use axum::routing::any;
 use console_core::clock::now;
 use console_core::session::{Principal, SessionGuard};
 use galera::access::CredentialTag;
-use galera_console::live::{self, LiveSources};
+use galera_console::live::{self, LiveSources, SharedTopics};
 use monitor::{Monitor, ViewPublisher};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,7 @@ pub(crate) async fn serve() {
     let tracker = TaskTracker::new();
     let monitor = Monitor::for_publisher(Arc::clone(&views), tracker.clone());
     let sources = LiveSources {
+        topics: SharedTopics::new(monitor.clone(), None),
         monitor,
         actions: None,
         metrics: Arc::default(),

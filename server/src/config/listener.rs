@@ -24,6 +24,7 @@ impl ConfigReader<'_> {
         let metrics_token = self.single(&settings::METRICS_TOKEN_FILE, |text| {
             parse::metrics_token(&parse::path(text)?)
         });
+        let metrics_nodes = self.single(&settings::METRICS_NODES, parse::metrics_nodes);
         let trusted_proxies = self.list(&settings::TRUSTED_PROXIES, parse::network);
         let session_lifetime = self.single(&settings::SESSION_LIFETIME, |text| {
             parse::duration_between(
@@ -77,6 +78,7 @@ impl ConfigReader<'_> {
             tls,
             allowed_hosts,
             metrics_token,
+            metrics_nodes: metrics_nodes?,
         })
     }
 

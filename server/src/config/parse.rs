@@ -10,6 +10,7 @@ use galera::access::Role;
 use galera::recover::plan::ActionKind;
 use galera::{ClusterName, NodeId};
 use ipnet::IpNet;
+use monitor::MetricsNodes;
 use registry::Secret;
 
 use super::{ApprovalPolicy, read_password};
@@ -178,6 +179,16 @@ pub(super) fn optional_duration(text: &str, min: Duration) -> Result<Option<Dura
 pub(super) fn role(text: &str) -> Result<Role, String> {
     text.parse()
         .map_err(|error: galera::access::ParseRoleError| error.to_string())
+}
+
+/// Which nodes have separate series.
+pub(super) fn metrics_nodes(text: &str) -> Result<MetricsNodes, String> {
+    match text {
+        "all" => Ok(MetricsNodes::All),
+        "unhealthy" => Ok(MetricsNodes::Unhealthy),
+        "none" => Ok(MetricsNodes::None),
+        _ => Err(format!("{text:?} is not one of all, unhealthy and none")),
+    }
 }
 
 /// Maximum number of changes kept.

@@ -123,6 +123,8 @@ settings! {
         "Dedicated address of /metrics, /healthz and /readyz, always without TLS; /metrics is then not served on --listen.");
     METRICS_TOKEN_FILE = Setting::new("metrics-token-file", "metrics_token_file", "FILE", Absent("/metrics needs no token"),
         "File with the token that /metrics requires as Authorization: Bearer.");
+    METRICS_NODES = Setting::new("metrics-nodes", "metrics_nodes", "all|unhealthy|none", Value("all"),
+        "Nodes with separate series in /metrics; unhealthy are those with an abnormal state, queue or source, and clusters always have theirs.");
     TRUSTED_PROXIES = Setting::new("trusted-proxies", "trusted_proxies", "ADDRESS[/BITS],…", Absent("none"),
         "Reverse proxies whose X-Forwarded-For is trusted when limits apply per address.").repeatable();
     MAX_CONNECTIONS = Setting::new("max-connections", "limits.connections", "COUNT", Value("6000"),

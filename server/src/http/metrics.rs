@@ -1,7 +1,9 @@
 //! `GET /metrics`: OpenMetrics text for Prometheus. Each crate registers its own families.
 
+use std::iter;
+
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -10,19 +12,30 @@ use prometheus_client::registry::Registry;
 
 use super::AppContext;
 
-/// The media type of [`render`]'s text.
+/// The media type of the text of [`pieces`].
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 const PREFIX: &str = "galera_console";
-/// All metrics as OpenMetrics text ([`CONTENT_TYPE`]).
-#[must_use]
-pub(super) fn render(app: &AppContext) -> String {
+
+/// All metrics as pieces of OpenMetrics text ([`CONTENT_TYPE`]), each written when it is taken.
+pub(super) fn pieces(app: &AppContext) -> impl Iterator<Item = String> + Send + use<> {
+    let nodes = app.monitor.node_series(PREFIX, app.metrics_nodes);
+    let mut end = String::new();
+    // Writing to a string cannot fail.
+    let _ = encode_eof(&mut end);
+    iter::once(without_nodes(app))
+        .chain(nodes)
+        .chain(iter::once(end))
+}
+
+/// Everything but the series of single nodes.
+fn without_nodes(app: &AppContext) -> String {
     let mut root = Registry::default();
     app.monitor.register_findings(&mut root);
     let registry = root.sub_registry_with_prefix(PREFIX);
     let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("build", "The running program", build);
-    app.monitor.register_metrics(registry);
+    app.monitor.register_metrics(registry, app.metrics_nodes);
     app.history.register_metrics(registry);
     if let Some(series) = &app.series {
         series.register_metrics(registry);
@@ -45,7 +58,7 @@ pub(super) fn render(app: &AppContext) -> String {
         leader,
     );
     let mut text = String::new();
-    if let Err(error) = encode(&mut text, &root) {
+    if let Err(error) = encode_registry(&mut text, &root) {
         // Writing to a string cannot fail; a scrape that is cut short lacks its end mark and is refused by Prometheus.
         tracing::error!(%error, "Metrics could not be written");
     }

@@ -29,6 +29,7 @@ pub(super) async fn connect(
     let sources = LiveSources {
         monitor: app.monitor.clone(),
         actions: Some(app.actions.clone()),
+        topics: app.live_topics.clone(),
         metrics: Arc::clone(&app.metrics),
     };
     match upgrade {

@@ -4,17 +4,20 @@ use std::collections::HashMap;
 use std::future::pending;
 use std::sync::Arc;
 
-use axum::extract::ws::Utf8Bytes;
+use axum::extract::ws::Message;
 use console_core::published::Published;
 use futures::FutureExt;
 use futures::future::{BoxFuture, select_all};
 use galera::publish::api::Overview;
+use galera::publish::live::FrameEncoding;
 use galera::view::ClusterView;
 use galera::{ActionId, ClusterName};
 use monitor::{ClusterDirectory, Monitor};
 use tokio::sync::watch;
 
-use super::message::{TopicName, unknown_cluster};
+use super::LiveSources;
+use super::message::{FrameForm, SubscribeError, Subscription, TopicName, unknown_cluster};
+use super::shared::{SharedTopics, TopicContent, TopicReceiver};
 use crate::actions::{ActionService, ActionsSnapshot, PublishedAction};
 
 /// Actions that a viewer's task records as sent.
@@ -36,12 +39,27 @@ enum TopicState {
         /// Whether `unknown_cluster` was sent to the viewer.
         reported_unknown: bool,
     },
+    /// A topic of protocol 2.
+    Document(DocumentTopic),
+}
+
+/// A topic of protocol 2 as one viewer follows it.
+struct DocumentTopic {
+    text: String,
+    encoding: Option<FrameEncoding>,
+    /// `None` once the topic's worker has ended, which only a fault of the console can cause.
+    receiver: Option<TopicReceiver>,
+    /// The revision last sent to the viewer.
+    sent: Option<u64>,
+    /// Whether `unknown_cluster` was sent to the viewer.
+    reported_unknown: bool,
 }
 
 /// The topics that a viewer subscribed to; empty at first.
 pub(super) struct TopicSubscription {
     monitor: Monitor,
     actions: Option<ActionService>,
+    shared: SharedTopics,
     directory: watch::Receiver<Arc<ClusterDirectory>>,
     topics: Vec<TopicState>,
     /// The topic checked first, so that a busy one never starves the others.
@@ -49,42 +67,68 @@ pub(super) struct TopicSubscription {
 }
 
 impl TopicSubscription {
-    pub(super) fn new(monitor: Monitor, actions: Option<ActionService>) -> Self {
+    pub(super) fn new(sources: LiveSources) -> Self {
         Self {
-            actions,
-            directory: monitor.directory(),
-            monitor,
+            actions: sources.actions,
+            shared: sources.topics,
+            directory: sources.monitor.directory(),
+            monitor: sources.monitor,
             topics: Vec::new(),
             next_index: 0,
         }
     }
 
-    /// Replaces the topics; each one is due immediately.
-    pub(super) fn replace(&mut self, names: Vec<TopicName>) {
+    /// Replaces the topics; each one is due immediately. Returns an error for each that cannot be served.
+    pub(super) fn replace(&mut self, wanted: Subscription) -> Vec<SubscribeError> {
         self.next_index = 0;
-        self.topics = names
-            .into_iter()
-            .filter_map(|name| match name {
-                TopicName::Overview => {
-                    let mut feed = self.monitor.overview();
-                    feed.mark_changed();
-                    Some(TopicState::Overview(feed))
-                }
-                TopicName::Cluster(name) => Some(TopicState::Cluster {
-                    name,
-                    feed: None,
-                    reported_unknown: false,
-                }),
-                TopicName::Actions => self.actions.as_ref().map(|actions| TopicState::Actions {
-                    snapshots: actions.subscribe(),
-                    sent: HashMap::new(),
-                }),
-            })
-            .collect();
+        let mut errors = Vec::new();
+        // The former topics are kept until the new ones are followed, so that a worker that both need continues.
+        let topics = match wanted.form {
+            FrameForm::Values => {
+                let names = wanted.topics.into_iter().map(|(_, name)| name);
+                names.filter_map(|name| self.value_topic(name)).collect()
+            }
+            FrameForm::Documents(encoding) => {
+                let topics = wanted.topics.into_iter().filter_map(|(text, name)| {
+                    let followed = self.shared.follow(&text, &name);
+                    let receiver = followed.map_err(|error| errors.push(error)).ok()?;
+                    Some(TopicState::Document(DocumentTopic {
+                        text,
+                        encoding,
+                        receiver: Some(receiver),
+                        sent: None,
+                        reported_unknown: false,
+                    }))
+                });
+                topics.collect()
+            }
+        };
+        self.topics = topics;
+        errors
+    }
+
+    fn value_topic(&self, name: TopicName) -> Option<TopicState> {
+        match name {
+            TopicName::Overview(_) => {
+                let mut feed = self.monitor.overview();
+                feed.mark_changed();
+                Some(TopicState::Overview(feed))
+            }
+            TopicName::Cluster(name) => Some(TopicState::Cluster {
+                name,
+                feed: None,
+                reported_unknown: false,
+            }),
+            TopicName::Actions => self.actions.as_ref().map(|actions| TopicState::Actions {
+                snapshots: actions.subscribe(),
+                sent: HashMap::new(),
+            }),
+            TopicName::Head => None,
+        }
     }
 
     /// Waits for the next message for the viewer. Cancel-safe: nothing is lost.
-    pub(super) async fn next(&mut self) -> Utf8Bytes {
+    pub(super) async fn next(&mut self) -> Message {
         loop {
             self.directory.mark_unchanged();
             let count = self.topics.len();
@@ -118,6 +162,11 @@ impl TopicSubscription {
                     feed: Some(feed), ..
                 } => changes.push(feed.changed().map(move |_| Some(index)).boxed()),
                 TopicState::Cluster { feed: None, .. } => unknown = true,
+                TopicState::Document(topic) => {
+                    if let Some(receiver) = &mut topic.receiver {
+                        changes.push(receiver.changed().map(move |_| Some(index)).boxed());
+                    }
+                }
             }
         }
         if unknown {
@@ -129,6 +178,9 @@ impl TopicSubscription {
                 }
             };
             changes.push(appeared.boxed());
+        }
+        if changes.is_empty() {
+            return pending().await;
         }
         let (changed, ..) = select_all(changes).await;
         // `changed` has marked the value as seen, but it is still due.
@@ -144,10 +196,11 @@ impl TopicSubscription {
 
 impl TopicState {
     /// The latest value if the viewer has not received it yet.
-    fn take_due(&mut self, monitor: &Monitor) -> Option<Utf8Bytes> {
+    fn take_due(&mut self, monitor: &Monitor) -> Option<Message> {
         match self {
             Self::Overview(feed) => take_newest(feed).ok().flatten(),
             Self::Actions { snapshots, sent } => next_action(snapshots, sent),
+            Self::Document(topic) => topic.take_due(),
             Self::Cluster {
                 name,
                 feed,
@@ -170,7 +223,7 @@ impl TopicState {
                     }
                     None if !*reported => {
                         *reported = true;
-                        Some(unknown_cluster(name).frame())
+                        Some(Message::Text(unknown_cluster(name.as_str()).frame()))
                     }
                     None => None,
                 }
@@ -179,11 +232,44 @@ impl TopicState {
     }
 }
 
+impl DocumentTopic {
+    /// The frame that the viewer lacks.
+    fn take_due(&mut self) -> Option<Message> {
+        let receiver = self.receiver.as_mut()?;
+        let ended = receiver.has_changed().is_err();
+        let publication = Arc::clone(&receiver.borrow_and_update());
+        let error = match &publication.content {
+            _ if ended => {
+                self.receiver = None;
+                let detail =
+                    "the topic is no longer updated; subscribe again, and see the console's log";
+                SubscribeError::new("internal", detail.to_owned())
+            }
+            TopicContent::Pending => return None,
+            TopicContent::UnknownCluster => {
+                self.sent = None;
+                if std::mem::replace(&mut self.reported_unknown, true) {
+                    return None;
+                }
+                let name = self.text.split_once('/').map_or("", |(_, name)| name);
+                unknown_cluster(name)
+            }
+            TopicContent::Document(_) => {
+                self.reported_unknown = false;
+                let frame = publication.frame_since(self.sent)?;
+                self.sent = Some(publication.revision);
+                return Some(frame.message(self.encoding));
+            }
+        };
+        Some(Message::Text(error.about(&self.text).frame()))
+    }
+}
+
 /// The first action whose current version was not sent yet. Forgets actions that are no longer listed.
 fn next_action(
     snapshots: &mut watch::Receiver<Arc<ActionsSnapshot>>,
     sent: &mut HashMap<ActionId, PublishedAction>,
-) -> Option<Utf8Bytes> {
+) -> Option<Message> {
     let current = Arc::clone(&snapshots.borrow_and_update());
     if sent.len() > SENT_MAX {
         sent.retain(|id, _| current.get(id).is_some());
@@ -193,15 +279,15 @@ fn next_action(
             .is_none_or(|known| !Arc::ptr_eq(known, shown))
     })?;
     sent.insert(due.value.action.id.clone(), Arc::clone(due));
-    Some(due.frame())
+    Some(Message::Text(due.frame()))
 }
 
 fn take_newest<T: console_core::published::LiveTopic>(
     feed: &mut TopicFeed<T>,
-) -> Result<Option<Utf8Bytes>, watch::error::RecvError> {
+) -> Result<Option<Message>, watch::error::RecvError> {
     if !feed.has_changed()? {
         return Ok(None);
     }
     let published = Arc::clone(&feed.borrow_and_update());
-    Ok(Some(published.frame()))
+    Ok(Some(Message::Text(published.frame())))
 }

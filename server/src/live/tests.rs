@@ -25,12 +25,16 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 
+mod documents;
+mod schema;
+
 const PATIENCE: Duration = Duration::from_secs(10);
 
 type WebSocketClient = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 struct LiveFixture {
     publisher: Arc<ViewPublisher>,
+    topics: SharedTopics,
     address: SocketAddr,
     session: watch::Sender<bool>,
     view: watch::Sender<bool>,
@@ -51,9 +55,11 @@ impl LiveFixture {
         let publisher = Arc::new(ViewPublisher::new());
         let tracker = TaskTracker::new();
         let monitor = Monitor::for_publisher(Arc::clone(&publisher), tracker.clone());
+        let topics = SharedTopics::new(monitor.clone(), None);
         let sources = LiveSources {
             monitor,
             actions: None,
+            topics: topics.clone(),
             metrics: Arc::default(),
         };
         let (session, ended) = watch::channel(false);
@@ -82,6 +88,7 @@ impl LiveFixture {
         TaskTracker::new().spawn(async move { server.await });
         Self {
             publisher,
+            topics,
             address,
             session,
             view,

@@ -40,7 +40,7 @@ pub(super) struct ViewerConnection {
 enum ConnectionEvent {
     Received(Option<Result<Message, axum::Error>>),
     Ping,
-    Due(Utf8Bytes),
+    Due(Message),
     End(ConnectionEnd),
 }
 
@@ -55,7 +55,7 @@ impl ViewerConnection {
         Self {
             timing,
             socket,
-            subscription: TopicSubscription::new(sources.monitor, sources.actions),
+            subscription: TopicSubscription::new(sources.clone()),
             metrics: sources.metrics,
             guard,
             shutdown,
@@ -81,7 +81,7 @@ impl ViewerConnection {
             match self.next_event(&mut pings).await {
                 ConnectionEvent::Received(message) => self.on_message(message).await?,
                 ConnectionEvent::Ping => self.ping().await?,
-                ConnectionEvent::Due(frame) => self.send(Message::Text(frame)).await?,
+                ConnectionEvent::Due(frame) => self.send(frame).await?,
                 ConnectionEvent::End(end) => return Err(end),
             }
         }
@@ -130,8 +130,8 @@ impl ViewerConnection {
     async fn subscribe(&mut self, text: &str) -> Result<(), ConnectionEnd> {
         self.metrics.live_received();
         let errors = match message::parse_subscription(text) {
-            Ok((topics, errors)) => {
-                self.subscription.replace(topics);
+            Ok((wanted, mut errors)) => {
+                errors.extend(self.subscription.replace(wanted));
                 errors
             }
             Err(error) => vec![error],
@@ -157,7 +157,7 @@ impl ViewerConnection {
 
     /// Sends one message. A viewer that does not read blocks only this task, and not longer than two pings.
     async fn send(&mut self, message: Message) -> Result<(), ConnectionEnd> {
-        if matches!(message, Message::Text(_)) {
+        if matches!(message, Message::Text(_) | Message::Binary(_)) {
             self.metrics.live_sent();
         }
         tokio::select! {

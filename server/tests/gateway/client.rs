@@ -95,6 +95,7 @@ pub(crate) struct ConsoleOptions {
     pub(crate) metrics_token: Option<Secret>,
     /// Where figures are recorded; by default they are not.
     pub(crate) series_directory: Option<PathBuf>,
+    pub(crate) metrics_nodes: monitor::MetricsNodes,
 }
 
 impl Default for ConsoleOptions {
@@ -125,6 +126,7 @@ impl Default for ConsoleOptions {
             allowed_hosts: Vec::new(),
             metrics_token: None,
             series_directory: None,
+            metrics_nodes: monitor::MetricsNodes::All,
         }
     }
 }
@@ -260,6 +262,7 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
             tls: None,
             allowed_hosts: options.allowed_hosts.clone(),
             metrics_token: options.metrics_token.clone(),
+            metrics_nodes: options.metrics_nodes,
             session_idle_timeout: options.session_idle_timeout,
             step_up_interval: options.step_up_interval,
             second_factor_roles: options.second_factor_roles.clone(),

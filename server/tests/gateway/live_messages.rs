@@ -112,6 +112,43 @@ async fn action() {
 }
 
 #[tokio::test]
+async fn documents() {
+    let (_console, mut connection) = connected().await;
+    let mut full = Vec::new();
+    for topic in ["head", "overview?count=1", "cluster/lab", "actions"] {
+        let message = json!({"version": 2, "subscribe": [topic]});
+        connection.send(message.to_string()).await;
+        loop {
+            let frame = connection.next("full").await;
+            // Of the subscription before, one may still have been on its way.
+            if frame["topic"] == topic {
+                full.push(frame);
+                break;
+            }
+        }
+    }
+    assert_json_snapshot!(full);
+}
+
+#[tokio::test]
+async fn errors_of_version_2() {
+    let (_console, mut connection) = connected().await;
+    let mut errors = Vec::new();
+    for sent in [
+        json!({"version": 3, "subscribe": []}),
+        json!({"version": 2, "subscribe": ["secrets"]}),
+        json!({"version": 2, "subscribe": ["overview?count=50000"]}),
+        json!({"version": 2, "subscribe": ["overview?colour=red"]}),
+        json!({"version": 2, "subscribe": ["cluster/nowhere"]}),
+        json!({"version": 2, "subscribe": [], "encoding": "br"}),
+    ] {
+        connection.send(sent.to_string()).await;
+        errors.push(connection.next("error").await);
+    }
+    assert_json_snapshot!(errors);
+}
+
+#[tokio::test]
 async fn errors() {
     let (_console, mut connection) = connected().await;
     let many = json!({"subscribe": vec!["overview"; 33]}).to_string();

@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use galera::access::Role;
 use galera::recover::action::ActionState;
 
 use crate::action_fixture::{ActionFixture, apply_verb};
+use crate::client::{ConsoleOptions, TestConsole};
 use crate::database::FakeDatabase;
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
+use crate::json_contract::wait_until_down;
 use crate::probing::{VARIABLES, as_str_rows, primary_status};
 
 const PREFIX: &str = "galera_console_";
@@ -95,6 +98,39 @@ async fn every_metric_in_alerts_and_dashboard_is_served() {
     ] {
         assert!(text.contains(&line), "{line} in {text}");
     }
+}
+
+/// The scrape of a console with one unreachable node and this setting.
+async fn scrape_with(metrics_nodes: monitor::MetricsNodes) -> String {
+    let options = ConsoleOptions {
+        metrics_nodes,
+        ..ConsoleOptions::default()
+    };
+    let console = TestConsole::start_with(&TestEtcd::in_memory(), options).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    let client = console.sign_in("dora").await;
+    wait_until_down(&client).await;
+    client.get("/metrics").await.text()
+}
+
+#[tokio::test]
+async fn series_of_nodes_can_be_limited() {
+    let all = scrape_with(monitor::MetricsNodes::All).await;
+    let unhealthy = scrape_with(monitor::MetricsNodes::Unhealthy).await;
+    let none = scrape_with(monitor::MetricsNodes::None).await;
+    for (text, with_series) in [(&all, true), (&unhealthy, true), (&none, false)] {
+        assert_eq!(
+            text.contains(r#"galera_console_node_state{cluster="lab""#),
+            with_series,
+            "{text}"
+        );
+        assert!(text.contains(r#"galera_console_cluster_verdict{cluster="lab",state="down"} 1.0"#));
+        assert!(text.ends_with("# EOF\n"), "{text}");
+        assert_eq!(text.matches("# EOF").count(), 1);
+    }
+    let left_out = r#"galera_console_cluster_nodes_without_series{cluster="lab"}"#;
+    assert!(all.contains(&format!("{left_out} 0.0")), "{all}");
+    assert!(!none.contains(&format!("{left_out} 0.0")), "{none}");
 }
 
 #[test]

@@ -43,6 +43,7 @@ site_root = "/srv/site"
 allowed_hosts = ["console.internal", "10.0.0.7:3000"]
 metrics_listen = "127.0.0.1:9100"
 metrics_token_file = "{token}"
+metrics_nodes = "unhealthy"
 trusted_proxies = ["10.0.0.0/8"]
 session_lifetime = "8h"
 session_idle_timeout = "30m"

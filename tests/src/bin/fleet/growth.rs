@@ -15,7 +15,7 @@ enum Growth {
     Unfitted,
 }
 
-const LINES: [Line; 14] = [
+const LINES: [Line; 19] = [
     ("nodes", |run| run.nodes as f64, Growth::Unfitted),
     ("clusters shown", |run| run.shown as f64, Growth::Unfitted),
     (
@@ -63,6 +63,31 @@ const LINES: [Line; 14] = [
         "overview kB/s to a viewer",
         |run| run.overview_bytes_per_second / 1e3,
         Growth::Fitted,
+    ),
+    (
+        "the same in version 2, kB/s",
+        |run| run.patch_bytes_per_second / 1e3,
+        Growth::Fitted,
+    ),
+    (
+        "the same, compressed, kB/s",
+        |run| run.compressed_bytes_per_second / 1e3,
+        Growth::Fitted,
+    ),
+    (
+        "100 viewers of the overview, processor ms/s",
+        |run| run.viewers_cpu_ms_per_second,
+        Growth::Unfitted,
+    ),
+    (
+        "the same in version 2, processor ms/s",
+        |run| run.patch_viewers_cpu_ms_per_second,
+        Growth::Unfitted,
+    ),
+    (
+        "the same, compressed, processor ms/s",
+        |run| run.compressed_viewers_cpu_ms_per_second,
+        Growth::Unfitted,
     ),
     (
         "metrics, kB a scrape",

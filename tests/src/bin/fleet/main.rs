@@ -97,6 +97,8 @@ mod tests {
         );
         assert!(figures.transactions_per_second > 0.5);
         assert!(figures.overview_bytes_per_second > 0.0);
+        assert!(figures.patch_bytes_per_second > 0.0);
+        assert!(figures.compressed_bytes_per_second > 0.0);
         let table = growth::table(&[figures]);
         assert!(table.contains("change to frame, p99"), "{table}");
     }

@@ -16,6 +16,7 @@ use registry::Registry;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::meters::{self, EtcdReading, ProcessReading};
+use crate::overview_viewer::ViewerKind;
 use crate::scripted_agents::ScriptedAgents;
 use crate::scripted_fleet::ScriptedFleet;
 use crate::{
@@ -26,6 +27,8 @@ use crate::{
 const SHOWN_TIMEOUT: Duration = Duration::from_secs(180);
 /// Between the first complete view and the measurement: leases are looked up, records written.
 const SETTLE: Duration = Duration::from_secs(5);
+/// How long the cost of many viewers is measured, and as long without them.
+const VIEWERS_DURATION: Duration = Duration::from_secs(10);
 
 /// The figures of one run.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +48,13 @@ pub(crate) struct FleetFigures {
     pub(crate) changes: Vec<Duration>,
     pub(crate) overview_frames_per_second: f64,
     pub(crate) overview_bytes_per_second: f64,
+    /// Version 2 of the protocol, as text and compressed.
+    pub(crate) patch_bytes_per_second: f64,
+    pub(crate) compressed_bytes_per_second: f64,
+    /// Processor time of the console for 100 viewers of the overview, in milliseconds a second.
+    pub(crate) viewers_cpu_ms_per_second: f64,
+    pub(crate) patch_viewers_cpu_ms_per_second: f64,
+    pub(crate) compressed_viewers_cpu_ms_per_second: f64,
     pub(crate) metrics_bytes: usize,
     pub(crate) metrics_cpu_ms: f64,
 }
@@ -95,10 +105,12 @@ pub(crate) async fn measure(settings: &FleetSettings, clusters: usize) -> Result
 
     let faults = faults::inject(Arc::clone(&fleet), agents.clone(), settings.faults);
     let _faults = AbortOnDropHandle::new(TaskTracker::new().spawn(faults));
-    let (mut cluster_view, mut overview) = (api.live().await?, api.live().await?);
+    let mut cluster_view = api.live().await?;
     let topic = format!("cluster/{}", fleet.clusters[0].name);
     cluster_view.subscribe(&[&topic]).await?;
-    overview.subscribe(&["overview"]).await?;
+    let mut overview = overview_viewer::connect(&api, ViewerKind::Version1).await?;
+    let mut patches = overview_viewer::connect(&api, ViewerKind::Version2).await?;
+    let mut compressed = overview_viewer::connect(&api, ViewerKind::Compressed).await?;
     let pid = console.pid().context("the console does not run")?;
     let client = reqwest::Client::new();
     let endpoint = etcd.endpoints().remove(0);
@@ -107,16 +119,31 @@ pub(crate) async fn measure(settings: &FleetSettings, clusters: usize) -> Result
         EtcdReading::take(&client, &endpoint).await?,
     );
     let duration = settings.duration();
-    let (changes, traffic) = tokio::try_join!(
+    let (changes, traffic, patched, deflated) = tokio::try_join!(
         change_latency::measure(&fleet, agents.as_deref(), &mut cluster_view, duration),
         overview_viewer::read(&mut overview, duration),
+        overview_viewer::read(&mut patches, duration),
+        overview_viewer::read(&mut compressed, duration),
     )?;
     let process = ProcessReading::take(pid)?;
     let load = EtcdReading::take(&client, &endpoint)
         .await?
         .since(&before.1);
-    drop((cluster_view, overview));
+    drop((cluster_view, overview, patches, compressed));
     let cpu_ms_per_second = process.cpu_rate_since(&before.0);
+    let mut costs = [0.0; 3];
+    let kinds = [
+        ViewerKind::Version1,
+        ViewerKind::Version2,
+        ViewerKind::Compressed,
+    ];
+    for (cost, kind) in costs.iter_mut().zip(kinds) {
+        // What the console needs without viewers drifts: measured right before.
+        let idle = ProcessReading::take(pid)?;
+        tokio::time::sleep(VIEWERS_DURATION).await;
+        let idle = ProcessReading::take(pid)?.cpu_rate_since(&idle);
+        *cost = overview_viewer::cost(&api, kind, pid, idle, VIEWERS_DURATION).await?;
+    }
     let (metrics_bytes, metrics_cpu_ms) =
         meters::scrape(&client, &console.url(), pid, cpu_ms_per_second).await?;
     if let Some(agents) = agents {
@@ -136,6 +163,11 @@ pub(crate) async fn measure(settings: &FleetSettings, clusters: usize) -> Result
         changes,
         overview_frames_per_second: traffic.frames as f64 / seconds,
         overview_bytes_per_second: traffic.bytes as f64 / seconds,
+        patch_bytes_per_second: patched.bytes as f64 / seconds,
+        compressed_bytes_per_second: deflated.bytes as f64 / seconds,
+        viewers_cpu_ms_per_second: costs[0],
+        patch_viewers_cpu_ms_per_second: costs[1],
+        compressed_viewers_cpu_ms_per_second: costs[2],
         metrics_bytes,
         metrics_cpu_ms,
     })
@@ -148,8 +180,15 @@ fn console_settings(
     port: u16,
 ) -> ConsoleSettings {
     let further = settings.console_arguments.split_whitespace();
+    let limits = [
+        "--max-live-per-account",
+        "1000",
+        "--max-live-per-address",
+        "1000",
+    ];
     let extra_arguments = ["--probe-allow", "127.0.0.0/8"]
         .into_iter()
+        .chain(limits)
         .chain(further)
         .map(ToOwned::to_owned)
         .collect();

@@ -1,0 +1,180 @@
+//! The topics `overview` and `head`: chosen clusters, and what every page shows.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::document::{TopicDocument, object_of};
+use crate::publish::api::Overview;
+use crate::view::{ClusterSummary, VerdictState};
+
+/// Most clusters in a window.
+pub const WINDOW_MAX: usize = 10_000;
+/// Clusters that `head` names.
+const HEAD_MAX: usize = 100;
+
+/// Which clusters a window of the overview shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OverviewQuery {
+    /// Part of the name of a cluster, or of the name or address of a node, in any case.
+    pub filter: String,
+    /// Only clusters with this verdict.
+    pub verdict: Option<VerdictState>,
+    pub sort: OverviewSort,
+    /// The first cluster shown, from 0.
+    pub from: usize,
+    /// Number of clusters shown, at most [`WINDOW_MAX`].
+    pub count: usize,
+}
+
+impl Default for OverviewQuery {
+    fn default() -> Self {
+        Self {
+            filter: String::new(),
+            verdict: None,
+            sort: OverviewSort::default(),
+            from: 0,
+            count: 200,
+        }
+    }
+}
+
+/// The order of clusters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OverviewSort {
+    /// Worst verdict first, then by name.
+    #[default]
+    Worst,
+    Name,
+    /// Most commits per second first.
+    Commits,
+}
+
+/// A cluster of the overview with its row, which all windows share.
+#[derive(Clone, Debug)]
+pub struct OverviewRow {
+    summary: ClusterSummary,
+    row: Arc<Map<String, Value>>,
+}
+
+impl OverviewRow {
+    /// The rows of an overview; those that equal one of `previous` are shared with it.
+    #[must_use]
+    pub fn all(overview: &Overview, previous: &[Self]) -> Vec<Self> {
+        let previous: HashMap<_, _> = previous
+            .iter()
+            .map(|row| (&row.summary.name, row))
+            .collect();
+        let row = |summary: &ClusterSummary| match previous.get(&summary.name) {
+            Some(known) if known.summary == *summary => Self::clone(known),
+            _ => Self {
+                row: Arc::new(cluster_row(summary)),
+                summary: summary.clone(),
+            },
+        };
+        overview.clusters.iter().map(row).collect()
+    }
+}
+
+impl OverviewQuery {
+    /// The document of the topic `overview` with this query. `rows` are all clusters, worst verdict first.
+    #[must_use]
+    pub fn document(&self, rows: &[OverviewRow], notices: &[String]) -> TopicDocument {
+        let text = self.filter.trim().to_ascii_lowercase();
+        let mut selected: Vec<&OverviewRow> = rows
+            .iter()
+            .filter(|row| self.selects(&text, &row.summary))
+            .collect();
+        match self.sort {
+            OverviewSort::Worst => {}
+            OverviewSort::Name => {
+                selected.sort_by(|a, b| a.summary.name.as_str().cmp(b.summary.name.as_str()));
+            }
+            OverviewSort::Commits => selected.sort_by(|a, b| {
+                let rate = |row: &OverviewRow| row.summary.commit_rate.unwrap_or(-1.0);
+                rate(b).total_cmp(&rate(a))
+            }),
+        }
+        let mut head = counts(rows.iter().map(|row| &row.summary));
+        head.insert("matched".to_owned(), selected.len().into());
+        head.insert("notices".to_owned(), notices.into());
+        let window = || selected.iter().skip(self.from).take(self.count);
+        let names = window().map(|row| row.summary.name.to_string());
+        head.insert("order".to_owned(), names.collect());
+        let rows = window().map(|row| (row.summary.name.to_string(), Arc::clone(&row.row)));
+        TopicDocument::new(head, "clusters", rows)
+            .ranked_by_numbers(self.sort == OverviewSort::Commits)
+    }
+
+    fn selects(&self, text: &str, cluster: &ClusterSummary) -> bool {
+        let contains = |name: &str| name.to_ascii_lowercase().contains(text);
+        let in_nodes = || {
+            cluster.nodes.iter().any(|node| {
+                contains(&node.id.to_string()) || node.name.as_deref().is_some_and(contains)
+            })
+        };
+        self.verdict
+            .is_none_or(|only| cluster.verdict.state == only)
+            && (text.is_empty() || contains(cluster.name.as_str()) || in_nodes())
+    }
+}
+
+/// The document of the topic `head`: what a page about something else shows. `clusters` are the worst that are not
+/// healthy, at most 100; `total` and `verdicts` count all.
+#[must_use]
+pub fn head_document(overview: &Overview) -> TopicDocument {
+    let mut head = counts(overview.clusters.iter());
+    head.insert("notices".to_owned(), overview.notices.clone().into());
+    // Worst first, as the overview lists them.
+    let worst: Vec<&ClusterSummary> = overview
+        .clusters
+        .iter()
+        .take_while(|cluster| cluster.verdict.state > VerdictState::Healthy)
+        .take(HEAD_MAX)
+        .collect();
+    let names = worst.iter().map(|cluster| cluster.name.to_string());
+    head.insert("order".to_owned(), names.collect());
+    let rows = worst.into_iter().map(|cluster| {
+        let row = object_of(&json!({
+            "name": cluster.name,
+            "verdict": cluster.verdict,
+        }));
+        (cluster.name.to_string(), Arc::new(row))
+    });
+    TopicDocument::new(head, "clusters", rows)
+}
+
+/// A cluster as in the API, except that the states of its nodes are members named by their id.
+fn cluster_row(summary: &ClusterSummary) -> Map<String, Value> {
+    let mut row = object_of(summary);
+    let ids = summary.nodes.iter().map(|node| node.id.to_string());
+    row.insert("order".to_owned(), ids.collect());
+    let nodes = summary.nodes.iter().map(|node| {
+        let mut row = object_of(node);
+        row.remove("id");
+        (node.id.to_string(), Value::Object(row))
+    });
+    row.insert("nodes".to_owned(), nodes.collect());
+    row
+}
+
+/// How many clusters there are, and how many with each verdict.
+fn counts<'a>(clusters: impl Iterator<Item = &'a ClusterSummary>) -> Map<String, Value> {
+    let mut verdicts = Map::new();
+    let mut total = 0_usize;
+    for cluster in clusters {
+        total += 1;
+        let count = verdicts
+            .entry(cluster.verdict.state.as_str())
+            .or_insert_with(|| 0.into());
+        *count = (count.as_u64().unwrap_or(0) + 1).into();
+    }
+    let mut head = Map::new();
+    head.insert("total".to_owned(), total.into());
+    head.insert("verdicts".to_owned(), Value::Object(verdicts));
+    head
+}

@@ -1,0 +1,155 @@
+//! Topics of protocol 2: one worker for each topic that has viewers, whatever their number.
+//!
+//! The worker turns each value of its source into a document and publishes it with its predecessors, from which the
+//! frames are made: once for each base, when the first viewer needs it. States are published immediately, documents of
+//! which only numbers differ once a second.
+
+mod publication;
+mod source;
+mod worker;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use console_core::published::Published;
+use galera::publish::api::Overview;
+use galera::publish::live::OverviewRow;
+use monitor::Monitor;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+pub(super) use publication::{TopicContent, TopicPublication};
+
+use super::message::{SubscribeError, TopicName, too_many_windows};
+use crate::actions::ActionService;
+use source::TopicSource;
+
+/// Different windows of the overview that are served at the same time.
+const WINDOWS_MAX: usize = 128;
+
+/// Receives the publications of a topic.
+pub(super) type TopicReceiver = watch::Receiver<Arc<TopicPublication>>;
+type TopicSender = watch::Sender<Arc<TopicPublication>>;
+
+/// The topics that have viewers.
+#[derive(Clone)]
+pub struct SharedTopics {
+    inner: Arc<SharedInner>,
+}
+
+struct SharedInner {
+    monitor: Monitor,
+    actions: Option<ActionService>,
+    /// By the text of the topic, which frames repeat.
+    topics: Mutex<HashMap<String, Arc<TopicSender>>>,
+    /// The rows of the newest overview, shared by all windows.
+    rows: Mutex<OverviewRows>,
+}
+
+/// The rows of one publication of the overview.
+#[derive(Clone, Default)]
+struct OverviewRows {
+    revision: u64,
+    rows: Arc<Vec<OverviewRow>>,
+}
+
+impl SharedTopics {
+    #[must_use]
+    pub fn new(monitor: Monitor, actions: Option<ActionService>) -> Self {
+        Self {
+            inner: Arc::new(SharedInner {
+                monitor,
+                actions,
+                topics: Mutex::default(),
+                rows: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Follows the topic `name`, written as `text`. The first viewer of a topic starts its worker, which ends with the last.
+    ///
+    /// # Errors
+    /// A [`SubscribeError`] if too many different windows of the overview are served.
+    pub(super) fn follow(
+        &self,
+        text: &str,
+        name: &TopicName,
+    ) -> Result<TopicReceiver, SubscribeError> {
+        let mut topics = self.inner.topics();
+        if let Some(sender) = topics.get(text) {
+            return Ok(sender.subscribe());
+        }
+        let is_window = |text: &str| text.starts_with("overview?");
+        if is_window(text) && topics.keys().filter(|text| is_window(text)).count() >= WINDOWS_MAX {
+            return Err(too_many_windows(text, WINDOWS_MAX));
+        }
+        let (sender, receiver) = watch::channel(Arc::new(TopicPublication::pending(text)));
+        let sender = Arc::new(sender);
+        topics.insert(text.to_owned(), Arc::clone(&sender));
+        let source = TopicSource::new(Arc::clone(&self.inner), name);
+        let entry = TopicEntry {
+            inner: Arc::clone(&self.inner),
+            text: text.to_owned(),
+            sender,
+        };
+        TaskTracker::new().spawn(worker::run(source, entry));
+        Ok(receiver)
+    }
+
+    /// Number of topics that have a worker.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.inner.topics().len()
+    }
+}
+
+impl SharedInner {
+    fn topics(&self) -> MutexGuard<'_, HashMap<String, Arc<TopicSender>>> {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The rows of `overview`, or of a newer one.
+    fn rows(&self, overview: &Published<Overview>) -> Arc<Vec<OverviewRow>> {
+        let mut known = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.revision < overview.revision || known.rows.is_empty() {
+            let rows = OverviewRow::all(&overview.value, &known.rows);
+            *known = OverviewRows {
+                revision: overview.revision,
+                rows: Arc::new(rows),
+            };
+        }
+        Arc::clone(&known.rows)
+    }
+}
+
+/// A topic in the list of those that have a worker; removed with its worker, even if that panics.
+struct TopicEntry {
+    inner: Arc<SharedInner>,
+    text: String,
+    sender: Arc<TopicSender>,
+}
+
+impl TopicEntry {
+    /// Removes the topic unless it has a viewer. Returns whether it was removed.
+    fn retire(&self) -> bool {
+        let mut topics = self.inner.topics();
+        let unused = self.sender.receiver_count() == 0;
+        if unused {
+            topics.remove(&self.text);
+        }
+        unused
+    }
+}
+
+impl Drop for TopicEntry {
+    fn drop(&mut self) {
+        let mut topics = self.inner.topics();
+        let ours = topics.get(&self.text);
+        if ours.is_some_and(|sender| Arc::ptr_eq(sender, &self.sender)) {
+            topics.remove(&self.text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod properties;
