@@ -72,6 +72,18 @@ fn continued_fork(own: &StartingNode, snapshot: &RegistrySnapshot) -> u64 {
     }
 }
 
+/// The newest fork that the data of a cleanly stopped member continued: as its agent recorded, or, if the agent had not
+/// read that yet, the newest one that names it a member from the start.
+pub(super) fn epoch_of_stop(
+    node: &NodeId,
+    member: &RegistryMember,
+    snapshot: &RegistrySnapshot,
+) -> Option<u64> {
+    let stopped = member.clean_stop()?;
+    let named = snapshot.forks.newest_of_member(node, stopped.position.uuid);
+    stopped.fork_epoch.max((named > 0).then_some(named))
+}
+
 /// The reports whose data are part of the newest fork that any of them continued, or why they cannot be compared.
 pub(super) fn newest_branch<'a>(
     snapshot: &RegistrySnapshot,

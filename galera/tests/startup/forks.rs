@@ -2,7 +2,9 @@
 
 use galera::observe::fork::{ForkRecord, OBSERVED};
 use galera::observe::registration::{BootstrapOrder, OrderSignature};
-use galera::startup::{DataState, StartingNode, StartupAction, StartupSettings, decide};
+use galera::startup::{
+    CleanStop, DataState, RegistrationRecord, StartingNode, StartupAction, StartupSettings, decide,
+};
 use galera::{NodeId, Timestamp};
 
 use crate::fixture::{
@@ -173,6 +175,42 @@ fn i35_branches_are_not_ranked_with_each_other() {
     let own = of_fork("n2", DataState::AtPosition(at(12)), 1);
     let decision = decide(&own, &behind.snapshot(), &auto_bootstrap_settings());
     assert!(is_bootstrap(&decision), "{decision:?}");
+}
+
+#[test]
+fn i35_branches_are_not_ranked_with_each_other_once_one_has_stopped() {
+    // n2 and n3, which continued fork 1, have stopped in order; n1 comes back ahead of it.
+    let stopped = |epoch: Option<u64>| {
+        let record = |seqno| RegistrationRecord {
+            id: Some("d".to_owned()),
+            stopped: Some(CleanStop {
+                position: at(seqno),
+                at: None,
+                fork_epoch: epoch,
+            }),
+            ..RegistrationRecord::default()
+        };
+        with_fork(stopped_cluster(), 1, 6, 0)
+            .waiting("n1", Some(&at(134)))
+            .without("n2")
+            .without("n3")
+            .put("n2/registered", &record(12).to_value(), 0)
+            .put("n3/registered", &record(11).to_value(), 0)
+    };
+    let decided = |epoch| {
+        decide(
+            &of_fork("n1", DataState::AtPosition(at(134)), 0),
+            &stopped(epoch).snapshot(),
+            &auto_bootstrap_settings(),
+        )
+    };
+    // An older agent records no epoch, but the fork names n2.
+    for epoch in [Some(1), None] {
+        assert_wait(
+            &decided(epoch),
+            "n1 has transactions 7 to 134 that fork 1 continued without",
+        );
+    }
 }
 
 #[test]

@@ -3,9 +3,8 @@
 use super::FoldSettings;
 use crate::id::NodeId;
 use crate::observe::observation::{ProbeError, RegistryObservation, SqlObservation};
-use crate::observe::registration::{self, ReportedData};
+use crate::observe::registration::{self, CleanStop, ReportedData};
 use crate::observe::wsrep::WsrepStatus;
-use crate::position::Position;
 use crate::timestamp::Timestamp;
 use crate::view::{NodeState, RegistryHealth};
 
@@ -104,13 +103,13 @@ impl<'a> NodeFacts<'a> {
     }
 
     /// Where the registered data stopped cleanly, unless their agent is back: the record is removed before they start.
-    pub(crate) fn clean_stop(&self) -> Option<&Position> {
+    pub(crate) fn clean_stop(&self) -> Option<&CleanStop> {
         let seen = self.registration.as_ref()?;
         let stopped = seen.observation.fields.registration()?.stopped.as_ref()?;
         let back = self
             .reported_data()
             .is_some_and(|reported| reported != ReportedData::Other);
-        (!back).then_some(&stopped.position)
+        (!back).then_some(stopped)
     }
 
     /// Whether the node's address is used by other data than the registered ones, which did not stop cleanly and may be in
