@@ -9,9 +9,11 @@ use galera::observe::registration::{
     BootstrapOrder, CleanStop, ClusterField, MembersSeen, NO_POSITION, OrderVerifier,
     RegistrationRecord, SignatureCheck,
 };
+use galera::observe::wsrep::WsrepStatus;
 use galera::startup::{
-    DataState, FounderRecord, OrderKeyState, OrderTrust, StartingNode, StartupAction,
-    StartupSettings, decide,
+    ContinuedFork, DataState, FounderUpdate, OrderKeyState, OrderTrust, PrimaryMembership,
+    RegisteredData, RegistrationUpdate, ReplaceRegistration, StartingNode, StartupAction,
+    StartupSettings, decide, raises_highest_position, update_founder, update_registration,
 };
 
 use crate::clock::at;
@@ -114,7 +116,18 @@ impl SimulatedAgent {
     /// The container stops its server cleanly and records where.
     pub fn stop(&mut self, cluster: &GaleraCluster, registry: &mut SimulatedRegistry) {
         if let Some(position) = cluster.nodes()[self.node].data.position() {
-            self.register(cluster, registry, Some(position));
+            let stopped = CleanStop {
+                position: position.clone(),
+                at: None,
+                fork_epoch: Some(self.fork_epoch),
+            };
+            self.register(
+                cluster,
+                registry,
+                ReplaceRegistration::OwnOnly,
+                Some(stopped),
+            );
+            self.raise_highest_position(cluster, registry, &position);
         }
         self.running = false;
         self.own_order = None;
@@ -196,24 +209,34 @@ impl SimulatedAgent {
         &self,
         cluster: &GaleraCluster,
         registry: &mut SimulatedRegistry,
-        stopped: Option<Position>,
+        replace: ReplaceRegistration,
+        stopped: Option<CleanStop>,
     ) {
         let key = self.key(cluster, registry, "registered");
-        let known = registry
-            .get(&key)
-            .map(|value| RegistrationRecord::parse(value.as_bytes()));
-        let own = known
-            .as_ref()
-            .is_none_or(|known| known.id.as_deref() == Some(&self.data_id));
-        if own {
-            let record = RegistrationRecord {
-                id: Some(self.data_id.clone()),
-                stopped: stopped.map(|position| CleanStop { position, at: None }),
-                ..RegistrationRecord::default()
-            };
-            if known.as_ref() != Some(&record) {
-                registry.put(&key, record.to_value(), 0);
-            }
+        let known = registry.get(&key);
+        let known = known.map(|value| RegistrationRecord::parse(value.as_bytes()));
+        let data = RegisteredData {
+            id: &self.data_id,
+            agent_version: "simulated",
+            stopped,
+        };
+        // The time of a registration decides nothing.
+        let update = update_registration(known.as_ref(), data, replace, at(0));
+        if let RegistrationUpdate::Put(record) = update {
+            registry.put(&key, record.to_value(), 0);
+        }
+    }
+
+    fn raise_highest_position(
+        &self,
+        cluster: &GaleraCluster,
+        registry: &mut SimulatedRegistry,
+        position: &Position,
+    ) {
+        let key = self.key(cluster, registry, "highest_position");
+        let known = registry.get(&key).and_then(|value| value.parse().ok());
+        if raises_highest_position(known.as_ref(), position) {
+            registry.put(&key, position.to_string(), 0);
         }
     }
 
@@ -225,55 +248,66 @@ impl SimulatedAgent {
             self.clear_status(cluster, registry);
             return;
         };
-        let own = &cluster.nodes()[self.node];
-        let primary = own
-            .server
-            .as_ref()
-            .is_some_and(|server| server.is_primary());
+        let membership = PrimaryMembership::of(&WsrepStatus::from_rows(&rows));
         for (name, value) in rows {
             let key = self.key(cluster, registry, &name);
             registry.put(&key, value, lease);
         }
         self.publish(cluster, registry, "phase", "running".to_owned());
+        self.publish(cluster, registry, "data_id", self.data_id.clone());
         registry.delete(&self.key(cluster, registry, "recovered_position"));
-        if let (true, Some(position)) = (primary, own.data.position()) {
-            let founder = registry
-                .keys
-                .cluster_key(&registry.cluster, ClusterField::Founder);
-            if registry.get(&founder).is_none() {
-                let record = FounderRecord {
-                    node: own.id.clone(),
-                    founded_at: None,
-                    data_id: Some(self.data_id.clone()),
-                    started: true,
-                    state_uuid: Some(position.uuid),
-                };
-                registry.put(&founder, record.to_value(), 0);
-            }
-            self.register(cluster, registry, None);
-            let key = self.key(cluster, registry, "highest_position");
-            registry.put(&key, position.to_string(), 0);
-            self.follow_forks(cluster, registry, &position);
-            let order = registry
-                .keys
-                .cluster_key(&registry.cluster, ClusterField::Bootstrap);
-            registry.delete(&order);
+        if let Some(membership) = membership {
+            self.maintain_durable_keys(cluster, registry, &membership);
         }
         self.publish(cluster, registry, "fork_epoch", self.fork_epoch.to_string());
     }
 
-    fn follow_forks(
+    /// What `galera-agent run` writes while its server is a member of a Primary component.
+    fn maintain_durable_keys(
         &mut self,
         cluster: &GaleraCluster,
-        registry: &SimulatedRegistry,
-        position: &Position,
+        registry: &mut SimulatedRegistry,
+        membership: &PrimaryMembership,
     ) {
+        let id = &cluster.nodes()[self.node].id;
         let snapshot = registry.snapshot();
-        let epoch = snapshot.fork_of_component(&cluster.nodes()[self.node].id, position.uuid);
-        if epoch > self.fork_epoch {
-            self.fork_epoch = epoch;
-            self.fork = snapshot.forks.get(epoch).cloned();
+        let founder = update_founder(&snapshot.founder, id, &self.data_id, membership.uuid, at(0));
+        if let FounderUpdate::Put(record) = founder {
+            let key = self.cluster_key(registry, ClusterField::Founder);
+            registry.put(&key, record.to_value(), 0);
         }
+        self.register(cluster, registry, ReplaceRegistration::OfOtherData, None);
+        if let Some(position) = &membership.position {
+            self.raise_highest_position(cluster, registry, position);
+        }
+        let continued = snapshot.fork_of_member(id, membership.uuid, self.fork_epoch);
+        self.continue_fork(continued);
+        if let Some(record) = &self.fork
+            && snapshot.forks.get(self.fork_epoch).is_none()
+        {
+            let key = self.cluster_key(registry, ClusterField::Fork(self.fork_epoch));
+            registry.put(&key, record.to_value(), 0);
+        }
+        if matches!(&snapshot.order, OrderKeyState::Known { order, .. } if order.node == *id) {
+            registry.delete(&self.cluster_key(registry, ClusterField::Bootstrap));
+        }
+    }
+
+    fn continue_fork(&mut self, continued: Option<ContinuedFork>) {
+        if let Some((epoch, record)) = continued {
+            (self.fork_epoch, self.fork) = (epoch, record);
+        }
+    }
+
+    /// Whether its data are registered at its address.
+    fn is_registered(&self, cluster: &GaleraCluster, registry: &SimulatedRegistry) -> bool {
+        let known = registry.get(&self.key(cluster, registry, "registered"));
+        let known = known.map(|value| RegistrationRecord::parse(value.as_bytes()));
+        known.is_some_and(|known| known.id.as_ref() == Some(&self.data_id))
+    }
+
+    fn cluster_key(&self, registry: &SimulatedRegistry, field: ClusterField) -> String {
+        registry.keys.cluster_key(&registry.cluster, field)
     }
 
     fn clear_status(&self, cluster: &GaleraCluster, registry: &mut SimulatedRegistry) {
@@ -309,6 +343,10 @@ impl SimulatedAgent {
         now: u64,
     ) -> Option<String> {
         let mut own = self.starting_node(cluster, registry, now);
+        if own.data.has_history() && !self.is_registered(cluster, registry) {
+            // An emptied registry must not be taken for a new cluster.
+            self.register(cluster, registry, ReplaceRegistration::OwnOnly, None);
+        }
         let mut snapshot = registry.snapshot();
         if self.ignores_forks {
             snapshot.forks = ForkRecords::default();
@@ -339,9 +377,19 @@ impl SimulatedAgent {
             self.publish(cluster, registry, "members_seen", seen.to_value());
         }
         match decision.action {
-            StartupAction::RecoverPosition => self.recovered = true,
+            StartupAction::RecoverPosition => {
+                self.recovered = true;
+                if let Some(position) = cluster.nodes()[self.node].data.position() {
+                    self.raise_highest_position(cluster, registry, &position);
+                }
+            }
             StartupAction::Join { .. } => {
-                self.register(cluster, registry, None);
+                // A node without data is registered once it has some.
+                if own.data.has_history() || self.is_registered(cluster, registry) {
+                    self.register(cluster, registry, ReplaceRegistration::OwnOnly, None);
+                }
+                let joined = snapshot.fork_to_join(&own.node, self.fork_epoch);
+                self.continue_fork(joined);
                 self.started_server = cluster.start(self.node).is_ok();
                 return Some("joins".to_owned());
             }
@@ -351,19 +399,16 @@ impl SimulatedAgent {
             } => {
                 if registry.holds(&preconditions) {
                     let order = BootstrapOrder::automatic(&own.node, &position, &now.to_string());
-                    let key = registry
-                        .keys
-                        .cluster_key(&registry.cluster, ClusterField::Bootstrap);
+                    let key = self.cluster_key(registry, ClusterField::Bootstrap);
                     let lease = self.lease(registry);
                     self.own_order = Some(registry.put(&key, order.to_value(), lease));
                 }
             }
             StartupAction::FollowOrder { order, .. } => {
                 let action = order.action_id.unwrap_or_default();
+                self.register(cluster, registry, ReplaceRegistration::OfOtherData, None);
                 let (epoch, record) = registry.snapshot().next_fork(&own, &action)?;
-                let key = registry
-                    .keys
-                    .cluster_key(&registry.cluster, ClusterField::Fork(epoch));
+                let key = self.cluster_key(registry, ClusterField::Fork(epoch));
                 registry.put(&key, record.to_value(), 0);
                 (self.fork_epoch, self.fork) = (epoch, Some(record));
                 self.obeyed_orders.insert(action);
@@ -372,9 +417,7 @@ impl SimulatedAgent {
                 return Some(format!("bootstraps as ordered, fork {epoch}"));
             }
             StartupAction::WithdrawOrder { .. } => {
-                let key = registry
-                    .keys
-                    .cluster_key(&registry.cluster, ClusterField::Bootstrap);
+                let key = self.cluster_key(registry, ClusterField::Bootstrap);
                 registry.delete(&key);
             }
             StartupAction::Refuse => self.kill(now),

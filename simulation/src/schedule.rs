@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::AddAssign;
 
 use galera::observe::registration::ClusterField;
 use galera::recover::plan::{Mechanism, Plan, PlanTarget};
@@ -45,6 +46,25 @@ pub struct ScheduleCounts {
     pub faults: u64,
     pub bootstraps: u64,
     pub refused_plans: u64,
+}
+
+impl AddAssign for ScheduleCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.acknowledged += other.acknowledged;
+        self.faults += other.faults;
+        self.bootstraps += other.bootstraps;
+        self.refused_plans += other.refused_plans;
+    }
+}
+
+impl fmt::Display for ScheduleCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} faults, {} acknowledged writes, {} bootstraps, {} refused plans",
+            self.faults, self.acknowledged, self.bootstraps, self.refused_plans
+        )
+    }
 }
 
 /// A property that did not hold.

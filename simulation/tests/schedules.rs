@@ -36,6 +36,13 @@ fn i34_schedules_that_found_a_fault_hold() {
     assert_hold([99]);
 }
 
+/// A node that had just joined was bootstrapped before its agent recorded the fork that it had joined, so the new fork
+/// did not name that one as its parent.
+#[test]
+fn i35_a_schedule_that_lost_the_parent_of_a_fork_holds() {
+    assert_hold([9944]);
+}
+
 #[test]
 fn i38_a_statement_without_a_deadline_is_noticed() {
     assert_found(Mutation::NoDeadline, 180);
