@@ -8,7 +8,7 @@ use super::node_facts::{NodeFacts, ProbeState};
 use super::reasons::node_label;
 use crate::judge::quorum::{QuorumRules, VoteCount, Whereabouts};
 use crate::observe::observation::Evidence;
-use crate::observe::registration;
+use crate::observe::registration::{self, ReportedData};
 use crate::view::{ClusterStatus, NodeState};
 
 /// The votes that Galera gives a member without `pc.weight`.
@@ -55,7 +55,7 @@ impl UnseenMembers {
             let whereabouts = if attested(node) {
                 Whereabouts::Silent
             } else {
-                whereabouts(facts, in_sight.contains(&node))
+                whereabouts(evidence, facts, in_sight.contains(&node))
             };
             let votes = weight(evidence, facts);
             server_votes = server_votes.saturating_add(u64::from(votes));
@@ -178,9 +178,13 @@ fn voters(evidence: &Evidence, gathered: &GatheredEvidence<'_>) -> BTreeSet<usiz
         .collect()
 }
 
-fn whereabouts(facts: &NodeFacts<'_>, in_sight: bool) -> Whereabouts {
-    if facts.has_other_data() {
+fn whereabouts(evidence: &Evidence, facts: &NodeFacts<'_>, in_sight: bool) -> Whereabouts {
+    if facts.address_may_be_reused(evidence) {
         return Whereabouts::Silent;
+    }
+    // Whatever uses its address, the member has left in order.
+    if facts.reported_data() == Some(ReportedData::Other) {
+        return Whereabouts::Stopped;
     }
     if let Some(answer) = facts.fresh_answer() {
         return match answer.status.cluster_status {
