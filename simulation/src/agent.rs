@@ -24,7 +24,13 @@ use crate::specification::{GaleraCluster, NodeData, NodeIndex, ProbeResult};
 pub const ORDER_KEY: &str = "k1";
 
 /// Milliseconds until the lease of a dead agent expires.
-const TTL: u64 = 10_000;
+pub const TTL: u64 = 10_000;
+
+/// Milliseconds after which an agent writes a key although nothing changed.
+const HEARTBEAT: u64 = 9_000;
+
+/// The key that changes with every commit: written with a state, or as the heartbeat.
+const COMMIT_FIELD: &str = "wsrep_last_committed";
 
 /// The public key of the console; signatures are not forged in schedules.
 #[derive(Debug)]
@@ -193,7 +199,24 @@ impl SimulatedAgent {
             self.report(cluster, registry);
             return None;
         }
-        self.decide(cluster, registry, settings, now)
+        let acted = self.decide(cluster, registry, settings, now);
+        self.write_heartbeat(cluster, registry, "phase");
+        acted
+    }
+
+    /// Writes `field` again if that is due.
+    fn write_heartbeat(
+        &mut self,
+        cluster: &GaleraCluster,
+        registry: &mut SimulatedRegistry,
+        field: &str,
+    ) {
+        let key = self.key(cluster, registry, field);
+        let due = registry.put_at(key.as_bytes()) + HEARTBEAT <= registry.now;
+        if let Some(value) = registry.get(&key).filter(|_| due) {
+            let lease = self.lease(registry);
+            registry.put(&key, value, lease);
+        }
     }
 
     fn key(&self, cluster: &GaleraCluster, registry: &SimulatedRegistry, field: &str) -> String {
@@ -249,12 +272,20 @@ impl SimulatedAgent {
             return;
         };
         let membership = PrimaryMembership::of(&WsrepStatus::from_rows(&rows));
-        for (name, value) in rows {
-            let key = self.key(cluster, registry, &name);
-            registry.put(&key, value, lease);
-        }
+        let before = registry.revision();
         self.publish(cluster, registry, "phase", "running".to_owned());
         self.publish(cluster, registry, "data_id", self.data_id.clone());
+        for (name, value) in &rows {
+            if name != COMMIT_FIELD {
+                self.publish(cluster, registry, name, value.clone());
+            }
+        }
+        let commit_key = self.key(cluster, registry, COMMIT_FIELD);
+        let due = registry.put_at(commit_key.as_bytes()) + HEARTBEAT <= registry.now;
+        let changed = registry.revision() > before || registry.get(&commit_key).is_none();
+        if let Some(value) = rows.get(COMMIT_FIELD).filter(|_| changed || due) {
+            registry.put(&commit_key, value.clone(), lease);
+        }
         registry.delete(&self.key(cluster, registry, "recovered_position"));
         if let Some(membership) = membership {
             self.maintain_durable_keys(cluster, registry, &membership);

@@ -7,12 +7,13 @@ use std::ops::AddAssign;
 use galera::observe::registration::ClusterField;
 use galera::recover::plan::{Mechanism, Plan, PlanTarget};
 use galera::startup::{AutoBootstrap, StartupSettings};
+use galera::view::VerdictState;
 use galera::{ActionId, ClusterName, NodeId};
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 
-use crate::agent::SimulatedAgent;
+use crate::agent::{SimulatedAgent, TTL};
 use crate::clock::at;
 use crate::console::SimulatedConsole;
 use crate::registry::SimulatedRegistry;
@@ -126,6 +127,10 @@ struct Schedule {
     /// Number of data directories that were replaced.
     replaced: u64,
     ended: bool,
+    /// The first verdict that denied what was true when it was made.
+    wrong_verdict: Option<String>,
+    /// Since when the verdict denies that members serve.
+    denies_since: Option<u64>,
     /// Milliseconds since the beginning.
     now: u64,
     /// Acknowledged writes that no plan has given up.
@@ -174,6 +179,8 @@ impl Schedule {
             pauses_at_statement: false,
             replaced: 0,
             ended: false,
+            wrong_verdict: None,
+            denies_since: None,
             now: 0,
             acknowledged: BTreeSet::new(),
             counts: ScheduleCounts::default(),
@@ -185,6 +192,7 @@ impl Schedule {
 
     /// Galera's timeouts pass, agents act, the console polls.
     fn turn(&mut self) {
+        self.registry.now = self.now;
         self.cluster.settle();
         for node in 0..self.agents.len() {
             let agent = &mut self.agents[node];
@@ -202,6 +210,7 @@ impl Schedule {
         }
         self.console
             .observe(&self.cluster, &self.registry, self.now);
+        self.check_verdict();
         let unrecorded = std::mem::take(&mut self.unrecorded);
         for (action, target) in unrecorded {
             if let Some((epoch, record)) = self.console.fork(&target, &action, self.now) {
@@ -611,7 +620,42 @@ impl Schedule {
             .map(|(node, _)| node)
     }
 
+    /// I43: while members serve, wherever, no verdict says that none does, for longer than the lease of an agent that
+    /// reported another state may live.
+    fn check_verdict(&mut self) {
+        let Some(view) = self.console.view() else {
+            return;
+        };
+        let denies = matches!(
+            view.verdict.state,
+            VerdictState::NoPrimary | VerdictState::Down
+        );
+        let serving = self.cluster.primary_components();
+        if !denies || serving.is_empty() {
+            self.denies_since = None;
+            return;
+        }
+        let since = *self.denies_since.get_or_insert(self.now);
+        if self.now - since > TTL && self.wrong_verdict.is_none() {
+            let reasons: Vec<String> = view
+                .verdict
+                .reasons
+                .iter()
+                .map(|reason| reason.message.clone())
+                .collect();
+            self.wrong_verdict = Some(format!(
+                "the verdict is {:?} while {serving:?} serve: {}",
+                view.verdict.state,
+                reasons.join(" ")
+            ));
+            self.note("a wrong verdict");
+        }
+    }
+
     fn judge(&self) -> Result<(), String> {
+        if let Some(wrong) = &self.wrong_verdict {
+            return Err(wrong.clone());
+        }
         let primaries = self.cluster.primary_components();
         if primaries.len() > 1 {
             return Err(format!(
