@@ -164,7 +164,9 @@ impl RegistrySnapshot {
     #[must_use]
     pub fn fork_to_join(&self, node: &NodeId, own: u64) -> Option<ContinuedFork> {
         let members = self.primaries_except(node);
-        let epoch = members.map(|(_, member)| member.fork_epoch).max();
+        let epoch = members
+            .map(|(id, member)| self.epoch_of_primary(id, member))
+            .max();
         self.newer_fork(own, epoch.unwrap_or(0))
     }
 

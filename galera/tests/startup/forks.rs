@@ -228,6 +228,27 @@ fn i35_a_bootstrap_is_recorded_after_every_known_fork() {
     assert!(passed().snapshot().next_fork(&none, "a1").is_none());
 }
 
+/// A statement bootstrapped n2, and the record exists before the agent of n2 has read it.
+#[test]
+fn i35_a_record_that_names_a_member_counts_before_its_agent_reports_it() {
+    let named = with_fork(passed(), 2, 100, 1);
+    let own = of_fork("n1", DataState::AtPosition(at(134)), 1);
+    let settings = StartupSettings::default();
+    assert_wait(
+        &decide(&own, &named.snapshot(), &settings),
+        "Transactions 101 to 134",
+    );
+    let joined = named.snapshot().fork_to_join(&id("n1"), 1);
+    assert_eq!(joined.map(|(epoch, _)| epoch), Some(2));
+    // n2 is bootstrapped again, by an order, before its agent has read it.
+    let unaware = of_fork("n2", DataState::AtPosition(at(500)), 1);
+    let next = named.snapshot().next_fork(&unaware, "a2");
+    assert_eq!(
+        next.map(|(epoch, record)| (epoch, record.parent)),
+        Some((3, 2))
+    );
+}
+
 #[test]
 fn i35_an_order_is_for_the_fork_of_the_data() {
     let order = |fork_epoch| {

@@ -39,7 +39,10 @@ pub fn fork_of_statement(
         .iter()
         .filter(|(id, _)| members.contains(&full(id)))
         .filter_map(|(_, seen)| Some(fork::parse_epoch(seen.fields.get("fork_epoch")?)));
-    let parent = epochs.max().unwrap_or(0);
+    let named = members
+        .iter()
+        .map(|id| forks.newest_of_member(id, position.uuid));
+    let parent = epochs.chain(named).max().unwrap_or(0);
     forks.next(ForkRecord {
         state_uuid: position.uuid,
         seqno: position.seqno,
