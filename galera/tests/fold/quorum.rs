@@ -123,6 +123,30 @@ fn i43_weights_and_arbitrators_count() {
     assert_eq!(alone.verdict(), VerdictState::NoPrimary, "an even split");
 }
 
+/// The weight of a member out of sight was changed since, or the last answer came from other data at its address.
+#[test]
+fn i43_the_recorded_or_the_reported_weight_counts_whichever_permits_a_hidden_majority() {
+    let fixture = |recorded: u8, reported: &str| {
+        let last = FakeServer::non_primary("db2")
+            .with_row("wsrep_provider_options", &options(reported, ""));
+        let mut fixture = FoldFixture::expecting(&MEMBERS[..2])
+            .answers("10.0.0.1", survivor("2"))
+            .answers_between("10.0.0.2", last, 0.0, 3.0)
+            .fails("10.0.0.2", 4.0, timed_out());
+        fixture.evidence.last_primary_members =
+            MEMBERS[..2].iter().map(|member| id(member)).collect();
+        fixture.evidence.last_primary_votes = LastPrimaryVotes {
+            weights: [(id("10.0.0.1"), 2), (id("10.0.0.2"), recorded)].into(),
+            total: Some(2 + u64::from(recorded)),
+            size: Some(2),
+        };
+        fixture.verdict()
+    };
+    assert_eq!(fixture(3, "1"), VerdictState::Unknown);
+    assert_eq!(fixture(1, "3"), VerdictState::Unknown);
+    assert_eq!(fixture(1, "1"), VerdictState::NoPrimary);
+}
+
 #[test]
 fn i43_a_member_without_quorum_as_its_agent_reports_is_in_sight() {
     let fields = [

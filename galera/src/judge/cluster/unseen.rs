@@ -57,8 +57,12 @@ impl UnseenMembers {
             } else {
                 whereabouts(evidence, facts, in_sight.contains(&node))
             };
-            let votes = weight(evidence, facts);
-            server_votes = server_votes.saturating_add(u64::from(votes));
+            let (fewest, most) = weights(evidence, facts);
+            let votes = match whereabouts {
+                Whereabouts::Seen => fewest,
+                Whereabouts::Stopped | Whereabouts::Silent => most,
+            };
+            server_votes = server_votes.saturating_add(u64::from(fewest));
             unseen.count.add_server(votes, whereabouts);
             match whereabouts {
                 Whereabouts::Seen => unseen.seen.push(node),
@@ -216,6 +220,15 @@ pub(super) fn weight(evidence: &Evidence, facts: &NodeFacts<'_>) -> u8 {
         .and_then(|(_, status)| status.quorum_options.weight)
         .or_else(|| evidence.last_primary_votes.weights.get(&facts.id).copied())
         .unwrap_or(DEFAULT_WEIGHT)
+}
+
+/// The fewest and the most votes that a member of the last Primary view had. What was recorded then and what its address
+/// reported since may differ: the weight was changed, or other data use the address.
+fn weights(evidence: &Evidence, facts: &NodeFacts<'_>) -> (u8, u8) {
+    let current = weight(evidence, facts);
+    let recorded = evidence.last_primary_votes.weights.get(&facts.id);
+    let recorded = recorded.copied().unwrap_or(current);
+    (current.min(recorded), current.max(recorded))
 }
 
 /// The votes of the last Primary view that its known members do not have: of arbitrators, which are in no list.
