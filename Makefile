@@ -75,7 +75,7 @@ test-recovery: ## Two hundred random rounds of faults and recovery; ARGS="--roun
 	  "$(CARGO_TARGET_DIR)/debug/rounds" $(ARGS)
 
 .PHONY: simulation
-simulation: ## Ten thousand simulated schedules of faults and recovery; ARGS="COUNT FIRST_SEED [MUTATION]"
+simulation: ## Ten thousand simulated schedules of faults and recovery; ARGS="COUNT FIRST_SEED [SAFEGUARD]"
 	@$(STEP) "Build of the simulation" "$(CODE)" \
 	  cargo build --locked --release -p simulation
 	@$(STEP) "Schedules" "a schedule failed: its story is above, repeat it with ARGS=\"1 SEED\"" \

@@ -69,6 +69,8 @@ pub struct SimulatedAgent {
     /// Whether the storage engine was asked for the position.
     recovered: bool,
     own_order: Option<i64>,
+    /// The order that it has just obeyed.
+    obeyed: Option<String>,
     lease: Option<i64>,
     /// When the lease of a dead agent expires.
     expires_at: Option<u64>,
@@ -90,6 +92,7 @@ impl SimulatedAgent {
             started_server: true,
             recovered: false,
             own_order: None,
+            obeyed: None,
             lease: None,
             expires_at: None,
         }
@@ -154,6 +157,11 @@ impl SimulatedAgent {
         self.running = true;
         self.started_server = false;
         self.recovered = false;
+    }
+
+    /// The action of the order by which it has just bootstrapped, once.
+    pub const fn take_obeyed(&mut self) -> Option<String> {
+        self.obeyed.take()
     }
 
     /// Empties the data directory of a stopped container, as a new container under the same address has it.
@@ -442,7 +450,8 @@ impl SimulatedAgent {
                 let key = self.cluster_key(registry, ClusterField::Fork(epoch));
                 registry.put(&key, record.to_value(), 0);
                 (self.fork_epoch, self.fork) = (epoch, Some(record));
-                self.obeyed_orders.insert(action);
+                self.obeyed_orders.insert(action.clone());
+                self.obeyed = Some(action);
                 cluster.node_mut(self.node).data.safe_to_bootstrap = true;
                 self.started_server = cluster.start_new_cluster(self.node).is_ok();
                 return Some(format!("bootstraps as ordered, fork {epoch}"));

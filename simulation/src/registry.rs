@@ -40,6 +40,22 @@ impl SimulatedRegistry {
         self.leases
     }
 
+    /// Removes every key.
+    pub fn clear(&mut self) {
+        self.revision += 1;
+        self.entries.clear();
+    }
+
+    /// Replaces the durable keys with those of `backup`.
+    pub fn restore(&mut self, backup: &Self) {
+        self.revision += 1;
+        self.entries.retain(|_, entry| entry.lease != 0);
+        let durable = backup.entries.iter().filter(|(_, entry)| entry.lease == 0);
+        for (key, entry) in durable {
+            self.entries.insert(key.clone(), entry.clone());
+        }
+    }
+
     /// Removes every key of `lease`.
     pub fn revoke(&mut self, lease: i64) {
         self.entries.retain(|_, entry| entry.lease != lease);
