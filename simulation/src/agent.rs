@@ -400,21 +400,7 @@ impl SimulatedAgent {
             StartupAction::Wait { .. } => "waiting",
             _ => "starting",
         };
-        self.publish(cluster, registry, "phase", phase.to_owned());
-        self.publish(cluster, registry, "data_id", self.data_id.clone());
-        self.publish(cluster, registry, "order_keys", ORDER_KEY.to_owned());
-        self.publish(cluster, registry, "fork_epoch", self.fork_epoch.to_string());
-        let position = match &own.data {
-            DataState::AtPosition(position) => Some(position.to_string()),
-            DataState::Empty => Some(NO_POSITION.to_owned()),
-            _ => None,
-        };
-        if let Some(position) = position {
-            self.publish(cluster, registry, "recovered_position", position);
-        }
-        if let Some(seen) = &own.members_seen {
-            self.publish(cluster, registry, "members_seen", seen.to_value());
-        }
+        self.publish_waiting(cluster, registry, &own, phase);
         match decision.action {
             StartupAction::RecoverPosition => {
                 self.recovered = true;
@@ -467,6 +453,31 @@ impl SimulatedAgent {
             | StartupAction::FoundCluster(_) => {}
         }
         None
+    }
+
+    /// The keys of a node whose server does not run.
+    fn publish_waiting(
+        &mut self,
+        cluster: &GaleraCluster,
+        registry: &mut SimulatedRegistry,
+        own: &StartingNode,
+        phase: &str,
+    ) {
+        self.publish(cluster, registry, "phase", phase.to_owned());
+        self.publish(cluster, registry, "data_id", self.data_id.clone());
+        self.publish(cluster, registry, "order_keys", ORDER_KEY.to_owned());
+        self.publish(cluster, registry, "fork_epoch", self.fork_epoch.to_string());
+        let position = match &own.data {
+            DataState::AtPosition(position) => Some(position.to_string()),
+            DataState::Empty => Some(NO_POSITION.to_owned()),
+            _ => None,
+        };
+        if let Some(position) = position {
+            self.publish(cluster, registry, "recovered_position", position);
+        }
+        if let Some(seen) = &own.members_seen {
+            self.publish(cluster, registry, "members_seen", seen.to_value());
+        }
     }
 
     fn starting_node(
