@@ -90,7 +90,7 @@ test-matrix: ## MariaDB 10.5, 10.11 and 11.8, Galera and etcd of their time; ARG
 	  "$(CARGO_TARGET_DIR)/debug/matrix" $(ARGS)
 
 .PHONY: simulation
-simulation: ## Ten thousand simulated schedules of faults and recovery; ARGS="COUNT FIRST_SEED [MUTATION]"
+simulation: ## Ten thousand simulated schedules of faults and recovery; ARGS="COUNT FIRST_SEED [SAFEGUARD]"
 	@$(STEP) "Build of the simulation" "$(CODE)" \
 	  cargo build --locked --release -p simulation
 	@$(STEP) "Schedules" "a schedule failed: its story is above, repeat it with ARGS=\"1 SEED\"" \

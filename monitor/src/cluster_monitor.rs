@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use console_core::clock::{ClockSteps, now};
 use console_core::published::Published;
-use galera::judge::cluster::{FoldSettings, fold, only_primary};
+use galera::judge::cluster::{FoldSettings, changed_members, fold, only_primary};
 use galera::judge::confirmation::{self, ConfirmedNodes, MembershipRecord};
 use galera::judge::known_positions::KnownPositions;
 use galera::observe::observation::Evidence;
@@ -429,7 +429,8 @@ impl ClusterMonitor {
     /// whether there are new ones.
     fn update_membership(&mut self, view: &ClusterView, confirmed: bool) {
         let first_view = self.confirm_first_view(view);
-        let members = self.changed_members(view);
+        let before = self.view.as_ref().map(|published| &published.value);
+        let members = changed_members(view, before, &self.evidence.last_primary_members);
         if members.is_some() || confirmed || first_view {
             if let Some(members) = &members {
                 self.evidence.last_primary_members.clone_from(members);
@@ -462,24 +463,6 @@ impl ClusterMonitor {
         self.evidence.first_view = false;
         self.confirm(&confirmed);
         true
-    }
-
-    /// The members of the Primary component, if this replica saw them change.
-    fn changed_members(&self, view: &ClusterView) -> Option<BTreeSet<NodeId>> {
-        let primary = only_primary(view).filter(|primary| !primary.members.is_empty())?;
-        let recorded = &self.evidence.last_primary_members;
-        let members = || primary.members.iter().cloned();
-        let listed = u64::try_from(primary.members.len()).unwrap_or(u64::MAX);
-        // A component that lists fewer members than its size must not shorten the record.
-        if primary.size.is_some_and(|size| listed < size) {
-            let known = primary.members.iter().all(|id| recorded.contains(id));
-            return (!known).then(|| members().chain(recorded.iter().cloned()).collect());
-        }
-        let before = self.view.as_ref();
-        let before = before.and_then(|published| only_primary(&published.value));
-        // Both are sorted, without duplicates.
-        let same = before.is_some_and(|before| before.members == primary.members);
-        (!same && !recorded.iter().eq(&primary.members)).then(|| members().collect())
     }
 
     /// Writes the positions periodically, and immediately when the verdict changes: recovery may need them soon.

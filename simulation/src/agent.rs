@@ -9,9 +9,11 @@ use galera::observe::registration::{
     BootstrapOrder, CleanStop, ClusterField, MembersSeen, NO_POSITION, OrderVerifier,
     RegistrationRecord, SignatureCheck,
 };
+use galera::observe::wsrep::WsrepStatus;
 use galera::startup::{
-    DataState, FounderRecord, OrderKeyState, OrderTrust, StartingNode, StartupAction,
-    StartupSettings, decide,
+    ContinuedFork, DataState, FounderUpdate, OrderKeyState, OrderTrust, PrimaryMembership,
+    RegisteredData, RegistrationUpdate, ReplaceRegistration, StartingNode, StartupAction,
+    StartupSettings, decide, raises_highest_position, update_founder, update_registration,
 };
 
 use crate::clock::at;
@@ -22,7 +24,13 @@ use crate::specification::{GaleraCluster, NodeData, NodeIndex, ProbeResult};
 pub const ORDER_KEY: &str = "k1";
 
 /// Milliseconds until the lease of a dead agent expires.
-const TTL: u64 = 10_000;
+pub const TTL: u64 = 10_000;
+
+/// Milliseconds after which an agent writes a key although nothing changed.
+const HEARTBEAT: u64 = 9_000;
+
+/// The key that changes with every commit: written with a state, or as the heartbeat.
+const COMMIT_FIELD: &str = "wsrep_last_committed";
 
 /// The public key of the console; signatures are not forged in schedules.
 #[derive(Debug)]
@@ -61,6 +69,8 @@ pub struct SimulatedAgent {
     /// Whether the storage engine was asked for the position.
     recovered: bool,
     own_order: Option<i64>,
+    /// The order that it has just obeyed.
+    obeyed: Option<String>,
     lease: Option<i64>,
     /// When the lease of a dead agent expires.
     expires_at: Option<u64>,
@@ -82,6 +92,7 @@ impl SimulatedAgent {
             started_server: true,
             recovered: false,
             own_order: None,
+            obeyed: None,
             lease: None,
             expires_at: None,
         }
@@ -114,7 +125,18 @@ impl SimulatedAgent {
     /// The container stops its server cleanly and records where.
     pub fn stop(&mut self, cluster: &GaleraCluster, registry: &mut SimulatedRegistry) {
         if let Some(position) = cluster.nodes()[self.node].data.position() {
-            self.register(cluster, registry, Some(position));
+            let stopped = CleanStop {
+                position: position.clone(),
+                at: None,
+                fork_epoch: Some(self.fork_epoch),
+            };
+            self.register(
+                cluster,
+                registry,
+                ReplaceRegistration::OwnOnly,
+                Some(stopped),
+            );
+            self.raise_highest_position(cluster, registry, &position);
         }
         self.running = false;
         self.own_order = None;
@@ -135,6 +157,11 @@ impl SimulatedAgent {
         self.running = true;
         self.started_server = false;
         self.recovered = false;
+    }
+
+    /// The action of the order by which it has just bootstrapped, once.
+    pub const fn take_obeyed(&mut self) -> Option<String> {
+        self.obeyed.take()
     }
 
     /// Empties the data directory of a stopped container, as a new container under the same address has it.
@@ -180,7 +207,24 @@ impl SimulatedAgent {
             self.report(cluster, registry);
             return None;
         }
-        self.decide(cluster, registry, settings, now)
+        let acted = self.decide(cluster, registry, settings, now);
+        self.write_heartbeat(cluster, registry, "phase");
+        acted
+    }
+
+    /// Writes `field` again if that is due.
+    fn write_heartbeat(
+        &mut self,
+        cluster: &GaleraCluster,
+        registry: &mut SimulatedRegistry,
+        field: &str,
+    ) {
+        let key = self.key(cluster, registry, field);
+        let due = registry.put_at(key.as_bytes()) + HEARTBEAT <= registry.now;
+        if let Some(value) = registry.get(&key).filter(|_| due) {
+            let lease = self.lease(registry);
+            registry.put(&key, value, lease);
+        }
     }
 
     fn key(&self, cluster: &GaleraCluster, registry: &SimulatedRegistry, field: &str) -> String {
@@ -196,24 +240,34 @@ impl SimulatedAgent {
         &self,
         cluster: &GaleraCluster,
         registry: &mut SimulatedRegistry,
-        stopped: Option<Position>,
+        replace: ReplaceRegistration,
+        stopped: Option<CleanStop>,
     ) {
         let key = self.key(cluster, registry, "registered");
-        let known = registry
-            .get(&key)
-            .map(|value| RegistrationRecord::parse(value.as_bytes()));
-        let own = known
-            .as_ref()
-            .is_none_or(|known| known.id.as_deref() == Some(&self.data_id));
-        if own {
-            let record = RegistrationRecord {
-                id: Some(self.data_id.clone()),
-                stopped: stopped.map(|position| CleanStop { position, at: None }),
-                ..RegistrationRecord::default()
-            };
-            if known.as_ref() != Some(&record) {
-                registry.put(&key, record.to_value(), 0);
-            }
+        let known = registry.get(&key);
+        let known = known.map(|value| RegistrationRecord::parse(value.as_bytes()));
+        let data = RegisteredData {
+            id: &self.data_id,
+            agent_version: "simulated",
+            stopped,
+        };
+        // The time of a registration decides nothing.
+        let update = update_registration(known.as_ref(), data, replace, at(0));
+        if let RegistrationUpdate::Put(record) = update {
+            registry.put(&key, record.to_value(), 0);
+        }
+    }
+
+    fn raise_highest_position(
+        &self,
+        cluster: &GaleraCluster,
+        registry: &mut SimulatedRegistry,
+        position: &Position,
+    ) {
+        let key = self.key(cluster, registry, "highest_position");
+        let known = registry.get(&key).and_then(|value| value.parse().ok());
+        if raises_highest_position(known.as_ref(), position) {
+            registry.put(&key, position.to_string(), 0);
         }
     }
 
@@ -225,55 +279,74 @@ impl SimulatedAgent {
             self.clear_status(cluster, registry);
             return;
         };
-        let own = &cluster.nodes()[self.node];
-        let primary = own
-            .server
-            .as_ref()
-            .is_some_and(|server| server.is_primary());
-        for (name, value) in rows {
-            let key = self.key(cluster, registry, &name);
-            registry.put(&key, value, lease);
-        }
+        let membership = PrimaryMembership::of(&WsrepStatus::from_rows(&rows));
+        let before = registry.revision();
         self.publish(cluster, registry, "phase", "running".to_owned());
-        registry.delete(&self.key(cluster, registry, "recovered_position"));
-        if let (true, Some(position)) = (primary, own.data.position()) {
-            let founder = registry
-                .keys
-                .cluster_key(&registry.cluster, ClusterField::Founder);
-            if registry.get(&founder).is_none() {
-                let record = FounderRecord {
-                    node: own.id.clone(),
-                    founded_at: None,
-                    data_id: Some(self.data_id.clone()),
-                    started: true,
-                    state_uuid: Some(position.uuid),
-                };
-                registry.put(&founder, record.to_value(), 0);
+        self.publish(cluster, registry, "data_id", self.data_id.clone());
+        for (name, value) in &rows {
+            if name != COMMIT_FIELD {
+                self.publish(cluster, registry, name, value.clone());
             }
-            self.register(cluster, registry, None);
-            let key = self.key(cluster, registry, "highest_position");
-            registry.put(&key, position.to_string(), 0);
-            self.follow_forks(cluster, registry, &position);
-            let order = registry
-                .keys
-                .cluster_key(&registry.cluster, ClusterField::Bootstrap);
-            registry.delete(&order);
+        }
+        let commit_key = self.key(cluster, registry, COMMIT_FIELD);
+        let due = registry.put_at(commit_key.as_bytes()) + HEARTBEAT <= registry.now;
+        let changed = registry.revision() > before || registry.get(&commit_key).is_none();
+        if let Some(value) = rows.get(COMMIT_FIELD).filter(|_| changed || due) {
+            registry.put(&commit_key, value.clone(), lease);
+        }
+        registry.delete(&self.key(cluster, registry, "recovered_position"));
+        if let Some(membership) = membership {
+            self.maintain_durable_keys(cluster, registry, &membership);
         }
         self.publish(cluster, registry, "fork_epoch", self.fork_epoch.to_string());
     }
 
-    fn follow_forks(
+    /// What `galera-agent run` writes while its server is a member of a Primary component.
+    fn maintain_durable_keys(
         &mut self,
         cluster: &GaleraCluster,
-        registry: &SimulatedRegistry,
-        position: &Position,
+        registry: &mut SimulatedRegistry,
+        membership: &PrimaryMembership,
     ) {
+        let id = &cluster.nodes()[self.node].id;
         let snapshot = registry.snapshot();
-        let epoch = snapshot.fork_of_component(&cluster.nodes()[self.node].id, position.uuid);
-        if epoch > self.fork_epoch {
-            self.fork_epoch = epoch;
-            self.fork = snapshot.forks.get(epoch).cloned();
+        let founder = update_founder(&snapshot.founder, id, &self.data_id, membership.uuid, at(0));
+        if let FounderUpdate::Put(record) = founder {
+            let key = self.cluster_key(registry, ClusterField::Founder);
+            registry.put(&key, record.to_value(), 0);
         }
+        self.register(cluster, registry, ReplaceRegistration::OfOtherData, None);
+        if let Some(position) = &membership.position {
+            self.raise_highest_position(cluster, registry, position);
+        }
+        let continued = snapshot.fork_of_member(id, membership.uuid, self.fork_epoch);
+        self.continue_fork(continued);
+        if let Some(record) = &self.fork
+            && snapshot.forks.get(self.fork_epoch).is_none()
+        {
+            let key = self.cluster_key(registry, ClusterField::Fork(self.fork_epoch));
+            registry.put(&key, record.to_value(), 0);
+        }
+        if matches!(&snapshot.order, OrderKeyState::Known { order, .. } if order.node == *id) {
+            registry.delete(&self.cluster_key(registry, ClusterField::Bootstrap));
+        }
+    }
+
+    fn continue_fork(&mut self, continued: Option<ContinuedFork>) {
+        if let Some((epoch, record)) = continued {
+            (self.fork_epoch, self.fork) = (epoch, record);
+        }
+    }
+
+    /// Whether its data are registered at its address.
+    fn is_registered(&self, cluster: &GaleraCluster, registry: &SimulatedRegistry) -> bool {
+        let known = registry.get(&self.key(cluster, registry, "registered"));
+        let known = known.map(|value| RegistrationRecord::parse(value.as_bytes()));
+        known.is_some_and(|known| known.id.as_ref() == Some(&self.data_id))
+    }
+
+    fn cluster_key(&self, registry: &SimulatedRegistry, field: ClusterField) -> String {
+        registry.keys.cluster_key(&registry.cluster, field)
     }
 
     fn clear_status(&self, cluster: &GaleraCluster, registry: &mut SimulatedRegistry) {
@@ -309,6 +382,10 @@ impl SimulatedAgent {
         now: u64,
     ) -> Option<String> {
         let mut own = self.starting_node(cluster, registry, now);
+        if own.data.has_history() && !self.is_registered(cluster, registry) {
+            // An emptied registry must not be taken for a new cluster.
+            self.register(cluster, registry, ReplaceRegistration::OwnOnly, None);
+        }
         let mut snapshot = registry.snapshot();
         if self.ignores_forks {
             snapshot.forks = ForkRecords::default();
@@ -323,6 +400,69 @@ impl SimulatedAgent {
             StartupAction::Wait { .. } => "waiting",
             _ => "starting",
         };
+        self.publish_waiting(cluster, registry, &own, phase);
+        match decision.action {
+            StartupAction::RecoverPosition => {
+                self.recovered = true;
+                if let Some(position) = cluster.nodes()[self.node].data.position() {
+                    self.raise_highest_position(cluster, registry, &position);
+                }
+            }
+            StartupAction::Join { .. } => {
+                // A node without data is registered once it has some.
+                if own.data.has_history() || self.is_registered(cluster, registry) {
+                    self.register(cluster, registry, ReplaceRegistration::OwnOnly, None);
+                }
+                let joined = snapshot.fork_to_join(&own.node, self.fork_epoch);
+                self.continue_fork(joined);
+                self.started_server = cluster.start(self.node).is_ok();
+                return Some("joins".to_owned());
+            }
+            StartupAction::Bootstrap {
+                position,
+                preconditions,
+            } => {
+                if registry.holds(&preconditions) {
+                    let order = BootstrapOrder::automatic(&own.node, &position, &now.to_string());
+                    let key = self.cluster_key(registry, ClusterField::Bootstrap);
+                    let lease = self.lease(registry);
+                    self.own_order = Some(registry.put(&key, order.to_value(), lease));
+                }
+            }
+            StartupAction::FollowOrder { order, .. } => {
+                let action = order.action_id.unwrap_or_default();
+                self.register(cluster, registry, ReplaceRegistration::OfOtherData, None);
+                let (epoch, record) = registry.snapshot().next_fork(&own, &action)?;
+                let key = self.cluster_key(registry, ClusterField::Fork(epoch));
+                registry.put(&key, record.to_value(), 0);
+                (self.fork_epoch, self.fork) = (epoch, Some(record));
+                self.obeyed_orders.insert(action.clone());
+                self.obeyed = Some(action);
+                cluster.node_mut(self.node).data.safe_to_bootstrap = true;
+                self.started_server = cluster.start_new_cluster(self.node).is_ok();
+                return Some(format!("bootstraps as ordered, fork {epoch}"));
+            }
+            StartupAction::WithdrawOrder { .. } => {
+                let key = self.cluster_key(registry, ClusterField::Bootstrap);
+                registry.delete(&key);
+            }
+            StartupAction::Refuse => self.kill(now),
+            // No plan of these schedules orders a node to rejoin.
+            StartupAction::Wait { .. }
+            | StartupAction::Rejoin { .. }
+            | StartupAction::FoundCluster(_) => {}
+        }
+        None
+    }
+
+    /// The keys of a node whose server does not run.
+    fn publish_waiting(
+        &mut self,
+        cluster: &GaleraCluster,
+        registry: &mut SimulatedRegistry,
+        own: &StartingNode,
+        phase: &str,
+    ) {
         self.publish(cluster, registry, "phase", phase.to_owned());
         self.publish(cluster, registry, "data_id", self.data_id.clone());
         self.publish(cluster, registry, "order_keys", ORDER_KEY.to_owned());
@@ -338,52 +478,6 @@ impl SimulatedAgent {
         if let Some(seen) = &own.members_seen {
             self.publish(cluster, registry, "members_seen", seen.to_value());
         }
-        match decision.action {
-            StartupAction::RecoverPosition => self.recovered = true,
-            StartupAction::Join { .. } => {
-                self.register(cluster, registry, None);
-                self.started_server = cluster.start(self.node).is_ok();
-                return Some("joins".to_owned());
-            }
-            StartupAction::Bootstrap {
-                position,
-                preconditions,
-            } => {
-                if registry.holds(&preconditions) {
-                    let order = BootstrapOrder::automatic(&own.node, &position, &now.to_string());
-                    let key = registry
-                        .keys
-                        .cluster_key(&registry.cluster, ClusterField::Bootstrap);
-                    let lease = self.lease(registry);
-                    self.own_order = Some(registry.put(&key, order.to_value(), lease));
-                }
-            }
-            StartupAction::FollowOrder { order, .. } => {
-                let action = order.action_id.unwrap_or_default();
-                let (epoch, record) = registry.snapshot().next_fork(&own, &action)?;
-                let key = registry
-                    .keys
-                    .cluster_key(&registry.cluster, ClusterField::Fork(epoch));
-                registry.put(&key, record.to_value(), 0);
-                (self.fork_epoch, self.fork) = (epoch, Some(record));
-                self.obeyed_orders.insert(action);
-                cluster.node_mut(self.node).data.safe_to_bootstrap = true;
-                self.started_server = cluster.start_new_cluster(self.node).is_ok();
-                return Some(format!("bootstraps as ordered, fork {epoch}"));
-            }
-            StartupAction::WithdrawOrder { .. } => {
-                let key = registry
-                    .keys
-                    .cluster_key(&registry.cluster, ClusterField::Bootstrap);
-                registry.delete(&key);
-            }
-            StartupAction::Refuse => self.kill(now),
-            // No plan of these schedules orders a node to rejoin.
-            StartupAction::Wait { .. }
-            | StartupAction::Rejoin { .. }
-            | StartupAction::FoundCluster(_) => {}
-        }
-        None
     }
 
     fn starting_node(

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use galera::judge::cluster::fold;
+use galera::judge::cluster::{changed_members, fold};
 use galera::judge::known_positions::KnownPositions;
 use galera::observe::fork::{ForkRecord, ForkRecords};
 use galera::observe::observation::{Evidence, ProbeError, ProbeErrorKind, RegistryObservation};
@@ -70,7 +70,7 @@ impl SimulatedConsole {
 
     /// Probes every node and reads the registry at `now`, in milliseconds since the beginning.
     pub fn observe(&mut self, cluster: &GaleraCluster, registry: &SimulatedRegistry, now: u64) {
-        self.read(registry, now);
+        self.read(registry);
         for (index, node) in cluster.nodes().iter().enumerate() {
             let mut reachable = cluster.nodes().iter().enumerate();
             let shadowed = self.unreachable.contains(&index)
@@ -102,27 +102,33 @@ impl SimulatedConsole {
                 }
             }
         }
+        self.evidence.last_primary_votes = self.positions.last_votes();
         let view = fold(
             &self.evidence,
             at(now),
             &self.settings.fold,
             self.view.as_ref(),
         );
+        let recorded = &self.evidence.last_primary_members;
+        if let Some(members) = changed_members(&view, self.view.as_ref(), recorded) {
+            self.evidence.last_primary_members = members;
+        }
         self.positions
             .update(&self.evidence, at(now), &self.settings.fold);
         self.view = Some(view);
     }
 
-    fn read(&mut self, registry: &SimulatedRegistry, now: u64) {
-        let mut nodes: BTreeMap<NodeId, (bool, BTreeMap<String, String>)> = BTreeMap::new();
+    fn read(&mut self, registry: &SimulatedRegistry) {
+        let mut nodes: BTreeMap<NodeId, (Option<u64>, BTreeMap<String, String>)> = BTreeMap::new();
         self.forks = ForkRecords::default();
         self.order = None;
         for entry in registry.entries() {
             let value = String::from_utf8_lossy(&entry.value).into_owned();
             match registry.keys.parse(&entry.key) {
                 ParsedKey::Node { node, field, .. } => {
-                    let (leased, fields) = nodes.entry(node).or_default();
-                    *leased |= entry.lease != 0;
+                    let (last_put, fields) = nodes.entry(node).or_default();
+                    let put_at = (entry.lease != 0).then(|| registry.put_at(&entry.key));
+                    *last_put = (*last_put).max(put_at);
                     fields.insert(field.as_str().to_owned(), value);
                 }
                 ParsedKey::Cluster {
@@ -136,17 +142,18 @@ impl SimulatedConsole {
                 _ => {}
             }
         }
-        let observation = |leased: bool, fields: BTreeMap<String, String>| RegistryObservation {
-            durable: fields.contains_key("registered"),
-            fields: RegisteredFields::from(fields),
-            last_put_at: leased.then(|| at(now)),
-            leased,
-            ttl: leased.then_some(10),
-            ..RegistryObservation::default()
-        };
+        let observation =
+            |last_put: Option<u64>, fields: BTreeMap<String, String>| RegistryObservation {
+                durable: fields.contains_key("registered"),
+                fields: RegisteredFields::from(fields),
+                last_put_at: last_put.map(at),
+                leased: last_put.is_some(),
+                ttl: last_put.map(|_| 10),
+                ..RegistryObservation::default()
+            };
         let nodes = nodes.into_iter();
         self.evidence.registrations = nodes
-            .map(|(id, (leased, fields))| (id, observation(leased, fields)))
+            .map(|(id, (last_put, fields))| (id, observation(last_put, fields)))
             .collect();
     }
 

@@ -11,7 +11,10 @@ use galera::startup::{KeyPrecondition, RegistrySnapshot};
 pub struct SimulatedRegistry {
     pub keys: RegistryKeys,
     pub cluster: ClusterName,
+    /// Milliseconds since the beginning: when what is put now is put.
+    pub now: u64,
     entries: BTreeMap<Vec<u8>, RawKeyValue>,
+    put_at: BTreeMap<Vec<u8>, u64>,
     revision: i64,
     leases: i64,
 }
@@ -23,7 +26,9 @@ impl SimulatedRegistry {
         Self {
             keys: RegistryKeys::new("/galera"),
             cluster,
+            now: 0,
             entries: BTreeMap::new(),
+            put_at: BTreeMap::new(),
             revision: 0,
             leases: 0,
         }
@@ -33,6 +38,22 @@ impl SimulatedRegistry {
     pub const fn grant(&mut self) -> i64 {
         self.leases += 1;
         self.leases
+    }
+
+    /// Removes every key.
+    pub fn clear(&mut self) {
+        self.revision += 1;
+        self.entries.clear();
+    }
+
+    /// Replaces the durable keys with those of `backup`.
+    pub fn restore(&mut self, backup: &Self) {
+        self.revision += 1;
+        self.entries.retain(|_, entry| entry.lease != 0);
+        let durable = backup.entries.iter().filter(|(_, entry)| entry.lease == 0);
+        for (key, entry) in durable {
+            self.entries.insert(key.clone(), entry.clone());
+        }
     }
 
     /// Removes every key of `lease`.
@@ -50,12 +71,25 @@ impl SimulatedRegistry {
             lease,
             ttl: None,
         };
+        self.put_at.insert(entry.key.clone(), self.now);
         self.entries.insert(entry.key.clone(), entry);
         self.revision
     }
 
     pub fn delete(&mut self, key: &str) {
         self.entries.remove(key.as_bytes());
+    }
+
+    /// The revision of the last change.
+    #[must_use]
+    pub const fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// When `key` was last put.
+    #[must_use]
+    pub fn put_at(&self, key: &[u8]) -> u64 {
+        self.put_at.get(key).copied().unwrap_or(0)
     }
 
     /// The value of `key` as text.

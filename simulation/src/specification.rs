@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use galera::NodeId;
 use uuid::Uuid;
 
-pub use data::{NodeData, SavedView, Transaction};
+pub use data::{GaleraTransaction, NodeData, SavedView};
 pub use server::{LateStatement, PrimaryView, ProcessId, RunningServer};
 pub use status::ProbeResult;
 
@@ -75,7 +75,16 @@ impl GaleraCluster {
     /// All of `ids` Synced in one Primary component that the first one founded.
     #[must_use]
     pub fn formed(ids: impl IntoIterator<Item = NodeId>) -> Self {
+        Self::formed_with(ids, &[])
+    }
+
+    /// The same, with these values of `pc.weight`; 1 for nodes without one.
+    #[must_use]
+    pub fn formed_with(ids: impl IntoIterator<Item = NodeId>, weights: &[u64]) -> Self {
         let mut cluster = Self::new(ids);
+        for (node, weight) in cluster.nodes.iter_mut().zip(weights) {
+            node.weight = *weight;
+        }
         for node in 0..cluster.nodes.len() {
             if node == 0 {
                 cluster.nodes[0].data.safe_to_bootstrap = true;
@@ -268,7 +277,7 @@ impl GaleraCluster {
                 self.nodes[member]
                     .data
                     .transactions
-                    .push(Transaction::Write(write));
+                    .push(GaleraTransaction::Write(write));
             }
         }
         all_receive

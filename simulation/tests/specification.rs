@@ -4,7 +4,7 @@ use galera::NodeId;
 use galera::observe::wsrep::WsrepStatus;
 use galera::view::ClusterStatus;
 use simulation::specification::{
-    GaleraCluster, LateStatement, NodeData, ProbeResult, StartRefusal, Transaction,
+    GaleraCluster, GaleraTransaction, LateStatement, NodeData, ProbeResult, StartRefusal,
 };
 
 const WITHOUT_DEADLINE: LateStatement = LateStatement { deadline: None };
@@ -34,8 +34,8 @@ fn status(cluster: &GaleraCluster, node: usize) -> WsrepStatus {
 
 fn writes(data: &NodeData) -> Vec<u64> {
     let writes = data.transactions.iter().filter_map(|one| match one {
-        Transaction::Write(write) => Some(*write),
-        Transaction::View(_) => None,
+        GaleraTransaction::Write(write) => Some(*write),
+        GaleraTransaction::View(_) => None,
     });
     writes.collect()
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use galera::NodeId;
 use galera::observe::registration::AgentPhase;
+use galera::startup::ReplaceRegistration;
 use tokio::time::{Instant, sleep};
 
-use super::cluster::{ClusterListing, ReplaceRegistration};
+use super::cluster::ClusterListing;
 use super::error::RunError;
 use super::startup_driver::StartupDriver;
 

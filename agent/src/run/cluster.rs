@@ -5,8 +5,9 @@ use std::time::Duration;
 use galera::observe::fork::ForkRecord;
 use galera::observe::registration::{BootstrapOrder, ClusterField, RawKeyValue, RegistryKeys};
 use galera::startup::{
-    CleanStop, FounderKeyState, FounderRecord, KeyPrecondition, RegistrationRecord,
-    RegistrySnapshot,
+    CleanStop, FounderKeyState, FounderRecord, FounderUpdate, KeyPrecondition, RegisteredData,
+    RegistrationRecord, RegistrationUpdate, RegistrySnapshot, ReplaceRegistration,
+    raises_highest_position, update_founder, update_registration,
 };
 use galera::{ClusterName, NodeId, Position};
 use registry::{
@@ -23,15 +24,6 @@ pub(super) struct ClusterRegistry {
     pub(super) keys: RegistryKeys,
     pub(super) name: ClusterName,
     pub(super) node: NodeId,
-}
-
-/// Whether the registration of other data at this node's address may be replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ReplaceRegistration {
-    /// No: the other data may be in use where etcd cannot be reached, and their registration is the only trace (I34).
-    OwnOnly,
-    /// Yes: the cluster accepted these data, or an operator ordered their bootstrap.
-    OfOtherData,
 }
 
 /// All registry entries of the cluster, raw and parsed.
@@ -219,31 +211,19 @@ impl ClusterRegistry {
         let key = self.key(ClusterField::Founder);
         let entry = Box::pin(self.registry.get(key)).await?;
         let seen = entry.as_ref().map_or(0, |entry| entry.mod_revision);
-        let known = entry
-            .as_ref()
-            .map(|entry| FounderRecord::parse(&entry.value));
-        let founder = match known {
-            None => FounderRecord {
-                node: self.node.clone(),
-                founded_at: Some(now()),
-                data_id: Some(id.to_owned()),
-                started: true,
-                state_uuid: Some(uuid),
-            },
-            Some(Some(founder)) if founder.state_uuid.is_none() => FounderRecord {
-                started: true,
-                state_uuid: Some(uuid),
-                ..founder
-            },
-            Some(Some(founder)) if founder.state_uuid != Some(uuid) => {
+        let known = entry.map_or(FounderKeyState::Absent, |entry| {
+            FounderKeyState::of_key(&raw_key(&entry))
+        });
+        let founder = match update_founder(&known, &self.node, id, uuid, now()) {
+            FounderUpdate::Put(founder) => founder,
+            FounderUpdate::Unchanged => return Ok(()),
+            FounderUpdate::OtherHistory(named) => {
                 tracing::error!(
-                    "The founder key names history {}, but this Primary component has {uuid}: an operator must find out \
+                    "The founder key names history {named}, but this Primary component has {uuid}: an operator must find out \
                      which cluster is the right one",
-                    founder.state_uuid.unwrap_or_default()
                 );
                 return Ok(());
             }
-            Some(_) => return Ok(()),
         };
         let value = founder.to_value();
         let written = self.replace(ClusterField::Founder, seen, &value);
@@ -270,37 +250,28 @@ impl ClusterRegistry {
         &self,
         id: &str,
         replace: ReplaceRegistration,
-        stopped: Option<Position>,
+        stopped: Option<CleanStop>,
         highest: Option<&Position>,
     ) -> Result<bool> {
         let key = self.own_key("registered");
         let entry = Box::pin(self.registry.get(key.clone())).await?;
         let seen = entry.as_ref().map_or(0, |entry| entry.mod_revision);
         let known = entry.map(|entry| RegistrationRecord::parse(&entry.value));
-        let other =
-            |known: &RegistrationRecord| known.id.as_deref().is_some_and(|known| known != id);
-        if replace == ReplaceRegistration::OwnOnly && known.as_ref().is_some_and(other) {
-            return Ok(false);
-        }
-        let first_seen = known
-            .as_ref()
-            .filter(|known| known.id.as_deref().is_none_or(|known| known == id))
-            .and_then(|known| known.first_seen);
-        let wanted = RegistrationRecord {
-            first_seen: first_seen.or_else(|| Some(now())),
-            agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-            id: Some(id.to_owned()),
-            stopped: stopped.map(|position| CleanStop {
-                position,
-                at: Some(now()),
-            }),
+        let data = RegisteredData {
+            id,
+            agent_version: env!("CARGO_PKG_VERSION"),
+            stopped,
         };
-        if known.as_ref() != Some(&wanted) {
-            let transaction = Transaction::new()
-                .when(guard_at(key.as_bytes(), seen))
-                .then([WriteOp::put(key.clone(), wanted.to_value(), None)]);
-            if self.commit(&transaction).await?.is_none() {
-                return Err(Error::Conflict { key, current: None });
+        match update_registration(known.as_ref(), data, replace, now()) {
+            RegistrationUpdate::OfOtherData => return Ok(false),
+            RegistrationUpdate::Unchanged => {}
+            RegistrationUpdate::Put(record) => {
+                let transaction = Transaction::new()
+                    .when(guard_at(key.as_bytes(), seen))
+                    .then([WriteOp::put(key.clone(), record.to_value(), None)]);
+                if self.commit(&transaction).await?.is_none() {
+                    return Err(Error::Conflict { key, current: None });
+                }
             }
         }
         if let Some(highest) = highest {
@@ -319,9 +290,7 @@ impl ClusterRegistry {
         let seen = entry.as_ref().map_or(0, |entry| entry.mod_revision);
         let known: Option<Position> =
             entry.and_then(|entry| String::from_utf8_lossy(&entry.value).parse().ok());
-        let higher =
-            known.is_some_and(|known| known.uuid == position.uuid && known.seqno >= position.seqno);
-        if higher {
+        if !raises_highest_position(known.as_ref(), position) {
             return Ok(());
         }
         let transaction = Transaction::new()

@@ -4,15 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use galera::Position;
-use galera::observe::wsrep::LocalState;
-use galera::view::ClusterStatus;
+use galera::startup::{PrimaryMembership, ReplaceRegistration};
 use registry::Error;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::cluster::{ClusterRegistry, ReplaceRegistration};
+use super::cluster::ClusterRegistry;
 use super::identity::DataIdentity;
 use crate::observation::ServerState;
 use crate::outage_log::OutageLog;
@@ -28,12 +26,6 @@ pub(super) struct DurableKeys {
     pub(super) rewrite: Arc<Notify>,
     /// Between two full updates.
     pub(super) interval: Duration,
-}
-
-/// A node that is a member of a Primary component.
-struct PrimaryMembership {
-    uuid: Uuid,
-    position: Option<Position>,
 }
 
 impl DurableKeys {
@@ -116,9 +108,8 @@ impl DurableKeys {
     /// Keeps the newest fork that the members of this Primary component continue, and its record in etcd.
     async fn follow_forks(&mut self, uuid: Uuid) -> Result<(), Error> {
         let snapshot = Box::pin(self.cluster.read()).await?.snapshot;
-        let epoch = snapshot.fork_of_component(&self.cluster.node, uuid);
-        if epoch > self.identity.fork_epoch {
-            let record = snapshot.forks.get(epoch).cloned();
+        let continued = snapshot.fork_of_member(&self.cluster.node, uuid, self.identity.fork_epoch);
+        if let Some((epoch, record)) = continued {
             self.identity.record_fork(epoch, record);
             self.warn_if_failed(self.identity.write(&self.data_dir));
             tracing::info!("These data are part of fork {epoch} now");
@@ -150,23 +141,9 @@ impl DurableKeys {
     }
 }
 
-/// The membership of a server that shares the history of its Primary component.
 fn primary_membership(server: &ServerState) -> Option<PrimaryMembership> {
-    let ServerState::Responding { reading, .. } = server else {
-        return None;
-    };
-    let status = &reading.status;
-    let uuid = status.cluster_state_uuid?;
-    let belongs = status.cluster_status == Some(ClusterStatus::Primary)
-        && status.local_state_uuid == Some(uuid)
-        && matches!(
-            status.local_state,
-            Some(LocalState::Synced | LocalState::Donor)
-        );
-    belongs.then(|| PrimaryMembership {
-        uuid,
-        position: status
-            .last_committed
-            .and_then(|seqno| Position::new(uuid, seqno)),
-    })
+    match server {
+        ServerState::Responding { reading, .. } => PrimaryMembership::of(&reading.status),
+        _ => None,
+    }
 }

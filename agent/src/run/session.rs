@@ -184,7 +184,8 @@ impl RegistrySession {
             let ended = supervise::infer_exit(exit, &node.directory);
             let Some(request) = restart else {
                 if ended.is_success() {
-                    supervise::record_stop(&self.cluster, &node.directory, &running).await;
+                    let epoch = *fork_epoch.borrow();
+                    supervise::record_stop(&self.cluster, &node.directory, &running, epoch).await;
                 }
                 return Ok(log_exit(ended));
             };

@@ -8,7 +8,7 @@ use galera::observe::registration::{
 };
 use galera::startup::{
     DataState, FounderClaim, FounderRecord, OrderKeyState, OrderTrust, RejoinKeyState,
-    StartingNode, StartupAction, decide,
+    ReplaceRegistration, StartingNode, StartupAction, decide,
 };
 use galera::{NodeId, Position, Timestamp};
 use registry::LeaseId;
@@ -16,7 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::children::Children;
-use super::cluster::{ClusterListing, ClusterRegistry, ReplaceRegistration, known_founder};
+use super::cluster::{ClusterListing, ClusterRegistry, known_founder};
 use super::command::{ServerCommand, ServerVariables, Workspace, random_token};
 use super::datadir::DataDir;
 use super::error::RunError;
@@ -317,17 +317,11 @@ impl StartupDriver<'_> {
         Ok(Some(self.server_start(Some(verified.members))))
     }
 
-    /// Takes over the fork of the members that are joined. Data that may join have nothing beyond it, so they are part of it
-    /// even if the server fails before it has received anything.
+    /// Takes over the fork of the members that are joined.
     fn continue_fork(&mut self, listing: &ClusterListing) -> Result<(), RunError> {
         let snapshot = &listing.snapshot;
-        let members = snapshot.primaries_except(&self.cluster.node);
-        let epoch = members
-            .map(|(_, member)| member.fork_epoch)
-            .max()
-            .unwrap_or(0);
-        if epoch > self.identity.fork_epoch {
-            let record = snapshot.forks.get(epoch).cloned();
+        let joined = snapshot.fork_to_join(&self.cluster.node, self.identity.fork_epoch);
+        if let Some((epoch, record)) = joined {
             self.identity.record_fork(epoch, record);
             self.identity.write(self.directory.path())?;
             self.fork_epoch.send_replace(epoch);

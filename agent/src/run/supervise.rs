@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use galera::Position;
 use galera::observe::registration::AgentPhase;
-use galera::startup::DataState;
+use galera::startup::{CleanStop, DataState, ReplaceRegistration};
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::adopted_server::{self, AdoptedServer};
 use super::children::{ChildProcess, ProcessExit};
-use super::cluster::{ClusterRegistry, ReplaceRegistration};
+use super::cluster::ClusterRegistry;
 use super::command::ServerCommand;
 use super::datadir::DataDir;
 use super::identity::DataIdentity;
@@ -21,6 +21,7 @@ use super::phase_reporter::PhaseReporter;
 use super::restart::RestartRequest;
 use super::signals::{SignalRequest, SignalStreams};
 use super::startup_driver::ServerStart;
+use crate::clock::now;
 use crate::notify::{self, NotifyEndpoint};
 use crate::settings;
 use crate::settings::run::RunSettings;
@@ -197,11 +198,13 @@ pub(super) fn infer_exit(ended: ProcessExit, directory: &DataDir) -> ProcessExit
     }
 }
 
-/// Records the position after a clean stop, so that other nodes know it without this one.
+/// Records the position after a clean stop, and the newest fork that the data continued, so that other nodes know both
+/// without this one.
 pub(super) async fn record_stop(
     cluster: &ClusterRegistry,
     directory: &DataDir,
     identity: &DataIdentity,
+    fork_epoch: u64,
 ) {
     let position: Option<Position> = directory
         .saved_state()
@@ -216,7 +219,11 @@ pub(super) async fn record_stop(
     let record = Box::pin(cluster.register(
         &identity.id,
         ReplaceRegistration::OwnOnly,
-        Some(position.clone()),
+        Some(CleanStop {
+            position: position.clone(),
+            at: Some(now()),
+            fork_epoch: Some(fork_epoch),
+        }),
         Some(&position),
     ));
     match timeout(RECORD_TIMEOUT, record).await {

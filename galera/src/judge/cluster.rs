@@ -5,8 +5,10 @@
 //! answers are grouped into `ObservedComponents`; `verdict::judge` decides and collects the reasons, and `node_views`
 //! renders the nodes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::id::NodeId;
 use crate::observe::observation::Evidence;
 use crate::timestamp::Timestamp;
 use crate::view::{ClusterStatus, ClusterView, Component, Verdict, VerdictState};
@@ -110,4 +112,27 @@ pub fn only_primary(view: &ClusterView) -> Option<&Component> {
         (Some(only), None) if view.verdict.state < VerdictState::Diverged => Some(only),
         _ => None,
     }
+}
+
+/// The members of the Primary component to be recorded as expected, if `view` shows that they changed since the view
+/// `before`; `recorded` are those recorded so far.
+#[must_use]
+pub fn changed_members(
+    view: &ClusterView,
+    before: Option<&ClusterView>,
+    recorded: &BTreeSet<NodeId>,
+) -> Option<BTreeSet<NodeId>> {
+    let primary = only_primary(view).filter(|primary| !primary.members.is_empty())?;
+    let members = || primary.members.iter().cloned();
+    let listed = u64::try_from(primary.members.len()).unwrap_or(u64::MAX);
+    // A component that lists fewer members than its size must not shorten the record.
+    if primary.size.is_some_and(|size| listed < size) {
+        let known = primary.members.iter().all(|id| recorded.contains(id));
+        return (!known).then(|| members().chain(recorded.iter().cloned()).collect());
+    }
+    // Both are sorted, without duplicates.
+    let same = before
+        .and_then(only_primary)
+        .is_some_and(|before| before.members == primary.members);
+    (!same && !recorded.iter().eq(&primary.members)).then(|| members().collect())
 }

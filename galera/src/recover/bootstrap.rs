@@ -31,6 +31,7 @@ mod loss;
 mod quorum_rules;
 mod recovery_reach;
 mod running;
+mod settled;
 pub(crate) mod situation;
 mod statement;
 pub(crate) mod stopped;

@@ -28,9 +28,11 @@ pub(super) fn join_problem(
         } if *uuid == history => *seqno,
         _ => return None,
     };
-    let reported = primaries.iter().map(|(_, member)| member.fork_epoch).max();
+    let epochs = primaries
+        .iter()
+        .map(|(id, member)| snapshot.epoch_of_primary(id, member));
     // Agents of version 0.1 do not report it: then the newest fork is taken to be theirs.
-    let current = match reported.unwrap_or(0) {
+    let current = match epochs.max().unwrap_or(0) {
         0 => snapshot.forks.newest(),
         epoch => epoch,
     };
@@ -70,6 +72,18 @@ fn continued_fork(own: &StartingNode, snapshot: &RegistrySnapshot) -> u64 {
         }
         _ => own.fork_epoch,
     }
+}
+
+/// The newest fork that the data of a cleanly stopped member continued: as its agent recorded, or, if the agent had not
+/// read that yet, the newest one that names it a member from the start.
+pub(super) fn epoch_of_stop(
+    node: &NodeId,
+    member: &RegistryMember,
+    snapshot: &RegistrySnapshot,
+) -> Option<u64> {
+    let stopped = member.clean_stop()?;
+    let named = snapshot.forks.newest_of_member(node, stopped.position.uuid);
+    stopped.fork_epoch.max((named > 0).then_some(named))
 }
 
 /// The reports whose data are part of the newest fork that any of them continued, or why they cannot be compared.
@@ -137,6 +151,13 @@ impl RegistrySnapshot {
         of_members.max(self.forks.newest_of_member(node, history))
     }
 
+    /// The newest fork that the data of a Primary member continue: as it reports, or as a record names it a member that its
+    /// agent has not read yet.
+    pub(super) fn epoch_of_primary(&self, id: &NodeId, member: &RegistryMember) -> u64 {
+        let named = |uuid| self.forks.newest_of_member(id, uuid);
+        member.fork_epoch.max(member.state_uuid().map_or(0, named))
+    }
+
     /// The epoch and the record of a bootstrap of this node's data, which follow the newest recorded fork; `None` without a
     /// known position.
     #[must_use]
@@ -147,7 +168,11 @@ impl RegistrySnapshot {
             seqno: position.seqno,
             members: [own.node.clone()].into(),
             action_id: action.to_owned(),
-            parent: own.fork_epoch,
+            // Its agent may not have read yet that a statement bootstrapped these data.
+            parent: self
+                .forks
+                .newest_of_member(&own.node, position.uuid)
+                .max(own.fork_epoch),
             at: None,
         };
         self.forks.next(record)

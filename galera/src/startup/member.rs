@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use crate::observe::fork;
 use crate::observe::registration::{
-    self, AgentPhase, MembersSeen, NodeField, RawKeyValue, RegistrationRecord, ReportedData,
+    self, AgentPhase, CleanStop, MembersSeen, NodeField, RawKeyValue, RegistrationRecord,
+    ReportedData,
 };
 use crate::observe::wsrep::{LocalState, WsrepStatus};
 use crate::position::Position;
@@ -79,12 +80,12 @@ impl RegistryMember {
         ReportedData::compare(self.registration.as_ref(), self.data_id.as_deref())
     }
 
-    /// The position of the clean stop of the registered data, unless they are live again.
+    /// The clean stop of the registered data, unless they are live again.
     #[must_use]
-    pub fn clean_stop_position(&self) -> Option<&Position> {
+    pub fn clean_stop(&self) -> Option<&CleanStop> {
         let stopped = self.registration.as_ref()?.stopped.as_ref()?;
         let live = self.live && self.reported_data() != ReportedData::Other;
-        (!live).then_some(&stopped.position)
+        (!live).then_some(stopped)
     }
 }
 

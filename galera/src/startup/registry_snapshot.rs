@@ -94,6 +94,22 @@ pub enum FounderKeyState {
     },
 }
 
+impl FounderKeyState {
+    /// Parses the key.
+    #[must_use]
+    pub fn of_key(raw: &RawKeyValue) -> Self {
+        match FounderRecord::parse(&raw.value) {
+            Some(founder) => Self::Known {
+                founder,
+                revision: raw.mod_revision,
+            },
+            None => Self::Unreadable {
+                revision: raw.mod_revision,
+            },
+        }
+    }
+}
+
 impl BootstrapOrder {
     /// The order that `node` writes for itself once every expected member has reported; `attempt` makes it unique.
     #[must_use]
@@ -178,7 +194,7 @@ impl RegistrySnapshot {
         for raw in raw {
             match keys.parse(&raw.key) {
                 ParsedKey::Cluster { cluster: of, field } if of == *cluster => match field {
-                    ClusterField::Founder => snapshot.founder = founder(raw),
+                    ClusterField::Founder => snapshot.founder = FounderKeyState::of_key(raw),
                     ClusterField::Bootstrap => snapshot.order = order(raw),
                     ClusterField::Rejoin if raw.value.len() <= VALUE_MAX => {
                         snapshot.rejoin = rejoin(raw);
@@ -219,18 +235,6 @@ impl RegistrySnapshot {
         own: &'a NodeId,
     ) -> impl Iterator<Item = (&'a NodeId, &'a RegistryMember)> {
         self.members.iter().filter(move |(id, _)| *id != own)
-    }
-}
-
-fn founder(raw: &RawKeyValue) -> FounderKeyState {
-    match FounderRecord::parse(&raw.value) {
-        Some(founder) => FounderKeyState::Known {
-            founder,
-            revision: raw.mod_revision,
-        },
-        None => FounderKeyState::Unreadable {
-            revision: raw.mod_revision,
-        },
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::forks;
 use super::member::{RegistryMember, ReportedPosition};
 use super::registry_snapshot::{FounderKeyState, RegistrySnapshot};
 use super::{DataState, ExpectedMembers, StartingNode, StartupSettings};
@@ -18,7 +19,7 @@ pub(super) struct MemberReport<'a> {
     /// Whether it is waiting and can bootstrap, rather than stopped with its position on record.
     pub(super) ready: bool,
     pub(super) members_seen: Option<&'a MembersSeen>,
-    /// The newest fork that its data continued; `None` if it is not live and that is unknown.
+    /// The newest fork that its data continued; `None` if it is not live and no record says.
     pub(super) fork_epoch: Option<u64>,
 }
 
@@ -58,7 +59,10 @@ pub(super) fn collect<'a>(
                     position,
                     ready,
                     members_seen: member.members_seen.as_ref().filter(|_| ready),
-                    fork_epoch: ready.then_some(member.fork_epoch),
+                    fork_epoch: match ready {
+                        true => Some(member.fork_epoch),
+                        false => forks::epoch_of_stop(node, member, snapshot),
+                    },
                 });
             }
             // It may be a member whose registration was lost, so it is neither counted nor passed over.
@@ -153,8 +157,8 @@ fn member_report<'a>(
     if member.has_status {
         return Err(running_text(node, member));
     }
-    if let Some(position) = member.clean_stop_position() {
-        return Ok(Some((Some(position), false)));
+    if let Some(stopped) = member.clean_stop() {
+        return Ok(Some((Some(&stopped.position), false)));
     }
     if !member.live {
         return match member.registration.is_some() || member.highest_position.is_some() {

@@ -1,10 +1,13 @@
 //! Majorities out of sight (I43) and frozen statuses (I42).
 
 use galera::observe::observation::LastPrimaryVotes;
-use galera::view::{ClusterStatus, NodeState, QuorumSummary, ReasonCode, VerdictState};
+use galera::observe::registration::NO_POSITION;
+use galera::view::{
+    ClusterStatus, NodeState, QuorumSummary, ReasonCode, VerdictReason, VerdictState,
+};
 
 use crate::fixture::{
-    FakeServer, FoldFixture, RUNNING_FIELDS, id, node, reason, refused, timed_out,
+    FakeServer, FoldFixture, HISTORY, RUNNING_FIELDS, id, node, reason, refused, timed_out,
 };
 
 const MEMBERS: [&str; 3] = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
@@ -120,6 +123,30 @@ fn i43_weights_and_arbitrators_count() {
     assert_eq!(alone.verdict(), VerdictState::NoPrimary, "an even split");
 }
 
+/// The weight of a member out of sight was changed since, or the last answer came from other data at its address.
+#[test]
+fn i43_the_recorded_or_the_reported_weight_counts_whichever_permits_a_hidden_majority() {
+    let fixture = |recorded: u8, reported: &str| {
+        let last = FakeServer::non_primary("db2")
+            .with_row("wsrep_provider_options", &options(reported, ""));
+        let mut fixture = FoldFixture::expecting(&MEMBERS[..2])
+            .answers("10.0.0.1", survivor("2"))
+            .answers_between("10.0.0.2", last, 0.0, 3.0)
+            .fails("10.0.0.2", 4.0, timed_out());
+        fixture.evidence.last_primary_members =
+            MEMBERS[..2].iter().map(|member| id(member)).collect();
+        fixture.evidence.last_primary_votes = LastPrimaryVotes {
+            weights: [(id("10.0.0.1"), 2), (id("10.0.0.2"), recorded)].into(),
+            total: Some(2 + u64::from(recorded)),
+            size: Some(2),
+        };
+        fixture.verdict()
+    };
+    assert_eq!(fixture(3, "1"), VerdictState::Unknown);
+    assert_eq!(fixture(1, "3"), VerdictState::Unknown);
+    assert_eq!(fixture(1, "1"), VerdictState::NoPrimary);
+}
+
 #[test]
 fn i43_a_member_without_quorum_as_its_agent_reports_is_in_sight() {
     let fields = [
@@ -163,6 +190,77 @@ fn i43_other_data_at_the_addresses_of_members_do_not_bring_them_into_sight() {
     let members = ["10.0.0.1:3306", "10.0.0.2:3306", "10.0.0.3:3306"];
     let joined = waiting.answers("10.0.0.1", FakeServer::non_primary("db1").view(&members, 0));
     assert_eq!(joined.verdict(), VerdictState::Unknown);
+}
+
+/// No server listens at any address, and some of the addresses are of containers that were created again.
+#[test]
+fn i43_closed_ports_of_other_data_do_not_show_that_the_members_are_down() {
+    let all_refuse = || {
+        MEMBERS
+            .iter()
+            .fold(FoldFixture::expecting(&MEMBERS), |fixture, node| {
+                fixture.fails(node, 4.0, refused())
+            })
+    };
+    assert_eq!(all_refuse().verdict(), VerdictState::Down);
+    let fields = |registered: &'static str| {
+        [
+            ("phase", "waiting"),
+            ("recovered_position", NO_POSITION),
+            ("registered", registered),
+            ("data_id", "new"),
+        ]
+    };
+    let replaced = all_refuse().registered("10.0.0.2", 9.0, &fields(r#"{"id":"d1"}"#));
+    assert_eq!(replaced.verdict(), VerdictState::Unknown);
+    let view = replaced.view();
+    let names_it = |reason: &VerdictReason| {
+        let message = "The address of 10.0.0.2 is used by other data than those of the member";
+        reason.message.starts_with(message)
+    };
+    assert!(
+        view.verdict.reasons.iter().any(names_it),
+        "{:#?}",
+        view.verdict
+    );
+    let same = all_refuse().registered("10.0.0.2", 9.0, &fields(r#"{"id":"new"}"#));
+    assert_eq!(same.verdict(), VerdictState::Down);
+    // etcd lost the registrations too; the console remembers the members.
+    let mut unregistered = all_refuse().registered("10.0.0.2", 9.0, &fields("")[..2]);
+    assert_eq!(unregistered.verdict(), VerdictState::Down, "never a member");
+    unregistered.evidence.last_primary_members = MEMBERS.iter().map(|node| id(node)).collect();
+    assert_eq!(unregistered.verdict(), VerdictState::Unknown);
+}
+
+/// n3 stopped in order, so that n2 and n4 have quorum without n1; empty containers under all their addresses joined n1.
+#[test]
+fn i43_a_member_that_left_in_order_is_not_in_sight_because_its_address_is_used() {
+    let members = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"];
+    let list = members.map(|node| format!("{node}:3306"));
+    let list: Vec<&str> = list.iter().map(String::as_str).collect();
+    let stopped = format!(
+        r#"{{"id":"d1","stopped":{{"position":{{"uuid":"{HISTORY}","seqno":7}},"at":null}}}}"#
+    );
+    let mut fixture = FoldFixture::expecting(&members);
+    for (index, node) in members.iter().enumerate() {
+        let server = FakeServer::non_primary(&format!("db{index}")).view(&list, index);
+        fixture = fixture.answers(node, server);
+        if index > 0 {
+            let registered = match index {
+                2 => stopped.as_str(),
+                _ => r#"{"id":"d1"}"#,
+            };
+            let fields = [
+                ("phase", "running"),
+                ("registered", registered),
+                ("data_id", "new"),
+            ];
+            fixture = fixture.registered(node, 9.0, &fields);
+        }
+    }
+    assert_eq!(fixture.verdict(), VerdictState::Unknown);
+    let text = message(&fixture, ReasonCode::NoPrimaryInSight);
+    assert!(text.contains("3 of 4 votes are out of sight"), "{text}");
 }
 
 #[test]

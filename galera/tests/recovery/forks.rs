@@ -1,11 +1,14 @@
 //! Plans for a stopped cluster whose members are on different branches of one history (I35).
 
 use galera::observe::fork::{ForkRecord, OBSERVED};
+use galera::observe::registration::{CleanStop, RegistrationRecord};
 use galera::recover::bootstrap::fork_of_statement;
 use galera::recover::plan::{CheckCode, CheckStatus};
 
 use crate::action_fixture::action_id;
-use crate::fixture::{HISTORY, RecoveryFixture, check, failing, id, status};
+use crate::fixture::{
+    FakeStatusRows, HISTORY, RecoveryFixture, check, failing, id, position, status,
+};
 
 /// n1 waits at `ahead` with data of before fork 1, n2 and n3 at 100 and 99 with data of fork 1, which continued at 66.
 fn after_a_fork(ahead: u64) -> RecoveryFixture {
@@ -54,6 +57,104 @@ fn i35_the_branch_that_was_continued_is_never_given_up_for_a_higher_number() {
     let plan = unrecorded.plan();
     assert_eq!(status(&plan, &CheckCode::NO_FORK), CheckStatus::Fail);
     assert_eq!(plan.target.unwrap().node, Some(id("n2")));
+}
+
+/// `node` stopped cleanly at `seqno`, with data of the fork `epoch` if its agent recorded that.
+fn stopped_cleanly(
+    fixture: RecoveryFixture,
+    node: &str,
+    seqno: u64,
+    epoch: Option<u64>,
+) -> RecoveryFixture {
+    let record = RegistrationRecord {
+        id: Some(format!("id-{node}")),
+        stopped: Some(CleanStop {
+            position: position(seqno),
+            at: None,
+            fork_epoch: epoch,
+        }),
+        ..RegistrationRecord::default()
+    };
+    let mut fixture = fixture
+        .refuses_connections(node)
+        .registered(node, &[("registered", &record.to_value())]);
+    let seen = fixture.evidence.registrations.get_mut(&id(node)).unwrap();
+    (seen.leased, seen.ttl, seen.durable) = (false, None, true);
+    fixture
+}
+
+/// n1 is ahead of fork 1; n2 and n3, which continued it, have stopped in order.
+fn stopped_after_a_fork(n1: RecoveryFixture, epoch: Option<u64>) -> RecoveryFixture {
+    let mut fixture = stopped_cleanly(n1, "n2", 100, epoch);
+    fixture = stopped_cleanly(fixture, "n3", 99, epoch);
+    fixture.context.forks = after_a_fork(134).context.forks;
+    fixture
+}
+
+#[test]
+fn i35_a_member_ahead_of_the_fork_is_no_candidate_once_the_members_of_the_fork_have_stopped() {
+    let ahead = || {
+        let position = format!("{HISTORY}:134");
+        let fields = [
+            ("phase", "waiting"),
+            ("recovered_position", position.as_str()),
+            ("fork_epoch", "0"),
+        ];
+        RecoveryFixture::expecting(&["n1", "n2", "n3"])
+            .refuses_connections("n1")
+            .registered("n1", &fields)
+    };
+    // An older agent records no epoch, but the fork names n2.
+    for epoch in [Some(1), None] {
+        let plan = stopped_after_a_fork(ahead(), epoch).plan();
+        assert_eq!(status(&plan, &CheckCode::NO_FORK), CheckStatus::Fail);
+        assert!(!plan.executable);
+        assert_eq!(plan.target.unwrap().node, Some(id("n2")));
+    }
+}
+
+#[test]
+fn i35_a_running_component_ahead_of_the_fork_is_no_candidate_either() {
+    let ahead = || {
+        RecoveryFixture::expecting(&["n1", "n2", "n3"])
+            .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 134))
+            .registered("n1", &[("phase", "running"), ("fork_epoch", "0")])
+    };
+    for epoch in [Some(1), None] {
+        let plan = stopped_after_a_fork(ahead(), epoch).plan();
+        let fork = check(&plan, &CheckCode::NO_FORK);
+        assert_eq!(fork.status, CheckStatus::Fail);
+        assert!(
+            fork.message.starts_with(
+                "n1 has transactions 67 to 134, which fork 1 continued without at 66."
+            ),
+            "{}",
+            fork.message
+        );
+        assert_eq!(plan.loss.transactions, None, "{}", plan.loss.explanation);
+    }
+    // Members of two branches that are connected again are one component, which must not become Primary.
+    let mut merged = RecoveryFixture::expecting(&["n1", "n2", "n3"]);
+    for (node, index, seqno, epoch) in [("n1", 0, 134, "0"), ("n2", 1, 200, "1")] {
+        let rows = FakeStatusRows::non_primary(&["n1", "n2"], index, seqno);
+        let fields = [("phase", "running"), ("fork_epoch", epoch)];
+        merged = merged.answers(node, rows).registered(node, &fields);
+    }
+    let mut merged = stopped_cleanly(merged, "n3", 99, Some(1));
+    merged.context.forks = after_a_fork(134).context.forks;
+    let plan = merged.plan();
+    assert_eq!(status(&plan, &CheckCode::NO_FORK), CheckStatus::Fail);
+    assert!(!plan.executable);
+    // Without a member ahead of it, the newest fork is continued.
+    let ready = stopped_after_a_fork(
+        RecoveryFixture::expecting(&["n1", "n2", "n3"])
+            .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 134))
+            .registered("n1", &[("phase", "running"), ("fork_epoch", "1")]),
+        Some(1),
+    );
+    let plan = ready.plan();
+    assert_eq!(status(&plan, &CheckCode::NO_FORK), CheckStatus::Pass);
+    assert!(plan.executable, "{:?}", failing(&plan));
 }
 
 #[test]

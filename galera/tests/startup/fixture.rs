@@ -52,6 +52,13 @@ impl StartupFixture {
         self
     }
 
+    /// Removes every key of `node`.
+    pub(crate) fn without(mut self, node: &str) -> Self {
+        let prefix = format!("/galera/lab/{node}/").into_bytes();
+        self.raw.retain(|raw| !raw.key.starts_with(&prefix));
+        self
+    }
+
     /// The founder record of `node`; `history` is recorded once the cluster was Primary.
     pub(crate) fn founder(self, node: &str, started: bool, history: Option<Uuid>) -> Self {
         let founder = FounderRecord {
@@ -75,7 +82,11 @@ impl StartupFixture {
     pub(crate) fn registered(self, node: &str, stopped: Option<Position>) -> Self {
         let registered = RegistrationRecord {
             id: Some(format!("id-{node}")),
-            stopped: stopped.map(|position| CleanStop { position, at: None }),
+            stopped: stopped.map(|position| CleanStop {
+                position,
+                at: None,
+                fork_epoch: None,
+            }),
             ..RegistrationRecord::default()
         };
         self.put(&format!("{node}/registered"), &registered.to_value(), 0)

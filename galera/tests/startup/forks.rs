@@ -2,7 +2,9 @@
 
 use galera::observe::fork::{ForkRecord, OBSERVED};
 use galera::observe::registration::{BootstrapOrder, OrderSignature};
-use galera::startup::{DataState, StartingNode, StartupAction, StartupSettings, decide};
+use galera::startup::{
+    CleanStop, DataState, RegistrationRecord, StartingNode, StartupAction, StartupSettings, decide,
+};
 use galera::{NodeId, Timestamp};
 
 use crate::fixture::{
@@ -176,6 +178,42 @@ fn i35_branches_are_not_ranked_with_each_other() {
 }
 
 #[test]
+fn i35_branches_are_not_ranked_with_each_other_once_one_has_stopped() {
+    // n2 and n3, which continued fork 1, have stopped in order; n1 comes back ahead of it.
+    let stopped = |epoch: Option<u64>| {
+        let record = |seqno| RegistrationRecord {
+            id: Some("d".to_owned()),
+            stopped: Some(CleanStop {
+                position: at(seqno),
+                at: None,
+                fork_epoch: epoch,
+            }),
+            ..RegistrationRecord::default()
+        };
+        with_fork(stopped_cluster(), 1, 6, 0)
+            .waiting("n1", Some(&at(134)))
+            .without("n2")
+            .without("n3")
+            .put("n2/registered", &record(12).to_value(), 0)
+            .put("n3/registered", &record(11).to_value(), 0)
+    };
+    let decided = |epoch| {
+        decide(
+            &of_fork("n1", DataState::AtPosition(at(134)), 0),
+            &stopped(epoch).snapshot(),
+            &auto_bootstrap_settings(),
+        )
+    };
+    // An older agent records no epoch, but the fork names n2.
+    for epoch in [Some(1), None] {
+        assert_wait(
+            &decided(epoch),
+            "n1 has transactions 7 to 134 that fork 1 continued without",
+        );
+    }
+}
+
+#[test]
 fn i35_a_bootstrap_is_recorded_after_every_known_fork() {
     let own = of_fork("n1", DataState::AtPosition(at(12)), 1);
     let (epoch, record) = with_fork(passed(), 3, 500, 1)
@@ -188,6 +226,27 @@ fn i35_a_bootstrap_is_recorded_after_every_known_fork() {
     assert!(passed().snapshot().next_fork(&far, "a1").is_none());
     let none = of_fork("n1", DataState::Empty, 0);
     assert!(passed().snapshot().next_fork(&none, "a1").is_none());
+}
+
+/// A statement bootstrapped n2, and the record exists before the agent of n2 has read it.
+#[test]
+fn i35_a_record_that_names_a_member_counts_before_its_agent_reports_it() {
+    let named = with_fork(passed(), 2, 100, 1);
+    let own = of_fork("n1", DataState::AtPosition(at(134)), 1);
+    let settings = StartupSettings::default();
+    assert_wait(
+        &decide(&own, &named.snapshot(), &settings),
+        "Transactions 101 to 134",
+    );
+    let joined = named.snapshot().fork_to_join(&id("n1"), 1);
+    assert_eq!(joined.map(|(epoch, _)| epoch), Some(2));
+    // n2 is bootstrapped again, by an order, before its agent has read it.
+    let unaware = of_fork("n2", DataState::AtPosition(at(500)), 1);
+    let next = named.snapshot().next_fork(&unaware, "a2");
+    assert_eq!(
+        next.map(|(epoch, record)| (epoch, record.parent)),
+        Some((3, 2))
+    );
 }
 
 #[test]

@@ -200,7 +200,7 @@ proptest! {
                 for (node, member) in fixture.snapshot().members {
                     if node.to_string() == "n1" { continue }
                     prop_assert!(!member.has_status, "{} runs", node);
-                    prop_assert!(member.live || member.registration.is_none() || member.clean_stop_position().is_some());
+                    prop_assert!(member.live || member.registration.is_none() || member.clean_stop().is_some());
                     if let Some(highest) = member.highest_position {
                         prop_assert!(highest.uuid != position.uuid || highest.seqno <= position.seqno);
                     }

@@ -7,7 +7,7 @@ use super::server::{PrimaryView, ProcessId};
 
 /// What one sequence number stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transaction {
+pub enum GaleraTransaction {
     /// A client's write.
     Write(u64),
     /// A Primary view: it takes a sequence number too.
@@ -26,7 +26,7 @@ pub struct SavedView {
 pub struct NodeData {
     /// The state UUID; `None` for an empty directory.
     pub history: Option<Uuid>,
-    pub transactions: Vec<Transaction>,
+    pub transactions: Vec<GaleraTransaction>,
     /// Whether grastate.dat has the position, as after a clean stop.
     pub clean: bool,
     pub safe_to_bootstrap: bool,

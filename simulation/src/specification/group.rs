@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::data::{SavedView, Transaction};
+use super::data::{GaleraTransaction, SavedView};
 use super::server::PrimaryView;
 use super::{GaleraCluster, NodeIndex};
 
@@ -167,7 +167,9 @@ impl GaleraCluster {
         };
         for &node in &members {
             let own = &mut self.nodes[node];
-            own.data.transactions.push(Transaction::View(self.views));
+            own.data
+                .transactions
+                .push(GaleraTransaction::View(self.views));
             own.data.safe_to_bootstrap = members.len() == 1;
             if let Some(server) = own.server.as_mut() {
                 server.view = self.views;

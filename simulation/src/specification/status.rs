@@ -86,6 +86,13 @@ impl GaleraCluster {
             ),
             ("wsrep_evs_state", "OPERATIONAL".to_owned()),
             (
+                "wsrep_provider_options",
+                format!(
+                    "pc.ignore_quorum = false; pc.ignore_sb = false; pc.weight = {}",
+                    server.weight
+                ),
+            ),
+            (
                 "wsrep_gcomm_uuid",
                 Uuid::from_u64_pair(server.process.0, 1).to_string(),
             ),

@@ -2,10 +2,9 @@
 
 use super::FoldSettings;
 use crate::id::NodeId;
-use crate::observe::observation::{ProbeError, RegistryObservation, SqlObservation};
-use crate::observe::registration::{self, ReportedData};
+use crate::observe::observation::{Evidence, ProbeError, RegistryObservation, SqlObservation};
+use crate::observe::registration::{self, CleanStop, ReportedData};
 use crate::observe::wsrep::WsrepStatus;
-use crate::position::Position;
 use crate::timestamp::Timestamp;
 use crate::view::{NodeState, RegistryHealth};
 
@@ -104,19 +103,31 @@ impl<'a> NodeFacts<'a> {
     }
 
     /// Where the registered data stopped cleanly, unless their agent is back: the record is removed before they start.
-    pub(crate) fn clean_stop(&self) -> Option<&Position> {
+    pub(crate) fn clean_stop(&self) -> Option<&CleanStop> {
         let seen = self.registration.as_ref()?;
         let stopped = seen.observation.fields.registration()?.stopped.as_ref()?;
         let back = self
             .reported_data()
             .is_some_and(|reported| reported != ReportedData::Other);
-        (!back).then_some(&stopped.position)
+        (!back).then_some(stopped)
     }
 
     /// Whether the node's address is used by other data than the registered ones, which did not stop cleanly and may be in
     /// use elsewhere (I34).
     pub(crate) fn has_other_data(&self) -> bool {
         self.reported_data() == Some(ReportedData::Other) && self.clean_stop().is_none()
+    }
+
+    /// Whether what runs at the node's address, or waits there, shows nothing about the member: it has other data than the
+    /// registered ones, or none, where a member of the last Primary view is no longer registered (I34).
+    pub(crate) fn address_may_be_reused(&self, evidence: &Evidence) -> bool {
+        let was_member = || evidence.last_primary_members.contains(&self.id);
+        let empty = || {
+            let seen = self.fresh_registration();
+            seen.is_some_and(|seen| registration::reports_no_position(&seen.observation.fields))
+        };
+        self.has_other_data()
+            || self.reported_data() == Some(ReportedData::Unregistered) && empty() && was_member()
     }
 
     /// The registration, if it was put after the probe began to fail and so proves that the node was alive then.

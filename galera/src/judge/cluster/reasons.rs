@@ -250,6 +250,19 @@ impl<'a> ReasonCollector<'a> {
         }
     }
 
+    /// Adds that what reports from a member's address is not the member.
+    pub(crate) fn add_reused_address(&mut self, node: usize) {
+        let who = node_label(&self.nodes[node]);
+        self.add_for_node(
+            ReasonCode::NoEvidence,
+            node,
+            format!(
+                "The address of {who} is used by other data than those of the member, which may be serving out of sight: \
+                 start {who} with its former data, or find out whether they are in use."
+            ),
+        );
+    }
+
     /// The reasons in a fixed order, without repetitions.
     pub(crate) fn into_sorted(mut self) -> Vec<VerdictReason> {
         self.reasons.sort_by(|one, other| {

@@ -8,7 +8,7 @@ use super::node_facts::{NodeFacts, ProbeState};
 use super::reasons::node_label;
 use crate::judge::quorum::{QuorumRules, VoteCount, Whereabouts};
 use crate::observe::observation::Evidence;
-use crate::observe::registration;
+use crate::observe::registration::{self, ReportedData};
 use crate::view::{ClusterStatus, NodeState};
 
 /// The votes that Galera gives a member without `pc.weight`.
@@ -55,10 +55,14 @@ impl UnseenMembers {
             let whereabouts = if attested(node) {
                 Whereabouts::Silent
             } else {
-                whereabouts(facts, in_sight.contains(&node))
+                whereabouts(evidence, facts, in_sight.contains(&node))
             };
-            let votes = weight(evidence, facts);
-            server_votes = server_votes.saturating_add(u64::from(votes));
+            let (fewest, most) = weights(evidence, facts);
+            let votes = match whereabouts {
+                Whereabouts::Seen => fewest,
+                Whereabouts::Stopped | Whereabouts::Silent => most,
+            };
+            server_votes = server_votes.saturating_add(u64::from(fewest));
             unseen.count.add_server(votes, whereabouts);
             match whereabouts {
                 Whereabouts::Seen => unseen.seen.push(node),
@@ -178,9 +182,13 @@ fn voters(evidence: &Evidence, gathered: &GatheredEvidence<'_>) -> BTreeSet<usiz
         .collect()
 }
 
-fn whereabouts(facts: &NodeFacts<'_>, in_sight: bool) -> Whereabouts {
-    if facts.has_other_data() {
+fn whereabouts(evidence: &Evidence, facts: &NodeFacts<'_>, in_sight: bool) -> Whereabouts {
+    if facts.address_may_be_reused(evidence) {
         return Whereabouts::Silent;
+    }
+    // Whatever uses its address, the member has left in order.
+    if facts.reported_data() == Some(ReportedData::Other) {
+        return Whereabouts::Stopped;
     }
     if let Some(answer) = facts.fresh_answer() {
         return match answer.status.cluster_status {
@@ -212,6 +220,15 @@ pub(super) fn weight(evidence: &Evidence, facts: &NodeFacts<'_>) -> u8 {
         .and_then(|(_, status)| status.quorum_options.weight)
         .or_else(|| evidence.last_primary_votes.weights.get(&facts.id).copied())
         .unwrap_or(DEFAULT_WEIGHT)
+}
+
+/// The fewest and the most votes that a member of the last Primary view had. What was recorded then and what its address
+/// reported since may differ: the weight was changed, or other data use the address.
+fn weights(evidence: &Evidence, facts: &NodeFacts<'_>) -> (u8, u8) {
+    let current = weight(evidence, facts);
+    let recorded = evidence.last_primary_votes.weights.get(&facts.id);
+    let recorded = recorded.copied().unwrap_or(current);
+    (current.min(recorded), current.max(recorded))
 }
 
 /// The votes of the last Primary view that its known members do not have: of arbitrators, which are in no list.

@@ -340,6 +340,8 @@ fn verdict_without_answers(
 ) -> VerdictState {
     let nodes = &context.gathered.nodes;
     let is_down = |facts: &NodeFacts<'_>| match facts.probe_state {
+        // What is known is about the address, not about the member.
+        _ if facts.address_may_be_reused(context.evidence) => false,
         ProbeState::Failing { error, .. } if error.kind.proves_stopped() => true,
         _ => facts.state() == NodeState::Stopped,
     };
@@ -355,6 +357,9 @@ fn verdict_without_answers(
             alive = true;
         } else if facts.expected || !matches!(facts.probe_state, ProbeState::Unprobed) {
             reasons.add_for_member(node, false);
+        }
+        if facts.expected && facts.address_may_be_reused(context.evidence) {
+            reasons.add_reused_address(node);
         }
     }
     let expects = nodes.iter().any(|facts| facts.expected);

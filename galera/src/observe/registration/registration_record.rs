@@ -11,6 +11,10 @@ pub struct CleanStop {
     pub position: Position,
     /// When it stopped, by its own clock.
     pub at: Option<Timestamp>,
+    /// The newest fork that the data continued, 0 for none; `None` if an older agent recorded the stop. Positions of
+    /// several forks cannot be compared (I35).
+    #[serde(default)]
+    pub fork_epoch: Option<u64>,
 }
 
 /// The durable registration: the value of the key `registered`.
@@ -55,6 +59,9 @@ impl RegistrationRecord {
                 "position": stopped.position,
                 "at": stopped.at,
             });
+            if let Some(epoch) = stopped.fork_epoch {
+                value["stopped"]["fork_epoch"] = epoch.into();
+            }
         }
         value.to_string()
     }

@@ -39,7 +39,10 @@ pub fn fork_of_statement(
         .iter()
         .filter(|(id, _)| members.contains(&full(id)))
         .filter_map(|(_, seen)| Some(fork::parse_epoch(seen.fields.get("fork_epoch")?)));
-    let parent = epochs.max().unwrap_or(0);
+    let named = members
+        .iter()
+        .map(|id| forks.newest_of_member(id, position.uuid));
+    let parent = epochs.chain(named).max().unwrap_or(0);
     forks.next(ForkRecord {
         state_uuid: position.uuid,
         seqno: position.seqno,
@@ -50,8 +53,28 @@ pub fn fork_of_statement(
     })
 }
 
-/// Checks that no stopped member has what the newest fork lacks. Returns the members that the newest fork includes: no
-/// other may be chosen.
+/// The newest fork that the data of a node continued: as its agent reports or recorded; without a live report at least
+/// the newest one that names the node a member from the start. `None` if nothing says.
+fn epoch_of(
+    case: &RecoveryCase<'_>,
+    situation: &Situation<'_>,
+    (node, known): &(usize, SourcedPosition),
+) -> Option<u64> {
+    situation.reported_epoch(*node).or_else(|| {
+        let id = fork::member_id(
+            &situation.nodes()[*node].id,
+            case.settings.fold.default_port,
+        );
+        let forks = &case.context.forks;
+        let named = forks.newest_of_member(&id, known.position.uuid);
+        situation
+            .epoch_of_stop(*node)
+            .max((named > 0).then_some(named))
+    })
+}
+
+/// Checks that no member has what the newest fork lacks. Returns the members that the newest fork includes: no other may
+/// be chosen.
 pub(super) fn check(
     case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
@@ -59,17 +82,16 @@ pub(super) fn check(
     known: &[(usize, SourcedPosition)],
 ) -> Vec<(usize, SourcedPosition)> {
     let forks = &case.context.forks;
-    let epochs = || {
-        known
-            .iter()
-            .filter_map(|(node, _)| situation.fork_epoch(*node))
-    };
-    let newest = epochs().max().unwrap_or(0);
+    let epochs: Vec<Option<u64>> = known
+        .iter()
+        .map(|known| epoch_of(case, situation, known))
+        .collect();
+    let newest = epochs.iter().flatten().copied().max().unwrap_or(0);
     let mut branch = Vec::new();
     let (mut evidence, mut conflicts) = (Vec::new(), Vec::new());
-    for (node, known) in known {
+    for ((node, known), epoch) in known.iter().zip(epochs) {
         let facts = &situation.nodes()[*node];
-        let Some(epoch) = situation.fork_epoch(*node).filter(|epoch| *epoch < newest) else {
+        let Some(epoch) = epoch.filter(|epoch| *epoch < newest) else {
             branch.push((*node, known.clone()));
             continue;
         };

@@ -3,14 +3,12 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use super::flavour::ServerFlavour;
-use super::situation::{MemberCondition, Situation};
+use super::situation::{MemberCondition, Situation, SourcedPosition};
 use super::statement::StatementDialect;
-use super::{RecoveryCase, RecoveryReach, common_checks, loss};
+use super::{RecoveryCase, RecoveryReach, common_checks, forks, loss, settled};
 use crate::id::NodeId;
-use crate::observe::registration::AgentPhase;
 use crate::position::Position;
 use crate::recover::plan::digest::{PlanDraft, fact};
 use crate::recover::plan::{
@@ -39,21 +37,31 @@ pub(super) fn plan(
     draft: &mut PlanDraft,
 ) -> String {
     let candidates = candidates(situation);
-    let agree = check_one_history(situation, draft);
+    let known = known_positions(situation);
+    let agree = check_one_history(situation, draft, &known);
+    let branch = forks::check(case, situation, draft, &known);
+    let branch: BTreeSet<usize> = branch.into_iter().map(|(node, _)| node).collect();
     let chosen = if agree {
-        choose_component(case, situation, &candidates)
+        choose_component(case, situation, &candidates, &branch)
     } else {
         None
     };
     let target = check_candidate(situation, draft, &candidates, chosen, agree);
     loss::check_for_loss(case, situation, draft, target.as_ref());
-    check_settled(case, situation, draft);
+    settled::check(case, situation, draft);
     let executor = check_executor(situation, draft, chosen);
     check_sql_account(case, situation, draft, executor);
     let (Some(chosen), Some(target)) = (chosen, target) else {
         return summarize(draft, None);
     };
     complete_draft(case, situation, draft, chosen, &target.position, executor);
+    if !continues_branch(chosen, &branch) {
+        draft.loss.transactions = None;
+        draft.loss.explanation.push_str(
+            " Its data are of an older fork than those of other members, so that positions cannot be compared: what these \
+             have since is lost.",
+        );
+    }
     summarize(draft, Some(situation.component_name(chosen.component)))
 }
 
@@ -84,27 +92,40 @@ fn reported_position(situation: &Situation<'_>, node: usize) -> Option<Position>
     situation.nodes()[node].fresh_answer()?.status.position()
 }
 
+/// The position of every node whose data are known: that of a running server, or of stopped data.
+fn known_positions(situation: &Situation<'_>) -> Vec<(usize, SourcedPosition)> {
+    let position = |node: usize| match situation.conditions[node] {
+        MemberCondition::NonPrimary(_)
+        | MemberCondition::Disconnected
+        | MemberCondition::Indeterminate => situation.last_known_position(node),
+        _ => situation.stopped_position(node),
+    };
+    (0..situation.nodes().len())
+        .filter_map(|node| Some((node, position(node)?)))
+        .collect()
+}
+
+/// Whether a component has data of the newest fork among all members.
+fn continues_branch(candidate: &CandidateComponent, branch: &BTreeSet<usize>) -> bool {
+    candidate.reporters.iter().any(|node| branch.contains(node))
+}
+
 /// Positions are comparable only within one history (I6); across histories a person must decide whose data to keep.
-fn check_one_history(situation: &Situation<'_>, draft: &mut PlanDraft) -> bool {
+fn check_one_history(
+    situation: &Situation<'_>,
+    draft: &mut PlanDraft,
+    known: &[(usize, SourcedPosition)],
+) -> bool {
     let mut uuids = BTreeSet::new();
     let mut evidence = Vec::new();
-    for node in 0..situation.nodes().len() {
-        let id = &situation.nodes()[node].id;
-        let known = match situation.conditions[node] {
-            MemberCondition::NonPrimary(_)
-            | MemberCondition::Disconnected
-            | MemberCondition::Indeterminate => situation.last_known_position(node),
-            _ => situation.stopped_position(node),
-        };
-        if let Some(known) = known {
-            uuids.insert(known.position.uuid);
-            evidence.push(fact(
-                Some(id),
-                known.source,
-                known.at,
-                known.position.to_string(),
-            ));
-        }
+    for (node, known) in known {
+        uuids.insert(known.position.uuid);
+        evidence.push(fact(
+            Some(&situation.nodes()[*node].id),
+            known.source,
+            known.at,
+            known.position.to_string(),
+        ));
     }
     common_checks::check_one_history(
         draft,
@@ -114,12 +135,13 @@ fn check_one_history(situation: &Situation<'_>, draft: &mut PlanDraft) -> bool {
     )
 }
 
-/// The most advanced component, then one with a member of the newest Primary view, then the largest, then the one with
+/// A component with data of the newest fork, then the most advanced one (I35), then one with a member of the newest Primary view, then the largest, then the one with
 /// the first name: the same on every replica (I10).
 fn choose_component<'c>(
     case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
     candidates: &'c [CandidateComponent],
+    branch: &BTreeSet<usize>,
 ) -> Option<&'c CandidateComponent> {
     let rank = |candidate: &CandidateComponent| {
         let best = candidate.best.as_ref();
@@ -129,6 +151,7 @@ fn choose_component<'c>(
             members.any(|&node| newest.nodes.contains(&situation.nodes()[node].id))
         });
         (
+            continues_branch(candidate, branch),
             best.map(|best| best.seqno),
             represents,
             candidate.members.len(),
@@ -385,120 +408,6 @@ fn check_executor(
         draft.mark_transient(TransientCause::ShortLivedState);
     }
     executor
-}
-
-/// Views must have been stable: for longer while the members of the last Primary view may all return (I12).
-fn check_settled(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &mut PlanDraft) {
-    let starting: Vec<usize> = (0..situation.nodes().len())
-        .filter(|&node| {
-            matches!(
-                situation.phase(node),
-                Some(AgentPhase::Starting | AgentPhase::Joining)
-            ) && situation.nodes()[node].fresh_answer().is_none()
-        })
-        .collect();
-    let may_heal = !starting.is_empty() || all_expected_connected(situation);
-    let needed = if may_heal {
-        case.settings.grace_period
-    } else {
-        case.settings.settle_time
-    };
-    let mut evidence: Vec<_> = starting
-        .iter()
-        .map(|&node| {
-            let id = &situation.nodes()[node].id;
-            fact(
-                Some(id),
-                EvidenceSource::Registry,
-                None,
-                "starting, as its agent reports",
-            )
-        })
-        .collect();
-    let (mut unsettled, mut change_observed) = (Vec::new(), false);
-    let mut settles_at = None;
-    for facts in situation.nodes() {
-        let Some(answer) = facts.fresh_answer() else {
-            continue;
-        };
-        let settled = answer.view_since.age(case.now) >= needed;
-        let value = if settled {
-            "view unchanged for long enough"
-        } else {
-            "view changed recently"
-        };
-        evidence.push(fact(
-            Some(&facts.id),
-            EvidenceSource::Sql,
-            Some(answer.view_since),
-            value,
-        ));
-        if !settled {
-            unsettled.push(facts.id.to_string());
-            settles_at = settles_at.max(Some(answer.view_since.plus(needed)));
-            change_observed |= answer.view_start_observed;
-        }
-    }
-    // A console that has only just started has seen no change: another replica may know how long the view has existed.
-    let short_observation = !unsettled.is_empty() && !change_observed;
-    let (status, message) = settled_message(&unsettled, short_observation, may_heal, needed);
-    draft.add_check(CheckCode::SETTLED, status, message, evidence);
-    if let Some(at) = settles_at {
-        draft.expect_at(at);
-    }
-    if short_observation {
-        draft.mark_transient(TransientCause::ShortObservation);
-    }
-}
-
-/// Whether every expected member runs and is connected to a group, so that they may find each other.
-fn all_expected_connected(situation: &Situation<'_>) -> bool {
-    let mut expected = situation
-        .nodes()
-        .iter()
-        .filter(|facts| facts.expected)
-        .peekable();
-    expected.peek().is_some()
-        && expected.all(|facts| facts.fresh_answer().is_some())
-        && situation
-            .members_where(|condition| condition == MemberCondition::Disconnected)
-            .next()
-            .is_none()
-}
-
-fn settled_message(
-    unsettled: &[String],
-    short_observation: bool,
-    may_heal: bool,
-    needed: Duration,
-) -> (CheckStatus, String) {
-    let seconds = needed.as_secs();
-    let names = unsettled.join(", ");
-    if short_observation {
-        return (
-            CheckStatus::Unknown,
-            format!(
-                "The console has watched the view of {names} for less than {seconds} s; wait that long."
-            ),
-        );
-    }
-    if !unsettled.is_empty() {
-        let why = if may_heal {
-            "the cluster may still become Primary automatically"
-        } else {
-            "views may still change"
-        };
-        return (
-            CheckStatus::Unknown,
-            format!("The view of {names} changed less than {seconds} s ago; {why}."),
-        );
-    }
-    let message = if may_heal {
-        format!("All expected members run, but no Primary has formed for {seconds} s.")
-    } else {
-        format!("No view has changed for {seconds} s.")
-    };
-    (CheckStatus::Pass, message)
 }
 
 /// The account must exist, and be allowed to connect to the member that executes the statement.

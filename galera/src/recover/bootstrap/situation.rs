@@ -9,7 +9,9 @@ use crate::judge::cluster::reasons::node_label;
 use crate::judge::cluster::unseen::UnseenMembers;
 use crate::observe::fork;
 use crate::observe::observation::ProbeErrorKind;
-use crate::observe::registration::{self, AgentPhase, MembersSeen, NO_ORDER_KEYS, ReportedData};
+use crate::observe::registration::{
+    self, AgentPhase, CleanStop, MembersSeen, NO_ORDER_KEYS, ReportedData,
+};
 use crate::position::Position;
 use crate::recover::attestation::{Attestation, AttestedState};
 use crate::recover::plan::digest::fact;
@@ -223,7 +225,7 @@ impl<'a> Situation<'a> {
     /// The position of a clean stop that the node's agent recorded, and withdraws before the server starts again. A
     /// record that etcd restored from a backup may be outdated, so it counts only for a node that an operator declares
     /// stopped, or whose port is closed.
-    fn recorded_stop(&self, node: usize) -> Option<&Position> {
+    fn recorded_stop(&self, node: usize) -> Option<&CleanStop> {
         let stopped = matches!(
             self.conditions[node],
             MemberCondition::ReportedStopped | MemberCondition::Attested(AttestedState::Stopped)
@@ -263,7 +265,7 @@ impl<'a> Situation<'a> {
             .filter(|_| self.report_counts(node))
             .and_then(|seen| registration::recovered_position(&seen.observation.fields))
             .and_then(sourced);
-        let recorded = || self.recorded_stop(node).cloned().and_then(sourced);
+        let recorded = || sourced(self.recorded_stop(node)?.position.clone());
         recovered.or_else(recorded).or_else(|| {
             let pasted = self.attestations[node]?.parse_saved_state()?.ok()?;
             Some(SourcedPosition {
@@ -381,6 +383,18 @@ impl<'a> Situation<'a> {
             .filter(|seen| seen.observation.leased)?;
         let epoch = seen.observation.fields.get("fork_epoch");
         Some(epoch.map_or(0, |epoch| fork::parse_epoch(epoch)))
+    }
+
+    /// The same, unless the node's position is that of other data than its agent reports on.
+    pub(crate) fn reported_epoch(&self, node: usize) -> Option<u64> {
+        let answers = self.nodes()[node].fresh_answer().is_some();
+        self.fork_epoch(node)
+            .filter(|_| answers || self.report_counts(node))
+    }
+
+    /// The newest fork that the data of a node continued which stopped cleanly, as its agent recorded.
+    pub(crate) fn epoch_of_stop(&self, node: usize) -> Option<u64> {
+        self.recorded_stop(node)?.fork_epoch
     }
 
     /// How many members the data of a stopped node last had around them.

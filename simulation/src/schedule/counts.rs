@@ -1,0 +1,88 @@
+//! How often something happened.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::AddAssign;
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FaultKind {
+    Kill,
+    Stop,
+    Pause,
+    Cut,
+    NewVolume,
+    HiddenNode,
+    ConsoleRestart,
+    EmptiedRegistry,
+    RestoredRegistry,
+    UnequalWeights,
+    HiddenMajority,
+    EmptyContainers,
+    TwoHalves,
+    PauseAtStatement,
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kill => "killed servers",
+            Self::Stop => "stopped servers",
+            Self::Pause => "paused servers",
+            Self::Cut => "cut connections",
+            Self::NewVolume => "new volumes",
+            Self::HiddenNode => "nodes hidden from the console",
+            Self::ConsoleRestart => "restarts of the console",
+            Self::EmptiedRegistry => "emptied registries",
+            Self::RestoredRegistry => "registries restored from a backup",
+            Self::UnequalWeights => "clusters with unequal weights",
+            Self::HiddenMajority => "majorities out of sight",
+            Self::EmptyContainers => "empty containers under addresses in use",
+            Self::TwoHalves => "splits into halves",
+            Self::PauseAtStatement => "pauses at a statement",
+        })
+    }
+}
+
+/// How often something happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScheduleCounts {
+    pub acknowledged: u64,
+    pub bootstraps: u64,
+    pub refused_plans: u64,
+    /// Faults that had an effect.
+    pub faults: BTreeMap<FaultKind, u64>,
+}
+
+impl ScheduleCounts {
+    pub(super) fn add(&mut self, kind: FaultKind) {
+        *self.faults.entry(kind).or_default() += 1;
+    }
+}
+
+impl AddAssign for ScheduleCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.acknowledged += other.acknowledged;
+        self.bootstraps += other.bootstraps;
+        self.refused_plans += other.refused_plans;
+        for (kind, count) in other.faults {
+            *self.faults.entry(kind).or_default() += count;
+        }
+    }
+}
+
+impl fmt::Display for ScheduleCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} acknowledged writes, {} bootstraps, {} refused plans, {} faults:",
+            self.acknowledged,
+            self.bootstraps,
+            self.refused_plans,
+            self.faults.values().sum::<u64>()
+        )?;
+        self.faults
+            .iter()
+            .try_for_each(|(kind, count)| writeln!(f, "{count:>8} {kind}"))
+    }
+}

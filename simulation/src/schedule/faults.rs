@@ -1,0 +1,113 @@
+//! Single faults.
+
+use rand::Rng;
+
+use super::FaultSchedule;
+use super::counts::FaultKind;
+use crate::specification::NodeIndex;
+
+impl FaultSchedule {
+    pub(super) fn fail(&mut self) {
+        let node = self.any_node();
+        match self.random.random_range(0..104) {
+            0..22 => self.kill(node),
+            22..30 => self.stop(node),
+            30..50 => {
+                self.note(format_args!("start n{}", node + 1));
+                self.agents[node].start(&mut self.registry);
+            }
+            50..58 => self.pause(node),
+            58..68 => {
+                self.note(format_args!("resume n{}", node + 1));
+                self.cluster.set_paused(node, false, self.now);
+            }
+            68..82 => {
+                let other = self.any_node();
+                if other != node {
+                    self.note(format_args!("cut n{} from n{}", node + 1, other + 1));
+                    self.counts.add(FaultKind::Cut);
+                    self.cluster.set_cut(node, other, true);
+                }
+            }
+            82..87 => self.reconnect(),
+            87..88 => self.replace(node),
+            88..92 => {
+                self.note(format_args!("hide n{} from the console", node + 1));
+                if self.console.unreachable.insert(node) {
+                    self.counts.add(FaultKind::HiddenNode);
+                }
+            }
+            92..97 => {
+                self.note("the console reaches every node");
+                self.console.unreachable.clear();
+            }
+            97..100 => {
+                self.note("restart the console");
+                self.counts.add(FaultKind::ConsoleRestart);
+                self.console.restart();
+            }
+            100..101 => {
+                self.note("etcd loses every key");
+                self.counts.add(FaultKind::EmptiedRegistry);
+                self.registry.clear();
+            }
+            101..103 => self.backup = Some(self.registry.clone()),
+            _ => {
+                if let Some(backup) = &self.backup {
+                    self.registry.restore(backup);
+                    self.counts.add(FaultKind::RestoredRegistry);
+                    self.note("the durable keys are restored from a backup");
+                }
+            }
+        }
+    }
+
+    pub(super) fn kill(&mut self, node: NodeIndex) {
+        self.note(format_args!("kill n{}", node + 1));
+        if self.agents[node].running {
+            self.counts.add(FaultKind::Kill);
+        }
+        self.cluster.kill(node, 0);
+        self.agents[node].kill(self.now);
+    }
+
+    fn stop(&mut self, node: NodeIndex) {
+        self.note(format_args!("stop n{}", node + 1));
+        let server = self.cluster.nodes()[node].server.as_ref();
+        if server.is_some_and(|server| !server.paused) {
+            self.counts.add(FaultKind::Stop);
+            self.cluster.stop(node);
+            self.agents[node].stop(&self.cluster, &mut self.registry);
+        }
+    }
+
+    fn pause(&mut self, node: NodeIndex) {
+        self.note(format_args!("pause n{}", node + 1));
+        if self.cluster.nodes()[node].server.is_some() {
+            self.counts.add(FaultKind::Pause);
+        }
+        self.cluster.set_paused(node, true, self.now);
+    }
+
+    /// Every host reaches every other again.
+    pub(super) fn reconnect(&mut self) {
+        for node in std::mem::take(&mut self.fenced_primaries) {
+            self.kill(node);
+        }
+        self.note("heal");
+        self.cluster.heal();
+        self.fenced.clear();
+        self.unplugged.clear();
+        self.console.unreachable.clear();
+    }
+
+    /// A new, empty volume for a node that is stopped.
+    pub(super) fn replace(&mut self, node: NodeIndex) {
+        if !self.agents[node].running {
+            self.note(format_args!("n{} has a new, empty volume", node + 1));
+            self.counts.add(FaultKind::NewVolume);
+            self.replaced += 1;
+            self.agents[node].replace(&mut self.cluster, self.replaced);
+        }
+    }
+}
