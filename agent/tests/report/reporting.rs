@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use registry::{Registry, RegistryEntry};
 use testing::etcd::{EtcdCluster, free_port, loopback_address};

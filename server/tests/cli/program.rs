@@ -102,16 +102,7 @@ impl ConsoleProcess {
 
     /// The status line of a plain GET.
     pub(crate) fn get(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer.lines().next().unwrap_or_default().to_owned()
+        get_at(&self.address, path)
     }
 
     pub(crate) async fn wait_until_ready(&self) {
@@ -132,6 +123,20 @@ impl ConsoleProcess {
         let status = self.child.wait().unwrap().code().unwrap();
         (status, std::fs::read_to_string(self.log.path()).unwrap())
     }
+}
+
+/// The status line of a plain GET at `address`.
+pub(crate) fn get_at(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.lines().next().unwrap_or_default().to_owned()
 }
 
 impl Drop for ConsoleProcess {
