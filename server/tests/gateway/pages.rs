@@ -276,12 +276,8 @@ async fn pages_rendered_side_by_side_are_complete() {
         ("/notifications", "Notifications"),
     ];
     for _ in 0..5 {
-        let requests = pages.map(|(path, title)| {
-            let client = client.clone();
-            tokio::spawn(async move { (path, title, client.get(path).await) })
-        });
-        for request in requests {
-            let (path, title, answer) = request.await.unwrap();
+        let requests = pages.map(async |(path, title)| (path, title, client.get(path).await));
+        for (path, title, answer) in futures::future::join_all(requests).await {
             let text = answer.text();
             assert_eq!(answer.status, 200, "{path}: {text}");
             let shown = text.split("<title>").nth(1).unwrap_or_default();
