@@ -95,7 +95,7 @@ struct FaultSchedule {
     unrecorded: Vec<(ActionId, PlanTarget)>,
     /// Nodes that an operator has isolated; no client reaches them.
     fenced: BTreeSet<NodeIndex>,
-    /// Those of them that were Primary before they were isolated. They serve no client, and whoever reconnects such a machine
+    /// Those of them that were Primary before they were isolated. They serve no client, and an operator who reconnects such a machine
     /// stops its server first.
     fenced_primaries: BTreeSet<NodeIndex>,
     /// Nodes whose host reaches neither the console nor etcd. Clients there do reach them.

@@ -7,7 +7,7 @@ use super::{FaultSchedule, RemovedSafeguard};
 use crate::specification::NodeIndex;
 
 impl FaultSchedule {
-    /// Every node but one goes on where neither console nor etcd sees it, dies, and returns after that one was
+    /// Every node but one continues where neither console nor etcd sees it, dies, and returns after that one was
     /// bootstrapped.
     pub(super) fn lose_hidden_majority(&mut self) -> Result<(), String> {
         let nodes = self.shuffled();
