@@ -17,7 +17,8 @@ export default defineConfig({
   outputDir: 'test-results',
   use: {
     ...browser,
-    trace: 'retain-on-failure',
+    // Its pictures would be taken of every frame of tests that pass, too.
+    trace: { mode: 'retain-on-failure', screenshots: false },
     screenshot: 'only-on-failure',
   },
 });
