@@ -18,25 +18,27 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes of its output that are read at most.
 const HELP_MAX: u64 = 4 << 20;
 
-/// A private temporary directory, removed on drop.
+/// What the names of workspaces begin with.
+const WORKSPACE_PREFIX: &str = "galera-agent-";
+
+/// A private temporary directory, removed on drop, and by a later agent if this one is killed.
 #[derive(Debug)]
 pub(super) struct Workspace {
     path: PathBuf,
+    /// Locks the directory. Child processes inherit it: a server that outlives its agent passes its options file on to the
+    /// scripts of its state transfers.
+    _lock: File,
 }
 
 impl Workspace {
-    /// Creates a directory with mode 0700 below the system's temporary directory.
+    /// Creates a directory with mode 0700 below the system's temporary directory, and removes those of agents that were killed
+    /// and whose children have ended, too.
     ///
     /// # Errors
     /// If it cannot be created.
     pub(super) fn create() -> Result<Self, RunError> {
-        let token = random_token()?;
-        let path = std::env::temp_dir().join(format!("galera-agent-{token}"));
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .map_err(|error| RunError::from_io("cannot create", &path, &error))?;
-        Ok(Self { path })
+        let (path, lock) = locked_directory(&std::env::temp_dir())?;
+        Ok(Self { path, _lock: lock })
     }
 
     /// The path of `name` in the directory.
@@ -74,6 +76,51 @@ impl Drop for Workspace {
     fn drop(&mut self) {
         // On failure the rest stays in the system's temporary directory.
         let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+/// A new directory below `parent`, and the descriptor that locks it as long as this process or a child has it.
+fn locked_directory(parent: &Path) -> Result<(PathBuf, File), RunError> {
+    remove_abandoned(parent);
+    let token = random_token()?;
+    // Another agent removes unlocked workspaces, so it is one only once it is locked.
+    let unlocked = parent.join(format!(".{WORKSPACE_PREFIX}{token}"));
+    let path = parent.join(format!("{WORKSPACE_PREFIX}{token}"));
+    let created = std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&unlocked)
+        .and_then(|()| lock(&unlocked))
+        .and_then(|lock| std::fs::rename(&unlocked, &path).map(|()| lock));
+    match created {
+        Ok(lock) => Ok((path, lock)),
+        Err(error) => {
+            let _ = std::fs::remove_dir(&unlocked);
+            Err(RunError::from_io("cannot create", &path, &error))
+        }
+    }
+}
+
+fn lock(directory: &Path) -> io::Result<File> {
+    let lock = File::open(directory)?;
+    lock.try_lock()?;
+    rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty())?;
+    Ok(lock)
+}
+
+/// Removes workspaces that no process holds. What cannot be read or removed belongs to another user and stays.
+fn remove_abandoned(parent: &Path) {
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let is_workspace = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(WORKSPACE_PREFIX));
+        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_workspace
+            && is_directory
+            && File::open(entry.path()).is_ok_and(|directory| directory.try_lock().is_ok())
+        {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -371,6 +418,26 @@ mod tests {
             .get_args()
             .map(|word| word.to_str().unwrap().to_owned());
         words.collect()
+    }
+
+    #[test]
+    fn the_workspace_of_a_killed_agent_is_removed_once_its_children_have_ended() {
+        let parent = tempfile::tempdir().unwrap();
+        let (killed, lock) = locked_directory(parent.path()).unwrap();
+        std::fs::write(killed.join("server.cnf"), "port=1").unwrap();
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        // As the kernel does when the agent is killed.
+        drop(lock);
+
+        let (running, _held) = locked_directory(parent.path()).unwrap();
+        assert!(killed.exists(), "its child may still read it");
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        let file = parent.path().join("galera-agent-notes");
+        std::fs::write(&file, "").unwrap();
+        let (next, _held_too) = locked_directory(parent.path()).unwrap();
+        assert!(!killed.exists());
+        assert!(running.exists() && next.exists() && file.exists());
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! Drives a node from its data directory and the registry to the decision how its server is started.
 
+mod founding;
+mod orders;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use galera::observe::registration::{
-    AgentPhase, ClusterField, HeldData, MembersSeen, OrderVerifier,
-};
+use galera::observe::registration::{AgentPhase, HeldData, MembersSeen, OrderVerifier};
 use galera::startup::{
-    DataState, FounderClaim, FounderRecord, OrderKeyState, OrderTrust, RejoinKeyState,
-    ReplaceRegistration, StartingNode, StartupAction, decide,
+    DataState, OrderKeyState, OrderTrust, RejoinKeyState, ReplaceRegistration, StartingNode,
+    StartupAction, decide,
 };
 use galera::{NodeId, Position, Timestamp};
 use registry::LeaseId;
@@ -16,13 +17,13 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::children::Children;
-use super::cluster::{ClusterListing, ClusterRegistry, known_founder};
-use super::command::{ServerCommand, ServerVariables, Workspace, random_token};
+use super::cluster::{ClusterListing, ClusterRegistry};
+use super::command::{ServerCommand, ServerVariables, Workspace};
 use super::datadir::DataDir;
 use super::error::RunError;
 use super::identity::DataIdentity;
 use super::phase_reporter::PhaseReporter;
-use super::{initialize, join, recover};
+use super::{join, recover};
 use crate::clock::now;
 use crate::settings::run::RunSettings;
 
@@ -34,8 +35,6 @@ const DEBOUNCE: Duration = Duration::from_millis(50);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Between two examinations whether the data can be kept aside.
 const OBSTACLE_RECHECK: Duration = Duration::from_secs(30);
-/// Remaining lifetime that an order must have to be followed.
-const ORDER_MIN_TTL: Duration = Duration::from_secs(2);
 
 /// How the server is to be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -389,324 +388,5 @@ impl StartupDriver<'_> {
                 false
             }
         }
-    }
-
-    async fn write_order(
-        &mut self,
-        position: &Position,
-        expect: &[galera::startup::KeyPrecondition],
-    ) -> StartupStep {
-        let Some(lease) = self.wait_for_lease().await else {
-            return Ok(None);
-        };
-        let order = galera::observe::registration::BootstrapOrder::automatic(
-            &self.cluster.node,
-            position,
-            &random_token()?,
-        );
-        match Box::pin(self.cluster.write_order(&order, expect, lease)).await {
-            Ok(Some(revision)) => self.own_order = Some(revision),
-            Ok(None) => {
-                tracing::info!("The registry has changed; evaluating again");
-                sleep(DEBOUNCE).await;
-            }
-            Err(error) => self.report_registry_outage(&error).await,
-        }
-        Ok(None)
-    }
-
-    async fn withdraw_order(&mut self, revision: i64) -> StartupStep {
-        if let Err(error) = Box::pin(self.cluster.withdraw_order(revision)).await {
-            self.report_registry_outage(&error).await;
-        }
-        Ok(None)
-    }
-
-    async fn follow_order(
-        &mut self,
-        listing: &ClusterListing,
-        action: &str,
-        revision: i64,
-    ) -> StartupStep {
-        let replace = ReplaceRegistration::OfOtherData;
-        if !self.clear_stopped(listing, replace).await {
-            return Ok(None);
-        }
-        self.identity.record_obeyed(action);
-        self.identity.write(self.directory.path())?;
-        match Box::pin(self.cluster.order_is_valid(
-            ClusterField::Bootstrap,
-            revision,
-            ORDER_MIN_TTL,
-        ))
-        .await
-        {
-            Ok(true) => {}
-            Ok(false) => {
-                tracing::warn!("The order of action {action} ended before it could be followed");
-                return Ok(None);
-            }
-            Err(error) => {
-                self.report_registry_outage(&error).await;
-                return Ok(None);
-            }
-        }
-        if !self.record_fork(listing, action).await? {
-            return Ok(None);
-        }
-        self.directory.allow_bootstrap()?;
-        Ok(Some(self.server_start(None)))
-    }
-
-    /// Keeps the data aside, as ordered: what is left is an empty directory with another identity, which joins.
-    async fn rejoin(&mut self, action: &str, revision: i64) -> StartupStep {
-        // What was examined while the node waited may have changed.
-        self.keep_obstacle = None;
-        if let Some(obstacle) = self.examine_keep_obstacle() {
-            tracing::warn!("The order of action {action} to rejoin is not followed: {obstacle}");
-            return Ok(None);
-        }
-        let field = ClusterField::Rejoin;
-        match Box::pin(self.cluster.order_is_valid(field, revision, ORDER_MIN_TTL)).await {
-            Ok(true) => {}
-            Ok(false) => {
-                tracing::warn!("The order of action {action} ended before it could be followed");
-                self.wait_for_change().await;
-                return Ok(None);
-            }
-            Err(error) => {
-                self.report_registry_outage(&error).await;
-                return Ok(None);
-            }
-        }
-        self.identity.record_obeyed(action);
-        self.identity.write(self.directory.path())?;
-        let mut fresh = DataIdentity::new(self.settings.cluster.as_str())?;
-        fresh.obeyed_orders.clone_from(&self.identity.obeyed_orders);
-        let kept = self
-            .directory
-            .keep_aside(self.variables, &self.identity.id, &fresh)?;
-        let position = self.data.position().map(ToString::to_string);
-        tracing::warn!(
-            position = position.as_deref().unwrap_or_default(),
-            "As ordered by action {action}, the data of this node are kept in {}; it joins empty. Nothing removes that \
-             directory",
-            kept.display()
-        );
-        self.adopt_fresh_identity(fresh);
-        // Approved: nothing is waited for any longer that only these data have.
-        let registered = Box::pin(self.cluster.register(
-            &self.identity.id,
-            ReplaceRegistration::OfOtherData,
-            None,
-            None,
-        ));
-        if let Err(error) = registered.await {
-            tracing::warn!("The new data are registered once they have joined: {error}");
-        }
-        Ok(None)
-    }
-
-    /// Completes what an earlier agent began, once etcd has responded. Never while a server runs on the data.
-    ///
-    /// # Errors
-    /// If a file cannot be moved.
-    pub(super) async fn finish_keeping(&mut self) -> Result<(), RunError> {
-        if self.directory.is_keeping() {
-            self.read_cluster().await;
-            let cluster = self.settings.cluster.as_str();
-            if let Some(fresh) = self.directory.finish_keeping(cluster)? {
-                self.adopt_fresh_identity(fresh);
-            }
-        }
-        Ok(())
-    }
-
-    /// From now on this directory is empty and has the identity `fresh`.
-    fn adopt_fresh_identity(&mut self, fresh: DataIdentity) {
-        self.data = DataState::Empty;
-        self.recovered_position = None;
-        self.keep_obstacle = None;
-        self.data_id.send_replace(fresh.id.clone());
-        self.fork_epoch.send_replace(fresh.fork_epoch);
-        self.identity = fresh;
-    }
-
-    /// Records durably that the history continues from this node's data, before it does: members that have more must
-    /// find the record whenever they return. Returns whether that succeeded.
-    async fn record_fork(
-        &mut self,
-        listing: &ClusterListing,
-        action: &str,
-    ) -> Result<bool, RunError> {
-        let Some((epoch, mut record)) = listing.snapshot.next_fork(&self.node_facts(), action)
-        else {
-            return Ok(false);
-        };
-        record.at = Some(now());
-        match Box::pin(self.cluster.create_fork(epoch, &record)).await {
-            Ok(true) => {}
-            Ok(false) => {
-                tracing::warn!("Fork {epoch} was recorded by another node; evaluating again");
-                return Ok(false);
-            }
-            Err(error) => {
-                self.report_registry_outage(&error).await;
-                return Ok(false);
-            }
-        }
-        tracing::info!(
-            "Recorded fork {epoch}: the history {} continues from {}",
-            record.state_uuid,
-            record.seqno
-        );
-        self.identity.record_fork(epoch, Some(record));
-        self.identity.write(self.directory.path())?;
-        self.fork_epoch.send_replace(epoch);
-        Ok(true)
-    }
-
-    async fn found_cluster(
-        &mut self,
-        listing: &ClusterListing,
-        founding: FounderClaim,
-    ) -> StartupStep {
-        let Some(lease) = self.wait_for_lease().await else {
-            return Ok(None);
-        };
-        let claim = |started| FounderRecord {
-            node: self.cluster.node.clone(),
-            founded_at: known_founder(&listing.snapshot)
-                .and_then(|known| known.founded_at)
-                .or_else(|| Some(now())),
-            data_id: Some(self.identity.id.clone()),
-            started,
-            state_uuid: None,
-        };
-        let (unstarted, started) = (claim(false), claim(true));
-        if !self.identity.founding {
-            // Before the key is created: without this mark, the key found there later would count as forged.
-            self.identity.founding = true;
-            self.identity.write(self.directory.path())?;
-        }
-        let begun = match founding {
-            FounderClaim::Continue { revision } => Ok(Some(revision)),
-            FounderClaim::Create => self.claim_founding(&unstarted, 0, lease).await,
-            FounderClaim::TakeOver { revision } => {
-                self.claim_founding(&unstarted, revision, lease).await
-            }
-        };
-        let Ok(Some(revision)) = begun else {
-            return self.handle_lost_claim(begun).await;
-        };
-        let since = Instant::now();
-        self.initialize_data().await?;
-        // By then a running member would have noticed an emptied registry and published itself again: it checks every
-        // third of its TTL.
-        let late = since + self.settings.ttl / 3 + RETRY_DELAY;
-        tokio::time::sleep_until(late).await;
-        if !self.still_founding(revision).await {
-            return Ok(None);
-        }
-        if !self
-            .clear_stopped(listing, ReplaceRegistration::OwnOnly)
-            .await
-        {
-            return Ok(None);
-        }
-        let marked = self.claim_founding(&started, revision, lease).await;
-        let Ok(Some(_)) = marked else {
-            return self.handle_lost_claim(marked).await;
-        };
-        self.directory.allow_bootstrap()?;
-        Ok(Some(self.server_start(None)))
-    }
-
-    async fn claim_founding(
-        &self,
-        founder: &FounderRecord,
-        expected_revision: i64,
-        lease: LeaseId,
-    ) -> Result<Option<i64>, registry::Error> {
-        Box::pin(
-            self.cluster
-                .claim_founding(founder, expected_revision, lease),
-        )
-        .await
-    }
-
-    /// Another node founds the cluster, or etcd does not respond: evaluate again.
-    async fn handle_lost_claim(
-        &mut self,
-        outcome: Result<Option<i64>, registry::Error>,
-    ) -> StartupStep {
-        match outcome {
-            Ok(_) => {
-                tracing::info!(
-                    "Another node was first to found cluster {}",
-                    self.cluster.name
-                );
-            }
-            Err(error) => self.report_registry_outage(&error).await,
-        }
-        Ok(None)
-    }
-
-    /// Initializes the data of the new cluster, unless it exists.
-    async fn initialize_data(&mut self) -> Result<(), RunError> {
-        if self.interrupted_init {
-            self.discard_initialization()?;
-        }
-        self.set_unfinished_aside()?;
-        // What follows is an initialization.
-        self.directory.finish_join()?;
-        if self.data != DataState::Empty || self.identity.prepared {
-            return Ok(());
-        }
-        let began = Instant::now();
-        initialize::initialize(
-            self.directory,
-            self.command,
-            self.settings,
-            self.children,
-            self.workspace,
-        )
-        .await?;
-        self.identity.prepared = true;
-        self.identity.write(self.directory.path())?;
-        self.directory.finish_initialization()?;
-        tracing::info!(
-            duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            "Initialized {}",
-            self.directory.path().display()
-        );
-        Ok(())
-    }
-
-    /// Checks once more before the server starts: the claim must be unchanged and there must be no other member.
-    async fn still_founding(&self, revision: i64) -> bool {
-        let listing = match self.cluster.read().await {
-            Ok(listing) => listing,
-            Err(error) => {
-                self.report_registry_outage(&error).await;
-                return false;
-            }
-        };
-        let decision = decide(
-            &self.node_facts(),
-            &listing.snapshot,
-            &self.settings.startup,
-        );
-        let founds = StartupAction::FoundCluster(FounderClaim::Continue { revision });
-        if decision.action == founds {
-            return true;
-        }
-        tracing::warn!("Founding cancelled: {}", decision.explanation);
-        if matches!(decision.action, StartupAction::Join { .. })
-            && let Err(error) = Box::pin(self.cluster.release_founding(revision)).await
-        {
-            tracing::warn!("Could not remove the founder key: {error}");
-        }
-        false
     }
 }
