@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use console_core::clock::now;
 use console_core::keyspace;
+use galera::ClusterName;
 use galera::judge::confirmation::MembershipRecord;
 use galera::judge::history_alarms::HistoryAlarmRecord;
 use galera::observe::registration::RegistryKeys;
 use galera::view::RegistryHealth;
-use galera::{ClusterName, NodeId};
 use registry::{KeyChange, Registry, RegistryEntry, WatchEvent};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -30,11 +30,10 @@ use super::key_index::KeyIndex;
 use super::known_positions::{self, KnownPositionsSender};
 use super::lease_lookup::{self, LeaseLookupSender};
 use super::metrics::MonitorMetrics;
-use super::probe_set::Prober;
 use super::publisher::ViewPublisher;
 use super::readiness::Readiness;
-use crate::probe::supervision::SupervisedProbe;
-use crate::probe::{self, ProbeReport, ProbeSettings};
+use super::sql_prober::SqlProber;
+use crate::probe::ProbeSettings;
 
 /// Clusters beyond the limit that the notice names.
 const NAMED_MAX: usize = 5;
@@ -553,49 +552,6 @@ fn put_entries(event: WatchEvent) -> Vec<RegistryEntry> {
             })
             .collect(),
         WatchEvent::Reachable | WatchEvent::Unreachable { .. } => Vec::new(),
-    }
-}
-
-/// Probes by SQL.
-struct SqlProber {
-    cluster: ClusterName,
-    settings: Arc<ProbeSettings>,
-    reports: mpsc::Sender<ProbeReport>,
-    metrics: Arc<MonitorMetrics>,
-    tracker: TaskTracker,
-    stop: CancellationToken,
-}
-
-impl Prober for SqlProber {
-    fn start(&self, node: &NodeId, probe_now: Arc<Notify>, cancel: CancellationToken) {
-        let supervised = SupervisedProbe {
-            cluster: self.cluster.clone(),
-            node: node.clone(),
-            poll_interval: self.settings.poll_interval,
-            reports: self.reports.clone(),
-            cancel: cancel.clone(),
-        };
-        let (cluster, node) = (self.cluster.clone(), node.clone());
-        let settings = Arc::clone(&self.settings);
-        let (reports, metrics) = (self.reports.clone(), Arc::clone(&self.metrics));
-        let probe = supervised.run(move || {
-            probe::run(
-                cluster.clone(),
-                node.clone(),
-                Arc::clone(&settings),
-                reports.clone(),
-                Arc::clone(&metrics),
-                Arc::clone(&probe_now),
-                cancel.clone(),
-            )
-        });
-        let stop = self.stop.clone();
-        self.tracker
-            .spawn(async move { stop.run_until_cancelled_owned(probe).await });
-    }
-
-    fn forget(&self, node: &NodeId) {
-        self.metrics.forget_node(&self.cluster, node);
     }
 }
 

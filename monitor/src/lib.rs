@@ -31,6 +31,7 @@ mod registrations;
 mod registry_views;
 mod settings;
 mod snapshot;
+mod sql_prober;
 
 use std::fmt;
 use std::sync::Arc;
