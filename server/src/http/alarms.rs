@@ -41,7 +41,7 @@ pub(super) async fn show(app: AppState, session: CurrentSession) -> ApiResult<Js
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct AcknowledgeRequest {
+pub(super) struct AcknowledgeConsoleAlarms {
     reason: String,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct AcknowledgeRequest {
 pub(super) async fn acknowledge_all(
     app: AppState,
     session: CurrentSession,
-    JsonBody(body): JsonBody<AcknowledgeRequest>,
+    JsonBody(body): JsonBody<AcknowledgeConsoleAlarms>,
 ) -> ApiResult<StatusCode> {
     let by = session.authorize(Operation::AcknowledgeAlarms)?;
     session.require_recent_proof(&app).await?;

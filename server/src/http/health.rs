@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use futures::stream;
+use futures::{StreamExt, stream};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue};
 use sha2::{Digest, Sha256};
@@ -75,7 +75,8 @@ async fn render_metrics(app: AppState, headers: HeaderMap) -> Response {
         let piece = pieces.next()?;
         Some((Ok::<_, Infallible>(piece), pieces))
     });
-    let body = Body::from_stream(pieces);
+    // A compressed body polls once more after the end.
+    let body = Body::from_stream(pieces.fuse());
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], body).into_response()
 }
 

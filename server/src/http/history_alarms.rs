@@ -21,7 +21,7 @@ const EFFECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct AcknowledgeRequest {
+pub(super) struct AcknowledgeDataAlarms {
     /// The newest alarm that the caller has seen: later ones stay open.
     through: u64,
     reason: String,
@@ -37,7 +37,7 @@ pub(super) async fn acknowledge(
     app: AppState,
     session: CurrentSession,
     ClusterPath(cluster): ClusterPath,
-    JsonBody(body): JsonBody<AcknowledgeRequest>,
+    JsonBody(body): JsonBody<AcknowledgeDataAlarms>,
 ) -> ApiResult<Json<AcknowledgedAlarms>> {
     let by = session.authorize(Operation::AcknowledgeHistory)?;
     let reason = body.reason.trim();

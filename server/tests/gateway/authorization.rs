@@ -1,8 +1,12 @@
 //! Every route with every role.
 
+use std::io::Read as _;
+
 use accounts::UserRecord;
+use flate2::read::GzDecoder;
 use galera::access::Role;
 use http::Method;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 
 use crate::client::{NOW, TestClient, TestConsole};
 use crate::etcd::{TestEtcd, eventually};
@@ -389,6 +393,37 @@ async fn every_read_route_enforces_roles() {
     }
     add_user_without_roles(&console, "bare").await;
     assert_read_routes(&console.sign_in("bare").await, "bare", |row| row.3).await;
+}
+
+/// Prometheus and browsers ask for compressed responses, whose bodies are read in another way.
+#[tokio::test]
+async fn every_read_route_is_complete_when_compressed() {
+    let etcd = TestEtcd::in_memory();
+    let console = TestConsole::start(&etcd).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    let client = console.sign_in("dora").await;
+    for (method, path, ..) in READ_ROUTES {
+        if method != Method::GET {
+            continue;
+        }
+        let request = client
+            .request(Method::GET, path)
+            .header(ACCEPT_ENCODING, "gzip")
+            .body(axum::body::Body::empty())
+            .unwrap();
+        let answer = client.send(request).await;
+        let mut text = String::new();
+        if answer.header(CONTENT_ENCODING) == "gzip" {
+            let read = GzDecoder::new(&answer.body[..]).read_to_string(&mut text);
+            assert!(read.is_ok(), "{path}: {read:?}");
+        } else {
+            text = answer.text();
+        }
+        assert!(answer.status != 200 || !text.is_empty(), "{path}");
+        if *path == "/metrics" {
+            assert!(text.ends_with("# EOF\n"), "{text}");
+        }
+    }
 }
 
 /// Checks every row of [`READ_ROUTES`].
