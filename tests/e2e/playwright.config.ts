@@ -1,5 +1,5 @@
 // Browser tests of the real console on real labs: each worker has one, whose tests come one after the other and make it fail.
-// Two labs wait for each other's timeouts side by side; more than two would compete for the cores of a small machine.
+// Three labs wait for each other's timeouts side by side; more would compete for the cores of a small machine.
 import { defineConfig } from '@playwright/test';
 
 import { browser } from './browser';
@@ -7,7 +7,7 @@ import { browser } from './browser';
 export default defineConfig({
   testDir: '.',
   testMatch: '*.spec.ts',
-  workers: 2,
+  workers: 3,
   fullyParallel: true,
   retries: 0,
   forbidOnly: true,
