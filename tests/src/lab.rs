@@ -13,6 +13,7 @@ pub mod network;
 pub mod node;
 pub mod ports;
 pub mod process;
+pub mod prometheus;
 pub mod receivers;
 pub mod release;
 mod repair;

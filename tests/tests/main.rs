@@ -14,6 +14,7 @@ mod lab_lifecycle;
 mod members;
 mod notifications;
 mod other_release;
+mod prometheus;
 mod quorum;
 mod recovery;
 mod registry_loss;

@@ -18,7 +18,7 @@ pub use alertmanager::Alertmanager;
 pub use http::{HttpReceiver, ReceivedMessage};
 pub use smtp::{ReceivedMail, SmtpReceiver, SmtpSecurity};
 
-const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
+pub(super) const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// Longest wait for a receiver to take connections.
 const START: Duration = Duration::from_secs(30);
 
@@ -43,7 +43,11 @@ pub fn titles(messages: &[ReceivedMessage]) -> Result<Vec<String>> {
     Ok(titles)
 }
 
-async fn wait_until_listening(name: &str, port: &ReservedPort, process: &LabProcess) -> Result<()> {
+pub(super) async fn wait_until_listening(
+    name: &str,
+    port: &ReservedPort,
+    process: &LabProcess,
+) -> Result<()> {
     eventually(&format!("{name} to listen"), START, async || {
         process.ensure_running()?;
         let stream = TcpStream::connect((LOOPBACK, port.number())).await;
