@@ -50,3 +50,9 @@ fn i34_data_with_a_former_identity_are_noticed() {
 fn i43_a_schedule_with_unequal_weights_holds() {
     assert_hold([873]);
 }
+
+/// A component that was bootstrapped by statement and lost from sight before a probe saw it was not counted as possibly Primary.
+#[test]
+fn i43_a_schedule_with_a_bootstrap_out_of_sight_holds() {
+    assert_hold([1421]);
+}

@@ -94,6 +94,9 @@ impl FaultSchedule {
             _ => Some(self.now + STATEMENT_LIFETIME),
         };
         let loss = plan.loss.transactions;
+        if let Some(target) = &plan.target {
+            self.console.intend(target, &action, self.now);
+        }
         self.note(format_args!("bootstrap n{}, loss {loss:?}", node + 1));
         // The machine may pause with the statement on its way.
         if self.pauses_at_statement || self.random.random_range(0..4) == 0 {
