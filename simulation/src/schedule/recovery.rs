@@ -6,7 +6,7 @@ use galera::{ActionId, NodeId};
 use rand::Rng;
 
 use super::counts::FaultKind;
-use super::{FaultSchedule, POLL, RemovedSafeguard};
+use super::{FaultSchedule, POLL, RemovedSafeguard, SentStatement};
 use crate::clock::at;
 use crate::specification::{LateStatement, NodeIndex};
 
@@ -108,7 +108,11 @@ impl FaultSchedule {
             .bootstrap(node, LateStatement { deadline }, self.now);
         self.cluster.settle();
         if let Some(target) = plan.target.clone() {
-            self.unrecorded.push((action, target));
+            self.unrecorded.push(SentStatement {
+                action,
+                target,
+                at: self.now,
+            });
         }
         self.give_up(node, loss)
     }
