@@ -244,6 +244,7 @@ impl Builder<'_> {
             trail.clone(),
             &config.state_prefix,
         );
+        self.announce_alarms(&history_alarms, &leadership);
         Ok(AppContext {
             admission,
             history_alarms,
@@ -306,6 +307,17 @@ impl Builder<'_> {
             shutdown.run_until_cancelled(following).await;
         });
         storage
+    }
+
+    /// Alarms about data reach the audit trail, and from there the notifications.
+    fn announce_alarms(&self, alarms: &AlarmAcknowledgements, leadership: &Leadership) {
+        let announce = alarms
+            .clone()
+            .announce(leadership.clone(), self.replica.to_string());
+        let shutdown = self.tasks.shutdown.clone();
+        self.tasks.spawn(async move {
+            shutdown.run_until_cancelled(announce).await;
+        });
     }
 
     fn certificate(&self) -> Option<Arc<CertificateStore>> {
