@@ -56,3 +56,9 @@ fn i43_a_schedule_with_unequal_weights_holds() {
 fn i43_a_schedule_with_a_bootstrap_out_of_sight_holds() {
     assert_hold([1421]);
 }
+
+/// A component without votes was bootstrapped, and was not counted as possibly Primary once it was out of sight.
+#[test]
+fn i43_schedules_with_a_component_without_votes_hold() {
+    assert_hold([2911, 8200]);
+}
