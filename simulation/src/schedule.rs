@@ -225,6 +225,11 @@ impl FaultSchedule {
         self.console
             .observe(&self.cluster, &self.registry, self.now);
         self.check_verdict();
+        self.record_forks();
+    }
+
+    /// Records the forks of statements whose outcome is proven.
+    fn record_forks(&mut self) {
         let unrecorded = std::mem::take(&mut self.unrecorded);
         for sent in unrecorded {
             let SentStatement { action, target, at } = &sent;
@@ -235,15 +240,19 @@ impl FaultSchedule {
                 }
                 continue;
             }
-            if let Some((epoch, record)) = self.console.fork(target, action, self.now) {
-                let field = ClusterField::Fork(epoch);
-                let key = self
-                    .registry
-                    .keys
-                    .cluster_key(&self.registry.cluster, field);
-                self.registry.put(&key, record.to_value(), 0);
-                self.note(format_args!("fork {epoch} at {}", record.seqno));
+            let Some((epoch, record)) = self.console.fork(target, action, self.now) else {
+                continue;
+            };
+            let field = ClusterField::Fork(epoch);
+            let keys = &self.registry.keys;
+            let key = keys.cluster_key(&self.registry.cluster, field);
+            // Another fork was recorded in between: the next observation numbers this one again.
+            if self.registry.get(&key).is_some() {
+                self.unrecorded.push(sent);
+                continue;
             }
+            self.registry.put(&key, record.to_value(), 0);
+            self.note(format_args!("fork {epoch} at {}", record.seqno));
         }
     }
 

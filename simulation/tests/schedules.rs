@@ -62,3 +62,9 @@ fn i43_a_schedule_with_a_bootstrap_out_of_sight_holds() {
 fn i43_schedules_with_a_component_without_votes_hold() {
     assert_hold([2911, 8200]);
 }
+
+/// A restarted server was ranked by the Primary view in its gvwstate.dat, which Galera does not do.
+#[test]
+fn schedules_with_restarted_members_without_votes_hold() {
+    assert_hold([3322, 7542, 8639]);
+}
