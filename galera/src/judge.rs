@@ -6,3 +6,4 @@ pub mod history_alarms;
 pub mod known_positions;
 pub mod quorum;
 pub mod service;
+pub mod unseen_bootstraps;

@@ -9,5 +9,6 @@ pub mod observation;
 pub mod registration;
 pub mod saved_state;
 pub mod server_details;
+pub mod started_bootstrap;
 pub mod workload;
 pub mod wsrep;

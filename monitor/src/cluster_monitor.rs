@@ -9,7 +9,9 @@ use console_core::published::Published;
 use galera::judge::cluster::{FoldSettings, changed_members, fold, only_primary};
 use galera::judge::confirmation::{self, ConfirmedNodes, MembershipRecord};
 use galera::judge::known_positions::KnownPositions;
+use galera::judge::unseen_bootstraps::unseen_bootstraps;
 use galera::observe::observation::Evidence;
+use galera::observe::started_bootstrap::StartedBootstrap;
 use galera::record::series::NodeFigures;
 use galera::view::{ClusterView, RegistryHealth, VerdictState};
 use galera::{ClusterName, NodeId, Timestamp};
@@ -367,6 +369,7 @@ impl ClusterMonitor {
         self.probes
             .reconcile(&mut self.evidence, at, &self.context.fold_settings);
         self.evidence.last_primary_votes = self.known_positions.last_votes();
+        self.evidence.unseen_bootstraps = self.unseen_bootstraps();
         self.context.metrics.folded();
         let view = fold(
             &self.evidence,
@@ -395,6 +398,20 @@ impl ClusterMonitor {
         let more = self.registrations.mark_folded();
         self.registrations_changed |= more;
         self.apply_deferred_reports() || more || alarms_changed
+    }
+
+    /// Bootstraps, by actions or recorded as forks, after which no Primary view was seen.
+    fn unseen_bootstraps(&self) -> Vec<StartedBootstrap> {
+        let by_actions = self
+            .context
+            .publisher
+            .started_bootstraps(&self.evidence.name);
+        let port = self.context.fold_settings.default_port;
+        let recorded = StartedBootstrap::of_forks(self.registrations.forks(), port);
+        unseen_bootstraps(
+            by_actions.into_iter().chain(recorded),
+            &self.known_positions,
+        )
     }
 
     /// Looks for alarms about the data, which the next view shows. Returns whether they changed.

@@ -53,7 +53,8 @@ use tokio_util::task::TaskTracker;
 
 pub use manual::ManualMonitor;
 pub use publisher::{
-    ClusterDirectory, ClusterFeed, ClusterPublisher, NodeReading, ViewEvent, ViewPublisher,
+    ClusterDirectory, ClusterFeed, ClusterPublisher, NodeReading, StartedBootstraps, ViewEvent,
+    ViewPublisher,
 };
 pub use readiness::was_probed;
 pub use registry_views::RegistryUnavailable;
@@ -280,6 +281,11 @@ impl Monitor {
             snapshot.apply_probe(report);
         }
         Some((snapshot, readings))
+    }
+
+    /// Replaces the bootstraps by actions whose outcome is not proven: their components may be Primary out of sight (I43).
+    pub fn set_started_bootstraps(&self, started: StartedBootstraps) {
+        self.inner.publisher.set_started_bootstraps(started);
     }
 
     /// The latest snapshot of `cluster`, without reading any source; `None` for an unknown cluster.

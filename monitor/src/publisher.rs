@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use console_core::clock::now;
 use console_core::published::Published;
+use galera::observe::started_bootstrap::StartedBootstrap;
 use galera::publish::api::Overview;
 use galera::record::series::NodeFigures;
 use galera::view::{ClusterView, RegistryHealth};
@@ -19,6 +20,9 @@ use super::snapshot::ClusterSnapshot;
 pub type ClusterFeed = watch::Receiver<Arc<Published<ClusterView>>>;
 /// All known clusters.
 pub type ClusterDirectory = BTreeMap<ClusterName, ClusterFeed>;
+
+/// Bootstraps that may have taken effect, by cluster.
+pub type StartedBootstraps = BTreeMap<ClusterName, Vec<StartedBootstrap>>;
 
 /// The latest snapshot of each cluster.
 type ClusterSnapshots = BTreeMap<ClusterName, watch::Receiver<Arc<ClusterSnapshot>>>;
@@ -51,6 +55,8 @@ pub struct ViewPublisher {
     overview: watch::Sender<Arc<Published<Overview>>>,
     health: watch::Sender<RegistryHealth>,
     notices: watch::Sender<BTreeMap<String, Vec<String>>>,
+    /// Bootstraps by actions whose outcome is not proven.
+    started_bootstraps: watch::Sender<StartedBootstraps>,
     /// Notified when a state that the overview shows has changed, or a notice.
     states_changed: Notify,
     /// Notified when only numbers have changed.
@@ -86,6 +92,7 @@ impl ViewPublisher {
             overview: watch::Sender::new(Arc::new(Published::new(0, overview))),
             health: watch::Sender::new(health),
             notices: watch::Sender::default(),
+            started_bootstraps: watch::Sender::default(),
             states_changed: Notify::new(),
             numbers_changed: Notify::new(),
             reading_sender: OnceLock::new(),
@@ -133,6 +140,17 @@ impl ViewPublisher {
         if changed {
             self.states_changed.notify_one();
         }
+    }
+
+    /// Replaces the bootstraps by actions whose outcome is not proven. The next fold of each cluster uses them.
+    pub fn set_started_bootstraps(&self, started: StartedBootstraps) {
+        self.started_bootstraps.send_replace(started);
+    }
+
+    /// Those of `cluster`.
+    pub(crate) fn started_bootstraps(&self, cluster: &ClusterName) -> Vec<StartedBootstrap> {
+        let started = self.started_bootstraps.borrow();
+        started.get(cluster).cloned().unwrap_or_default()
     }
 
     /// All known clusters; notifies when one is added or removed.

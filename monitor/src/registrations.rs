@@ -6,9 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 
+use galera::observe::fork::ForkRecords;
 use galera::observe::node_map::NodeMap;
 use galera::observe::observation::RegistryObservation;
-use galera::observe::registration::{NodeField, ParsedKey, RegisteredFields, parse_key};
+use galera::observe::registration::{
+    ClusterField, NodeField, ParsedKey, RegisteredFields, parse_key,
+};
 use galera::{NodeId, Timestamp};
 use registry::{KeyChange, LeaseId, RegistryEntry};
 
@@ -106,6 +109,7 @@ pub(super) struct Registrations {
     default_port: u16,
     nodes: BTreeMap<NodeId, Arc<RegisteredNode>>,
     unknown_keys: Arc<BTreeSet<Vec<u8>>>,
+    forks: Arc<ForkRecords>,
     lease_ttls: Arc<BTreeMap<LeaseId, u64>>,
 }
 
@@ -116,6 +120,7 @@ impl Registrations {
             default_port,
             nodes: BTreeMap::new(),
             unknown_keys: Arc::default(),
+            forks: Arc::default(),
             lease_ttls: Arc::default(),
         }
     }
@@ -125,6 +130,7 @@ impl Registrations {
     pub(super) fn reset(&mut self, at: Timestamp, entries: Vec<RegistryEntry>) {
         let before = std::mem::take(&mut self.nodes);
         self.unknown_keys = Arc::default();
+        self.forks = Arc::default();
         for entry in entries {
             self.put(at, entry);
         }
@@ -239,6 +245,13 @@ impl Registrations {
 
     fn put(&mut self, at: Timestamp, entry: RegistryEntry) {
         let ParsedKey::Node { node, field, .. } = (match parse_key(&self.prefix, &entry.key) {
+            ParsedKey::Cluster {
+                field: ClusterField::Fork(epoch),
+                ..
+            } => {
+                Arc::make_mut(&mut self.forks).insert(epoch, &entry.value);
+                return;
+            }
             ParsedKey::Cluster { .. } => return,
             kind => kind,
         }) else {
@@ -280,15 +293,22 @@ impl Registrations {
         if self.remove_unknown(key) {
             return;
         }
-        if let ParsedKey::Node { node, .. } = parse_key(&self.prefix, key) {
-            let node = node.normalized(self.default_port);
-            if let Some(held) = self.nodes.get_mut(&node).map(Arc::make_mut) {
-                held.contents.take();
-                held.keys.remove(key);
-                if held.keys.is_empty() {
-                    self.nodes.remove(&node);
+        match parse_key(&self.prefix, key) {
+            ParsedKey::Node { node, .. } => {
+                let node = node.normalized(self.default_port);
+                if let Some(held) = self.nodes.get_mut(&node).map(Arc::make_mut) {
+                    held.contents.take();
+                    held.keys.remove(key);
+                    if held.keys.is_empty() {
+                        self.nodes.remove(&node);
+                    }
                 }
             }
+            ParsedKey::Cluster {
+                field: ClusterField::Fork(epoch),
+                ..
+            } => Arc::make_mut(&mut self.forks).remove(epoch),
+            _ => {}
         }
     }
 
@@ -307,6 +327,11 @@ impl Registrations {
     fn leases(&self) -> impl Iterator<Item = LeaseId> {
         let keys = self.nodes.values().flat_map(|node| node.keys.values());
         keys.map(|held| held.lease).filter(|lease| *lease != 0)
+    }
+
+    /// The recorded forks of the cluster's history.
+    pub(super) fn forks(&self) -> &ForkRecords {
+        &self.forks
     }
 
     /// Number of keys that no dialect recognizes.

@@ -43,6 +43,7 @@ use crate::http::{AppContext, AppState};
 use crate::limits::ClientLimits;
 use crate::live::SharedTopics;
 use crate::membership::NodeAdmission;
+use crate::started_bootstraps;
 use crate::status_pages::{self, PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService};
 use crate::tls::CertificateStore;
 
@@ -177,6 +178,7 @@ impl Builder<'_> {
         let leadership = self.leadership();
         let history = self.history(&monitor, &leadership);
         let actions = self.actions(&monitor, &mysql, fold, overrides);
+        self.follow_bootstraps(&actions, &monitor);
         let trail = &self.trail;
         let status_pages = self.status_pages(&site, &monitor, &history, trail, &leadership);
         let sources = NotifySources {
@@ -242,6 +244,7 @@ impl Builder<'_> {
             trail.clone(),
             &config.state_prefix,
         );
+        self.announce_alarms(&history_alarms, &leadership);
         Ok(AppContext {
             admission,
             history_alarms,
@@ -304,6 +307,17 @@ impl Builder<'_> {
             shutdown.run_until_cancelled(following).await;
         });
         storage
+    }
+
+    /// Alarms about data reach the audit trail, and from there the notifications.
+    fn announce_alarms(&self, alarms: &AlarmAcknowledgements, leadership: &Leadership) {
+        let announce = alarms
+            .clone()
+            .announce(leadership.clone(), self.replica.to_string());
+        let shutdown = self.tasks.shutdown.clone();
+        self.tasks.spawn(async move {
+            shutdown.run_until_cancelled(announce).await;
+        });
     }
 
     fn certificate(&self) -> Option<Arc<CertificateStore>> {
@@ -437,6 +451,14 @@ impl Builder<'_> {
             clusters,
             &self.tasks,
         )
+    }
+
+    /// Members that may have been bootstrapped out of sight count as possibly Primary.
+    fn follow_bootstraps(&self, actions: &ActionService, monitor: &Monitor) {
+        let shutdown = self.tasks.shutdown.clone();
+        let follow = started_bootstraps::follow(actions.clone(), monitor.clone());
+        self.tasks
+            .spawn(async move { _ = shutdown.run_until_cancelled(follow).await });
     }
 
     fn status_pages(

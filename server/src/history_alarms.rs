@@ -1,4 +1,5 @@
-//! The acknowledgement of alarms about the data of a cluster, which every replica follows.
+//! The acknowledgement of alarms about the data of a cluster, which every replica follows, and their entries in the audit
+//! trail.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,8 @@ use galera::recover::action::Actor;
 use galera::view::VerdictState;
 use monitor::Monitor;
 use registry::{Registry, Transaction};
+
+mod announcement;
 
 /// Attempts against concurrent writers.
 const ATTEMPTS: usize = 5;

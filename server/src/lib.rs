@@ -21,6 +21,7 @@ pub mod live;
 pub mod membership;
 pub mod metrics;
 pub mod serve;
+mod started_bootstraps;
 pub mod status_pages;
 pub mod telemetry;
 pub mod tls;

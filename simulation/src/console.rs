@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use galera::judge::cluster::{changed_members, fold};
 use galera::judge::known_positions::KnownPositions;
+use galera::judge::unseen_bootstraps::unseen_bootstraps;
 use galera::observe::fork::{ForkRecord, ForkRecords};
 use galera::observe::observation::{Evidence, ProbeError, ProbeErrorKind, RegistryObservation};
 use galera::observe::registration::{
     BootstrapOrder, ClusterField, OrderSignature, ParsedKey, RegisteredFields,
 };
+use galera::observe::started_bootstrap::StartedBootstrap;
 use galera::observe::wsrep::WsrepStatus;
 use galera::recover::attestation::{Attestation, AttestedState};
 use galera::recover::bootstrap::{
-    RecoveryCase, RecoveryContext, RecoverySettings, fork_of_statement, order, plan,
+    BootstrapOutcome, RecoveryCase, RecoveryContext, RecoverySettings, fork_of_statement, order,
+    plan, verify,
 };
 use galera::recover::plan::{Plan, PlanTarget};
 use galera::view::{ClusterView, RegistryHealth};
@@ -37,6 +40,8 @@ pub struct SimulatedConsole {
     pub unreachable: BTreeSet<NodeIndex>,
     forks: ForkRecords,
     order: Option<String>,
+    /// What actions sent, whose outcome is not proven. They are in etcd.
+    unproven: BTreeMap<ActionId, StartedBootstrap>,
 }
 
 impl SimulatedConsole {
@@ -59,6 +64,7 @@ impl SimulatedConsole {
             unreachable: BTreeSet::new(),
             forks: ForkRecords::default(),
             order: None,
+            unproven: BTreeMap::new(),
         }
     }
 
@@ -103,6 +109,12 @@ impl SimulatedConsole {
             }
         }
         self.evidence.last_primary_votes = self.positions.last_votes();
+        let port = self.settings.fold.default_port;
+        let recorded = StartedBootstrap::of_forks(&self.forks, port);
+        self.evidence.unseen_bootstraps = unseen_bootstraps(
+            self.unproven.values().cloned().chain(recorded),
+            &self.positions,
+        );
         let view = fold(
             &self.evidence,
             at(now),
@@ -187,6 +199,30 @@ impl SimulatedConsole {
             signature: String::new(),
         }));
         Some(order)
+    }
+
+    /// Records that the statement of `action` may be sent now.
+    pub fn intend(&mut self, target: &PlanTarget, action: &ActionId, now: u64) {
+        if let Some(position) = &target.position {
+            let started = StartedBootstrap {
+                history: position.uuid,
+                seqno: position.seqno,
+                members: target.members.iter().chain(&target.node).cloned().collect(),
+                at: Some(at(now)),
+            };
+            self.unproven.insert(action.clone(), started);
+        }
+    }
+
+    /// Whether the nodes prove the outcome of `action`, which is then recorded.
+    pub fn prove(&mut self, target: &PlanTarget, action: &ActionId, now: u64) -> bool {
+        let context = self.context();
+        let outcome = verify(target, &self.case(&[], &context, now));
+        let proven = outcome == BootstrapOutcome::Proven;
+        if proven {
+            self.unproven.remove(action);
+        }
+        proven
     }
 
     /// The fork that the statement of `action` made.

@@ -27,6 +27,9 @@ const POLL: u64 = 1_000;
 /// Steps of a schedule.
 const STEPS: usize = 60;
 
+/// Milliseconds after which a statement ends as unverified, if its outcome is not proven.
+const VERIFY_TIMEOUT: u64 = 60_000;
+
 pub use counts::{FaultKind, ScheduleCounts};
 
 /// A safeguard that a schedule does without, to prove that it would be missed.
@@ -83,6 +86,13 @@ pub fn play(seed: u64, removed: RemovedSafeguard) -> Result<ScheduleCounts, Prop
     Ok(schedule.counts)
 }
 
+/// A statement on its way, or executed.
+struct SentStatement {
+    action: ActionId,
+    target: PlanTarget,
+    at: u64,
+}
+
 struct FaultSchedule {
     random: StdRng,
     removed: RemovedSafeguard,
@@ -91,8 +101,8 @@ struct FaultSchedule {
     agents: Vec<SimulatedAgent>,
     startup: StartupSettings,
     console: SimulatedConsole,
-    /// Statements whose forks are not recorded yet.
-    unrecorded: Vec<(ActionId, PlanTarget)>,
+    /// Statements whose outcome is not proven yet, so that their forks are not recorded.
+    unrecorded: Vec<SentStatement>,
     /// Nodes that an operator has isolated; no client reaches them.
     fenced: BTreeSet<NodeIndex>,
     /// Those of them that were Primary before they were isolated. They serve no client, and an operator who reconnects such a machine
@@ -215,17 +225,34 @@ impl FaultSchedule {
         self.console
             .observe(&self.cluster, &self.registry, self.now);
         self.check_verdict();
+        self.record_forks();
+    }
+
+    /// Records the forks of statements whose outcome is proven.
+    fn record_forks(&mut self) {
         let unrecorded = std::mem::take(&mut self.unrecorded);
-        for (action, target) in unrecorded {
-            if let Some((epoch, record)) = self.console.fork(&target, &action, self.now) {
-                let field = ClusterField::Fork(epoch);
-                let key = self
-                    .registry
-                    .keys
-                    .cluster_key(&self.registry.cluster, field);
-                self.registry.put(&key, record.to_value(), 0);
-                self.note(format_args!("fork {epoch} at {}", record.seqno));
+        for sent in unrecorded {
+            let SentStatement { action, target, at } = &sent;
+            if !self.console.prove(target, action, self.now) {
+                // Then the action ends as unverified, and nothing records its fork.
+                if self.now - at < VERIFY_TIMEOUT {
+                    self.unrecorded.push(sent);
+                }
+                continue;
             }
+            let Some((epoch, record)) = self.console.fork(target, action, self.now) else {
+                continue;
+            };
+            let field = ClusterField::Fork(epoch);
+            let keys = &self.registry.keys;
+            let key = keys.cluster_key(&self.registry.cluster, field);
+            // Another fork was recorded in between: the next observation numbers this one again.
+            if self.registry.get(&key).is_some() {
+                self.unrecorded.push(sent);
+                continue;
+            }
+            self.registry.put(&key, record.to_value(), 0);
+            self.note(format_args!("fork {epoch} at {}", record.seqno));
         }
     }
 

@@ -50,3 +50,21 @@ fn i34_data_with_a_former_identity_are_noticed() {
 fn i43_a_schedule_with_unequal_weights_holds() {
     assert_hold([873]);
 }
+
+/// A component that was bootstrapped by statement and lost from sight before a probe saw it was not counted as possibly Primary.
+#[test]
+fn i43_a_schedule_with_a_bootstrap_out_of_sight_holds() {
+    assert_hold([1421]);
+}
+
+/// A component without votes was bootstrapped, and was not counted as possibly Primary once it was out of sight.
+#[test]
+fn i43_schedules_with_a_component_without_votes_hold() {
+    assert_hold([2911, 8200]);
+}
+
+/// A restarted server was ranked by the Primary view in its gvwstate.dat, which Galera does not do.
+#[test]
+fn schedules_with_restarted_members_without_votes_hold() {
+    assert_hold([3322, 7542, 8639]);
+}

@@ -50,8 +50,19 @@ pub struct HistoryAlarmRecord {
     /// The number of the newest alarm, 0 before the first.
     #[serde(default)]
     pub newest: u64,
+    /// Alarms up to this number are in the audit trail, from which they are notified.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub announced: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<AcceptedLoss>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde calls"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A change that a replica observed.
@@ -72,6 +83,11 @@ impl HistoryAlarmRecord {
     pub fn open(&self) -> impl Iterator<Item = &HistoryAlarm> {
         let alarms = self.alarms.iter();
         alarms.filter(|alarm| alarm.acknowledged.is_none())
+    }
+
+    /// The open alarms that are not in the audit trail yet.
+    pub fn unannounced(&self) -> impl Iterator<Item = &HistoryAlarm> {
+        self.open().filter(|alarm| alarm.number > self.announced)
     }
 
     /// Applies what a replica observed as of `now`; without effect if the record has it.

@@ -86,7 +86,8 @@ impl VoteCount {
     /// Whether members out of sight could be Primary together.
     #[must_use]
     pub const fn unseen_could_be_primary(&self, rules: QuorumRules) -> bool {
-        if rules.ignore_quorum {
+        // A component without votes was bootstrapped: it stays Primary until its members change.
+        if rules.ignore_quorum || self.total() == 0 {
             return self.silent_server;
         }
         // A server without a vote can be Primary with an arbitrator, or with a voter that is silent itself.
@@ -212,6 +213,18 @@ mod tests {
                 vec![(0, Seen), (0, Silent)],
                 vec![(1, Silent)],
                 true,
+            ),
+            (
+                "a view without votes",
+                vec![(0, Seen), (0, Silent)],
+                vec![],
+                true,
+            ),
+            (
+                "a view without votes, stopped",
+                vec![(0, Stopped)],
+                vec![],
+                false,
             ),
             ("nothing known", vec![], vec![], false),
         ] {

@@ -84,10 +84,20 @@ impl ForkRecords {
         self.0.insert(epoch, ForkRecord::parse(value));
     }
 
+    /// Removes the record of `epoch`: its key is gone.
+    pub fn remove(&mut self, epoch: u64) {
+        self.0.remove(&epoch);
+    }
+
     /// The record of `epoch`, if it is valid.
     #[must_use]
     pub fn get(&self, epoch: u64) -> Option<&ForkRecord> {
         self.0.get(&epoch)?.as_ref()
+    }
+
+    /// The valid records, oldest first.
+    pub fn records(&self) -> impl Iterator<Item = &ForkRecord> {
+        self.0.values().flatten()
     }
 
     /// `record` with the epoch that follows every known one; `None` if there is none left.
@@ -106,8 +116,7 @@ impl ForkRecords {
     /// Whether the bootstrap of this action is recorded.
     #[must_use]
     pub fn has_action(&self, action: &str) -> bool {
-        let mut records = self.0.values().flatten();
-        records.any(|record| record.action_id == action)
+        self.records().any(|record| record.action_id == action)
     }
 
     /// The recorded bootstrap that continued `history` from `seqno`, or from the next later position, with some of `members`;
@@ -173,6 +182,14 @@ pub fn member_id(id: &NodeId, default_port: u16) -> NodeId {
     let id = id.clone().normalized(default_port);
     let with_port = NodeId::new(id.host(), Some(id.port().unwrap_or(default_port)));
     with_port.map_or(id, |id| id.normalized(DEFAULT_PORT))
+}
+
+/// The id by which a console with `default_port` knows the member `id` of a record.
+#[must_use]
+pub fn node_id(id: &NodeId, default_port: u16) -> NodeId {
+    let with_port = NodeId::new(id.host(), Some(id.port().unwrap_or(DEFAULT_PORT)));
+    let id = with_port.unwrap_or_else(|_| id.clone());
+    id.normalized(default_port)
 }
 
 /// The number in a key `fork_epoch`; 0 if it is unreadable.
@@ -283,6 +300,15 @@ mod tests {
             ["3", " 3 ", "-1", "x", ""].map(parse_epoch),
             [3, 3, 0, 0, 0]
         );
+    }
+
+    #[test]
+    fn ids_of_members_are_those_of_the_console() {
+        let console = |id: &str, port| node_id(&id.parse().unwrap(), port).to_string();
+        assert_eq!(console("n1", 3306), "n1");
+        assert_eq!(console("n1:3307", 3306), "n1:3307");
+        assert_eq!(console("n1", 3307), "n1:3306");
+        assert_eq!(console("n1:3307", 3307), "n1");
     }
 
     #[test]

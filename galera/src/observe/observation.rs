@@ -10,6 +10,7 @@ use crate::observe::confirmed_nodes::ConfirmedNodes;
 use crate::observe::history_alarm::HistoryAlarm;
 use crate::observe::node_map::NodeMap;
 use crate::observe::registration::RegisteredFields;
+use crate::observe::started_bootstrap::StartedBootstrap;
 use crate::observe::workload::WorkloadAverages;
 use crate::observe::wsrep::WsrepStatus;
 use crate::timestamp::Timestamp;
@@ -340,6 +341,8 @@ pub struct Evidence {
     pub last_primary_members: BTreeSet<NodeId>,
     /// The votes of the last Primary view that was seen; empty if none was.
     pub last_primary_votes: LastPrimaryVotes,
+    /// Bootstraps since then whose result was not seen (`judge::unseen_bootstraps`).
+    pub unseen_bootstraps: Vec<StartedBootstrap>,
     /// Nodes that were confirmed as members (`judge::confirmation`).
     pub confirmed: ConfirmedNodes,
     /// Whether no Primary component was seen yet from which members could be confirmed: every known node counts.
@@ -363,6 +366,7 @@ impl Evidence {
             configured_members: BTreeSet::new(),
             last_primary_members: BTreeSet::new(),
             last_primary_votes: LastPrimaryVotes::default(),
+            unseen_bootstraps: Vec::new(),
             confirmed: ConfirmedNodes::new(),
             first_view: true,
             probes: NodeMap::new(),

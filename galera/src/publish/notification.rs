@@ -22,7 +22,7 @@ use crate::view::VerdictState;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NotificationKind {
-    /// A cluster's verdict changed.
+    /// A cluster's verdict changed, or an alarm about its data was raised.
     Verdict,
     /// An action was requested.
     ActionRequested,
@@ -164,7 +164,7 @@ pub struct Notification {
     pub text: String,
     /// Path of the related page in the console, with a leading slash.
     pub path: String,
-    /// Only for [`NotificationKind::Verdict`].
+    /// Only for [`NotificationKind::Verdict`], if the verdict changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<ClusterProblem>,
     /// Only for the kinds about actions.

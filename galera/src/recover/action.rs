@@ -22,8 +22,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::CredentialTag;
 use crate::id::{ActionId, ClusterName, ReplicaId};
+use crate::observe::started_bootstrap::StartedBootstrap;
 use crate::recover::attestation::Attestation;
-use crate::recover::plan::{ActionKind, CheckCode, Plan};
+use crate::recover::plan::{ActionKind, CheckCode, Mechanism, Plan};
 use crate::timestamp::Timestamp;
 
 #[cfg(feature = "decide")]
@@ -283,6 +284,31 @@ impl Action {
             .iter()
             .position(|step| step.state == StepState::Waiting);
         Some(waiting.map_or(NextStep::Observe, NextStep::Execute))
+    }
+
+    /// The bootstrap that its statement may have made, while the outcome is not proven. Of an order there is none: the agent that
+    /// obeys it records the fork before it starts its server.
+    #[must_use]
+    pub fn started_bootstrap(&self) -> Option<StartedBootstrap> {
+        let target = self.plan.target.as_ref()?;
+        let position = target.position.as_ref()?;
+        let unproven = matches!(self.state, ActionState::Executing | ActionState::Unverified);
+        if !unproven
+            || self.kind != ActionKind::Bootstrap
+            || target.mechanism != Mechanism::Statement
+        {
+            return None;
+        }
+        let sent = self
+            .steps
+            .iter()
+            .find(|step| !matches!(step.state, StepState::Waiting | StepState::Refused))?;
+        Some(StartedBootstrap {
+            history: position.uuid,
+            seqno: position.seqno,
+            members: target.members.iter().chain(&target.node).cloned().collect(),
+            at: sent.intended_at,
+        })
     }
 
     /// Whether it may have changed anything.

@@ -26,6 +26,7 @@ use crate::view::{NodeState, VerdictState};
 mod decommission;
 mod restore;
 mod stale;
+mod votes;
 
 pub use decommission::decommission;
 pub use restore::lost_registrations;
@@ -170,7 +171,7 @@ pub fn plan(
             stale.iter().map(|id| (*id).clone()).collect(),
         ));
     }
-    let summary = summary(&draft, &stale);
+    let summary = summary(case, &draft, &stale);
     draft.finish(
         ActionKind::Cleanup,
         &case.evidence.name,
@@ -486,12 +487,16 @@ fn pinned_for_removal(case: &RecoveryCase<'_>) -> Vec<String> {
         .collect()
 }
 
-fn summary(draft: &PlanDraft, stale: &BTreeSet<&NodeId>) -> String {
+fn summary(case: &RecoveryCase<'_>, draft: &PlanDraft, stale: &BTreeSet<&NodeId>) -> String {
     let names: Vec<String> = stale.iter().map(ToString::to_string).collect();
     let failing = draft.checks.iter().find(|check| !check.status.permits());
     match (names.is_empty(), failing) {
         (true, _) => "Nothing to clean up: no registration is stale.".to_owned(),
-        (false, None) => format!("Remove the registration of {}.", names.join(", ")),
+        (false, None) => {
+            let removed = format!("Remove the registration of {}.", names.join(", "));
+            let votes = votes::before_and_after(case, stale);
+            votes.map_or(removed.clone(), |votes| format!("{removed} {votes}"))
+        }
         (false, Some(check)) => {
             format!("Stale: {}. Blocked: {}", names.join(", "), check.message)
         }

@@ -41,4 +41,6 @@ mod status_parsing;
 #[cfg(test)]
 mod stop_check;
 #[cfg(test)]
+mod unseen_bootstraps;
+#[cfg(test)]
 mod verdicts;

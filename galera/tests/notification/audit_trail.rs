@@ -167,3 +167,23 @@ fn cursor_and_notification_keep_their_json() {
     let text = serde_json::to_string(&reading).unwrap();
     assert_eq!(serde_json::from_str::<AuditCursor>(&text).unwrap(), reading);
 }
+
+#[test]
+fn i45_an_alarm_about_data_is_notified_whatever_the_verdict() {
+    let text = "The cluster was at 120 and continued at 101.";
+    let detail = [("alarm", "1"), ("text", text)];
+    let raised = entry(1, "console-a", AuditEvent::HISTORY_ALARM_RAISED, &detail);
+    let notice = AuditCursor::default().apply(&raised).unwrap();
+    assert_eq!(
+        (notice.kind, notice.severity, notice.title.as_str()),
+        (
+            NotificationKind::Verdict,
+            Severity::Critical,
+            "lab: alarm about its data"
+        )
+    );
+    assert!(notice.text.starts_with(text), "{}", notice.text);
+    assert_eq!(notice.path, "/clusters/lab/recovery");
+    assert_eq!(notice.audience, Audience::Everyone);
+    assert_eq!(notice.problem, None);
+}

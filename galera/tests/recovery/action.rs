@@ -550,3 +550,22 @@ fn refusals_name_the_thing_and_the_remedy() {
         "action a1 is expired and can no longer change; request a new action"
     );
 }
+
+#[test]
+fn i43_a_statement_counts_as_a_bootstrap_from_its_intention_until_it_is_proven() {
+    let started = |action: &galera::recover::action::Action| action.started_bootstrap();
+    assert_eq!(started(&pending()), None);
+    assert_eq!(started(&approved()), None);
+    assert_eq!(started(&executing()), None, "nothing was intended");
+    let sent = started(&done()).unwrap();
+    let target = plan().target.unwrap();
+    assert_eq!(Some(sent.seqno), target.position.map(|at| at.seqno));
+    assert_eq!(sent.members.into_iter().collect::<Vec<_>>(), target.members);
+    assert!(sent.at.is_some());
+    let unverified = after(&done(), &ActionEvent::Tick, 90).unwrap();
+    assert_eq!(unverified.state, ActionState::Unverified);
+    assert!(started(&unverified).is_some());
+    let outcome = galera::recover::action::ObservedOutcome::Proven("Primary".to_owned());
+    let proven = after(&done(), &observed(7, outcome), 23).unwrap();
+    assert_eq!(started(&proven), None, "its fork is recorded");
+}

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use galera::judge::cluster::fold;
 use galera::observe::registration::RawKeyValue;
 use galera::recover::attestation::AttestedState;
 use galera::recover::cleanup::{
@@ -38,7 +37,7 @@ fn keys() -> Vec<RawKeyValue> {
 
 /// Two nodes run; `n9` has been gone for five minutes.
 pub(crate) struct CleanupFixture {
-    fixture: RecoveryFixture,
+    pub(crate) fixture: RecoveryFixture,
     readings: Vec<RegistryReading>,
 }
 
@@ -77,7 +76,10 @@ impl CleanupFixture {
         self
     }
 
-    fn with_fixture(mut self, change: impl FnOnce(RecoveryFixture) -> RecoveryFixture) -> Self {
+    pub(crate) fn with_fixture(
+        mut self,
+        change: impl FnOnce(RecoveryFixture) -> RecoveryFixture,
+    ) -> Self {
         self.fixture = change(self.fixture);
         self
     }
@@ -553,27 +555,6 @@ fn a_removed_member_that_the_configuration_pins_says_so() {
         "{}",
         found.message
     );
-}
-
-#[test]
-fn a_removed_member_is_expected_no_longer() {
-    let registered = |nodes: &[&str]| {
-        let mut fixture = CleanupFixture::new().fixture;
-        fixture.evidence.configured_members.clear();
-        for node in nodes {
-            let fields = [("registered", "{}")];
-            fixture = fixture.registered(node, &fields);
-            let seen = fixture.evidence.registrations.get_mut(&id(node)).unwrap();
-            (seen.durable, seen.leased) = (true, false);
-        }
-        let case = fixture.case();
-        fold(case.evidence, case.now, &case.settings.fold, None).expected_members
-    };
-    assert_eq!(
-        registered(&["n1", "n2", "n9"]),
-        [id("n1"), id("n2"), id("n9")]
-    );
-    assert_eq!(registered(&["n1", "n2"]), [id("n1"), id("n2")]);
 }
 
 #[test]

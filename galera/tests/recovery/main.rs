@@ -14,6 +14,8 @@ mod cleanup;
 #[cfg(test)]
 mod cleanup_action;
 #[cfg(test)]
+mod cleanup_members;
+#[cfg(test)]
 mod damaged_nodes;
 #[cfg(test)]
 mod dialect;

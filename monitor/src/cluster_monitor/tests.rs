@@ -729,3 +729,5 @@ async fn a_record_that_was_never_read_is_not_replaced() {
     assert_eq!(update.tampered, TamperedRecords::Keep);
     fixture.stop.cancel();
 }
+
+mod unseen_bootstraps;

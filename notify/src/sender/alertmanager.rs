@@ -113,7 +113,10 @@ pub(super) fn repeated_alert(firing: &FiringAlert, link: &str, now: Timestamp) -
 
 fn verdict_alerts(notification: &Notification, link: &str, now: Timestamp) -> Vec<Alert> {
     let Some(problem) = &notification.problem else {
-        return Vec::new();
+        // An alarm about the data. The metric of open alarms shows how long one lasts.
+        let labels = base_labels("GaleraDataAlarm", notification, notification.severity);
+        let ends = now.plus(EVENT_TTL);
+        return vec![new_alert(notification, link, labels, notification.at, ends)];
     };
     let mut alerts = Vec::new();
     if problem.before != VerdictState::Healthy {

@@ -72,6 +72,17 @@ async fn i45_a_replaced_history_stays_an_alarm_on_every_replica_until_it_is_ackn
         is_alarmed(&view(&elsewhere).await)
     })
     .await;
+    let raised = async || {
+        let trail: Value = viewer.get("/api/v1/audit?cluster=lab").await.json();
+        let entries = trail["entries"].as_array().unwrap().iter();
+        let raised = entries.filter(|entry| entry["event"] == "history_alarm_raised");
+        raised.cloned().collect::<Vec<_>>()
+    };
+    eventually(
+        "the alarm in the audit trail, from which it is notified",
+        async || !raised().await.is_empty(),
+    )
+    .await;
     let page = operator.get("/clusters/lab/recovery").await.text();
     assert!(page.contains("Alarms about the data"), "{page}");
     let overview: Value = viewer.get("/api/v1/clusters").await.json();
@@ -123,4 +134,9 @@ async fn i45_a_replaced_history_stays_an_alarm_on_every_replica_until_it_is_ackn
         (&entry["actor"], &entry["detail"]["reason"]),
         (&json!("otto"), &json!("founded again on purpose"))
     );
+    // One entry of two replicas.
+    let raised = raised().await;
+    assert_eq!(raised.len(), 1, "{raised:#?}");
+    let text = raised[0]["detail"]["text"].as_str().unwrap();
+    assert!(text.contains(OTHER_HISTORY), "{text}");
 }

@@ -6,7 +6,7 @@ use galera::{ActionId, NodeId};
 use rand::Rng;
 
 use super::counts::FaultKind;
-use super::{FaultSchedule, POLL, RemovedSafeguard};
+use super::{FaultSchedule, POLL, RemovedSafeguard, SentStatement};
 use crate::clock::at;
 use crate::specification::{LateStatement, NodeIndex};
 
@@ -94,6 +94,9 @@ impl FaultSchedule {
             _ => Some(self.now + STATEMENT_LIFETIME),
         };
         let loss = plan.loss.transactions;
+        if let Some(target) = &plan.target {
+            self.console.intend(target, &action, self.now);
+        }
         self.note(format_args!("bootstrap n{}, loss {loss:?}", node + 1));
         // The machine may pause with the statement on its way.
         if self.pauses_at_statement || self.random.random_range(0..4) == 0 {
@@ -105,7 +108,11 @@ impl FaultSchedule {
             .bootstrap(node, LateStatement { deadline }, self.now);
         self.cluster.settle();
         if let Some(target) = plan.target.clone() {
-            self.unrecorded.push((action, target));
+            self.unrecorded.push(SentStatement {
+                action,
+                target,
+                at: self.now,
+            });
         }
         self.give_up(node, loss)
     }

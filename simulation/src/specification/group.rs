@@ -141,7 +141,8 @@ impl GaleraCluster {
     /// A Primary view of `component`, after whatever state transfers it needs.
     pub(super) fn install_primary(&mut self, component: &[NodeIndex], conf_id: u64) {
         let rank = |&node: &NodeIndex| {
-            let last = self.last_primary(node).map_or(0, |view| view.conf_id);
+            let server = self.nodes[node].server.as_ref();
+            let last = server.map_or(0, |server| server.conf_id);
             let data = &self.nodes[node].data;
             let history = data.history.is_some();
             (self.is_primary(node), history, last, data.seqno())
@@ -176,6 +177,7 @@ impl GaleraCluster {
                 server.members = members.iter().copied().collect();
                 server.primary = true;
                 server.last_primary = Some(view.clone());
+                server.conf_id = conf_id;
                 own.data.saved_view = Some(SavedView {
                     process: server.process,
                     view: view.clone(),

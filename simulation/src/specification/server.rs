@@ -42,6 +42,9 @@ pub struct RunningServer {
     pub(super) primary: bool,
     /// The last Primary view that it was in.
     pub last_primary: Option<PrimaryView>,
+    /// The conf_id of the last Primary view that this process was in; 0 for none. gvwstate.dat does not restore it (`prim_seqno` in
+    /// `gcs_group.cpp`).
+    pub(super) conf_id: u64,
     /// The first sequence number that its gcache holds.
     pub gcache_first: u64,
 }
@@ -64,6 +67,7 @@ impl RunningServer {
             members: BTreeSet::new(),
             primary: false,
             last_primary,
+            conf_id: 0,
             gcache_first: seqno + 1,
         }
     }

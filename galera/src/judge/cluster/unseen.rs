@@ -9,6 +9,7 @@ use super::reasons::node_label;
 use crate::judge::quorum::{QuorumRules, VoteCount, Whereabouts};
 use crate::observe::observation::Evidence;
 use crate::observe::registration::{self, ReportedData};
+use crate::observe::started_bootstrap::StartedBootstrap;
 use crate::view::{ClusterStatus, NodeState};
 
 /// The votes that Galera gives a member without `pc.weight`.
@@ -23,6 +24,8 @@ pub(crate) struct UnseenMembers {
     silent_arbitrators: u64,
     count: VoteCount,
     rules: QuorumRules,
+    /// Members of components that were bootstrapped, and not seen since. The votes of their views are not known.
+    bootstrapped: BTreeSet<usize>,
 }
 
 impl UnseenMembers {
@@ -47,8 +50,10 @@ impl UnseenMembers {
             silent_arbitrators: 0,
             count: VoteCount::default(),
             rules: rules(nodes),
+            bootstrapped: bootstrapped_members(evidence, gathered),
         };
-        let voters = voters(evidence, gathered);
+        let mut voters = voters(evidence, gathered);
+        voters.extend(&unseen.bootstrapped);
         let mut server_votes: u64 = 0;
         for &node in &voters {
             let facts = &nodes[node];
@@ -80,7 +85,12 @@ impl UnseenMembers {
     }
 
     pub(crate) fn could_be_primary(&self) -> bool {
-        self.count.unseen_could_be_primary(self.rules)
+        // After a bootstrap that was not seen, any server may have joined it.
+        let rules = QuorumRules {
+            ignore_quorum: self.rules.ignore_quorum || !self.bootstrapped.is_empty(),
+            ..self.rules
+        };
+        self.count.unseen_could_be_primary(rules)
     }
 
     /// The votes of all members of the last Primary view.
@@ -132,17 +142,25 @@ impl UnseenMembers {
         format!(
             "{} {are} non-Primary; {names}, which {could}{left}, {answer} ({}). Whether the cluster accepts writes is unknown.",
             join(&answering),
-            self.arithmetic(),
+            self.arithmetic(nodes),
         )
     }
 
-    /// `2 of 3 votes are out of sight`.
-    fn arithmetic(&self) -> String {
+    /// `2 of 3 votes are out of sight`, and what else counts.
+    fn arithmetic(&self, nodes: &[NodeFacts<'_>]) -> String {
         let votes = format!(
             "{} of {} votes are out of sight",
             self.count.unseen(),
             self.count.total()
         );
+        if !self.bootstrapped.is_empty() {
+            let members = self.bootstrapped.iter();
+            let names: Vec<String> = members.map(|&node| node_label(&nodes[node])).collect();
+            return format!(
+                "{votes}, and no Primary view was seen since the bootstrap of {}",
+                join(&names)
+            );
+        }
         match self.rules {
             QuorumRules {
                 ignore_quorum: true,
@@ -180,6 +198,31 @@ fn voters(evidence: &Evidence, gathered: &GatheredEvidence<'_>) -> BTreeSet<usiz
         .filter(|(_, facts)| facts.expected)
         .map(|(node, _)| node)
         .collect()
+}
+
+/// The members of components that may have been bootstrapped out of sight. One that answers at the position before the
+/// bootstrap was not bootstrapped: the new view takes a sequence number.
+fn bootstrapped_members(evidence: &Evidence, gathered: &GatheredEvidence<'_>) -> BTreeSet<usize> {
+    let not_bootstrapped = |node: usize, started: &StartedBootstrap| {
+        let answer = gathered.nodes[node].fresh_answer();
+        let position = answer.and_then(|answer| answer.status.position());
+        position.is_some_and(|position| {
+            position.uuid == started.history && position.seqno <= started.seqno
+        })
+    };
+    let mut members = BTreeSet::new();
+    for started in &evidence.unseen_bootstraps {
+        let known: Vec<usize> = started
+            .members
+            .iter()
+            .filter_map(|id| gathered.resolve_address(id))
+            .collect();
+        let complete = known.len() == started.members.len();
+        if !complete || !known.iter().all(|&node| not_bootstrapped(node, started)) {
+            members.extend(known);
+        }
+    }
+    members
 }
 
 fn whereabouts(evidence: &Evidence, facts: &NodeFacts<'_>, in_sight: bool) -> Whereabouts {

@@ -1,5 +1,5 @@
-//! Turns audit entries into notifications: requests for the approvers, decisions and outcomes for the requester, and
-//! incidents.
+//! Turns audit entries into notifications: requests for the approvers, decisions and outcomes for the requester, alarms
+//! about data, and incidents.
 
 use std::collections::BTreeMap;
 
@@ -75,6 +75,9 @@ impl AuditCursor {
         }
         if *event == AuditEvent::ETCD_SPACE_LOW {
             return Some(space_notification(id, record));
+        }
+        if *event == AuditEvent::HISTORY_ALARM_RAISED {
+            return alarm_notification(id, record);
         }
         let (_, change, severity) = INCIDENT_CHANGES.iter().find(|(name, ..)| name == event)?;
         Some(incident_notification(id, record, change, *severity))
@@ -268,6 +271,27 @@ fn space_notification(id: String, record: &AuditRecord) -> Notification {
         action: None,
         audience: Audience::Everyone,
     }
+}
+
+/// About the status of the cluster, although its verdict may not have changed.
+fn alarm_notification(id: String, record: &AuditRecord) -> Option<Notification> {
+    let cluster = record.cluster.as_ref()?;
+    let title = format!("{cluster}: alarm about its data");
+    let text = value_of(record, detail::TEXT).unwrap_or_default();
+    let remedy = "It stays open until an operator or approver acknowledges it on the cluster's recovery page.";
+    Some(Notification {
+        id,
+        kind: NotificationKind::Verdict,
+        at: record.at,
+        cluster: record.cluster.clone(),
+        severity: Severity::Critical,
+        title: truncate(&title, TITLE_MAX),
+        text: truncate(&format!("{text}\n{remedy}"), TEXT_MAX),
+        path: format!("/clusters/{cluster}/recovery"),
+        problem: None,
+        action: None,
+        audience: Audience::Everyone,
+    })
 }
 
 fn incident_notification(

@@ -47,6 +47,8 @@ audit_events! {
     CLEANUP_UNDONE = "cleanup_undone";
     /// A registered node was admitted as a member.
     NODE_ADMITTED = "node_admitted";
+    /// An alarm about the data of a cluster was raised.
+    HISTORY_ALARM_RAISED = "history_alarm_raised";
     /// Alarms about the data of a cluster were acknowledged.
     HISTORY_ALARMS_ACKNOWLEDGED = "history_alarms_acknowledged";
     /// Recovery was resumed.
