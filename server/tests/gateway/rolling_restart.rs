@@ -1,5 +1,6 @@
 //! A rolling restart of one scripted server, by API and page.
 
+use galera::Timestamp;
 use galera::access::Role;
 use galera::view::VerdictState;
 use serde_json::Value;
@@ -32,15 +33,20 @@ async fn a_member_counts_as_restarted_once_its_server_started_later() {
         begun("2026-01-01T00:00:00Z").await["complete"] == true
     })
     .await;
-    let now = console_core::clock::now().to_string();
-    let restart = begun(&now).await;
+    let now = console_core::clock::now();
+    let restart = begun(&now.to_string()).await;
     assert_eq!(restart["complete"], false, "{restart:#}");
     // It is the only member.
     assert_eq!(restart["steps"][0]["state"], "blocked", "{restart:#}");
 
     let page = viewer.get("/clusters/lab/rolling-restart").await;
     assert!(page.text().contains("Begin"), "{}", page.text());
-    let path = format!("/clusters/lab/rolling-restart?since={now}");
+    // The beginning is the time of the request, however long the page with the button was open.
+    let begin = viewer.get("/clusters/lab/rolling-restart?since=now").await;
+    assert_eq!(begin.status, 303);
+    let path = begin.header("location").to_owned();
+    let (_, since) = path.split_once("?since=").unwrap();
+    assert!(Timestamp::parse(since).unwrap() >= now, "{path}");
     let page = viewer.get(&path).await;
     assert_eq!(
         page.headers.get("refresh").map(|value| value.as_bytes()),

@@ -3,7 +3,7 @@
 use axum::response::Response;
 use galera::insight::rolling_restart::{RestartState, RestartStep, RollingRestart};
 use galera::{ClusterName, Timestamp};
-use html_escape::{encode_double_quoted_attribute, encode_text};
+use html_escape::encode_text;
 use http::{HeaderValue, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -17,18 +17,15 @@ pub(super) fn render(
     app: &AppState,
     cluster: &ClusterName,
     begun: Option<&RollingRestart>,
-    now: Timestamp,
 ) -> Response {
     let name = cluster.as_str();
     let path = utf8_percent_encode(name, NON_ALPHANUMERIC);
     let body = match begun {
-        None => format!(
-            "<p>Restart the members one after the other, for an upgrade or a changed configuration. The page names the next \
+        None => "<p>Restart the members one after the other, for an upgrade or a changed configuration. The page names the next \
              one once all others are Synced and the stop check allows it; restart it yourself. Nothing is changed by the \
-             console.</p><form method=\"get\"><input type=\"hidden\" name=\"since\" value=\"{}\">\
-             <p><button type=\"submit\">Begin</button></p></form>",
-            encode_double_quoted_attribute(&now.to_string())
-        ),
+             console.</p><form method=\"get\"><input type=\"hidden\" name=\"since\" value=\"now\">\
+             <p><button type=\"submit\">Begin</button></p></form>"
+            .to_owned(),
         Some(restart) => progress(restart),
     };
     let content = format!(
@@ -61,7 +58,7 @@ fn progress(restart: &RollingRestart) -> String {
     let headline = match (restart.complete, current) {
         (true, _) => "Complete: every member was restarted and is Synced.".to_owned(),
         (false, Some(step)) => step.message.clone(),
-        (false, None) => "The console knows no expected member.".to_owned(),
+        (false, None) => "No member is expected: configure the members of the cluster, or admit a registered node.".to_owned(),
     };
     format!(
         "<section aria-live=\"polite\"><h2>{headline}</h2><p>{done} of {all} restarted since {since}.</p>\
