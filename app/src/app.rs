@@ -10,8 +10,7 @@ use leptos_router::path;
 use crate::chrome::{banners, footer, skip_link, status_region, top_bar};
 use crate::live::{LiveState, use_live};
 use crate::pages::{
-    cluster_page, events_page, fragment_page, node_page, not_found_page, overview_page,
-    recovery_page, registry_page, series_page, sign_in_page, stop_check_page,
+    cluster_page, fragment_page, node_page, not_found_page, overview_page, sign_in_page, tab_page,
 };
 use crate::reactive::effect;
 
@@ -43,11 +42,13 @@ fn app_layout() -> AnyView {
                 <Route path=path!("/") view=overview_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/sign-in") view=sign_in_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/clusters/:name") view=cluster_page as PageFn ssr=SsrMode::Async />
-                <Route path=path!("/clusters/:name/registry") view=registry_page as PageFn ssr=SsrMode::Async />
-                <Route path=path!("/clusters/:name/events") view=events_page as PageFn ssr=SsrMode::Async />
-                <Route path=path!("/clusters/:name/stop-check") view=stop_check_page as PageFn ssr=SsrMode::Async />
-                <Route path=path!("/clusters/:name/series") view=series_page as PageFn ssr=SsrMode::Async />
-                <Route path=path!("/clusters/:name/recovery") view=recovery_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/clusters/:name/registry") view=tab_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/clusters/:name/events") view=tab_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/clusters/:name/stop-check") view=tab_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/clusters/:name/series") view=tab_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/clusters/:name/findings") view=tab_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/clusters/:name/rolling-restart") view=tab_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/clusters/:name/recovery") view=tab_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/actions") view=fragment_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/actions/:id") view=fragment_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/notifications") view=fragment_page as PageFn ssr=SsrMode::Async />

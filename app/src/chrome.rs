@@ -12,7 +12,7 @@ use crate::format::{absolute, age, ago, link, visually_hidden};
 use crate::live::{ConnectionState, LiveState, use_live};
 use crate::marks::{state_badge, verdict_mark};
 use crate::markup::{El, el};
-use crate::pages::cluster_href;
+use crate::pages::{cluster_href, tab_label};
 use crate::reactive::{dynamic_view, effect, load, loaded};
 
 /// A breadcrumb; the last one has no link.
@@ -42,18 +42,15 @@ fn breadcrumbs(path: &str) -> Vec<Breadcrumb> {
         crumb("Clusters", Some("/")),
         crumb(&Url::unescape(name), Some(&cluster)),
     ];
-    match rest {
-        ["registry"] => way.push(crumb("Registry", None)),
-        ["series"] => way.push(crumb("Charts", None)),
-        ["events"] => way.push(crumb("Events", None)),
-        ["stop-check"] => way.push(crumb("Stop check", None)),
-        ["recovery"] => way.push(crumb("Recovery", None)),
-        ["nodes", node] => way.push(crumb(&Url::unescape(node), None)),
-        _ => {
-            if let Some(last) = way.last_mut() {
-                last.href = None;
-            }
-        }
+    let here = match rest {
+        ["nodes", node] => Some(Url::unescape(node)),
+        [segment] => tab_label(segment).map(str::to_owned),
+        _ => None,
+    };
+    match (here, way.last_mut()) {
+        (Some(here), _) => way.push(crumb(&here, None)),
+        (None, Some(cluster)) => cluster.href = None,
+        (None, None) => {}
     }
     way
 }

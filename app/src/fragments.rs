@@ -9,6 +9,7 @@ mod action_list;
 mod api_client;
 mod audit;
 mod events;
+mod findings;
 mod form_fields;
 mod incidents;
 mod next_step;
@@ -18,6 +19,7 @@ mod plan;
 mod plan_changes;
 mod recovery;
 mod registry;
+mod rolling_restart;
 mod series;
 mod status_pages;
 mod stop_check;
@@ -93,6 +95,10 @@ pub async fn render_fragment(
         ["clusters", name] => request.cluster(&normalize_segment(name)).await,
         ["clusters", name, "recovery"] => request.recovery(&normalize_segment(name)).await,
         ["clusters", name, "stop-check"] => request.stop_check(&normalize_segment(name)).await,
+        ["clusters", name, "findings"] => request.findings(&normalize_segment(name)).await,
+        ["clusters", name, "rolling-restart"] => {
+            request.rolling_restart(&normalize_segment(name)).await
+        }
         ["clusters", name, "series"] => request.series(&normalize_segment(name)).await,
         ["clusters", name, "events"] => request.events(&normalize_segment(name)).await,
         ["actions"] => request.actions().await,
@@ -269,6 +275,30 @@ impl FragmentRequest<'_> {
         let view: ClusterView = self.client.get(&format!("/api/v1/clusters/{name}")).await?;
         let page = stop_check::page(&view, self.query, self.now);
         Ok(Fragment::new(&format!("Stop check · {}", view.name), &page))
+    }
+
+    async fn findings(&self, name: &str) -> Result<Fragment, ProblemDetails> {
+        let path = format!("/api/v1/clusters/{name}");
+        let view: ClusterView = self.client.get(&path).await?;
+        let report = self.client.get(&format!("{path}/findings")).await?;
+        let page = findings::page(&view, &report, self.now);
+        Ok(Fragment::new(&format!("Findings · {}", view.name), &page))
+    }
+
+    async fn rolling_restart(&self, name: &str) -> Result<Fragment, ProblemDetails> {
+        let path = format!("/api/v1/clusters/{name}");
+        let view: ClusterView = self.client.get(&path).await?;
+        let restart = match self.query.get("since") {
+            Some(since) => {
+                let since = encode_segment(since);
+                let path = format!("{path}/rolling-restart?since={since}");
+                Some(self.client.get(&path).await?)
+            }
+            None => None,
+        };
+        let page = rolling_restart::page(&view, restart.as_ref(), self.now);
+        let title = format!("Rolling restart · {}", view.name);
+        Ok(Fragment::new(&title, &page))
     }
 
     async fn series(&self, name: &str) -> Result<Fragment, ProblemDetails> {

@@ -43,8 +43,8 @@ mod status_page;
 
 #[cfg(feature = "ssr")]
 pub(crate) use operations::{
-    NOT_PLANNED, action_kind_label, action_mark, check_mark, delivery_mark, plan_mark, step_mark,
-    target_mark, verdict_description,
+    NOT_PLANNED, action_kind_label, action_mark, check_mark, delivery_mark, finding_mark,
+    plan_mark, restart_mark, step_mark, target_mark, verdict_description,
 };
 #[cfg(feature = "ssr")]
 pub(crate) use status_page::{incident_mark, public_state_mark};
@@ -124,13 +124,18 @@ pub(crate) fn tone_class(class: &str, mark: StateMark) -> String {
 mod tests {
     use std::collections::HashSet;
 
+    use galera::insight::findings::FindingSeverity;
+    use galera::insight::rolling_restart::RestartState;
+
     use super::*;
 
     #[test]
     fn states_differ_in_label_and_shape() {
         let nodes: Vec<StateMark> = NodeState::ALL.into_iter().map(node_mark).collect();
         let verdicts: Vec<StateMark> = VerdictState::ALL.into_iter().map(verdict_mark).collect();
-        for marks in [nodes, verdicts] {
+        let findings = FindingSeverity::ALL.into_iter().map(finding_mark).collect();
+        let restarts = RestartState::ALL.into_iter().map(restart_mark).collect();
+        for marks in [nodes, verdicts, findings, restarts] {
             let labels: HashSet<_> = marks.iter().map(|m| m.label).collect();
             let shapes: HashSet<_> = marks.iter().map(|m| m.shape).collect();
             assert_eq!((labels.len(), shapes.len()), (marks.len(), marks.len()));

@@ -12,12 +12,10 @@ mod problem;
 mod sign_in;
 
 pub(crate) use cluster::cluster_page;
-pub(crate) use cluster_header::cluster_href;
 #[cfg(feature = "ssr")]
 pub(crate) use cluster_header::node_href;
-pub(crate) use fragment::{
-    events_page, fragment_page, recovery_page, registry_page, series_page, stop_check_page,
-};
+pub(crate) use cluster_header::{cluster_href, tab_label};
+pub(crate) use fragment::{fragment_page, tab_page};
 pub(crate) use node::node_page;
 pub(crate) use overview::overview_page;
 pub(crate) use problem::{not_found_page, problem_page};

@@ -1,7 +1,7 @@
 //! The HTTP interface: one table of routes, one stack of layers, errors as problem documents (RFC 9457).
 //!
 //! Invariant: every response passes `request_log`, `headers` and [`problem`], so it has a request id, security headers and,
-//! if it is an error, a problem document. Only status pages (`public_pages`) do not: they set their own headers.
+//! if it is an error, a problem document, or a page for a browser ([`problem_page`]). Only status pages (`public_pages`) do not: they set their own headers.
 
 mod account_events;
 mod account_forms;
@@ -32,6 +32,7 @@ mod pages;
 mod plain_page;
 mod plans;
 pub mod problem;
+mod problem_page;
 mod public_pages;
 mod read_deadline;
 mod recovery;
@@ -46,6 +47,8 @@ mod static_files;
 mod status_pages;
 mod stop_check;
 mod websocket;
+
+pub use pages::page_paths;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -181,6 +184,7 @@ pub fn router(state: AppState) -> Router {
         .merge(status_pages::forms(forwarder.clone()))
         .merge(notification_forms::routes(forwarder.clone()))
         .merge(account_forms::routes(forwarder.clone()))
+        .merge(rolling_restart::forms())
         .merge(forms::routes(forwarder));
     let fragments = fragments::routes(in_process(&api));
     let api = api.merge(identified(fragments));
@@ -372,6 +376,10 @@ fn with_layers(router: Router<AppState>, state: &AppState) -> Router<AppState> {
         ))
         // Inside compression and the security headers, so that problem documents get both.
         .layer(from_fn(problem::render))
+        .layer(from_fn_with_state(
+            state.clone(),
+            problem_page::show_as_page,
+        ))
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .layer(from_fn_with_state(
             state.clone(),

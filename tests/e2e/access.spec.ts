@@ -4,6 +4,11 @@ const PAGES = [
   '/',
   '/clusters/lab',
   '/clusters/lab/registry',
+  '/clusters/lab/series',
+  '/clusters/lab/findings',
+  '/clusters/lab/stop-check?node=n1',
+  '/clusters/lab/rolling-restart',
+  '/clusters/lab/rolling-restart?since=2026-01-01T00:00:00Z',
   '/clusters/lab/recovery',
   '/clusters/lab/nodes/127.0.0.1',
   '/actions',
@@ -20,7 +25,7 @@ for (const scheme of ['light', 'dark'] as const) {
     test.use({ colorScheme: scheme, allowed: NOT_FOUND });
 
     test('every page passes axe', async ({ page }) => {
-      test.setTimeout(120_000);
+      test.setTimeout(300_000);
       await page.goto('/sign-in?error=invalid_credentials');
       expect(await violations(page), '/sign-in').toEqual([]);
       await signIn(page);

@@ -6,6 +6,18 @@ import { OFFLINE, command, currentLab, expect, live, openCluster, row, signIn, t
 /** Browsers log rejected requests. */
 const REFUSED = /status of (4\d\d|503)/;
 
+/** The views of a cluster besides its nodes, with what is worth looking at. */
+const TABS = [
+  '/events',
+  '/series',
+  '/findings',
+  '/registry',
+  '/recovery',
+  '/stop-check?node=n1&node=n2',
+  '/rolling-restart',
+  '/rolling-restart?since=2026-01-01T00:00:00Z',
+];
+
 const icon = (page: Page) => page.locator('link[rel=icon]');
 const overflow = (page: Page) => page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
 
@@ -126,8 +138,8 @@ test.describe('without etcd', () => {
     await command('etcd kill');
     await expect(page.getByText(/Registry unreachable for/)).toBeVisible({ timeout: 20_000 });
     const node = '/clusters/lab/nodes/127.0.0.1';
-    const pages = ['/', '/clusters/lab', '/clusters/lab/registry', '/clusters/lab/events', '/clusters/lab/recovery', node];
-    for (const path of [...pages, '/actions', '/audit', '/account', '/incidents', '/clusters/lab/stop-check']) {
+    const pages = ['/', '/clusters/lab', ...TABS.map((tab) => `/clusters/lab${tab}`), node];
+    for (const path of [...pages, '/actions', '/audit', '/account', '/incidents']) {
       await page.goto(path);
       await page.getByRole('heading', { level: 1 }).waitFor();
     }
@@ -237,10 +249,10 @@ test.describe('narrow screens', () => {
 
   for (const width of [320, 390]) {
     test(`no page scrolls sideways at ${width} pixels, and targets are large enough`, async ({ page }) => {
-      test.setTimeout(120_000);
+      test.setTimeout(240_000);
       await page.setViewportSize({ width, height: 844 });
       await signIn(page, 'admin');
-      const cluster = ['', '/events', '/registry', '/recovery', '/stop-check?node=n1&node=n2', '/nodes/127.0.0.1'];
+      const cluster = ['', ...TABS, '/nodes/127.0.0.1'];
       const pages = ['/actions', '/incidents', '/notifications?add=webhook', '/audit', '/account', '/status-pages', '/status/never'];
       for (const path of [...cluster.map((below) => `/clusters/lab${below}`), ...pages, '/']) {
         await page.goto(path);
@@ -256,6 +268,34 @@ test.describe('narrow screens', () => {
       }
     });
   }
+});
+
+test('a printed page keeps its tables as tables', async ({ page }) => {
+  // The width of A4 paper.
+  await page.setViewportSize({ width: 794, height: 1000 });
+  await openCluster(page, '/stop-check?node=n1');
+  await page.emulateMedia({ media: 'print' });
+  const head = page.getByRole('columnheader', { name: 'Votes' });
+  await expect(head).toBeVisible();
+  expect((await head.boundingBox())?.height).toBeGreaterThan(5);
+  await expect(page.getByRole('button', { name: 'Check' })).toBeHidden();
+});
+
+test('only the button begins a rolling restart, and its page is updated in place', async ({ page }) => {
+  test.setTimeout(120_000);
+  await openCluster(page, '/rolling-restart');
+  await page.getByRole('button', { name: 'Begin restart' }).click();
+  await expect(page).toHaveURL(/rolling-restart\?since=\d{4}-/);
+  await expect(page.getByText(/^0 of 3 restarted since/)).toBeVisible();
+  const address = page.url();
+  await page.reload();
+  expect(page.url()).toBe(address);
+  await live(page);
+  await page.evaluate(() => Object.assign(window, { kept: true }));
+  await command('kill n3');
+  const member = page.getByRole('table', { name: 'Members' }).getByRole('row').filter({ hasText: 'n3' }).last();
+  await expect(member).toContainText('Waiting', { timeout: 30_000 });
+  expect(await page.evaluate(() => 'kept' in window)).toBe(true);
 });
 
 test('the sides of a split brain are told apart and never added up', async ({ page }) => {

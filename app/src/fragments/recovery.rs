@@ -145,14 +145,10 @@ impl RecoveryPage<'_> {
 
     fn insight_links(&self) -> El {
         let cluster = encode_segment(self.view.name.as_str());
-        let stop_check = format!("/clusters/{cluster}/stop-check");
-        // Pages without the live connection of this one.
-        let page = |page: &str, text: &str| {
-            let path = format!("/clusters/{cluster}/{page}");
-            link(path, text.to_owned()).attr("rel", "external")
-        };
+        let page =
+            |page: &str, text: &'static str| link(format!("/clusters/{cluster}/{page}"), text);
         el("p")
-            .child(link(stop_check, "May these nodes be stopped?"))
+            .child(page("stop-check", "May these nodes be stopped?"))
             .child(" · ")
             .child(page("rolling-restart", "Rolling restart"))
             .child(" · ")

@@ -1,13 +1,15 @@
 //! Marks of plans, actions and deliveries; server-side only.
 
+use galera::insight::findings::FindingSeverity;
+use galera::insight::rolling_restart::RestartState;
 use galera::publish::notification::delivery::{Delivery, DeliveryState};
 use galera::recover::action::{ActionState, StepState};
 use galera::recover::plan::{ActionKind, CheckStatus, Plan};
 use galera::view::VerdictState;
 
 use super::{
-    ARROW, BARRED_RING, CHECKED_DISC, CROSS, DASHED, DISC, FORK, HALF_DISC, QUESTION, RING, SQUARE,
-    StateMark, TRIANGLE, mark,
+    ARROW, BARRED_RING, CHECKED_DISC, CROSS, DASHED, DISC, FORK, HALF_DIAMOND, HALF_DISC, QUESTION,
+    RING, SQUARE, StateMark, TRIANGLE, mark,
 };
 
 pub(crate) const fn action_kind_label(kind: ActionKind) -> &'static str {
@@ -29,10 +31,10 @@ pub(crate) const fn check_mark(status: CheckStatus) -> StateMark {
     }
 }
 
-/// Whether a plan can be executed.
-/// A plan that nobody has asked for.
+/// A plan that was not requested.
 pub(crate) const NOT_PLANNED: StateMark = mark("Not planned", "off", SQUARE);
 
+/// Whether a plan can be executed.
 pub(crate) fn plan_mark(plan: &Plan) -> StateMark {
     if plan.executable {
         mark("Ready", "ok", CHECKED_DISC)
@@ -82,6 +84,24 @@ pub(crate) const fn step_mark(state: StepState) -> StateMark {
         StepState::Done => mark("Done", "ok", DISC),
         StepState::Refused => mark("Refused", "bad", CROSS),
         StepState::Unknown => mark("Unknown", "bad", QUESTION),
+    }
+}
+
+pub(crate) const fn finding_mark(severity: FindingSeverity) -> StateMark {
+    match severity {
+        FindingSeverity::Critical => mark("Critical", "bad", TRIANGLE),
+        FindingSeverity::Warning => mark("Warning", "warn", HALF_DIAMOND),
+        FindingSeverity::Notice => mark("Notice", "off", RING),
+    }
+}
+
+pub(crate) const fn restart_mark(state: RestartState) -> StateMark {
+    match state {
+        RestartState::Restarted => mark("Restarted", "ok", CHECKED_DISC),
+        RestartState::Returning => mark("Waiting", "busy", HALF_DISC),
+        RestartState::Next => mark("Next", "busy", ARROW),
+        RestartState::Blocked => mark("Blocked", "warn", BARRED_RING),
+        RestartState::Later => mark("Later", "off", SQUARE),
     }
 }
 

@@ -198,27 +198,39 @@ fn side_figure(view: &ClusterView, index: usize, side: &Component) -> El {
     )
 }
 
+/// The tabs of a cluster: the last segment of the path, and the label.
+const TABS: [(&str, &str); 8] = [
+    ("", "Nodes"),
+    ("series", "Charts"),
+    ("events", "Events"),
+    ("findings", "Findings"),
+    ("registry", "Registry"),
+    ("stop-check", "Stop check"),
+    ("rolling-restart", "Rolling restart"),
+    ("recovery", "Recovery"),
+];
+
+/// The label of the tab with this segment.
+pub(crate) fn tab_label(segment: &str) -> Option<&'static str> {
+    let tab = TABS.iter().find(|(tab, _)| *tab == segment);
+    tab.map(|(_, label)| *label)
+}
+
 fn tabs(view: &ClusterView, here: &str) -> El {
-    let nodes = cluster_href(&view.name);
-    let series = [&nodes, "/series"].concat();
-    let registry = [&nodes, "/registry"].concat();
-    let events = [&nodes, "/events"].concat();
-    let recovery = [&nodes, "/recovery"].concat();
-    let tab = |key: &str, href: String, label: &'static str| {
-        el("li")
-            .child(link(href, label).optional_attr("aria-current", (key == here).then_some("page")))
-    };
-    let list = el("ul").child([
-        tab("nodes", nodes, "Nodes"),
-        tab("series", series, "Charts"),
-        tab("events", events, "Events"),
-        tab("registry", registry, "Registry"),
-        tab("recovery", recovery, "Recovery"),
-    ]);
+    let cluster = cluster_href(&view.name);
+    let tabs: Vec<El> = TABS
+        .into_iter()
+        .map(|(segment, label)| {
+            let slash = if segment.is_empty() { "" } else { "/" };
+            let current = (segment == here).then_some("page");
+            let href = [cluster.as_str(), slash, segment].concat();
+            el("li").child(link(href, label).optional_attr("aria-current", current))
+        })
+        .collect();
     el("nav")
         .class("tabs")
         .attr("aria-label", "Views of the cluster")
-        .child(list)
+        .child(el("ul").child(tabs))
 }
 
 #[cfg(test)]
@@ -252,7 +264,7 @@ mod tests {
     #[test]
     fn header_shows_the_verdict_and_links_nodes_in_reasons() {
         let view = crate::fixtures::state_transfer("lab", 90_000);
-        let html = cluster_header(&view, "nodes", Some(crate::fixtures::fixed_now()), false).html();
+        let html = cluster_header(&view, "", Some(crate::fixtures::fixed_now()), false).html();
         for expected in [
             "Degraded",
             "for <time",
@@ -273,7 +285,7 @@ mod tests {
     #[test]
     fn the_sides_of_a_split_brain_are_never_added_up() {
         let view = crate::fixtures::split_brain("lab", 90_000);
-        let html = cluster_header(&view, "nodes", Some(crate::fixtures::fixed_now()), false).html();
+        let html = cluster_header(&view, "", Some(crate::fixtures::fixed_now()), false).html();
         for expected in [
             "side A",
             "2 members, last committed",
@@ -288,7 +300,7 @@ mod tests {
     #[test]
     fn an_unreachable_registry_is_a_neutral_notice() {
         let view = crate::fixtures::registry_unreachable("lab", 90_000);
-        let html = cluster_header(&view, "nodes", Some(crate::fixtures::fixed_now()), false).html();
+        let html = cluster_header(&view, "", Some(crate::fixtures::fixed_now()), false).html();
         for expected in [
             "Healthy",
             "Registry unreachable ",

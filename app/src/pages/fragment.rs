@@ -15,48 +15,30 @@ use super::cluster_header::{cluster_header, cluster_title};
 use super::cluster_scope::with_cluster;
 use super::is_visible;
 use super::problem::problem_page;
+use crate::data::set_status;
 use crate::live::{LiveState, use_live};
 use crate::markup::{El, el};
 use crate::reactive::{ApiResponse, dynamic_view, effect, join_views, load, loaded, page_title};
 
-/// The recovery tab of a cluster.
-pub(crate) fn recovery_page() -> AnyView {
-    cluster_tab("recovery", None)
-}
-
-/// The events tab of a cluster.
-pub(crate) fn events_page() -> AnyView {
-    cluster_tab("events", None)
-}
-
-/// The stop check of a cluster, which has no tab.
-pub(crate) fn stop_check_page() -> AnyView {
-    cluster_tab("", None)
-}
-
-/// The charts of a cluster.
-pub(crate) fn series_page() -> AnyView {
-    cluster_tab("series", None)
-}
-
-/// The registry tab of a cluster.
-pub(crate) fn registry_page() -> AnyView {
-    cluster_tab("registry", None)
+/// A tab of a cluster that the server renders: the last segment of the path.
+pub(crate) fn tab_page() -> AnyView {
+    let path = use_location().pathname.get_untracked();
+    cluster_tab(path.rsplit('/').next().unwrap_or_default().to_owned(), None)
 }
 
 /// What a tab of a cluster shows below its server-rendered part, from the live view.
 pub(super) type LiveContent = fn(&ClusterView, Option<Timestamp>) -> El;
 
 /// A tab of a cluster: header, server-rendered part, `below`.
-pub(super) fn cluster_tab(here: &'static str, below: Option<LiveContent>) -> AnyView {
+pub(super) fn cluster_tab(here: String, below: Option<LiveContent>) -> AnyView {
     let part = LiveFragment::for_location();
     with_cluster(move |shown| {
-        let state = use_live();
+        let (state, here) = (use_live(), here.clone());
         let head = move || {
             let stale = state.stale_since.get().is_some();
             el("div").class("page").child(cluster_header(
                 &shown.read(),
-                here,
+                &here,
                 state.now.get(),
                 stale,
             ))
@@ -216,6 +198,12 @@ impl LiveFragment {
             // A part of a page has a notice in its place instead, and is fetched again.
             if titled && let Err(problem) = first.title_and_html() {
                 return problem_page(problem);
+            }
+            // A response that the request is at fault for, such as a malformed parameter.
+            if let Err(problem) = first.title_and_html()
+                && problem.status < 500
+            {
+                set_status(problem.status);
             }
             let (first, page) = (Arc::new(first), page.get_untracked());
             let newest = Memo::new(move |_| match self.refreshed.get() {

@@ -11,7 +11,9 @@ mod settings;
 mod transfers;
 mod versions;
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use crate::id::{ClusterName, NodeId};
 use crate::observe::observation::Evidence;
@@ -21,7 +23,7 @@ use crate::view::{ClusterView, NodeView};
 pub(crate) use server::{ObservedServer, observed_servers};
 
 /// How urgent a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingSeverity {
     /// Worth knowing; may be on purpose.
@@ -39,7 +41,7 @@ named_variants!(FindingSeverity {
 });
 
 /// What a finding is about: stable codes for programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingCode {
     /// A node would bootstrap a cluster of its own when it is restarted.
@@ -135,7 +137,7 @@ named_variants!(FindingCode {
 });
 
 /// A value that a finding rests on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FindingEvidence {
     pub node: NodeId,
     /// The variable or status variable, or what was computed of several.
@@ -145,7 +147,7 @@ pub struct FindingEvidence {
 }
 
 /// Something wrong or risky.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     pub code: FindingCode,
     pub severity: FindingSeverity,
@@ -158,11 +160,11 @@ pub struct Finding {
     /// What to do about it.
     pub remedy: String,
     /// The page of the manual.
-    pub manual: &'static str,
+    pub manual: Cow<'static, str>,
 }
 
 /// All findings about one cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FindingsReport {
     pub cluster: ClusterName,
     /// When the view that it rests on was computed.
@@ -255,20 +257,24 @@ fn name_list<'a>(nodes: impl IntoIterator<Item = &'a NodeView>) -> String {
 
 /// Pages of the manuals.
 mod manual {
-    pub(super) const PARAMETERS: &str =
-        "https://galeracluster.com/library/documentation/galera-parameters.html";
-    pub(super) const VARIABLES: &str = "https://mariadb.com/kb/en/galera-cluster-system-variables/";
-    pub(super) const STATUS: &str = "https://mariadb.com/kb/en/galera-cluster-status-variables/";
-    pub(super) const QUORUM: &str =
-        "https://galeracluster.com/library/documentation/weighted-quorum.html";
-    pub(super) const CONFIGURATION: &str =
-        "https://mariadb.com/kb/en/configuring-mariadb-galera-cluster/";
-    pub(super) const FLOW_CONTROL: &str =
-        "https://galeracluster.com/library/documentation/node-states.html";
-    pub(super) const TRANSFERS: &str =
-        "https://galeracluster.com/library/documentation/state-transfer.html";
-    pub(super) const UPGRADES: &str =
-        "https://galeracluster.com/library/documentation/upgrading.html";
-    pub(super) const AUTO_EVICTION: &str =
-        "https://galeracluster.com/library/documentation/auto-eviction.html";
+    use std::borrow::Cow;
+
+    pub(super) const PARAMETERS: Cow<'static, str> =
+        Cow::Borrowed("https://galeracluster.com/library/documentation/galera-parameters.html");
+    pub(super) const VARIABLES: Cow<'static, str> =
+        Cow::Borrowed("https://mariadb.com/kb/en/galera-cluster-system-variables/");
+    pub(super) const STATUS: Cow<'static, str> =
+        Cow::Borrowed("https://mariadb.com/kb/en/galera-cluster-status-variables/");
+    pub(super) const QUORUM: Cow<'static, str> =
+        Cow::Borrowed("https://galeracluster.com/library/documentation/weighted-quorum.html");
+    pub(super) const CONFIGURATION: Cow<'static, str> =
+        Cow::Borrowed("https://mariadb.com/kb/en/configuring-mariadb-galera-cluster/");
+    pub(super) const FLOW_CONTROL: Cow<'static, str> =
+        Cow::Borrowed("https://galeracluster.com/library/documentation/node-states.html");
+    pub(super) const TRANSFERS: Cow<'static, str> =
+        Cow::Borrowed("https://galeracluster.com/library/documentation/state-transfer.html");
+    pub(super) const UPGRADES: Cow<'static, str> =
+        Cow::Borrowed("https://galeracluster.com/library/documentation/upgrading.html");
+    pub(super) const AUTO_EVICTION: Cow<'static, str> =
+        Cow::Borrowed("https://galeracluster.com/library/documentation/auto-eviction.html");
 }

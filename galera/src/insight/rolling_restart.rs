@@ -4,7 +4,7 @@
 
 use std::cmp::Reverse;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::findings::{ObservedServer, observed_servers};
 use super::stop_check::{StopAnswer, StopCheck, stop_check};
@@ -14,7 +14,7 @@ use crate::timestamp::Timestamp;
 use crate::view::{ClusterView, NodeState, NodeView};
 
 /// Where a member is in the restart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RestartState {
     /// Started after the beginning, and Synced with an empty receive queue.
@@ -38,7 +38,7 @@ named_variants!(RestartState {
 });
 
 /// One member of a rolling restart.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RestartStep {
     pub node: NodeId,
     pub state: RestartState,
@@ -53,7 +53,7 @@ pub struct RestartStep {
 }
 
 /// The state of a rolling restart.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RollingRestart {
     pub cluster: ClusterName,
     /// Members whose server started later have been restarted.

@@ -7,7 +7,7 @@
 mod group;
 mod transfer;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::id::{ClusterName, NodeId};
 use crate::timestamp::Timestamp;
@@ -22,7 +22,7 @@ const PAUSED_NAMED: f64 = 0.05;
 const QUEUE_NAMED: u64 = 100;
 
 /// Whether the members may be stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopAnswer {
     /// The others remain Primary, and at least one of them serves.
@@ -40,7 +40,7 @@ named_variants!(StopAnswer {
 });
 
 /// What a finding of a stop check is about: stable codes for programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopFindingCode {
     /// The cluster has no Primary component, two, or two histories.
@@ -80,7 +80,7 @@ pub enum StopFindingCode {
 }
 
 /// How a finding affects the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopEffect {
     /// The answer is no.
@@ -92,7 +92,7 @@ pub enum StopEffect {
 }
 
 /// One fact that the answer rests on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopFinding {
     pub code: StopFindingCode,
     pub effect: StopEffect,
@@ -103,7 +103,7 @@ pub struct StopFinding {
 }
 
 /// What stopping `nodes` together would do.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StopCheck {
     pub cluster: ClusterName,
     /// The nodes to stop, sorted.

@@ -1,9 +1,6 @@
-//! What is wrong or risky with a cluster besides its verdict: as JSON, and as a page without scripts.
-
-mod page;
+//! What is wrong or risky with a cluster besides its verdict.
 
 use axum::Json;
-use axum::response::Response;
 use galera::ClusterName;
 use galera::access::Operation;
 use galera::insight::findings::FindingsReport;
@@ -21,17 +18,6 @@ pub(super) async fn show(
 ) -> ApiResult<Json<FindingsReport>> {
     session.authorize(Operation::View)?;
     report(&app, &cluster).map(Json)
-}
-
-/// `GET /clusters/{cluster}/findings`.
-pub(super) async fn show_page(
-    app: AppState,
-    session: CurrentSession,
-    ClusterPath(cluster): ClusterPath,
-) -> ApiResult<Response> {
-    session.authorize(Operation::View)?;
-    let report = report(&app, &cluster)?;
-    Ok(page::render(&app, &report))
 }
 
 fn report(app: &AppState, cluster: &ClusterName) -> ApiResult<FindingsReport> {

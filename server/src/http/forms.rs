@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use galera::publish::api::ProblemDetails;
 use html_escape::encode_double_quoted_attribute;
-use http::header::{ACCEPT, CONTENT_TYPE, COOKIE, ORIGIN};
+use http::header::{CONTENT_TYPE, COOKIE, ORIGIN};
 use http::{HeaderMap, Method, Request, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 use super::extract::FormBody;
 use super::plain_page::{FormTarget, plain_page};
 use super::problem::{ApiError, ApiResult};
+use super::problem_page::is_navigation;
 use super::refused_field::refusal_response;
 use super::request_log::{ClientAddress, RequestId};
 use super::sign_in::see_other;
@@ -324,11 +325,6 @@ fn success_response(location: &str, headers: &HeaderMap) -> ApiResult<Response> 
         location.to_owned(),
     )
         .into_response())
-}
-
-fn is_navigation(headers: &HeaderMap) -> bool {
-    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
-    accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
 /// The fields of a form as API JSON, without the empty ones.

@@ -10,7 +10,6 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
 use http::header::CONTENT_SECURITY_POLICY;
 use http::{HeaderValue, Method};
 use leptos::nonce::use_nonce;
@@ -36,19 +35,18 @@ const RENDER_TIMEOUT: Duration = Duration::from_secs(10);
 static PAGE_ROUTES: LazyLock<Vec<AxumRouteListing>> =
     LazyLock::new(|| generate_route_list(app::App));
 
+/// The path of every page, with parameters in braces.
+#[must_use]
+pub fn page_paths() -> Vec<String> {
+    let routes = PAGE_ROUTES.iter();
+    routes.map(|route| route.path().to_owned()).collect()
+}
+
 /// All pages, with the site's unhashed files and the page for unknown paths as fallback.
 pub(super) fn routes(state: &AppState, api: InProcessApi) -> Router<AppState> {
     let context = page_context(state, api);
     let pages = Router::new()
         .leptos_routes_with_context(state, PAGE_ROUTES.clone(), context.clone(), app::shell)
-        .route(
-            "/clusters/{cluster}/findings",
-            get(super::findings::show_page),
-        )
-        .route(
-            "/clusters/{cluster}/rolling-restart",
-            get(super::rolling_restart::show_page),
-        )
         .layer(from_fn(limit_render_time))
         .layer(from_fn_with_state(state.clone(), require_session))
         .layer(from_fn_with_state(state.clone(), identify));

@@ -1,9 +1,11 @@
-//! Leads through a rolling restart: as JSON, and as a page without scripts that reloads itself.
+//! Where a rolling restart is, and the form that begins one.
 
-mod page;
+use std::time::Duration;
 
-use axum::Json;
+use axum::extract::Path;
 use axum::response::Response;
+use axum::routing::post;
+use axum::{Json, Router};
 use console_core::clock::now;
 use galera::access::Operation;
 use galera::insight::rolling_restart::RollingRestart;
@@ -12,8 +14,12 @@ use serde::Deserialize;
 
 use super::AppState;
 use super::extract::{ClusterPath, QueryParams, unknown_cluster};
+use super::forms::{SubmittedForm, encode_segment};
 use super::identity::CurrentSession;
 use super::problem::{ApiError, ApiResult};
+
+/// How far the clock of the replica that set the beginning may be ahead of this one's.
+const CLOCK_SKEW_MAX: Duration = Duration::from_secs(30);
 
 /// When the restart began.
 #[derive(Default, Deserialize)]
@@ -30,47 +36,47 @@ pub(super) async fn show(
     QueryParams(query): QueryParams<RestartQuery>,
 ) -> ApiResult<Json<RollingRestart>> {
     session.authorize(Operation::View)?;
-    let since = beginning(&query)?.ok_or_else(|| {
-        let why = "When the restart began is missing: name it with ?since=2026-01-31T12:00:00Z.";
-        ApiError::bad_request("invalid_query", why.to_owned())
-    })?;
-    state_of(&app, &cluster, since).map(Json)
+    if app.monitor.cluster_feed(&cluster).is_none() {
+        return Err(unknown_cluster(cluster.as_str()));
+    }
+    let since = beginning(query.since.as_deref())?;
+    let state = app.monitor.rolling_restart(&cluster, since);
+    let state = state.ok_or_else(|| unknown_cluster(cluster.as_str()))?;
+    Ok(Json(state))
 }
 
-/// `GET /clusters/{cluster}/rolling-restart?since=`.
-pub(super) async fn show_page(
+/// The form of the page.
+pub(super) fn forms() -> Router<AppState> {
+    Router::new().route("/clusters/{name}/rolling-restart", post(begin))
+}
+
+/// Redirects to the page of a restart that begins now. Nothing is stored: its time is in the address, so only this form
+/// begins one, and loading the page again continues it.
+async fn begin(
     app: AppState,
     session: CurrentSession,
-    ClusterPath(cluster): ClusterPath,
-    QueryParams(query): QueryParams<RestartQuery>,
+    Path(name): Path<String>,
+    form: SubmittedForm,
 ) -> ApiResult<Response> {
     session.authorize(Operation::View)?;
-    let begun = match beginning(&query)? {
-        Some(since) => Some(state_of(&app, &cluster, since)?),
-        None if app.monitor.cluster_feed(&cluster).is_none() => {
-            return Err(unknown_cluster(cluster.as_str()));
-        }
-        None => None,
-    };
-    Ok(page::render(&app, &cluster, begun.as_ref(), now()))
+    let known = name.parse::<ClusterName>().ok();
+    if known.is_none_or(|cluster| app.monitor.cluster_feed(&cluster).is_none()) {
+        return Err(unknown_cluster(&name.chars().take(80).collect::<String>()));
+    }
+    let page = format!("/clusters/{}/rolling-restart", encode_segment(&name));
+    form.succeed(&format!("{page}?since={}", now()))
 }
 
-fn beginning(query: &RestartQuery) -> ApiResult<Option<Timestamp>> {
-    let Some(text) = &query.since else {
-        return Ok(None);
-    };
-    let since = Timestamp::parse(text).filter(|since| *since <= now());
-    let since = since.ok_or_else(|| {
-        let shown: String = text.chars().take(80).collect();
+fn beginning(since: Option<&str>) -> ApiResult<Timestamp> {
+    let latest = now().plus(CLOCK_SKEW_MAX);
+    let time = since.and_then(Timestamp::parse);
+    time.filter(|time| *time <= latest).ok_or_else(|| {
+        let shown: String = since.unwrap_or_default().chars().take(80).collect();
         ApiError::bad_request(
             "invalid_query",
-            format!("{shown:?} is not a time in the past for since, such as 2026-01-31T12:00:00Z."),
+            format!(
+                "since is {shown:?}, but must be when the restart began: a time in the past, such as 2026-01-31T12:00:00Z."
+            ),
         )
-    })?;
-    Ok(Some(since))
-}
-
-fn state_of(app: &AppState, cluster: &ClusterName, since: Timestamp) -> ApiResult<RollingRestart> {
-    let state = app.monitor.rolling_restart(cluster, since);
-    state.ok_or_else(|| unknown_cluster(cluster.as_str()))
+    })
 }

@@ -3,9 +3,9 @@
 use axum::body::Body;
 use galera::access::Role;
 use galera_console::config::LimitsConfig;
-use galera_console::http::router;
+use galera_console::http::{page_paths, router};
 use http::Method;
-use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
+use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{ConsoleOptions, TestClient, TestConsole, TestResponse};
@@ -286,4 +286,85 @@ async fn pages_rendered_side_by_side_are_complete() {
             assert!(text.contains("</main>"), "{path}: {text}");
         }
     }
+}
+
+/// A request of a browser that opens an address.
+async fn open(client: &TestClient, method: Method, path: &str) -> TestResponse {
+    let request = client
+        .request(method, path)
+        .header(ACCEPT, "text/html,application/xhtml+xml,*/*;q=0.8");
+    client.send(request.body(Body::empty()).unwrap()).await
+}
+
+fn assert_is_page(answer: &TestResponse, path: &str) {
+    let media_type = answer.header(CONTENT_TYPE);
+    assert!(
+        media_type.starts_with("text/html"),
+        "{path}: {} {media_type} {}",
+        answer.status,
+        answer.text()
+    );
+    assert!(answer.text().contains("<h1"), "{path}: {}", answer.text());
+}
+
+/// What every page answers with, whatever its address names, is a page.
+#[tokio::test]
+async fn a_browser_gets_a_page_whatever_the_address_names() {
+    let etcd = TestEtcd::in_memory();
+    let console = TestConsole::start(&etcd).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    let client = console.sign_in("dora").await;
+    let paths = page_paths();
+    assert!(paths.len() > 15, "{paths:?}");
+    let without = |path: &str, name: &str| {
+        let parts = path.split('/').map(|part| match part.starts_with('{') {
+            true => name.to_owned(),
+            false => part.to_owned(),
+        });
+        parts.collect::<Vec<_>>().join("/")
+    };
+    for path in paths.iter().filter(|path| *path != "/sign-in") {
+        for name in ["nowhere", "%00", "a%2Fb"] {
+            let path = without(path, name);
+            let answer = open(&client, Method::GET, &path).await;
+            assert_is_page(&answer, &path);
+            if path.contains(name) {
+                assert_eq!(answer.status, 404, "{path}");
+            }
+        }
+        let path = without(path, "lab");
+        let bad = "since=yesterday&range=x&before=x&after=x&node=%00&q=%00&kind=x&cluster=%00&state=x&limit=-1&from=x";
+        let path = format!("{path}?{bad}");
+        let answer = open(&client, Method::GET, &path).await;
+        assert_is_page(&answer, &path);
+        assert!(answer.status.as_u16() < 500, "{path}: {}", answer.status);
+    }
+}
+
+/// Errors of the layers around the pages, and of forms without script.
+#[tokio::test]
+async fn a_browser_gets_a_page_for_what_no_page_answers() {
+    let etcd = TestEtcd::in_memory();
+    let console = TestConsole::start(&etcd).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    let client = console.sign_in("dora").await;
+    for (method, path, status) in [
+        // A form's address in the address bar.
+        (Method::GET, "/clusters/lab/actions", 405),
+        (Method::GET, "/audit/acknowledge", 405),
+        (Method::GET, "/nowhere", 404),
+        (Method::POST, "/clusters/nowhere/rolling-restart", 415),
+        (Method::POST, "/sign-in/code", 415),
+        (Method::PUT, "/account", 405),
+    ] {
+        let answer = open(&client, method, path).await;
+        assert_is_page(&answer, path);
+        assert_eq!(answer.status, status, "{path}");
+        assert!(!answer.header(CONTENT_SECURITY_POLICY).is_empty(), "{path}");
+    }
+    // Programs, and browsers that look at the API, get the document.
+    let api = open(&client, Method::GET, "/api/v1/clusters/nowhere").await;
+    assert_eq!(api.problem().code, "unknown_cluster");
+    let program = client.get("/clusters/lab/actions").await;
+    assert_eq!(program.problem().code, "method_not_allowed");
 }

@@ -70,14 +70,14 @@ async fn start_console(etcd: &TestEtcd, databases: &[&FakeDatabase]) -> (TestCon
 }
 
 pub(crate) async fn wait_for_verdict(viewer: &TestClient, state: VerdictState) -> ClusterView {
-    let read = async || {
-        viewer
-            .get("/api/v1/clusters/lab")
-            .await
-            .json::<ClusterView>()
-    };
-    eventually(state.as_str(), async || read().await.verdict.state == state).await;
-    read().await
+    let read = async || viewer.get("/api/v1/clusters/lab").await;
+    eventually(state.as_str(), async || {
+        let answer = read().await;
+        // The console may not have discovered the cluster yet.
+        answer.status == 200 && answer.json::<ClusterView>().verdict.state == state
+    })
+    .await;
+    read().await.json()
 }
 
 /// A node that a bootstrap excluded and that is Primary elsewhere is an alarm on every page, with and without

@@ -1,5 +1,6 @@
 //! A rolling restart of one scripted server, by API and page.
 
+use galera::Timestamp;
 use galera::access::Role;
 use galera::view::VerdictState;
 use serde_json::Value;
@@ -32,21 +33,27 @@ async fn a_member_counts_as_restarted_once_its_server_started_later() {
         begun("2026-01-01T00:00:00Z").await["complete"] == true
     })
     .await;
-    let now = console_core::clock::now().to_string();
-    let restart = begun(&now).await;
+    let now = console_core::clock::now();
+    let restart = begun(&now.to_string()).await;
     assert_eq!(restart["complete"], false, "{restart:#}");
     // It is the only member.
     assert_eq!(restart["steps"][0]["state"], "blocked", "{restart:#}");
 
-    let page = viewer.get("/clusters/lab/rolling-restart").await;
-    assert!(page.text().contains("Begin"), "{}", page.text());
-    let path = format!("/clusters/lab/rolling-restart?since={now}");
-    let page = viewer.get(&path).await;
-    assert_eq!(
-        page.headers.get("refresh").map(|value| value.as_bytes()),
-        Some(&b"5"[..])
-    );
-    assert!(page.text().contains("0 of 1 restarted"), "{}", page.text());
+    let page = viewer.get("/clusters/lab/rolling-restart").await.text();
+    assert!(page.contains("Begin restart"), "{page}");
+    // The beginning is the time of the request, however long the page with the button was open.
+    let form = "application/x-www-form-urlencoded";
+    let begin = viewer.post("/clusters/lab/rolling-restart", form, "").await;
+    assert_eq!(begin.status, 200);
+    let path = begin.text();
+    let (_, since) = path.split_once("?since=").unwrap();
+    assert!(Timestamp::parse(since).unwrap() >= now, "{path}");
+    let page = viewer.get(&path).await.text();
+    assert!(page.contains("0 of 1 restarted"), "{page}");
+    assert!(page.contains("Views of the cluster"), "{page}");
+    // No address begins another one.
+    let link = "/clusters/lab/rolling-restart?since=now";
+    assert_eq!(viewer.get(link).await.status, 400);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,8 +78,8 @@ async fn a_beginning_is_a_time_in_the_past() {
     }
     let unknown = "/api/v1/clusters/nowhere/rolling-restart?since=2026-01-01T00:00:00Z";
     assert_eq!(viewer.get(unknown).await.status, 404);
-    assert_eq!(
-        viewer.get("/clusters/nowhere/rolling-restart").await.status,
-        404
-    );
+    let page = "/clusters/nowhere/rolling-restart";
+    assert_eq!(viewer.get(page).await.status, 404);
+    let form = "application/x-www-form-urlencoded";
+    assert_eq!(viewer.post(page, form, "").await.status, 404);
 }

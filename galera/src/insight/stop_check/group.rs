@@ -1,6 +1,6 @@
 //! The Primary component and its votes.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::id::NodeId;
 use crate::view::{ClusterStatus, ClusterView, NodeState, NodeView, SourceKind};
@@ -26,7 +26,7 @@ pub struct GroupMember {
 }
 
 /// The votes of the Primary component before and after members leave it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupVotes {
     /// All votes now; `null` if a member's weight is not known.
     pub before: Option<u64>,

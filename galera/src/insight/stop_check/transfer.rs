@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::id::NodeId;
 use crate::timestamp::Timestamp;
@@ -14,7 +14,7 @@ const MARGIN: f64 = 0.8;
 const FORECAST_MAX: f64 = 30.0 * 86_400.0;
 
 /// How a member returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReturnTransfer {
     /// By an incremental state transfer (IST).
@@ -26,7 +26,7 @@ pub enum ReturnTransfer {
 }
 
 /// How one member would return.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReturnForecast {
     pub node: NodeId,
     pub transfer: ReturnTransfer,
