@@ -1,8 +1,10 @@
 //! Real etcd members for tests: own directory, own loopback address, ended with the test.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use registry::{EtcdSettings, Registry};
@@ -149,7 +151,7 @@ impl EtcdCluster {
 
     /// Waits until `registry` gets an answer.
     pub async fn wait_until_ready(&self, registry: &Registry) {
-        let end = Instant::now() + Duration::from_secs(30);
+        let end = Instant::now() + Duration::from_secs(60);
         while let Err(error) = registry.ready().await {
             assert!(
                 Instant::now() < end,
@@ -202,11 +204,16 @@ pub fn loopback_address() -> Ipv4Addr {
     Ipv4Addr::new(127, a.max(1), b, c.clamp(1, 254))
 }
 
-/// A free port.
+/// A port that is free on `address`, another one at each call. It is below the range from which the kernel takes ports of
+/// connections and of listeners on any port: one of those could take it before it is used.
 pub fn free_port(address: Ipv4Addr) -> u16 {
-    TcpListener::bind((address, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    static TAKEN: Mutex<BTreeSet<(Ipv4Addr, u16)>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = rand::random_range(14_000..32_768);
+        let free = TcpListener::bind((address, port)).is_ok();
+        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if free && taken.insert((address, port)) {
+            return port;
+        }
+    }
 }

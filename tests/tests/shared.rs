@@ -29,7 +29,7 @@ pub(crate) struct SharedLab {
     pub(crate) lab: Lab,
 }
 
-/// Labs in use at the same time: half as many as `make test` runs tests in parallel, because other tests start their own.
+/// Labs in use at the same time: one fewer than `make test` runs tests in parallel, because some tests start their own.
 const MAX_LABS: usize = 3;
 
 /// Idle labs, and a semaphore for their use.

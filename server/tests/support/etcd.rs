@@ -1,11 +1,11 @@
 //! The etcd of one test: a store in memory, or a process where the test is about etcd itself or the way to it.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use registry::memory::MemoryEtcd;
 use registry::{EtcdSettings, Registry};
-use testing::etcd::EtcdCluster;
+use testing::etcd::{EtcdCluster, free_port};
 
 /// Longest wait for anything in these tests.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
@@ -91,9 +91,7 @@ pub(crate) fn registry_at(url: String, deadline: Duration) -> Registry {
 
 /// Ports that are free at the moment.
 pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners: [TcpListener; N] =
-        std::array::from_fn(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
+    std::array::from_fn(|_| free_port(Ipv4Addr::LOCALHOST))
 }
 
 /// Waits until `holds`, and fails the test after [`TIMEOUT`].

@@ -1,6 +1,7 @@
 //! Bootstraps out of sight on their way from actions and forks to the verdict (I43).
 
 use galera::observe::observation::{ProbeError, ProbeErrorKind};
+use serde_json::json;
 
 use super::*;
 
