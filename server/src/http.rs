@@ -1,7 +1,7 @@
 //! The HTTP interface: one table of routes, one stack of layers, errors as problem documents (RFC 9457).
 //!
 //! Invariant: every response passes `request_log`, `headers` and [`problem`], so it has a request id, security headers and,
-//! if it is an error, a problem document, or a page for a browser ([`problem_page`]). Only status pages (`public_pages`) do not: they set their own headers.
+//! if it is an error, a problem document, or a page for a browser (`problem_page`). Only status pages (`public_pages`) do not: they set their own headers.
 
 mod account_events;
 mod account_forms;

@@ -51,18 +51,14 @@ pub struct HistoryAlarmRecord {
     #[serde(default)]
     pub newest: u64,
     /// Alarms up to this number are in the audit trail, from which they are notified.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub announced: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<AcceptedLoss>,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the form that serde calls"
-)]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A change that a replica observed.
