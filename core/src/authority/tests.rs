@@ -123,6 +123,47 @@ async fn recorded_data_are_sealed_once_and_nothing_is_lost() {
 }
 
 #[tokio::test]
+async fn no_kind_of_record_is_accepted_plain_altered_moved_or_in_an_earlier_state() {
+    let fixture = Fixture::new();
+    let authority = fixture.authority();
+    authority.establish().await.unwrap();
+    let (sealed, etcd) = (&authority.registry, fixture.etcd.registry());
+    let mut kinds = 0;
+    for place in protected_prefixes(PREFIX) {
+        let is_folder = place.ends_with('/');
+        let key = format!("{place}{}", if is_folder { "one" } else { "" });
+        sealed.put(key.as_str(), "1", None).await.unwrap();
+        let earlier = etcd.get(key.as_str()).await.unwrap().unwrap().value;
+        sealed.put(key.as_str(), "2", None).await.unwrap();
+        let current = etcd.get(key.as_str()).await.unwrap().unwrap().value;
+        let read = sealed.get(key.as_str()).await.unwrap().unwrap();
+        assert_eq!(read.value, b"2", "{key}");
+
+        let mut altered = current.clone();
+        let middle = altered.len() / 2;
+        altered[middle] ^= 1;
+        let mut forgeries = vec![
+            ("plain", key.clone(), b"3".to_vec()),
+            ("altered", key.clone(), altered),
+            ("in an earlier state", key.clone(), earlier),
+        ];
+        if is_folder {
+            forgeries.push(("moved", format!("{place}another"), current));
+        }
+        for (how, key, value) in forgeries {
+            etcd.put(key.as_str(), value, None).await.unwrap();
+            let read = sealed.get(key.as_str()).await;
+            assert!(
+                matches!(read, Err(Error::Tampered { .. })),
+                "{key}, {how}: {read:?}"
+            );
+        }
+        kinds += 1;
+    }
+    assert!(kinds >= 20, "{kinds}");
+}
+
+#[tokio::test]
 async fn a_lease_stays_with_a_sealed_session() {
     let fixture = Fixture::new();
     let etcd = fixture.etcd.registry();
