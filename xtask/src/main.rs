@@ -25,7 +25,7 @@ struct Cli {
 enum Task {
     /// Build the site: WebAssembly, JavaScript, style sheets and public files, compressed and named by content hash
     Site(SiteArgs),
-    /// Check the wording of user-facing text and the numbers of the invariants
+    /// Check the wording of user-facing text, the numbers of the invariants and the tests of the threat model
     Prose(ProseArgs),
     /// Checks that packages depend on each other as Cargo.toml allows, and modules without circles.
     Arrows(ArrowsArgs),

@@ -1,6 +1,9 @@
-//! `cargo xtask prose`: the word list of CONTRIBUTING.md, checked, and the numbers of docs/invariants.md.
+//! `cargo xtask prose`: the word list of CONTRIBUTING.md, checked, the numbers of docs/invariants.md, and the tests that
+//! docs/threat-model.md names.
 //!
 //! Text that users read is every string literal with a space in non-test code, and every Markdown page.
+
+mod proofs;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -58,7 +61,8 @@ const WORD_LIST: &str = "CONTRIBUTING.md";
 /// Checks the workspace below `root`.
 ///
 /// # Errors
-/// When a phrase of the list is used, an invariant is cited but not defined, or one that is marked tested has no test.
+/// When a phrase of the list is used, an invariant is cited but not defined, one that is marked tested has no test, or the
+/// threat model names a test that does not exist.
 pub(crate) fn check(root: &Path) -> Result<()> {
     let mut findings = Vec::new();
     for file in files(root, SKIPPED)? {
@@ -79,6 +83,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
         }));
     }
     findings.extend(invariants(root)?);
+    findings.extend(proofs::missing(root)?);
     ensure!(
         findings.is_empty(),
         "{}\n{} findings",
