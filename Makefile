@@ -17,7 +17,7 @@ HOST := --workspace --exclude console-hydrate
 PROGRAMS := -p galera-console -p galera-agent -p acceptance --bin galera-console --bin galera-agent
 CODE := fix the error above
 # Tests mostly wait for clusters, so more of them run than there are cores.
-TEST_THREADS ?= 4
+TEST_THREADS ?= 3
 
 .PHONY: help
 help: ## Show this list

@@ -30,7 +30,7 @@ pub(crate) struct SharedLab {
 }
 
 /// Labs in use at the same time: one fewer than `make test` runs tests in parallel, because some tests start their own.
-const MAX_LABS: usize = 3;
+const MAX_LABS: usize = 2;
 
 /// Idle labs, and a semaphore for their use.
 struct LabPool {
