@@ -18,8 +18,9 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes of its output that are read at most.
 const HELP_MAX: u64 = 4 << 20;
 
-/// What the names of workspaces begin with.
-const WORKSPACE_PREFIX: &str = "galera-agent-";
+/// What the names of workspaces begin with; a UUID follows. Earlier agents used `galera-agent-` and lock
+/// nothing: theirs stay.
+const WORKSPACE_PREFIX: &str = "galera-agent-run-";
 
 /// A private temporary directory, removed on drop, and by a later agent if this one is killed.
 #[derive(Debug)]
@@ -113,7 +114,8 @@ fn remove_abandoned(parent: &Path) {
         let is_workspace = entry
             .file_name()
             .to_str()
-            .is_some_and(|name| name.starts_with(WORKSPACE_PREFIX));
+            .and_then(|name| name.strip_prefix(WORKSPACE_PREFIX))
+            .is_some_and(|token| uuid::Uuid::try_parse(token).is_ok());
         let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
         if is_workspace
             && is_directory
@@ -433,11 +435,16 @@ mod tests {
         assert!(killed.exists(), "its child may still read it");
         drop(child.stdin.take());
         child.wait().unwrap();
-        let file = parent.path().join("galera-agent-notes");
-        std::fs::write(&file, "").unwrap();
+        // Such as a person may make.
+        let others = ["galera-agent-run-notes", "galera-agent-backup"];
+        let others = others.map(|name| parent.path().join(name));
+        others
+            .iter()
+            .for_each(|path| std::fs::create_dir(path).unwrap());
         let (next, _held_too) = locked_directory(parent.path()).unwrap();
         assert!(!killed.exists());
-        assert!(running.exists() && next.exists() && file.exists());
+        assert!(running.exists() && next.exists());
+        assert!(others.iter().all(|path| path.exists()));
     }
 
     #[test]
