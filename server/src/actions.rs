@@ -17,6 +17,7 @@ mod cache;
 mod cluster_access;
 mod context;
 mod executor;
+mod forks;
 mod lock;
 mod metrics;
 mod planner;

@@ -14,8 +14,8 @@ use galera::observe::started_bootstrap::StartedBootstrap;
 use galera::observe::wsrep::WsrepStatus;
 use galera::recover::attestation::{Attestation, AttestedState};
 use galera::recover::bootstrap::{
-    BootstrapOutcome, RecoveryCase, RecoveryContext, RecoverySettings, fork_of_statement, order,
-    plan, verify,
+    BootstrapOutcome, RecoveryCase, RecoveryContext, RecoverySettings, fork_of_proven_statement,
+    fork_of_statement, order, plan, verify,
 };
 use galera::recover::plan::{Plan, PlanTarget};
 use galera::view::{ClusterView, RegistryHealth};
@@ -225,7 +225,7 @@ impl SimulatedConsole {
         proven
     }
 
-    /// The fork that the statement of `action` made.
+    /// The fork that the statement of `action` makes.
     #[must_use]
     pub fn fork(
         &self,
@@ -234,7 +234,21 @@ impl SimulatedConsole {
         now: u64,
     ) -> Option<(u64, ForkRecord)> {
         let context = self.context();
-        fork_of_statement(target, action, &self.case(&[], &context, now))
+        let fork = fork_of_statement(target, action, &self.case(&[], &context, now));
+        fork.ok().flatten()
+    }
+
+    /// The same once its outcome is proven, if it is not recorded.
+    #[must_use]
+    pub fn missing_fork(
+        &self,
+        target: &PlanTarget,
+        action: &ActionId,
+        now: u64,
+    ) -> Option<(u64, ForkRecord)> {
+        let context = self.context();
+        let fork = fork_of_proven_statement(target, action, &self.case(&[], &context, now));
+        fork.ok().flatten()
     }
 
     fn context(&self) -> RecoveryContext {

@@ -9,6 +9,7 @@ mod recovery;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use galera::observe::fork::ForkRecord;
 use galera::observe::registration::ClusterField;
 use galera::recover::plan::PlanTarget;
 use galera::startup::{AutoBootstrap, StartupSettings};
@@ -101,8 +102,8 @@ struct FaultSchedule {
     agents: Vec<SimulatedAgent>,
     startup: StartupSettings,
     console: SimulatedConsole,
-    /// Statements whose outcome is not proven yet, so that their forks are not recorded.
-    unrecorded: Vec<SentStatement>,
+    /// Statements whose outcome is not proven yet.
+    unproven: Vec<SentStatement>,
     /// Nodes that an operator has isolated; no client reaches them.
     fenced: BTreeSet<NodeIndex>,
     /// Those of them that were Primary before they were isolated. They serve no client, and an operator who reconnects such a machine
@@ -177,7 +178,7 @@ impl FaultSchedule {
             agents,
             startup,
             console: SimulatedConsole::new(name, ids),
-            unrecorded: Vec::new(),
+            unproven: Vec::new(),
             fenced: BTreeSet::new(),
             fenced_primaries: BTreeSet::new(),
             unplugged: BTreeSet::new(),
@@ -225,35 +226,38 @@ impl FaultSchedule {
         self.console
             .observe(&self.cluster, &self.registry, self.now);
         self.check_verdict();
-        self.record_forks();
+        self.prove_statements();
     }
 
-    /// Records the forks of statements whose outcome is proven.
-    fn record_forks(&mut self) {
-        let unrecorded = std::mem::take(&mut self.unrecorded);
-        for sent in unrecorded {
+    /// Ends statements whose outcome is proven, once their forks are recorded.
+    fn prove_statements(&mut self) {
+        for sent in std::mem::take(&mut self.unproven) {
             let SentStatement { action, target, at } = &sent;
             if !self.console.prove(target, action, self.now) {
-                // Then the action ends as unverified, and nothing records its fork.
+                // Then the action ends as unverified.
                 if self.now - at < VERIFY_TIMEOUT {
-                    self.unrecorded.push(sent);
+                    self.unproven.push(sent);
                 }
                 continue;
             }
-            let Some((epoch, record)) = self.console.fork(target, action, self.now) else {
-                continue;
-            };
-            let field = ClusterField::Fork(epoch);
-            let keys = &self.registry.keys;
-            let key = keys.cluster_key(&self.registry.cluster, field);
-            // Another fork was recorded in between: the next observation numbers this one again.
-            if self.registry.get(&key).is_some() {
-                self.unrecorded.push(sent);
-                continue;
+            let missing = self.console.missing_fork(target, action, self.now);
+            if missing.is_some_and(|fork| !self.record_fork(&fork)) {
+                self.unproven.push(sent);
             }
-            self.registry.put(&key, record.to_value(), 0);
-            self.note(format_args!("fork {epoch} at {}", record.seqno));
         }
+    }
+
+    /// Whether the fork was recorded: another one may have its epoch.
+    fn record_fork(&mut self, (epoch, record): &(u64, ForkRecord)) -> bool {
+        let field = ClusterField::Fork(*epoch);
+        let keys = &self.registry.keys;
+        let key = keys.cluster_key(&self.registry.cluster, field);
+        if self.registry.get(&key).is_some() {
+            return false;
+        }
+        self.registry.put(&key, record.to_value(), 0);
+        self.note(format_args!("fork {epoch} at {}", record.seqno));
+        true
     }
 
     fn note(&mut self, what: impl fmt::Display) {

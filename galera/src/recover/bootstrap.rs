@@ -38,7 +38,7 @@ pub(crate) mod stopped;
 mod verify;
 
 pub use executor::PlannedServer;
-pub use forks::fork_of_statement;
+pub use forks::{NoEpochLeft, fork_of_proven_statement, fork_of_statement};
 pub use recovery_reach::RecoveryReach;
 pub use statement::{STATEMENT_DEADLINE, STATEMENT_TIME_ZONE, StatementDialect};
 pub use verify::{BootstrapOutcome, ReturningAhead, returning_ahead, verify};

@@ -2,7 +2,7 @@
 
 use galera::observe::fork::{ForkRecord, OBSERVED};
 use galera::observe::registration::{CleanStop, RegistrationRecord};
-use galera::recover::bootstrap::fork_of_statement;
+use galera::recover::bootstrap::{NoEpochLeft, fork_of_proven_statement, fork_of_statement};
 use galera::recover::plan::{CheckCode, CheckStatus};
 
 use crate::action_fixture::action_id;
@@ -189,14 +189,15 @@ fn i35_a_statement_to_a_running_component_is_recorded_once() {
         .registered("n1", &[("phase", "running"), ("fork_epoch", "3")]);
     fixture.settings.fold.default_port = 23_306;
     let target = fixture.plan().target.unwrap();
-    let (epoch, record) = fork_of_statement(&target, &action_id(), &fixture.case()).unwrap();
+    let fork = fork_of_statement(&target, &action_id(), &fixture.case()).unwrap();
+    let (epoch, record) = fork.unwrap();
     assert_eq!((epoch, record.parent, record.seqno), (4, 3, 100));
     assert_eq!(record.members, [id("n1:23306")].into());
     let value = record.to_value();
     fixture.context.forks.insert(4, value.as_bytes());
     assert_eq!(
         fork_of_statement(&target, &action_id(), &fixture.case()),
-        None
+        Ok(None)
     );
     let forks = &fixture.context.forks;
     assert_eq!(
@@ -208,6 +209,69 @@ fn i35_a_statement_to_a_running_component_is_recorded_once() {
     let target = stopped.plan().target.unwrap();
     assert_eq!(
         fork_of_statement(&target, &action_id(), &stopped.case()),
-        None
+        Ok(None)
     );
+}
+
+#[test]
+fn i35_a_bootstrap_that_was_observed_is_not_recorded_again_once_proven() {
+    let mut fixture = RecoveryFixture::two_of_three_lost().registered("n1", &[]);
+    let target = fixture.plan().target.unwrap();
+    let statement = |fixture: &RecoveryFixture| {
+        let before = fork_of_statement(&target, &action_id(), &fixture.case()).unwrap();
+        let after = fork_of_proven_statement(&target, &action_id(), &fixture.case()).unwrap();
+        (before.map(|fork| fork.0), after.map(|fork| fork.0))
+    };
+    assert_eq!(statement(&fixture), (Some(1), Some(1)));
+    let observed = ForkRecord {
+        action_id: OBSERVED.to_owned(),
+        ..fork_of_statement(&target, &action_id(), &fixture.case())
+            .unwrap()
+            .unwrap()
+            .1
+    };
+    let value = observed.to_value();
+    fixture.context.forks.insert(1, value.as_bytes());
+    assert_eq!(statement(&fixture), (Some(2), None));
+}
+
+#[test]
+fn i35_no_bootstrap_is_planned_whose_fork_could_not_be_recorded() {
+    let highest = u64::MAX.to_string();
+    let forged = |stopped: bool, key: bool| {
+        let mut fixture = match stopped {
+            true => RecoveryFixture::all_stopped(),
+            false => RecoveryFixture::two_of_three_lost(),
+        };
+        assert!(fixture.plan().executable);
+        if key {
+            fixture.context.forks.insert(u64::MAX, b"{}");
+            return (fixture, format!("the key forks/{highest}"));
+        }
+        let node = fixture.plan().target.unwrap().node.unwrap();
+        let registrations = &mut fixture.evidence.registrations;
+        if let Some(seen) = registrations.get_mut(&node) {
+            let mut fields = (*seen.fields).clone();
+            fields.insert("fork_epoch".to_owned(), highest.clone());
+            seen.fields = fields.into();
+        } else {
+            fixture = fixture.registered(node.host(), &[("fork_epoch", &highest)]);
+        }
+        (fixture, format!("the key fork_epoch of {node}"))
+    };
+    for (stopped, key) in [(true, true), (true, false), (false, true), (false, false)] {
+        let (fixture, named) = forged(stopped, key);
+        let plan = fixture.plan();
+        let fork = check(&plan, &CheckCode::NO_FORK);
+        assert_eq!(fork.status, CheckStatus::Fail);
+        assert!(fork.message.contains(&named), "{}", fork.message);
+        assert!(!plan.executable);
+        if !stopped {
+            let target = plan.target.unwrap();
+            assert_eq!(
+                fork_of_statement(&target, &action_id(), &fixture.case()),
+                Err(NoEpochLeft)
+            );
+        }
+    }
 }

@@ -253,8 +253,19 @@ impl Executor {
                 return Ok(());
             }
         };
+        // If the intention ends the action, nothing else may be written with it.
+        if !self.would_act(&intend)? {
+            self.apply_guarded(&[intend], &guards).await?;
+            return Ok(());
+        }
+        let fork = match self.fork_write(&plan).await? {
+            Ok(fork) => fork,
+            Err(error) => return self.refuse_step(index, &plan, error.to_string()).await,
+        };
+        let (absent, write): (Vec<_>, Vec<_>) = fork.into_iter().unzip();
+        let guards = [guards, absent].concat();
         let began = Instant::now();
-        match self.apply_guarded(&[intend], &guards).await? {
+        match self.apply(&[intend], &guards, &write).await? {
             ApplyOutcome::Written => {}
             ApplyOutcome::Overtaken => return Ok(()),
             ApplyOutcome::KeyChanged(_) => return self.wait_for_guards().await,
@@ -271,8 +282,8 @@ impl Executor {
         self.record_answer(index, result).await
     }
 
-    /// Recovery was paused or an account changed between reading and intention: waits until the next attempt, which reads
-    /// both again, or the deadline.
+    /// Recovery was paused, an account changed or another fork was recorded between reading and intention: waits until the
+    /// next attempt, which reads all again, or the deadline.
     async fn wait_for_guards(&mut self) -> Result<(), ExecutorError> {
         sleep(RETRY_DELAY).await;
         match self.apply_event(ActionEvent::Tick).await {
@@ -293,7 +304,7 @@ impl Executor {
                 step: index,
                 result: result.clone(),
             };
-            match self.apply_event(answered).await {
+            match self.apply_answer(answered).await {
                 Ok(ApplyOutcome::Written) => return Ok(()),
                 Ok(_) => {}
                 Err(ExecutorError::Failed(error)) if !self.lock.is_lost() => {
@@ -307,6 +318,26 @@ impl Executor {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Writes an answer; that of a statement without effect removes its fork.
+    async fn apply_answer(
+        &mut self,
+        answered: ActionEvent<'_>,
+    ) -> Result<ApplyOutcome, ExecutorError> {
+        let refused = matches!(
+            answered,
+            ActionEvent::Answered {
+                result: StepResult::Refused(_),
+                ..
+            }
+        );
+        let removal = match refused {
+            true => self.fork_removal().await?,
+            false => None,
+        };
+        let (unchanged, delete): (Vec<_>, Vec<_>) = removal.into_iter().unzip();
+        self.apply(&[answered], &unchanged, &delete).await
     }
 
     fn is_answered(&self, index: usize) -> bool {

@@ -6,10 +6,9 @@ use console_core::clock::now;
 use console_core::keyspace;
 use galera::judge::history_alarms::{AcceptedLoss, HistoryAcknowledgement, HistoryAlarmRecord};
 use galera::judge::known_positions::KnownPositions;
-use galera::observe::fork::ForkRecord;
 use galera::observe::registration::{ClusterField, RegistryKeys};
 use galera::recover::action::{ActionEvent, ActionRefusal, ObservedOutcome};
-use galera::recover::bootstrap::{BootstrapOutcome, fork_of_statement, verify};
+use galera::recover::bootstrap::{BootstrapOutcome, verify};
 use galera::recover::cleanup::lost_registrations;
 use galera::recover::plan::{ActionKind, PlanStep, PlanTarget};
 use galera::recover::rejoin::{self, RejoinOutcome};
@@ -79,9 +78,9 @@ impl Executor {
         let case = inputs.case(&self.context.settings, &[]);
         let outcome = verify(target, &case);
         if outcome == BootstrapOutcome::Proven
-            && let Some((epoch, record)) = fork_of_statement(target, &action.id, &case)
+            && let Some(missing) = self.record_missing_fork(&action.plan, &case).await?
         {
-            self.record_fork(epoch, &record).await?;
+            return Ok(ObservedOutcome::NotYet(missing));
         }
         if outcome == BootstrapOutcome::Proven {
             self.accept_loss(target, &inputs.cluster.history).await;
@@ -100,27 +99,6 @@ impl Executor {
             BootstrapOutcome::NotYet(reason) => ObservedOutcome::NotYet(reason),
             BootstrapOutcome::Contradicted(reason) => ObservedOutcome::Contradicted(reason),
         })
-    }
-
-    /// Records the fork that the statement made, before its outcome: members that were left out must find it (I35). If
-    /// another fork was recorded in between, the next observation numbers it again.
-    async fn record_fork(&self, epoch: u64, record: &ForkRecord) -> Result<(), ExecutorError> {
-        let keys = RegistryKeys::new(&self.context.settings.registry_prefix);
-        let key = keys.cluster_key(&self.stored.action.cluster, ClusterField::Fork(epoch));
-        let transaction = registry::Transaction::new()
-            .when(self.lock.guard())
-            .when(Precondition::Absent(key.clone().into_bytes()))
-            .then([registry::WriteOp::put(key, record.to_value(), None)]);
-        let outcome = self.context.registry.transact(&transaction).await;
-        match outcome.map_err(super::ActionError::from)? {
-            registry::TransactionOutcome::Committed { .. } => {
-                tracing::info!(epoch, "Recorded where the bootstrap continued the history");
-            }
-            registry::TransactionOutcome::Refused { .. } => {
-                tracing::warn!(epoch, "Could not record the fork: the key exists");
-            }
-        }
-        Ok(())
     }
 
     /// The loss was approved: the alarm about it is acknowledged with the action, before or after it is raised. Without

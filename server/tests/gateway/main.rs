@@ -34,6 +34,7 @@ mod event_history;
 mod fake_cluster;
 mod findings;
 mod forged_records;
+mod fork_records;
 mod forms;
 mod history_alarms;
 mod hosts;

@@ -95,6 +95,11 @@ impl FaultSchedule {
         };
         let loss = plan.loss.transactions;
         if let Some(target) = &plan.target {
+            let fork = self.console.fork(target, &action, self.now);
+            // Nothing is sent without the record of its fork.
+            if fork.is_some_and(|fork| !self.record_fork(&fork)) {
+                return Ok(());
+            }
             self.console.intend(target, &action, self.now);
         }
         self.note(format_args!("bootstrap n{}, loss {loss:?}", node + 1));
@@ -108,7 +113,7 @@ impl FaultSchedule {
             .bootstrap(node, LateStatement { deadline }, self.now);
         self.cluster.settle();
         if let Some(target) = plan.target.clone() {
-            self.unrecorded.push(SentStatement {
+            self.unproven.push(SentStatement {
                 action,
                 target,
                 at: self.now,

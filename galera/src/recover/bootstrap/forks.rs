@@ -10,29 +10,31 @@ use crate::observe::fork::{self, ForkConflict, ForkRecord};
 use crate::recover::plan::digest::{PlanDraft, fact};
 use crate::recover::plan::{CheckCode, CheckStatus, EvidenceSource, Mechanism, PlanTarget};
 
-/// The record of the fork that the statement of `action` to a running component made, with its epoch; `None` if it is
+/// No epoch is left for another fork: a key or an agent names the highest number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its fork cannot be recorded: the last possible fork number is in use")]
+pub struct NoEpochLeft;
+
+/// The record of the fork that the statement of `action` to a running component makes, with its epoch; `None` if it is
 /// recorded, or if the bootstrap is another one: an agent records its own.
-#[must_use]
+///
+/// # Errors
+/// [`NoEpochLeft`]; the check `no_fork` names who uses it.
 pub fn fork_of_statement(
     target: &PlanTarget,
     action: &ActionId,
     case: &RecoveryCase<'_>,
-) -> Option<(u64, ForkRecord)> {
+) -> Result<Option<(u64, ForkRecord)>, NoEpochLeft> {
     let forks = &case.context.forks;
-    let position = target.position.as_ref()?;
+    let Some(position) = &target.position else {
+        return Ok(None);
+    };
     if target.mechanism != Mechanism::Statement || forks.has_action(action.as_str()) {
-        return None;
+        return Ok(None);
     }
     let port = case.settings.fold.default_port;
     let full = |id: &NodeId| fork::member_id(id, port);
     let members: BTreeSet<NodeId> = target.members.iter().map(full).collect();
-    // Another replica observed the same bootstrap.
-    if forks
-        .bootstrap_at(position.uuid, position.seqno, &members)
-        .is_some_and(|(_, record)| record.action_id == fork::OBSERVED)
-    {
-        return None;
-    }
     let epochs = case
         .evidence
         .registrations
@@ -43,14 +45,48 @@ pub fn fork_of_statement(
         .iter()
         .map(|id| forks.newest_of_member(id, position.uuid));
     let parent = epochs.chain(named).max().unwrap_or(0);
-    forks.next(ForkRecord {
+    let record = ForkRecord {
         state_uuid: position.uuid,
         seqno: position.seqno,
         members,
         action_id: action.to_string(),
         parent,
         at: Some(case.now),
-    })
+    };
+    forks.next(record).map(Some).ok_or(NoEpochLeft)
+}
+
+/// The same once the bootstrap took effect; `None` also if a replica recorded it as an observed one.
+///
+/// # Errors
+/// [`NoEpochLeft`].
+pub fn fork_of_proven_statement(
+    target: &PlanTarget,
+    action: &ActionId,
+    case: &RecoveryCase<'_>,
+) -> Result<Option<(u64, ForkRecord)>, NoEpochLeft> {
+    let fork = fork_of_statement(target, action, case)?;
+    Ok(fork.filter(|(_, record)| {
+        let forks = &case.context.forks;
+        let recorded = forks.bootstrap_at(record.state_uuid, record.seqno, &record.members);
+        recorded.is_none_or(|(_, recorded)| recorded.action_id != fork::OBSERVED)
+    }))
+}
+
+/// What uses the last possible fork number, so that a bootstrap could not be recorded.
+fn last_epoch_users(case: &RecoveryCase<'_>) -> Vec<String> {
+    let registrations = case.evidence.registrations.iter();
+    let reports = registrations.filter(|(_, seen)| {
+        let epoch = seen.fields.get("fork_epoch");
+        epoch.is_some_and(|epoch| fork::parse_epoch(epoch) == u64::MAX)
+    });
+    let mut users: Vec<String> = reports
+        .map(|(id, _)| format!("the key fork_epoch of {id}"))
+        .collect();
+    if case.context.forks.newest() == u64::MAX {
+        users.push(format!("the key forks/{}", u64::MAX));
+    }
+    users
 }
 
 /// The newest fork that the data of a node continued: as its agent reports or recorded; without a live report at least
@@ -109,6 +145,17 @@ pub(super) fn check(
                 "{name} may have transactions that fork {epoch} continued without, and that fork is not recorded in etcd"
             )),
         }
+    }
+    let last_epoch = last_epoch_users(case);
+    if !last_epoch.is_empty() {
+        let message = format!(
+            "The fork that a bootstrap makes could not be recorded: {} in etcd names the last possible fork number, {}. No \
+             console or agent writes it: remove that key.",
+            last_epoch.join(" and "),
+            u64::MAX
+        );
+        draft.add_check(CheckCode::NO_FORK, CheckStatus::Fail, message, evidence);
+        return branch;
     }
     if newest == 0 || known.is_empty() {
         return branch;

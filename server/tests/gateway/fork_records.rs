@@ -1,0 +1,170 @@
+//! The fork that a statement makes is in etcd before the statement is sent, and stays unless it certainly had no effect
+//! (I35).
+
+use galera::observe::fork::ForkRecord;
+use galera::recover::action::{Action, ActionState};
+
+use crate::action_fixture::{ActionFixture, apply_verb, unproven_soon};
+use crate::etcd::TestEtcd;
+use crate::fake_cluster::{CrashPoint, FakeCluster, StatementReply};
+
+const FORKS: &str = "/galera/lab/forks/";
+
+/// The recorded forks with their keys.
+async fn forks(etcd: &TestEtcd) -> Vec<(String, Option<ForkRecord>)> {
+    let listed = etcd.registry().list(FORKS).await.unwrap().entries;
+    let entries = listed.into_iter().map(|entry| {
+        let key = String::from_utf8(entry.key).unwrap();
+        (key, ForkRecord::parse(&entry.value))
+    });
+    entries.collect()
+}
+
+async fn assert_recorded(etcd: &TestEtcd, epoch: u64, action: &Action) {
+    let forks = forks(etcd).await;
+    let own: Vec<_> = forks
+        .iter()
+        .filter(|(_, record)| {
+            record
+                .as_ref()
+                .is_some_and(|record| record.action_id == action.id.as_str())
+        })
+        .collect();
+    let [(key, Some(record))] = own.as_slice() else {
+        panic!("one fork of {}: {forks:?}", action.id);
+    };
+    assert_eq!(*key, format!("{FORKS}{epoch}"));
+    let target = action.plan.target.as_ref().unwrap();
+    assert_eq!(
+        Some(record.seqno),
+        target.position.as_ref().map(|at| at.seqno)
+    );
+    assert_eq!(record.members, [target.node.clone().unwrap()].into());
+}
+
+/// Kills the executor at `crash_point`, so that nothing observes the outcome.
+async fn action_killed_at(etcd: &TestEtcd, crash_point: CrashPoint) -> Action {
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let fixture = ActionFixture::start(etcd, &nodes).await;
+    let id = fixture.request(&fixture.operator).await.action.id;
+    nodes.kill_at(crash_point);
+    assert_eq!(
+        apply_verb(&fixture.approver, &id, "approve").await.status,
+        200
+    );
+    nodes.wait_until_killed().await;
+    fixture.get(&id).await.action
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i35_the_fork_is_recorded_before_the_statement_is_sent() {
+    for (crash_point, recorded) in [
+        (CrashPoint::BeforeOpening, false),
+        (CrashPoint::BeforeSending, true),
+        (CrashPoint::AfterSending, true),
+    ] {
+        let etcd = TestEtcd::in_memory();
+        let action = action_killed_at(&etcd, crash_point).await;
+        match recorded {
+            true => assert_recorded(&etcd, 1, &action).await,
+            false => assert!(forks(&etcd).await.is_empty(), "{crash_point:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i35_the_fork_of_a_statement_without_proven_outcome_stays() {
+    for reply in [StatementReply::Ignored, StatementReply::Timeout] {
+        let etcd = TestEtcd::in_memory();
+        let nodes = FakeCluster::two_lost(etcd.registry());
+        nodes.set_reply(reply);
+        let fixture = ActionFixture::start_with(&etcd, &nodes, unproven_soon).await;
+        let id = fixture.request(&fixture.operator).await.action.id;
+        assert_eq!(
+            apply_verb(&fixture.approver, &id, "approve").await.status,
+            200
+        );
+        let state = match reply {
+            StatementReply::Ignored => ActionState::Unverified,
+            _ => ActionState::Succeeded,
+        };
+        let ended = fixture.wait_for_state(&id, state).await.action;
+        assert_recorded(&etcd, 1, &ended).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i35_the_fork_of_a_refused_statement_is_removed_with_its_result() {
+    let etcd = TestEtcd::in_memory();
+    let other =
+        r#"{"state_uuid":"6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b","seqno":7,"action_id":"observed"}"#;
+    let key = format!("{FORKS}4");
+    etcd.registry().put(key.clone(), other, None).await.unwrap();
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    nodes.set_reply(StatementReply::MissingPrivilege);
+    let fixture = ActionFixture::start(&etcd, &nodes).await;
+    let id = fixture.request(&fixture.operator).await.action.id;
+    nodes.hold_at(CrashPoint::BeforeSending);
+    assert_eq!(
+        apply_verb(&fixture.approver, &id, "approve").await.status,
+        200
+    );
+    nodes.wait_until_killed().await;
+    assert_recorded(&etcd, 5, &fixture.get(&id).await.action).await;
+    nodes.release();
+    fixture.wait_for_state(&id, ActionState::Failed).await;
+    let left: Vec<String> = forks(&etcd).await.into_iter().map(|fork| fork.0).collect();
+    assert_eq!(left, [key]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i35_a_fork_that_is_removed_before_the_outcome_is_recorded_again() {
+    let etcd = TestEtcd::in_memory();
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let fixture = ActionFixture::start(&etcd, &nodes).await;
+    let id = fixture.request(&fixture.operator).await.action.id;
+    nodes.hold_at(CrashPoint::BeforeObserving);
+    assert_eq!(
+        apply_verb(&fixture.approver, &id, "approve").await.status,
+        200
+    );
+    nodes.wait_until_killed().await;
+    let key = format!("{FORKS}1");
+    let recorded = etcd.registry().get(key.as_str()).await.unwrap().unwrap();
+    etcd.registry()
+        .delete_if(key, recorded.mod_revision)
+        .await
+        .unwrap();
+    nodes.release();
+    let done = fixture
+        .wait_for_state(&id, ActionState::Succeeded)
+        .await
+        .action;
+    assert_recorded(&etcd, 1, &done).await;
+}
+
+/// Another writer takes every epoch first, as long as it can.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i35_a_statement_whose_fork_cannot_be_recorded_is_not_sent() {
+    let etcd = TestEtcd::in_memory();
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let fixture = ActionFixture::start(&etcd, &nodes).await;
+    let id = fixture.request(&fixture.operator).await.action.id;
+    nodes.hold_at(CrashPoint::BeforeOpening);
+    assert_eq!(
+        apply_verb(&fixture.approver, &id, "approve").await.status,
+        200
+    );
+    nodes.wait_until_killed().await;
+    let last = format!("{FORKS}{}", u64::MAX);
+    etcd.registry().put(last.clone(), "{}", None).await.unwrap();
+    nodes.release();
+    let ended = fixture
+        .wait_for_state(&id, ActionState::Failed)
+        .await
+        .action;
+    assert_eq!(nodes.sent(), 0);
+    let outcome = ended.outcome.unwrap_or_default();
+    assert!(outcome.contains("fork"), "{outcome}");
+    assert_eq!(forks(&etcd).await.len(), 1);
+}
