@@ -281,7 +281,7 @@ impl FragmentRequest<'_> {
         let path = format!("/api/v1/clusters/{name}");
         let view: ClusterView = self.client.get(&path).await?;
         let report = self.client.get(&format!("{path}/findings")).await?;
-        let page = findings::page(&view, &report, self.now);
+        let page = findings::page(&view, &report, self.session, self.now);
         Ok(Fragment::new(&format!("Findings · {}", view.name), &page))
     }
 

@@ -41,8 +41,8 @@ pub enum AuditError {
     /// etcd failed.
     #[error(transparent)]
     Registry(#[from] registry::Error),
-    /// A value in the trail cannot be decoded.
-    #[error("the audit trail in etcd is damaged at {key}: {reason}")]
+    /// A record, or a value in the trail, cannot be decoded.
+    #[error("{key} in etcd cannot be read ({reason}); restore it from a backup, or remove it")]
     Damaged { key: String, reason: String },
     /// Concurrent writers won every attempt.
     #[error("the audit trail is being written concurrently; try again")]

@@ -107,6 +107,18 @@ pub fn history_alarms_of(state_prefix: &str, cluster: &ClusterName) -> String {
     format!("{}{cluster}", history_alarms(state_prefix))
 }
 
+/// The prefix of what is recorded of the findings of every cluster.
+#[must_use]
+pub fn finding_records(state_prefix: &str) -> String {
+    below(state_prefix, "findings/")
+}
+
+/// What is recorded of the findings of one cluster.
+#[must_use]
+pub fn finding_record_of(state_prefix: &str, cluster: &ClusterName) -> String {
+    format!("{}{cluster}", finding_records(state_prefix))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -143,6 +155,7 @@ mod tests {
                 "corrections/{cluster}",
             ),
             (history_alarms_of(PREFIX, &cluster), "alarms/{cluster}"),
+            (finding_record_of(PREFIX, &cluster), "findings/{cluster}"),
             (accounts.user("ann"), "users/{name}"),
             (accounts.factor("ann"), "factors/{name}"),
             (accounts.session(Uuid::nil()), "sessions/{id}"),

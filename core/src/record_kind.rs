@@ -18,6 +18,7 @@ pub enum RecordKind {
     KnownPositions,
     PositionCorrection,
     HistoryAlarms,
+    Findings,
     NotificationTarget,
     StatusPageItem,
     AuditRecord,
@@ -25,7 +26,7 @@ pub enum RecordKind {
 }
 
 /// The folders, and single keys.
-const PLACES: [(&str, RecordKind); 17] = [
+const PLACES: [(&str, RecordKind); 18] = [
     ("users/", RecordKind::Account),
     ("factors/", RecordKind::SecondFactor),
     ("sessions/", RecordKind::Session),
@@ -37,6 +38,7 @@ const PLACES: [(&str, RecordKind); 17] = [
     ("positions/", RecordKind::KnownPositions),
     ("corrections/", RecordKind::PositionCorrection),
     ("alarms/", RecordKind::HistoryAlarms),
+    ("findings/", RecordKind::Findings),
     ("notify/", RecordKind::NotificationTarget),
     ("status/", RecordKind::StatusPageItem),
     ("audit/", RecordKind::AuditRecord),
@@ -59,6 +61,7 @@ impl fmt::Display for RecordKind {
             Self::KnownPositions => "known positions of a cluster",
             Self::PositionCorrection => "correction of known positions",
             Self::HistoryAlarms => "alarms about the data of a cluster",
+            Self::Findings => "open and acknowledged findings of a cluster",
             Self::NotificationTarget => "notification target",
             Self::StatusPageItem => "part of a status page",
             Self::AuditRecord => "record about the audit trail",

@@ -83,6 +83,8 @@ pub enum Operation {
     AdmitNode,
     /// Acknowledge alarms about the data of a cluster.
     AcknowledgeHistory,
+    /// Acknowledge findings, and withdraw acknowledgements.
+    AcknowledgeFinding,
     /// Pause recovery: allowed to every role that may act, because refusing is always safe.
     PauseRecovery,
     /// Resume recovery.
@@ -111,7 +113,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::View,
         Self::RequestAction,
         Self::ApproveAction,
@@ -122,6 +124,7 @@ impl Operation {
         Self::BreakGlass,
         Self::AdmitNode,
         Self::AcknowledgeHistory,
+        Self::AcknowledgeFinding,
         Self::PauseRecovery,
         Self::ResumeRecovery,
         Self::ReadAudit,
@@ -144,6 +147,7 @@ impl Operation {
             Self::RequestAction | Self::AdmitNode => &[Role::Operator],
             Self::ApproveAction | Self::RejectAction => &[Role::Approver],
             Self::CancelAction
+            | Self::AcknowledgeFinding
             | Self::ManageIncidents
             | Self::ManageMaintenance
             | Self::ManageAnnouncements => &[Role::Operator, Role::Admin],
@@ -200,11 +204,11 @@ mod tests {
     #[test]
     fn permission_table() {
         use Operation::{
-            AcknowledgeAlarms, AcknowledgeHistory, AdmitNode, ApproveAction, BreakGlass,
-            CancelAction, CommentAction, ExecuteAction, ManageAccounts, ManageAnnouncements,
-            ManageIncidents, ManageMaintenance, ManageNotifications, ManageStatusPages,
-            PauseRecovery, ReadAudit, ReadClientAddresses, RejectAction, RequestAction,
-            ResumeRecovery, View, ViewNotifications,
+            AcknowledgeAlarms, AcknowledgeFinding, AcknowledgeHistory, AdmitNode, ApproveAction,
+            BreakGlass, CancelAction, CommentAction, ExecuteAction, ManageAccounts,
+            ManageAnnouncements, ManageIncidents, ManageMaintenance, ManageNotifications,
+            ManageStatusPages, PauseRecovery, ReadAudit, ReadClientAddresses, RejectAction,
+            RequestAction, ResumeRecovery, View, ViewNotifications,
         };
         let rows: [(Role, &[Operation]); 4] = [
             (Role::Viewer, &[View, ReadAudit]),
@@ -217,6 +221,7 @@ mod tests {
                     RequestAction,
                     AdmitNode,
                     AcknowledgeHistory,
+                    AcknowledgeFinding,
                     CancelAction,
                     ExecuteAction,
                     CommentAction,
@@ -247,6 +252,7 @@ mod tests {
                     View,
                     ReadAudit,
                     ReadClientAddresses,
+                    AcknowledgeFinding,
                     CancelAction,
                     CommentAction,
                     BreakGlass,

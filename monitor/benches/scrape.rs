@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use console_core::clock::now;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use galera::insight::finding_record::FindingRecord;
 use galera::judge::cluster::{FoldSettings, fold};
 use galera::observe::observation::Evidence;
 use galera::observe::wsrep::WsrepStatus;
@@ -24,7 +25,13 @@ const NODES: usize = 5;
 /// The text of a scrape, piece by piece. Returns its size in bytes.
 fn scrape(monitor: &Monitor, selection: MetricsNodes) -> usize {
     let mut root = Registry::default();
-    monitor.register_findings(&mut root);
+    let views = monitor.views();
+    let reports = views
+        .iter()
+        .filter_map(|view| monitor.findings(&view.value.name));
+    let record = FindingRecord::default();
+    let views = reports.map(|report| record.annotate(report, now()));
+    monitor::register_findings(views, &mut root);
     let registry = root.sub_registry_with_prefix("galera_console");
     monitor.register_metrics(registry, selection);
     let mut text = String::new();

@@ -62,6 +62,7 @@ pub use settings::MonitorSettings;
 pub use snapshot::{ClusterSnapshot, registry_reading};
 
 use discovery::ClusterDiscovery;
+pub use metrics::findings::register_findings;
 use metrics::{ClusterCollector, MonitorMetrics};
 pub use metrics::{MetricsNodes, NodeSeries};
 use probe::{ProbeReport, ProbeSettings};
@@ -368,15 +369,6 @@ impl Monitor {
             &self.inner.metrics.probes,
             now,
         )
-    }
-
-    /// Registers the findings of all clusters, computed now.
-    pub fn register_findings(&self, registry: &mut prometheus_client::registry::Registry) {
-        let views = self.views();
-        let reports = views
-            .iter()
-            .filter_map(|view| self.findings(&view.value.name));
-        metrics::findings::register(reports, registry);
     }
 
     /// Tracks every task that shutdown has to wait for.

@@ -206,6 +206,7 @@ mod tests {
             path: "/".to_owned(),
             problem: None,
             action: None,
+            finding: None,
             audience: Audience::Everyone,
         };
         new_delivery("t", notification, NOW)

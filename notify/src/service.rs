@@ -384,6 +384,7 @@ fn test_notification(by: &str, target: &str, at: Timestamp) -> Notification {
         path: "/notifications".to_owned(),
         problem: None,
         action: None,
+        finding: None,
         audience: Audience::Person {
             name: by.to_owned(),
         },

@@ -89,7 +89,7 @@ impl TargetRequest {
             )
         })?;
         let rules = TargetRules {
-            kinds: NotificationKind::SELECTABLE.into(),
+            kinds: NotificationKind::DEFAULT.into(),
             clusters: BTreeSet::new(),
             minimum_seconds: 15,
             window_seconds: 30,

@@ -38,6 +38,7 @@ use crate::authority::{SealedState, StateSecretError, TamperReporter};
 use crate::config::{Config, EtcdConfig};
 use crate::etcd_access::EtcdAccess;
 use crate::etcd_storage::{EtcdStorage, StorageReporter};
+use crate::finding_records::{FindingSchedule, FindingService};
 use crate::history_alarms::AlarmAcknowledgements;
 use crate::http::{AppContext, AppState};
 use crate::limits::ClientLimits;
@@ -85,6 +86,8 @@ pub struct Overrides {
     pub lock_ttl: Option<Duration>,
     /// Looks up host names.
     pub resolver: Option<Resolver>,
+    /// When findings open and end.
+    pub finding_schedule: Option<FindingSchedule>,
 }
 
 /// A running console.
@@ -169,6 +172,7 @@ impl Builder<'_> {
         anchor_file: Option<AnchorFile>,
     ) -> Result<AppContext, BuildError> {
         let config = self.config;
+        let finding_schedule = overrides.finding_schedule.unwrap_or_default();
         let authenticator = self.authenticator();
         let monitor_settings = monitor_settings(config, &self.resolver);
         let fold = monitor_settings.fold_settings();
@@ -245,9 +249,11 @@ impl Builder<'_> {
             &config.state_prefix,
         );
         self.announce_alarms(&history_alarms, &leadership);
+        let findings = self.findings(&monitor, &leadership, finding_schedule);
         Ok(AppContext {
             admission,
             history_alarms,
+            findings,
             registry: self.registry.clone(),
             accounts,
             public_url: config.http.public_url.clone(),
@@ -318,6 +324,32 @@ impl Builder<'_> {
         self.tasks.spawn(async move {
             shutdown.run_until_cancelled(announce).await;
         });
+    }
+
+    /// The findings of all clusters, recorded and announced while this replica leads.
+    fn findings(
+        &self,
+        monitor: &Monitor,
+        leadership: &Leadership,
+        schedule: FindingSchedule,
+    ) -> FindingService {
+        let shutdown = self.tasks.shutdown.clone();
+        let (service, following) = FindingService::new(
+            monitor.clone(),
+            self.registry.clone(),
+            self.trail.clone(),
+            &self.config.state_prefix,
+            shutdown.clone(),
+        );
+        self.tasks.spawn(following);
+        let replica = self.replica.to_string();
+        let announcing = service
+            .clone()
+            .announce(leadership.clone(), replica, schedule);
+        self.tasks.spawn(async move {
+            shutdown.run_until_cancelled(announcing).await;
+        });
+        service
     }
 
     fn certificate(&self) -> Option<Arc<CertificateStore>> {

@@ -77,6 +77,7 @@ use crate::assets::Site;
 use crate::audit_anchors::AnchorDelivery;
 use crate::etcd_access::EtcdAccess;
 use crate::etcd_storage::EtcdStorage;
+use crate::finding_records::FindingService;
 use crate::history_alarms::AlarmAcknowledgements;
 use crate::limits::ClientLimits;
 use crate::live::SharedTopics;
@@ -122,6 +123,8 @@ pub struct AppContext {
     pub actions: ActionService,
     pub admission: NodeAdmission,
     pub history_alarms: AlarmAcknowledgements,
+    /// Findings with what is recorded of them.
+    pub findings: FindingService,
     pub history: EventHistory,
     /// Recorded figures; `None` if they are not recorded.
     pub series: Option<::series::SeriesStore>,
@@ -249,6 +252,14 @@ fn api_routes() -> Router<AppState> {
         )
         .route("/api/v1/clusters/{cluster}/events", get(events::page))
         .route("/api/v1/clusters/{cluster}/findings", get(findings::show))
+        .route(
+            "/api/v1/clusters/{cluster}/findings/acknowledge",
+            post(findings::acknowledge),
+        )
+        .route(
+            "/api/v1/clusters/{cluster}/findings/reopen",
+            post(findings::reopen),
+        )
         .route("/api/v1/clusters/{cluster}/series", get(series::show))
         .route(
             "/api/v1/clusters/{cluster}/nodes/{node}/series",

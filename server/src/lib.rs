@@ -14,6 +14,7 @@ pub mod composition;
 pub mod config;
 pub mod etcd_access;
 pub mod etcd_storage;
+pub mod finding_records;
 pub mod history_alarms;
 pub mod http;
 pub mod limits;

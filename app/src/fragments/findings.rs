@@ -1,38 +1,73 @@
 //! What is risky or slow with a cluster besides its verdict.
 
-use galera::insight::findings::{Finding, FindingsReport};
+use galera::access::Operation;
+use galera::insight::finding_record::{FindingAcknowledgement, FindingView, FindingsView};
+use galera::insight::findings::Finding;
+use galera::publish::api::SessionView;
 use galera::view::ClusterView;
 use galera::{NodeId, Timestamp};
 
-use crate::format::{code, link, pluralize, ticking_age};
+use super::{form_fields, widgets};
+use crate::format::{absolute, code, link, pluralize, ticking_age, visually_hidden};
 use crate::marks::{finding_mark, state_badge};
 use crate::markup::{El, el};
 use crate::pages::{cell, data_table, node_href, row};
 
 const COLUMNS: [&str; 3] = ["Node", "Name", "Value"];
 
-pub(super) fn page(view: &ClusterView, report: &FindingsReport, now: Timestamp) -> El {
+/// For how long a finding can be acknowledged, in days.
+const DAYS: [(&str, &str); 5] = [
+    ("1", "1 day"),
+    ("7", "7 days"),
+    ("30", "30 days"),
+    ("90", "90 days"),
+    ("365", "1 year"),
+];
+
+pub(super) fn page(
+    view: &ClusterView,
+    report: &FindingsView,
+    session: &SessionView,
+    now: Timestamp,
+) -> El {
     let intro = "What is risky or slows the cluster, besides its verdict, from the answers of its members. Nothing is \
                  changed. Variables are read every 15 s.";
-    let findings: Vec<El> = report
+    let refusal = widgets::role_refusal(session, Operation::AcknowledgeFinding);
+    let (acknowledged, open): (Vec<&FindingView>, Vec<&FindingView>) = report
         .findings
         .iter()
-        .map(|finding| section(view, finding))
-        .collect();
-    let none = findings
-        .is_empty()
-        .then(|| el("p").child("No findings: nothing risky or slow was seen."));
+        .partition(|finding| finding.acknowledged.is_some());
+    let sections = |findings: &[&FindingView]| -> Vec<El> {
+        let sections = findings.iter();
+        sections
+            .map(|finding| section(view, finding, refusal.as_deref()))
+            .collect()
+    };
+    let none = open.is_empty().then(|| {
+        el("p").child(match acknowledged.is_empty() {
+            true => "No findings: nothing risky or slow was seen.",
+            false => "No other findings: all of them are acknowledged.",
+        })
+    });
     let unseen: Vec<El> = report
         .unseen
         .iter()
         .map(|sentence| el("li").child(sentence.clone()))
         .collect();
+    let acknowledged = (!acknowledged.is_empty()).then(|| {
+        let count = pluralize(acknowledged.len(), "acknowledged finding");
+        el("section")
+            .attr("id", "acknowledged")
+            .child(el("h2").child(count))
+            .child(sections(&acknowledged))
+    });
     el("div")
         .class("page")
         .child(el("h2").child("Findings"))
         .child(el("p").class("quiet").child(intro))
         .child(none)
-        .child(findings)
+        .child(sections(&open))
+        .child(acknowledged)
         .child(
             el("section")
                 .child(el("h3").child("Not seen"))
@@ -47,7 +82,51 @@ pub(super) fn page(view: &ClusterView, report: &FindingsReport, now: Timestamp) 
         )
 }
 
-fn section(view: &ClusterView, finding: &Finding) -> El {
+fn section(view: &ClusterView, shown: &FindingView, refusal: Option<&str>) -> El {
+    let finding = &shown.finding;
+    let manual = link(finding.manual.to_string(), manual_title(&finding.manual))
+        .attr("rel", "external noreferrer");
+    let since = shown.since.map(|since| {
+        el("p")
+            .class("quiet")
+            .child(format!("Open since {}.", absolute(since)))
+    });
+    let decision = match &shown.acknowledged {
+        Some(acknowledgement) => reopen_form(view, finding, acknowledgement, refusal),
+        None => acknowledge_form(view, finding, refusal),
+    };
+    el("section")
+        .key(finding_key(finding))
+        .child(el("h3").child(state_badge(finding_mark(finding.severity))))
+        .child(el("p").child(finding.message.clone()))
+        .child(
+            el("p")
+                .child(finding.remedy.clone())
+                .child(" ")
+                .child(manual),
+        )
+        .child(since)
+        .child(evidence_table(view, finding))
+        .child(decision)
+}
+
+/// One code may concern several nodes or variables, each with a finding of its own.
+fn finding_key(finding: &Finding) -> String {
+    let nodes: Vec<String> = finding.nodes.iter().map(ToString::to_string).collect();
+    let subject = finding.subject.as_deref().unwrap_or_default();
+    format!("{} {subject} {}", finding.code.as_str(), nodes.join(" "))
+}
+
+/// What a person sees who does not see the section: `configuration drift of wsrep_slave_threads`.
+fn finding_name(finding: &Finding) -> String {
+    let code = finding.code.as_str().replace('_', " ");
+    match &finding.subject {
+        Some(subject) => format!("{code} of {subject}"),
+        None => code,
+    }
+}
+
+fn evidence_table(view: &ClusterView, finding: &Finding) -> Option<El> {
     let rows: Vec<El> = finding
         .evidence
         .iter()
@@ -60,28 +139,67 @@ fn section(view: &ClusterView, finding: &Finding) -> El {
             .child(cell(COLUMNS[2], code(evidence.value.clone())))
         })
         .collect();
-    let evidence = (!rows.is_empty()).then(|| {
+    (!rows.is_empty()).then(|| {
         let summary = format!("Evidence: {}", pluralize(rows.len(), "value"));
-        let caption = format!("Evidence of {}", finding.code.as_str().replace('_', " "));
+        let caption = format!("Evidence of {}", finding_name(finding));
         el("details")
             .child(el("summary").child(summary))
             .child(data_table("ledger", caption, &COLUMNS, rows))
-    });
-    let manual = link(finding.manual.to_string(), manual_title(&finding.manual))
-        .attr("rel", "external noreferrer");
-    // One code may concern several nodes, each with a finding of its own.
+    })
+}
+
+/// The form to `path` of the cluster's findings, with what names the finding.
+fn topic_form(view: &ClusterView, finding: &Finding, path: &str) -> El {
+    let subject = finding.subject.clone().unwrap_or_default();
+    widgets::post_form(format!("/clusters/{}/findings/{path}", view.name))
+        .child(widgets::hidden_field(
+            "code",
+            finding.code.as_str().to_owned(),
+        ))
+        .child(widgets::hidden_field("subject", subject))
+}
+
+fn acknowledge_form(view: &ClusterView, finding: &Finding, refusal: Option<&str>) -> El {
+    let id = finding_key(finding).replace([' ', '.', ':', '[', ']'], "-");
     let nodes: Vec<String> = finding.nodes.iter().map(ToString::to_string).collect();
-    el("section")
-        .key(format!("{} {}", finding.code.as_str(), nodes.join(" ")))
-        .child(el("h3").child(state_badge(finding_mark(finding.severity))))
-        .child(el("p").child(finding.message.clone()))
-        .child(
-            el("p")
-                .child(finding.remedy.clone())
-                .child(" ")
-                .child(manual),
-        )
-        .child(evidence)
+    let form = topic_form(view, finding, "acknowledge")
+        .child(widgets::hidden_field("nodes", nodes.join(" ")))
+        .child(widgets::text_input(
+            format!("reason-{id}"),
+            "reason",
+            "Why it is left as it is (audited)",
+        ))
+        .child(form_fields::select_field(
+            format!("days-{id}"),
+            "days",
+            "For",
+            &DAYS,
+            "30",
+        ))
+        .child(widgets::button("Acknowledge".to_owned(), refusal));
+    let summary = el("summary")
+        .child("Acknowledge")
+        .child(visually_hidden(format!(" {}", finding_name(finding))));
+    el("details").child(summary).child(form)
+}
+
+fn reopen_form(
+    view: &ClusterView,
+    finding: &Finding,
+    acknowledgement: &FindingAcknowledgement,
+    refusal: Option<&str>,
+) -> El {
+    let text = format!(
+        "Acknowledged by {} until {}: {}",
+        acknowledgement.by,
+        absolute(acknowledgement.until),
+        acknowledgement.reason
+    );
+    let form = topic_form(view, finding, "reopen").child(widgets::button(
+        format!("Reopen {}", finding_name(finding)),
+        refusal,
+    ));
+    el("div").child(el("p").child(text)).child(form)
 }
 
 /// The text of a link to a page of a manual, so that links to different pages differ: `Manual: weighted quorum`.
@@ -101,14 +219,16 @@ pub(super) fn node_link(view: &ClusterView, id: &NodeId) -> El {
 
 #[cfg(test)]
 mod tests {
+    use galera::access::Role;
+    use galera::insight::finding_record::FindingTopic;
     use galera::insight::findings::{FindingCode, FindingEvidence, FindingSeverity};
 
     use super::*;
     use crate::fixtures;
 
-    fn finding(view: &ClusterView, severity: FindingSeverity, manual: &'static str) -> Finding {
+    fn finding(view: &ClusterView, severity: FindingSeverity, manual: &'static str) -> FindingView {
         let node = view.nodes[0].id.clone();
-        Finding {
+        let finding = Finding {
             code: FindingCode::EvenVotes,
             severity,
             nodes: vec![node.clone()],
@@ -120,23 +240,31 @@ mod tests {
             }],
             remedy: "Add a member.".to_owned(),
             manual: manual.into(),
+            subject: None,
+        };
+        FindingView {
+            finding,
+            since: None,
+            acknowledged: None,
         }
     }
 
-    fn html(findings: impl Fn(&ClusterView) -> Vec<Finding>) -> String {
+    fn html(role: Role, findings: impl Fn(&ClusterView) -> Vec<FindingView>) -> String {
         let view = fixtures::healthy("lab", 90_000);
-        let report = FindingsReport {
+        let report = FindingsView {
             cluster: view.name.clone(),
             observed_at: view.observed_at,
             findings: findings(&view),
+            seen: view.nodes.iter().map(|node| node.id.clone()).collect(),
             unseen: vec!["Tables without a primary key.".to_owned()],
         };
-        page(&view, &report, fixtures::fixed_now()).html()
+        let session = fixtures::session("ann", &[role]);
+        page(&view, &report, &session, fixtures::fixed_now()).html()
     }
 
     #[test]
     fn a_finding_has_a_mark_named_nodes_and_a_link_of_its_own() {
-        let html = html(|view| {
+        let html = html(Role::Operator, |view| {
             vec![
                 finding(
                     view,
@@ -162,8 +290,46 @@ mod tests {
 
     #[test]
     fn a_report_without_findings_says_what_was_not_seen() {
-        let html = html(|_| Vec::new());
+        let html = html(Role::Viewer, |_| Vec::new());
         assert!(html.contains("No findings"), "{html}");
         assert!(html.contains("Tables without a primary key."), "{html}");
+    }
+
+    #[test]
+    fn an_acknowledged_finding_is_listed_apart_with_the_person_the_end_and_the_reason() {
+        let acknowledged = |view: &ClusterView| {
+            let mut shown = finding(view, FindingSeverity::Warning, "https://example.net/x");
+            let now = fixtures::fixed_now();
+            shown.since = Some(now);
+            shown.acknowledged = Some(FindingAcknowledgement {
+                topic: FindingTopic::of(&shown.finding),
+                nodes: shown.finding.nodes.iter().cloned().collect(),
+                by: "otto".to_owned(),
+                at: now,
+                reason: "two <b>sites</b>".to_owned(),
+                until: now.plus(std::time::Duration::from_secs(86_400)),
+            });
+            vec![shown]
+        };
+        let html_of_operator = html(Role::Operator, acknowledged);
+        for expected in [
+            "1 acknowledged finding<",
+            "No other findings",
+            "Acknowledged by otto until ",
+            "two &lt;b&gt;sites",
+            "Open since ",
+            "/clusters/lab/findings/reopen",
+        ] {
+            assert!(
+                html_of_operator.contains(expected),
+                "{expected} in {html_of_operator}"
+            );
+        }
+        assert!(!html_of_operator.contains("Requires the"));
+        let of_viewer = html(Role::Viewer, acknowledged);
+        assert!(
+            of_viewer.contains("Requires the operator role."),
+            "{of_viewer}"
+        );
     }
 }

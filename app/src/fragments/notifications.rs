@@ -236,6 +236,7 @@ const fn notification_kind_label(kind: NotificationKind) -> &'static str {
         NotificationKind::ActionDecided => "action decisions",
         NotificationKind::ActionEnded => "action results",
         NotificationKind::Incident => "incidents",
+        NotificationKind::Finding => "findings",
         NotificationKind::Test => "tests",
     }
 }

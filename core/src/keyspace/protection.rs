@@ -14,7 +14,7 @@ pub enum RecordProtection {
 use RecordProtection::{Authenticated, Encrypted};
 
 /// The folders of protected records, and single keys.
-const PROTECTED: [(&str, RecordProtection); 20] = [
+const PROTECTED: [(&str, RecordProtection); 21] = [
     ("authority", Authenticated),
     ("acknowledgement", Authenticated),
     ("audit/head", Authenticated),
@@ -30,6 +30,7 @@ const PROTECTED: [(&str, RecordProtection); 20] = [
     ("positions/", Authenticated),
     ("corrections/", Authenticated),
     ("alarms/", Authenticated),
+    ("findings/", Authenticated),
     ("notify/targets/", Encrypted),
     ("status/pages/", Encrypted),
     ("status/incidents/", Authenticated),

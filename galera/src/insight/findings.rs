@@ -12,6 +12,7 @@ mod transfers;
 mod versions;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -161,6 +162,9 @@ pub struct Finding {
     pub remedy: String,
     /// The page of the manual.
     pub manual: Cow<'static, str>,
+    /// What it is about, if a cluster may have several of one code: a variable, or the code of a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
 }
 
 /// All findings about one cluster.
@@ -171,6 +175,9 @@ pub struct FindingsReport {
     pub observed_at: Timestamp,
     /// Most urgent first.
     pub findings: Vec<Finding>,
+    /// The members whose answers they rest on.
+    #[serde(default)]
+    pub seen: BTreeSet<NodeId>,
     /// What could not be seen, one sentence each.
     pub unseen: Vec<String>,
 }
@@ -200,6 +207,10 @@ pub fn findings(view: &ClusterView, evidence: &Evidence, default_port: u16) -> F
         cluster: view.name.clone(),
         observed_at: view.observed_at,
         findings: found,
+        seen: servers
+            .iter()
+            .map(|server| server.node.id.clone())
+            .collect(),
         unseen: unseen(view, &servers),
     }
 }
@@ -216,6 +227,7 @@ fn limits(view: &ClusterView, found: &mut Vec<Finding>) {
                 evidence: Vec::new(),
                 remedy: "End it as named if it is not on purpose.".to_owned(),
                 manual: manual::VARIABLES,
+                subject: Some(limit.code.clone()),
             });
         }
     }

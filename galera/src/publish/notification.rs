@@ -9,7 +9,7 @@ pub mod delivery;
 pub mod text;
 pub mod verdicts;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -32,13 +32,25 @@ pub enum NotificationKind {
     ActionEnded,
     /// An incident was opened, updated or resolved.
     Incident,
+    /// Findings of at least a warning opened or ended.
+    Finding,
     /// A test of a target.
     Test,
 }
 
 impl NotificationKind {
     /// What a target can select; a test is always sent.
-    pub const SELECTABLE: [Self; 5] = [
+    pub const SELECTABLE: [Self; 6] = [
+        Self::Verdict,
+        Self::ActionRequested,
+        Self::ActionDecided,
+        Self::ActionEnded,
+        Self::Incident,
+        Self::Finding,
+    ];
+
+    /// What a target gets that selects nothing: what needs attention now.
+    pub const DEFAULT: [Self; 5] = [
         Self::Verdict,
         Self::ActionRequested,
         Self::ActionDecided,
@@ -55,6 +67,7 @@ impl NotificationKind {
             Self::ActionDecided => "action_decided",
             Self::ActionEnded => "action_ended",
             Self::Incident => "incident",
+            Self::Finding => "finding",
             Self::Test => "test",
         }
     }
@@ -149,6 +162,24 @@ pub enum Audience {
     },
 }
 
+/// The findings that a notification is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindingReference {
+    pub phase: FindingPhase,
+    /// The codes of the findings with the severity of each.
+    pub codes: BTreeMap<String, Severity>,
+    /// The nodes concerned; empty if all concern the cluster.
+    pub nodes: BTreeSet<String>,
+}
+
+/// Whether findings opened or ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingPhase {
+    Opened,
+    Ended,
+}
+
 /// A notification, before it is formatted for a channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notification {
@@ -170,6 +201,9 @@ pub struct Notification {
     /// Only for the kinds about actions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<ActionReference>,
+    /// Only for [`NotificationKind::Finding`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finding: Option<FindingReference>,
     pub audience: Audience,
 }
 

@@ -187,3 +187,50 @@ fn i45_an_alarm_about_data_is_notified_whatever_the_verdict() {
     assert_eq!(notice.audience, Audience::Everyone);
     assert_eq!(notice.problem, None);
 }
+
+#[test]
+fn findings_are_notified_with_the_severity_of_each_and_their_end() {
+    let detail = [
+        ("findings", "connections_used=critical, even_votes=warning"),
+        ("nodes", "n1, n2"),
+        (
+            "text",
+            "Few connections are left on n1 and n2. Raise max_connections.",
+        ),
+    ];
+    let opened = entry(1, "console-a", AuditEvent::FINDINGS_OPENED, &detail);
+    let mut cursor = AuditCursor::default();
+    let notice = cursor.apply(&opened).unwrap();
+    assert_eq!(
+        (notice.kind, notice.severity, notice.title.as_str()),
+        (
+            NotificationKind::Finding,
+            Severity::Critical,
+            "lab: findings connections used, even votes"
+        )
+    );
+    assert_eq!(notice.path, "/clusters/lab/findings");
+    assert_eq!(
+        serde_json::to_string(&notice.finding).unwrap(),
+        r#"{"phase":"opened","codes":{"connections_used":"critical","even_votes":"warning"},"nodes":["n1","n2"]}"#
+    );
+    let detail = [
+        ("findings", "even_votes=warning"),
+        ("nodes", ""),
+        ("text", ""),
+    ];
+    let ended = entry(2, "console-a", AuditEvent::FINDINGS_ENDED, &detail);
+    let notice = cursor.apply(&ended).unwrap();
+    assert_eq!(
+        (notice.severity, notice.title.as_str()),
+        (Severity::Info, "lab: finding even votes ended")
+    );
+    // An entry of another version without codes.
+    let nothing = entry(
+        3,
+        "console-a",
+        AuditEvent::FINDINGS_OPENED,
+        &[("text", "x")],
+    );
+    assert_eq!(cursor.apply(&nothing), None);
+}

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use galera::Timestamp;
-use galera::publish::notification::{Notification, NotificationKind, ProblemPhase, Severity};
+use galera::publish::notification::{
+    FindingPhase, Notification, NotificationKind, ProblemPhase, Severity,
+};
 use galera::view::VerdictState;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -85,6 +87,7 @@ pub(super) fn alerts(notification: &Notification, link: &str, now: Timestamp) ->
                 now.plus(EVENT_TTL),
             )]
         }
+        NotificationKind::Finding => finding_alerts(notification, link, now),
         NotificationKind::Test => {
             let labels = base_labels("GaleraConsoleTest", notification, notification.severity);
             vec![new_alert(
@@ -96,6 +99,23 @@ pub(super) fn alerts(notification: &Notification, link: &str, now: Timestamp) ->
             )]
         }
     }
+}
+
+/// One alert for each code, resolved when its findings ended. The metric of findings shows how long one lasts.
+fn finding_alerts(notification: &Notification, link: &str, now: Timestamp) -> Vec<Alert> {
+    let Some(finding) = &notification.finding else {
+        return Vec::new();
+    };
+    let alert = |(code, severity): (&String, &Severity)| {
+        let mut labels = base_labels("GaleraFinding", notification, *severity);
+        labels.insert("code", code.clone());
+        let ends = match finding.phase {
+            FindingPhase::Opened => now.plus(EVENT_TTL),
+            FindingPhase::Ended => now.max(notification.at),
+        };
+        new_alert(notification, link, labels, notification.at, ends)
+    };
+    finding.codes.iter().map(alert).collect()
 }
 
 /// The alert of a verdict that still holds, with a later end.

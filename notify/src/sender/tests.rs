@@ -111,6 +111,29 @@ const INCIDENT: Entry = (
         ("title", "Slow writes"),
     ],
 );
+const FINDINGS: Entry = (
+    "console-a",
+    AuditEvent::FINDINGS_OPENED,
+    "",
+    &[
+        ("findings", "connections_used=critical, even_votes=warning"),
+        ("nodes", "n1, n2"),
+        (
+            "text",
+            "Few connections are left on n1 and n2. Raise max_connections.",
+        ),
+    ],
+);
+const FINDINGS_ENDED: Entry = (
+    "console-a",
+    AuditEvent::FINDINGS_ENDED,
+    "",
+    &[
+        ("findings", "connections_used=critical"),
+        ("nodes", "n1"),
+        ("text", ""),
+    ],
+);
 
 fn link(notification: &Notification) -> String {
     format!("https://console.example.org{}", notification.path)
@@ -182,4 +205,6 @@ payloads! {
     action_requested: of_entries(&[REQUESTED]);
     action_ended: of_entries(&[REQUESTED, ENDED]);
     incident: of_entries(&[INCIDENT]);
+    findings: of_entries(&[FINDINGS]);
+    findings_ended: of_entries(&[FINDINGS, FINDINGS_ENDED]);
 }

@@ -227,7 +227,9 @@ impl From<AuditError> for ApiError {
                 Self::conflict("record_tampered", to_sentence(&error.to_string()))
             }
             AuditError::Registry(error) => Self::etcd_failed(&error, ETCD_UNAVAILABLE),
-            AuditError::Damaged { .. } => Self::internal(error.to_string()),
+            AuditError::Damaged { .. } => {
+                Self::conflict("record_damaged", to_sentence(&error.to_string()))
+            }
             AuditError::Contended => Self::conflict("contended", to_sentence(&error.to_string())),
         }
     }

@@ -42,6 +42,8 @@ pub(super) async fn show(app: AppState, session: CurrentSession) -> ApiResult<Js
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AcknowledgeConsoleAlarms {
+    /// A form without it sends none.
+    #[serde(default)]
     reason: String,
 }
 

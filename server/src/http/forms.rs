@@ -48,7 +48,8 @@ pub(super) struct FormForwarder {
 pub(super) fn routes(forwarder: FormForwarder) -> Router<AppState> {
     let (request, switch_one) = (forwarder.clone(), forwarder.clone());
     let (admit, acknowledge) = (forwarder.clone(), forwarder.clone());
-    let (switch_all, alarms, act) = (forwarder.clone(), forwarder.clone(), forwarder);
+    let (switch_all, alarms, act) = (forwarder.clone(), forwarder.clone(), forwarder.clone());
+    let (accept, reopen) = (forwarder.clone(), forwarder);
     Router::new()
         .route(
             "/clusters/{name}/actions",
@@ -85,6 +86,26 @@ pub(super) fn routes(forwarder: FormForwarder) -> Router<AppState> {
                 let back = format!("{cluster}/recovery");
                 alarms
                     .forward_fields(Method::POST, &path, &back, form)
+                    .await
+            }),
+        )
+        .route(
+            "/clusters/{name}/findings/acknowledge",
+            post(async move |Path(name): Path<String>, form: SubmittedForm| {
+                let page = format!("/clusters/{}/findings", encode_segment(&name));
+                let path = format!("{page}/acknowledge");
+                accept
+                    .forward_fields(Method::POST, &path, &page, form)
+                    .await
+            }),
+        )
+        .route(
+            "/clusters/{name}/findings/reopen",
+            post(async move |Path(name): Path<String>, form: SubmittedForm| {
+                let page = format!("/clusters/{}/findings", encode_segment(&name));
+                let path = format!("{page}/reopen");
+                reopen
+                    .forward_fields(Method::POST, &path, &page, form)
                     .await
             }),
         )
@@ -342,11 +363,15 @@ fn fields_to_json(fields: FormFields) -> ApiResult<Value> {
             "enabled" => {
                 body.insert(name, Value::Bool(value == "true"));
             }
-            "through" => {
-                let number: u64 = value
-                    .parse()
-                    .map_err(|_| ApiError::bad_request("invalid_body", "through: not a number."))?;
+            "through" | "days" => {
+                let number: u64 = value.parse().map_err(|_| {
+                    ApiError::bad_request("invalid_body", format!("{name}: not a number."))
+                })?;
                 body.insert(name, number.into());
+            }
+            "nodes" => {
+                let nodes: Vec<&str> = value.split_whitespace().collect();
+                body.insert(name, nodes.into());
             }
             "attestations" => {
                 let attestations = serde_json::from_str(&value).map_err(|error| {

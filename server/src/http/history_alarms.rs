@@ -24,6 +24,8 @@ const EFFECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) struct AcknowledgeDataAlarms {
     /// The newest alarm that the caller has seen: later ones stay open.
     through: u64,
+    /// A form without it sends none.
+    #[serde(default)]
     reason: String,
 }
 

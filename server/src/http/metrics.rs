@@ -31,7 +31,7 @@ pub(super) fn pieces(app: &AppContext) -> impl Iterator<Item = String> + Send + 
 /// Everything but the series of single nodes.
 fn without_nodes(app: &AppContext) -> String {
     let mut root = Registry::default();
-    app.monitor.register_findings(&mut root);
+    monitor::register_findings(app.findings.views(), &mut root);
     let registry = root.sub_registry_with_prefix(PREFIX);
     let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("build", "The running program", build);

@@ -219,6 +219,18 @@ const WRITE_ROUTES: &[(Method, &str, &str, [u16; 4])] = &[
         r#"{"reason":"seen"}"#,
         [403, 403, 403, 204],
     ),
+    (
+        POST,
+        "/api/v1/clusters/lab/findings/acknowledge",
+        r#"{"code":"x","reason":"y","days":1}"#,
+        [403, 409, 403, 409],
+    ),
+    (
+        POST,
+        "/api/v1/clusters/lab/findings/reopen",
+        r#"{"code":"x"}"#,
+        [403, 409, 403, 409],
+    ),
     (GET, "/api/v1/accounts", "", [403, 403, 403, 200]),
     (GET, "/api/v1/accounts/nobody", "", [403, 403, 403, 404]),
     (POST, "/api/v1/accounts", WEAK_ACCOUNT, [403, 403, 403, 422]),

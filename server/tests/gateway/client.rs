@@ -29,6 +29,7 @@ use galera_console::config::{
     ApprovalPolicy, AuditConfig, Config, EtcdConfig, HistoryConfig, HttpConfig, LimitsConfig,
     MysqlConfig, NotifyConfig, RecoveryConfig, StateSecretConfig,
 };
+use galera_console::finding_records::FindingSchedule;
 use galera_console::http::{AppState, router};
 use galera_console::telemetry::{LogConfig, LogFormat};
 use http::header::{CONTENT_TYPE, COOKIE, HOST, ORIGIN, SET_COOKIE};
@@ -96,6 +97,8 @@ pub(crate) struct ConsoleOptions {
     /// Where figures are recorded; by default they are not.
     pub(crate) series_directory: Option<PathBuf>,
     pub(crate) metrics_nodes: monitor::MetricsNodes,
+    /// When findings open and end; by default as in production.
+    pub(crate) finding_schedule: Option<FindingSchedule>,
 }
 
 impl Default for ConsoleOptions {
@@ -127,6 +130,7 @@ impl Default for ConsoleOptions {
             metrics_token: None,
             series_directory: None,
             metrics_nodes: monitor::MetricsNodes::All,
+            finding_schedule: None,
         }
     }
 }
@@ -172,6 +176,7 @@ impl TestConsole {
             action_limits: Some(options.limits),
             lock_ttl: Some(options.lock_ttl),
             resolver: options.resolver.clone(),
+            finding_schedule: options.finding_schedule,
         };
         let Console { state, tasks } = Console::build(
             &config(options, &site),

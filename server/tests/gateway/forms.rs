@@ -119,6 +119,17 @@ async fn a_form_returns_the_error_of_the_api() {
         page.header(CONTENT_SECURITY_POLICY)
             .contains("style-src 'self'")
     );
+    // A field that was left empty is not sent, and refused as the API names it.
+    for (path, fields) in [
+        ("/clusters/lab/alarms/acknowledge", "through=1&reason="),
+        (
+            "/clusters/lab/findings/acknowledge",
+            "code=even_votes&days=1&reason=+",
+        ),
+    ] {
+        let refused = submit(&operator, path, fields, "*/*").await.problem();
+        assert_eq!((refused.status, refused.code.as_str()), (422, "no_reason"));
+    }
     let unknown = submit(&operator, "/actions/none/approve", "comment=", "*/*").await;
     assert!([403, 404].contains(&unknown.problem().status));
     let broken = submit(

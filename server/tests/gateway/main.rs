@@ -32,6 +32,7 @@ mod etcd_access;
 mod etcd_storage;
 mod event_history;
 mod fake_cluster;
+mod finding_records;
 mod findings;
 mod forged_records;
 mod fork_records;

@@ -159,7 +159,10 @@ fn kind_checkboxes(target: Option<&TargetView>) -> El {
     let boxes: Vec<El> = NotificationKind::SELECTABLE
         .into_iter()
         .map(|kind| {
-            let chosen = target.is_none_or(|target| target.rules.kinds.contains(&kind));
+            let chosen = match target {
+                Some(target) => target.rules.kinds.contains(&kind),
+                None => NotificationKind::DEFAULT.contains(&kind),
+            };
             let input = el("input")
                 .attr("type", "checkbox")
                 .attr("name", "kinds")

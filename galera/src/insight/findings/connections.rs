@@ -35,5 +35,6 @@ fn connections_used(server: &ObservedServer<'_>) -> Option<Finding> {
         remedy: "Find clients that do not close connections (SHOW PROCESSLIST), limit pools, or SET GLOBAL max_connections."
             .to_owned(),
         manual: manual::VARIABLES,
+        subject: None,
     })
 }

@@ -66,6 +66,7 @@ fn write_conflicts(servers: &[ObservedServer<'_>]) -> Option<Finding> {
                  (1213); wsrep_log_conflicts=ON writes the tables to the error log."
             .to_owned(),
         manual: manual::STATUS,
+        subject: None,
     })
 }
 
@@ -105,6 +106,7 @@ fn flow_control_source(server: &ObservedServer<'_>) -> Option<Finding> {
         }
         .to_owned(),
         manual: manual::FLOW_CONTROL,
+        subject: None,
     })
 }
 
@@ -125,6 +127,7 @@ fn long_transactions(server: &ObservedServer<'_>) -> Option<Finding> {
         remedy: "Find the oldest transaction in information_schema.INNODB_TRX, and end it."
             .to_owned(),
         manual: manual::STATUS,
+        subject: None,
     })
 }
 
@@ -159,6 +162,7 @@ fn delayed_peers(server: &ObservedServer<'_>) -> Option<Finding> {
         remedy: "Look at the network and the load of the named peers; evs.suspect_timeout must stay above the longest delay."
             .to_owned(),
         manual: manual::AUTO_EVICTION,
+        subject: None,
     })
 }
 
@@ -185,6 +189,7 @@ fn evicted_peers(servers: &[ObservedServer<'_>]) -> Option<Finding> {
         evidence: evidence.collect(),
         remedy: "Restart the evicted server once its network or load is in order.".to_owned(),
         manual: manual::AUTO_EVICTION,
+        subject: None,
     })
 }
 
@@ -242,5 +247,6 @@ fn commits_stalled(view: &ClusterView, servers: &[ObservedServer<'_>]) -> Option
                  lock) has to end or be killed where it began."
             .to_owned(),
         manual: manual::STATUS,
+        subject: None,
     })
 }

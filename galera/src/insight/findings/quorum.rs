@@ -96,6 +96,7 @@ fn quorum_ignored(servers: &[ObservedServer<'_>]) -> Option<Finding> {
             )
         ),
         manual: manual::PARAMETERS,
+        subject: None,
     })
 }
 
@@ -117,6 +118,7 @@ fn single_member(
         evidence: Vec::new(),
         remedy: "Add two members.".to_owned(),
         manual: manual::QUORUM,
+        subject: None,
     })
 }
 
@@ -148,6 +150,7 @@ fn no_vote(members: &[&ObservedServer<'_>]) -> Option<Finding> {
             )
         ),
         manual: manual::QUORUM,
+        subject: None,
     })
 }
 
@@ -166,6 +169,7 @@ fn even_votes(group: &PrimaryVotes) -> Option<Finding> {
         evidence: Vec::new(),
         remedy: "Add a member or an arbitrator (garbd), or give one member another vote (pc.weight).".to_owned(),
         manual: manual::QUORUM,
+        subject: None,
     })
 }
 
@@ -191,6 +195,7 @@ fn decisive_member(members: &[&ObservedServer<'_>], group: &PrimaryVotes) -> Opt
         remedy: "Give it fewer votes (pc.weight), unless the others must not continue without it."
             .to_owned(),
         manual: manual::QUORUM,
+        subject: None,
     })
 }
 
@@ -225,5 +230,6 @@ fn decisive_segment(members: &[&ObservedServer<'_>], group: &PrimaryVotes) -> Op
         remedy: "Place members or an arbitrator (garbd) in a third segment, so that none has half of the votes."
             .to_owned(),
         manual: manual::QUORUM,
+        subject: None,
     })
 }

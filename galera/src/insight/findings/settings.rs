@@ -103,6 +103,7 @@ fn drift(
                 "Set {name} to one value in the configuration of every member, unless the difference is on purpose."
             ),
             manual: manual::CONFIGURATION,
+            subject: Some((*name).to_owned()),
         });
     }
 }
@@ -148,6 +149,7 @@ fn about_variable(
             true => manual::PARAMETERS,
             false => manual::CONFIGURATION,
         },
+        subject: None,
     }
 }
 
@@ -290,5 +292,6 @@ fn auto_increment_overlap(servers: &[ObservedServer<'_>]) -> Option<Finding> {
             "SET GLOBAL wsrep_auto_increment_control=ON, unless clients write to one member only."
                 .to_owned(),
         manual: manual::VARIABLES,
+        subject: None,
     })
 }

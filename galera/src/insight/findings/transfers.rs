@@ -75,6 +75,7 @@ fn cluster_address(
                      configuration, and keep them at the next restart."
                 .to_owned(),
             manual: manual::VARIABLES,
+            subject: None,
         });
     }
     // A name may be that of several members, or of any.
@@ -99,6 +100,7 @@ fn cluster_address(
         evidence: vec![server.variable(NAME)],
         remedy: "Write the addresses of all members into its configuration.".to_owned(),
         manual: manual::VARIABLES,
+        subject: None,
     })
 }
 
@@ -141,6 +143,7 @@ fn small_cache(servers: &[ObservedServer<'_>]) -> Option<Finding> {
                  maintenance."
             .to_owned(),
         manual: manual::PARAMETERS,
+        subject: None,
     })
 }
 
@@ -179,6 +182,7 @@ fn blocking_transfer(servers: &[ObservedServer<'_>]) -> Option<Finding> {
         remedy: "Use mariabackup (MariaDB), xtrabackup-v2 (Percona) or clone (MySQL) where a donor must continue to serve."
             .to_owned(),
         manual: manual::TRANSFERS,
+        subject: None,
     })
 }
 
@@ -214,6 +218,7 @@ fn unknown_donor(view: &ClusterView, server: &ObservedServer<'_>) -> Option<Find
             "SET GLOBAL wsrep_sst_donor='', or end the list with a comma, which permits any donor."
                 .to_owned(),
         manual: manual::TRANSFERS,
+        subject: None,
     })
 }
 
@@ -240,6 +245,7 @@ fn donor_without_joiner(view: &ClusterView, server: &ObservedServer<'_>) -> Opti
         )],
         remedy: "Nothing while a backup runs; otherwise SET GLOBAL wsrep_desync=OFF.".to_owned(),
         manual: manual::TRANSFERS,
+        subject: None,
     })
 }
 

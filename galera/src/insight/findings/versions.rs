@@ -41,6 +41,7 @@ fn skew<'a>(
                  donor of an older one."
             .to_owned(),
         manual: manual::UPGRADES,
+        subject: None,
     })
 }
 
@@ -69,5 +70,6 @@ fn old_protocol(servers: &[ObservedServer<'_>]) -> Option<Finding> {
             .collect(),
         remedy: "Wait for the next change of the group; if it stays, restart the member with the lower one.".to_owned(),
         manual: manual::UPGRADES,
+        subject: None,
     })
 }

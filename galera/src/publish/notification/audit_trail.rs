@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::text::{TEXT_MAX, TITLE_MAX, truncate};
-use super::{ActionReference, Audience, Notification, NotificationKind, Severity};
+use super::{
+    ActionReference, Audience, FindingPhase, FindingReference, Notification, NotificationKind,
+    Severity,
+};
 use crate::id::ActionId;
 use crate::record::audit::{AuditEntry, AuditEvent, AuditRecord, detail};
 
@@ -78,6 +81,12 @@ impl AuditCursor {
         }
         if *event == AuditEvent::HISTORY_ALARM_RAISED {
             return alarm_notification(id, record);
+        }
+        if *event == AuditEvent::FINDINGS_OPENED {
+            return finding_notification(id, record, FindingPhase::Opened);
+        }
+        if *event == AuditEvent::FINDINGS_ENDED {
+            return finding_notification(id, record, FindingPhase::Ended);
         }
         let (_, change, severity) = INCIDENT_CHANGES.iter().find(|(name, ..)| name == event)?;
         Some(incident_notification(id, record, change, *severity))
@@ -252,6 +261,7 @@ fn action_notification(
             event: event.to_owned(),
             by: record.actor.clone(),
         }),
+        finding: None,
         audience: Audience::Everyone,
     })
 }
@@ -269,6 +279,7 @@ fn space_notification(id: String, record: &AuditRecord) -> Notification {
         path: "/".to_owned(),
         problem: None,
         action: None,
+        finding: None,
         audience: Audience::Everyone,
     }
 }
@@ -290,6 +301,55 @@ fn alarm_notification(id: String, record: &AuditRecord) -> Option<Notification> 
         path: format!("/clusters/{cluster}/recovery"),
         problem: None,
         action: None,
+        finding: None,
+        audience: Audience::Everyone,
+    })
+}
+
+fn finding_notification(
+    id: String,
+    record: &AuditRecord,
+    phase: FindingPhase,
+) -> Option<Notification> {
+    let cluster = record.cluster.as_ref()?;
+    let words = |name: &str| {
+        let listed = value_of(record, name).unwrap_or_default().split(", ");
+        listed.filter(|word| !word.is_empty())
+    };
+    let codes: BTreeMap<String, Severity> = words(detail::FINDINGS)
+        .map(|word| match word.split_once('=') {
+            Some((code, "critical")) => (code.to_owned(), Severity::Critical),
+            Some((code, _)) => (code.to_owned(), Severity::Warning),
+            None => (word.to_owned(), Severity::Warning),
+        })
+        .collect();
+    let named: Vec<String> = codes.keys().map(|code| code.replace('_', " ")).collect();
+    let what = match named.as_slice() {
+        [] => return None,
+        [one] => format!("finding {one}"),
+        several => format!("findings {}", several.join(", ")),
+    };
+    let most_urgent = codes.values().copied().max().unwrap_or(Severity::Warning);
+    let (title, severity) = match phase {
+        FindingPhase::Opened => (format!("{cluster}: {what}"), most_urgent),
+        FindingPhase::Ended => (format!("{cluster}: {what} ended"), Severity::Info),
+    };
+    Some(Notification {
+        id,
+        kind: NotificationKind::Finding,
+        at: record.at,
+        cluster: record.cluster.clone(),
+        severity,
+        title: truncate(&title, TITLE_MAX),
+        text: truncate(value_of(record, detail::TEXT).unwrap_or_default(), TEXT_MAX),
+        path: format!("/clusters/{cluster}/findings"),
+        problem: None,
+        action: None,
+        finding: Some(FindingReference {
+            phase,
+            codes,
+            nodes: words(detail::NODES).map(str::to_owned).collect(),
+        }),
         audience: Audience::Everyone,
     })
 }
@@ -318,6 +378,7 @@ fn incident_notification(
         path,
         problem: None,
         action: None,
+        finding: None,
         audience: Audience::Everyone,
     }
 }

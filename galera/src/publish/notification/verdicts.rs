@@ -131,6 +131,7 @@ impl VerdictTracker {
                     path: format!("/clusters/{cluster}"),
                     problem: Some(problem),
                     action: None,
+                    finding: None,
                     audience: Audience::Everyone,
                 };
                 (target.to_owned(), notification)
@@ -289,6 +290,7 @@ impl VerdictTracker {
             path: format!("/clusters/{}", context.cluster),
             problem: Some(problem),
             action: None,
+            finding: None,
             audience: Audience::Everyone,
         };
         let last = LastNotification {

@@ -51,6 +51,14 @@ audit_events! {
     HISTORY_ALARM_RAISED = "history_alarm_raised";
     /// Alarms about the data of a cluster were acknowledged.
     HISTORY_ALARMS_ACKNOWLEDGED = "history_alarms_acknowledged";
+    /// Findings of at least a warning opened.
+    FINDINGS_OPENED = "findings_opened";
+    /// Findings ended.
+    FINDINGS_ENDED = "findings_ended";
+    /// A finding was acknowledged.
+    FINDING_ACKNOWLEDGED = "finding_acknowledged";
+    /// The acknowledgement of a finding was withdrawn.
+    FINDING_REOPENED = "finding_reopened";
     /// Recovery was resumed.
     RECOVERY_SWITCHED_ON = "recovery_switched_on";
     /// Recovery was paused.
@@ -206,6 +214,10 @@ pub mod detail {
     /// `incident_opened`, `incident_updated`, `incident_resolved`: the text of the newest update; `etcd_space_low`: sizes
     /// and remedy.
     pub const TEXT: &str = "text";
+    /// `findings_opened`, `findings_ended`: `CODE=SEVERITY`, separated by commas.
+    pub const FINDINGS: &str = "findings";
+    /// `findings_opened`, `findings_ended`: the nodes concerned, separated by commas.
+    pub const NODES: &str = "nodes";
 }
 
 #[cfg(test)]
