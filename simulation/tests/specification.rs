@@ -97,6 +97,47 @@ fn an_even_split_stops_both_sides_and_heals_by_itself() {
     assert_eq!(primaries(&cluster), [[0, 1, 2, 3]]);
 }
 
+/// Losing quorum in the view change in which others arrive stops nobody whose own last Primary view is complete.
+#[test]
+fn a_component_without_votes_continues_with_the_node_that_joins_it() {
+    let mut cluster = GaleraCluster::formed_with(ids(2), &[0, 1]);
+    cluster.kill(1, 0);
+    cluster.settle();
+    assert!(primaries(&cluster).is_empty());
+    cluster.bootstrap(0, LateStatement { deadline: None }, 0);
+    assert_eq!(primaries(&cluster), [[0]]);
+    assert!(cluster.write(0, 7));
+    cluster.start(1).unwrap();
+    cluster.settle();
+    assert_eq!(primaries(&cluster), [[0, 1]]);
+    assert!(!cluster.has_diverged());
+}
+
+/// The others know its Primary view, although they were never in it.
+#[test]
+fn a_primary_view_that_others_learned_of_is_incomplete_once_its_member_has_left() {
+    let mut cluster = three();
+    cluster.set_cut(0, 1, true);
+    cluster.set_cut(0, 2, true);
+    cluster.set_cut(1, 2, true);
+    cluster.settle();
+    cluster.bootstrap(0, LateStatement { deadline: None }, 0);
+    assert_eq!(primaries(&cluster), [[0]]);
+    // It loses its quorum to a second node, which is restarted and has never met it.
+    cluster.kill(1, 0);
+    cluster.node_mut(1).data.saved_view = None;
+    cluster.start(1).unwrap();
+    cluster.set_cut(0, 1, false);
+    cluster.settle();
+    assert_eq!(primaries(&cluster), [[0, 1]]);
+    cluster.stop(0);
+    cluster.kill(1, 0);
+    cluster.start(1).unwrap();
+    cluster.settle();
+    // Its gvwstate.dat names a view whose other member has left.
+    assert!(primaries(&cluster).is_empty());
+}
+
 #[test]
 fn weights_decide_which_side_goes_on() {
     let mut cluster = GaleraCluster::new(ids(3));

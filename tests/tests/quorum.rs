@@ -65,6 +65,39 @@ async fn two_of_three_killed_leave_no_primary() -> Result<()> {
     Ok(())
 }
 
+/// It loses its quorum in the view change in which another one joins, and continues in the same: the specification of the
+/// simulation rests on that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bootstrapped_member_without_votes_continues_when_another_joins() -> Result<()> {
+    let lab = shared::lab().await?;
+    let mut live = lab.live().await?;
+    let one = lab.lab.node(1);
+    one.execute("SET GLOBAL wsrep_provider_options='pc.weight=0'")
+        .await?;
+    for number in [2, 3] {
+        lab.lab.node(number).kill();
+    }
+    live.wait_for("no_primary", GALERA_TIMEOUT + CONSOLE_DELAY, |view| {
+        views::has_verdict(view, VerdictState::NoPrimary)
+    })
+    .await?;
+    one.bootstrap().await?;
+    live.wait_for("a Primary component of one", PATIENCE, |view| {
+        views::state(view, one.id()) == Some(NodeState::Synced)
+    })
+    .await?;
+    lab.lab.node(2).start(NodeStart::Join).await?;
+    let reported = one.wsrep().await?;
+    ensure!(
+        reported["wsrep_cluster_status"] == "Primary" && reported["wsrep_cluster_size"] == "2",
+        "{reported:?}"
+    );
+    one.execute("SET GLOBAL wsrep_provider_options='pc.weight=1'")
+        .await?;
+    lab.lab.node(3).start(NodeStart::Join).await?;
+    Ok(())
+}
+
 /// A bootstrap by hand is proven by what the node reports, recorded as a fork, and an alarm until it is acknowledged.
 #[tokio::test(flavor = "multi_thread")]
 async fn i46_a_bootstrap_by_hand_is_recorded_as_a_fork() -> Result<()> {

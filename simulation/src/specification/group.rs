@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::data::{GaleraTransaction, SavedView};
-use super::server::PrimaryView;
+use super::server::{PrimaryView, ProcessId};
 use super::{GaleraCluster, NodeIndex};
 
 impl GaleraCluster {
@@ -57,20 +57,46 @@ impl GaleraCluster {
             .iter()
             .find(|&&node| self.is_primary(node))
             .copied();
-        match primary {
-            Some(_) if settled => {}
-            Some(node) => match self
-                .last_primary(node)
-                .filter(|view| self.has_quorum(view, &members))
-            {
-                Some(view) => self.install_primary(component, view.conf_id + 1),
-                None => self.install_non_primary(component),
-            },
-            None => match self.complete_primary_view(component) {
-                Some(view) => self.install_primary(component, view.conf_id + 1),
-                None if settled => {}
-                None => self.install_non_primary(component),
-            },
+        if primary.is_some() && settled {
+            return;
+        }
+        let last = primary.and_then(|node| self.last_primary(node));
+        let continued = last.filter(|view| self.has_quorum(view, &members));
+        if continued.is_none() && !settled {
+            self.install_non_primary(component);
+            self.exchange_states(component);
+        }
+        // Without quorum the members of the newest Primary view continue once all of them are here, also in the view in which
+        // that quorum was lost.
+        if let Some(view) = continued.or_else(|| self.complete_primary_view(component)) {
+            self.install_primary(component, view.conf_id + 1);
+        }
+    }
+
+    /// Each member learns the last Primary views of all others.
+    fn exchange_states(&mut self, component: &[NodeIndex]) {
+        let servers = component
+            .iter()
+            .filter_map(|&node| self.nodes[node].server.as_ref());
+        let known: Vec<(ProcessId, PrimaryView)> = servers
+            .flat_map(|server| {
+                let own = server
+                    .last_primary
+                    .clone()
+                    .map(|view| (server.process, view));
+                let learned = server.learned.clone();
+                own.into_iter().chain(learned)
+            })
+            .collect();
+        for &node in component {
+            if let Some(server) = self.nodes[node].server.as_mut() {
+                for (process, view) in &known {
+                    server
+                        .learned
+                        .entry(*process)
+                        .or_insert_with(|| view.clone());
+                }
+            }
         }
     }
 
@@ -118,8 +144,12 @@ impl GaleraCluster {
 
     /// The newest Primary view that the members know, if all of its processes are here: they continue without help.
     fn complete_primary_view(&self, component: &[NodeIndex]) -> Option<PrimaryView> {
-        let known = component.iter().filter_map(|&node| self.last_primary(node));
-        let newest = known.max_by_key(|view| view.conf_id)?;
+        let servers = component
+            .iter()
+            .filter_map(|&node| self.nodes[node].server.as_ref());
+        let known =
+            servers.flat_map(|server| server.last_primary.iter().chain(server.learned.values()));
+        let newest = known.max_by_key(|view| view.conf_id)?.clone();
         let complete = newest.members.iter().all(|(process, (node, _))| {
             let server = self.nodes[*node].server.as_ref();
             component.contains(node) && server.is_some_and(|server| server.process == *process)
@@ -177,6 +207,7 @@ impl GaleraCluster {
                 server.members = members.iter().copied().collect();
                 server.primary = true;
                 server.last_primary = Some(view.clone());
+                server.learned.clear();
                 server.conf_id = conf_id;
                 own.data.saved_view = Some(SavedView {
                     process: server.process,

@@ -42,6 +42,9 @@ pub struct RunningServer {
     pub(super) primary: bool,
     /// The last Primary view that it was in.
     pub last_primary: Option<PrimaryView>,
+    /// The last Primary view of each process that it has met since its own, as of the first meeting: later ones do not replace it
+    /// (`handle_state` in `pc_proto.cpp`).
+    pub(super) learned: BTreeMap<ProcessId, PrimaryView>,
     /// The conf_id of the last Primary view that this process was in; 0 for none. gvwstate.dat does not restore it (`prim_seqno` in
     /// `gcs_group.cpp`).
     pub(super) conf_id: u64,
@@ -67,6 +70,7 @@ impl RunningServer {
             members: BTreeSet::new(),
             primary: false,
             last_primary,
+            learned: BTreeMap::new(),
             conf_id: 0,
             gcache_first: seqno + 1,
         }
@@ -78,9 +82,10 @@ impl RunningServer {
         self.primary
     }
 
-    /// Another member of its component has left cleanly.
+    /// Another member of its component has left cleanly. Without quorum its last Primary view stays as it was: it is complete
+    /// only with the leaver (`is_prim` in `pc_proto.cpp`).
     pub(super) fn forget_leaver(&mut self, node: NodeIndex) {
-        if let Some(view) = &mut self.last_primary {
+        if let Some(view) = self.last_primary.as_mut().filter(|_| self.primary) {
             view.members.retain(|_, (member, _)| *member != node);
         }
     }
