@@ -387,7 +387,12 @@ impl OnDemandSources {
         snapshot
             .probed_nodes()
             .into_iter()
-            .map(|node| probe::probe_once(cluster.clone(), node, Arc::clone(&self.probes)))
+            .map(|node| {
+                let known = snapshot.evidence.probes.get(&node);
+                let status = known.and_then(|probe| probe.status.as_ref());
+                let extra_port = status.and_then(|(_, status)| status.extra_port);
+                probe::probe_once(cluster.clone(), node, extra_port, Arc::clone(&self.probes))
+            })
             .collect()
     }
 }

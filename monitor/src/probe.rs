@@ -123,13 +123,15 @@ async fn requested(probe_now: &Notify, earliest: Instant) {
     sleep_until(earliest).await;
 }
 
-/// Reads `node` of `cluster` once, now, on a dedicated connection.
+/// Reads `node` of `cluster` once, now, on a dedicated connection. `extra_port` is the one that its server last reported.
 pub(crate) async fn probe_once(
     cluster: ClusterName,
     node: NodeId,
+    extra_port: Option<u16>,
     settings: Arc<ProbeSettings>,
 ) -> ProbeReport {
     let mut probe = NodeProbe::new(cluster, node, settings);
+    probe.extra_port = extra_port;
     let started = Instant::now();
     let read = AssertUnwindSafe(probe.read()).catch_unwind().await;
     let outcome = read.unwrap_or_else(|panic| {
@@ -151,6 +153,8 @@ struct NodeProbe {
     node: NodeId,
     settings: Arc<ProbeSettings>,
     connection: Option<StatusConnection>,
+    /// The server's `extra_port`, as it last reported.
+    extra_port: Option<u16>,
 }
 
 impl NodeProbe {
@@ -160,6 +164,7 @@ impl NodeProbe {
             node,
             settings,
             connection: None,
+            extra_port: None,
         }
     }
 
@@ -172,6 +177,7 @@ impl NodeProbe {
         match timeout(limit, Box::pin(self.attempt(connection))).await {
             Ok(Ok((connection, status))) => {
                 self.connection = connection;
+                self.extra_port = status.extra_port;
                 Ok(status)
             }
             Ok(Err(error)) => Err(error),
@@ -199,6 +205,9 @@ impl NodeProbe {
                 Ok((Some(connection), status))
             }
             Err(error) if error.kind == ProbeErrorKind::TooManyConnections => {
+                if let Some(status) = self.read_at_extra_port(policy).await {
+                    return Ok((None, status));
+                }
                 match self.read_with_reserve(policy).await {
                     Some(Ok(status)) => Ok((None, status)),
                     Some(Err(failed)) => Err(failure::also_refused(&error, &failed)),
@@ -207,6 +216,15 @@ impl NodeProbe {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Reads a server on which every connection is in use over its `extra_port`. That connection is closed immediately: there are
+    /// few, and people need them. `None` if there is none, or it cannot be read either.
+    async fn read_at_extra_port(&self, policy: Option<&AddressPolicy>) -> Option<WsrepStatus> {
+        let (host, mysql) = (self.node.host(), &self.settings.mysql);
+        let opened =
+            StatusConnection::open(host, mysql, policy, self.extra_port?, &self.cluster).await;
+        opened.ok()?.read_status().await.ok()
     }
 
     /// Reads a server on which every connection is in use, with the account for which it reserves one. That connection

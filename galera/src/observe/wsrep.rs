@@ -227,6 +227,8 @@ pub struct WsrepStatus {
     pub node_name: Option<String>,
     /// `version`, a variable rather than a status.
     pub version: Option<String>,
+    /// `extra_port`, a variable rather than a status: a port with connections of its own, also when `max_connections` are in use.
+    pub extra_port: Option<u16>,
     /// Whether the variable `wsrep_provider_pc_bootstrap` exists: the server has provider options as variables.
     pub provider_plugin: bool,
     /// The provider's options about quorum, variables rather than a status.
@@ -300,6 +302,7 @@ impl WsrepStatus {
             b"wsrep_desync_count" => self.desync_count = parse_seqno(value),
             b"wsrep_node_name" => self.node_name = non_empty_text(value),
             b"version" => self.version = non_empty_text(value),
+            b"extra_port" => self.extra_port = value.parse().ok().filter(|port| *port > 0),
             b"wsrep_provider_pc_bootstrap" => self.provider_plugin = true,
             b"wsrep_provider_options" => self.quorum_options.apply_list(value),
             b"wsrep_provider_pc_weight" => self.quorum_options.apply("pc.weight", value),

@@ -26,7 +26,7 @@ const STATUS: &str = "SHOW GLOBAL STATUS LIKE 'wsrep_%'";
 static VARIABLES: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
-         ('wsrep_node_name', 'wsrep_cluster_name', 'wsrep_provider', 'version', 'server_uuid', \
+         ('wsrep_node_name', 'wsrep_cluster_name', 'wsrep_provider', 'version', 'server_uuid', 'extra_port', \
          'wsrep_provider_pc_bootstrap', 'wsrep_provider_options', 'wsrep_provider_pc_weight', \
          'wsrep_provider_pc_ignore_sb', 'wsrep_provider_pc_ignore_quorum', {})",
         ServiceOptions::NAMES

@@ -3,7 +3,7 @@
 
 use futures::future::BoxFuture;
 use galera::judge::known_positions::KnownPositions;
-use galera::observe::observation::Evidence;
+use galera::observe::observation::{Evidence, ProbeError, ProbeErrorKind};
 use galera::recover::action::StepResult;
 use galera::recover::bootstrap::{PlannedServer, RecoveryReach, StatementDialect};
 use galera::recover::cleanup::RegistryReading;
@@ -148,19 +148,34 @@ impl MonitorClusterAccess {
                     .to_owned(),
             );
         };
-        let port = node.port().unwrap_or(self.default_port);
-        let opened = StatementConnection::open(
-            node.host(),
-            &account.mysql,
-            port,
-            cluster,
-            planned,
-            self.statement_timeout,
-        );
-        match opened.await {
+        let open = |port| {
+            StatementConnection::open(
+                node.host(),
+                &account.mysql,
+                port,
+                cluster,
+                planned,
+                self.statement_timeout,
+            )
+        };
+        let mut opened = open(node.port().unwrap_or(self.default_port)).await;
+        let is_full = |error: &ProbeError| error.kind == ProbeErrorKind::TooManyConnections;
+        if opened.as_ref().is_err_and(is_full)
+            && let Some(port) = self.extra_port(cluster, node)
+        {
+            opened = open(port).await.or(opened);
+        }
+        match opened {
             Ok(connection) => Ok(Box::new(SqlChannel(connection))),
             Err(error) => Err(error.message),
         }
+    }
+
+    /// The `extra_port` that the server at `node` last reported.
+    fn extra_port(&self, cluster: &ClusterName, node: &NodeId) -> Option<u16> {
+        let snapshot = self.monitor.snapshot(cluster)?;
+        let probe = snapshot.evidence.probes.get(node)?;
+        probe.status.as_ref()?.1.extra_port
     }
 }
 

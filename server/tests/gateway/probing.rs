@@ -240,6 +240,40 @@ async fn a_server_without_a_free_connection_is_read_with_the_recovery_account() 
     assert!(accounts.iter().any(|account| account == "recovery"));
 }
 
+/// The port of its own that a server has for such a moment serves every account, and needs no recovery account.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_a_free_connection_is_read_over_its_extra_port() {
+    let etcd = TestEtcd::in_memory();
+    let extra = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
+    let port = extra.id().rsplit_once(':').unwrap().1.to_owned();
+    let variables = [&VARIABLES[..], &[("extra_port", port.as_str())]].concat();
+    let node = FakeDatabase::listen("127.0.0.1", &variables, &[]).await;
+    for database in [&node, &extra] {
+        let process = "00000001-0001-11ef-a1b2-c3d4e5f60718";
+        database.set_status(&as_str_rows(&primary_status(process, &node.id())));
+    }
+    let (_console, viewer) = start_console(&etcd, &[&node]).await;
+    wait_for_verdict(&viewer, VerdictState::Healthy).await;
+    assert!(extra.accounts().is_empty());
+    node.fill_connections();
+    node.kill_connections();
+    eventually("the extra port to be used", async || {
+        !extra.accounts().is_empty()
+    })
+    .await;
+    for _ in 0..3 {
+        let _: Plan = viewer
+            .get("/api/v1/clusters/lab/plans/bootstrap")
+            .await
+            .json();
+        let view = wait_for_verdict(&viewer, VerdictState::Healthy).await;
+        let mut sources = view.nodes[0].sources.iter();
+        assert!(sources.all(|source| source.error.is_none()));
+    }
+    let used = [node.accounts(), extra.accounts()].concat();
+    assert!(used.iter().all(|account| account == "console"), "{used:?}");
+}
+
 /// A registered node that is not pinned must not learn the recovery account's answer to a challenge.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unpinned_server_is_never_read_with_the_recovery_account() {

@@ -30,6 +30,8 @@ struct DatabaseScript {
     /// Whether every connection is in use but the one that the server reserves for `recovery`.
     full: bool,
     reserved_in_use: bool,
+    /// How often every connection was killed.
+    kills: u32,
 }
 
 /// A listening fake database.
@@ -83,6 +85,11 @@ impl FakeDatabase {
         self.script.lock().unwrap().full = true;
     }
 
+    /// Ends every open connection at its next statement.
+    pub(crate) fn kill_connections(&self) {
+        self.script.lock().unwrap().kills += 1;
+    }
+
     /// The accounts that tried to sign in so far.
     pub(crate) fn accounts(&self) -> Vec<String> {
         self.script.lock().unwrap().accounts.clone()
@@ -124,8 +131,12 @@ async fn serve(mut stream: TcpStream, script: Arc<Mutex<DatabaseScript>>) -> Opt
         }
     };
     send(&mut stream, &mut (sequence + 1), &[OK.to_vec()]).await?;
+    let kills = script.lock().unwrap().kills;
     loop {
         let (packet, sequence) = receive(&mut stream).await?;
+        if script.lock().unwrap().kills != kills {
+            return None;
+        }
         let (&command, text) = packet.split_first()?;
         let answer = match command {
             1 => return None,
