@@ -8,7 +8,7 @@ use galera::view::ClusterView;
 use galera::{NodeId, Timestamp};
 
 use super::{form_fields, widgets};
-use crate::format::{absolute, code, link, pluralize, ticking_age, visually_hidden};
+use crate::format::{absolute, code, link, pluralize, quiet, ticking_age, visually_hidden};
 use crate::marks::{finding_mark, state_badge};
 use crate::markup::{El, el};
 use crate::pages::{cell, data_table, node_href, row};
@@ -97,7 +97,11 @@ fn section(view: &ClusterView, shown: &FindingView, refusal: Option<&str>) -> El
     };
     el("section")
         .key(finding_key(finding))
-        .child(el("h3").child(state_badge(finding_mark(finding.severity))))
+        .child(
+            el("h3")
+                .child(state_badge(finding_mark(finding.severity)))
+                .child(quiet(format!(" {}", finding_name(finding)))),
+        )
         .child(el("p").child(finding.message.clone()))
         .child(
             el("p")
@@ -195,11 +199,12 @@ fn reopen_form(
         absolute(acknowledgement.until),
         acknowledgement.reason
     );
-    let form = topic_form(view, finding, "reopen").child(widgets::button(
-        format!("Reopen {}", finding_name(finding)),
-        refusal,
-    ));
-    el("div").child(el("p").child(text)).child(form)
+    topic_form(view, finding, "reopen")
+        .child(el("p").child(text))
+        .child(widgets::button(
+            format!("Reopen {}", finding_name(finding)),
+            refusal,
+        ))
 }
 
 /// The text of a link to a page of a manual, so that links to different pages differ: `Manual: weighted quorum`.
