@@ -69,7 +69,7 @@ FROM debian:bookworm-slim AS console
 RUN groupadd --gid 990 galera-console \
  && useradd --uid 990 --gid galera-console --home-dir /var/lib/galera-console --shell /usr/sbin/nologin galera-console \
  && apt-get update \
- && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends etcd-server libjemalloc2 \
+ && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends etcd-server \
  && rm -rf /var/lib/apt/lists/* /var/lib/etcd /var/log/* \
  && install -d -o galera-console -g galera-console -m 0700 /var/lib/galera-console \
  && ln -s /opt/galera-console/galera-console /usr/local/bin/galera-console
@@ -79,11 +79,8 @@ LABEL org.opencontainers.image.title="Galera Console" \
 COPY --chmod=0755 deploy/images/console-healthy /usr/local/bin/
 # The site is looked for beside the program.
 COPY --from=build-console /out /opt/galera-console
-# Memory that a flood of connections needed is returned within seconds; the C library's allocator keeps it (docs/figures.md).
 ENV GALERA_CONSOLE_LISTEN=0.0.0.0:3000 \
-    GALERA_CONSOLE_DATA_DIR=/var/lib/galera-console \
-    LD_PRELOAD=libjemalloc.so.2 \
-    MALLOC_CONF=background_thread:true,narenas:2,dirty_decay_ms:5000,muzzy_decay_ms:0
+    GALERA_CONSOLE_DATA_DIR=/var/lib/galera-console
 USER galera-console
 WORKDIR /var/lib/galera-console
 VOLUME /var/lib/galera-console

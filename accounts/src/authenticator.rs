@@ -24,11 +24,12 @@ use super::cache::{AccountCache, now};
 use super::device::{self, DeviceToken, KnownDevice};
 use super::factor::CodeKind;
 use super::failed_sign_ins::{FailedSignIns, FailureReason};
+use super::hash_queue::HashQueue;
 use super::password::{self, PASSWORD_MAX_BYTES};
 use super::policy::SignInPolicy;
 use super::records::{UserName, UserRecord};
 use super::store::user_key;
-use super::throttle::{SignInThrottle, network_of};
+use super::throttle::{SignInAttempt, SignInThrottle, network_of};
 use super::token::{SignInClaims, TokenError};
 
 pub use errors::{OwnAccountError, SessionError, SignInError};
@@ -36,7 +37,7 @@ pub use own_account::{EnrolmentOffer, FactorState, OwnProfile};
 pub use own_sessions::OwnSessionInfo;
 pub use step_up::OwnerProof;
 
-/// Default number of password hashes computed concurrently; each takes 46 MiB and one core.
+/// Default number of password hashes computed concurrently for unknown devices; each takes 46 MiB and one core.
 pub const CONCURRENT_HASHES_MAX: usize = 2;
 /// How long a sign-in may wait for a hash slot.
 const HASH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -73,9 +74,12 @@ pub struct Authenticator {
     state_prefix: String,
     cache: AccountCache,
     throttle: SignInThrottle,
+    /// Sign-ins from unknown devices wait here.
+    hash_queue: HashQueue,
+    /// The threads for those whose turn it is.
     hash_threads: ThreadLimit,
-    /// Reserved for known devices, so that they do not wait for the attempts of others.
-    device_hash_threads: ThreadLimit,
+    /// Reserved for known devices and signed-in users, so that they do not wait for the attempts of others.
+    reserved_hash_threads: ThreadLimit,
     hash_limit: LimitCounter,
     policy: SignInPolicy,
     trail: AuditTrail,
@@ -83,6 +87,28 @@ pub struct Authenticator {
     activity: Mutex<SessionActivity>,
     /// When the keys of sessions were last read because a token named an unknown one.
     keys_read: Mutex<Option<Instant>>,
+}
+
+/// Which threads compute a password hash.
+#[derive(Clone, Copy)]
+enum HashClass {
+    /// Of a known device or a signed-in user.
+    Reserved,
+    /// Of an unknown device, with the recent failures around its address.
+    Unknown { failures_nearby: u32 },
+}
+
+impl HashClass {
+    fn of(attempt: &SignInAttempt) -> Self {
+        match attempt {
+            SignInAttempt::Device(_) => Self::Reserved,
+            SignInAttempt::Other {
+                failures_nearby, ..
+            } => Self::Unknown {
+                failures_nearby: *failures_nearby,
+            },
+        }
+    }
 }
 
 fn hash_threads(max: usize) -> ThreadLimit {
@@ -106,8 +132,9 @@ impl Authenticator {
             state_prefix: state_prefix.to_owned(),
             cache,
             throttle: SignInThrottle::default(),
+            hash_queue: HashQueue::new(CONCURRENT_HASHES_MAX),
             hash_threads: hash_threads(CONCURRENT_HASHES_MAX),
-            device_hash_threads: ThreadLimit::new("device-hash", 1),
+            reserved_hash_threads: ThreadLimit::new("reserved-hash", 1),
             hash_limit: LimitCounter::new("password_hashes", "max-password-hashes"),
             policy,
             activity: Mutex::default(),
@@ -115,19 +142,20 @@ impl Authenticator {
         }
     }
 
-    /// Computes at most `max` password hashes concurrently.
+    /// Computes at most `max` password hashes for unknown devices concurrently.
     #[must_use]
     pub fn with_concurrent_hashes(self, max: usize) -> Self {
         Self {
+            hash_queue: HashQueue::new(max),
             hash_threads: hash_threads(max),
             ..self
         }
     }
 
-    /// The threads that compute password hashes.
+    /// The threads that compute password hashes of known devices and signed-in users.
     #[must_use]
-    pub fn hash_threads(&self) -> &ThreadLimit {
-        &self.hash_threads
+    pub fn reserved_hash_threads(&self) -> &ThreadLimit {
+        &self.reserved_hash_threads
     }
 
     /// Sign-ins refused because too many passwords were being checked.
@@ -150,7 +178,7 @@ impl Authenticator {
 
     /// Computes the dummy hash that the first sign-in would otherwise wait for.
     pub async fn warm_up(&self) {
-        let slot = self.hash_threads.slot().await;
+        let slot = self.reserved_hash_threads.slot().await;
         if let Err(error) = slot.run(password::warm_up).await {
             tracing::warn!(%error, "Could not compute the first password hash: {error}");
         }
@@ -175,13 +203,11 @@ impl Authenticator {
     ) -> Result<IssuedSession, SignInError> {
         let name: Option<UserName> = username.parse().ok();
         let device = self.known_device(name.as_ref(), client);
-        let hashes = match device {
-            // Known devices do not wait for the attempts of others.
-            Some(_) => &self.device_hash_threads,
-            None => &self.hash_threads,
-        };
-        let authenticated = self.authenticate(name.as_ref(), password, code, client, hashes);
-        self.attempt(name.as_ref(), client.address, device, authenticated)
+        let attempt = self.begin_attempt(name.as_ref(), client.address, device)?;
+        let class = HashClass::of(&attempt);
+        let authenticated = self.authenticate(name.as_ref(), password, code, client, class);
+        let result = authenticated.await;
+        self.conclude(name.as_ref(), client.address, device, &attempt, result)
             .await
     }
 
@@ -203,31 +229,38 @@ impl Authenticator {
                 TokenError::Forged => SignInError::InvalidCredentials,
             })?;
         let device = self.known_device(Some(&claims.sub), client);
-        let authenticated = self.authenticate_again(&claims, code, client);
-        self.attempt(Some(&claims.sub), client.address, device, authenticated)
+        let attempt = self.begin_attempt(Some(&claims.sub), client.address, device)?;
+        let result = self.authenticate_again(&claims, code, client).await;
+        self.conclude(Some(&claims.sub), client.address, device, &attempt, result)
             .await
     }
 
-    /// Counts and records an attempt to sign in as `name` on `device`, which `authenticated` decides.
-    async fn attempt(
+    /// Counts the start of an attempt to sign in as `name` on `device`.
+    fn begin_attempt(
         &self,
         name: Option<&UserName>,
         address: IpAddr,
         device: Option<KnownDevice>,
-        authenticated: impl Future<Output = Result<IssuedSession, SignInError>>,
-    ) -> Result<IssuedSession, SignInError> {
+    ) -> Result<SignInAttempt, SignInError> {
         // All invalid names share one slot, so that they cannot fill the throttle's memory.
         let account = name.map_or("", UserName::as_str);
-        let attempt = self
-            .throttle
-            .begin_attempt(
-                account,
-                address,
-                device.map(|device| device.id),
-                Instant::now(),
-            )
-            .map_err(SignInError::Throttled)?;
-        let result = authenticated.await.map(|issued| IssuedSession {
+        let device = device.map(|device| device.id);
+        self.throttle
+            .begin_attempt(account, address, device, Instant::now())
+            .map_err(SignInError::Throttled)
+    }
+
+    /// Counts and records the result of an attempt.
+    async fn conclude(
+        &self,
+        name: Option<&UserName>,
+        address: IpAddr,
+        device: Option<KnownDevice>,
+        attempt: &SignInAttempt,
+        result: Result<IssuedSession, SignInError>,
+    ) -> Result<IssuedSession, SignInError> {
+        let account = name.map_or("", UserName::as_str);
+        let result = result.map(|issued| IssuedSession {
             known_device: device,
             ..issued
         });
@@ -243,11 +276,11 @@ impl Authenticator {
         }
         self.record_sign_in(name, address, &result).await;
         match &result {
-            Ok(_) | Err(SignInError::Disabled) => self.throttle.record_success(&attempt),
+            Ok(_) | Err(SignInError::Disabled) => self.throttle.record_success(attempt),
             Err(
                 SignInError::InvalidCredentials | SignInError::Throttled(_) | SignInError::Code(_),
             ) => {}
-            Err(_) => self.throttle.cancel_attempt(&attempt),
+            Err(_) => self.throttle.cancel_attempt(attempt),
         }
         result
     }
@@ -349,7 +382,7 @@ impl Authenticator {
         password: &str,
         code: Option<&str>,
         client: &SignInClient,
-        hashes: &ThreadLimit,
+        class: HashClass,
     ) -> Result<IssuedSession, SignInError> {
         if let Some(error) = self.cache.etcd_error() {
             return Err(SignInError::Unavailable(error));
@@ -368,7 +401,7 @@ impl Authenticator {
             .as_ref()
             .map(|(_, record, _)| record.password_hash.clone());
         if !self
-            .verify_password(password.to_owned(), hash, hashes)
+            .verify_password(password.to_owned(), hash, class)
             .await?
         {
             return Err(SignInError::InvalidCredentials);
@@ -433,23 +466,36 @@ impl Authenticator {
         &self,
         password: String,
         hash: Option<String>,
-        hashes: &ThreadLimit,
+        class: HashClass,
     ) -> Result<bool, SignInError> {
-        self.on_hash_thread(hashes, move || password::verify(&password, hash.as_deref()))
+        self.on_hash_thread(class, move || password::verify(&password, hash.as_deref()))
             .await
     }
 
     /// Runs `work`, which computes a password hash, when one of the threads for that is free.
     async fn on_hash_thread<T: Send + 'static>(
         &self,
-        hashes: &ThreadLimit,
+        class: HashClass,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, SignInError> {
-        let slot = tokio::time::timeout(HASH_TIMEOUT, hashes.slot());
-        let Ok(slot) = slot.await else {
+        let slot = async {
+            match class {
+                HashClass::Reserved => (None, self.reserved_hash_threads.slot().await),
+                HashClass::Unknown { failures_nearby } => {
+                    let turn = self.hash_queue.turn(failures_nearby).await;
+                    (Some(turn), self.hash_threads.slot().await)
+                }
+            }
+        };
+        let Ok((turn, slot)) = tokio::time::timeout(HASH_TIMEOUT, slot).await else {
             self.hash_limit
                 .refuse("a sign-in is refused, because others are being checked");
             return Err(SignInError::Busy);
+        };
+        // A turn lasts until its thread has ended its work, also when the request is gone.
+        let work = move || {
+            let _turn = turn;
+            work()
         };
         slot.run(work)
             .await

@@ -15,6 +15,7 @@ mod current;
 mod device;
 mod factor;
 mod failed_sign_ins;
+mod hash_queue;
 mod key_rotation;
 mod password;
 mod policy;

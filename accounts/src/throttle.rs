@@ -5,6 +5,8 @@
 //! - an attempt from a quiet address, one with few failures, is not delayed by the failures on the account's name;
 //! - other attempts wait for both the account and the address.
 //!
+//! Failures also count for the networks around an address, but only to decide whose password is checked first (`failures_nearby` of [`SignInAttempt`]).
+//!
 //! An attempt counts as failed from the start, so that concurrent attempts gain nothing; success undoes it. Waits are short
 //! for accounts, because anyone can fail on another user's name, and longer for addresses.
 
@@ -43,6 +45,14 @@ const DEVICE_POLICY: ThrottlePolicy = ThrottlePolicy {
     max_wait: Duration::from_secs(300),
     forget_after: Duration::from_secs(3600),
 };
+/// Failures count in the networks around an address for as long as for accounts; nothing waits for them.
+const NEIGHBORHOOD_POLICY: ThrottlePolicy = ThrottlePolicy {
+    free_failures: u32::MAX,
+    max_wait: Duration::ZERO,
+    forget_after: ACCOUNT_POLICY.forget_after,
+};
+/// The networks around an address: the bits that are left out of an IPv4 and of an IPv6 address.
+const NEIGHBORHOODS: [(u32, u32); 2] = [(8, 80), (16, 96)];
 /// Failures from which an address is no longer quiet.
 const QUIET_FAILURES: u32 = 5;
 /// Codes are short. Only a client that knows the password, or has the session, can try, so that anyone else locks no user out.
@@ -91,10 +101,15 @@ struct ThrottleState {
     addresses: HashMap<IpAddr, FailureCount>,
     /// By the network of a site: an attacker has many addresses of one.
     sites: HashMap<IpAddr, FailureCount>,
+    /// By the networks around an address.
+    neighborhoods: HashMap<Neighborhood, FailureCount>,
     devices: HashMap<Uuid, FailureCount>,
     /// Codes of second factors, by account, and passwords entered again, by session.
     codes: HashMap<String, FailureCount>,
 }
+
+/// A network around an address: its first address, and the bits that are left out.
+type Neighborhood = (IpAddr, u32);
 
 /// What an attempt counts for.
 #[derive(Debug, PartialEq, Eq)]
@@ -104,6 +119,9 @@ pub(crate) enum SignInAttempt {
         account: String,
         network: IpAddr,
         site: IpAddr,
+        neighborhoods: [Neighborhood; 2],
+        /// Recent failures of the network and of those around it before this attempt; a near one counts more often than a far one.
+        failures_nearby: u32,
     },
 }
 
@@ -153,28 +171,27 @@ impl SignInThrottle {
         );
         record_failure(&mut state.addresses, network, &ADDRESS_POLICY, now);
         record_failure(&mut state.sites, site, &ADDRESS_POLICY, now);
+        let neighborhoods = neighborhoods_of(address);
+        let failures_nearby = state.failures_nearby(&network, &neighborhoods, now);
+        for neighborhood in neighborhoods {
+            let policy = &NEIGHBORHOOD_POLICY;
+            record_failure(&mut state.neighborhoods, neighborhood, policy, now);
+        }
         Ok(SignInAttempt::Other {
             account: account.to_owned(),
             network,
             site,
+            neighborhoods,
+            failures_nearby,
         })
     }
 
     /// Clears the failures of the device; without one, undoes this one attempt: the owner's success must not earn an attacker
     /// more guesses.
     pub(crate) fn record_success(&self, attempt: &SignInAttempt) {
-        let mut state = self.lock();
         match attempt {
-            SignInAttempt::Device(device) => _ = state.devices.remove(device),
-            SignInAttempt::Other {
-                account,
-                network,
-                site,
-            } => {
-                remove_failure(&mut state.accounts, account);
-                remove_failure(&mut state.addresses, network);
-                remove_failure(&mut state.sites, site);
-            }
+            SignInAttempt::Device(device) => _ = self.lock().devices.remove(device),
+            SignInAttempt::Other { .. } => self.cancel_attempt(attempt),
         }
     }
 
@@ -207,12 +224,37 @@ impl SignInThrottle {
                 account,
                 network,
                 site,
+                neighborhoods,
+                ..
             } => {
                 remove_failure(&mut state.accounts, account);
                 remove_failure(&mut state.addresses, network);
                 remove_failure(&mut state.sites, site);
+                for neighborhood in neighborhoods {
+                    remove_failure(&mut state.neighborhoods, neighborhood);
+                }
             }
         }
+    }
+}
+
+impl ThrottleState {
+    fn failures_nearby(
+        &self,
+        network: &IpAddr,
+        neighborhoods: &[Neighborhood; 2],
+        now: Instant,
+    ) -> u32 {
+        // The attempt itself is counted already.
+        let own = self.addresses.get(network);
+        let own = own.map_or(0, |failures| {
+            failures.current(&ADDRESS_POLICY, now).saturating_sub(1)
+        });
+        let around = neighborhoods.iter().map(|neighborhood| {
+            let failures = self.neighborhoods.get(neighborhood);
+            failures.map_or(0, |failures| failures.current(&NEIGHBORHOOD_POLICY, now))
+        });
+        around.fold(own, u32::saturating_add)
     }
 }
 
@@ -224,6 +266,17 @@ pub(crate) fn network_of(address: IpAddr) -> IpAddr {
 /// The network whose failures make an address quiet or not: a site has an IPv6 /48.
 fn site_of(address: IpAddr) -> IpAddr {
     without_last_bits(address, 80)
+}
+
+fn neighborhoods_of(address: IpAddr) -> [Neighborhood; 2] {
+    let address = address.to_canonical();
+    NEIGHBORHOODS.map(|(v4_bits, v6_bits)| match address {
+        IpAddr::V4(v4) => {
+            let first = u32::from(v4) & (u32::MAX << v4_bits);
+            (IpAddr::V4(first.into()), v4_bits)
+        }
+        IpAddr::V6(_) => (without_last_bits(address, v6_bits), v6_bits),
+    })
 }
 
 /// An IPv6 address without its last `bits`; IPv4 addresses count as they are.

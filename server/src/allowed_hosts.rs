@@ -79,12 +79,17 @@ impl AllowedHosts {
         Some(refused.chars().take(200).collect())
     }
 
-    /// Whether a page of this origin (`Origin` of the request) is the console's own. `None` without the header.
+    /// Whether a page of this origin (`Origin` of the request, each one of several) is the console's own. `None` without
+    /// the header.
     #[must_use]
     pub fn is_own_origin(&self, headers: &HeaderMap, uri: &Uri, https: bool) -> Option<bool> {
-        let origin = headers.get(ORIGIN)?.to_str().ok();
-        let origin = origin.and_then(|text| text.parse::<Uri>().ok());
-        Some(origin.is_some_and(|origin| self.is_own(&origin, headers, uri, https)))
+        let mut origins = headers.get_all(ORIGIN).iter().peekable();
+        origins.peek()?;
+        Some(origins.all(|origin| {
+            let origin = origin.to_str().ok();
+            let origin = origin.and_then(|text| text.parse::<Uri>().ok());
+            origin.is_some_and(|origin| self.is_own(&origin, headers, uri, https))
+        }))
     }
 
     fn is_own(&self, origin: &Uri, headers: &HeaderMap, uri: &Uri, https: bool) -> bool {

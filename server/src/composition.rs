@@ -234,7 +234,7 @@ impl Builder<'_> {
         let accounts = AccountStore::new(self.registry.clone(), config.state_prefix.as_str())
             .audited_in(self.trail.clone())
             .with_password_context(password_context(config.http.public_url.as_ref()))
-            .with_hash_threads(authenticator.hash_threads().clone());
+            .with_hash_threads(authenticator.reserved_hash_threads().clone());
         let admission = NodeAdmission::new(
             monitor.clone(),
             self.registry.clone(),

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::errors::OwnAccountError;
 use super::step_up::session_write;
-use super::{ATTEMPTS, Authenticator};
+use super::{ATTEMPTS, Authenticator, HashClass};
 use crate::cache::now;
 use crate::factor::{ActiveFactor, ENROLMENT_TIMEOUT, FactorRecord, PendingFactor, RecoveryCodes};
 use crate::password;
@@ -142,7 +142,7 @@ impl Authenticator {
         let (name, new) = (name.as_str().to_owned(), new.to_owned());
         let context = self.policy.password_context.clone();
         let hashed = self
-            .on_hash_thread(&self.hash_threads, move || {
+            .on_hash_thread(HashClass::Reserved, move || {
                 password::check_policy(&name, &new, &context)?;
                 Ok(password::hash(&new))
             })

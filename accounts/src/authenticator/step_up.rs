@@ -9,7 +9,7 @@ use galera::record::audit::AuditEvent;
 use registry::{Precondition, TransactionOutcome, WriteOp};
 
 use super::errors::{OwnAccountError, SignInError};
-use super::{ATTEMPTS, Authenticator};
+use super::{ATTEMPTS, Authenticator, HashClass};
 use crate::cache::now;
 use crate::factor::CodeKind;
 use crate::records::{SessionRecord, UserName, UserRecord};
@@ -168,7 +168,7 @@ impl Authenticator {
             .map_err(OwnAccountError::Throttled)?;
         let hash = Some(user.password_hash.clone());
         if self
-            .verify_password(password.to_owned(), hash, &self.hash_threads)
+            .verify_password(password.to_owned(), hash, HashClass::Reserved)
             .await?
         {
             self.throttle.record_right_code(&counted);

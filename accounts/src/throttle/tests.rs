@@ -10,6 +10,15 @@ impl SignInAttempt {
     fn is_from_device(&self) -> bool {
         matches!(self, Self::Device(_))
     }
+
+    fn failures_nearby(&self) -> u32 {
+        match self {
+            Self::Device(_) => 0,
+            Self::Other {
+                failures_nearby, ..
+            } => *failures_nearby,
+        }
+    }
 }
 
 /// A throttle with the clock of a test.
@@ -196,6 +205,7 @@ fn memory_is_bounded_and_keeps_the_longest_waits() {
     let state = fixture.throttle.lock();
     assert!(state.accounts.len() <= ENTRIES_MAX && state.addresses.len() <= ENTRIES_MAX);
     assert!(state.devices.len() <= ENTRIES_MAX && state.sites.len() <= ENTRIES_MAX);
+    assert!(state.neighborhoods.len() <= ENTRIES_MAX);
     drop(state);
     fixture.make_noisy(CLIENT);
     assert!(fixture.begin("target", CLIENT).is_err());
@@ -222,6 +232,41 @@ fn wrong_codes_wait_apart_from_wrong_passwords() {
     assert!(tried < 120, "{tried} codes a day");
     throttle.record_right_code("dora");
     assert_eq!(throttle.begin_code("dora", now), Ok(()));
+}
+
+#[test]
+fn a_guess_from_a_new_address_of_a_busy_network_comes_after_a_first_try_elsewhere() {
+    let mut fixture = Fixture::new();
+    let nearby = |fixture: &Fixture, from: &str| {
+        let attempt = fixture.begin("dora", from.parse().unwrap()).unwrap();
+        fixture.throttle.cancel_attempt(&attempt);
+        attempt.failures_nearby()
+    };
+    for (v4, v6) in (0..60_u32).zip(0_u128..) {
+        fixture.begin("dora", address(v4 * 256)).unwrap();
+        let v6 = IpAddr::V6((0x2001_0db8_u128 << 96 | v6 << 80).into());
+        fixture.begin("dora", v6).unwrap();
+    }
+    assert_eq!(nearby(&fixture, "10.0.200.1"), 60);
+    assert_eq!(
+        nearby(&fixture, "10.0.3.200"),
+        61,
+        "the near failure counts twice"
+    );
+    assert_eq!(nearby(&fixture, "10.0.3.0"), 62);
+    assert_eq!(nearby(&fixture, "::ffff:10.0.200.1"), 60);
+    assert_eq!(nearby(&fixture, "2001:db8:ffff::1"), 60);
+    for elsewhere in ["10.1.0.1", "198.51.100.7", "2001:db9::1"] {
+        assert_eq!(nearby(&fixture, elsewhere), 0, "{elsewhere}");
+    }
+    // Mistyped twice, its owner is still served before the guesses.
+    for _ in 0..2 {
+        fixture.begin("dora", CLIENT).unwrap();
+    }
+    assert_eq!(nearby(&fixture, "192.0.2.1"), 6);
+    // A network is not remembered for the guesses of yesterday.
+    fixture.now += NEIGHBORHOOD_POLICY.forget_after;
+    assert_eq!(nearby(&fixture, "10.0.200.1"), 0);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod agent;
 mod configuration;
 mod liveness;
 mod reporting;
+mod unit;
 
 #[path = "../support/mariadb.rs"]
 mod mariadb;

@@ -60,6 +60,15 @@ async fn every_manifest_starts_a_node_that_waits_for_the_others() {
             given.insert(name, value);
         }
         assert_eq!(unknown_variables(&given), BTreeSet::new(), "{name}");
+        for required in [
+            "ETCD_CA",
+            "ETCD_USER",
+            "ETCD_PASSWORD_FILE",
+            "ORDER_PUBLIC_KEY_FILE",
+        ] {
+            let set = given.get(required).is_some_and(|value| !value.is_empty());
+            assert!(set, "{name} lacks {required}");
+        }
         // Set for a test, and by the manifest as a file.
         node = node.with_variable("MYSQL_ROOT_PASSWORD", "");
         node.start();

@@ -93,10 +93,14 @@ fn request_origin(
 }
 
 fn origin_from_fetch_site(headers: &HeaderMap) -> RequestOrigin {
-    match headers.get(&FETCH_SITE).map(http::HeaderValue::as_bytes) {
-        None => RequestOrigin::Unknown,
-        Some(b"same-origin" | b"none") => RequestOrigin::SameOrigin,
-        Some(_) => RequestOrigin::CrossOrigin,
+    let mut sites = headers.get_all(&FETCH_SITE).iter().peekable();
+    if sites.peek().is_none() {
+        return RequestOrigin::Unknown;
+    }
+    if sites.all(|site| matches!(site.as_bytes(), b"same-origin" | b"none")) {
+        RequestOrigin::SameOrigin
+    } else {
+        RequestOrigin::CrossOrigin
     }
 }
 
@@ -189,6 +193,29 @@ mod tests {
             }
             let found = request_origin(&headers, &Uri::from_static("/"), &hosts, true);
             assert_eq!(found, expected, "{site:?} {origin:?} {host}");
+        }
+    }
+
+    #[test]
+    fn each_of_several_headers_must_be_of_the_own_origin() {
+        let hosts = AllowedHosts::default();
+        for (name, own, other) in [
+            (&ORIGIN, "http://h:3000", "http://evil.example"),
+            (&FETCH_SITE, "same-origin", "cross-site"),
+        ] {
+            for (values, expected) in [
+                ([own, own], RequestOrigin::SameOrigin),
+                ([own, other], RequestOrigin::CrossOrigin),
+                ([other, own], RequestOrigin::CrossOrigin),
+            ] {
+                let mut headers = HeaderMap::new();
+                headers.insert(HOST, HeaderValue::from_static("h:3000"));
+                for value in values {
+                    headers.append(name, HeaderValue::from_static(value));
+                }
+                let found = request_origin(&headers, &Uri::from_static("/"), &hosts, false);
+                assert_eq!(found, expected, "{name}: {values:?}");
+            }
         }
     }
 

@@ -194,7 +194,13 @@ async fn the_unit_of_systemd_starts_a_console() {
     let unit = deploy_file("systemd/galera-console.service");
     let value_of = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key));
     let command = value_of("ExecStart=").unwrap();
-    let credentials = ["mysql-password", "recovery-password", "etcd-password"];
+    let credentials = [
+        "mysql-password",
+        "recovery-password",
+        "etcd-password",
+        "order-key",
+        "state-secret",
+    ];
     let variables: Variables = unit
         .lines()
         .filter_map(|line| line.strip_prefix("Environment=")?.split_once('='))
@@ -203,9 +209,11 @@ async fn the_unit_of_systemd_starts_a_console() {
                 assert!(credentials.contains(&credential), "{credential}");
                 let name = match credential {
                     "etcd-password" => "etcd-console",
-                    other => other.strip_suffix("-password").unwrap(),
+                    "mysql-password" => "console",
+                    other => other.strip_suffix("-password").unwrap_or(other),
                 };
-                let name = if name == "mysql" { "console" } else { name };
+                let loaded = format!("LoadCredential={credential}:/etc/galera-console/");
+                assert!(unit.lines().any(|line| line.starts_with(&loaded)));
                 machine.secrets.path(name).display().to_string()
             });
             (name.to_owned(), file.unwrap_or_else(|| value.to_owned()))
@@ -245,6 +253,38 @@ async fn the_unit_of_systemd_starts_a_console() {
         .unwrap();
     assert_eq!(code_and_output(&output).0, 0, "{output:?}");
     starts("systemd", &arguments, variables, machine.data.path()).await;
+}
+
+/// Each manifest really sets what the threat model rests on, rather than in a comment.
+#[test]
+fn every_manifest_sets_secrets_accounts_tls_and_proxies() {
+    for deployment in deployments() {
+        let name = deployment.name;
+        let value = |wanted: &str| {
+            let wanted = format!("GALERA_CONSOLE_{wanted}");
+            let found = deployment.console.iter().find(|(name, _)| *name == wanted);
+            let (_, value) = found.unwrap_or_else(|| panic!("{name} lacks {wanted}"));
+            assert!(!value.is_empty(), "{name}: {wanted} is empty");
+            value.as_str()
+        };
+        for endpoint in value("ETCD_ENDPOINTS").split(',') {
+            assert!(endpoint.starts_with("https://"), "{name}: {endpoint}");
+        }
+        assert_eq!(value("ETCD_USER"), "console", "{name}");
+        for file in [
+            "ETCD_CA",
+            "ETCD_PASSWORD_FILE",
+            "STATE_SECRET_FILE",
+            "ORDER_KEY_FILE",
+        ] {
+            assert!(value(file).starts_with("/run/secrets/"), "{name}: {file}");
+        }
+        for proxy in value("TRUSTED_PROXIES").split(',') {
+            assert!(!proxy.ends_with("/0"), "{name} trusts every client");
+        }
+        let accounts = &deployment.accounts.1;
+        assert!(accounts.iter().any(|word| word == "--enable-auth"));
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::TcpStream;
 
-use crate::etcd::TestEtcd;
+use crate::etcd::{TestEtcd, eventually};
 use crate::program::site;
 use crate::program::{ConsoleProcess, get_at};
 
@@ -61,4 +61,24 @@ async fn metrics_can_have_a_dedicated_address() {
         );
     }
     assert_eq!(serving.stop(), 0);
+}
+
+/// What a flood of connections needed is returned to the system by a thread of the allocator, as `.cargo/config.toml` sets it.
+#[tokio::test]
+async fn the_allocator_returns_memory_on_its_own_thread() {
+    let (etcd, site) = (TestEtcd::process().await, site());
+    let serving = ConsoleProcess::start(&[
+        "--etcd-endpoints",
+        &etcd.url(),
+        "--site-root",
+        site.path().to_str().unwrap(),
+    ]);
+    serving.wait_until_ready().await;
+    let tasks = format!("/proc/{}/task", serving.pid().as_raw_nonzero());
+    eventually("the allocator has a thread", async || {
+        let threads = std::fs::read_dir(&tasks).unwrap().flatten();
+        let mut names = threads.flat_map(|task| std::fs::read_to_string(task.path().join("comm")));
+        names.any(|name| name.starts_with("jemalloc_bg"))
+    })
+    .await;
 }

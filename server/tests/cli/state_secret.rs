@@ -36,12 +36,12 @@ fn a_secret_is_created_private_and_never_overwritten() {
 }
 
 #[tokio::test]
-async fn an_unusable_secret_exits_64_and_names_the_file() {
+async fn an_unusable_secret_exits_64_and_names_file_and_remedy() {
     let etcd = TestEtcd::process().await;
     let url = etcd.url();
     let folder = tempfile::tempdir().unwrap();
     let short = folder.path().join("short").display().to_string();
-    std::fs::write(&short, "too short\n").unwrap();
+    std::fs::write(&short, "too-short\n").unwrap();
     set_mode(&short, 0o600);
     let exposed = secret_in(folder.path(), "exposed");
     set_mode(&exposed, 0o644);
@@ -49,12 +49,29 @@ async fn an_unusable_secret_exits_64_and_names_the_file() {
     let line = std::fs::read_to_string(&three).unwrap();
     std::fs::write(&three, line.repeat(3)).unwrap();
     let missing = folder.path().join("missing").display().to_string();
-    for file in [&short, &exposed, &three, &missing] {
+    for (file, remedy) in [
+        (
+            &short,
+            "shorter than 32 characters; use a secret of `galera-console secret new`".to_owned(),
+        ),
+        (&exposed, format!("run chmod 0600 {exposed}")),
+        (
+            &three,
+            "keep the newest secret and the one before".to_owned(),
+        ),
+        (
+            &missing,
+            format!("create it with `galera-console secret new {missing}`"),
+        ),
+    ] {
         let settings = ["--etcd-endpoints", &url, "--state-secret-file", file];
         for command in [&["user", "list"][..], &["check-config"]] {
             let (code, text) = run(&[command, &settings].concat());
             assert_eq!(code, 64, "{file}: {text}");
-            assert!(text.contains(file.as_str()), "{text}");
+            assert!(
+                text.contains(file.as_str()) && text.contains(&remedy),
+                "{text}"
+            );
         }
     }
 }
@@ -79,15 +96,17 @@ async fn sealed_records_need_the_secret_that_sealed_them() {
     let add = ["user", "add", "ada", "--role", "admin", "--password-stdin"];
     let (code, text) = invoke(&add, &with(&secret));
     assert_eq!(code, 0, "{text}");
+    let remedy = "give the file of the other replicas with --state-secret-file";
     let (code, text) = invoke(&["user", "list"], &with(&wrong));
     assert_eq!(code, 64, "{text}");
-    assert!(
-        text.contains("--state-secret-file") || text.contains(&wrong),
-        "{text}"
-    );
+    assert!(text.contains(remedy), "{text}");
     let (code, text) = invoke(&["user", "list"], &with(&secret)[..2]);
     assert_eq!(code, 64, "{text}");
-    assert!(text.contains("--state-secret-file"), "{text}");
+    let missing = "are sealed with the state secret ";
+    assert!(
+        text.contains(missing) && text.contains("give its file with --state-secret-file"),
+        "{text}"
+    );
     // Rotated: the one before stays valid, until a second rotation removes it.
     assert_eq!(run(&["secret", "rotate", &secret]).0, 0);
     let (code, text) = invoke(&["user", "list"], &with(&secret));
@@ -95,8 +114,5 @@ async fn sealed_records_need_the_secret_that_sealed_them() {
     assert_eq!(run(&["secret", "rotate", &secret]).0, 0);
     let (code, text) = invoke(&["user", "list"], &with(&secret));
     assert_eq!(code, 64, "a rotated-out key: {text}");
-    assert!(
-        text.contains("--state-secret-file") || text.contains(&secret),
-        "{text}"
-    );
+    assert!(text.contains(remedy), "{text}");
 }

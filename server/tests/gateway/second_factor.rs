@@ -155,6 +155,8 @@ async fn two_replicas_accept_a_code_once() {
             second.text()
         );
         assert_eq!(refusal(refused), (401, "second_factor_used".to_owned()));
+        let remedy = "The code was used already; wait until the app shows the next one.";
+        assert_eq!(refused.problem().detail, remedy);
     }
     let recovery = &enrolled.recovery_codes[0];
     let (a, b) = (one.anonymous(), other.anonymous());

@@ -8,7 +8,7 @@ use galera::Timestamp;
 use galera::access::Role;
 use uuid::Uuid;
 
-use crate::client::{ConsoleOptions, NOW, STATE_PREFIX, TestConsole};
+use crate::client::{ConsoleOptions, NOW, PASSWORD, STATE_PREFIX, TestConsole};
 use crate::etcd::{TestEtcd, eventually};
 
 fn dora() -> UserName {
@@ -176,6 +176,36 @@ async fn forged_tokens_are_rejected() {
         200,
         "the genuine session stays valid"
     );
+}
+
+#[tokio::test]
+async fn session_fixation_gains_nothing() {
+    let console = TestConsole::start(&TestEtcd::in_memory()).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    console.add_user("mallory", &[Role::Viewer]).await;
+    let token_of = |cookie: &str| cookie.split_once('=').unwrap().1.to_owned();
+    let mallory = token_of(console.sign_in("mallory").await.cookie.as_deref().unwrap());
+    let ended = console.sign_in("mallory").await;
+    let former = token_of(ended.cookie.as_deref().unwrap());
+    assert_eq!(ended.delete("/api/v1/session").await.status, 204);
+    // The attacker places a cookie in the browser of the victim, who then signs in.
+    for planted in [mallory.as_str(), former.as_str(), "chosen", ""] {
+        let answer = console.with_token(planted).sign_in("dora", PASSWORD).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let issued = answer.token();
+        assert!(![mallory.as_str(), &former, planted].contains(&issued));
+        let profile = console.with_token(issued).get("/api/v1/session").await;
+        assert!(profile.text().contains("dora"), "{}", profile.text());
+        let planted = console.with_token(planted).get("/api/v1/session").await;
+        assert!(!planted.text().contains("dora"), "{}", planted.text());
+    }
+    let own = console.with_token(&mallory).get("/api/v1/session").await;
+    assert!(own.text().contains("mallory"), "{}", own.text());
+    // Nor does a token in the address or in a header.
+    for path in ["session", "token", "galera_console_session"] {
+        let path = format!("/api/v1/session?{path}={mallory}");
+        assert_eq!(console.anonymous().get(&path).await.status, 401, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! An attacker fails to sign in, from many addresses or from the one of a proxy; the owners of the accounts are not kept out.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::extract::ConnectInfo;
 use console_core::clock::now;
@@ -9,6 +11,7 @@ use galera::publish::api::AuditPage;
 use galera::record::audit::AuditEvent;
 use http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
 use http::{Method, Request};
+use tokio::task::JoinSet;
 
 use crate::client::{PASSWORD, TestConsole, TestResponse};
 use crate::etcd::{TestEtcd, eventually};
@@ -78,6 +81,35 @@ async fn the_owner_signs_in_while_others_fail_on_the_name() {
         .iter()
         .filter(|entry| entry.record.event == AuditEvent::SIGN_IN_FAILED);
     assert_eq!(failures.count(), 3);
+}
+
+#[tokio::test]
+async fn a_first_try_from_elsewhere_is_checked_before_the_guesses_that_wait() {
+    const GUESSES: u8 = 40;
+    let console = Arc::new(console().await);
+    let checked = Arc::new(AtomicUsize::new(0));
+    let mut guesses = JoinSet::new();
+    for guesser in 1..=GUESSES {
+        let (console, checked) = (Arc::clone(&console), Arc::clone(&checked));
+        guesses.spawn(async move {
+            let answer = sign_in(&console, [203, 0, 113, guesser], "dora", "wrong", "").await;
+            checked.fetch_add(usize::from(answer.status == 401), Ordering::Relaxed);
+        });
+    }
+    // The others wait behind those that are being checked.
+    eventually("a guess was checked", async || {
+        checked.load(Ordering::Relaxed) > 0
+    })
+    .await;
+    let before = checked.load(Ordering::Relaxed);
+    let owner = sign_in(&console, [198, 51, 100, 7], "dora", PASSWORD, "").await;
+    let meanwhile = checked.load(Ordering::Relaxed) - before;
+    assert_eq!(owner.status, 200, "{}", owner.text());
+    assert!(
+        meanwhile < usize::from(GUESSES) / 2,
+        "{meanwhile} guesses were checked first"
+    );
+    guesses.shutdown().await;
 }
 
 #[tokio::test]
