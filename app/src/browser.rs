@@ -29,10 +29,11 @@ pub(crate) fn is_visible() -> bool {
     document().is_some_and(|document| document.visibility_state() == VisibilityState::Visible)
 }
 
-/// Width of the main content in CSS pixels.
+/// Width of the main content in CSS pixels; half of it on a wall, so that drawings are twice as large.
 pub(crate) fn content_width() -> Option<u32> {
     let main = document()?.get_element_by_id("main")?;
-    u32::try_from(main.client_width()).ok()
+    let wall = document()?.query_selector(".wall").ok()?.is_some();
+    u32::try_from(main.client_width() >> u32::from(wall)).ok()
 }
 
 /// Moves keyboard focus to the main content, as loading a new page would.

@@ -3,7 +3,7 @@
 use galera::Timestamp;
 use galera::access::{Operation, check_permission};
 use galera::publish::api::{Overview, SessionView};
-use galera::view::VerdictState;
+use galera::view::{ClusterView, VerdictState};
 use leptos::prelude::*;
 use leptos_router::hooks::use_location;
 use leptos_router::location::Url;
@@ -12,7 +12,7 @@ use crate::format::{absolute, age, ago, link, visually_hidden};
 use crate::live::{ConnectionState, LiveState, use_live};
 use crate::marks::{state_badge, verdict_mark};
 use crate::markup::{El, el};
-use crate::pages::{cluster_href, tab_label};
+use crate::pages::{cluster_href, find_node, node_label, tab_label};
 use crate::reactive::{dynamic_view, effect, load, loaded};
 
 /// A breadcrumb; the last one has no link.
@@ -22,8 +22,8 @@ struct Breadcrumb {
     href: Option<String>,
 }
 
-/// The breadcrumbs of the page at `path`.
-fn breadcrumbs(path: &str) -> Vec<Breadcrumb> {
+/// The breadcrumbs of the page at `path`. `view` is the latest one of its cluster, which has the names of nodes.
+fn breadcrumbs(path: &str, view: Option<&ClusterView>) -> Vec<Breadcrumb> {
     let crumb = |label: &str, href: Option<&str>| Breadcrumb {
         label: label.to_owned(),
         href: href.map(str::to_owned),
@@ -43,7 +43,11 @@ fn breadcrumbs(path: &str) -> Vec<Breadcrumb> {
         crumb(&Url::unescape(name), Some(&cluster)),
     ];
     let here = match rest {
-        ["nodes", node] => Some(Url::unescape(node)),
+        ["nodes", node] => {
+            let id = Url::unescape(node);
+            let named = view.and_then(|view| find_node(view, &id));
+            Some(named.map_or(id, node_label))
+        }
         [segment] => tab_label(segment).map(str::to_owned),
         _ => None,
     };
@@ -93,19 +97,24 @@ fn header(path: &str, state: LiveState, session: Option<&SessionView>) -> El {
     if path == SIGN_IN_PATH {
         return header;
     }
+    // Read on the page of a node only, because it changes every second.
+    let view = path
+        .contains("/nodes/")
+        .then(|| state.cluster.get())
+        .flatten();
     header
-        .child(breadcrumb_nav(path))
+        .child(breadcrumb_nav(path, view.as_deref()))
         .child(main_nav(path, state.pending_actions.get(), session))
         .child(connection_indicator(state))
         .child(session.map(account_menu))
 }
 
-fn breadcrumb_nav(path: &str) -> El {
+fn breadcrumb_nav(path: &str, view: Option<&ClusterView>) -> El {
     let step = |Breadcrumb { label, href }| match href {
         Some(href) => el("li").child(link(href, label)),
         None => el("li").attr("aria-current", "page").child(label),
     };
-    let steps: Vec<El> = breadcrumbs(path).into_iter().map(step).collect();
+    let steps: Vec<El> = breadcrumbs(path, view).into_iter().map(step).collect();
     el("nav")
         .class("way")
         .attr("aria-label", "Breadcrumbs")
@@ -419,10 +428,21 @@ mod tests {
     use super::*;
 
     fn labels(path: &str) -> Vec<String> {
-        breadcrumbs(path)
+        breadcrumbs(path, None)
             .into_iter()
             .map(|crumb| crumb.label)
             .collect()
+    }
+
+    #[test]
+    fn a_node_has_the_name_of_its_title() {
+        let view = crate::fixtures::healthy("lab", 90_000);
+        let label = |node: &str| {
+            let path = ["/clusters/lab/nodes/", node].concat();
+            breadcrumbs(&path, Some(&view)).pop().unwrap().label
+        };
+        assert_eq!(label("127.0.0.2"), "n2");
+        assert_eq!(label("127.0.0.99"), "127.0.0.99");
     }
 
     #[test]
@@ -478,7 +498,7 @@ mod tests {
             "/clusters/lab/registry",
             "/clusters/lab/nodes/n1",
         ] {
-            let way = breadcrumbs(path);
+            let way = breadcrumbs(path, None);
             let links = way.iter().filter(|crumb| crumb.href.is_some()).count();
             assert_eq!(links, way.len() - 1, "{path}");
         }

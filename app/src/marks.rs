@@ -47,7 +47,7 @@ pub(crate) use operations::{
     plan_mark, restart_mark, step_mark, target_mark, verdict_description,
 };
 #[cfg(feature = "ssr")]
-pub(crate) use status_page::{incident_mark, public_state_mark};
+pub(crate) use status_page::{headline_mark, incident_mark, public_state_mark};
 
 const fn mark(label: &'static str, tone: &'static str, shape: &'static str) -> StateMark {
     StateMark { label, tone, shape }

@@ -16,7 +16,7 @@ pub(crate) use cluster::cluster_page;
 pub(crate) use cluster_header::node_href;
 pub(crate) use cluster_header::{cluster_href, tab_label};
 pub(crate) use fragment::{fragment_page, tab_page};
-pub(crate) use node::node_page;
+pub(crate) use node::{find_node, node_label, node_page};
 pub(crate) use overview::overview_page;
 pub(crate) use problem::{not_found_page, problem_page};
 pub(crate) use sign_in::sign_in_page;

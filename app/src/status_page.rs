@@ -12,7 +12,7 @@ use galera::publish::status_pages::{
 };
 
 use crate::format::{absolute, link, number, visually_hidden};
-use crate::marks::{glyph, node_mark, public_state_mark, state_badge, tone_class};
+use crate::marks::{glyph, headline_mark, node_mark, public_state_mark, state_badge, tone_class};
 use crate::markup::{Content, El, el};
 
 /// A status page to be rendered.
@@ -68,7 +68,7 @@ impl StatusPage<'_> {
     /// The part that the script replaces when something changes.
     fn content(&self) -> El {
         let page = self.status;
-        let mark = public_state_mark(page.overall);
+        let mark = headline_mark(page);
         let overall = el("p")
             .class(tone_class("overall", mark))
             .child(glyph(mark))

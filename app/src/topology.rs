@@ -4,9 +4,7 @@ mod layout;
 
 use galera::view::{ClusterView, NodeState, NodeView};
 
-use self::layout::{
-    FrameKind, GroupFrame, NodeTile, TILE_HEIGHT, TILE_WIDTH, TopologyLayout, TransferArrow,
-};
+use self::layout::{FrameKind, GroupFrame, NodeTile, TILE_HEIGHT, TopologyLayout, TransferArrow};
 use crate::format::{age, lag_text, truncate_middle};
 use crate::marks::{StateMark, node_mark, tone_class};
 use crate::markup::{El, el};
@@ -15,9 +13,11 @@ use crate::sides::{mark_of, side_label, side_of};
 #[cfg(feature = "hydrate")]
 pub(crate) use self::layout::columns_for;
 
-/// Characters that fit a tile in the widest common typefaces.
-const MAX_NAME_CHARS: usize = 15;
-const MAX_HOST_CHARS: usize = 22;
+/// Width of a character in the widest common typefaces, in pixels.
+const NAME_CHAR_WIDTH: u32 = 10;
+const HOST_CHAR_WIDTH: u32 = 7;
+/// Width that a name has not: its margin and the shape of the state.
+const NAME_MARGIN: u32 = 26;
 
 /// The diagram with at most `columns` nodes per row, and a text alternative for screen readers.
 pub(crate) fn topology(
@@ -42,7 +42,7 @@ pub(crate) fn topology(
             layout
                 .tiles
                 .iter()
-                .map(|tile| draw_tile(tile, view, now))
+                .map(|tile| draw_tile(tile, layout.tile_width, view, now))
                 .collect::<Vec<_>>(),
         )
         .child(
@@ -89,7 +89,12 @@ fn draw_frame(frame: &GroupFrame) -> El {
         .child(detail.attr("text-anchor", "end"))
 }
 
-fn draw_tile(tile: &NodeTile, view: &ClusterView, now: Option<galera::Timestamp>) -> El {
+fn draw_tile(
+    tile: &NodeTile,
+    width: u32,
+    view: &ClusterView,
+    now: Option<galera::Timestamp>,
+) -> El {
     let node = view.nodes.iter().find(|node| node.id == tile.id);
     let id = tile.id.to_string();
     let name = node
@@ -99,7 +104,7 @@ fn draw_tile(tile: &NodeTile, view: &ClusterView, now: Option<galera::Timestamp>
     let host = if name == id {
         String::new()
     } else {
-        truncate_middle(&id, MAX_HOST_CHARS)
+        truncate_middle(&id, chars_in(width, HOST_CHAR_WIDTH))
     };
     let translate =
         |x: u32, y: u32| ["translate(", &x.to_string(), " ", &y.to_string(), ")"].concat();
@@ -111,31 +116,36 @@ fn draw_tile(tile: &NodeTile, view: &ClusterView, now: Option<galera::Timestamp>
     };
     let shape = el("path")
         .class("shape")
-        .attr("transform", translate(TILE_WIDTH - 27, 9))
+        .attr("transform", translate(width - 27, 9))
         .attr("fill-rule", "evenodd")
         .attr("d", mark.shape);
     let position = node.and_then(|node| node.position.as_ref());
     let seqno = position.map(|position| position.seqno.to_string());
     let note = node.and_then(|node| position_note(view, node, now));
     let right = |class: &'static str, y: u32, content: Option<String>| {
-        svg_text(class, TILE_WIDTH - 12, y, content).attr("text-anchor", "end")
+        svg_text(class, width - 12, y, content).attr("text-anchor", "end")
     };
     el("g")
         .key(id)
         .class(tone_class("tile", mark))
         .attr("transform", translate(tile.x, tile.y))
-        .child([box_of("body", TILE_WIDTH), box_of("edge", 3)])
+        .child([box_of("body", width), box_of("edge", 3)])
         .child(svg_text(
             "name",
             14,
             20,
-            truncate_middle(&name, MAX_NAME_CHARS),
+            truncate_middle(&name, chars_in(width, NAME_CHAR_WIDTH)),
         ))
         .child(svg_text("host", 14, 36, host))
         .child(svg_text("word", 14, 58, mark.label))
         .child(shape)
         .child(right("seqno", 58, seqno))
         .child(right("host", 73, note))
+}
+
+/// Characters of `each` pixels that fit a node of `width` pixels.
+fn chars_in(width: u32, each: u32) -> usize {
+    usize::try_from((width - NAME_MARGIN) / each).unwrap_or(0)
 }
 
 fn draw_transfer(transfer: &TransferArrow) -> El {

@@ -217,6 +217,8 @@ test('a page on the wall is large and has nothing to click', async ({ page }) =>
   await live(page);
   const size = await verdict(page).evaluate((element) => Number.parseFloat(getComputedStyle(element).fontSize));
   expect(size).toBeGreaterThan(30);
+  const name = page.locator('.topology .name').first();
+  await expect.poll(async () => (await name.boundingBox())?.height ?? 0).toBeGreaterThan(24);
   await expect(page.getByRole('button', { name: 'Sign out', exact: true })).toBeHidden();
   expect(await overflow(page)).toBeLessThanOrEqual(0);
 });
@@ -279,6 +281,10 @@ test('a printed page keeps its tables as tables', async ({ page }) => {
   await expect(head).toBeVisible();
   expect((await head.boundingBox())?.height).toBeGreaterThan(5);
   await expect(page.getByRole('button', { name: 'Check' })).toBeHidden();
+  // A heading of a form that is not printed.
+  await page.goto('/clusters/lab/recovery');
+  await expect(page.getByRole('heading', { name: 'Bootstrap' })).toBeVisible();
+  await expect(page.getByRole('heading', { name: 'Recovery of this cluster' })).toBeHidden();
 });
 
 test('only the button begins a rolling restart, and its page is updated in place', async ({ page }) => {

@@ -47,11 +47,25 @@ test('the topology diagram has a text alternative', async ({ page }) => {
   await expect(drawing).toHaveAttribute('aria-label', /n1 Synced at \d+.*n2 Synced at \d+.*n3 Synced at \d+/);
 });
 
+test('the topology diagram uses the width of the page', async ({ page }) => {
+  await openCluster(page);
+  for (const [width, part] of [[1280, 0.8], [1440, 0.8], [390, 0.9]] as const) {
+    await page.setViewportSize({ width, height: 900 });
+    const share = () => page.evaluate(() => {
+      const of = (selector: string) => document.querySelector(selector)?.getBoundingClientRect().width ?? 0;
+      return of('.topology') / of('.drawing');
+    });
+    await expect.poll(share, { message: `${width} pixels` }).toBeGreaterThan(part);
+    expect(await share()).toBeLessThanOrEqual(1);
+  }
+});
+
 test('the node page shows every property with its source', async ({ page }) => {
   await openCluster(page);
   await row(page, 'n2').getByRole('link', { name: 'n2' }).click();
   await expect(page).toHaveURL(/\/clusters\/lab\/nodes\//);
   await expect(page.getByRole('heading', { level: 1 })).toHaveText('n2');
+  await expect(page.getByRole('navigation', { name: 'Breadcrumbs' }).getByRole('listitem').last()).toHaveText('n2');
   for (const heading of ['Sources', 'Properties', 'Commits per second', 'Registry keys']) {
     await expect(page.getByRole('heading', { name: heading })).toBeVisible();
   }

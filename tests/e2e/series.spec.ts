@@ -41,6 +41,9 @@ test('the charts fit a phone', async ({ page }) => {
     await expect(page.locator('.chart').first()).toBeVisible();
     const width = await page.evaluate(() => document.documentElement.scrollWidth);
     expect(width, path).toBeLessThanOrEqual(390);
+    // Three screens: the figures of three nodes are compared without losing sight of them.
+    const heights = await page.locator('.charts').evaluateAll((charts) => charts.map((each) => each.clientHeight));
+    expect(heights.reduce((sum, height) => sum + height, 0), path).toBeLessThanOrEqual(3 * 844);
   }
 });
 

@@ -3,6 +3,7 @@
 use galera::Timestamp;
 use galera::publish::accounts::{EnrolmentView, OwnAccountView, OwnFactorView, OwnSessionView};
 
+use super::audit::list_text;
 use super::widgets::{button, button_form, fact_list, humanize, post_form, primary_button};
 use crate::data::encode_segment;
 use crate::format::{code, countdown, or_unknown, quiet, sub, ticking_age, unknown};
@@ -308,7 +309,9 @@ fn events_section(account: &OwnAccountView, now: Timestamp) -> El {
         let detail: Vec<El> = event
             .detail
             .iter()
-            .map(|(name, value)| el("li").child(format!("{}: {value}", humanize(name))))
+            .map(|(name, value)| {
+                el("li").child(format!("{}: {}", humanize(name), list_text(name, value)))
+            })
             .collect();
         row(event.sequence.to_string(), ticking_age(event.at, now))
             .child(cell(EVENT_COLUMNS[1], humanize(&event.event)))

@@ -1,5 +1,7 @@
 //! The audit trail.
 
+use std::collections::BTreeMap;
+
 use galera::Timestamp;
 use galera::access::Operation;
 use galera::publish::api::{AlarmsView, AuditPage, SessionView};
@@ -183,7 +185,7 @@ fn entry_row(entry: &AuditEntry, now: Timestamp) -> El {
         .map(|(name, value)| {
             el("li")
                 .child(format!("{}: ", humanize(name)))
-                .child(value.clone())
+                .child(list_text(name, value))
         })
         .collect();
     let hash = el("li")
@@ -198,6 +200,20 @@ fn entry_row(entry: &AuditEntry, now: Timestamp) -> El {
             COLUMNS[5],
             el("ul").class("evidence").child(detail).child(hash),
         ))
+}
+
+/// The value of a detail; lists of names are recorded without spaces, and switches as an object.
+pub(super) fn list_text(name: &str, value: &str) -> String {
+    if let Ok(switches) = serde_json::from_str::<BTreeMap<String, bool>>(value) {
+        let on = switches.into_iter().filter(|(_, on)| *on);
+        let on: Vec<String> = on.map(|(name, _)| name).collect();
+        return list_text("", &on.join(", "));
+    }
+    match name {
+        _ if value.is_empty() => "none".to_owned(),
+        "roles" | "before" | "clusters" | "pages" => value.replace(',', ", "),
+        _ => value.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Marks of status pages; server-side only.
 
-use galera::publish::status_pages::{IncidentState, PublicState};
+use galera::publish::status_pages::{IncidentState, PublicPage, PublicState};
 
 use super::{
     ARROW, CHECKED_DISC, HALF_DIAMOND, HALF_DISC, INVERTED_TRIANGLE, QUESTION, RING, StateMark,
@@ -14,6 +14,16 @@ pub(crate) const fn public_state_mark(state: PublicState) -> StateMark {
         PublicState::Unknown => mark(state.label(), "off", QUESTION),
         PublicState::Degraded => mark(state.label(), "warn", HALF_DIAMOND),
         PublicState::Outage => mark(state.label(), "bad", INVERTED_TRIANGLE),
+    }
+}
+
+/// The mark of the headline: not that of a page without trouble while an incident is open.
+pub(crate) fn headline_mark(page: &PublicPage) -> StateMark {
+    match page.overall {
+        PublicState::Operational if page.open_incidents().next().is_some() => {
+            mark("Open incident", "warn", TRIANGLE)
+        }
+        state => public_state_mark(state),
     }
 }
 

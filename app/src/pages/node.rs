@@ -48,7 +48,7 @@ pub(crate) fn node_page() -> AnyView {
     })
 }
 
-fn find_node<'a>(view: &'a ClusterView, id: &str) -> Option<&'a NodeView> {
+pub(crate) fn find_node<'a>(view: &'a ClusterView, id: &str) -> Option<&'a NodeView> {
     view.nodes.iter().find(|node| node.id.to_string() == id)
 }
 
@@ -86,7 +86,8 @@ fn unknown_node(view: &ClusterView, id: &str) -> ProblemDetails {
     }
 }
 
-fn node_label(node: &NodeView) -> String {
+/// The name of a node, or else its id.
+pub(crate) fn node_label(node: &NodeView) -> String {
     node.name.clone().unwrap_or_else(|| node.id.to_string())
 }
 

@@ -73,6 +73,25 @@ fn operational_page() {
 }
 
 #[test]
+fn the_headline_is_not_green_above_an_open_incident() {
+    let mut page = short_page(PublicState::Operational);
+    assert!(html(&page).contains("overall t-ok"));
+    page.incidents = vec![PublicIncident {
+        id: "1-1".to_owned(),
+        title: "Reports are late".to_owned(),
+        clusters: vec!["Orders".to_owned()],
+        state: IncidentState::Investigating,
+        opened_at: at("2026-11-24T11:00:00Z"),
+        resolved_at: None,
+        updates: Vec::new(),
+    }];
+    let open = html(&page);
+    assert!(open.contains("overall t-warn"), "{open}");
+    page.incidents[0].state = IncidentState::Resolved;
+    assert!(html(&page).contains("overall t-ok"));
+}
+
+#[test]
 fn page_with_everything() {
     let opened = at("2026-11-24T11:00:00Z");
     let update = |state, text: &str| PublicUpdate {

@@ -5,7 +5,10 @@ use galera::view::{ClusterStatus, ClusterView, Component, NodeState};
 
 use crate::sides::{side_label, side_of};
 
-pub(super) const TILE_WIDTH: u32 = 176;
+/// Width of a node where a row is full.
+const TILE_WIDTH: u32 = 176;
+/// What a node may be wider where a row is not full: three of them fill a row of six.
+const MAX_GROWTH: u32 = 220;
 pub(super) const TILE_HEIGHT: u32 = 82;
 /// Horizontal gap between nodes, with room for an arrow.
 const GAP_X: u32 = 34;
@@ -68,6 +71,8 @@ pub(super) struct TransferArrow {
 pub(super) struct TopologyLayout {
     pub(super) width: u32,
     pub(super) height: u32,
+    /// Width of every node.
+    pub(super) tile_width: u32,
     pub(super) frames: Vec<GroupFrame>,
     pub(super) tiles: Vec<NodeTile>,
     pub(super) transfers: Vec<TransferArrow>,
@@ -91,11 +96,30 @@ struct NodeGroup {
 }
 
 impl TopologyLayout {
-    /// Places every node of `view`, at most `columns` per row.
+    /// Places every node of `view`, at most `columns` per row, and uses the width of that many.
     pub(super) fn of(view: &ClusterView, columns: usize) -> Self {
         let columns = columns.max(1);
         let mut layout = Self::default();
-        let (mut x, mut y, mut used, mut line_height) = (0, 0, 0, 0);
+        let widest = layout.place_groups(view, columns, TILE_WIDTH);
+        let room = 2 * PADDING + to_u32(columns) * (TILE_WIDTH + GAP_X) - GAP_X;
+        let spare = room.saturating_sub(layout.width) / widest.max(1);
+        layout.place_groups(view, columns, TILE_WIDTH + spare.min(MAX_GROWTH));
+        layout.equalize_heights();
+        layout.add_transfers(view);
+        // Room for the strokes at the edge.
+        layout.width += 1;
+        layout.height += 1;
+        layout
+    }
+
+    /// Places frames and nodes; the number of nodes in the fullest row.
+    fn place_groups(&mut self, view: &ClusterView, columns: usize, tile_width: u32) -> u32 {
+        let layout = self;
+        *layout = Self {
+            tile_width,
+            ..Self::default()
+        };
+        let (mut x, mut y, mut used, mut line_height, mut widest) = (0, 0, 0, 0, 0);
         for group in node_groups(view) {
             let across = group.members.len().clamp(1, columns);
             if used > 0 && used + across > columns {
@@ -106,16 +130,12 @@ impl TopologyLayout {
             let (width, height) = layout.place_group(group, across, x, y);
             x += width + FRAME_GAP;
             used += across;
+            widest = widest.max(used);
             line_height = line_height.max(height);
             layout.width = layout.width.max(x - FRAME_GAP);
             layout.height = layout.height.max(y + height);
         }
-        layout.equalize_heights();
-        layout.add_transfers(view);
-        // Room for the strokes at the edge.
-        layout.width += 1;
-        layout.height += 1;
-        layout
+        to_u32(widest)
     }
 
     fn place_group(&mut self, group: NodeGroup, across: usize, x: u32, y: u32) -> (u32, u32) {
@@ -124,12 +144,12 @@ impl TopologyLayout {
         for (index, id) in group.members.into_iter().enumerate() {
             self.tiles.push(NodeTile {
                 id,
-                x: x + PADDING + to_u32(index % across) * (TILE_WIDTH + GAP_X),
+                x: x + PADDING + to_u32(index % across) * (self.tile_width + GAP_X),
                 y: y + TITLE_HEIGHT + to_u32(index / across) * (TILE_HEIGHT + GAP_Y),
                 frame,
             });
         }
-        let width = 2 * PADDING + columns * TILE_WIDTH + (columns - 1) * GAP_X;
+        let width = 2 * PADDING + columns * self.tile_width + (columns - 1) * GAP_X;
         let height =
             TITLE_HEIGHT + rows * TILE_HEIGHT + rows.saturating_sub(1) * GAP_Y + BOTTOM_MARGIN;
         self.frames.push(GroupFrame {
@@ -181,7 +201,7 @@ impl TopologyLayout {
                 .iter()
                 .flat_map(|joiner| donors.iter().map(move |donor| (donor, joiner)));
             let transfers: Vec<TransferArrow> = pairs
-                .map(|(donor, joiner)| transfer_arrow(donor, joiner, certain))
+                .map(|(donor, joiner)| transfer_arrow(donor, joiner, self.tile_width, certain))
                 .collect();
             self.transfers.extend(transfers);
         }
@@ -260,11 +280,11 @@ fn component_kind(status: ClusterStatus) -> (FrameKind, &'static str) {
     }
 }
 
-fn transfer_arrow(donor: &NodeTile, joiner: &NodeTile, certain: bool) -> TransferArrow {
-    let (line, head) = if donor.y == joiner.y && donor.x.abs_diff(joiner.x) == TILE_WIDTH + GAP_X {
-        straight_arrow(donor, joiner)
+fn transfer_arrow(donor: &NodeTile, joiner: &NodeTile, tile: u32, certain: bool) -> TransferArrow {
+    let (line, head) = if donor.y == joiner.y && donor.x.abs_diff(joiner.x) == tile + GAP_X {
+        straight_arrow(donor, joiner, tile)
     } else {
-        bent_arrow(donor, joiner)
+        bent_arrow(donor, joiner, tile)
     };
     TransferArrow {
         donor: donor.id.clone(),
@@ -276,16 +296,12 @@ fn transfer_arrow(donor: &NodeTile, joiner: &NodeTile, certain: bool) -> Transfe
 }
 
 /// An arrow through the gap between two neighbours.
-fn straight_arrow(donor: &NodeTile, joiner: &NodeTile) -> (String, String) {
+fn straight_arrow(donor: &NodeTile, joiner: &NodeTile, tile: u32) -> (String, String) {
     let y = donor.y + TILE_HEIGHT / 2;
     let (from, to, base) = if donor.x < joiner.x {
-        (donor.x + TILE_WIDTH + 2, joiner.x - 3, joiner.x - 12)
+        (donor.x + tile + 2, joiner.x - 3, joiner.x - 12)
     } else {
-        (
-            donor.x - 2,
-            joiner.x + TILE_WIDTH + 3,
-            joiner.x + TILE_WIDTH + 12,
-        )
+        (donor.x - 2, joiner.x + tile + 3, joiner.x + tile + 12)
     };
     let line = svg_path(&[("M", from, y), ("L", base, y)]);
     let head = svg_path(&[("M", to, y), ("L", base, y - 6), ("L", base, y + 6)]);
@@ -293,9 +309,9 @@ fn straight_arrow(donor: &NodeTile, joiner: &NodeTile) -> (String, String) {
 }
 
 /// An arrow along the gaps between rows and next to the joiner's column.
-fn bent_arrow(donor: &NodeTile, joiner: &NodeTile) -> (String, String) {
+fn bent_arrow(donor: &NodeTile, joiner: &NodeTile, tile: u32) -> (String, String) {
     const CLEARANCE: u32 = 12;
-    let (from_x, to_x) = (donor.x + TILE_WIDTH / 2, joiner.x + TILE_WIDTH / 2);
+    let (from_x, to_x) = (donor.x + tile / 2, joiner.x + tile / 2);
     let lane = joiner.x.saturating_sub(9);
     let enters_below = joiner.y <= donor.y;
     let (from_y, leave) = if joiner.y < donor.y {
@@ -347,10 +363,12 @@ mod tests {
                 assert_eq!(layout.tiles.len(), count);
                 for (index, tile) in layout.tiles.iter().enumerate() {
                     let frame = &layout.frames[tile.frame];
-                    assert!(tile.x >= frame.x && tile.x + TILE_WIDTH <= frame.x + frame.width);
+                    assert!(
+                        tile.x >= frame.x && tile.x + layout.tile_width <= frame.x + frame.width
+                    );
                     assert!(tile.y >= frame.y && tile.y + TILE_HEIGHT <= frame.y + frame.height);
                     let apart = |other: &NodeTile| {
-                        tile.x.abs_diff(other.x) >= TILE_WIDTH
+                        tile.x.abs_diff(other.x) >= layout.tile_width
                             || tile.y.abs_diff(other.y) >= TILE_HEIGHT
                     };
                     assert!(
@@ -415,6 +433,20 @@ mod tests {
             .map(|frame| frame.detail)
             .collect();
         assert_eq!(details, ["size 2 · 8f3c1c52", "11111111"]);
+    }
+
+    #[test]
+    fn few_nodes_use_the_width_of_many() {
+        for count in 1..=15 {
+            for columns in 2..=7 {
+                let view = fixtures::large_cluster("many", count, 2_881);
+                let layout = TopologyLayout::of(&view, columns);
+                let room = 25 + to_u32(columns) * (TILE_WIDTH + GAP_X) - GAP_X;
+                assert!(layout.width <= room, "{count} nodes, {columns} columns");
+                let full = layout.tile_width == TILE_WIDTH + MAX_GROWTH || layout.width + 16 > room;
+                assert!(full, "{count} nodes, {columns} columns: {}", layout.width);
+            }
+        }
     }
 
     #[test]

@@ -6,7 +6,9 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use super::AppState;
+use super::plain_page::self_contained_page;
 use super::problem::{self, ApiError};
+use super::problem_page::shows_pages;
 
 /// Paths that orchestrators and Prometheus request by address. They use no session and link to nothing.
 const OPEN_PATHS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
@@ -21,7 +23,8 @@ pub(super) async fn require_allowed_host(
         .refused_host(request.headers(), request.uri());
     match refused {
         Some(host) if !OPEN_PATHS.contains(&request.uri().path()) => {
-            host_not_allowed(&host).into_response()
+            page_for_browser(&request, &host)
+                .unwrap_or_else(|| host_not_allowed(&host).into_response())
         }
         _ => next.run(request).await,
     }
@@ -37,9 +40,16 @@ pub(super) async fn require_allowed_host_of_page(
         .allowed_hosts
         .refused_host(request.headers(), request.uri())
     {
-        Some(host) => problem::document(host_not_allowed(&host)),
+        Some(host) => page_for_browser(&request, &host)
+            .unwrap_or_else(|| problem::document(host_not_allowed(&host))),
         None => next.run(request).await,
     }
+}
+
+/// The refusal as a page without a style sheet, which this host would be refused as well.
+fn page_for_browser(request: &Request, host: &str) -> Option<Response> {
+    let error = host_not_allowed(host);
+    shows_pages(request).then(|| self_contained_page(error.status(), error.title(), error.detail()))
 }
 
 fn host_not_allowed(host: &str) -> ApiError {

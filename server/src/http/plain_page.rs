@@ -1,7 +1,7 @@
-//! Pages without scripts that are the response to a form: errors, and what is shown only once.
+//! Pages without scripts: errors, and what is shown only once as the response to a form.
 
 use axum::response::{Html, IntoResponse, Response};
-use html_escape::encode_double_quoted_attribute;
+use html_escape::{encode_double_quoted_attribute, encode_text};
 use http::header::CONTENT_SECURITY_POLICY;
 use http::{HeaderValue, StatusCode};
 
@@ -15,6 +15,26 @@ const PLAIN_PAGE_POLICY: HeaderValue = HeaderValue::from_static(
 const FORM_PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
 );
+
+/// Text and the one style element of [`self_contained_page`], by its hash.
+const SELF_CONTAINED_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'sha256-EuDzutBPxtRyE8DCcHxGihEQMUcchhPN3MutQW0RjgE='; \
+     frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+);
+
+/// A page that loads nothing, for visitors who get no other file of this host.
+pub(super) fn self_contained_page(status: StatusCode, title: &str, text: &str) -> Response {
+    let [title, text] = [title, text].map(encode_text);
+    let page = format!(
+        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title>\
+         <style>:root{{color-scheme:light dark}}body{{margin:15vh auto;max-width:36rem;padding:0 1.5rem;font:1rem/1.5 system-ui,sans-serif}}h1{{font-size:1.5rem}}</style></head>\
+         <body><main><h1>{title}</h1><p>{text}</p></main></body></html>"
+    );
+    let policy = [(CONTENT_SECURITY_POLICY, SELF_CONTAINED_POLICY)];
+    (status, policy, Html(page)).into_response()
+}
 
 /// Where forms of a page may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

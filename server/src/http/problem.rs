@@ -162,6 +162,12 @@ impl ApiError {
         self.code
     }
 
+    /// The error in a few words.
+    #[must_use]
+    pub fn title(&self) -> &'static str {
+        self.title
+    }
+
     /// The cause and the remedy.
     #[must_use]
     pub fn detail(&self) -> &str {
@@ -327,12 +333,13 @@ fn from_library_response(response: &Response, method: &Method, path: &str) -> Op
             ApiError::not_found("unknown_path", format!("No resource at {path}."))
         }
         StatusCode::METHOD_NOT_ALLOWED => {
-            let allowed = response
-                .headers()
-                .get(ALLOW)
-                .and_then(|value| value.to_str().ok())
-                .unwrap_or("other methods");
-            let detail = format!("{path} does not accept {method}; use {allowed}.");
+            // Of a route, axum adds the header outside of all layers.
+            let allowed = response.headers().get(ALLOW);
+            let remedy = allowed.and_then(|value| value.to_str().ok()).map_or_else(
+                || "the header Allow lists the methods that it accepts".to_owned(),
+                |allowed| format!("use {allowed}"),
+            );
+            let detail = format!("{path} does not accept {method}; {remedy}.");
             ApiError::new(status, "method_not_allowed", "Method not allowed", detail)
         }
         _ if status.is_server_error() => {

@@ -19,17 +19,21 @@ pub(super) fn is_navigation(headers: &HeaderMap) -> bool {
     accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
+/// Whether errors of `request` are shown as pages. The API's are documents for every client, and a response to HEAD has none.
+pub(super) fn shows_pages(request: &Request) -> bool {
+    let path = request.uri().path();
+    let is_api = path == "/api" || path.starts_with("/api/");
+    !is_api && request.method() != Method::HEAD && is_navigation(request.headers())
+}
+
 /// Replaces problem documents by pages, except of the API, whose errors are documents for every client.
 pub(super) async fn show_as_page(
     State(app): State<AppState>,
     request: Request,
     next: Next,
 ) -> Response {
-    let path = request.uri().path();
-    let is_api = path == "/api" || path.starts_with("/api/");
-    // A response to HEAD has no document.
-    let is_page = !is_api && request.method() != Method::HEAD && is_navigation(request.headers());
-    let can_repeat = request.method() == Method::GET;
+    let is_page = shows_pages(&request);
+    let is_get = request.method() == Method::GET;
     let response = next.run(request).await;
     let is_document = response
         .headers()
@@ -43,7 +47,7 @@ pub(super) async fn show_as_page(
     let Ok(problem) = serde_json::from_slice::<ProblemDetails>(&body) else {
         return Response::from_parts(parts, body.into());
     };
-    let mut page = problem_page(&app, parts.status, &problem, can_repeat);
+    let mut page = problem_page(&app, parts.status, &problem, is_get);
     for (name, value) in &parts.headers {
         if ![CONTENT_TYPE, CONTENT_LENGTH, CONTENT_SECURITY_POLICY].contains(name) {
             page.headers_mut().append(name.clone(), value.clone());
@@ -57,16 +61,23 @@ fn problem_page(
     app: &AppState,
     status: StatusCode,
     problem: &ProblemDetails,
-    can_repeat: bool,
+    is_get: bool,
 ) -> Response {
-    let [title, detail] = [&problem.title, &problem.detail].map(encode_text);
+    // A visitor can neither choose another method nor succeed by trying again.
+    let is_form_address = is_get && status == StatusCode::METHOD_NOT_ALLOWED;
+    let detail = if is_form_address {
+        "This is the address of a form, not of a page. Go back to the page with the form and send it from there."
+    } else {
+        &problem.detail
+    };
+    let [title, detail] = [&problem.title, detail].map(encode_text);
     let [code, id] = [&problem.code, &problem.request_id].map(encode_double_quoted_attribute);
     let request = if id.is_empty() {
         String::new()
     } else {
         format!(", request <code>{id}</code>")
     };
-    let retry = if can_repeat {
+    let retry = if is_get && !is_form_address {
         "<a href=\"\">Try again</a> or go to "
     } else {
         "Go to "

@@ -2,7 +2,9 @@
 
 use axum::body::Body;
 use galera::access::Role;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE,
+};
 use http::{Method, Request};
 use insta::assert_json_snapshot;
 use registry::Secret;
@@ -94,6 +96,56 @@ async fn only_own_hosts_are_answered_except_for_health_and_metrics() {
     }
     // Its token is missing; its host is not looked at.
     assert_eq!(get(&client, "10.1.2.3:3000", "/metrics").await.status, 401);
+}
+
+/// A browser that arrives by another name gets a page, which loads nothing: its style sheet would be refused as well.
+#[tokio::test]
+async fn a_browser_gets_a_page_about_an_unknown_host() {
+    let console = console().await;
+    let client = console.anonymous();
+    let open = async |path: &str| {
+        let request = Request::get(path)
+            .header(HOST, "evil.test<b>")
+            .header(ACCEPT, "text/html,*/*;q=0.8");
+        client.send(request.body(Body::empty()).unwrap()).await
+    };
+    for path in [
+        "/",
+        "/sign-in",
+        "/status/team",
+        "/s/abc/",
+        "/status/team/x",
+        "/nope",
+    ] {
+        let answer = open(path).await;
+        assert_eq!(answer.status, 421, "{path}");
+        assert!(
+            answer.header(CONTENT_TYPE).starts_with("text/html"),
+            "{path}"
+        );
+        assert!(
+            answer
+                .header(CONTENT_SECURITY_POLICY)
+                .contains("style-src 'sha256-"),
+            "{path}"
+        );
+        let text = answer.text();
+        for expected in [
+            "<h1>Unknown host</h1>",
+            "--allowed-hosts",
+            "evil.test&lt;b&gt;",
+        ] {
+            assert!(text.contains(expected), "{path}: {text}");
+        }
+        assert!(
+            !text.contains("<link") && !text.contains("<a "),
+            "{path}: {text}"
+        );
+    }
+    assert_eq!(
+        open("/api/v1/clusters").await.problem().code,
+        "host_not_allowed"
+    );
 }
 
 #[tokio::test]

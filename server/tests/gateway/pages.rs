@@ -5,7 +5,7 @@ use galera::access::Role;
 use galera_console::config::LimitsConfig;
 use galera_console::http::{page_paths, router};
 use http::Method;
-use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
+use http::header::{ACCEPT, ALLOW, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{ConsoleOptions, TestClient, TestConsole, TestResponse};
@@ -357,10 +357,21 @@ async fn a_browser_gets_a_page_for_what_no_page_answers() {
         (Method::POST, "/sign-in/code", 415),
         (Method::PUT, "/account", 405),
     ] {
+        let get = method == Method::GET;
         let answer = open(&client, method, path).await;
         assert_is_page(&answer, path);
         assert_eq!(answer.status, status, "{path}");
         assert!(!answer.header(CONTENT_SECURITY_POLICY).is_empty(), "{path}");
+        assert_eq!(answer.header(ALLOW).is_empty(), status != 405, "{path}");
+        if status == 405 {
+            let remedy = if get {
+                "Go back to the page with the form"
+            } else {
+                "the header Allow lists the methods"
+            };
+            assert!(answer.text().contains(remedy), "{path}: {}", answer.text());
+            assert!(!answer.text().contains("Try again"), "{path}");
+        }
     }
     // Programs, and browsers that look at the API, get the document.
     let api = open(&client, Method::GET, "/api/v1/clusters/nowhere").await;

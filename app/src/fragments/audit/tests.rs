@@ -66,6 +66,26 @@ fn audit_page() {
 }
 
 #[test]
+fn lists_of_names_have_spaces_and_other_text_is_shown_as_recorded() {
+    for (name, value, shown) in [
+        ("roles", "operator,approver", "operator, approver"),
+        ("before", "viewer", "viewer"),
+        ("clusters", "lab,shop", "lab, shop"),
+        ("embed", "", "none"),
+        (
+            "show",
+            r#"{"hosts":true,"positions":false,"versions":true}"#,
+            "hosts, versions",
+        ),
+        ("show", r#"{"hosts":false}"#, "none"),
+        ("text", r#"{"hosts": 1}"#, r#"{"hosts": 1}"#),
+        ("reason", "1,000 rows,at most", "1,000 rows,at most"),
+    ] {
+        assert_eq!(list_text(name, value), shown);
+    }
+}
+
+#[test]
 fn the_page_says_where_the_trail_begins() {
     let trail = |json| serde_json::from_value(json).unwrap();
     let show = |trail| {

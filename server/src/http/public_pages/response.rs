@@ -2,7 +2,6 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use bytes::Bytes;
 use galera::publish::status_pages::PageVisibility;
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
@@ -12,6 +11,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::http::AppState;
+use crate::http::plain_page::self_contained_page;
 use crate::status_pages::{CompressedBody, ContentEncoding, RenderedPage};
 
 /// Determines caching and cross-origin headers.
@@ -25,33 +25,20 @@ pub(super) enum ContentKind {
     Embed,
 }
 
-const NOT_FOUND_PAGE: &str = "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-    <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-    <meta name=\"color-scheme\" content=\"light dark\"><title>Status page not found</title>\
-    <style>:root{color-scheme:light dark}body{margin:15vh auto;max-width:36rem;padding:0 1.5rem;font:1rem/1.5 system-ui,sans-serif}h1{font-size:1.5rem}</style></head>\
-    <body><main><h1>Status page not found</h1><p>There is no status page at this address, or the link is no longer \
-    valid. Ask the person who sent it for a new one.</p></main></body></html>";
-
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
 const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
 
 /// 404, identical for everything that does not exist. Cached only briefly, because the page may just be created.
 pub(super) fn not_found() -> Response {
-    let mut response = Response::new(Body::from(Bytes::from_static(NOT_FOUND_PAGE.as_bytes())));
-    *response.status_mut() = StatusCode::NOT_FOUND;
+    let mut response = self_contained_page(
+        StatusCode::NOT_FOUND,
+        "Status page not found",
+        "There is no status page at this address, or the link is no longer valid. Ask the person who sent it for a new one.",
+    );
     let headers = response.headers_mut();
     insert_base_headers(headers);
-    headers.insert(CONTENT_TYPE, header_value("text/html; charset=utf-8"));
     headers.insert(CACHE_CONTROL, header_value("public, max-age=10"));
-    headers.insert(
-        CONTENT_SECURITY_POLICY,
-        // The hash of the one style element.
-        header_value(
-            "default-src 'none'; style-src 'sha256-EuDzutBPxtRyE8DCcHxGihEQMUcchhPN3MutQW0RjgE='; \
-             frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-        ),
-    );
     response
 }
 
