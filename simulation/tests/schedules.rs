@@ -68,3 +68,10 @@ fn i43_schedules_with_a_component_without_votes_hold() {
 fn schedules_with_restarted_members_without_votes_hold() {
     assert_hold([3322, 7542, 8639]);
 }
+
+/// The specification left a component that lost its quorum in a view change non-Primary, although its members' last Primary view
+/// was complete.
+#[test]
+fn a_schedule_in_which_a_complete_primary_view_continues_holds() {
+    assert_hold([9253]);
+}
