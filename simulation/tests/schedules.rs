@@ -1,6 +1,6 @@
 //! Random schedules hold, and would not without the safeguards that recovery rests on.
 
-use simulation::schedule::{RemovedSafeguard, play};
+use simulation::schedule::{FaultKind, RemovedSafeguard, ScheduleCounts, play};
 
 /// Schedules within which a removed safeguard must be noticed, from the seed 1 on.
 const SEEDS: u64 = 1_000;
@@ -28,6 +28,23 @@ fn assert_found(removed: RemovedSafeguard) {
 #[test]
 fn random_schedules_keep_one_primary_and_lose_nothing_unnamed() {
     assert_hold(1..=60);
+}
+
+/// A kind that no longer has an effect would prove nothing.
+#[test]
+fn every_kind_of_fault_has_an_effect() {
+    let mut total = ScheduleCounts::default();
+    for seed in 1..=SEEDS {
+        match play(seed, RemovedSafeguard::None) {
+            Ok(counts) => total += counts,
+            Err(violation) => panic!("{violation}"),
+        }
+        let has_effect = |kind| total.faults.contains_key(kind);
+        if FaultKind::ALL.iter().all(has_effect) {
+            return;
+        }
+    }
+    panic!("a kind is missing in {SEEDS} schedules:\n{total}");
 }
 
 #[test]
@@ -67,4 +84,11 @@ fn i43_schedules_with_a_component_without_votes_hold() {
 #[test]
 fn schedules_with_restarted_members_without_votes_hold() {
     assert_hold([3322, 7542, 8639]);
+}
+
+/// The specification left a component that lost its quorum in a view change non-Primary, although its members' last Primary view
+/// was complete.
+#[test]
+fn a_schedule_in_which_a_complete_primary_view_continues_holds() {
+    assert_hold([9253]);
 }

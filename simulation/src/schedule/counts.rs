@@ -23,6 +23,26 @@ pub enum FaultKind {
     PauseAtStatement,
 }
 
+impl FaultKind {
+    /// Every kind.
+    pub const ALL: [Self; 14] = [
+        Self::Kill,
+        Self::Stop,
+        Self::Pause,
+        Self::Cut,
+        Self::NewVolume,
+        Self::HiddenNode,
+        Self::ConsoleRestart,
+        Self::EmptiedRegistry,
+        Self::RestoredRegistry,
+        Self::UnequalWeights,
+        Self::HiddenMajority,
+        Self::EmptyContainers,
+        Self::TwoHalves,
+        Self::PauseAtStatement,
+    ];
+}
+
 impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -50,6 +70,8 @@ pub struct ScheduleCounts {
     pub acknowledged: u64,
     pub bootstraps: u64,
     pub refused_plans: u64,
+    /// How many refused plans each check forbade, by its code; several checks may forbid one plan.
+    pub refusals: BTreeMap<String, u64>,
     /// Faults that had an effect.
     pub faults: BTreeMap<FaultKind, u64>,
 }
@@ -65,6 +87,9 @@ impl AddAssign for ScheduleCounts {
         self.acknowledged += other.acknowledged;
         self.bootstraps += other.bootstraps;
         self.refused_plans += other.refused_plans;
+        for (check, count) in other.refusals {
+            *self.refusals.entry(check).or_default() += count;
+        }
         for (kind, count) in other.faults {
             *self.faults.entry(kind).or_default() += count;
         }
@@ -83,6 +108,10 @@ impl fmt::Display for ScheduleCounts {
         )?;
         self.faults
             .iter()
-            .try_for_each(|(kind, count)| writeln!(f, "{count:>8} {kind}"))
+            .try_for_each(|(kind, count)| writeln!(f, "{count:>8} {kind}"))?;
+        writeln!(f, "checks that forbade plans:")?;
+        self.refusals
+            .iter()
+            .try_for_each(|(check, count)| writeln!(f, "{count:>8} {check}"))
     }
 }

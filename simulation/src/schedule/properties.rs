@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use galera::recover::plan::{Plan, PlanCheck};
 use galera::view::VerdictState;
 
 use super::FaultSchedule;
@@ -85,6 +86,16 @@ impl FaultSchedule {
         }
     }
 
+    /// No state is stuck without a reason.
+    pub(super) fn check_refusal(&mut self, plan: &Plan) -> Result<(), String> {
+        self.counts.refused_plans += 1;
+        for check in forbidding(plan) {
+            let refusals = &mut self.counts.refusals;
+            *refusals.entry(check.code.to_string()).or_default() += 1;
+        }
+        unexplained_refusal(plan).map_or(Ok(()), Err)
+    }
+
     /// The Primary components, without those of machines that an operator isolated while they were Primary.
     fn primaries_in_service(&self) -> Vec<BTreeSet<NodeIndex>> {
         let components = self.cluster.primary_components().into_iter();
@@ -110,5 +121,53 @@ impl FaultSchedule {
             ));
         }
         Ok(())
+    }
+}
+
+fn forbidding(plan: &Plan) -> impl Iterator<Item = &PlanCheck> {
+    plan.checks.iter().filter(|check| !check.status.permits())
+}
+
+/// What is missing in the reasons of a refused plan: a check that forbids it, and a message of each of these.
+fn unexplained_refusal(plan: &Plan) -> Option<String> {
+    if forbidding(plan).next().is_none() {
+        let summary = &plan.summary;
+        return Some(format!(
+            "a plan is refused although every check permits it: {summary}"
+        ));
+    }
+    let silent = forbidding(plan).find(|check| check.message.trim().is_empty())?;
+    Some(format!("{} forbids a plan without a message", silent.code))
+}
+
+#[cfg(test)]
+mod tests {
+    use galera::ClusterName;
+
+    use super::*;
+    use crate::console::SimulatedConsole;
+
+    #[test]
+    fn a_refusal_without_a_reason_is_found() {
+        let name: ClusterName = "lab".parse().unwrap();
+        let members = ["n1", "n2"].map(|id| id.parse().unwrap());
+        let plan = SimulatedConsole::new(name, members).plan(&[], 0);
+        assert!(!plan.executable);
+        assert_eq!(unexplained_refusal(&plan), None);
+
+        let mut silent = plan.clone();
+        for check in &mut silent.checks {
+            check.message.clear();
+        }
+        let found = unexplained_refusal(&silent).unwrap();
+        assert!(
+            found.ends_with("forbids a plan without a message"),
+            "{found}"
+        );
+
+        let mut unforbidden = plan;
+        unforbidden.checks.retain(|check| check.status.permits());
+        let found = unexplained_refusal(&unforbidden).unwrap();
+        assert!(found.starts_with("a plan is refused although every check permits it"));
     }
 }

@@ -31,8 +31,7 @@ impl FaultSchedule {
         }
         let stopped = self.stopped_members();
         if !plan.executable {
-            self.counts.refused_plans += 1;
-            return Ok(());
+            return self.check_refusal(&plan);
         }
         let Some(target) = plan.target.clone() else {
             return Ok(());
