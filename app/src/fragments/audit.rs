@@ -204,7 +204,9 @@ fn entry_row(entry: &AuditEntry, now: Timestamp) -> El {
 
 /// The value of a detail; lists of names are recorded without spaces, and switches as an object.
 pub(super) fn list_text(name: &str, value: &str) -> String {
-    if let Ok(switches) = serde_json::from_str::<BTreeMap<String, bool>>(value) {
+    if name == "show"
+        && let Ok(switches) = serde_json::from_str::<BTreeMap<String, bool>>(value)
+    {
         let on = switches.into_iter().filter(|(_, on)| *on);
         let on: Vec<String> = on.map(|(name, _)| name).collect();
         return list_text("", &on.join(", "));

@@ -88,6 +88,7 @@ fn the_headline_is_not_green_above_an_open_incident() {
     let open = html(&page);
     assert!(open.contains("overall t-warn"), "{open}");
     page.incidents[0].state = IncidentState::Resolved;
+    page.incidents[0].resolved_at = Some(at("2026-11-24T11:30:00Z"));
     assert!(html(&page).contains("overall t-ok"));
 }
 

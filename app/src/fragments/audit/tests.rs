@@ -78,7 +78,7 @@ fn lists_of_names_have_spaces_and_other_text_is_shown_as_recorded() {
             "hosts, versions",
         ),
         ("show", r#"{"hosts":false}"#, "none"),
-        ("text", r#"{"hosts": 1}"#, r#"{"hosts": 1}"#),
+        ("reason", r#"{"hosts":true}"#, r#"{"hosts":true}"#),
         ("reason", "1,000 rows,at most", "1,000 rows,at most"),
     ] {
         assert_eq!(list_text(name, value), shown);
