@@ -1,5 +1,5 @@
-//! Finds out when the agent's own server must be restarted because nothing else ends its wait: a first join whose donor is
-//! gone, and a server that is not Primary while more advanced members wait for it.
+//! Finds out when the agent's own server must be restarted because nothing else ends its wait: a join whose donor is gone, and
+//! a server that is not Primary while more advanced members wait for it.
 
 use std::time::Duration;
 
@@ -40,12 +40,14 @@ pub(super) struct RestartWatch<'a> {
     pub(super) fork_epoch: watch::Receiver<u64>,
     /// `EXPECTED_MEMBERS` as a number.
     pub(super) expected_members: usize,
+    /// Whether this agent started the server to join members.
+    pub(super) joins: bool,
 }
 
 /// What must stay the same for [`SETTLE_TIME`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Standstill {
-    /// No file of the first state transfer changes, and no member is Primary.
+    /// No file changes while the server waits for a state transfer, and no member is Primary.
     Join { progress: u64 },
     /// The server is not Primary, at this position.
     NonPrimary { seqno: u64, reason: String },
@@ -62,10 +64,14 @@ impl RestartWatch<'_> {
     ) -> Result<RestartRequest, RunError> {
         let mut since: Option<(Standstill, Instant)> = None;
         let mut asked = OutageLog::default();
+        let mut has_responded = false;
         loop {
             sleep(INTERVAL).await;
             let state = server.borrow().clone();
-            let found = self.standstill(&state, &mut asked).await?;
+            has_responded |= matches!(state, ServerState::Responding { .. });
+            // One that has never responded serves no client.
+            let waits = self.joins && !has_responded && accepts_no_connections(&state);
+            let found = self.standstill(&state, waits, &mut asked).await?;
             since = match (found, since) {
                 (Some(found), Some((before, at))) if found == before => Some((before, at)),
                 (Some(found), _) => Some((found, Instant::now())),
@@ -78,7 +84,7 @@ impl RestartWatch<'_> {
                 return Ok(match standstill {
                     Standstill::Join { .. } => RestartRequest {
                         reason: format!(
-                            "Restarting the server: the first state transfer of {} has brought nothing for {} s and no member is \
+                            "Restarting the server: the state transfer of {} has brought nothing for {} s and no member is \
                              Primary, so its donor is gone; it begins again once a member is Synced and Primary",
                             self.cluster.node,
                             SETTLE_TIME.as_secs()
@@ -99,13 +105,15 @@ impl RestartWatch<'_> {
     async fn standstill(
         &self,
         state: &ServerState,
+        waits: bool,
         asked: &mut OutageLog,
     ) -> Result<Option<Standstill>, RunError> {
         let reading = match state {
             ServerState::Responding { reading, .. } => Some(reading.as_ref()),
             _ => None,
         };
-        let joining = reading.is_none() && self.directory.unfinished_join()?.is_some();
+        let first_join = reading.is_none() && self.directory.unfinished_join()?.is_some();
+        let joining = first_join || waits;
         let apart = reading.and_then(|reading| self.non_primary(reading));
         if !joining && apart.is_none() {
             return Ok(None);
@@ -137,6 +145,18 @@ impl RestartWatch<'_> {
             position: status.position().filter(|_| apart)?,
             fork_epoch: *self.fork_epoch.borrow(),
         })
+    }
+}
+
+/// Whether nothing listens at the server's address, as while it waits for its state. A server that refuses the agent's account,
+/// or responds too late, may serve.
+fn accepts_no_connections(state: &ServerState) -> bool {
+    match state {
+        ServerState::Offline(_) => true,
+        ServerState::Unreachable { error, .. } => error.kind.rejects_connections(),
+        ServerState::Unknown | ServerState::Notified { .. } | ServerState::Responding { .. } => {
+            false
+        }
     }
 }
 

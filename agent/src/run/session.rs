@@ -147,8 +147,8 @@ impl RegistrySession {
                 order_read: None,
                 keep_obstacle: None,
             };
-            let mut process = match adopted.take() {
-                Some(adopted) => PreparedNode::adopt(adopted, &phase_reporter),
+            let (mut process, joins) = match adopted.take() {
+                Some(adopted) => (PreparedNode::adopt(adopted, &phase_reporter), false),
                 None => {
                     let start = tokio::select! {
                         start = self.decide_start(&mut driver, idle_reporter.take()) => start?,
@@ -157,7 +157,8 @@ impl RegistrySession {
                             return Ok(0);
                         }
                     };
-                    SupervisedServer::Child(node.launch(&start)?)
+                    let child = SupervisedServer::Child(node.launch(&start)?);
+                    (child, start.join.is_some())
                 }
             };
             let running = driver.identity.clone();
@@ -177,7 +178,7 @@ impl RegistrySession {
                 &phase_reporter,
                 SupervisionTasks {
                     maintaining,
-                    restart: self.restart_request(node, &fork_epoch),
+                    restart: self.restart_request(node, &fork_epoch, joins),
                 },
             );
             let SupervisionEnd { exit, restart } = supervising.await?;
@@ -220,12 +221,14 @@ impl RegistrySession {
         &self,
         node: &PreparedNode,
         fork_epoch: &watch::Sender<u64>,
+        joins: bool,
     ) -> RestartRequest {
         let watch = RestartWatch {
             cluster: &self.cluster,
             directory: &node.directory,
             fork_epoch: fork_epoch.subscribe(),
             expected_members: node.settings.startup.expected_members.count(),
+            joins,
         };
         match watch.run(self.publish.subscribe()).await {
             Ok(request) => request,

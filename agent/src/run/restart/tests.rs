@@ -1,5 +1,6 @@
 use std::fs;
 
+use galera::observe::observation::{ProbeError, ProbeErrorKind};
 use galera::observe::registration::RegistryKeys;
 use registry::memory::MemoryEtcd;
 use registry::{LeaseId, Registry};
@@ -85,13 +86,28 @@ impl RestartFixture {
             .send_replace(ServerState::Responding { at, reading });
     }
 
-    /// The request within `time`, if any.
+    fn unreachable(&self, kind: ProbeErrorKind) {
+        self.server.send_replace(ServerState::Unreachable {
+            error: ProbeError {
+                kind,
+                message: kind.as_str().to_owned(),
+            },
+            answered_before: false,
+        });
+    }
+
+    /// The request within `time`, if any, for a server that was not started to join.
     async fn request(&self, time: Duration) -> Option<RestartRequest> {
+        self.request_of(time, false).await
+    }
+
+    async fn request_of(&self, time: Duration, joins: bool) -> Option<RestartRequest> {
         let watch = RestartWatch {
             cluster: &self.cluster,
             directory: &self.directory,
             fork_epoch: watch::Sender::new(0).subscribe(),
             expected_members: 0,
+            joins,
         };
         let request = timeout(time, watch.run(self.server.subscribe())).await;
         request.ok().map(Result::unwrap)
@@ -132,6 +148,45 @@ async fn a_first_join_without_a_donor_begins_again() {
     // Nor a join that completed once, or without the mark.
     node.directory.finish_join().unwrap();
     assert_eq!(node.request(LONG).await, None);
+}
+
+/// Its donor lost its Primary component: neither the server nor a new one ends that wait.
+#[tokio::test(start_paused = true)]
+async fn a_member_that_waits_for_a_donor_without_quorum_begins_again() {
+    let node = RestartFixture::new().await;
+    node.unreachable(ProbeErrorKind::Refused);
+    // As long as a member is Primary, it may be the donor, however slow.
+    node.primary("n1", "Primary").await;
+    assert_eq!(node.request_of(LONG, true).await, None);
+    node.primary("n1", "non-Primary").await;
+    assert_eq!(node.request_of(SETTLE_TIME, true).await, None);
+    let request = node.request_of(LONG, true).await.unwrap();
+    assert!(
+        request.join && request.reason.contains("its donor is gone"),
+        "{request:?}"
+    );
+    // Not one that was started to found or bootstrap: it recovers its data.
+    assert_eq!(node.request_of(LONG, false).await, None);
+    // Nor one that may serve clients, whether the agent can read it or not.
+    for kind in [
+        ProbeErrorKind::AccessDenied,
+        ProbeErrorKind::TimedOut,
+        ProbeErrorKind::TooManyConnections,
+    ] {
+        node.unreachable(kind);
+        assert_eq!(node.request_of(LONG, true).await, None, "{kind:?}");
+    }
+    // Nor one that has responded since its start.
+    node.respond("non-Primary", 44);
+    let silent = async {
+        sleep(Duration::from_secs(5)).await;
+        node.unreachable(ProbeErrorKind::Refused);
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        request = node.request_of(LONG, true) => assert_eq!(request, None),
+        () = silent => {}
+    }
 }
 
 #[tokio::test(start_paused = true)]
