@@ -50,6 +50,13 @@ impl ForkRecord {
         Some(record)
     }
 
+    /// Whether both are of one bootstrap: of one action, at one position, with the same members.
+    #[must_use]
+    pub fn is_same_fork(&self, other: &Self) -> bool {
+        let identity = |record: &Self| (record.state_uuid, record.seqno, record.action_id.clone());
+        identity(self) == identity(other) && self.members == other.members
+    }
+
     /// The key's value.
     #[must_use]
     pub fn to_value(&self) -> String {
@@ -113,10 +120,10 @@ impl ForkRecords {
         self.0.keys().next_back().copied().unwrap_or(0)
     }
 
-    /// Whether the bootstrap of this action is recorded.
+    /// Whether this fork is recorded, by whatever writer: another one with the id of its action does not count.
     #[must_use]
-    pub fn has_action(&self, action: &str) -> bool {
-        self.records().any(|record| record.action_id == action)
+    pub fn has(&self, fork: &ForkRecord) -> bool {
+        self.records().any(|record| record.is_same_fork(fork))
     }
 
     /// The recorded bootstrap that continued `history` from `seqno`, or from the next later position, with some of `members`;

@@ -275,3 +275,30 @@ fn i35_no_bootstrap_is_planned_whose_fork_could_not_be_recorded() {
         }
     }
 }
+
+#[test]
+fn i35_a_record_with_the_id_of_the_action_and_another_position_is_not_its_fork() {
+    let mut fixture = RecoveryFixture::two_of_three_lost().registered("n1", &[]);
+    let target = fixture.plan().target.unwrap();
+    let fork = |fixture: &RecoveryFixture| {
+        fork_of_statement(&target, &action_id(), &fixture.case()).unwrap()
+    };
+    let (_, genuine) = fork(&fixture).unwrap();
+    for forged in [
+        ForkRecord {
+            seqno: genuine.seqno + 50,
+            ..genuine.clone()
+        },
+        ForkRecord {
+            members: [id("n9")].into(),
+            ..genuine.clone()
+        },
+    ] {
+        let value = forged.to_value();
+        fixture.context.forks.insert(1, value.as_bytes());
+        assert_eq!(fork(&fixture).map(|fork| fork.0), Some(2), "{forged:?}");
+    }
+    let value = genuine.to_value();
+    fixture.context.forks.insert(2, value.as_bytes());
+    assert_eq!(fork(&fixture), None);
+}

@@ -40,8 +40,8 @@ impl Executor {
         Ok(fork.map(|fork| fork.map(|(epoch, record)| self.guarded_record(epoch, &record))))
     }
 
-    /// What removes the fork of this action.
-    pub(super) async fn fork_removal(&self) -> Result<Option<GuardedWrite>, ActionError> {
+    /// What removes every fork that names this action.
+    pub(super) async fn fork_removals(&self) -> Result<Vec<GuardedWrite>, ActionError> {
         let action = &self.stored.action;
         let keys = RegistryKeys::new(&self.context.settings.registry_prefix);
         let prefix = format!("{}forks/", keys.cluster_prefix(&action.cluster));
@@ -51,17 +51,18 @@ impl Executor {
             record.is_some_and(|record| record.action_id == action.id.as_str())
         };
         let entries = listed.map_err(ActionError::from)?.entries;
-        let recorded = entries.into_iter().find(|entry| {
+        let recorded = entries.into_iter().filter(|entry| {
             let field = match keys.parse(&entry.key) {
                 ParsedKey::Cluster { field, .. } => Some(field),
                 _ => None,
             };
             matches!(field, Some(ClusterField::Fork(_))) && own(&entry.value)
         });
-        Ok(recorded.map(|entry| {
+        let removals = recorded.map(|entry| {
             let unchanged = Precondition::Unchanged(entry.key.clone(), entry.mod_revision);
             (unchanged, WriteOp::delete(entry.key))
-        }))
+        });
+        Ok(removals.collect())
     }
 
     /// Records the fork of a statement whose intention a former version wrote, or whose record was removed since. Returns why

@@ -332,11 +332,11 @@ impl Executor {
                 ..
             }
         );
-        let removal = match refused {
-            true => self.fork_removal().await?,
-            false => None,
+        let removals = match refused {
+            true => self.fork_removals().await?,
+            false => Vec::new(),
         };
-        let (unchanged, delete): (Vec<_>, Vec<_>) = removal.into_iter().unzip();
+        let (unchanged, delete): (Vec<_>, Vec<_>) = removals.into_iter().unzip();
         self.apply(&[answered], &unchanged, &delete).await
     }
 

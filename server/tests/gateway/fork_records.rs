@@ -1,6 +1,7 @@
 //! The fork that a statement makes is in etcd before the statement is sent, and stays unless it certainly had no effect
 //! (I35).
 
+use galera::ActionId;
 use galera::observe::fork::ForkRecord;
 use galera::recover::action::{Action, ActionState};
 
@@ -18,6 +19,11 @@ async fn forks(etcd: &TestEtcd) -> Vec<(String, Option<ForkRecord>)> {
         (key, ForkRecord::parse(&entry.value))
     });
     entries.collect()
+}
+
+async fn approve(fixture: &ActionFixture, id: &ActionId) {
+    let approved = apply_verb(&fixture.approver, id, "approve").await;
+    assert_eq!(approved.status, 200, "{}", approved.text());
 }
 
 async fn assert_recorded(etcd: &TestEtcd, epoch: u64, action: &Action) {
@@ -48,10 +54,7 @@ async fn action_killed_at(etcd: &TestEtcd, crash_point: CrashPoint) -> Action {
     let fixture = ActionFixture::start(etcd, &nodes).await;
     let id = fixture.request(&fixture.operator).await.action.id;
     nodes.kill_at(crash_point);
-    assert_eq!(
-        apply_verb(&fixture.approver, &id, "approve").await.status,
-        200
-    );
+    approve(&fixture, &id).await;
     nodes.wait_until_killed().await;
     fixture.get(&id).await.action
 }
@@ -80,10 +83,7 @@ async fn i35_the_fork_of_a_statement_without_proven_outcome_stays() {
         nodes.set_reply(reply);
         let fixture = ActionFixture::start_with(&etcd, &nodes, unproven_soon).await;
         let id = fixture.request(&fixture.operator).await.action.id;
-        assert_eq!(
-            apply_verb(&fixture.approver, &id, "approve").await.status,
-            200
-        );
+        approve(&fixture, &id).await;
         let state = match reply {
             StatementReply::Ignored => ActionState::Unverified,
             _ => ActionState::Succeeded,
@@ -105,10 +105,7 @@ async fn i35_the_fork_of_a_refused_statement_is_removed_with_its_result() {
     let fixture = ActionFixture::start(&etcd, &nodes).await;
     let id = fixture.request(&fixture.operator).await.action.id;
     nodes.hold_at(CrashPoint::BeforeSending);
-    assert_eq!(
-        apply_verb(&fixture.approver, &id, "approve").await.status,
-        200
-    );
+    approve(&fixture, &id).await;
     nodes.wait_until_killed().await;
     assert_recorded(&etcd, 5, &fixture.get(&id).await.action).await;
     nodes.release();
@@ -124,10 +121,7 @@ async fn i35_a_fork_that_is_removed_before_the_outcome_is_recorded_again() {
     let fixture = ActionFixture::start(&etcd, &nodes).await;
     let id = fixture.request(&fixture.operator).await.action.id;
     nodes.hold_at(CrashPoint::BeforeObserving);
-    assert_eq!(
-        apply_verb(&fixture.approver, &id, "approve").await.status,
-        200
-    );
+    approve(&fixture, &id).await;
     nodes.wait_until_killed().await;
     let key = format!("{FORKS}1");
     let recorded = etcd.registry().get(key.as_str()).await.unwrap().unwrap();
@@ -151,10 +145,7 @@ async fn i35_a_statement_whose_fork_cannot_be_recorded_is_not_sent() {
     let fixture = ActionFixture::start(&etcd, &nodes).await;
     let id = fixture.request(&fixture.operator).await.action.id;
     nodes.hold_at(CrashPoint::BeforeOpening);
-    assert_eq!(
-        apply_verb(&fixture.approver, &id, "approve").await.status,
-        200
-    );
+    approve(&fixture, &id).await;
     nodes.wait_until_killed().await;
     let last = format!("{FORKS}{}", u64::MAX);
     etcd.registry().put(last.clone(), "{}", None).await.unwrap();
@@ -167,4 +158,29 @@ async fn i35_a_statement_whose_fork_cannot_be_recorded_is_not_sent() {
     let outcome = ended.outcome.unwrap_or_default();
     assert!(outcome.contains("fork"), "{outcome}");
     assert_eq!(forks(&etcd).await.len(), 1);
+}
+
+/// Whoever can write the registry may try to prevent the record.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i35_a_forged_record_with_the_id_of_the_action_does_not_replace_its_fork() {
+    let etcd = TestEtcd::in_memory();
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let fixture = ActionFixture::start(&etcd, &nodes).await;
+    let id = fixture.request(&fixture.operator).await.action.id;
+    let forged = format!(
+        r#"{{"state_uuid":"6f1a3c9e-0c2f-11ef-9b6e-5a3f2c1d0e4b","seqno":9000,"members":["n3"],"action_id":"{id}"}}"#
+    );
+    let key = format!("{FORKS}3");
+    etcd.registry().put(key, forged, None).await.unwrap();
+    approve(&fixture, &id).await;
+    let done = fixture
+        .wait_for_state(&id, ActionState::Succeeded)
+        .await
+        .action;
+    let target = done.plan.target.unwrap();
+    let seqno = target.position.map(|position| position.seqno);
+    let recorded = forks(&etcd).await;
+    let own = recorded.iter().find(|(key, _)| *key == format!("{FORKS}4"));
+    let own = own.and_then(|(_, record)| record.as_ref());
+    assert_eq!(own.map(|record| record.seqno), seqno, "{recorded:?}");
 }

@@ -29,7 +29,7 @@ pub fn fork_of_statement(
     let Some(position) = &target.position else {
         return Ok(None);
     };
-    if target.mechanism != Mechanism::Statement || forks.has_action(action.as_str()) {
+    if target.mechanism != Mechanism::Statement {
         return Ok(None);
     }
     let port = case.settings.fold.default_port;
@@ -53,6 +53,9 @@ pub fn fork_of_statement(
         parent,
         at: Some(case.now),
     };
+    if forks.has(&record) {
+        return Ok(None);
+    }
     forks.next(record).map(Some).ok_or(NoEpochLeft)
 }
 
