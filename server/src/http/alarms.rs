@@ -5,14 +5,13 @@ use console_core::acknowledgement::{AlarmAcknowledgement, acknowledge};
 use console_core::clock::now;
 use galera::access::Operation;
 use galera::publish::api::{AlarmView, AlarmsView};
-use galera::recover::action::TEXT_MAX;
 use http::StatusCode;
 use serde::Deserialize;
 
 use super::AppState;
-use super::extract::JsonBody;
+use super::extract::{JsonBody, audited_reason};
 use super::identity::CurrentSession;
-use super::problem::{ApiError, ApiResult};
+use super::problem::ApiResult;
 
 /// `GET /api/v1/alarms`.
 pub(super) async fn show(app: AppState, session: CurrentSession) -> ApiResult<Json<AlarmsView>> {
@@ -55,19 +54,7 @@ pub(super) async fn acknowledge_all(
 ) -> ApiResult<StatusCode> {
     let by = session.authorize(Operation::AcknowledgeAlarms)?;
     session.require_recent_proof(&app).await?;
-    let reason = body.reason.trim();
-    if reason.is_empty() {
-        return Err(ApiError::unprocessable(
-            "no_reason",
-            "State a reason; it appears in the audit trail.",
-        ));
-    }
-    if reason.chars().count() > TEXT_MAX {
-        return Err(ApiError::unprocessable(
-            "too_long",
-            format!("The reason is longer than {TEXT_MAX} characters; shorten it."),
-        ));
-    }
+    let reason = audited_reason(&body.reason)?;
     let acknowledgement = AlarmAcknowledgement {
         at: now(),
         actor: by.name,

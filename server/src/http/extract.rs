@@ -6,11 +6,12 @@ use axum::Json;
 use axum::extract::rejection::{FormRejection, JsonRejection};
 use axum::extract::{Form, FromRequest, FromRequestParts, Path, Query, Request};
 use galera::ClusterName;
+use galera::recover::action::TEXT_MAX;
 use http::StatusCode;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use super::problem::ApiError;
+use super::problem::{ApiError, ApiResult};
 
 /// A JSON body.
 pub(super) struct JsonBody<T>(pub(super) T);
@@ -163,4 +164,25 @@ pub(super) fn unknown_cluster(shown: &str) -> ApiError {
         "unknown_cluster",
         format!("Unknown cluster {shown}; /api/v1/clusters lists all clusters."),
     )
+}
+
+/// The reason in `text`, which the audit trail keeps.
+///
+/// # Errors
+/// A problem, if there is none or it is too long.
+pub(super) fn audited_reason(text: &str) -> ApiResult<&str> {
+    let reason = text.trim();
+    if reason.is_empty() {
+        return Err(ApiError::unprocessable(
+            "no_reason",
+            "State a reason; it appears in the audit trail.",
+        ));
+    }
+    if reason.chars().count() > TEXT_MAX {
+        return Err(ApiError::unprocessable(
+            "too_long",
+            format!("The reason is longer than {TEXT_MAX} characters; shorten it."),
+        ));
+    }
+    Ok(reason)
 }

@@ -9,12 +9,11 @@ use galera::access::Operation;
 use galera::insight::finding_record::{
     ACKNOWLEDGED_MAX, FindingAcknowledgement, FindingRecord, FindingTopic, FindingsView,
 };
-use galera::recover::action::TEXT_MAX;
 use galera::{NodeId, Timestamp};
 use serde::Deserialize;
 
 use super::AppState;
-use super::extract::{ClusterPath, JsonBody, unknown_cluster};
+use super::extract::{ClusterPath, JsonBody, audited_reason, unknown_cluster};
 use super::identity::CurrentSession;
 use super::problem::{ApiError, ApiResult, to_sentence};
 use crate::finding_records::{FindingAcceptance, FindingError};
@@ -54,19 +53,7 @@ pub(super) struct AcknowledgeFinding {
 
 impl AcknowledgeFinding {
     fn acceptance(self) -> ApiResult<FindingAcceptance> {
-        let reason = self.reason.trim();
-        if reason.is_empty() {
-            return Err(ApiError::unprocessable(
-                "no_reason",
-                "State why the finding is left as it is; it appears in the audit trail.",
-            ));
-        }
-        if reason.chars().count() > TEXT_MAX {
-            return Err(ApiError::unprocessable(
-                "too_long",
-                format!("The reason is longer than {TEXT_MAX} characters; shorten it."),
-            ));
-        }
+        let reason = audited_reason(&self.reason)?;
         let now = now();
         let until = match (self.until, self.days) {
             (Some(until), None) => until,

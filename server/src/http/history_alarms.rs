@@ -5,13 +5,12 @@ use std::time::Duration;
 use axum::Json;
 use galera::ClusterName;
 use galera::access::Operation;
-use galera::recover::action::TEXT_MAX;
 use galera::view::ReasonCode;
 use monitor::Monitor;
 use serde::{Deserialize, Serialize};
 
 use super::AppState;
-use super::extract::{ClusterPath, JsonBody, unknown_cluster};
+use super::extract::{ClusterPath, JsonBody, audited_reason, unknown_cluster};
 use super::identity::CurrentSession;
 use super::problem::{ApiError, ApiResult, to_sentence};
 use crate::history_alarms::AcknowledgementError;
@@ -42,19 +41,7 @@ pub(super) async fn acknowledge(
     JsonBody(body): JsonBody<AcknowledgeDataAlarms>,
 ) -> ApiResult<Json<AcknowledgedAlarms>> {
     let by = session.authorize(Operation::AcknowledgeHistory)?;
-    let reason = body.reason.trim();
-    if reason.is_empty() {
-        return Err(ApiError::unprocessable(
-            "no_reason",
-            "State a reason; it appears in the audit trail.",
-        ));
-    }
-    if reason.chars().count() > TEXT_MAX {
-        return Err(ApiError::unprocessable(
-            "too_long",
-            format!("The reason is longer than {TEXT_MAX} characters; shorten it."),
-        ));
-    }
+    let reason = audited_reason(&body.reason)?;
     let alarms = &app.history_alarms;
     let acknowledged = alarms
         .acknowledge(&by, &cluster, body.through, reason)

@@ -195,7 +195,11 @@ async fn a_finding_is_acknowledged_by_the_form_of_its_page() {
     };
     let path = "/clusters/lab/findings/acknowledge";
     let refused = operator.post(path, FORM, form("")).await;
-    assert!(refused.text().contains("State why"), "{}", refused.text());
+    assert!(
+        refused.text().contains("State a reason"),
+        "{}",
+        refused.text()
+    );
     let accepted = operator.post(path, FORM, form("load+test")).await;
     assert_eq!(accepted.status, 200);
     assert_eq!(
