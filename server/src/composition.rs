@@ -221,10 +221,7 @@ impl Builder<'_> {
         if matches!(config.etcd, EtcdConfig::Cluster(_)) {
             let following = etcd_access.clone();
             let checking = following.follow(self.registry.clone(), monitor.clone());
-            let shutdown = self.tasks.shutdown.clone();
-            self.tasks.spawn(async move {
-                shutdown.run_until_cancelled(checking).await;
-            });
+            self.spawn_until_shutdown(checking);
         }
         let etcd_storage = self.etcd_storage(&monitor, &leadership);
         if config.approvals.allows_acting_alone() {
@@ -308,11 +305,16 @@ impl Builder<'_> {
             actor: self.replica.to_string(),
         };
         let following = storage.clone().follow(self.registry.clone(), reporter);
+        self.spawn_until_shutdown(following);
+        storage
+    }
+
+    /// Runs `work` in the background until the console stops.
+    fn spawn_until_shutdown(&self, work: impl Future<Output = ()> + Send + 'static) {
         let shutdown = self.tasks.shutdown.clone();
         self.tasks.spawn(async move {
-            shutdown.run_until_cancelled(following).await;
+            shutdown.run_until_cancelled(work).await;
         });
-        storage
     }
 
     /// Alarms about data reach the audit trail, and from there the notifications.
@@ -320,10 +322,7 @@ impl Builder<'_> {
         let announce = alarms
             .clone()
             .announce(leadership.clone(), self.replica.to_string());
-        let shutdown = self.tasks.shutdown.clone();
-        self.tasks.spawn(async move {
-            shutdown.run_until_cancelled(announce).await;
-        });
+        self.spawn_until_shutdown(announce);
     }
 
     /// The findings of all clusters, recorded and announced while this replica leads.
@@ -333,22 +332,19 @@ impl Builder<'_> {
         leadership: &Leadership,
         schedule: FindingSchedule,
     ) -> FindingService {
-        let shutdown = self.tasks.shutdown.clone();
         let (service, following) = FindingService::new(
             monitor.clone(),
             self.registry.clone(),
             self.trail.clone(),
             &self.config.state_prefix,
-            shutdown.clone(),
+            self.tasks.shutdown.clone(),
         );
         self.tasks.spawn(following);
         let replica = self.replica.to_string();
         let announcing = service
             .clone()
             .announce(leadership.clone(), replica, schedule);
-        self.tasks.spawn(async move {
-            shutdown.run_until_cancelled(announcing).await;
-        });
+        self.spawn_until_shutdown(announcing);
         service
     }
 
