@@ -34,7 +34,7 @@ pub(crate) struct HashTurn {
 }
 
 /// Removes an attempt that is no longer awaited.
-struct Waiting<'a> {
+struct WaitingAttempt<'a> {
     queue: &'a HashQueue,
     rank: Rank,
 }
@@ -71,10 +71,10 @@ impl HashQueue {
             state.waiting.insert(rank, sender);
             rank
         };
-        let _waiting = Waiting { queue: self, rank };
+        let _waiting = WaitingAttempt { queue: self, rank };
         match receiver.await {
             Ok(turn) => turn,
-            // A sender is only dropped with the queue or by `Waiting`.
+            // A sender is only dropped with the queue or by `WaitingAttempt`.
             Err(_) => std::future::pending().await,
         }
     }
@@ -110,7 +110,7 @@ impl Drop for HashTurn {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingAttempt<'_> {
     fn drop(&mut self) {
         self.queue.lock().waiting.remove(&self.rank);
     }

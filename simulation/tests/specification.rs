@@ -97,7 +97,7 @@ fn an_even_split_stops_both_sides_and_heals_by_itself() {
     assert_eq!(primaries(&cluster), [[0, 1, 2, 3]]);
 }
 
-/// Losing quorum in the view change in which others arrive stops nobody whose own last Primary view is complete.
+/// A component that loses its quorum in the view change in which others join continues if its last Primary view is complete.
 #[test]
 fn a_component_without_votes_continues_with_the_node_that_joins_it() {
     let mut cluster = GaleraCluster::formed_with(ids(2), &[0, 1]);

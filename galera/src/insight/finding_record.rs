@@ -248,7 +248,7 @@ pub struct FindingChange {
 type FindingUnit = (FindingTopic, Option<NodeId>);
 
 #[derive(Clone, Copy, Debug)]
-struct Sighting {
+struct UnitSighting {
     first: Timestamp,
     last: Timestamp,
 }
@@ -258,7 +258,7 @@ struct Sighting {
 #[derive(Clone, Debug)]
 pub struct FindingTracker {
     pace: FindingPace,
-    seen: BTreeMap<FindingUnit, Sighting>,
+    seen: BTreeMap<FindingUnit, UnitSighting>,
 }
 
 impl FindingTracker {
@@ -329,7 +329,7 @@ impl FindingTracker {
         members: &BTreeSet<NodeId>,
         now: Timestamp,
     ) {
-        let at_once = Sighting {
+        let at_once = UnitSighting {
             first: now,
             last: now,
         };

@@ -41,13 +41,13 @@ fn topic(code: FindingCode) -> FindingTopic {
 }
 
 /// A cluster of three members whose findings are compared with the record.
-struct Followed {
+struct FollowedCluster {
     tracker: FindingTracker,
     record: FindingRecord,
     seen: BTreeSet<NodeId>,
 }
 
-impl Followed {
+impl FollowedCluster {
     fn new() -> Self {
         Self {
             tracker: FindingTracker::new(FindingPace::default()),
@@ -90,7 +90,7 @@ impl Followed {
 
 #[test]
 fn a_finding_opens_once_it_has_lasted_and_ends_once_it_is_gone_for_long() {
-    let mut followed = Followed::new();
+    let mut followed = FollowedCluster::new();
     assert!(followed.update(0, &[connections(&["n1"])]).is_empty());
     assert!(followed.update(59, &[connections(&["n1"])]).is_empty());
     assert!(followed.record.open.is_empty());
@@ -118,7 +118,7 @@ fn a_finding_opens_once_it_has_lasted_and_ends_once_it_is_gone_for_long() {
 
 #[test]
 fn further_nodes_and_a_higher_severity_are_announced_again_and_one_end_of_all() {
-    let mut followed = Followed::new();
+    let mut followed = FollowedCluster::new();
     let critical = |nodes: &[&str]| {
         finding(
             FindingCode::ConnectionsUsed,
@@ -151,7 +151,7 @@ fn further_nodes_and_a_higher_severity_are_announced_again_and_one_end_of_all() 
 
 #[test]
 fn notices_are_recorded_and_never_announced() {
-    let mut followed = Followed::new();
+    let mut followed = FollowedCluster::new();
     let notice = finding(FindingCode::StaleReads, FindingSeverity::Notice, &["n1"]);
     followed.update(0, std::slice::from_ref(&notice));
     assert!(
@@ -166,12 +166,12 @@ fn notices_are_recorded_and_never_announced() {
 
 #[test]
 fn what_is_not_seen_does_not_end() {
-    let mut followed = Followed::new();
+    let mut followed = FollowedCluster::new();
     let of_cluster = finding(FindingCode::EvenVotes, FindingSeverity::Warning, &[]);
     for second in [0, 60] {
         followed.update(second, &[connections(&["n1"]), of_cluster.clone()]);
     }
-    // n1 does not answer, then nobody does.
+    // n1 does not answer, then no member does.
     followed.seen = ids(&["n2"]);
     assert!(
         followed
@@ -195,7 +195,7 @@ fn what_is_not_seen_does_not_end() {
 
 #[test]
 fn an_acknowledged_finding_is_announced_only_if_it_outlasts_the_acknowledgement() {
-    let mut followed = Followed::new();
+    let mut followed = FollowedCluster::new();
     let both = [connections(&["n1", "n2"])];
     followed.update(0, &both);
     followed.acknowledge(30, &["n1", "n2"], 1_000);
@@ -219,7 +219,7 @@ fn an_acknowledged_finding_is_announced_only_if_it_outlasts_the_acknowledgement(
 
 #[test]
 fn a_withdrawn_acknowledgement_announces_what_is_open() {
-    let mut followed = Followed::new();
+    let mut followed = FollowedCluster::new();
     for second in [0, 60] {
         followed.update(second, &[connections(&["n1"])]);
     }
@@ -240,7 +240,7 @@ fn a_withdrawn_acknowledgement_announces_what_is_open() {
 
 #[test]
 fn a_later_acknowledgement_replaces_that_of_the_same_nodes() {
-    let mut followed = Followed::new();
+    let mut followed = FollowedCluster::new();
     followed.acknowledge(0, &["n1", "n2"], 1_000);
     followed.acknowledge(10, &["n2"], 20);
     let of = |record: &FindingRecord, nodes: &[&str], seconds: u64| {
@@ -250,7 +250,7 @@ fn a_later_acknowledgement_replaces_that_of_the_same_nodes() {
     assert_eq!(of(&followed.record, &["n1", "n2"], 15), Some(at(20)));
     assert_eq!(of(&followed.record, &["n1"], 30), Some(at(1_000)));
     assert_eq!(of(&followed.record, &["n2"], 30), None);
-    // One about the cluster is none about its nodes.
+    // An acknowledgement for the cluster does not cover its nodes.
     followed.acknowledge(40, &[], 2_000);
     assert_eq!(of(&followed.record, &[], 50), Some(at(2_000)));
     assert_eq!(of(&followed.record, &["n2"], 50), None);
@@ -260,7 +260,7 @@ fn a_later_acknowledgement_replaces_that_of_the_same_nodes() {
 
 #[test]
 fn findings_of_one_code_about_different_variables_are_different() {
-    let mut followed = Followed::new();
+    let mut followed = FollowedCluster::new();
     let drift = |variable: &str| Finding {
         subject: Some(variable.to_owned()),
         ..finding(
@@ -299,7 +299,7 @@ fn findings_of_one_code_about_different_variables_are_different() {
 
 #[test]
 fn a_new_leader_announces_nothing_again() {
-    let mut followed = Followed::new();
+    let mut followed = FollowedCluster::new();
     for second in [0, 60] {
         followed.update(second, &[connections(&["n1"])]);
     }
