@@ -122,7 +122,10 @@ impl EtcdStorage {
     /// What every page shows.
     fn notices(&self, status: &StorageStatus) -> Vec<String> {
         let revision = status.revision;
-        let space = format!("etcdctl compact {revision}; etcdctl defrag --cluster");
+        // Without --physical the compaction returns before it freed pages, and what runs then would free nothing.
+        let space = format!(
+            "etcdctl --command-timeout=60s compact --physical {revision}; etcdctl --command-timeout=60s defrag --cluster"
+        );
         let alarm = |alarm: &StorageAlarm| {
             match alarm {
             StorageAlarm::NoSpace => format!(
@@ -291,7 +294,7 @@ mod tests {
         assert_eq!(
             low,
             [
-                "etcd soon has no space left and then refuses every write. Its database has 800.0 MiB of 1000.0 MiB (--etcd-quota), of which 200.0 MiB are in use. Run etcdctl compact 4711; etcdctl defrag --cluster, or raise --quota-backend-bytes of etcd. See docs/etcd.md#space."
+                "etcd soon has no space left and then refuses every write. Its database has 800.0 MiB of 1000.0 MiB (--etcd-quota), of which 200.0 MiB are in use. Run etcdctl --command-timeout=60s compact --physical 4711; etcdctl --command-timeout=60s defrag --cluster, or raise --quota-backend-bytes of etcd. See docs/etcd.md#space."
             ]
         );
         // What members report counts more than the setting.

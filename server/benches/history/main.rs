@@ -197,7 +197,11 @@ async fn database_size(etcd: &TestEtcd, registry: &Registry) -> u64 {
     let before = registry.status().await.unwrap().db_size;
     let revision = registry.list("/nothing").await.unwrap().revision;
     for arguments in [
-        vec!["compact".to_owned(), revision.to_string()],
+        vec![
+            "compact".to_owned(),
+            "--physical".to_owned(),
+            revision.to_string(),
+        ],
         vec!["defrag".to_owned()],
     ] {
         let done = Command::new("etcdctl")

@@ -87,10 +87,10 @@ async fn an_etcd_without_space_is_reported_and_nothing_begins_until_the_remedy()
 
     let revision = registry.storage_status().await.unwrap().revision;
     let notice = client.get("/").await.text();
-    assert!(notice.contains("etcdctl compact "), "{notice}");
+    assert!(notice.contains(" compact --physical "), "{notice}");
     let endpoint = etcd.url();
     etcdctl(&endpoint, "del --prefix /filler/");
-    etcdctl(&endpoint, &format!("compact {}", revision + 1));
+    etcdctl(&endpoint, &format!("compact --physical {}", revision + 1));
     etcdctl(&endpoint, "defrag --cluster");
     etcdctl(&endpoint, "alarm disarm");
     eventually("no notice", async || {
