@@ -61,8 +61,8 @@ pub struct ViewPublisher {
     states_changed: Notify,
     /// Notified when only numbers have changed.
     numbers_changed: Notify,
-    /// The one subscriber that receives every state change, not only the latest view.
-    event_sender: Mutex<Option<mpsc::UnboundedSender<ViewEvent>>>,
+    /// The subscribers that receive every state change, not only the latest view.
+    event_senders: Mutex<Vec<mpsc::UnboundedSender<ViewEvent>>>,
     /// The one subscriber that receives every reading.
     reading_sender: OnceLock<mpsc::Sender<NodeReading>>,
 }
@@ -96,7 +96,7 @@ impl ViewPublisher {
             states_changed: Notify::new(),
             numbers_changed: Notify::new(),
             reading_sender: OnceLock::new(),
-            event_sender: Mutex::default(),
+            event_senders: Mutex::default(),
         }
     }
 
@@ -190,35 +190,31 @@ impl ViewPublisher {
             .collect()
     }
 
-    /// Every state change from now on, after the current views. A new subscriber replaces the former one.
+    /// Every state change from now on, after the current views.
     ///
     /// The channel is unbounded and nothing is dropped, so the reader must keep up: it only records what it receives.
     #[must_use]
     pub fn view_events(&self) -> mpsc::UnboundedReceiver<ViewEvent> {
-        let (sender, sightings) = mpsc::unbounded_channel();
+        let (sender, events) = mpsc::unbounded_channel();
         // Under the lock, so that no newer view precedes an older one.
-        let mut event_sender = self
-            .event_sender
+        let mut event_senders = self
+            .event_senders
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         for view in self.views() {
             // Cannot fail: the receiver is in scope.
             let _ = sender.send(ViewEvent::Updated(view));
         }
-        *event_sender = Some(sender);
-        sightings
+        event_senders.push(sender);
+        events
     }
 
-    fn send_event(&self, sighting: ViewEvent) {
-        let mut event_sender = self
-            .event_sender
+    fn send_event(&self, event: ViewEvent) {
+        let mut event_senders = self
+            .event_senders
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = &*event_sender
-            && sender.send(sighting).is_err()
-        {
-            *event_sender = None;
-        }
+        event_senders.retain(|sender| sender.send(event.clone()).is_ok());
     }
 
     /// Every answer of every node from now on. A reader that does not keep up loses what exceeds `capacity`. Only the first

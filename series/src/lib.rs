@@ -1,6 +1,6 @@
 //! Figures of every node over time, on the console's own disk: each reading for a day, minutes for 90 days.
 //!
-//! A reading passes from the monitor into the `Recorder`, which writes every two seconds. `SeriesWriter` keeps what it
+//! A reading passes from the monitor into a [`recording::Recorder`], which writes every two seconds. `SeriesWriter` keeps what it
 //! wrote in a `Head` in memory until its slot of five minutes is over; then it becomes a chunk of each node, a whole hour
 //! becomes minutes, and what is too old is deleted. [`SeriesStore::read`] merges minutes, chunks and head into intervals.
 //! [`SeriesStore::state`] says whether readings are recorded.
@@ -11,14 +11,12 @@
 
 mod chunk;
 mod chunk_key;
-mod error;
 mod file;
 mod head;
 mod intervals;
 #[doc(hidden)]
 pub mod measuring;
 mod reader;
-mod recorder;
 mod writer;
 
 use std::fmt;
@@ -30,17 +28,14 @@ use console_core::tasks::Tasks;
 use console_core::threads::ThreadLimit;
 use galera::publish::series::RecordingState;
 use monitor::Monitor;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use recording::{Recorder, RecorderNotice, RecorderState, RecordingError};
 
-pub use error::SeriesError;
 pub use intervals::{IntervalValue, Intervals};
 pub use reader::{SeriesAnswer, SeriesRequest};
 
 use chunk_key::Tier;
-use recorder::{Recorder, RecorderState};
-use writer::{Retention, SharedHead};
+use writer::{Retention, SeriesWriter, SharedHead};
 
 /// How long single readings are kept; longer if nothing was recorded for a while.
 pub const READINGS_KEPT: Duration = Duration::from_secs(25 * 3600);
@@ -50,6 +45,13 @@ pub const MINUTES_KEPT: Duration = Duration::from_secs(91 * 24 * 3600);
 const QUEUE: usize = 16_384;
 /// Requests that are read at a time; each has its own connection to the file.
 const READERS_MAX: usize = 2;
+/// Readings that wait for the disk; further ones are lost.
+const WAITING_MAX: usize = 65_536;
+/// The notice on every page while nothing is recorded.
+const NOTICE: RecorderNotice = RecorderNotice {
+    source: "series",
+    content: "Figures of the nodes",
+};
 
 /// Where figures are kept.
 #[derive(Clone, Debug)]
@@ -84,12 +86,15 @@ impl SeriesStore {
     #[must_use]
     pub fn start(settings: &SeriesSettings, monitor: &Monitor, tasks: &Tasks) -> Self {
         let store = Self::for_directory(&settings.directory, settings.poll_interval);
+        let (directory, head) = (store.directory.clone(), Arc::clone(&store.head));
+        let retention = store.retention;
         let recorder = Recorder {
-            directory: store.directory.clone(),
-            head: Arc::clone(&store.head),
-            retention: store.retention,
+            path: directory.join(file::FORMAT.name),
+            open: Arc::new(move || SeriesWriter::open(&directory, Arc::clone(&head), retention)),
             state: Arc::clone(&store.state),
             monitor: monitor.clone(),
+            notice: NOTICE,
+            waiting_max: WAITING_MAX,
         };
         tasks.spawn(recorder.run(monitor.readings(QUEUE), tasks.shutdown.clone()));
         store
@@ -116,13 +121,13 @@ impl SeriesStore {
     /// Reads series, on a thread.
     ///
     /// # Errors
-    /// [`SeriesError`].
-    pub async fn read(&self, request: SeriesRequest) -> Result<SeriesAnswer, SeriesError> {
+    /// [`RecordingError`].
+    pub async fn read(&self, request: SeriesRequest) -> Result<SeriesAnswer, RecordingError> {
         let (directory, head) = (self.directory.clone(), Arc::clone(&self.head));
         let gap_max = self.retention.gap_max();
         let work = move || reader::read(&directory, &head, gap_max, &request);
         let done = self.readers.slot().await.run(work).await;
-        done.map_err(|error| SeriesError::io(&self.directory, &error))?
+        done.map_err(|error| RecordingError::io(&self.directory, &error))?
     }
 
     /// Whether readings are recorded, and why not.
@@ -137,36 +142,10 @@ impl SeriesStore {
 
     /// Registers gauges and counters of the recorder.
     pub fn register_metrics(&self, registry: &mut Registry) {
-        let recording: Gauge = Gauge::default();
-        recording.set(i64::from(self.state.problem().is_none()));
-        registry.register(
-            "series_recording",
-            "Whether figures of the nodes are recorded (1) or cannot be written (0)",
-            recording,
-        );
-        let [recorded, lost, bytes] = self.state.figures();
-        let count = |number: u64| {
-            let counter: Counter = Counter::default();
-            counter.inc_by(number);
-            counter
-        };
-        let (recorded, lost) = (count(recorded), count(lost));
-        registry.register(
-            "series_readings",
-            "Readings of nodes that were recorded",
-            recorded,
-        );
-        registry.register(
-            "series_lost_readings",
-            "Readings of nodes that could not be recorded",
-            lost,
-        );
-        let size: Gauge = Gauge::default();
-        size.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-        registry.register(
-            "series_bytes",
-            "Size of the file of recorded figures, in bytes",
-            size,
+        self.state.register_metrics(
+            registry,
+            ("series", "readings"),
+            ("figures of the nodes", "Readings of nodes"),
         );
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use galera::record::series::SeriesMetric;
 use monitor::NodeReading;
+use recording::{BatchWriter, RecordingError};
 use rusqlite::params;
 
 use crate::SeriesStore;
 use crate::chunk_key::Tier;
-use crate::error::SeriesError;
 use crate::file::first_slot;
 use crate::reader::{self, SeriesAnswer, SeriesRequest};
 use crate::writer::SeriesWriter;
@@ -26,8 +26,8 @@ impl Measured {
     /// Opens a store in `directory`, for a reading each second.
     ///
     /// # Errors
-    /// [`SeriesError`].
-    pub fn open(directory: &Path) -> Result<Self, SeriesError> {
+    /// [`RecordingError`].
+    pub fn open(directory: &Path) -> Result<Self, RecordingError> {
         let store = SeriesStore::for_directory(directory, Duration::from_secs(1));
         let writer = SeriesWriter::open(directory, store.head.clone(), store.retention)?;
         Ok(Self {
@@ -40,37 +40,42 @@ impl Measured {
     /// Writes a batch as of `now` (milliseconds since 1970).
     ///
     /// # Errors
-    /// [`SeriesError`].
-    pub fn write(&mut self, batch: &[NodeReading], now: i64) -> Result<(), SeriesError> {
+    /// [`RecordingError`].
+    pub fn write(&mut self, batch: &[NodeReading], now: i64) -> Result<(), RecordingError> {
         self.writer.write(batch, now).map(drop)
     }
 
     /// Bytes of the chunks of readings, of those of minutes, and of the file.
     ///
     /// # Errors
-    /// [`SeriesError`].
-    pub fn bytes(&self) -> Result<[u64; 3], SeriesError> {
+    /// [`RecordingError`].
+    pub fn bytes(&self) -> Result<[u64; 3], RecordingError> {
         let file = self.writer.file();
         let of = |tier: Tier| {
             let (first, last) = tier.all_keys();
             let sum = "SELECT coalesce(sum(length(body)), 0) FROM chunk WHERE id BETWEEN ?1 AND ?2";
             let sum = file
+                .recording
                 .connection
                 .query_row(sum, params![first, last], |row| row.get::<_, i64>(0));
             sum.map(i64::unsigned_abs)
-                .map_err(|error| file.error(&error))
+                .map_err(|error| file.recording.error(&error))
         };
-        Ok([of(Tier::Readings)?, of(Tier::Minutes)?, file.bytes()])
+        Ok([
+            of(Tier::Readings)?,
+            of(Tier::Minutes)?,
+            file.recording.bytes(),
+        ])
     }
 
     /// Repeats the minutes of the first `hours` for `count` hours before them.
     ///
     /// # Errors
-    /// [`SeriesError`].
-    pub fn copy_minutes(&mut self, count: usize, hours: usize) -> Result<(), SeriesError> {
+    /// [`RecordingError`].
+    pub fn copy_minutes(&mut self, count: usize, hours: usize) -> Result<(), RecordingError> {
         let file = self.writer.file();
-        let failed = |error: rusqlite::Error| file.error(&error);
-        let first = first_slot(&file.connection, Tier::Minutes, 0)
+        let failed = |error: rusqlite::Error| file.recording.error(&error);
+        let first = first_slot(&file.recording.connection, Tier::Minutes, 0)
             .map_err(failed)?
             .unwrap_or(0);
         let (first, last) = (Tier::Minutes.slot_keys(first).0, Tier::Minutes.all_keys().1);
@@ -79,7 +84,8 @@ impl Measured {
             WHERE id BETWEEN ?1 AND ?2 AND ((id & 4294967295) >> 8) <= 5";
         for back in (0..count).step_by(hours.max(1)).skip(1) {
             let shift = hour * i64::try_from(back).unwrap_or_default();
-            file.connection
+            file.recording
+                .connection
                 .execute(copy, params![first, last, shift])
                 .map_err(failed)?;
         }
@@ -89,7 +95,7 @@ impl Measured {
     /// Reads `nodes` nodes of the first cluster.
     ///
     /// # Errors
-    /// [`SeriesError`].
+    /// [`RecordingError`].
     pub fn read(
         &self,
         nodes: usize,
@@ -97,8 +103,8 @@ impl Measured {
         from: i64,
         step: i64,
         count: usize,
-    ) -> Result<SeriesAnswer, SeriesError> {
-        let unnamed = |_| SeriesError::io(&self.directory, &"no name");
+    ) -> Result<SeriesAnswer, RecordingError> {
+        let unnamed = |_| RecordingError::io(&self.directory, &"no name");
         let nodes = (0..nodes).map(|node| format!("node-{node}").parse().map_err(unnamed));
         let request = SeriesRequest {
             cluster: "c0".parse().map_err(unnamed)?,

@@ -5,12 +5,12 @@ use std::sync::PoisonError;
 
 use galera::record::series::SeriesMetric;
 use galera::{ClusterName, NodeId};
+use recording::{RecordingError, open_for_reading};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::chunk::Rows;
 use crate::chunk_key::Tier;
-use crate::error::SeriesError;
-use crate::file::{FILE_NAME, first_slot, for_chunks, minutes_through, open_for_reading};
+use crate::file::{FORMAT, first_slot, for_chunks, minutes_through};
 use crate::head::SeriesId;
 use crate::intervals::{
     Intervals, MINUTE_COLUMNS, MINUTE_MS, READING_COLUMNS, minute_columns, reading_columns,
@@ -56,16 +56,16 @@ pub(crate) fn read(
     head: &SharedHead,
     gap_max: i64,
     request: &SeriesRequest,
-) -> Result<SeriesAnswer, SeriesError> {
+) -> Result<SeriesAnswer, RecordingError> {
     let empty = || Intervals::new(request.from, request.step, request.count, &request.metrics);
-    let Some(connection) = open_for_reading(directory)? else {
+    let Some(connection) = open_for_reading(directory, &FORMAT)? else {
         return Ok(SeriesAnswer {
             recorded_since: None,
             nodes: request.nodes.iter().map(|_| empty()).collect(),
             recorded: vec![false; request.nodes.len()],
         });
     };
-    let path = directory.join(FILE_NAME);
+    let path = directory.join(FORMAT.name);
     let reading = || -> rusqlite::Result<SeriesAnswer> {
         let names = request.nodes.iter();
         let series = names.map(|node| series_id(&connection, &request.cluster, node));
@@ -102,7 +102,7 @@ pub(crate) fn read(
             recorded,
         })
     };
-    reading().map_err(|error| SeriesError::of_sqlite(&path, &error))
+    reading().map_err(|error| RecordingError::of_sqlite(&path, &error))
 }
 
 /// Adds minutes, and returns the readings of times without minutes.

@@ -9,7 +9,9 @@ use monitor::{NodeReading, ViewPublisher};
 use tempfile::TempDir;
 
 use super::*;
-use crate::file::FILE_NAME;
+use recording::BatchWriter;
+
+use crate::file::FORMAT;
 use crate::writer::SeriesWriter;
 
 /// A whole hour, in milliseconds since 1970.
@@ -38,7 +40,7 @@ fn open(store: &SeriesStore) -> SeriesWriter {
     try_open(store).unwrap()
 }
 
-fn try_open(store: &SeriesStore) -> Result<SeriesWriter, SeriesError> {
+fn try_open(store: &SeriesStore) -> Result<SeriesWriter, RecordingError> {
     SeriesWriter::open(&store.directory, Arc::clone(&store.head), store.retention)
 }
 
@@ -158,7 +160,7 @@ fn a_restart_loses_nothing_and_its_gap_has_no_values() {
             begin * 600,
         );
         assert!(
-            matches!(try_open(&store), Err(SeriesError::InUse { .. })),
+            matches!(try_open(&store), Err(RecordingError::InUse { .. })),
             "one writer at a time"
         );
     }
@@ -292,6 +294,7 @@ fn a_killed_process_loses_nothing_that_it_had_written() {
         let writer = open(&store);
         let state: String = writer
             .file()
+            .recording
             .connection
             .query_row("PRAGMA integrity_check", [], |row| row.get(0))
             .unwrap();
@@ -327,17 +330,17 @@ fn a_truncated_file_is_named_and_left_as_it_is() {
         let directory = TempDir::new().unwrap();
         let store = store(&directory);
         fill(&store);
-        let path = directory.path().join(FILE_NAME);
+        let path = directory.path().join(FORMAT.name);
         let bytes = std::fs::read(&path).unwrap();
         let cut = &bytes[..bytes.len() * keep / 100];
         std::fs::write(&path, cut).unwrap();
         let error = try_open(&store).err().unwrap();
         assert!(
-            matches!(error, SeriesError::Damaged { .. }),
+            matches!(error, RecordingError::Damaged { .. }),
             "{keep} %: {error}"
         );
         assert!(
-            error.to_string().contains(FILE_NAME)
+            error.to_string().contains(FORMAT.name)
                 && error.to_string().contains("move the file away")
         );
         assert_eq!(std::fs::read(&path).unwrap(), cut, "{keep} %");
@@ -351,7 +354,7 @@ fn a_file_of_another_version_or_program_is_named_and_left_as_it_is() {
     let directory = TempDir::new().unwrap();
     let store = store(&directory);
     fill(&store);
-    let path = directory.path().join(FILE_NAME);
+    let path = directory.path().join(FORMAT.name);
     let set = |name: &str, value: i64| {
         let connection = rusqlite::Connection::open(&path).unwrap();
         connection.pragma_update(None, name, value).unwrap();
@@ -361,7 +364,7 @@ fn a_file_of_another_version_or_program_is_named_and_left_as_it_is() {
     assert!(
         matches!(
             error,
-            SeriesError::OtherVersion {
+            RecordingError::OtherVersion {
                 found: 2,
                 expected: 1,
                 ..
@@ -370,9 +373,15 @@ fn a_file_of_another_version_or_program_is_named_and_left_as_it_is() {
         "{error}"
     );
     set("application_id", 5);
-    assert!(matches!(try_open(&store), Err(SeriesError::Foreign { .. })));
+    assert!(matches!(
+        try_open(&store),
+        Err(RecordingError::Foreign { .. })
+    ));
     std::fs::write(&path, "a text that is long enough to be taken for a header of a database, but is none of any kind").unwrap();
-    assert!(matches!(try_open(&store), Err(SeriesError::Damaged { .. })));
+    assert!(matches!(
+        try_open(&store),
+        Err(RecordingError::Damaged { .. })
+    ));
 }
 
 #[test]
@@ -380,7 +389,7 @@ fn any_damage_is_an_error_or_a_gap() {
     let directory = TempDir::new().unwrap();
     let store = store(&directory);
     fill(&store);
-    let path = directory.path().join(FILE_NAME);
+    let path = directory.path().join(FORMAT.name);
     let bytes = std::fs::read(&path).unwrap();
     for seed in 0..200_usize {
         let mut damaged = bytes.clone();
@@ -421,11 +430,13 @@ fn a_full_or_read_only_disk_is_named_and_recording_resumes() {
     // SQLite returns the error of a full disk when the file may not grow.
     let pages: i64 = writer
         .file()
+        .recording
         .connection
         .pragma_query_value(None, "page_count", |row| row.get(0))
         .unwrap();
     writer
         .file()
+        .recording
         .connection
         .pragma_update(None, "max_page_count", pages)
         .unwrap();
@@ -436,17 +447,18 @@ fn a_full_or_read_only_disk_is_named_and_recording_resumes() {
         })
         .collect();
     let error = writer.write(&big, now).unwrap_err();
-    assert!(matches!(error, SeriesError::Full { .. }), "{error}");
+    assert!(matches!(error, RecordingError::Full { .. }), "{error}");
     assert!(error.to_string().contains("free space"));
     drop(writer);
     let mut writer = open(&store);
     writer
         .file()
+        .recording
         .connection
         .pragma_update(None, "query_only", true)
         .unwrap();
     let error = writer.write(&next(0), now).unwrap_err();
-    assert!(matches!(error, SeriesError::ReadOnly { .. }), "{error}");
+    assert!(matches!(error, RecordingError::ReadOnly { .. }), "{error}");
     drop(writer);
     let mut writer = open(&store);
     writer.write(&next(1), now).unwrap();
@@ -492,6 +504,6 @@ async fn a_directory_that_cannot_be_used_is_shown_and_recording_begins_when_it_c
     assert!(!state.recording && state.problem.unwrap().contains("series.db"));
     std::fs::remove_file(&directory).unwrap();
     poll(&|| notices().is_empty()).await;
-    assert!(store.state().recording && directory.join(FILE_NAME).exists());
+    assert!(store.state().recording && directory.join(FORMAT.name).exists());
     tasks.shutdown.cancel();
 }

@@ -11,12 +11,12 @@ use rusqlite::{Transaction, params};
 
 use crate::chunk::{ROWS_MAX, Rows};
 use crate::chunk_key::Tier;
-use crate::error::SeriesError;
 use crate::file::{
     SeriesFile, SeriesName, first_slot, for_chunks, insert_chunk, insert_series, minutes_through,
 };
 use crate::head::{Head, Reading, SeriesId};
 use crate::intervals::{READING_COLUMNS, minutes};
+use recording::{BatchOutcome, BatchWriter, RecordingError};
 
 /// How long after its end a slot is written as chunks, in milliseconds: readings of its end may still be on their way.
 const SLOT_DELAY_MS: i64 = 3_000;
@@ -49,16 +49,6 @@ impl Retention {
 /// Readings that are not yet in chunks, shared with readers.
 pub(crate) type SharedHead = Arc<Mutex<Head>>;
 
-/// What became of a batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct BatchOutcome {
-    pub(crate) recorded: u64,
-    /// Left out because there are too many nodes, or the time is absurd.
-    pub(crate) lost: u64,
-    /// Size of the file.
-    pub(crate) bytes: u64,
-}
-
 /// The one writer of a file.
 #[derive(Debug)]
 pub(crate) struct SeriesWriter {
@@ -67,13 +57,31 @@ pub(crate) struct SeriesWriter {
     retention: Retention,
 }
 
+impl BatchWriter for SeriesWriter {
+    type Item = NodeReading;
+
+    fn write(&mut self, batch: &[NodeReading], now: i64) -> Result<BatchOutcome, RecordingError> {
+        let outcome = self
+            .append(batch)
+            .map_err(|error| self.file.recording.error(&error))?;
+        if self.is_due(now) {
+            self.seal(now)
+                .map_err(|error| self.file.recording.error(&error))?;
+        }
+        Ok(BatchOutcome {
+            bytes: self.file.recording.bytes(),
+            ..outcome
+        })
+    }
+}
+
 impl SeriesWriter {
     /// Opens the file in `directory`. `head` becomes what the file holds outside of chunks.
     pub(crate) fn open(
         directory: &Path,
         head: SharedHead,
         retention: Retention,
-    ) -> Result<Self, SeriesError> {
+    ) -> Result<Self, RecordingError> {
         let mut pending = Head::default();
         let file = SeriesFile::open(directory, &mut pending)?;
         *head.lock().unwrap_or_else(PoisonError::into_inner) = pending;
@@ -88,30 +96,12 @@ impl SeriesWriter {
         &self.file
     }
 
-    /// Records `batch` as of `now` (milliseconds since 1970).
-    pub(crate) fn write(
-        &mut self,
-        batch: &[NodeReading],
-        now: i64,
-    ) -> Result<BatchOutcome, SeriesError> {
-        let outcome = self
-            .append(batch)
-            .map_err(|error| self.file.error(&error))?;
-        if self.is_due(now) {
-            self.seal(now).map_err(|error| self.file.error(&error))?;
-        }
-        Ok(BatchOutcome {
-            bytes: self.file.bytes(),
-            ..outcome
-        })
-    }
-
     fn append(&mut self, batch: &[NodeReading]) -> rusqlite::Result<BatchOutcome> {
         let mut outcome = BatchOutcome::default();
         let mut added: Vec<(SeriesName, SeriesId)> = Vec::new();
         let mut appended: Vec<(SeriesId, Reading)> = Vec::new();
         let mut pending = Head::default();
-        let changes = self.file.connection.unchecked_transaction()?;
+        let changes = self.file.recording.connection.unchecked_transaction()?;
         for reading in batch {
             let name = (reading.cluster.clone(), reading.node.clone());
             let at = reading.at.unix_millis();
@@ -180,7 +170,7 @@ impl SeriesWriter {
         let current = current_slots(now);
         let gap_max = self.retention.gap_max();
         let mut rest = self.lock_head().clone();
-        let changes = self.file.connection.unchecked_transaction()?;
+        let changes = self.file.recording.connection.unchecked_transaction()?;
         let through = minutes_through(&changes)?;
         let logs: Vec<(SeriesId, Vec<Reading>)> = rest
             .iter()

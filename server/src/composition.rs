@@ -23,6 +23,7 @@ use ipnet::IpNet;
 use monitor::mysql::MysqlSettings;
 use monitor::{Monitor, MonitorSettings};
 use notify::{AnchorWebhook, NotificationService, NotifySettings, NotifySources};
+use recorded_views::ViewStore;
 use registry::Registry;
 use series::{SeriesSettings, SeriesStore};
 
@@ -179,6 +180,7 @@ impl Builder<'_> {
         let mysql = monitor_settings.mysql.clone();
         let monitor = Monitor::start(monitor_settings, self.registry.clone(), &self.tasks);
         let series = self.series(&monitor);
+        let recorded_views = self.recorded_views(&monitor);
         let leadership = self.leadership();
         let history = self.history(&monitor, &leadership);
         let actions = self.actions(&monitor, &mysql, fold, overrides);
@@ -273,6 +275,7 @@ impl Builder<'_> {
             actions,
             history,
             series,
+            recorded_views,
             leadership,
             status_pages,
             notifications,
@@ -287,10 +290,16 @@ impl Builder<'_> {
     /// Records figures, if there is a directory for them.
     fn series(&self, monitor: &Monitor) -> Option<SeriesStore> {
         let settings = SeriesSettings {
-            directory: self.config.series_directory.clone()?,
+            directory: self.config.data_directory.as_ref()?.join("series"),
             poll_interval: self.config.poll_interval,
         };
         Some(SeriesStore::start(&settings, monitor, &self.tasks))
+    }
+
+    /// Records views, if there is a directory for them.
+    fn recorded_views(&self, monitor: &Monitor) -> Option<ViewStore> {
+        let directory = self.config.data_directory.as_ref()?.join("views");
+        Some(ViewStore::start(&directory, monitor, &self.tasks))
     }
 
     fn etcd_storage(&self, monitor: &Monitor, leadership: &Leadership) -> EtcdStorage {

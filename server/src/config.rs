@@ -252,8 +252,8 @@ pub struct Config {
     pub etcd: EtcdConfig,
     /// The quota of etcd's database in bytes, for members that do not report it.
     pub etcd_quota: u64,
-    /// Directory of recorded figures; `None` if they are not recorded.
-    pub series_directory: Option<PathBuf>,
+    /// Directory of recorded figures and views; `None` if they are not recorded.
+    pub data_directory: Option<PathBuf>,
     /// etcd prefix under which nodes register.
     pub registry_prefix: String,
     /// etcd prefix of the console's own state.
@@ -375,7 +375,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
             limits: limits?,
             etcd: etcd?,
             etcd_quota: etcd_quota?,
-            series_directory: data_dir.map(|directory| directory.join("series")),
+            data_directory: data_dir,
             registry_prefix,
             state_prefix,
             state_secret,

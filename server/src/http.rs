@@ -35,6 +35,7 @@ pub mod problem;
 mod problem_page;
 mod public_pages;
 mod read_deadline;
+mod recorded_views;
 mod recovery;
 mod refused_field;
 mod request_log;
@@ -128,6 +129,8 @@ pub struct AppContext {
     pub history: EventHistory,
     /// Recorded figures; `None` if they are not recorded.
     pub series: Option<::series::SeriesStore>,
+    /// Recorded views; `None` if they are not recorded.
+    pub recorded_views: Option<::recorded_views::ViewStore>,
     /// Whether this replica is the leader.
     pub leadership: Leadership,
     pub status_pages: StatusPageService,

@@ -47,6 +47,16 @@ pub struct Overview {
     pub notices: Vec<String>,
 }
 
+/// A cluster as it was seen at a time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordedClusterView {
+    /// Without `recent_rates`.
+    #[serde(flatten)]
+    pub view: ClusterView,
+    /// When the view was recorded: the time that was asked for, or shortly before.
+    pub recorded_at: Timestamp,
+}
+
 /// An error as `application/problem+json` (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProblemDetails {

@@ -14,6 +14,7 @@ use super::AppState;
 use super::extract::{ClusterPath, QueryParams, unknown_cluster};
 use super::identity::ViewerSession;
 use super::problem::{ApiError, ApiResult};
+use super::recorded_views;
 
 #[derive(Deserialize)]
 pub(super) struct OverviewQuery {
@@ -60,13 +61,25 @@ fn named_verdict(name: &str) -> ApiResult<VerdictState> {
     })
 }
 
-/// `GET /api/v1/clusters/{cluster}`.
+#[derive(Deserialize)]
+pub(super) struct ViewQuery {
+    /// The time of a recorded view; without it, the current one.
+    at: Option<String>,
+}
+
+/// `GET /api/v1/clusters/{cluster}?at=TIME`.
 pub(super) async fn view(
     app: AppState,
     ViewerSession(_): ViewerSession,
     ClusterPath(name): ClusterPath,
+    QueryParams(query): QueryParams<ViewQuery>,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
+    if let Some(at) = query.at {
+        return Ok(recorded_views::view_at(&app, &name, &at)
+            .await?
+            .into_response());
+    }
     let feed = app
         .monitor
         .cluster_feed(&name)

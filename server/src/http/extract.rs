@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::rejection::{FormRejection, JsonRejection};
 use axum::extract::{Form, FromRequest, FromRequestParts, Path, Query, Request};
-use galera::ClusterName;
 use galera::recover::action::TEXT_MAX;
+use galera::{ClusterName, Timestamp};
 use http::StatusCode;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
@@ -137,6 +137,19 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryParams<T>
                 )
             })
     }
+}
+
+/// The time in the query parameter `name`.
+///
+/// # Errors
+/// A problem, if `text` is not a time since 1970.
+pub(super) fn time_parameter(name: &str, text: &str) -> ApiResult<Timestamp> {
+    let time = Timestamp::parse(text).filter(|time| time.unix_millis() >= 0);
+    time.ok_or_else(|| {
+        let shown: String = text.chars().take(60).collect();
+        let detail = format!("{shown:?} is not a time for {name}, such as 2026-01-31T12:00:00Z.");
+        ApiError::bad_request("invalid_query", detail)
+    })
 }
 
 /// Whether CSV is requested: by `format=csv`, else by the `Accept` header.

@@ -40,6 +40,9 @@ fn without_nodes(app: &AppContext) -> String {
     if let Some(series) = &app.series {
         series.register_metrics(registry);
     }
+    if let Some(views) = &app.recorded_views {
+        views.register_metrics(registry);
+    }
     app.metrics.register(registry);
     register_limits(registry, app);
     app.actions.register_metrics(registry);

@@ -2,12 +2,13 @@
 
 mod query;
 
-use ::series::{IntervalValue, Intervals, SeriesError, SeriesRequest};
+use ::series::{IntervalValue, Intervals, SeriesRequest};
 use axum::Json;
 use axum::extract::{Path, Query};
 use console_core::clock::now;
 use galera::publish::series::{NodeSeries, SeriesView};
 use galera::{ClusterName, NodeId, Timestamp};
+use recording::RecordingError;
 
 use super::AppState;
 use super::extract::{ClusterPath, unknown_cluster};
@@ -152,7 +153,7 @@ fn before_first_record(cluster: &ClusterName, since: Timestamp) -> ApiError {
     )
 }
 
-fn unreadable(error: SeriesError) -> ApiError {
+fn unreadable(error: RecordingError) -> ApiError {
     let detail = format!("Recorded figures cannot be read: {error}.");
     ApiError::unavailable("series_unreadable", detail).with_source(error)
 }

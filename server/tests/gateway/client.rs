@@ -95,7 +95,7 @@ pub(crate) struct ConsoleOptions {
     /// The token that /metrics requires.
     pub(crate) metrics_token: Option<Secret>,
     /// Where figures are recorded; by default they are not.
-    pub(crate) series_directory: Option<PathBuf>,
+    pub(crate) data_directory: Option<PathBuf>,
     pub(crate) metrics_nodes: monitor::MetricsNodes,
     /// When findings open and end; by default as in production.
     pub(crate) finding_schedule: Option<FindingSchedule>,
@@ -128,7 +128,7 @@ impl Default for ConsoleOptions {
             audit_retention: None,
             allowed_hosts: Vec::new(),
             metrics_token: None,
-            series_directory: None,
+            data_directory: None,
             metrics_nodes: monitor::MetricsNodes::All,
             finding_schedule: None,
         }
@@ -275,7 +275,7 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
         limits: options.limits_of_clients,
         etcd: EtcdConfig::Cluster(Box::default()),
         etcd_quota: 64 << 20,
-        series_directory: options.series_directory.clone(),
+        data_directory: options.data_directory.clone(),
         registry_prefix: "/galera".to_owned(),
         state_prefix: STATE_PREFIX.to_owned(),
         state_secret: options.state_secret.clone(),

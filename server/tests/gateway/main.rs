@@ -54,6 +54,7 @@ mod pages;
 mod partial_cleanup;
 mod probing;
 mod problem_documents;
+mod recorded_views;
 mod redaction;
 mod rejoin;
 mod request_limit;

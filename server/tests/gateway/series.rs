@@ -27,7 +27,7 @@ async fn recording() -> Recording {
     let directory = tempfile::tempdir().unwrap();
     let options = ConsoleOptions {
         members: vec![node.id()],
-        series_directory: Some(directory.path().join("series")),
+        data_directory: Some(directory.path().to_owned()),
         ..ConsoleOptions::default()
     };
     let console = TestConsole::start_with(&etcd, options).await;
@@ -159,11 +159,12 @@ async fn a_file_that_cannot_be_used_is_a_notice_and_monitoring_continues() {
         &node.id(),
     )));
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("series.db");
+    std::fs::create_dir(directory.path().join("series")).unwrap();
+    let file = directory.path().join("series/series.db");
     std::fs::write(&file, [7_u8; 4_000]).unwrap();
     let options = ConsoleOptions {
         members: vec![node.id()],
-        series_directory: Some(directory.path().to_owned()),
+        data_directory: Some(directory.path().to_owned()),
         ..ConsoleOptions::default()
     };
     let console = TestConsole::start_with(&etcd, options).await;

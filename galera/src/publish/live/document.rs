@@ -79,6 +79,33 @@ impl TopicDocument {
         Self::new(head, "nodes", rows)
     }
 
+    /// The view of a document of `cluster/NAME`; `None` if it is none. The inverse of [`Self::of_cluster`].
+    #[must_use]
+    pub fn cluster_view(mut document: Map<String, Value>) -> Option<ClusterView> {
+        let order = document.remove(ORDER)?;
+        let Some(Value::Object(mut rows)) = document.remove("nodes") else {
+            return None;
+        };
+        let mut nodes = Vec::new();
+        for id in order.as_array()? {
+            let mut row = rows.remove(id.as_str()?)?;
+            if let Some(Value::Object(named)) = row.get_mut("sources").map(Value::take) {
+                // In the order of `SourceKind`, as in a view.
+                let sources = ["sql", "registry"].into_iter().filter_map(|kind| {
+                    let mut source = named.get(kind)?.clone();
+                    source
+                        .as_object_mut()?
+                        .insert("kind".to_owned(), kind.into());
+                    Some(source)
+                });
+                row["sources"] = sources.collect();
+            }
+            nodes.push(row);
+        }
+        document.insert("nodes".to_owned(), nodes.into());
+        serde_json::from_value(Value::Object(document)).ok()
+    }
+
     /// The document of `actions`: each action with its key, newest first.
     #[must_use]
     pub fn of_actions<T: Serialize>(actions: impl IntoIterator<Item = (String, T)>) -> Self {

@@ -3,6 +3,7 @@
 use galera::record::series::{METRICS, SeriesMetric};
 use galera::{NodeId, Timestamp};
 
+use crate::http::extract::time_parameter;
 use crate::http::problem::{ApiError, ApiResult};
 
 /// The range if none is given, in seconds.
@@ -55,8 +56,8 @@ impl SeriesQuery {
                         metrics.push(metric(part)?);
                     }
                 }
-                "from" => from = Some(time("from", value)?),
-                "to" => to = Some(time("to", value)?),
+                "from" => from = Some(time_parameter("from", value)?.unix_millis()),
+                "to" => to = Some(time_parameter("to", value)?.unix_millis()),
                 "step" => step = Some(step_of(value)?),
                 other => {
                     return Err(refused(format!(
@@ -132,16 +133,6 @@ fn metric(name: &str) -> ApiResult<SeriesMetric> {
             "unknown_metric",
             format!("Unknown name {}; expected one of {known}.", shown(name)),
         )
-    })
-}
-
-fn time(name: &str, text: &str) -> ApiResult<i64> {
-    let time = Timestamp::parse(text).map(Timestamp::unix_millis);
-    time.filter(|time| *time >= 0).ok_or_else(|| {
-        refused(format!(
-            "{} is not a time for {name}, such as 2026-01-31T12:00:00Z.",
-            shown(text)
-        ))
     })
 }
 

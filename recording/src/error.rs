@@ -1,12 +1,12 @@
-//! Why figures cannot be recorded or read.
+//! Why a file cannot be written or read.
 
 use std::path::Path;
 
 use rusqlite::ErrorCode;
 
-/// Why the file of recorded figures cannot be used. Each text names the file and the remedy.
+/// Why a file of recorded data cannot be used. Each text names the file and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SeriesError {
+pub enum RecordingError {
     #[error(
         "another console records in {path}; give each console its own --data-dir, or stop the other one"
     )]
@@ -19,8 +19,8 @@ pub enum SeriesError {
         found: i64,
         expected: i64,
     },
-    #[error("{path} is not a file of recorded figures; move it away, or set another --data-dir")]
-    Foreign { path: String },
+    #[error("{path} is not a file of {content}; move it away, or set another --data-dir")]
+    Foreign { path: String, content: &'static str },
     #[error(
         "{path} is damaged ({reason}); check the disk, then move the file away: a new one is begun"
     )]
@@ -39,8 +39,10 @@ pub enum SeriesError {
     Io { path: String, reason: String },
 }
 
-impl SeriesError {
-    pub(crate) fn io(path: &Path, reason: &dyn std::fmt::Display) -> Self {
+impl RecordingError {
+    /// Any other failure.
+    #[must_use]
+    pub fn io(path: &Path, reason: &dyn std::fmt::Display) -> Self {
         Self::Io {
             path: path.display().to_string(),
             reason: reason.to_string(),
@@ -48,7 +50,8 @@ impl SeriesError {
     }
 
     /// The failure of a statement on the file at `path`.
-    pub(crate) fn of_sqlite(path: &Path, error: &rusqlite::Error) -> Self {
+    #[must_use]
+    pub fn of_sqlite(path: &Path, error: &rusqlite::Error) -> Self {
         let shown = path.display().to_string();
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full { path: shown },

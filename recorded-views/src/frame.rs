@@ -1,0 +1,98 @@
+//! Frames: a document, or what changed since the frame before.
+
+use std::io::{Read, Write};
+
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use galera::publish::live::{TopicDocument, merge_patch};
+use galera::view::ClusterView;
+use serde_json::{Map, Value};
+
+/// Bytes of a decompressed chunk; more is damage.
+const CHUNK_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// What was seen of a cluster at a time.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Frame {
+    /// Milliseconds since 1970.
+    pub(crate) at: i64,
+    /// Whether states differ from the frame before.
+    pub(crate) states: bool,
+    /// The document in the first frame of a part, else the merge patch to it.
+    pub(crate) change: Map<String, Value>,
+}
+
+impl Frame {
+    /// The frame of `view` after `base`, or the first one of a part.
+    pub(crate) fn new(at: i64, view: &ClusterView, base: Option<&ClusterView>) -> Self {
+        let document = document_of(view);
+        match base {
+            Some(base) => {
+                let change = document.change_since(&document_of(base));
+                Self {
+                    at,
+                    states: change.states,
+                    change: object(change.patch),
+                }
+            }
+            None => Self {
+                at,
+                states: true,
+                change: object(document.to_value()),
+            },
+        }
+    }
+}
+
+/// Without the rates of the last minutes, which charts show.
+fn document_of(view: &ClusterView) -> TopicDocument {
+    let mut view = view.clone();
+    for node in &mut view.nodes {
+        node.recent_rates.clear();
+    }
+    TopicDocument::of_cluster(&view)
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(object) => object,
+        _ => Map::new(),
+    }
+}
+
+/// Compresses frames, with a checksum.
+pub(crate) fn encode(frames: &[Frame]) -> Vec<u8> {
+    let rows: Vec<_> = frames
+        .iter()
+        .map(|frame| (frame.at, frame.states, &frame.change))
+        .collect();
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    // Neither serializing maps with string keys nor writing to memory fails.
+    let written = serde_json::to_writer(&mut encoder, &rows).map_err(std::io::Error::from);
+    let compressed = written.and_then(|()| encoder.flush().and_then(|()| encoder.finish()));
+    compressed.unwrap_or_default()
+}
+
+/// `None` if the bytes are damaged.
+pub(crate) fn decode(bytes: &[u8]) -> Option<Vec<Frame>> {
+    let mut json = Vec::new();
+    let mut decoder = GzDecoder::new(bytes).take(CHUNK_BYTES_MAX);
+    decoder.read_to_end(&mut json).ok()?;
+    let rows: Vec<(i64, bool, Map<String, Value>)> = serde_json::from_slice(&json).ok()?;
+    let frames = rows.into_iter();
+    Some(
+        frames
+            .map(|(at, states, change)| Frame { at, states, change })
+            .collect(),
+    )
+}
+
+/// The documents of a part, one for each frame, passed to `each` with their frame.
+pub(crate) fn replay(frames: &[Frame], mut each: impl FnMut(&Frame, &Map<String, Value>)) {
+    let mut document = Map::new();
+    for frame in frames {
+        merge_patch::apply(&mut document, &frame.change);
+        each(frame, &document);
+    }
+}
