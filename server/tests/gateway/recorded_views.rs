@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use galera::Timestamp;
 use galera::access::Role;
 use galera::view::VerdictState;
 use serde_json::Value;
@@ -88,7 +89,9 @@ async fn a_time_has_the_view_that_was_shown_then() {
     assert_eq!(then["verdict"]["state"], "healthy");
     assert_eq!(then["nodes"][0]["state"], "synced");
     assert_eq!(then["nodes"][0]["id"], recording.node.id());
-    assert!(then["recorded_at"].as_str().unwrap() <= healthy_at.as_str());
+    let time = |text: &str| Timestamp::parse(text).unwrap();
+    let recorded_at = time(then["recorded_at"].as_str().unwrap());
+    assert!(recorded_at <= time(&healthy_at), "{recorded_at}");
     let current: Value = viewer.get(PATH).await.json();
     let members = |value: &Value| {
         let names = value["nodes"][0].as_object().unwrap().keys();
