@@ -42,13 +42,7 @@ fn app_layout() -> AnyView {
                 <Route path=path!("/") view=overview_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/sign-in") view=sign_in_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/clusters/:name") view=cluster_page as PageFn ssr=SsrMode::Async />
-                <Route path=path!("/clusters/:name/registry") view=tab_page as PageFn ssr=SsrMode::Async />
-                <Route path=path!("/clusters/:name/events") view=tab_page as PageFn ssr=SsrMode::Async />
-                <Route path=path!("/clusters/:name/stop-check") view=tab_page as PageFn ssr=SsrMode::Async />
-                <Route path=path!("/clusters/:name/series") view=tab_page as PageFn ssr=SsrMode::Async />
-                <Route path=path!("/clusters/:name/findings") view=tab_page as PageFn ssr=SsrMode::Async />
-                <Route path=path!("/clusters/:name/rolling-restart") view=tab_page as PageFn ssr=SsrMode::Async />
-                <Route path=path!("/clusters/:name/recovery") view=tab_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/clusters/:name/:tab") view=tab_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/actions") view=fragment_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/actions/:id") view=fragment_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/notifications") view=fragment_page as PageFn ssr=SsrMode::Async />

@@ -23,6 +23,8 @@ mod rolling_restart;
 mod series;
 mod status_pages;
 mod stop_check;
+mod time_range;
+mod timeline;
 mod widgets;
 
 use futures::future::{FutureExt, join_all};
@@ -100,6 +102,7 @@ pub async fn render_fragment(
             request.rolling_restart(&normalize_segment(name)).await
         }
         ["clusters", name, "series"] => request.series(&normalize_segment(name)).await,
+        ["clusters", name, "timeline"] => request.timeline(&normalize_segment(name)).await,
         ["clusters", name, "events"] => request.events(&normalize_segment(name)).await,
         ["actions"] => request.actions().await,
         ["actions", id] => request.action(&normalize_segment(id)).await,

@@ -28,6 +28,8 @@ pub use app::App;
 #[cfg(feature = "ssr")]
 pub use data::InProcessApi;
 #[cfg(feature = "ssr")]
+pub use pages::tab_segments as cluster_tabs;
+#[cfg(feature = "ssr")]
 pub use shell::THEME_COOKIE;
 pub use shell::{SiteAssets, shell};
 

@@ -14,9 +14,15 @@ mod sign_in;
 pub(crate) use cluster::cluster_page;
 #[cfg(feature = "ssr")]
 pub(crate) use cluster_header::node_href;
+#[cfg(feature = "ssr")]
+pub use cluster_header::tab_segments;
 pub(crate) use cluster_header::{cluster_href, tab_label};
+#[cfg(feature = "ssr")]
+pub(crate) use cluster_header::{key_figures, reason_item};
 pub(crate) use fragment::{fragment_page, tab_page};
 pub(crate) use node::{find_node, node_label, node_page};
+#[cfg(feature = "ssr")]
+pub(crate) use nodes::node_table;
 pub(crate) use overview::overview_page;
 pub(crate) use problem::{not_found_page, problem_page};
 pub(crate) use sign_in::sign_in_page;

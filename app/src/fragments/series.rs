@@ -10,24 +10,12 @@ use galera::record::series::SeriesMetric;
 use galera::view::{ClusterView, NodeView};
 
 use super::FragmentRequest;
-use super::api_client::PageQuery;
+use super::time_range::TimeRange;
 use crate::data::encode_segment;
 use crate::format::{absolute, link, quiet};
 use crate::markup::{Content, El, el};
 use annotations::Annotations;
 use chart::{Chart, Span};
-
-/// Ranges by name: what a link says, and how many seconds.
-const RANGES: [(&str, &str, i64); 6] = [
-    ("15m", "15 min", 900),
-    ("1h", "1 h", 3_600),
-    ("6h", "6 h", 21_600),
-    ("24h", "24 h", 86_400),
-    ("7d", "7 d", 604_800),
-    ("90d", "90 d", 7_776_000),
-];
-/// The range that is shown first.
-const DEFAULT_RANGE: usize = 1;
 
 /// What is drawn, in this order.
 const CHARTED: [SeriesMetric; 9] = [
@@ -60,7 +48,7 @@ const fn title(metric: SeriesMetric) -> &'static str {
 
 /// The recorded figures of a cluster or node, or why there are none.
 pub(super) struct SeriesRead {
-    range: usize,
+    range: TimeRange,
     series: Result<SeriesView, ProblemDetails>,
     annotations: Annotations,
 }
@@ -68,8 +56,8 @@ pub(super) struct SeriesRead {
 impl FragmentRequest<'_> {
     /// The recorded figures of `cluster`, or of one of its nodes; both encoded for a path.
     pub(super) async fn recorded(&self, cluster: &str, node: Option<&str>) -> SeriesRead {
-        let range = range_of(self.query);
-        let from = self.now.shifted(-RANGES[range].2 * 1_000);
+        let range = TimeRange::from_query(self.query);
+        let from = self.now.shifted(-range.millis());
         let names = CHARTED.map(SeriesMetric::as_str).join(",");
         let of_node = node
             .map(|node| format!("/nodes/{node}"))
@@ -88,12 +76,6 @@ impl FragmentRequest<'_> {
     }
 }
 
-fn range_of(query: &PageQuery) -> usize {
-    let name = query.get("range").unwrap_or_default();
-    let found = RANGES.iter().position(|(range, ..)| *range == name);
-    found.unwrap_or(DEFAULT_RANGE)
-}
-
 /// The page of a cluster: a row of charts for each metric, one for each node, with one scale.
 pub(super) fn page(view: &ClusterView, read: &SeriesRead, now: Timestamp) -> El {
     let intro = "Figures that this console recorded, from its probes of each node.";
@@ -101,7 +83,7 @@ pub(super) fn page(view: &ClusterView, read: &SeriesRead, now: Timestamp) -> El 
         .class("page")
         .child(el("h2").class("vh").child("Charts"))
         .child(el("p").class("quiet").child(intro))
-        .child(ranges(read.range));
+        .child(read.range.tabs("Range of the charts", ""));
     let series = match &read.series {
         Ok(series) => series,
         Err(problem) => return page.child(why_none(problem)),
@@ -167,7 +149,7 @@ pub(super) fn node_section(read: &SeriesRead, now: Timestamp) -> El {
     section.child(
         el("div")
             .class("page")
-            .child(ranges(read.range))
+            .child(read.range.tabs("Range of the charts", ""))
             .child(notes(series, read))
             .child(read.annotations.list(&series.cluster, now))
             .child(charts),
@@ -196,22 +178,10 @@ fn node_label(view: &ClusterView, series: &NodeSeries) -> String {
     node.map_or_else(|| series.node.to_string(), NodeView::label)
 }
 
-fn node_href(view: &ClusterView, series: &NodeSeries, range: usize) -> String {
+fn node_href(view: &ClusterView, series: &NodeSeries, range: TimeRange) -> String {
     let (cluster, node) = (view.name.as_str(), series.node.to_string());
     let (cluster, node) = (encode_segment(cluster), encode_segment(&node));
-    format!("/clusters/{cluster}/nodes/{node}?range={}", RANGES[range].0)
-}
-
-fn ranges(shown: usize) -> El {
-    let items = RANGES.iter().enumerate().map(|(index, (name, label, _))| {
-        let current = (index == shown).then_some("true");
-        el("li")
-            .child(link(format!("?range={name}"), *label).optional_attr("aria-current", current))
-    });
-    el("nav")
-        .class("tabs")
-        .attr("aria-label", "Range of the charts")
-        .child(el("ul").child(items.collect::<Vec<_>>()))
+    format!("/clusters/{cluster}/nodes/{node}?range={}", range.name())
 }
 
 /// How closely the charts show the time, and what is missing.

@@ -13,7 +13,7 @@ use crate::topology::topology;
 const DEFAULT_COLUMNS: usize = 6;
 
 pub(crate) fn cluster_page() -> AnyView {
-    cluster_tab(String::new(), Some(content))
+    cluster_tab(Some(content))
 }
 
 fn content(view: &ClusterView, now: Option<Timestamp>) -> El {

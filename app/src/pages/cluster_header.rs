@@ -100,7 +100,7 @@ pub(super) fn registry_notice(registry: &RegistryHealth, now: Option<Timestamp>)
 }
 
 /// A reason, with the node it mentions as a link.
-fn reason_item(view: &ClusterView, reason: &VerdictReason) -> El {
+pub(crate) fn reason_item(view: &ClusterView, reason: &VerdictReason) -> El {
     let Some(id) = &reason.node else {
         return el("li").child(reason.message.clone());
     };
@@ -138,7 +138,7 @@ fn split_at_word<'a>(text: &'a str, word: &str) -> Option<(&'a str, &'a str)> {
     })
 }
 
-fn key_figures(view: &ClusterView) -> El {
+pub(crate) fn key_figures(view: &ClusterView) -> El {
     let sides = sides(view);
     if !sides.is_empty() {
         let figures: Vec<El> = sides
@@ -199,9 +199,10 @@ fn side_figure(view: &ClusterView, index: usize, side: &Component) -> El {
 }
 
 /// The tabs of a cluster: the last segment of the path, and the label.
-const TABS: [(&str, &str); 8] = [
+const TABS: [(&str, &str); 9] = [
     ("", "Nodes"),
     ("series", "Charts"),
+    ("timeline", "Timeline"),
     ("events", "Events"),
     ("findings", "Findings"),
     ("registry", "Registry"),
@@ -209,6 +210,12 @@ const TABS: [(&str, &str); 8] = [
     ("rolling-restart", "Rolling restart"),
     ("recovery", "Recovery"),
 ];
+
+/// The last segments of the paths of the tabs beside the first one.
+#[cfg(feature = "ssr")]
+pub fn tab_segments() -> impl Iterator<Item = &'static str> {
+    TABS.into_iter().map(|(segment, _)| segment).skip(1)
+}
 
 /// The label of the tab with this segment.
 pub(crate) fn tab_label(segment: &str) -> Option<&'static str> {

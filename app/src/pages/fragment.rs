@@ -11,10 +11,10 @@ use galera::view::{ClusterView, VerdictState};
 use leptos::prelude::*;
 use leptos_router::hooks::use_location;
 
-use super::cluster_header::{cluster_header, cluster_title};
+use super::cluster_header::{cluster_header, cluster_title, tab_label};
 use super::cluster_scope::with_cluster;
 use super::is_visible;
-use super::problem::problem_page;
+use super::problem::{not_found_page, problem_page};
 use crate::data::set_status;
 use crate::live::{LiveState, use_live};
 use crate::markup::{El, el};
@@ -22,23 +22,38 @@ use crate::reactive::{ApiResponse, dynamic_view, effect, join_views, load, loade
 
 /// A tab of a cluster that the server renders: the last segment of the path.
 pub(crate) fn tab_page() -> AnyView {
-    let path = use_location().pathname.get_untracked();
-    cluster_tab(path.rsplit('/').next().unwrap_or_default().to_owned(), None)
+    let path = use_location().pathname;
+    match path.with_untracked(|path| tab_label(tab_segment(path)).is_some()) {
+        true => cluster_tab(None),
+        false => not_found_page(),
+    }
+}
+
+/// The last segment of a path.
+fn tab_segment(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
 }
 
 /// What a tab of a cluster shows below its server-rendered part, from the live view.
 pub(super) type LiveContent = fn(&ClusterView, Option<Timestamp>) -> El;
 
-/// A tab of a cluster: header, server-rendered part, `below`.
-pub(super) fn cluster_tab(here: String, below: Option<LiveContent>) -> AnyView {
+/// A tab of a cluster: header, server-rendered part, `below`. The first tab is the one with `below`, and another one follows
+/// the path.
+pub(super) fn cluster_tab(below: Option<LiveContent>) -> AnyView {
     let part = LiveFragment::for_location();
+    let path = use_location().pathname;
     with_cluster(move |shown| {
-        let (state, here) = (use_live(), here.clone());
+        let state = use_live();
         let head = move || {
             let stale = state.stale_since.get().is_some();
+            let path = path.get();
+            let here = match below {
+                Some(_) => "",
+                None => tab_segment(&path),
+            };
             el("div").class("page").child(cluster_header(
                 &shown.read(),
-                &here,
+                here,
                 state.now.get(),
                 stale,
             ))

@@ -26,7 +26,7 @@ const COLUMNS: [&str; 9] = [
     "Version",
 ];
 
-pub(super) fn node_table(view: &ClusterView, now: Option<Timestamp>) -> El {
+pub(crate) fn node_table(view: &ClusterView, now: Option<Timestamp>) -> El {
     if view.nodes.is_empty() {
         return el("p")
             .class("quiet")

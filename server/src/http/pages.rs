@@ -32,8 +32,22 @@ const RENDER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The routes of the pages. Generated once, before any page is rendered: while Leptos generates the list, resources polled
 /// anywhere in the process never become ready (leptos-rs/leptos#4773).
-static PAGE_ROUTES: LazyLock<Vec<AxumRouteListing>> =
-    LazyLock::new(|| generate_route_list(app::App));
+static PAGE_ROUTES: LazyLock<Vec<AxumRouteListing>> = LazyLock::new(|| {
+    let routes = generate_route_list(app::App).into_iter();
+    routes.flat_map(each_tab).collect()
+});
+
+/// The route itself, or one for each tab of a cluster: a form may have the same path.
+fn each_tab(route: AxumRouteListing) -> Vec<AxumRouteListing> {
+    let Some(cluster) = route.path().strip_suffix("/{tab}") else {
+        return vec![route];
+    };
+    let tabs = app::cluster_tabs().map(|tab| {
+        let path = format!("{cluster}/{tab}");
+        AxumRouteListing::new(path, route.mode().clone(), route.methods(), Vec::new())
+    });
+    tabs.collect()
+}
 
 /// The path of every page, with parameters in braces.
 #[must_use]
@@ -47,6 +61,7 @@ pub(super) fn routes(state: &AppState, api: InProcessApi) -> Router<AppState> {
     let context = page_context(state, api);
     let pages = Router::new()
         .leptos_routes_with_context(state, PAGE_ROUTES.clone(), context.clone(), app::shell)
+        .layer(from_fn(redirect_to_timeline))
         .layer(from_fn(limit_render_time))
         .layer(from_fn_with_state(state.clone(), require_session))
         .layer(from_fn_with_state(state.clone(), identify));
@@ -95,6 +110,21 @@ fn page_context(state: &AppState, api: InProcessApi) -> impl Fn() + Clone + Send
             response.insert_header(CONTENT_SECURITY_POLICY, policy);
         }
     }
+}
+
+/// Redirects the page of a cluster or node at a time (`?at=`) to the cluster's timeline, which shows it.
+async fn redirect_to_timeline(request: Request, next: Next) -> Response {
+    let segments: Vec<&str> = request.uri().path().split('/').skip(1).collect();
+    let cluster = match segments.as_slice() {
+        ["clusters", cluster] | ["clusters", cluster, "nodes", _] => *cluster,
+        _ => return next.run(request).await,
+    };
+    let query = request.uri().query().unwrap_or_default();
+    if !query.split('&').any(|pair| pair.starts_with("at=")) {
+        return next.run(request).await;
+    }
+    let timeline = format!("/clusters/{cluster}/timeline?{query}");
+    see_other(local_path(&timeline)).unwrap_or_else(IntoResponse::into_response)
 }
 
 async fn limit_render_time(request: Request, next: Next) -> Response {

@@ -99,6 +99,25 @@ async fn a_time_has_the_view_that_was_shown_then() {
     };
     assert_eq!(members(&then), members(&current), "unknown is null, as now");
 
+    for page in [
+        format!("/clusters/lab?at={healthy_at}"),
+        format!("/clusters/lab/nodes/{}?at={healthy_at}", recording.node.id()),
+    ] {
+        let redirected = viewer.get(&page).await;
+        let location = format!("/clusters/lab/timeline?at={healthy_at}");
+        assert_eq!(redirected.status, 303, "{page}");
+        assert_eq!(redirected.headers["location"], location, "{page}");
+    }
+    let page = viewer
+        .get(&format!("/clusters/lab/timeline?at={healthy_at}"))
+        .await;
+    let html = page.text();
+    assert!(html.contains("id=\"then\""), "{html}");
+    assert!(html.contains("class=\"strip\""), "{html}");
+    let without = "/clusters/lab/timeline?at=2001-01-01&range=90d";
+    let html = viewer.get(without).await.text().to_owned();
+    assert!(html.contains("The first recorded view of lab"), "{html}");
+
     let metrics = recording.console.anonymous().get("/metrics").await;
     assert!(metrics.text().contains("galera_console_views_recording 1"));
 }

@@ -29,7 +29,9 @@ fn read(values: &[Option<f64>]) -> SeriesRead {
         .iter()
         .flat_map(|node| CHARTED.map(|metric| node_series(node, metric, values)));
     SeriesRead {
-        range: 1,
+        range: TimeRange::from_query(&crate::fragments::PageQuery::from_uri(
+            &"/".parse().unwrap(),
+        )),
         series: Ok(SeriesView {
             cluster: "lab".parse().unwrap(),
             from,

@@ -1,0 +1,276 @@
+//! The states of a cluster and its nodes over time, and the cluster as it was at one.
+
+mod strip;
+
+use galera::Timestamp;
+use galera::publish::api::{HistoryPage, ProblemDetails, RecordedClusterView};
+use galera::record::history::HistoryEvent;
+use galera::view::ClusterView;
+
+use super::time_range::TimeRange;
+use super::{Fragment, FragmentRequest};
+use crate::data::encode_segment;
+use crate::format::{absolute, age, elapsed, link, quiet};
+use crate::marks::{state_badge, verdict_mark};
+use crate::markup::{El, el};
+use crate::pages::{cluster_href, key_figures, node_table, reason_item};
+use crate::topology::topology;
+use strip::Strip;
+
+/// Events that are read at most; more would be drawn narrower than a pixel.
+const EVENTS_MAX: usize = 5_000;
+/// Events of one request.
+const PAGE: usize = 1_000;
+/// Nodes beside each other in the drawing.
+const COLUMNS: usize = 6;
+/// Steps of the time that is shown: what the link says, and milliseconds.
+const STEPS: [(&str, i64); 6] = [
+    ("− 10 min", -600_000),
+    ("− 1 min", -60_000),
+    ("− 10 s", -10_000),
+    ("+ 10 s", 10_000),
+    ("+ 1 min", 60_000),
+    ("+ 10 min", 600_000),
+];
+
+/// The events of a range, and the view of a time.
+struct TimelineRead {
+    range: TimeRange,
+    from: Timestamp,
+    /// Oldest first.
+    events: Vec<HistoryEvent>,
+    /// Since when `events` has all of them; `None` if they could not be read.
+    complete_since: Option<Timestamp>,
+    /// The time in the address, as it was typed.
+    at: Option<String>,
+    recorded: Option<Result<RecordedClusterView, ProblemDetails>>,
+}
+
+impl FragmentRequest<'_> {
+    pub(super) async fn timeline(&self, name: &str) -> Result<Fragment, ProblemDetails> {
+        let path = format!("/api/v1/clusters/{name}");
+        let view: ClusterView = self.client.get(&path).await?;
+        let range = TimeRange::from_query(self.query);
+        let from = self.now.shifted(-range.millis());
+        let at = self.query.get("at").map(str::trim);
+        let at = at.filter(|at| !at.is_empty()).map(complete_time);
+        let moment = async {
+            let at = encode_segment(at.as_deref()?);
+            Some(self.client.get(&format!("{path}?at={at}")).await)
+        };
+        let (recorded, (events, complete_since)) =
+            futures::join!(moment, self.events_since(&path, from));
+        let read = TimelineRead {
+            range,
+            from,
+            events,
+            complete_since,
+            at,
+            recorded,
+        };
+        let title = format!("Timeline · {}", view.name);
+        Ok(Fragment::new(&title, &page(&view, &read, self.now)))
+    }
+
+    /// The newest events back to `from`, oldest first, and since when they are complete.
+    async fn events_since(
+        &self,
+        path: &str,
+        from: Timestamp,
+    ) -> (Vec<HistoryEvent>, Option<Timestamp>) {
+        let mut events: Vec<HistoryEvent> = Vec::new();
+        let mut complete_since = None;
+        let mut before = String::new();
+        while events.len() < EVENTS_MAX {
+            let path = format!("{path}/events?limit={PAGE}{before}");
+            // What cannot be read is shown as missing, and the rest of the page as it is.
+            let Ok(page) = self.client.get::<HistoryPage>(&path).await else {
+                break;
+            };
+            let oldest = page.events.last().map(|event| event.at);
+            events.extend(page.events.into_iter().filter(|event| event.at >= from));
+            match page.next_before {
+                Some(next) if oldest.is_none_or(|oldest| oldest >= from) => {
+                    complete_since = oldest.or(complete_since);
+                    before = format!("&before={next}");
+                }
+                _ => {
+                    complete_since = Some(from);
+                    break;
+                }
+            }
+        }
+        events.reverse();
+        (events, complete_since)
+    }
+}
+
+/// Completes a time: UTC unless a zone is given, at the start of the given day or minute.
+fn complete_time(text: &str) -> String {
+    let text = text.replace(" UTC", "").replace(' ', "T");
+    match text.len() {
+        10 => format!("{text}T00:00:00Z"),
+        16 => format!("{text}:00Z"),
+        19 => format!("{text}Z"),
+        _ => text,
+    }
+}
+
+fn page(view: &ClusterView, read: &TimelineRead, now: Timestamp) -> El {
+    let at = read.at.as_deref();
+    let kept_at = at.map_or_else(String::new, |at| format!("&at={}", encode_segment(at)));
+    let intro = "States over time, from the events. Choose a block, or enter a time, to see the cluster as it was then.";
+    el("div")
+        .class("page")
+        .child(el("h2").class("vh").child("Timeline"))
+        .child(el("p").class("quiet").child(intro))
+        .child(read.range.tabs("Range of the timeline", &kept_at))
+        .child(strips(view, read, now))
+        .child(time_form(view, read, now))
+        .child(recorded_view(view, read))
+}
+
+fn strips(view: &ClusterView, read: &TimelineRead, now: Timestamp) -> El {
+    let span = strip::Span {
+        from: read.from,
+        to: now,
+        complete_since: read.complete_since,
+        at: read.at.as_deref().and_then(Timestamp::parse),
+        range: read.range.name(),
+    };
+    let strips = Strip::all(view, &read.events, &span);
+    let incomplete = match read.complete_since {
+        None => Some("The events cannot be read at the moment.".to_owned()),
+        Some(since) if since > read.from => Some(format!(
+            "Before {} there were more events than can be drawn: choose a shorter range.",
+            absolute(since)
+        )),
+        Some(_) => None,
+    };
+    let events = link(
+        format!("{}/events", cluster_href(&view.name)),
+        "Events of this cluster",
+    );
+    el("section")
+        .class("strips")
+        .child(strips.iter().map(Strip::figure).collect::<Vec<_>>())
+        .child(
+            el("p")
+                .class("quiet")
+                .child(format!(
+                    "{} to {}. Blank: not known. ",
+                    absolute(read.from),
+                    absolute(now)
+                ))
+                .child(events)
+                .child("."),
+        )
+        .child(incomplete.map(|text| el("p").class("notice").child(text)))
+}
+
+/// Entering a time, and steps from the one that is shown.
+fn time_form(view: &ClusterView, read: &TimelineRead, now: Timestamp) -> El {
+    let action = format!("{}/timeline", cluster_href(&view.name));
+    let shown = read.at.as_deref().and_then(Timestamp::parse);
+    let value = match shown {
+        Some(at) => absolute(at).replace(" UTC", ""),
+        None => read.at.clone().unwrap_or_default(),
+    };
+    let input = el("input")
+        .attr("id", "at")
+        .attr("name", "at")
+        .attr("autocomplete", "off")
+        .attr("spellcheck", "false")
+        .attr("placeholder", "2026-11-24 08:00:00")
+        .attr("value", value);
+    let form = el("form")
+        .class("filter")
+        .attr("method", "get")
+        .attr("action", action)
+        .child(
+            el("input")
+                .attr("type", "hidden")
+                .attr("name", "range")
+                .attr("value", read.range.name()),
+        )
+        .child(el("label").attr("for", "at").child("Time (UTC)"))
+        .child(input)
+        .child(el("button").attr("type", "submit").child("Show"));
+    let Some(at) = shown else {
+        return form;
+    };
+    let href = |at: Timestamp| format!("?range={}&at={at}", read.range.name());
+    let changes = read.events.iter().map(|event| event.at);
+    let before = changes.clone().filter(|time| *time < at).max();
+    let after = changes.filter(|time| *time > at).min();
+    let changes = [("Previous change", before), ("Next change", after)];
+    let changes = changes
+        .into_iter()
+        .filter_map(|(label, at)| Some(link(href(at?), label)));
+    let steps = STEPS
+        .into_iter()
+        .map(|(label, step)| (label, at.shifted(step)))
+        .filter(|(_, at)| *at <= now)
+        .map(|(label, at)| link(href(at), label));
+    let now_link = link(format!("?range={}", read.range.name()), "Now");
+    let items = changes
+        .chain(steps)
+        .chain([now_link])
+        .map(|step| el("li").child(step));
+    el("div").child(form).child(
+        el("nav")
+            .attr("aria-label", "Other times")
+            .child(el("ul").class("tally").child(items.collect::<Vec<_>>())),
+    )
+}
+
+/// The cluster at the time that was asked for. Ages are those of that time.
+fn recorded_view(view: &ClusterView, read: &TimelineRead) -> Option<El> {
+    let recorded = match read.recorded.as_ref()? {
+        Ok(recorded) => recorded,
+        Err(problem) => {
+            let text = format!("{}. {}", problem.title, problem.detail);
+            return Some(el("p").class("notice").child(text));
+        }
+    };
+    let (then, asked) = (
+        &recorded.view,
+        read.at.as_deref().and_then(Timestamp::parse),
+    );
+    let at = asked.unwrap_or(recorded.recorded_at);
+    let since_recording = at.unix_millis() - recorded.recorded_at.unix_millis();
+    let freshness = match since_recording >= 1_000 {
+        true => format!(
+            "States as of then; numbers were recorded {} before.",
+            age(since_recording)
+        ),
+        false => "As recorded then.".to_owned(),
+    };
+    let reasons = then.verdict.reasons.iter();
+    let reasons: Vec<El> = reasons.map(|reason| reason_item(view, reason)).collect();
+    let heading = format!("{} at {}", then.name, absolute(at));
+    Some(
+        el("section")
+            .class("then")
+            .attr("aria-labelledby", "then")
+            .child(el("h2").attr("id", "then").child(heading))
+            .child(
+                el("p")
+                    .child(state_badge(verdict_mark(then.verdict.state)))
+                    .child(" ")
+                    .child(elapsed(then.verdict.since, Some(at)))
+                    .child(quiet(format!(" {freshness}"))),
+            )
+            .child(el("ul").class("reasons").child(reasons))
+            .child(key_figures(then))
+            .child(
+                el("div")
+                    .class("drawing")
+                    .child(topology(then, COLUMNS, Some(at))),
+            )
+            .child(node_table(then, Some(at))),
+    )
+}
+
+#[cfg(test)]
+mod tests;
