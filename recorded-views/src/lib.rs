@@ -13,6 +13,8 @@ mod collector;
 mod file;
 mod frame;
 mod head;
+#[doc(hidden)]
+pub mod measuring;
 mod reader;
 mod thinning;
 mod writer;

@@ -7,6 +7,7 @@ use galera::publish::api::{HistoryPage, ProblemDetails, RecordedClusterView};
 use galera::record::history::HistoryEvent;
 use galera::view::ClusterView;
 
+use super::api_client::PageQuery;
 use super::time_range::TimeRange;
 use super::{Fragment, FragmentRequest};
 use crate::data::encode_segment;
@@ -17,6 +18,8 @@ use crate::pages::{cluster_href, key_figures, node_table, reason_item};
 use crate::topology::topology;
 use strip::Strip;
 
+/// How fast recorded views are played.
+const SPEEDS: [i64; 3] = [1, 10, 60];
 /// Events that are read at most; more would be drawn narrower than a pixel.
 const EVENTS_MAX: usize = 5_000;
 /// Events of one request.
@@ -41,8 +44,10 @@ struct TimelineRead {
     events: Vec<HistoryEvent>,
     /// Since when `events` has all of them; `None` if they could not be read.
     complete_since: Option<Timestamp>,
-    /// The time in the address, as it was typed.
+    /// The time in the address, as it was typed; while it plays, the time that it has reached.
     at: Option<String>,
+    /// How many times as fast the time passes, if it does.
+    speed: Option<i64>,
     recorded: Option<Result<RecordedClusterView, ProblemDetails>>,
 }
 
@@ -54,6 +59,11 @@ impl FragmentRequest<'_> {
         let from = self.now.shifted(-range.millis());
         let at = self.query.get("at").map(str::trim);
         let at = at.filter(|at| !at.is_empty()).map(complete_time);
+        let playback = Playback::from_query(self.query);
+        let at = match (&playback, at.as_deref().and_then(Timestamp::parse)) {
+            (Some(playback), Some(begin)) => Some(playback.time(begin, self.now).to_string()),
+            _ => at,
+        };
         let moment = async {
             let at = encode_segment(at.as_deref()?);
             Some(self.client.get(&format!("{path}?at={at}")).await)
@@ -66,6 +76,7 @@ impl FragmentRequest<'_> {
             events,
             complete_since,
             at,
+            speed: playback.map(|playback| playback.speed),
             recorded,
         };
         let title = format!("Timeline · {}", view.name);
@@ -102,6 +113,31 @@ impl FragmentRequest<'_> {
         }
         events.reverse();
         (events, complete_since)
+    }
+}
+
+/// A time that passes by itself: each refresh of the page shows a later one.
+struct Playback {
+    speed: i64,
+    started: Timestamp,
+}
+
+impl Playback {
+    /// From the parameters `play` and `started`.
+    fn from_query(query: &PageQuery) -> Option<Self> {
+        let speed = query.get("play")?.parse().ok();
+        Some(Self {
+            speed: speed.filter(|speed| SPEEDS.contains(speed))?,
+            started: Timestamp::parse(query.get("started")?)?,
+        })
+    }
+
+    /// The time that playing from `begin` has reached.
+    fn time(&self, begin: Timestamp, now: Timestamp) -> Timestamp {
+        let passed = now.unix_millis().saturating_sub(self.started.unix_millis());
+        let played = passed.max(0).saturating_mul(self.speed);
+        let limit = now.unix_millis().saturating_sub(begin.unix_millis());
+        begin.shifted(played.min(limit.max(0)))
     }
 }
 
@@ -158,7 +194,7 @@ fn strips(view: &ClusterView, read: &TimelineRead, now: Timestamp) -> El {
             el("p")
                 .class("quiet")
                 .child(format!(
-                    "{} to {}. Blank: not known. ",
+                    "{} to {}. The worse a state, the higher its block; blank: not known. ",
                     absolute(read.from),
                     absolute(now)
                 ))
@@ -212,9 +248,23 @@ fn time_form(view: &ClusterView, read: &TimelineRead, now: Timestamp) -> El {
         .map(|(label, step)| (label, at.shifted(step)))
         .filter(|(_, at)| *at <= now)
         .map(|(label, at)| link(href(at), label));
+    let play: Vec<El> = match read.speed {
+        Some(speed) => vec![
+            el("span").child(format!("Playing {speed}×")),
+            link(href(at), "Stop"),
+        ],
+        None => SPEEDS
+            .into_iter()
+            .map(|speed| {
+                let href = format!("{}&play={speed}&started={now}", href(at));
+                link(href, format!("Play {speed}×"))
+            })
+            .collect(),
+    };
     let now_link = link(format!("?range={}", read.range.name()), "Now");
     let items = changes
         .chain(steps)
+        .chain(play)
         .chain([now_link])
         .map(|step| el("li").child(step));
     el("div").child(form).child(
@@ -251,7 +301,7 @@ fn recorded_view(view: &ClusterView, read: &TimelineRead) -> Option<El> {
     let heading = format!("{} at {}", then.name, absolute(at));
     Some(
         el("section")
-            .class("then")
+            .class("page then")
             .attr("aria-labelledby", "then")
             .child(el("h2").attr("id", "then").child(heading))
             .child(

@@ -158,7 +158,7 @@ settings! {
     SECOND_FACTOR_ROLES = Setting::new("second-factor-roles", "second_factor_roles", "ROLE,…", Absent("none"),
         "Roles whose accounts must sign in with a second factor; without one they can only enrol it.").repeatable();
     DATA_DIR = Setting::new("data-dir", "data_dir", "DIR", Absent("with the embedded etcd, files beside its data directory; else none"),
-        "Directory of what this host keeps outside etcd: what it has seen of the console's records, by which an earlier state of etcd is recognized at a start, and figures of the nodes over time (without this setting not recorded); `etcd` in it is the default of --etcd-data-dir.").for_all_commands();
+        "Directory of what this host keeps outside etcd: what it has seen of the console's records, by which an earlier state of etcd is recognized at a start, and figures of the nodes and views of the clusters over time (without this setting not recorded); `etcd` in it is the default of --etcd-data-dir.").for_all_commands();
     ETCD_ENDPOINTS = Setting::new("etcd-endpoints", "etcd.endpoints", "URL,…", Absent("an embedded etcd"),
         "Members of the etcd cluster that holds the registry and the console's state.").repeatable().for_all_commands();
     ETCD_USER = Setting::new("etcd-user", "etcd.user", "NAME", Absent("no authentication"),

@@ -101,7 +101,10 @@ async fn a_time_has_the_view_that_was_shown_then() {
 
     for page in [
         format!("/clusters/lab?at={healthy_at}"),
-        format!("/clusters/lab/nodes/{}?at={healthy_at}", recording.node.id()),
+        format!(
+            "/clusters/lab/nodes/{}?at={healthy_at}",
+            recording.node.id()
+        ),
     ] {
         let redirected = viewer.get(&page).await;
         let location = format!("/clusters/lab/timeline?at={healthy_at}");

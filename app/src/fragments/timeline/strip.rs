@@ -152,11 +152,13 @@ impl Strip {
             false => format!("before {}", absolute(self.span.from)),
         };
         let title = format!("{state} since {begins}, for {lasted}");
+        // Color alone would not tell states apart.
+        let height = 2 + 3 * severity(block.mark);
         let rect = el("rect")
             .attr("x", format!("{from:.1}"))
-            .attr("y", "0")
+            .attr("y", (20 - height).to_string())
             .attr("width", format!("{:.1}", (to - from).max(1.0)))
-            .attr("height", "20");
+            .attr("height", height.to_string());
         Some(
             el("a")
                 .attr("href", format!("?range={}&at={at}", self.span.range))
@@ -269,6 +271,7 @@ fn together(blocks: impl Iterator<Item = Block>, span: &Span) -> Vec<Block> {
     all
 }
 
+/// From 0 for a state that is not known to 6.
 fn severity(mark: Option<StateMark>) -> usize {
     let tones = ["off", "ok", "busy", "warn", "rival", "bad"];
     mark.and_then(|mark| tones.iter().position(|tone| *tone == mark.tone))

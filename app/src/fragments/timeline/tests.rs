@@ -43,6 +43,7 @@ fn read(at: Option<&str>, recorded: Option<Result<RecordedClusterView, ProblemDe
         ],
         complete_since: Some(fixed_now().shifted(-900_000)),
         at: at.map(str::to_owned),
+        speed: None,
         recorded,
     };
     page(&view, &read, fixed_now()).html()
@@ -59,7 +60,7 @@ fn each_block_links_to_its_time_and_names_state_and_duration() {
     ] {
         assert!(html.contains(expected), "{expected} in {html}");
     }
-    assert!(!html.contains("class=\"then\""));
+    assert!(!html.contains("id=\"then\""));
 }
 
 #[test]
@@ -110,4 +111,29 @@ fn times_are_completed() {
     ] {
         assert_eq!(complete_time(typed), complete);
     }
+}
+
+#[test]
+fn a_time_that_plays_passes_as_fast_as_chosen_and_not_beyond_now() {
+    let now = fixed_now();
+    let begin = now.shifted(-600_000);
+    let query = |text: &str| {
+        let uri = format!("/clusters/lab/timeline?{text}").parse().unwrap();
+        Playback::from_query(&crate::fragments::api_client::PageQuery::from_uri(&uri))
+    };
+    for (play, started, reached) in [
+        (1, -5_000, Some(-595_000)),
+        (10, -5_000, Some(-550_000)),
+        (60, -5_000, Some(-300_000)),
+        (60, -50_000, Some(0)),
+        // A link from a computer whose clock is ahead.
+        (60, 50_000, Some(-600_000)),
+        (7, -5_000, None),
+    ] {
+        let started = now.shifted(started);
+        let playback = query(&format!("play={play}&started={started}"));
+        let time = playback.map(|playback| playback.time(begin, now));
+        assert_eq!(time, reached.map(|reached| now.shifted(reached)), "{play}");
+    }
+    assert!(query("play=1").is_none() && query("play=x&started=y").is_none());
 }
