@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accounts::store::AccountStore;
-use accounts::{AccountCache, Authenticator, PasswordContext, SignInPolicy};
+use accounts::{AccountCache, Authenticator, PasswordContext, SignInPolicy, TokenStore};
 use console_core::address_policy::AddressPolicy;
 use console_core::audit::{
     AnchorFile, AnchorFileError, AnchorOutputs, ArchiveError, AuditArchive, AuditTrail,
@@ -253,6 +253,12 @@ impl Builder<'_> {
             findings,
             registry: self.registry.clone(),
             accounts,
+            tokens: TokenStore::new(
+                self.registry.clone(),
+                &config.state_prefix,
+                self.trail.clone(),
+            )
+            .with_lifetime_max(config.http.token_lifetime_max),
             public_url: config.http.public_url.clone(),
             allowed_hosts: AllowedHosts::new(
                 config.http.public_url.clone(),
@@ -389,6 +395,7 @@ impl Builder<'_> {
             idle_timeout: http.session_idle_timeout,
             step_up_interval: http.step_up_interval,
             second_factor_roles: http.second_factor_roles.clone(),
+            service_approval: http.service_approval,
             password_context: password_context(http.public_url.as_ref()),
         };
         let state_prefix = &self.config.state_prefix;

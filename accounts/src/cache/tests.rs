@@ -1,6 +1,7 @@
 //! Watch events in, live sessions out; without etcd.
 
 use galera::access::Role;
+use galera::publish::accounts::AccountKind;
 use registry::{Error, KeyChange};
 
 use super::state::CONFIRMATION_TIMEOUT;
@@ -24,6 +25,7 @@ fn entry(key: String, value: &impl serde::Serialize, lease: LeaseId) -> Registry
 
 fn account(roles: &[Role], credential: u128, disabled: bool) -> UserRecord {
     UserRecord {
+        kind: AccountKind::Person,
         password_hash: String::new(),
         email: None,
         factor: None,

@@ -29,6 +29,7 @@ impl From<AccountStoreError> for CliError {
             | AccountStoreError::Unknown(_)
             | AccountStoreError::LastAdmin(_)
             | AccountStoreError::NoRole
+            | AccountStoreError::NoPassword(_)
             | AccountStoreError::Password(_)
             | AccountStoreError::Damaged(..) => ExitReason::Usage,
         };
