@@ -51,7 +51,9 @@ mod stop_check;
 mod tokens;
 mod websocket;
 
-pub use access::{RouteAccess, route_access};
+pub use access::{
+    CredentialRule, Requirement, RouteAccess, RouteReach, access_table, operation_of_verb,
+};
 pub use pages::page_paths;
 
 use std::ops::Deref;

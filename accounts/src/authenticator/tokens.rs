@@ -18,6 +18,7 @@ use crate::api_token::{
     ADDRESSES_MAX, TokenId, TokenRecord, TokenText, TokenTextError, TokenUseRecord,
 };
 use crate::cache::{LiveToken, now};
+use crate::records::UserName;
 use crate::throttle::network_of;
 use crate::token_store::{CreatedToken, token_detail};
 
@@ -65,7 +66,15 @@ impl Authenticator {
         match self.check_token(text).await {
             Ok(live) => {
                 let (id, record) = live;
-                let token = self.live_token(&id, &record)?;
+                let mut token = self.live_token(&id, &record);
+                if let Err(TokenRefusal::Over(TokenState::Ended)) = token
+                    && self.may_read_tokens()
+                {
+                    // Another replica may have just added or changed the account.
+                    self.learn_account(&record.account).await;
+                    token = self.live_token(&id, &record);
+                }
+                let token = token?;
                 self.note_token_use(&id, &token, address);
                 Ok(token.guard)
             }
@@ -128,23 +137,39 @@ impl Authenticator {
 
     /// Reads a token that another replica may have just created; rarely, because anyone can send an unknown one.
     async fn fetch_token(&self, id: &TokenId) -> Option<Arc<TokenRecord>> {
-        {
-            let mut last = super::lock(&self.tokens_read);
-            if last.is_some_and(|at| at.elapsed() < READ_INTERVAL) {
-                return None;
-            }
-            *last = Some(Instant::now());
+        if !self.may_read_tokens() {
+            return None;
         }
         let key = AccountKeys::new(&self.state_prefix).token(id.as_str());
         let entry = self.registry.get(key).await.ok()??;
         let record: TokenRecord = serde_json::from_slice(&entry.value).ok()?;
+        self.learn_account(&record.account).await;
         self.cache
             .learn_token(id.clone(), record, entry.lease, entry.mod_revision, now());
         self.cache.token_record(id)
     }
 
+    /// Whether etcd may be read for a token now.
+    fn may_read_tokens(&self) -> bool {
+        let mut last = super::lock(&self.tokens_read);
+        let due = last.is_none_or(|at| at.elapsed() >= READ_INTERVAL);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
+    }
+
+    /// Takes over the account `name` as etcd has it, before the watch reports it.
+    async fn learn_account(&self, name: &UserName) {
+        // Without an answer, the watch delivers it.
+        if let Ok(Some((user, revision))) = self.load_user(name).await {
+            self.cache.learn_account(name, user, revision, now());
+        }
+    }
+
     /// Makes a token that this replica created known to it before the watch reports it.
     pub async fn learn_created_token(&self, created: &CreatedToken) {
+        self.learn_account(&created.record.account).await;
         let key = AccountKeys::new(&self.state_prefix).token(created.id.as_str());
         // Otherwise the watch delivers it.
         if let Ok(Some(entry)) = self.registry.get(key).await {

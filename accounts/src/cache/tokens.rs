@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::state::{AccountCacheState, CONFIRMATION_TIMEOUT};
 use super::{AccountCache, parse_record};
 use crate::api_token::{TokenId, TokenRecord, TokenUseRecord};
-use crate::records::UserRecord;
+use crate::records::{UserName, UserRecord};
 
 /// A token, with the channels that notify its holders.
 pub(super) struct CachedToken {
@@ -188,6 +188,19 @@ impl AccountCache {
         let mut state = self.write();
         let tokens = &mut state.tokens;
         tokens.put(id, record, lease, revision, Some(now), now);
+        state.end_stale_tokens(now);
+    }
+
+    /// Takes over an account as this replica read it from etcd.
+    pub(crate) fn learn_account(
+        &self,
+        name: &UserName,
+        user: UserRecord,
+        revision: i64,
+        now: Timestamp,
+    ) {
+        let mut state = self.write();
+        state.insert_user_ahead_of_watch(name.clone(), user, revision, now);
         state.end_stale_tokens(now);
     }
 

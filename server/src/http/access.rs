@@ -20,7 +20,8 @@ use super::identity::{AnyCredential, CurrentSession, RequestIdentity};
 use super::problem::{ApiError, ApiResult};
 use crate::actions::ActionError;
 
-pub use table::route_access;
+pub use table::access_table;
+use table::route_access;
 
 /// What one route needs.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +74,8 @@ pub enum RouteReach {
 }
 
 /// The operation of `POST /api/v1/actions/{id}/{verb}`; `None` for an unknown verb.
-pub(super) fn operation_of_verb(verb: &str) -> Option<Operation> {
+#[must_use]
+pub fn operation_of_verb(verb: &str) -> Option<Operation> {
     Some(match verb {
         "approve" => Operation::ApproveAction,
         "reject" => Operation::RejectAction,

@@ -77,6 +77,8 @@ pub(crate) struct ConsoleOptions {
     pub(crate) etcd_deadline: Option<Duration>,
     /// The members of `lab`; by default one that refuses connections.
     pub(crate) members: Vec<String>,
+    /// Other clusters than `lab`, without members that answer.
+    pub(crate) more_clusters: Vec<&'static str>,
     /// What looks up host names; by default the system.
     pub(crate) resolver: Option<Resolver>,
     pub(crate) limits_of_clients: LimitsConfig,
@@ -121,6 +123,7 @@ impl Default for ConsoleOptions {
             endpoint: None,
             etcd_deadline: None,
             members: vec!["127.0.0.1:1".to_owned()],
+            more_clusters: Vec::new(),
             resolver: None,
             limits_of_clients: LimitsConfig::default(),
             state_secret: None,
@@ -296,7 +299,17 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
         registry_prefix: "/galera".to_owned(),
         state_prefix: STATE_PREFIX.to_owned(),
         state_secret: options.state_secret.clone(),
-        clusters: BTreeMap::from([("lab".parse().unwrap(), members.collect())]),
+        clusters: options
+            .more_clusters
+            .iter()
+            .map(|name| {
+                (
+                    name.parse().unwrap(),
+                    ["127.0.0.2:1".parse().unwrap()].into(),
+                )
+            })
+            .chain([("lab".parse().unwrap(), members.collect())])
+            .collect(),
         mysql: MysqlConfig {
             user: "console".to_owned(),
             password: Secret::new(""),

@@ -8,9 +8,14 @@ use super::Requirement::{ActionVerb, Operations, Own, Public};
 use super::RouteReach::{Action, Cluster, Console, Filtered};
 use super::{CredentialRule, Requirement, RouteAccess, RouteReach};
 
-/// What the route `path` needs for `method`; `None` if there is no such route.
+/// Every entry of the access table.
 #[must_use]
-pub fn route_access(method: &Method, path: &str) -> Option<&'static RouteAccess> {
+pub fn access_table() -> &'static [RouteAccess] {
+    TABLE
+}
+
+/// What the route `path` needs for `method`; `None` if there is no such route.
+pub(super) fn route_access(method: &Method, path: &str) -> Option<&'static RouteAccess> {
     TABLE
         .iter()
         .find(|access| access.path == path && access.method == method.as_str())
@@ -47,7 +52,7 @@ const ANNOUNCEMENTS: Requirement = Operations(&[Operation::ManageAnnouncements])
 
 /// Every route of the API.
 #[rustfmt::skip]
-pub(super) static TABLE: &[RouteAccess] = &[
+static TABLE: &[RouteAccess] = &[
     route("POST", "/api/v1/session", Public, Session, Console),
     route("GET", "/api/v1/session", Own, Any, Filtered),
     route("DELETE", "/api/v1/session", Own, Session, Console),
@@ -128,3 +133,72 @@ pub(super) static TABLE: &[RouteAccess] = &[
     route("POST", "/api/v1/status/announcements", ANNOUNCEMENTS, Any, Console),
     route("POST", "/api/v1/status/announcements/{id}/withdraw", ANNOUNCEMENTS, Any, Console),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::http::api_routes;
+
+    const METHODS: [&str; 5] = ["get", "delete", "patch", "post", "put"];
+
+    /// The routes that the router serves, from its debug output: axum has no other list of them.
+    fn served_routes() -> BTreeSet<(String, String)> {
+        let router = format!("{:?}", api_routes());
+        let (routes, rest) = router.split_once("node: Node { paths: {").unwrap();
+        let paths = rest.split_once("} }").unwrap().0;
+        let mut found = BTreeSet::new();
+        for entry in paths.split("RouteId(").skip(1) {
+            let (id, path) = entry.split_once("): ").unwrap();
+            let path = path.trim_end_matches([',', ' ']).trim_matches('"');
+            let handlers = format!("RouteId({id}): MethodRouter(MethodRouter {{ ");
+            let handlers = routes.split_once(&handlers).unwrap().1;
+            let handlers = handlers.split_once("fallback:").unwrap().0;
+            for method in METHODS {
+                let handler = handlers.split_once(&format!("{method}: ")).unwrap().1;
+                if !handler.starts_with("None") {
+                    found.insert((method.to_uppercase(), path.to_owned()));
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_route_has_one_entry() {
+        let entries = TABLE
+            .iter()
+            .map(|access| (access.method.to_owned(), access.path.to_owned()));
+        let decided: BTreeSet<(String, String)> = entries.collect();
+        assert_eq!(decided.len(), TABLE.len(), "a route has two entries");
+        let served = served_routes();
+        assert!(
+            served.len() > 50,
+            "the debug output of axum changed: {served:?}"
+        );
+        let without: Vec<_> = served.difference(&decided).collect();
+        let unknown: Vec<_> = decided.difference(&served).collect();
+        assert!(
+            without.is_empty() && unknown.is_empty(),
+            "routes without an entry: {without:?}; entries without a route: {unknown:?}"
+        );
+    }
+
+    #[test]
+    fn the_reach_of_an_entry_matches_its_path() {
+        for access in TABLE {
+            let names_cluster = access.path.contains("{cluster}");
+            let names_action = access.path.starts_with("/api/v1/actions/{id}");
+            assert_eq!(names_cluster, access.reach == Cluster, "{access:?}");
+            assert_eq!(names_action, access.reach == Action, "{access:?}");
+            let decides_about_credentials = ["/me", "/tokens", "/session"]
+                .iter()
+                .any(|start| access.path.starts_with(&format!("/api/v1{start}")));
+            let is_own_view = access.path == "/api/v1/session" && access.method == "GET";
+            if decides_about_credentials && !is_own_view {
+                assert_eq!(access.credentials, Session, "{access:?}");
+            }
+        }
+    }
+}
