@@ -355,6 +355,12 @@ fn removing_the_signing_key_ends_every_session() {
         },
         true
     ));
+    let no_tokens = WatchEvent::Reset {
+        revision: 1,
+        entries: Vec::new(),
+    };
+    assert!(cache.unready_reason().is_some());
+    cache.apply_tokens_event("/state/tokens/", no_tokens, START);
     assert!(cache.keys().is_some() && cache.unready_reason().is_none());
     assert!(cache.apply_key_event(delete(signing_key("/state")), false));
     assert!(cache.keys().is_none() && guard.has_ended());
