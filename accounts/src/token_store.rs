@@ -216,7 +216,7 @@ impl TokenStore {
         }
     }
 
-    /// Revokes the token `id`: in every replica it stops at once. One that was revoked before stays as it is.
+    /// Revokes the token `id`: it stops in every replica immediately. One that was revoked before stays as it is.
     ///
     /// # Errors
     /// [`TokenStoreError`].

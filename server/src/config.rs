@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use accounts::{PasswordContext, SignInPolicy};
 use console_core::audit::AnchorSettings;
 use console_core::authority::MigrationPolicy;
 use console_core::net::PublicUrl;
@@ -121,6 +122,25 @@ pub struct HttpConfig {
     pub token_lifetime_max: Duration,
     /// Whether service accounts with the role approver may approve.
     pub service_approval: bool,
+}
+
+/// Words that passwords of the console at `public_url` must not consist of.
+pub(crate) fn password_context(public_url: Option<&PublicUrl>) -> PasswordContext {
+    PasswordContext::new(public_url.map(PublicUrl::host))
+}
+
+impl HttpConfig {
+    /// How users sign in, and what they must prove.
+    pub(crate) fn sign_in_policy(&self) -> SignInPolicy {
+        SignInPolicy {
+            session_lifetime: self.session_lifetime,
+            idle_timeout: self.session_idle_timeout,
+            step_up_interval: self.step_up_interval,
+            second_factor_roles: self.second_factor_roles.clone(),
+            service_approval: self.service_approval,
+            password_context: password_context(self.public_url.as_ref()),
+        }
+    }
 }
 
 /// What clients may use.

@@ -215,7 +215,7 @@ impl Authenticator {
             address,
             networks: networks.unwrap_or_default(),
         };
-        let event = is_new.then(|| match &seen {
+        let event = is_new.then_some(match &seen {
             None => AuditEvent::TOKEN_FIRST_USED,
             Some(_) => AuditEvent::TOKEN_USED_ELSEWHERE,
         });

@@ -271,7 +271,8 @@ fn token() -> Command {
         )
         .subcommand(
             with_settings(
-                Command::new("remove").about("Revoke a token; it stops at once, on every replica"),
+                Command::new("remove")
+                    .about("Revoke a token: it stops immediately, on every replica"),
                 false,
             )
             .arg(positional("id", "ID", "The token's id, as the list shows it").required(true)),

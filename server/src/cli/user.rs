@@ -14,8 +14,7 @@ use registry::Secret;
 
 use super::connect::{StateAccess, actor, with_state};
 use super::{CliError, ExitReason, collect_inputs, print, runtime};
-use crate::composition::password_context;
-use crate::config::{self, AdminConfig, read_password};
+use crate::config::{self, AdminConfig, password_context, read_password};
 use crate::telemetry;
 
 impl From<AccountStoreError> for CliError {

@@ -42,10 +42,10 @@ pub(super) fn routes(forms: FormForwarder) -> Router<AppState> {
     let forms = AccountForms(forms);
     let (step_up, password, start, confirm) =
         (forms.clone(), forms.clone(), forms.clone(), forms.clone());
-    let (remove, renew, end, end_all) =
-        (forms.clone(), forms.clone(), forms.clone(), forms.clone());
-    let (create_token, revoke_token, add_service) = (forms.clone(), forms.clone(), forms);
+    let tokens = token_routes(&forms);
+    let (remove, renew, end, end_all) = (forms.clone(), forms.clone(), forms.clone(), forms);
     Router::new()
+        .merge(tokens)
         .route("/account/display", post(choose_theme))
         .route(
             "/account/step-up",
@@ -104,6 +104,23 @@ pub(super) fn routes(forms: FormForwarder) -> Router<AppState> {
             }),
         )
         .route(
+            "/account/sessions/end",
+            post(async move |form: SubmittedForm| {
+                let to_sign_in = |_: &Value| "/sign-in".to_owned();
+                let (method, path) = (Method::DELETE, "/me/sessions");
+                end_all
+                    .0
+                    .forward(method, path, &json!({}), &form, ACCOUNT_PAGE, to_sign_in)
+                    .await
+            }),
+        )
+}
+
+/// The forms of API tokens and service accounts.
+fn token_routes(forms: &AccountForms) -> Router<AppState> {
+    let (create_token, revoke_token, add_service) = (forms.clone(), forms.clone(), forms.clone());
+    Router::new()
+        .route(
             "/account/tokens",
             post(async move |form: SubmittedForm| create_token.show_token(&form).await),
         )
@@ -126,17 +143,6 @@ pub(super) fn routes(forms: FormForwarder) -> Router<AppState> {
                 });
                 add_service
                     .send(Method::POST, "/accounts", &body, &form)
-                    .await
-            }),
-        )
-        .route(
-            "/account/sessions/end",
-            post(async move |form: SubmittedForm| {
-                let to_sign_in = |_: &Value| "/sign-in".to_owned();
-                let (method, path) = (Method::DELETE, "/me/sessions");
-                end_all
-                    .0
-                    .forward(method, path, &json!({}), &form, ACCOUNT_PAGE, to_sign_in)
                     .await
             }),
         )

@@ -123,7 +123,7 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
-/// `DELETE /api/v1/tokens/{id}`: the token stops at once, on every replica.
+/// `DELETE /api/v1/tokens/{id}`: the token stops immediately, on every replica.
 pub(super) async fn revoke(
     app: AppState,
     session: CurrentSession,
