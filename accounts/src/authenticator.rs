@@ -6,8 +6,9 @@ mod own_account;
 mod own_sessions;
 mod sessions;
 mod step_up;
+mod tokens;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use galera::record::audit::{AuditEvent, AuditRecord};
 use registry::Registry;
 
 use super::activity::SessionActivity;
+use super::api_token::TokenId;
 use super::cache::{AccountCache, now};
 use super::device::{self, DeviceToken, KnownDevice};
 use super::factor::CodeKind;
@@ -36,6 +38,7 @@ pub use errors::{OwnAccountError, SessionError, SignInError};
 pub use own_account::{EnrolmentOffer, FactorState, OwnProfile};
 pub use own_sessions::OwnSessionInfo;
 pub use step_up::OwnerProof;
+pub use tokens::TokenRefusal;
 
 /// Default number of password hashes computed concurrently for unknown devices; each takes 46 MiB and one core.
 pub const CONCURRENT_HASHES_MAX: usize = 2;
@@ -87,6 +90,10 @@ pub struct Authenticator {
     activity: Mutex<SessionActivity>,
     /// When the keys of sessions were last read because a token named an unknown one.
     keys_read: Mutex<Option<Instant>>,
+    /// When an unknown token was last looked up in etcd.
+    tokens_read: Mutex<Option<Instant>>,
+    /// Tokens whose use is being written.
+    uses_in_flight: Arc<Mutex<HashSet<TokenId>>>,
 }
 
 /// Which threads compute a password hash.
@@ -139,6 +146,8 @@ impl Authenticator {
             policy,
             activity: Mutex::default(),
             keys_read: Mutex::default(),
+            tokens_read: Mutex::default(),
+            uses_in_flight: Arc::default(),
         }
     }
 
@@ -394,6 +403,8 @@ impl Authenticator {
             Some(name) => self
                 .load_user(name)
                 .await?
+                // A service account has no password.
+                .filter(|(record, _)| record.kind.is_person())
                 .map(|(record, revision)| (name, record, revision)),
             None => None,
         };

@@ -3,6 +3,7 @@
 
 mod mirrors;
 mod state;
+mod tokens;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use console_core::keyspace::AccountKeys;
 use console_core::session::{Principal, SessionGuard};
 use galera::Timestamp;
-use galera::access::{CredentialTag, Role};
+use galera::access::{ClusterScope, CredentialTag, Role};
 use galera::publish::notification::Audience;
 use registry::{LeaseId, Registry, RegistryEntry, WatchEvent};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +43,8 @@ pub(super) enum MissingSession {
     Ended,
 }
 
+pub(super) use tokens::LiveToken;
+
 /// A cached session with its id and lease.
 pub(super) type OwnSession = (Uuid, SessionRecord, LeaseId);
 
@@ -64,7 +67,7 @@ impl AccountCache {
     #[must_use]
     pub fn unready_reason(&self) -> Option<&'static str> {
         let state = self.read();
-        if state.users.is_none() || !state.sessions_loaded {
+        if state.users.is_none() || !state.sessions_loaded || !state.tokens.loaded {
             Some("accounts have not been loaded from etcd")
         } else if state.keys.is_none() {
             Some("the signing key has not been loaded from etcd")
@@ -146,6 +149,8 @@ impl AccountCache {
                 roles: user.roles.clone(),
                 credential: user.credential_tag(),
                 must_enrol: state.must_enrol(user),
+                token: None,
+                clusters: ClusterScope::all(),
             },
             ended: session.ended.subscribe(),
             may_view: session.may_view.subscribe(),
@@ -204,6 +209,12 @@ impl AccountCache {
         let sessions_prefix = AccountKeys::new(&self.prefix).sessions();
         let mut users = registry.watch(users_prefix.clone());
         let mut sessions = registry.watch(sessions_prefix.clone());
+        let (tokens_prefix, uses_prefix) = {
+            let keys = AccountKeys::new(&self.prefix);
+            (keys.tokens(), keys.token_uses())
+        };
+        let mut tokens = registry.watch(tokens_prefix.clone());
+        let mut token_uses = registry.watch(uses_prefix.clone());
         let mut keys = registry.watch(signing_key(&self.prefix));
         // Not kept. Seeing each version makes an earlier one that is put back, or a removal, known to this replica.
         let mut factors = registry.watch(AccountKeys::new(&self.prefix).factors());
@@ -216,10 +227,12 @@ impl AccountCache {
                 () = shutdown.cancelled() => return,
                 Some(event) = users.next() => self.apply_users_event(&users_prefix, event, now()),
                 Some(event) = sessions.next() => self.apply_sessions_event(&sessions_prefix, event, now()),
+                Some(event) = tokens.next() => self.apply_tokens_event(&tokens_prefix, event, now()),
+                Some(event) = token_uses.next() => self.apply_token_uses_event(&uses_prefix, event),
                 Some(_) = factors.next() => {}
                 Some(event) = keys.next() => key_missing = self.apply_key_event(event, key_missing),
                 _ = tick.tick() => {
-                    self.write().end_stale_sessions(now());
+                    self.end_stale(now());
                     if key_missing && self.read().etcd_error.is_none() {
                         self.create_signing_key(&registry).await;
                     }
@@ -278,6 +291,12 @@ impl AccountCache {
         }
     }
 
+    fn end_stale(&self, now: Timestamp) {
+        let mut state = self.write();
+        state.end_stale_sessions(now);
+        state.end_stale_tokens(now);
+    }
+
     fn apply_users_event(&self, prefix: &str, event: WatchEvent, now: Timestamp) {
         let mut state = self.write();
         let mut mirror = UserMirror {
@@ -287,6 +306,7 @@ impl AccountCache {
         };
         event.apply_to(&mut mirror);
         state.end_stale_sessions(now);
+        state.end_stale_tokens(now);
     }
 
     fn apply_sessions_event(&self, prefix: &str, event: WatchEvent, now: Timestamp) {

@@ -5,10 +5,13 @@
 //! has a second factor, a code, and writes a `SessionRecord`; every later request is checked against [`AccountCache`], the
 //! in-memory copy of etcd. [`store`] is what administrators manage accounts with.
 //!
+//! A request of a program carries an API token ([`TokenStore`]), which the same cache resolves: [`Authenticator::resolve_token`].
+//!
 //! Invariants: a session is live exactly as long as its record exists and has not expired, and its account exists, is
-//! enabled and still has the credential of the session. A code is accepted in the transaction that it permits, once.
+//! enabled and still has the credential of the session; the same is true of a token, which has never more roles than its account. A code is accepted in the transaction that it permits, once.
 
 mod activity;
+mod api_token;
 mod authenticator;
 mod cache;
 mod current;
@@ -24,11 +27,13 @@ mod signing_keys;
 pub mod store;
 mod throttle;
 pub mod token;
+mod token_store;
 
+pub use api_token::{TOKEN_PREFIX, TokenId, TokenIdError, TokenRecord, TokenUseRecord};
 pub use authenticator::{
     Authenticator, CONCURRENT_HASHES_MAX, EnrolmentOffer, FactorState, IssuedSession,
     OwnAccountError, OwnProfile, OwnSessionInfo, OwnerProof, SessionError, SignInClient,
-    SignInError,
+    SignInError, TokenRefusal,
 };
 pub use cache::AccountCache;
 pub use current::{AccountReader, AccountReading};
@@ -40,3 +45,7 @@ pub use password::{PASSWORD_MAX_BYTES, PASSWORD_MIN_CHARACTERS, PasswordContext,
 pub use policy::SignInPolicy;
 pub use records::{UserName, UserNameError, UserRecord};
 pub use signing_keys::SESSION_KEY_AGE_MAX;
+pub use token_store::{
+    CreatedToken, NewToken, SERVICE_TOKEN_LIFETIME_MAX, TOKEN_LIFETIME_MAX, TokenStore,
+    TokenStoreError,
+};

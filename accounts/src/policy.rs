@@ -17,6 +17,8 @@ pub struct SignInPolicy {
     pub step_up_interval: Option<Duration>,
     /// Accounts with one of these roles need a second factor.
     pub second_factor_roles: Vec<Role>,
+    /// Whether service accounts with the role approver may approve.
+    pub service_approval: bool,
     /// Words that new passwords must not consist of.
     pub password_context: PasswordContext,
 }
@@ -30,6 +32,7 @@ impl SignInPolicy {
             idle_timeout: None,
             step_up_interval: None,
             second_factor_roles: Vec::new(),
+            service_approval: false,
             password_context: PasswordContext::default(),
         }
     }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use galera::Timestamp;
 use galera::access::{CredentialTag, Operation, Role, check_permission};
+use galera::publish::accounts::AccountKind;
 use galera::publish::notification::Audience;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
@@ -65,9 +66,12 @@ impl<'de> Deserialize<'de> for UserName {
 /// An account, at `<state>/users/<name>`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserRecord {
-    /// The password's argon2id hash as a PHC string.
+    /// Whose it is; a service account has tokens only.
+    #[serde(default, skip_serializing_if = "AccountKind::is_person")]
+    pub kind: AccountKind,
+    /// The password's argon2id hash as a PHC string; empty for a service account.
     pub password_hash: String,
-    /// Changes with every new password, which ends the sessions of the previous one.
+    /// Changes with every new password, which ends the sessions and tokens of the previous one.
     pub credential: Uuid,
     pub roles: Vec<Role>,
     /// Where notifications for this account are sent.
@@ -123,7 +127,7 @@ impl UserRecord {
     /// Whether this account can currently manage accounts.
     #[must_use]
     pub(crate) fn is_active_admin(&self) -> bool {
-        !self.disabled && self.roles.contains(&Role::Admin)
+        !self.disabled && self.kind.is_person() && self.roles.contains(&Role::Admin)
     }
 }
 
@@ -173,6 +177,7 @@ mod tests {
     fn email_addresses_match_the_audience() {
         let now = Timestamp::from_unix_millis(0);
         let record = |roles: &[Role], disabled: bool| UserRecord {
+            kind: AccountKind::Person,
             password_hash: String::new(),
             credential: Uuid::nil(),
             roles: roles.to_vec(),
@@ -210,6 +215,7 @@ mod tests {
     fn debug_output_contains_no_secret() {
         let now = Timestamp::from_unix_millis(0);
         let user = UserRecord {
+            kind: AccountKind::Person,
             password_hash: "$argon2id$secret".to_owned(),
             credential: Uuid::nil(),
             roles: vec![Role::Viewer],

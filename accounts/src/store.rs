@@ -11,6 +11,7 @@ use console_core::keyspace::AccountKeys;
 use console_core::threads::ThreadLimit;
 use galera::Timestamp;
 use galera::access::Role;
+use galera::publish::accounts::AccountKind;
 use galera::record::audit::{AuditEvent, AuditRecord};
 use registry::{Precondition, Registry, RegistryEntry, Transaction, TransactionOutcome, WriteOp};
 use uuid::Uuid;
@@ -39,6 +40,11 @@ pub enum AccountStoreError {
     /// No role was given.
     #[error("an account needs at least one role: viewer, operator, approver or admin")]
     NoRole,
+    /// A service account has no password.
+    #[error(
+        "{0} is a service account, which has no password; create a token with `galera-console token add {0} NAME`"
+    )]
+    NoPassword(UserName),
     /// The password violates the policy.
     #[error(transparent)]
     Password(#[from] PasswordError),
@@ -189,8 +195,38 @@ impl AccountStore {
         now: Timestamp,
     ) -> Result<(), AccountStoreError> {
         let roles = normalize_roles(roles)?;
+        let hash = self.hash_password(name, password).await?;
+        self.create(name, AccountKind::Person, hash, roles, email, now)
+            .await
+    }
+
+    /// Adds a service account, which has tokens only.
+    ///
+    /// # Errors
+    /// [`AccountStoreError`].
+    pub async fn add_service(
+        &self,
+        name: &UserName,
+        roles: Vec<Role>,
+        now: Timestamp,
+    ) -> Result<(), AccountStoreError> {
+        let roles = normalize_roles(roles)?;
+        self.create(name, AccountKind::Service, String::new(), roles, None, now)
+            .await
+    }
+
+    async fn create(
+        &self,
+        name: &UserName,
+        kind: AccountKind,
+        password_hash: String,
+        roles: Vec<Role>,
+        email: Option<String>,
+        now: Timestamp,
+    ) -> Result<(), AccountStoreError> {
         let record = UserRecord {
-            password_hash: self.hash_password(name, password).await?,
+            kind,
+            password_hash,
             credential: Uuid::new_v4(),
             roles,
             email,
@@ -200,7 +236,10 @@ impl AccountStore {
             changed_at: now,
         };
         let key = user_key(&self.state_prefix, name);
-        let detail = BTreeMap::from([("roles".to_owned(), role_names(&record.roles))]);
+        let mut detail = BTreeMap::from([("roles".to_owned(), role_names(&record.roles))]);
+        if !kind.is_person() {
+            detail.insert("kind".to_owned(), "service".to_owned());
+        }
         let audit = self.audit_record(AuditEvent::ACCOUNT_ADDED, name, detail, now);
         let transaction = Transaction::new()
             .when(Precondition::Absent(key.clone().into_bytes()))
@@ -407,7 +446,7 @@ fn other_admin_guard(
 }
 
 /// The roles as one text, separated by commas.
-fn role_names(roles: &[Role]) -> String {
+pub(crate) fn role_names(roles: &[Role]) -> String {
     let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
     names.join(",")
 }

@@ -62,6 +62,13 @@ const CODE_POLICY: ThrottlePolicy = ThrottlePolicy {
     forget_after: Duration::from_secs(86_400),
 };
 
+/// A token cannot be guessed: its budget is separate, so that wrong tokens of an address keep no user from signing in there.
+const TOKEN_POLICY: ThrottlePolicy = ThrottlePolicy {
+    free_failures: 30,
+    max_wait: Duration::from_secs(60),
+    forget_after: Duration::from_secs(900),
+};
+
 #[derive(Clone, Copy)]
 struct FailureCount {
     count: u32,
@@ -106,6 +113,8 @@ struct ThrottleState {
     devices: HashMap<Uuid, FailureCount>,
     /// Codes of second factors, by account, and passwords entered again, by session.
     codes: HashMap<String, FailureCount>,
+    /// Wrong API tokens, by address.
+    tokens: HashMap<IpAddr, FailureCount>,
 }
 
 /// A network around an address: its first address, and the bits that are left out.
@@ -206,6 +215,21 @@ impl SignInThrottle {
             return Err(wait);
         }
         record_failure(&mut state.codes, counted.to_owned(), &CODE_POLICY, now);
+        Ok(())
+    }
+
+    /// Counts a wrong API token.
+    ///
+    /// # Errors
+    /// The remaining wait, if there were too many; the token is not counted then.
+    pub(crate) fn count_wrong_token(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
+        let network = network_of(address);
+        let mut state = self.lock();
+        let wait = remaining_wait(&state.tokens, &network, &TOKEN_POLICY, now);
+        if wait > Duration::ZERO {
+            return Err(wait);
+        }
+        record_failure(&mut state.tokens, network, &TOKEN_POLICY, now);
         Ok(())
     }
 

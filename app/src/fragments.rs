@@ -25,12 +25,13 @@ mod status_pages;
 mod stop_check;
 mod time_range;
 mod timeline;
+mod tokens;
 mod widgets;
 
 use futures::future::{FutureExt, join_all};
 use futures::{join, try_join};
 use galera::Timestamp;
-use galera::access::Operation;
+use galera::access::{Operation, check_permission};
 use galera::publish::api::{
     ActionList, ActionView, HistoryPage, ProblemDetails, RecoveryState, SessionView,
 };
@@ -44,6 +45,7 @@ use http::{HeaderMap, Uri};
 use crate::data::{InProcessApi, encode_segment, local_problem};
 use crate::markup::{El, el};
 use api_client::{ApiClient, PageQuery};
+use tokens::TokenSections;
 
 /// Part of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -411,7 +413,20 @@ impl FragmentRequest<'_> {
 
     async fn account(&self) -> Result<Fragment, ProblemDetails> {
         let account = self.client.get("/api/v1/me").await?;
-        Ok(Fragment::new("Account", &account::page(&account, self.now)))
+        let is_admin = check_permission(&self.session.roles, Operation::ManageAccounts).is_ok();
+        let of_all = async {
+            if !is_admin {
+                return (None, None);
+            }
+            let tokens = self.client.get("/api/v1/tokens?account=*");
+            let (all, accounts) = join!(tokens, self.client.get("/api/v1/accounts"));
+            (all.ok(), accounts.ok())
+        };
+        let (own, (all, accounts)) = join!(self.client.get("/api/v1/tokens"), of_all);
+        // None before a second factor is enrolled.
+        let tokens = own.ok().map(|own| TokenSections { own, all, accounts });
+        let page = account::page(&account, tokens.as_ref(), self.now);
+        Ok(Fragment::new("Account", &page))
     }
 
     async fn status_pages(&self) -> Result<Fragment, ProblemDetails> {

@@ -14,6 +14,7 @@ mod head;
 mod page;
 mod repair;
 mod retention;
+mod via;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ pub use head::{TrailAlarm, TrailAlarms};
 use head::{TrailHead, TrailMemory};
 pub use page::{AUDIT_PAGE_MAX, AuditTrailFilter};
 pub use retention::{RetentionError, TrailCut};
+pub use via::{TokenActor, acting_via};
 
 /// Entries per block.
 const BLOCK_ENTRIES: u64 = 100;
@@ -168,7 +170,7 @@ impl AuditTrail {
         let mut end = head.end.clone();
         let mut last = None;
         for record in records {
-            let entry = append(end.as_ref(), record.clone(), self.keys());
+            let entry = append(end.as_ref(), via::name_token(record.clone()), self.keys());
             let key = self.entry_key(entry.sequence);
             transaction = transaction
                 .when(Precondition::Absent(key.clone().into_bytes()))

@@ -160,6 +160,8 @@ mod tests {
             (accounts.factor("ann"), "factors/{name}"),
             (accounts.session(Uuid::nil()), "sessions/{id}"),
             (accounts.signing_key(), "keys/session"),
+            (accounts.token("1f"), "tokens/{id}"),
+            (accounts.token_use("1f"), "token-uses/{id}"),
             (actions.action(&action), "actions/{id}"),
             (actions.undone(&action), "actions/{id}/undone"),
             (actions.open_action(&cluster), "open/{cluster}"),

@@ -11,6 +11,8 @@ pub enum RecordKind {
     SecondFactor,
     Session,
     SessionKey,
+    Token,
+    TokenUse,
     Action,
     OpenAction,
     RecoverySwitch,
@@ -26,11 +28,13 @@ pub enum RecordKind {
 }
 
 /// The folders, and single keys.
-const PLACES: [(&str, RecordKind); 18] = [
+const PLACES: [(&str, RecordKind); 20] = [
     ("users/", RecordKind::Account),
     ("factors/", RecordKind::SecondFactor),
     ("sessions/", RecordKind::Session),
     ("keys/", RecordKind::SessionKey),
+    ("tokens/", RecordKind::Token),
+    ("token-uses/", RecordKind::TokenUse),
     ("actions/", RecordKind::Action),
     ("open/", RecordKind::OpenAction),
     ("switches/", RecordKind::RecoverySwitch),
@@ -54,6 +58,8 @@ impl fmt::Display for RecordKind {
             Self::SecondFactor => "second factor of an account",
             Self::Session => "session",
             Self::SessionKey => "key that signs sessions",
+            Self::Token => "API token",
+            Self::TokenUse => "last use of an API token",
             Self::Action => "action",
             Self::OpenAction => "note that a cluster has an open action",
             Self::RecoverySwitch => "recovery switch",

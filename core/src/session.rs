@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use galera::Timestamp;
-use galera::access::{CredentialTag, Operation, PermissionDenied, Role, check_permission};
+use galera::access::{
+    ClusterScope, CredentialTag, Operation, PermissionDenied, Role, check_permission,
+};
+use galera::record::audit::actor_via_token;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -18,9 +21,34 @@ pub struct Principal {
     pub credential: CredentialTag,
     /// Whether a role of the account requires a second factor that it does not have: it may then only enrol one.
     pub must_enrol: bool,
+    /// The token that the request was sent with; `None` for a session.
+    pub token: Option<Arc<TokenCredential>>,
+    /// The clusters that the credential is limited to.
+    pub clusters: ClusterScope,
+}
+
+/// An API token that a request was sent with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenCredential {
+    /// The part of the token that is no secret.
+    pub id: String,
+    pub name: String,
+    /// Whether its account is a service account.
+    pub is_service: bool,
+    /// Whether it may approve actions, as far as its roles permit that.
+    pub may_approve: bool,
 }
 
 impl Principal {
+    /// The actor in the audit trail: the account, with the token where one is used.
+    #[must_use]
+    pub fn audit_actor(&self) -> Arc<str> {
+        match &self.token {
+            Some(token) => actor_via_token(&self.username, &token.name).into(),
+            None => Arc::clone(&self.username),
+        }
+    }
+
     /// Checks that this user may do `operation`.
     ///
     /// # Errors
@@ -30,10 +58,10 @@ impl Principal {
     }
 }
 
-/// A live session, held for as long as a connection uses it.
+/// A live session, or a valid token, held for as long as a connection uses it.
 #[derive(Clone, Debug)]
 pub struct SessionGuard {
-    /// The session's id in etcd.
+    /// The session's id in etcd; derived from the token's id for a token.
     pub id: Uuid,
     /// The session's user, with the roles at the time of the lookup.
     pub principal: Principal,

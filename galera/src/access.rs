@@ -1,9 +1,13 @@
 //! Permissions: one table of roles and operations, which the API enforces and the interface explains.
 
+mod scope;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+pub use scope::{ClusterPattern, ClusterPatternError, ClusterScope, SCOPE_PATTERNS_MAX};
 
 /// A role of an account. Roles do not include each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

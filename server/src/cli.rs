@@ -7,6 +7,7 @@ mod etcd_roles;
 mod order_key;
 mod secret;
 mod state;
+mod token;
 mod user;
 
 use std::collections::BTreeMap;
@@ -130,6 +131,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
         Some(("serve", matches)) => serve(matches),
         Some(("check-config", matches)) => check_config(matches),
         Some(("user", matches)) => user::run(matches),
+        Some(("token", matches)) => token::run(matches),
         Some(("audit", matches)) => audit::run(matches),
         Some(("secret", matches)) => secret::run(matches),
         Some(("etcd-roles", matches)) => etcd_roles::run(matches),

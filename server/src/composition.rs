@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accounts::store::AccountStore;
-use accounts::{AccountCache, Authenticator, PasswordContext, SignInPolicy};
+use accounts::{AccountCache, Authenticator, TokenStore};
 use console_core::address_policy::AddressPolicy;
 use console_core::audit::{
     AnchorFile, AnchorFileError, AnchorOutputs, ArchiveError, AuditArchive, AuditTrail,
 };
 use console_core::leader::{self, Leadership};
-use console_core::net::PublicUrl;
 use console_core::resolver::Resolver;
 use console_core::tasks::Tasks;
 use galera::ReplicaId;
@@ -36,7 +35,7 @@ use crate::assets::Site;
 use crate::audit_anchors::AnchorDelivery;
 use crate::audit_retention;
 use crate::authority::{SealedState, StateSecretError, TamperReporter};
-use crate::config::{Config, EtcdConfig};
+use crate::config::{Config, EtcdConfig, password_context};
 use crate::etcd_access::EtcdAccess;
 use crate::etcd_storage::{EtcdStorage, StorageReporter};
 use crate::finding_records::{FindingSchedule, FindingService};
@@ -255,6 +254,12 @@ impl Builder<'_> {
             findings,
             registry: self.registry.clone(),
             accounts,
+            tokens: TokenStore::new(
+                self.registry.clone(),
+                &config.state_prefix,
+                self.trail.clone(),
+            )
+            .with_lifetime_max(config.http.token_lifetime_max),
             public_url: config.http.public_url.clone(),
             allowed_hosts: AllowedHosts::new(
                 config.http.public_url.clone(),
@@ -392,14 +397,7 @@ impl Builder<'_> {
     }
 
     fn authenticator(&self) -> Authenticator {
-        let http = &self.config.http;
-        let policy = SignInPolicy {
-            session_lifetime: http.session_lifetime,
-            idle_timeout: http.session_idle_timeout,
-            step_up_interval: http.step_up_interval,
-            second_factor_roles: http.second_factor_roles.clone(),
-            password_context: password_context(http.public_url.as_ref()),
-        };
+        let policy = self.config.http.sign_in_policy();
         let state_prefix = &self.config.state_prefix;
         let cache = AccountCache::new(state_prefix, &policy.second_factor_roles);
         let watching = cache.clone();
@@ -525,11 +523,6 @@ impl Builder<'_> {
         };
         StatusPageService::start(settings, deps, &self.tasks)
     }
-}
-
-/// Words that passwords of the console at `public_url` must not consist of.
-pub(crate) fn password_context(public_url: Option<&PublicUrl>) -> PasswordContext {
-    PasswordContext::new(public_url.map(PublicUrl::host))
 }
 
 fn recovery_account(config: &Config, mysql: &MysqlSettings) -> Option<RecoveryAccount> {

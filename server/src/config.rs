@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use accounts::{PasswordContext, SignInPolicy};
 use console_core::audit::AnchorSettings;
 use console_core::authority::MigrationPolicy;
 use console_core::net::PublicUrl;
@@ -117,6 +118,29 @@ pub struct HttpConfig {
     pub step_up_interval: Option<Duration>,
     /// Accounts with one of these roles need a second factor.
     pub second_factor_roles: Vec<Role>,
+    /// Longest validity of a person's API token.
+    pub token_lifetime_max: Duration,
+    /// Whether service accounts with the role approver may approve.
+    pub service_approval: bool,
+}
+
+/// Words that passwords of the console at `public_url` must not consist of.
+pub(crate) fn password_context(public_url: Option<&PublicUrl>) -> PasswordContext {
+    PasswordContext::new(public_url.map(PublicUrl::host))
+}
+
+impl HttpConfig {
+    /// How users sign in, and what they must prove.
+    pub(crate) fn sign_in_policy(&self) -> SignInPolicy {
+        SignInPolicy {
+            session_lifetime: self.session_lifetime,
+            idle_timeout: self.session_idle_timeout,
+            step_up_interval: self.step_up_interval,
+            second_factor_roles: self.second_factor_roles.clone(),
+            service_approval: self.service_approval,
+            password_context: password_context(self.public_url.as_ref()),
+        }
+    }
 }
 
 /// What clients may use.
@@ -140,6 +164,8 @@ pub struct LimitsConfig {
     pub anonymous_renders: usize,
     /// Concurrent requests of one account.
     pub requests_per_account: usize,
+    /// Requests of one API token in a minute.
+    pub token_requests: usize,
     /// WebSocket connections of one account.
     pub live_per_account: usize,
     /// WebSocket connections of one client address.
@@ -159,6 +185,7 @@ impl Default for LimitsConfig {
             dns_lookups: resolver::LOOKUPS_MAX,
             anonymous_renders: 2,
             requests_per_account: 64,
+            token_requests: 600,
             live_per_account: 100,
             live_per_address: 500,
         }
@@ -291,6 +318,8 @@ pub struct Config {
 /// The part of the configuration that the `user` and `audit` commands need.
 #[derive(Clone, Debug)]
 pub struct AdminConfig {
+    /// Longest validity of a person's API token.
+    pub token_lifetime_max: Duration,
     pub etcd: EtcdConfig,
     /// etcd prefix of the console's own state.
     pub state_prefix: String,
@@ -417,8 +446,10 @@ pub fn load_for_admin(inputs: &ConfigInputs) -> Result<AdminConfig, ConfigError>
     let state_secret = reader.state_secret(etcd.as_ref(), data_dir.as_deref());
     let public_url = reader.single(&settings::PUBLIC_URL, parse::public_url);
     let log = reader.log();
+    let token_lifetime_max = reader.token_lifetime_max();
     reader.finish(|_| {
         Some(AdminConfig {
+            token_lifetime_max: token_lifetime_max?,
             etcd: etcd?,
             state_prefix: state_prefix?,
             state_secret,

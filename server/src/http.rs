@@ -3,12 +3,14 @@
 //! Invariant: every response passes `request_log`, `headers` and [`problem`], so it has a request id, security headers and,
 //! if it is an error, a problem document, or a page for a browser (`problem_page`). Only status pages (`public_pages`) do not: they set their own headers.
 
+mod access;
 mod account_events;
 mod account_forms;
 mod accounts;
 mod actions;
 mod alarms;
 mod audit;
+mod bearer;
 mod body_limit;
 mod clusters;
 mod cookie;
@@ -47,15 +49,19 @@ mod sign_in;
 mod static_files;
 mod status_pages;
 mod stop_check;
+mod tokens;
 mod websocket;
 
+pub use access::{
+    CredentialRule, Requirement, RouteAccess, RouteReach, access_table, operation_of_verb,
+};
 pub use pages::page_paths;
 
 use std::ops::Deref;
 use std::sync::Arc;
 
-use ::accounts::Authenticator;
 use ::accounts::store::AccountStore;
+use ::accounts::{Authenticator, TokenStore};
 use axum::Router;
 use axum::extract::State;
 use axum::extract::{FromRef, FromRequestParts};
@@ -119,6 +125,8 @@ pub struct AppContext {
     pub authenticator: Authenticator,
     /// Accounts, as administrators manage them.
     pub accounts: AccountStore,
+    /// API tokens.
+    pub tokens: TokenStore,
     pub monitor: Monitor,
     /// Plans, actions and the audit trail.
     pub actions: ActionService,
@@ -184,7 +192,8 @@ pub fn router(state: AppState) -> Router {
         pages::in_process(routes.with_state(state.clone()))
     };
     let reads = from_fn_with_state(state.clone(), read_deadline::limit_reads);
-    let api = identified(api_routes().layer(reads));
+    let decided = from_fn_with_state(state.clone(), access::enforce);
+    let api = identified(api_routes().layer(decided).layer(reads));
     let forwarder = forms::FormForwarder::new(&state, in_process(&api));
     let forms = sign_in::routes()
         .merge(status_pages::forms(forwarder.clone()))
@@ -247,6 +256,11 @@ fn api_routes() -> Router<AppState> {
                 .delete(session::sign_out),
         )
         .merge(account_routes())
+        .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
+        .route(
+            "/api/v1/tokens/{id}",
+            get(tokens::show).delete(tokens::revoke),
+        )
         .route("/api/v1/clusters", get(clusters::overview))
         .route("/api/v1/clusters/{cluster}", get(clusters::view))
         .route(

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use console_core::limit::LimitCounter;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -23,6 +23,7 @@ pub struct ClientLimits {
     requests_per_account: KeyedLimit<Arc<str>>,
     live_per_account: KeyedLimit<Arc<str>>,
     live_per_address: KeyedLimit<IpAddr>,
+    token_requests: RateLimit,
 }
 
 /// One request of an account; counted until dropped.
@@ -44,6 +45,7 @@ impl ClientLimits {
             requests_per_account: KeyedLimit::new(limits.requests_per_account),
             live_per_account: KeyedLimit::new(limits.live_per_account),
             live_per_address: KeyedLimit::new(limits.live_per_address),
+            token_requests: RateLimit::new(limits.token_requests),
         }
     }
 
@@ -55,6 +57,17 @@ impl ClientLimits {
             counter.refuse(format_args!("a request of account {account} is refused"));
         }
         slot.map(RequestSlot)
+    }
+
+    /// Counts a request of the token `id`.
+    ///
+    /// # Errors
+    /// The wait, when the token was used too often.
+    pub(crate) fn token_request(&self, id: &str, now: Instant) -> Result<(), Duration> {
+        self.token_requests.take(id, now).inspect_err(|_| {
+            let counter = &self.counters.token_requests;
+            counter.refuse(format_args!("a request of the API token {id} is refused"));
+        })
     }
 
     /// Counts a WebSocket connection; `None` when the account or the address has too many.
@@ -134,6 +147,46 @@ impl<K: Eq + Hash> Drop for KeyedSlot<K> {
     }
 }
 
+/// At most so many in a minute for each key, of which all may come at once after a pause.
+#[derive(Debug)]
+struct RateLimit {
+    per_minute: f64,
+    /// What is left of each key's budget, and as of when. Only keys that exist are counted, and a full budget is dropped.
+    budgets: Mutex<HashMap<String, (f64, Instant)>>,
+}
+
+/// Keys from which on full budgets are dropped.
+const BUDGETS_MAX: usize = 1_000;
+
+impl RateLimit {
+    fn new(per_minute: usize) -> Self {
+        let per_minute = u32::try_from(per_minute).unwrap_or(u32::MAX);
+        Self {
+            per_minute: f64::from(per_minute.max(1)),
+            budgets: Mutex::default(),
+        }
+    }
+
+    fn take(&self, key: &str, now: Instant) -> Result<(), Duration> {
+        let per_second = self.per_minute / 60.0;
+        let left_at = |(left, at): (f64, Instant)| {
+            let passed = now.saturating_duration_since(at).as_secs_f64();
+            (left + passed * per_second).min(self.per_minute)
+        };
+        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        if budgets.len() >= BUDGETS_MAX && !budgets.contains_key(key) {
+            budgets.retain(|_, budget| left_at(*budget) < self.per_minute);
+        }
+        let known = budgets.get(key).copied();
+        let left = known.map_or(self.per_minute, left_at);
+        if left < 1.0 {
+            return Err(Duration::from_secs_f64((1.0 - left) / per_second));
+        }
+        budgets.insert(key.to_owned(), (left - 1.0, now));
+        Ok(())
+    }
+}
+
 /// Counters of the gateway's limits.
 #[derive(Debug)]
 pub struct LimitCounters {
@@ -152,6 +205,9 @@ pub struct LimitCounters {
     /// Pages refused to clients without a session.
     pub(crate) anonymous_renders: LimitCounter,
     pub(crate) requests_per_account: LimitCounter,
+    pub(crate) token_requests: LimitCounter,
+    /// Requests refused because of many wrong API tokens.
+    pub(crate) wrong_tokens: LimitCounter,
     pub(crate) live_per_account: LimitCounter,
     pub(crate) live_per_address: LimitCounter,
 }
@@ -177,6 +233,8 @@ impl Default for LimitCounters {
                 "requests_per_account",
                 "max-requests-per-account",
             ),
+            token_requests: LimitCounter::new("token_requests", "max-token-requests"),
+            wrong_tokens: LimitCounter::new("wrong_tokens", "trusted-proxies"),
             live_per_account: LimitCounter::new("live_per_account", "max-live-per-account"),
             live_per_address: LimitCounter::new("live_per_address", "max-live-per-address"),
         }
@@ -196,6 +254,8 @@ impl LimitCounters {
             &self.write_timeout,
             &self.anonymous_renders,
             &self.requests_per_account,
+            &self.token_requests,
+            &self.wrong_tokens,
             &self.live_per_account,
             &self.live_per_address,
         ]
@@ -243,6 +303,32 @@ mod tests {
         assert_eq!(limits.counters.anonymous_renders.refused(), 1);
         let (second, ()) = tokio::join!(limits.anonymous_render(), async { drop(first) });
         assert!(second.is_some());
+    }
+
+    #[test]
+    fn a_token_has_its_requests_in_a_minute() {
+        let limit = RateLimit::new(60);
+        let start = Instant::now();
+        let taken = (0..100).filter(|_| limit.take("a", start).is_ok()).count();
+        assert_eq!(taken, 60);
+        let wait = limit.take("a", start).unwrap_err();
+        assert!(wait <= Duration::from_secs(1), "{wait:?}");
+        assert!(limit.take("b", start).is_ok());
+        assert!(
+            limit
+                .take("a", start + wait + Duration::from_millis(1))
+                .is_ok()
+        );
+        assert!(
+            limit
+                .take("a", start + wait + Duration::from_millis(2))
+                .is_err()
+        );
+        for n in 0..3 * BUDGETS_MAX {
+            let later = start + Duration::from_secs(120 + n as u64);
+            assert!(limit.take(&n.to_string(), later).is_ok());
+        }
+        assert!(limit.budgets.lock().unwrap().len() <= BUDGETS_MAX + 1);
     }
 
     #[test]

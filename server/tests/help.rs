@@ -45,6 +45,10 @@ help_of! {
     user_email: ["user", "email"];
     user_enable: ["user", "enable"];
     user_remove: ["user", "remove"];
+    token: ["token"];
+    token_add: ["token", "add"];
+    token_list: ["token", "list"];
+    token_remove: ["token", "remove"];
     audit: ["audit"];
     audit_verify: ["audit", "verify"];
     audit_export: ["audit", "export"];

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::MissingSession;
+use super::tokens::CachedTokens;
 use crate::records::{SessionRecord, UserName, UserRecord};
 use crate::signing_keys::SigningKeys;
 
@@ -22,6 +23,7 @@ pub(super) struct AccountCacheState {
     pub(super) users: Option<HashMap<UserName, CachedAccount>>,
     pub(super) sessions: HashMap<Uuid, CachedSession>,
     pub(super) sessions_loaded: bool,
+    pub(super) tokens: CachedTokens,
     /// The keys that sign sessions, and the revision of their record.
     pub(super) keys: Option<(Arc<SigningKeys>, i64)>,
     /// The roles whose accounts need a second factor.
@@ -61,7 +63,7 @@ impl AccountCacheState {
     /// Whether a role of this account requires a second factor that it does not have.
     pub(super) fn must_enrol(&self, user: &UserRecord) -> bool {
         let required = |role| self.second_factor_roles.contains(role);
-        user.factor.is_none() && user.roles.iter().any(required)
+        user.kind.is_person() && user.factor.is_none() && user.roles.iter().any(required)
     }
 
     /// The account of a session, if the session is live.

@@ -1,6 +1,7 @@
 //! Watch events in, live sessions out; without etcd.
 
 use galera::access::Role;
+use galera::publish::accounts::AccountKind;
 use registry::{Error, KeyChange};
 
 use super::state::CONFIRMATION_TIMEOUT;
@@ -24,6 +25,7 @@ fn entry(key: String, value: &impl serde::Serialize, lease: LeaseId) -> Registry
 
 fn account(roles: &[Role], credential: u128, disabled: bool) -> UserRecord {
     UserRecord {
+        kind: AccountKind::Person,
         password_hash: String::new(),
         email: None,
         factor: None,
@@ -353,6 +355,12 @@ fn removing_the_signing_key_ends_every_session() {
         },
         true
     ));
+    let no_tokens = WatchEvent::Reset {
+        revision: 1,
+        entries: Vec::new(),
+    };
+    assert!(cache.unready_reason().is_some());
+    cache.apply_tokens_event("/state/tokens/", no_tokens, START);
     assert!(cache.keys().is_some() && cache.unready_reason().is_none());
     assert!(cache.apply_key_event(delete(signing_key("/state")), false));
     assert!(cache.keys().is_none() && guard.has_ended());

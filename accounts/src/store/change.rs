@@ -58,6 +58,9 @@ impl AccountStore {
             let before = record
                 .clone()
                 .map_err(|error| AccountStoreError::Damaged(name.clone(), error))?;
+            if hash.is_some() && !before.kind.is_person() {
+                return Err(AccountStoreError::NoPassword(name.clone()));
+            }
             let mut next = before.clone();
             if let Some(hash) = &hash {
                 next.password_hash.clone_from(hash);

@@ -4,6 +4,7 @@ use galera::Timestamp;
 use galera::publish::accounts::{EnrolmentView, OwnAccountView, OwnFactorView, OwnSessionView};
 
 use super::audit::list_text;
+use super::tokens::TokenSections;
 use super::widgets::{button, button_form, fact_list, humanize, post_form, primary_button};
 use crate::data::encode_segment;
 use crate::format::{code, countdown, or_unknown, quiet, sub, ticking_age, unknown};
@@ -11,9 +12,13 @@ use crate::markup::{Content, El, el};
 use crate::pages::{cell, data_table, row};
 
 const EVENT_COLUMNS: [&str; 4] = ["When", "Event", "By", "Details"];
+/// Before what needs a recent proof.
+const CONFIRM_FIRST: &str = "Confirm first that it is you.";
 const COLUMNS: [&str; 4] = ["Signed in", "From", "Expires in", "Actions"];
 
-pub(super) fn page(account: &OwnAccountView, now: Timestamp) -> El {
+pub(super) fn page(account: &OwnAccountView, tokens: Option<&TokenSections>, now: Timestamp) -> El {
+    let refusal = (!has_recent_proof(account, now)).then_some(CONFIRM_FIRST);
+    let tokens = tokens.map(|tokens| tokens.render(&account.roles, refusal, now));
     el("div")
         .class("page")
         .child(el("h1").child(account.username.clone()))
@@ -23,6 +28,7 @@ pub(super) fn page(account: &OwnAccountView, now: Timestamp) -> El {
         .child(factor_section(account, now))
         .child(password_section())
         .child(sessions_section(&account.sessions, now))
+        .child(tokens.unwrap_or_default())
         .child(display_section())
         .child(events_section(account, now))
 }
@@ -115,7 +121,7 @@ pub(super) fn proof_label(has_factor: bool) -> &'static str {
 fn factor_section(account: &OwnAccountView, now: Timestamp) -> El {
     let factor = &account.second_factor;
     let recent = has_recent_proof(account, now);
-    let refusal = (!recent).then_some("Confirm first that it is you.");
+    let refusal = (!recent).then_some(CONFIRM_FIRST);
     let section = el("section").child(el("h2").child("Second factor"));
     if let Some(enrolment) = &factor.enrolment {
         return section.child(enrolment_form(enrolment, now));
@@ -195,7 +201,12 @@ fn enrolment_form(enrolment: &EnrolmentView, now: Timestamp) -> El {
 
 /// A form that the browser submits itself, because its response is a page that is shown once. The script intercepts forms
 /// whose own method is POST.
-fn native_form(action: &'static str, fields: Vec<El>, label: &str, refusal: Option<&str>) -> El {
+pub(super) fn native_form(
+    action: &'static str,
+    fields: Vec<El>,
+    label: &str,
+    refusal: Option<&str>,
+) -> El {
     let button = el("button")
         .attr("type", "submit")
         .attr("formmethod", "post")

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use galera::ClusterName;
+use galera::access::ClusterScope;
 use galera::publish::api::AuditPage;
 use galera::record::audit::{AuditEntry, AuditEvent};
 use registry::WatchSubscription;
@@ -21,6 +22,8 @@ const ACCOUNT_BLOCKS_MAX: u64 = 10;
 #[derive(Clone, Debug, Default)]
 pub struct AuditTrailFilter {
     pub cluster: Option<ClusterName>,
+    /// The clusters that the reader's credential is limited to; entries about none are left out then.
+    pub scope: ClusterScope,
     pub actor: Option<String>,
     /// Only entries before this sequence number.
     pub before: Option<u64>,
@@ -34,7 +37,8 @@ impl AuditTrailFilter {
         let cluster = self.cluster.as_ref();
         let actor = self.actor.as_ref();
         cluster.is_none_or(|cluster| record.cluster.as_ref() == Some(cluster))
-            && actor.is_none_or(|actor| record.actor == *actor)
+            && self.scope.permits_each(&record.cluster)
+            && actor.is_none_or(|actor| record.actor == *actor || record.actor_account() == actor)
     }
 }
 

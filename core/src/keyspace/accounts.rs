@@ -55,6 +55,30 @@ impl AccountKeys {
         format!("{}{id}", self.sessions())
     }
 
+    /// The prefix of every API token.
+    #[must_use]
+    pub fn tokens(&self) -> String {
+        format!("{}tokens/", self.prefix)
+    }
+
+    /// An API token.
+    #[must_use]
+    pub fn token(&self, id: &str) -> String {
+        format!("{}{id}", self.tokens())
+    }
+
+    /// The prefix of the last uses of every API token.
+    #[must_use]
+    pub fn token_uses(&self) -> String {
+        format!("{}token-uses/", self.prefix)
+    }
+
+    /// The last use of an API token.
+    #[must_use]
+    pub fn token_use(&self, id: &str) -> String {
+        format!("{}{id}", self.token_uses())
+    }
+
     /// The keys that sign sessions.
     #[must_use]
     pub fn signing_key(&self) -> String {

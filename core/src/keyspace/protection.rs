@@ -14,7 +14,7 @@ pub enum RecordProtection {
 use RecordProtection::{Authenticated, Encrypted};
 
 /// The folders of protected records, and single keys.
-const PROTECTED: [(&str, RecordProtection); 21] = [
+const PROTECTED: [(&str, RecordProtection); 23] = [
     ("authority", Authenticated),
     ("acknowledgement", Authenticated),
     ("audit/head", Authenticated),
@@ -22,6 +22,8 @@ const PROTECTED: [(&str, RecordProtection); 21] = [
     ("users/", Encrypted),
     ("factors/", Encrypted),
     ("sessions/", Authenticated),
+    ("tokens/", Encrypted),
+    ("token-uses/", Authenticated),
     ("keys/", Encrypted),
     ("actions/", Authenticated),
     ("open/", Authenticated),

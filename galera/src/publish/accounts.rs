@@ -4,13 +4,34 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::Role;
+use crate::access::{ClusterScope, Role};
 use crate::timestamp::Timestamp;
+
+/// Whose an account is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountKind {
+    /// A person, who signs in.
+    #[default]
+    Person,
+    /// A program, which has tokens only: no password, no second factor, no session.
+    Service,
+}
+
+impl AccountKind {
+    /// Whether it is a person's.
+    #[must_use]
+    pub fn is_person(&self) -> bool {
+        *self == Self::Person
+    }
+}
 
 /// An account as administrators see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountView {
     pub name: String,
+    #[serde(default)]
+    pub kind: AccountKind,
     pub roles: Vec<Role>,
     /// Where notifications for this account are sent.
     pub email: Option<String>,
@@ -110,4 +131,66 @@ pub struct StepUpView {
     pub proven_at: Timestamp,
     /// `None` for the whole session.
     pub valid_until: Option<Timestamp>,
+}
+
+/// Whether a token can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenState {
+    Active,
+    /// Its owner or an administrator revoked it.
+    Revoked,
+    Expired,
+    /// Its account was removed or disabled, or got another password or second factor.
+    Ended,
+}
+
+impl TokenState {
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// An API token, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenView {
+    /// The part of the token that is no secret.
+    pub id: String,
+    pub name: String,
+    /// The account that it belongs to.
+    pub account: String,
+    pub state: TokenState,
+    /// What it may do, as far as its account still may.
+    pub roles: Vec<Role>,
+    /// Names of clusters, or patterns; empty for all.
+    pub clusters: ClusterScope,
+    pub created_at: Timestamp,
+    /// The account that created it, or the command line.
+    pub created_by: String,
+    pub expires_at: Timestamp,
+    /// Recorded at most once a minute.
+    pub last_used_at: Option<Timestamp>,
+    /// Where it was used last.
+    pub last_used_from: Option<String>,
+}
+
+/// Tokens, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenList {
+    pub tokens: Vec<TokenView>,
+}
+
+/// A new token, which is shown only once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewTokenView {
+    /// The whole token, for `Authorization: Bearer`.
+    pub secret: String,
+    pub token: TokenView,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::Role;
+use crate::access::{ClusterScope, Role};
 use crate::id::{ActionId, ClusterName, NodeId};
 use crate::judge::history_alarms::HistoryAlarm;
 use crate::record::audit;
@@ -45,6 +45,24 @@ pub struct Overview {
     /// One sentence for each thing that the console found and cannot use, such as an invalid cluster name.
     #[serde(default)]
     pub notices: Vec<String>,
+}
+
+impl Overview {
+    /// What a credential that is limited to `scope` sees. Notices are about the whole console.
+    #[must_use]
+    pub fn in_scope(&self, scope: &ClusterScope) -> Self {
+        if scope.is_all() {
+            return self.clone();
+        }
+        let clusters = self.clusters.iter();
+        Self {
+            clusters: clusters
+                .filter(|cluster| scope.permits(&cluster.name))
+                .cloned()
+                .collect(),
+            notices: Vec::new(),
+        }
+    }
 }
 
 /// A cluster as it was seen at a time.

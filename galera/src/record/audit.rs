@@ -16,7 +16,7 @@ pub use event::{AuditEvent, detail};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRecord {
     pub at: Timestamp,
-    /// An account, or a replica of the console.
+    /// An account, with the token that was used for it (`otto via token deploy`), or a replica of the console.
     pub actor: String,
     pub event: AuditEvent,
     pub cluster: Option<ClusterName>,
@@ -25,6 +25,26 @@ pub struct AuditRecord {
     /// Everything else: statements, digests, the state before and after.
     #[serde(default)]
     pub detail: BTreeMap<String, String>,
+}
+
+/// Between the account and the name of its token in [`AuditRecord::actor`]. The names of accounts have no spaces.
+const VIA_TOKEN: &str = " via token ";
+
+/// The actor who used the token `token` of the account `account`.
+#[must_use]
+pub fn actor_via_token(account: &str, token: &str) -> String {
+    format!("{account}{VIA_TOKEN}{token}")
+}
+
+impl AuditRecord {
+    /// The account of the actor, without the token that was used for it.
+    #[must_use]
+    pub fn actor_account(&self) -> &str {
+        let actor = self.actor.as_str();
+        actor
+            .split_once(VIA_TOKEN)
+            .map_or(actor, |(account, _)| account)
+    }
 }
 
 /// An entry of the audit trail.

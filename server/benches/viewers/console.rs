@@ -36,6 +36,8 @@ pub(crate) async fn serve() {
             roles: Vec::new(),
             credential: CredentialTag::new("c1"),
             must_enrol: false,
+            token: None,
+            clusters: galera::access::ClusterScope::all(),
         },
         ended,
         may_view: watch::channel(true).1,

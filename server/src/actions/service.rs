@@ -7,6 +7,7 @@ use std::time::Instant;
 use console_core::audit::AuditTrail;
 use console_core::clock::now;
 use console_core::tasks::Tasks;
+use galera::access::ClusterScope;
 use galera::publish::api::{ActionList, ActionView, ClusterRecovery, RecoveryState};
 use galera::record::audit::{AuditEvent, AuditRecord, detail};
 use galera::recover::action::{
@@ -72,6 +73,8 @@ pub enum ActionDecision {
 #[derive(Clone, Debug, Default)]
 pub struct ActionQuery {
     pub cluster: Option<ClusterName>,
+    /// The clusters that the reader's credential is limited to.
+    pub scope: ClusterScope,
     /// Empty for all states.
     pub states: Vec<ActionState>,
     /// Only actions whose id sorts before this text, which need not be an id.
@@ -84,6 +87,7 @@ impl ActionQuery {
         self.cluster
             .as_ref()
             .is_none_or(|cluster| action.cluster == *cluster)
+            && self.scope.permits(&action.cluster)
             && (self.states.is_empty() || self.states.contains(&action.state))
             && self
                 .before

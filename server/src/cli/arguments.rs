@@ -19,6 +19,7 @@ pub(super) fn command() -> Command {
                 .arg(flag("table", "Print all settings as a Markdown table instead")),
         )
         .subcommand(user())
+        .subcommand(token())
         .subcommand(audit())
         .subcommand(secret())
         .subcommand(order_key())
@@ -221,6 +222,63 @@ fn order_key() -> Command {
         )
 }
 
+fn token() -> Command {
+    let positional = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).value_name(value).help(help)
+    };
+    let add = with_settings(
+        Command::new("add").about("Create a token and print it, once"),
+        false,
+    )
+    .arg(argument(&settings::TOKEN_LIFETIME_MAX))
+    .arg(positional("account", "ACCOUNT", "The account that it belongs to").required(true))
+    .arg(positional("name", "NAME", "What it is for").required(true))
+    .arg(
+        Arg::new("role")
+            .long("role")
+            .value_name("ROLE[,…]")
+            .action(ArgAction::Append)
+            .required(true)
+            .help("Roles of the account that it has; separate several by commas"),
+    )
+    .arg(
+        value(
+            "clusters",
+            "CLUSTER[,…]",
+            "Clusters or patterns such as prod-* that it is limited to; by default all",
+        )
+        .action(ArgAction::Append),
+    )
+    .arg(
+        value("days", "DAYS", "How long it is valid")
+            .value_parser(clap::value_parser!(u32).range(1..=365))
+            .required(true),
+    );
+    Command::new("token")
+        .about("Manage API tokens")
+        .subcommand_required(true)
+        .subcommand(add)
+        .subcommand(
+            with_settings(
+                Command::new("list").about("List tokens, without their secrets"),
+                false,
+            )
+            .arg(positional(
+                "account",
+                "ACCOUNT",
+                "Only those of this account",
+            )),
+        )
+        .subcommand(
+            with_settings(
+                Command::new("remove")
+                    .about("Revoke a token: it stops immediately, on every replica"),
+                false,
+            )
+            .arg(positional("id", "ID", "The token's id, as the list shows it").required(true)),
+        )
+}
+
 fn user() -> Command {
     let password = |command: Command| {
         command
@@ -268,7 +326,16 @@ fn user() -> Command {
         .about("Manage accounts")
         .subcommand_required(true)
         .subcommand(password(
-            named("add", "Add an account").arg(role).arg(email()),
+            named("add", "Add an account")
+                .arg(role)
+                .arg(email().conflicts_with("service"))
+                .arg(
+                    flag(
+                        "service",
+                        "A service account: without a password, for API tokens only",
+                    )
+                    .conflicts_with_all(["password-file", "password-stdin"]),
+                ),
         ))
         .subcommand(with_settings(
             Command::new("list").about("List accounts"),

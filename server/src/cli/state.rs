@@ -248,11 +248,17 @@ impl IgnoredRecords {
             .records
             .iter()
             .filter(|record| record.cause != TamperCause::Forged)
-            .filter(|record| RecordKind::of(&self.state_prefix, &record.key).is_acceptable())
+            .filter(|record| {
+                let kind = RecordKind::of(&self.state_prefix, &record.key);
+                // An older token may have been revoked since.
+                kind.is_acceptable()
+                    && !(kind == RecordKind::Token && record.cause == TamperCause::Older)
+            })
             .collect();
-        let sessions = self.records.iter().filter(|record| {
+        let credentials = self.records.iter().filter(|record| {
+            let kind = RecordKind::of(&self.state_prefix, &record.key);
             record.cause == TamperCause::Older
-                && RecordKind::of(&self.state_prefix, &record.key) == RecordKind::Session
+                && matches!(kind, RecordKind::Session | RecordKind::Token)
         });
         let (Some(reason), true) = (reason.filter(|reason| !reason.trim().is_empty()), confirmed)
         else {
@@ -267,11 +273,11 @@ impl IgnoredRecords {
         for records in acceptable.chunks(RECORDS_PER_TRANSACTION) {
             message.push_str(&self.accept_records(records, reason).await?);
         }
-        for session in sessions {
-            // Sessions are never accepted: each ends.
-            if let Some(stored) = self.stored(&session.key).await? {
+        for credential in credentials {
+            // Sessions and tokens are never accepted: each ends.
+            if let Some(stored) = self.stored(&credential.key).await? {
                 let registry = self.registry.unsealed();
-                let key = session.key.as_str();
+                let key = credential.key.as_str();
                 registry.delete_if(key, stored.mod_revision).await?;
             }
         }

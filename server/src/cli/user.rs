@@ -14,8 +14,7 @@ use registry::Secret;
 
 use super::connect::{StateAccess, actor, with_state};
 use super::{CliError, ExitReason, collect_inputs, print, runtime};
-use crate::composition::password_context;
-use crate::config::{self, AdminConfig, read_password};
+use crate::config::{self, AdminConfig, password_context, read_password};
 use crate::telemetry;
 
 impl From<AccountStoreError> for CliError {
@@ -29,6 +28,7 @@ impl From<AccountStoreError> for CliError {
             | AccountStoreError::Unknown(_)
             | AccountStoreError::LastAdmin(_)
             | AccountStoreError::NoRole
+            | AccountStoreError::NoPassword(_)
             | AccountStoreError::Password(_)
             | AccountStoreError::Damaged(..) => ExitReason::Usage,
         };
@@ -39,6 +39,7 @@ impl From<AccountStoreError> for CliError {
 /// A command with its validated arguments.
 enum UserCommand {
     Add(UserName, Secret, Vec<Role>, Option<String>),
+    AddService(UserName, Vec<Role>),
     List,
     Password(UserName, Secret),
     Email(UserName, Option<String>),
@@ -74,6 +75,7 @@ fn parse_command(command: &str, matches: &ArgMatches) -> Result<UserCommand, Cli
     let name: UserName = name.parse().map_err(|error| usage(&error))?;
     let force = || matches.get_flag("force");
     Ok(match command {
+        "add" if matches.get_flag("service") => UserCommand::AddService(name, roles(matches)?),
         "add" => {
             let roles = roles(matches)?;
             let email = email(matches)?;
@@ -99,7 +101,7 @@ fn parse_command(command: &str, matches: &ArgMatches) -> Result<UserCommand, Cli
 }
 
 /// The given roles.
-fn roles(matches: &ArgMatches) -> Result<Vec<Role>, CliError> {
+pub(super) fn roles(matches: &ArgMatches) -> Result<Vec<Role>, CliError> {
     let texts = matches
         .get_many::<String>("role")
         .into_iter()
@@ -199,6 +201,12 @@ async fn apply(command: UserCommand, store: &AccountStore) -> Result<String, Acc
                 .await?;
             format!("Added account {name}.\n")
         }
+        UserCommand::AddService(name, roles) => {
+            store.add_service(&name, roles, now()).await?;
+            format!(
+                "Added service account {name}; create a token with `galera-console token add {name} NAME`.\n"
+            )
+        }
         UserCommand::List => list(store).await?,
         UserCommand::Password(name, password) => {
             store.set_password(&name, password.expose(), now()).await?;
@@ -273,12 +281,14 @@ async fn list(store: &AccountStore) -> Result<String, AccountStoreError> {
     for (name, record) in accounts {
         let line = match record {
             Ok(record) => {
-                let state = if record.disabled {
-                    "disabled"
-                } else {
-                    "enabled"
+                let state = match (record.disabled, record.kind.is_person()) {
+                    (true, _) => "disabled",
+                    (false, true) => "enabled",
+                    (false, false) => "service",
                 };
-                let factor = if record.factor.is_some() {
+                let factor = if !record.kind.is_person() {
+                    "—"
+                } else if record.factor.is_some() {
                     "TOTP"
                 } else {
                     "none"

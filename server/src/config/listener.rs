@@ -40,6 +40,12 @@ impl ConfigReader<'_> {
             parse::optional_duration(text, Duration::from_secs(60))
         });
         let second_factor_roles = self.list(&settings::SECOND_FACTOR_ROLES, parse::role);
+        let token_lifetime_max = self.token_lifetime_max();
+        let service_approval = self.single(&settings::SERVICE_APPROVAL, |text| match text {
+            "allow" => Ok(true),
+            "refuse" => Ok(false),
+            _ => Err("expected allow or refuse".to_owned()),
+        });
         if let (Some(listen), Some(metrics)) = (listen, metrics_listen)
             && listen == metrics
             && listen.port() != 0
@@ -75,10 +81,23 @@ impl ConfigReader<'_> {
             session_idle_timeout: session_idle_timeout?,
             step_up_interval: step_up_interval?,
             second_factor_roles,
+            token_lifetime_max: token_lifetime_max?,
+            service_approval: service_approval?,
             tls,
             allowed_hosts,
             metrics_token,
             metrics_nodes: metrics_nodes?,
+        })
+    }
+
+    /// Longest validity of a person's API token.
+    pub(super) fn token_lifetime_max(&mut self) -> Option<Duration> {
+        self.single(&settings::TOKEN_LIFETIME_MAX, |text| {
+            parse::duration_between(
+                text,
+                Duration::from_secs(60),
+                accounts::SERVICE_TOKEN_LIFETIME_MAX,
+            )
         })
     }
 
@@ -128,6 +147,7 @@ impl ConfigReader<'_> {
         let dns_lookups = count(&settings::MAX_DNS_LOOKUPS);
         let anonymous_renders = count(&settings::MAX_ANONYMOUS_RENDERS);
         let requests_per_account = count(&settings::MAX_REQUESTS_PER_ACCOUNT);
+        let token_requests = count(&settings::MAX_TOKEN_REQUESTS);
         let live_per_account = count(&settings::MAX_LIVE_PER_ACCOUNT);
         let live_per_address = count(&settings::MAX_LIVE_PER_ADDRESS);
         let mut timeout = |setting| {
@@ -147,6 +167,7 @@ impl ConfigReader<'_> {
             dns_lookups: dns_lookups?,
             anonymous_renders: anonymous_renders?,
             requests_per_account: requests_per_account?,
+            token_requests: token_requests?,
             live_per_account: live_per_account?,
             live_per_address: live_per_address?,
         })

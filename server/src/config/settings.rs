@@ -145,6 +145,8 @@ settings! {
         "Pages rendered concurrently for clients without a session (sign-in, unknown paths); a further one waits up to 1 s.");
     MAX_REQUESTS_PER_ACCOUNT = Setting::new("max-requests-per-account", "limits.requests_per_account", "COUNT", Value("64"),
         "Requests of one account that are handled concurrently, until the client has read the response; WebSocket connections are counted separately.");
+    MAX_TOKEN_REQUESTS = Setting::new("max-token-requests", "limits.token_requests", "COUNT", Value("600"),
+        "Requests of one API token in a minute; up to as many at a time after a pause.");
     MAX_LIVE_PER_ACCOUNT = Setting::new("max-live-per-account", "limits.live_per_account", "COUNT", Value("100"),
         "Open WebSocket connections of one account.");
     MAX_LIVE_PER_ADDRESS = Setting::new("max-live-per-address", "limits.live_per_address", "COUNT", Value("500"),
@@ -157,6 +159,10 @@ settings! {
         "How long signing in, or entering a password or code again, permits approvals, emergency overrides and account changes; 0 for the whole session.");
     SECOND_FACTOR_ROLES = Setting::new("second-factor-roles", "second_factor_roles", "ROLE,…", Absent("none"),
         "Roles whose accounts must sign in with a second factor; without one they can only enrol it.").repeatable();
+    TOKEN_LIFETIME_MAX = Setting::new("token-lifetime-max", "token_lifetime_max", "DURATION", Value("90d"),
+        "Longest validity of a person's API token; one of a service account is valid for a year at most.");
+    SERVICE_APPROVAL = Setting::new("service-approval", "service_approval", "allow|refuse", Value("refuse"),
+        "Whether service accounts with the role approver may approve actions, which they do without a second factor.");
     DATA_DIR = Setting::new("data-dir", "data_dir", "DIR", Absent("with the embedded etcd, files beside its data directory; else none"),
         "Directory of what this host keeps outside etcd: what it has seen of the console's records, by which an earlier state of etcd is recognized at a start, and figures of the nodes and views of the clusters over time (without this setting not recorded); `etcd` in it is the default of --etcd-data-dir.").for_all_commands();
     ETCD_ENDPOINTS = Setting::new("etcd-endpoints", "etcd.endpoints", "URL,…", Absent("an embedded etcd"),

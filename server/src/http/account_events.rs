@@ -43,7 +43,7 @@ async fn entries(app: &AppState, name: &str, limit: usize) -> Vec<AuditEntry> {
 fn view(entry: &AuditEntry) -> AccountEventView {
     let record = &entry.record;
     let mut detail = record.detail.clone();
-    if record.subject.as_deref() != Some(record.actor.as_str()) {
+    if record.subject.as_deref() != Some(record.actor_account()) {
         // Whence an administrator works is not the owner's concern.
         detail.remove("address");
     }

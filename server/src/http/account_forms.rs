@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::{Path, Query};
 use axum::response::Response;
 use axum::routing::post;
-use galera::publish::accounts::RecoveryCodesView;
+use galera::publish::accounts::{NewTokenView, RecoveryCodesView};
 use html_escape::encode_text;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::AppState;
 use super::cookie;
 use super::forms::{FormForwarder, SubmittedForm, encode_segment, proof_json};
-use super::plain_page::{FormTarget, plain_page};
+use super::plain_page::{FormTarget, plain_page, secret_page};
 use super::problem::{ApiError, ApiResult};
 
 const ACCOUNT_PAGE: &str = "/account";
@@ -42,8 +42,10 @@ pub(super) fn routes(forms: FormForwarder) -> Router<AppState> {
     let forms = AccountForms(forms);
     let (step_up, password, start, confirm) =
         (forms.clone(), forms.clone(), forms.clone(), forms.clone());
+    let tokens = token_routes(&forms);
     let (remove, renew, end, end_all) = (forms.clone(), forms.clone(), forms.clone(), forms);
     Router::new()
+        .merge(tokens)
         .route("/account/display", post(choose_theme))
         .route(
             "/account/step-up",
@@ -114,6 +116,38 @@ pub(super) fn routes(forms: FormForwarder) -> Router<AppState> {
         )
 }
 
+/// The forms of API tokens and service accounts.
+fn token_routes(forms: &AccountForms) -> Router<AppState> {
+    let (create_token, revoke_token, add_service) = (forms.clone(), forms.clone(), forms.clone());
+    Router::new()
+        .route(
+            "/account/tokens",
+            post(async move |form: SubmittedForm| create_token.show_token(&form).await),
+        )
+        .route(
+            "/account/tokens/{id}/revoke",
+            post(async move |Path(id): Path<String>, form: SubmittedForm| {
+                let path = format!("/tokens/{}", encode_segment(&id));
+                revoke_token
+                    .send(Method::DELETE, &path, &json!({}), &form)
+                    .await
+            }),
+        )
+        .route(
+            "/account/services",
+            post(async move |form: SubmittedForm| {
+                let body = json!({
+                    "name": form.field("name"),
+                    "kind": "service",
+                    "roles": form.all("role"),
+                });
+                add_service
+                    .send(Method::POST, "/accounts", &body, &form)
+                    .await
+            }),
+        )
+}
+
 #[derive(Clone)]
 struct AccountForms(FormForwarder);
 
@@ -130,6 +164,42 @@ impl AccountForms {
         self.0
             .forward(method, path, body, form, ACCOUNT_PAGE, back)
             .await
+    }
+
+    /// Creates a token and shows it on the response itself, because it is shown only once.
+    async fn show_token(&self, form: &SubmittedForm) -> ApiResult<Response> {
+        let clusters: Vec<&str> = form
+            .field("clusters")
+            .split([',', ' '])
+            .filter(|name| !name.is_empty())
+            .collect();
+        let mut body = json!({
+            "name": form.field("name"),
+            "roles": form.all("role"),
+            "clusters": clusters,
+            "days": form.field("days").trim().parse::<u32>().unwrap_or(0),
+        });
+        if !form.field("account").is_empty() {
+            body["account"] = form.field("account").into();
+        }
+        let response = match self.0.call(Method::POST, "/tokens", &body, form).await? {
+            Ok(response) => response,
+            Err(problem) => return Ok(self.0.refusal(problem, form, ACCOUNT_PAGE)),
+        };
+        let created: NewTokenView = serde_json::from_value(response)
+            .map_err(|error| ApiError::internal(error.to_string()))?;
+        let token = &created.token;
+        let explanation = format!(
+            "{} of {}, valid until {}. It is shown only now; store it where only the program can read it.",
+            token.name, token.account, token.expires_at
+        );
+        Ok(secret_page(
+            self.0.state(),
+            "API token",
+            &explanation,
+            &created.secret,
+            ACCOUNT_PAGE,
+        ))
     }
 
     /// Forwards to the API and shows the recovery codes that it returns: on the response itself, because they are shown

@@ -7,7 +7,7 @@ use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use console_core::clock::now;
 use galera::access::{Operation, Role};
-use galera::publish::accounts::{AccountList, AccountView};
+use galera::publish::accounts::{AccountKind, AccountList, AccountView};
 use http::StatusCode;
 use serde::{Deserialize, Deserializer};
 
@@ -48,7 +48,11 @@ pub(super) async fn show(
 #[serde(deny_unknown_fields)]
 pub(super) struct AddAccountRequest {
     name: String,
-    password: String,
+    #[serde(default)]
+    kind: AccountKind,
+    /// Of a person only.
+    #[serde(default)]
+    password: Option<String>,
     roles: Vec<Role>,
     #[serde(default)]
     email: Option<String>,
@@ -68,9 +72,26 @@ pub(super) async fn add(
             ApiError::unprocessable("invalid_account_name", to_sentence(&error.to_string()))
         })?;
     let email = body.email.as_deref().map(parse_email).transpose()?;
-    store
-        .add_with_email(&name, &body.password, body.roles, email.flatten(), now())
-        .await?;
+    match (body.kind, &body.password) {
+        (AccountKind::Person, Some(password)) => {
+            store
+                .add_with_email(&name, password, body.roles, email.flatten(), now())
+                .await?;
+        }
+        (AccountKind::Person, None) => {
+            let detail =
+                "The account needs a password; a program needs none with \"kind\": \"service\".";
+            return Err(ApiError::unprocessable("no_password", detail));
+        }
+        (AccountKind::Service, None) if email.flatten().is_none() => {
+            store.add_service(&name, body.roles, now()).await?;
+        }
+        (AccountKind::Service, _) => {
+            let detail =
+                "A service account has neither a password nor an e-mail address; leave both out.";
+            return Err(ApiError::unprocessable("service_account", detail));
+        }
+    }
     let record = store.get(&name).await?;
     Ok((StatusCode::CREATED, Json(account_view(&name, &record))).into_response())
 }
@@ -203,6 +224,7 @@ fn parse_email(text: &str) -> ApiResult<Option<String>> {
 fn account_view(name: &UserName, record: &UserRecord) -> AccountView {
     AccountView {
         name: name.to_string(),
+        kind: record.kind,
         roles: record.roles.clone(),
         email: record.email.clone(),
         disabled: record.disabled,
@@ -231,6 +253,12 @@ impl From<AccountStoreError> for ApiError {
             AccountStoreError::NoRole => {
                 Self::unprocessable("no_role", to_sentence(&error.to_string()))
             }
+            AccountStoreError::NoPassword(name) => Self::unprocessable(
+                "service_account",
+                format!(
+                    "{name} is a service account, which has no password; create a token for it with POST /api/v1/tokens."
+                ),
+            ),
             AccountStoreError::Password(error) => {
                 Self::unprocessable("weak_password", to_sentence(&error.to_string()))
             }

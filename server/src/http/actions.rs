@@ -64,6 +64,7 @@ pub(super) async fn list(
     session.authorize(Operation::View)?;
     let query = ActionQuery {
         cluster: query.cluster,
+        scope: session.0.principal.clusters.clone(),
         states: parse_states(query.state.as_deref().unwrap_or_default())?,
         before: query.before,
         limit: query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, LIMIT_MAX),

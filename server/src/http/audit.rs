@@ -42,6 +42,7 @@ pub(super) async fn page(
     let as_csv = csv_requested(query.format.as_deref(), &headers)?;
     let filter = AuditTrailFilter {
         cluster: query.cluster,
+        scope: session.0.principal.clusters.clone(),
         actor: query.actor.filter(|actor| !actor.is_empty()),
         before: query.before,
         limit: query

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
 use galera::publish::api::Overview;
-use galera::view::{RegistryView, VerdictState};
+use galera::view::{ClusterSummary, RegistryView, VerdictState};
 use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
@@ -25,30 +25,33 @@ pub(super) struct OverviewQuery {
 /// `GET /api/v1/clusters?verdict=A,B`.
 pub(super) async fn overview(
     app: AppState,
-    ViewerSession(_): ViewerSession,
+    ViewerSession(session): ViewerSession,
     QueryParams(query): QueryParams<OverviewQuery>,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     let published = app.monitor.overview().borrow().clone();
-    let Some(verdicts) = query.verdict else {
+    let scope = &session.principal.clusters;
+    let whole = query.verdict.is_none() && scope.is_all();
+    if whole {
         return Ok(conditional_json(&headers, published.revision, || {
             published.body()
         }));
+    }
+    let verdicts = query.verdict.as_deref().map(parse_verdicts).transpose()?;
+    let overview = published.value.in_scope(scope);
+    let matches = |cluster: &ClusterSummary| {
+        let verdicts = verdicts.as_ref();
+        verdicts.is_none_or(|verdicts| verdicts.contains(&cluster.verdict.state))
     };
-    let verdicts = verdicts
-        .split(',')
-        .map(named_verdict)
-        .collect::<ApiResult<Vec<_>>>()?;
-    let clusters = published
-        .value
-        .clusters
-        .iter()
-        .filter(|cluster| verdicts.contains(&cluster.verdict.state));
     Ok(Json(Overview {
-        clusters: clusters.cloned().collect(),
-        notices: published.value.notices.clone(),
+        clusters: overview.clusters.into_iter().filter(matches).collect(),
+        notices: overview.notices,
     })
     .into_response())
+}
+
+fn parse_verdicts(names: &str) -> ApiResult<Vec<VerdictState>> {
+    names.split(',').map(named_verdict).collect()
 }
 
 fn named_verdict(name: &str) -> ApiResult<VerdictState> {

@@ -184,6 +184,12 @@ impl SubmittedForm {
         success_response(location, &self.headers)
     }
 
+    /// Every value of a field, such as those of check boxes.
+    pub(super) fn all(&self, name: &str) -> Vec<&str> {
+        let found = self.fields.iter().filter(|(field, _)| field == name);
+        found.map(|(_, value)| value.as_str()).collect()
+    }
+
     /// The value of a field; empty if there is none.
     pub(super) fn field(&self, name: &str) -> &str {
         let found = self.fields.iter().find(|(field, _)| field == name);

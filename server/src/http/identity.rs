@@ -1,19 +1,24 @@
-//! Identifies the user of a request, once, before any handler that needs to know.
+//! Identifies the user of a request, once, before the access table (`access`) and any handler.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use accounts::SessionError;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use console_core::audit::{TokenActor, acting_via};
 use console_core::session::SessionGuard;
 use galera::access::Operation;
 use galera::recover::action::Actor;
 use http::request::Parts;
 
 use super::AppState;
+use super::access::check_operation;
+use super::bearer;
 use super::cookie;
 use super::problem::ApiError;
+use super::request_log::ClientAddress;
 use super::request_slots;
 
 /// The user name for the request log.
@@ -27,6 +32,8 @@ pub(super) enum RequestIdentity {
     Anonymous,
     /// A cookie without a live session.
     Invalid(SessionError),
+    /// An `Authorization` header that is no API token.
+    Refused(ApiError),
     Authenticated(SessionGuard),
 }
 
@@ -35,15 +42,27 @@ pub(super) async fn identify(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let identity = match cookie::token(request.headers(), app.is_https()) {
-        None => RequestIdentity::Anonymous,
-        Some(token) => match app.authenticator.resolve_session(token).await {
-            Ok(session) => {
-                note_use(&app, &session, &request);
-                RequestIdentity::Authenticated(session)
-            }
-            Err(error) => RequestIdentity::Invalid(error),
+    let presented = match token_client(&request) {
+        Some(address) => bearer::resolve(&app, request.headers(), address).await,
+        None => Ok(None),
+    };
+    let identity = match presented {
+        Ok(Some(session)) => RequestIdentity::Authenticated(session),
+        Ok(None) => match cookie::token(request.headers(), app.is_https()) {
+            None => RequestIdentity::Anonymous,
+            Some(token) => match app.authenticator.resolve_session(token).await {
+                Ok(session) => {
+                    note_use(&app, &session, &request);
+                    RequestIdentity::Authenticated(session)
+                }
+                Err(error) => RequestIdentity::Invalid(error),
+            },
         },
+        // A page behind a proxy that asks for its own credentials has no session before the sign-in.
+        Err(error) if error.code() == "unsupported_authorization" => {
+            RequestIdentity::Refused(error)
+        }
+        Err(error) => return error.into_response(),
     };
     let session = match &identity {
         RequestIdentity::Authenticated(session) => Some(session.clone()),
@@ -53,10 +72,32 @@ pub(super) async fn identify(
     let Some(session) = session else {
         return next.run(request).await;
     };
-    let mut response = request_slots::handle(&app, &session, request, next).await;
-    let name = session.principal.username;
+    let handled = request_slots::handle(&app, &session, request, next);
+    let principal = &session.principal;
+    let mut response = match &principal.token {
+        Some(token) => {
+            let actor = TokenActor {
+                account: Arc::clone(&principal.username),
+                token: token.name.as_str().into(),
+            };
+            acting_via(actor, handled).await
+        }
+        None => handled.await,
+    };
+    let name = principal.audit_actor();
     response.extensions_mut().insert(RequestUser(name));
     response
+}
+
+/// The client's address, if the request may carry an API token: only the API accepts them, and what the console requests from
+/// itself carries the credential of the request that it belongs to.
+fn token_client(request: &Request) -> Option<IpAddr> {
+    let is_api = request.uri().path().starts_with("/api/");
+    if !is_api || request.extensions().get::<InProcessRequest>().is_some() {
+        return None;
+    }
+    let address = request.extensions().get::<ClientAddress>();
+    Some(address.map_or(IpAddr::from(Ipv4Addr::LOCALHOST), |client| client.0))
 }
 
 /// Marks requests that the console sends to its own API on behalf of another request.
@@ -97,16 +138,17 @@ impl From<&SessionError> for ApiError {
     }
 }
 
-/// A live session, also of an account that must enrol a second factor before anything else.
-pub(super) struct OwnSession(pub(super) SessionGuard);
+/// A live session or a valid API token, also of an account that must enrol a second factor before anything else.
+pub(super) struct AnyCredential(pub(super) SessionGuard);
 
-impl<S: Sync> FromRequestParts<S> for OwnSession {
+impl<S: Sync> FromRequestParts<S> for AnyCredential {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         match parts.extensions.get::<RequestIdentity>() {
             Some(RequestIdentity::Authenticated(session)) => Ok(Self(session.clone())),
             Some(RequestIdentity::Invalid(reason)) => Err(reason.into()),
+            Some(RequestIdentity::Refused(error)) => Err(error.clone()),
             Some(RequestIdentity::Anonymous) => Err(ApiError::unauthorized(
                 "not_signed_in",
                 "Authentication required; sign in first.",
@@ -118,14 +160,29 @@ impl<S: Sync> FromRequestParts<S> for OwnSession {
     }
 }
 
-/// A live session with any roles.
+/// A live session, also of an account that must enrol a second factor before anything else.
+pub(super) struct OwnSession(pub(super) SessionGuard);
+
+impl<S: Sync> FromRequestParts<S> for OwnSession {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let AnyCredential(session) = AnyCredential::from_request_parts(parts, state).await?;
+        match session.principal.token {
+            None => Ok(Self(session)),
+            Some(_) => Err(ApiError::internal("a route of sessions is open to tokens")),
+        }
+    }
+}
+
+/// A live session or a valid API token, with any roles.
 pub(super) struct CurrentSession(pub(super) SessionGuard);
 
 impl<S: Sync> FromRequestParts<S> for CurrentSession {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let OwnSession(session) = OwnSession::from_request_parts(parts, state).await?;
+        let AnyCredential(session) = AnyCredential::from_request_parts(parts, state).await?;
         if session.principal.must_enrol {
             return Err(ApiError::forbidden(
                 "second_factor_enrolment_required",
@@ -137,15 +194,19 @@ impl<S: Sync> FromRequestParts<S> for CurrentSession {
 }
 
 impl CurrentSession {
-    /// Checks that the user proved recently to be the account's owner.
+    /// Checks that the user proved recently to be the account's owner. A token cannot; what it may do without is decided by
+    /// [`check_operation`].
     pub(super) async fn require_recent_proof(&self, app: &AppState) -> Result<(), ApiError> {
+        if self.0.principal.token.is_some() {
+            return Ok(());
+        }
         Ok(app.authenticator.require_recent_proof(&self.0).await?)
     }
 
     /// Checks the permission for `operation` and returns the user as an actor.
     pub(super) fn authorize(&self, operation: Operation) -> Result<Actor, ApiError> {
         let principal = &self.0.principal;
-        principal.permit(operation)?;
+        check_operation(principal, operation)?;
         Ok(Actor {
             name: principal.username.to_string(),
             roles: principal.roles.clone(),

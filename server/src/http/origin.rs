@@ -7,6 +7,7 @@ use http::header::{HeaderName, ORIGIN};
 use http::{HeaderMap, Method, Uri};
 
 use super::AppState;
+use super::bearer;
 use super::problem::ApiError;
 use crate::allowed_hosts::AllowedHosts;
 
@@ -34,6 +35,10 @@ pub(super) async fn require_same_origin(
         return next.run(request).await;
     }
     let (headers, uri) = (request.headers(), request.uri());
+    // No page of another site can set this header, and with it no cookie counts.
+    if bearer::is_presented(headers, uri) {
+        return next.run(request).await;
+    }
     match request_origin(headers, uri, &app.allowed_hosts, app.is_https()) {
         RequestOrigin::SameOrigin => next.run(request).await,
         RequestOrigin::CrossOrigin => cross_origin(request.headers()).into_response(),

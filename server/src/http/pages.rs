@@ -179,10 +179,15 @@ async fn require_session(State(app): State<AppState>, request: Request, next: Ne
             let code = ApiError::from(reason).code();
             redirect_to_sign_in(&request, Some(code))
         }
-        Some(RequestIdentity::Anonymous) | None if is_cross_site_navigation(&request) => {
+        // Pages accept no API token.
+        Some(RequestIdentity::Anonymous | RequestIdentity::Refused(_)) | None
+            if is_cross_site_navigation(&request) =>
+        {
             refresh_to_sign_in(&request)
         }
-        Some(RequestIdentity::Anonymous) | None => redirect_to_sign_in(&request, None),
+        Some(RequestIdentity::Anonymous | RequestIdentity::Refused(_)) | None => {
+            redirect_to_sign_in(&request, None)
+        }
     }
 }
 

@@ -16,6 +16,14 @@ const FORM_PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
 );
 
+/// Copies the secret of [`secret_page`]; its hash is in [`SECRET_PAGE_POLICY`].
+const COPY_SCRIPT: &str = "const b=document.getElementById('copy'),f=document.getElementById('secret');b.hidden=false;b.onclick=async()=>{f.select();try{await navigator.clipboard.writeText(f.value)}catch{document.execCommand('copy')}b.textContent='Copied'}";
+/// Text, the style sheet and [`COPY_SCRIPT`].
+const SECRET_PAGE_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self'; script-src 'sha256-gxjhZQQ4V1CIzXz10YALg813w2B9cL2iDPvg3+E5XYQ='; \
+     frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+);
+
 /// Text and the one style element of [`self_contained_page`], by its hash.
 const SELF_CONTAINED_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'sha256-EuDzutBPxtRyE8DCcHxGihEQMUcchhPN3MutQW0RjgE='; \
@@ -63,4 +71,41 @@ pub(super) fn plain_page(
         FormTarget::OwnHost => FORM_PAGE_POLICY,
     };
     (status, [(CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
+}
+
+/// A page that shows `secret` once, with a button that copies it where scripts run.
+pub(super) fn secret_page(
+    app: &AppState,
+    title: &str,
+    explanation: &str,
+    secret: &str,
+    back: &str,
+) -> Response {
+    let [title_text, explanation] = [title, explanation].map(encode_text);
+    let [secret, back] = [secret, back].map(encode_double_quoted_attribute);
+    let content = format!(
+        "<section class=\"problem\"><h1>{title_text}</h1><p>{explanation}</p>\
+         <p><input id=\"secret\" readonly size=\"93\" aria-label=\"{title_text}\" value=\"{secret}\"> \
+         <button id=\"copy\" type=\"button\" hidden>Copy</button></p>\
+         <p><a href=\"{back}\">Continue to your account</a></p></section><script>{COPY_SCRIPT}</script>"
+    );
+    let mut response = plain_page(app, StatusCode::OK, title, &content, FormTarget::None);
+    let policy = (CONTENT_SECURITY_POLICY, SECRET_PAGE_POLICY);
+    response.headers_mut().insert(policy.0, policy.1);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::BASE64;
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+
+    #[test]
+    fn the_policy_permits_the_script_that_copies() {
+        let hash = BASE64.encode(&Sha256::digest(COPY_SCRIPT));
+        let policy = SECRET_PAGE_POLICY;
+        assert!(policy.to_str().unwrap().contains(&hash), "{hash}");
+    }
 }

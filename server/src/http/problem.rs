@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use galera::access::PermissionDenied;
 use galera::publish::api::ProblemDetails;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use registry::StorageAlarm;
 
@@ -33,6 +33,8 @@ pub struct ApiError {
     detail: String,
     source: Option<String>,
     retry_after: Option<Duration>,
+    /// `WWW-Authenticate`.
+    challenge: Option<&'static str>,
 }
 
 impl ApiError {
@@ -50,6 +52,7 @@ impl ApiError {
             detail: detail.into(),
             source: None,
             retry_after: None,
+            challenge: None,
         }
     }
 
@@ -150,6 +153,13 @@ impl ApiError {
         self
     }
 
+    /// Sets `WWW-Authenticate`.
+    #[must_use]
+    pub fn with_challenge(mut self, challenge: &'static str) -> Self {
+        self.challenge = Some(challenge);
+        self
+    }
+
     /// The status of the response.
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -184,6 +194,10 @@ impl ApiError {
         };
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = (self.status, [(CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
+        if let Some(challenge) = self.challenge {
+            let value = HeaderValue::from_static(challenge);
+            response.headers_mut().insert(WWW_AUTHENTICATE, value);
+        }
         if let Some(wait) = self.retry_after {
             // Rounded up: a client that retries early would be rejected again.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);

@@ -39,7 +39,8 @@ pub(super) async fn handle(
     if !is_counted(&request) {
         return next.run(request).await;
     }
-    let Some(slot) = app.limits.request(&session.principal.username) else {
+    // A token's requests count for the token: its owner is not kept from working.
+    let Some(slot) = app.limits.request(&session.principal.audit_actor()) else {
         return too_many_requests().into_response();
     };
     let response = next.run(request).await;
@@ -68,7 +69,7 @@ fn too_many_requests() -> ApiError {
         StatusCode::TOO_MANY_REQUESTS,
         "too_many_requests",
         "Too many requests",
-        "This account has too many requests in progress; wait for some to end.",
+        "This account or token has too many requests in progress; wait for some to end.",
     )
     .with_retry_after(RETRY_AFTER)
 }

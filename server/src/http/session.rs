@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::AppState;
 use super::cookie;
 use super::extract::JsonBody;
-use super::identity::{OwnSession, RequestUser};
+use super::identity::{AnyCredential, OwnSession, RequestUser};
 use super::problem::{ApiError, ApiResult, to_sentence};
 use super::request_log::ClientAddress;
 
@@ -85,7 +85,7 @@ pub(super) async fn sign_in(
 }
 
 /// `GET /api/v1/session`.
-pub(super) async fn show(OwnSession(session): OwnSession) -> Json<SessionResponse> {
+pub(super) async fn show(AnyCredential(session): AnyCredential) -> Json<SessionResponse> {
     Json(session_response(&session))
 }
 

@@ -12,6 +12,7 @@ use galera::publish::status_pages::StatusPageRefusal;
 
 use super::AppState;
 use super::forms::FormForwarder;
+use super::identity::CurrentSession;
 use super::problem::{ApiError, to_sentence};
 use crate::status_pages::StatusPageError;
 
@@ -64,18 +65,36 @@ pub(super) fn forms(forms: FormForwarder) -> Router<AppState> {
     forms::routes(forms)
 }
 
-/// Fails unless the console knows all clusters in `names`.
+/// Fails unless the console knows all clusters in `names`, and the credential is for all of them.
 fn require_known_clusters<'a>(
     app: &AppState,
+    session: &CurrentSession,
     names: impl IntoIterator<Item = &'a ClusterName>,
 ) -> Result<(), ApiError> {
-    let unknown = names
-        .into_iter()
-        .find(|name| app.monitor.cluster_feed(name).is_none());
+    let unknown = names.into_iter().find(|name| {
+        let permitted = session.0.principal.clusters.permits(name);
+        !permitted || app.monitor.cluster_feed(name).is_none()
+    });
     match unknown {
         Some(name) => Err(StatusPageRefusal::UnknownCluster(name.clone()).into()),
         None => Ok(()),
     }
+}
+
+/// Fails with the error for an unknown `what` if the item `id`, which concerns `clusters`, is not in the scope of the
+/// credential.
+fn require_in_scope(
+    session: &CurrentSession,
+    what: &'static str,
+    id: &str,
+    clusters: Option<&[ClusterName]>,
+) -> Result<(), ApiError> {
+    let scope = &session.0.principal.clusters;
+    if scope.is_all() || clusters.is_some_and(|clusters| scope.permits_each(clusters)) {
+        return Ok(());
+    }
+    let id = format!("{:?}", id.chars().take(80).collect::<String>());
+    Err(StatusPageError::NotFound { what, id }.into())
 }
 
 impl From<StatusPageRefusal> for ApiError {

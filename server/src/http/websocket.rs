@@ -25,7 +25,9 @@ pub(super) async fn connect(
     Extension(client): Extension<ClientAddress>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> ApiResult<Response> {
-    check_handshake(&headers, &uri, &app.allowed_hosts, app.is_https())?;
+    if session.principal.token.is_none() {
+        check_handshake(&headers, &uri, &app.allowed_hosts, app.is_https())?;
+    }
     let sources = LiveSources {
         monitor: app.monitor.clone(),
         actions: Some(app.actions.clone()),
@@ -34,8 +36,9 @@ pub(super) async fn connect(
     };
     match upgrade {
         Ok(upgrade) => {
-            let account = &session.principal.username;
-            let slot = app.limits.live_connection(account, client.0);
+            let slot = app
+                .limits
+                .live_connection(&session.principal.audit_actor(), client.0);
             let slot = slot.ok_or_else(too_many_connections)?;
             let stop = app.shutdown.child_token();
             Ok(live::upgrade(upgrade, sources, session, stop, slot))

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use console_core::published::Published;
+use galera::access::ClusterScope;
 use galera::publish::api::Overview;
 use galera::publish::live::OverviewRow;
 use monitor::Monitor;
@@ -40,10 +41,17 @@ pub struct SharedTopics {
 struct SharedInner {
     monitor: Monitor,
     actions: Option<ActionService>,
-    /// By the text of the topic, which frames repeat.
-    topics: Mutex<HashMap<String, Arc<TopicSender>>>,
+    topics: Mutex<HashMap<TopicKey, Arc<TopicSender>>>,
     /// The rows of the newest overview, shared by all windows.
     rows: Mutex<OverviewRows>,
+}
+
+/// What viewers share: a topic, as seen with one scope.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct TopicKey {
+    /// The text of the topic, which frames repeat.
+    text: String,
+    scope: ClusterScope,
 }
 
 /// The rows of one publication of the overview.
@@ -66,7 +74,7 @@ impl SharedTopics {
         }
     }
 
-    /// Follows the topic `name`, written as `text`. The first viewer of a topic starts its worker, which ends with the last.
+    /// Follows the topic `name`, written as `text`, as far as `scope` permits. The first viewer of a topic starts its worker, which ends with the last.
     ///
     /// # Errors
     /// A [`SubscribeError`] if too many different windows of the overview are served.
@@ -74,22 +82,29 @@ impl SharedTopics {
         &self,
         text: &str,
         name: &TopicName,
+        scope: &ClusterScope,
     ) -> Result<TopicReceiver, SubscribeError> {
         let mut topics = self.inner.topics();
-        if let Some(sender) = topics.get(text) {
+        let key = TopicKey {
+            text: text.to_owned(),
+            scope: scope.clone(),
+        };
+        if let Some(sender) = topics.get(&key) {
             return Ok(sender.subscribe());
         }
         let is_window = |text: &str| text.starts_with("overview?");
-        if is_window(text) && topics.keys().filter(|text| is_window(text)).count() >= WINDOWS_MAX {
+        if is_window(text)
+            && topics.keys().filter(|key| is_window(&key.text)).count() >= WINDOWS_MAX
+        {
             return Err(too_many_windows(text, WINDOWS_MAX));
         }
         let (sender, receiver) = watch::channel(Arc::new(TopicPublication::pending(text)));
         let sender = Arc::new(sender);
-        topics.insert(text.to_owned(), Arc::clone(&sender));
-        let source = TopicSource::new(Arc::clone(&self.inner), name);
+        topics.insert(key.clone(), Arc::clone(&sender));
+        let source = TopicSource::new(Arc::clone(&self.inner), name, scope.clone());
         let entry = TopicEntry {
             inner: Arc::clone(&self.inner),
-            text: text.to_owned(),
+            key,
             sender,
         };
         TaskTracker::new().spawn(worker::run(source, entry));
@@ -104,7 +119,7 @@ impl SharedTopics {
 }
 
 impl SharedInner {
-    fn topics(&self) -> MutexGuard<'_, HashMap<String, Arc<TopicSender>>> {
+    fn topics(&self) -> MutexGuard<'_, HashMap<TopicKey, Arc<TopicSender>>> {
         self.topics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -125,7 +140,7 @@ impl SharedInner {
 /// A topic in the list of those that have a worker; removed with its worker, even if that panics.
 struct TopicEntry {
     inner: Arc<SharedInner>,
-    text: String,
+    key: TopicKey,
     sender: Arc<TopicSender>,
 }
 
@@ -135,7 +150,7 @@ impl TopicEntry {
         let mut topics = self.inner.topics();
         let unused = self.sender.receiver_count() == 0;
         if unused {
-            topics.remove(&self.text);
+            topics.remove(&self.key);
         }
         unused
     }
@@ -144,9 +159,9 @@ impl TopicEntry {
 impl Drop for TopicEntry {
     fn drop(&mut self) {
         let mut topics = self.inner.topics();
-        let ours = topics.get(&self.text);
+        let ours = topics.get(&self.key);
         if ours.is_some_and(|sender| Arc::ptr_eq(sender, &self.sender)) {
-            topics.remove(&self.text);
+            topics.remove(&self.key);
         }
     }
 }

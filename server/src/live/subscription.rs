@@ -8,6 +8,7 @@ use axum::extract::ws::Message;
 use console_core::published::Published;
 use futures::FutureExt;
 use futures::future::{BoxFuture, select_all};
+use galera::access::ClusterScope;
 use galera::publish::api::Overview;
 use galera::publish::live::FrameEncoding;
 use galera::view::ClusterView;
@@ -60,6 +61,8 @@ pub(super) struct TopicSubscription {
     monitor: Monitor,
     actions: Option<ActionService>,
     shared: SharedTopics,
+    /// The clusters that the viewer's credential is limited to.
+    scope: ClusterScope,
     directory: watch::Receiver<Arc<ClusterDirectory>>,
     topics: Vec<TopicState>,
     /// The topic checked first, so that a busy one never starves the others.
@@ -67,10 +70,11 @@ pub(super) struct TopicSubscription {
 }
 
 impl TopicSubscription {
-    pub(super) fn new(sources: LiveSources) -> Self {
+    pub(super) fn new(sources: LiveSources, scope: ClusterScope) -> Self {
         Self {
             actions: sources.actions,
             shared: sources.topics,
+            scope,
             directory: sources.monitor.directory(),
             monitor: sources.monitor,
             topics: Vec::new(),
@@ -90,7 +94,7 @@ impl TopicSubscription {
             }
             FrameForm::Documents(encoding) => {
                 let topics = wanted.topics.into_iter().filter_map(|(text, name)| {
-                    let followed = self.shared.follow(&text, &name);
+                    let followed = self.shared.follow(&text, &name, &self.scope);
                     let receiver = followed.map_err(|error| errors.push(error)).ok()?;
                     Some(TopicState::Document(DocumentTopic {
                         text,
@@ -134,7 +138,7 @@ impl TopicSubscription {
             let count = self.topics.len();
             for step in 0..count {
                 let index = (self.next_index + step) % count;
-                if let Some(frame) = self.topics[index].take_due(&self.monitor) {
+                if let Some(frame) = self.topics[index].take_due(&self.monitor, &self.scope) {
                     self.next_index = index + 1;
                     return frame;
                 }
@@ -196,10 +200,10 @@ impl TopicSubscription {
 
 impl TopicState {
     /// The latest value if the viewer has not received it yet.
-    fn take_due(&mut self, monitor: &Monitor) -> Option<Message> {
+    fn take_due(&mut self, monitor: &Monitor, scope: &ClusterScope) -> Option<Message> {
         match self {
-            Self::Overview(feed) => take_newest(feed).ok().flatten(),
-            Self::Actions { snapshots, sent } => next_action(snapshots, sent),
+            Self::Overview(feed) => take_newest_overview(feed, scope),
+            Self::Actions { snapshots, sent } => next_action(snapshots, sent, scope),
             Self::Document(topic) => topic.take_due(),
             Self::Cluster {
                 name,
@@ -213,7 +217,9 @@ impl TopicState {
                         Err(_) => *feed = None,
                     }
                 }
-                match monitor.cluster_feed(name) {
+                // One of another scope is unknown to the viewer.
+                let known = scope.permits(name).then(|| monitor.cluster_feed(name));
+                match known.flatten() {
                     Some(mut fresh) => {
                         fresh.mark_changed();
                         *reported = false;
@@ -269,17 +275,34 @@ impl DocumentTopic {
 fn next_action(
     snapshots: &mut watch::Receiver<Arc<ActionsSnapshot>>,
     sent: &mut HashMap<ActionId, PublishedAction>,
+    scope: &ClusterScope,
 ) -> Option<Message> {
     let current = Arc::clone(&snapshots.borrow_and_update());
     if sent.len() > SENT_MAX {
         sent.retain(|id, _| current.get(id).is_some());
     }
     let due = current.for_live_viewers().find(|shown| {
-        sent.get(&shown.value.action.id)
-            .is_none_or(|known| !Arc::ptr_eq(known, shown))
+        let action = &shown.value.action;
+        scope.permits(&action.cluster)
+            && sent
+                .get(&shown.value.action.id)
+                .is_none_or(|known| !Arc::ptr_eq(known, shown))
     })?;
     sent.insert(due.value.action.id.clone(), Arc::clone(due));
     Some(Message::Text(due.frame()))
+}
+
+/// The newest overview, as far as the viewer's credential permits.
+fn take_newest_overview(feed: &mut TopicFeed<Overview>, scope: &ClusterScope) -> Option<Message> {
+    if scope.is_all() {
+        return take_newest(feed).ok().flatten();
+    }
+    if !feed.has_changed().ok()? {
+        return None;
+    }
+    let published = Arc::clone(&feed.borrow_and_update());
+    let visible = Published::new(published.revision, published.value.in_scope(scope));
+    Some(Message::Text(visible.frame()))
 }
 
 fn take_newest<T: console_core::published::LiveTopic>(

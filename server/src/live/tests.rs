@@ -72,6 +72,8 @@ impl LiveFixture {
                 roles: Vec::new(),
                 credential: CredentialTag::new("c1"),
                 must_enrol: false,
+                token: None,
+                clusters: galera::access::ClusterScope::all(),
             },
             ended,
             may_view,

@@ -55,7 +55,7 @@ impl ViewerConnection {
         Self {
             timing,
             socket,
-            subscription: TopicSubscription::new(sources.clone()),
+            subscription: TopicSubscription::new(sources.clone(), guard.principal.clusters.clone()),
             metrics: sources.metrics,
             guard,
             shutdown,

@@ -21,4 +21,5 @@ mod order_key;
 mod program;
 mod serve;
 mod state_secret;
+mod tokens;
 mod usage;

@@ -164,3 +164,57 @@ async fn an_approval_carries_its_proof() {
     let text = serde_json::to_string(&done).unwrap();
     assert!(!text.contains(PASSWORD));
 }
+
+#[tokio::test]
+async fn a_token_is_created_and_revoked_without_scripts() {
+    let console = TestConsole::start(&TestEtcd::in_memory()).await;
+    console.add_user("dora", &[Role::Viewer, Role::Admin]).await;
+    let client = console.sign_in("dora").await;
+    let page = account_page(&client).await;
+    assert!(
+        page.contains("API tokens") && page.contains("Service accounts"),
+        "{page}"
+    );
+    let body = "name=deploy&role=viewer&clusters=lab%2C+prod-*&days=30";
+    let shown = submit(&client, "/account/tokens", body, HTML).await;
+    assert_eq!(shown.status, 200, "{}", shown.text());
+    assert_eq!(shown.header("cache-control"), "no-store");
+    let policy = shown.header(CONTENT_SECURITY_POLICY).to_owned();
+    assert!(policy.contains("script-src 'sha256-"), "{policy}");
+    let text = shown.text();
+    let start = text.find("gct_").unwrap();
+    let token = &text[start..start + 93];
+    let program = console.with_bearer(token);
+    assert_eq!(program.get("/api/v1/clusters/lab").await.status, 200);
+    let page = account_page(&client).await;
+    assert!(
+        page.contains("lab, prod-*") && !page.contains(token),
+        "{page}"
+    );
+    let refused = submit(&client, "/account/tokens", "name=x&days=30", HTML).await;
+    assert!(
+        refused.status == 422 && refused.text().contains("at least one role"),
+        "{}",
+        refused.text()
+    );
+    let id = token.split('_').nth(1).unwrap();
+    let revoked = submit(&client, &format!("/account/tokens/{id}/revoke"), "", HTML).await;
+    assert_eq!(
+        (revoked.status.as_u16(), revoked.header(LOCATION)),
+        (303, "/account")
+    );
+    assert_eq!(program.get("/api/v1/clusters/lab").await.status, 401);
+    let added = submit(&client, "/account/services", "name=ci&role=operator", HTML).await;
+    assert_eq!(
+        (added.status.as_u16(), added.header(LOCATION)),
+        (303, "/account")
+    );
+    let body = "name=build&role=operator&days=300&account=ci";
+    let shown = submit(&client, "/account/tokens", body, HTML).await;
+    assert!(shown.text().contains("build of ci"), "{}", shown.text());
+    let page = account_page(&client).await;
+    assert!(
+        page.contains("Tokens of all accounts") && page.contains("build"),
+        "{page}"
+    );
+}

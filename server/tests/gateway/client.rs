@@ -16,6 +16,7 @@ use console_core::keyspace::AccountKeys;
 use console_core::net::PublicUrl;
 use console_core::resolver::Resolver;
 use galera::access::Role;
+use galera::publish::accounts::AccountKind;
 use galera::publish::api::ProblemDetails;
 use galera::recover::action::ActionLimits;
 use galera::recover::plan::ActionKind;
@@ -32,7 +33,7 @@ use galera_console::config::{
 use galera_console::finding_records::FindingSchedule;
 use galera_console::http::{AppState, router};
 use galera_console::telemetry::{LogConfig, LogFormat};
-use http::header::{CONTENT_TYPE, COOKIE, HOST, ORIGIN, SET_COOKIE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use ipnet::IpNet;
@@ -60,6 +61,7 @@ pub(crate) struct ConsoleOptions {
     pub(crate) session_idle_timeout: Option<Duration>,
     pub(crate) step_up_interval: Option<Duration>,
     pub(crate) second_factor_roles: Vec<Role>,
+    pub(crate) service_approval: bool,
     pub(crate) https: bool,
     /// What actions act on; by default the real nodes, of which there are none.
     pub(crate) cluster_access: Option<Arc<dyn ClusterAccess>>,
@@ -75,6 +77,8 @@ pub(crate) struct ConsoleOptions {
     pub(crate) etcd_deadline: Option<Duration>,
     /// The members of `lab`; by default one that refuses connections.
     pub(crate) members: Vec<String>,
+    /// Other clusters than `lab`, without members that answer.
+    pub(crate) more_clusters: Vec<&'static str>,
     /// What looks up host names; by default the system.
     pub(crate) resolver: Option<Resolver>,
     pub(crate) limits_of_clients: LimitsConfig,
@@ -108,6 +112,7 @@ impl Default for ConsoleOptions {
             session_idle_timeout: None,
             step_up_interval: Some(Duration::from_secs(900)),
             second_factor_roles: Vec::new(),
+            service_approval: false,
             https: false,
             cluster_access: None,
             replica: ReplicaId::new("r1"),
@@ -118,6 +123,7 @@ impl Default for ConsoleOptions {
             endpoint: None,
             etcd_deadline: None,
             members: vec!["127.0.0.1:1".to_owned()],
+            more_clusters: Vec::new(),
             resolver: None,
             limits_of_clients: LimitsConfig::default(),
             state_secret: None,
@@ -198,6 +204,7 @@ impl TestConsole {
     /// Adds an account whose password is verified without the cost of a real hash.
     pub(crate) async fn add_user(&self, name: &str, roles: &[Role]) {
         let record = UserRecord {
+            kind: AccountKind::Person,
             password_hash: CHEAP_HASH.to_owned(),
             credential: Uuid::new_v4(),
             roles: roles.to_vec(),
@@ -231,6 +238,7 @@ impl TestConsole {
         TestClient {
             router: self.router.clone(),
             cookie: None,
+            bearer: None,
         }
     }
 
@@ -238,6 +246,16 @@ impl TestConsole {
         TestClient {
             router: self.router.clone(),
             cookie: Some(format!("galera_console_session={token}")),
+            bearer: None,
+        }
+    }
+
+    /// A program with an API token, which sends no `Origin`.
+    pub(crate) fn with_bearer(&self, token: &str) -> TestClient {
+        TestClient {
+            router: self.router.clone(),
+            cookie: None,
+            bearer: Some(token.to_owned()),
         }
     }
 
@@ -271,6 +289,8 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
             session_idle_timeout: options.session_idle_timeout,
             step_up_interval: options.step_up_interval,
             second_factor_roles: options.second_factor_roles.clone(),
+            token_lifetime_max: accounts::TOKEN_LIFETIME_MAX,
+            service_approval: options.service_approval,
         },
         limits: options.limits_of_clients,
         etcd: EtcdConfig::Cluster(Box::default()),
@@ -279,7 +299,17 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
         registry_prefix: "/galera".to_owned(),
         state_prefix: STATE_PREFIX.to_owned(),
         state_secret: options.state_secret.clone(),
-        clusters: BTreeMap::from([("lab".parse().unwrap(), members.collect())]),
+        clusters: options
+            .more_clusters
+            .iter()
+            .map(|name| {
+                (
+                    name.parse().unwrap(),
+                    ["127.0.0.2:1".parse().unwrap()].into(),
+                )
+            })
+            .chain([("lab".parse().unwrap(), members.collect())])
+            .collect(),
         mysql: MysqlConfig {
             user: "console".to_owned(),
             password: Secret::new(""),
@@ -357,6 +387,8 @@ fn site() -> TempDir {
 pub(crate) struct TestClient {
     pub(crate) router: Router,
     pub(crate) cookie: Option<String>,
+    /// An API token.
+    pub(crate) bearer: Option<String>,
 }
 
 impl TestClient {
@@ -415,6 +447,9 @@ impl TestClient {
             .method(method)
             .uri(path)
             .header(HOST, "console.test");
+        if let Some(token) = &self.bearer {
+            return request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
         let request = request.header(ORIGIN, "http://console.test");
         match &self.cookie {
             Some(cookie) => request.header(COOKIE, cookie),

@@ -382,3 +382,74 @@ async fn a_backup_restored_under_a_running_console_ends_sessions_and_revives_no_
     let audit = audit.get("/api/v1/audit?limit=100").await.text();
     assert!(audit.contains("\"earlier_state_found\""), "{audit}");
 }
+
+/// The record of a token, as `SealedConsole` stores it, and its secret.
+async fn token_of(
+    sealed: &SealedConsole,
+    client: &crate::client::TestClient,
+    name: &str,
+) -> (String, String) {
+    let request = crate::api_tokens::token_request(name, &[Role::Operator], &[]);
+    let created = crate::api_tokens::create(client, &request).await;
+    let key = AccountKeys::new(STATE_PREFIX).token(&created.token.id);
+    assert!(sealed.intruder.get(key.clone()).await.unwrap().is_some());
+    (key, created.secret)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forged_or_moved_token_is_refused_and_named() {
+    let sealed = SealedConsole::start().await;
+    let (key, secret) = token_of(&sealed, &sealed.fixture.operator, "deploy").await;
+    let stored = sealed.stored(&key).await;
+    assert!(
+        !String::from_utf8_lossy(&stored.value).contains("deploy"),
+        "not encrypted"
+    );
+    // Another person's token, moved to the key of this one.
+    let (other, _) = token_of(&sealed, &sealed.fixture.operator_approver, "mine").await;
+    let program = sealed.console().with_bearer(&secret);
+    assert_eq!(program.get("/api/v1/clusters").await.status, 200);
+    let moved = sealed.stored(&other).await;
+    sealed.write(&key, moved.value).await;
+    sealed.wait_until_named(&key).await;
+    eventually("the token is refused", async || {
+        program.get("/api/v1/clusters").await.status == 401
+    })
+    .await;
+    // In clear, as a console without a state secret stores it.
+    let forged = json!({
+        "account": "bea", "credential": "00000000-0000-4000-8000-000000000000", "name": "x",
+        "roles": ["approver"], "hash": {"key": "", "hmac_sha256": ""}, "created_at": now(),
+        "created_by": "bea", "expires_at": now(),
+    });
+    let key = AccountKeys::new(STATE_PREFIX).token("0123456789abcdef");
+    sealed.write(&key, forged.to_string()).await;
+    sealed.wait_until_named(&key).await;
+    let list = sealed
+        .fixture
+        .admin
+        .get("/api/v1/tokens?account=*")
+        .await
+        .text();
+    assert!(!list.contains("0123456789abcdef"), "{list}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_token_does_not_come_back() {
+    let sealed = SealedConsole::start().await;
+    let (key, secret) = token_of(&sealed, &sealed.fixture.operator, "deploy").await;
+    let before = sealed.stored(&key).await;
+    let program = sealed.console().with_bearer(&secret);
+    assert_eq!(program.get("/api/v1/clusters").await.status, 200);
+    let id = key.rsplit('/').next().unwrap();
+    let answer = sealed
+        .fixture
+        .operator
+        .delete(&format!("/api/v1/tokens/{id}"))
+        .await;
+    assert_eq!(answer.status, 204, "{}", answer.text());
+    sealed.write(&key, before.value).await;
+    sealed.wait_until_named(&key).await;
+    let answer = program.get("/api/v1/clusters").await;
+    assert_eq!(answer.status, 401, "{}", answer.text());
+}

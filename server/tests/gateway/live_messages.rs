@@ -3,7 +3,7 @@
 use futures::{SinkExt, StreamExt};
 use galera::access::Role;
 use galera_console::config::LimitsConfig;
-use http::header::{COOKIE, ORIGIN};
+use http::header::{AUTHORIZATION, COOKIE, ORIGIN};
 use insta::assert_json_snapshot;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,10 +21,10 @@ use crate::json_contract::wait_until_down;
 use crate::redaction::stable;
 
 /// A connection to a console on a free port.
-struct LiveConnection(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct LiveConnection(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl LiveConnection {
-    async fn open(client: &TestClient) -> Self {
+    pub(crate) async fn open(client: &TestClient) -> Self {
         Self::try_open(client).await.unwrap()
     }
 
@@ -35,20 +35,24 @@ impl LiveConnection {
         TaskTracker::new().spawn(async move { served.await });
         let url = format!("ws://{address}/api/v1/live");
         let mut request = url.into_client_request().unwrap();
-        let cookie = client.cookie.as_deref().unwrap();
-        for (name, value) in [(COOKIE, cookie), (ORIGIN, &format!("http://{address}"))] {
+        let origin = format!("http://{address}");
+        let headers = match (&client.bearer, &client.cookie) {
+            (Some(token), _) => vec![(AUTHORIZATION, format!("Bearer {token}"))],
+            (None, cookie) => vec![(COOKIE, cookie.clone().unwrap()), (ORIGIN, origin)],
+        };
+        for (name, value) in headers {
             request.headers_mut().insert(name, value.parse().unwrap());
         }
         let (stream, _) = connect_async(request).await.map_err(Box::new)?;
         Ok(Self(stream))
     }
 
-    async fn send(&mut self, text: String) {
+    pub(crate) async fn send(&mut self, text: String) {
         self.0.send(Message::text(text)).await.unwrap();
     }
 
     /// The next message of this type, without what differs between two runs.
-    async fn next(&mut self, kind: &str) -> Value {
+    pub(crate) async fn next(&mut self, kind: &str) -> Value {
         loop {
             let frame = timeout(TIMEOUT, self.0.next()).await;
             let frame = frame
@@ -63,8 +67,28 @@ impl LiveConnection {
         }
     }
 
+    /// The next message.
+    pub(crate) async fn next_of_any(&mut self) -> Value {
+        loop {
+            let frame = timeout(TIMEOUT, self.0.next()).await;
+            if let Message::Text(text) = frame.unwrap().unwrap().unwrap() {
+                return serde_json::from_str(&text).unwrap();
+            }
+        }
+    }
+
+    /// The code with which the server closes the connection.
+    pub(crate) async fn close_code(&mut self) -> Option<u16> {
+        loop {
+            let frame = timeout(TIMEOUT, self.0.next()).await;
+            if let Message::Close(frame) = frame.unwrap().unwrap().unwrap() {
+                return frame.map(|frame| u16::from(frame.code));
+            }
+        }
+    }
+
     /// The current value of a topic.
-    async fn first_of(&mut self, topic: &str, kind: &str) -> Value {
+    pub(crate) async fn first_of(&mut self, topic: &str, kind: &str) -> Value {
         self.send(json!({"subscribe": [topic]}).to_string()).await;
         self.next(kind).await
     }

@@ -12,12 +12,14 @@ mod database;
 #[path = "../support/etcd.rs"]
 mod etcd;
 
+mod access_table;
 mod account_api;
 mod account_events;
 mod account_page;
 mod accounts;
 mod action_fixture;
 mod actions;
+mod api_tokens;
 mod audit;
 mod audit_anchors;
 mod audit_tampering;
@@ -60,6 +62,7 @@ mod rejoin;
 mod request_limit;
 mod returning_nodes;
 mod rolling_restart;
+mod scoped_tokens;
 mod second_factor;
 mod series;
 mod session_keys;

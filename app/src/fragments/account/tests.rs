@@ -31,7 +31,7 @@ fn account(second_factor: &serde_json::Value, proof_is_recent: bool) -> OwnAccou
 }
 
 fn html(account: &OwnAccountView) -> String {
-    fixtures::by_lines(&page(account, fixtures::fixed_now()).html())
+    fixtures::by_lines(&page(account, None, fixtures::fixed_now()).html())
 }
 
 #[test]
@@ -58,4 +58,28 @@ fn forms_with_secrets_never_use_get() {
             "{form}"
         );
     }
+}
+
+#[test]
+fn tokens_of_an_administrator() {
+    let none = json!({"required": false, "enrolled_at": null, "recovery_codes_left": 0, "enrolment": null});
+    let account = account(&none, true);
+    let now = fixtures::fixed_now();
+    let token = |id: &str, state: &str, used: bool| {
+        json!({"id": id, "name": "deploy", "account": "adam", "state": state, "roles": ["approver"],
+            "clusters": ["lab", "prod-*"], "created_at": now.minus(Duration::from_secs(60)), "created_by": "adam",
+            "expires_at": now.plus(Duration::from_secs(86_400)),
+            "last_used_at": used.then_some(now), "last_used_from": used.then_some("192.0.2.7")})
+    };
+    let list = json!({"tokens": [token("0123456789abcdef", "active", true), token("1123456789abcdef", "revoked", false)]});
+    let service = json!({"name": "ci", "kind": "service", "roles": ["operator"], "email": null, "disabled": false,
+        "second_factor": false, "created_at": now, "changed_at": now});
+    let sections = TokenSections {
+        own: serde_json::from_value(list.clone()).unwrap(),
+        all: Some(serde_json::from_value(list).unwrap()),
+        accounts: Some(serde_json::from_value(json!({"accounts": [service]})).unwrap()),
+    };
+    let sections = sections.render(&account.roles, None, now);
+    let html: String = sections.iter().map(El::html).collect();
+    assert_snapshot!(fixtures::by_lines(&html));
 }

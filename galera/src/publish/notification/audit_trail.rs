@@ -96,7 +96,7 @@ impl AuditCursor {
         let action = action_of(record)?;
         let kind = value_of(record, detail::KIND);
         let request = OpenRequest {
-            by: record.actor.clone(),
+            by: record.actor_account().to_owned(),
             kind: kind.map(str::to_owned),
         };
         self.requests.insert(action, request);
@@ -132,7 +132,7 @@ impl AuditCursor {
             Severity::Warning
         };
         notification.audience = Audience::Approvers {
-            except: record.actor.clone(),
+            except: record.actor_account().to_owned(),
         };
         Some(notification)
     }
@@ -163,7 +163,7 @@ impl AuditCursor {
         )?;
         notification.audience = match request.map(|request| request.by) {
             // A requester who withdraws knows about it; the approvers do not.
-            Some(requester) if requester == record.actor => {
+            Some(requester) if requester == record.actor_account() => {
                 Audience::Approvers { except: requester }
             }
             Some(name) => Audience::Person { name },

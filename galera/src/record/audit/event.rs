@@ -105,6 +105,14 @@ audit_events! {
     ACCOUNT_ENABLED = "account_enabled";
     /// An account was removed.
     ACCOUNT_REMOVED = "account_removed";
+    /// An API token was created.
+    TOKEN_CREATED = "token_created";
+    /// An API token was revoked.
+    TOKEN_REVOKED = "token_revoked";
+    /// An API token was used for the first time.
+    TOKEN_FIRST_USED = "token_first_used";
+    /// An API token was used from an address from which it had not been used.
+    TOKEN_USED_ELSEWHERE = "token_used_elsewhere";
     /// A notification target was added.
     NOTIFY_TARGET_ADDED = "notify_target_added";
     /// A notification target was changed.
@@ -174,7 +182,7 @@ impl AuditEvent {
     /// Whether the subject is an account whose owner should know of it, also for events of another version.
     #[must_use]
     pub fn concerns_account(&self) -> bool {
-        const STARTS: [&str; 4] = ["account_", "factor_", "recovery_code", "session"];
+        const STARTS: [&str; 5] = ["account_", "factor_", "recovery_code", "session", "token_"];
         const NOT: [AuditEvent; 2] = [
             AuditEvent::SESSION_KEY_ROTATED,
             AuditEvent::SESSION_KEY_REMOVED,

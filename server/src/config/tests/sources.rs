@@ -49,6 +49,8 @@ session_lifetime = "8h"
 session_idle_timeout = "30m"
 step_up_interval = "5m"
 second_factor_roles = ["approver", "admin"]
+token_lifetime_max = "30d"
+service_approval = "allow"
 data_dir = "/srv/data"
 poll_interval = "500ms"
 probe_timeout = "2s"
@@ -72,6 +74,7 @@ password_hashes = 4
 dns_lookups = 8
 anonymous_renders = 1
 requests_per_account = 20
+token_requests = 100
 live_per_account = 10
 live_per_address = 20
 [etcd]

@@ -13,7 +13,7 @@ use galera::publish::status_pages::{
 use http::StatusCode;
 use serde::Deserialize;
 
-use super::require_known_clusters;
+use super::{require_in_scope, require_known_clusters};
 use crate::http::AppState;
 use crate::http::extract::{JsonBody, QueryParams};
 use crate::http::identity::CurrentSession;
@@ -57,8 +57,10 @@ pub(super) async fn incidents(
         let cluster = query.cluster.as_ref();
         cluster.is_none_or(|cluster| incident.clusters.contains(cluster))
     };
+    let scope = &session.0.principal.clusters;
     let matching = all
         .filter(|i| open.is_none_or(|open| i.is_open() == open))
+        .filter(|i| scope.permits_each(&i.clusters))
         .filter(affects_cluster);
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, LIMIT_MAX);
     Ok(Json(IncidentList {
@@ -77,6 +79,13 @@ pub(super) async fn incident(
     let stored = snapshot
         .incidents
         .get(&id)
+        .filter(|stored| {
+            session
+                .0
+                .principal
+                .clusters
+                .permits_each(&stored.value.clusters)
+        })
         .ok_or_else(|| StatusPageError::NotFound {
             what: "incident",
             id: format!("{:?}", id.chars().take(80).collect::<String>()),
@@ -91,7 +100,7 @@ pub(super) async fn open(
     JsonBody(new): JsonBody<NewIncident>,
 ) -> ApiResult<Response> {
     let by = session.authorize(Operation::ManageIncidents)?;
-    require_known_clusters(&app, &new.clusters)?;
+    require_known_clusters(&app, &session, &new.clusters)?;
     let stored = app.status_pages.open_incident(&by, &new).await?;
     Ok((StatusCode::CREATED, Json(stored.value)).into_response())
 }
@@ -111,6 +120,9 @@ pub(super) async fn update(
     JsonBody(body): JsonBody<UpdateIncidentRequest>,
 ) -> ApiResult<Json<Incident>> {
     let by = session.authorize(Operation::ManageIncidents)?;
+    let snapshot = app.status_pages.snapshot();
+    let known = snapshot.incidents.get(&id);
+    require_in_scope(&session, "incident", &id, known.map(|i| &*i.value.clusters))?;
     let stored = app
         .status_pages
         .update_incident(&by, &id, body.state, &body.text)
@@ -125,7 +137,10 @@ pub(super) async fn maintenance(
 ) -> ApiResult<Json<MaintenanceList>> {
     session.authorize(Operation::View)?;
     let (snapshot, at) = (app.status_pages.snapshot(), now());
-    let newest = snapshot.maintenance.values().rev().take(LIMIT_MAX);
+    let scope = &session.0.principal.clusters;
+    let visible = snapshot.maintenance.values().rev();
+    let visible = visible.filter(|m| scope.permits_each(&m.value.clusters));
+    let newest = visible.take(LIMIT_MAX);
     Ok(Json(MaintenanceList {
         maintenance: newest
             .map(|m| MaintenanceView::of(m.value.clone(), at))
@@ -140,7 +155,7 @@ pub(super) async fn plan_maintenance(
     JsonBody(new): JsonBody<NewMaintenance>,
 ) -> ApiResult<Response> {
     let by = session.authorize(Operation::ManageMaintenance)?;
-    require_known_clusters(&app, &new.clusters)?;
+    require_known_clusters(&app, &session, &new.clusters)?;
     let stored = app.status_pages.plan_maintenance(&by, &new).await?;
     let view = MaintenanceView::of(stored.value, now());
     Ok((StatusCode::CREATED, Json(view)).into_response())
@@ -153,6 +168,14 @@ pub(super) async fn end_maintenance(
     Path(id): Path<String>,
 ) -> ApiResult<Json<MaintenanceView>> {
     let by = session.authorize(Operation::ManageMaintenance)?;
+    let snapshot = app.status_pages.snapshot();
+    let known = snapshot.maintenance.get(&id);
+    require_in_scope(
+        &session,
+        "maintenance",
+        &id,
+        known.map(|m| &*m.value.clusters),
+    )?;
     let stored = app.status_pages.end_maintenance(&by, &id).await?;
     Ok(Json(MaintenanceView::of(stored.value, now())))
 }

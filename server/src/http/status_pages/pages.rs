@@ -7,13 +7,13 @@ use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use console_core::clock::now;
 use console_core::repository::Versioned;
-use galera::Timestamp;
 use galera::access::Operation;
 use galera::publish::status_pages::{
     AccessLinkView, AutoIncidentRule, CreatedAccessLink, EmbedOrigin, NodeDetailSettings,
     PageCluster, PageSettings, PageVisibility, Slug, StatusPageList, StatusPageRecord,
     StatusPageRefusal, StatusPageView,
 };
+use galera::{ClusterName, Timestamp};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -52,8 +52,12 @@ fn default_auto_incidents() -> Option<AutoIncidentRule> {
 }
 
 impl StatusPageRequest {
-    fn into_settings(self, app: &AppState) -> ApiResult<PageSettings> {
-        require_known_clusters(app, self.clusters.iter().map(|cluster| &cluster.cluster))?;
+    fn into_settings(self, app: &AppState, session: &CurrentSession) -> ApiResult<PageSettings> {
+        require_known_clusters(
+            app,
+            session,
+            self.clusters.iter().map(|cluster| &cluster.cluster),
+        )?;
         let origins = self.embed.iter().map(|text| text.parse());
         Ok(PageSettings {
             title: self.title,
@@ -89,6 +93,12 @@ fn page_view(
     )
 }
 
+/// The clusters that a page shows.
+fn page_clusters(stored: &Versioned<StatusPageRecord>) -> impl Iterator<Item = &ClusterName> {
+    let shown = stored.value.settings.clusters.iter();
+    shown.map(|cluster| &cluster.cluster)
+}
+
 /// The slug in the path. An invalid slug is reported as unknown.
 fn parse_slug(text: &str) -> ApiResult<Slug> {
     text.parse().map_err(|_| unknown_page(text))
@@ -121,9 +131,11 @@ pub(super) async fn list(
 ) -> ApiResult<Json<StatusPageList>> {
     session.authorize(Operation::View)?;
     let snapshot = app.status_pages.snapshot();
+    let scope = &session.0.principal.clusters;
     let pages = snapshot
         .pages
         .values()
+        .filter(|page| scope.permits_each(page_clusters(page)))
         .map(|page| page_view(&app, &headers, page));
     Ok(Json(StatusPageList {
         pages: pages.collect(),
@@ -139,7 +151,7 @@ pub(super) async fn create(
 ) -> ApiResult<Response> {
     let by = session.authorize(Operation::ManageStatusPages)?;
     let slug: Slug = body.slug.clone().unwrap_or_default().parse::<Slug>()?;
-    let settings = body.into_settings(&app)?;
+    let settings = body.into_settings(&app, &session)?;
     let stored = app.status_pages.create_page(&by, slug, settings).await?;
     Ok((
         StatusCode::CREATED,
@@ -157,6 +169,14 @@ pub(super) async fn show(
 ) -> ApiResult<Json<StatusPageView>> {
     session.authorize(Operation::View)?;
     let stored = find_page(&app, &slug)?;
+    if !session
+        .0
+        .principal
+        .clusters
+        .permits_each(page_clusters(&stored))
+    {
+        return Err(unknown_page(&slug));
+    }
     Ok(Json(page_view(&app, &headers, &stored)))
 }
 
@@ -175,7 +195,7 @@ pub(super) async fn update(
         return Err(ApiError::unprocessable("invalid_slug", detail));
     }
     let revision = body.revision;
-    let settings = body.into_settings(&app)?;
+    let settings = body.into_settings(&app, &session)?;
     let stored = app
         .status_pages
         .update_page(&by, &slug, settings, revision)

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use console_core::published::Published;
 use galera::ClusterName;
+use galera::access::ClusterScope;
 use galera::publish::api::Overview;
-use galera::publish::live::{OverviewQuery, TopicDocument, head_document};
+use galera::publish::live::{OverviewQuery, OverviewRow, TopicDocument, head_document};
 use galera::view::ClusterView;
 use monitor::ClusterDirectory;
 use tokio::sync::watch;
@@ -20,6 +21,7 @@ type Feed<T> = watch::Receiver<Arc<Published<T>>>;
 /// The source of one topic.
 pub(super) struct TopicSource {
     inner: Arc<SharedInner>,
+    scope: ClusterScope,
     kind: SourceKind,
 }
 
@@ -36,7 +38,7 @@ enum SourceKind {
 }
 
 impl TopicSource {
-    pub(super) fn new(inner: Arc<SharedInner>, name: &TopicName) -> Self {
+    pub(super) fn new(inner: Arc<SharedInner>, name: &TopicName, scope: ClusterScope) -> Self {
         let monitor = &inner.monitor;
         let kind = match name {
             TopicName::Head => SourceKind::Head(monitor.overview()),
@@ -53,15 +55,26 @@ impl TopicSource {
                 feed: None,
             },
         };
-        Self { inner, kind }
+        Self { inner, scope, kind }
     }
 
     /// The current document; `None` while the cluster is unknown.
     pub(super) fn read(&mut self) -> Option<TopicDocument> {
         match &mut self.kind {
-            SourceKind::Head(feed) => Some(head_document(&feed.borrow_and_update().value)),
+            SourceKind::Head(feed) if self.scope.is_all() => {
+                Some(head_document(&feed.borrow_and_update().value))
+            }
+            SourceKind::Head(feed) => {
+                let visible = feed.borrow_and_update().value.in_scope(&self.scope);
+                Some(head_document(&visible))
+            }
             SourceKind::Overview(feed, query) => {
                 let overview = Arc::clone(&feed.borrow_and_update());
+                if !self.scope.is_all() {
+                    let visible = overview.value.in_scope(&self.scope);
+                    let rows = OverviewRow::all(&visible, &[]);
+                    return Some(query.document(&rows, &visible.notices));
+                }
                 let rows = self.inner.rows(&overview);
                 Some(query.document(&rows, &overview.value.notices))
             }
@@ -71,6 +84,8 @@ impl TopicSource {
                     .map(|snapshots| Arc::clone(&snapshots.borrow_and_update()))
                     .unwrap_or_default();
                 let actions = current.for_live_viewers();
+                let scope = &self.scope;
+                let actions = actions.filter(|action| scope.permits(&action.value.action.cluster));
                 Some(TopicDocument::of_actions(actions.map(|action| {
                     (action.value.action.id.to_string(), &action.value)
                 })))
@@ -81,6 +96,9 @@ impl TopicSource {
                 feed,
             } => {
                 directory.mark_unchanged();
+                if !self.scope.permits(name) {
+                    return None;
+                }
                 // The feed of a cluster that vanished and returned is another one.
                 if feed.as_ref().is_none_or(|open| open.has_changed().is_err()) {
                     *feed = self.inner.monitor.cluster_feed(name);

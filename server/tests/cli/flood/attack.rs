@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
 use http::header::{COOKIE, HOST, ORIGIN};
+use sha2::Digest as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
@@ -32,17 +33,20 @@ pub(super) enum Flood {
     SignIns,
     /// The sign-in page and a status page that does not exist, without a session.
     AnonymousPages,
+    /// Requests with wrong API tokens, as many as the console answers.
+    WrongTokens,
     /// WebSocket connections of an account that subscribe again and again and never read.
     WebSockets,
 }
 
 impl Flood {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Nothing,
         Self::IdleSockets,
         Self::SlowReaders,
         Self::SignIns,
         Self::AnonymousPages,
+        Self::WrongTokens,
         Self::WebSockets,
     ];
 
@@ -74,6 +78,11 @@ impl Flood {
             Self::AnonymousPages => {
                 for client in 0..CLIENTS {
                     clients.spawn(request_pages(address, client));
+                }
+            }
+            Self::WrongTokens => {
+                for client in 0..CLIENTS {
+                    clients.spawn(send_wrong_tokens(address, client));
                 }
             }
             Self::WebSockets => {
@@ -150,6 +159,46 @@ async fn request_pages(address: SocketAddr, client: usize) {
     for page in ["GET /sign-in", "GET /status/shop"].iter().cycle() {
         exchange(address, client, page, "").await;
     }
+}
+
+/// Sends requests without waiting for the responses, which it reads.
+async fn send_wrong_tokens(address: SocketAddr, client: usize) {
+    for round in 0_usize.. {
+        let Ok(stream) = connect(address, attacker(client)).await else {
+            continue;
+        };
+        let (mut reader, mut writer) = stream.into_split();
+        let requests = async {
+            for n in 0_usize.. {
+                let token = wrong_token((round << 32) | (client << 24) | n);
+                let request = format!(
+                    "GET /api/v1/clusters HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n"
+                );
+                if writer.write_all(request.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let answers = async {
+            let mut buffer = vec![0; 1 << 16];
+            while matches!(reader.read(&mut buffer).await, Ok(read) if read > 0) {}
+        };
+        tokio::select! {
+            () = requests => {}
+            () = answers => {}
+        }
+    }
+}
+
+/// An unknown token with the right checksum.
+fn wrong_token(number: usize) -> String {
+    let text = format!("gct_{number:016x}_{}", "0".repeat(64));
+    let digest = sha2::Sha256::digest(&text);
+    let sum: String = digest[..4]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    text + &sum
 }
 
 async fn subscribe(address: SocketAddr, client: usize, cookies: String) -> () {

@@ -114,7 +114,12 @@ async fn probes_keep_their_interval_and_a_named_person_signs_in_under_every_floo
         })
         .await;
         drop(attack);
+        let refused = console.refusals("wrong_tokens").await;
         eprintln!("{flood:?}: probe interval off by {}", summary(deviations));
+        if matches!(flood, Flood::WrongTokens) {
+            assert!(refused > 0, "no wrong token was refused");
+            eprintln!("  {refused} wrong tokens refused with 429");
+        }
         for (device, times) in [("known", &known), ("new", &elsewhere)] {
             let taken = summary(times.taken.clone());
             eprintln!(

@@ -1,0 +1,191 @@
+//! The clusters that a credential is limited to.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::id::ClusterName;
+
+/// Longest pattern, in characters.
+const PATTERN_MAX: usize = 100;
+/// Most patterns of one scope.
+pub const SCOPE_PATTERNS_MAX: usize = 50;
+
+/// The name of a cluster, in which `*` stands for any characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterPattern(String);
+
+/// The text is not a valid pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "invalid cluster {0:?}; give the name of a cluster, in which * stands for any characters, such as prod-*"
+)]
+pub struct ClusterPatternError(pub String);
+
+impl ClusterPattern {
+    /// The pattern.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the pattern matches the whole name of `cluster`.
+    #[must_use]
+    pub fn matches(&self, cluster: &ClusterName) -> bool {
+        let name = cluster.as_str();
+        let Some((first, rest)) = self.0.split_once('*') else {
+            return self.0 == name;
+        };
+        let Some(mut name) = name.strip_prefix(first) else {
+            return false;
+        };
+        let mut parts = rest.split('*').peekable();
+        while let Some(part) = parts.next() {
+            if parts.peek().is_none() {
+                return name.ends_with(part);
+            }
+            match name.find(part) {
+                Some(at) => name = &name[at + part.len()..],
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
+impl FromStr for ClusterPattern {
+    type Err = ClusterPatternError;
+
+    fn from_str(text: &str) -> Result<Self, ClusterPatternError> {
+        let error = || ClusterPatternError(text.chars().take(80).collect());
+        if text.chars().count() > PATTERN_MAX {
+            return Err(error());
+        }
+        let name: Result<ClusterName, _> = text.replace('*', "x").parse();
+        name.map(|_| Self(text.to_owned())).map_err(|_| error())
+    }
+}
+
+impl fmt::Display for ClusterPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for ClusterPattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ClusterPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
+
+/// The clusters that a credential may see and act on: those that a pattern matches, or all if there is no pattern.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClusterScope(Vec<ClusterPattern>);
+
+impl ClusterScope {
+    /// Every cluster, and what belongs to the whole console.
+    #[must_use]
+    pub const fn all() -> Self {
+        Self(Vec::new())
+    }
+
+    /// The clusters that one of `patterns` matches; all if there is none.
+    #[must_use]
+    pub fn new(mut patterns: Vec<ClusterPattern>) -> Self {
+        patterns.sort_unstable();
+        patterns.dedup();
+        Self(patterns)
+    }
+
+    /// Whether it is not limited.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether `cluster` is in the scope.
+    #[must_use]
+    pub fn permits(&self, cluster: &ClusterName) -> bool {
+        self.is_all() || self.0.iter().any(|pattern| pattern.matches(cluster))
+    }
+
+    /// Whether something that concerns exactly `clusters` is in the scope: nothing is of no cluster unless all are.
+    pub fn permits_each<'a>(&self, clusters: impl IntoIterator<Item = &'a ClusterName>) -> bool {
+        let mut clusters = clusters.into_iter().peekable();
+        self.is_all() || (clusters.peek().is_some() && clusters.all(|name| self.permits(name)))
+    }
+
+    /// The patterns.
+    #[must_use]
+    pub fn patterns(&self) -> &[ClusterPattern] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ClusterScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_all() {
+            return f.write_str("all");
+        }
+        let names: Vec<&str> = self.0.iter().map(ClusterPattern::as_str).collect();
+        f.write_str(&names.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_characters() {
+        for (pattern, name, expected) in [
+            ("lab", "lab", true),
+            ("lab", "lab2", false),
+            ("lab", "alab", false),
+            ("prod-*", "prod-", true),
+            ("prod-*", "prod-eu", true),
+            ("prod-*", "preprod-eu", false),
+            ("*-eu", "prod-eu", true),
+            ("*-eu", "prod-eu2", false),
+            ("*", "anything", true),
+            ("a*b*c", "a1b2c", true),
+            ("a*b*c", "abc", true),
+            ("a*b*c", "acb", false),
+            ("a*bc*c", "abc", false),
+            ("a*a", "a", false),
+            ("**", "x", true),
+        ] {
+            let parsed: ClusterPattern = pattern.parse().unwrap();
+            assert_eq!(
+                parsed.matches(&name.parse().unwrap()),
+                expected,
+                "{pattern} {name}"
+            );
+        }
+        for bad in ["", "a b", "a/b", "<x>", &"a".repeat(101)] {
+            assert!(bad.parse::<ClusterPattern>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_limited_scope_has_nothing_of_the_whole_console() {
+        let (lab, shop) = ("lab".parse().unwrap(), "shop".parse().unwrap());
+        let scope = ClusterScope::new(vec!["lab".parse().unwrap()]);
+        assert!(scope.permits(&lab) && !scope.permits(&shop));
+        assert!(scope.permits_each([&lab]));
+        assert!(!scope.permits_each([&lab, &shop]));
+        assert!(!scope.permits_each([]));
+        assert!(ClusterScope::all().permits_each([]));
+        assert!(ClusterScope::all().permits_each([&lab, &shop]));
+    }
+}

@@ -1,0 +1,204 @@
+//! The API of API tokens: everyone's own, and for administrators those of all accounts. Sessions only, so that a token makes no
+//! other one.
+
+use std::time::Duration;
+
+use accounts::{NewToken, TokenId, TokenStoreError, UserName};
+use axum::Json;
+use axum::extract::Path;
+use axum::response::{IntoResponse, Response};
+use console_core::clock::now;
+use galera::Timestamp;
+use galera::access::{ClusterScope, Operation, Role};
+use galera::publish::accounts::{AccountKind, NewTokenView, TokenList, TokenView};
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::AppState;
+use super::extract::{JsonBody, QueryParams};
+use super::identity::CurrentSession;
+use super::problem::{ApiError, ApiResult, to_sentence};
+
+#[derive(Deserialize)]
+pub(super) struct TokenListQuery {
+    /// An account, or `*` for all.
+    account: Option<String>,
+}
+
+/// `GET /api/v1/tokens?account=`: the own ones, or for administrators those of an account or of all.
+pub(super) async fn list(
+    app: AppState,
+    session: CurrentSession,
+    QueryParams(query): QueryParams<TokenListQuery>,
+) -> ApiResult<Json<TokenList>> {
+    let own = own_name(&session)?;
+    let account = match query.account.as_deref() {
+        None | Some("") => Some(own),
+        Some("*") => {
+            session.authorize(Operation::ManageAccounts)?;
+            None
+        }
+        Some(name) => {
+            let name = parse_account(name)?;
+            if name != own {
+                session.authorize(Operation::ManageAccounts)?;
+            }
+            Some(name)
+        }
+    };
+    let tokens = app.tokens.list(account.as_ref(), now()).await?;
+    Ok(Json(TokenList { tokens }))
+}
+
+/// `GET /api/v1/tokens/{id}`.
+pub(super) async fn show(
+    app: AppState,
+    session: CurrentSession,
+    Path(id): Path<String>,
+) -> ApiResult<Json<TokenView>> {
+    Ok(Json(find(&app, &session, &id).await?.1))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateTokenRequest {
+    name: String,
+    /// A service account; by default the own account.
+    #[serde(default)]
+    account: Option<String>,
+    roles: Vec<Role>,
+    /// Names or patterns; empty for all.
+    #[serde(default)]
+    clusters: ClusterScope,
+    /// One of both is required.
+    #[serde(default)]
+    expires_at: Option<Timestamp>,
+    #[serde(default)]
+    days: Option<u32>,
+}
+
+/// `POST /api/v1/tokens`: the response is the only place where the token is shown.
+pub(super) async fn create(
+    app: AppState,
+    session: CurrentSession,
+    JsonBody(body): JsonBody<CreateTokenRequest>,
+) -> ApiResult<Response> {
+    session.require_recent_proof(&app).await?;
+    let at = now();
+    let own = own_name(&session)?;
+    let account = match body.account.as_deref() {
+        None | Some("") => own.clone(),
+        Some(name) => parse_account(name)?,
+    };
+    if account != own {
+        session.authorize(Operation::ManageAccounts)?;
+        if app.accounts.get(&account).await?.kind != AccountKind::Service {
+            return Err(ApiError::forbidden(
+                "not_a_service_account",
+                format!("{account} is a person's account; only its owner creates tokens for it."),
+            ));
+        }
+    }
+    let expires_at = match (body.expires_at, body.days) {
+        (Some(end), None) => end,
+        (None, Some(days)) => at.plus(Duration::from_secs(u64::from(days) * 86_400)),
+        _ => {
+            let detail = "State when the token ends: either expires_at, or days from now.";
+            return Err(ApiError::unprocessable("no_expiry", detail));
+        }
+    };
+    let new = NewToken {
+        name: body.name.trim().to_owned(),
+        roles: body.roles,
+        clusters: body.clusters,
+        expires_at,
+    };
+    let store = app.tokens.acting_as(own.as_str());
+    let created = store.create(&account, new, at).await?;
+    app.authenticator.learn_created_token(&created).await;
+    let view = NewTokenView {
+        secret: created.secret,
+        token: created.view,
+    };
+    Ok((StatusCode::CREATED, Json(view)).into_response())
+}
+
+/// `DELETE /api/v1/tokens/{id}`: the token stops immediately, on every replica.
+pub(super) async fn revoke(
+    app: AppState,
+    session: CurrentSession,
+    Path(id): Path<String>,
+) -> ApiResult<StatusCode> {
+    let (id, _) = find(&app, &session, &id).await?;
+    let own = own_name(&session)?;
+    app.tokens
+        .acting_as(own.as_str())
+        .revoke(&id, now())
+        .await?;
+    app.authenticator.learn_revoked_token(&id).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The token `id`, if it is the user's own or the user is an administrator; otherwise it is unknown.
+async fn find(
+    app: &AppState,
+    session: &CurrentSession,
+    id: &str,
+) -> ApiResult<(TokenId, TokenView)> {
+    let unknown =
+        || TokenStoreError::Unknown(format!("{:?}", id.chars().take(40).collect::<String>()));
+    let own = own_name(session)?;
+    let parsed: TokenId = id.parse().map_err(|_| unknown())?;
+    let account = match session.authorize(Operation::ManageAccounts) {
+        Ok(_) => None,
+        Err(_) => Some(&own),
+    };
+    let tokens = app.tokens.list(account, now()).await?;
+    let found = tokens.into_iter().find(|token| token.id == id);
+    Ok((parsed, found.ok_or_else(unknown)?))
+}
+
+fn own_name(session: &CurrentSession) -> ApiResult<UserName> {
+    let name = &session.0.principal.username;
+    name.parse()
+        .map_err(|error: accounts::UserNameError| ApiError::internal(error.to_string()))
+}
+
+fn parse_account(name: &str) -> ApiResult<UserName> {
+    name.parse().map_err(|error: accounts::UserNameError| {
+        ApiError::unprocessable("invalid_account_name", to_sentence(&error.to_string()))
+    })
+}
+
+impl From<TokenStoreError> for ApiError {
+    fn from(error: TokenStoreError) -> Self {
+        let detail = to_sentence(&error.to_string());
+        match error {
+            TokenStoreError::Unknown(shown) => Self::not_found(
+                "unknown_token",
+                format!("Unknown token {shown}; /api/v1/tokens lists your tokens."),
+            ),
+            TokenStoreError::UnknownAccount(name) => Self::not_found(
+                "unknown_account",
+                format!("No enabled account {name}; /api/v1/accounts lists all accounts."),
+            ),
+            TokenStoreError::InvalidName => Self::unprocessable("invalid_token_name", detail),
+            TokenStoreError::NameTaken { .. } => Self::conflict("token_exists", detail),
+            TokenStoreError::NoRole(_) => Self::unprocessable("no_role", detail),
+            TokenStoreError::RoleMissing { .. } => Self::unprocessable("role_not_owned", detail),
+            TokenStoreError::TooManyClusters => Self::unprocessable("too_many_clusters", detail),
+            TokenStoreError::Expiry { .. } => Self::unprocessable("invalid_expiry", detail),
+            TokenStoreError::TooMany(_) => Self::conflict("too_many_tokens", detail),
+            TokenStoreError::Damaged(_) => Self::conflict("account_damaged", detail),
+            TokenStoreError::Contended => Self::conflict("contended", detail),
+            TokenStoreError::Registry(error @ registry::Error::Tampered { .. }) => {
+                Self::conflict("record_tampered", to_sentence(&error.to_string()))
+            }
+            TokenStoreError::Registry(error) => Self::etcd_failed(
+                &error,
+                "etcd is unreachable, and tokens cannot be read or changed without it; try again in a moment.",
+            ),
+            TokenStoreError::Audit(error) => error.into(),
+        }
+    }
+}

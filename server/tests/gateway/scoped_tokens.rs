@@ -1,0 +1,198 @@
+//! A token that is limited to clusters: what lists, exports and live topics show it of others.
+
+use std::time::Duration;
+
+use accounts::NewToken;
+use console_core::clock::now;
+use galera::access::{ClusterScope, Role};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::action_fixture::{ActionFixture, post};
+use crate::api_tokens::{issue, new_token};
+use crate::client::{ConsoleOptions, TestClient, TestConsole};
+use crate::etcd::{TestEtcd, eventually};
+use crate::fake_cluster::FakeCluster;
+use crate::live_messages::LiveConnection;
+
+const OTHER: &str = "shop";
+
+/// A token of `account` that is limited to `shop`.
+async fn token_for_shop(console: &TestConsole, account: &str, roles: &[Role]) -> TestClient {
+    let new = NewToken {
+        clusters: ClusterScope::new(vec![OTHER.parse().unwrap()]),
+        ..new_token("shop-only", roles, now().plus(Duration::from_secs(3600)))
+    };
+    console.with_bearer(&issue(console, account, new, now()).await)
+}
+
+async fn fixture() -> ActionFixture {
+    let etcd = TestEtcd::in_memory();
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let alter = |options: &mut ConsoleOptions| options.more_clusters = vec![OTHER];
+    ActionFixture::start_with(&etcd, &nodes, alter).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_and_exports_leave_other_clusters_out() {
+    let fixture = fixture().await;
+    fixture.request(&fixture.operator).await;
+    let reason = json!({"enabled": false, "reason": "maintenance of lab"});
+    let path = "/api/v1/clusters/lab/recovery";
+    let answer = fixture.admin.send_json(Method::PUT, path, &reason).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    for (title, clusters) in [
+        ("of lab", json!(["lab"])),
+        ("of both", json!(["lab", OTHER])),
+    ] {
+        let incident = json!({"clusters": clusters, "title": title, "text": "t"});
+        let answer = post(&fixture.admin, "/api/v1/status/incidents", &incident).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        let work = json!({"clusters": clusters, "title": title, "text": "t",
+            "until": now().plus(Duration::from_secs(7200))});
+        let answer = post(&fixture.admin, "/api/v1/status/maintenance", &work).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+    }
+    let page = json!({"slug": "lab-page", "title": "Lab page", "clusters": [{"cluster": "lab"}]});
+    let answer = post(&fixture.admin, "/api/v1/status/pages", &page).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let roles = [Role::Admin];
+    let program = token_for_shop(&fixture.console, "root", &roles).await;
+    let incidents: Value = fixture.admin.get("/api/v1/status/incidents").await.json();
+    let incident = incidents["incidents"][0]["id"].as_str().unwrap().to_owned();
+    let lists = [
+        "/api/v1/clusters",
+        "/api/v1/clusters?verdict=healthy,degraded,no_primary,down,unknown,split_brain,diverged",
+        "/api/v1/actions",
+        "/api/v1/actions?cluster=lab",
+        "/api/v1/audit?limit=1000",
+        "/api/v1/audit?cluster=lab",
+        "/api/v1/audit?format=csv&limit=1000",
+        "/api/v1/status/incidents",
+        "/api/v1/status/incidents?cluster=lab",
+        "/api/v1/status/maintenance",
+        "/api/v1/status/pages",
+    ];
+    for path in lists {
+        let all = fixture.admin.get(path).await.text();
+        assert!(all.contains("lab"), "{path}: {all}");
+        let answer = program.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        assert!(!answer.text().contains("lab"), "{path}: {}", answer.text());
+    }
+    let overview = program.get("/api/v1/clusters").await.text();
+    assert!(overview.contains(OTHER), "{overview}");
+    for path in [
+        format!("/api/v1/status/incidents/{incident}"),
+        "/api/v1/status/pages/lab-page".to_owned(),
+    ] {
+        assert_eq!(fixture.admin.get(&path).await.status, 200, "{path}");
+        let answer = program.get(&path).await;
+        assert_eq!(answer.problem().code, "unknown_item", "{path}");
+    }
+    let update = json!({"state": "resolved", "text": "t"});
+    let path = format!("/api/v1/status/incidents/{incident}/updates");
+    assert_eq!(
+        post(&program, &path, &update).await.problem().code,
+        "unknown_item"
+    );
+    let incident = json!({"clusters": ["lab"], "title": "t", "text": "t"});
+    let answer = post(&program, "/api/v1/status/incidents", &incident).await;
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    let unknown = json!({"clusters": ["nowhere"], "title": "t", "text": "t"});
+    let of_unknown = post(&program, "/api/v1/status/incidents", &unknown).await;
+    assert_eq!(answer.problem().code, of_unknown.problem().code);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_action_of_another_cluster_does_not_exist() {
+    let fixture = fixture().await;
+    let id = fixture.request(&fixture.operator).await.action.id;
+    let roles = [Role::Operator];
+    let program = token_for_shop(&fixture.console, "olga", &roles).await;
+    for path in [
+        format!("/api/v1/actions/{id}"),
+        format!("/api/v1/actions/{id}/plan"),
+    ] {
+        assert_eq!(fixture.viewer.get(&path).await.status, 200, "{path}");
+        let answer = program.get(&path).await;
+        assert_eq!(answer.problem().code, "unknown_action", "{path}");
+    }
+    for verb in ["cancel", "execute", "comment", "undo"] {
+        let answer = crate::action_fixture::apply_verb(&program, &id, verb).await;
+        assert_eq!(answer.problem().code, "unknown_action", "{verb}");
+    }
+}
+
+/// Whatever a connection gets until both of its last topics have answered.
+async fn received(connection: &mut LiveConnection, last: &str, errors: usize) -> Vec<Value> {
+    let mut messages = Vec::new();
+    let (mut got_last, mut got_errors) = (false, 0);
+    while !got_last || got_errors < errors {
+        let message = connection.next_of_any().await;
+        got_last |=
+            message["type"] == last && message["topic"].as_str().is_none_or(|t| t != "actions");
+        got_errors += usize::from(message["type"] == "error");
+        messages.push(message);
+    }
+    messages
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_topics_leave_other_clusters_out() {
+    let fixture = fixture().await;
+    fixture.request(&fixture.operator).await;
+    let program = token_for_shop(&fixture.console, "vera", &[Role::Viewer]).await;
+    eventually("the other cluster is published", async || {
+        program.get("/api/v1/clusters/shop").await.status == 200
+    })
+    .await;
+    for (subscription, last) in [
+        (
+            json!({"subscribe": ["overview", "cluster/lab", "actions"]}),
+            "overview",
+        ),
+        (
+            json!({"version": 2, "subscribe": ["head", "overview", "cluster/lab", "actions"]}),
+            "full",
+        ),
+    ] {
+        let mut connection = LiveConnection::open(&program).await;
+        connection.send(subscription.to_string()).await;
+        let mut messages = received(&mut connection, last, 1).await;
+        // What may follow: a window in which an action would have come.
+        connection
+            .send(json!({"subscribe": ["overview"]}).to_string())
+            .await;
+        messages.push(connection.next("overview").await);
+        for message in &messages {
+            match message["type"].as_str().unwrap() {
+                "error" => assert_eq!(message["code"], "unknown_cluster", "{message}"),
+                "action" => panic!("{message}"),
+                _ => assert!(!message.to_string().contains("lab"), "{message}"),
+            }
+        }
+        assert!(
+            messages.iter().any(|m| m.to_string().contains(OTHER)),
+            "{messages:?}"
+        );
+    }
+    // With all clusters, the same topics have it.
+    let mut connection = LiveConnection::open(&fixture.viewer).await;
+    let overview = connection.first_of("overview", "overview").await;
+    assert!(overview.to_string().contains("lab"), "{overview}");
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_its_token() {
+    let console = TestConsole::start(&TestEtcd::in_memory()).await;
+    console.add_user("dora", &[Role::Viewer]).await;
+    let dora = console.sign_in("dora").await;
+    let request = crate::api_tokens::token_request("tv", &[Role::Viewer], &[]);
+    let created = crate::api_tokens::create(&dora, &request).await;
+    let mut connection = LiveConnection::open(&console.with_bearer(&created.secret)).await;
+    connection.next("hello").await;
+    let path = format!("/api/v1/tokens/{}", created.token.id);
+    assert_eq!(dora.delete(&path).await.status, 204);
+    assert_eq!(connection.close_code().await, Some(4401));
+}
