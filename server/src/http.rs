@@ -8,6 +8,7 @@ mod account_forms;
 mod accounts;
 mod actions;
 mod alarms;
+mod ambiguous_headers;
 mod audit;
 mod body_limit;
 mod clusters;
