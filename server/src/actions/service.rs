@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use super::audit_records::{action_record, end_record, request_details};
 use super::cache::{ActionsSnapshot, PublishedAction, action_view};
 use super::context::ActionContext;
+use super::execution_gate::ExecutionGate;
 use super::store::decode_action;
 use super::switches::{self, RecoverySwitches};
 use super::{ActionError, ActionSettings, ClusterAccess, metrics, reconciler, runner};
@@ -129,6 +130,12 @@ impl ActionService {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<ActionsSnapshot>> {
         self.context.cache.subscribe()
+    }
+
+    /// Open while actions may be carried out.
+    #[must_use]
+    pub fn gate(&self) -> ExecutionGate {
+        self.context.gate.clone()
     }
 
     #[must_use]
