@@ -157,6 +157,16 @@ impl ActionService {
         Ok(inputs.plan(&self.context.settings, kind, attestations))
     }
 
+    /// Computes what the plan of `action` is now. The action itself is not another one that is open.
+    ///
+    /// # Errors
+    /// As [`ActionService::plan`].
+    pub async fn present_plan(&self, action: &Action) -> Result<Plan, ActionError> {
+        let (context, own) = (&self.context, Some(&action.id));
+        let inputs = context.planning_inputs(&action.cluster, false, own).await?;
+        Ok(inputs.plan(&context.settings, action.kind, &action.attestations))
+    }
+
     /// Requests an action.
     ///
     /// # Errors
