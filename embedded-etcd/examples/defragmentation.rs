@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use embedded_etcd::EmbeddedEtcd;
 use registry::{EtcdSettings, Registry, WatchEvent};
+use tokio_util::task::TaskTracker;
 
 const VALUE_BYTES: usize = 100_000;
 
@@ -64,7 +65,7 @@ async fn measure(registry: &Registry) {
     let reader = {
         let (registry, ended, longest) =
             (registry.clone(), Arc::clone(&ended), Arc::clone(&longest));
-        tokio::task::spawn(async move {
+        TaskTracker::new().spawn(async move {
             let mut failures = 0;
             while !ended.load(Ordering::Relaxed) {
                 let began = Instant::now();
@@ -79,7 +80,7 @@ async fn measure(registry: &Registry) {
     let mut events = registry.watch("/kept/");
     let watch = {
         let ended = Arc::clone(&ended);
-        tokio::task::spawn(async move {
+        TaskTracker::new().spawn(async move {
             let mut outages = 0;
             while !ended.load(Ordering::Relaxed) {
                 let next = tokio::time::timeout(Duration::from_millis(100), events.next());

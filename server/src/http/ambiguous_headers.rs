@@ -89,8 +89,15 @@ mod tests {
 
     use super::*;
 
-    /// What each request is refused for.
-    const CASES: [(&str, &[(&str, &str)], bool, &str); 21] = [
+    /// The request line, the headers, whether the peer forwards for others unasked, and what is in the refusal; empty for none.
+    type Case = (
+        &'static str,
+        &'static [(&'static str, &'static str)],
+        bool,
+        &'static str,
+    );
+
+    const CASES: [Case; 21] = [
         ("/", &[("host", "a")], false, ""),
         ("/", &[], false, ""),
         (

@@ -94,7 +94,8 @@ mod tests {
     #[test]
     fn the_outcome_names_what_differs_from_the_approved_plan() {
         let approved = plan(|_| {});
-        let cases: [(&str, fn(&mut Value)); 6] = [
+        type Case = (&'static str, fn(&mut Value));
+        let cases: [Case; 6] = [
             ("nobody_primary was pass and is fail", |plan| {
                 plan["checks"][0]["status"] = "fail".into();
             }),
