@@ -287,6 +287,8 @@ async fn what_the_first_edition_recorded_is_shown_by_the_api() {
             .clone()
             .find(|delivery| delivery["notice"]["id"] == record["notice"]["id"]);
         assert_contains(shown.unwrap(), &record, key);
+        // Otherwise it could not be sent again.
+        assert!(shown.unwrap()["seal"].is_object(), "{key}");
     }
     for (cluster, record) in below("switches/cluster") {
         let path = format!("/api/v1/clusters/{cluster}/recovery");

@@ -35,6 +35,7 @@ mod fake_cluster;
 mod finding_records;
 mod findings;
 mod first_edition;
+mod forged_deliveries;
 mod forged_records;
 mod fork_records;
 mod forms;
