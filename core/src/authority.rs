@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::{AuditError, AuditTrail};
 use crate::clock::now;
+use crate::delivery_seal::seal_stored;
 use crate::keyspace::{self, protected_prefixes, protection};
 use crate::state_secret::{StateSecrets, sealed_with};
 
@@ -285,6 +286,7 @@ impl RecordAuthority {
             // A record that another replica sealed meanwhile is left as it is.
             self.registry.seal_in_place(entry).await?;
         }
+        seal_stored(&self.registry, &self.state_prefix, &self.secrets, up_to).await?;
         let found = survey(&self.registry, &self.state_prefix).await?;
         let complete = AuthorityRecord {
             migrating_up_to: None,

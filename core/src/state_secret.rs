@@ -36,6 +36,7 @@ pub struct StateSecret {
     encryption: [u8; 32],
     audit: hmac::Key,
     seen: hmac::Key,
+    deliveries: hmac::Key,
 }
 
 impl PartialEq for StateSecret {
@@ -79,12 +80,14 @@ impl StateSecret {
         let authentication: [u8; 32] = derive(&secret, b"authentication of records")?;
         let audit: [u8; 32] = derive(&secret, b"authentication of audit entries")?;
         let seen: [u8; 32] = derive(&secret, b"authentication of seen records")?;
+        let deliveries: [u8; 32] = derive(&secret, b"authentication of deliveries")?;
         Ok(Self {
             kid: envelope::to_hex(&derive::<8>(&secret, b"key id")?),
             authentication: hmac::Key::new(hmac::HMAC_SHA256, &authentication),
             encryption: derive(&secret, b"encryption of records")?,
             audit: hmac::Key::new(hmac::HMAC_SHA256, &audit),
             seen: hmac::Key::new(hmac::HMAC_SHA256, &seen),
+            deliveries: hmac::Key::new(hmac::HMAC_SHA256, &deliveries),
         })
     }
 
@@ -142,6 +145,24 @@ impl StateSecrets {
     pub fn kids(&self) -> String {
         let kids: Vec<&str> = self.0.iter().map(StateSecret::kid).collect();
         kids.join(", ")
+    }
+
+    /// Authenticates a queued notification with the newest secret.
+    pub(crate) fn seal_delivery(&self, message: &[u8]) -> EntrySeal {
+        let secret = self.newest();
+        EntrySeal {
+            kid: secret.kid.clone(),
+            tag: envelope::to_hex(hmac::sign(&secret.deliveries, message).as_ref()),
+        }
+    }
+
+    /// Whether `seal` authenticates a queued notification.
+    pub(crate) fn verify_delivery(&self, message: &[u8], seal: &EntrySeal) -> bool {
+        let tag = envelope::from_hex(&seal.tag);
+        let (Some(secret), Some(tag)) = (self.find(&seal.kid), tag) else {
+            return false;
+        };
+        hmac::verify(&secret.deliveries, message, &tag).is_ok()
     }
 
     /// Authenticates a file of seen records with the newest secret.

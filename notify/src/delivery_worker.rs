@@ -98,6 +98,9 @@ impl DeliveryWorker {
     fn start_job(&self, target: String, job: DeliveryJob) -> BoxFuture<'static, FinishedJob> {
         let (inner, term) = (Arc::clone(&self.inner), Arc::clone(&self.term));
         match job {
+            DeliveryJob::Send(queued, _, _) if !inner.seals.is_genuine(&queued.delivery) => {
+                refuse_forged(inner, term, target, *queued).boxed()
+            }
             DeliveryJob::Send(queued, record, prune) => {
                 deliver(inner, term, target, *queued, record, prune).boxed()
             }
@@ -124,6 +127,27 @@ impl DeliveryWorker {
             }
         }
     }
+}
+
+/// Why a forged delivery fails.
+const FORGED: &str = "not sent: it was not queued by a console with this state secret; another client of etcd wrote it";
+
+/// Records that a forged delivery was not sent.
+async fn refuse_forged(
+    inner: Arc<NotifyInner>,
+    term: Arc<Term>,
+    target: String,
+    queued: QueuedDelivery,
+) -> FinishedJob {
+    let key = String::from_utf8_lossy(&queued.key).into_owned();
+    tracing::error!(
+        key,
+        "The delivery {key} in etcd was {FORGED}. Check who can write to etcd"
+    );
+    let next = outbox::give_up(&queued.delivery, FORGED, now());
+    let transaction = outbox::settle_transaction(&inner.keys, &queued, &next);
+    let update = record_result(&inner, &term, queued, None, &transaction).await;
+    FinishedJob { target, update }
 }
 
 /// Makes one attempt and records its result.

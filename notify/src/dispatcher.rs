@@ -353,7 +353,7 @@ impl Dispatcher {
             .map(|(target, notification)| {
                 outbox::enqueue_write(
                     &self.inner.keys,
-                    &outbox::new_delivery(&target, notification, at),
+                    &outbox::new_delivery(&self.inner.seals, &target, notification, at),
                 )
             })
             .collect();

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use accounts::AccountCache;
 use console_core::address_policy::AddressPolicy;
 use console_core::audit::AuditTrail;
+use console_core::delivery_seal::DeliverySeals;
 use console_core::keyspace::NotifyKeys;
 use console_core::leader::Leadership;
 use console_core::net::PublicUrl;
@@ -97,6 +98,7 @@ struct NotifyInner {
     sources: NotifySources,
     sender: NotificationSender,
     targets: TargetCache,
+    seals: DeliverySeals,
 }
 
 impl std::fmt::Debug for NotificationService {
@@ -142,6 +144,7 @@ impl NotificationService {
             TargetCache::follow(registry.clone(), &keys, shutdown.clone());
         tracker.spawn(follow_targets);
         let inner = Arc::new(NotifyInner {
+            seals: DeliverySeals::of(&registry),
             registry,
             keys,
             sources,

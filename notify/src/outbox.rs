@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use console_core::delivery_seal::DeliverySeals;
 use console_core::keyspace::NotifyKeys;
 use galera::Timestamp;
 use galera::publish::notification::Notification;
@@ -54,9 +55,14 @@ impl QueuedDelivery {
     }
 }
 
-/// A new delivery of `notification` to `target`.
-pub(super) fn new_delivery(target: &str, notification: Notification, now: Timestamp) -> Delivery {
-    Delivery {
+/// A new delivery of `notification` to `target`, sealed.
+pub(super) fn new_delivery(
+    seals: &DeliverySeals,
+    target: &str,
+    notification: Notification,
+    now: Timestamp,
+) -> Delivery {
+    let mut delivery = Delivery {
         target: target.to_owned(),
         notice: notification,
         state: DeliveryState::Waiting,
@@ -65,7 +71,10 @@ pub(super) fn new_delivery(target: &str, notification: Notification, now: Timest
         ended_at: None,
         attempts: 0,
         tries: Vec::new(),
-    }
+        seal: None,
+    };
+    seals.seal(&mut delivery);
+    delivery
 }
 
 /// The write that puts a delivery into the outbox.
@@ -209,7 +218,7 @@ mod tests {
             finding: None,
             audience: Audience::Everyone,
         };
-        new_delivery("t", notification, NOW)
+        new_delivery(&DeliverySeals::default(), "t", notification, NOW)
     }
 
     fn attempt(error: Option<&str>) -> DeliveryAttempt {

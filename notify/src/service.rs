@@ -29,6 +29,10 @@ pub enum NotifyError {
     UnknownTarget(String),
     #[error("there is no such delivery; it may have been removed to make room for newer ones")]
     UnknownDelivery,
+    #[error(
+        "this delivery was not queued by a console with this state secret, so it is not sent; another client of etcd wrote it"
+    )]
+    ForgedDelivery,
     #[error(transparent)]
     Invalid(#[from] InvalidTarget),
     #[error("there are {TARGETS_MAX} targets already; remove one first")]
@@ -175,7 +179,7 @@ impl NotificationService {
         let at = now();
         let notification = test_notification(by, &target.name, at);
         let (_, attempt) = self.inner.sender.attempt(id, &target, &notification).await;
-        let mut delivery = outbox::new_delivery(id, notification, at);
+        let mut delivery = outbox::new_delivery(&self.inner.seals, id, notification, at);
         delivery.state = if attempt.error.is_none() {
             DeliveryState::Delivered
         } else {
@@ -264,6 +268,9 @@ impl NotificationService {
         };
         let delivery: Delivery =
             serde_json::from_slice(&entry.value).map_err(|_| NotifyError::UnknownDelivery)?;
+        if !self.inner.seals.is_genuine(&delivery) {
+            return Err(NotifyError::ForgedDelivery);
+        }
         let next = outbox::requeued(&delivery, at);
         let mut transaction = Transaction::new()
             .when(Precondition::Unchanged(

@@ -247,7 +247,22 @@ impl Endpoints {
         F: Fn(Client) -> Fut,
         Fut: Future<Output = Result<T, etcd_client::Error>>,
     {
-        let answer = self.attempt(index, self.attempt_timeout(), &operation);
+        self.attempt_within(index, self.attempt_timeout(), operation)
+            .await
+    }
+
+    /// Carries out `operation` on one endpoint, once, in at most `limit`.
+    pub(crate) async fn attempt_within<T, F, Fut>(
+        &self,
+        index: usize,
+        limit: Duration,
+        operation: F,
+    ) -> Result<T>
+    where
+        F: Fn(Client) -> Fut,
+        Fut: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let answer = self.attempt(index, limit, &operation);
         answer.await.map_err(|error| match error {
             AttemptError::Permanent(error) => error,
             AttemptError::Transient { cause, .. } => Error::Unavailable {

@@ -1,6 +1,8 @@
 //! Alarms of etcd, and the space of its database.
 
-use etcd_client::{Error as ClientError, ResponseHeader};
+use std::time::Duration;
+
+use etcd_client::{Client, Error as ClientError, ResponseHeader};
 
 use crate::{Backend, Registry, Result};
 
@@ -69,6 +71,25 @@ impl Registry {
             (None, Some(error)) => Err(error),
             (None, None) => Ok(StorageStatus::default()),
         }
+    }
+
+    /// Releases the free pages of every endpoint's database, one endpoint after the other. etcd answers nothing else until it
+    /// has copied what is in use; `limit` is the time for one endpoint.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unavailable`] when an endpoint does not answer in time: it may still complete the copy, which is
+    /// harmless to repeat. [`crate::Error::Denied`] without the right to maintain etcd.
+    pub async fn defragment(&self, limit: Duration) -> Result<()> {
+        let endpoints = match &self.backend {
+            Backend::Etcd(endpoints) => endpoints,
+            #[cfg(feature = "memory")]
+            Backend::Memory(store) => return store.ready(),
+        };
+        for index in 0..endpoints.count() {
+            let work = |mut client: Client| async move { client.defragment().await };
+            endpoints.attempt_within(index, limit, work).await?;
+        }
+        Ok(())
     }
 }
 

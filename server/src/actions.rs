@@ -16,6 +16,7 @@ mod audit_records;
 mod cache;
 mod cluster_access;
 mod context;
+mod execution_gate;
 mod executor;
 mod forks;
 mod lock;
@@ -50,6 +51,7 @@ pub use cluster_access::{
     ClusterAccess, ClusterEvidence, MonitorClusterAccess, RecoveryAccount, RecoveryCredentials,
     StatementChannel,
 };
+pub use execution_gate::{ClosedGate, ExecutionGate};
 pub use service::{ActionDecision, ActionProposal, ActionQuery, ActionService, BreakGlassProposal};
 
 /// Settings of [`ActionService`].

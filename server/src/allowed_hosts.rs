@@ -155,7 +155,8 @@ fn normalized(host: &str) -> String {
     host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }
 
-fn strip_default_port(authority: &str, default_port: u16) -> String {
+/// In lower case, without the port if it is the default one.
+pub(crate) fn strip_default_port(authority: &str, default_port: u16) -> String {
     let authority = authority.to_ascii_lowercase();
     match authority.strip_suffix(&format!(":{default_port}")) {
         Some(host) => host.to_owned(),

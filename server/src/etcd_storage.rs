@@ -1,5 +1,7 @@
 //! Watches the alarms of etcd and the space of its database, and shows on every page when writes fail or soon will.
 
+mod defragmentation;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -14,6 +16,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use registry::{Error, Registry, StorageAlarm, StorageStatus};
 use tokio::time::sleep;
+
+use defragmentation::DefragmentationCounts;
+pub use defragmentation::DefragmentationPolicy;
+pub(crate) use defragmentation::Defragmenter;
 
 /// Time between two readings.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -30,6 +36,8 @@ pub struct EtcdStorage {
     status: Arc<RwLock<Option<StorageStatus>>>,
     /// Counts if members do not report theirs, in bytes.
     configured_quota: u64,
+    /// With an embedded etcd.
+    defragmentations: Option<Arc<DefragmentationCounts>>,
 }
 
 /// Where a warning is recorded.
@@ -57,16 +65,36 @@ impl EtcdStorage {
         Self {
             status: Arc::default(),
             configured_quota,
+            defragmentations: None,
         }
     }
 
-    /// Reads the status of etcd forever.
-    pub(crate) async fn follow(self, registry: Registry, reporter: StorageReporter) {
+    /// Counts the defragmentations of an embedded etcd.
+    #[must_use]
+    pub(crate) fn with_defragmentations(mut self) -> Self {
+        self.defragmentations = Some(Arc::default());
+        self
+    }
+
+    /// Reads the status of etcd forever, and lets `defragmenter` make its database smaller.
+    pub(crate) async fn follow(
+        self,
+        registry: Registry,
+        reporter: StorageReporter,
+        mut defragmenter: Option<Defragmenter>,
+    ) {
         let mut logged: Vec<String> = Vec::new();
         let mut recorded = StorageLevel::Ample;
         loop {
             let (level, notices) = match registry.storage_status().await {
                 Ok(status) => {
+                    if let (Some(defragmenter), Some(counts)) =
+                        (&mut defragmenter, &self.defragmentations)
+                        && defragmenter.run_if_due(&status, &registry, counts).await
+                    {
+                        // Read again.
+                        continue;
+                    }
                     let judged = (self.level(&status), self.notices(&status));
                     self.set(Some(status));
                     judged
@@ -196,6 +224,9 @@ impl EtcdStorage {
 
     /// Registers alarms and sizes, as far as they are known.
     pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
+        if let Some(defragmentations) = &self.defragmentations {
+            defragmentations.register_metrics(registry);
+        }
         let Some(status) = self.status() else {
             return;
         };

@@ -9,6 +9,7 @@ mod account_forms;
 mod accounts;
 mod actions;
 mod alarms;
+mod ambiguous_headers;
 mod audit;
 mod bearer;
 mod body_limit;

@@ -25,7 +25,11 @@ pub(super) fn cluster_api_path(
     name: Memo<String>,
     below: &'static str,
 ) -> impl Fn() -> String + Copy + Send + Sync {
-    move || name.with(|name| ["/api/v1/clusters/", &encode_segment(name), below].concat())
+    // Empty once the page that defined the name is disposed of; then nothing is requested.
+    move || {
+        name.try_with(|name| ["/api/v1/clusters/", &encode_segment(name), below].concat())
+            .unwrap_or_default()
+    }
 }
 
 /// Shows `content` for the cluster in the URL, or the problem that prevents it.

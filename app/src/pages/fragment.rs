@@ -207,7 +207,8 @@ impl LiveFragment {
         self.refresh_on_query_changes();
         let load_page = move || {
             page.track();
-            self.path.get_untracked()
+            // Suspense also runs views only to find what they load, and their signals may have been disposed by then.
+            self.path.try_get_untracked().unwrap_or_default()
         };
         loaded(load(load_page), move |first| {
             // A part of a page has a notice in its place instead, and is fetched again.

@@ -38,6 +38,7 @@ mod refusal;
 mod request;
 #[cfg(feature = "decide")]
 mod step;
+mod supersession;
 
 #[cfg(feature = "decide")]
 pub use authority::{CurrentAccount, CurrentAccounts};

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::attempts::AttemptTracker;
 use super::cache::ActionCache;
+use super::execution_gate::ExecutionGate;
 use super::rate_limit::RateLimiter;
 use super::store::ActionStore;
 use super::{ActionError, ActionSettings, ClusterAccess};
@@ -36,6 +37,8 @@ pub(super) struct ActionContext {
     /// Actions that this replica is executing, or could not begin.
     pub(super) attempts: AttemptTracker,
     pub(super) rate_limit: RateLimiter,
+    /// Closed while etcd is blocked.
+    pub(super) gate: ExecutionGate,
 }
 
 impl ActionContext {
@@ -61,6 +64,7 @@ impl ActionContext {
             shutdown,
             attempts: AttemptTracker::default(),
             rate_limit: RateLimiter::default(),
+            gate: ExecutionGate::default(),
         }
     }
 

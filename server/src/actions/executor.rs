@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::ActionError;
 use super::audit_records;
 use super::context::ActionContext;
+use super::execution_gate::ExecutionPass;
 use super::lock::ClusterLock;
 use super::store::{PutOutcome, VersionedAction};
 
@@ -52,6 +53,8 @@ pub(super) enum ApplyOutcome {
 pub(super) struct Executor {
     pub(super) context: Arc<ActionContext>,
     pub(super) lock: ClusterLock,
+    /// Keeps work that blocks etcd away.
+    pub(super) _pass: ExecutionPass,
     pub(super) stored: VersionedAction,
     /// The plan from which this executor takes every step: computed here, and when.
     pub(super) computed: Option<(Plan, Instant)>,

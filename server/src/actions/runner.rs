@@ -105,6 +105,7 @@ impl Executor {
         let seen = context.store.get(id).await?;
         let seen = seen.ok_or_else(|| ActionError::UnknownAction(id.to_string()))?;
         check_can_begin(context, &seen.action, by).await?;
+        let pass = context.gate.enter().await;
         let cluster = seen.action.cluster.clone();
         let settings = &context.settings;
         let lock = ClusterLock::acquire(
@@ -118,6 +119,7 @@ impl Executor {
         let mut executor = Self {
             context: Arc::clone(context),
             lock,
+            _pass: pass,
             stored: seen,
             computed: None,
             sent_step: None,

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use super::audit_records::{action_record, end_record, request_details};
 use super::cache::{ActionsSnapshot, PublishedAction, action_view};
 use super::context::ActionContext;
+use super::execution_gate::ExecutionGate;
 use super::store::decode_action;
 use super::switches::{self, RecoverySwitches};
 use super::{ActionError, ActionSettings, ClusterAccess, metrics, reconciler, runner};
@@ -135,6 +136,12 @@ impl ActionService {
         self.context.cache.subscribe()
     }
 
+    /// Open while actions may be carried out.
+    #[must_use]
+    pub fn gate(&self) -> ExecutionGate {
+        self.context.gate.clone()
+    }
+
     #[must_use]
     pub fn trail(&self) -> &AuditTrail {
         &self.context.trail
@@ -152,6 +159,16 @@ impl ActionService {
     ) -> Result<Plan, ActionError> {
         let inputs = self.context.planning_inputs(cluster, false, None).await?;
         Ok(inputs.plan(&self.context.settings, kind, attestations))
+    }
+
+    /// Computes what the plan of `action` is now. The action itself is not another one that is open.
+    ///
+    /// # Errors
+    /// As [`ActionService::plan`].
+    pub async fn present_plan(&self, action: &Action) -> Result<Plan, ActionError> {
+        let (context, own) = (&self.context, Some(&action.id));
+        let inputs = context.planning_inputs(&action.cluster, false, own).await?;
+        Ok(inputs.plan(&context.settings, action.kind, &action.attestations))
     }
 
     /// Requests an action.

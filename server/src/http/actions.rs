@@ -118,10 +118,7 @@ pub(super) async fn present_plan(
 ) -> ApiResult<Json<Plan>> {
     session.authorize(Operation::View)?;
     let published = app.actions.get(&id).await?;
-    let action = &published.value.action;
-    let plan = app
-        .actions
-        .plan(action.kind, &action.cluster, &action.attestations);
+    let plan = app.actions.present_plan(&published.value.action);
     Ok(Json(plan.await?))
 }
 

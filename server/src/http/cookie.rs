@@ -38,6 +38,18 @@ pub(super) fn devices(headers: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
+/// How many cookies of a request have this name.
+pub(super) fn count(headers: &HeaderMap, name: &str) -> usize {
+    let values = headers.get_all(COOKIE).iter();
+    let pairs = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    pairs
+        .filter(|pair| {
+            let key = pair.split(|byte| *byte == b'=').next();
+            key.is_some_and(|key| key.trim_ascii() == name.as_bytes()) && pair.contains(&b'=')
+        })
+        .count()
+}
+
 fn value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     pairs(headers)
         .find(|(key, _)| *key == name)

@@ -40,6 +40,9 @@ async fn readyz(app: AppState) -> ApiResult<&'static str> {
         // The endpoints are only logged: this route needs no sign-in.
         missing.extend(accounts.etcd_error().map(|_| "etcd is unreachable"));
     }
+    if app.registry.holds_writes() {
+        missing.push("the records in etcd have not been checked with the state secret");
+    }
     if !app.monitor.is_ready() {
         missing.push("clusters have not been loaded");
     }

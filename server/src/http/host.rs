@@ -1,14 +1,15 @@
-//! Refuses requests that name a host which is not the console's.
+//! Refuses requests that name a host which is not the console's, or what decides about trust more than once.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
-use super::AppState;
+use super::ambiguous_headers;
 use super::plain_page::self_contained_page;
 use super::problem::{self, ApiError};
 use super::problem_page::shows_pages;
+use super::{AppContext, AppState};
 
 /// Paths that orchestrators and Prometheus request by address. They use no session and link to nothing.
 const OPEN_PATHS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
@@ -18,15 +19,9 @@ pub(super) async fn require_allowed_host(
     request: Request,
     next: Next,
 ) -> Response {
-    let refused = app
-        .allowed_hosts
-        .refused_host(request.headers(), request.uri());
-    match refused {
-        Some(host) if !OPEN_PATHS.contains(&request.uri().path()) => {
-            page_for_browser(&request, &host)
-                .unwrap_or_else(|| host_not_allowed(&host).into_response())
-        }
-        _ => next.run(request).await,
+    match refusal(&app, &request) {
+        Some(error) => page_for_browser(&request, &error).unwrap_or_else(|| error.into_response()),
+        None => next.run(request).await,
     }
 }
 
@@ -36,19 +31,29 @@ pub(super) async fn require_allowed_host_of_page(
     request: Request,
     next: Next,
 ) -> Response {
-    match app
-        .allowed_hosts
-        .refused_host(request.headers(), request.uri())
-    {
-        Some(host) => page_for_browser(&request, &host)
-            .unwrap_or_else(|| problem::document(host_not_allowed(&host))),
+    match refusal(&app, &request) {
+        Some(error) => {
+            page_for_browser(&request, &error).unwrap_or_else(|| problem::document(error))
+        }
         None => next.run(request).await,
     }
 }
 
-/// The refusal as a page without a style sheet, which this host would be refused as well.
-fn page_for_browser(request: &Request, host: &str) -> Option<Response> {
-    let error = host_not_allowed(host);
+/// Why the request is not answered, if it is not.
+fn refusal(app: &AppContext, request: &Request) -> Option<ApiError> {
+    if let Some(error) = ambiguous_headers::refusal(app, request) {
+        return Some(error);
+    }
+    if OPEN_PATHS.contains(&request.uri().path()) {
+        return None;
+    }
+    let hosts = &app.allowed_hosts;
+    let host = hosts.refused_host(request.headers(), request.uri())?;
+    Some(host_not_allowed(&host))
+}
+
+/// The refusal as a page without a style sheet, for which the browser would send the same headers.
+fn page_for_browser(request: &Request, error: &ApiError) -> Option<Response> {
     shows_pages(request).then(|| self_contained_page(error.status(), error.title(), error.detail()))
 }
 

@@ -129,6 +129,7 @@ impl From<NotifyError> for ApiError {
         let detail = to_sentence(&error.to_string());
         match error {
             NotifyError::UnknownTarget(_) => Self::not_found("unknown_target", detail),
+            NotifyError::ForgedDelivery => Self::conflict("forged_delivery", detail),
             NotifyError::UnknownDelivery => Self::not_found("unknown_delivery", detail),
             NotifyError::Invalid(_) => Self::unprocessable("invalid_target", detail),
             NotifyError::TooManyTargets => Self::conflict("too_many_targets", detail),

@@ -11,7 +11,7 @@ use super::bearer;
 use super::problem::ApiError;
 use crate::allowed_hosts::AllowedHosts;
 
-static FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+pub(super) static FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Where a request comes from, according to its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

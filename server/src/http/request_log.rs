@@ -15,7 +15,7 @@ use super::AppState;
 use super::identity::RequestUser;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Below it are status pages, each at a path that is its secret.
 const SECRET_LINKS: &str = "/s/";
@@ -70,7 +70,7 @@ fn peer_of(request: &Request) -> IpAddr {
 }
 
 /// The peer, if it forwards addresses and is not trusted to: a proxy whose clients all count as one.
-fn untrusted_proxy(request: &Request, trusted: &[IpNet]) -> Option<IpAddr> {
+pub(super) fn untrusted_proxy(request: &Request, trusted: &[IpNet]) -> Option<IpAddr> {
     let peer = peer_of(request);
     let forwards = request.headers().contains_key(&FORWARDED_FOR);
     (forwards && !trusted.iter().any(|network| network.contains(&peer))).then_some(peer)

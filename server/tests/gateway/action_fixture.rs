@@ -49,7 +49,7 @@ impl ActionFixture {
         nodes: &Arc<FakeCluster>,
         alter: impl FnOnce(&mut ConsoleOptions),
     ) -> Self {
-        let mut options = options(nodes, "r1");
+        let mut options = fixture_options(nodes, "r1");
         alter(&mut options);
         let console = TestConsole::start_with(etcd, options).await;
         for (name, roles) in ACCOUNTS {
@@ -68,7 +68,7 @@ impl ActionFixture {
         nodes: &Arc<FakeCluster>,
         alter: impl FnOnce(&mut ConsoleOptions),
     ) -> Self {
-        let mut options = options(nodes, "r2");
+        let mut options = fixture_options(nodes, "r2");
         alter(&mut options);
         Self::sign_in_all(TestConsole::start_with(etcd, options).await).await
     }
@@ -77,12 +77,12 @@ impl ActionFixture {
     pub(crate) async fn new_replica(etcd: &TestEtcd, nodes: &Arc<FakeCluster>) -> Self {
         let options = ConsoleOptions {
             cluster_access: Some(access_since(nodes, console_core::clock::now())),
-            ..options(nodes, "r2")
+            ..fixture_options(nodes, "r2")
         };
         Self::sign_in_all(TestConsole::start_with(etcd, options).await).await
     }
 
-    async fn sign_in_all(console: TestConsole) -> Self {
+    pub(crate) async fn sign_in_all(console: TestConsole) -> Self {
         Self {
             operator: console.sign_in("olga").await,
             approver: console.sign_in("adam").await,
@@ -148,7 +148,7 @@ pub(crate) fn unproven_soon(options: &mut ConsoleOptions) {
     options.limits.verify_timeout = Duration::from_secs(4);
 }
 
-fn options(nodes: &Arc<FakeCluster>, replica: &str) -> ConsoleOptions {
+pub(crate) fn fixture_options(nodes: &Arc<FakeCluster>, replica: &str) -> ConsoleOptions {
     ConsoleOptions {
         cluster_access: Some(access_since(nodes, Timestamp::default())),
         replica: ReplicaId::new(replica),

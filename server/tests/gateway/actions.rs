@@ -501,3 +501,27 @@ async fn break_glass_lists_failed_checks_and_needs_an_approver() {
     fixture.wait_for_state(&id, ActionState::Succeeded).await;
     assert_eq!(nodes.sent(), 1);
 }
+
+/// The action itself is not another one that is open: an approver who reads that everything changed does not approve.
+#[tokio::test]
+async fn the_present_plan_of_an_action_that_waits_is_the_requested_one() {
+    let etcd = TestEtcd::in_memory();
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let fixture = ActionFixture::start(&etcd, &nodes).await;
+    let action = fixture.request(&fixture.operator).await.action;
+    let path = format!("/api/v1/actions/{}/plan", action.id);
+    let present: Plan = fixture.approver.get(&path).await.json();
+    assert_eq!(present.digest, action.plan.digest);
+    let page = fixture
+        .approver
+        .get(&format!("/actions/{}", action.id))
+        .await
+        .text();
+    assert!(
+        page.contains("Nothing that the plan rests on has changed"),
+        "{page}"
+    );
+    nodes.advance_position();
+    let present: Plan = fixture.approver.get(&path).await.json();
+    assert_ne!(present.digest, action.plan.digest);
+}

@@ -5,7 +5,9 @@ use console_core::keyspace::ActionKeys;
 use galera::access::Role;
 use galera::recover::action::{Action, ActionState, Approval};
 use galera::recover::plan::PlanStep;
+use http::Method;
 use registry::{Transaction, WriteOp};
+use serde_json::json;
 
 use crate::action_fixture::{ActionFixture, apply_verb};
 use crate::client::STATE_PREFIX;
@@ -61,6 +63,42 @@ async fn i41_a_requester_with_another_password_or_removed_stops_it() {
     assert_eq!(sent, 0, "{:?}", action.journal);
     let outcome = action.outcome.unwrap();
     assert!(outcome.contains("olga, who requested this"), "{outcome}");
+}
+
+/// Every change of an approver between the approval and the statement, at each point where it is looked at again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i41_an_approver_who_is_no_longer_the_same_stops_it() {
+    for point in [CrashPoint::BeforePlanning, CrashPoint::BeforeOpening] {
+        for change in ["demoted", "removed", "made again", "another password"] {
+            let (action, sent) = approve_and_change(point, async |fixture| {
+                let adam = "adam".parse().unwrap();
+                let store = &fixture.console.store;
+                match change {
+                    "demoted" => {
+                        let patch = json!({"roles": ["viewer"]});
+                        let path = "/api/v1/accounts/adam";
+                        let answer = fixture.admin.send_json(Method::PATCH, path, &patch).await;
+                        assert_eq!(answer.status, 200, "{}", answer.text());
+                    }
+                    "another password" => {
+                        let password = "staple of correct horses";
+                        store.set_password(&adam, password, now()).await.unwrap();
+                    }
+                    _ => store.remove(&adam, false).await.unwrap(),
+                }
+                if change == "made again" {
+                    fixture.console.add_user("adam", &[Role::Approver]).await;
+                }
+            })
+            .await;
+            assert_eq!(sent, 0, "{change} {point:?}: {:?}", action.journal);
+            let outcome = action.outcome.unwrap();
+            assert!(
+                outcome.contains("adam, who approved this"),
+                "{change} {point:?}: {outcome}"
+            );
+        }
+    }
 }
 
 /// Puts an approved record that no person approved into etcd, altered by `forge`, and waits for its end.

@@ -30,6 +30,7 @@ use galera_console::config::{
     ApprovalPolicy, AuditConfig, Config, EtcdConfig, HistoryConfig, HttpConfig, LimitsConfig,
     MysqlConfig, NotifyConfig, RecoveryConfig, StateSecretConfig,
 };
+use galera_console::etcd_storage::DefragmentationPolicy;
 use galera_console::finding_records::FindingSchedule;
 use galera_console::http::{AppState, router};
 use galera_console::telemetry::{LogConfig, LogFormat};
@@ -103,6 +104,8 @@ pub(crate) struct ConsoleOptions {
     pub(crate) metrics_nodes: monitor::MetricsNodes,
     /// When findings open and end; by default as in production.
     pub(crate) finding_schedule: Option<FindingSchedule>,
+    /// When etcd's database is defragmented; by default never.
+    pub(crate) defragmentation: Option<DefragmentationPolicy>,
 }
 
 impl Default for ConsoleOptions {
@@ -137,6 +140,7 @@ impl Default for ConsoleOptions {
             data_directory: None,
             metrics_nodes: monitor::MetricsNodes::All,
             finding_schedule: None,
+            defragmentation: None,
         }
     }
 }
@@ -183,6 +187,7 @@ impl TestConsole {
             lock_ttl: Some(options.lock_ttl),
             resolver: options.resolver.clone(),
             finding_schedule: options.finding_schedule,
+            defragmentation: options.defragmentation,
         };
         let Console { state, tasks } = Console::build(
             &config(options, &site),

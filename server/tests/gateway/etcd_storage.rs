@@ -3,13 +3,17 @@
 use std::process::Command;
 
 use galera::access::Role;
+use galera::recover::action::ActionState;
+use galera_console::etcd_storage::DefragmentationPolicy;
 use http::{Method, StatusCode};
 use registry::Error;
 use serde_json::json;
 use testing::etcd::EtcdCluster;
 
-use crate::client::{PASSWORD, TestConsole};
+use crate::action_fixture::{ActionFixture, apply_verb};
+use crate::client::{PASSWORD, TestClient, TestConsole};
 use crate::etcd::{TestEtcd, eventually};
+use crate::fake_cluster::{CrashPoint, FakeCluster};
 
 /// Runs `etcdctl`, as the notice advises.
 fn etcdctl(endpoint: &str, arguments: &str) {
@@ -128,4 +132,82 @@ async fn an_etcd_near_its_quota_is_warned_about_and_recorded_once() {
         audit.matches("etcd_space_low").count() == 1
     })
     .await;
+}
+
+/// The value of a metric.
+async fn metric(client: &TestClient, name: &str) -> Option<f64> {
+    let metrics = client.get("/metrics").await.text();
+    let line = |line: &str| line.strip_prefix(name)?.trim().parse().ok();
+    metrics.lines().find_map(line)
+}
+
+/// A database that is mostly free becomes smaller once, but not while an action is carried out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mostly_free_database_is_defragmented_once_and_never_during_an_action() {
+    const SUCCEEDED: &str = "galera_console_etcd_defragmentations_total{result=\"succeeded\"}";
+    let etcd = TestEtcd::process().await;
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let fixture = ActionFixture::start_with(&etcd, &nodes, |options| {
+        options.defragmentation = Some(DefragmentationPolicy {
+            free_bytes: 8 << 20,
+            ..DefragmentationPolicy::default()
+        });
+    })
+    .await;
+    let client = &fixture.viewer;
+    let id = fixture.request(&fixture.operator).await.action.id;
+    nodes.hold_at(CrashPoint::BeforePlanning);
+    let approved = apply_verb(&fixture.approver, &id, "approve").await;
+    assert_eq!(approved.status, 200, "{}", approved.text());
+    nodes.wait_until_killed().await;
+    make_free_pages(&etcd).await;
+    // The console has read that most of the database is free.
+    eventually("the free pages are read", async || {
+        let size = metric(client, "galera_console_etcd_database_size_bytes").await;
+        let used = metric(client, "galera_console_etcd_database_in_use_bytes").await;
+        matches!((size, used), (Some(size), Some(used)) if size > 24e6 && used < 4e6)
+    })
+    .await;
+    assert_eq!(metric(client, SUCCEEDED).await, Some(0.0));
+    nodes.release();
+    fixture.wait_for_state(&id, ActionState::Succeeded).await;
+    eventually("the defragmentation", async || {
+        metric(client, SUCCEEDED).await == Some(1.0)
+    })
+    .await;
+    eventually("the smaller database", async || {
+        let size = metric(client, "galera_console_etcd_database_size_bytes").await;
+        size.is_some_and(|size| size < 8e6)
+    })
+    .await;
+    let duration = "galera_console_etcd_defragmentation_duration_seconds";
+    assert!(
+        metric(client, duration)
+            .await
+            .is_some_and(|seconds| seconds > 0.0)
+    );
+
+    // Not again within the interval.
+    make_free_pages(&etcd).await;
+    eventually("the free pages are read again", async || {
+        let size = metric(client, "galera_console_etcd_database_size_bytes").await;
+        let used = metric(client, "galera_console_etcd_database_in_use_bytes").await;
+        matches!((size, used), (Some(size), Some(used)) if size > 24e6 && used < 4e6)
+    })
+    .await;
+    assert_eq!(metric(client, SUCCEEDED).await, Some(1.0));
+}
+
+/// Writes 24 MiB and deletes them with their history.
+async fn make_free_pages(etcd: &TestEtcd) {
+    let registry = etcd.registry();
+    for number in 0..24 {
+        let value = vec![b'x'; 1024 * 1024];
+        let key = format!("/filler/{number}");
+        registry.put(key, value, None).await.unwrap();
+    }
+    let endpoint = etcd.url();
+    etcdctl(&endpoint, "del --prefix /filler/");
+    let revision = registry.storage_status().await.unwrap().revision;
+    etcdctl(&endpoint, &format!("compact --physical {revision}"));
 }

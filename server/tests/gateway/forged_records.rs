@@ -33,7 +33,7 @@ struct SealedConsole {
     _secret: TempDir,
 }
 
-fn secret_in(folder: &Path) -> StateSecretConfig {
+pub(crate) fn secret_in(folder: &Path) -> StateSecretConfig {
     let file = folder.join("state-secret");
     StateSecretConfig {
         secrets: Some(generate_file(&file).unwrap()),

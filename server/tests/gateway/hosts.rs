@@ -155,6 +155,85 @@ async fn without_settings_every_host_is_answered() {
     assert_eq!(answer.status, 200);
 }
 
+/// A proxy may check one of two values, and the console use the other.
+#[tokio::test]
+async fn what_decides_about_trust_is_named_once_on_every_path() {
+    let console = TestConsole::start(&TestEtcd::in_memory()).await;
+    console.add_user("ada", &[Role::Admin]).await;
+    let ada = console.sign_in("ada").await;
+    let session = ada.cookie.clone().unwrap();
+    let send = async |path: &str, headers: &[(&str, &str)], accept: &str| {
+        let mut request = Request::get(path).header(ACCEPT, accept);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::empty()).unwrap();
+        console.anonymous().send(request).await
+    };
+    let cookies = format!("{session}; galera_console_session=x");
+    let twice = [
+        (
+            "2 Host headers",
+            vec![("host", "a.test"), ("host", "b.test")],
+        ),
+        ("2 Origin headers", vec![("origin", "http://a.test"); 2]),
+        (
+            "2 Sec-Fetch-Site headers",
+            vec![("sec-fetch-site", "none"); 2],
+        ),
+        (
+            "2 Authorization headers",
+            vec![("authorization", "Bearer x"); 2],
+        ),
+        (
+            "2 cookies galera_console_session",
+            vec![("cookie", cookies.as_str())],
+        ),
+        (
+            "2 cookies galera_console_session",
+            vec![
+                ("cookie", session.as_str()),
+                ("cookie", "galera_console_session=x"),
+            ],
+        ),
+        (
+            "--trusted-proxies",
+            vec![("x-forwarded-for", "10.0.0.1"); 2],
+        ),
+    ];
+    for path in [
+        "/",
+        "/sign-in",
+        "/api/v1/session",
+        "/api/v1/live",
+        "/fragments/audit",
+        "/status/team",
+        "/s/abc/",
+        "/pkg/c.1.js",
+        "/healthz",
+        "/metrics",
+    ] {
+        for (expected, headers) in &twice {
+            let answer = send(path, headers, "*/*").await;
+            assert_eq!(answer.status, 400, "{path} {headers:?}: {}", answer.text());
+            let problem: galera::publish::api::ProblemDetails = answer.json();
+            assert_eq!(problem.code, "ambiguous_header", "{path} {headers:?}");
+            assert!(
+                problem.detail.contains(expected),
+                "{path}: {}",
+                problem.detail
+            );
+        }
+    }
+    let page = send("/", &twice[4].1, "text/html").await;
+    assert_eq!(page.status, 400);
+    let text = page.text();
+    assert!(text.contains("<h1>Ambiguous request</h1>"), "{text}");
+    assert!(text.contains("delete the cookies of this host"), "{text}");
+    let target = send("http://b.test/sign-in", &[("host", "a.test")], "*/*").await;
+    assert_eq!(target.problem().code, "ambiguous_header");
+}
+
 #[tokio::test]
 async fn changes_are_accepted_from_pages_of_allowed_hosts() {
     let console = console().await;

@@ -36,6 +36,8 @@ mod event_history;
 mod fake_cluster;
 mod finding_records;
 mod findings;
+mod first_edition;
+mod forged_deliveries;
 mod forged_records;
 mod fork_records;
 mod forms;

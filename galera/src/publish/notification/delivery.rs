@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Notification, TargetRules};
+use crate::record::audit::EntrySeal;
 use crate::timestamp::Timestamp;
 
 /// The kind of channel that a target uses.
@@ -91,6 +92,9 @@ pub struct Delivery {
     /// The last attempts, oldest first.
     #[serde(default)]
     pub tries: Vec<DeliveryAttempt>,
+    /// Binds the notification to the target, if there is a state secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<EntrySeal>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

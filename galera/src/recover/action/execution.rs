@@ -2,6 +2,7 @@
 
 use super::event::{ObservedOutcome, StepResult};
 use super::step::{add_journal_entry, end, wrong_state};
+use super::supersession;
 use super::{
     Action, ActionLimits, ActionRefusal, ActionState, CurrentAccounts, Execution, NextStep,
     OBSERVATIONS_MAX, RecoveryPause, SEND_WINDOW, StepState,
@@ -73,7 +74,14 @@ fn check_basis(
 ) -> bool {
     let acted = action.may_have_acted();
     if !acted && basis.plan.digest != action.plan.digest {
-        supersede(action, replica, now);
+        let outcome = supersession::outcome(&action.plan, basis.plan);
+        end(
+            action,
+            ActionState::Superseded,
+            replica.as_str(),
+            &outcome,
+            now,
+        );
         return false;
     }
     let (state, reason) = match action.lost_authority(basis.accounts, limits) {
@@ -98,17 +106,6 @@ fn check_basis(
     };
     end(action, state, replica.as_str(), &outcome, now);
     false
-}
-
-fn supersede(action: &mut Action, replica: &ReplicaId, now: Timestamp) {
-    let outcome = "the cluster changed after this was approved; nothing was done";
-    end(
-        action,
-        ActionState::Superseded,
-        replica.as_str(),
-        outcome,
-        now,
-    );
 }
 
 fn ensure_recovery_enabled(recovery_pause: Option<&RecoveryPause>) -> Result<(), ActionRefusal> {
