@@ -421,7 +421,8 @@ mod tokens {
 
     #[test]
     fn a_token_has_the_roles_that_its_account_has_too() {
-        let token = cache().live_token(&id(), START).ok().unwrap();
+        let cache = cache();
+        let token = cache.live_token(&id(), START).ok().unwrap();
         assert_eq!(token.guard.principal.roles, [Role::Viewer]);
         assert!(!token.guard.has_ended());
     }
