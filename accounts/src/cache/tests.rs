@@ -365,3 +365,97 @@ fn removing_the_signing_key_ends_every_session() {
     assert!(cache.apply_key_event(delete(signing_key("/state")), false));
     assert!(cache.keys().is_none() && guard.has_ended());
 }
+
+mod tokens {
+    use galera::access::ClusterScope;
+    use galera::publish::accounts::TokenState;
+
+    use super::*;
+    use crate::api_token::{TokenHash, TokenId, TokenRecord, TokenText};
+
+    const TOKENS: &str = "/state/tokens/";
+
+    fn id() -> TokenId {
+        "0123456789abcdef".parse().unwrap()
+    }
+
+    fn record(revoked_at: Option<Timestamp>) -> TokenRecord {
+        let name = "dora".parse().unwrap();
+        TokenRecord {
+            hash: TokenHash::of(&TokenText::generate(), &name),
+            account: name,
+            credential: Uuid::from_u128(1),
+            name: "deploy".to_owned(),
+            roles: vec![Role::Viewer, Role::Admin],
+            clusters: ClusterScope::all(),
+            created_at: START,
+            created_by: "dora".to_owned(),
+            expires_at: START.plus(HOUR),
+            revoked_at,
+        }
+    }
+
+    fn stored(revision: i64, revoked_at: Option<Timestamp>) -> RegistryEntry {
+        RegistryEntry {
+            mod_revision: revision,
+            ..entry(format!("{TOKENS}{}", id()), &record(revoked_at), 7)
+        }
+    }
+
+    fn reset(revision: i64, entries: Vec<RegistryEntry>) -> WatchEvent {
+        WatchEvent::Reset { revision, entries }
+    }
+
+    /// A cache with the account `dora`, a viewer, and a token of hers.
+    fn cache() -> AccountCache {
+        let cache = AccountCache::new("/state", &[]);
+        let dora = user_entry("dora", &account(&[Role::Viewer], 1, false));
+        cache.apply_users_event(USERS, reset(1, vec![dora]), START);
+        cache.apply_tokens_event(TOKENS, reset(5, vec![stored(5, None)]), START);
+        cache
+    }
+
+    fn state(cache: &AccountCache, at: Timestamp) -> Option<TokenState> {
+        cache.live_token(&id(), at).err()
+    }
+
+    #[test]
+    fn a_token_has_the_roles_that_its_account_has_too() {
+        let cache = cache();
+        let token = cache.live_token(&id(), START).ok().unwrap();
+        assert_eq!(token.guard.principal.roles, [Role::Viewer]);
+        assert!(!token.guard.has_ended());
+    }
+
+    #[test]
+    fn a_late_report_of_the_watch_does_not_revive_a_token() {
+        let cache = cache();
+        let guard = cache.live_token(&id(), START).ok().unwrap().guard;
+        cache.learn_token(id(), record(Some(START)), 7, 9, START);
+        assert_eq!(state(&cache, START), Some(TokenState::Revoked));
+        assert!(guard.has_ended());
+        cache.apply_tokens_event(TOKENS, reset(8, vec![stored(5, None)]), START);
+        assert_eq!(state(&cache, START), Some(TokenState::Revoked));
+        // A listing that lacks it ends it as well.
+        cache.apply_tokens_event(TOKENS, reset(9, Vec::new()), START);
+        assert_eq!(state(&cache, START), Some(TokenState::Ended));
+    }
+
+    #[test]
+    fn what_ends_a_token() {
+        let expired = START.plus(HOUR);
+        assert_eq!(state(&cache(), expired), Some(TokenState::Expired));
+        for (credential, disabled) in [(2, false), (1, true)] {
+            let cache = cache();
+            let guard = cache.live_token(&id(), START).ok().unwrap().guard;
+            let changed = user_entry("dora", &account(&[Role::Viewer], credential, disabled));
+            cache.apply_users_event(USERS, reset(6, vec![changed]), START);
+            assert_eq!(state(&cache, START), Some(TokenState::Ended));
+            assert!(guard.has_ended());
+        }
+        let cache = cache();
+        let guard = cache.live_token(&id(), START).ok().unwrap().guard;
+        cache.apply_users_event(USERS, reset(6, Vec::new()), START);
+        assert!(guard.has_ended());
+    }
+}

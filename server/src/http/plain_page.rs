@@ -81,11 +81,11 @@ pub(super) fn secret_page(
     secret: &str,
     back: &str,
 ) -> Response {
-    let [title_text, explanation] = [title, explanation].map(encode_text);
-    let [secret, back] = [secret, back].map(encode_double_quoted_attribute);
+    let [title_text, explanation, secret] = [title, explanation, secret].map(encode_text);
+    let back = encode_double_quoted_attribute(back);
     let content = format!(
         "<section class=\"problem\"><h1>{title_text}</h1><p>{explanation}</p>\
-         <p><input id=\"secret\" readonly size=\"93\" aria-label=\"{title_text}\" value=\"{secret}\"> \
+         <p><textarea id=\"secret\" readonly rows=\"3\" cols=\"32\" aria-label=\"{title_text}\">{secret}</textarea></p><p>\
          <button id=\"copy\" type=\"button\" hidden>Copy</button></p>\
          <p><a href=\"{back}\">Continue to your account</a></p></section><script>{COPY_SCRIPT}</script>"
     );

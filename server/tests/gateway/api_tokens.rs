@@ -5,6 +5,7 @@ use std::time::Duration;
 use accounts::store::AccountChange;
 use accounts::{NewToken, TokenStore, UserName};
 use console_core::clock::now;
+use console_core::keyspace::AccountKeys;
 use galera::Timestamp;
 use galera::access::{ClusterScope, Role};
 use galera::publish::accounts::{NewTokenView, TokenList, TokenState};
@@ -16,7 +17,9 @@ use serde_json::{Value, json};
 use crate::action_fixture::{
     ActionFixture, action_request, apply_verb, assert_refused, post, request_action,
 };
-use crate::client::{ConsoleOptions, PASSWORD, TestClient, TestConsole, TestResponse};
+use crate::client::{
+    ConsoleOptions, PASSWORD, STATE_PREFIX, TestClient, TestConsole, TestResponse,
+};
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
 
@@ -258,13 +261,24 @@ async fn what_a_new_token_must_be() {
 
 #[tokio::test]
 async fn a_revoked_token_stops_on_every_replica() {
-    let etcd = TestEtcd::in_memory();
+    revoke_beside_another_replica(TestEtcd::in_memory()).await;
+}
+
+#[tokio::test]
+async fn a_revoked_token_stops_on_a_real_etcd() {
+    revoke_beside_another_replica(TestEtcd::process().await).await;
+}
+
+async fn revoke_beside_another_replica(etcd: TestEtcd) {
     let console = TestConsole::start(&etcd).await;
     console.add_user("olga", &[Role::Operator]).await;
     console.add_user("vera", &[Role::Viewer]).await;
     console.add_user("root", &[Role::Admin]).await;
     let olga = console.sign_in("olga").await;
     let created = create(&olga, &token_request("deploy", &[Role::Operator], &[])).await;
+    let keys = AccountKeys::new(STATE_PREFIX);
+    let stored = console.registry.get(keys.token(&created.token.id)).await;
+    assert!(stored.unwrap().unwrap().lease != 0, "kept forever");
     let other_replica = TestConsole::start(&etcd).await;
     let program = other_replica.with_bearer(&created.secret);
     assert_eq!(program.get("/api/v1/clusters").await.status, 200);
