@@ -37,7 +37,7 @@ use crate::audit_retention;
 use crate::authority::{SealedState, StateSecretError, TamperReporter};
 use crate::config::{Config, EtcdConfig, password_context};
 use crate::etcd_access::EtcdAccess;
-use crate::etcd_storage::{DefragmentationPolicy, Defragmenter, EtcdStorage, StorageReporter};
+use crate::etcd_storage::{DefragmentationPolicy, EtcdStorage, StorageReporter};
 use crate::finding_records::{FindingSchedule, FindingService};
 use crate::history_alarms::AlarmAcknowledgements;
 use crate::http::{AppContext, AppState};
@@ -175,7 +175,7 @@ impl Builder<'_> {
     ) -> Result<AppContext, BuildError> {
         let config = self.config;
         let finding_schedule = overrides.finding_schedule.unwrap_or_default();
-        let defragmentation = self.defragmentation(&overrides);
+        let defragmentation = overrides.defragmentation;
         let authenticator = self.authenticator();
         let monitor_settings = monitor_settings(config, &self.resolver);
         let fold = monitor_settings.fold_settings();
@@ -227,8 +227,10 @@ impl Builder<'_> {
             let checking = following.follow(self.registry.clone(), monitor.clone());
             self.spawn_until_shutdown(checking);
         }
-        let defragmenter = defragmentation.map(|policy| Defragmenter::new(policy, actions.gate()));
-        let etcd_storage = self.etcd_storage(&monitor, &leadership, defragmenter);
+        let etcd_storage = EtcdStorage::of(config, defragmentation);
+        let reporter = StorageReporter::new(&monitor, trail, &leadership, &self.replica);
+        let (storage, registry) = (etcd_storage.clone(), self.registry.clone());
+        self.spawn_until_shutdown(storage.follow(registry, reporter, actions.gate()));
         if config.approvals.allows_acting_alone() {
             let notice = "One person can act alone here: --approvals 0 is set.";
             monitor.set_notices("approvals", vec![notice.to_owned()]);
@@ -309,39 +311,6 @@ impl Builder<'_> {
     fn recorded_views(&self, monitor: &Monitor) -> Option<ViewStore> {
         let directory = self.config.data_directory.as_ref()?.join("views");
         Some(ViewStore::start(&directory, monitor, &self.tasks))
-    }
-
-    /// The policy for an embedded etcd, which has no other administrator.
-    fn defragmentation(&self, overrides: &Overrides) -> Option<DefragmentationPolicy> {
-        let embedded = matches!(self.config.etcd, EtcdConfig::Embedded(_));
-        let default = embedded.then(DefragmentationPolicy::default);
-        overrides.defragmentation.or(default)
-    }
-
-    fn etcd_storage(
-        &self,
-        monitor: &Monitor,
-        leadership: &Leadership,
-        defragmenter: Option<Defragmenter>,
-    ) -> EtcdStorage {
-        let mut storage = EtcdStorage::new(match self.config.etcd {
-            EtcdConfig::Cluster(_) => self.config.etcd_quota,
-            EtcdConfig::Embedded(_) => embedded_etcd::QUOTA_BYTES,
-        });
-        if defragmenter.is_some() {
-            storage = storage.with_defragmentations();
-        }
-        let reporter = StorageReporter {
-            monitor: monitor.clone(),
-            trail: self.trail.clone(),
-            leadership: leadership.clone(),
-            actor: self.replica.to_string(),
-        };
-        let following = storage
-            .clone()
-            .follow(self.registry.clone(), reporter, defragmenter);
-        self.spawn_until_shutdown(following);
-        storage
     }
 
     /// Runs `work` in the background until the console stops.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use console_core::audit::AuditTrail;
 use console_core::clock::now;
 use console_core::leader::Leadership;
+use galera::ReplicaId;
 use galera::record::audit::{AuditEvent, AuditRecord, detail};
 use monitor::Monitor;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -17,9 +18,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use registry::{Error, Registry, StorageAlarm, StorageStatus};
 use tokio::time::sleep;
 
-use defragmentation::DefragmentationCounts;
+use crate::actions::ExecutionGate;
+use crate::config::{Config, EtcdConfig};
 pub use defragmentation::DefragmentationPolicy;
-pub(crate) use defragmentation::Defragmenter;
+use defragmentation::{DefragmentationCounts, Defragmenter};
 
 /// Time between two readings.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -43,11 +45,27 @@ pub struct EtcdStorage {
 /// Where a warning is recorded.
 #[derive(Clone, Debug)]
 pub(crate) struct StorageReporter {
-    pub(crate) monitor: Monitor,
-    pub(crate) trail: AuditTrail,
-    pub(crate) leadership: Leadership,
+    monitor: Monitor,
+    trail: AuditTrail,
+    leadership: Leadership,
     /// This replica.
-    pub(crate) actor: String,
+    actor: String,
+}
+
+impl StorageReporter {
+    pub(crate) fn new(
+        monitor: &Monitor,
+        trail: &AuditTrail,
+        leadership: &Leadership,
+        replica: &ReplicaId,
+    ) -> Self {
+        Self {
+            monitor: monitor.clone(),
+            trail: trail.clone(),
+            leadership: leadership.clone(),
+            actor: replica.to_string(),
+        }
+    }
 }
 
 /// How urgent the state of etcd is.
@@ -69,28 +87,40 @@ impl EtcdStorage {
         }
     }
 
-    /// Counts the defragmentations of an embedded etcd.
+    /// The etcd of `config`. Its database is defragmented by `policy`; without one, only that of an embedded etcd, which has no
+    /// other administrator.
     #[must_use]
-    pub(crate) fn with_defragmentations(mut self) -> Self {
-        self.defragmentations = Some(Arc::default());
-        self
+    pub(crate) fn of(config: &Config, policy: Option<DefragmentationPolicy>) -> Self {
+        let (quota, default_policy) = match config.etcd {
+            EtcdConfig::Cluster(_) => (config.etcd_quota, None),
+            EtcdConfig::Embedded(_) => (
+                embedded_etcd::QUOTA_BYTES,
+                Some(DefragmentationPolicy::default()),
+            ),
+        };
+        let policy = policy.or(default_policy);
+        Self {
+            defragmentations: policy.map(|policy| Arc::new(DefragmentationCounts::new(policy))),
+            ..Self::new(quota)
+        }
     }
 
-    /// Reads the status of etcd forever, and lets `defragmenter` make its database smaller.
+    /// Reads the status of etcd forever, and defragments its database by the policy while `gate` can be closed.
     pub(crate) async fn follow(
         self,
         registry: Registry,
         reporter: StorageReporter,
-        mut defragmenter: Option<Defragmenter>,
+        gate: ExecutionGate,
     ) {
+        let counts = self.defragmentations.clone();
+        let mut defragmenter = counts.map(|counts| Defragmenter::new(counts, gate));
         let mut logged: Vec<String> = Vec::new();
         let mut recorded = StorageLevel::Ample;
         loop {
             let (level, notices) = match registry.storage_status().await {
                 Ok(status) => {
-                    if let (Some(defragmenter), Some(counts)) =
-                        (&mut defragmenter, &self.defragmentations)
-                        && defragmenter.run_if_due(&status, &registry, counts).await
+                    if let Some(defragmenter) = &mut defragmenter
+                        && defragmenter.run_if_due(&status, &registry).await
                     {
                         // Read again.
                         continue;

@@ -38,6 +38,7 @@ mod refusal;
 mod request;
 #[cfg(feature = "decide")]
 mod step;
+#[cfg(feature = "decide")]
 mod supersession;
 
 #[cfg(feature = "decide")]

@@ -1,6 +1,7 @@
 //! Makes the database of the embedded etcd smaller when most of it is free. An etcd of its own is left to its
 //! administrators.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -54,32 +55,28 @@ impl DefragmentationPolicy {
 
 /// Defragments the database of etcd when its policy applies.
 #[derive(Debug)]
-pub(crate) struct Defragmenter {
-    policy: DefragmentationPolicy,
-    /// No action is carried out meanwhile.
+pub(super) struct Defragmenter {
+    counts: Arc<DefragmentationCounts>,
+    /// No action is carried out in the meantime.
     gate: ExecutionGate,
     /// Not before.
     next: Option<Instant>,
 }
 
 impl Defragmenter {
-    pub(crate) fn new(policy: DefragmentationPolicy, gate: ExecutionGate) -> Self {
+    pub(super) fn new(counts: Arc<DefragmentationCounts>, gate: ExecutionGate) -> Self {
         Self {
-            policy,
+            counts,
             gate,
             next: None,
         }
     }
 
     /// Defragments the database if `status` calls for it, and returns whether it did.
-    pub(super) async fn run_if_due(
-        &mut self,
-        status: &StorageStatus,
-        registry: &Registry,
-        counts: &DefragmentationCounts,
-    ) -> bool {
+    pub(super) async fn run_if_due(&mut self, status: &StorageStatus, registry: &Registry) -> bool {
+        let policy = self.counts.policy;
         let early = self.next.is_some_and(|next| Instant::now() < next);
-        if early || !self.policy.applies(status) {
+        if early || !policy.applies(status) {
             return false;
         }
         // Otherwise the next reading tries again.
@@ -89,19 +86,19 @@ impl Defragmenter {
         let began = Instant::now();
         let result = registry.defragment(TIMEOUT).await;
         let took = began.elapsed();
-        counts.add(result.is_ok(), took);
+        self.counts.add(result.is_ok(), took);
         let pause = match result {
             Ok(()) => {
                 log_success(status, registry.storage_status().await.ok(), took);
-                self.policy.interval
+                policy.interval
             }
             Err(error) => {
                 tracing::warn!(
                     %error,
-                    retry_after_seconds = self.policy.retry_interval.as_secs(),
+                    retry_after_seconds = policy.retry_interval.as_secs(),
                     "etcd's database could not be defragmented; the next attempt follows later: {error}"
                 );
-                self.policy.retry_interval
+                policy.retry_interval
             }
         };
         self.next = Some(Instant::now() + pause);
@@ -123,9 +120,10 @@ fn log_success(before: &StorageStatus, after: Option<StorageStatus>, took: Durat
     );
 }
 
-/// The defragmentations since the start.
-#[derive(Debug, Default)]
+/// When etcd is defragmented, and how often it was since the start.
+#[derive(Debug)]
 pub(super) struct DefragmentationCounts {
+    policy: DefragmentationPolicy,
     succeeded: AtomicU64,
     failed: AtomicU64,
     /// The time that the newest one took.
@@ -138,6 +136,15 @@ struct ResultLabels {
 }
 
 impl DefragmentationCounts {
+    pub(super) fn new(policy: DefragmentationPolicy) -> Self {
+        Self {
+            policy,
+            succeeded: AtomicU64::default(),
+            failed: AtomicU64::default(),
+            milliseconds: AtomicU64::default(),
+        }
+    }
+
     fn add(&self, succeeded: bool, took: Duration) {
         let count = if succeeded {
             &self.succeeded
@@ -222,20 +229,20 @@ mod tests {
         let etcd = MemoryEtcd::new();
         let registry = etcd.registry();
         let policy = DefragmentationPolicy::default();
-        let mut defragmenter = Defragmenter::new(policy, ExecutionGate::default());
-        let counts = DefragmentationCounts::default();
+        let counts = Arc::new(DefragmentationCounts::new(policy));
+        let mut defragmenter = Defragmenter::new(Arc::clone(&counts), ExecutionGate::default());
         let free = status(200, 50);
         etcd.stop();
-        assert!(defragmenter.run_if_due(&free, &registry, &counts).await);
+        assert!(defragmenter.run_if_due(&free, &registry).await);
         assert_eq!(counts.failed.load(Ordering::Relaxed), 1);
         etcd.start();
-        assert!(!defragmenter.run_if_due(&free, &registry, &counts).await);
+        assert!(!defragmenter.run_if_due(&free, &registry).await);
         tokio::time::advance(policy.retry_interval).await;
-        assert!(defragmenter.run_if_due(&free, &registry, &counts).await);
+        assert!(defragmenter.run_if_due(&free, &registry).await);
         assert_eq!(counts.succeeded.load(Ordering::Relaxed), 1);
         tokio::time::advance(policy.retry_interval).await;
-        assert!(!defragmenter.run_if_due(&free, &registry, &counts).await);
+        assert!(!defragmenter.run_if_due(&free, &registry).await);
         tokio::time::advance(policy.interval).await;
-        assert!(defragmenter.run_if_due(&free, &registry, &counts).await);
+        assert!(defragmenter.run_if_due(&free, &registry).await);
     }
 }

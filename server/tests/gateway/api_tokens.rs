@@ -169,7 +169,7 @@ async fn every_bad_credential_has_its_problem() {
     let bearer = format!("Bearer {token}");
     let twice = [(AUTHORIZATION, &*bearer), (AUTHORIZATION, &bearer)];
     let answer = with_headers(&console, &twice).await;
-    assert_refused(&answer, 400, "several_authorization_headers");
+    assert_refused(&answer, 400, "ambiguous_header");
     let cookie = olga.cookie.clone().unwrap();
     let answer = with_headers(&console, &[(AUTHORIZATION, &bearer), (COOKIE, &cookie)]).await;
     let problem = assert_refused(&answer, 400, "two_credentials");
