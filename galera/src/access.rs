@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// A role of an account. Roles do not include each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// May view everything.
@@ -50,6 +51,7 @@ impl FromStr for Role {
 
 /// Identifies one credential of an account without revealing anything about it: another password has another tag.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct CredentialTag(String);
 

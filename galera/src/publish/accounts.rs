@@ -9,6 +9,7 @@ use crate::timestamp::Timestamp;
 
 /// An account as administrators see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AccountView {
     pub name: String,
     pub roles: Vec<Role>,
@@ -23,6 +24,7 @@ pub struct AccountView {
 
 /// All accounts, by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AccountList {
     pub accounts: Vec<AccountView>,
     /// Names of accounts whose records cannot be read.
@@ -32,6 +34,7 @@ pub struct AccountList {
 
 /// The own account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OwnAccountView {
     pub username: String,
     pub roles: Vec<Role>,
@@ -48,6 +51,7 @@ pub struct OwnAccountView {
 
 /// An audit entry about the own account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AccountEventView {
     /// The number of the entry.
     pub sequence: u64,
@@ -62,6 +66,7 @@ pub struct AccountEventView {
 
 /// A session of the own account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OwnSessionView {
     pub id: String,
     /// Whether it is the one of this request.
@@ -75,6 +80,7 @@ pub struct OwnSessionView {
 
 /// The second factor of the own account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OwnFactorView {
     /// Whether a role of the account requires one.
     pub required: bool,
@@ -88,6 +94,7 @@ pub struct OwnFactorView {
 
 /// A secret for an authenticator app.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EnrolmentView {
     /// In base 32, for typing.
     pub secret: String,
@@ -99,12 +106,14 @@ pub struct EnrolmentView {
 
 /// New recovery codes, which are shown only once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RecoveryCodesView {
     pub recovery_codes: Vec<String>,
 }
 
 /// Until when this session permits what needs a recent proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StepUpView {
     /// When its user last entered a password or code.
     pub proven_at: Timestamp,

@@ -21,6 +21,7 @@ pub const CLOSE_SESSION_ENDED: u16 = 4401;
 
 /// The body of a sign-in request.
 #[derive(Clone, Deserialize, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Credentials {
     pub username: String,
     pub password: String,
@@ -31,6 +32,7 @@ pub struct Credentials {
 
 /// The current session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SessionView {
     pub username: String,
     pub roles: Vec<Role>,
@@ -39,6 +41,7 @@ pub struct SessionView {
 
 /// All clusters, worst verdict first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Overview {
     /// Worst verdict first, then by name.
     pub clusters: Vec<ClusterSummary>,
@@ -49,6 +52,7 @@ pub struct Overview {
 
 /// An error as `application/problem+json` (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProblemDetails {
     pub status: u16,
     /// A stable code in snake case.
@@ -109,6 +113,7 @@ pub enum LiveMessage {
 
 /// An action as the API returns it: the record and what is derived from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ActionView {
     #[serde(flatten)]
     pub action: Action,
@@ -130,6 +135,7 @@ pub struct ActionView {
 
 /// What an action waits for, as the replica that answers found at its last attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ActionWait {
     /// `locked`, `etcd_unavailable`, `short_observation`, `unknown_cluster`, `node_not_ready` or `contended`.
     pub code: String,
@@ -141,6 +147,7 @@ pub struct ActionWait {
 
 /// A node whose data are ahead of the position that the cluster continued from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ActionWarning {
     pub node: NodeId,
     /// Number of transactions known to exist only there.
@@ -151,6 +158,7 @@ pub struct ActionWarning {
 
 /// How a clean-up was undone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CleanupUndo {
     pub by: String,
     pub at: Timestamp,
@@ -164,6 +172,7 @@ pub struct CleanupUndo {
 
 /// Some actions, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ActionList {
     pub actions: Vec<ActionView>,
     /// The `before` parameter of the next page; `null` on the last one.
@@ -172,6 +181,7 @@ pub struct ActionList {
 
 /// Some entries of the audit trail, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditPage {
     pub entries: Vec<audit::AuditEntry>,
     /// The `before` parameter of the next page; `null` on the last one.
@@ -183,12 +193,14 @@ pub struct AuditPage {
 
 /// What was changed outside the console, as this replica found it, until it is acknowledged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AlarmsView {
     pub alarms: Vec<AlarmView>,
 }
 
 /// One alarm.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AlarmView {
     /// `audit_trail` or `etcd_restored`.
     pub kind: String,
@@ -200,6 +212,7 @@ pub struct AlarmView {
 
 /// Some events of a cluster's history, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HistoryPage {
     pub events: Vec<HistoryEvent>,
     /// The `before` parameter of the next page; `null` on the last one.
@@ -208,6 +221,7 @@ pub struct HistoryPage {
 
 /// Whether recovery is enabled, and what it requires.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RecoveryState {
     /// Whether recovery is enabled for clusters that are not paused individually.
     pub enabled: bool,
@@ -223,6 +237,7 @@ pub struct RecoveryState {
 
 /// Whether recovery is enabled for one cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ClusterRecovery {
     pub cluster: ClusterName,
     pub enabled: bool,

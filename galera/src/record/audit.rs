@@ -14,6 +14,7 @@ pub use event::{AuditEvent, detail};
 
 /// The content of an audit entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditRecord {
     pub at: Timestamp,
     /// An account, or a replica of the console.
@@ -29,6 +30,7 @@ pub struct AuditRecord {
 
 /// An entry of the audit trail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditEntry {
     /// Counts from 1, without gaps.
     pub sequence: u64,
@@ -56,6 +58,7 @@ impl AuditEntry {
 
 /// Authenticates an entry with a key that etcd does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EntrySeal {
     /// The public name of the state secret.
     pub kid: String,

@@ -62,6 +62,7 @@ pub const OBSERVATIONS_MAX: usize = 50;
 
 /// The state of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ActionState {
     /// Waiting for approval.
@@ -125,6 +126,7 @@ impl ActionState {
 
 /// Recovery is paused, for one cluster or for all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RecoveryPause {
     pub by: String,
     pub at: Timestamp,
@@ -156,6 +158,7 @@ impl Default for ActionLimits {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Approval {
     pub by: String,
     /// The credential that the approver was signed in under; unknown in records of earlier versions.
@@ -166,6 +169,7 @@ pub struct Approval {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Comment {
     pub by: String,
     pub at: Timestamp,
@@ -174,6 +178,7 @@ pub struct Comment {
 
 /// An emergency override of failed checks, valid for this one action.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BreakGlass {
     pub by: String,
     /// Every overridden check, sorted.
@@ -183,6 +188,7 @@ pub struct BreakGlass {
 
 /// Which replica executes an action, and until when.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Execution {
     pub replica: ReplicaId,
     /// The lock's revision; higher for every holder.
@@ -196,6 +202,7 @@ pub struct Execution {
 
 /// The state of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
     /// Not started.
@@ -212,6 +219,7 @@ pub enum StepState {
 
 /// The progress of one of the plan's steps.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StepRecord {
     pub state: StepState,
     /// When its intention was written.
@@ -224,6 +232,7 @@ pub struct StepRecord {
 
 /// An entry of an action's journal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JournalEntry {
     pub at: Timestamp,
     /// An account or a replica.
@@ -233,6 +242,7 @@ pub struct JournalEntry {
 
 /// A recovery action with its plan and its history, as stored in etcd.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Action {
     pub id: ActionId,
     pub kind: ActionKind,

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
 use galera::publish::api::Overview;
-use galera::view::{RegistryView, VerdictState};
+use galera::view::{ClusterView, RegistryView, VerdictState};
 use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
@@ -15,13 +15,22 @@ use super::extract::{ClusterPath, QueryParams, unknown_cluster};
 use super::identity::ViewerSession;
 use super::problem::{ApiError, ApiResult};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct OverviewQuery {
     /// Verdicts, separated by commas.
     verdict: Option<String>,
 }
 
-/// `GET /api/v1/clusters?verdict=A,B`.
+/// Lists every cluster in brief, worst verdict first.
+#[utoipa::path(
+    get, path = "/api/v1/clusters", operation_id = "list_clusters", tag = "clusters",
+    params(OverviewQuery),
+    responses(
+        (status = 200, description = "The clusters. The entity tag is absent if they are filtered.", body = Overview, headers(("ETag" = String, description = "Weak; changes with every revision."))),
+        (status = 304, description = "Unchanged since the entity tag of `If-None-Match`.", headers(("ETag" = String, description = "Weak; changes with every revision."))),
+    ),
+)]
 pub(super) async fn overview(
     app: AppState,
     ViewerSession(_): ViewerSession,
@@ -30,9 +39,11 @@ pub(super) async fn overview(
 ) -> ApiResult<Response> {
     let published = app.monitor.overview().borrow().clone();
     let Some(verdicts) = query.verdict else {
-        return Ok(conditional_json(&headers, published.revision, || {
-            published.body()
-        }));
+        return Ok(conditional_json(
+            &headers,
+            &entity_tag(published.revision),
+            || published.body(),
+        ));
     };
     let verdicts = verdicts
         .split(',')
@@ -60,7 +71,14 @@ fn named_verdict(name: &str) -> ApiResult<VerdictState> {
     })
 }
 
-/// `GET /api/v1/clusters/{cluster}`.
+/// Shows a cluster: components, nodes, verdict with reasons.
+#[utoipa::path(
+    get, path = "/api/v1/clusters/{cluster}", operation_id = "show_cluster", tag = "clusters",
+    responses(
+        (status = 200, description = "The view.", body = ClusterView, headers(("ETag" = String, description = "Weak; changes with every revision."))),
+        (status = 304, description = "Unchanged since the entity tag of `If-None-Match`.", headers(("ETag" = String, description = "Weak; changes with every revision."))),
+    ),
+)]
 pub(super) async fn view(
     app: AppState,
     ViewerSession(_): ViewerSession,
@@ -72,12 +90,18 @@ pub(super) async fn view(
         .cluster_feed(&name)
         .ok_or_else(|| unknown_cluster(name.as_str()))?;
     let published = feed.borrow().clone();
-    Ok(conditional_json(&headers, published.revision, || {
-        published.body()
-    }))
+    Ok(conditional_json(
+        &headers,
+        &entity_tag(published.revision),
+        || published.body(),
+    ))
 }
 
-/// `GET /api/v1/clusters/{cluster}/registry`.
+/// Lists every registry key of a cluster, and whether and why it is stale.
+#[utoipa::path(
+    get, path = "/api/v1/clusters/{cluster}/registry", operation_id = "list_registry_keys", tag = "clusters",
+    responses((status = 200, description = "The keys.", body = RegistryView)),
+)]
 pub(super) async fn registry(
     app: AppState,
     ViewerSession(_): ViewerSession,
@@ -94,8 +118,11 @@ pub(super) async fn registry(
 }
 
 /// A published body, or 304 if the client already has it.
-fn conditional_json(request: &HeaderMap, revision: u64, body: impl FnOnce() -> Bytes) -> Response {
-    let tag = entity_tag(revision);
+pub(super) fn conditional_json(
+    request: &HeaderMap,
+    tag: &str,
+    body: impl FnOnce() -> Bytes,
+) -> Response {
     let if_none_match = request
         .get(IF_NONE_MATCH)
         .and_then(|value| value.to_str().ok())

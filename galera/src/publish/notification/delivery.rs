@@ -7,6 +7,7 @@ use crate::timestamp::Timestamp;
 
 /// The kind of channel that a target uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ChannelKind {
     /// A signed HTTP request in the console's own format.
@@ -35,6 +36,7 @@ impl ChannelKind {
 
 /// One attempt to deliver a notification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeliveryAttempt {
     pub at: Timestamp,
     /// Duration in milliseconds.
@@ -50,6 +52,7 @@ pub struct DeliveryAttempt {
 
 /// The state of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryState {
     /// Waiting for the first or another attempt.
@@ -76,6 +79,7 @@ impl DeliveryState {
 
 /// The delivery of a notification to a target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Delivery {
     pub target: String,
     pub notice: Notification,
@@ -94,6 +98,7 @@ pub struct Delivery {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TargetView {
     pub id: String,
     /// Display name.
@@ -125,6 +130,7 @@ pub struct TargetView {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TargetList {
     /// Sorted by name.
     pub targets: Vec<TargetView>,
@@ -134,6 +140,7 @@ pub struct TargetList {
 
 /// Some deliveries, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeliveryList {
     pub deliveries: Vec<Delivery>,
     /// Number of further matching deliveries.
