@@ -46,7 +46,9 @@ impl PartialSchema for NodeId {
             "A node's registry key: `host`, or `host:port` if the port is not the console's `--mysql-port`; an IPv6 address with a port is in brackets.",
             "10.0.0.1:3306",
         )
-        .min_length(Some(1))
+        .pattern(Some(
+            r"^(?:[A-Za-z0-9._-]+(?::[0-9]{1,5})?|[0-9A-Fa-f:.]+|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?)$",
+        ))
         .into()
     }
 }

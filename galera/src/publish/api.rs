@@ -67,6 +67,7 @@ pub struct ProblemDetails {
 
 /// A client's message on the WebSocket; replaces its previous subscription.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SubscribeRequest {
     /// Topics: `overview`, `cluster/NAME`, `actions`.
@@ -75,6 +76,7 @@ pub struct SubscribeRequest {
 
 /// The server's messages on the WebSocket; each replaces the previous one of its topic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum LiveMessage {
     /// First message of every connection.

@@ -58,6 +58,10 @@ pub(super) async fn request(
 #[into_params(parameter_in = Query)]
 pub(super) struct ActionListQuery {
     cluster: Option<ClusterName>,
+    /// States, separated by commas; `open` stands for all that are not final.
+    #[param(
+        pattern = "^$|^(open|pending|approved|executing|succeeded|failed|unverified|rejected|cancelled|expired|superseded)(,(open|pending|approved|executing|succeeded|failed|unverified|rejected|cancelled|expired|superseded))*$"
+    )]
     state: Option<String>,
     before: Option<String>,
     limit: Option<usize>,

@@ -31,6 +31,8 @@ pub(super) struct AuditQuery {
     actor: Option<String>,
     before: Option<u64>,
     limit: Option<usize>,
+    /// `json` or `csv`; by default what `Accept` requests.
+    #[param(pattern = "^(json|csv)$")]
     format: Option<String>,
 }
 

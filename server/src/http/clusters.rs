@@ -19,6 +19,9 @@ use super::problem::{ApiError, ApiResult};
 #[into_params(parameter_in = Query)]
 pub(super) struct OverviewQuery {
     /// Verdicts, separated by commas.
+    #[param(
+        pattern = "^(healthy|degraded|unknown|no_primary|down|diverged|split_brain)(,(healthy|degraded|unknown|no_primary|down|diverged|split_brain))*$"
+    )]
     verdict: Option<String>,
 }
 

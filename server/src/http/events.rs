@@ -29,7 +29,13 @@ pub(super) struct EventsQuery {
     limit: Option<usize>,
     kind: Option<ChangeKind>,
     node: Option<NodeId>,
+    /// The new state of the cluster or node.
+    #[param(
+        pattern = "^(healthy|degraded|unknown|no_primary|down|diverged|split_brain|synced|donor|joined|joining|initialized|inconsistent|stopped|unreachable|absent|gone)$"
+    )]
     state: Option<String>,
+    /// `json` or `csv`; by default what `Accept` requests.
+    #[param(pattern = "^(json|csv)$")]
     format: Option<String>,
 }
 

@@ -7,7 +7,9 @@ use std::sync::LazyLock;
 
 use axum::body::Bytes;
 use axum::response::Response;
-use galera::publish::api::ProblemDetails;
+use galera::publish::api::{LiveMessage, ProblemDetails, SubscribeRequest};
+use galera::publish::live::TopicSubscribeRequest;
+use galera::record::history::ChangeKind;
 use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -41,7 +43,7 @@ use super::{api_routes, cookie, health};
         (name = "health", description = "Health checks and metrics."),
     ),
     security(("session" = [])),
-    components(schemas(ProblemDetails, problems::ProblemCode)),
+    components(schemas(ChangeKind, LiveMessage, ProblemDetails, SubscribeRequest, TopicSubscribeRequest, problems::ProblemCode)),
 )]
 struct ApiDescription;
 

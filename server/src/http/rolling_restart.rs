@@ -25,7 +25,8 @@ const CLOCK_SKEW_MAX: Duration = Duration::from_secs(30);
 #[derive(Default, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct RestartQuery {
-    /// RFC 3339.
+    /// When it began: a time in the past.
+    #[param(value_type = Timestamp, required = true)]
     since: Option<String>,
 }
 

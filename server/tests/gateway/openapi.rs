@@ -2,5 +2,6 @@
 
 mod conformance;
 mod contents;
+mod websocket;
 
-pub(crate) use conformance::check;
+pub(crate) use conformance::{check, check_part};

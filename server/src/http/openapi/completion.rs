@@ -40,7 +40,7 @@ pub(super) fn complete(document: &mut Value) {
         components.insert("responses".to_owned(), Value::Object(shared));
         components.insert("headers".to_owned(), shared_headers());
     }
-    plain_descriptions(document);
+    clean(document);
 }
 
 fn shared_headers() -> Value {
@@ -202,16 +202,21 @@ fn problem_response(status: &str, codes: &BTreeSet<String>) -> Value {
     })
 }
 
-/// Removes the brackets of links between Rust items.
-fn plain_descriptions(value: &mut Value) {
+/// Removes the brackets of links between Rust items, and names formats as the format registry of OpenAPI does.
+fn clean(value: &mut Value) {
     match value {
         Value::Object(members) => {
+            if let Some(Value::String(format)) = members.get_mut("format")
+                && let Some(bits) = format.strip_prefix("u-int")
+            {
+                *format = format!("uint{bits}");
+            }
             if let Some(Value::String(text)) = members.get_mut("description") {
                 *text = text.replace("[`", "`").replace("`]", "`");
             }
-            members.values_mut().for_each(plain_descriptions);
+            members.values_mut().for_each(clean);
         }
-        Value::Array(items) => items.iter_mut().for_each(plain_descriptions),
+        Value::Array(items) => items.iter_mut().for_each(clean),
         _ => {}
     }
 }

@@ -28,6 +28,7 @@ const LIMIT_MAX: usize = 500;
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct IncidentQuery {
+    #[param(pattern = "^(open|resolved|all)?$")]
     state: Option<String>,
     cluster: Option<ClusterName>,
     limit: Option<usize>,

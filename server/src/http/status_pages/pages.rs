@@ -299,6 +299,8 @@ pub(super) async fn revoke_link(
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct QrQuery {
+    /// The path of a status page.
+    #[param(pattern = "^/(status|s)/[A-Za-z0-9/-]*$", max_length = 200)]
     path: String,
 }
 

@@ -37,6 +37,14 @@ pub(crate) fn check(request: &SentRequest, status: StatusCode, headers: &HeaderM
     }
 }
 
+/// Fails unless `value` matches the schema at `pointer` of the document, without further members.
+pub(crate) fn check_part(pointer: &str, value: &Value) {
+    let schema = json!({"$ref": format!("#{pointer}")});
+    if let Err(difference) = validate(&schema, value, Strictness::Closed) {
+        panic!("docs/openapi.json does not describe this: {difference}\n{value:#}");
+    }
+}
+
 fn compare(
     request: &SentRequest,
     status: StatusCode,

@@ -31,6 +31,24 @@ fn the_checked_in_document_is_current() {
     );
 }
 
+#[test]
+fn every_reference_leads_to_a_part_of_the_document() {
+    fn check(value: &Value) {
+        match value {
+            Value::Object(members) => {
+                if let Some(Value::String(reference)) = members.get("$ref") {
+                    let pointer = reference.strip_prefix('#').unwrap();
+                    assert!(openapi_document().pointer(pointer).is_some(), "{reference}");
+                }
+                members.values().for_each(check);
+            }
+            Value::Array(items) => items.iter().for_each(check),
+            _ => {}
+        }
+    }
+    check(openapi_document());
+}
+
 fn methods_of(item: &Value) -> BTreeSet<String> {
     let methods = item.as_object().into_iter().flatten();
     methods.map(|(method, _)| method.to_uppercase()).collect()
