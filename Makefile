@@ -25,7 +25,7 @@ help: ## Show this list
 
 .PHONY: setup
 setup: ## Install what is missing for builds, the demo, the tests and the lints
-	@scripts/setup lab browser lint
+	@scripts/setup lab browser api lint
 
 .PHONY: build
 build: ## Release build: galera-console, galera-agent and the site, under cargo's target directory
@@ -53,7 +53,7 @@ demo: ## Run a console on a real etcd and a real Galera cluster; Ctrl-C stops it
 
 .PHONY: test
 test: ## All tests: unit, property, API, real etcd and Galera, browser
-	@scripts/setup lab browser
+	@scripts/setup lab browser api
 	@$(STEP) "MariaDB 11.8 beside the installed one" "read the message above; then run this again" \
 	  scripts/database-roots trixie
 	@$(STEP) "Build of all programs and tests" "$(CODE)" \
@@ -75,6 +75,17 @@ test-recovery: ## Two hundred random rounds of faults and recovery; ARGS="--roun
 	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/debug/site"
 	@$(STEP) "Random rounds of faults and recovery" "a round failed: its journal is above, repeat it with its name" \
 	  "$(CARGO_TARGET_DIR)/debug/rounds" $(ARGS)
+
+# A shorter run from a fixed seed is part of `make test`.
+.PHONY: test-api
+test-api: ## Generated requests to the API for a quarter of an hour; ARGS="--seed 7 --max-time 60" limits or repeats them
+	@scripts/setup lab api
+	@$(STEP) "Build of all programs" "$(CODE)" \
+	  cargo build --locked $(HOST) --bins
+	@$(STEP) "Site" "$(CODE)" \
+	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/debug/site"
+	@$(STEP) "Generated requests" "a response is not what docs/openapi.json describes: the request is above, repeat it with --seed" \
+	  scripts/test-api --max-time 900 --max-examples 100 $(ARGS)
 
 # Not part of `make test`: it takes a quarter of an hour. One of its releases is.
 .PHONY: test-matrix

@@ -11,6 +11,7 @@ pub use scope::{ClusterPattern, ClusterPatternError, ClusterScope, SCOPE_PATTERN
 
 /// A role of an account. Roles do not include each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// May view everything.
@@ -54,6 +55,7 @@ impl FromStr for Role {
 
 /// Identifies one credential of an account without revealing anything about it: another password has another tag.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct CredentialTag(String);
 

@@ -239,6 +239,7 @@ pub struct ActionIdError;
 ///
 /// Parsing validates text of a request. Deserializing accepts any text, so that every stored action stays readable.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct ActionId(String);
 
@@ -281,6 +282,7 @@ impl fmt::Display for ActionId {
 
 /// The name of a running replica of the console, unique to its process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct ReplicaId(String);
 

@@ -16,6 +16,8 @@ pub mod insight;
 pub mod judge;
 pub mod log_line;
 pub mod observe;
+#[cfg(feature = "openapi")]
+mod openapi;
 pub mod position;
 pub mod publish;
 pub mod record;

@@ -12,10 +12,12 @@ pub type Seqno = u64;
 
 /// `(state UUID, seqno)`: comparable only within one state UUID (I6). Both parts are defined and the UUID is not nil.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Position {
     /// The state UUID, which identifies the history.
     pub uuid: Uuid,
     /// The sequence number within it.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
     pub seqno: Seqno,
 }
 

@@ -15,6 +15,7 @@ pub use registry_keys::{RegistryKeyView, RegistryView};
 
 /// The verdict on a cluster, ordered from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictState {
     /// One Primary component, every expected member in it and Synced.
@@ -45,6 +46,7 @@ named_variants!(VerdictState {
 
 /// Why a verdict holds: stable codes for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(not(feature = "decide"), derive(Default))]
 #[serde(rename_all = "snake_case")]
 pub enum ReasonCode {
@@ -115,6 +117,7 @@ pub enum ReasonCode {
 
 /// One reason of a verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct VerdictReason {
     /// For programs; the browser shows the message alone.
     #[cfg_attr(not(feature = "decide"), serde(skip_deserializing))]
@@ -127,6 +130,7 @@ pub struct VerdictReason {
 
 /// A verdict with its reasons, most important first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Verdict {
     pub state: VerdictState,
     /// Never empty.
@@ -137,6 +141,7 @@ pub struct Verdict {
 
 /// The status of a component, from `wsrep_cluster_status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ClusterStatus {
     /// Has quorum.
@@ -149,6 +154,7 @@ pub enum ClusterStatus {
 
 /// Nodes that see each other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Component {
     pub status: ClusterStatus,
     /// Known members, sorted.
@@ -163,6 +169,7 @@ pub struct Component {
 
 /// The state of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
     /// Part of the component and up to date.
@@ -213,6 +220,7 @@ impl NodeState {
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SourceKind {
     /// The console's own SQL probe.
@@ -223,6 +231,7 @@ pub enum SourceKind {
 
 /// The last report of one source about a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SourceView {
     pub kind: SourceKind,
     /// When it last reported; `null` if never.
@@ -249,6 +258,7 @@ pub struct SourceView {
 
 /// Something that limits the use of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodeFinding {
     /// For programs, stable; codes may be added.
     pub code: String,
@@ -258,6 +268,7 @@ pub struct NodeFinding {
 
 /// The view of one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodeView {
     pub id: NodeId,
     /// `wsrep_node_name`.
@@ -338,6 +349,7 @@ impl NodeView {
 
 /// The votes behind a cluster's state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QuorumSummary {
     /// Votes of the Primary component; without one, of the members that the console sees.
     pub votes: u64,
@@ -354,6 +366,7 @@ pub struct QuorumSummary {
 
 /// The console's own access to the registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RegistryHealth {
     pub reachable: bool,
     /// Since when `reachable` has had its value.
@@ -364,6 +377,7 @@ pub struct RegistryHealth {
 
 /// The view of one cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ClusterView {
     pub name: ClusterName,
     /// Increases with every view that this replica publishes; comparable only within one connection.
@@ -387,6 +401,7 @@ pub struct ClusterView {
 
 /// A cluster in a list of clusters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ClusterSummary {
     pub name: ClusterName,
     /// The revision of the summarized view.
@@ -410,6 +425,7 @@ pub struct ClusterSummary {
 
 /// A node in a summary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodeSummary {
     pub id: NodeId,
     /// `wsrep_node_name`.

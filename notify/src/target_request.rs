@@ -44,7 +44,7 @@ fn invalid(field: &'static str, reason: impl Into<String>) -> InvalidTarget {
 }
 
 /// A create or patch request for a target. Omitted fields keep their value, or take the default on creation.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TargetRequest {
     /// Display name.

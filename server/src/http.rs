@@ -29,6 +29,7 @@ mod metrics;
 mod nodes;
 mod notification_forms;
 mod notifications;
+mod openapi;
 mod origin;
 mod own_account;
 mod pages;
@@ -56,6 +57,7 @@ mod websocket;
 pub use access::{
     CredentialRule, Requirement, RouteAccess, RouteReach, access_table, operation_of_verb,
 };
+pub use openapi::document as openapi_document;
 pub use pages::page_paths;
 
 use std::ops::Deref;
@@ -67,7 +69,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{any, delete, get, post};
+use axum::routing::any;
 use console_core::leader::Leadership;
 use console_core::net::PublicUrl;
 use console_core::resolver::Resolver;
@@ -78,6 +80,8 @@ use notify::NotificationService;
 use tokio_util::sync::CancellationToken;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::actions::ActionService;
 use crate::allowed_hosts::AllowedHosts;
@@ -194,7 +198,7 @@ pub fn router(state: AppState) -> Router {
     };
     let reads = from_fn_with_state(state.clone(), read_deadline::limit_reads);
     let decided = from_fn_with_state(state.clone(), access::enforce);
-    let api = identified(api_routes().layer(decided).layer(reads));
+    let api = identified(Router::from(api_routes()).layer(decided).layer(reads));
     let forwarder = forms::FormForwarder::new(&state, in_process(&api));
     let forms = sign_in::routes()
         .merge(status_pages::forms(forwarder.clone()))
@@ -208,9 +212,9 @@ pub fn router(state: AppState) -> Router {
     let mut router = Router::new()
         .merge(api)
         .merge(identified(forms))
-        .merge(health::routes());
+        .merge(Router::from(health::routes()));
     if state.serves_metrics {
-        router = router.merge(health::metrics_routes());
+        router = router.merge(Router::from(health::metrics_routes()));
     }
     let router = router
         .merge(pages)
@@ -227,17 +231,17 @@ pub fn router(state: AppState) -> Router {
 /// Metrics and health checks on their own address.
 pub fn metrics_router(state: AppState) -> Router {
     let router = Router::new()
-        .merge(health::routes())
-        .merge(health::metrics_routes())
+        .merge(Router::from(health::routes()))
+        .merge(Router::from(health::metrics_routes()))
         .fallback(problem::unknown_path);
     with_layers(router, &state).with_state(state)
 }
 
 /// Health checks, and metrics if they are on the main address, for connections beyond a limit.
 pub fn health_router(state: AppState) -> Router {
-    let mut router = Router::new().merge(health::routes());
+    let mut router = Router::new().merge(Router::from(health::routes()));
     if state.serves_metrics {
-        router = router.merge(health::metrics_routes());
+        router = router.merge(Router::from(health::metrics_routes()));
     }
     with_layers(router.fallback(problem::too_many_connections), &state).with_state(state)
 }
@@ -248,147 +252,75 @@ pub fn tls_required_router(state: AppState) -> Router {
     with_layers(router, &state).with_state(state)
 }
 
-fn api_routes() -> Router<AppState> {
-    Router::new()
-        .route(
-            "/api/v1/session",
-            get(session::show)
-                .post(session::sign_in)
-                .delete(session::sign_out),
-        )
+/// The routes of the API, each with its description; [`openapi`] makes a document of them.
+fn api_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(session::show, session::sign_in, session::sign_out))
         .merge(account_routes())
-        .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
-        .route(
-            "/api/v1/tokens/{id}",
-            get(tokens::show).delete(tokens::revoke),
-        )
-        .route("/api/v1/clusters", get(clusters::overview))
-        .route("/api/v1/clusters/{cluster}", get(clusters::view))
-        .route(
-            "/api/v1/clusters/{cluster}/registry",
-            get(clusters::registry),
-        )
-        .route("/api/v1/clusters/{cluster}/events", get(events::page))
-        .route("/api/v1/clusters/{cluster}/findings", get(findings::show))
-        .route(
-            "/api/v1/clusters/{cluster}/findings/acknowledge",
-            post(findings::acknowledge),
-        )
-        .route(
-            "/api/v1/clusters/{cluster}/findings/reopen",
-            post(findings::reopen),
-        )
-        .route("/api/v1/clusters/{cluster}/series", get(series::show))
-        .route(
-            "/api/v1/clusters/{cluster}/nodes/{node}/series",
-            get(series::show_node),
-        )
-        .route(
-            "/api/v1/clusters/{cluster}/rolling-restart",
-            get(rolling_restart::show),
-        )
-        .route(
-            "/api/v1/clusters/{cluster}/nodes/{node}/admit",
-            post(nodes::admit),
-        )
-        .route(
-            "/api/v1/clusters/{cluster}/alarms/acknowledge",
-            post(history_alarms::acknowledge),
-        )
-        .route(
-            "/api/v1/clusters/{cluster}/nodes/{node}/stop-check",
-            get(stop_check::of_node),
-        )
-        .route(
-            "/api/v1/clusters/{cluster}/stop-check",
-            get(stop_check::of_selection),
-        )
-        .route(
-            "/api/v1/clusters/{cluster}/plans/{kind}",
-            get(plans::current).post(plans::preview),
-        )
-        .route("/api/v1/clusters/{cluster}/actions", post(actions::request))
-        .route("/api/v1/actions", get(actions::list))
-        .route("/api/v1/actions/{id}", get(actions::show))
-        .route("/api/v1/actions/{id}/plan", get(actions::present_plan))
-        .route("/api/v1/actions/{id}/{verb}", post(actions::apply_verb))
-        .route(
-            "/api/v1/recovery",
-            get(recovery::show).put(recovery::switch),
-        )
-        .route(
-            "/api/v1/clusters/{cluster}/recovery",
-            get(recovery::show_cluster).put(recovery::switch_cluster),
-        )
-        .route("/api/v1/audit", get(audit::page))
-        .route("/api/v1/alarms", get(alarms::show))
-        .route("/api/v1/alarms/acknowledge", post(alarms::acknowledge_all))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::show, tokens::revoke))
+        .routes(routes!(clusters::overview))
+        .routes(routes!(clusters::view))
+        .routes(routes!(clusters::registry))
+        .routes(routes!(events::page))
+        .routes(routes!(findings::show))
+        .routes(routes!(findings::acknowledge))
+        .routes(routes!(findings::reopen))
+        .routes(routes!(series::show))
+        .routes(routes!(series::show_node))
+        .routes(routes!(rolling_restart::show))
+        .routes(routes!(nodes::admit))
+        .routes(routes!(history_alarms::acknowledge))
+        .routes(routes!(stop_check::of_node))
+        .routes(routes!(stop_check::of_selection))
+        .routes(routes!(plans::current, plans::preview))
+        .routes(routes!(actions::request))
+        .routes(routes!(actions::list))
+        .routes(routes!(actions::show))
+        .routes(routes!(actions::present_plan))
+        .routes(routes!(actions::apply_verb))
+        .routes(routes!(recovery::show, recovery::switch))
+        .routes(routes!(recovery::show_cluster, recovery::switch_cluster))
+        .routes(routes!(audit::page))
+        .routes(routes!(alarms::show))
+        .routes(routes!(alarms::acknowledge_all))
         .merge(notification_routes())
-        .route("/api/v1/live", get(websocket::connect))
+        .routes(routes!(websocket::connect))
         .merge(status_pages::routes())
+        .routes(routes!(openapi::show))
 }
 
-fn account_routes() -> Router<AppState> {
-    Router::new()
-        .route("/api/v1/session/step-up", post(session::step_up))
-        .route("/api/v1/me", get(own_account::show))
-        .route("/api/v1/me/password", post(own_account::change_password))
-        .route("/api/v1/me/sessions", delete(own_account::end_sessions))
-        .route("/api/v1/me/sessions/{id}", delete(own_account::end_session))
-        .route(
-            "/api/v1/me/factor",
-            post(own_account::start_enrolment).delete(own_account::remove_factor),
-        )
-        .route(
-            "/api/v1/me/factor/confirm",
-            post(own_account::confirm_enrolment),
-        )
-        .route("/api/v1/me/factor/qr.svg", get(own_account::qr))
-        .route(
-            "/api/v1/me/recovery-codes",
-            post(own_account::renew_recovery_codes),
-        )
-        .route("/api/v1/accounts", get(accounts::list).post(accounts::add))
-        .route(
-            "/api/v1/accounts/{name}",
-            get(accounts::show)
-                .patch(accounts::update)
-                .delete(accounts::remove),
-        )
-        .route(
-            "/api/v1/accounts/{name}/factor",
-            delete(accounts::reset_factor),
-        )
-        .route(
-            "/api/v1/accounts/{name}/sessions",
-            delete(accounts::end_sessions),
-        )
+fn account_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(session::step_up))
+        .routes(routes!(own_account::show))
+        .routes(routes!(own_account::change_password))
+        .routes(routes!(own_account::end_sessions))
+        .routes(routes!(own_account::end_session))
+        .routes(routes!(
+            own_account::start_enrolment,
+            own_account::remove_factor
+        ))
+        .routes(routes!(own_account::confirm_enrolment))
+        .routes(routes!(own_account::qr))
+        .routes(routes!(own_account::renew_recovery_codes))
+        .routes(routes!(accounts::list, accounts::add))
+        .routes(routes!(accounts::show, accounts::update, accounts::remove))
+        .routes(routes!(accounts::reset_factor))
+        .routes(routes!(accounts::end_sessions))
 }
 
-fn notification_routes() -> Router<AppState> {
-    Router::new()
-        .route(
-            "/api/v1/notifications/targets",
-            get(notifications::targets).post(notifications::create),
-        )
-        .route(
-            "/api/v1/notifications/targets/{id}",
-            get(notifications::target)
-                .patch(notifications::update)
-                .delete(notifications::remove),
-        )
-        .route(
-            "/api/v1/notifications/targets/{id}/test",
-            post(notifications::test),
-        )
-        .route(
-            "/api/v1/notifications/deliveries",
-            get(notifications::deliveries),
-        )
-        .route(
-            "/api/v1/notifications/deliveries/{target}/{notice}/redeliver",
-            post(notifications::redeliver),
-        )
+fn notification_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(notifications::targets, notifications::create))
+        .routes(routes!(
+            notifications::target,
+            notifications::update,
+            notifications::remove
+        ))
+        .routes(routes!(notifications::test))
+        .routes(routes!(notifications::deliveries))
+        .routes(routes!(notifications::redeliver))
 }
 
 /// Adds the stack of layers; the last one added sees a request first.

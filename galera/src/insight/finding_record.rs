@@ -39,6 +39,7 @@ const ACKNOWLEDGEMENTS_MAX: usize = 200;
 
 /// What findings about different nodes have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FindingTopic {
     /// A text, so that a record with codes of a later version stays readable.
     pub code: String,
@@ -76,6 +77,7 @@ pub struct OpenFinding {
 
 /// A person's decision to leave a finding as it is for a while.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FindingAcknowledgement {
     #[serde(flatten)]
     pub topic: FindingTopic,
@@ -206,6 +208,7 @@ impl FindingRecord {
 
 /// A finding with what is recorded of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FindingView {
     #[serde(flatten)]
     pub finding: Finding,
@@ -219,6 +222,7 @@ pub struct FindingView {
 
 /// All findings about one cluster, as the API shows them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FindingsView {
     pub cluster: ClusterName,
     /// When the view that they rest on was computed.

@@ -25,6 +25,7 @@ pub(crate) use server::{ObservedServer, observed_servers};
 
 /// How urgent a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FindingSeverity {
     /// Worth knowing; may be on purpose.
@@ -43,6 +44,7 @@ named_variants!(FindingSeverity {
 
 /// What a finding is about: stable codes for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FindingCode {
     /// A node would bootstrap a cluster of its own when it is restarted.
@@ -139,6 +141,7 @@ named_variants!(FindingCode {
 
 /// A value that a finding rests on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FindingEvidence {
     pub node: NodeId,
     /// The variable or status variable, or what was computed of several.
@@ -149,6 +152,7 @@ pub struct FindingEvidence {
 
 /// Something wrong or risky.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Finding {
     pub code: FindingCode,
     pub severity: FindingSeverity,
@@ -161,6 +165,7 @@ pub struct Finding {
     /// What to do about it.
     pub remedy: String,
     /// The page of the manual.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub manual: Cow<'static, str>,
     /// What it is about, if a cluster may have several of one code: a variable, or the code of a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]

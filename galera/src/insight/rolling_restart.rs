@@ -15,6 +15,7 @@ use crate::view::{ClusterView, NodeState, NodeView};
 
 /// Where a member is in the restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RestartState {
     /// Started after the beginning, and Synced with an empty receive queue.
@@ -39,6 +40,7 @@ named_variants!(RestartState {
 
 /// One member of a rolling restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RestartStep {
     pub node: NodeId,
     pub state: RestartState,
@@ -54,6 +56,7 @@ pub struct RestartStep {
 
 /// The state of a rolling restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RollingRestart {
     pub cluster: ClusterName,
     /// Members whose server started later have been restarted.

@@ -23,6 +23,7 @@ const QUEUE_NAMED: u64 = 100;
 
 /// Whether the members may be stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StopAnswer {
     /// The others remain Primary, and at least one of them serves.
@@ -41,6 +42,7 @@ named_variants!(StopAnswer {
 
 /// What a finding of a stop check is about: stable codes for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StopFindingCode {
     /// The cluster has no Primary component, two, or two histories.
@@ -81,6 +83,7 @@ pub enum StopFindingCode {
 
 /// How a finding affects the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StopEffect {
     /// The answer is no.
@@ -93,6 +96,7 @@ pub enum StopEffect {
 
 /// One fact that the answer rests on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StopFinding {
     pub code: StopFindingCode,
     pub effect: StopEffect,
@@ -104,6 +108,7 @@ pub struct StopFinding {
 
 /// What stopping `nodes` together would do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StopCheck {
     pub cluster: ClusterName,
     /// The nodes to stop, sorted.

@@ -9,6 +9,7 @@ use crate::timestamp::Timestamp;
 
 /// How a node was confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ConfirmedBy {
     /// It was in the first Primary component that the console saw, or registered at that time.
@@ -21,6 +22,7 @@ pub enum ConfirmedBy {
 
 /// The record that a node is a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ConfirmedNode {
     pub by: ConfirmedBy,
     pub at: Timestamp,

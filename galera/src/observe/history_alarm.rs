@@ -13,6 +13,7 @@ const NAMED_MAX: usize = 8;
 
 /// Data of a member that the cluster continued without.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DataAhead {
     /// The position at which the member was last seen Primary.
     pub seqno: u64,
@@ -23,6 +24,7 @@ pub struct DataAhead {
 
 /// What an alarm is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum HistoryFinding {
     /// The Primary component has another history than the last one.
@@ -76,6 +78,7 @@ pub enum HistoryFinding {
 
 /// Who acknowledged an alarm, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HistoryAcknowledgement {
     pub by: String,
     pub at: Timestamp,
@@ -84,6 +87,7 @@ pub struct HistoryAcknowledgement {
 
 /// One alarm.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HistoryAlarm {
     /// Numbers rise within one cluster.
     pub number: u64,

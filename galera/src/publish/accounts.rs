@@ -9,6 +9,7 @@ use crate::timestamp::Timestamp;
 
 /// Whose an account is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AccountKind {
     /// A person, who signs in.
@@ -28,6 +29,7 @@ impl AccountKind {
 
 /// An account as administrators see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AccountView {
     pub name: String,
     #[serde(default)]
@@ -44,6 +46,7 @@ pub struct AccountView {
 
 /// All accounts, by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AccountList {
     pub accounts: Vec<AccountView>,
     /// Names of accounts whose records cannot be read.
@@ -53,6 +56,7 @@ pub struct AccountList {
 
 /// The own account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OwnAccountView {
     pub username: String,
     pub roles: Vec<Role>,
@@ -69,6 +73,7 @@ pub struct OwnAccountView {
 
 /// An audit entry about the own account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AccountEventView {
     /// The number of the entry.
     pub sequence: u64,
@@ -83,6 +88,7 @@ pub struct AccountEventView {
 
 /// A session of the own account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OwnSessionView {
     pub id: String,
     /// Whether it is the one of this request.
@@ -96,6 +102,7 @@ pub struct OwnSessionView {
 
 /// The second factor of the own account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OwnFactorView {
     /// Whether a role of the account requires one.
     pub required: bool,
@@ -109,6 +116,7 @@ pub struct OwnFactorView {
 
 /// A secret for an authenticator app.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EnrolmentView {
     /// In base 32, for typing.
     pub secret: String,
@@ -120,12 +128,14 @@ pub struct EnrolmentView {
 
 /// New recovery codes, which are shown only once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RecoveryCodesView {
     pub recovery_codes: Vec<String>,
 }
 
 /// Until when this session permits what needs a recent proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StepUpView {
     /// When its user last entered a password or code.
     pub proven_at: Timestamp,
@@ -135,6 +145,7 @@ pub struct StepUpView {
 
 /// Whether a token can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TokenState {
     Active,
@@ -160,6 +171,7 @@ impl TokenState {
 
 /// An API token, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenView {
     /// The part of the token that is no secret.
     pub id: String,
@@ -183,12 +195,14 @@ pub struct TokenView {
 
 /// Tokens, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenList {
     pub tokens: Vec<TokenView>,
 }
 
 /// A new token, which is shown only once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NewTokenView {
     /// The whole token, for `Authorization: Bearer`.
     pub secret: String,

@@ -21,6 +21,7 @@ pub const CLOSE_SESSION_ENDED: u16 = 4401;
 
 /// The body of a sign-in request.
 #[derive(Clone, Deserialize, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Credentials {
     pub username: String,
     pub password: String,
@@ -31,6 +32,7 @@ pub struct Credentials {
 
 /// The current session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SessionView {
     pub username: String,
     pub roles: Vec<Role>,
@@ -39,6 +41,7 @@ pub struct SessionView {
 
 /// All clusters, worst verdict first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Overview {
     /// Worst verdict first, then by name.
     pub clusters: Vec<ClusterSummary>,
@@ -67,16 +70,19 @@ impl Overview {
 
 /// A cluster as it was seen at a time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RecordedClusterView {
     /// Without `recent_rates`.
     #[serde(flatten)]
     pub view: ClusterView,
-    /// When the view was recorded: the time that was asked for, or shortly before.
+    /// When the view was recorded: the time that was asked for, or shortly before. Absent from the current view.
+    #[cfg_attr(feature = "openapi", schema(required = false))]
     pub recorded_at: Timestamp,
 }
 
 /// An error as `application/problem+json` (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProblemDetails {
     pub status: u16,
     /// A stable code in snake case.
@@ -91,6 +97,7 @@ pub struct ProblemDetails {
 
 /// A client's message on the WebSocket; replaces its previous subscription.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SubscribeRequest {
     /// Topics: `overview`, `cluster/NAME`, `actions`.
@@ -99,6 +106,7 @@ pub struct SubscribeRequest {
 
 /// The server's messages on the WebSocket; each replaces the previous one of its topic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum LiveMessage {
     /// First message of every connection.
@@ -137,6 +145,7 @@ pub enum LiveMessage {
 
 /// An action as the API returns it: the record and what is derived from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ActionView {
     #[serde(flatten)]
     pub action: Action,
@@ -158,6 +167,7 @@ pub struct ActionView {
 
 /// What an action waits for, as the replica that answers found at its last attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ActionWait {
     /// `locked`, `etcd_unavailable`, `short_observation`, `unknown_cluster`, `node_not_ready` or `contended`.
     pub code: String,
@@ -169,6 +179,7 @@ pub struct ActionWait {
 
 /// A node whose data are ahead of the position that the cluster continued from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ActionWarning {
     pub node: NodeId,
     /// Number of transactions known to exist only there.
@@ -179,6 +190,7 @@ pub struct ActionWarning {
 
 /// How a clean-up was undone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CleanupUndo {
     pub by: String,
     pub at: Timestamp,
@@ -192,6 +204,7 @@ pub struct CleanupUndo {
 
 /// Some actions, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ActionList {
     pub actions: Vec<ActionView>,
     /// The `before` parameter of the next page; `null` on the last one.
@@ -200,6 +213,7 @@ pub struct ActionList {
 
 /// Some entries of the audit trail, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditPage {
     pub entries: Vec<audit::AuditEntry>,
     /// The `before` parameter of the next page; `null` on the last one.
@@ -211,12 +225,14 @@ pub struct AuditPage {
 
 /// What was changed outside the console, as this replica found it, until it is acknowledged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AlarmsView {
     pub alarms: Vec<AlarmView>,
 }
 
 /// One alarm.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AlarmView {
     /// `audit_trail` or `etcd_restored`.
     pub kind: String,
@@ -228,6 +244,7 @@ pub struct AlarmView {
 
 /// Some events of a cluster's history, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HistoryPage {
     pub events: Vec<HistoryEvent>,
     /// The `before` parameter of the next page; `null` on the last one.
@@ -236,6 +253,7 @@ pub struct HistoryPage {
 
 /// Whether recovery is enabled, and what it requires.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RecoveryState {
     /// Whether recovery is enabled for clusters that are not paused individually.
     pub enabled: bool,
@@ -251,6 +269,7 @@ pub struct RecoveryState {
 
 /// Whether recovery is enabled for one cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ClusterRecovery {
     pub cluster: ClusterName,
     pub enabled: bool,

@@ -18,6 +18,7 @@ pub const LIVE_VERSIONS: [u32; 2] = [super::api::LIVE_VERSION, 2];
 
 /// A client's message in version 2; replaces its previous subscription, also one of version 1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TopicSubscribeRequest {
     /// 2.
@@ -31,6 +32,7 @@ pub struct TopicSubscribeRequest {
 
 /// How frames are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FrameEncoding {
     /// As in HTTP: the zlib format (RFC 1950), in binary messages. Short frames stay text.

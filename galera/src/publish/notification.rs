@@ -20,6 +20,7 @@ use crate::view::VerdictState;
 
 /// What a notification is about; a target selects among these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum NotificationKind {
     /// A cluster's verdict changed, or an alarm about its data was raised.
@@ -81,6 +82,7 @@ impl fmt::Display for NotificationKind {
 
 /// How urgent a notification is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// For information.
@@ -117,6 +119,7 @@ impl Severity {
 
 /// The phase of a cluster's problem that a notification reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProblemPhase {
     /// The first notification about it.
@@ -129,6 +132,7 @@ pub enum ProblemPhase {
 
 /// A cluster's problem: the whole time from leaving `healthy` until returning to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ClusterProblem {
     pub phase: ProblemPhase,
     /// When the cluster became unhealthy.
@@ -140,6 +144,7 @@ pub struct ClusterProblem {
 
 /// The action that a notification is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ActionReference {
     pub id: ActionId,
     /// What happened: `requested`, `approved`, `rejected`, `cancelled`, or the state in which it ended.
@@ -149,6 +154,7 @@ pub struct ActionReference {
 
 /// The recipients, for targets that reach individual accounts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "who", rename_all = "snake_case")]
 pub enum Audience {
     Everyone,
@@ -164,6 +170,7 @@ pub enum Audience {
 
 /// The findings that a notification is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FindingReference {
     pub phase: FindingPhase,
     /// The codes of the findings with the severity of each.
@@ -174,6 +181,7 @@ pub struct FindingReference {
 
 /// Whether findings opened or ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FindingPhase {
     Opened,
@@ -182,6 +190,7 @@ pub enum FindingPhase {
 
 /// A notification, before it is formatted for a channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Notification {
     /// The same for every attempt and every target, so that receivers can deduplicate.
     pub id: String,
@@ -209,6 +218,7 @@ pub struct Notification {
 
 /// Which notifications a target receives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TargetRules {
     pub kinds: BTreeSet<NotificationKind>,
     /// Every cluster when empty.

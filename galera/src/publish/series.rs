@@ -7,6 +7,7 @@ use crate::timestamp::Timestamp;
 
 /// Whether the past is recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RecordingState {
     /// Whether figures are being recorded.
     pub recording: bool,
@@ -17,6 +18,7 @@ pub struct RecordingState {
 
 /// `GET /api/v1/clusters/{cluster}/series`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SeriesView {
     pub cluster: ClusterName,
     /// The start of the first interval: a whole multiple of the step since 1970.
@@ -34,6 +36,7 @@ pub struct SeriesView {
 
 /// One metric of one node: a value for each interval, `null` for an interval without readings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodeSeries {
     pub node: NodeId,
     /// The name of the metric.

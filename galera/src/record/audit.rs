@@ -14,6 +14,7 @@ pub use event::{AuditEvent, detail};
 
 /// The content of an audit entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditRecord {
     pub at: Timestamp,
     /// An account, with the token that was used for it (`otto via token deploy`), or a replica of the console.
@@ -49,6 +50,7 @@ impl AuditRecord {
 
 /// An entry of the audit trail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditEntry {
     /// Counts from 1, without gaps.
     pub sequence: u64,
@@ -76,6 +78,7 @@ impl AuditEntry {
 
 /// Authenticates an entry with a key that etcd does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EntrySeal {
     /// The public name of the state secret.
     pub kid: String,

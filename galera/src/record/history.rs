@@ -15,6 +15,7 @@ use crate::view::{ClusterView, NodeState, ReasonCode, VerdictReason, VerdictStat
 
 /// A recorded change, with its number in the history of its cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HistoryEvent {
     /// Counts from 1, without gaps.
     pub sequence: u64,
@@ -26,6 +27,7 @@ pub struct HistoryEvent {
 
 /// A change of one state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum StateChange {
     /// The verdict of the cluster.
@@ -50,6 +52,7 @@ pub enum StateChange {
 
 /// The kind of a [`StateChange`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
     Verdict,

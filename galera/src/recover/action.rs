@@ -64,6 +64,7 @@ pub const OBSERVATIONS_MAX: usize = 50;
 
 /// The state of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ActionState {
     /// Waiting for approval.
@@ -127,6 +128,7 @@ impl ActionState {
 
 /// Recovery is paused, for one cluster or for all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RecoveryPause {
     pub by: String,
     pub at: Timestamp,
@@ -158,6 +160,7 @@ impl Default for ActionLimits {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Approval {
     pub by: String,
     /// The credential that the approver was signed in under; unknown in records of earlier versions.
@@ -168,6 +171,7 @@ pub struct Approval {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Comment {
     pub by: String,
     pub at: Timestamp,
@@ -176,6 +180,7 @@ pub struct Comment {
 
 /// An emergency override of failed checks, valid for this one action.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BreakGlass {
     pub by: String,
     /// Every overridden check, sorted.
@@ -185,6 +190,7 @@ pub struct BreakGlass {
 
 /// Which replica executes an action, and until when.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Execution {
     pub replica: ReplicaId,
     /// The lock's revision; higher for every holder.
@@ -198,6 +204,7 @@ pub struct Execution {
 
 /// The state of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
     /// Not started.
@@ -214,6 +221,7 @@ pub enum StepState {
 
 /// The progress of one of the plan's steps.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StepRecord {
     pub state: StepState,
     /// When its intention was written.
@@ -226,6 +234,7 @@ pub struct StepRecord {
 
 /// An entry of an action's journal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JournalEntry {
     pub at: Timestamp,
     /// An account or a replica.
@@ -235,6 +244,7 @@ pub struct JournalEntry {
 
 /// A recovery action with its plan and its history, as stored in etcd.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Action {
     pub id: ActionId,
     pub kind: ActionKind,

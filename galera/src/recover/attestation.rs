@@ -13,6 +13,7 @@ pub const SAVED_STATE_MAX: usize = 16 * 1024;
 
 /// The attested state of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AttestedState {
     /// Stopped, and will stay down until the action has ended.
@@ -43,6 +44,7 @@ impl fmt::Display for AttestedState {
 
 /// An attestation about one member, made by the requester and shown to the approver.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Attestation {
     pub node: NodeId,

@@ -22,6 +22,7 @@ pub use comparison::PlanComparison;
 
 /// What an action does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ActionKind {
     /// Makes a cluster without a Primary component Primary.
@@ -66,6 +67,7 @@ impl fmt::Display for ActionKind {
 
 /// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CheckStatus {
     /// The evidence supports it.
@@ -88,7 +90,9 @@ impl CheckStatus {
 
 /// A check's stable code. A string rather than an enum, so that a replica of another version can read a stored plan.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(transparent)]
+#[cfg_attr(feature = "openapi", schema(value_type = String))]
 pub struct CheckCode(Cow<'static, str>);
 
 macro_rules! check_codes {
@@ -187,6 +191,7 @@ impl fmt::Display for CheckCode {
 
 /// The source of a piece of evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EvidenceSource {
     /// The console's own SQL probe.
@@ -203,6 +208,7 @@ pub enum EvidenceSource {
 
 /// A fact that a check is based on (I33).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CheckEvidence {
     pub node: Option<NodeId>,
     pub source: EvidenceSource,
@@ -223,6 +229,7 @@ pub enum TransientCause {
 
 /// A check with its result and evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PlanCheck {
     pub code: CheckCode,
     pub status: CheckStatus,
@@ -241,6 +248,7 @@ pub struct PlanCheck {
 
 /// How a plan is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mechanism {
     /// One statement to one member of a running component.
@@ -255,6 +263,7 @@ pub enum Mechanism {
 
 /// What a plan acts on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PlanTarget {
     pub mechanism: Mechanism,
     /// The node that executes the statement or the order.
@@ -281,6 +290,7 @@ pub struct PlanTarget {
 
 /// One exact step of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum PlanStep {
     /// One statement, sent to one node.
@@ -301,6 +311,7 @@ pub enum PlanStep {
 
 /// A command for an operator to run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ManualCommand {
     /// Where to run it; `null` if that does not matter.
     pub node: Option<NodeId>,
@@ -310,6 +321,7 @@ pub struct ManualCommand {
 
 /// The estimated loss of transactions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LossEstimate {
     /// Number of transactions known to exist elsewhere that would be lost; `null` if that cannot be known.
     pub transactions: Option<u64>,
@@ -321,6 +333,7 @@ pub struct LossEstimate {
 ///
 /// It is only compared, so any text is accepted; text that is not a digest matches no plan.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct PlanDigest(String);
 
@@ -344,6 +357,7 @@ impl fmt::Display for PlanDigest {
 
 /// The result of checking an action now, bound by its digest.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Plan {
     pub kind: ActionKind,
     pub cluster: ClusterName,
@@ -380,6 +394,7 @@ pub struct Plan {
 
 /// Members that could be Primary out of the console's sight: a person must confirm that they are not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OpenConfirmation {
     /// Sorted; each can be attested.
     pub nodes: Vec<NodeId>,
@@ -389,6 +404,7 @@ pub struct OpenConfirmation {
 
 /// Why a node's agent waits, in its own words.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AgentReason {
     pub node: NodeId,
     /// One line of at most 500 bytes.

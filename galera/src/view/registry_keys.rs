@@ -7,6 +7,7 @@ use crate::timestamp::Timestamp;
 
 /// One key of the registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RegistryKeyView {
     /// The complete key; bytes that are not UTF-8 are replaced.
     pub key: String,
@@ -39,6 +40,7 @@ impl RegistryKeyView {
 
 /// The registry's keys of one cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RegistryView {
     pub cluster: ClusterName,
     /// The prefix of the keys.

@@ -34,7 +34,7 @@ use super::{ActionError, ActionSettings, ClusterAccess, metrics, reconciler, run
 const ATTEMPTS: usize = 5;
 
 /// A request for an action, as the API receives it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActionProposal {
     pub kind: ActionKind,
@@ -51,7 +51,7 @@ pub struct ActionProposal {
 }
 
 /// The override in an [`ActionProposal`].
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BreakGlassProposal {
     /// Exactly the checks that fail.

@@ -14,9 +14,15 @@ use serde::{Deserialize, Deserializer};
 use super::AppState;
 use super::extract::JsonBody;
 use super::identity::CurrentSession;
+use super::openapi::problems;
 use super::problem::{ApiError, ApiResult, to_sentence};
 
-/// `GET /api/v1/accounts`.
+/// Lists the accounts.
+#[utoipa::path(
+    get, path = "/api/v1/accounts", operation_id = "list_accounts", tag = "accounts",
+    responses((status = 200, description = "By name.", body = AccountList)),
+    extensions(("x-problems" = json!([problems::ACCOUNTS]))),
+)]
 pub(super) async fn list(app: AppState, session: CurrentSession) -> ApiResult<Json<AccountList>> {
     session.authorize(Operation::ManageAccounts)?;
     let mut list = AccountList {
@@ -32,7 +38,12 @@ pub(super) async fn list(app: AppState, session: CurrentSession) -> ApiResult<Js
     Ok(Json(list))
 }
 
-/// `GET /api/v1/accounts/{name}`.
+/// Shows an account.
+#[utoipa::path(
+    get, path = "/api/v1/accounts/{name}", operation_id = "show_account", tag = "accounts",
+    responses((status = 200, description = "The account.", body = AccountView)),
+    extensions(("x-problems" = json!([problems::ACCOUNTS, "404 unknown_account"]))),
+)]
 pub(super) async fn show(
     app: AppState,
     session: CurrentSession,
@@ -44,7 +55,7 @@ pub(super) async fn show(
     Ok(Json(account_view(&name, &record)))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AddAccountRequest {
     name: String,
@@ -58,7 +69,16 @@ pub(super) struct AddAccountRequest {
     email: Option<String>,
 }
 
-/// `POST /api/v1/accounts`.
+/// Adds an account.
+#[utoipa::path(
+    post, path = "/api/v1/accounts", operation_id = "add_account", tag = "accounts",
+    request_body = AddAccountRequest,
+    responses((status = 201, description = "The new account.", body = AccountView)),
+    extensions(("x-problems" = json!([
+        problems::ACCOUNTS, "403 step_up_required", "409 account_exists", "422 invalid_account_name", "422 invalid_email",
+        "422 no_password", "422 no_role", "422 service_account", "422 weak_password",
+    ]))),
+)]
 pub(super) async fn add(
     app: AppState,
     session: CurrentSession,
@@ -96,7 +116,7 @@ pub(super) async fn add(
     Ok((StatusCode::CREATED, Json(account_view(&name, &record))).into_response())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChangeAccountRequest {
     #[serde(default)]
@@ -107,6 +127,7 @@ pub(super) struct ChangeAccountRequest {
     password: Option<String>,
     /// Null removes the address.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
     email: Option<Option<String>>,
 }
 
@@ -115,7 +136,16 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<S
     Option::deserialize(deserializer).map(Some)
 }
 
-/// `PATCH /api/v1/accounts/{name}`.
+/// Changes an account as a whole.
+#[utoipa::path(
+    patch, path = "/api/v1/accounts/{name}", operation_id = "change_account", tag = "accounts",
+    request_body = ChangeAccountRequest,
+    responses((status = 200, description = "The account afterwards.", body = AccountView)),
+    extensions(("x-problems" = json!([
+        problems::ACCOUNTS, "403 step_up_required", "404 unknown_account", "409 last_admin", "422 invalid_email", "422 no_role",
+        "422 service_account", "422 weak_password",
+    ]))),
+)]
 pub(super) async fn update(
     app: AppState,
     session: CurrentSession,
@@ -137,7 +167,12 @@ pub(super) async fn update(
     apply(&app, &session, &name, &change).await.map(Json)
 }
 
-/// `DELETE /api/v1/accounts/{name}`.
+/// Removes an account.
+#[utoipa::path(
+    delete, path = "/api/v1/accounts/{name}", operation_id = "remove_account", tag = "accounts",
+    responses((status = 204, description = "Removed.")),
+    extensions(("x-problems" = json!([problems::ACCOUNTS, "403 step_up_required", "404 unknown_account", "409 last_admin"]))),
+)]
 pub(super) async fn remove(
     app: AppState,
     session: CurrentSession,
@@ -148,7 +183,12 @@ pub(super) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `DELETE /api/v1/accounts/{name}/factor`.
+/// Resets an account's second factor.
+#[utoipa::path(
+    delete, path = "/api/v1/accounts/{name}/factor", operation_id = "reset_account_factor", tag = "accounts",
+    responses((status = 200, description = "The account afterwards.", body = AccountView)),
+    extensions(("x-problems" = json!([problems::ACCOUNTS, "403 step_up_required", "404 unknown_account"]))),
+)]
 pub(super) async fn reset_factor(
     app: AppState,
     session: CurrentSession,
@@ -161,7 +201,12 @@ pub(super) async fn reset_factor(
     apply(&app, &session, &name, &change).await.map(Json)
 }
 
-/// `DELETE /api/v1/accounts/{name}/sessions`.
+/// Ends an account's sessions.
+#[utoipa::path(
+    delete, path = "/api/v1/accounts/{name}/sessions", operation_id = "end_account_sessions", tag = "accounts",
+    responses((status = 204, description = "All its sessions ended.")),
+    extensions(("x-problems" = json!([problems::ACCOUNTS, "403 step_up_required", "404 unknown_account"]))),
+)]
 pub(super) async fn end_sessions(
     app: AppState,
     session: CurrentSession,

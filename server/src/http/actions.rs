@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use console_core::audit::AuditError;
 use galera::ClusterName;
 use galera::access::Operation;
-use galera::publish::api::ActionList;
+use galera::publish::api::{ActionList, ActionView};
 use galera::recover::action::{ActionRefusal, ActionState};
 use galera::recover::plan::{Plan, PlanDigest};
 use http::StatusCode;
@@ -19,6 +19,7 @@ use serde::Deserialize;
 use super::AppState;
 use super::extract::{ClusterPath, JsonBody, QueryParams, unknown_cluster};
 use super::identity::CurrentSession;
+use super::openapi::problems;
 use super::plans::{authorize_request, check_attestation_count};
 use super::problem::{ApiError, ApiResult, to_sentence};
 use crate::actions::{ActionDecision, ActionError, ActionProposal, ActionQuery, PublishedAction};
@@ -28,7 +29,13 @@ const DEFAULT_LIMIT: usize = 50;
 const LIMIT_MAX: usize = 200;
 const ETCD_UNAVAILABLE: &str = "etcd is unreachable, and nothing can be decided or recorded without it; try again in a moment.";
 
-/// `POST /api/v1/clusters/{cluster}/actions`.
+/// Requests an action.
+#[utoipa::path(
+    post, path = "/api/v1/clusters/{cluster}/actions", operation_id = "request_action", tag = "recovery",
+    request_body = ActionProposal,
+    responses((status = 201, description = "The requested action.", body = ActionView)),
+    extensions(("x-problems" = json!([problems::AUDITED, problems::REQUEST, "403 step_up_required"]))),
+)]
 pub(super) async fn request(
     app: AppState,
     session: CurrentSession,
@@ -47,15 +54,26 @@ pub(super) async fn request(
     Ok((StatusCode::CREATED, action_json(&action)).into_response())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ActionListQuery {
     cluster: Option<ClusterName>,
+    /// States, separated by commas; `open` stands for all that are not final.
+    #[param(
+        pattern = "^$|^(open|pending|approved|executing|succeeded|failed|unverified|rejected|cancelled|expired|superseded)(,(open|pending|approved|executing|succeeded|failed|unverified|rejected|cancelled|expired|superseded))*$"
+    )]
     state: Option<String>,
     before: Option<String>,
     limit: Option<usize>,
 }
 
-/// `GET /api/v1/actions`.
+/// Lists actions, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/actions", operation_id = "list_actions", tag = "recovery",
+    params(ActionListQuery),
+    responses((status = 200, description = "The actions.", body = ActionList)),
+    extensions(("x-problems" = json!([problems::AUDITED]))),
+)]
 pub(super) async fn list(
     app: AppState,
     session: CurrentSession,
@@ -99,7 +117,12 @@ fn parse_states(text: &str) -> ApiResult<Vec<ActionState>> {
     Ok(states)
 }
 
-/// `GET /api/v1/actions/{id}`.
+/// Shows an action.
+#[utoipa::path(
+    get, path = "/api/v1/actions/{id}", operation_id = "show_action", tag = "recovery",
+    responses((status = 200, description = "The action.", body = ActionView)),
+    extensions(("x-problems" = json!([problems::AUDITED, "404 unknown_action"]))),
+)]
 pub(super) async fn show(
     app: AppState,
     session: CurrentSession,
@@ -109,8 +132,12 @@ pub(super) async fn show(
     Ok(action_json(&app.actions.get(&id).await?).into_response())
 }
 
-/// `GET /api/v1/actions/{id}/plan`: what the requested plan would be now, with the same attestations, so that everyone who
-/// sees the action sees what changed since the request.
+/// Shows what the requested plan would be now, with the same attestations.
+#[utoipa::path(
+    get, path = "/api/v1/actions/{id}/plan", operation_id = "show_present_plan", tag = "recovery",
+    responses((status = 200, description = "The plan.", body = Plan)),
+    extensions(("x-problems" = json!([problems::AUDITED, "404 unknown_action", "404 unknown_cluster"]))),
+)]
 pub(super) async fn present_plan(
     app: AppState,
     session: CurrentSession,
@@ -122,7 +149,7 @@ pub(super) async fn present_plan(
     Ok(Json(plan.await?))
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ActionVerbRequest {
     #[serde(default)]
@@ -131,7 +158,13 @@ pub(super) struct ActionVerbRequest {
     plan_digest: Option<PlanDigest>,
 }
 
-/// `POST /api/v1/actions/{id}/approve|reject|cancel|execute|comment|undo`.
+/// Approves, rejects, cancels, executes, comments on or undoes an action.
+#[utoipa::path(
+    post, path = "/api/v1/actions/{id}/{verb}", operation_id = "decide_action", tag = "recovery",
+    request_body = ActionVerbRequest,
+    responses((status = 200, description = "The action afterwards.", body = ActionView)),
+    extensions(("x-problems" = json!([problems::AUDITED, problems::DECISION, "403 service_approval_refused", "403 step_up_required"]))),
+)]
 pub(super) async fn apply_verb(
     app: AppState,
     session: CurrentSession,

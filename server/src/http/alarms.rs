@@ -11,9 +11,14 @@ use serde::Deserialize;
 use super::AppState;
 use super::extract::{JsonBody, audited_reason};
 use super::identity::CurrentSession;
+use super::openapi::problems;
 use super::problem::ApiResult;
 
-/// `GET /api/v1/alarms`.
+/// Lists what was changed outside the console, as this replica found it.
+#[utoipa::path(
+    get, path = "/api/v1/alarms", operation_id = "list_console_alarms", tag = "audit",
+    responses((status = 200, description = "The alarms that are not acknowledged.", body = AlarmsView)),
+)]
 pub(super) async fn show(app: AppState, session: CurrentSession) -> ApiResult<Json<AlarmsView>> {
     session.authorize(Operation::ReadAudit)?;
     let latest = app.actions.trail().watch_alarms().borrow().latest.clone();
@@ -38,7 +43,7 @@ pub(super) async fn show(app: AppState, session: CurrentSession) -> ApiResult<Js
     }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AcknowledgeConsoleAlarms {
     /// A form without it sends none.
@@ -46,7 +51,13 @@ pub(super) struct AcknowledgeConsoleAlarms {
     reason: String,
 }
 
-/// `POST /api/v1/alarms/acknowledge`: every replica ends its alarms.
+/// Ends the alarms of every replica.
+#[utoipa::path(
+    post, path = "/api/v1/alarms/acknowledge", operation_id = "acknowledge_console_alarms", tag = "audit",
+    request_body = AcknowledgeConsoleAlarms,
+    responses((status = 204, description = "Acknowledged.")),
+    extensions(("x-problems" = json!([problems::AUDITED, problems::REASON, "403 step_up_required"]))),
+)]
 pub(super) async fn acknowledge_all(
     app: AppState,
     session: CurrentSession,

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use console_core::audit::{AUDIT_PAGE_MAX, AuditTrailFilter, to_csv};
 use galera::ClusterName;
 use galera::access::Operation;
+use galera::publish::api::AuditPage;
 use galera::record::audit::AuditEntry;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName};
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use super::AppState;
 use super::extract::{QueryParams, csv_requested};
 use super::identity::CurrentSession;
+use super::openapi::problems;
 use super::problem::ApiResult;
 
 /// In a CSV response: the first entry that is not archived.
@@ -22,16 +24,27 @@ const WITHHELD: &str = "(not shown to viewers)";
 /// Default page size.
 const DEFAULT_LIMIT: usize = 100;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct AuditQuery {
     cluster: Option<ClusterName>,
     actor: Option<String>,
     before: Option<u64>,
     limit: Option<usize>,
+    /// `json` or `csv`; by default what `Accept` requests.
+    #[param(pattern = "^(json|csv)$")]
     format: Option<String>,
 }
 
-/// `GET /api/v1/audit`.
+/// Lists entries of the audit trail, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/audit", operation_id = "list_audit_entries", tag = "audit",
+    params(AuditQuery),
+    responses(
+        (status = 200, description = "JSON, or CSV with `format=csv` or `Accept: text/csv`.", content((AuditPage = "application/json"), (String = "text/csv; charset=utf-8")), headers(("Content-Disposition" = String, description = "Names the file of a CSV response."), ("X-Audit-Begins-At" = u64, description = "In CSV: the first entry that is not archived; absent while none is."))),
+    ),
+    extensions(("x-problems" = json!([problems::AUDITED]))),
+)]
 pub(super) async fn page(
     app: AppState,
     session: CurrentSession,

@@ -85,28 +85,28 @@ pub(super) async fn resolve(
 }
 
 fn refused(app: &AppState, refusal: &TokenRefusal, address: IpAddr) -> ApiError {
-    let (code, detail) = match refusal {
-        TokenRefusal::Malformed => (
+    let error = match refusal {
+        TokenRefusal::Malformed => ApiError::unauthorized(
             "token_malformed",
             "The Authorization header has no API token of this console; a token begins with gct_ and has 93 characters.",
         ),
-        TokenRefusal::Checksum => (
+        TokenRefusal::Checksum => ApiError::unauthorized(
             "token_checksum",
             "The checksum of the API token is wrong; it was mistyped or cut. Copy it again, or create another one.",
         ),
-        TokenRefusal::Invalid => (
+        TokenRefusal::Invalid => ApiError::unauthorized(
             "token_invalid",
             "Unknown API token; create another one on the page of your account.",
         ),
-        TokenRefusal::Over(TokenState::Revoked) => (
+        TokenRefusal::Over(TokenState::Revoked) => ApiError::unauthorized(
             "token_revoked",
             "The API token was revoked; create another one on the page of your account.",
         ),
-        TokenRefusal::Over(TokenState::Expired) => (
+        TokenRefusal::Over(TokenState::Expired) => ApiError::unauthorized(
             "token_expired",
             "The API token has expired; create another one on the page of your account.",
         ),
-        TokenRefusal::Over(TokenState::Ended | TokenState::Active) => (
+        TokenRefusal::Over(TokenState::Ended | TokenState::Active) => ApiError::unauthorized(
             "token_ended",
             "The API token has ended, because its account was removed, disabled, or got another password or second factor; create another one.",
         ),
@@ -129,7 +129,7 @@ fn refused(app: &AppState, refusal: &TokenRefusal, address: IpAddr) -> ApiError 
             .with_source(cause);
         }
     };
-    ApiError::unauthorized(code, detail).with_challenge(CHALLENGE)
+    error.with_challenge(CHALLENGE)
 }
 
 #[cfg(test)]

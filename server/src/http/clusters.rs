@@ -4,6 +4,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
 use galera::publish::api::Overview;
+use galera::publish::api::RecordedClusterView;
 use galera::view::{ClusterSummary, RegistryView, VerdictState};
 use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -16,13 +17,25 @@ use super::identity::ViewerSession;
 use super::problem::{ApiError, ApiResult};
 use super::recorded_views;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct OverviewQuery {
     /// Verdicts, separated by commas.
+    #[param(
+        pattern = "^(healthy|degraded|unknown|no_primary|down|diverged|split_brain)(,(healthy|degraded|unknown|no_primary|down|diverged|split_brain))*$"
+    )]
     verdict: Option<String>,
 }
 
-/// `GET /api/v1/clusters?verdict=A,B`.
+/// Lists every cluster in brief, worst verdict first.
+#[utoipa::path(
+    get, path = "/api/v1/clusters", operation_id = "list_clusters", tag = "clusters",
+    params(OverviewQuery),
+    responses(
+        (status = 200, description = "The clusters. The entity tag is absent if they are filtered.", body = Overview, headers(("ETag" = String, description = "Weak; changes with every revision."))),
+        (status = 304, description = "Unchanged since the entity tag of `If-None-Match`.", headers(("ETag" = String, description = "Weak; changes with every revision."))),
+    ),
+)]
 pub(super) async fn overview(
     app: AppState,
     ViewerSession(session): ViewerSession,
@@ -33,9 +46,11 @@ pub(super) async fn overview(
     let scope = &session.principal.clusters;
     let whole = query.verdict.is_none() && scope.is_all();
     if whole {
-        return Ok(conditional_json(&headers, published.revision, || {
-            published.body()
-        }));
+        return Ok(conditional_json(
+            &headers,
+            &entity_tag(published.revision),
+            || published.body(),
+        ));
     }
     let verdicts = query.verdict.as_deref().map(parse_verdicts).transpose()?;
     let overview = published.value.in_scope(scope);
@@ -64,13 +79,26 @@ fn named_verdict(name: &str) -> ApiResult<VerdictState> {
     })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ViewQuery {
     /// The time of a recorded view; without it, the current one.
+    #[param(value_type = Option<galera::Timestamp>)]
     at: Option<String>,
 }
 
-/// `GET /api/v1/clusters/{cluster}?at=TIME`.
+/// Shows a cluster: components, nodes, verdict with reasons; with `at`, as it was then.
+#[utoipa::path(
+    get, path = "/api/v1/clusters/{cluster}", operation_id = "show_cluster", tag = "clusters",
+    params(ViewQuery),
+    responses(
+        (status = 200, description = "The view. A recorded one has `recorded_at`, and no entity tag.", body = RecordedClusterView, headers(("ETag" = String, description = "Weak; changes with every revision."))),
+        (status = 304, description = "Unchanged since the entity tag of `If-None-Match`.", headers(("ETag" = String, description = "Weak; changes with every revision."))),
+    ),
+    extensions(("x-problems" = json!([
+        "400 at_in_the_future", "404 views_not_recorded", "404 before_first_record", "404 not_recorded_then", "503 views_unreadable",
+    ]))),
+)]
 pub(super) async fn view(
     app: AppState,
     ViewerSession(_): ViewerSession,
@@ -88,12 +116,18 @@ pub(super) async fn view(
         .cluster_feed(&name)
         .ok_or_else(|| unknown_cluster(name.as_str()))?;
     let published = feed.borrow().clone();
-    Ok(conditional_json(&headers, published.revision, || {
-        published.body()
-    }))
+    Ok(conditional_json(
+        &headers,
+        &entity_tag(published.revision),
+        || published.body(),
+    ))
 }
 
-/// `GET /api/v1/clusters/{cluster}/registry`.
+/// Lists every registry key of a cluster, and whether and why it is stale.
+#[utoipa::path(
+    get, path = "/api/v1/clusters/{cluster}/registry", operation_id = "list_registry_keys", tag = "clusters",
+    responses((status = 200, description = "The keys.", body = RegistryView)),
+)]
 pub(super) async fn registry(
     app: AppState,
     ViewerSession(_): ViewerSession,
@@ -110,8 +144,11 @@ pub(super) async fn registry(
 }
 
 /// A published body, or 304 if the client already has it.
-fn conditional_json(request: &HeaderMap, revision: u64, body: impl FnOnce() -> Bytes) -> Response {
-    let tag = entity_tag(revision);
+pub(super) fn conditional_json(
+    request: &HeaderMap,
+    tag: &str,
+    body: impl FnOnce() -> Bytes,
+) -> Response {
     let if_none_match = request
         .get(IF_NONE_MATCH)
         .and_then(|value| value.to_str().ok())

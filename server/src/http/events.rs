@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
+use galera::publish::api::HistoryPage;
 use galera::record::history::{ChangeKind, GONE};
 use galera::view::{NodeState, VerdictState};
 use galera::{NodeId, Timestamp};
@@ -13,12 +14,14 @@ use serde::Deserialize;
 use super::AppState;
 use super::extract::{ClusterPath, QueryParams, csv_requested};
 use super::identity::ViewerSession;
+use super::openapi::problems;
 use super::problem::{ApiError, ApiResult};
 
 /// Default page size.
 const DEFAULT_LIMIT: usize = 100;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct EventsQuery {
     before: Option<u64>,
     after: Option<u64>,
@@ -26,11 +29,25 @@ pub(super) struct EventsQuery {
     limit: Option<usize>,
     kind: Option<ChangeKind>,
     node: Option<NodeId>,
+    /// The new state of the cluster or node.
+    #[param(
+        pattern = "^(healthy|degraded|unknown|no_primary|down|diverged|split_brain|synced|donor|joined|joining|initialized|inconsistent|stopped|unreachable|absent|gone)$"
+    )]
     state: Option<String>,
+    /// `json` or `csv`; by default what `Accept` requests.
+    #[param(pattern = "^(json|csv)$")]
     format: Option<String>,
 }
 
-/// `GET /api/v1/clusters/{cluster}/events`. Also serves clusters that exist only in the history.
+/// Lists changes of the verdict and of node states, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/clusters/{cluster}/events", operation_id = "list_events", tag = "clusters",
+    params(EventsQuery),
+    responses(
+        (status = 200, description = "JSON, or CSV with `format=csv` or `Accept: text/csv`.", content((HistoryPage = "application/json"), (String = "text/csv; charset=utf-8")), headers(("Content-Disposition" = String, description = "Names the file of a CSV response."))),
+    ),
+    extensions(("x-problems" = json!([problems::ETCD, "503 chronicle_unread"]))),
+)]
 pub(super) async fn page(
     app: AppState,
     ViewerSession(_): ViewerSession,

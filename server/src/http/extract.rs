@@ -44,7 +44,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     }
 }
 
-/// A JSON body that may be absent: an empty body is the default value.
+/// A JSON body that may be absent: an empty body, like `null`, is the default value.
 pub(super) struct OptionalJsonBody<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJsonBody<T> {
@@ -54,8 +54,8 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJ
         if axum::body::HttpBody::is_end_stream(request.body()) {
             return Ok(Self(T::default()));
         }
-        let JsonBody(value) = JsonBody::from_request(request, state).await?;
-        Ok(Self(value))
+        let JsonBody(value) = JsonBody::<Option<T>>::from_request(request, state).await?;
+        Ok(Self(value.unwrap_or_default()))
     }
 }
 

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use super::AppState;
 use super::extract::{ClusterPath, JsonBody, audited_reason, unknown_cluster};
 use super::identity::CurrentSession;
+use super::openapi::problems;
 use super::problem::{ApiError, ApiResult, to_sentence};
 use crate::finding_records::{FindingAcceptance, FindingError};
 
@@ -23,7 +24,11 @@ const EFFECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Seconds of a day.
 const DAY: u64 = 24 * 3_600;
 
-/// `GET /api/v1/clusters/{cluster}/findings`.
+/// Lists what is risky or slow besides the verdict, most urgent first.
+#[utoipa::path(
+    get, path = "/api/v1/clusters/{cluster}/findings", operation_id = "list_findings", tag = "clusters",
+    responses((status = 200, description = "The findings.", body = FindingsView)),
+)]
 pub(super) async fn show(
     app: AppState,
     session: CurrentSession,
@@ -36,7 +41,7 @@ pub(super) async fn show(
 }
 
 /// Which finding, for how long, and why.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AcknowledgeFinding {
     code: String,
@@ -89,7 +94,13 @@ fn topic(code: String, subject: Option<String>) -> FindingTopic {
     }
 }
 
-/// `POST /api/v1/clusters/{cluster}/findings/acknowledge`.
+/// Acknowledges a finding for a while.
+#[utoipa::path(
+    post, path = "/api/v1/clusters/{cluster}/findings/acknowledge", operation_id = "acknowledge_finding", tag = "clusters",
+    request_body = AcknowledgeFinding,
+    responses((status = 200, description = "The acknowledgement.", body = FindingAcknowledgement)),
+    extensions(("x-problems" = json!([problems::AUDITED, problems::REASON, "409 no_such_finding", "422 invalid_end"]))),
+)]
 pub(super) async fn acknowledge(
     app: AppState,
     session: CurrentSession,
@@ -110,14 +121,20 @@ pub(super) async fn acknowledge(
 }
 
 /// Whose acknowledgements to withdraw.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReopenFinding {
     code: String,
     subject: Option<String>,
 }
 
-/// `POST /api/v1/clusters/{cluster}/findings/reopen`.
+/// Withdraws the acknowledgements of a finding.
+#[utoipa::path(
+    post, path = "/api/v1/clusters/{cluster}/findings/reopen", operation_id = "reopen_finding", tag = "clusters",
+    request_body = ReopenFinding,
+    responses((status = 200, description = "What was reopened.", body = FindingTopic)),
+    extensions(("x-problems" = json!([problems::AUDITED, "409 not_acknowledged"]))),
+)]
 pub(super) async fn reopen(
     app: AppState,
     session: CurrentSession,

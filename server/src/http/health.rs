@@ -3,35 +3,47 @@
 use std::convert::Infallible;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use futures::{StreamExt, stream};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue};
 use sha2::{Digest, Sha256};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::problem::{ApiError, ApiResult};
 use super::{AppState, metrics};
 
 const BEARER: &[u8] = b"Bearer ";
 
-pub(super) fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
+pub(super) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(healthz))
+        .routes(routes!(readyz))
 }
 
-pub(super) fn metrics_routes() -> Router<AppState> {
-    Router::new().route("/metrics", get(render_metrics))
+pub(super) fn metrics_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(render_metrics))
 }
 
+/// Shows that the console runs.
+#[utoipa::path(
+    get, path = "/healthz", operation_id = "show_health", tag = "health",
+    security(()),
+    responses((status = 200, description = "`ok`.", body = String, content_type = "text/plain; charset=utf-8")),
+)]
 async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Ready once users can sign in and see clusters. A replica that loses etcd later is still useful and stays ready.
+/// Shows whether users can sign in and see clusters.
+#[utoipa::path(
+    get, path = "/readyz", operation_id = "show_readiness", tag = "health",
+    security(()),
+    responses((status = 200, description = "`ok`.", body = String, content_type = "text/plain; charset=utf-8")),
+    extensions(("x-problems" = json!(["503 not_ready"]))),
+)]
 async fn readyz(app: AppState) -> ApiResult<&'static str> {
     let mut missing = Vec::new();
     let accounts = app.authenticator.cache();
@@ -58,6 +70,13 @@ async fn readyz(app: AppState) -> ApiResult<&'static str> {
     ))
 }
 
+/// Lists metrics in the OpenMetrics format.
+#[utoipa::path(
+    get, path = "/metrics", operation_id = "list_metrics", tag = "health",
+    security((), ("metrics_token" = [])),
+    responses((status = 200, description = "The metrics.", body = String, content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8")),
+    extensions(("x-problems" = json!(["401 metrics_token_required"]))),
+)]
 async fn render_metrics(app: AppState, headers: HeaderMap) -> Response {
     if let Some(token) = &app.metrics_token
         && !has_token(&headers, token)

@@ -12,13 +12,14 @@ use serde::{Deserialize, Serialize};
 use super::AppState;
 use super::extract::{ClusterPath, JsonBody, audited_reason, unknown_cluster};
 use super::identity::CurrentSession;
+use super::openapi::problems;
 use super::problem::{ApiError, ApiResult, to_sentence};
 use crate::history_alarms::AcknowledgementError;
 
 /// How long a response waits for the view that shows its effect.
 const EFFECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AcknowledgeDataAlarms {
     /// The newest alarm that the caller has seen: later ones stay open.
@@ -28,12 +29,18 @@ pub(super) struct AcknowledgeDataAlarms {
     reason: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct AcknowledgedAlarms {
     acknowledged: Vec<u64>,
 }
 
-/// `POST /api/v1/clusters/{cluster}/alarms/acknowledge`.
+/// Acknowledges alarms about the data of a cluster.
+#[utoipa::path(
+    post, path = "/api/v1/clusters/{cluster}/alarms/acknowledge", operation_id = "acknowledge_data_alarms", tag = "clusters",
+    request_body = AcknowledgeDataAlarms,
+    responses((status = 200, description = "The numbers of the acknowledged alarms.", body = AcknowledgedAlarms)),
+    extensions(("x-problems" = json!([problems::AUDITED, problems::REASON, "409 no_open_alarm", "409 split_brain"]))),
+)]
 pub(super) async fn acknowledge(
     app: AppState,
     session: CurrentSession,

@@ -14,26 +14,33 @@ use serde::{Deserialize, Serialize};
 use super::AppState;
 use super::extract::{ClusterPath, OptionalJsonBody, unknown_cluster};
 use super::identity::CurrentSession;
+use super::openapi::problems;
 use super::problem::{ApiError, ApiResult, to_sentence};
 use crate::membership::{AdmissionError, REASON_MAX};
 
 /// How long a response waits for the view that shows its effect.
 const EFFECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, utoipa::ToSchema)]
 pub(super) struct AdmissionRequest {
     #[serde(default)]
     reason: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct AdmittedNode {
     node: NodeId,
     #[serde(flatten)]
     confirmed: ConfirmedNode,
 }
 
-/// `POST /api/v1/clusters/{cluster}/nodes/{node}/admit`.
+/// Admits an unconfirmed node as a member.
+#[utoipa::path(
+    post, path = "/api/v1/clusters/{cluster}/nodes/{node}/admit", operation_id = "admit_node", tag = "clusters",
+    request_body = Option<AdmissionRequest>,
+    responses((status = 200, description = "How it was confirmed.", body = AdmittedNode)),
+    extensions(("x-problems" = json!([problems::AUDITED, "404 unknown_node", "409 node_confirmed", "422 too_long"]))),
+)]
 pub(super) async fn admit(
     app: AppState,
     session: CurrentSession,

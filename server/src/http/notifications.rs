@@ -14,19 +14,31 @@ use serde::Deserialize;
 use super::AppState;
 use super::extract::{JsonBody, QueryParams};
 use super::identity::CurrentSession;
+use super::openapi::problems;
 use super::problem::{ApiError, ApiResult, to_sentence};
 
 /// Default and maximum page size.
 const DEFAULT_LIMIT: usize = 50;
 const LIMIT_MAX: usize = 500;
 
-/// `GET /api/v1/notifications/targets`.
+/// Lists the notification targets.
+#[utoipa::path(
+    get, path = "/api/v1/notifications/targets", operation_id = "list_targets", tag = "notifications",
+    responses((status = 200, description = "By name, without secrets.", body = TargetList)),
+    extensions(("x-problems" = json!([problems::AUDITED]))),
+)]
 pub(super) async fn targets(app: AppState, session: CurrentSession) -> ApiResult<Json<TargetList>> {
     session.authorize(Operation::ViewNotifications)?;
     Ok(Json(app.notifications.list_targets().await?))
 }
 
-/// `POST /api/v1/notifications/targets`.
+/// Adds a notification target.
+#[utoipa::path(
+    post, path = "/api/v1/notifications/targets", operation_id = "add_target", tag = "notifications",
+    request_body = TargetRequest,
+    responses((status = 201, description = "The new target.", body = TargetView)),
+    extensions(("x-problems" = json!([problems::AUDITED, "409 too_many_targets", "422 invalid_target"]))),
+)]
 pub(super) async fn create(
     app: AppState,
     session: CurrentSession,
@@ -37,7 +49,12 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
-/// `GET /api/v1/notifications/targets/{id}`.
+/// Shows a notification target.
+#[utoipa::path(
+    get, path = "/api/v1/notifications/targets/{id}", operation_id = "show_target", tag = "notifications",
+    responses((status = 200, description = "The target.", body = TargetView)),
+    extensions(("x-problems" = json!([problems::AUDITED, "404 unknown_target"]))),
+)]
 pub(super) async fn target(
     app: AppState,
     session: CurrentSession,
@@ -47,7 +64,13 @@ pub(super) async fn target(
     Ok(Json(app.notifications.get_target(&id).await?))
 }
 
-/// `PATCH /api/v1/notifications/targets/{id}`.
+/// Changes a notification target.
+#[utoipa::path(
+    patch, path = "/api/v1/notifications/targets/{id}", operation_id = "change_target", tag = "notifications",
+    request_body = TargetRequest,
+    responses((status = 200, description = "The target afterwards.", body = TargetView)),
+    extensions(("x-problems" = json!([problems::AUDITED, "404 unknown_target", "422 invalid_target"]))),
+)]
 pub(super) async fn update(
     app: AppState,
     session: CurrentSession,
@@ -62,7 +85,12 @@ pub(super) async fn update(
     ))
 }
 
-/// `DELETE /api/v1/notifications/targets/{id}`.
+/// Removes a notification target.
+#[utoipa::path(
+    delete, path = "/api/v1/notifications/targets/{id}", operation_id = "remove_target", tag = "notifications",
+    responses((status = 204, description = "Removed.")),
+    extensions(("x-problems" = json!([problems::AUDITED, "404 unknown_target"]))),
+)]
 pub(super) async fn remove(
     app: AppState,
     session: CurrentSession,
@@ -73,7 +101,12 @@ pub(super) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /api/v1/notifications/targets/{id}/test`.
+/// Sends a test notification.
+#[utoipa::path(
+    post, path = "/api/v1/notifications/targets/{id}/test", operation_id = "test_target", tag = "notifications",
+    responses((status = 200, description = "Its delivery.", body = Delivery)),
+    extensions(("x-problems" = json!([problems::AUDITED, "404 unknown_target"]))),
+)]
 pub(super) async fn test(
     app: AppState,
     session: CurrentSession,
@@ -83,14 +116,21 @@ pub(super) async fn test(
     Ok(Json(app.notifications.send_test(&by.name, &id).await?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct DeliveryListQuery {
     target: Option<String>,
     state: Option<DeliveryState>,
     limit: Option<usize>,
 }
 
-/// `GET /api/v1/notifications/deliveries`.
+/// Lists deliveries, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/notifications/deliveries", operation_id = "list_deliveries", tag = "notifications",
+    params(DeliveryListQuery),
+    responses((status = 200, description = "The deliveries.", body = DeliveryList)),
+    extensions(("x-problems" = json!([problems::AUDITED, "404 unknown_target"]))),
+)]
 pub(super) async fn deliveries(
     app: AppState,
     session: CurrentSession,
@@ -110,7 +150,12 @@ pub(super) async fn deliveries(
     Ok(Json(app.notifications.list_deliveries(&query).await?))
 }
 
-/// `POST /api/v1/notifications/deliveries/{target}/{notice}/redeliver`.
+/// Sends a notification again.
+#[utoipa::path(
+    post, path = "/api/v1/notifications/deliveries/{target}/{notice}/redeliver", operation_id = "redeliver", tag = "notifications",
+    responses((status = 200, description = "Its delivery.", body = Delivery)),
+    extensions(("x-problems" = json!([problems::AUDITED, "404 unknown_target", "404 unknown_delivery", "409 forged_delivery"]))),
+)]
 pub(super) async fn redeliver(
     app: AppState,
     session: CurrentSession,

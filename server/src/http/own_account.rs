@@ -19,11 +19,17 @@ use super::AppState;
 use super::account_events;
 use super::extract::JsonBody;
 use super::identity::OwnSession;
+use super::openapi::problems;
 use super::problem::{ApiError, ApiResult};
 use super::session::{RequestClient, clear_session_cookie, step_up_view};
 use crate::status_pages::qr_code;
 
-/// `GET /api/v1/me`.
+/// Shows the own account.
+#[utoipa::path(
+    get, path = "/api/v1/me", operation_id = "show_own_account", tag = "own account",
+    responses((status = 200, description = "The account.", body = OwnAccountView)),
+    extensions(("x-problems" = json!([problems::OWNER]))),
+)]
 pub(super) async fn show(
     app: AppState,
     OwnSession(session): OwnSession,
@@ -76,14 +82,20 @@ fn enrolment_view(offer: EnrolmentOffer) -> EnrolmentView {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChangePasswordRequest {
     current: String,
     new: String,
 }
 
-/// `POST /api/v1/me/password`: ends the other sessions.
+/// Changes the own password and ends the other sessions.
+#[utoipa::path(
+    post, path = "/api/v1/me/password", operation_id = "change_own_password", tag = "own account",
+    request_body = ChangePasswordRequest,
+    responses((status = 204, description = "Changed.")),
+    extensions(("x-problems" = json!([problems::OWNER, "403 wrong_password", "422 weak_password"]))),
+)]
 pub(super) async fn change_password(
     app: AppState,
     OwnSession(session): OwnSession,
@@ -96,7 +108,14 @@ pub(super) async fn change_password(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `DELETE /api/v1/me/sessions`: signs out everywhere, here too.
+/// Signs out everywhere, here too.
+#[utoipa::path(
+    delete, path = "/api/v1/me/sessions", operation_id = "end_own_sessions", tag = "own account",
+    responses(
+        (status = 204, description = "All sessions ended.", headers(("Set-Cookie" = String, description = "Sets or clears the cookie of the session; a sign-in also sets the cookie of the device."))),
+    ),
+    extensions(("x-problems" = json!([problems::OWNER]))),
+)]
 pub(super) async fn end_sessions(
     app: AppState,
     OwnSession(session): OwnSession,
@@ -108,7 +127,12 @@ pub(super) async fn end_sessions(
     ))
 }
 
-/// `DELETE /api/v1/me/sessions/{id}`.
+/// Ends one session of the own account.
+#[utoipa::path(
+    delete, path = "/api/v1/me/sessions/{id}", operation_id = "end_own_session", tag = "own account",
+    responses((status = 204, description = "The session ended.")),
+    extensions(("x-problems" = json!([problems::OWNER, "404 unknown_session"]))),
+)]
 pub(super) async fn end_session(
     app: AppState,
     OwnSession(session): OwnSession,
@@ -119,7 +143,12 @@ pub(super) async fn end_session(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /api/v1/me/factor`: starts the enrolment of a second factor.
+/// Starts the enrolment of a second factor.
+#[utoipa::path(
+    post, path = "/api/v1/me/factor", operation_id = "start_enrolment", tag = "own account",
+    responses((status = 200, description = "The secret, until a code confirms it.", body = EnrolmentView)),
+    extensions(("x-problems" = json!([problems::OWNER, "403 step_up_required"]))),
+)]
 pub(super) async fn start_enrolment(
     app: AppState,
     OwnSession(session): OwnSession,
@@ -129,13 +158,19 @@ pub(super) async fn start_enrolment(
     Ok(Json(enrolment_view(offer)))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ConfirmEnrolmentRequest {
     code: String,
 }
 
-/// `POST /api/v1/me/factor/confirm`: completes the enrolment; the other sessions end.
+/// Completes the enrolment; the other sessions end.
+#[utoipa::path(
+    post, path = "/api/v1/me/factor/confirm", operation_id = "confirm_enrolment", tag = "own account",
+    request_body = ConfirmEnrolmentRequest,
+    responses((status = 200, description = "The recovery codes, which are shown only once.", body = RecoveryCodesView)),
+    extensions(("x-problems" = json!([problems::OWNER, problems::CODE, "403 step_up_required", "409 not_enrolling"]))),
+)]
 pub(super) async fn confirm_enrolment(
     app: AppState,
     OwnSession(session): OwnSession,
@@ -151,7 +186,12 @@ pub(super) async fn confirm_enrolment(
     }))
 }
 
-/// `DELETE /api/v1/me/factor`.
+/// Removes the second factor of the own account.
+#[utoipa::path(
+    delete, path = "/api/v1/me/factor", operation_id = "remove_own_factor", tag = "own account",
+    responses((status = 204, description = "Removed.")),
+    extensions(("x-problems" = json!([problems::OWNER, "403 step_up_required", "409 no_second_factor", "409 second_factor_needed"]))),
+)]
 pub(super) async fn remove_factor(
     app: AppState,
     OwnSession(session): OwnSession,
@@ -161,7 +201,12 @@ pub(super) async fn remove_factor(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /api/v1/me/recovery-codes`: replaces the recovery codes.
+/// Replaces the recovery codes.
+#[utoipa::path(
+    post, path = "/api/v1/me/recovery-codes", operation_id = "renew_recovery_codes", tag = "own account",
+    responses((status = 200, description = "The new recovery codes, which are shown only once.", body = RecoveryCodesView)),
+    extensions(("x-problems" = json!([problems::OWNER, "403 step_up_required", "409 no_second_factor"]))),
+)]
 pub(super) async fn renew_recovery_codes(
     app: AppState,
     OwnSession(session): OwnSession,
@@ -173,7 +218,12 @@ pub(super) async fn renew_recovery_codes(
     }))
 }
 
-/// `GET /api/v1/me/factor/qr.svg`: the waiting enrolment as a QR code.
+/// Shows the waiting enrolment as a QR code.
+#[utoipa::path(
+    get, path = "/api/v1/me/factor/qr.svg", operation_id = "show_enrolment_qr", tag = "own account",
+    responses((status = 200, description = "The `otpauth:` URI as a QR code.", body = String, content_type = "image/svg+xml")),
+    extensions(("x-problems" = json!([problems::OWNER, "403 step_up_required", "409 not_enrolling"]))),
+)]
 pub(super) async fn qr(app: AppState, OwnSession(session): OwnSession) -> ApiResult<Response> {
     app.authenticator.require_recent_proof(&session).await?;
     let profile = app.authenticator.own_profile(&session).await?;

@@ -10,19 +10,25 @@ use serde::Deserialize;
 use super::AppState;
 use super::extract::{ClusterPath, JsonBody};
 use super::identity::CurrentSession;
+use super::openapi::problems;
 use super::problem::{ApiError, ApiResult};
 
 /// Maximum number of attestations in a request.
 const ATTESTATIONS_MAX: usize = 256;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PlanPreviewRequest {
     #[serde(default)]
     attestations: Vec<Attestation>,
 }
 
-/// `GET /api/v1/clusters/{cluster}/plans/{kind}`.
+/// Shows a plan, computed now.
+#[utoipa::path(
+    get, path = "/api/v1/clusters/{cluster}/plans/{kind}", operation_id = "show_plan", tag = "recovery",
+    responses((status = 200, description = "The plan, also if it cannot be executed.", body = Plan)),
+    extensions(("x-problems" = json!([problems::AUDITED, "404 unknown_plan"]))),
+)]
 pub(super) async fn current(
     app: AppState,
     session: CurrentSession,
@@ -34,7 +40,13 @@ pub(super) async fn current(
     Ok(Json(plan))
 }
 
-/// `POST /api/v1/clusters/{cluster}/plans/{kind}`: the plan under the given attestations. Changes nothing.
+/// Shows a plan with attestations, computed now. Changes nothing.
+#[utoipa::path(
+    post, path = "/api/v1/clusters/{cluster}/plans/{kind}", operation_id = "preview_plan", tag = "recovery",
+    request_body = PlanPreviewRequest,
+    responses((status = 200, description = "The plan, also if it cannot be executed.", body = Plan)),
+    extensions(("x-problems" = json!([problems::AUDITED, "404 unknown_plan"]))),
+)]
 pub(super) async fn preview(
     app: AppState,
     session: CurrentSession,

@@ -10,9 +10,10 @@ use serde::Deserialize;
 use super::AppState;
 use super::extract::{ClusterPath, JsonBody, unknown_cluster};
 use super::identity::CurrentSession;
+use super::openapi::problems;
 use super::problem::ApiResult;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SwitchRecoveryRequest {
     enabled: bool,
@@ -30,13 +31,24 @@ impl SwitchRecoveryRequest {
     }
 }
 
-/// `GET /api/v1/recovery`.
+/// Shows whether recovery is paused, and what it requires.
+#[utoipa::path(
+    get, path = "/api/v1/recovery", operation_id = "show_recovery", tag = "recovery",
+    responses((status = 200, description = "The state.", body = RecoveryState)),
+    extensions(("x-problems" = json!([problems::AUDITED]))),
+)]
 pub(super) async fn show(app: AppState, session: CurrentSession) -> ApiResult<Json<RecoveryState>> {
     session.authorize(Operation::View)?;
     Ok(Json(app.actions.recovery_state().await?))
 }
 
-/// `PUT /api/v1/recovery`.
+/// Pauses or resumes recovery for all clusters.
+#[utoipa::path(
+    put, path = "/api/v1/recovery", operation_id = "switch_recovery", tag = "recovery",
+    request_body = SwitchRecoveryRequest,
+    responses((status = 200, description = "The state afterwards.", body = RecoveryState)),
+    extensions(("x-problems" = json!([problems::AUDITED, problems::REASON, "429 throttled"]))),
+)]
 pub(super) async fn switch(
     app: AppState,
     session: CurrentSession,
@@ -49,7 +61,12 @@ pub(super) async fn switch(
     Ok(Json(app.actions.recovery_state().await?))
 }
 
-/// `GET /api/v1/clusters/{cluster}/recovery`.
+/// Shows whether recovery is paused for a cluster.
+#[utoipa::path(
+    get, path = "/api/v1/clusters/{cluster}/recovery", operation_id = "show_cluster_recovery", tag = "recovery",
+    responses((status = 200, description = "The state.", body = ClusterRecovery)),
+    extensions(("x-problems" = json!([problems::AUDITED]))),
+)]
 pub(super) async fn show_cluster(
     app: AppState,
     session: CurrentSession,
@@ -70,7 +87,13 @@ async fn show_state(app: &AppState, cluster: &ClusterName) -> ApiResult<Json<Clu
     Ok(Json(state))
 }
 
-/// `PUT /api/v1/clusters/{cluster}/recovery`.
+/// Pauses or resumes recovery for a cluster.
+#[utoipa::path(
+    put, path = "/api/v1/clusters/{cluster}/recovery", operation_id = "switch_cluster_recovery", tag = "recovery",
+    request_body = SwitchRecoveryRequest,
+    responses((status = 200, description = "The state afterwards.", body = ClusterRecovery)),
+    extensions(("x-problems" = json!([problems::AUDITED, problems::REASON, "429 throttled"]))),
+)]
 pub(super) async fn switch_cluster(
     app: AppState,
     session: CurrentSession,

@@ -22,13 +22,20 @@ use super::problem::{ApiError, ApiResult};
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(30);
 
 /// When the restart began.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct RestartQuery {
-    /// RFC 3339.
+    /// When it began: a time in the past.
+    #[param(value_type = Timestamp, required = true)]
     since: Option<String>,
 }
 
-/// `GET /api/v1/clusters/{cluster}/rolling-restart?since=`.
+/// Shows where a rolling restart is.
+#[utoipa::path(
+    get, path = "/api/v1/clusters/{cluster}/rolling-restart", operation_id = "show_rolling_restart", tag = "clusters",
+    params(RestartQuery),
+    responses((status = 200, description = "One step for each member.", body = RollingRestart)),
+)]
 pub(super) async fn show(
     app: AppState,
     session: CurrentSession,

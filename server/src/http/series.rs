@@ -4,39 +4,57 @@ mod query;
 
 use ::series::{IntervalValue, Intervals, SeriesRequest};
 use axum::Json;
-use axum::extract::{Path, Query};
+use axum::extract::Path;
 use console_core::clock::now;
 use galera::publish::series::{NodeSeries, SeriesView};
 use galera::{ClusterName, NodeId, Timestamp};
 use recording::RecordingError;
 
 use super::AppState;
-use super::extract::{ClusterPath, unknown_cluster};
+use super::extract::{ClusterPath, QueryParams, unknown_cluster};
 use super::identity::ViewerSession;
 use super::problem::{ApiError, ApiResult};
-use query::SeriesQuery;
+use query::{SeriesParameters, SeriesQuery};
 
 /// The parameters as they are given; a name may occur several times.
-type Parameters = Query<Vec<(String, String)>>;
+type Parameters = QueryParams<Vec<(String, String)>>;
 
-/// `GET /api/v1/clusters/{cluster}/series?node=&name=&from=&to=&step=`.
+/// Shows recorded figures of a cluster's nodes over time.
+#[utoipa::path(
+    get, path = "/api/v1/clusters/{cluster}/series", operation_id = "show_series", tag = "clusters",
+    params(SeriesParameters),
+    responses((status = 200, description = "The figures.", body = SeriesView)),
+    extensions(("x-problems" = json!([
+        "400 from_in_the_future", "400 reversed_range", "400 invalid_step", "400 step_too_fine", "400 unknown_metric",
+        "400 too_many_values", "404 series_not_recorded", "404 before_first_record", "404 unknown_node", "503 series_unreadable",
+    ]))),
+)]
 pub(super) async fn show(
     app: AppState,
     ViewerSession(_): ViewerSession,
     ClusterPath(cluster): ClusterPath,
-    Query(parameters): Parameters,
+    QueryParams(parameters): Parameters,
 ) -> ApiResult<Json<SeriesView>> {
     let query = SeriesQuery::parse(&parameters, now())?;
     answer(&app, cluster, &query).await
 }
 
-/// `GET /api/v1/clusters/{cluster}/nodes/{node}/series?name=&from=&to=&step=`.
+/// Shows recorded figures of a node over time.
+#[utoipa::path(
+    get, path = "/api/v1/clusters/{cluster}/nodes/{node}/series", operation_id = "show_node_series", tag = "clusters",
+    params(SeriesParameters),
+    responses((status = 200, description = "The figures.", body = SeriesView)),
+    extensions(("x-problems" = json!([
+        "400 from_in_the_future", "400 reversed_range", "400 invalid_step", "400 step_too_fine", "400 unknown_metric",
+        "400 too_many_values", "404 series_not_recorded", "404 before_first_record", "404 unknown_node", "503 series_unreadable",
+    ]))),
+)]
 pub(super) async fn show_node(
     app: AppState,
     ViewerSession(_): ViewerSession,
     ClusterPath(cluster): ClusterPath,
     Path((_, node)): Path<(String, String)>,
-    Query(parameters): Parameters,
+    QueryParams(parameters): Parameters,
 ) -> ApiResult<Json<SeriesView>> {
     let mut query = SeriesQuery::parse(&parameters, now())?;
     query.nodes = vec![query::node(&node)?];

@@ -18,6 +18,7 @@ use super::AppState;
 use super::cookie;
 use super::extract::JsonBody;
 use super::identity::{AnyCredential, OwnSession, RequestUser};
+use super::openapi::problems;
 use super::problem::{ApiError, ApiResult, to_sentence};
 use super::request_log::ClientAddress;
 
@@ -53,7 +54,7 @@ impl<S: Sync> FromRequestParts<S> for RequestClient {
 }
 
 /// The session in a response.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct SessionResponse {
     #[serde(flatten)]
     session: SessionView,
@@ -62,7 +63,18 @@ pub(super) struct SessionResponse {
     second_factor_enrolment_required: bool,
 }
 
-/// `POST /api/v1/session`.
+/// Signs in.
+///
+/// Sets the cookies of the session and of the device, which is then throttled separately.
+#[utoipa::path(
+    post, path = "/api/v1/session", operation_id = "sign_in", tag = "session",
+    request_body = Credentials,
+    security(()),
+    responses(
+        (status = 200, description = "Signed in.", body = SessionResponse, headers(("Set-Cookie" = String, description = "Sets or clears the cookie of the session; a sign-in also sets the cookie of the device."))),
+    ),
+    extensions(("x-problems" = json!([problems::SIGN_IN]))),
+)]
 pub(super) async fn sign_in(
     app: AppState,
     client: RequestClient,
@@ -84,12 +96,22 @@ pub(super) async fn sign_in(
     ))
 }
 
-/// `GET /api/v1/session`.
+/// Shows the current account, its roles and the expiry of the session.
+#[utoipa::path(
+    get, path = "/api/v1/session", operation_id = "show_session", tag = "session",
+    responses((status = 200, description = "The session.", body = SessionResponse)),
+)]
 pub(super) async fn show(AnyCredential(session): AnyCredential) -> Json<SessionResponse> {
     Json(session_response(&session))
 }
 
-/// `DELETE /api/v1/session`.
+/// Signs out.
+#[utoipa::path(
+    delete, path = "/api/v1/session", operation_id = "sign_out", tag = "session",
+    responses(
+        (status = 204, description = "Signed out.", headers(("Set-Cookie" = String, description = "Sets or clears the cookie of the session; a sign-in also sets the cookie of the device."))),
+    ),
+)]
 pub(super) async fn sign_out(
     app: AppState,
     OwnSession(session): OwnSession,
@@ -101,7 +123,7 @@ pub(super) async fn sign_out(
     ))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StepUpRequest {
     #[serde(default)]
@@ -110,7 +132,13 @@ pub(super) struct StepUpRequest {
     code: Option<String>,
 }
 
-/// `POST /api/v1/session/step-up`.
+/// Proves again to be the account's owner.
+#[utoipa::path(
+    post, path = "/api/v1/session/step-up", operation_id = "step_up", tag = "session",
+    request_body = StepUpRequest,
+    responses((status = 200, description = "Until when the proof counts.", body = StepUpView)),
+    extensions(("x-problems" = json!([problems::OWNER, problems::CODE, "403 wrong_password", "403 second_factor_required", "422 no_proof"]))),
+)]
 pub(super) async fn step_up(
     app: AppState,
     OwnSession(session): OwnSession,

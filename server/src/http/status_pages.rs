@@ -6,9 +6,10 @@ mod incidents;
 mod pages;
 
 use axum::Router;
-use axum::routing::{delete, get, post};
 use galera::ClusterName;
 use galera::publish::status_pages::StatusPageRefusal;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::AppState;
 use super::forms::FormForwarder;
@@ -17,47 +18,20 @@ use super::problem::{ApiError, to_sentence};
 use crate::status_pages::StatusPageError;
 
 /// The routes under `/api/v1/status`.
-pub(super) fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/api/v1/status/pages", get(pages::list).post(pages::create))
-        .route(
-            "/api/v1/status/pages/{slug}",
-            get(pages::show).put(pages::update).delete(pages::remove),
-        )
-        .route(
-            "/api/v1/status/pages/{slug}/links",
-            post(pages::create_link),
-        )
-        .route(
-            "/api/v1/status/pages/{slug}/links/{id}",
-            delete(pages::revoke_link),
-        )
-        .route("/api/v1/status/qr.svg", get(pages::qr))
-        .route(
-            "/api/v1/status/incidents",
-            get(incidents::incidents).post(incidents::open),
-        )
-        .route("/api/v1/status/incidents/{id}", get(incidents::incident))
-        .route(
-            "/api/v1/status/incidents/{id}/updates",
-            post(incidents::update),
-        )
-        .route(
-            "/api/v1/status/maintenance",
-            get(incidents::maintenance).post(incidents::plan_maintenance),
-        )
-        .route(
-            "/api/v1/status/maintenance/{id}/end",
-            post(incidents::end_maintenance),
-        )
-        .route(
-            "/api/v1/status/announcements",
-            get(incidents::announcements).post(incidents::announce),
-        )
-        .route(
-            "/api/v1/status/announcements/{id}/withdraw",
-            post(incidents::withdraw),
-        )
+pub(super) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(pages::list, pages::create))
+        .routes(routes!(pages::show, pages::update, pages::remove))
+        .routes(routes!(pages::create_link))
+        .routes(routes!(pages::revoke_link))
+        .routes(routes!(pages::qr))
+        .routes(routes!(incidents::incidents, incidents::open))
+        .routes(routes!(incidents::incident))
+        .routes(routes!(incidents::update))
+        .routes(routes!(incidents::maintenance, incidents::plan_maintenance))
+        .routes(routes!(incidents::end_maintenance))
+        .routes(routes!(incidents::announcements, incidents::announce))
+        .routes(routes!(incidents::withdraw))
 }
 
 /// The forms of the pages about status pages and incidents.

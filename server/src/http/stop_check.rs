@@ -17,7 +17,8 @@ use super::identity::CurrentSession;
 use super::problem::{ApiError, ApiResult};
 
 /// Which nodes would be stopped together.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct StopSelection {
     /// Node ids, separated by commas.
     #[serde(default)]
@@ -26,7 +27,13 @@ pub(super) struct StopSelection {
     segment: Option<u64>,
 }
 
-/// `GET /api/v1/clusters/{cluster}/nodes/{node}/stop-check?nodes=`: this node, and `nodes` with it.
+/// Shows whether a node, and others with it, may be stopped.
+#[utoipa::path(
+    get, path = "/api/v1/clusters/{cluster}/nodes/{node}/stop-check", operation_id = "check_stop_of_node", tag = "clusters",
+    params(StopSelection),
+    responses((status = 200, description = "The answer with its reasons.", body = StopCheck)),
+    extensions(("x-problems" = json!(["404 unknown_node"]))),
+)]
 pub(super) async fn of_node(
     app: AppState,
     session: CurrentSession,
@@ -42,7 +49,13 @@ pub(super) async fn of_node(
     Ok(Json(stop_check(view, &nodes)))
 }
 
-/// `GET /api/v1/clusters/{cluster}/stop-check?nodes=&segment=`.
+/// Shows whether nodes may be stopped together.
+#[utoipa::path(
+    get, path = "/api/v1/clusters/{cluster}/stop-check", operation_id = "check_stop", tag = "clusters",
+    params(StopSelection),
+    responses((status = 200, description = "The answer with its reasons.", body = StopCheck)),
+    extensions(("x-problems" = json!(["404 unknown_node"]))),
+)]
 pub(super) async fn of_selection(
     app: AppState,
     session: CurrentSession,

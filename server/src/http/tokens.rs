@@ -17,15 +17,23 @@ use serde::Deserialize;
 use super::AppState;
 use super::extract::{JsonBody, QueryParams};
 use super::identity::CurrentSession;
+use super::openapi::problems;
 use super::problem::{ApiError, ApiResult, to_sentence};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct TokenListQuery {
     /// An account, or `*` for all.
     account: Option<String>,
 }
 
-/// `GET /api/v1/tokens?account=`: the own ones, or for administrators those of an account or of all.
+/// Lists the own API tokens, or for administrators those of an account or of all.
+#[utoipa::path(
+    get, path = "/api/v1/tokens", operation_id = "list_tokens", tag = "tokens",
+    params(TokenListQuery),
+    responses((status = 200, description = "The tokens, without their secrets.", body = TokenList)),
+    extensions(("x-problems" = json!([problems::AUDITED, "409 account_damaged", "422 invalid_account_name"]))),
+)]
 pub(super) async fn list(
     app: AppState,
     session: CurrentSession,
@@ -50,7 +58,12 @@ pub(super) async fn list(
     Ok(Json(TokenList { tokens }))
 }
 
-/// `GET /api/v1/tokens/{id}`.
+/// Shows an API token.
+#[utoipa::path(
+    get, path = "/api/v1/tokens/{id}", operation_id = "show_token", tag = "tokens",
+    responses((status = 200, description = "The token, without its secret.", body = TokenView)),
+    extensions(("x-problems" = json!([problems::AUDITED, "404 unknown_token", "409 account_damaged"]))),
+)]
 pub(super) async fn show(
     app: AppState,
     session: CurrentSession,
@@ -59,7 +72,7 @@ pub(super) async fn show(
     Ok(Json(find(&app, &session, &id).await?.1))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CreateTokenRequest {
     name: String,
@@ -77,7 +90,17 @@ pub(super) struct CreateTokenRequest {
     days: Option<u32>,
 }
 
-/// `POST /api/v1/tokens`: the response is the only place where the token is shown.
+/// Creates an API token. The response is the only place where it is shown.
+#[utoipa::path(
+    post, path = "/api/v1/tokens", operation_id = "create_token", tag = "tokens",
+    request_body = CreateTokenRequest,
+    responses((status = 201, description = "The token with its secret.", body = NewTokenView)),
+    extensions(("x-problems" = json!([
+        problems::AUDITED, "403 not_a_service_account", "403 step_up_required", "404 unknown_account", "409 account_damaged", "409 token_exists",
+        "409 too_many_tokens", "422 invalid_account_name", "422 invalid_expiry", "422 invalid_token_name", "422 no_expiry", "422 no_role",
+        "422 role_not_owned", "422 too_many_clusters",
+    ]))),
+)]
 pub(super) async fn create(
     app: AppState,
     session: CurrentSession,
@@ -123,7 +146,12 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
-/// `DELETE /api/v1/tokens/{id}`: the token stops immediately, on every replica.
+/// Revokes an API token: it stops immediately, on every replica.
+#[utoipa::path(
+    delete, path = "/api/v1/tokens/{id}", operation_id = "revoke_token", tag = "tokens",
+    responses((status = 204, description = "Revoked.")),
+    extensions(("x-problems" = json!([problems::AUDITED, "404 unknown_token", "409 account_damaged"]))),
+)]
 pub(super) async fn revoke(
     app: AppState,
     session: CurrentSession,

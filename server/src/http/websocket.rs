@@ -17,6 +17,12 @@ use super::problem::{ApiError, ApiResult};
 use super::request_log::ClientAddress;
 use crate::live::{self, LiveSources};
 
+/// Opens the WebSocket; docs/asyncapi.json describes its messages.
+#[utoipa::path(
+    get, path = "/api/v1/live", operation_id = "connect_websocket", tag = "live",
+    responses((status = 101, description = "Continues as WebSocket (version 13).")),
+    extensions(("x-problems" = json!(["403 cross_origin", "426 upgrade_required", "429 too_many_connections"]))),
+)]
 pub(super) async fn connect(
     app: AppState,
     ViewerSession(session): ViewerSession,

@@ -35,7 +35,7 @@ use galera_console::finding_records::FindingSchedule;
 use galera_console::http::{AppState, router};
 use galera_console::telemetry::{LogConfig, LogFormat};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, ORIGIN, SET_COOKIE};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use ipnet::IpNet;
 use monitor::mysql::Tls;
@@ -48,6 +48,7 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 use crate::etcd::{DEADLINE, TIMEOUT, TestEtcd, eventually, registry_at};
+use crate::openapi;
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 /// [`PASSWORD`] at argon2's lowest cost. Verification has the cost of the stored hash.
@@ -466,12 +467,40 @@ impl TestClient {
     pub(crate) async fn send(&self, request: Request<Body>) -> TestResponse {
         let what = format!("{} {}", request.method(), request.uri());
         let router = self.router.clone();
-        let answer =
-            async move { TestResponse::collect(router.oneshot(request).await.unwrap()).await };
+        let answer = async move {
+            let (request, sent) = remember(request).await;
+            let response = TestResponse::collect(router.oneshot(request).await.unwrap()).await;
+            openapi::check(&sent, response.status, &response.headers, &response.body);
+            response
+        };
         tokio::time::timeout(TIMEOUT, answer)
             .await
             .unwrap_or_else(|_| panic!("no answer within {TIMEOUT:?}: {what}"))
     }
+}
+
+/// A request, as far as the document describes it.
+pub(crate) struct SentRequest {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    /// The body, if it is JSON.
+    pub(crate) body: Option<serde_json::Value>,
+}
+
+/// The request, and what of it is compared with the API's document. A body of unknown size is left as it is.
+async fn remember(request: Request<Body>) -> (Request<Body>, SentRequest) {
+    let mut sent = SentRequest {
+        method: request.method().clone(),
+        uri: request.uri().clone(),
+        body: None,
+    };
+    if http_body::Body::size_hint(request.body()).exact().is_none() {
+        return (request, sent);
+    }
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    sent.body = serde_json::from_slice(&body).ok();
+    (Request::from_parts(parts, Body::from(body)), sent)
 }
 
 /// A complete response.

@@ -18,6 +18,7 @@ use crate::client::{ConsoleOptions, TestClient, TestConsole};
 use crate::etcd::{TIMEOUT, TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
 use crate::json_contract::wait_until_down;
+use crate::openapi;
 use crate::redaction::stable;
 
 /// A connection to a console on a free port.
@@ -60,6 +61,10 @@ impl LiveConnection {
                 .expect("an open connection");
             if let Message::Text(text) = frame.unwrap() {
                 let message: Value = serde_json::from_str(&text).unwrap();
+                // Those of protocol 2 have a topic and another schema.
+                if message.get("topic").is_none() {
+                    openapi::check_part("/components/schemas/LiveMessage", &message);
+                }
                 if message["type"] == kind {
                     return stable(message);
                 }

@@ -51,6 +51,7 @@ mod maintenance;
 mod metrics;
 mod notification_delivery;
 mod notification_targets;
+mod openapi;
 mod orders;
 mod outage;
 mod own_account;

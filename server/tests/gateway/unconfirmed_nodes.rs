@@ -121,6 +121,17 @@ async fn i44_a_registered_server_of_an_intruder_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_absent_reason_may_be_null() {
+    let etcd = TestEtcd::in_memory();
+    let lab = Intrusion::start(&etcd).await;
+    let path = "/api/v1/clusters/lab/nodes/10.9.9.9/admit";
+    for body in ["", "null", "{}"] {
+        let answer = lab.operator.post(path, "application/json", body).await;
+        assert_eq!(answer.problem().code, "unknown_node", "{body:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admitted_node_counts_and_the_admission_is_audited() {
     let etcd = TestEtcd::in_memory();
     let lab = Intrusion::start(&etcd).await;

@@ -27,6 +27,7 @@ pub struct GroupMember {
 
 /// The votes of the Primary component before and after members leave it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GroupVotes {
     /// All votes now; `null` if a member's weight is not known.
     pub before: Option<u64>,

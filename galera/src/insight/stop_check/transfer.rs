@@ -15,6 +15,7 @@ const FORECAST_MAX: f64 = 30.0 * 86_400.0;
 
 /// How a member returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ReturnTransfer {
     /// By an incremental state transfer (IST).
@@ -27,6 +28,7 @@ pub enum ReturnTransfer {
 
 /// How one member would return.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReturnForecast {
     pub node: NodeId,
     pub transfer: ReturnTransfer,

@@ -8,6 +8,7 @@ use crate::timestamp::Timestamp;
 
 /// The kind of channel that a target uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ChannelKind {
     /// A signed HTTP request in the console's own format.
@@ -36,6 +37,7 @@ impl ChannelKind {
 
 /// One attempt to deliver a notification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeliveryAttempt {
     pub at: Timestamp,
     /// Duration in milliseconds.
@@ -51,6 +53,7 @@ pub struct DeliveryAttempt {
 
 /// The state of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryState {
     /// Waiting for the first or another attempt.
@@ -77,6 +80,7 @@ impl DeliveryState {
 
 /// The delivery of a notification to a target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Delivery {
     pub target: String,
     pub notice: Notification,
@@ -98,6 +102,7 @@ pub struct Delivery {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TargetView {
     pub id: String,
     /// Display name.
@@ -129,6 +134,7 @@ pub struct TargetView {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TargetList {
     /// Sorted by name.
     pub targets: Vec<TargetView>,
@@ -138,6 +144,7 @@ pub struct TargetList {
 
 /// Some deliveries, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeliveryList {
     pub deliveries: Vec<Delivery>,
     /// Number of further matching deliveries.

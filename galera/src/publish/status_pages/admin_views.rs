@@ -10,6 +10,7 @@ use crate::timestamp::Timestamp;
 
 /// A [`Link`] without its hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AccessLinkView {
     pub id: String,
     /// What or whom it is for.
@@ -38,6 +39,7 @@ impl AccessLinkView {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StatusPageView {
     pub slug: Slug,
     #[serde(flatten)]
@@ -76,6 +78,7 @@ impl StatusPageView {
 
 /// A new link; its secret is returned only here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreatedAccessLink {
     #[serde(flatten)]
     pub link: AccessLinkView,
@@ -85,6 +88,7 @@ pub struct CreatedAccessLink {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StatusPageList {
     /// Sorted by slug.
     pub pages: Vec<StatusPageView>,
@@ -92,12 +96,14 @@ pub struct StatusPageList {
 
 /// Incidents, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct IncidentList {
     pub incidents: Vec<Incident>,
 }
 
 /// A maintenance with its phase.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MaintenanceView {
     #[serde(flatten)]
     pub maintenance: Maintenance,
@@ -116,12 +122,14 @@ impl MaintenanceView {
 
 /// Maintenance, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MaintenanceList {
     pub maintenance: Vec<MaintenanceView>,
 }
 
 /// Announcements, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AnnouncementList {
     pub announcements: Vec<Announcement>,
 }

@@ -11,6 +11,7 @@ const PAGES_MAX: usize = 100;
 
 /// A request to publish an announcement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewAnnouncement {
     pub title: String,
@@ -24,6 +25,7 @@ pub struct NewAnnouncement {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Announcement {
     /// Unique; sorts by time.
     pub id: String,

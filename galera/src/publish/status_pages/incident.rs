@@ -9,6 +9,7 @@ use crate::timestamp::Timestamp;
 
 /// The state of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum IncidentState {
     /// The cause is not known yet.
@@ -43,6 +44,7 @@ impl IncidentState {
 
 /// One entry of an incident's timeline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct IncidentUpdate {
     pub at: Timestamp,
     /// An account or a replica of the console. Never shown on a status page.
@@ -54,6 +56,7 @@ pub struct IncidentUpdate {
 
 /// A request to open an incident.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewIncident {
     pub clusters: Vec<ClusterName>,
@@ -68,6 +71,7 @@ fn investigating() -> IncidentState {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Incident {
     /// Unique; sorts by time.
     pub id: String,

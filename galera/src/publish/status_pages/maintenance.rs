@@ -9,6 +9,7 @@ use crate::timestamp::Timestamp;
 
 /// A request to schedule maintenance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewMaintenance {
     pub clusters: Vec<ClusterName>,
@@ -22,6 +23,7 @@ pub struct NewMaintenance {
 
 /// The phase of a maintenance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum MaintenancePhase {
     Planned,
@@ -32,6 +34,7 @@ pub enum MaintenancePhase {
 
 /// A planned maintenance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Maintenance {
     /// Unique; sorts by when it was scheduled.
     pub id: String,

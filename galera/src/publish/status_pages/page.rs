@@ -17,6 +17,7 @@ const AUTO_INCIDENT_DELAY_MAX_SECS: u32 = 86_400;
 
 /// Who may see a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PageVisibility {
     /// Anyone who can reach the console.
@@ -45,6 +46,7 @@ impl PageVisibility {
 
 /// A cluster that a page shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PageCluster {
     pub cluster: ClusterName,
@@ -55,6 +57,7 @@ pub struct PageCluster {
 
 /// Which details of nodes a page shows; the default is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct NodeDetailSettings {
     /// Each node's `wsrep_node_name` and state.
@@ -75,6 +78,7 @@ impl NodeDetailSettings {
 
 /// When an incident is opened automatically.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AutoIncidentRule {
     /// How long the bad state must last, in seconds; the incident is resolved after the same time without it.
@@ -95,6 +99,7 @@ impl Default for AutoIncidentRule {
 
 /// A site that may embed the page: scheme, host and port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct EmbedOrigin(String);
 
@@ -175,6 +180,7 @@ impl Link {
 
 /// The settings of a page.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PageSettings {
     pub title: String,
     /// In the order in which they are shown.

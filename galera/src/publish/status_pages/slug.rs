@@ -12,6 +12,11 @@ const SLUG_MAX: usize = 63;
 
 /// A page's name in its URL: 1 to 63 lower-case letters, digits and hyphens, with no hyphen at either end.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(
+    feature = "openapi",
+    schema(pattern = "^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$", max_length = 63)
+)]
 #[serde(transparent)]
 pub struct Slug(String);
 

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 /// The stable name of an audit event. A string rather than an enum, so that a replica of another version can read a
 /// stored entry.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(transparent)]
+#[cfg_attr(feature = "openapi", schema(value_type = String))]
 pub struct AuditEvent(Cow<'static, str>);
 
 macro_rules! audit_events {

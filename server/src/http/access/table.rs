@@ -113,6 +113,7 @@ static TABLE: &[RouteAccess] = &[
     route("POST", "/api/v1/notifications/targets/{id}/test", TARGETS, Any, Console),
     route("GET", "/api/v1/notifications/deliveries", SEE_TARGETS, Any, Console),
     route("POST", "/api/v1/notifications/deliveries/{target}/{notice}/redeliver", SEE_TARGETS, Any, Console),
+    route("GET", "/api/v1/openapi.json", Public, Any, Console),
     route("GET", "/api/v1/live", VIEW, Any, Filtered),
     route("GET", "/api/v1/status/pages", VIEW, Any, Filtered),
     route("POST", "/api/v1/status/pages", PAGES, Any, Console),
@@ -145,7 +146,7 @@ mod tests {
 
     /// The routes that the router serves, from its debug output: axum has no other list of them.
     fn served_routes() -> BTreeSet<(String, String)> {
-        let router = format!("{:?}", api_routes());
+        let router = format!("{:?}", axum::Router::from(api_routes()));
         let (routes, rest) = router.split_once("node: Node { paths: {").unwrap();
         let paths = rest.split_once("} }").unwrap().0;
         let mut found = BTreeSet::new();

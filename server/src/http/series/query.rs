@@ -25,6 +25,24 @@ const STEPS: [u32; 12] = [
 /// Nodes that can be named.
 const NODES_MAX: usize = 256;
 
+/// The parameters, for the API's document: [`SeriesQuery::parse`] reads them, since a name may occur several times.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the API's document is made of its fields")]
+pub(super) struct SeriesParameters {
+    /// Node ids, separated by commas; all nodes by default.
+    node: Option<String>,
+    /// Names of figures, separated by commas; all by default.
+    name: Option<String>,
+    /// The start; an hour before the end by default.
+    from: Option<Timestamp>,
+    /// The end; now by default.
+    to: Option<Timestamp>,
+    /// The length of an interval, in seconds; about 360 intervals by default.
+    #[param(minimum = 1, maximum = 86_400)]
+    step: Option<u32>,
+}
+
 /// What is requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SeriesQuery {

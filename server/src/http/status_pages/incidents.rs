@@ -17,6 +17,7 @@ use super::{require_in_scope, require_known_clusters};
 use crate::http::AppState;
 use crate::http::extract::{JsonBody, QueryParams};
 use crate::http::identity::CurrentSession;
+use crate::http::openapi::problems;
 use crate::http::problem::{ApiError, ApiResult};
 use crate::status_pages::StatusPageError;
 
@@ -24,14 +25,21 @@ use crate::status_pages::StatusPageError;
 const DEFAULT_LIMIT: usize = 100;
 const LIMIT_MAX: usize = 500;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct IncidentQuery {
+    #[param(pattern = "^(open|resolved|all)?$")]
     state: Option<String>,
     cluster: Option<ClusterName>,
     limit: Option<usize>,
 }
 
-/// `GET /api/v1/status/incidents`.
+/// Lists incidents, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/status/incidents", operation_id = "list_incidents", tag = "status pages",
+    params(IncidentQuery),
+    responses((status = 200, description = "The incidents.", body = IncidentList)),
+)]
 pub(super) async fn incidents(
     app: AppState,
     session: CurrentSession,
@@ -68,7 +76,12 @@ pub(super) async fn incidents(
     }))
 }
 
-/// `GET /api/v1/status/incidents/{id}`.
+/// Shows an incident.
+#[utoipa::path(
+    get, path = "/api/v1/status/incidents/{id}", operation_id = "show_incident", tag = "status pages",
+    responses((status = 200, description = "The incident.", body = Incident)),
+    extensions(("x-problems" = json!(["404 unknown_item"]))),
+)]
 pub(super) async fn incident(
     app: AppState,
     session: CurrentSession,
@@ -93,7 +106,13 @@ pub(super) async fn incident(
     Ok(Json(stored.value.clone()))
 }
 
-/// `POST /api/v1/status/incidents`.
+/// Opens an incident.
+#[utoipa::path(
+    post, path = "/api/v1/status/incidents", operation_id = "open_incident", tag = "status pages",
+    request_body = NewIncident,
+    responses((status = 201, description = "The new incident.", body = Incident)),
+    extensions(("x-problems" = json!([problems::AUDITED, "422 invalid_text", "422 invalid_clusters", "422 unknown_cluster", "409 too_many"]))),
+)]
 pub(super) async fn open(
     app: AppState,
     session: CurrentSession,
@@ -105,14 +124,20 @@ pub(super) async fn open(
     Ok((StatusCode::CREATED, Json(stored.value)).into_response())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UpdateIncidentRequest {
     state: IncidentState,
     text: String,
 }
 
-/// `POST /api/v1/status/incidents/{id}/updates`.
+/// Adds an update to an incident, or resolves it.
+#[utoipa::path(
+    post, path = "/api/v1/status/incidents/{id}/updates", operation_id = "update_incident", tag = "status pages",
+    request_body = UpdateIncidentRequest,
+    responses((status = 200, description = "The incident afterwards.", body = Incident)),
+    extensions(("x-problems" = json!([problems::AUDITED, "404 unknown_item", "409 incident_resolved", "409 too_many", "422 invalid_text"]))),
+)]
 pub(super) async fn update(
     app: AppState,
     session: CurrentSession,
@@ -130,7 +155,11 @@ pub(super) async fn update(
     Ok(Json(stored.value))
 }
 
-/// `GET /api/v1/status/maintenance`.
+/// Lists maintenance windows, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/status/maintenance", operation_id = "list_maintenance", tag = "status pages",
+    responses((status = 200, description = "The windows.", body = MaintenanceList)),
+)]
 pub(super) async fn maintenance(
     app: AppState,
     session: CurrentSession,
@@ -148,7 +177,15 @@ pub(super) async fn maintenance(
     }))
 }
 
-/// `POST /api/v1/status/maintenance`.
+/// Schedules maintenance.
+#[utoipa::path(
+    post, path = "/api/v1/status/maintenance", operation_id = "plan_maintenance", tag = "status pages",
+    request_body = NewMaintenance,
+    responses((status = 201, description = "The new window.", body = MaintenanceView)),
+    extensions(("x-problems" = json!([
+        problems::AUDITED, "422 invalid_text", "422 invalid_clusters", "422 unknown_cluster", "409 too_many", "422 invalid_time",
+    ]))),
+)]
 pub(super) async fn plan_maintenance(
     app: AppState,
     session: CurrentSession,
@@ -161,7 +198,12 @@ pub(super) async fn plan_maintenance(
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
-/// `POST /api/v1/status/maintenance/{id}/end`.
+/// Ends maintenance early, or cancels it.
+#[utoipa::path(
+    post, path = "/api/v1/status/maintenance/{id}/end", operation_id = "end_maintenance", tag = "status pages",
+    responses((status = 200, description = "The window afterwards.", body = MaintenanceView)),
+    extensions(("x-problems" = json!([problems::AUDITED, "404 unknown_item", "409 maintenance_over"]))),
+)]
 pub(super) async fn end_maintenance(
     app: AppState,
     session: CurrentSession,
@@ -180,7 +222,11 @@ pub(super) async fn end_maintenance(
     Ok(Json(MaintenanceView::of(stored.value, now())))
 }
 
-/// `GET /api/v1/status/announcements`.
+/// Lists announcements, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/status/announcements", operation_id = "list_announcements", tag = "status pages",
+    responses((status = 200, description = "The announcements.", body = AnnouncementList)),
+)]
 pub(super) async fn announcements(
     app: AppState,
     session: CurrentSession,
@@ -193,7 +239,13 @@ pub(super) async fn announcements(
     }))
 }
 
-/// `POST /api/v1/status/announcements`.
+/// Publishes an announcement.
+#[utoipa::path(
+    post, path = "/api/v1/status/announcements", operation_id = "publish_announcement", tag = "status pages",
+    request_body = NewAnnouncement,
+    responses((status = 201, description = "The new announcement.", body = Announcement)),
+    extensions(("x-problems" = json!([problems::AUDITED, "409 too_many", "422 invalid_text", "422 invalid_time", "422 unknown_page"]))),
+)]
 pub(super) async fn announce(
     app: AppState,
     session: CurrentSession,
@@ -204,7 +256,12 @@ pub(super) async fn announce(
     Ok((StatusCode::CREATED, Json(stored.value)).into_response())
 }
 
-/// `POST /api/v1/status/announcements/{id}/withdraw`.
+/// Withdraws an announcement.
+#[utoipa::path(
+    post, path = "/api/v1/status/announcements/{id}/withdraw", operation_id = "withdraw_announcement", tag = "status pages",
+    responses((status = 200, description = "The announcement afterwards.", body = Announcement)),
+    extensions(("x-problems" = json!([problems::AUDITED, "404 unknown_item", "409 announcement_withdrawn"]))),
+)]
 pub(super) async fn withdraw(
     app: AppState,
     session: CurrentSession,

@@ -22,11 +22,12 @@ use super::require_known_clusters;
 use crate::http::AppState;
 use crate::http::extract::{JsonBody, QueryParams};
 use crate::http::identity::CurrentSession;
+use crate::http::openapi::problems;
 use crate::http::problem::{ApiError, ApiResult};
 use crate::status_pages::{StatusPageError, qr_code};
 
 /// A request to create or replace a page. When replacing, the slug is in the path.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct StatusPageRequest {
     #[serde(default)]
@@ -123,7 +124,11 @@ fn find_page(app: &AppState, text: &str) -> ApiResult<Arc<Versioned<StatusPageRe
         .ok_or_else(|| unknown_page(text))
 }
 
-/// `GET /api/v1/status/pages`.
+/// Lists the status pages.
+#[utoipa::path(
+    get, path = "/api/v1/status/pages", operation_id = "list_status_pages", tag = "status pages",
+    responses((status = 200, description = "By slug.", body = StatusPageList)),
+)]
 pub(super) async fn list(
     app: AppState,
     session: CurrentSession,
@@ -142,7 +147,16 @@ pub(super) async fn list(
     }))
 }
 
-/// `POST /api/v1/status/pages`.
+/// Creates a status page.
+#[utoipa::path(
+    post, path = "/api/v1/status/pages", operation_id = "create_status_page", tag = "status pages",
+    request_body = StatusPageRequest,
+    responses((status = 201, description = "The new page.", body = StatusPageView)),
+    extensions(("x-problems" = json!([
+        problems::AUDITED, "422 invalid_text", "422 invalid_origin", "422 invalid_clusters", "422 invalid_time",
+        "422 unknown_cluster", "409 too_many", "422 invalid_slug", "409 page_exists",
+    ]))),
+)]
 pub(super) async fn create(
     app: AppState,
     session: CurrentSession,
@@ -160,7 +174,12 @@ pub(super) async fn create(
         .into_response())
 }
 
-/// `GET /api/v1/status/pages/{slug}`.
+/// Shows a status page with its links.
+#[utoipa::path(
+    get, path = "/api/v1/status/pages/{slug}", operation_id = "show_status_page", tag = "status pages",
+    responses((status = 200, description = "The page.", body = StatusPageView)),
+    extensions(("x-problems" = json!(["404 unknown_item"]))),
+)]
 pub(super) async fn show(
     app: AppState,
     session: CurrentSession,
@@ -180,7 +199,16 @@ pub(super) async fn show(
     Ok(Json(page_view(&app, &headers, &stored)))
 }
 
-/// `PUT /api/v1/status/pages/{slug}`.
+/// Replaces the settings of a status page.
+#[utoipa::path(
+    put, path = "/api/v1/status/pages/{slug}", operation_id = "replace_status_page", tag = "status pages",
+    request_body = StatusPageRequest,
+    responses((status = 200, description = "The page afterwards.", body = StatusPageView)),
+    extensions(("x-problems" = json!([
+        problems::AUDITED, "404 unknown_item", "422 invalid_text", "422 invalid_origin", "422 invalid_clusters", "422 invalid_time",
+        "422 unknown_cluster", "409 too_many", "422 invalid_slug", "409 changed",
+    ]))),
+)]
 pub(super) async fn update(
     app: AppState,
     session: CurrentSession,
@@ -203,13 +231,19 @@ pub(super) async fn update(
     Ok(Json(page_view(&app, &headers, &stored)))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeletePageRequest {
     confirm: String,
 }
 
-/// `DELETE /api/v1/status/pages/{slug}`.
+/// Deletes a status page and its links.
+#[utoipa::path(
+    delete, path = "/api/v1/status/pages/{slug}", operation_id = "delete_status_page", tag = "status pages",
+    request_body = DeletePageRequest,
+    responses((status = 204, description = "Deleted.")),
+    extensions(("x-problems" = json!([problems::AUDITED, "404 unknown_item", "422 not_confirmed"]))),
+)]
 pub(super) async fn remove(
     app: AppState,
     session: CurrentSession,
@@ -223,7 +257,7 @@ pub(super) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CreateLinkRequest {
     label: String,
@@ -231,7 +265,15 @@ pub(super) struct CreateLinkRequest {
     expires_at: Option<Timestamp>,
 }
 
-/// `POST /api/v1/status/pages/{slug}/links`.
+/// Creates a secret link to a status page.
+#[utoipa::path(
+    post, path = "/api/v1/status/pages/{slug}/links", operation_id = "create_status_page_link", tag = "status pages",
+    request_body = CreateLinkRequest,
+    responses((status = 201, description = "The link; its secret is returned only here.", body = CreatedAccessLink)),
+    extensions(("x-problems" = json!([
+        problems::AUDITED, "404 unknown_item", "409 too_many", "422 needs_no_link", "422 invalid_text", "422 invalid_time",
+    ]))),
+)]
 pub(super) async fn create_link(
     app: AppState,
     session: CurrentSession,
@@ -254,7 +296,12 @@ pub(super) async fn create_link(
     Ok((StatusCode::CREATED, Json(created)).into_response())
 }
 
-/// `DELETE /api/v1/status/pages/{slug}/links/{id}`.
+/// Revokes a secret link.
+#[utoipa::path(
+    delete, path = "/api/v1/status/pages/{slug}/links/{id}", operation_id = "revoke_status_page_link", tag = "status pages",
+    responses((status = 200, description = "The page afterwards.", body = StatusPageView)),
+    extensions(("x-problems" = json!([problems::AUDITED, "404 unknown_item", "409 link_revoked"]))),
+)]
 pub(super) async fn revoke_link(
     app: AppState,
     session: CurrentSession,
@@ -269,12 +316,20 @@ pub(super) async fn revoke_link(
     Ok(Json(page_view(&app, &headers, &stored)))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct QrQuery {
+    /// The path of a status page.
+    #[param(pattern = "^/(status|s)/[A-Za-z0-9/-]*$", max_length = 200)]
     path: String,
 }
 
-/// `GET /api/v1/status/qr.svg?path=`: the URL of a page as a QR code.
+/// Shows the address of a status page as a QR code.
+#[utoipa::path(
+    get, path = "/api/v1/status/qr.svg", operation_id = "show_status_page_qr", tag = "status pages",
+    params(QrQuery),
+    responses((status = 200, description = "The address as a QR code.", body = String, content_type = "image/svg+xml")),
+)]
 pub(super) async fn qr(
     app: AppState,
     session: CurrentSession,
