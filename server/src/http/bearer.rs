@@ -119,7 +119,8 @@ fn refused(app: &AppState, refusal: &TokenRefusal, address: IpAddr) -> ApiError 
                 "Too many requests",
                 "Too many wrong API tokens came from this address; a valid one is still accepted.",
             )
-            .with_retry_after(*wait);
+            .with_retry_after(*wait)
+            .closing_connection();
         }
         TokenRefusal::Unavailable(cause) => {
             return ApiError::unavailable(

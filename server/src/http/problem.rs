@@ -10,7 +10,9 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use galera::access::PermissionDenied;
 use galera::publish::api::ProblemDetails;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use registry::StorageAlarm;
 
@@ -35,6 +37,8 @@ pub struct ApiError {
     retry_after: Option<Duration>,
     /// `WWW-Authenticate`.
     challenge: Option<&'static str>,
+    /// Whether the connection is closed after the response.
+    closes: bool,
 }
 
 impl ApiError {
@@ -53,6 +57,7 @@ impl ApiError {
             source: None,
             retry_after: None,
             challenge: None,
+            closes: false,
         }
     }
 
@@ -160,6 +165,13 @@ impl ApiError {
         self
     }
 
+    /// Closes the connection after the response, and with it the requests that the client sent without waiting.
+    #[must_use]
+    pub fn closing_connection(mut self) -> Self {
+        self.closes = true;
+        self
+    }
+
     /// The status of the response.
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -194,6 +206,10 @@ impl ApiError {
         };
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = (self.status, [(CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
+        if self.closes {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
         if let Some(challenge) = self.challenge {
             let value = HeaderValue::from_static(challenge);
             response.headers_mut().insert(WWW_AUTHENTICATE, value);

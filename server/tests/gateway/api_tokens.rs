@@ -11,7 +11,7 @@ use galera::access::{ClusterScope, Role};
 use galera::publish::accounts::{NewTokenView, TokenList, TokenState};
 use galera_console::config::LimitsConfig;
 use http::Method;
-use http::header::{AUTHORIZATION, COOKIE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, CONNECTION, COOKIE, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde_json::{Value, json};
 
 use crate::action_fixture::{
@@ -564,6 +564,7 @@ async fn wrong_tokens_keep_no_one_else_out() {
             429 => {
                 throttled += 1;
                 assert_eq!(answer.problem().code, "throttled");
+                assert_eq!(answer.header(CONNECTION), "close");
             }
             other => panic!("{other}: {}", answer.text()),
         }
