@@ -209,7 +209,7 @@ impl ViewPublisher {
         events
     }
 
-    fn send_event(&self, event: ViewEvent) {
+    fn send_event(&self, event: &ViewEvent) {
         let mut event_senders = self
             .event_senders
             .lock()
@@ -294,7 +294,7 @@ impl ClusterPublisher {
             false => self.publisher.states_changed.notify_one(),
         }
         self.publisher
-            .send_event(ViewEvent::Updated(Arc::clone(&published)));
+            .send_event(&ViewEvent::Updated(Arc::clone(&published)));
         published
     }
 }
@@ -342,7 +342,7 @@ impl Drop for ClusterPublisher {
             self.set_notices(Vec::new());
             self.publisher.states_changed.notify_one();
             self.publisher
-                .send_event(ViewEvent::Removed(self.name.clone()));
+                .send_event(&ViewEvent::Removed(self.name.clone()));
         }
     }
 }

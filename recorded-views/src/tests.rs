@@ -192,8 +192,8 @@ fn old_chunks_are_thinned_and_the_oldest_deleted() {
     write(&mut writer, &frames);
     writer.write(&[], START + SLOT_MS + 3 * SECOND).unwrap();
     assert_eq!(seen(&store, START + 128 * SECOND), Some((Healthy, 120_000)));
-    let add_slots = |writer: &ViewWriter, count: i64| {
-        let connection = rusqlite::Connection::open(&writer_path(&store)).unwrap();
+    let add_slots = |count: i64| {
+        let connection = rusqlite::Connection::open(writer_path(&store)).unwrap();
         let changes = connection.unchecked_transaction().unwrap();
         let newest: i64 = changes
             .query_row("SELECT max(id) FROM slot", [], |row| row.get(0))
@@ -206,9 +206,8 @@ fn old_chunks_are_thinned_and_the_oldest_deleted() {
         }
         drop(insert);
         changes.commit().unwrap();
-        let _ = writer;
     };
-    add_slots(&writer, 300);
+    add_slots(300);
     let far = START + 1_000 * SLOT_MS;
     write(&mut writer, &[(Healthy, far)]);
     writer.write(&[], far + SLOT_MS + 3 * SECOND).unwrap();
@@ -223,7 +222,7 @@ fn old_chunks_are_thinned_and_the_oldest_deleted() {
         assert_eq!(seen.0, expected.0, "{second}");
         assert!(seen.1 <= second * SECOND && seen.1 > (second - 61) * SECOND);
     }
-    add_slots(&writer, 26_300);
+    add_slots(26_300);
     write(&mut writer, &[(Healthy, far + 2 * SLOT_MS)]);
     writer.write(&[], far + 3 * SLOT_MS + 3 * SECOND).unwrap();
     assert_eq!(
@@ -267,7 +266,8 @@ async fn every_change_of_state_and_one_view_each_ten_seconds_are_collected() {
     let events = publisher.view_events();
     let source = Arc::clone(&publisher);
     let collecting = collector::collect(events, move || source.views(), frames, Arc::default());
-    let task = tokio::spawn(collecting);
+    let tasks = tokio_util::task::TaskTracker::new();
+    let task = tasks.spawn(collecting);
     let mut verdicts = Vec::new();
     let mut next = async || collected.recv().await.unwrap().view.value.verdict.state;
     verdicts.push(next().await);
