@@ -28,7 +28,7 @@ test('a block of the timeline leads to the cluster as it was then', async ({ pag
   // As it plays, the page shows later times by itself, until the cluster was healthy again.
   await page.getByRole('link', { name: 'Play 10×' }).click();
   await expect(then.getByText('Healthy')).toBeVisible({ timeout: 60_000 });
-  await page.getByRole('link', { name: 'Stop' }).click();
+  await page.getByRole('link', { name: 'Stop', exact: true }).click();
   await expect(page.getByRole('link', { name: 'Play 10×' })).toBeVisible();
   expect(page.url()).not.toBe(shown);
 });
