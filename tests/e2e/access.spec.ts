@@ -5,6 +5,7 @@ const PAGES = [
   '/clusters/lab',
   '/clusters/lab/registry',
   '/clusters/lab/series',
+  '/clusters/lab/timeline',
   '/clusters/lab/findings',
   '/clusters/lab/stop-check?node=n1',
   '/clusters/lab/rolling-restart',
