@@ -1,11 +1,12 @@
 //! `galera-agent`: command line and exit codes.
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use galera_agent::check::HealthPlace;
 use galera_agent::settings::run::RunSettings;
 use galera_agent::settings::stop_check::StopCheckSettings;
@@ -16,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+const PROGRAM: &str = "galera-agent";
 /// Invalid usage or configuration (`EX_USAGE`).
 const EXIT_USAGE: u8 = 64;
 /// Internal error (`EX_SOFTWARE`).
@@ -107,6 +109,14 @@ enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=3600))]
         wait: u16,
     },
+    /// Print the script that completes commands in a shell.
+    Completions { shell: clap_complete::Shell },
+    /// Print the manual page, or write one for each command.
+    Man {
+        /// Write a page for each command to DIR instead, such as /usr/local/share/man/man1.
+        #[arg(long, value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -115,6 +125,18 @@ fn main() -> ExitCode {
         Ok(Command::Run { command }) => run(&command),
         Ok(Command::Notify { arguments }) => send_notification(&arguments),
         Ok(Command::Check { live }) => check(live),
+        Ok(Command::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), PROGRAM, &mut script);
+            // clap_complete names the hyphen of a program's name in two ways, and then completes no subcommand.
+            let script = String::from_utf8_lossy(&script);
+            print_generated(
+                script
+                    .replace("galera__subcmd__agent", "galera__agent")
+                    .as_bytes(),
+            )
+        }
+        Ok(Command::Man { directory }) => man(directory.as_deref()),
         Ok(Command::MayStop { wait }) => may_stop(Duration::from_secs(wait.into())),
         Err(error) => {
             let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
@@ -122,6 +144,36 @@ fn main() -> ExitCode {
             let _ = error.print();
             ExitCode::from(code)
         }
+    }
+}
+
+fn man(directory: Option<&Path>) -> ExitCode {
+    let Some(directory) = directory else {
+        let mut page = Vec::new();
+        return match clap_mangen::Man::new(Cli::command()).render(&mut page) {
+            Ok(()) => print_generated(&page),
+            Err(_) => ExitCode::from(EXIT_INTERNAL),
+        };
+    };
+    let written = std::fs::create_dir_all(directory)
+        .and_then(|()| clap_mangen::generate_to(Cli::command(), directory));
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let directory = directory.display();
+            let _ = writeln!(
+                std::io::stderr(),
+                "{PROGRAM}: cannot write manual pages to {directory}: {error}"
+            );
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+fn print_generated(text: &[u8]) -> ExitCode {
+    match std::io::stdout().write_all(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(EXIT_INTERNAL),
     }
 }
 

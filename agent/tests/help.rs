@@ -26,4 +26,6 @@ help_of! {
     notify: ["notify"];
     check: ["check"];
     may_stop: ["may-stop"];
+    completions: ["completions"];
+    man: ["man"];
 }

@@ -37,6 +37,7 @@ pub struct StateSecret {
     audit: hmac::Key,
     seen: hmac::Key,
     deliveries: hmac::Key,
+    exports: [u8; 32],
 }
 
 impl PartialEq for StateSecret {
@@ -88,6 +89,7 @@ impl StateSecret {
             audit: hmac::Key::new(hmac::HMAC_SHA256, &audit),
             seen: hmac::Key::new(hmac::HMAC_SHA256, &seen),
             deliveries: hmac::Key::new(hmac::HMAC_SHA256, &deliveries),
+            exports: derive(&secret, b"encryption of exports")?,
         })
     }
 
@@ -98,10 +100,14 @@ impl StateSecret {
     }
 
     fn cipher(&self) -> Result<aead::LessSafeKey, Error> {
-        aead::UnboundKey::new(&aead::AES_256_GCM_SIV, &self.encryption)
-            .map(aead::LessSafeKey::new)
-            .map_err(|_| crypto_error())
+        cipher(&self.encryption)
     }
+}
+
+fn cipher(key: &[u8; 32]) -> Result<aead::LessSafeKey, Error> {
+    aead::UnboundKey::new(&aead::AES_256_GCM_SIV, key)
+        .map(aead::LessSafeKey::new)
+        .map_err(|_| crypto_error())
 }
 
 fn crypto_error() -> Error {
@@ -145,6 +151,35 @@ impl StateSecrets {
     pub fn kids(&self) -> String {
         let kids: Vec<&str> = self.0.iter().map(StateSecret::kid).collect();
         kids.join(", ")
+    }
+
+    /// Encrypts an exported state with the newest secret, and authenticates it together with `header`.
+    ///
+    /// # Errors
+    /// If the crypto library fails.
+    pub fn encrypt_export(&self, header: &[u8], mut content: Vec<u8>) -> Result<Vec<u8>, Error> {
+        let mut nonce = [0; aead::NONCE_LEN];
+        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| crypto_error())?;
+        cipher(&self.newest().exports)?
+            .seal_in_place_append_tag(
+                aead::Nonce::assume_unique_for_key(nonce),
+                aead::Aad::from(header),
+                &mut content,
+            )
+            .map_err(|_| crypto_error())?;
+        Ok([&nonce[..], &content].concat())
+    }
+
+    /// Decrypts what [`Self::encrypt_export`] returned with the secret `kid`; `None` if it or `header` was changed, or the secret
+    /// is not known.
+    #[must_use]
+    pub fn decrypt_export(&self, kid: &str, header: &[u8], encrypted: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, content) = encrypted.split_at_checked(aead::NONCE_LEN)?;
+        let nonce = aead::Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let mut content = content.to_vec();
+        let cipher = cipher(&self.find(kid)?.exports).ok()?;
+        let opened = cipher.open_in_place(nonce, aead::Aad::from(header), &mut content);
+        opened.ok().map(|opened| opened.to_vec())
     }
 
     /// Authenticates a queued notification with the newest secret.

@@ -12,6 +12,15 @@ use serde_json::{Map, Value};
 /// Bytes of a decompressed chunk; more is damage.
 const CHUNK_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
+/// What a frame has.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum FrameContent {
+    /// The document, in the first frame of a part and in the first one after a restart.
+    Document(Map<String, Value>),
+    /// The merge patch to the document of the frame before.
+    Patch(Map<String, Value>),
+}
+
 /// What was seen of a cluster at a time.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Frame {
@@ -19,8 +28,7 @@ pub(crate) struct Frame {
     pub(crate) at: i64,
     /// Whether states differ from the frame before.
     pub(crate) states: bool,
-    /// The document in the first frame of a part, else the merge patch to it.
-    pub(crate) change: Map<String, Value>,
+    pub(crate) content: FrameContent,
 }
 
 impl Frame {
@@ -33,13 +41,13 @@ impl Frame {
                 Self {
                     at,
                     states: change.states,
-                    change: object(change.patch),
+                    content: FrameContent::Patch(object(change.patch)),
                 }
             }
             None => Self {
                 at,
                 states: true,
-                change: object(document.to_value()),
+                content: FrameContent::Document(object(document.to_value())),
             },
         }
     }
@@ -65,7 +73,13 @@ fn object(value: Value) -> Map<String, Value> {
 pub(crate) fn encode(frames: &[Frame]) -> Vec<u8> {
     let rows: Vec<_> = frames
         .iter()
-        .map(|frame| (frame.at, frame.states, &frame.change))
+        .map(|frame| {
+            let (whole, value) = match &frame.content {
+                FrameContent::Document(document) => (true, document),
+                FrameContent::Patch(patch) => (false, patch),
+            };
+            (frame.at, frame.states, whole, value)
+        })
         .collect();
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     // Neither serializing maps with string keys nor writing to memory fails.
@@ -79,11 +93,18 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Vec<Frame>> {
     let mut json = Vec::new();
     let mut decoder = GzDecoder::new(bytes).take(CHUNK_BYTES_MAX);
     decoder.read_to_end(&mut json).ok()?;
-    let rows: Vec<(i64, bool, Map<String, Value>)> = serde_json::from_slice(&json).ok()?;
+    let rows: Vec<(i64, bool, bool, Map<String, Value>)> = serde_json::from_slice(&json).ok()?;
     let frames = rows.into_iter();
     Some(
         frames
-            .map(|(at, states, change)| Frame { at, states, change })
+            .map(|(at, states, whole, value)| Frame {
+                at,
+                states,
+                content: match whole {
+                    true => FrameContent::Document(value),
+                    false => FrameContent::Patch(value),
+                },
+            })
             .collect(),
     )
 }
@@ -92,7 +113,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Vec<Frame>> {
 pub(crate) fn replay(frames: &[Frame], mut each: impl FnMut(&Frame, &Map<String, Value>)) {
     let mut document = Map::new();
     for frame in frames {
-        merge_patch::apply(&mut document, &frame.change);
+        match &frame.content {
+            FrameContent::Document(whole) => document.clone_from(whole),
+            FrameContent::Patch(patch) => merge_patch::apply(&mut document, patch),
+        }
         each(frame, &document);
     }
 }

@@ -130,6 +130,37 @@ fn a_time_has_the_view_that_was_seen_then_also_after_a_restart_and_in_chunks() {
     assert!(pending.is_empty(), "the slot is a chunk");
 }
 
+/// After a restart the next frame is a whole document: what the view no longer has must not remain from before.
+#[test]
+fn a_restart_between_two_frames_keeps_nothing_of_the_former_view() {
+    let directory = TempDir::new().unwrap();
+    let store = ViewStore::for_directory(directory.path());
+    let mut failing = view(Healthy, START);
+    failing.registry.reachable = false;
+    failing.registry.error = Some("connection refused".to_owned());
+    let of = |view: &ClusterView, at: i64| Sighting {
+        at: Timestamp::from_unix_millis(at),
+        view: Arc::new(Published::new(1, view.clone())),
+    };
+    let mut writer = open(&store);
+    writer.write(&[of(&failing, START)], START).unwrap();
+    drop(writer);
+    let mut writer = open(&store);
+    let reachable = view(Healthy, START + 5 * SECOND);
+    let at = START + 5 * SECOND;
+    writer.write(&[of(&reachable, at)], at).unwrap();
+    let check = |store: &ViewStore| {
+        let ViewLookup::Recorded(recorded) = lookup(store, at) else {
+            panic!("recorded");
+        };
+        assert_eq!(recorded.view, reachable);
+        assert!(seen(store, START).is_some());
+    };
+    check(&store);
+    writer.write(&[], START + SLOT_MS + 3 * SECOND).unwrap();
+    check(&store);
+}
+
 #[test]
 fn a_time_in_which_nothing_was_recorded_is_not_known_and_its_neighbors_are_named() {
     let directory = TempDir::new().unwrap();

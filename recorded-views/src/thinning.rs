@@ -8,7 +8,7 @@ use rusqlite::{Transaction, params};
 use serde_json::{Map, Value};
 
 use crate::file::ClusterId;
-use crate::frame::{Frame, decode, encode, replay};
+use crate::frame::{Frame, FrameContent, decode, encode, replay};
 use crate::head::SLOT_MS;
 use crate::{FRAMES_KEPT, STATES_KEPT};
 
@@ -71,7 +71,7 @@ fn thin_chunks(changes: &Transaction<'_>, cluster: ClusterId, slot: i64) -> rusq
 /// The frames that are kept of a part, as patches to each other.
 fn kept_of(frames: &[Frame]) -> Vec<Frame> {
     let mut kept: Vec<Frame> = Vec::new();
-    let mut base: Map<String, Value> = Map::new();
+    let mut base: Option<Map<String, Value>> = None;
     replay(frames, |frame, document| {
         let due = kept
             .last()
@@ -80,9 +80,12 @@ fn kept_of(frames: &[Frame]) -> Vec<Frame> {
             kept.push(Frame {
                 at: frame.at,
                 states: frame.states,
-                change: merge_patch::between(&base, document),
+                content: match &base {
+                    Some(base) => FrameContent::Patch(merge_patch::between(base, document)),
+                    None => FrameContent::Document(document.clone()),
+                },
             });
-            base = document.clone();
+            base = Some(document.clone());
         }
     });
     kept
@@ -93,8 +96,16 @@ mod tests {
     use super::*;
 
     fn frame(at: i64, states: bool, change: &str) -> Frame {
-        let change = serde_json::from_str(change).unwrap();
-        Frame { at, states, change }
+        let value = serde_json::from_str(change).unwrap();
+        let content = match at {
+            0 => FrameContent::Document(value),
+            _ => FrameContent::Patch(value),
+        };
+        Frame {
+            at,
+            states,
+            content,
+        }
     }
 
     fn documents(frames: &[Frame]) -> Vec<(i64, Value)> {

@@ -6,6 +6,7 @@ mod connect;
 mod etcd_roles;
 mod order_key;
 mod secret;
+mod shell;
 mod state;
 mod token;
 mod user;
@@ -137,6 +138,8 @@ fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
         Some(("etcd-roles", matches)) => etcd_roles::run(matches),
         Some(("order-key", matches)) => order_key::run(matches),
         Some(("state", matches)) => state::run(matches),
+        Some(("completions", matches)) => shell::completions(matches),
+        Some(("man", matches)) => shell::man(matches),
         _ => Err(CliError::new(
             ExitReason::Usage,
             "no command given; see galera-console --help",

@@ -49,6 +49,10 @@ help_of! {
     token_add: ["token", "add"];
     token_list: ["token", "list"];
     token_remove: ["token", "remove"];
+    completions: ["completions"];
+    man: ["man"];
+    state_export: ["state", "export"];
+    state_import: ["state", "import"];
     audit: ["audit"];
     audit_verify: ["audit", "verify"];
     audit_export: ["audit", "export"];

@@ -25,6 +25,29 @@ pub(super) fn command() -> Command {
         .subcommand(order_key())
         .subcommand(state())
         .subcommand(etcd_roles())
+        .subcommand(completions())
+        .subcommand(man())
+}
+
+fn completions() -> Command {
+    Command::new("completions")
+        .about("Print the script that completes commands in a shell")
+        .arg(
+            Arg::new("shell")
+                .value_name("SHELL")
+                .required(true)
+                .value_parser(clap::value_parser!(clap_complete::Shell)),
+        )
+}
+
+fn man() -> Command {
+    Command::new("man")
+        .about("Print the manual page, or write one for each command")
+        .arg(value(
+            "directory",
+            "DIR",
+            "Write a page for each command to DIR instead, such as /usr/local/share/man/man1",
+        ))
 }
 
 fn etcd_roles() -> Command {
@@ -113,8 +136,14 @@ fn state() -> Command {
         .value_name("KEY")
         .required(true)
         .help("The key in etcd, as the console names it");
+    let file = |help: &'static str| {
+        Arg::new("file")
+            .value_name("FILE")
+            .required(true)
+            .help(help)
+    };
     Command::new("state")
-        .about("Show, discard or accept records in etcd that were changed outside the console")
+        .about("Export or import the console's state; show, discard or accept records in etcd that were changed outside the console")
         .subcommand_required(true)
         .subcommand(with_settings(
             Command::new("show").about("Show the records that are ignored, what they are, and what to do"),
@@ -145,6 +174,24 @@ fn state() -> Command {
             )
             .arg(flag("confirm", "Do it; without it, the records are only shown"))
             .arg(value("reason", "TEXT", "Why, for the audit trail; required with --confirm")),
+        )
+        .subcommand(
+            with_settings(
+                Command::new("export").about(
+                    "Write the console's state to FILE, encrypted with the state secret; without sessions, API tokens, open actions and queued notifications",
+                ),
+                false,
+            )
+            .arg(file("The file, which must not exist yet")),
+        )
+        .subcommand(
+            with_settings(
+                Command::new("import").about(
+                    "Write an exported state to an etcd that has none; stop every console before",
+                ),
+                false,
+            )
+            .arg(file("The file that state export wrote")),
         )
 }
 

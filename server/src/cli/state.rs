@@ -1,4 +1,7 @@
 //! `state show|discard|accept`: what to do about records in etcd that were changed outside the console and are ignored.
+//! `state export|import`: a backup of the state, and its restoration.
+
+mod exports;
 
 use std::collections::BTreeMap;
 
@@ -39,6 +42,8 @@ enum StateCommand {
 pub(super) fn run(matches: &ArgMatches) -> Result<(), CliError> {
     let text = |matches: &ArgMatches, name: &str| matches.get_one::<String>(name).cloned();
     let (command, matches) = match matches.subcommand() {
+        Some(("export", matches)) => return exports::export(matches),
+        Some(("import", matches)) => return exports::import(matches),
         Some(("show", matches)) => (StateCommand::Show, matches),
         Some(("discard", matches)) => {
             let discard = StateCommand::Discard {

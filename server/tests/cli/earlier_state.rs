@@ -14,14 +14,14 @@ use crate::program::{ConsoleProcess, PASSWORD, run, run_with_stdin, site};
 const PREFIX: &str = "/galera-console";
 
 /// A host with a state secret and a data directory, on an etcd.
-struct Host {
-    etcd: TestEtcd,
+pub(crate) struct Host {
+    pub(crate) etcd: TestEtcd,
     folder: tempfile::TempDir,
     site: tempfile::TempDir,
 }
 
 impl Host {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let host = Self {
             etcd: TestEtcd::process().await,
             folder: tempfile::tempdir().unwrap(),
@@ -32,7 +32,7 @@ impl Host {
         host
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -49,7 +49,7 @@ impl Host {
             .collect()
     }
 
-    fn run(&self, command: &[&str]) -> (i32, String) {
+    pub(crate) fn run(&self, command: &[&str]) -> (i32, String) {
         self.run_on("data", command)
     }
 
@@ -60,17 +60,23 @@ impl Host {
         run_with_stdin(&arguments, PASSWORD)
     }
 
-    fn succeed(&self, command: &[&str]) -> String {
+    pub(crate) fn succeed(&self, command: &[&str]) -> String {
         let (code, text) = self.run(command);
         assert_eq!(code, 0, "{command:?}: {text}");
         text
     }
 
-    fn add(&self, name: &str, roles: &str) {
+    /// A command that has no settings.
+    pub(crate) fn succeed_without_settings(&self, command: &[&str]) {
+        let (code, text) = run(command);
+        assert_eq!(code, 0, "{command:?}: {text}");
+    }
+
+    pub(crate) fn add(&self, name: &str, roles: &str) {
         self.succeed(&["user", "add", name, "--role", roles, "--password-stdin"]);
     }
 
-    async fn serve(&self) -> ConsoleProcess {
+    pub(crate) async fn serve(&self) -> ConsoleProcess {
         let settings = self.settings("data");
         let mut arguments: Vec<&str> = settings.iter().map(String::as_str).collect();
         arguments.extend(["--site-root", self.site.path().to_str().unwrap()]);
@@ -80,13 +86,18 @@ impl Host {
     }
 
     /// Every key below the state prefix.
-    async fn stored(&self) -> Vec<RegistryEntry> {
+    pub(crate) async fn stored(&self) -> Vec<RegistryEntry> {
         self.etcd
             .registry()
             .list(format!("{PREFIX}/"))
             .await
             .unwrap()
             .entries
+    }
+
+    /// Deletes every key below the state prefix.
+    pub(crate) async fn empty_etcd(&self) {
+        self.put_back(&[]).await;
     }
 
     /// Puts the state prefix back as it was, at one revision.
@@ -105,7 +116,7 @@ impl Host {
 }
 
 /// The whole answer to a request.
-fn request(serving: &ConsoleProcess, request: &str, cookie: &str, body: &str) -> String {
+pub(crate) fn request(serving: &ConsoleProcess, request: &str, cookie: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(&serving.address).unwrap();
     let host = &serving.address;
     write!(
@@ -120,7 +131,7 @@ fn request(serving: &ConsoleProcess, request: &str, cookie: &str, body: &str) ->
 }
 
 /// Signs in; the cookie, or the answer that refused it.
-fn sign_in(serving: &ConsoleProcess, name: &str) -> Result<String, String> {
+pub(crate) fn sign_in(serving: &ConsoleProcess, name: &str) -> Result<String, String> {
     let body = format!(r#"{{"username":"{name}","password":"{PASSWORD}"}}"#);
     let answer = request(serving, "POST /api/v1/session", "", &body);
     let cookie = answer

@@ -20,6 +20,8 @@ mod manifests;
 mod order_key;
 mod program;
 mod serve;
+mod shell;
+mod state_exports;
 mod state_secret;
 mod tokens;
 mod usage;

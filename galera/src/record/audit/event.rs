@@ -165,6 +165,10 @@ audit_events! {
     RECORDS_ACCEPTED = "records_accepted";
     /// A record that is ignored was removed.
     RECORD_DISCARDED = "record_discarded";
+    /// The console's state was exported to a file.
+    STATE_EXPORTED = "state_exported";
+    /// The console's state was imported from a file.
+    STATE_IMPORTED = "state_imported";
     /// An administrator acknowledged the alarms about changes outside the console.
     ALARMS_ACKNOWLEDGED = "alarms_acknowledged";
 }

@@ -52,7 +52,9 @@ pub(crate) async fn execute(
             }
             demo.console.wait_until_ready().await?;
             // What was broken on purpose is no alarm of what follows.
-            let operator = demo.console.sign_in("operator").await?;
+            // Accounts are read again some moments after etcd has returned.
+            let sign_in = async || demo.console.sign_in("operator").await;
+            let operator = acceptance::eventually("signing in", REPAIR_TIMEOUT, sign_in).await?;
             acceptance::eventually("a healthy cluster", REPAIR_TIMEOUT, async || {
                 operator.acknowledge_alarms(lab.cluster()).await?;
                 let view = operator.cluster(lab.cluster()).await?;
