@@ -77,26 +77,25 @@ impl ViewWriter {
 
     /// Writes the parts of past slots as chunks, and thins and deletes old ones.
     fn seal(&mut self, now: i64) -> rusqlite::Result<()> {
-        let parts = {
-            let head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
-            let ended = head.ended(now - SLOT_DELAY_MS).into_iter();
-            let frames = ended.map(|part| (head.frames(&part), part));
-            frames.collect::<Vec<_>>()
-        };
+        let lock = || self.head.lock().unwrap_or_else(PoisonError::into_inner);
+        let parts = lock().ended(now - SLOT_DELAY_MS);
         if parts.is_empty() {
             return Ok(());
         }
         let changes = self.file.recording.connection.unchecked_transaction()?;
-        for (frames, (cluster, slot)) in &parts {
+        for part in &parts {
+            // One part at a time: decoded, all of them would take a hundred times their size.
+            let frames = lock().frames(part);
+            let (cluster, slot) = part;
             let id = self.file.cluster_id(&changes, cluster)?;
-            insert_chunk(&changes, (id, *slot), &encode(frames))?;
+            insert_chunk(&changes, (id, *slot), &encode(&frames))?;
             let delete = "DELETE FROM pending WHERE cluster = ?1 AND slot = ?2";
             changes.prepare_cached(delete)?.execute(params![id, slot])?;
         }
         thinning::thin(&changes, &self.file.cluster_ids())?;
         changes.commit()?;
         let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
-        for (_, part) in &parts {
+        for part in &parts {
             head.remove(part);
             // The next frame of the slot begins another part.
             if self
