@@ -13,7 +13,7 @@ use galera::view::{
 };
 use galera::{Position, Timestamp};
 use recorded_views::ViewLookup;
-use recorded_views::measuring::Measured;
+use recorded_views::measuring::MeasuredStore;
 
 const START: i64 = 1_790_000_000_000 / 3_600_000 * 3_600_000;
 const INTERVAL_MS: i64 = 10_000;
@@ -133,7 +133,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let clusters: usize = arguments.next().map_or(Ok(333), |text| text.parse())?;
     let hours: i64 = arguments.next().map_or(Ok(2), |text| text.parse())?;
     let directory = tempfile::tempdir()?;
-    let mut store = Measured::open(directory.path())?;
+    let mut store = MeasuredStore::open(directory.path())?;
     let mut state = 7;
     let mut seqno = 1_000_000;
     let (mut longest, mut bytes) = (Duration::ZERO, 0);

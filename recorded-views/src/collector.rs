@@ -21,26 +21,26 @@ const DELAY_MAX_MS: i64 = 2_000;
 
 /// A view at a time.
 #[derive(Clone, Debug)]
-pub(crate) struct Sighting {
+pub(crate) struct ViewSighting {
     pub(crate) at: Timestamp,
     pub(crate) view: Arc<Published<ClusterView>>,
 }
 
-/// Sends each change of state, and every [`FRAME_INTERVAL`] the view of every cluster, until nobody receives. `events` are the
+/// Sends each change of state, and every [`FRAME_INTERVAL`] the view of every cluster, until the receiver is dropped. `events` are the
 /// monitor's, `views` the current views. Nothing waits for the receiver: what it has no room for is lost.
 pub(crate) async fn collect(
     mut events: mpsc::UnboundedReceiver<ViewEvent>,
     views: impl Fn() -> Vec<Arc<Published<ClusterView>>>,
-    frames: mpsc::Sender<Sighting>,
+    frames: mpsc::Sender<ViewSighting>,
     state: Arc<RecorderState>,
 ) {
-    let mut collector = Collector {
+    let mut collector = SightingCollector {
         last: HashMap::new(),
     };
     let mut tick = interval(FRAME_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let sightings: Vec<Sighting> = tokio::select! {
+        let sightings: Vec<ViewSighting> = tokio::select! {
             event = events.recv() => match event {
                 Some(ViewEvent::Updated(view)) => collector.changed(view).into_iter().collect(),
                 Some(ViewEvent::Removed(cluster)) => {
@@ -62,13 +62,13 @@ pub(crate) async fn collect(
 }
 
 /// The last sighting of each cluster.
-struct Collector {
-    last: HashMap<ClusterName, Sighting>,
+struct SightingCollector {
+    last: HashMap<ClusterName, ViewSighting>,
 }
 
-impl Collector {
+impl SightingCollector {
     /// The sighting of `view` if its states differ from the last one's.
-    fn changed(&mut self, view: Arc<Published<ClusterView>>) -> Option<Sighting> {
+    fn changed(&mut self, view: Arc<Published<ClusterView>>) -> Option<ViewSighting> {
         let last = self.last.get(&view.value.name);
         if last.is_some_and(|last| last.view.value.has_same_states(&view.value)) {
             return None;
@@ -78,19 +78,23 @@ impl Collector {
     }
 
     /// The sightings of all clusters at `now`.
-    fn all(&mut self, views: Vec<Arc<Published<ClusterView>>>, now: Timestamp) -> Vec<Sighting> {
+    fn all(
+        &mut self,
+        views: Vec<Arc<Published<ClusterView>>>,
+        now: Timestamp,
+    ) -> Vec<ViewSighting> {
         let views = views.into_iter();
         views.map(|view| self.add(now, view)).collect()
     }
 
     /// A view was folded before the last sighting if it arrived after it: its time must not be an earlier one.
-    fn add(&mut self, at: Timestamp, view: Arc<Published<ClusterView>>) -> Sighting {
+    fn add(&mut self, at: Timestamp, view: Arc<Published<ClusterView>>) -> ViewSighting {
         let last = self.last.get(&view.value.name);
         let at = last
             .map(|last| last.at)
             .filter(|last| (0..=DELAY_MAX_MS).contains(&(last.unix_millis() - at.unix_millis())))
             .unwrap_or(at);
-        let sighting = Sighting { at, view };
+        let sighting = ViewSighting { at, view };
         self.last
             .insert(sighting.view.value.name.clone(), sighting.clone());
         sighting

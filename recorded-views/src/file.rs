@@ -7,7 +7,7 @@ use galera::ClusterName;
 use recording::{FileFormat, RecordingError, RecordingFile};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use crate::head::Head;
+use crate::head::PendingFrames;
 
 /// The file of recorded views.
 pub(crate) const FORMAT: FileFormat = FileFormat {
@@ -39,7 +39,7 @@ pub(crate) struct ViewFile {
 
 impl ViewFile {
     /// Opens or creates the file in `directory`, and adds to `head` the frames that are in no chunk yet.
-    pub(crate) fn open(directory: &Path, head: &mut Head) -> Result<Self, RecordingError> {
+    pub(crate) fn open(directory: &Path, head: &mut PendingFrames) -> Result<Self, RecordingError> {
         let mut file = Self {
             recording: RecordingFile::open(directory, &FORMAT)?,
             clusters: HashMap::new(),
@@ -49,7 +49,7 @@ impl ViewFile {
         Ok(file)
     }
 
-    fn load(&mut self, head: &mut Head) -> rusqlite::Result<()> {
+    fn load(&mut self, head: &mut PendingFrames) -> rusqlite::Result<()> {
         let connection = &self.recording.connection;
         let mut names = connection.prepare("SELECT id, name FROM cluster")?;
         let mut rows = names.query([])?;

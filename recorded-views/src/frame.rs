@@ -23,7 +23,7 @@ pub(crate) enum FrameContent {
 
 /// What was seen of a cluster at a time.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Frame {
+pub(crate) struct ViewFrame {
     /// Milliseconds since 1970.
     pub(crate) at: i64,
     /// Whether states differ from the frame before.
@@ -31,7 +31,7 @@ pub(crate) struct Frame {
     pub(crate) content: FrameContent,
 }
 
-impl Frame {
+impl ViewFrame {
     /// The frame of `view` after `base`, or the first one of a part.
     pub(crate) fn new(at: i64, view: &ClusterView, base: Option<&ClusterView>) -> Self {
         let document = document_of(view);
@@ -70,7 +70,7 @@ fn object(value: Value) -> Map<String, Value> {
 }
 
 /// Compresses frames, with a checksum.
-pub(crate) fn encode(frames: &[Frame]) -> Vec<u8> {
+pub(crate) fn encode(frames: &[ViewFrame]) -> Vec<u8> {
     let rows: Vec<_> = frames
         .iter()
         .map(|frame| {
@@ -89,7 +89,7 @@ pub(crate) fn encode(frames: &[Frame]) -> Vec<u8> {
 }
 
 /// `None` if the bytes are damaged.
-pub(crate) fn decode(bytes: &[u8]) -> Option<Vec<Frame>> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<Vec<ViewFrame>> {
     let mut json = Vec::new();
     let mut decoder = GzDecoder::new(bytes).take(CHUNK_BYTES_MAX);
     decoder.read_to_end(&mut json).ok()?;
@@ -97,7 +97,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Vec<Frame>> {
     let frames = rows.into_iter();
     Some(
         frames
-            .map(|(at, states, whole, value)| Frame {
+            .map(|(at, states, whole, value)| ViewFrame {
                 at,
                 states,
                 content: match whole {
@@ -110,7 +110,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Vec<Frame>> {
 }
 
 /// The documents of a part, one for each frame, passed to `each` with their frame.
-pub(crate) fn replay(frames: &[Frame], mut each: impl FnMut(&Frame, &Map<String, Value>)) {
+pub(crate) fn replay(frames: &[ViewFrame], mut each: impl FnMut(&ViewFrame, &Map<String, Value>)) {
     let mut document = Map::new();
     for frame in frames {
         match &frame.content {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use galera::ClusterName;
 
-use crate::frame::{self, Frame};
+use crate::frame::{self, ViewFrame};
 
 /// Length of a slot, in milliseconds.
 pub(crate) const SLOT_MS: i64 = 5 * 60 * 1_000;
@@ -17,14 +17,14 @@ pub(crate) const fn slot_of(at: i64) -> i64 {
 
 /// Frames of clusters by slot, compressed each for itself, in the order in which they were recorded.
 #[derive(Debug, Default)]
-pub(crate) struct Head {
+pub(crate) struct PendingFrames {
     parts: BTreeMap<(ClusterName, i64), Vec<Vec<u8>>>,
 }
 
 /// Shared with readers.
-pub(crate) type SharedHead = Arc<Mutex<Head>>;
+pub(crate) type SharedFrames = Arc<Mutex<PendingFrames>>;
 
-impl Head {
+impl PendingFrames {
     pub(crate) fn add(&mut self, cluster: &ClusterName, slot: i64, frame: Vec<u8>) {
         let part = self.parts.entry((cluster.clone(), slot)).or_default();
         part.push(frame);
@@ -40,7 +40,7 @@ impl Head {
     }
 
     /// The frames of a part, without damaged ones and what follows them.
-    pub(crate) fn frames(&self, part: &(ClusterName, i64)) -> Vec<Frame> {
+    pub(crate) fn frames(&self, part: &(ClusterName, i64)) -> Vec<ViewFrame> {
         let frames = self.parts.get(part).into_iter().flatten();
         frames
             .map_while(|bytes| frame::decode(bytes))

@@ -2,7 +2,7 @@
 //! for 90 days.
 //!
 //! `collector` takes each change of state from the monitor, and every ten seconds the view of every cluster. A
-//! [`recording::Recorder`] writes them every two seconds. `ViewWriter` keeps what it wrote in a `Head` in memory until its slot
+//! [`recording::BatchRecorder`] writes them every two seconds. `ViewWriter` keeps what it wrote in a `PendingFrames` in memory until its slot
 //! of five minutes is over; then the frames of a cluster become a chunk. After a day a chunk keeps its changes of state and one
 //! frame a minute. [`ViewStore::view_at`] answers from chunks and head.
 //!
@@ -29,12 +29,12 @@ use console_core::threads::ThreadLimit;
 use galera::{ClusterName, Timestamp};
 use monitor::Monitor;
 use prometheus_client::registry::Registry;
-use recording::{Recorder, RecorderNotice, RecorderState, RecordingError};
+use recording::{BatchRecorder, RecorderNotice, RecorderState, RecordingError};
 use tokio::sync::mpsc;
 
 pub use reader::{RecordedView, ViewLookup};
 
-use head::SharedHead;
+use head::SharedFrames;
 use writer::ViewWriter;
 
 /// How long every frame is kept; longer if nothing was recorded for a while.
@@ -55,7 +55,7 @@ const NOTICE: RecorderNotice = RecorderNotice {
 #[derive(Clone)]
 pub struct ViewStore {
     directory: PathBuf,
-    head: SharedHead,
+    head: SharedFrames,
     state: Arc<RecorderState>,
     readers: ThreadLimit,
 }
@@ -75,7 +75,7 @@ impl ViewStore {
     pub fn start(directory: &Path, monitor: &Monitor, tasks: &Tasks) -> Self {
         let store = Self::for_directory(directory);
         let (opened, head) = (store.directory.clone(), Arc::clone(&store.head));
-        let recorder = Recorder {
+        let recorder = BatchRecorder {
             path: directory.join(file::FORMAT.name),
             open: Arc::new(move || ViewWriter::open(&opened, Arc::clone(&head))),
             state: Arc::clone(&store.state),
@@ -101,7 +101,7 @@ impl ViewStore {
     fn for_directory(directory: &Path) -> Self {
         Self {
             directory: directory.to_owned(),
-            head: SharedHead::default(),
+            head: SharedFrames::default(),
             state: Arc::default(),
             readers: ThreadLimit::new("view-read", READERS_MAX),
         }

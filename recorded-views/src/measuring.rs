@@ -8,26 +8,26 @@ use galera::view::ClusterView;
 use galera::{ClusterName, Timestamp};
 use recording::{BatchWriter, RecordingError};
 
-use crate::collector::Sighting;
-use crate::head::SharedHead;
+use crate::collector::ViewSighting;
+use crate::head::SharedFrames;
 use crate::reader::{self, ViewLookup};
 use crate::writer::ViewWriter;
 
 /// A store that is written and read directly.
 #[derive(Debug)]
-pub struct Measured {
-    head: SharedHead,
+pub struct MeasuredStore {
+    head: SharedFrames,
     writer: ViewWriter,
     directory: PathBuf,
 }
 
-impl Measured {
+impl MeasuredStore {
     /// Opens a store in `directory`.
     ///
     /// # Errors
     /// [`RecordingError`].
     pub fn open(directory: &Path) -> Result<Self, RecordingError> {
-        let head = SharedHead::default();
+        let head = SharedFrames::default();
         Ok(Self {
             writer: ViewWriter::open(directory, Arc::clone(&head))?,
             head,
@@ -42,7 +42,7 @@ impl Measured {
     pub fn write(&mut self, views: &[Arc<ClusterView>], at: i64) -> Result<u64, RecordingError> {
         let sightings: Vec<_> = views
             .iter()
-            .map(|view| Sighting {
+            .map(|view| ViewSighting {
                 at: Timestamp::from_unix_millis(at),
                 view: Arc::new(Published::new(1, ClusterView::clone(view))),
             })

@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 
 use crate::collector::FRAME_INTERVAL;
 use crate::file::{ClusterId, FORMAT, chunks, find_cluster};
-use crate::frame::{Frame, decode, replay};
-use crate::head::{SharedHead, slot_of};
+use crate::frame::{ViewFrame, decode, replay};
+use crate::head::{SharedFrames, slot_of};
 use crate::thinning::THINNED_INTERVAL_MS;
 
 /// A view as it was recorded.
@@ -48,14 +48,14 @@ const fn believed_ms(thinned: bool) -> i64 {
 }
 
 /// The frames of a cluster that were recorded together.
-struct Part {
-    frames: Vec<Frame>,
+struct RecordedPart {
+    frames: Vec<ViewFrame>,
     thinned: bool,
 }
 
 /// The recorded parts of one cluster.
-struct Recorded<'a> {
-    head: &'a SharedHead,
+struct ClusterRecords<'a> {
+    head: &'a SharedFrames,
     cluster: &'a ClusterName,
     /// The file, once there is one with the cluster.
     file: Option<(Connection, ClusterId)>,
@@ -64,7 +64,7 @@ struct Recorded<'a> {
 /// What was seen of `cluster` at `at`, in milliseconds since 1970.
 pub(crate) fn view_at(
     directory: &Path,
-    head: &SharedHead,
+    head: &SharedFrames,
     cluster: &ClusterName,
     at: i64,
 ) -> Result<ViewLookup, RecordingError> {
@@ -76,7 +76,7 @@ pub(crate) fn view_at(
             .map(|id| (connection, id)),
         None => None,
     };
-    let recorded = Recorded {
+    let recorded = ClusterRecords {
         head,
         cluster,
         file,
@@ -84,7 +84,7 @@ pub(crate) fn view_at(
     recorded.find(at).map_err(failed)
 }
 
-impl Recorded<'_> {
+impl ClusterRecords<'_> {
     fn find(&self, at: i64) -> rusqlite::Result<ViewLookup> {
         let slot = slot_of(at);
         let mut parts = self.parts(slot)?;
@@ -119,7 +119,7 @@ impl Recorded<'_> {
     }
 
     /// The parts of a slot. The head is read first: what becomes a chunk meanwhile is read twice, not missed.
-    fn parts(&self, slot: i64) -> rusqlite::Result<Vec<Part>> {
+    fn parts(&self, slot: i64) -> rusqlite::Result<Vec<RecordedPart>> {
         let pending = {
             let head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
             head.frames(&(self.cluster.clone(), slot))
@@ -129,7 +129,7 @@ impl Recorded<'_> {
             let (bodies, thinned) = chunks(connection, (*id, slot))?;
             for body in bodies {
                 match decode(&body) {
-                    Some(frames) => parts.push(Part { frames, thinned }),
+                    Some(frames) => parts.push(RecordedPart { frames, thinned }),
                     None => tracing::warn!(
                         "A chunk of recorded views of {} is damaged and left out",
                         self.cluster
@@ -137,7 +137,7 @@ impl Recorded<'_> {
                 }
             }
         }
-        parts.push(Part {
+        parts.push(RecordedPart {
             frames: pending,
             thinned: false,
         });

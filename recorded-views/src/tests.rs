@@ -11,7 +11,7 @@ use rusqlite::params;
 use tempfile::TempDir;
 
 use super::*;
-use crate::collector::Sighting;
+use crate::collector::ViewSighting;
 use crate::head::SLOT_MS;
 
 /// The start of a slot, in milliseconds since 1970.
@@ -32,8 +32,8 @@ fn view(verdict: VerdictState, at: i64) -> ClusterView {
     view
 }
 
-fn sighting(verdict: VerdictState, at: i64) -> Sighting {
-    Sighting {
+fn sighting(verdict: VerdictState, at: i64) -> ViewSighting {
+    ViewSighting {
         at: Timestamp::from_unix_millis(at),
         view: Arc::new(Published::new(1, view(verdict, at))),
     }
@@ -138,7 +138,7 @@ fn a_restart_between_two_frames_keeps_nothing_of_the_former_view() {
     let mut failing = view(Healthy, START);
     failing.registry.reachable = false;
     failing.registry.error = Some("connection refused".to_owned());
-    let of = |view: &ClusterView, at: i64| Sighting {
+    let of = |view: &ClusterView, at: i64| ViewSighting {
         at: Timestamp::from_unix_millis(at),
         view: Arc::new(Published::new(1, view.clone())),
     };

@@ -8,7 +8,7 @@ use rusqlite::{Transaction, params};
 use serde_json::{Map, Value};
 
 use crate::file::ClusterId;
-use crate::frame::{Frame, FrameContent, decode, encode, replay};
+use crate::frame::{FrameContent, ViewFrame, decode, encode, replay};
 use crate::head::SLOT_MS;
 use crate::{FRAMES_KEPT, STATES_KEPT};
 
@@ -69,15 +69,15 @@ fn thin_chunks(changes: &Transaction<'_>, cluster: ClusterId, slot: i64) -> rusq
 }
 
 /// The frames that are kept of a part, as patches to each other.
-fn kept_of(frames: &[Frame]) -> Vec<Frame> {
-    let mut kept: Vec<Frame> = Vec::new();
+fn kept_of(frames: &[ViewFrame]) -> Vec<ViewFrame> {
+    let mut kept: Vec<ViewFrame> = Vec::new();
     let mut base: Option<Map<String, Value>> = None;
     replay(frames, |frame, document| {
         let due = kept
             .last()
             .is_none_or(|last| (frame.at - last.at).abs() >= THINNED_INTERVAL_MS);
         if frame.states || due {
-            kept.push(Frame {
+            kept.push(ViewFrame {
                 at: frame.at,
                 states: frame.states,
                 content: match &base {
@@ -95,20 +95,20 @@ fn kept_of(frames: &[Frame]) -> Vec<Frame> {
 mod tests {
     use super::*;
 
-    fn frame(at: i64, states: bool, change: &str) -> Frame {
+    fn frame(at: i64, states: bool, change: &str) -> ViewFrame {
         let value = serde_json::from_str(change).unwrap();
         let content = match at {
             0 => FrameContent::Document(value),
             _ => FrameContent::Patch(value),
         };
-        Frame {
+        ViewFrame {
             at,
             states,
             content,
         }
     }
 
-    fn documents(frames: &[Frame]) -> Vec<(i64, Value)> {
+    fn documents(frames: &[ViewFrame]) -> Vec<(i64, Value)> {
         let mut all = Vec::new();
         replay(frames, |frame, document| {
             all.push((frame.at, Value::Object(document.clone())));

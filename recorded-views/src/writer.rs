@@ -10,10 +10,10 @@ use galera::view::ClusterView;
 use recording::{BatchOutcome, BatchWriter, RecordingError};
 use rusqlite::params;
 
-use crate::collector::Sighting;
+use crate::collector::ViewSighting;
 use crate::file::{ClusterId, ViewFile, insert_chunk};
-use crate::frame::{Frame, encode};
-use crate::head::{Head, SharedHead, slot_of};
+use crate::frame::{ViewFrame, encode};
+use crate::head::{PendingFrames, SharedFrames, slot_of};
 use crate::thinning;
 
 /// How long after its end a slot is written as chunks, in milliseconds: frames of its end may still be on their way.
@@ -23,15 +23,15 @@ const SLOT_DELAY_MS: i64 = 3_000;
 #[derive(Debug)]
 pub(crate) struct ViewWriter {
     file: ViewFile,
-    head: SharedHead,
+    head: SharedFrames,
     /// The view of each cluster's last frame, and its slot: the next frame of that slot is a patch to it.
     bases: HashMap<ClusterName, (i64, Arc<Published<ClusterView>>)>,
 }
 
 impl ViewWriter {
     /// Opens the file in `directory`. `head` becomes what the file holds outside of chunks.
-    pub(crate) fn open(directory: &Path, head: SharedHead) -> Result<Self, RecordingError> {
-        let mut pending = Head::default();
+    pub(crate) fn open(directory: &Path, head: SharedFrames) -> Result<Self, RecordingError> {
+        let mut pending = PendingFrames::default();
         let file = ViewFile::open(directory, &mut pending)?;
         *head.lock().unwrap_or_else(PoisonError::into_inner) = pending;
         Ok(Self {
@@ -41,7 +41,7 @@ impl ViewWriter {
         })
     }
 
-    fn append(&mut self, batch: &[Sighting]) -> rusqlite::Result<()> {
+    fn append(&mut self, batch: &[ViewSighting]) -> rusqlite::Result<()> {
         let changes = self.file.recording.connection.unchecked_transaction()?;
         let mut ids: HashMap<ClusterName, ClusterId> = HashMap::new();
         let mut added = Vec::with_capacity(batch.len());
@@ -51,7 +51,7 @@ impl ViewWriter {
             let slot = slot_of(at);
             let base = bases.get(cluster).filter(|(of, _)| *of == slot);
             let base = base.map(|(_, view)| &view.value);
-            let body = encode(&[Frame::new(at, &sighting.view.value, base)]);
+            let body = encode(&[ViewFrame::new(at, &sighting.view.value, base)]);
             let id = match ids.get(cluster) {
                 Some(id) => *id,
                 None => self.file.cluster_id(&changes, cluster)?,
@@ -111,9 +111,9 @@ impl ViewWriter {
 }
 
 impl BatchWriter for ViewWriter {
-    type Item = Sighting;
+    type Item = ViewSighting;
 
-    fn write(&mut self, batch: &[Sighting], now: i64) -> Result<BatchOutcome, RecordingError> {
+    fn write(&mut self, batch: &[ViewSighting], now: i64) -> Result<BatchOutcome, RecordingError> {
         self.append(batch)
             .and_then(|()| self.seal(now))
             .map_err(|error| self.file.recording.error(&error))?;

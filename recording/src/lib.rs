@@ -1,6 +1,6 @@
 //! Files of recorded data on the console's own disk: one SQLite file of each kind, with one writer.
 //!
-//! [`Recorder`] collects items and passes them to a [`BatchWriter`] every two seconds, on a thread of its own. [`RecordingFile`]
+//! [`BatchRecorder`] collects items and passes them to a [`BatchWriter`] every two seconds, on a thread of its own. [`RecordingFile`]
 //! is what writers write to.
 //!
 //! Invariants: nothing but the recorder waits for the disk. What cannot be written is lost, counted and shown on every page
@@ -12,4 +12,4 @@ mod recorder;
 
 pub use error::RecordingError;
 pub use file::{FileFormat, RecordingFile, open_for_reading};
-pub use recorder::{BatchOutcome, BatchWriter, Recorder, RecorderNotice, RecorderState};
+pub use recorder::{BatchOutcome, BatchRecorder, BatchWriter, RecorderNotice, RecorderState};

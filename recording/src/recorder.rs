@@ -128,7 +128,7 @@ pub struct RecorderNotice {
 }
 
 /// The task that records.
-pub struct Recorder<W: BatchWriter> {
+pub struct BatchRecorder<W: BatchWriter> {
     /// The file.
     pub path: PathBuf,
     /// Opens the file.
@@ -140,9 +140,9 @@ pub struct Recorder<W: BatchWriter> {
     pub waiting_max: usize,
 }
 
-impl<W: BatchWriter> fmt::Debug for Recorder<W> {
+impl<W: BatchWriter> fmt::Debug for BatchRecorder<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recorder")
+        f.debug_struct("BatchRecorder")
             .field("path", &self.path)
             .finish_non_exhaustive()
     }
@@ -151,7 +151,7 @@ impl<W: BatchWriter> fmt::Debug for Recorder<W> {
 /// The writer, once it is open; only one thread at a time uses it.
 type SharedWriter<W> = Arc<Mutex<Option<W>>>;
 
-impl<W: BatchWriter> Recorder<W> {
+impl<W: BatchWriter> BatchRecorder<W> {
     /// Records `items` until `shutdown`, and then what waits.
     pub async fn run(self, mut items: mpsc::Receiver<W::Item>, shutdown: CancellationToken) {
         let threads = ThreadLimit::new(self.notice.source, 1);

@@ -1,6 +1,6 @@
 //! Figures of every node over time, on the console's own disk: each reading for a day, minutes for 90 days.
 //!
-//! A reading passes from the monitor into a [`recording::Recorder`], which writes every two seconds. `SeriesWriter` keeps what it
+//! A reading passes from the monitor into a [`recording::BatchRecorder`], which writes every two seconds. `SeriesWriter` keeps what it
 //! wrote in a `Head` in memory until its slot of five minutes is over; then it becomes a chunk of each node, a whole hour
 //! becomes minutes, and what is too old is deleted. [`SeriesStore::read`] merges minutes, chunks and head into intervals.
 //! [`SeriesStore::state`] says whether readings are recorded.
@@ -29,7 +29,7 @@ use console_core::threads::ThreadLimit;
 use galera::publish::series::RecordingState;
 use monitor::Monitor;
 use prometheus_client::registry::Registry;
-use recording::{Recorder, RecorderNotice, RecorderState, RecordingError};
+use recording::{BatchRecorder, RecorderNotice, RecorderState, RecordingError};
 
 pub use intervals::{IntervalValue, Intervals};
 pub use reader::{SeriesAnswer, SeriesRequest};
@@ -88,7 +88,7 @@ impl SeriesStore {
         let store = Self::for_directory(&settings.directory, settings.poll_interval);
         let (directory, head) = (store.directory.clone(), Arc::clone(&store.head));
         let retention = store.retention;
-        let recorder = Recorder {
+        let recorder = BatchRecorder {
             path: directory.join(file::FORMAT.name),
             open: Arc::new(move || SeriesWriter::open(&directory, Arc::clone(&head), retention)),
             state: Arc::clone(&store.state),

@@ -114,7 +114,7 @@ impl Authenticator {
         }
         let policy = &self.policy;
         let may_approve = if live.user.kind.is_person() {
-            // A token proves nothing anew.
+            // A token is no recent proof.
             policy.step_up_interval.is_none()
                 && live.user.factor.is_none()
                 && !live

@@ -16,7 +16,7 @@ use crate::marks::{state_badge, verdict_mark};
 use crate::markup::{El, el};
 use crate::pages::{cluster_href, key_figures, node_table, reason_item};
 use crate::topology::topology;
-use strip::Strip;
+use strip::StateStrip;
 
 /// How fast recorded views are played.
 const SPEEDS: [i64; 3] = [1, 10, 60];
@@ -59,7 +59,7 @@ impl FragmentRequest<'_> {
         let from = self.now.shifted(-range.millis());
         let at = self.query.get("at").map(str::trim);
         let at = at.filter(|at| !at.is_empty()).map(complete_time);
-        let playback = Playback::from_query(self.query);
+        let playback = TimePlayback::from_query(self.query);
         let at = match (&playback, at.as_deref().and_then(Timestamp::parse)) {
             (Some(playback), Some(begin)) => Some(playback.time(begin, self.now).to_string()),
             _ => at,
@@ -116,13 +116,13 @@ impl FragmentRequest<'_> {
     }
 }
 
-/// A time that passes by itself: each refresh of the page shows a later one.
-struct Playback {
+/// A shown time that advances with every refresh of the page.
+struct TimePlayback {
     speed: i64,
     started: Timestamp,
 }
 
-impl Playback {
+impl TimePlayback {
     /// From the parameters `play` and `started`.
     fn from_query(query: &PageQuery) -> Option<Self> {
         let speed = query.get("play")?.parse().ok();
@@ -167,14 +167,14 @@ fn page(view: &ClusterView, read: &TimelineRead, now: Timestamp) -> El {
 }
 
 fn strips(view: &ClusterView, read: &TimelineRead, now: Timestamp) -> El {
-    let span = strip::Span {
+    let span = strip::TimelineSpan {
         from: read.from,
         to: now,
         complete_since: read.complete_since,
         at: read.at.as_deref().and_then(Timestamp::parse),
         range: read.range.name(),
     };
-    let strips = Strip::all(view, &read.events, &span);
+    let strips = StateStrip::all(view, &read.events, &span);
     let incomplete = match read.complete_since {
         None => Some("The events cannot be read at the moment.".to_owned()),
         Some(since) if since > read.from => Some(format!(
@@ -189,7 +189,7 @@ fn strips(view: &ClusterView, read: &TimelineRead, now: Timestamp) -> El {
     );
     el("section")
         .class("strips")
-        .child(strips.iter().map(Strip::figure).collect::<Vec<_>>())
+        .child(strips.iter().map(StateStrip::figure).collect::<Vec<_>>())
         .child(
             el("p")
                 .class("quiet")

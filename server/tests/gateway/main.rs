@@ -60,6 +60,7 @@ mod partial_cleanup;
 mod probing;
 mod problem_documents;
 mod recorded_views;
+mod recording_fixture;
 mod redaction;
 mod rejoin;
 mod request_limit;

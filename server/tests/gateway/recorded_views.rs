@@ -1,57 +1,15 @@
 //! Recorded views: `?at=` of the API and the page of a time, from a scripted server.
 
-use std::path::PathBuf;
-
 use galera::Timestamp;
-use galera::access::Role;
 use galera::view::VerdictState;
 use serde_json::Value;
 
-use crate::client::{ConsoleOptions, TestClient, TestConsole};
-use crate::database::FakeDatabase;
-use crate::etcd::{TestEtcd, eventually};
-use crate::probing::{VARIABLES, as_str_rows, primary_status, wait_for_verdict};
+use crate::client::TestClient;
+use crate::etcd::eventually;
+use crate::probing::{as_str_rows, primary_status, wait_for_verdict};
+use crate::recording_fixture::{HISTORY, console_with, recording};
 
 const PATH: &str = "/api/v1/clusters/lab";
-const HISTORY: &str = "00000001-0001-11ef-a1b2-c3d4e5f60718";
-
-struct Recording {
-    viewer: TestClient,
-    node: FakeDatabase,
-    console: TestConsole,
-    _directory: tempfile::TempDir,
-    _etcd: TestEtcd,
-}
-
-async fn recording() -> Recording {
-    let directory = tempfile::tempdir().unwrap();
-    let data = Some(directory.path().to_owned());
-    console_with(data, directory).await
-}
-
-/// A console with one healthy node, which records in `data_directory`.
-async fn console_with(data_directory: Option<PathBuf>, directory: tempfile::TempDir) -> Recording {
-    let etcd = TestEtcd::in_memory();
-    let node = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
-    node.set_status(&as_str_rows(&primary_status(HISTORY, &node.id())));
-    let options = ConsoleOptions {
-        members: vec![node.id()],
-        data_directory,
-        ..ConsoleOptions::default()
-    };
-    let console = TestConsole::start_with(&etcd, options).await;
-    console.add_user("vera", &[Role::Viewer]).await;
-    let viewer = console.sign_in("vera").await;
-    wait_for_verdict(&viewer, VerdictState::Healthy).await;
-    Recording {
-        viewer,
-        node,
-        console,
-        _directory: directory,
-        _etcd: etcd,
-    }
-}
-
 /// The time of the current view, once that time is recorded.
 async fn recorded_now(viewer: &TestClient) -> String {
     let view: Value = viewer.get(PATH).await.json();

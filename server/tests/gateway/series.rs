@@ -8,40 +8,9 @@ use crate::client::{ConsoleOptions, TestClient, TestConsole};
 use crate::database::FakeDatabase;
 use crate::etcd::{TestEtcd, eventually};
 use crate::probing::{VARIABLES, as_str_rows, primary_status, wait_for_verdict};
+use crate::recording_fixture::recording;
 
 const PATH: &str = "/api/v1/clusters/lab/series";
-
-struct Recording {
-    viewer: TestClient,
-    node: FakeDatabase,
-    console: TestConsole,
-    _directory: tempfile::TempDir,
-    _etcd: TestEtcd,
-}
-
-async fn recording() -> Recording {
-    let etcd = TestEtcd::in_memory();
-    let node = FakeDatabase::listen("127.0.0.1", &VARIABLES, &[]).await;
-    let status = primary_status("00000001-0001-11ef-a1b2-c3d4e5f60718", &node.id());
-    node.set_status(&as_str_rows(&status));
-    let directory = tempfile::tempdir().unwrap();
-    let options = ConsoleOptions {
-        members: vec![node.id()],
-        data_directory: Some(directory.path().to_owned()),
-        ..ConsoleOptions::default()
-    };
-    let console = TestConsole::start_with(&etcd, options).await;
-    console.add_user("vera", &[Role::Viewer]).await;
-    let viewer = console.sign_in("vera").await;
-    wait_for_verdict(&viewer, VerdictState::Healthy).await;
-    Recording {
-        viewer,
-        node,
-        console,
-        _directory: directory,
-        _etcd: etcd,
-    }
-}
 
 /// The values of the last minutes of one metric.
 async fn values(viewer: &TestClient, name: &str) -> Vec<f64> {

@@ -16,7 +16,7 @@ const BLOCKS_MAX: i64 = 250;
 
 /// What is drawn.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Span {
+pub(super) struct TimelineSpan {
     pub(super) from: Timestamp,
     pub(super) to: Timestamp,
     /// Since when the events are complete.
@@ -27,7 +27,7 @@ pub(super) struct Span {
     pub(super) range: &'static str,
 }
 
-impl Span {
+impl TimelineSpan {
     fn x(&self, at: Timestamp) -> f64 {
         let whole = (self.to.unix_millis() - self.from.unix_millis()).max(1);
         let part = (at.unix_millis() - self.from.unix_millis()).clamp(0, whole);
@@ -37,7 +37,7 @@ impl Span {
 
 /// A state for a time.
 #[derive(Clone, Debug, PartialEq)]
-struct Block {
+struct StateBlock {
     from: Timestamp,
     to: Timestamp,
     /// `None` for a time of which nothing is known.
@@ -48,20 +48,24 @@ struct Block {
 
 /// The states of one subject.
 #[derive(Clone, Debug)]
-pub(super) struct Strip {
+pub(super) struct StateStrip {
     label: String,
     /// The page of the node.
     href: Option<String>,
-    blocks: Vec<Block>,
-    span: Span,
+    blocks: Vec<StateBlock>,
+    span: TimelineSpan,
 }
 
 /// A state from a time on.
 type StateFrom = (Timestamp, Option<StateMark>);
 
-impl Strip {
+impl StateStrip {
     /// The cluster's strip, then one for each node that is or was known.
-    pub(super) fn all(view: &ClusterView, events: &[HistoryEvent], span: &Span) -> Vec<Self> {
+    pub(super) fn all(
+        view: &ClusterView,
+        events: &[HistoryEvent],
+        span: &TimelineSpan,
+    ) -> Vec<Self> {
         let verdict = subject_states(events, &HistorySubject::Verdict);
         let current = Some(verdict_mark(view.verdict.state));
         let blind = blind_times(events, span);
@@ -137,7 +141,7 @@ impl Strip {
     }
 
     /// A block, as a link to the cluster at its beginning.
-    fn block(&self, block: &Block) -> Option<El> {
+    fn block(&self, block: &StateBlock) -> Option<El> {
         let mark = block.mark?;
         let (from, to) = (self.span.x(block.from), self.span.x(block.to));
         // As it was just after the change.
@@ -195,7 +199,7 @@ fn subject_states(events: &[HistoryEvent], subject: &HistorySubject) -> Vec<Stat
 }
 
 /// Times in which no console observed.
-fn blind_times(events: &[HistoryEvent], span: &Span) -> Vec<(Timestamp, Timestamp)> {
+fn blind_times(events: &[HistoryEvent], span: &TimelineSpan) -> Vec<(Timestamp, Timestamp)> {
     let mut times = Vec::new();
     let mut since = None;
     for event in events {
@@ -222,8 +226,8 @@ fn blocks(
     mut states: Vec<StateFrom>,
     current: Option<StateMark>,
     blind: &[(Timestamp, Timestamp)],
-    span: &Span,
-) -> Vec<Block> {
+    span: &TimelineSpan,
+) -> Vec<StateBlock> {
     if states.is_empty() {
         states.push((span.from, current));
     }
@@ -241,7 +245,7 @@ fn blocks(
     let ends = states.iter().skip(1).map(|(at, _)| *at).chain([span.to]);
     let blocks = states.iter().zip(ends).filter_map(|((from, mark), to)| {
         let (from, to) = ((*from).max(begin), to.min(span.to));
-        (from < to).then_some(Block {
+        (from < to).then_some(StateBlock {
             from,
             to,
             mark: *mark,
@@ -252,10 +256,10 @@ fn blocks(
 }
 
 /// Draws neighbors together that are too short to be seen or chosen, as the worst of them.
-fn together(blocks: impl Iterator<Item = Block>, span: &Span) -> Vec<Block> {
+fn together(blocks: impl Iterator<Item = StateBlock>, span: &TimelineSpan) -> Vec<StateBlock> {
     let least = (span.to.unix_millis() - span.from.unix_millis()) / BLOCKS_MAX;
-    let length = |block: &Block| block.to.unix_millis() - block.from.unix_millis();
-    let mut all: Vec<Block> = Vec::new();
+    let length = |block: &StateBlock| block.to.unix_millis() - block.from.unix_millis();
+    let mut all: Vec<StateBlock> = Vec::new();
     for block in blocks {
         match all.last_mut() {
             Some(last) if length(last) < least && length(&block) < least => {
@@ -286,8 +290,8 @@ mod tests {
         Timestamp::from_unix_millis(1_790_000_000_000 + second * 1_000)
     }
 
-    fn span() -> Span {
-        Span {
+    fn span() -> TimelineSpan {
+        TimelineSpan {
             from: at(0),
             to: at(1_000),
             complete_since: Some(at(0)),
@@ -296,7 +300,7 @@ mod tests {
         }
     }
 
-    fn tones(blocks: &[Block]) -> Vec<(i64, i64, &'static str, usize)> {
+    fn tones(blocks: &[StateBlock]) -> Vec<(i64, i64, &'static str, usize)> {
         let second = |time: Timestamp| (time.unix_millis() - at(0).unix_millis()) / 1_000;
         let blocks = blocks.iter();
         blocks
@@ -333,7 +337,7 @@ mod tests {
 
     #[test]
     fn what_was_not_read_or_not_observed_is_blank() {
-        let unread = Span {
+        let unread = TimelineSpan {
             complete_since: Some(at(500)),
             ..span()
         };
@@ -342,7 +346,7 @@ mod tests {
             tones(&blocks(states.clone(), BAD, &[], &unread)),
             [(500, 600, "ok", 1), (600, 1_000, "bad", 1)]
         );
-        let nothing = Span {
+        let nothing = TimelineSpan {
             complete_since: None,
             ..span()
         };

@@ -119,7 +119,7 @@ fn a_time_that_plays_passes_as_fast_as_chosen_and_not_beyond_now() {
     let begin = now.shifted(-600_000);
     let query = |text: &str| {
         let uri = format!("/clusters/lab/timeline?{text}").parse().unwrap();
-        Playback::from_query(&crate::fragments::api_client::PageQuery::from_uri(&uri))
+        TimePlayback::from_query(&crate::fragments::api_client::PageQuery::from_uri(&uri))
     };
     for (play, started, reached) in [
         (1, -5_000, Some(-595_000)),

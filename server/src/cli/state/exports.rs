@@ -188,7 +188,7 @@ fn write_new(path: &str, parts: &[&[u8]]) -> Result<(), CliError> {
         .try_for_each(|part| file.write_all(part))
         .and_then(|()| file.sync_all());
     written.map_err(|error| {
-        // A part of an export is none.
+        // An incomplete file could be taken for an export.
         let _ = std::fs::remove_file(path);
         failed(error)
     })
