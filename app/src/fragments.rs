@@ -11,6 +11,7 @@ mod audit;
 mod events;
 mod findings;
 mod form_fields;
+pub mod incident_report;
 mod incidents;
 mod next_step;
 mod notifications;

@@ -39,7 +39,7 @@ pub use cluster_log::LogHead;
 pub use csv::events_csv;
 pub use page::{HistoryQuery, PAGE_MAX};
 
-use cache::ClusterLogs;
+use cache::{ClusterLogs, HistoryCache};
 use cluster_log::ClusterLog;
 use metrics::HistoryMetrics;
 use page::BlockCache;
@@ -122,6 +122,22 @@ impl EventHistory {
             metrics,
         };
         (history, recorder.run(logs_sender, latest_sender, shutdown))
+    }
+
+    /// The history as it is in etcd now, without following it.
+    ///
+    /// # Errors
+    /// [`HistoryError::Registry`].
+    pub async fn read(registry: Registry, state_prefix: &str) -> Result<Self, HistoryError> {
+        let keys = HistoryKeys::new(state_prefix);
+        let mut cache = HistoryCache::new(keys.clone());
+        cache.reset(registry.list(keys.live()).await?.entries);
+        Ok(Self {
+            logs: watch::channel(Some(cache.logs)).1,
+            latest: watch::channel(LatestSequences::default()).1,
+            blocks: Arc::new(BlockCache::new(registry, keys)),
+            metrics: Arc::default(),
+        })
     }
 
     /// The newest recorded sequence of every cluster; the receiver is notified of newer ones.

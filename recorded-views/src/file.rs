@@ -59,17 +59,7 @@ impl ViewFile {
                 self.clusters.insert(name, id);
             }
         }
-        let select = "SELECT name, slot, body FROM pending JOIN cluster ON cluster.id = pending.cluster \
-                      ORDER BY pending.id";
-        let mut pending = connection.prepare(select)?;
-        let mut rows = pending.query([])?;
-        while let Some(row) = rows.next()? {
-            let name: String = row.get(0)?;
-            if let Ok(name) = name.parse() {
-                head.add(&name, row.get(1)?, row.get(2)?);
-            }
-        }
-        Ok(())
+        add_pending(connection, head)
     }
 
     /// The number of `cluster`, as `changes` insert it if it is new.
@@ -98,6 +88,24 @@ impl ViewFile {
     pub(crate) fn remember(&mut self, cluster: ClusterName, id: ClusterId) {
         self.clusters.insert(cluster, id);
     }
+}
+
+/// Adds to `head` the frames that are in no chunk yet.
+pub(crate) fn add_pending(
+    connection: &Connection,
+    head: &mut PendingFrames,
+) -> rusqlite::Result<()> {
+    let select = "SELECT name, slot, body FROM pending JOIN cluster ON cluster.id = pending.cluster \
+                  ORDER BY pending.id";
+    let mut pending = connection.prepare(select)?;
+    let mut rows = pending.query([])?;
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(0)?;
+        if let Ok(name) = name.parse() {
+            head.add(&name, row.get(1)?, row.get(2)?);
+        }
+    }
+    Ok(())
 }
 
 /// Inserts a chunk beside those of the same cluster and slot.

@@ -21,7 +21,7 @@ mod writer;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use console_core::tasks::Tasks;
@@ -96,6 +96,21 @@ impl ViewStore {
         });
         tasks.spawn(recorder.run(collected, tasks.shutdown.clone()));
         store
+    }
+
+    /// The views that another process records in `directory`, up to now. Later ones are not read.
+    ///
+    /// # Errors
+    /// [`RecordingError`].
+    pub fn open(directory: &Path) -> Result<Self, RecordingError> {
+        let store = Self::for_directory(directory);
+        if let Some(connection) = recording::open_for_reading(directory, &file::FORMAT)? {
+            let mut head = store.head.lock().unwrap_or_else(PoisonError::into_inner);
+            file::add_pending(&connection, &mut head).map_err(|error| {
+                RecordingError::of_sqlite(&directory.join(file::FORMAT.name), &error)
+            })?;
+        }
+        Ok(store)
     }
 
     fn for_directory(directory: &Path) -> Self {

@@ -50,10 +50,8 @@ impl SeriesFile {
     }
 
     fn load(&mut self, head: &mut Head) -> rusqlite::Result<()> {
-        let mut names = self
-            .recording
-            .connection
-            .prepare("SELECT id, cluster, node FROM node_series")?;
+        let connection = &self.recording.connection;
+        let mut names = connection.prepare("SELECT id, cluster, node FROM node_series")?;
         let mut rows = names.query([])?;
         while let Some(row) = rows.next()? {
             let (id, cluster, node): (SeriesId, String, String) =
@@ -62,20 +60,7 @@ impl SeriesFile {
                 self.series.insert((cluster, node), id);
             }
         }
-        let mut pending = self
-            .recording
-            .connection
-            .prepare("SELECT body FROM pending ORDER BY id")?;
-        let mut rows = pending.query([])?;
-        while let Some(row) = rows.next()? {
-            if head.add_bytes(row.get_ref(0)?.as_blob()?).is_none() {
-                tracing::warn!(
-                    "Readings of {} are damaged and left out",
-                    self.recording.path.display()
-                );
-            }
-        }
-        Ok(())
+        add_pending(connection, &self.recording.path, head)
     }
 
     /// All series that have a number.
@@ -91,6 +76,22 @@ impl SeriesFile {
     pub(crate) fn remember(&mut self, added: Vec<(SeriesName, SeriesId)>) {
         self.series.extend(added);
     }
+}
+
+/// Adds to `head` the readings that are in no chunk yet.
+pub(crate) fn add_pending(
+    connection: &Connection,
+    path: &Path,
+    head: &mut Head,
+) -> rusqlite::Result<()> {
+    let mut pending = connection.prepare("SELECT body FROM pending ORDER BY id")?;
+    let mut rows = pending.query([])?;
+    while let Some(row) = rows.next()? {
+        if head.add_bytes(row.get_ref(0)?.as_blob()?).is_none() {
+            tracing::warn!("Readings of {} are damaged and left out", path.display());
+        }
+    }
+    Ok(())
 }
 
 /// The number of a new series; `None` if there are too many.

@@ -21,7 +21,7 @@ mod writer;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use console_core::tasks::Tasks;
@@ -98,6 +98,22 @@ impl SeriesStore {
         };
         tasks.spawn(recorder.run(monitor.readings(QUEUE), tasks.shutdown.clone()));
         store
+    }
+
+    /// The figures that another process records with `settings`, up to now. Later ones are not read.
+    ///
+    /// # Errors
+    /// [`RecordingError`].
+    pub fn open(settings: &SeriesSettings) -> Result<Self, RecordingError> {
+        let directory = &settings.directory;
+        let store = Self::for_directory(directory, settings.poll_interval);
+        if let Some(connection) = recording::open_for_reading(directory, &file::FORMAT)? {
+            let path = directory.join(file::FORMAT.name);
+            let mut head = store.head.lock().unwrap_or_else(PoisonError::into_inner);
+            file::add_pending(&connection, &path, &mut head)
+                .map_err(|error| RecordingError::of_sqlite(&path, &error))?;
+        }
+        Ok(store)
     }
 
     fn for_directory(directory: &Path, interval: Duration) -> Self {

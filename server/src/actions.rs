@@ -53,6 +53,7 @@ pub use cluster_access::{
 };
 pub use execution_gate::{ClosedGate, ExecutionGate};
 pub use service::{ActionDecision, ActionProposal, ActionQuery, ActionService, BreakGlassProposal};
+pub use store::read_actions;
 
 /// Settings of [`ActionService`].
 #[derive(Clone, Debug)]

@@ -4,7 +4,9 @@ mod arguments;
 mod audit;
 mod connect;
 mod etcd_roles;
+mod incident;
 mod order_key;
+mod output_file;
 mod secret;
 mod shell;
 mod state;
@@ -138,6 +140,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
         Some(("etcd-roles", matches)) => etcd_roles::run(matches),
         Some(("order-key", matches)) => order_key::run(matches),
         Some(("state", matches)) => state::run(matches),
+        Some(("incident", matches)) => incident::run(matches),
         Some(("completions", matches)) => shell::completions(matches),
         Some(("man", matches)) => shell::man(matches),
         _ => Err(CliError::new(

@@ -50,6 +50,10 @@ use crate::tls::CertificateStore;
 
 /// How long the lock of a crashed replica keeps others from continuing its action.
 const LOCK_TTL: Duration = Duration::from_secs(10);
+/// Where figures are recorded, below `--data-dir`.
+pub(crate) const SERIES_DIRECTORY: &str = "series";
+/// Where views are recorded, below `--data-dir`.
+pub(crate) const VIEWS_DIRECTORY: &str = "views";
 /// Time between two looks at the files of the certificate.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -301,7 +305,7 @@ impl Builder<'_> {
     /// Records figures, if there is a directory for them.
     fn series(&self, monitor: &Monitor) -> Option<SeriesStore> {
         let settings = SeriesSettings {
-            directory: self.config.data_directory.as_ref()?.join("series"),
+            directory: self.config.data_directory.as_ref()?.join(SERIES_DIRECTORY),
             poll_interval: self.config.poll_interval,
         };
         Some(SeriesStore::start(&settings, monitor, &self.tasks))
@@ -309,7 +313,7 @@ impl Builder<'_> {
 
     /// Records views, if there is a directory for them.
     fn recorded_views(&self, monitor: &Monitor) -> Option<ViewStore> {
-        let directory = self.config.data_directory.as_ref()?.join("views");
+        let directory = self.config.data_directory.as_ref()?.join(VIEWS_DIRECTORY);
         Some(ViewStore::start(&directory, monitor, &self.tasks))
     }
 

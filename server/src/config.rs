@@ -330,6 +330,15 @@ pub struct AdminConfig {
     pub log: LogConfig,
 }
 
+/// The part of the configuration that the `incident` commands need.
+#[derive(Clone, Debug)]
+pub struct ReportConfig {
+    pub admin: AdminConfig,
+    /// Where a console on this host records figures and views.
+    pub data_dir: Option<PathBuf>,
+    pub poll_interval: Duration,
+}
+
 /// The part of the configuration that the `etcd-roles` commands need.
 #[derive(Clone, Debug)]
 pub struct RolesConfig {
@@ -455,6 +464,24 @@ pub fn load_for_admin(inputs: &ConfigInputs) -> Result<AdminConfig, ConfigError>
             state_secret,
             public_url,
             log: log?,
+        })
+    })
+}
+
+/// Loads and validates the settings of the `incident` commands.
+///
+/// # Errors
+/// All problems, when there are any.
+pub fn load_for_reports(inputs: &ConfigInputs) -> Result<ReportConfig, ConfigError> {
+    let admin = load_for_admin(inputs)?;
+    let mut reader = ConfigReader::new(inputs);
+    let data_dir = reader.data_dir();
+    let timing = reader.timing();
+    reader.finish(|_| {
+        Some(ReportConfig {
+            admin,
+            data_dir,
+            poll_interval: timing?.0,
         })
     })
 }

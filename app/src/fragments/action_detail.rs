@@ -205,7 +205,7 @@ fn action_facts(action: &Action, present: &PresentState, now: Timestamp) -> El {
         .child(widgets::fact_list(pairs))
 }
 
-fn break_glass_notice(action: &Action) -> Option<El> {
+pub(super) fn break_glass_notice(action: &Action) -> Option<El> {
     let break_glass = action.break_glass.as_ref()?;
     let codes: Vec<String> = break_glass
         .overrides
@@ -338,7 +338,7 @@ fn step_row(index: usize, step: &PlanStep, record: &StepRecord, now: Timestamp) 
         .child(cell(STEP_COLUMNS[2], result))
 }
 
-fn target_facts(action: &Action) -> Option<El> {
+pub(super) fn target_facts(action: &Action) -> Option<El> {
     let target = action.plan.target.as_ref()?;
     let mut pairs: Vec<(&'static str, Content)> = Vec::new();
     if let Some(node) = &target.node {

@@ -15,7 +15,7 @@ use crate::format::{absolute, code, link, sub, ticking_age, unknown};
 use crate::markup::{Content, El, el};
 use crate::pages::{cell, data_table, row};
 
-const COLUMNS: [&str; 6] = ["Entry", "Actor", "Event", "Cluster", "Subject", "Details"];
+pub(super) const COLUMNS: [&str; 6] = ["Entry", "Actor", "Event", "Cluster", "Subject", "Details"];
 
 /// Filter and position from the page's query string.
 #[derive(Debug, Default)]
@@ -168,6 +168,12 @@ fn entry_row(entry: &AuditEntry, now: Timestamp) -> El {
             format!("{}, ", entry.sequence).into(),
             ticking_age(record.at, now).into(),
         ])));
+    entry_cells(row(entry.sequence.to_string(), head), entry)
+}
+
+/// Adds the content of `entry` to a row.
+pub(super) fn entry_cells(row: El, entry: &AuditEntry) -> El {
+    let record = &entry.record;
     let cluster: Content = match &record.cluster {
         Some(name) => link(format!("/clusters/{name}"), name.to_string()).into(),
         None => unknown().into(),
@@ -191,8 +197,7 @@ fn entry_row(entry: &AuditEntry, now: Timestamp) -> El {
     let hash = el("li")
         .class("quiet")
         .child(code(entry.hash.get(..12).unwrap_or_default().to_owned()));
-    row(entry.sequence.to_string(), head)
-        .child(cell(COLUMNS[1], record.actor.clone()))
+    row.child(cell(COLUMNS[1], record.actor.clone()))
         .child(cell(COLUMNS[2], humanize(record.event.as_str())))
         .child(cell(COLUMNS[3], cluster))
         .child(cell(COLUMNS[4], subject))

@@ -317,13 +317,13 @@ impl EventsPage<'_> {
 }
 
 /// The new state and the previous one.
-fn state_change(from: Option<StateMark>, to: Option<StateMark>) -> Content {
+pub(super) fn state_change(from: Option<StateMark>, to: Option<StateMark>) -> Content {
     let to = to.map_or_else(|| el("span").child("No longer known"), state_badge);
     let from = from.map(|from| sub(format!("was {}", from.label)));
     el("span").child(to).child(from).into()
 }
 
-fn reason_list(reasons: &[VerdictReason]) -> Content {
+pub(super) fn reason_list(reasons: &[VerdictReason]) -> Content {
     let reasons: Vec<El> = reasons
         .iter()
         .map(|reason| el("li").child(reason.message.clone()))

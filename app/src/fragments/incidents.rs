@@ -11,10 +11,12 @@ use galera::publish::status_pages::{
 use super::form_fields::{
     checkbox, fieldset, input_field, select_field, text_field as field, textarea_field,
 };
+use super::time_range::TimeRange;
 use super::widgets::{button_form, post_form, primary_button, role_refusal};
 use crate::format::{absolute, link, quiet, ticking_age};
 use crate::marks::{incident_mark, state_badge};
 use crate::markup::{Content, El, el};
+use crate::pages::cluster_href;
 
 /// Number of resolved incidents listed.
 const MAX_RESOLVED: usize = 20;
@@ -103,10 +105,30 @@ impl IncidentsPage<'_> {
             )
             .child(
                 el("p")
-                    .child(cluster_names(&incident.clusters))
-                    .child(automatic),
+                    .child(self.cluster_links(incident))
+                    .child(automatic)
+                    .child(". ")
+                    .child(report_link(incident)),
             )
             .child(el("ol").class("steps").attr("reversed", "").child(updates))
+    }
+
+    /// Each cluster, with a link to how it was when the incident was opened.
+    fn cluster_links(&self, incident: &Incident) -> Content {
+        let elapsed = self.now.unix_millis() - incident.opened_at.unix_millis();
+        let range = TimeRange::of_last(elapsed).name();
+        let links = incident.clusters.iter().enumerate().map(|(index, name)| {
+            let separator = if index == 0 { "" } else { ", " };
+            let href = format!(
+                "{}/timeline?range={range}&at={}",
+                cluster_href(name),
+                incident.opened_at
+            );
+            let link = link(href, name.to_string())
+                .attr("title", "As it was when the incident was opened");
+            Content::Many(vec![separator.into(), link.into()])
+        });
+        Content::Many(links.collect())
     }
 
     fn update(&self, update: &IncidentUpdate) -> El {
@@ -319,6 +341,13 @@ impl IncidentsPage<'_> {
             .child(el("h2").child("Resolved"))
             .child(content)
     }
+}
+
+fn report_link(incident: &Incident) -> El {
+    let href = format!("/api/v1/status/incidents/{}/report", incident.id);
+    link(href, "Download report")
+        .attr("rel", "external")
+        .attr("download", format!("incident-{}.html", incident.id))
 }
 
 fn update_form(incident: &Incident, refusal: Option<&str>) -> El {

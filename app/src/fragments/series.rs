@@ -3,18 +3,18 @@
 mod annotations;
 mod chart;
 
-use galera::Timestamp;
 use galera::publish::api::ProblemDetails;
 use galera::publish::series::{NodeSeries, SeriesView};
 use galera::record::series::SeriesMetric;
 use galera::view::{ClusterView, NodeView};
+use galera::{NodeId, Timestamp};
 
 use super::FragmentRequest;
 use super::time_range::TimeRange;
 use crate::data::encode_segment;
 use crate::format::{absolute, link, quiet};
 use crate::markup::{Content, El, el};
-use annotations::Annotations;
+pub(super) use annotations::{Annotation, Annotations};
 use chart::{Chart, Span};
 
 /// What is drawn, in this order.
@@ -88,38 +88,56 @@ pub(super) fn page(view: &ClusterView, read: &SeriesRead, now: Timestamp) -> El 
         Ok(series) => series,
         Err(problem) => return page.child(why_none(problem)),
     };
-    let span = span_of(series);
-    let sections: Vec<El> = CHARTED
-        .iter()
-        .map(|metric| {
-            let of_metric = series_of(series, *metric);
-            let top = chart::top(*metric, of_metric.iter().copied());
-            let charts = of_metric.iter().map(|of_node| {
-                let label = node_label(view, of_node);
-                let href = node_href(view, of_node, read.range);
-                let chart = Chart::new(*metric, of_node, span, top, &read.annotations);
-                el("figure")
-                    .child(
-                        el("figcaption")
-                            .child(link(href, label.clone()))
-                            .child(chart.summary()),
-                    )
-                    .child(chart.svg(&format!("{}, {label}", title(*metric))))
-            });
-            let charts = el("div").class("charts").child(charts.collect::<Vec<_>>());
-            let labels: Vec<String> = of_metric
-                .iter()
-                .map(|of_node| node_label(view, of_node))
-                .collect();
-            el("section")
-                .child(el("h3").child(title(*metric)))
-                .child(charts)
-                .child(chart::values_by_node(*metric, &of_metric, &labels, span))
-        })
-        .collect();
+    let caption = |node: &NodeId| {
+        let known = view.nodes.iter().find(|known| known.id == *node);
+        ChartCaption {
+            label: known.map_or_else(|| node.to_string(), NodeView::label),
+            href: Some(node_href(view, node, read.range)),
+        }
+    };
+    let sections = metric_sections(series, &read.annotations, &caption);
     page.child(notes(series, read))
         .child(read.annotations.list(&view.name, now))
         .child(sections)
+}
+
+/// Names a chart.
+pub(super) struct ChartCaption {
+    pub(super) label: String,
+    /// The page of the node.
+    pub(super) href: Option<String>,
+}
+
+/// A section for each metric, with a chart for each node.
+pub(super) fn metric_sections(
+    series: &SeriesView,
+    annotations: &Annotations,
+    caption: &dyn Fn(&NodeId) -> ChartCaption,
+) -> Vec<El> {
+    let span = span_of(series);
+    let section = |metric: &SeriesMetric| {
+        let of_metric = series_of(series, *metric);
+        let top = chart::top(*metric, of_metric.iter().copied());
+        let charts = of_metric.iter().map(|of_node| {
+            let ChartCaption { label, href } = caption(&of_node.node);
+            let chart = Chart::new(*metric, of_node, span, top, annotations);
+            let name = match href {
+                Some(href) => link(href, label.clone()),
+                None => el("b").child(label.clone()),
+            };
+            el("figure")
+                .child(el("figcaption").child(name).child(chart.summary()))
+                .child(chart.svg(&format!("{}, {label}", title(*metric))))
+        });
+        let charts = el("div").class("charts").child(charts.collect::<Vec<_>>());
+        let labels = of_metric.iter().map(|of_node| caption(&of_node.node).label);
+        let labels: Vec<String> = labels.collect();
+        el("section")
+            .child(el("h3").child(title(*metric)))
+            .child(charts)
+            .child(chart::values_by_node(*metric, &of_metric, &labels, span))
+    };
+    CHARTED.iter().map(section).collect()
 }
 
 /// The section of a node's page: a chart for each metric.
@@ -169,17 +187,8 @@ fn series_of(series: &SeriesView, metric: SeriesMetric) -> Vec<&NodeSeries> {
         .collect()
 }
 
-fn node_of<'a>(view: &'a ClusterView, series: &NodeSeries) -> Option<&'a NodeView> {
-    view.nodes.iter().find(|node| node.id == series.node)
-}
-
-fn node_label(view: &ClusterView, series: &NodeSeries) -> String {
-    let node = node_of(view, series);
-    node.map_or_else(|| series.node.to_string(), NodeView::label)
-}
-
-fn node_href(view: &ClusterView, series: &NodeSeries, range: TimeRange) -> String {
-    let (cluster, node) = (view.name.as_str(), series.node.to_string());
+fn node_href(view: &ClusterView, node: &NodeId, range: TimeRange) -> String {
+    let (cluster, node) = (view.name.as_str(), node.to_string());
     let (cluster, node) = (encode_segment(cluster), encode_segment(&node));
     format!("/clusters/{cluster}/nodes/{node}?range={}", range.name())
 }

@@ -28,6 +28,14 @@ impl TimeRange {
         Self(found.unwrap_or(DEFAULT_RANGE))
     }
 
+    /// The shortest range that reaches back `millis`, or the longest one.
+    pub(super) fn of_last(millis: i64) -> Self {
+        let found = RANGES
+            .iter()
+            .position(|(.., seconds)| seconds * 1_000 >= millis);
+        Self(found.unwrap_or(RANGES.len() - 1))
+    }
+
     pub(super) const fn name(self) -> &'static str {
         RANGES[self.0].0
     }

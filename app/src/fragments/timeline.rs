@@ -16,7 +16,7 @@ use crate::marks::{state_badge, verdict_mark};
 use crate::markup::{El, el};
 use crate::pages::{cluster_href, key_figures, node_table, reason_item};
 use crate::topology::topology;
-use strip::StateStrip;
+pub(super) use strip::{StateStrip, StripSubjects, TimelineSpan};
 
 /// How fast recorded views are played.
 const SPEEDS: [i64; 3] = [1, 10, 60];
@@ -163,18 +163,23 @@ fn page(view: &ClusterView, read: &TimelineRead, now: Timestamp) -> El {
         .child(read.range.tabs("Range of the timeline", &kept_at))
         .child(strips(view, read, now))
         .child(time_form(view, read, now))
-        .child(recorded_view(view, read))
+        .child(recorded_view(read))
 }
 
 fn strips(view: &ClusterView, read: &TimelineRead, now: Timestamp) -> El {
-    let span = strip::TimelineSpan {
+    let span = TimelineSpan {
         from: read.from,
         to: now,
         complete_since: read.complete_since,
         at: read.at.as_deref().and_then(Timestamp::parse),
         range: read.range.name(),
     };
-    let strips = StateStrip::all(view, &read.events, &span);
+    let subjects = StripSubjects {
+        cluster: &view.name,
+        verdict: Some(verdict_mark(view.verdict.state)),
+        nodes: &view.nodes,
+    };
+    let strips = StateStrip::all(&subjects, &read.events, &span);
     let incomplete = match read.complete_since {
         None => Some("The events cannot be read at the moment.".to_owned()),
         Some(since) if since > read.from => Some(format!(
@@ -275,7 +280,7 @@ fn time_form(view: &ClusterView, read: &TimelineRead, now: Timestamp) -> El {
 }
 
 /// The cluster at the time that was asked for. Ages are those of that time.
-fn recorded_view(view: &ClusterView, read: &TimelineRead) -> Option<El> {
+fn recorded_view(read: &TimelineRead) -> Option<El> {
     let recorded = match read.recorded.as_ref()? {
         Ok(recorded) => recorded,
         Err(problem) => {
@@ -288,7 +293,19 @@ fn recorded_view(view: &ClusterView, read: &TimelineRead) -> Option<El> {
         read.at.as_deref().and_then(Timestamp::parse),
     );
     let at = asked.unwrap_or(recorded.recorded_at);
-    let since_recording = at.unix_millis() - recorded.recorded_at.unix_millis();
+    let heading = format!("{} at {}", then.name, absolute(at));
+    Some(
+        el("section")
+            .class("page then")
+            .attr("aria-labelledby", "then")
+            .child(el("h2").attr("id", "then").child(heading))
+            .child(past_view(then, recorded.recorded_at, at)),
+    )
+}
+
+/// The cluster at `at` as it was recorded at `recorded_at`, with the ages of then.
+pub(super) fn past_view(then: &ClusterView, recorded_at: Timestamp, at: Timestamp) -> Vec<El> {
+    let since_recording = at.unix_millis() - recorded_at.unix_millis();
     let freshness = match since_recording >= 1_000 {
         true => format!(
             "States as of then; numbers were recorded {} before.",
@@ -297,29 +314,20 @@ fn recorded_view(view: &ClusterView, read: &TimelineRead) -> Option<El> {
         false => "As recorded then.".to_owned(),
     };
     let reasons = then.verdict.reasons.iter();
-    let reasons: Vec<El> = reasons.map(|reason| reason_item(view, reason)).collect();
-    let heading = format!("{} at {}", then.name, absolute(at));
-    Some(
-        el("section")
-            .class("page then")
-            .attr("aria-labelledby", "then")
-            .child(el("h2").attr("id", "then").child(heading))
-            .child(
-                el("p")
-                    .child(state_badge(verdict_mark(then.verdict.state)))
-                    .child(" ")
-                    .child(elapsed(then.verdict.since, Some(at)))
-                    .child(quiet(format!(" {freshness}"))),
-            )
-            .child(el("ul").class("reasons").child(reasons))
-            .child(key_figures(then))
-            .child(
-                el("div")
-                    .class("drawing")
-                    .child(topology(then, COLUMNS, Some(at))),
-            )
-            .child(node_table(then, Some(at))),
-    )
+    let reasons: Vec<El> = reasons.map(|reason| reason_item(then, reason)).collect();
+    vec![
+        el("p")
+            .child(state_badge(verdict_mark(then.verdict.state)))
+            .child(" ")
+            .child(elapsed(then.verdict.since, Some(at)))
+            .child(quiet(format!(" {freshness}"))),
+        el("ul").class("reasons").child(reasons),
+        key_figures(then),
+        el("div")
+            .class("drawing")
+            .child(topology(then, COLUMNS, Some(at))),
+        node_table(then, Some(at)),
+    ]
 }
 
 #[cfg(test)]

@@ -13,6 +13,26 @@ impl El {
         html
     }
 
+    /// Replaces the target of every link, or removes it.
+    #[cfg(feature = "ssr")]
+    pub(crate) fn map_links(&mut self, target: &dyn Fn(&str) -> Option<String>) {
+        self.0.attributes.retain_mut(|(name, value)| {
+            if *name != "href" {
+                return true;
+            }
+            let mapped = target(value);
+            if let Some(mapped) = &mapped {
+                *value = mapped.clone().into();
+            }
+            mapped.is_some()
+        });
+        for child in &mut self.0.children {
+            if let ChildNode::El(el) = child {
+                el.map_links(target);
+            }
+        }
+    }
+
     /// Appends the element as HTML with texts and attribute values escaped.
     pub(super) fn write_html(&self, html: &mut String) {
         html.push('<');

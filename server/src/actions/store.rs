@@ -133,6 +133,20 @@ impl ActionStore {
     }
 }
 
+/// Every action in etcd, also final ones.
+///
+/// # Errors
+/// [`ActionError`], also for a damaged record.
+pub async fn read_actions(
+    registry: &Registry,
+    state_prefix: &str,
+) -> Result<Vec<Action>, ActionError> {
+    let prefix = ActionKeys::new(state_prefix).actions_prefix();
+    let listing = registry.list(prefix).await?;
+    let actions = listing.entries.iter().map(decode_action);
+    actions.map(|action| Ok(action?.action)).collect()
+}
+
 pub(super) fn decode_action(entry: &RegistryEntry) -> Result<VersionedAction, ActionError> {
     Ok(repository::decode(entry)?.into())
 }

@@ -24,6 +24,7 @@ pub(super) fn command() -> Command {
         .subcommand(secret())
         .subcommand(order_key())
         .subcommand(state())
+        .subcommand(incident())
         .subcommand(etcd_roles())
         .subcommand(completions())
         .subcommand(man())
@@ -192,6 +193,45 @@ fn state() -> Command {
                 false,
             )
             .arg(file("The file that state export wrote")),
+        )
+}
+
+fn incident() -> Command {
+    let id = Arg::new("id")
+        .value_name("ID")
+        .required(true)
+        .help("The incident, as the list and the page show it");
+    let output = value(
+        "output",
+        "FILE",
+        "The file, which must not exist yet; - for standard output; by default incident-ID.html in this directory",
+    );
+    let margin = value(
+        "margin",
+        "MINUTES",
+        "How long before and after the incident the report begins and ends",
+    )
+    .value_parser(clap::value_parser!(u16).range(0..=1_440))
+    .default_value("15");
+    let export = with_settings(
+        Command::new("export").about(
+            "Write an incident to one HTML file for its post-mortem: states, views, figures, actions and audit trail",
+        ),
+        false,
+    );
+    Command::new("incident")
+        .about("List incidents, or write one to a file")
+        .subcommand_required(true)
+        .subcommand(with_settings(
+            Command::new("list").about("List the newest incidents"),
+            false,
+        ))
+        .subcommand(
+            export
+                .arg(argument(&settings::POLL_INTERVAL))
+                .arg(id)
+                .arg(output)
+                .arg(margin),
         )
 }
 

@@ -2,11 +2,11 @@
 
 mod query;
 
-use ::series::{IntervalValue, Intervals, SeriesRequest};
+use ::series::SeriesRequest;
 use axum::Json;
 use axum::extract::Path;
 use console_core::clock::now;
-use galera::publish::series::{NodeSeries, SeriesView};
+use galera::publish::series::SeriesView;
 use galera::{ClusterName, NodeId, Timestamp};
 use recording::RecordingError;
 
@@ -14,6 +14,7 @@ use super::AppState;
 use super::extract::{ClusterPath, QueryParams, unknown_cluster};
 use super::identity::ViewerSession;
 use super::problem::{ApiError, ApiResult};
+use crate::series_view::node_series;
 use query::{SeriesParameters, SeriesQuery};
 
 /// The parameters as they are given; a name may occur several times.
@@ -119,40 +120,9 @@ async fn answer(
         recorded_since,
         state: store.state(),
         series: series
-            .flat_map(|(node, intervals)| node_series(query, node, intervals))
+            .flat_map(|(node, intervals)| node_series(&query.metrics, node, intervals))
             .collect(),
     }))
-}
-
-fn node_series<'a>(
-    query: &'a SeriesQuery,
-    node: &'a NodeId,
-    intervals: &'a Intervals,
-) -> impl Iterator<Item = NodeSeries> + 'a {
-    let of_metrics = query.metrics.iter().zip(intervals.values());
-    of_metrics.map(move |(metric, values)| {
-        let part = |index: usize| {
-            let value = |value: &IntervalValue| Some(round(value.get()?[index]));
-            values.iter().map(value).collect()
-        };
-        NodeSeries {
-            node: node.clone(),
-            name: metric.as_str().to_owned(),
-            unit: metric.unit().to_owned(),
-            min: part(0),
-            mean: part(1),
-            max: part(2),
-        }
-    })
-}
-
-/// More digits are noise, and are sent to every reader.
-fn round(value: f64) -> f64 {
-    if value.abs() < 1.0 {
-        (value * 1e6).round() / 1e6
-    } else {
-        (value * 1e3).round() / 1e3
-    }
 }
 
 fn not_recorded() -> ApiError {

@@ -2,6 +2,7 @@
 //! `galera::publish::status_pages`.
 
 mod forms;
+mod incident_report;
 mod incidents;
 mod pages;
 
@@ -27,6 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(pages::qr))
         .routes(routes!(incidents::incidents, incidents::open))
         .routes(routes!(incidents::incident))
+        .routes(routes!(incident_report::report))
         .routes(routes!(incidents::update))
         .routes(routes!(incidents::maintenance, incidents::plan_maintenance))
         .routes(routes!(incidents::end_maintenance))

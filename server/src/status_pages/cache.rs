@@ -33,6 +33,23 @@ pub struct StatusPageSnapshot {
 }
 
 impl StatusPageSnapshot {
+    /// Everything as it is in etcd now.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn read(registry: &Registry, state_prefix: &str) -> Result<Self, Error> {
+        let keys = StatusPageKeys::new(state_prefix);
+        let listing = registry.list(keys.prefix().to_owned()).await?;
+        let mut snapshot = Self {
+            loaded: true,
+            ..Self::default()
+        };
+        for entry in &listing.entries {
+            snapshot.apply_put(&keys, entry);
+        }
+        Ok(snapshot)
+    }
+
     /// The maintenance of `cluster` that is in progress at `now`.
     #[must_use]
     pub fn in_maintenance(&self, cluster: &ClusterName, now: Timestamp) -> Option<&Maintenance> {

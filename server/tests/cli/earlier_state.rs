@@ -77,8 +77,13 @@ impl Host {
     }
 
     pub(crate) async fn serve(&self) -> ConsoleProcess {
+        self.serve_with(&[]).await
+    }
+
+    pub(crate) async fn serve_with(&self, further: &[&str]) -> ConsoleProcess {
         let settings = self.settings("data");
         let mut arguments: Vec<&str> = settings.iter().map(String::as_str).collect();
+        arguments.extend(further);
         arguments.extend(["--site-root", self.site.path().to_str().unwrap()]);
         let serving = ConsoleProcess::start(&arguments);
         serving.wait_until_ready().await;

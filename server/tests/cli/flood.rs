@@ -26,13 +26,16 @@ const VIEWER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 /// The size of the file that slow readers request.
 const FILE_BYTES: usize = 1 << 20;
 
-const VARIABLES: [(&str, &str); 3] = [
+pub(crate) const VARIABLES: [(&str, &str); 3] = [
     ("wsrep_cluster_name", "lab"),
     ("wsrep_provider", "/usr/lib/galera/libgalera_smm.so"),
     ("version", "11.8.9-MariaDB"),
 ];
 
-fn status(state: &'static str, cluster: &'static str) -> [(&'static str, &'static str); 10] {
+pub(crate) fn status(
+    state: &'static str,
+    cluster: &'static str,
+) -> [(&'static str, &'static str); 10] {
     [
         (
             "wsrep_cluster_state_uuid",

@@ -43,6 +43,7 @@ mod fork_records;
 mod forms;
 mod history_alarms;
 mod hosts;
+mod incident_reports;
 mod interrupted;
 mod json_contract;
 mod leader;

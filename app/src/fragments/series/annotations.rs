@@ -17,16 +17,16 @@ const SHOWN_MAX: usize = 20;
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Annotation {
-    pub(super) at: Timestamp,
-    pub(super) text: String,
+pub(in crate::fragments) struct Annotation {
+    pub(in crate::fragments) at: Timestamp,
+    pub(in crate::fragments) text: String,
     /// Where it is described; `None` for a change of state.
-    pub(super) href: Option<String>,
+    pub(in crate::fragments) href: Option<String>,
 }
 
 /// What happened in the range, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Annotations {
+pub(in crate::fragments) struct Annotations {
     pub(super) shown: Vec<Annotation>,
     /// How many older ones are left out.
     pub(super) older: usize,
@@ -96,7 +96,11 @@ fn change_text(change: &StateChange) -> String {
 }
 
 impl Annotations {
-    pub(super) fn new(mut all: Vec<Annotation>, from: Timestamp, incomplete: bool) -> Self {
+    pub(in crate::fragments) fn new(
+        mut all: Vec<Annotation>,
+        from: Timestamp,
+        incomplete: bool,
+    ) -> Self {
         all.retain(|annotation| annotation.at >= from);
         all.sort_by_key(|annotation| annotation.at);
         let older = all.len().saturating_sub(SHOWN_MAX);

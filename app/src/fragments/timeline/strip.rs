@@ -1,8 +1,8 @@
 //! One line of blocks: the states of the cluster or of a node, each with its duration.
 
-use galera::Timestamp;
 use galera::record::history::{HistoryEvent, HistorySubject, StateChange};
-use galera::view::{ClusterView, ReasonCode};
+use galera::view::{NodeView, ReasonCode};
+use galera::{ClusterName, Timestamp};
 
 use crate::format::{absolute, age, pluralize};
 use crate::marks::{StateMark, node_mark, verdict_mark};
@@ -16,15 +16,15 @@ const BLOCKS_MAX: i64 = 250;
 
 /// What is drawn.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TimelineSpan {
-    pub(super) from: Timestamp,
-    pub(super) to: Timestamp,
+pub(in crate::fragments) struct TimelineSpan {
+    pub(in crate::fragments) from: Timestamp,
+    pub(in crate::fragments) to: Timestamp,
     /// Since when the events are complete.
-    pub(super) complete_since: Option<Timestamp>,
+    pub(in crate::fragments) complete_since: Option<Timestamp>,
     /// The time that is shown below.
-    pub(super) at: Option<Timestamp>,
+    pub(in crate::fragments) at: Option<Timestamp>,
     /// The range's name, for links.
-    pub(super) range: &'static str,
+    pub(in crate::fragments) range: &'static str,
 }
 
 impl TimelineSpan {
@@ -33,6 +33,16 @@ impl TimelineSpan {
         let part = (at.unix_millis() - self.from.unix_millis()).clamp(0, whole);
         part as f64 / whole as f64 * WIDTH
     }
+}
+
+/// Whose states are drawn. A subject without an event had its last known state throughout.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::fragments) struct StripSubjects<'a> {
+    pub(in crate::fragments) cluster: &'a ClusterName,
+    /// The last known verdict.
+    pub(in crate::fragments) verdict: Option<StateMark>,
+    /// With their last known states.
+    pub(in crate::fragments) nodes: &'a [NodeView],
 }
 
 /// A state for a time.
@@ -48,7 +58,7 @@ struct StateBlock {
 
 /// The states of one subject.
 #[derive(Clone, Debug)]
-pub(super) struct StateStrip {
+pub(in crate::fragments) struct StateStrip {
     label: String,
     /// The page of the node.
     href: Option<String>,
@@ -61,21 +71,20 @@ type StateFrom = (Timestamp, Option<StateMark>);
 
 impl StateStrip {
     /// The cluster's strip, then one for each node that is or was known.
-    pub(super) fn all(
-        view: &ClusterView,
+    pub(in crate::fragments) fn all(
+        subjects: &StripSubjects<'_>,
         events: &[HistoryEvent],
         span: &TimelineSpan,
     ) -> Vec<Self> {
         let verdict = subject_states(events, &HistorySubject::Verdict);
-        let current = Some(verdict_mark(view.verdict.state));
         let blind = blind_times(events, span);
         let mut strips = vec![Self {
             label: "Cluster".to_owned(),
             href: None,
-            blocks: blocks(verdict, current, &[], span),
+            blocks: blocks(verdict, subjects.verdict, &[], span),
             span: *span,
         }];
-        let mut nodes: Vec<_> = view
+        let mut nodes: Vec<_> = subjects
             .nodes
             .iter()
             .map(|node| {
@@ -95,7 +104,7 @@ impl StateStrip {
             let states = subject_states(events, &HistorySubject::Node(id.clone()));
             Self {
                 label,
-                href: Some(node_href(&view.name, &id)),
+                href: Some(node_href(subjects.cluster, &id)),
                 blocks: blocks(states, current, &blind, span),
                 span: *span,
             }
@@ -103,7 +112,7 @@ impl StateStrip {
         strips
     }
 
-    pub(super) fn figure(&self) -> El {
+    pub(in crate::fragments) fn figure(&self) -> El {
         let changes = self.blocks.iter().map(|block| block.states).sum::<usize>();
         let summary = match changes.saturating_sub(1) {
             0 => "no change".to_owned(),

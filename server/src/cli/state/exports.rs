@@ -4,9 +4,7 @@
 //! with their seals, so an import can add or change none.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::OpenOptions;
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Read;
 
 use clap::ArgMatches;
 use console_core::clock::now;
@@ -23,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::usage;
 use crate::authority::SealedState;
 use crate::cli::connect::{StateAccess, actor, with_state};
+use crate::cli::output_file::write_new;
 use crate::cli::{CliError, ExitReason, collect_inputs, print, runtime};
 use crate::config;
 use crate::telemetry;
@@ -165,33 +164,6 @@ fn root(state: &SealedState) -> String {
 
 fn internal(error: impl std::fmt::Display) -> CliError {
     CliError::new(ExitReason::Internal, error)
-}
-
-/// Writes a file that does not exist yet, readable by this user only.
-fn write_new(path: &str, parts: &[&[u8]]) -> Result<(), CliError> {
-    let failed = |error: std::io::Error| {
-        let remedy = match error.kind() {
-            std::io::ErrorKind::AlreadyExists => "; name a file that does not exist yet",
-            _ => "",
-        };
-        usage(format!("cannot write {path}: {error}{remedy}"))
-    };
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
-    let written = parts
-        .iter()
-        .try_for_each(|part| file.write_all(part))
-        .and_then(|()| file.sync_all());
-    written.map_err(|error| {
-        // An incomplete file could be taken for an export.
-        let _ = std::fs::remove_file(path);
-        failed(error)
-    })
 }
 
 async fn import_from(state: &SealedState, path: &str) -> Result<String, CliError> {

@@ -126,6 +126,7 @@ static TABLE: &[RouteAccess] = &[
     route("GET", "/api/v1/status/incidents", VIEW, Any, Filtered),
     route("POST", "/api/v1/status/incidents", INCIDENTS, Any, Filtered),
     route("GET", "/api/v1/status/incidents/{id}", VIEW, Any, Filtered),
+    route("GET", "/api/v1/status/incidents/{id}/report", AUDIT, Any, Filtered),
     route("POST", "/api/v1/status/incidents/{id}/updates", INCIDENTS, Any, Filtered),
     route("GET", "/api/v1/status/maintenance", VIEW, Any, Filtered),
     route("POST", "/api/v1/status/maintenance", MAINTENANCE, Any, Filtered),

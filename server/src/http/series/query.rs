@@ -5,23 +5,14 @@ use galera::{NodeId, Timestamp};
 
 use crate::http::extract::time_parameter;
 use crate::http::problem::{ApiError, ApiResult};
+use crate::series_view::{MINUTE, STEP_MAX, default_step, is_kept};
 
 /// The range if none is given, in seconds.
 const DEFAULT_RANGE: i64 = 3_600;
-/// About as many intervals as a chart shows: the step if none is given follows from it.
-const INTERVALS_WANTED: i64 = 360;
 /// Intervals of one series at most.
 const INTERVALS_MAX: i64 = 4_000;
 /// Values of a response at most: nodes × names × intervals.
 const VALUES_MAX: usize = 400_000;
-/// The longest step, in seconds: a day.
-const STEP_MAX: u32 = 86_400;
-/// From this step on, in seconds, minutes are read.
-const MINUTE: u32 = 60;
-/// Steps that are chosen if none is given, in seconds.
-const STEPS: [u32; 12] = [
-    1, 5, 15, 60, 300, 900, 1_800, 3_600, 7_200, 21_600, 43_200, STEP_MAX,
-];
 /// Nodes that can be named.
 const NODES_MAX: usize = 256;
 
@@ -189,21 +180,6 @@ fn range(from: Option<i64>, to: Option<i64>, now: Timestamp) -> ApiResult<(i64, 
         ));
     }
     Ok((from, to))
-}
-
-fn default_step(from: i64, to: i64, now: Timestamp) -> u32 {
-    let wanted = (to - from) / 1_000 / INTERVALS_WANTED;
-    let fine = STEPS.into_iter().find(|step| i64::from(*step) >= wanted);
-    let step = fine.unwrap_or(STEP_MAX);
-    match is_kept(from, now) {
-        true => step,
-        false => step.max(MINUTE),
-    }
-}
-
-/// Whether single readings of that time are kept.
-fn is_kept(from: i64, now: Timestamp) -> bool {
-    from >= now.minus(::series::READINGS_KEPT).unix_millis()
 }
 
 fn check_kept(from: i64, step: u32, now: Timestamp) -> ApiResult<()> {

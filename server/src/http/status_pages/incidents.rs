@@ -88,22 +88,23 @@ pub(super) async fn incident(
     Path(id): Path<String>,
 ) -> ApiResult<Json<Incident>> {
     session.authorize(Operation::View)?;
+    Ok(Json(find_incident(&app, &session, &id)?))
+}
+
+/// The incident `id`, unless it concerns a cluster that the session's credential is not permitted to see.
+pub(super) fn find_incident(
+    app: &AppState,
+    session: &CurrentSession,
+    id: &str,
+) -> ApiResult<Incident> {
     let snapshot = app.status_pages.snapshot();
-    let stored = snapshot
-        .incidents
-        .get(&id)
-        .filter(|stored| {
-            session
-                .0
-                .principal
-                .clusters
-                .permits_each(&stored.value.clusters)
-        })
-        .ok_or_else(|| StatusPageError::NotFound {
-            what: "incident",
-            id: format!("{:?}", id.chars().take(80).collect::<String>()),
-        })?;
-    Ok(Json(stored.value.clone()))
+    let scope = &session.0.principal.clusters;
+    let found = snapshot.incidents.get(id).map(|stored| &stored.value);
+    let found = found.filter(|incident| scope.permits_each(&incident.clusters));
+    Ok(found.cloned().ok_or_else(|| StatusPageError::NotFound {
+        what: "incident",
+        id: format!("{:?}", id.chars().take(80).collect::<String>()),
+    })?)
 }
 
 /// Opens an incident.
