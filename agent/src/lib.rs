@@ -3,6 +3,7 @@
 //! Invariant: a running server is only read (SHOW). No failure of etcd or of this agent changes it.
 
 pub mod address;
+pub mod arbitrator;
 pub mod check;
 pub mod clock;
 pub mod health;

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use galera_agent::check::HealthPlace;
+use galera_agent::settings::arbitrator::ArbitratorSettings;
 use galera_agent::settings::run::RunSettings;
 use galera_agent::settings::stop_check::StopCheckSettings;
 use galera_agent::settings::{self, ReportSettings, SettingError, SettingsSource};
-use galera_agent::{address, check, may_stop, notify, run, sidecar};
+use galera_agent::{address, arbitrator, check, may_stop, notify, run, sidecar};
 use registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -63,6 +64,22 @@ Exit codes: the server's (128 plus the signal number if killed; for a server tha
 clean stop, otherwise 1), 0 stopped before the server was started, 64 invalid usage or configuration or foreign data,
 69 data in use or a program missing, 70 internal error, 77 permission denied.";
 
+const ARBITRATOR_HELP: &str = "\
+Settings are environment variables. Each can be given as NAME_FILE instead, the path of a file with the value:
+  CLUSTER_NAME         the cluster, as in wsrep_cluster_name (required)
+  DISCOVERY_SERVICE    etcd hosts, comma-separated: host, host:port or URL (required)
+  TTL                  lease TTL of the report in seconds, 3 to 3600 [10]
+  REGISTRY_PREFIX      prefix of the registry keys [/galera]
+  ARBITRATOR_NAME      its name in the cluster and in the registry [the host's name]
+  ARBITRATOR_LISTEN    where it listens for members, address:port [0.0.0.0:GALERA_PORT]
+  ARBITRATOR_DIRECTORY its working directory, for gvwstate.dat [/var/lib/galera-arbitrator]
+  ARBITRATOR_OPTIONS   further options of the provider, such as socket.ssl_cert [none]
+  GALERA_PORT          group communication port of every member [4567]
+  ETCD_USER, ETCD_PASSWORD_FILE, ETCD_CA, ETCD_CERT, ETCD_KEY   access to etcd [none]
+  RUST_LOG             log filter [info]
+Exit codes: those of garbd (128 plus the signal number if killed), 0 stopped on request, 64 invalid usage or configuration, or a
+name in use, 69 garbd is missing, 70 internal error, 77 permission denied.";
+
 const MAY_STOP_HELP: &str = "\
 Settings are those of `report` or `run`. The members are read with CONSOLE_USER and CONSOLE_PASSWORD, or without
 CONSOLE_PASSWORD with MYSQL_USER and MYSQL_PASSWORD; the account needs GRANT USAGE on every member.
@@ -86,6 +103,13 @@ enum Command {
     Run {
         /// Server command and arguments, after --.
         #[arg(required = true, last = true)]
+        command: Vec<OsString>,
+    },
+    /// Run an arbitrator (garbd): join the members that are Primary, and report it to the registry until it exits.
+    #[command(after_help = ARBITRATOR_HELP)]
+    Arbitrator {
+        /// Its command and further arguments, after --, by default garbd.
+        #[arg(last = true)]
         command: Vec<OsString>,
     },
     /// Forward a notification from the server's wsrep_notify_cmd to the agent. `run` configures this; for `report`, set
@@ -123,6 +147,7 @@ fn main() -> ExitCode {
     match Cli::try_parse().map(|cli| cli.command) {
         Ok(Command::Report) => report(),
         Ok(Command::Run { command }) => run(&command),
+        Ok(Command::Arbitrator { command }) => arbitrate(&command),
         Ok(Command::Notify { arguments }) => send_notification(&arguments),
         Ok(Command::Check { live }) => check(live),
         Ok(Command::Completions { shell }) => {
@@ -302,17 +327,31 @@ fn may_stop(limit: Duration) -> ExitCode {
 fn run(command: &[OsString]) -> ExitCode {
     let source = SettingsSource::new(|name| std::env::var_os(name));
     let settings = init_logging(&source).and_then(|()| RunSettings::read(&source, address::first));
-    let settings = match settings {
-        Ok(settings) => settings,
-        Err(error) => return reject_setting(&error),
-    };
+    match settings {
+        Ok(settings) => supervise(run::run(settings, command)),
+        Err(error) => reject_setting(&error),
+    }
+}
+
+fn arbitrate(command: &[OsString]) -> ExitCode {
+    let source = SettingsSource::new(|name| std::env::var_os(name));
+    let settings =
+        init_logging(&source).and_then(|()| ArbitratorSettings::read(&source, address::first));
+    match settings {
+        Ok(settings) => supervise(arbitrator::run(settings, command)),
+        Err(error) => reject_setting(&error),
+    }
+}
+
+/// Runs `process` to its end, and exits as it did.
+fn supervise(process: impl Future<Output = Result<u8, run::RunError>>) -> ExitCode {
     // Process-wide TLS provider; this fails only if one is already installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(run::run(settings, command)),
+        Ok(runtime) => runtime.block_on(process),
         Err(error) => Err(run::RunError::Internal(error.to_string())),
     };
     match outcome {

@@ -6,23 +6,23 @@
 
 mod accounts;
 mod adopted_server;
-mod children;
+pub(crate) mod children;
 mod claim;
 mod cluster;
 mod cluster_watch;
-mod command;
+pub(crate) mod command;
 mod datadir;
 mod durable_keys;
 mod error;
 mod identity;
 mod initialize;
-mod join;
+pub(crate) mod join;
 mod keep_aside;
 mod phase_reporter;
 mod recover;
 mod restart;
 mod session;
-mod signals;
+pub(crate) mod signals;
 mod startup_driver;
 mod supervise;
 mod system_user;

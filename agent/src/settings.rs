@@ -28,6 +28,7 @@
 //! | `RUST_LOG` | log filter | `info` |
 
 pub mod accounts;
+pub mod arbitrator;
 pub mod run;
 mod source;
 pub mod stop_check;

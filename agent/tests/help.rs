@@ -23,6 +23,7 @@ help_of! {
     agent: [];
     report: ["report"];
     run: ["run"];
+    arbitrator: ["arbitrator"];
     notify: ["notify"];
     check: ["check"];
     may_stop: ["may-stop"];

@@ -183,6 +183,7 @@ pub(crate) fn cluster(
         components,
         nodes,
         quorum: None,
+        arbitrators: Vec::new(),
         registry: RegistryHealth {
             reachable: true,
             since: millis_before(3_600_000),

@@ -43,8 +43,8 @@ mod status_page;
 
 #[cfg(feature = "ssr")]
 pub(crate) use operations::{
-    NOT_PLANNED, action_kind_label, action_mark, check_mark, delivery_mark, finding_mark,
-    plan_mark, restart_mark, step_mark, target_mark, verdict_description,
+    NOT_PLANNED, action_kind_label, action_mark, arbitrator_mark, check_mark, delivery_mark,
+    finding_mark, plan_mark, restart_mark, step_mark, target_mark, verdict_description,
 };
 #[cfg(feature = "ssr")]
 pub(crate) use status_page::{headline_mark, incident_mark, public_state_mark};

@@ -59,6 +59,7 @@ fn apply_line(evidence: &mut Evidence, raw: &mut Vec<RawKeyValue>, line: &[u8], 
             observation.fields = fields.into();
         }
         ParsedKey::Cluster { .. } => {}
+        ParsedKey::Arbitrator { .. } => {}
         ParsedKey::Unknown { .. } => evidence.unrecognized_keys += 1,
     }
 }

@@ -4,6 +4,7 @@
 //! Nothing but the validity of a signed order ([`OrderTrust`]) depends on a clock: leases prove which nodes are alive, so
 //! a wrong clock can make a node refuse an order, never do more than with the right one. The decision is a proposal; its executor compares in etcd the keys that it rests on ([`FounderClaim`], [`KeyPrecondition`]).
 
+mod arbitrator;
 mod durable_keys;
 mod forks;
 mod founding;
@@ -27,6 +28,7 @@ use crate::observe::registration::{BootstrapOrder, HeldRange, MembersSeen, Rejoi
 use crate::position::Position;
 
 pub use crate::observe::registration::{CleanStop, RegistrationRecord};
+pub use arbitrator::{ArbitratorDecision, decide_arbitrator};
 pub use durable_keys::{
     ContinuedFork, FounderUpdate, PrimaryMembership, RegisteredData, RegistrationUpdate,
     ReplaceRegistration, raises_highest_position, update_founder, update_registration,

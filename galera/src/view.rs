@@ -397,6 +397,45 @@ pub struct ClusterView {
     #[serde(default)]
     #[cfg_attr(not(feature = "decide"), serde(skip_deserializing))]
     pub quorum: Option<QuorumSummary>,
+    /// Members of components that vote and have no data (`garbd`): those that an agent reports, by name, then those that only
+    /// the size of a Primary component shows.
+    #[serde(default)]
+    #[cfg_attr(not(feature = "decide"), serde(skip_deserializing))]
+    pub arbitrators: Vec<ArbitratorView>,
+}
+
+/// The state of an arbitrator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ArbitratorState {
+    /// It votes in a Primary component whose members confirm it by their size.
+    Member,
+    /// A Primary component has a member that is no known node, and no agent reports it.
+    Inferred,
+    /// It reports a Primary component that no member that answers confirms.
+    Elsewhere,
+    /// Its component has no quorum.
+    NonPrimary,
+    /// It runs and has not joined a component yet.
+    Connecting,
+    /// It does not run: there is no member to join.
+    Waiting,
+}
+
+/// A member that votes and has no data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ArbitratorView {
+    /// `garbd --name`; `null` if it is inferred.
+    pub name: Option<String>,
+    pub state: ArbitratorState,
+    /// Where it listens for members: host and port.
+    pub address: Option<String>,
+    /// Since when it has its state, by its own clock.
+    pub since: Option<Timestamp>,
+    /// The state in a sentence, or why it waits.
+    pub message: String,
 }
 
 /// A cluster in a list of clusters.

@@ -290,6 +290,7 @@ impl ClusterMonitor {
         }
         self.evidence.registrations = self.registrations.observations();
         self.evidence.unrecognized_keys = self.registrations.unknown_key_count();
+        self.evidence.arbitrators = self.registrations.arbitrators();
         true
     }
 

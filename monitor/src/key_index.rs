@@ -107,6 +107,7 @@ fn cluster_of(prefix: &str, key: &[u8]) -> Result<ClusterName, String> {
     match parse_key(prefix, key) {
         ParsedKey::Node { cluster, .. }
         | ParsedKey::Cluster { cluster, .. }
+        | ParsedKey::Arbitrator { cluster, .. }
         | ParsedKey::Unknown {
             cluster: Some(cluster),
             ..

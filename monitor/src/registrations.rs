@@ -10,7 +10,8 @@ use galera::observe::fork::ForkRecords;
 use galera::observe::node_map::NodeMap;
 use galera::observe::observation::RegistryObservation;
 use galera::observe::registration::{
-    ClusterField, NodeField, ParsedKey, RegisteredFields, parse_key,
+    ArbitratorName, ArbitratorRecord, ClusterField, NodeField, ParsedKey, RegisteredFields,
+    parse_key,
 };
 use galera::{NodeId, Timestamp};
 use registry::{KeyChange, LeaseId, RegistryEntry};
@@ -21,6 +22,9 @@ const VALUE_MAX: usize = 4096;
 const STATE_FIELD: &str = "wsrep_local_state_comment";
 /// Nodes kept per cluster; keys of further nodes count as unrecognized.
 const NODES_MAX: usize = 256;
+
+/// Arbitrators kept per cluster; keys of further ones count as unrecognized.
+const ARBITRATORS_MAX: usize = 8;
 
 /// States of one node that may wait for their fold; more than a whole state transfer passes through.
 const SUPERSEDED_MAX: usize = 8;
@@ -110,6 +114,7 @@ pub(super) struct Registrations {
     nodes: BTreeMap<NodeId, Arc<RegisteredNode>>,
     unknown_keys: Arc<BTreeSet<Vec<u8>>>,
     forks: Arc<ForkRecords>,
+    arbitrators: Arc<BTreeMap<ArbitratorName, ArbitratorRecord>>,
     lease_ttls: Arc<BTreeMap<LeaseId, u64>>,
 }
 
@@ -121,6 +126,7 @@ impl Registrations {
             nodes: BTreeMap::new(),
             unknown_keys: Arc::default(),
             forks: Arc::default(),
+            arbitrators: Arc::default(),
             lease_ttls: Arc::default(),
         }
     }
@@ -131,6 +137,7 @@ impl Registrations {
         let before = std::mem::take(&mut self.nodes);
         self.unknown_keys = Arc::default();
         self.forks = Arc::default();
+        self.arbitrators = Arc::default();
         for entry in entries {
             self.put(at, entry);
         }
@@ -253,6 +260,10 @@ impl Registrations {
                 return;
             }
             ParsedKey::Cluster { .. } => return,
+            ParsedKey::Arbitrator { name, .. } => {
+                self.put_arbitrator(name, entry);
+                return;
+            }
             kind => kind,
         }) else {
             Arc::make_mut(&mut self.unknown_keys).insert(entry.key);
@@ -283,6 +294,23 @@ impl Registrations {
         );
     }
 
+    fn put_arbitrator(&mut self, name: ArbitratorName, entry: RegistryEntry) {
+        let arbitrators = Arc::make_mut(&mut self.arbitrators);
+        let full = arbitrators.len() >= ARBITRATORS_MAX && !arbitrators.contains_key(&name);
+        // Without a lease nothing proves that it is alive.
+        let record = ArbitratorRecord::parse(&entry.value).filter(|_| !full && entry.lease != 0);
+        match record {
+            Some(record) => {
+                arbitrators.insert(name, record);
+                self.remove_unknown(&entry.key);
+            }
+            None => {
+                arbitrators.remove(&name);
+                Arc::make_mut(&mut self.unknown_keys).insert(entry.key);
+            }
+        }
+    }
+
     /// Removes a key that no dialect recognizes. Returns whether it was one.
     fn remove_unknown(&mut self, key: &[u8]) -> bool {
         // Only a set that changes is copied.
@@ -308,6 +336,9 @@ impl Registrations {
                 field: ClusterField::Fork(epoch),
                 ..
             } => Arc::make_mut(&mut self.forks).remove(epoch),
+            ParsedKey::Arbitrator { name, .. } => {
+                Arc::make_mut(&mut self.arbitrators).remove(&name);
+            }
             _ => {}
         }
     }
@@ -332,6 +363,11 @@ impl Registrations {
     /// The recorded forks of the cluster's history.
     pub(super) fn forks(&self) -> &ForkRecords {
         &self.forks
+    }
+
+    /// What the agents of arbitrators report.
+    pub(super) fn arbitrators(&self) -> Arc<BTreeMap<ArbitratorName, ArbitratorRecord>> {
+        Arc::clone(&self.arbitrators)
     }
 
     /// Number of keys that no dialect recognizes.

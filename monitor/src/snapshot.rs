@@ -30,6 +30,7 @@ impl ClusterSnapshot {
         self.registrations.reset(at, listing.entries.clone());
         self.evidence.registrations = self.registrations.observations();
         self.evidence.unrecognized_keys = self.registrations.unknown_key_count();
+        self.evidence.arbitrators = self.registrations.arbitrators();
         if !self.evidence.registry_health.reachable {
             self.evidence.registry_health = RegistryHealth {
                 reachable: true,

@@ -1,6 +1,6 @@
 //! The roles that the programs of this repository need in etcd, as narrow as they work.
 
-use galera::observe::registration::{ClusterField, RegistryKeys};
+use galera::observe::registration::{ArbitratorName, ClusterField, RegistryKeys};
 use galera::{ClusterName, NodeId};
 
 use crate::{EtcdRole, KeyAccess, KeyPermission};
@@ -45,6 +45,18 @@ pub fn agent_of_node(keys: &RegistryKeys, cluster: &ClusterName, node: &NodeId) 
     EtcdRole {
         name: format!("galera-agent-{cluster}-{node}"),
         permissions,
+    }
+}
+
+/// Of the agent of one arbitrator: it reads its cluster and writes its own report.
+#[must_use]
+pub fn arbitrator(keys: &RegistryKeys, cluster: &ClusterName, name: &ArbitratorName) -> EtcdRole {
+    EtcdRole {
+        name: format!("galera-arbitrator-{cluster}-{name}"),
+        permissions: vec![
+            KeyPermission::prefix(keys.cluster_prefix(cluster), KeyAccess::Read),
+            KeyPermission::key(keys.arbitrator_key(cluster, name), KeyAccess::ReadWrite),
+        ],
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Tests without lasting effects share labs (`shared`), one after the other; a lab is repaired before each test.
 
+mod arbitrators;
 mod bad_input;
 mod command_line;
 mod demo;

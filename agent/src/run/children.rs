@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 const REAP_INTERVAL: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ProcessExit {
+pub(crate) enum ProcessExit {
     Code(i32),
     Signal(i32),
     /// Unknown: it was not a child of this process.
@@ -25,13 +25,13 @@ pub(super) enum ProcessExit {
 
 impl ProcessExit {
     #[must_use]
-    pub(super) fn is_success(self) -> bool {
+    pub(crate) fn is_success(self) -> bool {
         self == Self::Code(0)
     }
 
     /// The exit code as a shell reports it.
     #[must_use]
-    pub(super) fn exit_code(self) -> u8 {
+    pub(crate) fn exit_code(self) -> u8 {
         let code = match self {
             Self::Code(code) => code,
             Self::Signal(signal) => 128 + signal,
@@ -55,23 +55,23 @@ type ExitSenders = HashMap<i32, watch::Sender<Option<ProcessExit>>>;
 
 /// All children of this process. Nothing else may wait for children.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Children {
+pub(crate) struct Children {
     exit_senders: Arc<Mutex<ExitSenders>>,
 }
 
 /// A child process. Dropping it leaves the process running.
 #[derive(Debug)]
-pub(super) struct ChildProcess {
+pub(crate) struct ChildProcess {
     pid: Pid,
     exit: watch::Receiver<Option<ProcessExit>>,
 }
 
 /// A child process that is killed with its process group when dropped.
 #[derive(Debug)]
-pub(super) struct HelperProcess(ChildProcess);
+pub(crate) struct HelperProcess(ChildProcess);
 
 impl Children {
-    pub(super) fn spawn(&self, command: &mut Command) -> io::Result<ChildProcess> {
+    pub(crate) fn spawn(&self, command: &mut Command) -> io::Result<ChildProcess> {
         // Locked first, so that the child cannot be reaped before it is registered.
         let mut exit_senders = self
             .exit_senders
@@ -86,7 +86,7 @@ impl Children {
     }
 
     /// Starts `command` in a new process group that is killed when the returned value is dropped.
-    pub(super) fn spawn_helper(&self, command: &mut Command) -> io::Result<HelperProcess> {
+    pub(crate) fn spawn_helper(&self, command: &mut Command) -> io::Result<HelperProcess> {
         self.spawn(command.process_group(0)).map(HelperProcess)
     }
 
@@ -94,7 +94,7 @@ impl Children {
     ///
     /// # Errors
     /// If SIGCHLD cannot be subscribed to.
-    pub(super) async fn reap(self) -> io::Result<()> {
+    pub(crate) async fn reap(self) -> io::Result<()> {
         let mut ended = signal(SignalKind::child())?;
         let mut ticks = interval(REAP_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -128,12 +128,12 @@ impl Children {
 
 impl ChildProcess {
     #[must_use]
-    pub(super) fn id(&self) -> i32 {
+    pub(crate) fn id(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
     }
 
     /// Waits for its exit.
-    pub(super) async fn wait(&mut self) -> ProcessExit {
+    pub(crate) async fn wait(&mut self) -> ProcessExit {
         match self.exit.wait_for(Option::is_some).await {
             Ok(ended) => ended.unwrap_or(ProcessExit::Code(1)),
             // The reaper is gone: this process is shutting down.
@@ -142,7 +142,7 @@ impl ChildProcess {
     }
 
     /// Sends a signal unless it has exited.
-    pub(super) fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         if self.exit.borrow().is_none() {
             // Fails if it has just exited.
             let _ = kill_process(self.pid, signal);
@@ -151,7 +151,7 @@ impl ChildProcess {
 }
 
 impl HelperProcess {
-    pub(super) async fn wait(&mut self) -> ProcessExit {
+    pub(crate) async fn wait(&mut self) -> ProcessExit {
         self.0.wait().await
     }
 }

@@ -101,7 +101,11 @@ fn locked_directory(parent: &Path) -> Result<(PathBuf, File), RunError> {
     }
 }
 
-fn lock(directory: &Path) -> io::Result<File> {
+/// Locks `directory` for this process and the children that it starts.
+///
+/// # Errors
+/// If it cannot be opened, or another process has locked it.
+pub(crate) fn lock(directory: &Path) -> io::Result<File> {
     let lock = File::open(directory)?;
     lock.try_lock()?;
     rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty())?;

@@ -77,7 +77,7 @@ pub(super) async fn verify_members(
 
 /// `wsrep_cluster_address` for joining `members`.
 #[must_use]
-pub(super) fn cluster_address(members: &[NodeId], galera_port: u16) -> String {
+pub(crate) fn cluster_address(members: &[NodeId], galera_port: u16) -> String {
     let members: Vec<String> = members
         .iter()
         .map(|member| gcomm_address(member, galera_port))

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug)]
-pub(super) struct SignalStreams {
+pub(crate) struct SignalStreams {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     quit: tokio::signal::unix::Signal,
@@ -17,7 +17,7 @@ pub(super) struct SignalStreams {
 
 /// What a signal requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SignalRequest {
+pub(crate) enum SignalRequest {
     /// Orderly shutdown, with the name of the signal.
     Stop(&'static str),
     /// Forward the signal to the server.
@@ -29,7 +29,7 @@ impl SignalStreams {
     ///
     /// # Errors
     /// If a signal cannot be subscribed to.
-    pub(super) fn listen() -> io::Result<Self> {
+    pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -41,7 +41,7 @@ impl SignalStreams {
     }
 
     /// The next request. Cancel safe.
-    pub(super) async fn next(&mut self) -> SignalRequest {
+    pub(crate) async fn next(&mut self) -> SignalRequest {
         tokio::select! {
             _ = self.terminate.recv() => SignalRequest::Stop("SIGTERM"),
             _ = self.interrupt.recv() => SignalRequest::Stop("SIGINT"),
@@ -53,7 +53,7 @@ impl SignalStreams {
     }
 
     /// Waits for a stop request. Other signals are dropped: there is no server to forward them to yet.
-    pub(super) async fn wait_for_stop(&mut self) -> &'static str {
+    pub(crate) async fn wait_for_stop(&mut self) -> &'static str {
         loop {
             if let SignalRequest::Stop(name) = self.next().await {
                 return name;

@@ -163,7 +163,7 @@ fn node_name(source: &SettingsSource<'_>) -> Result<Option<String>, SettingError
     }
 }
 
-fn galera_port(source: &SettingsSource<'_>) -> Result<u16, SettingError> {
+pub(super) fn galera_port(source: &SettingsSource<'_>) -> Result<u16, SettingError> {
     match source.optional("GALERA_PORT")? {
         None => Ok(DEFAULT_GALERA_PORT),
         Some(text) => match text.parse() {
@@ -231,7 +231,7 @@ fn expected(source: &SettingsSource<'_>) -> Result<ExpectedMembers, SettingError
 }
 
 /// With a name longer than [`GALERA_NAME_MAX`] the first node founds a cluster, and no other node can join it.
-fn check_length(source: &SettingsSource<'_>, name: &str) -> Result<(), SettingError> {
+pub(super) fn check_length(source: &SettingsSource<'_>, name: &str) -> Result<(), SettingError> {
     let bytes = name.len();
     if bytes <= GALERA_NAME_MAX {
         return Ok(());

@@ -196,6 +196,18 @@ fn the_documentation_lists_every_variable() {
     let address = || Some("10.0.0.7".parse().unwrap());
     ReportSettings::read(&source, address).unwrap();
     super::run::RunSettings::read(&source, address).unwrap();
+    let directory = std::env::temp_dir();
+    let source = SettingsSource::new(|name| {
+        let given = match name {
+            "CLUSTER_NAME" | "DISCOVERY_SERVICE" => Some("lab".into()),
+            "ARBITRATOR_DIRECTORY" => Some(directory.clone().into()),
+            _ => None,
+        };
+        read.borrow_mut()
+            .insert(name.trim_end_matches("_FILE").to_owned());
+        given
+    });
+    super::arbitrator::ArbitratorSettings::read(&source, address).unwrap();
 
     let page = include_str!("../../../docs/agent.md");
     let tables = page

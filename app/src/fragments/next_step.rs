@@ -5,13 +5,17 @@ use galera::publish::api::{ActionView, ProblemDetails, SessionView};
 use galera::recover::action::ActionState;
 use galera::recover::attestation::{Attestation, AttestedState};
 use galera::recover::plan::{CheckCode, OpenConfirmation, Plan};
-use galera::view::{ClusterView, NodeState, NodeView, QuorumSummary, ReasonCode, VerdictState};
+use galera::view::{
+    ArbitratorView, ClusterView, NodeState, NodeView, QuorumSummary, ReasonCode, VerdictState,
+};
 use galera::{NodeId, Timestamp};
 
 use super::widgets;
 use crate::data::{encode_segment, local_problem};
-use crate::format::{absolute, code, countdown, link, quiet, ticking_age};
-use crate::marks::{action_kind_label, action_mark, verdict_description, verdict_mark};
+use crate::format::{absolute, code, countdown, elapsed, link, quiet, sub, ticking_age};
+use crate::marks::{
+    action_kind_label, action_mark, arbitrator_mark, state_badge, verdict_description, verdict_mark,
+};
 use crate::markup::{Content, El, el};
 use crate::sides::{side_label, side_tone, sides};
 
@@ -89,6 +93,7 @@ impl NextStepPage<'_> {
             .class("page")
             .child(self.meaning())
             .child(self.view.quorum.as_ref().map(quorum_line))
+            .child(self.arbitrators())
             .child(self.card())
             .child(self.removal_links())
     }
@@ -98,6 +103,22 @@ impl NextStepPage<'_> {
         let state = self.view.verdict.state;
         (state != VerdictState::Healthy)
             .then(|| el("p").class("quiet").child(verdict_description(state)))
+    }
+
+    /// The members that vote and have no data.
+    fn arbitrators(&self) -> Option<El> {
+        let items: Vec<El> = self
+            .view
+            .arbitrators
+            .iter()
+            .map(|arbitrator| arbitrator_item(arbitrator, self.now))
+            .collect();
+        (!items.is_empty()).then(|| {
+            el("section")
+                .attr("id", "arbitrators")
+                .child(el("h2").child("Arbitrators"))
+                .child(el("ul").class("reasons").child(items))
+        })
     }
 
     fn card(&self) -> Option<El> {
@@ -473,6 +494,24 @@ fn card(title: impl Into<Content>) -> El {
         .attr("id", "next-step")
         .class("plan override")
         .child(el("h2").child(title))
+}
+
+fn arbitrator_item(arbitrator: &ArbitratorView, now: Timestamp) -> El {
+    let name = arbitrator.name.as_deref().unwrap_or("Not reported");
+    let since = arbitrator
+        .since
+        .map(|at| quiet(" for ").child(elapsed(at, Some(now))));
+    let address = arbitrator
+        .address
+        .as_ref()
+        .map(|address| quiet(format!(" {address}")));
+    el("li")
+        .child(el("b").child(name.to_owned()))
+        .child(address)
+        .child(" ")
+        .child(state_badge(arbitrator_mark(arbitrator.state)))
+        .child(since)
+        .child(sub(arbitrator.message.clone()))
 }
 
 /// The quorum in one line.

@@ -13,6 +13,7 @@ use crate::observe::observation::Evidence;
 use crate::timestamp::Timestamp;
 use crate::view::{ClusterStatus, ClusterView, Component, Verdict, VerdictState};
 
+mod arbitrators;
 pub(crate) mod components;
 pub(crate) mod gather;
 pub(crate) mod node_facts;
@@ -76,6 +77,17 @@ pub fn fold(
     let since = previous
         .filter(|view| view.verdict.state == state)
         .map_or(now, |view| view.verdict.since);
+    let quorum = quorum_summary::summarize(&context, state);
+    let nodes = node_views::node_views(
+        &gathered.nodes,
+        &gathered.unconfirmed,
+        &evidence.registry_health,
+    );
+    let components: Vec<Component> = components
+        .observed
+        .into_iter()
+        .map(|component| component.view)
+        .collect();
     ClusterView {
         name: evidence.name.clone(),
         revision: 0,
@@ -85,17 +97,10 @@ pub fn fold(
             reasons,
             since,
         },
-        quorum: quorum_summary::summarize(&context, state),
-        nodes: node_views::node_views(
-            &gathered.nodes,
-            &gathered.unconfirmed,
-            &evidence.registry_health,
-        ),
-        components: components
-            .observed
-            .into_iter()
-            .map(|component| component.view)
-            .collect(),
+        arbitrators: arbitrators::arbitrator_views(evidence, &components, &nodes),
+        quorum,
+        nodes,
+        components,
         expected_members: gathered.expected_members,
         registry: evidence.registry_health.clone(),
     }

@@ -9,7 +9,7 @@ use crate::id::{ClusterName, NodeId};
 use crate::observe::confirmed_nodes::ConfirmedNodes;
 use crate::observe::history_alarm::HistoryAlarm;
 use crate::observe::node_map::NodeMap;
-use crate::observe::registration::RegisteredFields;
+use crate::observe::registration::{ArbitratorName, ArbitratorRecord, RegisteredFields};
 use crate::observe::started_bootstrap::StartedBootstrap;
 use crate::observe::workload::WorkloadAverages;
 use crate::observe::wsrep::WsrepStatus;
@@ -349,6 +349,8 @@ pub struct Evidence {
     pub first_view: bool,
     pub probes: NodeMap<SqlObservation>,
     pub registrations: NodeMap<RegistryObservation>,
+    /// What the agents of arbitrators report under live leases.
+    pub arbitrators: Arc<BTreeMap<ArbitratorName, ArbitratorRecord>>,
     /// The console's access to the registry.
     pub registry_health: RegistryHealth,
     /// How many keys under the cluster's prefix have an unrecognized format.
@@ -371,6 +373,7 @@ impl Evidence {
             first_view: true,
             probes: NodeMap::new(),
             registrations: NodeMap::new(),
+            arbitrators: Arc::default(),
             registry_health,
             unrecognized_keys: 0,
             history_alarms: Vec::new(),

@@ -1,7 +1,7 @@
 //! The format of registry keys, with its older dialects.
 //!
 //! `<prefix>/<cluster>/<node>/<field>` belongs to a node, `<prefix>/<cluster>/founder`, `…/bootstrap` and `…/rejoin` to a
-//! cluster.
+//! cluster, `…/forks/EPOCH` to a fork of its history and `…/arbitrators/NAME` to an arbitrator.
 //! All other keys are unrecognized: shown with the reason, never deleted (I29).
 
 use std::borrow::Cow;
@@ -12,6 +12,7 @@ use crate::id::{ClusterName, NodeId};
 use crate::observe::wsrep::WsrepStatus;
 use crate::position::parse_seqno;
 
+mod arbitrator_record;
 mod bootstrap_order;
 mod fields;
 mod held_data;
@@ -23,6 +24,9 @@ mod registration_record;
 mod rejoin_order;
 mod waiting_reason;
 
+pub use arbitrator_record::{
+    ArbitratorName, ArbitratorNameError, ArbitratorPhase, ArbitratorRecord, short_member_id,
+};
 pub use bootstrap_order::{BootstrapOrder, OrderSignature};
 pub use fields::RegisteredFields;
 pub use held_data::{HeldData, HeldRange};
@@ -192,6 +196,13 @@ pub enum ParsedKey {
         /// The field.
         field: ClusterField,
     },
+    /// What the agent of an arbitrator reports.
+    Arbitrator {
+        /// The cluster.
+        cluster: ClusterName,
+        /// The arbitrator.
+        name: ArbitratorName,
+    },
     /// An unrecognized key.
     Unknown {
         /// The cluster that it lies under, if that part is readable.
@@ -263,6 +274,12 @@ impl RegistryKeys {
         format!("{}/{cluster}/{}", self.prefix, field.name())
     }
 
+    /// The key of an arbitrator.
+    #[must_use]
+    pub fn arbitrator_key(&self, cluster: &ClusterName, name: &ArbitratorName) -> String {
+        format!("{}/{cluster}/arbitrators/{name}", self.prefix)
+    }
+
     /// Parses `key`; any bytes are accepted.
     #[must_use]
     pub fn parse(&self, key: &[u8]) -> ParsedKey {
@@ -317,6 +334,14 @@ pub fn parse_key(prefix: &str, key: &[u8]) -> ParsedKey {
             cluster,
             field: ClusterField::Fork(epoch_of_key(epoch).unwrap_or_default()),
         },
+        (Some("arbitrators"), Some(name), None) if dialect == KeyDialect::Galera => {
+            match name.parse() {
+                Ok(name) => ParsedKey::Arbitrator { cluster, name },
+                Err(error) => {
+                    unknown_key(Some(cluster), format!("the name of an arbitrator: {error}"))
+                }
+            }
+        }
         (Some(node), Some(field), None) => parse_node_key(cluster, node, field, dialect),
         _ => unknown_key(
             Some(cluster),

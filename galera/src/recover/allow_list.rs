@@ -236,7 +236,8 @@ fn is_removable(plan: &Plan, target: &PlanTarget, key: &ParsedKey, default_port:
         ParsedKey::Cluster { cluster, .. } => {
             *cluster == plan.cluster && plan.kind == ActionKind::Decommission
         }
-        ParsedKey::Unknown { .. } => false,
+        // Its lease ends with its agent.
+        ParsedKey::Arbitrator { .. } | ParsedKey::Unknown { .. } => false,
     }
 }
 

@@ -11,14 +11,14 @@ use super::rejoin;
 use super::{
     DataState, StartingNode, StartupAction, StartupDecision, join_names, recover_position,
 };
-use crate::id::NodeId;
+use crate::id::{ClusterName, NodeId};
 use crate::observe::registration::HeldRange;
 use crate::observe::wsrep::MemberAddress;
 
 pub(super) fn decide(own: &StartingNode, snapshot: &RegistrySnapshot) -> StartupDecision {
     let primaries: Vec<(&NodeId, &RegistryMember)> = snapshot.primaries_except(&own.node).collect();
     let names: Vec<NodeId> = primaries.iter().map(|(id, _)| (*id).clone()).collect();
-    let history = match single_history(own, snapshot, &primaries) {
+    let history = match single_history(&own.cluster, snapshot, &primaries) {
         Ok(history) => history,
         Err(problem) => return StartupDecision::wait(names, problem),
     };
@@ -55,8 +55,8 @@ pub(super) fn decide(own: &StartingNode, snapshot: &RegistrySnapshot) -> Startup
 }
 
 /// The one history of all Primary members, if known, or why there is no single one.
-fn single_history(
-    own: &StartingNode,
+pub(super) fn single_history(
+    cluster: &ClusterName,
     snapshot: &RegistrySnapshot,
     primaries: &[(&NodeId, &RegistryMember)],
 ) -> Result<Option<Uuid>, String> {
@@ -66,8 +66,7 @@ fn single_history(
         .collect();
     if uuids.len() > 1 {
         return Err(format!(
-            "Members of cluster {} are Primary with different histories; waiting for an operator to stop one of them",
-            own.cluster
+            "Members of cluster {cluster} are Primary with different histories; waiting for an operator to stop one of them"
         ));
     }
     if let Some((one, other)) = find_rivals(primaries) {

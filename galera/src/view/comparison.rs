@@ -36,6 +36,7 @@ impl ClusterView {
             nodes,
             registry,
             quorum,
+            arbitrators,
         } = self;
         *name == other.name
             && *verdict == other.verdict
@@ -43,6 +44,7 @@ impl ClusterView {
             && *components == other.components
             && *registry == other.registry
             && *quorum == other.quorum
+            && *arbitrators == other.arbitrators
             && nodes.len() == other.nodes.len()
             && nodes
                 .iter()

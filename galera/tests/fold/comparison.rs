@@ -2,22 +2,35 @@
 //! `ClusterView::has_same_states` every field except those and the numbers that change with every commit.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use galera::observe::registration::{ArbitratorPhase, ArbitratorRecord};
 use galera::view::ClusterView;
 use serde_json::{Value, json};
 
-use crate::fixture::{FakeServer, FoldFixture, HISTORY, OTHER_HISTORY, RUNNING_FIELDS, refused};
+use crate::fixture::{
+    FakeServer, FoldFixture, HISTORY, OTHER_HISTORY, RUNNING_FIELDS, at, refused,
+};
 
 /// A view with every kind of part: a component, reasons, sources that report and one that fails.
 fn sample_view() -> ClusterView {
-    FoldFixture::expecting(&["db1", "db2"])
+    let mut fixture = FoldFixture::expecting(&["db1", "db2"])
         .answers(
             "db1",
             FakeServer::synced("db1").view(&["db1:3306", "db2:3306"], 0),
         )
         .registered("db1", 9.0, &RUNNING_FIELDS)
-        .fails("db2", 1.0, refused())
-        .view()
+        .fails("db2", 1.0, refused());
+    let arbitrator = ArbitratorRecord {
+        phase: ArbitratorPhase::NonPrimary,
+        address: "db9:4567".to_owned(),
+        since: at(0.0),
+        waiting_for: None,
+        state_uuid: None,
+        members: Vec::new(),
+    };
+    fixture.evidence.arbitrators = Arc::new([("garb1".parse().unwrap(), arbitrator)].into());
+    fixture.view()
 }
 
 /// JSON pointers to all values below `value`.
@@ -59,6 +72,7 @@ fn views_changed_at(view: &ClusterView, place: &str) -> Vec<ClusterView> {
         json!("sql"),
         json!("registry"),
         json!("registry_unreachable"),
+        json!("waiting"),
         json!("2026-11-23T08:00:00Z"),
         json!(OTHER_HISTORY),
         json!({"uuid": HISTORY, "seqno": 41}),

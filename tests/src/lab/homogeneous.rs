@@ -1,7 +1,7 @@
 //! Homogeneous nodes: `galera-agent run` with the same command line, each on its own address and directory.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -339,6 +339,24 @@ impl HomogeneousLab {
                 "--options",
                 &format!("gmcast.listen_addr=tcp://{middle}:{port};{GROUP_TIMEOUTS}"),
             ])
+    }
+
+    /// How the agent of an arbitrator is started, which listens at `address` and works in `directory`.
+    #[must_use]
+    pub fn arbitrator_agent(&self, name: &str, address: SocketAddr, directory: &Path) -> Program {
+        let log = directory.join("agent.log");
+        let agent = self.directory.path().join("galera-agent");
+        let port = self.nodes.first().map_or(0, HomogeneousNode::group_port);
+        Program::new("galera-agent arbitrator", agent, &log)
+            .args(["arbitrator"])
+            .env("CLUSTER_NAME", CLUSTER)
+            .env("DISCOVERY_SERVICE", self.etcd().endpoints().join(","))
+            .env("TTL", TTL.to_string())
+            .env("GALERA_PORT", port.to_string())
+            .env("ARBITRATOR_NAME", name)
+            .env("ARBITRATOR_LISTEN", address.to_string())
+            .env("ARBITRATOR_DIRECTORY", directory.display().to_string())
+            .env("ARBITRATOR_OPTIONS", GROUP_TIMEOUTS)
     }
 
     /// Every node, for an observer that connects as `user`.

@@ -56,7 +56,7 @@ fn key_view(
             let reason = stale_reason(&node, &field, raw, view);
             (Some(node), true, reason.is_some(), reason)
         }
-        ParsedKey::Cluster { .. } => (None, true, false, None),
+        ParsedKey::Cluster { .. } | ParsedKey::Arbitrator { .. } => (None, true, false, None),
         ParsedKey::Unknown { reason, .. } => (None, false, false, Some(reason)),
     };
     let (value, truncated) = truncated_value(&raw.value);

@@ -141,6 +141,7 @@ fn view_of(name: &'static str) -> impl Strategy<Value = ClusterView> {
                 error,
             },
             quorum: None,
+            arbitrators: Vec::new(),
         }
     })
 }

@@ -187,6 +187,7 @@ fn rendered_forms(verdict: VerdictState) -> [String; 4] {
         components: Vec::new(),
         nodes: Vec::new(),
         quorum: None,
+        arbitrators: Vec::new(),
         registry: RegistryHealth {
             reachable: true,
             since: now(),

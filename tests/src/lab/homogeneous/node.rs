@@ -173,6 +173,11 @@ impl HomogeneousNode {
         format!("{}:{}", self.address, self.ports.gcomm.number())
     }
 
+    /// The port of group communication, which every node has.
+    pub(super) fn group_port(&self) -> u16 {
+        self.ports.gcomm.number()
+    }
+
     /// The port that it serves SQL on.
     pub(super) fn mysql_port(&self) -> u16 {
         self.ports.mysql.number()

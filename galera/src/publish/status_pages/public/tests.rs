@@ -67,6 +67,7 @@ fn view(state: VerdictState) -> ClusterView {
         components: Vec::new(),
         nodes: vec![node],
         quorum: None,
+        arbitrators: Vec::new(),
         registry: RegistryHealth {
             reachable: true,
             since: now(),
