@@ -6,6 +6,9 @@
 //! transaction that compares the leader's term and the cluster's [`LogHead`], so that no event is written twice. `retention`
 //! compacts older events into blocks and deletes expired ones; `gap_filling` recovers what a new leader did not observe.
 //!
+//! With a state secret everything is sealed: heads and days as records whose versions only increase, events and blocks as entries
+//! of a log, which count only within the bounds of their head. `damage` names and mends what another client of etcd removed.
+//!
 //! Layout under the state prefix: `chronicle/live/…` is mirrored in memory by every replica (heads, the newest events one
 //! by one, a summary of each day), `chronicle/blocks/…` holds older events, compressed.
 
@@ -13,6 +16,7 @@ mod block;
 mod cache;
 mod cluster_log;
 mod csv;
+mod damage;
 mod gap_filling;
 mod metrics;
 mod page;
@@ -41,6 +45,7 @@ pub use page::{HistoryQuery, PAGE_MAX};
 
 use cache::ClusterLogs;
 use cluster_log::ClusterLog;
+use damage::AbsentBlocks;
 use metrics::HistoryMetrics;
 use page::BlockCache;
 use recorder::Recorder;
@@ -104,7 +109,9 @@ impl EventHistory {
         let keys = HistoryKeys::new(&settings.state_prefix);
         let (logs_sender, logs) = watch::channel(None);
         let (latest_sender, latest) = watch::channel(LatestSequences::default());
-        let blocks = Arc::new(BlockCache::new(registry.clone(), keys.clone()));
+        let absent_blocks = AbsentBlocks::default();
+        let blocks = BlockCache::new(registry.clone(), keys.clone(), absent_blocks.clone());
+        let blocks = Arc::new(blocks);
         let metrics = Arc::<HistoryMetrics>::default();
         let recorder_metrics = Arc::clone(&metrics);
         let recorder = Recorder::new(
@@ -114,6 +121,7 @@ impl EventHistory {
             monitor,
             leadership,
             recorder_metrics,
+            absent_blocks,
         );
         let history = Self {
             logs,
