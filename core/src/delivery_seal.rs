@@ -87,7 +87,8 @@ pub(crate) async fn seal_stored(
                 seal = with_next_number(registry, &keys, &mut delivery, seal).await?;
             }
             seals.seal(&mut delivery);
-            let value = serde_json::to_vec(&delivery).map_err(invalid)?;
+            let value =
+                serde_json::to_vec(&delivery).map_err(|error| Error::Invalid(error.to_string()))?;
             // One that was changed meanwhile is left as it is.
             let seal = seal.then([WriteOp::put(entry.key, value, None)]);
             registry.transact(&seal).await?;
@@ -121,10 +122,6 @@ async fn with_next_number(
             .then([WriteOp::put(settled, record(0), None)]),
     };
     Ok(transaction.then([WriteOp::put(queued, record(delivery.number), None)]))
-}
-
-fn invalid(error: serde_json::Error) -> Error {
-    Error::Invalid(error.to_string())
 }
 
 /// What the seal covers.

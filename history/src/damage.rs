@@ -1,7 +1,7 @@
 //! What another client of etcd removed or altered: named, and written again from memory where that is possible.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use galera::ClusterName;
 use registry::{Error, Precondition, RegistryEntry, Transaction, TransactionOutcome};
@@ -11,22 +11,6 @@ use super::block;
 use super::cluster_log::LogHead;
 use super::recorder::Recorder;
 use super::writes::{guarded_transaction, put_json};
-
-/// Blocks that a reader did not find; clones share them. Retention may have deleted them in the meantime.
-#[derive(Clone, Debug, Default)]
-pub(super) struct AbsentBlocks(Arc<Mutex<BTreeSet<(ClusterName, u64)>>>);
-
-impl AbsentBlocks {
-    pub(super) fn add(&self, cluster: &ClusterName, number: u64) {
-        let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        blocks.insert((cluster.clone(), number));
-    }
-
-    fn take(&self) -> BTreeSet<(ClusterName, u64)> {
-        let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut blocks)
-    }
-}
 
 impl Recorder {
     /// The record at `key`; `None` also if it was changed outside the console.

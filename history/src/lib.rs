@@ -12,6 +12,7 @@
 //! Layout under the state prefix: `chronicle/live/…` is mirrored in memory by every replica (heads, the newest events one
 //! by one, a summary of each day), `chronicle/blocks/…` holds older events, compressed.
 
+mod absent_blocks;
 mod block;
 mod cache;
 mod cluster_log;
@@ -43,9 +44,9 @@ pub use cluster_log::LogHead;
 pub use csv::events_csv;
 pub use page::{HistoryQuery, PAGE_MAX};
 
+use absent_blocks::AbsentBlocks;
 use cache::ClusterLogs;
 use cluster_log::ClusterLog;
-use damage::AbsentBlocks;
 use metrics::HistoryMetrics;
 use page::BlockCache;
 use recorder::Recorder;

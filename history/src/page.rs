@@ -10,8 +10,8 @@ use galera::record::history::{ChangeKind, HistoryEvent};
 use galera::{ClusterName, NodeId, Timestamp};
 use registry::Registry;
 
+use super::absent_blocks::AbsentBlocks;
 use super::cluster_log::ClusterLog;
-use super::damage::AbsentBlocks;
 use super::{EventHistory, HistoryError, block};
 
 /// Maximum number of events in a page.

@@ -17,9 +17,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::absent_blocks::AbsentBlocks;
 use super::cache::{ClusterLogs, HistoryCache};
 use super::cluster_log::ClusterLog;
-use super::damage::AbsentBlocks;
 use super::metrics::HistoryMetrics;
 use super::{HistoryError, HistorySettings, LatestSequences};
 

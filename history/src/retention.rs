@@ -147,7 +147,7 @@ impl Recorder {
             let number = block::containing(first);
             let too_many = log.head.sequence + 1 - first > self.settings.changes_max;
             let key = self.keys.block(cluster, number);
-            if !too_many && !self.is_block_expired(&key, oldest).await? {
+            if !too_many && !self.is_block_expired(cluster, &log, number, oldest).await? {
                 return Ok(false);
             }
             head.first = block::first_sequence(number + 1);
@@ -178,13 +178,22 @@ impl Recorder {
         Ok(true)
     }
 
-    async fn is_block_expired(&self, key: &str, oldest: Timestamp) -> Result<bool, HistoryError> {
-        let entry = match self.registry.get(key).await {
-            Ok(Some(entry)) => entry,
-            Ok(None) => return Ok(true),
-            // Its age is unknown, as below.
-            Err(registry::Error::Tampered { .. }) => return Ok(false),
-            Err(error) => return Err(error.into()),
+    async fn is_block_expired(
+        &self,
+        cluster: &ClusterName,
+        log: &ClusterLog,
+        number: u64,
+        oldest: Timestamp,
+    ) -> Result<bool, HistoryError> {
+        let key = self.keys.block(cluster, number);
+        let Some(entry) = self.genuine(key.clone()).await? else {
+            if !self.registry.seals_records() {
+                return Ok(true);
+            }
+            // Another client removed or altered it. Its events are not newer than the next one.
+            self.registry.note_missing(key.as_bytes());
+            let next = self.time_after_block(cluster, log, number).await?;
+            return Ok(next.is_some_and(|at| at < oldest));
         };
         match block::decode(&entry.value) {
             Ok(events) => Ok(events.last().is_none_or(|event| event.at < oldest)),
@@ -198,5 +207,22 @@ impl Recorder {
                 Ok(false)
             }
         }
+    }
+
+    /// The time of the first event after block `number` that is found.
+    async fn time_after_block(
+        &self,
+        cluster: &ClusterName,
+        log: &ClusterLog,
+        number: u64,
+    ) -> Result<Option<Timestamp>, HistoryError> {
+        for number in number + 1..log.head.sealed / EVENTS_PER_BLOCK {
+            let entry = self.genuine(self.keys.block(cluster, number)).await?;
+            let events = entry.and_then(|entry| block::decode(&entry.value).ok());
+            if let Some(event) = events.as_ref().and_then(|events| events.first()) {
+                return Ok(Some(event.at));
+            }
+        }
+        Ok(log.events().next().map(|(_, event)| event.at))
     }
 }

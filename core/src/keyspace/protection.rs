@@ -96,11 +96,7 @@ pub const SEALING_SCOPE: u32 = 2;
 pub fn sealed_since_scope(state_prefix: &str, key: &[u8]) -> u32 {
     const SINCE_2: [&str; 3] = ["chronicle/", "notify/courses/", "notify/reading"];
     let is_below = |place: &&str| key.starts_with(below(state_prefix, place).as_bytes());
-    if SINCE_2.iter().any(|place| is_below(&place)) {
-        2
-    } else {
-        1
-    }
+    if SINCE_2.iter().any(is_below) { 2 } else { 1 }
 }
 
 /// The record that says since when records are sealed.
