@@ -341,3 +341,32 @@ async fn a_large_history_of_a_console_without_a_secret_is_sealed() {
         "{count} records: sealed in {sealing:?}, listed in {plain:?}, and verified in {verified:?}"
     );
 }
+
+/// A replica that has only the former secret leads, and the other one seals everything with the new one.
+#[tokio::test]
+async fn a_secret_that_was_rotated_in_one_replica_first_loses_no_event() {
+    let etcd = TestEtcd::in_memory();
+    let lab = cluster("lab");
+    let mut former = HistoryReplica::start(&sealed(&etcd), "r1");
+    former.set_state(&lab, HEALTHY);
+    wait_for_events(&former, &lab, 2).await;
+    former.set_state(&lab, DEGRADED);
+    let events = wait_for_events(&former, &lab, 4).await;
+    let rotated = StateSecrets::derive("another", Some("a secret of the test")).unwrap();
+    let sealer = StateSecretSealer::new(STATE_PREFIX, rotated);
+    let newer = etcd.registry().with_sealer(Arc::new(sealer));
+    let keys = HistoryKeys::new(STATE_PREFIX);
+    for prefix in [keys.live(), keys.blocks(&lab)] {
+        newer.reseal(prefix).await.unwrap();
+    }
+    former.set_state(&lab, HEALTHY);
+    assert_eq!(wait_for_events(&former, &lab, 6).await[..4], events);
+    let mut replica = HistoryReplica::start(&newer, "r2");
+    replica.set_state(&lab, HEALTHY);
+    assert_eq!(wait_for_events(&replica, &lab, 6).await[..4], events);
+    former.stop().await;
+    replica.set_state(&lab, DEGRADED);
+    assert_eq!(wait_for_events(&replica, &lab, 8).await[..4], events);
+    assert_eq!(newer.tampered().count(), 0);
+    replica.stop().await;
+}
