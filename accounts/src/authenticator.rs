@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use console_core::audit::AuditTrail;
 use console_core::limit::LimitCounter;
+use console_core::log_budget::LogBudget;
 use console_core::session::SessionGuard;
 use console_core::threads::ThreadLimit;
 use galera::record::audit::{AuditEvent, AuditRecord};
@@ -121,6 +122,9 @@ impl HashClass {
 fn hash_threads(max: usize) -> ThreadLimit {
     ThreadLimit::new("password-hash", max)
 }
+
+/// Lines about refused sign-ins in a minute; the audit trail counts all of them.
+static REFUSED_SIGN_INS: LogBudget = LogBudget::new(60);
 
 impl Authenticator {
     /// Authenticates the accounts under `state_prefix`; `cache` must watch the same prefix.
@@ -280,7 +284,9 @@ impl Authenticator {
             }
             // Log only valid names: anything else may be a password typed into the wrong field.
             Err(error) => {
-                tracing::warn!(user = account, %address, "Sign-in from {address} refused: {error}")
+                if let Some(omitted) = REFUSED_SIGN_INS.admit("sign-in") {
+                    tracing::warn!(user = account, %address, omitted, "Sign-in from {address} refused: {error}");
+                }
             }
         }
         self.record_sign_in(name, address, &result).await;
@@ -467,7 +473,9 @@ impl Authenticator {
         match serde_json::from_slice(&entry.value) {
             Ok(record) => Ok(Some((record, entry.mod_revision))),
             Err(error) => {
-                tracing::error!(user = %name, %error, "The record of account {name} is damaged: {error}");
+                if let Some(omitted) = REFUSED_SIGN_INS.admit("damaged account") {
+                    tracing::error!(user = %name, %error, omitted, "The record of account {name} is damaged: {error}");
+                }
                 Ok(None)
             }
         }

@@ -19,7 +19,9 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{AuditError, AuditTrail};
 use crate::clock::now;
 use crate::delivery_seal::seal_stored;
-use crate::keyspace::{self, protected_prefixes, protection};
+use crate::keyspace::{
+    self, SEALING_SCOPE, log_entry_prefixes, protected_prefixes, protection, sealed_since_scope,
+};
 use crate::state_secret::{StateSecrets, sealed_with};
 
 /// Attempts to establish the authority record concurrently with other replicas.
@@ -85,6 +87,17 @@ struct AuthorityRecord {
     /// While plain records are being sealed: the etcd revision up to which they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     migrating_up_to: Option<i64>,
+    /// Which records are sealed ([`SEALING_SCOPE`]).
+    #[serde(default = "first_scope")]
+    scope: u32,
+    /// While plain records are being sealed: those that earlier scopes lack; 0 for all.
+    #[serde(default)]
+    former_scope: u32,
+}
+
+/// The scope of consoles that did not record it.
+fn first_scope() -> u32 {
+    1
 }
 
 /// Checks that nothing below `state_prefix` is sealed, for a process without a secret.
@@ -125,14 +138,23 @@ struct StoredRecords {
     revision: i64,
 }
 
+/// The protected records, without entries of logs.
 async fn survey(registry: &Registry, state_prefix: &str) -> Result<StoredRecords, Error> {
+    survey_below(registry, state_prefix, protected_prefixes(state_prefix)).await
+}
+
+async fn survey_below(
+    registry: &Registry,
+    state_prefix: &str,
+    prefixes: impl Iterator<Item = String>,
+) -> Result<StoredRecords, Error> {
     let stored = registry.unsealed();
     let mut found = StoredRecords {
         plain: Vec::new(),
         sealed: Vec::new(),
         revision: 0,
     };
-    for prefix in protected_prefixes(state_prefix) {
+    for prefix in prefixes {
         let listing = stored.list(prefix).await?;
         found.revision = listing.revision;
         for entry in listing.entries {
@@ -187,15 +209,19 @@ impl RecordAuthority {
                 Err(error) => return Err(error.into()),
             };
             let record: Option<AuthorityRecord> = record;
-            let Some((record, up_to)) = record.and_then(|record| {
-                let up_to = record.migrating_up_to?;
-                Some((record, up_to))
-            }) else {
-                self.note_migration();
-                return Ok(());
-            };
-            if self.migrate(&key, record, revision, up_to).await? {
-                return Ok(());
+            match record {
+                Some(record) if record.migrating_up_to.is_some() => {
+                    if self.migrate(&key, record, revision).await? {
+                        return Ok(());
+                    }
+                }
+                Some(record) if record.scope < SEALING_SCOPE => {
+                    self.extend_scope(&key, record, revision).await?;
+                }
+                _ => {
+                    self.note_migration();
+                    return Ok(());
+                }
             }
         }
         Err(AuditError::Contended.into())
@@ -225,7 +251,7 @@ impl RecordAuthority {
         let migrates = found.sealed.is_empty()
             && !found.plain.is_empty()
             && self.migration == MigrationPolicy::Once
-            && !self.is_migration_noted();
+            && !self.is_noted(1);
         if !found.plain.is_empty() && !migrates {
             tracing::warn!(
                 records = found.plain.len(),
@@ -237,6 +263,8 @@ impl RecordAuthority {
             since: now(),
             kid: self.secrets.newest().kid().to_owned(),
             migrating_up_to: migrates.then_some(found.revision),
+            scope: SEALING_SCOPE,
+            former_scope: 0,
         };
         let created = self.registry.create(key, encode(&record)?, None).await?;
         let done = matches!(created, CreateOutcome::Created { .. }) && !migrates;
@@ -269,34 +297,79 @@ impl RecordAuthority {
         })
     }
 
-    /// Seals the plain records that are not newer than `up_to`; returns whether this replica completed the migration.
+    /// Begins to seal what earlier versions did not, unless that has happened: there is a sealed one, or a note beside the secret.
+    async fn extend_scope(
+        &self,
+        key: &str,
+        record: AuthorityRecord,
+        revision: i64,
+    ) -> Result<(), AuthorityError> {
+        let mut found = survey(&self.registry, &self.state_prefix).await?;
+        let is_new = |entry: &RegistryEntry| {
+            sealed_since_scope(&self.state_prefix, &entry.key) > record.scope
+        };
+        found.plain.retain(|entry| is_new(entry));
+        found.sealed.retain(|(entry, _)| is_new(entry));
+        let migrates = found.sealed.is_empty()
+            && self.migration == MigrationPolicy::Once
+            && !self.is_noted(SEALING_SCOPE);
+        let extended = AuthorityRecord {
+            migrating_up_to: migrates.then_some(found.revision),
+            former_scope: record.scope,
+            scope: SEALING_SCOPE,
+            ..record
+        };
+        let transaction = Transaction::new()
+            .when(Precondition::Unchanged(key.as_bytes().to_vec(), revision))
+            .then([WriteOp::put(key, encode(&extended)?, None)]);
+        // Another replica that was faster is followed in the next attempt.
+        self.registry.transact(&transaction).await?;
+        Ok(())
+    }
+
+    /// Seals the plain records that are not newer than the revision in `record`; returns whether this replica completed the
+    /// migration.
     async fn migrate(
         &self,
         key: &str,
         record: AuthorityRecord,
         revision: i64,
-        up_to: i64,
     ) -> Result<bool, AuthorityError> {
-        let found = survey(&self.registry, &self.state_prefix).await?;
-        for entry in found
-            .plain
-            .iter()
-            .filter(|entry| entry.mod_revision <= up_to)
-        {
+        let up_to = record.migrating_up_to.unwrap_or_default();
+        let mut sealed = 0;
+        // Records first: heads of logs, which a console of an earlier version then no longer writes.
+        let prefixes =
+            protected_prefixes(&self.state_prefix).chain(log_entry_prefixes(&self.state_prefix));
+        for prefix in prefixes {
+            let prefixes = std::iter::once(prefix);
+            let found = survey_below(&self.registry, &self.state_prefix, prefixes).await?;
+            let is_due = |entry: &RegistryEntry| {
+                entry.mod_revision <= up_to
+                    && sealed_since_scope(&self.state_prefix, &entry.key) > record.former_scope
+            };
+            let due: Vec<RegistryEntry> = found
+                .plain
+                .into_iter()
+                .filter(|entry| is_due(entry))
+                .collect();
             // A record that another replica sealed meanwhile is left as it is.
-            self.registry.seal_in_place(entry).await?;
+            self.registry.seal_in_place(&due).await?;
+            // Counted whoever sealed them, without the authority record itself.
+            let counted = found.sealed.iter().filter(|(entry, _)| {
+                entry.key != key.as_bytes()
+                    && sealed_since_scope(&self.state_prefix, &entry.key) > record.former_scope
+            });
+            sealed += due.len() + counted.count();
         }
         seal_stored(&self.registry, &self.state_prefix, &self.secrets, up_to).await?;
-        let found = survey(&self.registry, &self.state_prefix).await?;
         let complete = AuthorityRecord {
             migrating_up_to: None,
+            former_scope: 0,
             ..record
         };
         let transaction = Transaction::new()
             .when(Precondition::Unchanged(key.as_bytes().to_vec(), revision))
             .then([WriteOp::put(key, encode(&complete)?, None)]);
-        // The authority record itself is not one of them.
-        let sealed = found.sealed.len().saturating_sub(1);
         let audit = AuditRecord {
             at: now(),
             actor: self.actor.clone(),
@@ -331,15 +404,25 @@ impl RecordAuthority {
         Some(PathBuf::from(name))
     }
 
-    fn note_line(&self) -> String {
-        format!("Records below {} are sealed.", self.state_prefix)
+    /// The lines that note that the records of a scope are sealed, by scope from 1.
+    fn note_lines(&self) -> [String; SEALING_SCOPE as usize] {
+        let prefix = &self.state_prefix;
+        [
+            format!("Records below {prefix} are sealed."),
+            format!("The event history below {prefix} is sealed."),
+        ]
     }
 
-    fn is_migration_noted(&self) -> bool {
-        self.note_path().is_some_and(|path| {
-            std::fs::read_to_string(path)
-                .is_ok_and(|text| text.lines().any(|line| line == self.note_line()))
-        })
+    /// Whether it is noted that the records of `scope` are sealed.
+    fn is_noted(&self, scope: u32) -> bool {
+        let index = usize::try_from(scope)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(1);
+        let (Some(path), Some(noted)) = (self.note_path(), self.note_lines().get(index).cloned())
+        else {
+            return false;
+        };
+        std::fs::read_to_string(path).is_ok_and(|text| text.lines().any(|line| line == noted))
     }
 
     /// Notes that records are sealed, so that plain ones are not migrated again even if etcd is emptied.
@@ -347,11 +430,13 @@ impl RecordAuthority {
         let Some(path) = self.note_path() else {
             return;
         };
-        if !self.is_migration_noted()
-            && let Err(error) = append_line(&path, &self.note_line())
-        {
-            // A read-only directory, as of a mounted secret.
-            tracing::debug!(%error, path = %path.display(), "The migration cannot be noted in {}: {error}", path.display());
+        for (scope, line) in (1..).zip(self.note_lines()) {
+            if !self.is_noted(scope)
+                && let Err(error) = append_line(&path, &line)
+            {
+                // A read-only directory, as of a mounted secret.
+                tracing::debug!(%error, path = %path.display(), "The migration cannot be noted in {}: {error}", path.display());
+            }
         }
     }
 }

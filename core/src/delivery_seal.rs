@@ -1,8 +1,9 @@
 //! Seals of queued notifications. A target's receiver trusts what is signed with the target's secret, and people what the
 //! console sends them: a text that another client of etcd puts into the outbox must not become either.
 //!
-//! A delivery is no sealed record, because those leave a note when they are removed, and deliveries come and go. So one that was
-//! sent can be put back and is sent again, under the same id.
+//! A delivery is no sealed record, because those leave a note when they are removed, and deliveries come and go. So that one that
+//! was sent cannot be put back and sent again, its seal covers its number among those of its target, and the highest number that
+//! was settled is a sealed record.
 
 use std::sync::Arc;
 
@@ -31,7 +32,13 @@ impl DeliverySeals {
         Self(Some(Arc::new(secrets)))
     }
 
-    /// Binds the notification to its target. Attempts may be added afterwards.
+    /// Whether deliveries are sealed.
+    #[must_use]
+    pub fn are_required(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Binds the notification and its number to its target. Attempts may be added afterwards.
     pub fn seal(&self, delivery: &mut Delivery) {
         let secrets = self.0.as_ref();
         delivery.seal = secrets.map(|secrets| secrets.seal_delivery(&message(delivery)));
@@ -48,7 +55,8 @@ impl DeliverySeals {
     }
 }
 
-/// Seals the deliveries below `state_prefix` that are not newer than `up_to`, when records are sealed for the first time.
+/// Seals the deliveries below `state_prefix` that are not newer than `up_to`, when records are sealed for the first time, and those
+/// of consoles that gave them no number.
 ///
 /// # Errors
 /// etcd errors.
@@ -61,30 +69,78 @@ pub(crate) async fn seal_stored(
     let seals = DeliverySeals::with(secrets.clone());
     let keys = NotifyKeys::new(state_prefix);
     for prefix in [keys.outbox(), keys.log()] {
-        for entry in registry.list(prefix).await?.entries {
+        let waits = prefix == keys.outbox();
+        let mut entries = registry.list(prefix).await?.entries;
+        entries.retain(|entry| entry.mod_revision <= up_to);
+        entries.sort_by_key(|entry| entry.create_revision);
+        for entry in entries {
             let delivery: Option<Delivery> = serde_json::from_slice(&entry.value).ok();
-            let unsealed = delivery.filter(|delivery| delivery.seal.is_none());
-            let Some(mut delivery) = unsealed.filter(|_| entry.mod_revision <= up_to) else {
+            let Some(mut delivery) = delivery.filter(|delivery| match &delivery.seal {
+                None => true,
+                Some(seal) => secrets.verify_delivery(&message_without_number(delivery), seal),
+            }) else {
                 continue;
             };
-            seals.seal(&mut delivery);
-            let value = serde_json::to_vec(&delivery);
-            let value = value.map_err(|error| Error::Invalid(error.to_string()))?;
             let unchanged = Precondition::Unchanged(entry.key.clone(), entry.mod_revision);
+            let mut seal = Transaction::new().when(unchanged);
+            if waits && delivery.number == 0 {
+                seal = with_next_number(registry, &keys, &mut delivery, seal).await?;
+            }
+            seals.seal(&mut delivery);
+            let value =
+                serde_json::to_vec(&delivery).map_err(|error| Error::Invalid(error.to_string()))?;
             // One that was changed meanwhile is left as it is.
-            let seal = Transaction::new()
-                .when(unchanged)
-                .then([WriteOp::put(entry.key, value, None)]);
+            let seal = seal.then([WriteOp::put(entry.key, value, None)]);
             registry.transact(&seal).await?;
         }
     }
     Ok(())
 }
 
+/// Gives `delivery` the next number of its target, in the transaction that stores it.
+async fn with_next_number(
+    registry: &Registry,
+    keys: &NotifyKeys,
+    delivery: &mut Delivery,
+    transaction: Transaction,
+) -> Result<Transaction, Error> {
+    let (queued, settled) = (
+        keys.queued_number(&delivery.target),
+        keys.settled_number(&delivery.target),
+    );
+    let record = |number: u64| serde_json::json!({ "number": number }).to_string();
+    let last = registry.get(queued.as_str()).await?;
+    let number = last.as_ref().and_then(|last| {
+        let last: serde_json::Value = serde_json::from_slice(&last.value).ok()?;
+        last.get("number")?.as_u64()
+    });
+    delivery.number = number.unwrap_or_default() + 1;
+    let transaction = match last {
+        Some(last) => transaction.when(Precondition::Unchanged(last.key, last.mod_revision)),
+        None => transaction
+            .when(Precondition::Absent(queued.clone().into()))
+            .then([WriteOp::put(settled, record(0), None)]),
+    };
+    Ok(transaction.then([WriteOp::put(queued, record(delivery.number), None)]))
+}
+
+/// What the seal covers.
 fn message(delivery: &Delivery) -> Vec<u8> {
+    let (target, number) = (&delivery.target, delivery.number);
+    let length = target.len();
+    let header = format!("galera-console delivery v2\n{length}:{target}\n{number}\n");
+    with_notice(header, delivery)
+}
+
+/// What the seals of consoles cover that gave deliveries no numbers.
+fn message_without_number(delivery: &Delivery) -> Vec<u8> {
     let target = &delivery.target;
-    let mut message =
-        format!("galera-console delivery v1\n{}:{target}\n", target.len()).into_bytes();
+    let header = format!("galera-console delivery v1\n{}:{target}\n", target.len());
+    with_notice(header, delivery)
+}
+
+fn with_notice(header: String, delivery: &Delivery) -> Vec<u8> {
+    let mut message = header.into_bytes();
     // Strings, numbers and times always serialize.
     message.extend(serde_json::to_vec(&delivery.notice).unwrap_or_default());
     message
@@ -127,8 +183,9 @@ mod tests {
             assert!(DeliverySeals::default().is_genuine(genuine));
         }
         assert!(!seals("three", Some("two")).is_genuine(&sealed));
-        let forgeries: [fn(&mut Delivery); 6] = [
+        let forgeries: [fn(&mut Delivery); 7] = [
             |delivery| delivery.seal = None,
+            |delivery| delivery.number += 1,
             |delivery| delivery.target = "t2".to_owned(),
             |delivery| delivery.notice.text += "!",
             |delivery| delivery.notice.id = "lab.2".to_owned(),

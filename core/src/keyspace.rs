@@ -14,7 +14,8 @@ pub use actions::ActionKeys;
 pub use history::{HistoryKeys, LiveKey};
 pub use notify::NotifyKeys;
 pub use protection::{
-    RecordProtection, acknowledgement, authority, protected_prefixes, protection,
+    RecordProtection, SEALING_SCOPE, acknowledgement, authority, log_entry_prefixes,
+    protected_prefixes, protection, sealed_since_scope,
 };
 pub use status_pages::StatusPageKeys;
 
@@ -190,6 +191,8 @@ mod tests {
             (notify.target("1"), "notify/targets/{id}"),
             (notify.verdict_tracker(&cluster), "notify/courses/{cluster}"),
             (notify.audit_cursor(), "notify/reading"),
+            (notify.queued_number("1"), "notify/queued/{target}"),
+            (notify.settled_number("1"), "notify/settled/{target}"),
             (
                 notify.outbox_entry("1", "2"),
                 "notify/outbox/{target}/{notice}",
@@ -231,6 +234,7 @@ mod tests {
             let expected = match protection(PREFIX, key.as_bytes()) {
                 Some(RecordProtection::Authenticated) => "| authenticated |",
                 Some(RecordProtection::Encrypted) => "| encrypted |",
+                Some(RecordProtection::LogEntry) => "| log entry |",
                 None => "| — |",
             };
             assert!(line.ends_with(expected), "{place}: {expected} in {line}");

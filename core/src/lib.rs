@@ -9,6 +9,7 @@ pub mod delivery_seal;
 pub mod keyspace;
 pub mod leader;
 pub mod limit;
+pub mod log_budget;
 pub mod net;
 pub mod published;
 pub mod record_kind;

@@ -21,14 +21,16 @@ pub enum RecordKind {
     PositionCorrection,
     HistoryAlarms,
     Findings,
+    EventHistory,
     NotificationTarget,
+    NotificationProgress,
     StatusPageItem,
     AuditRecord,
     Authority,
 }
 
 /// The folders, and single keys.
-const PLACES: [(&str, RecordKind); 20] = [
+const PLACES: [(&str, RecordKind); 25] = [
     ("users/", RecordKind::Account),
     ("factors/", RecordKind::SecondFactor),
     ("sessions/", RecordKind::Session),
@@ -43,6 +45,11 @@ const PLACES: [(&str, RecordKind); 20] = [
     ("corrections/", RecordKind::PositionCorrection),
     ("alarms/", RecordKind::HistoryAlarms),
     ("findings/", RecordKind::Findings),
+    ("chronicle/", RecordKind::EventHistory),
+    ("notify/courses/", RecordKind::NotificationProgress),
+    ("notify/reading", RecordKind::NotificationProgress),
+    ("notify/queued/", RecordKind::NotificationProgress),
+    ("notify/settled/", RecordKind::NotificationProgress),
     ("notify/", RecordKind::NotificationTarget),
     ("status/", RecordKind::StatusPageItem),
     ("audit/", RecordKind::AuditRecord),
@@ -68,7 +75,9 @@ impl fmt::Display for RecordKind {
             Self::PositionCorrection => "correction of known positions",
             Self::HistoryAlarms => "alarms about the data of a cluster",
             Self::Findings => "open and acknowledged findings of a cluster",
+            Self::EventHistory => "part of the event history",
             Self::NotificationTarget => "notification target",
+            Self::NotificationProgress => "note of what was notified",
             Self::StatusPageItem => "part of a status page",
             Self::AuditRecord => "record about the audit trail",
             Self::Authority => "record about the sealing",

@@ -37,6 +37,7 @@ pub struct StateSecret {
     audit: hmac::Key,
     seen: hmac::Key,
     deliveries: hmac::Key,
+    log_entries: hmac::Key,
     exports: [u8; 32],
 }
 
@@ -82,6 +83,7 @@ impl StateSecret {
         let audit: [u8; 32] = derive(&secret, b"authentication of audit entries")?;
         let seen: [u8; 32] = derive(&secret, b"authentication of seen records")?;
         let deliveries: [u8; 32] = derive(&secret, b"authentication of deliveries")?;
+        let log_entries: [u8; 32] = derive(&secret, b"authentication of log entries")?;
         Ok(Self {
             kid: envelope::to_hex(&derive::<8>(&secret, b"key id")?),
             authentication: hmac::Key::new(hmac::HMAC_SHA256, &authentication),
@@ -89,6 +91,7 @@ impl StateSecret {
             audit: hmac::Key::new(hmac::HMAC_SHA256, &audit),
             seen: hmac::Key::new(hmac::HMAC_SHA256, &seen),
             deliveries: hmac::Key::new(hmac::HMAC_SHA256, &deliveries),
+            log_entries: hmac::Key::new(hmac::HMAC_SHA256, &log_entries),
             exports: derive(&secret, b"encryption of exports")?,
         })
     }
@@ -97,6 +100,14 @@ impl StateSecret {
     #[must_use]
     pub fn kid(&self) -> &str {
         &self.kid
+    }
+
+    /// The key that authenticates records under `protection`.
+    fn authentication(&self, protection: Option<RecordProtection>) -> &hmac::Key {
+        match protection {
+            Some(RecordProtection::LogEntry) => &self.log_entries,
+            _ => &self.authentication,
+        }
     }
 
     fn cipher(&self) -> Result<aead::LessSafeKey, Error> {
@@ -138,6 +149,12 @@ impl StateSecrets {
 
     fn find(&self, kid: &str) -> Option<&StateSecret> {
         self.0.iter().find(|secret| secret.kid == kid)
+    }
+
+    /// Whether there is an older secret beside the newest one.
+    #[must_use]
+    pub fn has_previous(&self) -> bool {
+        self.0.len() > 1
     }
 
     /// Whether `kid` names one of these secrets.
@@ -273,6 +290,10 @@ impl RecordSealer for StateSecretSealer {
         self.protection(key).is_some()
     }
 
+    fn is_log_entry(&self, key: &[u8]) -> bool {
+        self.protection(key) == Some(RecordProtection::LogEntry)
+    }
+
     fn seal(&self, record: &RecordToSeal<'_>) -> Result<SealedRecord, Error> {
         let secret = self.secrets.newest();
         let mut envelope = SealEnvelope {
@@ -283,7 +304,8 @@ impl RecordSealer for StateSecretSealer {
             content: SealedContent::Removed,
         };
         let context = envelope.context(record.key, record.content.is_none());
-        let encrypted = self.protection(record.key) == Some(RecordProtection::Encrypted);
+        let protection = self.protection(record.key);
+        let encrypted = protection == Some(RecordProtection::Encrypted);
         match record.content {
             Some(content) if encrypted => {
                 let mut nonce = [0; aead::NONCE_LEN];
@@ -304,9 +326,13 @@ impl RecordSealer for StateSecretSealer {
                 };
             }
             content => {
-                let tag = hmac::sign(&secret.authentication, &message(&context, content));
+                let key = secret.authentication(protection);
+                let tag = hmac::sign(key, &message(&context, content));
                 envelope.tag = tag.as_ref().to_vec();
                 envelope.content = match content {
+                    Some(content) if protection == Some(RecordProtection::LogEntry) => {
+                        SealedContent::log_entry(content)
+                    }
                     Some(content) => SealedContent::clear(content)?,
                     None => SealedContent::Removed,
                 };
@@ -327,7 +353,9 @@ impl RecordSealer for StateSecretSealer {
                 self.secrets.kids()
             )
         })?;
-        let encrypted = self.protection(key) == Some(RecordProtection::Encrypted);
+        let protection = self.protection(key);
+        let encrypted = protection == Some(RecordProtection::Encrypted);
+        let authentication = secret.authentication(protection);
         let invalid = || "its seal is not valid for this key".to_owned();
         let context = envelope.context(key, matches!(envelope.content, SealedContent::Removed));
         let content = match &envelope.content {
@@ -345,16 +373,17 @@ impl RecordSealer for StateSecretSealer {
             }
             SealedContent::Encrypted { .. } => return Err(invalid()),
             SealedContent::Clear(_) if encrypted => return Err("it is not encrypted".to_owned()),
-            SealedContent::Clear(content) => {
+            SealedContent::Binary(_) if protection != Some(RecordProtection::LogEntry) => {
+                return Err(invalid());
+            }
+            SealedContent::Clear(content) | SealedContent::Binary(content) => {
                 let message = message(&context, Some(content));
-                hmac::verify(&secret.authentication, &message, &envelope.tag)
-                    .map_err(|_| invalid())?;
+                hmac::verify(authentication, &message, &envelope.tag).map_err(|_| invalid())?;
                 Some(content.clone())
             }
             SealedContent::Removed => {
                 let message = message(&context, None);
-                hmac::verify(&secret.authentication, &message, &envelope.tag)
-                    .map_err(|_| invalid())?;
+                hmac::verify(authentication, &message, &envelope.tag).map_err(|_| invalid())?;
                 None
             }
         };

@@ -14,6 +14,8 @@ use galera::record::history::{HistoryEvent, StateChange};
 pub const EVENTS_PER_BLOCK: u64 = 500;
 
 const VERSION: u8 = 1;
+/// The format of a block with gaps: the distances of the sequences follow.
+const VERSION_WITH_GAPS: u8 = 2;
 /// Limit on a block's decompressed size, in bytes.
 const DECOMPRESSED_MAX: u64 = 16 * 1024 * 1024;
 /// Limit on the number of events that a block may declare.
@@ -29,7 +31,7 @@ pub(super) const fn first_sequence(block: u64) -> u64 {
     block * EVENTS_PER_BLOCK + 1
 }
 
-/// Encodes consecutive `events` as one block.
+/// Encodes `events`, in order of their sequences, as one block.
 ///
 /// # Errors
 /// When a change cannot be serialized.
@@ -51,7 +53,12 @@ pub fn encode(events: &[HistoryEvent]) -> Result<Vec<u8>, String> {
         );
         before = at.max(before);
     }
-    let mut plain = vec![VERSION];
+    let distances: Vec<u64> = events
+        .windows(2)
+        .filter_map(|pair| Some(pair.last()?.sequence - pair.first()?.sequence))
+        .collect();
+    let has_gaps = distances.iter().any(|distance| *distance != 1);
+    let mut plain = vec![if has_gaps { VERSION_WITH_GAPS } else { VERSION }];
     let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
     write_varint(&mut plain, count);
     write_varint(&mut plain, events.first().map_or(0, |event| event.sequence));
@@ -62,6 +69,9 @@ pub fn encode(events: &[HistoryEvent]) -> Result<Vec<u8>, String> {
     plain.extend(changes);
     plain.extend(indexes);
     plain.extend(times);
+    for distance in distances.iter().filter(|_| has_gaps) {
+        write_varint(&mut plain, *distance);
+    }
     compress(&plain).map_err(|error| error.to_string())
 }
 
@@ -80,7 +90,7 @@ pub fn decode(block: &[u8]) -> Result<Vec<HistoryEvent>, String> {
 
 fn parse(plain: &[u8]) -> Option<Vec<HistoryEvent>> {
     let (version, mut rest) = plain.split_first()?;
-    if *version != VERSION {
+    if ![VERSION, VERSION_WITH_GAPS].contains(version) {
         return None;
     }
     let count = read_varint(&mut rest).filter(|count| *count <= EVENTS_MAX)?;
@@ -91,7 +101,7 @@ fn parse(plain: &[u8]) -> Option<Vec<HistoryEvent>> {
     let changes: Vec<StateChange> = serde_json::from_slice(changes).ok()?;
     let indexes: Option<Vec<u64>> = (0..count).map(|_| read_varint(&mut rest)).collect();
     let mut at = i64::from_le_bytes(*began);
-    let mut events = Vec::new();
+    let mut events: Vec<HistoryEvent> = Vec::new();
     for (sequence, number) in (first..).zip(indexes?) {
         at = at.saturating_add(i64::try_from(read_varint(&mut rest)?).ok()?);
         events.push(HistoryEvent {
@@ -99,6 +109,13 @@ fn parse(plain: &[u8]) -> Option<Vec<HistoryEvent>> {
             at: Timestamp::from_unix_millis(at),
             change: changes.get(usize::try_from(number).ok()?)?.clone(),
         });
+    }
+    if *version == VERSION_WITH_GAPS {
+        let mut sequence = first;
+        for event in events.iter_mut().skip(1) {
+            sequence = sequence.checked_add(read_varint(&mut rest)?)?;
+            event.sequence = sequence;
+        }
     }
     Some(events)
 }
@@ -176,11 +193,13 @@ mod tests {
         fn blocks_round_trip(
             first in 1..u64::MAX / 2,
             began in -1_000_000_000_000..4_000_000_000_000_i64,
-            parts in prop::collection::vec((0..100_000_i64, any_change()), 0..50),
+            parts in prop::collection::vec((0..100_000_i64, any_change(), 1..3_u64), 0..50),
+            with_gaps in any::<bool>(),
         ) {
-            let mut at = began;
-            let events: Vec<HistoryEvent> = (first..).zip(parts).map(|(sequence, (pause, change))| {
+            let (mut at, mut sequence) = (began, first);
+            let events: Vec<HistoryEvent> = parts.into_iter().map(|(pause, change, distance)| {
                 at += pause;
+                sequence += if with_gaps { distance } else { 1 };
                 HistoryEvent { sequence, at: Timestamp::from_unix_millis(at), change }
             }).collect();
             prop_assert_eq!(decode(&encode(&events).unwrap()).unwrap(), events);
@@ -190,9 +209,11 @@ mod tests {
         fn decoding_arbitrary_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = decode(&bytes);
             let _ = decode(&compress(&bytes).unwrap());
-            let mut versioned = vec![VERSION];
-            versioned.extend(&bytes);
-            let _ = decode(&compress(&versioned).unwrap());
+            for version in [VERSION, VERSION_WITH_GAPS] {
+                let mut versioned = vec![version];
+                versioned.extend(&bytes);
+                let _ = decode(&compress(&versioned).unwrap());
+            }
         }
     }
 

@@ -31,12 +31,16 @@ pub(super) struct HistoryCache {
     pub(super) observed_until: Option<ObservedUntilRecord>,
     /// Revision of a new leader's gap request, while there is one.
     pub(super) gap_request_revision: Option<i64>,
+    /// Whether heads and days are sealed, so that no console removes them: what is gone was removed or altered by another client
+    /// of etcd, and what is known stays, until the leader writes it again.
+    keeps_damaged: bool,
 }
 
 impl HistoryCache {
-    pub(super) fn new(keys: HistoryKeys) -> Self {
+    pub(super) fn new(keys: HistoryKeys, keeps_damaged: bool) -> Self {
         Self {
             keys,
+            keeps_damaged,
             logs: ClusterLogs::default(),
             loaded: false,
             observed_until: None,
@@ -62,11 +66,28 @@ impl HistoryCache {
         for entry in entries {
             self.put(&entry);
         }
+        if self.keeps_damaged {
+            self.keep_damaged(&before);
+        }
         let mut clusters: Vec<ClusterName> =
             before.keys().chain(self.logs.keys()).cloned().collect();
         clusters.sort();
         clusters.dedup();
         clusters
+    }
+
+    /// Keeps the logs whose heads no longer verify.
+    fn keep_damaged(&mut self, before: &BTreeMap<ClusterName, Arc<ClusterLog>>) {
+        for (cluster, known) in before {
+            let is_lost = self
+                .cluster_log(cluster)
+                .is_none_or(|log| log.head_revision == 0);
+            if is_lost && known.head.sequence > 0 {
+                let kept = self.cluster_log_mut(cluster);
+                *kept = ClusterLog::clone(known);
+                (kept.head_revision, kept.days_revision) = (0, 0);
+            }
+        }
     }
 
     /// Applies a change; returns the cluster that it concerns.
@@ -81,7 +102,15 @@ impl HistoryCache {
     pub(super) fn put(&mut self, entry: &RegistryEntry) -> Option<ClusterName> {
         match self.keys.parse_live(&entry.key)? {
             LiveKey::ObservedUntil => {
-                self.observed_until = decode(entry);
+                let observed: Option<ObservedUntilRecord> = decode(entry);
+                let known = self.observed_until.as_ref().map(|known| known.until);
+                // What was observed stays observed: an earlier time was put back by another client of etcd.
+                let is_earlier = |observed: &ObservedUntilRecord| {
+                    self.keeps_damaged && known.is_some_and(|known| known > observed.until)
+                };
+                if !observed.as_ref().is_some_and(is_earlier) {
+                    self.observed_until = observed;
+                }
                 None
             }
             LiveKey::GapRequest => {
@@ -102,7 +131,7 @@ impl HistoryCache {
             }
             LiveKey::Tail(cluster, _) => {
                 let event = decode(entry)?;
-                self.cluster_log_mut(&cluster).add_event(event);
+                self.cluster_log_mut(&cluster).add_read_event(event);
                 Some(cluster)
             }
         }
@@ -124,7 +153,9 @@ impl HistoryCache {
                 let gone = self
                     .cluster_log(&cluster)
                     .is_some_and(|log| log.head_revision < revision);
-                if gone {
+                if gone && self.keeps_damaged {
+                    self.cluster_log_mut(&cluster).head_revision = 0;
+                } else if gone {
                     Arc::make_mut(&mut self.logs).remove(&cluster);
                 }
                 Some(cluster)
@@ -134,8 +165,13 @@ impl HistoryCache {
                     .cluster_log(&cluster)
                     .is_some_and(|log| log.days_revision < revision)
                 {
+                    let keeps_damaged = self.keeps_damaged;
                     let log = self.cluster_log_mut(&cluster);
-                    log.set_days(Vec::new(), revision);
+                    if keeps_damaged {
+                        log.days_revision = 0;
+                    } else {
+                        log.set_days(Vec::new(), revision);
+                    }
                 }
                 Some(cluster)
             }

@@ -85,8 +85,11 @@ impl ClusterLog {
     /// Replaces the head unless the known one is newer.
     pub(super) fn set_head(&mut self, head: LogHead, revision: i64) {
         if revision > self.head_revision {
-            self.tail
-                .retain(|sequence, _| *sequence > head.sealed && *sequence >= head.first);
+            // Events are written together with their head: those beyond the former one were put there by another client.
+            let written = self.head.sequence;
+            self.tail.retain(|sequence, _| {
+                *sequence > head.sealed && *sequence >= head.first && *sequence <= written
+            });
             self.head = head;
             self.head_revision = revision;
         }
@@ -100,11 +103,53 @@ impl ClusterLog {
         }
     }
 
-    /// Adds an event, unless it is in a block already.
+    /// Adds an event that was written, after its head was set.
     pub(super) fn add_event(&mut self, event: HistoryEvent) {
-        if event.sequence > self.head.sealed {
+        if event.sequence > self.head.sealed && event.sequence >= self.head.first {
             self.tail.insert(event.sequence, Arc::new(event));
         }
+    }
+
+    /// Adds an event that was read: once known, an event of the log never changes.
+    pub(super) fn add_read_event(&mut self, event: HistoryEvent) {
+        if !self.tail.contains_key(&event.sequence) {
+            self.add_event(event);
+        }
+    }
+
+    /// The events that are not in a block, by sequence. Others may be in etcd: expired ones that another client put back.
+    pub(super) fn events(&self) -> impl DoubleEndedIterator<Item = (u64, &Arc<HistoryEvent>)> {
+        let numbers = self.oldest_in_tail()..self.head.sequence.saturating_add(1);
+        let is_empty = numbers.is_empty();
+        let events = (!is_empty).then(|| self.tail.range(numbers));
+        events
+            .into_iter()
+            .flatten()
+            .map(|(sequence, event)| (*sequence, event))
+    }
+
+    /// The events that ought to be in the tail, but are not.
+    pub(super) fn missing_events(&self) -> impl Iterator<Item = u64> {
+        (self.oldest_in_tail()..=self.head.sequence)
+            .filter(|sequence| !self.tail.contains_key(sequence))
+    }
+
+    fn oldest_in_tail(&self) -> u64 {
+        (self.head.sealed + 1).max(self.head.first)
+    }
+
+    /// The head according to the events, after it was removed: the log continues above them.
+    pub(super) fn rebuilt_head(&self) -> Option<LogHead> {
+        let first = self.tail.values().next()?;
+        let mut head = LogHead {
+            first: first.sequence,
+            sealed: (first.sequence - 1) / crate::EVENTS_PER_BLOCK * crate::EVENTS_PER_BLOCK,
+            ..LogHead::default()
+        };
+        for event in self.tail.values() {
+            head.append(event);
+        }
+        Some(head)
     }
 
     /// The known days followed by `completed`, without those before `oldest`.

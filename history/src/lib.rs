@@ -6,13 +6,18 @@
 //! transaction that compares the leader's term and the cluster's [`LogHead`], so that no event is written twice. `retention`
 //! compacts older events into blocks and deletes expired ones; `gap_filling` recovers what a new leader did not observe.
 //!
+//! With a state secret everything is sealed: heads and days as records whose versions only increase, events and blocks as entries
+//! of a log, which count only within the bounds of their head. `damage` names and mends what another client of etcd removed.
+//!
 //! Layout under the state prefix: `chronicle/live/…` is mirrored in memory by every replica (heads, the newest events one
 //! by one, a summary of each day), `chronicle/blocks/…` holds older events, compressed.
 
+mod absent_blocks;
 mod block;
 mod cache;
 mod cluster_log;
 mod csv;
+mod damage;
 mod gap_filling;
 mod metrics;
 mod page;
@@ -39,6 +44,7 @@ pub use cluster_log::LogHead;
 pub use csv::events_csv;
 pub use page::{HistoryQuery, PAGE_MAX};
 
+use absent_blocks::AbsentBlocks;
 use cache::{ClusterLogs, HistoryCache};
 use cluster_log::ClusterLog;
 use metrics::HistoryMetrics;
@@ -104,7 +110,9 @@ impl EventHistory {
         let keys = HistoryKeys::new(&settings.state_prefix);
         let (logs_sender, logs) = watch::channel(None);
         let (latest_sender, latest) = watch::channel(LatestSequences::default());
-        let blocks = Arc::new(BlockCache::new(registry.clone(), keys.clone()));
+        let absent_blocks = AbsentBlocks::default();
+        let blocks = BlockCache::new(registry.clone(), keys.clone(), absent_blocks.clone());
+        let blocks = Arc::new(blocks);
         let metrics = Arc::<HistoryMetrics>::default();
         let recorder_metrics = Arc::clone(&metrics);
         let recorder = Recorder::new(
@@ -114,6 +122,7 @@ impl EventHistory {
             monitor,
             leadership,
             recorder_metrics,
+            absent_blocks,
         );
         let history = Self {
             logs,
@@ -130,12 +139,12 @@ impl EventHistory {
     /// [`HistoryError::Registry`].
     pub async fn read(registry: Registry, state_prefix: &str) -> Result<Self, HistoryError> {
         let keys = HistoryKeys::new(state_prefix);
-        let mut cache = HistoryCache::new(keys.clone());
+        let mut cache = HistoryCache::new(keys.clone(), registry.seals_records());
         cache.reset(registry.list(keys.live()).await?.entries);
         Ok(Self {
             logs: watch::channel(Some(cache.logs)).1,
             latest: watch::channel(LatestSequences::default()).1,
-            blocks: Arc::new(BlockCache::new(registry, keys)),
+            blocks: Arc::new(BlockCache::new(registry, keys, AbsentBlocks::default())),
             metrics: Arc::default(),
         })
     }

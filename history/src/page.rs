@@ -10,6 +10,7 @@ use galera::record::history::{ChangeKind, HistoryEvent};
 use galera::{ClusterName, NodeId, Timestamp};
 use registry::Registry;
 
+use super::absent_blocks::AbsentBlocks;
 use super::cluster_log::ClusterLog;
 use super::{EventHistory, HistoryError, block};
 
@@ -202,14 +203,16 @@ fn event_page(events: Vec<HistoryEvent>, next: u64, first: u64) -> HistoryPage {
 pub(super) struct BlockCache {
     registry: Registry,
     keys: HistoryKeys,
+    absent: AbsentBlocks,
     blocks: Mutex<VecDeque<(String, Arc<Vec<HistoryEvent>>)>>,
 }
 
 impl BlockCache {
-    pub(super) fn new(registry: Registry, keys: HistoryKeys) -> Self {
+    pub(super) fn new(registry: Registry, keys: HistoryKeys, absent: AbsentBlocks) -> Self {
         Self {
             registry,
             keys,
+            absent,
             blocks: Mutex::default(),
         }
     }
@@ -222,7 +225,7 @@ impl BlockCache {
         sequence: u64,
     ) -> Result<(EventChunk, u64), HistoryError> {
         if sequence > log.head.sealed {
-            let tail = log.tail.values().cloned().collect();
+            let tail = log.events().map(|(_, event)| Arc::clone(event)).collect();
             return Ok((EventChunk::Tail(tail), log.head.sealed + 1));
         }
         let number = block::containing(sequence);
@@ -230,7 +233,7 @@ impl BlockCache {
         Ok((EventChunk::Block(events), block::first_sequence(number)))
     }
 
-    /// A block; empty when it has been deleted.
+    /// A block of the log; empty when it was deleted or changed outside the console.
     pub(super) async fn block(
         &self,
         cluster: &ClusterName,
@@ -240,8 +243,15 @@ impl BlockCache {
         if let Some(events) = self.get_cached(&key) {
             return Ok(events);
         }
-        let Some(entry) = self.registry.get(key.clone()).await? else {
-            return Ok(Arc::default());
+        let entry = match self.registry.get(key.clone()).await {
+            Ok(Some(entry)) => entry,
+            Ok(None) => {
+                self.absent.add(cluster, number);
+                return Ok(Arc::default());
+            }
+            // Named like every record that was changed outside the console.
+            Err(registry::Error::Tampered { .. }) => return Ok(Arc::default()),
+            Err(error) => return Err(error.into()),
         };
         match block::decode(&entry.value) {
             Ok(events) => {
@@ -275,8 +285,8 @@ impl BlockCache {
         log: &ClusterLog,
         at: Timestamp,
     ) -> Result<u64, HistoryError> {
-        let tail = log.tail.values().take_while(|event| event.at <= at).last();
-        if let Some(event) = tail {
+        let tail = log.events().map(|(_, event)| event);
+        if let Some(event) = tail.take_while(|event| event.at <= at).last() {
             return Ok(event.sequence);
         }
         // Binary search: blocks from `low` on may hold it, those from `high` on do not.

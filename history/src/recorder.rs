@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::absent_blocks::AbsentBlocks;
 use super::cache::{ClusterLogs, HistoryCache};
 use super::cluster_log::ClusterLog;
 use super::metrics::HistoryMetrics;
@@ -87,6 +88,9 @@ pub(super) struct Recorder {
     /// Lease of this replica's observer registration.
     pub(super) observer_lease: Option<Lease>,
     retry_at: Option<Instant>,
+    pub(super) absent_blocks: AbsentBlocks,
+    /// Whether a listing was not yet searched for missing events.
+    pub(super) has_new_listing: bool,
 }
 
 impl Recorder {
@@ -97,12 +101,13 @@ impl Recorder {
         monitor: Monitor,
         leadership: Leadership,
         metrics: Arc<HistoryMetrics>,
+        absent_blocks: AbsentBlocks,
     ) -> Self {
         Self {
             settings,
-            registry,
-            cache: HistoryCache::new(keys.clone()),
+            cache: HistoryCache::new(keys.clone(), registry.seals_records()),
             keys,
+            registry,
             monitor,
             leadership,
             metrics,
@@ -115,6 +120,8 @@ impl Recorder {
             recording: None,
             observer_lease: None,
             retry_at: None,
+            absent_blocks,
+            has_new_listing: false,
         }
     }
 
@@ -272,6 +279,7 @@ impl Recorder {
             sync_tracker(tracked, log);
         }
         self.loaded = true;
+        self.has_new_listing = true;
         self.apply_observed_until();
     }
 
@@ -334,6 +342,7 @@ impl Recorder {
     async fn try_run_cycle(&mut self) -> Result<(), HistoryError> {
         self.relist_if_needed().await?;
         self.register_observer().await?;
+        self.name_missing().await?;
         match self.recording {
             Some(_) => self.record_as_leader().await,
             None => self.fill_gap().await,
@@ -410,7 +419,8 @@ fn sync_tracker(tracked: &mut TrackedCluster, log: Option<&ClusterLog>) {
     let tracker = &mut tracked.tracker;
     let next = tracker.sequence() + 1;
     // One by one as far as the events are contiguous, then jump to the head.
-    let tail = log.tail.range(next..).map(|(_, event)| event);
+    let tail = log.events().filter(|(sequence, _)| *sequence >= next);
+    let tail = tail.map(|(_, event)| event);
     let contiguous = (next..).zip(tail);
     for (_, event) in contiguous.take_while(|(number, event)| event.sequence == *number) {
         tracker.apply_recorded(event);

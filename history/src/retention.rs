@@ -31,15 +31,17 @@ impl Recorder {
             .map(|(cluster, _)| cluster.clone())
             .collect();
         for cluster in due {
-            self.compact_cluster(term, &cluster).await?;
+            self.compact_events(term, &cluster, false).await?;
         }
         Ok(())
     }
 
-    async fn compact_cluster(
+    /// `reloaded`: whether missing events were looked for in etcd.
+    async fn compact_events(
         &mut self,
         term: &Precondition,
         cluster: &ClusterName,
+        reloaded: bool,
     ) -> Result<(), HistoryError> {
         let Some(log) = self.cache.cluster_log(cluster).cloned() else {
             return Ok(());
@@ -61,20 +63,30 @@ impl Recorder {
         let key = self.keys.block(cluster, log.head.sealed / EVENTS_PER_BLOCK);
         // Only events that expired before the block was full may be missing, at its beginning.
         let oldest = log.head.first.max(*sequences.start());
-        if events.first().map(|event| event.sequence) != Some(oldest)
-            || u64::try_from(events.len()).unwrap_or(0) != sequences.end() + 1 - oldest
-        {
-            return self.reload_cluster(cluster).await;
+        let expected = sequences.end() + 1 - oldest;
+        let missing = expected - u64::try_from(events.len()).unwrap_or(0).min(expected);
+        if missing > 0 {
+            if reloaded {
+                // Another client of etcd removed or altered them. The others must not wait for them forever.
+                tracing::error!(cluster.id = %cluster, missing, "{missing} changes of cluster {cluster} are missing in etcd; the history continues without them");
+            } else {
+                self.reload_cluster(cluster).await?;
+                return Box::pin(self.compact_events(term, cluster, true)).await;
+            }
         }
-        let value = block::encode(&events).map_err(|reason| HistoryError::Damaged {
-            key: key.clone(),
-            reason,
-        })?;
-        let transaction = guarded_transaction(&self.keys, term.clone(), cluster, &log).then([
-            put_json(self.keys.head(cluster), &head)?,
-            WriteOp::put(key, value, None),
-            WriteOp::delete_numbered(&self.keys.tail(cluster), sequences),
-        ]);
+        let mut writes = vec![put_json(self.keys.head(cluster), &head)?];
+        if !events.is_empty() {
+            let value = block::encode(&events).map_err(|reason| HistoryError::Damaged {
+                key: key.clone(),
+                reason,
+            })?;
+            writes.push(WriteOp::put(key, value, None));
+        }
+        writes.push(WriteOp::delete_numbered(
+            &self.keys.tail(cluster),
+            sequences,
+        ));
+        let transaction = guarded_transaction(&self.keys, term.clone(), cluster, &log).then(writes);
         self.commit_head(cluster, head, &transaction).await
     }
 
@@ -135,7 +147,7 @@ impl Recorder {
             let number = block::containing(first);
             let too_many = log.head.sequence + 1 - first > self.settings.changes_max;
             let key = self.keys.block(cluster, number);
-            if !too_many && !self.is_block_expired(&key, oldest).await? {
+            if !too_many && !self.is_block_expired(cluster, &log, number, oldest).await? {
                 return Ok(false);
             }
             head.first = block::first_sequence(number + 1);
@@ -144,8 +156,8 @@ impl Recorder {
         } else {
             // The newest event stays: it is the current state.
             let expired = log
-                .tail
-                .values()
+                .events()
+                .map(|(_, event)| event)
                 .take_while(|event| event.at < oldest && event.sequence < log.head.sequence);
             let Some(last) = expired.last().map(|event| event.sequence) else {
                 return Ok(false);
@@ -166,9 +178,22 @@ impl Recorder {
         Ok(true)
     }
 
-    async fn is_block_expired(&self, key: &str, oldest: Timestamp) -> Result<bool, HistoryError> {
-        let Some(entry) = self.registry.get(key).await? else {
-            return Ok(true);
+    async fn is_block_expired(
+        &self,
+        cluster: &ClusterName,
+        log: &ClusterLog,
+        number: u64,
+        oldest: Timestamp,
+    ) -> Result<bool, HistoryError> {
+        let key = self.keys.block(cluster, number);
+        let Some(entry) = self.genuine(key.clone()).await? else {
+            if !self.registry.seals_records() {
+                return Ok(true);
+            }
+            // Another client removed or altered it. Its events are not newer than the next one.
+            self.registry.note_missing(key.as_bytes());
+            let next = self.time_after_block(cluster, log, number).await?;
+            return Ok(next.is_some_and(|at| at < oldest));
         };
         match block::decode(&entry.value) {
             Ok(events) => Ok(events.last().is_none_or(|event| event.at < oldest)),
@@ -182,5 +207,22 @@ impl Recorder {
                 Ok(false)
             }
         }
+    }
+
+    /// The time of the first event after block `number` that is found.
+    async fn time_after_block(
+        &self,
+        cluster: &ClusterName,
+        log: &ClusterLog,
+        number: u64,
+    ) -> Result<Option<Timestamp>, HistoryError> {
+        for number in number + 1..log.head.sealed / EVENTS_PER_BLOCK {
+            let entry = self.genuine(self.keys.block(cluster, number)).await?;
+            let events = entry.and_then(|entry| block::decode(&entry.value).ok());
+            if let Some(event) = events.as_ref().and_then(|events| events.first()) {
+                return Ok(Some(event.at));
+            }
+        }
+        Ok(log.events().next().map(|(_, event)| event.at))
     }
 }

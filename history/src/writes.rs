@@ -45,6 +45,7 @@ impl Recorder {
             return Ok(());
         }
         let until = self.tracked_until;
+        self.restore_damaged(&term).await?;
         self.write_pending(&term).await?;
         self.heartbeat(&term, until).await?;
         self.compact(&term).await?;
@@ -147,10 +148,10 @@ impl Recorder {
         self.metrics.recorded(count);
         self.last_written_revision = self.last_written_revision.max(revision);
         let log = self.cache.cluster_log_mut(&cluster);
+        log.set_head(prepared.head, revision);
         for event in prepared.events {
             log.add_event(event);
         }
-        log.set_head(prepared.head, revision);
         if let Some(days) = prepared.days {
             log.set_days(days, revision);
         }
@@ -163,7 +164,7 @@ impl Recorder {
         cluster: &ClusterName,
     ) -> Result<(), HistoryError> {
         // The head first, so that the listing holds every event up to it.
-        let head = self.registry.get(self.keys.head(cluster)).await?;
+        let head = self.genuine(self.keys.head(cluster)).await?;
         let tail = self.registry.list(self.keys.tail(cluster)).await?;
         for entry in head.into_iter().chain(tail.entries) {
             self.cache.put(&entry);

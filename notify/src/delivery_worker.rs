@@ -11,12 +11,14 @@ use console_core::leader::Term;
 use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::FuturesUnordered;
-use registry::{Precondition, Transaction, TransactionOutcome, WriteOp};
+use galera::publish::notification::delivery::Delivery;
+use registry::{Transaction, TransactionOutcome};
 use tokio::sync::watch;
 
 use super::NotifyInner;
 use super::dispatcher::FiringAlerts;
 use super::outbox::{self, QueuedDelivery};
+use super::queue_numbers::SettledNumber;
 use super::sender::{DeliveryOutcome, FiringAlert};
 use super::target::TargetRecord;
 use target_queues::{DeliveryJob, TargetQueues};
@@ -106,18 +108,15 @@ impl DeliveryWorker {
             }
             DeliveryJob::GiveUp(queued, why) => {
                 let next = outbox::give_up(&queued.delivery, why, now());
-                let transaction = outbox::settle_transaction(&inner.keys, &queued, &next);
                 async move {
-                    let update = record_result(&inner, &term, *queued, None, &transaction).await;
+                    let settled = settled_number(&inner, &target).await;
+                    let update = record_end(&inner, &term, *queued, &next, settled).await;
                     FinishedJob { target, update }
                 }
                 .boxed()
             }
             DeliveryJob::Discard(queued) => async move {
-                let unchanged = Precondition::Unchanged(queued.key.clone(), queued.revision);
-                let transaction = Transaction::new()
-                    .when(unchanged)
-                    .then([WriteOp::delete(queued.key.clone())]);
+                let transaction = outbox::discard_transaction(&queued);
                 let update = record_result(&inner, &term, *queued, None, &transaction).await;
                 FinishedJob { target, update }
             }
@@ -145,9 +144,56 @@ async fn refuse_forged(
         "The delivery {key} in etcd was {FORGED}. Check who can write to etcd"
     );
     let next = outbox::give_up(&queued.delivery, FORGED, now());
-    let transaction = outbox::settle_transaction(&inner.keys, &queued, &next);
+    let transaction = outbox::finish_transaction(&inner.keys, &queued, &next);
     let update = record_result(&inner, &term, queued, None, &transaction).await;
     FinishedJob { target, update }
+}
+
+/// Why a delivery fails that was delivered or given up before.
+const SETTLED: &str =
+    "not sent: it was delivered or given up before; another client of etcd put it back";
+/// Why it fails if that is not known.
+const UNKNOWN: &str = "not sent: whether it was delivered before is not known, because another client of etcd removed or altered the note of it; send it again if it is missing";
+
+/// Records that a delivery was not sent because it had ended before.
+async fn refuse_settled(
+    inner: Arc<NotifyInner>,
+    term: Arc<Term>,
+    target: String,
+    queued: QueuedDelivery,
+    settled: SettledNumber,
+) -> FinishedJob {
+    let why = if settled.is_lost() { UNKNOWN } else { SETTLED };
+    let key = String::from_utf8_lossy(&queued.key).into_owned();
+    tracing::error!(
+        key,
+        "The delivery {key} in etcd was {why}. Check who can write to etcd"
+    );
+    let logged = inner.keys.log_entry(&target, &queued.delivery.notice.id);
+    // What the log has of it stays: how it ended.
+    let is_logged = matches!(inner.registry.get(logged).await, Ok(Some(_)));
+    let transaction = if is_logged {
+        outbox::discard_transaction(&queued)
+    } else {
+        let next = outbox::give_up(&queued.delivery, why, now());
+        outbox::finish_transaction(&inner.keys, &queued, &next)
+    };
+    let transaction = settled.record_in(transaction, queued.delivery.number);
+    let update = record_result(&inner, &term, queued, None, &transaction).await;
+    FinishedJob { target, update }
+}
+
+/// What was settled of the deliveries to `target`, retrying until etcd answers.
+async fn settled_number(inner: &NotifyInner, target: &str) -> SettledNumber {
+    loop {
+        match SettledNumber::read(&inner.registry, &inner.keys, target).await {
+            Ok(settled) => return settled,
+            Err(error) => {
+                tracing::debug!(%error, "Could not read which deliveries have ended; will retry: {error}");
+                tokio::time::sleep(RETRY_DELAY).await;
+            }
+        }
+    }
 }
 
 /// Makes one attempt and records its result.
@@ -159,6 +205,12 @@ async fn deliver(
     to: Arc<TargetRecord>,
     prune: bool,
 ) -> FinishedJob {
+    let settled = settled_number(&inner, &target).await;
+    // A console without a state secret sends what an earlier version queued without a number.
+    let is_numbered = queued.delivery.number > 0 || inner.seals.are_required();
+    if is_numbered && settled.includes(queued.delivery.number) {
+        return refuse_settled(inner, term, target, queued, settled).await;
+    }
     let notification = &queued.delivery.notice;
     let (outcome, attempt) = inner.sender.attempt(&target, &to, notification).await;
     match &attempt.error {
@@ -185,9 +237,12 @@ async fn deliver(
         outcome == DeliveryOutcome::Rejected,
         now(),
     );
-    let transaction = outbox::settle_transaction(&inner.keys, &queued, &next);
-    let retry = next.next_at.is_some().then_some(next);
-    let update = record_result(&inner, &term, queued, retry, &transaction).await;
+    let update = if next.next_at.is_some() {
+        let transaction = outbox::retry_transaction(&queued, &next);
+        record_result(&inner, &term, queued, Some(next), &transaction).await
+    } else {
+        record_end(&inner, &term, queued, &next, settled).await
+    };
     if prune
         && let Err(error) =
             outbox::prune_log(&inner.registry, &inner.keys, &target, term.fence()).await
@@ -197,13 +252,52 @@ async fn deliver(
     FinishedJob { target, update }
 }
 
+/// Records how `queued` ended. If its entry was changed during the attempt, it is settled all the same, so that a copy of it is
+/// not sent.
+async fn record_end(
+    inner: &NotifyInner,
+    term: &Term,
+    queued: QueuedDelivery,
+    next: &Delivery,
+    mut settled: SettledNumber,
+) -> Option<DeliveryUpdate> {
+    let number = queued.delivery.number;
+    let finish = outbox::finish_transaction(&inner.keys, &queued, next);
+    if number == 0 {
+        return record_result(inner, term, queued, None, &finish).await;
+    }
+    let target = queued.delivery.target.clone();
+    loop {
+        let transaction = settled.record_in(finish.clone(), number);
+        let update = record_result(inner, term, queued.clone(), None, &transaction).await;
+        if update
+            .as_ref()
+            .is_none_or(|update| update.revision.is_some())
+        {
+            return update;
+        }
+        let log = Transaction::new().then([outbox::log_write(&inner.keys, next)]);
+        let transaction = settled.record_in(log, number);
+        let logged = record_result(inner, term, queued.clone(), None, &transaction).await;
+        if logged.is_none_or(|logged| logged.revision.is_some()) {
+            return update;
+        }
+        let latest = settled_number(inner, &target).await;
+        if latest == settled || latest.includes(number) {
+            // Another replica leads, or has settled it.
+            return update;
+        }
+        settled = latest;
+    }
+}
+
 /// Records the result of `queued`, retrying until etcd answers: an outage of etcd must not cause a second delivery. If the
 /// reply to a successful write is lost, the next attempt is refused and the outbox's watch delivers the current entry.
 async fn record_result(
     inner: &NotifyInner,
     term: &Term,
     queued: QueuedDelivery,
-    retry: Option<galera::publish::notification::delivery::Delivery>,
+    retry: Option<Delivery>,
     transaction: &Transaction,
 ) -> Option<DeliveryUpdate> {
     let transaction = transaction.clone().when(term.fence());

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 
 use super::NotifyInner;
 use super::outbox;
+use super::queue_numbers::NextNumbers;
 use super::sender::FiringAlert;
 use super::target_cache::{CachedTarget, enabled_rules};
 
@@ -166,7 +167,11 @@ impl Dispatcher {
                 );
             }
         }
-        let entry = registry.get(keys.audit_cursor()).await?;
+        let entry = match registry.get(keys.audit_cursor()).await {
+            // Named like every record that was changed outside the console; what it was is not known.
+            Err(registry::Error::Tampered { .. }) => None,
+            read => read?,
+        };
         let cursor = match entry
             .as_ref()
             .and_then(|entry| Some((entry, decode::<AuditCursor>(entry)?)))
@@ -341,6 +346,30 @@ impl Dispatcher {
         sequence: u64,
         notifications: Vec<AddressedNotification>,
     ) -> Result<(), DispatchError> {
+        let mut changed_outside = false;
+        loop {
+            match self.try_commit(key, stored, sequence, &notifications).await {
+                // What this replica has in memory is newer than what another client of etcd put there.
+                Err(DispatchError::Trail(AuditError::Registry(registry::Error::Tampered {
+                    key: tampered,
+                    ..
+                }))) if tampered == key && !changed_outside => {
+                    changed_outside = true;
+                    stored.revision = 0;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_commit<T: Serialize>(
+        &self,
+        key: &str,
+        stored: &mut StoredCursor<T>,
+        sequence: u64,
+        notifications: &[AddressedNotification],
+    ) -> Result<(), DispatchError> {
+        let inner = &self.inner;
         let value = serde_json::to_vec(&stored.value)
             .map_err(|error| registry::Error::Invalid(error.to_string()))?;
         let unchanged = match stored.revision {
@@ -348,13 +377,15 @@ impl Dispatcher {
             revision => Precondition::Unchanged(key.into(), revision),
         };
         let at = now();
+        let targets = notifications.iter().map(|(target, _)| target.as_str());
+        let mut numbers = NextNumbers::read(&inner.registry, &inner.keys, targets).await?;
         let queued: Vec<WriteOp> = notifications
-            .into_iter()
+            .iter()
             .map(|(target, notification)| {
-                outbox::enqueue_write(
-                    &self.inner.keys,
-                    &outbox::new_delivery(&self.inner.seals, &target, notification, at),
-                )
+                let number = numbers.take(target);
+                let delivery =
+                    outbox::new_delivery(&inner.seals, target, number, notification.clone(), at);
+                outbox::enqueue_write(&inner.keys, &delivery)
             })
             .collect();
         let transaction = Transaction::new()
@@ -362,7 +393,8 @@ impl Dispatcher {
             .when(unchanged)
             .then([WriteOp::put(key, value, None)])
             .then(queued);
-        match self.inner.registry.transact(&transaction).await? {
+        let transaction = numbers.record_in(transaction);
+        match inner.registry.transact(&transaction).await? {
             TransactionOutcome::Committed { revision } => {
                 stored.revision = revision;
                 stored.stored_sequence = sequence;

@@ -16,6 +16,7 @@ mod delivery_worker;
 mod dispatcher;
 mod egress;
 mod outbox;
+mod queue_numbers;
 mod sender;
 mod service;
 mod target;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use console_core::clock::now;
 use console_core::delivery_seal::DeliverySeals;
 use console_core::keyspace::NotifyKeys;
 use galera::Timestamp;
@@ -21,12 +22,15 @@ const LOG_MAX: usize = 200;
 const REMOVE_BATCH_SIZE: usize = 100;
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(600);
 
+/// Number, revision of the creation, key.
+pub(super) type OrderKey = (u64, i64, Vec<u8>);
+
 /// A waiting delivery as of a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct QueuedDelivery {
     pub(super) key: Vec<u8>,
     pub(super) revision: i64,
-    /// Deliveries are sent in the order of this revision.
+    /// Deliveries without numbers are sent in the order of this revision.
     pub(super) create_revision: i64,
     pub(super) delivery: Delivery,
 }
@@ -34,13 +38,18 @@ pub(super) struct QueuedDelivery {
 impl QueuedDelivery {
     /// Parses an entry of the outbox; `None` when it is unreadable.
     pub(super) fn parse(entry: &RegistryEntry) -> Option<Self> {
-        match serde_json::from_slice(&entry.value) {
-            Ok(delivery) => Some(Self {
-                key: entry.key.clone(),
-                revision: entry.mod_revision,
-                create_revision: entry.create_revision,
-                delivery,
-            }),
+        match serde_json::from_slice::<Delivery>(&entry.value) {
+            Ok(mut delivery) => {
+                // The time is not sealed: a later one would hold back the target's other deliveries.
+                let latest = now().plus(RETRY_DELAY_MAX);
+                delivery.next_at = delivery.next_at.map(|at| at.min(latest));
+                Some(Self {
+                    key: entry.key.clone(),
+                    revision: entry.mod_revision,
+                    create_revision: entry.create_revision,
+                    delivery,
+                })
+            }
             Err(error) => {
                 let key = String::from_utf8_lossy(&entry.key).into_owned();
                 tracing::warn!(key, %error, "Ignoring an unreadable delivery: {error}");
@@ -49,9 +58,10 @@ impl QueuedDelivery {
         }
     }
 
-    /// Sorts deliveries in the order in which they were queued; those of one transaction by key.
-    pub(super) fn order_key(&self) -> (i64, Vec<u8>) {
-        (self.create_revision, self.key.clone())
+    /// Sorts deliveries in the order in which they were queued; those without numbers first, of one transaction by key.
+    pub(super) fn order_key(&self) -> OrderKey {
+        let number = self.delivery.number;
+        (number, self.create_revision, self.key.clone())
     }
 }
 
@@ -59,6 +69,7 @@ impl QueuedDelivery {
 pub(super) fn new_delivery(
     seals: &DeliverySeals,
     target: &str,
+    number: u64,
     notification: Notification,
     now: Timestamp,
 ) -> Delivery {
@@ -71,6 +82,7 @@ pub(super) fn new_delivery(
         ended_at: None,
         attempts: 0,
         tries: Vec::new(),
+        number,
         seal: None,
     };
     seals.seal(&mut delivery);
@@ -138,19 +150,27 @@ pub(super) fn requeued(delivery: &Delivery, now: Timestamp) -> Delivery {
     }
 }
 
-/// Replaces `queued` by `next`: in the outbox while it is waiting, in the log once it is finished.
-pub(super) fn settle_transaction(
+/// Replaces `queued` by `next`, which waits for another attempt.
+pub(super) fn retry_transaction(queued: &QueuedDelivery, next: &Delivery) -> Transaction {
+    unchanged(queued).then([WriteOp::put(queued.key.clone(), encode(next), None)])
+}
+
+/// Moves `queued` to the log, as `next`.
+pub(super) fn finish_transaction(
     keys: &NotifyKeys,
     queued: &QueuedDelivery,
     next: &Delivery,
 ) -> Transaction {
-    let transaction =
-        Transaction::new().when(Precondition::Unchanged(queued.key.clone(), queued.revision));
-    if next.state == DeliveryState::Waiting {
-        transaction.then([WriteOp::put(queued.key.clone(), encode(next), None)])
-    } else {
-        transaction.then([WriteOp::delete(queued.key.clone()), log_write(keys, next)])
-    }
+    discard_transaction(queued).then([log_write(keys, next)])
+}
+
+/// Removes `queued`.
+pub(super) fn discard_transaction(queued: &QueuedDelivery) -> Transaction {
+    unchanged(queued).then([WriteOp::delete(queued.key.clone())])
+}
+
+fn unchanged(queued: &QueuedDelivery) -> Transaction {
+    Transaction::new().when(Precondition::Unchanged(queued.key.clone(), queued.revision))
 }
 
 /// Removes the oldest deliveries of a target's log, while `guard` holds.
@@ -218,7 +238,7 @@ mod tests {
             finding: None,
             audience: Audience::Everyone,
         };
-        new_delivery(&DeliverySeals::default(), "t", notification, NOW)
+        new_delivery(&DeliverySeals::default(), "t", 1, notification, NOW)
     }
 
     fn attempt(error: Option<&str>) -> DeliveryAttempt {

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::NotificationService;
 use super::outbox;
+use super::queue_numbers::NextNumbers;
 use super::target::TargetRecord;
 use super::target_request::{InvalidTarget, TargetRequest};
 use crate::webhook_client::ReceiverUrl;
@@ -156,7 +157,11 @@ impl NotificationService {
         let keys = &self.inner.keys;
         let transaction = Transaction::new()
             .when(Precondition::Unchanged(keys.target(id).into(), seen))
-            .then([WriteOp::delete(keys.target(id))]);
+            .then([
+                WriteOp::delete(keys.target(id)),
+                WriteOp::delete(keys.queued_number(id)),
+                WriteOp::delete(keys.settled_number(id)),
+            ]);
         let record = audit_record(id, &target, by, AuditEvent::NOTIFY_TARGET_REMOVED, now());
         self.commit(&transaction, record).await?;
         for prefix in [keys.outbox_of(id), keys.log_of(id)] {
@@ -179,7 +184,7 @@ impl NotificationService {
         let at = now();
         let notification = test_notification(by, &target.name, at);
         let (_, attempt) = self.inner.sender.attempt(id, &target, &notification).await;
-        let mut delivery = outbox::new_delivery(&self.inner.seals, id, notification, at);
+        let mut delivery = outbox::new_delivery(&self.inner.seals, id, 0, notification, at);
         delivery.state = if attempt.error.is_none() {
             DeliveryState::Delivered
         } else {
@@ -271,16 +276,21 @@ impl NotificationService {
         if !self.inner.seals.is_genuine(&delivery) {
             return Err(NotifyError::ForgedDelivery);
         }
-        let next = outbox::requeued(&delivery, at);
-        let mut transaction = Transaction::new()
-            .when(Precondition::Unchanged(
-                entry.key.clone(),
-                entry.mod_revision,
-            ))
-            .then([outbox::enqueue_write(keys, &next)]);
+        let mut next = outbox::requeued(&delivery, at);
+        let mut transaction = Transaction::new().when(Precondition::Unchanged(
+            entry.key.clone(),
+            entry.mod_revision,
+        ));
         if let Some(guard) = guard {
+            // A finished delivery is queued as a further one.
+            let mut numbers =
+                NextNumbers::read(&self.inner.registry, keys, std::iter::once(id)).await?;
+            next.number = numbers.take(id);
+            self.inner.seals.seal(&mut next);
+            transaction = numbers.record_in(transaction);
             transaction = transaction.when(guard).then([WriteOp::delete(entry.key)]);
         }
+        transaction = transaction.then([outbox::enqueue_write(keys, &next)]);
         let mut record = audit_record(id, &target, by, AuditEvent::NOTICE_REDELIVERED, at);
         record
             .detail

@@ -19,6 +19,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::watch;
 
 use crate::entry::{Listing, RegistryEntry};
@@ -31,6 +33,11 @@ pub use seen::{SeenRecord, SeenRecords};
 pub use tampering::{TamperCause, TamperedRecord, TamperedRecords};
 pub use values::{OpenedRecord, RecordSealer, RecordToSeal, SealTag, SealedRecord};
 
+/// Records, and bytes of them, that are sealed in one transaction: below the limits of etcd.
+const BATCH_RECORDS: usize = 60;
+const BATCH_BYTES: usize = 512 * 1024;
+/// Such transactions under way concurrently.
+const CONCURRENT_BATCHES: usize = 8;
 /// Attempts of a transaction whose assumptions about sealed records were outdated.
 const ATTEMPTS: usize = 8;
 
@@ -160,16 +167,46 @@ impl Registry {
         }
     }
 
-    /// Replaces a plain value by its sealed form, unless it changed since `plain` was read; returns whether it did.
+    /// Replaces plain values by their sealed forms, except those that changed since they were read; returns how many.
     ///
     /// # Errors
     /// As [`Registry::transact`].
-    pub async fn seal_in_place(&self, plain: &RegistryEntry) -> Result<bool> {
+    pub async fn seal_in_place(&self, plain: &[RegistryEntry]) -> Result<usize> {
         let Some(sealing) = &self.sealing else {
-            return Ok(false);
+            return Ok(0);
         };
-        let content = Some(plain.value.as_slice());
-        self.reseal_entry(sealing, plain, content).await
+        let contents: Vec<_> = plain
+            .iter()
+            .map(|entry| (entry, Some(entry.value.as_slice())))
+            .collect();
+        let (mut sealed, mut running) = (0, FuturesUnordered::new());
+        for batch in batches(&contents) {
+            running.push(self.replace_batch(sealing, batch).boxed());
+            if running.len() >= CONCURRENT_BATCHES
+                && let Some(replaced) = running.next().await
+            {
+                sealed += replaced?;
+            }
+        }
+        while let Some(replaced) = running.next().await {
+            sealed += replaced?;
+        }
+        Ok(sealed)
+    }
+
+    /// Reports that etcd does not hold the entry of a log at `key`, although a sealed record proves that it was written: until it
+    /// is found, or [`Registry::retain_missing`] ends it.
+    pub fn note_missing(&self, key: &[u8]) {
+        if let Some(sealing) = &self.sealing {
+            sealing.with_known(|known, _| known.note_missing(key));
+        }
+    }
+
+    /// Ends the reports of [`Registry::note_missing`] about the keys below `folder` for which `is_missing` is false.
+    pub fn retain_missing(&self, folder: &str, is_missing: impl Fn(&[u8]) -> bool) {
+        if let Some(sealing) = &self.sealing {
+            sealing.with_known(|known, _| known.retain_missing(folder.as_bytes(), is_missing));
+        }
     }
 
     /// Seals every record below `prefix` with the newest secret that is sealed with an older one; returns how many.
@@ -182,7 +219,7 @@ impl Registry {
             return Ok(0);
         };
         let listing = self.list_stored(prefix.into()).await?;
-        let mut resealed = 0;
+        let mut outdated = Vec::new();
         for entry in &listing.entries {
             if !sealing.sealer.protects(&entry.key) {
                 continue;
@@ -193,26 +230,45 @@ impl Registry {
             let (RecordJudgement::Live(_) | RecordJudgement::Removed) = judgement else {
                 continue;
             };
-            match sealing.sealer.open(&entry.key, &entry.value) {
-                Ok(opened) if !opened.current => {
-                    let content = opened.content.as_deref();
-                    resealed += usize::from(self.reseal_entry(sealing, entry, content).await?);
-                }
-                _ => {}
+            if let Ok(opened) = sealing.sealer.open(&entry.key, &entry.value)
+                && !opened.current
+            {
+                outdated.push((entry, opened.content));
             }
+        }
+        let contents: Vec<_> = outdated
+            .iter()
+            .map(|(entry, content)| (*entry, content.as_deref()))
+            .collect();
+        let mut resealed = 0;
+        for batch in batches(&contents) {
+            resealed += self.replace_batch(sealing, batch).await?;
         }
         Ok(resealed)
     }
 
-    /// Writes the sealed form of `content` over `entry`, unless that changed.
-    async fn reseal_entry(
+    /// Writes the sealed form of each content over its entry, unless that changed; returns how many were written.
+    async fn replace_batch(
         &self,
         sealing: &Sealing,
-        entry: &RegistryEntry,
-        content: Option<&[u8]>,
+        batch: &[(&RegistryEntry, Option<&[u8]>)],
+    ) -> Result<usize> {
+        if self.replace_entries(sealing, batch).await? {
+            return Ok(batch.len());
+        }
+        let mut replaced = 0;
+        for entry in batch.chunks(1).filter(|_| batch.len() > 1) {
+            replaced += usize::from(self.replace_entries(sealing, entry).await?);
+        }
+        Ok(replaced)
+    }
+
+    async fn replace_entries(
+        &self,
+        sealing: &Sealing,
+        batch: &[(&RegistryEntry, Option<&[u8]>)],
     ) -> Result<bool> {
-        let lease = Some(entry.lease).filter(|lease| *lease != 0);
-        let prepared = sealing.prepare_replacement(entry, content, lease)?;
+        let prepared = sealing.prepare_replacement(batch.iter().copied())?;
         let outcome = self.transact_stored(&prepared.transaction).await?;
         let committed = matches!(outcome, TransactionOutcome::Committed { .. });
         if let TransactionOutcome::Committed { revision } = outcome {
@@ -387,6 +443,26 @@ impl Sealing {
             other => other,
         }
     }
+}
+
+/// `entries` in parts that fit into one transaction.
+fn batches<'a, 'b>(
+    mut entries: &'a [(&'b RegistryEntry, Option<&'b [u8]>)],
+) -> impl Iterator<Item = &'a [(&'b RegistryEntry, Option<&'b [u8]>)]> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fitting = entries
+            .iter()
+            .take(BATCH_RECORDS)
+            .take_while(|(entry, _)| {
+                bytes += entry.value.len();
+                bytes <= BATCH_BYTES
+            })
+            .count();
+        let (batch, rest) = entries.split_at(fitting.max(1).min(entries.len()));
+        entries = rest;
+        (!batch.is_empty()).then_some(batch)
+    })
 }
 
 fn open_listed(

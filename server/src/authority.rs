@@ -11,7 +11,7 @@ use std::time::Duration;
 use console_core::acknowledgement;
 use console_core::audit::{AnchorOutputs, AnchorSettings, AuditTrail};
 use console_core::authority::{AuthorityError, RecordAuthority, check_unsealed};
-use console_core::keyspace::{self, ActionKeys, protected_prefixes};
+use console_core::keyspace::{self, ActionKeys, log_entry_prefixes, protected_prefixes};
 use console_core::seen_records::SeenRecordsError;
 use console_core::state_secret::{StateSecretFileError, StateSecretSealer, StateSecrets};
 use monitor::Monitor;
@@ -253,7 +253,10 @@ impl SealedState {
 
     /// Seals the records of an older secret with the newest one.
     async fn seal_with_newest(&self) {
-        for prefix in protected_prefixes(&self.state_prefix) {
+        // Entries of logs may be many: they are read only if some can be sealed with an older secret.
+        let has_previous = self.secrets().is_some_and(StateSecrets::has_previous);
+        let entries = log_entry_prefixes(&self.state_prefix).filter(|_| has_previous);
+        for prefix in protected_prefixes(&self.state_prefix).chain(entries) {
             loop {
                 match self.registry.reseal(prefix.as_str()).await {
                     Ok(0) => break,

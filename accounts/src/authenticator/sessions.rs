@@ -234,7 +234,7 @@ impl Authenticator {
             let registry = self.registry.clone();
             TaskTracker::new().spawn(async move {
                 if let Err(error) = registry.renew(lease).await {
-                    tracing::warn!(%error, "Could not record the use of a session: {error}");
+                    tracing::debug!(%error, "Could not record the use of a session: {error}");
                 }
             });
         }

@@ -243,7 +243,7 @@ impl Authenticator {
                 // Another replica recorded a use; the watch delivers it.
                 Ok(TransactionOutcome::Refused { .. }) => {}
                 Err(error) => {
-                    tracing::warn!(token = %id, %error, "Could not record the use of a token: {error}");
+                    tracing::debug!(token = %id, %error, "Could not record the use of a token: {error}");
                 }
             }
             super::lock(&in_flight).remove(&id);

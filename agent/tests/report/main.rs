@@ -9,6 +9,7 @@
 mod accounts;
 mod agent;
 mod configuration;
+mod hostile_servers;
 mod liveness;
 mod reporting;
 mod unit;

@@ -317,7 +317,7 @@ async fn entries_written_before_the_secret_are_covered_by_the_first_seal() {
     let sealed = fixture.replica();
     let head = fixture.intruder.get(HEAD).await.unwrap().unwrap();
     // As the first start with a secret does.
-    assert!(sealed.registry.seal_in_place(&head).await.unwrap());
+    assert_eq!(sealed.registry.seal_in_place(&[head]).await.unwrap(), 1);
     append_entries(&sealed, 2).await;
     let verified = verified(&sealed).await.unwrap();
     assert_eq!(

@@ -164,6 +164,144 @@ async fn no_kind_of_record_is_accepted_plain_altered_moved_or_in_an_earlier_stat
 }
 
 #[tokio::test]
+async fn no_entry_of_a_log_is_accepted_plain_altered_or_moved_and_none_leaves_a_note() {
+    let fixture = Fixture::new();
+    let authority = fixture.authority();
+    authority.establish().await.unwrap();
+    let (sealed, etcd) = (&authority.registry, fixture.etcd.registry());
+    let is_tampered = async |key: &str| {
+        let read = sealed.get(key).await;
+        matches!(read, Err(Error::Tampered { .. }))
+    };
+    let mut kinds = 0;
+    for place in log_entry_prefixes(PREFIX) {
+        let is_folder = place.ends_with('/');
+        let key = format!("{place}{}", if is_folder { "lab/1" } else { "" });
+        // JSON, and bytes that are not text.
+        for content in [&b"[1]"[..], b"\x00\xff\x00"] {
+            sealed.put(key.as_str(), content, None).await.unwrap();
+            let stored = etcd.get(key.as_str()).await.unwrap().unwrap().value;
+            let mut forgeries = vec![content.to_vec(), b"2".to_vec(), stored[..20].to_vec()];
+            forgeries.extend((0..stored.len()).map(|at| {
+                let mut altered = stored.clone();
+                altered[at] ^= 1;
+                altered
+            }));
+            for forged in forgeries {
+                etcd.put(key.as_str(), forged.clone(), None).await.unwrap();
+                assert!(is_tampered(&key).await, "{key}: {forged:?}");
+                let listed = sealed.list(key.as_str()).await.unwrap();
+                assert!(listed.entries.is_empty(), "{key}: {forged:?}");
+            }
+            assert!(sealed.tampered().below(&key).next().is_some());
+            if is_folder {
+                let moved = format!("{place}prod/1");
+                etcd.put(moved.as_str(), stored.clone(), None)
+                    .await
+                    .unwrap();
+                assert!(is_tampered(&moved).await, "{moved}");
+            }
+            // The genuine one put back is what it was.
+            etcd.put(key.as_str(), stored, None).await.unwrap();
+            let read = sealed.get(key.as_str()).await.unwrap().unwrap();
+            assert_eq!(read.value, content);
+            assert!(sealed.tampered().below(&key).next().is_none());
+            let delete = Transaction::new().then([WriteOp::delete(key.as_str())]);
+            sealed.transact(&delete).await.unwrap();
+            assert!(etcd.get(key.as_str()).await.unwrap().is_none());
+            assert!(sealed.get(key.as_str()).await.unwrap().is_none());
+        }
+        kinds += 1;
+    }
+    assert_eq!(kinds, 5);
+}
+
+/// What a console wrote that sealed records, but not the event history.
+async fn put_unsealed_history(fixture: &Fixture) -> Vec<(String, Vec<u8>)> {
+    let mut history = vec![
+        ("/s/chronicle/live/head/lab".to_owned(), b"{}".to_vec()),
+        ("/s/chronicle/live/observed".to_owned(), b"{}".to_vec()),
+        ("/s/notify/courses/lab".to_owned(), b"{}".to_vec()),
+        (
+            "/s/chronicle/blocks/lab/0".to_owned(),
+            b"\x1b\xff\x00".to_vec(),
+        ),
+    ];
+    // More than fit into one transaction.
+    history.extend((0..150).map(|number| {
+        let key = format!("/s/chronicle/live/tail/lab/{number:020}");
+        (key, number.to_string().into_bytes())
+    }));
+    let etcd = fixture.etcd.registry();
+    for (key, value) in &history {
+        etcd.put(key.as_str(), value.clone(), None).await.unwrap();
+    }
+    history
+}
+
+/// The authority record of such a console.
+async fn reduce_scope(fixture: &Fixture) {
+    let authority = fixture.authority();
+    let entry = authority.registry.get("/s/authority").await.unwrap();
+    let mut record: serde_json::Value = serde_json::from_slice(&entry.unwrap().value).unwrap();
+    let fields = record.as_object_mut().unwrap();
+    fields.remove("scope");
+    fields.remove("former_scope");
+    let written = authority
+        .registry
+        .put("/s/authority", record.to_string(), None);
+    written.await.unwrap();
+    let note = fixture.folder.path().join("secret.migrated");
+    let noted = std::fs::read_to_string(&note).unwrap_or_default();
+    let first: String = noted
+        .lines()
+        .take(1)
+        .map(|line| format!("{line}\n"))
+        .collect();
+    if !first.is_empty() {
+        std::fs::write(note, first).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_event_history_that_was_not_sealed_is_sealed_once() {
+    let fixture = Fixture::new();
+    fixture.put_plain("/s/users/ann", "{}").await;
+    fixture.authority().establish().await.unwrap();
+    reduce_scope(&fixture).await;
+    let history = put_unsealed_history(&fixture).await;
+    fixture.put_plain("/s/users/mallory", "{}").await;
+    let (one, two) = (fixture.authority(), fixture.authority());
+    let (first, second) = tokio::join!(one.establish(), two.establish());
+    first.unwrap();
+    second.unwrap();
+    for authority in [&one, &two] {
+        for (key, value) in &history {
+            let entry = authority.registry.get(key.as_str()).await.unwrap();
+            assert_eq!(entry.unwrap().value, *value, "{key}");
+        }
+        let ignored = authority.registry.get("/s/users/mallory").await;
+        assert!(matches!(ignored, Err(Error::Tampered { .. })));
+    }
+    let migrations = fixture.migrations().await;
+    assert_eq!(migrations.len(), 2, "{migrations:?}");
+    let sealed = &migrations.last().unwrap().record.detail["records"];
+    assert_eq!(*sealed, history.len().to_string());
+    // What appears later is a forgery, also for the next start, and if the authority record is put back.
+    for put_back in [false, true] {
+        if put_back {
+            reduce_scope(&fixture).await;
+        }
+        let forged = "/s/chronicle/live/tail/lab/00000000000000000999";
+        fixture.put_plain(forged, "{}").await;
+        let next = fixture.authority();
+        next.establish().await.unwrap();
+        assert!(next.registry.get(forged).await.is_err(), "{put_back}");
+        assert_eq!(fixture.migrations().await.len(), 2);
+    }
+}
+
+#[tokio::test]
 async fn a_lease_stays_with_a_sealed_session() {
     let fixture = Fixture::new();
     let etcd = fixture.etcd.registry();
@@ -204,7 +342,7 @@ async fn an_interrupted_migration_is_continued_without_later_records() {
         .await
         .unwrap()
         .unwrap();
-    assert!(crashed.registry.seal_in_place(&first).await.unwrap());
+    assert_eq!(crashed.registry.seal_in_place(&[first]).await.unwrap(), 1);
     fixture.put_plain("/s/users/mallory", "{}").await;
     let next = fixture.authority();
     next.establish().await.unwrap();

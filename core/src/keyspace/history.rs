@@ -75,10 +75,16 @@ impl HistoryKeys {
         format!("{}/observers/", self.root)
     }
 
+    /// Prefix of the blocks of older events.
+    #[must_use]
+    pub fn blocks(&self, cluster: &ClusterName) -> String {
+        format!("{}/blocks/{cluster}/", self.root)
+    }
+
     /// Block number `block` of older events.
     #[must_use]
     pub fn block(&self, cluster: &ClusterName, block: u64) -> String {
-        numbered_key(&format!("{}/blocks/{cluster}/", self.root), block)
+        numbered_key(&self.blocks(cluster), block)
     }
 
     /// Parses a watched key; `None` when it does not belong to the history.

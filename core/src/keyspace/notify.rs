@@ -45,6 +45,18 @@ impl NotifyKeys {
         format!("{}/reading", self.prefix)
     }
 
+    /// The number of the delivery that was last queued for `target`.
+    #[must_use]
+    pub fn queued_number(&self, target: &str) -> String {
+        format!("{}/queued/{target}", self.prefix)
+    }
+
+    /// The highest number of a delivery to `target` that was delivered or given up.
+    #[must_use]
+    pub fn settled_number(&self, target: &str) -> String {
+        format!("{}/settled/{target}", self.prefix)
+    }
+
     /// Prefix of all waiting deliveries.
     #[must_use]
     pub fn outbox(&self) -> String {

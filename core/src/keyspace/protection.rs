@@ -9,12 +9,15 @@ pub enum RecordProtection {
     Authenticated,
     /// Also encrypted, because it contains a secret.
     Encrypted,
+    /// As authenticated, with a key of its own: an entry of a log that comes and goes without a note. An authenticated record,
+    /// the head of the log, determines which entries count.
+    LogEntry,
 }
 
-use RecordProtection::{Authenticated, Encrypted};
+use RecordProtection::{Authenticated, Encrypted, LogEntry};
 
 /// The folders of protected records, and single keys.
-const PROTECTED: [(&str, RecordProtection); 23] = [
+const PROTECTED: [(&str, RecordProtection); 34] = [
     ("authority", Authenticated),
     ("acknowledgement", Authenticated),
     ("audit/head", Authenticated),
@@ -33,7 +36,18 @@ const PROTECTED: [(&str, RecordProtection); 23] = [
     ("corrections/", Authenticated),
     ("alarms/", Authenticated),
     ("findings/", Authenticated),
+    ("chronicle/live/head/", Authenticated),
+    ("chronicle/live/days/", Authenticated),
+    ("chronicle/live/tail/", LogEntry),
+    ("chronicle/live/observed", LogEntry),
+    ("chronicle/live/call", LogEntry),
+    ("chronicle/observers/", LogEntry),
+    ("chronicle/blocks/", LogEntry),
     ("notify/targets/", Encrypted),
+    ("notify/courses/", Authenticated),
+    ("notify/reading", Authenticated),
+    ("notify/queued/", Authenticated),
+    ("notify/settled/", Authenticated),
     ("status/pages/", Encrypted),
     ("status/incidents/", Authenticated),
     ("status/maintenance/", Authenticated),
@@ -54,11 +68,35 @@ pub fn protection(state_prefix: &str, key: &[u8]) -> Option<RecordProtection> {
         .map(|(_, protection)| *protection)
 }
 
-/// The prefixes below which records are protected.
+/// The prefixes below which records are protected, without entries of logs, which may be many.
 pub fn protected_prefixes(state_prefix: &str) -> impl Iterator<Item = String> {
+    places(state_prefix, |protection| protection != LogEntry)
+}
+
+/// The prefixes of protected entries of logs.
+pub fn log_entry_prefixes(state_prefix: &str) -> impl Iterator<Item = String> {
+    places(state_prefix, |protection| protection == LogEntry)
+}
+
+fn places(
+    state_prefix: &str,
+    is_wanted: impl Fn(RecordProtection) -> bool,
+) -> impl Iterator<Item = String> {
     PROTECTED
         .iter()
+        .filter(move |(_, protection)| is_wanted(*protection))
         .map(move |(place, _)| below(state_prefix, place))
+}
+
+/// The scope of sealing, which only grows: which of the protected records were sealed when records were sealed first.
+pub const SEALING_SCOPE: u32 = 2;
+
+/// Since which [`SEALING_SCOPE`] the record at `key`, which is protected, is sealed.
+#[must_use]
+pub fn sealed_since_scope(state_prefix: &str, key: &[u8]) -> u32 {
+    const SINCE_2: [&str; 3] = ["chronicle/", "notify/courses/", "notify/reading"];
+    let is_below = |place: &&str| key.starts_with(below(state_prefix, place).as_bytes());
+    if SINCE_2.iter().any(is_below) { 2 } else { 1 }
 }
 
 /// The record that says since when records are sealed.

@@ -20,6 +20,11 @@ struct SealHeader {
 }
 
 const VERSION: u32 = 1;
+/// What a sealed entry of a log begins with if it is not text: then follow the name of the secret, the tag and the content.
+const BINARY: &[u8; 8] = b"\0sealed1";
+/// Bytes of a secret's name and of a tag.
+const KID_LENGTH: usize = 8;
+const TAG_LENGTH: usize = 32;
 const MEMBERS: [&str; 4] = [
     ",\"record\":",
     ",\"text\":",
@@ -43,11 +48,18 @@ pub(super) enum SealedContent {
         nonce: Vec<u8>,
         ciphertext: Vec<u8>,
     },
+    /// Bytes that are not text, of an entry of a log.
+    Binary(Vec<u8>),
     /// A note that the record was removed.
     Removed,
 }
 
 impl SealedContent {
+    /// The content of an entry of a log: JSON or text, else bytes.
+    pub(super) fn log_entry(content: &[u8]) -> Self {
+        Self::clear(content).unwrap_or_else(|_| Self::Binary(content.to_vec()))
+    }
+
     /// SealedContent in clear: JSON, or text.
     pub(super) fn clear(content: &[u8]) -> Result<Self, Error> {
         match std::str::from_utf8(content) {
@@ -75,6 +87,11 @@ impl SealEnvelope {
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
+        if let SealedContent::Binary(content) = &self.content {
+            // A derived name always is hexadecimal.
+            let kid = from_hex(&self.kid).unwrap_or_default();
+            return [&BINARY[..], &kid, &self.tag, content].concat();
+        }
         let header = SealHeader {
             sealed: VERSION,
             kid: self.kid.clone(),
@@ -100,7 +117,8 @@ impl SealEnvelope {
                 let content = format!("{encrypted}\"{}{}\"", to_hex(nonce), to_hex(ciphertext));
                 bytes.extend_from_slice(content.as_bytes());
             }
-            SealedContent::Removed => {
+            // A note; bytes were returned above.
+            SealedContent::Removed | SealedContent::Binary(_) => {
                 bytes.extend_from_slice(removed.as_bytes());
                 bytes.extend_from_slice(b"true");
             }
@@ -115,6 +133,9 @@ impl SealEnvelope {
     /// Why it is not a sealed record.
     pub(super) fn parse(value: &[u8]) -> Result<Self, String> {
         let plain = || "it is not sealed".to_owned();
+        if let Some(rest) = value.strip_prefix(BINARY) {
+            return Self::parse_binary(rest).ok_or_else(|| "it is malformed".to_owned());
+        }
         let value = std::str::from_utf8(value).map_err(|_| plain())?;
         let inner = value.strip_suffix('}').ok_or_else(plain)?;
         // No member before the content can contain one of these texts.
@@ -160,6 +181,20 @@ impl SealEnvelope {
             leased: header.leased,
             tag: from_hex(&header.tag).ok_or_else(malformed)?,
             content,
+        })
+    }
+}
+
+impl SealEnvelope {
+    fn parse_binary(rest: &[u8]) -> Option<Self> {
+        let (kid, rest) = rest.split_at_checked(KID_LENGTH)?;
+        let (tag, content) = rest.split_at_checked(TAG_LENGTH)?;
+        Some(Self {
+            kid: to_hex(kid),
+            version: 0,
+            leased: false,
+            tag: tag.to_vec(),
+            content: SealedContent::Binary(content.to_vec()),
         })
     }
 }

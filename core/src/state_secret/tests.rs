@@ -386,7 +386,7 @@ async fn a_plain_record_is_not_replaced_before_records_are_checked() {
     // Other keys are written, as is everything by the one that checks the records.
     starting.create("/s/leader", "replica", None).await.unwrap();
     let plain = etcd.stored(ANN).await;
-    assert!(starting.unheld().seal_in_place(&plain).await.unwrap());
+    assert_eq!(starting.unheld().seal_in_place(&[plain]).await.unwrap(), 1);
     starting.release_writes();
     assert_eq!(
         value(&starting, ANN).await.unwrap(),

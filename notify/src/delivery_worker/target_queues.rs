@@ -8,7 +8,7 @@ use registry::{KeyMirror, RegistryEntry};
 
 use super::{DeliveryUpdate, TargetsById};
 use crate::dispatcher::FiringAlerts;
-use crate::outbox::QueuedDelivery;
+use crate::outbox::{OrderKey, QueuedDelivery};
 use crate::sender::{FiringAlert, REPEAT_INTERVAL};
 use crate::target::{TargetChannel, TargetRecord};
 
@@ -33,7 +33,7 @@ pub(super) enum DeliveryJob {
 
 #[derive(Debug, Default)]
 struct TargetQueue {
-    waiting: BTreeMap<(i64, Vec<u8>), QueuedDelivery>,
+    waiting: BTreeMap<OrderKey, QueuedDelivery>,
     busy: bool,
     repeated_at: Option<Timestamp>,
     sent_count: u32,
@@ -170,7 +170,7 @@ impl TargetQueues {
         // A requeued delivery has another position.
         queue
             .waiting
-            .retain(|known, _| known.1 != position.1 || *known == position);
+            .retain(|known, _| known.2 != position.2 || *known == position);
         match queue.waiting.get(&position) {
             Some(known) if known.revision > queued.revision => {}
             _ => drop(queue.waiting.insert(position, queued)),
@@ -182,7 +182,7 @@ impl TargetQueues {
         for queue in self.queues.values_mut() {
             queue
                 .waiting
-                .retain(|(_, known), queued| known != key || queued.revision > revision);
+                .retain(|(_, _, known), queued| known != key || queued.revision > revision);
         }
     }
 }

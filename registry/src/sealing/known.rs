@@ -111,6 +111,10 @@ impl KnownRecords {
             Ok(opened) => opened,
             Err(reason) => return self.reject(entry, as_of, TamperCause::Forged, reason),
         };
+        if sealer.is_log_entry(&entry.key) {
+            self.genuine(&entry.key, at);
+            return judgement(entry, opened.content);
+        }
         if let Some(known) = self.known.get(&entry.key) {
             let newer = at > known.revision;
             if opened.version < known.version {
@@ -211,8 +215,43 @@ impl KnownRecords {
                 let reason = "it was deleted".to_owned();
                 return self.mark(key, TamperCause::Missing, reason, as_of, None);
             }
+        } else if self.is_noted_missing(key) {
+            return;
         }
         self.genuine(key, as_of);
+    }
+
+    /// Whether `key` is missing according to [`Self::note_missing`].
+    fn is_noted_missing(&self, key: &[u8]) -> bool {
+        let tampering = self.tampered.get(key);
+        tampering.is_some_and(|tampering| tampering.cause == TamperCause::Missing)
+    }
+
+    /// Learns that `key` is missing although another record proves that it was written.
+    pub(super) fn note_missing(&mut self, key: &[u8]) {
+        if !self.tampered.contains_key(key) {
+            self.mark(
+                key,
+                TamperCause::Missing,
+                "it was deleted".to_owned(),
+                0,
+                None,
+            );
+        }
+    }
+
+    /// Ends what [`Self::note_missing`] learned of the keys below `folder` that are no longer missing.
+    pub(super) fn retain_missing(&mut self, folder: &[u8], is_missing: impl Fn(&[u8]) -> bool) {
+        let ended: Vec<Vec<u8>> = self
+            .tampered
+            .range(folder.to_vec()..)
+            .take_while(|(key, _)| key.starts_with(folder))
+            .filter(|(key, tampering)| tampering.cause == TamperCause::Missing && !is_missing(key))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in ended {
+            self.genuine(&key, i64::MAX);
+        }
     }
 
     /// After etcd's revision fell, what was seen before has no place among its revisions: only versions tell.

@@ -33,11 +33,16 @@ impl Sealing {
         written.chain(compared).any(|key| self.sealer.protects(key))
     }
 
+    /// Whether versions of the record at `key` are followed.
+    fn follows(&self, key: &[u8]) -> bool {
+        self.sealer.protects(key) && !self.sealer.is_log_entry(key)
+    }
+
     /// The written keys of which nothing is known, unless the transaction compares that they are absent.
     pub(super) fn unread_keys(&self, transaction: &Transaction) -> Vec<Vec<u8>> {
         let known = self.lock();
         let unknown = transaction.all_writes().map(WriteOp::key).filter(|key| {
-            self.sealer.protects(key)
+            self.follows(key)
                 && known.get(key).is_none()
                 && known.tampering(key).is_none()
                 && !transaction
@@ -76,19 +81,26 @@ impl Sealing {
         })
     }
 
-    /// A write of the sealed `content` over `entry`, if that is unchanged.
-    pub(super) fn prepare_replacement(
+    /// Writes of the sealed contents over their entries, if none of these changed.
+    pub(super) fn prepare_replacement<'a>(
         &self,
-        entry: &RegistryEntry,
-        content: Option<&[u8]>,
-        lease: Option<LeaseId>,
+        replaced: impl IntoIterator<Item = (&'a RegistryEntry, Option<&'a [u8]>)>,
     ) -> Result<PreparedTransaction> {
         let known = self.lock();
-        let mut sealed = Vec::new();
-        let write = self.seal(&known, &entry.key, content, lease, &mut sealed)?;
-        let unchanged = Precondition::Unchanged(entry.key.clone(), entry.mod_revision);
+        let (mut transaction, mut sealed) = (Transaction::new(), Vec::new());
+        for (entry, content) in replaced {
+            let lease = Some(entry.lease).filter(|lease| *lease != 0);
+            let write = match content {
+                Some(content) if self.sealer.is_log_entry(&entry.key) => {
+                    self.seal_log_entry(&WriteOp::put(entry.key.clone(), content, lease))?
+                }
+                content => self.seal(&known, &entry.key, content, lease, &mut sealed)?,
+            };
+            let unchanged = Precondition::Unchanged(entry.key.clone(), entry.mod_revision);
+            transaction = transaction.when(unchanged).then([write]);
+        }
         Ok(PreparedTransaction {
-            transaction: Transaction::new().when(unchanged).then([write]),
+            transaction,
             writes: sealed,
         })
     }
@@ -114,7 +126,7 @@ impl Sealing {
         transaction.preconditions().iter().all(|precondition| {
             let key = precondition.key();
             let entry = stored.iter().find(|entry| entry.key == key);
-            let entry = if self.sealer.protects(key) {
+            let entry = if self.follows(key) {
                 let live = known
                     .get(key)
                     .is_some_and(super::known::KnownRecord::is_live);
@@ -145,7 +157,7 @@ impl Sealing {
         precondition: &Precondition,
     ) -> Result<Precondition> {
         let key = precondition.key();
-        if !self.sealer.protects(key) {
+        if !self.follows(key) {
             return Ok(precondition.clone());
         }
         let absent = matches!(
@@ -188,6 +200,9 @@ impl Sealing {
         if !self.sealer.protects(key) {
             return Ok((write.clone(), None));
         }
+        if self.sealer.is_log_entry(key) {
+            return Ok((self.seal_log_entry(write)?, None));
+        }
         let compared = transaction
             .preconditions()
             .iter()
@@ -209,10 +224,24 @@ impl Sealing {
                 write.clone()
             }
             WriteOp::Delete(_) => self.seal(known, key, None, None, sealed)?,
-            // Made of numbered entries only, which are not protected.
+            // Made of numbered entries only, whose removal leaves no note.
             WriteOp::DeleteRange { .. } => write.clone(),
         };
         Ok((write, guard))
+    }
+
+    /// The write of an entry of a log, whose removal leaves no note.
+    fn seal_log_entry(&self, write: &WriteOp) -> Result<WriteOp> {
+        let WriteOp::Put { key, value, lease } = write else {
+            return Ok(write.clone());
+        };
+        let record = self.sealer.seal(&RecordToSeal {
+            key,
+            version: 0,
+            leased: is_leased(*lease),
+            content: Some(value),
+        })?;
+        Ok(WriteOp::put(key.clone(), record.value, *lease))
     }
 
     fn seal(

@@ -46,6 +46,12 @@ pub trait RecordSealer: fmt::Debug + Send + Sync + Any {
     /// Whether records at `key` are sealed.
     fn protects(&self, key: &[u8]) -> bool;
 
+    /// Whether the record at `key`, which is sealed, is an entry of a log: written once, removed without a note, and bounded by
+    /// a sealed record that its readers compare it with. Its version is not followed, and its absence proves nothing.
+    fn is_log_entry(&self, _key: &[u8]) -> bool {
+        false
+    }
+
     /// Seals a record with the newest secret.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use galera::publish::status_pages::Incident;
 use history::{EventHistory, HistoryError};
 use recorded_views::ViewStore;
 use recording::RecordingError;
+use registry::Registry;
 
 use super::connect::{StateAccess, with_state};
 use super::output_file::write_new;
@@ -123,8 +124,10 @@ async fn export(config: ReportConfig, request: &ExportRequest) -> Result<String,
             views: stores.as_ref().map(|stores| &stores.views),
             series: stores.as_ref().map(|stores| &stores.series),
         };
-        let report = sources.collect(&incident, request.margin_minutes, now());
-        Ok(report.await.document(public_url.as_deref()))
+        let collected = sources.collect(&incident, request.margin_minutes, now());
+        let mut report = collected.await;
+        report.missing.extend(ignored_records(registry));
+        Ok(report.document(public_url.as_deref()))
     });
     let document = document.await?;
     if request.output == "-" {
@@ -132,6 +135,16 @@ async fn export(config: ReportConfig, request: &ExportRequest) -> Result<String,
     }
     write_new(&request.output, &[document.as_bytes()])?;
     Ok(format!("{}\n", request.output))
+}
+
+/// Names the records that were left out because they do not verify.
+fn ignored_records(registry: &Registry) -> Option<String> {
+    let count = registry.tampered().records.len();
+    (count > 0).then(|| {
+        format!(
+            "Records in etcd that were changed outside the console ({count}): galera-console state show names them."
+        )
+    })
 }
 
 async fn find(state: &SealedState, id: &str) -> Result<Incident, CliError> {

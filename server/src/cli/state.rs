@@ -9,7 +9,7 @@ use clap::ArgMatches;
 use console_core::acknowledgement::{AlarmAcknowledgement, acknowledge};
 use console_core::audit::AuditTrail;
 use console_core::clock::now;
-use console_core::keyspace::{ActionKeys, protected_prefixes, protection};
+use console_core::keyspace::{ActionKeys, log_entry_prefixes, protected_prefixes, protection};
 use console_core::record_kind::{RecordKind, describe_content};
 use galera::record::audit::{AuditEvent, AuditRecord};
 use registry::{
@@ -108,7 +108,8 @@ struct IgnoredRecords {
 
 impl IgnoredRecords {
     async fn read(state: &SealedState) -> Result<Self, CliError> {
-        for prefix in protected_prefixes(state.state_prefix()) {
+        let prefixes = protected_prefixes(state.state_prefix());
+        for prefix in prefixes.chain(log_entry_prefixes(state.state_prefix())) {
             state.registry.list(prefix).await?;
         }
         let tampered = state.registry.tampered();

@@ -1,13 +1,16 @@
-//! Requests that name twice what decides about trust. A proxy in front may have checked the one, and the console would use
+//! Requests that name twice what decides about trust, or no valid host. A proxy in front may have checked the one, and the console would use
 //! the other: such a request is refused, whatever the values are. hyper does the same for `Content-Length` and
 //! `Transfer-Encoding`.
 
 use axum::extract::Request;
+use console_core::net::split_port;
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
-use http::{HeaderMap, StatusCode, Uri};
+use http::uri::Authority;
+use http::{HeaderMap, StatusCode, Uri, Version};
 
 use super::AppContext;
 use super::cookie;
+use super::identity::InProcessRequest;
 use super::origin::FETCH_SITE;
 use super::problem::ApiError;
 use super::request_log::{FORWARDED_FOR, untrusted_proxy};
@@ -17,7 +20,9 @@ use crate::allowed_hosts::strip_default_port;
 pub(super) fn refusal(app: &AppContext, request: &Request) -> Option<ApiError> {
     let forwarded_by_client = untrusted_proxy(request, &app.trusted_proxies).is_some();
     let (headers, uri) = (request.headers(), request.uri());
-    let detail = ambiguity(headers, uri, app.is_https(), forwarded_by_client)?;
+    let is_in_process = request.extensions().get::<InProcessRequest>().is_some();
+    let detail = ambiguity(headers, uri, app.is_https(), forwarded_by_client)
+        .or_else(|| invalid_host(request.version(), headers).filter(|_| !is_in_process))?;
     let status = StatusCode::BAD_REQUEST;
     Some(ApiError::new(
         status,
@@ -65,6 +70,23 @@ fn ambiguity(
             "The request has {count} X-Forwarded-For headers and comes from a peer that is not in --trusted-proxies; add the peer if it is a reverse proxy."
         )
     })
+}
+
+/// What is wrong with `Host`, with the remedy: RFC 9112, 3.2, requires a valid one in HTTP/1.1.
+fn invalid_host(version: Version, headers: &HeaderMap) -> Option<String> {
+    let Some(host) = headers.get(HOST) else {
+        // HTTP/2 names it elsewhere, HTTP/1.0 need not name it.
+        let is_required = version == Version::HTTP_11;
+        return is_required.then(|| "The request has no Host header; send one.".to_owned());
+    };
+    let authority = Authority::try_from(host.as_bytes()).ok();
+    let is_valid = authority.is_some_and(|authority| {
+        let text = authority.as_str();
+        let has_port = split_port(text).1.is_some();
+        let has_host = !authority.host().is_empty() && !text.contains('@');
+        has_host && (!has_port || authority.port_u16().is_some())
+    });
+    (!is_valid).then(|| "The Host header is not a host with an optional port; send one.".to_owned())
 }
 
 /// Whether the request line is an absolute URL of another host than `Host`.
@@ -179,6 +201,45 @@ mod tests {
             "",
         ),
     ];
+
+    #[test]
+    fn http_1_1_names_a_valid_host() {
+        let found = |version, hosts: &[&[u8]]| {
+            let mut headers = HeaderMap::new();
+            for host in hosts {
+                headers.append(HOST, HeaderValue::from_bytes(host).unwrap());
+            }
+            invalid_host(version, &headers)
+        };
+        for version in [Version::HTTP_10, Version::HTTP_2, Version::HTTP_3] {
+            assert_eq!(found(version, &[]), None);
+        }
+        assert!(found(Version::HTTP_11, &[]).unwrap().contains("no Host"));
+        for valid in [
+            "a",
+            "a.test:3000",
+            "10.1.2.3",
+            "[::1]:80",
+            "a_b.test",
+            "xn--a",
+        ] {
+            assert_eq!(
+                found(Version::HTTP_11, &[valid.as_bytes()]),
+                None,
+                "{valid}"
+            );
+        }
+        let invalid: [&[u8]; 14] = [
+            b"", b" ", b"a b", b"a/b", b"a<b>", b"a@b", b"@", b":80", b"a:x", b"a:65536",
+            b"a:80:80", b"[::1", b"a\\b", b"\xe4",
+        ];
+        for version in [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2] {
+            for host in invalid {
+                let found = found(version, &[host]).unwrap_or_default();
+                assert!(found.contains("not a host"), "{host:?}: {found}");
+            }
+        }
+    }
 
     #[test]
     fn what_decides_about_trust_is_named_once() {

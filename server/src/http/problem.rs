@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use console_core::log_budget::LogBudget;
 use futures::FutureExt;
 use galera::access::PermissionDenied;
 use galera::publish::api::ProblemDetails;
@@ -327,15 +328,28 @@ fn copy_headers(original: &HeaderMap, document: &mut Response) {
     }
 }
 
+/// Every error passes here, so that clients cannot fill the log: of each code some are logged in a minute.
 fn log_error(error: &ApiError, id: &RequestId, method: &Method, path: &str) {
     let (code, request_id) = (error.code, id.as_str());
     let source = error.source.as_deref().unwrap_or(&error.detail);
-    if error.status == StatusCode::INTERNAL_SERVER_ERROR {
-        tracing::error!(request_id, code, %method, path, "Request failed: {source}");
-    } else if error.status.is_server_error() || error.source.is_some() {
-        tracing::warn!(request_id, code, %method, path, "Request refused: {source}");
+    let failed = error.status == StatusCode::INTERNAL_SERVER_ERROR;
+    if !failed && !error.status.is_server_error() {
+        // The client's own mistake, or its attempt: the line of the request has the status.
+        tracing::debug!(request_id, code, %method, path, "Request refused: {source}");
+        return;
+    }
+    let Some(omitted) = LOGGED_ERRORS.admit(code) else {
+        return;
+    };
+    if failed {
+        tracing::error!(request_id, code, %method, path, omitted, "Request failed: {source}");
+    } else {
+        tracing::warn!(request_id, code, %method, path, omitted, "Request refused: {source}");
     }
 }
+
+/// Errors that are logged in a minute, of each code.
+static LOGGED_ERRORS: LogBudget = LogBudget::new(10);
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();

@@ -7,6 +7,7 @@ use std::time::Instant;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use console_core::log_budget::LogBudget;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use uuid::Uuid;
@@ -142,10 +143,13 @@ pub(super) async fn log_request(
     let (request_id, duration_ms, client) =
         (id.as_str(), (seconds * 10_000.0).round() / 10.0, client.0);
     // Frequent machine requests and files loaded with every page would flood the log.
-    if matches!(route.as_str(), "/healthz" | "/readyz" | "/metrics") || path.starts_with("/pkg/") {
-        tracing::debug!(request_id, %method, path, status, duration_ms, user, %client, "{method} {path} {status}");
+    let is_frequent = matches!(route.as_str(), "/healthz" | "/readyz" | "/metrics");
+    let is_routine = is_frequent || path.starts_with("/pkg/");
+    let logged = (!is_routine).then(|| LOGGED_REQUESTS.admit(log_kind(status, user)));
+    if let Some(Some(omitted)) = logged {
+        tracing::info!(request_id, %method, path, status, duration_ms, user, %client, omitted, "{method} {path} {status}");
     } else {
-        tracing::info!(request_id, %method, path, status, duration_ms, user, %client, "{method} {path} {status}");
+        tracing::debug!(request_id, %method, path, status, duration_ms, user, %client, "{method} {path} {status}");
     }
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(REQUEST_ID.clone(), value);
@@ -153,9 +157,35 @@ pub(super) async fn log_request(
     response
 }
 
+/// Requests that are logged in a minute, of each kind; the others at level debug.
+static LOGGED_REQUESTS: LogBudget = LogBudget::new(300);
+
+/// Kinds that do not use up each other's lines: a client without a session cannot hide what users do, nor refused requests those
+/// that succeed.
+fn log_kind(status: u16, user: &str) -> &'static str {
+    match (user, status) {
+        ("-", ..400) => "anonymous",
+        ("-", _) => "anonymous refused",
+        (_, ..400) => "user",
+        _ => "user refused",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_that_are_refused_or_anonymous_hide_no_others() {
+        let kinds = [(200, "-"), (404, "-"), (200, "ada"), (422, "ada")];
+        let kinds = kinds.map(|(status, user)| log_kind(status, user));
+        let mut different = kinds.to_vec();
+        different.dedup();
+        assert_eq!(different, kinds);
+        let logged = std::iter::repeat_with(|| LOGGED_REQUESTS.admit("user refused"));
+        let logged = logged.take(10_000).flatten().count();
+        assert!(logged <= 600, "{logged}");
+    }
 
     #[test]
     fn secrets_of_links_are_not_logged() {

@@ -16,6 +16,7 @@ mod earlier_state;
 mod embedded_etcd;
 mod etcd_roles;
 mod flood;
+mod hostile_servers;
 mod incidents;
 mod manifests;
 mod order_key;

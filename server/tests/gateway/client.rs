@@ -464,7 +464,12 @@ impl TestClient {
     }
 
     /// Sends the request and reads the whole response; a timeout fails the test.
-    pub(crate) async fn send(&self, request: Request<Body>) -> TestResponse {
+    pub(crate) async fn send(&self, mut request: Request<Body>) -> TestResponse {
+        // As every client of HTTP/1.1 does.
+        if request.uri().authority().is_none() {
+            let host = http::HeaderValue::from_static("console.test");
+            request.headers_mut().entry(HOST).or_insert(host);
+        }
         let what = format!("{} {}", request.method(), request.uri());
         let router = self.router.clone();
         let answer = async move {

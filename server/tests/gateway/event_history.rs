@@ -46,7 +46,7 @@ impl HistoryReplica {
         Self::with_retention(registry, name, Duration::from_secs(90 * 86_400), 200_000)
     }
 
-    fn with_retention(
+    pub(crate) fn with_retention(
         registry: &Registry,
         name: &str,
         retention: Duration,
@@ -98,7 +98,7 @@ impl HistoryReplica {
     }
 
     /// Shuts it down.
-    async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         drop(self.shutdown.take());
         self.tracker.close();
         self.tracker.wait().await;
@@ -138,7 +138,7 @@ fn lab() -> ClusterName {
     "lab".parse().unwrap()
 }
 
-async fn all_events(history: &EventHistory, cluster: &ClusterName) -> Vec<HistoryEvent> {
+pub(crate) async fn all_events(history: &EventHistory, cluster: &ClusterName) -> Vec<HistoryEvent> {
     history.events_after(cluster, 0, usize::MAX).await.unwrap()
 }
 

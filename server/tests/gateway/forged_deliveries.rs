@@ -3,7 +3,7 @@
 use console_core::keyspace::NotifyKeys;
 use galera::publish::notification::delivery::{Delivery, DeliveryList, DeliveryState};
 use http::Method;
-use registry::Registry;
+use registry::{Registry, Transaction, WriteOp};
 use serde_json::{Value, json};
 
 use crate::action_fixture::ActionFixture;
@@ -12,7 +12,7 @@ use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
 use crate::forged_records::secret_in;
 use crate::notification_targets::{add_target, webhook};
-use crate::webhook_receiver::WebhookReceiver;
+use crate::webhook_receiver::{ReceiverReply, WebhookReceiver};
 
 async fn put(registry: &Registry, key: String, delivery: &Value) {
     registry.put(key, delivery.to_string(), None).await.unwrap();
@@ -117,4 +117,109 @@ async fn what_another_client_put_into_the_outbox_is_not_sent_and_named() {
     for request in receiver.requests() {
         assert!(!request.title().contains("evil"), "{}", request.title());
     }
+}
+
+/// Puts `value` back into the outbox until it is gone again.
+async fn put_back(intruder: &Registry, key: &str, value: &[u8]) {
+    intruder.put(key, value, None).await.unwrap();
+    eventually("it is not in the outbox", async || {
+        intruder.get(key).await.unwrap().is_none()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_that_was_sent_is_not_sent_again_when_it_is_put_back() {
+    let etcd = TestEtcd::in_memory();
+    let intruder = etcd.registry();
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let folder = tempfile::tempdir().unwrap();
+    let secret = secret_in(folder.path());
+    let fixture = ActionFixture::start_with(&etcd, &nodes, |options| {
+        options.state_secret = Some(secret.clone());
+    })
+    .await;
+    // The first attempt fails, so that the delivery can be copied while it waits.
+    let receiver = WebhookReceiver::start([ReceiverReply::Status(503)]).await;
+    let target = add_target(&fixture.admin, &webhook(&receiver.url())).await;
+    let keys = NotifyKeys::new(STATE_PREFIX);
+    let outbox = keys.outbox_of(&target.id);
+    let mut copy = None;
+    eventually("a delivery waits", async || {
+        let listing = intruder.list(outbox.as_str()).await.unwrap();
+        copy = listing.entries.into_iter().next().or(copy.take());
+        copy.is_some()
+    })
+    .await;
+    let copy = copy.unwrap();
+    let key = String::from_utf8(copy.key).unwrap();
+    let id = key.rsplit('/').next().unwrap().to_owned();
+    let log = keys.log_entry(&target.id, &id);
+    eventually("it is delivered", async || {
+        intruder.get(log.as_str()).await.unwrap().is_some()
+    })
+    .await;
+    let delivered = intruder.get(log.as_str()).await.unwrap().unwrap().value;
+    let count = || {
+        let requests = receiver.requests();
+        requests.iter().filter(|request| request.id() == id).count()
+    };
+    let sent = count();
+
+    put_back(&intruder, &key, &copy.value).await;
+    // Neither as it is in the log, nor with a higher number.
+    put_back(&intruder, &key, &delivered).await;
+    let mut renumbered: Value = serde_json::from_slice(&copy.value).unwrap();
+    renumbered["number"] = u64::MAX.into();
+    put_back(&intruder, &key, renumbered.to_string().as_bytes()).await;
+    assert_eq!(count(), sent);
+
+    // A person may, and the copy is then still refused.
+    let path = format!(
+        "/api/v1/notifications/deliveries/{}/{id}/redeliver",
+        target.id
+    );
+    // What an intruder left in the log must verify for that.
+    intruder
+        .put(log.as_str(), delivered.clone(), None)
+        .await
+        .unwrap();
+    let again = fixture
+        .operator
+        .send_json(Method::POST, &path, &json!({}))
+        .await;
+    assert_eq!(again.status, 200, "{}", again.text());
+    eventually("it is sent again", async || count() == sent + 1).await;
+    eventually("it is delivered again", async || {
+        intruder.get(key.as_str()).await.unwrap().is_none()
+    })
+    .await;
+    put_back(&intruder, &key, &copy.value).await;
+    assert_eq!(count(), sent + 1);
+
+    // Another replica, after the first one.
+    drop(fixture);
+    let second = ActionFixture::replica_with(&etcd, &nodes, |options| {
+        options.state_secret = Some(secret.clone());
+    })
+    .await;
+    put_back(&intruder, &key, &copy.value).await;
+    // Whether it was sent is unknown once the note is gone: then it is not sent either.
+    let settled = keys.settled_number(&target.id);
+    let delete = Transaction::new().then([WriteOp::delete(settled)]);
+    intruder.transact(&delete).await.unwrap();
+    put_back(&intruder, &key, &copy.value).await;
+    assert_eq!(count(), sent + 1);
+    // Later ones are.
+    let path = format!(
+        "/api/v1/notifications/deliveries/{}/{id}/redeliver",
+        target.id
+    );
+    intruder.put(log.as_str(), delivered, None).await.unwrap();
+    let again = second
+        .operator
+        .send_json(Method::POST, &path, &json!({}))
+        .await;
+    assert_eq!(again.status, 200, "{}", again.text());
+    eventually("it is sent again", async || count() == sent + 2).await;
 }

@@ -8,6 +8,7 @@ use http::header::{
 use http::{Method, Request};
 use insta::assert_json_snapshot;
 use registry::Secret;
+use tower::ServiceExt;
 
 use crate::client::{ConsoleOptions, PASSWORD, TestClient, TestConsole, TestResponse};
 use crate::etcd::TestEtcd;
@@ -105,7 +106,7 @@ async fn a_browser_gets_a_page_about_an_unknown_host() {
     let client = console.anonymous();
     let open = async |path: &str| {
         let request = Request::get(path)
-            .header(HOST, "evil.test<b>")
+            .header(HOST, "evil.test&b=1")
             .header(ACCEPT, "text/html,*/*;q=0.8");
         client.send(request.body(Body::empty()).unwrap()).await
     };
@@ -133,7 +134,7 @@ async fn a_browser_gets_a_page_about_an_unknown_host() {
         for expected in [
             "<h1>Unknown host</h1>",
             "--allowed-hosts",
-            "evil.test&lt;b&gt;",
+            "evil.test&amp;b=1",
         ] {
             assert!(text.contains(expected), "{path}: {text}");
         }
@@ -230,6 +231,22 @@ async fn what_decides_about_trust_is_named_once_on_every_path() {
     let text = page.text();
     assert!(text.contains("<h1>Ambiguous request</h1>"), "{text}");
     assert!(text.contains("delete the cookies of this host"), "{text}");
+    // Without a client's own Host.
+    for path in [
+        "/",
+        "/api/v1/session",
+        "/status/team",
+        "/healthz",
+        "/metrics",
+    ] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let answer = console.router.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 400, "{path}");
+        for host in ["a b", "a<b>", "a/b", ""] {
+            let answer = send(path, &[("host", host)], "*/*").await;
+            assert_eq!(answer.status, 400, "{path} {host:?}: {}", answer.text());
+        }
+    }
     let target = send("http://b.test/sign-in", &[("host", "a.test")], "*/*").await;
     assert_eq!(target.problem().code, "ambiguous_header");
 }

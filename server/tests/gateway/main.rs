@@ -38,6 +38,7 @@ mod finding_records;
 mod findings;
 mod first_edition;
 mod forged_deliveries;
+mod forged_history;
 mod forged_records;
 mod fork_records;
 mod forms;

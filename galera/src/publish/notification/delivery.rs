@@ -96,9 +96,17 @@ pub struct Delivery {
     /// The last attempts, oldest first.
     #[serde(default)]
     pub tries: Vec<DeliveryAttempt>,
-    /// Binds the notification to the target, if there is a state secret.
+    /// Its number among those queued for the target, which only increases; 0 for a test.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub number: u64,
+    /// Binds the notification and its number to the target, if there is a state secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<EntrySeal>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires it")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

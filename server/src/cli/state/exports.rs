@@ -8,7 +8,7 @@ use std::io::Read;
 
 use clap::ArgMatches;
 use console_core::clock::now;
-use console_core::keyspace::{ActionKeys, NotifyKeys, protected_prefixes};
+use console_core::keyspace::{ActionKeys, NotifyKeys, log_entry_prefixes, protected_prefixes};
 use data_encoding::BASE64;
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -88,7 +88,8 @@ fn no_secret() -> CliError {
 
 async fn export_to(state: &SealedState, path: &str) -> Result<String, CliError> {
     let secrets = state.secrets().ok_or_else(no_secret)?;
-    for prefix in protected_prefixes(state.state_prefix()) {
+    let prefixes = protected_prefixes(state.state_prefix());
+    for prefix in prefixes.chain(log_entry_prefixes(state.state_prefix())) {
         state.registry.list(prefix).await?;
     }
     let ignored = state.registry.tampered();

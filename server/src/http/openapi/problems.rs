@@ -420,7 +420,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     (
         "ambiguous_header",
-        "A header that decides about trust occurs twice.",
+        "`Host` is missing or malformed, or a header that decides about trust occurs twice.",
     ),
     (
         "at_in_the_future",
