@@ -149,3 +149,90 @@ fn note_lines(notes: &[(&str, &str)], answer: &Value) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::commands;
+
+    const HOSTILE: &str = "<b>\u{1b}]0;x\u{7}\r\nforged \u{202e}\u{2066}\u{9b}31m\u{200b}";
+
+    /// A document in which the value at `pointer` is hostile; `*` is an item.
+    fn place(document: &mut Value, pointer: &str, value: Value) {
+        let Some((step, rest)) = pointer.trim_start_matches('/').split_once('/') else {
+            document[pointer.trim_start_matches('/')] = value;
+            return;
+        };
+        if rest == "*" || rest.starts_with("*/") {
+            let mut item = document[step][0].take();
+            if rest == "*" {
+                item = value;
+            } else {
+                place(&mut item, &rest[1..], value);
+            }
+            document[step] = serde_json::json!([item]);
+        } else {
+            place(&mut document[step], &format!("/{rest}"), value);
+        }
+    }
+
+    #[test]
+    fn no_answer_controls_the_terminal() {
+        for command in commands() {
+            let mut answer = serde_json::json!({HOSTILE: [HOSTILE, {"a": {HOSTILE: HOSTILE}}]});
+            if let AnswerView::Table {
+                rows,
+                columns,
+                notes,
+            } = command.view
+            {
+                for (_, pointer) in notes {
+                    place(&mut answer, pointer, serde_json::json!([HOSTILE]));
+                }
+                for pointer in columns.iter().flat_map(Column::pointers) {
+                    place(&mut answer, &format!("{rows}/*{pointer}"), HOSTILE.into());
+                }
+            }
+            for part in command.done.unwrap_or_default().split("{/").skip(1) {
+                let pointer = part.split('}').next().unwrap_or_default();
+                place(&mut answer, &format!("/{pointer}"), HOSTILE.into());
+            }
+            let given = GivenArguments::from([("id", vec![HOSTILE.to_owned()])]);
+            let text = answer_text(command, &given, &answer);
+            let unsafe_char = text
+                .chars()
+                .find(|c| *c != '\n' && safe_line(&c.to_string()) != c.to_string());
+            assert_eq!(unsafe_char, None, "{}: {text}", command.name());
+            assert!(!text.contains("\nforged"), "{}: {text}", command.name());
+        }
+    }
+
+    #[test]
+    fn unknown_is_shown_as_unknown_and_a_missing_list_is_not_empty() {
+        let find = |name: &str| commands().find(|command| command.name() == name);
+        let nodes = find("nodes list").unwrap();
+        let given = GivenArguments::new();
+        let answer = serde_json::json!({"nodes": [
+            {"id": "a", "state": "synced", "position": {"seqno": 7}, "position_fresh": false, "behind": null},
+            {"id": "b", "state": "later_state", "sources": [{"kind": "sql", "stale": true}, {"kind": "registry"}]},
+        ]});
+        let text = answer_text(nodes, &given, &answer);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[1].contains("7 (stale)") && lines[1].contains("unknown"),
+            "{text}"
+        );
+        assert!(lines[1].contains("no source"), "{text}");
+        assert!(
+            lines[2].contains("later_state") && lines[2].contains("sql, registry"),
+            "{text}"
+        );
+        let list = find("clusters list").unwrap();
+        assert_eq!(
+            answer_text(list, &given, &serde_json::json!({"clusters": []})),
+            "none\n"
+        );
+        let other = answer_text(list, &given, &serde_json::json!({"groups": [1]}));
+        assert_eq!(other, "groups: 1\n");
+    }
+}

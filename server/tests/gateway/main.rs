@@ -29,6 +29,8 @@ mod bad_input;
 mod cleanup;
 mod client;
 mod crashes;
+mod ctl;
+mod ctl_fixture;
 mod cut_proxy;
 mod etcd_access;
 mod etcd_storage;
