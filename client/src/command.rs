@@ -31,6 +31,11 @@ pub fn commands() -> impl Iterator<Item = &'static ApiCommand> {
     .flatten()
 }
 
+/// The command with these words.
+pub(crate) fn find(words: &[&str]) -> Option<&'static ApiCommand> {
+    commands().find(|command| command.words == words)
+}
+
 /// The groups of commands, with what they are about.
 pub(crate) const GROUPS: &[(&str, &str)] = &[
     (

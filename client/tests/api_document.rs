@@ -290,3 +290,20 @@ fn the_page_has_the_reference() {
         "docs/ctl.md must contain this, made of the commands:\n{reference}"
     );
 }
+
+#[test]
+fn the_page_names_every_tool() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/mcp.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let table = page.split("## What it can do").nth(1).unwrap();
+    let table = table.split("Resources are").next().unwrap();
+    let rows = table.lines().filter_map(|line| line.split('|').nth(1));
+    let named: BTreeSet<&str> = rows
+        .flat_map(|names| names.split('`').skip(1).step_by(2))
+        .collect();
+    let offered: BTreeSet<&str> = console_client::mcp::tools()
+        .iter()
+        .map(|tool| tool.name)
+        .collect();
+    assert_eq!(named, offered);
+}

@@ -144,6 +144,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
         Some(("order-key", matches)) => order_key::run(matches),
         Some(("state", matches)) => state::run(matches),
         Some(("ctl", matches)) => client::ctl(matches),
+        Some(("mcp", matches)) => client::mcp(matches),
         Some(("completions", matches)) => shell::completions(matches),
         Some(("man", matches)) => shell::man(matches),
         _ => Err(CliError::new(

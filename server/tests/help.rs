@@ -39,6 +39,7 @@ help_of! {
     ctl_actions: ["ctl", "actions"];
     ctl_actions_request: ["ctl", "actions", "request"];
     ctl_plan: ["ctl", "plan"];
+    mcp: ["mcp"];
     serve: ["serve"];
     check_config: ["check-config"];
     user: ["user"];

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::api_command::{ApiArgument, ApiCommand, ArgumentKind, ArgumentPlace};
-use super::{GROUPS, commands};
+use super::{GROUPS, commands, find};
 use crate::request::GivenArguments;
 use crate::settings;
 
@@ -101,7 +101,7 @@ pub fn find_command(matches: &ArgMatches) -> Option<(&'static ApiCommand, GivenA
         words.push(word);
         matches = chosen;
     }
-    let entry = commands().find(|entry| entry.words == words.as_slice())?;
+    let entry = find(&words)?;
     let mut given = BTreeMap::new();
     for argument in entry.arguments {
         if let Ok(Some(values)) = matches.try_get_many::<String>(argument.flag) {

@@ -19,6 +19,7 @@ pub(super) fn command() -> Command {
                 .arg(flag("table", "Print all settings as a Markdown table instead")),
         )
         .subcommand(console_client::command::ctl_command())
+        .subcommand(console_client::mcp::mcp_command())
         .subcommand(user())
         .subcommand(token())
         .subcommand(audit())

@@ -1,4 +1,4 @@
-//! `ctl …`: commands that use the API of a console.
+//! `ctl …` and `mcp`: commands that use the API of a console.
 
 use clap::ArgMatches;
 use console_client::{ClientError, ClientExit};
@@ -19,14 +19,22 @@ impl From<ClientError> for CliError {
 }
 
 pub(super) fn ctl(matches: &ArgMatches) -> Result<(), CliError> {
+    block_on(console_client::ctl::run(matches, &environment()))
+}
+
+pub(super) fn mcp(matches: &ArgMatches) -> Result<(), CliError> {
+    block_on(console_client::mcp::run(matches, &environment()))
+}
+
+fn block_on(work: impl Future<Output = Result<(), ClientError>>) -> Result<(), CliError> {
     let runtime = runtime()?;
-    let done = runtime.block_on(console_client::ctl::run(matches, &environment()));
-    // A name that is still being resolved would keep the program from ending.
+    let done = runtime.block_on(work);
+    // A name that is still being resolved, or a read of standard input, would keep the program from ending.
     runtime.shutdown_background();
     Ok(done?)
 }
 
-/// One thread: a command waits for one answer at a time.
+/// One thread: commands only wait for answers.
 fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

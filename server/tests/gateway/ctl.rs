@@ -30,7 +30,7 @@ async fn console_with_token(options: ConsoleOptions, roles: &[Role]) -> (TestCon
     (console, token)
 }
 
-async fn service_token(console: &TestConsole, name: &str, roles: &[Role]) -> String {
+pub(crate) async fn service_token(console: &TestConsole, name: &str, roles: &[Role]) -> String {
     let account: UserName = name.parse().unwrap();
     let added = console.store.add_service(&account, roles.to_vec(), now());
     added.await.unwrap();
@@ -415,7 +415,7 @@ async fn a_throttled_token_names_when_to_try_again() {
 }
 
 /// A server that answers its first connection with `overview`, and closes later ones.
-fn server_that_goes(overview: &'static str) -> std::net::SocketAddr {
+pub(crate) fn server_that_goes(overview: &'static str) -> std::net::SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {

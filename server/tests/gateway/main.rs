@@ -50,6 +50,7 @@ mod json_contract;
 mod leader;
 mod live_messages;
 mod maintenance;
+mod mcp;
 mod metrics;
 mod notification_delivery;
 mod notification_targets;
