@@ -12,9 +12,9 @@ mod trail;
 
 pub use api_command::{
     AnswerView, ApiArgument, ApiCommand, ArgumentKind, ArgumentPlace, Column, CommandRun,
+    GivenArguments,
 };
 pub use coverage::{NOT_COMMANDS, SESSION_ONLY};
-pub(crate) use parser::path_of;
 pub use parser::{ctl_command, find_command};
 pub use reference::markdown_reference;
 

@@ -1,19 +1,16 @@
 //! `ctl`: one command, from its arguments to what is printed.
 
-use std::io::{IsTerminal, Write};
-
 use clap::ArgMatches;
 use serde_json::Value;
 
 use crate::answer::Refusal;
+use crate::command::GivenArguments;
 use crate::command::{ApiCommand, ArgumentPlace, CommandRun, find_command};
 use crate::connection::ApiClient;
-use crate::document_text::document_text;
 use crate::error::ClientError;
-use crate::request::{GivenArguments, build_request};
-use crate::safe_text::safe_json;
-use crate::settings::{Environment, OutputFormat, api_client};
-use crate::table_text::{answer_text, sentence};
+use crate::output::Output;
+use crate::request::build_request;
+use crate::settings::{Environment, api_client};
 use crate::{wait, watch};
 
 /// Runs the command that `matches` has.
@@ -98,74 +95,4 @@ fn selected(
             remedy: None,
         }))
     })
-}
-
-/// Where and how answers are printed.
-pub(crate) struct Output {
-    pub(crate) format: OutputFormat,
-}
-
-impl Output {
-    fn new(matches: &ArgMatches) -> Self {
-        let format = match matches.get_one::<String>("output").map(String::as_str) {
-            Some("json") => OutputFormat::Json,
-            Some(_) => OutputFormat::Table,
-            None if std::io::stdout().is_terminal() => OutputFormat::Table,
-            None => OutputFormat::Json,
-        };
-        Self { format }
-    }
-
-    fn shown(&self, command: &ApiCommand, given: &GivenArguments, document: &Value) -> String {
-        match self.format {
-            OutputFormat::Table => answer_text(command, given, document),
-            OutputFormat::Json if document.is_null() => {
-                // The API answered without a document.
-                let done = sentence(command.done.unwrap_or("Done."), given, document);
-                json_text(&serde_json::json!({ "message": done }))
-            }
-            OutputFormat::Json => json_text(document),
-        }
-    }
-
-    /// Prints `text`; a reader that has gone is no error.
-    pub(crate) fn print(&self, text: &str) -> Result<(), ClientError> {
-        let mut stdout = std::io::stdout().lock();
-        let written = stdout
-            .write_all(text.as_bytes())
-            .and_then(|()| stdout.flush());
-        match written {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(
-                ClientError::Internal(format!("cannot write to standard output: {error}")),
-            ),
-            _ => Ok(()),
-        }
-    }
-
-    /// Prints one change of a watch: `text`, or `line` as JSON on one line. Returns whether the reader is still there.
-    pub(crate) fn print_change(&self, text: &str, line: &Value) -> Result<bool, ClientError> {
-        let text = match self.format {
-            OutputFormat::Table => format!("{text}\n"),
-            OutputFormat::Json => format!("{}\n", safe_json(&line.to_string())),
-        };
-        let mut stdout = std::io::stdout().lock();
-        match stdout
-            .write_all(text.as_bytes())
-            .and_then(|()| stdout.flush())
-        {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-            Err(error) => Err(ClientError::Internal(format!(
-                "cannot write to standard output: {error}"
-            ))),
-        }
-    }
-}
-
-fn json_text(document: &Value) -> String {
-    match serde_json::to_string_pretty(document) {
-        Ok(text) => format!("{}\n", safe_json(&text)),
-        // A value of text keys always serializes.
-        Err(_) => document_text(document),
-    }
 }

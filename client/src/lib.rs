@@ -13,6 +13,7 @@ pub mod ctl;
 mod document_text;
 mod error;
 pub mod mcp;
+mod output;
 mod request;
 pub mod safe_text;
 pub mod settings;
@@ -21,7 +22,8 @@ mod token;
 mod wait;
 mod watch;
 
+pub use command::GivenArguments;
 pub use console_url::ConsoleUrl;
 pub use error::{ClientError, ClientExit};
-pub use request::GivenArguments;
+
 pub use token::ApiToken;

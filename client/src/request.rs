@@ -1,6 +1,5 @@
 //! From the arguments of a command to a request.
 
-use std::collections::BTreeMap;
 use std::io::Read;
 
 use galera::ClusterName;
@@ -8,12 +7,9 @@ use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
-use crate::command::{ApiArgument, ApiCommand, ArgumentKind, ArgumentPlace};
+use crate::command::{ApiArgument, ApiCommand, ArgumentKind, ArgumentPlace, GivenArguments};
 use crate::connection::ApiRequest;
 use crate::error::ClientError;
-
-/// The values that were given, by the name of the flag.
-pub type GivenArguments = BTreeMap<&'static str, Vec<String>>;
 
 /// What a segment of a path or a value of a query has unencoded.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches};
 
-use crate::command::path_of;
 use crate::connection::ApiClient;
 use crate::console_url::ConsoleUrl;
 use crate::error::ClientError;
@@ -142,4 +141,8 @@ fn variable<'a>(environment: &'a Environment, name: &str) -> Option<&'a String> 
     environment
         .get(name)
         .filter(|value| !value.trim().is_empty())
+}
+
+fn path_of(matches: &ArgMatches, name: &str) -> Option<PathBuf> {
+    matches.get_one::<String>(name).map(PathBuf::from)
 }

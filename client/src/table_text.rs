@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
+use crate::command::GivenArguments;
 use crate::command::{AnswerView, ApiCommand, Column};
 use crate::document_text::document_text;
-use crate::request::GivenArguments;
 use crate::safe_text::safe_line;
 
 /// The longest text of one cell, in characters.

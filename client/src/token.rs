@@ -40,7 +40,7 @@ impl ApiToken {
         Ok(Self(header))
     }
 
-    /// Reads the token from a file.
+    /// Reads the token from the first line of a file; `token add` explains it in the second.
     ///
     /// # Errors
     /// A sentence that names the file and the remedy.
@@ -51,7 +51,8 @@ impl ApiToken {
         let file = std::fs::File::open(path);
         file.and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text))
             .map_err(|error| format!("cannot read the token from {shown}: {error}"))?;
-        Self::parse(&text, &format!("the file {shown}"))
+        let first = text.trim_start().lines().next().unwrap_or_default();
+        Self::parse(first, &format!("the file {shown}"))
     }
 
     pub(crate) fn header(&self) -> HeaderValue {

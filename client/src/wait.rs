@@ -6,9 +6,9 @@ use galera::recover::action::ActionState;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::command::GivenArguments;
 use crate::connection::{ApiClient, ApiRequest};
 use crate::error::ClientError;
-use crate::request::GivenArguments;
 use crate::safe_text::safe_line;
 
 /// Time between two requests.

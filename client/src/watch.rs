@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::command::GivenArguments;
 use crate::connection::{ApiClient, ApiRequest};
-use crate::ctl::Output;
 use crate::error::ClientError;
-use crate::request::GivenArguments;
+use crate::output::Output;
 use crate::safe_text::safe_line;
 use crate::wait::number;
 

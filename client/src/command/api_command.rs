@@ -1,6 +1,11 @@
 //! What an entry of the table is made of.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
+
+/// The values that were given, by the name of the flag.
+pub type GivenArguments = BTreeMap<&'static str, Vec<String>>;
 
 /// One command.
 #[derive(Clone, Copy, Debug)]

@@ -1,13 +1,11 @@
 //! The command line of the table.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::api_command::{ApiArgument, ApiCommand, ArgumentKind, ArgumentPlace};
+use super::api_command::{ApiArgument, ApiCommand, ArgumentKind, ArgumentPlace, GivenArguments};
 use super::{GROUPS, commands, find};
-use crate::request::GivenArguments;
 use crate::settings;
 
 /// The command `ctl`.
@@ -109,9 +107,4 @@ pub fn find_command(matches: &ArgMatches) -> Option<(&'static ApiCommand, GivenA
         }
     }
     Some((entry, given))
-}
-
-/// The file that a global option names, wherever it was given.
-pub(crate) fn path_of(matches: &ArgMatches, name: &str) -> Option<PathBuf> {
-    matches.get_one::<String>(name).map(PathBuf::from)
 }

@@ -3,9 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::tools::McpTool;
+use crate::command::GivenArguments;
 use crate::command::{ApiArgument, ArgumentKind, ArgumentPlace};
 use crate::error::ClientError;
-use crate::request::GivenArguments;
 
 /// The most items of a list, and characters of a text.
 const ITEMS_MAX: usize = 200;

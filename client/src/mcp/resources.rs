@@ -4,11 +4,11 @@ use rmcp::ErrorData;
 use rmcp::model::{Resource, ResourceContents, ResourceTemplate};
 use serde_json::Value;
 
+use crate::command::GivenArguments;
 use crate::command::find;
 use crate::connection::ApiClient;
 use crate::ctl;
 use crate::error::ClientError;
-use crate::request::GivenArguments;
 
 const SCHEME: &str = "galera-console://";
 const CLUSTERS: &str = "galera-console://clusters/";

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::net::TcpListener;
 use tokio::process::Command;
+use tokio_util::task::TaskTracker;
 
 use crate::client::TestConsole;
 use crate::etcd::TIMEOUT;
@@ -21,7 +22,7 @@ pub(crate) async fn serve(console: &TestConsole) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     let router: Router = router(console.state.clone());
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
+    TaskTracker::new().spawn(async move { axum::serve(listener, service).await.unwrap() });
     address
 }
 
