@@ -2,6 +2,7 @@
 
 mod arguments;
 mod audit;
+mod client;
 mod connect;
 mod etcd_roles;
 mod incident;
@@ -34,12 +35,16 @@ const NICENESS: i32 = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitReason {
     Success = 0,
+    /// The API refused a request of `ctl`, or an action did not succeed.
+    Refused = 1,
     /// Wrong usage or configuration.
     Usage = 64,
     /// A required service is unavailable.
     Unavailable = 69,
     /// Internal error.
     Internal = 70,
+    /// No result within the permitted time (`ctl`).
+    TimedOut = 75,
     /// Permission denied by the operating system or etcd.
     NoPermission = 77,
 }
@@ -141,6 +146,8 @@ fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
         Some(("order-key", matches)) => order_key::run(matches),
         Some(("state", matches)) => state::run(matches),
         Some(("incident", matches)) => incident::run(matches),
+        Some(("ctl", matches)) => client::ctl(matches),
+        Some(("mcp", matches)) => client::mcp(matches),
         Some(("completions", matches)) => shell::completions(matches),
         Some(("man", matches)) => shell::man(matches),
         _ => Err(CliError::new(
@@ -225,14 +232,7 @@ fn build_runtime(
 
 /// Collects the inputs of the configuration from the process.
 fn collect_inputs(matches: &ArgMatches) -> Result<ConfigInputs, CliError> {
-    let environment: BTreeMap<String, String> = std::env::vars_os()
-        .map(|(name, value)| {
-            (
-                name.to_string_lossy().into_owned(),
-                value.to_string_lossy().into_owned(),
-            )
-        })
-        .collect();
+    let environment = environment();
     let flags = arguments::flags(matches);
     let variable = settings::CONFIG.variable();
     let given = match matches.get_one::<String>(settings::CONFIG.flag) {
@@ -263,6 +263,18 @@ fn collect_inputs(matches: &ArgMatches) -> Result<ConfigInputs, CliError> {
         program_dir,
         state_dir,
     })
+}
+
+/// The environment of the process.
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .map(|(name, value)| {
+            (
+                name.to_string_lossy().into_owned(),
+                value.to_string_lossy().into_owned(),
+            )
+        })
+        .collect()
 }
 
 /// Default data directory of the embedded etcd.

@@ -35,6 +35,11 @@ macro_rules! help_of {
 
 help_of! {
     console: [];
+    ctl: ["ctl"];
+    ctl_actions: ["ctl", "actions"];
+    ctl_actions_request: ["ctl", "actions", "request"];
+    ctl_plan: ["ctl", "plan"];
+    mcp: ["mcp"];
     serve: ["serve"];
     check_config: ["check-config"];
     user: ["user"];

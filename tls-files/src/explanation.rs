@@ -54,6 +54,12 @@ pub fn explain_tls_error(error: &Error, authorities: &str) -> Option<String> {
                 "its certificate is signed by an unknown authority; if it is yours, add it with {authorities}"
             )
         }
+        // An authority that was created again under its former name.
+        CertificateError::BadSignature => {
+            format!(
+                "its certificate is signed by another authority than the trusted one of the same name; if it is yours, give its present certificate with {authorities}"
+            )
+        }
         CertificateError::NotValidForName => {
             "its certificate is for another name; use the name in the certificate".to_owned()
         }

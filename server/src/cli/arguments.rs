@@ -10,7 +10,7 @@ pub(super) fn command() -> Command {
     Command::new("galera-console")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Monitor and recover Galera clusters registered in etcd")
-        .after_help("Every flag is also an environment variable (GALERA_CONSOLE_…) and a key of the configuration file;\n`galera-console check-config --table` lists all of them. Exit codes: 0 success, 64 wrong usage or configuration,\n69 a required service is unavailable, 70 internal error, 77 permission denied.")
+        .after_help("Every flag is also an environment variable (GALERA_CONSOLE_…) and a key of the configuration file;\n`galera-console check-config --table` lists all of them. Exit codes: 0 success, 64 wrong usage or configuration,\n69 a required service is unavailable, 70 internal error, 77 permission denied; of ctl also 1 and 75 (see its help).")
         .subcommand_required(true)
         .arg_required_else_help(false)
         .subcommand(with_settings(Command::new("serve").about("Run the console"), true))
@@ -18,6 +18,8 @@ pub(super) fn command() -> Command {
             with_settings(Command::new("check-config").about("Check the configuration and print the effective settings"), true)
                 .arg(flag("table", "Print all settings as a Markdown table instead")),
         )
+        .subcommand(console_client::command::ctl_command())
+        .subcommand(console_client::mcp::mcp_command())
         .subcommand(user())
         .subcommand(token())
         .subcommand(audit())

@@ -52,6 +52,7 @@ fn from_environment(inputs: &ConfigInputs, problems: &mut Vec<ConfigProblem>) ->
     for (name, value) in &inputs.environment {
         if !name.starts_with(VARIABLE_PREFIX)
             || is_service_link(name)
+            || console_client::settings::VARIABLES.contains(&name.as_str())
             || *name == settings::CONFIG.variable()
         {
             continue;

@@ -12,6 +12,7 @@ mod database;
 
 mod accounts;
 mod audit;
+mod ctl;
 mod earlier_state;
 mod embedded_etcd;
 mod etcd_roles;

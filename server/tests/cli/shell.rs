@@ -30,6 +30,8 @@ fn a_shell_completes_commands_and_flags() {
     assert_eq!(completed(&["galera-console", "etcd-r"]), ["etcd-roles"]);
     let user = completed(&["galera-console", "user", "a"]);
     assert_eq!(user, ["add"]);
+    let ctl = completed(&["galera-console", "ctl", "actions", "req"]);
+    assert_eq!(ctl, ["request"]);
     let flags = completed(&["galera-console", "serve", "--data-d"]);
     assert_eq!(flags, ["--data-dir"]);
     for shell in ["zsh", "fish", "elvish", "powershell"] {
@@ -52,6 +54,8 @@ fn each_command_has_a_manual_page() {
     assert_eq!(run(&["man", "--directory", pages.to_str().unwrap()]).0, 0);
     for (name, contained) in [
         ("galera-console.1", "Monitor and recover"),
+        ("galera-console-ctl-actions-request.1", "digest"),
+        ("galera-console-mcp.1", "allow\\-requests"),
         ("galera-console-serve.1", "data\\-dir"),
         ("galera-console-state-export.1", "encrypted"),
         ("galera-console-user-add.1", "role"),

@@ -1,0 +1,104 @@
+//! Notification targets and deliveries.
+
+use super::api_command::ArgumentKind::{Choice, Text};
+use super::api_command::{AnswerView, ApiArgument, ApiCommand, Column, LIMIT};
+
+const ID: ApiArgument = ApiArgument::path("id", Text("ID"), "The target's id");
+const DOCUMENT: ApiArgument = ApiArgument::document(
+    "A JSON file with the target as in docs/notifications.md, `-` for standard input; secrets do not belong on a command line",
+);
+
+pub(super) static COMMANDS: &[ApiCommand] = &[
+    ApiCommand::get(
+        &["targets", "list"],
+        &[("GET", "/api/v1/notifications/targets")],
+        "List notification targets",
+    )
+    .shown(AnswerView::Table {
+        rows: "/targets",
+        columns: &[
+            Column::Fact("ID", "/id"),
+            Column::Fact("NAME", "/name"),
+            Column::Fact("TYPE", "/type"),
+            Column::Fact("ENABLED", "/enabled"),
+            Column::Fact("WAITING", "/waiting"),
+            Column::Optional("LAST DELIVERY", "/last/state"),
+            Column::Optional("URL", "/url"),
+            Column::Optional("TO", "/to"),
+        ],
+        notes: &[("e-mail is set up", "/smtp")],
+    }),
+    ApiCommand::get(
+        &["targets", "show"],
+        &[("GET", "/api/v1/notifications/targets/{id}")],
+        "Show a target",
+    )
+    .with(&[ID]),
+    ApiCommand::change(
+        &["targets", "add"],
+        &[("POST", "/api/v1/notifications/targets")],
+        "Add a target",
+        "Added target {/id}: {/name}.",
+    )
+    .with(&[DOCUMENT]),
+    ApiCommand::change(
+        &["targets", "change"],
+        &[("PATCH", "/api/v1/notifications/targets/{id}")],
+        "Change a target; what the file leaves out stays",
+        "Changed target {/id}: {/name}.",
+    )
+    .with(&[ID, DOCUMENT]),
+    ApiCommand::change(
+        &["targets", "remove"],
+        &[("DELETE", "/api/v1/notifications/targets/{id}")],
+        "Remove a target",
+        "Removed target {id}.",
+    )
+    .with(&[ID]),
+    ApiCommand::change(
+        &["targets", "test"],
+        &[("POST", "/api/v1/notifications/targets/{id}/test")],
+        "Send a test notification to a target",
+        "Queued test notification {/notice/id} for target {/target}; see `ctl deliveries list`.",
+    )
+    .with(&[ID]),
+    ApiCommand::get(
+        &["deliveries", "list"],
+        &[("GET", "/api/v1/notifications/deliveries")],
+        "List deliveries, newest first",
+    )
+    .with(&[
+        ApiArgument::query("target", Text("ID"), "Only those to this target"),
+        ApiArgument::query(
+            "state",
+            Choice("STATE", &["waiting", "delivered", "failed"]),
+            "Only those in this state",
+        ),
+        LIMIT,
+    ])
+    .shown(AnswerView::Table {
+        rows: "/deliveries",
+        columns: &[
+            Column::Fact("TARGET", "/target"),
+            Column::Fact("NOTICE", "/notice/id"),
+            Column::Fact("STATE", "/state"),
+            Column::Fact("ATTEMPTS", "/attempts"),
+            Column::Fact("QUEUED AT", "/queued_at"),
+            Column::Fact("TITLE", "/notice/title"),
+        ],
+        notes: &[("more", "/more")],
+    }),
+    ApiCommand::change(
+        &["deliveries", "redeliver"],
+        &[(
+            "POST",
+            "/api/v1/notifications/deliveries/{target}/{notice}/redeliver",
+        )],
+        "Send a notification again",
+        "Queued notification {notice} for target {target} again.",
+    )
+    .with(&[
+        ApiArgument::path("target", Text("TARGET"), "The target's id"),
+        ApiArgument::path("notice", Text("NOTICE"), "The notification's id"),
+    ]),
+];

@@ -1,0 +1,54 @@
+//! The reference in `docs/ctl.md`, made of the table.
+
+use super::api_command::{ApiCommand, ArgumentPlace};
+use super::{NOT_COMMANDS, SESSION_ONLY, commands};
+
+/// The tables of commands, and of what has none, in Markdown.
+#[must_use]
+pub fn markdown_reference() -> String {
+    let mut text = String::from("| Command | | Operation |\n|---|---|---|\n");
+    for command in commands() {
+        let operations: Vec<String> = command
+            .operations
+            .iter()
+            .map(|(method, route)| format!("`{method} {}`", route.trim_start_matches("/api/v1")))
+            .collect();
+        text.push_str(&format!(
+            "| `{}` | {} | {} |\n",
+            usage(command).replace('|', "\\|"),
+            command.about,
+            operations.join(", ")
+        ));
+    }
+    text.push_str("\nOperations that need a person who is signed in have no command:\n\n| Operations below | Instead |\n|---|---|\n");
+    for (path, instead) in SESSION_ONLY {
+        text.push_str(&format!("| `{path}` | {instead} |\n"));
+    }
+    text.push_str("\nNeither have these:\n\n| Operation | Reason |\n|---|---|\n");
+    for (method, path, reason) in NOT_COMMANDS {
+        text.push_str(&format!("| `{method} {path}` | {reason} |\n"));
+    }
+    text
+}
+
+/// The command with its arguments, optional ones in brackets.
+fn usage(command: &ApiCommand) -> String {
+    let mut text = command.name();
+    for argument in command.arguments {
+        if matches!(argument.place, ArgumentPlace::Fixed(_)) {
+            continue;
+        }
+        let name = super::parser::value_name(argument);
+        let shown = if argument.positional {
+            name.to_owned()
+        } else {
+            format!("--{} {name}", argument.flag)
+        };
+        if argument.required {
+            text.push_str(&format!(" {shown}"));
+        } else {
+            text.push_str(&format!(" [{shown}]"));
+        }
+    }
+    text
+}

@@ -1,0 +1,82 @@
+//! The audit trail, the console's alarms, accounts, and the own session.
+
+use super::api_command::ArgumentKind::{Cluster, Number, Text};
+use super::api_command::{AnswerView, ApiArgument, ApiCommand, Column, LIMIT};
+
+const NAME: ApiArgument = ApiArgument::path("name", Text("NAME"), "The account");
+
+pub(super) static COMMANDS: &[ApiCommand] = &[
+    ApiCommand::get(
+        &["audit", "list"],
+        &[("GET", "/api/v1/audit")],
+        "List entries of the audit trail, newest first",
+    )
+    .with(&[
+        ApiArgument::query("cluster", Cluster, "Only entries about this cluster"),
+        ApiArgument::query("actor", Text("NAME"), "Only entries of this account"),
+        ApiArgument::query("before", Number, "Only entries before this number"),
+        LIMIT,
+    ])
+    .shown(AnswerView::Table {
+        rows: "/entries",
+        columns: &[
+            Column::Fact("NUMBER", "/sequence"),
+            Column::Fact("AT", "/at"),
+            Column::Fact("ACTOR", "/actor"),
+            Column::Fact("EVENT", "/event"),
+            Column::Optional("CLUSTER", "/cluster"),
+            Column::Optional("SUBJECT", "/subject"),
+        ],
+        notes: &[
+            ("begins at entry", "/begins_at"),
+            ("more with --before", "/next_before"),
+        ],
+    }),
+    ApiCommand::get(
+        &["audit", "alarms"],
+        &[("GET", "/api/v1/alarms")],
+        "List what was changed outside the console",
+    )
+    .shown(AnswerView::Table {
+        rows: "/alarms",
+        columns: &[
+            Column::Fact("AT", "/at"),
+            Column::Fact("KIND", "/kind"),
+            Column::Fact("TEXT", "/text"),
+        ],
+        notes: &[],
+    }),
+    ApiCommand::get(
+        &["accounts", "list"],
+        &[("GET", "/api/v1/accounts")],
+        "List accounts",
+    )
+    .shown(AnswerView::Table {
+        rows: "/accounts",
+        columns: &[
+            Column::Fact("NAME", "/name"),
+            Column::Optional("KIND", "/kind"),
+            Column::Fact("ROLES", "/roles"),
+            Column::Fact("DISABLED", "/disabled"),
+            Column::Fact("SECOND FACTOR", "/second_factor"),
+            Column::Optional("E-MAIL", "/email"),
+        ],
+        notes: &[("damaged", "/damaged")],
+    }),
+    ApiCommand::get(
+        &["accounts", "show"],
+        &[("GET", "/api/v1/accounts/{name}")],
+        "Show an account",
+    )
+    .with(&[NAME]),
+    ApiCommand::get(
+        &["whoami"],
+        &[("GET", "/api/v1/session")],
+        "Show the account and the roles of the token",
+    ),
+    ApiCommand::get(
+        &["openapi"],
+        &[("GET", "/api/v1/openapi.json")],
+        "Print the description of the API",
+    ),
+];
