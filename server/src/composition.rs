@@ -44,6 +44,7 @@ use crate::http::{AppContext, AppState};
 use crate::limits::ClientLimits;
 use crate::live::SharedTopics;
 use crate::membership::NodeAdmission;
+use crate::sign_on::SignOn;
 use crate::started_bootstraps;
 use crate::status_pages::{self, PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService};
 use crate::tls::CertificateStore;
@@ -68,6 +69,9 @@ pub enum BuildError {
     /// Invalid notification settings.
     #[error("notifications cannot be sent: {0}")]
     Notify(String),
+    /// The identity provider cannot be used.
+    #[error("--oidc-issuer: {0}")]
+    SignOn(String),
     /// Invalid settings of the webhook of anchors.
     #[error("--audit-anchor-url: {0}")]
     AnchorWebhook(String),
@@ -177,6 +181,7 @@ impl Builder<'_> {
         let finding_schedule = overrides.finding_schedule.unwrap_or_default();
         let defragmentation = overrides.defragmentation;
         let authenticator = self.authenticator();
+        let sign_on = self.sign_on()?;
         let monitor_settings = monitor_settings(config, &self.resolver);
         let fold = monitor_settings.fold_settings();
         let mysql = monitor_settings.mysql.clone();
@@ -281,6 +286,7 @@ impl Builder<'_> {
             trusted_proxies: config.http.trusted_proxies.clone(),
             serves_metrics: config.http.metrics_listen.is_none(),
             authenticator,
+            sign_on,
             live_topics: SharedTopics::new(monitor.clone(), Some(actions.clone())),
             monitor,
             actions,
@@ -296,6 +302,18 @@ impl Builder<'_> {
             site,
             shutdown: self.tasks.shutdown.clone(),
         })
+    }
+
+    /// Sign-on with the identity provider, if there is one. Does not wait for it.
+    fn sign_on(&self) -> Result<Option<Arc<SignOn>>, BuildError> {
+        let http = &self.config.http;
+        let (Some(config), Some(public_url)) = (&http.sign_on, &http.public_url) else {
+            return Ok(None);
+        };
+        let sign_on = SignOn::new(config.clone(), public_url, self.resolver.clone());
+        let sign_on = Arc::new(sign_on.map_err(BuildError::SignOn)?);
+        self.spawn_until_shutdown(Arc::clone(&sign_on).follow());
+        Ok(Some(sign_on))
     }
 
     /// Records figures, if there is a directory for them.
@@ -390,6 +408,10 @@ impl Builder<'_> {
         let policy = self.config.http.sign_in_policy();
         let state_prefix = &self.config.state_prefix;
         let cache = AccountCache::new(state_prefix, &policy.second_factor_roles);
+        let cache = match policy.local_accounts {
+            true => cache,
+            false => cache.without_local_accounts(),
+        };
         let watching = cache.clone();
         self.tasks
             .spawn(watching.run(self.registry.clone(), self.tasks.shutdown.clone()));

@@ -14,13 +14,15 @@ pub enum RecordProtection {
 use RecordProtection::{Authenticated, Encrypted};
 
 /// The folders of protected records, and single keys.
-const PROTECTED: [(&str, RecordProtection); 23] = [
+const PROTECTED: [(&str, RecordProtection); 25] = [
     ("authority", Authenticated),
     ("acknowledgement", Authenticated),
     ("audit/head", Authenticated),
     ("audit/cut", Authenticated),
     ("users/", Encrypted),
     ("factors/", Encrypted),
+    ("identities/", Authenticated),
+    ("provider-sessions/", Encrypted),
     ("sessions/", Authenticated),
     ("tokens/", Encrypted),
     ("token-uses/", Authenticated),

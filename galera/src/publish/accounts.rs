@@ -17,13 +17,21 @@ pub enum AccountKind {
     Person,
     /// A program, which has tokens only: no password, no second factor, no session.
     Service,
+    /// A person, who signs in with the identity provider: no password, no token.
+    External,
 }
 
 impl AccountKind {
-    /// Whether it is a person's.
+    /// Whether it is a person's who has a password here.
     #[must_use]
     pub fn is_person(&self) -> bool {
         *self == Self::Person
+    }
+
+    /// Whether it is a program's.
+    #[must_use]
+    pub fn is_service(&self) -> bool {
+        *self == Self::Service
     }
 }
 

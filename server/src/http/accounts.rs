@@ -103,6 +103,11 @@ pub(super) async fn add(
                 "The account needs a password; a program needs none with \"kind\": \"service\".";
             return Err(ApiError::unprocessable("no_password", detail));
         }
+        (AccountKind::External, _) => {
+            let detail =
+                "The identity provider names its people; they get an account when they sign in.";
+            return Err(ApiError::unprocessable("external_account", detail));
+        }
         (AccountKind::Service, None) if email.flatten().is_none() => {
             store.add_service(&name, body.roles, now()).await?;
         }
@@ -297,6 +302,12 @@ impl From<AccountStoreError> for ApiError {
             ),
             AccountStoreError::NoRole => {
                 Self::unprocessable("no_role", to_sentence(&error.to_string()))
+            }
+            AccountStoreError::ReservedName(_) => {
+                Self::unprocessable("invalid_account_name", to_sentence(&error.to_string()))
+            }
+            AccountStoreError::ExternalPassword(_) | AccountStoreError::ExternalRoles(_) => {
+                Self::unprocessable("external_account", to_sentence(&error.to_string()))
             }
             AccountStoreError::NoPassword(name) => Self::unprocessable(
                 "service_account",

@@ -238,6 +238,21 @@ impl From<SignInError> for ApiError {
                 "account_disabled",
                 "This account is disabled; ask an administrator to enable it.",
             ),
+            SignInError::NoExternalRole => Self::forbidden(
+                "no_external_role",
+                "The identity provider names no group of yours that has a role here; ask an administrator for one, then sign in again.",
+            ),
+            SignInError::LocalAccountsOff => Self::forbidden(
+                "local_accounts_off",
+                "Accounts with a password are switched off here (--local-accounts off); sign in with the identity provider.",
+            ),
+            error @ SignInError::IdentityUnusable { .. } => Self::conflict(
+                "identity_unusable",
+                format!(
+                    "{}; ask an administrator to look at `galera-console state show`.",
+                    capitalize(&error.to_string())
+                ),
+            ),
             SignInError::Throttled(wait) => throttled(wait),
             SignInError::Busy => busy(),
             SignInError::Unavailable(cause) => {
@@ -267,6 +282,17 @@ impl From<OwnAccountError> for ApiError {
                     "{}; enter your password, or a code of your second factor, again: on the page or with POST /api/v1/session/step-up.",
                     capitalize(&error.to_string())
                 ),
+            ),
+            OwnAccountError::SignInAgain(_) => Self::forbidden(
+                "step_up_required",
+                format!(
+                    "{}; sign in again with the identity provider at /oidc/sign-in?proof=on, or enter a code of your second factor here.",
+                    capitalize(&error.to_string())
+                ),
+            ),
+            OwnAccountError::ExternalAccount => Self::forbidden(
+                "external_account",
+                "This account has no password here; sign in again with the identity provider at /oidc/sign-in?proof=on.",
             ),
             OwnAccountError::Password(error) => Self::unprocessable("weak_password", to_sentence(&error.to_string())),
             OwnAccountError::NotEnrolling => {

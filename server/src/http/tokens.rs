@@ -210,6 +210,7 @@ impl From<TokenStoreError> for ApiError {
                 "unknown_account",
                 format!("No enabled account {name}; /api/v1/accounts lists all accounts."),
             ),
+            TokenStoreError::ExternalAccount(_) => Self::unprocessable("external_account", detail),
             TokenStoreError::InvalidName => Self::unprocessable("invalid_token_name", detail),
             TokenStoreError::NameTaken { .. } => Self::conflict("token_exists", detail),
             TokenStoreError::NoRole(_) => Self::unprocessable("no_role", detail),
