@@ -75,7 +75,7 @@ pub(super) struct AddAccountRequest {
     request_body = AddAccountRequest,
     responses((status = 201, description = "The new account.", body = AccountView)),
     extensions(("x-problems" = json!([
-        problems::ACCOUNTS, "403 step_up_required", "409 account_exists", "422 invalid_account_name", "422 invalid_email",
+        problems::ACCOUNTS, "403 step_up_required", "409 account_exists", "422 external_account", "422 invalid_account_name", "422 invalid_email",
         "422 no_password", "422 no_role", "422 service_account", "422 weak_password",
     ]))),
 )]
@@ -147,7 +147,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<S
     request_body = ChangeAccountRequest,
     responses((status = 200, description = "The account afterwards.", body = AccountView)),
     extensions(("x-problems" = json!([
-        problems::ACCOUNTS, "403 step_up_required", "404 unknown_account", "409 last_admin", "422 invalid_email", "422 no_role",
+        problems::ACCOUNTS, "403 step_up_required", "404 unknown_account", "409 last_admin", "422 external_account", "422 invalid_email", "422 no_role",
         "422 service_account", "422 weak_password",
     ]))),
 )]

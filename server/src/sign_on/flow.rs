@@ -26,7 +26,7 @@ const CODE_MAX: usize = 4_096;
 /// How long ago a proof may be that was demanded.
 const PROOF_AGE_MAX: Duration = Duration::from_secs(300);
 /// Time between two looks at the provider.
-const FOLLOW_INTERVAL: Duration = Duration::from_secs(60);
+const FOLLOW_INTERVAL: Duration = Duration::from_secs(15);
 /// The same while it does not answer.
 const FOLLOW_RETRY: Duration = Duration::from_secs(5);
 
@@ -138,8 +138,8 @@ impl SignOn {
     /// Keeps the endpoints current, so that the sign-in page shows whether the provider answers.
     pub(crate) async fn follow(self: Arc<Self>) {
         loop {
-            let interval = match self.provider.metadata().await {
-                Ok(_) => FOLLOW_INTERVAL,
+            let interval = match self.provider.refresh().await {
+                Ok(()) => FOLLOW_INTERVAL,
                 Err(_) => FOLLOW_RETRY,
             };
             tokio::time::sleep(interval).await;

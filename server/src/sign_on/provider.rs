@@ -126,6 +126,16 @@ impl Provider {
         {
             return Err(ProviderError::Unavailable(cause.clone()));
         }
+        self.request_metadata().await
+    }
+
+    /// Requests the endpoints again. Those that are known stay if the provider does not answer.
+    pub(super) async fn refresh(&self) -> Result<(), ProviderError> {
+        let _one = self.requesting.lock().await;
+        self.request_metadata().await.map(drop)
+    }
+
+    async fn request_metadata(&self) -> Result<Arc<ProviderMetadata>, ProviderError> {
         let found = self.discover().await;
         self.note(&found);
         match found {
