@@ -7,6 +7,8 @@ use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use console_core::session::SessionGuard;
+use galera::ClusterName;
+use galera::access::GrantTarget;
 use galera::publish::accounts::StepUpView;
 use galera::publish::api::{Credentials, SessionView};
 use http::StatusCode;
@@ -16,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::AppState;
 use super::cookie;
-use super::extract::JsonBody;
+use super::extract::{JsonBody, QueryParams};
 use super::identity::{AnyCredential, OwnSession, RequestUser};
 use super::openapi::problems;
 use super::problem::{ApiError, ApiResult, to_sentence};
@@ -96,13 +98,29 @@ pub(super) async fn sign_in(
     ))
 }
 
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SessionQuery {
+    /// Only roles that count on this cluster.
+    cluster: Option<ClusterName>,
+}
+
 /// Shows the current account, its roles and the expiry of the session.
 #[utoipa::path(
     get, path = "/api/v1/session", operation_id = "show_session", tag = "session",
+    params(SessionQuery),
     responses((status = 200, description = "The session.", body = SessionResponse)),
 )]
-pub(super) async fn show(AnyCredential(session): AnyCredential) -> Json<SessionResponse> {
-    Json(session_response(&session))
+pub(super) async fn show(
+    AnyCredential(session): AnyCredential,
+    QueryParams(query): QueryParams<SessionQuery>,
+) -> Json<SessionResponse> {
+    let mut response = session_response(&session);
+    if let Some(cluster) = &query.cluster {
+        let narrowed = session.principal.narrowed(GrantTarget::Cluster(cluster));
+        response.session.roles = narrowed.map(|user| user.roles).unwrap_or_default();
+    }
+    Json(response)
 }
 
 /// Signs out.

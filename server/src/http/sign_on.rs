@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::Query;
 use axum::response::{Html, IntoResponse, Response};
 use galera::access::RoleGrant;
 use html_escape::encode_double_quoted_attribute;
@@ -14,7 +13,7 @@ use accounts::SignInError;
 
 use super::AppState;
 use super::cookie;
-use super::extract::FormBody;
+use super::extract::{FormBody, QueryParams};
 use super::plain_page::{FormTarget, plain_page};
 use super::problem::{ApiError, ApiResult, to_sentence};
 use super::session::{RequestClient, set_session_cookie};
@@ -51,8 +50,10 @@ pub(super) struct BeginForm {
     ))),
     extensions(("x-problems" = json!(["404 sign_on_off", "503 provider_unavailable", "503 registry_unavailable", "503 sign_in_busy"]))),
 )]
-pub(super) async fn begin(app: AppState, query: BeginParameters) -> ApiResult<Response> {
-    let BeginParameters(query) = query;
+pub(super) async fn begin(
+    app: AppState,
+    QueryParams(query): QueryParams<BeginQuery>,
+) -> ApiResult<Response> {
     redirect_to_provider(&app, query.next, query.proof).await
 }
 
@@ -120,9 +121,8 @@ pub(super) async fn callback(
     app: AppState,
     client: RequestClient,
     headers: HeaderMap,
-    query: CallbackParameters,
+    QueryParams(query): QueryParams<CallbackQuery>,
 ) -> Response {
-    let CallbackParameters(query) = query;
     let address = client.address();
     let answer = CallbackAnswer {
         code: query.code,
@@ -374,32 +374,3 @@ pub(super) fn explain_grants(grants: &[RoleGrant]) -> Vec<String> {
     };
     grants.iter().map(explain).collect()
 }
-
-/// The query of [`begin`], with a problem document where it is invalid.
-pub(super) struct BeginParameters(BeginQuery);
-/// The query of [`callback`].
-pub(super) struct CallbackParameters(CallbackQuery);
-
-macro_rules! query_parameters {
-    ($name:ident, $query:ty) => {
-        impl<S: Sync> axum::extract::FromRequestParts<S> for $name {
-            type Rejection = ApiError;
-
-            async fn from_request_parts(
-                parts: &mut http::request::Parts,
-                _: &S,
-            ) -> Result<Self, ApiError> {
-                Query::<$query>::try_from_uri(&parts.uri)
-                    .map(|query| Self(query.0))
-                    .map_err(|_| {
-                        ApiError::bad_request(
-                            "invalid_query",
-                            "A parameter of the address occurs twice, or is not text; sign in from the sign-in page.",
-                        )
-                    })
-            }
-        }
-    };
-}
-query_parameters!(BeginParameters, BeginQuery);
-query_parameters!(CallbackParameters, CallbackQuery);

@@ -157,7 +157,10 @@ impl SignOn {
         next: &str,
         proof: bool,
     ) -> Result<(String, String), SignOnError> {
-        let metadata = self.with_permit(self.provider.metadata()).await?;
+        let metadata = match self.provider.current_metadata() {
+            Some(metadata) => metadata,
+            None => self.with_permit(self.provider.metadata()).await?,
+        };
         let login = LoginState::new(next, proof, now());
         let (scope, challenge) = (self.config.rules.scope(), login.challenge());
         let mut query = vec![

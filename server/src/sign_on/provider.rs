@@ -106,7 +106,8 @@ impl Provider {
         state.metadata.as_ref().map(|(data, _)| Arc::clone(data))
     }
 
-    fn current_metadata(&self) -> Option<Arc<ProviderMetadata>> {
+    /// The endpoints if they are known and current: nothing is requested.
+    pub(super) fn current_metadata(&self) -> Option<Arc<ProviderMetadata>> {
         let state = self.state();
         let (data, at) = state.metadata.as_ref()?;
         (at.elapsed() < METADATA_AGE_MAX).then(|| Arc::clone(data))

@@ -104,7 +104,7 @@ static TABLE: &[RouteAccess] = &[
     route("GET", "/api/v1/actions/{id}", VIEW, Any, Action),
     route("GET", "/api/v1/actions/{id}/plan", VIEW, Any, Action),
     route("POST", "/api/v1/actions/{id}/{verb}", ActionVerb, Any, Action),
-    route("GET", "/api/v1/recovery", VIEW, Any, Console),
+    route("GET", "/api/v1/recovery", VIEW, Any, Filtered),
     route("PUT", "/api/v1/recovery", SWITCH, Any, Console),
     route("GET", "/api/v1/audit", AUDIT, Any, Filtered),
     route("GET", "/api/v1/alarms", AUDIT, Any, Console),

@@ -36,14 +36,33 @@ async fn what_is_outside_does_not_exist() {
         assert_ne!(answer.status, 404, "{own}: {}", answer.text());
         assert_ne!(answer.status, 403, "{own}: {}", answer.text());
     }
+    let path = "/api/v1/session?cluster=lab";
+    let session: SessionView = client.get(path).await.json();
+    assert!(session.roles.is_empty());
     for path in [
-        "/api/v1/recovery",
         "/api/v1/alarms",
         "/api/v1/notifications/targets",
         "/api/v1/status/announcements",
     ] {
         let problem = client.get(path).await.problem();
         assert_eq!(problem.code, "limited_to_clusters", "{path}");
+    }
+    // Pages that show parts of it work without them.
+    for path in [
+        "/fragments/",
+        "/fragments/actions",
+        "/fragments/audit",
+        "/fragments/incidents",
+        "/fragments/clusters/shop/recovery",
+        "/fragments/account",
+    ] {
+        let answer = client.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        assert!(
+            !answer.text().contains(">lab<"),
+            "{path}: {}",
+            answer.text()
+        );
     }
     let audit = client.get("/api/v1/audit?limit=1000").await;
     assert_eq!(audit.status, 200, "{}", audit.text());
