@@ -3,6 +3,7 @@
 mod codes;
 mod errors;
 mod external;
+mod external_sessions;
 mod own_account;
 mod own_sessions;
 mod sessions;

@@ -17,6 +17,7 @@ mod browser_state;
 mod cache;
 mod current;
 mod device;
+mod external_name;
 mod factor;
 mod failed_sign_ins;
 mod hash_queue;

@@ -273,7 +273,9 @@ impl WebhookClient {
             .body(Full::new(body))
             .map_err(|error| WebhookError::InvalidUrl(error.to_string()))?;
         request.headers_mut().extend(headers);
-        tokio::time::timeout(REQUEST_TIMEOUT, self.exchange(url, request, limit))
+        // On the heap: it is large, and part of the futures of many callers.
+        let exchange = Box::pin(self.exchange(url, request, limit));
+        tokio::time::timeout(REQUEST_TIMEOUT, exchange)
             .await
             .unwrap_or(Err(WebhookError::Timeout(REQUEST_TIMEOUT)))
     }

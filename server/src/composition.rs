@@ -1,11 +1,13 @@
 //! Composition root: builds every part of the console from a [`Config`].
 
+mod people;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use accounts::TokenStore;
 use accounts::store::AccountStore;
-use accounts::{AccountCache, Authenticator, TokenStore};
 use console_core::address_policy::AddressPolicy;
 use console_core::audit::{
     AnchorFile, AnchorFileError, AnchorOutputs, ArchiveError, AuditArchive, AuditTrail,
@@ -44,7 +46,6 @@ use crate::http::{AppContext, AppState};
 use crate::limits::ClientLimits;
 use crate::live::SharedTopics;
 use crate::membership::NodeAdmission;
-use crate::sign_on::SignOn;
 use crate::started_bootstraps;
 use crate::status_pages::{self, PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService};
 use crate::tls::CertificateStore;
@@ -304,18 +305,6 @@ impl Builder<'_> {
         })
     }
 
-    /// Sign-on with the identity provider, if there is one. Does not wait for it.
-    fn sign_on(&self) -> Result<Option<Arc<SignOn>>, BuildError> {
-        let http = &self.config.http;
-        let (Some(config), Some(public_url)) = (&http.sign_on, &http.public_url) else {
-            return Ok(None);
-        };
-        let sign_on = SignOn::new(config.clone(), public_url, self.resolver.clone());
-        let sign_on = Arc::new(sign_on.map_err(BuildError::SignOn)?);
-        self.spawn_until_shutdown(Arc::clone(&sign_on).follow());
-        Ok(Some(sign_on))
-    }
-
     /// Records figures, if there is a directory for them.
     fn series(&self, monitor: &Monitor) -> Option<SeriesStore> {
         let settings = SeriesSettings {
@@ -402,28 +391,6 @@ impl Builder<'_> {
             shutdown.run_until_cancelled(sending).await;
         });
         Ok(Some(delivery))
-    }
-
-    fn authenticator(&self) -> Authenticator {
-        let policy = self.config.http.sign_in_policy();
-        let state_prefix = &self.config.state_prefix;
-        let cache = AccountCache::new(state_prefix, &policy.second_factor_roles);
-        let cache = match policy.local_accounts {
-            true => cache,
-            false => cache.without_local_accounts(),
-        };
-        let watching = cache.clone();
-        self.tasks
-            .spawn(watching.run(self.registry.clone(), self.tasks.shutdown.clone()));
-        let trail = self.trail.clone();
-        let authenticator =
-            Authenticator::new(self.registry.clone(), state_prefix, trail, cache, policy)
-                .with_concurrent_hashes(self.config.limits.password_hashes);
-        let failures = Arc::clone(authenticator.failures());
-        let shutdown = self.tasks.shutdown.clone();
-        self.tasks
-            .spawn(async move { failures.run(shutdown).await });
-        authenticator
     }
 
     fn leadership(&self) -> Leadership {

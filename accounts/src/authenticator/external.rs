@@ -6,31 +6,26 @@ use std::time::Duration;
 
 use console_core::keyspace::AccountKeys;
 use console_core::session::SessionGuard;
-use data_encoding::HEXLOWER;
 use galera::Timestamp;
 use galera::access::{RoleGrant, granted_roles};
 use galera::publish::accounts::AccountKind;
 use galera::record::audit::{AuditEvent, AuditRecord};
-use registry::{CreateOutcome, Precondition, Transaction, TransactionOutcome, WriteOp};
-use sha2::{Digest as _, Sha256};
+use registry::{Precondition, Transaction, TransactionOutcome, WriteOp};
 use uuid::Uuid;
 
 use super::errors::{OwnAccountError, SignInError};
 use super::sessions::SessionOrigin;
 use super::{ATTEMPTS, Authenticator, IssuedSession, SignInClient, keys_missing};
 use crate::cache::now;
+use crate::external_name::account_name;
 use crate::failed_sign_ins::FailureReason;
-use crate::records::{ExternalIdentity, IdentityRecord, SessionRecord, UserName, UserRecord};
+use crate::records::{ExternalIdentity, IdentityRecord, UserName, UserRecord};
 use crate::store::{factor_key, role_names, user_key};
 use crate::throttle::network_of;
 use crate::token::SignInClaims;
 
-/// Longest ID token that is kept for signing out at the provider, in bytes.
-const ID_TOKEN_MAX: usize = 16 * 1024;
 /// Names that are tried for a new account whose first choice is taken.
 const NAMES_MAX: usize = 50;
-/// Longest first choice of a name, in characters; a number may follow.
-const NAME_MAX: usize = 60;
 
 /// A person whom the provider has just named.
 #[derive(Clone)]
@@ -183,7 +178,7 @@ impl Authenticator {
         Err(SignInError::Busy)
     }
 
-    async fn identity_record(
+    pub(super) async fn identity_record(
         &self,
         identity: &ExternalIdentity,
     ) -> Result<Option<(IdentityRecord, i64)>, SignInError> {
@@ -386,93 +381,6 @@ impl Authenticator {
         detail
     }
 
-    /// Keeps the ID token of a session for as long as that. Without it, signing out at the provider asks the person there.
-    async fn keep_id_token(&self, session: &SessionGuard, id_token: &str) {
-        let Some(lease) = self.cache.session_lease(session.id) else {
-            return;
-        };
-        if id_token.len() > ID_TOKEN_MAX {
-            return;
-        }
-        let key = AccountKeys::new(&self.state_prefix).provider_session(session.id);
-        let written = self
-            .registry
-            .put(key, id_token.as_bytes().to_vec(), Some(lease));
-        if let Err(error) = written.await {
-            tracing::warn!(%error, "Could not keep an ID token: {error}");
-        }
-    }
-
-    /// The ID token that `session` began with; `None` if it is not kept.
-    pub async fn provider_id_token(&self, session: &SessionGuard) -> Option<String> {
-        let key = AccountKeys::new(&self.state_prefix).provider_session(session.id);
-        let entry = self.registry.get(key).await.ok()??;
-        String::from_utf8(entry.value).ok()
-    }
-
-    /// Ends the sessions that the provider has ended: the one that it calls `provider_session`, else all of `identity`, in every
-    /// replica. Returns how many.
-    ///
-    /// # Errors
-    /// When etcd is unreachable; some sessions may then have ended.
-    pub async fn end_provider_sessions(
-        &self,
-        identity: Option<&ExternalIdentity>,
-        provider_session: Option<&str>,
-    ) -> Result<usize, SignInError> {
-        let account = match identity {
-            Some(identity) => match self.identity_record(identity).await? {
-                Some((record, _)) => Some(record.account),
-                None => return Ok(0),
-            },
-            None => None,
-        };
-        let prefix = AccountKeys::new(&self.state_prefix).sessions();
-        let mut ended: BTreeMap<UserName, usize> = BTreeMap::new();
-        for entry in self.registry.list(prefix.clone()).await?.entries {
-            let id = String::from_utf8_lossy(&entry.key)
-                .strip_prefix(&prefix)
-                .and_then(|id| id.parse::<Uuid>().ok());
-            let record: Option<SessionRecord> = serde_json::from_slice(&entry.value).ok();
-            let (Some(id), Some(record)) = (id, record) else {
-                continue;
-            };
-            let of_account = account.as_ref().is_none_or(|name| record.username == *name);
-            let of_session = match provider_session {
-                Some(session) => record.provider_session.as_deref() == Some(session),
-                None => account.is_some(),
-            };
-            if !(of_account && of_session && record.username.is_external()) {
-                continue;
-            }
-            self.registry.revoke(entry.lease).await?;
-            self.cache.remove_session(id);
-            *ended.entry(record.username).or_default() += 1;
-        }
-        for (name, sessions) in &ended {
-            tracing::info!(user = %name, sessions, "The identity provider ended {sessions} sessions of {name}");
-            let detail = BTreeMap::from([
-                ("sessions".to_owned(), sessions.to_string()),
-                ("by".to_owned(), "identity provider".to_owned()),
-            ]);
-            self.record_event(AuditEvent::SESSIONS_ENDED, name.as_str(), detail)
-                .await;
-        }
-        Ok(ended.values().sum())
-    }
-
-    /// Whether `message` is accepted for the first time, in any replica, within `period`.
-    ///
-    /// # Errors
-    /// When etcd does not answer: then it must not be accepted.
-    pub async fn accept_once(&self, message: &str, period: Duration) -> Result<bool, SignInError> {
-        let digest = HEXLOWER.encode(&Sha256::digest(message));
-        let key = AccountKeys::new(&self.state_prefix).accepted_once(&digest);
-        let lease = self.registry.grant_without_keep_alive(period).await?;
-        let created = self.registry.create(key, Vec::new(), Some(lease)).await?;
-        Ok(matches!(created, CreateOutcome::Created { .. }))
-    }
-
     /// Counts a sign-in that the provider or the browser's answer made impossible.
     pub fn count_external_failure(&self, address: IpAddr) {
         let network = network_of(address);
@@ -530,70 +438,9 @@ fn grant_names(grants: &[RoleGrant]) -> String {
     names.join("; ")
 }
 
-/// The `number`th choice of a name for a person whom the provider at `issuer` calls `name`: with an `@`, which no other account
-/// has.
-fn account_name(name: &str, issuer: &str, number: usize) -> UserName {
-    let plain = |text: &str| -> String {
-        text.to_ascii_lowercase()
-            .chars()
-            .map(|c| match c {
-                'a'..='z' | '0'..='9' | '.' | '_' | '-' => c,
-                _ => '-',
-            })
-            .collect()
-    };
-    let host = issuer.split_once("://").map_or(issuer, |(_, rest)| rest);
-    let host = host.split(['/', ':']).next().unwrap_or_default();
-    let (local, domain) = match name.trim().rsplit_once('@') {
-        Some((local, domain)) if !local.is_empty() && !domain.is_empty() => (local, domain),
-        _ => (name.trim().trim_matches('@'), host),
-    };
-    let local = plain(if local.is_empty() { "user" } else { local });
-    let domain: String = plain(domain).chars().take(NAME_MAX - 20).collect();
-    let room = NAME_MAX - domain.len() - 1;
-    let local: String = local.chars().take(room).collect();
-    let suffix = match number {
-        1 => String::new(),
-        number => format!("-{number}"),
-    };
-    let text = format!("{local}{suffix}@{domain}");
-    // Only characters of names are left, and at most 64 of them.
-    text.parse().unwrap_or_else(|_| UserName::fallback(number))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_of_the_provider_is_never_that_of_another_account() {
-        let issuer = "https://idp.example.org:8443/realms/main";
-        let long = "x".repeat(300);
-        for (name, first, second) in [
-            ("Anna", "anna@idp.example.org", "anna-2@idp.example.org"),
-            ("anna@example.org", "anna@example.org", "anna-2@example.org"),
-            ("a@b@example.org", "a-b@example.org", "a-b-2@example.org"),
-            (
-                "root ü",
-                "root--@idp.example.org",
-                "root---2@idp.example.org",
-            ),
-            ("", "user@idp.example.org", "user-2@idp.example.org"),
-            ("@", "user@idp.example.org", "user-2@idp.example.org"),
-            ("../x", "..-x@idp.example.org", "..-x-2@idp.example.org"),
-        ] {
-            assert_eq!(account_name(name, issuer, 1).as_str(), first);
-            assert_eq!(account_name(name, issuer, 2).as_str(), second);
-        }
-        for name in [long.as_str(), &format!("{long}@{long}"), "ä", "\u{0}"] {
-            for issuer in ["", "x", issuer, &long] {
-                for number in [1, NAMES_MAX] {
-                    let made = account_name(name, issuer, number);
-                    assert!(made.is_external() && made.as_str().len() <= 64, "{made}");
-                }
-            }
-        }
-    }
 
     #[test]
     fn digests_of_identities_do_not_collide_at_the_border() {

@@ -272,7 +272,7 @@ mod tests {
         claims.as_object().unwrap().clone()
     }
 
-    fn check(changes: Value) -> Result<(), TokenFault> {
+    fn check(changes: &Value) -> Result<(), TokenFault> {
         let mut claims = good();
         for (name, value) in changes.as_object().unwrap() {
             match value {
@@ -301,7 +301,7 @@ mod tests {
             json!({"iat": now as f64 + 0.5}),
             json!({"nbf": now + 59}),
         ] {
-            assert_eq!(check(good.clone()), Ok(()), "{good}");
+            assert_eq!(check(&good), Ok(()), "{good}");
         }
         for bad in [
             json!({"iss": "https://idp/"}),
@@ -334,7 +334,7 @@ mod tests {
             json!({"sub": "x".repeat(256)}),
             json!({"events": {LOGOUT_EVENT: {}}}),
         ] {
-            assert!(check(bad.clone()).is_err(), "{bad}");
+            assert!(check(&bad).is_err(), "{bad}");
         }
     }
 

@@ -268,11 +268,11 @@ mod tests {
         roles = ["admin"]
     "#;
 
-    fn claims(value: Value) -> Map<String, Value> {
+    fn claims(value: &Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
     }
 
-    fn groups_of(rules: &RoleRules, value: Value) -> Vec<String> {
+    fn groups_of(rules: &RoleRules, value: &Value) -> Vec<String> {
         let grants = rules.grants(&claims(value)).unwrap();
         grants.into_iter().filter_map(|grant| grant.group).collect()
     }
@@ -280,21 +280,21 @@ mod tests {
     #[test]
     fn groups_have_the_roles_of_their_rules() {
         let rules = RoleRules::parse(FILE).unwrap();
-        let grants = rules.grants(&claims(json!({"groups": ["console-dba", "x"]})));
+        let grants = rules.grants(&claims(&json!({"groups": ["console-dba", "x"]})));
         let grants = grants.unwrap();
         assert_eq!(grants.len(), 1);
         assert_eq!(grants[0].roles, [Role::Operator, Role::Approver]);
         assert_eq!(grants[0].clusters.to_string(), "prod-*");
         assert_eq!(
-            groups_of(&rules, json!({"groups": "console-all"})),
+            groups_of(&rules, &json!({"groups": "console-all"})),
             ["console-all"]
         );
-        assert!(groups_of(&rules, json!({"groups": []})).is_empty());
+        assert!(groups_of(&rules, &json!({"groups": []})).is_empty());
         // The filter leaves it out.
-        assert!(groups_of(&rules, json!({"groups": ["other"]})).is_empty());
+        assert!(groups_of(&rules, &json!({"groups": ["other"]})).is_empty());
         let many: Vec<String> = (0..10_000).map(|number| format!("g{number}")).collect();
         let many = [many, vec!["console-all".to_owned()]].concat();
-        assert_eq!(groups_of(&rules, json!({"groups": many})), ["console-all"]);
+        assert_eq!(groups_of(&rules, &json!({"groups": many})), ["console-all"]);
     }
 
     #[test]
@@ -310,10 +310,7 @@ mod tests {
             ),
             (json!({"groups": null}), "not a list of texts"),
         ] {
-            let error = rules
-                .grants(&claims(value.clone()))
-                .unwrap_err()
-                .to_string();
+            let error = rules.grants(&claims(&value)).unwrap_err().to_string();
             assert!(error.contains(expected), "{value}: {error}");
         }
     }
@@ -323,11 +320,11 @@ mod tests {
         let file = "claim = \"realm_access.roles\"\n[[rule]]\ngroup = \"a\"\nroles = [\"viewer\"]";
         let rules = RoleRules::parse(file).unwrap();
         assert_eq!(
-            groups_of(&rules, json!({"realm_access": {"roles": ["a"]}})),
+            groups_of(&rules, &json!({"realm_access": {"roles": ["a"]}})),
             ["a"]
         );
         assert_eq!(
-            groups_of(&rules, json!({"realm_access.roles": ["a"]})),
+            groups_of(&rules, &json!({"realm_access.roles": ["a"]})),
             ["a"]
         );
     }
@@ -335,14 +332,14 @@ mod tests {
     #[test]
     fn a_second_factor_counts_only_as_the_file_says() {
         let rules = RoleRules::parse(FILE).unwrap();
-        assert!(rules.has_second_factor(&claims(json!({"amr": ["pwd", "mfa"]}))));
+        assert!(rules.has_second_factor(&claims(&json!({"amr": ["pwd", "mfa"]}))));
         for value in [
             json!({}),
             json!({"amr": ["pwd"]}),
             json!({"acr": "mfa"}),
             json!({"amr": "mfa"}),
         ] {
-            assert!(!rules.has_second_factor(&claims(value.clone())), "{value}");
+            assert!(!rules.has_second_factor(&claims(&value)), "{value}");
         }
     }
 

@@ -15,7 +15,7 @@ use console_core::audit::AnchorSettings;
 use console_core::keyspace::AccountKeys;
 use console_core::net::PublicUrl;
 use console_core::resolver::Resolver;
-use galera::access::Role;
+use galera::access::{Role, RoleGrant};
 use galera::publish::accounts::AccountKind;
 use galera::publish::api::ProblemDetails;
 use galera::recover::action::ActionLimits;
@@ -216,9 +216,18 @@ impl TestConsole {
 
     /// Adds an account whose password is verified without the cost of a real hash.
     pub(crate) async fn add_user(&self, name: &str, roles: &[Role]) {
+        self.add_user_with_grants(name, roles, Vec::new()).await;
+    }
+
+    pub(crate) async fn add_user_with_grants(
+        &self,
+        name: &str,
+        roles: &[Role],
+        grants: Vec<RoleGrant>,
+    ) {
         let record = UserRecord {
             kind: AccountKind::Person,
-            grants: Vec::new(),
+            grants,
             external: None,
             password_hash: CHEAP_HASH.to_owned(),
             credential: Uuid::new_v4(),
