@@ -219,8 +219,13 @@ impl TokenRecord {
     /// Whether the token can be used while its account is `user`.
     #[must_use]
     pub fn state(&self, user: Option<&UserRecord>, now: Timestamp) -> TokenState {
-        let continues =
-            user.is_some_and(|user| !user.disabled && user.credential == self.credential);
+        let continues = user.is_some_and(|user| {
+            // Roles that the identity provider gave last for as long as a session.
+            !user.disabled
+                && user.credential == self.credential
+                && user.external.is_none()
+                && user.grants.is_empty()
+        });
         if self.revoked_at.is_some() {
             TokenState::Revoked
         } else if now >= self.expires_at {

@@ -2,6 +2,8 @@
 
 mod codes;
 mod errors;
+mod external;
+mod external_sessions;
 mod own_account;
 mod own_sessions;
 mod sessions;
@@ -23,6 +25,7 @@ use registry::Registry;
 
 use super::activity::SessionActivity;
 use super::api_token::TokenId;
+use super::browser_state;
 use super::cache::{AccountCache, now};
 use super::device::{self, DeviceToken, KnownDevice};
 use super::factor::CodeKind;
@@ -33,9 +36,10 @@ use super::policy::SignInPolicy;
 use super::records::{UserName, UserRecord};
 use super::store::user_key;
 use super::throttle::{SignInAttempt, SignInThrottle, network_of};
-use super::token::{SignInClaims, TokenError};
+use super::token::{SessionOrigin, SignInClaims, TokenError};
 
 pub use errors::{OwnAccountError, SessionError, SignInError};
+pub use external::ExternalSignIn;
 pub use own_account::{EnrolmentOffer, FactorState, OwnProfile};
 pub use own_sessions::OwnSessionInfo;
 pub use step_up::OwnerProof;
@@ -214,6 +218,9 @@ impl Authenticator {
         code: Option<&str>,
         client: &SignInClient,
     ) -> Result<IssuedSession, SignInError> {
+        if !self.policy.local_accounts {
+            return Err(SignInError::LocalAccountsOff);
+        }
         let name: Option<UserName> = username.parse().ok();
         let device = self.known_device(name.as_ref(), client);
         let attempt = self.begin_attempt(name.as_ref(), client.address, device)?;
@@ -309,6 +316,18 @@ impl Authenticator {
             keys.signers()
                 .find_map(|signer| device::verify(signer, token, name, &credential))
         })
+    }
+
+    /// Seals `text`, which a browser keeps for the console, for `purpose`; `None` before the keys have been loaded.
+    #[must_use]
+    pub fn seal_browser_state(&self, purpose: &str, text: &[u8]) -> Option<String> {
+        browser_state::seal(&*self.cache.keys()?, purpose, text)
+    }
+
+    /// The text that [`Self::seal_browser_state`] sealed for `purpose`, in any replica.
+    #[must_use]
+    pub fn open_browser_state(&self, purpose: &str, sealed: &str) -> Option<Vec<u8>> {
+        browser_state::open(&*self.cache.keys()?, purpose, sealed)
     }
 
     /// A token by which the account of `session` knows the client's device; `None` if it cannot be signed.
@@ -424,7 +443,8 @@ impl Authenticator {
             return Err(SignInError::InvalidCredentials);
         }
         let (name, record, revision) = user.ok_or(SignInError::InvalidCredentials)?;
-        self.open_session(name, record, revision, code, client)
+        let origin = SessionOrigin::default();
+        self.open_session(name, record, revision, code, client, origin)
             .await
     }
 
@@ -440,7 +460,8 @@ impl Authenticator {
             .await?
             .filter(|(record, _)| record.credential_tag() == claims.credential)
             .ok_or(SignInError::ChallengeExpired)?;
-        self.open_session(&claims.sub, record, revision, Some(code), client)
+        let origin = claims.origin.clone().unwrap_or_default();
+        self.open_session(&claims.sub, record, revision, Some(code), client, origin)
             .await
     }
 

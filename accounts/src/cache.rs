@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use console_core::keyspace::AccountKeys;
 use console_core::session::{Principal, SessionGuard};
 use galera::Timestamp;
-use galera::access::{ClusterScope, CredentialTag, Role};
+use galera::access::{ClusterScope, CredentialTag, Role, granted_clusters};
 use galera::publish::notification::Audience;
 use registry::{LeaseId, Registry, RegistryEntry, WatchEvent};
 use tokio_util::sync::CancellationToken;
@@ -61,6 +61,13 @@ impl AccountCache {
             state: Arc::new(RwLock::new(state)),
             prefix: state_prefix.into(),
         }
+    }
+
+    /// The same cache, in which only accounts of the identity provider have sessions, and only those of programs tokens.
+    #[must_use]
+    pub fn without_local_accounts(self) -> Self {
+        self.write().local_accounts_off = true;
+        self
     }
 
     /// Why sessions cannot be resolved yet; `None` once accounts, sessions and the signing key have been loaded.
@@ -148,9 +155,11 @@ impl AccountCache {
                 username: session.record.username.as_str().into(),
                 roles: user.roles.clone(),
                 credential: user.credential_tag(),
-                must_enrol: state.must_enrol(user),
+                must_enrol: !session.record.provider_factor && state.must_enrol(user),
                 token: None,
-                clusters: ClusterScope::all(),
+                clusters: granted_clusters_of(user),
+                grants: user.grants.as_slice().into(),
+                is_external: user.external.is_some(),
             },
             ended: session.ended.subscribe(),
             may_view: session.may_view.subscribe(),
@@ -345,6 +354,14 @@ impl AccountCache {
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, AccountCacheState> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The clusters on which `user` has any role; all for an account whose roles count everywhere.
+fn granted_clusters_of(user: &UserRecord) -> ClusterScope {
+    match user.grants.as_slice() {
+        [] => ClusterScope::all(),
+        grants => granted_clusters(grants),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reads accounts from etcd for decisions that must not rest on a cache.
 
 use console_core::keyspace::AccountKeys;
+use galera::ClusterName;
 use galera::recover::action::{CurrentAccount, CurrentAccounts};
 use registry::{Precondition, Registry};
 
@@ -30,7 +31,7 @@ impl AccountReader {
         }
     }
 
-    /// Reads `names` now. A name that is invalid, or whose account is removed, disabled or unreadable, is missing in the
+    /// Reads `names` now, with the roles that they have on `cluster`. A name that is invalid, or whose account is removed, disabled or unreadable, is missing in the
     /// result.
     ///
     /// # Errors
@@ -38,6 +39,7 @@ impl AccountReader {
     pub async fn read(
         &self,
         names: impl Iterator<Item = &str>,
+        cluster: &ClusterName,
     ) -> Result<AccountReading, registry::Error> {
         let mut reading = AccountReading {
             accounts: CurrentAccounts::default(),
@@ -55,7 +57,7 @@ impl AccountReader {
             if let Some(record) = record.filter(|record| !record.disabled) {
                 let account = CurrentAccount {
                     credential: record.credential_tag(),
-                    roles: record.roles,
+                    roles: record.roles_on(cluster),
                 };
                 reading.accounts.insert(name.as_str(), account);
             }

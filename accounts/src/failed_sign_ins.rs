@@ -42,6 +42,8 @@ pub(crate) enum FailureReason {
     Credentials,
     Disabled,
     Code,
+    NoExternalRole,
+    ExternalAnswer,
 }
 
 impl FailureReason {
@@ -49,6 +51,8 @@ impl FailureReason {
         match self {
             Self::Credentials => "invalid user name or password",
             Self::Disabled => "the account is disabled",
+            Self::NoExternalRole => "the identity provider names no group with a role",
+            Self::ExternalAnswer => "the answer of the identity provider is not valid",
             Self::Code => "the code of the second factor is wrong or cannot be checked",
         }
     }

@@ -13,9 +13,11 @@
 mod activity;
 mod api_token;
 mod authenticator;
+mod browser_state;
 mod cache;
 mod current;
 mod device;
+mod external_name;
 mod factor;
 mod failed_sign_ins;
 mod hash_queue;
@@ -31,9 +33,9 @@ mod token_store;
 
 pub use api_token::{TOKEN_PREFIX, TokenId, TokenIdError, TokenRecord, TokenUseRecord};
 pub use authenticator::{
-    Authenticator, CONCURRENT_HASHES_MAX, EnrolmentOffer, FactorState, IssuedSession,
-    OwnAccountError, OwnProfile, OwnSessionInfo, OwnerProof, SessionError, SignInClient,
-    SignInError, TokenRefusal,
+    Authenticator, CONCURRENT_HASHES_MAX, EnrolmentOffer, ExternalSignIn, FactorState,
+    IssuedSession, OwnAccountError, OwnProfile, OwnSessionInfo, OwnerProof, SessionError,
+    SignInClient, SignInError, TokenRefusal,
 };
 pub use cache::AccountCache;
 pub use current::{AccountReader, AccountReading};
@@ -43,7 +45,7 @@ pub use failed_sign_ins::FailedSignIns;
 pub use key_rotation::{KeyRotation, end_sessions_of_earlier_state, rotate_session_key};
 pub use password::{PASSWORD_MAX_BYTES, PASSWORD_MIN_CHARACTERS, PasswordContext, PasswordError};
 pub use policy::SignInPolicy;
-pub use records::{UserName, UserNameError, UserRecord};
+pub use records::{ExternalIdentity, UserName, UserNameError, UserRecord};
 pub use signing_keys::SESSION_KEY_AGE_MAX;
 pub use token_store::{
     CreatedToken, NewToken, SERVICE_TOKEN_LIFETIME_MAX, TOKEN_LIFETIME_MAX, TokenStore,

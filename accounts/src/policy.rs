@@ -19,6 +19,8 @@ pub struct SignInPolicy {
     pub second_factor_roles: Vec<Role>,
     /// Whether service accounts with the role approver may approve.
     pub service_approval: bool,
+    /// Whether accounts with a password may sign in.
+    pub local_accounts: bool,
     /// Words that new passwords must not consist of.
     pub password_context: PasswordContext,
 }
@@ -33,6 +35,7 @@ impl SignInPolicy {
             step_up_interval: None,
             second_factor_roles: Vec::new(),
             service_approval: false,
+            local_accounts: true,
             password_context: PasswordContext::default(),
         }
     }

@@ -4,8 +4,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use galera::ClusterName;
 use galera::Timestamp;
-use galera::access::{CredentialTag, Operation, Role, check_permission};
+use galera::access::{CredentialTag, Operation, Role, RoleGrant, check_permission, roles_on};
 use galera::publish::accounts::AccountKind;
 use galera::publish::notification::Audience;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -17,7 +18,8 @@ use uuid::Uuid;
 #[error("invalid account name {0:?}; use 1 to 64 of the characters a-z, 0-9, '.', '_' and '-'")]
 pub struct UserNameError(pub String);
 
-/// An account's name: 1 to 64 of `a-z 0-9 . _ -`, converted to lower case.
+/// An account's name: 1 to 64 of `a-z 0-9 . _ -`, converted to lower case. Only the name of an account of an identity provider
+/// has an `@`, so that it is never that of another account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserName(String);
 
@@ -27,6 +29,18 @@ impl UserName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// A name for a person whose name has no usable characters.
+    #[must_use]
+    pub(crate) fn fallback(number: usize) -> Self {
+        Self(format!("user-{number}@provider"))
+    }
+
+    /// Whether it is the name of an account of an identity provider.
+    #[must_use]
+    pub fn is_external(&self) -> bool {
+        self.0.contains('@')
+    }
 }
 
 impl FromStr for UserName {
@@ -34,8 +48,9 @@ impl FromStr for UserName {
 
     fn from_str(text: &str) -> Result<Self, UserNameError> {
         let name = text.trim().to_ascii_lowercase();
-        let allowed =
-            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+        let allowed = |c: char| {
+            c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-' | '@')
+        };
         if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
             return Err(UserNameError(text.chars().take(80).collect()));
         }
@@ -63,17 +78,54 @@ impl<'de> Deserialize<'de> for UserName {
     }
 }
 
+/// A person, as an identity provider names them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ExternalIdentity {
+    /// The provider's `iss`.
+    pub issuer: String,
+    /// The provider's `sub`: never assigned to another person.
+    pub subject: String,
+}
+
+impl ExternalIdentity {
+    /// The name of its record: a digest, because issuer and subject are any text.
+    #[must_use]
+    pub(crate) fn digest(&self) -> String {
+        let length = u64::try_from(self.issuer.len()).unwrap_or(u64::MAX);
+        let digest = Sha256::new()
+            .chain_update(length.to_be_bytes())
+            .chain_update(&self.issuer)
+            .chain_update(&self.subject)
+            .finalize();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Which account an [`ExternalIdentity`] signs in to, at `<state>/identities/<digest>`: no identity has two.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IdentityRecord {
+    #[serde(flatten)]
+    pub identity: ExternalIdentity,
+    pub account: UserName,
+}
+
 /// An account, at `<state>/users/<name>`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserRecord {
     /// Whose it is; a service account has tokens only.
     #[serde(default, skip_serializing_if = "AccountKind::is_person")]
     pub kind: AccountKind,
-    /// The password's argon2id hash as a PHC string; empty for a service account.
+    /// The password's argon2id hash as a PHC string; empty for an account without one.
     pub password_hash: String,
     /// Changes with every new password, which ends the sessions and tokens of the previous one.
     pub credential: Uuid,
     pub roles: Vec<Role>,
+    /// Where each role counts; empty if all count everywhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<RoleGrant>,
+    /// Who signs in to it with the identity provider; `None` for other accounts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalIdentity>,
     /// Where notifications for this account are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
@@ -108,7 +160,19 @@ impl UserRecord {
             }
             Audience::Person { name: person } => name.as_str() == person,
         };
-        self.email.as_deref().filter(|_| included && !self.disabled)
+        // A notification may concern any cluster.
+        let limited = self.grants.iter().any(|grant| !grant.clusters.is_all());
+        let included = included && !self.disabled && !limited;
+        self.email.as_deref().filter(|_| included)
+    }
+
+    /// The roles that count on `cluster`.
+    #[must_use]
+    pub(crate) fn roles_on(&self, cluster: &ClusterName) -> Vec<Role> {
+        match self.grants.as_slice() {
+            [] => self.roles.clone(),
+            grants => roles_on(grants, cluster),
+        }
     }
 
     /// The tag of this account's credential: part of its digest, because tags are published and credentials are not.
@@ -124,7 +188,7 @@ impl UserRecord {
         )
     }
 
-    /// Whether this account can currently manage accounts.
+    /// Whether this account can currently manage accounts, also while no identity provider answers.
     #[must_use]
     pub(crate) fn is_active_admin(&self) -> bool {
         !self.disabled && self.kind.is_person() && self.roles.contains(&Role::Admin)
@@ -145,6 +209,12 @@ pub(crate) struct SessionRecord {
     /// When its user last proved to be the account's owner after signing in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven_at: Option<Timestamp>,
+    /// The provider's name of its session there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_session: Option<String>,
+    /// Whether the provider checked a second factor, as the roles file accepts it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub provider_factor: bool,
     /// Where its user signed in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
@@ -181,6 +251,8 @@ mod tests {
             password_hash: String::new(),
             credential: Uuid::nil(),
             roles: roles.to_vec(),
+            grants: Vec::new(),
+            external: None,
             email: Some("x@example.org".to_owned()),
             factor: None,
             disabled,
@@ -219,6 +291,8 @@ mod tests {
             password_hash: "$argon2id$secret".to_owned(),
             credential: Uuid::nil(),
             roles: vec![Role::Viewer],
+            grants: Vec::new(),
+            external: None,
             email: None,
             factor: None,
             disabled: false,

@@ -159,6 +159,15 @@ impl SigningKeys {
         self.signers.iter().map(|(_, signer)| signer)
     }
 
+    /// The keys themselves, the one that signs first.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = Vec<u8>> {
+        let former = self.record.former.iter().map(|key| &key.hs256);
+        [&self.record.hs256]
+            .into_iter()
+            .chain(former)
+            .filter_map(|key| key_bytes(key))
+    }
+
     fn newest(&self) -> &TokenSigner {
         &self.signers[0].1
     }

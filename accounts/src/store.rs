@@ -40,6 +40,19 @@ pub enum AccountStoreError {
     /// No role was given.
     #[error("an account needs at least one role: viewer, operator, approver or admin")]
     NoRole,
+    /// Only accounts of an identity provider have such a name.
+    #[error(
+        "invalid account name {0}: only the name of an account of an identity provider has an @; use the characters a-z, 0-9, '.', '_' and '-'"
+    )]
+    ReservedName(UserName),
+    /// The password of an account of an identity provider is there.
+    #[error("{0} signs in with the identity provider, which has its password; change it there")]
+    ExternalPassword(UserName),
+    /// The roles of an account of an identity provider come from there.
+    #[error(
+        "the roles of {0} come from the identity provider; change the groups of the person there, or the roles file"
+    )]
+    ExternalRoles(UserName),
     /// A service account has no password.
     #[error(
         "{0} is a service account, which has no password; create a token with `galera-console token add {0} NAME`"
@@ -224,11 +237,16 @@ impl AccountStore {
         email: Option<String>,
         now: Timestamp,
     ) -> Result<(), AccountStoreError> {
+        if name.is_external() {
+            return Err(AccountStoreError::ReservedName(name.clone()));
+        }
         let record = UserRecord {
             kind,
             password_hash,
             credential: Uuid::new_v4(),
             roles,
+            grants: Vec::new(),
+            external: None,
             email,
             factor: None,
             disabled: false,
@@ -347,6 +365,15 @@ impl AccountStore {
                 key.into_bytes(),
                 entry.mod_revision,
             ));
+            let mut deletions = deletions.to_vec();
+            if let Ok(UserRecord {
+                external: Some(identity),
+                ..
+            }) = record
+            {
+                let key = AccountKeys::new(&self.state_prefix).identity(&identity.digest());
+                deletions.push(WriteOp::delete(key));
+            }
             // A damaged record can be removed: it grants no access.
             if let Ok(record) = record
                 && record.is_active_admin()

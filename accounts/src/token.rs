@@ -1,5 +1,7 @@
 //! The session token: a JWT with a fixed algorithm, issuer, audience and leeway.
 
+use std::time::Duration;
+
 use galera::Timestamp;
 use galera::access::CredentialTag;
 use jsonwebtoken::errors::ErrorKind;
@@ -63,6 +65,22 @@ pub struct SignInClaims {
     pub credential: CredentialTag,
     /// Expires at, in seconds since the Unix epoch.
     pub exp: i64,
+    /// How the session begins; `None` with a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<SessionOrigin>,
+}
+
+/// How a session begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionOrigin {
+    /// When its user proved to be the account's owner; `None` for now.
+    pub proven_at: Option<Timestamp>,
+    /// The provider's name of its session.
+    pub provider_session: Option<String>,
+    /// Whether the provider checked a second factor.
+    pub provider_factor: bool,
+    /// Longest life of the session; `None` for that of all.
+    pub lifetime: Option<Duration>,
 }
 
 impl SignInClaims {
@@ -75,6 +93,7 @@ impl SignInClaims {
             sub: username,
             credential,
             exp: expires.unix_millis().div_euclid(1000),
+            origin: None,
         }
     }
 }

@@ -47,6 +47,11 @@ pub enum TokenStoreError {
     /// No such account, or it is disabled.
     #[error("no enabled account {0}; `galera-console user list` lists all accounts")]
     UnknownAccount(UserName),
+    /// An account of an identity provider has no tokens.
+    #[error(
+        "{0} signs in with the identity provider, whose answer to a sign-in does not count for the life of a token; use a service account"
+    )]
+    ExternalAccount(UserName),
     /// No such token.
     #[error("unknown token {0}; `galera-console token list` lists all tokens")]
     Unknown(String),
@@ -328,6 +333,9 @@ impl TokenStore {
         new: &NewToken,
         now: Timestamp,
     ) -> Result<(), TokenStoreError> {
+        if user.external.is_some() {
+            return Err(TokenStoreError::ExternalAccount(account.clone()));
+        }
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if new.name.is_empty() || new.name.len() > TOKEN_NAME_MAX || !new.name.chars().all(allowed)
         {

@@ -34,9 +34,9 @@ use futures::{join, try_join};
 use galera::Timestamp;
 use galera::access::{Operation, check_permission};
 use galera::publish::api::{
-    ActionList, ActionView, HistoryPage, ProblemDetails, RecoveryState, SessionView,
+    ActionList, ActionView, AlarmsView, HistoryPage, ProblemDetails, RecoveryState, SessionView,
 };
-use galera::publish::status_pages::StatusPageView;
+use galera::publish::status_pages::{AnnouncementList, StatusPageView};
 use galera::recover::action::{Action, ActionState};
 use galera::recover::attestation::Attestation;
 use galera::recover::plan::{ActionKind, Plan};
@@ -89,7 +89,14 @@ pub async fn render_fragment(
         .filter(|part| !part.is_empty())
         .collect();
     let query = PageQuery::from_uri(uri);
-    let session: SessionView = client.get("/api/v1/session").await?;
+    let own = match segments.as_slice() {
+        // An invalid name is unknown to what follows.
+        ["clusters", name, ..] if name.parse::<galera::ClusterName>().is_ok() => {
+            format!("/api/v1/session?cluster={name}")
+        }
+        _ => "/api/v1/session".to_owned(),
+    };
+    let session: SessionView = client.get(&own).await?;
     let request = FragmentRequest {
         client: &client,
         query: &query,
@@ -406,10 +413,23 @@ impl FragmentRequest<'_> {
     async fn audit(&self) -> Result<Fragment, ProblemDetails> {
         let filter = audit::AuditFilter::from_query(self.query);
         let path = filter.api_path();
-        let (entries, alarms) =
-            try_join!(self.client.get(&path), self.client.get("/api/v1/alarms"))?;
+        let none = || AlarmsView { alarms: Vec::new() };
+        let alarms = self.of_console("/api/v1/alarms", none);
+        let (entries, alarms) = try_join!(self.client.get(&path), alarms)?;
         let page = audit::page(&entries, &alarms, &filter, self.session, self.now);
         Ok(Fragment::new("Audit", &page))
+    }
+
+    /// What belongs to the whole console; `otherwise` for a user whose roles count on some clusters only.
+    async fn of_console<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        otherwise: impl FnOnce() -> T,
+    ) -> Result<T, ProblemDetails> {
+        match self.client.get(path).await {
+            Err(problem) if problem.code == "limited_to_clusters" => Ok(otherwise()),
+            result => result,
+        }
     }
 
     async fn account(&self) -> Result<Fragment, ProblemDetails> {
@@ -454,7 +474,9 @@ impl FragmentRequest<'_> {
         let (incidents, maintenance, announcements, overview) = try_join!(
             self.client.get("/api/v1/status/incidents"),
             self.client.get("/api/v1/status/maintenance"),
-            self.client.get("/api/v1/status/announcements"),
+            self.of_console("/api/v1/status/announcements", || AnnouncementList {
+                announcements: Vec::new(),
+            }),
             self.client.get("/api/v1/clusters"),
         )?;
         let page = incidents::IncidentsPage {

@@ -30,6 +30,8 @@ pub use data::InProcessApi;
 #[cfg(feature = "ssr")]
 pub use pages::tab_segments as cluster_tabs;
 #[cfg(feature = "ssr")]
+pub use pages::{sign_in_error, sign_in_html};
+#[cfg(feature = "ssr")]
 pub use shell::THEME_COOKIE;
 pub use shell::{SiteAssets, shell};
 

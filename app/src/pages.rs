@@ -26,6 +26,8 @@ pub(crate) use nodes::node_table;
 pub(crate) use overview::overview_page;
 pub(crate) use problem::{not_found_page, problem_page};
 pub(crate) use sign_in::sign_in_page;
+#[cfg(feature = "ssr")]
+pub use sign_in::{sign_in_error, sign_in_html};
 
 #[cfg(feature = "hydrate")]
 use crate::browser::is_visible;

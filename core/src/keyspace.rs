@@ -159,6 +159,12 @@ mod tests {
             (finding_record_of(PREFIX, &cluster), "findings/{cluster}"),
             (accounts.user("ann"), "users/{name}"),
             (accounts.factor("ann"), "factors/{name}"),
+            (accounts.identity("1f"), "identities/{digest}"),
+            (
+                accounts.provider_session(Uuid::nil()),
+                "provider-sessions/{id}",
+            ),
+            (accounts.accepted_once("1f"), "accepted-once/{digest}"),
             (accounts.session(Uuid::nil()), "sessions/{id}"),
             (accounts.signing_key(), "keys/session"),
             (accounts.token("1f"), "tokens/{id}"),

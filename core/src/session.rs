@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use galera::Timestamp;
 use galera::access::{
-    ClusterScope, CredentialTag, Operation, PermissionDenied, Role, check_permission,
+    ClusterScope, CredentialTag, GrantTarget, Operation, PermissionDenied, Role, RoleGrant,
+    check_permission, narrow_grants,
 };
 use galera::record::audit::actor_via_token;
 use tokio::sync::watch;
@@ -25,6 +26,10 @@ pub struct Principal {
     pub token: Option<Arc<TokenCredential>>,
     /// The clusters that the credential is limited to.
     pub clusters: ClusterScope,
+    /// Where each role counts; empty if all count wherever `clusters` permits. [`Principal::narrowed`] applies them.
+    pub grants: Arc<[RoleGrant]>,
+    /// Whether its user signs in with the identity provider.
+    pub is_external: bool,
 }
 
 /// An API token that a request was sent with.
@@ -47,6 +52,21 @@ impl Principal {
             Some(token) => actor_via_token(&self.username, &token.name).into(),
             None => Arc::clone(&self.username),
         }
+    }
+
+    /// This user with the roles and clusters that count for a request that concerns `target`. `None` if none do.
+    #[must_use]
+    pub fn narrowed(&self, target: GrantTarget<'_>) -> Option<Self> {
+        if self.grants.is_empty() {
+            return Some(self.clone());
+        }
+        let (roles, clusters) = narrow_grants(&self.grants, target)?;
+        Some(Self {
+            roles,
+            clusters,
+            grants: Arc::default(),
+            ..self.clone()
+        })
     }
 
     /// Checks that this user may do `operation`.

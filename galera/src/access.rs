@@ -1,5 +1,6 @@
 //! Permissions: one table of roles and operations, which the API enforces and the interface explains.
 
+mod grant;
 mod scope;
 
 use std::fmt;
@@ -7,6 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use grant::{GrantTarget, RoleGrant, granted_clusters, granted_roles, narrow_grants, roles_on};
 pub use scope::{ClusterPattern, ClusterPatternError, ClusterScope, SCOPE_PATTERNS_MAX};
 
 /// A role of an account. Roles do not include each other.

@@ -15,6 +15,7 @@ mod anchor_webhook;
 mod delivery_worker;
 mod dispatcher;
 mod egress;
+mod outbound;
 mod outbox;
 mod queue_numbers;
 mod sender;
@@ -44,6 +45,7 @@ use registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 pub use anchor_webhook::{AnchorWebhook, AnchorWebhookSettings};
+pub use outbound::{OutboundClient, OutboundError, OutboundUrl};
 pub use sender::{SmtpConfig, SmtpTls, parse_sender as mail_sender};
 pub use service::{DeliveryQuery, NotifyError};
 pub use target_request::{InvalidTarget, TargetRequest, is_webhook_secret, parse_email_address};

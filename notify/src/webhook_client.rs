@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, LOCATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -51,6 +51,25 @@ pub(super) enum WebhookError {
     Protocol(String),
 }
 
+/// A response, or its beginning.
+pub(super) struct HttpReply {
+    pub(super) status: u16,
+    pub(super) location: Option<String>,
+    pub(super) body: Vec<u8>,
+    /// Whether the body is longer, or ended early.
+    pub(super) is_partial: bool,
+}
+
+impl HttpReply {
+    fn into_webhook_response(self) -> WebhookResponse {
+        WebhookResponse {
+            status: self.status,
+            body: String::from_utf8_lossy(&self.body).into_owned(),
+            location: self.location,
+        }
+    }
+}
+
 /// A receiver's response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct WebhookResponse {
@@ -66,6 +85,8 @@ pub(super) struct WebhookResponse {
 pub(super) struct WebhookClient {
     egress: EgressPolicy,
     tls: Arc<ClientConfig>,
+    /// The setting of the authorities, for explanations.
+    ca_setting: &'static str,
 }
 
 impl std::fmt::Debug for WebhookClient {
@@ -80,8 +101,8 @@ impl std::fmt::Debug for WebhookClient {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ReceiverUrl {
     uri: Uri,
-    https: bool,
-    host: String,
+    pub(super) https: bool,
+    pub(super) host: String,
     port: u16,
 }
 
@@ -161,7 +182,7 @@ impl ReceiverUrl {
         format!("{base}{path}")
     }
 
-    fn path_and_query(&self) -> String {
+    pub(super) fn path_and_query(&self) -> String {
         self.uri
             .path_and_query()
             .map_or_else(|| "/".to_owned(), ToString::to_string)
@@ -196,7 +217,16 @@ impl WebhookClient {
         Ok(Self {
             egress,
             tls: Arc::new(tls),
+            ca_setting: "--notify-ca",
         })
+    }
+
+    /// The same client, whose authorities come from `setting`.
+    pub(super) fn with_ca_setting(self, setting: &'static str) -> Self {
+        Self {
+            ca_setting: setting,
+            ..self
+        }
     }
 
     /// Posts `body` as JSON to `url`, or to `path` below it, and reads the beginning of the response.
@@ -211,12 +241,31 @@ impl WebhookClient {
         body: Bytes,
     ) -> Result<WebhookResponse, WebhookError> {
         let target = path.map_or_else(|| url.path_and_query(), |path| url.join(path));
-        let mut request = Request::builder().method(Method::POST).uri(target);
+        let mut all = HeaderMap::new();
+        all.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        all.extend(headers);
+        let request = (Method::POST, target);
+        let reply = self.request(url, request, all, body, RESPONSE_BYTES_MAX);
+        Ok(reply.await?.into_webhook_response())
+    }
+
+    /// Sends one request to `url` and reads at most `limit` bytes of the response.
+    ///
+    /// # Errors
+    /// When there is no response.
+    pub(super) async fn request(
+        &self,
+        url: &ReceiverUrl,
+        (method, target): (Method, String),
+        headers: HeaderMap,
+        body: Bytes,
+        limit: usize,
+    ) -> Result<HttpReply, WebhookError> {
+        let mut request = Request::builder().method(method).uri(target);
         if let Some(authority) = url.uri.authority() {
             request = request.header(HOST, authority.as_str());
         }
         let mut request = request
-            .header(CONTENT_TYPE, "application/json")
             .header(
                 USER_AGENT,
                 concat!("galera-console/", env!("CARGO_PKG_VERSION")),
@@ -224,7 +273,9 @@ impl WebhookClient {
             .body(Full::new(body))
             .map_err(|error| WebhookError::InvalidUrl(error.to_string()))?;
         request.headers_mut().extend(headers);
-        tokio::time::timeout(REQUEST_TIMEOUT, self.exchange(url, request))
+        // On the heap: it is large, and part of the futures of many callers.
+        let exchange = Box::pin(self.exchange(url, request, limit));
+        tokio::time::timeout(REQUEST_TIMEOUT, exchange)
             .await
             .unwrap_or(Err(WebhookError::Timeout(REQUEST_TIMEOUT)))
     }
@@ -233,11 +284,12 @@ impl WebhookClient {
         &self,
         url: &ReceiverUrl,
         request: Request<Full<Bytes>>,
-    ) -> Result<WebhookResponse, WebhookError> {
+        limit: usize,
+    ) -> Result<HttpReply, WebhookError> {
         let addresses = self.egress.resolve(&url.host, url.port).await?;
         let stream = connect(&addresses).await?;
         if !url.https {
-            return send_request(stream, request).await;
+            return send_request(stream, request, limit).await;
         }
         let tls = |cause: String| WebhookError::Tls {
             host: url.host.clone(),
@@ -259,8 +311,10 @@ impl WebhookClient {
                     CONNECT_TIMEOUT.as_secs()
                 ))
             })?
-            .map_err(|error| tls(explain_tls(&error).unwrap_or_else(|| error.to_string())))?;
-        send_request(stream, request).await
+            .map_err(|error| {
+                tls(explain_tls(&error, self.ca_setting).unwrap_or_else(|| error.to_string()))
+            })?;
+        send_request(stream, request, limit).await
     }
 }
 
@@ -285,7 +339,8 @@ async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, WebhookError> {
 async fn send_request<S>(
     stream: S,
     request: Request<Full<Bytes>>,
-) -> Result<WebhookResponse, WebhookError>
+    limit: usize,
+) -> Result<HttpReply, WebhookError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -300,11 +355,12 @@ where
         let location = location
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
-        let body = read_prefix(response.into_body()).await;
-        Ok(WebhookResponse {
+        let (body, is_partial) = read_prefix(response.into_body(), limit).await;
+        Ok(HttpReply {
             status,
-            body,
             location,
+            body,
+            is_partial,
         })
     };
     tokio::pin!(response, connection);
@@ -319,18 +375,25 @@ where
     }
 }
 
-/// The first bytes of a body as text. A truncated body still counts as a response.
-async fn read_prefix(mut body: Incoming) -> String {
+/// The first `limit` bytes of a body, and whether that is not all of it. A truncated body still counts as a response.
+async fn read_prefix(mut body: Incoming, limit: usize) -> (Vec<u8>, bool) {
     let mut bytes = Vec::new();
-    while bytes.len() < RESPONSE_BYTES_MAX
-        && let Some(Ok(frame)) = body.frame().await
-    {
-        if let Some(data) = frame.data_ref() {
-            let room = RESPONSE_BYTES_MAX - bytes.len();
-            bytes.extend_from_slice(&data[..data.len().min(room)]);
+    loop {
+        match body.frame().await {
+            None => return (bytes, false),
+            Some(Err(_)) => return (bytes, true),
+            Some(Ok(frame)) => {
+                let Some(data) = frame.data_ref() else {
+                    continue;
+                };
+                let room = limit - bytes.len();
+                bytes.extend_from_slice(&data[..data.len().min(room)]);
+                if data.len() > room || (bytes.len() == limit && !body.is_end_stream()) {
+                    return (bytes, true);
+                }
+            }
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A header value that is hidden from logs.

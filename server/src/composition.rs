@@ -1,11 +1,13 @@
 //! Composition root: builds every part of the console from a [`Config`].
 
+mod people;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use accounts::TokenStore;
 use accounts::store::AccountStore;
-use accounts::{AccountCache, Authenticator, TokenStore};
 use console_core::address_policy::AddressPolicy;
 use console_core::audit::{
     AnchorFile, AnchorFileError, AnchorOutputs, ArchiveError, AuditArchive, AuditTrail,
@@ -72,6 +74,9 @@ pub enum BuildError {
     /// Invalid notification settings.
     #[error("notifications cannot be sent: {0}")]
     Notify(String),
+    /// The identity provider cannot be used.
+    #[error("--oidc-issuer: {0}")]
+    SignOn(String),
     /// Invalid settings of the webhook of anchors.
     #[error("--audit-anchor-url: {0}")]
     AnchorWebhook(String),
@@ -181,6 +186,7 @@ impl Builder<'_> {
         let finding_schedule = overrides.finding_schedule.unwrap_or_default();
         let defragmentation = overrides.defragmentation;
         let authenticator = self.authenticator();
+        let sign_on = self.sign_on()?;
         let monitor_settings = monitor_settings(config, &self.resolver);
         let fold = monitor_settings.fold_settings();
         let mysql = monitor_settings.mysql.clone();
@@ -285,6 +291,7 @@ impl Builder<'_> {
             trusted_proxies: config.http.trusted_proxies.clone(),
             serves_metrics: config.http.metrics_listen.is_none(),
             authenticator,
+            sign_on,
             live_topics: SharedTopics::new(monitor.clone(), Some(actions.clone())),
             monitor,
             actions,
@@ -388,24 +395,6 @@ impl Builder<'_> {
             shutdown.run_until_cancelled(sending).await;
         });
         Ok(Some(delivery))
-    }
-
-    fn authenticator(&self) -> Authenticator {
-        let policy = self.config.http.sign_in_policy();
-        let state_prefix = &self.config.state_prefix;
-        let cache = AccountCache::new(state_prefix, &policy.second_factor_roles);
-        let watching = cache.clone();
-        self.tasks
-            .spawn(watching.run(self.registry.clone(), self.tasks.shutdown.clone()));
-        let trail = self.trail.clone();
-        let authenticator =
-            Authenticator::new(self.registry.clone(), state_prefix, trail, cache, policy)
-                .with_concurrent_hashes(self.config.limits.password_hashes);
-        let failures = Arc::clone(authenticator.failures());
-        let shutdown = self.tasks.shutdown.clone();
-        self.tasks
-            .spawn(async move { failures.run(shutdown).await });
-        authenticator
     }
 
     fn leadership(&self) -> Leadership {

@@ -10,6 +10,7 @@ mod reader;
 mod report;
 mod sections;
 pub mod settings;
+mod sign_on;
 mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,7 @@ pub use report::EffectiveSetting;
 pub use sources::{ConfigInputs, FlagValues};
 
 use crate::allowed_hosts::HostPattern;
+use crate::sign_on::SignOnConfig;
 use crate::telemetry::LogConfig;
 use crate::tls::ListenerTls;
 use reader::ConfigReader;
@@ -122,6 +124,10 @@ pub struct HttpConfig {
     pub token_lifetime_max: Duration,
     /// Whether service accounts with the role approver may approve.
     pub service_approval: bool,
+    /// The identity provider; requires `public_url`.
+    pub sign_on: Option<SignOnConfig>,
+    /// Whether accounts with a password may sign in.
+    pub local_accounts: bool,
 }
 
 /// Words that passwords of the console at `public_url` must not consist of.
@@ -138,6 +144,7 @@ impl HttpConfig {
             step_up_interval: self.step_up_interval,
             second_factor_roles: self.second_factor_roles.clone(),
             service_approval: self.service_approval,
+            local_accounts: self.local_accounts,
             password_context: password_context(self.public_url.as_ref()),
         }
     }

@@ -48,6 +48,7 @@ mod rolling_restart;
 mod series;
 mod session;
 mod sign_in;
+mod sign_on;
 mod static_files;
 mod status_pages;
 mod stop_check;
@@ -95,6 +96,7 @@ use crate::limits::ClientLimits;
 use crate::live::SharedTopics;
 use crate::membership::NodeAdmission;
 use crate::metrics::WebMetrics;
+use crate::sign_on::SignOn;
 use crate::status_pages::StatusPageService;
 use crate::tls::CertificateStore;
 
@@ -128,6 +130,8 @@ pub struct AppContext {
     /// Whether /metrics is served on the main address.
     pub serves_metrics: bool,
     pub authenticator: Authenticator,
+    /// Sign-on with an identity provider; `None` without one.
+    pub sign_on: Option<Arc<SignOn>>,
     /// Accounts, as administrators manage them.
     pub accounts: AccountStore,
     /// API tokens.
@@ -256,6 +260,9 @@ pub fn tls_required_router(state: AppState) -> Router {
 fn api_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(session::show, session::sign_in, session::sign_out))
+        .routes(routes!(sign_on::begin, sign_on::begin_by_form))
+        .routes(routes!(sign_on::callback))
+        .routes(routes!(sign_on::back_channel_logout))
         .merge(account_routes())
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::show, tokens::revoke))

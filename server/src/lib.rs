@@ -1,7 +1,7 @@
 //! The server: composes the console's crates, and serves pages, JSON and live views over HTTP.
 //!
 //! Every request from outside passes through [`http`]. Outgoing connections are made by the crates `registry` (etcd),
-//! `monitor` (databases) and `notify` (notification targets).
+//! `monitor` (databases) and `notify` (notification targets, and the identity provider).
 
 pub mod actions;
 pub mod allowed_hosts;
@@ -24,6 +24,7 @@ pub mod membership;
 pub mod metrics;
 mod series_view;
 pub mod serve;
+pub mod sign_on;
 mod started_bootstraps;
 pub mod status_pages;
 pub mod telemetry;

@@ -32,6 +32,13 @@ pub struct WebMetrics {
     requests: Family<RequestLabels, Counter>,
     request_seconds: Histogram,
     untrusted_forwarding: Counter,
+    sign_ons: Family<SignOnLabels, Counter>,
+}
+
+/// How a sign-on, or a message of the identity provider, ended.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SignOnLabels {
+    result: &'static str,
 }
 
 impl Default for WebMetrics {
@@ -42,6 +49,7 @@ impl Default for WebMetrics {
             requests: Family::default(),
             request_seconds: Histogram::new(HTTP_BUCKETS),
             untrusted_forwarding: Counter::default(),
+            sign_ons: Family::default(),
         }
     }
 }
@@ -66,6 +74,11 @@ impl WebMetrics {
                 "X-Forwarded-For from {peer} is ignored, since it is not in --trusted-proxies: limits count all clients behind it as one; add it if it is a reverse proxy"
             );
         }
+    }
+
+    /// Counts the `result` of a sign-on, or of a message of the identity provider.
+    pub(crate) fn sign_on(&self, result: &'static str) {
+        self.sign_ons.get_or_create(&SignOnLabels { result }).inc();
     }
 
     /// Counts a WebSocket connection until the guard is dropped.
@@ -111,6 +124,11 @@ impl WebMetrics {
             "http_request_duration_seconds",
             "Time from a request to its answer",
             self.request_seconds.clone(),
+        );
+        registry.register(
+            "sign_ons",
+            "Sign-ins with the identity provider and its logout messages, by result",
+            self.sign_ons.clone(),
         );
         registry.register(
             "untrusted_forwarding",

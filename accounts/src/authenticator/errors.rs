@@ -6,7 +6,7 @@ use registry::StorageAlarm;
 
 use crate::factor::CodeError;
 use crate::password::PasswordError;
-use crate::records::UserName;
+use crate::records::{ExternalIdentity, UserName};
 
 /// Why a sign-in failed.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,18 @@ pub enum SignInError {
     /// The proof that the password was right has expired.
     #[error("the sign-in took too long")]
     ChallengeExpired,
+    /// No rule of the roles file gives the person a role.
+    #[error("the identity provider names no group of the person that has a role here")]
+    NoExternalRole,
+    /// Accounts with a password are switched off.
+    #[error("accounts with a password are switched off (--local-accounts off)")]
+    LocalAccountsOff,
+    /// The record that names the account of a person cannot be used.
+    #[error("the record of {} of {} {cause}", identity.subject, identity.issuer)]
+    IdentityUnusable {
+        identity: ExternalIdentity,
+        cause: String,
+    },
     /// The password is right, but the account is disabled.
     #[error("the account is disabled")]
     Disabled,
@@ -101,6 +113,12 @@ pub enum OwnAccountError {
     /// The last proof is too old.
     #[error("the last proof is older than {} min", .0.as_secs().div_ceil(60))]
     StepUpRequired(Duration),
+    /// As [`Self::StepUpRequired`], of an account without a password here.
+    #[error("the last proof is older than {} min", .0.as_secs().div_ceil(60))]
+    SignInAgain(Duration),
+    /// The account has no password here.
+    #[error("the account signs in with the identity provider")]
+    ExternalAccount,
     /// The new password violates the policy.
     #[error(transparent)]
     Password(#[from] PasswordError),
@@ -167,6 +185,9 @@ impl From<SignInError> for OwnAccountError {
             SignInError::Disabled | SignInError::ChallengeExpired => Self::Ended,
             SignInError::Throttled(wait) => Self::Throttled(wait),
             SignInError::Busy => Self::Busy,
+            error @ (SignInError::NoExternalRole
+            | SignInError::LocalAccountsOff
+            | SignInError::IdentityUnusable { .. }) => Self::Internal(error.to_string()),
             SignInError::Unavailable(cause) => Self::Unavailable(cause),
             SignInError::Alarm { alarm, cause } => Self::Alarm { alarm, cause },
             SignInError::Internal(cause) => Self::Internal(cause),

@@ -16,6 +16,7 @@ use crate::cache::{MissingSession, now};
 use crate::records::{SessionRecord, UserName, UserRecord};
 use crate::signing_keys::SigningKeys;
 use crate::store::{session_key, signing_key, user_key};
+pub(super) use crate::token::SessionOrigin;
 use crate::token::{SessionClaims, TokenError};
 
 /// A session younger than this may still be missing from our watch, so it is looked up in etcd before it is rejected.
@@ -36,19 +37,25 @@ impl Authenticator {
         revision: i64,
         code: Option<&str>,
         client: &SignInClient,
+        origin: SessionOrigin,
     ) -> Result<IssuedSession, SignInError> {
         if user.disabled {
             return Err(SignInError::Disabled);
         }
         let keys = self.cache.keys().ok_or_else(keys_missing)?;
         let (id, created_at) = (Uuid::new_v4(), now());
+        let longest = self.policy.session_lifetime;
+        let lifetime = origin.lifetime.map_or(longest, |limit| limit.min(longest));
         let record = SessionRecord {
             username: name.clone(),
             credential: user.credential,
             created_at,
-            expires_at: created_at.plus(self.policy.session_lifetime),
+            expires_at: created_at.plus(lifetime),
             kid: Some(keys.kid().to_owned()),
-            proven_at: None,
+            // A code of the second factor is a proof of now.
+            proven_at: origin.proven_at.filter(|_| code.is_none()),
+            provider_session: origin.provider_session,
+            provider_factor: origin.provider_factor,
             address: Some(client.address),
             user_agent: client.user_agent.as_deref().map(shorten),
         };
@@ -65,7 +72,7 @@ impl Authenticator {
                 Some(lease) => lease,
                 None => *lease.insert(
                     self.registry
-                        .grant_without_keep_alive(self.policy.lease())
+                        .grant_without_keep_alive(self.policy.lease().min(lifetime))
                         .await?,
                 ),
             };

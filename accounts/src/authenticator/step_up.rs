@@ -44,7 +44,10 @@ impl Authenticator {
         if session.last_proof.age(now) < interval {
             return Ok(());
         }
-        Err(OwnAccountError::StepUpRequired(interval))
+        match session.principal.is_external {
+            true => Err(OwnAccountError::SignInAgain(interval)),
+            false => Err(OwnAccountError::StepUpRequired(interval)),
+        }
     }
 
     /// Accepts a proof that the user of `session` is the account's owner, and returns the session with it.
@@ -88,6 +91,9 @@ impl Authenticator {
         let has_factor =
             user.factor.is_some() || self.read_factor(&name).await?.record.active.is_some();
         if !has_factor {
+            if user.external.is_some() {
+                return Err(OwnAccountError::ExternalAccount);
+            }
             let password = proof.password.as_deref().ok_or(OwnAccountError::NoProof)?;
             self.check_own_password(session, &user, password).await?;
         }
@@ -159,6 +165,9 @@ impl Authenticator {
         user: &UserRecord,
         password: &str,
     ) -> Result<(), OwnAccountError> {
+        if user.external.is_some() {
+            return Err(OwnAccountError::ExternalAccount);
+        }
         if password.len() > crate::PASSWORD_MAX_BYTES {
             return Err(OwnAccountError::WrongPassword);
         }

@@ -113,7 +113,7 @@ impl Authenticator {
             return Err(TokenRefusal::Invalid);
         }
         let policy = &self.policy;
-        let may_approve = if live.user.kind.is_person() {
+        let may_approve = if !live.user.kind.is_service() {
             // A token is no recent proof.
             policy.step_up_interval.is_none()
                 && live.user.factor.is_none()

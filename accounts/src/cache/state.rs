@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use galera::Timestamp;
-use galera::access::Role;
+use galera::access::{Role, RoleGrant};
 use registry::LeaseId;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -28,6 +28,8 @@ pub(super) struct AccountCacheState {
     pub(super) keys: Option<(Arc<SigningKeys>, i64)>,
     /// The roles whose accounts need a second factor.
     pub(super) second_factor_roles: Vec<Role>,
+    /// Whether people with a password here have neither sessions nor tokens.
+    pub(super) local_accounts_off: bool,
     pub(super) etcd_error: Option<String>,
 }
 
@@ -57,13 +59,20 @@ pub(super) struct CachedSession {
     pub(super) unconfirmed_since: Option<Timestamp>,
     pub(super) ended: watch::Sender<bool>,
     pub(super) may_view: watch::Sender<bool>,
+    /// Where the roles of its account counted when it was last looked at.
+    pub(super) grants: Vec<RoleGrant>,
 }
 
 impl AccountCacheState {
     /// Whether a role of this account requires a second factor that it does not have.
     pub(super) fn must_enrol(&self, user: &UserRecord) -> bool {
         let required = |role| self.second_factor_roles.contains(role);
-        user.kind.is_person() && user.factor.is_none() && user.roles.iter().any(required)
+        !user.kind.is_service() && user.factor.is_none() && user.roles.iter().any(required)
+    }
+
+    /// Whether the account is one that has a password here, and those are switched off.
+    pub(super) fn is_switched_off(&self, user: &UserRecord) -> bool {
+        self.local_accounts_off && user.kind.is_person()
     }
 
     /// The account of a session, if the session is live.
@@ -73,8 +82,10 @@ impl AccountCacheState {
         now: Timestamp,
     ) -> Option<&UserRecord> {
         let user = &self.users.as_ref()?.get(&record.username)?.record;
-        let live =
-            now < record.expires_at && !user.disabled && user.credential == record.credential;
+        let live = now < record.expires_at
+            && !user.disabled
+            && user.credential == record.credential
+            && !self.is_switched_off(user);
         live.then_some(user)
     }
 
@@ -193,9 +204,15 @@ impl AccountCacheState {
                     unconfirmed_since.filter(|_| session.unconfirmed_since.is_some());
             }
             None => {
+                let user = self
+                    .users
+                    .as_ref()
+                    .and_then(|users| users.get(&record.username));
+                let grants = user.map(|user| user.record.grants.clone());
                 let session = CachedSession {
                     record,
                     lease,
+                    grants: grants.unwrap_or_default(),
                     unconfirmed_since,
                     ended: watch::Sender::new(false),
                     may_view: watch::Sender::new(true),
@@ -222,10 +239,18 @@ impl AccountCacheState {
         if self.users.is_none() {
             return;
         }
-        for session in self.sessions.values() {
+        let mut changed = Vec::new();
+        for (id, session) in &self.sessions {
             match self.live_account(&session.record, now) {
                 Some(user) => {
-                    let may_view = !user.roles.is_empty() && !self.must_enrol(user);
+                    let must_enrol = !session.record.provider_factor && self.must_enrol(user);
+                    let may_view = !user.roles.is_empty() && !must_enrol;
+                    if session.grants != user.grants {
+                        // Connections were opened for other clusters.
+                        session.may_view.send_replace(false);
+                        changed.push((*id, user.grants.clone(), may_view));
+                        continue;
+                    }
                     session
                         .may_view
                         .send_if_modified(|before| std::mem::replace(before, may_view) != may_view);
@@ -235,6 +260,12 @@ impl AccountCacheState {
                         .ended
                         .send_if_modified(|ended| !std::mem::replace(ended, true));
                 }
+            }
+        }
+        for (id, grants, may_view) in changed {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.grants = grants;
+                session.may_view = watch::Sender::new(may_view);
             }
         }
         let unreachable = self.etcd_error.is_some();

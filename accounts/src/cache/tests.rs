@@ -26,6 +26,8 @@ fn entry(key: String, value: &impl serde::Serialize, lease: LeaseId) -> Registry
 fn account(roles: &[Role], credential: u128, disabled: bool) -> UserRecord {
     UserRecord {
         kind: AccountKind::Person,
+        grants: Vec::new(),
+        external: None,
         password_hash: String::new(),
         email: None,
         factor: None,
@@ -49,6 +51,8 @@ fn session_record(name: &str, credential: u128) -> SessionRecord {
         expires_at: START.plus(HOUR),
         kid: None,
         proven_at: None,
+        provider_session: None,
+        provider_factor: false,
         address: None,
         user_agent: None,
     }

@@ -100,7 +100,8 @@ impl AccountCacheState {
         for token in self.tokens.tokens.values() {
             let record = &token.record;
             let user = users.get(&record.account).map(|account| &account.record);
-            let ended = record.state(user, now) != TokenState::Active;
+            let off = user.is_some_and(|user| self.is_switched_off(user));
+            let ended = off || record.state(user, now) != TokenState::Active;
             token
                 .ended
                 .send_if_modified(|before| std::mem::replace(before, ended) != ended);
@@ -130,7 +131,8 @@ impl AccountCache {
         let users = state.users.as_ref().ok_or(TokenState::Ended)?;
         let user = users.get(&record.account).map(|account| &account.record);
         let user = match (record.state(user, now), user) {
-            (TokenState::Active, Some(user)) => user,
+            (TokenState::Active, Some(user)) if !state.is_switched_off(user) => user,
+            (TokenState::Active, Some(_)) => return Err(TokenState::Ended),
             (TokenState::Active, None) => return Err(TokenState::Ended),
             (other, _) => return Err(other),
         };
@@ -142,10 +144,12 @@ impl AccountCache {
             token: Some(Arc::new(TokenCredential {
                 id: id.to_string(),
                 name: record.name.clone(),
-                is_service: !user.kind.is_person(),
+                is_service: user.kind.is_service(),
                 may_approve: false,
             })),
             clusters: record.clusters.clone(),
+            grants: Arc::default(),
+            is_external: false,
         };
         Ok(LiveToken {
             record: Arc::clone(record),

@@ -58,6 +58,12 @@ impl AccountStore {
             let before = record
                 .clone()
                 .map_err(|error| AccountStoreError::Damaged(name.clone(), error))?;
+            if before.external.is_some() && hash.is_some() {
+                return Err(AccountStoreError::ExternalPassword(name.clone()));
+            }
+            if before.external.is_some() && roles.is_some() {
+                return Err(AccountStoreError::ExternalRoles(name.clone()));
+            }
             if hash.is_some() && !before.kind.is_person() {
                 return Err(AccountStoreError::NoPassword(name.clone()));
             }

@@ -1,7 +1,9 @@
 //! The own account: proof, second factor, password, sessions.
 
 use galera::Timestamp;
-use galera::publish::accounts::{EnrolmentView, OwnAccountView, OwnFactorView, OwnSessionView};
+use galera::publish::accounts::{
+    EnrolmentView, ExternalAccountView, OwnAccountView, OwnFactorView, OwnSessionView,
+};
 
 use super::audit::list_text;
 use super::tokens::TokenSections;
@@ -26,7 +28,7 @@ pub(super) fn page(account: &OwnAccountView, tokens: Option<&TokenSections>, now
         .child(enrolment_demand(&account.second_factor))
         .child(step_up_section(account, now))
         .child(factor_section(account, now))
-        .child(password_section())
+        .child(account.external.is_none().then(password_section))
         .child(sessions_section(&account.sessions, now))
         .child(tokens.unwrap_or_default())
         .child(display_section())
@@ -69,15 +71,35 @@ fn facts(account: &OwnAccountView, now: Timestamp) -> El {
         Some(until) if now < until => {
             Content::Many(vec!["Valid for ".into(), countdown(until, now).into()])
         }
+        Some(_) if account.external.is_some() => "Sign in again".into(),
         Some(_) => "Enter your password or a code again".into(),
         None => "Valid for the whole session".into(),
     };
-    fact_list(vec![
-        ("Roles", roles.join(", ").into()),
+    let external = account.external.as_ref();
+    let roles: Content = match external {
+        Some(external) => Content::Many(
+            external
+                .grants
+                .iter()
+                .map(|text| el("div").child(text.clone()).into())
+                .collect(),
+        ),
+        None => roles.join(", ").into(),
+    };
+    let mut facts = vec![("Roles", roles)];
+    facts.extend(external.map(|external| ("Signs in with", provider(external))));
+    facts.extend([
         ("E-mail", or_unknown(account.email.clone()).into()),
         ("Second factor", factor),
         ("Proof for approvals and account changes", proof),
-    ])
+    ]);
+    fact_list(facts)
+}
+
+/// The identity provider, and what it calls the person.
+fn provider(external: &ExternalAccountView) -> Content {
+    let identity = format!("{} at {}", external.subject, external.issuer);
+    Content::Many(vec![external.provider.clone().into(), sub(identity).into()])
 }
 
 fn enrolment_demand(factor: &OwnFactorView) -> Option<El> {
@@ -91,6 +113,11 @@ fn enrolment_demand(factor: &OwnFactorView) -> Option<El> {
 fn step_up_section(account: &OwnAccountView, now: Timestamp) -> Option<El> {
     if has_recent_proof(account, now) {
         return None;
+    }
+    if let Some(external) = &account.external
+        && account.second_factor.enrolled_at.is_none()
+    {
+        return Some(sign_in_again(external));
     }
     let label = proof_label(account.second_factor.enrolled_at.is_some());
     let form = post_form("/account/step-up".to_owned())
@@ -107,6 +134,18 @@ fn step_up_section(account: &OwnAccountView, now: Timestamp) -> Option<El> {
             .child(el("p").class("quiet").child(text))
             .child(form),
     )
+}
+
+/// The proof of an account without a password here.
+fn sign_in_again(external: &ExternalAccountView) -> El {
+    let text = "Approvals, emergency overrides and account changes need a recent proof.";
+    let link = el("a")
+        .attr("href", "/oidc/sign-in?proof=on&next=/account")
+        .child(format!("Sign in again with {}", external.provider));
+    el("section")
+        .child(el("h2").child("Confirm that it is you"))
+        .child(el("p").class("quiet").child(text))
+        .child(el("p").child(link))
 }
 
 /// What proves that the account's owner uses the session.

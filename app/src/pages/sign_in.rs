@@ -47,6 +47,19 @@ pub(crate) fn sign_in_page() -> AnyView {
     ])
 }
 
+/// The section with the form, for a page that the server composes; `error` is a code.
+#[cfg(feature = "ssr")]
+pub fn sign_in_html(error: Option<&str>, next: &str) -> String {
+    page(error.map(error_message), local_path(next).unwrap_or("/")).html()
+}
+
+/// The message for the code of an error.
+#[cfg(feature = "ssr")]
+#[must_use]
+pub fn sign_in_error(code: &str) -> &'static str {
+    error_message(code)
+}
+
 fn page(error: Option<&'static str>, next: &str) -> El {
     let described = error.map(|_| "error");
     let field = |id: &'static str, kind: &'static str, complete: &'static str| {

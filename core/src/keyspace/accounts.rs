@@ -79,6 +79,30 @@ impl AccountKeys {
         format!("{}{id}", self.token_uses())
     }
 
+    /// The prefix of every identity at a provider.
+    #[must_use]
+    pub fn identities(&self) -> String {
+        format!("{}identities/", self.prefix)
+    }
+
+    /// Which account an identity signs in to.
+    #[must_use]
+    pub fn identity(&self, digest: &str) -> String {
+        format!("{}{digest}", self.identities())
+    }
+
+    /// The ID token of a session that began at a provider.
+    #[must_use]
+    pub fn provider_session(&self, session: Uuid) -> String {
+        format!("{}provider-sessions/{session}", self.prefix)
+    }
+
+    /// Exists once a message of a provider has been accepted, until it would be too old.
+    #[must_use]
+    pub fn accepted_once(&self, digest: &str) -> String {
+        format!("{}accepted-once/{digest}", self.prefix)
+    }
+
     /// The keys that sign sessions.
     #[must_use]
     pub fn signing_key(&self) -> String {

@@ -17,13 +17,15 @@ pub enum RecordProtection {
 use RecordProtection::{Authenticated, Encrypted, LogEntry};
 
 /// The folders of protected records, and single keys.
-const PROTECTED: [(&str, RecordProtection); 34] = [
+const PROTECTED: [(&str, RecordProtection); 36] = [
     ("authority", Authenticated),
     ("acknowledgement", Authenticated),
     ("audit/head", Authenticated),
     ("audit/cut", Authenticated),
     ("users/", Encrypted),
     ("factors/", Encrypted),
+    ("identities/", Authenticated),
+    ("provider-sessions/", Encrypted),
     ("sessions/", Authenticated),
     ("tokens/", Encrypted),
     ("token-uses/", Authenticated),

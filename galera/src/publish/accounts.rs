@@ -17,13 +17,21 @@ pub enum AccountKind {
     Person,
     /// A program, which has tokens only: no password, no second factor, no session.
     Service,
+    /// A person, who signs in with the identity provider: no password, no token.
+    External,
 }
 
 impl AccountKind {
-    /// Whether it is a person's.
+    /// Whether it is a person's who has a password here.
     #[must_use]
     pub fn is_person(&self) -> bool {
         *self == Self::Person
+    }
+
+    /// Whether it is a program's.
+    #[must_use]
+    pub fn is_service(&self) -> bool {
+        *self == Self::Service
     }
 }
 
@@ -66,9 +74,26 @@ pub struct OwnAccountView {
     pub sessions: Vec<OwnSessionView>,
     pub second_factor: OwnFactorView,
     pub step_up: StepUpView,
+    /// Where its user signs in; `None` for an account with a password here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalAccountView>,
     /// What happened to the account lately, newest first, from the audit trail.
     #[serde(default)]
     pub recent_events: Vec<AccountEventView>,
+}
+
+/// How an account of an identity provider has its roles.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ExternalAccountView {
+    /// The provider's `iss`.
+    pub issuer: String,
+    /// Its `sub` of the person.
+    pub subject: String,
+    /// What the sign-in page calls the provider.
+    pub provider: String,
+    /// Each roles with where they count and the group that they come from, as a sentence.
+    pub grants: Vec<String>,
 }
 
 /// An audit entry about the own account.

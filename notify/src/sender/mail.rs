@@ -200,7 +200,7 @@ fn tls_parameters(config: &SmtpConfig, ca: Option<&Path>) -> Result<TlsParameter
 /// Classifies a failure.
 fn failure_reply(error: &lettre::transport::smtp::Error) -> DeliveryReply {
     let status = error.status().map(u16::from);
-    let text = match (explain_tls(error), status) {
+    let text = match (explain_tls(error, "--notify-ca"), status) {
         (Some(why), _) => format!("TLS handshake with the SMTP server failed: {why}"),
         (None, Some(code)) if ACCOUNT_ERROR_CODES.contains(&code) => format!(
             "the SMTP server rejected the console's credentials; check --smtp-user and --smtp-password-file: {}",

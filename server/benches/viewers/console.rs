@@ -38,6 +38,8 @@ pub(crate) async fn serve() {
             must_enrol: false,
             token: None,
             clusters: galera::access::ClusterScope::all(),
+            grants: Arc::default(),
+            is_external: false,
         },
         ended,
         may_view: watch::channel(true).1,

@@ -184,7 +184,8 @@ impl Executor {
     /// The accounts of the requester and the approvers, as of now.
     pub(super) async fn read_people(&self) -> Result<AccountReading, ActionError> {
         let people = self.stored.action.people();
-        Ok(self.context.people.read(people).await?)
+        let cluster = &self.stored.action.cluster;
+        Ok(self.context.people.read(people, cluster).await?)
     }
 
     /// The preconditions of a beginning or an intention: recovery is not paused, and `unchanged` holds.

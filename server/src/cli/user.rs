@@ -9,6 +9,7 @@ use clap::ArgMatches;
 use console_core::clock::now;
 use console_core::keyspace::AccountKeys;
 use galera::access::Role;
+use galera::publish::accounts::AccountKind;
 use notify;
 use registry::Secret;
 
@@ -29,6 +30,9 @@ impl From<AccountStoreError> for CliError {
             | AccountStoreError::LastAdmin(_)
             | AccountStoreError::NoRole
             | AccountStoreError::NoPassword(_)
+            | AccountStoreError::ReservedName(_)
+            | AccountStoreError::ExternalPassword(_)
+            | AccountStoreError::ExternalRoles(_)
             | AccountStoreError::Password(_)
             | AccountStoreError::Damaged(..) => ExitReason::Usage,
         };
@@ -281,12 +285,13 @@ async fn list(store: &AccountStore) -> Result<String, AccountStoreError> {
     for (name, record) in accounts {
         let line = match record {
             Ok(record) => {
-                let state = match (record.disabled, record.kind.is_person()) {
+                let state = match (record.disabled, record.kind) {
                     (true, _) => "disabled",
-                    (false, true) => "enabled",
-                    (false, false) => "service",
+                    (false, AccountKind::Person) => "enabled",
+                    (false, AccountKind::Service) => "service",
+                    (false, AccountKind::External) => "external",
                 };
-                let factor = if !record.kind.is_person() {
+                let factor = if record.kind.is_service() {
                     "—"
                 } else if record.factor.is_some() {
                     "TOTP"

@@ -46,6 +46,7 @@ impl ConfigReader<'_> {
             "refuse" => Ok(false),
             _ => Err("expected allow or refuse".to_owned()),
         });
+        let (sign_on, local_accounts) = self.sign_on(public_url.as_ref(), session_lifetime);
         if let (Some(listen), Some(metrics)) = (listen, metrics_listen)
             && listen == metrics
             && listen.port() != 0
@@ -83,6 +84,8 @@ impl ConfigReader<'_> {
             second_factor_roles,
             token_lifetime_max: token_lifetime_max?,
             service_approval: service_approval?,
+            sign_on,
+            local_accounts: local_accounts?,
             tls,
             allowed_hosts,
             metrics_token,

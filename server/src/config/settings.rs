@@ -163,6 +163,22 @@ settings! {
         "Longest validity of a person's API token; one of a service account is valid for a year at most.");
     SERVICE_APPROVAL = Setting::new("service-approval", "service_approval", "allow|refuse", Value("refuse"),
         "Whether service accounts with the role approver may approve actions, which they do without a second factor.");
+    OIDC_ISSUER = Setting::new("oidc-issuer", "oidc.issuer", "URL", Absent("no identity provider"),
+        "Issuer of the OpenID Connect provider that people sign in with, exactly as it names itself; requires --public-url, whose /oidc/callback the provider must permit.");
+    OIDC_CLIENT_ID = Setting::new("oidc-client-id", "oidc.client_id", "ID", Absent("none"),
+        "The console's client ID at the provider; required with --oidc-issuer.");
+    OIDC_CLIENT_SECRET_FILE = Setting::new("oidc-client-secret-file", "oidc.client_secret_file", "FILE", Absent("a public client, with PKCE only"),
+        "File with the console's client secret at the provider.");
+    OIDC_ROLES = Setting::new("oidc-roles", "oidc.roles", "FILE", Absent("none"),
+        "Roles file (TOML): which groups of the provider have which roles, on which clusters; required with --oidc-issuer.");
+    OIDC_NAME = Setting::new("oidc-name", "oidc.name", "TEXT", Computed("the host of the issuer"),
+        "What the sign-in page calls the provider.");
+    OIDC_CA = Setting::new("oidc-ca", "oidc.ca", "FILE", Absent("the system's authorities only"),
+        "Certificate authority (PEM) of the provider's certificate, in addition to the system's.");
+    OIDC_SESSION_LIFETIME = Setting::new("oidc-session-lifetime", "oidc.session_lifetime", "DURATION", Computed("--session-lifetime"),
+        "Lifetime of a session that began at the provider, if shorter than --session-lifetime; roles are those of the last sign-in.");
+    LOCAL_ACCOUNTS = Setting::new("local-accounts", "local_accounts", "on|off", Value("on"),
+        "Whether accounts with a password, and their API tokens, are accepted; off requires --oidc-issuer. Service accounts always are.");
     DATA_DIR = Setting::new("data-dir", "data_dir", "DIR", Absent("with the embedded etcd, files beside its data directory; else none"),
         "Directory of what this host keeps outside etcd: what it has seen of the console's records, by which an earlier state of etcd is recognized at a start, and figures of the nodes and views of the clusters over time (without this setting not recorded); `etcd` in it is the default of --etcd-data-dir.").for_all_commands();
     ETCD_ENDPOINTS = Setting::new("etcd-endpoints", "etcd.endpoints", "URL,…", Absent("an embedded etcd"),

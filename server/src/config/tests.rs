@@ -10,6 +10,7 @@ mod certificates;
 mod databases;
 mod listener;
 mod problems;
+mod sign_on;
 mod sources;
 
 use super::settings::markdown_table;

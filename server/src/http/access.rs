@@ -8,9 +8,9 @@ mod table;
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use console_core::session::Principal;
+use console_core::session::{Principal, SessionGuard};
 use galera::ClusterName;
-use galera::access::Operation;
+use galera::access::{GrantTarget, Operation};
 use http::request::Parts;
 use http::{Method, StatusCode};
 
@@ -151,8 +151,81 @@ async fn check(app: &AppState, access: &RouteAccess, parts: &mut Parts) -> ApiRe
             &verb
         }
     };
-    check_any(principal, operations)?;
-    check_reach(app, access.reach, principal, parameter).await
+    if principal.grants.is_empty() {
+        check_any(principal, operations)?;
+        return check_reach(app, access.reach, principal, parameter).await;
+    }
+    let principal = narrow(app, access.reach, principal, operations, parameter).await?;
+    check_any(&principal, operations)?;
+    // The handler sees only what counts here.
+    let narrowed = SessionGuard {
+        principal,
+        ..session
+    };
+    parts
+        .extensions
+        .insert(RequestIdentity::Authenticated(narrowed));
+    Ok(())
+}
+
+/// `principal`, whose roles count on some clusters only, with those that count for this request.
+async fn narrow(
+    app: &AppState,
+    reach: RouteReach,
+    principal: &Principal,
+    operations: &[Operation],
+    parameter: impl Fn(&str) -> Option<String>,
+) -> ApiResult<Principal> {
+    check_reach_of_grants(app, reach, principal, &parameter).await?;
+    let cluster: Option<ClusterName>;
+    let target = match reach {
+        RouteReach::Cluster => {
+            cluster = parameter("cluster").and_then(|name| name.parse().ok());
+            cluster.as_ref().map(GrantTarget::Cluster)
+        }
+        RouteReach::Action => {
+            let id = parameter("id").unwrap_or_default();
+            let action = app.actions.get(&id).await?;
+            cluster = Some(action.value.action.cluster.clone());
+            cluster.as_ref().map(GrantTarget::Cluster)
+        }
+        RouteReach::Console => Some(GrantTarget::Console),
+        RouteReach::Filtered => None,
+    };
+    // The handler refuses an invalid name of a cluster.
+    let target = target.unwrap_or(GrantTarget::Permitted(operations));
+    let narrowed = principal.narrowed(target);
+    match (narrowed, reach) {
+        (Some(narrowed), _) => Ok(narrowed),
+        (None, RouteReach::Console) => Err(ApiError::forbidden(
+            "limited_to_clusters",
+            format!(
+                "Your roles are limited to the clusters {}, and this concerns the whole console.",
+                principal.clusters
+            ),
+        )),
+        (None, _) => {
+            let without = Principal {
+                roles: Vec::new(),
+                ..principal.clone()
+            };
+            check_any(&without, operations)?;
+            Err(ApiError::internal("a request without a role was permitted"))
+        }
+    }
+}
+
+/// As [`check_reach`]; what concerns the whole console needs roles that count there.
+async fn check_reach_of_grants(
+    app: &AppState,
+    reach: RouteReach,
+    principal: &Principal,
+    parameter: impl Fn(&str) -> Option<String>,
+) -> ApiResult<()> {
+    match reach {
+        RouteReach::Console => Ok(()),
+        reach => check_reach(app, reach, principal, parameter).await,
+    }
 }
 
 fn check_credential(access: &RouteAccess, principal: &Principal) -> ApiResult<()> {

@@ -75,7 +75,7 @@ pub(super) struct AddAccountRequest {
     request_body = AddAccountRequest,
     responses((status = 201, description = "The new account.", body = AccountView)),
     extensions(("x-problems" = json!([
-        problems::ACCOUNTS, "403 step_up_required", "409 account_exists", "422 invalid_account_name", "422 invalid_email",
+        problems::ACCOUNTS, "403 step_up_required", "409 account_exists", "422 external_account", "422 invalid_account_name", "422 invalid_email",
         "422 no_password", "422 no_role", "422 service_account", "422 weak_password",
     ]))),
 )]
@@ -102,6 +102,11 @@ pub(super) async fn add(
             let detail =
                 "The account needs a password; a program needs none with \"kind\": \"service\".";
             return Err(ApiError::unprocessable("no_password", detail));
+        }
+        (AccountKind::External, _) => {
+            let detail =
+                "The identity provider names its people; they get an account when they sign in.";
+            return Err(ApiError::unprocessable("external_account", detail));
         }
         (AccountKind::Service, None) if email.flatten().is_none() => {
             store.add_service(&name, body.roles, now()).await?;
@@ -142,7 +147,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<S
     request_body = ChangeAccountRequest,
     responses((status = 200, description = "The account afterwards.", body = AccountView)),
     extensions(("x-problems" = json!([
-        problems::ACCOUNTS, "403 step_up_required", "404 unknown_account", "409 last_admin", "422 invalid_email", "422 no_role",
+        problems::ACCOUNTS, "403 step_up_required", "404 unknown_account", "409 last_admin", "422 external_account", "422 invalid_email", "422 no_role",
         "422 service_account", "422 weak_password",
     ]))),
 )]
@@ -297,6 +302,12 @@ impl From<AccountStoreError> for ApiError {
             ),
             AccountStoreError::NoRole => {
                 Self::unprocessable("no_role", to_sentence(&error.to_string()))
+            }
+            AccountStoreError::ReservedName(_) => {
+                Self::unprocessable("invalid_account_name", to_sentence(&error.to_string()))
+            }
+            AccountStoreError::ExternalPassword(_) | AccountStoreError::ExternalRoles(_) => {
+                Self::unprocessable("external_account", to_sentence(&error.to_string()))
             }
             AccountStoreError::NoPassword(name) => Self::unprocessable(
                 "service_account",

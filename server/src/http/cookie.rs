@@ -95,6 +95,29 @@ pub(super) fn set_theme(theme: Option<&str>, https: bool) -> Option<HeaderValue>
     header_value(&name, theme.unwrap_or_default(), seconds, https)
 }
 
+/// The cookie of a sign-in with the identity provider.
+fn login_name(https: bool) -> &'static str {
+    match https {
+        true => "__Host-galera_console_login",
+        false => "galera_console_login",
+    }
+}
+
+/// The sealed sign-in of a request.
+pub(super) fn login(headers: &HeaderMap, https: bool) -> Option<&str> {
+    value(headers, login_name(https))
+}
+
+/// The `Set-Cookie` value that keeps a sign-in while its user is at the identity provider, or removes it. The provider sends the
+/// browser back from another site, so it is `SameSite=Lax`.
+pub(super) fn set_login(sealed: Option<&str>, https: bool) -> Option<HeaderValue> {
+    let secure = if https { "; Secure" } else { "" };
+    let seconds = sealed.map_or(0, |_| crate::sign_on::LOGIN_LIFETIME.as_secs());
+    let (name, text) = (login_name(https), sealed.unwrap_or_default());
+    let text = format!("{name}={text}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
+    HeaderValue::from_str(&text).ok()
+}
+
 /// The `Set-Cookie` value that removes the token.
 pub(super) fn clear(https: bool) -> Option<HeaderValue> {
     header_value(name(https), "", 0, https)

@@ -35,6 +35,10 @@ pub(super) async fn require_same_origin(
         return next.run(request).await;
     }
     let (headers, uri) = (request.headers(), request.uri());
+    // From the identity provider itself, with a token that it signed: no cookie counts.
+    if uri.path() == "/oidc/back-channel-logout" {
+        return next.run(request).await;
+    }
     // No page of another site can set this header, and with it no cookie counts.
     if bearer::is_presented(headers, uri) {
         return next.run(request).await;

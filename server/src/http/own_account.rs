@@ -6,7 +6,8 @@ use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use console_core::session::SessionGuard;
 use galera::publish::accounts::{
-    EnrolmentView, OwnAccountView, OwnFactorView, OwnSessionView, RecoveryCodesView,
+    EnrolmentView, ExternalAccountView, OwnAccountView, OwnFactorView, OwnSessionView,
+    RecoveryCodesView,
 };
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
@@ -22,6 +23,7 @@ use super::identity::OwnSession;
 use super::openapi::problems;
 use super::problem::{ApiError, ApiResult};
 use super::session::{RequestClient, clear_session_cookie, step_up_view};
+use super::sign_on::explain_grants;
 use crate::status_pages::qr_code;
 
 /// Shows the own account.
@@ -55,7 +57,28 @@ pub(super) async fn show(
             enrolment,
         },
         step_up: step_up_view(&app, &session),
+        external: external(&app, &session).await?,
         recent_events: account_events::recent(&app, principal.username.as_ref()).await,
+    }))
+}
+
+/// How the account has its roles, if it is one of the identity provider.
+async fn external(
+    app: &AppState,
+    session: &SessionGuard,
+) -> ApiResult<Option<ExternalAccountView>> {
+    if !session.principal.is_external {
+        return Ok(None);
+    }
+    let profile = app.authenticator.external_profile(session).await?;
+    Ok(profile.map(|(identity, grants)| ExternalAccountView {
+        provider: app.sign_on.as_ref().map_or_else(
+            || identity.issuer.clone(),
+            |sign_on| sign_on.name().to_owned(),
+        ),
+        issuer: identity.issuer,
+        subject: identity.subject,
+        grants: explain_grants(&grants),
     }))
 }
 

@@ -25,6 +25,7 @@ use super::headers::page_policy;
 use super::identity::{InProcessRequest, RequestIdentity, identify};
 use super::problem::ApiError;
 use super::sign_in::{local_path, redirect_to_sign_in, see_other, sign_in_location};
+use super::sign_on;
 use super::static_files;
 
 /// Deadline for rendering a page. Its data is in memory, so exceeding it is an internal error.
@@ -171,7 +172,14 @@ async fn require_session(State(app): State<AppState>, request: Request, next: Ne
             see_other("/account").unwrap_or_else(IntoResponse::into_response)
         }
         Some(RequestIdentity::Authenticated(_)) => next.run(request).await,
-        _ if is_sign_in => render_anonymously(&app, next.run(request)).await,
+        _ if is_sign_in => match &app.sign_on {
+            // Rendered without the interface's code, which has no part of it.
+            Some(sign_on) => {
+                let query = sign_in_query(&request);
+                sign_on::sign_in_page(&app, sign_on, query.error.as_deref(), &query.next)
+            }
+            None => render_anonymously(&app, next.run(request)).await,
+        },
         Some(RequestIdentity::Invalid(SessionError::Unavailable(_))) => {
             redirect_to_sign_in(&request, Some("registry_unavailable"))
         }
@@ -210,14 +218,22 @@ fn refresh_to_sign_in(request: &Request) -> Response {
     Html(page).into_response()
 }
 
+/// The parameters of the sign-in page.
+#[derive(Default, serde::Deserialize)]
+struct SignInQuery {
+    #[serde(default)]
+    next: String,
+    #[serde(default)]
+    error: Option<String>,
+}
+
+fn sign_in_query(request: &Request) -> SignInQuery {
+    axum::extract::Query::<SignInQuery>::try_from_uri(request.uri())
+        .map(|query| query.0)
+        .unwrap_or_default()
+}
+
 /// The decoded `next` parameter of the request.
 fn next_path(request: &Request) -> String {
-    #[derive(Default, serde::Deserialize)]
-    struct NextQuery {
-        #[serde(default)]
-        next: String,
-    }
-    axum::extract::Query::<NextQuery>::try_from_uri(request.uri())
-        .map(|query| query.0.next)
-        .unwrap_or_default()
+    sign_in_query(request).next
 }

@@ -39,7 +39,10 @@ impl SwitchRecoveryRequest {
 )]
 pub(super) async fn show(app: AppState, session: CurrentSession) -> ApiResult<Json<RecoveryState>> {
     session.authorize(Operation::View)?;
-    Ok(Json(app.actions.recovery_state().await?))
+    let mut state = app.actions.recovery_state().await?;
+    let scope = &session.0.principal.clusters;
+    state.clusters.retain(|cluster, _| scope.permits(cluster));
+    Ok(Json(state))
 }
 
 /// Pauses or resumes recovery for all clusters.

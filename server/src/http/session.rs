@@ -7,6 +7,8 @@ use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use console_core::session::SessionGuard;
+use galera::ClusterName;
+use galera::access::GrantTarget;
 use galera::publish::accounts::StepUpView;
 use galera::publish::api::{Credentials, SessionView};
 use http::StatusCode;
@@ -16,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::AppState;
 use super::cookie;
-use super::extract::JsonBody;
+use super::extract::{JsonBody, QueryParams};
 use super::identity::{AnyCredential, OwnSession, RequestUser};
 use super::openapi::problems;
 use super::problem::{ApiError, ApiResult, to_sentence};
@@ -96,13 +98,29 @@ pub(super) async fn sign_in(
     ))
 }
 
+#[derive(Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SessionQuery {
+    /// Only roles that count on this cluster.
+    cluster: Option<ClusterName>,
+}
+
 /// Shows the current account, its roles and the expiry of the session.
 #[utoipa::path(
     get, path = "/api/v1/session", operation_id = "show_session", tag = "session",
+    params(SessionQuery),
     responses((status = 200, description = "The session.", body = SessionResponse)),
 )]
-pub(super) async fn show(AnyCredential(session): AnyCredential) -> Json<SessionResponse> {
-    Json(session_response(&session))
+pub(super) async fn show(
+    AnyCredential(session): AnyCredential,
+    QueryParams(query): QueryParams<SessionQuery>,
+) -> Json<SessionResponse> {
+    let mut response = session_response(&session);
+    if let Some(cluster) = &query.cluster {
+        let narrowed = session.principal.narrowed(GrantTarget::Cluster(cluster));
+        response.session.roles = narrowed.map(|user| user.roles).unwrap_or_default();
+    }
+    Json(response)
 }
 
 /// Signs out.
@@ -238,6 +256,21 @@ impl From<SignInError> for ApiError {
                 "account_disabled",
                 "This account is disabled; ask an administrator to enable it.",
             ),
+            SignInError::NoExternalRole => Self::forbidden(
+                "no_external_role",
+                "The identity provider names no group of yours that has a role here; ask an administrator for one, then sign in again.",
+            ),
+            SignInError::LocalAccountsOff => Self::forbidden(
+                "local_accounts_off",
+                "Accounts with a password are switched off here (--local-accounts off); sign in with the identity provider.",
+            ),
+            error @ SignInError::IdentityUnusable { .. } => Self::conflict(
+                "identity_unusable",
+                format!(
+                    "{}; ask an administrator to look at `galera-console state show`.",
+                    capitalize(&error.to_string())
+                ),
+            ),
             SignInError::Throttled(wait) => throttled(wait),
             SignInError::Busy => busy(),
             SignInError::Unavailable(cause) => {
@@ -267,6 +300,17 @@ impl From<OwnAccountError> for ApiError {
                     "{}; enter your password, or a code of your second factor, again: on the page or with POST /api/v1/session/step-up.",
                     capitalize(&error.to_string())
                 ),
+            ),
+            OwnAccountError::SignInAgain(_) => Self::forbidden(
+                "step_up_required",
+                format!(
+                    "{}; sign in again with the identity provider at /oidc/sign-in?proof=on, or enter a code of your second factor here.",
+                    capitalize(&error.to_string())
+                ),
+            ),
+            OwnAccountError::ExternalAccount => Self::forbidden(
+                "external_account",
+                "This account has no password here; sign in again with the identity provider at /oidc/sign-in?proof=on.",
             ),
             OwnAccountError::Password(error) => Self::unprocessable("weak_password", to_sentence(&error.to_string())),
             OwnAccountError::NotEnrolling => {

@@ -19,6 +19,7 @@ use super::identity::OwnSession;
 use super::plain_page::{FormTarget, plain_page};
 use super::problem::{ApiError, ApiResult};
 use super::session::{RequestClient, clear_session_cookie, end_session, set_session_cookie};
+use super::sign_on::refresh_page;
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -126,7 +127,12 @@ fn back_to_sign_in(app: &AppState, error: SignInError, next: &str) -> ApiResult<
 }
 
 /// The page that asks for a code. It is the response to the password, so that the proof of it is in no address.
-fn code_page(app: &AppState, challenge: &str, next: &str, error: Option<&str>) -> Response {
+pub(super) fn code_page(
+    app: &AppState,
+    challenge: &str,
+    next: &str,
+    error: Option<&str>,
+) -> Response {
     let [challenge, next] = [challenge, next].map(encode_double_quoted_attribute);
     let error = error.map_or_else(String::new, |text| {
         let text = encode_double_quoted_attribute(text);
@@ -159,10 +165,26 @@ fn code_page(app: &AppState, challenge: &str, next: &str, error: Option<&str>) -
 
 async fn sign_out(app: AppState, session: Result<OwnSession, ApiError>) -> ApiResult<Response> {
     // Without a live session there is nothing to end.
+    let mut at_provider = None;
     if let Ok(OwnSession(session)) = session {
+        if let Some(sign_on) = app
+            .sign_on
+            .as_ref()
+            .filter(|_| session.principal.is_external)
+        {
+            let id_token = app.authenticator.provider_id_token(&session).await;
+            at_provider = sign_on.sign_out_location(id_token.as_deref());
+        }
         end_session(&app, &session).await?;
     }
-    Ok(clear_session_cookie(&app, see_other("/sign-in")?))
+    let response = match at_provider {
+        // The form of a page must not redirect to another host.
+        Some(location) => {
+            refresh_page("Signed out", &location, "Sign out at the identity provider")
+        }
+        None => see_other("/sign-in")?,
+    };
+    Ok(clear_session_cookie(&app, response))
 }
 
 /// Redirects to the sign-in page, which leads back to the requested page.
@@ -204,12 +226,13 @@ pub(super) fn local_path(text: &str) -> &str {
     let is_form = text == "/sign-in"
         || text.starts_with("/sign-in?")
         || text.starts_with("/sign-in/")
+        || text.starts_with("/oidc/")
         || text.starts_with("/sign-out");
     if is_local && !is_form { text } else { "/" }
 }
 
 /// Percent-encodes a path as the value of a query parameter.
-fn encode_query(text: &str) -> String {
+pub(super) fn encode_query(text: &str) -> String {
     const PATH: AsciiSet = UNRESERVED.remove(b'/');
     utf8_percent_encode(text, &PATH).to_string()
 }

@@ -96,7 +96,7 @@ pub(super) struct CreateTokenRequest {
     request_body = CreateTokenRequest,
     responses((status = 201, description = "The token with its secret.", body = NewTokenView)),
     extensions(("x-problems" = json!([
-        problems::AUDITED, "403 not_a_service_account", "403 step_up_required", "404 unknown_account", "409 account_damaged", "409 token_exists",
+        problems::AUDITED, "403 not_a_service_account", "403 step_up_required", "404 unknown_account", "409 account_damaged", "409 token_exists", "422 external_account",
         "409 too_many_tokens", "422 invalid_account_name", "422 invalid_expiry", "422 invalid_token_name", "422 no_expiry", "422 no_role",
         "422 role_not_owned", "422 too_many_clusters",
     ]))),
@@ -210,6 +210,7 @@ impl From<TokenStoreError> for ApiError {
                 "unknown_account",
                 format!("No enabled account {name}; /api/v1/accounts lists all accounts."),
             ),
+            TokenStoreError::ExternalAccount(_) => Self::unprocessable("external_account", detail),
             TokenStoreError::InvalidName => Self::unprocessable("invalid_token_name", detail),
             TokenStoreError::NameTaken { .. } => Self::conflict("token_exists", detail),
             TokenStoreError::NoRole(_) => Self::unprocessable("no_role", detail),

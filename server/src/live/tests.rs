@@ -74,6 +74,8 @@ impl LiveFixture {
                 must_enrol: false,
                 token: None,
                 clusters: galera::access::ClusterScope::all(),
+                grants: Arc::default(),
+                is_external: false,
             },
             ended,
             may_view,

@@ -15,7 +15,7 @@ use console_core::audit::AnchorSettings;
 use console_core::keyspace::AccountKeys;
 use console_core::net::PublicUrl;
 use console_core::resolver::Resolver;
-use galera::access::Role;
+use galera::access::{Role, RoleGrant};
 use galera::publish::accounts::AccountKind;
 use galera::publish::api::ProblemDetails;
 use galera::recover::action::ActionLimits;
@@ -33,6 +33,7 @@ use galera_console::config::{
 use galera_console::etcd_storage::DefragmentationPolicy;
 use galera_console::finding_records::FindingSchedule;
 use galera_console::http::{AppState, router};
+use galera_console::sign_on::SignOnConfig;
 use galera_console::telemetry::{LogConfig, LogFormat};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
@@ -107,6 +108,10 @@ pub(crate) struct ConsoleOptions {
     pub(crate) finding_schedule: Option<FindingSchedule>,
     /// When etcd's database is defragmented; by default never.
     pub(crate) defragmentation: Option<DefragmentationPolicy>,
+    /// The identity provider; by default none.
+    pub(crate) sign_on: Option<SignOnConfig>,
+    /// Whether accounts with a password may sign in.
+    pub(crate) local_accounts: bool,
 }
 
 impl Default for ConsoleOptions {
@@ -142,6 +147,8 @@ impl Default for ConsoleOptions {
             metrics_nodes: monitor::MetricsNodes::All,
             finding_schedule: None,
             defragmentation: None,
+            sign_on: None,
+            local_accounts: true,
         }
     }
 }
@@ -209,8 +216,19 @@ impl TestConsole {
 
     /// Adds an account whose password is verified without the cost of a real hash.
     pub(crate) async fn add_user(&self, name: &str, roles: &[Role]) {
+        self.add_user_with_grants(name, roles, Vec::new()).await;
+    }
+
+    pub(crate) async fn add_user_with_grants(
+        &self,
+        name: &str,
+        roles: &[Role],
+        grants: Vec<RoleGrant>,
+    ) {
         let record = UserRecord {
             kind: AccountKind::Person,
+            grants,
+            external: None,
             password_hash: CHEAP_HASH.to_owned(),
             credential: Uuid::new_v4(),
             roles: roles.to_vec(),
@@ -276,14 +294,14 @@ impl TestConsole {
 fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
     let anywhere = (Ipv4Addr::LOCALHOST, 0).into();
     let public_url = PublicUrl {
-        https: true,
+        https: options.https,
         authority: "console.test".to_owned(),
     };
     let members = options.members.iter().map(|member| member.parse().unwrap());
     Config {
         http: HttpConfig {
             listen: anywhere,
-            public_url: options.https.then_some(public_url),
+            public_url: (options.https || options.sign_on.is_some()).then_some(public_url),
             site_root: site.path().to_owned(),
             metrics_listen: None,
             trusted_proxies: Vec::new(),
@@ -297,6 +315,8 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
             second_factor_roles: options.second_factor_roles.clone(),
             token_lifetime_max: accounts::TOKEN_LIFETIME_MAX,
             service_approval: options.service_approval,
+            sign_on: options.sign_on.clone(),
+            local_accounts: options.local_accounts,
         },
         limits: options.limits_of_clients,
         etcd: EtcdConfig::Cluster(Box::default()),

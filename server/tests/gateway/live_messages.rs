@@ -52,6 +52,12 @@ impl LiveConnection {
         self.0.send(Message::text(text)).await.unwrap();
     }
 
+    /// Reads until the console closes the connection.
+    pub(crate) async fn wait_closed(&mut self) {
+        let closed = async { while let Some(Ok(_)) = self.0.next().await {} };
+        timeout(TIMEOUT, closed).await.expect("the end in time");
+    }
+
     /// The next message of this type, without what differs between two runs.
     pub(crate) async fn next(&mut self, kind: &str) -> Value {
         loop {

@@ -78,6 +78,7 @@ mod session_keys;
 mod sessions;
 mod sign_in;
 mod sign_in_under_attack;
+mod sign_on;
 mod status_pages;
 mod step_up;
 mod transient_states;

@@ -83,3 +83,24 @@ fn tokens_of_an_administrator() {
     let html: String = sections.iter().map(El::html).collect();
     assert_snapshot!(fixtures::by_lines(&html));
 }
+
+#[test]
+fn account_of_an_identity_provider() {
+    let none = json!({"required": false, "enrolled_at": null, "recovery_codes_left": 0, "enrolment": null});
+    let mut account = account(&none, false);
+    account.external = Some(galera::publish::accounts::ExternalAccountView {
+        issuer: "https://idp.example.org".to_owned(),
+        subject: "u-<1>".to_owned(),
+        provider: "Example".to_owned(),
+        grants: vec!["operator on prod-*, from group dba".to_owned()],
+    });
+    let html = html(&account);
+    for expected in [
+        "operator on prod-*, from group dba",
+        "u-&lt;1&gt; at https://idp.example.org",
+        "href=\"/oidc/sign-in?proof=on&amp;next=/account\"",
+    ] {
+        assert!(html.contains(expected), "{expected}: {html}");
+    }
+    assert!(!html.contains("type=\"password\""), "{html}");
+}

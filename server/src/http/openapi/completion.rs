@@ -17,7 +17,11 @@ const SHARED_CODES_MAX: usize = 5;
 const OWN_TAGS: [&str; 2] = ["session", "own account"];
 
 /// Headers of problems with these codes.
-const HEADERS_OF_PROBLEMS: [(&str, &str); 3] = [
+const HEADERS_OF_PROBLEMS: [(&str, &str); 7] = [
+    ("identity_unusable", "Set-Cookie"),
+    ("provider_unavailable", "Set-Cookie"),
+    ("sign_on_expired", "Set-Cookie"),
+    ("sign_on_refused", "Set-Cookie"),
     ("metrics_token_required", "WWW-Authenticate"),
     ("token_invalid", "WWW-Authenticate"),
     ("upgrade_required", "Upgrade"),
@@ -193,6 +197,9 @@ fn add_credentials(
     };
     if access.credentials == CredentialRule::Session || needs_person {
         add(problems::NO_TOKEN);
+    }
+    if access.reach == RouteReach::Console && access.requirement != Requirement::Own {
+        add(problems::LIMITED);
     }
     if access.credentials == CredentialRule::Any {
         if access.reach == RouteReach::Console {

@@ -59,6 +59,8 @@ pub(super) const TOKEN: &[&str] = &[
 pub(super) const NO_TOKEN: &[&str] = &["403 session_required"];
 /// Of requests about the whole console, with an API token for some clusters.
 pub(super) const CONSOLE: &[&str] = &["403 token_limited_to_clusters"];
+/// Of requests about the whole console, with roles on some clusters.
+pub(super) const LIMITED: &[&str] = &["403 limited_to_clusters"];
 /// Of requests that need a role.
 pub(super) const PERMISSION: &[&str] =
     &["403 missing_role", "403 second_factor_enrolment_required"];
@@ -88,6 +90,7 @@ pub(in crate::http) const SIGN_IN: &[&str] = &[
     "401 second_factor_required",
     "401 second_factor_used",
     "403 account_disabled",
+    "403 local_accounts_off",
     "403 second_factor_unusable",
     "429 throttled",
     "503 etcd_corrupt",
@@ -97,6 +100,7 @@ pub(in crate::http) const SIGN_IN: &[&str] = &[
 ];
 /// Of operations on the own account.
 pub(in crate::http) const OWNER: &[&str] = &[
+    "403 external_account",
     "403 second_factor_unusable",
     "409 contended",
     "429 throttled",
@@ -488,6 +492,44 @@ const MEANINGS: &[(&str, &str)] = &[
     ("views_not_recorded", "The console does not record views."),
     ("views_unreadable", "The recorded views cannot be read."),
     ("no_password", "The account of a person needs a password."),
+    (
+        "external_account",
+        "The account is one of the identity provider, which has its password and decides about its roles.",
+    ),
+    (
+        "identity_unusable",
+        "The record that names the account of the person cannot be used.",
+    ),
+    (
+        "limited_to_clusters",
+        "The roles of the account are limited to clusters, and this concerns the whole console.",
+    ),
+    (
+        "local_accounts_off",
+        "Accounts with a password are switched off.",
+    ),
+    (
+        "no_external_role",
+        "The identity provider names no group of the person that has a role.",
+    ),
+    (
+        "provider_unavailable",
+        "The identity provider does not answer, or not as expected.",
+    ),
+    ("sign_on_expired", "The sign-in took too long."),
+    (
+        "sign_on_not_begun",
+        "The sign-in was not begun in this browser, or is complete already.",
+    ),
+    ("sign_on_off", "No identity provider is configured."),
+    (
+        "sign_on_refused",
+        "The identity provider refused, or did not say what is needed.",
+    ),
+    (
+        "sign_on_untrusted",
+        "What the identity provider answered does not verify.",
+    ),
     (
         "service_account",
         "A service account has neither a password nor an e-mail address.",
