@@ -97,16 +97,15 @@ pub struct Delivery {
     #[serde(default)]
     pub tries: Vec<DeliveryAttempt>,
     /// Its number among those queued for the target, which only increases; 0 for a test.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub number: u64,
     /// Binds the notification and its number to the target, if there is a state secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<EntrySeal>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires it")]
-const fn is_zero(number: &u64) -> bool {
-    *number == 0
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
