@@ -9,6 +9,8 @@ use crate::keyspace::below;
 pub enum RecordKind {
     Account,
     SecondFactor,
+    ExternalIdentity,
+    ProviderSession,
     Session,
     SessionKey,
     Token,
@@ -30,9 +32,11 @@ pub enum RecordKind {
 }
 
 /// The folders, and single keys.
-const PLACES: [(&str, RecordKind); 25] = [
+const PLACES: [(&str, RecordKind); 27] = [
     ("users/", RecordKind::Account),
     ("factors/", RecordKind::SecondFactor),
+    ("identities/", RecordKind::ExternalIdentity),
+    ("provider-sessions/", RecordKind::ProviderSession),
     ("sessions/", RecordKind::Session),
     ("keys/", RecordKind::SessionKey),
     ("tokens/", RecordKind::Token),
@@ -63,6 +67,8 @@ impl fmt::Display for RecordKind {
         f.write_str(match self {
             Self::Account => "account",
             Self::SecondFactor => "second factor of an account",
+            Self::ExternalIdentity => "identity of a person at an identity provider",
+            Self::ProviderSession => "ID token of a session",
             Self::Session => "session",
             Self::SessionKey => "key that signs sessions",
             Self::Token => "API token",

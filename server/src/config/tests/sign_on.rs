@@ -14,7 +14,10 @@ fn an_identity_provider_needs_a_client_a_roles_file_and_a_public_url() {
         "roles.toml",
         "[[rule]]\ngroup = \"dba\"\nroles = [\"operator\"]",
     );
-    let broken = write("broken.toml", "[[rule]]\ngroup = \"dba\"\nroles = [\"root\"]");
+    let broken = write(
+        "broken.toml",
+        "[[rule]]\ngroup = \"dba\"\nroles = [\"root\"]",
+    );
     let url = "public_url = \"https://console.example.org\"\n";
     let issuer = "[oidc]\nissuer = \"https://idp.example.org/realms/main\"\n";
     let id = "client_id = \"console\"\n";

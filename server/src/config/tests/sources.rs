@@ -33,6 +33,13 @@ fn every_setting_has_its_key_in_the_file() {
     let token = directory.path().join("metrics-token");
     std::fs::write(&token, "0123456789abcdef\n").unwrap();
     let token = token.display();
+    let roles = directory.path().join("roles.toml");
+    std::fs::write(
+        &roles,
+        "[[rule]]\ngroup = \"dba\"\nroles = [\"operator\"]\n",
+    )
+    .unwrap();
+    let roles = roles.display();
     let listener = listener::files(&["console.example.org"]);
     let (listener_cert, listener_key) = (listener.cert(), listener.key());
     let given = file(&format!(
@@ -51,6 +58,7 @@ step_up_interval = "5m"
 second_factor_roles = ["approver", "admin"]
 token_lifetime_max = "30d"
 service_approval = "allow"
+local_accounts = "off"
 data_dir = "/srv/data"
 poll_interval = "500ms"
 probe_timeout = "2s"
@@ -63,6 +71,14 @@ log_level = "debug"
 [tls]
 cert = "{listener_cert}"
 key = "{listener_key}"
+[oidc]
+issuer = "https://idp.example.org"
+client_id = "console"
+client_secret_file = "{path}"
+roles = "{roles}"
+name = "Example"
+ca = "{ca}"
+session_lifetime = "4h"
 [limits]
 clusters = 300
 connections = 5000
