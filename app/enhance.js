@@ -53,7 +53,14 @@ const submit = async (form, button) => {
 
 addEventListener('submit', (event) => {
   const form = event.target;
-  if (!servedForms().includes(form)) return;
+  if (!servedForms().includes(form)) {
+    // Signing out may lead to the identity provider: the session that ends meanwhile leads nowhere else.
+    if (form.method == 'post') {
+      document.body.dataset.leaving = '';
+      setTimeout(() => delete document.body.dataset.leaving, 10_000);
+    }
+    return;
+  }
   event.preventDefault();
   if (form.busy) return;
   form.busy = true;

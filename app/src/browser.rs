@@ -45,8 +45,12 @@ pub(crate) fn focus_main() {
     }
 }
 
-/// Redirects to the sign-in page, which returns here afterwards.
+/// Redirects to the sign-in page, which returns here afterwards; not while the user signs out (`enhance.js`).
 pub(crate) fn redirect_to_sign_in() {
+    let body = document().and_then(|document| document.body());
+    if body.is_some_and(|body| body.has_attribute("data-leaving")) {
+        return;
+    }
     let Some(location) = window().map(|window| window.location()) else {
         return;
     };

@@ -59,6 +59,8 @@ export class IdentityProvider {
       conformIdTokenClaims: false,
       cookies: { keys: ['key of a test'] },
       features: { backchannelLogout: { enabled: true } },
+      // Its dispatcher refuses loopback addresses, where the console of a test is.
+      fetch: (url: string, { dispatcher: _, ...options }: any) => globalThis.fetch(url, options),
       async findAccount(_context: unknown, id: string) {
         return { accountId: id, claims: async () => ({ sub: id, preferred_username: id, groups: GROUPS[id] ?? [] }) };
       },

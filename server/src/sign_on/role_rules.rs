@@ -88,7 +88,7 @@ impl RoleRules {
         })?;
         if file.rule.is_empty() {
             return Err(RoleRulesError(
-                "there is no [[rule]], so nobody could sign in; add one with group and roles"
+                "there is no [[rule]], so that no person could sign in; add one with group and roles"
                     .to_owned(),
             ));
         }
