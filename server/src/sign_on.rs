@@ -1,8 +1,8 @@
 //! Sign-on with an identity provider (OpenID Connect): the authorization code flow with PKCE, and ends of sessions that the
 //! provider reports.
 //!
-//! A sign-in passes these in order: [`SignOn::begin`] redirects to the provider with a [`LoginState`] in a sealed cookie;
-//! [`SignOn::complete`] exchanges the code for an ID token ([`provider`]), verifies it ([`id_token`]) and maps its groups to roles
+//! A sign-in passes these in order: `SignOn::begin` redirects to the provider with a `LoginState` in a sealed cookie;
+//! `SignOn::complete` exchanges the code for an ID token (`provider`), verifies it (`id_token`) and maps its groups to roles
 //! ([`RoleRules`]). What the account then is, is decided in crate `accounts`.
 //!
 //! Invariants: nothing that the provider answers is used before it has been verified, every answer is bounded in time and size,

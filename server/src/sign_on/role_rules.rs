@@ -143,7 +143,7 @@ impl RoleRules {
     /// The roles of a person with these claims; none if no rule matches.
     ///
     /// # Errors
-    /// [`GroupClaimError`].
+    /// `GroupClaimError`: the claim is missing, or not a list of texts.
     pub fn grants(&self, claims: &Map<String, Value>) -> Result<Vec<RoleGrant>, GroupClaimError> {
         let groups = self.groups(claims)?;
         let matching = self.rules.iter().filter(|rule| {
