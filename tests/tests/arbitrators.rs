@@ -63,13 +63,13 @@ async fn an_arbitrator_joins_members_votes_and_leaves() -> Result<()> {
     let console = LabConsole::start(lab.console_settings()).await?;
     let viewer = console.sign_in("viewer").await?;
     let agent = arbitrator(&lab, "garb1", &port)?.start()?;
-    let waiting = wait_for_phase(&lab, "garb1", "waiting").await?;
-    ensure!(
-        waiting["waiting_for"]
-            .as_str()
-            .is_some_and(|why| why.contains("never starts a cluster")),
-        "{waiting}"
-    );
+    eventually("garb1 to say what it waits for", SOON, async || {
+        let waiting = record(&lab, "garb1").await?.context("no record")?;
+        let why = waiting["waiting_for"].as_str().unwrap_or_default();
+        ensure!(why.contains("never starts a cluster"), "{waiting}");
+        Ok(())
+    })
+    .await?;
 
     let status = agent.stop(SOON).await?;
     ensure!(status.code() == Some(0), "{status}");

@@ -22,6 +22,18 @@ pub const NOT_COMMANDS: &[(&str, &str, &str)] = &[
         "/api/v1/status/incidents/{id}/report",
         "a page to keep: `galera-console incident export`, or curl with the token",
     ),
+    (
+        "POST",
+        "/oidc/back-channel-logout",
+        "for the identity provider",
+    ),
+    (
+        "GET",
+        "/oidc/callback",
+        "for browsers, from the identity provider",
+    ),
+    ("GET", "/oidc/sign-in", "signing in: a program has a token"),
+    ("POST", "/oidc/sign-in", "signing in: a program has a token"),
     ("GET", "/healthz", "for orchestrators, without a token"),
     ("GET", "/readyz", "for orchestrators, without a token"),
     (

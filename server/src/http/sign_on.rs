@@ -60,6 +60,7 @@ pub(super) async fn begin(
 /// Begins a sign-in with the identity provider, from a form.
 #[utoipa::path(
     post, path = "/oidc/sign-in", operation_id = "begin_sign_on_by_form", tag = "session",
+    request_body(content = String, description = "`next` and `proof`, as the parameters of `GET`.", content_type = "application/x-www-form-urlencoded"),
     security(()),
     responses((status = 303, description = "To the identity provider.", headers(
         ("Location" = String, description = "The authorization endpoint of the provider."),
