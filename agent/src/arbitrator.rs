@@ -294,7 +294,7 @@ fn read_lines(output: PipeReader) -> mpsc::Receiver<String> {
             let text = String::from_utf8_lossy(&line).trim_end().to_owned();
             let shown = galera::log_line::single_line(&text, false);
             let _ = writeln!(std::io::stderr(), "garbd: {}", shown.trim_end());
-            // Nobody reads any more when the agent ends.
+            // Fails once the agent has ended.
             let _ = sender.blocking_send(text);
             line.clear();
         }

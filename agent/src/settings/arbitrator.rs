@@ -117,7 +117,7 @@ fn options(source: &SettingsSource<'_>) -> Result<Option<String>, SettingError> 
     let Some(text) = source.optional(NAME)? else {
         return Ok(None);
     };
-    // These decide whether it can form a Primary component with nobody, or where it listens.
+    // They decide whether it can be Primary without quorum, and where it listens.
     let reserved = [
         "pc.bootstrap",
         "pc.ignore_quorum",

@@ -1,9 +1,9 @@
 //! Events of a cluster: changes of its verdict and of its nodes, with time and duration.
 
-use galera::Timestamp;
 use galera::publish::api::HistoryPage;
 use galera::record::history::{ChangeKind, GONE, HistoryEvent, HistorySubject, StateChange};
 use galera::view::{ClusterView, NodeState, VerdictReason, VerdictState};
+use galera::{NodeId, Timestamp};
 
 use super::api_client::PageQuery;
 use crate::data::query_string;
@@ -247,34 +247,15 @@ impl EventsPage<'_> {
                 ", ".into(),
                 ticking_age(event.at, self.now).into(),
             ])));
-        let (what, became, why): (Content, Content, Content) = match &event.change {
-            StateChange::Verdict { from, to, reasons } => (
-                "Cluster".into(),
-                state_change(from.map(verdict_mark), Some(verdict_mark(*to))),
-                reason_list(reasons),
-            ),
-            StateChange::Node {
-                node,
-                name,
-                from,
-                to,
-            } => {
-                let label = name.clone().unwrap_or_else(|| node.to_string());
-                let id = name.as_ref().map(|_| sub(code(node.to_string())));
-                let who = link(node_href(&self.view.name, node), label);
-                (
-                    el("span").child(who).child(id).into(),
-                    state_change(from.map(node_mark), to.map(node_mark)),
-                    Content::None,
-                )
-            }
-        };
+        let change = ChangeCells::of(&event.change, |node, label| {
+            link(node_href(&self.view.name, node), label)
+        });
         row(number.clone(), when)
             .attr("id", format!("e{number}"))
-            .child(cell(COLUMNS[1], what))
-            .child(cell(COLUMNS[2], became))
+            .child(cell(COLUMNS[1], change.object))
+            .child(cell(COLUMNS[2], change.state))
             .child(cell(COLUMNS[3], self.duration_cell(index, event)))
-            .child(cell(COLUMNS[4], why))
+            .child(cell(COLUMNS[4], change.reason))
     }
 
     /// Time until the next event of the same subject.
@@ -316,14 +297,48 @@ impl EventsPage<'_> {
     }
 }
 
+/// What a row shows of a change.
+pub(super) struct ChangeCells {
+    pub(super) object: Content,
+    pub(super) state: Content,
+    pub(super) reason: Content,
+}
+
+impl ChangeCells {
+    /// `name_node` renders the label of a node.
+    pub(super) fn of(change: &StateChange, name_node: impl Fn(&NodeId, String) -> El) -> Self {
+        match change {
+            StateChange::Verdict { from, to, reasons } => Self {
+                object: "Cluster".into(),
+                state: state_change(from.map(verdict_mark), Some(verdict_mark(*to))),
+                reason: reason_list(reasons),
+            },
+            StateChange::Node {
+                node,
+                name,
+                from,
+                to,
+            } => {
+                let label = name.clone().unwrap_or_else(|| node.to_string());
+                let id = name.as_ref().map(|_| sub(code(node.to_string())));
+                Self {
+                    object: el("span").child(name_node(node, label)).child(id).into(),
+                    state: state_change(from.map(node_mark), to.map(node_mark)),
+                    reason: Content::None,
+                }
+            }
+        }
+    }
+}
+
 /// The new state and the previous one.
-pub(super) fn state_change(from: Option<StateMark>, to: Option<StateMark>) -> Content {
+fn state_change(from: Option<StateMark>, to: Option<StateMark>) -> Content {
     let to = to.map_or_else(|| el("span").child("No longer known"), state_badge);
     let from = from.map(|from| sub(format!("was {}", from.label)));
     el("span").child(to).child(from).into()
 }
 
-pub(super) fn reason_list(reasons: &[VerdictReason]) -> Content {
+fn reason_list(reasons: &[VerdictReason]) -> Content {
     let reasons: Vec<El> = reasons
         .iter()
         .map(|reason| el("li").child(reason.message.clone()))

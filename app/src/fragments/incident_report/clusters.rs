@@ -5,11 +5,11 @@ use galera::view::ClusterView;
 use galera::{NodeId, Timestamp};
 
 use super::{ClusterReport, IncidentReport, ReportMoment};
-use crate::format::{absolute, age, code, sub, unknown};
-use crate::fragments::events::{reason_list, state_change};
+use crate::format::{absolute, age, unknown};
+use crate::fragments::events::ChangeCells;
 use crate::fragments::series::{self, Annotation, Annotations, ChartCaption};
 use crate::fragments::timeline::{StateStrip, StripSubjects, TimelineSpan, past_view};
-use crate::marks::{action_kind_label, node_mark, verdict_mark};
+use crate::marks::{action_kind_label, verdict_mark};
 use crate::markup::{Content, El, el};
 use crate::pages::{cell, data_table, row};
 
@@ -145,27 +145,7 @@ impl ClusterReport {
     }
 
     fn event_row(&self, index: usize, event: &HistoryEvent, end: Timestamp) -> El {
-        let (what, became, why): (Content, Content, Content) = match &event.change {
-            StateChange::Verdict { from, to, reasons } => (
-                "Cluster".into(),
-                state_change(from.map(verdict_mark), Some(verdict_mark(*to))),
-                reason_list(reasons),
-            ),
-            StateChange::Node {
-                node,
-                name,
-                from,
-                to,
-            } => {
-                let label = name.clone().unwrap_or_else(|| node.to_string());
-                let id = name.as_ref().map(|_| sub(code(node.to_string())));
-                (
-                    el("span").child(label).child(id).into(),
-                    state_change(from.map(node_mark), to.map(node_mark)),
-                    Content::None,
-                )
-            }
-        };
+        let change = ChangeCells::of(&event.change, |_, label| el("span").child(label));
         let (subject, _) = event.change.subject_and_state();
         let mut later = self.events.iter().skip(index + 1);
         let next = later.find(|later| later.change.subject_and_state().0 == subject);
@@ -176,10 +156,10 @@ impl ClusterReport {
             None => unknown(),
         };
         row(event.sequence.to_string(), absolute(event.at))
-            .child(cell(EVENT_COLUMNS[1], what))
-            .child(cell(EVENT_COLUMNS[2], became))
+            .child(cell(EVENT_COLUMNS[1], change.object))
+            .child(cell(EVENT_COLUMNS[2], change.state))
             .child(cell(EVENT_COLUMNS[3], lasted))
-            .child(cell(EVENT_COLUMNS[4], why))
+            .child(cell(EVENT_COLUMNS[4], change.reason))
     }
 }
 
