@@ -1,18 +1,19 @@
-//! Application root: the router and the layout shared by every page.
+//! Application root: the router and the layout shared by every page. Compiled into the server only.
 
 use leptos::prelude::*;
 use leptos_meta::provide_meta_context;
 use leptos_router::SsrMode;
 use leptos_router::components::{FlatRoutes, Route, Router};
-use leptos_router::hooks::use_location;
 use leptos_router::path;
 
-use crate::chrome::{banners, footer, skip_link, status_region, top_bar};
-use crate::live::{LiveState, use_live};
+use crate::chrome::{banners, footer, skip_link, top_bar};
+use crate::islands::StatusRegion;
+use crate::live::LiveState;
+use crate::markup::MarkupView;
+use crate::page_url::PageUrl;
 use crate::pages::{
     cluster_page, fragment_page, node_page, not_found_page, overview_page, sign_in_page, tab_page,
 };
-use crate::reactive::effect;
 
 /// A page's view function. One type for all pages keeps the router small.
 type PageFn = fn() -> AnyView;
@@ -25,19 +26,37 @@ type PageFn = fn() -> AnyView;
 #[must_use]
 pub fn App() -> impl IntoView {
     provide_meta_context();
-    provide_context(LiveState::new());
+    let live = LiveState::new(request_url());
+    live.now.set(server_time());
+    provide_context(live);
     view! { <Router>{app_layout}</Router> }
 }
 
+/// The URL of the request; empty while routes are collected.
+fn request_url() -> PageUrl {
+    let request = use_context::<http::request::Parts>();
+    let uri = request.map(|request| request.uri).unwrap_or_default();
+    PageUrl {
+        path: uri.path().to_owned(),
+        query: uri.query().unwrap_or_default().to_owned(),
+    }
+}
+
+/// The clock of the machine that renders the page.
+pub(crate) fn server_time() -> Option<galera::Timestamp> {
+    let since_1970 = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .ok()?;
+    let millis = i64::try_from(since_1970.as_millis()).ok()?;
+    Some(galera::Timestamp::from_unix_millis(millis))
+}
+
 fn app_layout() -> AnyView {
-    let live = use_live();
-    subscribe_on_navigation(live);
-    let stale = move || live.stale_since.get().is_some();
     view! {
-        {skip_link()}
+        {MarkupView::from(skip_link())}
         {top_bar()}
         {banners()}
-        <main id="main" tabindex="-1" class:stale=stale>
+        <main id="main" tabindex="-1">
             <FlatRoutes fallback=not_found_page as PageFn>
                 <Route path=path!("/") view=overview_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/sign-in") view=sign_in_page as PageFn ssr=SsrMode::Async />
@@ -54,23 +73,8 @@ fn app_layout() -> AnyView {
                 <Route path=path!("/clusters/:name/nodes/:node") view=node_page as PageFn ssr=SsrMode::Async />
             </FlatRoutes>
         </main>
-        {footer()}
-        {status_region()}
+        {MarkupView::from(footer())}
+        <StatusRegion />
     }
     .into_any()
-}
-
-/// Subscribes to the topics of the current page and, on navigation, moves keyboard focus to the main content.
-fn subscribe_on_navigation(live: LiveState) {
-    let path = use_location().pathname;
-    let mut before: Option<String> = None;
-    effect(move || {
-        let path = path.get();
-        live.subscribe(&path);
-        if before.as_ref().is_some_and(|before| *before != path) {
-            #[cfg(feature = "hydrate")]
-            crate::browser::focus_main();
-        }
-        before = Some(path);
-    });
 }

@@ -1,15 +1,57 @@
-//! Browser-only APIs: location, clock, window size, forms.
+//! What islands need of the browser, from the plain scripts in `app/browser`: the URL, the clock, the page's elements.
 
 use galera::Timestamp;
-use wasm_bindgen::JsCast;
-use web_sys::{Document, HtmlElement, VisibilityState, Window};
+use wasm_bindgen::prelude::wasm_bindgen;
+use web_sys::Element;
 
-fn window() -> Option<Window> {
-    web_sys::window()
-}
+#[wasm_bindgen]
+extern "C" {
+    /// Makes `element` equal to `html`; focus, selection and typed text stay.
+    #[wasm_bindgen(js_namespace = page)]
+    pub(crate) fn morph(element: &Element, html: &str);
 
-fn document() -> Option<Document> {
-    window()?.document()
+    /// Sets the window title to `prefix` and `text`, or the title that came with the page.
+    #[wasm_bindgen(js_namespace = page, js_name = setTitle)]
+    pub(crate) fn set_title(prefix: &str, text: Option<String>);
+
+    /// Marks the content as out of date. Links to other pages wait while the console is `lost`.
+    #[wasm_bindgen(js_namespace = page, js_name = setConnection)]
+    pub(crate) fn set_connection(lost: bool, stale: bool);
+
+    /// Path of the URL.
+    #[wasm_bindgen(js_namespace = page)]
+    pub(crate) fn path() -> String;
+
+    /// Query of the URL without its question mark.
+    #[wasm_bindgen(js_namespace = page)]
+    pub(crate) fn query() -> String;
+
+    /// Width of the main content in CSS pixels; half of it on a wall, so that drawings are twice as large.
+    #[wasm_bindgen(js_namespace = page, js_name = contentWidth)]
+    pub(crate) fn content_width() -> u32;
+
+    #[wasm_bindgen(js_namespace = page, js_name = isVisible)]
+    pub(crate) fn is_visible() -> bool;
+
+    /// Reports a frame about `topic`; `calm` is a cluster that serves.
+    #[wasm_bindgen(js_namespace = page, js_name = topicChanged)]
+    pub(crate) fn topic_changed(topic: &str, is_first: bool, calm: bool);
+
+    /// The clock of the server when it rendered the page.
+    #[wasm_bindgen(js_namespace = page, js_name = renderedAt)]
+    fn rendered_at() -> String;
+
+    /// Leads to the sign-in page, which returns here afterwards.
+    #[wasm_bindgen(js_namespace = page, js_name = signIn)]
+    pub(crate) fn redirect_to_sign_in();
+
+    /// Leads to the sign-in page if the server rejects the session. A network error does not count.
+    #[wasm_bindgen(js_namespace = page, js_name = checkSession)]
+    pub(crate) fn check_session();
+
+    /// URL of the live WebSocket.
+    #[wasm_bindgen(js_namespace = page, js_name = liveUrl)]
+    pub(crate) fn live_socket_url() -> String;
 }
 
 /// The browser's clock in Unix milliseconds. It may be wrong.
@@ -19,81 +61,5 @@ pub(crate) fn now_millis() -> i64 {
 
 /// The server's clock when it rendered this page.
 pub(crate) fn page_rendered_at() -> Option<Timestamp> {
-    let meta = document()?
-        .query_selector("meta[name=server-time]")
-        .ok()??;
-    Timestamp::parse(&meta.get_attribute("content")?)
-}
-
-pub(crate) fn is_visible() -> bool {
-    document().is_some_and(|document| document.visibility_state() == VisibilityState::Visible)
-}
-
-/// Width of the main content in CSS pixels; half of it on a wall, so that drawings are twice as large.
-pub(crate) fn content_width() -> Option<u32> {
-    let main = document()?.get_element_by_id("main")?;
-    let wall = document()?.query_selector(".wall").ok()?.is_some();
-    u32::try_from(main.client_width() >> u32::from(wall)).ok()
-}
-
-/// Moves keyboard focus to the main content, as loading a new page would.
-pub(crate) fn focus_main() {
-    let main = document().and_then(|document| document.get_element_by_id("main"));
-    if let Some(main) = main.and_then(|element| element.dyn_into::<HtmlElement>().ok()) {
-        // Fails only for elements that cannot be focused.
-        let _ = main.focus();
-    }
-}
-
-/// Redirects to the sign-in page, which returns here afterwards; not while the user signs out (`enhance.js`).
-pub(crate) fn redirect_to_sign_in() {
-    let body = document().and_then(|document| document.body());
-    if body.is_some_and(|body| body.has_attribute("data-leaving")) {
-        return;
-    }
-    let Some(location) = window().map(|window| window.location()) else {
-        return;
-    };
-    let here = [location.pathname(), location.search()]
-        .into_iter()
-        .filter_map(Result::ok)
-        .collect::<String>();
-    let next = String::from(js_sys::encode_uri_component(&here));
-    // Fails only while another navigation is in progress.
-    let _ = location.set_href(&["/sign-in?error=session_ended&next=", &next].concat());
-}
-
-/// URL of the live WebSocket.
-pub(crate) fn live_socket_url() -> Option<String> {
-    let origin = window()?.location().origin().ok()?;
-    // http becomes ws, https becomes wss.
-    Some(origin.replacen("http", "ws", 1) + "/api/v1/live")
-}
-
-/// Updates the ages in server-rendered HTML to `now`.
-pub(crate) fn update_ages(now: Timestamp) {
-    let Some(times) =
-        document().and_then(|document| document.query_selector_all("time[data-age]").ok())
-    else {
-        return;
-    };
-    for index in 0..times.length() {
-        let element = times
-            .get(index)
-            .and_then(|node| node.dyn_into::<web_sys::Element>().ok());
-        let Some(element) = element else {
-            continue;
-        };
-        let attribute = |name: &str| element.get_attribute(name).unwrap_or_default();
-        if let Some(at) = Timestamp::parse(&attribute("datetime")) {
-            let (suffix, age) = (attribute("data-age"), now.unix_millis() - at.unix_millis());
-            // An empty `data-age` marks a point in the future.
-            let age = crate::format::age(if suffix.is_empty() { -age } else { age });
-            let text = [age.as_str(), &suffix].concat();
-            let name = [&text, ", ", &attribute("title")].concat();
-            element.set_text_content(Some(&text));
-            // Fails only for invalid attribute names.
-            let _ = element.set_attribute("aria-label", &name);
-        }
-    }
+    Timestamp::parse(&rendered_at())
 }

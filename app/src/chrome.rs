@@ -1,157 +1,29 @@
-//! Page chrome: header, alert banners, footer, live regions.
+//! What every page has beside its content: header, alerts, footer, announcements.
+
+#[cfg(feature = "ssr")]
+mod header;
 
 use galera::Timestamp;
-use galera::access::{Operation, check_permission};
-use galera::publish::api::{Overview, SessionView};
-use galera::view::{ClusterView, VerdictState};
+use galera::publish::api::Overview;
+use galera::view::VerdictState;
 use leptos::prelude::*;
-use leptos_router::hooks::use_location;
-use leptos_router::location::Url;
 
-use crate::format::{absolute, age, ago, link, visually_hidden};
-use crate::live::{ConnectionState, LiveState, use_live};
+#[cfg(feature = "ssr")]
+pub(crate) use self::header::top_bar;
+use crate::format::{age, ago, link, visually_hidden};
+#[cfg(feature = "ssr")]
+use crate::islands::AlertRegion;
+use crate::live::{ConnectionState, LiveState};
+#[cfg(feature = "ssr")]
+use crate::live::{SIGN_IN_PATH, use_live};
+#[cfg(feature = "ssr")]
+use crate::loading::loaded;
 use crate::marks::{state_badge, verdict_mark};
 use crate::markup::{El, el};
-use crate::pages::{cluster_href, find_node, node_label, tab_label};
-use crate::reactive::{dynamic_view, effect, load, loaded};
+use crate::pages::cluster_href;
 
-/// A breadcrumb; the last one has no link.
-#[derive(Debug, PartialEq, Eq)]
-struct Breadcrumb {
-    label: String,
-    href: Option<String>,
-}
-
-/// The breadcrumbs of the page at `path`. `view` is the latest one of its cluster, which has the names of nodes.
-fn breadcrumbs(path: &str, view: Option<&ClusterView>) -> Vec<Breadcrumb> {
-    let crumb = |label: &str, href: Option<&str>| Breadcrumb {
-        label: label.to_owned(),
-        href: href.map(str::to_owned),
-    };
-    let segments: Vec<&str> = path
-        .split('/')
-        .filter(|segment| !segment.is_empty())
-        .collect();
-    let ["clusters", name, rest @ ..] = segments.as_slice() else {
-        // Pages outside of a cluster are highlighted in the main navigation instead.
-        let here = segments.is_empty();
-        return vec![crumb("Clusters", (!here).then_some("/"))];
-    };
-    let cluster = ["/clusters/", name].concat();
-    let mut way = vec![
-        crumb("Clusters", Some("/")),
-        crumb(&Url::unescape(name), Some(&cluster)),
-    ];
-    let here = match rest {
-        ["nodes", node] => {
-            let id = Url::unescape(node);
-            let named = view.and_then(|view| find_node(view, &id));
-            Some(named.map_or(id, node_label))
-        }
-        [segment] => tab_label(segment).map(str::to_owned),
-        _ => None,
-    };
-    match (here, way.last_mut()) {
-        (Some(here), _) => way.push(crumb(&here, None)),
-        (None, Some(cluster)) => cluster.href = None,
-        (None, None) => {}
-    }
-    way
-}
-
-/// The first focusable element.
-pub(crate) fn skip_link() -> AnyView {
-    // `external` keeps the router away, so that the browser moves the keyboard focus as well.
-    dynamic_view(|| {
-        link("#main".to_owned(), "Skip to content")
-            .class("skip")
-            .attr("rel", "external")
-    })
-}
-
-/// The header: breadcrumbs, navigation, connection state, account.
-pub(crate) fn top_bar() -> AnyView {
-    let (path, state) = (use_location().pathname, use_live());
-    let session = load(move || {
-        path.with(|path| {
-            if path == SIGN_IN_PATH {
-                ""
-            } else {
-                "/api/v1/session"
-            }
-            .to_owned()
-        })
-    });
-    loaded(session, move |response| {
-        let session = response.decode::<SessionView>().ok();
-        dynamic_view(move || header(&path.read(), state, session.as_ref()))
-    })
-}
-
-const SIGN_IN_PATH: &str = "/sign-in";
-
-fn header(path: &str, state: LiveState, session: Option<&SessionView>) -> El {
-    let header = el("header")
-        .class("top")
-        .child(link("/".to_owned(), "Galera Console").class("brand"));
-    if path == SIGN_IN_PATH {
-        return header;
-    }
-    // Read on the page of a node only, because it changes every second.
-    let view = path
-        .contains("/nodes/")
-        .then(|| state.cluster.get())
-        .flatten();
-    header
-        .child(breadcrumb_nav(path, view.as_deref()))
-        .child(main_nav(path, state.pending_actions.get(), session))
-        .child(connection_indicator(state))
-        .child(session.map(account_menu))
-}
-
-fn breadcrumb_nav(path: &str, view: Option<&ClusterView>) -> El {
-    let step = |Breadcrumb { label, href }| match href {
-        Some(href) => el("li").child(link(href, label)),
-        None => el("li").attr("aria-current", "page").child(label),
-    };
-    let steps: Vec<El> = breadcrumbs(path, view).into_iter().map(step).collect();
-    el("nav")
-        .class("way")
-        .attr("aria-label", "Breadcrumbs")
-        .child(el("ol").child(steps))
-}
-
-/// The main navigation, without pages that the account may not open. `pending` counts the actions waiting for approval.
-fn main_nav(path: &str, pending: usize, session: Option<&SessionView>) -> El {
-    let waiting = (pending > 0).then(|| {
-        el("span")
-            .class("count")
-            .child(pending.to_string())
-            .child(visually_hidden(" waiting for approval"))
-    });
-    let here = |href: &'static str| path.starts_with(href).then_some("page");
-    let actions =
-        link("/actions".to_owned(), "Actions").optional_attr("aria-current", here("/actions"));
-    let incidents = link("/incidents".to_owned(), "Incidents")
-        .optional_attr("aria-current", here("/incidents"));
-    let notifications = link("/notifications".to_owned(), "Notifications")
-        .optional_attr("aria-current", here("/notifications"));
-    let audit = link("/audit".to_owned(), "Audit").optional_attr("aria-current", here("/audit"));
-    let roles = session.map(|session| session.roles.as_slice());
-    let sees_targets =
-        roles.is_none_or(|roles| check_permission(roles, Operation::ViewNotifications).is_ok());
-    el("nav")
-        .class("places")
-        .attr("aria-label", "Main")
-        .child(el("ul").child([
-            Some(el("li").child(actions.child(waiting))),
-            Some(el("li").child(incidents)),
-            sees_targets.then(|| el("li").child(notifications)),
-            Some(el("li").child(audit)),
-        ]))
-}
-
-fn connection_indicator(live: LiveState) -> El {
+/// State of the connection to the console.
+pub(crate) fn connection_indicator(live: LiveState) -> Option<El> {
     let (class, label, description) = match (live.connection.get(), live.stale_since.get()) {
         (ConnectionState::Snapshot, _) => (
             "link t-off",
@@ -179,77 +51,68 @@ fn connection_indicator(live: LiveState) -> El {
             "The connection to the console was lost.",
         ),
     };
-    el("p").class(class).attr("title", description).child(label)
+    Some(el("p").class(class).attr("title", description).child(label))
 }
 
-fn account_menu(session: &SessionView) -> El {
-    let roles: Vec<&str> = session.roles.iter().map(|role| role.as_str()).collect();
-    let roles = if roles.is_empty() {
-        "no roles".to_owned()
-    } else {
-        roles.join(", ")
-    };
-    let sign_out = el("button").attr("type", "submit").child("Sign out");
-    el("div")
-        .class("account")
-        .child(link("/account".to_owned(), session.username.clone()).class("who"))
-        .child(" ")
-        .child(el("span").class("roles").child(roles))
-        .child(
-            el("form")
-                .attr("method", "post")
-                .attr("action", "/sign-out")
-                .child(sign_out),
-        )
-}
-
-/// Alerts and the state of the connection to the console.
-pub(crate) fn banners() -> AnyView {
-    let (path, state) = (use_location().pathname, use_live());
-    announce_connection(state);
-    // Loaded with the page, so that the alert appears before the live channel connects and without scripts.
-    let known = load(move || {
-        path.with(|path| {
-            if path == SIGN_IN_PATH {
-                ""
-            } else {
-                ALARMS_PATH
-            }
-            .to_owned()
-        })
-    });
-    loaded(known, move |response| {
-        let known = response.decode::<Overview>().ok();
-        dynamic_view(move || alert_region(&path.read(), state, known.as_ref()))
+/// The number of actions that wait for approval, if there are any.
+pub(crate) fn pending_count(live: LiveState) -> Option<El> {
+    let pending = live.pending_actions.get();
+    Some(match pending {
+        0 => el("span"),
+        _ => el("span")
+            .class("count")
+            .child(pending.to_string())
+            .child(visually_hidden(" waiting for approval")),
     })
 }
 
 /// Clusters with an alert on every page, and the notices.
+#[cfg(feature = "ssr")]
 const ALARMS_PATH: &str = "/api/v1/clusters?verdict=no_primary,down,diverged,split_brain";
 
-fn alert_region(path: &str, state: LiveState, known: Option<&Overview>) -> El {
-    let banner = match (
-        state.connection.get(),
-        state.stale_since.get(),
-        state.now.get(),
-    ) {
-        (ConnectionState::Lost { since, retry_at }, stale, Some(now)) => Some(
-            connection_lost_banner(state, stale.unwrap_or(since), retry_at, now),
-        ),
-        (ConnectionState::Open, Some(since), Some(now)) => Some(no_updates_banner(since, now)),
+/// Alerts, loaded with the page, so that they are there before the live channel connects and without scripts.
+#[cfg(feature = "ssr")]
+pub(crate) fn banners() -> AnyView {
+    let live = use_live();
+    if live.url.with_untracked(|url| url.path == SIGN_IN_PATH) {
+        return ().into_any();
+    }
+    loaded(ALARMS_PATH, move |response| {
+        live.alarms
+            .set(response.decode().ok().map(std::sync::Arc::new));
+        view! { <AlertRegion /> }.into_any()
+    })
+}
+
+/// Alerts, and what is wrong with the connection to the console.
+pub(crate) fn alert_region(live: LiveState) -> Option<El> {
+    let (connection, stale) = (live.connection.get(), live.stale_since.get());
+    let banner = match (connection, stale) {
+        // Only these change every second.
+        (ConnectionState::Lost { since, retry_at }, stale) => live
+            .now
+            .get()
+            .map(|now| connection_lost_banner(stale.unwrap_or(since), retry_at, now)),
+        (ConnectionState::Open, Some(since)) => {
+            live.now.get().map(|now| no_updates_banner(since, now))
+        }
         _ => None,
     };
-    let notice = state.notice.get().map(notice_banner);
-    let (worst, alarm, notices) = state.overview.with(|overview| {
-        let overview = overview.as_deref().or(known);
-        (
-            worst_tone(overview),
-            alarm_banner(path, overview),
-            notice_banners(overview),
-        )
-    });
+    let notice = live.notice.get().map(notice_banner);
+    let overview = live.overview.get().or_else(|| live.alarms.get());
+    // Until something is known, what came with the page stays.
+    if overview.is_none() && banner.is_none() && notice.is_none() {
+        return None;
+    }
+    let overview = overview.as_deref();
+    let url = live.url.read();
+    let (alarm, notices) = (alarm_banner(&url.path, overview), notice_banners(overview));
     // Without updates the worst status is not known.
-    let worst = if banner.is_some() { "off" } else { worst };
+    let worst = if banner.is_some() {
+        "off"
+    } else {
+        worst_tone(overview)
+    };
     let anything = banner.is_some() || notice.is_some() || alarm.is_some() || !notices.is_empty();
     let place = el("div")
         .attr("data-worst", worst)
@@ -258,13 +121,13 @@ fn alert_region(path: &str, state: LiveState, known: Option<&Overview>) -> El {
         .child(notice)
         .child(notices);
     // A landmark only while it has content, so that screen readers do not find an empty one.
-    if anything {
+    Some(if anything {
         place
             .attr("role", "region")
             .attr("aria-label", "Alerts and connection")
     } else {
         place
-    }
+    })
 }
 
 fn notice_banners(overview: Option<&Overview>) -> Vec<El> {
@@ -306,7 +169,7 @@ fn alarm_banner(path: &str, overview: Option<&Overview>) -> Option<El> {
     }
     (!clusters.is_empty()).then(|| {
         el("div")
-            .key("torn".to_owned())
+            .attr("id", "torn")
             .class("banner alarm")
             .child(el("p").child(el("strong").child(text)))
             .child(el("ul").class("tally").child(clusters))
@@ -319,31 +182,7 @@ fn is_within(path: &str, href: &str) -> bool {
     below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
 
-/// Announces changes of the connection once, without the banner's countdown.
-fn announce_connection(live: LiveState) {
-    let mut was_lost = false;
-    effect(move || {
-        let link = live.connection.get();
-        match link {
-            ConnectionState::Lost { since, .. } if !was_lost => {
-                live.status_message
-                    .set(["Connection to the console lost at ", &absolute(since)].concat());
-            }
-            ConnectionState::Open if was_lost => {
-                live.status_message.set("Connection restored".to_owned())
-            }
-            _ => {}
-        }
-        was_lost = matches!(link, ConnectionState::Lost { .. });
-    });
-}
-
-fn connection_lost_banner(
-    live: LiveState,
-    since: Timestamp,
-    retry_at: Timestamp,
-    now: Timestamp,
-) -> El {
+fn connection_lost_banner(since: Timestamp, retry_at: Timestamp, now: Timestamp) -> El {
     let left = (retry_at.unix_millis() - now.unix_millis() + 999) / 1000;
     let next = if left > 0 {
         [
@@ -362,10 +201,10 @@ fn connection_lost_banner(
         .child(next);
     let retry = el("button")
         .attr("type", "button")
-        .on("click", move |_| live.retry_now())
+        .attr("data-reconnect", "")
         .child("Retry now");
     el("div")
-        .key("lost".to_owned())
+        .attr("id", "lost")
         .class("banner")
         .child(text)
         .child(retry)
@@ -380,7 +219,7 @@ fn no_updates_banner(since: Timestamp, now: Timestamp) -> El {
     ]
     .concat();
     el("div")
-        .key("silent".to_owned())
+        .attr("id", "silent")
         .class("banner")
         .child(el("p").child(el("strong").child("No updates")).child(text))
 }
@@ -388,73 +227,45 @@ fn no_updates_banner(since: Timestamp, now: Timestamp) -> El {
 fn notice_banner(text: String) -> El {
     let reload = link(String::new(), "Reload").attr("rel", "external");
     el("p")
-        .key("notice".to_owned())
+        .attr("id", "notice")
         .class("banner")
         .child(text)
         .child(" ")
         .child(reload)
 }
 
-/// The footer of every page.
-pub(crate) fn footer() -> AnyView {
-    dynamic_view(|| {
-        let text = "Times are UTC, by the console's clock. Ages are measured from each source's last report.";
-        // Handled by the inline script of the document, at no cost to the WebAssembly module.
-        let copy = el("button")
-            .attr("id", "copy")
-            .attr("type", "button")
-            .child("Copy link to this page");
-        el("footer")
-            .class("foot")
-            .child(el("p").child(text))
-            .child(link("/status-pages".to_owned(), "Status pages"))
-            .child(copy)
-    })
+/// The first focusable element.
+#[cfg(feature = "ssr")]
+pub(crate) fn skip_link() -> El {
+    link("#main".to_owned(), "Skip to content").class("skip")
 }
 
-/// Live region for screen readers: significant changes only, never ticking numbers.
-pub(crate) fn status_region() -> AnyView {
-    let state = use_live();
-    dynamic_view(move || {
-        el("div")
-            .class("vh")
-            .attr("role", "status")
-            .child(state.status_message.get())
-    })
+/// The footer of every page.
+#[cfg(feature = "ssr")]
+pub(crate) fn footer() -> El {
+    let text =
+        "Times are UTC, by the console's clock. Ages are measured from each source's last report.";
+    // Handled by `app/browser/page.js`.
+    let copy = el("button")
+        .attr("id", "copy")
+        .attr("type", "button")
+        .child("Copy link to this page");
+    el("footer")
+        .class("foot")
+        .child(el("p").child(text))
+        .child(link("/status-pages".to_owned(), "Status pages"))
+        .child(copy)
+}
+
+/// Announcements for screen readers: significant changes only, never ticking numbers.
+pub(crate) fn status_region(live: LiveState) -> Option<El> {
+    let text = live.status_message.get();
+    Some(el("div").class("vh").attr("role", "status").child(text))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn labels(path: &str) -> Vec<String> {
-        breadcrumbs(path, None)
-            .into_iter()
-            .map(|crumb| crumb.label)
-            .collect()
-    }
-
-    #[test]
-    fn a_node_has_the_name_of_its_title() {
-        let view = crate::fixtures::healthy("lab", 90_000);
-        let label = |node: &str| {
-            let path = ["/clusters/lab/nodes/", node].concat();
-            breadcrumbs(&path, Some(&view)).pop().unwrap().label
-        };
-        assert_eq!(label("127.0.0.2"), "n2");
-        assert_eq!(label("127.0.0.99"), "127.0.0.99");
-    }
-
-    #[test]
-    fn every_page_has_breadcrumbs() {
-        assert_eq!(labels("/"), ["Clusters"]);
-        assert_eq!(labels("/clusters/lab"), ["Clusters", "lab"]);
-        assert_eq!(
-            labels("/clusters/lab/registry"),
-            ["Clusters", "lab", "Registry"]
-        );
-        assert_eq!(labels("/clusters/lab/nodes/n1"), ["Clusters", "lab", "n1"]);
-    }
 
     #[test]
     fn other_pages_name_clusters_in_trouble() {
@@ -488,19 +299,5 @@ mod tests {
             ""
         );
         assert_eq!(worst_tone(None), "");
-    }
-
-    #[test]
-    fn the_last_breadcrumb_is_not_a_link() {
-        for path in [
-            "/",
-            "/clusters/lab",
-            "/clusters/lab/registry",
-            "/clusters/lab/nodes/n1",
-        ] {
-            let way = breadcrumbs(path, None);
-            let links = way.iter().filter(|crumb| crumb.href.is_some()).count();
-            assert_eq!(links, way.len() - 1, "{path}");
-        }
     }
 }

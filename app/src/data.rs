@@ -1,12 +1,8 @@
-//! Data access of the views: the HTTP API, called in process on the server and with `fetch` in the browser.
+//! Data access of pages: the HTTP API, called in process.
 
-#[cfg(feature = "hydrate")]
-mod fetch;
 #[cfg(feature = "ssr")]
 mod in_process;
 
-#[cfg(feature = "hydrate")]
-pub(crate) use fetch::{get_text, session_has_ended};
 #[cfg(feature = "ssr")]
 pub use in_process::InProcessApi;
 #[cfg(feature = "ssr")]
@@ -15,20 +11,8 @@ pub(crate) use in_process::{call_api, get_text};
 use galera::publish::api::ProblemDetails;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// Placeholder for builds with neither feature.
-#[cfg(not(any(feature = "ssr", feature = "hydrate")))]
-pub(crate) async fn get_text(
-    _path: String,
-    _until_cleanup: bool,
-) -> Result<String, ProblemDetails> {
-    Err(local_problem(
-        "no_data_source",
-        "No data",
-        "Built without the features ssr and hydrate.",
-    ))
-}
-
 /// The problem reported for a response that cannot be decoded.
+#[cfg(feature = "ssr")]
 pub(crate) fn unreadable_response() -> ProblemDetails {
     local_problem(
         "unreadable_answer",
@@ -49,12 +33,13 @@ pub(crate) fn local_problem(code: &str, title: &str, detail: &str) -> ProblemDet
 }
 
 /// A problem serialized as the API would send it.
+#[cfg(feature = "ssr")]
 pub(crate) fn problem_json(problem: &ProblemDetails) -> String {
     serde_json::to_string(problem).unwrap_or_default()
 }
 
 /// The problem document of an error response, or one derived from its status.
-#[cfg(any(feature = "ssr", feature = "hydrate"))]
+#[cfg(feature = "ssr")]
 fn problem_from_response(status: u16, body: &str) -> ProblemDetails {
     serde_json::from_str(body).unwrap_or_else(|_| ProblemDetails {
         status,
@@ -71,7 +56,7 @@ fn problem_from_response(status: u16, body: &str) -> ProblemDetails {
     })
 }
 
-/// Sets the HTTP status of the page being rendered. A no-op in the browser.
+/// Sets the HTTP status of the page being rendered.
 #[cfg(feature = "ssr")]
 pub(crate) fn set_status(status: u16) {
     let code = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_GATEWAY);
@@ -79,10 +64,6 @@ pub(crate) fn set_status(status: u16) {
         response.set_status(code);
     }
 }
-
-/// Sets the HTTP status of the page being rendered. A no-op in the browser.
-#[cfg(not(feature = "ssr"))]
-pub(crate) fn set_status(_status: u16) {}
 
 /// A query string of the pairs with a value, in their order.
 #[cfg(feature = "ssr")]

@@ -173,17 +173,19 @@ pub(crate) fn number_or_unknown(value: Option<u64>) -> El {
 /// accessible name always contain the absolute time.
 pub(crate) fn time_element(at: Timestamp, now: Option<Timestamp>, suffix: &'static str) -> El {
     match now {
-        Some(now) => relative_time(
-            at,
-            [age(now.unix_millis() - at.unix_millis()).as_str(), suffix].concat(),
-        ),
+        Some(now) => {
+            let age = age(now.unix_millis() - at.unix_millis());
+            let form = if suffix.is_empty() { "for" } else { "ago" };
+            relative_time(at, [age.as_str(), suffix].concat(), form)
+        }
         None => named_time(at, absolute(at), absolute(at)),
     }
 }
 
-fn relative_time(at: Timestamp, text: String) -> El {
+/// `data-age` says how the browser keeps the text current (`app/browser/ages.js`).
+fn relative_time(at: Timestamp, text: String, form: &'static str) -> El {
     let name = [&text, ", ", &absolute(at)].concat();
-    named_time(at, text, name)
+    named_time(at, text, name).attr("data-age", form)
 }
 
 fn named_time(at: Timestamp, text: String, accessible_name: String) -> El {
@@ -203,22 +205,26 @@ pub(crate) fn ago(at: Timestamp, now: Option<Timestamp>) -> El {
 pub(crate) fn just_now_or_ago(at: Timestamp, now: Option<Timestamp>) -> El {
     match now {
         Some(now) if now.unix_millis() - at.unix_millis() < 1_000 => {
-            relative_time(at, "just now".to_owned())
+            relative_time(at, "just now".to_owned(), "just")
         }
-        _ => ago(at, now),
+        Some(now) => {
+            let text = [&age(now.unix_millis() - at.unix_millis()), " ago"].concat();
+            relative_time(at, text, "just")
+        }
+        None => ago(at, None),
     }
 }
 
-/// An age in server-rendered HTML, kept current by the browser.
+/// An age like `3 s ago`.
 #[cfg(feature = "ssr")]
 pub(crate) fn ticking_age(at: Timestamp, now: Timestamp) -> El {
-    ago(at, Some(now)).attr("data-age", " ago")
+    ago(at, Some(now))
 }
 
-/// Time left until `at` in server-rendered HTML, counted down by the browser. An empty `data-age` marks it as future.
+/// Time left until `at`, counted down by the browser.
 #[cfg(feature = "ssr")]
 pub(crate) fn countdown(at: Timestamp, now: Timestamp) -> El {
-    relative_time(at, age(at.unix_millis() - now.unix_millis())).attr("data-age", "")
+    relative_time(at, age(at.unix_millis() - now.unix_millis()), "in")
 }
 
 /// `for 3 s`, or `since` the absolute time if no clock is given.

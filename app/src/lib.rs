@@ -1,22 +1,28 @@
-//! The web interface of Galera Console: rendered on the server, hydrated in the browser.
+//! The web interface of Galera Console: rendered on the server, with islands that the browser keeps current.
 //!
-//! Feature `ssr` renders pages inside the gateway; feature `hydrate` hydrates them in the browser. Views are pure
-//! functions of their data and of the server's clock, so that both sides produce the same markup; code that needs a
-//! window or a timer runs in effects.
+//! Feature `ssr` renders pages inside the gateway; feature `hydrate` compiles the islands into WebAssembly. The markup of
+//! an island is a pure function of the page's state, the same on both sides.
 
+#[cfg(feature = "ssr")]
 mod app;
 #[cfg(feature = "hydrate")]
 mod browser;
+#[cfg(feature = "hydrate")]
+pub mod browser_app;
 mod chrome;
 mod data;
 mod format;
 #[cfg(feature = "ssr")]
 pub mod fragments;
+pub mod islands;
 mod live;
+#[cfg(feature = "ssr")]
+mod loading;
 mod marks;
 mod markup;
+mod page_url;
 mod pages;
-mod reactive;
+#[cfg(feature = "ssr")]
 mod shell;
 mod sides;
 mod sparkline;
@@ -24,6 +30,7 @@ mod sparkline;
 pub mod status_page;
 mod topology;
 
+#[cfg(feature = "ssr")]
 pub use app::App;
 #[cfg(feature = "ssr")]
 pub use data::InProcessApi;
@@ -32,8 +39,7 @@ pub use pages::tab_segments as cluster_tabs;
 #[cfg(feature = "ssr")]
 pub use pages::{sign_in_error, sign_in_html};
 #[cfg(feature = "ssr")]
-pub use shell::THEME_COOKIE;
-pub use shell::{SiteAssets, shell};
+pub use shell::{SiteAssets, THEME_COOKIE, shell};
 
 #[cfg(test)]
 mod fixtures;

@@ -1,20 +1,26 @@
-//! Live state of a page: latest values from the live channel, the connection's state, the server's clock.
+//! Live state of a page: latest values, the connection's state, the server's clock.
 //!
-//! The server only ever renders the initial state, so that hydration starts from the same markup.
+//! In the browser it follows the live channel. On the server it has what the page was loaded with.
 
 #[cfg(any(feature = "hydrate", test))]
-mod message;
+mod documents;
 #[cfg(feature = "hydrate")]
 mod socket;
 
+#[cfg(feature = "hydrate")]
+pub(crate) use socket::retry_now;
+
 use std::sync::Arc;
 
+#[cfg(any(feature = "hydrate", test))]
+use galera::ClusterName;
 use galera::Timestamp;
 use galera::publish::api::Overview;
 use galera::view::{ClusterView, VerdictState};
 use leptos::prelude::*;
 
 use crate::marks::verdict_mark;
+use crate::page_url::PageUrl;
 
 /// State of the live channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,16 +46,18 @@ pub(crate) enum ConnectionState {
 /// Live state of a page, provided as a context.
 #[derive(Clone, Copy)]
 pub(crate) struct LiveState {
-    /// Latest overview since subscribing.
+    /// The page's address. Filters change its query.
+    pub(crate) url: RwSignal<PageUrl>,
+    /// Latest overview.
     pub(crate) overview: RwSignal<Option<Arc<Overview>>>,
-    /// Latest view of the subscribed cluster.
+    /// Clusters in trouble when the page was rendered; on the server only.
+    pub(crate) alarms: RwSignal<Option<Arc<Overview>>>,
+    /// Latest view of the page's cluster.
     pub(crate) cluster: RwSignal<Option<Arc<ClusterView>>>,
-    /// Incremented whenever an action changes.
-    pub(crate) action_changes: RwSignal<u32>,
     /// Number of actions waiting for approval.
     pub(crate) pending_actions: RwSignal<usize>,
     pub(crate) connection: RwSignal<ConnectionState>,
-    /// The server's clock, updated about once a second; `None` until hydration.
+    /// The server's clock, updated about once a second.
     pub(crate) now: RwSignal<Option<Timestamp>>,
     /// When the last data arrived, if that is too long ago.
     pub(crate) stale_since: RwSignal<Option<Timestamp>>,
@@ -57,40 +65,42 @@ pub(crate) struct LiveState {
     pub(crate) notice: RwSignal<Option<String>>,
     /// Text of the live region for screen readers.
     pub(crate) status_message: RwSignal<String>,
+    /// Nodes per row of the topology.
+    pub(crate) columns: RwSignal<usize>,
 }
 
 impl LiveState {
-    /// The initial state, before any data.
-    pub(crate) fn new() -> Self {
+    /// The state of the page at `url`, before any data.
+    pub(crate) fn new(url: PageUrl) -> Self {
         Self {
+            url: RwSignal::new(url),
             overview: RwSignal::new(None),
+            alarms: RwSignal::new(None),
             cluster: RwSignal::new(None),
-            action_changes: RwSignal::new(0),
             pending_actions: RwSignal::new(0),
             connection: RwSignal::new(ConnectionState::Snapshot),
             now: RwSignal::new(None),
             stale_since: RwSignal::new(None),
             notice: RwSignal::new(None),
             status_message: RwSignal::new(String::new()),
+            columns: RwSignal::new(DEFAULT_COLUMNS),
         }
     }
 
-    /// Subscribes to the topics of the page at `path`, connecting if necessary.
+    /// The time that ages are rendered with. It is not tracked: the browser keeps ages current (`app/browser/ages.js`).
+    pub(crate) fn clock(self) -> Option<Timestamp> {
+        self.now.get_untracked()
+    }
+
+    /// Connects and subscribes to the topics of the page.
     #[cfg(feature = "hydrate")]
-    pub(crate) fn subscribe(self, path: &str) {
-        socket::subscribe(self, topics_for(path));
+    pub(crate) fn follow(self) {
+        socket::connect(self, topics_for(&self.url.get_untracked()));
     }
 
-    /// A no-op on the server.
-    #[cfg(not(feature = "hydrate"))]
-    pub(crate) fn subscribe(self, path: &str) {
-        let _ = topics_for(path);
-    }
-
-    /// Reconnects immediately instead of waiting for the next attempt.
-    pub(crate) fn retry_now(self) {
-        #[cfg(feature = "hydrate")]
-        socket::retry_now();
+    #[cfg(feature = "hydrate")]
+    pub(crate) fn is_overview(self) -> bool {
+        self.url.with(|url| url.path == "/")
     }
 
     /// Begins the title of every page while updates are missing, or while a cluster that the page is not about is in trouble.
@@ -121,21 +131,29 @@ impl LiveState {
 
 pub(crate) fn use_live() -> LiveState {
     // Only tests render views outside of the application.
-    use_context().unwrap_or_else(LiveState::new)
+    use_context().unwrap_or_else(|| LiveState::new(PageUrl::default()))
 }
 
+/// Nodes per row until the browser has measured the window.
+const DEFAULT_COLUMNS: usize = 6;
+
+pub(crate) const SIGN_IN_PATH: &str = "/sign-in";
+
 /// Every cluster.
+#[cfg(any(feature = "hydrate", test))]
 const OVERVIEW: &str = "overview?count=10000";
 
 /// The topics of a page. All pages show split brains and the number of pending actions.
-fn topics_for(path: &str) -> Vec<String> {
-    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
-    let cluster = match (segments.next(), segments.next()) {
-        (Some("sign-in"), _) => return Vec::new(),
-        (Some("clusters"), Some(name)) => Some(["cluster/", name].concat()),
-        _ => None,
-    };
-    let all = if path == "/" { OVERVIEW } else { "head" };
+#[cfg(any(feature = "hydrate", test))]
+fn topics_for(url: &PageUrl) -> Vec<String> {
+    if url.path == SIGN_IN_PATH {
+        return Vec::new();
+    }
+    let all = if url.path == "/" { OVERVIEW } else { "head" };
+    let cluster = url
+        .cluster()
+        .filter(|name| name.parse::<ClusterName>().is_ok());
+    let cluster = cluster.map(|name| ["cluster/", &name].concat());
     let every = [all.to_owned(), "actions".to_owned()];
     every.into_iter().chain(cluster).collect()
 }
@@ -146,16 +164,22 @@ mod tests {
 
     #[test]
     fn topics_depend_on_the_path() {
-        assert_eq!(topics_for("/"), [OVERVIEW, "actions"]);
+        let topics = |path: &str| {
+            topics_for(&PageUrl {
+                path: path.to_owned(),
+                query: String::new(),
+            })
+        };
+        assert_eq!(topics("/"), [OVERVIEW, "actions"]);
         for path in [
             "/clusters/lab",
             "/clusters/lab/registry",
             "/clusters/lab/nodes/n1",
             "/clusters/lab/recovery",
         ] {
-            assert_eq!(topics_for(path), ["head", "actions", "cluster/lab"]);
+            assert_eq!(topics(path), ["head", "actions", "cluster/lab"]);
         }
-        assert_eq!(topics_for("/actions/1"), ["head", "actions"]);
-        assert!(topics_for("/sign-in").is_empty());
+        assert_eq!(topics("/actions/1"), ["head", "actions"]);
+        assert!(topics("/sign-in").is_empty());
     }
 }

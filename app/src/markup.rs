@@ -1,24 +1,24 @@
 //! Markup as data.
 //!
 //! Leptos compiles each `view!` into its own type with its own code for rendering, hydrating and updating. Here a view
-//! is a plain function that returns an [`El`], a single type that one piece of code patches into the page: a fraction
-//! of the WebAssembly size, and testable without a browser. Only what Leptos itself manages (routes, loading, the
-//! title) uses its macro.
+//! is a plain function that returns an [`El`], a single type that is written as HTML in the server and in the browser, where
+//! a library makes the page equal to it: a fraction of the WebAssembly size, and testable without a browser
+//! (`docs/adr/0048-islands.md`). Only what Leptos itself manages (routes, loading, islands) uses its macros.
 
 mod html;
-#[cfg(feature = "hydrate")]
-mod morph;
-mod mounted;
+mod view;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use leptos::web_sys::Event;
+#[cfg(feature = "ssr")]
+pub(crate) use view::MarkupView;
+#[cfg(feature = "hydrate")]
+pub(crate) use view::boxed_effect;
+pub(crate) use view::live_region;
 
 /// Text that is usually known at compile time.
 pub(crate) type Text = Cow<'static, str>;
-
-type EventHandler = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// An element with attributes and children. Boxed, because views move elements around a lot.
 #[derive(Clone)]
@@ -27,11 +27,7 @@ pub(crate) struct El(Box<ElementData>);
 #[derive(Clone)]
 struct ElementData {
     tag: &'static str,
-    /// Identifies the element among its siblings when their order changes.
-    key: Option<String>,
     attributes: Vec<(&'static str, Text)>,
-    /// Attached once, on creation.
-    handlers: Vec<(&'static str, EventHandler)>,
     children: Vec<ChildNode>,
     /// Server-rendered HTML in place of children.
     inner_html: Option<Arc<str>>,
@@ -58,9 +54,7 @@ pub(crate) enum Content {
 pub(crate) fn el(tag: &'static str) -> El {
     El(Box::new(ElementData {
         tag,
-        key: None,
         attributes: Vec::new(),
-        handlers: Vec::new(),
         children: Vec::new(),
         inner_html: None,
     }))
@@ -85,29 +79,14 @@ impl El {
         self.attr("class", value)
     }
 
-    /// Sets the key that identifies the element among its siblings.
-    pub(crate) fn key(mut self, key: String) -> Self {
-        self.0.key = Some(key);
-        self
-    }
-
     /// Adds content.
     pub(crate) fn child(mut self, child: impl Into<Content>) -> Self {
         self.push(child.into());
         self
     }
 
-    /// Adds an event handler. Later patches keep the first handler.
-    pub(crate) fn on(
-        mut self,
-        event: &'static str,
-        handler: impl Fn(Event) + Send + Sync + 'static,
-    ) -> Self {
-        self.0.handlers.push((event, Arc::new(handler)));
-        self
-    }
-
     /// Sets server-rendered HTML in place of children. It must come from [`El::html`], which escapes.
+    #[cfg(feature = "ssr")]
     pub(crate) fn inner_html(mut self, html: Arc<str>) -> Self {
         self.0.inner_html = Some(html);
         self

@@ -2,35 +2,45 @@
 
 mod cluster;
 mod cluster_header;
-mod cluster_scope;
+#[cfg(feature = "ssr")]
 mod fragment;
 mod node;
 mod node_facts;
 mod nodes;
 mod overview;
 mod problem;
+#[cfg(feature = "ssr")]
 mod sign_in;
+#[cfg(feature = "hydrate")]
+mod title;
 
-pub(crate) use cluster::cluster_page;
+pub(crate) use cluster::cluster_nodes;
 #[cfg(feature = "ssr")]
 pub(crate) use cluster_header::node_href;
 #[cfg(feature = "ssr")]
 pub use cluster_header::tab_segments;
-pub(crate) use cluster_header::{cluster_href, tab_label};
+pub(crate) use cluster_header::{cluster_href, cluster_summary};
 #[cfg(feature = "ssr")]
-pub(crate) use cluster_header::{key_figures, reason_item};
-pub(crate) use fragment::{fragment_page, tab_page};
+pub(crate) use cluster_header::{key_figures, reason_item, tab_label};
+#[cfg(feature = "ssr")]
+pub(crate) use fragment::{cluster_page, fragment_page, tab_page};
+pub(crate) use node::node_details;
+#[cfg(feature = "ssr")]
 pub(crate) use node::{find_node, node_label, node_page};
 #[cfg(feature = "ssr")]
 pub(crate) use nodes::node_table;
+#[cfg(feature = "ssr")]
 pub(crate) use overview::overview_page;
+pub(crate) use overview::{overview_head, overview_table};
+#[cfg(feature = "ssr")]
 pub(crate) use problem::{not_found_page, problem_page};
+#[cfg(feature = "ssr")]
 pub(crate) use sign_in::sign_in_page;
 #[cfg(feature = "ssr")]
 pub use sign_in::{sign_in_error, sign_in_html};
-
 #[cfg(feature = "hydrate")]
-use crate::browser::is_visible;
+pub(crate) use title::page_title;
+
 use crate::markup::{El, el};
 
 /// A table whose rows become cards on narrow screens. Explicit roles keep its semantics where CSS changes `display`.
@@ -59,12 +69,12 @@ pub(crate) fn data_table(
 }
 
 /// A row that begins with its header cell.
-pub(crate) fn row(key: String, head: impl Into<crate::markup::Content>) -> El {
+pub(crate) fn row(head: impl Into<crate::markup::Content>) -> El {
     let head = el("th")
         .attr("scope", "row")
         .attr("role", "rowheader")
         .child(head);
-    el("tr").key(key).attr("role", "row").child(head)
+    el("tr").attr("role", "row").child(head)
 }
 
 /// A cell. `label` is shown when the row is a card.
@@ -73,10 +83,4 @@ pub(crate) fn cell(label: &'static str, content: impl Into<crate::markup::Conten
         .attr("role", "cell")
         .attr("data-label", label)
         .child(content)
-}
-
-/// Nothing is refreshed on the server.
-#[cfg(not(feature = "hydrate"))]
-fn is_visible() -> bool {
-    false
 }

@@ -4,6 +4,7 @@ use leptos::prelude::*;
 use leptos_meta::MetaTags;
 
 use crate::App;
+use crate::app::server_time;
 
 /// URLs of the built site's assets, provided as a context of every page request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,14 +30,14 @@ pub fn shell() -> impl IntoView {
                 <meta name="viewport" content="width=device-width, initial-scale=1" />
                 <meta name="color-scheme" content="light dark" />
                 // The browser computes ages from this clock until the live channel synchronizes it.
-                <meta name="server-time" content=server_time() />
+                <meta name="server-time" content=server_time().map(|now| now.to_string()) />
                 <link rel="stylesheet" href=css />
                 <link rel="icon" href="/favicon.svg" type="image/svg+xml" />
                 <link rel="preload" href=wasm.clone() r#as="fetch" type="application/wasm" crossorigin="" />
                 <link rel="modulepreload" href=js.clone() />
                 <script type="module" nonce=nonce()>
                     {format!(
-                        "import init,{{hydrate}} from {js:?};init({{module_or_path:{wasm:?}}}).then(()=>hydrate())",
+                        "import {{start}} from {js:?};start({wasm:?})",
                     )}
                 </script>
                 <MetaTags />
@@ -58,7 +59,6 @@ struct DisplayChoice {
 }
 
 impl DisplayChoice {
-    #[cfg(feature = "ssr")]
     fn of_request() -> Self {
         let Some(request) = use_context::<http::request::Parts>() else {
             return Self::default();
@@ -68,12 +68,6 @@ impl DisplayChoice {
         Self::of(&cookies, request.uri.query().unwrap_or_default())
     }
 
-    #[cfg(not(feature = "ssr"))]
-    fn of_request() -> Self {
-        Self::default()
-    }
-
-    #[cfg(feature = "ssr")]
     fn of(cookies: &[&str], query: &str) -> Self {
         let mut pairs = cookies.iter().flat_map(|line| line.split(';'));
         let theme = pairs.find_map(|pair| {
@@ -91,34 +85,13 @@ impl DisplayChoice {
 }
 
 /// Name of the cookie with the chosen color scheme, without the prefix that it has over https.
-#[cfg(feature = "ssr")]
 pub const THEME_COOKIE: &str = "galera_console_theme";
 
-/// The clock of the machine that renders the page. The document itself is never hydrated.
-fn server_time() -> Option<String> {
-    #[cfg(feature = "ssr")]
-    {
-        let since_1970 = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .ok()?;
-        let millis = i64::try_from(since_1970.as_millis()).ok()?;
-        Some(galera::Timestamp::from_unix_millis(millis).to_string())
-    }
-    #[cfg(not(feature = "ssr"))]
-    None
-}
-
-#[cfg(feature = "ssr")]
 fn nonce() -> Option<leptos::nonce::Nonce> {
     leptos::nonce::use_nonce()
 }
 
-#[cfg(not(feature = "ssr"))]
-fn nonce() -> Option<String> {
-    None
-}
-
-#[cfg(all(test, feature = "ssr"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

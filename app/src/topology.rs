@@ -126,7 +126,7 @@ fn draw_tile(
         svg_text(class, width - 12, y, content).attr("text-anchor", "end")
     };
     el("g")
-        .key(id)
+        .attr("id", ["tile-", &id].concat())
         .class(tone_class("tile", mark))
         .attr("transform", translate(tile.x, tile.y))
         .child([box_of("body", width), box_of("edge", 3)])

@@ -62,7 +62,7 @@ test.describe('two people', () => {
     await request(operator);
     await expect(operator.getByRole('button', { name: 'Approve and execute' })).toBeDisabled();
     // The browser counts the remaining time down.
-    const remaining = operator.getByRole('definition').locator('time[data-age=""]');
+    const remaining = operator.getByRole('definition').locator('time[data-age="in"]');
     await expect(remaining).toHaveText(/^\d+ min/);
     const before = await remaining.innerText();
     await expect(remaining).not.toHaveText(before, { timeout: 3_000 });

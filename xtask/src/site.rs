@@ -57,20 +57,23 @@ fn build_uncached(root: &Path, module: &Path, site: &Path) -> Result<()> {
 pub(crate) struct SiteTools {
     pub(crate) wasm_opt: PathBuf,
     pub(crate) esbuild: PathBuf,
+    /// The library that makes elements of a page equal to HTML.
+    pub(crate) idiomorph: PathBuf,
 }
 
 impl SiteTools {
     fn find(root: &Path) -> Result<Self> {
-        let bin = root.join("scripts/site-tools/node_modules/.bin");
+        let modules = root.join("scripts/site-tools/node_modules");
         let tool = |name: &str| {
-            let path = bin.join(name);
+            let path = modules.join(name);
             path.exists()
                 .then_some(path)
                 .with_context(|| format!("{name} is not installed: run scripts/setup"))
         };
         Ok(Self {
-            wasm_opt: tool("wasm-opt")?,
-            esbuild: tool("esbuild")?,
+            wasm_opt: tool(".bin/wasm-opt")?,
+            esbuild: tool(".bin/esbuild")?,
+            idiomorph: tool("idiomorph/dist/idiomorph.esm.js")?,
         })
     }
 }
@@ -80,9 +83,8 @@ fn cache_key(root: &Path, module: &Path) -> Result<String> {
     let mut inputs = vec![
         module.to_path_buf(),
         root.join("scripts/site-tools/package-lock.json"),
-        root.join(assets::ENHANCEMENT),
-        root.join(assets::LIVE_DOCUMENTS),
     ];
+    inputs.extend(list_files(&root.join(assets::SCRIPTS))?);
     inputs.extend(list_files(&root.join("style"))?);
     inputs.extend(list_files(&root.join("public"))?);
     inputs.extend(list_files(&root.join("app/status"))?);

@@ -1,8 +1,8 @@
-//! The WebAssembly entry point: hydrates the server-rendered page.
+//! The WebAssembly entry point. The islands are exported by `app`; `app/browser/main.js` hydrates them.
 
-/// Called once by the page's module script.
+/// Called once by the page's script, before the islands are hydrated.
 #[wasm_bindgen::prelude::wasm_bindgen]
-pub fn hydrate() {
+pub fn start() {
     std::panic::set_hook(Box::new(|info| leptos::logging::error!("{info}")));
-    leptos::mount::hydrate_body(app::App);
+    app::browser_app::start();
 }

@@ -32,16 +32,11 @@ impl std::fmt::Debug for InProcessApi {
 }
 
 /// Fetches a response body as text. Reads the context before the first await: it is gone afterwards.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the browser version needs an owned path"
-)]
 pub(crate) fn get_text(
-    path: String,
-    _until_cleanup: bool,
-) -> impl Future<Output = Result<String, ProblemDetails>> + Send {
+    path: &str,
+) -> impl Future<Output = Result<String, ProblemDetails>> + Send + use<> {
     let api = use_context::<InProcessApi>();
-    let request = build_request(&path, use_context::<Parts>().as_ref());
+    let request = build_request(path, use_context::<Parts>().as_ref());
     async move {
         let (Some(api), Some(request)) = (api, request) else {
             return Err(local_problem(

@@ -334,7 +334,7 @@ fn session_row(session: &OwnSessionView, now: Timestamp) -> El {
         let action = format!("/account/sessions/{}/end", encode_segment(&session.id));
         button_form(action, "End", None).into()
     };
-    row(session.id.clone(), ticking_age(session.created_at, now))
+    row(ticking_age(session.created_at, now))
         .child(cell("From", from))
         .child(cell("Expires in", countdown(session.expires_at, now)))
         .child(cell("Actions", end))
@@ -363,7 +363,7 @@ fn events_section(account: &OwnAccountView, now: Timestamp) -> El {
                 el("li").child(format!("{}: {}", humanize(name), list_text(name, value)))
             })
             .collect();
-        row(event.sequence.to_string(), ticking_age(event.at, now))
+        row(ticking_age(event.at, now))
             .child(cell(EVENT_COLUMNS[1], humanize(&event.event)))
             .child(cell(EVENT_COLUMNS[2], by))
             .child(cell(

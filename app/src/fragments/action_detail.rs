@@ -304,38 +304,27 @@ fn decision_button(action: &Action, verb: &str, label: &str, refusal: Option<Str
 const STEP_COLUMNS: [&str; 3] = ["Step", "State", "Result"];
 
 fn steps_section(action: &Action, now: Timestamp) -> Option<El> {
-    let rows: Vec<El> = action
-        .plan
-        .steps
-        .iter()
-        .zip(&action.steps)
-        .enumerate()
-        .map(|(index, (step, record))| step_row(index, step, record, now))
-        .collect();
-    (!rows.is_empty()).then(|| {
-        el("section")
-            .child(el("h2").child("Steps"))
-            .child(data_table(
-                "ledger",
-                "Steps of the plan",
-                &STEP_COLUMNS,
-                rows,
-            ))
-    })
+    let table = step_table(action, |at| ticking_age(at, now))?;
+    Some(el("section").child(el("h2").child("Steps")).child(table))
 }
 
-fn step_row(index: usize, step: &PlanStep, record: &StepRecord, now: Timestamp) -> El {
-    let when = record.intended_at.map(|at| sub(ticking_age(at, now)));
-    let mark = el("span")
-        .child(state_badge(step_mark(record.state)))
-        .child(when);
-    let result: Content = record
-        .answer
-        .clone()
-        .map_or_else(|| unknown().into(), Content::from);
-    row(index.to_string(), widgets::plan_step(step))
-        .child(cell(STEP_COLUMNS[1], mark))
-        .child(cell(STEP_COLUMNS[2], result))
+/// What became of each step; `time` shows when it was taken.
+pub(super) fn step_table(action: &Action, time: impl Fn(Timestamp) -> El) -> Option<El> {
+    let step_row = |(step, record): (&PlanStep, &StepRecord)| {
+        let mark = el("span")
+            .child(state_badge(step_mark(record.state)))
+            .child(record.intended_at.map(|at| sub(time(at))));
+        let result: Content = record
+            .answer
+            .clone()
+            .map_or_else(|| unknown().into(), Content::from);
+        row(widgets::plan_step(step))
+            .child(cell(STEP_COLUMNS[1], mark))
+            .child(cell(STEP_COLUMNS[2], result))
+    };
+    let steps = action.plan.steps.iter().zip(&action.steps);
+    let rows: Vec<El> = steps.map(step_row).collect();
+    (!rows.is_empty()).then(|| data_table("ledger", "Steps of the plan", &STEP_COLUMNS, rows))
 }
 
 pub(super) fn target_facts(action: &Action) -> Option<El> {

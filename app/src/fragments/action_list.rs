@@ -92,7 +92,7 @@ fn action_row(view: &ActionView, now: Timestamp) -> El {
         .child(action.requested_by.clone())
         .child(sub(ticking_age(action.requested_at, now)));
     let approvals = format!("{} of {}", action.approvals.len(), action.approvals_needed);
-    row(action.id.to_string(), head)
+    row(head)
         .child(cell(COLUMNS[1], state_badge(action_mark(action.state))))
         .child(cell(COLUMNS[2], requested))
         .child(cell(COLUMNS[3], approvals))

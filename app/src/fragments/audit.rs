@@ -168,7 +168,7 @@ fn entry_row(entry: &AuditEntry, now: Timestamp) -> El {
             format!("{}, ", entry.sequence).into(),
             ticking_age(record.at, now).into(),
         ])));
-    entry_cells(row(entry.sequence.to_string(), head), entry)
+    entry_cells(row(head), entry)
 }
 
 /// Adds the content of `entry` to a row.

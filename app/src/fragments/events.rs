@@ -250,7 +250,7 @@ impl EventsPage<'_> {
         let change = ChangeCells::of(&event.change, |node, label| {
             link(node_href(&self.view.name, node), label)
         });
-        row(number.clone(), when)
+        row(when)
             .attr("id", format!("e{number}"))
             .child(cell(COLUMNS[1], change.object))
             .child(cell(COLUMNS[2], change.state))

@@ -96,7 +96,6 @@ fn section(view: &ClusterView, shown: &FindingView, refusal: Option<&str>) -> El
         None => acknowledge_form(view, finding, refusal),
     };
     el("section")
-        .key(finding_key(finding))
         .child(
             el("h3")
                 .child(state_badge(finding_mark(finding.severity)))
@@ -135,12 +134,9 @@ fn evidence_table(view: &ClusterView, finding: &Finding) -> Option<El> {
         .evidence
         .iter()
         .map(|evidence| {
-            row(
-                format!("{} {}", evidence.node, evidence.name),
-                node_link(view, &evidence.node),
-            )
-            .child(cell(COLUMNS[1], code(evidence.name.clone())))
-            .child(cell(COLUMNS[2], code(evidence.value.clone())))
+            row(node_link(view, &evidence.node))
+                .child(cell(COLUMNS[1], code(evidence.name.clone())))
+                .child(cell(COLUMNS[2], code(evidence.value.clone())))
         })
         .collect();
     (!rows.is_empty()).then(|| {

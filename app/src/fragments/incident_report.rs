@@ -111,7 +111,10 @@ impl IncidentReport {
             )))
             .child(el("style").inner_html(STYLE.into()));
         let document = el("html").attr("lang", "en").child(head).child(body);
-        format!("<!DOCTYPE html>\n{}\n", document.html())
+        format!(
+            "<!DOCTYPE html>\n{}\n",
+            document.without_ticking_ages().html()
+        )
     }
 
     fn body(&self) -> El {
@@ -219,7 +222,7 @@ impl IncidentReport {
             .iter()
             .map(|entry| {
                 let head = format!("{} {}", entry.sequence, absolute(entry.record.at));
-                entry_cells(row(entry.sequence.to_string(), head), entry)
+                entry_cells(row(head), entry)
             })
             .collect();
         let table = match rows.is_empty() {

@@ -152,7 +152,7 @@ fn target_row(target: &TargetView, refusal: Option<&str>, now: Timestamp) -> El 
         ]),
         None => unknown().into(),
     };
-    row(target.id.clone(), head)
+    row(head)
         .child(cell(COLUMNS[1], state_badge(target_mark(target.enabled))))
         .child(cell(COLUMNS[2], rules_summary(target)))
         .child(cell(COLUMNS[3], waiting))

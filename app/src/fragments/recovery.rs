@@ -76,7 +76,7 @@ pub(super) fn without_etcd(view: &ClusterView) -> El {
         .map(|node| {
             let position = node.position.as_ref();
             let position = position.map_or_else(unknown, |position| code(position.to_string()));
-            row(node.id.to_string(), node.label())
+            row(node.label())
                 .child(cell(columns[1], state_badge(node_mark(node.state))))
                 .child(cell(columns[2], position))
         })
@@ -268,7 +268,7 @@ impl RecoveryPage<'_> {
             .position
             .as_ref()
             .map_or_else(unknown, |position| code(position.to_string()));
-        row(node.id.to_string(), node_name(node))
+        row(node_name(node))
             .child(cell("State", state_badge(node_mark(node.state))))
             .child(cell("Reported position", position))
             .child(cell("Admit", form))
@@ -368,7 +368,7 @@ impl RecoveryPage<'_> {
                 "contents of grastate.dat, or the “Recovered position” line",
             )
             .child(saved);
-        row(node.id.to_string(), node_name(node))
+        row(node_name(node))
             .child(cell("State", state_badge(node_mark(node.state))))
             .child(cell("Confirmed as", select))
             .child(cell("Last position", text))

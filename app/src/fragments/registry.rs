@@ -137,7 +137,7 @@ fn key_row(key: &RegistryKeyView) -> El {
         (None, None) => quiet("none"),
         (None, Some(_)) => unknown(),
     };
-    row(key.key.clone(), code(key.key.clone()))
+    row(code(key.key.clone()))
         .child(
             cell(COLUMNS[1], code(key.value.clone()))
                 .class("value")

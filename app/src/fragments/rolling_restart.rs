@@ -111,7 +111,7 @@ fn step_row(view: &ClusterView, step: &RestartStep, is_current: bool, now: Times
         .chain(findings.map(|finding| &finding.message))
         .map(|note| el("p").child(note.clone()))
         .collect();
-    row(step.node.to_string(), node_link(view, &step.node))
+    row(node_link(view, &step.node))
         .child(cell(COLUMNS[1], state_badge(restart_mark(step.state))))
         .child(cell(COLUMNS[2], started))
         .child(cell(COLUMNS[3], number_or_unknown(step.connections)).class("n"))

@@ -80,7 +80,7 @@ fn page_row(page: &StatusPageView, now: Timestamp) -> El {
             page.settings.title.clone(),
         ))
         .child(sub(page.slug.to_string()));
-    row(page.slug.to_string(), head)
+    row(head)
         .child(cell(COLUMNS[1], visibility_label(page.settings.visibility)))
         .child(cell(COLUMNS[2], names.join(", ")))
         .child(cell(
@@ -229,7 +229,7 @@ fn link_row(
         let action = format!("/status-pages/{}/links/{}/revoke", view.slug, shown.id);
         button_form(action, "Revoke", refusal)
     });
-    row(shown.id.clone(), shown.label.clone())
+    row(shown.label.clone())
         .child(cell(LINK_COLUMNS[1], state))
         .child(cell(LINK_COLUMNS[2], created))
         .child(cell(LINK_COLUMNS[3], ends))

@@ -72,7 +72,7 @@ fn node_row(node: &NodeView, selected: &[NodeId]) -> El {
         .child(node.label());
     let votes = node.votes.map(|votes| votes.to_string());
     let segment = node.segment.map(|segment| segment.to_string());
-    row(id, label)
+    row(label)
         .child(cell(COLUMNS[1], state_badge(node_mark(node.state))))
         .child(cell(COLUMNS[2], or_unknown(votes)))
         .child(cell(COLUMNS[3], or_unknown(segment)))

@@ -315,7 +315,7 @@ pub(super) fn past_view(then: &ClusterView, recorded_at: Timestamp, at: Timestam
     };
     let reasons = then.verdict.reasons.iter();
     let reasons: Vec<El> = reasons.map(|reason| reason_item(then, reason)).collect();
-    vec![
+    let parts = vec![
         el("p")
             .child(state_badge(verdict_mark(then.verdict.state)))
             .child(" ")
@@ -327,7 +327,8 @@ pub(super) fn past_view(then: &ClusterView, recorded_at: Timestamp, at: Timestam
             .class("drawing")
             .child(topology(then, COLUMNS, Some(at))),
         node_table(then, Some(at)),
-    ]
+    ];
+    parts.into_iter().map(El::without_ticking_ages).collect()
 }
 
 #[cfg(test)]

@@ -132,7 +132,7 @@ fn token_row(token: &TokenView, with_account: bool, now: Timestamp) -> El {
         token.name.clone().into(),
         sub(code(token.id.clone())).into(),
     ]);
-    let cells = row(token.id.clone(), name);
+    let cells = row(name);
     let cells = match with_account {
         true => cells.child(cell("Account", token.account.clone())),
         false => cells,

@@ -186,9 +186,8 @@ const COLUMNS: [&str; 4] = ["Check", "Result", "Finding", "Evidence"];
 pub(super) fn check_table(checks: &[PlanCheck], now: Timestamp) -> El {
     let rows = checks
         .iter()
-        .enumerate()
-        .map(|(index, check)| {
-            row(format!("{index}"), check_title(&check.code))
+        .map(|check| {
+            row(check_title(&check.code))
                 .child(cell(COLUMNS[1], state_badge(check_mark(check.status))))
                 .child(cell(COLUMNS[2], finding(check, now)).class("finding"))
                 .child(cell(COLUMNS[3], evidence_list(&check.evidence, now)))

@@ -5,19 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use galera::Timestamp;
-use galera::publish::api::{CLOSE_SESSION_ENDED, LIVE_VERSION, Overview};
-use galera::publish::live::TopicSubscribeRequest;
+use galera::publish::api::CLOSE_SESSION_ENDED;
+use galera::view::VerdictState;
 use leptos::prelude::*;
-use leptos::task::spawn_local;
 use wasm_bindgen::closure::Closure;
-use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{CloseEvent, Event, MessageEvent, WebSocket};
 
-use super::message::IncomingMessage;
+use super::documents::{LiveDocuments, LiveMessage, TopicMessage};
 use super::{ConnectionState, LiveState};
 use crate::browser;
-use crate::data::session_has_ended;
 
 /// Time without data after which the page is marked stale, in milliseconds, unless data usually arrives less often.
 const STALE_AFTER: i64 = 5_000;
@@ -27,13 +24,6 @@ const PROBE_AFTER: i64 = 15_000;
 const RESPONSE_TIMEOUT: i64 = 8_000;
 /// Initial and maximum delay between connection attempts, in milliseconds.
 const RETRY_DELAY: (f64, f64) = (500.0, 4_000.0);
-
-#[wasm_bindgen]
-extern "C" {
-    /// Of `app/live-documents.js`: the text of a message as [`IncomingMessage`] has it.
-    #[wasm_bindgen(js_name = liveText)]
-    fn live_text(data: &JsValue) -> JsValue;
-}
 
 thread_local! {
     static CHANNEL: RefCell<Option<LiveChannel>> = const { RefCell::new(None) };
@@ -57,30 +47,24 @@ struct LiveChannel {
     probing: bool,
     /// Server clock minus browser clock, in milliseconds.
     clock_offset: i64,
-    /// Latest revisions of the overview and of the cluster on this connection.
-    revisions: (u64, u64),
+    documents: LiveDocuments,
 }
 
-/// Subscribes to `topics`. The first call connects.
-pub(super) fn subscribe(live: LiveState, topics: Vec<String>) {
-    with_channel(|slot| match slot {
-        Some(channel) => channel.subscribe(topics),
-        None => {
-            let mut channel = LiveChannel::new(live);
-            channel.topics = topics;
-            channel.register_listeners();
-            channel.tick();
-            if !channel.topics.is_empty() {
-                live.connection.set(ConnectionState::Connecting);
-                channel.connect();
-            }
-            *slot = Some(channel);
+/// Connects and subscribes to `topics`; without topics, only the clock runs.
+pub(super) fn connect(live: LiveState, topics: Vec<String>) {
+    with_channel(|slot| {
+        let channel = slot.insert(LiveChannel::new(live, topics));
+        channel.register_listeners();
+        channel.tick();
+        if !channel.topics.is_empty() {
+            live.connection.set(ConnectionState::Connecting);
+            channel.connect();
         }
     });
 }
 
 /// Ends the delay before the next attempt.
-pub(super) fn retry_now() {
+pub(crate) fn retry_now() {
     with_channel(|slot| slot.iter_mut().for_each(LiveChannel::retry_or_probe));
 }
 
@@ -95,7 +79,7 @@ fn with_channel(act: impl FnOnce(&mut Option<LiveChannel>)) {
 }
 
 impl LiveChannel {
-    fn new(live: LiveState) -> Self {
+    fn new(live: LiveState, topics: Vec<String>) -> Self {
         let now = browser::now_millis();
         let rendered_at = browser::page_rendered_at().map_or(now, Timestamp::unix_millis);
         Self {
@@ -104,7 +88,7 @@ impl LiveChannel {
                 with_channel(|slot| slot.iter_mut().for_each(|channel| channel.on_event(&event)))
             }),
             socket: None,
-            topics: Vec::new(),
+            topics,
             attempts: 0,
             state_since: now,
             open: false,
@@ -112,7 +96,7 @@ impl LiveChannel {
             expected_interval: 1_000,
             probing: false,
             clock_offset: rendered_at - now,
-            revisions: (0, 0),
+            documents: LiveDocuments::default(),
         }
     }
 
@@ -136,9 +120,7 @@ impl LiveChannel {
     fn connect(&mut self) {
         self.state_since = browser::now_millis();
         self.open = false;
-        let Some(socket) =
-            browser::live_socket_url().and_then(|address| WebSocket::new(&address).ok())
-        else {
+        let Ok(socket) = WebSocket::new(&browser::live_socket_url()) else {
             self.disconnect();
             return;
         };
@@ -184,7 +166,7 @@ impl LiveChannel {
             "message" => {
                 let text = event
                     .dyn_ref::<MessageEvent>()
-                    .and_then(|message| live_text(&message.data()).as_string());
+                    .and_then(|message| message.data().as_string());
                 if let Some(text) = text {
                     self.on_message(&text);
                 }
@@ -203,89 +185,61 @@ impl LiveChannel {
     }
 
     fn on_message(&mut self, text: &str) {
-        match serde_json::from_str::<IncomingMessage>(text) {
-            Ok(message) => self.apply_message(message),
-            Err(_) => self.live.notice.set(Some(outdated_notice())),
+        if let Some(message) = self.documents.read(text) {
+            self.apply_message(message);
         }
         self.tick();
     }
 
-    fn apply_message(&mut self, message: IncomingMessage) {
-        // Of the page before, some may still be on their way.
-        if !message.topic.is_empty() && !self.topics.contains(&message.topic) {
-            return;
+    fn apply_message(
+        &mut self,
+        TopicMessage {
+            topic,
+            is_first,
+            message,
+        }: TopicMessage,
+    ) {
+        let calm = matches!(&message, LiveMessage::Cluster(view) if view.verdict.state <= VerdictState::Degraded);
+        match message {
+            LiveMessage::Hello(Some(time)) => {
+                self.clock_offset = time.unix_millis() - browser::now_millis();
+                self.live.notice.set(None);
+            }
+            LiveMessage::Hello(None) | LiveMessage::Unreadable => {
+                self.live.notice.set(Some(outdated_notice()));
+            }
+            LiveMessage::Overview(overview) => {
+                self.record_arrival();
+                self.live.overview.set(Some(Arc::new(overview)));
+            }
+            LiveMessage::Cluster(view) => {
+                self.record_arrival();
+                self.live.cluster.set(Some(Arc::from(view)));
+            }
+            LiveMessage::Pending(count) => self.live.pending_actions.set(count),
+            LiveMessage::Error(detail) => self.live.notice.set(Some(detail)),
         }
-        match message.kind.as_str() {
-            "hello" => {
-                if let Some(time) = message.server_time {
-                    self.clock_offset = time.unix_millis() - browser::now_millis();
-                }
-                self.revisions = (0, 0);
-                self.live
-                    .notice
-                    .set((message.version != Some(LIVE_VERSION)).then(outdated_notice));
-            }
-            "overview" if self.record_revision(message.revision, |revisions| &mut revisions.0) => {
-                let (clusters, notices) = (message.clusters, message.notices);
-                self.live
-                    .overview
-                    .set(Some(Arc::new(Overview { clusters, notices })));
-            }
-            "cluster" if self.record_revision(message.revision, |revisions| &mut revisions.1) => {
-                self.live.cluster.set(message.cluster.map(Arc::from));
-            }
-            "actions" => {
-                self.live.pending_actions.set(message.pending);
-                self.live.action_changes.update(|changes| *changes += 1);
-            }
-            "error" => self.live.notice.set(message.detail),
-            _ => {}
+        if !topic.is_empty() {
+            browser::topic_changed(&topic, is_first, calm);
         }
     }
 
-    /// Records the arrival of data. Returns whether it is newer than what is shown.
-    fn record_revision(
-        &mut self,
-        revision: u64,
-        slot: impl Fn(&mut (u64, u64)) -> &mut u64,
-    ) -> bool {
+    /// Records the arrival of data.
+    fn record_arrival(&mut self) {
         let now = browser::now_millis();
         self.expected_interval =
             (self.expected_interval * 3 + (now - self.last_data_at).max(0)) / 4;
         self.last_data_at = now;
         self.probing = false;
-        let last = slot(&mut self.revisions);
-        let newer = revision > *last;
-        *last = revision.max(*last);
-        newer
-    }
-
-    fn subscribe(&mut self, topics: Vec<String>) {
-        if topics == self.topics {
-            return;
-        }
-        self.topics = topics;
-        self.revisions = (0, 0);
-        self.last_data_at = browser::now_millis();
-        self.live.overview.set(None);
-        self.live.cluster.set(None);
-        self.live.notice.set(None);
-        if self.open {
-            self.send_subscription();
-        } else if self.socket.is_none() && !self.topics.is_empty() {
-            self.connect();
-        }
     }
 
     fn send_subscription(&self) {
-        let message = TopicSubscribeRequest {
-            version: 2,
-            encoding: None,
-            subscribe: self.topics.clone(),
-        };
-        if let (Some(socket), Ok(text)) = (&self.socket, serde_json::to_string(&message)) {
+        // Topics need no escaping: `ClusterName` admits no quotes.
+        let topics = self.topics.join("\",\"");
+        let message = ["{\"version\":2,\"subscribe\":[\"", &topics, "\"]}"].concat();
+        if let Some(socket) = &self.socket {
             // Fails only while the socket is closing, which raises its own event.
-            let _ = socket.send_with_str(&text);
+            let _ = socket.send_with_str(&message);
         }
     }
 
@@ -342,11 +296,7 @@ impl LiveChannel {
         }
         if !was_open {
             // A server that rejects the session refuses the upgrade, but the browser does not expose the reason.
-            spawn_local(async {
-                if session_has_ended().await {
-                    browser::redirect_to_sign_in();
-                }
-            });
+            browser::check_session();
         }
         let pause = (RETRY_DELAY.0
             * f64::from(2_i32.pow(self.attempts.clamp(0, 10).unsigned_abs())))

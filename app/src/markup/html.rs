@@ -6,7 +6,6 @@ use super::{ChildNode, El};
 const VOID_ELEMENTS: [&str; 6] = ["br", "hr", "img", "input", "link", "meta"];
 
 impl El {
-    #[cfg(any(feature = "ssr", test))]
     pub(crate) fn html(&self) -> String {
         let mut html = String::new();
         self.write_html(&mut html);
@@ -31,6 +30,20 @@ impl El {
                 el.map_links(target);
             }
         }
+    }
+
+    /// Keeps ages as they are: they are of another time than now.
+    #[cfg(feature = "ssr")]
+    pub(crate) fn without_ticking_ages(mut self) -> Self {
+        self.0.attributes.retain(|(name, _)| *name != "data-age");
+        let children = std::mem::take(&mut self.0.children).into_iter();
+        self.0.children = children
+            .map(|child| match child {
+                ChildNode::El(el) => ChildNode::El(el.without_ticking_ages()),
+                text @ ChildNode::Text(_) => text,
+            })
+            .collect();
+        self
     }
 
     /// Appends the element as HTML with texts and attribute values escaped.

@@ -1,44 +1,20 @@
 //! The cluster page: verdict, next step, topology, nodes.
 
-use galera::Timestamp;
-use galera::view::ClusterView;
-use leptos::prelude::AnyView;
+use leptos::prelude::*;
 
-use super::fragment::cluster_tab;
-use super::nodes::node_table;
+use crate::live::LiveState;
 use crate::markup::{El, el};
 use crate::topology::topology;
 
-/// Nodes per row until the browser has measured the window.
-const DEFAULT_COLUMNS: usize = 6;
+use super::nodes::node_table;
 
-pub(crate) fn cluster_page() -> AnyView {
-    cluster_tab(Some(content))
-}
-
-fn content(view: &ClusterView, now: Option<Timestamp>) -> El {
-    // Measured again on every clock tick, so that rotating a phone takes effect within a second.
-    let columns = if now.is_some() {
-        columns()
-    } else {
-        DEFAULT_COLUMNS
-    };
-    el("div")
-        .class("page")
-        .child(
-            el("div")
-                .class("drawing")
-                .child(topology(view, columns, now)),
-        )
-        .child(node_table(view, now))
-}
-
-#[cfg(feature = "hydrate")]
-fn columns() -> usize {
-    crate::browser::content_width().map_or(DEFAULT_COLUMNS, crate::topology::columns_for)
-}
-
-#[cfg(not(feature = "hydrate"))]
-fn columns() -> usize {
-    DEFAULT_COLUMNS
+/// Topology and table of the nodes.
+pub(crate) fn cluster_nodes(live: LiveState) -> Option<El> {
+    let view = live.cluster.get()?;
+    let now = live.clock();
+    let drawing = el("div")
+        .class("drawing")
+        .child(topology(&view, live.columns.get(), now));
+    let page = el("div").class("page").child(drawing);
+    Some(page.child(node_table(&view, now)))
 }

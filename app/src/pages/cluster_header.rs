@@ -4,14 +4,13 @@ use galera::Timestamp;
 use galera::view::{ClusterView, Component, RegistryHealth, VerdictReason};
 use leptos::prelude::*;
 
-use super::cluster_scope::ClusterSignal;
 use crate::data::encode_segment;
 use crate::format::{
     code, elapsed, just_now_or_ago, link, number_or_unknown, or_unknown, pluralize, quiet, rate,
 };
+use crate::live::LiveState;
 use crate::marks::{glyph, tone_class, verdict_mark};
 use crate::markup::{Content, El, el};
-use crate::reactive::page_title;
 use crate::sides::{side_label, side_tone, sides};
 
 pub(crate) fn cluster_href(name: &galera::ClusterName) -> String {
@@ -29,25 +28,26 @@ pub(crate) fn node_href(cluster: &galera::ClusterName, node: &galera::NodeId) ->
 }
 
 /// Window title. The verdict comes first, so that it is visible in background tabs.
-pub(super) fn cluster_title(shown: ClusterSignal) -> AnyView {
-    page_title(move || {
-        let view = shown.read();
-        [
-            verdict_mark(view.verdict.state).label,
-            " · ",
-            view.name.as_str(),
-        ]
-        .concat()
-    })
+pub(super) fn cluster_title(view: &ClusterView) -> String {
+    [
+        verdict_mark(view.verdict.state).label,
+        " · ",
+        view.name.as_str(),
+    ]
+    .concat()
+}
+
+/// The header of the page's cluster.
+pub(crate) fn cluster_summary(live: LiveState) -> Option<El> {
+    let view = live.cluster.get()?;
+    let here = live.url.with(|url| url.tab()).unwrap_or_default();
+    let stale = live.stale_since.get().is_some();
+    let header = cluster_header(&view, &here, live.clock(), stale);
+    Some(el("div").class("page").child(header))
 }
 
 /// The header with the tab `here` selected. `stale`: the console sends no updates.
-pub(super) fn cluster_header(
-    view: &ClusterView,
-    here: &str,
-    now: Option<Timestamp>,
-    stale: bool,
-) -> El {
+fn cluster_header(view: &ClusterView, here: &str, now: Option<Timestamp>, stale: bool) -> El {
     let mark = verdict_mark(view.verdict.state);
     let verdict = el("p")
         .class(tone_class("verdict", mark))
@@ -218,6 +218,7 @@ pub fn tab_segments() -> impl Iterator<Item = &'static str> {
 }
 
 /// The label of the tab with this segment.
+#[cfg(feature = "ssr")]
 pub(crate) fn tab_label(segment: &str) -> Option<&'static str> {
     let tab = TABS.iter().find(|(tab, _)| *tab == segment);
     tab.map(|(_, label)| *label)

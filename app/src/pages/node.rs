@@ -6,46 +6,56 @@ use galera::view::{ClusterView, NodeView};
 use leptos::prelude::*;
 
 use super::cluster_header::{cluster_href, node_href, registry_notice};
-use super::cluster_scope::{path_param, with_cluster};
-use super::fragment::LiveFragment;
 use super::node_facts::{fact_table, source_table};
 use super::problem::problem_markup;
 use crate::data;
 use crate::format::{link, pluralize, quiet, rate};
-use crate::live::use_live;
+use crate::live::LiveState;
 use crate::marks::{glyph, node_mark, status_label, tone_class};
 use crate::markup::{Content, El, el};
-use crate::reactive::{dynamic_view, join_views, page_title};
 use crate::sparkline::{max_rate, sparkline};
 
+/// The page of the node in the URL.
+#[cfg(feature = "ssr")]
 pub(crate) fn node_page() -> AnyView {
-    let (keys, id, state) = (LiveFragment::for_location(), path_param("node"), use_live());
-    with_cluster(move |shown| {
-        keys.poll();
-        if find_node(&shown.read_untracked(), &id.get_untracked()).is_none() {
+    use super::fragment::{ServedTitle, served_part, with_cluster};
+    use crate::islands::NodeDetails;
+    use crate::loading::{join_views, title_view};
+
+    let node = crate::live::use_live().url.with_untracked(|url| url.node());
+    let node = node.unwrap_or_default();
+    with_cluster(move |view| {
+        if find_node(view, &node).is_none() {
             data::set_status(404);
         }
-        let title_text = move || {
-            let view = shown.read();
-            id.with(|id| match find_node(&view, id) {
-                Some(node) => [
-                    node_mark(node.state).label,
-                    " · ",
-                    &node_label(node),
-                    " · ",
-                    view.name.as_str(),
-                ]
-                .concat(),
-                None => "Node not found".to_owned(),
-            })
-        };
-        let page = move || id.with(|id| page(&shown.read(), id, state.now.get()));
         join_views(vec![
-            page_title(title_text),
-            dynamic_view(page),
-            keys.view(false),
+            title_view(&node_title(view, &node)),
+            view! { <NodeDetails /> }.into_any(),
+            served_part(ServedTitle::OfPage),
         ])
     })
+}
+
+/// Window title of a node's page. The state comes first.
+pub(super) fn node_title(view: &ClusterView, id: &str) -> String {
+    match find_node(view, id) {
+        Some(node) => [
+            node_mark(node.state).label,
+            " · ",
+            &node_label(node),
+            " · ",
+            view.name.as_str(),
+        ]
+        .concat(),
+        None => "Node not found".to_owned(),
+    }
+}
+
+/// Everything that is known of the node in the URL.
+pub(crate) fn node_details(live: LiveState) -> Option<El> {
+    let view = live.cluster.get()?;
+    let node = live.url.with(|url| url.node()).unwrap_or_default();
+    Some(page(&view, &node, live.clock()))
 }
 
 pub(crate) fn find_node<'a>(view: &'a ClusterView, id: &str) -> Option<&'a NodeView> {

@@ -39,7 +39,7 @@ pub(super) fn source_table(node: &NodeView, now: Option<Timestamp>) -> El {
         let value_of =
             |kind| find_source(node, kind).map_or_else(unknown, |source| show(source, now));
         let [sql, registry] = SOURCE_KINDS.map(value_of);
-        row(label.to_owned(), label)
+        row(label)
             .child(cell("SQL", sql))
             .child(cell("Registry", registry))
     };
@@ -116,7 +116,7 @@ pub(super) fn fact_table(node: &NodeView, now: Option<Timestamp>) -> El {
         ),
     ];
     let line = |(label, value, kind): (&'static str, El, Option<SourceKind>)| {
-        row(label.to_owned(), label)
+        row(label)
             .child(cell("Value", value))
             .child(cell("Source and age", origin(node, kind, now)))
     };

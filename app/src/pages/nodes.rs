@@ -62,7 +62,8 @@ fn node_row(view: &ClusterView, node: &NodeView, highest: f64, now: Option<Times
     };
     let side = side_of(view, &node.id);
     let rates = [line, or_unknown(node.commit_rate.map(rate))];
-    row(id, head)
+    row(head)
+        .attr("id", ["row-", &id].concat())
         .child(
             cell(COLUMNS[1], state_badge(mark_of(view, node)))
                 .child(side.map(|side| sub(side_label(side))))

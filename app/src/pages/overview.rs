@@ -1,25 +1,20 @@
 //! The overview: one row per cluster, worst first.
 
-use std::sync::Arc;
-
+use galera::Timestamp;
 use galera::publish::api::Overview;
 use galera::view::{ClusterSummary, NodeState, VerdictState};
-use galera::{ClusterName, Timestamp};
 use leptos::prelude::*;
-use leptos_router::hooks::use_query_map;
-use leptos_router::params::ParamsMap;
 
 use super::cluster_header::cluster_href;
-use super::fragment::LiveFragment;
 use super::{cell, data_table};
 use crate::data::encode_segment;
 use crate::format::{
     elapsed, link, number_or_unknown, or_unknown, pluralize, rate, sub, visually_hidden,
 };
-use crate::live::{LiveState, use_live};
+use crate::live::LiveState;
 use crate::marks::{glyph, node_mark, state_badge, tone_class, verdict_mark};
 use crate::markup::{Content, El, el};
-use crate::reactive::{dynamic_view, effect, join_views, load, loaded_page, page_title};
+use crate::page_url::PageUrl;
 
 const COLUMNS: [&str; 7] = [
     "Cluster",
@@ -31,30 +26,37 @@ const COLUMNS: [&str; 7] = [
     "Nodes",
 ];
 
+/// The page of all clusters.
+#[cfg(feature = "ssr")]
 pub(crate) fn overview_page() -> AnyView {
-    let state = use_live();
-    let overview = load(|| "/api/v1/clusters".to_owned());
-    loaded_page(overview, move |overview| content(state, overview))
+    use super::fragment::{ServedTitle, served_part};
+    use crate::islands::{OverviewHead, OverviewTable};
+    use crate::loading::{join_views, loaded_page, title_view};
+
+    let live = crate::live::use_live();
+    loaded_page("/api/v1/clusters", move |overview: Overview| {
+        let title = title_view(&overview_title(&overview));
+        live.overview.set(Some(std::sync::Arc::new(overview)));
+        join_views(vec![
+            title,
+            view! { <OverviewHead /> }.into_any(),
+            served_part(ServedTitle::OfPage),
+            view! { <OverviewTable /> }.into_any(),
+        ])
+    })
 }
 
-fn content(state: LiveState, overview: Overview) -> AnyView {
-    let shown = RwSignal::new(Arc::new(overview));
-    effect(move || {
-        if let Some(overview) = state.overview.get() {
-            shown.set(overview);
-        }
-    });
-    announce_verdicts(state, shown);
-    let query = use_query_map();
-    let selection = move || query.with(OverviewSelection::from_query);
-    let part = LiveFragment::for_location();
-    part.poll();
-    join_views(vec![
-        page_title(move || title_text(&shown.read())),
-        dynamic_view(move || head(&shown.read(), &selection())),
-        part.view(false),
-        dynamic_view(move || table(&shown.read(), &selection(), state.now.get())),
-    ])
+/// Heading and filters.
+pub(crate) fn overview_head(live: LiveState) -> Option<El> {
+    let overview = live.overview.get()?;
+    Some(head(&overview, &live.url.with(OverviewSelection::of)))
+}
+
+/// The selected clusters.
+pub(crate) fn overview_table(live: LiveState) -> Option<El> {
+    let overview = live.overview.get()?;
+    let selection = live.url.with(OverviewSelection::of);
+    Some(table(&overview, &selection, live.clock()))
 }
 
 /// Which clusters are shown, in which order. Kept in the URL, so that a selection can be shared.
@@ -68,8 +70,8 @@ struct OverviewSelection {
 }
 
 impl OverviewSelection {
-    fn from_query(query: &ParamsMap) -> Self {
-        let text = |name: &str| query.get_str(name).unwrap_or_default().to_owned();
+    fn of(url: &PageUrl) -> Self {
+        let text = |name: &str| url.parameter(name).unwrap_or_default();
         let verdict = text("verdict");
         Self {
             text: text("q"),
@@ -95,14 +97,14 @@ impl OverviewSelection {
                     && (contains(cluster.name.as_str()) || cluster.nodes.iter().any(of_node))
             })
             .collect();
-        match self.sort.as_str() {
-            "name" => selected.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str())),
-            "commits" => selected.sort_by(|a, b| {
-                let rate = |cluster: &ClusterSummary| cluster.commit_rate.unwrap_or(-1.0);
-                rate(b).total_cmp(&rate(a))
-            }),
-            // As the API sorts them: the worst verdict first.
-            _ => {}
+        let rate = |cluster: &ClusterSummary| cluster.commit_rate.unwrap_or(-1.0);
+        let by_commits = self.sort == "commits";
+        // One comparison for both orders, because code of a sort is compiled for each. Otherwise as the API sorts them.
+        if by_commits || self.sort == "name" {
+            selected.sort_by(|a, b| match by_commits {
+                true => rate(b).total_cmp(&rate(a)),
+                false => a.name.as_str().cmp(b.name.as_str()),
+            });
         }
         selected
     }
@@ -123,35 +125,8 @@ impl OverviewSelection {
     }
 }
 
-/// Announces changed verdicts to screen readers.
-fn announce_verdicts(live: LiveState, shown: RwSignal<Arc<Overview>>) {
-    let mut before: Option<Vec<(ClusterName, VerdictState)>> = None;
-    effect(move || {
-        let overview = shown.read();
-        let verdicts = overview
-            .clusters
-            .iter()
-            .map(|c| (c.name.clone(), c.verdict.state))
-            .collect();
-        let before = before.replace(verdicts);
-        let changed = |name: &ClusterName, verdict: VerdictState| {
-            before
-                .as_ref()
-                .is_some_and(|before| !before.iter().any(|(n, v)| n == name && *v == verdict))
-        };
-        let news: Vec<String> = overview
-            .clusters
-            .iter()
-            .filter(|c| changed(&c.name, c.verdict.state))
-            .map(|c| [c.name.as_str(), " is ", verdict_mark(c.verdict.state).label].concat())
-            .collect();
-        if !news.is_empty() {
-            live.status_message.set(news.join(". "));
-        }
-    });
-}
-
-fn title_text(overview: &Overview) -> String {
+/// Window title.
+pub(super) fn overview_title(overview: &Overview) -> String {
     let unhealthy = overview
         .clusters
         .iter()
@@ -292,7 +267,9 @@ fn cluster_row(cluster: &ClusterSummary, now: Option<Timestamp>) -> El {
     let seqno = number_or_unknown(position.map(|position| position.seqno));
     let commits = cluster.commit_rate.filter(|_| !torn).map(rate);
     let name = cluster.name.as_str().to_owned();
-    super::row(name.clone(), link(cluster_href(&cluster.name), name))
+    let id = ["row-", &name].concat();
+    super::row(link(cluster_href(&cluster.name), name))
+        .attr("id", id)
         .child(cell(COLUMNS[1], state_badge(verdict_mark(verdict))).child(since))
         .child(cell(COLUMNS[2], reason_cell(cluster)).class("why"))
         .child(cell(COLUMNS[3], or_unknown(synced)).class("n"))
@@ -317,9 +294,7 @@ fn node_strip(cluster: &ClusterSummary) -> Content {
         let mark = node_mark(node.state);
         let name = node.name.clone().unwrap_or_else(|| node.id.to_string());
         let label = [&name, ": ", mark.label].concat();
-        let item = el("li")
-            .key(node.id.to_string())
-            .class(tone_class("node", mark));
+        let item = el("li").class(tone_class("node", mark));
         item.attr("title", label.clone())
             .child(glyph(mark))
             .child(visually_hidden(label))
@@ -401,7 +376,7 @@ mod tests {
                 .iter()
                 .map(galera::view::ClusterView::summary)
                 .collect();
-            title_text(&Overview {
+            overview_title(&Overview {
                 clusters,
                 notices: Vec::new(),
             })

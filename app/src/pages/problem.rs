@@ -1,20 +1,25 @@
 //! Error pages.
 
 use galera::publish::api::ProblemDetails;
+#[cfg(feature = "ssr")]
 use leptos::prelude::*;
 
+#[cfg(feature = "ssr")]
 use crate::data::set_status;
 use crate::format::{code, link};
+#[cfg(feature = "ssr")]
+use crate::loading::{join_views, title_view};
+#[cfg(feature = "ssr")]
+use crate::markup::MarkupView;
 use crate::markup::{El, el};
-use crate::reactive::{dynamic_view, join_views, page_title};
 
 /// Replaces a page by a problem of the API.
+#[cfg(feature = "ssr")]
 pub(crate) fn problem_page(problem: ProblemDetails) -> AnyView {
     set_status(problem.status);
-    let heading = problem.title.clone();
     join_views(vec![
-        page_title(move || heading.clone()),
-        dynamic_view(move || problem_markup(&problem)),
+        title_view(&problem.title),
+        MarkupView::from(problem_markup(&problem)).into_any(),
     ])
 }
 
@@ -43,28 +48,27 @@ pub(super) fn problem_markup(problem: &ProblemDetails) -> El {
         )
         .child(
             el("p")
-                .child(link(String::new(), "Try again").attr("rel", "external"))
+                .child(link(String::new(), "Try again"))
                 .child(" or go to ")
                 .child(link("/".to_owned(), "all clusters"))
                 .child("."),
         )
 }
 
+/// The page for paths that lead nowhere.
+#[cfg(feature = "ssr")]
 pub(crate) fn not_found_page() -> AnyView {
     set_status(404);
-    let markup = || {
-        el("section")
-            .class("problem")
-            .child(el("h1").child("Page not found"))
-            .child(
-                el("p")
-                    .child("The address may be mistyped, or the page may have moved. Go to ")
-                    .child(link("/".to_owned(), "all clusters"))
-                    .child("."),
-            )
-    };
+    let hint = el("p")
+        .child("The address may be mistyped, or the page may have moved. Go to ")
+        .child(link("/".to_owned(), "all clusters"))
+        .child(".");
+    let markup = el("section")
+        .class("problem")
+        .child(el("h1").child("Page not found"))
+        .child(hint);
     join_views(vec![
-        page_title(|| "Not found".to_owned()),
-        dynamic_view(markup),
+        title_view("Not found"),
+        MarkupView::from(markup).into_any(),
     ])
 }

@@ -1,10 +1,10 @@
 //! The sign-in page: a plain form that works without scripts.
 
 use leptos::prelude::*;
-use leptos_router::hooks::use_query_map;
 
-use crate::markup::{El, el};
-use crate::reactive::{dynamic_view, join_views, page_title};
+use crate::live::use_live;
+use crate::loading::{join_views, title_view};
+use crate::markup::{El, MarkupView, el};
 
 /// The message for an error code in the URL.
 fn error_message(code: &str) -> &'static str {
@@ -33,28 +33,27 @@ fn local_path(next: &str) -> Option<&str> {
     (is_local && !next.chars().any(char::is_control)).then_some(next)
 }
 
+/// The page of the form, with what led to it.
 pub(crate) fn sign_in_page() -> AnyView {
-    let query = use_query_map().get_untracked();
-    let error = query.get_str("error").map(error_message);
-    let next = query
-        .get_str("next")
-        .and_then(local_path)
-        .unwrap_or("/")
-        .to_owned();
+    let url = use_live().url.get_untracked();
+    let error = url.parameter("error");
+    let next = url.parameter("next").unwrap_or_default();
+    let page = page(
+        error.as_deref().map(error_message),
+        local_path(&next).unwrap_or("/"),
+    );
     join_views(vec![
-        page_title(|| "Sign in".to_owned()),
-        dynamic_view(move || page(error, &next)),
+        title_view("Sign in"),
+        MarkupView::from(page).into_any(),
     ])
 }
 
 /// The section with the form, for a page that the server composes; `error` is a code.
-#[cfg(feature = "ssr")]
 pub fn sign_in_html(error: Option<&str>, next: &str) -> String {
     page(error.map(error_message), local_path(next).unwrap_or("/")).html()
 }
 
 /// The message for the code of an error.
-#[cfg(feature = "ssr")]
 #[must_use]
 pub fn sign_in_error(code: &str) -> &'static str {
     error_message(code)

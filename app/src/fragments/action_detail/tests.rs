@@ -90,7 +90,10 @@ fn the_remaining_time_is_marked_for_the_countdown() {
     left.action.expires_at = Some(Timestamp::from_unix_millis(at.unix_millis() + 754_000));
     let session = fixtures::session("vera", &[Role::Viewer]);
     let html = page(&left, &PresentState::default(), &session, at).html();
-    assert!(html.contains("data-age=\"\">12 min 34 s</time>"), "{html}");
+    assert!(
+        html.contains("data-age=\"in\">12 min 34 s</time>"),
+        "{html}"
+    );
 }
 
 #[test]

@@ -3,14 +3,11 @@
 use galera::Timestamp;
 use galera::recover::action::Action;
 
-use crate::format::{absolute, code, quiet, sub, unknown};
-use crate::fragments::action_detail::{break_glass_notice, target_facts};
-use crate::fragments::widgets::{check_table, checks_passed, fact_list, plan_step};
-use crate::marks::{action_kind_label, action_mark, state_badge, step_mark};
+use crate::format::{absolute, code, quiet, sub};
+use crate::fragments::action_detail::{break_glass_notice, step_table, target_facts};
+use crate::fragments::widgets::{check_table, checks_passed, fact_list};
+use crate::marks::{action_kind_label, action_mark, state_badge};
 use crate::markup::{Content, El, el};
-use crate::pages::{cell, data_table, row};
-
-const STEP_COLUMNS: [&str; 3] = ["Step", "State", "Result"];
 
 pub(super) fn article(action: &Action) -> El {
     let title = format!("{} of {}", action_kind_label(action.kind), action.cluster);
@@ -33,7 +30,7 @@ pub(super) fn article(action: &Action) -> El {
         .child(facts(action))
         .child(break_glass_notice(action))
         .child(target_facts(action))
-        .child(steps(action))
+        .child(step_table(action, |at| el("span").child(absolute(at))))
         .child(checks)
         .child(journal(action))
 }
@@ -66,30 +63,6 @@ fn facts(action: &Action) -> El {
     }
     pairs.push(("Action", code(action.id.to_string()).into()));
     fact_list(pairs)
-}
-
-fn steps(action: &Action) -> Option<El> {
-    let rows: Vec<El> = action
-        .plan
-        .steps
-        .iter()
-        .zip(&action.steps)
-        .enumerate()
-        .map(|(index, (step, record))| {
-            let when = record.intended_at.map(|at| sub(absolute(at)));
-            let mark = el("span")
-                .child(state_badge(step_mark(record.state)))
-                .child(when);
-            let result: Content = record
-                .answer
-                .clone()
-                .map_or_else(|| unknown().into(), Content::from);
-            row(index.to_string(), plan_step(step))
-                .child(cell(STEP_COLUMNS[1], mark))
-                .child(cell(STEP_COLUMNS[2], result))
-        })
-        .collect();
-    (!rows.is_empty()).then(|| data_table("ledger", "Steps of the plan", &STEP_COLUMNS, rows))
 }
 
 /// The journal and the comments, in the order of time.

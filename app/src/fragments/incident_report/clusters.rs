@@ -155,7 +155,7 @@ impl ClusterReport {
             None if end >= event.at => el("span").child(format!("{} or more", until(end))),
             None => unknown(),
         };
-        row(event.sequence.to_string(), absolute(event.at))
+        row(absolute(event.at))
             .child(cell(EVENT_COLUMNS[1], change.object))
             .child(cell(EVENT_COLUMNS[2], change.state))
             .child(cell(EVENT_COLUMNS[3], lasted))

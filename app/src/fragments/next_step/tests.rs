@@ -104,7 +104,7 @@ fn a_plan_that_needs_time_keeps_the_form_and_counts_down() {
     let html = page(&lost(), Some(&plans), &[Role::Operator]);
     assert!(button(&html, "Request bootstrap").contains("disabled"));
     assert!(
-        html.contains("Expected in <time") && html.contains("data-age=\"\""),
+        html.contains("Expected in <time") && html.contains("data-age=\"in\""),
         "{html}"
     );
     assert!(html.contains("id=\"next-step-reason\""), "{html}");

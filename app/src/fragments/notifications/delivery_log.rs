@@ -123,7 +123,7 @@ fn delivery_row(delivery: &Delivery, targets: &TargetList, now: Timestamp) -> El
         .find(|target| target.id == delivery.target);
     let disabled = target.is_some_and(|target| !target.enabled);
     let target = target.map_or_else(|| delivery.target.clone(), |target| target.name.clone());
-    row(format!("{}/{}", delivery.target, notice.id), head)
+    row(head)
         .child(cell(COLUMNS[1], target))
         .child(cell(COLUMNS[2], state_badge(delivery_mark(delivery))))
         .child(cell(COLUMNS[3], attempt_list(delivery, disabled, now)).class("finding"))
@@ -221,7 +221,7 @@ pub(super) mod tests {
     fn shows_the_next_attempt_or_why_there_is_none() {
         let now = fixtures::fixed_now();
         let soon = attempt_list(&waiting_delivery(), false, now).html();
-        assert!(soon.contains("data-age=\"\">1 min 30 s</time>"), "{soon}");
+        assert!(soon.contains("data-age=\"in\">1 min 30 s</time>"), "{soon}");
         assert!(soon.contains("it answered 503 (7 ms)"), "{soon}");
         assert!(soon.contains("response: not now"), "{soon}");
         let never = attempt_list(&waiting_delivery(), true, now).html();

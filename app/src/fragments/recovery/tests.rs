@@ -167,7 +167,7 @@ fn i30_every_check_is_shown_with_its_evidence() {
         ">Fail<",
         "n2 reports &lt;b&gt;Primary&lt;/b&gt;.",
         "127.0.0.2",
-        "data-age=\" ago\"",
+        "data-age=\"ago\"",
     ] {
         assert!(html.contains(expected), "{expected} in {html}");
     }

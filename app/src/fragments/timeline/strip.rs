@@ -140,7 +140,6 @@ impl StateStrip {
             )
             .child(mark);
         el("figure")
-            .key(self.label.clone())
             .child(
                 el("figcaption")
                     .child(label)

@@ -1,6 +1,6 @@
-import './live-documents.js';
+// Forms of served pages and filters. Everything here works without it, as plain links and forms.
 
-// Progressive enhancement of the served pages: everything here works without it, as plain links and forms.
+import { signIn } from './page.js';
 
 const REFUSAL = 'refusal';
 const DRAFT = 'draft';
@@ -42,7 +42,7 @@ const submit = async (form, button) => {
       form.reset();
       return location.assign(text);
     }
-    if (response.status == 401) return location.assign(`/sign-in?error=session_ended&next=${encodeURIComponent(here())}`);
+    if (response.status == 401) return signIn();
     problem = JSON.parse(text);
   } catch {
     // No response, or none of the console.
@@ -68,7 +68,7 @@ addEventListener('submit', (event) => {
 });
 addEventListener('input', withdrawRefusal);
 
-// Filters apply while typing. They are kept in the URL, which the application follows.
+// Filters apply while typing. They are kept in the URL, which islands and the served part follow.
 
 let typing;
 addEventListener('input', ({ target: { form } }) => {
@@ -79,20 +79,6 @@ addEventListener('input', ({ target: { form } }) => {
     history.replaceState(history.state, '', `?${query}`);
     dispatchEvent(new PopStateEvent('popstate'));
   }, 150);
-});
-
-// Going back returns to the position of the page, whose content may arrive later than the browser expects.
-
-const positions = {};
-addEventListener('scroll', () => (positions[location.href] = scrollY), { passive: true });
-addEventListener('popstate', ({ isTrusted }) => {
-  const top = isTrusted && positions[location.href];
-  const end = Date.now() + 500;
-  const restore = () => {
-    scrollTo(0, top);
-    if (Date.now() < end) requestAnimationFrame(restore);
-  };
-  if (top) restore();
 });
 
 // What was typed is kept in the tab while its page is reloaded, also through the sign-in page after a session has ended.
@@ -115,31 +101,3 @@ if (location.pathname != '/sign-in') {
       if (input) input.value = value;
     }
 }
-
-// The icon of the tab follows the worst status, which every page has.
-
-const icon = document.querySelector('link[rel=icon]');
-const paintIcon = () => {
-  const { worst } = document.querySelector('[data-worst]')?.dataset ?? {};
-  const file = worst ? `/favicon-${worst}.svg` : '/favicon.svg';
-  if (icon.getAttribute('href') != file) icon.href = file;
-};
-paintIcon();
-new MutationObserver(paintIcon).observe(document.body, { subtree: true, attributeFilter: ['data-worst'] });
-
-// A page that could not be loaded is loaded again once it can be.
-
-setInterval(async () => {
-  if (document.querySelector('[data-retry]') && (await fetch(location).catch(() => ({}))).ok) location.reload();
-}, 3000);
-
-addEventListener('click', ({ target: button }) => {
-  if (button.id != 'copy') return;
-  const url = location.href;
-  if (!navigator.clipboard) return void prompt('URL of this page', url);
-  const label = button.textContent;
-  navigator.clipboard.writeText(url).then(() => {
-    button.textContent = 'Copied';
-    setTimeout(() => (button.textContent = label), 2000);
-  });
-});

@@ -1,0 +1,432 @@
+//! Version 2 of the WebSocket protocol (docs/live-protocol-2.md): keeps the document of each topic, applies patches, and
+//! reads what pages show from it.
+//!
+//! Read by hand from a generic value: code derived by serde for the same types takes a third of the WebAssembly module.
+//! Numbers stay exact, which those of JavaScript are not above 2^53. Unknown members and messages of newer servers are
+//! ignored.
+
+use galera::publish::api::Overview;
+use galera::view::{
+    ClusterStatus, ClusterSummary, ClusterView, Component, NodeState, NodeSummary, NodeView,
+    ReasonCode, RegistryHealth, SourceKind, SourceView, Verdict, VerdictReason, VerdictState,
+};
+use galera::{Position, Timestamp};
+use miniserde::json::{self, Number, Object, Value};
+
+/// The version that the application speaks.
+const VERSION: u64 = 2;
+
+/// The documents of a connection's topics.
+#[derive(Default)]
+pub(super) struct LiveDocuments {
+    topics: Vec<TopicState>,
+}
+
+struct TopicState {
+    topic: String,
+    revision: u64,
+    document: Object,
+}
+
+/// What a message says.
+#[derive(Debug, PartialEq)]
+pub(super) enum LiveMessage {
+    /// The connection is open. `None` from a server that does not speak [`VERSION`].
+    Hello(Option<Timestamp>),
+    /// All clusters, or those in trouble.
+    Overview(Overview),
+    Cluster(Box<ClusterView>),
+    /// The number of actions that wait for approval.
+    Pending(usize),
+    /// The server refuses a topic: why, and what helps.
+    Error(String),
+    /// A document that a page of this version cannot read.
+    Unreadable,
+}
+
+/// A message about a topic.
+#[derive(Debug, PartialEq)]
+pub(super) struct TopicMessage {
+    /// Empty for what is about the connection.
+    pub(super) topic: String,
+    /// Whether it is the first one about the topic on this connection.
+    pub(super) is_first: bool,
+    pub(super) message: LiveMessage,
+}
+
+impl LiveDocuments {
+    /// Reads a message. `None` if it says nothing: an unknown one, or a patch that does not fit, whose topic the server
+    /// sends again when it is asked.
+    pub(super) fn read(&mut self, text: &str) -> Option<TopicMessage> {
+        let about_connection = |message| TopicMessage {
+            topic: String::new(),
+            is_first: false,
+            message,
+        };
+        let Ok(mut frame) = json::from_str::<Object>(text) else {
+            return Some(about_connection(LiveMessage::Unreadable));
+        };
+        match Row(&frame).text("type")?.as_str() {
+            "hello" => {
+                self.topics.clear();
+                Some(about_connection(LiveMessage::Hello(hello(Row(&frame)))))
+            }
+            "error" => Row(&frame)
+                .text("detail")
+                .map(|detail| about_connection(LiveMessage::Error(detail))),
+            kind @ ("full" | "patch") => {
+                let is_full = kind == "full";
+                self.publish(&mut frame, is_full)
+            }
+            _ => None,
+        }
+    }
+
+    fn publish(&mut self, frame: &mut Object, is_full: bool) -> Option<TopicMessage> {
+        let (topic, revision) = (Row(frame).text("topic")?, Row(frame).whole("revision")?);
+        let base = Row(frame).whole("base");
+        let Some(Value::Object(rows)) = frame.remove("rows") else {
+            return None;
+        };
+        let index = self.topics.iter().position(|known| known.topic == topic);
+        let state = match index {
+            Some(index) => self.topics.get_mut(index)?,
+            None if is_full => {
+                self.topics.push(TopicState {
+                    topic: topic.clone(),
+                    revision,
+                    document: Object::new(),
+                });
+                self.topics.last_mut()?
+            }
+            None => return None,
+        };
+        if is_full {
+            state.document = rows;
+        } else if base == Some(state.revision) {
+            patch(&mut state.document, rows);
+        } else {
+            return None;
+        }
+        state.revision = revision;
+        let message = read_document(Row(&state.document)).unwrap_or(LiveMessage::Unreadable);
+        Some(TopicMessage {
+            topic,
+            is_first: index.is_none(),
+            message,
+        })
+    }
+}
+
+/// The server's clock.
+fn hello(frame: Row<'_>) -> Option<Timestamp> {
+    let mut versions = frame.list("versions").iter();
+    versions
+        .any(|version| matches!(version, Value::Number(Number::U64(VERSION))))
+        .then_some(())?;
+    frame.time("server_time")
+}
+
+/// Applies a JSON merge patch (RFC 7396).
+fn patch(target: &mut Object, changes: Object) {
+    for (name, change) in changes {
+        match (target.get_mut(&name), change) {
+            (Some(Value::Object(nested)), Value::Object(change)) => patch(nested, change),
+            (_, Value::Null) => {
+                target.remove(&name);
+            }
+            (_, Value::Object(change)) => {
+                let mut nested = Object::new();
+                patch(&mut nested, change);
+                target.insert(name, Value::Object(nested));
+            }
+            (_, value) => {
+                target.insert(name, value);
+            }
+        }
+    }
+}
+
+fn read_document(document: Row<'_>) -> Option<LiveMessage> {
+    if document.has("nodes") {
+        return cluster_view(document).map(|view| LiveMessage::Cluster(Box::new(view)));
+    }
+    if document.has("actions") {
+        let actions = document.rows("actions")?.into_iter();
+        let pending = actions.filter(|(_, row)| row.text("state").as_deref() == Some("pending"));
+        return Some(LiveMessage::Pending(pending.count()));
+    }
+    let clusters = document.rows("clusters")?.into_iter();
+    let clusters = clusters
+        .map(|(_, row)| cluster_summary(row))
+        .collect::<Option<_>>()?;
+    Some(LiveMessage::Overview(Overview {
+        clusters,
+        notices: document.texts("notices"),
+    }))
+}
+
+/// The browser shows messages alone.
+const UNREAD_CODE: ReasonCode = ReasonCode::NoEvidence;
+
+fn cluster_view(row: Row<'_>) -> Option<ClusterView> {
+    let components = row.objects("components");
+    let nodes = row.rows("nodes")?.into_iter();
+    Some(ClusterView {
+        name: row.parsed("name")?,
+        revision: row.whole("revision")?,
+        observed_at: row.time("observed_at")?,
+        verdict: verdict(row.row("verdict")?)?,
+        expected_members: row.parsed_list("expected_members")?,
+        components: components.map(component).collect::<Option<_>>()?,
+        nodes: nodes
+            .map(|(id, row)| node_view(&id, row))
+            .collect::<Option<_>>()?,
+        registry: registry_health(row.row("registry")?)?,
+        quorum: None,
+        arbitrators: Vec::new(),
+    })
+}
+
+fn verdict(row: Row<'_>) -> Option<Verdict> {
+    let reason = |row: Row<'_>| {
+        Some(VerdictReason {
+            code: UNREAD_CODE,
+            node: row.parsed("node"),
+            message: row.text("message")?,
+        })
+    };
+    Some(Verdict {
+        state: named(&VerdictState::ALL, VerdictState::as_str, row.text("state")?)?,
+        reasons: row.objects("reasons").map(reason).collect::<Option<_>>()?,
+        since: row.time("since")?,
+    })
+}
+
+fn component(row: Row<'_>) -> Option<Component> {
+    Some(Component {
+        status: cluster_status(row.text("status")?)?,
+        members: row.parsed_list("members")?,
+        state_uuid: row.text("state_uuid"),
+        conf_id: row.whole("conf_id"),
+        size: row.whole("size"),
+    })
+}
+
+fn registry_health(row: Row<'_>) -> Option<RegistryHealth> {
+    Some(RegistryHealth {
+        reachable: row.flag("reachable")?,
+        since: row.time("since")?,
+        error: row.text("error"),
+    })
+}
+
+fn node_view(id: &str, row: Row<'_>) -> Option<NodeView> {
+    let sources = row.row("sources")?;
+    // In the order of `SourceKind`, as in a view.
+    let kinds = [("sql", SourceKind::Sql), ("registry", SourceKind::Registry)];
+    let sources = kinds.into_iter().filter_map(|(name, kind)| {
+        let row = sources.row(name)?;
+        Some(source_view(kind, row))
+    });
+    let cluster_status = match row.text("cluster_status") {
+        Some(status) => Some(cluster_status(status)?),
+        None => None,
+    };
+    Some(NodeView {
+        id: id.parse().ok()?,
+        name: row.text("name"),
+        state: named(&NodeState::ALL, NodeState::as_str, row.text("state")?)?,
+        state_comment: row.text("state_comment"),
+        cluster_status,
+        position: row.row("position").and_then(position),
+        position_fresh: row.flag("position_fresh")?,
+        behind: row.whole("behind"),
+        commit_rate: row.number("commit_rate"),
+        recent_rates: row.list("recent_rates").iter().filter_map(number).collect(),
+        recv_queue: row.whole("recv_queue"),
+        send_queue: row.whole("send_queue"),
+        flow_control_paused: row.number("flow_control_paused"),
+        ready: row.flag("ready"),
+        connected: row.flag("connected"),
+        segment: row.whole("segment"),
+        votes: None,
+        cached_from: None,
+        version: row.text("version"),
+        gcomm_uuid: row.text("gcomm_uuid"),
+        evs_state: row.text("evs_state"),
+        expected: row.flag("expected")?,
+        registered: row.flag("registered")?,
+        unconfirmed: row.flag("unconfirmed").unwrap_or_default(),
+        names: Vec::new(),
+        findings: Vec::new(),
+        sources: sources.collect::<Option<_>>()?,
+    })
+}
+
+fn source_view(kind: SourceKind, row: Row<'_>) -> Option<SourceView> {
+    Some(SourceView {
+        kind,
+        observed_at: row.time("observed_at"),
+        stale: row.flag("stale")?,
+        error: row.text("error"),
+        error_code: None,
+        failing_since: row.time("failing_since"),
+        state: row.text("state"),
+        cluster_status: row.text("cluster_status"),
+        seqno: row.whole("seqno"),
+        phase: row.text("phase"),
+    })
+}
+
+/// A row of `overview`, or one of `head`, which has the verdict alone.
+fn cluster_summary(row: Row<'_>) -> Option<ClusterSummary> {
+    let verdict = verdict(row.row("verdict")?)?;
+    let node = |(id, row): (String, Row<'_>)| {
+        Some(NodeSummary {
+            id: id.parse().ok()?,
+            name: row.text("name"),
+            state: named(&NodeState::ALL, NodeState::as_str, row.text("state")?)?,
+        })
+    };
+    let nodes = row.rows("nodes").unwrap_or_default().into_iter();
+    let count = |name: &str| usize::try_from(row.whole(name).unwrap_or_default()).ok();
+    Some(ClusterSummary {
+        name: row.parsed("name")?,
+        revision: row.whole("revision").unwrap_or_default(),
+        observed_at: row.time("observed_at").unwrap_or(verdict.since),
+        expected: count("expected")?,
+        synced: count("synced")?,
+        position: row.row("position").and_then(position),
+        commit_rate: row.number("commit_rate"),
+        nodes: nodes.map(node).collect::<Option<_>>()?,
+        registry_reachable: row.flag("registry_reachable").unwrap_or(true),
+        verdict,
+    })
+}
+
+fn position(row: Row<'_>) -> Option<Position> {
+    let seqno = row.whole("seqno")?.to_string();
+    [row.str("uuid")?, ":", &seqno].concat().parse().ok()
+}
+
+fn cluster_status(name: String) -> Option<ClusterStatus> {
+    match name.as_str() {
+        "primary" => Some(ClusterStatus::Primary),
+        "non_primary" => Some(ClusterStatus::NonPrimary),
+        "disconnected" => Some(ClusterStatus::Disconnected),
+        _ => None,
+    }
+}
+
+/// The variant with this name.
+fn named<T: Copy>(all: &[T], name_of: fn(T) -> &'static str, name: String) -> Option<T> {
+    all.iter()
+        .copied()
+        .find(|variant| name_of(*variant) == name)
+}
+
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(Number::F64(number)) => Some(*number),
+        Value::Number(Number::U64(number)) => Some(*number as f64),
+        Value::Number(Number::I64(number)) => Some(*number as f64),
+        _ => None,
+    }
+}
+
+/// An object whose members are read by name; `None` for a member that is absent or of another type.
+#[derive(Clone, Copy)]
+struct Row<'a>(&'a Object);
+
+// Not generic where it can be avoided, because every instance is downloaded.
+impl<'a> Row<'a> {
+    fn has(self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    fn str(self, name: &str) -> Option<&'a str> {
+        match self.0.get(name)? {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn text(self, name: &str) -> Option<String> {
+        self.str(name).map(str::to_owned)
+    }
+
+    fn time(self, name: &str) -> Option<Timestamp> {
+        Timestamp::parse(self.str(name)?)
+    }
+
+    fn parsed<T: std::str::FromStr>(self, name: &str) -> Option<T> {
+        self.str(name)?.parse().ok()
+    }
+
+    fn whole(self, name: &str) -> Option<u64> {
+        match self.0.get(name)? {
+            Value::Number(Number::U64(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    fn number(self, name: &str) -> Option<f64> {
+        number(self.0.get(name)?)
+    }
+
+    fn flag(self, name: &str) -> Option<bool> {
+        match self.0.get(name)? {
+            Value::Bool(flag) => Some(*flag),
+            _ => None,
+        }
+    }
+
+    fn row(self, name: &str) -> Option<Self> {
+        match self.0.get(name)? {
+            Value::Object(row) => Some(Self(row)),
+            _ => None,
+        }
+    }
+
+    fn list(self, name: &str) -> &'a [Value] {
+        match self.0.get(name) {
+            Some(Value::Array(list)) => list,
+            _ => &[],
+        }
+    }
+
+    fn objects(self, name: &str) -> impl Iterator<Item = Row<'a>> {
+        self.list(name).iter().filter_map(|value| match value {
+            Value::Object(row) => Some(Row(row)),
+            _ => None,
+        })
+    }
+
+    fn texts(self, name: &str) -> Vec<String> {
+        let texts = self.list(name).iter().filter_map(|value| match value {
+            Value::String(text) => Some(text.clone()),
+            _ => None,
+        });
+        texts.collect()
+    }
+
+    fn parsed_list<T: std::str::FromStr>(self, name: &str) -> Option<Vec<T>> {
+        self.texts(name)
+            .iter()
+            .map(|text| text.parse().ok())
+            .collect()
+    }
+
+    /// The rows of the member `name` in the order of the member `order`.
+    fn rows(self, name: &str) -> Option<Vec<(String, Self)>> {
+        let rows = self.row(name)?;
+        let order = self.texts("order").into_iter();
+        order
+            .map(|key| rows.row(&key).map(|row| (key, row)))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+use galera::publish::live::{OverviewQuery, OverviewRow, TopicDocument, TopicFrame, head_document};
+use serde_json::{Value as JsonValue, json};
+
+use super::*;
+use crate::fixtures;
+
+fn full(topic: &str, revision: u64, document: &TopicDocument) -> String {
+    let frame = TopicFrame::Full {
+        topic: topic.to_owned(),
+        revision,
+        rows: document.to_value(),
+    };
+    serde_json::to_string(&frame).unwrap()
+}
+
+fn patch_frame(topic: &str, revision: u64, base: u64, rows: JsonValue) -> String {
+    let frame = TopicFrame::Patch {
+        topic: topic.to_owned(),
+        revision,
+        base,
+        rows,
+    };
+    serde_json::to_string(&frame).unwrap()
+}
+
+fn message(documents: &mut LiveDocuments, text: &str) -> LiveMessage {
+    documents.read(text).unwrap().message
+}
+
+/// What pages show of a view: the browser reads no more.
+fn shown(mut view: ClusterView) -> ClusterView {
+    view.quorum = None;
+    view.arbitrators.clear();
+    for reason in &mut view.verdict.reasons {
+        reason.code = UNREAD_CODE;
+    }
+    for node in &mut view.nodes {
+        (node.votes, node.cached_from) = (None, None);
+        (node.names, node.findings) = (Vec::new(), Vec::new());
+        for source in &mut node.sources {
+            source.error_code = None;
+        }
+    }
+    view
+}
+
+fn views() -> Vec<ClusterView> {
+    vec![
+        fixtures::healthy("lab", 2_881),
+        fixtures::state_transfer("lab", 90_000),
+        fixtures::no_primary("lab", 90_000),
+        fixtures::split_brain("lab", 90_000),
+        fixtures::registry_unreachable("lab", 90_000),
+    ]
+}
+
+#[test]
+fn a_view_is_read_as_it_is_published() {
+    for view in views() {
+        let text = full("cluster/lab", 1, &TopicDocument::of_cluster(&view));
+        let read = message(&mut LiveDocuments::default(), &text);
+        assert_eq!(read, LiveMessage::Cluster(Box::new(shown(view))));
+    }
+}
+
+#[test]
+fn patches_lead_from_each_view_to_the_next() {
+    let mut documents = LiveDocuments::default();
+    let views = views();
+    let first = TopicDocument::of_cluster(&views[0]);
+    documents.read(&full("cluster/lab", 1, &first)).unwrap();
+    let mut base = first;
+    for (revision, view) in (2..).zip(views.into_iter().skip(1)) {
+        let next = TopicDocument::of_cluster(&view);
+        let patch = next.change_since(&base).patch;
+        let read = documents
+            .read(&patch_frame("cluster/lab", revision, revision - 1, patch))
+            .unwrap();
+        assert!(!read.is_first);
+        assert_eq!(read.message, LiveMessage::Cluster(Box::new(shown(view))));
+        base = next;
+    }
+}
+
+#[test]
+fn sequence_numbers_of_nineteen_digits_are_exact() {
+    let largest = i64::MAX.unsigned_abs();
+    let view = fixtures::healthy("lab", largest);
+    let text = full("cluster/lab", 1, &TopicDocument::of_cluster(&view));
+    let LiveMessage::Cluster(read) = message(&mut LiveDocuments::default(), &text) else {
+        panic!("no view in {text}");
+    };
+    assert_eq!(read.nodes[0].position.as_ref().unwrap().seqno, largest);
+}
+
+#[test]
+fn the_overview_and_its_head_are_read() {
+    let overview = Overview {
+        clusters: views().iter().map(ClusterView::summary).collect(),
+        notices: vec!["n".to_owned()],
+    };
+    let mut expected = overview.clone();
+    for cluster in &mut expected.clusters {
+        for reason in &mut cluster.verdict.reasons {
+            reason.code = UNREAD_CODE;
+        }
+    }
+    // Rows are named by their cluster, and all fixtures have one name.
+    expected.clusters.truncate(1);
+    let one = Overview {
+        clusters: overview.clusters[..1].to_vec(),
+        ..overview
+    };
+    let rows = OverviewRow::all(&one, &[]);
+    let document = OverviewQuery::default().document(&rows, &one.notices);
+    let text = full("overview", 1, &document);
+    let read = message(&mut LiveDocuments::default(), &text);
+    assert_eq!(read, LiveMessage::Overview(expected));
+
+    let torn = Overview {
+        clusters: vec![fixtures::split_brain("lab", 90_000).summary()],
+        notices: Vec::new(),
+    };
+    let text = full("head", 1, &head_document(&torn));
+    let LiveMessage::Overview(head) = message(&mut LiveDocuments::default(), &text) else {
+        panic!("no overview in {text}");
+    };
+    assert_eq!(head.clusters[0].name.as_str(), "lab");
+    assert_eq!(head.clusters[0].verdict.state, VerdictState::SplitBrain);
+}
+
+#[test]
+fn pending_actions_are_counted() {
+    let row = |state: &str| json!({ "state": state });
+    let actions = [("a", "pending"), ("b", "executing"), ("c", "pending")];
+    let document =
+        TopicDocument::of_actions(actions.map(|(id, state)| (id.to_owned(), row(state))));
+    let read = message(
+        &mut LiveDocuments::default(),
+        &full("actions", 1, &document),
+    );
+    assert_eq!(read, LiveMessage::Pending(2));
+}
+
+#[test]
+fn a_patch_that_does_not_fit_says_nothing() {
+    let mut documents = LiveDocuments::default();
+    let patch = |base| patch_frame("cluster/lab", base + 1, base, json!({}));
+    assert_eq!(documents.read(&patch(1)), None);
+    let view = fixtures::healthy("lab", 2_881);
+    documents.read(&full("cluster/lab", 1, &TopicDocument::of_cluster(&view)));
+    assert_eq!(documents.read(&patch(7)), None);
+    assert!(documents.read(&patch(1)).is_some());
+}
+
+#[test]
+fn hello_has_the_clock_of_a_server_of_this_version() {
+    let hello = |versions: &str| {
+        let text = format!(
+            r#"{{"type":"hello","version":1,"versions":{versions},"server_time":"2026-11-23T08:00:00Z"}}"#
+        );
+        message(&mut LiveDocuments::default(), &text)
+    };
+    assert_eq!(
+        hello("[1,2]"),
+        LiveMessage::Hello(Some(fixtures::fixed_now()))
+    );
+    assert_eq!(hello("[1]"), LiveMessage::Hello(None));
+}
+
+#[test]
+fn what_cannot_be_read_is_said_and_what_is_new_is_ignored() {
+    let mut documents = LiveDocuments::default();
+    assert_eq!(message(&mut documents, "{"), LiveMessage::Unreadable);
+    assert_eq!(documents.read(r#"{"type":"later","what":{"id":1}}"#), None);
+    let later =
+        r#"{"type":"full","topic":"cluster/lab","revision":1,"rows":{"nodes":{},"order":[]}}"#;
+    assert_eq!(message(&mut documents, later), LiveMessage::Unreadable);
+    let error = r#"{"type":"error","code":"c","detail":"d"}"#;
+    assert_eq!(
+        message(&mut documents, error),
+        LiveMessage::Error("d".to_owned())
+    );
+}
