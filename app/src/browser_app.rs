@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use galera::ClusterName;
-use galera::publish::api::Overview;
 use galera::view::{ClusterView, VerdictState};
 use leptos::prelude::*;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -12,6 +11,7 @@ use crate::browser;
 use crate::format::absolute;
 use crate::live::{self, ConnectionState, LiveState};
 use crate::marks::verdict_mark;
+use crate::overview_window::OverviewWindow;
 use crate::page_url::PageUrl;
 use crate::pages::page_title;
 
@@ -123,41 +123,52 @@ fn announce_connection(live: LiveState) {
     });
 }
 
-/// Announces changed verdicts on the overview.
+/// Announces changed verdicts on the overview. A cluster that is healthy again leaves the list of those that are not.
 fn announce_verdicts(live: LiveState) {
     let mut before: Option<Vec<(ClusterName, VerdictState)>> = None;
     effect(move || {
-        let Some(overview) = live.overview.get().filter(|_| live.is_overview()) else {
+        let Some(head) = live.head.get().filter(|_| live.is_overview()) else {
             return;
         };
-        let news = changed_verdicts(before.as_deref(), &overview);
-        let clusters = overview.clusters.iter();
-        before = Some(
-            clusters
-                .map(|c| (c.name.clone(), c.verdict.state))
-                .collect(),
-        );
-        if !news.is_empty() {
-            live.status_message.set(news.join(". "));
+        let now = unhealthy(&head);
+        if let Some(before) = before.replace(now.clone()) {
+            let news = changed_verdicts(&before, &now);
+            if !news.is_empty() {
+                live.status_message.set(news.join(". "));
+            }
         }
     });
 }
 
-fn changed_verdicts(
-    before: Option<&[(ClusterName, VerdictState)]>,
-    overview: &Overview,
-) -> Vec<String> {
-    let Some(before) = before else {
-        return Vec::new();
-    };
-    let is_known = |name: &ClusterName, verdict: VerdictState| {
-        before.iter().any(|(n, v)| n == name && *v == verdict)
-    };
-    let clusters = overview.clusters.iter();
+fn unhealthy(head: &OverviewWindow) -> Vec<(ClusterName, VerdictState)> {
+    let clusters = head.clusters.iter();
     clusters
-        .filter(|c| !is_known(&c.name, c.verdict.state))
-        .map(|c| [c.name.as_str(), " is ", verdict_mark(c.verdict.state).label].concat())
+        .map(|c| (c.name.clone(), c.verdict.state))
         .collect()
+}
+
+fn changed_verdicts(
+    before: &[(ClusterName, VerdictState)],
+    now: &[(ClusterName, VerdictState)],
+) -> Vec<String> {
+    let sentence = |name: &ClusterName, verdict: VerdictState| {
+        [name.as_str(), " is ", verdict_mark(verdict).label].concat()
+    };
+    let mut news = Vec::new();
+    for (name, verdict) in now {
+        if !before
+            .iter()
+            .any(|known| known.0 == *name && known.1 == *verdict)
+        {
+            news.push(sentence(name, *verdict));
+        }
+    }
+    for (name, _) in before {
+        if !now.iter().any(|known| known.0 == *name) {
+            news.push(sentence(name, VerdictState::Healthy));
+        }
+    }
+    news
 }
 
 /// Announces a changed verdict of the page's cluster.

@@ -4,7 +4,6 @@
 mod header;
 
 use galera::Timestamp;
-use galera::publish::api::Overview;
 use galera::view::VerdictState;
 use leptos::prelude::*;
 
@@ -20,6 +19,9 @@ use crate::live::{SIGN_IN_PATH, use_live};
 use crate::loading::loaded;
 use crate::marks::{state_badge, verdict_mark};
 use crate::markup::{El, el};
+#[cfg(feature = "ssr")]
+use crate::overview_window::OverviewSelection;
+use crate::overview_window::OverviewWindow;
 use crate::pages::cluster_href;
 
 /// State of the connection to the console.
@@ -78,8 +80,10 @@ pub(crate) fn banners() -> AnyView {
         return ().into_any();
     }
     loaded(ALARMS_PATH, move |response| {
-        live.alarms
-            .set(response.decode().ok().map(std::sync::Arc::new));
+        if let Ok(alarms) = response.decode() {
+            let window = OverviewWindow::of(&alarms, &OverviewSelection::default());
+            live.head.set(Some(std::sync::Arc::new(window)));
+        }
         view! { <AlertRegion /> }.into_any()
     })
 }
@@ -99,7 +103,7 @@ pub(crate) fn alert_region(live: LiveState) -> Option<El> {
         _ => None,
     };
     let notice = live.notice.get().map(notice_banner);
-    let overview = live.overview.get().or_else(|| live.alarms.get());
+    let overview = live.head.get();
     // Until something is known, what came with the page stays.
     if overview.is_none() && banner.is_none() && notice.is_none() {
         return None;
@@ -130,7 +134,7 @@ pub(crate) fn alert_region(live: LiveState) -> Option<El> {
     })
 }
 
-fn notice_banners(overview: Option<&Overview>) -> Vec<El> {
+fn notice_banners(overview: Option<&OverviewWindow>) -> Vec<El> {
     let notices = overview.into_iter().flat_map(|overview| &overview.notices);
     notices
         .map(|text| el("p").class("banner").child(text.clone()))
@@ -138,7 +142,7 @@ fn notice_banners(overview: Option<&Overview>) -> Vec<El> {
 }
 
 /// The tone of the worst verdict, for the icon of the tab; empty while every cluster is healthy.
-fn worst_tone(overview: Option<&Overview>) -> &'static str {
+fn worst_tone(overview: Option<&OverviewWindow>) -> &'static str {
     let first = overview.and_then(|overview| overview.clusters.first());
     match first.map(|cluster| cluster.verdict.state) {
         Some(VerdictState::Healthy) | None => "",
@@ -148,7 +152,7 @@ fn worst_tone(overview: Option<&Overview>) -> &'static str {
 
 /// Clusters without exactly one Primary component and one history, on every page. A cluster's own pages show its verdict,
 /// and a split brain all the same, because every further minute costs data.
-fn alarm_banner(path: &str, overview: Option<&Overview>) -> Option<El> {
+fn alarm_banner(path: &str, overview: Option<&OverviewWindow>) -> Option<El> {
     let mut clusters = Vec::new();
     let mut text = "Clusters that need attention:";
     for cluster in overview.into_iter().flat_map(|overview| &overview.clusters) {
@@ -269,12 +273,12 @@ mod tests {
 
     #[test]
     fn other_pages_name_clusters_in_trouble() {
-        let of = |views: &[galera::view::ClusterView]| Overview {
+        let of = |views: &[galera::view::ClusterView]| OverviewWindow {
             clusters: views
                 .iter()
                 .map(galera::view::ClusterView::summary)
                 .collect(),
-            notices: Vec::new(),
+            ..OverviewWindow::default()
         };
         let lost = of(&[
             crate::fixtures::no_primary("lab", 90_000),

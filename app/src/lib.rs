@@ -20,6 +20,7 @@ mod live;
 mod loading;
 mod marks;
 mod markup;
+mod overview_window;
 mod page_url;
 mod pages;
 #[cfg(feature = "ssr")]

@@ -15,11 +15,13 @@ use std::sync::Arc;
 #[cfg(any(feature = "hydrate", test))]
 use galera::ClusterName;
 use galera::Timestamp;
-use galera::publish::api::Overview;
 use galera::view::{ClusterView, VerdictState};
 use leptos::prelude::*;
 
 use crate::marks::verdict_mark;
+#[cfg(any(feature = "hydrate", test))]
+use crate::overview_window::OverviewSelection;
+use crate::overview_window::OverviewWindow;
 use crate::page_url::PageUrl;
 
 /// State of the live channel.
@@ -48,10 +50,10 @@ pub(crate) enum ConnectionState {
 pub(crate) struct LiveState {
     /// The page's address. Filters change its query.
     pub(crate) url: RwSignal<PageUrl>,
-    /// Latest overview.
-    pub(crate) overview: RwSignal<Option<Arc<Overview>>>,
-    /// Clusters in trouble when the page was rendered; on the server only.
-    pub(crate) alarms: RwSignal<Option<Arc<Overview>>>,
+    /// The selected clusters, on the overview only.
+    pub(crate) overview: RwSignal<Option<Arc<OverviewWindow>>>,
+    /// What every page shows of all clusters: those that are not healthy, worst first.
+    pub(crate) head: RwSignal<Option<Arc<OverviewWindow>>>,
     /// Latest view of the page's cluster.
     pub(crate) cluster: RwSignal<Option<Arc<ClusterView>>>,
     /// Number of actions waiting for approval.
@@ -75,7 +77,7 @@ impl LiveState {
         Self {
             url: RwSignal::new(url),
             overview: RwSignal::new(None),
-            alarms: RwSignal::new(None),
+            head: RwSignal::new(None),
             cluster: RwSignal::new(None),
             pending_actions: RwSignal::new(0),
             connection: RwSignal::new(ConnectionState::Snapshot),
@@ -92,10 +94,13 @@ impl LiveState {
         self.now.get_untracked()
     }
 
-    /// Connects and subscribes to the topics of the page.
+    /// Connects, and subscribes to the topics of the page whenever they change.
     #[cfg(feature = "hydrate")]
     pub(crate) fn follow(self) {
-        socket::connect(self, topics_for(&self.url.get_untracked()));
+        socket::connect(self);
+        crate::markup::boxed_effect(Box::new(move || {
+            self.url.with(|url| socket::subscribe(topics_for(url)));
+        }));
     }
 
     #[cfg(feature = "hydrate")]
@@ -111,10 +116,8 @@ impl LiveState {
         if self.stale_since.get().is_some() {
             return "No updates · ".to_owned();
         }
-        self.overview.with(|overview| {
-            let worst = overview
-                .as_ref()
-                .and_then(|overview| overview.clusters.first());
+        self.head.with(|head| {
+            let worst = head.as_ref().and_then(|head| head.clusters.first());
             match worst.map(|cluster| (cluster.verdict.state, cluster.name.as_str())) {
                 Some((verdict, name)) if verdict >= VerdictState::NoPrimary => {
                     let label = verdict_mark(verdict).label;
@@ -139,23 +142,19 @@ const DEFAULT_COLUMNS: usize = 6;
 
 pub(crate) const SIGN_IN_PATH: &str = "/sign-in";
 
-/// Every cluster.
-#[cfg(any(feature = "hydrate", test))]
-const OVERVIEW: &str = "overview?count=10000";
-
 /// The topics of a page. All pages show split brains and the number of pending actions.
 #[cfg(any(feature = "hydrate", test))]
 fn topics_for(url: &PageUrl) -> Vec<String> {
     if url.path == SIGN_IN_PATH {
         return Vec::new();
     }
-    let all = if url.path == "/" { OVERVIEW } else { "head" };
+    let selected = (url.path == "/").then(|| OverviewSelection::of(url).topic());
     let cluster = url
         .cluster()
         .filter(|name| name.parse::<ClusterName>().is_ok());
     let cluster = cluster.map(|name| ["cluster/", &name].concat());
-    let every = [all.to_owned(), "actions".to_owned()];
-    every.into_iter().chain(cluster).collect()
+    let every = ["head".to_owned(), "actions".to_owned()];
+    every.into_iter().chain(selected).chain(cluster).collect()
 }
 
 #[cfg(test)]
@@ -170,7 +169,7 @@ mod tests {
                 query: String::new(),
             })
         };
-        assert_eq!(topics("/"), [OVERVIEW, "actions"]);
+        assert_eq!(topics("/"), ["head", "actions", "overview?count=50"]);
         for path in [
             "/clusters/lab",
             "/clusters/lab/registry",

@@ -5,13 +5,14 @@
 //! Numbers stay exact, which those of JavaScript are not above 2^53. Unknown members and messages of newer servers are
 //! ignored.
 
-use galera::publish::api::Overview;
 use galera::view::{
     ClusterStatus, ClusterSummary, ClusterView, Component, NodeState, NodeSummary, NodeView,
     ReasonCode, RegistryHealth, SourceKind, SourceView, Verdict, VerdictReason, VerdictState,
 };
 use galera::{Position, Timestamp};
 use miniserde::json::{self, Number, Object, Value};
+
+use crate::overview_window::OverviewWindow;
 
 /// The version that the application speaks.
 const VERSION: u64 = 2;
@@ -33,8 +34,8 @@ struct TopicState {
 pub(super) enum LiveMessage {
     /// The connection is open. `None` from a server that does not speak [`VERSION`].
     Hello(Option<Timestamp>),
-    /// All clusters, or those in trouble.
-    Overview(Overview),
+    /// Selected clusters, or those that are not healthy.
+    Overview(OverviewWindow),
     Cluster(Box<ClusterView>),
     /// The number of actions that wait for approval.
     Pending(usize),
@@ -159,9 +160,19 @@ fn read_document(document: Row<'_>) -> Option<LiveMessage> {
     let clusters = document.rows("clusters")?.into_iter();
     let clusters = clusters
         .map(|(_, row)| cluster_summary(row))
-        .collect::<Option<_>>()?;
-    Some(LiveMessage::Overview(Overview {
+        .collect::<Option<Vec<_>>>()?;
+    let counts = document.row("verdicts")?;
+    let verdicts = VerdictState::ALL.into_iter().filter_map(|state| {
+        let count = counts.whole(state.as_str())?;
+        Some((state, usize::try_from(count).ok()?))
+    });
+    let matched = document
+        .whole("matched")
+        .and_then(|count| usize::try_from(count).ok());
+    Some(LiveMessage::Overview(OverviewWindow {
+        matched: matched.unwrap_or(clusters.len()),
         clusters,
+        verdicts: verdicts.collect(),
         notices: document.texts("notices"),
     }))
 }

@@ -50,16 +50,20 @@ struct LiveChannel {
     documents: LiveDocuments,
 }
 
-/// Connects and subscribes to `topics`; without topics, only the clock runs.
-pub(super) fn connect(live: LiveState, topics: Vec<String>) {
+/// Creates the channel, which connects with the first topics. Without any, only the clock runs.
+pub(super) fn connect(live: LiveState) {
     with_channel(|slot| {
-        let channel = slot.insert(LiveChannel::new(live, topics));
+        let channel = slot.insert(LiveChannel::new(live));
         channel.register_listeners();
         channel.tick();
-        if !channel.topics.is_empty() {
-            live.connection.set(ConnectionState::Connecting);
-            channel.connect();
-        }
+    });
+}
+
+/// Subscribes to `topics` instead of the previous ones.
+pub(super) fn subscribe(topics: Vec<String>) {
+    with_channel(|slot| {
+        slot.iter_mut()
+            .for_each(|channel| channel.subscribe(topics.clone()));
     });
 }
 
@@ -79,7 +83,7 @@ fn with_channel(act: impl FnOnce(&mut Option<LiveChannel>)) {
 }
 
 impl LiveChannel {
-    fn new(live: LiveState, topics: Vec<String>) -> Self {
+    fn new(live: LiveState) -> Self {
         let now = browser::now_millis();
         let rendered_at = browser::page_rendered_at().map_or(now, Timestamp::unix_millis);
         Self {
@@ -88,7 +92,7 @@ impl LiveChannel {
                 with_channel(|slot| slot.iter_mut().for_each(|channel| channel.on_event(&event)))
             }),
             socket: None,
-            topics,
+            topics: Vec::new(),
             attempts: 0,
             state_since: now,
             open: false,
@@ -114,6 +118,19 @@ impl LiveChannel {
         let _ = window.add_event_listener_with_callback("online", handler);
         if let Some(document) = window.document() {
             let _ = document.add_event_listener_with_callback("visibilitychange", handler);
+        }
+    }
+
+    fn subscribe(&mut self, topics: Vec<String>) {
+        if topics == self.topics {
+            return;
+        }
+        self.topics = topics;
+        if self.open {
+            self.send_subscription();
+        } else if self.socket.is_none() {
+            self.live.connection.set(ConnectionState::Connecting);
+            self.connect();
         }
     }
 
@@ -199,6 +216,10 @@ impl LiveChannel {
             message,
         }: TopicMessage,
     ) {
+        // Of a selection before, some may still be on their way.
+        if !topic.is_empty() && !self.topics.contains(&topic) {
+            return;
+        }
         let calm = matches!(&message, LiveMessage::Cluster(view) if view.verdict.state <= VerdictState::Degraded);
         match message {
             LiveMessage::Hello(Some(time)) => {
@@ -208,9 +229,13 @@ impl LiveChannel {
             LiveMessage::Hello(None) | LiveMessage::Unreadable => {
                 self.live.notice.set(Some(outdated_notice()));
             }
-            LiveMessage::Overview(overview) => {
+            LiveMessage::Overview(window) => {
                 self.record_arrival();
-                self.live.overview.set(Some(Arc::new(overview)));
+                let shown = match topic.as_str() {
+                    "head" => self.live.head,
+                    _ => self.live.overview,
+                };
+                shown.set(Some(Arc::new(window)));
             }
             LiveMessage::Cluster(view) => {
                 self.record_arrival();

@@ -1,20 +1,18 @@
 //! The overview: one row per cluster, worst first.
 
 use galera::Timestamp;
-use galera::publish::api::Overview;
 use galera::view::{ClusterSummary, NodeState, VerdictState};
 use leptos::prelude::*;
 
 use super::cluster_header::cluster_href;
 use super::{cell, data_table};
-use crate::data::encode_segment;
 use crate::format::{
     elapsed, link, number_or_unknown, or_unknown, pluralize, rate, sub, visually_hidden,
 };
 use crate::live::LiveState;
 use crate::marks::{glyph, node_mark, state_badge, tone_class, verdict_mark};
 use crate::markup::{Content, El, el};
-use crate::page_url::PageUrl;
+use crate::overview_window::{FILTER_MAX, OverviewSelection, OverviewWindow, PAGE_ROWS};
 
 const COLUMNS: [&str; 7] = [
     "Cluster",
@@ -29,14 +27,18 @@ const COLUMNS: [&str; 7] = [
 /// The page of all clusters.
 #[cfg(feature = "ssr")]
 pub(crate) fn overview_page() -> AnyView {
+    use galera::publish::api::Overview;
+
     use super::fragment::{ServedTitle, served_part};
     use crate::islands::{OverviewHead, OverviewTable};
     use crate::loading::{join_views, loaded_page, title_view};
 
     let live = crate::live::use_live();
     loaded_page("/api/v1/clusters", move |overview: Overview| {
-        let title = title_view(&overview_title(&overview));
-        live.overview.set(Some(std::sync::Arc::new(overview)));
+        let selection = live.url.with_untracked(OverviewSelection::of);
+        let window = OverviewWindow::of(&overview, &selection);
+        let title = title_view(&overview_title(&window));
+        live.overview.set(Some(std::sync::Arc::new(window)));
         join_views(vec![
             title,
             view! { <OverviewHead /> }.into_any(),
@@ -48,91 +50,21 @@ pub(crate) fn overview_page() -> AnyView {
 
 /// Heading and filters.
 pub(crate) fn overview_head(live: LiveState) -> Option<El> {
-    let overview = live.overview.get()?;
-    Some(head(&overview, &live.url.with(OverviewSelection::of)))
+    let window = live.overview.get()?;
+    Some(head(&window, &live.url.with(OverviewSelection::of)))
 }
 
 /// The selected clusters.
 pub(crate) fn overview_table(live: LiveState) -> Option<El> {
-    let overview = live.overview.get()?;
+    let window = live.overview.get()?;
     let selection = live.url.with(OverviewSelection::of);
-    Some(table(&overview, &selection, live.clock()))
-}
-
-/// Which clusters are shown, in which order. Kept in the URL, so that a selection can be shared.
-#[derive(Default)]
-struct OverviewSelection {
-    /// Part of the name of a cluster, or of the name or address of a node.
-    text: String,
-    verdict: Option<VerdictState>,
-    /// `name` or `commits`; anything else is the worst verdict first.
-    sort: String,
-}
-
-impl OverviewSelection {
-    fn of(url: &PageUrl) -> Self {
-        let text = |name: &str| url.parameter(name).unwrap_or_default();
-        let verdict = text("verdict");
-        Self {
-            text: text("q"),
-            verdict: VerdictState::ALL
-                .into_iter()
-                .find(|state| state.as_str() == verdict),
-            sort: text("sort"),
-        }
-    }
-
-    /// The selected clusters, sorted.
-    fn apply<'a>(&self, clusters: &'a [ClusterSummary]) -> Vec<&'a ClusterSummary> {
-        let text = self.text.trim().to_ascii_lowercase();
-        let contains = |name: &str| name.to_ascii_lowercase().contains(&text);
-        let mut selected: Vec<&ClusterSummary> = clusters
-            .iter()
-            .filter(|cluster| {
-                let of_node = |node: &galera::view::NodeSummary| {
-                    contains(&node.id.to_string()) || node.name.as_deref().is_some_and(contains)
-                };
-                self.verdict
-                    .is_none_or(|only| cluster.verdict.state == only)
-                    && (contains(cluster.name.as_str()) || cluster.nodes.iter().any(of_node))
-            })
-            .collect();
-        let rate = |cluster: &ClusterSummary| cluster.commit_rate.unwrap_or(-1.0);
-        let by_commits = self.sort == "commits";
-        // One comparison for both orders, because code of a sort is compiled for each. Otherwise as the API sorts them.
-        if by_commits || self.sort == "name" {
-            selected.sort_by(|a, b| match by_commits {
-                true => rate(b).total_cmp(&rate(a)),
-                false => a.name.as_str().cmp(b.name.as_str()),
-            });
-        }
-        selected
-    }
-
-    /// The URL of this selection with another verdict.
-    fn href(&self, verdict: &str) -> String {
-        let mut parts = Vec::new();
-        for (name, value) in [
-            ("q=", self.text.as_str()),
-            ("verdict=", verdict),
-            ("sort=", &self.sort),
-        ] {
-            if !value.is_empty() {
-                parts.push([name, &encode_segment(value)].concat());
-            }
-        }
-        ["/?", &parts.join("&")].concat()
-    }
+    Some(table(&window, &selection, live.clock()))
 }
 
 /// Window title.
-pub(super) fn overview_title(overview: &Overview) -> String {
-    let unhealthy = overview
-        .clusters
-        .iter()
-        .filter(|c| c.verdict.state != VerdictState::Healthy)
-        .count();
-    match (overview.clusters.len(), unhealthy) {
+pub(super) fn overview_title(window: &OverviewWindow) -> String {
+    let total = window.total();
+    match (total, total - window.count(VerdictState::Healthy)) {
         (0, _) => "No clusters".to_owned(),
         (_, 0) => "All healthy".to_owned(),
         (all, some) => [
@@ -146,19 +78,19 @@ pub(super) fn overview_title(overview: &Overview) -> String {
 }
 
 /// Heading and filters.
-fn head(overview: &Overview, selection: &OverviewSelection) -> El {
-    let clusters = overview.clusters.len();
+fn head(window: &OverviewWindow, selection: &OverviewSelection) -> El {
+    let clusters = window.total();
     el("div")
         .class("page")
         .child(el("h1").child("Clusters"))
-        .child(registry_notice(overview))
-        .child((clusters > 0).then(|| tally(overview, selection)))
+        .child(registry_notice(window))
+        .child((clusters > 0).then(|| tally(window, selection)))
         .child((clusters > 1).then(|| filter_form(selection)))
 }
 
-fn table(overview: &Overview, selection: &OverviewSelection, now: Option<Timestamp>) -> El {
-    let selected = selection.apply(&overview.clusters);
-    let rows: Vec<El> = selected
+fn table(window: &OverviewWindow, selection: &OverviewSelection, now: Option<Timestamp>) -> El {
+    let rows: Vec<El> = window
+        .clusters
         .iter()
         .map(|cluster| cluster_row(cluster, now))
         .collect();
@@ -171,25 +103,50 @@ fn table(overview: &Overview, selection: &OverviewSelection, now: Option<Timesta
         )
     });
     // Without any cluster the served part shows the first steps.
-    let none = table.is_none() && !overview.clusters.is_empty();
+    let none = table.is_none() && window.total() > 0;
     el("div")
+        .class("page")
         .child(table)
         .child(none.then(|| el("p").class("quiet").child("No matching clusters.")))
+        .child((window.matched > PAGE_ROWS).then(|| page_links(window, selection)))
+}
+
+/// Where the rows are among the matching ones, and the way to the others.
+fn page_links(window: &OverviewWindow, selection: &OverviewSelection) -> El {
+    let from = selection.from();
+    let position = [
+        &(from + 1).to_string(),
+        "–",
+        &(from + window.clusters.len()).to_string(),
+        " of ",
+        &window.matched.to_string(),
+    ]
+    .concat();
+    let entry =
+        |page: usize, label: &'static str| el("li").child(link(selection.with_page(page), label));
+    let previous = (from > 0).then(|| entry(selection.page - 1, "Previous"));
+    let next = (from + PAGE_ROWS < window.matched).then(|| entry(selection.page + 1, "Next"));
+    el("nav")
+        .class("tabs")
+        .attr("aria-label", "Pages of the table")
+        .child(
+            el("ul")
+                .child(el("li").class("quiet").child(position))
+                .child(previous)
+                .child(next),
+        )
 }
 
 /// Number of clusters per verdict, worst first. Each is a filter.
-fn tally(overview: &Overview, selection: &OverviewSelection) -> El {
+fn tally(window: &OverviewWindow, selection: &OverviewSelection) -> El {
     let entry = |verdict: Option<VerdictState>| {
-        let clusters = overview.clusters.iter();
-        let count = clusters
-            .filter(|cluster| verdict.is_none_or(|only| cluster.verdict.state == only))
-            .count();
+        let count = verdict.map_or_else(|| window.total(), |verdict| window.count(verdict));
         let (name, label) = match verdict {
             Some(verdict) => (verdict.as_str(), state_badge(verdict_mark(verdict))),
             None => ("", el("span").child("All")),
         };
         let here = (selection.verdict == verdict).then_some("true");
-        let link = link(selection.href(name), count.to_string())
+        let link = link(selection.with_verdict(name), count.to_string())
             .optional_attr("aria-current", here)
             .child(" ")
             .child(label);
@@ -207,6 +164,7 @@ fn filter_form(selection: &OverviewSelection) -> El {
         .attr("name", "q")
         .attr("type", "search")
         .attr("autocomplete", "off")
+        .attr("maxlength", FILTER_MAX.to_string())
         .attr("placeholder", "Cluster, node or address")
         .attr("value", selection.text.clone());
     let option = |value: &'static str, label: &'static str| {
@@ -241,8 +199,8 @@ fn filter_form(selection: &OverviewSelection) -> El {
 }
 
 /// The console's other notices are on every page.
-fn registry_notice(overview: &Overview) -> Option<El> {
-    let blind = overview
+fn registry_notice(window: &OverviewWindow) -> Option<El> {
+    let blind = window
         .clusters
         .iter()
         .any(|cluster| !cluster.registry_reachable);
@@ -339,47 +297,20 @@ mod tests {
     }
 
     #[test]
-    fn clusters_are_selected_by_text_and_verdict_and_sorted() {
-        let clusters = [
-            fixtures::no_primary("zeta", 90_000).summary(),
-            fixtures::healthy("alpha", 90_000).summary(),
-            fixtures::healthy("beta", 90_000).summary(),
-        ];
-        let names = |selection: &OverviewSelection| {
-            let selected = selection.apply(&clusters);
-            let names: Vec<String> = selected.iter().map(|c| c.name.to_string()).collect();
-            names.join(" ")
-        };
-        let mut selection = OverviewSelection::default();
-        assert_eq!(names(&selection), "zeta alpha beta");
-        selection.text = " ETA ".to_owned();
-        assert_eq!(names(&selection), "zeta beta");
-        selection.verdict = Some(VerdictState::Healthy);
-        assert_eq!(names(&selection), "beta");
-        assert_eq!(
-            selection.href("no_primary"),
-            "/?q=%20ETA%20&verdict=no_primary"
-        );
-        selection = OverviewSelection {
-            sort: "name".to_owned(),
-            ..OverviewSelection::default()
-        };
-        assert_eq!(names(&selection), "alpha beta zeta");
-        selection.text = "127.0.0.3".to_owned();
-        assert_eq!(names(&selection), "alpha beta zeta");
-    }
-
-    #[test]
     fn the_title_counts_unhealthy_clusters() {
         let of = |views: &[galera::view::ClusterView]| {
             let clusters = views
                 .iter()
                 .map(galera::view::ClusterView::summary)
                 .collect();
-            overview_title(&Overview {
+            let overview = galera::publish::api::Overview {
                 clusters,
                 notices: Vec::new(),
-            })
+            };
+            overview_title(&OverviewWindow::of(
+                &overview,
+                &OverviewSelection::default(),
+            ))
         };
         assert_eq!(of(&[]), "No clusters");
         assert_eq!(of(&[fixtures::healthy("a", 1_000)]), "All healthy");

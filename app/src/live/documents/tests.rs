@@ -1,8 +1,10 @@
+use galera::publish::api::Overview;
 use galera::publish::live::{OverviewQuery, OverviewRow, TopicDocument, TopicFrame, head_document};
 use serde_json::{Value as JsonValue, json};
 
 use super::*;
 use crate::fixtures;
+use crate::overview_window::OverviewSelection;
 
 fn full(topic: &str, revision: u64, document: &TopicDocument) -> String {
     let frame = TopicFrame::Full {
@@ -96,23 +98,21 @@ fn sequence_numbers_of_nineteen_digits_are_exact() {
 #[test]
 fn the_overview_and_its_head_are_read() {
     let overview = Overview {
-        clusters: views().iter().map(ClusterView::summary).collect(),
+        clusters: vec![
+            fixtures::no_primary("one", 90_000).summary(),
+            fixtures::healthy("two", 90_000).summary(),
+        ],
         notices: vec!["n".to_owned()],
     };
-    let mut expected = overview.clone();
+    let mut expected = OverviewWindow::of(&overview, &OverviewSelection::default());
+    expected.verdicts.retain(|(_, count)| *count > 0);
     for cluster in &mut expected.clusters {
         for reason in &mut cluster.verdict.reasons {
             reason.code = UNREAD_CODE;
         }
     }
-    // Rows are named by their cluster, and all fixtures have one name.
-    expected.clusters.truncate(1);
-    let one = Overview {
-        clusters: overview.clusters[..1].to_vec(),
-        ..overview
-    };
-    let rows = OverviewRow::all(&one, &[]);
-    let document = OverviewQuery::default().document(&rows, &one.notices);
+    let rows = OverviewRow::all(&overview, &[]);
+    let document = OverviewQuery::default().document(&rows, &overview.notices);
     let text = full("overview", 1, &document);
     let read = message(&mut LiveDocuments::default(), &text);
     assert_eq!(read, LiveMessage::Overview(expected));

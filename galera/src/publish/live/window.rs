@@ -81,24 +81,41 @@ impl OverviewRow {
 }
 
 impl OverviewQuery {
-    /// The document of the topic `overview` with this query. `rows` are all clusters, worst verdict first.
+    /// The clusters that match, sorted. `clusters` has all of them, worst verdict first.
     #[must_use]
-    pub fn document(&self, rows: &[OverviewRow], notices: &[String]) -> TopicDocument {
+    pub fn select<'a>(
+        &self,
+        clusters: impl Iterator<Item = &'a ClusterSummary>,
+    ) -> Vec<&'a ClusterSummary> {
+        self.select_by(clusters, |cluster| *cluster)
+    }
+
+    fn select_by<T>(
+        &self,
+        rows: impl Iterator<Item = T>,
+        summary: impl Fn(&T) -> &ClusterSummary,
+    ) -> Vec<T> {
         let text = self.filter.trim().to_ascii_lowercase();
-        let mut selected: Vec<&OverviewRow> = rows
-            .iter()
-            .filter(|row| self.selects(&text, &row.summary))
+        let mut selected: Vec<T> = rows
+            .filter(|row| self.selects(&text, summary(row)))
             .collect();
         match self.sort {
             OverviewSort::Worst => {}
             OverviewSort::Name => {
-                selected.sort_by(|a, b| a.summary.name.as_str().cmp(b.summary.name.as_str()));
+                selected.sort_by(|a, b| summary(a).name.as_str().cmp(summary(b).name.as_str()));
             }
             OverviewSort::Commits => selected.sort_by(|a, b| {
-                let rate = |row: &OverviewRow| row.summary.commit_rate.unwrap_or(-1.0);
+                let rate = |row: &T| summary(row).commit_rate.unwrap_or(-1.0);
                 rate(b).total_cmp(&rate(a))
             }),
         }
+        selected
+    }
+
+    /// The document of the topic `overview` with this query. `rows` are all clusters, worst verdict first.
+    #[must_use]
+    pub fn document(&self, rows: &[OverviewRow], notices: &[String]) -> TopicDocument {
+        let selected = self.select_by(rows.iter(), |row| &row.summary);
         let mut head = counts(rows.iter().map(|row| &row.summary));
         head.insert("matched".to_owned(), selected.len().into());
         head.insert("notices".to_owned(), notices.into());

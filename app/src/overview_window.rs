@@ -1,0 +1,242 @@
+//! The clusters that a page shows of all clusters.
+
+#[cfg(feature = "ssr")]
+use galera::publish::api::Overview;
+#[cfg(feature = "ssr")]
+use galera::publish::live::{OverviewQuery, OverviewSort};
+use galera::view::{ClusterSummary, VerdictState};
+
+use crate::data::encode_segment;
+use crate::page_url::PageUrl;
+
+/// Rows of a page of the overview: more than fit on a screen, few enough for a phone.
+pub(crate) const PAGE_ROWS: usize = 50;
+/// Most characters of a filter, as the live channel accepts them.
+pub(crate) const FILTER_MAX: usize = 100;
+
+/// Some of the clusters, with how many there are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct OverviewWindow {
+    /// In the order of the selection; of what every page shows, the worst verdict first.
+    pub(crate) clusters: Vec<ClusterSummary>,
+    /// Number of clusters that match the selection, in this window and in others.
+    pub(crate) matched: usize,
+    /// Number of clusters with each verdict, of all.
+    pub(crate) verdicts: Vec<(VerdictState, usize)>,
+    pub(crate) notices: Vec<String>,
+}
+
+impl OverviewWindow {
+    /// Number of all clusters.
+    pub(crate) fn total(&self) -> usize {
+        self.verdicts.iter().map(|(_, count)| count).sum()
+    }
+
+    /// Number of clusters with this verdict.
+    pub(crate) fn count(&self, verdict: VerdictState) -> usize {
+        let mut verdicts = self.verdicts.iter();
+        verdicts
+            .find(|(state, _)| *state == verdict)
+            .map_or(0, |(_, count)| *count)
+    }
+
+    /// The selected part of all clusters.
+    #[cfg(feature = "ssr")]
+    pub(crate) fn of(overview: &Overview, selection: &OverviewSelection) -> Self {
+        let selected = selection.query().select(overview.clusters.iter());
+        let count = |state: VerdictState| {
+            let clusters = overview.clusters.iter();
+            clusters.filter(|c| c.verdict.state == state).count()
+        };
+        Self {
+            matched: selected.len(),
+            clusters: selected
+                .into_iter()
+                .skip(selection.from())
+                .take(PAGE_ROWS)
+                .cloned()
+                .collect(),
+            verdicts: VerdictState::ALL.map(|state| (state, count(state))).into(),
+            notices: overview.notices.clone(),
+        }
+    }
+}
+
+/// Which clusters the overview shows, in which order. Kept in the URL, so that a selection can be shared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OverviewSelection {
+    /// Part of the name of a cluster, or of the name or address of a node.
+    pub(crate) text: String,
+    pub(crate) verdict: Option<VerdictState>,
+    /// `name` or `commits`; anything else is the worst verdict first.
+    pub(crate) sort: String,
+    /// From 1.
+    pub(crate) page: usize,
+}
+
+impl OverviewSelection {
+    /// The selection in the query of the overview's URL.
+    pub(crate) fn of(url: &PageUrl) -> Self {
+        let text = |name: &str| url.parameter(name).unwrap_or_default();
+        let verdict = text("verdict");
+        let mut sort = text("sort");
+        if !["name", "commits"].contains(&sort.as_str()) {
+            sort.clear();
+        }
+        Self {
+            text: text("q").trim().chars().take(FILTER_MAX).collect(),
+            verdict: VerdictState::ALL
+                .into_iter()
+                .find(|state| state.as_str() == verdict),
+            sort,
+            page: text("page").parse().unwrap_or(1_usize).clamp(1, 1_000),
+        }
+    }
+
+    /// Index of the first row, from 0.
+    pub(crate) fn from(&self) -> usize {
+        (self.page.max(1) - 1) * PAGE_ROWS
+    }
+
+    /// The URL of the first page of this selection with another verdict.
+    pub(crate) fn with_verdict(&self, verdict: &str) -> String {
+        href(&self.text, verdict, &self.sort, 1)
+    }
+
+    /// The URL of another page of this selection.
+    pub(crate) fn with_page(&self, page: usize) -> String {
+        href(&self.text, self.verdict_name(), &self.sort, page)
+    }
+
+    fn verdict_name(&self) -> &'static str {
+        self.verdict.map_or("", VerdictState::as_str)
+    }
+
+    /// The topic of the live channel with the selected clusters.
+    #[cfg(any(feature = "hydrate", test))]
+    pub(crate) fn topic(&self) -> String {
+        let from = match self.from() {
+            0 => String::new(),
+            from => from.to_string(),
+        };
+        let parameters = query_of([
+            ("filter", &self.text),
+            ("verdict", self.verdict_name()),
+            ("sort", &self.sort),
+            ("from", &from),
+            ("count", &PAGE_ROWS.to_string()),
+        ]);
+        ["overview?", &parameters].concat()
+    }
+
+    #[cfg(feature = "ssr")]
+    fn query(&self) -> OverviewQuery {
+        OverviewQuery {
+            filter: self.text.clone(),
+            verdict: self.verdict,
+            sort: match self.sort.as_str() {
+                "name" => OverviewSort::Name,
+                "commits" => OverviewSort::Commits,
+                _ => OverviewSort::Worst,
+            },
+            from: self.from(),
+            count: PAGE_ROWS,
+        }
+    }
+}
+
+fn href(text: &str, verdict: &str, sort: &str, page: usize) -> String {
+    let page = match page {
+        1 => String::new(),
+        page => page.to_string(),
+    };
+    let query = query_of([
+        ("q", text),
+        ("verdict", verdict),
+        ("sort", sort),
+        ("page", &page),
+        ("", ""),
+    ]);
+    ["/?", &query].concat()
+}
+
+/// The parameters that have a value.
+fn query_of(parameters: [(&str, &str); 5]) -> String {
+    let mut parts = Vec::new();
+    for (name, value) in parameters {
+        if !value.is_empty() {
+            parts.push([name, "=", &encode_segment(value)].concat());
+        }
+    }
+    parts.join("&")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+
+    fn selection(query: &str) -> OverviewSelection {
+        OverviewSelection::of(&PageUrl {
+            path: "/".to_owned(),
+            query: query.to_owned(),
+        })
+    }
+
+    #[test]
+    fn clusters_are_selected_by_text_and_verdict_and_sorted() {
+        let overview = Overview {
+            clusters: vec![
+                fixtures::no_primary("zeta", 90_000).summary(),
+                fixtures::healthy("alpha", 90_000).summary(),
+                fixtures::healthy("beta", 90_000).summary(),
+            ],
+            notices: Vec::new(),
+        };
+        for (query, expected) in [
+            ("", "zeta alpha beta"),
+            ("q=+ETA+", "zeta beta"),
+            ("q=eta&verdict=healthy", "beta"),
+            ("sort=name", "alpha beta zeta"),
+            ("sort=name&q=127.0.0.3", "alpha beta zeta"),
+            ("page=2", ""),
+        ] {
+            let window = OverviewWindow::of(&overview, &selection(query));
+            let names: Vec<String> = window.clusters.iter().map(|c| c.name.to_string()).collect();
+            assert_eq!(names.join(" "), expected, "{query}");
+            assert_eq!(
+                (window.total(), window.count(VerdictState::Healthy)),
+                (3, 2)
+            );
+        }
+    }
+
+    #[test]
+    fn the_selection_is_in_the_url_and_in_the_topic() {
+        let chosen = selection("q=a%26b&sort=name&verdict=down&page=3");
+        assert_eq!(chosen.with_verdict(""), "/?q=a%26b&sort=name");
+        assert_eq!(
+            chosen.with_page(2),
+            "/?q=a%26b&verdict=down&sort=name&page=2"
+        );
+        assert_eq!(
+            chosen.topic(),
+            "overview?filter=a%26b&verdict=down&sort=name&from=100&count=50"
+        );
+        assert_eq!(selection("").topic(), "overview?count=50");
+    }
+
+    #[test]
+    fn nonsense_in_the_url_is_ignored() {
+        let long = "x".repeat(500);
+        let chosen = selection(&format!(
+            "q={long}&sort=%22&verdict=fine&page=99999999999999999999"
+        ));
+        assert_eq!(chosen.text.len(), FILTER_MAX);
+        assert_eq!(
+            (chosen.sort.as_str(), chosen.verdict, chosen.page),
+            ("", None, 1)
+        );
+        assert_eq!(selection("page=5000").page, 1_000);
+    }
+}
