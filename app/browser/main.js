@@ -19,7 +19,6 @@ export const start = async (url) => {
     islands[island.dataset.component.replace(/_\d+$/, '')]?.(island);
   }
   addEventListener('popstate', module.urlChanged);
-  addEventListener('resize', module.resized);
   addEventListener('click', ({ target }) => 'reconnect' in target.dataset && module.retryNow());
   tickAges(module);
 };

@@ -38,7 +38,7 @@ export const signIn = () => {
 const main = document.getElementById('main');
 let lost = false;
 
-// While the console is away, a link says so and opens when the console is back, instead of the browser's own error.
+// While the console is unreachable, a link waits for it on a page of ours instead of the browser's error page.
 
 const unreachable = (name) => {
   const heading = Object.assign(document.createElement('h1'), { textContent: 'Console unreachable' });
@@ -72,7 +72,6 @@ globalThis.page = {
   },
   path: () => location.pathname,
   query: () => location.search.slice(1),
-  contentWidth: () => main.clientWidth >> Number(document.documentElement.classList.contains('wall')),
   isVisible: () => document.visibilityState == 'visible',
   renderedAt: () => document.querySelector('meta[name=server-time]')?.content ?? '',
   signIn,

@@ -48,5 +48,5 @@ globalThis.page.topicChanged = (topic, isFirst, calm) => {
 };
 
 addEventListener('popstate', () => refreshAfter(0));
-// Other pages have no topic that tells when they change.
+// Other pages have no topic that changes with them.
 if (part && !/^\/clusters\/[^/]+(\/(?!nodes\/)|$)/.test(location.pathname)) setInterval(() => refreshAfter(CALM), 1000);

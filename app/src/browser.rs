@@ -26,10 +26,6 @@ extern "C" {
     #[wasm_bindgen(js_namespace = page)]
     pub(crate) fn query() -> String;
 
-    /// Width of the main content in CSS pixels; half of it on a wall, so that drawings are twice as large.
-    #[wasm_bindgen(js_namespace = page, js_name = contentWidth)]
-    pub(crate) fn content_width() -> u32;
-
     #[wasm_bindgen(js_namespace = page, js_name = isVisible)]
     pub(crate) fn is_visible() -> bool;
 

@@ -20,7 +20,6 @@ pub fn start() {
     leptos::mount::hydrate_islands();
     let live = LiveState::new(current_url());
     live.now.set(browser::page_rendered_at());
-    measure(live);
     provide_context(live);
     STATE.set(Some(live));
     follow_title(live);
@@ -50,12 +49,6 @@ pub fn url_changed() {
     with_state(|live| live.url.set(current_url()));
 }
 
-/// Follows a changed width of the window.
-#[wasm_bindgen(js_name = resized)]
-pub fn resized() {
-    with_state(measure);
-}
-
 /// Ends the delay before the next attempt to connect.
 #[wasm_bindgen(js_name = retryNow)]
 pub fn retry_now() {
@@ -81,13 +74,6 @@ fn current_url() -> PageUrl {
     PageUrl {
         path: browser::path(),
         query: browser::query(),
-    }
-}
-
-fn measure(live: LiveState) {
-    let columns = crate::topology::columns_for(browser::content_width());
-    if live.columns.get_untracked() != columns {
-        live.columns.set(columns);
     }
 }
 

@@ -243,21 +243,6 @@ pub(crate) fn lag_text(count: u64) -> String {
     }
 }
 
-/// Truncates to `limit` characters in the middle, because similar names often differ only at their end.
-pub(crate) fn truncate_middle(text: &str, limit: usize) -> String {
-    let count = text.chars().count();
-    if count <= limit {
-        return text.to_owned();
-    }
-    let tail = limit / 2;
-    let head = limit.saturating_sub(tail + 1);
-    let start = text.chars().take(head);
-    start
-        .chain(['…'])
-        .chain(text.chars().skip(count - tail))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,12 +301,5 @@ mod tests {
         assert_eq!(digit_groups("1234567"), ["1", "234", "567"]);
         assert_eq!(digit_groups("123456").concat(), "123456");
         assert!(digit_groups("").is_empty());
-    }
-
-    #[test]
-    fn truncates_by_characters_in_the_middle() {
-        assert_eq!(truncate_middle("äöüß", 4), "äöüß");
-        assert_eq!(truncate_middle("äöüßx", 4), "ä…ßx");
-        assert_eq!(truncate_middle("galera-prod-eu-01", 11), "galer…eu-01");
     }
 }

@@ -67,8 +67,6 @@ pub(crate) struct LiveState {
     pub(crate) notice: RwSignal<Option<String>>,
     /// Text of the live region for screen readers.
     pub(crate) status_message: RwSignal<String>,
-    /// Nodes per row of the topology.
-    pub(crate) columns: RwSignal<usize>,
 }
 
 impl LiveState {
@@ -85,7 +83,6 @@ impl LiveState {
             stale_since: RwSignal::new(None),
             notice: RwSignal::new(None),
             status_message: RwSignal::new(String::new()),
-            columns: RwSignal::new(DEFAULT_COLUMNS),
         }
     }
 
@@ -136,9 +133,6 @@ pub(crate) fn use_live() -> LiveState {
     // Only tests render views outside of the application.
     use_context().unwrap_or_else(|| LiveState::new(PageUrl::default()))
 }
-
-/// Nodes per row until the browser has measured the window.
-const DEFAULT_COLUMNS: usize = 6;
 
 pub(crate) const SIGN_IN_PATH: &str = "/sign-in";
 

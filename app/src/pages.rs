@@ -16,17 +16,15 @@ mod title;
 
 pub(crate) use cluster::cluster_nodes;
 #[cfg(feature = "ssr")]
-pub(crate) use cluster_header::node_href;
-#[cfg(feature = "ssr")]
 pub use cluster_header::tab_segments;
-pub(crate) use cluster_header::{cluster_href, cluster_summary};
+pub(crate) use cluster_header::{cluster_href, cluster_summary, node_href};
 #[cfg(feature = "ssr")]
 pub(crate) use cluster_header::{key_figures, reason_item, tab_label};
 #[cfg(feature = "ssr")]
 pub(crate) use fragment::{cluster_page, fragment_page, tab_page};
-pub(crate) use node::node_details;
 #[cfg(feature = "ssr")]
-pub(crate) use node::{find_node, node_label, node_page};
+pub(crate) use node::{find_node, node_page};
+pub(crate) use node::{node_details, node_label};
 #[cfg(feature = "ssr")]
 pub(crate) use nodes::node_table;
 #[cfg(feature = "ssr")]

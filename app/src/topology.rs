@@ -1,163 +1,144 @@
-//! Topology diagram of a cluster: nodes grouped by component, and state transfers.
+//! Topology of a cluster: one tile for each node, in an order that never changes, with the component that it is in.
 
-mod layout;
+mod groups;
 
-use galera::view::{ClusterView, NodeState, NodeView};
+use galera::view::{ClusterView, NodeView};
 
-use self::layout::{FrameKind, GroupFrame, NodeTile, TILE_HEIGHT, TopologyLayout, TransferArrow};
-use crate::format::{age, lag_text, truncate_middle};
-use crate::marks::{StateMark, node_mark, tone_class};
-use crate::markup::{El, el};
-use crate::sides::{mark_of, side_label, side_of};
+use self::groups::{GroupKind, NodeGroup, StateTransfer, node_groups, state_transfers};
+use crate::format::{age, lag_text, number};
+use crate::marks::{glyph, tone_class};
+use crate::markup::{Content, El, el};
+use crate::pages::{node_href, node_label};
+use crate::sides::{mark_of, side_of};
 
-#[cfg(feature = "hydrate")]
-pub(crate) use self::layout::columns_for;
-
-/// Width of a character in the widest common typefaces, in pixels.
-const NAME_CHAR_WIDTH: u32 = 10;
-const HOST_CHAR_WIDTH: u32 = 7;
-/// Width that a name has not: its margin and the shape of the state.
-const NAME_MARGIN: u32 = 26;
-
-/// The diagram with at most `columns` nodes per row, and a text alternative for screen readers.
-pub(crate) fn topology(
-    view: &ClusterView,
-    columns: usize,
-    now: Option<galera::Timestamp>,
-) -> Option<El> {
-    let layout = TopologyLayout::of(view, columns);
-    if layout.frames.is_empty() {
+/// The components in one line and a tile for each node; none without nodes.
+pub(crate) fn topology(view: &ClusterView, now: Option<galera::Timestamp>) -> Option<El> {
+    if view.nodes.is_empty() {
         return None;
     }
-    let (width, height) = (layout.width.to_string(), layout.height.to_string());
-    let drawing = el("svg")
+    let groups = node_groups(view);
+    let transfers = state_transfers(view, &groups);
+    let components: Vec<El> = groups
+        .iter()
+        .map(|group| component_item(view, group))
+        .collect();
+    let tiles: Vec<El> = view
+        .members()
+        .map(|node| tile(view, node, &groups, &transfers, now))
+        .collect();
+    let drawing = el("section")
         .class("topology")
-        .attr("role", "img")
-        .attr("aria-label", description(view, &layout))
-        .attr("viewBox", ["0 0 ", &width, " ", &height].concat())
-        .attr("width", width)
-        .attr("height", height)
-        .child(layout.frames.iter().map(draw_frame).collect::<Vec<_>>())
-        .child(
-            layout
-                .tiles
-                .iter()
-                .map(|tile| draw_tile(tile, layout.tile_width, view, now))
-                .collect::<Vec<_>>(),
-        )
-        .child(
-            layout
-                .transfers
-                .iter()
-                .map(draw_transfer)
-                .collect::<Vec<_>>(),
-        );
-    Some(drawing)
+        .attr("aria-label", "Topology");
+    Some(
+        drawing
+            .child(el("ul").class("components").child(components))
+            .child(el("ul").class("tiles").child(tiles)),
+    )
 }
 
-fn svg_text(class: &'static str, x: u32, y: u32, content: impl Into<crate::markup::Content>) -> El {
-    el("text")
-        .class(class)
-        .attr("x", x.to_string())
-        .attr("y", y.to_string())
-        .child(content)
-}
-
-fn draw_frame(frame: &GroupFrame) -> El {
-    let class = match frame.kind {
-        FrameKind::Primary => "frame primary",
-        FrameKind::Rival(0) => "frame rival t-bad",
-        FrameKind::Rival(_) => "frame rival other t-rival",
-        FrameKind::NonPrimary => "frame non-primary",
-        FrameKind::Outside => "frame outside",
+/// A component and its members: `Primary n1, n2 · size 2`.
+fn component_item(view: &ClusterView, group: &NodeGroup) -> El {
+    let name_of = |id: &galera::NodeId| {
+        let node = view.nodes.iter().find(|node| node.id == *id);
+        node.map_or_else(|| id.to_string(), node_label)
     };
-    let outline = el("rect")
-        .attr("x", frame.x.to_string())
-        .attr("y", frame.y.to_string())
-        .attr("width", frame.width.to_string())
-        .attr("height", frame.height.to_string());
-    let detail = svg_text(
-        "detail",
-        frame.x + frame.width - 12,
-        frame.y + 20,
-        frame.detail.clone(),
-    );
-    el("g")
-        .class(class)
-        .child(outline)
-        .child(svg_text("title", frame.x + 12, frame.y + 20, frame.title))
-        .child(detail.attr("text-anchor", "end"))
+    let members: Vec<String> = group.members.iter().map(name_of).collect();
+    let detail = (!group.detail.is_empty()).then(|| {
+        el("span")
+            .class("quiet")
+            .child([" · ", &group.detail].concat())
+    });
+    el("li")
+        .child(
+            el("strong")
+                .class(kind_class(group.kind, ""))
+                .child(group.title),
+        )
+        .child([" ", &members.join(", ")].concat())
+        .child(detail)
 }
 
-fn draw_tile(
-    tile: &NodeTile,
-    width: u32,
+/// The class of what belongs to a component of this kind.
+fn kind_class(kind: GroupKind, tone: &str) -> String {
+    let kind = match kind {
+        GroupKind::Primary => "primary",
+        GroupKind::Rival(0) => "rival t-bad",
+        GroupKind::Rival(_) => "rival other t-rival",
+        GroupKind::NonPrimary => "non-primary",
+        GroupKind::Outside => "outside",
+    };
+    [kind, " ", tone].concat().trim_end().to_owned()
+}
+
+fn tile(
     view: &ClusterView,
+    node: &NodeView,
+    groups: &[NodeGroup],
+    transfers: &[StateTransfer],
     now: Option<galera::Timestamp>,
 ) -> El {
-    let node = view.nodes.iter().find(|node| node.id == tile.id);
-    let id = tile.id.to_string();
-    let name = node
-        .and_then(|node| node.name.clone())
-        .unwrap_or_else(|| id.clone());
-    let mark = node.map_or(node_mark(NodeState::Unknown), |node| mark_of(view, node));
-    let host = if name == id {
-        String::new()
-    } else {
-        truncate_middle(&id, chars_in(width, HOST_CHAR_WIDTH))
-    };
-    let translate =
-        |x: u32, y: u32| ["translate(", &x.to_string(), " ", &y.to_string(), ")"].concat();
-    let box_of = |class: &'static str, width: u32| {
-        el("rect")
+    let (mark, id, label) = (mark_of(view, node), node.id.to_string(), node_label(node));
+    let group = groups.iter().find(|group| group.members.contains(&node.id));
+    let class = kind_class(
+        group.map_or(GroupKind::Outside, |group| group.kind),
+        &tone_class("tile", mark),
+    );
+    let line = |class: &'static str, first: Content, second: Content| {
+        el("span")
             .class(class)
-            .attr("width", width.to_string())
-            .attr("height", TILE_HEIGHT.to_string())
+            .child(el("span").child(first))
+            .child(el("span").child(second))
     };
-    let shape = el("path")
-        .class("shape")
-        .attr("transform", translate(width - 27, 9))
-        .attr("fill-rule", "evenodd")
-        .attr("d", mark.shape);
-    let position = node.and_then(|node| node.position.as_ref());
-    let seqno = position.map(|position| position.seqno.to_string());
-    let note = node.and_then(|node| position_note(view, node, now));
-    let right = |class: &'static str, y: u32, content: Option<String>| {
-        svg_text(class, width - 12, y, content).attr("text-anchor", "end")
-    };
-    el("g")
-        .attr("id", ["tile-", &id].concat())
-        .class(tone_class("tile", mark))
-        .attr("transform", translate(tile.x, tile.y))
-        .child([box_of("body", width), box_of("edge", 3)])
-        .child(svg_text(
-            "name",
-            14,
-            20,
-            truncate_middle(&name, chars_in(width, NAME_CHAR_WIDTH)),
-        ))
-        .child(svg_text("host", 14, 36, host))
-        .child(svg_text("word", 14, 58, mark.label))
-        .child(shape)
-        .child(right("seqno", 58, seqno))
-        .child(right("host", 73, note))
-}
-
-/// Characters of `each` pixels that fit a node of `width` pixels.
-fn chars_in(width: u32, each: u32) -> usize {
-    usize::try_from((width - NAME_MARGIN) / each).unwrap_or(0)
-}
-
-fn draw_transfer(transfer: &TransferArrow) -> El {
-    let class = if transfer.certain {
-        "transfer"
-    } else {
-        "transfer perhaps"
-    };
-    let part = |class: &'static str, path: &str| el("path").class(class).attr("d", path.to_owned());
-    el("g")
+    let host = (label != id).then(|| id.clone());
+    let segment = node
+        .segment
+        .filter(|segment| *segment > 0)
+        .map(|segment| ["segment ", &segment.to_string()].concat());
+    let state = el("strong")
+        .class(["t-", mark.tone].concat())
+        .child(mark.label);
+    let seqno = node
+        .position
+        .as_ref()
+        .map(|position| number(position.seqno));
+    let place = group.map_or("", |group| group.short_title());
+    let note = transfer_note(view, node, transfers).or_else(|| position_note(view, node, now));
+    let link = el("a")
         .class(class)
-        .child([part("line", &transfer.shaft), part("head", &transfer.head)])
+        .attr("href", node_href(&view.name, &node.id))
+        .child(
+            el("span")
+                .class("line name")
+                .child(el("strong").child(label))
+                .child(
+                    el("span")
+                        .class(["t-", mark.tone].concat())
+                        .child(glyph(mark)),
+                ),
+        )
+        .child(line("line quiet", host.into(), segment.into()))
+        .child(line("line", state.into(), seqno.into()))
+        .child(line("line quiet", place.into(), note.into()));
+    el("li").attr("id", ["tile-", &id].concat()).child(link)
+}
+
+/// The state transfer that the node takes part in.
+fn transfer_note(
+    view: &ClusterView,
+    node: &NodeView,
+    transfers: &[StateTransfer],
+) -> Option<String> {
+    let name_of = |id: &galera::NodeId| {
+        let node = view.nodes.iter().find(|node| node.id == *id);
+        node.map_or_else(|| id.to_string(), node_label)
+    };
+    transfers.iter().find_map(|transfer| {
+        let perhaps = if transfer.certain { "" } else { "perhaps " };
+        if transfer.joiner == node.id {
+            return Some([perhaps, "from ", &name_of(&transfer.donor)].concat());
+        }
+        (transfer.donor == node.id).then(|| [perhaps, "to ", &name_of(&transfer.joiner)].concat())
+    })
 }
 
 /// How far the node is behind, or how old its position is.
@@ -188,108 +169,86 @@ fn position_note(
     ))
 }
 
-fn description(view: &ClusterView, layout: &TopologyLayout) -> String {
-    let name_of = |id: &galera::NodeId| {
-        let node = view.nodes.iter().find(|node| node.id == *id);
-        node.and_then(|node| node.name.clone())
-            .unwrap_or_else(|| id.to_string())
-    };
-    let mut text = String::new();
-    for (index, frame) in layout.frames.iter().enumerate() {
-        let parts = match frame.kind {
-            FrameKind::Primary => ["Primary component", ""],
-            FrameKind::Rival(side) => ["Primary component, ", side_label(side)],
-            FrameKind::NonPrimary => ["non-Primary component", ""],
-            FrameKind::Outside => ["Not in any component", ""],
-        };
-        text.push_str(&parts.concat());
-        text.push_str(": ");
-        let members = layout.tiles.iter().filter(|tile| tile.frame == index);
-        let listed: Vec<String> = members
-            .map(|tile| node_description(view, tile, &name_of(&tile.id)))
-            .collect();
-        text.push_str(&listed.join(", "));
-        text.push_str(". ");
-    }
-    for transfer in &layout.transfers {
-        let verb = if transfer.certain {
-            " is sending its state to "
-        } else {
-            " may be sending its state to "
-        };
-        text.push_str(
-            &[
-                &name_of(&transfer.donor),
-                verb,
-                &name_of(&transfer.joiner),
-                ". ",
-            ]
-            .concat(),
-        );
-    }
-    text.truncate(text.trim_end().len());
-    text
-}
-
-fn node_description(view: &ClusterView, tile: &NodeTile, name: &str) -> String {
-    let node = view.nodes.iter().find(|node| node.id == tile.id);
-    let StateMark { label, .. } = node_mark(node.map_or(NodeState::Unknown, |node| node.state));
-    let position = node.and_then(|node| node.position.as_ref());
-    match position {
-        Some(position) => [name, " ", label, " at ", &position.seqno.to_string()].concat(),
-        None => [name, " ", label].concat(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use galera::view::NodeState;
+
     use super::*;
     use crate::fixtures;
 
     fn draw(view: &ClusterView) -> String {
-        topology(view, 4, Some(fixtures::fixed_now()))
-            .unwrap()
-            .html()
+        topology(view, Some(fixtures::fixed_now())).unwrap().html()
+    }
+
+    /// The text of a node's tile.
+    fn tile_text(view: &ClusterView, id: &str) -> String {
+        let html = draw(view);
+        let tile = html.split(&format!("id=\"tile-{id}\"")).nth(1).unwrap();
+        let tile = tile.split("</li>").next().unwrap();
+        let mut text = String::new();
+        for part in tile.split('<') {
+            text.push_str(part.split('>').nth(1).unwrap_or_default());
+            text.push(' ');
+        }
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     #[test]
-    fn has_a_text_alternative() {
-        let html = draw(&fixtures::state_transfer("lab", 90_000));
+    fn a_tile_leads_to_its_node_and_says_what_it_does() {
+        let view = fixtures::state_transfer("lab", 90_000);
+        assert!(draw(&view).contains("href=\"/clusters/lab/nodes/127.0.0.3\""));
+        for (id, expected) in [
+            ("127.0.0.1", "n1 127.0.0.1 Synced 90 000 Primary up to date"),
+            ("127.0.0.2", "n2 127.0.0.2 Donor 90 000 Primary to n3"),
+            ("127.0.0.3", "n3 127.0.0.3 Joining 89 100 Primary from n2"),
+            (
+                "127.0.0.4",
+                "n4 127.0.0.4 Unreachable 85 000 no component 3 min 5 s old",
+            ),
+        ] {
+            assert_eq!(tile_text(&view, id), expected);
+        }
+    }
+
+    #[test]
+    fn tiles_keep_their_order_when_components_change() {
+        let order = |view: &ClusterView| {
+            let html = draw(view);
+            let ids = html.split("id=\"tile-").skip(1);
+            ids.map(|tile| tile.split('"').next().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let mut view = fixtures::healthy("lab", 90_000);
+        let before = order(&view);
+        view.components[0].members.reverse();
+        let gone = view.components[0].members.pop();
+        assert!(gone.is_some());
+        assert_eq!(order(&view), before);
+    }
+
+    #[test]
+    fn components_differ_in_word_and_class() {
+        let html = draw(&fixtures::no_primary("lab", 90_000));
         for expected in [
-            "Primary component: n1 Synced at 90000, n2 Donor at 90000, n3 Joining at 89100.",
-            "Not in any component: n4 Unreachable at 85000.",
-            "n2 is sending its state to n3.",
+            "non-primary tile",
+            "outside tile",
+            ">non-Primary<",
+            ">Not in any component<",
         ] {
             assert!(html.contains(expected), "{expected} in {html}");
         }
-        assert!(
-            html.contains("role=\"img\"") && !html.contains(" style="),
-            "{html}"
-        );
-    }
-
-    #[test]
-    fn components_differ_in_label_and_frame() {
-        let html = draw(&fixtures::no_primary("lab", 90_000));
-        assert!(
-            html.contains("frame non-primary") && html.contains(">non-Primary<"),
-            "{html}"
-        );
-        assert!(
-            html.contains("frame outside") && html.contains(">Not in any component<"),
-            "{html}"
-        );
+        assert!(!html.contains(" style="), "{html}");
     }
 
     #[test]
     fn the_sides_of_a_split_brain_differ_and_are_not_green() {
         let html = draw(&fixtures::split_brain("lab", 90_000));
         for expected in [
-            "frame rival t-bad",
-            "frame rival other t-rival",
+            "rival t-bad tile",
+            "rival other t-rival tile",
             ">side A<",
             ">side B<",
-            "Primary component, side A: n1 Synced at 90000, n2 Synced at 90000.",
+            "</strong> n1, n2",
         ] {
             assert!(html.contains(expected), "{expected} in {html}");
         }
@@ -303,16 +262,6 @@ mod tests {
     fn two_donors_make_the_transfer_uncertain() {
         let mut view = fixtures::state_transfer("lab", 90_000);
         view.nodes[0].state = NodeState::Donor;
-        let html = draw(&view);
-        assert!(
-            html.contains("n1 may be sending its state to n3.")
-                && html.contains("transfer perhaps"),
-            "{html}"
-        );
-    }
-
-    #[test]
-    fn an_old_position_shows_its_age() {
-        assert!(draw(&fixtures::state_transfer("lab", 90_000)).contains("3 min 5 s old"));
+        assert!(tile_text(&view, "127.0.0.1").ends_with("perhaps to n3"));
     }
 }

@@ -5,7 +5,7 @@ import { browser } from './browser';
 
 export default defineConfig({
   testDir: '.',
-  testMatch: 'figures.ts',
+  testMatch: ['figures.ts', 'figures-load.ts'],
   workers: 1,
   retries: 0,
   timeout: 300_000,

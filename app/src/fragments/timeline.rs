@@ -24,8 +24,6 @@ const SPEEDS: [i64; 3] = [1, 10, 60];
 const EVENTS_MAX: usize = 5_000;
 /// Events of one request.
 const PAGE: usize = 1_000;
-/// Nodes beside each other in the drawing.
-const COLUMNS: usize = 6;
 /// Steps of the time that is shown: what the link says, and milliseconds.
 const STEPS: [(&str, i64); 6] = [
     ("− 10 min", -600_000),
@@ -323,9 +321,7 @@ pub(super) fn past_view(then: &ClusterView, recorded_at: Timestamp, at: Timestam
             .child(quiet(format!(" {freshness}"))),
         el("ul").class("reasons").child(reasons),
         key_figures(then),
-        el("div")
-            .class("drawing")
-            .child(topology(then, COLUMNS, Some(at))),
+        el("div").child(topology(then, Some(at))),
         node_table(then, Some(at)),
     ];
     parts.into_iter().map(El::without_ticking_ages).collect()

@@ -12,9 +12,9 @@ use super::nodes::node_table;
 pub(crate) fn cluster_nodes(live: LiveState) -> Option<El> {
     let view = live.cluster.get()?;
     let now = live.clock();
-    let drawing = el("div")
-        .class("drawing")
-        .child(topology(&view, live.columns.get(), now));
-    let page = el("div").class("page").child(drawing);
-    Some(page.child(node_table(&view, now)))
+    let page = el("div").class("page");
+    Some(
+        page.child(topology(&view, now))
+            .child(node_table(&view, now)),
+    )
 }

@@ -1,7 +1,7 @@
 //! Header of a cluster's pages: name, verdict, reasons, key figures, tabs.
 
 use galera::Timestamp;
-use galera::view::{ClusterView, Component, RegistryHealth, VerdictReason};
+use galera::view::{ClusterView, Component, RegistryHealth, VerdictReason, VerdictState};
 use leptos::prelude::*;
 
 use crate::data::encode_segment;
@@ -62,6 +62,9 @@ fn cluster_header(view: &ClusterView, here: &str, now: Option<Timestamp>, stale:
             " · updated "
         })
         .child(just_now_or_ago(view.observed_at, now));
+    // Below the nodes, which it would push down; most of all on a phone.
+    let next = (here.is_empty() && view.verdict.state > VerdictState::Degraded)
+        .then(|| link("#served".to_owned(), "Next step").class("next"));
     let reasons: Vec<El> = view
         .verdict
         .reasons
@@ -69,17 +72,18 @@ fn cluster_header(view: &ClusterView, here: &str, now: Option<Timestamp>, stale:
         .map(|reason| reason_item(view, reason))
         .collect();
     el("div")
-        .class("head")
+        .class("head of-cluster")
         .child(
             el("div")
                 .class("name-and-verdict")
                 .child(el("h1").child(view.name.as_str().to_owned()))
                 .child(verdict)
+                .child(next)
                 .child(times),
         )
         .child(el("ul").class("reasons").child(reasons))
-        .child(registry_notice(&view.registry, now))
         .child(key_figures(view))
+        .child(registry_notice(&view.registry, now))
         .child(tabs(view, here))
 }
 

@@ -17,7 +17,7 @@ use crate::live::use_live;
 use crate::loading::{ApiResponse, join_views, loaded, loaded_page, title_view};
 use crate::markup::{El, MarkupView, el};
 
-/// The first tab of a cluster.
+/// The first tab of a cluster. The nodes come before the served part, whose height changes with the cluster's state.
 pub(crate) fn cluster_page() -> AnyView {
     cluster_tab(|| view! { <ClusterNodes /> }.into_any())
 }
@@ -31,14 +31,14 @@ pub(crate) fn tab_page() -> AnyView {
     }
 }
 
-/// A tab of a cluster: header, server-rendered part, `below`.
-fn cluster_tab(below: fn() -> AnyView) -> AnyView {
+/// A tab of a cluster: header, `nodes`, server-rendered part.
+fn cluster_tab(nodes: fn() -> AnyView) -> AnyView {
     with_cluster(move |view| {
         join_views(vec![
             title_view(&cluster_title(view)),
             view! { <ClusterSummary /> }.into_any(),
+            nodes(),
             served_part(ServedTitle::OfPage),
-            below(),
         ])
     })
 }
@@ -109,7 +109,10 @@ fn part_markup(response: &ApiResponse, title: ServedTitle) -> El {
         ServedTitle::OfPart => "titled",
         ServedTitle::OfPage => "",
     };
-    let part = el("div").class("page").attr("data-part", title);
+    let part = el("div")
+        .class("page")
+        .attr("id", "served")
+        .attr("data-part", title);
     match response.title_and_html() {
         Ok((_, html)) => part.inner_html(html.into()),
         Err(problem) => {
