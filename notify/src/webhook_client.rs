@@ -177,7 +177,7 @@ impl ReceiverUrl {
     }
 
     /// `path` appended to this URL's path.
-    fn join(&self, path: &str) -> String {
+    pub(super) fn join(&self, path: &str) -> String {
         let base = self.uri.path().trim_end_matches('/');
         format!("{base}{path}")
     }

@@ -1,6 +1,7 @@
 //! Composition root: builds every part of the console from a [`Config`].
 
 mod people;
+mod records;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -24,9 +25,7 @@ use ipnet::IpNet;
 use monitor::mysql::MysqlSettings;
 use monitor::{Monitor, MonitorSettings};
 use notify::{AnchorWebhook, NotificationService, NotifySettings, NotifySources};
-use recorded_views::ViewStore;
 use registry::Registry;
-use series::{SeriesSettings, SeriesStore};
 
 use crate::actions::{
     ActionService, ActionSettings, ClusterAccess, MonitorClusterAccess, RecoveryAccount,
@@ -77,6 +76,9 @@ pub enum BuildError {
     /// The identity provider cannot be used.
     #[error("--oidc-issuer: {0}")]
     SignOn(String),
+    /// The metrics server cannot be used.
+    #[error("--metrics-query-url: {0}")]
+    MetricsServer(String),
     /// Invalid settings of the webhook of anchors.
     #[error("--audit-anchor-url: {0}")]
     AnchorWebhook(String),
@@ -187,6 +189,7 @@ impl Builder<'_> {
         let defragmentation = overrides.defragmentation;
         let authenticator = self.authenticator();
         let sign_on = self.sign_on()?;
+        let metrics_server = self.metrics_server()?;
         let monitor_settings = monitor_settings(config, &self.resolver);
         let fold = monitor_settings.fold_settings();
         let mysql = monitor_settings.mysql.clone();
@@ -297,6 +300,7 @@ impl Builder<'_> {
             actions,
             history,
             series,
+            metrics_server,
             recorded_views,
             leadership,
             status_pages,
@@ -307,21 +311,6 @@ impl Builder<'_> {
             site,
             shutdown: self.tasks.shutdown.clone(),
         })
-    }
-
-    /// Records figures, if there is a directory for them.
-    fn series(&self, monitor: &Monitor) -> Option<SeriesStore> {
-        let settings = SeriesSettings {
-            directory: self.config.data_directory.as_ref()?.join(SERIES_DIRECTORY),
-            poll_interval: self.config.poll_interval,
-        };
-        Some(SeriesStore::start(&settings, monitor, &self.tasks))
-    }
-
-    /// Records views, if there is a directory for them.
-    fn recorded_views(&self, monitor: &Monitor) -> Option<ViewStore> {
-        let directory = self.config.data_directory.as_ref()?.join(VIEWS_DIRECTORY);
-        Some(ViewStore::start(&directory, monitor, &self.tasks))
     }
 
     /// Runs `work` in the background until the console stops.

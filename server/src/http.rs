@@ -96,6 +96,7 @@ use crate::limits::ClientLimits;
 use crate::live::SharedTopics;
 use crate::membership::NodeAdmission;
 use crate::metrics::WebMetrics;
+use crate::metrics_server::MetricsServer;
 use crate::sign_on::SignOn;
 use crate::status_pages::StatusPageService;
 use crate::tls::CertificateStore;
@@ -146,6 +147,8 @@ pub struct AppContext {
     pub history: EventHistory,
     /// Recorded figures; `None` if they are not recorded.
     pub series: Option<::series::SeriesStore>,
+    /// The server that figures of long ranges are queried from; `None` without one.
+    pub metrics_server: Option<Arc<MetricsServer>>,
     /// Recorded views; `None` if they are not recorded.
     pub recorded_views: Option<::recorded_views::ViewStore>,
     /// Whether this replica is the leader.
