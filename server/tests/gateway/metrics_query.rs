@@ -14,7 +14,7 @@ use console_core::clock::now;
 use galera::Timestamp;
 use galera::access::Role;
 use galera_console::metrics_server::{MetricsServerConfig, QueryCredentials};
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use http_body_util::BodyExt;
 use notify::OutboundUrl;
 use registry::Secret;
@@ -222,6 +222,32 @@ async fn what_the_server_has_is_shown_with_its_gaps_and_its_age() {
         page.contains(&format!("from the metrics server {origin}")),
         "{page}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_continues_the_trace_of_the_request() {
+    let server = MetricsFixture::start(success(&json!([]))).await;
+    let (_console, viewer, _etcd) = console(server.config(QueryCredentials::None)).await;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    for path in [
+        format!("/api/v1/clusters/lab/series?{RANGE}&name=recv_queue"),
+        "/clusters/lab/series".to_owned(),
+    ] {
+        let before = server.received().len();
+        let request = viewer.request(Method::GET, &path);
+        let request = request.header("traceparent", trace).body(Body::empty());
+        assert_eq!(viewer.send(request.unwrap()).await.status, 200);
+        let received = server.received();
+        assert!(received.len() > before);
+        for query in &received[before..] {
+            let parent = query.headers["traceparent"].to_str().unwrap();
+            assert_eq!((&parent[..36], &parent[52..]), (&trace[..36], &trace[52..]));
+            assert_ne!(parent, trace);
+        }
+    }
+    series(&viewer, RANGE).await;
+    let last = server.received().pop().unwrap();
+    assert!(!last.headers.contains_key("traceparent"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
