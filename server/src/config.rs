@@ -55,6 +55,16 @@ pub enum EtcdConfig {
     Embedded(PathBuf),
 }
 
+impl EtcdConfig {
+    /// Whether all of it is on this machine's loopback interface.
+    pub(crate) fn is_local(&self) -> bool {
+        match self {
+            Self::Cluster(settings) => settings.is_loopback(),
+            Self::Embedded(_) => true,
+        }
+    }
+}
+
 /// The secret that seals records in etcd.
 #[derive(Clone, Debug)]
 pub struct StateSecretConfig {

@@ -71,6 +71,7 @@ use axum::extract::State;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::any;
+use console_core::address_policy::AddressPolicy;
 use console_core::leader::Leadership;
 use console_core::net::PublicUrl;
 use console_core::resolver::Resolver;
@@ -159,6 +160,10 @@ pub struct AppContext {
     /// The topics of protocol 2 of the WebSocket.
     pub live_topics: SharedTopics,
     pub limits: ClientLimits,
+    /// Where probes of nodes that are not pinned may connect to.
+    pub probe_policy: AddressPolicy,
+    /// Where receivers of notifications may be.
+    pub receiver_policy: AddressPolicy,
     /// Looks up host names of databases and receivers.
     pub resolver: Resolver,
     pub site: Site,

@@ -24,6 +24,7 @@ pub mod live;
 pub mod membership;
 pub mod metrics;
 pub mod metrics_server;
+pub mod reload;
 mod series_sources;
 mod series_view;
 pub mod serve;
