@@ -30,12 +30,15 @@ COPY . .
 RUN find . -path ./scripts -prune -o -type f -exec touch {} +
 
 FROM source AS build-agent
+# What --version shows: the image is built without the git tree.
+ARG GALERA_BUILD_COMMIT
 RUN --mount=type=cache,id=galera-cargo,target=/root/.cargo/registry,sharing=locked \
     --mount=type=cache,id=galera-target,target=/var/cache/target,sharing=locked \
     cargo build --release --locked -p galera-agent \
  && install -D --target-directory=/out "$CARGO_TARGET_DIR/release/galera-agent"
 
 FROM source AS build-console
+ARG GALERA_BUILD_COMMIT
 RUN --mount=type=cache,id=galera-cargo,target=/root/.cargo/registry,sharing=locked \
     --mount=type=cache,id=galera-target,target=/var/cache/target,sharing=locked \
     cargo build --release --locked -p galera-console \

@@ -87,7 +87,7 @@ Before a stop: galera-agent may-stop --wait 300 && systemctl stop mariadb
 Exit codes: 0 yes, 1 no, 2 cannot tell, 64 invalid usage or configuration, 70 internal error, 77 permission denied.";
 
 #[derive(Parser)]
-#[command(version, about = "Run a Galera node, or report it to the registry", after_help = REPORT_HELP)]
+#[command(version = env!("BUILD_VERSION"), about = "Run a Galera node, or report it to the registry", after_help = REPORT_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -371,10 +371,16 @@ async fn report_until_stopped(
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let signals = async {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
+        let name = loop {
+            tokio::select! {
+                _ = terminate.recv() => break "SIGTERM",
+                _ = interrupt.recv() => break "SIGINT",
+                _ = hangup.recv() => tracing::warn!(
+                    "SIGHUP: settings are those of the environment at the start; restart the agent to change them"
+                ),
+            }
         };
         tracing::info!("Stopping on {name}; the database keeps running");
         stop.cancel();

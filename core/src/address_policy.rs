@@ -3,20 +3,28 @@
 //! (SSRF). Private networks are permitted, because receivers and databases are usually there.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ipnet::IpNet;
 
-/// Blocks special-use addresses, except those in allowed networks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Blocks special-use addresses, except those in allowed networks. Clones share these.
+#[derive(Clone, Debug, Default)]
 pub struct AddressPolicy {
-    allowed: Vec<IpNet>,
+    allowed: Arc<RwLock<Vec<IpNet>>>,
 }
 
 impl AddressPolicy {
     /// Blocks special-use addresses that are not in `allowed`.
     #[must_use]
     pub fn new(allowed: Vec<IpNet>) -> Self {
-        Self { allowed }
+        Self {
+            allowed: Arc::new(RwLock::new(allowed)),
+        }
+    }
+
+    /// Blocks what is not in `allowed` from now on, for every clone. Connections that exist stay open.
+    pub fn replace(&self, allowed: Vec<IpNet>) {
+        *self.allowed.write().unwrap_or_else(PoisonError::into_inner) = allowed;
     }
 
     /// The kind of special-use address for which `address` is blocked; `None` when it is permitted.
@@ -24,10 +32,8 @@ impl AddressPolicy {
     pub fn blocked_reason(&self, address: IpAddr) -> Option<&'static str> {
         let what = special_use(address)?;
         let address = address.to_canonical();
-        let allowed = self
-            .allowed
-            .iter()
-            .any(|network| network.contains(&address));
+        let networks = self.allowed.read().unwrap_or_else(PoisonError::into_inner);
+        let allowed = networks.iter().any(|network| network.contains(&address));
         (!allowed).then_some(what)
     }
 }
@@ -149,6 +155,16 @@ mod tests {
         ] {
             assert!(!is_blocked(text), "{text}");
         }
+    }
+
+    #[test]
+    fn replaced_networks_count_for_every_clone() {
+        let policy = AddressPolicy::default();
+        let clone = policy.clone();
+        policy.replace(vec!["127.0.0.0/8".parse().unwrap()]);
+        assert_eq!(clone.blocked_reason("127.0.0.1".parse().unwrap()), None);
+        policy.replace(Vec::new());
+        assert!(clone.blocked_reason("127.0.0.1".parse().unwrap()).is_some());
     }
 
     #[test]

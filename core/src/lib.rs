@@ -20,3 +20,4 @@ pub mod session;
 pub mod state_secret;
 pub mod tasks;
 pub mod threads;
+pub mod trace_context;

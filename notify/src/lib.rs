@@ -40,7 +40,6 @@ use console_core::resolver::Resolver;
 use console_core::tasks::Tasks;
 use galera::{ClusterName, Timestamp};
 use history::EventHistory;
-use ipnet::IpNet;
 use registry::Registry;
 use tokio_util::sync::CancellationToken;
 
@@ -67,8 +66,8 @@ pub struct NotifySettings {
     pub state_prefix: String,
     /// The console's public URL, for links.
     pub public_url: Option<PublicUrl>,
-    /// Special-use networks that receivers may be in nevertheless.
-    pub allowed_networks: Vec<IpNet>,
+    /// Where receivers may be.
+    pub addresses: AddressPolicy,
     /// CA certificates in PEM that are trusted in addition to the system's.
     pub ca_file: Option<PathBuf>,
     /// The SMTP server; without one, e-mail targets fail.
@@ -133,10 +132,7 @@ impl NotificationService {
             .transpose()?;
         let sender = NotificationSender {
             webhook_client: WebhookClient::new(
-                EgressPolicy::new(
-                    AddressPolicy::new(settings.allowed_networks.clone()),
-                    settings.resolver.clone(),
-                ),
+                EgressPolicy::new(settings.addresses.clone(), settings.resolver.clone()),
                 ca,
             )?,
             mailer,

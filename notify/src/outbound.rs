@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use super::egress::EgressPolicy;
 use super::webhook_client::{HttpReply, ReceiverUrl, WebhookClient, sensitive_header_value};
 
-/// How much of a response is accepted, in bytes.
+/// How much of a response is accepted by default, in bytes.
 const RESPONSE_BYTES_MAX: usize = 1024 * 1024;
 
 /// A URL with https, or with http on this machine's loopback interface.
@@ -38,6 +38,41 @@ impl OutboundUrl {
         &self.url.host
     }
 
+    /// Scheme, host and port.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        self.url.origin()
+    }
+
+    /// The URL of `path` below this one. A query is left out.
+    ///
+    /// # Errors
+    /// When both together are not a valid URL.
+    pub fn join(&self, path: &str) -> Result<Self, String> {
+        let text = format!("{}{}", self.url.origin(), self.url.join(path));
+        let url = text.parse()?;
+        Ok(Self { url, text })
+    }
+
+    /// Parses a URL whose server is on a trusted network, so that plain http is accepted for any host.
+    ///
+    /// # Errors
+    /// When `text` is not a valid URL.
+    pub fn on_trusted_network(text: &str) -> Result<Self, String> {
+        let url: ReceiverUrl = text.parse()?;
+        without_fragment(text)?;
+        Ok(Self {
+            url,
+            text: text.trim().to_owned(),
+        })
+    }
+
+    /// Whether what is sent can be read on the way: it has neither https nor a loopback address.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        !self.url.https && !is_loopback(&self.url.host)
+    }
+
     /// Whether it has https.
     #[must_use]
     pub fn is_https(&self) -> bool {
@@ -55,15 +90,20 @@ impl FromStr for OutboundUrl {
                 "{text:?} is not encrypted; use https (http is accepted on this machine's loopback interface only)"
             ));
         }
-        if text.contains('#') {
-            return Err(format!(
-                "{text:?} has a fragment; leave out # and what follows"
-            ));
-        }
+        without_fragment(text)?;
         Ok(Self {
             url,
             text: text.trim().to_owned(),
         })
+    }
+}
+
+fn without_fragment(text: &str) -> Result<(), String> {
+    match text.contains('#') {
+        true => Err(format!(
+            "{text:?} has a fragment; leave out # and what follows"
+        )),
+        false => Ok(()),
     }
 }
 
@@ -80,8 +120,11 @@ pub enum OutboundError {
     #[error("{0}")]
     NoResponse(String),
     /// The response is too long, or ended early.
-    #[error("the response is longer than {} KiB, or incomplete", RESPONSE_BYTES_MAX / 1024)]
-    Partial,
+    #[error("the response is longer than {} KiB, or incomplete", limit / 1024)]
+    Partial {
+        /// How much is accepted, in bytes.
+        limit: usize,
+    },
     /// A redirect, which is not followed.
     #[error("the server redirects to {0}, which is not followed; correct the address")]
     Redirect(String),
@@ -89,7 +132,10 @@ pub enum OutboundError {
 
 /// Sends requests to servers that settings name.
 #[derive(Clone, Debug)]
-pub struct OutboundClient(WebhookClient);
+pub struct OutboundClient {
+    client: WebhookClient,
+    response_bytes_max: usize,
+}
 
 impl OutboundClient {
     /// Trusts the system's authorities and those in the file `ca` of `setting`. Every address is permitted: the URLs come from an
@@ -108,7 +154,19 @@ impl OutboundClient {
         ];
         let addresses = AddressPolicy::new(everywhere.to_vec());
         let client = WebhookClient::new(EgressPolicy::new(addresses, resolver), ca)?;
-        Ok(Self(client.with_ca_setting(setting)))
+        Ok(Self {
+            client: client.with_ca_setting(setting),
+            response_bytes_max: RESPONSE_BYTES_MAX,
+        })
+    }
+
+    /// The same client, which accepts responses of up to `limit` bytes.
+    #[must_use]
+    pub fn with_response_limit(self, limit: usize) -> Self {
+        Self {
+            response_bytes_max: limit,
+            ..self
+        }
     }
 
     /// Gets JSON.
@@ -150,8 +208,8 @@ impl OutboundClient {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let target = (method, url.url.path_and_query());
         let reply = self
-            .0
-            .request(&url.url, target, headers, body, RESPONSE_BYTES_MAX)
+            .client
+            .request(&url.url, target, headers, body, self.response_bytes_max)
             .await;
         let HttpReply {
             status,
@@ -166,7 +224,9 @@ impl OutboundClient {
             ));
         }
         if is_partial {
-            return Err(OutboundError::Partial);
+            return Err(OutboundError::Partial {
+                limit: self.response_bytes_max,
+            });
         }
         Ok((status, body))
     }
@@ -186,6 +246,13 @@ mod tests {
         ] {
             assert_eq!(good.parse::<OutboundUrl>().unwrap().as_str(), good);
         }
+        let plain = OutboundUrl::on_trusted_network("http://metrics.example.org/prometheus/");
+        let plain = plain.unwrap();
+        assert!(plain.is_exposed());
+        let joined = plain.join("/api/v1/query_range").unwrap();
+        let expected = "http://metrics.example.org/prometheus/api/v1/query_range";
+        assert_eq!(joined.as_str(), expected);
+        assert!(OutboundUrl::on_trusted_network("http://metrics.example.org/#x").is_err());
         for bad in [
             "",
             "http://idp.example.org",

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use console_core::trace_context::{TRACEPARENT, TraceContext};
 use http::header::{CONTENT_TYPE, HOST, LOCATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body_util::{BodyExt, Full};
@@ -177,7 +178,7 @@ impl ReceiverUrl {
     }
 
     /// `path` appended to this URL's path.
-    fn join(&self, path: &str) -> String {
+    pub(super) fn join(&self, path: &str) -> String {
         let base = self.uri.path().trim_end_matches('/');
         format!("{base}{path}")
     }
@@ -272,6 +273,10 @@ impl WebhookClient {
             )
             .body(Full::new(body))
             .map_err(|error| WebhookError::InvalidUrl(error.to_string()))?;
+        let trace = TraceContext::current().map(|trace| trace.child_header());
+        if let Some(value) = trace.and_then(|header| HeaderValue::from_str(&header).ok()) {
+            request.headers_mut().insert(TRACEPARENT, value);
+        }
         request.headers_mut().extend(headers);
         // On the heap: it is large, and part of the futures of many callers.
         let exchange = Box::pin(self.exchange(url, request, limit));

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::ArgMatches;
 use embedded_etcd::EmbeddedEtcdError;
@@ -25,6 +26,7 @@ use embedded_etcd::EmbeddedEtcdError;
 use crate::config::{
     self, ConfigError, ConfigInputs, ConfigProblem, SettingOrigin, read_file, settings,
 };
+use crate::reload::ConfigLoader;
 use crate::serve::StartError;
 use crate::telemetry;
 
@@ -162,7 +164,12 @@ fn serve(matches: &ArgMatches) -> Result<(), CliError> {
     telemetry::init(&config.log);
     order_key::provide_for_embedded_etcd(&mut config)?;
     let http = http_runtime()?;
-    let served = runtime()?.block_on(crate::serve::serve(config, http.handle()));
+    let matches = matches.clone();
+    let load: ConfigLoader = Arc::new(move || {
+        let inputs = collect_inputs(&matches).map_err(|error| error.message)?;
+        config::load(&inputs).map_err(|error| error.to_string())
+    });
+    let served = runtime()?.block_on(crate::serve::serve(config, load, http.handle()));
     http.shutdown_background();
     Ok(served?)
 }

@@ -1,8 +1,9 @@
 //! Composition root: builds every part of the console from a [`Config`].
 
+mod addresses;
 mod people;
+mod records;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,13 +21,12 @@ use galera::judge::cluster::FoldSettings;
 use galera::recover::action::ActionLimits;
 use galera::recover::bootstrap::{RecoveryReach, RecoverySettings};
 use history::{EventHistory, HistorySettings};
-use ipnet::IpNet;
 use monitor::mysql::MysqlSettings;
 use monitor::{Monitor, MonitorSettings};
 use notify::{AnchorWebhook, NotificationService, NotifySettings, NotifySources};
-use recorded_views::ViewStore;
 use registry::Registry;
-use series::{SeriesSettings, SeriesStore};
+
+pub(crate) use addresses::probe_networks;
 
 use crate::actions::{
     ActionService, ActionSettings, ClusterAccess, MonitorClusterAccess, RecoveryAccount,
@@ -77,6 +77,9 @@ pub enum BuildError {
     /// The identity provider cannot be used.
     #[error("--oidc-issuer: {0}")]
     SignOn(String),
+    /// The metrics server cannot be used.
+    #[error("--metrics-query-url: {0}")]
+    MetricsServer(String),
     /// Invalid settings of the webhook of anchors.
     #[error("--audit-anchor-url: {0}")]
     AnchorWebhook(String),
@@ -187,6 +190,7 @@ impl Builder<'_> {
         let defragmentation = overrides.defragmentation;
         let authenticator = self.authenticator();
         let sign_on = self.sign_on()?;
+        let metrics_server = self.metrics_server()?;
         let monitor_settings = monitor_settings(config, &self.resolver);
         let fold = monitor_settings.fold_settings();
         let mysql = monitor_settings.mysql.clone();
@@ -205,8 +209,9 @@ impl Builder<'_> {
             directory: authenticator.cache().clone(),
             in_maintenance: status_pages::maintenance(&status_pages),
         };
+        let receiver_policy = AddressPolicy::new(config.notify.allow.clone());
         let notifications = NotificationService::start(
-            &notify_settings(config, &self.resolver),
+            &notify_settings(config, &self.resolver, &receiver_policy),
             self.registry.clone(),
             sources,
             leadership.clone(),
@@ -297,6 +302,7 @@ impl Builder<'_> {
             actions,
             history,
             series,
+            metrics_server,
             recorded_views,
             leadership,
             status_pages,
@@ -304,24 +310,11 @@ impl Builder<'_> {
             metrics: Arc::default(),
             limits: ClientLimits::new(&config.limits),
             resolver: self.resolver.clone(),
+            probe_policy: mysql.probe_policy,
+            receiver_policy,
             site,
             shutdown: self.tasks.shutdown.clone(),
         })
-    }
-
-    /// Records figures, if there is a directory for them.
-    fn series(&self, monitor: &Monitor) -> Option<SeriesStore> {
-        let settings = SeriesSettings {
-            directory: self.config.data_directory.as_ref()?.join(SERIES_DIRECTORY),
-            poll_interval: self.config.poll_interval,
-        };
-        Some(SeriesStore::start(&settings, monitor, &self.tasks))
-    }
-
-    /// Records views, if there is a directory for them.
-    fn recorded_views(&self, monitor: &Monitor) -> Option<ViewStore> {
-        let directory = self.config.data_directory.as_ref()?.join(VIEWS_DIRECTORY);
-        Some(ViewStore::start(&directory, monitor, &self.tasks))
     }
 
     /// Runs `work` in the background until the console stops.
@@ -526,7 +519,10 @@ fn monitor_settings(config: &Config, resolver: &Resolver) -> MonitorSettings {
         port: config.mysql.port,
         tls: config.mysql.tls.clone(),
         resolver: resolver.clone(),
-        probe_policy: probe_policy(config),
+        probe_policy: AddressPolicy::new(probe_networks(
+            &config.mysql.probe_allow,
+            config.etcd.is_local(),
+        )),
     };
     MonitorSettings {
         clusters: config.clusters.clone(),
@@ -540,32 +536,15 @@ fn monitor_settings(config: &Config, resolver: &Resolver) -> MonitorSettings {
     }
 }
 
-/// Where probes of nodes that are not pinned may connect to. A client of an etcd on this machine's loopback is on it already, so
-/// its loopback addresses are not out of reach.
-fn probe_policy(config: &Config) -> AddressPolicy {
-    let mut allowed = config.mysql.probe_allow.clone();
-    let etcd_is_local = match &config.etcd {
-        EtcdConfig::Cluster(settings) => settings.is_loopback(),
-        EtcdConfig::Embedded(_) => true,
-    };
-    if etcd_is_local {
-        let loopback = [
-            (Ipv4Addr::LOCALHOST.into(), 8),
-            (Ipv6Addr::LOCALHOST.into(), 128),
-        ];
-        let networks = loopback
-            .into_iter()
-            .filter_map(|(address, bits): (IpAddr, u8)| IpNet::new(address, bits).ok());
-        allowed.extend(networks);
-    }
-    AddressPolicy::new(allowed)
-}
-
-fn notify_settings(config: &Config, resolver: &Resolver) -> NotifySettings {
+fn notify_settings(
+    config: &Config,
+    resolver: &Resolver,
+    receivers: &AddressPolicy,
+) -> NotifySettings {
     NotifySettings {
         state_prefix: config.state_prefix.clone(),
         public_url: config.http.public_url.clone(),
-        allowed_networks: config.notify.allow.clone(),
+        addresses: receivers.clone(),
         ca_file: config.notify.ca.clone(),
         smtp: config.notify.smtp.clone(),
         resolver: resolver.clone(),

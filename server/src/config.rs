@@ -4,6 +4,7 @@
 //! reports them all.
 
 mod listener;
+mod metrics_server;
 mod parse;
 mod problem;
 mod reader;
@@ -39,6 +40,7 @@ pub use report::EffectiveSetting;
 pub use sources::{ConfigInputs, FlagValues};
 
 use crate::allowed_hosts::HostPattern;
+use crate::metrics_server::MetricsServerConfig;
 use crate::sign_on::SignOnConfig;
 use crate::telemetry::LogConfig;
 use crate::tls::ListenerTls;
@@ -51,6 +53,16 @@ pub enum EtcdConfig {
     Cluster(Box<registry::EtcdSettings>),
     /// A dedicated child process with its data in this directory.
     Embedded(PathBuf),
+}
+
+impl EtcdConfig {
+    /// Whether all of it is on this machine's loopback interface.
+    pub(crate) fn is_local(&self) -> bool {
+        match self {
+            Self::Cluster(settings) => settings.is_loopback(),
+            Self::Embedded(_) => true,
+        }
+    }
 }
 
 /// The secret that seals records in etcd.
@@ -288,6 +300,8 @@ pub struct Config {
     pub etcd_quota: u64,
     /// Directory of recorded figures and views; `None` if they are not recorded.
     pub data_directory: Option<PathBuf>,
+    /// The server that figures of long ranges are queried from.
+    pub metrics_server: Option<MetricsServerConfig>,
     /// etcd prefix under which nodes register.
     pub registry_prefix: String,
     /// etcd prefix of the console's own state.
@@ -391,6 +405,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
     let mut reader = ConfigReader::new(inputs);
     let http = reader.http();
     let limits = reader.limits();
+    let metrics_server = reader.metrics_server();
     let data_dir = reader.data_dir();
     let etcd = reader.etcd(data_dir.as_deref());
     let etcd_quota = reader.single(&settings::ETCD_QUOTA, parse::byte_size);
@@ -421,6 +436,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
             etcd: etcd?,
             etcd_quota: etcd_quota?,
             data_directory: data_dir,
+            metrics_server,
             registry_prefix,
             state_prefix,
             state_secret,

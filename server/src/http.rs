@@ -71,6 +71,7 @@ use axum::extract::State;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::any;
+use console_core::address_policy::AddressPolicy;
 use console_core::leader::Leadership;
 use console_core::net::PublicUrl;
 use console_core::resolver::Resolver;
@@ -96,6 +97,7 @@ use crate::limits::ClientLimits;
 use crate::live::SharedTopics;
 use crate::membership::NodeAdmission;
 use crate::metrics::WebMetrics;
+use crate::metrics_server::MetricsServer;
 use crate::sign_on::SignOn;
 use crate::status_pages::StatusPageService;
 use crate::tls::CertificateStore;
@@ -146,6 +148,8 @@ pub struct AppContext {
     pub history: EventHistory,
     /// Recorded figures; `None` if they are not recorded.
     pub series: Option<::series::SeriesStore>,
+    /// The server that figures of long ranges are queried from; `None` without one.
+    pub metrics_server: Option<Arc<MetricsServer>>,
     /// Recorded views; `None` if they are not recorded.
     pub recorded_views: Option<::recorded_views::ViewStore>,
     /// Whether this replica is the leader.
@@ -156,6 +160,10 @@ pub struct AppContext {
     /// The topics of protocol 2 of the WebSocket.
     pub live_topics: SharedTopics,
     pub limits: ClientLimits,
+    /// Where probes of nodes that are not pinned may connect to.
+    pub probe_policy: AddressPolicy,
+    /// Where receivers of notifications may be.
+    pub receiver_policy: AddressPolicy,
     /// Looks up host names of databases and receivers.
     pub resolver: Resolver,
     pub site: Site,

@@ -16,7 +16,8 @@ use galera::{ClusterName, NodeId, Timestamp};
 use history::{EventHistory, HistoryQuery};
 use recorded_views::{ViewLookup, ViewStore};
 
-use crate::series_view::{default_step, node_series};
+use crate::series_sources::SeriesSources;
+use crate::series_view::default_step;
 
 /// The time before and after an incident that a report covers, unless another is chosen.
 pub const MARGIN_MINUTES: u16 = 15;
@@ -208,29 +209,31 @@ impl ReportSources<'_> {
         let step_ms = i64::from(step) * 1_000;
         let from = from.div_euclid(step_ms) * step_ms;
         let count = usize::try_from((to - from) / step_ms + 1).unwrap_or_default();
-        let metrics = SeriesMetric::ALL;
         let request = SeriesRequest {
             cluster: cluster.clone(),
             nodes: nodes.to_vec(),
-            metrics: metrics.to_vec(),
+            metrics: SeriesMetric::ALL.to_vec(),
             from,
             step: step_ms,
             count,
         };
-        let read = store.read(request).await;
-        let answer = read.map_err(|error| format!("Recorded figures cannot be read: {error}."))?;
+        let sources = SeriesSources {
+            store: Some(store),
+            server: None,
+        };
+        let read = sources.read(request).await;
+        let reading = read.map_err(|error| format!("Recorded figures cannot be read: {error}."))?;
+        let series = reading.series();
         Ok(SeriesView {
             cluster: cluster.clone(),
             from: Timestamp::from_unix_millis(from),
             to: period.to,
             step,
-            recorded_since: answer.recorded_since.map(Timestamp::from_unix_millis),
+            recorded_since: reading.recorded_since(),
             state: store.state(),
-            series: nodes
-                .iter()
-                .zip(&answer.nodes)
-                .flat_map(|(node, intervals)| node_series(&metrics, node, intervals))
-                .collect(),
+            metrics_server: None,
+            sources: reading.parts(&series),
+            series,
         })
     }
 

@@ -1,7 +1,7 @@
 //! The server: composes the console's crates, and serves pages, JSON and live views over HTTP.
 //!
 //! Every request from outside passes through [`http`]. Outgoing connections are made by the crates `registry` (etcd),
-//! `monitor` (databases) and `notify` (notification targets, and the identity provider).
+//! `monitor` (databases) and `notify` (notification targets, the identity provider, and the metrics server).
 
 pub mod actions;
 pub mod allowed_hosts;
@@ -15,6 +15,7 @@ pub mod config;
 pub mod etcd_access;
 pub mod etcd_storage;
 pub mod finding_records;
+mod form_encoding;
 pub mod history_alarms;
 pub mod http;
 pub mod incident_report;
@@ -22,6 +23,9 @@ pub mod limits;
 pub mod live;
 pub mod membership;
 pub mod metrics;
+pub mod metrics_server;
+pub mod reload;
+mod series_sources;
 mod series_view;
 pub mod serve;
 pub mod sign_on;

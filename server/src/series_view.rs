@@ -56,7 +56,7 @@ pub(crate) fn node_series<'a>(
 }
 
 /// More digits are noise, and are sent to every reader.
-fn round(value: f64) -> f64 {
+pub(crate) fn round(value: f64) -> f64 {
     if value.abs() < 1.0 {
         (value * 1e6).round() / 1e6
     } else {

@@ -24,6 +24,7 @@ use crate::authority::{SealedState, StateSecretError};
 use crate::composition::{BuildError, Console, Overrides, replica_id};
 use crate::config::{Config, EtcdConfig, LimitsConfig};
 use crate::http::{self, AppState};
+use crate::reload::{ConfigLoader, ConfigReload};
 use admission::ConnectionTable;
 use connections::{Routers, TlsRouter};
 
@@ -115,7 +116,7 @@ fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, StartError> {
 ///
 /// # Errors
 /// [`StartError`]; once it has started, nothing but a signal ends it.
-pub async fn serve(config: Config, http: &Handle) -> Result<(), StartError> {
+pub async fn serve(config: Config, load: ConfigLoader, http: &Handle) -> Result<(), StartError> {
     let site = Site::load(&config.http.site_root)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -133,7 +134,7 @@ pub async fn serve(config: Config, http: &Handle) -> Result<(), StartError> {
         }
     };
     let limits = within_file_limit(config.limits, files);
-    let ran = run(config, limits, site, listeners, settings, signals).await;
+    let ran = run(config, load, limits, site, listeners, settings, signals).await;
     if let Some(etcd) = embedded {
         etcd.stop().await;
     }
@@ -142,11 +143,12 @@ pub async fn serve(config: Config, http: &Handle) -> Result<(), StartError> {
 
 async fn run(
     config: Config,
+    load: ConfigLoader,
     limits: LimitsConfig,
     site: Site,
     listeners: HttpListeners,
     etcd: registry::EtcdSettings,
-    mut signals: Signals,
+    signals: Signals,
 ) -> Result<(), StartError> {
     let registry = Registry::connect(etcd)?;
     check_permissions(&registry, &config).await?;
@@ -169,6 +171,10 @@ async fn run(
     let console = Console::build(&config, site, state.registry, overrides)?;
     prepare_sign_in(&console);
     let Console { state, tasks } = console;
+    let reload = ConfigReload::new(load, &config, state.clone()).run(signals.hangup);
+    let until = tasks.shutdown.clone();
+    tasks.spawn(async move { _ = until.run_until_cancelled(reload).await });
+    let mut signals = signals.stop;
     announce_addresses(&listeners, &state);
     // Each listener has separate limits: clients of one take no room from the other.
     let table = || {
@@ -335,13 +341,30 @@ fn raise_file_limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// The signals that end the console.
+/// The signals that the console handles.
 struct Signals {
+    stop: StopSignals,
+    /// Requests to read the configuration again; the first is kept until the console has started.
+    hangup: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            stop: StopSignals::new()?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// The signals that end the console.
+struct StopSignals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
 }
 
-impl Signals {
+impl StopSignals {
     fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {

@@ -1,9 +1,11 @@
 //! Logging: structured events on standard error, as text or JSON.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::reload;
 
 /// The log format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,26 +58,50 @@ fn widened(text: &str) -> String {
     directives.join(",")
 }
 
+/// Replaces the filter of the running log.
+type FilterSwitch = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+
+static FILTER: OnceLock<FilterSwitch> = OnceLock::new();
+
+/// Logs by the filter `level` from now on; `false` if that cannot be changed in this process.
+pub(crate) fn set_level(level: &str) -> bool {
+    match (FILTER.get(), filter(level)) {
+        (Some(switch), Ok(filter)) => switch(filter).is_ok(),
+        _ => false,
+    }
+}
+
 /// Starts logging. A second call in the same process has no effect.
 pub fn init(log: &LogConfig) {
     let filter = filter(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
-    let result = match log.format {
-        LogFormat::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .try_init(),
+    let (result, switch): (_, FilterSwitch) = match log.format {
+        LogFormat::Json => {
+            let json = builder
+                .json()
+                .flatten_event(true)
+                .with_current_span(false)
+                .with_filter_reloading();
+            let handle = json.reload_handle();
+            let switch = Box::new(move |filter| handle.reload(filter));
+            (json.try_init(), switch)
+        }
         LogFormat::Text => {
             let colors = std::io::stderr().is_terminal();
-            builder
+            let text = builder
                 .with_ansi(colors)
                 .with_writer(move || LineWriter { colors })
-                .try_init()
+                .with_filter_reloading();
+            let handle = text.reload_handle();
+            let switch = Box::new(move |filter| handle.reload(filter));
+            (text.try_init(), switch)
         }
     };
+    if result.is_ok() {
+        let _ = FILTER.set(switch);
+    }
     if let Err(error) = result {
         tracing::debug!(%error, "Logging is initialized already");
     }

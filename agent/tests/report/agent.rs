@@ -87,8 +87,8 @@ impl AgentProcess {
         self.child.wait().unwrap();
     }
 
-    /// Asks the agent to stop and waits for its exit code.
-    pub(crate) async fn stop(&mut self, signal: &str) -> i32 {
+    /// Sends the agent a signal.
+    pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(
             Command::new("kill")
@@ -97,6 +97,11 @@ impl AgentProcess {
                 .unwrap()
                 .success()
         );
+    }
+
+    /// Stops the agent with a signal and waits for its exit code.
+    pub(crate) async fn stop(&mut self, signal: &str) -> i32 {
+        self.signal(signal);
         self.wait().await
     }
 

@@ -150,3 +150,14 @@ async fn an_agent_that_cannot_listen_on_its_socket_logs_it_and_uses_the_endpoint
     let (code, text) = check(&["--live"], &health, &socket).await;
     assert_eq!(code, 0, "{text}");
 }
+
+#[tokio::test]
+async fn a_hangup_does_not_end_the_agent() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("socket");
+    let mut agent = start(socket.to_str().unwrap());
+    agent.endpoint().await;
+    agent.signal("-HUP");
+    agent.wait_for_log("restart the agent to change them").await;
+    assert_eq!(agent.stop("-TERM").await, 0);
+}

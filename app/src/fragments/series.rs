@@ -4,7 +4,7 @@ mod annotations;
 mod chart;
 
 use galera::publish::api::ProblemDetails;
-use galera::publish::series::{NodeSeries, SeriesView};
+use galera::publish::series::{NodeSeries, SeriesPart, SeriesSource, SeriesView};
 use galera::record::series::SeriesMetric;
 use galera::view::{ClusterView, NodeView};
 use galera::{NodeId, Timestamp};
@@ -53,6 +53,15 @@ pub(super) struct SeriesRead {
     annotations: Annotations,
 }
 
+impl SeriesRead {
+    /// Links to all ranges; to a year only with a server that can have it.
+    fn tabs(&self) -> El {
+        let has_server = |series: &SeriesView| series.metrics_server.is_some();
+        let years = self.series.as_ref().is_ok_and(has_server);
+        self.range.chart_tabs("Range of the charts", years)
+    }
+}
+
 impl FragmentRequest<'_> {
     /// The recorded figures of `cluster`, or of one of its nodes; both encoded for a path.
     pub(super) async fn recorded(&self, cluster: &str, node: Option<&str>) -> SeriesRead {
@@ -78,12 +87,12 @@ impl FragmentRequest<'_> {
 
 /// The page of a cluster: a row of charts for each metric, one for each node, with one scale.
 pub(super) fn page(view: &ClusterView, read: &SeriesRead, now: Timestamp) -> El {
-    let intro = "Figures that this console recorded, from its probes of each node.";
+    let intro = "Figures of each node, from this console's probes.";
     let page = el("div")
         .class("page")
         .child(el("h2").class("vh").child("Charts"))
         .child(el("p").class("quiet").child(intro))
-        .child(read.range.tabs("Range of the charts", ""));
+        .child(read.tabs());
     let series = match &read.series {
         Ok(series) => series,
         Err(problem) => return page.child(why_none(problem)),
@@ -167,7 +176,7 @@ pub(super) fn node_section(read: &SeriesRead, now: Timestamp) -> El {
     section.child(
         el("div")
             .class("page")
-            .child(read.range.tabs("Range of the charts", ""))
+            .child(read.tabs())
             .child(notes(series, read))
             .child(read.annotations.list(&series.cluster, now))
             .child(charts),
@@ -207,11 +216,24 @@ fn notes(series: &SeriesView, read: &SeriesRead) -> El {
     let text = format!(
         "Each point is the mean of {step}; the band reaches from the lowest to the highest reading. Shaded times have no readings. {since}"
     );
-    let problem = series.state.problem.as_ref().map(|problem| {
-        el("p")
-            .class("notice")
-            .child(format!("Not recording now: {problem}."))
-    });
+    let own = series.sources.iter();
+    let is_recorded = |part: &SeriesPart| part.source == SeriesSource::Recorded;
+    // A console that keeps no figures of its own is not faulty.
+    let shown = own.clone().any(is_recorded) || series.metrics_server.is_none();
+    let problem = series
+        .state
+        .problem
+        .as_ref()
+        .filter(|_| shown)
+        .map(|problem| {
+            el("p")
+                .class("notice")
+                .child(format!("Not recording now: {problem}."))
+        });
+    let earlier = own.filter(|part| !is_recorded(part));
+    let earlier: Vec<Content> = earlier
+        .flat_map(|part| earlier_notes(part, series))
+        .collect();
     let incomplete = read.annotations.incomplete.then(|| {
         el("p")
             .class("notice")
@@ -220,13 +242,43 @@ fn notes(series: &SeriesView, read: &SeriesRead) -> El {
     el("div")
         .child(problem)
         .child(incomplete)
+        .child(earlier)
         .child(quiet(text))
+}
+
+/// What the metrics server contributes, and what it lacks.
+fn earlier_notes(part: &SeriesPart, series: &SeriesView) -> Vec<Content> {
+    let server = series.metrics_server.as_deref().unwrap_or_default();
+    let until = absolute(part.to);
+    let mut notes = Vec::new();
+    if let Some(problem) = &part.problem {
+        let text = format!("Figures before {until} can be missing: {problem}.");
+        notes.push(el("p").class("notice").child(text).into());
+    }
+    let newest = part.newest.map_or_else(
+        || "it has none of this time".to_owned(),
+        |newest| format!("the newest of {}", absolute(newest)),
+    );
+    let titles = CHARTED
+        .iter()
+        .filter(|metric| part.without.iter().any(|name| name == metric.as_str()));
+    let titles: Vec<&str> = titles.map(|metric| title(*metric)).collect();
+    let without = match titles.is_empty() {
+        true => String::new(),
+        false => format!(" It does not have: {}.", titles.join(", ")),
+    };
+    let read = absolute(part.read_at);
+    let text = format!(
+        "Figures before {until} are from the metrics server {server}, read at {read}, {newest}.{without}"
+    );
+    notes.push(quiet(text).into());
+    notes
 }
 
 /// In place of the charts.
 fn why_none(problem: &ProblemDetails) -> Content {
     if problem.code == "series_not_recorded" {
-        let text = "This console does not record figures. Start it with --data-dir DIR (environment GALERA_CONSOLE_DATA_DIR) to record them on its own disk: each reading for a day, minutes for 90 days.";
+        let text = "This console does not record figures. Start it with --data-dir DIR (environment GALERA_CONSOLE_DATA_DIR) to record them on its own disk: each reading for a day, minutes for 90 days. A Prometheus-compatible server that stores this console's metrics can be named with --metrics-query-url URL.";
         return el("p").class("quiet").child(text).into();
     }
     let text = format!("{}. {}", problem.title, problem.detail);

@@ -42,6 +42,7 @@ const SERIES_VIEW: AnswerView = AnswerView::Table {
         ("step in seconds", "/step"),
         ("recorded since", "/recorded_since"),
         ("recording", "/state"),
+        ("sources", "/sources"),
     ],
 };
 

@@ -8,7 +8,7 @@ use crate::config::settings::{self, Setting, SettingScope};
 /// The complete command line.
 pub(super) fn command() -> Command {
     Command::new("galera-console")
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(env!("BUILD_VERSION"))
         .about("Monitor and recover Galera clusters registered in etcd")
         .after_help("Every flag is also an environment variable (GALERA_CONSOLE_…) and a key of the configuration file;\n`galera-console check-config --table` lists all of them. Exit codes: 0 success, 64 wrong usage or configuration,\n69 a required service is unavailable, 70 internal error, 77 permission denied; of ctl also 1 and 75 (see its help).")
         .subcommand_required(true)

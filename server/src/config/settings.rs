@@ -125,6 +125,16 @@ settings! {
         "File with the token that /metrics requires as Authorization: Bearer.");
     METRICS_NODES = Setting::new("metrics-nodes", "metrics_nodes", "all|unhealthy|none", Value("all"),
         "Nodes with separate series in /metrics; unhealthy are those with an abnormal state, queue or source, and clusters always have theirs.");
+    METRICS_QUERY_URL = Setting::new("metrics-query-url", "metrics_query.url", "URL", Absent("own records only"),
+        "Prometheus-compatible server that stores this console's /metrics, queried for figures from before the console's own records; the address below which it serves /api/v1.");
+    METRICS_QUERY_USER = Setting::new("metrics-query-user", "metrics_query.user", "NAME", Absent("no password"),
+        "User name for that server (HTTP Basic).");
+    METRICS_QUERY_PASSWORD_FILE = Setting::new("metrics-query-password-file", "metrics_query.password_file", "FILE", Absent("none"),
+        "File with the password of that user.");
+    METRICS_QUERY_TOKEN_FILE = Setting::new("metrics-query-token-file", "metrics_query.token_file", "FILE", Absent("none"),
+        "File with the token that the server requires as Authorization: Bearer.");
+    METRICS_QUERY_CA = Setting::new("metrics-query-ca", "metrics_query.ca", "FILE", Absent("the system's authorities only"),
+        "Certificate authority (PEM) of that server's certificate, in addition to the system's.");
     TRUSTED_PROXIES = Setting::new("trusted-proxies", "trusted_proxies", "ADDRESS[/BITS],…", Absent("none"),
         "Reverse proxies whose X-Forwarded-For is trusted when limits apply per address.").repeatable();
     MAX_CONNECTIONS = Setting::new("max-connections", "limits.connections", "COUNT", Value("6000"),

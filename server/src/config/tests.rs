@@ -9,6 +9,7 @@ mod audit;
 mod certificates;
 mod databases;
 mod listener;
+mod metrics_server;
 mod problems;
 mod sign_on;
 mod sources;

@@ -33,7 +33,12 @@ fn without_nodes(app: &AppContext) -> String {
     let mut root = Registry::default();
     monitor::register_findings(app.findings.views(), &mut root);
     let registry = root.sub_registry_with_prefix(PREFIX);
-    let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+    let commit = Some(env!("BUILD_COMMIT")).filter(|commit| !commit.is_empty());
+    let build = Info::new([
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("commit", commit.unwrap_or("unknown")),
+        ("target", env!("BUILD_TARGET")),
+    ]);
     registry.register("build", "The running program", build);
     app.monitor.register_metrics(registry, app.metrics_nodes);
     app.history.register_metrics(registry);

@@ -1,5 +1,6 @@
 //! The console's pages, rendered by crate `app` with data from the public API.
 
+use console_core::trace_context::TraceContext;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use super::AppState;
 use super::headers::page_policy;
 use super::identity::{InProcessRequest, RequestIdentity, identify};
 use super::problem::ApiError;
+use super::request_log::trace_of;
 use super::sign_in::{local_path, redirect_to_sign_in, see_other, sign_in_location};
 use super::sign_on;
 use super::static_files;
@@ -98,12 +100,26 @@ pub(super) fn in_process(api: Router) -> InProcessApi {
     }))
 }
 
+/// The same API, whose requests belong to `trace`.
+fn within_trace(api: &InProcessApi, trace: TraceContext) -> InProcessApi {
+    let InProcessApi(call) = api.clone();
+    InProcessApi(Arc::new(move |request| {
+        Box::pin(trace.clone().scope(call(request)))
+    }))
+}
+
 /// Provides what a page needs while it is rendered.
 fn page_context(state: &AppState, api: InProcessApi) -> impl Fn() + Clone + Send + Sync + 'static {
     let assets = state.site.assets.clone();
     move || {
         provide_context(assets.clone());
-        provide_context(api.clone());
+        // Leptos renders in another task than that of the request.
+        let parts = use_context::<http::request::Parts>();
+        let trace = parts.and_then(|parts| trace_of(&parts.headers));
+        provide_context(match trace {
+            Some(trace) => within_trace(&api, trace),
+            None => api.clone(),
+        });
         // The nonce is known only now; the headers are sent later, with the first chunk.
         if let (Some(nonce), Some(response)) = (use_nonce(), use_context::<ResponseOptions>())
             && let Ok(policy) = HeaderValue::from_str(&page_policy(&nonce))

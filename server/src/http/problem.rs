@@ -8,6 +8,7 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use console_core::log_budget::LogBudget;
+use console_core::trace_context::TraceContext;
 use futures::FutureExt;
 use galera::access::PermissionDenied;
 use galera::publish::api::ProblemDetails;
@@ -331,20 +332,22 @@ fn copy_headers(original: &HeaderMap, document: &mut Response) {
 /// Every error passes here, so that clients cannot fill the log: of each code some are logged in a minute.
 fn log_error(error: &ApiError, id: &RequestId, method: &Method, path: &str) {
     let (code, request_id) = (error.code, id.as_str());
+    let trace = TraceContext::current();
+    let trace_id = trace.as_ref().map(TraceContext::trace_id);
     let source = error.source.as_deref().unwrap_or(&error.detail);
     let failed = error.status == StatusCode::INTERNAL_SERVER_ERROR;
     if !failed && !error.status.is_server_error() {
         // The client's own mistake, or its attempt: the line of the request has the status.
-        tracing::debug!(request_id, code, %method, path, "Request refused: {source}");
+        tracing::debug!(request_id, trace_id, code, %method, path, "Request refused: {source}");
         return;
     }
     let Some(omitted) = LOGGED_ERRORS.admit(code) else {
         return;
     };
     if failed {
-        tracing::error!(request_id, code, %method, path, omitted, "Request failed: {source}");
+        tracing::error!(request_id, trace_id, code, %method, path, omitted, "Request failed: {source}");
     } else {
-        tracing::warn!(request_id, code, %method, path, omitted, "Request refused: {source}");
+        tracing::warn!(request_id, trace_id, code, %method, path, omitted, "Request refused: {source}");
     }
 }
 

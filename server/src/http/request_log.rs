@@ -8,6 +8,7 @@ use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use console_core::log_budget::LogBudget;
+use console_core::trace_context::{TRACEPARENT, TraceContext};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use uuid::Uuid;
@@ -108,6 +109,16 @@ pub(super) fn logged_path(path: &str) -> &str {
     }
 }
 
+/// The trace of a request: that of its one valid `traceparent`, or of the request that it is made for.
+pub(super) fn trace_of(headers: &HeaderMap) -> Option<TraceContext> {
+    let mut given = headers.get_all(TRACEPARENT).iter();
+    let own = match (given.next(), given.next()) {
+        (Some(one), None) => one.to_str().ok().and_then(TraceContext::parse),
+        _ => None,
+    };
+    own.or_else(TraceContext::current)
+}
+
 /// The outermost layer.
 pub(super) async fn log_request(
     app: AppState,
@@ -130,7 +141,11 @@ pub(super) async fn log_request(
         .get::<MatchedPath>()
         .map_or("other", MatchedPath::as_str)
         .to_owned();
-    let mut response = next.run(request).await;
+    let trace = trace_of(request.headers());
+    let mut response = match trace.clone() {
+        Some(trace) => trace.scope(next.run(request)).await,
+        None => next.run(request).await,
+    };
     let status = response.status().as_u16();
     let seconds = start.elapsed().as_secs_f64();
     app.metrics
@@ -142,14 +157,15 @@ pub(super) async fn log_request(
     let user = user.as_deref().unwrap_or("-");
     let (request_id, duration_ms, client) =
         (id.as_str(), (seconds * 10_000.0).round() / 10.0, client.0);
+    let trace_id = trace.as_ref().map(TraceContext::trace_id);
     // Frequent machine requests and files loaded with every page would flood the log.
     let is_frequent = matches!(route.as_str(), "/healthz" | "/readyz" | "/metrics");
     let is_routine = is_frequent || path.starts_with("/pkg/");
     let logged = (!is_routine).then(|| LOGGED_REQUESTS.admit(log_kind(status, user)));
     if let Some(Some(omitted)) = logged {
-        tracing::info!(request_id, %method, path, status, duration_ms, user, %client, omitted, "{method} {path} {status}");
+        tracing::info!(request_id, trace_id, %method, path, status, duration_ms, user, %client, omitted, "{method} {path} {status}");
     } else {
-        tracing::debug!(request_id, %method, path, status, duration_ms, user, %client, "{method} {path} {status}");
+        tracing::debug!(request_id, trace_id, %method, path, status, duration_ms, user, %client, "{method} {path} {status}");
     }
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(REQUEST_ID.clone(), value);

@@ -14,7 +14,8 @@ use super::AppState;
 use super::extract::{ClusterPath, QueryParams, unknown_cluster};
 use super::identity::ViewerSession;
 use super::problem::{ApiError, ApiResult};
-use crate::series_view::node_series;
+use crate::metrics_server::MetricsServer;
+use crate::series_sources::SeriesSources;
 use query::{SeriesParameters, SeriesQuery};
 
 /// The parameters as they are given; a name may occur several times.
@@ -80,7 +81,13 @@ async fn answer(
         }
         None => Vec::new(),
     };
-    let store = app.series.as_ref().ok_or_else(not_recorded)?;
+    let sources = SeriesSources {
+        store: app.series.as_ref(),
+        server: app.metrics_server.as_deref(),
+    };
+    if sources.store.is_none() && sources.server.is_none() {
+        return Err(not_recorded());
+    }
     let nodes = match query.nodes.is_empty() {
         true => known.clone(),
         false => query.nodes.clone(),
@@ -88,47 +95,41 @@ async fn answer(
     query.check_size(nodes.len())?;
     let request = SeriesRequest {
         cluster: cluster.clone(),
-        nodes: nodes.clone(),
+        nodes,
         metrics: query.metrics.clone(),
         from: query.from,
         step: query.step_ms(),
         count: query.count,
     };
-    let answer = store.read(request).await.map_err(unreadable)?;
-    if let Some(node) = nodes
-        .iter()
-        .zip(&answer.recorded)
-        .find_map(|(node, recorded)| (!recorded && !known.contains(node)).then_some(node))
-    {
-        return Err(super::nodes::unknown_node(
-            &cluster,
-            &format!("{:?}", node.to_string()),
-        ));
+    let reading = sources.read(request).await.map_err(unreadable)?;
+    if let Some(node) = reading.unknown_node(&known) {
+        let shown = format!("{:?}", node.to_string());
+        return Err(super::nodes::unknown_node(&cluster, &shown));
     }
-    let recorded_since = answer.recorded_since.map(Timestamp::from_unix_millis);
-    if let Some(since) = recorded_since
+    let recorded_since = reading.recorded_since();
+    if let Some(since) = recorded_since.filter(|_| sources.server.is_none())
         && Timestamp::from_unix_millis(query.end()) <= since
     {
         return Err(before_first_record(&cluster, since));
     }
-    let series = nodes.iter().zip(&answer.nodes);
+    let series = reading.series();
     Ok(Json(SeriesView {
         cluster,
         from: Timestamp::from_unix_millis(query.from),
         to: Timestamp::from_unix_millis(query.end()),
         step: query.step,
         recorded_since,
-        state: store.state(),
-        series: series
-            .flat_map(|(node, intervals)| node_series(&query.metrics, node, intervals))
-            .collect(),
+        state: sources.state(),
+        metrics_server: sources.server.map(MetricsServer::origin),
+        sources: reading.parts(&series),
+        series,
     }))
 }
 
 fn not_recorded() -> ApiError {
     ApiError::not_found(
         "series_not_recorded",
-        "This console does not record figures of the nodes; start it with --data-dir DIR.",
+        "This console does not record figures of the nodes; start it with --data-dir DIR, or name a server that stores its metrics with --metrics-query-url URL.",
     )
 }
 

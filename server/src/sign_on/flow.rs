@@ -1,6 +1,6 @@
 //! One sign-in with the provider, from the button to the person whom the provider names.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use accounts::{Authenticator, ExternalIdentity, ExternalSignIn, SignInError};
@@ -12,10 +12,10 @@ use notify::OutboundClient;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
-use super::SignOnConfig;
 use super::id_token::{self, TokenExpectation};
 use super::login_state::{LOGIN_LIFETIME, LoginState};
 use super::provider::{Provider, ProviderError, shortened, with_query};
+use super::{RoleRules, SignOnConfig};
 
 /// Requests to the provider in progress, of everyone who signs in.
 const EXCHANGES_MAX: usize = 8;
@@ -91,6 +91,8 @@ pub(crate) struct CompletedLogin {
 /// Signs people in with one provider.
 pub struct SignOn {
     pub(super) config: SignOnConfig,
+    /// Those of the roles file as it was read last.
+    rules: RwLock<Arc<RoleRules>>,
     pub(super) provider: Provider,
     redirect_uri: String,
     sign_in_page: String,
@@ -110,11 +112,21 @@ impl SignOn {
         let client = OutboundClient::new(config.ca.as_deref(), "--oidc-ca", resolver)?;
         Ok(Self {
             provider: Provider::new(config.clone(), client),
+            rules: RwLock::new(Arc::new(config.rules.clone())),
             config,
             redirect_uri: format!("{public_url}/oidc/callback"),
             sign_in_page: format!("{public_url}/sign-in"),
             exchanges: Semaphore::new(EXCHANGES_MAX),
         })
+    }
+
+    fn rules(&self) -> Arc<RoleRules> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Decides further sign-ins by `rules`. Sessions keep the roles of their last sign-in.
+    pub fn replace_rules(&self, rules: RoleRules) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
 
     /// What the sign-in page calls the provider.
@@ -162,7 +174,8 @@ impl SignOn {
             None => self.with_permit(self.provider.metadata()).await?,
         };
         let login = LoginState::new(next, proof, now());
-        let (scope, challenge) = (self.config.rules.scope(), login.challenge());
+        let rules = self.rules();
+        let (scope, challenge) = (rules.scope(), login.challenge());
         let mut query = vec![
             ("response_type", "code"),
             ("client_id", self.config.client_id.as_str()),
@@ -275,7 +288,7 @@ impl SignOn {
         claims: &Map<String, Value>,
         at: Timestamp,
     ) -> Result<ExternalSignIn, SignOnError> {
-        let rules = &self.config.rules;
+        let rules = self.rules();
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
         let verified = claims.get("email_verified") == Some(&Value::Bool(true));
         let email = text("email").filter(|_| verified);

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::SignOnConfig;
 use super::id_token::{self, TokenFault};
+use crate::form_encoding::{encode, encode_pairs};
 
 /// How long the endpoints count.
 const METADATA_AGE_MAX: Duration = Duration::from_secs(3600);
@@ -367,25 +368,6 @@ fn read_token(url: &OutboundUrl, status: u16, body: &[u8]) -> Result<String, Pro
 pub(super) fn shortened(text: &str) -> String {
     let printable = text.chars().filter(|c| !c.is_control());
     printable.take(ERROR_MAX).collect()
-}
-
-/// Encodes `text` for a form or a query.
-fn encode(text: &str) -> String {
-    const UNRESERVED: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
-        .remove(b'-')
-        .remove(b'.')
-        .remove(b'_')
-        .remove(b'~');
-    percent_encoding::utf8_percent_encode(text, UNRESERVED).to_string()
-}
-
-/// Encodes `pairs` as a form or a query.
-pub(super) fn encode_pairs(pairs: &[(&str, &str)]) -> String {
-    let pairs: Vec<String> = pairs
-        .iter()
-        .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
-        .collect();
-    pairs.join("&")
 }
 
 /// `url` with `pairs` added to its query.

@@ -11,6 +11,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tls_files::{CertificatePair, PemPair, TlsFileError};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::certificate::{EXPIRY_WARNING, load_certificate};
@@ -27,6 +28,8 @@ pub struct CertificateStore {
     current: RwLock<CertificatePair>,
     reloads: AtomicU64,
     failed_reloads: AtomicU64,
+    /// Requests to look at the files without delay.
+    look: Notify,
 }
 
 /// What is known of the files: the hash of their contents, or why they cannot be read.
@@ -42,6 +45,7 @@ impl CertificateStore {
             current: RwLock::new(tls.certificate),
             reloads: AtomicU64::new(0),
             failed_reloads: AtomicU64::new(0),
+            look: Notify::new(),
         }
     }
 
@@ -74,6 +78,11 @@ impl CertificateStore {
         (count(&self.reloads), count(&self.failed_reloads))
     }
 
+    /// Lets [`Self::follow_files`] look now, and use what it finds: both files are complete.
+    pub fn look_now(&self) {
+        self.look.notify_one();
+    }
+
     /// Looks at the files every `interval` forever, and warns of an expiry.
     pub async fn follow_files(self: Arc<Self>, interval: Duration) {
         let mut loaded: FileState = Ok(self.current().source);
@@ -84,11 +93,14 @@ impl CertificateStore {
             if warned.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) && self.warn_of_expiry() {
                 warned = Some(Instant::now());
             }
-            tokio::time::sleep(interval).await;
+            let is_requested = tokio::select! {
+                () = tokio::time::sleep(interval) => false,
+                () = self.look.notified() => true,
+            };
             let state = self.file_state().await;
             if state == loaded {
                 settling = None;
-            } else if settling.as_ref() != Some(&state) {
+            } else if !is_requested && settling.as_ref() != Some(&state) {
                 settling = Some(state);
             } else {
                 self.replace().await;
@@ -204,6 +216,29 @@ mod tests {
             assert!(start.elapsed() < Duration::from_secs(20), "{what}");
             tokio::time::sleep(INTERVAL).await;
         }
+    }
+
+    #[tokio::test]
+    async fn a_request_to_look_uses_a_renewed_pair_without_an_interval() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = CertificateFiles {
+            certificate: dir.path().join("tls.crt"),
+            key: dir.path().join("tls.key"),
+        };
+        let write_pair = |year| {
+            let pair = pair("console.test", year);
+            write(&files.certificate, &pair.certificate);
+            write(&files.key, &pair.key);
+        };
+        write_pair(2090);
+        let tls = ListenerTls::load(files.clone(), None).unwrap();
+        let store = Arc::new(CertificateStore::new(tls));
+        let rarely = Duration::from_secs(86_400);
+        let following = TaskTracker::new().spawn(Arc::clone(&store).follow_files(rarely));
+        write_pair(2091);
+        store.look_now();
+        until("the pair is used", || store.reload_counts() == (1, 0)).await;
+        following.abort();
     }
 
     #[tokio::test]

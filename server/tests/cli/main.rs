@@ -22,6 +22,7 @@ mod incidents;
 mod manifests;
 mod order_key;
 mod program;
+mod reload;
 mod serve;
 mod shell;
 mod state_exports;

@@ -74,13 +74,17 @@ pub(crate) struct ConsoleProcess {
 
 impl ConsoleProcess {
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        let first = ["serve", "--listen", "127.0.0.1:0", "--log-level", "debug"];
+        Self::start_with(&[&first, arguments].concat())
+    }
+
+    /// Starts `serve` with exactly these arguments.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
         let log = NamedTempFile::new().unwrap();
-        let mut child =
-            console_command(&["serve", "--listen", "127.0.0.1:0", "--log-level", "debug"])
-                .args(arguments)
-                .stderr(log.reopen().unwrap())
-                .spawn()
-                .unwrap();
+        let mut child = console_command(arguments)
+            .stderr(log.reopen().unwrap())
+            .spawn()
+            .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut line)
@@ -103,6 +107,20 @@ impl ConsoleProcess {
     /// The status line of a plain GET.
     pub(crate) fn get(&self, path: &str) -> String {
         get_at(&self.address, path)
+    }
+
+    /// What was logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log.path()).unwrap()
+    }
+
+    /// Waits until every one of `texts` was logged.
+    pub(crate) async fn wait_for_log(&self, texts: &[&str]) {
+        eventually("the log to have the lines", async || {
+            let log = self.log();
+            texts.iter().all(|text| log.contains(text))
+        })
+        .await;
     }
 
     pub(crate) async fn wait_until_ready(&self) {

@@ -105,7 +105,8 @@ fn a_valid_configuration_is_printed_without_secrets() {
 #[test]
 fn version_and_the_table_exit_with_0() {
     for (arguments, word) in [
-        (&["--version"][..], env!("CARGO_PKG_VERSION")),
+        (&["--version"][..], concat!(env!("CARGO_PKG_VERSION"), " (")),
+        (&["--version"], std::env::consts::ARCH),
         (
             &["check-config", "--table"],
             "| `--listen ADDRESS:PORT` | `GALERA_CONSOLE_LISTEN` | `listen` | `127.0.0.1:3000` |",

@@ -33,6 +33,7 @@ use galera_console::config::{
 use galera_console::etcd_storage::DefragmentationPolicy;
 use galera_console::finding_records::FindingSchedule;
 use galera_console::http::{AppState, router};
+use galera_console::metrics_server::MetricsServerConfig;
 use galera_console::sign_on::SignOnConfig;
 use galera_console::telemetry::{LogConfig, LogFormat};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, ORIGIN, SET_COOKIE};
@@ -103,6 +104,8 @@ pub(crate) struct ConsoleOptions {
     pub(crate) metrics_token: Option<Secret>,
     /// Where figures are recorded; by default they are not.
     pub(crate) data_directory: Option<PathBuf>,
+    /// The server that figures of long ranges are queried from; by default none.
+    pub(crate) metrics_server: Option<MetricsServerConfig>,
     pub(crate) metrics_nodes: monitor::MetricsNodes,
     /// When findings open and end; by default as in production.
     pub(crate) finding_schedule: Option<FindingSchedule>,
@@ -144,6 +147,7 @@ impl Default for ConsoleOptions {
             allowed_hosts: Vec::new(),
             metrics_token: None,
             data_directory: None,
+            metrics_server: None,
             metrics_nodes: monitor::MetricsNodes::All,
             finding_schedule: None,
             defragmentation: None,
@@ -322,6 +326,7 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
         etcd: EtcdConfig::Cluster(Box::default()),
         etcd_quota: 64 << 20,
         data_directory: options.data_directory.clone(),
+        metrics_server: options.metrics_server.clone(),
         registry_prefix: "/galera".to_owned(),
         state_prefix: STATE_PREFIX.to_owned(),
         state_secret: options.state_secret.clone(),

@@ -54,6 +54,7 @@ mod live_messages;
 mod maintenance;
 mod mcp;
 mod metrics;
+mod metrics_query;
 mod notification_delivery;
 mod notification_targets;
 mod openapi;

@@ -42,6 +42,26 @@ fn sample_names(scrape: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_running_program_is_named() {
+    let etcd = TestEtcd::in_memory();
+    let console = TestConsole::start(&etcd).await;
+    let metrics = console.anonymous().get("/metrics").await;
+    let text = metrics.text();
+    let line = text
+        .lines()
+        .filter(|line| line.starts_with("galera_console_build_info{"));
+    let line: Vec<&str> = line.collect();
+    let version = format!("version=\"{}\"", env!("CARGO_PKG_VERSION"));
+    let target = format!("target=\"{}-", std::env::consts::ARCH);
+    assert!(
+        [version.as_str(), "commit=\"", &target]
+            .iter()
+            .all(|part| line[0].contains(part)),
+        "{line:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_metric_in_alerts_and_dashboard_is_served() {
     let etcd = TestEtcd::in_memory();
     let nodes = FakeCluster::two_lost(etcd.registry());

@@ -42,6 +42,8 @@ fn read(values: &[Option<f64>]) -> SeriesRead {
                 recording: true,
                 problem: None,
             },
+            metrics_server: None,
+            sources: Vec::new(),
             series: series.collect(),
         }),
         annotations: Annotations::new(
@@ -63,6 +65,40 @@ fn html(read: &SeriesRead) -> String {
         fixtures::fixed_now(),
     )
     .html()
+}
+
+#[test]
+fn what_the_metrics_server_serves_is_named_with_its_age() {
+    let mut read = read(&[Some(1.0), Some(2.0)]);
+    assert!(!html(&read).contains("365d"));
+    let series = read.series.as_mut().unwrap();
+    series.metrics_server = Some("https://metrics.example.org".to_owned());
+    series.state.recording = false;
+    series.state.problem = Some("this console does not record figures".to_owned());
+    let part = SeriesPart {
+        source: SeriesSource::MetricsServer,
+        from: series.from,
+        to: series.to,
+        read_at: fixtures::fixed_now(),
+        newest: Some(series.from.shifted(60_000)),
+        without: vec!["connections".to_owned()],
+        problem: None,
+    };
+    series.sources = vec![part];
+    let page = html(&read);
+    let (to, newest) = {
+        let part = &read.series.as_ref().unwrap().sources[0];
+        (absolute(part.to), absolute(part.newest.unwrap()))
+    };
+    let expected = format!(
+        "Figures before {to} are from the metrics server https://metrics.example.org, read at {to}, the newest of {newest}. It does not have: Connections."
+    );
+    assert!(page.contains(&expected), "{page}");
+    assert!(page.contains("365d") && !page.contains("Not recording now"));
+    read.series.as_mut().unwrap().sources[0].problem = Some("<b>no answer</b>".to_owned());
+    let page = html(&read);
+    let expected = "can be missing: &lt;b&gt;no answer&lt;/b&gt;.";
+    assert!(page.contains(expected), "{page}");
 }
 
 #[test]

@@ -343,7 +343,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("second_factor_used", "The code was used before."),
     (
         "series_not_recorded",
-        "The console runs without `--data-dir`.",
+        "The console runs without `--data-dir` and without `--metrics-query-url`.",
     ),
     (
         "series_unreadable",

@@ -155,6 +155,23 @@ async fn a_person_who_lost_a_group_loses_the_role_in_every_session() {
 }
 
 #[tokio::test]
+async fn a_roles_file_that_is_read_again_decides_the_next_sign_in() {
+    let fixture = SignOnFixture::start().await;
+    let claims = || person("anna", &["root", "everyone"]);
+    let before = fixture.sign_in(claims()).await;
+    let rules = "[[rule]]\ngroup = \"root\"\nroles = [\"viewer\"]";
+    let rules = galera_console::sign_on::RoleRules::parse(rules).unwrap();
+    let sign_on = fixture.console.state.sign_on.as_ref().unwrap();
+    sign_on.replace_rules(rules);
+    assert_eq!(before.get("/api/v1/accounts").await.status, 200);
+    let after = fixture.sign_in(claims()).await;
+    let refused = after.get("/api/v1/accounts").await;
+    assert_eq!(refused.problem().code, "missing_role");
+    let others = fixture.result(person("bert", &["everyone"])).await;
+    assert_eq!(others, "no_external_role");
+}
+
+#[tokio::test]
 async fn a_person_who_is_disabled_or_removed_here_stays_out_or_begins_again() {
     let fixture = SignOnFixture::start().await;
     let claims = || person("anna", &["everyone"]);
