@@ -6,13 +6,13 @@ use leptos_router::SsrMode;
 use leptos_router::components::{FlatRoutes, Route, Router};
 use leptos_router::path;
 
-use crate::chrome::{banners, footer, skip_link, top_bar};
 use crate::islands::StatusRegion;
 use crate::live::LiveState;
-use crate::markup::MarkupView;
+use crate::live_region::MarkupView;
 use crate::page_url::PageUrl;
-use crate::pages::{
-    cluster_page, fragment_page, node_page, not_found_page, overview_page, sign_in_page, tab_page,
+use crate::server_pages::{
+    banners, cluster_page, footer, fragment_page, node_page, not_found_page, overview_page,
+    sign_in_page, skip_link, tab_page, top_bar,
 };
 
 /// A page's view function. One type for all pages keeps the router small.

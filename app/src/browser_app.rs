@@ -13,7 +13,7 @@ use crate::live::{self, ConnectionState, LiveState};
 use crate::marks::verdict_mark;
 use crate::overview_window::OverviewWindow;
 use crate::page_url::PageUrl;
-use crate::pages::page_title;
+use crate::pages::{cluster_title, node_title, overview_title};
 
 /// Starts the application. Islands are hydrated afterwards, one call each.
 pub fn start() {
@@ -78,7 +78,7 @@ fn current_url() -> PageUrl {
 }
 
 fn effect(act: impl FnMut() + 'static) {
-    crate::markup::boxed_effect(Box::new(act));
+    crate::live::boxed_effect(Box::new(act));
 }
 
 /// The verdict comes first, so that it is visible in background tabs.
@@ -88,6 +88,18 @@ fn follow_title(live: LiveState) {
         let prefix = live.title_prefix(title.as_deref().unwrap_or_default());
         browser::set_title(&prefix, title);
     });
+}
+
+/// The title of the page; `None` where it came with the page.
+fn page_title(live: LiveState) -> Option<String> {
+    if live.is_overview() {
+        return live.overview.get().map(|all| overview_title(&all));
+    }
+    let view = live.cluster.get()?;
+    Some(match live.url.with(|url| url.node()) {
+        Some(node) => node_title(&view, &node),
+        None => cluster_title(&view),
+    })
 }
 
 /// Announces changes of the connection once, without the banner's countdown.

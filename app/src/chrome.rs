@@ -1,28 +1,15 @@
-//! What every page has beside its content: header, alerts, footer, announcements.
-
-#[cfg(feature = "ssr")]
-mod header;
+//! Live parts of every page beside its content: state of the connection, alerts, announcements.
 
 use galera::Timestamp;
 use galera::view::VerdictState;
 use leptos::prelude::*;
 
-#[cfg(feature = "ssr")]
-pub(crate) use self::header::top_bar;
 use crate::format::{age, ago, link, visually_hidden};
-#[cfg(feature = "ssr")]
-use crate::islands::AlertRegion;
+use crate::links::cluster_href;
 use crate::live::{ConnectionState, LiveState};
-#[cfg(feature = "ssr")]
-use crate::live::{SIGN_IN_PATH, use_live};
-#[cfg(feature = "ssr")]
-use crate::loading::loaded;
 use crate::marks::{state_badge, verdict_mark};
 use crate::markup::{El, el};
-#[cfg(feature = "ssr")]
-use crate::overview_window::OverviewSelection;
 use crate::overview_window::OverviewWindow;
-use crate::pages::cluster_href;
 
 /// State of the connection to the console.
 pub(crate) fn connection_indicator(live: LiveState) -> Option<El> {
@@ -65,26 +52,6 @@ pub(crate) fn pending_count(live: LiveState) -> Option<El> {
             .class("count")
             .child(pending.to_string())
             .child(visually_hidden(" waiting for approval")),
-    })
-}
-
-/// Clusters with an alert on every page, and the notices.
-#[cfg(feature = "ssr")]
-const ALARMS_PATH: &str = "/api/v1/clusters?verdict=no_primary,down,diverged,split_brain";
-
-/// Alerts, loaded with the page, so that they are there before the live channel connects and without scripts.
-#[cfg(feature = "ssr")]
-pub(crate) fn banners() -> AnyView {
-    let live = use_live();
-    if live.url.with_untracked(|url| url.path == SIGN_IN_PATH) {
-        return ().into_any();
-    }
-    loaded(ALARMS_PATH, move |response| {
-        if let Ok(alarms) = response.decode() {
-            let window = OverviewWindow::of(&alarms, &OverviewSelection::default());
-            live.head.set(Some(std::sync::Arc::new(window)));
-        }
-        view! { <AlertRegion /> }.into_any()
     })
 }
 
@@ -236,29 +203,6 @@ fn notice_banner(text: String) -> El {
         .child(text)
         .child(" ")
         .child(reload)
-}
-
-/// The first focusable element.
-#[cfg(feature = "ssr")]
-pub(crate) fn skip_link() -> El {
-    link("#main".to_owned(), "Skip to content").class("skip")
-}
-
-/// The footer of every page.
-#[cfg(feature = "ssr")]
-pub(crate) fn footer() -> El {
-    let text =
-        "Times are UTC, by the console's clock. Ages are measured from each source's last report.";
-    // Handled by `app/browser/page.js`.
-    let copy = el("button")
-        .attr("id", "copy")
-        .attr("type", "button")
-        .child("Copy link to this page");
-    el("footer")
-        .class("foot")
-        .child(el("p").child(text))
-        .child(link("/status-pages".to_owned(), "Status pages"))
-        .child(copy)
 }
 
 /// Announcements for screen readers: significant changes only, never ticking numbers.

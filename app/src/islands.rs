@@ -5,7 +5,7 @@
 use leptos::prelude::*;
 
 use crate::chrome::{alert_region, connection_indicator, pending_count, status_region};
-use crate::markup::live_region;
+use crate::live_region::live_region;
 use crate::pages::{cluster_nodes, cluster_summary, node_details, overview_head, overview_table};
 
 /// State of the connection to the console.

@@ -15,7 +15,9 @@ mod format;
 #[cfg(feature = "ssr")]
 pub mod fragments;
 pub mod islands;
+mod links;
 mod live;
+mod live_region;
 #[cfg(feature = "ssr")]
 mod loading;
 mod marks;
@@ -23,6 +25,8 @@ mod markup;
 mod overview_window;
 mod page_url;
 mod pages;
+#[cfg(feature = "ssr")]
+mod server_pages;
 #[cfg(feature = "ssr")]
 mod shell;
 mod sides;

@@ -95,7 +95,7 @@ impl LiveState {
     #[cfg(feature = "hydrate")]
     pub(crate) fn follow(self) {
         socket::connect(self);
-        crate::markup::boxed_effect(Box::new(move || {
+        boxed_effect(Box::new(move || {
             self.url.with(|url| socket::subscribe(topics_for(url)));
         }));
     }
@@ -132,6 +132,12 @@ impl LiveState {
 pub(crate) fn use_live() -> LiveState {
     // Only tests render views outside of the application.
     use_context().unwrap_or_else(|| LiveState::new(PageUrl::default()))
+}
+
+/// Runs now and whenever a signal it reads changes. Boxed, because Leptos compiles its part once for each type of closure.
+#[cfg(feature = "hydrate")]
+pub(crate) fn boxed_effect(mut act: Box<dyn FnMut()>) {
+    leptos::prelude::Effect::new(move |_| act());
 }
 
 pub(crate) const SIGN_IN_PATH: &str = "/sign-in";

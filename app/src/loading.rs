@@ -8,7 +8,8 @@ use leptos_meta::Title;
 
 use crate::data;
 use crate::live::use_live;
-use crate::pages::problem_page;
+use crate::live_region::MarkupView;
+use crate::pages::problem_markup;
 
 /// Sets the window title.
 pub(crate) fn title_view(text: &str) -> AnyView {
@@ -83,6 +84,15 @@ pub(crate) fn loaded_page<T: serde::de::DeserializeOwned>(
         Ok(value) => show(value),
         Err(problem) => problem_page(problem),
     })
+}
+
+/// Replaces a page by a problem of the API.
+pub(crate) fn problem_page(problem: ProblemDetails) -> AnyView {
+    data::set_status(problem.status);
+    join_views(vec![
+        title_view(&problem.title),
+        MarkupView::from(problem_markup(&problem)).into_any(),
+    ])
 }
 
 #[cfg(test)]

@@ -6,16 +6,9 @@
 //! (`docs/adr/0048-islands.md`). Only what Leptos itself manages (routes, loading, islands) uses its macros.
 
 mod html;
-mod view;
 
 use std::borrow::Cow;
 use std::sync::Arc;
-
-#[cfg(feature = "ssr")]
-pub(crate) use view::MarkupView;
-#[cfg(feature = "hydrate")]
-pub(crate) use view::boxed_effect;
-pub(crate) use view::live_region;
 
 /// Text that is usually known at compile time.
 pub(crate) type Text = Cow<'static, str>;

@@ -1,9 +1,7 @@
-//! The pages, one module each, and the tables they share.
+//! The markup of pages, one module each, and the tables they share.
 
 mod cluster;
 mod cluster_header;
-#[cfg(feature = "ssr")]
-mod fragment;
 mod node;
 mod node_facts;
 mod nodes;
@@ -11,33 +9,25 @@ mod overview;
 mod problem;
 #[cfg(feature = "ssr")]
 mod sign_in;
-#[cfg(feature = "hydrate")]
-mod title;
 
 pub(crate) use cluster::cluster_nodes;
 #[cfg(feature = "ssr")]
 pub use cluster_header::tab_segments;
-pub(crate) use cluster_header::{cluster_href, cluster_summary, node_href};
+pub(crate) use cluster_header::{cluster_summary, cluster_title};
 #[cfg(feature = "ssr")]
 pub(crate) use cluster_header::{key_figures, reason_item, tab_label};
 #[cfg(feature = "ssr")]
-pub(crate) use fragment::{cluster_page, fragment_page, tab_page};
-#[cfg(feature = "ssr")]
-pub(crate) use node::{find_node, node_page};
-pub(crate) use node::{node_details, node_label};
+pub(crate) use node::find_node;
+pub(crate) use node::{node_details, node_title};
 #[cfg(feature = "ssr")]
 pub(crate) use nodes::node_table;
+pub(crate) use overview::{overview_head, overview_table, overview_title};
 #[cfg(feature = "ssr")]
-pub(crate) use overview::overview_page;
-pub(crate) use overview::{overview_head, overview_table};
+pub(crate) use problem::problem_markup;
 #[cfg(feature = "ssr")]
-pub(crate) use problem::{not_found_page, problem_page};
-#[cfg(feature = "ssr")]
-pub(crate) use sign_in::sign_in_page;
+pub(crate) use sign_in::sign_in_markup;
 #[cfg(feature = "ssr")]
 pub use sign_in::{sign_in_error, sign_in_html};
-#[cfg(feature = "hydrate")]
-pub(crate) use title::page_title;
 
 use crate::markup::{El, el};
 

@@ -6,9 +6,10 @@ use galera::view::{ClusterView, NodeView};
 
 use self::groups::{GroupKind, NodeGroup, StateTransfer, node_groups, state_transfers};
 use crate::format::{age, lag_text, number};
+use crate::links::{node_href, node_label};
 use crate::marks::{glyph, tone_class};
 use crate::markup::{Content, El, el};
-use crate::pages::{node_href, node_label};
+
 use crate::sides::{mark_of, side_of};
 
 /// The components in one line and a tile for each node; none without nodes.
@@ -224,6 +225,12 @@ mod tests {
         let gone = view.components[0].members.pop();
         assert!(gone.is_some());
         assert_eq!(order(&view), before);
+    }
+
+    #[test]
+    fn each_of_many_nodes_has_a_tile() {
+        let html = draw(&fixtures::large_cluster("lab", 200, 90_000));
+        assert_eq!(html.matches("id=\"tile-").count(), 200);
     }
 
     #[test]

@@ -217,7 +217,7 @@ test('a page on the wall is large and has nothing to click', async ({ page }) =>
   await live(page);
   const size = await verdict(page).evaluate((element) => Number.parseFloat(getComputedStyle(element).fontSize));
   expect(size).toBeGreaterThan(30);
-  const name = page.locator('.topology .name').first();
+  const name = page.locator('.tile .name').first();
   await expect.poll(async () => (await name.boundingBox())?.height ?? 0).toBeGreaterThan(24);
   await expect(page.getByRole('button', { name: 'Sign out', exact: true })).toBeHidden();
   expect(await overflow(page)).toBeLessThanOrEqual(0);

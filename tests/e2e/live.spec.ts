@@ -41,23 +41,41 @@ test('both sources are shown with their age, and a stopped agent turns stale', a
   await expect(agent).not.toContainText('stale', { timeout: 20_000 });
 });
 
-test('the topology diagram has a text alternative', async ({ page }) => {
+test('a tile of the topology leads to its node', async ({ page }) => {
   await openCluster(page);
-  const drawing = page.getByRole('img', { name: /^Primary component:/ });
-  await expect(drawing).toHaveAttribute('aria-label', /n1 Synced at \d+.*n2 Synced at \d+.*n3 Synced at \d+/);
+  const topology = page.getByRole('region', { name: 'Topology' });
+  await expect(topology).toContainText('Primary n1, n2, n3 · size 3');
+  for (const name of ['n1', 'n2', 'n3']) {
+    await expect(topology.getByRole('link', { name: new RegExp(`^${name}.*Synced`, 's') })).toBeVisible();
+  }
+  await topology.getByRole('link', { name: /^n2/ }).click();
+  await expect(page.getByRole('heading', { level: 1, name: 'n2' })).toBeVisible();
 });
 
-test('the topology diagram uses the width of the page', async ({ page }) => {
+test('the topology uses the width of the page', async ({ page }) => {
   await openCluster(page);
-  for (const [width, part] of [[1280, 0.8], [1440, 0.8], [390, 0.9]] as const) {
+  for (const width of [1280, 1440, 390]) {
     await page.setViewportSize({ width, height: 900 });
     const share = () => page.evaluate(() => {
-      const of = (selector: string) => document.querySelector(selector)?.getBoundingClientRect().width ?? 0;
-      return of('.topology') / of('.drawing');
+      const tiles = [...document.querySelectorAll('.tile')].map((tile) => tile.getBoundingClientRect());
+      const [left, right] = [Math.min(...tiles.map((tile) => tile.left)), Math.max(...tiles.map((tile) => tile.right))];
+      const whole = document.querySelector('.topology')?.getBoundingClientRect().width ?? 1;
+      return (right - left) / whole;
     });
-    await expect.poll(share, { message: `${width} pixels` }).toBeGreaterThan(part);
-    expect(await share()).toBeLessThanOrEqual(1);
+    await expect.poll(share, { message: `${width} pixels` }).toBeGreaterThan(0.95);
+    expect(await share()).toBeLessThanOrEqual(1.001);
   }
+});
+
+test('rows and tiles stay where they are when a node dies', async ({ page }) => {
+  await openCluster(page);
+  await expect(verdict(page)).toHaveText('Healthy', { timeout: 60_000 });
+  const places = () => page.evaluate(() => [...document.querySelectorAll('.tile, .nodes tbody tr')].map((one) => one.getBoundingClientRect().top));
+  const before = await places();
+  await command('kill n3');
+  await expect(verdict(page)).toHaveText('Degraded', { timeout: 30_000 });
+  expect(await places()).toEqual(before);
+  await command('repair');
 });
 
 test('the node page shows every property with its source', async ({ page }) => {

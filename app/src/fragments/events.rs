@@ -8,9 +8,10 @@ use galera::{NodeId, Timestamp};
 use super::api_client::PageQuery;
 use crate::data::query_string;
 use crate::format::{absolute, age, code, elapsed, link, quiet, sub, ticking_age, unknown};
+use crate::links::node_href;
 use crate::marks::{StateMark, node_mark, state_badge, verdict_mark};
 use crate::markup::{Content, El, el};
-use crate::pages::{cell, data_table, node_href, row};
+use crate::pages::{cell, data_table, row};
 
 const COLUMNS: [&str; 5] = ["Time", "Object", "New state", "Duration", "Reason"];
 

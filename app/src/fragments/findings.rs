@@ -9,9 +9,10 @@ use galera::{NodeId, Timestamp};
 
 use super::{form_fields, widgets};
 use crate::format::{absolute, code, link, pluralize, quiet, ticking_age, visually_hidden};
+use crate::links::node_href;
 use crate::marks::{finding_mark, state_badge};
 use crate::markup::{El, el};
-use crate::pages::{cell, data_table, node_href, row};
+use crate::pages::{cell, data_table, row};
 
 const COLUMNS: [&str; 3] = ["Node", "Name", "Value"];
 

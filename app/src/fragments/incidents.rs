@@ -14,9 +14,9 @@ use super::form_fields::{
 use super::time_range::TimeRange;
 use super::widgets::{button_form, post_form, primary_button, role_refusal};
 use crate::format::{absolute, link, quiet, ticking_age};
+use crate::links::cluster_href;
 use crate::marks::{incident_mark, state_badge};
 use crate::markup::{Content, El, el};
-use crate::pages::cluster_href;
 
 /// Number of resolved incidents listed.
 const MAX_RESOLVED: usize = 20;

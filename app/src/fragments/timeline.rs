@@ -12,9 +12,10 @@ use super::time_range::TimeRange;
 use super::{Fragment, FragmentRequest};
 use crate::data::encode_segment;
 use crate::format::{absolute, age, elapsed, link, quiet};
+use crate::links::cluster_href;
 use crate::marks::{state_badge, verdict_mark};
 use crate::markup::{El, el};
-use crate::pages::{cluster_href, key_figures, node_table, reason_item};
+use crate::pages::{key_figures, node_table, reason_item};
 use crate::topology::topology;
 pub(super) use strip::{StateStrip, StripSubjects, TimelineSpan};
 

@@ -47,7 +47,7 @@ impl El {
     }
 
     /// Appends the element as HTML with texts and attribute values escaped.
-    pub(super) fn write_html(&self, html: &mut String) {
+    pub(crate) fn write_html(&self, html: &mut String) {
         html.push('<');
         html.push_str(self.0.tag);
         for (name, value) in &self.0.attributes {

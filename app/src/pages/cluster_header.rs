@@ -4,31 +4,17 @@ use galera::Timestamp;
 use galera::view::{ClusterView, Component, RegistryHealth, VerdictReason, VerdictState};
 use leptos::prelude::*;
 
-use crate::data::encode_segment;
 use crate::format::{
     code, elapsed, just_now_or_ago, link, number_or_unknown, or_unknown, pluralize, quiet, rate,
 };
+use crate::links::{cluster_href, node_href};
 use crate::live::LiveState;
 use crate::marks::{glyph, tone_class, verdict_mark};
 use crate::markup::{Content, El, el};
 use crate::sides::{side_label, side_tone, sides};
 
-pub(crate) fn cluster_href(name: &galera::ClusterName) -> String {
-    ["/clusters/", name.as_str()].concat()
-}
-
-pub(crate) fn node_href(cluster: &galera::ClusterName, node: &galera::NodeId) -> String {
-    [
-        "/clusters/",
-        cluster.as_str(),
-        "/nodes/",
-        &encode_segment(&node.to_string()),
-    ]
-    .concat()
-}
-
 /// Window title. The verdict comes first, so that it is visible in background tabs.
-pub(super) fn cluster_title(view: &ClusterView) -> String {
+pub(crate) fn cluster_title(view: &ClusterView) -> String {
     [
         verdict_mark(view.verdict.state).label,
         " · ",

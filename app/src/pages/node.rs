@@ -5,39 +5,19 @@ use galera::publish::api::ProblemDetails;
 use galera::view::{ClusterView, NodeView};
 use leptos::prelude::*;
 
-use super::cluster_header::{cluster_href, node_href, registry_notice};
+use super::cluster_header::registry_notice;
 use super::node_facts::{fact_table, source_table};
 use super::problem::problem_markup;
 use crate::data;
 use crate::format::{link, pluralize, quiet, rate};
+use crate::links::{cluster_href, node_href, node_label};
 use crate::live::LiveState;
 use crate::marks::{glyph, node_mark, status_label, tone_class};
 use crate::markup::{Content, El, el};
 use crate::sparkline::{max_rate, sparkline};
 
-/// The page of the node in the URL.
-#[cfg(feature = "ssr")]
-pub(crate) fn node_page() -> AnyView {
-    use super::fragment::{ServedTitle, served_part, with_cluster};
-    use crate::islands::NodeDetails;
-    use crate::loading::{join_views, title_view};
-
-    let node = crate::live::use_live().url.with_untracked(|url| url.node());
-    let node = node.unwrap_or_default();
-    with_cluster(move |view| {
-        if find_node(view, &node).is_none() {
-            data::set_status(404);
-        }
-        join_views(vec![
-            title_view(&node_title(view, &node)),
-            view! { <NodeDetails /> }.into_any(),
-            served_part(ServedTitle::OfPage),
-        ])
-    })
-}
-
 /// Window title of a node's page. The state comes first.
-pub(super) fn node_title(view: &ClusterView, id: &str) -> String {
+pub(crate) fn node_title(view: &ClusterView, id: &str) -> String {
     match find_node(view, id) {
         Some(node) => [
             node_mark(node.state).label,
@@ -94,11 +74,6 @@ fn unknown_node(view: &ClusterView, id: &str) -> ProblemDetails {
         status: 404,
         ..data::local_problem("unknown_node", "Node not found", &detail.concat())
     }
-}
-
-/// The name of a node, or else its id.
-pub(crate) fn node_label(node: &NodeView) -> String {
-    node.name.clone().unwrap_or_else(|| node.id.to_string())
 }
 
 fn node_header(node: &NodeView) -> El {

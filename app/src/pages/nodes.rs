@@ -3,12 +3,12 @@
 use galera::Timestamp;
 use galera::view::{ClusterView, NodeView, SourceKind, SourceView};
 
-use super::cluster_header::node_href;
 use super::{cell, data_table, row};
 use crate::format::{
     ago, elapsed, lag_text, link, number, number_or_unknown, or_unknown, percent, quiet, rate, sub,
     unknown,
 };
+use crate::links::node_href;
 use crate::marks::{node_mark, state_badge};
 use crate::markup::{Content, El, el};
 use crate::sides::{mark_of, side_label, side_of};

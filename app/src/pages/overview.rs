@@ -4,11 +4,11 @@ use galera::Timestamp;
 use galera::view::{ClusterSummary, NodeState, VerdictState};
 use leptos::prelude::*;
 
-use super::cluster_header::cluster_href;
 use super::{cell, data_table};
 use crate::format::{
     elapsed, link, number_or_unknown, or_unknown, pluralize, rate, sub, visually_hidden,
 };
+use crate::links::cluster_href;
 use crate::live::LiveState;
 use crate::marks::{glyph, node_mark, state_badge, tone_class, verdict_mark};
 use crate::markup::{Content, El, el};
@@ -24,30 +24,6 @@ const COLUMNS: [&str; 7] = [
     "Nodes",
 ];
 
-/// The page of all clusters.
-#[cfg(feature = "ssr")]
-pub(crate) fn overview_page() -> AnyView {
-    use galera::publish::api::Overview;
-
-    use super::fragment::{ServedTitle, served_part};
-    use crate::islands::{OverviewHead, OverviewTable};
-    use crate::loading::{join_views, loaded_page, title_view};
-
-    let live = crate::live::use_live();
-    loaded_page("/api/v1/clusters", move |overview: Overview| {
-        let selection = live.url.with_untracked(OverviewSelection::of);
-        let window = OverviewWindow::of(&overview, &selection);
-        let title = title_view(&overview_title(&window));
-        live.overview.set(Some(std::sync::Arc::new(window)));
-        join_views(vec![
-            title,
-            view! { <OverviewHead /> }.into_any(),
-            served_part(ServedTitle::OfPage),
-            view! { <OverviewTable /> }.into_any(),
-        ])
-    })
-}
-
 /// Heading and filters.
 pub(crate) fn overview_head(live: LiveState) -> Option<El> {
     let window = live.overview.get()?;
@@ -62,7 +38,7 @@ pub(crate) fn overview_table(live: LiveState) -> Option<El> {
 }
 
 /// Window title.
-pub(super) fn overview_title(window: &OverviewWindow) -> String {
+pub(crate) fn overview_title(window: &OverviewWindow) -> String {
     let total = window.total();
     match (total, total - window.count(VerdictState::Healthy)) {
         (0, _) => "No clusters".to_owned(),

@@ -1,10 +1,6 @@
 //! The sign-in page: a plain form that works without scripts.
 
-use leptos::prelude::*;
-
-use crate::live::use_live;
-use crate::loading::{join_views, title_view};
-use crate::markup::{El, MarkupView, el};
+use crate::markup::{El, el};
 
 /// The message for an error code in the URL.
 fn error_message(code: &str) -> &'static str {
@@ -33,24 +29,14 @@ fn local_path(next: &str) -> Option<&str> {
     (is_local && !next.chars().any(char::is_control)).then_some(next)
 }
 
-/// The page of the form, with what led to it.
-pub(crate) fn sign_in_page() -> AnyView {
-    let url = use_live().url.get_untracked();
-    let error = url.parameter("error");
-    let next = url.parameter("next").unwrap_or_default();
-    let page = page(
-        error.as_deref().map(error_message),
-        local_path(&next).unwrap_or("/"),
-    );
-    join_views(vec![
-        title_view("Sign in"),
-        MarkupView::from(page).into_any(),
-    ])
+/// The section with the form; `error` is a code.
+pub(crate) fn sign_in_markup(error: Option<&str>, next: &str) -> El {
+    page(error.map(error_message), local_path(next).unwrap_or("/"))
 }
 
 /// The section with the form, for a page that the server composes; `error` is a code.
 pub fn sign_in_html(error: Option<&str>, next: &str) -> String {
-    page(error.map(error_message), local_path(next).unwrap_or("/")).html()
+    sign_in_markup(error, next).html()
 }
 
 /// The message for the code of an error.

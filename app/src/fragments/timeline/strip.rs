@@ -5,9 +5,9 @@ use galera::view::{NodeView, ReasonCode};
 use galera::{ClusterName, Timestamp};
 
 use crate::format::{absolute, age, pluralize};
+use crate::links::node_href;
 use crate::marks::{StateMark, node_mark, verdict_mark};
 use crate::markup::{El, el};
-use crate::pages::node_href;
 
 /// The box of a strip, in its own units; it is stretched to the width of the page.
 const WIDTH: f64 = 1_000.0;

@@ -1,4 +1,4 @@
-//! Markup as a Leptos view: text on the server, adopted as it is in the browser.
+//! Live regions of a page: markup as a Leptos view, written by the server and adopted as it is in the browser.
 
 use std::future::{Future, ready};
 
@@ -9,8 +9,10 @@ use leptos::tachys::renderer::types::Element;
 use leptos::tachys::view::add_attr::AddAnyAttr;
 use leptos::tachys::view::{Mountable, Position, PositionState, Render, RenderHtml};
 
-use super::El;
+#[cfg(feature = "hydrate")]
+use crate::live::boxed_effect;
 use crate::live::{LiveState, use_live};
+use crate::markup::{El, el};
 
 /// Markup of a live region from the state of the page. `None` while what it shows is not known; the region then stays as
 /// it is. Runs again whenever a signal it reads changes.
@@ -96,7 +98,7 @@ impl RenderHtml for MarkupView {
             Self::Region(markup) => markup(use_live()),
         };
         // A region needs an element to be adopted.
-        markup.unwrap_or_else(|| super::el("div")).write_html(html);
+        markup.unwrap_or_else(|| el("div")).write_html(html);
         *position = Position::NextChild;
     }
 
@@ -135,12 +137,6 @@ fn keep_current(element: Element, markup: RegionMarkup) {
             shown = html;
         }
     }));
-}
-
-/// Runs now and whenever a signal it reads changes. Boxed, because Leptos compiles its part once for each type of closure.
-#[cfg(feature = "hydrate")]
-pub(crate) fn boxed_effect(mut act: Box<dyn FnMut()>) {
-    leptos::prelude::Effect::new(move |_| act());
 }
 
 impl From<El> for MarkupView {

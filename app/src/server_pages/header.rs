@@ -8,11 +8,13 @@ use leptos::prelude::*;
 use crate::data::encode_segment;
 use crate::format::link;
 use crate::islands::{ConnectionIndicator, PendingCount};
+use crate::links::node_label;
 use crate::live::{SIGN_IN_PATH, use_live};
+use crate::live_region::MarkupView;
 use crate::loading::loaded;
-use crate::markup::{El, MarkupView, el};
+use crate::markup::{El, el};
 use crate::page_url::{PageUrl, decode};
-use crate::pages::{find_node, node_label, tab_label};
+use crate::pages::{find_node, tab_label};
 
 /// The header of the page.
 pub(crate) fn top_bar() -> AnyView {
