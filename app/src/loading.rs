@@ -82,16 +82,16 @@ pub(crate) fn loaded_page<T: serde::de::DeserializeOwned>(
 ) -> AnyView {
     loaded(path, move |response| match response.decode() {
         Ok(value) => show(value),
-        Err(problem) => problem_page(problem),
+        Err(problem) => problem_page(&problem),
     })
 }
 
 /// Replaces a page by a problem of the API.
-pub(crate) fn problem_page(problem: ProblemDetails) -> AnyView {
+pub(crate) fn problem_page(problem: &ProblemDetails) -> AnyView {
     data::set_status(problem.status);
     join_views(vec![
         title_view(&problem.title),
-        MarkupView::from(problem_markup(&problem)).into_any(),
+        MarkupView::from(problem_markup(problem)).into_any(),
     ])
 }
 

@@ -311,9 +311,10 @@ test('the sides of a split brain are told apart and never added up', async ({ pa
   await expect(row(page, 'n3')).toContainText('Initialized', { timeout: 30_000 });
   await command('bootstrap n3');
   await expect(verdict(page)).toHaveText('Split brain', { timeout: 30_000 });
-  await expect(page.locator('.frame.rival')).toHaveCount(2);
+  await expect(page.locator('.tile.rival')).toHaveCount(3);
+  await expect(page.locator('.tile.rival.other')).not.toHaveCount(0);
   await expect(page.locator('main .t-ok')).toHaveCount(0);
-  await expect(page.getByRole('img', { name: /side A: .*side B: / })).toBeVisible();
+  await expect(page.getByRole('region', { name: 'Topology' })).toContainText(/side A n\d.*side B n\d/s);
   const figures = page.locator('.head .figures');
   await expect(figures).toContainText('side A');
   await expect(figures).toContainText('side B');

@@ -31,7 +31,7 @@ pub(super) fn served_part(title: ServedTitle) -> AnyView {
         if title == ServedTitle::OfPart
             && let Err(problem) = response.title_and_html()
         {
-            return problem_page(problem);
+            return problem_page(&problem);
         }
         // A response that the request is at fault for, such as a malformed parameter.
         if let Err(problem) = response.title_and_html()
