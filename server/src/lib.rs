@@ -3,7 +3,7 @@
 //! Every request from outside passes through [`http`]. Outgoing connections are made by the crates `registry` (etcd),
 //! `monitor` (databases) and `notify` (notification targets, and the identity provider).
 
-pub mod actions;
+pub use actions;
 pub mod allowed_hosts;
 pub mod assets;
 pub mod audit_anchors;
