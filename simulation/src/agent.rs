@@ -1,27 +1,25 @@
 //! An agent (`galera-agent run`): its real start decision, and the keys that it writes.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use galera::Position;
 use galera::observe::fork::{ForkRecord, ForkRecords};
 use galera::observe::registration::{
-    BootstrapOrder, CleanStop, ClusterField, MembersSeen, NO_POSITION, OrderVerifier,
-    RegistrationRecord, SignatureCheck,
+    BootstrapOrder, CleanStop, ClusterField, HeldData, HeldRange, MembersSeen, NO_POSITION,
+    RegistrationRecord,
 };
 use galera::observe::wsrep::WsrepStatus;
 use galera::startup::{
-    ContinuedFork, DataState, FounderUpdate, OrderKeyState, OrderTrust, PrimaryMembership,
-    RegisteredData, RegistrationUpdate, ReplaceRegistration, StartingNode, StartupAction,
-    StartupSettings, decide, raises_highest_position, update_founder, update_registration,
+    ContinuedFork, DataState, FounderUpdate, NonPrimaryDecision, NonPrimaryNode, OrderKeyState,
+    OrderTrust, PrimaryMembership, RegisteredData, RegistrationUpdate, ReplaceRegistration,
+    StartingNode, StartupAction, StartupSettings, decide, decide_non_primary,
+    raises_highest_position, update_founder, update_registration,
 };
 
 use crate::clock::at;
+use crate::order_key::{order_key, trusted_keys};
 use crate::registry::SimulatedRegistry;
 use crate::specification::{GaleraCluster, NodeData, NodeIndex, ProbeResult};
-
-/// The name of the key that signs the orders of consoles.
-pub const ORDER_KEY: &str = "k1";
 
 /// Milliseconds until the lease of a dead agent expires.
 pub const TTL: u64 = 10_000;
@@ -29,25 +27,11 @@ pub const TTL: u64 = 10_000;
 /// Milliseconds after which an agent writes a key although nothing changed.
 const HEARTBEAT: u64 = 9_000;
 
+/// Milliseconds for which the reason of a restart must hold.
+const SETTLE_TIME: u64 = 60_000;
+
 /// The key that changes with every commit: written with a state, or as the heartbeat.
 const COMMIT_FIELD: &str = "wsrep_last_committed";
-
-/// The public key of the console; signatures are not forged in schedules.
-#[derive(Debug)]
-struct TrustedKey;
-
-impl OrderVerifier for TrustedKey {
-    fn verify(&self, key_id: &str, _: &[u8], _: &str) -> SignatureCheck {
-        match key_id {
-            ORDER_KEY => SignatureCheck::Valid,
-            _ => SignatureCheck::UnknownKey,
-        }
-    }
-
-    fn key_ids(&self) -> Vec<String> {
-        vec![ORDER_KEY.to_owned()]
-    }
-}
 
 /// The container of one node: an agent and the server that it starts.
 #[derive(Clone, Debug)]
@@ -58,6 +42,8 @@ pub struct SimulatedAgent {
     fork_epoch: u64,
     fork: Option<ForkRecord>,
     obeyed_orders: BTreeSet<String>,
+    /// Number of directories kept aside.
+    generations: u64,
     /// Whether it decides as if no fork were recorded, to prove that this would be noticed.
     pub ignores_forks: bool,
     /// Whether new data get the identity of the former ones, to prove that this would be noticed.
@@ -74,6 +60,10 @@ pub struct SimulatedAgent {
     lease: Option<i64>,
     /// When the lease of a dead agent expires.
     expires_at: Option<u64>,
+    /// By how many milliseconds the clock of its host is ahead.
+    pub clock_ahead: i64,
+    /// Since when its server stands still without being Primary, at a position.
+    standstill: Option<(u64, u64)>,
 }
 
 impl SimulatedAgent {
@@ -86,6 +76,7 @@ impl SimulatedAgent {
             fork_epoch: 0,
             fork: None,
             obeyed_orders: BTreeSet::new(),
+            generations: 0,
             ignores_forks: false,
             keeps_identity: false,
             running: true,
@@ -95,6 +86,8 @@ impl SimulatedAgent {
             obeyed: None,
             lease: None,
             expires_at: None,
+            clock_ahead: 0,
+            standstill: None,
         }
     }
 
@@ -184,6 +177,13 @@ impl SimulatedAgent {
         etcd: bool,
         now: u64,
     ) -> Option<String> {
+        if cluster.nodes()[self.node].arbitrator {
+            // An arbitrator has no agent; it is started again like any service.
+            if self.running && cluster.nodes()[self.node].server.is_none() {
+                let _ = cluster.start(self.node);
+            }
+            return None;
+        }
         if !self.running || !etcd {
             let expires_at = *self.expires_at.get_or_insert(now + TTL);
             if expires_at <= now
@@ -205,11 +205,52 @@ impl SimulatedAgent {
                 return Some("ends".to_owned());
             }
             self.report(cluster, registry);
-            return None;
+            return self.restart_for_others(cluster, registry, now);
         }
         let acted = self.decide(cluster, registry, settings, now);
         self.write_heartbeat(cluster, registry, "phase");
         acted
+    }
+
+    /// Restarts a server that is not Primary while a more advanced member waits (`agent::run::restart`).
+    fn restart_for_others(
+        &mut self,
+        cluster: &mut GaleraCluster,
+        registry: &mut SimulatedRegistry,
+        now: u64,
+    ) -> Option<String> {
+        let node = &cluster.nodes()[self.node];
+        let server = node.server.as_ref()?;
+        let own = NonPrimaryNode {
+            node: node.id.clone(),
+            position: node.data.position()?,
+            fork_epoch: self.fork_epoch,
+        };
+        let stands_still = !server.is_primary()
+            && !server.paused
+            && matches!(
+                decide_non_primary(&own, &registry.snapshot()),
+                NonPrimaryDecision::Restart { .. }
+            );
+        let seqno = own.position.seqno;
+        if !stands_still {
+            self.standstill = None;
+            return None;
+        }
+        match self.standstill {
+            Some((at, since)) if at == seqno && now >= since + SETTLE_TIME => {
+                self.standstill = None;
+                cluster.stop(self.node);
+                self.started_server = false;
+                self.recovered = false;
+                Some("restarts its server: a waiting member is ahead".to_owned())
+            }
+            Some((at, _)) if at == seqno => None,
+            _ => {
+                self.standstill = Some((seqno, now));
+                None
+            }
+        }
     }
 
     /// Writes `field` again if that is due.
@@ -220,7 +261,7 @@ impl SimulatedAgent {
         field: &str,
     ) {
         let key = self.key(cluster, registry, field);
-        let due = registry.put_at(key.as_bytes()) + HEARTBEAT <= registry.now;
+        let due = registry.put_at(key.as_bytes()) + HEARTBEAT <= registry.now();
         if let Some(value) = registry.get(&key).filter(|_| due) {
             let lease = self.lease(registry);
             registry.put(&key, value, lease);
@@ -277,6 +318,10 @@ impl SimulatedAgent {
         let ProbeResult::Rows(rows) = cluster.probe(self.node) else {
             // A server that does not answer loses its status keys.
             self.clear_status(cluster, registry);
+            let server = cluster.nodes()[self.node].server.as_ref();
+            if server.is_some_and(|server| server.transfer.is_some()) {
+                self.publish(cluster, registry, "phase", "joining".to_owned());
+            }
             return;
         };
         let membership = PrimaryMembership::of(&WsrepStatus::from_rows(&rows));
@@ -289,7 +334,7 @@ impl SimulatedAgent {
             }
         }
         let commit_key = self.key(cluster, registry, COMMIT_FIELD);
-        let due = registry.put_at(commit_key.as_bytes()) + HEARTBEAT <= registry.now;
+        let due = registry.put_at(commit_key.as_bytes()) + HEARTBEAT <= registry.now();
         let changed = registry.revision() > before || registry.get(&commit_key).is_none();
         if let Some(value) = rows.get(COMMIT_FIELD).filter(|_| changed || due) {
             registry.put(&commit_key, value.clone(), lease);
@@ -353,6 +398,7 @@ impl SimulatedAgent {
         let prefix = self.key(cluster, registry, "wsrep_");
         let keys: Vec<String> = registry
             .entries()
+            .into_iter()
             .map(|entry| String::from_utf8_lossy(&entry.key).into_owned())
             .filter(|key| key.starts_with(&prefix))
             .collect();
@@ -401,6 +447,7 @@ impl SimulatedAgent {
             _ => "starting",
         };
         self.publish_waiting(cluster, registry, &own, phase);
+        self.publish_held(cluster, registry, decision.held);
         match decision.action {
             StartupAction::RecoverPosition => {
                 self.recovered = true;
@@ -447,12 +494,39 @@ impl SimulatedAgent {
                 registry.delete(&key);
             }
             StartupAction::Refuse => self.kill(now),
-            // No plan of these schedules orders a node to rejoin.
-            StartupAction::Wait { .. }
-            | StartupAction::Rejoin { .. }
-            | StartupAction::FoundCluster(_) => {}
+            StartupAction::Rejoin { rejoin, .. } => {
+                let action = rejoin.order.action_id.unwrap_or_default();
+                self.generations += 1;
+                let generation = self.generations;
+                cluster.node_mut(self.node).data = NodeData::default();
+                self.data_id = format!("{}-kept-{generation}", self.data_id);
+                (self.fork_epoch, self.fork) = (0, None);
+                self.obeyed_orders.insert(action);
+                self.recovered = false;
+                self.register(cluster, registry, ReplaceRegistration::OfOtherData, None);
+                return Some("keeps its data aside as ordered".to_owned());
+            }
+            StartupAction::Wait { .. } | StartupAction::FoundCluster(_) => {}
         }
         None
+    }
+
+    fn publish_held(
+        &mut self,
+        cluster: &GaleraCluster,
+        registry: &mut SimulatedRegistry,
+        held: Option<HeldRange>,
+    ) {
+        match held {
+            Some(range) => {
+                let held = HeldData {
+                    range,
+                    obstacle: None,
+                };
+                self.publish(cluster, registry, "held", held.to_value());
+            }
+            None => registry.delete(&self.key(cluster, registry, "held")),
+        }
     }
 
     /// The keys of a node whose server does not run.
@@ -465,7 +539,8 @@ impl SimulatedAgent {
     ) {
         self.publish(cluster, registry, "phase", phase.to_owned());
         self.publish(cluster, registry, "data_id", self.data_id.clone());
-        self.publish(cluster, registry, "order_keys", ORDER_KEY.to_owned());
+        let key_id = order_key().public().id().to_owned();
+        self.publish(cluster, registry, "order_keys", key_id);
         self.publish(cluster, registry, "fork_epoch", self.fork_epoch.to_string());
         let position = match &own.data {
             DataState::AtPosition(position) => Some(position.to_string()),
@@ -515,9 +590,9 @@ impl SimulatedAgent {
             founding: false,
             obeyed_orders: self.obeyed_orders.clone(),
             orders: OrderTrust {
-                keys: Some(Arc::new(TrustedKey)),
-                now: at(now),
-                order_read_at: at(now),
+                keys: Some(trusted_keys()),
+                now: at(now).shifted(self.clock_ahead),
+                order_read_at: at(now).shifted(self.clock_ahead),
                 own_lease: Some(lease),
                 own_order: self.own_order.filter(|_| order_is_own),
                 keep_obstacle: None,
