@@ -46,6 +46,8 @@ pub struct SharedCluster {
     pub random: StdRng,
     /// Whether the next statement meets a machine that has just paused.
     pub pauses_at_statement: bool,
+    /// Whether statements meet faults.
+    pub has_faults: bool,
     /// Whether servers judge how late a statement is (I38).
     pub judges_lateness: bool,
     /// What the plan of the approved action said is lost.
@@ -179,6 +181,7 @@ impl SimulatedChannel {
             return None;
         }
         let fault = match shared.random.random_range(0..12) {
+            _ if !shared.has_faults => None,
             _ if shared.pauses_at_statement => Some(StatementFault::Pause),
             0..3 => Some(StatementFault::Pause),
             3 => Some(StatementFault::RequestLost),

@@ -64,6 +64,8 @@ pub struct SimulatedAgent {
     pub clock_ahead: i64,
     /// Since when its server stands still without being Primary, at a position.
     standstill: Option<(u64, u64)>,
+    /// Why it decided what it decided last, as its log and its health endpoint show.
+    pub explanation: String,
 }
 
 impl SimulatedAgent {
@@ -88,6 +90,7 @@ impl SimulatedAgent {
             expires_at: None,
             clock_ahead: 0,
             standstill: None,
+            explanation: String::new(),
         }
     }
 
@@ -117,7 +120,9 @@ impl SimulatedAgent {
 
     /// The container stops its server cleanly and records where.
     pub fn stop(&mut self, cluster: &GaleraCluster, registry: &mut SimulatedRegistry) {
-        if let Some(position) = cluster.nodes()[self.node].data.position() {
+        if let Some(position) = cluster.nodes()[self.node].data.position()
+            && !cluster.nodes()[self.node].arbitrator
+        {
             let stopped = CleanStop {
                 position: position.clone(),
                 at: None,
@@ -442,6 +447,7 @@ impl SimulatedAgent {
             own.fork_epoch = 0;
         }
         let decision = decide(&own, &snapshot, settings);
+        self.explanation.clone_from(&decision.explanation);
         let phase = match decision.action {
             StartupAction::Wait { .. } => "waiting",
             _ => "starting",

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use galera::judge::known_positions::KnownPositions;
 use galera::startup::{AutoBootstrap, StartupSettings};
-use galera::{ClusterName, NodeId};
+use galera::{ActionId, ClusterName, NodeId};
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
@@ -103,6 +103,8 @@ struct FaultSchedule {
     recorded: (KnownPositions, BTreeSet<NodeId>),
     /// The action that was approved last, while it is open.
     approved: Option<consoles::ApprovedAction>,
+    /// The action that was requested and not yet decided.
+    pending: Option<ActionId>,
     /// Nodes that an operator has isolated; no client reaches them.
     fenced: BTreeSet<NodeIndex>,
     /// Those of them that were Primary before they were isolated. They serve no client, and an operator who reconnects such a machine
@@ -127,6 +129,10 @@ struct FaultSchedule {
     now: u64,
     /// Acknowledged writes that no plan has given up.
     acknowledged: BTreeSet<u64>,
+    /// Writes of data that two people gave up at the end.
+    given_up: BTreeSet<u64>,
+    /// Members whose former data two people gave up.
+    abandoned: BTreeSet<NodeId>,
     counts: ScheduleCounts,
     story: Vec<String>,
 }
@@ -180,6 +186,7 @@ impl FaultSchedule {
             registry: registry.clone(),
             random: StdRng::seed_from_u64(!seed),
             pauses_at_statement: false,
+            has_faults: true,
             judges_lateness: removed != RemovedSafeguard::NoDeadline,
             approved_loss: None,
             statement_losses: Vec::new(),
@@ -203,6 +210,7 @@ impl FaultSchedule {
             leader: (0, 0),
             recorded: (KnownPositions::default(), BTreeSet::new()),
             approved: None,
+            pending: None,
             fenced: BTreeSet::new(),
             fenced_primaries: BTreeSet::new(),
             unplugged: BTreeSet::new(),
@@ -215,6 +223,8 @@ impl FaultSchedule {
             denies_since: BTreeMap::new(),
             now: 0,
             acknowledged: BTreeSet::new(),
+            given_up: BTreeSet::new(),
+            abandoned: BTreeSet::new(),
             counts: ScheduleCounts::default(),
             story: vec![format!(
                 "{count} nodes of weights {weights:?}, {replicas} console(s), {auto_bootstrap:?}{}",

@@ -1,10 +1,13 @@
 //! The end of a schedule: the faults end, two people follow the remedies that the product names, and the cluster becomes healthy.
 
-use galera::recover::plan::{ActionKind, Plan};
+use galera::recover::attestation::{Attestation, AttestedState};
+use galera::recover::plan::{ActionKind, CheckCode, CheckStatus, Plan, PlanCheck};
 use galera::view::VerdictState;
 
+use super::recovery::attest;
 use super::{FaultSchedule, POLL};
 use crate::access::lock;
+use crate::specification::{GaleraTransaction, NodeIndex};
 
 /// Polls until every action that was approved before must have ended: its expiry and its deadline.
 const END_OF_ACTIONS: u64 = 700;
@@ -43,6 +46,7 @@ impl FaultSchedule {
 
     fn end_faults(&mut self) {
         self.note("the faults end");
+        lock(&self.shared).has_faults = false;
         self.resume_consoles();
         self.reconnect();
         self.cluster.set_transfer_time(0);
@@ -88,6 +92,9 @@ impl FaultSchedule {
         else {
             return Ok(());
         };
+        for write in &self.given_up {
+            self.acknowledged.remove(write);
+        }
         self.give_up(node, Some(0))
             .map_err(|lost| format!("at the end: {lost}"))
     }
@@ -100,23 +107,103 @@ impl FaultSchedule {
         let Some(console) = self.running_console() else {
             return Ok(());
         };
-        for kind in [ActionKind::Bootstrap, ActionKind::Rejoin] {
-            let Some(plan) = self.plan(console, kind, &[]) else {
+        if let Some(id) = self.pending.clone() {
+            *self.counts.remedies.entry("cancelled request").or_default() += 1;
+            self.cancel(&id);
+        }
+        let gone: Vec<Attestation> = self
+            .abandoned
+            .iter()
+            .map(|node| attest(node, AttestedState::Decommissioned))
+            .collect();
+        for (kind, attestations, remedy) in [
+            (ActionKind::Bootstrap, &[][..], "bootstrap"),
+            (
+                ActionKind::Bootstrap,
+                &gone,
+                "bootstrap without former data",
+            ),
+            (ActionKind::Rejoin, &[], "rejoin"),
+        ] {
+            let Some(plan) = self.plan(console, kind, attestations) else {
                 continue;
             };
-            if plan.executable {
-                let remedy = match kind {
-                    ActionKind::Rejoin => "rejoin",
-                    _ => "bootstrap",
+            if self.decide_branch(&plan) {
+                return Ok(());
+            }
+            let overrides = self.overrides(&plan);
+            if plan.executable || overrides.is_some() {
+                let remedy = match overrides {
+                    None => remedy,
+                    Some(_) => "override for an arbitrator",
                 };
                 *self.counts.remedies.entry(remedy).or_default() += 1;
-                if let Some(id) = self.request(console, &plan, &[], None) {
+                if let Some(id) = self.request(console, &plan, attestations, overrides) {
                     self.approve(id, &plan);
                 }
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// The check `members_known`, if it is the only one that forbids `plan` and an arbitrator is what it misses: an administrator
+    /// may override it then, as it says.
+    fn overrides(&self, plan: &Plan) -> Option<Vec<CheckCode>> {
+        let forbidding = plan.failing();
+        let codes: Vec<CheckCode> = forbidding.map(|check| check.code.clone()).collect();
+        let has_arbitrator = self.cluster.nodes().iter().any(|node| node.arbitrator);
+        (has_arbitrator && codes == [CheckCode::MEMBERS_KNOWN]).then_some(codes)
+    }
+
+    /// Two people decide for the newest branch of the history: members of another one are kept aside and return empty, as the
+    /// check `no_fork` says. Whether it said that.
+    fn decide_branch(&mut self, plan: &Plan) -> bool {
+        let conflict = |check: &&PlanCheck| {
+            check.code == CheckCode::NO_FORK && check.status == CheckStatus::Fail
+        };
+        let Some(check) = plan.checks.iter().find(conflict) else {
+            return false;
+        };
+        let message = check.message.clone();
+        let named: Vec<NodeIndex> = (0..self.agents.len())
+            .filter(|&node| {
+                let id = &self.cluster.nodes()[node].id;
+                message.contains(&format!("{id} has transactions"))
+                    || message.contains(&format!("{id} may have transactions"))
+            })
+            .collect();
+        for &node in &named {
+            self.note(format_args!(
+                "two people give up what only n{} has",
+                node + 1
+            ));
+            self.kill(node);
+            let own = &self.cluster.nodes()[node];
+            // What the message names as only its own; unknown is everything.
+            let range = format!("{} has transactions ", own.id);
+            let first = message.split_once(&range).and_then(|(_, rest)| {
+                let digits = rest.split(' ').next()?;
+                digits.parse::<usize>().ok()
+            });
+            let common = first.unwrap_or(1).saturating_sub(1);
+            for transaction in own.data.transactions.iter().skip(common) {
+                if let GaleraTransaction::Write(write) = transaction {
+                    self.given_up.insert(*write);
+                }
+            }
+            self.abandoned.insert(self.cluster.nodes()[node].id.clone());
+            self.replace(node);
+            self.agents[node].start(&mut self.registry);
+        }
+        if !named.is_empty() {
+            *self
+                .counts
+                .remedies
+                .entry("decision for a branch")
+                .or_default() += 1;
+        }
+        !named.is_empty()
     }
 
     fn describe_stuck(&mut self) -> String {
@@ -138,8 +225,15 @@ impl FaultSchedule {
             .flat_map(|verdict| &verdict.reasons)
             .map(|reason| reason.message.clone())
             .collect();
+        let agents: Vec<String> = self
+            .agents
+            .iter()
+            .zip(self.cluster.nodes())
+            .map(|(agent, node)| format!("{}: {}", node.id, agent.explanation))
+            .collect();
+        let agents = agents.join("\n  ");
         format!(
-            "stuck: {:?}, {}\n  bootstrap: {bootstrap}\n  rejoin: {rejoin}",
+            "stuck: {:?}, {}\n  bootstrap: {bootstrap}\n  rejoin: {rejoin}\n  {agents}",
             verdict.map(|verdict| verdict.state),
             reasons.join(" ")
         )

@@ -1,9 +1,9 @@
 //! The consoles of a schedule: they run between the steps, in slices of time in turn.
 
 use actions::ActionDecision;
-use galera::recover::attestation::{Attestation, AttestedState};
+use galera::ActionId;
+use galera::recover::attestation::Attestation;
 use galera::recover::plan::{ActionKind, CheckCode, Mechanism, Plan};
-use galera::{ActionId, NodeId};
 use rand::Rng;
 
 use super::counts::FaultKind;
@@ -144,10 +144,9 @@ impl FaultSchedule {
         &mut self,
         console: usize,
         kind: ActionKind,
-        stopped: &[NodeId],
+        attestations: &[Attestation],
     ) -> Option<Plan> {
-        let attestations = attest(stopped);
-        self.with_consoles(|schedule| schedule.consoles[console].plan(kind, &attestations))
+        self.with_consoles(|schedule| schedule.consoles[console].plan(kind, attestations))
     }
 
     /// One person requests what `plan` describes; `None` if that is refused.
@@ -155,15 +154,17 @@ impl FaultSchedule {
         &mut self,
         console: usize,
         plan: &Plan,
-        stopped: &[NodeId],
+        attestations: &[Attestation],
         overrides: Option<Vec<CheckCode>>,
     ) -> Option<ActionId> {
-        let attestations = attest(stopped);
         let requested = self.with_consoles(|schedule| {
-            schedule.consoles[console].request(plan, &attestations, overrides)
+            schedule.consoles[console].request(plan, attestations, overrides)
         });
         match requested {
-            Ok(id) => Some(id),
+            Ok(id) => {
+                self.pending = Some(id.clone());
+                Some(id)
+            }
             Err(error) => {
                 self.note(format_args!("the request is refused: {error}"));
                 None
@@ -195,6 +196,7 @@ impl FaultSchedule {
                     console + 1,
                     plan.summary
                 ));
+                self.pending = None;
                 self.approved = Some(ApprovedAction { id, at: self.now });
             }
             Err(error) => {
@@ -212,6 +214,7 @@ impl FaultSchedule {
         let cancelled = self.with_consoles(|schedule| {
             schedule.consoles[console].decide(Person::Operator, id, &ActionDecision::Cancel)
         });
+        self.pending = None;
         if let Err(error) = cancelled {
             self.note(format_args!("cancelling is refused: {error}"));
         }
@@ -286,14 +289,4 @@ impl FaultSchedule {
         };
         self.random.random_range(-range..=range)
     }
-}
-
-/// Attestations that these members are stopped.
-fn attest(stopped: &[NodeId]) -> Vec<Attestation> {
-    let attestation = |node: &NodeId| Attestation {
-        node: node.clone(),
-        statement: AttestedState::Stopped,
-        saved_state: None,
-    };
-    stopped.iter().map(attestation).collect()
 }

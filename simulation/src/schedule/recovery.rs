@@ -1,6 +1,7 @@
 //! Two people who recover the cluster with the plans of the consoles.
 
 use galera::NodeId;
+use galera::recover::attestation::{Attestation, AttestedState};
 use galera::recover::plan::ActionKind;
 use rand::Rng;
 
@@ -19,8 +20,12 @@ impl FaultSchedule {
         let Some(console) = self.running_console() else {
             return Ok(());
         };
+        // A request that nobody could approve stands in the way of the next.
+        if let Some(id) = self.pending.clone() {
+            self.cancel(&id);
+        }
         let mut stopped = self.stopped_members();
-        let mut plan = self.plan(console, ActionKind::Bootstrap, &stopped);
+        let mut plan = self.plan(console, ActionKind::Bootstrap, &attest_stopped(&stopped));
         // Most of what forbids a plan at first is that too little time has passed.
         for _ in 0..self.random.random_range(0..40) {
             let executable = plan.as_ref().is_some_and(|plan| plan.executable);
@@ -30,7 +35,7 @@ impl FaultSchedule {
             self.now += POLL;
             self.turn();
             stopped = self.stopped_members();
-            plan = self.plan(console, ActionKind::Bootstrap, &stopped);
+            plan = self.plan(console, ActionKind::Bootstrap, &attest_stopped(&stopped));
         }
         let Some(plan) = plan else {
             return Ok(());
@@ -38,7 +43,7 @@ impl FaultSchedule {
         if !plan.executable {
             return self.check_refusal(&plan);
         }
-        let Some(id) = self.request(console, &plan, &stopped, None) else {
+        let Some(id) = self.request(console, &plan, &attest_stopped(&stopped), None) else {
             return Ok(());
         };
         // Until the approval, anything may happen.
@@ -102,5 +107,19 @@ impl FaultSchedule {
             })
             .map(|(_, (node, _))| node.id.clone())
             .collect()
+    }
+}
+
+/// Attestations that these members are stopped.
+fn attest_stopped(nodes: &[NodeId]) -> Vec<Attestation> {
+    let attestation = |node| attest(node, AttestedState::Stopped);
+    nodes.iter().map(attestation).collect()
+}
+
+pub(super) fn attest(node: &NodeId, statement: AttestedState) -> Attestation {
+    Attestation {
+        node: node.clone(),
+        statement,
+        saved_state: None,
     }
 }
