@@ -60,6 +60,8 @@ pub(super) struct Executor {
     pub(super) computed: Option<(Plan, Instant)>,
     /// Index of the step that this executor has sent or may have sent.
     pub(super) sent_step: Option<usize>,
+    /// Whether the nodes prove that the statement had no effect.
+    pub(super) had_no_effect: bool,
     /// The registry before the first key was removed.
     pub(super) keys_before: Option<galera::recover::cleanup::RegistryReading>,
 }

@@ -123,6 +123,7 @@ impl Executor {
             stored: seen,
             computed: None,
             sent_step: None,
+            had_no_effect: false,
             keys_before: None,
         };
         match executor.begin_or_take_over(by).await {

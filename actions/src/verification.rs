@@ -8,7 +8,7 @@ use galera::judge::history_alarms::{AcceptedLoss, HistoryAcknowledgement, Histor
 use galera::judge::known_positions::KnownPositions;
 use galera::observe::registration::{ClusterField, RegistryKeys};
 use galera::recover::action::{ActionEvent, ActionRefusal, ObservedOutcome};
-use galera::recover::bootstrap::{BootstrapOutcome, verify};
+use galera::recover::bootstrap::{BootstrapOutcome, had_no_effect, verify};
 use galera::recover::cleanup::lost_registrations;
 use galera::recover::plan::{ActionKind, PlanStep, PlanTarget};
 use galera::recover::rejoin::{self, RejoinOutcome};
@@ -37,10 +37,14 @@ impl Executor {
             ActionKind::Rejoin => self.verify_rejoin().await?,
         };
         let fence = self.lock.fence;
-        match self
-            .apply_event(ActionEvent::Observed { fence, outcome })
-            .await
-        {
+        // Without effect it is no fork: data beyond it are not on another branch.
+        let removals = match &outcome {
+            ObservedOutcome::Contradicted(_) if self.had_no_effect => self.fork_removals().await?,
+            _ => Vec::new(),
+        };
+        let (unchanged, delete): (Vec<_>, Vec<_>) = removals.into_iter().unzip();
+        let observed = ActionEvent::Observed { fence, outcome };
+        match self.apply(&[observed], &unchanged, &delete).await {
             Ok(_) | Err(ExecutorError::Refused(ActionRefusal::TooEarly { .. })) => {}
             Err(error) => return Err(error),
         }
@@ -65,7 +69,7 @@ impl Executor {
     }
 
     /// Checks the bootstrap against what the nodes report.
-    async fn verify_bootstrap(&self) -> Result<ObservedOutcome, ExecutorError> {
+    async fn verify_bootstrap(&mut self) -> Result<ObservedOutcome, ExecutorError> {
         let action = &self.stored.action;
         let inputs = self
             .context
@@ -84,6 +88,14 @@ impl Executor {
         }
         if outcome == BootstrapOutcome::Proven {
             self.accept_loss(target, &inputs.cluster.history).await;
+        }
+        let sent = action.steps.first().and_then(|step| step.intended_at);
+        let no_effect = sent
+            .filter(|_| matches!(outcome, BootstrapOutcome::NotYet(_)))
+            .and_then(|intended_at| had_no_effect(target, intended_at, &case));
+        if let Some(reason) = no_effect {
+            self.had_no_effect = true;
+            return Ok(ObservedOutcome::Contradicted(reason));
         }
         Ok(match outcome {
             BootstrapOutcome::Proven => {

@@ -44,8 +44,8 @@ pub struct SharedCluster {
     pub cluster: GaleraCluster,
     pub registry: SimulatedRegistry,
     pub random: StdRng,
-    /// Whether the next statement meets a machine that has just paused.
-    pub pauses_at_statement: bool,
+    /// The fault that every statement meets, if not a random one.
+    pub statement_fault: Option<StatementFault>,
     /// Whether statements meet faults.
     pub has_faults: bool,
     /// Whether servers judge how late a statement is (I38).
@@ -181,8 +181,8 @@ impl SimulatedChannel {
             return None;
         }
         let fault = match shared.random.random_range(0..12) {
+            _ if shared.statement_fault.is_some() => shared.statement_fault,
             _ if !shared.has_faults => None,
-            _ if shared.pauses_at_statement => Some(StatementFault::Pause),
             0..3 => Some(StatementFault::Pause),
             3 => Some(StatementFault::RequestLost),
             4 => Some(StatementFault::AnswerLost),

@@ -246,6 +246,7 @@ impl SimulatedAgent {
             Some((at, since)) if at == seqno && now >= since + SETTLE_TIME => {
                 self.standstill = None;
                 cluster.stop(self.node);
+                self.clear_status(cluster, registry);
                 self.started_server = false;
                 self.recovered = false;
                 Some("restarts its server: a waiting member is ahead".to_owned())

@@ -185,7 +185,7 @@ impl FaultSchedule {
             cluster: GaleraCluster::default(),
             registry: registry.clone(),
             random: StdRng::seed_from_u64(!seed),
-            pauses_at_statement: false,
+            statement_fault: None,
             has_faults: true,
             judges_lateness: removed != RemovedSafeguard::NoDeadline,
             approved_loss: None,

@@ -41,7 +41,7 @@ pub use executor::PlannedServer;
 pub use forks::{NoEpochLeft, fork_of_proven_statement, fork_of_statement};
 pub use recovery_reach::RecoveryReach;
 pub use statement::{STATEMENT_DEADLINE, STATEMENT_TIME_ZONE, StatementDialect};
-pub use verify::{BootstrapOutcome, ReturningAhead, returning_ahead, verify};
+pub use verify::{BootstrapOutcome, ReturningAhead, had_no_effect, returning_ahead, verify};
 
 use situation::{MemberCondition, Situation};
 

@@ -1,7 +1,9 @@
 //! The invariants that concern what is observed after a bootstrap, one test each.
 
+use std::time::Duration;
+
 use galera::recover::attestation::AttestedState;
-use galera::recover::bootstrap::{BootstrapOutcome, returning_ahead, verify};
+use galera::recover::bootstrap::{BootstrapOutcome, had_no_effect, returning_ahead, verify};
 
 use crate::fixture::{FakeStatusRows, OTHER_HISTORY, RecoveryFixture, at, id};
 
@@ -116,4 +118,34 @@ fn i22_a_node_that_returns_primary_elsewhere_contradicts_the_bootstrap() {
         verify(&target, &rival.case()),
         BootstrapOutcome::Contradicted(_)
     ));
+}
+
+/// The fork of such a statement is removed; one that may have taken effect stays (I35).
+#[test]
+fn i21_that_a_statement_had_no_effect_is_proven_or_not_claimed() {
+    let rows =
+        || FakeStatusRows::non_primary(&["n1"], 0, 100).with_row("wsrep_cluster_weight", "0");
+    let before = RecoveryFixture::two_of_three_lost().answers("n1", rows());
+    let target = before.plan().target.unwrap();
+    let now = before.case().now;
+    let earlier = now.minus(Duration::from_secs(11));
+    let proven = had_no_effect(&target, earlier, &before.case());
+    assert!(proven.is_some_and(|reason| reason.contains("n1")));
+    // It may still arrive.
+    let later = now.minus(Duration::from_secs(9));
+    assert_eq!(had_no_effect(&target, later, &before.case()), None);
+    for changed in [
+        FakeStatusRows::primary(&["n1"], 0, 101),
+        // It was Primary and is not any more.
+        FakeStatusRows::non_primary(&["n1"], 0, 101).with_row("wsrep_cluster_weight", "0"),
+        // A lock freezes the status; the provider counts votes.
+        rows().with_row("wsrep_cluster_weight", "1"),
+        rows().with_row("wsrep_local_recv_queue", "1"),
+        FakeStatusRows::non_primary(&["n1"], 0, 100),
+    ] {
+        let after = before.clone().answers("n1", changed);
+        assert_eq!(had_no_effect(&target, earlier, &after.case()), None);
+    }
+    let silent = before.refuses_connections("n1");
+    assert_eq!(had_no_effect(&target, earlier, &silent.case()), None);
 }

@@ -135,7 +135,7 @@ impl FaultSchedule {
             if plan.executable || overrides.is_some() {
                 let remedy = match overrides {
                     None => remedy,
-                    Some(_) => "override for an arbitrator",
+                    Some(_) => "override",
                 };
                 *self.counts.remedies.entry(remedy).or_default() += 1;
                 if let Some(id) = self.request(console, &plan, attestations, overrides) {
@@ -147,13 +147,21 @@ impl FaultSchedule {
         Ok(())
     }
 
-    /// The check `members_known`, if it is the only one that forbids `plan` and an arbitrator is what it misses: an administrator
-    /// may override it then, as it says.
+    /// The checks that forbid `plan`, if an administrator may override them as they say: an arbitrator is what `members_known`
+    /// misses, and the transactions that are lost were only in data that were given up.
     fn overrides(&self, plan: &Plan) -> Option<Vec<CheckCode>> {
-        let forbidding = plan.failing();
-        let codes: Vec<CheckCode> = forbidding.map(|check| check.code.clone()).collect();
+        let codes: Vec<CheckCode> = plan.failing().map(|check| check.code.clone()).collect();
         let has_arbitrator = self.cluster.nodes().iter().any(|node| node.arbitrator);
-        (has_arbitrator && codes == [CheckCode::MEMBERS_KNOWN]).then_some(codes)
+        let lost = [
+            CheckCode::MOST_ADVANCED,
+            CheckCode::NO_REGRESSION,
+            CheckCode::LAST_PRIMARY,
+        ];
+        let permitted = |code: &CheckCode| {
+            has_arbitrator && *code == CheckCode::MEMBERS_KNOWN
+                || !self.abandoned.is_empty() && lost.contains(code)
+        };
+        (!codes.is_empty() && codes.iter().all(permitted)).then_some(codes)
     }
 
     /// Two people decide for the newest branch of the history: members of another one are kept aside and return empty, as the
@@ -192,7 +200,6 @@ impl FaultSchedule {
                     self.given_up.insert(*write);
                 }
             }
-            self.abandoned.insert(self.cluster.nodes()[node].id.clone());
             self.replace(node);
             self.agents[node].start(&mut self.registry);
         }

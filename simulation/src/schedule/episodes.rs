@@ -4,7 +4,7 @@ use rand::Rng;
 
 use super::counts::FaultKind;
 use super::{FaultSchedule, POLL, RemovedSafeguard};
-use crate::access::lock;
+use crate::access::{StatementFault, lock};
 use crate::specification::NodeIndex;
 
 /// Polls within which an action whose outcome nobody sees ends.
@@ -95,9 +95,9 @@ impl FaultSchedule {
         self.note("two halves");
         self.counts.add(FaultKind::TwoHalves);
         self.wait();
-        lock(&self.shared).pauses_at_statement = true;
+        lock(&self.shared).statement_fault = Some(StatementFault::Pause);
         self.recover()?;
-        lock(&self.shared).pauses_at_statement = false;
+        lock(&self.shared).statement_fault = None;
         for node in nodes {
             let server = self.cluster.nodes()[node].server.as_ref();
             if server.is_some_and(|server| server.paused) {

@@ -138,6 +138,7 @@ impl FaultSchedule {
             self.note(format_args!("n{} has a new, empty volume", node + 1));
             self.counts.add(FaultKind::NewVolume);
             self.replaced += 1;
+            self.abandoned.insert(self.cluster.nodes()[node].id.clone());
             self.agents[node].replace(&mut self.cluster, self.replaced);
         }
     }
