@@ -8,7 +8,7 @@ use galera::judge::history_alarms::{AcceptedLoss, HistoryAcknowledgement, Histor
 use galera::judge::known_positions::KnownPositions;
 use galera::observe::registration::{ClusterField, RegistryKeys};
 use galera::recover::action::{ActionEvent, ActionRefusal, ObservedOutcome};
-use galera::recover::bootstrap::{BootstrapOutcome, had_no_effect, verify};
+use galera::recover::bootstrap::{BootstrapOutcome, verify};
 use galera::recover::cleanup::lost_registrations;
 use galera::recover::plan::{ActionKind, PlanStep, PlanTarget};
 use galera::recover::rejoin::{self, RejoinOutcome};
@@ -27,22 +27,39 @@ const ALARM_ATTEMPTS: usize = 5;
 /// How long after the end of its order an agent may still be obeying it.
 const ORDER_END_MARGIN: Duration = Duration::from_secs(15);
 
+/// What one observation of a bootstrap proves.
+enum BootstrapObservation {
+    Outcome(ObservedOutcome),
+    /// The statement had no effect and can have none; a sentence says why.
+    NoEffect(String),
+}
+
+impl From<ObservedOutcome> for BootstrapObservation {
+    fn from(outcome: ObservedOutcome) -> Self {
+        Self::Outcome(outcome)
+    }
+}
+
 impl Executor {
     /// Observes once, records what changed, and ends the action if that is due.
     pub(super) async fn observe(&mut self) -> Result<(), ExecutorError> {
         let outcome = match self.stored.action.kind {
             ActionKind::Bootstrap => self.verify_bootstrap().await?,
-            ActionKind::Cleanup | ActionKind::Decommission => self.verify_cleanup().await?,
-            ActionKind::Positions => self.verify_positions().await?,
-            ActionKind::Rejoin => self.verify_rejoin().await?,
+            ActionKind::Cleanup | ActionKind::Decommission => self.verify_cleanup().await?.into(),
+            ActionKind::Positions => self.verify_positions().await?.into(),
+            ActionKind::Rejoin => self.verify_rejoin().await?.into(),
         };
         let fence = self.lock.fence;
         // Without effect it is no fork: data beyond it are not on another branch.
         let removals = match &outcome {
-            ObservedOutcome::Contradicted(_) if self.had_no_effect => self.fork_removals().await?,
-            _ => Vec::new(),
+            BootstrapObservation::NoEffect(_) => self.fork_removals().await?,
+            BootstrapObservation::Outcome(_) => Vec::new(),
         };
         let (unchanged, delete): (Vec<_>, Vec<_>) = removals.into_iter().unzip();
+        let outcome = match outcome {
+            BootstrapObservation::NoEffect(reason) => ObservedOutcome::Contradicted(reason),
+            BootstrapObservation::Outcome(outcome) => outcome,
+        };
         let observed = ActionEvent::Observed { fence, outcome };
         match self.apply(&[observed], &unchanged, &delete).await {
             Ok(_) | Err(ExecutorError::Refused(ActionRefusal::TooEarly { .. })) => {}
@@ -69,14 +86,14 @@ impl Executor {
     }
 
     /// Checks the bootstrap against what the nodes report.
-    async fn verify_bootstrap(&mut self) -> Result<ObservedOutcome, ExecutorError> {
+    async fn verify_bootstrap(&mut self) -> Result<BootstrapObservation, ExecutorError> {
         let action = &self.stored.action;
         let inputs = self
             .context
             .planning_inputs(&action.cluster, true, Some(&action.id))
             .await?;
         let Some(target) = &action.plan.target else {
-            return Ok(ObservedOutcome::NotYet("the plan has no target".to_owned()));
+            return Ok(ObservedOutcome::NotYet("the plan has no target".to_owned()).into());
         };
         // No attestations: a node attested as stopped that answers now is judged by what it reports.
         let case = inputs.case(&self.context.settings, &[]);
@@ -84,20 +101,15 @@ impl Executor {
         if outcome == BootstrapOutcome::Proven
             && let Some(missing) = self.record_missing_fork(&action.plan, &case).await?
         {
-            return Ok(ObservedOutcome::NotYet(missing));
+            return Ok(ObservedOutcome::NotYet(missing).into());
         }
         if outcome == BootstrapOutcome::Proven {
             self.accept_loss(target, &inputs.cluster.history).await;
         }
-        let sent = action.steps.first().and_then(|step| step.intended_at);
-        let no_effect = sent
-            .filter(|_| matches!(outcome, BootstrapOutcome::NotYet(_)))
-            .and_then(|intended_at| had_no_effect(target, intended_at, &case));
-        if let Some(reason) = no_effect {
-            self.had_no_effect = true;
-            return Ok(ObservedOutcome::Contradicted(reason));
+        if let Some(reason) = self.no_effect.observe(target, &case, self.began.elapsed()) {
+            return Ok(BootstrapObservation::NoEffect(reason));
         }
-        Ok(match outcome {
+        let outcome = match outcome {
             BootstrapOutcome::Proven => {
                 let names: Vec<String> = target.revives.iter().map(ToString::to_string).collect();
                 ObservedOutcome::Proven(match names.as_slice() {
@@ -110,7 +122,8 @@ impl Executor {
             }
             BootstrapOutcome::NotYet(reason) => ObservedOutcome::NotYet(reason),
             BootstrapOutcome::Contradicted(reason) => ObservedOutcome::Contradicted(reason),
-        })
+        };
+        Ok(outcome.into())
     }
 
     /// The loss was approved: the alarm about it is acknowledged with the action, before or after it is raised. Without

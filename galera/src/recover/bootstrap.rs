@@ -28,6 +28,7 @@ mod flavour;
 mod forks;
 mod known_members;
 mod loss;
+mod no_effect;
 mod quorum_rules;
 mod recovery_reach;
 mod running;
@@ -39,9 +40,10 @@ mod verify;
 
 pub use executor::PlannedServer;
 pub use forks::{NoEpochLeft, fork_of_proven_statement, fork_of_statement};
+pub use no_effect::NoEffectProof;
 pub use recovery_reach::RecoveryReach;
 pub use statement::{STATEMENT_DEADLINE, STATEMENT_TIME_ZONE, StatementDialect};
-pub use verify::{BootstrapOutcome, ReturningAhead, had_no_effect, returning_ahead, verify};
+pub use verify::{BootstrapOutcome, ReturningAhead, returning_ahead, verify};
 
 use situation::{MemberCondition, Situation};
 

@@ -97,6 +97,7 @@ impl GaleraCluster {
                     .to_string(),
             ),
             ("wsrep_evs_state", "OPERATIONAL".to_owned()),
+            ("wsrep_protocol_version", "10".to_owned()),
             (
                 "wsrep_provider_options",
                 format!(

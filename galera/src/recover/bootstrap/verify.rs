@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{MemberCondition, PlannedServer, RecoveryCase, Situation};
+use super::{MemberCondition, RecoveryCase, Situation};
 use crate::id::NodeId;
 use crate::judge::known_positions::LastPrimaryView;
-use crate::recover::action::SEND_WINDOW;
-use crate::recover::plan::{Mechanism, PlanTarget};
+use crate::recover::plan::PlanTarget;
 use crate::timestamp::Timestamp;
 use crate::view::{ClusterStatus, NodeState};
 
@@ -53,38 +52,6 @@ pub fn verify(target: &PlanTarget, case: &RecoveryCase<'_>) -> BootstrapOutcome 
         }
     }
     BootstrapOutcome::Proven
-}
-
-/// Why the statement to the executor of `target`, intended at `intended_at`, certainly had no effect and can have none any more;
-/// `None` if that is not proven.
-///
-/// The server refuses the statement by now (I38), and it is the one that the plan was made for: never in another view since
-/// before the intention, without a vote of a Primary component, and at the position that it continued from, although a Primary
-/// view takes the next one.
-#[must_use]
-pub fn had_no_effect(
-    target: &PlanTarget,
-    intended_at: Timestamp,
-    case: &RecoveryCase<'_>,
-) -> Option<String> {
-    let situation = Situation::new(case);
-    let executor = situation.node_named(target.node.as_ref()?)?;
-    let answer = situation.nodes()[executor].fresh_answer()?;
-    let status = answer.status;
-    let proven = target.mechanism == Mechanism::Statement
-        && answer.at >= intended_at.plus(SEND_WINDOW)
-        && answer.view_since < intended_at
-        && PlannedServer::of(target).check(status).is_ok()
-        && status.cluster_status == Some(ClusterStatus::NonPrimary)
-        && status.cluster_weight == Some(0)
-        && status.recv_queue == Some(0)
-        && status.position() == target.position;
-    proven.then(|| {
-        let id = &situation.nodes()[executor].id;
-        format!(
-            "The statement had no effect: {id} has not left its view or its position since before it, and refuses it by now."
-        )
-    })
 }
 
 fn share_primary_component(situation: &Situation<'_>, one: usize, other: usize) -> bool {
