@@ -9,8 +9,8 @@ use super::{FaultSchedule, POLL};
 use crate::access::lock;
 use crate::specification::{GaleraTransaction, NodeIndex};
 
-/// Polls until every action that was approved before must have ended: its expiry and its deadline.
-const END_OF_ACTIONS: u64 = 700;
+/// Polls until every action that was approved before must have ended: its expiry and its deadline, by a clock that was an hour ahead.
+const END_OF_ACTIONS: u64 = 700 + 3_600;
 /// Attempts to follow a remedy.
 const ATTEMPTS: usize = 40;
 /// Polls between two attempts.
@@ -175,6 +175,7 @@ impl FaultSchedule {
         };
         let message = check.message.clone();
         let named: Vec<NodeIndex> = (0..self.agents.len())
+            .filter(|&node| !self.cluster.nodes()[node].data.transactions.is_empty())
             .filter(|&node| {
                 let id = &self.cluster.nodes()[node].id;
                 message.contains(&format!("{id} has transactions"))
