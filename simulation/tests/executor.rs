@@ -1,5 +1,7 @@
 //! The executor of a console on simulated servers: what it records of a statement whose answer is lost.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 use std::sync::{Arc, Mutex};
 
 use actions::ActionDecision;
