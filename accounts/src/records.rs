@@ -177,7 +177,7 @@ impl UserRecord {
 
     /// The tag of this account's credential: part of its digest, because tags are published and credentials are not.
     #[must_use]
-    pub(crate) fn credential_tag(&self) -> CredentialTag {
+    pub fn credential_tag(&self) -> CredentialTag {
         let digest = Sha256::digest(self.credential.as_bytes());
         CredentialTag::new(
             digest

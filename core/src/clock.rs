@@ -35,10 +35,48 @@ impl ClockSteps {
 /// The current time.
 #[must_use]
 pub fn now() -> Timestamp {
+    #[cfg(feature = "simulated-time")]
+    if let Some(simulated) = simulated::now() {
+        return simulated;
+    }
     let elapsed = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
     Timestamp::from_unix_millis(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Another clock for the tasks of one thread, so that a simulation decides what time it is.
+#[cfg(feature = "simulated-time")]
+pub mod simulated {
+    use std::cell::Cell;
+
+    use galera::Timestamp;
+    use tokio::time::Instant;
+
+    thread_local! {
+        static CLOCK: Cell<Option<(Timestamp, Instant)>> = const { Cell::new(None) };
+    }
+
+    /// Lets the clock of this thread show `at` now and advance with tokio's clock, which may be paused. Ends when the result is dropped.
+    #[must_use]
+    pub fn show(at: Timestamp) -> ClockGuard {
+        ClockGuard(CLOCK.replace(Some((at, Instant::now()))))
+    }
+
+    /// Restores the former clock when it is dropped.
+    #[derive(Debug)]
+    pub struct ClockGuard(Option<(Timestamp, Instant)>);
+
+    impl Drop for ClockGuard {
+        fn drop(&mut self) {
+            CLOCK.set(self.0);
+        }
+    }
+
+    pub(super) fn now() -> Option<Timestamp> {
+        let (at, since) = CLOCK.get()?;
+        Some(at.plus(since.elapsed()))
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod state;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +37,14 @@ pub struct MemoryEtcd {
     changed: Arc<watch::Sender<u64>>,
     grace: Duration,
     deadline: Duration,
+    /// What [`MemoryEtcd::advance_to`] sets, if not tokio's clock is used.
+    manual: Option<Arc<ManualTime>>,
+}
+
+/// A clock that stands still until it is set.
+struct ManualTime {
+    begin: Instant,
+    elapsed_millis: AtomicU64,
 }
 
 impl Default for MemoryEtcd {
@@ -64,6 +73,44 @@ impl MemoryEtcd {
             changed: Arc::new(watch::Sender::new(0)),
             grace: settings.grace,
             deadline: settings.deadline,
+            manual: None,
+        }
+    }
+
+    /// An empty store with its own clock, which stands still until [`MemoryEtcd::advance_to`]: for clients on several runtimes,
+    /// each of which has its own clock.
+    #[must_use]
+    pub fn with_manual_time() -> Self {
+        let manual = ManualTime {
+            begin: Instant::now(),
+            elapsed_millis: AtomicU64::new(0),
+        };
+        Self {
+            manual: Some(Arc::new(manual)),
+            ..Self::new()
+        }
+    }
+
+    /// Sets the clock of a store with manual time to `elapsed` after its beginning; leases expire accordingly.
+    pub fn advance_to(&self, elapsed: Duration) {
+        if let Some(manual) = &self.manual {
+            let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+            manual.elapsed_millis.fetch_max(millis, Ordering::Relaxed);
+        }
+        let before = self.state().revision;
+        let after = self.lock().revision;
+        if before != after {
+            self.changed.send_modify(|count| *count += 1);
+        }
+    }
+
+    fn now(&self) -> Instant {
+        match &self.manual {
+            Some(manual) => {
+                let elapsed = manual.elapsed_millis.load(Ordering::Relaxed);
+                manual.begin + Duration::from_millis(elapsed)
+            }
+            None => Instant::now(),
         }
     }
 
@@ -105,7 +152,7 @@ impl MemoryEtcd {
 
     /// Makes the store unreachable on every connection, until [`MemoryEtcd::start`]. Its data stay.
     pub fn stop(&self) {
-        self.update(|state| state.stopped = Some(Instant::now()));
+        self.update(|state| state.stopped = Some(self.now()));
     }
 
     /// Starts a stopped store again. As in etcd, every lease then has its whole time to live again.
@@ -113,7 +160,7 @@ impl MemoryEtcd {
         self.update(|state| {
             if state.stopped.take().is_some() {
                 for lease in state.leases.values_mut() {
-                    lease.expires_at = Instant::now() + lease.granted;
+                    lease.expires_at = self.now() + lease.granted;
                 }
             }
         });
@@ -157,9 +204,13 @@ impl MemoryEtcd {
     }
 
     fn lock(&self) -> MutexGuard<'_, StoreState> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.expire_leases(Instant::now());
+        let mut state = self.state();
+        state.expire_leases(self.now());
         state
+    }
+
+    fn state(&self) -> MutexGuard<'_, StoreState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unavailable() -> Error {
@@ -241,7 +292,7 @@ impl MemoryEtcd {
             id,
             LeaseState {
                 granted,
-                expires_at: Instant::now() + granted,
+                expires_at: self.now() + granted,
                 keys: BTreeSet::new(),
             },
         );
@@ -254,7 +305,7 @@ impl MemoryEtcd {
         let Some(lease) = state.leases.get_mut(&id) else {
             return Ok(false);
         };
-        lease.expires_at = Instant::now() + lease.granted;
+        lease.expires_at = self.now() + lease.granted;
         Ok(true)
     }
 
@@ -272,7 +323,7 @@ impl MemoryEtcd {
             remaining: Duration::from_secs(
                 lease
                     .expires_at
-                    .saturating_duration_since(Instant::now())
+                    .saturating_duration_since(self.now())
                     .as_secs(),
             ),
         }))
@@ -292,7 +343,9 @@ impl MemoryEtcd {
                 } else {
                     state.next_event(&prefix, position)
                 };
-                (next, state.next_expiry())
+                // A clock that is set announces what it ends.
+                let expiry = state.next_expiry().filter(|_| self.manual.is_none());
+                (next, expiry)
             };
             let sent = match next {
                 NextEvent::Unavailable => {

@@ -3,7 +3,7 @@
 //! Every request from outside passes through [`http`]. Outgoing connections are made by the crates `registry` (etcd),
 //! `monitor` (databases) and `notify` (notification targets, the identity provider, and the metrics server).
 
-pub mod actions;
+pub use actions;
 pub mod allowed_hosts;
 pub mod assets;
 pub mod audit_anchors;

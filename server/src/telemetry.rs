@@ -25,8 +25,9 @@ pub struct LogConfig {
 }
 
 /// The console's other crates; a filter for `galera_console` includes their events.
-const PARTS: [&str; 6] = [
+const PARTS: [&str; 7] = [
     "accounts",
+    "actions",
     "console_core",
     "embedded_etcd",
     "history",

@@ -1,27 +1,23 @@
 //! An agent (`galera-agent run`): its real start decision, and the keys that it writes.
 
+mod waiting;
+
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use galera::Position;
 use galera::observe::fork::{ForkRecord, ForkRecords};
-use galera::observe::registration::{
-    BootstrapOrder, CleanStop, ClusterField, MembersSeen, NO_POSITION, OrderVerifier,
-    RegistrationRecord, SignatureCheck,
-};
+use galera::observe::registration::{BootstrapOrder, CleanStop, ClusterField, RegistrationRecord};
 use galera::observe::wsrep::WsrepStatus;
 use galera::startup::{
-    ContinuedFork, DataState, FounderUpdate, OrderKeyState, OrderTrust, PrimaryMembership,
-    RegisteredData, RegistrationUpdate, ReplaceRegistration, StartingNode, StartupAction,
-    StartupSettings, decide, raises_highest_position, update_founder, update_registration,
+    ContinuedFork, FounderUpdate, NonPrimaryDecision, NonPrimaryNode, OrderKeyState,
+    PrimaryMembership, RegisteredData, RegistrationUpdate, ReplaceRegistration, StartupAction,
+    StartupSettings, decide, decide_non_primary, raises_highest_position, update_founder,
+    update_registration,
 };
 
 use crate::clock::at;
 use crate::registry::SimulatedRegistry;
 use crate::specification::{GaleraCluster, NodeData, NodeIndex, ProbeResult};
-
-/// The name of the key that signs the orders of consoles.
-pub const ORDER_KEY: &str = "k1";
 
 /// Milliseconds until the lease of a dead agent expires.
 pub const TTL: u64 = 10_000;
@@ -29,25 +25,11 @@ pub const TTL: u64 = 10_000;
 /// Milliseconds after which an agent writes a key although nothing changed.
 const HEARTBEAT: u64 = 9_000;
 
+/// Milliseconds for which the reason of a restart must hold.
+const SETTLE_TIME: u64 = 60_000;
+
 /// The key that changes with every commit: written with a state, or as the heartbeat.
 const COMMIT_FIELD: &str = "wsrep_last_committed";
-
-/// The public key of the console; signatures are not forged in schedules.
-#[derive(Debug)]
-struct TrustedKey;
-
-impl OrderVerifier for TrustedKey {
-    fn verify(&self, key_id: &str, _: &[u8], _: &str) -> SignatureCheck {
-        match key_id {
-            ORDER_KEY => SignatureCheck::Valid,
-            _ => SignatureCheck::UnknownKey,
-        }
-    }
-
-    fn key_ids(&self) -> Vec<String> {
-        vec![ORDER_KEY.to_owned()]
-    }
-}
 
 /// The container of one node: an agent and the server that it starts.
 #[derive(Clone, Debug)]
@@ -58,6 +40,8 @@ pub struct SimulatedAgent {
     fork_epoch: u64,
     fork: Option<ForkRecord>,
     obeyed_orders: BTreeSet<String>,
+    /// Number of directories kept aside.
+    generations: u64,
     /// Whether it decides as if no fork were recorded, to prove that this would be noticed.
     pub ignores_forks: bool,
     /// Whether new data get the identity of the former ones, to prove that this would be noticed.
@@ -74,6 +58,12 @@ pub struct SimulatedAgent {
     lease: Option<i64>,
     /// When the lease of a dead agent expires.
     expires_at: Option<u64>,
+    /// By how many milliseconds the clock of its host is ahead.
+    pub clock_ahead: i64,
+    /// Since when its server stands still without being Primary, at a position.
+    standstill: Option<(u64, u64)>,
+    /// Why it decided what it decided last, as its log and its health endpoint show.
+    pub explanation: String,
 }
 
 impl SimulatedAgent {
@@ -86,6 +76,7 @@ impl SimulatedAgent {
             fork_epoch: 0,
             fork: None,
             obeyed_orders: BTreeSet::new(),
+            generations: 0,
             ignores_forks: false,
             keeps_identity: false,
             running: true,
@@ -95,6 +86,9 @@ impl SimulatedAgent {
             obeyed: None,
             lease: None,
             expires_at: None,
+            clock_ahead: 0,
+            standstill: None,
+            explanation: String::new(),
         }
     }
 
@@ -124,7 +118,9 @@ impl SimulatedAgent {
 
     /// The container stops its server cleanly and records where.
     pub fn stop(&mut self, cluster: &GaleraCluster, registry: &mut SimulatedRegistry) {
-        if let Some(position) = cluster.nodes()[self.node].data.position() {
+        if let Some(position) = cluster.nodes()[self.node].data.position()
+            && !cluster.nodes()[self.node].arbitrator
+        {
             let stopped = CleanStop {
                 position: position.clone(),
                 at: None,
@@ -184,6 +180,13 @@ impl SimulatedAgent {
         etcd: bool,
         now: u64,
     ) -> Option<String> {
+        if cluster.nodes()[self.node].arbitrator {
+            // An arbitrator has no agent; it is started again like any service.
+            if self.running && cluster.nodes()[self.node].server.is_none() {
+                let _ = cluster.start(self.node);
+            }
+            return None;
+        }
         if !self.running || !etcd {
             let expires_at = *self.expires_at.get_or_insert(now + TTL);
             if expires_at <= now
@@ -205,11 +208,53 @@ impl SimulatedAgent {
                 return Some("ends".to_owned());
             }
             self.report(cluster, registry);
-            return None;
+            return self.restart_for_others(cluster, registry, now);
         }
         let acted = self.decide(cluster, registry, settings, now);
         self.write_heartbeat(cluster, registry, "phase");
         acted
+    }
+
+    /// Restarts a server that is not Primary while a more advanced member waits (`agent::run::restart`).
+    fn restart_for_others(
+        &mut self,
+        cluster: &mut GaleraCluster,
+        registry: &mut SimulatedRegistry,
+        now: u64,
+    ) -> Option<String> {
+        let node = &cluster.nodes()[self.node];
+        let server = node.server.as_ref()?;
+        let own = NonPrimaryNode {
+            node: node.id.clone(),
+            position: node.data.position()?,
+            fork_epoch: self.fork_epoch,
+        };
+        let stands_still = !server.is_primary()
+            && !server.paused
+            && matches!(
+                decide_non_primary(&own, &registry.snapshot()),
+                NonPrimaryDecision::Restart { .. }
+            );
+        let seqno = own.position.seqno;
+        if !stands_still {
+            self.standstill = None;
+            return None;
+        }
+        match self.standstill {
+            Some((at, since)) if at == seqno && now >= since + SETTLE_TIME => {
+                self.standstill = None;
+                cluster.stop(self.node);
+                self.clear_status(cluster, registry);
+                self.started_server = false;
+                self.recovered = false;
+                Some("restarts its server: a waiting member is ahead".to_owned())
+            }
+            Some((at, _)) if at == seqno => None,
+            _ => {
+                self.standstill = Some((seqno, now));
+                None
+            }
+        }
     }
 
     /// Writes `field` again if that is due.
@@ -220,7 +265,7 @@ impl SimulatedAgent {
         field: &str,
     ) {
         let key = self.key(cluster, registry, field);
-        let due = registry.put_at(key.as_bytes()) + HEARTBEAT <= registry.now;
+        let due = registry.put_at(key.as_bytes()) + HEARTBEAT <= registry.now();
         if let Some(value) = registry.get(&key).filter(|_| due) {
             let lease = self.lease(registry);
             registry.put(&key, value, lease);
@@ -277,6 +322,10 @@ impl SimulatedAgent {
         let ProbeResult::Rows(rows) = cluster.probe(self.node) else {
             // A server that does not answer loses its status keys.
             self.clear_status(cluster, registry);
+            let server = cluster.nodes()[self.node].server.as_ref();
+            if server.is_some_and(|server| server.transfer.is_some()) {
+                self.publish(cluster, registry, "phase", "joining".to_owned());
+            }
             return;
         };
         let membership = PrimaryMembership::of(&WsrepStatus::from_rows(&rows));
@@ -289,7 +338,7 @@ impl SimulatedAgent {
             }
         }
         let commit_key = self.key(cluster, registry, COMMIT_FIELD);
-        let due = registry.put_at(commit_key.as_bytes()) + HEARTBEAT <= registry.now;
+        let due = registry.put_at(commit_key.as_bytes()) + HEARTBEAT <= registry.now();
         let changed = registry.revision() > before || registry.get(&commit_key).is_none();
         if let Some(value) = rows.get(COMMIT_FIELD).filter(|_| changed || due) {
             registry.put(&commit_key, value.clone(), lease);
@@ -353,6 +402,7 @@ impl SimulatedAgent {
         let prefix = self.key(cluster, registry, "wsrep_");
         let keys: Vec<String> = registry
             .entries()
+            .into_iter()
             .map(|entry| String::from_utf8_lossy(&entry.key).into_owned())
             .filter(|key| key.starts_with(&prefix))
             .collect();
@@ -396,11 +446,13 @@ impl SimulatedAgent {
             own.fork_epoch = 0;
         }
         let decision = decide(&own, &snapshot, settings);
+        self.explanation.clone_from(&decision.explanation);
         let phase = match decision.action {
             StartupAction::Wait { .. } => "waiting",
             _ => "starting",
         };
         self.publish_waiting(cluster, registry, &own, phase);
+        self.publish_held(cluster, registry, decision.held);
         match decision.action {
             StartupAction::RecoverPosition => {
                 self.recovered = true;
@@ -447,81 +499,20 @@ impl SimulatedAgent {
                 registry.delete(&key);
             }
             StartupAction::Refuse => self.kill(now),
-            // No plan of these schedules orders a node to rejoin.
-            StartupAction::Wait { .. }
-            | StartupAction::Rejoin { .. }
-            | StartupAction::FoundCluster(_) => {}
+            StartupAction::Rejoin { rejoin, .. } => {
+                let action = rejoin.order.action_id.unwrap_or_default();
+                self.generations += 1;
+                let generation = self.generations;
+                cluster.node_mut(self.node).data = NodeData::default();
+                self.data_id = format!("{}-kept-{generation}", self.data_id);
+                (self.fork_epoch, self.fork) = (0, None);
+                self.obeyed_orders.insert(action);
+                self.recovered = false;
+                self.register(cluster, registry, ReplaceRegistration::OfOtherData, None);
+                return Some("keeps its data aside as ordered".to_owned());
+            }
+            StartupAction::Wait { .. } | StartupAction::FoundCluster(_) => {}
         }
         None
-    }
-
-    /// The keys of a node whose server does not run.
-    fn publish_waiting(
-        &mut self,
-        cluster: &GaleraCluster,
-        registry: &mut SimulatedRegistry,
-        own: &StartingNode,
-        phase: &str,
-    ) {
-        self.publish(cluster, registry, "phase", phase.to_owned());
-        self.publish(cluster, registry, "data_id", self.data_id.clone());
-        self.publish(cluster, registry, "order_keys", ORDER_KEY.to_owned());
-        self.publish(cluster, registry, "fork_epoch", self.fork_epoch.to_string());
-        let position = match &own.data {
-            DataState::AtPosition(position) => Some(position.to_string()),
-            DataState::Empty => Some(NO_POSITION.to_owned()),
-            _ => None,
-        };
-        if let Some(position) = position {
-            self.publish(cluster, registry, "recovered_position", position);
-        }
-        if let Some(seen) = &own.members_seen {
-            self.publish(cluster, registry, "members_seen", seen.to_value());
-        }
-    }
-
-    fn starting_node(
-        &mut self,
-        cluster: &GaleraCluster,
-        registry: &mut SimulatedRegistry,
-        now: u64,
-    ) -> StartingNode {
-        let node = &cluster.nodes()[self.node];
-        let data = match node.data.position() {
-            None => DataState::Empty,
-            Some(position) if self.recovered || node.data.clean => DataState::AtPosition(position),
-            Some(position) => DataState::Unrecovered {
-                uuid: Some(position.uuid),
-            },
-        };
-        let members_seen = node.data.saved_view.as_ref().map(|saved| MembersSeen {
-            count: saved.view.members.len(),
-            view: Some(saved.view.conf_id),
-            ..MembersSeen::default()
-        });
-        let lease = self.lease(registry);
-        let order_is_own = matches!(
-            registry.snapshot().order,
-            OrderKeyState::Known { revision, .. } if Some(revision) == self.own_order
-        );
-        StartingNode {
-            cluster: registry.cluster.clone(),
-            node: node.id.clone(),
-            data_id: self.data_id.clone(),
-            data,
-            members_seen,
-            fork_epoch: self.fork_epoch,
-            fork: self.fork.clone(),
-            founding: false,
-            obeyed_orders: self.obeyed_orders.clone(),
-            orders: OrderTrust {
-                keys: Some(Arc::new(TrustedKey)),
-                now: at(now),
-                order_read_at: at(now),
-                own_lease: Some(lease),
-                own_order: self.own_order.filter(|_| order_is_own),
-                keep_obstacle: None,
-            },
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! A schedule: faults, writes and recoveries in an order that a seed decides, and what must hold after each step.
 
+mod conclusion;
+mod consoles;
 mod counts;
 mod episodes;
 mod faults;
@@ -8,28 +10,26 @@ mod recovery;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::{Arc, Mutex};
 
-use galera::observe::fork::ForkRecord;
-use galera::observe::registration::ClusterField;
-use galera::recover::plan::PlanTarget;
+use galera::judge::known_positions::KnownPositions;
 use galera::startup::{AutoBootstrap, StartupSettings};
 use galera::{ActionId, ClusterName, NodeId};
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 
+use crate::access::SharedCluster;
 use crate::agent::SimulatedAgent;
 use crate::console::SimulatedConsole;
-use crate::registry::SimulatedRegistry;
+use crate::registry::{RegistryBackup, SimulatedRegistry};
+use crate::replica::{ConsoleReplica, create_accounts};
 use crate::specification::{GaleraCluster, NodeIndex};
 
 /// Milliseconds between two probes.
 const POLL: u64 = 1_000;
 /// Steps of a schedule.
 const STEPS: usize = 60;
-
-/// Milliseconds after which a statement ends as unverified, if its outcome is not proven.
-const VERIFY_TIMEOUT: u64 = 60_000;
 
 pub use counts::{FaultKind, ScheduleCounts};
 
@@ -77,21 +77,13 @@ pub fn play(seed: u64, removed: RemovedSafeguard) -> Result<ScheduleCounts, Prop
         }
         let held = schedule.step();
         if let Err(what) = held.and_then(|()| schedule.judge()) {
-            return Err(PropertyViolation {
-                seed,
-                what,
-                story: schedule.story,
-            });
+            return Err(schedule.violation(seed, what));
         }
     }
+    if let Err(what) = schedule.conclude() {
+        return Err(schedule.violation(seed, what));
+    }
     Ok(schedule.counts)
-}
-
-/// A statement on its way, or executed.
-struct SentStatement {
-    action: ActionId,
-    target: PlanTarget,
-    at: u64,
 }
 
 struct FaultSchedule {
@@ -101,9 +93,18 @@ struct FaultSchedule {
     registry: SimulatedRegistry,
     agents: Vec<SimulatedAgent>,
     startup: StartupSettings,
-    console: SimulatedConsole,
-    /// Statements whose outcome is not proven yet.
-    unproven: Vec<SentStatement>,
+    /// Replicas of the console.
+    consoles: Vec<ConsoleReplica>,
+    /// What consoles and servers share; the cluster is there only while consoles run.
+    shared: Arc<Mutex<SharedCluster>>,
+    /// The replica that leads, and since when it has not been able to renew that.
+    leader: (usize, u64),
+    /// What the leader recorded.
+    recorded: (KnownPositions, BTreeSet<NodeId>),
+    /// The action that was approved last, while it is open.
+    approved: Option<consoles::ApprovedAction>,
+    /// The action that was requested and not yet decided.
+    pending: Option<ActionId>,
     /// Nodes that an operator has isolated; no client reaches them.
     fenced: BTreeSet<NodeIndex>,
     /// Those of them that were Primary before they were isolated. They serve no client, and an operator who reconnects such a machine
@@ -111,12 +112,10 @@ struct FaultSchedule {
     fenced_primaries: BTreeSet<NodeIndex>,
     /// Nodes whose host reaches neither the console nor etcd. Clients there do reach them.
     unplugged: BTreeSet<NodeIndex>,
-    /// Whether the next statement meets a machine that has just paused.
-    pauses_at_statement: bool,
     /// Number of data directories that were replaced.
     replaced: u64,
     /// A backup of etcd.
-    backup: Option<SimulatedRegistry>,
+    backup: Option<RegistryBackup>,
     ended: bool,
     /// What the plan of each order said is lost.
     ordered_losses: BTreeMap<String, Option<u64>>,
@@ -124,12 +123,16 @@ struct FaultSchedule {
     unnamed_loss: Option<String>,
     /// The first verdict that denied what was true when it was made.
     wrong_verdict: Option<String>,
-    /// Since when the verdict denies that members serve.
-    denies_since: Option<u64>,
+    /// Since when the verdict of each console denies that members serve.
+    denies_since: BTreeMap<usize, u64>,
     /// Milliseconds since the beginning.
     now: u64,
     /// Acknowledged writes that no plan has given up.
     acknowledged: BTreeSet<u64>,
+    /// Writes of data that two people gave up at the end.
+    given_up: BTreeSet<u64>,
+    /// Members whose former data two people gave up.
+    abandoned: BTreeSet<NodeId>,
     counts: ScheduleCounts,
     story: Vec<String>,
 }
@@ -151,7 +154,13 @@ impl FaultSchedule {
         if weights.iter().sum::<u64>() == 0 {
             weights[0] = 1;
         }
-        let cluster = GaleraCluster::formed_with(ids.clone(), &weights);
+        let mut cluster = GaleraCluster::formed_with(ids.clone(), &weights);
+        let arbitrator = random.random_bool(0.2);
+        if arbitrator && let Ok(id) = "arbitrator".parse() {
+            let node = cluster.add_arbitrator(id);
+            let _ = cluster.start(node);
+            cluster.settle();
+        }
         let name: ClusterName = "lab"
             .parse()
             .unwrap_or_else(|_| unreachable!("a valid name"));
@@ -161,7 +170,7 @@ impl FaultSchedule {
             agent.keeps_identity = removed == RemovedSafeguard::NoIdentityCheck;
             agent
         };
-        let agents = (0..ids.len()).map(agent).collect();
+        let agents = (0..cluster.nodes().len()).map(agent).collect();
         let auto_bootstrap = match random.random_range(0..3) {
             0 => AutoBootstrap::AllReported,
             _ => AutoBootstrap::Never,
@@ -170,33 +179,61 @@ impl FaultSchedule {
             auto_bootstrap,
             ..StartupSettings::default()
         };
+        let registry = SimulatedRegistry::new(name.clone());
+        create_accounts(&registry.etcd().registry());
+        let shared = Arc::new(Mutex::new(SharedCluster {
+            cluster: GaleraCluster::default(),
+            registry: registry.clone(),
+            random: StdRng::seed_from_u64(!seed),
+            statement_fault: None,
+            has_faults: true,
+            judges_lateness: removed != RemovedSafeguard::NoDeadline,
+            approved_loss: None,
+            statement_losses: Vec::new(),
+            statement_faults: Vec::new(),
+        }));
+        let replicas = *[1, 2, 2, 3].choose(&mut random).unwrap_or(&1);
+        let console = |number: usize| {
+            let observer = SimulatedConsole::new(name.clone(), ids.clone());
+            ConsoleReplica::start(&format!("r{number}"), &name, &shared, observer, 0)
+        };
+        let consoles = (1..=replicas).map(console).collect();
         let mut schedule = Self {
             random,
             removed,
             cluster,
-            registry: SimulatedRegistry::new(name.clone()),
+            registry,
             agents,
             startup,
-            console: SimulatedConsole::new(name, ids),
-            unproven: Vec::new(),
+            consoles,
+            shared,
+            leader: (0, 0),
+            recorded: (KnownPositions::default(), BTreeSet::new()),
+            approved: None,
+            pending: None,
             fenced: BTreeSet::new(),
             fenced_primaries: BTreeSet::new(),
             unplugged: BTreeSet::new(),
-            pauses_at_statement: false,
             replaced: 0,
             backup: None,
             ended: false,
             ordered_losses: BTreeMap::new(),
             unnamed_loss: None,
             wrong_verdict: None,
-            denies_since: None,
+            denies_since: BTreeMap::new(),
             now: 0,
             acknowledged: BTreeSet::new(),
+            given_up: BTreeSet::new(),
+            abandoned: BTreeSet::new(),
             counts: ScheduleCounts::default(),
             story: vec![format!(
-                "{count} nodes of weights {weights:?}, {auto_bootstrap:?}"
+                "{count} nodes of weights {weights:?}, {replicas} console(s), {auto_bootstrap:?}{}",
+                if arbitrator { ", an arbitrator" } else { "" }
             )],
         };
+        if arbitrator {
+            schedule.counts.add(FaultKind::Arbitrator);
+        }
         if unequal {
             schedule.counts.add(FaultKind::UnequalWeights);
         }
@@ -204,9 +241,10 @@ impl FaultSchedule {
         schedule
     }
 
-    /// Galera's timeouts pass, agents act, the console polls.
+    /// Galera's timeouts pass, agents act, consoles execute and poll.
     fn turn(&mut self) {
-        self.registry.now = self.now;
+        self.registry.advance_to(self.now);
+        self.cluster.advance_to(self.now);
         self.cluster.settle();
         for node in 0..self.agents.len() {
             let agent = &mut self.agents[node];
@@ -223,41 +261,16 @@ impl FaultSchedule {
                 self.cluster.settle();
             }
         }
-        self.console
-            .observe(&self.cluster, &self.registry, self.now);
-        self.check_verdict();
-        self.prove_statements();
+        self.run_consoles();
+        self.check_verdicts();
     }
 
-    /// Ends statements whose outcome is proven, once their forks are recorded.
-    fn prove_statements(&mut self) {
-        for sent in std::mem::take(&mut self.unproven) {
-            let SentStatement { action, target, at } = &sent;
-            if !self.console.prove(target, action, self.now) {
-                // Then the action ends as unverified.
-                if self.now - at < VERIFY_TIMEOUT {
-                    self.unproven.push(sent);
-                }
-                continue;
-            }
-            let missing = self.console.missing_fork(target, action, self.now);
-            if missing.is_some_and(|fork| !self.record_fork(&fork)) {
-                self.unproven.push(sent);
-            }
+    fn violation(self, seed: u64, what: String) -> PropertyViolation {
+        PropertyViolation {
+            seed,
+            what,
+            story: self.story,
         }
-    }
-
-    /// Whether the fork was recorded: another one may have its epoch.
-    fn record_fork(&mut self, (epoch, record): &(u64, ForkRecord)) -> bool {
-        let field = ClusterField::Fork(*epoch);
-        let keys = &self.registry.keys;
-        let key = keys.cluster_key(&self.registry.cluster, field);
-        if self.registry.get(&key).is_some() {
-            return false;
-        }
-        self.registry.put(&key, record.to_value(), 0);
-        self.note(format_args!("fork {epoch} at {}", record.seqno));
-        true
     }
 
     fn note(&mut self, what: impl fmt::Display) {

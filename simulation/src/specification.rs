@@ -1,7 +1,7 @@
 //! What Galera does when nodes fail, return, are cut off and are bootstrapped, as an executable specification.
 //!
 //! Simplified on purpose: group communication reacts when [`GaleraCluster::settle`] is called, as after Galera's own
-//! timeouts, and a state transfer completes within it. Sources of each rule: `gcomm/src/pc_proto.cpp` (quorum, merging,
+//! timeouts; a state transfer completes within it, unless [`GaleraCluster::set_transfer_time`] says otherwise. Sources of each rule: `gcomm/src/pc_proto.cpp` (quorum, merging,
 //! `pc.bootstrap`), `gcs/src/gcs_state_msg.cpp` (representative), `galera/src/replicator_str.cpp` (kind of transfer).
 
 mod data;
@@ -15,7 +15,9 @@ use galera::NodeId;
 use uuid::Uuid;
 
 pub use data::{GaleraTransaction, NodeData, SavedView};
-pub use server::{LateStatement, PrimaryView, ProcessId, RunningServer};
+pub use server::{
+    LateStatement, PrimaryView, ProcessId, RunningServer, StateTransfer, StatementEffect,
+};
 pub use status::ProbeResult;
 
 /// Index of a node within its cluster.
@@ -30,10 +32,12 @@ pub struct SpecifiedNode {
     pub server: Option<RunningServer>,
     /// `pc.weight` with which its server starts.
     pub weight: u64,
+    /// Whether it is `garbd`: a voter without data, SQL or an address.
+    pub arbitrator: bool,
 }
 
 /// A cluster and the network between its nodes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct GaleraCluster {
     nodes: Vec<SpecifiedNode>,
     /// Pairs of nodes, the smaller index first, between which no packet passes.
@@ -44,6 +48,12 @@ pub struct GaleraCluster {
     histories: u128,
     /// Number of Primary views so far, in all components.
     views: u64,
+    /// Statements that took effect and were not yet asked for: where, and their numbers.
+    bootstraps: Vec<(NodeIndex, u64)>,
+    /// Milliseconds since the beginning.
+    now: u64,
+    /// Milliseconds that a state transfer takes.
+    transfer_time: u64,
 }
 
 /// Why a server was not started.
@@ -55,17 +65,24 @@ pub enum StartRefusal {
     NotSafeToBootstrap,
 }
 
+impl SpecifiedNode {
+    /// What is left of the data when `server` ends in a state transfer: nothing usable of a full one.
+    fn abandon_transfer(&mut self, server: &RunningServer) {
+        if server
+            .transfer
+            .as_ref()
+            .is_some_and(|transfer| !transfer.incremental)
+        {
+            self.data = NodeData::default();
+        }
+    }
+}
+
 impl GaleraCluster {
     /// Stopped nodes with empty data directories.
     #[must_use]
     pub fn new(ids: impl IntoIterator<Item = NodeId>) -> Self {
-        let mut cluster = Self {
-            nodes: Vec::new(),
-            cut: BTreeSet::new(),
-            processes: 0,
-            histories: 0,
-            views: 0,
-        };
+        let mut cluster = Self::default();
         for id in ids {
             cluster.add_node(id);
         }
@@ -105,8 +122,26 @@ impl GaleraCluster {
             data: NodeData::default(),
             server: None,
             weight: 1,
+            arbitrator: false,
         });
         self.nodes.len() - 1
+    }
+
+    /// Adds a stopped arbitrator. Returns its index.
+    pub fn add_arbitrator(&mut self, id: NodeId) -> NodeIndex {
+        let node = self.add_node(id);
+        self.nodes[node].arbitrator = true;
+        node
+    }
+
+    /// The time for state transfers, in milliseconds since the beginning.
+    pub const fn advance_to(&mut self, now: u64) {
+        self.now = now;
+    }
+
+    /// How many milliseconds state transfers take from now on.
+    pub const fn set_transfer_time(&mut self, millis: u64) {
+        self.transfer_time = millis;
     }
 
     #[must_use]
@@ -149,6 +184,9 @@ impl GaleraCluster {
             None => self.next_process(),
         };
         let own = &mut self.nodes[node];
+        if own.arbitrator {
+            own.data = NodeData::default();
+        }
         own.data.clean = false;
         own.server = Some(RunningServer::joining(
             process,
@@ -192,7 +230,8 @@ impl GaleraCluster {
     /// SIGKILL. The last `unflushed` transactions are lost, as with `innodb_flush_log_at_trx_commit=0`.
     pub fn kill(&mut self, node: NodeIndex, unflushed: usize) {
         let own = &mut self.nodes[node];
-        if own.server.take().is_some() {
+        if let Some(server) = own.server.take() {
+            own.abandon_transfer(&server);
             let kept = own.data.transactions.len().saturating_sub(unflushed);
             own.data.transactions.truncate(kept);
         }
@@ -203,6 +242,7 @@ impl GaleraCluster {
         let Some(server) = self.nodes[node].server.take() else {
             return;
         };
+        self.nodes[node].abandon_transfer(&server);
         let last = server.is_primary() && server.members.len() == 1;
         let data = &mut self.nodes[node].data;
         data.clean = true;
@@ -262,7 +302,11 @@ impl GaleraCluster {
         let Some(server) = &self.nodes[node].server else {
             return false;
         };
-        if !server.is_primary() || server.paused || server.frozen.is_some() {
+        if !server.is_synced()
+            || server.paused
+            || server.frozen.is_some()
+            || self.nodes[node].arbitrator
+        {
             return false;
         }
         let members: Vec<NodeIndex> = server.members.iter().copied().collect();
@@ -274,10 +318,11 @@ impl GaleraCluster {
         });
         if all_receive {
             for member in members {
-                self.nodes[member]
-                    .data
-                    .transactions
-                    .push(GaleraTransaction::Write(write));
+                // A joiner queues it; it is part of what the donor has when the transfer ends.
+                let own = &mut self.nodes[member];
+                if own.server.as_ref().is_some_and(RunningServer::is_synced) {
+                    own.data.transactions.push(GaleraTransaction::Write(write));
+                }
             }
         }
         all_receive
@@ -285,20 +330,38 @@ impl GaleraCluster {
 
     /// The statement that makes a non-Primary component Primary, at `now` by the server's clock. Ignored where the
     /// component is Primary; a paused server executes it later.
-    pub fn bootstrap(&mut self, node: NodeIndex, statement: LateStatement, now: u64) {
+    pub fn bootstrap(
+        &mut self,
+        node: NodeIndex,
+        statement: LateStatement,
+        now: u64,
+    ) -> StatementEffect {
         match self.nodes[node].server.as_mut() {
-            Some(server) if server.paused => server.late.push(statement),
+            Some(server) if server.paused => {
+                server.late.push(statement);
+                StatementEffect::Pending
+            }
             Some(_) => self.execute_bootstrap(node, statement, now),
-            None => {}
+            None => StatementEffect::Refused,
         }
     }
 
-    fn execute_bootstrap(&mut self, node: NodeIndex, statement: LateStatement, now: u64) {
+    /// The statements that took effect since this was last called: where, and their numbers.
+    pub fn take_bootstraps(&mut self) -> Vec<(NodeIndex, u64)> {
+        std::mem::take(&mut self.bootstraps)
+    }
+
+    fn execute_bootstrap(
+        &mut self,
+        node: NodeIndex,
+        statement: LateStatement,
+        now: u64,
+    ) -> StatementEffect {
         let Some(server) = &self.nodes[node].server else {
-            return;
+            return StatementEffect::Refused;
         };
         if server.is_primary() || statement.deadline.is_some_and(|deadline| now >= deadline) {
-            return;
+            return StatementEffect::Refused;
         }
         let members: Vec<NodeIndex> = server.members.iter().copied().collect();
         let known = members.iter().filter_map(|&member| {
@@ -307,6 +370,8 @@ impl GaleraCluster {
         });
         let conf_id = known.max().unwrap_or(0) + 1;
         self.install_primary(&members, conf_id);
+        self.bootstraps.push((node, statement.number));
+        StatementEffect::Executed
     }
 
     /// The Primary components, as sets of nodes. More than one is a split brain. A paused server, which leaves its view when
@@ -336,7 +401,11 @@ impl GaleraCluster {
     #[must_use]
     pub fn has_diverged(&self) -> bool {
         self.primary_components().iter().any(|members| {
-            let mut data = members.iter().map(|&node| &self.nodes[node].data);
+            let synced = members.iter().filter(|&&node| {
+                let own = &self.nodes[node];
+                !own.arbitrator && own.server.as_ref().is_some_and(RunningServer::is_synced)
+            });
+            let mut data = synced.map(|&node| &self.nodes[node].data);
             data.next().is_some_and(|first| {
                 data.any(|other| {
                     other.history != first.history || other.transactions != first.transactions

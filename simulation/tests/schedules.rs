@@ -2,7 +2,7 @@
 
 use simulation::schedule::{FaultKind, RemovedSafeguard, ScheduleCounts, play};
 
-/// Schedules within which a removed safeguard must be noticed, from the seed 1 on.
+/// Schedules within which a removed safeguard must be noticed.
 const SEEDS: u64 = 1_000;
 
 fn assert_hold(seeds: impl IntoIterator<Item = u64>) {
@@ -13,8 +13,9 @@ fn assert_hold(seeds: impl IntoIterator<Item = u64>) {
     }
 }
 
-fn assert_found(removed: RemovedSafeguard) {
-    let found = (1..=SEEDS).find_map(|seed| play(seed, removed).err());
+/// Plays the seeds from `first` on: docs/figures.md has the earliest ones, some of which take long.
+fn assert_found(removed: RemovedSafeguard, first: u64) {
+    let found = (first..first + SEEDS).find_map(|seed| play(seed, removed).err());
     let violation = found.unwrap_or_else(|| panic!("{removed:?} was not noticed"));
     assert!(violation.story.len() > 1, "{violation}");
     let again = play(violation.seed, removed);
@@ -27,39 +28,52 @@ fn assert_found(removed: RemovedSafeguard) {
 
 #[test]
 fn random_schedules_keep_one_primary_and_lose_nothing_unnamed() {
-    assert_hold(1..=60);
+    assert_hold(1..=25);
 }
+
+/// Seeds that have every kind of fault between them.
+const EVERY_KIND: [u64; 5] = [5, 7, 25, 37, 181];
 
 /// A kind that no longer has an effect would prove nothing.
 #[test]
 fn every_kind_of_fault_has_an_effect() {
     let mut total = ScheduleCounts::default();
-    for seed in 1..=SEEDS {
+    for seed in EVERY_KIND {
         match play(seed, RemovedSafeguard::None) {
             Ok(counts) => total += counts,
             Err(violation) => panic!("{violation}"),
         }
-        let has_effect = |kind| total.faults.contains_key(kind);
-        if FaultKind::ALL.iter().all(has_effect) {
-            return;
-        }
     }
-    panic!("a kind is missing in {SEEDS} schedules:\n{total}");
+    for kind in FaultKind::ALL {
+        assert!(
+            total.faults.contains_key(&kind),
+            "no {kind}; find seeds with `simulation 1 SEED`:\n{total}"
+        );
+    }
+}
+
+/// With tasks of several consoles, timers and a random transport between.
+#[test]
+fn a_seed_plays_the_same_schedule_again() {
+    for seed in EVERY_KIND {
+        let [one, other] = [(); 2].map(|()| play(seed, RemovedSafeguard::None).unwrap());
+        assert_eq!(one, other, "seed {seed}");
+    }
 }
 
 #[test]
 fn i38_a_statement_without_a_deadline_is_noticed() {
-    assert_found(RemovedSafeguard::NoDeadline);
+    assert_found(RemovedSafeguard::NoDeadline, 13);
 }
 
 #[test]
 fn i35_agents_without_forks_are_noticed() {
-    assert_found(RemovedSafeguard::NoForkCheck);
+    assert_found(RemovedSafeguard::NoForkCheck, 10);
 }
 
 #[test]
 fn i34_data_with_a_former_identity_are_noticed() {
-    assert_found(RemovedSafeguard::NoIdentityCheck);
+    assert_found(RemovedSafeguard::NoIdentityCheck, 1);
 }
 
 /// The weight of a container under a member's address counted as that of the member.
@@ -91,4 +105,17 @@ fn schedules_with_restarted_members_without_votes_hold() {
 #[test]
 fn a_schedule_in_which_a_complete_primary_view_continues_holds() {
     assert_hold([9253]);
+}
+
+/// The loss was the difference of two positions of different branches: transactions that a fork had continued without counted as
+/// common.
+#[test]
+fn i37_a_schedule_that_gives_up_another_branch_holds() {
+    assert_hold([589]);
+}
+
+/// An action that was approved by a clock which was then set back ends.
+#[test]
+fn a_schedule_with_a_console_whose_clock_was_ahead_holds() {
+    assert_hold([927]);
 }

@@ -7,7 +7,10 @@ use simulation::specification::{
     GaleraCluster, GaleraTransaction, LateStatement, NodeData, ProbeResult, StartRefusal,
 };
 
-const WITHOUT_DEADLINE: LateStatement = LateStatement { deadline: None };
+const WITHOUT_DEADLINE: LateStatement = LateStatement {
+    deadline: None,
+    number: 0,
+};
 
 fn ids(count: usize) -> impl Iterator<Item = NodeId> {
     (1..=count).filter_map(|number| format!("n{number}").parse().ok())
@@ -104,7 +107,7 @@ fn a_component_without_votes_continues_with_the_node_that_joins_it() {
     cluster.kill(1, 0);
     cluster.settle();
     assert!(primaries(&cluster).is_empty());
-    cluster.bootstrap(0, LateStatement { deadline: None }, 0);
+    cluster.bootstrap(0, WITHOUT_DEADLINE, 0);
     assert_eq!(primaries(&cluster), [[0]]);
     assert!(cluster.write(0, 7));
     cluster.start(1).unwrap();
@@ -121,7 +124,7 @@ fn a_primary_view_that_others_learned_of_is_incomplete_once_its_member_has_left(
     cluster.set_cut(0, 2, true);
     cluster.set_cut(1, 2, true);
     cluster.settle();
-    cluster.bootstrap(0, LateStatement { deadline: None }, 0);
+    cluster.bootstrap(0, WITHOUT_DEADLINE, 0);
     assert_eq!(primaries(&cluster), [[0]]);
     // It loses its quorum to a second node, which is restarted and has never met it.
     cluster.kill(1, 0);
@@ -202,7 +205,11 @@ fn a_late_statement_runs_unless_the_server_judges_its_deadline() {
         cluster.kill(2, 0);
         cluster.settle();
         cluster.set_paused(0, true, 0);
-        cluster.bootstrap(0, LateStatement { deadline }, 1);
+        let statement = LateStatement {
+            deadline,
+            number: 0,
+        };
+        cluster.bootstrap(0, statement, 1);
         // The other side is bootstrapped while this server is fenced.
         cluster.set_cut(0, 1, true);
         cluster.set_cut(0, 2, true);

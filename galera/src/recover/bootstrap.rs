@@ -28,6 +28,7 @@ mod flavour;
 mod forks;
 mod known_members;
 mod loss;
+mod no_effect;
 mod quorum_rules;
 mod recovery_reach;
 mod running;
@@ -39,6 +40,7 @@ mod verify;
 
 pub use executor::PlannedServer;
 pub use forks::{NoEpochLeft, fork_of_proven_statement, fork_of_statement};
+pub use no_effect::NoEffectProof;
 pub use recovery_reach::RecoveryReach;
 pub use statement::{STATEMENT_DEADLINE, STATEMENT_TIME_ZONE, StatementDialect};
 pub use verify::{BootstrapOutcome, ReturningAhead, returning_ahead, verify};

@@ -2,12 +2,13 @@
 
 use galera::observe::fork::{ForkRecord, OBSERVED};
 use galera::observe::registration::{CleanStop, RegistrationRecord};
+use galera::recover::attestation::AttestedState;
 use galera::recover::bootstrap::{NoEpochLeft, fork_of_proven_statement, fork_of_statement};
 use galera::recover::plan::{CheckCode, CheckStatus};
 
 use crate::action_fixture::action_id;
 use crate::fixture::{
-    FakeStatusRows, HISTORY, RecoveryFixture, check, failing, id, position, status,
+    FakeStatusRows, HISTORY, RecoveryFixture, at, check, failing, id, position, status,
 };
 
 /// n1 waits at `ahead` with data of before fork 1, n2 and n3 at 100 and 99 with data of fork 1, which continued at 66.
@@ -301,4 +302,28 @@ fn i35_a_record_with_the_id_of_the_action_and_another_position_is_not_its_fork()
     let value = genuine.to_value();
     fixture.context.forks.insert(2, value.as_bytes());
     assert_eq!(fork(&fixture), None);
+}
+
+/// The members of fork 1 are gone, with what they committed after 66: more than the difference of the numbers.
+#[test]
+fn i37_the_loss_counts_from_where_another_branch_began() {
+    let mut gone = after_a_fork(134);
+    for node in ["n2", "n3"] {
+        gone.evidence.registrations.remove(&id(node));
+        gone = gone.attest(node, AttestedState::Decommissioned);
+    }
+    gone.history
+        .record_highest(&id("n2"), &position(140), at(0));
+    let plan = gone.plan();
+    let target = plan.target.and_then(|target| target.node);
+    assert_eq!(target, Some(id("n1")));
+    assert_eq!(plan.loss.transactions, Some(74), "{:?}", plan.loss);
+    assert!(plan.loss.explanation.contains("Fork 1"), "{:?}", plan.loss);
+
+    // What another branch lost may have lower numbers.
+    gone.history = Default::default();
+    gone.history
+        .record_highest(&id("n2"), &position(100), at(0));
+    let loss = gone.plan().loss;
+    assert_eq!(loss.transactions, Some(34), "{loss:?}");
 }

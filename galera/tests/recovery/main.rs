@@ -44,4 +44,5 @@ mod running;
 mod stopped;
 #[cfg(test)]
 mod unconfirmed;
+#[cfg(test)]
 mod verification;

@@ -49,6 +49,10 @@ pub(crate) enum StatementReply {
     MissingPrivilege,
     /// Executed, but the reply never arrives.
     Timeout,
+    /// It never arrives.
+    Lost,
+    /// It never arrives, and the server is restarted.
+    Restarted,
 }
 
 struct FakeClusterState {
@@ -62,6 +66,8 @@ struct FakeClusterState {
     /// The number of reads during which the survivor is in state GATHER.
     gathering_reads: u32,
     reply: StatementReply,
+    /// Whether the survivor was restarted after the statement.
+    restarted: bool,
     /// Nodes that came back non-Primary in a component of one, with their position.
     isolated: BTreeMap<&'static str, u64>,
     /// What agents registered under a live lease.
@@ -109,6 +115,7 @@ impl FakeCluster {
             hold: false,
             gathering_reads: 0,
             reply: StatementReply::Success,
+            restarted: false,
             isolated: BTreeMap::new(),
             registered: BTreeMap::new(),
             notices: Vec::new(),
@@ -224,10 +231,14 @@ impl FakeCluster {
         let mut nodes = self.state.lock().unwrap();
         if !matches!(
             nodes.reply,
-            StatementReply::Ignored | StatementReply::MissingPrivilege
+            StatementReply::Ignored
+                | StatementReply::MissingPrivilege
+                | StatementReply::Lost
+                | StatementReply::Restarted
         ) {
             nodes.primary = true;
         }
+        nodes.restarted = nodes.reply == StatementReply::Restarted;
     }
 
     /// The evidence of an observer that has been watching since `began`.
@@ -318,7 +329,8 @@ fn status(nodes: &FakeClusterState, name: &str) -> WsrepStatus {
         index.to_string(),
     );
     let seqno = nodes.seqno.to_string();
-    let process = process_of(name, 1).to_string();
+    let group = if nodes.restarted { 3 } else { 1 };
+    let process = process_of(name, group).to_string();
     let select =
         |primary: &'static str, not: &'static str| if nodes.primary { primary } else { not };
     WsrepStatus::from_rows([
@@ -342,6 +354,8 @@ fn status(nodes: &FakeClusterState, name: &str) -> WsrepStatus {
         ("wsrep_gcomm_uuid", &process),
         ("wsrep_cluster_conf_id", select("17", UNDEFINED)),
         ("wsrep_cluster_status", select("Primary", "non-Primary")),
+        ("wsrep_cluster_weight", select("1", "0")),
+        ("wsrep_protocol_version", "10"),
         ("wsrep_connected", "ON"),
         ("wsrep_ready", select("ON", "OFF")),
         ("version", "10.11.19-MariaDB"),
@@ -358,6 +372,7 @@ fn isolated_status(name: &'static str, seqno: u64) -> WsrepStatus {
         hold: false,
         gathering_reads: 0,
         reply: StatementReply::Success,
+        restarted: false,
         isolated: BTreeMap::new(),
         registered: BTreeMap::new(),
         notices: Vec::new(),
@@ -393,7 +408,9 @@ impl StatementChannel for FakeChannel {
                 StatementReply::MissingPrivilege => {
                     StepResult::Refused("error 1227: SUPER is missing".to_owned())
                 }
-                StatementReply::Timeout => StepResult::Unknown("no answer within 3 s".to_owned()),
+                StatementReply::Timeout | StatementReply::Lost | StatementReply::Restarted => {
+                    StepResult::Unknown("no answer within 3 s".to_owned())
+                }
             }
         })
     }

@@ -1,6 +1,8 @@
 //! The fork that a statement makes is in etcd before the statement is sent, and stays unless it certainly had no effect
 //! (I35).
 
+use std::time::Duration;
+
 use galera::ActionId;
 use galera::observe::fork::ForkRecord;
 use galera::recover::action::{Action, ActionState};
@@ -91,6 +93,67 @@ async fn i35_the_fork_of_a_statement_without_proven_outcome_stays() {
         let ended = fixture.wait_for_state(&id, state).await.action;
         assert_recorded(&etcd, 1, &ended).await;
     }
+}
+
+/// Members that continued without it would be held back as if they were on another branch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i35_the_fork_of_a_statement_that_never_arrived_is_removed_once_that_is_proven() {
+    let etcd = TestEtcd::process().await;
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    nodes.set_reply(StatementReply::Lost);
+    let fixture = ActionFixture::start(&etcd, &nodes).await;
+    let id = fixture.request(&fixture.operator).await.action.id;
+    nodes.hold_at(CrashPoint::AfterSending);
+    approve(&fixture, &id).await;
+    nodes.wait_until_killed().await;
+    assert_recorded(&etcd, 1, &fixture.get(&id).await.action).await;
+    nodes.release();
+    let ended = fixture.wait_for_state(&id, ActionState::Failed).await;
+    let outcome = ended.action.outcome.unwrap_or_default();
+    assert!(outcome.contains("had no effect"), "{outcome}");
+    assert!(forks(&etcd).await.is_empty());
+    assert_eq!(nodes.sent(), 1);
+    // What the outcome names as the remedy.
+    nodes.set_reply(StatementReply::Success);
+    let again = fixture.request(&fixture.operator).await.action.id;
+    approve(&fixture, &again).await;
+    let done = fixture.wait_for_state(&again, ActionState::Succeeded).await;
+    assert_recorded(&etcd, 1, &done.action).await;
+}
+
+/// The replica that continues the action proves it from what it observes itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i35_another_replica_removes_the_fork_of_a_statement_that_never_arrived() {
+    let etcd = TestEtcd::process().await;
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    nodes.set_reply(StatementReply::Lost);
+    let one = ActionFixture::start(&etcd, &nodes).await;
+    let id = one.request(&one.operator).await.action.id;
+    nodes.kill_at(CrashPoint::AfterSending);
+    approve(&one, &id).await;
+    nodes.wait_until_killed().await;
+    let other = ActionFixture::replica(&etcd, &nodes).await;
+    assert_recorded(&etcd, 1, &other.get(&id).await.action).await;
+    drop(one);
+    other.wait_for_state(&id, ActionState::Failed).await;
+    assert!(forks(&etcd).await.is_empty());
+    assert_eq!(nodes.sent(), 1);
+}
+
+/// The process that may have executed it is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i35_the_fork_of_a_statement_to_a_server_that_was_restarted_stays() {
+    let etcd = TestEtcd::process().await;
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    nodes.set_reply(StatementReply::Restarted);
+    let longer_than_a_proof = |options: &mut crate::client::ConsoleOptions| {
+        options.limits.verify_timeout = Duration::from_secs(20);
+    };
+    let fixture = ActionFixture::start_with(&etcd, &nodes, longer_than_a_proof).await;
+    let id = fixture.request(&fixture.operator).await.action.id;
+    approve(&fixture, &id).await;
+    let ended = fixture.wait_for_state(&id, ActionState::Unverified).await;
+    assert_recorded(&etcd, 1, &ended.action).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,11 +21,19 @@ pub enum FaultKind {
     EmptyContainers,
     TwoHalves,
     PauseAtStatement,
+    Arbitrator,
+    ConsolePause,
+    LeaderChange,
+    ConsoleClock,
+    NodeClock,
+    SlowTransfer,
+    BrokenTransfer,
+    StatementLost,
 }
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 22] = [
         Self::Kill,
         Self::Stop,
         Self::Pause,
@@ -40,6 +48,14 @@ impl FaultKind {
         Self::EmptyContainers,
         Self::TwoHalves,
         Self::PauseAtStatement,
+        Self::Arbitrator,
+        Self::ConsolePause,
+        Self::LeaderChange,
+        Self::ConsoleClock,
+        Self::NodeClock,
+        Self::SlowTransfer,
+        Self::BrokenTransfer,
+        Self::StatementLost,
     ];
 }
 
@@ -60,6 +76,14 @@ impl fmt::Display for FaultKind {
             Self::EmptyContainers => "empty containers under addresses in use",
             Self::TwoHalves => "splits into halves",
             Self::PauseAtStatement => "pauses at a statement",
+            Self::Arbitrator => "clusters with an arbitrator",
+            Self::ConsolePause => "paused consoles",
+            Self::LeaderChange => "changes of the leader",
+            Self::ConsoleClock => "steps of a console's clock",
+            Self::NodeClock => "nodes with another clock",
+            Self::SlowTransfer => "periods of slow state transfers",
+            Self::BrokenTransfer => "broken state transfers",
+            Self::StatementLost => "statements or answers lost",
         })
     }
 }
@@ -70,6 +94,10 @@ pub struct ScheduleCounts {
     pub acknowledged: u64,
     pub bootstraps: u64,
     pub refused_plans: u64,
+    /// How approved actions ended, by state.
+    pub endings: BTreeMap<&'static str, u64>,
+    /// What led out of states in which something was still to be done when the faults ended.
+    pub remedies: BTreeMap<&'static str, u64>,
     /// How many refused plans each check forbade, by its code; several checks may forbid one plan.
     pub refusals: BTreeMap<String, u64>,
     /// Faults that had an effect.
@@ -87,6 +115,12 @@ impl AddAssign for ScheduleCounts {
         self.acknowledged += other.acknowledged;
         self.bootstraps += other.bootstraps;
         self.refused_plans += other.refused_plans;
+        for (state, count) in other.endings {
+            *self.endings.entry(state).or_default() += count;
+        }
+        for (remedy, count) in other.remedies {
+            *self.remedies.entry(remedy).or_default() += count;
+        }
         for (check, count) in other.refusals {
             *self.refusals.entry(check).or_default() += count;
         }
@@ -109,6 +143,14 @@ impl fmt::Display for ScheduleCounts {
         self.faults
             .iter()
             .try_for_each(|(kind, count)| writeln!(f, "{count:>8} {kind}"))?;
+        writeln!(f, "approved actions ended as:")?;
+        self.endings
+            .iter()
+            .try_for_each(|(state, count)| writeln!(f, "{count:>8} {state}"))?;
+        writeln!(f, "remedies that were followed at the end:")?;
+        self.remedies
+            .iter()
+            .try_for_each(|(remedy, count)| writeln!(f, "{count:>8} {remedy}"))?;
         writeln!(f, "checks that forbade plans:")?;
         self.refusals
             .iter()

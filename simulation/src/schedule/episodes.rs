@@ -3,8 +3,12 @@
 use rand::Rng;
 
 use super::counts::FaultKind;
-use super::{FaultSchedule, RemovedSafeguard};
+use super::{FaultSchedule, POLL, RemovedSafeguard};
+use crate::access::{StatementFault, lock};
 use crate::specification::NodeIndex;
+
+/// Polls within which an action whose outcome nobody sees ends.
+const VERIFY_TURNS: u64 = 90;
 
 impl FaultSchedule {
     /// Every node but one continues where neither console nor etcd sees it, dies, and returns after that one was
@@ -16,7 +20,7 @@ impl FaultSchedule {
         self.counts.add(FaultKind::HiddenMajority);
         for &node in hidden {
             self.unplugged.insert(node);
-            self.console.unreachable.insert(node);
+            self.hide_node(node);
             self.cluster.set_cut(survivor, node, true);
         }
         self.wait();
@@ -91,9 +95,9 @@ impl FaultSchedule {
         self.note("two halves");
         self.counts.add(FaultKind::TwoHalves);
         self.wait();
-        self.pauses_at_statement = true;
+        lock(&self.shared).statement_fault = Some(StatementFault::Pause);
         self.recover()?;
-        self.pauses_at_statement = false;
+        lock(&self.shared).statement_fault = None;
         for node in nodes {
             let server = self.cluster.nodes()[node].server.as_ref();
             if server.is_some_and(|server| server.paused) {
@@ -110,6 +114,15 @@ impl FaultSchedule {
         }
         self.fence_paused();
         self.wait();
+        // The first action ends as unverified.
+        for _ in 0..VERIFY_TURNS {
+            if self.approved.is_none() {
+                break;
+            }
+            self.now += POLL;
+            self.turn();
+            self.judge()?;
+        }
         self.recover()?;
         for node in 0..self.agents.len() {
             self.cluster.set_paused(node, false, self.now);

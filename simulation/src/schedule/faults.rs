@@ -1,6 +1,7 @@
 //! Single faults.
 
 use rand::Rng;
+use rand::seq::IndexedRandom;
 
 use super::FaultSchedule;
 use super::counts::FaultKind;
@@ -9,7 +10,7 @@ use crate::specification::NodeIndex;
 impl FaultSchedule {
     pub(super) fn fail(&mut self) {
         let node = self.any_node();
-        match self.random.random_range(0..104) {
+        match self.random.random_range(0..125) {
             0..22 => self.kill(node),
             22..30 => self.stop(node),
             30..50 => {
@@ -33,32 +34,34 @@ impl FaultSchedule {
             87..88 => self.replace(node),
             88..92 => {
                 self.note(format_args!("hide n{} from the console", node + 1));
-                if self.console.unreachable.insert(node) {
+                if self.hide_node(node) {
                     self.counts.add(FaultKind::HiddenNode);
                 }
             }
             92..97 => {
                 self.note("the console reaches every node");
-                self.console.unreachable.clear();
+                self.show_all_nodes();
             }
-            97..100 => {
-                self.note("restart the console");
-                self.counts.add(FaultKind::ConsoleRestart);
-                self.console.restart();
-            }
+            97..100 => self.restart_console(),
             100..101 => {
                 self.note("etcd loses every key");
                 self.counts.add(FaultKind::EmptiedRegistry);
                 self.registry.clear();
             }
-            101..103 => self.backup = Some(self.registry.clone()),
-            _ => {
+            101..103 => self.backup = Some(self.registry.backup()),
+            103..104 => {
                 if let Some(backup) = &self.backup {
                     self.registry.restore(backup);
                     self.counts.add(FaultKind::RestoredRegistry);
                     self.note("the durable keys are restored from a backup");
                 }
             }
+            104..108 => self.pause_console(),
+            108..115 => self.resume_consoles(),
+            115..117 => self.step_console_clock(),
+            117..119 => self.step_node_clock(node),
+            119..122 => self.slow_transfers(),
+            _ => self.break_transfer(),
         }
     }
 
@@ -98,7 +101,35 @@ impl FaultSchedule {
         self.cluster.heal();
         self.fenced.clear();
         self.unplugged.clear();
-        self.console.unreachable.clear();
+        self.show_all_nodes();
+    }
+
+    /// State transfers take longer from now on, or no time.
+    fn slow_transfers(&mut self) {
+        let millis = *[0, 5_000, 30_000, 120_000]
+            .choose(&mut self.random)
+            .unwrap_or(&0);
+        self.note(format_args!("state transfers take {millis} ms"));
+        self.counts.add(FaultKind::SlowTransfer);
+        self.cluster.set_transfer_time(millis);
+    }
+
+    /// Kills the donor or the joiner of a state transfer, or pauses the donor.
+    fn break_transfer(&mut self) {
+        let mut nodes = self.cluster.nodes().iter().enumerate();
+        let found = nodes.find_map(|(joiner, node)| {
+            let transfer = node.server.as_ref()?.transfer.as_ref()?;
+            Some((joiner, transfer.donor?))
+        });
+        let Some((joiner, donor)) = found else {
+            return;
+        };
+        self.counts.add(FaultKind::BrokenTransfer);
+        match self.random.random_range(0..3) {
+            0 => self.kill(joiner),
+            1 => self.kill(donor),
+            _ => self.pause(donor),
+        }
     }
 
     /// A new, empty volume for a node that is stopped.
@@ -107,6 +138,7 @@ impl FaultSchedule {
             self.note(format_args!("n{} has a new, empty volume", node + 1));
             self.counts.add(FaultKind::NewVolume);
             self.replaced += 1;
+            self.abandoned.insert(self.cluster.nodes()[node].id.clone());
             self.agents[node].replace(&mut self.cluster, self.replaced);
         }
     }

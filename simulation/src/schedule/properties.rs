@@ -6,8 +6,9 @@ use galera::recover::plan::{Plan, PlanCheck};
 use galera::view::VerdictState;
 
 use super::FaultSchedule;
+use crate::access::lock;
 use crate::agent::TTL;
-use crate::specification::{GaleraTransaction, NodeIndex};
+use crate::specification::{GaleraTransaction, NodeIndex, RunningServer};
 
 impl FaultSchedule {
     /// Acknowledged writes that the new Primary component lacks must be covered by what the plan said.
@@ -56,34 +57,34 @@ impl FaultSchedule {
 
     /// I43: while members serve, wherever, no verdict says that none does, for longer than the lease of an agent that
     /// reported another state may live.
-    pub(super) fn check_verdict(&mut self) {
-        let Some(view) = self.console.view() else {
-            return;
-        };
-        let denies = matches!(
-            view.verdict.state,
-            VerdictState::NoPrimary | VerdictState::Down
-        );
+    pub(super) fn check_verdicts(&mut self) {
         let serving = self.primaries_in_service();
-        if !denies || serving.is_empty() {
-            self.denies_since = None;
-            return;
+        for console in 0..self.consoles.len() {
+            let denial = self.denial(console).filter(|_| !serving.is_empty());
+            let Some(denial) = denial else {
+                self.denies_since.remove(&console);
+                continue;
+            };
+            let since = *self.denies_since.entry(console).or_insert(self.now);
+            if self.now - since > TTL && self.wrong_verdict.is_none() {
+                self.wrong_verdict = Some(format!(
+                    "the verdict of r{} is {denial} while {serving:?} serve",
+                    console + 1
+                ));
+                self.note("a wrong verdict");
+            }
         }
-        let since = *self.denies_since.get_or_insert(self.now);
-        if self.now - since > TTL && self.wrong_verdict.is_none() {
-            let reasons: Vec<String> = view
-                .verdict
-                .reasons
-                .iter()
-                .map(|reason| reason.message.clone())
-                .collect();
-            self.wrong_verdict = Some(format!(
-                "the verdict is {:?} while {serving:?} serve: {}",
-                view.verdict.state,
-                reasons.join(" ")
-            ));
-            self.note("a wrong verdict");
-        }
+    }
+
+    /// The verdict of a console that runs, if it says that no member serves.
+    fn denial(&self, console: usize) -> Option<String> {
+        let console = &self.consoles[console];
+        let observer = lock(&console.observer);
+        let verdict = &observer.view().filter(|_| !console.paused)?.verdict;
+        let denies = matches!(verdict.state, VerdictState::NoPrimary | VerdictState::Down);
+        let reasons = verdict.reasons.iter().map(|reason| reason.message.as_str());
+        let reasons: Vec<&str> = reasons.collect();
+        denies.then(|| format!("{:?} ({})", verdict.state, reasons.join(" ")))
     }
 
     /// No state is stuck without a reason.
@@ -99,7 +100,13 @@ impl FaultSchedule {
     /// The Primary components, without those of machines that an operator isolated while they were Primary.
     fn primaries_in_service(&self) -> Vec<BTreeSet<NodeIndex>> {
         let components = self.cluster.primary_components().into_iter();
+        let serves = |&node: &NodeIndex| {
+            let own = &self.cluster.nodes()[node];
+            let server = own.server.as_ref();
+            !own.arbitrator && server.is_some_and(RunningServer::is_synced)
+        };
         components
+            .filter(|members| members.iter().any(serves))
             .filter(|members| !members.is_subset(&self.fenced_primaries))
             .collect()
     }
@@ -142,16 +149,14 @@ fn unexplained_refusal(plan: &Plan) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use galera::ClusterName;
-
     use super::*;
-    use crate::console::SimulatedConsole;
+    use crate::schedule::RemovedSafeguard;
+    use galera::recover::plan::ActionKind;
 
     #[test]
     fn a_refusal_without_a_reason_is_found() {
-        let name: ClusterName = "lab".parse().unwrap();
-        let members = ["n1", "n2"].map(|id| id.parse().unwrap());
-        let plan = SimulatedConsole::new(name, members).plan(&[], 0);
+        let mut schedule = FaultSchedule::new(1, RemovedSafeguard::None);
+        let plan = schedule.plan(0, ActionKind::Bootstrap, &[]).unwrap();
         assert!(!plan.executable);
         assert_eq!(unexplained_refusal(&plan), None);
 

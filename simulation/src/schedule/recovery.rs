@@ -1,17 +1,11 @@
-//! Two people who recover the cluster with the plans of a console.
+//! Two people who recover the cluster with the plans of the consoles.
 
-use galera::observe::registration::ClusterField;
-use galera::recover::plan::{Mechanism, Plan};
-use galera::{ActionId, NodeId};
+use galera::NodeId;
+use galera::recover::attestation::{Attestation, AttestedState};
+use galera::recover::plan::ActionKind;
 use rand::Rng;
 
-use super::counts::FaultKind;
-use super::{FaultSchedule, POLL, RemovedSafeguard, SentStatement};
-use crate::clock::at;
-use crate::specification::{LateStatement, NodeIndex};
-
-/// Milliseconds after its approval until which a server executes a statement.
-const STATEMENT_LIFETIME: u64 = 2_000;
+use super::{FaultSchedule, POLL};
 
 impl FaultSchedule {
     /// Two people recover: they attest what is true, and only that.
@@ -19,21 +13,37 @@ impl FaultSchedule {
         if self.random.random_bool(0.5) {
             self.fence_paused();
         }
-        let mut plan = self.console.plan(&self.stopped_members(), self.now);
+        if self.approved.is_some() {
+            self.wait();
+            return Ok(());
+        }
+        let Some(console) = self.running_console() else {
+            return Ok(());
+        };
+        // A request that nobody could approve stands in the way of the next.
+        if let Some(id) = self.pending.clone() {
+            self.cancel(&id);
+        }
+        let mut stopped = self.stopped_members();
+        let mut plan = self.plan(console, ActionKind::Bootstrap, &attest_stopped(&stopped));
         // Most of what forbids a plan at first is that too little time has passed.
         for _ in 0..self.random.random_range(0..40) {
-            if plan.executable || !self.cluster.primary_components().is_empty() {
+            let executable = plan.as_ref().is_some_and(|plan| plan.executable);
+            if executable || !self.cluster.primary_components().is_empty() {
                 break;
             }
             self.now += POLL;
             self.turn();
-            plan = self.console.plan(&self.stopped_members(), self.now);
+            stopped = self.stopped_members();
+            plan = self.plan(console, ActionKind::Bootstrap, &attest_stopped(&stopped));
         }
-        let stopped = self.stopped_members();
+        let Some(plan) = plan else {
+            return Ok(());
+        };
         if !plan.executable {
             return self.check_refusal(&plan);
         }
-        let Some(target) = plan.target.clone() else {
+        let Some(id) = self.request(console, &plan, &attest_stopped(&stopped), None) else {
             return Ok(());
         };
         // Until the approval, anything may happen.
@@ -41,84 +51,26 @@ impl FaultSchedule {
             self.fail();
         }
         self.wait();
-        let still_true = stopped
-            .iter()
-            .all(|node| self.stopped_members().contains(node));
-        let again = self.console.plan(&stopped, self.now);
-        let unchanged = again.executable && again.digest == plan.digest;
-        if !still_true || !unchanged {
-            self.note("superseded");
+        let present = self.stopped_members();
+        if !stopped.iter().all(|node| present.contains(node)) {
+            self.note("what was attested is no longer true");
+            self.cancel(&id);
             return Ok(());
         }
-        self.counts.bootstraps += 1;
-        let action = ActionId::new(
-            at(self.now),
-            u32::try_from(self.counts.bootstraps).unwrap_or(0),
-        );
-        match target.mechanism {
-            Mechanism::Statement => {
-                let node = target.node.as_ref().and_then(|id| self.index_of(id));
-                node.map_or(Ok(()), |node| self.execute(node, &again, action))
+        self.approve(id, &plan);
+        // While it is carried out, too.
+        for _ in 0..self.random.random_range(0..6) {
+            if self.approved.is_none() {
+                break;
             }
-            Mechanism::Order => {
-                self.order(&again, &action);
-                Ok(())
+            if self.random.random_bool(0.3) {
+                self.fail();
             }
-            _ => Ok(()),
+            self.now += POLL;
+            self.turn();
+            self.judge()?;
         }
-    }
-
-    /// Writes the signed order of `plan`; what it gives up is judged when it is obeyed.
-    fn order(&mut self, plan: &Plan, action: &ActionId) {
-        if let Some(order) = self.console.order(plan, action, self.now) {
-            self.note(format_args!(
-                "order to {} at {}",
-                order.node, order.position
-            ));
-            self.ordered_losses
-                .insert(action.to_string(), plan.loss.transactions);
-            let field = ClusterField::Bootstrap;
-            let key = self
-                .registry
-                .keys
-                .cluster_key(&self.registry.cluster, field);
-            let lease = self.registry.grant();
-            self.registry.put(&key, order.to_value(), lease);
-        }
-    }
-
-    fn execute(&mut self, node: NodeIndex, plan: &Plan, action: ActionId) -> Result<(), String> {
-        let deadline = match self.removed {
-            RemovedSafeguard::NoDeadline => None,
-            _ => Some(self.now + STATEMENT_LIFETIME),
-        };
-        let loss = plan.loss.transactions;
-        if let Some(target) = &plan.target {
-            let fork = self.console.fork(target, &action, self.now);
-            // Nothing is sent without the record of its fork.
-            if fork.is_some_and(|fork| !self.record_fork(&fork)) {
-                return Ok(());
-            }
-            self.console.intend(target, &action, self.now);
-        }
-        self.note(format_args!("bootstrap n{}, loss {loss:?}", node + 1));
-        // The machine may pause with the statement on its way.
-        if self.pauses_at_statement || self.random.random_range(0..4) == 0 {
-            self.note(format_args!("pause n{} first", node + 1));
-            self.counts.add(FaultKind::PauseAtStatement);
-            self.cluster.set_paused(node, true, self.now);
-        }
-        self.cluster
-            .bootstrap(node, LateStatement { deadline }, self.now);
-        self.cluster.settle();
-        if let Some(target) = plan.target.clone() {
-            self.unproven.push(SentStatement {
-                action,
-                target,
-                at: self.now,
-            });
-        }
-        self.give_up(node, loss)
+        Ok(())
     }
 
     /// Isolates every paused machine from clients and from the other nodes, as an operator does who cannot reach it.
@@ -145,6 +97,9 @@ impl FaultSchedule {
             .zip(&self.agents)
             .enumerate()
             .filter(|(index, (node, agent))| {
+                if node.arbitrator {
+                    return false;
+                }
                 let mut namesakes = self.cluster.nodes().iter();
                 let none_runs =
                     namesakes.all(|other| other.id != node.id || other.server.is_none());
@@ -153,11 +108,18 @@ impl FaultSchedule {
             .map(|(_, (node, _))| node.id.clone())
             .collect()
     }
+}
 
-    fn index_of(&self, id: &NodeId) -> Option<NodeIndex> {
-        let mut nodes = self.cluster.nodes().iter().enumerate();
-        nodes
-            .find(|(node, own)| own.id == *id && !self.unplugged.contains(node))
-            .map(|(node, _)| node)
+/// Attestations that these members are stopped.
+fn attest_stopped(nodes: &[NodeId]) -> Vec<Attestation> {
+    let attestation = |node| attest(node, AttestedState::Stopped);
+    nodes.iter().map(attestation).collect()
+}
+
+pub(super) fn attest(node: &NodeId, statement: AttestedState) -> Attestation {
+    Attestation {
+        node: node.clone(),
+        statement,
+        saved_state: None,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::data::{GaleraTransaction, SavedView};
-use super::server::{PrimaryView, ProcessId};
+use super::server::{PrimaryView, ProcessId, RunningServer, StateTransfer};
 use super::{GaleraCluster, NodeIndex};
 
 impl GaleraCluster {
@@ -12,6 +12,7 @@ impl GaleraCluster {
         for component in self.connected_components() {
             self.form(&component);
         }
+        self.continue_transfers();
     }
 
     /// Running servers that reach each other; a paused one is alone.
@@ -168,22 +169,14 @@ impl GaleraCluster {
         }
     }
 
-    /// A Primary view of `component`, after whatever state transfers it needs.
+    /// A Primary view of `component`; members that lack something begin a state transfer.
     pub(super) fn install_primary(&mut self, component: &[NodeIndex], conf_id: u64) {
-        let rank = |&node: &NodeIndex| {
-            let server = self.nodes[node].server.as_ref();
-            let last = server.map_or(0, |server| server.conf_id);
-            let data = &self.nodes[node].data;
-            let history = data.history.is_some();
-            (self.is_primary(node), history, last, data.seqno())
-        };
-        // The representative: a member that is Primary now, then the newest Primary view, then the highest position.
-        let Some(donor) = component.iter().copied().max_by_key(rank) else {
+        let Some(representative) = self.representative(component) else {
             return;
         };
         let mut members = Vec::new();
         for &node in component {
-            if node == donor || self.transfer(donor, node) {
+            if node == representative || self.enter_primary(representative, node) {
                 members.push(node);
             }
         }
@@ -198,53 +191,174 @@ impl GaleraCluster {
         };
         for &node in &members {
             let own = &mut self.nodes[node];
-            own.data
-                .transactions
-                .push(GaleraTransaction::View(self.views));
-            own.data.safe_to_bootstrap = members.len() == 1;
-            if let Some(server) = own.server.as_mut() {
-                server.view = self.views;
-                server.members = members.iter().copied().collect();
-                server.primary = true;
-                server.last_primary = Some(view.clone());
-                server.learned.clear();
-                server.conf_id = conf_id;
-                own.data.saved_view = Some(SavedView {
-                    process: server.process,
-                    view: view.clone(),
-                });
+            let Some(server) = own.server.as_mut() else {
+                continue;
+            };
+            if server.transfer.is_none() {
+                let own_view = GaleraTransaction::View(self.views);
+                own.data.transactions.push(own_view);
             }
+            own.data.safe_to_bootstrap = members.len() == 1;
+            server.view = self.views;
+            server.members = members.iter().copied().collect();
+            server.primary = true;
+            server.last_primary = Some(view.clone());
+            server.learned.clear();
+            server.conf_id = conf_id;
+            own.data.saved_view = (!own.arbitrator).then(|| SavedView {
+                process: server.process,
+                view: view.clone(),
+            });
         }
     }
 
-    /// Brings `joiner` to the state of `donor`. Returns whether it is still running.
-    fn transfer(&mut self, donor: NodeIndex, joiner: NodeIndex) -> bool {
-        let source = self.nodes[donor].data.clone();
-        let first = self.nodes[donor]
+    /// The member whose state is that of the group: one that is Primary and Synced now, then of the newest Primary view, then
+    /// with the highest position. An arbitrator only if no other member is Primary now.
+    fn representative(&self, component: &[NodeIndex]) -> Option<NodeIndex> {
+        let rank = |&node: &NodeIndex| {
+            let own = &self.nodes[node];
+            let server = own.server.as_ref();
+            let synced = server.is_some_and(RunningServer::is_synced);
+            let last = server.map_or(0, |server| server.conf_id);
+            let history = own.data.history.is_some();
+            (synced, !own.arbitrator, history, last, own.data.seqno())
+        };
+        component.iter().copied().max_by_key(rank)
+    }
+
+    /// Brings `joiner` to the state of the group, or begins the transfer that does. Returns whether it is still running.
+    fn enter_primary(&mut self, representative: NodeIndex, joiner: NodeIndex) -> bool {
+        let source = self.nodes[representative].data.clone();
+        if self.nodes[joiner].arbitrator {
+            self.nodes[joiner].data = source;
+            return true;
+        }
+        if self.nodes[joiner]
             .server
             .as_ref()
-            .map_or(1, |server| server.gcache_first);
+            .is_some_and(|server| server.transfer.is_some())
+        {
+            // It goes on, or is broken off, in `continue_transfers`.
+            return true;
+        }
         let was_member = self.last_primary(joiner).is_some();
-        let data = &mut self.nodes[joiner].data;
+        let data = &self.nodes[joiner].data;
         let own = data.seqno();
-        let same_history = data.history == source.history;
+        let same_history = data.history.is_some() && data.history == source.history;
+        if same_history && own == source.seqno() {
+            return true;
+        }
         if same_history && own > source.seqno() && was_member {
             // "Reversing history … Must abort."
             self.kill(joiner, 0);
             return false;
         }
-        if same_history && own <= source.seqno() && first <= own + 1 {
-            // Incremental: what it has is not compared with what the donor has.
-            let missing = source.transactions.iter().skip(data.transactions.len());
-            data.transactions.extend(missing);
-            return true;
-        }
-        let first_kept = source.seqno() + 1;
-        data.history = source.history;
-        data.transactions = source.transactions;
-        if let Some(server) = self.nodes[joiner].server.as_mut() {
-            server.gcache_first = first_kept;
+        let donor = (!self.nodes[representative].arbitrator).then_some(representative);
+        let incremental = donor.is_some_and(|donor| self.sends_incrementally(donor, joiner));
+        let transfer = StateTransfer {
+            donor,
+            incremental,
+            until: self.now + self.transfer_time,
+        };
+        match donor {
+            Some(donor) if self.transfer_time == 0 => {
+                self.complete_transfer(donor, joiner, incremental)
+            }
+            _ => {
+                if let Some(server) = self.nodes[joiner].server.as_mut() {
+                    server.transfer = Some(transfer);
+                }
+            }
         }
         true
+    }
+
+    /// Whether `donor` has in its gcache what `joiner` lacks (`replicator_str.cpp`).
+    fn sends_incrementally(&self, donor: NodeIndex, joiner: NodeIndex) -> bool {
+        let (source, data) = (&self.nodes[donor].data, &self.nodes[joiner].data);
+        let first = self.nodes[donor]
+            .server
+            .as_ref()
+            .map_or(1, |server| server.gcache_first);
+        data.history.is_some()
+            && data.history == source.history
+            && data.seqno() <= source.seqno()
+            && first <= data.seqno() + 1
+    }
+
+    fn complete_transfer(&mut self, donor: NodeIndex, joiner: NodeIndex, incremental: bool) {
+        let source = self.nodes[donor].data.clone();
+        let data = &mut self.nodes[joiner].data;
+        if incremental {
+            // What it has is not compared with what the donor has.
+            let missing = source.transactions.iter().skip(data.transactions.len());
+            data.transactions.extend(missing);
+        } else {
+            data.history = source.history;
+            data.transactions.clone_from(&source.transactions);
+        }
+        let first_kept = source.seqno() + 1;
+        if let Some(server) = self.nodes[joiner].server.as_mut() {
+            server.transfer = None;
+            if !incremental {
+                server.gcache_first = first_kept;
+            }
+        }
+    }
+
+    /// Completes state transfers, breaks off those whose donor is gone, and begins those that waited for a donor.
+    fn continue_transfers(&mut self) {
+        for joiner in 0..self.nodes.len() {
+            let Some(server) = self.nodes[joiner].server.as_ref().filter(|one| !one.paused) else {
+                continue;
+            };
+            let Some(transfer) = server.transfer.clone() else {
+                continue;
+            };
+            let serves = |node: NodeIndex| {
+                let other = self.nodes[node].server.as_ref();
+                other.is_some_and(|other| {
+                    other.is_synced() && !other.paused && other.view == server.view
+                })
+            };
+            match transfer.donor {
+                Some(donor) if server.primary && serves(donor) => {
+                    if transfer.until <= self.now {
+                        self.complete_transfer(donor, joiner, transfer.incremental);
+                    }
+                }
+                // A joiner without its donor, or outside the Primary component, aborts.
+                Some(_) => self.kill(joiner, 0),
+                None => {
+                    let mut others = server.members.iter().copied();
+                    let donor = others.find(|&node| !self.nodes[node].arbitrator && serves(node));
+                    let (waits, now) = (server.primary, self.now);
+                    if let Some(donor) = donor {
+                        let incremental = self.sends_incrementally(donor, joiner);
+                        let until = now + self.transfer_time;
+                        if let Some(server) = self.nodes[joiner].server.as_mut() {
+                            server.transfer = Some(StateTransfer {
+                                donor: Some(donor),
+                                incremental,
+                                until,
+                            });
+                        }
+                    } else if !waits && let Some(server) = self.nodes[joiner].server.as_mut() {
+                        server.transfer = None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a member receives a state transfer from `node`.
+    pub(super) fn is_donor(&self, node: NodeIndex) -> bool {
+        self.nodes.iter().any(|other| {
+            let transfer = other
+                .server
+                .as_ref()
+                .and_then(|server| server.transfer.as_ref());
+            transfer.is_some_and(|transfer| transfer.donor == Some(node))
+        })
     }
 }

@@ -18,10 +18,34 @@ pub struct PrimaryView {
 }
 
 /// A bootstrap statement on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LateStatement {
     /// When the server no longer executes it, by its own clock; `None` for a statement that does not say.
     pub deadline: Option<u64>,
+    /// Tells it from others.
+    pub number: u64,
+}
+
+/// What became of a bootstrap statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatementEffect {
+    /// The component is Primary.
+    Executed,
+    /// The server refused it: it was Primary, or the statement was late.
+    Refused,
+    /// The server is paused and will decide when it continues.
+    Pending,
+}
+
+/// A state transfer that a joiner receives or waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateTransfer {
+    /// Who sends it; `None` while no member can.
+    pub donor: Option<NodeIndex>,
+    /// Whether it is incremental.
+    pub incremental: bool,
+    /// When it is complete, in milliseconds since the beginning.
+    pub until: u64,
 }
 
 /// A running server.
@@ -50,6 +74,8 @@ pub struct RunningServer {
     pub(super) conf_id: u64,
     /// The first sequence number that its gcache holds.
     pub gcache_first: u64,
+    /// The state transfer that it receives.
+    pub transfer: Option<StateTransfer>,
 }
 
 impl RunningServer {
@@ -73,7 +99,14 @@ impl RunningServer {
             learned: BTreeMap::new(),
             conf_id: 0,
             gcache_first: seqno + 1,
+            transfer: None,
         }
+    }
+
+    /// Whether it is a member of a Primary component and has its data.
+    #[must_use]
+    pub const fn is_synced(&self) -> bool {
+        self.primary && self.transfer.is_none()
     }
 
     /// Whether its component is Primary.

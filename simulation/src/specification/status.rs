@@ -27,6 +27,15 @@ impl GaleraCluster {
         match &self.nodes[node].server {
             None => ProbeResult::Refused,
             Some(server) if server.paused => ProbeResult::Silent,
+            // The server opens its port once a full transfer is complete.
+            Some(server)
+                if server
+                    .transfer
+                    .as_ref()
+                    .is_some_and(|transfer| !transfer.incremental) =>
+            {
+                ProbeResult::Refused
+            }
             Some(server) => match &server.frozen {
                 Some(rows) => ProbeResult::Rows(rows.clone()),
                 None => self
@@ -51,26 +60,29 @@ impl GaleraCluster {
             .sum();
         let addresses: Vec<String> = members
             .iter()
-            .map(|&m| self.nodes[m].id.to_string())
+            .map(|&member| match &self.nodes[member] {
+                arbitrator if arbitrator.arbitrator => String::new(),
+                other => other.id.to_string(),
+            })
             .collect();
         let seqno = if own.data.history.is_some() {
             own.data.seqno()
         } else {
             UNDEFINED
         };
+        let (state, comment) = match (primary, &server.transfer) {
+            (false, _) => ("0", "Initialized"),
+            (true, Some(_)) => ("1", "Joining"),
+            (true, None) if self.is_donor(node) => ("2", "Donor/Desynced"),
+            (true, None) => ("4", "Synced"),
+        };
         let rows = [
             ("wsrep_local_state_uuid", history.clone()),
             ("wsrep_cluster_state_uuid", history),
             ("wsrep_last_committed", seqno.to_string()),
             ("wsrep_local_recv_queue", "0".to_owned()),
-            (
-                "wsrep_local_state",
-                if primary { "4" } else { "0" }.to_owned(),
-            ),
-            (
-                "wsrep_local_state_comment",
-                if primary { "Synced" } else { "Initialized" }.to_owned(),
-            ),
+            ("wsrep_local_state", state.to_owned()),
+            ("wsrep_local_state_comment", comment.to_owned()),
             ("wsrep_incoming_addresses", addresses.join(",")),
             ("wsrep_cluster_size", members.len().to_string()),
             (
@@ -85,6 +97,7 @@ impl GaleraCluster {
                     .to_string(),
             ),
             ("wsrep_evs_state", "OPERATIONAL".to_owned()),
+            ("wsrep_protocol_version", "10".to_owned()),
             (
                 "wsrep_provider_options",
                 format!(
@@ -102,7 +115,10 @@ impl GaleraCluster {
                 if primary { "Primary" } else { "non-Primary" }.to_owned(),
             ),
             ("wsrep_connected", "ON".to_owned()),
-            ("wsrep_ready", if primary { "ON" } else { "OFF" }.to_owned()),
+            (
+                "wsrep_ready",
+                if server.is_synced() { "ON" } else { "OFF" }.to_owned(),
+            ),
         ];
         let owned = rows.map(|(name, value)| (name.to_owned(), value));
         Some(owned.into_iter().collect())

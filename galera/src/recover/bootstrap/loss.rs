@@ -6,6 +6,7 @@ use super::RecoveryCase;
 use super::situation::{MemberCondition, Situation};
 use crate::id::NodeId;
 use crate::judge::known_positions::{self, HighestPosition, NewestPrimaryView};
+use crate::observe::fork::ForkConflict;
 use crate::position::Position;
 use crate::recover::attestation::AttestedState;
 use crate::recover::plan::digest::{PlanDraft, fact};
@@ -333,10 +334,15 @@ pub(super) fn estimate(
             .iter()
             .map(|facts| facts.id.to_string()),
     );
+    let (fork, common) = branch_begin(case, situation, position, holders);
     let lost = highest
         .as_ref()
-        .map_or(0, |(seqno, _)| seqno.saturating_sub(position.seqno));
+        .map_or(0, |(seqno, _)| seqno.saturating_sub(common));
     let mut explanation = match (&highest, lost) {
+        (Some((seqno, _)), 1..) if common < position.seqno => format!(
+            "Fork {fork} continued the history from {common} without these data, and {seqno} is the highest position known; what \
+             was committed there after {common} would be lost."
+        ),
         (Some((seqno, node)), 1..) => {
             format!(
                 "{node} is known to have reached {seqno}; transactions after {} would be lost.",
@@ -363,6 +369,33 @@ pub(super) fn estimate(
         transactions: (lost > 0 || unknown.is_empty()).then_some(lost),
         explanation,
     }
+}
+
+/// The last position up to which the holders have the same transactions as every recorded fork of the history, and the first fork
+/// that continued from there: what later positions have in common with theirs is only the number (I35).
+fn branch_begin(
+    case: &RecoveryCase<'_>,
+    situation: &Situation<'_>,
+    position: &Position,
+    holders: &BTreeSet<usize>,
+) -> (u64, u64) {
+    let forks = &case.context.forks;
+    let epochs = holders
+        .iter()
+        .filter_map(|&node| situation.reported_epoch(node));
+    let conflicts = epochs.filter_map(|epoch| {
+        let newest = forks.newest();
+        match forks.conflict(epoch, position.uuid, position.seqno, newest)? {
+            ForkConflict::Ahead {
+                epoch,
+                transactions: (first, _),
+            } => Some((epoch, first.saturating_sub(1))),
+            ForkConflict::Unrecorded { .. } => None,
+        }
+    });
+    conflicts
+        .min_by_key(|(_, common)| *common)
+        .unwrap_or((0, position.seqno))
 }
 
 /// Whether a node's data are known exactly: it answers as non-Primary and so commits nothing, or it has stopped at a

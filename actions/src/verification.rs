@@ -27,20 +27,41 @@ const ALARM_ATTEMPTS: usize = 5;
 /// How long after the end of its order an agent may still be obeying it.
 const ORDER_END_MARGIN: Duration = Duration::from_secs(15);
 
+/// What one observation of a bootstrap proves.
+enum BootstrapObservation {
+    Outcome(ObservedOutcome),
+    /// The statement had no effect and can have none; a sentence says why.
+    NoEffect(String),
+}
+
+impl From<ObservedOutcome> for BootstrapObservation {
+    fn from(outcome: ObservedOutcome) -> Self {
+        Self::Outcome(outcome)
+    }
+}
+
 impl Executor {
     /// Observes once, records what changed, and ends the action if that is due.
     pub(super) async fn observe(&mut self) -> Result<(), ExecutorError> {
         let outcome = match self.stored.action.kind {
             ActionKind::Bootstrap => self.verify_bootstrap().await?,
-            ActionKind::Cleanup | ActionKind::Decommission => self.verify_cleanup().await?,
-            ActionKind::Positions => self.verify_positions().await?,
-            ActionKind::Rejoin => self.verify_rejoin().await?,
+            ActionKind::Cleanup | ActionKind::Decommission => self.verify_cleanup().await?.into(),
+            ActionKind::Positions => self.verify_positions().await?.into(),
+            ActionKind::Rejoin => self.verify_rejoin().await?.into(),
         };
         let fence = self.lock.fence;
-        match self
-            .apply_event(ActionEvent::Observed { fence, outcome })
-            .await
-        {
+        // Without effect it is no fork: data beyond it are not on another branch.
+        let removals = match &outcome {
+            BootstrapObservation::NoEffect(_) => self.fork_removals().await?,
+            BootstrapObservation::Outcome(_) => Vec::new(),
+        };
+        let (unchanged, delete): (Vec<_>, Vec<_>) = removals.into_iter().unzip();
+        let outcome = match outcome {
+            BootstrapObservation::NoEffect(reason) => ObservedOutcome::Contradicted(reason),
+            BootstrapObservation::Outcome(outcome) => outcome,
+        };
+        let observed = ActionEvent::Observed { fence, outcome };
+        match self.apply(&[observed], &unchanged, &delete).await {
             Ok(_) | Err(ExecutorError::Refused(ActionRefusal::TooEarly { .. })) => {}
             Err(error) => return Err(error),
         }
@@ -65,14 +86,14 @@ impl Executor {
     }
 
     /// Checks the bootstrap against what the nodes report.
-    async fn verify_bootstrap(&self) -> Result<ObservedOutcome, ExecutorError> {
+    async fn verify_bootstrap(&mut self) -> Result<BootstrapObservation, ExecutorError> {
         let action = &self.stored.action;
         let inputs = self
             .context
             .planning_inputs(&action.cluster, true, Some(&action.id))
             .await?;
         let Some(target) = &action.plan.target else {
-            return Ok(ObservedOutcome::NotYet("the plan has no target".to_owned()));
+            return Ok(ObservedOutcome::NotYet("the plan has no target".to_owned()).into());
         };
         // No attestations: a node attested as stopped that answers now is judged by what it reports.
         let case = inputs.case(&self.context.settings, &[]);
@@ -80,12 +101,15 @@ impl Executor {
         if outcome == BootstrapOutcome::Proven
             && let Some(missing) = self.record_missing_fork(&action.plan, &case).await?
         {
-            return Ok(ObservedOutcome::NotYet(missing));
+            return Ok(ObservedOutcome::NotYet(missing).into());
         }
         if outcome == BootstrapOutcome::Proven {
             self.accept_loss(target, &inputs.cluster.history).await;
         }
-        Ok(match outcome {
+        if let Some(reason) = self.no_effect.observe(target, &case, self.began.elapsed()) {
+            return Ok(BootstrapObservation::NoEffect(reason));
+        }
+        let outcome = match outcome {
             BootstrapOutcome::Proven => {
                 let names: Vec<String> = target.revives.iter().map(ToString::to_string).collect();
                 ObservedOutcome::Proven(match names.as_slice() {
@@ -98,7 +122,8 @@ impl Executor {
             }
             BootstrapOutcome::NotYet(reason) => ObservedOutcome::NotYet(reason),
             BootstrapOutcome::Contradicted(reason) => ObservedOutcome::Contradicted(reason),
-        })
+        };
+        Ok(outcome.into())
     }
 
     /// The loss was approved: the alarm about it is acknowledged with the action, before or after it is raised. Without

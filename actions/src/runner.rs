@@ -6,7 +6,8 @@ use std::time::Duration;
 use console_core::clock::now;
 use galera::ActionId;
 use galera::recover::action::{Action, ActionEvent, ActionState, Actor, step};
-use tokio::time::sleep;
+use galera::recover::bootstrap::NoEffectProof;
+use tokio::time::{Instant, sleep};
 
 use super::ActionError;
 use super::context::ActionContext;
@@ -123,6 +124,8 @@ impl Executor {
             stored: seen,
             computed: None,
             sent_step: None,
+            began: Instant::now(),
+            no_effect: NoEffectProof::default(),
             keys_before: None,
         };
         match executor.begin_or_take_over(by).await {

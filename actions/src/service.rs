@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use console_core::audit::AuditTrail;
 use console_core::clock::now;
@@ -21,6 +20,7 @@ use galera::{ActionId, ClusterName, Timestamp};
 use registry::{Precondition, Registry, Transaction, TransactionOutcome, WriteOp};
 use serde::Deserialize;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::audit_records::{action_record, end_record, request_details};
 use super::cache::{ActionsSnapshot, PublishedAction, action_view};

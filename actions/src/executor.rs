@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use console_core::clock::now;
 use galera::recover::action::{Action, ActionEvent, ActionRefusal, step};
+use galera::recover::bootstrap::NoEffectProof;
 use galera::recover::plan::Plan;
 use registry::{Precondition, RegistryEntry, WriteOp};
 use tokio::time::Instant;
@@ -60,6 +61,10 @@ pub(super) struct Executor {
     pub(super) computed: Option<(Plan, Instant)>,
     /// Index of the step that this executor has sent or may have sent.
     pub(super) sent_step: Option<usize>,
+    /// When this executor took the lock.
+    pub(super) began: Instant,
+    /// What it has observed of a statement without effect.
+    pub(super) no_effect: NoEffectProof,
     /// The registry before the first key was removed.
     pub(super) keys_before: Option<galera::recover::cleanup::RegistryReading>,
 }

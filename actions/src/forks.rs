@@ -66,7 +66,8 @@ impl Executor {
     }
 
     /// Records the fork of a statement whose intention a former version wrote, or whose record was removed since. Returns why
-    /// it is not recorded yet; the next observation computes its epoch again.
+    /// it is not recorded yet: if another fork took its epoch, the next observation that proves the bootstrap reads the forks again and
+    /// takes the epoch after that.
     pub(super) async fn record_missing_fork(
         &self,
         plan: &Plan,
