@@ -96,7 +96,7 @@ impl LiveState {
     pub(crate) fn follow(self) {
         socket::connect(self);
         boxed_effect(Box::new(move || {
-            self.url.with(|url| socket::subscribe(topics_for(url)));
+            self.url.with(|url| socket::subscribe(&topics_for(url)));
         }));
     }
 

@@ -208,7 +208,7 @@ fn verdict(row: Row<'_>) -> Option<Verdict> {
         })
     };
     Some(Verdict {
-        state: named(&VerdictState::ALL, VerdictState::as_str, row.text("state")?)?,
+        state: named(&VerdictState::ALL, VerdictState::as_str, row.str("state")?)?,
         reasons: row.objects("reasons").map(reason).collect::<Option<_>>()?,
         since: row.time("since")?,
     })
@@ -216,7 +216,7 @@ fn verdict(row: Row<'_>) -> Option<Verdict> {
 
 fn component(row: Row<'_>) -> Option<Component> {
     Some(Component {
-        status: cluster_status(row.text("status")?)?,
+        status: cluster_status(row.str("status")?)?,
         members: row.parsed_list("members")?,
         state_uuid: row.text("state_uuid"),
         conf_id: row.whole("conf_id"),
@@ -240,14 +240,14 @@ fn node_view(id: &str, row: Row<'_>) -> Option<NodeView> {
         let row = sources.row(name)?;
         Some(source_view(kind, row))
     });
-    let cluster_status = match row.text("cluster_status") {
+    let cluster_status = match row.str("cluster_status") {
         Some(status) => Some(cluster_status(status)?),
         None => None,
     };
     Some(NodeView {
         id: id.parse().ok()?,
         name: row.text("name"),
-        state: named(&NodeState::ALL, NodeState::as_str, row.text("state")?)?,
+        state: named(&NodeState::ALL, NodeState::as_str, row.str("state")?)?,
         state_comment: row.text("state_comment"),
         cluster_status,
         position: row.row("position").and_then(position),
@@ -297,7 +297,7 @@ fn cluster_summary(row: Row<'_>) -> Option<ClusterSummary> {
         Some(NodeSummary {
             id: id.parse().ok()?,
             name: row.text("name"),
-            state: named(&NodeState::ALL, NodeState::as_str, row.text("state")?)?,
+            state: named(&NodeState::ALL, NodeState::as_str, row.str("state")?)?,
         })
     };
     let nodes = row.rows("nodes").unwrap_or_default().into_iter();
@@ -321,8 +321,8 @@ fn position(row: Row<'_>) -> Option<Position> {
     [row.str("uuid")?, ":", &seqno].concat().parse().ok()
 }
 
-fn cluster_status(name: String) -> Option<ClusterStatus> {
-    match name.as_str() {
+fn cluster_status(name: &str) -> Option<ClusterStatus> {
+    match name {
         "primary" => Some(ClusterStatus::Primary),
         "non_primary" => Some(ClusterStatus::NonPrimary),
         "disconnected" => Some(ClusterStatus::Disconnected),
@@ -331,7 +331,7 @@ fn cluster_status(name: String) -> Option<ClusterStatus> {
 }
 
 /// The variant with this name.
-fn named<T: Copy>(all: &[T], name_of: fn(T) -> &'static str, name: String) -> Option<T> {
+fn named<T: Copy>(all: &[T], name_of: fn(T) -> &'static str, name: &str) -> Option<T> {
     all.iter()
         .copied()
         .find(|variant| name_of(*variant) == name)

@@ -60,10 +60,10 @@ pub(super) fn connect(live: LiveState) {
 }
 
 /// Subscribes to `topics` instead of the previous ones.
-pub(super) fn subscribe(topics: Vec<String>) {
+pub(super) fn subscribe(topics: &[String]) {
     with_channel(|slot| {
         slot.iter_mut()
-            .for_each(|channel| channel.subscribe(topics.clone()));
+            .for_each(|channel| channel.subscribe(topics));
     });
 }
 
@@ -121,11 +121,11 @@ impl LiveChannel {
         }
     }
 
-    fn subscribe(&mut self, topics: Vec<String>) {
+    fn subscribe(&mut self, topics: &[String]) {
         if topics == self.topics {
             return;
         }
-        self.topics = topics;
+        self.topics = topics.to_vec();
         if self.open {
             self.send_subscription();
         } else if self.socket.is_none() {
