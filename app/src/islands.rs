@@ -1,6 +1,6 @@
 //! Islands: the parts of pages that the browser keeps current. Everything else is HTML of the server.
 //!
-//! Each is one element whose markup is a function of [`LiveState`], the same on both sides.
+//! Each is one element whose markup is a function of `LiveState`, the same on both sides.
 
 use leptos::prelude::*;
 
