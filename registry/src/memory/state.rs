@@ -19,7 +19,7 @@ const OPERATION_LIMIT: usize = 128;
 
 #[derive(Default)]
 pub(super) struct StoreState {
-    /// Replaced by [`MemoryEtcd::wipe`]; positions of another generation cannot be continued.
+    /// Replaced by `MemoryEtcd::wipe`; positions of another generation cannot be continued.
     pub(super) generation: u64,
     pub(super) revision: i64,
     pub(super) entries: BTreeMap<Vec<u8>, RegistryEntry>,
