@@ -10,7 +10,7 @@ use reqwest::{Method, header};
 use crate::figures::Figure;
 
 /// Bytes that everything may have, in kilobytes.
-const LIMIT: f64 = 200.0;
+const LIMIT: f64 = 110.0;
 
 /// What was loaded.
 pub(crate) struct FirstLoad {
