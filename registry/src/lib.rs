@@ -31,6 +31,7 @@ mod secret;
 mod settings;
 mod storage;
 mod transact;
+pub mod v2;
 mod watch;
 
 pub use accounts::{AccountChange, EtcdRole};

@@ -22,9 +22,10 @@ use galera::recover::action::ActionLimits;
 use galera::recover::bootstrap::{RecoveryReach, RecoverySettings};
 use history::{EventHistory, HistorySettings};
 use monitor::mysql::MysqlSettings;
-use monitor::{Monitor, MonitorSettings};
+use monitor::{Monitor, MonitorSettings, V2Settings};
 use notify::{AnchorWebhook, NotificationService, NotifySettings, NotifySources};
 use registry::Registry;
+use registry::v2::V2Registry;
 
 pub(crate) use addresses::probe_networks;
 
@@ -80,6 +81,9 @@ pub enum BuildError {
     /// The metrics server cannot be used.
     #[error("--metrics-query-url: {0}")]
     MetricsServer(String),
+    /// The registry in etcd v2 cannot be used.
+    #[error("--registry-v2-endpoints: {0}")]
+    RegistryV2(registry::Error),
     /// Invalid settings of the webhook of anchors.
     #[error("--audit-anchor-url: {0}")]
     AnchorWebhook(String),
@@ -191,7 +195,7 @@ impl Builder<'_> {
         let authenticator = self.authenticator();
         let sign_on = self.sign_on()?;
         let metrics_server = self.metrics_server()?;
-        let monitor_settings = monitor_settings(config, &self.resolver);
+        let monitor_settings = monitor_settings(config, &self.resolver)?;
         let fold = monitor_settings.fold_settings();
         let mysql = monitor_settings.mysql.clone();
         let monitor = Monitor::start(monitor_settings, self.registry.clone(), &self.tasks);
@@ -512,7 +516,7 @@ fn recovery_account(config: &Config, mysql: &MysqlSettings) -> Option<RecoveryAc
     })
 }
 
-fn monitor_settings(config: &Config, resolver: &Resolver) -> MonitorSettings {
+fn monitor_settings(config: &Config, resolver: &Resolver) -> Result<MonitorSettings, BuildError> {
     let mysql = MysqlSettings {
         user: config.mysql.user.clone(),
         password: config.mysql.password.clone(),
@@ -524,7 +528,14 @@ fn monitor_settings(config: &Config, resolver: &Resolver) -> MonitorSettings {
             config.etcd.is_local(),
         )),
     };
-    MonitorSettings {
+    let v2 = config.registry_v2.as_ref().map(|v2| {
+        Ok::<_, registry::Error>(V2Settings {
+            registry: V2Registry::connect(v2.etcd.clone())?,
+            required: v2.required,
+        })
+    });
+    Ok(MonitorSettings {
+        v2: v2.transpose().map_err(BuildError::RegistryV2)?,
         clusters: config.clusters.clone(),
         registry_prefix: config.registry_prefix.clone(),
         state_prefix: config.state_prefix.clone(),
@@ -533,7 +544,7 @@ fn monitor_settings(config: &Config, resolver: &Resolver) -> MonitorSettings {
         poll_interval: config.poll_interval,
         probe_timeout: config.probe_timeout,
         max_clusters: config.max_clusters,
-    }
+    })
 }
 
 fn notify_settings(

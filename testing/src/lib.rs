@@ -10,3 +10,4 @@ pub mod certificates;
 pub mod etcd;
 pub mod manifests;
 pub mod process;
+pub mod v2;

@@ -15,6 +15,7 @@ mod outages;
 mod reads;
 mod role_layout;
 mod storage;
+mod v2;
 mod writes;
 
 use std::time::Duration;
