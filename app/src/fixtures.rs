@@ -413,5 +413,6 @@ pub(crate) fn registry(cluster: &str) -> RegistryView {
         revision: 9_001,
         observed_at: millis_before(500),
         keys,
+        v2: None,
     }
 }

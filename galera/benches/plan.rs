@@ -120,6 +120,7 @@ fn stopped_evidence() -> Evidence {
             ttl: Some(10),
             durable: true,
             first_seen: None,
+            v2: None,
         };
         evidence.registrations.insert(node(index), observation);
     }

@@ -11,7 +11,9 @@ use crate::id::{ClusterName, NodeId};
 use crate::position::Position;
 use crate::timestamp::Timestamp;
 
-pub use registry_keys::{RegistryKeyView, RegistryView};
+pub use registry_keys::{
+    MoveStepView, RegistryKeyView, RegistryView, SeqnoMeaning, V2KeyView, V2KeysView,
+};
 
 /// The verdict on a cluster, ordered from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -203,6 +203,13 @@ impl ClusterMonitor {
                     self.probes.probe_now(&node);
                 }
             }
+            MonitorInput::V2Keys(keys) => {
+                self.registry_read |= self.evidence.registry_health.reachable;
+                for node in self.registrations.reset_v2(at, keys) {
+                    self.probes.probe_now(&node);
+                }
+            }
+            MonitorInput::V2Access(access) => self.evidence.v2_access = access,
             MonitorInput::Membership(record) => {
                 self.apply_membership(record.map(|record| *record));
                 return;

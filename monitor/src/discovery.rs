@@ -34,6 +34,9 @@ use super::publisher::ViewPublisher;
 use super::readiness::Readiness;
 use super::sql_prober::SqlProber;
 use crate::probe::ProbeSettings;
+use crate::v2_source::V2Source;
+
+mod v2;
 
 /// Clusters beyond the limit that the notice names.
 const NAMED_MAX: usize = 5;
@@ -63,6 +66,8 @@ pub(super) struct ClusterDiscovery {
     /// Whether `beyond_limit` changed since the notices were last published.
     beyond_changed: bool,
     key_index: KeyIndex,
+    /// The registry in etcd v2.
+    v2: V2Source,
     /// Clusters with recorded expected members.
     with_expected_members: BTreeSet<ClusterName>,
     /// The recorded alarms about data, for monitors that start later; `None` until they were read.
@@ -104,6 +109,7 @@ impl ClusterDiscovery {
         }
         Self {
             key_index: KeyIndex::new(&settings.registry_prefix),
+            v2: V2Source::new(settings.v2.clone(), &settings.registry_prefix),
             settings,
             registry,
             publisher,
@@ -145,6 +151,7 @@ impl ClusterDiscovery {
         let mut alarms = self
             .registry
             .watch(history_alarms::prefix(&self.settings.state_prefix));
+        let mut of_v2 = self.v2.subscribe();
         let shutdown = self.shutdown.clone();
         loop {
             tokio::select! {
@@ -166,6 +173,7 @@ impl ClusterDiscovery {
                         readiness.mark_registry_known();
                     }
                 }
+                Some(event) = v2::next_event(&mut of_v2), if self.members_known => self.on_v2(event).await,
                 // What is recorded of a cluster is forwarded to its monitor, which exists once the members were read.
                 Some(event) = known_positions.next(), if self.members_known => {
                     self.on_known_positions(event).await;
@@ -416,6 +424,13 @@ impl ClusterDiscovery {
             // The queue is empty.
             let _ = inputs.try_send(MonitorInput::HistoryAlarms(record));
         }
+        let v2 = self.v2.keys(name).cloned().map(MonitorInput::V2Keys);
+        for input in [MonitorInput::V2Access(self.v2.access().clone())]
+            .into_iter()
+            .chain(v2)
+        {
+            let _ = inputs.try_send(input);
+        }
         let (reports, reported) = mpsc::channel(cluster_monitor::QUEUE);
         let health = self.publisher.health();
         let prober = Box::new(SqlProber {
@@ -463,6 +478,7 @@ impl ClusterDiscovery {
     fn is_known(&self, name: &ClusterName) -> bool {
         self.settings.clusters.contains_key(name)
             || self.key_index.contains(name)
+            || self.v2.contains(name)
             || self.with_expected_members.contains(name)
     }
 

@@ -27,11 +27,14 @@ mod probe_set;
 mod publisher;
 mod readiness;
 mod readings;
+mod registration_limits;
 mod registrations;
 mod registry_views;
 mod settings;
 mod snapshot;
 mod sql_prober;
+mod v2_registrations;
+mod v2_source;
 
 use std::fmt;
 use std::sync::Arc;
@@ -41,12 +44,13 @@ use console_core::published::Published;
 use console_core::tasks::Tasks;
 use galera::insight::findings::{FindingsReport, findings};
 use galera::insight::rolling_restart::{RollingRestart, rolling_restart};
-use galera::observe::registration::RegistryKeys;
+use galera::observe::registration::{RegistryKeys, V2Access, V2KeyValue};
 use galera::publish::api::Overview;
 use galera::recover::cleanup::RegistryReading;
 use galera::view::{ClusterView, RegistryHealth, RegistryView};
 use galera::{ClusterName, Timestamp};
 use registry::Registry;
+use registry::v2::{V2Read, V2Registry};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -60,6 +64,7 @@ pub use readiness::was_probed;
 pub use registry_views::RegistryUnavailable;
 pub use settings::MonitorSettings;
 pub use snapshot::{ClusterSnapshot, registry_reading};
+pub use v2_source::V2Settings;
 
 use discovery::ClusterDiscovery;
 pub use metrics::findings::register_findings;
@@ -96,6 +101,7 @@ struct OnDemandSources {
     state_prefix: String,
     probes: Arc<ProbeSettings>,
     readings: readings::ReadingStore,
+    v2: Option<V2Registry>,
 }
 
 impl fmt::Debug for Monitor {
@@ -141,12 +147,14 @@ impl Monitor {
         );
         tracker.spawn(discovery.run(Arc::clone(&readiness)));
         let registry_views = RegistryViewReader::new(registry.clone(), &settings);
+        let v2 = settings.v2.clone().map(|v2| v2.registry);
         let on_demand = OnDemandSources {
             registry,
             keys: RegistryKeys::new(&settings.registry_prefix),
             state_prefix: settings.state_prefix.clone(),
             probes,
             readings,
+            v2,
         };
         Self {
             inner: Arc::new(MonitorInner {
@@ -229,7 +237,12 @@ impl Monitor {
         };
         let view = Arc::clone(&feed.borrow());
         match &self.inner.registry_views {
-            Some(registry_views) => registry_views.view(name, &view.value).await.map(Some),
+            Some(registry_views) => {
+                let snapshot = self.snapshot(name);
+                let evidence = snapshot.as_ref().map(|snapshot| &snapshot.evidence);
+                let read = registry_views.view(name, &view.value, evidence);
+                read.await.map(Some)
+            }
             None => Err(RegistryUnavailable::not_connected()),
         }
     }
@@ -254,6 +267,7 @@ impl Monitor {
         // Read after the nodes were probed: an unresponsive one takes its whole deadline, after which an earlier
         // listing might already be stale.
         let prefix = on_demand.keys.cluster_prefix(cluster);
+        let v2 = on_demand.read_v2(&prefix, &before).await;
         let (registry, state_prefix) = (&on_demand.registry, &on_demand.state_prefix);
         let read = tokio::try_join!(
             registry.list(prefix),
@@ -277,6 +291,9 @@ impl Monitor {
                 readings.push(registry_reading(at, &listing));
             }
             Err(error) => snapshot.apply_registry_error(at, &error),
+        }
+        if let Some(read) = v2 {
+            snapshot.apply_v2(at, read);
         }
         for report in reports {
             snapshot.apply_probe(report);
@@ -379,6 +396,23 @@ impl Monitor {
 }
 
 impl OnDemandSources {
+    /// The keys of a cluster in etcd v2, read now; `None` if that registry is not used.
+    async fn read_v2(
+        &self,
+        prefix: &str,
+        known: &ClusterSnapshot,
+    ) -> Option<Result<Vec<V2KeyValue>, String>> {
+        let v2 = self.v2.as_ref()?;
+        if known.evidence.v2_access == V2Access::Absent {
+            return None;
+        }
+        Some(match v2.list(prefix).await {
+            Ok(V2Read::Listing(listing)) => Ok(v2_source::cluster_keys(listing).keys),
+            Ok(V2Read::Disabled) => Err(format!("The v2 API of etcd at {} is off", v2.endpoints())),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+
     fn probe_all(
         &self,
         cluster: &ClusterName,

@@ -11,17 +11,13 @@ use galera::observe::node_map::NodeMap;
 use galera::observe::observation::RegistryObservation;
 use galera::observe::registration::{
     ArbitratorName, ArbitratorRecord, ClusterField, NodeField, ParsedKey, RegisteredFields,
-    parse_key,
+    V2KeyValue, parse_key,
 };
 use galera::{NodeId, Timestamp};
 use registry::{KeyChange, LeaseId, RegistryEntry};
 
-/// Longest value accepted, in bytes; no field of any dialect comes near it.
-const VALUE_MAX: usize = 4096;
-/// The field that holds a node's state.
-const STATE_FIELD: &str = "wsrep_local_state_comment";
-/// Nodes kept per cluster; keys of further nodes count as unrecognized.
-const NODES_MAX: usize = 256;
+use super::registration_limits::{NODES_MAX, STATE_FIELD, VALUE_MAX};
+use super::v2_registrations::V2Registrations;
 
 /// Arbitrators kept per cluster; keys of further ones count as unrecognized.
 const ARBITRATORS_MAX: usize = 8;
@@ -116,6 +112,7 @@ pub(super) struct Registrations {
     forks: Arc<ForkRecords>,
     arbitrators: Arc<BTreeMap<ArbitratorName, ArbitratorRecord>>,
     lease_ttls: Arc<BTreeMap<LeaseId, u64>>,
+    v2: V2Registrations,
 }
 
 impl Registrations {
@@ -128,6 +125,7 @@ impl Registrations {
             forks: Arc::default(),
             arbitrators: Arc::default(),
             lease_ttls: Arc::default(),
+            v2: V2Registrations::default(),
         }
     }
 
@@ -164,6 +162,11 @@ impl Registrations {
         }
         let held: BTreeSet<LeaseId> = self.leases().collect();
         Arc::make_mut(&mut self.lease_ttls).retain(|lease, _| held.contains(lease));
+    }
+
+    /// Replaces all keys in etcd v2. Returns the nodes whose state changed.
+    pub(super) fn reset_v2(&mut self, at: Timestamp, keys: Vec<V2KeyValue>) -> BTreeSet<NodeId> {
+        self.v2.reset(at, &self.prefix, self.default_port, keys)
     }
 
     /// Applies changes in order. Returns the nodes whose state changed.
@@ -372,19 +375,20 @@ impl Registrations {
 
     /// Number of keys that no dialect recognizes.
     pub(super) fn unknown_key_count(&self) -> usize {
-        self.unknown_keys.len()
+        self.unknown_keys.len() + self.v2.unknown_key_count()
     }
 
     /// The registry's observation of every node: the oldest superseded one that was not folded, else the current one.
     pub(super) fn observations(&self) -> NodeMap<RegistryObservation> {
         let nodes = self.nodes.iter();
-        nodes
+        let of_v3 = nodes
             .map(|(id, node)| {
                 let passed = node.superseded.front().cloned();
                 let observation = passed.unwrap_or_else(|| self.observation(node));
                 (id.clone(), observation)
             })
-            .collect()
+            .collect();
+        self.v2.merge_into(of_v3)
     }
 
     fn observation(&self, node: &RegisteredNode) -> RegistryObservation {
@@ -399,6 +403,7 @@ impl Registrations {
                 .and_then(|lease| self.lease_ttls.get(&lease).copied()),
             durable: contents.durable,
             first_seen: contents.first_seen,
+            v2: None,
         }
     }
 }

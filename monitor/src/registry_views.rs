@@ -5,12 +5,17 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use galera::ClusterName;
-use galera::observe::registration::{RawKeyValue, RegistryKeys, build_registry_view};
-use galera::view::{ClusterView, RegistryView};
+use galera::observe::observation::Evidence;
+use galera::observe::registration::{
+    RawKeyValue, RegistryKeys, V2Access, build_registry_view, build_v2_view,
+};
+use galera::view::{ClusterView, RegistryView, V2KeysView};
+use registry::v2::{V2Read, V2Registry};
 use registry::{LeaseId, Registry, RegistryEntry};
 use tokio::time::{Instant, timeout_at};
 
 use super::MonitorSettings;
+use super::v2_source::cluster_keys;
 
 /// Leases looked up for one view, and how many concurrently.
 const LEASES_MAX: usize = 128;
@@ -48,6 +53,7 @@ pub(super) struct RegistryViewReader {
     keys: RegistryKeys,
     prefix: String,
     default_port: u16,
+    v2: Option<V2Registry>,
 }
 
 impl RegistryViewReader {
@@ -57,6 +63,7 @@ impl RegistryViewReader {
             keys: RegistryKeys::new(&settings.registry_prefix),
             prefix: settings.registry_prefix.clone(),
             default_port: settings.mysql.port,
+            v2: settings.v2.as_ref().map(|v2| v2.registry.clone()),
         }
     }
 
@@ -65,11 +72,13 @@ impl RegistryViewReader {
         &self,
         cluster: &ClusterName,
         view: &ClusterView,
+        evidence: Option<&Evidence>,
     ) -> Result<RegistryView, RegistryUnavailable> {
-        let listing = self
-            .registry
-            .list(self.keys.cluster_prefix(cluster))
-            .await?;
+        let (listing, v2) = tokio::join!(
+            self.registry.list(self.keys.cluster_prefix(cluster)),
+            self.v2_view(cluster, view, evidence),
+        );
+        let listing = listing?;
         let left = self.remaining_ttls(&listing.entries).await;
         let raw: Vec<RawKeyValue> = listing
             .entries
@@ -83,7 +92,7 @@ impl RegistryViewReader {
             })
             .collect();
         let at = console_core::clock::now();
-        Ok(build_registry_view(
+        let shown = build_registry_view(
             &self.prefix,
             cluster,
             listing.revision,
@@ -91,7 +100,33 @@ impl RegistryViewReader {
             &raw,
             view,
             self.default_port,
-        ))
+        );
+        Ok(RegistryView { v2, ..shown })
+    }
+
+    /// The cluster's keys in etcd v2, if that registry is used and has any.
+    async fn v2_view(
+        &self,
+        cluster: &ClusterName,
+        view: &ClusterView,
+        evidence: Option<&Evidence>,
+    ) -> Option<V2KeysView> {
+        let (v2, evidence) = (self.v2.as_ref()?, evidence?);
+        if evidence.v2_access == V2Access::Absent {
+            return None;
+        }
+        let read = match v2.list(&self.keys.cluster_prefix(cluster)).await {
+            Ok(V2Read::Listing(listing)) => Ok(cluster_keys(listing)),
+            Ok(V2Read::Disabled) => Err(format!("the v2 API of etcd at {} is off", v2.endpoints())),
+            Err(error) => Err(error.to_string()),
+        };
+        let empty = read
+            .as_ref()
+            .is_ok_and(|read| read.keys.is_empty() && read.empty_directories.is_empty());
+        (!empty).then(|| {
+            let (prefix, port) = (&self.prefix, self.default_port);
+            build_v2_view(prefix, v2.endpoints(), read, view, evidence, port)
+        })
     }
 
     /// Seconds that each lease has left; one lookup per lease.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use galera::{ClusterName, NodeId};
 
 use crate::mysql::{MysqlSettings, ReserveAccount};
+use crate::v2_source::V2Settings;
 
 /// Clusters, etcd prefixes, and how to probe the databases.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct MonitorSettings {
     pub probe_timeout: Duration,
     /// Clusters monitored at most; configured ones always are, and count.
     pub max_clusters: usize,
+    /// The registry in etcd v2; `None` if it is not read.
+    pub v2: Option<V2Settings>,
 }
 
 impl MonitorSettings {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use galera::judge::confirmation::{self, MembershipRecord};
 use galera::judge::known_positions::KnownPositions;
 use galera::observe::observation::Evidence;
-use galera::observe::registration::RawKeyValue;
+use galera::observe::registration::{RawKeyValue, V2Access, V2KeyValue};
 use galera::recover::cleanup::RegistryReading;
 use galera::view::RegistryHealth;
 use galera::{NodeId, Timestamp};
@@ -50,6 +50,19 @@ impl ClusterSnapshot {
             confirmation::merge(&mut self.evidence.confirmed, confirmed, |_| true);
         }
         self.evidence.last_primary_members.extend(record.members);
+    }
+
+    /// Applies a listing of the cluster's keys in etcd v2, or why there is none.
+    pub(crate) fn apply_v2(&mut self, at: Timestamp, read: Result<Vec<V2KeyValue>, String>) {
+        match read {
+            Ok(keys) => {
+                self.registrations.reset_v2(at, keys);
+                self.evidence.registrations = self.registrations.observations();
+                self.evidence.unrecognized_keys = self.registrations.unknown_key_count();
+                self.evidence.v2_access = V2Access::Read;
+            }
+            Err(cause) => self.evidence.v2_access = V2Access::Unreadable(cause),
+        }
     }
 
     /// Records that the registry could not be read.

@@ -110,6 +110,11 @@ struct ErrorBody {
     message: String,
 }
 
+#[derive(Deserialize)]
+struct VersionBody {
+    etcdserver: String,
+}
+
 impl V2Registry {
     /// Prepares requests to `settings.endpoints`, without sending one. The account is sent with each request, as v2
     /// requires.
@@ -154,10 +159,36 @@ impl V2Registry {
                 Err(error) => failed = Some(error),
             }
         }
-        Err(failed.unwrap_or_else(|| V2Error::Unavailable {
+        Err(failed.unwrap_or_else(|| self.without_endpoints()))
+    }
+
+    /// The version that the first endpoint to answer reports, such as `3.4.23`.
+    ///
+    /// # Errors
+    /// [`V2Error`] when no endpoint reports one.
+    pub async fn server_version(&self) -> Result<String, V2Error> {
+        let mut failed = None;
+        for url in self.client.urls() {
+            let answer = match self.client.get(url, "/version", ATTEMPT_MIN).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    failed = Some(error);
+                    continue;
+                }
+            };
+            match serde_json::from_slice::<VersionBody>(&answer.body) {
+                Ok(body) => return Ok(body.etcdserver.chars().take(32).collect()),
+                Err(_) => failed = Some(refusal(url, &answer)),
+            }
+        }
+        Err(failed.unwrap_or_else(|| self.without_endpoints()))
+    }
+
+    fn without_endpoints(&self) -> V2Error {
+        V2Error::Unavailable {
             endpoint: self.endpoints(),
             cause: "no endpoint is given".to_owned(),
-        }))
+        }
     }
 
     /// Waits until a key below `prefix` changes after `index`, at most for `limit`.

@@ -91,9 +91,10 @@ impl From<EmbeddedEtcdError> for CliError {
 impl From<StartError> for CliError {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::Site(_) | StartError::Permissions(_) | StartError::Build(_) => {
-                Self::new(ExitReason::Usage, error)
-            }
+            StartError::Site(_)
+            | StartError::NoV3 { .. }
+            | StartError::Permissions(_)
+            | StartError::Build(_) => Self::new(ExitReason::Usage, error),
             StartError::Registry(error) => error.into(),
             StartError::Listen {
                 kind: std::io::ErrorKind::PermissionDenied,

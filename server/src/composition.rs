@@ -22,10 +22,11 @@ use galera::recover::bootstrap::{RecoveryReach, RecoverySettings};
 use history::{EventHistory, HistorySettings};
 use ipnet::IpNet;
 use monitor::mysql::MysqlSettings;
-use monitor::{Monitor, MonitorSettings};
+use monitor::{Monitor, MonitorSettings, V2Settings};
 use notify::{AnchorWebhook, NotificationService, NotifySettings, NotifySources};
 use recorded_views::ViewStore;
 use registry::Registry;
+use registry::v2::V2Registry;
 use series::{SeriesSettings, SeriesStore};
 
 use crate::actions::{
@@ -77,6 +78,9 @@ pub enum BuildError {
     /// The identity provider cannot be used.
     #[error("--oidc-issuer: {0}")]
     SignOn(String),
+    /// The registry in etcd v2 cannot be used.
+    #[error("--registry-v2-endpoints: {0}")]
+    RegistryV2(registry::Error),
     /// Invalid settings of the webhook of anchors.
     #[error("--audit-anchor-url: {0}")]
     AnchorWebhook(String),
@@ -187,7 +191,7 @@ impl Builder<'_> {
         let defragmentation = overrides.defragmentation;
         let authenticator = self.authenticator();
         let sign_on = self.sign_on()?;
-        let monitor_settings = monitor_settings(config, &self.resolver);
+        let monitor_settings = monitor_settings(config, &self.resolver)?;
         let fold = monitor_settings.fold_settings();
         let mysql = monitor_settings.mysql.clone();
         let monitor = Monitor::start(monitor_settings, self.registry.clone(), &self.tasks);
@@ -519,7 +523,7 @@ fn recovery_account(config: &Config, mysql: &MysqlSettings) -> Option<RecoveryAc
     })
 }
 
-fn monitor_settings(config: &Config, resolver: &Resolver) -> MonitorSettings {
+fn monitor_settings(config: &Config, resolver: &Resolver) -> Result<MonitorSettings, BuildError> {
     let mysql = MysqlSettings {
         user: config.mysql.user.clone(),
         password: config.mysql.password.clone(),
@@ -528,7 +532,14 @@ fn monitor_settings(config: &Config, resolver: &Resolver) -> MonitorSettings {
         resolver: resolver.clone(),
         probe_policy: probe_policy(config),
     };
-    MonitorSettings {
+    let v2 = config.registry_v2.as_ref().map(|v2| {
+        Ok::<_, registry::Error>(V2Settings {
+            registry: V2Registry::connect(v2.etcd.clone())?,
+            required: v2.required,
+        })
+    });
+    Ok(MonitorSettings {
+        v2: v2.transpose().map_err(BuildError::RegistryV2)?,
         clusters: config.clusters.clone(),
         registry_prefix: config.registry_prefix.clone(),
         state_prefix: config.state_prefix.clone(),
@@ -537,7 +548,7 @@ fn monitor_settings(config: &Config, resolver: &Resolver) -> MonitorSettings {
         poll_interval: config.poll_interval,
         probe_timeout: config.probe_timeout,
         max_clusters: config.max_clusters,
-    }
+    })
 }
 
 /// Where probes of nodes that are not pinned may connect to. A client of an etcd on this machine's loopback is on it already, so

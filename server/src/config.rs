@@ -278,6 +278,14 @@ pub struct AuditConfig {
     pub retention: Option<(Duration, PathBuf)>,
 }
 
+/// Where nodes register with etcd's v2 API.
+#[derive(Clone, Debug)]
+pub struct RegistryV2Config {
+    pub etcd: registry::EtcdSettings,
+    /// Whether it has to be there; otherwise it is read if it holds keys.
+    pub required: bool,
+}
+
 /// The configuration of `serve`.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -290,6 +298,8 @@ pub struct Config {
     pub data_directory: Option<PathBuf>,
     /// etcd prefix under which nodes register.
     pub registry_prefix: String,
+    /// Where nodes register with etcd's v2 API; `None` if that is not read.
+    pub registry_v2: Option<RegistryV2Config>,
     /// etcd prefix of the console's own state.
     pub state_prefix: String,
     /// The secret of the records below it; `None` leaves them open to every writer of etcd.
@@ -395,6 +405,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
     let etcd = reader.etcd(data_dir.as_deref());
     let etcd_quota = reader.single(&settings::ETCD_QUOTA, parse::byte_size);
     let prefixes = reader.prefixes();
+    let registry_v2 = reader.registry_v2(etcd.as_ref());
     let state_secret = reader.state_secret(etcd.as_ref(), data_dir.as_deref());
     let port = reader.single(&settings::MYSQL_PORT, parse::port);
     let clusters = reader.clusters(port.unwrap_or(3306));
@@ -422,6 +433,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
             etcd_quota: etcd_quota?,
             data_directory: data_dir,
             registry_prefix,
+            registry_v2,
             state_prefix,
             state_secret,
             clusters: clusters?,

@@ -13,7 +13,8 @@ use accounts::AccountCache;
 use console_core::tasks::Tasks;
 use embedded_etcd::{EmbeddedEtcd, EmbeddedEtcdError};
 use galera::observe::registration::RegistryKeys;
-use registry::{Registry, role_layout};
+use registry::v2::V2Registry;
+use registry::{EtcdSettings, Registry, role_layout};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -56,6 +57,17 @@ pub enum StartError {
     /// Settings of etcd that can never work.
     #[error(transparent)]
     Registry(#[from] registry::Error),
+    /// etcd is older than the v3 API.
+    #[error(
+        "etcd at {endpoints} is version {version} and has no v3 API, in which the console keeps accounts, actions and the audit trail; \
+         leave out --etcd-endpoints (an embedded etcd is started) or name an etcd 3.x there, and name this one with --registry-v2-endpoints"
+    )]
+    NoV3 {
+        /// The endpoints.
+        endpoints: String,
+        /// The version that one of them reports.
+        version: String,
+    },
     /// The account of etcd has too few rights.
     #[error(
         "the etcd account of --etcd-user lacks {0}; `galera-console etcd-roles apply` creates roles that suffice"
@@ -145,9 +157,10 @@ async fn run(
     limits: LimitsConfig,
     site: Site,
     listeners: HttpListeners,
-    etcd: registry::EtcdSettings,
+    etcd: EtcdSettings,
     mut signals: Signals,
 ) -> Result<(), StartError> {
+    check_v3(&etcd).await?;
     let registry = Registry::connect(etcd)?;
     check_permissions(&registry, &config).await?;
     let replica = replica_id();
@@ -210,6 +223,27 @@ async fn run(
         signal = signals.next() => tracing::warn!(signal, "{signal} again: stopped immediately"),
     }
     Ok(())
+}
+
+/// Refuses to start with an etcd before version 3, which has the v2 API only. One that does not answer is not waited for.
+async fn check_v3(etcd: &EtcdSettings) -> Result<(), StartError> {
+    let Ok(Ok(version)) = timeout(
+        PERMISSION_TIMEOUT,
+        V2Registry::connect(etcd.clone())?.server_version(),
+    )
+    .await
+    else {
+        return Ok(());
+    };
+    let major = version
+        .split('.')
+        .next()
+        .and_then(|major| major.parse::<u32>().ok());
+    if major.is_none_or(|major| major >= 3) {
+        return Ok(());
+    }
+    let endpoints = etcd.endpoints.join(", ");
+    Err(StartError::NoV3 { endpoints, version })
 }
 
 /// Refuses to start with an account of etcd that lacks a right. An etcd that does not answer soon is not waited for: the

@@ -8,6 +8,8 @@ use crate::format::{bytes, code, pluralize, quiet, sub, ticking_age, unknown};
 use crate::markup::{Content, El, el};
 use crate::pages::{cell, data_table, row};
 
+mod v2_keys;
+
 const COLUMNS: [&str; 6] = ["Key", "Value", "Revision", "Lease", "TTL", "Note"];
 
 /// The keys of a cluster, or why they cannot be read.
@@ -97,6 +99,11 @@ fn key_list(view: &RegistryView, query: &str, now: Timestamp) -> El {
         .class("page")
         .child(summary)
         .child(key_table(&shown, view.cluster.as_str()))
+        .child(
+            view.v2
+                .as_ref()
+                .map(|v2| v2_keys::section(v2, view.cluster.as_str(), query)),
+        )
 }
 
 /// Whether key, value, reason or lease contain the text, ignoring case.

@@ -246,6 +246,7 @@ pub(super) fn check_title(code: &CheckCode) -> String {
         "positions_known" => "All positions are known",
         "agent_waits" => "An agent is waiting for the order",
         "order_accepted" => "The agent obeys this console's orders",
+        "v2_registry" => "No node depends on etcd v2",
         "member_held" => "The member is held back",
         "donor_available" => "A Synced member can send its data",
         "keeps_data" => "The agent can keep the data aside",

@@ -9,7 +9,9 @@ use crate::id::{ClusterName, NodeId};
 use crate::observe::confirmed_nodes::ConfirmedNodes;
 use crate::observe::history_alarm::HistoryAlarm;
 use crate::observe::node_map::NodeMap;
-use crate::observe::registration::{ArbitratorName, ArbitratorRecord, RegisteredFields};
+use crate::observe::registration::{
+    ArbitratorName, ArbitratorRecord, RegisteredFields, V2Access, V2Registration,
+};
 use crate::observe::started_bootstrap::StartedBootstrap;
 use crate::observe::workload::WorkloadAverages;
 use crate::observe::wsrep::WsrepStatus;
@@ -316,6 +318,8 @@ pub struct RegistryObservation {
     pub durable: bool,
     /// `first_seen` of its durable registration.
     pub first_seen: Option<Timestamp>,
+    /// What it has registered in etcd v2, if anything.
+    pub v2: Option<V2Registration>,
 }
 
 /// The votes of a Primary view.
@@ -353,6 +357,8 @@ pub struct Evidence {
     pub arbitrators: Arc<BTreeMap<ArbitratorName, ArbitratorRecord>>,
     /// The console's access to the registry.
     pub registry_health: RegistryHealth,
+    /// The console's access to the registry in etcd v2.
+    pub v2_access: V2Access,
     /// How many keys under the cluster's prefix have an unrecognized format.
     pub unrecognized_keys: usize,
     /// Alarms about the cluster's data that are not acknowledged.
@@ -375,6 +381,7 @@ impl Evidence {
             registrations: NodeMap::new(),
             arbitrators: Arc::default(),
             registry_health,
+            v2_access: V2Access::Absent,
             unrecognized_keys: 0,
             history_alarms: Vec::new(),
         }

@@ -22,6 +22,8 @@ mod order_claims;
 mod phase;
 mod registration_record;
 mod rejoin_order;
+mod v2_keys;
+mod v2_listing;
 mod waiting_reason;
 
 pub use arbitrator_record::{
@@ -41,6 +43,8 @@ pub use phase::{
 };
 pub use registration_record::{CleanStop, RegistrationRecord, ReportedData};
 pub use rejoin_order::RejoinOrder;
+pub use v2_keys::{V2Access, V2KeyValue, V2Registration, parse_v2_key};
+pub use v2_listing::{V2ClusterKeys, build_v2_view};
 pub use waiting_reason::{WAITING_REASON_MAX, bounded_reason, waiting_reason};
 
 /// Longest field name accepted, in characters.

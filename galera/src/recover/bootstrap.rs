@@ -35,6 +35,7 @@ mod settled;
 pub(crate) mod situation;
 mod statement;
 pub(crate) mod stopped;
+pub(crate) mod v2_nodes;
 mod verify;
 
 pub use executor::PlannedServer;

@@ -148,6 +148,8 @@ check_codes! {
     AGENT_WAITS = "agent_waits";
     /// The chosen node's agent obeys an order of this console.
     ORDER_ACCEPTED = "order_accepted";
+    /// No node depends on a registry in etcd v2, whose scripts read no orders; only in plans of clusters that have one.
+    V2_REGISTRY = "v2_registry";
     /// The member waits because of transactions that the cluster continued without (I35).
     MEMBER_HELD = "member_held";
     /// A Synced member can send its data to one that joins empty.

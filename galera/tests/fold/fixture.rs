@@ -255,6 +255,7 @@ impl FoldFixture {
             ttl: Some(10),
             durable: false,
             first_seen: None,
+            v2: None,
         };
         self.evidence.registrations.insert(id(node), observation);
         self

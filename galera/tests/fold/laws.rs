@@ -167,6 +167,7 @@ fn evidence(events: &[EvidenceEvent], expected: &BTreeSet<NodeId>, lost: Option<
                     ttl,
                     durable,
                     first_seen: None,
+                    v2: None,
                 };
                 evidence.registrations.insert(node, observation);
             }

@@ -4,6 +4,7 @@ use galera::judge::known_positions::KnownPositions;
 use galera::observe::observation::{
     Evidence, ProbeError, ProbeErrorKind, RegistryObservation, SqlObservation,
 };
+use galera::observe::registration::{V2Access, V2Registration};
 use galera::observe::wsrep::WsrepStatus;
 use galera::recover::attestation::{Attestation, AttestedState};
 use galera::recover::bootstrap::{RecoveryCase, RecoveryContext, RecoverySettings, plan};
@@ -207,8 +208,26 @@ impl RecoveryFixture {
             ttl: Some(10),
             durable: false,
             first_seen: None,
+            v2: None,
         };
         self.evidence.registrations.insert(id(node), seen);
+        self
+    }
+
+    /// `node` has keys in etcd v2: with a time to live if `reported`, and in v3 too if it is registered already.
+    pub(crate) fn in_etcd_v2(mut self, node: &str, reported: bool) -> Self {
+        let known = self.evidence.registrations.get(&id(node)).cloned();
+        let also_in_v3 = known.is_some();
+        let seen = RegistryObservation {
+            v2: Some(V2Registration {
+                reported,
+                seqno: None,
+                also_in_v3,
+            }),
+            ..known.unwrap_or_default()
+        };
+        self.evidence.registrations.insert(id(node), seen);
+        self.evidence.v2_access = V2Access::Read;
         self
     }
 

@@ -373,3 +373,44 @@ fn if_only_empty_containers_wait_the_plan_says_how_to_continue() {
         "{message}"
     );
 }
+
+#[test]
+fn no_agent_is_ordered_while_scripts_of_etcd_v2_may_start_the_cluster() {
+    use galera::observe::registration::V2Access;
+    let waiting = || RecoveryFixture::all_stopped();
+    let v2 = |fixture: &RecoveryFixture| fixture.plan().check(&CheckCode::V2_REGISTRY).cloned();
+    assert_eq!(
+        v2(&waiting()),
+        None,
+        "without etcd v2 there is no such check"
+    );
+    // Its address was left behind when it was moved.
+    let moved = waiting().in_etcd_v2("n1", false);
+    assert_eq!(v2(&moved).unwrap().status, CheckStatus::Pass);
+    assert!(moved.plan().executable);
+    let mut unreadable = waiting();
+    unreadable.evidence.v2_access = V2Access::Unreadable("It does not answer".to_owned());
+    for (fixture, expected, words) in [
+        (waiting().in_etcd_v2("n1", true), CheckStatus::Fail, "n1"),
+        (waiting().in_etcd_v2("n4", false), CheckStatus::Fail, "n4"),
+        (
+            unreadable,
+            CheckStatus::Unknown,
+            "It does not answer. Once no container",
+        ),
+    ] {
+        let plan = fixture.plan();
+        let check = v2(&fixture).unwrap();
+        assert_eq!(check.status, expected, "{words}");
+        assert!(check.message.contains(words), "{}", check.message);
+        assert!(!plan.executable && plan.steps.is_empty(), "{plan:#?}");
+    }
+}
+
+#[test]
+fn a_statement_to_a_server_does_not_depend_on_etcd_v2() {
+    let fixture = RecoveryFixture::two_of_three_lost().in_etcd_v2("n1", true);
+    let plan = fixture.plan();
+    assert!(plan.executable, "{plan:#?}");
+    assert_eq!(plan.check(&CheckCode::V2_REGISTRY), None);
+}

@@ -37,6 +37,7 @@ fn discovery_in(registry: Registry, clusters: &[&str]) -> ClusterDiscovery {
         poll_interval: Duration::from_secs(1),
         probe_timeout: Duration::from_secs(3),
         max_clusters: MAX_CLUSTERS,
+        v2: None,
     };
     let probes = Arc::new(ProbeSettings {
         pinned: settings.pinned_members(),

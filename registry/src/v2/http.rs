@@ -74,7 +74,7 @@ impl HttpClient {
         let answer = tokio::time::timeout(limit, self.exchange(url, target)).await;
         answer.unwrap_or_else(|_| {
             let cause = format!("no complete answer within {} s", limit.as_secs());
-            Err(unavailable(url, cause))
+            Err(unavailable(url, &cause))
         })
     }
 
@@ -82,7 +82,7 @@ impl HttpClient {
         let (scheme, authority) = url.split_once("://").unwrap_or(("http", url));
         let stream = TcpStream::connect(authority)
             .await
-            .map_err(|error| unavailable(url, error))?;
+            .map_err(|error| unavailable(url, &error))?;
         if scheme != "https" {
             return self.converse(stream, url, authority, target).await;
         }
@@ -90,8 +90,8 @@ impl HttpClient {
             .rsplit_once(':')
             .map_or(authority, |(host, _)| host);
         let host = host.trim_matches(['[', ']']).to_owned();
-        let name = ServerName::try_from(host).map_err(|error| unavailable(url, error))?;
-        let tls = self.tls().map_err(|error| unavailable(url, error))?;
+        let name = ServerName::try_from(host).map_err(|error| unavailable(url, &error))?;
+        let tls = self.tls().map_err(|error| unavailable(url, &error))?;
         let connected = TlsConnector::from(Arc::new(tls))
             .connect(name, stream)
             .await;
@@ -102,7 +102,7 @@ impl HttpClient {
             let explained = find_tls_error(&error)
                 .and_then(|tls| explain_tls_error(tls, &authorities))
                 .unwrap_or_else(|| error.to_string());
-            unavailable(url, format!("TLS failed: {explained}"))
+            unavailable(url, &format!("TLS failed: {explained}"))
         })?;
         self.converse(stream, url, authority, target).await
     }
@@ -119,7 +119,7 @@ impl HttpClient {
     {
         let broken = |error: hyper::Error| match error.is_parse() {
             true => foreign(url, format!("not valid HTTP ({error})")),
-            false => unavailable(url, error),
+            false => unavailable(url, &error),
         };
         let mut request = Request::get(target)
             .header(HOST, authority)
@@ -129,7 +129,7 @@ impl HttpClient {
         }
         let request = request
             .body(Empty::<Bytes>::new())
-            .map_err(|error| unavailable(url, error))?;
+            .map_err(|error| unavailable(url, &error))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(broken)?;
@@ -201,7 +201,7 @@ impl HttpClient {
     }
 }
 
-fn unavailable(url: &str, cause: impl ToString) -> V2Error {
+fn unavailable(url: &str, cause: &impl ToString) -> V2Error {
     V2Error::Unavailable {
         endpoint: url.to_owned(),
         cause: cause.to_string(),

@@ -64,9 +64,15 @@ impl V2Listing {
             return Err(format!("the answer is not about {prefix}"));
         }
         let mut listing = Self::empty(index);
-        // What lies where the directory of the registry should be.
         if !answer.node.dir {
-            return Err(format!("{prefix} is a key, not a directory"));
+            // A key where a directory is expected: shown like every key that is not recognized.
+            if answer.node.key != prefix || answer.node.value.is_none() {
+                return Err(format!(
+                    "the answer has neither keys of {prefix} nor its value"
+                ));
+            }
+            listing.add_key(answer.node, None);
+            return Ok(listing);
         }
         let inside = format!("{prefix}/");
         for node in answer.node.nodes {
@@ -77,6 +83,15 @@ impl V2Listing {
             .sort_by(|one, other| one.key.cmp(&other.key));
         listing.empty_directories.sort();
         Ok(listing)
+    }
+
+    fn add_key(&mut self, node: Node, ttl: Option<i64>) {
+        self.entries.push(V2Entry {
+            value: node.value.unwrap_or_default(),
+            modified_index: node.modified_index,
+            ttl: ttl.map(|seconds| u64::try_from(seconds).unwrap_or(0)),
+            key: node.key,
+        });
     }
 
     /// Adds what lies below `node`, all of which lies inside `parent`. The depth is bounded by the parser of the JSON.
@@ -90,12 +105,7 @@ impl V2Listing {
             (own, around) => own.or(around),
         };
         if !node.dir {
-            self.entries.push(V2Entry {
-                value: node.value.unwrap_or_default(),
-                modified_index: node.modified_index,
-                ttl: ttl.map(|seconds| u64::try_from(seconds).unwrap_or(0)),
-                key: node.key,
-            });
+            self.add_key(node, ttl);
             return Ok(());
         }
         if node.nodes.is_empty() {
@@ -143,6 +153,13 @@ mod tests {
     }
 
     #[test]
+    fn a_key_where_a_directory_is_expected_is_listed() {
+        let body = r#"{"node":{"key":"/galera","value":"x","modifiedIndex":4}}"#;
+        let listing = V2Listing::parse("/galera", 9, body.as_bytes()).unwrap();
+        assert_eq!(listing.entries[0].key, "/galera");
+    }
+
+    #[test]
     fn an_answer_that_is_no_tree_of_the_prefix_is_refused() {
         let deep = format!(
             r#"{{"node":{{"key":"/galera","dir":true,"nodes":{}{}}}}}"#,
@@ -154,7 +171,8 @@ mod tests {
             "[]",
             "{}",
             "<html>",
-            r#"{"node":{"key":"/galera","value":"x"}}"#,
+            r#"{"node":{}}"#,
+            r#"{"node":{"key":"/galera"}}"#,
             r#"{"node":{"key":"/other","dir":true}}"#,
             r#"{"node":{"key":"/galera","dir":true,"nodes":[{"key":"/etc/x","value":"y"}]}}"#,
             r#"{"node":{"key":"/galera","dir":true,"nodes":[{"key":"/galera/","value":"y"}]}}"#,

@@ -20,7 +20,8 @@ use super::reader::ConfigReader;
 use super::report::EffectiveSetting;
 use super::settings::{self, Setting};
 use super::{
-    AuditConfig, EtcdConfig, HistoryConfig, NotifyConfig, RecoveryConfig, StateSecretConfig, parse,
+    AuditConfig, EtcdConfig, HistoryConfig, NotifyConfig, RecoveryConfig, RegistryV2Config,
+    StateSecretConfig, parse,
 };
 use crate::telemetry::{self, LogConfig, LogFormat};
 
@@ -186,6 +187,58 @@ impl ConfigReader<'_> {
             self.report(origin, message);
         }
         Some((registry, state))
+    }
+
+    /// The v2 API of etcd, unless `--registry-dialect` excludes it or there is none.
+    pub(super) fn registry_v2(&mut self, etcd: Option<&EtcdConfig>) -> Option<RegistryV2Config> {
+        let dialect = self.single(&settings::REGISTRY_DIALECT, |text| match text {
+            "auto" | "v3" | "v2" => Ok(text.to_owned()),
+            _ => Err(format!("unknown dialect {text:?}; expected auto, v3 or v2")),
+        })?;
+        let separate = self.is_given(&settings::REGISTRY_V2_ENDPOINTS);
+        let origin = self.origin(&settings::REGISTRY_V2_ENDPOINTS);
+        if dialect == "v3" {
+            if separate {
+                self.report(
+                    origin,
+                    "has no effect with --registry-dialect v3; remove one of them",
+                );
+            }
+            return None;
+        }
+        let required = dialect == "v2";
+        let of_state = match etcd? {
+            EtcdConfig::Cluster(settings) => Some((**settings).clone()),
+            EtcdConfig::Embedded(_) => None,
+        };
+        if !separate {
+            if of_state.is_none() && required {
+                let message = "the embedded etcd has no v2 API; name the etcd that has it with --registry-v2-endpoints URL,…";
+                self.report(self.origin(&settings::REGISTRY_DIALECT), message);
+            }
+            return of_state.map(|etcd| RegistryV2Config { etcd, required });
+        }
+        let endpoints = self.list(&settings::REGISTRY_V2_ENDPOINTS, parse::non_empty_text);
+        let plain = registry::EtcdSettings::new(endpoints);
+        let etcd = match of_state {
+            // Its files are of https only.
+            Some(state) if plain.urls().is_err() => registry::EtcdSettings {
+                user: None,
+                password: None,
+                endpoints: plain.endpoints,
+                ..state
+            },
+            _ => plain,
+        };
+        if !etcd.endpoints.is_empty()
+            && let Err(error) = etcd.urls()
+        {
+            self.report(
+                origin,
+                format!("{error} (--etcd-ca FILE, beside --etcd-endpoints)"),
+            );
+        }
+        Some(RegistryV2Config { etcd, required })
     }
 
     /// The secret of the records below the state prefix.

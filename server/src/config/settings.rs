@@ -200,6 +200,10 @@ settings! {
         "Quota of etcd's database (its --quota-backend-bytes), for a warning from 80 % on; etcd 3.6 and later report it, and the embedded etcd has 4GiB.");
     REGISTRY_PREFIX = Setting::new("registry-prefix", "registry.prefix", "KEY", Value("/galera"),
         "etcd prefix under which nodes register.");
+    REGISTRY_DIALECT = Setting::new("registry-dialect", "registry.dialect", "auto|v3|v2", Value("auto"),
+        "Whether nodes that register with etcd's v2 API are read as well: auto if it has keys below --registry-prefix, v3 never, v2 always, so that a v2 API that cannot be read is reported. The v3 API is always read.");
+    REGISTRY_V2_ENDPOINTS = Setting::new("registry-v2-endpoints", "registry.v2_endpoints", "URL,…", Absent("those of --etcd-endpoints"),
+        "Members of the etcd whose v2 API those nodes use, if it is another one; reached without an account.").repeatable();
     STATE_PREFIX = Setting::new("state-prefix", "state.prefix", "KEY", Value("/galera-console"),
         "etcd prefix of the console's own state.").for_all_commands();
     STATE_SECRET_FILE = Setting::new("state-secret-file", "state.secret_file", "FILE",

@@ -28,7 +28,7 @@ use galera_console::authority::SealedState;
 use galera_console::composition::{Console, Overrides};
 use galera_console::config::{
     ApprovalPolicy, AuditConfig, Config, EtcdConfig, HistoryConfig, HttpConfig, LimitsConfig,
-    MysqlConfig, NotifyConfig, RecoveryConfig, StateSecretConfig,
+    MysqlConfig, NotifyConfig, RecoveryConfig, RegistryV2Config, StateSecretConfig,
 };
 use galera_console::etcd_storage::DefragmentationPolicy;
 use galera_console::finding_records::FindingSchedule;
@@ -42,7 +42,7 @@ use ipnet::IpNet;
 use monitor::mysql::Tls;
 use notify::AnchorWebhookSettings;
 use order_signature::OrderSigningKey;
-use registry::{CreateOutcome, Registry, Secret};
+use registry::{CreateOutcome, EtcdSettings, Registry, Secret};
 use tempfile::TempDir;
 use tokio_util::sync::DropGuard;
 use tower::ServiceExt;
@@ -82,6 +82,8 @@ pub(crate) struct ConsoleOptions {
     pub(crate) members: Vec<String>,
     /// Other clusters than `lab`, without members that answer.
     pub(crate) more_clusters: Vec<&'static str>,
+    /// The endpoint of the registry in etcd v2, and whether it has to be there; by default it is not read.
+    pub(crate) registry_v2: Option<(String, bool)>,
     /// What looks up host names; by default the system.
     pub(crate) resolver: Option<Resolver>,
     pub(crate) limits_of_clients: LimitsConfig,
@@ -133,6 +135,7 @@ impl Default for ConsoleOptions {
             etcd_deadline: None,
             members: vec!["127.0.0.1:1".to_owned()],
             more_clusters: Vec::new(),
+            registry_v2: None,
             resolver: None,
             limits_of_clients: LimitsConfig::default(),
             state_secret: None,
@@ -323,6 +326,17 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
         etcd_quota: 64 << 20,
         data_directory: options.data_directory.clone(),
         registry_prefix: "/galera".to_owned(),
+        registry_v2: options
+            .registry_v2
+            .clone()
+            .map(|(endpoint, required)| RegistryV2Config {
+                etcd: EtcdSettings {
+                    deadline: DEADLINE,
+                    grace: Duration::from_millis(200),
+                    ..EtcdSettings::new([endpoint])
+                },
+                required,
+            }),
         state_prefix: STATE_PREFIX.to_owned(),
         state_secret: options.state_secret.clone(),
         clusters: options

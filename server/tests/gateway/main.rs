@@ -83,4 +83,5 @@ mod status_pages;
 mod step_up;
 mod transient_states;
 mod unconfirmed_nodes;
+mod v2_registry;
 mod webhook_receiver;

@@ -41,6 +41,7 @@ pub fn build_registry_view(
         revision,
         observed_at: at,
         keys,
+        v2: None,
     }
 }
 
@@ -53,7 +54,7 @@ fn key_view(
     let (node, known, stale, reason) = match parse_key(prefix, &raw.key) {
         ParsedKey::Node { node, field, .. } => {
             let node = node.normalized(default_port);
-            let reason = stale_reason(&node, &field, raw, view);
+            let reason = stale_reason(&node, &field, (raw.lease != 0, "lease"), view);
             (Some(node), true, reason.is_some(), reason)
         }
         ParsedKey::Cluster { .. } | ParsedKey::Arbitrator { .. } => (None, true, false, None),
@@ -76,7 +77,7 @@ fn key_view(
 }
 
 /// The beginning of a value as text, and whether it is truncated.
-fn truncated_value(value: &[u8]) -> (String, bool) {
+pub(super) fn truncated_value(value: &[u8]) -> (String, bool) {
     // A character has at most four bytes: megabytes are not decoded to show a few lines.
     let head = &value[..value.len().min(RegistryKeyView::VALUE_SHOWN_MAX * 4)];
     let text = String::from_utf8_lossy(head);
@@ -86,11 +87,11 @@ fn truncated_value(value: &[u8]) -> (String, bool) {
     }
 }
 
-/// Why a node's key is stale; `None` if it is not, or if that is unknown.
-fn stale_reason(
+/// Why a node's key is stale; `None` if it is not, or if that is unknown. `life` is what makes a key expire.
+pub(super) fn stale_reason(
     id: &NodeId,
     field: &NodeField,
-    raw: &RawKeyValue,
+    (expires, life): (bool, &str),
     view: &ClusterView,
 ) -> Option<String> {
     let node = view.nodes.iter().find(|node| node.id == *id)?;
@@ -111,9 +112,9 @@ fn stale_reason(
     if !failed || !view.registry.reachable || !registry_stale || node.state == NodeState::Stopped {
         return None;
     }
-    Some(if raw.lease == 0 {
+    Some(if !expires {
         format!(
-            "{id} is unreachable and no member lists it; without a lease this key stays until it is removed"
+            "{id} is unreachable and no member lists it; without a {life} this key stays until it is removed"
         )
     } else {
         format!(

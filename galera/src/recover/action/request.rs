@@ -181,6 +181,7 @@ pub(super) fn is_never_overridable(code: &CheckCode, status: CheckStatus) -> boo
         CheckCode::SQL_ACCOUNT,
         CheckCode::AGENT_WAITS,
         CheckCode::ORDER_ACCEPTED,
+        CheckCode::V2_REGISTRY,
         CheckCode::MEMBER_HELD,
         CheckCode::DONOR_AVAILABLE,
         CheckCode::KEEPS_DATA,

@@ -8,7 +8,7 @@ use super::flavour::ServerFlavour;
 use super::running::SHOW_STATUS;
 use super::running::summarize;
 use super::situation::{OrderTerms, Situation, SourcedPosition};
-use super::{RecoveryCase, common_checks, forks, loss};
+use super::{RecoveryCase, common_checks, forks, loss, v2_nodes};
 use crate::id::NodeId;
 use crate::observe::registration::{AgentPhase, BootstrapOrder, ClusterField, RegistryKeys};
 use crate::recover::attestation::AttestedState;
@@ -50,8 +50,10 @@ pub(super) fn plan(
         situation.agent_waits(*node) && known.source == EvidenceSource::Registry
     });
     check_agent_waits(situation, draft, chosen, agent_waiting);
+    let alone = v2_nodes::check(case, "no agent may be ordered to bootstrap", draft);
     let order_possible = agent_waiting
-        && chosen.is_some_and(|(node, _)| check_order_accepted(case, situation, draft, *node));
+        && chosen.is_some_and(|(node, _)| check_order_accepted(case, situation, draft, *node))
+        && alone;
     let Some((node, known)) = chosen else {
         add_recovery_commands(situation, draft);
         return summarize(draft, None);

@@ -9,6 +9,7 @@ use crate::recover::attestation::AttestedState;
 use crate::recover::bootstrap::RecoveryCase;
 use crate::recover::bootstrap::common_checks;
 use crate::recover::bootstrap::situation::Situation;
+use crate::recover::bootstrap::v2_nodes;
 use crate::recover::plan::digest::{PlanDraft, fact};
 use crate::recover::plan::{
     ActionKind, CheckCode, CheckStatus, EvidenceSource, LossEstimate, Plan,
@@ -32,6 +33,7 @@ pub fn decommission(case: &RecoveryCase<'_>, reading: &RegistryReading) -> Plan 
         .collect();
     check_all_attested(case, &members, &mut draft);
     check_no_answer(&situation, reading, &mut draft);
+    v2_nodes::check(case, "no key may be removed", &mut draft);
     super::check_unknown_keys(&registered, &mut draft);
     let nodes = registered.nodes.values().flatten().map(|(raw, _)| *raw);
     for raw in nodes.chain(registered.cluster.iter().copied()) {
