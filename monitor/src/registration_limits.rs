@@ -1,4 +1,4 @@
-//! Limits of what registries report about a cluster.
+//! What is kept of a cluster's registrations, of both APIs of etcd.
 
 /// Longest value accepted, in bytes; no field of any dialect comes near it.
 pub(super) const VALUE_MAX: usize = 4096;

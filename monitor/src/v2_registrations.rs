@@ -6,8 +6,9 @@ use std::sync::Arc;
 use galera::observe::node_map::NodeMap;
 use galera::observe::observation::RegistryObservation;
 use galera::observe::registration::{
-    NodeField, ParsedKey, SeqnoMeaning, V2KeyValue, V2Registration, parse_v2_key,
+    NodeField, ParsedKey, V2KeyValue, V2Registration, parse_v2_key,
 };
+use galera::view::SeqnoMeaning;
 use galera::{NodeId, Timestamp};
 
 use super::registration_limits::{NODES_MAX, STATE_FIELD, VALUE_MAX};

@@ -92,6 +92,19 @@ pub struct RegistryView {
     pub v2: Option<V2KeysView>,
 }
 
+/// What `seqno` of a node means. Neither is a position: no state UUID is recorded with it (I6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum SeqnoMeaning {
+    /// The last committed transaction of a running server (reporting script of galera-docker-mariadb).
+    LastCommitted,
+    /// The recovered position of a stopped server (start script of all images).
+    RecoveredPosition,
+    /// Not determined: the key alone was there when the console first read it.
+    Undetermined,
+}
+
 /// One key in etcd v2.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -201,7 +201,7 @@ impl HttpClient {
     }
 }
 
-fn unavailable(url: &str, cause: &dyn std::fmt::Display) -> V2Error {
+fn unavailable(url: &str, cause: &impl ToString) -> V2Error {
     V2Error::Unavailable {
         endpoint: url.to_owned(),
         cause: cause.to_string(),

@@ -2,7 +2,7 @@
 //! UUID, and `seqno` with two meanings.
 
 use super::{NodeField, ParsedKey, parse_key, unknown_key};
-pub use crate::view::SeqnoMeaning;
+use crate::view::SeqnoMeaning;
 
 /// One key as stored in etcd v2.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,29 @@ pub struct V2KeyValue {
     pub index: u64,
     /// Seconds until it expires; `None` without a time to live.
     pub ttl: Option<u64>,
+}
+
+impl SeqnoMeaning {
+    /// Determines it from the node's other keys: scripts that write `wsrep_last_committed` write `seqno` at the start only,
+    /// and the others write it after each state. With neither key, `before` is what it meant when it was last read with the
+    /// same index, and `watched` whether it was written while the keys were watched: then by a start script.
+    #[must_use]
+    pub const fn of(
+        has_last_committed: bool,
+        has_state: bool,
+        before: Option<Self>,
+        watched: bool,
+    ) -> Self {
+        match (has_last_committed, has_state, before) {
+            (true, ..) => Self::RecoveredPosition,
+            // A start script writes when no state has been reported for a time to live.
+            (false, _, Some(known @ (Self::RecoveredPosition | Self::LastCommitted))) => known,
+            (false, true, _) => Self::LastCommitted,
+            (false, false, Some(Self::Undetermined)) => Self::Undetermined,
+            (false, false, None) if watched => Self::RecoveredPosition,
+            (false, false, None) => Self::Undetermined,
+        }
+    }
 }
 
 /// What a node has registered in etcd v2.

@@ -108,6 +108,8 @@ key = "{listener_key}"
 quota = "8GiB"
 data_dir = "/unused"
 [registry]
+dialect = "v2"
+v2_endpoints = ["http://127.0.0.1:4001"]
 prefix = "/nodes"
 [state]
 prefix = "/console"
