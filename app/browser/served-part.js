@@ -34,17 +34,28 @@ const refresh = async () => {
   else if (text) show(text);
 };
 
-/** Fetches the part unless that was done within the last `pause` milliseconds; 0 is at once. */
+let timer;
+
+/** Fetches the part as soon as `pause` milliseconds have passed since that was done last; 0 is at once. */
 const refreshAfter = (pause) => {
   if (!part || (pause && document.visibilityState != 'visible')) return;
-  if (fetchedAt === undefined) pending ||= !pause;
-  else if (Date.now() - fetchedAt >= pause) refresh();
+  if (fetchedAt === undefined) {
+    pending ||= !pause;
+    return;
+  }
+  const left = fetchedAt + pause - Date.now();
+  clearTimeout(timer);
+  if (left > 0) timer = setTimeout(refreshAfter, left, pause);
+  else refresh();
 };
+
+/** The page with the nodes says little beside them that changes while the cluster serves. */
+const hasNodes = /^\/clusters\/[^/]+$/.test(location.pathname);
 
 /** Called for each frame of the live channel about `topic`. `calm`: the cluster serves. */
 globalThis.page.topicChanged = (topic, isFirst, calm) => {
   if (topic == 'actions' && !isFirst) refreshAfter(0);
-  if (topic.startsWith('cluster/')) refreshAfter(calm ? CALM : CHANGED);
+  if (topic.startsWith('cluster/')) refreshAfter(calm && hasNodes ? CALM : CHANGED);
 };
 
 addEventListener('popstate', () => refreshAfter(0));

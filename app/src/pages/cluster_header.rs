@@ -67,7 +67,14 @@ fn cluster_header(view: &ClusterView, here: &str, now: Option<Timestamp>, stale:
                 .child(next)
                 .child(times),
         )
-        .child(el("ul").class("reasons").child(reasons))
+        .child(
+            // It scrolls where it has more than fits, for which it needs the keyboard focus.
+            el("ul")
+                .class("reasons")
+                .attr("tabindex", "0")
+                .attr("aria-label", "Reasons of the status")
+                .child(reasons),
+        )
         .child(key_figures(view))
         .child(registry_notice(&view.registry, now))
         .child(tabs(view, here))
