@@ -22,7 +22,7 @@ for (const scheme of ['light', 'dark'] as const) {
       await expect(verdict(page)).toHaveText('Degraded');
       await command('wipe n3');
       await command('start n3');
-      await expect(page.getByRole('img', { name: /is sending its state to n3/ })).toBeVisible({ timeout: 30_000 });
+      await expect(page.getByRole('region', { name: 'Topology' }).getByText(/from n\d$/).first()).toBeVisible({ timeout: 30_000 });
       await expect(row(page, 'n3')).toContainText('Joining');
       const path = join(folder, `cluster-${scheme}.png`);
       await page.screenshot({ path, fullPage: true });
