@@ -26,7 +26,8 @@ use monitor::{Monitor, MonitorSettings, V2Settings};
 use notify::{AnchorWebhook, NotificationService, NotifySettings, NotifySources};
 use registry::Registry;
 use registry::v2::V2Registry;
-use series::{SeriesSettings, SeriesStore};
+
+pub(crate) use addresses::probe_networks;
 
 use crate::actions::{
     ActionService, ActionSettings, ClusterAccess, MonitorClusterAccess, RecoveryAccount,
@@ -77,6 +78,9 @@ pub enum BuildError {
     /// The identity provider cannot be used.
     #[error("--oidc-issuer: {0}")]
     SignOn(String),
+    /// The metrics server cannot be used.
+    #[error("--metrics-query-url: {0}")]
+    MetricsServer(String),
     /// The registry in etcd v2 cannot be used.
     #[error("--registry-v2-endpoints: {0}")]
     RegistryV2(registry::Error),
@@ -190,6 +194,7 @@ impl Builder<'_> {
         let defragmentation = overrides.defragmentation;
         let authenticator = self.authenticator();
         let sign_on = self.sign_on()?;
+        let metrics_server = self.metrics_server()?;
         let monitor_settings = monitor_settings(config, &self.resolver)?;
         let fold = monitor_settings.fold_settings();
         let mysql = monitor_settings.mysql.clone();

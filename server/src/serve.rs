@@ -160,7 +160,7 @@ async fn run(
     site: Site,
     listeners: HttpListeners,
     etcd: EtcdSettings,
-    mut signals: Signals,
+    signals: Signals,
 ) -> Result<(), StartError> {
     check_v3(&etcd).await?;
     let registry = Registry::connect(etcd)?;

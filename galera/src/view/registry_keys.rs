@@ -5,42 +5,6 @@ use serde::{Deserialize, Serialize};
 use crate::id::{ClusterName, NodeId};
 use crate::timestamp::Timestamp;
 
-/// What `seqno` of a node means. Neither is a position: no state UUID is recorded with it (I6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum SeqnoMeaning {
-    /// The last committed transaction of a running server (reporting script of galera-docker-mariadb).
-    LastCommitted,
-    /// The recovered position of a stopped server (start script of all images).
-    RecoveredPosition,
-    /// Not determined: the key alone was there when the console first read it.
-    Undetermined,
-}
-
-impl SeqnoMeaning {
-    /// Determines it from the node's other keys: scripts that write `wsrep_last_committed` write `seqno` at the start only,
-    /// and the others write it after each state. With neither key, `before` is what it meant when it was last read with the
-    /// same index, and `watched` whether it was written while the keys were watched: then by a start script.
-    #[must_use]
-    pub const fn of(
-        has_last_committed: bool,
-        has_state: bool,
-        before: Option<Self>,
-        watched: bool,
-    ) -> Self {
-        match (has_last_committed, has_state, before) {
-            (true, ..) => Self::RecoveredPosition,
-            // A start script writes when no state has been reported for a time to live.
-            (false, _, Some(known @ (Self::RecoveredPosition | Self::LastCommitted))) => known,
-            (false, true, _) => Self::LastCommitted,
-            (false, false, Some(Self::Undetermined)) => Self::Undetermined,
-            (false, false, None) if watched => Self::RecoveredPosition,
-            (false, false, None) => Self::Undetermined,
-        }
-    }
-}
-
 /// One key of the registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

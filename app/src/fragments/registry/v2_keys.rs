@@ -55,7 +55,7 @@ fn key_row(key: &V2KeyView) -> El {
         Some(ttl) => el("span").child(format!("{ttl} s")),
         None => quiet("none"),
     };
-    row(key.key.clone(), code(key.key.clone()))
+    row(code(key.key.clone()))
         .child(cell(KEY_COLUMNS[1], code(key.value.clone())).class("value"))
         .child(cell(KEY_COLUMNS[2], key.index.to_string()).class("n"))
         .child(cell(KEY_COLUMNS[3], ttl).class("n"))
@@ -142,7 +142,7 @@ fn moves(keys: &V2KeysView, of: &str) -> El {
 fn move_row(step: &MoveStepView) -> El {
     let registered = |is: bool| if is { "registered" } else { "no" };
     let next = step.next.clone().unwrap_or_else(|| "Moved.".to_owned());
-    row(step.node.to_string(), code(step.node.to_string()))
+    row(code(step.node.to_string()))
         .child(cell(MOVE_COLUMNS[1], registered(step.in_v2)))
         .child(cell(MOVE_COLUMNS[2], registered(step.in_v3)))
         .child(cell(MOVE_COLUMNS[3], next))
