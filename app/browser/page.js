@@ -38,7 +38,7 @@ export const signIn = () => {
 const main = document.getElementById('main');
 let lost = false;
 
-// While the console is unreachable, a link waits for it on a page of ours instead of the browser's error page.
+// While the console is unreachable, a link waits for it and the page shows that, instead of the browser's error page.
 
 const unreachable = (name) => {
   const heading = Object.assign(document.createElement('h1'), { textContent: 'Console unreachable' });

@@ -87,7 +87,7 @@ impl Person {
     }
 }
 
-/// Creates the accounts of everybody who acts in schedules.
+/// Creates the accounts that schedules use.
 pub fn create_accounts(registry: &Registry) {
     let keys = AccountKeys::new(STATE);
     for person in Person::ALL {

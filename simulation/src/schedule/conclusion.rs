@@ -18,7 +18,7 @@ const PATIENCE: u64 = 20;
 
 impl FaultSchedule {
     /// # Errors
-    /// What does not end, or what nobody can repair.
+    /// What does not end, or what no remedy repairs.
     pub(super) fn conclude(&mut self) -> Result<(), String> {
         if self.ended {
             return Ok(());

@@ -7,7 +7,7 @@ use super::{FaultSchedule, POLL, RemovedSafeguard};
 use crate::access::{StatementFault, lock};
 use crate::specification::NodeIndex;
 
-/// Polls within which an action whose outcome nobody sees ends.
+/// Polls within which an action ends whose outcome is not seen.
 const VERIFY_TURNS: u64 = 90;
 
 impl FaultSchedule {

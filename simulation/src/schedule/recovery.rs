@@ -20,7 +20,7 @@ impl FaultSchedule {
         let Some(console) = self.running_console() else {
             return Ok(());
         };
-        // A request that nobody could approve stands in the way of the next.
+        // A request that no account could approve blocks the next one.
         if let Some(id) = self.pending.clone() {
             self.cancel(&id);
         }

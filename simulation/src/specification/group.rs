@@ -238,7 +238,7 @@ impl GaleraCluster {
             .as_ref()
             .is_some_and(|server| server.transfer.is_some())
         {
-            // It goes on, or is broken off, in `continue_transfers`.
+            // It continues, or is aborted, in `continue_transfers`.
             return true;
         }
         let was_member = self.last_primary(joiner).is_some();

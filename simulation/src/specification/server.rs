@@ -22,7 +22,7 @@ pub struct PrimaryView {
 pub struct LateStatement {
     /// When the server no longer executes it, by its own clock; `None` for a statement that does not say.
     pub deadline: Option<u64>,
-    /// Tells it from others.
+    /// Distinguishes it from others.
     pub number: u64,
 }
 
