@@ -36,13 +36,13 @@ async fn i34_empty_containers_under_members_addresses_start_no_second_cluster() 
         .execute("CREATE TABLE mysql.kept (id INT PRIMARY KEY) ENGINE=InnoDB")
         .await?;
     lab.wait_until_applied(&[1, 2, 3]).await?;
-    let registered = |number: usize| key(&lab, lab.node(number), "registered");
-    let before = [registered(2).await?, registered(3).await?];
 
     // The host of 2 and 3 is cut off: they live on as Primary, out of sight of etcd and of 1, which is then restarted.
     for number in [2, 3] {
         lab.node(number).kill_agent()?;
     }
+    let registered = |number: usize| key(&lab, lab.node(number), "registered");
+    let before = [registered(2).await?, registered(3).await?];
     lab.node(1).isolate(true).await?;
     eventually("2 and 3 to be Primary without 1", SOON, async || {
         let status = lab.node(2).wsrep().await?;

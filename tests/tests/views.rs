@@ -14,7 +14,7 @@ pub(crate) const GALERA_TIMEOUT: Duration = Duration::from_secs(4);
 /// What the console may add to that.
 pub(crate) const CONSOLE_DELAY: Duration = Duration::from_secs(3);
 /// Patience where no time is promised.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) fn node<'v>(view: &'v ClusterView, id: &NodeId) -> Option<&'v NodeView> {
     view.nodes.iter().find(|node| node.id == *id)
