@@ -5,7 +5,7 @@ mod clusters;
 
 use galera::publish::api::RecordedClusterView;
 use galera::publish::series::SeriesView;
-use galera::publish::status_pages::Incident;
+use galera::publish::status_pages::{Incident, IncidentImpact};
 use galera::record::audit::AuditEntry;
 use galera::record::history::HistoryEvent;
 use galera::recover::action::Action;
@@ -146,6 +146,7 @@ impl IncidentReport {
             Some(at) => format!("{}, after {}", absolute(at), length(at)),
             None => format!("open at the export, for {}", length(self.exported_at)),
         };
+        let impact = incident.impact.map_or("As measured", IncidentImpact::label);
         let names: Vec<String> = incident.clusters.iter().map(ToString::to_string).collect();
         let how = match incident.automatic {
             Some(seconds) => {
@@ -180,6 +181,7 @@ impl IncidentReport {
                     )
                     .into(),
                 ),
+                ("Impact", impact.into()),
                 ("Incident", code(incident.id.clone()).into()),
             ]))
     }

@@ -4,8 +4,8 @@ use galera::Timestamp;
 use galera::access::Operation;
 use galera::publish::api::{Overview, SessionView};
 use galera::publish::status_pages::{
-    Announcement, AnnouncementList, Incident, IncidentList, IncidentState, IncidentUpdate,
-    MaintenanceList, MaintenancePhase, MaintenanceView,
+    Announcement, AnnouncementList, Incident, IncidentImpact, IncidentList, IncidentState,
+    IncidentUpdate, MaintenanceList, MaintenancePhase, MaintenanceView,
 };
 
 use super::form_fields::{
@@ -27,6 +27,15 @@ const STATE_OPTIONS: [(&str, &str); 4] = [
     ("identified", "Identified: the cause is known"),
     ("monitoring", "Monitoring: a fix is in place"),
     ("resolved", "Resolved"),
+];
+
+/// Options for an incident's impact.
+const IMPACT_OPTIONS: [(&str, &str); 5] = [
+    ("", "As measured"),
+    ("none", "None: readers notice nothing"),
+    ("minor", "Minor: slow or partly unavailable"),
+    ("major", "Major: unavailable for many"),
+    ("critical", "Critical: unavailable for everybody"),
 ];
 
 pub(super) struct IncidentsPage<'a> {
@@ -106,6 +115,11 @@ impl IncidentsPage<'_> {
             .child(
                 el("p")
                     .child(self.cluster_links(incident))
+                    .child(
+                        incident
+                            .impact
+                            .map(|impact| quiet([", ", &impact.label().to_lowercase()].concat())),
+                    )
                     .child(automatic)
                     .child(". ")
                     .child(report_link(incident)),
@@ -155,6 +169,7 @@ impl IncidentsPage<'_> {
                 &STATE_OPTIONS[..3],
                 "investigating",
             ))
+            .child(impact_field("impact".to_owned(), None))
             .child(textarea_field("text".to_owned(), "text", "Message", "", 3))
             .child(primary_button(
                 "Open incident".to_owned(),
@@ -360,8 +375,19 @@ fn update_form(incident: &Incident, refusal: Option<&str>) -> El {
             &STATE_OPTIONS,
             incident.state.as_str(),
         ))
+        .child(impact_field(id("impact"), incident.impact))
         .child(textarea_field(id("text"), "text", "Update", "", 2))
         .child(primary_button("Post update".to_owned(), refusal))
+}
+
+/// Once an impact is given, it can only be replaced by another one.
+fn impact_field(id: String, impact: Option<IncidentImpact>) -> El {
+    let options = match impact {
+        Some(_) => &IMPACT_OPTIONS[1..],
+        None => &IMPACT_OPTIONS,
+    };
+    let chosen = impact.map_or("", IncidentImpact::as_str);
+    select_field(id, "impact", "Impact on the status page", options, chosen)
 }
 
 fn section(id: &'static str, title: &'static str, content: El) -> El {

@@ -19,7 +19,7 @@ pub(crate) const fn public_state_mark(state: PublicState) -> StateMark {
 
 /// The mark of the headline: not that of a page without trouble while an incident is open.
 pub(crate) fn headline_mark(page: &PublicPage) -> StateMark {
-    match page.overall {
+    match page.headline_state() {
         PublicState::Operational if page.open_incidents().next().is_some() => {
             mark("Open incident", "warn", TRIANGLE)
         }

@@ -61,7 +61,8 @@ fn incident(shown: &PublicIncident) -> El {
                 .child(el("h3").child(shown.title.clone()))
                 .child(state_badge(incident_mark(shown.state))),
         )
-        .child(affected_clusters(&shown.clusters));
+        .child(affected_clusters(&shown.clusters))
+        .child(impact(shown));
     let timeline = el("ol").class("timeline").child(updates);
     if shown.state != IncidentState::Resolved {
         return article.child(timeline);
@@ -76,6 +77,11 @@ fn incident(shown: &PublicIncident) -> El {
                 .map_or(Content::None, |at| absolute_time(at).into()),
         );
     article.child(el("details").child(span).child(timeline))
+}
+
+fn impact(shown: &PublicIncident) -> Option<El> {
+    let impact = shown.impact?;
+    Some(el("p").class("quiet").child(impact.label()))
 }
 
 fn update(shown: &PublicUpdate) -> El {

@@ -81,6 +81,7 @@ fn the_headline_is_not_green_above_an_open_incident() {
         title: "Reports are late".to_owned(),
         clusters: vec!["Orders".to_owned()],
         state: IncidentState::Investigating,
+        impact: None,
         opened_at: at("2026-11-24T11:00:00Z"),
         resolved_at: None,
         updates: Vec::new(),
@@ -105,6 +106,7 @@ fn page_with_everything() {
         title: format!("Slow writes, number {id}"),
         clusters: vec!["Orders".to_owned()],
         state,
+        impact: None,
         opened_at: opened,
         resolved_at,
         updates: vec![
@@ -197,6 +199,7 @@ fn user_input_is_escaped() {
         title: "<img src=x onerror=alert(1)>".to_owned(),
         clusters: vec!["Orders".to_owned()],
         state: IncidentState::Investigating,
+        impact: None,
         opened_at: at("2026-11-24T11:00:00Z"),
         resolved_at: None,
         updates: vec![PublicUpdate {

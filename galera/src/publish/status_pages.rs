@@ -20,7 +20,7 @@ pub use admin_views::{
 };
 pub use announcement::{Announcement, NewAnnouncement};
 pub use auto_incidents::{AutoIncidentStep, HealthEpisode, next_incident_step};
-pub use incident::{Incident, IncidentState, IncidentUpdate, NewIncident};
+pub use incident::{Incident, IncidentImpact, IncidentState, IncidentUpdate, NewIncident};
 pub use maintenance::{Maintenance, MaintenancePhase, NewMaintenance};
 pub use page::{
     AutoIncidentRule, EmbedOrigin, Link, NodeDetailSettings, PageCluster, PageSettings,

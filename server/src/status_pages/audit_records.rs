@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use galera::publish::status_pages::{
-    Announcement, Incident, IncidentState, Link, Maintenance, StatusPageRecord,
+    Announcement, Incident, IncidentImpact, IncidentState, Link, Maintenance, StatusPageRecord,
 };
 use galera::record::audit::{AuditEvent, AuditRecord, detail};
 use galera::{ClusterName, Timestamp};
@@ -114,6 +114,7 @@ pub(super) fn incident(incident: &Incident) -> Option<AuditRecord> {
     } else {
         "false"
     };
+    let impact = incident.impact.map_or("measured", IncidentImpact::as_str);
     Some(new_record(
         event,
         &incident.id,
@@ -123,6 +124,7 @@ pub(super) fn incident(incident: &Incident) -> Option<AuditRecord> {
         [
             (detail::TITLE, incident.title.clone()),
             ("state", update.state.as_str().to_owned()),
+            ("impact", impact.to_owned()),
             (detail::TEXT, update.text.clone()),
             ("automatic", automatic.to_owned()),
         ],

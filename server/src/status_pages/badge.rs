@@ -16,7 +16,7 @@ pub struct BadgeSubject {
 /// Renders a badge; `None` when the page does not show the cluster.
 pub(super) fn render_badge(content: &PublicPage, subject: &BadgeSubject) -> Option<String> {
     let (name, state) = match &subject.cluster {
-        None => (content.title.clone(), content.overall),
+        None => (content.title.clone(), content.headline_state()),
         Some(id) => {
             let cluster = content
                 .clusters

@@ -10,8 +10,8 @@ use console_core::repository::Versioned;
 use console_core::tasks::Tasks;
 use galera::id::{is_record_id, new_record_id};
 use galera::publish::status_pages::{
-    Announcement, Incident, IncidentState, Link, Maintenance, NewAnnouncement, NewIncident,
-    NewMaintenance, PageSettings, Slug, StatusPageRecord, StatusPageRefusal,
+    Announcement, Incident, IncidentImpact, IncidentState, Link, Maintenance, NewAnnouncement,
+    NewIncident, NewMaintenance, PageSettings, Slug, StatusPageRecord, StatusPageRefusal,
 };
 use galera::record::audit::{AuditEvent, AuditRecord};
 use galera::recover::action::Actor;
@@ -311,12 +311,14 @@ impl StatusPageService {
         by: &Actor,
         id: &str,
         state: IncidentState,
+        impact: Option<IncidentImpact>,
         text: &str,
     ) -> Result<Versioned<Incident>, StatusPageError> {
         let id = validate_id::<Incident>(id)?;
         let at = now();
         let change = |incident: &Versioned<Incident>| {
             let next = incident.value.with_update(state, text, &by.name, at)?;
+            let next = next.with_impact(impact);
             let records = audit_records::incident(&next).into_iter().collect();
             Ok((next, records))
         };

@@ -4,7 +4,8 @@
 
 use galera::Timestamp;
 use galera::publish::status_pages::{
-    IncidentState, PublicCluster, PublicIncident, PublicMaintenance, PublicPage, PublicState,
+    IncidentImpact, IncidentState, PublicCluster, PublicIncident, PublicMaintenance, PublicPage,
+    PublicState,
 };
 use serde_json::{Value, json};
 
@@ -42,8 +43,14 @@ pub(super) fn render_summary(content: &PublicPage, url: &str, created_at: Timest
     document.to_string()
 }
 
-/// Severity for the page as a whole.
+/// Severity for the page as a whole: of the worst open incident if that is worse than what is measured.
 fn indicator(content: &PublicPage) -> &'static str {
+    if let Some(impact) = content
+        .worst_reported()
+        .and_then(|incident| incident.impact)
+    {
+        return impact.as_str();
+    }
     match content.overall {
         PublicState::Operational => "none",
         PublicState::Maintenance => "maintenance",
@@ -102,8 +109,8 @@ fn affected(content: &PublicPage, names: &[String]) -> Vec<Value> {
         .collect()
 }
 
-/// Impact of an incident: that on its worst component.
-fn impact(content: &PublicPage, names: &[String]) -> &'static str {
+/// The measured impact of an incident: that on its worst component.
+fn measured_impact(content: &PublicPage, names: &[String]) -> &'static str {
     let affected_clusters = content.clusters.iter().filter(|c| names.contains(&c.name));
     match affected_clusters
         .map(|cluster| cluster.state_without_maintenance)
@@ -146,7 +153,10 @@ fn incident(content: &PublicPage, incident: &PublicIncident, url: &str) -> Value
         "id": incident.id,
         "name": incident.title,
         "status": incident.state.as_str(),
-        "impact": impact(content, &incident.clusters),
+        "impact": incident.impact.map_or_else(
+            || measured_impact(content, &incident.clusters),
+            IncidentImpact::as_str,
+        ),
         "created_at": incident.opened_at,
         "started_at": incident.opened_at,
         "updated_at": newest,

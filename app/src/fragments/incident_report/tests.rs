@@ -20,6 +20,7 @@ fn incident() -> Incident {
         title: HOSTILE.to_owned(),
         text: HOSTILE.to_owned(),
         state: galera::publish::status_pages::IncidentState::Investigating,
+        impact: Some(IncidentImpact::Minor),
     };
     let mut incident = Incident::open(&new, "01-a", "otto", minutes_ago(20)).unwrap();
     incident.resolved_at = Some(minutes_ago(5));

@@ -98,6 +98,8 @@ pub fn next_incident_step(
         title: title.to_owned(),
         text: text.to_owned(),
         state: IncidentState::Investigating,
+        // Measured.
+        impact: None,
     };
     let incident = Incident::open(&new, &incident_id(cluster, since), by, now).ok()?;
     Some(AutoIncidentStep::Open(Incident {

@@ -42,6 +42,47 @@ impl IncidentState {
     }
 }
 
+/// How much readers are affected, as a person says. Ordered from least to worst; the words are those of Statuspage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum IncidentImpact {
+    /// Nothing that readers notice.
+    None,
+    /// Slow or partly unavailable.
+    Minor,
+    /// Unavailable for many.
+    Major,
+    /// Unavailable for everybody.
+    Critical,
+}
+
+impl IncidentImpact {
+    pub const ALL: [Self; 4] = [Self::None, Self::Minor, Self::Major, Self::Critical];
+
+    /// The impact as in JSON, forms and the audit trail.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Minor => "minor",
+            Self::Major => "major",
+            Self::Critical => "critical",
+        }
+    }
+
+    /// The impact as shown.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::None => "No impact",
+            Self::Minor => "Minor impact",
+            Self::Major => "Major impact",
+            Self::Critical => "Critical impact",
+        }
+    }
+}
+
 /// One entry of an incident's timeline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -64,6 +105,9 @@ pub struct NewIncident {
     pub text: String,
     #[serde(default = "investigating")]
     pub state: IncidentState,
+    /// Without one, the impact is what is measured.
+    #[serde(default)]
+    pub impact: Option<IncidentImpact>,
 }
 
 fn investigating() -> IncidentState {
@@ -78,6 +122,9 @@ pub struct Incident {
     pub title: String,
     pub clusters: Vec<ClusterName>,
     pub state: IncidentState,
+    /// As a person says; without it, what is measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impact: Option<IncidentImpact>,
     pub opened_at: Timestamp,
     #[serde(default)]
     pub resolved_at: Option<Timestamp>,
@@ -111,6 +158,7 @@ impl Incident {
             title: validate_line("title", &new.title, TITLE_MAX)?,
             clusters: new.clusters.clone(),
             state: new.state,
+            impact: new.impact,
             opened_at: at,
             resolved_at: (new.state == IncidentState::Resolved).then_some(at),
             automatic: None,
@@ -152,6 +200,15 @@ impl Incident {
         Ok(next)
     }
 
+    /// The incident with another impact, if one is given.
+    #[must_use]
+    pub fn with_impact(self, impact: Option<IncidentImpact>) -> Self {
+        Self {
+            impact: impact.or(self.impact),
+            ..self
+        }
+    }
+
     /// Whether it is not resolved.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -171,6 +228,7 @@ mod tests {
             title: "Slow <b>writes</b>".to_owned(),
             text: "We look into it.".to_owned(),
             state: IncidentState::Investigating,
+            impact: None,
         };
         Incident::open(&new, "1-1", "olga", AT).unwrap()
     }
@@ -186,6 +244,24 @@ mod tests {
             done.with_update(IncidentState::Monitoring, "again", "olga", later),
             Err(StatusPageRefusal::IncidentResolved)
         );
+    }
+
+    #[test]
+    fn an_update_keeps_the_impact_unless_it_names_one() {
+        let incident = incident().with_impact(Some(IncidentImpact::Major));
+        let next = incident
+            .with_update(IncidentState::Identified, "Found.", "olga", AT)
+            .unwrap();
+        assert_eq!(next.impact, Some(IncidentImpact::Major));
+        let next = next
+            .with_impact(None)
+            .with_impact(Some(IncidentImpact::Minor));
+        assert_eq!(next.impact, Some(IncidentImpact::Minor));
+        // Of a version without impacts.
+        let mut json = serde_json::to_value(&next).unwrap();
+        json.as_object_mut().unwrap().remove("impact");
+        let old: Incident = serde_json::from_value(json).unwrap();
+        assert_eq!(old.impact, None);
     }
 
     #[test]

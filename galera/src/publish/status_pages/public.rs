@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{
-    Announcement, Incident, IncidentState, Maintenance, MaintenancePhase, NodeDetailSettings,
-    PageCluster, Slug, StatusPageRecord, UPTIME_DAYS,
+    Announcement, Incident, IncidentImpact, IncidentState, Maintenance, MaintenancePhase,
+    NodeDetailSettings, PageCluster, Slug, StatusPageRecord, UPTIME_DAYS,
 };
 use crate::id::ClusterName;
 use crate::record::uptime::{
@@ -43,6 +43,15 @@ impl PublicState {
             Self::Unknown => "Unknown",
             Self::Degraded => "Degraded",
             Self::Outage => "Outage",
+        }
+    }
+
+    /// What an impact comes to; nothing for one that readers do not notice.
+    const fn of_impact(impact: IncidentImpact) -> Option<Self> {
+        match impact {
+            IncidentImpact::None => None,
+            IncidentImpact::Minor => Some(Self::Degraded),
+            IncidentImpact::Major | IncidentImpact::Critical => Some(Self::Outage),
         }
     }
 
@@ -198,6 +207,8 @@ pub struct PublicIncident {
     /// Public names of the affected clusters that the page shows.
     pub clusters: Vec<String>,
     pub state: IncidentState,
+    /// As a person says; without it, what is measured.
+    pub impact: Option<IncidentImpact>,
     pub opened_at: Timestamp,
     pub resolved_at: Option<Timestamp>,
     /// Newest first.
@@ -274,9 +285,31 @@ impl PublicPage {
         states.chain(texts).max()
     }
 
+    /// The open incident with the worst impact, if that is worse than what is measured.
+    #[must_use]
+    pub fn worst_reported(&self) -> Option<&PublicIncident> {
+        let impact = |incident: &PublicIncident| incident.impact.and_then(PublicState::of_impact);
+        self.open_incidents()
+            .filter(|incident| impact(incident).is_some_and(|state| state > self.overall))
+            .max_by_key(|incident| incident.impact)
+    }
+
+    /// The worse of what is measured and what an open incident says.
+    #[must_use]
+    pub fn headline_state(&self) -> PublicState {
+        let reported = self.worst_reported().and_then(|incident| incident.impact);
+        reported
+            .and_then(PublicState::of_impact)
+            .unwrap_or(self.overall)
+    }
+
     /// The current state in one sentence.
     #[must_use]
     pub fn summary(&self) -> String {
+        if let Some(incident) = self.worst_reported() {
+            let impact = incident.impact.map_or("", IncidentImpact::label);
+            return format!("{impact}: {}", incident.title);
+        }
         let all = self.clusters.len();
         let count = |state| self.clusters.iter().filter(|c| c.state == state).count();
         let (number, predicate) = match self.overall {
@@ -476,6 +509,7 @@ fn incidents(
             title: incident.title.clone(),
             clusters: public_names(page, &incident.clusters),
             state: incident.state,
+            impact: incident.impact,
             opened_at: incident.opened_at,
             resolved_at: incident.resolved_at,
             updates: incident

@@ -104,13 +104,15 @@ fn incident_routes(forwarder: FormForwarder) -> Router<AppState> {
             post(async move |form: SubmittedForm| {
                 let mut body = text_fields(&form.fields, &["title", "text", "state"]);
                 body.insert("clusters".to_owned(), all_values(&form.fields, "clusters"));
+                insert_impact(&form, &mut body);
                 forward_incident_form(&open, "incidents", body, &form).await
             }),
         )
         .route(
             "/incidents/{id}/updates",
             post(async move |Path(id): Path<String>, form: SubmittedForm| {
-                let body = text_fields(&form.fields, &["state", "text"]);
+                let mut body = text_fields(&form.fields, &["state", "text"]);
+                insert_impact(&form, &mut body);
                 forward_incident_form(
                     &update,
                     &format!("incidents/{}/updates", encode_segment(&id)),
@@ -155,6 +157,14 @@ fn incident_routes(forwarder: FormForwarder) -> Router<AppState> {
                 forward_incident_form(&withdraw, &path, Map::new(), &form).await
             }),
         )
+}
+
+/// An impact that is not chosen is the one before, or what is measured.
+fn insert_impact(form: &SubmittedForm, body: &mut Map<String, Value>) {
+    let impact = form.field("impact");
+    if !impact.is_empty() {
+        body.insert("impact".to_owned(), impact.into());
+    }
 }
 
 async fn forward_incident_form(

@@ -7,8 +7,8 @@ use console_core::clock::now;
 use galera::ClusterName;
 use galera::access::Operation;
 use galera::publish::status_pages::{
-    Announcement, AnnouncementList, Incident, IncidentList, IncidentState, MaintenanceList,
-    MaintenanceView, NewAnnouncement, NewIncident, NewMaintenance,
+    Announcement, AnnouncementList, Incident, IncidentImpact, IncidentList, IncidentState,
+    MaintenanceList, MaintenanceView, NewAnnouncement, NewIncident, NewMaintenance,
 };
 use http::StatusCode;
 use serde::Deserialize;
@@ -129,6 +129,9 @@ pub(super) async fn open(
 #[serde(deny_unknown_fields)]
 pub(super) struct UpdateIncidentRequest {
     state: IncidentState,
+    /// Without one, it stays.
+    #[serde(default)]
+    impact: Option<IncidentImpact>,
     text: String,
 }
 
@@ -151,7 +154,7 @@ pub(super) async fn update(
     require_in_scope(&session, "incident", &id, known.map(|i| &*i.value.clusters))?;
     let stored = app
         .status_pages
-        .update_incident(&by, &id, body.state, &body.text)
+        .update_incident(&by, &id, body.state, body.impact, &body.text)
         .await?;
     Ok(Json(stored.value))
 }

@@ -60,6 +60,7 @@ fn sample_content(clusters: usize) -> PublicPage {
         title: format!("Writes of shop {number} were slow"),
         clusters: vec![format!("Database {number}")],
         state: IncidentState::Resolved,
+        impact: None,
         opened_at: now(),
         resolved_at: Some(now()),
         updates: (0..4)

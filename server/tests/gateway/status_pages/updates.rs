@@ -65,6 +65,51 @@ async fn an_incident_is_opened_updated_and_resolved() {
 }
 
 #[tokio::test]
+async fn the_impact_that_a_person_gives_is_shown_until_another_one_is_given() {
+    let fixture = StatusPageFixture::start().await;
+    fixture.create_page("shop", "public", "").await;
+    let incidents = "/api/v1/status/incidents";
+    let body =
+        r#"{"clusters":["lab"],"title":"Checkout fails","text":"We look.","impact":"critical"}"#;
+    let opened = post(&fixture.operator, incidents, body).await;
+    assert_eq!(opened.status, 201, "{}", opened.text());
+    let incident: Value = opened.json();
+    fixture
+        .wait_for_text("/status/shop", "Critical impact")
+        .await;
+    let summary = async || {
+        let summary = fixture.console.anonymous();
+        summary
+            .get("/status/shop/summary.json")
+            .await
+            .json::<Value>()
+    };
+    assert_eq!(summary().await["incidents"][0]["impact"], "critical");
+
+    // An update without an impact keeps it; one with another replaces it.
+    let updates = format!("{incidents}/{}/updates", incident["id"].as_str().unwrap());
+    for (update, impact) in [
+        (r#"{"state":"identified","text":"The disk."}"#, "critical"),
+        (
+            r#"{"state":"monitoring","text":"Replaced.","impact":"none"}"#,
+            "none",
+        ),
+    ] {
+        let answer = post(&fixture.operator, &updates, update).await;
+        assert_eq!(answer.json::<Value>()["impact"], impact, "{update}");
+    }
+    fixture.wait_for_text("/status/shop", "Replaced.").await;
+    let page = fixture.console.anonymous().get("/status/shop").await.text();
+    assert!(!page.contains("Critical impact"), "{page}");
+    assert_eq!(summary().await["incidents"][0]["impact"], "none");
+
+    let absurd = r#"{"clusters":["lab"],"title":"t","text":"t","impact":"doom"}"#;
+    let refused = post(&fixture.operator, incidents, absurd).await;
+    assert!(refused.status.is_client_error(), "{}", refused.text());
+    assert!(refused.text().contains("doom"), "{}", refused.text());
+}
+
+#[tokio::test]
 async fn maintenance_is_shown_and_ended_early() {
     let fixture = StatusPageFixture::start().await;
     fixture.create_page("shop", "public", "").await;

@@ -206,6 +206,7 @@ fn an_open_incident_is_in_the_summary_of_operational_databases() {
         title: "Writes are slow".to_owned(),
         clusters: Vec::new(),
         state: IncidentState::Investigating,
+        impact: None,
         opened_at: now(),
         resolved_at,
         updates: Vec::new(),
@@ -217,6 +218,81 @@ fn an_open_incident_is_in_the_summary_of_operational_databases() {
         content.summary(),
         "Open incident; all databases accept reads and writes"
     );
+}
+
+#[test]
+fn the_headline_is_the_worse_of_what_is_measured_and_what_incidents_say() {
+    let only = page(&[("lab", "A")], NodeDetailSettings::default());
+    let headline = |verdict, impacts: &[Option<IncidentImpact>]| {
+        let views = [("lab", view(verdict))];
+        let mut content = compose(&only, &sources(&views), now());
+        content.incidents = impacts
+            .iter()
+            .map(|impact| PublicIncident {
+                id: "1".to_owned(),
+                title: "Writes are slow".to_owned(),
+                clusters: Vec::new(),
+                state: IncidentState::Investigating,
+                impact: *impact,
+                opened_at: now(),
+                resolved_at: None,
+                updates: Vec::new(),
+            })
+            .collect();
+        (content.headline_state(), content.summary())
+    };
+    use IncidentImpact::{Critical, Major, Minor};
+    let measured = "Open incident; all databases accept reads and writes";
+    for (verdict, impacts, state, summary) in [
+        (
+            VerdictState::Healthy,
+            &[None][..],
+            PublicState::Operational,
+            measured,
+        ),
+        (
+            VerdictState::Healthy,
+            &[Some(IncidentImpact::None)],
+            PublicState::Operational,
+            measured,
+        ),
+        (
+            VerdictState::Healthy,
+            &[Some(Minor)],
+            PublicState::Degraded,
+            "Minor impact: Writes are slow",
+        ),
+        (
+            VerdictState::Healthy,
+            &[Some(Minor), Some(Critical), None],
+            PublicState::Outage,
+            "Critical impact: Writes are slow",
+        ),
+        (
+            VerdictState::Degraded,
+            &[Some(Minor)],
+            PublicState::Degraded,
+            "The database is degraded, but working",
+        ),
+        (
+            VerdictState::Degraded,
+            &[Some(Major)],
+            PublicState::Outage,
+            "Major impact: Writes are slow",
+        ),
+        (
+            VerdictState::Down,
+            &[Some(Major)],
+            PublicState::Outage,
+            "The database is unavailable",
+        ),
+    ] {
+        assert_eq!(
+            headline(verdict, impacts),
+            (state, summary.to_owned()),
+            "{verdict:?} {impacts:?}"
+        );
+    }
 }
 
 #[test]
@@ -274,6 +350,7 @@ fn incidents_are_shown_with_their_clusters_and_without_authors() {
         title: "Slow".to_owned(),
         text: "We look.".to_owned(),
         state: IncidentState::Investigating,
+        impact: None,
     };
     let incident = Incident::open(&new, "1-1", "olga", now()).unwrap();
     let mut sources = PageSources::default();
@@ -300,6 +377,7 @@ fn old_incidents_are_dropped_unless_open() {
         title: "Slow".to_owned(),
         text: "We look.".to_owned(),
         state,
+        impact: None,
     };
     let long_ago = Timestamp::from_unix_millis(now().unix_millis() - 91 * DAY_MS);
     let open = Incident::open(&new(IncidentState::Identified), "1-1", "olga", long_ago).unwrap();
