@@ -3,7 +3,7 @@
 import { signIn } from './page.js';
 
 const REFUSAL = 'refusal';
-const DRAFT = 'draft';
+const DRAFT = 'draft:';
 /** Fields whose text survives a reload or a sign-in. None of them is a secret, a confirmation or an attestation. */
 const DRAFT_FIELDS = ['reason', 'comment', 'title', 'text'];
 
@@ -72,7 +72,7 @@ addEventListener('input', withdrawRefusal);
 
 let typing;
 addEventListener('input', ({ target: { form } }) => {
-  if (form?.role != 'search') return;
+  if (form?.role != 'search' || form.closest('dialog')) return;
   clearTimeout(typing);
   typing = setTimeout(() => {
     const query = new URLSearchParams([...new FormData(form)].filter(([, value]) => value));
@@ -81,7 +81,7 @@ addEventListener('input', ({ target: { form } }) => {
   }, 150);
 });
 
-// What was typed is kept in the tab while its page is reloaded, also through the sign-in page after a session has ended.
+// What was typed is kept in the tab until it is sent or the user signs out, also while other pages are shown.
 
 const drafts = () =>
   servedForms().flatMap((form) =>
@@ -89,15 +89,26 @@ const drafts = () =>
       .filter((input) => input?.id && input.value != input.defaultValue)
       .map(({ id, value }) => [id, value]),
   );
+const withStorage = (use) => {
+  try {
+    return use(sessionStorage);
+  } catch {
+    // Blocked by the browser: drafts end with the page.
+    return undefined;
+  }
+};
 addEventListener('pagehide', () => {
-  if (location.pathname != '/sign-in') sessionStorage.setItem(DRAFT, JSON.stringify([here(), drafts()]));
+  if (location.pathname == '/sign-in') return;
+  const fields = drafts();
+  withStorage((storage) => {
+    const key = DRAFT + here();
+    if ('leaving' in document.body.dataset) storage.clear();
+    else if (fields.length) storage.setItem(key, JSON.stringify(fields));
+    else storage.removeItem(key);
+  });
 });
-if (location.pathname != '/sign-in') {
-  const [path, fields] = JSON.parse(sessionStorage.getItem(DRAFT)) ?? [];
-  sessionStorage.removeItem(DRAFT);
-  if (path == here())
-    for (const [id, value] of fields) {
-      const input = document.getElementById(id);
-      if (input) input.value = value;
-    }
+const kept = withStorage((storage) => storage.getItem(DRAFT + here()));
+for (const [id, value] of JSON.parse(kept ?? '[]')) {
+  const input = document.getElementById(id);
+  if (input) input.value = value;
 }

@@ -1,6 +1,8 @@
 // The page as a whole: what the module needs of the browser (`app/src/browser.rs`), and what works before it has loaded.
 
 import { Idiomorph } from 'idiomorph';
+import { notify } from './alerts.js';
+import { localize } from './local-time.js';
 
 const TITLE_SUFFIX = ' · Galera Console';
 
@@ -21,7 +23,11 @@ const callbacks = {
 };
 
 /** Makes `element` equal to the element `html`. */
-const morph = (element, html) => Idiomorph.morph(element, html, { callbacks, ignoreActiveValue: true });
+const morph = (element, html) => {
+  Idiomorph.morph(element, html, { callbacks, ignoreActiveValue: true });
+  localize(element);
+};
+localize(document.body);
 
 /** The title that came with the page, or with its served part. */
 let served = document.title;
@@ -86,7 +92,9 @@ globalThis.page = {
 
 const icon = document.querySelector('link[rel=icon]');
 const paintIcon = () => {
-  const { worst } = document.querySelector('[data-worst]')?.dataset ?? {};
+  const alerts = document.querySelector('[data-worst]');
+  const worst = alerts?.dataset.worst;
+  if (alerts) notify(worst, alerts.innerText);
   const file = worst ? `/favicon-${worst}.svg` : '/favicon.svg';
   if (icon.getAttribute('href') != file) icon.href = file;
 };

@@ -67,6 +67,8 @@ fn app_layout() -> AnyView {
                 <Route path=path!("/notifications") view=fragment_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/audit") view=fragment_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/account") view=fragment_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/search") view=fragment_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/help") view=fragment_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/incidents") view=fragment_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/status-pages") view=fragment_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/status-pages/:slug") view=fragment_page as PageFn ssr=SsrMode::Async />

@@ -11,6 +11,7 @@ mod audit;
 mod events;
 mod findings;
 mod form_fields;
+mod help;
 pub mod incident_report;
 mod incidents;
 mod next_step;
@@ -21,6 +22,7 @@ mod plan_changes;
 mod recovery;
 mod registry;
 mod rolling_restart;
+mod search;
 mod series;
 mod status_pages;
 mod stop_check;
@@ -34,7 +36,8 @@ use futures::{join, try_join};
 use galera::Timestamp;
 use galera::access::{Operation, check_permission};
 use galera::publish::api::{
-    ActionList, ActionView, AlarmsView, HistoryPage, ProblemDetails, RecoveryState, SessionView,
+    ActionList, ActionView, AlarmsView, HistoryPage, Overview, ProblemDetails, RecoveryState,
+    SessionView,
 };
 use galera::publish::status_pages::{AnnouncementList, StatusPageView};
 use galera::recover::action::{Action, ActionState};
@@ -120,8 +123,10 @@ pub async fn render_fragment(
         ["audit"] => request.audit().await,
         ["status-pages"] => request.status_pages().await,
         ["status-pages", slug] => request.status_page(&normalize_segment(slug)).await,
+        ["help"] => Ok(Fragment::new("Help", &help::page())),
         ["incidents"] => request.incidents().await,
         ["notifications"] => request.notifications().await,
+        ["search"] => request.search().await,
         ["clusters", name, "registry"] => request.registry(&normalize_segment(name)).await,
         ["clusters", name, "nodes", node] => {
             let node = leptos_router::location::Url::unescape(node);
@@ -162,6 +167,13 @@ impl FragmentRequest<'_> {
             now: self.now,
         };
         Ok(Fragment::new("Clusters", &part.markup()))
+    }
+
+    async fn search(&self) -> Result<Fragment, ProblemDetails> {
+        let overview = self.client.get("/api/v1/clusters").await?;
+        let query = self.query.get("q").unwrap_or_default();
+        let page = search::page(&overview, self.session, query);
+        Ok(Fragment::new("Search", &page))
     }
 
     async fn cluster(&self, name: &str) -> Result<Fragment, ProblemDetails> {
@@ -415,8 +427,21 @@ impl FragmentRequest<'_> {
         let path = filter.api_path();
         let none = || AlarmsView { alarms: Vec::new() };
         let alarms = self.of_console("/api/v1/alarms", none);
-        let (entries, alarms) = try_join!(self.client.get(&path), alarms)?;
-        let page = audit::page(&entries, &alarms, &filter, self.session, self.now);
+        let (entries, alarms, overview) = try_join!(
+            self.client.get(&path),
+            alarms,
+            self.client.get::<Overview>("/api/v1/clusters"),
+        )?;
+        let clusters = overview.clusters.iter();
+        let clusters: Vec<&str> = clusters.map(|cluster| cluster.name.as_str()).collect();
+        let page = audit::page(
+            &entries,
+            &alarms,
+            &filter,
+            &clusters,
+            self.session,
+            self.now,
+        );
         Ok(Fragment::new("Audit", &page))
     }
 
@@ -446,7 +471,7 @@ impl FragmentRequest<'_> {
         let (own, (all, accounts)) = join!(self.client.get("/api/v1/tokens"), of_all);
         // None before a second factor is enrolled.
         let tokens = own.ok().map(|own| TokenSections { own, all, accounts });
-        let page = account::page(&account, tokens.as_ref(), self.now);
+        let page = account::page(&account, tokens.as_ref(), self.client.display(), self.now);
         Ok(Fragment::new("Account", &page))
     }
 

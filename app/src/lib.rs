@@ -44,7 +44,7 @@ pub use pages::tab_segments as cluster_tabs;
 #[cfg(feature = "ssr")]
 pub use pages::{sign_in_error, sign_in_html};
 #[cfg(feature = "ssr")]
-pub use shell::{SiteAssets, THEME_COOKIE, shell};
+pub use shell::{SiteAssets, THEME_COOKIE, TIME_COOKIE, shell};
 
 #[cfg(test)]
 mod fixtures;

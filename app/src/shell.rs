@@ -24,7 +24,7 @@ pub fn shell() -> impl IntoView {
     let display = DisplayChoice::of_request();
     view! {
         <!DOCTYPE html>
-        <html lang="en" data-theme=display.theme class=display.wall>
+        <html lang="en" data-theme=display.theme data-time=display.time class=display.wall>
             <head>
                 <meta charset="utf-8" />
                 <meta name="viewport" content="width=device-width, initial-scale=1" />
@@ -50,10 +50,12 @@ pub fn shell() -> impl IntoView {
 }
 
 /// How the reader wants pages to look. The document is never hydrated, so that this costs the browser nothing.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct DisplayChoice {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DisplayChoice {
     /// `light` or `dark`, from a cookie that the account page sets; otherwise the system's scheme.
-    theme: Option<&'static str>,
+    pub theme: Option<&'static str>,
+    /// `local` for times in the time zone of the browser (`app/browser/local-time.js`), from a cookie of the account page; otherwise UTC.
+    pub time: Option<&'static str>,
     /// For a screen on the wall: `?wall` in the URL.
     wall: Option<&'static str>,
 }
@@ -63,22 +65,29 @@ impl DisplayChoice {
         let Some(request) = use_context::<http::request::Parts>() else {
             return Self::default();
         };
-        let cookies = request.headers.get_all(http::header::COOKIE).iter();
+        Self::of_headers(&request.headers, request.uri.query().unwrap_or_default())
+    }
+
+    pub(crate) fn of_headers(headers: &http::HeaderMap, query: &str) -> Self {
+        let cookies = headers.get_all(http::header::COOKIE).iter();
         let cookies: Vec<&str> = cookies.filter_map(|value| value.to_str().ok()).collect();
-        Self::of(&cookies, request.uri.query().unwrap_or_default())
+        Self::of(&cookies, query)
     }
 
     fn of(cookies: &[&str], query: &str) -> Self {
-        let mut pairs = cookies.iter().flat_map(|line| line.split(';'));
-        let theme = pairs.find_map(|pair| {
-            let (name, value) = pair.trim().split_once('=')?;
-            let name = name.strip_prefix("__Host-").unwrap_or(name);
-            let mut known = ["light", "dark"].into_iter();
-            (name == THEME_COOKIE).then(|| known.find(|theme| *theme == value))?
-        });
+        let choice = |cookie: &str, known: &[&'static str]| {
+            let mut pairs = cookies.iter().flat_map(|line| line.split(';'));
+            pairs.find_map(|pair| {
+                let (name, value) = pair.trim().split_once('=')?;
+                let name = name.strip_prefix("__Host-").unwrap_or(name);
+                let mut known = known.iter().copied();
+                (name == cookie).then(|| known.find(|choice| *choice == value))?
+            })
+        };
         let is_wall = |part: &str| part == "wall" || part.starts_with("wall=");
         Self {
-            theme,
+            theme: choice(THEME_COOKIE, &["light", "dark"]),
+            time: choice(TIME_COOKIE, &["local"]),
             wall: query.split('&').any(is_wall).then_some("wall"),
         }
     }
@@ -86,6 +95,8 @@ impl DisplayChoice {
 
 /// Name of the cookie with the chosen color scheme, without the prefix that it has over https.
 pub const THEME_COOKIE: &str = "galera_console_theme";
+/// Name of the cookie with the chosen time zone, without the prefix that it has over https.
+pub const TIME_COOKIE: &str = "galera_console_time";
 
 fn nonce() -> Option<leptos::nonce::Nonce> {
     leptos::nonce::use_nonce()
@@ -96,31 +107,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_theme_comes_from_a_cookie_and_the_wall_from_the_url() {
-        for (cookies, query, theme, wall) in [
+    fn theme_and_time_come_from_cookies_and_the_wall_from_the_url() {
+        for (cookies, query, theme, time, wall) in [
             (
-                &["a=b; galera_console_theme=dark"][..],
+                &["a=b; galera_console_theme=dark; galera_console_time=local"][..],
                 "q=x&wall",
                 Some("dark"),
+                Some("local"),
                 Some("wall"),
             ),
             (
                 &["a=b", "__Host-galera_console_theme=light"][..],
                 "wall=1",
                 Some("light"),
+                None,
                 Some("wall"),
             ),
             (
-                &["galera_console_theme=\"><script>"][..],
+                &["galera_console_theme=\"><script>; galera_console_time=mars"][..],
                 "wallet=1",
                 None,
                 None,
+                None,
             ),
-            (&[][..], "", None, None),
+            (&[][..], "", None, None, None),
         ] {
             assert_eq!(
                 DisplayChoice::of(cookies, query),
-                DisplayChoice { theme, wall },
+                DisplayChoice { theme, time, wall },
                 "{cookies:?} {query}"
             );
         }

@@ -15,6 +15,8 @@ const PAGES = [
   '/actions',
   '/account',
   '/audit',
+  '/search?q=lab',
+  '/help',
   '/clusters/nowhere',
   '/nowhere',
 ];

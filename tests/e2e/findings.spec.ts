@@ -10,7 +10,7 @@ test.describe('acknowledging', () => {
     await signIn(page, 'operator', FINDINGS);
     await live(page);
     // The databases of the lab do not flush at each commit.
-    const heading = page.getByRole('heading', { name: /relaxed durability/ });
+    const heading = page.getByRole('heading', { name: /relaxed durability/i });
     const finding = page.locator('section', { has: heading }).last();
     await finding.locator('summary', { hasText: 'Acknowledge' }).click();
     const button = finding.getByRole('button', { name: 'Acknowledge' });
@@ -36,7 +36,7 @@ test.describe('acknowledging', () => {
 test('a viewer sees findings, and which role acknowledges them', async ({ page }) => {
   await signIn(page, 'viewer', FINDINGS);
   await live(page);
-  const heading = page.getByRole('heading', { name: /relaxed durability/ });
+  const heading = page.getByRole('heading', { name: /relaxed durability/i });
   const finding = page.locator('section', { has: heading }).last();
   await finding.locator('summary', { hasText: 'Acknowledge' }).click();
   await expect(finding.getByRole('button', { name: 'Acknowledge' })).toBeDisabled();

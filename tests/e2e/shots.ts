@@ -1,12 +1,33 @@
-// Screenshots for the README: the cluster page while a node receives its state from a donor, and a status page.
+// Pictures of the documentation: the cluster page while a node receives its state from a donor, a status page, and every other page.
 import { execFileSync } from 'node:child_process';
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { command, currentLab, expect, openCluster, row, test, verdict } from './test';
+import { command, currentLab, expect, live, openCluster, row, signIn, test, verdict } from './test';
 
 const MAX_BYTES = 300_000;
 const folder = join(__dirname, '..', '..', 'docs');
+
+/** Pages of a healthy cluster by the name of their picture, and what they show when they are complete. */
+const PAGES: Record<string, string> = {
+  clusters: '/',
+  node: '/clusters/lab/nodes/127.0.0.1',
+  events: '/clusters/lab/events',
+  charts: '/clusters/lab/series',
+  timeline: '/clusters/lab/timeline',
+  findings: '/clusters/lab/findings',
+  registry: '/clusters/lab/registry',
+  'stop-check': '/clusters/lab/stop-check?node=n1',
+  'rolling-restart': '/clusters/lab/rolling-restart',
+  recovery: '/clusters/lab/recovery',
+  actions: '/actions',
+  incidents: '/incidents',
+  notifications: '/notifications',
+  audit: '/audit',
+  account: '/account',
+  search: '/search?q=n2',
+  help: '/help',
+};
 
 for (const scheme of ['light', 'dark'] as const) {
   test.describe(scheme, () => {
@@ -31,6 +52,27 @@ for (const scheme of ['light', 'dark'] as const) {
     });
   });
 }
+
+test('every page', async ({ page }) => {
+  test.setTimeout(240_000);
+  await command('repair');
+  await page.goto('/sign-in');
+  await page.screenshot({ path: join(folder, 'pictures', 'sign-in.png') });
+  await signIn(page, 'admin', '/clusters/lab');
+  await live(page);
+  await page.waitForTimeout(15_000);
+  for (const [name, path] of Object.entries(PAGES)) {
+    await page.goto(path);
+    await live(page);
+    await page.screenshot({ path: join(folder, 'pictures', `${name}.png`) });
+  }
+  await command('kill n3');
+  await command('kill n2');
+  await page.goto('/clusters/lab');
+  await expect(verdict(page)).toHaveText('No Primary', { timeout: 30_000 });
+  await expect(page.getByRole('button', { name: /request/i }).first()).toBeVisible({ timeout: 30_000 });
+  await page.screenshot({ path: join(folder, 'pictures', 'no-primary.png'), fullPage: true });
+});
 
 /** Made-up uptime of the past 83 days: a new lab has none. */
 function sampleDays(): string {

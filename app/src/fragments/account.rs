@@ -12,13 +12,19 @@ use crate::data::encode_segment;
 use crate::format::{code, countdown, or_unknown, quiet, sub, ticking_age, unknown};
 use crate::markup::{Content, El, el};
 use crate::pages::{cell, data_table, row};
+use crate::shell::DisplayChoice;
 
 const EVENT_COLUMNS: [&str; 4] = ["When", "Event", "By", "Details"];
 /// Before what needs a recent proof.
 const CONFIRM_FIRST: &str = "Confirm first that it is you.";
 const COLUMNS: [&str; 4] = ["Signed in", "From", "Expires in", "Actions"];
 
-pub(super) fn page(account: &OwnAccountView, tokens: Option<&TokenSections>, now: Timestamp) -> El {
+pub(super) fn page(
+    account: &OwnAccountView,
+    tokens: Option<&TokenSections>,
+    display: DisplayChoice,
+    now: Timestamp,
+) -> El {
     let refusal = (!has_recent_proof(account, now)).then_some(CONFIRM_FIRST);
     let tokens = tokens.map(|tokens| tokens.render(&account.roles, refusal, now));
     el("div")
@@ -31,27 +37,57 @@ pub(super) fn page(account: &OwnAccountView, tokens: Option<&TokenSections>, now
         .child(account.external.is_none().then(password_section))
         .child(sessions_section(&account.sessions, now))
         .child(tokens.unwrap_or_default())
-        .child(display_section())
+        .child(display_section(display))
         .child(events_section(account, now))
 }
 
-/// Kept in a cookie of this browser.
-fn display_section() -> El {
-    let button = |theme: &'static str, label: &'static str| {
-        el("form")
-            .attr("method", "post")
-            .attr("action", format!("/account/display?theme={theme}"))
-            .child(el("button").attr("type", "submit").child(label))
-    };
+/// What is kept in cookies and storage of this browser.
+fn display_section(display: DisplayChoice) -> El {
+    let buttons =
+        |heading: &'static str, setting: &str, chosen: &str, choices: &[(&str, &'static str)]| {
+            let forms = choices.iter().map(|(choice, label)| {
+                let pressed = (*choice == chosen).to_string();
+                let button = el("button")
+                    .attr("type", "submit")
+                    .attr("aria-pressed", pressed);
+                el("form")
+                    .attr("method", "post")
+                    .attr("action", format!("/account/display?{setting}={choice}"))
+                    .child(button.child(*label))
+            });
+            el("section")
+                .child(el("h3").child(heading))
+                .child(el("div").class("acts").child(forms.collect::<Vec<_>>()))
+        };
+    // `app/browser/alerts.js` writes its label.
+    let notify = el("button")
+        .attr("type", "button")
+        .attr("data-notify", "")
+        .child("Turn on");
     el("section")
         .attr("id", "display")
-        .child(el("h2").child("Colors in this browser"))
+        .child(el("h2").child("This browser"))
+        .child(buttons(
+            "Colors",
+            "theme",
+            display.theme.unwrap_or("system"),
+            &[
+                ("system", "Follow the system"),
+                ("light", "Light"),
+                ("dark", "Dark"),
+            ],
+        ))
+        .child(buttons(
+            "Times",
+            "time",
+            display.time.unwrap_or("utc"),
+            &[("utc", "UTC"), ("local", "Time zone of the browser")],
+        ))
         .child(
-            el("div")
-                .class("acts")
-                .child(button("system", "Follow the system"))
-                .child(button("light", "Light"))
-                .child(button("dark", "Dark")),
+            el("section")
+                .class("scripted")
+                .child(el("h3").child("Notifications about the worst status, while a page is open"))
+                .child(el("div").class("acts").child(notify)),
         )
 }
 

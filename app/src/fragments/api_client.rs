@@ -7,6 +7,7 @@ use http::{HeaderMap, Method, Request, Uri};
 use serde::de::DeserializeOwned;
 
 use crate::data::{InProcessApi, call_api, unreadable_response};
+use crate::shell::DisplayChoice;
 
 /// Calls the API on behalf of the user who requested the page.
 pub(super) struct ApiClient<'a> {
@@ -17,6 +18,11 @@ pub(super) struct ApiClient<'a> {
 impl<'a> ApiClient<'a> {
     pub(super) fn new(api: &'a InProcessApi, headers: &'a HeaderMap) -> Self {
         Self { api, headers }
+    }
+
+    /// What the reader has chosen for this browser.
+    pub(super) fn display(&self) -> DisplayChoice {
+        DisplayChoice::of_headers(self.headers, "")
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ProblemDetails> {

@@ -55,6 +55,7 @@ pub(super) fn page(
     entries: &AuditPage,
     alarms: &AlarmsView,
     filter: &AuditFilter,
+    clusters: &[&str],
     session: &SessionView,
     now: Timestamp,
 ) -> El {
@@ -95,7 +96,7 @@ pub(super) fn page(
         )
         .child(alarms_section(alarms, session))
         .child(begins)
-        .child(filter_form(filter))
+        .child(filter_form(filter, clusters))
         .child(content)
         .child(older)
         .child(
@@ -137,13 +138,14 @@ fn alarms_section(alarms: &AlarmsView, session: &SessionView) -> Option<El> {
     )
 }
 
-fn filter_form(filter: &AuditFilter) -> El {
+fn filter_form(filter: &AuditFilter, clusters: &[&str]) -> El {
     let field = |name: &'static str, label: &'static str, value: &str| {
         let input = el("input")
             .attr("id", name)
             .attr("name", name)
             .attr("autocomplete", "off")
             .attr("spellcheck", "false")
+            .optional_attr("list", (name == "cluster").then_some("cluster-names"))
             .attr("value", value.to_owned());
         Content::Many(vec![
             el("label").attr("for", name).child(label).into(),
@@ -157,7 +159,15 @@ fn filter_form(filter: &AuditFilter) -> El {
         .attr("role", "search")
         .child(field("cluster", "Cluster", &filter.cluster))
         .child(field("actor", "Actor", &filter.actor))
+        .child(datalist("cluster-names", clusters))
         .child(el("button").attr("type", "submit").child("Filter"))
+}
+
+/// Proposals for the field that names it.
+fn datalist(id: &'static str, values: &[&str]) -> El {
+    let option = |value: &&str| el("option").attr("value", (*value).to_owned());
+    let options: Vec<El> = values.iter().map(option).collect();
+    el("datalist").attr("id", id).child(options)
 }
 
 fn entry_row(entry: &AuditEntry, now: Timestamp) -> El {

@@ -8,7 +8,7 @@ use galera::view::ClusterView;
 use galera::{NodeId, Timestamp};
 
 use super::{form_fields, widgets};
-use crate::format::{absolute, code, link, pluralize, quiet, ticking_age, visually_hidden};
+use crate::format::{absolute, code, link, pluralize, ticking_age, visually_hidden};
 use crate::links::node_href;
 use crate::marks::{finding_mark, state_badge};
 use crate::markup::{El, el};
@@ -99,8 +99,9 @@ fn section(view: &ClusterView, shown: &FindingView, refusal: Option<&str>) -> El
     el("section")
         .child(
             el("h3")
-                .child(state_badge(finding_mark(finding.severity)))
-                .child(quiet(format!(" {}", finding_name(finding)))),
+                .child(widgets::sentence_case(&finding_name(finding)))
+                .child(" ")
+                .child(state_badge(finding_mark(finding.severity))),
         )
         .child(el("p").child(finding.message.clone()))
         .child(
@@ -208,7 +209,14 @@ fn reopen_form(
 fn manual_title(url: &str) -> String {
     let page = url.trim_end_matches('/').rsplit('/').next();
     let page = page.unwrap_or_default().trim_end_matches(".html");
-    format!("Manual: {}", page.replace('-', " "))
+    let word = |word| match word {
+        "mariadb" => "MariaDB",
+        "galera" => "Galera",
+        "mysql" => "MySQL",
+        other => other,
+    };
+    let words: Vec<&str> = page.split('-').map(word).collect();
+    format!("Manual: {}", words.join(" "))
 }
 
 /// A node by its name, linked to its page.

@@ -263,7 +263,11 @@ pub(super) fn check_title(code: &CheckCode) -> String {
 
 /// A snake_case code as a sentence.
 pub(super) fn humanize(code: &str) -> String {
-    let text = code.replace('_', " ").replace("sql", "SQL");
+    sentence_case(&code.replace('_', " ").replace("sql", "SQL"))
+}
+
+/// The text with a capital first letter.
+pub(super) fn sentence_case(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| {
         first.to_uppercase().chain(letters).collect()

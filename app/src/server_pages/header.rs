@@ -122,6 +122,7 @@ fn main_nav(path: &str, session: Option<&SessionView>) -> AnyView {
     view! {
         <nav class="places" aria-label="Main">
             <ul>
+                {entry("/search", "Search")}
                 <li>
                     <a href="/actions" aria-current=actions>"Actions" <PendingCount /></a>
                 </li>

@@ -34,8 +34,8 @@ pub(crate) fn skip_link() -> El {
 
 /// The footer of every page.
 pub(crate) fn footer() -> El {
-    let text =
-        "Times are UTC, by the console's clock. Ages are measured from each source's last report.";
+    let text = "Times are by the console's clock, in UTC unless chosen otherwise on the account page. Ages are measured from each \
+                source's last report.";
     // Handled by `app/browser/page.js`.
     let copy = el("button")
         .attr("id", "copy")
@@ -45,5 +45,6 @@ pub(crate) fn footer() -> El {
         .class("foot")
         .child(el("p").child(text))
         .child(link("/status-pages".to_owned(), "Status pages"))
+        .child(link("/help".to_owned(), "Help"))
         .child(copy)
 }

@@ -17,23 +17,32 @@ use super::problem::{ApiError, ApiResult};
 
 const ACCOUNT_PAGE: &str = "/account";
 
+/// What is chosen; the other choice stays.
 #[derive(serde::Deserialize)]
-struct ThemeQuery {
-    theme: String,
+struct DisplayQuery {
+    theme: Option<String>,
+    time: Option<String>,
 }
 
-/// `POST /account/display?theme=`: keeps the color scheme of this browser in a cookie.
-async fn choose_theme(
+/// `POST /account/display?theme=` or `?time=`: keeps a choice of this browser in a cookie. An unknown one is the default.
+async fn choose_display(
     app: AppState,
-    Query(ThemeQuery { theme }): Query<ThemeQuery>,
+    Query(query): Query<DisplayQuery>,
     form: SubmittedForm,
 ) -> ApiResult<Response> {
-    let theme = ["light", "dark"].into_iter().find(|known| *known == theme);
     let mut response = form.succeed(ACCOUNT_PAGE)?;
-    if let Some(cookie) = cookie::set_theme(theme, app.is_https()) {
-        response
-            .headers_mut()
-            .append(http::header::SET_COOKIE, cookie);
+    let choices: [(&str, Option<String>, &[&str]); 2] = [
+        (app::THEME_COOKIE, query.theme, &["light", "dark"]),
+        (app::TIME_COOKIE, query.time, &["local"]),
+    ];
+    for (cookie, choice, known) in choices {
+        let Some(choice) = choice else { continue };
+        let choice = known.iter().copied().find(|known| *known == choice);
+        if let Some(cookie) = cookie::set_choice(cookie, choice, app.is_https()) {
+            response
+                .headers_mut()
+                .append(http::header::SET_COOKIE, cookie);
+        }
     }
     Ok(response)
 }
@@ -46,7 +55,7 @@ pub(super) fn routes(forms: FormForwarder) -> Router<AppState> {
     let (remove, renew, end, end_all) = (forms.clone(), forms.clone(), forms.clone(), forms);
     Router::new()
         .merge(tokens)
-        .route("/account/display", post(choose_theme))
+        .route("/account/display", post(choose_display))
         .route(
             "/account/step-up",
             post(async move |form: SubmittedForm| {

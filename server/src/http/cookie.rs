@@ -86,13 +86,17 @@ pub(super) fn set_device(device: &DeviceToken, https: bool) -> Option<HeaderValu
     )
 }
 
-/// The `Set-Cookie` value that keeps the color scheme for a year, or removes it.
-pub(super) fn set_theme(theme: Option<&str>, https: bool) -> Option<HeaderValue> {
+/// The `Set-Cookie` value that keeps a choice of this browser, such as the color scheme, for a year, or removes it.
+pub(super) fn set_choice(name: &str, choice: Option<&str>, https: bool) -> Option<HeaderValue> {
     const YEAR_SECONDS: u128 = 365 * 86_400;
     let prefix = if https { "__Host-" } else { "" };
-    let name = format!("{prefix}{}", app::THEME_COOKIE);
-    let seconds = theme.map_or(0, |_| YEAR_SECONDS);
-    header_value(&name, theme.unwrap_or_default(), seconds, https)
+    let seconds = choice.map_or(0, |_| YEAR_SECONDS);
+    header_value(
+        &format!("{prefix}{name}"),
+        choice.unwrap_or_default(),
+        seconds,
+        https,
+    )
 }
 
 /// The cookie of a sign-in with the identity provider.

@@ -31,7 +31,15 @@ fn account(second_factor: &serde_json::Value, proof_is_recent: bool) -> OwnAccou
 }
 
 fn html(account: &OwnAccountView) -> String {
-    fixtures::by_lines(&page(account, None, fixtures::fixed_now()).html())
+    fixtures::by_lines(
+        &page(
+            account,
+            None,
+            DisplayChoice::default(),
+            fixtures::fixed_now(),
+        )
+        .html(),
+    )
 }
 
 #[test]

@@ -22,6 +22,7 @@ fn an_alarm_is_acknowledged_by_administrators_only() {
             &trail,
             &alarms,
             &filter,
+            &["lab"],
             &session(role),
             fixtures::fixed_now(),
         )
@@ -59,6 +60,7 @@ fn audit_page() {
         &entries,
         &AlarmsView::default(),
         &AuditFilter::from_query(&query),
+        &["lab"],
         &session(Role::Viewer),
         fixtures::fixed_now(),
     );
@@ -91,7 +93,15 @@ fn the_page_says_where_the_trail_begins() {
     let show = |trail| {
         let (alarms, filter) = (AlarmsView::default(), AuditFilter::default());
         let session = session(Role::Viewer);
-        page(&trail, &alarms, &filter, &session, fixtures::fixed_now()).html()
+        page(
+            &trail,
+            &alarms,
+            &filter,
+            &["lab"],
+            &session,
+            fixtures::fixed_now(),
+        )
+        .html()
     };
     let archived = show(trail(
         json!({"entries": [], "next_before": null, "begins_at": 300}),

@@ -156,8 +156,8 @@ impl<'a> Chart<'a> {
             .attr("aria-label", label)
             .child(curve)
             .child(text("2", "12", "start", value_text(self.metric, self.top)))
-            .child(text("2", "97%", "start", time_text(from, self.span.step)))
-            .child(text("99.5%", "97%", "end", time_text(to, self.span.step)))
+            .child(time_label("2", "start", from, self.span.step))
+            .child(time_label("99.5%", "end", to, self.span.step))
             .child(self.mark_numbers())
     }
 
@@ -408,11 +408,12 @@ fn table(
         )
 }
 
-/// The date, or the time of the day if the intervals are short.
-fn time_text(at: Timestamp, step: i64) -> String {
-    let text = absolute(at);
+/// The date below the axis, or the time of the day if the intervals are short. `app/browser/local-time.js` converts it.
+fn time_label(x: &str, anchor: &'static str, at: Timestamp, step: i64) -> El {
+    let full = absolute(at);
     let part = if step > 300_000 { 5..10 } else { 11..16 };
-    text.get(part).unwrap_or_default().to_owned()
+    let short = full.get(part).unwrap_or_default().to_owned();
+    text(x, "97%", anchor, short).attr("data-utc", full)
 }
 
 fn path(class: &'static str, d: String) -> El {

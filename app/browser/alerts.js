@@ -1,0 +1,47 @@
+// Notifications of the browser about the worst status, by choice on the account page.
+
+const CHOICE = 'notify';
+
+// A browser may block storage, and phones notify through service workers only.
+const read = () => {
+  try {
+    return localStorage.getItem(CHOICE);
+  } catch {
+    return null;
+  }
+};
+
+const button = document.querySelector('[data-notify]');
+const label = () => {
+  if (!button) return;
+  const isPossible = 'Notification' in globalThis && Notification.permission != 'denied';
+  button.disabled = !isPossible;
+  button.textContent = !isPossible ? 'Blocked by this browser' : read() ? 'Turn off' : 'Turn on';
+};
+button?.addEventListener('click', async () => {
+  const permission = read() ? '' : await Notification.requestPermission();
+  try {
+    if (permission == 'granted') localStorage.setItem(CHOICE, '1');
+    else localStorage.removeItem(CHOICE);
+  } catch {
+    // Blocked: the choice stays off.
+  }
+  label();
+});
+label();
+
+const TITLES = { bad: 'No Primary or worse', off: 'No updates from the console', '': 'All clusters healthy' };
+let shown;
+
+/** Notifies when the worst status becomes `worst`; the first one is only remembered. */
+export const notify = (worst, text) => {
+  const before = shown;
+  shown = worst;
+  if (before === undefined || before == worst || !(worst in TITLES) || !read()) return;
+  try {
+    // One notification for all tabs.
+    new Notification(TITLES[worst], { body: text, tag: 'galera-console' });
+  } catch {
+    // Not possible here.
+  }
+};

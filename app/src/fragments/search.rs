@@ -1,0 +1,167 @@
+//! Search for clusters, nodes, pages and terms: the page `/search` and the dialog that Ctrl-K opens.
+
+use galera::access::{Operation, check_permission};
+use galera::publish::api::{Overview, SessionView};
+
+use super::help;
+use crate::format::{link, quiet};
+use crate::links::{cluster_href, node_href};
+use crate::marks::{node_mark, state_badge, verdict_mark};
+use crate::markup::{El, el};
+use crate::pages::{tab_label, tab_segments};
+
+/// Results that are shown.
+const LIMIT: usize = 20;
+
+/// Pages beside those of clusters.
+const PAGES: [(&str, &str); 8] = [
+    ("/", "Clusters"),
+    ("/actions", "Actions"),
+    ("/incidents", "Incidents"),
+    ("/notifications", "Notifications"),
+    ("/audit", "Audit"),
+    ("/status-pages", "Status pages"),
+    ("/account", "Account"),
+    ("/help", "Help"),
+];
+
+/// Something that was found.
+struct SearchResult {
+    href: String,
+    /// What is searched, and the text of the link.
+    text: String,
+    /// What it is, or its state.
+    detail: El,
+}
+
+pub(super) fn page(overview: &Overview, session: &SessionView, query: &str) -> El {
+    let input = el("input")
+        .attr("id", "search")
+        .attr("name", "q")
+        .attr("type", "search")
+        .attr("value", query.to_owned())
+        .attr("autocomplete", "off")
+        .attr("spellcheck", "false")
+        .attr("maxlength", "200");
+    let form = el("form")
+        .class("filter")
+        .attr("role", "search")
+        .attr("action", "/search")
+        .child(
+            el("div")
+                .class("field")
+                .child(
+                    el("label")
+                        .attr("for", "search")
+                        .child("Cluster, node, page or term"),
+                )
+                .child(input),
+        )
+        .child(el("button").attr("type", "submit").child("Search"));
+    el("div")
+        .class("page")
+        .child(el("h1").child("Search"))
+        .child(form)
+        .child(results(overview, session, query))
+}
+
+fn results(overview: &Overview, session: &SessionView, query: &str) -> El {
+    let words: Vec<String> = query.split_whitespace().map(str::to_lowercase).collect();
+    let mut found: Vec<(usize, SearchResult)> = candidates(overview, session)
+        .filter_map(|result| Some((rank(&result.text, &words)?, result)))
+        .collect();
+    // Stable: within a rank the order of the candidates remains, clusters with the worst verdict first.
+    found.sort_by_key(|(rank, _)| *rank);
+    let count = found.len();
+    let place = el("div").attr("id", "results").attr("role", "status");
+    if found.is_empty() {
+        return place.child(el("p").child("Nothing found. Names of clusters and nodes, pages and terms of the glossary are searched."));
+    }
+    let items = found.into_iter().take(LIMIT).map(|(_, result)| {
+        el("li")
+            .child(link(result.href, result.text))
+            .child(" ")
+            .child(result.detail)
+    });
+    let more = (count > LIMIT).then(|| {
+        el("p").class("quiet").child(format!(
+            "The first {LIMIT} of {count} results. Type more to narrow them down."
+        ))
+    });
+    place
+        .child(el("ul").class("found").child(items.collect::<Vec<_>>()))
+        .child(more)
+}
+
+/// Everything that can be found: clusters, their nodes, pages, pages of clusters, terms.
+fn candidates<'a>(
+    overview: &'a Overview,
+    session: &'a SessionView,
+) -> impl Iterator<Item = SearchResult> + 'a {
+    let clusters = overview.clusters.iter().map(|cluster| SearchResult {
+        href: cluster_href(&cluster.name),
+        text: cluster.name.to_string(),
+        detail: state_badge(verdict_mark(cluster.verdict.state)),
+    });
+    let nodes = overview.clusters.iter().flat_map(|cluster| {
+        cluster.nodes.iter().map(|node| {
+            let id = node.id.to_string();
+            let name = match &node.name {
+                Some(name) if *name != id => format!("{name} ({id})"),
+                _ => id,
+            };
+            SearchResult {
+                href: node_href(&cluster.name, &node.id),
+                text: format!("{} / {name}", cluster.name),
+                detail: state_badge(node_mark(node.state)),
+            }
+        })
+    });
+    let sees_targets = check_permission(&session.roles, Operation::ViewNotifications).is_ok();
+    let pages = PAGES
+        .into_iter()
+        .filter(move |(href, _)| *href != "/notifications" || sees_targets)
+        .map(|(href, label)| SearchResult {
+            href: href.to_owned(),
+            text: label.to_owned(),
+            detail: quiet("page"),
+        });
+    let tabs = overview.clusters.iter().flat_map(|cluster| {
+        tab_segments().filter_map(|segment| {
+            Some(SearchResult {
+                href: format!("{}/{segment}", cluster_href(&cluster.name)),
+                text: format!("{} / {}", cluster.name, tab_label(segment)?),
+                detail: quiet("page of the cluster"),
+            })
+        })
+    });
+    let terms = help::terms().map(|term| SearchResult {
+        href: format!("/help#{}", term.anchor()),
+        text: term.name.to_owned(),
+        detail: quiet("glossary"),
+    });
+    clusters.chain(pages).chain(nodes).chain(tabs).chain(terms)
+}
+
+/// How well `text` matches: 0 if it begins with the first of `words`, 1 if a word of it does, 2 if it has it anywhere. `None` unless it has all
+/// words.
+fn rank(text: &str, words: &[String]) -> Option<usize> {
+    let text = text.to_lowercase();
+    let Some(first) = words.first() else {
+        return Some(0);
+    };
+    words
+        .iter()
+        .all(|word| text.contains(word.as_str()))
+        .then(|| {
+            let begins = |part: &str| part.starts_with(first.as_str());
+            match text.split(|c: char| !c.is_alphanumeric()).any(begins) {
+                _ if begins(&text) => 0,
+                true => 1,
+                false => 2,
+            }
+        })
+}
+
+#[cfg(test)]
+mod tests;
