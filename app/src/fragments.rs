@@ -39,7 +39,7 @@ use galera::publish::api::{
     ActionList, ActionView, AlarmsView, HistoryPage, Overview, ProblemDetails, RecoveryState,
     SessionView,
 };
-use galera::publish::status_pages::{AnnouncementList, StatusPageView};
+use galera::publish::status_pages::{AnnouncementList, StatusPageList, StatusPageView};
 use galera::recover::action::{Action, ActionState};
 use galera::recover::attestation::Attestation;
 use galera::recover::plan::{ActionKind, Plan};
@@ -496,11 +496,14 @@ impl FragmentRequest<'_> {
     }
 
     async fn incidents(&self) -> Result<Fragment, ProblemDetails> {
-        let (incidents, maintenance, announcements, overview) = try_join!(
+        let (incidents, maintenance, announcements, pages, overview) = try_join!(
             self.client.get("/api/v1/status/incidents"),
             self.client.get("/api/v1/status/maintenance"),
             self.of_console("/api/v1/status/announcements", || AnnouncementList {
                 announcements: Vec::new(),
+            }),
+            self.of_console("/api/v1/status/pages", || StatusPageList {
+                pages: Vec::new()
             }),
             self.client.get("/api/v1/clusters"),
         )?;
@@ -508,6 +511,7 @@ impl FragmentRequest<'_> {
             incidents: &incidents,
             maintenance: &maintenance,
             announcements: &announcements,
+            pages: &pages,
             overview: &overview,
             session: self.session,
             now: self.now,

@@ -5,7 +5,7 @@ use galera::access::Operation;
 use galera::publish::api::{Overview, SessionView};
 use galera::publish::status_pages::{
     Announcement, AnnouncementList, Incident, IncidentImpact, IncidentList, IncidentState,
-    IncidentUpdate, MaintenanceList, MaintenancePhase, MaintenanceView,
+    IncidentUpdate, MaintenanceList, MaintenancePhase, MaintenanceView, StatusPageList,
 };
 
 use super::form_fields::{
@@ -42,6 +42,7 @@ pub(super) struct IncidentsPage<'a> {
     pub(super) incidents: &'a IncidentList,
     pub(super) maintenance: &'a MaintenanceList,
     pub(super) announcements: &'a AnnouncementList,
+    pub(super) pages: &'a StatusPageList,
     pub(super) overview: &'a Overview,
     pub(super) session: &'a SessionView,
     pub(super) now: Timestamp,
@@ -288,12 +289,7 @@ impl IncidentsPage<'_> {
                 "",
                 2,
             ))
-            .child(field(
-                "a-pages".to_owned(),
-                "pages",
-                "Status pages (slugs, separated by commas); blank = all",
-                "",
-            ))
+            .child(self.page_checkboxes())
             .child(input_field(
                 "datetime-local",
                 "a-until".to_owned(),
@@ -307,6 +303,18 @@ impl IncidentsPage<'_> {
             .child(el("h2").child("Announcements"))
             .child(current)
             .child(announce)
+    }
+
+    fn page_checkboxes(&self) -> El {
+        let pages = self.pages.pages.iter();
+        let ticks = pages.map(|page| {
+            let (slug, title) = (page.slug.to_string(), page.settings.title.clone());
+            checkbox("pages", slug, title, false)
+        });
+        fieldset(
+            "Status pages; none ticked = all",
+            ticks.collect::<Vec<El>>(),
+        )
     }
 
     fn announcement(&self, announcement: &Announcement, refusal: Option<&str>) -> El {

@@ -25,6 +25,10 @@ fn html(roles: &[Role]) -> String {
     let announcements = json!({"announcements": [
         {"id": "5-5", "title": "New address", "text": "From Monday on.", "pages": ["shop"], "at": hours(-3), "by": "ada"},
     ]});
+    let pages = json!({"pages": [
+        {"slug": "shop", "title": "Shop & more", "clusters": [{"cluster": "lab", "name": "Orders"}], "visibility": "public", "links": [],
+            "created_by": "ada", "created_at": hours(-9), "changed_at": hours(-9), "revision": 1, "url": "https://console.example.org/status/shop"},
+    ]});
     let overview = Overview {
         clusters: vec![fixtures::healthy("lab", 2_881).summary()],
         notices: Vec::new(),
@@ -33,6 +37,7 @@ fn html(roles: &[Role]) -> String {
         incidents: &serde_json::from_value(incidents).unwrap(),
         maintenance: &serde_json::from_value(maintenance).unwrap(),
         announcements: &serde_json::from_value(announcements).unwrap(),
+        pages: &serde_json::from_value(pages).unwrap(),
         overview: &overview,
         session: &fixtures::session("olga", roles),
         now: at,

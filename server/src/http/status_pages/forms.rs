@@ -143,9 +143,7 @@ fn incident_routes(forwarder: FormForwarder) -> Router<AppState> {
             "/incidents/announcements",
             post(async move |form: SubmittedForm| {
                 let mut body = text_fields(&form.fields, &["title", "text"]);
-                let pages = last_value(&form.fields, "pages").split(',').map(str::trim);
-                let pages: Vec<&str> = pages.filter(|slug| !slug.is_empty()).collect();
-                body.insert("pages".to_owned(), json!(pages));
+                body.insert("pages".to_owned(), all_values(&form.fields, "pages"));
                 insert_time(&form.fields, "until", &mut body)?;
                 forward_incident_form(&announce, "announcements", body, &form).await
             }),
