@@ -96,7 +96,7 @@ const STATES: [(NodeState, &str); 10] = [
     ),
     (
         NodeState::Joined,
-        "Has its state and applies what was committed meanwhile.",
+        "Has its state and applies what was committed since.",
     ),
     (NodeState::Joining, "Receives a state transfer."),
     (

@@ -35,7 +35,7 @@ const IMPACT_OPTIONS: [(&str, &str); 5] = [
     ("none", "None: readers notice nothing"),
     ("minor", "Minor: slow or partly unavailable"),
     ("major", "Major: unavailable for many"),
-    ("critical", "Critical: unavailable for everybody"),
+    ("critical", "Critical: unavailable for all"),
 ];
 
 pub(super) struct IncidentsPage<'a> {

@@ -91,9 +91,10 @@ impl NextStepPage<'_> {
     pub(super) fn markup(&self) -> El {
         el("div")
             .class("page")
-            .child(self.meaning())
             .child(self.view.quorum.as_ref().map(quorum_line))
             .child(self.arbitrators())
+            // After what is always there, which therefore never moves.
+            .child(self.meaning())
             .child(self.card())
             .child(self.removal_links())
     }

@@ -53,7 +53,7 @@ pub enum IncidentImpact {
     Minor,
     /// Unavailable for many.
     Major,
-    /// Unavailable for everybody.
+    /// Unavailable for all.
     Critical,
 }
 
