@@ -366,6 +366,7 @@ impl SimulatedAgent {
             {
                 self.publish(cluster, registry, "phase", "joining".to_owned());
             }
+            self.write_heartbeat(cluster, registry, "phase");
             return;
         };
         let membership = PrimaryMembership::of(&WsrepStatus::from_rows(&rows));

@@ -161,3 +161,6 @@ fn primary_membership(server: &ServerState) -> Option<PrimaryMembership> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,16 +14,23 @@ pub(super) fn reported_primary<'a>(case: &RecoveryCase<'a>) -> Vec<&'a Arbitrato
         .collect()
 }
 
-/// What to do about an arbitrator of the last Primary view that no agent reports, before a stopped cluster is bootstrapped.
+/// What to do about an arbitrator of the last Primary view, or of a member's last view, that no agent reports, before a stopped
+/// cluster is bootstrapped.
 pub(super) fn restart_notice(
     case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
 ) -> Option<&'static str> {
-    let unseen = situation.unseen_members(case);
-    (!situation.has_running_component()
-        && case.evidence.arbitrators.is_empty()
-        && unseen.has_silent_arbitrator())
-    .then_some(
+    if situation.has_running_component() || !case.evidence.arbitrators.is_empty() {
+        return None;
+    }
+    let known = situation.accountable_members().count();
+    let seen = situation
+        .accountable_members()
+        .filter_map(|node| situation.members_seen(node));
+    let saw_more = seen
+        .filter_map(|seen| seen.members())
+        .any(|count| count > known);
+    (saw_more || situation.unseen_members(case).has_silent_arbitrator()).then_some(
         "The last Primary component had an arbitrator, or a member that is not known. An arbitrator that still runs may be \
          Primary alone, and the server of a node that bootstraps beside it ends: restart the arbitrator first.",
     )

@@ -40,7 +40,7 @@ pub(super) fn check(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &
             CheckStatus::Fail,
             format!(
                 "{seen}, but only {} {} known. {NAME_THEM} (an arbitrator counts as a member of a view; if it is the only one \
-                 missing, restart the arbitrator, and an administrator may override this check).",
+                 missing, an administrator may override this check).",
                 known.len(),
                 if known.len() == 1 { "is" } else { "are" },
             ),
