@@ -8,6 +8,7 @@ mod action_fixture;
 mod action_properties;
 #[cfg(test)]
 mod addresses;
+#[cfg(test)]
 mod arbitrators;
 #[cfg(test)]
 mod authority;
