@@ -122,6 +122,7 @@ impl VisibleCluster {
             commands: Vec::new(),
             loss: LossEstimate {
                 transactions: None,
+                at_least: false,
                 explanation: String::new(),
             },
             attestations: Vec::new(),

@@ -62,6 +62,8 @@ pub struct SimulatedAgent {
     pub clock_ahead: i64,
     /// Since when its server stands still without being Primary, at a position.
     standstill: Option<(u64, u64)>,
+    /// Since when its server waits for its data while no member is Primary.
+    waits_since: Option<u64>,
     /// Why it decided what it decided last, as its log and its health endpoint show.
     pub explanation: String,
 }
@@ -88,6 +90,7 @@ impl SimulatedAgent {
             expires_at: None,
             clock_ahead: 0,
             standstill: None,
+            waits_since: None,
             explanation: String::new(),
         }
     }
@@ -155,6 +158,12 @@ impl SimulatedAgent {
         self.recovered = false;
     }
 
+    /// Whether it has started its server.
+    #[must_use]
+    pub const fn runs_server(&self) -> bool {
+        self.started_server
+    }
+
     /// The action of the order by which it has just bootstrapped, once.
     pub const fn take_obeyed(&mut self) -> Option<String> {
         self.obeyed.take()
@@ -208,11 +217,37 @@ impl SimulatedAgent {
                 return Some("ends".to_owned());
             }
             self.report(cluster, registry);
-            return self.restart_for_others(cluster, registry, now);
+            return self
+                .restart_join(cluster, registry, now)
+                .or_else(|| self.restart_for_others(cluster, registry, now));
         }
         let acted = self.decide(cluster, registry, settings, now);
         self.write_heartbeat(cluster, registry, "phase");
         acted
+    }
+
+    /// Restarts a server that waits for a donor while no member is Primary (`agent::run::restart`).
+    fn restart_join(
+        &mut self,
+        cluster: &mut GaleraCluster,
+        registry: &mut SimulatedRegistry,
+        now: u64,
+    ) -> Option<String> {
+        let own = &cluster.nodes()[self.node];
+        let waits = own.data.history.is_none() && !own.server.as_ref()?.paused;
+        let snapshot = registry.snapshot();
+        if !waits || snapshot.primaries_except(&own.id).next().is_some() {
+            self.waits_since = None;
+            return None;
+        }
+        if now < *self.waits_since.get_or_insert(now) + SETTLE_TIME {
+            return None;
+        }
+        self.waits_since = None;
+        cluster.kill(self.node, 0);
+        self.clear_status(cluster, registry);
+        (self.started_server, self.recovered) = (false, false);
+        Some("restarts its server: its donor is gone".to_owned())
     }
 
     /// Restarts a server that is not Primary while a more advanced member waits (`agent::run::restart`).
@@ -322,10 +357,16 @@ impl SimulatedAgent {
         let ProbeResult::Rows(rows) = cluster.probe(self.node) else {
             // A server that does not answer loses its status keys.
             self.clear_status(cluster, registry);
-            let server = cluster.nodes()[self.node].server.as_ref();
-            if server.is_some_and(|server| server.transfer.is_some()) {
+            let own = &cluster.nodes()[self.node];
+            if own.data.history.is_none()
+                || own
+                    .server
+                    .as_ref()
+                    .is_some_and(|one| one.transfer.is_some())
+            {
                 self.publish(cluster, registry, "phase", "joining".to_owned());
             }
+            self.write_heartbeat(cluster, registry, "phase");
             return;
         };
         let membership = PrimaryMembership::of(&WsrepStatus::from_rows(&rows));
@@ -344,8 +385,10 @@ impl SimulatedAgent {
             registry.put(&commit_key, value.clone(), lease);
         }
         registry.delete(&self.key(cluster, registry, "recovered_position"));
-        if let Some(membership) = membership {
-            self.maintain_durable_keys(cluster, registry, &membership);
+        match membership {
+            Some(membership) => self.maintain_durable_keys(cluster, registry, &membership),
+            // The server that an order started has lost its Primary component before that was seen.
+            None => self.remove_order(cluster, registry),
         }
         self.publish(cluster, registry, "fork_epoch", self.fork_epoch.to_string());
     }
@@ -376,7 +419,14 @@ impl SimulatedAgent {
             let key = self.cluster_key(registry, ClusterField::Fork(self.fork_epoch));
             registry.put(&key, record.to_value(), 0);
         }
-        if matches!(&snapshot.order, OrderKeyState::Known { order, .. } if order.node == *id) {
+        self.remove_order(cluster, registry);
+    }
+
+    /// Removes an order to this node, which has been obeyed.
+    fn remove_order(&self, cluster: &GaleraCluster, registry: &mut SimulatedRegistry) {
+        let id = &cluster.nodes()[self.node].id;
+        if matches!(&registry.snapshot().order, OrderKeyState::Known { order, .. } if order.node == *id)
+        {
             registry.delete(&self.cluster_key(registry, ClusterField::Bootstrap));
         }
     }

@@ -129,10 +129,6 @@ struct FaultSchedule {
     now: u64,
     /// Acknowledged writes that no plan has given up.
     acknowledged: BTreeSet<u64>,
-    /// Writes of data that two people gave up at the end.
-    given_up: BTreeSet<u64>,
-    /// Members whose former data two people gave up.
-    abandoned: BTreeSet<NodeId>,
     counts: ScheduleCounts,
     story: Vec<String>,
 }
@@ -223,8 +219,6 @@ impl FaultSchedule {
             denies_since: BTreeMap::new(),
             now: 0,
             acknowledged: BTreeSet::new(),
-            given_up: BTreeSet::new(),
-            abandoned: BTreeSet::new(),
             counts: ScheduleCounts::default(),
             story: vec![format!(
                 "{count} nodes of weights {weights:?}, {replicas} console(s), {auto_bootstrap:?}{}",

@@ -1,10 +1,11 @@
 //! Maintains, while the server runs, the durable registration, the founder key, the bootstrap order (removed when
-//! complete) and the identity file.
+//! complete, or without effect) and the identity file.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use galera::startup::{PrimaryMembership, ReplaceRegistration};
+use galera::view::ClusterStatus;
 use registry::Error;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
@@ -38,8 +39,16 @@ impl DurableKeys {
     ) {
         let mut outage_log = OutageLog::default();
         let mut last_full_write: Option<Instant> = None;
+        let mut order_is_open = true;
         loop {
-            let primary = primary_membership(&server.borrow_and_update());
+            let state = server.borrow_and_update().clone();
+            let primary = primary_membership(&state);
+            // A server that responds has been started: it lost its Primary component before that was seen. An order under the
+            // lease of this agent would keep every other recovery waiting.
+            if order_is_open && is_non_primary(&state) && self.cluster.remove_order().await.is_ok()
+            {
+                order_is_open = false;
+            }
             if let Some(primary) = primary {
                 let due = last_full_write
                     .is_none_or(|last_full_write| last_full_write.elapsed() >= self.interval);
@@ -141,9 +150,17 @@ impl DurableKeys {
     }
 }
 
+fn is_non_primary(server: &ServerState) -> bool {
+    matches!(server, ServerState::Responding { reading, .. }
+        if reading.status.cluster_status == Some(ClusterStatus::NonPrimary))
+}
+
 fn primary_membership(server: &ServerState) -> Option<PrimaryMembership> {
     match server {
         ServerState::Responding { reading, .. } => PrimaryMembership::of(&reading.status),
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,6 +163,22 @@ mod tests {
     }
 
     #[test]
+    fn i37_a_loss_that_may_be_larger_is_a_lower_bound() {
+        let lossy = |at_least: bool| {
+            plan("d1ce", |plan| {
+                plan["loss"]["transactions"] = 7.into();
+                plan["loss"]["at_least"] = at_least.into();
+            })
+        };
+        let mut now = lossy(true);
+        now.digest = galera::recover::plan::PlanDigest::new("d2ce");
+        assert_eq!(
+            plan_changes(&lossy(false), &now),
+            ["Possible data loss: was 7 transactions, now at least 7 transactions."]
+        );
+    }
+
+    #[test]
     fn changed_evidence_is_named_even_if_the_result_is_the_same() {
         let now = plan("d2ce", |plan| {
             plan["checks"][0]["evidence"][0]["value"] = "non-Primary, at 9".into();

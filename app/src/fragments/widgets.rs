@@ -127,7 +127,13 @@ pub(super) fn loss_estimate(loss: &LossEstimate) -> Content {
 pub(super) fn loss_count(loss: &LossEstimate) -> String {
     match loss.transactions {
         Some(0) => "no known data loss".to_owned(),
-        Some(count) => pluralize(usize::try_from(count).unwrap_or(usize::MAX), "transaction"),
+        Some(count) => {
+            let count = pluralize(usize::try_from(count).unwrap_or(usize::MAX), "transaction");
+            match loss.at_least {
+                true => format!("at least {count}"),
+                false => count,
+            }
+        }
         None => "unknown".to_owned(),
     }
 }

@@ -22,12 +22,14 @@ use crate::recover::plan::{ActionKind, CheckCode, CheckStatus, Plan, PlanStep};
 use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
 
+mod arbitrators;
 pub(crate) mod common_checks;
 mod executor;
 mod flavour;
 mod forks;
 mod known_members;
 mod loss;
+mod loss_estimate;
 mod no_effect;
 mod quorum_rules;
 mod recovery_reach;

@@ -163,6 +163,7 @@ pub fn plan(
     check_something_to_do(case, &stale, &mut draft);
     draft.loss = LossEstimate {
         transactions: Some(0),
+        at_least: false,
         explanation: "Registrations hold no data; the undo steps restore what was removed."
             .to_owned(),
     };

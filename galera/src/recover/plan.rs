@@ -327,6 +327,9 @@ pub struct ManualCommand {
 pub struct LossEstimate {
     /// Number of transactions known to exist elsewhere that would be lost; `null` if that cannot be known.
     pub transactions: Option<u64>,
+    /// `true` if more than `transactions` may be lost, because the data of some member are not known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_least: bool,
     /// Explains the number, in a sentence or two.
     pub explanation: String,
 }

@@ -51,6 +51,7 @@ pub fn plan(case: &RecoveryCase<'_>, reading: Option<&RegistryReading>) -> Plan 
     }
     draft.loss = LossEstimate {
         transactions: None,
+        at_least: false,
         explanation: "No data is changed. If a position that is forgotten was real, the transactions between the members' \
             positions and that one are lost, and no later plan will mention them."
             .to_owned(),

@@ -460,6 +460,7 @@ fn loss(name: &str, position: &Position, range: Option<HeldRange>) -> LossEstima
     match range.and_then(|range| Some((range.count()?, range))) {
         Some((count, range)) => LossEstimate {
             transactions: Some(count),
+            at_least: false,
             explanation: format!(
                 "Transactions {} to {} of {uuid}, as {name} has them, will exist only in the directory that is kept aside on \
                  that node: the cluster has continued without them since fork {}.",
@@ -470,6 +471,7 @@ fn loss(name: &str, position: &Position, range: Option<HeldRange>) -> LossEstima
         },
         None => LossEstimate {
             transactions: None,
+            at_least: false,
             explanation: format!(
                 "{name} is at {}. Which of its transactions the cluster continued without is not known; they will exist only \
                  in the directory that is kept aside on that node.",

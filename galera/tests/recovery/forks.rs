@@ -1,7 +1,7 @@
 //! Plans for a stopped cluster whose members are on different branches of one history (I35).
 
 use galera::observe::fork::{ForkRecord, OBSERVED};
-use galera::observe::registration::{CleanStop, RegistrationRecord};
+use galera::observe::registration::{CleanStop, NO_POSITION, RegistrationRecord};
 use galera::recover::attestation::AttestedState;
 use galera::recover::bootstrap::{NoEpochLeft, fork_of_proven_statement, fork_of_statement};
 use galera::recover::plan::{CheckCode, CheckStatus};
@@ -326,4 +326,40 @@ fn i37_the_loss_counts_from_where_another_branch_began() {
         .record_highest(&id("n2"), &position(100), at(0));
     let loss = gone.plan().loss;
     assert_eq!(loss.transactions, Some(34), "{loss:?}");
+}
+
+/// n1 stopped cleanly with transactions that fork 1 continued without, and its directory is empty now.
+#[test]
+fn i35_data_of_another_branch_that_are_gone_do_not_block_for_good() {
+    let mut fixture = stopped_cleanly(after_a_fork(134), "n1", 134, Some(0));
+    let seen = fixture.evidence.registrations.get_mut(&id("n1")).unwrap();
+    let mut fields = (*seen.fields).clone();
+    for (name, value) in [
+        ("phase", "waiting"),
+        ("data_id", "new"),
+        ("recovered_position", NO_POSITION),
+    ] {
+        fields.insert(name.to_owned(), value.to_owned());
+    }
+    (seen.fields, seen.leased, seen.ttl) = (fields.into(), true, Some(10));
+    let plan = fixture.plan();
+    let fork = check(&plan, &CheckCode::NO_FORK);
+    assert_eq!(fork.status, CheckStatus::Fail);
+    assert!(
+        fork.message
+            .contains("confirm that their member is permanently removed"),
+        "{}",
+        fork.message
+    );
+    let plan = fixture.attest("n1", AttestedState::Decommissioned).plan();
+    assert_eq!(status(&plan, &CheckCode::NO_FORK), CheckStatus::Pass);
+    assert!(plan.executable, "{plan:#?}");
+    assert_eq!(plan.target.unwrap().node, Some(id("n2")));
+    // 67 to 134, not the difference of the numbers 134 and 100.
+    let loss = plan.loss;
+    assert_eq!((loss.transactions, loss.at_least), (Some(68), false));
+    assert!(
+        loss.explanation.contains("n1 has transactions 67 to 134"),
+        "{loss:?}"
+    );
 }

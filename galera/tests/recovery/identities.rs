@@ -347,3 +347,49 @@ fn i39_of_equals_the_one_that_passes_the_last_primary_check_is_chosen() {
     assert_eq!(plan.target.as_ref().unwrap().node, Some(id("n2")));
     assert_eq!(plan.target.unwrap().position, Some(position(100)));
 }
+
+/// n3 stopped cleanly at 90, and an empty container waits under its address.
+fn stopped_and_emptied() -> RecoveryFixture {
+    let stopped = format!(
+        r#"{{"id":"d1","stopped":{{"position":{{"uuid":"{HISTORY}","seqno":90}},"at":null}}}}"#
+    );
+    let fields = [
+        ("registered", stopped.as_str()),
+        ("phase", "waiting"),
+        ("data_id", "new"),
+        ("recovered_position", NO_POSITION),
+    ];
+    RecoveryFixture::all_stopped()
+        .refuses_connections("n3")
+        .registered("n3", &fields)
+}
+
+#[test]
+fn i34_data_that_stopped_and_are_gone_are_given_up_by_confirming_that() {
+    let fixture = stopped_and_emptied();
+    let plan = fixture.plan();
+    assert_eq!(failing(&plan), ["agent_waits"], "{plan:#?}");
+    let message = &check(&plan, &CheckCode::AGENT_WAITS).message;
+    assert!(
+        message.contains("that of the data that stopped there")
+            && message.contains("confirm that n3 is permanently removed"),
+        "{message}"
+    );
+    let plan = fixture.attest("n3", AttestedState::Decommissioned).plan();
+    assert_eq!(plan.target.as_ref().unwrap().node, Some(id("n2")));
+    assert_eq!(
+        status(&plan, &CheckCode::POSITIONS_KNOWN),
+        CheckStatus::Attested
+    );
+    // What is lost is known from the record.
+    assert_eq!(plan.loss.transactions, Some(80), "{:?}", plan.loss);
+    assert!(!plan.loss.at_least);
+}
+
+#[test]
+fn i34_a_confirmed_removal_gives_up_no_data_that_their_agent_reports() {
+    let fixture = RecoveryFixture::all_stopped();
+    let fixture = waits(fixture, "n3", "d1", &recovered(90));
+    let plan = fixture.attest("n3", AttestedState::Decommissioned).plan();
+    assert_eq!(plan.target.unwrap().node, Some(id("n3")));
+}

@@ -1,6 +1,7 @@
 //! What a bootstrap may lose (I37), and which Primary view was the newest.
 
 use galera::judge::known_positions::LastPrimaryView;
+use galera::observe::registration::NO_POSITION;
 use galera::recover::attestation::AttestedState;
 use galera::recover::plan::{CheckCode, CheckStatus};
 
@@ -91,7 +92,8 @@ fn i37_zero_needs_the_data_of_every_member() {
     known
         .history
         .record_highest(&id("n3"), &position(107), at(0));
-    assert_eq!(known.plan().loss.transactions, Some(7));
+    let loss = known.plan().loss;
+    assert_eq!((loss.transactions, loss.at_least), (Some(7), true));
 }
 
 #[test]
@@ -293,4 +295,59 @@ fn i42_a_contradictory_status_records_no_primary_view() {
         known.primary.is_empty() && known.highest.len() == 1,
         "{known:?}"
     );
+}
+
+/// Each of these looked like known data: nothing, or a position that other data have.
+#[test]
+fn i37_what_replaced_data_says_nothing_about_them() {
+    let waiting = |data_id: &str, at: &str| {
+        let registered = [("registered", r#"{"id":"d1"}"#)];
+        let fields = [
+            ("phase", "waiting"),
+            ("data_id", data_id),
+            ("recovered_position", at),
+        ];
+        let known = registered.iter().filter(|_| data_id != "unregistered");
+        let fields: Vec<(&str, &str)> = known.chain(&fields).copied().collect();
+        RecoveryFixture::all_stopped()
+            .refuses_connections("n3")
+            .registered("n3", &fields)
+    };
+    let older = format!("{HISTORY}:5");
+    let removed = AttestedState::Decommissioned;
+    let seen = |fixture| seen_primary(fixture, "n3", VIEW, 9, 5);
+    for (what, fixture) in [
+        (
+            "an empty volume",
+            waiting("d2", NO_POSITION).attest("n3", removed),
+        ),
+        ("other data", waiting("d2", &older).attest("n3", removed)),
+        (
+            "an empty volume without a registration",
+            seen(waiting("unregistered", NO_POSITION)).attest("n3", AttestedState::Stopped),
+        ),
+        ("an emptied directory", seen(waiting("d1", NO_POSITION))),
+        ("a restored backup", seen(waiting("d1", &older))),
+    ] {
+        let loss = fixture.plan().loss;
+        assert_eq!(loss.transactions, None, "{what}: {loss:?}");
+        assert!(
+            loss.explanation.contains("only n3 may have are unknown"),
+            "{what}: {loss:?}"
+        );
+    }
+    let behind = seen(waiting("d1", &older)).plan().loss;
+    assert!(
+        behind
+            .explanation
+            .contains("its data are at 5 now; commits after that are unknown"),
+        "{behind:?}"
+    );
+    // A node that never was a member has nothing to lose, and one at its last position nothing more.
+    for known in [
+        waiting("d1", NO_POSITION),
+        seen(waiting("d1", &format!("{HISTORY}:9"))),
+    ] {
+        assert_eq!(known.plan().loss.transactions, Some(0));
+    }
 }

@@ -9,6 +9,8 @@ mod action_properties;
 #[cfg(test)]
 mod addresses;
 #[cfg(test)]
+mod arbitrators;
+#[cfg(test)]
 mod authority;
 mod cleanup;
 #[cfg(test)]

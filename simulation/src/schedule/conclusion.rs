@@ -1,5 +1,6 @@
 //! The end of a schedule: the faults end, two people follow the remedies that the product names, and the cluster becomes healthy.
 
+use galera::NodeId;
 use galera::recover::attestation::{Attestation, AttestedState};
 use galera::recover::plan::{ActionKind, CheckCode, CheckStatus, Plan, PlanCheck};
 use galera::view::VerdictState;
@@ -7,7 +8,7 @@ use galera::view::VerdictState;
 use super::recovery::attest;
 use super::{FaultSchedule, POLL};
 use crate::access::lock;
-use crate::specification::{GaleraTransaction, NodeIndex};
+use crate::specification::NodeIndex;
 
 /// Polls until every action that was approved before must have ended: its expiry and its deadline, by a clock that was an hour ahead.
 const END_OF_ACTIONS: u64 = 700 + 3_600;
@@ -92,14 +93,12 @@ impl FaultSchedule {
         else {
             return Ok(());
         };
-        for write in &self.given_up {
-            self.acknowledged.remove(write);
-        }
         self.give_up(node, Some(0))
             .map_err(|lost| format!("at the end: {lost}"))
     }
 
-    /// Starts what is stopped, and requests what can be requested: a bootstrap, a rejoin, or else an override.
+    /// Starts what is stopped, and follows the first remedy that a plan names: a bootstrap, if need be with confirmed states, a
+    /// rejoin, an override, or a decision for one branch of the history.
     fn follow_remedy(&mut self) -> Result<(), String> {
         for node in 0..self.agents.len() {
             self.agents[node].start(&mut self.registry);
@@ -108,47 +107,147 @@ impl FaultSchedule {
             return Ok(());
         };
         if let Some(id) = self.pending.clone() {
-            *self.counts.remedies.entry("cancelled request").or_default() += 1;
+            self.count_remedy("cancelled request");
             self.cancel(&id);
         }
-        let gone: Vec<Attestation> = self
-            .abandoned
-            .iter()
-            .map(|node| attest(node, AttestedState::Decommissioned))
-            .collect();
-        for (kind, attestations, remedy) in [
-            (ActionKind::Bootstrap, &[][..], "bootstrap"),
-            (
-                ActionKind::Bootstrap,
-                &gone,
-                "bootstrap without former data",
-            ),
-            (ActionKind::Rejoin, &[], "rejoin"),
-        ] {
-            let Some(plan) = self.plan(console, kind, attestations) else {
-                continue;
+        self.restart_named_services(console);
+        let (plan, attestations) = self.plan_with_confirmed_states(console);
+        if let Some(plan) = &plan {
+            if self.decide_branch(plan) {
+                return Ok(());
+            }
+            let remedy = match attestations.is_empty() {
+                true => "bootstrap",
+                false => "bootstrap with confirmed states",
             };
-            if self.decide_branch(&plan) {
+            if self.request_remedy(console, plan, &attestations, remedy) {
                 return Ok(());
             }
-            let overrides = self.overrides(&plan);
-            if plan.executable || overrides.is_some() {
-                let remedy = match overrides {
-                    None => remedy,
-                    Some(_) => "override",
-                };
-                *self.counts.remedies.entry(remedy).or_default() += 1;
-                if let Some(id) = self.request(console, &plan, attestations, overrides) {
-                    self.approve(id, &plan);
-                }
-                return Ok(());
-            }
+        }
+        if let Some(plan) = self.plan(console, ActionKind::Rejoin, &[]) {
+            self.request_remedy(console, &plan, &[], "rejoin");
         }
         Ok(())
     }
 
+    fn count_remedy(&mut self, remedy: &'static str) {
+        *self.counts.remedies.entry(remedy).or_default() += 1;
+    }
+
+    /// Requests what `plan` describes and approves it, if that is possible; if need be with an override.
+    fn request_remedy(
+        &mut self,
+        console: usize,
+        plan: &Plan,
+        attestations: &[Attestation],
+        remedy: &'static str,
+    ) -> bool {
+        let overrides = self.overrides(plan);
+        if !plan.executable && overrides.is_none() {
+            return false;
+        }
+        self.count_remedy(match overrides {
+            None => remedy,
+            Some(_) => "override",
+        });
+        if let Some(id) = self.request(console, plan, attestations, overrides) {
+            self.approve(id, plan);
+        }
+        true
+    }
+
+    /// The plan of a bootstrap with the states that its checks ask two people to confirm, as far as they are true.
+    fn plan_with_confirmed_states(&mut self, console: usize) -> (Option<Plan>, Vec<Attestation>) {
+        let mut attestations: Vec<Attestation> = Vec::new();
+        loop {
+            let plan = self.plan(console, ActionKind::Bootstrap, &attestations);
+            let asked: Vec<Attestation> = plan
+                .iter()
+                .flat_map(Plan::failing)
+                .filter(|check| check.code != CheckCode::ATTESTATIONS_HOLD)
+                .filter_map(|check| self.asked_state(check, &attestations))
+                .collect();
+            if asked.is_empty() {
+                return (plan, attestations);
+            }
+            for attestation in asked {
+                attestations.retain(|known| known.node != attestation.node);
+                attestations.push(attestation);
+            }
+        }
+    }
+
+    /// The next true state that a check asks to confirm and that is not confirmed yet.
+    fn asked_state(&self, check: &PlanCheck, confirmed: &[Attestation]) -> Option<Attestation> {
+        let message = &check.message;
+        let asks_removed = message.contains("permanently removed");
+        let asks_stopped = message.contains("stopped or isolated");
+        let stated = |id: &NodeId| {
+            let known = confirmed.iter().find(|known| known.node == *id);
+            known.map(|known| known.statement)
+        };
+        let is_named = |id: &NodeId| {
+            let mut words = message.split(|c: char| !c.is_ascii_alphanumeric());
+            words.any(|word| word == id.to_string())
+        };
+        let nodes = self.cluster.nodes().iter();
+        let nodes = nodes.filter(|node| !node.arbitrator && is_named(&node.id));
+        nodes
+            .filter_map(|node| {
+                // What its directory had is gone; nothing else has it.
+                let gone = node.data.transactions.is_empty();
+                match stated(&node.id) {
+                    None if asks_stopped && node.server.is_none() => {
+                        Some((node, AttestedState::Stopped))
+                    }
+                    None | Some(AttestedState::Stopped)
+                        if asks_removed && gone && node.server.is_none() =>
+                    {
+                        Some((node, AttestedState::Decommissioned))
+                    }
+                    _ => None,
+                }
+            })
+            .map(|(node, statement)| attest(&node.id, statement))
+            .next()
+    }
+
+    /// Restarts the arbitrators that a plan of a stopped cluster says to restart, and the containers that agents say to restart.
+    fn restart_named_services(&mut self, console: usize) {
+        let plan = self.plan(console, ActionKind::Bootstrap, &[]);
+        let named = |check: &PlanCheck| check.message.contains("restart the arbitrator");
+        if plan.is_some_and(|plan| plan.checks.iter().any(named)) {
+            for node in 0..self.cluster.nodes().len() {
+                if self.cluster.nodes()[node].arbitrator {
+                    self.kill(node);
+                    self.agents[node].start(&mut self.registry);
+                    self.count_remedy("restart of an arbitrator");
+                }
+            }
+        }
+        let restarts: Vec<NodeIndex> = (0..self.agents.len())
+            .filter(|&node| {
+                let id = &self.cluster.nodes()[node].id;
+                let named = format!("restart the container or service of {id} ");
+                self.cluster.nodes()[node].server.is_some()
+                    && self
+                        .agents
+                        .iter()
+                        .any(|agent| !agent.runs_server() && agent.explanation.contains(&named))
+            })
+            .collect();
+        let executable = self
+            .plan(console, ActionKind::Bootstrap, &[])
+            .is_some_and(|plan| plan.executable);
+        for node in restarts.into_iter().filter(|_| !executable) {
+            self.kill(node);
+            self.agents[node].start(&mut self.registry);
+            self.count_remedy("restart of a container");
+        }
+    }
+
     /// The checks that forbid `plan`, if an administrator may override them as they say: an arbitrator is what `members_known`
-    /// misses, and the transactions that are lost were only in data that were given up.
+    /// misses, and transactions are lost for good that a plan names.
     fn overrides(&self, plan: &Plan) -> Option<Vec<CheckCode>> {
         let codes: Vec<CheckCode> = plan.failing().map(|check| check.code.clone()).collect();
         let has_arbitrator = self.cluster.nodes().iter().any(|node| node.arbitrator);
@@ -157,15 +256,15 @@ impl FaultSchedule {
             CheckCode::NO_REGRESSION,
             CheckCode::LAST_PRIMARY,
         ];
+        let names_loss = plan.loss.transactions != Some(0);
         let permitted = |code: &CheckCode| {
-            has_arbitrator && *code == CheckCode::MEMBERS_KNOWN
-                || !self.abandoned.is_empty() && lost.contains(code)
+            has_arbitrator && *code == CheckCode::MEMBERS_KNOWN || names_loss && lost.contains(code)
         };
         (!codes.is_empty() && codes.iter().all(permitted)).then_some(codes)
     }
 
     /// Two people decide for the newest branch of the history: members of another one are kept aside and return empty, as the
-    /// check `no_fork` says. Whether it said that.
+    /// check `no_fork` says. Whether it said that. What is lost by it, the plan that continues must name.
     fn decide_branch(&mut self, plan: &Plan) -> bool {
         let conflict = |check: &&PlanCheck| {
             check.code == CheckCode::NO_FORK && check.status == CheckStatus::Fail
@@ -188,28 +287,11 @@ impl FaultSchedule {
                 node + 1
             ));
             self.kill(node);
-            let own = &self.cluster.nodes()[node];
-            // What the message names as only its own; unknown is everything.
-            let range = format!("{} has transactions ", own.id);
-            let first = message.split_once(&range).and_then(|(_, rest)| {
-                let digits = rest.split(' ').next()?;
-                digits.parse::<usize>().ok()
-            });
-            let common = first.unwrap_or(1).saturating_sub(1);
-            for transaction in own.data.transactions.iter().skip(common) {
-                if let GaleraTransaction::Write(write) = transaction {
-                    self.given_up.insert(*write);
-                }
-            }
             self.replace(node);
             self.agents[node].start(&mut self.registry);
         }
         if !named.is_empty() {
-            *self
-                .counts
-                .remedies
-                .entry("decision for a branch")
-                .or_default() += 1;
+            self.count_remedy("decision for a branch");
         }
         !named.is_empty()
     }

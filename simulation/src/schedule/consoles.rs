@@ -16,6 +16,14 @@ use crate::specification::NodeIndex;
 /// Milliseconds between two slices while an action is carried out, and while none is.
 const SLICE: u64 = 100;
 
+/// At most how many transactions `plan` says are lost; `None` if it says that this is unknown.
+const fn named_loss(plan: &Plan) -> Option<u64> {
+    match plan.loss.at_least {
+        true => None,
+        false => plan.loss.transactions,
+    }
+}
+
 /// An action that two people agreed to.
 pub(super) struct ApprovedAction {
     pub(super) id: ActionId,
@@ -177,7 +185,8 @@ impl FaultSchedule {
         let Some(console) = self.running_console() else {
             return;
         };
-        lock(&self.shared).approved_loss = plan.loss.transactions;
+        let named = named_loss(plan);
+        lock(&self.shared).approved_loss = named;
         let digest = Some(plan.digest.clone());
         let decision = ActionDecision::Approve { digest };
         let approved = self.with_consoles(|schedule| {
@@ -188,8 +197,7 @@ impl FaultSchedule {
                 self.counts.bootstraps += u64::from(plan.kind == ActionKind::Bootstrap);
                 let mechanism = plan.target.as_ref().map(|target| target.mechanism);
                 if mechanism == Some(Mechanism::Order) {
-                    self.ordered_losses
-                        .insert(id.to_string(), plan.loss.transactions);
+                    self.ordered_losses.insert(id.to_string(), named);
                 }
                 self.note(format_args!(
                     "approved on r{}: {}",

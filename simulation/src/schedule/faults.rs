@@ -138,7 +138,6 @@ impl FaultSchedule {
             self.note(format_args!("n{} has a new, empty volume", node + 1));
             self.counts.add(FaultKind::NewVolume);
             self.replaced += 1;
-            self.abandoned.insert(self.cluster.nodes()[node].id.clone());
             self.agents[node].replace(&mut self.cluster, self.replaced);
         }
     }

@@ -27,7 +27,10 @@ impl GaleraCluster {
         match &self.nodes[node].server {
             None => ProbeResult::Refused,
             Some(server) if server.paused => ProbeResult::Silent,
-            // The server opens its port once a full transfer is complete.
+            // The server opens its port once a full transfer is complete, also if it waits for a donor.
+            Some(_) if !self.nodes[node].arbitrator && self.nodes[node].data.history.is_none() => {
+                ProbeResult::Refused
+            }
             Some(server)
                 if server
                     .transfer

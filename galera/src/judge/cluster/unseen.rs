@@ -93,6 +93,11 @@ impl UnseenMembers {
         self.count.unseen_could_be_primary(rules)
     }
 
+    /// Whether the last Primary view had an arbitrator that no visible component has.
+    pub(crate) const fn has_silent_arbitrator(&self) -> bool {
+        self.silent_arbitrators > 0
+    }
+
     /// The votes of all members of the last Primary view.
     pub(super) const fn votes(&self) -> VoteCount {
         self.count

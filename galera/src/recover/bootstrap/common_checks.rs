@@ -1,6 +1,7 @@
 //! Checks that every bootstrap plan has, whether the cluster runs or not.
 
 use super::RecoveryCase;
+use super::arbitrators;
 use super::known_members;
 use super::quorum_rules;
 use super::situation::{MemberCondition, Situation};
@@ -150,6 +151,11 @@ fn check_no_primary(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &
             "registered as Primary",
         ));
     }
+    let arbitrators = arbitrators::reported_primary(case);
+    for name in &arbitrators {
+        let value = format!("the arbitrator {name} reports a Primary component");
+        evidence.push(fact(None, EvidenceSource::Registry, None, value));
+    }
     let primaries: Vec<usize> = situation.primaries().collect();
     let (status, message) = if !primaries.is_empty() {
         let verb = if primaries.len() == 1 {
@@ -173,6 +179,14 @@ fn check_no_primary(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &
                 situation.join_names(inferred.into_iter())
             ),
         )
+    } else if let Some(name) = arbitrators.first() {
+        (
+            CheckStatus::Unknown,
+            format!(
+                "The arbitrator {name} reports a Primary component, in which members out of sight may serve. If its members \
+                 are all stopped, restart the arbitrator: as long as it is Primary, the server of a node that bootstraps ends."
+            ),
+        )
     } else if situation
         .nodes()
         .iter()
@@ -183,10 +197,12 @@ fn check_no_primary(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &
             "Some members have not been probed yet.".to_owned(),
         )
     } else {
-        (
-            CheckStatus::Pass,
-            format!("No node of {} reports Primary.", case.evidence.name),
-        )
+        let mut message = format!("No node of {} reports Primary.", case.evidence.name);
+        if let Some(notice) = arbitrators::restart_notice(case, situation) {
+            message.push(' ');
+            message.push_str(notice);
+        }
+        (CheckStatus::Pass, message)
     };
     draft.add_check(CheckCode::NOBODY_PRIMARY, status, message, evidence);
 }

@@ -7,6 +7,7 @@ use super::situation::{Situation, SourcedPosition};
 use crate::id::{ActionId, NodeId};
 use crate::judge::cluster::reasons::node_label;
 use crate::observe::fork::{self, ForkConflict, ForkRecord};
+use crate::position::Position;
 use crate::recover::plan::digest::{PlanDraft, fact};
 use crate::recover::plan::{CheckCode, CheckStatus, EvidenceSource, Mechanism, PlanTarget};
 
@@ -94,22 +95,27 @@ fn last_epoch_users(case: &RecoveryCase<'_>) -> Vec<String> {
 
 /// The newest fork that the data of a node continued: as its agent reports or recorded; without a live report at least
 /// the newest one that names the node a member from the start. `None` if nothing says.
-fn epoch_of(
+pub(super) fn epoch_of(
     case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
     (node, known): &(usize, SourcedPosition),
 ) -> Option<u64> {
     situation.reported_epoch(*node).or_else(|| {
-        let id = fork::member_id(
-            &situation.nodes()[*node].id,
-            case.settings.fold.default_port,
-        );
-        let forks = &case.context.forks;
-        let named = forks.newest_of_member(&id, known.position.uuid);
-        situation
-            .epoch_of_stop(*node)
-            .max((named > 0).then_some(named))
+        let named = epoch_of_member(case, situation, *node, &known.position);
+        situation.epoch_of_stop(*node).max(named)
     })
+}
+
+/// The newest fork of the history of `position` that names the node a member from the start, if any.
+pub(super) fn epoch_of_member(
+    case: &RecoveryCase<'_>,
+    situation: &Situation<'_>,
+    node: usize,
+    position: &Position,
+) -> Option<u64> {
+    let id = fork::member_id(&situation.nodes()[node].id, case.settings.fold.default_port);
+    let named = case.context.forks.newest_of_member(&id, position.uuid);
+    (named > 0).then_some(named)
 }
 
 /// Checks that no member has what the newest fork lacks. Returns the members that the newest fork includes: no other may
@@ -173,7 +179,8 @@ pub(super) fn check(
             CheckStatus::Fail,
             format!(
                 "{}. Its data and those of the other members exclude each other: decide whose to keep. Keep a copy of the \
-                 others; they return with an empty data directory.",
+                 others; they return with an empty data directory. If data that are named here are gone for good, confirm \
+                 that their member is permanently removed: they count as lost.",
                 conflicts.join("; ")
             ),
         )

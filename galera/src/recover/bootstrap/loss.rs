@@ -1,4 +1,4 @@
-//! Checks what is known to be ahead of the chosen position, and estimates the loss.
+//! Checks what is known to be ahead of the chosen position.
 
 use std::collections::BTreeSet;
 
@@ -6,11 +6,10 @@ use super::RecoveryCase;
 use super::situation::{MemberCondition, Situation};
 use crate::id::NodeId;
 use crate::judge::known_positions::{self, HighestPosition, NewestPrimaryView};
-use crate::observe::fork::ForkConflict;
 use crate::position::Position;
 use crate::recover::attestation::AttestedState;
 use crate::recover::plan::digest::{PlanDraft, fact};
-use crate::recover::plan::{CheckCode, CheckStatus, EvidenceSource, LossEstimate};
+use crate::recover::plan::{CheckCode, CheckStatus, EvidenceSource};
 
 /// Where the cluster would continue from.
 pub(super) struct RecoveryPoint {
@@ -105,7 +104,7 @@ fn check_most_advanced(situation: &Situation<'_>, draft: &mut PlanDraft, point: 
 }
 
 /// The highest position of a history that the console has stored or an agent has recorded.
-fn highest_seen(
+pub(super) fn highest_seen(
     case: &RecoveryCase<'_>,
     situation: &Situation<'_>,
     uuid: &uuid::Uuid,
@@ -281,132 +280,5 @@ fn fate(situation: &Situation<'_>, point: &RecoveryPoint, id: &NodeId) -> ViewMe
             }
             _ => ViewMemberFate::Open,
         },
-    }
-}
-
-/// The loss to expect when the cluster continues from `position`: never zero while the data of a member are not known
-/// exactly (I37). A position that was read from a running server is only a lower bound.
-pub(super) fn estimate(
-    case: &RecoveryCase<'_>,
-    situation: &Situation<'_>,
-    position: &Position,
-    holders: &BTreeSet<usize>,
-) -> LossEstimate {
-    let others = (0..situation.nodes().len())
-        .filter(|&node| !holders.contains(&node) || situation.runs_on_other_data(node));
-    let mut highest: Option<(u64, String)> = highest_seen(case, situation, &position.uuid)
-        .map(|highest| (highest.seqno, highest.node.to_string()));
-    let accountable: BTreeSet<usize> = situation.accountable_members().collect();
-    let mut unknown = Vec::new();
-    let mut last_seen = Vec::new();
-    for node in others {
-        let id = &situation.nodes()[node].id;
-        let known = situation
-            .last_known_position(node)
-            .map(|known| known.position);
-        let known = known.filter(|known| known.uuid == position.uuid);
-        if let Some(known) = &known
-            && highest
-                .as_ref()
-                .is_none_or(|(seqno, _)| *seqno < known.seqno)
-        {
-            highest = Some((known.seqno, id.to_string()));
-        }
-        if has_known_data(situation, node) {
-            continue;
-        }
-        let seen = case.history.primary.get(id);
-        // Not because of a position that only this replica has read: the digest must not depend on it.
-        if seen.is_some() || accountable.contains(&node) {
-            unknown.push(id.to_string());
-        }
-        if let Some(seen) = seen {
-            last_seen.push(format!(
-                " {id} was last seen Primary at {} at {}; commits after that are unknown.",
-                seen.position.seqno,
-                seen.at.to_short_string(case.now)
-            ));
-        }
-    }
-    unknown.extend(
-        situation
-            .unconfirmed()
-            .iter()
-            .map(|facts| facts.id.to_string()),
-    );
-    let (fork, common) = branch_begin(case, situation, position, holders);
-    let lost = highest
-        .as_ref()
-        .map_or(0, |(seqno, _)| seqno.saturating_sub(common));
-    let mut explanation = match (&highest, lost) {
-        (Some((seqno, _)), 1..) if common < position.seqno => format!(
-            "Fork {fork} continued the history from {common} without these data, and {seqno} is the highest position known; what \
-             was committed there after {common} would be lost."
-        ),
-        (Some((seqno, node)), 1..) => {
-            format!(
-                "{node} is known to have reached {seqno}; transactions after {} would be lost.",
-                position.seqno
-            )
-        }
-        _ if !unknown.is_empty() => format!(
-            "No transaction after {} has been seen, but not all data is known.",
-            position.seqno
-        ),
-        _ => format!(
-            "No known data loss; no transaction after {} has been seen.",
-            position.seqno
-        ),
-    };
-    explanation.extend(last_seen);
-    if !unknown.is_empty() {
-        explanation.push_str(&format!(
-            " Transactions that only {} may have are unknown.",
-            unknown.join(", ")
-        ));
-    }
-    LossEstimate {
-        transactions: (lost > 0 || unknown.is_empty()).then_some(lost),
-        explanation,
-    }
-}
-
-/// The last position up to which the holders have the same transactions as every recorded fork of the history, and the first fork
-/// that continued from there: what later positions have in common with theirs is only the number (I35).
-fn branch_begin(
-    case: &RecoveryCase<'_>,
-    situation: &Situation<'_>,
-    position: &Position,
-    holders: &BTreeSet<usize>,
-) -> (u64, u64) {
-    let forks = &case.context.forks;
-    let epochs = holders
-        .iter()
-        .filter_map(|&node| situation.reported_epoch(node));
-    let conflicts = epochs.filter_map(|epoch| {
-        let newest = forks.newest();
-        match forks.conflict(epoch, position.uuid, position.seqno, newest)? {
-            ForkConflict::Ahead {
-                epoch,
-                transactions: (first, _),
-            } => Some((epoch, first.saturating_sub(1))),
-            ForkConflict::Unrecorded { .. } => None,
-        }
-    });
-    conflicts
-        .min_by_key(|(_, common)| *common)
-        .unwrap_or((0, position.seqno))
-}
-
-/// Whether a node's data are known exactly: it answers as non-Primary and so commits nothing, or it has stopped at a
-/// position that its agent or an operator read from the data.
-fn has_known_data(situation: &Situation<'_>, node: usize) -> bool {
-    if situation.runs_on_other_data(node) {
-        return false;
-    }
-    match situation.nodes()[node].fresh_answer() {
-        // A queue or a lock may hold back what it has received, but not what it has committed.
-        Some(answer) => answer.status.position().is_some(),
-        None => situation.stopped_position(node).is_some() || situation.has_no_data(node),
     }
 }

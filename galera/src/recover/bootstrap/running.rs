@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::flavour::ServerFlavour;
 use super::situation::{MemberCondition, Situation, SourcedPosition};
 use super::statement::StatementDialect;
-use super::{RecoveryCase, RecoveryReach, common_checks, forks, loss, settled};
+use super::{RecoveryCase, RecoveryReach, common_checks, forks, loss, loss_estimate, settled};
 use crate::id::NodeId;
 use crate::position::Position;
 use crate::recover::plan::digest::{PlanDraft, fact};
@@ -57,6 +57,7 @@ pub(super) fn plan(
     complete_draft(case, situation, draft, chosen, &target.position, executor);
     if !continues_branch(chosen, &branch) {
         draft.loss.transactions = None;
+        draft.loss.at_least = false;
         draft.loss.explanation.push_str(
             " Its data are of an older fork than those of other members, so that positions cannot be compared: what these \
              have since is lost.",
@@ -484,7 +485,7 @@ fn complete_draft(
             why: "Must show Primary; the statement succeeds even when it was ignored.".to_owned(),
         });
     }
-    draft.loss = loss::estimate(case, situation, position, &chosen.members);
+    draft.loss = loss_estimate::estimate(case, situation, position, &chosen.members);
     draft.target = Some(PlanTarget {
         mechanism: Mechanism::Statement,
         node: executor.map(|node| situation.nodes()[node].id.clone()),

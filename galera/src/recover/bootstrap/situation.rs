@@ -249,8 +249,17 @@ impl<'a> Situation<'a> {
         })
     }
 
+    /// Where the registered data of a node stopped cleanly that an operator declares permanently removed: they are given up, so
+    /// the position is no candidate, but it tells what is lost.
+    pub(crate) fn given_up_stop(&self, node: usize) -> Option<&CleanStop> {
+        let removed = MemberCondition::Attested(AttestedState::Decommissioned);
+        self.nodes()[node]
+            .clean_stop()
+            .filter(|_| self.conditions[node] == removed)
+    }
+
     /// A stopped node's position: recovered by its agent, recorded when it stopped cleanly, or pasted by an operator. Only of
-    /// the registered data (I34).
+    /// the registered data (I34), or of those that replace them once an operator declares them permanently removed.
     pub(crate) fn stopped_position(&self, node: usize) -> Option<SourcedPosition> {
         let seen = self.nodes()[node].registration.as_ref();
         let sourced = |position| {
@@ -282,8 +291,8 @@ impl<'a> Situation<'a> {
         self.attestations[node]?.parse_saved_state()?.ok()?.position
     }
 
-    /// Whether a stopped node's agent reports, under a live lease, that its registered data have no position: nothing is
-    /// lost without it, and it is never a candidate (I6).
+    /// Whether a stopped node's agent reports, under a live lease, that its data have no position, so that it is never a
+    /// candidate (I6). Not if these are other data than the registered ones: what those had is unknown.
     pub(crate) fn has_no_data(&self, node: usize) -> bool {
         let stopped = match self.conditions[node] {
             MemberCondition::ReportedStopped => true,
@@ -291,6 +300,7 @@ impl<'a> Situation<'a> {
             _ => false,
         };
         stopped
+            && self.reported_data(node) != Some(ReportedData::Other)
             && self.nodes()[node].clean_stop().is_none()
             && self.nodes()[node]
                 .fresh_registration()
@@ -352,14 +362,16 @@ impl<'a> Situation<'a> {
                 let kind = if empty { "other, empty" } else { "other" };
                 Some(format!(
                     "The address of {name} is used by {kind} data; the data that were registered there have not been \
-                     reported stopped."
+                     reported stopped. {}",
+                    removal_remedy(&name)
                 ))
             }
             ReportedData::Unnamed if registration::reports_stopped(fields) => Some(format!(
                 "The agent of {name} is older and does not publish which data it reports on: update it."
             )),
             ReportedData::Unregistered if empty => Some(format!(
-                "{name} reports no data, and no registration shows that no other data belong to it."
+                "{name} reports no data, and no registration shows that no other data belong to it. {}",
+                removal_remedy(&name)
             )),
             ReportedData::Unnamed | ReportedData::Unregistered => None,
         }
@@ -474,6 +486,13 @@ impl<'a> Situation<'a> {
     }
 }
 
+/// How an operator gives up data that no longer exist.
+pub(crate) fn removal_remedy(name: &str) -> String {
+    format!(
+        "If those data are gone for good, confirm that {name} is permanently removed: they count as lost."
+    )
+}
+
 fn member_condition(
     node: usize,
     facts: &NodeFacts<'_>,
@@ -494,7 +513,10 @@ fn member_condition(
     if let Some(home) = home {
         return MemberCondition::Listed(home);
     }
-    if is_confirmed_stopped(facts) {
+    let is_given_up = attested
+        .is_some_and(|attestation| attestation.statement == AttestedState::Decommissioned)
+        && facts.clean_stop().is_some();
+    if is_confirmed_stopped(facts) && !is_given_up {
         return MemberCondition::ReportedStopped;
     }
     match attested {

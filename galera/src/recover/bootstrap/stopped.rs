@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use super::flavour::ServerFlavour;
 use super::running::SHOW_STATUS;
 use super::running::summarize;
-use super::situation::{OrderTerms, Situation, SourcedPosition};
-use super::{RecoveryCase, common_checks, forks, loss, v2_nodes};
+use super::situation::{OrderTerms, Situation, SourcedPosition, removal_remedy};
+use super::{RecoveryCase, common_checks, forks, loss, loss_estimate, v2_nodes};
 use crate::id::NodeId;
 use crate::observe::registration::{AgentPhase, BootstrapOrder, ClusterField, RegistryKeys};
 use crate::recover::attestation::AttestedState;
@@ -304,10 +304,14 @@ fn check_agent_waits(
                 (
                     CheckStatus::Fail,
                     format!(
-                        "The agent of {name} has recovered no position from its data, and obeys no order for the pasted one, \
-                         {}. Find out why its data have none before you run the commands below on that node, or take \
-                         another node's data.",
-                        known.position
+                        "The agent of {name} has recovered no position from its data, and obeys no order for {}, {}. Find out \
+                         why its data have none before you run the commands below on that node. {}",
+                        match known.source {
+                            EvidenceSource::Attestation => "the pasted one",
+                            _ => "that of the data that stopped there",
+                        },
+                        known.position,
+                        removal_remedy(&name),
                     ),
                     evidence,
                 )
@@ -497,7 +501,7 @@ fn complete_draft(
         .map(|other| situation.nodes()[other].id.clone())
         .collect();
     let holders = BTreeSet::from([node]);
-    draft.loss = loss::estimate(case, situation, &known.position, &holders);
+    draft.loss = loss_estimate::estimate(case, situation, &known.position, &holders);
     draft.target = Some(PlanTarget {
         mechanism: if order_possible {
             Mechanism::Order

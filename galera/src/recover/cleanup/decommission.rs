@@ -51,6 +51,7 @@ pub fn decommission(case: &RecoveryCase<'_>, reading: &RegistryReading) -> Plan 
     }
     draft.loss = LossEstimate {
         transactions: None,
+        at_least: false,
         explanation: "Afterwards the registry has no record of this cluster: a node that starts under its name founds a new one."
             .to_owned(),
     };

@@ -26,6 +26,8 @@ struct DigestInput<'a> {
     steps: &'a [PlanStep],
     undo: &'a [PlanStep],
     transactions: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    at_least: bool,
     attestations: &'a [Attestation],
 }
 
@@ -67,6 +69,7 @@ impl Plan {
             steps: &self.steps,
             undo: &self.undo,
             transactions: self.loss.transactions,
+            at_least: self.loss.at_least,
             attestations: &self.attestations,
         };
         // Struct fields keep their order and there are no maps, so equal facts give equal bytes.
@@ -112,6 +115,7 @@ impl PlanDraft {
             commands: Vec::new(),
             loss: LossEstimate {
                 transactions: Some(0),
+                at_least: false,
                 explanation: "No action is planned.".to_owned(),
             },
         }

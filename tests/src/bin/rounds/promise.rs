@@ -82,6 +82,7 @@ mod tests {
             commands: Vec::new(),
             loss: LossEstimate {
                 transactions: Some(transactions),
+                at_least: false,
                 explanation: explanation.to_owned(),
             },
             attestations: Vec::new(),

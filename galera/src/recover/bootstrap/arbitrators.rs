@@ -1,0 +1,37 @@
+//! Arbitrators before a bootstrap. One that is left of a Primary component stays Primary alone, and the server of a node that
+//! bootstraps beside it ends: "conflicting prims", older overrides (`pc_proto.cpp`).
+
+use super::RecoveryCase;
+use super::situation::Situation;
+use crate::observe::registration::{ArbitratorName, ArbitratorPhase};
+
+/// Arbitrators whose agents report a Primary component under a live lease.
+pub(super) fn reported_primary<'a>(case: &RecoveryCase<'a>) -> Vec<&'a ArbitratorName> {
+    let reported = case.evidence.arbitrators.iter();
+    reported
+        .filter(|(_, record)| record.phase == ArbitratorPhase::Primary)
+        .map(|(name, _)| name)
+        .collect()
+}
+
+/// What to do about an arbitrator of the last Primary view, or of a member's last view, that no agent reports, before a stopped
+/// cluster is bootstrapped.
+pub(super) fn restart_notice(
+    case: &RecoveryCase<'_>,
+    situation: &Situation<'_>,
+) -> Option<&'static str> {
+    if situation.has_running_component() || !case.evidence.arbitrators.is_empty() {
+        return None;
+    }
+    let known = situation.accountable_members().count();
+    let seen = situation
+        .accountable_members()
+        .filter_map(|node| situation.members_seen(node));
+    let saw_more = seen
+        .filter_map(|seen| seen.members())
+        .any(|count| count > known);
+    (saw_more || situation.unseen_members(case).has_silent_arbitrator()).then_some(
+        "The last Primary component had an arbitrator, or a member that is not known. An arbitrator that still runs may be \
+         Primary alone, and the server of a node that bootstraps beside it ends: restart the arbitrator first.",
+    )
+}
