@@ -67,6 +67,7 @@ fn app_layout() -> AnyView {
                 <Route path=path!("/notifications") view=fragment_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/audit") view=fragment_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/account") view=fragment_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/accounts") view=fragment_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/incidents") view=fragment_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/status-pages") view=fragment_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/status-pages/:slug") view=fragment_page as PageFn ssr=SsrMode::Async />

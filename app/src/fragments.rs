@@ -4,6 +4,7 @@
 //! renders it into a [`Fragment`], which `pages::fragment` inserts in the browser.
 
 mod account;
+mod accounts;
 mod action_detail;
 mod action_list;
 mod api_client;
@@ -117,6 +118,7 @@ pub async fn render_fragment(
         ["actions"] => request.actions().await,
         ["actions", id] => request.action(&normalize_segment(id)).await,
         ["account"] => request.account().await,
+        ["accounts"] => request.accounts().await,
         ["audit"] => request.audit().await,
         ["status-pages"] => request.status_pages().await,
         ["status-pages", slug] => request.status_page(&normalize_segment(slug)).await,
@@ -448,6 +450,15 @@ impl FragmentRequest<'_> {
         let tokens = own.ok().map(|own| TokenSections { own, all, accounts });
         let page = account::page(&account, tokens.as_ref(), self.now);
         Ok(Fragment::new("Account", &page))
+    }
+
+    async fn accounts(&self) -> Result<Fragment, ProblemDetails> {
+        let (list, own) = try_join!(
+            self.client.get("/api/v1/accounts"),
+            self.client.get("/api/v1/me"),
+        )?;
+        let page = accounts::page(&list, &own, self.query, self.now);
+        Ok(Fragment::new("Accounts", &page))
     }
 
     async fn status_pages(&self) -> Result<Fragment, ProblemDetails> {

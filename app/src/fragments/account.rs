@@ -56,7 +56,7 @@ fn display_section() -> El {
 }
 
 /// Whether approvals and account changes are possible without another proof.
-fn has_recent_proof(account: &OwnAccountView, now: Timestamp) -> bool {
+pub(super) fn has_recent_proof(account: &OwnAccountView, now: Timestamp) -> bool {
     account.step_up.valid_until.is_none_or(|until| now < until)
 }
 

@@ -358,14 +358,7 @@ impl From<AccountStoreError> for ApiError {
                     "{name} is the last enabled account with the admin role; grant another account that role first."
                 ),
             ),
-            AccountStoreError::Roles(error) => {
-                let code = match error {
-                    AssignmentError::NoRole => "no_role",
-                    AssignmentError::LimitNotStated(_) => "clusters_not_stated",
-                    AssignmentError::TooMany => "too_many_clusters",
-                };
-                Self::unprocessable(code, to_sentence(&error.to_string()))
-            }
+            AccountStoreError::Roles(error) => error.into(),
             AccountStoreError::ReservedName(_) => {
                 Self::unprocessable("invalid_account_name", to_sentence(&error.to_string()))
             }
@@ -393,6 +386,19 @@ impl From<AccountStoreError> for ApiError {
             ),
             AccountStoreError::Audit(error) => error.into(),
             AccountStoreError::Hash(_) => Self::internal(error.to_string()),
+        }
+    }
+}
+
+impl From<AssignmentError> for ApiError {
+    fn from(error: AssignmentError) -> Self {
+        let detail = to_sentence(&error.to_string());
+        match error {
+            AssignmentError::NoRole => Self::unprocessable("no_role", detail),
+            AssignmentError::LimitNotStated(_) => {
+                Self::unprocessable("clusters_not_stated", detail)
+            }
+            AssignmentError::TooMany => Self::unprocessable("too_many_clusters", detail),
         }
     }
 }
