@@ -35,7 +35,7 @@ use futures::{join, try_join};
 use galera::Timestamp;
 use galera::access::{Operation, check_permission};
 use galera::publish::api::{
-    ActionList, ActionView, AlarmsView, HistoryPage, ProblemDetails, RecoveryState, SessionView,
+    ActionList, ActionView, AlarmsView, ClusterRecovery, HistoryPage, ProblemDetails, SessionView,
 };
 use galera::publish::status_pages::{AnnouncementList, StatusPageView};
 use galera::recover::action::{Action, ActionState};
@@ -186,10 +186,11 @@ impl FragmentRequest<'_> {
     /// Nothing that fails here hides the page: the card shows why there is no plan.
     async fn recovery_plans(&self, name: &str) -> next_step::RecoveryPlans {
         let open = format!("/api/v1/actions?cluster={name}&state=open&limit=1");
+        let recovery = format!("/api/v1/clusters/{name}/recovery");
         let (open, plan, state) = join!(
             self.client.get::<ActionList>(&open),
             self.plan(name, ActionKind::Bootstrap, &[]),
-            self.client.get::<RecoveryState>("/api/v1/recovery"),
+            self.client.get::<ClusterRecovery>(&recovery),
         );
         let attestations = plan
             .as_ref()
