@@ -22,6 +22,13 @@ async fn console() -> (TestConsole, TestClient) {
     let console = TestConsole::start_with(&TestEtcd::in_memory(), options).await;
     console.add_user("root", &[Role::Admin]).await;
     let admin = console.sign_in("root").await;
+    eventually("both clusters are published", async || {
+        let list: Value = admin.get("/api/v1/clusters").await.json();
+        list["clusters"]
+            .as_array()
+            .is_some_and(|all| all.len() == 2)
+    })
+    .await;
     (console, admin)
 }
 
