@@ -11,7 +11,7 @@ use std::str::FromStr;
 use aws_lc_rs::hmac;
 use data_encoding::HEXLOWER;
 use galera::Timestamp;
-use galera::access::{ClusterScope, Role};
+use galera::access::{ClusterScope, Role, RoleGrant};
 use galera::publish::accounts::TokenState;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -221,10 +221,7 @@ impl TokenRecord {
     pub fn state(&self, user: Option<&UserRecord>, now: Timestamp) -> TokenState {
         let continues = user.is_some_and(|user| {
             // Roles that the identity provider gave last for as long as a session.
-            !user.disabled
-                && user.credential == self.credential
-                && user.external.is_none()
-                && user.grants.is_empty()
+            !user.disabled && user.credential == self.credential && user.external.is_none()
         });
         if self.revoked_at.is_some() {
             TokenState::Revoked
@@ -241,6 +238,16 @@ impl TokenRecord {
     pub(crate) fn roles_of(&self, user: &UserRecord) -> Vec<Role> {
         let roles = self.roles.iter().copied();
         roles.filter(|role| user.roles.contains(role)).collect()
+    }
+
+    /// Where the roles of the token that `user` has now count; empty if wherever its `clusters` permit.
+    pub(crate) fn grants_of(&self, user: &UserRecord) -> Vec<RoleGrant> {
+        let narrowed = user.grants.iter().filter_map(|grant| {
+            let roles = grant.roles.iter().copied();
+            let roles: Vec<Role> = roles.filter(|role| self.roles.contains(role)).collect();
+            (!roles.is_empty()).then(|| RoleGrant::of(roles, grant.clusters.clone()))
+        });
+        narrowed.collect()
     }
 }
 

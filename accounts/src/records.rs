@@ -6,7 +6,9 @@ use std::str::FromStr;
 
 use galera::ClusterName;
 use galera::Timestamp;
-use galera::access::{CredentialTag, Operation, Role, RoleGrant, check_permission, roles_on};
+use galera::access::{
+    CredentialTag, Operation, Role, RoleGrant, check_permission, granted_roles, roles_on,
+};
 use galera::publish::accounts::AccountKind;
 use galera::publish::notification::Audience;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -110,7 +112,10 @@ pub(crate) struct IdentityRecord {
 }
 
 /// An account, at `<state>/users/<name>`.
+///
+/// `roles` in etcd are those that count everywhere, so that a console of a version without `grants` permits nothing more.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct UserRecord {
     /// Whose it is; a service account has tokens only.
     #[serde(default, skip_serializing_if = "AccountKind::is_person")]
@@ -119,6 +124,7 @@ pub struct UserRecord {
     pub password_hash: String,
     /// Changes with every new password, which ends the sessions and tokens of the previous one.
     pub credential: Uuid,
+    /// All roles, wherever they count.
     pub roles: Vec<Role>,
     /// Where each role counts; empty if all count everywhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -137,6 +143,31 @@ pub struct UserRecord {
     pub disabled: bool,
     pub created_at: Timestamp,
     pub changed_at: Timestamp,
+}
+
+impl Serialize for UserRecord {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.grants.is_empty() {
+            return Self::serialize(self, serializer);
+        }
+        let everywhere = self.grants.iter().filter(|grant| grant.clusters.is_all());
+        let everywhere: Vec<RoleGrant> = everywhere.cloned().collect();
+        let stored = Self {
+            roles: granted_roles(&everywhere),
+            ..self.clone()
+        };
+        Self::serialize(&stored, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for UserRecord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut record = Self::deserialize(deserializer)?;
+        if !record.grants.is_empty() {
+            record.roles = granted_roles(&record.grants);
+        }
+        Ok(record)
+    }
 }
 
 impl fmt::Debug for UserRecord {
@@ -191,7 +222,13 @@ impl UserRecord {
     /// Whether this account can currently manage accounts, also while no identity provider answers.
     #[must_use]
     pub(crate) fn is_active_admin(&self) -> bool {
-        !self.disabled && self.kind.is_person() && self.roles.contains(&Role::Admin)
+        let everywhere =
+            |grant: &RoleGrant| grant.clusters.is_all() && grant.roles.contains(&Role::Admin);
+        let manages = match self.grants.as_slice() {
+            [] => self.roles.contains(&Role::Admin),
+            grants => grants.iter().any(everywhere),
+        };
+        !self.disabled && self.kind.is_person() && manages
     }
 }
 

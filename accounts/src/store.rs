@@ -10,7 +10,7 @@ use console_core::audit::{AuditError, AuditTrail};
 use console_core::keyspace::AccountKeys;
 use console_core::threads::ThreadLimit;
 use galera::Timestamp;
-use galera::access::Role;
+use galera::access::{AssignedRoles, AssignmentError, Role, RoleAssignment, RoleGrant};
 use galera::publish::accounts::AccountKind;
 use galera::record::audit::{AuditEvent, AuditRecord};
 use registry::{Precondition, Registry, RegistryEntry, Transaction, TransactionOutcome, WriteOp};
@@ -37,9 +37,9 @@ pub enum AccountStoreError {
         "{0} is the last enabled account with the admin role; grant another account that role first, or repeat with --force"
     )]
     LastAdmin(UserName),
-    /// No role was given.
-    #[error("an account needs at least one role: viewer, operator, approver or admin")]
-    NoRole,
+    /// The roles, or the clusters on which they count.
+    #[error(transparent)]
+    Roles(#[from] AssignmentError),
     /// Only accounts of an identity provider have such a name.
     #[error(
         "invalid account name {0}: only the name of an account of an identity provider has an @; use the characters a-z, 0-9, '.', '_' and '-'"
@@ -192,22 +192,23 @@ impl AccountStore {
         roles: Vec<Role>,
         now: Timestamp,
     ) -> Result<(), AccountStoreError> {
-        self.add_with_email(name, password, roles, None, now).await
+        let roles = RoleAssignment::everywhere(roles);
+        self.add_person(name, password, &roles, None, now).await
     }
 
-    /// Adds an account with an e-mail address for notifications.
+    /// Adds an account of a person, with an e-mail address for notifications.
     ///
     /// # Errors
     /// [`AccountStoreError`].
-    pub async fn add_with_email(
+    pub async fn add_person(
         &self,
         name: &UserName,
         password: &str,
-        roles: Vec<Role>,
+        roles: &RoleAssignment,
         email: Option<String>,
         now: Timestamp,
     ) -> Result<(), AccountStoreError> {
-        let roles = normalize_roles(roles)?;
+        let roles = roles.resolve(&[])?;
         let hash = self.hash_password(name, password).await?;
         self.create(name, AccountKind::Person, hash, roles, email, now)
             .await
@@ -220,10 +221,10 @@ impl AccountStore {
     pub async fn add_service(
         &self,
         name: &UserName,
-        roles: Vec<Role>,
+        roles: &RoleAssignment,
         now: Timestamp,
     ) -> Result<(), AccountStoreError> {
-        let roles = normalize_roles(roles)?;
+        let roles = roles.resolve(&[])?;
         self.create(name, AccountKind::Service, String::new(), roles, None, now)
             .await
     }
@@ -233,7 +234,7 @@ impl AccountStore {
         name: &UserName,
         kind: AccountKind,
         password_hash: String,
-        roles: Vec<Role>,
+        assigned: AssignedRoles,
         email: Option<String>,
         now: Timestamp,
     ) -> Result<(), AccountStoreError> {
@@ -244,8 +245,8 @@ impl AccountStore {
             kind,
             password_hash,
             credential: Uuid::new_v4(),
-            roles,
-            grants: Vec::new(),
+            roles: assigned.roles,
+            grants: assigned.grants,
             external: None,
             email,
             factor: None,
@@ -254,7 +255,7 @@ impl AccountStore {
             changed_at: now,
         };
         let key = user_key(&self.state_prefix, name);
-        let mut detail = BTreeMap::from([("roles".to_owned(), role_names(&record.roles))]);
+        let mut detail = BTreeMap::from([("roles".to_owned(), assigned_names(&record))]);
         if !kind.is_person() {
             detail.insert("kind".to_owned(), "service".to_owned());
         }
@@ -478,14 +479,24 @@ pub(crate) fn role_names(roles: &[Role]) -> String {
     names.join(",")
 }
 
-fn normalize_roles(mut roles: Vec<Role>) -> Result<Vec<Role>, AccountStoreError> {
-    roles.sort_unstable();
-    roles.dedup();
-    if roles.is_empty() {
-        Err(AccountStoreError::NoRole)
-    } else {
-        Ok(roles)
+/// The roles of an account with the clusters on which they count, as one text.
+pub(crate) fn assigned_names(record: &UserRecord) -> String {
+    match record.grants.as_slice() {
+        [] => role_names(&record.roles),
+        grants => grant_names(grants),
     }
+}
+
+/// The roles with their clusters as one text.
+pub(crate) fn grant_names(grants: &[RoleGrant]) -> String {
+    let names: Vec<String> = grants
+        .iter()
+        .map(|grant| match grant.clusters.is_all() {
+            true => role_names(&grant.roles),
+            false => format!("{} on {}", role_names(&grant.roles), grant.clusters),
+        })
+        .collect();
+    names.join("; ")
 }
 
 fn encode_user(name: &UserName, record: &UserRecord) -> Result<Vec<u8>, AccountStoreError> {

@@ -70,7 +70,7 @@ impl ActionContext {
 
     /// The limits of an action; a bootstrap order to a stopped cluster takes longer than a statement.
     pub(super) fn limits(&self, action: &Action) -> ActionLimits {
-        let mut limits = self.settings.limits(action.kind);
+        let mut limits = self.settings.limits(action.kind, &action.cluster);
         if action.kind == ActionKind::Bootstrap && is_order(action) {
             limits.verify_timeout = limits
                 .verify_timeout

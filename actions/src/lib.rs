@@ -39,11 +39,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use console_core::audit::AuditError;
-use galera::recover::action::{ActionLimits, ActionRefusal};
+use galera::recover::action::{ActionLimits, ActionRefusal, ClusterApprovals, least_approvals};
 use galera::recover::bootstrap;
 use galera::recover::bootstrap::RecoveryReach;
 use galera::recover::plan::ActionKind;
-use galera::{ActionId, ReplicaId};
+use galera::{ActionId, ClusterName, ReplicaId};
 use order_signature::OrderSigningKey;
 
 pub use cache::{ActionsSnapshot, PublishedAction};
@@ -68,6 +68,8 @@ pub struct ActionSettings {
     pub plan: bootstrap::RecoverySettings,
     /// Approvals needed per kind, overriding [`ActionLimits::approvals_needed`].
     pub approvals: BTreeMap<ActionKind, u32>,
+    /// Approvals that actions on some clusters need at least.
+    pub cluster_approvals: Vec<ClusterApprovals>,
     /// Deadlines and the default number of approvals.
     pub limits: ActionLimits,
     /// How long a cluster's lock outlives its holder.
@@ -85,16 +87,19 @@ impl ActionSettings {
     /// How long a node that joins empty may take: a full state transfer of a large cluster takes hours.
     const REJOIN_VERIFY_TIMEOUT: Duration = Duration::from_secs(12 * 3600);
 
-    /// The limits of a kind of action.
-    pub(crate) fn limits(&self, kind: ActionKind) -> ActionLimits {
+    /// The limits of a kind of action on `cluster`.
+    pub(crate) fn limits(&self, kind: ActionKind, cluster: &ClusterName) -> ActionLimits {
+        let least = least_approvals(&self.cluster_approvals, cluster);
         ActionLimits {
-            approvals_needed: self
-                .approvals
-                .get(&kind)
-                .copied()
-                .unwrap_or(self.limits.approvals_needed),
+            approvals_needed: self.approvals_of(kind).max(least),
             ..self.limits
         }
+    }
+
+    /// The approvals that a kind of action needs on every cluster.
+    pub(crate) fn approvals_of(&self, kind: ActionKind) -> u32 {
+        let of_kind = self.approvals.get(&kind).copied();
+        of_kind.unwrap_or(self.limits.approvals_needed)
     }
 }
 

@@ -201,7 +201,7 @@ impl ActionService {
                     overrides: break_glass.overrides.clone(),
                 }),
         };
-        let limits = context.settings.limits(proposal.kind);
+        let limits = context.settings.limits(proposal.kind, cluster);
         let action = request_action(&request, &unattested, &plan, &limits, at)?;
         let record = action_record(
             &action,
@@ -282,7 +282,7 @@ impl ActionService {
                 )
             }
         };
-        let limits = self.context.settings.limits(action.kind);
+        let limits = self.context.settings.limits(action.kind, &action.cluster);
         let next = step(action, &event, &limits, at)?;
         let mut details = BTreeMap::from([("digest".to_owned(), action.plan.digest.to_string())]);
         if let Some(comment) = comment.map(str::trim).filter(|comment| !comment.is_empty()) {
@@ -376,7 +376,7 @@ impl ActionService {
             off: switches.global,
             clusters: switches.clusters,
             approvals: ActionKind::ALL
-                .map(|kind| (kind, settings.limits(kind).approvals_needed))
+                .map(|kind| (kind, settings.approvals_of(kind)))
                 .into(),
             sql_account: settings.recovery_reach != RecoveryReach::Nowhere,
         })
@@ -391,6 +391,7 @@ impl ActionService {
         cluster: &ClusterName,
     ) -> Result<ClusterRecovery, ActionError> {
         let switches = RecoverySwitches::read(&self.context.registry, &self.context.keys).await?;
+        let settings = &self.context.settings;
         let off = switches.off_for(cluster).cloned();
         let scope = off.as_ref().map(|_| {
             let scope = if switches.global.is_some() {
@@ -405,6 +406,9 @@ impl ActionService {
             enabled: off.is_none(),
             off,
             scope,
+            approvals: ActionKind::ALL
+                .map(|kind| (kind, settings.limits(kind, cluster).approvals_needed))
+                .into(),
             history_alarms: Vec::new(),
         })
     }

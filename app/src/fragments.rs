@@ -4,6 +4,7 @@
 //! renders it into a [`Fragment`], which `pages::fragment` inserts in the browser.
 
 mod account;
+mod accounts;
 mod action_detail;
 mod action_list;
 mod api_client;
@@ -36,7 +37,7 @@ use futures::{join, try_join};
 use galera::Timestamp;
 use galera::access::{Operation, check_permission};
 use galera::publish::api::{
-    ActionList, ActionView, AlarmsView, HistoryPage, Overview, ProblemDetails, RecoveryState,
+    ActionList, ActionView, AlarmsView, ClusterRecovery, HistoryPage, Overview, ProblemDetails,
     SessionView,
 };
 use galera::publish::status_pages::{AnnouncementList, StatusPageList, StatusPageView};
@@ -120,6 +121,7 @@ pub async fn render_fragment(
         ["actions"] => request.actions().await,
         ["actions", id] => request.action(&normalize_segment(id)).await,
         ["account"] => request.account().await,
+        ["accounts"] => request.accounts().await,
         ["audit"] => request.audit().await,
         ["status-pages"] => request.status_pages().await,
         ["status-pages", slug] => request.status_page(&normalize_segment(slug)).await,
@@ -196,10 +198,11 @@ impl FragmentRequest<'_> {
     /// Nothing that fails here hides the page: the card shows why there is no plan.
     async fn recovery_plans(&self, name: &str) -> next_step::RecoveryPlans {
         let open = format!("/api/v1/actions?cluster={name}&state=open&limit=1");
+        let recovery = format!("/api/v1/clusters/{name}/recovery");
         let (open, plan, state) = join!(
             self.client.get::<ActionList>(&open),
             self.plan(name, ActionKind::Bootstrap, &[]),
-            self.client.get::<RecoveryState>("/api/v1/recovery"),
+            self.client.get::<ClusterRecovery>(&recovery),
         );
         let attestations = plan
             .as_ref()
@@ -473,6 +476,15 @@ impl FragmentRequest<'_> {
         let tokens = own.ok().map(|own| TokenSections { own, all, accounts });
         let page = account::page(&account, tokens.as_ref(), self.client.display(), self.now);
         Ok(Fragment::new("Account", &page))
+    }
+
+    async fn accounts(&self) -> Result<Fragment, ProblemDetails> {
+        let (list, own) = try_join!(
+            self.client.get("/api/v1/accounts"),
+            self.client.get("/api/v1/me"),
+        )?;
+        let page = accounts::page(&list, &own, self.query, self.now);
+        Ok(Fragment::new("Accounts", &page))
     }
 
     async fn status_pages(&self) -> Result<Fragment, ProblemDetails> {

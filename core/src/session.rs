@@ -42,6 +42,8 @@ pub struct TokenCredential {
     pub is_service: bool,
     /// Whether it may approve actions, as far as its roles permit that.
     pub may_approve: bool,
+    /// The clusters that it is limited to, besides the limits of its account.
+    pub clusters: ClusterScope,
 }
 
 impl Principal {
@@ -61,6 +63,15 @@ impl Principal {
             return Some(self.clone());
         }
         let (roles, clusters) = narrow_grants(&self.grants, target)?;
+        let clusters = match &self.token {
+            // A token that is limited to clusters permits nothing of the whole console.
+            Some(token) if !token.clusters.is_all() => match target {
+                GrantTarget::Console => return None,
+                GrantTarget::Cluster(cluster) if !token.clusters.permits(cluster) => return None,
+                _ => clusters.intersect(&token.clusters),
+            },
+            _ => clusters,
+        };
         Some(Self {
             roles,
             clusters,

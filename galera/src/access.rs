@@ -1,5 +1,6 @@
 //! Permissions: one table of roles and operations, which the API enforces and the interface explains.
 
+mod assignment;
 mod grant;
 mod scope;
 
@@ -8,6 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use assignment::{AssignedRoles, AssignmentError, RoleAssignment};
 pub use grant::{GrantTarget, RoleGrant, granted_clusters, granted_roles, narrow_grants, roles_on};
 pub use scope::{ClusterPattern, ClusterPatternError, ClusterScope, SCOPE_PATTERNS_MAX};
 

@@ -441,6 +441,7 @@ impl Builder<'_> {
                 ..RecoverySettings::default()
             },
             approvals: config.approvals.per_kind.clone(),
+            cluster_approvals: config.approvals.clusters.clone(),
             limits: overrides.action_limits.unwrap_or_else(|| ActionLimits {
                 approvals_needed: config.approvals.default_count,
                 pending_timeout: config.request_expiry,

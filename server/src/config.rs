@@ -27,6 +27,7 @@ use console_core::net::PublicUrl;
 use console_core::resolver;
 use console_core::state_secret::{self, StateSecretFileError, StateSecrets};
 use galera::access::Role;
+use galera::recover::action::{ClusterApprovals, ClusterApprovalsError};
 use galera::recover::plan::ActionKind;
 use galera::{ClusterName, NodeId};
 use ipnet::IpNet;
@@ -252,6 +253,8 @@ pub struct ApprovalPolicy {
     pub default_count: u32,
     /// Overrides for single kinds.
     pub per_kind: BTreeMap<ActionKind, u32>,
+    /// The least for actions on some clusters.
+    pub clusters: Vec<ClusterApprovals>,
 }
 
 impl ApprovalPolicy {
@@ -433,6 +436,10 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
     let timing = reader.timing();
     let max_clusters = reader.single(&settings::MAX_CLUSTERS, parse::limit);
     let approvals = reader.single(&settings::APPROVALS, parse::approvals);
+    let cluster_approvals = reader.list(&settings::CLUSTER_APPROVALS, |text| {
+        text.parse()
+            .map_err(|error: ClusterApprovalsError| error.to_string())
+    });
     let expiries = reader.expiries();
     let history = reader.history();
     let audit = reader.audit();
@@ -465,7 +472,10 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
             poll_interval,
             probe_timeout,
             max_clusters: max_clusters?,
-            approvals: approvals?,
+            approvals: ApprovalPolicy {
+                clusters: cluster_approvals,
+                ..approvals?
+            },
             request_expiry: expiries?.0,
             approval_expiry: expiries?.1,
             history: history?,

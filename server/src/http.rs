@@ -4,6 +4,7 @@
 //! if it is an error, a problem document, or a page for a browser (`problem_page`). Only status pages (`public_pages`) do not: they set their own headers.
 
 mod access;
+mod account_admin_forms;
 mod account_events;
 mod account_forms;
 mod accounts;
@@ -216,6 +217,7 @@ pub fn router(state: AppState) -> Router {
         .merge(status_pages::forms(forwarder.clone()))
         .merge(notification_forms::routes(forwarder.clone()))
         .merge(account_forms::routes(forwarder.clone()))
+        .merge(account_admin_forms::routes(forwarder.clone()))
         .merge(rolling_restart::forms())
         .merge(forms::routes(forwarder));
     let fragments = fragments::routes(in_process(&api));

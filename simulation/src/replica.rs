@@ -295,6 +295,7 @@ impl ConsoleProcess {
             state_prefix: STATE.to_owned(),
             plan: RecoverySettings::default(),
             approvals: BTreeMap::new(),
+            cluster_approvals: Vec::new(),
             limits: ActionLimits::default(),
             lock_ttl: LOCK_TTL,
             recovery_reach: RecoveryReach::Everywhere,

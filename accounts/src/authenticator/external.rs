@@ -20,7 +20,7 @@ use crate::cache::now;
 use crate::external_name::account_name;
 use crate::failed_sign_ins::FailureReason;
 use crate::records::{ExternalIdentity, IdentityRecord, UserName, UserRecord};
-use crate::store::{factor_key, role_names, user_key};
+use crate::store::{factor_key, grant_names, role_names, user_key};
 use crate::throttle::network_of;
 use crate::token::SignInClaims;
 
@@ -424,34 +424,4 @@ fn encode<T: serde::Serialize>(record: &T) -> Result<Vec<u8>, SignInError> {
 /// A text of the provider as it is recorded.
 fn shortened(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(255).collect()
-}
-
-/// The roles with their clusters as one text.
-fn grant_names(grants: &[RoleGrant]) -> String {
-    let names: Vec<String> = grants
-        .iter()
-        .map(|grant| match grant.clusters.is_all() {
-            true => role_names(&grant.roles),
-            false => format!("{} on {}", role_names(&grant.roles), grant.clusters),
-        })
-        .collect();
-    names.join("; ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digests_of_identities_do_not_collide_at_the_border() {
-        let digest = |issuer: &str, subject: &str| {
-            let identity = ExternalIdentity {
-                issuer: issuer.to_owned(),
-                subject: subject.to_owned(),
-            };
-            identity.digest()
-        };
-        assert_ne!(digest("https://a", "b"), digest("https://ab", ""));
-        assert_ne!(digest("https://a", "b"), digest("https://b", "b"));
-    }
 }

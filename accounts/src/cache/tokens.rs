@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use console_core::session::{Principal, SessionGuard, TokenCredential};
 use galera::Timestamp;
+use galera::access::RoleGrant;
 use galera::publish::accounts::TokenState;
 use registry::{KeyMirror, LeaseId, RegistryEntry, WatchEvent};
 use tokio::sync::watch;
 
 use super::state::{AccountCacheState, CONFIRMATION_TIMEOUT};
-use super::{AccountCache, parse_record};
+use super::{AccountCache, granted_clusters_of, parse_record};
 use crate::api_token::{TokenId, TokenRecord, TokenUseRecord};
 use crate::records::{UserName, UserRecord};
 
@@ -23,6 +24,8 @@ pub(super) struct CachedToken {
     unconfirmed_since: Option<Timestamp>,
     ended: watch::Sender<bool>,
     may_view: watch::Sender<bool>,
+    /// Where the roles of its account counted when it was last looked at; `None` before that.
+    grants: Option<Vec<RoleGrant>>,
 }
 
 impl CachedToken {
@@ -80,6 +83,7 @@ impl CachedTokens {
             unconfirmed_since,
             ended: watch::Sender::new(false),
             may_view: watch::Sender::new(true),
+            grants: None,
         };
         self.tokens.insert(id, token);
     }
@@ -93,11 +97,19 @@ impl CachedTokens {
 
 impl AccountCacheState {
     /// Notifies the holders of tokens that can no longer be used, or permit nothing.
-    pub(super) fn end_stale_tokens(&self, now: Timestamp) {
+    pub(super) fn end_stale_tokens(&mut self, now: Timestamp) {
+        let mut tokens = std::mem::take(&mut self.tokens.tokens);
+        for token in tokens.values_mut() {
+            self.end_stale_token(token, now);
+        }
+        self.tokens.tokens = tokens;
+    }
+
+    fn end_stale_token(&self, token: &mut CachedToken, now: Timestamp) {
         let Some(users) = &self.users else {
             return;
         };
-        for token in self.tokens.tokens.values() {
+        {
             let record = &token.record;
             let user = users.get(&record.account).map(|account| &account.record);
             let off = user.is_some_and(|user| self.is_switched_off(user));
@@ -107,6 +119,12 @@ impl AccountCacheState {
                 .send_if_modified(|before| std::mem::replace(before, ended) != ended);
             if let Some(user) = user {
                 let may_view = !record.roles_of(user).is_empty() && !self.must_enrol(user);
+                let before = token.grants.replace(user.grants.clone());
+                if before.is_some_and(|before| before != user.grants) {
+                    // Connections were opened for other clusters.
+                    token.may_view.send_replace(false);
+                    token.may_view = watch::Sender::new(may_view);
+                }
                 token
                     .may_view
                     .send_if_modified(|before| std::mem::replace(before, may_view) != may_view);
@@ -146,9 +164,10 @@ impl AccountCache {
                 name: record.name.clone(),
                 is_service: user.kind.is_service(),
                 may_approve: false,
+                clusters: record.clusters.clone(),
             })),
-            clusters: record.clusters.clone(),
-            grants: Arc::default(),
+            clusters: granted_clusters_of(user).intersect(&record.clusters),
+            grants: record.grants_of(user).into(),
             is_external: false,
         };
         Ok(LiveToken {

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use galera::Timestamp;
-use galera::access::Role;
+use galera::access::RoleAssignment;
 use galera::record::audit::{AuditEvent, AuditRecord};
 use registry::{Precondition, Transaction, WriteOp};
 use uuid::Uuid;
 
 use super::{
-    ATTEMPTS, AccountStore, AccountStoreError, encode_user, factor_key, find_user, normalize_roles,
-    other_admin_guard, role_names, user_key,
+    ATTEMPTS, AccountStore, AccountStoreError, assigned_names, encode_user, factor_key, find_user,
+    other_admin_guard, user_key,
 };
 use crate::records::{UserName, UserRecord};
 
@@ -20,7 +20,7 @@ pub struct AccountChange {
     /// A new password, which ends the account's sessions.
     pub password: Option<String>,
     /// The roles from now on. Sessions continue with them.
-    pub roles: Option<Vec<Role>>,
+    pub roles: Option<RoleAssignment>,
     /// Whether it is disabled; disabling ends its sessions for good.
     pub disabled: Option<bool>,
     /// The e-mail address, or `None` to remove it.
@@ -47,7 +47,6 @@ impl AccountStore {
         if *change == AccountChange::default() {
             return self.get(name).await;
         }
-        let roles = change.roles.clone().map(normalize_roles).transpose()?;
         let hash = match &change.password {
             Some(password) => Some(self.hash_password(name, password).await?),
             None => None,
@@ -61,7 +60,7 @@ impl AccountStore {
             if before.external.is_some() && hash.is_some() {
                 return Err(AccountStoreError::ExternalPassword(name.clone()));
             }
-            if before.external.is_some() && roles.is_some() {
+            if before.external.is_some() && change.roles.is_some() {
                 return Err(AccountStoreError::ExternalRoles(name.clone()));
             }
             if hash.is_some() && !before.kind.is_person() {
@@ -71,8 +70,9 @@ impl AccountStore {
             if let Some(hash) = &hash {
                 next.password_hash.clone_from(hash);
             }
-            if let Some(roles) = &roles {
-                next.roles.clone_from(roles);
+            if let Some(roles) = &change.roles {
+                let assigned = roles.resolve(&before.grants)?;
+                (next.roles, next.grants) = (assigned.roles, assigned.grants);
             }
             if let Some(disabled) = change.disabled {
                 next.disabled = disabled;
@@ -131,8 +131,8 @@ impl AccountStore {
         };
         if change.roles.is_some() {
             let detail = [
-                ("before", role_names(&before.roles)),
-                ("roles", role_names(&next.roles)),
+                ("before", assigned_names(before)),
+                ("roles", assigned_names(next)),
             ];
             add(AuditEvent::ACCOUNT_ROLES_CHANGED, &detail);
         }

@@ -92,7 +92,7 @@ fn display_section(display: DisplayChoice) -> El {
 }
 
 /// Whether approvals and account changes are possible without another proof.
-fn has_recent_proof(account: &OwnAccountView, now: Timestamp) -> bool {
+pub(super) fn has_recent_proof(account: &OwnAccountView, now: Timestamp) -> bool {
     account.step_up.valid_until.is_none_or(|until| now < until)
 }
 
@@ -112,15 +112,15 @@ fn facts(account: &OwnAccountView, now: Timestamp) -> El {
         None => "Valid for the whole session".into(),
     };
     let external = account.external.as_ref();
-    let roles: Content = match external {
-        Some(external) => Content::Many(
-            external
-                .grants
+    let grants = external.map_or(&account.grants, |external| &external.grants);
+    let roles: Content = match grants.as_slice() {
+        [] => roles.join(", ").into(),
+        grants => Content::Many(
+            grants
                 .iter()
                 .map(|text| el("div").child(text.clone()).into())
                 .collect(),
         ),
-        None => roles.join(", ").into(),
     };
     let mut facts = vec![("Roles", roles)];
     facts.extend(external.map(|external| ("Signs in with", provider(external))));

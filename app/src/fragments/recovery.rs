@@ -158,11 +158,12 @@ impl RecoveryPage<'_> {
     fn plan_or_problem(&self, plan: &Result<Plan, ProblemDetails>) -> El {
         match plan {
             Ok(computed) => {
-                let approvals = self.global.approvals.get(&computed.kind).copied();
+                let of_cluster = self.switch.approvals.get(&computed.kind);
+                let approvals = of_cluster.or_else(|| self.global.approvals.get(&computed.kind));
                 let context = PlanContext {
                     session: self.session,
                     obstacle: self.obstacle(),
-                    approvals: approvals.unwrap_or(1),
+                    approvals: approvals.copied().unwrap_or(1),
                     now: self.now,
                 };
                 plan_section(computed, &context)

@@ -1,7 +1,7 @@
 //! API tokens on the page of the own account, and for administrators service accounts and the tokens of all accounts.
 
 use galera::Timestamp;
-use galera::access::Role;
+use galera::access::{Role, RoleGrant};
 use galera::publish::accounts::{
     AccountKind, AccountList, AccountView, TokenList, TokenState, TokenView,
 };
@@ -10,7 +10,7 @@ use super::account::native_form;
 use super::form_fields::{checkbox, fieldset, hint, input_field, text_field};
 use super::widgets::{button, button_form, hidden_field, post_form};
 use crate::data::encode_segment;
-use crate::format::{code, countdown, quiet, sub, ticking_age};
+use crate::format::{code, countdown, link, quiet, sub, ticking_age};
 use crate::markup::{Content, El, el};
 use crate::pages::{cell, data_table, row};
 
@@ -151,7 +151,10 @@ fn services_section(accounts: &AccountList, refusal: Option<&str>) -> El {
     let list: Vec<El> = services
         .into_iter()
         .map(|account| {
-            let roles: Vec<&str> = account.roles.iter().map(|role| role.as_str()).collect();
+            let roles = match account.grants.as_slice() {
+                [] => account.roles.iter().map(Role::to_string).collect(),
+                grants => grants.iter().map(RoleGrant::to_string).collect::<Vec<_>>(),
+            };
             let state = if account.disabled { ", disabled" } else { "" };
             let id = format!("service-{}", account.name);
             let fields = token_fields(&id, &account.roles, Some(&account.name));
@@ -176,6 +179,12 @@ fn services_section(accounts: &AccountList, refusal: Option<&str>) -> El {
     let form = post_form("/account/services".to_owned())
         .child(text_field("service-name".to_owned(), "name", "Name", ""))
         .child(fieldset("Roles", boxes))
+        .child(text_field(
+            "service-clusters".to_owned(),
+            "clusters",
+            "Clusters or patterns such as prod-*, separated by commas; empty for all",
+            "",
+        ))
         .child(
             el("div")
                 .class("acts")
@@ -187,6 +196,7 @@ fn services_section(accounts: &AccountList, refusal: Option<&str>) -> El {
         .child(hint(
             "Accounts of programs: without a password, with tokens only. They may request actions; by default they never approve.",
         ))
+        .child(el("p").child(link("/accounts".to_owned(), "Manage all accounts")))
         .child(list)
         .child(form)
 }

@@ -1,5 +1,8 @@
 //! The audit trail, the console's alarms, accounts, and the own session.
 
+use galera::access::RoleGrant;
+use serde_json::Value;
+
 use super::api_command::ArgumentKind::{Cluster, Number, Text};
 use super::api_command::{AnswerView, ApiArgument, ApiCommand, Column, LIMIT};
 
@@ -56,7 +59,7 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
         columns: &[
             Column::Fact("NAME", "/name"),
             Column::Optional("KIND", "/kind"),
-            Column::Fact("ROLES", "/roles"),
+            Column::Made("ROLES", account_roles, &["/roles", "/grants"]),
             Column::Fact("DISABLED", "/disabled"),
             Column::Fact("SECOND FACTOR", "/second_factor"),
             Column::Optional("E-MAIL", "/email"),
@@ -80,3 +83,21 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
         "Print the description of the API",
     ),
 ];
+
+/// The roles of an account, with where they count.
+fn account_roles(row: &Value) -> String {
+    let grants: Option<Vec<RoleGrant>> = row
+        .get("grants")
+        .and_then(|grants| serde_json::from_value(grants.clone()).ok());
+    if let Some(grants) = grants {
+        let grants: Vec<String> = grants.iter().map(RoleGrant::to_string).collect();
+        return grants.join("; ");
+    }
+    let roles = row.get("roles").and_then(Value::as_array);
+    let roles: Vec<&str> = roles
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    roles.join(", ")
+}

@@ -1,5 +1,7 @@
 //! Roles that an account has on some clusters only, and what remains of them for one request.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ClusterScope, Operation, Role, check_permission};
@@ -17,6 +19,34 @@ pub struct RoleGrant {
     /// The group of the identity provider that the grant comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+}
+
+impl RoleGrant {
+    /// `roles` on `clusters`, as an administrator assigned them.
+    #[must_use]
+    pub fn of(roles: Vec<Role>, clusters: ClusterScope) -> Self {
+        Self {
+            roles,
+            clusters,
+            group: None,
+        }
+    }
+}
+
+/// `operator on prod-*, from group dba`.
+impl fmt::Display for RoleGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let roles: Vec<&str> = self.roles.iter().map(|role| role.as_str()).collect();
+        write!(f, "{} on ", roles.join(", "))?;
+        match self.clusters.is_all() {
+            true => f.write_str("all clusters")?,
+            false => self.clusters.fmt(f)?,
+        }
+        match &self.group {
+            Some(group) => write!(f, ", from group {group}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What a request concerns.

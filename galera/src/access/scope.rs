@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::id::ClusterName;
 
@@ -88,15 +89,22 @@ impl<'de> Deserialize<'de> for ClusterPattern {
 }
 
 /// The clusters that a credential may see and act on: those that a pattern matches, or all if there is no pattern.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ClusterScope(Vec<ClusterPattern>);
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(from = "Vec<ClusterPattern>")]
+pub struct ClusterScope {
+    patterns: Vec<ClusterPattern>,
+    /// A further limit, of another credential. Never recorded.
+    within: Option<Arc<Self>>,
+}
 
 impl ClusterScope {
     /// Every cluster, and what belongs to the whole console.
     #[must_use]
     pub const fn all() -> Self {
-        Self(Vec::new())
+        Self {
+            patterns: Vec::new(),
+            within: None,
+        }
     }
 
     /// The clusters that one of `patterns` matches; all if there is none.
@@ -104,19 +112,43 @@ impl ClusterScope {
     pub fn new(mut patterns: Vec<ClusterPattern>) -> Self {
         patterns.sort_unstable();
         patterns.dedup();
-        Self(patterns)
+        Self {
+            patterns,
+            within: None,
+        }
+    }
+
+    /// The clusters that are in this scope and in `other`.
+    #[must_use]
+    pub fn intersect(self, other: &Self) -> Self {
+        if self.is_all() || self == *other {
+            return other.clone();
+        }
+        if other.is_all() {
+            return self;
+        }
+        let within = match self.within {
+            Some(within) => Self::clone(&within).intersect(other),
+            None => other.clone(),
+        };
+        Self {
+            patterns: self.patterns,
+            within: Some(Arc::new(within)),
+        }
     }
 
     /// Whether it is not limited.
     #[must_use]
     pub fn is_all(&self) -> bool {
-        self.0.is_empty()
+        self.patterns.is_empty() && self.within.is_none()
     }
 
     /// Whether `cluster` is in the scope.
     #[must_use]
     pub fn permits(&self, cluster: &ClusterName) -> bool {
-        self.is_all() || self.0.iter().any(|pattern| pattern.matches(cluster))
+        let mut patterns = self.patterns.iter();
+        (self.patterns.is_empty() || patterns.any(|pattern| pattern.matches(cluster)))
+            && (self.within.as_ref()).is_none_or(|within| within.permits(cluster))
     }
 
     /// Whether something that concerns exactly `clusters` is in the scope: nothing is of no cluster unless all are.
@@ -125,10 +157,10 @@ impl ClusterScope {
         self.is_all() || (clusters.peek().is_some() && clusters.all(|name| self.permits(name)))
     }
 
-    /// The patterns.
+    /// The patterns, without the further limit of an intersection.
     #[must_use]
     pub fn patterns(&self) -> &[ClusterPattern] {
-        &self.0
+        &self.patterns
     }
 }
 
@@ -137,8 +169,30 @@ impl fmt::Display for ClusterScope {
         if self.is_all() {
             return f.write_str("all");
         }
-        let names: Vec<&str> = self.0.iter().map(ClusterPattern::as_str).collect();
-        f.write_str(&names.join(", "))
+        let names: Vec<&str> = self.patterns.iter().map(ClusterPattern::as_str).collect();
+        f.write_str(&names.join(", "))?;
+        match &self.within {
+            Some(within) => write!(f, ", of these only {within}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<Vec<ClusterPattern>> for ClusterScope {
+    fn from(patterns: Vec<ClusterPattern>) -> Self {
+        Self::new(patterns)
+    }
+}
+
+impl Serialize for ClusterScope {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.within.is_some() {
+            // Its patterns alone would be more clusters.
+            return Err(ser::Error::custom(
+                "an intersection of scopes is not recorded",
+            ));
+        }
+        self.patterns.serialize(serializer)
     }
 }
 
@@ -175,6 +229,38 @@ mod tests {
         for bad in ["", "a b", "a/b", "<x>", &"a".repeat(101)] {
             assert!(bad.parse::<ClusterPattern>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_intersection_has_what_all_its_scopes_have() {
+        let scope = |patterns: &[&str]| {
+            ClusterScope::new(patterns.iter().map(|text| text.parse().unwrap()).collect())
+        };
+        let scopes = [
+            scope(&[]),
+            scope(&["prod-*"]),
+            scope(&["*-eu", "lab"]),
+            scope(&["lab"]),
+        ];
+        let names = ["prod-eu", "prod-us", "test-eu", "lab", "other"];
+        let names: Vec<ClusterName> = names.iter().map(|name| name.parse().unwrap()).collect();
+        for a in &scopes {
+            for b in &scopes {
+                for c in &scopes {
+                    let both = a.clone().intersect(b).intersect(c);
+                    assert_eq!(both.is_all(), a.is_all() && b.is_all() && c.is_all());
+                    for name in &names {
+                        assert_eq!(
+                            both.permits(name),
+                            a.permits(name) && b.permits(name) && c.permits(name),
+                            "{a} {b} {c} {name}"
+                        );
+                    }
+                }
+            }
+        }
+        let both = scope(&["prod-*"]).intersect(&scope(&["*-eu"]));
+        assert!(serde_json::to_string(&both).is_err());
     }
 
     #[test]

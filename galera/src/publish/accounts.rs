@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::{ClusterScope, Role};
+use crate::access::{ClusterScope, Role, RoleGrant};
 use crate::timestamp::Timestamp;
 
 /// Whose an account is.
@@ -42,7 +42,11 @@ pub struct AccountView {
     pub name: String,
     #[serde(default)]
     pub kind: AccountKind,
+    /// All roles, wherever they count.
     pub roles: Vec<Role>,
+    /// Where each role counts; absent if all count on every cluster and for the whole console.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<RoleGrant>,
     /// Where notifications for this account are sent.
     pub email: Option<String>,
     pub disabled: bool,
@@ -68,6 +72,9 @@ pub struct AccountList {
 pub struct OwnAccountView {
     pub username: String,
     pub roles: Vec<Role>,
+    /// Each roles with where they count, as a sentence; absent if all count on every cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<String>,
     /// Where notifications for this account are sent.
     pub email: Option<String>,
     /// Live sessions, newest first.

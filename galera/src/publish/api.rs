@@ -276,6 +276,9 @@ pub struct ClusterRecovery {
     pub off: Option<RecoveryPause>,
     /// The scope of the pause: `global` or `cluster`.
     pub scope: Option<String>,
+    /// Approvals that each kind of action on this cluster needs.
+    #[serde(default)]
+    pub approvals: BTreeMap<ActionKind, u32>,
     /// Alarms about the data that are not acknowledged, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history_alarms: Vec<HistoryAlarm>,

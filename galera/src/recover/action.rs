@@ -29,6 +29,7 @@ use crate::timestamp::Timestamp;
 
 #[cfg(feature = "decide")]
 mod authority;
+mod cluster_approvals;
 #[cfg(feature = "decide")]
 mod event;
 #[cfg(feature = "decide")]
@@ -43,6 +44,7 @@ mod supersession;
 
 #[cfg(feature = "decide")]
 pub use authority::{CurrentAccount, CurrentAccounts};
+pub use cluster_approvals::{ClusterApprovals, ClusterApprovalsError, least_approvals};
 #[cfg(feature = "decide")]
 pub use event::{ActionEvent, Actor, ObservedOutcome, StepResult};
 pub use refusal::ActionRefusal;

@@ -397,9 +397,18 @@ fn user() -> Command {
         .long("role")
         .value_name("ROLE[,…]")
         .action(ArgAction::Append)
-        .required(true)
+        .required_unless_present("grant")
         .help("viewer, operator, approver or admin; separate several by commas");
     let new_role = role.clone();
+    let clusters = |help| value("clusters", "CLUSTER[,…]", help).action(ArgAction::Append);
+    let grant = || {
+        value(
+            "grant",
+            "ROLE[,…]=CLUSTER[,…]",
+            "Further roles on some clusters, such as operator=prod-*; may be repeated",
+        )
+        .action(ArgAction::Append)
+    };
     let email = || {
         value(
             "email",
@@ -417,6 +426,10 @@ fn user() -> Command {
         .subcommand(password(
             named("add", "Add an account")
                 .arg(role)
+                .arg(clusters(
+                    "Clusters or patterns such as prod-* on which the roles count; by default all, and the whole console",
+                ))
+                .arg(grant())
                 .arg(email().conflicts_with("service"))
                 .arg(
                     flag(
@@ -448,6 +461,17 @@ fn user() -> Command {
                 "Change an account's roles; its sessions continue with them",
             )
             .arg(new_role)
+            .arg(clusters(
+                "Clusters or patterns such as prod-* on which the roles count; by default as before",
+            ))
+            .arg(grant())
+            .arg(
+                flag(
+                    "all-clusters",
+                    "The roles count on all clusters and for the whole console",
+                )
+                .conflicts_with("clusters"),
+            )
             .arg(force()),
         )
         .subcommand(named(

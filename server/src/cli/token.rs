@@ -6,11 +6,11 @@ use accounts::{NewToken, TokenId, TokenStore, TokenStoreError, UserName};
 use clap::ArgMatches;
 use console_core::clock::now;
 use console_core::keyspace::AccountKeys;
-use galera::access::{ClusterPattern, ClusterScope, Role};
+use galera::access::{ClusterScope, Role};
 use galera::publish::accounts::TokenView;
 
 use super::connect::{StateAccess, actor, with_state};
-use super::user::roles;
+use super::user::{clusters, roles};
 use super::{CliError, ExitReason, collect_inputs, print, runtime};
 use crate::config::{self, AdminConfig};
 use crate::telemetry;
@@ -58,19 +58,13 @@ fn parse_command(command: &str, matches: &ArgMatches) -> Result<TokenCommand, Cl
     let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
     let account = |text: &str| text.parse::<UserName>().map_err(|error| usage(&error));
     Ok(match command {
-        "add" => {
-            let patterns = matches.get_many::<String>("clusters").into_iter().flatten();
-            let patterns = patterns.flat_map(|text| text.split(','));
-            let patterns: Result<Vec<ClusterPattern>, _> =
-                patterns.map(|text| text.trim().parse()).collect();
-            TokenCommand::Add {
-                account: account(text("account").unwrap_or_default())?,
-                name: text("name").unwrap_or_default().to_owned(),
-                roles: roles(matches)?,
-                clusters: ClusterScope::new(patterns.map_err(|error| usage(&error))?),
-                days: *matches.get_one("days").unwrap_or(&0),
-            }
-        }
+        "add" => TokenCommand::Add {
+            account: account(text("account").unwrap_or_default())?,
+            name: text("name").unwrap_or_default().to_owned(),
+            roles: roles(matches)?,
+            clusters: clusters(matches)?.unwrap_or_default(),
+            days: *matches.get_one("days").unwrap_or(&0),
+        },
         "list" => TokenCommand::List(text("account").map(account).transpose()?),
         "remove" => {
             let id = text("id").unwrap_or_default().parse();

@@ -4,11 +4,11 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 use accounts::store::{AccountChange, AccountStore, AccountStoreError};
-use accounts::{PASSWORD_MAX_BYTES, UserName};
+use accounts::{PASSWORD_MAX_BYTES, UserName, UserRecord};
 use clap::ArgMatches;
 use console_core::clock::now;
 use console_core::keyspace::AccountKeys;
-use galera::access::Role;
+use galera::access::{ClusterPattern, ClusterScope, Role, RoleAssignment, RoleGrant};
 use galera::publish::accounts::AccountKind;
 use notify;
 use registry::Secret;
@@ -28,7 +28,7 @@ impl From<AccountStoreError> for CliError {
             AccountStoreError::Exists(_)
             | AccountStoreError::Unknown(_)
             | AccountStoreError::LastAdmin(_)
-            | AccountStoreError::NoRole
+            | AccountStoreError::Roles(_)
             | AccountStoreError::NoPassword(_)
             | AccountStoreError::ReservedName(_)
             | AccountStoreError::ExternalPassword(_)
@@ -42,12 +42,12 @@ impl From<AccountStoreError> for CliError {
 
 /// A command with its validated arguments.
 enum UserCommand {
-    Add(UserName, Secret, Vec<Role>, Option<String>),
-    AddService(UserName, Vec<Role>),
+    Add(UserName, Secret, RoleAssignment, Option<String>),
+    AddService(UserName, RoleAssignment),
     List,
     Password(UserName, Secret),
     Email(UserName, Option<String>),
-    Roles(UserName, Vec<Role>, bool),
+    Roles(UserName, RoleAssignment, bool),
     ResetFactor(UserName),
     Disable(UserName, bool),
     Enable(UserName),
@@ -79,9 +79,9 @@ fn parse_command(command: &str, matches: &ArgMatches) -> Result<UserCommand, Cli
     let name: UserName = name.parse().map_err(|error| usage(&error))?;
     let force = || matches.get_flag("force");
     Ok(match command {
-        "add" if matches.get_flag("service") => UserCommand::AddService(name, roles(matches)?),
+        "add" if matches.get_flag("service") => UserCommand::AddService(name, assignment(matches)?),
         "add" => {
-            let roles = roles(matches)?;
+            let roles = assignment(matches)?;
             let email = email(matches)?;
             let password = password(matches, &name)?;
             UserCommand::Add(name, password, roles, email)
@@ -90,7 +90,13 @@ fn parse_command(command: &str, matches: &ArgMatches) -> Result<UserCommand, Cli
             let password = password(matches, &name)?;
             UserCommand::Password(name, password)
         }
-        "role" => UserCommand::Roles(name, roles(matches)?, force()),
+        "role" => {
+            let mut roles = assignment(matches)?;
+            if matches.get_flag("all-clusters") {
+                roles.clusters = Some(ClusterScope::all());
+            }
+            UserCommand::Roles(name, roles, force())
+        }
         "reset-factor" => UserCommand::ResetFactor(name),
         "email" => UserCommand::Email(name, email(matches)?),
         "disable" => UserCommand::Disable(name, force()),
@@ -106,15 +112,55 @@ fn parse_command(command: &str, matches: &ArgMatches) -> Result<UserCommand, Cli
 
 /// The given roles.
 pub(super) fn roles(matches: &ArgMatches) -> Result<Vec<Role>, CliError> {
-    let texts = matches
-        .get_many::<String>("role")
-        .into_iter()
-        .flatten()
-        .flat_map(|text| text.split(','));
-    texts
-        .map(|text| text.trim().parse::<Role>())
+    let texts = matches.get_many::<String>("role").into_iter().flatten();
+    let roles: Result<Vec<Vec<Role>>, CliError> = texts.map(|text| parse_roles(text)).collect();
+    Ok(roles?.concat())
+}
+
+/// The given clusters; `None` if none are given.
+pub(super) fn clusters(matches: &ArgMatches) -> Result<Option<ClusterScope>, CliError> {
+    let Some(texts) = matches.get_many::<String>("clusters") else {
+        return Ok(None);
+    };
+    let texts: Vec<&str> = texts.map(String::as_str).collect();
+    parse_clusters(&texts.join(",")).map(Some)
+}
+
+fn parse_clusters(text: &str) -> Result<ClusterScope, CliError> {
+    let patterns: Result<Vec<ClusterPattern>, _> =
+        text.split(',').map(|text| text.trim().parse()).collect();
+    let patterns = patterns.map_err(|error| CliError::new(ExitReason::Usage, error))?;
+    Ok(ClusterScope::new(patterns))
+}
+
+/// The given roles, with where they count.
+fn assignment(matches: &ArgMatches) -> Result<RoleAssignment, CliError> {
+    let usage = |message: String| CliError::new(ExitReason::Usage, message);
+    let grants = matches.get_many::<String>("grant").into_iter().flatten();
+    let grants = grants.map(|text| {
+        let (roles, clusters) = text.split_once('=').ok_or_else(|| {
+            usage(format!(
+                "--grant {text:?}: give roles and clusters, such as operator=prod-*"
+            ))
+        })?;
+        Ok(RoleGrant::of(
+            parse_roles(roles)?,
+            parse_clusters(clusters)?,
+        ))
+    });
+    let grants = grants.collect::<Result<Vec<_>, CliError>>()?;
+    Ok(RoleAssignment {
+        roles: roles(matches)?,
+        clusters: clusters(matches)?.or_else(|| (!grants.is_empty()).then(ClusterScope::all)),
+        grants,
+    })
+}
+
+fn parse_roles(text: &str) -> Result<Vec<Role>, CliError> {
+    let roles = text.split(',').map(|text| text.trim().parse());
+    roles
         .collect::<Result<_, _>>()
-        .map_err(|error| CliError::new(ExitReason::Usage, error))
+        .map_err(|error: galera::access::ParseRoleError| CliError::new(ExitReason::Usage, error))
 }
 
 /// The given address; `None` for an empty one.
@@ -201,12 +247,12 @@ async fn apply(command: UserCommand, store: &AccountStore) -> Result<String, Acc
     Ok(match command {
         UserCommand::Add(name, password, roles, email) => {
             store
-                .add_with_email(&name, password.expose(), roles, email, now())
+                .add_person(&name, password.expose(), &roles, email, now())
                 .await?;
             format!("Added account {name}.\n")
         }
         UserCommand::AddService(name, roles) => {
-            store.add_service(&name, roles, now()).await?;
+            store.add_service(&name, &roles, now()).await?;
             format!(
                 "Added service account {name}; create a token with `galera-console token add {name} NAME`.\n"
             )
@@ -238,8 +284,10 @@ async fn apply(command: UserCommand, store: &AccountStore) -> Result<String, Acc
                 ..AccountChange::default()
             };
             let account = store.change(&name, &change, now()).await?;
-            let roles: Vec<&str> = account.roles.iter().map(|role| role.as_str()).collect();
-            format!("Account {name} now has the roles {}.\n", roles.join(", "))
+            format!(
+                "Account {name} now has the roles {}.\n",
+                shown_roles(&account)
+            )
         }
         UserCommand::ResetFactor(name) => {
             let change = AccountChange {
@@ -262,6 +310,21 @@ async fn apply(command: UserCommand, store: &AccountStore) -> Result<String, Acc
             format!("Removed account {name} and ended its sessions.\n")
         }
     })
+}
+
+/// The roles, with where they count.
+fn shown_roles(record: &UserRecord) -> String {
+    let texts: Vec<String> = match record.grants.as_slice() {
+        [] => record.roles.iter().map(Role::to_string).collect(),
+        grants => {
+            return grants
+                .iter()
+                .map(RoleGrant::to_string)
+                .collect::<Vec<_>>()
+                .join("; ");
+        }
+    };
+    texts.join(", ")
 }
 
 async fn list(store: &AccountStore) -> Result<String, AccountStoreError> {
@@ -298,12 +361,7 @@ async fn list(store: &AccountStore) -> Result<String, AccountStoreError> {
                 } else {
                     "none"
                 };
-                let roles = record
-                    .roles
-                    .iter()
-                    .map(|role| role.as_str())
-                    .collect::<Vec<_>>()
-                    .join(",");
+                let roles = shown_roles(&record).replace(", ", ",");
                 format!(
                     "{:width$}  {state:8}  {roles:32}  {factor:6}  {:24}  {}\n",
                     name.as_str(),

@@ -147,6 +147,7 @@ pub(super) fn approvals(text: &str) -> Result<ApprovalPolicy, String> {
         // A text that names single kinds only leaves the default for the others.
         default_count: otherwise.unwrap_or(1),
         per_kind: kinds,
+        clusters: Vec::new(),
     })
 }
 

@@ -258,6 +258,8 @@ settings! {
         "Clusters that are monitored; those of --cluster always are, and count. A notice names further ones.");
     APPROVALS = Setting::new("approvals", "approvals", "COUNT,KIND=COUNT,…", Value("1"),
         "Approvals required per action; 0 requires none. Can be overridden for each kind (bootstrap, cleanup, decommission, positions, rejoin): 1,decommission=2.");
+    CLUSTER_APPROVALS = Setting::new("cluster-approvals", "cluster_approvals", "CLUSTER=COUNT,…", Absent("none"),
+        "Approvals that actions on some clusters need at least, by name or pattern, such as prod-*=2; of several that match the highest counts, and never less than --approvals.").repeatable();
     REQUEST_EXPIRY = Setting::new("request-expiry", "request_expiry", "DURATION", Value("15m"),
         "How long a request waits for approval.");
     APPROVAL_EXPIRY = Setting::new("approval-expiry", "approval_expiry", "DURATION", Value("5m"),

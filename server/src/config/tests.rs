@@ -249,6 +249,24 @@ fn durations_are_formatted_as_they_are_parsed() {
 }
 
 #[test]
+fn approvals_can_be_set_for_clusters() {
+    let given = flags(&[("cluster-approvals", "prod-*=2, lab=1")]);
+    let approvals = load(&given.inputs()).unwrap().approvals;
+    let rules: Vec<(&str, u32)> = approvals
+        .clusters
+        .iter()
+        .map(|rule| (rule.clusters.as_str(), rule.least))
+        .collect();
+    assert_eq!(rules, [("prod-*", 2), ("lab", 1)]);
+    assert_eq!(approvals.default_count, 1);
+    for wrong in ["prod-*", "prod-*=0", "prod-*=17", "a b=2"] {
+        let problems = flags(&[("cluster-approvals", wrong)]).problems();
+        assert_eq!(problems.len(), 1, "{wrong}");
+        assert!(problems[0].contains("--cluster-approvals"), "{problems:?}");
+    }
+}
+
+#[test]
 fn approvals_can_be_set_per_kind() {
     let given = flags(&[("approvals", "2,decommission=3, cleanup=0")]);
     let approvals = load(&given.inputs()).unwrap().approvals;

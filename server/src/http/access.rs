@@ -222,8 +222,9 @@ async fn check_reach_of_grants(
     principal: &Principal,
     parameter: impl Fn(&str) -> Option<String>,
 ) -> ApiResult<()> {
+    let token = principal.token.as_ref();
     match reach {
-        RouteReach::Console => Ok(()),
+        RouteReach::Console if token.is_none_or(|token| token.clusters.is_all()) => Ok(()),
         reach => check_reach(app, reach, principal, parameter).await,
     }
 }

@@ -149,12 +149,19 @@ fn token_routes(forms: &AccountForms) -> Router<AppState> {
                     "name": form.field("name"),
                     "kind": "service",
                     "roles": form.all("role"),
+                    "clusters": split_clusters(form.field("clusters")),
                 });
                 add_service
                     .send(Method::POST, "/accounts", &body, &form)
                     .await
             }),
         )
+}
+
+/// The clusters of a text field, which commas or spaces separate.
+pub(super) fn split_clusters(text: &str) -> Vec<&str> {
+    let names = text.split([',', ' ']);
+    names.filter(|name| !name.is_empty()).collect()
 }
 
 #[derive(Clone)]
@@ -177,11 +184,7 @@ impl AccountForms {
 
     /// Creates a token and shows it on the response itself, because it is shown only once.
     async fn show_token(&self, form: &SubmittedForm) -> ApiResult<Response> {
-        let clusters: Vec<&str> = form
-            .field("clusters")
-            .split([',', ' '])
-            .filter(|name| !name.is_empty())
-            .collect();
+        let clusters = split_clusters(form.field("clusters"));
         let mut body = json!({
             "name": form.field("name"),
             "roles": form.all("role"),

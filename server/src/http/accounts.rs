@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use console_core::clock::now;
-use galera::access::{Operation, Role};
+use galera::access::{AssignmentError, ClusterScope, Operation, Role, RoleAssignment, RoleGrant};
 use galera::publish::accounts::{AccountKind, AccountList, AccountView};
 use http::StatusCode;
 use serde::{Deserialize, Deserializer};
@@ -55,6 +55,25 @@ pub(super) async fn show(
     Ok(Json(account_view(&name, &record)))
 }
 
+/// Roles on some clusters.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GrantRequest {
+    roles: Vec<Role>,
+    /// Names or patterns; empty for all.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    clusters: ClusterScope,
+}
+
+/// The grants of a request.
+fn parse_grants(grants: Vec<GrantRequest>) -> Vec<RoleGrant> {
+    let grants = grants.into_iter();
+    grants
+        .map(|grant| RoleGrant::of(grant.roles, grant.clusters))
+        .collect()
+}
+
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AddAccountRequest {
@@ -64,7 +83,15 @@ pub(super) struct AddAccountRequest {
     /// Of a person only.
     #[serde(default)]
     password: Option<String>,
+    /// May be empty if there are grants.
     roles: Vec<Role>,
+    /// Names or patterns of the clusters on which the roles count; empty for all, and the whole console.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    clusters: ClusterScope,
+    /// Further roles, each on some clusters.
+    #[serde(default)]
+    grants: Vec<GrantRequest>,
     #[serde(default)]
     email: Option<String>,
 }
@@ -76,7 +103,7 @@ pub(super) struct AddAccountRequest {
     responses((status = 201, description = "The new account.", body = AccountView)),
     extensions(("x-problems" = json!([
         problems::ACCOUNTS, "403 step_up_required", "409 account_exists", "422 external_account", "422 invalid_account_name", "422 invalid_email",
-        "422 no_password", "422 no_role", "422 service_account", "422 weak_password",
+        "422 no_password", "422 no_role", "422 service_account", "422 too_many_clusters", "422 weak_password",
     ]))),
 )]
 pub(super) async fn add(
@@ -92,10 +119,15 @@ pub(super) async fn add(
             ApiError::unprocessable("invalid_account_name", to_sentence(&error.to_string()))
         })?;
     let email = body.email.as_deref().map(parse_email).transpose()?;
+    let roles = RoleAssignment {
+        roles: body.roles,
+        clusters: Some(body.clusters),
+        grants: parse_grants(body.grants),
+    };
     match (body.kind, &body.password) {
         (AccountKind::Person, Some(password)) => {
             store
-                .add_with_email(&name, password, body.roles, email.flatten(), now())
+                .add_person(&name, password, &roles, email.flatten(), now())
                 .await?;
         }
         (AccountKind::Person, None) => {
@@ -109,7 +141,7 @@ pub(super) async fn add(
             return Err(ApiError::unprocessable("external_account", detail));
         }
         (AccountKind::Service, None) if email.flatten().is_none() => {
-            store.add_service(&name, body.roles, now()).await?;
+            store.add_service(&name, &roles, now()).await?;
         }
         (AccountKind::Service, _) => {
             let detail =
@@ -126,6 +158,13 @@ pub(super) async fn add(
 pub(super) struct ChangeAccountRequest {
     #[serde(default)]
     roles: Option<Vec<Role>>,
+    /// The clusters on which the roles count; empty for all. Left out, the limit of the account stays.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>)]
+    clusters: Option<ClusterScope>,
+    /// Further roles, each on some clusters. With roles or grants, all former ones are replaced.
+    #[serde(default)]
+    grants: Option<Vec<GrantRequest>>,
     #[serde(default)]
     disabled: Option<bool>,
     #[serde(default)]
@@ -147,8 +186,8 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<S
     request_body = ChangeAccountRequest,
     responses((status = 200, description = "The account afterwards.", body = AccountView)),
     extensions(("x-problems" = json!([
-        problems::ACCOUNTS, "403 step_up_required", "404 unknown_account", "409 last_admin", "422 external_account", "422 invalid_email", "422 no_role",
-        "422 service_account", "422 weak_password",
+        problems::ACCOUNTS, "403 step_up_required", "404 unknown_account", "409 last_admin", "422 clusters_not_stated", "422 external_account", "422 invalid_email",
+        "422 no_role", "422 service_account", "422 too_many_clusters", "422 weak_password",
     ]))),
 )]
 pub(super) async fn update(
@@ -163,13 +202,31 @@ pub(super) async fn update(
         None => None,
     };
     let change = AccountChange {
-        roles: body.roles,
+        roles: role_change(body.roles, body.clusters, body.grants),
         disabled: body.disabled,
         password: body.password,
         email,
         ..AccountChange::default()
     };
     apply(&app, &session, &name, &change).await.map(Json)
+}
+
+/// The roles from now on; `None` if they stay.
+fn role_change(
+    roles: Option<Vec<Role>>,
+    clusters: Option<ClusterScope>,
+    grants: Option<Vec<GrantRequest>>,
+) -> Option<RoleAssignment> {
+    if roles.is_none() && clusters.is_none() && grants.is_none() {
+        return None;
+    }
+    // The roles beside explicit grants have no limit unless it is stated.
+    let clusters = clusters.or_else(|| grants.is_some().then(ClusterScope::all));
+    Some(RoleAssignment {
+        roles: roles.unwrap_or_default(),
+        clusters,
+        grants: parse_grants(grants.unwrap_or_default()),
+    })
 }
 
 /// Removes an account.
@@ -276,6 +333,7 @@ fn account_view(name: &UserName, record: &UserRecord) -> AccountView {
         name: name.to_string(),
         kind: record.kind,
         roles: record.roles.clone(),
+        grants: record.grants.clone(),
         email: record.email.clone(),
         disabled: record.disabled,
         second_factor: record.factor.is_some(),
@@ -300,9 +358,7 @@ impl From<AccountStoreError> for ApiError {
                     "{name} is the last enabled account with the admin role; grant another account that role first."
                 ),
             ),
-            AccountStoreError::NoRole => {
-                Self::unprocessable("no_role", to_sentence(&error.to_string()))
-            }
+            AccountStoreError::Roles(error) => error.into(),
             AccountStoreError::ReservedName(_) => {
                 Self::unprocessable("invalid_account_name", to_sentence(&error.to_string()))
             }
@@ -330,6 +386,19 @@ impl From<AccountStoreError> for ApiError {
             ),
             AccountStoreError::Audit(error) => error.into(),
             AccountStoreError::Hash(_) => Self::internal(error.to_string()),
+        }
+    }
+}
+
+impl From<AssignmentError> for ApiError {
+    fn from(error: AssignmentError) -> Self {
+        let detail = to_sentence(&error.to_string());
+        match error {
+            AssignmentError::NoRole => Self::unprocessable("no_role", detail),
+            AssignmentError::LimitNotStated(_) => {
+                Self::unprocessable("clusters_not_stated", detail)
+            }
+            AssignmentError::TooMany => Self::unprocessable("too_many_clusters", detail),
         }
     }
 }

@@ -48,6 +48,10 @@ pub(super) async fn show(
     Ok(Json(OwnAccountView {
         username: principal.username.to_string(),
         roles: principal.roles.clone(),
+        grants: match principal.is_external {
+            true => Vec::new(),
+            false => explain_grants(&principal.grants),
+        },
         email: profile.email,
         sessions: sessions(&app, &session),
         second_factor: OwnFactorView {

@@ -364,14 +364,11 @@ pub(super) fn sign_in_page(
 /// Where the roles of an account count, and why: `operator on prod-*, from group dba`.
 pub(super) fn explain_grants(grants: &[RoleGrant]) -> Vec<String> {
     let explain = |grant: &RoleGrant| {
-        let roles: Vec<&str> = grant.roles.iter().map(|role| role.as_str()).collect();
-        let clusters = match grant.clusters.is_all() {
-            true => "all clusters and the console".to_owned(),
-            false => grant.clusters.to_string(),
-        };
-        let group = grant.group.as_ref();
-        let origin = group.map_or_else(String::new, |group| format!(", from group {group}"));
-        format!("{} on {clusters}{origin}", roles.join(", "))
+        let text = grant.to_string();
+        match grant.clusters.is_all() {
+            true => text.replacen("on all clusters", "on all clusters and the console", 1),
+            false => text,
+        }
     };
     grants.iter().map(explain).collect()
 }

@@ -74,6 +74,52 @@ async fn accounts_are_managed_from_the_command_line() {
     }
     let (code, text) = run_user(&["role", "dora", "--role", "admin,operator"], "");
     assert!(code == 0 && text.contains("operator, admin"), "{text}");
+    for (arguments, expected) in [
+        (
+            &["--clusters", "prod-*", "--role", "operator"][..],
+            "the roles operator on prod-*",
+        ),
+        (&["--role", "viewer"], "the roles viewer on prod-*"),
+        (
+            &[
+                "--role",
+                "viewer",
+                "--grant",
+                "operator,approver=prod-*,lab",
+            ],
+            "the roles viewer on all clusters; operator, approver on lab, prod-*",
+        ),
+        (&["--grant", "admin=lab"], "the roles admin on lab"),
+    ] {
+        let command = ["role", "dora", "--force"];
+        let (code, text) = run_user(&[&command, arguments].concat(), "");
+        assert!(
+            code == 0 && text.contains(expected),
+            "{arguments:?}: {text}"
+        );
+    }
+    let (code, text) = run_user(&["list"], "");
+    assert!(code == 0 && text.contains("admin on lab"), "{text}");
+    for (arguments, part) in [
+        (&["--role", "viewer", "--clusters", "a b"][..], "prod-*"),
+        (&["--grant", "operator"], "operator=prod-*"),
+        (&["--grant", "king=lab"], "unknown role"),
+        (&["--clusters", "lab"], "--role"),
+        (
+            &["--role", "viewer", "--clusters", "lab", "--all-clusters"],
+            "cannot be used with",
+        ),
+    ] {
+        let (code, text) = run_user(&[&["role", "dora"], arguments].concat(), "");
+        assert!(code == 64 && text.contains(part), "{arguments:?}: {text}");
+    }
+    let (code, text) = run_user(&["role", "dora", "--role", "admin", "--all-clusters"], "");
+    assert!(code == 0 && text.contains("the roles admin."), "{text}");
+    let service = ["add", "ci", "--service", "--role", "viewer", "--clusters"];
+    let (code, text) = run_user(&[&service[..], &["prod-*,lab"]].concat(), "");
+    assert!(code == 0, "{text}");
+    let (code, text) = run_user(&["list"], "");
+    assert!(code == 0 && text.contains("viewer on lab,prod-*"), "{text}");
     let (code, text) = run_user(&["reset-factor", "dora"], "");
     assert!(code == 0 && text.contains("ended its sessions"), "{text}");
     let (code, text) = run_user(&["reset-factor", "nobody"], "");

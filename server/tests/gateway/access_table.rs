@@ -6,7 +6,7 @@ use std::time::Duration;
 use accounts::{NewToken, UserName};
 use axum::body::Body;
 use console_core::clock::now;
-use galera::access::{ClusterScope, Operation, Role, RoleGrant, check_permission};
+use galera::access::{ClusterScope, Operation, Role, RoleAssignment, RoleGrant, check_permission};
 use galera_console::http::{
     CredentialRule, Requirement, RouteAccess, RouteReach, access_table, operation_of_verb,
 };
@@ -28,6 +28,8 @@ struct Holder {
     kind: HolderKind,
     roles: Vec<Role>,
     scope: ClusterScope,
+    /// Whether the roles of the account count on some clusters only.
+    is_limited_account: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,8 +62,7 @@ impl Holder {
             }
             _ => {}
         }
-        if self.kind == HolderKind::Session
-            && !self.scope.is_all()
+        if self.is_limited_account
             && !matches!(access.requirement, Requirement::Public | Requirement::Own)
         {
             // Before the roles: what is outside does not exist.
@@ -146,6 +147,7 @@ async fn holders(console: &TestConsole) -> Vec<Holder> {
         kind: HolderKind::Nobody,
         roles: Vec::new(),
         scope: ClusterScope::all(),
+        is_limited_account: false,
     }];
     for role in Role::ALL {
         let (person, service) = (role.as_str().to_owned(), format!("svc-{role}"));
@@ -153,10 +155,10 @@ async fn holders(console: &TestConsole) -> Vec<Holder> {
         let name: UserName = service.parse().unwrap();
         console
             .store
-            .add_service(&name, vec![role], now())
+            .add_service(&name, &RoleAssignment::everywhere(vec![role]), now())
             .await
             .unwrap();
-        let mut add = |what: &str, kind, client, clusters: &[&str]| {
+        let mut add_holder = |what: &str, kind, client, clusters: &[&str], limited| {
             let patterns = clusters.iter().map(|name| name.parse().unwrap());
             holders.push(Holder {
                 what: format!("{what} of {role}"),
@@ -164,32 +166,42 @@ async fn holders(console: &TestConsole) -> Vec<Holder> {
                 kind,
                 roles: vec![role],
                 scope: ClusterScope::new(patterns.collect()),
+                is_limited_account: limited,
             });
         };
-        add(
-            "session",
-            HolderKind::Session,
-            console.sign_in(&person).await,
-            &[],
-        );
+        let client = console.sign_in(&person).await;
+        add_holder("session", HolderKind::Session, client, &[], false);
         for (name, clusters) in [("same", "la*"), ("other", "shop")] {
             let limited = format!("{person}-{name}");
-            let grant = RoleGrant {
-                roles: vec![role],
-                clusters: ClusterScope::new(vec![clusters.parse().unwrap()]),
-                group: None,
-            };
+            let scope = ClusterScope::new(vec![clusters.parse().unwrap()]);
+            let grant = RoleGrant::of(vec![role], scope.clone());
             console
                 .add_user_with_grants(&limited, &[role], vec![grant])
                 .await;
             let client = console.sign_in(&limited).await;
-            add(
-                &format!("session limited to {clusters}"),
-                HolderKind::Session,
-                client,
-                &[clusters],
-            );
+            let what = format!("session limited to {clusters}");
+            add_holder(&what, HolderKind::Session, client, &[clusters], true);
+            let limited_service = format!("svc-{limited}");
+            let assignment = RoleAssignment {
+                roles: vec![role],
+                clusters: Some(scope),
+                grants: Vec::new(),
+            };
+            let account = limited_service.parse().unwrap();
+            let added = console.store.add_service(&account, &assignment, now());
+            added.await.unwrap();
+            for (kind, account) in [
+                (HolderKind::PersonToken, &limited),
+                (HolderKind::ServiceToken, &limited_service),
+            ] {
+                let client = token(console, account, "all", &[]).await;
+                let what = format!("token of {account}, limited to {clusters}");
+                add_holder(&what, kind, client, &[clusters], true);
+            }
         }
+        let mut add = |what: &str, kind, client, clusters: &[&str]| {
+            add_holder(what, kind, client, clusters, false);
+        };
         for (kind, account) in [
             (HolderKind::PersonToken, &person),
             (HolderKind::ServiceToken, &service),
@@ -292,7 +304,7 @@ async fn every_route_role_cluster_and_credential() {
             }
         }
     }
-    assert_eq!(holders.len(), 1 + 4 * 11);
+    assert_eq!(holders.len(), 1 + 4 * 15);
     assert!(requests > 36 * 75, "{requests}");
 }
 

@@ -1,7 +1,7 @@
 //! The page of the own account and its forms, as a browser without scripts uses them.
 
 use galera::access::Role;
-use galera::publish::accounts::OwnAccountView;
+use galera::publish::accounts::{AccountView, OwnAccountView};
 use galera::recover::action::ActionState;
 use http::header::{CONTENT_SECURITY_POLICY, LOCATION};
 
@@ -137,6 +137,65 @@ async fn passwords_and_sessions_are_changed_without_scripts() {
         client.get("/api/v1/session").await.status == 401
     })
     .await;
+}
+
+#[tokio::test]
+async fn accounts_are_managed_without_scripts() {
+    let console = TestConsole::start(&TestEtcd::in_memory()).await;
+    console.add_user("root", &[Role::Admin]).await;
+    console.add_user("vera", &[Role::Viewer]).await;
+    let (admin, viewer) = (console.sign_in("root").await, console.sign_in("vera").await);
+    assert_eq!(viewer.get("/fragments/accounts").await.status, 403);
+    let password = PASSWORD.replace(' ', "+");
+    let body = format!(
+        "name=olga&kind=person&password={password}&email=&role-0=viewer&clusters-0=\
+         &role-1=operator&role-1=approver&clusters-1=prod-*%2C+lab"
+    );
+    let refused = submit(&viewer, "/accounts", body.clone(), HTML).await;
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    let added = submit(&admin, "/accounts", body, HTML).await;
+    assert_eq!(added.header(LOCATION), "/accounts", "{}", added.text());
+    let account = async || {
+        let answer = admin.get("/api/v1/accounts/olga").await;
+        answer.json::<AccountView>()
+    };
+    let shown = |account: &AccountView| -> Vec<String> {
+        account.grants.iter().map(ToString::to_string).collect()
+    };
+    let expected = [
+        "viewer on all clusters",
+        "operator, approver on lab, prod-*",
+    ];
+    assert_eq!(shown(&account().await), expected);
+    let page = admin.get("/accounts?edit=olga").await;
+    assert_eq!(page.status, 200, "{}", page.text());
+    for part in [expected[1], "value=\"lab, prod-*\"", "/accounts/olga/roles"] {
+        assert!(page.text().contains(part), "{part}: {}", page.text());
+    }
+    let change = async |verb: &str, body: &'static str| {
+        let path = format!("/accounts/olga/{verb}");
+        submit(&admin, &path, body, HTML).await
+    };
+    // Clusters without a role are refused, not left out.
+    let refused = change("roles", "role-0=viewer&clusters-0=&clusters-1=lab").await;
+    assert_eq!(refused.status, 422, "{}", refused.text());
+    assert_eq!(shown(&account().await), expected);
+    let saved = change("roles", "role-0=operator&clusters-0=shop&clusters-1=").await;
+    assert_eq!(saved.header(LOCATION), "/accounts?edit=olga");
+    assert_eq!(shown(&account().await), ["operator on shop"]);
+    assert_eq!(change("disable", "").await.status, 303);
+    assert!(account().await.disabled);
+    assert_eq!(change("enable", "").await.status, 303);
+    assert!(!account().await.disabled);
+    assert_eq!(change("end-sessions", "").await.status, 303);
+    assert_eq!(change("nothing", "").await.status, 404);
+    age_proof(&console, &admin).await;
+    let refused = change("remove", "").await;
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    let confirm = format!("proof={password}");
+    submit(&admin, "/account/step-up", confirm, HTML).await;
+    assert_eq!(change("remove", "").await.header(LOCATION), "/accounts");
+    assert_eq!(admin.get("/api/v1/accounts/olga").await.status, 404);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use accounts::UserName;
 use accounts::store::{AccountStore, AccountStoreError};
-use galera::access::Role;
+use galera::access::{AssignmentError, Role};
 
 use crate::client::{NOW, PASSWORD, STATE_PREFIX};
 use crate::etcd::TestEtcd;
@@ -31,7 +31,7 @@ async fn accounts_are_created_changed_and_removed() {
     ));
     assert!(matches!(
         store.add(&name("x"), PASSWORD, vec![], NOW).await,
-        Err(AccountStoreError::NoRole)
+        Err(AccountStoreError::Roles(AssignmentError::NoRole))
     ));
     assert!(matches!(
         store

@@ -1,8 +1,8 @@
 //! Actions through HTTP: the life of one, everything that is refused, and races.
 
-use galera::publish::api::{ActionList, ActionView};
-use galera::recover::action::ActionState;
-use galera::recover::plan::Plan;
+use galera::publish::api::{ActionList, ActionView, ClusterRecovery};
+use galera::recover::action::{ActionState, ClusterApprovals};
+use galera::recover::plan::{ActionKind, Plan};
 use http::Method;
 use serde_json::json;
 
@@ -292,6 +292,72 @@ async fn two_approvals_need_two_people_and_execute_once() {
     assert!(first.status == 200 || second.status == 200);
     one.wait_for_state(&id, ActionState::Succeeded).await;
     assert_eq!(nodes.sent(), 1);
+}
+
+/// The rules that `--cluster-approvals` has.
+fn cluster_approvals(rules: &[&str]) -> Vec<ClusterApprovals> {
+    rules.iter().map(|rule| rule.parse().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_cluster_may_need_more_approvals() {
+    let etcd = TestEtcd::in_memory();
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let rules = cluster_approvals(&["la*=2", "shop=3", "*=1"]);
+    let fixture = ActionFixture::start_with(&etcd, &nodes, |options| {
+        options.cluster_approvals = rules;
+    })
+    .await;
+    let recovery = fixture.viewer.get("/api/v1/clusters/lab/recovery").await;
+    let recovery: ClusterRecovery = recovery.json();
+    let needed: Vec<u32> = recovery.approvals.into_values().collect();
+    assert_eq!(needed, [2; ActionKind::ALL.len()]);
+    let page = fixture.viewer.get("/fragments/clusters/lab/recovery").await;
+    let page = page.text();
+    assert!(page.contains("2 other people must approve this"), "{page}");
+    let action = fixture.request(&fixture.operator_approver).await.action;
+    assert_eq!(action.approvals_needed, 2);
+    let approve = async |client| apply_verb(client, &action.id, "approve").await;
+    assert_eq!(approve(&fixture.approver).await.status, 200);
+    assert_refused(
+        &approve(&fixture.operator_approver).await,
+        403,
+        "own_request",
+    );
+    let waiting = fixture.get(&action.id).await.action;
+    assert_eq!(waiting.state, ActionState::Pending);
+    assert_eq!(nodes.sent(), 0);
+    assert_eq!(approve(&fixture.second_approver).await.status, 200);
+    fixture
+        .wait_for_state(&action.id, ActionState::Succeeded)
+        .await;
+}
+
+#[tokio::test]
+async fn a_rule_that_is_stricter_since_the_request_counts() {
+    let etcd = TestEtcd::in_memory();
+    let nodes = FakeCluster::two_lost(etcd.registry());
+    let before = ActionFixture::start(&etcd, &nodes).await;
+    let action = before.request(&before.operator).await.action;
+    assert_eq!(action.approvals_needed, 1);
+    let after = ActionFixture::replica_with(&etcd, &nodes, |options| {
+        options.cluster_approvals = cluster_approvals(&["lab=2"]);
+    })
+    .await;
+    let approve = async |client| apply_verb(client, &action.id, "approve").await;
+    assert_eq!(approve(&after.approver).await.status, 200);
+    eventually("the stricter number is recorded", async || {
+        let waiting = before.get(&action.id).await.action;
+        (waiting.state, waiting.approvals_needed) == (ActionState::Pending, 2)
+    })
+    .await;
+    // A replica with the former settings keeps the stricter number.
+    assert_eq!(approve(&before.second_approver).await.status, 200);
+    let done = after
+        .wait_for_state(&action.id, ActionState::Succeeded)
+        .await;
+    let done = done.action;
+    assert_eq!((done.approvals.len(), done.approvals_needed), (2, 2));
 }
 
 #[tokio::test]

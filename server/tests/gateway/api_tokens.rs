@@ -7,7 +7,7 @@ use accounts::{NewToken, TokenStore, UserName};
 use console_core::clock::now;
 use console_core::keyspace::AccountKeys;
 use galera::Timestamp;
-use galera::access::{ClusterScope, Role};
+use galera::access::{ClusterScope, Role, RoleAssignment};
 use galera::publish::accounts::{NewTokenView, TokenList, TokenState};
 use galera_console::config::LimitsConfig;
 use http::Method;
@@ -322,7 +322,7 @@ async fn a_token_has_never_more_than_its_account() {
     let preview = "/api/v1/clusters/lab/plans/bootstrap";
     assert_eq!(post(&program, preview, &json!({})).await.status, 200);
     let demoted = AccountChange {
-        roles: Some(vec![Role::Viewer]),
+        roles: Some(RoleAssignment::everywhere(vec![Role::Viewer])),
         ..AccountChange::default()
     };
     console.store.change(&olga, &demoted, now()).await.unwrap();
@@ -332,7 +332,7 @@ async fn a_token_has_never_more_than_its_account() {
     .await;
     assert_refused(&program.get("/api/v1/clusters").await, 403, "missing_role");
     let restored = AccountChange {
-        roles: Some(vec![Role::Operator]),
+        roles: Some(RoleAssignment::everywhere(vec![Role::Operator])),
         ..AccountChange::default()
     };
     console.store.change(&olga, &restored, now()).await.unwrap();
@@ -435,7 +435,7 @@ async fn who_approves_with_a_token() {
     let service: UserName = "ci".parse().unwrap();
     console
         .store
-        .add_service(&service, both.to_vec(), now())
+        .add_service(&service, &RoleAssignment::everywhere(both.to_vec()), now())
         .await
         .unwrap();
     let end = now().plus(DAY);
@@ -474,7 +474,7 @@ async fn who_approves_with_a_token() {
     allowing
         .console
         .store
-        .add_service(&bot, roles, now())
+        .add_service(&bot, &RoleAssignment::everywhere(roles), now())
         .await
         .unwrap();
     let approver = new_token("three", &[Role::Approver], end);

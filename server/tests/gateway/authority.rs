@@ -69,13 +69,22 @@ async fn i41_a_requester_with_another_password_or_removed_stops_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i41_an_approver_who_is_no_longer_the_same_stops_it() {
     for point in [CrashPoint::BeforePlanning, CrashPoint::BeforeOpening] {
-        for change in ["demoted", "removed", "made again", "another password"] {
+        for change in [
+            "demoted",
+            "for another cluster",
+            "removed",
+            "made again",
+            "another password",
+        ] {
             let (action, sent) = approve_and_change(point, async |fixture| {
                 let adam = "adam".parse().unwrap();
                 let store = &fixture.console.store;
                 match change {
-                    "demoted" => {
-                        let patch = json!({"roles": ["viewer"]});
+                    "demoted" | "for another cluster" => {
+                        let patch = match change {
+                            "demoted" => json!({"roles": ["viewer"]}),
+                            _ => json!({"roles": ["approver"], "clusters": ["shop"]}),
+                        };
                         let path = "/api/v1/accounts/adam";
                         let answer = fixture.admin.send_json(Method::PATCH, path, &patch).await;
                         assert_eq!(answer.status, 200, "{}", answer.text());

@@ -18,7 +18,7 @@ use console_core::resolver::Resolver;
 use galera::access::{Role, RoleGrant};
 use galera::publish::accounts::AccountKind;
 use galera::publish::api::ProblemDetails;
-use galera::recover::action::ActionLimits;
+use galera::recover::action::{ActionLimits, ClusterApprovals};
 use galera::recover::plan::ActionKind;
 use galera::{ReplicaId, Timestamp};
 use galera_console::actions::ClusterAccess;
@@ -71,6 +71,7 @@ pub(crate) struct ConsoleOptions {
     pub(crate) cluster_access: Option<Arc<dyn ClusterAccess>>,
     pub(crate) replica: ReplicaId,
     pub(crate) approvals: BTreeMap<ActionKind, u32>,
+    pub(crate) cluster_approvals: Vec<ClusterApprovals>,
     pub(crate) limits: ActionLimits,
     pub(crate) lock_ttl: Duration,
     /// Addresses to which notifications may be sent; the tests' receivers are on loopback.
@@ -131,6 +132,7 @@ impl Default for ConsoleOptions {
             cluster_access: None,
             replica: ReplicaId::new("r1"),
             approvals: BTreeMap::new(),
+            cluster_approvals: Vec::new(),
             limits: ActionLimits::default(),
             lock_ttl: Duration::from_secs(10),
             allowed_networks: vec![IpNet::from(IpAddr::from(Ipv4Addr::LOCALHOST))],
@@ -374,6 +376,7 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
         approvals: ApprovalPolicy {
             default_count: options.limits.approvals_needed,
             per_kind: options.approvals.clone(),
+            clusters: options.cluster_approvals.clone(),
         },
         request_expiry: options.limits.pending_timeout,
         approval_expiry: options.limits.approved_timeout,

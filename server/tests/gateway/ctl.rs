@@ -7,7 +7,7 @@ use accounts::UserName;
 use console_client::command::{ApiCommand, ArgumentKind, ArgumentPlace, CommandRun, commands};
 use console_client::{ClientError, GivenArguments};
 use console_core::clock::now;
-use galera::access::{ClusterScope, Role};
+use galera::access::{ClusterScope, Role, RoleAssignment};
 use galera_console::config::LimitsConfig;
 use serde_json::{Value, json};
 
@@ -32,7 +32,8 @@ async fn console_with_token(options: ConsoleOptions, roles: &[Role]) -> (TestCon
 
 pub(crate) async fn service_token(console: &TestConsole, name: &str, roles: &[Role]) -> String {
     let account: UserName = name.parse().unwrap();
-    let added = console.store.add_service(&account, roles.to_vec(), now());
+    let assignment = RoleAssignment::everywhere(roles.to_vec());
+    let added = console.store.add_service(&account, &assignment, now());
     added.await.unwrap();
     let token = new_token("deploy", roles, now().plus(DAY));
     issue(console, name, token, now()).await

@@ -1,7 +1,7 @@
 //! Messages of the WebSocket: names, words and types are a contract with external clients.
 
 use futures::{SinkExt, StreamExt};
-use galera::access::Role;
+use galera::access::{Role, RoleAssignment};
 use galera_console::config::LimitsConfig;
 use http::header::{AUTHORIZATION, COOKIE, ORIGIN};
 use insta::assert_json_snapshot;
@@ -246,7 +246,10 @@ async fn a_connection_ends_when_its_account_must_enrol_a_second_factor() {
     let mut connection = LiveConnection::open(&client).await;
     connection.next("hello").await;
     let change = accounts::store::AccountChange {
-        roles: Some(vec![Role::Viewer, Role::Approver]),
+        roles: Some(RoleAssignment::everywhere(vec![
+            Role::Viewer,
+            Role::Approver,
+        ])),
         ..Default::default()
     };
     let now = console_core::clock::now();

@@ -50,6 +50,7 @@ mod incident_reports;
 mod interrupted;
 mod json_contract;
 mod leader;
+mod limited_accounts;
 mod live_messages;
 mod maintenance;
 mod mcp;

@@ -271,6 +271,7 @@ async fn pages_rendered_side_by_side_are_complete() {
         ("/actions", "Actions"),
         ("/audit", "Audit"),
         ("/account", "Account"),
+        ("/accounts", "Accounts"),
         ("/incidents", "Incidents"),
         ("/status-pages", "Status pages"),
         ("/notifications", "Notifications"),

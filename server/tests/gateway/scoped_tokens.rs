@@ -1,10 +1,10 @@
-//! A token that is limited to clusters: what lists, exports and live topics show it of others.
+//! Credentials that are limited to clusters: what lists, exports and live topics show them of others.
 
 use std::time::Duration;
 
 use accounts::NewToken;
 use console_core::clock::now;
-use galera::access::{ClusterScope, Role};
+use galera::access::{ClusterScope, Role, RoleGrant};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -24,6 +24,32 @@ async fn token_for_shop(console: &TestConsole, account: &str, roles: &[Role]) ->
         ..new_token("shop-only", roles, now().plus(Duration::from_secs(3600)))
     };
     console.with_bearer(&issue(console, account, new, now()).await)
+}
+
+/// Everything that is limited to `shop`: a token of `account`, the session of an account whose `roles` count there, and tokens of that
+/// account, with a wider limit and without one.
+async fn holders_for_shop(
+    console: &TestConsole,
+    account: &str,
+    roles: &[Role],
+) -> Vec<(&'static str, TestClient)> {
+    let limited = format!("{account}-shop");
+    let shop = ClusterScope::new(vec![OTHER.parse().unwrap()]);
+    let grants = vec![RoleGrant::of(roles.to_vec(), shop)];
+    console.add_user_with_grants(&limited, roles, grants).await;
+    let end = now().plus(Duration::from_secs(3600));
+    let unlimited = issue(console, &limited, new_token("all", roles, end), now()).await;
+    let wider = NewToken {
+        clusters: ClusterScope::new(vec!["lab".parse().unwrap(), "s*".parse().unwrap()]),
+        ..new_token("wider", roles, end)
+    };
+    let wider = issue(console, &limited, wider, now()).await;
+    vec![
+        ("token", token_for_shop(console, account, roles).await),
+        ("session", console.sign_in(&limited).await),
+        ("token of the account", console.with_bearer(&unlimited)),
+        ("wider token of the account", console.with_bearer(&wider)),
+    ]
 }
 
 async fn fixture() -> ActionFixture {
@@ -57,7 +83,7 @@ async fn lists_and_exports_leave_other_clusters_out() {
     let answer = post(&fixture.admin, "/api/v1/status/pages", &page).await;
     assert_eq!(answer.status, 201, "{}", answer.text());
     let roles = [Role::Admin];
-    let program = token_for_shop(&fixture.console, "root", &roles).await;
+    let holders = holders_for_shop(&fixture.console, "root", &roles).await;
     let incidents: Value = fixture.admin.get("/api/v1/status/incidents").await.json();
     let incident = incidents["incidents"][0]["id"].as_str().unwrap().to_owned();
     let lists = [
@@ -76,31 +102,41 @@ async fn lists_and_exports_leave_other_clusters_out() {
     for path in lists {
         let all = fixture.admin.get(path).await.text();
         assert!(all.contains("lab"), "{path}: {all}");
-        let answer = program.get(path).await;
-        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
-        assert!(!answer.text().contains("lab"), "{path}: {}", answer.text());
+        for (what, holder) in &holders {
+            let answer = holder.get(path).await;
+            assert_eq!(answer.status, 200, "{what} {path}: {}", answer.text());
+            let text = answer.text();
+            assert!(!text.contains("lab"), "{what} {path}: {text}");
+        }
     }
+    for (what, holder) in &holders {
+        nothing_of_lab(&fixture, what, holder, &incident).await;
+    }
+}
+
+/// What names an item of `lab` is refused as if it did not exist.
+async fn nothing_of_lab(fixture: &ActionFixture, what: &str, program: &TestClient, incident: &str) {
     let overview = program.get("/api/v1/clusters").await.text();
-    assert!(overview.contains(OTHER), "{overview}");
+    assert!(overview.contains(OTHER), "{what}: {overview}");
     for path in [
         format!("/api/v1/status/incidents/{incident}"),
         "/api/v1/status/pages/lab-page".to_owned(),
     ] {
         assert_eq!(fixture.admin.get(&path).await.status, 200, "{path}");
         let answer = program.get(&path).await;
-        assert_eq!(answer.problem().code, "unknown_item", "{path}");
+        assert_eq!(answer.problem().code, "unknown_item", "{what} {path}");
     }
     let update = json!({"state": "resolved", "text": "t"});
     let path = format!("/api/v1/status/incidents/{incident}/updates");
     assert_eq!(
-        post(&program, &path, &update).await.problem().code,
+        post(program, &path, &update).await.problem().code,
         "unknown_item"
     );
     let incident = json!({"clusters": ["lab"], "title": "t", "text": "t"});
-    let answer = post(&program, "/api/v1/status/incidents", &incident).await;
+    let answer = post(program, "/api/v1/status/incidents", &incident).await;
     assert_eq!(answer.status, 422, "{}", answer.text());
     let unknown = json!({"clusters": ["nowhere"], "title": "t", "text": "t"});
-    let of_unknown = post(&program, "/api/v1/status/incidents", &unknown).await;
+    let of_unknown = post(program, "/api/v1/status/incidents", &unknown).await;
     assert_eq!(answer.problem().code, of_unknown.problem().code);
 }
 
@@ -109,18 +145,19 @@ async fn an_action_of_another_cluster_does_not_exist() {
     let fixture = fixture().await;
     let id = fixture.request(&fixture.operator).await.action.id;
     let roles = [Role::Operator];
-    let program = token_for_shop(&fixture.console, "olga", &roles).await;
-    for path in [
-        format!("/api/v1/actions/{id}"),
-        format!("/api/v1/actions/{id}/plan"),
-    ] {
-        assert_eq!(fixture.viewer.get(&path).await.status, 200, "{path}");
-        let answer = program.get(&path).await;
-        assert_eq!(answer.problem().code, "unknown_action", "{path}");
-    }
-    for verb in ["cancel", "execute", "comment", "undo"] {
-        let answer = crate::action_fixture::apply_verb(&program, &id, verb).await;
-        assert_eq!(answer.problem().code, "unknown_action", "{verb}");
+    for (what, program) in holders_for_shop(&fixture.console, "olga", &roles).await {
+        for path in [
+            format!("/api/v1/actions/{id}"),
+            format!("/api/v1/actions/{id}/plan"),
+        ] {
+            assert_eq!(fixture.viewer.get(&path).await.status, 200, "{path}");
+            let answer = program.get(&path).await;
+            assert_eq!(answer.problem().code, "unknown_action", "{what} {path}");
+        }
+        for verb in ["cancel", "execute", "comment", "undo"] {
+            let answer = crate::action_fixture::apply_verb(&program, &id, verb).await;
+            assert_eq!(answer.problem().code, "unknown_action", "{what} {verb}");
+        }
     }
 }
 
@@ -142,11 +179,21 @@ async fn received(connection: &mut LiveConnection, last: &str, errors: usize) ->
 async fn live_topics_leave_other_clusters_out() {
     let fixture = fixture().await;
     fixture.request(&fixture.operator).await;
-    let program = token_for_shop(&fixture.console, "vera", &[Role::Viewer]).await;
+    let holders = holders_for_shop(&fixture.console, "vera", &[Role::Viewer]).await;
     eventually("the other cluster is published", async || {
-        program.get("/api/v1/clusters/shop").await.status == 200
+        fixture.viewer.get("/api/v1/clusters/shop").await.status == 200
     })
     .await;
+    for (what, holder) in &holders {
+        topics_leave_lab_out(what, holder).await;
+    }
+    // With all clusters, the same topics have it.
+    let mut connection = LiveConnection::open(&fixture.viewer).await;
+    let overview = connection.first_of("overview", "overview").await;
+    assert!(overview.to_string().contains("lab"), "{overview}");
+}
+
+async fn topics_leave_lab_out(what: &str, program: &TestClient) {
     for (subscription, last) in [
         (
             json!({"subscribe": ["overview", "cluster/lab", "actions"]}),
@@ -157,7 +204,7 @@ async fn live_topics_leave_other_clusters_out() {
             "full",
         ),
     ] {
-        let mut connection = LiveConnection::open(&program).await;
+        let mut connection = LiveConnection::open(program).await;
         connection.send(subscription.to_string()).await;
         let mut messages = received(&mut connection, last, 1).await;
         // What may follow: a window in which an action would have come.
@@ -167,9 +214,9 @@ async fn live_topics_leave_other_clusters_out() {
         messages.push(connection.next("overview").await);
         for message in &messages {
             match message["type"].as_str().unwrap() {
-                "error" => assert_eq!(message["code"], "unknown_cluster", "{message}"),
-                "action" => panic!("{message}"),
-                _ => assert!(!message.to_string().contains("lab"), "{message}"),
+                "error" => assert_eq!(message["code"], "unknown_cluster", "{what} {message}"),
+                "action" => panic!("{what} {message}"),
+                _ => assert!(!message.to_string().contains("lab"), "{what} {message}"),
             }
         }
         assert!(
@@ -177,10 +224,6 @@ async fn live_topics_leave_other_clusters_out() {
             "{messages:?}"
         );
     }
-    // With all clusters, the same topics have it.
-    let mut connection = LiveConnection::open(&fixture.viewer).await;
-    let overview = connection.first_of("overview", "overview").await;
-    assert!(overview.to_string().contains("lab"), "{overview}");
 }
 
 #[tokio::test]

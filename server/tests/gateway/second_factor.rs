@@ -1,7 +1,7 @@
 //! The second factor: enrolment, sign-in with a code, recovery codes, and accounts that must have one.
 
 use aws_lc_rs::hmac;
-use galera::access::Role;
+use galera::access::{Role, RoleAssignment};
 use galera::publish::accounts::{EnrolmentView, OwnAccountView, RecoveryCodesView};
 use http::Method;
 use http::header::{CONTENT_TYPE, LOCATION};
@@ -237,7 +237,10 @@ async fn an_account_whose_role_requires_a_factor_can_only_enrol() {
     enrol(&enrolled.client).await;
     // A role that is granted later has the same effect on sessions that exist.
     let change = accounts::store::AccountChange {
-        roles: Some(vec![Role::Viewer, Role::Approver]),
+        roles: Some(RoleAssignment::everywhere(vec![
+            Role::Viewer,
+            Role::Approver,
+        ])),
         ..Default::default()
     };
     let now = console_core::clock::now();

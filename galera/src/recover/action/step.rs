@@ -153,6 +153,8 @@ fn approve(
         at: now,
         comment,
     });
+    // Settings that became stricter since the request count; those that became laxer do not.
+    action.approvals_needed = action.approvals_needed.max(limits.approvals_needed);
     if action.approvals.len() >= usize::try_from(action.approvals_needed).unwrap_or(usize::MAX) {
         action.state = ActionState::Approved;
         action.expires_at = Some(now.plus(limits.approved_timeout));

@@ -197,6 +197,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "chronicle_unread",
         "The event history has not been loaded yet.",
     ),
+    (
+        "clusters_not_stated",
+        "The roles of the account count on different clusters, and the request does not say on which the new ones do.",
+    ),
     ("contended", "The record is being changed concurrently."),
     ("cross_origin", "The request comes from another site."),
     ("etcd_corrupt", "etcd has a CORRUPT alarm."),
@@ -478,7 +482,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "token_throttled",
         "The API token has sent too many requests.",
     ),
-    ("too_many_clusters", "The token names too many clusters."),
+    (
+        "too_many_clusters",
+        "The token or the account names too many clusters.",
+    ),
     ("too_many_tokens", "The account has too many tokens."),
     (
         "two_credentials",
