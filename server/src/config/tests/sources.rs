@@ -64,6 +64,7 @@ poll_interval = "500ms"
 probe_timeout = "2s"
 probe_allow = ["127.0.0.0/8"]
 approvals = 2
+cluster_approvals = ["prod-*=2"]
 request_expiry = "10m"
 approval_expiry = "2m"
 log_format = "json"
