@@ -39,6 +39,19 @@ for (const scheme of ['light', 'dark'] as const) {
       }
     });
 
+    test('the pages of an administrator pass axe, also on a phone', async ({ page }) => {
+      await signIn(page, 'admin', '/accounts');
+      for (const width of [1440, 390]) {
+        await page.setViewportSize({ width, height: 844 });
+        for (const path of ['/accounts', '/notifications', '/status-pages', '/incidents']) {
+          await page.goto(path);
+          await page.getByRole('heading', { level: 1 }).waitFor();
+          expect(await violations(page), path).toEqual([]);
+          expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth), path).toBeLessThanOrEqual(0);
+        }
+      }
+    });
+
     test('a degraded cluster passes axe', async ({ page }) => {
       test.setTimeout(120_000);
       await openCluster(page);

@@ -13,16 +13,21 @@ use crate::pages::{tab_label, tab_segments};
 /// Results that are shown.
 const LIMIT: usize = 20;
 
-/// Pages beside those of clusters.
-const PAGES: [(&str, &str); 8] = [
-    ("/", "Clusters"),
-    ("/actions", "Actions"),
-    ("/incidents", "Incidents"),
-    ("/notifications", "Notifications"),
-    ("/audit", "Audit"),
-    ("/status-pages", "Status pages"),
-    ("/account", "Account"),
-    ("/help", "Help"),
+/// Pages beside those of clusters, with what an account must be permitted to open them.
+const PAGES: [(&str, &str, Operation); 9] = [
+    ("/", "Clusters", Operation::View),
+    ("/actions", "Actions", Operation::View),
+    ("/incidents", "Incidents", Operation::View),
+    (
+        "/notifications",
+        "Notifications",
+        Operation::ViewNotifications,
+    ),
+    ("/audit", "Audit", Operation::View),
+    ("/status-pages", "Status pages", Operation::View),
+    ("/account", "Account", Operation::View),
+    ("/accounts", "Accounts", Operation::ManageAccounts),
+    ("/help", "Help", Operation::View),
 ];
 
 /// Something that was found.
@@ -117,11 +122,13 @@ fn candidates<'a>(
             }
         })
     });
-    let sees_targets = check_permission(&session.roles, Operation::ViewNotifications).is_ok();
+    let may_open = |(_, _, operation): &(_, _, Operation)| {
+        check_permission(&session.roles, *operation).is_ok()
+    };
     let pages = PAGES
         .into_iter()
-        .filter(move |(href, _)| *href != "/notifications" || sees_targets)
-        .map(|(href, label)| SearchResult {
+        .filter(may_open)
+        .map(|(href, label, _)| SearchResult {
             href: href.to_owned(),
             text: label.to_owned(),
             detail: quiet("page"),
