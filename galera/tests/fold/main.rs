@@ -43,6 +43,8 @@ mod status_parsing;
 #[cfg(test)]
 mod stop_check;
 #[cfg(test)]
+mod transfers;
+#[cfg(test)]
 mod unseen_bootstraps;
 #[cfg(test)]
 mod verdicts;
