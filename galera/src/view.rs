@@ -15,7 +15,7 @@ use crate::timestamp::Timestamp;
 pub use registry_keys::{
     MoveStepView, RegistryKeyView, RegistryView, SeqnoMeaning, V2KeyView, V2KeysView,
 };
-pub use transfer::{CompletedTransfer, TransferState, TransferView};
+pub use transfer::{CompletedTransfer, TransferKind, TransferRole, TransferState, TransferView};
 
 /// The verdict on a cluster, ordered from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

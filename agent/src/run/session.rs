@@ -183,7 +183,7 @@ impl RegistrySession {
                     restart: self.restart_request(node, &fork_epoch, joins),
                 },
             );
-            let SupervisionEnd { exit, restart } = supervising.await?;
+            let SupervisionEnd { exit, restart } = Box::pin(supervising).await?;
             let ended = supervise::infer_exit(exit, &node.directory);
             let Some(request) = restart else {
                 if ended.is_success() {

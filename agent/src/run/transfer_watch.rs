@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use galera::Timestamp;
-use galera::observe::registration::{TransferKind, TransferRecord, TransferRole};
+use galera::observe::registration::TransferRecord;
 use galera::observe::wsrep::LocalState;
+use galera::view::{TransferKind, TransferRole};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 

@@ -95,6 +95,7 @@ impl NextStepPage<'_> {
             .child(self.view.quorum.as_ref().map(quorum_line))
             .child(self.arbitrators())
             .child(self.card())
+            .child(super::runway::away_section(self.view))
             .child(self.removal_links())
     }
 

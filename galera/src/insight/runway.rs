@@ -87,7 +87,11 @@ fn summary(view: &ClusterView, forecast: &ReturnForecast) -> String {
         let name = node.and_then(|node| node.name.clone());
         name.unwrap_or_else(|| donor.to_string())
     });
-    match (forecast.transfer, forecast.until, forecast.transactions_left) {
+    match (
+        forecast.transfer,
+        forecast.until,
+        forecast.transactions_left,
+    ) {
         (ReturnTransfer::Incremental, Some(until), _) => format!(
             "IST until {} from {donor}, then {full}",
             until.to_short_string(view.observed_at)

@@ -44,7 +44,7 @@ pub use phase::{
 };
 pub use registration_record::{CleanStop, RegistrationRecord, ReportedData};
 pub use rejoin_order::RejoinOrder;
-pub use transfer_record::{TransferKind, TransferRecord, TransferRole};
+pub use transfer_record::TransferRecord;
 pub use v2_keys::{V2Access, V2KeyValue, V2Registration, parse_v2_key};
 pub use v2_listing::{V2ClusterKeys, build_v2_view};
 pub use waiting_reason::{WAITING_REASON_MAX, bounded_reason, waiting_reason};

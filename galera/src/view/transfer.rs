@@ -4,8 +4,30 @@ use serde::{Deserialize, Serialize};
 
 use super::SourceKind;
 use crate::id::NodeId;
-use crate::observe::registration::{TransferKind, TransferRole};
 use crate::timestamp::Timestamp;
+
+/// Which side of a transfer a node is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum TransferRole {
+    /// The joiner.
+    Receives,
+    /// The donor.
+    Sends,
+}
+
+/// The kind of a state transfer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum TransferKind {
+    /// A full state transfer: all data.
+    #[default]
+    Sst,
+    /// An incremental state transfer: the missed transactions.
+    Ist,
+}
 
 /// How far a state transfer is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -37,6 +37,8 @@ mod rivals;
 #[cfg(test)]
 mod rolling_restart;
 #[cfg(test)]
+mod runway;
+#[cfg(test)]
 mod service;
 #[cfg(test)]
 mod status_parsing;

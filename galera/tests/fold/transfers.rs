@@ -1,8 +1,7 @@
 //! State transfers: what agents and servers show of them is shown and estimated from, and decides nothing.
 
 use galera::judge::cluster::fold;
-use galera::observe::registration::TransferRole;
-use galera::view::{ClusterView, NodeState, SourceKind, TransferState, TransferView};
+use galera::view::{ClusterView, NodeState, SourceKind, TransferRole, TransferState, TransferView};
 use proptest::prelude::*;
 
 use crate::fixture::{FakeServer, FoldFixture, at, id, node, refused};

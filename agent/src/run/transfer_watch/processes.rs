@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use galera::observe::registration::TransferRole;
+use galera::view::TransferRole;
 
 use super::super::adopted_server::DATA_VARIABLE;
 
@@ -204,11 +204,7 @@ impl ByteCounter {
             .map(|process| ((process.pid, process.started), process.clone()))
             .collect();
         for (key, process) in &self.live {
-            // The kernel adds what a process did to a parent that waited for it.
-            let waited = now
-                .values()
-                .any(|parent| parent.pid == process.parent && parent.program == process.program);
-            if !now.contains_key(key) && !waited {
+            if !now.contains_key(key) && !self.is_added_to_ancestor(process, &now) {
                 *self.exited.entry(process.program.clone()).or_default() += process.written;
             }
         }
@@ -221,6 +217,29 @@ impl ByteCounter {
         // Several programs of one transfer write the same data.
         self.most = of_programs.into_values().fold(self.most, u64::max);
         self.most
+    }
+
+    /// Whether a counted process of `now` has what `process` did: the kernel adds it to a parent that waited, and with
+    /// that to the parent's own.
+    fn is_added_to_ancestor(
+        &self,
+        process: &CountedProcess,
+        now: &HashMap<(i32, u64), CountedProcess>,
+    ) -> bool {
+        let mut parent = process.parent;
+        // Bounded, since parents that have exited can be read inconsistently.
+        for _ in 0..=self.live.len() {
+            let mut living = now.values();
+            if living.any(|one| one.pid == parent && one.program == process.program) {
+                return true;
+            }
+            let mut exited = self.live.values();
+            match exited.find(|one| one.pid == parent) {
+                Some(one) => parent = one.parent,
+                None => return false,
+            }
+        }
+        false
     }
 
     /// The bytes so far.
@@ -263,6 +282,15 @@ mod tests {
             ..counted(1, 0, 5)
         };
         assert_eq!(bytes.update(&[again]), 155, "a process id is used again");
+    }
+
+    #[test]
+    fn bytes_of_grandchildren_are_kept_once() {
+        let mut bytes = ByteCounter::default();
+        let all = [counted(1, 0, 0), counted(2, 1, 5), counted(3, 2, 90)];
+        assert_eq!(bytes.update(&all), 95);
+        // Process 2 waited for 3, and 1 for 2.
+        assert_eq!(bytes.update(&[counted(1, 0, 95)]), 95);
     }
 
     #[test]

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use super::node_facts::NodeFacts;
 use crate::id::NodeId;
-use crate::observe::registration::{TransferKind, TransferRecord, TransferRole};
+use crate::observe::registration::TransferRecord;
 use crate::timestamp::Timestamp;
 use crate::view::{
-    ClusterView, CompletedTransfer, NodeState, NodeView, RegistryHealth, SourceKind, TransferState,
-    TransferView,
+    ClusterView, CompletedTransfer, NodeState, NodeView, RegistryHealth, SourceKind, TransferKind,
+    TransferRole, TransferState, TransferView,
 };
 
 /// The longest time since the beginning of a transfer that is believed.

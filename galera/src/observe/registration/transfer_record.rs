@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::timestamp::Timestamp;
+use crate::view::{TransferKind, TransferRole};
 
 /// Longest value that is read, in bytes.
 const VALUE_MAX: usize = 1_024;
@@ -11,29 +12,6 @@ const VALUE_MAX: usize = 1_024;
 const TEXT_MAX: usize = 128;
 /// Most bytes and bytes per second that are believed: 1 PiB.
 const BYTES_MAX: u64 = 1 << 50;
-
-/// Which side of a transfer a node is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum TransferRole {
-    /// The joiner.
-    Receives,
-    /// The donor.
-    Sends,
-}
-
-/// The kind of a state transfer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum TransferKind {
-    /// A full state transfer: all data.
-    #[default]
-    Sst,
-    /// An incremental state transfer: the missed transactions.
-    Ist,
-}
 
 /// What an agent publishes while a full state transfer lasts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
