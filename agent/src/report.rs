@@ -30,6 +30,9 @@ const REVOKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Fields that a node has only while its server does not run.
 const OFFLINE_FIELDS: [&str; 4] = ["recovered_position", "members_seen", "waiting_for", "held"];
 
+/// Published while a state transfer lasts.
+const TRANSFER_FIELD: &str = "transfer";
+
 /// Longest time between two writes. Consoles of version 0.1 believe a registration for one TTL (10 s by default) after
 /// its last write; later ones while its lease lives.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(9);
@@ -71,6 +74,8 @@ pub struct Reporter {
     data_id: Option<watch::Receiver<String>>,
     /// The newest fork that the data continued, published likewise.
     fork_epoch: Option<watch::Receiver<u64>>,
+    /// The value of [`TRANSFER_FIELD`], if the agent watches transfers.
+    transfer: Option<watch::Receiver<Option<String>>>,
     lease: Option<Lease>,
     lease_id: watch::Sender<Option<LeaseId>>,
     rewrite: Arc<Notify>,
@@ -97,6 +102,7 @@ impl Reporter {
             constant_fields: ReportFields::new(),
             data_id: None,
             fork_epoch: None,
+            transfer: None,
             lease: None,
             lease_id: watch::Sender::new(None),
             rewrite: Arc::default(),
@@ -142,6 +148,13 @@ impl Reporter {
     #[must_use]
     pub fn with_fork_epoch(mut self, fork_epoch: watch::Receiver<u64>) -> Self {
         self.fork_epoch = Some(fork_epoch);
+        self
+    }
+
+    /// Also publishes the current `transfer`, while there is one.
+    #[must_use]
+    pub fn with_transfer(mut self, transfer: watch::Receiver<Option<String>>) -> Self {
+        self.transfer = Some(transfer);
         self
     }
 
@@ -198,6 +211,7 @@ impl Reporter {
                 changed = server.changed() => if changed.is_err() { break },
                 () = sleep(self.until_next_write()) => {}
                 () = self.rewrite.notified() => self.written = None,
+                () = transfer_changed(self.transfer.as_mut()) => {}
                 reason = until_lease_lost(self.lease.as_mut()) => self.forget_lease(reason),
             }
         }
@@ -232,6 +246,11 @@ impl Reporter {
         }
         if let Some(epoch) = &self.fork_epoch {
             fields.insert("fork_epoch", epoch.borrow().to_string());
+        }
+        if let Some(transfer) = &self.transfer
+            && let Some(value) = &*transfer.borrow()
+        {
+            fields.insert(TRANSFER_FIELD, value.clone());
         }
         if let Some(written) = &self.written
             && written.has_same_states(&fields)
@@ -381,6 +400,7 @@ impl Reporter {
         let deletions = REPORTED_VARIABLES
             .into_iter()
             .chain(OFFLINE_FIELDS)
+            .chain([TRANSFER_FIELD])
             .filter(|field| !fields.contains_key(field))
             .map(|field| WriteOp::delete(self.key(field)));
         let writes: Vec<_> = puts.chain(deletions).collect();
@@ -483,6 +503,17 @@ async fn next_transient_state(
         return state;
     }
     std::future::pending().await
+}
+
+/// Waits for a change of the transfer; pending forever if none is watched.
+async fn transfer_changed(transfer: Option<&mut watch::Receiver<Option<String>>>) {
+    let changed = match transfer {
+        Some(transfer) => transfer.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        std::future::pending().await
+    }
 }
 
 /// Waits until the lease is lost; pending forever without one.

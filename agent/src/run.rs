@@ -26,6 +26,7 @@ pub(crate) mod signals;
 mod startup_driver;
 mod supervise;
 mod system_user;
+mod transfer_watch;
 
 use std::ffi::OsString;
 use std::sync::Arc;

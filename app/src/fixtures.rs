@@ -84,6 +84,7 @@ pub(crate) fn synced(host: &str, name: &str, seqno: u64) -> NodeView {
         unconfirmed: false,
         names: Vec::new(),
         findings: Vec::new(),
+        transfer: None,
         sources: vec![
             source(SourceKind::Sql, 400, "Synced", Some(seqno)),
             source(SourceKind::Registry, 2_000, "Synced", Some(seqno - 20)),
@@ -99,6 +100,17 @@ pub(crate) fn with_state(mut node: NodeView, state: NodeState, comment: &str) ->
         source.state = Some(comment.to_owned());
     }
     node
+}
+
+/// What a joiner's agent shows of a full state transfer.
+#[cfg(test)]
+pub(crate) fn transfer() -> galera::view::TransferView {
+    galera::view::TransferView {
+        peer: Some(id("127.0.0.2")),
+        percent: Some(8),
+        summary: "SST from n2: 3.2 of about 40 GB, 110 MB/s, about 6 min left".to_owned(),
+        ..galera::view::TransferView::default()
+    }
 }
 
 /// The same node, unreachable for three minutes.
@@ -184,6 +196,7 @@ pub(crate) fn cluster(
         nodes,
         quorum: None,
         arbitrators: Vec::new(),
+        last_transfer: None,
         registry: RegistryHealth {
             reachable: true,
             since: millis_before(3_600_000),

@@ -24,6 +24,7 @@ mod recovery;
 mod registry;
 mod rolling_restart;
 mod search;
+mod runway;
 mod series;
 mod status_pages;
 mod stop_check;
@@ -352,9 +353,10 @@ impl FragmentRequest<'_> {
             self.registry_keys(name),
             self.recorded(name, Some(&segment)),
         );
-        let (_, read) = keys?;
+        let (view, read) = keys?;
         let part = el("div")
             .class("page")
+            .child(runway::node_section(&view, node))
             .child(series::node_section(&recorded, self.now))
             .child(registry::node_section(&read, node, self.now));
         Ok(Fragment::new(node, &part))

@@ -136,7 +136,10 @@ fn transfer_note(
     transfers.iter().find_map(|transfer| {
         let perhaps = if transfer.certain { "" } else { "perhaps " };
         if transfer.joiner == node.id {
-            return Some([perhaps, "from ", &name_of(&transfer.donor)].concat());
+            let percent = node.transfer.as_ref().and_then(|transfer| transfer.percent);
+            let percent = percent.map(|percent| [", ", &percent.to_string(), " %"].concat());
+            let percent = percent.unwrap_or_default();
+            return Some([perhaps, "from ", &name_of(&transfer.donor), &percent].concat());
         }
         (transfer.donor == node.id).then(|| [perhaps, "to ", &name_of(&transfer.joiner)].concat())
     })
@@ -209,6 +212,14 @@ mod tests {
         ] {
             assert_eq!(tile_text(&view, id), expected);
         }
+    }
+
+    #[test]
+    fn a_tile_shows_how_far_its_transfer_is() {
+        let mut view = fixtures::state_transfer("lab", 90_000);
+        view.nodes[2].transfer = Some(fixtures::transfer());
+        assert!(tile_text(&view, "127.0.0.3").ends_with("Primary from n2, 8 %"));
+        assert!(tile_text(&view, "127.0.0.2").ends_with("Primary to n3"));
     }
 
     #[test]

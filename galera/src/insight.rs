@@ -3,4 +3,5 @@
 pub mod finding_record;
 pub mod findings;
 pub mod rolling_restart;
+pub mod runway;
 pub mod stop_check;

@@ -10,6 +10,7 @@
 mod named_variants;
 
 pub mod access;
+mod amounts;
 pub mod id;
 #[cfg(feature = "decide")]
 pub mod insight;

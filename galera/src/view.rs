@@ -4,6 +4,7 @@
 
 mod comparison;
 mod registry_keys;
+mod transfer;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,7 @@ use crate::timestamp::Timestamp;
 pub use registry_keys::{
     MoveStepView, RegistryKeyView, RegistryView, SeqnoMeaning, V2KeyView, V2KeysView,
 };
+pub use transfer::{CompletedTransfer, TransferKind, TransferRole, TransferState, TransferView};
 
 /// The verdict on a cluster, ordered from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -332,6 +334,9 @@ pub struct NodeView {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(not(feature = "decide"), serde(skip_deserializing))]
     pub findings: Vec<NodeFinding>,
+    /// The state transfer that it takes part in; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<TransferView>,
     /// The last report of each source.
     pub sources: Vec<SourceView>,
 }
@@ -404,6 +409,10 @@ pub struct ClusterView {
     #[serde(default)]
     #[cfg_attr(not(feature = "decide"), serde(skip_deserializing))]
     pub arbitrators: Vec<ArbitratorView>,
+    /// The last full state transfer that completed, as far as this replica has observed; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(not(feature = "decide"), serde(skip_deserializing))]
+    pub last_transfer: Option<CompletedTransfer>,
 }
 
 /// The state of an arbitrator.

@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use galera::observe::observation::ProbeError;
+use galera::observe::wsrep::WsrepStatus;
 use galera::{ClusterName, NodeId};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -38,10 +39,9 @@ impl MonitorMetrics {
         cluster: &ClusterName,
         node: &NodeId,
         took: Duration,
-        error: Option<&ProbeError>,
+        outcome: Result<&WsrepStatus, &ProbeError>,
     ) {
-        let kind = error.map(|error| error.kind);
-        self.probes.record(cluster, node, took, kind);
+        self.probes.record(cluster, node, took, outcome);
     }
 
     /// Removes the series of a node that is no longer probed, to bound their number.

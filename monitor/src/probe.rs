@@ -85,7 +85,7 @@ pub(crate) async fn run(
             () = cancel.cancelled() => return,
         };
         let took = started.elapsed();
-        metrics.probe(&probe.cluster, &probe.node, took, outcome.as_ref().err());
+        metrics.probe(&probe.cluster, &probe.node, took, outcome.as_ref());
         let report = ProbeReport {
             node: probe.node.clone(),
             at: now(),

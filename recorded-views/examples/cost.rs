@@ -73,6 +73,7 @@ fn node(number: usize, at: Timestamp, seqno: u64, state: &mut u64) -> NodeView {
         unconfirmed: false,
         names: Vec::new(),
         findings: Vec::new(),
+        transfer: None,
         sources: vec![
             source(SourceKind::Sql, at, seqno),
             source(

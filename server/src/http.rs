@@ -46,6 +46,7 @@ mod refused_field;
 mod request_log;
 mod request_slots;
 mod rolling_restart;
+mod runway;
 mod series;
 mod session;
 mod sign_in;
@@ -286,6 +287,7 @@ fn api_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(series::show))
         .routes(routes!(series::show_node))
         .routes(routes!(rolling_restart::show))
+        .routes(routes!(runway::show))
         .routes(routes!(nodes::admit))
         .routes(routes!(history_alarms::acknowledge))
         .routes(routes!(stop_check::of_node))

@@ -88,8 +88,6 @@ pub struct ServerFigures {
     pub read_at: Timestamp,
     /// Minimum, mean and maximum by metric and node, for each interval.
     values: HashMap<(SeriesMetric, NodeId), IntervalValues>,
-    /// The requested metrics that the console does not export.
-    pub without: Vec<SeriesMetric>,
     /// Why values are missing, and what to do; `None` if the server answered completely.
     pub problem: Option<String>,
 }
@@ -163,16 +161,12 @@ impl MetricsServer {
 
     /// Reads figures, within eight seconds. A fault is part of the result.
     pub async fn read(&self, request: &FiguresRequest<'_>) -> ServerFigures {
-        let exported = |metric: &&SeriesMetric| exported_name(**metric).is_some();
-        let (available, without): (Vec<SeriesMetric>, Vec<SeriesMetric>) =
-            request.metrics.iter().partition(exported);
         let mut figures = ServerFigures {
             read_at: now(),
             values: HashMap::new(),
-            without,
             problem: None,
         };
-        if available.is_empty() || request.nodes.is_empty() || request.count == 0 {
+        if request.metrics.is_empty() || request.nodes.is_empty() || request.count == 0 {
             return figures;
         }
         let answered = match self.recent_outage() {
@@ -180,11 +174,11 @@ impl MetricsServer {
                 "{cause}; it is queried again after {} s",
                 RETRY_INTERVAL.as_secs()
             )),
-            None => self.query_all(request, &available).await,
+            None => self.query_all(request).await,
         };
         match answered {
             Ok(answers) => {
-                let answers = available.into_iter().zip(answers);
+                let answers = request.metrics.iter().copied().zip(answers);
                 for (metric, CheckedAnswer { values, warning }) in answers {
                     let values = values.into_iter();
                     figures
@@ -208,12 +202,11 @@ impl MetricsServer {
         figures
     }
 
-    async fn query_all(
-        &self,
-        request: &FiguresRequest<'_>,
-        metrics: &[SeriesMetric],
-    ) -> Result<Vec<CheckedAnswer>, String> {
-        let queries = metrics.iter().map(|metric| self.query(request, *metric));
+    async fn query_all(&self, request: &FiguresRequest<'_>) -> Result<Vec<CheckedAnswer>, String> {
+        let queries = request
+            .metrics
+            .iter()
+            .map(|metric| self.query(request, *metric));
         let all = futures::future::try_join_all(queries);
         let read = tokio::time::timeout(READ_TIMEOUT, all).await;
         let read = read.unwrap_or_else(|_| {
@@ -236,7 +229,7 @@ impl MetricsServer {
             step: request.step,
             count: request.count.min(INTERVALS_MAX),
         };
-        let name = exported_name(metric).unwrap_or_default();
+        let name = exported_name(metric);
         let query = range_query(name, request.cluster, request.nodes, request.step);
         let [start, end] = [0, grid.count - 1].map(|index| grid.evaluated_at(index).to_string());
         let form = encode_pairs(&[

@@ -163,7 +163,7 @@ impl SeriesReading {
             to: self.time(split),
             read_at: figures.read_at,
             newest: newest(0, split),
-            without: names(&figures.without),
+            without: Vec::new(),
             problem: figures.problem.clone(),
         });
         let own = self
@@ -188,11 +188,6 @@ impl SeriesReading {
         let elapsed = self.request.step.saturating_mul(index);
         Timestamp::from_unix_millis(self.request.from.saturating_add(elapsed))
     }
-}
-
-fn names(metrics: &[SeriesMetric]) -> Vec<String> {
-    let names = metrics.iter().map(|metric| metric.as_str().to_owned());
-    names.collect()
 }
 
 fn without_values(node: &NodeId, metric: SeriesMetric, count: usize) -> NodeSeries {

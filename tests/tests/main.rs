@@ -27,4 +27,5 @@ mod shared;
 mod sources;
 mod split_brain;
 mod stop_check;
+mod transfers;
 mod views;

@@ -21,6 +21,7 @@ use super::restart::{RestartRequest, RestartWatch};
 use super::signals::SignalStreams;
 use super::startup_driver::{ServerStart, StartupDriver};
 use super::supervise::{self, SupervisedServer, SupervisionEnd, SupervisionTasks};
+use super::transfer_watch::TransferWatch;
 use super::{PreparedNode, log_exit};
 use crate::clock::now;
 use crate::observation::ServerState;
@@ -112,7 +113,8 @@ impl RegistrySession {
         let reporter = reporter
             .with_constant_fields([("order_keys", registration::order_keys_value(&key_ids))])
             .with_data_id(data_id.subscribe())
-            .with_fork_epoch(fork_epoch.subscribe());
+            .with_fork_epoch(fork_epoch.subscribe())
+            .with_transfer(self.watch_transfers(node));
         let lease_id = reporter.subscribe_lease_id();
         let mut idle_reporter = Some(reporter);
         // When adopting a running server there is no start decision, so phase updates are discarded.
@@ -181,7 +183,7 @@ impl RegistrySession {
                     restart: self.restart_request(node, &fork_epoch, joins),
                 },
             );
-            let SupervisionEnd { exit, restart } = supervising.await?;
+            let SupervisionEnd { exit, restart } = Box::pin(supervising).await?;
             let ended = supervise::infer_exit(exit, &node.directory);
             let Some(request) = restart else {
                 if ended.is_success() {
@@ -214,6 +216,20 @@ impl RegistrySession {
             identity = contents.identity.clone().unwrap_or(running);
             data_id.send_replace(identity.id.clone());
         }
+    }
+
+    /// The value of `transfer`.
+    fn watch_transfers(&self, node: &PreparedNode) -> watch::Receiver<Option<String>> {
+        let (publish, transfer) = watch::channel(None);
+        let watch = TransferWatch {
+            directory: node.directory.path().to_path_buf(),
+            server: self.server.clone(),
+            publish,
+        };
+        let stop = self.stop.clone();
+        self.tasks
+            .spawn(async move { stop.run_until_cancelled(watch.run()).await });
+        transfer
     }
 
     /// Why the server must be started again; pending as long as it need not be.

@@ -96,6 +96,7 @@ impl NextStepPage<'_> {
             // After what is always there, which therefore never moves.
             .child(self.meaning())
             .child(self.card())
+            .child(super::runway::away_section(self.view))
             .child(self.removal_links())
     }
 

@@ -106,8 +106,11 @@ fn step_row(view: &ClusterView, step: &RestartStep, is_current: bool, now: Times
     let is_plain = matches!(step.state, RestartState::Restarted | RestartState::Later);
     let message = (!is_current && !is_plain).then_some(&step.message);
     let findings = step.stop_check.iter().flat_map(|check| &check.findings);
+    let node = view.nodes.iter().find(|node| node.id == step.node);
+    let transfer = node.and_then(|node| node.transfer.as_ref());
     let notes: Vec<El> = message
         .into_iter()
+        .chain(transfer.map(|transfer| &transfer.summary))
         .chain(findings.map(|finding| &finding.message))
         .map(|note| el("p").child(note.clone()))
         .collect();

@@ -7,7 +7,8 @@
 
 use galera::view::{
     ClusterStatus, ClusterSummary, ClusterView, Component, NodeState, NodeSummary, NodeView,
-    ReasonCode, RegistryHealth, SourceKind, SourceView, Verdict, VerdictReason, VerdictState,
+    ReasonCode, RegistryHealth, SourceKind, SourceView, TransferView, Verdict, VerdictReason,
+    VerdictState,
 };
 use galera::{Position, Timestamp};
 use miniserde::json::{self, Number, Object, Value};
@@ -196,6 +197,7 @@ fn cluster_view(row: Row<'_>) -> Option<ClusterView> {
         registry: registry_health(row.row("registry")?)?,
         quorum: None,
         arbitrators: Vec::new(),
+        last_transfer: None,
     })
 }
 
@@ -271,7 +273,19 @@ fn node_view(id: &str, row: Row<'_>) -> Option<NodeView> {
         unconfirmed: row.flag("unconfirmed").unwrap_or_default(),
         names: Vec::new(),
         findings: Vec::new(),
+        transfer: row.row("transfer").and_then(transfer_view),
         sources: sources.collect::<Option<_>>()?,
+    })
+}
+
+/// Its text, and the one number that is shown beside it.
+fn transfer_view(row: Row<'_>) -> Option<TransferView> {
+    Some(TransferView {
+        summary: row.text("summary")?,
+        percent: row
+            .whole("percent")
+            .and_then(|percent| percent.try_into().ok()),
+        ..TransferView::default()
     })
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn find_node<'a>(view: &'a ClusterView, id: &str) -> Option<&'a NodeV
     view.nodes.iter().find(|node| node.id.to_string() == id)
 }
 
-fn page(view: &ClusterView, id: &str, now: Option<Timestamp>) -> El {
+pub(super) fn page(view: &ClusterView, id: &str, now: Option<Timestamp>) -> El {
     let page = el("div").class("page");
     let Some(node) = find_node(view, id) else {
         return page.child(problem_markup(&unknown_node(view, id)));
@@ -93,6 +93,9 @@ fn node_header(node: &NodeView) -> El {
     let remarks = [
         Some(node.id.to_string()),
         comment,
+        node.transfer
+            .as_ref()
+            .map(|transfer| transfer.summary.clone()),
         status,
         Some(expected.to_owned()),
     ];

@@ -68,6 +68,7 @@ fn node_row(view: &ClusterView, node: &NodeView, highest: f64, now: Option<Times
             cell(COLUMNS[1], state_badge(mark_of(view, node)))
                 .child(side.map(|side| sub(side_label(side))))
                 .child(server_comment(node))
+                .child(transfer_line(node))
                 .child(node.unconfirmed.then(|| sub("unconfirmed"))),
         )
         .child(cell(COLUMNS[2], position_cell(node, side)).class("n"))
@@ -89,6 +90,12 @@ fn node_row(view: &ClusterView, node: &NodeView, highest: f64, now: Option<Times
 fn server_comment(node: &NodeView) -> Option<El> {
     let comment = node.state_comment.as_ref()?;
     (comment != node_mark(node.state).label).then(|| sub(comment.clone()))
+}
+
+/// How far its state transfer is.
+fn transfer_line(node: &NodeView) -> Option<El> {
+    let transfer = node.transfer.as_ref()?;
+    Some(sub(transfer.summary.clone()))
 }
 
 /// The sequence number and how far it is behind the most advanced member.
@@ -207,6 +214,17 @@ mod tests {
             html.contains("900 behind") && html.contains("Joining: receiving State Transfer"),
             "{html}"
         );
+    }
+
+    #[test]
+    fn a_state_transfer_is_shown_in_one_line() {
+        let mut view = fixtures::state_transfer("lab", 90_000);
+        view.nodes[2].transfer = Some(fixtures::transfer());
+        let html = row(&view, "127.0.0.3");
+        let line = "SST from n2: 3.2 of about 40 GB, 110 MB/s, about 6 min left";
+        assert!(html.contains(line), "{html}");
+        let page = crate::pages::node::page(&view, "127.0.0.3", None).html();
+        assert!(page.contains(line), "{page}");
     }
 
     #[test]

@@ -140,6 +140,23 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
         notes: &[("complete", "/complete"), ("observed at", "/observed_at")],
     }),
     ApiCommand::get(
+        &["clusters", "runway"],
+        &[("GET", "/api/v1/clusters/{cluster}/runway")],
+        "Show until when members return by an incremental state transfer",
+    )
+    .with(&[CLUSTER])
+    .shown(AnswerView::Table {
+        rows: "/nodes",
+        columns: &[
+            Column::Fact("NODE", "/node"),
+            Column::Fact("AWAY", "/away"),
+            Column::Fact("TRANSFER", "/forecast/transfer"),
+            Column::Optional("UNTIL", "/forecast/until"),
+            Column::Fact("SUMMARY", "/summary"),
+        ],
+        notes: &[("observed at", "/observed_at")],
+    }),
+    ApiCommand::get(
         &["nodes", "list"],
         &[("GET", "/api/v1/clusters/{cluster}")],
         "List the nodes of a cluster",

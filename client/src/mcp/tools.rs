@@ -104,6 +104,8 @@ static TOOLS: &[McpTool] = &[
         "Check whether nodes may be stopped together in order. `cannot_tell` is not yes: do not stop nodes on it."),
     read("get_rolling_restart", &["clusters", "rolling-restart"],
         "Show where a rolling restart is that began at a time."),
+    read("get_runway", &["clusters", "runway"],
+        "Show until when each member that is away, or would stop now, returns by an incremental state transfer (IST), and what a full one (SST) took. These are estimates."),
     read("list_findings", &["findings", "list"],
         "List what is risky or slow besides the verdict. `unseen` is what could not be looked at: no finding there does not mean that there is no risk."),
     read("list_events", &["events"],

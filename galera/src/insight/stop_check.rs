@@ -14,6 +14,7 @@ use crate::timestamp::Timestamp;
 use crate::view::{ClusterView, NodeState, NodeView, VerdictState};
 
 pub use group::{GroupMember, GroupVotes};
+pub(super) use transfer::forecast as forecast_return;
 pub use transfer::{ReturnForecast, ReturnTransfer};
 
 /// Fraction of a poll interval for which flow control pauses replication, above which it is named.

@@ -24,6 +24,7 @@ pub(crate) mod reasons;
 mod rivals;
 mod secondary_reasons;
 mod service_reasons;
+mod transfers;
 pub(crate) mod unseen;
 mod verdict;
 
@@ -56,7 +57,8 @@ impl Default for FoldSettings {
 
 /// The view of a cluster as of `now`. Its revision is 0; the publisher sets it.
 ///
-/// `previous` is used only for [`Verdict::since`], which is kept while the state stays the same.
+/// `previous` is used only for [`Verdict::since`], which is kept while the state stays the same, and for how a state
+/// transfer that it shows ended.
 #[must_use]
 pub fn fold(
     evidence: &Evidence,
@@ -78,10 +80,17 @@ pub fn fold(
         .filter(|view| view.verdict.state == state)
         .map_or(now, |view| view.verdict.since);
     let quorum = quorum_summary::summarize(&context, state);
-    let nodes = node_views::node_views(
+    let mut nodes = node_views::node_views(
         &gathered.nodes,
         &gathered.unconfirmed,
         &evidence.registry_health,
+    );
+    let last_transfer = transfers::attach(
+        &mut nodes,
+        &gathered.nodes,
+        previous,
+        &evidence.registry_health,
+        now,
     );
     let components: Vec<Component> = components
         .observed
@@ -103,6 +112,7 @@ pub fn fold(
         components,
         expected_members: gathered.expected_members,
         registry: evidence.registry_health.clone(),
+        last_transfer,
     }
 }
 

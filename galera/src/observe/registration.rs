@@ -22,6 +22,7 @@ mod order_claims;
 mod phase;
 mod registration_record;
 mod rejoin_order;
+mod transfer_record;
 mod v2_keys;
 mod v2_listing;
 mod waiting_reason;
@@ -43,6 +44,7 @@ pub use phase::{
 };
 pub use registration_record::{CleanStop, RegistrationRecord, ReportedData};
 pub use rejoin_order::RejoinOrder;
+pub use transfer_record::TransferRecord;
 pub use v2_keys::{V2Access, V2KeyValue, V2Registration, parse_v2_key};
 pub use v2_listing::{V2ClusterKeys, build_v2_view};
 pub use waiting_reason::{WAITING_REASON_MAX, bounded_reason, waiting_reason};
@@ -69,6 +71,8 @@ pub enum NodeField {
     Held,
     /// `fork_epoch`: the newest fork that its data continued.
     ForkEpoch,
+    /// `transfer`: what its agent sees of a state transfer.
+    Transfer,
     /// `order_keys`: the names of the keys with which its agent verifies orders.
     OrderKeys,
     /// `registered`: the durable registration.
@@ -98,6 +102,7 @@ impl NodeField {
             Self::WaitingFor => "waiting_for",
             Self::Held => "held",
             Self::ForkEpoch => "fork_epoch",
+            Self::Transfer => "transfer",
             Self::OrderKeys => "order_keys",
             Self::Registered => "registered",
             Self::HighestPosition => "highest_position",
@@ -126,6 +131,7 @@ impl NodeField {
             ("waiting_for", KeyDialect::Galera) => Self::WaitingFor,
             ("held", KeyDialect::Galera) => Self::Held,
             ("fork_epoch", KeyDialect::Galera) => Self::ForkEpoch,
+            ("transfer", KeyDialect::Galera) => Self::Transfer,
             ("order_keys", KeyDialect::Galera) => Self::OrderKeys,
             ("registered", KeyDialect::Galera) => Self::Registered,
             ("highest_position", KeyDialect::Galera) => Self::HighestPosition,

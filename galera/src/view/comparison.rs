@@ -1,6 +1,6 @@
 //! When two views show the same.
 
-use super::{ClusterView, NodeView, SourceView};
+use super::{ClusterView, NodeView, SourceView, TransferView};
 
 /// Which fields two views are compared by; their revisions and the times of observation never are.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,7 @@ impl ClusterView {
             registry,
             quorum,
             arbitrators,
+            last_transfer,
         } = self;
         *name == other.name
             && *verdict == other.verdict
@@ -45,6 +46,7 @@ impl ClusterView {
             && *registry == other.registry
             && *quorum == other.quorum
             && *arbitrators == other.arbitrators
+            && *last_transfer == other.last_transfer
             && nodes.len() == other.nodes.len()
             && nodes
                 .iter()
@@ -58,6 +60,13 @@ impl NodeView {
         let numbers = compared == ComparedFields::StatesAndNumbers;
         // Whether there is a position, and of which history, is a state.
         let history = |node: &Self| node.position.as_ref().map(|position| position.uuid);
+        let transfer_state = |node: &Self| {
+            let transfer = node.transfer.as_ref();
+            transfer.map(|transfer| (transfer.kind, transfer.role, transfer.state))
+        };
+        // Has every number in it.
+        let transfer_text =
+            |transfer: &Option<TransferView>| transfer.as_ref().map(|it| it.summary.clone());
         let Self {
             id,
             name,
@@ -85,6 +94,7 @@ impl NodeView {
             unconfirmed,
             names,
             findings,
+            transfer,
             sources,
         } = self;
         *id == other.id
@@ -106,6 +116,7 @@ impl NodeView {
             && *evs_state == other.evs_state
             && *names == other.names
             && *findings == other.findings
+            && transfer_state(self) == transfer_state(other)
             && sources.len() == other.sources.len()
             && sources
                 .iter()
@@ -119,7 +130,8 @@ impl NodeView {
                     && *recv_queue == other.recv_queue
                     && *send_queue == other.send_queue
                     && *flow_control_paused == other.flow_control_paused
-                    && *recent_rates == other.recent_rates)
+                    && *recent_rates == other.recent_rates
+                    && transfer_text(transfer) == transfer_text(&other.transfer))
     }
 }
 

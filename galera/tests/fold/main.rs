@@ -37,11 +37,15 @@ mod rivals;
 #[cfg(test)]
 mod rolling_restart;
 #[cfg(test)]
+mod runway;
+#[cfg(test)]
 mod service;
 #[cfg(test)]
 mod status_parsing;
 #[cfg(test)]
 mod stop_check;
+#[cfg(test)]
+mod transfers;
 #[cfg(test)]
 mod unseen_bootstraps;
 #[cfg(test)]

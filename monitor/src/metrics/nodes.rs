@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use console_core::published::Published;
 use galera::Timestamp;
+use galera::record::series::SeriesMetric;
 use galera::view::{ClusterView, NodeState, NodeView, SourceKind, SourceView};
 
 use super::clusters::{bool_to_f64, u64_to_f64};
@@ -58,6 +59,12 @@ fn is_unhealthy(node: &NodeView) -> bool {
 
 fn is_fresh(source: &SourceView) -> bool {
     source.observed_at.is_some() && !source.stale && source.error.is_none()
+}
+
+/// Whether the last answer of its SQL probe is fresh.
+fn answers(node: &NodeView) -> bool {
+    let mut sources = node.sources.iter();
+    sources.any(|source| source.kind == SourceKind::Sql && is_fresh(source))
 }
 
 /// The series of all selected nodes, as pieces of OpenMetrics text in the order of the scrape. Each piece is written when
@@ -143,6 +150,12 @@ impl NodeSeries {
                         writeln!(text, "{name}{{{}}} {value:?}", node.labels)?;
                     }
                 }
+                FamilyValue::Figure(metric) => {
+                    let probes = node.probes.as_ref().filter(|_| answers(node.node()));
+                    if let Some(value) = probes.and_then(|probes| probes.latest_value(metric)) {
+                        writeln!(text, "{name}{{{}}} {value:?}", node.labels)?;
+                    }
+                }
                 FamilyValue::State => {
                     let state = node.node().state.as_str();
                     writeln!(text, "{name}{{{},state=\"{state}\"}} 1.0", node.labels)?;
@@ -206,6 +219,8 @@ enum FamilyValue {
     State,
     Gauge(fn(&NodeView) -> Option<f64>),
     Sources(fn(&SourceView, Timestamp) -> Option<f64>),
+    /// Of the last reading, while it is fresh.
+    Figure(SeriesMetric),
     Probes(fn(&ProbeCounters, &mut String, &str, &str) -> fmt::Result),
 }
 
@@ -222,7 +237,16 @@ const fn gauge(
     }
 }
 
-const FAMILIES: [NodeFamily; 14] = [
+const fn figure(name: &'static str, help: &'static str, metric: SeriesMetric) -> NodeFamily {
+    NodeFamily {
+        name,
+        kind: "gauge",
+        help,
+        value: FamilyValue::Figure(metric),
+    }
+}
+
+const FAMILIES: [NodeFamily; 19] = [
     NodeFamily {
         name: "node_state",
         kind: "gauge",
@@ -272,6 +296,31 @@ const FAMILIES: [NodeFamily; 14] = [
     gauge("node_commit_rate", "Commits per second", |node| {
         node.commit_rate
     }),
+    figure(
+        "node_certification_failure_rate",
+        "Transactions of this node's clients that failed certification, per second",
+        SeriesMetric::CertFailures,
+    ),
+    figure(
+        "node_abort_rate",
+        "Transactions of this node's clients that an applied write-set aborted, per second",
+        SeriesMetric::BfAborts,
+    ),
+    figure(
+        "node_connections",
+        "Connections of clients (Threads_connected), up to 15 s old",
+        SeriesMetric::Connections,
+    ),
+    figure(
+        "node_probe_latency_seconds",
+        "Time that the last SQL reading of the node took, connecting included",
+        SeriesMetric::ProbeLatency,
+    ),
+    figure(
+        "node_write_bytes_rate",
+        "Bytes of write-sets of all nodes that passed through this node, per second",
+        SeriesMetric::WriteRate,
+    ),
     gauge(
         "node_ready",
         "Whether the node accepts queries (wsrep_ready): 1 or 0",

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use galera::observe::observation::ProbeErrorKind;
+use galera::observe::observation::{ProbeError, ProbeErrorKind};
+use galera::observe::wsrep::WsrepStatus;
+use galera::record::series::{METRICS, NodeFigures, SeriesMetric};
 use galera::{ClusterName, NodeId};
 
 /// In seconds. SQL readings take about a millisecond and are bounded by a deadline of a few seconds.
@@ -20,10 +22,48 @@ pub(crate) struct ProbeCounters {
     count: AtomicU64,
     nanoseconds: AtomicU64,
     failures: [AtomicU64; ProbeErrorKind::ALL.len()],
+    latest: Mutex<Option<LatestFigures>>,
+}
+
+/// The figures of the last reading; none after a failure.
+#[derive(Debug)]
+struct LatestFigures {
+    at: Instant,
+    reading: NodeFigures,
+    /// By [`SeriesMetric`].
+    values: [Option<f64>; METRICS],
+}
+
+impl LatestFigures {
+    /// The figures of `reading`, which follows `before` without a failure in between.
+    fn new(at: Instant, reading: NodeFigures, before: Option<&Self>) -> Self {
+        let values = SeriesMetric::ALL.map(|metric| {
+            let rate = || {
+                let before = before?;
+                let seconds = at.duration_since(before.at).as_secs_f64();
+                metric.rate(&before.reading, &reading, seconds)
+            };
+            metric.reading(&reading).or_else(rate)
+        });
+        Self {
+            at,
+            reading,
+            values,
+        }
+    }
 }
 
 impl ProbeCounters {
-    fn record(&self, took: Duration, error: Option<ProbeErrorKind>) {
+    fn record(&self, took: Duration, outcome: Result<&WsrepStatus, &ProbeError>) {
+        let error = outcome.err().map(|error| error.kind);
+        let reading = outcome.ok().map(|status| {
+            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            NodeFigures::new(status, micros)
+        });
+        let mut latest = self.latest();
+        *latest =
+            reading.map(|reading| LatestFigures::new(Instant::now(), reading, latest.as_ref()));
+        drop(latest);
         let seconds = took.as_secs_f64();
         let bucket = BUCKETS.iter().position(|most| seconds <= *most);
         if let Some(bucket) = bucket {
@@ -36,6 +76,15 @@ impl ProbeCounters {
         for (_, failures) in kinds.filter(|(kind, _)| Some(**kind) == error) {
             failures.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// The value of `metric` at the last reading; `None` after a failure, and of a rate after the first reading.
+    pub(super) fn latest_value(&self, metric: SeriesMetric) -> Option<f64> {
+        self.latest().as_ref()?.values[metric as usize]
+    }
+
+    fn latest(&self) -> MutexGuard<'_, Option<LatestFigures>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes the histogram of the durations.
@@ -91,7 +140,7 @@ impl ProbeMeters {
         cluster: &ClusterName,
         node: &NodeId,
         took: Duration,
-        error: Option<ProbeErrorKind>,
+        outcome: Result<&WsrepStatus, &ProbeError>,
     ) {
         let known = self
             .nodes()
@@ -102,7 +151,7 @@ impl ProbeMeters {
             let nodes = clusters.entry(cluster.clone()).or_default();
             Arc::clone(nodes.entry(node.clone()).or_default())
         });
-        counters.record(took, error);
+        counters.record(took, outcome);
     }
 
     pub(super) fn forget(&self, cluster: &ClusterName, node: &NodeId) {

@@ -79,7 +79,7 @@ fn failure() -> ProbeError {
 fn a_removed_node_leaves_no_series() {
     let metrics = MonitorMetrics::default();
     let (cluster, node) = ("lab".parse().unwrap(), "db1".parse().unwrap());
-    metrics.probe(&cluster, &node, Duration::from_millis(1), Some(&failure()));
+    metrics.probe(&cluster, &node, Duration::from_millis(1), Err(&failure()));
     let views = [published(view("lab", &["db1"]))];
     let text = series(&metrics, MetricsNodes::All, &views).concat();
     let failed =
@@ -96,7 +96,7 @@ fn a_histogram_counts_each_reading_in_every_larger_bucket() {
     let (cluster, node) = ("lab".parse().unwrap(), "db1".parse().unwrap());
     for milliseconds in [1, 4, 60_000] {
         let took = Duration::from_millis(milliseconds);
-        metrics.probe(&cluster, &node, took, None);
+        metrics.probe(&cluster, &node, took, Ok(&WsrepStatus::default()));
     }
     let views = [published(view("lab", &["db1"]))];
     let text = series(&metrics, MetricsNodes::All, &views).concat();
@@ -119,6 +119,65 @@ fn a_histogram_counts_each_reading_in_every_larger_bucket() {
     ] {
         assert!(text.contains(&line), "{line} in {text}");
     }
+}
+
+/// The value of each figure of `db1` that only its readings have.
+fn figures_of_readings(metrics: &MonitorMetrics, view: ClusterView) -> Vec<Option<f64>> {
+    let text = series(metrics, MetricsNodes::All, &[published(view)]).concat();
+    let value = |name: &str| {
+        let series = format!("galera_console_{name}{{cluster=\"lab\",node=\"db1\"}} ");
+        let mut lines = text.lines();
+        lines.find_map(|line| line.strip_prefix(&series)?.parse().ok())
+    };
+    [
+        "node_certification_failure_rate",
+        "node_abort_rate",
+        "node_connections",
+        "node_probe_latency_seconds",
+        "node_write_bytes_rate",
+    ]
+    .map(value)
+    .to_vec()
+}
+
+#[test]
+fn figures_of_a_reading_end_with_a_failure_or_a_stale_answer() {
+    let metrics = MonitorMetrics::default();
+    let (cluster, node) = ("lab".parse().unwrap(), "db1".parse().unwrap());
+    let answer = |count: u64| {
+        let count = count.to_string();
+        let rows = [
+            ("wsrep_local_cert_failures", count.as_str()),
+            ("wsrep_local_bf_aborts", &count),
+            ("wsrep_replicated_bytes", &count),
+            ("wsrep_received_bytes", &count),
+        ];
+        let mut status = WsrepStatus::from_rows(rows);
+        let details = [("Threads_connected", "7")];
+        status.details = Some(std::sync::Arc::new(
+            galera::observe::server_details::ServerDetails::from_rows(details),
+        ));
+        metrics.probe(&cluster, &node, Duration::from_millis(250), Ok(&status));
+    };
+    let read = || figures_of_readings(&metrics, view("lab", &["db1"]));
+    answer(5);
+    assert_eq!(read(), [None, None, Some(7.0), Some(0.25), None]);
+    answer(9);
+    let both = read();
+    assert!(
+        both.iter()
+            .all(|value| value.is_some_and(|value| value > 0.0)),
+        "{both:?}"
+    );
+    answer(2);
+    assert_eq!(read()[0], None, "the server was restarted");
+    let mut stale = view("lab", &["db1"]);
+    stale.nodes[0].sources[0].stale = true;
+    assert_eq!(figures_of_readings(&metrics, stale), vec![None; 5]);
+    metrics.probe(&cluster, &node, Duration::from_millis(1), Err(&failure()));
+    assert_eq!(read(), vec![None; 5]);
+    answer(9);
+    assert_eq!(read()[0], None, "no rate spans a failure");
 }
 
 #[test]

@@ -12,19 +12,19 @@ pub(super) const AGGREGATES: [(&str, &str, &str); 3] = [
     ("max", "max", "max_over_time"),
 ];
 
-/// The gauge of `/metrics` that has the values of `metric`; `None` if none does.
-pub(super) const fn exported_name(metric: SeriesMetric) -> Option<&'static str> {
+/// The gauge of `/metrics` that has the values of `metric`.
+pub(super) const fn exported_name(metric: SeriesMetric) -> &'static str {
     match metric {
-        SeriesMetric::LastCommitted => Some("galera_console_node_last_committed"),
-        SeriesMetric::CommitRate => Some("galera_console_node_commit_rate"),
-        SeriesMetric::RecvQueue => Some("galera_console_node_recv_queue"),
-        SeriesMetric::SendQueue => Some("galera_console_node_send_queue"),
-        SeriesMetric::FlowControlPaused => Some("galera_console_node_flow_control_paused_ratio"),
-        SeriesMetric::CertFailures
-        | SeriesMetric::BfAborts
-        | SeriesMetric::Connections
-        | SeriesMetric::ProbeLatency
-        | SeriesMetric::WriteRate => None,
+        SeriesMetric::LastCommitted => "galera_console_node_last_committed",
+        SeriesMetric::CommitRate => "galera_console_node_commit_rate",
+        SeriesMetric::RecvQueue => "galera_console_node_recv_queue",
+        SeriesMetric::SendQueue => "galera_console_node_send_queue",
+        SeriesMetric::FlowControlPaused => "galera_console_node_flow_control_paused_ratio",
+        SeriesMetric::CertFailures => "galera_console_node_certification_failure_rate",
+        SeriesMetric::BfAborts => "galera_console_node_abort_rate",
+        SeriesMetric::Connections => "galera_console_node_connections",
+        SeriesMetric::ProbeLatency => "galera_console_node_probe_latency_seconds",
+        SeriesMetric::WriteRate => "galera_console_node_write_bytes_rate",
     }
 }
 
@@ -91,6 +91,16 @@ mod tests {
         let samples = r#"m{cluster="lab",node=~"10\\.0\\.0\\.1|db\\-2\\:3307"}[60s] offset 1ms"#;
         assert_eq!(query.matches(samples).count(), 3, "{query}");
         assert!(query.starts_with("label_replace(min by (cluster, node) (min_over_time("));
+    }
+
+    /// The gateway's test of `/metrics` takes the gauges from there.
+    #[test]
+    fn the_gauge_of_every_figure_is_documented() {
+        let page = include_str!("../../../docs/series.md");
+        for metric in SeriesMetric::ALL {
+            let gauge = ["`", exported_name(metric), "`"].concat();
+            assert!(page.contains(&gauge), "{gauge}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! /metrics serves everything that the shipped alerts and the dashboard query.
+//! /metrics serves everything that the shipped alerts, the dashboard and the queries for long ranges need.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -70,6 +70,14 @@ async fn every_metric_in_alerts_and_dashboard_is_served() {
         let mut rows = primary_status("00000001-0001-11ef-a1b2-c3d4e5f60718", &member.id());
         rows.push(("wsrep_local_send_queue", "0".to_owned()));
         rows.push(("wsrep_flow_control_paused_ns", (second * 1_000).to_string()));
+        let counters = [
+            "wsrep_local_cert_failures",
+            "wsrep_local_bf_aborts",
+            "wsrep_replicated_bytes",
+            "wsrep_received_bytes",
+        ];
+        rows.extend(counters.map(|name| (name, "1".to_owned())));
+        rows.push(("Threads_connected", "3".to_owned()));
         rows
     };
     member.set_status(&as_str_rows(&at(1)));
@@ -95,7 +103,12 @@ async fn every_metric_in_alerts_and_dashboard_is_served() {
     // Served with a certificate only; `serve::connections` tests it. With a webhook only; `audit_anchors` tests it.
     .filter(|name| !name.contains("tls_certificate") && !name.contains("audit_anchor_"))
     .collect();
-    assert!(wanted.len() > 15, "{wanted:?}");
+    let documented = metric_names(&read_deploy_file("../docs/series.md"));
+    let figures = documented
+        .into_iter()
+        .filter(|name| name.starts_with("galera_console_node_"));
+    let wanted: BTreeSet<String> = wanted.into_iter().chain(figures).collect();
+    assert!(wanted.len() > 25, "{wanted:?}");
     // Rates need two readings.
     eventually("every metric to be served", async || {
         served.extend(sample_names(&scrape().await));

@@ -39,6 +39,11 @@ fn shown(mut view: ClusterView) -> ClusterView {
     for node in &mut view.nodes {
         (node.votes, node.cached_from) = (None, None);
         (node.names, node.findings) = (Vec::new(), Vec::new());
+        node.transfer = node.transfer.take().map(|transfer| TransferView {
+            summary: transfer.summary,
+            percent: transfer.percent,
+            ..TransferView::default()
+        });
         for source in &mut node.sources {
             source.error_code = None;
         }
@@ -47,7 +52,10 @@ fn shown(mut view: ClusterView) -> ClusterView {
 }
 
 fn views() -> Vec<ClusterView> {
+    let mut receiving = fixtures::state_transfer("lab", 90_000);
+    receiving.nodes[2].transfer = Some(fixtures::transfer());
     vec![
+        receiving,
         fixtures::healthy("lab", 2_881),
         fixtures::state_transfer("lab", 90_000),
         fixtures::no_primary("lab", 90_000),

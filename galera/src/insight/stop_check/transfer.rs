@@ -51,7 +51,12 @@ pub(super) fn forecasts(view: &ClusterView, stopped: &[NodeId]) -> Vec<ReturnFor
         .collect()
 }
 
-fn forecast(view: &ClusterView, node: &NodeView, stopped: &[NodeId]) -> ReturnForecast {
+/// The return of `node`, from its last known position, to the members besides `stopped`.
+pub(in crate::insight) fn forecast(
+    view: &ClusterView,
+    node: &NodeView,
+    stopped: &[NodeId],
+) -> ReturnForecast {
     let label = node.label();
     let unknown = |message: String| ReturnForecast {
         node: node.id.clone(),
@@ -61,12 +66,29 @@ fn forecast(view: &ClusterView, node: &NodeView, stopped: &[NodeId]) -> ReturnFo
         until: None,
         message,
     };
-    let Some(position) = node.position.as_ref().map(|position| position.seqno) else {
+    let Some(position) = &node.position else {
         return unknown(format!("Where {label} stops is not known."));
     };
     let donors = view
         .members()
         .filter(|other| !stopped.contains(&other.id) && other.state == NodeState::Synced);
+    let mut donors = donors.peekable();
+    let known = donors.peek().is_some();
+    let of_history = |donor: &&NodeView| {
+        let history = donor.position.as_ref().map(|position| position.uuid);
+        history == Some(position.uuid)
+    };
+    let mut donors = donors.filter(of_history).peekable();
+    if known && donors.peek().is_none() {
+        return ReturnForecast {
+            transfer: ReturnTransfer::Full,
+            transactions_left: Some(0),
+            ..unknown(format!(
+                "{label} needs a full state transfer (SST): no remaining member has its history {}.",
+                position.uuid
+            ))
+        };
+    }
     let caches = donors.filter_map(|donor| Some((donor, donor.cached_from?)));
     let Some((donor, cached_from)) = caches.min_by_key(|(_, from)| *from) else {
         return unknown(format!(
@@ -75,7 +97,7 @@ fn forecast(view: &ClusterView, node: &NodeView, stopped: &[NodeId]) -> ReturnFo
     };
     let donor_label = donor.label();
     // It asks for what follows its position.
-    let next = position.saturating_add(1);
+    let next = position.seqno.saturating_add(1);
     let Some(left) = next.checked_sub(cached_from) else {
         return ReturnForecast {
             transfer: ReturnTransfer::Full,

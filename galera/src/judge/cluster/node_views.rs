@@ -74,6 +74,7 @@ fn node_view(facts: &NodeFacts<'_>, health: &RegistryHealth) -> NodeView {
         unconfirmed: false,
         names: facts.names.clone(),
         findings: findings(facts),
+        transfer: None,
         sources: vec![sql_source(facts, last), registry_source(facts, health)],
     }
 }

@@ -19,6 +19,11 @@ pub struct ReplicationCounters {
     pub certification_failures: Option<u64>,
     /// `wsrep_local_bf_aborts`: transactions of this node's clients that an applied write-set aborted.
     pub aborts: Option<u64>,
+    /// `wsrep_ist_receive_seqno_start`, `…_current` and `…_end`, which Percona XtraDB Cluster has: an incremental state
+    /// transfer that the node receives.
+    pub ist_start: Option<u64>,
+    pub ist_current: Option<u64>,
+    pub ist_end: Option<u64>,
     /// `wsrep_open_transactions`: transactions of clients that have begun to write.
     pub open_transactions: Option<u64>,
     /// `wsrep_protocol_version`, of the group.
@@ -40,6 +45,9 @@ impl ReplicationCounters {
             b"wsrep_received_bytes" => self.received_bytes = parse_seqno(value),
             b"wsrep_local_cert_failures" => self.certification_failures = parse_seqno(value),
             b"wsrep_local_bf_aborts" => self.aborts = parse_seqno(value),
+            b"wsrep_ist_receive_seqno_start" => self.ist_start = parse_seqno(value),
+            b"wsrep_ist_receive_seqno_current" => self.ist_current = parse_seqno(value),
+            b"wsrep_ist_receive_seqno_end" => self.ist_end = parse_seqno(value),
             b"wsrep_open_transactions" => self.open_transactions = parse_seqno(value),
             b"wsrep_protocol_version" => self.protocol_version = parse_seqno(value),
             b"wsrep_provider_version" => self.provider_version = non_empty_text(value),

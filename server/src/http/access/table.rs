@@ -91,6 +91,7 @@ static TABLE: &[RouteAccess] = &[
     route("GET", "/api/v1/clusters/{cluster}/series", VIEW, Any, Cluster),
     route("GET", "/api/v1/clusters/{cluster}/nodes/{node}/series", VIEW, Any, Cluster),
     route("GET", "/api/v1/clusters/{cluster}/rolling-restart", VIEW, Any, Cluster),
+    route("GET", "/api/v1/clusters/{cluster}/runway", VIEW, Any, Cluster),
     route("POST", "/api/v1/clusters/{cluster}/nodes/{node}/admit", Operations(&[Operation::AdmitNode]), Any, Cluster),
     route("POST", "/api/v1/clusters/{cluster}/alarms/acknowledge", Operations(&[Operation::AcknowledgeHistory]), Any, Cluster),
     route("GET", "/api/v1/clusters/{cluster}/nodes/{node}/stop-check", VIEW, Any, Cluster),

@@ -98,6 +98,7 @@ fn node() -> impl Strategy<Value = NodeView> {
             unconfirmed: false,
             names,
             findings: Vec::new(),
+            transfer: None,
             sources: vec![sources.0, sources.1],
         }
     })
@@ -142,6 +143,7 @@ fn view_of(name: &'static str) -> impl Strategy<Value = ClusterView> {
             },
             quorum: None,
             arbitrators: Vec::new(),
+            last_transfer: None,
         }
     })
 }

@@ -189,6 +189,7 @@ fn rendered_forms(verdict: VerdictState) -> [String; 4] {
         nodes: Vec::new(),
         quorum: None,
         arbitrators: Vec::new(),
+        last_transfer: None,
         registry: RegistryHealth {
             reachable: true,
             since: now(),

@@ -52,6 +52,7 @@ fn view(state: VerdictState) -> ClusterView {
         unconfirmed: false,
         names: Vec::new(),
         findings: Vec::new(),
+        transfer: None,
         sources: Vec::new(),
     };
     ClusterView {
@@ -68,6 +69,7 @@ fn view(state: VerdictState) -> ClusterView {
         nodes: vec![node],
         quorum: None,
         arbitrators: Vec::new(),
+        last_transfer: None,
         registry: RegistryHealth {
             reachable: true,
             since: now(),
