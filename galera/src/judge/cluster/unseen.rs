@@ -94,6 +94,7 @@ impl UnseenMembers {
     }
 
     /// Whether the last Primary view had an arbitrator that no visible component has.
+    #[cfg(feature = "decide")]
     pub(crate) const fn has_silent_arbitrator(&self) -> bool {
         self.silent_arbitrators > 0
     }
