@@ -3,8 +3,9 @@
 use galera::access::Role;
 use galera::publish::api::SessionView;
 use galera::view::{
-    ClusterStatus, ClusterView, Component, NodeState, NodeView, ReasonCode, RegistryHealth,
-    RegistryKeyView, RegistryView, SourceKind, SourceView, Verdict, VerdictReason, VerdictState,
+    ArbitratorState, ArbitratorView, ClusterStatus, ClusterView, Component, NodeState, NodeView,
+    ReasonCode, RegistryHealth, RegistryKeyView, RegistryView, SourceKind, SourceView, Verdict,
+    VerdictReason, VerdictState,
 };
 use galera::{NodeId, Position, Timestamp};
 
@@ -427,5 +428,15 @@ pub(crate) fn registry(cluster: &str) -> RegistryView {
         observed_at: millis_before(500),
         keys,
         v2: None,
+    }
+}
+
+pub(crate) fn arbitrator(name: &str, state: ArbitratorState) -> ArbitratorView {
+    ArbitratorView {
+        name: Some(name.to_owned()),
+        state,
+        address: Some("127.0.0.9:4567".to_owned()),
+        since: Some(fixed_now()),
+        message: "votes in the Primary component".to_owned(),
     }
 }

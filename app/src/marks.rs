@@ -1,6 +1,6 @@
 //! Labels, shapes and colors of states. Label and shape alone identify a state.
 
-use galera::view::{ClusterStatus, NodeState, SourceKind, VerdictState};
+use galera::view::{ArbitratorState, ClusterStatus, NodeState, SourceKind, VerdictState};
 
 use crate::markup::{El, el};
 
@@ -43,8 +43,8 @@ mod status_page;
 
 #[cfg(feature = "ssr")]
 pub(crate) use operations::{
-    NOT_PLANNED, action_kind_label, action_mark, arbitrator_mark, check_mark, delivery_mark,
-    finding_mark, plan_mark, restart_mark, step_mark, target_mark, verdict_description,
+    NOT_PLANNED, action_kind_label, action_mark, check_mark, delivery_mark, finding_mark,
+    plan_mark, restart_mark, step_mark, target_mark, verdict_description,
 };
 #[cfg(feature = "ssr")]
 pub(crate) use status_page::{headline_mark, incident_mark, public_state_mark};
@@ -65,6 +65,17 @@ pub(crate) const fn node_mark(state: NodeState) -> StateMark {
         NodeState::Unreachable => mark("Unreachable", "bad", CROSS),
         NodeState::Absent => mark("Absent", "off", DASHED),
         NodeState::Unknown => mark("Unknown", "off", QUESTION),
+    }
+}
+
+pub(crate) const fn arbitrator_mark(state: ArbitratorState) -> StateMark {
+    match state {
+        ArbitratorState::Member => mark("Votes", "ok", DISC),
+        ArbitratorState::Inferred => mark("Inferred", "off", QUESTION),
+        ArbitratorState::Elsewhere => mark("Elsewhere", "warn", TRIANGLE),
+        ArbitratorState::NonPrimary => mark("No quorum", "bad", SQUARE),
+        ArbitratorState::Connecting => mark("Connecting", "busy", ARROW),
+        ArbitratorState::Waiting => mark("Waiting", "off", RING),
     }
 }
 

@@ -2,12 +2,12 @@
 
 mod groups;
 
-use galera::view::{ClusterView, NodeView};
+use galera::view::{ArbitratorState, ClusterView, NodeView};
 
 use self::groups::{GroupKind, NodeGroup, StateTransfer, node_groups, state_transfers};
 use crate::format::{age, lag_text, number};
-use crate::links::{node_href, node_label};
-use crate::marks::{glyph, tone_class};
+use crate::links::{cluster_href, node_href, node_label};
+use crate::marks::{arbitrator_mark, glyph, tone_class};
 use crate::markup::{Content, El, el};
 
 use crate::sides::{mark_of, side_of};
@@ -26,6 +26,7 @@ pub(crate) fn topology(view: &ClusterView, now: Option<galera::Timestamp>) -> Op
     let tiles: Vec<El> = view
         .members()
         .map(|node| tile(view, node, &groups, &transfers, now))
+        .chain(arbitrators(view))
         .collect();
     let drawing = el("section")
         .class("topology")
@@ -123,6 +124,35 @@ fn tile(
     el("li").attr("id", ["tile-", &id].concat()).child(link)
 }
 
+/// A tile for each arbitrator that an agent reports, which leads to the list of arbitrators. One that only the size of a component
+/// shows has none: it comes and goes with members that are not known yet.
+fn arbitrators(view: &ClusterView) -> impl Iterator<Item = El> {
+    let reported = view.arbitrators.iter();
+    reported.filter_map(|arbitrator| {
+        let (name, mark) = (arbitrator.name.as_ref()?, arbitrator_mark(arbitrator.state));
+        let kind = match arbitrator.state {
+            ArbitratorState::Member => GroupKind::Primary,
+            ArbitratorState::NonPrimary => GroupKind::NonPrimary,
+            _ => GroupKind::Outside,
+        };
+        let line = |class: &'static str, first: Content| {
+            let first = el("span").child(first);
+            el("span").class(class).child(first).child(el("span"))
+        };
+        let tone = ["t-", mark.tone].concat();
+        let state = el("strong").class(tone.clone()).child(mark.label);
+        let head = line("line name", el("strong").child(name.clone()).into());
+        let link = el("a")
+            .class(kind_class(kind, &tone_class("tile", mark)))
+            .attr("href", [&cluster_href(&view.name), "#arbitrators"].concat())
+            .child(head.child(el("span").class(tone).child(glyph(mark))))
+            .child(line("line quiet", arbitrator.address.clone().into()))
+            .child(line("line", state.into()))
+            .child(line("line quiet", "arbitrator, no data".into()));
+        Some(el("li").child(link))
+    })
+}
+
 /// The state transfer that the node takes part in.
 fn transfer_note(
     view: &ClusterView,
@@ -195,6 +225,29 @@ mod tests {
             text.push(' ');
         }
         text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn arbitrators_that_are_reported_have_tiles_after_the_nodes() {
+        let mut view = fixtures::healthy("lab", 90_000);
+        let inferred = galera::view::ArbitratorView {
+            name: None,
+            ..fixtures::arbitrator("", ArbitratorState::Inferred)
+        };
+        view.arbitrators = vec![
+            fixtures::arbitrator("garb<1>", ArbitratorState::Member),
+            fixtures::arbitrator("garb2", ArbitratorState::NonPrimary),
+            inferred,
+        ];
+        let html = draw(&view);
+        let tiles = html.split("href=\"/clusters/lab#arbitrators\"").skip(1);
+        let tiles: Vec<&str> = tiles
+            .map(|tile| tile.split("</li>").next().unwrap())
+            .collect();
+        assert_eq!(tiles.len(), 2, "{html}");
+        assert!(tiles[0].contains("garb&lt;1&gt;") && tiles[0].contains("Votes"));
+        assert!(tiles[1].contains("No quorum"), "{}", tiles[1]);
+        assert!(html.find("garb2") > html.find("tile-127.0.0.3"), "{html}");
     }
 
     #[test]

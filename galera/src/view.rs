@@ -434,6 +434,30 @@ pub enum ArbitratorState {
     Waiting,
 }
 
+impl ArbitratorState {
+    pub const ALL: [Self; 6] = [
+        Self::Member,
+        Self::Inferred,
+        Self::Elsewhere,
+        Self::NonPrimary,
+        Self::Connecting,
+        Self::Waiting,
+    ];
+
+    /// The state as in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Member => "member",
+            Self::Inferred => "inferred",
+            Self::Elsewhere => "elsewhere",
+            Self::NonPrimary => "non_primary",
+            Self::Connecting => "connecting",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
 /// A member that votes and has no data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

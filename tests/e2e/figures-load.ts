@@ -1,7 +1,9 @@
 // First load and main thread of the cluster page and the overview; layout shift in every episode of a cluster.
+import { execFileSync } from 'node:child_process';
+
 import type { CDPSession, Page } from '@playwright/test';
 
-import { command, expect, live, openCluster, signIn, test, verdict } from './test';
+import { command, currentLab, expect, live, openCluster, signIn, test, verdict } from './test';
 
 const CLUSTER = '/clusters/lab';
 
@@ -112,4 +114,46 @@ test('main thread', async ({ page }) => {
     const share = ((await busy()) - before) / 10;
     console.log(`main thread of ${path}: ${(share * 100).toFixed(1)} %, ${nodes} elements`);
   }
+});
+
+/** Registers clusters of three nodes, each key once and without a lease: nothing answers at their addresses. */
+function registerClusters(count: number): void {
+  const { directory, etcd } = currentLab();
+  const access = [`--endpoints=${etcd[0].endpoint}`, `--cacert=${directory}/etcd-authority.pem`, '--user=root:root-of-the-lab'];
+  const puts = [];
+  for (let cluster = 1; cluster <= count; cluster += 1) {
+    for (const node of [1, 2, 3]) {
+      const prefix = `/galera/shop-${String(cluster).padStart(3, '0')}/127.1.${cluster % 250}.${node}:${3306 + Math.floor(cluster / 250)}`;
+      puts.push(`put ${prefix}/wsrep_local_state_comment Synced`, `put ${prefix}/wsrep_last_committed ${cluster * 1000}`);
+    }
+  }
+  for (let at = 0; at < puts.length; at += 120) {
+    // No comparisons, these requests, nothing otherwise.
+    const input = `\n${puts.slice(at, at + 120).join('\n')}\n\n\n`;
+    execFileSync('etcdctl', [...access, 'txn'], { input, stdio: ['pipe', 'ignore', 'inherit'], env: { ...process.env, ETCDCTL_API: '3' } });
+  }
+}
+
+test('500 clusters', async ({ page }) => {
+  test.setTimeout(300_000);
+  registerClusters(500);
+  await signIn(page);
+  await expect(page.getByText('501 All')).toBeVisible({ timeout: 120_000 });
+  await live(page);
+  const session = await page.context().newCDPSession(page);
+  await session.send('Performance.enable');
+  await session.send('Network.enable');
+  let received = 0;
+  session.on('Network.webSocketFrameReceived', ({ response }) => (received += response.payloadData.length));
+  const busy = async () => {
+    const { metrics } = await session.send('Performance.getMetrics');
+    return metrics.find((metric) => metric.name === 'TaskDuration')?.value ?? 0;
+  };
+  await page.waitForTimeout(5_000);
+  const [before, bytes] = [await busy(), received];
+  await page.waitForTimeout(10_000);
+  const share = (((await busy()) - before) / 10) * 100;
+  const rate = (received - bytes) / 10_000;
+  const elements = await page.evaluate(() => document.querySelectorAll('*').length);
+  console.log(`500 clusters: main thread ${share.toFixed(1)} % (limit 10), ${elements} elements (limit 3000), ${rate.toFixed(1)} kB/s (limit 20)`);
 });

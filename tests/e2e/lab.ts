@@ -10,6 +10,7 @@ export interface Lab {
   control: string;
   cluster: string;
   directory: string;
+  etcd: { endpoint: string; pid: number }[];
   users: Record<string, { name: string; password: string }>;
   nodes: { name: string; id: string; pid: number }[];
 }

@@ -98,13 +98,9 @@ function sampleDays(): string {
 
 /** Writes the sample days into the etcd of this worker's demo. */
 function seedHistory(): void {
-  const run = (...command: string[]) => execFileSync(command[0], command.slice(1), { encoding: 'utf8' });
-  const demo = run('pgrep', '-P', String(process.pid), '-x', 'demo').trim();
-  const etcd = run('pgrep', '-a', '-P', demo, '-x', 'etcd');
-  const endpoint = /--listen-client-urls[ =](\S+)/.exec(etcd)?.[1];
-  if (!endpoint) throw new Error(`no endpoint in: ${etcd}`);
-  const access = [`--cacert=${currentLab().directory}/etcd-authority.pem`, '--user=root:root-of-the-lab'];
-  run('etcdctl', `--endpoints=${endpoint}`, ...access, 'put', `/galera-console/chronicle/live/days/${currentLab().cluster}`, sampleDays());
+  const { cluster, directory, etcd } = currentLab();
+  const access = [`--endpoints=${etcd[0].endpoint}`, `--cacert=${directory}/etcd-authority.pem`, '--user=root:root-of-the-lab'];
+  execFileSync('etcdctl', [...access, 'put', `/galera-console/chronicle/live/days/${cluster}`, sampleDays()]);
 }
 
 test('the status page', async ({ page, playwright }) => {

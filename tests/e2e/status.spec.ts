@@ -102,12 +102,14 @@ test('an operator opens an incident, posts an update and resolves it', async ({ 
   const form = page.locator('#new form');
   await form.getByRole('checkbox', { name: 'lab' }).check();
   await form.getByLabel('Title').fill('Slow <b>writes</b>');
+  await form.getByLabel('Impact').selectOption('major');
   await form.getByLabel('Message').fill('We look into it.\n<script>alert(1)</script>');
   await form.getByRole('button', { name: 'Open incident' }).click();
   const open = page.locator('#open article').filter({ hasText: 'Slow <b>writes</b>' });
   await expect(open).toContainText('Investigating');
   await expect(outside.getByRole('heading', { name: 'Slow <b>writes</b>' })).toBeVisible();
   await expect(outside.getByText('<script>alert(1)</script>')).toBeVisible();
+  await expect(outside.locator('.overall')).toHaveText('Major impact: Slow <b>writes</b>');
   await live(page);
   await open.getByLabel('Status').selectOption('resolved');
   await open.getByLabel('Update').fill('It was the disk.');

@@ -395,7 +395,7 @@ fn impact_field(id: String, impact: Option<IncidentImpact>) -> El {
         None => &IMPACT_OPTIONS,
     };
     let chosen = impact.map_or("", IncidentImpact::as_str);
-    select_field(id, "impact", "Impact on the status page", options, chosen)
+    select_field(id, "impact", "Impact", options, chosen)
 }
 
 fn section(id: &'static str, title: &'static str, content: El) -> El {

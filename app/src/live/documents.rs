@@ -6,9 +6,9 @@
 //! ignored.
 
 use galera::view::{
-    ClusterStatus, ClusterSummary, ClusterView, Component, NodeState, NodeSummary, NodeView,
-    ReasonCode, RegistryHealth, SourceKind, SourceView, TransferView, Verdict, VerdictReason,
-    VerdictState,
+    ArbitratorState, ArbitratorView, ClusterStatus, ClusterSummary, ClusterView, Component,
+    NodeState, NodeSummary, NodeView, ReasonCode, RegistryHealth, SourceKind, SourceView,
+    TransferView, Verdict, VerdictReason, VerdictState,
 };
 use galera::{Position, Timestamp};
 use miniserde::json::{self, Number, Object, Value};
@@ -196,8 +196,23 @@ fn cluster_view(row: Row<'_>) -> Option<ClusterView> {
             .collect::<Option<_>>()?,
         registry: registry_health(row.row("registry")?)?,
         quorum: None,
-        arbitrators: Vec::new(),
+        arbitrators: row
+            .objects("arbitrators")
+            .map(arbitrator_view)
+            .collect::<Option<_>>()?,
         last_transfer: None,
+    })
+}
+
+/// What its tile shows.
+fn arbitrator_view(row: Row<'_>) -> Option<ArbitratorView> {
+    let states = &ArbitratorState::ALL;
+    Some(ArbitratorView {
+        name: row.text("name"),
+        state: named(states, ArbitratorState::as_str, row.str("state")?)?,
+        address: row.text("address"),
+        since: None,
+        message: String::new(),
     })
 }
 

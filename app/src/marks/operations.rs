@@ -5,7 +5,7 @@ use galera::insight::rolling_restart::RestartState;
 use galera::publish::notification::delivery::{Delivery, DeliveryState};
 use galera::recover::action::{ActionState, StepState};
 use galera::recover::plan::{ActionKind, CheckStatus, Plan};
-use galera::view::{ArbitratorState, VerdictState};
+use galera::view::VerdictState;
 
 use super::{
     ARROW, BARRED_RING, CHECKED_DISC, CROSS, DASHED, DISC, FORK, HALF_DIAMOND, HALF_DISC, QUESTION,
@@ -92,17 +92,6 @@ pub(crate) const fn finding_mark(severity: FindingSeverity) -> StateMark {
         FindingSeverity::Critical => mark("Critical", "bad", TRIANGLE),
         FindingSeverity::Warning => mark("Warning", "warn", HALF_DIAMOND),
         FindingSeverity::Notice => mark("Notice", "off", RING),
-    }
-}
-
-pub(crate) const fn arbitrator_mark(state: ArbitratorState) -> StateMark {
-    match state {
-        ArbitratorState::Member => mark("Votes", "ok", DISC),
-        ArbitratorState::Inferred => mark("Inferred", "unknown", QUESTION),
-        ArbitratorState::Elsewhere => mark("Elsewhere", "warn", TRIANGLE),
-        ArbitratorState::NonPrimary => mark("No quorum", "bad", SQUARE),
-        ArbitratorState::Connecting => mark("Connecting", "busy", ARROW),
-        ArbitratorState::Waiting => mark("Waiting", "off", RING),
     }
 }
 

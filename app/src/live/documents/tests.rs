@@ -32,7 +32,10 @@ fn message(documents: &mut LiveDocuments, text: &str) -> LiveMessage {
 /// What pages show of a view: the browser reads no more.
 fn shown(mut view: ClusterView) -> ClusterView {
     view.quorum = None;
-    view.arbitrators.clear();
+    for arbitrator in &mut view.arbitrators {
+        arbitrator.since = None;
+        arbitrator.message.clear();
+    }
     for reason in &mut view.verdict.reasons {
         reason.code = UNREAD_CODE;
     }
@@ -54,8 +57,11 @@ fn shown(mut view: ClusterView) -> ClusterView {
 fn views() -> Vec<ClusterView> {
     let mut receiving = fixtures::state_transfer("lab", 90_000);
     receiving.nodes[2].transfer = Some(fixtures::transfer());
+    let mut arbitrated = fixtures::healthy("lab", 2_881);
+    arbitrated.arbitrators = vec![fixtures::arbitrator("garb1", ArbitratorState::Member)];
     vec![
         receiving,
+        arbitrated,
         fixtures::healthy("lab", 2_881),
         fixtures::state_transfer("lab", 90_000),
         fixtures::no_primary("lab", 90_000),
