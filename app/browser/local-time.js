@@ -21,7 +21,10 @@ const format =
   });
 const today = () => new Date().toISOString().slice(0, 10);
 const toLocal = (text, date, clock) => {
-  const local = format.format(new Date(`${date ?? today()}T${clock}Z`));
+  const time = new Date(`${date ?? today()}T${clock}Z`);
+  // Text that people or servers wrote may only look like a time.
+  if (isNaN(time)) return text;
+  const local = format.format(time);
   return date ? local : local.slice(11);
 };
 const convert = (text) => text.replace(UTC, toLocal);

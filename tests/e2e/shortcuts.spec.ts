@@ -103,6 +103,15 @@ test.describe('in New York', () => {
       await expect(tables, path).toContainText(zone);
       await expect(tables, path).not.toContainText(utc);
     }
+    // What only looks like a time stays, and prevents no other one.
+    const shown = await page.evaluate(() => {
+      const text = document.createElement('p');
+      document.querySelector('main')?.append(text);
+      const { morph } = (globalThis as unknown as { page: { morph: (element: Element, html: string) => void } }).page;
+      morph(text, '<p>2026-99-01 99:99:99 UTC, 12:00:00 UTC</p>');
+      return text.textContent;
+    });
+    expect(shown).toMatch(/^2026-99-01 99:99:99 UTC, 0[78]:00:00 GMT/);
     // Live updates as well: a failing probe has its time in a sentence.
     await page.goto('/clusters/lab');
     await live(page);

@@ -250,7 +250,7 @@ impl<'a> Situation<'a> {
     }
 
     /// Where the registered data of a node stopped cleanly that an operator declares permanently removed: they are given up, so
-    /// the position is no candidate, but it tells what is lost.
+    /// the position is no candidate, but counts as a loss.
     pub(crate) fn given_up_stop(&self, node: usize) -> Option<&CleanStop> {
         let removed = MemberCondition::Attested(AttestedState::Decommissioned);
         self.nodes()[node]
