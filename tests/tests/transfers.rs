@@ -185,15 +185,14 @@ async fn a_full_transfer_shows_its_progress_and_how_it_ended() -> Result<()> {
         let transfers = view.nodes.iter().filter_map(|node| node.transfer.as_ref());
         let left: Vec<_> = transfers.collect();
         ensure!(left.is_empty(), "{left:?}");
-        view.last_transfer.context("no completed transfer")
+        let last = view.last_transfer.context("no completed transfer")?;
+        ensure!(last.node == shown_id(joiner)?, "{last:?}");
+        Ok(last)
     })
     .await?;
     println!("completed: {last:?}");
     no_transfer_keys(&lab).await?;
-    ensure!(
-        last.node == shown_id(joiner)? && Some(last.bytes) >= more.done,
-        "{last:?}"
-    );
+    ensure!(Some(last.bytes) >= more.done, "{last:?}");
 
     // The next time its donor is killed.
     joiner.stop().await?;

@@ -204,6 +204,25 @@ fn a_completed_transfer_is_kept_as_a_measure() {
 }
 
 #[test]
+fn a_transfer_is_completed_also_if_its_report_ends_before_the_node_is_seen_as_a_member() {
+    let before = under_way(&sent(), &received(39_000_000_000)).view();
+    let unreported = under_way("", "");
+    let view = next(&unreported, &before);
+    assert_eq!(node(&view, "10.0.0.3").state, NodeState::Joining);
+    let joiner = transfer(&view, "10.0.0.3").unwrap();
+    assert_eq!(joiner.summary, "SST from db2: 39 of about 40 GB");
+    assert_eq!(
+        transfer(&next(&unreported.clone().at(70.0), &view), "10.0.0.3"),
+        None,
+        "it has not been reported for a minute"
+    );
+    let member = FakeServer::synced("db3").view(&["AUTO"; 3], 2);
+    let member = unreported.answers("10.0.0.3", member);
+    let last = next(&member, &view).last_transfer.unwrap();
+    assert_eq!((last.node, last.bytes), (id("10.0.0.3"), 39_000_000_000));
+}
+
+#[test]
 fn a_synced_node_receives_nothing_whatever_its_registration_says() {
     let fields = [
         ("wsrep_local_state_comment", "Synced"),

@@ -18,6 +18,9 @@ use crate::view::{
 const LASTING_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// The longest estimate, in seconds.
 const LEFT_MAX: u64 = 7 * 24 * 3_600;
+/// How long a transfer that its agent no longer reports is shown of a node that is still joining. The agent may know that
+/// its server is a member before the console does.
+const UNREPORTED_SHOWN: Duration = Duration::from_secs(60);
 /// How long a failed transfer is shown.
 const FAILED_SHOWN: Duration = Duration::from_secs(3_600);
 
@@ -229,6 +232,14 @@ fn ended(
         (TransferState::Failed, _) => {
             let shown = age.is_some_and(|age| age <= FAILED_SHOWN);
             shown.then(|| earlier.clone())
+        }
+        (_, NodeState::Joining) => {
+            let shown = observed && age.is_some_and(|age| age <= UNREPORTED_SHOWN);
+            shown.then(|| TransferView {
+                rate: None,
+                seconds_left: None,
+                ..earlier.clone()
+            })
         }
         (
             _,
