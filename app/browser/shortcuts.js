@@ -20,36 +20,49 @@ const fetchPart = async (path) => {
   return text.slice(text.indexOf('\n') + 1) || '<p class="notice">The console is unreachable.</p>';
 };
 
-const open = async (path, label) => {
-  if (location.pathname == '/sign-in') return;
-  const html = await fetchPart(path);
-  if (!html) return;
-  dialog.setAttribute('aria-label', label);
+/** Ends when the results are those of what is typed. */
+let latest;
+const input = () => dialog.querySelector('input');
+
+const fill = (html) => {
   dialog.innerHTML = `<form method="dialog"><button aria-label="Close">×</button></form>${html}`;
+  (input() ?? dialog.querySelector('button')).focus();
+};
+const open = async (path, label, placeholder = '') => {
+  if (location.pathname == '/sign-in') return;
+  dialog.setAttribute('aria-label', label);
   if (!dialog.open) {
     document.body.append(dialog);
     dialog.showModal();
   }
-  (dialog.querySelector('input') ?? dialog.querySelector('button')).focus();
+  fill(placeholder);
+  const html = await fetchPart(path);
+  if (!html || dialog.getAttribute('aria-label') != label) return;
+  const typed = input()?.value;
+  fill(html);
+  if (typed) await find(input().value = typed);
 };
-const openSearch = () => open('/search', 'Search');
+// What is typed before the served part has arrived is kept.
+const openSearch = () => (latest = open('/search', 'Search', '<form><input type="search" aria-label="Search"></form>'));
 dialog.addEventListener('close', () => dialog.remove());
 
+const results = () => dialog.querySelector('#results');
 const links = () => [...dialog.querySelectorAll('#results a')];
 
-let latest;
-dialog.addEventListener('input', async ({ target }) => {
-  const query = target.value;
-  latest = query;
+const find = async (query) => {
   const html = await fetchPart(`/search?q=${encodeURIComponent(query)}`);
-  if (!html || latest != query) return;
+  if (!html || input()?.value != query) return;
   const found = new DOMParser().parseFromString(html, 'text/html').getElementById('results');
-  if (found) document.getElementById('results')?.replaceWith(found);
+  results().innerHTML = found?.innerHTML ?? html;
+};
+dialog.addEventListener('input', ({ target }) => {
+  if (results()) latest = find(target.value);
 });
-dialog.addEventListener('submit', (event) => {
+dialog.addEventListener('submit', async (event) => {
   if (event.target.method == 'dialog') return;
   event.preventDefault();
-  links()[0]?.click();
+  await latest;
+  if (dialog.open) links()[0]?.click();
 });
 dialog.addEventListener('keydown', (event) => {
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];

@@ -1,7 +1,7 @@
 // Search, help and keyboard shortcuts; choices of this browser: time zone, notifications.
 import type { Page } from '@playwright/test';
 
-import { command, expect, live, openCluster, row, signIn, test, verdict, violations } from './test';
+import { OFFLINE, command, expect, live, openCluster, row, signIn, test, verdict, violations } from './test';
 
 const dialog = (page: Page) => page.getByRole('dialog');
 
@@ -31,6 +31,45 @@ for (const scheme of ['light', 'dark'] as const) {
     });
   });
 }
+
+test('what is typed before the results have arrived is searched, and Enter opens what was typed', async ({ page }) => {
+  await openCluster(page);
+  let answer = () => {};
+  let held = new Promise<void>((resolve) => (answer = resolve));
+  await page.route('**/fragments/search*', async (route) => {
+    await held;
+    await route.continue();
+  });
+  await page.keyboard.press('Control+k');
+  await page.keyboard.type('n2 lab');
+  await page.keyboard.press('Enter');
+  answer();
+  await expect(page).toHaveURL(/\/clusters\/lab\/nodes\//);
+  await expect(page.getByRole('heading', { level: 1 })).toContainText('n2');
+  // The dialog is open and has results of nothing.
+  await page.keyboard.press('Control+k');
+  const input = dialog(page).getByRole('searchbox');
+  await expect(dialog(page).locator('#results a').nth(1)).toBeVisible();
+  held = new Promise<void>((resolve) => (answer = resolve));
+  await input.pressSequentially('lab recovery');
+  await page.keyboard.press('Enter');
+  answer();
+  await expect(page).toHaveURL(/\/clusters\/lab\/recovery$/);
+});
+
+test.describe('without a console', () => {
+  test.use({ allowed: OFFLINE });
+
+  test('search says so and opens nothing that was found before', async ({ page }) => {
+    await openCluster(page);
+    await page.keyboard.press('Control+k');
+    await expect(dialog(page).locator('#results a').nth(1)).toBeVisible();
+    await page.route('**/fragments/search*', (route) => route.abort());
+    await page.keyboard.type('n2');
+    await expect(dialog(page)).toContainText('unreachable');
+    await expect(dialog(page).locator('#results a')).toHaveCount(0);
+  });
+});
 
 test.describe('on a phone', () => {
   test.use({ viewport: { width: 390, height: 844 }, hasTouch: true });
