@@ -407,28 +407,7 @@ fn init_logging(source: &SettingsSource<'_>) -> Result<(), SettingError> {
         .with_env_filter(filter)
         .with_target(false)
         .with_ansi(colors)
-        .with_writer(move || LineWriter { colors })
+        .with_writer(move || galera::log_line::LineWriter { colors })
         .init();
     Ok(())
-}
-
-/// Writes each event as one line, whatever text of other programs it contains.
-#[derive(Clone, Copy)]
-struct LineWriter {
-    /// Whether the formatter inserts colors.
-    colors: bool,
-}
-
-impl std::io::Write for LineWriter {
-    /// Called once for each event.
-    fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
-        let text = String::from_utf8_lossy(event);
-        let line = galera::log_line::single_line(&text, self.colors);
-        std::io::stderr().write_all(line.as_bytes())?;
-        Ok(event.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        std::io::stderr().flush()
-    }
 }

@@ -78,6 +78,10 @@ globalThis.page = {
   },
   path: () => location.pathname,
   query: () => location.search.slice(1),
+  clusterLabel: (name) => {
+    const text = decodeURIComponent(name.replaceAll('~', '%'));
+    return /[\p{Cc}\p{Cf}]|[^\S ]|^ | $|  /u.test(text) ? name : text;
+  },
   isVisible: () => document.visibilityState == 'visible',
   renderedAt: () => document.querySelector('meta[name=server-time]')?.content ?? '',
   signIn,

@@ -26,6 +26,10 @@ extern "C" {
     #[wasm_bindgen(js_namespace = page)]
     pub(crate) fn query() -> String;
 
+    /// What people call the cluster with this name, which the server validated.
+    #[wasm_bindgen(js_namespace = page, js_name = clusterLabel)]
+    pub(crate) fn cluster_label(name: &str) -> String;
+
     #[wasm_bindgen(js_namespace = page, js_name = isVisible)]
     pub(crate) fn is_visible() -> bool;
 

@@ -5,7 +5,7 @@ use galera::view::VerdictState;
 use leptos::prelude::*;
 
 use crate::format::{age, ago, link, visually_hidden};
-use crate::links::cluster_href;
+use crate::links::{cluster_href, cluster_label};
 use crate::live::{ConnectionState, LiveState};
 use crate::marks::{state_badge, verdict_mark};
 use crate::markup::{El, el};
@@ -134,7 +134,7 @@ fn alarm_banner(path: &str, overview: Option<&OverviewWindow>) -> Option<El> {
                 el("li")
                     .child(state_badge(verdict_mark(verdict)))
                     .child(" ")
-                    .child(link(href, cluster.name.as_str().to_owned())),
+                    .child(link(href, cluster_label(&cluster.name))),
             );
         }
     }

@@ -193,7 +193,7 @@ impl FragmentRequest<'_> {
             recovery: recovery.as_ref(),
             now: self.now,
         };
-        Ok(Fragment::new(view.name.as_str(), &page.markup()))
+        Ok(Fragment::new(&view.name.display_name(), &page.markup()))
     }
 
     /// Nothing that fails here hides the page: the card shows why there is no plan.
@@ -231,7 +231,7 @@ impl FragmentRequest<'_> {
     async fn recovery(&self, name: &str) -> Result<Fragment, ProblemDetails> {
         // On its own, so that an unknown cluster is always reported as such.
         let view: ClusterView = self.client.get(&format!("/api/v1/clusters/{name}")).await?;
-        let title = format!("Recovery · {}", view.name);
+        let title = format!("Recovery · {}", view.name.display_name());
         if !view.registry.reachable {
             let page = recovery::without_etcd(&view);
             return Ok(Fragment::new(&title, &page));
@@ -296,14 +296,17 @@ impl FragmentRequest<'_> {
             filter: &filter,
             now: self.now,
         };
-        let title = format!("Events · {}", view.name);
+        let title = format!("Events · {}", view.name.display_name());
         Ok(Fragment::new(&title, &page.markup()))
     }
 
     async fn stop_check(&self, name: &str) -> Result<Fragment, ProblemDetails> {
         let view: ClusterView = self.client.get(&format!("/api/v1/clusters/{name}")).await?;
         let page = stop_check::page(&view, self.query, self.now);
-        Ok(Fragment::new(&format!("Stop check · {}", view.name), &page))
+        Ok(Fragment::new(
+            &format!("Stop check · {}", view.name.display_name()),
+            &page,
+        ))
     }
 
     async fn findings(&self, name: &str) -> Result<Fragment, ProblemDetails> {
@@ -311,7 +314,10 @@ impl FragmentRequest<'_> {
         let view: ClusterView = self.client.get(&path).await?;
         let report = self.client.get(&format!("{path}/findings")).await?;
         let page = findings::page(&view, &report, self.session, self.now);
-        Ok(Fragment::new(&format!("Findings · {}", view.name), &page))
+        Ok(Fragment::new(
+            &format!("Findings · {}", view.name.display_name()),
+            &page,
+        ))
     }
 
     async fn rolling_restart(&self, name: &str) -> Result<Fragment, ProblemDetails> {
@@ -326,7 +332,7 @@ impl FragmentRequest<'_> {
             None => None,
         };
         let page = rolling_restart::page(&view, restart.as_ref(), self.now);
-        let title = format!("Rolling restart · {}", view.name);
+        let title = format!("Rolling restart · {}", view.name.display_name());
         Ok(Fragment::new(&title, &page))
     }
 
@@ -334,13 +340,16 @@ impl FragmentRequest<'_> {
         let view: ClusterView = self.client.get(&format!("/api/v1/clusters/{name}")).await?;
         let read = self.recorded(name, None).await;
         let page = series::page(&view, &read, self.now);
-        Ok(Fragment::new(&format!("Charts · {}", view.name), &page))
+        Ok(Fragment::new(
+            &format!("Charts · {}", view.name.display_name()),
+            &page,
+        ))
     }
 
     async fn registry(&self, name: &str) -> Result<Fragment, ProblemDetails> {
         let (view, read) = self.registry_keys(name).await?;
         let query = self.query.get("q").unwrap_or_default();
-        let title = format!("Registry · {}", view.name);
+        let title = format!("Registry · {}", view.name.display_name());
         Ok(Fragment::new(
             &title,
             &registry::page(&read, query, self.now),
@@ -527,6 +536,7 @@ impl FragmentRequest<'_> {
             announcements: &announcements,
             pages: &pages,
             overview: &overview,
+            draft: &incidents::IncidentDraft::from_query(self.query, &incidents.incidents),
             session: self.session,
             now: self.now,
         };

@@ -9,6 +9,14 @@ pub(crate) fn cluster_href(name: &galera::ClusterName) -> String {
     ["/clusters/", name.as_str()].concat()
 }
 
+/// What people call a cluster.
+pub(crate) fn cluster_label(name: &galera::ClusterName) -> String {
+    #[cfg(feature = "hydrate")]
+    return crate::browser::cluster_label(name.as_str());
+    #[cfg(not(feature = "hydrate"))]
+    name.display_name().into_owned()
+}
+
 /// Path of the page of a node.
 pub(crate) fn node_href(cluster: &galera::ClusterName, node: &galera::NodeId) -> String {
     [

@@ -115,13 +115,13 @@ impl LiveState {
         }
         self.head.with(|head| {
             let worst = head.as_ref().and_then(|head| head.clusters.first());
-            match worst.map(|cluster| (cluster.verdict.state, cluster.name.as_str())) {
+            match worst.map(|cluster| (cluster.verdict.state, &cluster.name)) {
                 Some((verdict, name)) if verdict >= VerdictState::NoPrimary => {
                     let label = verdict_mark(verdict).label;
                     if text.starts_with(label) {
                         return String::new();
                     }
-                    [label, ": ", name, " · "].concat()
+                    [label, ": ", &crate::links::cluster_label(name), " · "].concat()
                 }
                 _ => String::new(),
             }

@@ -1,9 +1,33 @@
 //! Lines of a log: text of other programs (names, errors, values in etcd) must not begin a line or control a terminal.
 
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io;
 
-/// `text` on one line: control characters and line separators are written as `\n` or `\u{85}`. A final line feed stays.
+use crate::invisible::is_invisible;
+
+/// Writes each event of a log to standard error as one line, whatever text of other programs it contains.
+#[derive(Clone, Copy, Debug)]
+pub struct LineWriter {
+    /// Whether the formatter inserts colors.
+    pub colors: bool,
+}
+
+impl io::Write for LineWriter {
+    /// Called once for each event.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        io::stderr().write_all(single_line(&text, self.colors).as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// `text` on one line: invisible characters, among them control characters and those that reorder text, are written as
+/// `\n` or `\u{85}`. A final line feed stays.
 /// With `keep_colors`, so do the escape characters of a terminal's colors, which the caller has inserted.
 #[must_use]
 pub fn single_line(text: &str, keep_colors: bool) -> Cow<'_, str> {
@@ -11,10 +35,7 @@ pub fn single_line(text: &str, keep_colors: bool) -> Cow<'_, str> {
         Some(body) => (body, "\n"),
         None => (text, ""),
     };
-    let is_unsafe = |c: char| {
-        (c.is_control() && c != '\t' && !(keep_colors && c == '\u{1b}'))
-            || matches!(c, '\u{2028}' | '\u{2029}')
-    };
+    let is_unsafe = |c: char| is_invisible(c) && c != '\t' && !(keep_colors && c == '\u{1b}');
     if !body.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }
@@ -48,6 +69,7 @@ mod tests {
                 "next\\u{85}line\\u{2028}\\u{2029}",
             ),
             ("\u{9b}31m Grüße", "\\u{9b}31m Grüße"),
+            ("\u{202e}n1 מסד", "\\u{202e}n1 מסד"),
         ] {
             assert_eq!(single_line(text, false), expected);
         }

@@ -93,7 +93,7 @@ pub fn init(log: &LogConfig) {
             let colors = std::io::stderr().is_terminal();
             let text = builder
                 .with_ansi(colors)
-                .with_writer(move || LineWriter { colors })
+                .with_writer(move || galera::log_line::LineWriter { colors })
                 .with_filter_reloading();
             let handle = text.reload_handle();
             let switch = Box::new(move |filter| handle.reload(filter));
@@ -105,27 +105,6 @@ pub fn init(log: &LogConfig) {
     }
     if let Err(error) = result {
         tracing::debug!(%error, "Logging is initialized already");
-    }
-}
-
-/// Writes each event as one line, whatever text of other programs it contains.
-#[derive(Clone, Copy)]
-struct LineWriter {
-    /// Whether the formatter inserts colors.
-    colors: bool,
-}
-
-impl std::io::Write for LineWriter {
-    /// Called once for each event.
-    fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
-        let text = String::from_utf8_lossy(event);
-        let line = galera::log_line::single_line(&text, self.colors);
-        std::io::stderr().write_all(line.as_bytes())?;
-        Ok(event.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        std::io::stderr().flush()
     }
 }
 

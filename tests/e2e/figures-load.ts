@@ -1,9 +1,8 @@
 // First load and main thread of the cluster page and the overview; layout shift in every episode of a cluster.
-import { execFileSync } from 'node:child_process';
-
 import type { CDPSession, Page } from '@playwright/test';
 
-import { command, currentLab, expect, live, openCluster, signIn, test, verdict } from './test';
+import { putKeys } from './registry-keys';
+import { command, expect, live, openCluster, signIn, test, verdict } from './test';
 
 const CLUSTER = '/clusters/lab';
 
@@ -118,20 +117,15 @@ test('main thread', async ({ page }) => {
 
 /** Registers clusters of three nodes, each key once and without a lease: nothing answers at their addresses. */
 function registerClusters(count: number): void {
-  const { directory, etcd } = currentLab();
-  const access = [`--endpoints=${etcd[0].endpoint}`, `--cacert=${directory}/etcd-authority.pem`, '--user=root:root-of-the-lab'];
-  const puts = [];
+  const keys: Record<string, string | number> = {};
   for (let cluster = 1; cluster <= count; cluster += 1) {
     for (const node of [1, 2, 3]) {
-      const prefix = `/galera/shop-${String(cluster).padStart(3, '0')}/127.1.${cluster % 250}.${node}:${3306 + Math.floor(cluster / 250)}`;
-      puts.push(`put ${prefix}/wsrep_local_state_comment Synced`, `put ${prefix}/wsrep_last_committed ${cluster * 1000}`);
+      const prefix = `shop-${String(cluster).padStart(3, '0')}/127.1.${cluster % 250}.${node}:${3306 + Math.floor(cluster / 250)}`;
+      keys[`${prefix}/wsrep_local_state_comment`] = 'Synced';
+      keys[`${prefix}/wsrep_last_committed`] = cluster * 1000;
     }
   }
-  for (let at = 0; at < puts.length; at += 120) {
-    // No comparisons, these requests, nothing otherwise.
-    const input = `\n${puts.slice(at, at + 120).join('\n')}\n\n\n`;
-    execFileSync('etcdctl', [...access, 'txn'], { input, stdio: ['pipe', 'ignore', 'inherit'], env: { ...process.env, ETCDCTL_API: '3' } });
-  }
+  putKeys(keys);
 }
 
 test('500 clusters', async ({ page }) => {

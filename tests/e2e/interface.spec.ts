@@ -278,6 +278,24 @@ test.describe('narrow screens', () => {
   }
 });
 
+test.describe('addresses that lead nowhere', () => {
+  test.use({ allowed: /status of 404/ });
+
+  test('are one message with a way on, in the design of the other pages', async ({ page }) => {
+    await signIn(page);
+    for (const path of ['/clusters/nowhere', '/clusters/lab/nodes/nowhere', '/actions/nowhere', '/nowhere', '/status/nowhere']) {
+      await page.goto(path);
+      const main = page.getByRole('main');
+      await expect(main.getByRole('heading', { level: 1 }), path).toHaveCount(1);
+      await expect(main, path).toContainText(/not found|no status page|unknown/i);
+      await expect(main, path).not.toContainText(/Loading|Waiting for/);
+      const family = await main.evaluate((element) => getComputedStyle(element).fontFamily);
+      expect(family, path).not.toMatch(/Times|^serif/);
+      expect(await violations(page), path).toEqual([]);
+    }
+  });
+});
+
 test('a printed page keeps its tables as tables', async ({ page }) => {
   // The width of A4 paper.
   await page.setViewportSize({ width: 794, height: 1000 });

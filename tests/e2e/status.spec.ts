@@ -79,6 +79,8 @@ test.describe('without script', () => {
     const today = page.getByRole('radio', { checked: true });
     const shown = page.locator('.days input:checked + span');
     await expect(page.getByRole('radio')).toHaveCount(90);
+    // The lab is minutes old: no figure is one of ninety days.
+    await expect(page.getByText(/Data since \d{4}-\d\d-\d\d; earlier days do not count/)).toBeVisible();
     await expect(shown).toBeVisible();
     await page.keyboard.press('Tab');
     await expect(today).toBeFocused();

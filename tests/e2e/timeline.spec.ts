@@ -33,6 +33,31 @@ test('a block of the timeline leads to the cluster as it was then', async ({ pag
   expect(page.url()).not.toBe(shown);
 });
 
+test('the slider shows the cluster at each time, and keeps the focus and the range', async ({ page }) => {
+  await openCluster(page);
+  await command('kill n3');
+  await expect(verdict(page)).toHaveText('Degraded');
+  await page.goto(`${timeline()}?range=15m`);
+  const slider = page.getByRole('slider', { name: 'Time in the range' });
+  const then = page.getByRole('region', { name: new RegExp(`^${currentLab().cluster} at `) });
+  await slider.focus();
+  await page.keyboard.press('End');
+  await page.keyboard.press('ArrowLeft');
+  await expect(then).toBeVisible();
+  await expect(page).toHaveURL(/step=299/);
+  await expect(slider).toBeFocused();
+  const from = new URL(page.url()).searchParams.get('from');
+  await page.keyboard.press('ArrowRight');
+  await expect(page).toHaveURL(/step=300/);
+  expect(new URL(page.url()).searchParams.get('from')).toBe(from);
+  await expect(then.getByText('Degraded')).toBeVisible();
+  expect(await violations(page)).toEqual([]);
+  await page.keyboard.press('Home');
+  await expect(page.getByText(/The first recorded view of/)).toBeVisible();
+  await page.setViewportSize({ width: 390, height: 844 });
+  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(390);
+});
+
 test('a time is entered by keyboard, and the timeline fits a phone', async ({ page }) => {
   await page.setViewportSize({ width: 390, height: 844 });
   await openCluster(page);

@@ -23,7 +23,7 @@ pub(super) fn title_text(view: &ActionView) -> String {
         "{} · {} of {}",
         action_mark(action.state).label,
         action_kind_label(action.kind),
-        action.cluster
+        action.cluster.display_name()
     )
 }
 
@@ -66,7 +66,7 @@ fn action_header(action: &Action) -> El {
         .child(format!("{} of ", action_kind_label(action.kind)))
         .child(link(
             format!("/clusters/{}", action.cluster),
-            action.cluster.to_string(),
+            action.cluster.display_name().into_owned(),
         ));
     let open = action.state == ActionState::Pending;
     let decision_link =

@@ -26,7 +26,10 @@ pub(super) fn page(
         .iter()
         .map(|(name, off)| {
             el("li")
-                .child(link(format!("/clusters/{name}/recovery"), name.to_string()))
+                .child(link(
+                    format!("/clusters/{name}/recovery"),
+                    name.display_name().into_owned(),
+                ))
                 .child(format!(": {}", off.reason))
         })
         .collect();
@@ -79,7 +82,11 @@ pub(super) fn action_table(actions: &[ActionView], now: Timestamp) -> El {
 
 fn action_row(view: &ActionView, now: Timestamp) -> El {
     let action = &view.action;
-    let what = format!("{} of {}", action_kind_label(action.kind), action.cluster);
+    let what = format!(
+        "{} of {}",
+        action_kind_label(action.kind),
+        action.cluster.display_name()
+    );
     let head = el("span")
         .child(widgets::action_link(action.id.as_str(), what))
         .child(

@@ -185,7 +185,11 @@ fn entry_row(entry: &AuditEntry, now: Timestamp) -> El {
 pub(super) fn entry_cells(row: El, entry: &AuditEntry) -> El {
     let record = &entry.record;
     let cluster: Content = match &record.cluster {
-        Some(name) => link(format!("/clusters/{name}"), name.to_string()).into(),
+        Some(name) => link(
+            format!("/clusters/{name}"),
+            name.display_name().into_owned(),
+        )
+        .into(),
         None => unknown().into(),
     };
     let subject: Content = match &record.subject {

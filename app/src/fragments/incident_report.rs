@@ -147,7 +147,11 @@ impl IncidentReport {
             None => format!("open at the export, for {}", length(self.exported_at)),
         };
         let impact = incident.impact.map_or("As measured", IncidentImpact::label);
-        let names: Vec<String> = incident.clusters.iter().map(ToString::to_string).collect();
+        let names: Vec<String> = incident
+            .clusters
+            .iter()
+            .map(|cluster| cluster.display_name().into_owned())
+            .collect();
         let how = match incident.automatic {
             Some(seconds) => {
                 format!("automatically; it is resolved after {seconds} s without problems")

@@ -1,12 +1,14 @@
 //! Incidents, maintenance and announcements, with the forms that manage them.
 
-use galera::Timestamp;
+mod templates;
+
 use galera::access::Operation;
 use galera::publish::api::{Overview, SessionView};
 use galera::publish::status_pages::{
     Announcement, AnnouncementList, Incident, IncidentImpact, IncidentList, IncidentState,
     IncidentUpdate, MaintenanceList, MaintenancePhase, MaintenanceView, StatusPageList,
 };
+use galera::{ClusterName, Timestamp};
 
 use super::form_fields::{
     checkbox, fieldset, input_field, select_field, text_field as field, textarea_field,
@@ -17,6 +19,8 @@ use crate::format::{absolute, link, quiet, ticking_age};
 use crate::links::cluster_href;
 use crate::marks::{incident_mark, state_badge};
 use crate::markup::{Content, El, el};
+pub(super) use templates::{IncidentDraft, new_incident_href};
+use templates::{reuse_link, template_links};
 
 /// Number of resolved incidents listed.
 const MAX_RESOLVED: usize = 20;
@@ -44,6 +48,8 @@ pub(super) struct IncidentsPage<'a> {
     pub(super) announcements: &'a AnnouncementList,
     pub(super) pages: &'a StatusPageList,
     pub(super) overview: &'a Overview,
+    /// What the form of a new incident begins with.
+    pub(super) draft: &'a IncidentDraft,
     pub(super) session: &'a SessionView,
     pub(super) now: Timestamp,
 }
@@ -123,7 +129,11 @@ impl IncidentsPage<'_> {
                     )
                     .child(automatic)
                     .child(". ")
-                    .child(report_link(incident)),
+                    .child(report_link(incident))
+                    .child(
+                        (!incident.is_open())
+                            .then(|| el("span").child(" · ").child(reuse_link(incident))),
+                    ),
             )
             .child(el("ol").class("steps").attr("reversed", "").child(updates))
     }
@@ -139,7 +149,7 @@ impl IncidentsPage<'_> {
                 cluster_href(name),
                 incident.opened_at
             );
-            let link = link(href, name.to_string())
+            let link = link(href, name.display_name().into_owned())
                 .attr("title", "As it was when the incident was opened");
             Content::Many(vec![separator.into(), link.into()])
         });
@@ -161,8 +171,14 @@ impl IncidentsPage<'_> {
     fn new_incident(&self) -> El {
         let refusal = self.refusal(Operation::ManageIncidents);
         let form = post_form("/incidents".to_owned())
-            .child(self.cluster_checkboxes())
-            .child(field("title".to_owned(), "title", "Title", ""))
+            .child(template_links(self.draft))
+            .child(self.cluster_checkboxes(&self.draft.clusters))
+            .child(field(
+                "title".to_owned(),
+                "title",
+                "Title",
+                self.draft.title.clone(),
+            ))
             .child(select_field(
                 "state".to_owned(),
                 "state",
@@ -170,8 +186,20 @@ impl IncidentsPage<'_> {
                 &STATE_OPTIONS[..3],
                 "investigating",
             ))
-            .child(impact_field("impact".to_owned(), None))
-            .child(textarea_field("text".to_owned(), "text", "Message", "", 3))
+            .child(select_field(
+                "impact".to_owned(),
+                "impact",
+                "Impact",
+                &IMPACT_OPTIONS,
+                self.draft.impact.map_or("", IncidentImpact::as_str),
+            ))
+            .child(textarea_field(
+                "text".to_owned(),
+                "text",
+                "Message",
+                self.draft.text.clone(),
+                3,
+            ))
             .child(primary_button(
                 "Open incident".to_owned(),
                 refusal.as_deref(),
@@ -179,7 +207,7 @@ impl IncidentsPage<'_> {
         section("new", "New incident", form)
     }
 
-    fn cluster_checkboxes(&self) -> El {
+    fn cluster_checkboxes(&self, chosen: &[ClusterName]) -> El {
         let ticks: Vec<El> = self
             .overview
             .clusters
@@ -188,8 +216,8 @@ impl IncidentsPage<'_> {
                 checkbox(
                     "clusters",
                     cluster.name.to_string(),
-                    cluster.name.to_string(),
-                    false,
+                    cluster.name.display_name().into_owned(),
+                    chosen.contains(&cluster.name),
                 )
             })
             .collect();
@@ -204,7 +232,7 @@ impl IncidentsPage<'_> {
             .map(|maintenance| self.maintenance(maintenance, refusal.as_deref()))
             .collect();
         let plan = post_form("/incidents/maintenance".to_owned())
-            .child(self.cluster_checkboxes())
+            .child(self.cluster_checkboxes(&[]))
             .child(field("m-title".to_owned(), "title", "Title", ""))
             .child(input_field(
                 "datetime-local",
@@ -405,8 +433,8 @@ fn section(id: &'static str, title: &'static str, content: El) -> El {
         .child(content)
 }
 
-fn cluster_names(clusters: &[galera::ClusterName]) -> String {
-    let names: Vec<&str> = clusters.iter().map(|cluster| cluster.as_str()).collect();
+fn cluster_names(clusters: &[ClusterName]) -> String {
+    let names: Vec<_> = clusters.iter().map(ClusterName::display_name).collect();
     names.join(", ")
 }
 

@@ -10,6 +10,7 @@ use galera::view::{
 };
 use galera::{NodeId, Timestamp};
 
+use super::incidents::new_incident_href;
 use super::widgets;
 use crate::data::{encode_segment, local_problem};
 use crate::format::{absolute, code, countdown, elapsed, link, quiet, sub, ticking_age};
@@ -103,8 +104,22 @@ impl NextStepPage<'_> {
     /// What the verdict means, unless all is well.
     fn meaning(&self) -> Option<El> {
         let state = self.view.verdict.state;
-        (state != VerdictState::Healthy)
-            .then(|| el("p").class("quiet").child(verdict_description(state)))
+        (state != VerdictState::Healthy).then(|| {
+            el("p")
+                .class("quiet")
+                .child(verdict_description(state))
+                .child(self.incident_link())
+        })
+    }
+
+    /// Leads to the form of a new incident about this cluster, for those who may open one.
+    fn incident_link(&self) -> Option<El> {
+        widgets::role_refusal(self.session, Operation::ManageIncidents)
+            .is_none()
+            .then(|| {
+                let href = new_incident_href(&self.view.name, self.view.verdict.state);
+                el("span").child(" ").child(link(href, "Open an incident"))
+            })
     }
 
     /// The members that vote and have no data.
@@ -241,7 +256,7 @@ impl NextStepPage<'_> {
         };
         let label = el("span")
             .child("Type ")
-            .child(code(plan.cluster.to_string()))
+            .child(code(plan.cluster.display_name().into_owned()))
             .child(" to confirm");
         let form = widgets::post_form(format!("/clusters/{}/actions", plan.cluster))
             .attr("id", "next-step-form")

@@ -185,10 +185,10 @@ fn rules_summary(target: &TargetView) -> El {
     } else {
         kinds.join(", ")
     };
-    let clusters: Vec<&str> = rules
+    let clusters: Vec<_> = rules
         .clusters
         .iter()
-        .map(galera::ClusterName::as_str)
+        .map(galera::ClusterName::display_name)
         .collect();
     let clusters = if clusters.is_empty() {
         "all clusters".to_owned()

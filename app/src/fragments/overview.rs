@@ -46,7 +46,7 @@ impl OverviewPart<'_> {
         let all = all.map(|pause| notice(link("/actions".to_owned(), "all clusters"), pause));
         let some = recovery.clusters.iter().map(|(cluster, pause)| {
             let href = format!("/clusters/{cluster}/recovery");
-            notice(link(href, cluster.to_string()), pause)
+            notice(link(href, cluster.display_name().into_owned()), pause)
         });
         all.chain(some).collect()
     }

@@ -208,7 +208,7 @@ fn request_fields(plan: &Plan, purpose: &'static str) -> El {
     let id = |field: &str| format!("{purpose}-{}-{field}", plan.kind);
     let label = el("span")
         .child("Type ")
-        .child(code(plan.cluster.to_string()))
+        .child(code(plan.cluster.display_name().into_owned()))
         .child(" to confirm");
     widgets::post_form(format!("/clusters/{}/actions", plan.cluster))
         .attr("id", id("form"))

@@ -105,7 +105,7 @@ fn candidates<'a>(
 ) -> impl Iterator<Item = SearchResult> + 'a {
     let clusters = overview.clusters.iter().map(|cluster| SearchResult {
         href: cluster_href(&cluster.name),
-        text: cluster.name.to_string(),
+        text: cluster.name.display_name().into_owned(),
         detail: state_badge(verdict_mark(cluster.verdict.state)),
     });
     let nodes = overview.clusters.iter().flat_map(|cluster| {
@@ -117,7 +117,7 @@ fn candidates<'a>(
             };
             SearchResult {
                 href: node_href(&cluster.name, &node.id),
-                text: format!("{} / {name}", cluster.name),
+                text: format!("{} / {name}", cluster.name.display_name()),
                 detail: state_badge(node_mark(node.state)),
             }
         })
@@ -137,7 +137,7 @@ fn candidates<'a>(
         tab_segments().filter_map(|segment| {
             Some(SearchResult {
                 href: format!("{}/{segment}", cluster_href(&cluster.name)),
-                text: format!("{} / {}", cluster.name, tab_label(segment)?),
+                text: format!("{} / {}", cluster.name.display_name(), tab_label(segment)?),
                 detail: quiet("page of the cluster"),
             })
         })

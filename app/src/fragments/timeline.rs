@@ -9,6 +9,7 @@ use galera::view::ClusterView;
 
 use super::api_client::PageQuery;
 use super::time_range::TimeRange;
+use super::widgets::hidden_field;
 use super::{Fragment, FragmentRequest};
 use crate::data::encode_segment;
 use crate::format::{absolute, age, elapsed, link, quiet};
@@ -21,6 +22,8 @@ pub(super) use strip::{StateStrip, StripSubjects, TimelineSpan};
 
 /// How fast recorded views are played.
 const SPEEDS: [i64; 3] = [1, 10, 60];
+/// Positions of the slider over a range.
+const SLIDER_STEPS: i64 = 300;
 /// Events that are read at most; more would be drawn narrower than a pixel.
 const EVENTS_MAX: usize = 5_000;
 /// Events of one request.
@@ -39,6 +42,8 @@ const STEPS: [(&str, i64); 6] = [
 struct TimelineRead {
     range: TimeRange,
     from: Timestamp,
+    /// Now, unless the slider holds the range where it was.
+    to: Timestamp,
     /// Oldest first.
     events: Vec<HistoryEvent>,
     /// Since when `events` has all of them; `None` if they could not be read.
@@ -55,9 +60,14 @@ impl FragmentRequest<'_> {
         let path = format!("/api/v1/clusters/{name}");
         let view: ClusterView = self.client.get(&path).await?;
         let range = TimeRange::from_query(self.query);
-        let from = self.now.shifted(-range.millis());
+        let slider = SliderPosition::from_query(self.query, range, self.now);
+        let from = match &slider {
+            Some(slider) => slider.from,
+            None => self.now.shifted(-range.millis()),
+        };
         let at = self.query.get("at").map(str::trim);
         let at = at.filter(|at| !at.is_empty()).map(complete_time);
+        let at = at.or_else(|| Some(slider.as_ref()?.time(range).min(self.now).to_string()));
         let playback = TimePlayback::from_query(self.query);
         let at = match (&playback, at.as_deref().and_then(Timestamp::parse)) {
             (Some(playback), Some(begin)) => Some(playback.time(begin, self.now).to_string()),
@@ -72,13 +82,14 @@ impl FragmentRequest<'_> {
         let read = TimelineRead {
             range,
             from,
+            to: from.shifted(range.millis()).min(self.now),
             events,
             complete_since,
             at,
             speed: playback.map(|playback| playback.speed),
             recorded,
         };
-        let title = format!("Timeline · {}", view.name);
+        let title = format!("Timeline · {}", view.name.display_name());
         Ok(Fragment::new(&title, &page(&view, &read, self.now)))
     }
 
@@ -112,6 +123,26 @@ impl FragmentRequest<'_> {
         }
         events.reverse();
         (events, complete_since)
+    }
+}
+
+/// A time chosen by the slider below the strips: `step` of [`SLIDER_STEPS`] of the range that begins at `from`.
+struct SliderPosition {
+    from: Timestamp,
+    step: i64,
+}
+
+impl SliderPosition {
+    /// From the parameters `from` and `step`; `None` without them, and for a range that does not end by `now`.
+    fn from_query(query: &PageQuery, range: TimeRange, now: Timestamp) -> Option<Self> {
+        let from = Timestamp::parse(query.get("from")?)?;
+        let step: i64 = query.get("step")?.parse().ok()?;
+        let in_range = (0..=SLIDER_STEPS).contains(&step) && from.shifted(range.millis()) <= now;
+        in_range.then_some(Self { from, step })
+    }
+
+    fn time(&self, range: TimeRange) -> Timestamp {
+        self.from.shifted(range.millis() / SLIDER_STEPS * self.step)
     }
 }
 
@@ -160,15 +191,16 @@ fn page(view: &ClusterView, read: &TimelineRead, now: Timestamp) -> El {
         .child(el("h2").class("vh").child("Timeline"))
         .child(el("p").class("quiet").child(intro))
         .child(read.range.tabs("Range of the timeline", &kept_at))
-        .child(strips(view, read, now))
+        .child(strips(view, read))
+        .child(slider_form(view, read))
         .child(time_form(view, read, now))
         .child(recorded_view(read))
 }
 
-fn strips(view: &ClusterView, read: &TimelineRead, now: Timestamp) -> El {
+fn strips(view: &ClusterView, read: &TimelineRead) -> El {
     let span = TimelineSpan {
         from: read.from,
-        to: now,
+        to: read.to,
         complete_since: read.complete_since,
         at: read.at.as_deref().and_then(Timestamp::parse),
         range: read.range.name(),
@@ -200,12 +232,37 @@ fn strips(view: &ClusterView, read: &TimelineRead, now: Timestamp) -> El {
                 .child(format!(
                     "{} to {}. The worse a state, the higher its block; blank: not known. ",
                     absolute(read.from),
-                    absolute(now)
+                    absolute(read.to)
                 ))
                 .child(events)
                 .child("."),
         )
         .child(incomplete.map(|text| el("p").class("notice").child(text)))
+}
+
+/// A slider below the strips. Script applies it while it is moved; the range stays where it was meanwhile.
+fn slider_form(view: &ClusterView, read: &TimelineRead) -> El {
+    let at = read.at.as_deref().and_then(Timestamp::parse);
+    let at = at.unwrap_or(read.to);
+    let passed = at.unix_millis() - read.from.unix_millis();
+    let step = (passed * SLIDER_STEPS / read.range.millis()).clamp(0, SLIDER_STEPS);
+    let slider = el("input")
+        .attr("type", "range")
+        .attr("name", "step")
+        .attr("aria-label", "Time in the range")
+        .attr("aria-valuetext", absolute(at))
+        .attr("max", SLIDER_STEPS.to_string())
+        .attr("value", step.to_string());
+    el("form")
+        .class("slider")
+        .attr("method", "get")
+        .attr("action", format!("{}/timeline", cluster_href(&view.name)))
+        .attr("role", "search")
+        .attr("aria-label", "Slider over the timeline")
+        .child(hidden_field("range", read.range.name().to_owned()))
+        .child(hidden_field("from", read.from.to_string()))
+        .child(slider)
+        .child(el("noscript").child(el("button").attr("type", "submit").child("Show")))
 }
 
 /// Entering a time, and steps from the one that is shown.
@@ -227,12 +284,7 @@ fn time_form(view: &ClusterView, read: &TimelineRead, now: Timestamp) -> El {
         .class("filter")
         .attr("method", "get")
         .attr("action", action)
-        .child(
-            el("input")
-                .attr("type", "hidden")
-                .attr("name", "range")
-                .attr("value", read.range.name()),
-        )
+        .child(hidden_field("range", read.range.name().to_owned()))
         .child(el("label").attr("for", "at").child("Time (UTC)"))
         .child(input)
         .child(el("button").attr("type", "submit").child("Show"));
@@ -292,7 +344,7 @@ fn recorded_view(read: &TimelineRead) -> Option<El> {
         read.at.as_deref().and_then(Timestamp::parse),
     );
     let at = asked.unwrap_or(recorded.recorded_at);
-    let heading = format!("{} at {}", then.name, absolute(at));
+    let heading = format!("{} at {}", then.name.display_name(), absolute(at));
     Some(
         el("section")
             .class("page then")

@@ -7,7 +7,7 @@ use leptos::prelude::*;
 use crate::format::{
     code, elapsed, just_now_or_ago, link, number_or_unknown, or_unknown, pluralize, quiet, rate,
 };
-use crate::links::{cluster_href, node_href};
+use crate::links::{cluster_href, cluster_label, node_href};
 use crate::live::LiveState;
 use crate::marks::{glyph, tone_class, verdict_mark};
 use crate::markup::{Content, El, el};
@@ -18,7 +18,7 @@ pub(crate) fn cluster_title(view: &ClusterView) -> String {
     [
         verdict_mark(view.verdict.state).label,
         " · ",
-        view.name.as_str(),
+        &cluster_label(&view.name),
     ]
     .concat()
 }
@@ -62,7 +62,7 @@ fn cluster_header(view: &ClusterView, here: &str, now: Option<Timestamp>, stale:
         .child(
             el("div")
                 .class("name-and-verdict")
-                .child(el("h1").child(view.name.as_str().to_owned()))
+                .child(el("h1").child(cluster_label(&view.name)))
                 .child(verdict)
                 .child(next)
                 .child(times),

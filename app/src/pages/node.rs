@@ -10,7 +10,7 @@ use super::node_facts::{fact_table, source_table};
 use super::problem::problem_markup;
 use crate::data;
 use crate::format::{link, pluralize, quiet, rate};
-use crate::links::{cluster_href, node_href, node_label};
+use crate::links::{cluster_href, cluster_label, node_href, node_label};
 use crate::live::LiveState;
 use crate::marks::{glyph, node_mark, status_label, tone_class};
 use crate::markup::{Content, El, el};
@@ -24,7 +24,7 @@ pub(crate) fn node_title(view: &ClusterView, id: &str) -> String {
             " · ",
             &node_label(node),
             " · ",
-            view.name.as_str(),
+            &cluster_label(&view.name),
         ]
         .concat(),
         None => "Node not found".to_owned(),
@@ -65,7 +65,7 @@ pub(super) fn page(view: &ClusterView, id: &str, now: Option<Timestamp>) -> El {
 fn unknown_node(view: &ClusterView, id: &str) -> ProblemDetails {
     let detail = [
         "The cluster ",
-        view.name.as_str(),
+        &cluster_label(&view.name),
         " has no node ",
         id,
         ". It may have been removed, or the address is mistyped.",

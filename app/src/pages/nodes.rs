@@ -8,7 +8,7 @@ use crate::format::{
     ago, elapsed, lag_text, link, number, number_or_unknown, or_unknown, percent, quiet, rate, sub,
     unknown,
 };
-use crate::links::node_href;
+use crate::links::{cluster_label, node_href};
 use crate::marks::{node_mark, state_badge};
 use crate::markup::{Content, El, el};
 use crate::sides::{mark_of, side_label, side_of};
@@ -40,7 +40,7 @@ pub(crate) fn node_table(view: &ClusterView, now: Option<Timestamp>) -> El {
         .collect();
     data_table(
         "ledger nodes",
-        ["Nodes of ", view.name.as_str()].concat(),
+        ["Nodes of ", &cluster_label(&view.name)].concat(),
         &COLUMNS,
         rows,
     )

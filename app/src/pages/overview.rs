@@ -8,7 +8,7 @@ use super::{cell, data_table};
 use crate::format::{
     elapsed, link, number_or_unknown, or_unknown, pluralize, rate, sub, visually_hidden,
 };
-use crate::links::cluster_href;
+use crate::links::{cluster_href, cluster_label};
 use crate::live::LiveState;
 use crate::marks::{glyph, node_mark, state_badge, tone_class, verdict_mark};
 use crate::markup::{Content, El, el};
@@ -200,16 +200,18 @@ fn cluster_row(cluster: &ClusterSummary, now: Option<Timestamp>) -> El {
     let position = cluster.position.as_ref().filter(|_| !torn);
     let seqno = number_or_unknown(position.map(|position| position.seqno));
     let commits = cluster.commit_rate.filter(|_| !torn).map(rate);
-    let name = cluster.name.as_str().to_owned();
-    let id = ["row-", &name].concat();
-    super::row(link(cluster_href(&cluster.name), name))
-        .attr("id", id)
-        .child(cell(COLUMNS[1], state_badge(verdict_mark(verdict))).child(since))
-        .child(cell(COLUMNS[2], reason_cell(cluster)).class("why"))
-        .child(cell(COLUMNS[3], or_unknown(synced)).class("n"))
-        .child(cell(COLUMNS[4], seqno).class("n"))
-        .child(cell(COLUMNS[5], or_unknown(commits)).class("n"))
-        .child(cell(COLUMNS[6], node_strip(cluster)))
+    let id = ["row-", cluster.name.as_str()].concat();
+    super::row(link(
+        cluster_href(&cluster.name),
+        cluster_label(&cluster.name),
+    ))
+    .attr("id", id)
+    .child(cell(COLUMNS[1], state_badge(verdict_mark(verdict))).child(since))
+    .child(cell(COLUMNS[2], reason_cell(cluster)).class("why"))
+    .child(cell(COLUMNS[3], or_unknown(synced)).class("n"))
+    .child(cell(COLUMNS[4], seqno).class("n"))
+    .child(cell(COLUMNS[5], or_unknown(commits)).class("n"))
+    .child(cell(COLUMNS[6], node_strip(cluster)))
 }
 
 fn reason_cell(cluster: &ClusterSummary) -> Content {

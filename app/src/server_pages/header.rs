@@ -8,7 +8,7 @@ use leptos::prelude::*;
 use crate::data::encode_segment;
 use crate::format::link;
 use crate::islands::{ConnectionIndicator, PendingCount};
-use crate::links::node_label;
+use crate::links::{cluster_label, node_label};
 use crate::live::{SIGN_IN_PATH, use_live};
 use crate::live_region::MarkupView;
 use crate::loading::loaded;
@@ -77,7 +77,7 @@ fn breadcrumbs(path: &str, view: Option<&ClusterView>) -> Vec<Breadcrumb> {
     let cluster = ["/clusters/", name].concat();
     let mut way = vec![
         crumb("Clusters", Some("/")),
-        crumb(&decode(name), Some(&cluster)),
+        crumb(&cluster_of_segment(name), Some(&cluster)),
     ];
     let here = match rest {
         ["nodes", node] => {
@@ -94,6 +94,13 @@ fn breadcrumbs(path: &str, view: Option<&ClusterView>) -> Vec<Breadcrumb> {
         (None, None) => {}
     }
     way
+}
+
+/// What people call the cluster whose segment of a path is `segment`; the segment's text if there can be none.
+fn cluster_of_segment(segment: &str) -> String {
+    let text = decode(segment);
+    let label = text.parse().ok().map(|name| cluster_label(&name));
+    label.unwrap_or(text)
 }
 
 fn breadcrumb_nav(path: &str, view: Option<&ClusterView>) -> El {
@@ -116,8 +123,11 @@ fn main_nav(path: &str, session: Option<&SessionView>) -> AnyView {
         MarkupView::from(el("li").child(link))
     };
     let roles = session.map(|session| session.roles.as_slice());
-    let sees_targets =
-        roles.is_none_or(|roles| check_permission(roles, Operation::ViewNotifications).is_ok());
+    let may = |operation| roles.is_none_or(|roles| check_permission(roles, operation).is_ok());
+    let (sees_targets, manages_accounts) = (
+        may(Operation::ViewNotifications),
+        may(Operation::ManageAccounts),
+    );
     let actions = path.starts_with("/actions").then_some("page");
     view! {
         <nav class="places" aria-label="Main">
@@ -129,6 +139,7 @@ fn main_nav(path: &str, session: Option<&SessionView>) -> AnyView {
                 {entry("/incidents", "Incidents")}
                 {sees_targets.then(|| entry("/notifications", "Notifications"))}
                 {entry("/audit", "Audit")}
+                {manages_accounts.then(|| entry("/accounts", "Accounts"))}
             </ul>
         </nav>
     }

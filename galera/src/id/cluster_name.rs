@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{NameError, NameText, is_plain, validate_name};
+use crate::invisible::is_invisible;
 
 /// Longest cluster name accepted, in characters: any name that Galera accepts, with every byte escaped.
 pub const CLUSTER_NAME_MAX: usize = 3 * GALERA_NAME_MAX;
@@ -39,6 +40,19 @@ impl ClusterName {
     #[must_use]
     pub fn wsrep_name(&self) -> Cow<'_, str> {
         unescape(&self.0).map_or_else(|| self.as_str().into(), Into::into)
+    }
+
+    /// The name as people read it: `wsrep_cluster_name`, but escaped if characters of it are invisible, so that two names
+    /// never look the same because of them. The browser has the same rule (`clusterLabel` in `app/browser/page.js`).
+    #[must_use]
+    pub fn display_name(&self) -> Cow<'_, str> {
+        let name = self.wsrep_name();
+        let hidden_space = name.split(' ').any(str::is_empty);
+        let visible = |c: char| c == ' ' || !(c.is_whitespace() || is_invisible(c));
+        match !hidden_space && name.chars().all(visible) {
+            true => name,
+            false => self.as_str().into(),
+        }
     }
 }
 
@@ -116,6 +130,23 @@ mod tests {
             assert_eq!(ClusterName::from_wsrep_name(escaped), Ok(parsed.clone()));
             let json = serde_json::to_string(&parsed).unwrap();
             assert_eq!(serde_json::from_str::<ClusterName>(&json).unwrap(), parsed);
+        }
+        for (name, shown) in [
+            ("lab", "lab"),
+            ("my cluster", "my cluster"),
+            ("größe", "größe"),
+            ("<b>&", "<b>&"),
+            ("מסד", "מסד"),
+            ("\u{202e}evil", "~E2~80~AEevil"),
+            ("la\u{200b}b", "la~E2~80~8Bb"),
+            ("lab ", "lab~20"),
+            ("a  b", "a~20~20b"),
+            ("a\u{a0}b", "a~C2~A0b"),
+            ("a\tb", "a~09b"),
+            (" ", "~20"),
+        ] {
+            let parsed = ClusterName::from_wsrep_name(name).unwrap();
+            assert_eq!(parsed.display_name(), shown);
         }
         // The longest that Galera takes, all escaped.
         let longest = "é".repeat(GALERA_NAME_MAX / 2);

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::id::NodeId;
+use crate::invisible::show_invisible;
 use crate::observe::server_details::ServerDetails;
 use crate::position::{Position, parse_seqno, parse_uuid};
 use crate::view::{ClusterStatus, NodeState};
@@ -300,7 +301,9 @@ impl WsrepStatus {
             b"wsrep_evs_state" => self.evs_state = non_empty_text(value),
             b"wsrep_evs_evict_list" => self.evicted = parse_evict_list(value),
             b"wsrep_desync_count" => self.desync_count = parse_seqno(value),
-            b"wsrep_node_name" => self.node_name = non_empty_text(value),
+            b"wsrep_node_name" => {
+                self.node_name = non_empty_text(value).map(|name| show_invisible(&name));
+            }
             b"version" => self.version = non_empty_text(value),
             b"extra_port" => self.extra_port = value.parse().ok().filter(|port| *port > 0),
             b"wsrep_provider_pc_bootstrap" => self.provider_plugin = true,

@@ -46,6 +46,7 @@ mod fork_records;
 mod forms;
 mod history_alarms;
 mod hosts;
+mod http_server;
 mod incident_reports;
 mod interrupted;
 mod json_contract;

@@ -20,12 +20,12 @@ use notify::OutboundUrl;
 use registry::Secret;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
+use tokio_util::sync::DropGuard;
 
 use crate::client::{ConsoleOptions, TestClient, TestConsole};
 use crate::database::FakeDatabase;
 use crate::etcd::{TestEtcd, eventually};
+use crate::http_server::serve_until_dropped;
 use crate::probing::{VARIABLES, as_str_rows, primary_status};
 use crate::recording_fixture::HISTORY;
 
@@ -84,18 +84,10 @@ impl MetricsFixture {
         let shared = Arc::clone(&state);
         let handler = move |request: Request| respond(Arc::clone(&shared), request);
         let router = axum::Router::new().fallback(handler);
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        TaskTracker::new().spawn(async move {
-            tokio::select! {
-                () = stopped.cancelled() => {}
-                served = async { axum::serve(listener, router).await } => served.unwrap(),
-            }
-        });
         Self {
             address,
             state,
-            _stop: stop.drop_guard(),
+            _stop: serve_until_dropped(listener, router),
         }
     }
 

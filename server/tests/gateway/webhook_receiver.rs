@@ -12,8 +12,9 @@ use http::HeaderMap;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
+use tokio_util::sync::DropGuard;
+
+use crate::http_server::serve_until_dropped;
 
 /// How a receiver replies to one request.
 #[derive(Clone, Debug)]
@@ -81,18 +82,10 @@ impl WebhookReceiver {
         let shared = Arc::clone(&state);
         let handler = move |request: Request| handle_request(Arc::clone(&shared), request);
         let router = axum::Router::new().fallback(handler);
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        TaskTracker::new().spawn(async move {
-            tokio::select! {
-                () = stopped.cancelled() => {}
-                served = async { axum::serve(listener, router).await } => served.unwrap(),
-            }
-        });
         Self {
             address,
             state,
-            _stop: stop.drop_guard(),
+            _stop: serve_until_dropped(listener, router),
         }
     }
 

@@ -4,8 +4,14 @@ use serde_json::json;
 
 use super::*;
 use crate::fixtures;
+use crate::fragments::api_client::PageQuery;
 
 fn html(roles: &[Role]) -> String {
+    html_with("", roles)
+}
+
+/// The page with the query `query`.
+fn html_with(query: &str, roles: &[Role]) -> String {
     let at = fixtures::fixed_now();
     let hours = |hours: i64| Timestamp::from_unix_millis(at.unix_millis() + hours * 3_600_000);
     let update = |hour, by: &str, state: &str, text: &str| json!({"at": hours(hour), "by": by, "state": state, "text": text});
@@ -33,12 +39,15 @@ fn html(roles: &[Role]) -> String {
         clusters: vec![fixtures::healthy("lab", 2_881).summary()],
         notices: Vec::new(),
     };
+    let incidents: IncidentList = serde_json::from_value(incidents).unwrap();
+    let query = PageQuery::from_uri(&format!("/incidents?{query}").parse().unwrap());
     let page = IncidentsPage {
-        incidents: &serde_json::from_value(incidents).unwrap(),
+        incidents: &incidents,
         maintenance: &serde_json::from_value(maintenance).unwrap(),
         announcements: &serde_json::from_value(announcements).unwrap(),
         pages: &serde_json::from_value(pages).unwrap(),
         overview: &overview,
+        draft: &IncidentDraft::from_query(&query, &incidents.incidents),
         session: &fixtures::session("olga", roles),
         now: at,
     };
@@ -48,4 +57,37 @@ fn html(roles: &[Role]) -> String {
 #[test]
 fn incidents_page() {
     assert_snapshot!(html(&[Role::Operator]));
+}
+
+#[test]
+fn a_new_incident_begins_with_a_template_an_earlier_incident_or_a_cluster() {
+    let form = |query: &str| {
+        let html = html_with(query, &[Role::Operator]);
+        let from = html.find("id=\"new\"").unwrap();
+        let to = html.find("id=\"maintenance\"").unwrap();
+        html[from..to].to_owned()
+    };
+    let ticked = "value=\"lab\" checked";
+    let template = form("template=unavailable&cluster=lab");
+    assert!(template.contains("value=\"Database unavailable\"") && template.contains(ticked));
+    assert!(
+        template.contains("value=\"critical\" selected"),
+        "{template}"
+    );
+    assert!(template.contains("accepts neither reads nor writes"));
+    assert!(template.contains("?template=slow&amp;cluster=lab#new"));
+    let earlier = form("like=2-2");
+    assert!(
+        earlier.contains("value=\"Slow &lt;b>writes&lt;/b>\"")
+            || earlier.contains("Slow &lt;b&gt;writes"),
+        "{earlier}"
+    );
+    assert!(earlier.contains("We look.") && earlier.contains(ticked));
+    for nothing in ["", "template=x", "like=9-9", "cluster=%3Cb%3E"] {
+        let form = form(nothing);
+        assert!(
+            !form.contains(ticked) && !form.contains("value=\"critical\" selected"),
+            "{nothing}"
+        );
+    }
 }

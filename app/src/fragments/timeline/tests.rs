@@ -20,6 +20,7 @@ fn read(at: Option<&str>, recorded: Option<Result<RecordedClusterView, ProblemDe
             &"/x?range=15m".parse().unwrap(),
         )),
         from: fixed_now().shifted(-900_000),
+        to: fixed_now(),
         events: vec![
             event(
                 7,
@@ -136,4 +137,37 @@ fn a_time_that_plays_passes_as_fast_as_chosen_and_not_beyond_now() {
         assert_eq!(time, reached.map(|reached| now.shifted(reached)), "{play}");
     }
     assert!(query("play=1").is_none() && query("play=x&started=y").is_none());
+}
+
+#[test]
+fn the_slider_keeps_its_range_and_names_its_time() {
+    let position = |query: &str| {
+        let uri = format!("/x?range=1h{query}").parse().unwrap();
+        let query = crate::fragments::api_client::PageQuery::from_uri(&uri);
+        let range = TimeRange::from_query(&query);
+        let slider = SliderPosition::from_query(&query, range, fixed_now())?;
+        Some(slider.time(range).to_string())
+    };
+    let from = "&from=2026-11-23T06:30:00Z";
+    for (query, expected) in [
+        (format!("{from}&step=0"), Some("2026-11-23T06:30:00Z")),
+        (format!("{from}&step=150"), Some("2026-11-23T07:00:00Z")),
+        (format!("{from}&step=300"), Some("2026-11-23T07:30:00Z")),
+        (format!("{from}&step=301"), None),
+        (format!("{from}&step=-1"), None),
+        (format!("{from}&step=x"), None),
+        ("&from=2026-11-23T07:30:00Z&step=1".to_owned(), None),
+        ("&from=9999-12-31T23:59:59Z&step=1".to_owned(), None),
+        ("&step=1".to_owned(), None),
+    ] {
+        assert_eq!(position(&query).as_deref(), expected, "{query}");
+    }
+    let html = read(Some("2026-11-23T07:50:00Z"), None);
+    for expected in [
+        "value=\"100\"",
+        "aria-valuetext=\"2026-11-23 07:50:00 UTC\"",
+        "name=\"from\" value=\"2026-11-23T07:45:00Z\"",
+    ] {
+        assert!(html.contains(expected), "{expected} in {html}");
+    }
 }

@@ -95,7 +95,7 @@ impl OverviewQuery {
         rows: impl Iterator<Item = T>,
         summary: impl Fn(&T) -> &ClusterSummary,
     ) -> Vec<T> {
-        let text = self.filter.trim().to_ascii_lowercase();
+        let text = self.filter.trim().to_lowercase();
         let mut selected: Vec<T> = rows
             .filter(|row| self.selects(&text, summary(row)))
             .collect();
@@ -128,7 +128,8 @@ impl OverviewQuery {
     }
 
     fn selects(&self, text: &str, cluster: &ClusterSummary) -> bool {
-        let contains = |name: &str| name.to_ascii_lowercase().contains(text);
+        let contains = |name: &str| name.to_lowercase().contains(text);
+        let in_name = || contains(&cluster.name.display_name()) || contains(cluster.name.as_str());
         let in_nodes = || {
             cluster.nodes.iter().any(|node| {
                 contains(&node.id.to_string()) || node.name.as_deref().is_some_and(contains)
@@ -136,7 +137,7 @@ impl OverviewQuery {
         };
         self.verdict
             .is_none_or(|only| cluster.verdict.state == only)
-            && (text.is_empty() || contains(cluster.name.as_str()) || in_nodes())
+            && (text.is_empty() || in_name() || in_nodes())
     }
 }
 

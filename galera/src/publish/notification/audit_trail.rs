@@ -221,7 +221,7 @@ fn action_label(record: &AuditRecord, kind: Option<&str>) -> String {
         _ => "action",
     };
     match &record.cluster {
-        Some(cluster) => format!("{cluster}: {kind}"),
+        Some(cluster) => format!("{}: {kind}", cluster.display_name()),
         None => kind.to_owned(),
     }
 }
@@ -287,7 +287,7 @@ fn space_notification(id: String, record: &AuditRecord) -> Notification {
 /// About the status of the cluster, although its verdict may not have changed.
 fn alarm_notification(id: String, record: &AuditRecord) -> Option<Notification> {
     let cluster = record.cluster.as_ref()?;
-    let title = format!("{cluster}: alarm about its data");
+    let title = format!("{}: alarm about its data", cluster.display_name());
     let text = value_of(record, detail::TEXT).unwrap_or_default();
     let remedy = "It stays open until an operator or approver acknowledges it on the cluster's recovery page.";
     Some(Notification {
@@ -331,8 +331,11 @@ fn finding_notification(
     };
     let most_urgent = codes.values().copied().max().unwrap_or(Severity::Warning);
     let (title, severity) = match phase {
-        FindingPhase::Opened => (format!("{cluster}: {what}"), most_urgent),
-        FindingPhase::Ended => (format!("{cluster}: {what} ended"), Severity::Info),
+        FindingPhase::Opened => (format!("{}: {what}", cluster.display_name()), most_urgent),
+        FindingPhase::Ended => (
+            format!("{}: {what} ended", cluster.display_name()),
+            Severity::Info,
+        ),
     };
     Some(Notification {
         id,

@@ -50,11 +50,15 @@ pub(super) fn verdict_text(
             let duration = format_duration(problem.since.age(current.at).as_secs());
             let was = verdict_name(problem.before);
             let line = format!("Unhealthy for {duration}; previous notification: {was}.");
-            (format!("{cluster} is healthy again"), vec![line])
+            (
+                format!("{} is healthy again", cluster.display_name()),
+                vec![line],
+            )
         }
-        ProblemPhase::Opened | ProblemPhase::Changed => {
-            (format!("{cluster} {phrase}"), current.reasons.clone())
-        }
+        ProblemPhase::Opened | ProblemPhase::Changed => (
+            format!("{} {phrase}", cluster.display_name()),
+            current.reasons.clone(),
+        ),
     };
     if passed.len() > 1 {
         lines.push(format!(

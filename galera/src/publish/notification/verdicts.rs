@@ -126,7 +126,11 @@ impl VerdictTracker {
                     at: change.map_or(last.at, |change| change.at),
                     cluster: Some(cluster.clone()),
                     severity: Severity::of(last.verdict),
-                    title: format!("{cluster} {}", text::verdict_phrase(last.verdict)),
+                    title: format!(
+                        "{} {}",
+                        cluster.display_name(),
+                        text::verdict_phrase(last.verdict)
+                    ),
                     text: change.map_or_else(String::new, |change| change.reasons.join("\n")),
                     path: format!("/clusters/{cluster}"),
                     problem: Some(problem),

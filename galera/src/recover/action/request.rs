@@ -5,7 +5,7 @@ use super::{
     StepState, TEXT_MAX,
 };
 use crate::access::{Operation, check_permission};
-use crate::id::ActionId;
+use crate::id::{ActionId, ClusterName};
 use crate::recover::plan::{CheckCode, CheckStatus, Plan, PlanDigest};
 use crate::timestamp::Timestamp;
 
@@ -49,10 +49,10 @@ pub fn request_action(
             None => Err(denied),
         }
     })?;
-    if request.confirm != plan.cluster.as_str() {
+    if ClusterName::from_wsrep_name(request.confirm).as_ref() != Ok(&plan.cluster) {
         return Err(ActionRefusal::NotConfirmed {
             typed: request.confirm.chars().take(100).collect(),
-            cluster: plan.cluster.to_string(),
+            cluster: plan.cluster.display_name().into_owned(),
         });
     }
     let reason = validate_text(request.reason)?;

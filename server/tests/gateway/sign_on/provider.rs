@@ -21,8 +21,9 @@ use registry::Secret;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
+use tokio_util::sync::DropGuard;
+
+use crate::http_server::serve_until_dropped;
 
 pub(super) const CLIENT_ID: &str = "console";
 const SECRET: &str = "client secret + / :";
@@ -208,14 +209,7 @@ impl TestProvider {
             .route("/keys", get(keys))
             .route("/token", post(token))
             .with_state(state);
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        TaskTracker::new().spawn(async move {
-            stopped
-                .run_until_cancelled(axum::serve(listener, router).into_future())
-                .await;
-        });
-        self._stop = Some(stop.drop_guard());
+        self._stop = Some(serve_until_dropped(listener, router));
     }
 
     pub(super) fn issuer(&self) -> String {
