@@ -70,6 +70,7 @@ fn app_layout() -> AnyView {
                 <Route path=path!("/search") view=fragment_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/help") view=fragment_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/accounts") view=fragment_page as PageFn ssr=SsrMode::Async />
+                <Route path=path!("/settings") view=fragment_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/incidents") view=fragment_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/status-pages") view=fragment_page as PageFn ssr=SsrMode::Async />
                 <Route path=path!("/status-pages/:slug") view=fragment_page as PageFn ssr=SsrMode::Async />

@@ -26,6 +26,7 @@ mod rolling_restart;
 mod runway;
 mod search;
 mod series;
+mod settings;
 mod status_pages;
 mod stop_check;
 mod time_range;
@@ -123,6 +124,7 @@ pub async fn render_fragment(
         ["actions", id] => request.action(&normalize_segment(id)).await,
         ["account"] => request.account().await,
         ["accounts"] => request.accounts().await,
+        ["settings"] => request.settings().await,
         ["audit"] => request.audit().await,
         ["status-pages"] => request.status_pages().await,
         ["status-pages", slug] => request.status_page(&normalize_segment(slug)).await,
@@ -516,6 +518,11 @@ impl FragmentRequest<'_> {
             .filter(|link| link.bytes().all(|b| b.is_ascii_alphanumeric()));
         let page = status_pages::detail_page(&view, new_secret, self.session, self.now);
         Ok(Fragment::new(&view.settings.title, &page))
+    }
+
+    async fn settings(&self) -> Result<Fragment, ProblemDetails> {
+        let list = self.client.get("/api/v1/settings").await?;
+        Ok(Fragment::new("Settings", &settings::page(&list)))
     }
 
     async fn incidents(&self) -> Result<Fragment, ProblemDetails> {

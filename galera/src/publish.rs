@@ -5,4 +5,5 @@ pub mod api;
 pub mod live;
 pub mod notification;
 pub mod series;
+pub mod settings;
 pub mod status_pages;

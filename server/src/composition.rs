@@ -47,6 +47,7 @@ use crate::http::{AppContext, AppState};
 use crate::limits::ClientLimits;
 use crate::live::SharedTopics;
 use crate::membership::NodeAdmission;
+use crate::running_settings::RunningSettings;
 use crate::started_bootstraps;
 use crate::status_pages::{self, PageAssets, StatusPageConfig, StatusPageDeps, StatusPageService};
 use crate::tls::CertificateStore;
@@ -298,6 +299,7 @@ impl Builder<'_> {
             metrics_token: config.http.metrics_token.clone(),
             metrics_nodes: config.http.metrics_nodes,
             trusted_proxies: config.http.trusted_proxies.clone(),
+            settings: Arc::new(RunningSettings::of(config)),
             serves_metrics: config.http.metrics_listen.is_none(),
             authenticator,
             sign_on,

@@ -49,6 +49,7 @@ mod rolling_restart;
 mod runway;
 mod series;
 mod session;
+mod settings;
 mod sign_in;
 mod sign_on;
 mod static_files;
@@ -100,6 +101,7 @@ use crate::live::SharedTopics;
 use crate::membership::NodeAdmission;
 use crate::metrics::WebMetrics;
 use crate::metrics_server::MetricsServer;
+use crate::running_settings::RunningSettings;
 use crate::sign_on::SignOn;
 use crate::status_pages::StatusPageService;
 use crate::tls::CertificateStore;
@@ -169,6 +171,8 @@ pub struct AppContext {
     /// Looks up host names of databases and receivers.
     pub resolver: Resolver,
     pub site: Site,
+    /// The settings in force.
+    pub settings: Arc<RunningSettings>,
     /// Ends long-lived responses.
     pub shutdown: CancellationToken,
 }
@@ -327,6 +331,7 @@ fn account_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(accounts::show, accounts::update, accounts::remove))
         .routes(routes!(accounts::reset_factor))
         .routes(routes!(accounts::end_sessions))
+        .routes(routes!(settings::list))
 }
 
 fn notification_routes() -> OpenApiRouter<AppState> {

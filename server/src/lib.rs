@@ -25,6 +25,7 @@ pub mod membership;
 pub mod metrics;
 pub mod metrics_server;
 pub mod reload;
+pub mod running_settings;
 mod series_sources;
 mod series_view;
 pub mod serve;

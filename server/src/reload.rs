@@ -40,9 +40,6 @@ fn effect_of(flag: &str) -> ChangeEffect {
 
 /// The setting that is applied after the others.
 const LOG_LEVEL: &str = "log-level";
-/// Settings whose value can contain a secret, such as the path of a webhook.
-const HIDDEN: [&str; 2] = ["audit-anchor-url", "metrics-query-url"];
-
 /// A setting as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ReadSetting {
@@ -62,11 +59,8 @@ impl ReadSettings {
     fn of(config: &Config) -> Self {
         let all = config.effective.iter().map(|effective| {
             let setting = effective.setting;
-            let shown = match &effective.value {
-                None => format!("({})", setting.default_text()),
-                Some(_) if HIDDEN.contains(&setting.flag) => "(not shown)".to_owned(),
-                Some(value) => value.clone(),
-            };
+            let shown = effective.shown_value();
+            let shown = shown.unwrap_or_else(|| format!("({})", setting.default_text()));
             let content = effective.value.as_ref();
             let content = content
                 .filter(|_| setting.value == "FILE")
@@ -162,12 +156,16 @@ impl ConfigReload {
             tracing::warn!("{warning}");
         }
         let changes = changes(&self.running, read);
+        self.app.settings.forget_waiting();
         let mut waiting = 0;
         for change in &changes {
             let SettingChange { flag, from, to, .. } = change;
             let applied = change.effect == ChangeEffect::Reload && self.apply_one(flag, config);
             if applied && let Some(now) = read.0.get(flag) {
                 self.running.0.insert(flag, now.clone());
+                self.app.settings.apply(flag, config);
+            } else {
+                self.app.settings.wait_for_restart(flag, to);
             }
             match (applied, change.is_content) {
                 (true, true) => tracing::info!(

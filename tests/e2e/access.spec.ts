@@ -43,7 +43,7 @@ for (const scheme of ['light', 'dark'] as const) {
       await signIn(page, 'admin', '/accounts');
       for (const width of [1440, 390]) {
         await page.setViewportSize({ width, height: 844 });
-        for (const path of ['/accounts', '/notifications', '/status-pages', '/incidents']) {
+        for (const path of ['/accounts', '/settings', '/notifications', '/status-pages', '/incidents']) {
           await page.goto(path);
           await page.getByRole('heading', { level: 1 }).waitFor();
           expect(await violations(page), path).toEqual([]);

@@ -9,14 +9,18 @@ test('a replaced history is an alarm until an operator acknowledges it', async (
   await live(page);
   for (const node of NODES) await command(`kill ${node}`);
   await expect(verdict(page)).toHaveText(/Down|No Primary/, { timeout: 30_000 });
-  await command('wipe n1');
-  await command('found n1');
-  for (const node of ['n2', 'n3']) await command(`start ${node}`);
-  for (const node of NODES) await expect(row(page, node)).toContainText('Synced', { timeout: 90_000 });
+  await command('refound n1');
+  const state = (node: string) => row(page, node).getByRole('cell').first();
+  await expect(state('n1')).toHaveText('Synced', { timeout: 60_000 });
+  for (const node of ['n2', 'n3']) {
+    await command(`wipe ${node}`);
+    await command(`start ${node}`);
+    await expect(state(node)).toHaveText('Synced', { timeout: 60_000 });
+  }
 
   // All members are Synced, and yet nothing is healthy.
+  await expect(page.locator('.head')).toContainText(/The history \S+ replaced \S+/, { timeout: 30_000 });
   await expect(verdict(page)).not.toHaveText('Healthy');
-  await expect(page.locator('.head')).toContainText(/The history \S+ replaced \S+/);
   await expect(page).not.toHaveTitle(/Healthy/);
   await page.goto('/');
   await live(page);

@@ -24,6 +24,8 @@ const PAGES: Record<string, string> = {
   notifications: '/notifications',
   audit: '/audit',
   account: '/account',
+  accounts: '/accounts',
+  settings: '/settings',
   search: '/search?q=n2',
   help: '/help',
 };

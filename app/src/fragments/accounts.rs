@@ -58,6 +58,13 @@ pub(super) fn page(
     el("div")
         .class("page")
         .child(el("h1").child("Accounts"))
+        .child(
+            el("p")
+                .class("quiet")
+                .child("What accounts may do also depends on the ")
+                .child(link("/settings".to_owned(), "settings of this console"))
+                .child("."),
+        )
         .child((!confirmed).then_some(proof))
         .child(damaged(list))
         .child(table(list, refusal, now))

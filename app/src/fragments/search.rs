@@ -14,7 +14,7 @@ use crate::pages::{tab_label, tab_segments};
 const LIMIT: usize = 20;
 
 /// Pages beside those of clusters, with what an account must be permitted to open them.
-const PAGES: [(&str, &str, Operation); 9] = [
+const PAGES: [(&str, &str, Operation); 10] = [
     ("/", "Clusters", Operation::View),
     ("/actions", "Actions", Operation::View),
     ("/incidents", "Incidents", Operation::View),
@@ -27,6 +27,7 @@ const PAGES: [(&str, &str, Operation); 9] = [
     ("/status-pages", "Status pages", Operation::View),
     ("/account", "Account", Operation::View),
     ("/accounts", "Accounts", Operation::ManageAccounts),
+    ("/settings", "Settings", Operation::ManageAccounts),
     ("/help", "Help", Operation::View),
 ];
 

@@ -73,6 +73,21 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
     )
     .with(&[NAME]),
     ApiCommand::get(
+        &["settings"],
+        &[("GET", "/api/v1/settings")],
+        "List the settings that the console runs with, and where each comes from",
+    )
+    .shown(AnswerView::Table {
+        rows: "/settings",
+        columns: &[
+            Column::Fact("SETTING", "/flag"),
+            Column::Optional("VALUE", "/value"),
+            Column::Fact("SOURCE", "/source"),
+            Column::Optional("AFTER RESTART", "/after_restart"),
+        ],
+        notes: &[],
+    }),
+    ApiCommand::get(
         &["whoami"],
         &[("GET", "/api/v1/session")],
         "Show the account and the roles of the token",

@@ -13,6 +13,20 @@ pub struct EffectiveSetting {
     pub origin: SettingOrigin,
 }
 
+/// Settings whose value can contain a secret, such as the path of a webhook.
+const HIDDEN: [&str; 2] = ["audit-anchor-url", "metrics-query-url"];
+
+impl EffectiveSetting {
+    /// The value as it may be shown; `None` if nothing is set.
+    pub(crate) fn shown_value(&self) -> Option<String> {
+        let value = self.value.clone()?;
+        match HIDDEN.contains(&self.setting.flag) {
+            true => Some("(not shown)".to_owned()),
+            false => Some(value),
+        }
+    }
+}
+
 impl Config {
     /// The effective configuration, one setting per line, in the order of the table.
     #[must_use]

@@ -34,6 +34,7 @@ use super::{api_routes, cookie, health};
         (name = "session", description = "Sign in and out, and prove again to be the owner of the account."),
         (name = "own account", description = "The own account, its sessions and second factor."),
         (name = "accounts", description = "Accounts, for administrators."),
+        (name = "settings", description = "The settings of the console, for administrators."),
         (name = "tokens", description = "API tokens, own ones and for administrators all."),
         (name = "clusters", description = "Clusters and their nodes."),
         (name = "recovery", description = "Plans and actions."),

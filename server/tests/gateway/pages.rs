@@ -272,6 +272,7 @@ async fn pages_rendered_side_by_side_are_complete() {
         ("/audit", "Audit"),
         ("/account", "Account"),
         ("/accounts", "Accounts"),
+        ("/settings", "Settings"),
         ("/incidents", "Incidents"),
         ("/status-pages", "Status pages"),
         ("/notifications", "Notifications"),

@@ -77,6 +77,7 @@ static TABLE: &[RouteAccess] = &[
     route("DELETE", "/api/v1/accounts/{name}", ACCOUNTS, Session, Console),
     route("DELETE", "/api/v1/accounts/{name}/factor", ACCOUNTS, Session, Console),
     route("DELETE", "/api/v1/accounts/{name}/sessions", ACCOUNTS, Session, Console),
+    route("GET", "/api/v1/settings", ACCOUNTS, Any, Console),
     route("GET", "/api/v1/tokens", VIEW, Session, Console),
     route("POST", "/api/v1/tokens", VIEW, Session, Console),
     route("GET", "/api/v1/tokens/{id}", VIEW, Session, Console),

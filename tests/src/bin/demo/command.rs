@@ -17,6 +17,7 @@ const REPAIR_TIMEOUT: Duration = Duration::from_secs(20);
 const HELP: &str = "\
 kill|stop|pause|resume|start|wipe|isolate|heal|bootstrap|desync|resync n1
                             act on a node (start does not wait)
+refound n1                  found the cluster again with a new data directory: another history
 whole                       wait until all nodes are Synced in one Primary component
 repair                      restore everything that was broken
 etcd kill|start|pause|resume [1]     act on all etcd members, or on one
@@ -112,6 +113,10 @@ async fn node(demo: &DemoEnvironment, verb: &str, name: &str) -> Result<String> 
         "start" => node.launch(NodeStart::Join).await?,
         "found" => node.launch(NodeStart::FoundSeparately).await?,
         "wipe" => node.wipe()?,
+        "refound" => {
+            node.initialise().await?;
+            node.launch(NodeStart::Found).await?;
+        }
         "isolate" => node.isolate(true).await?,
         "heal" => node.isolate(false).await?,
         "bootstrap" => node.bootstrap().await?,
