@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use console_core::keyspace::AccountKeys;
 use console_core::session::{Principal, SessionGuard};
 use galera::Timestamp;
-use galera::access::{ClusterScope, CredentialTag, Role, granted_clusters};
+use galera::access::{
+    ClusterLabels, ClusterScope, CredentialTag, Role, RoleGrant, granted_clusters,
+};
 use galera::publish::notification::Audience;
 use registry::{LeaseId, Registry, RegistryEntry, WatchEvent};
 use tokio_util::sync::CancellationToken;
@@ -67,6 +69,13 @@ impl AccountCache {
     #[must_use]
     pub fn without_local_accounts(self) -> Self {
         self.write().local_accounts_off = true;
+        self
+    }
+
+    /// The same cache, in which clusters have `labels`; without them no role counts by label.
+    #[must_use]
+    pub fn with_labels(self, labels: ClusterLabels) -> Self {
+        self.write().labels = labels;
         self
     }
 
@@ -157,8 +166,9 @@ impl AccountCache {
                 credential: user.credential_tag(),
                 must_enrol: !session.record.provider_factor && state.must_enrol(user),
                 token: None,
-                clusters: granted_clusters_of(user),
-                grants: user.grants.as_slice().into(),
+                clusters: granted_clusters_of(user).with_labels(&state.labels),
+                grants: with_labels(&user.grants, &state.labels),
+                groups: user.groups().into(),
                 is_external: user.external.is_some(),
             },
             ended: session.ended.subscribe(),
@@ -363,6 +373,14 @@ fn granted_clusters_of(user: &UserRecord) -> ClusterScope {
         [] => ClusterScope::all(),
         grants => granted_clusters(grants),
     }
+}
+
+/// `grants`, in which clusters have `labels`.
+fn with_labels(grants: &[RoleGrant], labels: &ClusterLabels) -> Arc<[RoleGrant]> {
+    grants
+        .iter()
+        .map(|grant| grant.with_labels(labels))
+        .collect()
 }
 
 pub(super) fn parse_user(entry: &RegistryEntry) -> Option<UserRecord> {

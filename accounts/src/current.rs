@@ -2,6 +2,7 @@
 
 use console_core::keyspace::AccountKeys;
 use galera::ClusterName;
+use galera::access::{ClusterLabels, GroupName, Operation, check_permission};
 use galera::recover::action::{CurrentAccount, CurrentAccounts};
 use registry::{Precondition, Registry};
 
@@ -13,6 +14,7 @@ use super::records::{UserName, UserRecord};
 pub struct AccountReader {
     registry: Registry,
     keys: AccountKeys,
+    labels: ClusterLabels,
 }
 
 /// Accounts as of a reading, and what makes a transaction fail once they change.
@@ -28,7 +30,39 @@ impl AccountReader {
         Self {
             registry,
             keys: AccountKeys::new(state_prefix),
+            labels: ClusterLabels::none(),
         }
+    }
+
+    /// The same reader, in which clusters have `labels`; without them no role counts by label.
+    #[must_use]
+    pub fn with_labels(self, labels: ClusterLabels) -> Self {
+        Self { labels, ..self }
+    }
+
+    /// The groups of each enabled account of a person, other than `except`, that has the role approver on `cluster` now.
+    ///
+    /// # Errors
+    /// When etcd does not answer.
+    pub async fn approvers(
+        &self,
+        cluster: &ClusterName,
+        except: &str,
+    ) -> Result<Vec<Vec<GroupName>>, registry::Error> {
+        let prefix = self.keys.users();
+        let entries = self.registry.list(prefix.clone()).await?.entries;
+        let accounts = entries.iter().filter_map(|entry| {
+            let name = std::str::from_utf8(&entry.key).ok()?;
+            let name = name.strip_prefix(prefix.as_str())?;
+            let record = parse_user(entry)?;
+            let roles = record.roles_on(cluster, &self.labels);
+            let counts = !record.disabled
+                && !record.kind.is_service()
+                && !name.eq_ignore_ascii_case(except)
+                && check_permission(&roles, Operation::ApproveAction).is_ok();
+            counts.then(|| record.groups())
+        });
+        Ok(accounts.collect())
     }
 
     /// Reads `names` now, with the roles that they have on `cluster`. A name that is invalid, or whose account is removed, disabled or unreadable, is missing in the
@@ -57,7 +91,8 @@ impl AccountReader {
             if let Some(record) = record.filter(|record| !record.disabled) {
                 let account = CurrentAccount {
                     credential: record.credential_tag(),
-                    roles: record.roles_on(cluster),
+                    roles: record.roles_on(cluster, &self.labels),
+                    groups: record.groups(),
                 };
                 reading.accounts.insert(name.as_str(), account);
             }

@@ -7,7 +7,8 @@ use std::str::FromStr;
 use galera::ClusterName;
 use galera::Timestamp;
 use galera::access::{
-    CredentialTag, Operation, Role, RoleGrant, check_permission, granted_roles, roles_on,
+    ClusterLabels, CredentialTag, GroupName, Operation, Role, RoleGrant, check_permission,
+    granted_roles, roles_on,
 };
 use galera::publish::accounts::AccountKind;
 use galera::publish::notification::Audience;
@@ -129,6 +130,10 @@ pub struct UserRecord {
     /// Where each role counts; empty if all count everywhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<RoleGrant>,
+    /// The groups of an account with a password, which approval policies may name. Accounts of an identity provider have those of
+    /// their grants.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupName>,
     /// Who signs in to it with the identity provider; `None` for other accounts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalIdentity>,
@@ -197,13 +202,28 @@ impl UserRecord {
         self.email.as_deref().filter(|_| included)
     }
 
-    /// The roles that count on `cluster`.
+    /// The roles that count on `cluster`, with what `labels` give it.
     #[must_use]
-    pub(crate) fn roles_on(&self, cluster: &ClusterName) -> Vec<Role> {
-        match self.grants.as_slice() {
-            [] => self.roles.clone(),
-            grants => roles_on(grants, cluster),
+    pub(crate) fn roles_on(&self, cluster: &ClusterName, labels: &ClusterLabels) -> Vec<Role> {
+        if self.grants.is_empty() {
+            return self.roles.clone();
         }
+        let grants = self.grants.iter().map(|grant| grant.with_labels(labels));
+        roles_on(&grants.collect::<Vec<_>>(), cluster)
+    }
+
+    /// The groups that it is in, in order: its own, or those of its grants.
+    #[must_use]
+    pub fn groups(&self) -> Vec<GroupName> {
+        let granted = self.grants.iter().filter_map(|grant| grant.group.as_ref());
+        let granted = granted.filter_map(|group| group.parse().ok());
+        let mut groups: Vec<GroupName> = match self.external {
+            Some(_) => granted.collect(),
+            None => self.groups.clone(),
+        };
+        groups.sort_unstable();
+        groups.dedup();
+        groups
     }
 
     /// The tag of this account's credential: part of its digest, because tags are published and credentials are not.
@@ -289,6 +309,7 @@ mod tests {
             credential: Uuid::nil(),
             roles: roles.to_vec(),
             grants: Vec::new(),
+            groups: Vec::new(),
             external: None,
             email: Some("x@example.org".to_owned()),
             factor: None,
@@ -321,6 +342,47 @@ mod tests {
     }
 
     #[test]
+    fn people_of_a_provider_have_the_groups_of_their_grants() {
+        let now = Timestamp::from_unix_millis(0);
+        let grant = |group: Option<&str>| RoleGrant {
+            group: group.map(str::to_owned),
+            ..RoleGrant::of(vec![Role::Approver], Default::default())
+        };
+        let mut record = UserRecord {
+            kind: AccountKind::Person,
+            password_hash: String::new(),
+            credential: Uuid::nil(),
+            roles: vec![Role::Approver],
+            grants: vec![grant(Some("dba")), grant(None), grant(Some("cn=x,dc=y"))],
+            groups: vec!["sre".parse().unwrap()],
+            external: None,
+            email: None,
+            factor: None,
+            disabled: false,
+            created_at: now,
+            changed_at: now,
+        };
+        let names = |record: &UserRecord| {
+            let groups = record.groups();
+            let groups: Vec<&str> = groups.iter().map(GroupName::as_str).collect();
+            groups.join(" ")
+        };
+        assert_eq!(names(&record), "sre");
+        record.external = Some(ExternalIdentity {
+            issuer: "https://idp.example.org".to_owned(),
+            subject: "1".to_owned(),
+        });
+        // A name that no policy can contain is left out.
+        assert_eq!(names(&record), "dba");
+        let json = serde_json::to_value(&record).unwrap();
+        let mut older = json.clone();
+        older.as_object_mut().unwrap().remove("groups");
+        older.as_object_mut().unwrap().remove("external");
+        let older: UserRecord = serde_json::from_value(older).unwrap();
+        assert_eq!(names(&older), "");
+    }
+
+    #[test]
     fn debug_output_contains_no_secret() {
         let now = Timestamp::from_unix_millis(0);
         let user = UserRecord {
@@ -329,6 +391,7 @@ mod tests {
             credential: Uuid::nil(),
             roles: vec![Role::Viewer],
             grants: Vec::new(),
+            groups: Vec::new(),
             external: None,
             email: None,
             factor: None,

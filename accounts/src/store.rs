@@ -10,7 +10,7 @@ use console_core::audit::{AuditError, AuditTrail};
 use console_core::keyspace::AccountKeys;
 use console_core::threads::ThreadLimit;
 use galera::Timestamp;
-use galera::access::{AssignedRoles, AssignmentError, Role, RoleAssignment, RoleGrant};
+use galera::access::{AssignedRoles, AssignmentError, GROUPS_MAX, Role, RoleAssignment, RoleGrant};
 use galera::publish::accounts::AccountKind;
 use galera::record::audit::{AuditEvent, AuditRecord};
 use registry::{Precondition, Registry, RegistryEntry, Transaction, TransactionOutcome, WriteOp};
@@ -50,9 +50,12 @@ pub enum AccountStoreError {
     ExternalPassword(UserName),
     /// The roles of an account of an identity provider come from there.
     #[error(
-        "the roles of {0} come from the identity provider; change the groups of the person there, or the roles file"
+        "the roles and groups of {0} come from the identity provider; change the groups of the person there, or the roles file"
     )]
     ExternalRoles(UserName),
+    /// Too many groups.
+    #[error("{0} groups are given; an account has at most {GROUPS_MAX}")]
+    TooManyGroups(usize),
     /// A service account has no password.
     #[error(
         "{0} is a service account, which has no password; create a token with `galera-console token add {0} NAME`"
@@ -247,6 +250,7 @@ impl AccountStore {
             credential: Uuid::new_v4(),
             roles: assigned.roles,
             grants: assigned.grants,
+            groups: Vec::new(),
             external: None,
             email,
             factor: None,

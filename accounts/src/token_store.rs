@@ -348,7 +348,7 @@ impl TokenStore {
             let account = account.clone();
             return Err(TokenStoreError::RoleMissing { account, role });
         }
-        if new.clusters.patterns().len() > SCOPE_PATTERNS_MAX {
+        if new.clusters.selectors().len() > SCOPE_PATTERNS_MAX {
             return Err(TokenStoreError::TooManyClusters);
         }
         let (max, setting) = match user.kind.is_person() {

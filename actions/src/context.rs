@@ -54,7 +54,8 @@ impl ActionContext {
         Self {
             store: ActionStore::new(registry.clone(), keys.clone(), trail.clone()),
             cache: ActionCache::new(keys.clone()),
-            people: AccountReader::new(registry.clone(), &settings.state_prefix),
+            people: AccountReader::new(registry.clone(), &settings.state_prefix)
+                .with_labels(settings.labels.clone()),
             trail,
             registry,
             keys,

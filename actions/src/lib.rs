@@ -39,6 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use console_core::audit::AuditError;
+use galera::access::{ClusterLabels, GroupName};
 use galera::recover::action::{ActionLimits, ActionRefusal, ClusterApprovals, least_approvals};
 use galera::recover::bootstrap;
 use galera::recover::bootstrap::RecoveryReach;
@@ -70,6 +71,8 @@ pub struct ActionSettings {
     pub approvals: BTreeMap<ActionKind, u32>,
     /// Approvals that actions on some clusters need at least.
     pub cluster_approvals: Vec<ClusterApprovals>,
+    /// Labels of the clusters.
+    pub labels: ClusterLabels,
     /// Deadlines and the default number of approvals.
     pub limits: ActionLimits,
     /// How long a cluster's lock outlives its holder.
@@ -89,11 +92,17 @@ impl ActionSettings {
 
     /// The limits of a kind of action on `cluster`.
     pub(crate) fn limits(&self, kind: ActionKind, cluster: &ClusterName) -> ActionLimits {
-        let least = least_approvals(&self.cluster_approvals, cluster);
+        let least = least_approvals(&self.cluster_approvals, cluster, &self.labels);
         ActionLimits {
-            approvals_needed: self.approvals_of(kind).max(least),
-            ..self.limits
+            approvals_needed: self.approvals_of(kind).max(least.count),
+            approver_groups: least.groups,
+            ..self.limits.clone()
         }
+    }
+
+    /// The groups that must approve actions on `cluster`.
+    pub(crate) fn approver_groups(&self, cluster: &ClusterName) -> Vec<GroupName> {
+        least_approvals(&self.cluster_approvals, cluster, &self.labels).groups
     }
 
     /// The approvals that a kind of action needs on every cluster.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use console_core::audit::AuditTrail;
 use console_core::clock::now;
 use console_core::tasks::Tasks;
-use galera::access::ClusterScope;
+use galera::access::{ClusterScope, GroupName, group_without_member};
 use galera::publish::api::{ActionList, ActionView, ClusterRecovery, RecoveryState};
 use galera::record::audit::{AuditEvent, AuditRecord, detail};
 use galera::recover::action::{
-    Action, ActionEvent, ActionRefusal, ActionRequest, ActionState, Actor, BreakGlassRequest,
-    RecoveryPause, request_action, step,
+    Action, ActionEvent, ActionLimits, ActionRefusal, ActionRequest, ActionState, Actor,
+    BreakGlassRequest, RecoveryPause, request_action, step,
 };
 use galera::recover::attestation::Attestation;
 use galera::recover::bootstrap::RecoveryReach;
@@ -202,6 +202,7 @@ impl ActionService {
                 }),
         };
         let limits = context.settings.limits(proposal.kind, cluster);
+        self.ensure_groups_can_approve(by, cluster, &limits).await?;
         let action = request_action(&request, &unattested, &plan, &limits, at)?;
         let record = action_record(
             &action,
@@ -217,6 +218,27 @@ impl ActionService {
             "{} requested the {} of {cluster}: action {id}", by.name, action.kind,
         );
         Ok(context.cache.insert_ahead_of_watch(&stored))
+    }
+
+    /// Refuses a policy's group of which no account can approve, before anything waits for it.
+    async fn ensure_groups_can_approve(
+        &self,
+        by: &Actor,
+        cluster: &ClusterName,
+        limits: &ActionLimits,
+    ) -> Result<(), ActionError> {
+        if limits.approver_groups.is_empty() {
+            return Ok(());
+        }
+        let approvers = self.context.people.approvers(cluster, &by.name).await?;
+        let members: Vec<&[GroupName]> = approvers.iter().map(Vec::as_slice).collect();
+        match group_without_member(&limits.approver_groups, &members) {
+            None => Ok(()),
+            Some(group) => Err(ActionError::Refused(ActionRefusal::NoApproverInGroup {
+                cluster: cluster.clone(),
+                group: group.clone(),
+            })),
+        }
     }
 
     /// Approves, rejects, cancels or comments on an action. The last approval needed starts its execution.
@@ -409,6 +431,7 @@ impl ActionService {
             approvals: ActionKind::ALL
                 .map(|kind| (kind, settings.limits(kind, cluster).approvals_needed))
                 .into(),
+            approver_groups: settings.approver_groups(cluster),
             history_alarms: Vec::new(),
         })
     }

@@ -23,6 +23,7 @@ pub(crate) fn session(name: &str, roles: &[Role]) -> SessionView {
         username: name.to_owned(),
         roles: roles.to_vec(),
         expires_at: fixed_now(),
+        permissions: Vec::new(),
     }
 }
 
@@ -185,6 +186,7 @@ pub(crate) fn cluster(
 ) -> ClusterView {
     ClusterView {
         name: name.parse().unwrap(),
+        labels: Default::default(),
         revision: 42,
         observed_at: millis_before(300),
         verdict: Verdict {

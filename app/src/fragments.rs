@@ -18,6 +18,7 @@ mod incidents;
 mod next_step;
 mod notifications;
 mod overview;
+mod overview_groups;
 mod plan;
 mod plan_changes;
 mod recovery;
@@ -169,6 +170,7 @@ impl FragmentRequest<'_> {
             overview: &overview?,
             recovery: &recovery,
             session: self.session,
+            group: self.query.get("group"),
             now: self.now,
         };
         Ok(Fragment::new("Clusters", &part.markup()))
@@ -406,7 +408,11 @@ impl FragmentRequest<'_> {
     async fn action(&self, id: &str) -> Result<Fragment, ProblemDetails> {
         let view: ActionView = self.client.get(&format!("/api/v1/actions/{id}")).await?;
         let present = self.present_state(&view.action).await;
-        let page = action_detail::page(&view, &present, self.session, self.now);
+        // The roles that count on its cluster.
+        let cluster = &view.action.cluster;
+        let path = format!("/api/v1/session?cluster={cluster}");
+        let session: SessionView = self.client.get(&path).await?;
+        let page = action_detail::page(&view, &present, &session, self.now);
         Ok(Fragment::new(&action_detail::title_text(&view), &page))
     }
 

@@ -65,7 +65,7 @@ impl OverviewWindow {
 /// Which clusters the overview shows, in which order. Kept in the URL, so that a selection can be shared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OverviewSelection {
-    /// Part of the name of a cluster, or of the name or address of a node.
+    /// Part of the name of a cluster, or of the name or address of a node; or a label, `KEY=VALUE`.
     pub(crate) text: String,
     pub(crate) verdict: Option<VerdictState>,
     /// `name` or `commits`; anything else is the worst verdict first.
@@ -78,13 +78,17 @@ impl OverviewSelection {
     /// The selection in the query of the overview's URL.
     pub(crate) fn of(url: &PageUrl) -> Self {
         let text = |name: &str| url.parameter(name).unwrap_or_default();
+        let mut filter = text("q");
+        if filter.is_empty() {
+            filter = text("label");
+        }
         let verdict = text("verdict");
         let mut sort = text("sort");
         if !["name", "commits"].contains(&sort.as_str()) {
             sort.clear();
         }
         Self {
-            text: text("q").trim().chars().take(FILTER_MAX).collect(),
+            text: filter.trim().chars().take(FILTER_MAX).collect(),
             verdict: VerdictState::ALL
                 .into_iter()
                 .find(|state| state.as_str() == verdict),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use galera::Timestamp;
 use galera::access::{
-    ClusterScope, CredentialTag, GrantTarget, Operation, PermissionDenied, Role, RoleGrant,
-    check_permission, narrow_grants,
+    ClusterScope, CredentialTag, GrantTarget, GroupName, Operation, PermissionDenied, Role,
+    RoleGrant, check_permission, narrow_grants,
 };
 use galera::record::audit::actor_via_token;
 use tokio::sync::watch;
@@ -28,6 +28,8 @@ pub struct Principal {
     pub clusters: ClusterScope,
     /// Where each role counts; empty if all count wherever `clusters` permits. [`Principal::narrowed`] applies them.
     pub grants: Arc<[RoleGrant]>,
+    /// The groups that the account is in.
+    pub groups: Arc<[GroupName]>,
     /// Whether its user signs in with the identity provider.
     pub is_external: bool,
 }

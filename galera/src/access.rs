@@ -1,7 +1,10 @@
 //! Permissions: one table of roles and operations, which the API enforces and the interface explains.
 
 mod assignment;
+mod explanation;
 mod grant;
+mod group;
+mod label;
 mod scope;
 
 use std::fmt;
@@ -10,8 +13,17 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use assignment::{AssignedRoles, AssignmentError, RoleAssignment};
+pub use explanation::{ExplainedOperation, PermissionView, explain_permission, explain_refusal};
 pub use grant::{GrantTarget, RoleGrant, granted_clusters, granted_roles, narrow_grants, roles_on};
-pub use scope::{ClusterPattern, ClusterPatternError, ClusterScope, SCOPE_PATTERNS_MAX};
+pub use group::{GROUPS_MAX, GroupName, GroupNameError, group_without_member};
+pub use label::{
+    ClusterLabel, ClusterLabelError, ClusterLabels, LABEL_KEYS_MAX, LABEL_RULES_MAX,
+    LABEL_TEXT_MAX, LabelRule, LabelRuleError,
+};
+pub use scope::{
+    ClusterPattern, ClusterPatternError, ClusterScope, ClusterSelector, ClusterSelectorError,
+    SCOPE_PATTERNS_MAX,
+};
 
 /// A role of an account. Roles do not include each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use utoipa::openapi::schema::{
 };
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::access::ClusterScope;
+use crate::access::{ClusterScope, GroupName};
 use crate::id::{CLUSTER_NAME_MAX, ClusterName, NodeId};
 use crate::timestamp::Timestamp;
 
@@ -45,10 +45,24 @@ impl ToSchema for ClusterScope {}
 
 impl PartialSchema for ClusterScope {
     fn schema() -> RefOr<Schema> {
-        let pattern = text("A cluster's name; `*` matches any characters.", "prod-*");
+        let pattern = text(
+            "A cluster's name, in which `*` matches any characters, or a label, `KEY=VALUE`.",
+            "prod-*",
+        );
         ArrayBuilder::new()
-            .description(Some("Names or patterns of clusters; none for all."))
+            .description(Some("Names, patterns or labels of clusters; none for all."))
             .items(pattern)
+            .into()
+    }
+}
+
+impl ToSchema for GroupName {}
+
+impl PartialSchema for GroupName {
+    fn schema() -> RefOr<Schema> {
+        text("The name of a group of accounts.", "dba")
+            .pattern(Some("^[A-Za-z0-9 ._/@-]+$"))
+            .max_length(Some(100))
             .into()
     }
 }

@@ -12,6 +12,28 @@ use crate::id::{ClusterName, NodeId};
 use crate::position::Position;
 use crate::timestamp::Timestamp;
 
+/// The labels of a cluster: values by key.
+#[cfg(feature = "decide")]
+pub type LabelMap = std::collections::BTreeMap<String, String>;
+/// The browser reads no labels, and pays for every byte of code.
+#[cfg(not(feature = "decide"))]
+pub type LabelMap = UnreadLabels;
+/// Labels that are not read.
+#[cfg(not(feature = "decide"))]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct UnreadLabels;
+
+#[cfg(not(feature = "decide"))]
+impl UnreadLabels {
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        true
+    }
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &String)> {
+        std::iter::empty()
+    }
+}
+
 pub use registry_keys::{
     MoveStepView, RegistryKeyView, RegistryView, SeqnoMeaning, V2KeyView, V2KeysView,
 };
@@ -387,6 +409,11 @@ pub struct RegistryHealth {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ClusterView {
     pub name: ClusterName,
+    /// Values by key, as the setting `--cluster-label` gives them; absent without any.
+    #[serde(default, skip_serializing_if = "LabelMap::is_empty")]
+    #[cfg_attr(not(feature = "decide"), serde(skip_deserializing))]
+    #[cfg_attr(feature = "openapi", schema(value_type = std::collections::BTreeMap<String, String>))]
+    pub labels: LabelMap,
     /// Increases with every view that this replica publishes; comparable only within one connection.
     pub revision: u64,
     /// When this view was computed.
@@ -478,6 +505,11 @@ pub struct ArbitratorView {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ClusterSummary {
     pub name: ClusterName,
+    /// Values by key, as the setting `--cluster-label` gives them; absent without any.
+    #[serde(default, skip_serializing_if = "LabelMap::is_empty")]
+    #[cfg_attr(not(feature = "decide"), serde(skip_deserializing))]
+    #[cfg_attr(feature = "openapi", schema(value_type = std::collections::BTreeMap<String, String>))]
+    pub labels: LabelMap,
     /// The revision of the summarized view.
     pub revision: u64,
     /// When that view was computed.
@@ -546,6 +578,7 @@ impl ClusterView {
             });
         ClusterSummary {
             name: self.name.clone(),
+            labels: self.labels.clone(),
             revision: self.revision,
             observed_at: self.observed_at,
             verdict: self.verdict.clone(),

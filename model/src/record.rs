@@ -203,6 +203,7 @@ pub(crate) fn person(name: &str, role: Role) -> Actor {
         name: name.to_owned(),
         roles: vec![role],
         credential: CredentialTag::new(name),
+        groups: Vec::new(),
     }
 }
 
@@ -210,10 +211,13 @@ pub(crate) fn person(name: &str, role: Role) -> Actor {
 pub(crate) static ACCOUNTS: LazyLock<CurrentAccounts> = LazyLock::new(|| {
     let mut accounts = CurrentAccounts::default();
     for (name, role) in PEOPLE {
-        let Actor {
-            roles, credential, ..
-        } = person(name, role);
-        accounts.insert(name, CurrentAccount { roles, credential });
+        let by = person(name, role);
+        let account = CurrentAccount {
+            roles: by.roles,
+            credential: by.credential,
+            groups: by.groups,
+        };
+        accounts.insert(name, account);
     }
     accounts
 });

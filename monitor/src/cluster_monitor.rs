@@ -47,6 +47,8 @@ const MEMBERS_RETRY: Duration = Duration::from_secs(5);
 
 /// What a monitor needs besides its inputs.
 pub(super) struct MonitorContext {
+    /// The labels of the cluster.
+    pub(super) labels: BTreeMap<String, String>,
     pub(super) registry_prefix: String,
     pub(super) fold_settings: FoldSettings,
     pub(super) poll_interval: Duration,
@@ -379,12 +381,11 @@ impl ClusterMonitor {
         self.evidence.last_primary_votes = self.known_positions.last_votes();
         self.evidence.unseen_bootstraps = self.unseen_bootstraps();
         self.context.metrics.folded();
-        let view = fold(
-            &self.evidence,
-            at,
-            &self.context.fold_settings,
-            self.view.as_ref().map(|published| &published.value),
-        );
+        let previous = self.view.as_ref().map(|published| &published.value);
+        let view = ClusterView {
+            labels: self.context.labels.clone(),
+            ..fold(&self.evidence, at, &self.context.fold_settings, previous)
+        };
         self.update_membership(&view, !listed.is_empty());
         self.known_positions
             .update(&self.evidence, at, &self.context.fold_settings);

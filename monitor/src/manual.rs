@@ -1,6 +1,6 @@
 //! A cluster monitor without tasks, probes and a registry, for benchmarks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +57,7 @@ impl ManualMonitor {
     ) -> Self {
         let (known_positions, written_positions) = mpsc::channel(QUEUE);
         let context = MonitorContext {
+            labels: BTreeMap::new(),
             registry_prefix: registry_prefix.to_owned(),
             fold_settings: FoldSettings::default(),
             poll_interval,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use galera::access::ClusterLabels;
 use galera::{ClusterName, NodeId};
 
 use crate::mysql::{MysqlSettings, ReserveAccount};
@@ -13,6 +14,8 @@ use crate::v2_source::V2Settings;
 pub struct MonitorSettings {
     /// Configured clusters with their expected members.
     pub clusters: BTreeMap<ClusterName, BTreeSet<NodeId>>,
+    /// Labels of the clusters.
+    pub labels: ClusterLabels,
     /// etcd prefix under which nodes register.
     pub registry_prefix: String,
     /// etcd prefix of the console's own state.

@@ -444,6 +444,7 @@ impl Builder<'_> {
             },
             approvals: config.approvals.per_kind.clone(),
             cluster_approvals: config.approvals.clusters.clone(),
+            labels: config.labels.clone(),
             limits: overrides.action_limits.unwrap_or_else(|| ActionLimits {
                 approvals_needed: config.approvals.default_count,
                 pending_timeout: config.request_expiry,
@@ -540,6 +541,7 @@ fn monitor_settings(config: &Config, resolver: &Resolver) -> Result<MonitorSetti
     Ok(MonitorSettings {
         v2: v2.transpose().map_err(BuildError::RegistryV2)?,
         clusters: config.clusters.clone(),
+        labels: config.labels.clone(),
         registry_prefix: config.registry_prefix.clone(),
         state_prefix: config.state_prefix.clone(),
         reserve: recovery_account(config, &mysql).map(|account| account.reserve()),

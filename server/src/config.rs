@@ -26,7 +26,7 @@ use console_core::authority::MigrationPolicy;
 use console_core::net::PublicUrl;
 use console_core::resolver;
 use console_core::state_secret::{self, StateSecretFileError, StateSecrets};
-use galera::access::Role;
+use galera::access::{ClusterLabels, Role};
 use galera::recover::action::{ClusterApprovals, ClusterApprovalsError};
 use galera::recover::plan::ActionKind;
 use galera::{ClusterName, NodeId};
@@ -323,6 +323,8 @@ pub struct Config {
     pub state_secret: Option<StateSecretConfig>,
     /// Pinned clusters with their expected members.
     pub clusters: BTreeMap<ClusterName, BTreeSet<NodeId>>,
+    /// Labels of clusters, which roles and approval policies may name.
+    pub labels: ClusterLabels,
     pub mysql: MysqlConfig,
     /// The account that may act on the databases; `None` disables SQL actions.
     pub recovery: Option<RecoveryConfig>,
@@ -427,6 +429,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
     let state_secret = reader.state_secret(etcd.as_ref(), data_dir.as_deref());
     let port = reader.single(&settings::MYSQL_PORT, parse::port);
     let clusters = reader.clusters(port.unwrap_or(3306));
+    let labels = reader.cluster_labels();
     let user = reader.single(&settings::MYSQL_USER, parse::non_empty_text);
     let password = reader.password_file(&settings::MYSQL_PASSWORD_FILE);
     let tls = reader.mysql_tls();
@@ -460,6 +463,7 @@ pub fn load(inputs: &ConfigInputs) -> Result<Config, ConfigError> {
             state_prefix,
             state_secret,
             clusters: clusters?,
+            labels: labels?,
             mysql: MysqlConfig {
                 user: user?,
                 password: password.unwrap_or_else(|| Secret::new("")),

@@ -69,6 +69,7 @@ impl Person {
             credential: Uuid::from_u128(self as u128 + 1),
             roles: vec![self.role()],
             grants: Vec::new(),
+            groups: Vec::new(),
             external: None,
             email: None,
             factor: None,
@@ -83,6 +84,7 @@ impl Person {
             name: self.name().to_owned(),
             roles: vec![self.role()],
             credential: self.record().credential_tag(),
+            groups: Vec::new(),
         }
     }
 }
@@ -296,6 +298,7 @@ impl ConsoleProcess {
             plan: RecoverySettings::default(),
             approvals: BTreeMap::new(),
             cluster_approvals: Vec::new(),
+            labels: galera::access::ClusterLabels::none(),
             limits: ActionLimits::default(),
             lock_ttl: LOCK_TTL,
             recovery_reach: RecoveryReach::Everywhere,

@@ -260,6 +260,7 @@ impl Authenticator {
             credential: Uuid::new_v4(),
             roles: granted_roles(&sign_in.grants),
             grants: sign_in.grants.clone(),
+            groups: Vec::new(),
             external: Some(sign_in.identity.clone()),
             email: sign_in.email.clone().filter(|_| !limited),
             factor: None,

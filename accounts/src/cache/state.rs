@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use galera::Timestamp;
-use galera::access::{Role, RoleGrant};
+use galera::access::{ClusterLabels, Role, RoleGrant};
 use registry::LeaseId;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -28,6 +28,8 @@ pub(super) struct AccountCacheState {
     pub(super) keys: Option<(Arc<SigningKeys>, i64)>,
     /// The roles whose accounts need a second factor.
     pub(super) second_factor_roles: Vec<Role>,
+    /// Labels of the clusters.
+    pub(super) labels: ClusterLabels,
     /// Whether people with a password here have neither sessions nor tokens.
     pub(super) local_accounts_off: bool,
     pub(super) etcd_error: Option<String>,

@@ -27,6 +27,7 @@ fn account(roles: &[Role], credential: u128, disabled: bool) -> UserRecord {
     UserRecord {
         kind: AccountKind::Person,
         grants: Vec::new(),
+        groups: Vec::new(),
         external: None,
         password_hash: String::new(),
         email: None,

@@ -11,7 +11,7 @@ use registry::{KeyMirror, LeaseId, RegistryEntry, WatchEvent};
 use tokio::sync::watch;
 
 use super::state::{AccountCacheState, CONFIRMATION_TIMEOUT};
-use super::{AccountCache, granted_clusters_of, parse_record};
+use super::{AccountCache, granted_clusters_of, parse_record, with_labels};
 use crate::api_token::{TokenId, TokenRecord, TokenUseRecord};
 use crate::records::{UserName, UserRecord};
 
@@ -164,10 +164,13 @@ impl AccountCache {
                 name: record.name.clone(),
                 is_service: user.kind.is_service(),
                 may_approve: false,
-                clusters: record.clusters.clone(),
+                clusters: record.clusters.clone().with_labels(&state.labels),
             })),
-            clusters: granted_clusters_of(user).intersect(&record.clusters),
-            grants: record.grants_of(user).into(),
+            clusters: granted_clusters_of(user)
+                .intersect(&record.clusters)
+                .with_labels(&state.labels),
+            grants: with_labels(&record.grants_of(user), &state.labels),
+            groups: user.groups().into(),
             is_external: false,
         };
         Ok(LiveToken {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use galera::Timestamp;
-use galera::access::RoleAssignment;
+use galera::access::{GROUPS_MAX, GroupName, RoleAssignment};
 use galera::record::audit::{AuditEvent, AuditRecord};
 use registry::{Precondition, Transaction, WriteOp};
 use uuid::Uuid;
@@ -21,6 +21,8 @@ pub struct AccountChange {
     pub password: Option<String>,
     /// The roles from now on. Sessions continue with them.
     pub roles: Option<RoleAssignment>,
+    /// The groups from now on.
+    pub groups: Option<Vec<GroupName>>,
     /// Whether it is disabled; disabling ends its sessions for good.
     pub disabled: Option<bool>,
     /// The e-mail address, or `None` to remove it.
@@ -60,7 +62,7 @@ impl AccountStore {
             if before.external.is_some() && hash.is_some() {
                 return Err(AccountStoreError::ExternalPassword(name.clone()));
             }
-            if before.external.is_some() && change.roles.is_some() {
+            if before.external.is_some() && (change.roles.is_some() || change.groups.is_some()) {
                 return Err(AccountStoreError::ExternalRoles(name.clone()));
             }
             if hash.is_some() && !before.kind.is_person() {
@@ -73,6 +75,9 @@ impl AccountStore {
             if let Some(roles) = &change.roles {
                 let assigned = roles.resolve(&before.grants)?;
                 (next.roles, next.grants) = (assigned.roles, assigned.grants);
+            }
+            if let Some(groups) = &change.groups {
+                next.groups = sorted_groups(groups)?;
             }
             if let Some(disabled) = change.disabled {
                 next.disabled = disabled;
@@ -136,6 +141,13 @@ impl AccountStore {
             ];
             add(AuditEvent::ACCOUNT_ROLES_CHANGED, &detail);
         }
+        if change.groups.is_some() {
+            let detail = [
+                ("before", group_names(before)),
+                ("groups", group_names(next)),
+            ];
+            add(AuditEvent::ACCOUNT_GROUPS_CHANGED, &detail);
+        }
         if change.password.is_some() {
             add(AuditEvent::ACCOUNT_PASSWORD_CHANGED, &[]);
         }
@@ -155,4 +167,20 @@ impl AccountStore {
         }
         events
     }
+}
+
+/// `groups` in order, each once.
+fn sorted_groups(groups: &[GroupName]) -> Result<Vec<GroupName>, AccountStoreError> {
+    let mut groups = groups.to_vec();
+    groups.sort_unstable();
+    groups.dedup();
+    match groups.len() > GROUPS_MAX {
+        true => Err(AccountStoreError::TooManyGroups(groups.len())),
+        false => Ok(groups),
+    }
+}
+
+fn group_names(record: &UserRecord) -> String {
+    let names: Vec<&str> = record.groups.iter().map(GroupName::as_str).collect();
+    names.join(", ")
 }

@@ -96,10 +96,14 @@ fn account_row(account: &AccountView, refusal: Option<&str>, now: Timestamp) -> 
     };
     let edit = format!("/accounts?edit={}#form", encode_segment(&account.name));
     let state = if account.disabled { ", disabled" } else { "" };
-    let name = Content::Many(vec![
+    let mut name = vec![
         link(edit, account.name.clone()).into(),
         sub(format!("{kind}{state}")).into(),
-    ]);
+    ];
+    if !account.groups.is_empty() {
+        name.push(sub(format!("in {}", groups(account))).into());
+    }
+    let name = Content::Many(name);
     let factor: Content = match (account.kind, account.second_factor) {
         (AccountKind::Service, _) => quiet("—").into(),
         (_, true) => "Enrolled".into(),
@@ -122,6 +126,11 @@ fn account_row(account: &AccountView, refusal: Option<&str>, now: Timestamp) -> 
         .child(cell("E-mail", or_unknown(account.email.clone())))
         .child(cell("Changed", ticking_age(account.changed_at, now)))
         .child(cell("Actions", button_form(action, label, refusal)))
+}
+
+fn groups(account: &AccountView) -> String {
+    let groups: Vec<&str> = account.groups.iter().map(|group| group.as_str()).collect();
+    groups.join(", ")
 }
 
 /// Each roles with where they count.
@@ -195,6 +204,16 @@ fn change_section(account: &AccountView, refusal: Option<&str>) -> El {
                 .child(submit("Save roles", refusal)),
         )
     };
+    let section = section.child((account.kind != AccountKind::External).then(|| {
+        post_form(form_action(account, "groups"))
+            .child(text_field(
+                "account-groups".to_owned(),
+                "groups",
+                "Groups that approval policies may name, separated by commas; may be empty",
+                groups(account),
+            ))
+            .child(submit("Save groups", refusal))
+    }));
     let service = account.kind == AccountKind::Service;
     let act = |verb: &str, label: &str| button_form(form_action(account, verb), label, refusal);
     section
@@ -223,12 +242,12 @@ fn grant_fields(grants: &[RoleGrant]) -> Vec<El> {
             .iter()
             .map(|role| checkbox(role_name, role.as_str(), role.as_str(), held(role)))
             .collect();
-        let patterns = grant.map_or(&[][..], |grant| grant.clusters.patterns());
-        let patterns: Vec<&str> = patterns.iter().map(|pattern| pattern.as_str()).collect();
+        let patterns = grant.map_or(&[][..], |grant| grant.clusters.selectors());
+        let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
         inputs.push(text_field(
             format!("account-{clusters_name}"),
             clusters_name,
-            "On clusters or patterns such as prod-*, separated by commas; empty for all, and the whole console",
+            "On clusters, patterns such as prod-* or labels such as env=production, separated by commas; empty for all, and the whole console",
             patterns.join(", "),
         ));
         let legend = if index == 0 { "Roles" } else { "Further roles" };

@@ -1,7 +1,7 @@
 //! One action: request, approvals, plan and progress.
 
 use galera::Timestamp;
-use galera::access::Operation;
+use galera::access::{ExplainedOperation, Operation};
 use galera::publish::api::{ActionView, ProblemDetails, SessionView};
 use galera::recover::action::{Action, ActionState, StepRecord};
 use galera::recover::plan::{Plan, PlanStep};
@@ -166,10 +166,7 @@ fn action_facts(action: &Action, present: &PresentState, now: Timestamp) -> El {
             by(&action.requested_by, action.requested_at),
         ),
         ("Reason", action.reason.clone().into()),
-        (
-            "Approvals",
-            format!("{} of {}", action.approvals.len(), action.approvals_needed).into(),
-        ),
+        ("Approvals", approvals(action)),
     ];
     if let Some(cluster) = &present.cluster {
         let verdict = &cluster.verdict;
@@ -224,6 +221,18 @@ pub(super) fn break_glass_notice(action: &Action) -> Option<El> {
     )
 }
 
+/// How many approvals are given, and which group's is missing.
+fn approvals(action: &Action) -> Content {
+    let count = format!("{} of {}", action.approvals.len(), action.approvals_needed);
+    match action.missing_group() {
+        Some(group) if action.state == ActionState::Pending => Content::Many(vec![
+            count.into(),
+            sub(format!("A member of group {group} must approve.")).into(),
+        ]),
+        _ => count.into(),
+    }
+}
+
 /// The possible decisions, each disabled with a reason if this user may not take it.
 fn decision_form(view: &ActionView, session: &SessionView) -> Option<El> {
     let action = &view.action;
@@ -265,6 +274,11 @@ fn decision_form(view: &ActionView, session: &SessionView) -> Option<El> {
         }
         _ => return None,
     };
+    let explained = match action.state {
+        ActionState::Pending => ExplainedOperation::Approve,
+        ActionState::Approved => ExplainedOperation::Execute,
+        _ => ExplainedOperation::Request,
+    };
     let form = widgets::post_form(format!("/actions/{}/comment", action.id))
         .attr("id", "decide")
         .child(widgets::textarea(
@@ -273,6 +287,7 @@ fn decision_form(view: &ActionView, session: &SessionView) -> Option<El> {
             "Comment (kept on record)",
         ))
         .child((action.state == ActionState::Pending).then(|| proof_field("decide", "to approve")))
+        .child(widgets::permission_note(session, explained))
         .child(el("div").class("acts").child(buttons));
     Some(
         el("section")

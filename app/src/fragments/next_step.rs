@@ -92,6 +92,7 @@ impl NextStepPage<'_> {
     pub(super) fn markup(&self) -> El {
         el("div")
             .class("page")
+            .child(self.labels())
             .child(self.view.quorum.as_ref().map(quorum_line))
             .child(self.arbitrators())
             // After what is always there, which therefore never moves.
@@ -99,6 +100,23 @@ impl NextStepPage<'_> {
             .child(self.card())
             .child(super::runway::away_section(self.view))
             .child(self.removal_links())
+    }
+
+    /// Each label, as a link to the clusters that have it.
+    fn labels(&self) -> Option<El> {
+        let links = self.view.labels.iter().map(|(key, value)| {
+            let label = format!("{key}={value}");
+            let href = format!("/?label={}", encode_segment(&label));
+            el("li").child(link(href, label))
+        });
+        let links: Vec<El> = links.collect();
+        (!links.is_empty()).then(|| {
+            el("nav").class("tabs").attr("aria-label", "Labels").child(
+                el("ul")
+                    .child(el("li").class("quiet").child("Labels"))
+                    .child(links),
+            )
+        })
     }
 
     /// What the verdict means, unless all is well.

@@ -5,7 +5,7 @@ use galera::access::Operation;
 use galera::publish::api::{Overview, ProblemDetails, RecoveryState, SessionView};
 use galera::recover::action::RecoveryPause;
 
-use super::widgets;
+use super::{overview_groups, widgets};
 use crate::format::{code, link, sub, ticking_age};
 use crate::marks::{StateMark, check_mark, state_badge};
 use crate::markup::{Content, El, el};
@@ -15,6 +15,8 @@ pub(super) struct OverviewPart<'a> {
     /// Whether recovery is possible; an error while etcd is unreachable.
     pub(super) recovery: &'a Result<RecoveryState, ProblemDetails>,
     pub(super) session: &'a SessionView,
+    /// The key of the label that clusters are grouped by.
+    pub(super) group: Option<&'a str>,
     pub(super) now: Timestamp,
 }
 
@@ -24,6 +26,7 @@ impl OverviewPart<'_> {
         el("div")
             .class("page")
             .child(self.paused())
+            .child(overview_groups::section(self.overview, self.group))
             .child(first_steps.then(|| self.first_steps()))
     }
 
@@ -162,6 +165,7 @@ mod tests {
             overview: &overview,
             recovery: &recovery.map(|json| serde_json::from_value(json).unwrap()),
             session: &fixtures::session("vera", &[Role::Viewer]),
+            group: None,
             now: fixtures::fixed_now(),
         }
         .markup()

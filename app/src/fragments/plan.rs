@@ -2,7 +2,7 @@
 
 use galera::NodeId;
 use galera::Timestamp;
-use galera::access::Operation;
+use galera::access::{ExplainedOperation, GroupName, Operation};
 use galera::publish::api::SessionView;
 use galera::recover::attestation::{Attestation, AttestedState};
 use galera::recover::plan::{ActionKind, CheckCode, Mechanism, Plan, PlanTarget};
@@ -19,6 +19,8 @@ pub(super) struct PlanContext<'a> {
     /// Why no plan can be requested at the moment, regardless of the user.
     pub(super) obstacle: Option<String>,
     pub(super) approvals: u32,
+    /// The groups that must approve.
+    pub(super) approver_groups: &'a [GroupName],
     pub(super) now: Timestamp,
 }
 
@@ -194,8 +196,23 @@ fn request_form(plan: &Plan, context: &PlanContext<'_>) -> Option<El> {
         1 => "A second person must approve this.".to_owned(),
         count => format!("{count} other people must approve this."),
     };
+    let who = match context.approver_groups {
+        [] => who,
+        [group] => format!("{who} One of them must be in the group {group}."),
+        groups => {
+            let names: Vec<&str> = groups.iter().map(|group| group.as_str()).collect();
+            format!(
+                "{who} Each of these groups must approve, by another person: {}.",
+                names.join(", ")
+            )
+        }
+    };
     let form = request_fields(plan, "request")
         .child(el("p").class("quiet").child(who))
+        .child(widgets::permission_note(
+            context.session,
+            ExplainedOperation::Request,
+        ))
         .child(widgets::primary_button(
             format!("Request {kind}"),
             refusal.as_deref(),

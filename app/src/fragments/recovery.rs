@@ -164,6 +164,7 @@ impl RecoveryPage<'_> {
                     session: self.session,
                     obstacle: self.obstacle(),
                     approvals: approvals.copied().unwrap_or(1),
+                    approver_groups: &self.switch.approver_groups,
                     now: self.now,
                 };
                 plan_section(computed, &context)

@@ -2,6 +2,7 @@
 
 use galera::access::{Operation, check_permission};
 use galera::publish::api::{Overview, SessionView};
+use galera::view::ClusterSummary;
 
 use super::help;
 use crate::format::{link, quiet};
@@ -99,6 +100,17 @@ fn results(overview: &Overview, session: &SessionView, query: &str) -> El {
         .child(more)
 }
 
+/// The name of a cluster, with its labels.
+fn named_with_labels(cluster: &ClusterSummary) -> String {
+    let labels = cluster.labels.iter();
+    let labels = labels.map(|(key, value)| format!(" {key}={value}"));
+    format!(
+        "{}{}",
+        cluster.name.display_name(),
+        labels.collect::<String>()
+    )
+}
+
 /// Everything that can be found: clusters, their nodes, pages, pages of clusters, terms.
 fn candidates<'a>(
     overview: &'a Overview,
@@ -106,7 +118,7 @@ fn candidates<'a>(
 ) -> impl Iterator<Item = SearchResult> + 'a {
     let clusters = overview.clusters.iter().map(|cluster| SearchResult {
         href: cluster_href(&cluster.name),
-        text: cluster.name.display_name().into_owned(),
+        text: named_with_labels(cluster),
         detail: state_badge(verdict_mark(cluster.verdict.state)),
     });
     let nodes = overview.clusters.iter().flat_map(|cluster| {

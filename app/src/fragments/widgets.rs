@@ -1,7 +1,7 @@
 //! Building blocks shared by the fragments: forms, buttons, steps, checks.
 
 use galera::Timestamp;
-use galera::access::{Operation, check_permission};
+use galera::access::{ExplainedOperation, Operation, check_permission};
 use galera::publish::api::SessionView;
 use galera::recover::plan::{
     CheckCode, CheckEvidence, EvidenceSource, LossEstimate, ManualCommand, Plan, PlanCheck,
@@ -102,6 +102,13 @@ pub(super) fn role_refusal(session: &SessionView, operation: Operation) -> Optio
     check_permission(&session.roles, operation)
         .err()
         .map(|denied| format!("Requires the {} role.", denied.missing_role))
+}
+
+/// Whether the account may do this here, and why, as the access table decides; nothing where that was not asked for.
+pub(super) fn permission_note(session: &SessionView, operation: ExplainedOperation) -> Option<El> {
+    let mut known = session.permissions.iter();
+    let view = known.find(|view| view.operation == operation)?;
+    Some(el("p").class("quiet").child(view.explanation.clone()))
 }
 
 /// A description list.

@@ -7,7 +7,7 @@
 
 use galera::view::{
     ArbitratorState, ArbitratorView, ClusterStatus, ClusterSummary, ClusterView, Component,
-    NodeState, NodeSummary, NodeView, ReasonCode, RegistryHealth, SourceKind, SourceView,
+    LabelMap, NodeState, NodeSummary, NodeView, ReasonCode, RegistryHealth, SourceKind, SourceView,
     TransferView, Verdict, VerdictReason, VerdictState,
 };
 use galera::{Position, Timestamp};
@@ -186,6 +186,7 @@ fn cluster_view(row: Row<'_>) -> Option<ClusterView> {
     let nodes = row.rows("nodes")?.into_iter();
     Some(ClusterView {
         name: row.parsed("name")?,
+        labels: LabelMap::default(),
         revision: row.whole("revision")?,
         observed_at: row.time("observed_at")?,
         verdict: verdict(row.row("verdict")?)?,
@@ -333,6 +334,7 @@ fn cluster_summary(row: Row<'_>) -> Option<ClusterSummary> {
     let count = |name: &str| usize::try_from(row.whole(name).unwrap_or_default()).ok();
     Some(ClusterSummary {
         name: row.parsed("name")?,
+        labels: LabelMap::default(),
         revision: row.whole("revision").unwrap_or_default(),
         observed_at: row.time("observed_at").unwrap_or(verdict.since),
         expected: count("expected")?,

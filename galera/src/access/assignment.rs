@@ -37,7 +37,7 @@ pub enum AssignmentError {
     LimitNotStated(String),
     /// Too many patterns or grants.
     #[error(
-        "an account has at most {GRANTS_MAX} grants with {SCOPE_PATTERNS_MAX} clusters or patterns each"
+        "an account has at most {GRANTS_MAX} grants with {SCOPE_PATTERNS_MAX} clusters, patterns or labels each"
     )]
     TooMany,
 }
@@ -75,7 +75,7 @@ impl RoleAssignment {
                 None => grants.push(RoleGrant::of(grant.roles.clone(), grant.clusters.clone())),
             }
         }
-        let too_long = |grant: &RoleGrant| grant.clusters.patterns().len() > SCOPE_PATTERNS_MAX;
+        let too_long = |grant: &RoleGrant| grant.clusters.selectors().len() > SCOPE_PATTERNS_MAX;
         if grants.len() > GRANTS_MAX || grants.iter().any(too_long) {
             return Err(AssignmentError::TooMany);
         }

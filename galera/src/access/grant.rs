@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClusterScope, Operation, Role, check_permission};
+use super::{ClusterLabels, ClusterScope, Operation, Role, check_permission};
 use crate::id::ClusterName;
 
 /// Roles on some clusters.
@@ -29,6 +29,16 @@ impl RoleGrant {
             roles,
             clusters,
             group: None,
+        }
+    }
+
+    /// The same grant, in which clusters have `labels`.
+    #[must_use]
+    pub fn with_labels(&self, labels: &ClusterLabels) -> Self {
+        let grant = self.clone();
+        Self {
+            clusters: grant.clusters.with_labels(labels),
+            ..grant
         }
     }
 }
@@ -75,14 +85,16 @@ pub fn granted_roles(grants: &[RoleGrant]) -> Vec<Role> {
 /// The clusters on which `grants` give any role.
 #[must_use]
 pub fn granted_clusters<'a>(grants: impl IntoIterator<Item = &'a RoleGrant>) -> ClusterScope {
-    let mut patterns = Vec::new();
+    let mut selectors = Vec::new();
+    let mut labels = ClusterLabels::none();
     for grant in grants {
         if grant.clusters.is_all() {
             return ClusterScope::all();
         }
-        patterns.extend_from_slice(grant.clusters.patterns());
+        selectors.extend_from_slice(grant.clusters.selectors());
+        labels = grant.clusters.labels().clone();
     }
-    ClusterScope::new(patterns)
+    ClusterScope::new(selectors).with_labels(&labels)
 }
 
 /// The roles on `cluster`.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
+use super::{ClusterLabel, ClusterLabelError, ClusterLabels};
 use crate::id::ClusterName;
 
 /// Longest pattern, in characters.
 const PATTERN_MAX: usize = 100;
-/// Most patterns of one scope.
+/// Most selectors of one scope.
 pub const SCOPE_PATTERNS_MAX: usize = 50;
 
 /// The name of a cluster, in which `*` stands for any characters.
@@ -74,13 +75,63 @@ impl fmt::Display for ClusterPattern {
     }
 }
 
-impl Serialize for ClusterPattern {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
+/// Selects clusters by name or by label.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ClusterSelector {
+    /// Names that match, such as `prod-*`.
+    Name(ClusterPattern),
+    /// Clusters with this label, such as `env=production`.
+    Label(ClusterLabel),
+}
+
+/// The text selects no clusters.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClusterSelectorError {
+    #[error(transparent)]
+    Name(#[from] ClusterPatternError),
+    #[error(transparent)]
+    Label(#[from] ClusterLabelError),
+}
+
+impl ClusterSelector {
+    /// Whether `cluster`, with what `labels` give it, is selected.
+    #[must_use]
+    pub fn matches(&self, cluster: &ClusterName, labels: &ClusterLabels) -> bool {
+        match self {
+            Self::Name(pattern) => pattern.matches(cluster),
+            Self::Label(label) => labels.has(cluster, label),
+        }
     }
 }
 
-impl<'de> Deserialize<'de> for ClusterPattern {
+/// A name has no `=`, and a label has one.
+impl FromStr for ClusterSelector {
+    type Err = ClusterSelectorError;
+
+    fn from_str(text: &str) -> Result<Self, ClusterSelectorError> {
+        Ok(match text.contains('=') {
+            true => Self::Label(text.parse()?),
+            false => Self::Name(text.parse()?),
+        })
+    }
+}
+
+impl fmt::Display for ClusterSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(pattern) => pattern.fmt(f),
+            Self::Label(label) => label.fmt(f),
+        }
+    }
+}
+
+impl Serialize for ClusterSelector {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ClusterSelector {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?
             .parse()
@@ -88,11 +139,15 @@ impl<'de> Deserialize<'de> for ClusterPattern {
     }
 }
 
-/// The clusters that a credential may see and act on: those that a pattern matches, or all if there is no pattern.
+/// The clusters that a credential may see and act on: those that a selector matches, or all if there is none.
+///
+/// A scope that was recorded selects nothing by label until [`ClusterScope::with_labels`] adds the labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
-#[serde(from = "Vec<ClusterPattern>")]
+#[serde(from = "Vec<ClusterSelector>")]
 pub struct ClusterScope {
-    patterns: Vec<ClusterPattern>,
+    selectors: Vec<ClusterSelector>,
+    /// The labels that selectors are compared with. Never recorded.
+    labels: ClusterLabels,
     /// A further limit, of another credential. Never recorded.
     within: Option<Arc<Self>>,
 }
@@ -102,19 +157,31 @@ impl ClusterScope {
     #[must_use]
     pub const fn all() -> Self {
         Self {
-            patterns: Vec::new(),
+            selectors: Vec::new(),
+            labels: ClusterLabels::none(),
             within: None,
         }
     }
 
-    /// The clusters that one of `patterns` matches; all if there is none.
+    /// The clusters that one of `selectors` matches; all if there is none.
     #[must_use]
-    pub fn new(mut patterns: Vec<ClusterPattern>) -> Self {
-        patterns.sort_unstable();
-        patterns.dedup();
+    pub fn new(mut selectors: Vec<ClusterSelector>) -> Self {
+        selectors.sort_unstable();
+        selectors.dedup();
         Self {
-            patterns,
-            within: None,
+            selectors,
+            ..Self::all()
+        }
+    }
+
+    /// The same scope, in which clusters have `labels`.
+    #[must_use]
+    pub fn with_labels(self, labels: &ClusterLabels) -> Self {
+        let within = self.within;
+        Self {
+            selectors: self.selectors,
+            labels: labels.clone(),
+            within: within.map(|within| Arc::new(Self::clone(&within).with_labels(labels))),
         }
     }
 
@@ -127,27 +194,27 @@ impl ClusterScope {
         if other.is_all() {
             return self;
         }
-        let within = match self.within {
-            Some(within) => Self::clone(&within).intersect(other),
+        let within = match &self.within {
+            Some(within) => Self::clone(within).intersect(other),
             None => other.clone(),
         };
         Self {
-            patterns: self.patterns,
             within: Some(Arc::new(within)),
+            ..self
         }
     }
 
     /// Whether it is not limited.
     #[must_use]
     pub fn is_all(&self) -> bool {
-        self.patterns.is_empty() && self.within.is_none()
+        self.selectors.is_empty() && self.within.is_none()
     }
 
     /// Whether `cluster` is in the scope.
     #[must_use]
     pub fn permits(&self, cluster: &ClusterName) -> bool {
-        let mut patterns = self.patterns.iter();
-        (self.patterns.is_empty() || patterns.any(|pattern| pattern.matches(cluster)))
+        let mut selectors = self.selectors.iter();
+        (self.selectors.is_empty() || selectors.any(|one| one.matches(cluster, &self.labels)))
             && (self.within.as_ref()).is_none_or(|within| within.permits(cluster))
     }
 
@@ -157,10 +224,15 @@ impl ClusterScope {
         self.is_all() || (clusters.peek().is_some() && clusters.all(|name| self.permits(name)))
     }
 
-    /// The patterns, without the further limit of an intersection.
+    /// The labels that selectors are compared with.
+    pub(super) const fn labels(&self) -> &ClusterLabels {
+        &self.labels
+    }
+
+    /// The selectors, without the further limit of an intersection.
     #[must_use]
-    pub fn patterns(&self) -> &[ClusterPattern] {
-        &self.patterns
+    pub fn selectors(&self) -> &[ClusterSelector] {
+        &self.selectors
     }
 }
 
@@ -169,7 +241,7 @@ impl fmt::Display for ClusterScope {
         if self.is_all() {
             return f.write_str("all");
         }
-        let names: Vec<&str> = self.patterns.iter().map(ClusterPattern::as_str).collect();
+        let names: Vec<String> = self.selectors.iter().map(ToString::to_string).collect();
         f.write_str(&names.join(", "))?;
         match &self.within {
             Some(within) => write!(f, ", of these only {within}"),
@@ -178,21 +250,21 @@ impl fmt::Display for ClusterScope {
     }
 }
 
-impl From<Vec<ClusterPattern>> for ClusterScope {
-    fn from(patterns: Vec<ClusterPattern>) -> Self {
-        Self::new(patterns)
+impl From<Vec<ClusterSelector>> for ClusterScope {
+    fn from(selectors: Vec<ClusterSelector>) -> Self {
+        Self::new(selectors)
     }
 }
 
 impl Serialize for ClusterScope {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.within.is_some() {
-            // Its patterns alone would be more clusters.
+            // Its selectors alone would be more clusters.
             return Err(ser::Error::custom(
                 "an intersection of scopes is not recorded",
             ));
         }
-        self.patterns.serialize(serializer)
+        self.selectors.serialize(serializer)
     }
 }
 
@@ -273,5 +345,27 @@ mod tests {
         assert!(!scope.permits_each([]));
         assert!(ClusterScope::all().permits_each([]));
         assert!(ClusterScope::all().permits_each([&lab, &shop]));
+    }
+
+    #[test]
+    fn a_label_selects_nothing_until_labels_are_known() {
+        let rules = super::super::LabelRule::parse_all("prod-*:env=production").unwrap();
+        let labels = ClusterLabels::new(rules).unwrap();
+        let (eu, lab) = ("prod-eu".parse().unwrap(), "lab".parse().unwrap());
+        let scope = ClusterScope::new(vec!["env=production".parse().unwrap()]);
+        assert!(!scope.is_all() && !scope.permits(&eu) && !scope.permits(&lab));
+        let known = scope.clone().with_labels(&labels);
+        assert!(known.permits(&eu) && !known.permits(&lab));
+        // What was recorded has no labels again.
+        let json = serde_json::to_string(&known).unwrap();
+        assert_eq!(json, r#"["env=production"]"#);
+        assert_eq!(serde_json::from_str::<ClusterScope>(&json).unwrap(), scope);
+        let both = scope.intersect(&ClusterScope::new(vec!["*-eu".parse().unwrap()]));
+        let both = both.with_labels(&labels);
+        let us = "prod-us".parse().unwrap();
+        assert!(both.permits(&eu) && !both.permits(&us) && !both.permits(&lab));
+        for bad in ["env=", "=x", "a=b=c", "prod-*=x"] {
+            assert!(bad.parse::<ClusterSelector>().is_err(), "{bad}");
+        }
     }
 }

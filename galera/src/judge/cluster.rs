@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::id::NodeId;
 use crate::observe::observation::Evidence;
 use crate::timestamp::Timestamp;
-use crate::view::{ClusterStatus, ClusterView, Component, Verdict, VerdictState};
+use crate::view::{ClusterStatus, ClusterView, Component, LabelMap, Verdict, VerdictState};
 
 mod arbitrators;
 pub(crate) mod components;
@@ -55,7 +55,7 @@ impl Default for FoldSettings {
     }
 }
 
-/// The view of a cluster as of `now`. Its revision is 0; the publisher sets it.
+/// The view of a cluster as of `now`. Its revision is 0 and it has no labels; the publisher sets both.
 ///
 /// `previous` is used only for [`Verdict::since`], which is kept while the state stays the same, and for how a state
 /// transfer that it shows ended.
@@ -99,6 +99,7 @@ pub fn fold(
         .collect();
     ClusterView {
         name: evidence.name.clone(),
+        labels: LabelMap::default(),
         revision: 0,
         observed_at: now,
         verdict: Verdict {

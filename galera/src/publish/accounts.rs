@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::{ClusterScope, Role, RoleGrant};
+use crate::access::{ClusterScope, GroupName, Role, RoleGrant};
 use crate::timestamp::Timestamp;
 
 /// Whose an account is.
@@ -47,6 +47,9 @@ pub struct AccountView {
     /// Where each role counts; absent if all count on every cluster and for the whole console.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<RoleGrant>,
+    /// The groups that approval policies may name; of an account of an identity provider those of its roles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupName>,
     /// Where notifications for this account are sent.
     pub email: Option<String>,
     pub disabled: bool,

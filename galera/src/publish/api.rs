@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::{ClusterScope, Role};
+use crate::access::{ClusterScope, GroupName, PermissionView, Role};
 use crate::id::{ActionId, ClusterName, NodeId};
 use crate::judge::history_alarms::HistoryAlarm;
 use crate::record::audit;
@@ -37,6 +37,10 @@ pub struct SessionView {
     pub username: String,
     pub roles: Vec<Role>,
     pub expires_at: Timestamp,
+    /// What the account may do on the cluster that was asked for, and why; absent without one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(not(feature = "decide"), serde(skip_deserializing))]
+    pub permissions: Vec<PermissionView>,
 }
 
 /// All clusters, worst verdict first.
@@ -279,6 +283,9 @@ pub struct ClusterRecovery {
     /// Approvals that each kind of action on this cluster needs.
     #[serde(default)]
     pub approvals: BTreeMap<ActionKind, u32>,
+    /// Groups of which a member must approve, each another person; absent without any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approver_groups: Vec<GroupName>,
     /// Alarms about the data that are not acknowledged, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history_alarms: Vec<HistoryAlarm>,

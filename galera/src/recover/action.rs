@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::CredentialTag;
+use crate::access::{CredentialTag, GroupName, group_without_member};
 use crate::id::{ActionId, ClusterName, ReplicaId};
 use crate::observe::started_bootstrap::StartedBootstrap;
 use crate::recover::attestation::Attestation;
@@ -44,7 +44,9 @@ mod supersession;
 
 #[cfg(feature = "decide")]
 pub use authority::{CurrentAccount, CurrentAccounts};
-pub use cluster_approvals::{ClusterApprovals, ClusterApprovalsError, least_approvals};
+pub use cluster_approvals::{
+    ClusterApprovals, ClusterApprovalsError, LeastApprovals, least_approvals,
+};
 #[cfg(feature = "decide")]
 pub use event::{ActionEvent, Actor, ObservedOutcome, StepResult};
 pub use refusal::ActionRefusal;
@@ -138,7 +140,7 @@ pub struct RecoveryPause {
 }
 
 /// Timeouts of an action, and how many approvals it needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActionLimits {
     /// A request expires when it is not approved within this time.
     pub pending_timeout: Duration,
@@ -148,6 +150,8 @@ pub struct ActionLimits {
     pub verify_timeout: Duration,
     /// An emergency override needs at least one, whatever is configured.
     pub approvals_needed: u32,
+    /// Groups of which a member must approve, each another person; sorted.
+    pub approver_groups: Vec<GroupName>,
 }
 
 impl Default for ActionLimits {
@@ -157,6 +161,7 @@ impl Default for ActionLimits {
             approved_timeout: Duration::from_secs(5 * 60),
             verify_timeout: Duration::from_secs(60),
             approvals_needed: 1,
+            approver_groups: Vec::new(),
         }
     }
 }
@@ -170,6 +175,9 @@ pub struct Approval {
     pub credential: Option<CredentialTag>,
     pub at: Timestamp,
     pub comment: Option<String>,
+    /// The groups that the approver was in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupName>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -263,6 +271,9 @@ pub struct Action {
     /// What the requester confirmed about unreachable members.
     pub attestations: Vec<Attestation>,
     pub approvals_needed: u32,
+    /// Groups of which a member must approve, each another person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approver_groups: Vec<GroupName>,
     pub approvals: Vec<Approval>,
     /// Set when it was requested against failed checks.
     pub break_glass: Option<BreakGlass>,
@@ -298,6 +309,13 @@ impl Action {
             .iter()
             .position(|step| step.state == StepState::Waiting);
         Some(waiting.map_or(NextStep::Observe, NextStep::Execute))
+    }
+
+    /// The first group that still has to approve; `None` if each has, by another person.
+    #[must_use]
+    pub fn missing_group(&self) -> Option<&GroupName> {
+        let members = self.approvals.iter().map(|approval| &approval.groups[..]);
+        group_without_member(&self.approver_groups, &members.collect::<Vec<_>>())
     }
 
     /// The bootstrap that its statement may have made, while the outcome is not proven. Of an order there is none: the agent that

@@ -28,6 +28,7 @@ impl ClusterView {
         // Here and below without `..`: a new field does not compile until it is compared or left out.
         let Self {
             name,
+            labels,
             revision: _,
             observed_at: _,
             verdict,
@@ -40,6 +41,7 @@ impl ClusterView {
             last_transfer,
         } = self;
         *name == other.name
+            && *labels == other.labels
             && *verdict == other.verdict
             && *expected_members == other.expected_members
             && *components == other.components

@@ -25,6 +25,7 @@ pub(crate) fn person(name: &str, roles: &[Role]) -> Actor {
         name: name.to_owned(),
         roles: roles.to_vec(),
         credential: CredentialTag::new(format!("password of {name}")),
+        groups: Vec::new(),
     }
 }
 
@@ -32,8 +33,12 @@ pub(crate) fn person(name: &str, roles: &[Role]) -> Actor {
 pub(crate) fn accounts(people: &[Actor]) -> CurrentAccounts {
     let mut accounts = CurrentAccounts::default();
     for actor in people {
-        let (roles, credential) = (actor.roles.clone(), actor.credential.clone());
-        accounts.insert(&actor.name, CurrentAccount { roles, credential });
+        let account = CurrentAccount {
+            roles: actor.roles.clone(),
+            credential: actor.credential.clone(),
+            groups: actor.groups.clone(),
+        };
+        accounts.insert(&actor.name, account);
     }
     accounts
 }

@@ -129,6 +129,7 @@ fn names_are_compared_without_case_and_people_counted_once() {
     let mut forged = approved();
     forged.approvals_needed = 2;
     let again = Approval {
+        groups: Vec::new(),
         by: "Adam".to_owned(),
         ..forged.approvals[0].clone()
     };

@@ -24,6 +24,7 @@ impl Prober for NoopProber {
 /// What a monitor needs; nothing receives what it sends.
 fn context(publisher: &Arc<ViewPublisher>) -> MonitorContext {
     MonitorContext {
+        labels: BTreeMap::new(),
         registry_prefix: "/galera".to_owned(),
         fold_settings: FoldSettings::default(),
         poll_interval: POLL,

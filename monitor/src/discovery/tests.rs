@@ -23,6 +23,7 @@ fn discovery_in(registry: Registry, clusters: &[&str]) -> ClusterDiscovery {
             .iter()
             .map(|name| (name.parse().unwrap(), BTreeSet::new()))
             .collect(),
+        labels: galera::access::ClusterLabels::none(),
         registry_prefix: "/galera".to_owned(),
         state_prefix: "/galera-console".to_owned(),
         mysql: MysqlSettings {

@@ -39,6 +39,7 @@ pub(crate) async fn serve() {
             token: None,
             clusters: galera::access::ClusterScope::all(),
             grants: Arc::default(),
+            groups: Arc::default(),
             is_external: false,
         },
         ended,

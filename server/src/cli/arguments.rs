@@ -334,7 +334,7 @@ fn token() -> Command {
         value(
             "clusters",
             "CLUSTER[,…]",
-            "Clusters or patterns such as prod-* that it is limited to; by default all",
+            "Clusters, patterns such as prod-* or labels such as env=production that it is limited to; by default all",
         )
         .action(ArgAction::Append),
     )
@@ -405,7 +405,7 @@ fn user() -> Command {
         value(
             "grant",
             "ROLE[,…]=CLUSTER[,…]",
-            "Further roles on some clusters, such as operator=prod-*; may be repeated",
+            "Further roles on some clusters, such as operator=prod-* or operator=env=test; may be repeated",
         )
         .action(ArgAction::Append)
     };
@@ -427,7 +427,7 @@ fn user() -> Command {
             named("add", "Add an account")
                 .arg(role)
                 .arg(clusters(
-                    "Clusters or patterns such as prod-* on which the roles count; by default all, and the whole console",
+                    "Clusters, patterns such as prod-* or labels such as env=production on which the roles count; by default all, and the whole console",
                 ))
                 .arg(grant())
                 .arg(email().conflicts_with("service"))
@@ -462,7 +462,7 @@ fn user() -> Command {
             )
             .arg(new_role)
             .arg(clusters(
-                "Clusters or patterns such as prod-* on which the roles count; by default as before",
+                "Clusters, patterns such as prod-* or labels such as env=production on which the roles count; by default as before",
             ))
             .arg(grant())
             .arg(
@@ -473,6 +473,15 @@ fn user() -> Command {
                 .conflicts_with("clusters"),
             )
             .arg(force()),
+        )
+        .subcommand(
+            named("group", "Change the groups of an account, which approval policies may name")
+                .arg(
+                    value("group", "GROUP[,…]", "All groups that it is in from now on")
+                        .action(ArgAction::Append)
+                        .required_unless_present("none"),
+                )
+                .arg(flag("none", "It is in no group").conflicts_with("group")),
         )
         .subcommand(named(
             "reset-factor",

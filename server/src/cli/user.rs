@@ -8,7 +8,9 @@ use accounts::{PASSWORD_MAX_BYTES, UserName, UserRecord};
 use clap::ArgMatches;
 use console_core::clock::now;
 use console_core::keyspace::AccountKeys;
-use galera::access::{ClusterPattern, ClusterScope, Role, RoleAssignment, RoleGrant};
+use galera::access::{
+    ClusterScope, ClusterSelector, GroupName, GroupNameError, Role, RoleAssignment, RoleGrant,
+};
 use galera::publish::accounts::AccountKind;
 use notify;
 use registry::Secret;
@@ -29,6 +31,7 @@ impl From<AccountStoreError> for CliError {
             | AccountStoreError::Unknown(_)
             | AccountStoreError::LastAdmin(_)
             | AccountStoreError::Roles(_)
+            | AccountStoreError::TooManyGroups(_)
             | AccountStoreError::NoPassword(_)
             | AccountStoreError::ReservedName(_)
             | AccountStoreError::ExternalPassword(_)
@@ -48,6 +51,7 @@ enum UserCommand {
     Password(UserName, Secret),
     Email(UserName, Option<String>),
     Roles(UserName, RoleAssignment, bool),
+    Groups(UserName, Vec<GroupName>),
     ResetFactor(UserName),
     Disable(UserName, bool),
     Enable(UserName),
@@ -97,6 +101,7 @@ fn parse_command(command: &str, matches: &ArgMatches) -> Result<UserCommand, Cli
             }
             UserCommand::Roles(name, roles, force())
         }
+        "group" => UserCommand::Groups(name, groups(matches)?),
         "reset-factor" => UserCommand::ResetFactor(name),
         "email" => UserCommand::Email(name, email(matches)?),
         "disable" => UserCommand::Disable(name, force()),
@@ -127,7 +132,7 @@ pub(super) fn clusters(matches: &ArgMatches) -> Result<Option<ClusterScope>, Cli
 }
 
 fn parse_clusters(text: &str) -> Result<ClusterScope, CliError> {
-    let patterns: Result<Vec<ClusterPattern>, _> =
+    let patterns: Result<Vec<ClusterSelector>, _> =
         text.split(',').map(|text| text.trim().parse()).collect();
     let patterns = patterns.map_err(|error| CliError::new(ExitReason::Usage, error))?;
     Ok(ClusterScope::new(patterns))
@@ -154,6 +159,15 @@ fn assignment(matches: &ArgMatches) -> Result<RoleAssignment, CliError> {
         clusters: clusters(matches)?.or_else(|| (!grants.is_empty()).then(ClusterScope::all)),
         grants,
     })
+}
+
+/// The given groups; none with `--none`.
+fn groups(matches: &ArgMatches) -> Result<Vec<GroupName>, CliError> {
+    let texts = matches.get_many::<String>("group").into_iter().flatten();
+    let groups = texts.flat_map(|text| text.split(',')).map(str::parse);
+    groups
+        .collect::<Result<_, GroupNameError>>()
+        .map_err(|error| CliError::new(ExitReason::Usage, error))
 }
 
 fn parse_roles(text: &str) -> Result<Vec<Role>, CliError> {
@@ -288,6 +302,21 @@ async fn apply(command: UserCommand, store: &AccountStore) -> Result<String, Acc
                 "Account {name} now has the roles {}.\n",
                 shown_roles(&account)
             )
+        }
+        UserCommand::Groups(name, groups) => {
+            let change = AccountChange {
+                groups: Some(groups),
+                ..AccountChange::default()
+            };
+            let account = store.change(&name, &change, now()).await?;
+            let groups: Vec<&str> = account.groups.iter().map(GroupName::as_str).collect();
+            match groups.is_empty() {
+                true => format!("Account {name} is in no group.\n"),
+                false => format!(
+                    "Account {name} is now in the groups {}.\n",
+                    groups.join(", ")
+                ),
+            }
         }
         UserCommand::ResetFactor(name) => {
             let change = AccountChange {

@@ -23,7 +23,8 @@ impl Builder<'_> {
     pub(super) fn authenticator(&self) -> Authenticator {
         let policy = self.config.http.sign_in_policy();
         let state_prefix = &self.config.state_prefix;
-        let cache = AccountCache::new(state_prefix, &policy.second_factor_roles);
+        let cache = AccountCache::new(state_prefix, &policy.second_factor_roles)
+            .with_labels(self.config.labels.clone());
         let cache = match policy.local_accounts {
             true => cache,
             false => cache.without_local_accounts(),

@@ -9,6 +9,7 @@ use console_core::audit::AnchorSettings;
 use console_core::authority::MigrationPolicy;
 use console_core::seen_records;
 use console_core::state_secret::{self, StateSecretFileError};
+use galera::access::{ClusterLabels, LabelRule};
 use galera::{ClusterName, NodeId};
 use monitor::mysql::{Tls, TlsSettings, Verify};
 use notify::{AnchorWebhookSettings, SmtpConfig, SmtpTls};
@@ -306,6 +307,21 @@ impl ConfigReader<'_> {
                 None
             }
         }
+    }
+
+    pub(super) fn cluster_labels(&mut self) -> Option<ClusterLabels> {
+        let Some(given) = self.look_up(&settings::CLUSTER_LABEL) else {
+            return Some(ClusterLabels::none());
+        };
+        let rules: Result<Vec<_>, _> = given
+            .values
+            .iter()
+            .map(|text| LabelRule::parse_all(text))
+            .collect();
+        let labels = rules.and_then(|rules| ClusterLabels::new(rules.concat()));
+        labels
+            .map_err(|error| self.report(given.origin, error.to_string()))
+            .ok()
     }
 
     pub(super) fn mysql_tls(&mut self) -> Option<Tls> {

@@ -223,6 +223,8 @@ settings! {
         "Whether the first start with a state secret seals the records of a console that had none, or ignores them.").for_all_commands();
     CLUSTER = Setting::new("cluster", "clusters", "NAME=HOST[:PORT],…", Absent("discovered in the registry"),
         "Expected members of a cluster; may be repeated (in the variable: separated by spaces; in the file: NAME = [\"HOST\", …]).").repeatable();
+    CLUSTER_LABEL = Setting::new("cluster-label", "cluster_labels", "CLUSTER:KEY=VALUE,…", Absent("none"),
+        "Labels of clusters, by name or pattern, such as prod-*:env=production,team=payments; of several that give one key, the last that matches counts.").repeatable();
     MYSQL_USER = Setting::new("mysql-user", "mysql.user", "NAME", Value("console"),
         "Account that reads the databases' status.");
     MYSQL_PASSWORD_FILE = Setting::new("mysql-password-file", "mysql.password_file", "FILE", Absent("an empty password"),
@@ -258,8 +260,8 @@ settings! {
         "Clusters that are monitored; those of --cluster always are, and count. A notice names further ones.");
     APPROVALS = Setting::new("approvals", "approvals", "COUNT,KIND=COUNT,…", Value("1"),
         "Approvals required per action; 0 requires none. Can be overridden for each kind (bootstrap, cleanup, decommission, positions, rejoin): 1,decommission=2.");
-    CLUSTER_APPROVALS = Setting::new("cluster-approvals", "cluster_approvals", "CLUSTER=COUNT,…", Absent("none"),
-        "Approvals that actions on some clusters need at least, by name or pattern, such as prod-*=2; of several that match the highest counts, and never less than --approvals.").repeatable();
+    CLUSTER_APPROVALS = Setting::new("cluster-approvals", "cluster_approvals", "CLUSTER=COUNT[:GROUP+…],…", Absent("none"),
+        "Approvals that actions on some clusters need at least, by name, pattern or label, such as prod-*=2, and groups that must approve, such as env=production=2:dba+sre; of several that match the highest number and every group count, and never less than --approvals.").repeatable();
     REQUEST_EXPIRY = Setting::new("request-expiry", "request_expiry", "DURATION", Value("15m"),
         "How long a request waits for approval.");
     APPROVAL_EXPIRY = Setting::new("approval-expiry", "approval_expiry", "DURATION", Value("5m"),

@@ -48,6 +48,11 @@ async fn change_account(
     let account = format!("/accounts/{name}");
     let (method, path, body) = match verb {
         "roles" => (Method::PATCH, account, json!({"grants": grants(form)})),
+        "groups" => {
+            let groups = form.field("groups").split(',').map(str::trim);
+            let groups: Vec<&str> = groups.filter(|group| !group.is_empty()).collect();
+            (Method::PATCH, account, json!({"groups": groups}))
+        }
         "disable" => (Method::PATCH, account, json!({"disabled": true})),
         "enable" => (Method::PATCH, account, json!({"disabled": false})),
         "reset-factor" => (Method::DELETE, format!("{account}/factor"), json!({})),

@@ -6,7 +6,10 @@ use axum::Json;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use console_core::clock::now;
-use galera::access::{AssignmentError, ClusterScope, Operation, Role, RoleAssignment, RoleGrant};
+use galera::access::{
+    AssignmentError, ClusterScope, GROUPS_MAX, GroupName, GroupNameError, Operation, Role,
+    RoleAssignment, RoleGrant,
+};
 use galera::publish::accounts::{AccountKind, AccountList, AccountView};
 use http::StatusCode;
 use serde::{Deserialize, Deserializer};
@@ -92,6 +95,10 @@ pub(super) struct AddAccountRequest {
     /// Further roles, each on some clusters.
     #[serde(default)]
     grants: Vec<GrantRequest>,
+    /// At most 20, which approval policies may name.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    groups: Vec<String>,
     #[serde(default)]
     email: Option<String>,
 }
@@ -103,6 +110,7 @@ pub(super) struct AddAccountRequest {
     responses((status = 201, description = "The new account.", body = AccountView)),
     extensions(("x-problems" = json!([
         problems::ACCOUNTS, "403 step_up_required", "409 account_exists", "422 external_account", "422 invalid_account_name", "422 invalid_email",
+        "422 invalid_group",
         "422 no_password", "422 no_role", "422 service_account", "422 too_many_clusters", "422 weak_password",
     ]))),
 )]
@@ -119,6 +127,7 @@ pub(super) async fn add(
             ApiError::unprocessable("invalid_account_name", to_sentence(&error.to_string()))
         })?;
     let email = body.email.as_deref().map(parse_email).transpose()?;
+    let groups = parse_groups(&body.groups)?;
     let roles = RoleAssignment {
         roles: body.roles,
         clusters: Some(body.clusters),
@@ -149,7 +158,16 @@ pub(super) async fn add(
             return Err(ApiError::unprocessable("service_account", detail));
         }
     }
-    let record = store.get(&name).await?;
+    let record = match groups.is_empty() {
+        true => store.get(&name).await?,
+        false => {
+            let change = AccountChange {
+                groups: Some(groups),
+                ..AccountChange::default()
+            };
+            store.change(&name, &change, now()).await?
+        }
+    };
     Ok((StatusCode::CREATED, Json(account_view(&name, &record))).into_response())
 }
 
@@ -165,6 +183,10 @@ pub(super) struct ChangeAccountRequest {
     /// Further roles, each on some clusters. With roles or grants, all former ones are replaced.
     #[serde(default)]
     grants: Option<Vec<GrantRequest>>,
+    /// The groups from now on, at most 20; empty for none.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>)]
+    groups: Option<Vec<String>>,
     #[serde(default)]
     disabled: Option<bool>,
     #[serde(default)]
@@ -187,7 +209,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<S
     responses((status = 200, description = "The account afterwards.", body = AccountView)),
     extensions(("x-problems" = json!([
         problems::ACCOUNTS, "403 step_up_required", "404 unknown_account", "409 last_admin", "422 clusters_not_stated", "422 external_account", "422 invalid_email",
-        "422 no_role", "422 service_account", "422 too_many_clusters", "422 weak_password",
+        "422 invalid_group", "422 no_role", "422 service_account", "422 too_many_clusters", "422 weak_password",
     ]))),
 )]
 pub(super) async fn update(
@@ -203,6 +225,7 @@ pub(super) async fn update(
     };
     let change = AccountChange {
         roles: role_change(body.roles, body.clusters, body.grants),
+        groups: body.groups.as_deref().map(parse_groups).transpose()?,
         disabled: body.disabled,
         password: body.password,
         email,
@@ -316,6 +339,16 @@ fn unknown_account(shown: &str) -> ApiError {
     )
 }
 
+fn parse_groups(groups: &[String]) -> ApiResult<Vec<GroupName>> {
+    if groups.len() > GROUPS_MAX {
+        return Err(AccountStoreError::TooManyGroups(groups.len()).into());
+    }
+    let groups = groups.iter().map(|group| group.parse());
+    groups
+        .collect::<Result<_, GroupNameError>>()
+        .map_err(|error| ApiError::unprocessable("invalid_group", to_sentence(&error.to_string())))
+}
+
 /// The address; `None` for an empty text.
 fn parse_email(text: &str) -> ApiResult<Option<String>> {
     match text.trim() {
@@ -334,6 +367,7 @@ fn account_view(name: &UserName, record: &UserRecord) -> AccountView {
         kind: record.kind,
         roles: record.roles.clone(),
         grants: record.grants.clone(),
+        groups: record.groups(),
         email: record.email.clone(),
         disabled: record.disabled,
         second_factor: record.factor.is_some(),
@@ -364,6 +398,9 @@ impl From<AccountStoreError> for ApiError {
             }
             AccountStoreError::ExternalPassword(_) | AccountStoreError::ExternalRoles(_) => {
                 Self::unprocessable("external_account", to_sentence(&error.to_string()))
+            }
+            AccountStoreError::TooManyGroups(_) => {
+                Self::unprocessable("invalid_group", to_sentence(&error.to_string()))
             }
             AccountStoreError::NoPassword(name) => Self::unprocessable(
                 "service_account",

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
+use galera::access::{ClusterLabel, ClusterLabelError};
 use galera::publish::api::Overview;
 use galera::publish::api::RecordedClusterView;
 use galera::view::{ClusterSummary, RegistryView, VerdictState};
@@ -14,7 +15,7 @@ use uuid::Uuid;
 use super::AppState;
 use super::extract::{ClusterPath, QueryParams, unknown_cluster};
 use super::identity::ViewerSession;
-use super::problem::{ApiError, ApiResult};
+use super::problem::{ApiError, ApiResult, to_sentence};
 use super::recorded_views;
 
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -25,6 +26,11 @@ pub(super) struct OverviewQuery {
         pattern = "^(healthy|degraded|unknown|no_primary|down|diverged|split_brain)(,(healthy|degraded|unknown|no_primary|down|diverged|split_brain))*$"
     )]
     verdict: Option<String>,
+    /// Labels, separated by commas; only clusters with all of them.
+    #[param(
+        pattern = "^[A-Za-z0-9._-]{1,63}=[A-Za-z0-9._-]{1,63}(,[A-Za-z0-9._-]{1,63}=[A-Za-z0-9._-]{1,63})*$"
+    )]
+    label: Option<String>,
 }
 
 /// Lists every cluster in brief, worst verdict first.
@@ -44,7 +50,7 @@ pub(super) async fn overview(
 ) -> ApiResult<Response> {
     let published = app.monitor.overview().borrow().clone();
     let scope = &session.principal.clusters;
-    let whole = query.verdict.is_none() && scope.is_all();
+    let whole = query.verdict.is_none() && query.label.is_none() && scope.is_all();
     if whole {
         return Ok(conditional_json(
             &headers,
@@ -53,10 +59,16 @@ pub(super) async fn overview(
         ));
     }
     let verdicts = query.verdict.as_deref().map(parse_verdicts).transpose()?;
+    let labels = query.label.as_deref().map(parse_labels).transpose()?;
     let overview = published.value.in_scope(scope);
     let matches = |cluster: &ClusterSummary| {
         let verdicts = verdicts.as_ref();
+        let has = |label: &ClusterLabel| {
+            let value = cluster.labels.get(label.key());
+            value.is_some_and(|value| value == label.value())
+        };
         verdicts.is_none_or(|verdicts| verdicts.contains(&cluster.verdict.state))
+            && labels.iter().flatten().all(has)
     };
     Ok(Json(Overview {
         clusters: overview.clusters.into_iter().filter(matches).collect(),
@@ -67,6 +79,13 @@ pub(super) async fn overview(
 
 fn parse_verdicts(names: &str) -> ApiResult<Vec<VerdictState>> {
     names.split(',').map(named_verdict).collect()
+}
+
+fn parse_labels(labels: &str) -> ApiResult<Vec<ClusterLabel>> {
+    let labels = labels.split(',').map(str::parse);
+    labels
+        .collect::<Result<_, ClusterLabelError>>()
+        .map_err(|error| ApiError::bad_request("invalid_query", to_sentence(&error.to_string())))
 }
 
 fn named_verdict(name: &str) -> ApiResult<VerdictState> {

@@ -211,6 +211,7 @@ impl CurrentSession {
             name: principal.username.to_string(),
             roles: principal.roles.clone(),
             credential: principal.credential.clone(),
+            groups: principal.groups.to_vec(),
         })
     }
 }

@@ -6,9 +6,12 @@ use accounts::{CodeError, IssuedSession, OwnAccountError, OwnerProof, SignInClie
 use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
-use console_core::session::SessionGuard;
+use console_core::session::{Principal, SessionGuard};
 use galera::ClusterName;
-use galera::access::GrantTarget;
+use galera::access::{
+    ClusterScope, ExplainedOperation, GrantTarget, GroupName, PermissionView, RoleGrant,
+    explain_permission, explain_refusal,
+};
 use galera::publish::accounts::StepUpView;
 use galera::publish::api::{Credentials, SessionView};
 use http::StatusCode;
@@ -17,6 +20,7 @@ use http::request::Parts;
 use serde::{Deserialize, Serialize};
 
 use super::AppState;
+use super::access::check_operation;
 use super::cookie;
 use super::extract::{JsonBody, QueryParams};
 use super::identity::{AnyCredential, OwnSession, RequestUser};
@@ -63,6 +67,9 @@ pub(super) struct SessionResponse {
     /// Set while the account may only enrol the second factor that a role requires.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     second_factor_enrolment_required: bool,
+    /// The groups of the account, which approval policies may name; absent without any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    groups: Vec<GroupName>,
 }
 
 /// Signs in.
@@ -118,9 +125,37 @@ pub(super) async fn show(
     let mut response = session_response(&session);
     if let Some(cluster) = &query.cluster {
         let narrowed = session.principal.narrowed(GrantTarget::Cluster(cluster));
+        response.session.permissions = permissions(&session.principal, narrowed.as_ref(), cluster);
         response.session.roles = narrowed.map(|user| user.roles).unwrap_or_default();
     }
     Json(response)
+}
+
+/// What `principal`, of which `narrowed` counts on `cluster`, may do there: as the access table decides.
+fn permissions(
+    principal: &Principal,
+    narrowed: Option<&Principal>,
+    cluster: &ClusterName,
+) -> Vec<PermissionView> {
+    let everywhere = [RoleGrant::of(principal.roles.clone(), ClusterScope::all())];
+    let grants = match &principal.grants[..] {
+        [] => &everywhere[..],
+        grants => grants,
+    };
+    let explain = |operation: ExplainedOperation| {
+        if !principal.clusters.permits(cluster) {
+            return explain_permission(&[], cluster, operation);
+        }
+        let explained = explain_permission(grants, cluster, operation);
+        match narrowed.map(|user| check_operation(user, operation.operation())) {
+            Some(Err(error)) if explained.permitted => {
+                explain_refusal(cluster, operation, error.detail())
+            }
+            None => explain_permission(&[], cluster, operation),
+            _ => explained,
+        }
+    };
+    ExplainedOperation::ALL.map(explain).into()
 }
 
 /// Signs out.
@@ -229,8 +264,10 @@ fn session_response(session: &SessionGuard) -> SessionResponse {
             username: session.principal.username.to_string(),
             roles: session.principal.roles.clone(),
             expires_at: session.expires_at,
+            permissions: Vec::new(),
         },
         second_factor_enrolment_required: session.principal.must_enrol,
+        groups: session.principal.groups.to_vec(),
     }
 }
 

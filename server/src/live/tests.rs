@@ -75,6 +75,7 @@ impl LiveFixture {
                 token: None,
                 clusters: galera::access::ClusterScope::all(),
                 grants: Arc::default(),
+                groups: Arc::default(),
                 is_external: false,
             },
             ended,

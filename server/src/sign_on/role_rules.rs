@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use galera::access::{ClusterPattern, ClusterScope, Role, RoleGrant, SCOPE_PATTERNS_MAX};
+use galera::access::{ClusterScope, ClusterSelector, Role, RoleGrant, SCOPE_PATTERNS_MAX};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -37,7 +37,7 @@ pub enum GroupClaimError {
 struct RoleRule {
     group: String,
     roles: Vec<Role>,
-    clusters: Option<Vec<ClusterPattern>>,
+    clusters: Option<Vec<ClusterSelector>>,
 }
 
 /// What counts as a second factor that the provider checked.

@@ -118,6 +118,7 @@ async fn execute_forged(forge: impl FnOnce(&mut Action)) -> (Action, u32) {
     let mut action = fixture.request(&fixture.operator).await.action;
     action.state = ActionState::Approved;
     action.approvals.push(Approval {
+        groups: Vec::new(),
         by: "adam".to_owned(),
         credential: None,
         at: action.requested_at,

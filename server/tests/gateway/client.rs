@@ -15,7 +15,7 @@ use console_core::audit::AnchorSettings;
 use console_core::keyspace::AccountKeys;
 use console_core::net::PublicUrl;
 use console_core::resolver::Resolver;
-use galera::access::{Role, RoleGrant};
+use galera::access::{ClusterLabels, Role, RoleGrant};
 use galera::publish::accounts::AccountKind;
 use galera::publish::api::ProblemDetails;
 use galera::recover::action::{ActionLimits, ClusterApprovals};
@@ -72,6 +72,7 @@ pub(crate) struct ConsoleOptions {
     pub(crate) replica: ReplicaId,
     pub(crate) approvals: BTreeMap<ActionKind, u32>,
     pub(crate) cluster_approvals: Vec<ClusterApprovals>,
+    pub(crate) labels: ClusterLabels,
     pub(crate) limits: ActionLimits,
     pub(crate) lock_ttl: Duration,
     /// Addresses to which notifications may be sent; the tests' receivers are on loopback.
@@ -133,6 +134,7 @@ impl Default for ConsoleOptions {
             replica: ReplicaId::new("r1"),
             approvals: BTreeMap::new(),
             cluster_approvals: Vec::new(),
+            labels: ClusterLabels::none(),
             limits: ActionLimits::default(),
             lock_ttl: Duration::from_secs(10),
             allowed_networks: vec![IpNet::from(IpAddr::from(Ipv4Addr::LOCALHOST))],
@@ -200,7 +202,7 @@ impl TestConsole {
         let overrides = Overrides {
             replica: Some(options.replica.clone()),
             cluster_access: options.cluster_access.clone(),
-            action_limits: Some(options.limits),
+            action_limits: Some(options.limits.clone()),
             lock_ttl: Some(options.lock_ttl),
             resolver: options.resolver.clone(),
             finding_schedule: options.finding_schedule,
@@ -237,6 +239,7 @@ impl TestConsole {
         let record = UserRecord {
             kind: AccountKind::Person,
             grants,
+            groups: Vec::new(),
             external: None,
             password_hash: CHEAP_HASH.to_owned(),
             credential: Uuid::new_v4(),
@@ -346,6 +349,7 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
             }),
         state_prefix: STATE_PREFIX.to_owned(),
         state_secret: options.state_secret.clone(),
+        labels: options.labels.clone(),
         clusters: options
             .more_clusters
             .iter()

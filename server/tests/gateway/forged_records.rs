@@ -195,6 +195,7 @@ async fn a_forged_approval_executes_nothing() {
     altered.splice(at..at + pending.len(), *b"\"approved\"");
     action.state = ActionState::Approved;
     action.approvals.push(Approval {
+        groups: Vec::new(),
         by: "adam".to_owned(),
         credential: None,
         at: now(),

@@ -28,6 +28,7 @@ mod authorization;
 mod bad_input;
 mod cleanup;
 mod client;
+mod cluster_labels;
 mod crashes;
 mod ctl;
 mod ctl_fixture;

@@ -19,7 +19,8 @@ const HEAD_MAX: usize = 100;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OverviewQuery {
-    /// Part of the name of a cluster, or of the name or address of a node, in any case.
+    /// Part of the name of a cluster, or of the name or address of a node, in any case; with `=`, the beginning of a label, or the
+    /// whole label if a cluster has it.
     pub filter: String,
     /// Only clusters with this verdict.
     pub verdict: Option<VerdictState>,
@@ -99,6 +100,10 @@ impl OverviewQuery {
         let mut selected: Vec<T> = rows
             .filter(|row| self.selects(&text, summary(row)))
             .collect();
+        let whole = |row: &T| has_label(summary(row), |label| label == text);
+        if text.contains('=') && selected.iter().any(&whole) {
+            selected.retain(whole);
+        }
         match self.sort {
             OverviewSort::Worst => {}
             OverviewSort::Name => {
@@ -137,8 +142,19 @@ impl OverviewQuery {
         };
         self.verdict
             .is_none_or(|only| cluster.verdict.state == only)
-            && (text.is_empty() || in_name() || in_nodes())
+            && match text.contains('=') {
+                // Every label has this character, and few names.
+                true => {
+                    has_label(cluster, |label| label.starts_with(text)) || in_name() || in_nodes()
+                }
+                false => text.is_empty() || in_name() || in_nodes(),
+            }
     }
+}
+
+fn has_label(cluster: &ClusterSummary, matches: impl Fn(&str) -> bool) -> bool {
+    let mut labels = cluster.labels.iter();
+    labels.any(|(key, value)| matches(&format!("{key}={value}").to_lowercase()))
 }
 
 /// The document of the topic `head`: what a page about something else shows. `clusters` are the worst that are not
@@ -195,4 +211,47 @@ fn counts<'a>(clusters: impl Iterator<Item = &'a ClusterSummary>) -> Map<String,
     head.insert("total".to_owned(), total.into());
     head.insert("verdicts".to_owned(), Value::Object(verdicts));
     head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster(name: &str, labels: &[(&str, &str)]) -> ClusterSummary {
+        let json = json!({"name": name, "revision": 1, "observed_at": "2026-11-23T08:00:00Z", "expected": 0, "synced": 0,
+            "verdict": {"state": "healthy", "reasons": [], "since": "2026-11-23T08:00:00Z"}, "position": null, "commit_rate": null,
+            "nodes": [{"id": "h1", "name": "a=b", "state": "synced"}], "registry_reachable": true,
+            "labels": labels.iter().copied().collect::<std::collections::BTreeMap<_, _>>()});
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn a_filter_with_an_equals_sign_selects_by_label() {
+        let clusters = [
+            cluster("one", &[("env", "test"), ("team", "web")]),
+            cluster("two", &[("env", "test2")]),
+            cluster("test", &[]),
+        ];
+        for (filter, expected) in [
+            ("env=", &["one", "two"][..]),
+            ("env=tes", &["one", "two"]),
+            ("ENV=Test", &["one"]),
+            ("env=test2", &["two"]),
+            ("nv=test", &[]),
+            ("team=web", &["one"]),
+            ("test", &["test"]),
+            ("a=b", &["one", "two", "test"]),
+        ] {
+            let query = OverviewQuery {
+                filter: filter.to_owned(),
+                ..OverviewQuery::default()
+            };
+            let selected = query.select(clusters.iter());
+            let names: Vec<&str> = selected
+                .iter()
+                .map(|cluster| cluster.name.as_str())
+                .collect();
+            assert_eq!(names, expected, "{filter}");
+        }
+    }
 }

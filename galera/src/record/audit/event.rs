@@ -101,6 +101,8 @@ audit_events! {
     ACCOUNT_EMAIL_CHANGED = "account_email_changed";
     /// The roles of an account were changed.
     ACCOUNT_ROLES_CHANGED = "account_roles_changed";
+    /// The groups of an account were changed.
+    ACCOUNT_GROUPS_CHANGED = "account_groups_changed";
     /// An account was disabled.
     ACCOUNT_DISABLED = "account_disabled";
     /// An account was enabled.

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Action, ActionLimits, BreakGlass};
-use crate::access::{CredentialTag, Operation, Role, check_permission};
+use crate::access::{
+    CredentialTag, GroupName, Operation, Role, check_permission, group_without_member,
+};
 use crate::recover::action::request::is_never_overridable;
 use crate::recover::plan::{CheckCode, Plan, PlanStep};
 
@@ -12,6 +14,8 @@ use crate::recover::plan::{CheckCode, Plan, PlanStep};
 pub struct CurrentAccount {
     pub roles: Vec<Role>,
     pub credential: CredentialTag,
+    /// The groups that it is in.
+    pub groups: Vec<GroupName>,
 }
 
 /// The accounts that an action names, as read just now. An account that is missing has been removed or disabled.
@@ -85,6 +89,39 @@ impl Action {
         requester
             .or(approvers)
             .or_else(|| self.missing_approvals(limits))
+            .or_else(|| self.missing_approver_group(accounts, limits))
+    }
+
+    /// The groups that must approve: those of the request, and those of settings that became stricter since.
+    pub(super) fn groups_needed(&self, limits: &ActionLimits) -> Vec<GroupName> {
+        let groups = self.approver_groups.iter().chain(&limits.approver_groups);
+        let groups: BTreeSet<&GroupName> = groups.collect();
+        groups.into_iter().cloned().collect()
+    }
+
+    /// Compares with the groups that the approvers are in now.
+    fn missing_approver_group(
+        &self,
+        accounts: &CurrentAccounts,
+        limits: &ActionLimits,
+    ) -> Option<String> {
+        let needed = self.groups_needed(limits);
+        let members: Vec<&[GroupName]> = self
+            .approvers()
+            .iter()
+            .filter_map(|name| accounts.get(name))
+            .map(|account| &account.groups[..])
+            .collect();
+        let missing = group_without_member(&needed, &members);
+        missing.map(|group| format!("the approval of a member of group {group} is missing"))
+    }
+
+    /// The people who approved, without the requester.
+    fn approvers(&self) -> BTreeSet<String> {
+        let requester = self.requested_by.to_ascii_lowercase();
+        let names = self.approvals.iter();
+        let names = names.map(|approval| approval.by.to_ascii_lowercase());
+        names.filter(|name| *name != requester).collect()
     }
 
     /// Counts people, not entries, and never the requester.
@@ -94,14 +131,7 @@ impl Action {
             .approvals_needed
             .max(limits.approvals_needed)
             .max(least);
-        let requester = self.requested_by.to_ascii_lowercase();
-        let approvers: BTreeSet<String> = self
-            .approvals
-            .iter()
-            .map(|approval| approval.by.to_ascii_lowercase())
-            .filter(|name| *name != requester)
-            .collect();
-        let given = u32::try_from(approvers.len()).unwrap_or(u32::MAX);
+        let given = u32::try_from(self.approvers().len()).unwrap_or(u32::MAX);
         (given < needed).then(|| format!("{given} of {needed} approvals are given"))
     }
 

@@ -1,7 +1,7 @@
 //! The events that drive an action.
 
 use super::{CurrentAccounts, RecoveryPause};
-use crate::access::{CredentialTag, Role};
+use crate::access::{CredentialTag, GroupName, Role};
 use crate::id::ReplicaId;
 use crate::recover::plan::{Plan, PlanDigest};
 
@@ -12,6 +12,8 @@ pub struct Actor {
     pub roles: Vec<Role>,
     /// The credential that the account is signed in under.
     pub credential: CredentialTag,
+    /// The groups that the account is in.
+    pub groups: Vec<GroupName>,
 }
 
 /// How the server or the registry answered a step.

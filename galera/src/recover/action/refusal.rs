@@ -1,8 +1,8 @@
 //! Why an event is refused. Every message names the object and the remedy.
 
 use super::ActionState;
-use crate::access::PermissionDenied;
-use crate::id::{ActionId, ReplicaId};
+use crate::access::{GroupName, PermissionDenied};
+use crate::id::{ActionId, ClusterName, ReplicaId};
 
 /// An event that is not allowed now. The action is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +25,14 @@ pub enum ActionRefusal {
         "{name} requested action {id} and cannot approve it, regardless of roles; ask another approver"
     )]
     OwnRequest { id: ActionId, name: String },
+    /// The policy of the cluster names a group that cannot approve.
+    #[error(
+        "actions on {cluster} need the approval of a member of group {group}, and no account can give it: none that is enabled, is not the requester's and does not count for another group is in it with the role approver on {cluster}; add one to the group"
+    )]
+    NoApproverInGroup {
+        cluster: ClusterName,
+        group: GroupName,
+    },
     #[error("{name} has already approved action {id}; another approver is needed")]
     AlreadyApproved { id: ActionId, name: String },
     #[error(
@@ -92,6 +100,7 @@ impl ActionRefusal {
             Self::WrongState { .. } => "wrong_state",
             Self::Expired { .. } => "action_expired",
             Self::OwnRequest { .. } => "own_request",
+            Self::NoApproverInGroup { .. } => "no_approver_in_group",
             Self::AlreadyApproved { .. } => "already_approved",
             Self::NotRequester { .. } => "not_yours",
             Self::DigestChanged => "plan_changed",

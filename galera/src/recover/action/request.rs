@@ -71,6 +71,8 @@ pub fn request_action(
         Some(_) => limits.approvals_needed.max(1),
         None => limits.approvals_needed,
     };
+    let groups = u32::try_from(limits.approver_groups.len()).unwrap_or(u32::MAX);
+    let needed = needed.max(groups);
     let approved = needed == 0;
     let timeout = if approved {
         limits.approved_timeout
@@ -92,6 +94,7 @@ pub fn request_action(
         reason: reason.clone(),
         attestations: plan.attestations.clone(),
         approvals_needed: needed,
+        approver_groups: limits.approver_groups.clone(),
         approvals: Vec::new(),
         break_glass,
         expires_at: Some(now.plus(timeout)),

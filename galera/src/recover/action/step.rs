@@ -152,10 +152,13 @@ fn approve(
         credential: Some(by.credential.clone()),
         at: now,
         comment,
+        groups: by.groups.clone(),
     });
     // Settings that became stricter since the request count; those that became laxer do not.
     action.approvals_needed = action.approvals_needed.max(limits.approvals_needed);
-    if action.approvals.len() >= usize::try_from(action.approvals_needed).unwrap_or(usize::MAX) {
+    action.approver_groups = action.groups_needed(limits);
+    let needed = usize::try_from(action.approvals_needed).unwrap_or(usize::MAX);
+    if action.approvals.len() >= needed && action.missing_group().is_none() {
         action.state = ActionState::Approved;
         action.expires_at = Some(now.plus(limits.approved_timeout));
     }

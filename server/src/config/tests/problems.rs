@@ -98,6 +98,23 @@ fn a_wrong_value_is_reported_with_origin_and_remedy() {
         ("poll-interval", "10ms", &["--poll-interval", "100ms"]),
         ("poll-interval", "-1s", &["--poll-interval", "duration"]),
         ("approvals", "-1", &["--approvals", "0 to 16"]),
+        ("cluster-label", "env=test", &["--cluster-label", "prod-*"]),
+        (
+            "cluster-label",
+            "lab:env",
+            &["--cluster-label", "env=production"],
+        ),
+        ("cluster-label", "a:x=1,x=2", &["--cluster-label", "twice"]),
+        (
+            "cluster-approvals",
+            "env==2",
+            &["--cluster-approvals", "env=production=2"],
+        ),
+        (
+            "cluster-approvals",
+            "lab=2:dba+dba",
+            &["--cluster-approvals", "dba"],
+        ),
         ("request-expiry", "1s", &["--request-expiry", "10s"]),
         ("log-format", "xml", &["--log-format", "json"]),
         ("log-level", "galera_console=loud", &["--log-level", "info"]),

@@ -65,6 +65,7 @@ probe_timeout = "2s"
 probe_allow = ["127.0.0.0/8"]
 approvals = 2
 cluster_approvals = ["prod-*=2"]
+cluster_labels = ["*:env=test", "prod-*:env=production,team=payments"]
 request_expiry = "10m"
 approval_expiry = "2m"
 log_format = "json"
@@ -191,6 +192,10 @@ lab = ["10.0.0.1", "10.0.0.2:3307", "10.0.0.3:3306"]
     assert_eq!(lab, ["10.0.0.1", "10.0.0.2", "10.0.0.3:3306"]);
     assert_eq!(config.clusters.len(), 2);
     assert_eq!(config.approvals.default_count, 2);
+    let labels = |name: &str| config.labels.of(&name.parse().unwrap());
+    assert_eq!(labels("lab")["env"], "test");
+    assert_eq!(labels("prod-eu")["env"], "production");
+    assert_eq!(labels("prod-eu")["team"], "payments");
     assert_eq!(
         config.log,
         LogConfig {

@@ -123,6 +123,7 @@ pub(in crate::http) const ACCOUNTS: &[&str] = &[
 pub(in crate::http) const REQUEST: &[&str] = &[
     "409 action_open",
     "409 busy",
+    "409 no_approver_in_group",
     "409 not_watched_enough",
     "409 plan_changed",
     "409 recovery_off",
@@ -230,6 +231,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("invalid_credentials", "The user name or password is wrong."),
     ("invalid_email", "The text is not an e-mail address."),
     (
+        "invalid_group",
+        "The text is not a name of a group, or there are too many groups.",
+    ),
+    (
         "invalid_end",
         "Neither or both of `until` and `days`, a time that has passed, or more than a year ahead.",
     ),
@@ -271,6 +276,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("needs_no_link", "The visibility of the page is not `link`."),
     ("no_open_alarm", "No alarm is open."),
     ("no_proof", "Neither `password` nor `code` was sent."),
+    (
+        "no_approver_in_group",
+        "The approval policy names a group in which no account can approve on the cluster.",
+    ),
     ("no_reason", "The reason is missing."),
     ("no_role", "An account needs a role."),
     ("no_second_factor", "The account has no second factor."),

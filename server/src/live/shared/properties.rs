@@ -144,6 +144,7 @@ fn view_of(name: &'static str) -> impl Strategy<Value = ClusterView> {
             quorum: None,
             arbitrators: Vec::new(),
             last_transfer: None,
+            labels: std::collections::BTreeMap::new(),
         }
     })
 }

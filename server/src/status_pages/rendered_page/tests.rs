@@ -190,6 +190,7 @@ fn rendered_forms(verdict: VerdictState) -> [String; 4] {
         quorum: None,
         arbitrators: Vec::new(),
         last_transfer: None,
+        labels: std::collections::BTreeMap::new(),
         registry: RegistryHealth {
             reachable: true,
             since: now(),

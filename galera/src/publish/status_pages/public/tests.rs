@@ -70,6 +70,7 @@ fn view(state: VerdictState) -> ClusterView {
         quorum: None,
         arbitrators: Vec::new(),
         last_transfer: None,
+        labels: std::collections::BTreeMap::new(),
         registry: RegistryHealth {
             reachable: true,
             since: now(),
