@@ -163,9 +163,3 @@ fn i36_a_schedule_that_lost_the_registration_of_an_empty_member_holds() {
 fn schedules_with_an_emptied_member_and_one_without_votes_hold() {
     assert_hold([4710, 6700]);
 }
-
-/// An arbitrator was Primary alone, and no record of the newest view named it: every server that was bootstrapped ended.
-#[test]
-fn a_schedule_with_an_arbitrator_of_an_earlier_view_holds() {
-    assert_hold([4973]);
-}
