@@ -62,13 +62,12 @@ pub(crate) fn check(situation: &Situation<'_>, draft: &mut PlanDraft) {
 /// Whether a node answers as joiner or donor. A failed transfer is over; its node is damaged (I14), and no other node waits
 /// for it.
 fn takes_part(facts: &NodeFacts<'_>) -> bool {
-    let failed = facts
+    let is_ongoing = facts
         .fresh_answer()
-        .is_none_or(|answer| answer.status.transfer_failed());
-    let state = facts.state();
-    !failed
+        .is_some_and(|answer| !answer.status.transfer_failed());
+    is_ongoing
         && matches!(
-            state,
+            facts.state(),
             NodeState::Joining | NodeState::Donor | NodeState::Joined
         )
 }
