@@ -226,7 +226,7 @@ impl SimulatedAgent {
         acted
     }
 
-    /// Restarts a server that waits for a donor while no member is Primary (`agent::run::restart`).
+    /// Restarts a server that has accepted no connection yet while no member is Primary (`agent::run::restart`).
     fn restart_join(
         &mut self,
         cluster: &mut GaleraCluster,
@@ -234,7 +234,8 @@ impl SimulatedAgent {
         now: u64,
     ) -> Option<String> {
         let own = &cluster.nodes()[self.node];
-        let waits = own.data.history.is_none() && !own.server.as_ref()?.paused;
+        let server = own.server.as_ref()?;
+        let waits = !server.has_opened() && !server.paused;
         let snapshot = registry.snapshot();
         if !waits || snapshot.primaries_except(&own.id).next().is_some() {
             self.waits_since = None;
@@ -265,6 +266,7 @@ impl SimulatedAgent {
             fork_epoch: self.fork_epoch,
         };
         let stands_still = !server.is_primary()
+            && server.has_opened()
             && !server.paused
             && matches!(
                 decide_non_primary(&own, &registry.snapshot()),
@@ -357,13 +359,8 @@ impl SimulatedAgent {
         let ProbeResult::Rows(rows) = cluster.probe(self.node) else {
             // A server that does not answer loses its status keys.
             self.clear_status(cluster, registry);
-            let own = &cluster.nodes()[self.node];
-            if own.data.history.is_none()
-                || own
-                    .server
-                    .as_ref()
-                    .is_some_and(|one| one.transfer.is_some())
-            {
+            let server = cluster.nodes()[self.node].server.as_ref();
+            if server.is_some_and(|one| !one.has_opened() || one.transfer.is_some()) {
                 self.publish(cluster, registry, "phase", "joining".to_owned());
             }
             self.write_heartbeat(cluster, registry, "phase");

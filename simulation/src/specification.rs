@@ -20,6 +20,10 @@ pub use server::{
 };
 pub use status::ProbeResult;
 
+/// Milliseconds for which a server without a gvwstate.dat waits for a Primary component: `pc.announce_timeout` and
+/// `pc.wait_prim_timeout`.
+pub const WAIT_PRIM_TIMEOUT: u64 = 33_000;
+
 /// Index of a node within its cluster.
 pub type NodeIndex = usize;
 
@@ -170,7 +174,7 @@ impl GaleraCluster {
     }
 
     /// Starts a server that joins whatever component it reaches. With the gvwstate.dat of a crash it keeps its identity
-    /// in the group (`pc.recovery`).
+    /// in the group (`pc.recovery`); without it, it ends unless it reaches a Primary component in time.
     ///
     /// # Errors
     /// If it runs.
@@ -188,12 +192,11 @@ impl GaleraCluster {
             own.data = NodeData::default();
         }
         own.data.clean = false;
-        own.server = Some(RunningServer::joining(
-            process,
-            own.weight,
-            own.data.seqno(),
-            restored.map(|saved| saved.view),
-        ));
+        let waits_until = restored.is_none().then_some(self.now + WAIT_PRIM_TIMEOUT);
+        let restored = restored.map(|saved| saved.view);
+        let mut server = RunningServer::joining(process, own.weight, own.data.seqno(), restored);
+        server.waits_until = waits_until;
+        own.server = Some(server);
         Ok(())
     }
 

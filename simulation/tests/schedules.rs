@@ -155,3 +155,11 @@ fn a_schedule_with_a_joiner_without_a_donor_holds() {
 fn i36_a_schedule_that_lost_the_registration_of_an_empty_member_holds() {
     assert_hold([2054]);
 }
+
+/// Operators restarted the members that waiting agents named, although a plan with confirmed states could be carried out. A
+/// member without votes was bootstrapped by order, and lost its quorum to members whose gvwstate.dat named a newer view, which
+/// Galera does not count.
+#[test]
+fn schedules_with_an_emptied_member_and_one_without_votes_hold() {
+    assert_hold([4710, 6700]);
+}

@@ -5,6 +5,7 @@ use galera::observe::wsrep::WsrepStatus;
 use galera::view::ClusterStatus;
 use simulation::specification::{
     GaleraCluster, GaleraTransaction, LateStatement, NodeData, ProbeResult, StartRefusal,
+    WAIT_PRIM_TIMEOUT,
 };
 
 const WITHOUT_DEADLINE: LateStatement = LateStatement {
@@ -139,6 +140,86 @@ fn a_primary_view_that_others_learned_of_is_incomplete_once_its_member_has_left(
     cluster.settle();
     // Its gvwstate.dat names a view whose other member has left.
     assert!(primaries(&cluster).is_empty());
+}
+
+/// The views of gvwstate.dat do not count beside one that a process was in, whatever their number.
+#[test]
+fn a_component_without_votes_continues_with_restarted_members_of_a_newer_view() {
+    let mut cluster = GaleraCluster::formed_with(ids(3), &[0, 1, 1]);
+    for node in 0..3 {
+        cluster.kill(node, 0);
+    }
+    cluster.node_mut(0).data.safe_to_bootstrap = true;
+    cluster.start_new_cluster(0).unwrap();
+    cluster.settle();
+    for node in [1, 2] {
+        let saved = cluster.nodes()[node].data.saved_view.as_ref().unwrap();
+        let new = cluster.nodes()[0].server.as_ref().unwrap();
+        assert!(saved.view.conf_id > new.last_primary.as_ref().unwrap().conf_id);
+        cluster.start(node).unwrap();
+    }
+    cluster.settle();
+    assert_eq!(primaries(&cluster), [[0, 1, 2]]);
+}
+
+#[test]
+fn a_restarted_server_opens_its_port_once_it_is_a_member() {
+    let mut cluster = three();
+    for node in 0..3 {
+        cluster.kill(node, 0);
+    }
+    for node in [1, 2] {
+        cluster.start(node).unwrap();
+        cluster.settle();
+        assert_eq!(cluster.probe(node), ProbeResult::Refused);
+    }
+    // With the view of a gvwstate.dat it waits without a limit.
+    cluster.advance_to(10 * WAIT_PRIM_TIMEOUT);
+    cluster.settle();
+    assert!(cluster.nodes()[1].server.is_some());
+    cluster.start(0).unwrap();
+    cluster.settle();
+    for node in 0..3 {
+        let answer = status(&cluster, node);
+        assert_eq!(answer.cluster_status, Some(ClusterStatus::Primary));
+    }
+    // Once open, it stays so.
+    cluster.kill(0, 0);
+    cluster.kill(1, 0);
+    cluster.settle();
+    let answer = status(&cluster, 2);
+    assert_eq!(answer.cluster_status, Some(ClusterStatus::NonPrimary));
+}
+
+#[test]
+fn a_server_without_a_saved_view_ends_unless_it_reaches_a_primary_component() {
+    let mut cluster = three();
+    for node in 0..3 {
+        cluster.kill(node, 0);
+        cluster.node_mut(node).data.saved_view = None;
+    }
+    let before = cluster.nodes()[1].data.clone();
+    cluster.start(1).unwrap();
+    cluster.advance_to(WAIT_PRIM_TIMEOUT - 1);
+    cluster.settle();
+    assert!(cluster.nodes()[1].server.is_some());
+    cluster.advance_to(WAIT_PRIM_TIMEOUT);
+    cluster.settle();
+    assert!(cluster.nodes()[1].server.is_none());
+    assert_eq!(cluster.nodes()[1].data.transactions, before.transactions);
+    // A member that loses its Primary component later does not end.
+    cluster.node_mut(0).data.safe_to_bootstrap = true;
+    cluster.start_new_cluster(0).unwrap();
+    for node in [1, 2] {
+        cluster.start(node).unwrap();
+        cluster.settle();
+    }
+    cluster.kill(0, 0);
+    cluster.kill(2, 0);
+    cluster.advance_to(10 * WAIT_PRIM_TIMEOUT);
+    cluster.settle();
+    assert!(primaries(&cluster).is_empty());
+    assert!(cluster.nodes()[1].server.is_some());
 }
 
 #[test]

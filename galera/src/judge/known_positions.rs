@@ -373,6 +373,22 @@ impl KnownPositions {
         })
     }
 
+    /// Whether the last Primary view of a node had more members than are named: by its list, or by the records of other nodes
+    /// in that view. The others are arbitrators, or nodes that are not known.
+    #[must_use]
+    pub fn has_unnamed_member(&self) -> bool {
+        self.primary.iter().any(|(id, view)| {
+            let named = self
+                .primary
+                .iter()
+                .filter(|(other_id, other)| view.shares_view(id, other, other_id))
+                .flat_map(|(other_id, other)| other.members.iter().chain([other_id]));
+            let named: BTreeSet<&NodeId> = named.chain(view.members.iter()).chain([id]).collect();
+            view.size
+                .is_some_and(|size| size > u64::try_from(named.len()).unwrap_or(u64::MAX))
+        })
+    }
+
     /// The votes of the Primary view that was seen last.
     #[must_use]
     pub fn last_votes(&self) -> LastPrimaryVotes {

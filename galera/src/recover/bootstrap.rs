@@ -36,6 +36,7 @@ mod recovery_reach;
 mod running;
 mod settled;
 pub(crate) mod situation;
+pub(crate) mod state_transfer;
 mod statement;
 pub(crate) mod stopped;
 pub(crate) mod v2_nodes;

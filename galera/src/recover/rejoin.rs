@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::bootstrap::RecoveryCase;
 use super::bootstrap::common_checks;
 use super::bootstrap::situation::{OrderTerms, Situation, SourcedPosition};
+use super::bootstrap::state_transfer;
 use super::bootstrap::stopped::check_order_accepted;
 use super::cleanup::check_cluster_primary;
 use super::plan::digest::{PlanDraft, fact};
@@ -168,7 +169,7 @@ fn plan_member(
     );
     let history = check_donor(situation, draft);
     check_history(draft, &name, &facts.id, &member.position, history);
-    common_checks::check_no_state_transfer(situation, draft);
+    state_transfer::check(situation, draft);
     check_keeps_data(draft, &name, &facts.id, member.held.as_ref());
     let accepted = check_order_accepted(case, situation, draft, member.node);
     let order_possible = accepted && member.held.is_some();

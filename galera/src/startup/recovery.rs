@@ -234,7 +234,12 @@ fn decide_automatically(
         Ok(branch) => branch,
         Err((members, why)) => return waiting(members, why),
     };
-    match best_candidate(snapshot, &branch) {
+    let best = best_candidate(snapshot, &branch);
+    let lost = best.is_ok().then(|| reports::lost_positions(&reports));
+    if let Some((members, why)) = lost.flatten() {
+        return waiting(members, why);
+    }
+    match best {
         Err((members, why)) => waiting(members, why),
         Ok(best) if best.node != &own.node => waiting(
             vec![best.node.clone()],

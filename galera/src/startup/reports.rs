@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::forks;
 use super::member::{RegistryMember, ReportedPosition};
 use super::registry_snapshot::{FounderKeyState, RegistrySnapshot};
-use super::{DataState, ExpectedMembers, StartingNode, StartupSettings};
+use super::{DataState, ExpectedMembers, StartingNode, StartupSettings, join_names};
 use crate::id::NodeId;
 use crate::observe::registration::{AgentPhase, MembersSeen, ReportedData};
 use crate::position::Position;
@@ -16,6 +16,8 @@ use crate::position::Position;
 pub(super) struct MemberReport<'a> {
     pub(super) node: &'a NodeId,
     pub(super) position: Option<&'a Position>,
+    /// Whether its data are the registered ones, which were a member's.
+    pub(super) registered: bool,
     /// Whether it is waiting and can bootstrap, rather than stopped with its position on record.
     pub(super) ready: bool,
     pub(super) members_seen: Option<&'a MembersSeen>,
@@ -30,6 +32,25 @@ impl MemberReport<'_> {
     }
 }
 
+/// The members whose registered data have no position, and why they are waited for. Data are registered once they are a
+/// member's: these had transactions, whether the directory was emptied, a state transfer broke off or the position is not
+/// trusted, and nothing proves that another member has all of them (I37).
+pub(super) fn lost_positions(reports: &[MemberReport<'_>]) -> Option<(Vec<NodeId>, String)> {
+    let lost = reports
+        .iter()
+        .filter(|report| report.registered && report.position.is_none());
+    let nodes: Vec<NodeId> = lost.map(|report| report.node.clone()).collect();
+    let names = join_names(&nodes);
+    (!nodes.is_empty()).then(|| {
+        let text = format!(
+            "The data of {names} were a member's and have no position now, so that what only they had is unknown; waiting for \
+             a member to become Primary, or for an approved bootstrap order, whose plan names the possible loss; request one on \
+             the console's Recovery page"
+        );
+        (nodes, text)
+    })
+}
+
 /// Why nodes are missing.
 pub(super) type MissingReports = BTreeMap<NodeId, String>;
 
@@ -39,15 +60,19 @@ pub(super) fn collect<'a>(
     snapshot: &'a RegistrySnapshot,
     settings: &'a StartupSettings,
 ) -> Result<Vec<MemberReport<'a>>, MissingReports> {
+    let own_member = snapshot.members.get(&own.node);
+    let own_registration = own_member.and_then(|member| member.registration.as_ref());
+    let own_data = ReportedData::compare(own_registration, Some(&own.data_id));
     let mut reports = vec![MemberReport {
         node: &own.node,
         position: own.data.position(),
+        registered: own_data == ReportedData::Registered,
         ready: true,
         members_seen: own.members_seen.as_ref(),
         fork_epoch: Some(own.fork_epoch),
     }];
     let mut missing = MissingReports::new();
-    if let Some(why) = own_report_problem(own, snapshot) {
+    if let Some(why) = own_report_problem(own, own_data) {
         missing.insert(own.node.clone(), why);
     }
     for (node, member) in snapshot.members_except(&own.node) {
@@ -57,6 +82,7 @@ pub(super) fn collect<'a>(
                 reports.push(MemberReport {
                     node,
                     position,
+                    registered: member.reported_data() == ReportedData::Registered,
                     ready,
                     members_seen: member.members_seen.as_ref().filter(|_| ready),
                     fork_epoch: match ready {
@@ -93,13 +119,11 @@ pub(super) fn collect<'a>(
 }
 
 /// Why this node's own report does not count.
-fn own_report_problem(own: &StartingNode, snapshot: &RegistrySnapshot) -> Option<String> {
+fn own_report_problem(own: &StartingNode, data: ReportedData) -> Option<String> {
     if matches!(own.data, DataState::Unrecovered { .. }) {
         return Some("its position has not been recovered yet".to_owned());
     }
-    let member = snapshot.members.get(&own.node);
-    let registered = member.and_then(|member| member.registration.as_ref());
-    match ReportedData::compare(registered, Some(&own.data_id)) {
+    match data {
         ReportedData::Registered => None,
         ReportedData::Unregistered if !own.data.has_history() => None,
         ReportedData::Unregistered => Some("its data are not registered in etcd yet".to_owned()),
@@ -190,8 +214,8 @@ fn member_report<'a>(
     match position {
         ReportedPosition::At(position) => Ok(Some((Some(position), true))),
         _ => {
-            let absent = reported.proves_absence() || never_had_data(node, member, snapshot);
-            match absent || !known {
+            let registered = reported == ReportedData::Registered;
+            match registered || never_had_data(node, member, snapshot) || !known {
                 true => Ok(Some((None, true))),
                 false => Err(
                     "it reports no data, and no registration shows that no other data belong to it"

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use galera::judge::known_positions::LastPrimaryView;
 use galera::observe::registration::{ArbitratorPhase, ArbitratorRecord};
 use galera::recover::plan::{CheckCode, CheckStatus};
 
-use crate::fixture::{RecoveryFixture, at, check, id};
+use crate::fixture::{RecoveryFixture, at, check, id, position};
 
 /// All members wait; an agent reports that its arbitrator has `phase`.
 fn with_arbitrator(phase: ArbitratorPhase) -> RecoveryFixture {
@@ -62,4 +63,46 @@ fn i01_an_arbitrator_that_no_agent_reports_is_named_with_its_remedy() {
     fixture.evidence.last_primary_votes.size = Some(4);
     let named = message(&fixture);
     assert!(named.contains("restart the arbitrator first"), "{named}");
+}
+
+/// Of n1 and n2 with an arbitrator, n1 crashed before n2 stopped: the record of the members has both, the last view had a size
+/// of two. Once n2 was bootstrapped beside the arbitrator and ended, only n1's view still shows that there is one.
+#[test]
+fn i01_an_arbitrator_of_an_earlier_view_of_any_member_is_named() {
+    let mut fixture = RecoveryFixture::all_stopped();
+    let message = |fixture: &RecoveryFixture| {
+        let plan = fixture.plan();
+        check(&plan, &CheckCode::NOBODY_PRIMARY).message.clone()
+    };
+    let view = |members: &[&str], conf_id, seqno, size| LastPrimaryView {
+        conf_id,
+        position: position(seqno),
+        members: Arc::new(members.iter().map(|&name| id(name)).collect()),
+        at: at(1),
+        since: None,
+        weight: Some(1),
+        total_weight: Some(size),
+        size: Some(size),
+    };
+    fixture.evidence.last_primary_members = ["n1", "n2"].map(id).into();
+    let history = &mut fixture.history.primary;
+    history.insert(id("n1"), view(&["n1", "n2"], 3, 8, 2));
+    history.insert(id("n2"), view(&["n2"], 4, 9, 1));
+    assert!(!message(&fixture).contains("arbitrator"));
+    for (n1, n2) in [
+        (view(&["n1", "n2"], 3, 8, 3), view(&["n2"], 4, 9, 2)),
+        (view(&["n1", "n2"], 3, 8, 3), view(&["n2"], 1, 10, 1)),
+        (view(&["n1", "n2"], 3, 8, 2), view(&["n2"], 4, 9, 2)),
+    ] {
+        fixture.history.primary.insert(id("n1"), n1);
+        fixture.history.primary.insert(id("n2"), n2);
+        let named = message(&fixture);
+        assert!(named.contains("restart the arbitrator first"), "{named}");
+    }
+    // Servers that list no addresses name each other.
+    for name in ["n1", "n2", "n3"] {
+        let own = view(&[name], 5, 12, 3);
+        fixture.history.primary.insert(id(name), own);
+    }
+    assert!(!message(&fixture).contains("arbitrator"));
 }

@@ -1,13 +1,13 @@
 //! A member is its data, not its address (I34); the number of members never shrinks with lost memory (I36); ties (I39);
 //! EXPECTED_MEMBERS also governs founding (I40).
 
-use galera::observe::registration::MembersSeen;
+use galera::observe::registration::{MembersSeen, NO_POSITION};
 use galera::startup::{
     DataState, ExpectedMembers, FounderClaim, KeyPrecondition, StartupAction, StartupDecision,
     StartupSettings, decide,
 };
 
-use crate::fixture::{StartupFixture, at, auto_bootstrap_settings, id, starting_node};
+use crate::fixture::{HISTORY, StartupFixture, at, auto_bootstrap_settings, id, starting_node};
 use crate::invariants::{assert_wait, is_bootstrap, stopped_cluster};
 
 fn expecting(expected: ExpectedMembers) -> StartupSettings {
@@ -38,13 +38,70 @@ fn i34_empty_containers_under_members_addresses_report_nothing_about_them() {
         "Waiting for n2 and n3: the address of n2 is used by other, empty data; the data that were registered there have \
          not been reported stopped",
     );
-    // The identity decides, whatever address it reports from.
-    let same = addresses_used_again()
-        .data("n2", "id-n2")
-        .data("n3", "id-n3");
-    assert!(is_bootstrap(
-        &same.decide("n1", DataState::AtPosition(at(12)))
-    ));
+}
+
+/// Data are registered once they are a member's: without a position now, what only they had is unknown, whether the directory
+/// was emptied, a state transfer broke off or the position is not trusted.
+#[test]
+fn i37_registered_data_without_a_position_are_not_taken_for_nothing() {
+    let emptied = stopped_cluster().waiting("n3", None);
+    for (node, data) in [
+        ("n1", DataState::AtPosition(at(9))),
+        ("n2", DataState::AtPosition(at(12))),
+        ("n3", DataState::Empty),
+        (
+            "n3",
+            DataState::Incomplete {
+                why: "grastate.dat is missing".to_owned(),
+            },
+        ),
+        (
+            "n3",
+            DataState::Unrecoverable {
+                uuid: Some(HISTORY),
+                why: "the recovery failed".to_owned(),
+                at_most: None,
+            },
+        ),
+    ] {
+        let decision = emptied.decide(node, data);
+        assert_wait(
+            &decision,
+            "The data of n3 were a member's and have no position",
+        );
+        assert!(
+            decision.explanation.contains("Recovery page"),
+            "{}",
+            decision.explanation
+        );
+        // An operator's setting names members, not what they had.
+        let named = expecting(ExpectedMembers::Members(
+            [id("n1"), id("n2"), id("n3")].into(),
+        ));
+        let own = starting_node("n2", DataState::AtPosition(at(12)));
+        let decision = decide(&own, &emptied.snapshot(), &named);
+        assert_wait(&decision, "n3 were a member's");
+    }
+    // The record of a clean stop is void once the data are live again.
+    let stopped = stopped_cluster()
+        .registered("n3", Some(at(3)))
+        .data("n3", "id-n3")
+        .put("n3/recovered_position", NO_POSITION, 7);
+    assert_wait(
+        &stopped.decide("n2", DataState::AtPosition(at(12))),
+        "n3 were a member's",
+    );
+    // An approved order names the loss, and is obeyed.
+    let ordered = emptied.order("n2", &at(12).to_string(), Some("a1"), 9);
+    let decision = ordered.decide("n2", DataState::AtPosition(at(12)));
+    assert!(
+        matches!(decision.action, StartupAction::FollowOrder { .. }),
+        "{decision:?}"
+    );
+    // Nor is anything lost with a node that never was a member.
+    let newcomer = stopped_cluster().without("n3").empty("n3");
+    let decision = newcomer.decide("n2", DataState::AtPosition(at(12)));
+    assert!(is_bootstrap(&decision), "{decision:?}");
 }
 
 #[test]

@@ -110,19 +110,28 @@ impl FaultSchedule {
             self.count_remedy("cancelled request");
             self.cancel(&id);
         }
-        self.restart_named_services(console);
+        self.restart_named_arbitrators(console);
         let (plan, attestations) = self.plan_with_confirmed_states(console);
-        if let Some(plan) = &plan {
-            if self.decide_branch(plan) {
-                return Ok(());
-            }
-            let remedy = match attestations.is_empty() {
-                true => "bootstrap",
-                false => "bootstrap with confirmed states",
-            };
-            if self.request_remedy(console, plan, &attestations, remedy) {
-                return Ok(());
-            }
+        let remedy = match attestations.is_empty() {
+            true => "bootstrap",
+            false => "bootstrap with confirmed states",
+        };
+        let executable = plan.as_ref().filter(|plan| plan.executable);
+        if let Some(plan) = executable {
+            self.request_remedy(console, plan, &attestations, remedy);
+            return Ok(());
+        }
+        if plan.as_ref().is_some_and(|plan| self.decide_branch(plan)) {
+            return Ok(());
+        }
+        // Agents name containers for the case that no member can become Primary.
+        if self.restart_named_containers() {
+            return Ok(());
+        }
+        if let Some(plan) = &plan
+            && self.request_remedy(console, plan, &attestations, remedy)
+        {
+            return Ok(());
         }
         if let Some(plan) = self.plan(console, ActionKind::Rejoin, &[]) {
             self.request_remedy(console, &plan, &[], "rejoin");
@@ -212,19 +221,24 @@ impl FaultSchedule {
             .next()
     }
 
-    /// Restarts the arbitrators that a plan of a stopped cluster says to restart, and the containers that agents say to restart.
-    fn restart_named_services(&mut self, console: usize) {
+    /// Restarts the arbitrators that a plan of a stopped cluster says to restart.
+    fn restart_named_arbitrators(&mut self, console: usize) {
         let plan = self.plan(console, ActionKind::Bootstrap, &[]);
         let named = |check: &PlanCheck| check.message.contains("restart the arbitrator");
-        if plan.is_some_and(|plan| plan.checks.iter().any(named)) {
-            for node in 0..self.cluster.nodes().len() {
-                if self.cluster.nodes()[node].arbitrator {
-                    self.kill(node);
-                    self.agents[node].start(&mut self.registry);
-                    self.count_remedy("restart of an arbitrator");
-                }
+        if !plan.is_some_and(|plan| plan.checks.iter().any(named)) {
+            return;
+        }
+        for node in 0..self.cluster.nodes().len() {
+            if self.cluster.nodes()[node].arbitrator {
+                self.kill(node);
+                self.agents[node].start(&mut self.registry);
+                self.count_remedy("restart of an arbitrator");
             }
         }
+    }
+
+    /// Restarts the containers that agents say to restart. Whether there are any.
+    fn restart_named_containers(&mut self) -> bool {
         let restarts: Vec<NodeIndex> = (0..self.agents.len())
             .filter(|&node| {
                 let id = &self.cluster.nodes()[node].id;
@@ -236,14 +250,12 @@ impl FaultSchedule {
                         .any(|agent| !agent.runs_server() && agent.explanation.contains(&named))
             })
             .collect();
-        let executable = self
-            .plan(console, ActionKind::Bootstrap, &[])
-            .is_some_and(|plan| plan.executable);
-        for node in restarts.into_iter().filter(|_| !executable) {
+        for &node in &restarts {
             self.kill(node);
             self.agents[node].start(&mut self.registry);
             self.count_remedy("restart of a container");
         }
+        !restarts.is_empty()
     }
 
     /// The checks that forbid `plan`, if an administrator may override them as they say: an arbitrator is what `members_known`

@@ -13,6 +13,21 @@ impl GaleraCluster {
             self.form(&component);
         }
         self.continue_transfers();
+        self.open_ports();
+        self.end_unsuccessful_starts();
+    }
+
+    /// Servers that have waited too long for their first Primary view end ("failed to reach primary view").
+    fn end_unsuccessful_starts(&mut self) {
+        for node in 0..self.nodes.len() {
+            let server = self.nodes[node].server.as_ref();
+            let ends = server.is_some_and(|server| {
+                !server.paused && server.waits_until.is_some_and(|until| until <= self.now)
+            });
+            if ends {
+                self.kill(node, 0);
+            }
+        }
     }
 
     /// Running servers that reach each other; a paused one is alone.
@@ -150,12 +165,30 @@ impl GaleraCluster {
             .filter_map(|&node| self.nodes[node].server.as_ref());
         let known =
             servers.flat_map(|server| server.last_primary.iter().chain(server.learned.values()));
-        let newest = known.max_by_key(|view| view.conf_id)?.clone();
+        let Some(newest) = known.max_by_key(|view| view.conf_id) else {
+            return self.complete_restored_view(component);
+        };
         let complete = newest.members.iter().all(|(process, (node, _))| {
             let server = self.nodes[*node].server.as_ref();
             component.contains(node) && server.is_some_and(|server| server.process == *process)
         });
-        (complete && !newest.members.is_empty()).then_some(newest)
+        (complete && !newest.members.is_empty()).then(|| newest.clone())
+    }
+
+    /// The newest view of the gvwstate.dat files, if exactly its members are here and none of them has been Primary since.
+    fn complete_restored_view(&self, component: &[NodeIndex]) -> Option<PrimaryView> {
+        let servers = component
+            .iter()
+            .filter_map(|&node| self.nodes[node].server.as_ref());
+        let processes: BTreeSet<ProcessId> = servers.clone().map(|server| server.process).collect();
+        let restored: Option<Vec<&PrimaryView>> =
+            servers.map(|server| server.restored.as_ref()).collect();
+        let newest = restored?.into_iter().max_by_key(|view| view.conf_id)?;
+        newest
+            .members
+            .keys()
+            .eq(processes.iter())
+            .then(|| newest.clone())
     }
 
     pub(super) fn install_non_primary(&mut self, component: &[NodeIndex]) {
@@ -203,6 +236,7 @@ impl GaleraCluster {
             server.members = members.iter().copied().collect();
             server.primary = true;
             server.last_primary = Some(view.clone());
+            (server.restored, server.waits_until) = (None, None);
             server.learned.clear();
             server.conf_id = conf_id;
             own.data.saved_view = (!own.arbitrator).then(|| SavedView {
@@ -210,6 +244,7 @@ impl GaleraCluster {
                 view: view.clone(),
             });
         }
+        self.open_ports();
     }
 
     /// The member whose state is that of the group: one that is Primary and Synced now, then of the newest Primary view, then
@@ -241,7 +276,10 @@ impl GaleraCluster {
             // It continues, or is aborted, in `continue_transfers`.
             return true;
         }
-        let was_member = self.last_primary(joiner).is_some();
+        let was_member = self.nodes[joiner]
+            .server
+            .as_ref()
+            .is_some_and(|server| server.last_primary.is_some() || server.restored.is_some());
         let data = &self.nodes[joiner].data;
         let own = data.seqno();
         let same_history = data.history.is_some() && data.history == source.history;
@@ -302,6 +340,16 @@ impl GaleraCluster {
             server.transfer = None;
             if !incremental {
                 server.gcache_first = first_kept;
+            }
+        }
+    }
+
+    /// Servers that are members open their SQL ports once they need no full transfer.
+    fn open_ports(&mut self) {
+        for node in &mut self.nodes {
+            if let Some(server) = node.server.as_mut().filter(|server| server.primary) {
+                let full = |transfer: &StateTransfer| !transfer.incremental;
+                server.opened |= !server.transfer.as_ref().is_some_and(full);
             }
         }
     }

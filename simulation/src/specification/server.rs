@@ -64,8 +64,15 @@ pub struct RunningServer {
     /// The nodes of its current view.
     pub members: BTreeSet<NodeIndex>,
     pub(super) primary: bool,
-    /// The last Primary view that it was in.
+    /// The last Primary view that this process was in.
     pub last_primary: Option<PrimaryView>,
+    /// The view of gvwstate.dat, until it is in a Primary view. It counts only where all of its members are restored
+    /// (`set_restored_view` in `pc_proto.hpp`, `deliver_view` in `pc_proto.cpp`).
+    pub(super) restored: Option<PrimaryView>,
+    /// When it ends unless it has been in a Primary view; `None` if it waits without a limit (`PC::connect` in `pc.cpp`).
+    pub(super) waits_until: Option<u64>,
+    /// Whether it has opened its SQL port: a server first becomes a member with its data.
+    pub(super) opened: bool,
     /// The last Primary view of each process that it has met since its own, as of the first meeting: later ones do not replace it
     /// (`handle_state` in `pc_proto.cpp`).
     pub(super) learned: BTreeMap<ProcessId, PrimaryView>,
@@ -84,7 +91,7 @@ impl RunningServer {
         process: ProcessId,
         weight: u64,
         seqno: u64,
-        last_primary: Option<PrimaryView>,
+        restored: Option<PrimaryView>,
     ) -> Self {
         Self {
             process,
@@ -95,7 +102,10 @@ impl RunningServer {
             view: 0,
             members: BTreeSet::new(),
             primary: false,
-            last_primary,
+            last_primary: None,
+            restored,
+            waits_until: None,
+            opened: false,
             learned: BTreeMap::new(),
             conf_id: 0,
             gcache_first: seqno + 1,
@@ -107,6 +117,12 @@ impl RunningServer {
     #[must_use]
     pub const fn is_synced(&self) -> bool {
         self.primary && self.transfer.is_none()
+    }
+
+    /// Whether it has opened its SQL port.
+    #[must_use]
+    pub const fn has_opened(&self) -> bool {
+        self.opened
     }
 
     /// Whether its component is Primary.

@@ -27,7 +27,8 @@ impl GaleraCluster {
         match &self.nodes[node].server {
             None => ProbeResult::Refused,
             Some(server) if server.paused => ProbeResult::Silent,
-            // The server opens its port once a full transfer is complete, also if it waits for a donor.
+            // A server opens its port once it is a member and has its data, and a restarted one not before that either.
+            Some(server) if !server.opened => ProbeResult::Refused,
             Some(_) if !self.nodes[node].arbitrator && self.nodes[node].data.history.is_none() => {
                 ProbeResult::Refused
             }

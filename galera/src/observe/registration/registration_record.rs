@@ -99,13 +99,6 @@ impl ReportedData {
     pub const fn proves_position(self) -> bool {
         matches!(self, Self::Registered | Self::Unregistered)
     }
-
-    /// Whether the member's data hold nothing if the agent reports so. Without a registration an empty directory may
-    /// have replaced data that are in use elsewhere.
-    #[must_use]
-    pub const fn proves_absence(self) -> bool {
-        matches!(self, Self::Registered)
-    }
 }
 
 #[cfg(test)]

@@ -30,7 +30,10 @@ pub(super) fn restart_notice(
     let saw_more = seen
         .filter_map(|seen| seen.members())
         .any(|count| count > known);
-    (saw_more || situation.unseen_members(case).has_silent_arbitrator()).then_some(
+    let silent = situation.unseen_members(case).has_silent_arbitrator();
+    // The record of the members is not shortened by a view with an arbitrator, and the newest view may be that of a node which
+    // ended for this very reason.
+    (saw_more || silent || case.history.has_unnamed_member()).then_some(
         "The last Primary component had an arbitrator, or a member that is not known. An arbitrator that still runs may be \
          Primary alone, and the server of a node that bootstraps beside it ends: restart the arbitrator first.",
     )

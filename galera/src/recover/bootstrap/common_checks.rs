@@ -5,18 +5,18 @@ use super::arbitrators;
 use super::known_members;
 use super::quorum_rules;
 use super::situation::{MemberCondition, Situation};
+use super::state_transfer;
 use crate::id::NodeId;
 use crate::judge::cluster::node_facts::{NodeFacts, ProbeState};
 use crate::judge::cluster::reasons::node_label;
 use crate::judge::cluster::unseen::UnseenMembers;
 use crate::observe::observation::ProbeErrorKind;
-use crate::observe::registration::{AgentPhase, reports_running};
+use crate::observe::registration::reports_running;
 use crate::recover::attestation::{Attestation, AttestedState};
 use crate::recover::plan::digest::{PlanDraft, fact};
 use crate::recover::plan::{
     CheckCode, CheckEvidence, CheckStatus, EvidenceSource, OpenConfirmation,
 };
-use crate::view::NodeState;
 
 pub(crate) fn check_all(case: &RecoveryCase<'_>, situation: &Situation<'_>, draft: &mut PlanDraft) {
     check_console(case, draft);
@@ -26,7 +26,7 @@ pub(crate) fn check_all(case: &RecoveryCase<'_>, situation: &Situation<'_>, draf
     known_members::check(case, situation, draft);
     check_unconfirmed(case, situation, draft);
     check_attestations(case, situation, draft);
-    check_no_state_transfer(situation, draft);
+    state_transfer::check(situation, draft);
 }
 
 /// Checks that the known positions have one state UUID (I6) and returns whether they do. `histories` is the number of
@@ -503,57 +503,4 @@ pub(crate) fn sign_of_life(situation: &Situation<'_>, node: usize) -> Option<&'s
         .registration_after_probe_failure()
         .filter(|registered| reports_running(&registered.observation.fields))
         .map(|_| "is registered as running")
-}
-
-/// Interrupting a state transfer has destroyed whole clusters (I13).
-pub(crate) fn check_no_state_transfer(situation: &Situation<'_>, draft: &mut PlanDraft) {
-    let mut evidence = Vec::new();
-    let mut busy = Vec::new();
-    for (node, facts) in situation.nodes().iter().enumerate() {
-        // A failed transfer is over; its node is damaged (I14), and no other node waits for it.
-        let over = facts
-            .fresh_answer()
-            .is_some_and(|answer| answer.status.transfer_failed());
-        if facts.fresh_answer().is_some()
-            && !over
-            && matches!(
-                facts.state(),
-                NodeState::Joining | NodeState::Donor | NodeState::Joined
-            )
-        {
-            evidence.push(fact(
-                Some(&facts.id),
-                EvidenceSource::Sql,
-                facts.fresh_answer().map(|a| a.at),
-                facts.state().as_str(),
-            ));
-            busy.push(node);
-        } else if situation.phase(node) == Some(AgentPhase::Joining)
-            && facts.fresh_answer().is_none()
-        {
-            evidence.push(fact(
-                Some(&facts.id),
-                EvidenceSource::Registry,
-                None,
-                "joining, as its agent reports",
-            ));
-            busy.push(node);
-        }
-    }
-    let (status, message) = if busy.is_empty() {
-        (
-            CheckStatus::Pass,
-            "No state transfer is in progress.".to_owned(),
-        )
-    } else {
-        (
-            CheckStatus::Fail,
-            format!(
-                "{} {} part in a state transfer. Wait until it completes or fails.",
-                situation.join_names(busy.iter().copied()),
-                if busy.len() == 1 { "takes" } else { "take" },
-            ),
-        )
-    };
-    draft.add_check(CheckCode::NO_STATE_TRANSFER, status, message, evidence);
 }
