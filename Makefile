@@ -8,7 +8,7 @@ SHELL := /usr/bin/env bash
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/galera-console
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 # Servers live in sbin, which an ordinary user's PATH leaves out.
-export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:$(HOME)/.cargo/bin
+export PATH := $(CACHE)/tools/bin:$(PATH):/usr/local/sbin:/usr/sbin:/sbin:$(HOME)/.cargo/bin
 
 STEP := scripts/step
 # console-hydrate exists for wasm32 only.
@@ -135,6 +135,8 @@ lint: ## Formatting, clippy for host and wasm, documentation, shell scripts, ale
 	  cargo run --quiet --locked -p xtask -- prose
 	@$(STEP) "Arrows" "cut the circle above, or allow the arrow in [workspace.metadata.arrows] of Cargo.toml" \
 	  cargo run --quiet --locked -p xtask -- arrows
+	@$(STEP) "Links" "correct the link or the anchor above" \
+	  cargo run --quiet --locked -p xtask -- links
 	@$(STEP) "Alert rules" "fix what promtool reports above" \
 	  promtool check rules deploy/prometheus/alerts.yml
 	@$(STEP) "Alert rules against recorded series" "fix the rule or the expectation that promtool reports above" \
@@ -146,6 +148,13 @@ lint: ## Formatting, clippy for host and wasm, documentation, shell scripts, ale
 	  --target wasm32-unknown-unknown --target-dir "$(CARGO_TARGET_DIR)/wasm" -- -D warnings
 	@$(STEP) "Documentation" "fix what rustdoc reports above" \
 	  env RUSTDOCFLAGS=-Dwarnings cargo doc --locked $(HOST) --no-deps --document-private-items
+
+.PHONY: docs
+docs: ## The documents as a site with search, under cargo's target directory
+	@scripts/setup docs
+	@$(STEP) "Site of the documents" "correct the page above" \
+	  cargo run --quiet --locked -p xtask -- book --out "$(CARGO_TARGET_DIR)/docs"
+	@printf 'Built: %s\n' "$(CARGO_TARGET_DIR)/docs/index.html"
 
 .PHONY: bench
 bench: ## Measure the project's figures on this machine
