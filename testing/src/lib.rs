@@ -7,6 +7,7 @@
 )]
 
 pub mod certificates;
+pub mod documents;
 pub mod etcd;
 pub mod manifests;
 pub mod process;
