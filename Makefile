@@ -107,6 +107,23 @@ simulation: ## Ten thousand simulated schedules of faults and recovery; ARGS="CO
 	@$(STEP) "Schedules" "a schedule failed: its story is above, repeat it with ARGS=\"1 SEED\"" \
 	  "$(CARGO_TARGET_DIR)/release/simulation" $(ARGS)
 
+.PHONY: package
+package: build ## The Debian packages of both programs, under cargo's target directory
+	@scripts/setup package
+	@$(STEP) "Debian packages" "read the message above" \
+	  scripts/package release "$(CARGO_TARGET_DIR)/packages"
+
+# Not part of `make test`: with a busy machine it takes minutes, and it needs root for chroot.
+.PHONY: test-packages
+test-packages: ## Debian packages of the debug build: lintian, units, installation, update, removal and purge in a root of Debian 12
+	@scripts/setup package
+	@$(STEP) "Build of both programs" "$(CODE)" \
+	  cargo build --locked -p galera-console -p galera-agent
+	@$(STEP) "Site" "$(CODE)" \
+	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/debug/site"
+	@$(STEP) "Packages" "a package is wrong: the step and what was expected are above" \
+	  scripts/test-packages dev
+
 .PHONY: images
 images: ## The container images galera-console, galera-node and galera-etcd
 	@$(STEP) "Images" "read the error above; make images continues where it stopped" \

@@ -69,3 +69,10 @@ quietly() {
   fi
   return "$status"
 }
+
+# The mirror of Debian's own archive, as apt has it on this machine.
+debian_mirror() {
+  # shellcheck disable=SC2016 # apt's own variables
+  apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' |
+    awk '$1 ~ /\/debian\/?$/ && $2 !~ /-security|-updates|-backports/ {print $1; exit}'
+}

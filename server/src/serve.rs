@@ -3,6 +3,7 @@
 mod admission;
 mod connections;
 mod progress;
+mod service_manager;
 
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use crate::http::{self, AppState};
 use crate::reload::{ConfigLoader, ConfigReload};
 use admission::ConnectionTable;
 use connections::{Routers, TlsRouter};
+use service_manager::ProofOfWork;
 
 /// How long open requests and sockets may take to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -199,6 +201,11 @@ async fn run(
         ))
     };
     let health_only = http::health_router(state.clone());
+    let mut proof = ProofOfWork {
+        health: health_only.clone(),
+        http: listeners.runtime.clone(),
+        accepting: Vec::new(),
+    };
     if let Some(listener) = listeners.metrics {
         let routers = Routers {
             full: http::metrics_router(state.clone()),
@@ -206,7 +213,8 @@ async fn run(
             tls: None,
         };
         let accepting = connections::accept(listener, routers, table(), tasks.clone());
-        tasks.tracker.spawn_on(accepting, &listeners.runtime);
+        let accepting = tasks.tracker.spawn_on(accepting, &listeners.runtime);
+        proof.accepting.push(accepting.abort_handle());
     }
     let routers = Routers {
         full: http::router(state.clone()),
@@ -214,11 +222,17 @@ async fn run(
         tls: listener_tls(&state)?,
     };
     let accepting = connections::accept(listeners.main, routers, table(), tasks.clone());
-    tasks.tracker.spawn_on(accepting, &listeners.runtime);
+    let accepting = tasks.tracker.spawn_on(accepting, &listeners.runtime);
+    proof.accepting.push(accepting.abort_handle());
     drop(state);
+    let until = tasks.shutdown.clone();
+    let feeding = service_manager::feed_watchdog(proof);
+    tasks.spawn(async move { _ = until.run_until_cancelled(feeding).await });
+    service_manager::report_ready();
     let Tasks { tracker, shutdown } = tasks;
     let signal = signals.next().await;
     tracing::info!(signal, "{signal}: stopping");
+    service_manager::report_stopping();
     shutdown.cancel();
     tracker.close();
     tokio::select! {

@@ -64,7 +64,7 @@ async fn add_accounts(etcd: &EtcdCluster, secrets: &DeploymentSecrets, user: &st
 async fn the_unit_of_systemd_starts_an_agent_that_becomes_ready() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let unit = deploy_file("systemd/galera-agent.service");
-    let command = "ExecStart=/usr/local/bin/galera-agent report";
+    let command = "ExecStart=/usr/bin/galera-agent report";
     assert!(
         unit.lines().any(|line| line == command),
         "as it is started here"
