@@ -54,6 +54,8 @@ demo: ## Run a console on a real etcd and a real Galera cluster; Ctrl-C stops it
 .PHONY: test
 test: ## All tests: unit, property, API, real etcd and Galera, browser
 	@scripts/setup lab browser api
+	@scripts/setup-packages release
+	@$(STEP) "Checks of a release" "what was expected is above" scripts/test-release
 	@$(STEP) "MariaDB 11.8 beside the installed one" "read the message above; then run this again" \
 	  scripts/database-roots trixie
 	@$(STEP) "Build of all programs and tests" "$(CODE)" \
@@ -112,6 +114,18 @@ package: build ## The Debian packages of both programs, under cargo's target dir
 	@scripts/setup package
 	@$(STEP) "Debian packages" "read the message above" \
 	  scripts/package release "$(CARGO_TARGET_DIR)/packages"
+
+.PHONY: release
+release: ## Programs, packages, SBOM, checksums and signature of the version in Cargo.toml: RELEASE_KEY=FILE (docs/releasing.md)
+	@scripts/setup package release
+	@$(STEP) "Checks" "see the remedy above" scripts/release check
+	@$(STEP) "Build" "$(CODE)" scripts/release build
+	@$(STEP) "Checksums and signature" "see the remedy above" scripts/release sign
+
+.PHONY: test-release
+test-release: ## What a release is refused for, and its signature
+	@scripts/setup-packages release
+	@$(STEP) "Checks of a release" "what was expected is above" scripts/test-release
 
 # Not part of `make test`: with a busy machine it takes minutes, and it needs root for chroot.
 .PHONY: test-packages

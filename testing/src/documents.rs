@@ -273,6 +273,19 @@ mod tests {
         assert_eq!(found(page), expected);
     }
 
+    #[test]
+    fn blocks_of_commands_are_valid_shell() {
+        let blocks = shell_blocks();
+        assert!(blocks.len() > 1, "{blocks:?}");
+        for block in blocks {
+            let output = std::process::Command::new("bash")
+                .args(["-n", "-c", &block.text])
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{}: {output:?}", block.place);
+        }
+    }
+
     /// Accepts `run` and `run --value WORD`.
     fn parse(arguments: &[String]) -> ParsedCommand {
         let words: Vec<_> = arguments.iter().map(String::as_str).collect();
