@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::check::{self, HealthPlace};
 use crate::observation::ServerState;
@@ -45,7 +45,8 @@ async fn feed(
     health: Option<HealthPlace>,
     notify: impl Fn(),
 ) {
-    let mut ticks = interval(period);
+    // The first probe takes a moment.
+    let mut ticks = interval_at(Instant::now() + period, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -78,7 +79,7 @@ fn notify(state: &NotifyState<'_>) {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use tokio::time::timeout;
+    use tokio::time::{interval, timeout};
 
     use super::*;
 
