@@ -106,7 +106,11 @@ mod tests {
         ProofOfWork {
             health,
             http: Handle::current(),
-            accepting: vec![tokio::spawn(std::future::pending::<()>()).abort_handle()],
+            accepting: vec![
+                Handle::current()
+                    .spawn(std::future::pending::<()>())
+                    .abort_handle(),
+            ],
         }
     }
 
@@ -137,7 +141,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_listener_that_ended_feeds_nothing() {
         let mut proof = proof(Router::new().route("/healthz", get(async || "ok")));
-        let ended = tokio::spawn(std::future::ready(()));
+        let ended = Handle::current().spawn(std::future::ready(()));
         proof.accepting.push(ended.abort_handle());
         ended.await.unwrap();
         assert_eq!(feeds(&proof).await, 0);
