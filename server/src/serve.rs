@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
 
 use crate::assets::{Site, SiteError};
 use crate::authority::{SealedState, StateSecretError};
@@ -225,15 +226,26 @@ async fn run(
     let accepting = tasks.tracker.spawn_on(accepting, &listeners.runtime);
     proof.accepting.push(accepting.abort_handle());
     drop(state);
-    let until = tasks.shutdown.clone();
-    let feeding = service_manager::feed_watchdog(proof);
-    tasks.spawn(async move { _ = until.run_until_cancelled(feeding).await });
-    service_manager::report_ready();
+    report_to_service_manager(&tasks, proof);
     let Tasks { tracker, shutdown } = tasks;
     let signal = signals.next().await;
     tracing::info!(signal, "{signal}: stopping");
     service_manager::report_stopping();
     shutdown.cancel();
+    drain(&tracker, &mut signals).await;
+    Ok(())
+}
+
+/// Reports that the console is ready, and then that it works until it stops.
+fn report_to_service_manager(tasks: &Tasks, proof: ProofOfWork) {
+    let until = tasks.shutdown.clone();
+    let feeding = service_manager::feed_watchdog(proof);
+    tasks.spawn(async move { _ = until.run_until_cancelled(feeding).await });
+    service_manager::report_ready();
+}
+
+/// Waits until every task has ended, another signal arrives or [`DRAIN_TIMEOUT`] is over.
+async fn drain(tracker: &TaskTracker, signals: &mut StopSignals) {
     tracker.close();
     tokio::select! {
         () = tracker.wait() => tracing::info!("Stopped"),
@@ -242,7 +254,6 @@ async fn run(
         }
         signal = signals.next() => tracing::warn!(signal, "{signal} again: stopped immediately"),
     }
-    Ok(())
 }
 
 /// Refuses to start with an etcd before version 3, which has the v2 API only. One that does not answer is not waited for.
