@@ -7,6 +7,9 @@
 #   make images, or: docker build --target node --tag galera-node .
 #
 # Needs BuildKit, for the cache mounts: a change in the code compiles what changed, not the world.
+#
+# With the build argument SOURCE_DATE_EPOCH (scripts/images passes it on) two builds of a commit differ only where Debian's
+# packages were updated in between, and in the times of files unless BuildKit rewrites them (rewrite-timestamp=true).
 
 # ---- What builds need: scripts/setup's steps. Debian's Rust compiler and a WebAssembly target, no rustup.
 FROM debian:bookworm-slim AS toolchain
@@ -47,14 +50,17 @@ RUN --mount=type=cache,id=galera-cargo,target=/root/.cargo/registry,sharing=lock
 
 # ---- etcd
 FROM debian:bookworm-slim AS etcd
+# useradd records the day; unset, it is today.
+ARG SOURCE_DATE_EPOCH
 # Fixed ids, so that a volume belongs to the same user in every build.
 RUN groupadd --gid 991 etcd \
  && useradd --uid 991 --gid etcd --home-dir /var/lib/etcd --shell /usr/sbin/nologin etcd \
  && apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends etcd-client etcd-server \
- && rm -rf /var/lib/apt/lists/* /var/lib/etcd/* /var/log/* \
+ && rm -rf /var/lib/apt/lists/* /var/lib/etcd/* /var/log/* /var/cache/ldconfig /var/cache/apt/* \
  && install -d -o etcd -g etcd -m 0700 /var/lib/etcd
 LABEL org.opencontainers.image.title="etcd of Galera Console" \
+      org.opencontainers.image.description="Debian's etcd, for deployments without one" \
       org.opencontainers.image.licenses="Apache-2.0"
 ENV ETCD_DATA_DIR=/var/lib/etcd \
     ETCD_LISTEN_CLIENT_URLS=http://0.0.0.0:2379 \
@@ -66,14 +72,24 @@ VOLUME /var/lib/etcd
 EXPOSE 2379 2380
 # No HEALTHCHECK: orchestrators give an unhealthy container no name, and without names a new cluster has no majority.
 ENTRYPOINT ["etcd"]
+# Last: they change with each commit.
+ARG GALERA_VERSION=unknown
+ARG GALERA_BUILD_COMMIT=unknown
+ARG GALERA_BUILD_TIME=unknown
+LABEL org.opencontainers.image.version="$GALERA_VERSION" \
+      org.opencontainers.image.revision="$GALERA_BUILD_COMMIT" \
+      org.opencontainers.image.created="$GALERA_BUILD_TIME" \
+      org.opencontainers.image.base.name="debian:bookworm-slim"
 
 # ---- The console
 FROM debian:bookworm-slim AS console
+# useradd records the day; unset, it is today.
+ARG SOURCE_DATE_EPOCH
 RUN groupadd --gid 990 galera-console \
  && useradd --uid 990 --gid galera-console --home-dir /var/lib/galera-console --shell /usr/sbin/nologin galera-console \
  && apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends etcd-server \
- && rm -rf /var/lib/apt/lists/* /var/lib/etcd /var/log/* \
+ && rm -rf /var/lib/apt/lists/* /var/lib/etcd /var/log/* /var/cache/ldconfig /var/cache/apt/* \
  && install -d -o galera-console -g galera-console -m 0700 /var/lib/galera-console \
  && ln -s /opt/galera-console/galera-console /usr/local/bin/galera-console
 LABEL org.opencontainers.image.title="Galera Console" \
@@ -92,16 +108,26 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 CMD ["console-healthy"]
 ENTRYPOINT ["galera-console"]
 CMD ["serve"]
+# Last: they change with each commit.
+ARG GALERA_VERSION=unknown
+ARG GALERA_BUILD_COMMIT=unknown
+ARG GALERA_BUILD_TIME=unknown
+LABEL org.opencontainers.image.version="$GALERA_VERSION" \
+      org.opencontainers.image.revision="$GALERA_BUILD_COMMIT" \
+      org.opencontainers.image.created="$GALERA_BUILD_TIME" \
+      org.opencontainers.image.base.name="debian:bookworm-slim"
 
 # ---- A node of a homogeneous cluster
 FROM debian:bookworm-slim AS node
+# useradd records the day; unset, it is today.
+ARG SOURCE_DATE_EPOCH
 # The server's package makes a data directory; ours begin empty, so that the agent sees what they are.
 RUN groupadd --gid 999 mysql \
  && useradd --uid 999 --gid mysql --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin mysql \
  && apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
       galera-4 iproute2 mariadb-backup mariadb-client mariadb-server rsync socat tzdata \
- && rm -rf /var/lib/apt/lists/* /var/lib/mysql /var/log/* /etc/mysql/* \
+ && rm -rf /var/lib/apt/lists/* /var/lib/mysql /var/log/* /etc/mysql/* /var/cache/ldconfig /var/cache/apt/* \
  && install -d -o mysql -g mysql -m 0750 /var/lib/mysql /run/mysqld \
  && install -d /etc/my.cnf.d
 # A donor waits ten seconds for the joiner's port, needed or not. node.cnf lets it try again instead.
@@ -123,3 +149,11 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=6 CMD ["galera-agent", "check", "--live"]
 ENTRYPOINT ["galera-agent", "run", "--"]
 CMD ["mariadbd"]
+# Last: they change with each commit.
+ARG GALERA_VERSION=unknown
+ARG GALERA_BUILD_COMMIT=unknown
+ARG GALERA_BUILD_TIME=unknown
+LABEL org.opencontainers.image.version="$GALERA_VERSION" \
+      org.opencontainers.image.revision="$GALERA_BUILD_COMMIT" \
+      org.opencontainers.image.created="$GALERA_BUILD_TIME" \
+      org.opencontainers.image.base.name="debian:bookworm-slim"

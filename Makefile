@@ -8,7 +8,7 @@ SHELL := /usr/bin/env bash
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/galera-console
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 # Servers live in sbin, which an ordinary user's PATH leaves out.
-export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin:$(HOME)/.cargo/bin
+export PATH := $(CACHE)/tools/bin:$(PATH):/usr/local/sbin:/usr/sbin:/sbin:$(HOME)/.cargo/bin
 
 STEP := scripts/step
 # console-hydrate exists for wasm32 only.
@@ -54,6 +54,8 @@ demo: ## Run a console on a real etcd and a real Galera cluster; Ctrl-C stops it
 .PHONY: test
 test: ## All tests: unit, property, API, real etcd and Galera, browser
 	@scripts/setup lab browser api
+	@scripts/setup-packages release
+	@$(STEP) "Checks of a release" "what was expected is above" scripts/test-release
 	@$(STEP) "MariaDB 11.8 beside the installed one" "read the message above; then run this again" \
 	  scripts/database-roots trixie
 	@$(STEP) "Build of all programs and tests" "$(CODE)" \
@@ -107,6 +109,35 @@ simulation: ## Ten thousand simulated schedules of faults and recovery; ARGS="CO
 	@$(STEP) "Schedules" "a schedule failed: its story is above, repeat it with ARGS=\"1 SEED\"" \
 	  "$(CARGO_TARGET_DIR)/release/simulation" $(ARGS)
 
+.PHONY: package
+package: build ## The Debian packages of both programs, under cargo's target directory
+	@scripts/setup package
+	@$(STEP) "Debian packages" "read the message above" \
+	  scripts/package release "$(CARGO_TARGET_DIR)/packages"
+
+.PHONY: release
+release: ## Programs, packages, SBOM, checksums and signature of the version in Cargo.toml: RELEASE_KEY=FILE (docs/releasing.md)
+	@scripts/setup package release
+	@$(STEP) "Checks" "see the remedy above" scripts/release check
+	@$(STEP) "Build" "$(CODE)" scripts/release build
+	@$(STEP) "Checksums and signature" "see the remedy above" scripts/release sign
+
+.PHONY: test-release
+test-release: ## What a release is refused for, and its signature
+	@scripts/setup-packages release
+	@$(STEP) "Checks of a release" "what was expected is above" scripts/test-release
+
+# Not part of `make test`: with a busy machine it takes minutes, and it needs root for chroot.
+.PHONY: test-packages
+test-packages: ## Debian packages of the debug build: lintian, units, installation, update, removal and purge in a root of Debian 12
+	@scripts/setup package
+	@$(STEP) "Build of both programs" "$(CODE)" \
+	  cargo build --locked -p galera-console -p galera-agent
+	@$(STEP) "Site" "$(CODE)" \
+	  cargo run --quiet --locked -p xtask -- site --out "$(CARGO_TARGET_DIR)/debug/site"
+	@$(STEP) "Packages" "a package is wrong: the step and what was expected are above" \
+	  scripts/test-packages dev
+
 .PHONY: images
 images: ## The container images galera-console, galera-node and galera-etcd
 	@$(STEP) "Images" "read the error above; make images continues where it stopped" \
@@ -135,6 +166,8 @@ lint: ## Formatting, clippy for host and wasm, documentation, shell scripts, ale
 	  cargo run --quiet --locked -p xtask -- prose
 	@$(STEP) "Arrows" "cut the circle above, or allow the arrow in [workspace.metadata.arrows] of Cargo.toml" \
 	  cargo run --quiet --locked -p xtask -- arrows
+	@$(STEP) "Links" "correct the link or the anchor above" \
+	  cargo run --quiet --locked -p xtask -- links
 	@$(STEP) "Alert rules" "fix what promtool reports above" \
 	  promtool check rules deploy/prometheus/alerts.yml
 	@$(STEP) "Alert rules against recorded series" "fix the rule or the expectation that promtool reports above" \
@@ -146,6 +179,13 @@ lint: ## Formatting, clippy for host and wasm, documentation, shell scripts, ale
 	  --target wasm32-unknown-unknown --target-dir "$(CARGO_TARGET_DIR)/wasm" -- -D warnings
 	@$(STEP) "Documentation" "fix what rustdoc reports above" \
 	  env RUSTDOCFLAGS=-Dwarnings cargo doc --locked $(HOST) --no-deps --document-private-items
+
+.PHONY: docs
+docs: ## The documents as a site with search, under cargo's target directory
+	@scripts/setup docs
+	@$(STEP) "Site of the documents" "correct the page above" \
+	  cargo run --quiet --locked -p xtask -- book --out "$(CARGO_TARGET_DIR)/docs"
+	@printf 'Built: %s\n' "$(CARGO_TARGET_DIR)/docs/index.html"
 
 .PHONY: bench
 bench: ## Measure the project's figures on this machine

@@ -5,7 +5,7 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/galera-console
 # Servers live in sbin, which an ordinary user's PATH leaves out; rustup's directory may not be on it yet either.
-export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:$HOME/.cargo/bin
+export PATH=$cache/tools/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin:$HOME/.cargo/bin
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
 mkdir -p "$cache"
 
@@ -68,4 +68,11 @@ quietly() {
     say "    (full log: $log)" >&2
   fi
   return "$status"
+}
+
+# The mirror of Debian's own archive, as apt has it on this machine.
+debian_mirror() {
+  # shellcheck disable=SC2016 # apt's own variables
+  apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' |
+    awk '$1 ~ /\/debian\/?$/ && $2 !~ /-security|-updates|-backports/ {print $1; exit}'
 }

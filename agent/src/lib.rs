@@ -15,5 +15,6 @@ pub mod outage_log;
 pub mod probe;
 pub mod report;
 pub mod run;
+pub mod service_manager;
 pub mod settings;
 pub mod sidecar;

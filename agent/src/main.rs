@@ -12,7 +12,7 @@ use galera_agent::settings::arbitrator::ArbitratorSettings;
 use galera_agent::settings::run::RunSettings;
 use galera_agent::settings::stop_check::StopCheckSettings;
 use galera_agent::settings::{self, ReportSettings, SettingError, SettingsSource};
-use galera_agent::{address, arbitrator, check, may_stop, notify, run, sidecar};
+use galera_agent::{address, arbitrator, check, may_stop, notify, run, service_manager, sidecar};
 use registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -383,6 +383,7 @@ async fn report_until_stopped(
             }
         };
         tracing::info!("Stopping on {name}; the database keeps running");
+        service_manager::report_stopping();
         stop.cancel();
         std::future::pending::<()>().await;
     };
@@ -410,4 +411,31 @@ fn init_logging(source: &SettingsSource<'_>) -> Result<(), SettingError> {
         .with_writer(move || galera::log_line::LineWriter { colors })
         .init();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::error::ErrorKind;
+    use testing::documents::{ParsedCommand, check_commands};
+
+    use super::*;
+
+    fn parse(words: &[String]) -> ParsedCommand {
+        let line = std::iter::once(PROGRAM).chain(words.iter().map(String::as_str));
+        match Cli::try_parse_from(line) {
+            Ok(_) => ParsedCommand::Complete,
+            Err(error) => match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ParsedCommand::Complete,
+                ErrorKind::MissingSubcommand
+                | ErrorKind::MissingRequiredArgument
+                | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => ParsedCommand::Incomplete,
+                _ => ParsedCommand::Refused(error.to_string()),
+            },
+        }
+    }
+
+    #[test]
+    fn commands_in_documents_are_accepted() {
+        check_commands(PROGRAM, &[], parse);
+    }
 }

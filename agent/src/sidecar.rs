@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::check::HealthPlace;
 use crate::clock::now;
 use crate::health::{self, HealthListeners};
 use crate::liveness_socket::{LivenessSocket, LivenessSocketError};
@@ -19,6 +20,7 @@ use crate::notify::{self, NotifyEndpoint, NotifyListener};
 use crate::observation::ServerState;
 use crate::probe::StatusProbe;
 use crate::report::{ReportTarget, Reporter, TRANSIENT_STATES_MAX};
+use crate::service_manager;
 use crate::settings::{ReportSettings, SettingError};
 
 /// How long the start waits for etcd to tell what its account may do.
@@ -69,9 +71,16 @@ pub async fn run(settings: ReportSettings, stop: CancellationToken) -> Result<()
             None => std::future::pending().await,
         }
     };
+    // Not on the health endpoint, which other hosts may keep busy.
+    let socket = settings
+        .liveness_socket
+        .filter(|_| listeners.socket.is_some());
+    let feeding = service_manager::feed_watchdog(server.clone(), socket.map(HealthPlace::Socket));
     let serving = health::serve(listeners, server.clone(), settings.policy);
+    service_manager::report_ready();
     tokio::select! {
         () = reporter.run(server.clone(), stop) => {}
+        () = feeding => {}
         () = probe.run(publish, Arc::clone(&probe_now)) => {}
         () = serving => {}
         () = receiving => {}

@@ -114,6 +114,10 @@ fn command(directory: &DataDir, ports: &EtcdPorts) -> Command {
     let certificates = directory.certificates();
     let file = |flag: &str, path: PathBuf| format!("--{flag}={}", path.display());
     let mut command = Command::new("etcd");
+    // etcd would report its own state as that of the console.
+    for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+        command.env_remove(name);
+    }
     command
         .arg("--name=galera-console")
         .arg(format!("--data-dir={}", directory.etcd_data().display()))

@@ -301,3 +301,6 @@ fn state_dir(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
         .or_else(|| directory("HOME").map(|home| home.join(".local/state")));
     state.map(|state| state.join("galera-console/etcd"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 mod admission;
 mod connections;
 mod progress;
+mod service_manager;
 
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
 
 use crate::assets::{Site, SiteError};
 use crate::authority::{SealedState, StateSecretError};
@@ -28,6 +30,7 @@ use crate::http::{self, AppState};
 use crate::reload::{ConfigLoader, ConfigReload};
 use admission::ConnectionTable;
 use connections::{Routers, TlsRouter};
+use service_manager::ProofOfWork;
 
 /// How long open requests and sockets may take to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -199,6 +202,11 @@ async fn run(
         ))
     };
     let health_only = http::health_router(state.clone());
+    let mut proof = ProofOfWork {
+        health: health_only.clone(),
+        http: listeners.runtime.clone(),
+        accepting: Vec::new(),
+    };
     if let Some(listener) = listeners.metrics {
         let routers = Routers {
             full: http::metrics_router(state.clone()),
@@ -206,7 +214,8 @@ async fn run(
             tls: None,
         };
         let accepting = connections::accept(listener, routers, table(), tasks.clone());
-        tasks.tracker.spawn_on(accepting, &listeners.runtime);
+        let accepting = tasks.tracker.spawn_on(accepting, &listeners.runtime);
+        proof.accepting.push(accepting.abort_handle());
     }
     let routers = Routers {
         full: http::router(state.clone()),
@@ -214,12 +223,29 @@ async fn run(
         tls: listener_tls(&state)?,
     };
     let accepting = connections::accept(listeners.main, routers, table(), tasks.clone());
-    tasks.tracker.spawn_on(accepting, &listeners.runtime);
+    let accepting = tasks.tracker.spawn_on(accepting, &listeners.runtime);
+    proof.accepting.push(accepting.abort_handle());
     drop(state);
+    report_to_service_manager(&tasks, proof);
     let Tasks { tracker, shutdown } = tasks;
     let signal = signals.next().await;
     tracing::info!(signal, "{signal}: stopping");
+    service_manager::report_stopping();
     shutdown.cancel();
+    drain(&tracker, &mut signals).await;
+    Ok(())
+}
+
+/// Reports that the console is ready, and then that it works until it stops.
+fn report_to_service_manager(tasks: &Tasks, proof: ProofOfWork) {
+    let until = tasks.shutdown.clone();
+    let feeding = service_manager::feed_watchdog(proof);
+    tasks.spawn(async move { _ = until.run_until_cancelled(feeding).await });
+    service_manager::report_ready();
+}
+
+/// Waits until every task has ended, another signal arrives or [`DRAIN_TIMEOUT`] is over.
+async fn drain(tracker: &TaskTracker, signals: &mut StopSignals) {
     tracker.close();
     tokio::select! {
         () = tracker.wait() => tracing::info!("Stopped"),
@@ -228,7 +254,6 @@ async fn run(
         }
         signal = signals.next() => tracing::warn!(signal, "{signal} again: stopped immediately"),
     }
-    Ok(())
 }
 
 /// Refuses to start with an etcd before version 3, which has the v2 API only. One that does not answer is not waited for.

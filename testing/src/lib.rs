@@ -7,7 +7,10 @@
 )]
 
 pub mod certificates;
+pub mod documents;
 pub mod etcd;
+#[cfg(test)]
+mod images;
 pub mod manifests;
 pub mod process;
 pub mod v2;

@@ -1,9 +1,12 @@
 //! Tasks that cargo alone cannot do: `cargo run -p xtask -- site` builds the directory served to browsers,
-//! `-- prose` checks wording, `-- arrows` checks dependencies between packages and modules.
+//! `-- book` the documents as a site,
+//! `-- prose` checks wording, `-- arrows` dependencies between packages and modules, `-- links` the links of the documents.
 
 mod arrows;
 mod assets;
+mod book;
 mod compress;
+mod links;
 mod prose;
 mod site;
 mod size_budget;
@@ -29,6 +32,10 @@ enum Task {
     Prose(ProseArgs),
     /// Checks that packages depend on each other as Cargo.toml allows, and modules without circles.
     Arrows(ArrowsArgs),
+    /// Check the links and anchors of Markdown pages, and pages that messages and comments name
+    Links(LinksArgs),
+    /// Build the documents as a site with mdBook
+    Book(BookArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -64,11 +71,31 @@ struct ArrowsArgs {
     package_dir: PathBuf,
 }
 
+/// What to check.
+#[derive(Debug, clap::Args)]
+struct LinksArgs {
+    /// The directory of this package in the workspace to check
+    #[arg(long, env = "CARGO_MANIFEST_DIR", hide = true)]
+    package_dir: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct BookArgs {
+    /// Directory to replace with the site
+    #[arg(long)]
+    out: PathBuf,
+    /// The directory of this package in the workspace to build
+    #[arg(long, env = "CARGO_MANIFEST_DIR", hide = true)]
+    package_dir: PathBuf,
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Site(args) => site::build(&args),
         Task::Prose(args) => prose::check(&args.package_dir.join("..")),
         Task::Arrows(args) => arrows::check(&args.package_dir.join("..")),
+        Task::Book(args) => book::build(&args.package_dir.join(".."), &args.out),
+        Task::Links(args) => links::check(&args.package_dir.join("..")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

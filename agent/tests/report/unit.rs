@@ -8,6 +8,7 @@ use galera::observe::registration::RegistryKeys;
 use registry::{EtcdSettings, Registry, Secret, role_layout};
 use testing::etcd::{EtcdCluster, free_port, loopback_address};
 use testing::manifests::{DeploymentSecrets, deploy_file};
+use tokio::net::UnixDatagram;
 
 use crate::agent::AgentProcess;
 use crate::mariadb::{MariaDb, PASSWORD};
@@ -64,7 +65,7 @@ async fn add_accounts(etcd: &EtcdCluster, secrets: &DeploymentSecrets, user: &st
 async fn the_unit_of_systemd_starts_an_agent_that_becomes_ready() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let unit = deploy_file("systemd/galera-agent.service");
-    let command = "ExecStart=/usr/local/bin/galera-agent report";
+    let command = "ExecStart=/usr/bin/galera-agent report";
     assert!(
         unit.lines().any(|line| line == command),
         "as it is started here"
@@ -122,10 +123,35 @@ async fn the_unit_of_systemd_starts_an_agent_that_becomes_ready() {
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
     given.extend([("MYSQL_HOST", host.as_str()), ("MYSQL_PORT", &port)]);
+    // As systemd sets them for Type=notify and WatchdogSec.
+    for line in ["Type=notify", "NotifyAccess=main", "WatchdogSec=180"] {
+        assert!(unit.lines().any(|own| own == line), "{line}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("notify");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    given.extend([
+        ("NOTIFY_SOCKET", socket.to_str().unwrap()),
+        ("WATCHDOG_USEC", "6000000"),
+    ]);
     let agent = AgentProcess::start(&given);
     until("the agent is ready", SOON, async || {
         let (status, _) = agent.health().await;
         status.contains(" 200 ").then_some(())
     })
     .await;
+    for state in ["READY=1", "WATCHDOG=1", "WATCHDOG=1"] {
+        assert_eq!(notification(&manager).await, state);
+    }
+}
+
+/// The next notification that the service manager receives.
+async fn notification(manager: &UnixDatagram) -> String {
+    let mut buffer = [0; 4096];
+    let receiving = manager.recv(&mut buffer);
+    let length = tokio::time::timeout(SOON, receiving)
+        .await
+        .unwrap()
+        .unwrap();
+    String::from_utf8_lossy(&buffer[..length]).trim().to_owned()
 }

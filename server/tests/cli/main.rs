@@ -24,6 +24,7 @@ mod order_key;
 mod program;
 mod reload;
 mod serve;
+mod service_manager;
 mod shell;
 mod state_exports;
 mod state_secret;

@@ -80,8 +80,14 @@ impl ConsoleProcess {
 
     /// Starts `serve` with exactly these arguments.
     pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        Self::start_with_variables(arguments, &[])
+    }
+
+    /// Starts `serve` with exactly these arguments and these variables in its environment.
+    pub(crate) fn start_with_variables(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let log = NamedTempFile::new().unwrap();
         let mut child = console_command(arguments)
+            .envs(variables.iter().copied())
             .stderr(log.reopen().unwrap())
             .spawn()
             .unwrap();
