@@ -194,6 +194,7 @@ fn a_restarted_server_opens_its_port_once_it_is_a_member() {
 #[test]
 fn a_server_without_a_saved_view_ends_unless_it_reaches_a_primary_component() {
     let mut cluster = three();
+    cluster.limit_waits();
     for node in 0..3 {
         cluster.kill(node, 0);
         cluster.node_mut(node).data.saved_view = None;
