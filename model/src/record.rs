@@ -182,6 +182,7 @@ pub(crate) fn limits(approvals: u32) -> ActionLimits {
         approved_timeout: TICK * 2,
         verify_timeout: TICK * 2,
         approvals_needed: approvals,
+        approver_groups: Vec::new(),
     }
 }
 

@@ -61,3 +61,14 @@ impl Config {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_hidden_setting_exists() {
+        let known = |flag: &str| settings::ALL.iter().any(|setting| setting.flag == flag);
+        assert!(HIDDEN.into_iter().all(known));
+    }
+}

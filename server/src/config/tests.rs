@@ -252,12 +252,12 @@ fn durations_are_formatted_as_they_are_parsed() {
 fn approvals_can_be_set_for_clusters() {
     let given = flags(&[("cluster-approvals", "prod-*=2, lab=1")]);
     let approvals = load(&given.inputs()).unwrap().approvals;
-    let rules: Vec<(&str, u32)> = approvals
+    let rules: Vec<(String, u32)> = approvals
         .clusters
         .iter()
-        .map(|rule| (rule.clusters.as_str(), rule.least))
+        .map(|rule| (rule.clusters.to_string(), rule.least))
         .collect();
-    assert_eq!(rules, [("prod-*", 2), ("lab", 1)]);
+    assert_eq!(rules, [("prod-*".to_owned(), 2), ("lab".to_owned(), 1)]);
     assert_eq!(approvals.default_count, 1);
     for wrong in ["prod-*", "prod-*=0", "prod-*=17", "a b=2"] {
         let problems = flags(&[("cluster-approvals", wrong)]).problems();

@@ -16,7 +16,7 @@ pub(super) enum PageAccess {
     /// A public page, by slug.
     Public(String),
     /// Any page, by slug, for a signed-in user.
-    Member(String, SessionGuard),
+    Member(String, Box<SessionGuard>),
     /// The page of a secret link.
     SecretLink(String),
 }
@@ -46,7 +46,7 @@ impl PageAccess {
         // Without a cookie every non-public page takes the same path.
         let member = signed_in_viewer(app, headers).await;
         match (visibility, member) {
-            (Some(_), Some(session)) => Ok(Self::Member(slug, session)),
+            (Some(_), Some(session)) => Ok(Self::Member(slug, Box::new(session))),
             (Some(PageVisibility::Members), None) => Err(PageAccessError::SignInRequired),
             _ => Err(PageAccessError::NotFound),
         }
