@@ -105,7 +105,7 @@ mod tests {
         for expected in [
             "Settings of General",
             "Settings of etcd",
-            "none of &lt;them>",
+            "none of &lt;them&gt;",
             "after a restart: 2s",
             "in force after a restart: poll-interval.",
         ] {

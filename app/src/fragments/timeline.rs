@@ -185,14 +185,13 @@ fn complete_time(text: &str) -> String {
 fn page(view: &ClusterView, read: &TimelineRead, now: Timestamp) -> El {
     let at = read.at.as_deref();
     let kept_at = at.map_or_else(String::new, |at| format!("&at={}", encode_segment(at)));
-    let intro = "States over time, from the events. Choose a block, or enter a time, to see the cluster as it was then.";
+    let intro = "States over time, from the events. Choose a block, move the slider, or enter a time, to see the cluster as it was then.";
     el("div")
         .class("page")
         .child(el("h2").class("vh").child("Timeline"))
         .child(el("p").class("quiet").child(intro))
         .child(read.range.tabs("Range of the timeline", &kept_at))
         .child(strips(view, read))
-        .child(slider_form(view, read))
         .child(time_form(view, read, now))
         .child(recorded_view(read))
 }
@@ -226,6 +225,7 @@ fn strips(view: &ClusterView, read: &TimelineRead) -> El {
     el("section")
         .class("strips")
         .child(strips.iter().map(StateStrip::figure).collect::<Vec<_>>())
+        .child(slider_form(view, read))
         .child(
             el("p")
                 .class("quiet")
