@@ -4,21 +4,11 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Whether `c` can change how other text is shown, or is not shown itself.
+use galera::invisible::is_invisible;
+
+/// Whether `c` can change how other text is shown, or is not shown itself. Tags that Unicode has not assigned are among them.
 fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{ad}'
-                | '\u{61c}'
-                | '\u{180e}'
-                | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{feff}'
-                | '\u{fff9}'..='\u{fffb}'
-                | '\u{e0000}'..='\u{e007f}'
-        )
+    is_invisible(c) || matches!(c, '\u{e0000}'..='\u{e007f}')
 }
 
 /// `text` on one line: control, bidirectional and invisible characters are written as `\u{1b}`.

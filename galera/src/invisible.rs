@@ -1,7 +1,8 @@
 //! Characters that cannot be seen: names that differ by them look the same, and some reorder the text around them.
 
 /// Whether `c` is a control or a format character (general categories Cc and Cf of Unicode) or separates lines.
-pub(crate) const fn is_invisible(c: char) -> bool {
+#[must_use]
+pub const fn is_invisible(c: char) -> bool {
     matches!(
         c,
         '\0'..='\u{1f}'

@@ -14,7 +14,7 @@ mod amounts;
 pub mod id;
 #[cfg(feature = "decide")]
 pub mod insight;
-mod invisible;
+pub mod invisible;
 pub mod judge;
 pub mod log_line;
 pub mod observe;

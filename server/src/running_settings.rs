@@ -42,7 +42,7 @@ impl RunningSettings {
         });
     }
 
-    /// The configuration was read again: what waits for a restart is determined anew.
+    /// Removes what waits for a restart, before a reload determines it again.
     pub(crate) fn forget_waiting(&self) {
         let mut settings = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for setting in settings.iter_mut() {

@@ -189,7 +189,7 @@ impl ClusterLabels {
     }
 }
 
-/// Scopes with different labels are told apart by comparing them, not by their hash.
+/// Scopes with different labels differ by comparison, not by hash.
 impl Hash for ClusterLabels {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.as_ref().map_or(0, |rules| rules.len()).hash(state);
