@@ -18,7 +18,7 @@ use sql_client::{Connection, Error, Login, Peer, Row, Tls, TlsSettings, connect_
 use tokio::time::timeout;
 
 /// Far more than any case needs that ends by itself.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(120);
 
 async fn ask(server: &HostileServer, tls: &Tls) -> Result<Vec<Row>, Error> {
     let stream = connect_tcp(&[server.address()]).await?;

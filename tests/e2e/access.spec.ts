@@ -28,7 +28,7 @@ for (const scheme of ['light', 'dark'] as const) {
     test.use({ colorScheme: scheme, allowed: NOT_FOUND });
 
     test('every page passes axe', async ({ page }) => {
-      test.setTimeout(300_000);
+      test.setTimeout(900_000);
       await page.goto('/sign-in?error=invalid_credentials');
       expect(await violations(page), '/sign-in').toEqual([]);
       await signIn(page);
@@ -53,7 +53,7 @@ for (const scheme of ['light', 'dark'] as const) {
     });
 
     test('a degraded cluster passes axe', async ({ page }) => {
-      test.setTimeout(120_000);
+      test.setTimeout(360_000);
       await openCluster(page);
       await command('kill n3');
       await expect(verdict(page)).toHaveText('Degraded');

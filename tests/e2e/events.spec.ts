@@ -21,7 +21,7 @@ test('a killed node appears in the events without a reload and can be filtered a
   const notReloaded = await markDocument(page);
   await command('kill n3');
   const gone = rows(page).filter({ hasText: '127.0.0.3' }).filter({ hasText: 'Unreachable' }).filter({ hasNotText: 'Cluster' }).first();
-  await expect(gone).toContainText('was Synced', { timeout: 20_000 });
+  await expect(gone).toContainText('was Synced', { timeout: 60_000 });
   await expect(rows(page).filter({ hasText: 'Cluster' }).first()).toContainText('Degraded');
   expect(await notReloaded()).toBe(true);
   expect(await violations(page)).toEqual([]);

@@ -51,11 +51,11 @@ test.describe('names, texts and numbers', () => {
       test.use({ colorScheme: scheme });
 
       test('are shown as servers have them, in every width', async ({ page }) => {
-        test.setTimeout(120_000);
+        test.setTimeout(360_000);
         await signIn(page);
         await live(page);
         const rows = page.getByRole('main').getByRole('row');
-        for (const [name] of NAMES) await expect(rows.getByRole('link', { name, exact: true })).toBeVisible({ timeout: 20_000 });
+        for (const [name] of NAMES) await expect(rows.getByRole('link', { name, exact: true })).toBeVisible({ timeout: 60_000 });
         await expect(rows.getByRole('link', { name: HIDDEN, exact: true })).toBeVisible();
         expect(await violations(page)).toEqual([]);
         for (const [name, key] of NAMES) {
@@ -106,10 +106,10 @@ test.describe('a cluster of 200 nodes', () => {
   test.afterEach(() => deleteCluster('large'));
 
   test('is readable on a screen and on a phone', async ({ page }) => {
-    test.setTimeout(120_000);
+    test.setTimeout(360_000);
     await signIn(page, 'viewer', '/clusters/large');
     await live(page);
-    await expect(page.getByRole('table', { name: /^Nodes of/ }).getByRole('row')).toHaveCount(201, { timeout: 20_000 });
+    await expect(page.getByRole('table', { name: /^Nodes of/ }).getByRole('row')).toHaveCount(201, { timeout: 60_000 });
     expect(await overflow(page)).toBeLessThanOrEqual(0);
     await page.setViewportSize({ width: 390, height: 844 });
     expect(await overflow(page)).toBeLessThanOrEqual(0);

@@ -36,7 +36,7 @@ test.describe('refused forms', () => {
     expect(await violations(page)).toEqual([]);
     // Updates of the page keep it.
     await command('kill n3');
-    await expect(verdict(page)).toHaveText('Degraded', { timeout: 15_000 });
+    await expect(verdict(page)).toHaveText('Degraded', { timeout: 60_000 });
     await expect(page.getByRole('alert')).toBeVisible();
     await field.fill('m');
     await expect(page.getByRole('alert')).toHaveCount(0);
@@ -75,14 +75,14 @@ test.describe('trouble', () => {
   test.use({ allowed: OFFLINE });
 
   test('title, icon and banner follow the worst verdict and lost updates on every page', async ({ page }) => {
-    test.setTimeout(180_000);
+    test.setTimeout(540_000);
     await signIn(page, 'viewer', '/audit');
     await live(page);
     await expect(icon(page)).toHaveAttribute('href', '/favicon.svg');
     await command('kill n3');
-    await expect(icon(page)).toHaveAttribute('href', '/favicon-warn.svg', { timeout: 15_000 });
+    await expect(icon(page)).toHaveAttribute('href', '/favicon-warn.svg', { timeout: 60_000 });
     await command('kill n2');
-    await expect(page).toHaveTitle(/^No Primary: lab · Audit/, { timeout: 15_000 });
+    await expect(page).toHaveTitle(/^No Primary: lab · Audit/, { timeout: 60_000 });
     await expect(icon(page)).toHaveAttribute('href', '/favicon-bad.svg');
     const alarm = page.getByRole('region', { name: 'Alerts and connection' });
     await expect(alarm).toContainText('No Primary');
@@ -90,26 +90,26 @@ test.describe('trouble', () => {
     await expect(page).toHaveTitle(/^No Primary · lab/);
     await expect(alarm).toHaveCount(0);
     await command('console stop');
-    await expect(page).toHaveTitle(/^Offline · /, { timeout: 10_000 });
+    await expect(page).toHaveTitle(/^Offline · /, { timeout: 60_000 });
     await expect(icon(page)).toHaveAttribute('href', '/favicon-off.svg');
     await command('console start');
-    await expect(page).toHaveTitle(/^No Primary · lab/, { timeout: 30_000 });
+    await expect(page).toHaveTitle(/^No Primary · lab/, { timeout: 90_000 });
     await expect(icon(page)).toHaveAttribute('href', '/favicon-bad.svg');
   });
 
   test('a page that could not be loaded is loaded when the console is back', async ({ page }) => {
-    test.setTimeout(120_000);
+    test.setTimeout(360_000);
     await openCluster(page);
     await command('console stop');
     await expect(page.getByText('Connection lost', { exact: true })).toBeVisible();
     await page.getByRole('link', { name: 'Incidents' }).click();
     await expect(page.getByRole('heading', { name: 'Console unreachable' })).toBeVisible();
     await command('console start');
-    await expect(page.getByRole('heading', { level: 1, name: 'Incidents' })).toBeVisible({ timeout: 30_000 });
+    await expect(page.getByRole('heading', { level: 1, name: 'Incidents' })).toBeVisible({ timeout: 90_000 });
   });
 
   test('the pause between attempts to reconnect is at most four seconds', async ({ page }) => {
-    test.setTimeout(120_000);
+    test.setTimeout(360_000);
     await openCluster(page);
     await command('console stop');
     let longest = 0;
@@ -121,16 +121,16 @@ test.describe('trouble', () => {
       longest = Math.max(longest, Number(/Next attempt in (\d+) s/.exec(texts.join(' '))?.[1] ?? 0));
       return longest >= 3 ? 'three seconds' : `at most ${longest} s: ${[...shown].slice(-4).join('; ')}`;
     };
-    await expect.poll(read, { timeout: 40_000, intervals: [400] }).toBe('three seconds');
+    await expect.poll(read, { timeout: 120_000, intervals: [400] }).toBe('three seconds');
     expect(longest).toBeLessThanOrEqual(4);
     await command('console start');
-    await expect(page.getByText('Connection lost', { exact: true })).toBeHidden({ timeout: 15_000 });
+    await expect(page.getByText('Connection lost', { exact: true })).toBeHidden({ timeout: 60_000 });
   });
 
   test('a node that is gone was in a state, it is not in it', async ({ page }) => {
     await openCluster(page);
     await command('kill n3');
-    await expect(row(page, 'n3')).toContainText('Unreachable', { timeout: 15_000 });
+    await expect(row(page, 'n3')).toContainText('Unreachable', { timeout: 60_000 });
     await expect(row(page, 'n3').getByText('was Synced').first()).toBeVisible();
   });
 });
@@ -139,10 +139,10 @@ test.describe('without etcd', () => {
   test.use({ allowed: REFUSED });
 
   test('no page waits for it, and the list of actions appears when it is back', async ({ page }) => {
-    test.setTimeout(180_000);
+    test.setTimeout(540_000);
     await openCluster(page);
     await command('etcd kill');
-    await expect(page.getByText(/Registry unreachable for/)).toBeVisible({ timeout: 20_000 });
+    await expect(page.getByText(/Registry unreachable for/)).toBeVisible({ timeout: 60_000 });
     const node = '/clusters/lab/nodes/127.0.0.1';
     const pages = ['/', '/clusters/lab', ...TABS.map((tab) => `/clusters/lab${tab}`), node];
     for (const path of [...pages, '/actions', '/audit', '/account', '/incidents']) {
@@ -156,7 +156,7 @@ test.describe('without etcd', () => {
     await expect(page.getByText('Registry keys cannot be read')).toBeVisible();
     await page.goto('/actions');
     await command('etcd start');
-    await expect(page.getByRole('heading', { level: 1, name: 'Actions' })).toBeVisible({ timeout: 30_000 });
+    await expect(page.getByRole('heading', { level: 1, name: 'Actions' })).toBeVisible({ timeout: 90_000 });
   });
 });
 
@@ -257,7 +257,7 @@ test.describe('narrow screens', () => {
 
   for (const width of [320, 390]) {
     test(`no page scrolls sideways at ${width} pixels, and targets are large enough`, async ({ page }) => {
-      test.setTimeout(240_000);
+      test.setTimeout(720_000);
       await page.setViewportSize({ width, height: 844 });
       await signIn(page, 'admin');
       const cluster = ['', ...TABS, '/nodes/127.0.0.1'];
@@ -312,7 +312,7 @@ test('a printed page keeps its tables as tables', async ({ page }) => {
 });
 
 test('only the button begins a rolling restart, and its page is updated in place', async ({ page }) => {
-  test.setTimeout(120_000);
+  test.setTimeout(360_000);
   await openCluster(page, '/rolling-restart');
   await page.getByRole('button', { name: 'Begin restart' }).click();
   await expect(page).toHaveURL(/rolling-restart\?since=\d{4}-/);
@@ -324,17 +324,17 @@ test('only the button begins a rolling restart, and its page is updated in place
   await page.evaluate(() => Object.assign(window, { kept: true }));
   await command('kill n3');
   const member = page.getByRole('table', { name: 'Members' }).getByRole('row').filter({ hasText: 'n3' }).last();
-  await expect(member).toContainText('Waiting', { timeout: 30_000 });
+  await expect(member).toContainText('Waiting', { timeout: 90_000 });
   expect(await page.evaluate(() => 'kept' in window)).toBe(true);
 });
 
 test('the sides of a split brain are told apart and never added up', async ({ page }) => {
-  test.setTimeout(180_000);
+  test.setTimeout(540_000);
   await openCluster(page);
   await command('isolate n3');
-  await expect(row(page, 'n3')).toContainText('Initialized', { timeout: 30_000 });
+  await expect(row(page, 'n3')).toContainText('Initialized', { timeout: 90_000 });
   await command('bootstrap n3');
-  await expect(verdict(page)).toHaveText('Split brain', { timeout: 30_000 });
+  await expect(verdict(page)).toHaveText('Split brain', { timeout: 90_000 });
   await expect(page.locator('.tile.rival')).toHaveCount(3);
   await expect(page.locator('.tile.rival.other')).not.toHaveCount(0);
   await expect(page.locator('main .t-ok')).toHaveCount(0);

@@ -100,7 +100,7 @@ test('a failed test notification is logged with the reason and can be redelivere
   await failed.getByRole('button', { name: 'Send again' }).click();
   await expect(page).toHaveURL(/\/notifications\?target=/);
   const redelivered = tableRow(deliveries(page), 'flaky').first();
-  await expect(redelivered).toContainText('Delivered', { timeout: 25_000 });
+  await expect(redelivered).toContainText('Delivered', { timeout: 75_000 });
   await expect(redelivered).toContainText('thank you');
   expect(receiver.titles).toHaveLength(2);
   expect(new Set(receiver.titles).size).toBe(1);

@@ -18,7 +18,7 @@ test('the charts of a cluster are a tab, with ranges, values and links to the no
   await expect.poll(async () => {
     await page.goto(`${cluster()}/series?range=15m`);
     return parts(page);
-  }, { timeout: 60_000 }).toBeGreaterThan(0);
+  }, { timeout: 180_000 }).toBeGreaterThan(0);
   await expect(page.getByRole('img', { name: /^Commits per second, n1 .*highest/ })).toBeVisible();
   const commits = page.locator('section', { has: page.getByRole('heading', { name: 'Commits per second' }) });
   await commits.getByText('Values').press('Enter');
@@ -57,14 +57,14 @@ test.describe(() => {
       await page.goto(path);
       return parts(page);
     };
-    await expect.poll(before, { timeout: 60_000 }).toBeGreaterThan(0);
+    await expect.poll(before, { timeout: 180_000 }).toBeGreaterThan(0);
     const count = await parts(page);
     await command('console kill');
     const killed = Date.now();
     // Two intervals of this range without readings.
-    await expect.poll(() => Date.now() - killed, { timeout: 30_000 }).toBeGreaterThan(12_000);
+    await expect.poll(() => Date.now() - killed, { timeout: 90_000 }).toBeGreaterThan(12_000);
     await command('console start');
-    await expect.poll(before, { timeout: 60_000 }).toBe(count + 1);
+    await expect.poll(before, { timeout: 180_000 }).toBe(count + 1);
     await expect(page.locator('.chart .gap').first()).not.toHaveAttribute('d', '');
   });
 });

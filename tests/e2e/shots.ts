@@ -44,18 +44,18 @@ for (const scheme of ['light', 'dark'] as const) {
       await expect(verdict(page)).toHaveText('Degraded');
       await command('wipe n3');
       await command('start n3');
-      await expect(page.getByRole('region', { name: 'Topology' }).getByText(/from n\d$/).first()).toBeVisible({ timeout: 30_000 });
+      await expect(page.getByRole('region', { name: 'Topology' }).getByText(/from n\d$/).first()).toBeVisible({ timeout: 90_000 });
       await expect(row(page, 'n3')).toContainText('Joining');
       const path = join(folder, `cluster-${scheme}.png`);
       await page.screenshot({ path, fullPage: true });
       expect(statSync(path).size, path).toBeLessThan(MAX_BYTES);
-      await expect(verdict(page)).toHaveText('Healthy', { timeout: 60_000 });
+      await expect(verdict(page)).toHaveText('Healthy', { timeout: 180_000 });
     });
   });
 }
 
 test('every page', async ({ page }) => {
-  test.setTimeout(240_000);
+  test.setTimeout(720_000);
   await command('repair');
   await page.goto('/sign-in');
   await page.screenshot({ path: join(folder, 'pictures', 'sign-in.png') });
@@ -72,8 +72,8 @@ test('every page', async ({ page }) => {
   await command('kill n3');
   await command('kill n2');
   await page.goto('/clusters/lab');
-  await expect(verdict(page)).toHaveText('No Primary', { timeout: 30_000 });
-  await expect(page.getByRole('button', { name: /request/i }).first()).toBeVisible({ timeout: 30_000 });
+  await expect(verdict(page)).toHaveText('No Primary', { timeout: 90_000 });
+  await expect(page.getByRole('button', { name: /request/i }).first()).toBeVisible({ timeout: 90_000 });
   await page.screenshot({ path: join(folder, 'pictures', 'no-primary.png'), fullPage: true });
 });
 

@@ -11,7 +11,7 @@ const test = base.extend<object, { signOn: SignOnConsole }>({
       await use(signOn);
       await signOn.stop();
     },
-    { scope: 'worker', timeout: 120_000 },
+    { scope: 'worker', timeout: 360_000 },
   ],
   baseURL: async ({ signOn }, use) => use(signOn.url),
 });
@@ -73,7 +73,7 @@ test('the provider ends the session by the back channel', async ({ page, signOn 
   await page.goto(`${signOn.provider.issuer}/session/end`);
   await page.getByRole('button', { name: /sign me out/i }).click();
   await expect
-    .poll(async () => (await page.request.get(`${signOn.url}/api/v1/session`)).status(), { timeout: 30_000 })
+    .poll(async () => (await page.request.get(`${signOn.url}/api/v1/session`)).status(), { timeout: 90_000 })
     .toBe(401);
 });
 
@@ -92,13 +92,13 @@ test('while the provider is down the page says so, and the form for passwords re
   await expect(async () => {
     await page.goto('/sign-in');
     await expect(page.getByRole('alert')).toContainText('Company does not answer', { timeout: 500 });
-  }).toPass({ timeout: 45_000 });
+  }).toPass({ timeout: 135_000 });
   await expect(page.getByLabel('Password')).toBeVisible();
   await signOn.provider.start();
   await expect(async () => {
     await page.goto('/sign-in');
     await expect(page.getByRole('alert')).toHaveCount(0, { timeout: 500 });
-  }).toPass({ timeout: 45_000 });
+  }).toPass({ timeout: 135_000 });
   await signIn(page, 'vera');
   await signedIn(page, 'vera@127.0.0.1');
 });

@@ -28,14 +28,14 @@ export const test = base.extend<Fixtures, Shared>({
       await use(currentLab());
       await stop();
     },
-    { scope: 'worker', auto: true, timeout: 180_000 },
+    { scope: 'worker', auto: true, timeout: 540_000 },
   ],
   repaired: [
     async ({ lab: _ }, use) => {
       await command('repair');
       await use();
     },
-    { auto: true, timeout: 120_000 },
+    { auto: true, timeout: 360_000 },
   ],
   baseURL: async ({}, use) => use(currentLab().url),
   allowed: [/^$/, { option: true }],

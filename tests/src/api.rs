@@ -25,7 +25,7 @@ impl ConsoleClient {
     /// If the HTTP client cannot be made.
     pub fn new(base: &str) -> Result<Self> {
         let client = Client::builder()
-            .timeout(std::time::Duration::from_secs(10))
+            .timeout(std::time::Duration::from_secs(60))
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
         Ok(Self {

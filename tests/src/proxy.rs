@@ -297,14 +297,14 @@ mod tests {
         );
 
         proxy.refuse();
-        eventually("refusal", Duration::from_secs(5), async || {
+        eventually("refusal", Duration::from_secs(60), async || {
             anyhow::ensure!(TcpStream::connect(proxy.address()).await.is_err());
             Ok(())
         })
         .await
         .unwrap();
         proxy.pass();
-        eventually("service", Duration::from_secs(5), async || {
+        eventually("service", Duration::from_secs(60), async || {
             Ok(TcpStream::connect(proxy.address()).await?)
         })
         .await

@@ -18,13 +18,13 @@ use crate::eventually;
 use crate::lab::console::{ConsoleUser, LabConsole};
 
 /// Longest wait for whatever takes no state transfer.
-const ACTION_TIMEOUT: Duration = Duration::from_secs(40);
+const ACTION_TIMEOUT: Duration = Duration::from_secs(180);
 /// Longest wait for an action to end: longer than the console waits for a statement's outcome.
-const END_TIMEOUT: Duration = Duration::from_secs(80);
+const END_TIMEOUT: Duration = Duration::from_secs(240);
 /// Longest wait for a plan to become executable: views must be stable first.
-const PLAN_TIMEOUT: Duration = Duration::from_secs(20);
+const PLAN_TIMEOUT: Duration = Duration::from_secs(120);
 /// The same if the cluster might heal, which the plan waits for.
-const UNHEALED_PLAN_TIMEOUT: Duration = Duration::from_secs(60);
+const UNHEALED_PLAN_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Sessions with one console.
 pub struct RecoveryTeam {

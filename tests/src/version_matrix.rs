@@ -23,9 +23,9 @@ mod scenarios;
 /// Longest wait for a cluster to form, a state transfer included; several minutes on a slow machine under load.
 const FORMATION_TIMEOUT: Duration = Duration::from_secs(180);
 /// Longest wait for the console to show what the nodes report.
-const VIEW_TIMEOUT: Duration = Duration::from_secs(60);
+const VIEW_TIMEOUT: Duration = Duration::from_secs(180);
 /// Longest wait for writers to get rows acknowledged.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(180);
 /// The members, by number.
 const MEMBERS: [usize; 3] = [1, 2, 3];
 /// The password of the writers' account, which only this machine's clients use.

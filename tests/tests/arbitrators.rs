@@ -15,9 +15,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Longest wait for nodes to form a cluster.
-const FORMATION_TIMEOUT: Duration = Duration::from_secs(90);
+const FORMATION_TIMEOUT: Duration = Duration::from_secs(180);
 /// Longest wait for the arbitrator to react.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 
 async fn record(lab: &HomogeneousLab, name: &str) -> Result<Option<Value>> {

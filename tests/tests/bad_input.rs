@@ -5,7 +5,7 @@ use galera::view::{RegistryKeyView, VerdictState};
 use reqwest::{Method, header};
 
 use crate::shared;
-use crate::views::{self, CONSOLE_DELAY, PATIENCE};
+use crate::views::{self, PATIENCE};
 
 /// A size that etcd accepts but no reader expects.
 const HUGE: usize = 2_000_000;
@@ -215,7 +215,7 @@ async fn malformed_requests_get_a_problem_document() -> Result<()> {
     let mut answered = false;
     while !answered {
         let message = live
-            .next(CONSOLE_DELAY)
+            .next(PATIENCE)
             .await
             .context("nonsense ended the connection")?;
         answered = matches!(message, galera::publish::api::LiveMessage::Overview { .. });

@@ -19,7 +19,7 @@ async fn run(name: &str, arguments: &[&str]) -> Result<Output> {
         .kill_on_drop(true)
         .stdin(std::process::Stdio::null());
     Ok(
-        tokio::time::timeout(Duration::from_secs(20), command.output())
+        tokio::time::timeout(Duration::from_secs(120), command.output())
             .await
             .context("it does not end")??,
     )
@@ -122,7 +122,7 @@ async fn without_endpoints_it_runs_the_embedded_etcd() -> Result<()> {
     settings.extra_arguments = vec!["--etcd-data-dir".to_owned(), data.display().to_string()];
     let console = LabConsole::start(settings).await?;
     let pid = console.pid().context("it does not run")?;
-    let child = eventually("its etcd", Duration::from_secs(5), async || {
+    let child = eventually("its etcd", Duration::from_secs(60), async || {
         descendant(pid, "etcd").context("no etcd child")
     })
     .await?;

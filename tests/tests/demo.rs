@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 /// A few seconds.
-const SOON: Duration = Duration::from_secs(8);
+const SOON: Duration = Duration::from_secs(120);
 
 struct DemoProcess {
     process: Child,

@@ -14,7 +14,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 /// Longest wait for a notification, including failed attempts and their delays.
-const NOTIFICATION_TIMEOUT: Duration = Duration::from_secs(60);
+const NOTIFICATION_TIMEOUT: Duration = Duration::from_secs(120);
 const ACCOUNT: &str = "console:the-right-password";
 const PASSWORD: &str = "the-right-password";
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::shared;
 
 /// Variables are read every 15 s.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What the lab leaves out for speed, and how it is restored.
 const SOUND: [(&str, &str); 2] = [

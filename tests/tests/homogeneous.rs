@@ -12,11 +12,11 @@ use galera::{Position, Timestamp};
 use registry::{Transaction, WriteOp};
 
 /// Longest wait for nodes to form a cluster.
-const FORMATION_TIMEOUT: Duration = Duration::from_secs(60);
+const FORMATION_TIMEOUT: Duration = Duration::from_secs(180);
 /// Longest wait for an agent to restart a server that is not Primary.
-const APART_TIMEOUT: Duration = Duration::from_secs(120);
+const APART_TIMEOUT: Duration = Duration::from_secs(240);
 /// Longest wait for a node to react.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(120);
 
 fn observer(lab: &HomogeneousLab) -> Result<ClusterObserver> {
     ClusterObserver::start(lab.observed_nodes("console"))

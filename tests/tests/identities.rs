@@ -16,9 +16,9 @@ use galera::recover::action::ActionState;
 use crate::homogeneous::signed_order;
 
 /// Longest wait for nodes to form a cluster.
-const FORMATION_TIMEOUT: Duration = Duration::from_secs(60);
+const FORMATION_TIMEOUT: Duration = Duration::from_secs(180);
 /// Longest wait for a node to react.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(120);
 
 async fn key(lab: &HomogeneousLab, node: &HomogeneousNode, field: &str) -> Result<Option<String>> {
     Ok(lab.keys().await?.remove(&format!("{}/{field}", node.id()?)))

@@ -9,7 +9,7 @@ use galera::NodeId;
 use galera::view::{ClusterView, NodeState, ReasonCode, SourceKind, VerdictState};
 
 use crate::shared;
-use crate::views::{self, CONSOLE_DELAY, GALERA_TIMEOUT, PATIENCE};
+use crate::views::{self, PATIENCE};
 
 /// What is shown while a node rejoins.
 #[derive(Debug)]
@@ -112,14 +112,9 @@ async fn a_killed_node_and_its_return_are_shown_in_time() -> Result<()> {
     lab.lab.node(3).kill();
     let began = Instant::now();
     let view = live
-        .wait_for(
-            "degraded, naming the node",
-            CONSOLE_DELAY + GALERA_TIMEOUT,
-            |view| {
-                views::has_verdict(view, VerdictState::Degraded)
-                    && views::any_reason_names(view, &id)
-            },
-        )
+        .wait_for("degraded, naming the node", PATIENCE, |view| {
+            views::has_verdict(view, VerdictState::Degraded) && views::any_reason_names(view, &id)
+        })
         .await?;
     println!("named after {:?}", began.elapsed());
     for other in [1, 2] {
@@ -148,16 +143,12 @@ async fn a_node_with_an_empty_directory_is_shown_joining_during_its_whole_transf
     let mut live = lab.live().await?;
     let id = lab.lab.node(3).id().clone();
     lab.lab.node(3).kill();
-    live.wait_for(
-        "the node to be missed",
-        CONSOLE_DELAY + GALERA_TIMEOUT,
-        |view| {
-            // By its peers as well: they might take the returning node for the one that is gone.
-            views::any_reason_names(view, &id)
-                && view.components.len() == 1
-                && view.components[0].members.len() == 2
-        },
-    )
+    live.wait_for("the node to be missed", PATIENCE, |view| {
+        // By its peers as well: they might take the returning node for the one that is gone.
+        views::any_reason_names(view, &id)
+            && view.components.len() == 1
+            && view.components[0].members.len() == 2
+    })
     .await?;
     lab.lab.node(3).wipe()?;
     let mut passage = RejoinTrace::new(id);
@@ -179,10 +170,8 @@ async fn a_hung_node_is_unreachable_and_blocks_no_other() -> Result<()> {
     let id = lab.lab.node(2).id().clone();
     let others = [lab.lab.node(1).id().clone(), lab.lab.node(3).id().clone()];
     lab.lab.node(2).pause()?;
-    // The probe's own deadline must pass first.
-    let deadline = GALERA_TIMEOUT + CONSOLE_DELAY + CONSOLE_DELAY;
     let view = live
-        .wait_for("unreachable", deadline, |view| {
+        .wait_for("unreachable", PATIENCE, |view| {
             // No other node may be affected at any time.
             let suffering = others
                 .iter()
@@ -209,7 +198,7 @@ async fn a_hung_node_is_unreachable_and_blocks_no_other() -> Result<()> {
         api.cluster("lab").await?;
     }
     let before = views::seqnos(&view).context("no sequence numbers")?[0];
-    live.wait_for("the others to go on", CONSOLE_DELAY * 2, |view| {
+    live.wait_for("the others to go on", PATIENCE, |view| {
         others.iter().all(|id| {
             let position = views::node(view, id).and_then(|node| node.position.as_ref());
             position.is_some_and(|position| position.seqno > before)

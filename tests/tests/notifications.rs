@@ -16,7 +16,7 @@ use crate::shared;
 use acceptance::recovery_team::{RecoveryTeam, attest_stopped};
 
 /// Longest wait for a notification: the change itself, its minimum duration, and the delivery.
-const NOTIFICATION_TIMEOUT: Duration = Duration::from_secs(60);
+const NOTIFICATION_TIMEOUT: Duration = Duration::from_secs(120);
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 #[tokio::test(flavor = "multi_thread")]

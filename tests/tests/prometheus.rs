@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::shared;
 
 /// Longest wait for a scrape and an evaluation, each due every second.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 fn deploy_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

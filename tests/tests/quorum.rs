@@ -9,7 +9,7 @@ use galera::view::{ClusterStatus, NodeState, ReasonCode, VerdictState};
 use mysql_async::prelude::Queryable;
 
 use crate::shared;
-use crate::views::{self, CONSOLE_DELAY, GALERA_TIMEOUT, PATIENCE};
+use crate::views::{self, PATIENCE};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_of_three_killed_leave_no_primary() -> Result<()> {
@@ -21,7 +21,7 @@ async fn two_of_three_killed_leave_no_primary() -> Result<()> {
     let mut judged = Vec::new();
     // The server updates its own state after that of its component.
     let view = live
-        .wait_for("no_primary", GALERA_TIMEOUT + CONSOLE_DELAY, |view| {
+        .wait_for("no_primary", PATIENCE, |view| {
             judged.push(view.verdict.state);
             views::has_verdict(view, VerdictState::NoPrimary)
                 && views::state(view, &survivor) == Some(NodeState::Initialized)
@@ -74,7 +74,7 @@ async fn a_bootstrapped_member_without_votes_continues_when_another_joins() -> R
     for number in [2, 3] {
         lab.lab.node(number).kill();
     }
-    live.wait_for("no_primary", GALERA_TIMEOUT + CONSOLE_DELAY, |view| {
+    live.wait_for("no_primary", PATIENCE, |view| {
         views::has_verdict(view, VerdictState::NoPrimary)
     })
     .await?;
@@ -103,7 +103,7 @@ async fn i46_a_bootstrap_by_hand_is_recorded_as_a_fork() -> Result<()> {
     let survivor = lab.lab.node(1).id().clone();
     lab.lab.node(2).kill();
     lab.lab.node(3).kill();
-    live.wait_for("no_primary", GALERA_TIMEOUT + CONSOLE_DELAY, |view| {
+    live.wait_for("no_primary", PATIENCE, |view| {
         views::has_verdict(view, VerdictState::NoPrimary)
     })
     .await?;
@@ -159,7 +159,7 @@ async fn all_killed_is_down() -> Result<()> {
         node.kill();
     }
     let view = live
-        .wait_for("down", GALERA_TIMEOUT + CONSOLE_DELAY, |view| {
+        .wait_for("down", PATIENCE, |view| {
             views::has_verdict(view, VerdictState::Down)
         })
         .await?;
@@ -180,7 +180,7 @@ async fn an_isolated_node_is_distinguished_from_a_dead_one() -> Result<()> {
     let view = live
         .wait_for(
             "two components, one of them Primary",
-            GALERA_TIMEOUT * 2 + CONSOLE_DELAY,
+            PATIENCE,
             // The server updates its own state after that of its component.
             |view| {
                 views::has_verdict(view, VerdictState::Degraded)

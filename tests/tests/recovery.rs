@@ -19,7 +19,7 @@ use galera::recover::plan::{CheckCode, CheckStatus, Mechanism};
 use galera::view::{NodeState, VerdictState};
 
 use crate::shared;
-use crate::views::{self, CONSOLE_DELAY, GALERA_TIMEOUT, PATIENCE};
+use crate::views::{self, PATIENCE};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
@@ -36,7 +36,7 @@ async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
 
     lab.lab.node(2).kill();
     lab.lab.node(3).kill();
-    live.wait_for("no_primary", GALERA_TIMEOUT + CONSOLE_DELAY, |view| {
+    live.wait_for("no_primary", PATIENCE, |view| {
         views::has_verdict(view, VerdictState::NoPrimary)
     })
     .await?;
@@ -65,7 +65,7 @@ async fn two_of_three_killed_are_recovered_by_two_people() -> Result<()> {
     );
     println!("approved to proven: {} ms", began.elapsed().as_millis());
     loop {
-        let LiveMessage::Action { action: recorded } = news.next(CONSOLE_DELAY).await? else {
+        let LiveMessage::Action { action: recorded } = news.next(PATIENCE).await? else {
             continue;
         };
         if recorded.action.id == action.action.id && recorded.action.state == ActionState::Succeeded
@@ -139,7 +139,7 @@ async fn failed_and_unneeded_actions_are_reported_and_not_retried() -> Result<()
 
     lab.lab.node(2).kill();
     lab.lab.node(3).kill();
-    live.wait_for("no_primary", GALERA_TIMEOUT + CONSOLE_DELAY, |view| {
+    live.wait_for("no_primary", PATIENCE, |view| {
         views::has_verdict(view, VerdictState::NoPrimary)
     })
     .await?;

@@ -21,7 +21,7 @@ async fn a_cluster_is_seen_through_an_etcd_with_tls_and_accounts() -> Result<()>
     let path = format!("/api/v1/clusters/{}", lab.cluster());
     eventually(
         "both sources to be fresh",
-        Duration::from_secs(30),
+        Duration::from_secs(120),
         async || {
             let answer = viewer.request(Method::GET, &path).send().await?;
             let view: Value = answer.error_for_status()?.json().await?;

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::shared;
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The means of one metric of a node each second, with their times in milliseconds.
 async fn means(api: &ConsoleClient, node: &str, name: &str) -> Result<Vec<(i64, Option<f64>)>> {

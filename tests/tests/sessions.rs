@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode, header};
 use serde_json::json;
 
 use crate::shared;
-use crate::views::CONSOLE_DELAY;
+use crate::views::PATIENCE;
 
 const SESSION_ENDED: u16 = 4401;
 
@@ -19,14 +19,14 @@ async fn signing_out_closes_every_page_of_the_session() -> Result<()> {
     let mut live = signed_in.live().await?;
     let mut other = lab.viewer().await?.live().await?;
     signed_in.sign_out().await?;
-    ensure!(live.wait_for_close(CONSOLE_DELAY).await? == SESSION_ENDED);
+    ensure!(live.wait_for_close(PATIENCE).await? == SESSION_ENDED);
     let problem = signed_in
         .problem(signed_in.request(Method::GET, "/api/v1/clusters"))
         .await?;
     ensure!(problem.status == 401, "{problem:?}");
     other.subscribe(&["overview"]).await?;
     other
-        .next(CONSOLE_DELAY)
+        .next(PATIENCE)
         .await
         .context("another session of the same account must stay open")?;
     Ok(())
@@ -45,7 +45,7 @@ async fn disabling_an_account_ends_its_sessions_at_once() -> Result<()> {
     lab.console
         .user_command(&["disable", "leaver"], None)
         .await?;
-    ensure!(live.wait_for_close(CONSOLE_DELAY).await? == SESSION_ENDED);
+    ensure!(live.wait_for_close(PATIENCE).await? == SESSION_ENDED);
     let problem = api
         .problem(api.request(Method::GET, "/api/v1/clusters"))
         .await?;

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::views::{self, TOPIC};
 
 /// Longest wait for the console to see what the lab's repair has brought about.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(20);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How long what agents report lives.
 const TTL: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use galera::view::{ClusterStatus, ReasonCode, VerdictState};
 
 use crate::shared;
-use crate::views::{self, CONSOLE_DELAY, GALERA_TIMEOUT, PATIENCE};
+use crate::views::{self, PATIENCE};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_founders_are_never_healthy() -> Result<()> {
@@ -13,11 +13,9 @@ async fn two_founders_are_never_healthy() -> Result<()> {
     let mut live = lab.live().await?;
     let id = lab.lab.node(3).id().clone();
     lab.lab.node(3).kill();
-    live.wait_for(
-        "the node to be missed",
-        GALERA_TIMEOUT + CONSOLE_DELAY,
-        |view| views::any_reason_names(view, &id),
-    )
+    live.wait_for("the node to be missed", PATIENCE, |view| {
+        views::any_reason_names(view, &id)
+    })
     .await?;
     lab.lab.node(3).initialise().await?;
     lab.lab.node(3).launch(NodeStart::FoundSeparately).await?;
@@ -62,7 +60,7 @@ async fn two_primaries_of_one_history_are_a_split_brain() -> Result<()> {
     let id = lab.lab.node(3).id().clone();
     lab.lab.node(3).isolate(true).await?;
     // A separate non-Primary component: an earlier bootstrap would be ignored, yet reported as successful.
-    live.wait_for("the split", GALERA_TIMEOUT * 2 + CONSOLE_DELAY, |view| {
+    live.wait_for("the split", PATIENCE, |view| {
         view.components.iter().any(|component| {
             component.status == ClusterStatus::NonPrimary && component.members == [id.clone()]
         }) && view.components.iter().any(|component| {

@@ -9,11 +9,7 @@ use galera::view::{
 
 /// The topic of the lab's cluster.
 pub(crate) const TOPIC: &str = "cluster/lab";
-/// How long Galera itself takes to give a silent member up (`evs.inactive_timeout` of the lab).
-pub(crate) const GALERA_TIMEOUT: Duration = Duration::from_secs(4);
-/// What the console may add to that.
-pub(crate) const CONSOLE_DELAY: Duration = Duration::from_secs(3);
-/// Patience where no time is promised.
+/// The longest wait for a change, on a machine that other tests slow down.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) fn node<'v>(view: &'v ClusterView, id: &NodeId) -> Option<&'v NodeView> {

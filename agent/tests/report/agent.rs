@@ -45,7 +45,7 @@ impl AgentProcess {
                 .find(|line| line.contains(text))
                 .map(str::to_owned)
         };
-        until(text, Duration::from_secs(20), line).await
+        until(text, Duration::from_secs(120), line).await
     }
 
     /// The address of the health endpoint.
@@ -108,7 +108,7 @@ impl AgentProcess {
     /// Waits for the exit code.
     pub(crate) async fn wait(&mut self) -> i32 {
         let ended = async || self.child.try_wait().unwrap();
-        let status: ExitStatus = until("exit", Duration::from_secs(20), ended).await;
+        let status: ExitStatus = until("exit", Duration::from_secs(120), ended).await;
         status.code().unwrap_or_else(|| -status.signal().unwrap())
     }
 }

@@ -32,7 +32,7 @@ async fn no_hostile_database_ends_the_agent_or_gets_a_password() {
     }
     for (misbehavior, server, agent) in &mut reports {
         let what = format!("{misbehavior:?} is reported");
-        until(&what, Duration::from_secs(60), async || {
+        until(&what, Duration::from_secs(120), async || {
             let (status, _) = agent.health().await;
             let is_reported = agent.log().contains("Server unreachable");
             (status.contains(" 503 ") && is_reported).then_some(())

@@ -11,7 +11,7 @@ use crate::agent::{AgentProcess, write_file};
 use crate::mariadb::{MariaDb, PASSWORD};
 use crate::until;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(120);
 /// Seconds; the minimum.
 const TTL: &str = "3";
 

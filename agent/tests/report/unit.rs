@@ -14,7 +14,7 @@ use crate::agent::AgentProcess;
 use crate::mariadb::{MariaDb, PASSWORD};
 use crate::until;
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 
 fn pairs<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<(String, String)> {
     let pair = |line: &str| {

@@ -20,7 +20,7 @@ mod waiting;
 use std::time::{Duration, Instant};
 
 /// Longest wait for something to happen.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 
 /// Polls until `probe` returns a value; fails with `what` after [`SOON`].
 async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {

@@ -144,7 +144,7 @@ impl MariaDb {
 
     /// Runs statements as root; waits for a starting server.
     pub(crate) async fn execute(&self, statements: &[&str]) {
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_secs(120);
         let login = Login {
             user: "root",
             password: "",

@@ -10,10 +10,10 @@ use crate::Store;
 use crate::store::{describe, next_changes, next_reset};
 
 const TTL: Duration = Duration::from_secs(2);
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(120);
 
 async fn wait_until_lost(lease: &mut Lease) -> LeaseLostReason {
-    tokio::time::timeout(Duration::from_secs(20), lease.wait_until_lost())
+    tokio::time::timeout(Duration::from_secs(120), lease.wait_until_lost())
         .await
         .expect("not lost within 20 s")
 }

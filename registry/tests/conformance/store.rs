@@ -11,7 +11,7 @@ use crate::proxy::CuttableProxy;
 use crate::sealer::sealed;
 
 /// Longest wait for anything.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(120);
 /// How long an outage may last before a watch reports it, on connections made by [`Store::patient`].
 const PATIENT: Duration = Duration::from_secs(300);
 

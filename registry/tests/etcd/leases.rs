@@ -34,7 +34,7 @@ async fn a_lease_survives_the_death_of_a_member() {
 }
 
 async fn wait_until_lost(lease: &mut registry::Lease) -> LeaseLostReason {
-    tokio::time::timeout(Duration::from_secs(10), lease.wait_until_lost())
+    tokio::time::timeout(Duration::from_secs(120), lease.wait_until_lost())
         .await
-        .expect("not lost within 10 s")
+        .expect("not lost in time")
 }

@@ -24,7 +24,7 @@ use registry::{KeyChange, WatchEvent, WatchSubscription};
 
 /// The next event, within a generous deadline.
 async fn next_event(subscription: &mut WatchSubscription) -> WatchEvent {
-    tokio::time::timeout(Duration::from_secs(30), subscription.next())
+    tokio::time::timeout(Duration::from_secs(120), subscription.next())
         .await
         .expect("no event within 30 s")
         .expect("a subscription does not end while it is held")

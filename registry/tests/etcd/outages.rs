@@ -93,7 +93,7 @@ impl CounterProgress {
             .unwrap()
             + steps;
         let arrival = self.seen.wait_for(|seen| *seen >= goal);
-        tokio::time::timeout(Duration::from_secs(30), arrival)
+        tokio::time::timeout(Duration::from_secs(120), arrival)
             .await
             .expect("the watcher saw no progress within 30 s")
             .unwrap();

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-const WAIT: Duration = Duration::from_secs(60);
+const WAIT: Duration = Duration::from_secs(120);
 
 async fn etcd_with_v2() -> (EtcdCluster, V2Registry, V2Scripts) {
     let etcd = EtcdCluster::spawn(1, "http", &["--enable-v2=true"]);

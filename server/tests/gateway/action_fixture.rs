@@ -141,7 +141,7 @@ fn access_since(nodes: &Arc<FakeCluster>, since: Timestamp) -> Arc<dyn ClusterAc
 }
 
 /// Time to the end of an action; longer than any test runs, so that a loaded machine ends none as unverified.
-const VERIFY_TIMEOUT: Duration = Duration::from_secs(120);
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// For tests of actions whose outcome is never proven.
 pub(crate) fn unproven_soon(options: &mut ConsoleOptions) {
@@ -157,7 +157,7 @@ pub(crate) fn fixture_options(nodes: &Arc<FakeCluster>, replica: &str) -> Consol
             verify_timeout: VERIFY_TIMEOUT,
             ..ActionLimits::default()
         },
-        lock_ttl: Duration::from_secs(1),
+        lock_ttl: Duration::from_secs(3),
         ..ConsoleOptions::default()
     }
 }

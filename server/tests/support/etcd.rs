@@ -8,10 +8,10 @@ use registry::{EtcdSettings, Registry};
 use testing::etcd::{EtcdCluster, free_port};
 
 /// Longest wait for anything in these tests.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Deadline of a call.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long an outage may last before watches report it.
 const GRACE: Duration = Duration::from_millis(500);

@@ -19,7 +19,7 @@ use sql_client::{
 };
 use tokio::time::timeout;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(120);
 const PASSWORD: &str = "seeing-is-enough";
 
 /// What a new connection's `SHOW STATUS` reports about TLS: a cipher, or empty text.

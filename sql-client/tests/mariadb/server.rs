@@ -10,7 +10,7 @@ use sql_client::{Connection, Login, Peer, connect_socket};
 use crate::certificates::{Authority, Files};
 
 const PLUGINS: &str = "/usr/lib/mysql/plugin";
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(120);
 
 pub(crate) struct MariaDb {
     directory: tempfile::TempDir,

@@ -120,7 +120,7 @@ impl AgentSidecar {
     /// If it does not exit.
     pub async fn stop(&self) -> Result<()> {
         let process = self.process().take().context("the agent does not run")?;
-        process.stop(Duration::from_secs(10)).await.map(drop)
+        process.stop(Duration::from_secs(60)).await.map(drop)
     }
 
     fn process(&self) -> MutexGuard<'_, Option<LabProcess>> {

@@ -20,7 +20,7 @@ use crate::api::ConsoleClient;
 use crate::eventually;
 
 /// Longest wait for the console to be ready.
-const READY_TIMEOUT: Duration = Duration::from_secs(30);
+const READY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The secret that seals the records of every console of a lab.
 const STATE_SECRET: &str = "6c61622d73656372657420746861742070726f7465637473206e6f7468696e67\n";
@@ -324,7 +324,7 @@ impl LabConsole {
     /// If it is not running or does not end.
     pub async fn stop(&self) -> Result<std::process::ExitStatus> {
         let process = self.process().take().context("the console does not run")?;
-        process.stop(Duration::from_secs(15)).await
+        process.stop(Duration::from_secs(60)).await
     }
 
     pub fn kill(&self) {
@@ -367,7 +367,7 @@ impl LabConsole {
     /// If it exits early or is not ready in time.
     pub async fn wait_until_ready(&self) -> Result<()> {
         let client = reqwest::Client::builder()
-            .timeout(Duration::from_secs(2))
+            .timeout(Duration::from_secs(10))
             .build()?;
         eventually("the console to be ready", READY_TIMEOUT, async || {
             if let Some(process) = self.process().as_ref() {

@@ -18,7 +18,7 @@ use crate::eventually;
 mod data;
 
 /// Longest wait for a member to serve.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 pub struct LabEtcd {
     members: Vec<EtcdMember>,

@@ -37,7 +37,7 @@ pub const CLUSTER: &str = "same";
 /// Seconds; the minimum, so that expiry of leases is fast.
 const TTL: u64 = 3;
 /// Longest wait for a write to have reached every node.
-const APPLIED: Duration = Duration::from_secs(20);
+const APPLIED: Duration = Duration::from_secs(60);
 /// The consoles' private key of orders, in the lab's directory.
 const ORDER_KEY: &str = "order.key";
 /// Its public key, for the agents.

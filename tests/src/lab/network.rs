@@ -19,7 +19,7 @@ use super::process::{LabProcess, Program, tail};
 use crate::eventually;
 
 /// Longest wait for a namespace.
-const NAMESPACE_TIMEOUT: Duration = Duration::from_secs(5);
+const NAMESPACE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The address that the router has on every cable.
 const ROUTER_HOST: u8 = 1;
 

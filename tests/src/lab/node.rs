@@ -21,7 +21,7 @@ use crate::eventually;
 use crate::proxy::ChaosProxy;
 
 /// Longest wait for a node to be Synced after its start; a state transfer included.
-pub const SYNC_TIMEOUT: Duration = Duration::from_secs(60);
+pub const SYNC_TIMEOUT: Duration = Duration::from_secs(180);
 /// Longest wait for one statement.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -144,7 +144,7 @@ impl GaleraNode {
             .process()
             .take()
             .with_context(|| format!("{} does not run", self.name()))?;
-        process.stop(Duration::from_secs(30)).await.map(drop)
+        process.stop(Duration::from_secs(60)).await.map(drop)
     }
 
     /// SIGSTOP: it keeps its connections and answers nothing.

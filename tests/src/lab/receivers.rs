@@ -20,7 +20,7 @@ pub use smtp::{ReceivedMail, SmtpReceiver, SmtpSecurity};
 
 pub(super) const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// Longest wait for a receiver to take connections.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(120);
 
 /// The titles of the console's webhook messages; checks that no id repeats.
 ///

@@ -10,7 +10,7 @@ use galera::recover::action::ActionState;
 use mysql_async::Conn;
 
 /// Longest wait for the views to settle.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// The least that the server accepts.
 const MAX_CONNECTIONS: usize = 10;
 /// Too many connections.

@@ -16,7 +16,7 @@ use mysql_async::prelude::Queryable;
 use crate::views::PATIENCE;
 
 /// How long the group may take to give up those who are silent, on a busy machine.
-const SPLIT_TIMEOUT: Duration = Duration::from_secs(30);
+const SPLIT_TIMEOUT: Duration = Duration::from_secs(120);
 /// Rows that n1 misses.
 const MISSED: u64 = 20;
 

@@ -11,7 +11,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use crate::shared;
-use crate::views::GALERA_TIMEOUT;
+use crate::views::PATIENCE;
 
 const STATEMENT: &str = StatementDialect::ProviderOptions.bootstrap_statement();
 /// Incorrect arguments to SET.
@@ -25,7 +25,7 @@ async fn i38_a_late_statement_makes_no_server_primary() -> Result<()> {
     let node = lab.lab.node(1);
     lab.lab.node(2).kill();
     lab.lab.node(3).kill();
-    eventually("n1 to lose quorum", GALERA_TIMEOUT, async || {
+    eventually("n1 to lose quorum", PATIENCE, async || {
         ensure!(status(node).await? == "non-Primary");
         Ok(())
     })
@@ -48,7 +48,7 @@ async fn i38_a_late_statement_makes_no_server_primary() -> Result<()> {
     for prepared in [STATEMENT_TIME_ZONE, STATEMENT_DEADLINE, STATEMENT] {
         connection.query_drop(prepared).await?;
     }
-    eventually("n1 to be Primary", GALERA_TIMEOUT, async || {
+    eventually("n1 to be Primary", PATIENCE, async || {
         ensure!(status(node).await? == "Primary");
         Ok(())
     })
@@ -70,7 +70,7 @@ async fn check_paused_in_flight(node: &GaleraNode) -> Result<()> {
         answered.is_err(),
         "the paused server answered: {answered:?}"
     );
-    let answer = tokio::time::timeout(GALERA_TIMEOUT, sent).await;
+    let answer = tokio::time::timeout(PATIENCE, sent).await;
     expect_error(
         answer.context("no answer after the pause")?,
         "after a pause",

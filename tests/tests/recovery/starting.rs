@@ -12,9 +12,9 @@ use galera::recover::action::ActionState;
 use galera::recover::plan::{CheckCode, CheckStatus};
 
 /// Longest wait for nodes to form a cluster.
-const FORMATION_TIMEOUT: Duration = Duration::from_secs(90);
+const FORMATION_TIMEOUT: Duration = Duration::from_secs(180);
 /// A registration must be without any sign of life for 90 s.
-const STALE_TIMEOUT: Duration = Duration::from_secs(150);
+const STALE_TIMEOUT: Duration = Duration::from_secs(240);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i27_nothing_is_cleaned_while_a_container_starts_and_it_joins() -> Result<()> {

@@ -14,7 +14,7 @@ use galera::recover::plan::{CheckCode, CheckStatus, Plan};
 use galera::view::{ReasonCode, VerdictState};
 
 /// Longest wait for views and registrations to settle.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(40);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_primary_is_inferred_and_a_lost_reply_is_resolved() -> Result<()> {

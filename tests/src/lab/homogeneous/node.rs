@@ -25,9 +25,9 @@ use crate::lab::release::ServerRelease;
 use crate::lab::template::server_user;
 
 /// Longest wait for one statement.
-const STATEMENT: Duration = Duration::from_secs(5);
+const STATEMENT: Duration = Duration::from_secs(10);
 /// Longest wait for a server to exit.
-const GONE: Duration = Duration::from_secs(30);
+const GONE: Duration = Duration::from_secs(120);
 
 pub struct HomogeneousNode {
     pub(super) number: usize,
