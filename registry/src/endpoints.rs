@@ -4,8 +4,8 @@
 //! endpoint has a separate client here, and the one that answered last is tried first.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{Client, ConnectOptions};
@@ -13,12 +13,16 @@ use rand::Rng;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::backoff::Backoff;
+use crate::connection::{Connection, Endpoint};
 use crate::error::{AttemptError, classify};
 use crate::{Error, EtcdSettings, Result};
 
+/// Is no number of a connection.
+const NO_CONNECTION: u64 = 0;
+
 /// Every endpoint with its connection.
 pub(crate) struct Endpoints {
-    endpoints: Vec<Endpoint>,
+    endpoints: Vec<Arc<Endpoint>>,
     joined_urls: String,
     /// The endpoint that answered last.
     preferred: AtomicUsize,
@@ -32,11 +36,6 @@ struct ConnectionOptions {
     client: ConnectOptions,
     /// Identifies the contents of the TLS files.
     tls_source: Option<[u8; 32]>,
-}
-
-struct Endpoint {
-    url: String,
-    client: Mutex<Option<Client>>,
 }
 
 /// An answer, and whether an earlier attempt of the same call may have been carried out as well.
@@ -65,10 +64,7 @@ impl Endpoints {
             preferred: AtomicUsize::new(rand::rng().random_range(0..urls.len())),
             endpoints: urls
                 .into_iter()
-                .map(|url| Endpoint {
-                    url,
-                    client: Mutex::new(None),
-                })
+                .map(|url| Arc::new(Endpoint::new(url)))
                 .collect(),
             options: Mutex::new(options),
             settings,
@@ -96,7 +92,7 @@ impl Endpoints {
     }
 
     pub(crate) fn url(&self, index: usize) -> &str {
-        &self.endpoints[index].url
+        self.endpoints[index].url()
     }
 
     /// How long one endpoint may take before the next one is tried.
@@ -108,27 +104,36 @@ impl Endpoints {
         }
     }
 
-    /// A client of the endpoint, connected on first use.
-    pub(crate) async fn client(&self, index: usize) -> Result<Client, etcd_client::Error> {
-        let slot = &self.endpoints[index];
-        if let Some(client) = lock(&slot.client).clone() {
-            return Ok(client);
-        }
-        let options = lock(&self.options).client.clone();
-        let client = Client::connect([slot.url.as_str()], Some(options)).await?;
-        *lock(&slot.client) = Some(client.clone());
-        Ok(client)
+    /// The connection with the endpoint, which the first call makes and concurrent ones wait for.
+    pub(crate) async fn connection(&self, index: usize) -> Result<Connection, AttemptError> {
+        let made = self.endpoints[index].connection(|| {
+            let options = lock(&self.options).client.clone();
+            (options, self.settings.ca.clone(), self.settings.deadline)
+        });
+        made.await.map_err(|error| self.inspect(error))
     }
 
-    /// Gives up the endpoint's connection: one that let a call time out may be dead for minutes without noticing.
-    pub(crate) fn disconnect(&self, index: usize) {
-        lock(&self.endpoints[index].client).take();
+    /// Gives up a connection that has answered nothing since `begun`: it may be dead for minutes without noticing.
+    pub(crate) fn give_up_if_silent(&self, index: usize, number: u64, begun: Instant) {
+        self.endpoints[index].give_up_if_silent(number, begun);
+    }
+
+    /// Records that the endpoint answers.
+    pub(crate) fn record_answer(&self, index: usize) {
+        self.endpoints[index].record_answer();
     }
 
     /// Classifies the error of an attempt at an endpoint. One that may be due to TLS files which were replaced in the
     /// meantime, as a renewed certificate, lets the next attempt use the new ones.
     pub(crate) fn classify(&self, index: usize, error: etcd_client::Error) -> AttemptError {
-        let error = classify(self.url(index), self.settings.ca.as_deref(), error);
+        self.inspect(classify(
+            self.url(index),
+            self.settings.ca.as_deref(),
+            error,
+        ))
+    }
+
+    fn inspect(&self, error: AttemptError) -> AttemptError {
         match error {
             AttemptError::Transient {
                 cause,
@@ -171,8 +176,8 @@ impl Endpoints {
                     client,
                     tls_source: source,
                 };
-                for index in 0..self.endpoints.len() {
-                    self.disconnect(index);
+                for endpoint in &self.endpoints {
+                    endpoint.give_up();
                 }
                 tracing::info!("The TLS files for etcd were replaced; new connections use them");
             }
@@ -282,26 +287,35 @@ impl Endpoints {
         F: Fn(Client) -> Fut,
         Fut: Future<Output = Result<T, etcd_client::Error>>,
     {
+        let begun = Instant::now();
+        let used = AtomicU64::new(NO_CONNECTION);
         let work = async {
-            let client = self.client(index).await?;
-            operation(client).await
+            let connection = self.connection(index).await?;
+            used.store(connection.number, Ordering::Relaxed);
+            let answer = operation(connection.client).await;
+            answer.map_err(|error| self.classify(index, error))
         };
         // Boxed: the client's calls make futures of many kilobytes.
-        match timeout(limit, Box::pin(work)).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(self.classify(index, error)),
-            Err(_) => {
-                self.disconnect(index);
-                Err(AttemptError::Transient {
-                    cause: format!(
-                        "{} did not answer within {} ms",
-                        self.url(index),
-                        limit.as_millis()
-                    ),
-                    maybe_applied: true,
-                })
+        if let Ok(done) = timeout(limit, Box::pin(work)).await {
+            if done.is_ok() {
+                self.record_answer(index);
             }
+            return done;
         }
+        let (url, limit) = (self.url(index), limit.as_millis());
+        Err(match used.into_inner() {
+            NO_CONNECTION => AttemptError::Transient {
+                cause: format!("no connection with {url} within {limit} ms"),
+                maybe_applied: false,
+            },
+            number => {
+                self.give_up_if_silent(index, number, begun);
+                AttemptError::Transient {
+                    cause: format!("{url} did not answer within {limit} ms"),
+                    maybe_applied: true,
+                }
+            }
+        })
     }
 
     fn deadline_error(&self, maybe_done: bool, cause: String) -> Error {

@@ -170,7 +170,7 @@ impl Error {
 const KEYS_NAMED_MAX: usize = 4;
 
 /// What a failed attempt means for the next one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum AttemptError {
     /// Another endpoint, or the same one later, may do better.
     Transient {

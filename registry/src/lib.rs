@@ -14,6 +14,7 @@
 
 mod accounts;
 mod backoff;
+mod connection;
 mod endpoints;
 mod entry;
 mod error;

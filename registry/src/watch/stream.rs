@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use etcd_client::{
     Client, Error as ClientError, ResponseHeader, WatchOptions, WatchResponse, WatchStream,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Unsubscribed, WatchSupervisor};
 use crate::Error;
@@ -95,15 +95,15 @@ impl WatchSupervisor {
         position: WatchPosition,
     ) -> Result<StreamEnd, Unsubscribed> {
         let mut position = position;
-        let mut stream = match self.open(&mut position).await {
-            Ok(stream) => stream,
+        let (mut stream, connection) = match self.open(&mut position).await {
+            Ok(opened) => opened,
             Err(ended) => return Ok(self.save_position(ended, position)),
         };
         self.on_recovered().await?;
         self.send_reset().await?;
         self.endpoints.set_preferred(self.endpoint);
         loop {
-            let response = match self.receive(&mut stream).await {
+            let response = match self.receive(&mut stream, connection).await {
                 Ok(response) => response,
                 Err(ended) => return Ok(self.save_position(ended, position)),
             };
@@ -125,11 +125,22 @@ impl WatchSupervisor {
         ended
     }
 
-    /// Opens the stream and makes sure that it continues the history that the position belongs to.
-    async fn open(&self, position: &mut WatchPosition) -> Result<WatchStream, StreamEnd> {
+    /// Opens the stream and makes sure that it continues the history that the position belongs to. Also returns the number
+    /// of its connection.
+    async fn open(&self, position: &mut WatchPosition) -> Result<(WatchStream, u64), StreamEnd> {
         let limit = self.endpoints.attempt_timeout();
+        let begun = Instant::now();
+        let connection = match timeout(limit, self.endpoints.connection(self.endpoint)).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return Err(self.stream_end_for_attempt(error)),
+            Err(_) => {
+                let cause = format!("no connection within {} ms", limit.as_millis());
+                return Err(self.unavailable(&cause));
+            }
+        };
+        let number = connection.number;
         let work = async {
-            let client = self.client().await?;
+            let client = connection.client;
             let options = WatchOptions::new()
                 .with_range(prefix_end(&self.prefix))
                 .with_start_revision(position.start())
@@ -161,9 +172,10 @@ impl WatchSupervisor {
         };
         // Boxed: the client's calls make futures of many kilobytes.
         match timeout(limit, Box::pin(work)).await {
-            Ok(opened) => opened,
+            Ok(opened) => opened.map(|stream| (stream, number)),
             Err(_) => {
-                self.endpoints.disconnect(self.endpoint);
+                self.endpoints
+                    .give_up_if_silent(self.endpoint, number, begun);
                 Err(self.unavailable(&format!("no answer within {} ms", limit.as_millis())))
             }
         }
@@ -184,21 +196,26 @@ impl WatchSupervisor {
         }
     }
 
-    async fn client(&self) -> Result<Client, StreamEnd> {
-        self.call(self.endpoints.client(self.endpoint)).await
-    }
-
     /// The next message. A silent stream gets one progress request before it is closed.
-    async fn receive(&self, stream: &mut WatchStream) -> Result<WatchResponse, StreamEnd> {
+    async fn receive(
+        &self,
+        stream: &mut WatchStream,
+        connection: u64,
+    ) -> Result<WatchResponse, StreamEnd> {
         let idle = self.endpoints.settings().idle_limit;
         let mut asked = false;
+        let begun = Instant::now();
         loop {
             match timeout(idle, stream.message()).await {
-                Ok(Ok(Some(response))) => return Ok(response),
+                Ok(Ok(Some(response))) => {
+                    self.endpoints.record_answer(self.endpoint);
+                    return Ok(response);
+                }
                 Ok(Ok(None)) => return Err(self.unavailable("the watch was ended")),
                 Ok(Err(error)) => return Err(self.stream_end_for(error)),
                 Err(_) if asked => {
-                    self.endpoints.disconnect(self.endpoint);
+                    self.endpoints
+                        .give_up_if_silent(self.endpoint, connection, begun);
                     return Err(
                         self.unavailable(&format!("silent for {} ms", 2 * idle.as_millis()))
                     );
@@ -244,7 +261,11 @@ impl WatchSupervisor {
     }
 
     fn stream_end_for(&self, error: ClientError) -> StreamEnd {
-        match self.endpoints.classify(self.endpoint, error) {
+        self.stream_end_for_attempt(self.endpoints.classify(self.endpoint, error))
+    }
+
+    fn stream_end_for_attempt(&self, error: AttemptError) -> StreamEnd {
+        match error {
             AttemptError::Permanent(Error::Compacted { .. }) => {
                 StreamEnd::Relist("etcd compacted the history")
             }
