@@ -49,6 +49,7 @@ pub(super) fn spawn(context: &Arc<ActionContext>, id: &ActionId) {
 fn record_failed_begin(context: &ActionContext, id: &ActionId, error: &ExecutorError) {
     if !error.is_transient() {
         context.attempts.record_refusal(id);
+        context.show_refusal(id, error);
         tracing::warn!(action.id = id.as_str(), %error, "Could not begin action {id}: {error}");
         return;
     }

@@ -65,6 +65,18 @@ fn wait_for(error: &ActionError, lock_ttl: Duration) -> Option<ActionWait> {
 }
 
 impl ActionContext {
+    /// Shows that the console does not begin `id` by itself again, because of `refusal`.
+    pub(super) fn show_refusal(&self, id: &ActionId, refusal: &impl std::fmt::Display) {
+        let wait = ActionWait {
+            code: "refused".to_owned(),
+            message: format!(
+                "The action was not started: {refusal}. Once this is settled, execute it here; otherwise it expires."
+            ),
+            since: now(),
+        };
+        self.cache.set_waiting(id, wait);
+    }
+
     /// Shows that `id` waits because of `error`, and logs it unless it already waited for the same.
     pub(super) fn show_wait(&self, id: &ActionId, error: &ActionError) {
         let Some(wait) = wait_for(error, self.settings.lock_ttl) else {

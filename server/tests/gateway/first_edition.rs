@@ -103,8 +103,12 @@ impl Upgraded {
     async fn ended(&self, state: ActionState) -> Value {
         let root = self.console.sign_in("root").await;
         let path = format!("/api/v1/actions/{}", waiting());
+        let mut action = Value::Null;
         eventually(state.as_str(), async || {
-            json_at(&root, &path).await["state"] == state.as_str()
+            action = json_at(&root, &path).await;
+            let now: ActionState = serde_json::from_value(action["state"].clone()).unwrap();
+            assert!(!now.is_final() || now == state, "{action:#}");
+            now == state
         })
         .await;
         assert_eq!(self.nodes.sent(), 0);
@@ -389,11 +393,21 @@ async fn an_action_that_waited_through_the_update_is_superseded_and_can_be_reque
 async fn i17_what_was_approved_or_begun_by_the_first_edition_sends_nothing_again() {
     let upgraded = Upgraded::start(Some("approved")).await;
     let root = upgraded.console.sign_in("root").await;
+    // Recovery was paused: what people had approved is not begun, and shows how to go on.
+    let action = format!("/api/v1/actions/{}", waiting());
+    eventually("the refusal to be shown", async || {
+        let wait = json_at(&root, &action).await["waiting"].clone();
+        let message = wait["message"].as_str().unwrap_or_default();
+        wait["code"] == "refused" && message.contains("paused") && message.contains("execute")
+    })
+    .await;
     let path = "/api/v1/clusters/lab/recovery";
     let on = root
         .send_json(Method::PUT, path, &json!({"enabled": true}))
         .await;
     assert_eq!(on.status, 200, "{}", on.text());
+    let adam = upgraded.console.sign_in("adam").await;
+    apply_verb(&adam, waiting(), "execute").await;
     upgraded.ended(ActionState::Superseded).await;
 
     // Whether 0.1 sent the statement is not known.
