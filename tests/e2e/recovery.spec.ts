@@ -26,11 +26,14 @@ async function loseQuorum(page: Page): Promise<void> {
 
 /** Confirms the killed members as stopped and updates the plan. */
 async function attest(page: Page): Promise<void> {
+  // The plan follows the verdict.
+  const update = page.getByRole('button', { name: 'Update plan' });
+  await update.waitFor();
   for (const node of ['127.0.0.2', '127.0.0.3']) {
     const select = page.getByRole('combobox', { name: `Confirm the state of ${node}`, exact: true });
     if (await select.count()) await select.selectOption('stopped');
   }
-  await page.getByRole('button', { name: 'Update plan' }).click();
+  await update.click();
   await live(page);
 }
 

@@ -43,7 +43,7 @@ export const test = base.extend<Fixtures, Shared>({
     async ({ context, allowed }, use) => {
       const messages = new Set<string>();
       const record = (message: string) => {
-        if (!allowed.test(message)) messages.add(message);
+        if (!allowed.test(message) && !LATE.test(message)) messages.add(message);
       };
       context.on('console', (message) => {
         if (['error', 'warning', 'assert'].includes(message.type())) record(`${message.type()}: ${message.text()}`);
@@ -55,6 +55,9 @@ export const test = base.extend<Fixtures, Shared>({
     { auto: true },
   ],
 });
+
+/** Only the time that a page took, and a page without scripts uses no module. */
+const LATE = /was preloaded using link preload but not used within a few seconds/;
 
 /** Console messages while the server is unreachable. */
 export const OFFLINE = /WebSocket connection to .* failed|Failed to load resource|net::ERR_/;

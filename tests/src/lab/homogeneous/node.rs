@@ -25,7 +25,7 @@ use crate::lab::release::ServerRelease;
 use crate::lab::template::server_user;
 
 /// Longest wait for one statement.
-const STATEMENT: Duration = Duration::from_secs(10);
+const STATEMENT: Duration = Duration::from_secs(60);
 /// Longest wait for a server to exit.
 const GONE: Duration = Duration::from_secs(120);
 
