@@ -53,9 +53,10 @@ demo: ## Run a console on a real etcd and a real Galera cluster; Ctrl-C stops it
 
 .PHONY: test
 test: ## All tests: unit, property, API, real etcd and Galera, browser
-	@scripts/setup lab browser api
+	@scripts/setup lab browser api chart
 	@scripts/setup-packages release
 	@$(STEP) "Checks of a release" "what was expected is above" scripts/test-release
+	@$(STEP) "Helm chart" "what was expected is above" scripts/test-chart
 	@$(STEP) "MariaDB 11.8 beside the installed one" "read the message above; then run this again" \
 	  scripts/database-roots trixie
 	@$(STEP) "Build of all programs and tests" "$(CODE)" \

@@ -27,6 +27,12 @@ async fn every_manifest_starts_a_node_that_waits_for_the_others() {
             "- name: mariadb",
             "env:",
         ),
+        (
+            "Helm",
+            "../tests/chart/rendered.yaml",
+            "- name: mariadb",
+            "env:",
+        ),
     ] {
         let variables = entries(&deploy_file(file), start, key);
         let address = loopback_address();

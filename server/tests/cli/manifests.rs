@@ -43,6 +43,8 @@ fn deployments() -> Vec<Deployment> {
         }
     };
     let etcd = deploy_file("kubernetes/etcd.yaml");
+    // What scripts/test-chart recorded of the Helm chart.
+    let chart = deploy_file("../tests/chart/rendered.yaml");
     let pod = "- name: etcd-accounts";
     vec![
         compose("Compose", "compose.yaml", &[]),
@@ -59,6 +61,14 @@ fn deployments() -> Vec<Deployment> {
                 "- name: console",
                 "env:",
             ),
+        },
+        Deployment {
+            name: "Helm",
+            accounts: (
+                entries(&chart, pod, "env:"),
+                arguments(entries(&chart, pod, "args:")),
+            ),
+            console: entries(&chart, "- name: console", "env:"),
         },
     ]
 }
@@ -96,7 +106,9 @@ impl Site {
     /// Variables with the addresses and paths of this machine.
     fn replaced(&self, variables: &[(String, String)]) -> Variables {
         let value = |value: &str| match value {
-            value if value.starts_with("https://etcd") => self.etcd.endpoints().join(","),
+            value if value.starts_with("https://") && value.ends_with(":2379") => {
+                self.etcd.endpoints().join(",")
+            }
             value => self.secrets.replaced(value),
         };
         let pair = |(name, text): &(String, String)| (name.clone(), value(text));
