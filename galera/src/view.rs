@@ -15,23 +15,35 @@ use crate::timestamp::Timestamp;
 /// The labels of a cluster: values by key.
 #[cfg(feature = "decide")]
 pub type LabelMap = std::collections::BTreeMap<String, String>;
-/// The browser reads no labels, and pays for every byte of code.
+/// The labels of a cluster, each as `key=value`: the browser only shows them, and pays for every byte of code.
 #[cfg(not(feature = "decide"))]
-pub type LabelMap = UnreadLabels;
-/// Labels that are not read.
-#[cfg(not(feature = "decide"))]
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct UnreadLabels;
+pub type LabelMap = Vec<String>;
 
+/// A label as [`LabelMap`] has it.
+#[cfg(feature = "decide")]
+#[must_use]
+pub fn label_entry(key: &str, value: &str) -> (String, String) {
+    (key.to_owned(), value.to_owned())
+}
+
+/// A label as [`LabelMap`] has it.
 #[cfg(not(feature = "decide"))]
-impl UnreadLabels {
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        true
-    }
-    pub fn iter(&self) -> impl Iterator<Item = (&String, &String)> {
-        std::iter::empty()
-    }
+#[must_use]
+pub fn label_entry(key: &str, value: &str) -> String {
+    [key, "=", value].concat()
+}
+
+/// The labels, each as `key=value`.
+#[cfg(feature = "decide")]
+pub fn label_texts(labels: &LabelMap) -> impl Iterator<Item = String> {
+    let labels = labels.iter();
+    labels.map(|(key, value)| [key, "=", value].concat())
+}
+
+/// The labels, each as `key=value`.
+#[cfg(not(feature = "decide"))]
+pub fn label_texts(labels: &LabelMap) -> impl Iterator<Item = String> {
+    labels.iter().cloned()
 }
 
 pub use registry_keys::{
