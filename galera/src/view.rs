@@ -19,18 +19,16 @@ pub type LabelMap = std::collections::BTreeMap<String, String>;
 #[cfg(not(feature = "decide"))]
 pub type LabelMap = Vec<String>;
 
-/// A label as [`LabelMap`] has it.
+/// Adds a label.
 #[cfg(feature = "decide")]
-#[must_use]
-pub fn label_entry(key: &str, value: &str) -> (String, String) {
-    (key.to_owned(), value.to_owned())
+pub fn add_label(labels: &mut LabelMap, key: &str, value: &str) {
+    labels.insert(key.to_owned(), value.to_owned());
 }
 
-/// A label as [`LabelMap`] has it.
+/// Adds a label.
 #[cfg(not(feature = "decide"))]
-#[must_use]
-pub fn label_entry(key: &str, value: &str) -> String {
-    [key, "=", value].concat()
+pub fn add_label(labels: &mut LabelMap, key: &str, value: &str) {
+    labels.push([key, "=", value].concat());
 }
 
 /// The labels, each as `key=value`.

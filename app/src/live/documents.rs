@@ -8,7 +8,7 @@
 use galera::view::{
     ArbitratorState, ArbitratorView, ClusterStatus, ClusterSummary, ClusterView, Component,
     LabelMap, NodeState, NodeSummary, NodeView, ReasonCode, RegistryHealth, SourceKind, SourceView,
-    TransferView, Verdict, VerdictReason, VerdictState, label_entry,
+    TransferView, Verdict, VerdictReason, VerdictState, add_label,
 };
 use galera::{Position, Timestamp};
 use miniserde::json::{self, Number, Object, Value};
@@ -348,11 +348,13 @@ fn cluster_summary(row: Row<'_>) -> Option<ClusterSummary> {
 }
 
 fn labels(row: Row<'_>) -> LabelMap {
-    let labels = row.0.iter().filter_map(|(key, value)| match value {
-        Value::String(value) => Some(label_entry(key, value)),
-        _ => None,
-    });
-    labels.collect()
+    let mut labels = LabelMap::default();
+    for (key, value) in row.0 {
+        if let Value::String(value) = value {
+            add_label(&mut labels, key, value);
+        }
+    }
+    labels
 }
 
 fn position(row: Row<'_>) -> Option<Position> {
