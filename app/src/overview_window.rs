@@ -4,7 +4,7 @@
 use galera::publish::api::Overview;
 use galera::publish::live::FILTER_MAX;
 #[cfg(feature = "ssr")]
-use galera::publish::live::{OverviewQuery, OverviewSort};
+use galera::publish::live::{LABEL_FILTER_MAX, OverviewQuery, OverviewSort};
 use galera::view::{ClusterSummary, VerdictState};
 
 use crate::data::encode_segment;
@@ -144,7 +144,8 @@ impl OverviewSelection {
     fn query(&self) -> OverviewQuery {
         OverviewQuery {
             filter: self.text.clone(),
-            label: self.label.clone(),
+            // The live channel refuses longer ones.
+            label: self.label.chars().take(LABEL_FILTER_MAX).collect(),
             verdict: self.verdict,
             sort: match self.sort.as_str() {
                 "name" => OverviewSort::Name,

@@ -286,8 +286,8 @@ mod tests {
             reloaded_flags(),
             [
                 "oidc-roles",
-                "probe-allow",
                 "cluster-label",
+                "probe-allow",
                 "notify-allow",
                 "log-level"
             ]
