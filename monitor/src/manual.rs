@@ -1,6 +1,6 @@
 //! A cluster monitor without tasks, probes and a registry, for benchmarks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
