@@ -280,7 +280,7 @@ mod tests {
         for expected in [
             "href=\"/?q=la&amp;label=env%3Dproduction&amp;verdict=healthy&amp;sort=name\"",
             ">env=production</a>",
-            ">a=&lt;b onclick=x&gt;&amp;\"</a>",
+            ">a=&lt;b onclick=x&gt;&amp;&quot;</a>",
             "label=a%3D%3Cb%20onclick%3Dx%3E%26%22&amp;",
         ] {
             assert!(html.contains(expected), "{expected} in {html}");
