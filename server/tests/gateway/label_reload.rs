@@ -212,18 +212,18 @@ async fn a_reload_that_brings_a_cluster_under_a_policy_counts_for_open_actions()
     let id = fixture.request(&fixture.operator).await.action.id;
     let path = "/api/v1/clusters/lab/recovery";
     let paused = |enabled: bool| json!({"enabled": enabled, "reason": "work"});
-    let off = fixture
-        .operator
-        .send_json(Method::PUT, path, &paused(false));
-    assert_eq!(off.await.status, 200);
+    let off = paused(false);
+    let off = fixture.operator.send_json(Method::PUT, path, &off).await;
+    assert_eq!(off.status, 200);
     let approved = apply_verb(&fixture.approver, &id, "approve").await;
     assert_eq!(approved.status, 200);
     assert_eq!(fixture.get(&id).await.action.state, ActionState::Approved);
     let state = &fixture.console.state;
     state.replace_labels(&labels(&["lab:env=production"]));
     assert_eq!(recovery().await, 2);
-    let on = fixture.admin.send_json(Method::PUT, path, &paused(true));
-    assert_eq!(on.await.status, 200);
+    let on = paused(true);
+    let on = fixture.admin.send_json(Method::PUT, path, &on).await;
+    assert_eq!(on.status, 200);
     let _ = apply_verb(&fixture.operator, &id, "execute").await;
     let ended = fixture.wait_for_state(&id, ActionState::Cancelled).await;
     let outcome = ended.action.outcome.unwrap();
