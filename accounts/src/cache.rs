@@ -75,8 +75,14 @@ impl AccountCache {
     /// The same cache, in which clusters have `labels`; without them no role counts by label.
     #[must_use]
     pub fn with_labels(self, labels: ClusterLabels) -> Self {
-        self.write().labels = labels;
+        self.replace_labels(labels);
         self
+    }
+
+    /// From now on clusters have `labels`, in this and every clone. Live connections with a credential that is limited to some
+    /// clusters end, so that they begin again with what is permitted now.
+    pub fn replace_labels(&self, labels: ClusterLabels) {
+        self.write().replace_labels(labels);
     }
 
     /// Why sessions cannot be resolved yet; `None` once accounts, sessions and the signing key have been loaded.

@@ -1,8 +1,9 @@
 //! Reads accounts from etcd for decisions that must not rest on a cache.
 
+use console_core::current_labels::CurrentLabels;
 use console_core::keyspace::AccountKeys;
 use galera::ClusterName;
-use galera::access::{ClusterLabels, GroupName, Operation, check_permission};
+use galera::access::{GroupName, Operation, check_permission};
 use galera::recover::action::{CurrentAccount, CurrentAccounts};
 use registry::{Precondition, Registry};
 
@@ -14,7 +15,7 @@ use super::records::{UserName, UserRecord};
 pub struct AccountReader {
     registry: Registry,
     keys: AccountKeys,
-    labels: ClusterLabels,
+    labels: CurrentLabels,
 }
 
 /// Accounts as of a reading, and what makes a transaction fail once they change.
@@ -30,13 +31,13 @@ impl AccountReader {
         Self {
             registry,
             keys: AccountKeys::new(state_prefix),
-            labels: ClusterLabels::none(),
+            labels: CurrentLabels::default(),
         }
     }
 
     /// The same reader, in which clusters have `labels`; without them no role counts by label.
     #[must_use]
-    pub fn with_labels(self, labels: ClusterLabels) -> Self {
+    pub fn with_labels(self, labels: CurrentLabels) -> Self {
         Self { labels, ..self }
     }
 
@@ -50,12 +51,13 @@ impl AccountReader {
         except: &str,
     ) -> Result<Vec<Vec<GroupName>>, registry::Error> {
         let prefix = self.keys.users();
+        let labels = self.labels.get();
         let entries = self.registry.list(prefix.clone()).await?.entries;
         let accounts = entries.iter().filter_map(|entry| {
             let name = std::str::from_utf8(&entry.key).ok()?;
             let name = name.strip_prefix(prefix.as_str())?;
             let record = parse_user(entry)?;
-            let roles = record.roles_on(cluster, &self.labels);
+            let roles = record.roles_on(cluster, &labels);
             let counts = !record.disabled
                 && !record.kind.is_service()
                 && !name.eq_ignore_ascii_case(except)
@@ -79,6 +81,7 @@ impl AccountReader {
             accounts: CurrentAccounts::default(),
             unchanged: Vec::new(),
         };
+        let labels = self.labels.get();
         for name in names.filter_map(|name| name.parse::<UserName>().ok()) {
             let key = self.keys.user(name.as_str());
             let entry = self.registry.get(key.clone()).await?;
@@ -91,7 +94,7 @@ impl AccountReader {
             if let Some(record) = record.filter(|record| !record.disabled) {
                 let account = CurrentAccount {
                     credential: record.credential_tag(),
-                    roles: record.roles_on(cluster, &self.labels),
+                    roles: record.roles_on(cluster, &labels),
                     groups: record.groups(),
                 };
                 reading.accounts.insert(name.as_str(), account);

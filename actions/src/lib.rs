@@ -39,7 +39,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use console_core::audit::AuditError;
-use galera::access::{ClusterLabels, GroupName};
+use console_core::current_labels::CurrentLabels;
+use galera::access::GroupName;
 use galera::recover::action::{ActionLimits, ActionRefusal, ClusterApprovals, least_approvals};
 use galera::recover::bootstrap;
 use galera::recover::bootstrap::RecoveryReach;
@@ -72,7 +73,7 @@ pub struct ActionSettings {
     /// Approvals that actions on some clusters need at least.
     pub cluster_approvals: Vec<ClusterApprovals>,
     /// Labels of the clusters.
-    pub labels: ClusterLabels,
+    pub labels: CurrentLabels,
     /// Deadlines and the default number of approvals.
     pub limits: ActionLimits,
     /// How long a cluster's lock outlives its holder.
@@ -92,7 +93,7 @@ impl ActionSettings {
 
     /// The limits of a kind of action on `cluster`.
     pub(crate) fn limits(&self, kind: ActionKind, cluster: &ClusterName) -> ActionLimits {
-        let least = least_approvals(&self.cluster_approvals, cluster, &self.labels);
+        let least = least_approvals(&self.cluster_approvals, cluster, &self.labels.get());
         ActionLimits {
             approvals_needed: self.approvals_of(kind).max(least.count),
             approver_groups: least.groups,
@@ -102,7 +103,7 @@ impl ActionSettings {
 
     /// The groups that must approve actions on `cluster`.
     pub(crate) fn approver_groups(&self, cluster: &ClusterName) -> Vec<GroupName> {
-        least_approvals(&self.cluster_approvals, cluster, &self.labels).groups
+        least_approvals(&self.cluster_approvals, cluster, &self.labels.get()).groups
     }
 
     /// The approvals that a kind of action needs on every cluster.

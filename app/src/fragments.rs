@@ -18,6 +18,7 @@ mod incidents;
 mod next_step;
 mod notifications;
 mod overview;
+mod overview_filter;
 mod overview_groups;
 mod plan;
 mod plan_changes;
@@ -52,6 +53,8 @@ use http::{HeaderMap, Uri};
 
 use crate::data::{InProcessApi, encode_segment, local_problem};
 use crate::markup::{El, el};
+use crate::overview_window::OverviewSelection;
+use crate::page_url::PageUrl;
 use api_client::{ApiClient, PageQuery};
 use tokens::TokenSections;
 
@@ -106,6 +109,7 @@ pub async fn render_fragment(
     let session: SessionView = client.get(&own).await?;
     let request = FragmentRequest {
         client: &client,
+        uri,
         query: &query,
         session: &session,
         now,
@@ -155,6 +159,7 @@ const FINAL_STATES: &str = "succeeded,failed,unverified,rejected,cancelled,expir
 /// A request for a fragment. Its methods fetch the data of one page each and render it.
 struct FragmentRequest<'a> {
     client: &'a ApiClient<'a>,
+    uri: &'a Uri,
     query: &'a PageQuery,
     session: &'a SessionView,
     now: Timestamp,
@@ -166,11 +171,15 @@ impl FragmentRequest<'_> {
             self.client.get("/api/v1/clusters"),
             self.client.get("/api/v1/recovery"),
         );
+        let selection = OverviewSelection::of(&PageUrl {
+            path: "/".to_owned(),
+            query: self.uri.query().unwrap_or_default().to_owned(),
+        });
         let part = overview::OverviewPart {
             overview: &overview?,
             recovery: &recovery,
             session: self.session,
-            group: self.query.get("group"),
+            selection: &selection,
             now: self.now,
         };
         Ok(Fragment::new("Clusters", &part.markup()))

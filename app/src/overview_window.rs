@@ -2,8 +2,9 @@
 
 #[cfg(feature = "ssr")]
 use galera::publish::api::Overview;
+use galera::publish::live::FILTER_MAX;
 #[cfg(feature = "ssr")]
-use galera::publish::live::{OverviewQuery, OverviewSort};
+use galera::publish::live::{LABEL_FILTER_MAX, OverviewQuery, OverviewSort};
 use galera::view::{ClusterSummary, VerdictState};
 
 use crate::data::encode_segment;
@@ -11,8 +12,6 @@ use crate::page_url::PageUrl;
 
 /// Rows of a page of the overview: more than fit on a screen, few enough for a phone.
 pub(crate) const PAGE_ROWS: usize = 50;
-/// Most characters of a filter, as the live channel accepts them.
-pub(crate) const FILTER_MAX: usize = 100;
 
 /// Some of the clusters, with how many there are.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -65,11 +64,15 @@ impl OverviewWindow {
 /// Which clusters the overview shows, in which order. Kept in the URL, so that a selection can be shared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OverviewSelection {
-    /// Part of the name of a cluster, or of the name or address of a node; or a label, `KEY=VALUE`.
+    /// Part of the name of a cluster, or of the name or address of a node; or the beginning of a label, `KEY=VALUE`.
     pub(crate) text: String,
+    /// Labels, `KEY=VALUE`, separated by commas: only clusters that have all of them.
+    pub(crate) label: String,
     pub(crate) verdict: Option<VerdictState>,
     /// `name` or `commits`; anything else is the worst verdict first.
     pub(crate) sort: String,
+    /// The key of the label that clusters are grouped by above the table.
+    pub(crate) group: String,
     /// From 1.
     pub(crate) page: usize,
 }
@@ -78,17 +81,15 @@ impl OverviewSelection {
     /// The selection in the query of the overview's URL.
     pub(crate) fn of(url: &PageUrl) -> Self {
         let text = |name: &str| url.parameter(name).unwrap_or_default();
-        let mut filter = text("q");
-        if filter.is_empty() {
-            filter = text("label");
-        }
         let verdict = text("verdict");
         let mut sort = text("sort");
         if !["name", "commits"].contains(&sort.as_str()) {
             sort.clear();
         }
         Self {
-            text: filter.trim().chars().take(FILTER_MAX).collect(),
+            text: text("q").trim().chars().take(FILTER_MAX).collect(),
+            label: text("label"),
+            group: text("group"),
             verdict: VerdictState::ALL
                 .into_iter()
                 .find(|state| state.as_str() == verdict),
@@ -102,17 +103,21 @@ impl OverviewSelection {
         (self.page.max(1) - 1) * PAGE_ROWS
     }
 
-    /// The URL of the first page of this selection with another verdict.
-    pub(crate) fn with_verdict(&self, verdict: &str) -> String {
-        href(&self.text, verdict, &self.sort, 1)
+    /// The URL of this selection with another value of a parameter; without a page its first one.
+    pub(crate) fn with(&self, name: &str, value: &str) -> String {
+        let own = [
+            ("q", &*self.text),
+            ("label", &self.label),
+            ("verdict", self.verdict_name()),
+            ("sort", &self.sort),
+            ("group", &self.group),
+            ("page", ""),
+        ];
+        ["/?", &query_of(own, name, value)].concat()
     }
 
-    /// The URL of another page of this selection.
-    pub(crate) fn with_page(&self, page: usize) -> String {
-        href(&self.text, self.verdict_name(), &self.sort, page)
-    }
-
-    fn verdict_name(&self) -> &'static str {
+    /// The verdict; empty for all.
+    pub(crate) fn verdict_name(&self) -> &'static str {
         self.verdict.map_or("", VerdictState::as_str)
     }
 
@@ -123,13 +128,15 @@ impl OverviewSelection {
             0 => String::new(),
             from => from.to_string(),
         };
-        let parameters = query_of([
-            ("filter", &self.text),
+        let parameters = [
+            ("filter", &*self.text),
+            ("label", &self.label),
             ("verdict", self.verdict_name()),
             ("sort", &self.sort),
             ("from", &from),
-            ("count", &PAGE_ROWS.to_string()),
-        ]);
+            ("count", ""),
+        ];
+        let parameters = query_of(parameters, "count", &PAGE_ROWS.to_string());
         ["overview?", &parameters].concat()
     }
 
@@ -137,6 +144,8 @@ impl OverviewSelection {
     fn query(&self) -> OverviewQuery {
         OverviewQuery {
             filter: self.text.clone(),
+            // The live channel refuses longer ones.
+            label: self.label.chars().take(LABEL_FILTER_MAX).collect(),
             verdict: self.verdict,
             sort: match self.sort.as_str() {
                 "name" => OverviewSort::Name,
@@ -149,25 +158,11 @@ impl OverviewSelection {
     }
 }
 
-fn href(text: &str, verdict: &str, sort: &str, page: usize) -> String {
-    let page = match page {
-        1 => String::new(),
-        page => page.to_string(),
-    };
-    let query = query_of([
-        ("q", text),
-        ("verdict", verdict),
-        ("sort", sort),
-        ("page", &page),
-        ("", ""),
-    ]);
-    ["/?", &query].concat()
-}
-
-/// The parameters that have a value.
-fn query_of(parameters: [(&str, &str); 5]) -> String {
+/// The parameters that have a value. That of `changed` is `value`.
+fn query_of(parameters: [(&str, &str); 6], changed: &str, value: &str) -> String {
     let mut parts = Vec::new();
-    for (name, value) in parameters {
+    for (name, own) in parameters {
+        let value = if name == changed { value } else { own };
         if !value.is_empty() {
             parts.push([name, "=", &encode_segment(value)].concat());
         }
@@ -197,7 +192,20 @@ mod tests {
             ],
             notices: Vec::new(),
         };
+        let mut overview = overview;
+        for (index, value) in [(0, "x"), (2, "x"), (1, "xy")] {
+            let labels = &mut overview.clusters[index].labels;
+            labels.insert("env".to_owned(), value.to_owned());
+        }
         for (query, expected) in [
+            ("label=env%3Dx", "zeta beta"),
+            ("label=env%3Dx&q=bet", "beta"),
+            ("label=env%3Dx&q=alpha", ""),
+            ("label=env%3Dx&verdict=healthy", "beta"),
+            ("label=env%3Dx&page=2", ""),
+            ("label=env%3Dx%2Cteam%3Dweb", ""),
+            ("label=env", ""),
+            ("q=env%3Dx", "zeta beta"),
             ("", "zeta alpha beta"),
             ("q=+ETA+", "zeta beta"),
             ("q=eta&verdict=healthy", "beta"),
@@ -218,9 +226,9 @@ mod tests {
     #[test]
     fn the_selection_is_in_the_url_and_in_the_topic() {
         let chosen = selection("q=a%26b&sort=name&verdict=down&page=3");
-        assert_eq!(chosen.with_verdict(""), "/?q=a%26b&sort=name");
+        assert_eq!(chosen.with("verdict", ""), "/?q=a%26b&sort=name");
         assert_eq!(
-            chosen.with_page(2),
+            chosen.with("page", "2"),
             "/?q=a%26b&verdict=down&sort=name&page=2"
         );
         assert_eq!(
@@ -228,6 +236,23 @@ mod tests {
             "overview?filter=a%26b&verdict=down&sort=name&from=100&count=50"
         );
         assert_eq!(selection("").topic(), "overview?count=50");
+        let labelled = selection("q=a&label=env%3Dx&group=env&page=2&verdict=down");
+        assert_eq!(
+            labelled.with("verdict", "healthy"),
+            "/?q=a&label=env%3Dx&verdict=healthy&group=env"
+        );
+        assert_eq!(
+            labelled.with("page", "3"),
+            "/?q=a&label=env%3Dx&verdict=down&group=env&page=3"
+        );
+        assert_eq!(
+            labelled.with("label", "team=web"),
+            "/?q=a&label=team%3Dweb&verdict=down&group=env"
+        );
+        assert_eq!(
+            labelled.topic(),
+            "overview?filter=a&label=env%3Dx&verdict=down&from=50&count=50"
+        );
     }
 
     #[test]
@@ -242,5 +267,7 @@ mod tests {
             ("", None, 1)
         );
         assert_eq!(selection("page=5000").page, 1_000);
+        let label = format!("{}={}", "k".repeat(63), "v".repeat(63));
+        assert_eq!(selection(&format!("label={label}")).label, label);
     }
 }

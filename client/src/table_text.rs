@@ -53,6 +53,13 @@ fn table(rows: &[Value], columns: &[Column]) -> String {
     if rows.is_empty() {
         return "none\n".to_owned();
     }
+    let columns: Vec<&Column> = columns
+        .iter()
+        .filter(|column| match column {
+            Column::Rare(_, make, _) => rows.iter().any(|row| !make(row).is_empty()),
+            _ => true,
+        })
+        .collect();
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| columns.iter().map(|column| cell(row, column)).collect())
@@ -87,6 +94,10 @@ fn cell(row: &Value, column: &Column) -> String {
         Column::Fact(_, pointer) => value_at(row, pointer, "unknown"),
         Column::Optional(_, pointer) => value_at(row, pointer, "-"),
         Column::Made(_, make, _) => make(row),
+        Column::Rare(_, make, _) => match make(row) {
+            text if text.is_empty() => "-".to_owned(),
+            text => text,
+        },
     };
     let text = safe_line(&text);
     match text.char_indices().nth(CELL_CHARS_MAX) {
@@ -205,6 +216,33 @@ mod tests {
             assert_eq!(unsafe_char, None, "{}: {text}", command.name());
             assert!(!text.contains("\nforged"), "{}: {text}", command.name());
         }
+    }
+
+    #[test]
+    fn labels_have_a_column_if_any_cluster_has_some() {
+        let list = commands().find(|command| command.name() == "clusters list");
+        let shown = |labels: [Value; 2]| {
+            let [one, two] = labels;
+            let answer = serde_json::json!({"clusters": [
+                {"name": "one", "labels": one}, {"name": "two", "labels": two}]});
+            answer_text(list.unwrap(), &GivenArguments::new(), &answer)
+        };
+        let text = shown([
+            serde_json::json!({"team": "web", "env": "production"}),
+            Value::Null,
+        ]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].contains("  LABELS"), "{text}");
+        assert!(lines[1].contains("  env=production, team=web  "), "{text}");
+        let column = lines[0].find("LABELS").unwrap();
+        assert!(lines[2][column..].starts_with("- "), "{text}");
+        for none in [Value::Null, serde_json::json!({}), "later".into()] {
+            let text = shown([none.clone(), none]);
+            assert!(!text.contains("LABELS"), "{text}");
+        }
+        // Of a later version: shown as it is, never left out.
+        let text = shown([serde_json::json!({"env": ["a", null]}), Value::Null]);
+        assert!(text.contains("env=[\"a\",null]"), "{text}");
     }
 
     #[test]

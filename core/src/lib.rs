@@ -5,6 +5,7 @@ pub mod address_policy;
 pub mod audit;
 pub mod authority;
 pub mod clock;
+pub mod current_labels;
 pub mod delivery_seal;
 pub mod keyspace;
 pub mod leader;

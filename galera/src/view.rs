@@ -15,23 +15,33 @@ use crate::timestamp::Timestamp;
 /// The labels of a cluster: values by key.
 #[cfg(feature = "decide")]
 pub type LabelMap = std::collections::BTreeMap<String, String>;
-/// The browser reads no labels, and pays for every byte of code.
+/// The labels of a cluster, each as `key=value`: the browser only shows them, and pays for every byte of code.
 #[cfg(not(feature = "decide"))]
-pub type LabelMap = UnreadLabels;
-/// Labels that are not read.
-#[cfg(not(feature = "decide"))]
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct UnreadLabels;
+pub type LabelMap = Vec<String>;
 
+/// Adds a label.
+#[cfg(feature = "decide")]
+pub fn add_label(labels: &mut LabelMap, key: &str, value: &str) {
+    labels.insert(key.to_owned(), value.to_owned());
+}
+
+/// Adds a label.
 #[cfg(not(feature = "decide"))]
-impl UnreadLabels {
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        true
-    }
-    pub fn iter(&self) -> impl Iterator<Item = (&String, &String)> {
-        std::iter::empty()
-    }
+pub fn add_label(labels: &mut LabelMap, key: &str, value: &str) {
+    labels.push([key, "=", value].concat());
+}
+
+/// The labels, each as `key=value`.
+#[cfg(feature = "decide")]
+pub fn label_texts(labels: &LabelMap) -> impl Iterator<Item = String> {
+    let labels = labels.iter();
+    labels.map(|(key, value)| [key, "=", value].concat())
+}
+
+/// The labels, each as `key=value`.
+#[cfg(not(feature = "decide"))]
+pub fn label_texts(labels: &LabelMap) -> impl Iterator<Item = String> {
+    labels.iter().cloned()
 }
 
 pub use registry_keys::{

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use console_core::clock::{ClockSteps, now};
 use console_core::published::Published;
+use galera::access::ClusterLabels;
 use galera::judge::cluster::{FoldSettings, changed_members, fold, only_primary};
 use galera::judge::confirmation::{self, ConfirmedNodes, MembershipRecord};
 use galera::judge::known_positions::KnownPositions;
@@ -13,7 +14,7 @@ use galera::judge::unseen_bootstraps::unseen_bootstraps;
 use galera::observe::observation::Evidence;
 use galera::observe::started_bootstrap::StartedBootstrap;
 use galera::record::series::NodeFigures;
-use galera::view::{ClusterView, RegistryHealth, VerdictState};
+use galera::view::{ClusterView, LabelMap, RegistryHealth, VerdictState};
 use galera::{ClusterName, NodeId, Timestamp};
 use registry::LeaseId;
 use tokio::sync::{mpsc, watch};
@@ -47,8 +48,8 @@ const MEMBERS_RETRY: Duration = Duration::from_secs(5);
 
 /// What a monitor needs besides its inputs.
 pub(super) struct MonitorContext {
-    /// The labels of the cluster.
-    pub(super) labels: BTreeMap<String, String>,
+    /// The labels of all clusters.
+    pub(super) labels: watch::Receiver<ClusterLabels>,
     pub(super) registry_prefix: String,
     pub(super) fold_settings: FoldSettings,
     pub(super) poll_interval: Duration,
@@ -87,6 +88,8 @@ pub(super) struct ClusterMonitor {
     /// Probe reports waiting for earlier registry states to be folded, each with the time since when.
     deferred_reports: BTreeMap<NodeId, (Instant, ProbeReport)>,
     publisher: ClusterPublisher,
+    /// The labels of the cluster.
+    labels: LabelMap,
     /// The last published view.
     view: Option<Arc<Published<ClusterView>>>,
     published_at: Option<Instant>,
@@ -112,8 +115,9 @@ impl ClusterMonitor {
         configured: BTreeSet<NodeId>,
         health: RegistryHealth,
         prober: Box<dyn Prober>,
-        context: MonitorContext,
+        mut context: MonitorContext,
     ) -> Self {
+        let labels = context.labels.borrow_and_update().of(&name);
         let mut evidence = Evidence::new(name.clone(), health);
         evidence.first_view = configured.is_empty();
         evidence.configured_members = configured;
@@ -127,6 +131,7 @@ impl ClusterMonitor {
             deferred_reports: BTreeMap::new(),
             history: HistoryWatch::new(name.clone(), context.history_alarms.clone()),
             publisher: context.publisher.cluster_publisher(name),
+            labels,
             evidence,
             context,
             view: None,
@@ -381,9 +386,10 @@ impl ClusterMonitor {
         self.evidence.last_primary_votes = self.known_positions.last_votes();
         self.evidence.unseen_bootstraps = self.unseen_bootstraps();
         self.context.metrics.folded();
+        let labels = self.current_labels();
         let previous = self.view.as_ref().map(|published| &published.value);
         let view = ClusterView {
-            labels: self.context.labels.clone(),
+            labels,
             ..fold(&self.evidence, at, &self.context.fold_settings, previous)
         };
         self.update_membership(&view, !listed.is_empty());
@@ -407,6 +413,16 @@ impl ClusterMonitor {
         let more = self.registrations.mark_folded();
         self.registrations_changed |= more;
         self.apply_deferred_reports() || more || alarms_changed
+    }
+
+    /// The labels of the cluster, which a reload of the settings may have replaced.
+    fn current_labels(&mut self) -> LabelMap {
+        // An error: no reload can follow.
+        if self.context.labels.has_changed().unwrap_or(false) {
+            let all = self.context.labels.borrow_and_update();
+            self.labels = all.of(&self.evidence.name);
+        }
+        self.labels.clone()
     }
 
     /// Bootstraps, by actions or recorded as forks, after which no Primary view was seen.

@@ -442,7 +442,7 @@ impl ClusterDiscovery {
             stop: stop.clone(),
         });
         let context = MonitorContext {
-            labels: self.settings.labels.of(name),
+            labels: self.settings.labels.subscribe(),
             registry_prefix: self.settings.registry_prefix.clone(),
             fold_settings: self.settings.fold_settings(),
             poll_interval: self.settings.poll_interval,

@@ -1,10 +1,11 @@
 //! A cluster monitor without tasks, probes and a registry, for benchmarks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use console_core::current_labels::CurrentLabels;
 use galera::judge::cluster::FoldSettings;
 use galera::observe::wsrep::WsrepStatus;
 use galera::view::RegistryHealth;
@@ -57,7 +58,7 @@ impl ManualMonitor {
     ) -> Self {
         let (known_positions, written_positions) = mpsc::channel(QUEUE);
         let context = MonitorContext {
-            labels: BTreeMap::new(),
+            labels: CurrentLabels::default().subscribe(),
             registry_prefix: registry_prefix.to_owned(),
             fold_settings: FoldSettings::default(),
             poll_interval,

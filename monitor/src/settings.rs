@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use galera::access::ClusterLabels;
+use console_core::current_labels::CurrentLabels;
 use galera::{ClusterName, NodeId};
 
 use crate::mysql::{MysqlSettings, ReserveAccount};
@@ -15,7 +15,7 @@ pub struct MonitorSettings {
     /// Configured clusters with their expected members.
     pub clusters: BTreeMap<ClusterName, BTreeSet<NodeId>>,
     /// Labels of the clusters.
-    pub labels: ClusterLabels,
+    pub labels: CurrentLabels,
     /// etcd prefix under which nodes register.
     pub registry_prefix: String,
     /// etcd prefix of the console's own state.

@@ -13,6 +13,7 @@ use console_core::address_policy::AddressPolicy;
 use console_core::audit::{
     AnchorFile, AnchorFileError, AnchorOutputs, ArchiveError, AuditArchive, AuditTrail,
 };
+use console_core::current_labels::CurrentLabels;
 use console_core::leader::{self, Leadership};
 use console_core::resolver::Resolver;
 use console_core::tasks::Tasks;
@@ -154,6 +155,7 @@ impl Console {
                 .resolver
                 .clone()
                 .unwrap_or_else(|| Resolver::new(config.limits.dns_lookups)),
+            labels: config.labels.clone().into(),
             tasks: Tasks::default(),
         };
         let state = builder.build(site, overrides, sealed, anchor_file)?;
@@ -179,6 +181,8 @@ struct Builder<'a> {
     trail: AuditTrail,
     replica: ReplicaId,
     resolver: Resolver,
+    /// What a reload replaces for the monitor and for actions.
+    labels: CurrentLabels,
     tasks: Tasks,
 }
 
@@ -196,7 +200,7 @@ impl Builder<'_> {
         let authenticator = self.authenticator();
         let sign_on = self.sign_on()?;
         let metrics_server = self.metrics_server()?;
-        let monitor_settings = monitor_settings(config, &self.resolver)?;
+        let monitor_settings = monitor_settings(config, &self.resolver, &self.labels)?;
         let fold = monitor_settings.fold_settings();
         let mysql = monitor_settings.mysql.clone();
         let monitor = Monitor::start(monitor_settings, self.registry.clone(), &self.tasks);
@@ -318,6 +322,7 @@ impl Builder<'_> {
             resolver: self.resolver.clone(),
             probe_policy: mysql.probe_policy,
             receiver_policy,
+            labels: self.labels.clone(),
             site,
             shutdown: self.tasks.shutdown.clone(),
         })
@@ -444,7 +449,7 @@ impl Builder<'_> {
             },
             approvals: config.approvals.per_kind.clone(),
             cluster_approvals: config.approvals.clusters.clone(),
-            labels: config.labels.clone(),
+            labels: self.labels.clone(),
             limits: overrides.action_limits.unwrap_or_else(|| ActionLimits {
                 approvals_needed: config.approvals.default_count,
                 pending_timeout: config.request_expiry,
@@ -520,7 +525,11 @@ fn recovery_account(config: &Config, mysql: &MysqlSettings) -> Option<RecoveryAc
     })
 }
 
-fn monitor_settings(config: &Config, resolver: &Resolver) -> Result<MonitorSettings, BuildError> {
+fn monitor_settings(
+    config: &Config,
+    resolver: &Resolver,
+    labels: &CurrentLabels,
+) -> Result<MonitorSettings, BuildError> {
     let mysql = MysqlSettings {
         user: config.mysql.user.clone(),
         password: config.mysql.password.clone(),
@@ -541,7 +550,7 @@ fn monitor_settings(config: &Config, resolver: &Resolver) -> Result<MonitorSetti
     Ok(MonitorSettings {
         v2: v2.transpose().map_err(BuildError::RegistryV2)?,
         clusters: config.clusters.clone(),
-        labels: config.labels.clone(),
+        labels: labels.clone(),
         registry_prefix: config.registry_prefix.clone(),
         state_prefix: config.state_prefix.clone(),
         reserve: recovery_account(config, &mysql).map(|account| account.reserve()),

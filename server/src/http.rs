@@ -75,9 +75,11 @@ use axum::extract::{FromRef, FromRequestParts};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::any;
 use console_core::address_policy::AddressPolicy;
+use console_core::current_labels::CurrentLabels;
 use console_core::leader::Leadership;
 use console_core::net::PublicUrl;
 use console_core::resolver::Resolver;
+use galera::access::ClusterLabels;
 use history::EventHistory;
 use ipnet::IpNet;
 use monitor::Monitor;
@@ -168,6 +170,8 @@ pub struct AppContext {
     pub probe_policy: AddressPolicy,
     /// Where receivers of notifications may be.
     pub receiver_policy: AddressPolicy,
+    /// Labels of the clusters.
+    pub labels: CurrentLabels,
     /// Looks up host names of databases and receivers.
     pub resolver: Resolver,
     pub site: Site,
@@ -178,6 +182,14 @@ pub struct AppContext {
 }
 
 impl AppContext {
+    /// From now on clusters have `labels`.
+    pub fn replace_labels(&self, labels: &ClusterLabels) {
+        // What limits comes first: no role counts under the labels of a policy that does not count yet.
+        self.labels.replace(labels.clone());
+        let accounts = self.authenticator.cache();
+        accounts.replace_labels(labels.clone());
+    }
+
     /// Whether browsers reach the console over https.
     #[must_use]
     pub fn is_https(&self) -> bool {

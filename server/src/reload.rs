@@ -31,7 +31,9 @@ enum ChangeEffect {
 
 fn effect_of(flag: &str) -> ChangeEffect {
     match flag {
-        LOG_LEVEL | "probe-allow" | "notify-allow" | "oidc-roles" => ChangeEffect::Reload,
+        LOG_LEVEL | "probe-allow" | "notify-allow" | "oidc-roles" | "cluster-label" => {
+            ChangeEffect::Reload
+        }
         "tls-cert" | "tls-key" | "etcd-ca" | "etcd-cert" | "etcd-key" | "mysql-tls-ca"
         | "mysql-tls-cert" | "mysql-tls-key" | "audit-anchor-file" => ChangeEffect::Automatic,
         _ => ChangeEffect::Restart,
@@ -219,6 +221,10 @@ impl ConfigReload {
                 app.receiver_policy.replace(config.notify.allow.clone());
                 true
             }
+            "cluster-label" => {
+                app.replace_labels(&config.labels);
+                true
+            }
             "oidc-roles" => match (&app.sign_on, &config.http.sign_on) {
                 (Some(running), Some(read)) => {
                     running.replace_rules(read.rules.clone());
@@ -278,7 +284,13 @@ mod tests {
     fn every_flag_that_is_named_here_exists() {
         assert_eq!(
             reloaded_flags(),
-            ["oidc-roles", "probe-allow", "notify-allow", "log-level"]
+            [
+                "oidc-roles",
+                "cluster-label",
+                "probe-allow",
+                "notify-allow",
+                "log-level"
+            ]
         );
     }
 }

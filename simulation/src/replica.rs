@@ -298,7 +298,7 @@ impl ConsoleProcess {
             plan: RecoverySettings::default(),
             approvals: BTreeMap::new(),
             cluster_approvals: Vec::new(),
-            labels: galera::access::ClusterLabels::none(),
+            labels: console_core::current_labels::CurrentLabels::default(),
             limits: ActionLimits::default(),
             lock_ttl: LOCK_TTL,
             recovery_reach: RecoveryReach::Everywhere,

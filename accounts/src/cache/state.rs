@@ -35,6 +35,12 @@ pub(super) struct AccountCacheState {
     pub(super) etcd_error: Option<String>,
 }
 
+/// Ends the connections that were opened; further ones are permitted as before.
+pub(super) fn end_connections(may_view: &mut watch::Sender<bool>) {
+    let before = may_view.send_replace(false);
+    *may_view = watch::Sender::new(before);
+}
+
 /// An account as of an etcd revision.
 pub(super) struct CachedAccount {
     pub(super) record: UserRecord,
@@ -66,6 +72,19 @@ pub(super) struct CachedSession {
 }
 
 impl AccountCacheState {
+    /// Replaces the labels. Connections with a credential that is limited to some clusters end: they were opened for others.
+    pub(super) fn replace_labels(&mut self, labels: ClusterLabels) {
+        if self.labels == labels {
+            return;
+        }
+        self.labels = labels;
+        let sessions = self.sessions.values_mut();
+        for session in sessions.filter(|session| !session.grants.is_empty()) {
+            end_connections(&mut session.may_view);
+        }
+        self.tokens.end_limited_connections();
+    }
+
     /// Whether a role of this account requires a second factor that it does not have.
     pub(super) fn must_enrol(&self, user: &UserRecord) -> bool {
         let required = |role| self.second_factor_roles.contains(role);

@@ -1,6 +1,6 @@
 //! Watch events in, live sessions out; without etcd.
 
-use galera::access::Role;
+use galera::access::{Role, RoleGrant};
 use galera::publish::accounts::AccountKind;
 use registry::{Error, KeyChange};
 
@@ -223,6 +223,41 @@ fn a_connection_loses_its_view_with_the_roles_and_when_a_factor_is_needed() {
     assert!(cache.session(ID, START).unwrap().principal.must_enrol);
     assert_eq!(change(&[Role::Approver], Some(ID)), (true, false));
     assert!(!cache.session(ID, START).unwrap().principal.must_enrol);
+}
+
+#[test]
+fn new_labels_end_the_connections_of_limited_accounts_only() {
+    let labels = |text: &str| {
+        let rules = galera::access::LabelRule::parse_all(text).unwrap();
+        galera::access::ClusterLabels::new(rules).unwrap()
+    };
+    let shop: galera::ClusterName = "shop".parse().unwrap();
+    for (clusters, limited) in [(&[][..], false), (&["lab"], true), (&["env=test"], true)] {
+        let cache = cache_with_live_session();
+        let selectors = clusters.iter().map(|text| text.parse().unwrap());
+        let scope = galera::access::ClusterScope::new(selectors.collect());
+        let grant = RoleGrant::of(vec![Role::Operator], scope);
+        let record = UserRecord {
+            grants: limited.then_some(grant).into_iter().collect(),
+            ..account(&[Role::Operator], 1, false)
+        };
+        cache.apply_users_event(USERS, put(user_entry("dora", &record)), START);
+        let before = cache.session(ID, START).unwrap();
+        cache.replace_labels(labels("shop:env=test"));
+        assert_eq!(*before.may_view.borrow(), !limited, "{clusters:?}");
+        assert!(!before.has_ended());
+        let after = cache.session(ID, START).unwrap();
+        assert!(*after.may_view.borrow());
+        let permitted = after.principal.clusters.permits(&shop);
+        assert_eq!(permitted, clusters != ["lab"], "{clusters:?}");
+        // The same labels change nothing.
+        cache.replace_labels(labels("shop:env=test"));
+        assert!(*after.may_view.borrow());
+        cache.replace_labels(labels("shop:env=other"));
+        let last = cache.session(ID, START).unwrap();
+        let permitted = last.principal.clusters.permits(&shop);
+        assert_eq!(permitted, clusters.is_empty(), "{clusters:?}");
+    }
 }
 
 #[test]

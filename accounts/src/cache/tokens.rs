@@ -10,7 +10,7 @@ use galera::publish::accounts::TokenState;
 use registry::{KeyMirror, LeaseId, RegistryEntry, WatchEvent};
 use tokio::sync::watch;
 
-use super::state::{AccountCacheState, CONFIRMATION_TIMEOUT};
+use super::state::{AccountCacheState, CONFIRMATION_TIMEOUT, end_connections};
 use super::{AccountCache, granted_clusters_of, parse_record, with_labels};
 use crate::api_token::{TokenId, TokenRecord, TokenUseRecord};
 use crate::records::{UserName, UserRecord};
@@ -86,6 +86,19 @@ impl CachedTokens {
             grants: None,
         };
         self.tokens.insert(id, token);
+    }
+
+    /// Ends the connections of tokens that are limited to some clusters, themselves or by their account.
+    pub(super) fn end_limited_connections(&mut self) {
+        for token in self.tokens.values_mut() {
+            let by_account = token
+                .grants
+                .as_ref()
+                .is_some_and(|grants| !grants.is_empty());
+            if by_account || !token.record.clusters.is_all() {
+                end_connections(&mut token.may_view);
+            }
+        }
     }
 
     fn remove(&mut self, id: &TokenId) {

@@ -1,22 +1,23 @@
-//! The part of the overview that is rendered in the server: paused recovery, and the first steps while there is no cluster.
+//! The part of the overview that is rendered in the server: paused recovery, filter and groups, and the first steps while there is no cluster.
 
 use galera::Timestamp;
 use galera::access::Operation;
 use galera::publish::api::{Overview, ProblemDetails, RecoveryState, SessionView};
 use galera::recover::action::RecoveryPause;
 
-use super::{overview_groups, widgets};
+use super::{overview_filter, overview_groups, widgets};
 use crate::format::{code, link, sub, ticking_age};
 use crate::marks::{StateMark, check_mark, state_badge};
 use crate::markup::{Content, El, el};
+use crate::overview_window::OverviewSelection;
 
 pub(super) struct OverviewPart<'a> {
     pub(super) overview: &'a Overview,
     /// Whether recovery is possible; an error while etcd is unreachable.
     pub(super) recovery: &'a Result<RecoveryState, ProblemDetails>,
     pub(super) session: &'a SessionView,
-    /// The key of the label that clusters are grouped by.
-    pub(super) group: Option<&'a str>,
+    /// Which clusters the table shows.
+    pub(super) selection: &'a OverviewSelection,
     pub(super) now: Timestamp,
 }
 
@@ -26,7 +27,11 @@ impl OverviewPart<'_> {
         el("div")
             .class("page")
             .child(self.paused())
-            .child(overview_groups::section(self.overview, self.group))
+            .child(
+                (self.overview.clusters.len() > 1).then(|| overview_filter::form(self.selection)),
+            )
+            .child(overview_filter::selected_labels(self.selection))
+            .child(overview_groups::section(self.overview, self.selection))
             .child(first_steps.then(|| self.first_steps()))
     }
 
@@ -165,7 +170,7 @@ mod tests {
             overview: &overview,
             recovery: &recovery.map(|json| serde_json::from_value(json).unwrap()),
             session: &fixtures::session("vera", &[Role::Viewer]),
-            group: None,
+            selection: &OverviewSelection::default(),
             now: fixtures::fixed_now(),
         }
         .markup()

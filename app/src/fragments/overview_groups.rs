@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use galera::publish::api::Overview;
 use galera::view::{ClusterSummary, VerdictState};
 
-use crate::data::encode_segment;
 use crate::format::{link, quiet};
 use crate::marks::{state_badge, verdict_mark};
 use crate::markup::{Content, El, el};
+use crate::overview_window::OverviewSelection;
 use crate::pages::{cell, data_table, row};
 
 /// Groups that are shown at most.
@@ -39,27 +39,24 @@ impl LabelGroup<'_> {
     }
 }
 
-/// The choice of a label, and the groups if `key` is one; nothing while no cluster has a label.
-pub(super) fn section(overview: &Overview, key: Option<&str>) -> Option<El> {
+/// The choice of a label, and the groups if one is chosen; nothing while no cluster has a label.
+pub(super) fn section(overview: &Overview, selection: &OverviewSelection) -> Option<El> {
     let all = overview.clusters.iter();
     let keys: BTreeSet<&str> = all
         .flat_map(|cluster| cluster.labels.keys().map(String::as_str))
         .collect();
-    let key = key.filter(|key| keys.contains(key));
+    let key = Some(selection.group.as_str()).filter(|key| keys.contains(key));
     (!keys.is_empty()).then(|| {
         el("section")
             .attr("id", "groups")
-            .child(choice(&keys, key))
-            .child(key.map(|key| table(overview, key)))
+            .child(choice(&keys, key, selection))
+            .child(key.map(|key| table(overview, key, selection)))
     })
 }
 
-fn choice(keys: &BTreeSet<&str>, chosen: Option<&str>) -> El {
+fn choice(keys: &BTreeSet<&str>, chosen: Option<&str>, selection: &OverviewSelection) -> El {
     let entry = |name: Option<&str>| {
-        let href = name.map_or_else(
-            || "/".to_owned(),
-            |name| format!("/?group={}", encode_segment(name)),
-        );
+        let href = selection.with("group", name.unwrap_or_default());
         let here = (name == chosen).then_some("true");
         let label = name.unwrap_or("None").to_owned();
         el("li").child(link(href, label).optional_attr("aria-current", here))
@@ -93,14 +90,14 @@ fn groups<'a>(overview: &'a Overview, key: &str) -> Vec<LabelGroup<'a>> {
     groups
 }
 
-fn table(overview: &Overview, key: &str) -> El {
+fn table(overview: &Overview, key: &str, selection: &OverviewSelection) -> El {
     let groups = groups(overview, key);
     let more = groups.len().saturating_sub(GROUPS_MAX);
     let rows = groups.iter().take(GROUPS_MAX).map(|group| {
         let name: El = match group.value {
             Some(value) => {
                 let label = format!("{key}={value}");
-                link(format!("/?label={}", encode_segment(&label)), label)
+                link(selection.with("label", &label), label)
             }
             None => quiet(format!("without {key}")),
         };
@@ -144,6 +141,35 @@ mod tests {
         }
     }
 
+    fn grouped(key: &str) -> OverviewSelection {
+        OverviewSelection {
+            group: key.to_owned(),
+            ..OverviewSelection::default()
+        }
+    }
+
+    #[test]
+    fn links_keep_the_rest_of_the_selection() {
+        let overview = overview(&[("a", true, "env=alpha"), ("b", true, "team=web")]);
+        let selection = OverviewSelection {
+            text: "a".to_owned(),
+            label: "env=alpha".to_owned(),
+            verdict: Some(VerdictState::Down),
+            sort: "name".to_owned(),
+            page: 3,
+            ..grouped("env")
+        };
+        let html = section(&overview, &selection).unwrap().html();
+        for expected in [
+            "/?q=a&amp;label=env%3Dalpha&amp;verdict=down&amp;sort=name\"",
+            "/?q=a&amp;label=env%3Dalpha&amp;verdict=down&amp;sort=name&amp;group=team\"",
+            "/?q=a&amp;label=env%3Dalpha&amp;verdict=down&amp;sort=name&amp;group=env\"",
+        ] {
+            assert!(html.contains(expected), "{expected} in {html}");
+        }
+        assert!(!html.contains("page="), "{html}");
+    }
+
     #[test]
     fn groups_have_counts_worst_first() {
         let overview = overview(&[
@@ -167,10 +193,10 @@ mod tests {
             (None, vec![1]),
         ];
         assert_eq!(shown, expected);
-        let html = section(&overview, Some("env")).unwrap().html();
-        assert!(html.contains("/?label=env%3Dzeta"), "{html}");
+        let html = section(&overview, &grouped("env")).unwrap().html();
+        assert!(html.contains("/?label=env%3Dzeta&amp;group=env"), "{html}");
         assert!(html.contains("without env"), "{html}");
-        let unknown = section(&overview, Some("<b>")).unwrap().html();
+        let unknown = section(&overview, &grouped("<b>")).unwrap().html();
         assert!(
             !unknown.contains("<table") && !unknown.contains("<b>"),
             "{unknown}"
@@ -179,7 +205,7 @@ mod tests {
 
     #[test]
     fn without_labels_there_is_nothing_to_group() {
-        assert!(section(&overview(&[("a", true, "")]), Some("env")).is_none());
+        assert!(section(&overview(&[("a", true, "")]), &grouped("env")).is_none());
     }
 
     #[test]
@@ -191,7 +217,9 @@ mod tests {
             .iter()
             .map(|(name, label)| (name.as_str(), true, label.as_str()))
             .collect();
-        let html = section(&overview(&labels), Some("host")).unwrap().html();
+        let html = section(&overview(&labels), &grouped("host"))
+            .unwrap()
+            .html();
         assert!(html.matches('<').count() / 2 < 1_000, "{}", html.len());
         assert!(html.contains("450 further values"), "{html}");
     }

@@ -1,10 +1,13 @@
-//! Search for clusters, nodes, pages and terms: the page `/search` and the dialog that Ctrl-K opens.
+//! Search for clusters, labels, nodes, pages and terms: the page `/search` and the dialog that Ctrl-K opens.
+
+use std::collections::BTreeSet;
 
 use galera::access::{Operation, check_permission};
 use galera::publish::api::{Overview, SessionView};
-use galera::view::ClusterSummary;
+use galera::view::{ClusterSummary, label_texts};
 
 use super::help;
+use crate::data::encode_segment;
 use crate::format::{link, quiet};
 use crate::links::{cluster_href, node_href};
 use crate::marks::{node_mark, state_badge, verdict_mark};
@@ -82,7 +85,7 @@ fn results(overview: &Overview, session: &SessionView, query: &str) -> El {
     let count = found.len();
     let place = el("div").attr("id", "results").attr("role", "status");
     if found.is_empty() {
-        return place.child(el("p").child("Nothing found. Names of clusters and nodes, pages and terms of the glossary are searched."));
+        return place.child(el("p").child("Nothing found. Names of clusters and nodes, labels, pages and terms of the glossary are searched."));
     }
     let items = found.into_iter().take(LIMIT).map(|(_, result)| {
         el("li")
@@ -111,7 +114,15 @@ fn named_with_labels(cluster: &ClusterSummary) -> String {
     )
 }
 
-/// Everything that can be found: clusters, their nodes, pages, pages of clusters, terms.
+/// The different labels of all clusters, sorted.
+fn labels(overview: &Overview) -> BTreeSet<String> {
+    let clusters = overview.clusters.iter();
+    clusters
+        .flat_map(|cluster| label_texts(&cluster.labels))
+        .collect()
+}
+
+/// Everything that can be found: clusters, labels, their nodes, pages, pages of clusters, terms.
 fn candidates<'a>(
     overview: &'a Overview,
     session: &'a SessionView,
@@ -160,7 +171,15 @@ fn candidates<'a>(
         text: term.name.to_owned(),
         detail: quiet("glossary"),
     });
-    clusters.chain(pages).chain(nodes).chain(tabs).chain(terms)
+    let labels = labels(overview).into_iter().map(|label| SearchResult {
+        href: format!("/?label={}", encode_segment(&label)),
+        text: label,
+        detail: quiet("label: all its clusters"),
+    });
+    let clusters = clusters.chain(labels);
+    (clusters.chain(pages).chain(nodes))
+        .chain(tabs)
+        .chain(terms)
 }
 
 /// How well `text` matches: 0 if it begins with the first of `words`, 1 if a word of it does, 2 if it has it anywhere. `None` unless it has all

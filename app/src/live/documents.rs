@@ -8,7 +8,7 @@
 use galera::view::{
     ArbitratorState, ArbitratorView, ClusterStatus, ClusterSummary, ClusterView, Component,
     LabelMap, NodeState, NodeSummary, NodeView, ReasonCode, RegistryHealth, SourceKind, SourceView,
-    TransferView, Verdict, VerdictReason, VerdictState,
+    TransferView, Verdict, VerdictReason, VerdictState, add_label,
 };
 use galera::{Position, Timestamp};
 use miniserde::json::{self, Number, Object, Value};
@@ -334,7 +334,7 @@ fn cluster_summary(row: Row<'_>) -> Option<ClusterSummary> {
     let count = |name: &str| usize::try_from(row.whole(name).unwrap_or_default()).ok();
     Some(ClusterSummary {
         name: row.parsed("name")?,
-        labels: LabelMap::default(),
+        labels: row.row("labels").map(labels).unwrap_or_default(),
         revision: row.whole("revision").unwrap_or_default(),
         observed_at: row.time("observed_at").unwrap_or(verdict.since),
         expected: count("expected")?,
@@ -345,6 +345,16 @@ fn cluster_summary(row: Row<'_>) -> Option<ClusterSummary> {
         registry_reachable: row.flag("registry_reachable").unwrap_or(true),
         verdict,
     })
+}
+
+fn labels(row: Row<'_>) -> LabelMap {
+    let mut labels = LabelMap::default();
+    for (key, value) in row.0 {
+        if let Value::String(value) = value {
+            add_label(&mut labels, key, value);
+        }
+    }
+    labels
 }
 
 fn position(row: Row<'_>) -> Option<Position> {

@@ -1,7 +1,7 @@
 //! The overview: one row per cluster, worst first.
 
 use galera::Timestamp;
-use galera::view::{ClusterSummary, NodeState, VerdictState};
+use galera::view::{ClusterSummary, LabelMap, NodeState, VerdictState, label_texts};
 use leptos::prelude::*;
 
 use super::{cell, data_table};
@@ -12,8 +12,10 @@ use crate::links::{cluster_href, cluster_label};
 use crate::live::LiveState;
 use crate::marks::{glyph, node_mark, state_badge, tone_class, verdict_mark};
 use crate::markup::{Content, El, el};
-use crate::overview_window::{FILTER_MAX, OverviewSelection, OverviewWindow, PAGE_ROWS};
+use crate::overview_window::{OverviewSelection, OverviewWindow, PAGE_ROWS};
 
+/// Labels of a cluster that its row shows; its page has all of them.
+const MARKS_MAX: usize = 5;
 const COLUMNS: [&str; 7] = [
     "Cluster",
     "Status",
@@ -24,7 +26,7 @@ const COLUMNS: [&str; 7] = [
     "Nodes",
 ];
 
-/// Heading and filters.
+/// Heading and counts.
 pub(crate) fn overview_head(live: LiveState) -> Option<El> {
     let window = live.overview.get()?;
     Some(head(&window, &live.url.with(OverviewSelection::of)))
@@ -53,7 +55,7 @@ pub(crate) fn overview_title(window: &OverviewWindow) -> String {
     }
 }
 
-/// Heading and filters.
+/// Heading and counts.
 fn head(window: &OverviewWindow, selection: &OverviewSelection) -> El {
     let clusters = window.total();
     el("div")
@@ -61,14 +63,13 @@ fn head(window: &OverviewWindow, selection: &OverviewSelection) -> El {
         .child(el("h1").child("Clusters"))
         .child(registry_notice(window))
         .child((clusters > 0).then(|| tally(window, selection)))
-        .child((clusters > 1).then(|| filter_form(selection)))
 }
 
 fn table(window: &OverviewWindow, selection: &OverviewSelection, now: Option<Timestamp>) -> El {
     let rows: Vec<El> = window
         .clusters
         .iter()
-        .map(|cluster| cluster_row(cluster, now))
+        .map(|cluster| cluster_row(cluster, selection, now))
         .collect();
     let table = (!rows.is_empty()).then(|| {
         data_table(
@@ -98,8 +99,9 @@ fn page_links(window: &OverviewWindow, selection: &OverviewSelection) -> El {
         &window.matched.to_string(),
     ]
     .concat();
-    let entry =
-        |page: usize, label: &'static str| el("li").child(link(selection.with_page(page), label));
+    let entry = |page: usize, label: &'static str| {
+        el("li").child(link(selection.with("page", &page.to_string()), label))
+    };
     let previous = (from > 0).then(|| entry(selection.page - 1, "Previous"));
     let next = (from + PAGE_ROWS < window.matched).then(|| entry(selection.page + 1, "Next"));
     el("nav")
@@ -122,7 +124,7 @@ fn tally(window: &OverviewWindow, selection: &OverviewSelection) -> El {
             None => ("", el("span").child("All")),
         };
         let here = (selection.verdict == verdict).then_some("true");
-        let link = link(selection.with_verdict(name), count.to_string())
+        let link = link(selection.with("verdict", name), count.to_string())
             .optional_attr("aria-current", here)
             .child(" ")
             .child(label);
@@ -131,47 +133,6 @@ fn tally(window: &OverviewWindow, selection: &OverviewSelection) -> El {
     let verdicts = VerdictState::ALL.into_iter().rev().map(Some);
     let entries: Vec<_> = [None].into_iter().chain(verdicts).map(entry).collect();
     el("ul").class("tally").child(entries)
-}
-
-/// Applied while typing by the script, and on submission without it.
-fn filter_form(selection: &OverviewSelection) -> El {
-    let input = el("input")
-        .attr("id", "q")
-        .attr("name", "q")
-        .attr("type", "search")
-        .attr("autocomplete", "off")
-        .attr("maxlength", FILTER_MAX.to_string())
-        .attr("placeholder", "Cluster, node or address")
-        .attr("value", selection.text.clone());
-    let option = |value: &'static str, label: &'static str| {
-        let here = (selection.sort == value).then_some("");
-        el("option")
-            .attr("value", value)
-            .optional_attr("selected", here)
-            .child(label)
-    };
-    let sort = el("select")
-        .attr("id", "sort")
-        .attr("name", "sort")
-        .child(option("", "Worst status first"))
-        .child(option("name", "Name"))
-        .child(option("commits", "Commits per second"));
-    let verdict = selection.verdict.map(|verdict| {
-        el("input")
-            .attr("type", "hidden")
-            .attr("name", "verdict")
-            .attr("value", verdict.as_str())
-    });
-    el("form")
-        .class("filter")
-        .attr("method", "get")
-        .attr("role", "search")
-        .child(el("label").attr("for", "q").child("Search"))
-        .child(input)
-        .child(el("label").attr("for", "sort").child("Sort by"))
-        .child(sort)
-        .child(verdict)
-        .child(el("button").attr("type", "submit").child("Filter"))
 }
 
 /// The console's other notices are on every page.
@@ -184,7 +145,11 @@ fn registry_notice(window: &OverviewWindow) -> Option<El> {
     blind.then(|| el("p").class("notice").child(text))
 }
 
-fn cluster_row(cluster: &ClusterSummary, now: Option<Timestamp>) -> El {
+fn cluster_row(
+    cluster: &ClusterSummary,
+    selection: &OverviewSelection,
+    now: Option<Timestamp>,
+) -> El {
     let verdict = cluster.verdict.state;
     let since = sub(elapsed(cluster.verdict.since, now));
     // Nothing of two rival components adds up.
@@ -201,17 +166,22 @@ fn cluster_row(cluster: &ClusterSummary, now: Option<Timestamp>) -> El {
     let seqno = number_or_unknown(position.map(|position| position.seqno));
     let commits = cluster.commit_rate.filter(|_| !torn).map(rate);
     let id = ["row-", cluster.name.as_str()].concat();
-    super::row(link(
-        cluster_href(&cluster.name),
-        cluster_label(&cluster.name),
-    ))
-    .attr("id", id)
-    .child(cell(COLUMNS[1], state_badge(verdict_mark(verdict))).child(since))
-    .child(cell(COLUMNS[2], reason_cell(cluster)).class("why"))
-    .child(cell(COLUMNS[3], or_unknown(synced)).class("n"))
-    .child(cell(COLUMNS[4], seqno).class("n"))
-    .child(cell(COLUMNS[5], or_unknown(commits)).class("n"))
-    .child(cell(COLUMNS[6], node_strip(cluster)))
+    let name: Content = [
+        Some(link(
+            cluster_href(&cluster.name),
+            cluster_label(&cluster.name),
+        )),
+        label_marks(&cluster.labels, selection),
+    ]
+    .into();
+    super::row(name)
+        .attr("id", id)
+        .child(cell(COLUMNS[1], state_badge(verdict_mark(verdict))).child(since))
+        .child(cell(COLUMNS[2], reason_cell(cluster)).class("why"))
+        .child(cell(COLUMNS[3], or_unknown(synced)).class("n"))
+        .child(cell(COLUMNS[4], seqno).class("n"))
+        .child(cell(COLUMNS[5], or_unknown(commits)).class("n"))
+        .child(cell(COLUMNS[6], node_strip(cluster)))
 }
 
 fn reason_cell(cluster: &ClusterSummary) -> Content {
@@ -219,9 +189,24 @@ fn reason_cell(cluster: &ClusterSummary) -> Content {
     let first = reasons
         .first()
         .map(|reason| el("span").child(reason.message.clone()));
-    let more = reasons.len().saturating_sub(1);
-    let more = (more > 0).then(|| sub(["and ", &more.to_string(), " more"].concat()));
-    [first, more].into()
+    [first, and_more(reasons.len(), 1)].into()
+}
+
+/// How many of `count` are not shown.
+fn and_more(count: usize, shown: usize) -> Option<El> {
+    let more = count.saturating_sub(shown);
+    (more > 0).then(|| sub(["and ", &more.to_string(), " more"].concat()))
+}
+
+/// The first labels of a cluster, each a link to the clusters of the selection that have it.
+fn label_marks(labels: &LabelMap, selection: &OverviewSelection) -> Option<El> {
+    (!labels.is_empty()).then(|| {
+        let mut marks = el("span").class("sub strip");
+        for label in label_texts(labels).take(MARKS_MAX) {
+            marks = marks.child(link(selection.with("label", &label), label).class("quiet"));
+        }
+        marks.child(and_more(labels.len(), MARKS_MAX))
+    })
 }
 
 /// One shape per node, and the number of nodes per state.
@@ -261,7 +246,9 @@ mod tests {
     #[test]
     fn a_cluster_is_summarized_in_one_row() {
         let summary = fixtures::state_transfer("lab", 90_000).summary();
-        let html = cluster_row(&summary, Some(fixtures::fixed_now())).html();
+        let selection = OverviewSelection::default();
+        let html = cluster_row(&summary, &selection, Some(fixtures::fixed_now())).html();
+        assert!(!html.contains("Labels"), "{html}");
         for expected in [
             "Degraded",
             "127.0.0.4 is unreachable",
@@ -272,6 +259,39 @@ mod tests {
         ] {
             assert!(html.contains(expected), "{expected} in {html}");
         }
+    }
+
+    #[test]
+    fn labels_are_marks_that_keep_the_selection() {
+        let mut summary = fixtures::healthy("lab", 1_000).summary();
+        let mut add = |key: &str, value: &str| {
+            summary.labels.insert(key.to_owned(), value.to_owned());
+        };
+        add("env", "production");
+        // Settings permit none of these; a server may send them all the same.
+        add("a", "<b onclick=x>&\"");
+        add("b", "ראשי\u{202e}");
+        let selection = OverviewSelection::of(&crate::page_url::PageUrl {
+            path: "/".to_owned(),
+            query: "q=la&verdict=healthy&sort=name&page=3&label=team%3Dweb".to_owned(),
+        });
+        let shown = |summary: &ClusterSummary| cluster_row(summary, &selection, None).html();
+        let html = shown(&summary);
+        for expected in [
+            "href=\"/?q=la&amp;label=env%3Dproduction&amp;verdict=healthy&amp;sort=name\"",
+            ">env=production</a>",
+            ">a=&lt;b onclick=x&gt;&amp;&quot;</a>",
+            "label=a%3D%3Cb%20onclick%3Dx%3E%26%22&amp;",
+        ] {
+            assert!(html.contains(expected), "{expected} in {html}");
+        }
+        assert!(!html.contains("more"), "{html}");
+        for index in 0..20 {
+            summary.labels.insert(format!("k{index}"), "v".repeat(63));
+        }
+        let html = shown(&summary);
+        assert_eq!(html.matches(" class=\"quiet\">").count(), MARKS_MAX);
+        assert!(html.contains("and 18 more"), "{html}");
     }
 
     #[test]

@@ -126,12 +126,15 @@ pub enum Column {
     Optional(&'static str, &'static str),
     /// A text made of several values; the pointers are those that it reads.
     Made(&'static str, fn(&Value) -> String, &'static [&'static str]),
+    /// Like `Made`, of what few consoles have: without the column if the text of every row is empty.
+    Rare(&'static str, fn(&Value) -> String, &'static [&'static str]),
 }
 
 impl Column {
     pub(crate) const fn title(&self) -> &'static str {
         match self {
-            Self::Fact(title, _) | Self::Optional(title, _) | Self::Made(title, _, _) => title,
+            Self::Fact(title, _) | Self::Optional(title, _) => title,
+            Self::Made(title, _, _) | Self::Rare(title, _, _) => title,
         }
     }
 
@@ -140,7 +143,7 @@ impl Column {
     pub fn pointers(&self) -> Vec<&'static str> {
         match self {
             Self::Fact(_, pointer) | Self::Optional(_, pointer) => vec![pointer],
-            Self::Made(_, _, pointers) => pointers.to_vec(),
+            Self::Made(_, _, pointers) | Self::Rare(_, _, pointers) => pointers.to_vec(),
         }
     }
 }

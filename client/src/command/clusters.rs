@@ -52,11 +52,24 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
         &[("GET", "/api/v1/clusters")],
         "List clusters, worst verdict first",
     )
-    .with(&[ApiArgument::query(
-        "verdict",
-        List("VERDICT,…"),
-        "Only clusters with one of these verdicts",
-    )])
+    .with(&[
+        ApiArgument::query(
+            "verdict",
+            List("VERDICT,…"),
+            "Only clusters with one of these verdicts",
+        ),
+        ApiArgument::query(
+            "label",
+            List("KEY=VALUE,…"),
+            "Only clusters with all of these labels",
+        ),
+        ApiArgument::query(
+            "q",
+            Text("TEXT"),
+            "Only clusters with this in their name, or in the name or address of a node",
+        )
+        .flag("filter"),
+    ])
     .shown(AnswerView::Table {
         rows: "/clusters",
         columns: &[
@@ -65,6 +78,7 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
             Column::Made("SYNCED", synced, &["/synced", "/expected"]),
             Column::Fact("SEQNO", "/position/seqno"),
             Column::Fact("OBSERVED AT", "/observed_at"),
+            Column::Rare("LABELS", labels, &["/labels"]),
             Column::Optional("REASONS", "/verdict/reasons/*/message"),
         ],
         notes: &[("notice", "/notices")],
@@ -342,6 +356,16 @@ pub(super) static COMMANDS: &[ApiCommand] = &[
         ApiArgument::body("reason", Text("TEXT"), "Why, for the audit trail").required(),
     ]),
 ];
+
+/// The labels of a cluster; empty without any.
+fn labels(row: &Value) -> String {
+    let labels = row.get("labels").and_then(Value::as_object);
+    let labels = labels.into_iter().flatten().map(|(key, value)| {
+        let text = value.as_str();
+        text.map_or_else(|| format!("{key}={value}"), |text| format!("{key}={text}"))
+    });
+    labels.collect::<Vec<_>>().join(", ")
+}
 
 fn synced(row: &Value) -> String {
     let number = |name: &str| {

@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use document::{DocumentChange, TopicDocument};
-pub use window::{OverviewQuery, OverviewRow, OverviewSort, WINDOW_MAX, head_document};
+pub use window::{
+    FILTER_MAX, LABEL_FILTER_MAX, OverviewQuery, OverviewRow, OverviewSort, WINDOW_MAX,
+    head_document,
+};
 
 /// The versions of the WebSocket protocol that `hello` announces.
 pub const LIVE_VERSIONS: [u32; 2] = [super::api::LIVE_VERSION, 2];

@@ -1,5 +1,6 @@
 //! A cluster monitor with scripted inputs and without a database, under a paused clock.
 
+use console_core::current_labels::CurrentLabels;
 use galera::observe::wsrep::WsrepStatus;
 use galera::view::NodeState;
 use registry::{KeyChange, RegistryEntry};
@@ -24,7 +25,7 @@ impl Prober for NoopProber {
 /// What a monitor needs; nothing receives what it sends.
 fn context(publisher: &Arc<ViewPublisher>) -> MonitorContext {
     MonitorContext {
-        labels: BTreeMap::new(),
+        labels: CurrentLabels::default().subscribe(),
         registry_prefix: "/galera".to_owned(),
         fold_settings: FoldSettings::default(),
         poll_interval: POLL,

@@ -23,7 +23,7 @@ fn discovery_in(registry: Registry, clusters: &[&str]) -> ClusterDiscovery {
             .iter()
             .map(|name| (name.parse().unwrap(), BTreeSet::new()))
             .collect(),
-        labels: galera::access::ClusterLabels::none(),
+        labels: console_core::current_labels::CurrentLabels::default(),
         registry_prefix: "/galera".to_owned(),
         state_prefix: "/galera-console".to_owned(),
         mysql: MysqlSettings {

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use galera::access::{ClusterLabel, ClusterLabelError};
 use galera::publish::api::Overview;
 use galera::publish::api::RecordedClusterView;
+use galera::publish::live::{self, FILTER_MAX};
 use galera::view::{ClusterSummary, RegistryView, VerdictState};
 use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -31,6 +32,10 @@ pub(super) struct OverviewQuery {
         pattern = "^[A-Za-z0-9._-]{1,63}=[A-Za-z0-9._-]{1,63}(,[A-Za-z0-9._-]{1,63}=[A-Za-z0-9._-]{1,63})*$"
     )]
     label: Option<String>,
+    /// Part of the name of a cluster, or of the name or address of a node, in any case; with `=`, the beginning of a label, or the
+    /// whole label if a cluster has it.
+    #[param(max_length = 100)]
+    q: Option<String>,
 }
 
 /// Lists every cluster in brief, worst verdict first.
@@ -50,7 +55,8 @@ pub(super) async fn overview(
 ) -> ApiResult<Response> {
     let published = app.monitor.overview().borrow().clone();
     let scope = &session.principal.clusters;
-    let whole = query.verdict.is_none() && query.label.is_none() && scope.is_all();
+    let whole =
+        query.verdict.is_none() && query.label.is_none() && query.q.is_none() && scope.is_all();
     if whole {
         return Ok(conditional_json(
             &headers,
@@ -60,8 +66,9 @@ pub(super) async fn overview(
     }
     let verdicts = query.verdict.as_deref().map(parse_verdicts).transpose()?;
     let labels = query.label.as_deref().map(parse_labels).transpose()?;
+    let filter = parse_filter(query.q.unwrap_or_default())?;
     let overview = published.value.in_scope(scope);
-    let matches = |cluster: &ClusterSummary| {
+    let matches = |cluster: &&ClusterSummary| {
         let verdicts = verdicts.as_ref();
         let has = |label: &ClusterLabel| {
             let value = cluster.labels.get(label.key());
@@ -70,11 +77,24 @@ pub(super) async fn overview(
         verdicts.is_none_or(|verdicts| verdicts.contains(&cluster.verdict.state))
             && labels.iter().flatten().all(has)
     };
+    let selected = filter.select(overview.clusters.iter().filter(matches));
     Ok(Json(Overview {
-        clusters: overview.clusters.into_iter().filter(matches).collect(),
+        clusters: selected.into_iter().cloned().collect(),
         notices: overview.notices,
     })
     .into_response())
+}
+
+/// What the overview selects by the same text.
+fn parse_filter(filter: String) -> ApiResult<live::OverviewQuery> {
+    if filter.chars().count() > FILTER_MAX {
+        let detail = format!("The parameter q has at most {FILTER_MAX} characters.");
+        return Err(ApiError::bad_request("invalid_query", detail));
+    }
+    Ok(live::OverviewQuery {
+        filter,
+        ..live::OverviewQuery::default()
+    })
 }
 
 fn parse_verdicts(names: &str) -> ApiResult<Vec<VerdictState>> {

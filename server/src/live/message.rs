@@ -6,7 +6,8 @@ use console_core::clock::now;
 use galera::ClusterName;
 use galera::publish::api::{LIVE_VERSION, LiveMessage, SubscribeRequest};
 use galera::publish::live::{
-    FrameEncoding, LIVE_VERSIONS, OverviewQuery, TopicFrame, TopicSubscribeRequest, WINDOW_MAX,
+    FILTER_MAX, FrameEncoding, LABEL_FILTER_MAX, LIVE_VERSIONS, OverviewQuery, TopicFrame,
+    TopicSubscribeRequest, WINDOW_MAX,
 };
 use http::Uri;
 use serde::Deserialize;
@@ -17,8 +18,6 @@ pub(super) const TOPICS_MAX: usize = 32;
 pub(super) const WINDOWS_MAX: usize = 4;
 /// Characters of the viewer's text that an error repeats.
 const ECHO_MAX: usize = 100;
-/// Characters of a filter.
-const FILTER_MAX: usize = 100;
 
 /// A valid topic; the cluster may not exist yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,7 +199,8 @@ fn parse_cluster(text: &str, name: &str) -> Result<TopicName, SubscribeError> {
 
 fn parse_query(text: &str, query: &str) -> Result<TopicName, SubscribeError> {
     let invalid = |why: String| {
-        let known = "the parameters are filter, verdict, sort (worst, name, commits), from, count";
+        let known =
+            "the parameters are filter, label, verdict, sort (worst, name, commits), from, count";
         SubscribeError::new(
             "invalid_window",
             format!("{:?}: {why}; {known}", shorten(text)),
@@ -214,10 +214,13 @@ fn parse_query(text: &str, query: &str) -> Result<TopicName, SubscribeError> {
     if !(1..=WINDOW_MAX).contains(&window.count) {
         return Err(invalid(format!("count is from 1 to {WINDOW_MAX}")));
     }
-    if window.filter.chars().count() > FILTER_MAX {
-        return Err(invalid(format!(
-            "filter has at most {FILTER_MAX} characters"
-        )));
+    for (name, text, most) in [
+        ("filter", &window.filter, FILTER_MAX),
+        ("label", &window.label, LABEL_FILTER_MAX),
+    ] {
+        if text.chars().count() > most {
+            return Err(invalid(format!("{name} has at most {most} characters")));
+        }
     }
     Ok(TopicName::Overview(Box::new(window)))
 }
@@ -308,7 +311,7 @@ mod tests {
     #[test]
     fn version_2_is_chosen_by_the_message() {
         let (subscription, errors) = parse_subscription(
-            r#"{"version":2,"encoding":"deflate","subscribe":["head","overview?filter=a%20b&verdict=down&sort=name&from=10&count=5","cluster/lab"]}"#,
+            r#"{"version":2,"encoding":"deflate","subscribe":["head","overview?filter=a%20b&label=env%3Dtest&verdict=down&sort=name&from=10&count=5","cluster/lab"]}"#,
         )
         .unwrap();
         assert!(errors.is_empty(), "{errors:?}");
@@ -318,6 +321,7 @@ mod tests {
         );
         let window = OverviewQuery {
             filter: "a b".to_owned(),
+            label: "env=test".to_owned(),
             verdict: Some(VerdictState::Down),
             sort: OverviewSort::Name,
             from: 10,
@@ -337,6 +341,7 @@ mod tests {
     #[test]
     fn what_a_window_may_ask_for_is_limited() {
         let long = format!("overview?filter={}", "x".repeat(FILTER_MAX + 1));
+        let long_label = format!("overview?label={}", "x".repeat(LABEL_FILTER_MAX + 1));
         for (topic, code) in [
             ("overview?count=10001", "invalid_window"),
             ("overview?count=0", "invalid_window"),
@@ -347,6 +352,7 @@ mod tests {
             ("overview?colour=red", "invalid_window"),
             ("overview?filter=a b", "invalid_window"),
             (&long, "invalid_window"),
+            ("overview?label=a%3Db&label=c%3Dd", "invalid_window"),
             ("head?count=1", "unknown_topic"),
             ("cluster/lab?count=1", "unknown_topic"),
         ] {
@@ -357,6 +363,9 @@ mod tests {
             assert_eq!(errors[0].topic.as_deref(), Some(topic));
             assert_eq!(names(subscription), [TopicName::Head]);
         }
+        let sent = serde_json::json!({"version": 2, "subscribe": [long_label]});
+        let (_, errors) = parse_subscription(&sent.to_string()).unwrap();
+        assert_eq!(errors[0].code, "invalid_window");
         let windows: Vec<_> = (0..6).map(|from| format!("overview?from={from}")).collect();
         let sent = serde_json::json!({"version": 2, "subscribe": windows});
         let (subscription, errors) = parse_subscription(&sent.to_string()).unwrap();

@@ -46,6 +46,14 @@ impl Settings {
         std::fs::write(self.path("console.toml"), text).unwrap();
     }
 
+    /// The same with labels.
+    fn write_labels(&self, level: &str, labels: &str) {
+        self.write(level, "127.0.0.0/8", "1s");
+        let path = self.path("console.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("cluster_labels = [{labels}]\n{text}")).unwrap();
+    }
+
     fn start(&self) -> ConsoleProcess {
         let file = self.path("console.toml");
         let arguments = ["serve", "--config", file.to_str().unwrap()];
@@ -115,6 +123,48 @@ async fn an_invalid_configuration_changes_nothing() {
     serving
         .wait_for_log(&["--log-level is now warn (before: info)"])
         .await;
+    assert_eq!(serving.stop(), 0);
+}
+
+#[tokio::test]
+async fn labels_are_added_changed_and_removed_and_a_wrong_one_refuses_everything() {
+    let etcd = TestEtcd::process().await;
+    let settings = Settings::new(&etcd).await;
+    settings.write("info", "127.0.0.0/8", "1s");
+    let serving = settings.start();
+    serving.wait_until_ready().await;
+    settings.write_labels("info", r#""prod-*:env=production""#);
+    hang_up(&serving);
+    let added = "--cluster-label is now prod-*:env=production (before: (none))";
+    serving.wait_for_log(&[added]).await;
+
+    for (wrong, named) in [
+        (r#""prod-*:env=<b>""#, "env=<b>"),
+        (r#""prod-*:env=test,env=other""#, "env twice"),
+        (r#""env=test""#, "names no cluster"),
+    ] {
+        settings.write_labels("debug", wrong);
+        hang_up(&serving);
+        serving
+            .wait_for_log(&["nothing was changed", "cluster_labels", named])
+            .await;
+    }
+    let log = serving.log();
+    assert!(!log.contains("--log-level is now"), "{log}");
+
+    // What is in force is what was valid.
+    settings.write_labels("info", r#""prod-*:env=production", "lab:env=test""#);
+    hang_up(&serving);
+    serving
+        .wait_for_log(&["lab:env=test (before: prod-*:env=production)"])
+        .await;
+    settings.write("info", "127.0.0.0/8", "1s");
+    hang_up(&serving);
+    serving
+        .wait_for_log(&["--cluster-label is now (none) (before: "])
+        .await;
+    let log = serving.log();
+    assert!(!log.contains("--cluster-label needs a restart"), "{log}");
     assert_eq!(serving.stop(), 0);
 }
 

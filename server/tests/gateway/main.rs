@@ -51,6 +51,7 @@ mod http_server;
 mod incident_reports;
 mod interrupted;
 mod json_contract;
+mod label_reload;
 mod leader;
 mod limited_accounts;
 mod live_messages;

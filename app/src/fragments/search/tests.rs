@@ -39,6 +39,23 @@ fn without_words_clusters_come_first_in_the_order_of_the_overview() {
 }
 
 #[test]
+fn a_label_finds_its_clusters_and_the_page_of_all_of_them() {
+    let mut overview = overview();
+    for cluster in &mut overview.clusters[..2] {
+        let labels = &mut cluster.labels;
+        labels.insert("env".to_owned(), "production".to_owned());
+    }
+    let session = fixtures::session("ann", &[Role::Viewer]);
+    let html = results(&overview, &session, "env=production").html();
+    assert_eq!(html.matches("<a ").count(), 3, "{html}");
+    let first = "<ul class=\"found\"><li><a href=\"/?label=env%3Dproduction\">env=production</a>";
+    assert!(html.contains(first), "{html}");
+    assert!(!html.contains("my-orders"), "{html}");
+    let other = results(&overview, &session, "env=productions").html();
+    assert!(!other.contains("<a "), "{other}");
+}
+
+#[test]
 fn what_begins_with_the_words_comes_before_what_contains_them() {
     assert_eq!(
         found("ord recovery", &[Role::Viewer]),

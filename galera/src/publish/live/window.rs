@@ -8,10 +8,14 @@ use serde_json::{Map, Value, json};
 
 use super::document::{TopicDocument, object_of};
 use crate::publish::api::Overview;
-use crate::view::{ClusterSummary, VerdictState};
+use crate::view::{ClusterSummary, VerdictState, label_texts};
 
 /// Most clusters in a window.
 pub const WINDOW_MAX: usize = 10_000;
+/// Most characters of [`OverviewQuery::filter`].
+pub const FILTER_MAX: usize = 100;
+/// Most characters of [`OverviewQuery::label`].
+pub const LABEL_FILTER_MAX: usize = 500;
 /// Clusters that `head` names.
 const HEAD_MAX: usize = 100;
 
@@ -22,6 +26,8 @@ pub struct OverviewQuery {
     /// Part of the name of a cluster, or of the name or address of a node, in any case; with `=`, the beginning of a label, or the
     /// whole label if a cluster has it.
     pub filter: String,
+    /// Labels, `KEY=VALUE`, separated by commas: only clusters that have all of them. Without any, all clusters.
+    pub label: String,
     /// Only clusters with this verdict.
     pub verdict: Option<VerdictState>,
     pub sort: OverviewSort,
@@ -35,6 +41,7 @@ impl Default for OverviewQuery {
     fn default() -> Self {
         Self {
             filter: String::new(),
+            label: String::new(),
             verdict: None,
             sort: OverviewSort::default(),
             from: 0,
@@ -100,7 +107,7 @@ impl OverviewQuery {
         let mut selected: Vec<T> = rows
             .filter(|row| self.selects(&text, summary(row)))
             .collect();
-        let whole = |row: &T| has_label(summary(row), |label| label == text);
+        let whole = |row: &T| has_label(summary(row), |label| label.to_lowercase() == text);
         if text.contains('=') && selected.iter().any(&whole) {
             selected.retain(whole);
         }
@@ -140,12 +147,17 @@ impl OverviewQuery {
                 contains(&node.id.to_string()) || node.name.as_deref().is_some_and(contains)
             })
         };
+        let labels = self.label.split(',').map(str::trim);
         self.verdict
             .is_none_or(|only| cluster.verdict.state == only)
+            && (labels.filter(|label| !label.is_empty()))
+                .all(|label| has_label(cluster, |one| one == label))
             && match text.contains('=') {
                 // Every label has this character, and few names.
                 true => {
-                    has_label(cluster, |label| label.starts_with(text)) || in_name() || in_nodes()
+                    has_label(cluster, |label| label.to_lowercase().starts_with(text))
+                        || in_name()
+                        || in_nodes()
                 }
                 false => text.is_empty() || in_name() || in_nodes(),
             }
@@ -153,8 +165,7 @@ impl OverviewQuery {
 }
 
 fn has_label(cluster: &ClusterSummary, matches: impl Fn(&str) -> bool) -> bool {
-    let mut labels = cluster.labels.iter();
-    labels.any(|(key, value)| matches(&format!("{key}={value}").to_lowercase()))
+    label_texts(&cluster.labels).any(|label| matches(&label))
 }
 
 /// The document of the topic `head`: what a page about something else shows. `clusters` are the worst that are not
@@ -246,12 +257,45 @@ mod tests {
                 filter: filter.to_owned(),
                 ..OverviewQuery::default()
             };
-            let selected = query.select(clusters.iter());
-            let names: Vec<&str> = selected
-                .iter()
-                .map(|cluster| cluster.name.as_str())
-                .collect();
-            assert_eq!(names, expected, "{filter}");
+            assert_eq!(names(&query, &clusters), expected, "{filter}");
+        }
+    }
+
+    fn names<'a>(query: &OverviewQuery, clusters: &'a [ClusterSummary]) -> Vec<&'a str> {
+        let selected = query.select(clusters.iter());
+        selected
+            .iter()
+            .map(|cluster| cluster.name.as_str())
+            .collect()
+    }
+
+    #[test]
+    fn labels_and_the_filter_select_together() {
+        let clusters = [
+            cluster("one", &[("env", "test"), ("team", "web")]),
+            cluster("two", &[("env", "test")]),
+            cluster("three", &[("env", "test2")]),
+        ];
+        for (label, filter, expected) in [
+            ("", "", &["one", "two", "three"][..]),
+            ("env=test", "", &["one", "two"]),
+            ("env=test", "ON", &["one"]),
+            ("env=test", "three", &[]),
+            ("env=test", "team=", &["one"]),
+            ("env=test, team=web", "", &["one"]),
+            ("env=test,env=test2", "", &[]),
+            // Exactly, as the API compares them.
+            ("env=TEST", "", &[]),
+            ("env=tes", "", &[]),
+            ("env", "", &[]),
+            ("=", "", &[]),
+        ] {
+            let query = OverviewQuery {
+                label: label.to_owned(),
+                filter: filter.to_owned(),
+                ..OverviewQuery::default()
+            };
+            assert_eq!(names(&query, &clusters), expected, "{label} {filter}");
         }
     }
 }

@@ -166,14 +166,13 @@ fn query() -> impl Strategy<Value = OverviewQuery> {
         OverviewSort::Commits,
     ];
     let filter = select(vec!["", "A", "nodes", "none"]);
-    (filter, select(sorts), 0_usize..2, 1_usize..4).prop_map(|(filter, sort, from, count)| {
-        OverviewQuery {
-            filter: filter.to_owned(),
-            verdict: None,
-            sort,
-            from,
-            count,
-        }
+    let parts = (filter, select(sorts), 0_usize..2, 1_usize..4);
+    parts.prop_map(|(filter, sort, from, count)| OverviewQuery {
+        filter: filter.to_owned(),
+        sort,
+        from,
+        count,
+        ..OverviewQuery::default()
     })
 }
 
