@@ -379,6 +379,9 @@ impl ClusterMonitor {
         self.probes
             .reconcile(&mut self.evidence, at, &self.context.fold_settings);
         self.evidence.last_primary_votes = self.known_positions.last_votes();
+        self.evidence
+            .address_uses
+            .clone_from(&self.known_positions.address_uses);
         self.evidence.unseen_bootstraps = self.unseen_bootstraps();
         self.context.metrics.folded();
         let previous = self.view.as_ref().map(|published| &published.value);

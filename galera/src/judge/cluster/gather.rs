@@ -100,6 +100,8 @@ pub(crate) fn gather<'a>(
         registration: registration.map(assess),
         rejoining: false,
         names: Vec::new(),
+        address_use: evidence.address_uses.get(&id),
+        was_member: evidence.last_primary_members.contains(&id),
         displaced_by: None,
         id,
     };

@@ -10,7 +10,7 @@ use crate::judge::cluster::unseen::UnseenMembers;
 use crate::observe::fork;
 use crate::observe::observation::ProbeErrorKind;
 use crate::observe::registration::{
-    self, AgentPhase, CleanStop, MembersSeen, NO_ORDER_KEYS, ReportedData,
+    self, AgentPhase, CleanStop, MembersSeen, NO_ORDER_KEYS, ReportedData, is_plain_id,
 };
 use crate::position::Position;
 use crate::recover::attestation::{Attestation, AttestedState};
@@ -68,14 +68,6 @@ pub(crate) enum OrderTerms {
     Verifies { data_id: String, keys: Vec<String> },
     /// Only one of its two keys, or an unreadable value.
     Incomplete,
-}
-
-/// Longest id that an agent publishes, in bytes.
-const ID_MAX: usize = 64;
-
-fn is_plain_id(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    !text.is_empty() && text.len() <= ID_MAX && text.bytes().all(plain)
 }
 
 impl<'a> Situation<'a> {
@@ -352,12 +344,26 @@ impl<'a> Situation<'a> {
     /// Why the agent that reports from a member's address does not show that the member is stopped, and what to do.
     pub(crate) fn unproven_report(&self, node: usize) -> Option<String> {
         let facts = &self.nodes()[node];
-        let seen = facts.fresh_registration()?;
-        let fields = &seen.observation.fields;
         let name = node_label(facts);
+        let Some(seen) = facts.fresh_registration() else {
+            return facts.has_other_data().then(|| {
+                format!(
+                    "Other data used the address of {name} since it was last seen there; its own data have not been reported \
+                     stopped. {}",
+                    removal_remedy(&name)
+                )
+            });
+        };
+        let fields = &seen.observation.fields;
         let empty = registration::reports_no_position(fields);
         match fields.reported_data() {
-            ReportedData::Registered => None,
+            ReportedData::Registered => facts.has_other_data().then(|| {
+                format!(
+                    "The agent of {name} reports other data than those that {name} had as a member, although they are registered \
+                     there, as after a restore of etcd; those have not been reported stopped. {}",
+                    removal_remedy(&name)
+                )
+            }),
             ReportedData::Other => {
                 let kind = if empty { "other, empty" } else { "other" };
                 Some(format!(
@@ -531,7 +537,7 @@ fn is_confirmed_stopped(facts: &NodeFacts<'_>) -> bool {
     let reported = facts.fresh_registration().is_some_and(|registered| {
         let fields = &registered.observation.fields;
         let proves = match fields.reported_data() {
-            ReportedData::Registered => true,
+            ReportedData::Registered => !facts.has_other_data(),
             ReportedData::Unregistered => !registration::reports_no_position(fields),
             ReportedData::Other | ReportedData::Unnamed => false,
         };
@@ -539,7 +545,7 @@ fn is_confirmed_stopped(facts: &NodeFacts<'_>) -> bool {
     });
     match facts.probe_state {
         ProbeState::Failing { error, .. } if error.kind == ProbeErrorKind::Refused => {
-            reported || facts.clean_stop().is_some()
+            reported || facts.left_in_order()
         }
         ProbeState::Unprobed => reported,
         _ => false,
