@@ -4,7 +4,13 @@
 //! used the address since the member did. Agents name their data under a lease that ends with them, so what they reported
 //! is kept: what used an address last is known after the end of a lease, a restart of the console, or a loss of etcd.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::cluster::FoldSettings;
+use super::cluster::node_facts::assess_registration;
+use crate::id::NodeId;
 use crate::observe::address_use::AddressUse;
+use crate::observe::observation::Evidence;
 use crate::observe::registration::{self, RegisteredFields, ReportedData, is_plain_id};
 use crate::timestamp::Timestamp;
 use crate::view::ClusterStatus;
@@ -18,6 +24,43 @@ pub(crate) struct AddressReport<'a> {
     pub(crate) answers_primary: bool,
     /// Whether the node was a member of the last Primary view.
     pub(crate) was_member: bool,
+    /// Where data are reported now.
+    pub(crate) located: &'a LocatedData,
+}
+
+/// The addresses at which registered data are reported now, by their identity: a member that moved is not missing at its former
+/// address.
+#[derive(Debug, Default)]
+pub(crate) struct LocatedData(BTreeMap<String, BTreeSet<NodeId>>);
+
+impl LocatedData {
+    /// As of `now`, without what the `unconfirmed` nodes report.
+    pub(crate) fn of(
+        evidence: &Evidence,
+        unconfirmed: &BTreeSet<NodeId>,
+        now: Timestamp,
+        settings: &FoldSettings,
+    ) -> Self {
+        let mut located = Self::default();
+        for (id, seen) in &evidence.registrations {
+            let id = id.clone().normalized(settings.default_port);
+            let live = seen.leased
+                && assess_registration(seen, &evidence.registry_health, now, settings).fresh;
+            let is_registered = seen.fields.reported_data() == ReportedData::Registered;
+            let data = seen.fields.get("data_id");
+            if let Some(data) = data.filter(|_| live && is_registered)
+                && !unconfirmed.contains(&id)
+            {
+                located.0.entry(data.clone()).or_default().insert(id);
+            }
+        }
+        located
+    }
+
+    fn is_elsewhere(&self, data: &str, id: &NodeId) -> bool {
+        let addresses = self.0.get(data);
+        addresses.is_some_and(|addresses| !addresses.contains(id) && !addresses.is_empty())
+    }
 }
 
 /// Whose data use an address.
@@ -30,32 +73,31 @@ pub(crate) enum AddressUser<'a> {
 }
 
 impl<'a> AddressReport<'a> {
-    /// Whose data use the address now; `None` if nothing shows that.
-    pub(crate) fn user(&self, known: Option<&AddressUse>) -> Option<AddressUser<'a>> {
+    /// Whose data use the address of `id` now; `None` if nothing shows that.
+    pub(crate) fn user(&self, id: &NodeId, known: Option<&AddressUse>) -> Option<AddressUser<'a>> {
         let Some(fields) = self.fields else {
             return self.answers_primary.then_some(AddressUser::Member(None));
         };
         let data = fields.get("data_id").map(String::as_str);
         let member = known.and_then(|known| known.member.as_deref());
-        if data.is_some() && data == member {
+        let in_primary_view = self.answers_primary && is_primary(fields);
+        if data.is_some() && (data == member || in_primary_view) {
             return Some(AddressUser::Member(data));
         }
+        let moved = member.is_some_and(|member| self.located.is_elsewhere(member, id));
         let other = Some(AddressUser::Other(data.unwrap_or_default()));
         match fields.reported_data() {
             ReportedData::Other => other,
             ReportedData::Unregistered
-                if registration::reports_no_position(fields) && !self.is_primary(fields) =>
+                if registration::reports_no_position(fields) && !is_primary(fields) =>
             {
-                other.filter(|_| self.was_member)
+                other.filter(|_| self.was_member && !moved)
             }
             // A restored etcd registers what an older volume has.
             ReportedData::Registered | ReportedData::Unregistered
-                if data.is_some() && member.is_some() =>
+                if data.is_some() && member.is_some() && !moved =>
             {
-                match self.answers_primary && self.is_primary(fields) {
-                    true => Some(AddressUser::Member(data)),
-                    false => other,
-                }
+                other
             }
             ReportedData::Registered | ReportedData::Unregistered => {
                 data.is_some().then_some(AddressUser::Member(data))
@@ -63,11 +105,11 @@ impl<'a> AddressReport<'a> {
             ReportedData::Unnamed => self.answers_primary.then_some(AddressUser::Member(None)),
         }
     }
+}
 
-    fn is_primary(&self, fields: &RegisteredFields) -> bool {
-        registration::reports_running(fields)
-            && fields.status().cluster_status == Some(ClusterStatus::Primary)
-    }
+fn is_primary(fields: &RegisteredFields) -> bool {
+    registration::reports_running(fields)
+        && fields.status().cluster_status == Some(ClusterStatus::Primary)
 }
 
 impl AddressUse {

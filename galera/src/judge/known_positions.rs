@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::id::NodeId;
-use crate::judge::address_uses::AddressReport;
+use crate::judge::address_uses::{AddressReport, LocatedData};
 use crate::judge::cluster::FoldSettings;
 use crate::judge::cluster::node_facts::{assess_registration, is_primary};
 use crate::judge::confirmation;
@@ -208,6 +208,7 @@ impl KnownPositions {
     /// console less strict.
     pub fn update(&mut self, evidence: &Evidence, now: Timestamp, settings: &FoldSettings) {
         let unconfirmed = confirmation::unconfirmed(evidence, now, settings);
+        let located = LocatedData::of(evidence, &unconfirmed, now, settings);
         let mut primaries: BTreeSet<NodeId> = BTreeSet::new();
         let mut listed = ListedMembers::default();
         for (id, probe) in &evidence.probes {
@@ -243,6 +244,7 @@ impl KnownPositions {
                 fields: (seen.fresh && observation.leased).then_some(&observation.fields),
                 answers_primary: primaries.remove(&id),
                 was_member: evidence.last_primary_members.contains(&id),
+                located: &located,
             };
             self.record_address_use(&id, report, now);
         }
@@ -251,6 +253,7 @@ impl KnownPositions {
                 fields: None,
                 answers_primary: true,
                 was_member: true,
+                located: &located,
             };
             self.record_address_use(&id, report, now);
         }
@@ -259,7 +262,7 @@ impl KnownPositions {
     fn record_address_use(&mut self, id: &NodeId, report: AddressReport<'_>, now: Timestamp) {
         let known = self.address_uses.get(id);
         let used = report
-            .user(known)
+            .user(id, known)
             .and_then(|user| AddressUse::after(known, user, now));
         if let Some(used) = used {
             self.insert_address_use(id, used);

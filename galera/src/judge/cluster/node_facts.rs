@@ -1,8 +1,10 @@
 //! Everything known about one node, with the freshness of each source.
 
+use std::sync::Arc;
+
 use super::FoldSettings;
 use crate::id::NodeId;
-use crate::judge::address_uses::{AddressReport, AddressUser};
+use crate::judge::address_uses::{AddressReport, AddressUser, LocatedData};
 use crate::observe::address_use::AddressUse;
 use crate::observe::observation::{ProbeError, RegistryObservation, SqlObservation};
 use crate::observe::registration::{self, CleanStop, ReportedData};
@@ -74,6 +76,8 @@ pub(crate) struct NodeFacts<'a> {
     pub(crate) address_use: Option<&'a AddressUse>,
     /// Whether it was a member of the last Primary view.
     pub(crate) was_member: bool,
+    /// Where data are reported now.
+    pub(crate) located: Arc<LocatedData>,
     /// The member whose server answers at this member's address, which says nothing about this one.
     pub(crate) displaced_by: Option<NodeId>,
 }
@@ -129,8 +133,9 @@ impl<'a> NodeFacts<'a> {
                 .fresh_answer()
                 .is_some_and(|answer| is_primary(answer.status)),
             was_member: self.was_member,
+            located: &self.located,
         };
-        report.user(self.address_use)
+        report.user(&self.id, self.address_use)
     }
 
     /// Whether other data than the member's use the node's address, or did so after the member was last seen there (I34): what
