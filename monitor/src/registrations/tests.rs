@@ -263,10 +263,10 @@ fn i34_data_that_were_there_for_a_moment_are_folded() {
     assert_eq!(folded(&mut lab), [data("other", true), data("", false)]);
     assert_eq!(folded(&mut lab), [data("", false)]);
     // Nothing is registered at the address.
-    let mut empty = super::tests::lab();
+    let mut empty = Registrations::new("/galera", 3306);
     empty.apply(LATE, visit(2));
     assert_eq!(folded(&mut empty), [data("other", true)]);
-    assert_eq!(folded(&mut empty), []);
+    assert!(folded(&mut empty).is_empty());
     // A flood of visits is bounded, and leaves nothing behind.
     empty.apply(LATE, (2..2_000).step_by(2).flat_map(visit).collect());
     assert!(folded(&mut empty).len() <= SUPERSEDED_MAX);
