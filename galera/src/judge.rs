@@ -1,5 +1,6 @@
 //! Evaluates observations: components, node states and the verdict on a cluster.
 
+mod address_uses;
 pub mod cluster;
 pub mod confirmation;
 pub mod history_alarms;

@@ -384,6 +384,9 @@ impl ClusterMonitor {
         self.probes
             .reconcile(&mut self.evidence, at, &self.context.fold_settings);
         self.evidence.last_primary_votes = self.known_positions.last_votes();
+        self.evidence
+            .address_uses
+            .clone_from(&self.known_positions.address_uses);
         self.evidence.unseen_bootstraps = self.unseen_bootstraps();
         self.context.metrics.folded();
         let labels = self.current_labels();
@@ -507,13 +510,16 @@ impl ClusterMonitor {
         true
     }
 
-    /// Writes the positions periodically, and immediately when the verdict changes: recovery may need them soon.
+    /// Writes the positions periodically, immediately when the verdict changes, since recovery may need them soon, and soon after
+    /// other data used the address of a member: nothing shows that again once they are gone.
     fn persist_positions(&mut self, view: &ClusterView) {
         let before = self.published_state();
         let changed = before.is_some_and(|before| before != view.verdict.state);
         let due = match &self.written_positions {
             Some((written, at)) => {
-                (changed || at.elapsed() >= known_positions::WRITE_INTERVAL)
+                let uses_changed = written.address_uses != self.known_positions.address_uses
+                    && at.elapsed() >= known_positions::USE_WRITE_INTERVAL;
+                (changed || uses_changed || at.elapsed() >= known_positions::WRITE_INTERVAL)
                     && *written != self.known_positions
             }
             None => self.known_positions != KnownPositions::default(),

@@ -1,4 +1,4 @@
-//! Highest positions and last Primary views, kept in etcd across restarts (I9, I31).
+//! Highest positions, last Primary views and uses of addresses, kept in etcd across restarts (I9, I31, I43).
 //!
 //! Any replica writes, and writes the merge of the stored value and its own: no position is ever lowered.
 
@@ -16,6 +16,9 @@ use super::converge::{TamperedRecords, converge, encode};
 const QUEUE: usize = 64;
 /// How often a monitor writes changes; losing what was seen since the last write only makes a check less strict.
 pub(super) const WRITE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often it does if only uses of addresses changed: a client of etcd may change what it reports all the time.
+pub(super) const USE_WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Positions to merge into the recorded ones.
 #[derive(Debug)]

@@ -1,7 +1,8 @@
 //! The registry's keys of one cluster, kept in step with the watch.
 //!
-//! Between two folds only the latest values count, except for node states: a state that is superseded before it was
-//! folded is folded anyway, together with everything else that its node reported at that revision.
+//! Between two folds only the latest values count, except for node states and the identity of the data: one that is superseded
+//! before it was folded is folded anyway, together with everything else that its node reported at that revision. Other data may
+//! use an address for a moment only (I34).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
@@ -92,11 +93,20 @@ impl RegisteredNode {
 
     /// The state as the node spells it.
     fn state(&self) -> Option<&str> {
-        let of_state = |held: &&Arc<RegisteredKey>| held.field.as_str() == STATE_FIELD;
+        self.value(STATE_FIELD)
+    }
+
+    /// The state, and the identity of the data: what is folded before it is superseded.
+    fn folded_values(&self) -> (Option<&str>, Option<&str>) {
+        (self.state(), self.value(NodeField::DataId.as_str()))
+    }
+
+    fn value(&self, field: &str) -> Option<&str> {
+        let of_field = |held: &&Arc<RegisteredKey>| held.field.as_str() == field;
         let newest = self
             .keys
             .values()
-            .filter(of_state)
+            .filter(of_field)
             .max_by_key(|held| held.mod_revision);
         newest.map(|held| held.value.as_str())
     }
@@ -201,23 +211,30 @@ impl Registrations {
         }
         let mut moved = Vec::new();
         for (id, before) in before {
-            let Some(node) = self.nodes.get(&id) else {
-                continue;
-            };
-            if node.state() == before.state() {
+            let reported = before.folded_values() != (None, None);
+            let is_known = self.nodes.contains_key(&id);
+            if !is_known && !(before.unfolded && reported) {
                 continue;
             }
-            let passed = (before.unfolded
-                && before.state().is_some()
-                && node.superseded.len() < SUPERSEDED_MAX)
-                .then(|| self.observation(&before));
+            // Without keys it is kept until its last report is folded.
+            let node = self.nodes.entry(id.clone()).or_default();
+            if node.folded_values() == before.folded_values() {
+                continue;
+            }
+            let room = node.superseded.len().max(before.superseded.len()) < SUPERSEDED_MAX;
+            let passed = (before.unfolded && reported && room).then(|| self.observation(&before));
             let Some(node) = self.nodes.get_mut(&id).map(Arc::make_mut) else {
                 continue;
             };
+            if !is_known {
+                node.superseded.clone_from(&before.superseded);
+            }
             node.superseded.extend(passed);
-            node.state_at = Some(at);
             node.unfolded = true;
-            moved.push(id);
+            if is_known && node.state() != before.state() {
+                node.state_at = Some(at);
+                moved.push(id);
+            }
         }
         moved
     }
@@ -245,6 +262,8 @@ impl Registrations {
                 None => node.unfolded = false,
             }
         }
+        self.nodes
+            .retain(|_, node| !node.keys.is_empty() || !node.superseded.is_empty());
         more
     }
 

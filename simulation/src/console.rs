@@ -108,6 +108,9 @@ impl SimulatedConsole {
             }
         }
         self.evidence.last_primary_votes = self.positions.last_votes();
+        self.evidence
+            .address_uses
+            .clone_from(&self.positions.address_uses);
         let port = self.settings.fold.default_port;
         let recorded = StartedBootstrap::of_forks(&self.forks, port);
         self.evidence.unseen_bootstraps =

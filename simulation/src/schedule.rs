@@ -151,6 +151,7 @@ impl FaultSchedule {
             weights[0] = 1;
         }
         let mut cluster = GaleraCluster::formed_with(ids.clone(), &weights);
+        cluster.limit_waits();
         let arbitrator = random.random_bool(0.2);
         if arbitrator && let Ok(id) = "arbitrator".parse() {
             let node = cluster.add_arbitrator(id);

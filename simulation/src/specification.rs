@@ -58,8 +58,7 @@ pub struct GaleraCluster {
     now: u64,
     /// Milliseconds that a state transfer takes.
     transfer_time: u64,
-    /// Whether servers without a gvwstate.dat end after [`WAIT_PRIM_TIMEOUT`]. Not in schedules yet: an empty container that has
-    /// ended so counts as the stopped member of its address (I43), as seed 3 shows.
+    /// Whether servers without a gvwstate.dat end after [`WAIT_PRIM_TIMEOUT`].
     limits_waits: bool,
 }
 

@@ -10,8 +10,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::id::NodeId;
+use crate::judge::address_uses::{AddressReport, LocatedData};
 use crate::judge::cluster::FoldSettings;
+use crate::judge::cluster::node_facts::{assess_registration, is_primary};
 use crate::judge::confirmation;
+use crate::observe::address_use::{AddressUse, AddressUses};
 use crate::observe::observation::{Evidence, LastPrimaryVotes};
 use crate::observe::registration;
 use crate::observe::wsrep::{MemberAddress, WsrepStatus};
@@ -170,6 +173,9 @@ pub struct KnownPositions {
     /// The last Primary view of each node.
     #[serde(default)]
     pub primary: BTreeMap<NodeId, LastPrimaryView>,
+    /// Which data used the addresses of members.
+    #[serde(default, skip_serializing_if = "AddressUses::is_empty")]
+    pub address_uses: AddressUses,
     /// What was forgotten by approved actions.
     #[serde(default, skip_serializing_if = "PositionCorrections::is_empty")]
     pub corrections: PositionCorrections,
@@ -202,6 +208,8 @@ impl KnownPositions {
     /// console less strict.
     pub fn update(&mut self, evidence: &Evidence, now: Timestamp, settings: &FoldSettings) {
         let unconfirmed = confirmation::unconfirmed(evidence, now, settings);
+        let located = LocatedData::of(evidence, &unconfirmed, now, settings);
+        let mut primaries: BTreeSet<NodeId> = BTreeSet::new();
         let mut listed = ListedMembers::default();
         for (id, probe) in &evidence.probes {
             let id = id.clone().normalized(settings.default_port);
@@ -215,6 +223,9 @@ impl KnownPositions {
                 continue;
             }
             self.update_from_status(&id, *at, status, settings.default_port, &mut listed);
+            if is_primary(status) {
+                primaries.insert(id);
+            }
         }
         for (id, observation) in &evidence.registrations {
             let id = id.clone().normalized(settings.default_port);
@@ -228,6 +239,40 @@ impl KnownPositions {
             for position in registered.into_iter().flatten() {
                 self.record_highest(&id, &position, observation.last_put_at.unwrap_or(now));
             }
+            let seen = assess_registration(observation, &evidence.registry_health, now, settings);
+            let report = AddressReport {
+                fields: (seen.fresh && observation.leased).then_some(&observation.fields),
+                answers_primary: primaries.remove(&id),
+                was_member: evidence.last_primary_members.contains(&id),
+                located: &located,
+            };
+            self.record_address_use(&id, report, now);
+        }
+        for id in primaries {
+            let report = AddressReport {
+                fields: None,
+                answers_primary: true,
+                was_member: true,
+                located: &located,
+            };
+            self.record_address_use(&id, report, now);
+        }
+    }
+
+    fn record_address_use(&mut self, id: &NodeId, report: AddressReport<'_>, now: Timestamp) {
+        let known = self.address_uses.get(id);
+        let used = report
+            .user(id, known)
+            .and_then(|user| AddressUse::after(known, user, now));
+        if let Some(used) = used {
+            self.insert_address_use(id, used);
+        }
+    }
+
+    fn insert_address_use(&mut self, id: &NodeId, used: AddressUse) {
+        let void = self.corrections.nodes.get(id);
+        if void.is_none_or(|until| used.at > *until) {
+            self.address_uses.insert(id.clone(), used);
         }
     }
 
@@ -281,6 +326,8 @@ impl KnownPositions {
             .retain(|uuid, highest| histories.get(uuid).is_none_or(|until| highest.at > *until));
         self.primary
             .retain(|id, last| nodes.get(id).is_none_or(|until| last.at > *until));
+        self.address_uses
+            .retain(|id, used| nodes.get(id).is_none_or(|until| used.at > *until));
     }
 
     /// When anything of `reset` was last seen, by the clocks that recorded it; `None` if nothing of it is known.
@@ -291,9 +338,12 @@ impl KnownPositions {
             .iter()
             .filter_map(|uuid| self.highest.get(uuid));
         let views = reset.nodes.iter().filter_map(|id| self.primary.get(id));
+        let nodes = reset.nodes.iter();
+        let uses = nodes.filter_map(|id| self.address_uses.get(id));
         highest
             .map(|highest| highest.at)
             .chain(views.map(|view| view.at))
+            .chain(uses.map(|used| used.at))
             .max()
     }
 
@@ -349,6 +399,12 @@ impl KnownPositions {
                     }
                 }
                 _ => self.record_primary(id, last.clone()),
+            }
+        }
+        for (id, used) in &other.address_uses {
+            let known = self.address_uses.get(id);
+            if known.is_none_or(|known| used.is_newer_than(known)) {
+                self.insert_address_use(id, used.clone());
             }
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::{ClusterName, NodeId};
+use crate::observe::address_use::AddressUses;
 use crate::observe::confirmed_nodes::ConfirmedNodes;
 use crate::observe::history_alarm::HistoryAlarm;
 use crate::observe::node_map::NodeMap;
@@ -347,6 +348,8 @@ pub struct Evidence {
     pub last_primary_votes: LastPrimaryVotes,
     /// Bootstraps since then whose result was not seen (`judge::unseen_bootstraps`).
     pub unseen_bootstraps: Vec<StartedBootstrap>,
+    /// Which data used the addresses of members so far (`judge::known_positions`).
+    pub address_uses: AddressUses,
     /// Nodes that were confirmed as members (`judge::confirmation`).
     pub confirmed: ConfirmedNodes,
     /// Whether no Primary component was seen yet from which members could be confirmed: every known node counts.
@@ -375,6 +378,7 @@ impl Evidence {
             last_primary_members: BTreeSet::new(),
             last_primary_votes: LastPrimaryVotes::default(),
             unseen_bootstraps: Vec::new(),
+            address_uses: AddressUses::new(),
             confirmed: ConfirmedNodes::new(),
             first_view: true,
             probes: NodeMap::new(),

@@ -42,6 +42,7 @@ pub use phase::{
     AgentPhase, NO_POSITION, recovered_position, reports_no_position, reports_running,
     reports_stopped,
 };
+pub(crate) use registration_record::is_plain_id;
 pub use registration_record::{CleanStop, RegistrationRecord, ReportedData};
 pub use rejoin_order::RejoinOrder;
 pub use transfer_record::TransferRecord;

@@ -1,6 +1,8 @@
 //! The fold through its public interface: verdicts, node states, invariants, and properties of any input.
 
 #[cfg(test)]
+mod address_uses;
+#[cfg(test)]
 mod arbitrators;
 #[cfg(test)]
 mod comparison;

@@ -1,11 +1,12 @@
 //! A member is its data, not its address (I34); members that were forgotten are asked for (I36); ties (I39).
 
+use galera::observe::address_use::AddressUse;
 use galera::observe::registration::NO_POSITION;
 use galera::recover::attestation::AttestedState;
 use galera::recover::plan::{CheckCode, CheckStatus, Mechanism};
 
 use crate::fixture::{
-    FakeStatusRows, HISTORY, RecoveryFixture, check, failing, id, position, status,
+    FakeStatusRows, HISTORY, RecoveryFixture, at, check, failing, id, position, status,
 };
 
 const REGISTERED: &str = r#"{"id":"d1"}"#;
@@ -392,4 +393,90 @@ fn i34_a_confirmed_removal_gives_up_no_data_that_their_agent_reports() {
     let fixture = waits(fixture, "n3", "d1", &recovered(90));
     let plan = fixture.attest("n3", AttestedState::Decommissioned).plan();
     assert_eq!(plan.target.unwrap().node, Some(id("n3")));
+}
+
+/// What the console remembers of the address of `node`.
+fn remembers(
+    mut fixture: RecoveryFixture,
+    node: &str,
+    member: &str,
+    other: Option<&str>,
+) -> RecoveryFixture {
+    let used = AddressUse {
+        member: Some(member.to_owned()),
+        other: other.map(str::to_owned),
+        at: at(1),
+    };
+    fixture.evidence.address_uses.insert(id(node), used);
+    fixture
+}
+
+/// Their agents have ended, or lost etcd, and with the leases nothing reports which data the servers have.
+#[test]
+fn i34_servers_on_other_data_are_not_the_members_after_their_agents_ended() {
+    let members = ["n1", "n2", "n3"];
+    let joined = || {
+        RecoveryFixture::expecting(&members)
+            .answers("n1", FakeStatusRows::non_primary(&members, 0, 100))
+            .answers("n2", FakeStatusRows::non_primary(&members, 1, 100))
+            .answers("n3", FakeStatusRows::non_primary(&members, 2, 100))
+    };
+    assert!(!failing(&joined().plan()).contains(&"members_accounted"));
+    let fixture = ["n2", "n3"].iter().fold(joined(), |fixture, node| {
+        remembers(fixture, node, "d1", Some("new"))
+    });
+    let plan = fixture.plan();
+    assert!(failing(&plan).contains(&"members_accounted"), "{plan:#?}");
+    let accounted = check(&plan, &CheckCode::MEMBERS_ACCOUNTED);
+    for node in ["n2", "n3"] {
+        let words = format!("Other data used the address of {node} since it was last seen there;");
+        assert!(accounted.message.contains(&words), "{}", accounted.message);
+    }
+    assert_eq!(plan.loss.transactions, None, "{}", plan.loss.explanation);
+}
+
+/// etcd was restored from a backup, and a container has the volume that was registered then; the member runs elsewhere.
+#[test]
+fn i34_data_that_only_a_restored_etcd_registers_are_not_the_member() {
+    let stopped = || {
+        let fixture = RecoveryFixture::expecting(&["n1", "n2", "n3"])
+            .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100));
+        let fixture = waits(fixture, "n2", "d1", &recovered(100));
+        waits(fixture, "n3", "d1", &recovered(100))
+    };
+    assert!(!failing(&stopped().plan()).contains(&"members_accounted"));
+    let plan = remembers(stopped(), "n2", "d2", None).plan();
+    assert!(failing(&plan).contains(&"members_accounted"), "{plan:#?}");
+    let accounted = check(&plan, &CheckCode::MEMBERS_ACCOUNTED);
+    let words = "The agent of n2 reports other data than those that n2 had as a member";
+    assert!(accounted.message.contains(words), "{}", accounted.message);
+    let attested = remembers(stopped(), "n2", "d2", None)
+        .attest("n2", AttestedState::Stopped)
+        .plan();
+    assert_eq!(
+        check(&attested, &CheckCode::MEMBERS_ACCOUNTED).status,
+        CheckStatus::Attested
+    );
+}
+
+/// The record of a stop in a restored etcd is of data that were replaced since.
+#[test]
+fn i34_a_clean_stop_of_former_data_is_not_the_members() {
+    let registered = format!(
+        r#"{{"id":"old","stopped":{{"position":{{"uuid":"{HISTORY}","seqno":7}},"at":null}}}}"#
+    );
+    let fixture = || {
+        let mut fixture = RecoveryFixture::expecting(&["n1", "n2"])
+            .answers("n1", FakeStatusRows::non_primary(&["n1"], 0, 100))
+            .refuses_connections("n2")
+            .registered("n2", &[("registered", registered.as_str())]);
+        // Its lease has ended.
+        let mut seen = fixture.evidence.registrations[&id("n2")].clone();
+        (seen.leased, seen.last_put_at, seen.durable) = (false, None, true);
+        fixture.evidence.registrations.insert(id("n2"), seen);
+        fixture
+    };
+    assert!(!failing(&fixture().plan()).contains(&"members_accounted"));
+    let restored = remembers(fixture(), "n2", "d2", Some("new")).plan();
+    assert!(failing(&restored).contains(&"members_accounted"));
 }

@@ -223,3 +223,53 @@ fn a_flood_of_states_ends_with_the_latest() {
     );
     assert_eq!(only_observation(&lab).fields[STATE_FIELD], "Synced");
 }
+
+/// Other data were at the address between two folds: their keys were put under a lease that was revoked.
+#[test]
+fn i34_data_that_were_there_for_a_moment_are_folded() {
+    let registered = entry("/galera/lab/db1/registered", r#"{"id":"d1"}"#, 0, 1);
+    let visit = |revision: i64| {
+        let key = "/galera/lab/db1/data_id";
+        let put = KeyChange::Put(entry(key, "other", 9, revision));
+        let delete = KeyChange::Delete {
+            key: key.into(),
+            revision: revision + 1,
+        };
+        vec![put, delete]
+    };
+    let folded = |lab: &mut Registrations| {
+        let mut folds = Vec::new();
+        for _ in 0..SUPERSEDED_MAX {
+            let seen = lab.observations();
+            let data = seen.values().map(|seen| {
+                let data = seen.fields.get("data_id").cloned();
+                (data.unwrap_or_default(), seen.leased)
+            });
+            folds.extend(data);
+            if !lab.mark_folded() {
+                break;
+            }
+        }
+        folds
+    };
+    let mut lab = lab();
+    lab.reset(EARLY, vec![registered]);
+    assert!(!lab.mark_folded());
+    assert!(
+        lab.apply(LATE, visit(2)).is_empty(),
+        "its state is the same"
+    );
+    let data = |data: &str, leased| (data.to_owned(), leased);
+    assert_eq!(folded(&mut lab), [data("other", true), data("", false)]);
+    assert_eq!(folded(&mut lab), [data("", false)]);
+    // Nothing is registered at the address.
+    let mut empty = Registrations::new("/galera", 3306);
+    empty.apply(LATE, visit(2));
+    assert_eq!(folded(&mut empty), [data("other", true)]);
+    assert!(folded(&mut empty).is_empty());
+    // A flood of visits is bounded, and leaves nothing behind.
+    empty.apply(LATE, (2..2_000).step_by(2).flat_map(visit).collect());
+    assert!(folded(&mut empty).len() <= SUPERSEDED_MAX);
+    while empty.mark_folded() {}
+    assert!(empty.nodes.is_empty());
+}

@@ -1,11 +1,13 @@
 //! Gathers the evidence: one entry per node, under whatever names it is known, and addresses resolved to nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::FoldSettings;
 use super::node_facts::{NodeFacts, ProbeAnswer, ProbeState, assess_registration, probe_state};
 use super::processes::{self, KnownIds, SharedProcesses, own_address};
 use crate::id::NodeId;
+use crate::judge::address_uses::LocatedData;
 use crate::judge::confirmation;
 use crate::observe::observation::{Evidence, RegistryObservation, SqlObservation};
 use crate::observe::wsrep::{MemberAddress, WsrepStatus, distinct_lists};
@@ -71,6 +73,7 @@ pub(crate) fn gather<'a>(
 ) -> GatheredEvidence<'a> {
     let port = settings.default_port;
     let unconfirmed = confirmation::unconfirmed(evidence, now, settings);
+    let located = Arc::new(LocatedData::of(evidence, &unconfirmed, now, settings));
     let mut expected = expected_members(evidence, &unconfirmed, port);
     let mut probes: BTreeMap<NodeId, &SqlObservation> = BTreeMap::new();
     for (id, probe) in &evidence.probes {
@@ -100,6 +103,9 @@ pub(crate) fn gather<'a>(
         registration: registration.map(assess),
         rejoining: false,
         names: Vec::new(),
+        address_use: evidence.address_uses.get(&id),
+        was_member: evidence.last_primary_members.contains(&id),
+        located: Arc::clone(&located),
         displaced_by: None,
         id,
     };

@@ -1,12 +1,16 @@
 //! Everything known about one node, with the freshness of each source.
 
+use std::sync::Arc;
+
 use super::FoldSettings;
 use crate::id::NodeId;
-use crate::observe::observation::{Evidence, ProbeError, RegistryObservation, SqlObservation};
+use crate::judge::address_uses::{AddressReport, AddressUser, LocatedData};
+use crate::observe::address_use::AddressUse;
+use crate::observe::observation::{ProbeError, RegistryObservation, SqlObservation};
 use crate::observe::registration::{self, CleanStop, ReportedData};
 use crate::observe::wsrep::WsrepStatus;
 use crate::timestamp::Timestamp;
-use crate::view::{NodeState, RegistryHealth};
+use crate::view::{ClusterStatus, NodeState, RegistryHealth};
 
 /// A failed probe is retried immediately, but one that hangs in a resolver may take longer: a failure is valid for this
 /// many times [`FoldSettings::stale_after`].
@@ -68,6 +72,12 @@ pub(crate) struct NodeFacts<'a> {
     pub(crate) rejoining: bool,
     /// Other names of the process that answers, sorted.
     pub(crate) names: Vec<NodeId>,
+    /// Which data used its address before.
+    pub(crate) address_use: Option<&'a AddressUse>,
+    /// Whether it was a member of the last Primary view.
+    pub(crate) was_member: bool,
+    /// Where data are reported now.
+    pub(crate) located: Arc<LocatedData>,
     /// The member whose server answers at this member's address, which says nothing about this one.
     pub(crate) displaced_by: Option<NodeId>,
 }
@@ -112,22 +122,46 @@ impl<'a> NodeFacts<'a> {
         (!back).then_some(stopped)
     }
 
-    /// Whether the node's address is used by other data than the registered ones, which did not stop cleanly and may be in
-    /// use elsewhere (I34).
-    pub(crate) fn has_other_data(&self) -> bool {
-        self.reported_data() == Some(ReportedData::Other) && self.clean_stop().is_none()
+    /// Whose data use the node's address now; `None` if nothing shows that.
+    fn address_user(&self) -> Option<AddressUser<'_>> {
+        let live = self
+            .fresh_registration()
+            .filter(|seen| seen.observation.leased);
+        let report = AddressReport {
+            fields: live.map(|seen| &seen.observation.fields),
+            answers_primary: self
+                .fresh_answer()
+                .is_some_and(|answer| is_primary(answer.status)),
+            was_member: self.was_member,
+            located: &self.located,
+        };
+        report.user(&self.id, self.address_use)
     }
 
-    /// Whether what runs at the node's address, or waits there, shows nothing about the member: it has other data than the
-    /// registered ones, or none, where a member of the last Primary view is no longer registered (I34).
-    pub(crate) fn address_may_be_reused(&self, evidence: &Evidence) -> bool {
-        let was_member = || evidence.last_primary_members.contains(&self.id);
-        let empty = || {
-            let seen = self.fresh_registration();
-            seen.is_some_and(|seen| registration::reports_no_position(&seen.observation.fields))
-        };
-        self.has_other_data()
-            || self.reported_data() == Some(ReportedData::Unregistered) && empty() && was_member()
+    /// Whether other data than the member's use the node's address, or did so after the member was last seen there (I34): what
+    /// runs there, or no longer does, is not the member.
+    pub(crate) fn is_used_by_other_data(&self) -> bool {
+        match self.address_user() {
+            Some(AddressUser::Other(_)) => true,
+            Some(AddressUser::Member(_)) => false,
+            None => self.address_use.is_some_and(|known| known.other.is_some()),
+        }
+    }
+
+    /// Whether the member's own data stopped cleanly: those that were last seen there, if they are known.
+    pub(crate) fn left_in_order(&self) -> bool {
+        let member = self.address_use.and_then(|known| known.member.as_ref());
+        let registration = self.registration.as_ref();
+        let registered = registration.and_then(|seen| seen.observation.fields.registration());
+        let is_member = registered
+            .is_some_and(|registered| member.is_none() || registered.id.as_ref() == member);
+        is_member && self.clean_stop().is_some()
+    }
+
+    /// Whether the node's address is, or was since the member was last seen there, used by other data than the member's, which
+    /// did not stop cleanly and may be in use elsewhere (I34).
+    pub(crate) fn has_other_data(&self) -> bool {
+        self.is_used_by_other_data() && !self.left_in_order()
     }
 
     /// The registration, if it was put after the probe began to fail and so proves that the node was alive then.
@@ -244,6 +278,11 @@ impl<'a> NodeFacts<'a> {
             },
         )
     }
+}
+
+/// Whether a server is in a Primary view, as far as its status shows the group's (I42).
+pub(crate) fn is_primary(status: &WsrepStatus) -> bool {
+    status.cluster_status == Some(ClusterStatus::Primary) && !status.contradicts_its_group()
 }
 
 /// The state of `probe` as of `now`.

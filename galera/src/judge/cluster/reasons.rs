@@ -250,15 +250,26 @@ impl<'a> ReasonCollector<'a> {
         }
     }
 
-    /// Adds that what reports from a member's address is not the member.
+    /// Adds that what reports from a member's address, or used it since the member was seen there, is not the member.
     pub(crate) fn add_reused_address(&mut self, node: usize) {
-        let who = node_label(&self.nodes[node]);
+        let facts = &self.nodes[node];
+        let who = node_label(facts);
+        let use_of_address = match facts.reported_data() {
+            Some(_) => {
+                format!(
+                    "The address of {who} is used by other data than those of the member, which"
+                )
+            }
+            None => format!(
+                "Other data than those of {who} have used its address since it was last seen there, so a closed port does not \
+                 show that {who} has stopped; it"
+            ),
+        };
         self.add_for_node(
             ReasonCode::NoEvidence,
             node,
             format!(
-                "The address of {who} is used by other data than those of the member, which may be serving out of sight: \
-                 start {who} with its former data, or find out whether they are in use."
+                "{use_of_address} may be serving out of sight: start {who} with its former data, or find out whether they are in use."
             ),
         );
     }

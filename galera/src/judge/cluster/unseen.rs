@@ -8,7 +8,7 @@ use super::node_facts::{NodeFacts, ProbeState};
 use super::reasons::node_label;
 use crate::judge::quorum::{QuorumRules, VoteCount, Whereabouts};
 use crate::observe::observation::Evidence;
-use crate::observe::registration::{self, ReportedData};
+use crate::observe::registration;
 use crate::observe::started_bootstrap::StartedBootstrap;
 use crate::view::{ClusterStatus, NodeState};
 
@@ -60,7 +60,7 @@ impl UnseenMembers {
             let whereabouts = if attested(node) {
                 Whereabouts::Silent
             } else {
-                whereabouts(evidence, facts, in_sight.contains(&node))
+                whereabouts(facts, in_sight.contains(&node))
             };
             let (fewest, most) = weights(evidence, facts);
             let votes = match whereabouts {
@@ -231,13 +231,12 @@ fn bootstrapped_members(evidence: &Evidence, gathered: &GatheredEvidence<'_>) ->
     members
 }
 
-fn whereabouts(evidence: &Evidence, facts: &NodeFacts<'_>, in_sight: bool) -> Whereabouts {
-    if facts.address_may_be_reused(evidence) {
-        return Whereabouts::Silent;
-    }
-    // Whatever uses its address, the member has left in order.
-    if facts.reported_data() == Some(ReportedData::Other) {
-        return Whereabouts::Stopped;
+fn whereabouts(facts: &NodeFacts<'_>, in_sight: bool) -> Whereabouts {
+    if facts.is_used_by_other_data() {
+        return match facts.left_in_order() {
+            true => Whereabouts::Stopped,
+            false => Whereabouts::Silent,
+        };
     }
     if let Some(answer) = facts.fresh_answer() {
         return match answer.status.cluster_status {

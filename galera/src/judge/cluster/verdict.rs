@@ -311,6 +311,11 @@ fn verdict_without_primary(
             ReasonCode::NoPrimaryInSight,
             &unseen.no_primary_in_sight(&context.gathered.nodes),
         );
+        for (node, facts) in nodes.iter().enumerate() {
+            if facts.expected && facts.has_other_data() {
+                reasons.add_reused_address(node);
+            }
+        }
         return VerdictState::Unknown;
     }
     let answering: Vec<usize> = (0..nodes.len())
@@ -341,7 +346,7 @@ fn verdict_without_answers(
     let nodes = &context.gathered.nodes;
     let is_down = |facts: &NodeFacts<'_>| match facts.probe_state {
         // What is known is about the address, not about the member.
-        _ if facts.address_may_be_reused(context.evidence) => false,
+        _ if facts.has_other_data() => false,
         ProbeState::Failing { error, .. } if error.kind.proves_stopped() => true,
         _ => facts.state() == NodeState::Stopped,
     };
@@ -358,7 +363,7 @@ fn verdict_without_answers(
         } else if facts.expected || !matches!(facts.probe_state, ProbeState::Unprobed) {
             reasons.add_for_member(node, false);
         }
-        if facts.expected && facts.address_may_be_reused(context.evidence) {
+        if facts.expected && facts.has_other_data() {
             reasons.add_reused_address(node);
         }
     }

@@ -5,6 +5,15 @@ use serde::{Deserialize, Serialize};
 use crate::position::Position;
 use crate::timestamp::Timestamp;
 
+/// Longest id that an agent publishes, in bytes.
+const ID_MAX: usize = 64;
+
+/// Whether `text` has the form of an id that agents publish: of data, or of a key.
+pub(crate) fn is_plain_id(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    !text.is_empty() && text.len() <= ID_MAX && text.bytes().all(plain)
+}
+
 /// A clean stop of a node, with its final position.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CleanStop {
