@@ -213,7 +213,7 @@ impl Registrations {
         for (id, before) in before {
             let reported = before.folded_values() != (None, None);
             let is_known = self.nodes.contains_key(&id);
-            if !is_known && !(before.unfolded && reported) {
+            if !(is_known || before.unfolded && reported) {
                 continue;
             }
             // Without keys it is kept until its last report is folded.

@@ -15,6 +15,12 @@ export interface Lab {
   nodes: { name: string; id: string; pid: number }[];
 }
 
+/** Labels of clusters with certain names; only tests of labels have such clusters. */
+export const LABELS = {
+  long: `${'k'.repeat(63)}=${'v'.repeat(63)}`,
+  rules: ['labelled-alpha:env=production,team=web', 'labelled-beta:env=test,team=web'],
+};
+
 /** The worker's running lab. */
 export function currentLab(): Lab {
   const text = process.env.DEMO_LAB;
@@ -50,6 +56,7 @@ export async function startLab(): Promise<() => Promise<void>> {
   const port = process.env.DEMO_PORT ?? '0';
   const child = spawn(demoPath(), ['--json', '--control', '--port', port, '--revive-after', '0'], {
     stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, GALERA_CONSOLE_CLUSTER_LABEL: [...LABELS.rules, `labelled-long:${LABELS.long}`].join(',') },
   });
   let stderr = '';
   child.stderr.on('data', (data: Buffer) => {
