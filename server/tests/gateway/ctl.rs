@@ -100,6 +100,7 @@ fn sample(argument: &console_client::command::ApiArgument) -> Option<String> {
         ArgumentKind::List("STATE,…") => "open".to_owned(),
         ArgumentKind::List("NAME,…") => "commit_rate".to_owned(),
         ArgumentKind::List("SLUG,…") => "team".to_owned(),
+        ArgumentKind::List("KEY=VALUE,…") => "env=production".to_owned(),
         ArgumentKind::List(_) => "127.0.0.1:1".to_owned(),
         ArgumentKind::Number => "1".to_owned(),
         ArgumentKind::Time => now().to_string(),
