@@ -322,6 +322,41 @@ class Refusals(unittest.TestCase):
             self.refused("external-etcd", sets, *words)
 
 
+class Documentation(unittest.TestCase):
+    """The examples of docs/kubernetes.md."""
+
+    def examples(self, kind):
+        text = (ROOT / "docs/kubernetes.md").read_text()
+        found = re.findall(rf"^```yaml\n# {kind}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        self.assertTrue(found, kind)
+        return found
+
+    def test_values_are_accepted(self):
+        for example in self.examples("values"):
+            with self.subTest(example=example), tempfile.TemporaryDirectory() as directory:
+                values = Path(directory) / "values.yaml"
+                values.write_text(example)
+                result = helm("template", "galera-console", CHART, "--values", values)
+                self.assertEqual(result.returncode, 0, result.stderr)
+
+    def test_the_side_car_is_a_container_with_variables_of_the_agent(self):
+        agent_page = (ROOT / "docs/agent.md").read_text()
+        [example] = self.examples("side-car")
+        container = yaml.safe_load(example)
+        spec = {"containers": [container], "volumes": [{"name": mount["name"], "emptyDir": {}} for mount in container["volumeMounts"]]}
+        found = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "example"}, "spec": spec}
+        for version in KUBERNETES:
+            kubernetes_validate.validate(found, version, strict=True)
+        for name in set(variables(container)) - {"POD_NAME"}:
+            self.assertIn(f"`{name}`", agent_page)
+
+    def test_keys_of_the_secret_are_those_of_the_values(self):
+        keys = yaml.safe_load((CHART / "values.yaml").read_text())["secrets"]["keys"].values()
+        table = (ROOT / "docs/kubernetes.md").read_text()
+        for key in keys:
+            self.assertIn(f"`{key}`", table)
+
+
 if __name__ == "__main__":
     if sys.argv[1:] == ["update"]:
         RECORDED.write_text(template("whole").stdout)
