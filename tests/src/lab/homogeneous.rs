@@ -42,8 +42,8 @@ const APPLIED: Duration = Duration::from_secs(60);
 const ORDER_KEY: &str = "order.key";
 /// Its public key, for the agents.
 const ORDER_PUBLIC_KEY: &str = "order-keys.pem";
-/// Shorter than Galera's own, so that faults show soon; the same on every member.
-const GROUP_TIMEOUTS: &str = "evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT4S;evs.install_timeout=PT4S";
+/// At most Galera's own, so that faults show soon; longer than what a busy machine takes for an answer. The same on every member.
+const GROUP_TIMEOUTS: &str = "evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT5S;evs.inactive_timeout=PT10S;evs.install_timeout=PT10S";
 /// One password for every account of this lab.
 const PASSWORD: &str = "one'for\\all\"";
 
