@@ -65,12 +65,12 @@ fn wait_for(error: &ActionError, lock_ttl: Duration) -> Option<ActionWait> {
 }
 
 impl ActionContext {
-    /// Shows that the console does not begin `id` by itself again, because of `refusal`.
+    /// Shows why `id` was refused: the console does not retry it.
     pub(super) fn show_refusal(&self, id: &ActionId, refusal: &impl std::fmt::Display) {
         let wait = ActionWait {
             code: "refused".to_owned(),
             message: format!(
-                "The action was not started: {refusal}. Once this is settled, execute it here; otherwise it expires."
+                "The action was not started: {refusal}. Execute it once the cause is gone; otherwise it expires."
             ),
             since: now(),
         };

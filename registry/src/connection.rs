@@ -1,8 +1,8 @@
 //! One endpoint and the connection with it.
 //!
-//! At most one connection is being made at a time, whoever waits for it, and it is completed even if nobody waits any longer.
-//! etcd computes a bcrypt hash for every connection with an account: after an outage, callers that each make one and give
-//! it up at their deadline keep it too busy to complete any.
+//! Concurrent calls share one connection attempt, which goes on after they have timed out. etcd computes a bcrypt hash for
+//! every connection with an account: after an outage, an attempt for each call, given up at its deadline, keeps a member too
+//! busy to complete any.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,17 +18,17 @@ use crate::error::{AttemptError, classify};
 
 /// A connection with an endpoint.
 #[derive(Clone)]
-pub(crate) struct Connection {
+pub(crate) struct EtcdConnection {
     /// From 1 on, in the order in which they were begun.
     pub(crate) number: u64,
     pub(crate) client: Client,
 }
 
 /// A connection that is being made.
-type PendingConnection = Shared<BoxFuture<'static, Result<Connection, AttemptError>>>;
+type PendingConnection = Shared<BoxFuture<'static, Result<EtcdConnection, AttemptError>>>;
 
 /// One endpoint.
-pub(crate) struct Endpoint {
+pub(crate) struct EtcdEndpoint {
     url: String,
     state: Mutex<ConnectionState>,
 }
@@ -37,13 +37,13 @@ pub(crate) struct Endpoint {
 struct ConnectionState {
     /// How many were begun.
     begun: u64,
-    made: Option<Connection>,
+    made: Option<EtcdConnection>,
     /// The one with the number `begun`.
     pending: Option<PendingConnection>,
     answered_at: Option<Instant>,
 }
 
-impl Endpoint {
+impl EtcdEndpoint {
     pub(crate) fn new(url: String) -> Self {
         Self {
             url,
@@ -87,7 +87,7 @@ impl Endpoint {
         self: Arc<Self>,
         number: u64,
         (options, authorities, limit): (ConnectOptions, Option<PathBuf>, Duration),
-    ) -> Result<Connection, AttemptError> {
+    ) -> Result<EtcdConnection, AttemptError> {
         // Also when the task is dropped, so that the next call makes a new one.
         let pending = PendingGuard {
             endpoint: &self,
@@ -95,7 +95,7 @@ impl Endpoint {
         };
         let connecting = Client::connect([self.url.as_str()], Some(options));
         let result = match timeout(limit, Box::pin(connecting)).await {
-            Ok(Ok(client)) => Ok(Connection { number, client }),
+            Ok(Ok(client)) => Ok(EtcdConnection { number, client }),
             Ok(Err(error)) => Err(classify(&self.url, authorities.as_deref(), error)),
             Err(_) => Err(AttemptError::Transient {
                 cause: format!("no connection with {} within {limit:?}", self.url),
@@ -140,7 +140,7 @@ impl Endpoint {
 
 /// Ends the waiting for connection `number`.
 struct PendingGuard<'e> {
-    endpoint: &'e Endpoint,
+    endpoint: &'e EtcdEndpoint,
     number: u64,
 }
 
@@ -206,7 +206,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_is_completed_after_its_callers_have_given_up() {
         let (url, _) = silent_member().await;
-        let endpoint = Arc::new(Endpoint::new(url));
+        let endpoint = Arc::new(EtcdEndpoint::new(url));
         let made =
             || endpoint.connection(|| (ConnectOptions::new(), None, Duration::from_secs(120)));
         // Without an account nothing is awaited: the task is done as soon as it runs.
@@ -243,9 +243,13 @@ mod tests {
                 assert!(registry.get("/k").await.is_err());
             }
         };
-        tokio::select! {
-            () = closing => {}
-            () = calling => {}
-        }
+        let twice = async {
+            tokio::select! {
+                () = closing => {}
+                () = calling => {}
+            }
+        };
+        let twice = timeout(Duration::from_secs(120), twice).await;
+        twice.expect("the second connection");
     }
 }

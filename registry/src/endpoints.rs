@@ -13,7 +13,7 @@ use rand::Rng;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::backoff::Backoff;
-use crate::connection::{Connection, Endpoint};
+use crate::connection::{EtcdConnection, EtcdEndpoint};
 use crate::error::{AttemptError, classify};
 use crate::{Error, EtcdSettings, Result};
 
@@ -22,7 +22,7 @@ const NO_CONNECTION: u64 = 0;
 
 /// Every endpoint with its connection.
 pub(crate) struct Endpoints {
-    endpoints: Vec<Arc<Endpoint>>,
+    endpoints: Vec<Arc<EtcdEndpoint>>,
     joined_urls: String,
     /// The endpoint that answered last.
     preferred: AtomicUsize,
@@ -64,7 +64,7 @@ impl Endpoints {
             preferred: AtomicUsize::new(rand::rng().random_range(0..urls.len())),
             endpoints: urls
                 .into_iter()
-                .map(|url| Arc::new(Endpoint::new(url)))
+                .map(|url| Arc::new(EtcdEndpoint::new(url)))
                 .collect(),
             options: Mutex::new(options),
             settings,
@@ -105,7 +105,7 @@ impl Endpoints {
     }
 
     /// The connection with the endpoint, which the first call makes and concurrent ones wait for.
-    pub(crate) async fn connection(&self, index: usize) -> Result<Connection, AttemptError> {
+    pub(crate) async fn connection(&self, index: usize) -> Result<EtcdConnection, AttemptError> {
         let made = self.endpoints[index].connection(|| {
             let options = lock(&self.options).client.clone();
             (options, self.settings.ca.clone(), self.settings.deadline)

@@ -87,7 +87,7 @@ class Renderings(unittest.TestCase):
             with self.subTest(values=path.stem):
                 yield path, render(path.stem)
 
-    def test_helm_finds_nothing_to_complain_about(self):
+    def test_helm_lint_passes(self):
         for path in VALUES:
             with self.subTest(values=path.stem):
                 result = helm("lint", CHART, "--strict", "--quiet", "--values", path)

@@ -268,7 +268,7 @@ mod tests {
             summary.labels.insert(key.to_owned(), value.to_owned());
         };
         add("env", "production");
-        // Settings permit none of these; a server may send them all the same.
+        // Settings permit none of these, but the texts come from the server.
         add("a", "<b onclick=x>&\"");
         add("b", "ראשי\u{202e}");
         let selection = OverviewSelection::of(&crate::page_url::PageUrl {

@@ -398,7 +398,7 @@ async fn i17_what_was_approved_or_begun_by_the_first_edition_sends_nothing_again
     eventually("the refusal to be shown", async || {
         let wait = json_at(&root, &action).await["waiting"].clone();
         let message = wait["message"].as_str().unwrap_or_default();
-        wait["code"] == "refused" && message.contains("paused") && message.contains("execute")
+        wait["code"] == "refused" && message.contains("paused") && message.contains("Execute it")
     })
     .await;
     let path = "/api/v1/clusters/lab/recovery";

@@ -72,7 +72,7 @@ Contradictions between values, which the schema cannot express. Each message nam
 {{- $name := include "galera.operatorClusterName" $cluster -}}
 {{- $place := printf "console.operatorClusters[%d] (%s)" $index $cluster.name -}}
 {{- with get $names $name -}}
-{{- fail (printf "%s and %s both have the wsrep_cluster_name %s: the console tells clusters apart by it; change it in the databases and set clusterName, or install a console for each" . $place $name) -}}
+{{- fail (printf "%s and %s both have the wsrep_cluster_name %s: the console identifies a cluster by it; change it in the databases and set clusterName, or install a console for each" . $place $name) -}}
 {{- end -}}
 {{- $_ := set $names $name $place -}}
 {{- end -}}
