@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::console::SimulatedConsole;
 use crate::registry::SimulatedRegistry;
-use crate::specification::{GaleraCluster, LateStatement, NodeIndex, ProbeResult, StatementEffect};
+use galera_specification::{GaleraCluster, LateStatement, NodeIndex, ProbeResult, StatementEffect};
 
 /// Milliseconds from opening its connection until which a server executes a statement (`STATEMENT_DEADLINE`).
 const STATEMENT_LIFETIME: u64 = 5_000;

@@ -17,7 +17,7 @@ use galera::startup::{
 
 use crate::clock::at;
 use crate::registry::SimulatedRegistry;
-use crate::specification::{GaleraCluster, NodeData, NodeIndex, ProbeResult};
+use galera_specification::{GaleraCluster, NodeData, NodeIndex, ProbeResult};
 
 /// Milliseconds until the lease of a dead agent expires.
 pub const TTL: u64 = 10_000;

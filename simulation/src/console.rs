@@ -16,7 +16,7 @@ use galera::{ClusterName, NodeId, Timestamp};
 
 use crate::clock::at;
 use crate::registry::SimulatedRegistry;
-use crate::specification::{GaleraCluster, NodeIndex, ProbeResult};
+use galera_specification::{GaleraCluster, NodeIndex, ProbeResult};
 
 /// The observations of a console; its members are pinned.
 #[derive(Clone, Debug)]

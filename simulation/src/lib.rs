@@ -10,4 +10,3 @@ pub mod order_key;
 pub mod registry;
 pub mod replica;
 pub mod schedule;
-pub mod specification;

@@ -24,7 +24,7 @@ use crate::agent::SimulatedAgent;
 use crate::console::SimulatedConsole;
 use crate::registry::{RegistryBackup, SimulatedRegistry};
 use crate::replica::{ConsoleReplica, create_accounts};
-use crate::specification::{GaleraCluster, NodeIndex};
+use galera_specification::{GaleraCluster, NodeIndex};
 
 /// Milliseconds between two probes.
 const POLL: u64 = 1_000;

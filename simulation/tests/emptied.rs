@@ -9,6 +9,7 @@ use galera::recover::attestation::{Attestation, AttestedState};
 use galera::recover::plan::{ActionKind, Plan};
 use galera::startup::{AutoBootstrap, StartupSettings};
 use galera::{ClusterName, NodeId};
+use galera_specification::{GaleraCluster, NodeIndex};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use simulation::access::{SharedCluster, lock};
@@ -16,7 +17,6 @@ use simulation::agent::SimulatedAgent;
 use simulation::console::SimulatedConsole;
 use simulation::registry::SimulatedRegistry;
 use simulation::replica::{ConsoleReplica, create_accounts};
-use simulation::specification::{GaleraCluster, NodeIndex};
 
 /// Turns of a second within which a cluster that may start automatically is Primary.
 const TURNS: usize = 60;

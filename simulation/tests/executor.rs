@@ -10,13 +10,13 @@ use galera::recover::action::{Action, ActionState};
 use galera::recover::attestation::{Attestation, AttestedState};
 use galera::recover::plan::ActionKind;
 use galera::{ClusterName, NodeId};
+use galera_specification::GaleraCluster;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use simulation::access::{SharedCluster, StatementFault, lock};
 use simulation::console::SimulatedConsole;
 use simulation::registry::SimulatedRegistry;
 use simulation::replica::{ConsoleReplica, Person, create_accounts};
-use simulation::specification::GaleraCluster;
 
 /// Two of three members are killed; the statement to the third meets `fault`. Returns the ended action, and whether its fork is
 /// recorded.

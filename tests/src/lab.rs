@@ -17,6 +17,7 @@ pub mod prometheus;
 pub mod receivers;
 pub mod release;
 mod repair;
+pub mod script;
 pub mod template;
 pub mod traffic;
 
@@ -30,7 +31,7 @@ use agent::AgentSidecar;
 use console::{ConsoleSettings, LabConsole};
 use directory::LabDirectory;
 use etcd::LabEtcd;
-use galera::GaleraCluster;
+use galera::{GaleraCluster, NodeProxies};
 use node::GaleraNode;
 use registry::{Registry, Transaction, WriteOp};
 
@@ -141,8 +142,10 @@ impl LabBuilder {
             &directory,
             &self.cluster,
             self.nodes,
-            self.ist_bytes_per_second,
-            self.sql_proxies,
+            NodeProxies {
+                ist_bytes_per_second: self.ist_bytes_per_second,
+                sql: self.sql_proxies,
+            },
         )
         .await?;
         step.finish();

@@ -7,7 +7,7 @@ use super::SimulatedAgent;
 use crate::clock::at;
 use crate::order_key::{order_key, trusted_keys};
 use crate::registry::SimulatedRegistry;
-use crate::specification::GaleraCluster;
+use galera_specification::GaleraCluster;
 
 impl SimulatedAgent {
     pub(super) fn publish_held(

@@ -8,7 +8,7 @@ use galera::view::VerdictState;
 use super::recovery::attest;
 use super::{FaultSchedule, POLL};
 use crate::access::lock;
-use crate::specification::NodeIndex;
+use galera_specification::NodeIndex;
 
 /// Polls until every action that was approved before must have ended: its expiry and its deadline, by a clock that was an hour ahead.
 const END_OF_ACTIONS: u64 = 700 + 3_600;

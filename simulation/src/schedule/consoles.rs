@@ -11,7 +11,7 @@ use super::{FaultSchedule, POLL};
 use crate::access::{StatementFault, lock};
 use crate::agent::TTL;
 use crate::replica::Person;
-use crate::specification::NodeIndex;
+use galera_specification::NodeIndex;
 
 /// Milliseconds between two slices while an action is carried out, and while none is.
 const SLICE: u64 = 100;

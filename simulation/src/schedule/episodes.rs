@@ -5,7 +5,7 @@ use rand::Rng;
 use super::counts::FaultKind;
 use super::{FaultSchedule, POLL, RemovedSafeguard};
 use crate::access::{StatementFault, lock};
-use crate::specification::NodeIndex;
+use galera_specification::NodeIndex;
 
 /// Polls within which an action ends whose outcome is not seen.
 const VERIFY_TURNS: u64 = 90;

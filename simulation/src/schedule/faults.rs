@@ -5,7 +5,7 @@ use rand::seq::IndexedRandom;
 
 use super::FaultSchedule;
 use super::counts::FaultKind;
-use crate::specification::NodeIndex;
+use galera_specification::NodeIndex;
 
 impl FaultSchedule {
     pub(super) fn fail(&mut self) {

@@ -8,7 +8,7 @@ use galera::view::VerdictState;
 use super::FaultSchedule;
 use crate::access::lock;
 use crate::agent::TTL;
-use crate::specification::{GaleraTransaction, NodeIndex, RunningServer};
+use galera_specification::{GaleraTransaction, NodeIndex, RunningServer};
 
 impl FaultSchedule {
     /// Acknowledged writes that the new Primary component lacks must be covered by what the plan said.

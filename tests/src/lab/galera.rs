@@ -1,7 +1,8 @@
-//! A real MariaDB Galera cluster: n1 on 127.0.0.1, n2 on 127.0.0.2, …, all on one port.
+//! A real MariaDB Galera cluster: n1 on 127.0.0.1, n2 on 127.0.0.2, …, or each in its own network namespace, all on one port.
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use ::galera::id::NodeId;
@@ -10,6 +11,7 @@ use rand::Rng;
 
 use super::copy_agent;
 use super::directory::LabDirectory;
+use super::network::{HostPlacement, LabNetwork};
 use super::node::{ClusterSettings, GaleraNode, NodeStart, SYNC_TIMEOUT};
 use super::ports::ReservedPort;
 use super::template::{DataTemplate, LabAccounts};
@@ -21,57 +23,113 @@ pub struct GaleraCluster {
     common: Option<Arc<ClusterSettings>>,
 }
 
+/// Group communication notices a fault fast; a busy machine may take longer for an answer.
+const FAST_TIMEOUTS: &str = "evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT4S;evs.install_timeout=PT4S";
+/// At most Galera's own, and longer than what a busy machine takes for an answer.
+pub(super) const PATIENT_TIMEOUTS: &str = "evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT5S;evs.inactive_timeout=PT10S;evs.install_timeout=PT10S";
+
+/// What lies between the nodes and their clients.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct NodeProxies {
+    /// Lets incremental state transfers pass at most this many bytes per second.
+    pub(super) ist_bytes_per_second: Option<u64>,
+    /// Whether consoles reach SQL through a proxy.
+    pub(super) sql: bool,
+}
+
 impl GaleraCluster {
-    /// Reserves ports and makes data directories for `count` nodes; nothing is started yet.
+    /// Reserves ports and makes data directories for `count` nodes on loopback addresses; nothing is started yet.
     ///
     /// # Errors
     /// If MariaDB is not installed.
-    pub async fn prepare(
+    pub(super) async fn prepare(
         directory: &LabDirectory,
         cluster: &str,
         count: usize,
-        transfer_speed: Option<u64>,
-        sql_proxies: bool,
+        proxies: NodeProxies,
     ) -> Result<Self> {
-        if count == 0 {
+        let places = (1..=count).map(|number| Ok(HostPlacement::local(address(number)?)));
+        let places = places.collect::<Result<Vec<_>>>()?;
+        let mut ports = Vec::new();
+        for place in &places {
+            ports.push(NodePorts::reserve(place.address)?);
+        }
+        let addresses: Vec<Ipv4Addr> = places.iter().map(|place| place.address).collect();
+        let settings = CommonSettings {
+            cluster,
+            mysql: ReservedPort::reserve_on(&addresses)?,
+            group_timeouts: FAST_TIMEOUTS,
+            durable: false,
+        };
+        Self::make(directory, &places, ports, settings, proxies).await
+    }
+
+    /// The same with one node on each of the first `count` hosts of `network`. Commits are on disk before they are acknowledged, and a busy machine is not
+    /// taken for a fault.
+    ///
+    /// # Errors
+    /// If MariaDB is not installed.
+    pub async fn prepare_on(
+        network: &LabNetwork,
+        directory: &LabDirectory,
+        cluster: &str,
+        count: usize,
+    ) -> Result<Self> {
+        let places = &network.hosts()[..count];
+        // Free on the router is free in a new namespace.
+        let ports = places
+            .iter()
+            .map(|_| NodePorts::reserve(network.router()))
+            .collect::<Result<Vec<_>>>()?;
+        let settings = CommonSettings {
+            cluster,
+            mysql: ReservedPort::reserve(network.router())?,
+            group_timeouts: PATIENT_TIMEOUTS,
+            durable: true,
+        };
+        Self::make(directory, places, ports, settings, NodeProxies::default()).await
+    }
+
+    async fn make(
+        directory: &LabDirectory,
+        places: &[HostPlacement],
+        ports: Vec<NodePorts>,
+        settings: CommonSettings<'_>,
+        proxies: NodeProxies,
+    ) -> Result<Self> {
+        if places.is_empty() {
             let (nodes, common) = (Vec::new(), None);
             return Ok(Self { nodes, common });
         }
-        let addresses = (1..=count).map(address).collect::<Result<Vec<_>>>()?;
-        let gcomm = addresses
+        let peers: Vec<_> = places
             .iter()
-            .map(|a| ReservedPort::reserve(*a))
-            .collect::<Result<Vec<_>>>()?;
-        let peers: Vec<_> = addresses
-            .iter()
-            .zip(&gcomm)
-            .map(|(a, p)| format!("{a}:{}", p.number()))
+            .zip(&ports)
+            .map(|(place, ports)| format!("{}:{}", place.address, ports.gcomm.number()))
             .collect();
         let common = Arc::new(ClusterSettings {
-            cluster: cluster.to_owned(),
+            cluster: settings.cluster.to_owned(),
             template: DataTemplate::load_or_create().await?,
-            mysql: ReservedPort::reserve_on(&addresses)?,
+            mysql: settings.mysql,
             peers: format!("gcomm://{}", peers.join(",")),
+            group_timeouts: settings.group_timeouts,
+            durable: settings.durable,
             agent: copy_agent(directory.path())?,
         });
         let mut nodes = Vec::new();
-        for (index, (address, gcomm)) in addresses.into_iter().zip(gcomm).enumerate() {
-            nodes.push(
-                make_node(
-                    directory,
-                    index + 1,
-                    address,
-                    gcomm,
-                    (transfer_speed, sql_proxies),
-                    &common,
-                )
-                .await?,
-            );
+        for (index, (place, ports)) in places.iter().zip(ports).enumerate() {
+            let node = make_node(directory, index + 1, place, ports, proxies, &common);
+            nodes.push(node.await?);
         }
         Ok(Self {
             nodes,
             common: Some(common),
         })
+    }
+
+    /// `gcomm://…` with every node.
+    #[must_use]
+    pub fn peers(&self) -> &str {
+        self.common.as_ref().map_or("", |common| &common.peers)
     }
 
     /// Founds the cluster with n1, lets the others join one after the other, waits until all are Synced.
@@ -141,14 +199,42 @@ fn address(number: usize) -> Result<Ipv4Addr> {
     ))
 }
 
+/// What [`GaleraCluster::make`] needs for [`ClusterSettings`].
+struct CommonSettings<'a> {
+    cluster: &'a str,
+    mysql: ReservedPort,
+    group_timeouts: &'static str,
+    durable: bool,
+}
+
+/// The ports of one node that are its own.
+struct NodePorts {
+    gcomm: ReservedPort,
+    separate_gcomm: ReservedPort,
+    ist: ReservedPort,
+    sst: ReservedPort,
+}
+
+impl NodePorts {
+    fn reserve(address: Ipv4Addr) -> Result<Self> {
+        Ok(Self {
+            gcomm: ReservedPort::reserve(address)?,
+            separate_gcomm: ReservedPort::reserve(address)?,
+            ist: ReservedPort::reserve(address)?,
+            sst: ReservedPort::reserve(address)?,
+        })
+    }
+}
+
 async fn make_node(
     directory: &LabDirectory,
     number: usize,
-    address: Ipv4Addr,
-    gcomm: ReservedPort,
-    (transfer_speed, sql_proxies): (Option<u64>, bool),
+    place: &HostPlacement,
+    ports: NodePorts,
+    proxies: NodeProxies,
     common: &Arc<ClusterSettings>,
 ) -> Result<GaleraNode> {
+    let address = place.address;
     let own = directory.path().join(format!("n{number}"));
     fs::create_dir(&own)?;
     fs::create_dir(own.join("tmp"))?;
@@ -162,8 +248,13 @@ async fn make_node(
     for path in [&own, &own.join("tmp"), &data] {
         common.template.chown_to_server(path)?;
     }
-    let ist = ReservedPort::reserve(address)?;
-    let transfer = match transfer_speed {
+    let NodePorts {
+        gcomm,
+        separate_gcomm,
+        ist,
+        sst,
+    } = ports;
+    let transfer = match proxies.ist_bytes_per_second {
         Some(speed) => {
             let proxy = ChaosProxy::start(address, (address, ist.number()).into())?;
             proxy.throttle(speed);
@@ -171,7 +262,7 @@ async fn make_node(
         }
         None => None,
     };
-    let sql_proxy = if sql_proxies {
+    let sql_proxy = if proxies.sql {
         let target = (address, common.mysql.number()).into();
         Some(ChaosProxy::start(address, target)?)
     } else {
@@ -186,9 +277,11 @@ async fn make_node(
         address,
         directory: own,
         gcomm,
-        separate_gcomm: ReservedPort::reserve(address)?,
+        namespace: place.namespace.clone(),
+        weight: AtomicU64::new(1),
+        separate_gcomm,
         ist,
-        sst: ReservedPort::reserve(address)?,
+        sst,
         ist_proxy: transfer,
         sql_proxy,
         notify: format!(

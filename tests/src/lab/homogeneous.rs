@@ -15,6 +15,7 @@ use super::console::{ConsoleSettings, ConsoleUser};
 use super::copy_agent;
 use super::directory::LabDirectory;
 use super::etcd::LabEtcd;
+use super::galera::PATIENT_TIMEOUTS;
 use super::network::{HostPlacement, LabNetwork};
 use super::ports::ReservedPort;
 use super::process::{Program, tail};
@@ -42,8 +43,6 @@ const APPLIED: Duration = Duration::from_secs(60);
 const ORDER_KEY: &str = "order.key";
 /// Its public key, for the agents.
 const ORDER_PUBLIC_KEY: &str = "order-keys.pem";
-/// At most Galera's own, so that faults show soon; longer than what a busy machine takes for an answer. The same on every member.
-const GROUP_TIMEOUTS: &str = "evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT5S;evs.inactive_timeout=PT10S;evs.install_timeout=PT10S";
 /// One password for every account of this lab.
 const PASSWORD: &str = "one'for\\all\"";
 
@@ -337,7 +336,7 @@ impl HomogeneousLab {
             .args(["--address", &format!("gcomm://{}", members.join(","))])
             .args([
                 "--options",
-                &format!("gmcast.listen_addr=tcp://{middle}:{port};{GROUP_TIMEOUTS}"),
+                &format!("gmcast.listen_addr=tcp://{middle}:{port};{PATIENT_TIMEOUTS}"),
             ])
     }
 
@@ -356,7 +355,7 @@ impl HomogeneousLab {
             .env("ARBITRATOR_NAME", name)
             .env("ARBITRATOR_LISTEN", address.to_string())
             .env("ARBITRATOR_DIRECTORY", directory.display().to_string())
-            .env("ARBITRATOR_OPTIONS", GROUP_TIMEOUTS)
+            .env("ARBITRATOR_OPTIONS", PATIENT_TIMEOUTS)
     }
 
     /// Every node, for an observer that connects as `user`.

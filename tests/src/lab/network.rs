@@ -162,6 +162,26 @@ impl LabNetwork {
         self.drop_packets(other, Some(one)).await
     }
 
+    /// Lets all packets pass between two hosts again.
+    ///
+    /// # Errors
+    /// If iproute2 fails.
+    pub async fn mend(&self, one: Ipv4Addr, other: Ipv4Addr) -> Result<()> {
+        for (from, to) in [(one, other), (other, one)] {
+            let cut = BlockedPath { from, to: Some(to) };
+            let known = {
+                let mut cuts = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+                let before = cuts.len();
+                cuts.retain(|path| *path != cut);
+                cuts.len() < before
+            };
+            if known {
+                ip(&cut.rule("del")).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Drops all packets from this host, and those from the other hosts to it.
     ///
     /// # Errors
@@ -242,6 +262,12 @@ impl BlockedPath {
 
 /// Enables forwarding in this namespace, and drop rules for packets to the router itself.
 async fn become_router() -> Result<()> {
+    // No host reaches a name server, and rsync, which asks for the name of each client, would wait half a minute for one.
+    run(
+        "mount",
+        ["--bind", "/dev/null", "/etc/resolv.conf"].into_iter(),
+    )
+    .await?;
     ip("link set lo up").await?;
     std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("forwarding packets")?;
     // Rules after the local table would not apply to packets to the router itself, so the local table moves behind

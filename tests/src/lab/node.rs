@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,10 @@ pub(super) struct ClusterSettings {
     pub(super) mysql: ReservedPort,
     /// `gcomm://…` with every node.
     pub(super) peers: String,
+    /// Provider options about timeouts of group communication.
+    pub(super) group_timeouts: &'static str,
+    /// Whether commits are on disk before they are acknowledged.
+    pub(super) durable: bool,
     /// The agent's program, where the server's user can reach it.
     pub(super) agent: PathBuf,
 }
@@ -53,6 +58,10 @@ pub struct GaleraNode {
     pub(super) number: usize,
     pub(super) id: NodeId,
     pub(super) address: Ipv4Addr,
+    /// Its network namespace; `None` for this process's own.
+    pub(super) namespace: Option<PathBuf>,
+    /// `pc.weight` of its next start.
+    pub(super) weight: AtomicU64,
     pub(super) directory: PathBuf,
     pub(super) gcomm: ReservedPort,
     pub(super) separate_gcomm: ReservedPort,
@@ -188,7 +197,8 @@ impl GaleraNode {
     pub async fn launch(&self, start: NodeStart) -> Result<()> {
         ensure!(self.pid().is_none(), "{} runs already", self.name());
         let mut program = self.program(start);
-        if start == NodeStart::Join && self.crashed() {
+        let separate = start == NodeStart::FoundSeparately;
+        if !separate && self.crashed() {
             let position = self.recover().await?;
             program = program.arg(format!("--wsrep-start-position={position}"));
         }
@@ -274,6 +284,11 @@ impl GaleraNode {
         fs::remove_dir_all(self.data()).ok();
         fs::create_dir(self.data())?;
         self.common.template.chown_to_server(&self.data())
+    }
+
+    /// Sets `pc.weight` of its next start.
+    pub fn set_weight(&self, weight: u64) {
+        self.weight.store(weight, Ordering::Relaxed);
     }
 
     /// Gives it a new data directory with which it can found a cluster. It must not run.
@@ -408,7 +423,9 @@ impl GaleraNode {
         Ok(())
     }
 
-    pub(super) fn data(&self) -> PathBuf {
+    /// Its data directory.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
         self.directory.join("data")
     }
 
@@ -436,11 +453,13 @@ impl GaleraNode {
         };
         let provider_options = format!(
             "gmcast.listen_addr=tcp://{address}:{gcomm};ist.recv_addr={address}:{ist};ist.recv_bind={address}:{bind};\
-             gcache.size=64M;evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT4S;\
-             evs.install_timeout=PT4S",
+             gcache.size=64M;pc.weight={weight};{timeouts}",
             bind = self.ist.number(),
+            weight = self.weight.load(Ordering::Relaxed),
+            timeouts = common.group_timeouts,
         );
         let program = Program::new(&format!("mariadbd {}", self.name()), "mariadbd", log)
+            .in_namespace(self.namespace.as_deref())
             .user(server_user())
             .arg("--no-defaults")
             .arg(format!("--datadir={}", path("data")))
@@ -454,10 +473,11 @@ impl GaleraNode {
                 "--performance-schema=OFF",
                 "--innodb-buffer-pool-size=32M",
             ])
-            .args([
-                "--innodb-log-file-size=16M",
-                "--innodb-flush-log-at-trx-commit=0",
-            ])
+            .arg("--innodb-log-file-size=16M")
+            .arg(format!(
+                "--innodb-flush-log-at-trx-commit={}",
+                u8::from(common.durable)
+            ))
             .args([
                 "--binlog-format=ROW",
                 "--default-storage-engine=InnoDB",

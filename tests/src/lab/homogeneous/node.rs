@@ -15,10 +15,11 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
 use rustix::process::Signal;
 
-use super::{CLUSTER, GROUP_TIMEOUTS, HomogeneousPorts, ORDER_PUBLIC_KEY, PASSWORD, TTL, chown};
+use super::{CLUSTER, HomogeneousPorts, ORDER_PUBLIC_KEY, PASSWORD, TTL, chown};
 use crate::eventually;
 use crate::lab::clock::LabClock;
 use crate::lab::etcd::LabEtcd;
+use crate::lab::galera::PATIENT_TIMEOUTS;
 use crate::lab::network::HostPlacement;
 use crate::lab::process::{LabProcess, Program};
 use crate::lab::release::ServerRelease;
@@ -435,7 +436,7 @@ pub(super) fn make_node(
     } = &**ports;
     let provider = format!(
         "gmcast.listen_addr=tcp://{address}:{gcomm};ist.recv_addr={address}:{ist};gcache.size=64M;\
-         {GROUP_TIMEOUTS}",
+         {PATIENT_TIMEOUTS}",
         gcomm = gcomm.number(),
         ist = ist.number(),
     );

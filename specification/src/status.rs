@@ -66,6 +66,9 @@ impl GaleraCluster {
             .iter()
             .map(|&member| match &self.nodes[member] {
                 arbitrator if arbitrator.arbitrator => String::new(),
+                _ if member != node && !server.addresses.contains(&member) => {
+                    "unspecified".to_owned()
+                }
                 other => other.id.to_string(),
             })
             .collect();
@@ -77,6 +80,8 @@ impl GaleraCluster {
         let (state, comment) = match (primary, &server.transfer) {
             (false, _) => ("0", "Initialized"),
             (true, Some(_)) => ("1", "Joining"),
+            // A server that holds a lock on all tables leaves flow control.
+            (true, None) if server.locked => ("2", "Donor/Desynced"),
             (true, None) if self.is_donor(node) => ("2", "Donor/Desynced"),
             (true, None) => ("4", "Synced"),
         };

@@ -30,33 +30,43 @@ impl GaleraCluster {
         }
     }
 
-    /// Running servers that reach each other; a paused one is alone.
+    /// Running servers that reach each other; a paused one is in none.
     fn connected_components(&self) -> Vec<Vec<NodeIndex>> {
-        let active = |node: NodeIndex| {
-            let server = self.nodes[node].server.as_ref();
-            server.is_some_and(|server| !server.paused)
-        };
-        let mut left: BTreeSet<NodeIndex> = (0..self.nodes.len()).filter(|&n| active(n)).collect();
-        let mut components = Vec::new();
-        while let Some(first) = left.pop_first() {
-            let mut component = vec![first];
-            let mut next = 0;
-            while let Some(&member) = component.get(next) {
-                let reached: Vec<NodeIndex> = left
-                    .iter()
-                    .copied()
-                    .filter(|&other| self.connects(member, other))
-                    .collect();
-                for other in reached {
-                    left.remove(&other);
-                    component.push(other);
-                }
-                next += 1;
+        let mut components: Vec<Vec<NodeIndex>> = Vec::new();
+        for node in 0..self.nodes.len() {
+            if self.participates(node) && !components.iter().any(|known| known.contains(&node)) {
+                components.push(self.reached_from(node).into_iter().collect());
             }
-            component.sort_unstable();
-            components.push(component);
         }
         components
+    }
+
+    fn participates(&self, node: NodeIndex) -> bool {
+        let server = self.nodes[node].server.as_ref();
+        server.is_some_and(|server| !server.paused)
+    }
+
+    /// Whether packets pass between two servers, and one of them connects to the other.
+    fn linked(&self, one: NodeIndex, other: NodeIndex) -> bool {
+        let connects = |from: NodeIndex, to: NodeIndex| {
+            let server = self.nodes[from].server.as_ref();
+            server.is_some_and(|server| server.connects_to(to))
+        };
+        self.packets_pass(one, other) && (connects(one, other) || connects(other, one))
+    }
+
+    /// The servers that packets from `node` reach, directly or through others; itself too.
+    pub(super) fn reached_from(&self, node: NodeIndex) -> BTreeSet<NodeIndex> {
+        let mut reached = BTreeSet::from([node]);
+        let mut next = vec![node];
+        while let Some(from) = next.pop() {
+            for other in 0..self.nodes.len() {
+                if self.participates(other) && self.linked(from, other) && reached.insert(other) {
+                    next.push(other);
+                }
+            }
+        }
+        reached
     }
 
     fn form(&mut self, component: &[NodeIndex]) {
@@ -197,7 +207,11 @@ impl GaleraCluster {
             if let Some(server) = self.nodes[node].server.as_mut() {
                 server.view = self.views;
                 server.members = component.iter().copied().collect();
+                server.addresses.retain(|member| component.contains(member));
                 server.primary = false;
+                if let Some(known) = server.known.as_mut() {
+                    known.extend(component);
+                }
             }
         }
     }
@@ -234,6 +248,8 @@ impl GaleraCluster {
             own.data.safe_to_bootstrap = members.len() == 1;
             server.view = self.views;
             server.members = members.iter().copied().collect();
+            server.known = Some(server.members.clone());
+            server.addresses.clone_from(&server.members);
             server.primary = true;
             server.last_primary = Some(view.clone());
             (server.restored, server.waits_until) = (None, None);

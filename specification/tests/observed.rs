@@ -3,7 +3,7 @@
 use galera::NodeId;
 use galera::observe::wsrep::WsrepStatus;
 use galera::view::ClusterStatus;
-use simulation::specification::{
+use galera_specification::{
     GaleraCluster, GaleraTransaction, LateStatement, NodeData, ProbeResult, StartRefusal,
     WAIT_PRIM_TIMEOUT,
 };
@@ -276,7 +276,16 @@ fn a_bootstrap_beside_a_living_primary_splits_the_cluster() {
     assert_eq!(primaries(&cluster).len(), 2);
     cluster.heal();
     cluster.settle();
-    assert_eq!(primaries(&cluster).len(), 1, "the younger one aborts");
+    assert_eq!(
+        primaries(&cluster),
+        [vec![0], vec![1, 2]],
+        "each has forgotten the other"
+    );
+    // A restarted server connects to both.
+    cluster.stop(2);
+    assert_eq!(cluster.start(2), Ok(()));
+    cluster.settle();
+    assert_eq!(primaries(&cluster), [[1, 2]], "the younger one aborts");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod data;
 mod group;
+pub mod script;
 mod server;
 mod status;
 
@@ -175,6 +176,11 @@ impl GaleraCluster {
         }
     }
 
+    /// The pairs of nodes between which packets are dropped, the smaller index first.
+    pub fn cuts(&self) -> impl Iterator<Item = (NodeIndex, NodeIndex)> {
+        self.cut.iter().copied()
+    }
+
     /// Lets every packet pass.
     pub fn heal(&mut self) {
         self.cut.clear();
@@ -217,6 +223,8 @@ impl GaleraCluster {
             return Err(StartRefusal::Running);
         }
         if !self.nodes[node].data.safe_to_bootstrap {
+            // It has marked grastate.dat as that of a running server before it ends.
+            self.nodes[node].data.clean = false;
             return Err(StartRefusal::NotSafeToBootstrap);
         }
         let process = self.next_process();
@@ -261,7 +269,7 @@ impl GaleraCluster {
         data.safe_to_bootstrap = last;
         let members = server.members;
         for peer in members {
-            let reachable = self.connects(node, peer);
+            let reachable = self.packets_pass(node, peer);
             if let Some(server) = self.nodes[peer].server.as_mut().filter(|_| reachable) {
                 server.forget_leaver(node);
             }
@@ -301,6 +309,9 @@ impl GaleraCluster {
 
     /// `FLUSH TABLES WITH READ LOCK`, or `UNLOCK TABLES`: while it holds, status rows keep their values.
     pub fn set_locked(&mut self, node: NodeIndex, locked: bool) {
+        if let Some(server) = self.nodes[node].server.as_mut() {
+            server.locked = locked;
+        }
         let rows = locked.then(|| self.status_rows(node)).flatten();
         if let Some(server) = self.nodes[node].server.as_mut() {
             server.frozen = rows;
@@ -321,11 +332,11 @@ impl GaleraCluster {
             return false;
         }
         let members: Vec<NodeIndex> = server.members.iter().copied().collect();
+        // Members that are cut from each other have it relayed by one that reaches both (`gmcast`).
+        let reached = self.reached_from(node);
         let all_receive = members.iter().all(|&member| {
             let active = self.nodes[member].server.as_ref();
-            let same_view =
-                active.is_some_and(|active| !active.paused && active.view == server.view);
-            same_view && (member == node || self.connects(node, member))
+            reached.contains(&member) && active.is_some_and(|active| active.view == server.view)
         });
         if all_receive {
             for member in members {
@@ -426,7 +437,7 @@ impl GaleraCluster {
     }
 
     /// Whether packets pass between two nodes.
-    fn connects(&self, one: NodeIndex, other: NodeIndex) -> bool {
+    fn packets_pass(&self, one: NodeIndex, other: NodeIndex) -> bool {
         one == other || !self.cut.contains(&(one.min(other), one.max(other)))
     }
 

@@ -55,6 +55,8 @@ pub struct RunningServer {
     pub weight: u64,
     /// Stopped by SIGSTOP: it answers nothing, and its peers expel it.
     pub paused: bool,
+    /// Whether a client holds a lock on all tables.
+    pub(super) locked: bool,
     /// The status rows that a lock keeps from changing.
     pub frozen: Option<BTreeMap<String, String>>,
     /// Statements that arrived while it was paused.
@@ -64,6 +66,11 @@ pub struct RunningServer {
     /// The nodes of its current view.
     pub members: BTreeSet<NodeIndex>,
     pub(super) primary: bool,
+    /// The nodes that it connects to by itself; `None` for all of its `wsrep_cluster_address`. A member of a Primary view forgets every
+    /// other node, which must then connect to it (`handle_stable_view` in `gmcast.cpp`).
+    pub(super) known: Option<BTreeSet<NodeIndex>>,
+    /// The members whose addresses it has: a Primary view brings them, and a smaller one keeps them (`gcs_group_handle_comp_msg`).
+    pub(super) addresses: BTreeSet<NodeIndex>,
     /// The last Primary view that this process was in.
     pub last_primary: Option<PrimaryView>,
     /// The view of gvwstate.dat, until it is in a Primary view. It counts only where all of its members are restored
@@ -97,11 +104,14 @@ impl RunningServer {
             process,
             weight,
             paused: false,
+            locked: false,
             frozen: None,
             late: Vec::new(),
             view: 0,
             members: BTreeSet::new(),
             primary: false,
+            known: None,
+            addresses: BTreeSet::new(),
             last_primary: None,
             restored,
             waits_until: None,
@@ -119,6 +129,12 @@ impl RunningServer {
         self.primary && self.transfer.is_none()
     }
 
+    /// Whether it ends unless it reaches a Primary component in time.
+    #[must_use]
+    pub const fn ends_without_primary(&self) -> bool {
+        self.waits_until.is_some()
+    }
+
     /// Whether it has opened its SQL port.
     #[must_use]
     pub const fn has_opened(&self) -> bool {
@@ -129,6 +145,13 @@ impl RunningServer {
     #[must_use]
     pub const fn is_primary(&self) -> bool {
         self.primary
+    }
+
+    /// Whether it connects to `node` by itself.
+    pub(super) fn connects_to(&self, node: NodeIndex) -> bool {
+        self.known
+            .as_ref()
+            .is_none_or(|known| known.contains(&node))
     }
 
     /// Another member of its component has left cleanly. Without quorum its last Primary view stays as it was: it is complete
