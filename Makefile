@@ -79,6 +79,15 @@ test-recovery: ## Two hundred random rounds of faults and recovery; ARGS="--roun
 	@$(STEP) "Random rounds of faults and recovery" "a round failed: its journal is above, repeat it with its name" \
 	  "$(CARGO_TARGET_DIR)/debug/rounds" $(ARGS)
 
+# Some of its scripts are part of `make test`.
+.PHONY: test-specification
+test-specification: ## What the simulation takes Galera to do, compared with real servers; ARGS="even_split random:7" plays these
+	@scripts/setup lab
+	@$(STEP) "Build" "$(CODE)" \
+	  cargo build --locked -p galera-agent -p acceptance --bins
+	@$(STEP) "Scripts on real servers" "a server does something else: both are above, and the path of the logs" \
+	  "$(CARGO_TARGET_DIR)/debug/specification" $(or $(ARGS),--random 20)
+
 # A shorter run from a fixed seed is part of `make test`.
 .PHONY: test-api
 test-api: ## Generated requests to the API for a quarter of an hour; ARGS="--seed 7 --max-time 60" limits or repeats them

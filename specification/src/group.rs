@@ -1,5 +1,6 @@
 //! Group communication: components, quorum, state transfers.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use super::data::{GaleraTransaction, SavedView};
@@ -43,7 +44,7 @@ impl GaleraCluster {
 
     fn participates(&self, node: NodeIndex) -> bool {
         let server = self.nodes[node].server.as_ref();
-        server.is_some_and(|server| !server.paused)
+        server.is_some_and(|server| !server.paused && !server.disconnected)
     }
 
     /// Whether packets pass between two servers, and one of them connects to the other.
@@ -137,22 +138,32 @@ impl GaleraCluster {
         self.nodes[node].server.as_ref()?.last_primary.clone()
     }
 
-    /// Two Primary components that meet: the servers of the younger one abort ("older overrides"). Returns who is left.
+    /// Two Primary components that meet: the servers of the one with fewer views, or else of the younger one, leave the group for good
+    /// ("aborting due to conflicting prims: older overrides"). Returns who is left.
     fn abort_conflicting(&mut self, component: &[NodeIndex]) -> Vec<NodeIndex> {
-        let views = component.iter().filter_map(|&node| {
+        // `ViewId::operator<` in `view.hpp`: the sequence number of the view, then the age of the process that it is named after.
+        let rank = |server: &RunningServer| {
+            let view = server.last_primary.as_ref()?;
+            Some((view.conf_id, Reverse(*view.members.keys().next()?)))
+        };
+        let primary = component.iter().filter_map(|&node| {
             let server = self.nodes[node].server.as_ref()?;
-            server.primary.then_some(server.view)
+            server.primary.then(|| (rank(server), server.view))
         });
-        let Some(oldest) = views.min() else {
+        let Some((_, kept)) = primary.max() else {
             return component.to_vec();
         };
         let mut survivors = Vec::new();
         for &node in component {
-            let server = self.nodes[node].server.as_ref();
-            if server.is_some_and(|server| server.primary && server.view != oldest) {
-                self.kill(node, 0);
-            } else {
-                survivors.push(node);
+            match self.nodes[node].server.as_mut() {
+                Some(server) if server.primary && server.view != kept => {
+                    server.primary = false;
+                    server.disconnected = true;
+                    server.members.clear();
+                    server.addresses.clear();
+                    server.transfer = None;
+                }
+                _ => survivors.push(node),
             }
         }
         survivors

@@ -382,7 +382,8 @@ impl GaleraCluster {
         let Some(server) = &self.nodes[node].server else {
             return StatementEffect::Refused;
         };
-        if server.is_primary() || statement.deadline.is_some_and(|deadline| now >= deadline) {
+        let late = statement.deadline.is_some_and(|deadline| now >= deadline);
+        if server.is_primary() || server.disconnected || late {
             return StatementEffect::Refused;
         }
         let members: Vec<NodeIndex> = server.members.iter().copied().collect();

@@ -66,6 +66,8 @@ pub struct RunningServer {
     /// The nodes of its current view.
     pub members: BTreeSet<NodeIndex>,
     pub(super) primary: bool,
+    /// Whether its group communication ended: the process runs on, without a component.
+    pub(super) disconnected: bool,
     /// The nodes that it connects to by itself; `None` for all of its `wsrep_cluster_address`. A member of a Primary view forgets every
     /// other node, which must then connect to it (`handle_stable_view` in `gmcast.cpp`).
     pub(super) known: Option<BTreeSet<NodeIndex>>,
@@ -110,6 +112,7 @@ impl RunningServer {
             view: 0,
             members: BTreeSet::new(),
             primary: false,
+            disconnected: false,
             known: None,
             addresses: BTreeSet::new(),
             last_primary: None,

@@ -1,6 +1,6 @@
 //! What a client of a server sees.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
@@ -8,6 +8,8 @@ use super::{GaleraCluster, NodeIndex};
 
 /// Galera's "undefined".
 const UNDEFINED: u64 = u64::MAX;
+
+const WEIGHT: &str = "wsrep_cluster_weight";
 
 /// The outcome of a connection to a node's SQL port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +43,15 @@ impl GaleraCluster {
                 ProbeResult::Refused
             }
             Some(server) => match &server.frozen {
-                Some(rows) => ProbeResult::Rows(rows.clone()),
+                Some(rows) => {
+                    let mut rows = rows.clone();
+                    // What group communication reports itself goes on.
+                    let weight = self
+                        .status_rows(node)
+                        .and_then(|mut now| now.remove(WEIGHT));
+                    rows.extend(weight.map(|weight| (WEIGHT.to_owned(), weight)));
+                    ProbeResult::Rows(rows)
+                }
                 None => self
                     .status_rows(node)
                     .map_or(ProbeResult::Silent, ProbeResult::Rows),
@@ -62,7 +72,13 @@ impl GaleraCluster {
             .iter()
             .filter_map(|&member| Some(self.nodes[member].server.as_ref()?.weight))
             .sum();
-        let addresses: Vec<String> = members
+        let own_alone = BTreeSet::from([node]);
+        let listed = if server.disconnected {
+            &own_alone
+        } else {
+            members
+        };
+        let addresses: Vec<String> = listed
             .iter()
             .map(|&member| match &self.nodes[member] {
                 arbitrator if arbitrator.arbitrator => String::new(),
@@ -94,15 +110,13 @@ impl GaleraCluster {
             ("wsrep_local_state_comment", comment.to_owned()),
             ("wsrep_incoming_addresses", addresses.join(",")),
             ("wsrep_cluster_size", members.len().to_string()),
-            (
-                "wsrep_cluster_weight",
-                if primary { weight } else { 0 }.to_string(),
-            ),
+            (WEIGHT, if primary { weight } else { 0 }.to_string()),
             (
                 "wsrep_local_index",
                 members
                     .iter()
-                    .position(|&member| member == node)?
+                    .position(|&member| member == node)
+                    .map_or(UNDEFINED, |index| index as u64)
                     .to_string(),
             ),
             ("wsrep_evs_state", "OPERATIONAL".to_owned()),
@@ -121,9 +135,17 @@ impl GaleraCluster {
             ("wsrep_cluster_conf_id", conf_id.to_string()),
             (
                 "wsrep_cluster_status",
-                if primary { "Primary" } else { "non-Primary" }.to_owned(),
+                match (server.disconnected, primary) {
+                    (true, _) => "Disconnected",
+                    (false, true) => "Primary",
+                    (false, false) => "non-Primary",
+                }
+                .to_owned(),
             ),
-            ("wsrep_connected", "ON".to_owned()),
+            (
+                "wsrep_connected",
+                if server.disconnected { "OFF" } else { "ON" }.to_owned(),
+            ),
             (
                 "wsrep_ready",
                 if server.is_synced() { "ON" } else { "OFF" }.to_owned(),

@@ -283,9 +283,16 @@ fn a_bootstrap_beside_a_living_primary_splits_the_cluster() {
     );
     // A restarted server connects to both.
     cluster.stop(2);
+    cluster.settle();
     assert_eq!(cluster.start(2), Ok(()));
     cluster.settle();
-    assert_eq!(primaries(&cluster), [[1, 2]], "the younger one aborts");
+    assert_eq!(
+        primaries(&cluster),
+        [[1, 2]],
+        "the one with fewer views leaves"
+    );
+    let left = status(&cluster, 0);
+    assert_eq!(left.cluster_status, Some(ClusterStatus::Disconnected));
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod series;
 mod sessions;
 mod shared;
 mod sources;
+mod specification;
 mod split_brain;
 mod stop_check;
 mod transfers;

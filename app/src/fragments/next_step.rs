@@ -163,7 +163,9 @@ impl NextStepPage<'_> {
         let remedy = match self.view.verdict.state {
             VerdictState::SplitBrain => {
                 "Disconnect the clients from one side now, and keep the data directories of both. Which writes to keep is \
-                 for people to decide; the console does not merge histories."
+                 for people to decide; the console does not merge histories. A mended network does not end a split: the \
+                 sides do not connect to each other again. Restart no server before the decision: it connects to both, \
+                 and Galera then ends one side."
             }
             VerdictState::Diverged => {
                 "Find out which history has the data to keep before stopping anything. The other nodes join it empty, by a \

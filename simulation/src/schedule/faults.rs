@@ -1,7 +1,7 @@
 //! Single faults.
 
 use rand::Rng;
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::FaultSchedule;
 use super::counts::FaultKind;
@@ -98,7 +98,15 @@ impl FaultSchedule {
             self.kill(node);
         }
         self.note("heal");
-        self.cluster.heal();
+        // Which nodes meet first is up to them, and a group that became Primary forgets the others.
+        let mut cuts: Vec<(NodeIndex, NodeIndex)> = self.cluster.cuts().collect();
+        cuts.shuffle(&mut self.random);
+        for (one, other) in cuts {
+            self.cluster.set_cut(one, other, false);
+            if self.random.random() {
+                self.cluster.settle();
+            }
+        }
         self.fenced.clear();
         self.unplugged.clear();
         self.show_all_nodes();

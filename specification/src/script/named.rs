@@ -193,7 +193,7 @@ fn partitions() -> Vec<GaleraScript> {
         GaleraScript::new(
             "second_primary_is_not_noticed",
             3,
-            // A server that is restarted connects to both, and the younger one aborts.
+            // Each has forgotten the other. What happens when a server is restarted depends on whom it meets first.
             [
                 Cut(0, 1),
                 Cut(0, 2),
@@ -204,7 +204,6 @@ fn partitions() -> Vec<GaleraScript> {
                 Write(0, 3),
                 Write(2, 4),
                 Stop(2),
-                Start(2),
             ],
         ),
     ]

@@ -54,8 +54,13 @@ impl Round<'_> {
         };
         let mut given_up = 0;
         for node in &watched {
-            let gone = missing_rows(node.options.clone(), rows).await;
-            let gone = gone.with_context(|| format!("asking {}", node.name))?;
+            // On a busy machine a view can still change, and a node without quorum shows no rows.
+            let read = eventually("the rows", CONVERGENCE_TIMEOUT, async || {
+                missing_rows(node.options.clone(), rows).await
+            });
+            let gone = read
+                .await
+                .with_context(|| format!("asking {}", node.name))?;
             let broken: Vec<&&AcknowledgedRow> = gone
                 .iter()
                 .filter(|row| {

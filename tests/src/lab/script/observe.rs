@@ -12,16 +12,12 @@ use galera_specification::script::{
     FileObservation, NodeObservation, OpenServer, ServerObservation,
 };
 use mysql_async::prelude::Queryable;
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 
 use super::{ScriptLab, TABLE};
 use crate::lab::node::GaleraNode;
 
-/// Longest wait for the first byte of a server's greeting.
-const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
-/// Longest wait for what a server reports.
-const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for what a server reports; a paused one accepts connections and sends nothing.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl ScriptLab {
     pub(super) async fn observe(&self) -> Vec<NodeObservation> {
@@ -51,14 +47,9 @@ impl ScriptLab {
         if node.pid().is_none() {
             return ServerObservation::Stopped;
         }
-        match greets(node).await {
-            Ok(true) => {}
-            Ok(false) => return ServerObservation::Silent,
-            Err(_refused) => return ServerObservation::Closed,
-        }
-        let reported = tokio::time::timeout(STATUS_TIMEOUT, self.read_status(node)).await;
-        match reported {
+        match tokio::time::timeout(STATUS_TIMEOUT, self.read_status(node)).await {
             Ok(Ok(open)) => ServerObservation::Open(open),
+            Ok(Err(error)) if is_refused(&error) => ServerObservation::Closed,
             Ok(Err(_)) | Err(_) => ServerObservation::Silent,
         }
     }
@@ -104,18 +95,15 @@ impl ScriptLab {
     }
 }
 
-/// Whether the server sends a greeting; an error if its port refuses connections.
-async fn greets(node: &GaleraNode) -> std::io::Result<bool> {
-    let connecting = TcpStream::connect((node.address(), node.port()));
-    let Ok(connected) = tokio::time::timeout(GREETING_TIMEOUT, connecting).await else {
-        return Ok(false);
-    };
-    let mut byte = [0];
-    match tokio::time::timeout(GREETING_TIMEOUT, connected?.read(&mut byte)).await {
-        Ok(Ok(read)) => Ok(read > 0),
-        // It ended in between.
-        Ok(Err(error)) if error.kind() == ErrorKind::ConnectionReset => Err(error),
-        Ok(Err(_)) | Err(_) => Ok(false),
+/// Whether nothing listens on its socket.
+fn is_refused(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<mysql_async::Error>();
+    match cause {
+        Some(mysql_async::Error::Io(mysql_async::IoError::Io(cause))) => matches!(
+            cause.kind(),
+            ErrorKind::ConnectionRefused | ErrorKind::NotFound
+        ),
+        _ => false,
     }
 }
 
