@@ -25,6 +25,8 @@ pub struct SimulatedConsole {
     positions: KnownPositions,
     settings: RecoverySettings,
     view: Option<ClusterView>,
+    /// Members of the Primary component that it has yet to record.
+    pending_members: Option<BTreeSet<NodeId>>,
     /// Nodes that its network does not reach.
     pub unreachable: BTreeSet<NodeIndex>,
     forks: ForkRecords,
@@ -49,6 +51,7 @@ impl SimulatedConsole {
             positions: KnownPositions::default(),
             settings: RecoverySettings::default(),
             view: None,
+            pending_members: None,
             unreachable: BTreeSet::new(),
             forks: ForkRecords::default(),
             clock_ahead: 0,
@@ -122,11 +125,17 @@ impl SimulatedConsole {
         let view = fold(&self.evidence, now, &self.settings.fold, self.view.as_ref());
         let recorded = &self.evidence.last_primary_members;
         if let Some(members) = changed_members(&view, self.view.as_ref(), recorded) {
-            self.evidence.last_primary_members = members;
+            self.evidence.last_primary_members.clone_from(&members);
+            self.pending_members = Some(members);
         }
         self.positions
             .update(&self.evidence, now, &self.settings.fold);
         self.view = Some(view);
+    }
+
+    /// The members of a Primary component that it records: whichever replica sees them change does, the leader or not.
+    pub fn take_pending_members(&mut self) -> Option<BTreeSet<NodeId>> {
+        self.pending_members.take()
     }
 
     /// Merges what another replica has recorded.

@@ -66,7 +66,8 @@ impl FaultSchedule {
         self.follow_approved();
     }
 
-    /// The leader records positions and members, from which the others read them; another replica leads once its lease ended.
+    /// The leader records positions and every replica the members that it saw change, and all read both; another replica leads once
+    /// the leader's lease ended.
     fn record_positions(&mut self) {
         let (leader, since) = &mut self.leader;
         if self.consoles[*leader].paused {
@@ -82,8 +83,11 @@ impl FaultSchedule {
         if !leader.paused {
             let observer = lock(&leader.observer);
             self.recorded.0.merge(observer.positions());
-            let members = &observer.evidence().last_primary_members;
-            self.recorded.1.clone_from(members);
+        }
+        for console in self.consoles.iter().filter(|console| !console.paused) {
+            if let Some(members) = lock(&console.observer).take_pending_members() {
+                self.recorded.1 = members;
+            }
         }
         let (positions, members) = &self.recorded;
         for console in self.consoles.iter().filter(|console| !console.paused) {

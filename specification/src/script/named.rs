@@ -229,6 +229,24 @@ fn votes() -> Vec<GaleraScript> {
             [Kill(1), Write(0, 1), Start(1), Kill(0), Write(1, 2)],
         )
         .with_arbitrator(),
+        // No member can send what the others lack.
+        GaleraScript::new(
+            "arbitrator_left_alone",
+            2,
+            [
+                Write(0, 1),
+                Stop(0),
+                Stop(1),
+                Start(1),
+                Kill(1),
+                Kill(2),
+                SetSafeToBootstrap(1),
+                StartNewCluster(1),
+                Start(0),
+                Start(2),
+            ],
+        )
+        .with_arbitrator(),
         GaleraScript::new(
             "arbitrator_lost_with_a_node",
             2,

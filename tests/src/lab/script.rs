@@ -33,6 +33,8 @@ const AGREEMENT_TIMEOUT: Duration = Duration::from_secs(150);
 const STEADY_TIME: Duration = Duration::from_secs(8);
 /// Pause between two observations.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// Pause between two readings of the position of all nodes.
+const ALIGNMENT_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest wait for the acknowledgement of a write.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The table that clients write to.
@@ -94,29 +96,43 @@ impl ScriptLab {
         Ok(lab)
     }
 
-    /// Finds what the specification calls 0, once all nodes have the same position.
+    /// Finds what the specification calls 0, once all nodes have the same position and keep it: a view takes its sequence number after
+    /// it has its members.
     async fn align_seqnos(&mut self, player: &ScriptPlayer) -> Result<()> {
         let expected = player.observe();
         let ServerObservation::Open(formed) = &expected[0].server else {
             anyhow::bail!("the specification forms no cluster");
         };
-        let seqno = crate::eventually("one position", AGREEMENT_TIMEOUT, async || {
-            let mut seqnos = Vec::new();
-            for node in self.galera.nodes() {
-                let status = node.wsrep().await?;
-                ensure!(
-                    status["wsrep_cluster_size"] == formed.size.to_string(),
-                    "{} sees {} member(s)",
-                    node.name(),
-                    status["wsrep_cluster_size"]
-                );
-                seqnos.push(status["wsrep_last_committed"].parse::<u64>()?);
+        let mut before = None;
+        let end = Instant::now() + AGREEMENT_TIMEOUT;
+        let seqno = loop {
+            let now = self.common_seqno(formed.size).await;
+            match (&now, before) {
+                (Ok(seqno), Some(earlier)) if *seqno == earlier => break *seqno,
+                (Err(_), _) if Instant::now() > end => return now.map(drop),
+                _ => before = now.ok(),
             }
-            ensure!(seqnos.iter().all(|one| *one == seqnos[0]), "{seqnos:?}");
-            Ok(seqnos[0])
-        });
-        self.first_seqno = seqno.await?.saturating_sub(formed.seqno);
+            tokio::time::sleep(ALIGNMENT_INTERVAL).await;
+        };
+        self.first_seqno = seqno.saturating_sub(formed.seqno);
         Ok(())
+    }
+
+    /// The position of all nodes, if each sees `size` members.
+    async fn common_seqno(&self, size: usize) -> Result<u64> {
+        let mut seqnos = Vec::new();
+        for node in self.galera.nodes() {
+            let status = node.wsrep().await?;
+            ensure!(
+                status["wsrep_cluster_size"] == size.to_string(),
+                "{} sees {} member(s)",
+                node.name(),
+                status["wsrep_cluster_size"]
+            );
+            seqnos.push(status["wsrep_last_committed"].parse::<u64>()?);
+        }
+        ensure!(seqnos.iter().all(|one| *one == seqnos[0]), "{seqnos:?}");
+        Ok(seqnos[0])
     }
 
     fn node(&self, node: NodeIndex) -> &GaleraNode {
