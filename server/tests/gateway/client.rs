@@ -119,6 +119,8 @@ pub(crate) struct ConsoleOptions {
     pub(crate) sign_on: Option<SignOnConfig>,
     /// Whether accounts with a password may sign in.
     pub(crate) local_accounts: bool,
+    /// Whether notifications of requests have a link for approvers.
+    pub(crate) approval_links: bool,
 }
 
 impl Default for ConsoleOptions {
@@ -160,6 +162,7 @@ impl Default for ConsoleOptions {
             defragmentation: None,
             sign_on: None,
             local_accounts: true,
+            approval_links: false,
         }
     }
 }
@@ -401,6 +404,7 @@ fn config(options: &ConsoleOptions, site: &TempDir) -> Config {
             smtp: None,
             allow: options.allowed_networks.clone(),
             ca: None,
+            approval_links: options.approval_links,
         },
         log: LogConfig {
             format: LogFormat::Text,
