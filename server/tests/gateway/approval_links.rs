@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use console_core::approval_link::{ApprovalLink, ApprovalLinkSeals, PresentedLink};
-use console_core::keyspace::NotifyKeys;
 use console_core::state_secret;
 use galera::access::{Role, RoleGrant};
 use galera::publish::api::{ActionView, AuditPage};
-use galera::publish::notification::delivery::{DeliveryList, DeliveryState};
+use galera::publish::notification::delivery::{Delivery, DeliveryList, DeliveryState};
 use galera::record::audit::AuditEvent;
 use galera::recover::action::{Action, ActionState};
 use galera_console::config::StateSecretConfig;
@@ -18,7 +17,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::action_fixture::{ActionFixture, apply_verb};
-use crate::client::{ConsoleOptions, STATE_PREFIX, TestClient, TestResponse};
+use crate::client::{ConsoleOptions, TestClient, TestResponse};
 use crate::etcd::{TestEtcd, eventually};
 use crate::fake_cluster::FakeCluster;
 use crate::forged_records::secret_in;
@@ -38,16 +37,28 @@ struct LinkFixture {
     folder: tempfile::TempDir,
 }
 
-/// Adds the webhook once notifications are dispatched: what was requested before is not notified.
-async fn add_request_target(fixture: &ActionFixture, receiver: &WebhookReceiver) -> String {
-    let cursor = NotifyKeys::new(STATE_PREFIX).audit_cursor();
-    eventually("notifications are dispatched", async || {
-        let registry = &fixture.console.registry;
-        registry.get(cursor.as_str()).await.unwrap().is_some()
+/// Adds the target `body` at `receiver`, and waits until it is notified of the state of the cluster: what was requested before is
+/// not sent to it.
+async fn add_request_target(
+    fixture: &ActionFixture,
+    receiver: &WebhookReceiver,
+    body: &Value,
+) -> String {
+    let before = receiver.requests().len();
+    let target = add_target(&fixture.admin, body).await;
+    eventually("the target is notified", async || {
+        receiver.requests().len() > before
     })
     .await;
-    let target = requests_only(&receiver.url());
-    add_target(&fixture.admin, &target).await.id
+    target.id
+}
+
+/// The messages about requests.
+fn requests(receiver: &WebhookReceiver) -> Vec<Value> {
+    let messages = receiver.requests().into_iter().map(|sent| sent.json());
+    messages
+        .filter(|message| message["kind"] == "action_requested")
+        .collect()
 }
 
 /// The state secret in `folder`, made if there is none.
@@ -75,7 +86,7 @@ fn with_links(folder: &Path) -> impl FnOnce(&mut ConsoleOptions) + use<> {
 
 fn requests_only(url: &str) -> Value {
     let mut target = webhook(url);
-    target["kinds"] = json!(["action_requested"]);
+    target["kinds"] = json!(["verdict", "action_requested"]);
     target
 }
 
@@ -97,7 +108,7 @@ impl LinkFixture {
         })
         .await;
         let receiver = WebhookReceiver::start([]).await;
-        let target = add_request_target(&fixture, &receiver).await;
+        let target = add_request_target(&fixture, &receiver, &requests_only(&receiver.url())).await;
         Self {
             fixture,
             receiver,
@@ -108,14 +119,13 @@ impl LinkFixture {
 
     /// Requests a bootstrap, and returns it with the token of the link that was received.
     async fn request(&self) -> (Action, String) {
-        let before = self.receiver.requests().len();
+        let before = requests(&self.receiver).len();
         let action = self.fixture.request(&self.fixture.operator).await.action;
         eventually("the notification is received", async || {
-            self.receiver.requests().len() > before
+            requests(&self.receiver).len() > before
         })
         .await;
-        let message = self.receiver.requests()[before].json();
-        assert_eq!(message["kind"], "action_requested");
+        let message = requests(&self.receiver).swap_remove(before);
         let link = message["approval_url"].as_str().unwrap();
         let token = link.strip_prefix(START).unwrap().to_owned();
         (action, token)
@@ -398,13 +408,13 @@ async fn nothing_has_a_link_unless_a_setting_a_secret_and_an_address_allow_it() 
         })
         .await;
         let receiver = WebhookReceiver::start([]).await;
-        add_request_target(&fixture, &receiver).await;
+        add_request_target(&fixture, &receiver, &requests_only(&receiver.url())).await;
         fixture.request(&fixture.operator).await;
         eventually("the notification is received", async || {
-            !receiver.requests().is_empty()
+            !requests(&receiver).is_empty()
         })
         .await;
-        let message = receiver.requests()[0].json();
+        let message = requests(&receiver).swap_remove(0);
         assert!(
             message.get("approval_url").is_none(),
             "{missing}: {message}"
@@ -428,35 +438,33 @@ async fn every_channel_has_the_link_and_no_log_keeps_it() {
     let mut alerts = slack.clone();
     alerts["type"] = "alertmanager".into();
     alerts["name"] = "alerts".into();
-    let slack = add_target(&fixture.admin, &slack).await;
-    let alerts = add_target(&fixture.admin, &alerts).await;
+    let slack = add_request_target(fixture, &echoing, &slack).await;
+    let alerts = add_request_target(fixture, &echoing, &alerts).await;
     let (_, own) = links.request().await;
-    eventually("both receivers are notified", async || {
-        echoing.requests().len() >= 2
-    })
-    .await;
-    let received = echoing.requests();
-    let tokens: Vec<String> = received
-        .iter()
-        .map(|request| {
+    let tokens = || -> Vec<String> {
+        let received = echoing.requests().into_iter();
+        let links = received.filter_map(|request| {
             let text = request.json().to_string();
-            let (_, rest) = text.split_once(START).unwrap();
-            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '-');
-            rest[..end.unwrap()].to_owned()
-        })
-        .collect();
+            let (_, rest) = text.split_once(START)?;
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '-')?;
+            Some(rest[..end].to_owned())
+        });
+        links.collect()
+    };
+    eventually("both targets are notified", async || tokens().len() == 2).await;
+    let tokens = tokens();
     assert_ne!(tokens[0], tokens[1]);
     assert!(!tokens.contains(&own));
     // The links of several targets are used one by one.
     assert_eq!(get(&fixture.approver, &tokens[0]).await.status, 200);
     location(&open(&fixture.approver, &tokens[0]).await);
     location(&open(&fixture.second_approver, &tokens[1]).await);
-    for target in [&slack.id, &alerts.id] {
+    for target in [&slack, &alerts] {
         let path = format!("/api/v1/notifications/deliveries?target={target}");
         eventually("the delivery is recorded", async || {
             let list: DeliveryList = fixture.admin.get(&path).await.json();
-            let mut deliveries = list.deliveries.iter();
-            deliveries.any(|delivery| delivery.state == DeliveryState::Delivered)
+            let delivered = |delivery: &Delivery| delivery.state == DeliveryState::Delivered;
+            list.deliveries.len() == 2 && list.deliveries.iter().all(delivered)
         })
         .await;
         let text = fixture.admin.get(&path).await.text();
