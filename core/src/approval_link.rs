@@ -1,4 +1,4 @@
-//! Links in notifications that lead an approver to a requested action.
+//! Links in notifications by which an approver opens a requested action.
 //!
 //! A link gives no right: it names an action, and shows that a console with the state secret sent it, for this plan, to this
 //! target, until that time. Its token is the same at every attempt to send the notification and by every replica, so nothing of

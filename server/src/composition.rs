@@ -516,6 +516,7 @@ impl Builder<'_> {
             registry: self.registry.clone(),
             trail: trail.clone(),
             monitor: monitor.clone(),
+            labels: self.labels.clone(),
             verdict_history: Arc::new(history.clone()),
             leadership: leadership.clone(),
         };

@@ -1,4 +1,4 @@
-//! The links of notifications that lead approvers to a request.
+//! The links of notifications by which approvers open a request.
 //!
 //! Chat services and mail scanners fetch every link, so GET changes nothing: it shows what is requested. The form on that page
 //! uses the link up and redirects to the action, where the approver decides as without a link, with the same checks.
@@ -32,7 +32,7 @@ use super::problem::{ApiError, ApiResult};
 use super::sign_in::{encode_query, see_other};
 use crate::actions::{ActionError, PublishedAction};
 
-/// The page of a link, for signed-in users; others are led to it through the sign-in page.
+/// The page of a link, for signed-in users; others sign in first.
 pub(super) fn pages(state: &AppState) -> Router<AppState> {
     Router::new()
         .route("/approve/{token}", get(show))
@@ -196,7 +196,7 @@ fn check_reader(
     })
 }
 
-/// Why a link does not lead to its request.
+/// Why a link does not open its request.
 enum LinkRefusal {
     Off,
     /// Not made by this console, for another request, plan or target, or for one that the reader may not see.
@@ -238,7 +238,7 @@ impl LinkRefusal {
     fn text(&self) -> String {
         match self {
             Self::Off => "Approval links are off on this console.".to_owned(),
-            Self::Invalid => "This link is not one of this console, was changed, or leads to a request that you may not see. Open the newest notification, or look for the request under Actions.".to_owned(),
+            Self::Invalid => "This link is not one of this console, was changed, or is of a request that you may not see. Open the newest notification, or look for the request under Actions.".to_owned(),
             Self::UnknownSecret => "This link was made with a state secret that this console does not have: the secret was replaced since, or the link is of another console. Look for the request under Actions.".to_owned(),
             Self::Decided(_, ActionState::Expired) => "The request was not approved in time and has expired. Request it again, which repeats every check.".to_owned(),
             Self::Decided(_, ActionState::Superseded) => "The cluster changed, and the request was superseded. Request it again, which repeats every check.".to_owned(),

@@ -1,4 +1,4 @@
-//! Links of notifications that lead approvers to a request.
+//! Links of notifications by which approvers open a request.
 
 use std::path::Path;
 use std::sync::Arc;

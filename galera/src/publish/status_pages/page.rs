@@ -1,17 +1,21 @@
 //! A status page's settings: which clusters it shows, to whom, and in how much detail.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::refusal::{validate_clusters, validate_line};
-use super::{LINKS_MAX, Slug, StatusPageRefusal, TITLE_MAX};
+use super::{CLUSTERS_MAX, LINKS_MAX, Slug, StatusPageRefusal, TITLE_MAX};
+use crate::access::ClusterLabel;
 use crate::id::ClusterName;
 use crate::timestamp::Timestamp;
 
 /// Maximum number of origins that may embed a page.
 const ORIGINS_MAX: usize = 20;
+/// Maximum number of labels that select clusters of a page.
+const LABELS_MAX: usize = 10;
 /// Longest delay of automatic incidents, in seconds: a day.
 const AUTO_INCIDENT_DELAY_MAX_SECS: u32 = 86_400;
 
@@ -185,6 +189,10 @@ pub struct PageSettings {
     pub title: String,
     /// In the order in which they are shown.
     pub clusters: Vec<PageCluster>,
+    /// After those, every cluster that has one of these labels, by name and under its own name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>, example = json!(["env=production"])))]
+    pub labels: Vec<ClusterLabel>,
     #[serde(default)]
     pub visibility: PageVisibility,
     #[serde(default)]
@@ -204,8 +212,18 @@ impl PageSettings {
     /// [`StatusPageRefusal`] for the first rule that they break.
     pub fn validated(mut self) -> Result<Self, StatusPageRefusal> {
         self.title = validate_line("title", &self.title, TITLE_MAX)?;
+        self.labels.sort_unstable();
+        self.labels.dedup();
+        if self.labels.len() > LABELS_MAX {
+            return Err(StatusPageRefusal::TooMany {
+                what: "labels",
+                limit: LABELS_MAX,
+            });
+        }
         let named: Vec<ClusterName> = self.clusters.iter().map(|l| l.cluster.clone()).collect();
-        validate_clusters(&named)?;
+        if !named.is_empty() || self.labels.is_empty() {
+            validate_clusters(&named)?;
+        }
         let mut names: Vec<String> = Vec::new();
         for listed in &mut self.clusters {
             if listed.name.trim().is_empty() {
@@ -337,12 +355,54 @@ impl StatusPageRecord {
         Some(Ok(page))
     }
 
+    /// The page with the clusters that its labels select among `known`, which are sorted by name and have their labels by key:
+    /// after the listed ones, up to the maximum of a page. Whatever is decided about the clusters of a page is decided about
+    /// this one.
+    #[must_use]
+    pub fn expanded(&self, known: &[LabelledCluster]) -> Self {
+        let mut page = self.clone();
+        let labels = &self.settings.labels;
+        let selected = known.iter().filter(|(_, has)| {
+            let mut labels = labels.iter();
+            labels.any(|label| {
+                has.get(label.key())
+                    .is_some_and(|value| value == label.value())
+            })
+        });
+        let listed = &mut page.settings.clusters;
+        for (cluster, _) in selected {
+            if listed.len() >= CLUSTERS_MAX {
+                break;
+            }
+            if listed.iter().all(|other| other.cluster != *cluster) {
+                let name = distinct_name(listed, cluster);
+                listed.push(PageCluster {
+                    cluster: cluster.clone(),
+                    name,
+                });
+            }
+        }
+        page
+    }
+
     /// Whether the page shows `cluster`.
     #[must_use]
     pub fn shows_cluster(&self, cluster: &ClusterName) -> bool {
         let mut listed = self.settings.clusters.iter();
         listed.any(|listed| listed.cluster == *cluster)
     }
+}
+
+/// A cluster with its labels by key.
+pub type LabelledCluster = (ClusterName, BTreeMap<String, String>);
+
+/// The name of `cluster`, with a number if another cluster of the page has it as its public name.
+fn distinct_name(listed: &[PageCluster], cluster: &ClusterName) -> String {
+    let own = cluster.to_string();
+    let is_free = |name: &String| listed.iter().all(|other| other.name != *name);
+    let numbered = (2..=CLUSTERS_MAX + 1).map(|number| format!("{own} ({number})"));
+    let mut names = std::iter::once(own.clone()).chain(numbered);
+    names.find(is_free).unwrap_or(own)
 }
 
 #[cfg(test)]
@@ -400,6 +460,82 @@ mod tests {
         ] {
             assert_eq!(settings(names).validated(), Err(expected));
         }
+    }
+
+    fn page(listed: &[(&str, &str)], labels: &[&str]) -> StatusPageRecord {
+        let settings = PageSettings {
+            labels: labels.iter().map(|label| label.parse().unwrap()).collect(),
+            ..settings(listed)
+        };
+        StatusPageRecord::new("db".parse().unwrap(), settings, "ada", AT).unwrap()
+    }
+
+    fn known(clusters: &[(&str, &str)]) -> Vec<LabelledCluster> {
+        let labelled = clusters.iter().map(|(name, env)| {
+            let labels = BTreeMap::from([("env".to_owned(), (*env).to_owned())]);
+            (name.parse().unwrap(), labels)
+        });
+        labelled.collect()
+    }
+
+    fn shown(page: &StatusPageRecord, known: &[LabelledCluster]) -> Vec<String> {
+        let page = page.expanded(known);
+        let listed = page.settings.clusters.iter();
+        listed
+            .map(|listed| format!("{}={}", listed.cluster, listed.name))
+            .collect()
+    }
+
+    #[test]
+    fn labels_select_clusters_after_the_listed_ones() {
+        let known = known(&[("a", "prod"), ("b", "test"), ("c", "prod"), ("lab", "prod")]);
+        let both = page(&[("lab", "Shop"), ("b", "a")], &["env=prod"]);
+        assert_eq!(shown(&both, &known), ["lab=Shop", "b=a", "a=a (2)", "c=c"]);
+        let labels = page(&[], &["env=test", "tier=1", "env=test"]);
+        assert_eq!(labels.settings.labels.len(), 2);
+        assert_eq!(shown(&labels, &known), ["b=b"]);
+        assert_eq!(shown(&labels, &[]), [""; 0]);
+        let none = page(&[("lab", "")], &[]);
+        assert_eq!(none.expanded(&known), none);
+        let c = "c".parse().unwrap();
+        assert!(!both.shows_cluster(&c) && both.expanded(&known).shows_cluster(&c));
+        // A value must be equal, and so must the key.
+        for label in ["env=pro", "env=production", "en=prod", "ENV=prod"] {
+            assert_eq!(shown(&page(&[], &[label]), &known), [""; 0], "{label}");
+        }
+    }
+
+    #[test]
+    fn a_page_shows_a_bounded_number_of_clusters() {
+        let names: Vec<String> = (0..2_000).map(|number| format!("c{number:04}")).collect();
+        let clusters: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "x")).collect();
+        let shown = shown(&page(&[("lab", "")], &["env=x"]), &known(&clusters));
+        assert_eq!(shown.len(), CLUSTERS_MAX);
+        assert_eq!(
+            (shown[0].as_str(), shown[1].as_str()),
+            ("lab=lab", "c0000=c0000")
+        );
+        let many = PageSettings {
+            labels: (0..11)
+                .map(|value| format!("k={value}").parse().unwrap())
+                .collect(),
+            ..settings(&[])
+        };
+        assert!(matches!(
+            many.validated(),
+            Err(StatusPageRefusal::TooMany { .. })
+        ));
+    }
+
+    #[test]
+    fn pages_of_earlier_versions_select_by_no_label() {
+        let page = page(&[("lab", "Shop")], &[]);
+        let json = serde_json::to_value(&page).unwrap();
+        assert!(json.get("labels").is_none(), "{json}");
+        assert_eq!(
+            serde_json::from_value::<StatusPageRecord>(json).unwrap(),
+            page
+        );
     }
 
     #[test]

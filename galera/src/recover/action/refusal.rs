@@ -36,7 +36,7 @@ pub enum ActionRefusal {
     },
     #[error("{name} has already approved action {id}; another approver is needed")]
     AlreadyApproved { id: ActionId, name: String },
-    /// Each approval link leads to the action once.
+    /// Each approval link is valid once.
     #[error("{by} used this link at {at}; open action {id} in the console instead")]
     LinkUsed {
         id: ActionId,
